@@ -1,0 +1,212 @@
+//! Errors that more than one layer speaks of.
+
+use std::fmt;
+use std::sync::Arc;
+
+use object_store::path::Path;
+
+use crate::version::ObjectVersion;
+
+/// The object was overwritten or deleted while it was being read.
+///
+/// Travels as [`object_store::Error::Precondition`] whose source downcasts to this type;
+/// [`ObjectChanged::find`] does so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ObjectChanged {
+    /// The object's path.
+    pub path: String,
+    /// The version the read began with.
+    pub expected: ObjectVersion,
+    /// The version that answered instead, where one did.
+    pub found: Option<ObjectVersion>,
+}
+
+impl ObjectChanged {
+    /// The object at `path` was `expected` and is now `found`.
+    #[must_use]
+    pub fn new(path: &Path, expected: &ObjectVersion, found: Option<&ObjectVersion>) -> Self {
+        Self { path: path.to_string(), expected: expected.clone(), found: found.cloned() }
+    }
+
+    /// Finds an `ObjectChanged` in the sources of `error`.
+    #[must_use]
+    pub fn find(error: &object_store::Error) -> Option<&Self> {
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            if let Some(changed) = cause.downcast_ref::<Self>() {
+                return Some(changed);
+            }
+            if let Some(shared) = cause.downcast_ref::<SharedError>() {
+                return Self::find(&shared.0);
+            }
+            source = cause.source();
+        }
+        None
+    }
+
+    /// Turns the 404 or 412 that a pin of ours caused into `ObjectChanged`; other errors pass through.
+    #[must_use]
+    pub fn explain(error: object_store::Error, path: &Path, expected: &ObjectVersion) -> object_store::Error {
+        match error {
+            object_store::Error::NotFound { .. } | object_store::Error::Precondition { .. }
+                if Self::find(&error).is_none() =>
+            {
+                Self::new(path, expected, None).into()
+            }
+            other => other,
+        }
+    }
+}
+
+impl fmt::Display for ObjectChanged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = |v: &ObjectVersion| v.version.clone().or_else(|| v.e_tag.clone()).unwrap_or_else(|| "unknown".into());
+        write!(f, "{} changed while it was read: expected version {}", self.path, id(&self.expected))?;
+        match &self.found {
+            Some(found) => write!(f, " of {} bytes, found {} of {} bytes", self.expected.size, id(found), found.size),
+            None => write!(f, ", which is gone"),
+        }
+    }
+}
+
+impl std::error::Error for ObjectChanged {}
+
+impl From<ObjectChanged> for object_store::Error {
+    fn from(changed: ObjectChanged) -> Self {
+        Self::Precondition { path: changed.path.clone(), source: Box::new(changed) }
+    }
+}
+
+/// One error that goes to several waiters: the source of each waiter's copy (see [`share`]).
+#[derive(Debug, Clone)]
+pub struct SharedError(Arc<object_store::Error>);
+
+impl SharedError {
+    /// The original error.
+    #[must_use]
+    pub fn original(&self) -> &object_store::Error {
+        &self.0
+    }
+}
+
+impl fmt::Display for SharedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for SharedError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// A copy of `error` for one of several waiters: the same variant, with the original as its source.
+#[must_use]
+pub fn share(error: &Arc<object_store::Error>) -> object_store::Error {
+    use object_store::Error as E;
+    let source = Box::new(SharedError(Arc::clone(error)));
+    match &**error {
+        E::NotFound { path, .. } => E::NotFound { path: path.clone(), source },
+        E::AlreadyExists { path, .. } => E::AlreadyExists { path: path.clone(), source },
+        E::Precondition { path, .. } => E::Precondition { path: path.clone(), source },
+        E::NotModified { path, .. } => E::NotModified { path: path.clone(), source },
+        E::PermissionDenied { path, .. } => E::PermissionDenied { path: path.clone(), source },
+        E::Unauthenticated { path, .. } => E::Unauthenticated { path: path.clone(), source },
+        E::NotSupported { .. } => E::NotSupported { source },
+        E::NotImplemented { operation, implementer } => {
+            E::NotImplemented { operation: operation.clone(), implementer: implementer.clone() }
+        }
+        E::Generic { store, .. } => E::Generic { store, source },
+        E::UnknownConfigurationKey { store, key } => E::UnknownConfigurationKey { store, key: key.clone() },
+        _ => E::Generic { store: "headstart", source },
+    }
+}
+
+/// What can be wrong with an answer or a call, as the source of an [`object_store::Error`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// A body ended before its last byte.
+    #[error("the body of bytes {start}..{end} ended at byte {at}")]
+    ShortBody {
+        /// First byte of the body.
+        start: u64,
+        /// One past the last byte promised.
+        end: u64,
+        /// Where it ended.
+        at: u64,
+    },
+    /// A body went on past its last byte.
+    #[error("the body of bytes {start}..{end} is longer than promised")]
+    LongBody {
+        /// First byte of the body.
+        start: u64,
+        /// One past the last byte promised.
+        end: u64,
+    },
+    /// An answer covers another range than the one that was asked for.
+    #[error("asked for bytes {wanted_start}..{wanted_end} and was answered {start}..{end}")]
+    WrongRange {
+        /// First byte asked for.
+        wanted_start: u64,
+        /// One past the last byte asked for.
+        wanted_end: u64,
+        /// First byte answered.
+        start: u64,
+        /// One past the last byte answered.
+        end: u64,
+    },
+    /// A range starts at or after the end of the object.
+    #[error("the range starts at byte {start}, but the object is only {size} bytes long")]
+    PastEnd {
+        /// First byte asked for.
+        start: u64,
+        /// Length of the object.
+        size: u64,
+    },
+    /// A range is empty or reversed.
+    #[error("the range {start}..{end} is empty; its end must be greater than its start")]
+    EmptyRange {
+        /// First byte asked for.
+        start: u64,
+        /// One past the last byte asked for.
+        end: u64,
+    },
+    /// No tokio runtime is running on this thread.
+    #[error("no tokio runtime on this thread: call this from async code under tokio, or enter a runtime first")]
+    NoRuntime,
+}
+
+impl From<FetchError> for object_store::Error {
+    fn from(error: FetchError) -> Self {
+        Self::Generic { store: "headstart", source: Box::new(error) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn object_changed_survives_sharing() {
+        let version = |tag: &str| ObjectVersion { e_tag: Some(tag.into()), version: None, size: 1 };
+        let changed = ObjectChanged::new(&Path::from("a/b"), &version("1"), Some(&version("2")));
+        let original = Arc::new(object_store::Error::from(changed.clone()));
+        let copy = Arc::new(share(&original));
+        assert!(matches!(*copy, object_store::Error::Precondition { .. }));
+        assert_eq!(ObjectChanged::find(&copy), Some(&changed));
+        assert_eq!(ObjectChanged::find(&share(&copy)), Some(&changed), "through two layers");
+    }
+
+    #[test]
+    fn only_a_404_or_412_is_explained_by_a_pin() {
+        let expected = ObjectVersion { e_tag: Some("1".into()), version: None, size: 1 };
+        let path = Path::from("a");
+        let gone = object_store::Error::NotFound { path: "a".into(), source: "404".into() };
+        assert!(ObjectChanged::find(&ObjectChanged::explain(gone, &path, &expected)).is_some());
+        let other = object_store::Error::Generic { store: "x", source: "503".into() };
+        assert!(ObjectChanged::find(&ObjectChanged::explain(other, &path, &expected)).is_none());
+    }
+}

@@ -1,0 +1,69 @@
+//! The link's estimate as a handle that `FetchStore` writes and every layer may read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::link::{Estimator, Link};
+use crate::profile::BackendProfile;
+
+/// What the link to a store can do, measured while it is used.
+#[derive(Debug)]
+pub struct LinkEstimate {
+    start: Instant,
+    estimator: Mutex<Estimator>,
+}
+
+impl LinkEstimate {
+    /// Starts from what is known of the kind of store.
+    #[must_use]
+    pub fn new(profile: &BackendProfile) -> Arc<Self> {
+        Arc::new(Self { start: Instant::now(), estimator: Mutex::new(Estimator::new(profile.clone())) })
+    }
+
+    /// The present estimate.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        self.estimator.lock().link()
+    }
+
+    /// An answer began `ttfb` after it was asked for: one stream more.
+    pub fn body_started(self: &Arc<Self>, ttfb: Duration) -> BodyMeter {
+        let now = self.start.elapsed();
+        let mut estimator = self.estimator.lock();
+        estimator.on_first_byte(ttfb);
+        estimator.on_body_start(now);
+        BodyMeter { estimate: Arc::clone(self), started: now, bytes: 0, unhindered: true }
+    }
+}
+
+/// Measures one body; dropping it ends the measurement.
+#[derive(Debug)]
+pub struct BodyMeter {
+    estimate: Arc<LinkEstimate>,
+    started: Duration,
+    bytes: u64,
+    unhindered: bool,
+}
+
+impl BodyMeter {
+    /// `bytes` arrived.
+    pub fn arrived(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.estimate.estimator.lock().on_bytes(self.estimate.start.elapsed(), bytes);
+    }
+
+    /// The body waits for its reader from here on: its rate says nothing of the link.
+    pub fn hindered(&mut self) {
+        self.unhindered = false;
+    }
+}
+
+impl Drop for BodyMeter {
+    fn drop(&mut self) {
+        let now = self.estimate.start.elapsed();
+        self.estimate.estimator.lock().on_body_end(now, self.bytes, now.saturating_sub(self.started), self.unhindered);
+    }
+}

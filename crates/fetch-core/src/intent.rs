@@ -1,0 +1,132 @@
+//! What the layers tell each other: downwards in `GetOptions::extensions`, upwards in `GetResult::extensions`.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use object_store::{Extensions, GetOptions};
+
+/// Why a request is made. Demand goes before speculation wherever something is scarce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Intent {
+    /// Somebody waits for these bytes.
+    #[default]
+    Demand,
+    /// Nobody has asked for these bytes yet.
+    Speculative,
+}
+
+impl Intent {
+    /// The intent `extensions` carry. Default: [`Intent::Demand`].
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Self {
+        extensions.get().copied().unwrap_or_default()
+    }
+}
+
+/// What a reader knows of its own future, in the words of `posix_fadvise(2)`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum AccessHint {
+    /// Nothing: learn the pattern.
+    #[default]
+    Normal,
+    /// Reads go on in order: read far ahead from the first one.
+    Sequential,
+    /// Reads follow no order: never read ahead.
+    Random,
+    /// These ranges will be read soon.
+    WillNeed(Vec<Range<u64>>),
+    /// These ranges will not be read again.
+    DontNeed(Vec<Range<u64>>),
+}
+
+/// How one call is to use a cache on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CacheHint {
+    /// Neither look nor store.
+    Bypass,
+    /// Look, but do not store what is missing.
+    NoAdmit,
+    /// Do not look; fetch and store anew.
+    Refetch,
+    /// The object never changes: never validate it.
+    Immutable,
+}
+
+/// Marks a request whose memory an upper layer has already reserved: a byte is charged once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reserved;
+
+/// Where an answer's bytes came from, counted while its body is read; complete when the body ends.
+///
+/// Clones share their counts.
+#[derive(Debug, Clone, Default)]
+pub struct Origin(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    wire_bytes: AtomicU64,
+    hit_bytes: AtomicU64,
+}
+
+impl Origin {
+    /// The origin `extensions` carry, if any layer below reports one.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Option<Self> {
+        extensions.get().cloned()
+    }
+
+    /// Bytes that crossed the wire for this answer, so far.
+    #[must_use]
+    pub fn wire_bytes(&self) -> u64 {
+        self.0.wire_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that a cache had, so far.
+    #[must_use]
+    pub fn hit_bytes(&self) -> u64 {
+        self.0.hit_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Counts `bytes` that crossed the wire.
+    pub fn add_wire(&self, bytes: u64) {
+        self.0.wire_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts `bytes` that a cache had.
+    pub fn add_hit(&self, bytes: u64) {
+        self.0.hit_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Options for one bounded range, carrying `intent`: how one layer asks the next for bytes.
+#[must_use]
+pub fn ask(range: Range<u64>, intent: Intent) -> GetOptions {
+    let mut options = GetOptions::new().with_range(Some(range));
+    options.extensions.insert(intent);
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn demand_unless_said_otherwise() {
+        assert_eq!(Intent::of(&Extensions::new()), Intent::Demand);
+        assert_eq!(Intent::of(&ask(0..1, Intent::Speculative).extensions), Intent::Speculative);
+    }
+
+    #[test]
+    fn clones_of_an_origin_share_their_counts() {
+        let mut extensions = Extensions::new();
+        let origin = Origin::default();
+        extensions.insert(origin.clone());
+        origin.add_wire(5);
+        origin.add_hit(2);
+        let seen = Origin::of(&extensions).expect("inserted above");
+        assert_eq!((seen.wire_bytes(), seen.hit_bytes()), (5, 2));
+    }
+}
