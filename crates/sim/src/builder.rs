@@ -1,0 +1,75 @@
+//! Builds a [`SimStore`].
+
+use std::sync::Arc;
+
+use crate::catalog::{Catalog, Versioning};
+use crate::cloud::Cloud;
+use crate::connections::Connections;
+use crate::dice::Dice;
+use crate::faults::{FaultPlan, Faults};
+use crate::profile::LinkProfile;
+use crate::store::SimStore;
+
+/// Builds a [`SimStore`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing before `build`"]
+pub struct SimStoreBuilder {
+    profile: LinkProfile,
+    faults: FaultPlan,
+    versioning: Versioning,
+    seed: u64,
+    warm_connections: usize,
+}
+
+impl SimStoreBuilder {
+    /// What the link is like. Default: [`LinkProfile::loopback`].
+    pub fn profile(mut self, profile: LinkProfile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// What goes wrong. Default: nothing.
+    pub fn faults(mut self, faults: FaultPlan) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// Whether older generations stay readable. Default: yes.
+    pub fn versioned(mut self, versioned: bool) -> Self {
+        self.versioning = if versioned { Versioning::Kept } else { Versioning::Off };
+        self
+    }
+
+    /// What varying first bytes follow from; the faults have a seed of their own. Default: 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Connections that are up from the start. Default: 0.
+    pub fn warm_connections(mut self, connections: usize) -> Self {
+        self.warm_connections = connections;
+        self
+    }
+
+    /// Starts the store: its time counts from here.
+    #[must_use]
+    pub fn build(self) -> SimStore {
+        let catalog = Arc::new(Catalog::new(self.versioning));
+        let connections = Connections::warm(self.warm_connections);
+        let cloud = Cloud::new(self.profile, catalog, Faults::new(self.faults), connections, Dice::new(self.seed));
+        SimStore::new(cloud)
+    }
+}
+
+impl Default for SimStoreBuilder {
+    fn default() -> Self {
+        Self {
+            profile: LinkProfile::loopback(),
+            faults: FaultPlan::default(),
+            versioning: Versioning::Kept,
+            seed: 0,
+            warm_connections: 0,
+        }
+    }
+}

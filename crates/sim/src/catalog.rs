@@ -1,0 +1,302 @@
+//! A bucket's objects and their versions: what exists, under which conditions it changes. No I/O, no clock.
+//!
+//! An object need not be stored to exist: a *synthetic* one has a size and the bytes of its [`Content`]. Every object named
+//! `synthetic/<size>/<anything>` exists without having been added, with [`FIRST_GENERATION`] and as many bytes as its second
+//! segment says (`4096`, `64KiB`, `1GiB`, `1GB`); such an object is not listed until it is first written to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use object_store::Attributes;
+use parking_lot::Mutex;
+
+pub use crate::condition::{CatalogError, Condition};
+use crate::content::Content;
+use crate::generation::Body;
+pub use crate::generation::{EPOCH, FIRST_GENERATION, Generation};
+use crate::uploads::Uploads;
+
+/// Whether a bucket keeps what was overwritten or deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Versioning {
+    /// Older generations can be read by their number.
+    #[default]
+    Kept,
+    /// A generation that was overwritten or deleted is gone.
+    Off,
+}
+
+/// Which objects to list.
+#[derive(Debug, Clone, Default)]
+pub struct ListQuery {
+    /// Keys that start with these characters.
+    pub prefix: String,
+    /// Keys after this one.
+    pub start_after: Option<String>,
+    /// What ends a common prefix, if keys are to be folded.
+    pub delimiter: Option<String>,
+    /// The most keys and prefixes in one page; 0 stands for 1,000.
+    pub max_keys: usize,
+}
+
+/// One page of a listing, in the order of keys.
+#[derive(Debug, Clone, Default)]
+pub struct ListPage {
+    /// The objects.
+    pub objects: Vec<(String, Arc<Generation>)>,
+    /// The common prefixes, their delimiter included.
+    pub prefixes: Vec<String>,
+    /// The `start_after` of the next page, if there is one.
+    pub next: Option<String>,
+}
+
+/// A bucket.
+#[derive(Debug)]
+pub struct Catalog {
+    versioning: Versioning,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    next_generation: u64,
+    objects: BTreeMap<String, Object>,
+    uploads: Uploads,
+}
+
+/// An object that was ever written. One that is deleted stays as a tombstone, for its older generations and because its name may be one
+/// that exists by itself.
+#[derive(Debug, Default)]
+struct Object {
+    live: Option<Arc<Generation>>,
+    older: Vec<Arc<Generation>>,
+}
+
+impl Catalog {
+    /// An empty bucket.
+    #[must_use]
+    pub fn new(versioning: Versioning) -> Self {
+        let state =
+            State { next_generation: FIRST_GENERATION + 1, objects: BTreeMap::new(), uploads: Uploads::default() };
+        Self { versioning, state: Mutex::new(state) }
+    }
+
+    /// Whether it keeps older generations.
+    #[must_use]
+    pub fn versioning(&self) -> Versioning {
+        self.versioning
+    }
+
+    /// Adds an object of `size` bytes that are never stored, dated [`EPOCH`].
+    pub fn add_synthetic(&self, key: &str, size: u64) -> Arc<Generation> {
+        self.write_synthetic(key, size, EPOCH)
+    }
+
+    /// Overwrites an object with a new synthetic generation, of the same size where `size` is `None`.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] where there is no such object and no size is given.
+    pub fn overwrite_synthetic(
+        &self,
+        key: &str,
+        size: Option<u64>,
+        now: DateTime<Utc>,
+    ) -> Result<Arc<Generation>, CatalogError> {
+        let size = size.map_or_else(|| self.get(key, None).map(|live| live.size), Ok)?;
+        Ok(self.write_synthetic(key, size, now))
+    }
+
+    /// The live generation of an object, or the one with the number `generation`.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`].
+    pub fn get(&self, key: &str, generation: Option<u64>) -> Result<Arc<Generation>, CatalogError> {
+        let state = self.state.lock();
+        let found = match state.objects.get(key) {
+            Some(object) => object.find(generation),
+            None => Generation::by_name(key).filter(|named| generation.is_none_or(|number| number == named.number)),
+        };
+        found.ok_or_else(|| CatalogError::NotFound(key.to_owned()))
+    }
+
+    /// Writes an object.
+    ///
+    /// # Errors
+    /// [`CatalogError::AlreadyExists`] or [`CatalogError::Precondition`] where `condition` does not hold.
+    pub fn put(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        attributes: Attributes,
+        condition: &Condition,
+        now: DateTime<Utc>,
+    ) -> Result<Arc<Generation>, CatalogError> {
+        let size = bytes.len() as u64;
+        self.state.lock().write(self.versioning, key, size, |_| Body::Stored(bytes), attributes, condition, now)
+    }
+
+    /// Copies the live generation of `from`, attributes included, to `to`, on which `condition` must hold.
+    /// The copy of a synthetic object has the bytes of its source.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] where `from` does not exist; [`CatalogError::AlreadyExists`] or
+    /// [`CatalogError::Precondition`] where `condition` does not hold.
+    pub fn copy(
+        &self,
+        from: &str,
+        to: &str,
+        condition: &Condition,
+        now: DateTime<Utc>,
+    ) -> Result<Arc<Generation>, CatalogError> {
+        let source = self.get(from, None)?;
+        let (body, attributes) = (source.body.clone(), source.attributes.clone());
+        self.state.lock().write(self.versioning, to, source.size, |_| body, attributes, condition, now)
+    }
+
+    /// Deletes the live generation of an object; returns whether there was one.
+    pub fn delete(&self, key: &str) -> bool {
+        let mut state = self.state.lock();
+        let deleted = state.object(key).live.is_some();
+        if deleted {
+            state.object(key).retire(self.versioning);
+        }
+        deleted
+    }
+
+    /// Lists live objects, a page at a time.
+    #[must_use]
+    pub fn list(&self, query: &ListQuery) -> ListPage {
+        let limit = if query.max_keys == 0 { 1000 } else { query.max_keys };
+        let after = query.start_after.as_deref().unwrap_or_default();
+        let state = self.state.lock();
+        let mut page = ListPage::default();
+        let mut last = None;
+        let from = query.prefix.as_str().max(after).to_owned();
+        for (key, object) in state.objects.range(from..).take_while(|(key, _)| key.starts_with(&query.prefix)) {
+            let Some(live) = object.live.as_ref().filter(|_| query.start_after.is_none() || key.as_str() > after)
+            else {
+                continue;
+            };
+            let rest = &key[query.prefix.len()..];
+            let folded =
+                query.delimiter.as_deref().filter(|d| !d.is_empty()).and_then(|delimiter| {
+                    rest.find(delimiter).map(|at| &key[..query.prefix.len() + at + delimiter.len()])
+                });
+            let same_as_last = folded.is_some() && folded == page.prefixes.last().map(String::as_str);
+            if !same_as_last {
+                if page.objects.len() + page.prefixes.len() == limit {
+                    page.next = last;
+                    break;
+                }
+                match folded {
+                    Some(prefix) => page.prefixes.push(prefix.to_owned()),
+                    None => page.objects.push((key.clone(), Arc::clone(live))),
+                }
+            }
+            // A page that ends with a prefix goes on after the last key that it stands for.
+            last = Some(key.clone());
+        }
+        page
+    }
+
+    /// Begins an upload in parts and returns its id.
+    pub fn begin_upload(&self, key: &str, attributes: Attributes) -> String {
+        self.state.lock().uploads.begin(key, attributes)
+    }
+
+    /// Keeps a part of an upload, in place of an earlier one with its number, and returns its entity tag.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoSuchUpload`].
+    pub fn put_part(&self, upload: &str, part: usize, bytes: Bytes) -> Result<String, CatalogError> {
+        self.state.lock().uploads.put_part(upload, part, bytes)
+    }
+
+    /// Makes an object of the parts of an upload, given by number and entity tag in the order they are to have.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoSuchUpload`], [`CatalogError::NoSuchPart`], or where `condition` does not hold
+    /// [`CatalogError::AlreadyExists`] or [`CatalogError::Precondition`]; the upload stays then.
+    pub fn complete_upload(
+        &self,
+        upload: &str,
+        parts: &[(usize, String)],
+        condition: &Condition,
+        now: DateTime<Utc>,
+    ) -> Result<Arc<Generation>, CatalogError> {
+        let mut state = self.state.lock();
+        let (key, attributes, bytes) = state.uploads.assemble(upload, parts)?;
+        let size = bytes.len() as u64;
+        let made = state.write(self.versioning, &key, size, |_| Body::Stored(bytes), attributes, condition, now)?;
+        state.uploads.remove(upload)?;
+        Ok(made)
+    }
+
+    /// Forgets an upload and its parts.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoSuchUpload`].
+    pub fn abort_upload(&self, upload: &str) -> Result<(), CatalogError> {
+        self.state.lock().uploads.remove(upload)
+    }
+
+    fn write_synthetic(&self, key: &str, size: u64, now: DateTime<Utc>) -> Arc<Generation> {
+        let body = |number| Body::Synthetic(Content::new(key, number));
+        self.state
+            .lock()
+            .write(self.versioning, key, size, body, Attributes::default(), &Condition::Always, now)
+            .expect("a write without a condition succeeds")
+    }
+}
+
+impl State {
+    #[expect(clippy::too_many_arguments, reason = "the one place where a generation comes into being")]
+    fn write(
+        &mut self,
+        versioning: Versioning,
+        key: &str,
+        size: u64,
+        body: impl FnOnce(u64) -> Body,
+        attributes: Attributes,
+        condition: &Condition,
+        now: DateTime<Utc>,
+    ) -> Result<Arc<Generation>, CatalogError> {
+        let number = self.next_generation;
+        let object = self.object(key);
+        condition.check(key, object.live.as_deref())?;
+        object.retire(versioning);
+        let made = Generation::new(number, size, body(number), attributes, now);
+        object.live = Some(Arc::clone(&made));
+        self.next_generation += 1;
+        Ok(made)
+    }
+
+    /// The object `key` as something that can be changed.
+    fn object(&mut self, key: &str) -> &mut Object {
+        self.objects
+            .entry(key.to_owned())
+            .or_insert_with(|| Object { live: Generation::by_name(key), older: Vec::new() })
+    }
+}
+
+impl Object {
+    fn find(&self, generation: Option<u64>) -> Option<Arc<Generation>> {
+        match generation {
+            None => self.live.clone(),
+            Some(number) => self.older.iter().chain(&self.live).find(|one| one.number == number).cloned(),
+        }
+    }
+
+    fn retire(&mut self, versioning: Versioning) {
+        let retired = self.live.take();
+        if versioning == Versioning::Kept {
+            self.older.extend(retired);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "catalog_tests.rs"]
+mod tests;

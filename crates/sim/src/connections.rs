@@ -1,0 +1,60 @@
+//! Connections of a client that keeps idle ones for reuse. Pure.
+
+/// How many connections there are, and how many are idle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Connections {
+    idle: usize,
+    opened: u64,
+}
+
+impl Connections {
+    /// A client that has `idle` connections from the start.
+    #[must_use]
+    pub fn warm(idle: usize) -> Self {
+        Self { idle, opened: 0 }
+    }
+
+    /// Takes a connection for a request; returns whether it had to be opened.
+    pub fn take(&mut self) -> bool {
+        let reused = self.idle > 0;
+        if reused {
+            self.idle -= 1;
+        } else {
+            self.opened += 1;
+        }
+        !reused
+    }
+
+    /// Gives back a connection whose answer was read to its end. One whose answer was not is lost.
+    pub fn give_back(&mut self) {
+        self.idle += 1;
+    }
+
+    /// Connections that wait for a request.
+    #[must_use]
+    pub fn idle(&self) -> usize {
+        self.idle
+    }
+
+    /// Connections that had to be opened.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.opened
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_given_back_is_reused() {
+        let mut connections = Connections::warm(1);
+        assert!(!connections.take(), "the warm one");
+        assert!(connections.take(), "a new one");
+        connections.give_back();
+        assert_eq!((connections.idle(), connections.opened()), (1, 1));
+        assert!(!connections.take());
+        assert!(connections.take(), "the other answer was aborted");
+    }
+}

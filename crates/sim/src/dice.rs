@@ -1,0 +1,76 @@
+//! Seeded chance that is the same for ever, on every platform. Pure.
+
+use std::time::Duration;
+
+/// The step of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): 2⁶⁴ over the golden ratio, odd.
+pub(crate) const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Spreads every bit of `x` over all 64: SplitMix64's finaliser.
+#[must_use]
+pub(crate) const fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
+
+/// A SplitMix64 generator.
+///
+/// Not `rand`'s `StdRng`, which promises the same numbers only within one version of `rand`: a trace or a
+/// fault plan must not change because a dependency did.
+#[derive(Debug, Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// A generator whose whole sequence follows from `seed`.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(mix(seed ^ GOLDEN))
+    }
+
+    /// The next 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(GOLDEN);
+        mix(self.0)
+    }
+
+    /// A number in `0..n`; 0 where `n` is 0.
+    #[expect(clippy::cast_possible_truncation, reason = "the upper half of a 128-bit product fits 64 bits")]
+    pub fn below(&mut self, n: u64) -> u64 {
+        ((u128::from(self.bits()) * u128::from(n)) >> 64) as u64
+    }
+
+    /// A number in `[0, 1)`.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are what an f64 holds")]
+    pub fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// A time whose logarithm is normal (Box and Muller's method), with this median; `sigma` is the logarithm's deviation.
+    pub fn lognormal(&mut self, median: Duration, sigma: f64) -> Duration {
+        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
+        let normal = radius * (std::f64::consts::TAU * self.unit()).cos();
+        median.mul_f64((sigma * normal).exp())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sequence_is_the_published_one() {
+        // The vector that other implementations of SplitMix64 publish for this seed.
+        let mut dice = Dice(1_234_567);
+        let published = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
+        assert_eq!([dice.bits(), dice.bits(), dice.bits()], published);
+    }
+
+    #[test]
+    fn numbers_stay_below_and_reach_both_ends() {
+        let mut dice = Dice::new(7);
+        let seen: std::collections::BTreeSet<u64> = (0..1000).map(|_| dice.below(10)).collect();
+        assert!(seen.into_iter().eq(0..10));
+        assert!((0..1000).map(|_| dice.unit()).all(|x| (0.0..1.0).contains(&x)));
+        assert_eq!(dice.below(0), 0);
+    }
+}

@@ -1,0 +1,82 @@
+//! One version of an object: what is said of it, and its bytes.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use headstart_fetch_core::byte_range::in_memory;
+use headstart_fetch_core::options::parse_bytes;
+use object_store::{Attributes, ObjectMeta, path};
+
+use crate::content::Content;
+
+/// The generation of objects that exist by their name alone; what is written later counts up from here.
+pub const FIRST_GENERATION: u64 = 1_700_000_000_000_000;
+
+/// The date of everything that was there from the start: 2024-01-01 00:00:00 UTC.
+pub const EPOCH: DateTime<Utc> = DateTime::from_timestamp(1_704_067_200, 0).expect("a date that exists");
+
+/// One generation of one object.
+#[derive(Debug, Clone)]
+pub struct Generation {
+    /// Its number: larger than that of every generation written before.
+    pub number: u64,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its entity tag, in quotes; no other generation of the object has the same.
+    pub e_tag: String,
+    /// When it was written, in whole seconds, as HTTP tells it.
+    pub last_modified: DateTime<Utc>,
+    /// What was said of it when it was written.
+    pub attributes: Attributes,
+    pub(crate) body: Body,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Body {
+    /// What was written.
+    Stored(Bytes),
+    /// Made when it is asked for.
+    Synthetic(Content),
+}
+
+impl Generation {
+    pub(crate) fn new(number: u64, size: u64, body: Body, attributes: Attributes, now: DateTime<Utc>) -> Arc<Self> {
+        let last_modified = now.duration_trunc(TimeDelta::seconds(1)).unwrap_or(now);
+        Arc::new(Self { number, size, e_tag: format!("\"{number:x}\""), last_modified, attributes, body })
+    }
+
+    /// The object that exists because of its name.
+    pub(crate) fn by_name(key: &str) -> Option<Arc<Self>> {
+        let (size, _) = key.strip_prefix("synthetic/")?.split_once('/')?;
+        let size = parse_bytes("size", size).ok()?;
+        let body = Body::Synthetic(Content::new(key, FIRST_GENERATION));
+        Some(Self::new(FIRST_GENERATION, size, body, Attributes::default(), EPOCH))
+    }
+
+    /// The bytes of `range`; a synthetic object's are made here.
+    ///
+    /// # Panics
+    /// Where `range` is not within `0..size`.
+    #[must_use]
+    pub fn bytes(&self, range: Range<u64>) -> Bytes {
+        assert!(range.start <= range.end && range.end <= self.size, "{range:?} of {} bytes", self.size);
+        match &self.body {
+            Body::Stored(bytes) => bytes.slice(in_memory(range.start)..in_memory(range.end)),
+            Body::Synthetic(content) => content.bytes(range),
+        }
+    }
+
+    /// What `object_store` says of it under the name `location`.
+    #[must_use]
+    pub fn meta(&self, location: path::Path) -> ObjectMeta {
+        ObjectMeta {
+            location,
+            last_modified: self.last_modified,
+            size: self.size,
+            e_tag: Some(self.e_tag.clone()),
+            version: Some(self.number.to_string()),
+        }
+    }
+}

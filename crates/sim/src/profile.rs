@@ -1,0 +1,199 @@
+//! What a simulated link is like, and the links that have names. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use headstart_fetch_core::BackendProfile;
+
+use crate::dice::Dice;
+
+/// A million bytes: links are measured in these.
+const MB: f64 = 1e6;
+
+/// The logarithm's deviation of a lognormal time whose 99th percentile is three times its median: ln 3 over the normal
+/// distribution's 99th percentile.
+const SIGMA: f64 = 1.098_612_288_668_11 / 2.326_347_874_040_84;
+
+/// What a link between a client and a store is like.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkProfile {
+    /// Its name.
+    pub name: String,
+    /// From a request to the first byte of its answer: the median.
+    pub ttfb: Duration,
+    /// How that time varies.
+    pub spread: Spread,
+    /// What a new connection costs before its first request.
+    pub setup: Duration,
+    /// Rate of one stream in bytes per second.
+    pub stream_bytes_per_s: f64,
+    /// Rate of all streams together in bytes per second, divided fairly among them.
+    pub nic_bytes_per_s: f64,
+    /// Bytes of one stream that may wait for a slow reader; a stream that has so many makes no progress.
+    pub receive_window_bytes: u64,
+}
+
+/// How the time to the first byte varies from request to request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spread {
+    /// Not at all.
+    #[default]
+    Constant,
+    /// Lognormally, with a 99th percentile of three times the median.
+    Lognormal,
+}
+
+impl LinkProfile {
+    /// The names of all links that have one.
+    pub const NAMES: [&'static str; 5] = ["gcs", "s3", "near", "wan", "loopback"];
+
+    /// A bucket of Google Cloud Storage in the same region: 30 ms, 60 MB/s a stream, 1,000 MB/s in all.
+    #[must_use]
+    pub fn gcs() -> Self {
+        Self::shaped("gcs", 30, 60.0, 1000.0)
+    }
+
+    /// A bucket of Amazon S3 in the same region: 25 ms, 90 MB/s a stream, 1,000 MB/s in all.
+    #[must_use]
+    pub fn s3() -> Self {
+        Self::shaped("s3", 25, 90.0, 1000.0)
+    }
+
+    /// A store in the next rack: 5 ms, 200 MB/s a stream, 1,000 MB/s in all.
+    #[must_use]
+    pub fn near() -> Self {
+        Self::shaped("near", 5, 200.0, 1000.0)
+    }
+
+    /// A store on another continent: 100 ms, 20 MB/s a stream, 200 MB/s in all.
+    #[must_use]
+    pub fn wan() -> Self {
+        Self::shaped("wan", 100, 20.0, 200.0)
+    }
+
+    /// No link at all: every byte is there at once.
+    #[must_use]
+    pub fn loopback() -> Self {
+        Self {
+            name: "loopback".to_owned(),
+            ttfb: Duration::ZERO,
+            spread: Spread::Constant,
+            setup: Duration::ZERO,
+            stream_bytes_per_s: f64::INFINITY,
+            nic_bytes_per_s: f64::INFINITY,
+            receive_window_bytes: u64::MAX,
+        }
+    }
+
+    /// The same link with a time to the first byte that varies.
+    #[must_use]
+    pub fn lognormal(self) -> Self {
+        Self { spread: Spread::Lognormal, ..self }
+    }
+
+    /// The time to the first byte of one request.
+    pub fn first_byte(&self, dice: &mut Dice) -> Duration {
+        match self.spread {
+            Spread::Constant => self.ttfb,
+            Spread::Lognormal => dice.lognormal(self.ttfb, SIGMA),
+        }
+    }
+
+    fn shaped(name: &str, ttfb_ms: u64, stream_mb_per_s: f64, nic_mb_per_s: f64) -> Self {
+        let ttfb = Duration::from_millis(ttfb_ms);
+        Self {
+            name: name.to_owned(),
+            ttfb,
+            spread: Spread::Constant,
+            setup: ttfb,
+            stream_bytes_per_s: stream_mb_per_s * MB,
+            nic_bytes_per_s: nic_mb_per_s * MB,
+            // What Linux lets a receive buffer grow to, about (`tcp_rmem`).
+            receive_window_bytes: 4 << 20,
+        }
+    }
+}
+
+impl FromStr for LinkProfile {
+    type Err = UnknownProfile;
+
+    /// Finds a link by name; `-lognormal` after it makes its first bytes vary.
+    fn from_str(name: &str) -> Result<Self, UnknownProfile> {
+        let (base, varies) = name.strip_suffix("-lognormal").map_or((name, false), |base| (base, true));
+        let link = match base {
+            "gcs" => Self::gcs(),
+            "s3" => Self::s3(),
+            "near" => Self::near(),
+            "wan" => Self::wan(),
+            "loopback" => Self::loopback(),
+            _ => return Err(UnknownProfile(name.to_owned())),
+        };
+        Ok(if varies { link.lognormal() } else { link })
+    }
+}
+
+impl fmt::Display for LinkProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if self.spread == Spread::Lognormal { f.write_str("-lognormal") } else { Ok(()) }
+    }
+}
+
+impl From<&LinkProfile> for BackendProfile {
+    /// What somebody who knows the link would start from.
+    fn from(link: &LinkProfile) -> Self {
+        if link.nic_bytes_per_s.is_infinite() {
+            return Self { pin: Self::default().pin, ..Self::local() };
+        }
+        Self {
+            ttfb: link.ttfb,
+            stream_bytes_per_s: link.stream_bytes_per_s.min(link.nic_bytes_per_s),
+            aggregate_bytes_per_s: link.nic_bytes_per_s,
+            ..Self::default()
+        }
+    }
+}
+
+/// No link has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown link profile '{0}': expected one of {names}, with or without '-lognormal'", names = LinkProfile::NAMES.join(", "))]
+pub struct UnknownProfile(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back() {
+        for name in LinkProfile::NAMES {
+            let link: LinkProfile = name.parse().unwrap();
+            assert_eq!((link.spread, link.to_string().as_str()), (Spread::Constant, name));
+            let varying: LinkProfile = format!("{name}-lognormal").parse().unwrap();
+            assert_eq!(varying, link.lognormal());
+        }
+        assert_eq!(
+            "lan".parse::<LinkProfile>().unwrap_err().to_string(),
+            "unknown link profile 'lan': expected one of gcs, s3, near, wan, loopback, with or without '-lognormal'"
+        );
+    }
+
+    #[test]
+    fn backend_profiles_follow_the_link_and_stay_finite() {
+        let gcs = BackendProfile::from(&LinkProfile::gcs());
+        assert_eq!((gcs.ttfb, gcs.stream_bytes_per_s), (Duration::from_millis(30), 60e6));
+        let loopback = BackendProfile::from(&LinkProfile::loopback());
+        assert!(loopback.stream_bytes_per_s.is_finite() && loopback.aggregate_bytes_per_s.is_finite());
+    }
+
+    #[test]
+    fn lognormal_first_bytes_have_the_median_and_the_tail_they_promise() {
+        let link = LinkProfile::gcs().lognormal();
+        let mut dice = Dice::new(42);
+        let mut ms: Vec<f64> = (0..20_000).map(|_| link.first_byte(&mut dice).as_secs_f64() * 1000.0).collect();
+        ms.sort_by(f64::total_cmp);
+        let (p50, p99) = (ms[10_000], ms[19_800]);
+        assert!((29.0..31.0).contains(&p50), "median {p50} ms");
+        assert!((84.0..96.0).contains(&p99), "99th percentile {p99} ms");
+    }
+}

@@ -1,0 +1,244 @@
+//! Carries out operations on the catalog. No I/O, no clock.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
+    CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use object_store::path::Path;
+use object_store::{Attribute, GetOptions};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Dialect;
+use super::refusal::Refusal;
+use super::request::{Operation, Target, UploadStep};
+use super::xml;
+use crate::catalog::{Catalog, Generation, ListQuery, Versioning};
+
+/// What a request is answered with.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: Payload,
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(super) enum Payload {
+    /// Bytes that are there already.
+    Whole(Bytes),
+    /// Part of an object, made as it is sent.
+    Object { generation: Arc<Generation>, range: Range<u64> },
+}
+
+/// A bucket as one of the dialects shows it.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    pub(super) name: String,
+    pub(super) dialect: Dialect,
+    pub(super) catalog: Arc<Catalog>,
+}
+
+impl Bucket {
+    /// What a request wants of this bucket.
+    pub(super) fn parse(&self, request: &http::request::Parts) -> Result<Operation, Refusal> {
+        let target = Target::parse(&request.uri)?;
+        if target.bucket != self.name {
+            return Err(Refusal::no_such_bucket(&target.bucket));
+        }
+        Operation::parse(self.dialect, &request.method, &target, &request.headers)
+    }
+
+    /// Does what `operation` asks for at the time `now`; `body` is the request's.
+    pub(super) fn execute(&self, operation: Operation, body: Bytes, now: DateTime<Utc>) -> Result<Reply, Refusal> {
+        let catalog = &self.catalog;
+        match operation {
+            Operation::Get { key, options } => self.get(&key, &options),
+            Operation::Put { key, condition, attributes } => {
+                let made = catalog.put(&key, body, attributes, &condition, now)?;
+                Ok(Reply::empty(StatusCode::OK).saying(self.about(&made)))
+            }
+            Operation::Copy { from, to, condition } => {
+                let made = catalog.copy(&from, &to, &condition, now)?;
+                let (e_tag, last_modified) = (made.e_tag.clone(), xml::time(made.last_modified));
+                Ok(Reply::xml(&xml::CopyObjectResult { e_tag, last_modified }).saying(self.about(&made)))
+            }
+            Operation::Delete { key } => match (catalog.delete(&key), self.dialect) {
+                (true, _) | (false, Dialect::S3) => Ok(Reply::empty(StatusCode::NO_CONTENT)),
+                (false, Dialect::Gcs) => Err(Refusal::no_such_key(&key)),
+            },
+            Operation::DeleteMany => {
+                let delete: xml::Delete = parse(&body)?;
+                for object in &delete.object {
+                    catalog.delete(&object.key);
+                }
+                let deleted = if delete.quiet { Vec::new() } else { delete.object };
+                Ok(Reply::xml(&xml::DeleteResult { deleted }))
+            }
+            Operation::List(query) => Ok(self.list(&query)),
+            Operation::Upload { key, step } => self.upload(key, step, body, now),
+        }
+    }
+
+    fn upload(&self, key: String, step: UploadStep, body: Bytes, now: DateTime<Utc>) -> Result<Reply, Refusal> {
+        let catalog = &self.catalog;
+        match step {
+            UploadStep::Begin { attributes } => {
+                let upload_id = catalog.begin_upload(&key, attributes);
+                Ok(Reply::xml(&xml::InitiateMultipartUploadResult { bucket: self.name.clone(), key, upload_id }))
+            }
+            UploadStep::Put { upload, number } => {
+                let e_tag = catalog.put_part(&upload, number, body)?;
+                Ok(Reply::empty(StatusCode::OK).saying(vec![(ETAG, value(&e_tag))]))
+            }
+            UploadStep::Copy { from, upload, number } => {
+                let source = catalog.get(&from, None)?;
+                let e_tag = catalog.put_part(&upload, number, source.bytes(0..source.size))?;
+                Ok(Reply::xml(&xml::CopyPartResult { e_tag }))
+            }
+            UploadStep::Complete { upload, condition } => {
+                let complete: xml::CompleteMultipartUpload = parse(&body)?;
+                let parts: Vec<_> = complete.part.into_iter().map(|part| (part.part_number, part.e_tag)).collect();
+                let made = catalog.complete_upload(&upload, &parts, &condition, now)?;
+                let (bucket, e_tag) = (self.name.clone(), made.e_tag.clone());
+                let result = xml::CompleteMultipartUploadResult { bucket, key, e_tag };
+                Ok(Reply::xml(&result).saying(self.about(&made)))
+            }
+            UploadStep::Abort { upload } => {
+                catalog.abort_upload(&upload)?;
+                Ok(Reply::empty(StatusCode::NO_CONTENT))
+            }
+        }
+    }
+
+    fn get(&self, key: &str, options: &GetOptions) -> Result<Reply, Refusal> {
+        let number = options.version.as_deref().map(str::parse).transpose();
+        let number = number.map_err(|_| Refusal::invalid("a version is a number"))?;
+        let generation = self.catalog.get(key, number)?;
+        // The location is of no account for preconditions, and not every key can be one.
+        if let Err(error) = options.check_preconditions(&generation.meta(Path::default())) {
+            let refusal = match error {
+                object_store::Error::NotModified { .. } => Refusal::not_modified(),
+                _ => Refusal::precondition_failed(key),
+            };
+            return Err(Refusal { headers: self.about(&generation), ..refusal });
+        }
+        let size = generation.size;
+        let (status, range) = match &options.range {
+            None => (StatusCode::OK, 0..size),
+            Some(wanted) => match wanted.as_range(size) {
+                Ok(range) if !range.is_empty() => (StatusCode::PARTIAL_CONTENT, range),
+                _ => return Err(Refusal::range_not_satisfiable(size)),
+            },
+        };
+        let mut reply = Reply::empty(status).saying(self.about(&generation));
+        reply.headers.insert(CONTENT_LENGTH, (range.end - range.start).into());
+        if status == StatusCode::PARTIAL_CONTENT {
+            let content_range = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+            reply.headers.insert(CONTENT_RANGE, value(&content_range));
+        }
+        for (attribute, text) in &generation.attributes {
+            if let Some(name) = self.header_of(attribute) {
+                reply.headers.insert(name, value(text));
+            }
+        }
+        if !options.head {
+            reply.payload = Payload::Object { generation, range };
+        }
+        Ok(reply)
+    }
+
+    fn list(&self, query: &ListQuery) -> Reply {
+        let page = self.catalog.list(query);
+        let contents = page.objects.into_iter().map(|(key, live)| xml::Contents {
+            key,
+            last_modified: xml::time(live.last_modified),
+            e_tag: live.e_tag.clone(),
+            size: live.size,
+        });
+        let contents: Vec<_> = contents.collect();
+        let common_prefixes: Vec<_> = page.prefixes.into_iter().map(|prefix| xml::CommonPrefix { prefix }).collect();
+        Reply::xml(&xml::ListBucketResult {
+            name: self.name.clone(),
+            prefix: query.prefix.clone(),
+            key_count: contents.len() + common_prefixes.len(),
+            max_keys: query.max_keys,
+            is_truncated: page.next.is_some(),
+            next_continuation_token: page.next,
+            contents,
+            common_prefixes,
+        })
+    }
+
+    /// What every answer about an object says.
+    fn about(&self, generation: &Generation) -> Vec<(HeaderName, HeaderValue)> {
+        let date = generation.last_modified.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let mut headers = vec![
+            (ETAG, value(&generation.e_tag)),
+            (LAST_MODIFIED, value(&date)),
+            (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
+        ];
+        // S3 speaks of versions only where it keeps them.
+        if self.dialect == Dialect::Gcs || self.catalog.versioning() == Versioning::Kept {
+            headers.push((self.dialect.version_header(), generation.number.into()));
+        }
+        headers
+    }
+
+    fn header_of(&self, attribute: &Attribute) -> Option<HeaderName> {
+        match attribute {
+            Attribute::CacheControl => Some(CACHE_CONTROL),
+            Attribute::ContentDisposition => Some(CONTENT_DISPOSITION),
+            Attribute::ContentEncoding => Some(CONTENT_ENCODING),
+            Attribute::ContentLanguage => Some(CONTENT_LANGUAGE),
+            Attribute::ContentType => Some(CONTENT_TYPE),
+            Attribute::StorageClass => Some(self.dialect.storage_class_header()),
+            Attribute::Metadata(key) => format!("{}{key}", self.dialect.metadata_prefix()).parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+impl Reply {
+    pub(super) fn empty(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), payload: Payload::Whole(Bytes::new()) }
+    }
+
+    fn xml<T: Serialize>(value: &T) -> Self {
+        let payload = Payload::Whole(xml::document(value).into());
+        Self { payload, ..Self::empty(StatusCode::OK) }
+            .saying(vec![(CONTENT_TYPE, HeaderValue::from_static("application/xml"))])
+    }
+
+    fn saying(mut self, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+}
+
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Self {
+        let reply = match refusal.status {
+            StatusCode::NOT_MODIFIED => Self::empty(refusal.status),
+            _ => Self::xml(&xml::Error { code: refusal.code, message: &refusal.message }),
+        };
+        Self { status: refusal.status, ..reply }.saying(refusal.headers)
+    }
+}
+
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_bytes(text.as_bytes()).expect("it came as a header, or is plain text")
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    let malformed = |why: String| Refusal::new(StatusCode::BAD_REQUEST, "MalformedXML", why);
+    let body = std::str::from_utf8(body).map_err(|error| malformed(error.to_string()))?;
+    quick_xml::de::from_str(body).map_err(|error| malformed(error.to_string()))
+}

@@ -1,0 +1,321 @@
+//! Reads what a request asks for. Pure.
+
+use chrono::{DateTime, Utc};
+use http::header::{
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE,
+};
+use http::{HeaderMap, HeaderName, Method, Uri};
+use object_store::{Attribute, Attributes, GetOptions, GetRange};
+use percent_encoding::percent_decode_str;
+
+use super::Dialect;
+use super::refusal::Refusal;
+use crate::catalog::{Condition, ListQuery};
+
+/// The most keys in a page of a list.
+const MAX_KEYS: usize = 1000;
+
+static GENERATION_MATCH: HeaderName = HeaderName::from_static("x-goog-if-generation-match");
+
+/// What a request asks for. Bodies are read later, where an operation has one.
+#[derive(Debug)]
+pub(super) enum Operation {
+    /// Bytes or, with `head`, only the headers of an object.
+    Get { key: String, options: GetOptions },
+    /// The body is a new generation.
+    Put { key: String, condition: Condition, attributes: Attributes },
+    /// The object `from` is a new generation of `to`.
+    Copy { from: String, to: String, condition: Condition },
+    /// Removes the live generation.
+    Delete { key: String },
+    /// The body names the keys to delete.
+    DeleteMany,
+    /// A page of keys.
+    List(ListQuery),
+    /// A step of an upload in parts.
+    Upload { key: String, step: UploadStep },
+}
+
+/// A step of an upload in parts.
+#[derive(Debug)]
+pub(super) enum UploadStep {
+    /// Begins one.
+    Begin { attributes: Attributes },
+    /// The body is a part.
+    Put { upload: String, number: usize },
+    /// The object `from` is a part.
+    Copy { from: String, upload: String, number: usize },
+    /// The body names the parts of the new generation, in order.
+    Complete { upload: String, condition: Condition },
+    /// Forgets the parts.
+    Abort { upload: String },
+}
+
+/// The bucket and, unless the bucket itself is meant, the key in a request's path, and the parameters of its query.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) bucket: String,
+    pub(super) key: Option<String>,
+    query: Vec<(String, String)>,
+}
+
+impl Target {
+    /// Takes `uri` apart. Everything after the bucket's `/` is the key, slashes and all.
+    pub(super) fn parse(uri: &Uri) -> Result<Self, Refusal> {
+        let path = uri.path().strip_prefix('/').ok_or_else(|| Refusal::invalid("a path begins with a slash"))?;
+        let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+        Ok(Self {
+            bucket: decode(bucket)?,
+            key: Some(decode(key)?).filter(|key| !key.is_empty()),
+            query: parse_query(uri.query().unwrap_or_default())?,
+        })
+    }
+
+    /// The value of a parameter; empty where it has none.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Operation {
+    /// What `method` and `headers` want of `target`.
+    pub(super) fn parse(
+        dialect: Dialect,
+        method: &Method,
+        target: &Target,
+        headers: &HeaderMap,
+    ) -> Result<Self, Refusal> {
+        let upload = target.parameter("uploadId").map(str::to_owned);
+        let Some(key) = target.key.clone() else {
+            return match *method {
+                Method::GET => Ok(Self::List(list_query(target)?)),
+                Method::POST if target.parameter("delete").is_some() => Ok(Self::DeleteMany),
+                _ => Err(Refusal::not_allowed()),
+            };
+        };
+        let copy_from = text(headers, &dialect.copy_source_header())?;
+        let copy_from = copy_from.map(|source| copy_source(&target.bucket, source)).transpose()?;
+        let version = target.parameter(dialect.version_parameter()).map(str::to_owned);
+        let step = match (method.as_str(), upload, copy_from) {
+            ("GET" | "HEAD", _, _) => {
+                let options = get_options(headers, version, *method == Method::HEAD)?;
+                return Ok(Self::Get { key, options });
+            }
+            _ if version.is_some() => return Err(Refusal::unsupported("changing an older version")),
+            ("PUT", None, Some(from)) => {
+                return Ok(Self::Copy { from, to: key, condition: condition(dialect, headers)? });
+            }
+            ("PUT", None, None) => {
+                let (condition, attributes) = (condition(dialect, headers)?, attributes(dialect, headers)?);
+                return Ok(Self::Put { key, condition, attributes });
+            }
+            ("DELETE", None, _) => return Ok(Self::Delete { key }),
+            ("POST", None, _) if target.parameter("uploads").is_some() => {
+                UploadStep::Begin { attributes: attributes(dialect, headers)? }
+            }
+            ("PUT", Some(upload), from) => {
+                let number = target.parameter("partNumber").and_then(|n| n.parse().ok());
+                let number = number.ok_or_else(|| Refusal::invalid("partNumber must be a number"))?;
+                match from {
+                    Some(from) => UploadStep::Copy { from, upload, number },
+                    None => UploadStep::Put { upload, number },
+                }
+            }
+            ("POST", Some(upload), _) => UploadStep::Complete { upload, condition: condition(dialect, headers)? },
+            ("DELETE", Some(upload), _) => UploadStep::Abort { upload },
+            _ => return Err(Refusal::not_allowed()),
+        };
+        Ok(Self::Upload { key, step })
+    }
+}
+
+fn decode(encoded: &str) -> Result<String, Refusal> {
+    let decoded = percent_decode_str(encoded).decode_utf8();
+    decoded.map(Into::into).map_err(|_| Refusal::invalid("bucket, key and query must be UTF-8"))
+}
+
+/// Parameters are form-encoded: a space is a `+`.
+fn parse_query(query: &str) -> Result<Vec<(String, String)>, Refusal> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decode(&name.replace('+', " "))?, decode(&value.replace('+', " "))?))
+        })
+        .collect()
+}
+
+fn list_query(target: &Target) -> Result<ListQuery, Refusal> {
+    let given = |name| target.parameter(name).filter(|value| !value.is_empty()).map(str::to_owned);
+    let max_keys = given("max-keys").map(|keys| keys.parse::<usize>()).transpose();
+    let max_keys = max_keys.map_err(|_| Refusal::invalid("max-keys must be a number"))?;
+    Ok(ListQuery {
+        prefix: given("prefix").unwrap_or_default(),
+        // The token of a page is the last key before it.
+        start_after: given("continuation-token").or_else(|| given("start-after")),
+        delimiter: given("delimiter"),
+        max_keys: max_keys.unwrap_or(MAX_KEYS).min(MAX_KEYS),
+    })
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
+    let value = headers.get(name).map(|value| std::str::from_utf8(value.as_bytes()));
+    value.transpose().map_err(|_| Refusal::invalid("headers must be UTF-8"))
+}
+
+/// The key of a copy's source, which must be in the same `bucket`.
+fn copy_source(bucket: &str, source: &str) -> Result<String, Refusal> {
+    if source.contains('?') {
+        return Err(Refusal::unsupported("copying an older version"));
+    }
+    match source.trim_start_matches('/').split_once('/') {
+        Some((from, key)) if decode(from)? == bucket => decode(key),
+        Some((from, _)) => Err(Refusal::no_such_bucket(from)),
+        None => Err(Refusal::invalid("a copy source is a bucket and a key")),
+    }
+}
+
+fn get_options(headers: &HeaderMap, version: Option<String>, head: bool) -> Result<GetOptions, Refusal> {
+    let tag = |name| text(headers, &name).map(|tag| tag.map(str::to_owned));
+    // A date that cannot be read is ignored, as RFC 9110 wants it.
+    let date = |name| text(headers, &name).map(|date| date.and_then(http_date));
+    Ok(GetOptions::default()
+        .with_version(version)
+        .with_head(head)
+        .with_if_match(tag(IF_MATCH)?)
+        .with_if_none_match(tag(IF_NONE_MATCH)?)
+        .with_if_unmodified_since(date(IF_UNMODIFIED_SINCE)?)
+        .with_if_modified_since(date(IF_MODIFIED_SINCE)?)
+        .with_range(text(headers, &RANGE)?.and_then(parse_range)))
+}
+
+fn http_date(date: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc2822(date).ok().map(|date| date.with_timezone(&Utc))
+}
+
+/// Several ranges, other units and nonsense are ignored, as RFC 9110 allows: the whole object answers.
+fn parse_range(header: &str) -> Option<GetRange> {
+    let (first, last) = header.strip_prefix("bytes=")?.split_once('-')?;
+    match (first.trim(), last.trim()) {
+        ("", last) => last.parse().ok().map(GetRange::Suffix),
+        (first, "") => first.parse().ok().map(GetRange::Offset),
+        (first, last) => {
+            let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
+            (first <= last).then(|| GetRange::Bounded(first..last.saturating_add(1)))
+        }
+    }
+}
+
+fn condition(dialect: Dialect, headers: &HeaderMap) -> Result<Condition, Refusal> {
+    match dialect {
+        Dialect::Gcs => match text(headers, &GENERATION_MATCH)?.map(str::parse) {
+            None => Ok(Condition::Always),
+            Some(Ok(0)) => Ok(Condition::Absent),
+            Some(Ok(generation)) => Ok(Condition::Generation(generation)),
+            Some(Err(_)) => Err(Refusal::invalid("a generation is a number")),
+        },
+        Dialect::S3 => match (text(headers, &IF_NONE_MATCH)?, text(headers, &IF_MATCH)?) {
+            (Some("*"), _) => Ok(Condition::Absent),
+            (Some(_), _) => Err(Refusal::invalid("If-None-Match of a write must be *")),
+            (None, Some(e_tag)) => Ok(Condition::ETag(e_tag.to_owned())),
+            (None, None) => Ok(Condition::Always),
+        },
+    }
+}
+
+fn attributes(dialect: Dialect, headers: &HeaderMap) -> Result<Attributes, Refusal> {
+    let mut attributes = Attributes::new();
+    for name in headers.keys() {
+        let attribute = match name {
+            &CACHE_CONTROL => Attribute::CacheControl,
+            &CONTENT_DISPOSITION => Attribute::ContentDisposition,
+            &CONTENT_ENCODING => Attribute::ContentEncoding,
+            &CONTENT_LANGUAGE => Attribute::ContentLanguage,
+            &CONTENT_TYPE => Attribute::ContentType,
+            name if *name == dialect.storage_class_header() => Attribute::StorageClass,
+            name => match name.as_str().strip_prefix(dialect.metadata_prefix()) {
+                Some(key) => Attribute::Metadata(key.to_owned().into()),
+                None => continue,
+            },
+        };
+        let value = text(headers, name)?.unwrap_or_default().to_owned();
+        attributes.insert(attribute, value.into());
+    }
+    Ok(attributes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_all_that_follows_the_bucket() {
+        for (uri, bucket, key) in [
+            ("/b", "b", None),
+            ("/b/", "b", None),
+            ("/b/k", "b", Some("k")),
+            ("/b//k//", "b", Some("/k//")),
+            ("/b/a%2Fb%23c%3Fd%25e%20f", "b", Some("a/b#c?d%e f")),
+            ("/b/a+b", "b", Some("a+b")),
+            ("/b/%F0%9F%98%80.parquet?uploads", "b", Some("😀.parquet")),
+            ("/my%2Dbucket/k", "my-bucket", Some("k")),
+        ] {
+            let target = Target::parse(&uri.parse().unwrap()).unwrap();
+            assert_eq!((target.bucket.as_str(), target.key.as_deref()), (bucket, key), "{uri}");
+        }
+        assert!(Target::parse(&"/b/%FF".parse().unwrap()).is_err(), "not UTF-8");
+    }
+
+    #[test]
+    fn parameters_are_form_encoded() {
+        let target = Target::parse(&"/b?list-type=2&prefix=a+b%2Bc%26&delete".parse().unwrap()).unwrap();
+        assert_eq!(target.parameter("prefix"), Some("a b+c&"));
+        assert_eq!(target.parameter("delete"), Some(""));
+        assert_eq!(target.parameter("max-keys"), None);
+    }
+
+    #[test]
+    fn only_one_range_of_bytes_is_understood() {
+        for (header, range) in [
+            ("bytes=0-0", Some(GetRange::Bounded(0..1))),
+            ("bytes=5-", Some(GetRange::Offset(5))),
+            ("bytes=-5", Some(GetRange::Suffix(5))),
+            ("bytes=5-4", None),
+            ("bytes=0-1,3-4", None),
+            ("lines=1-2", None),
+            ("bytes=-", None),
+        ] {
+            assert_eq!(parse_range(header), range, "{header}");
+        }
+    }
+
+    #[test]
+    fn conditions_of_a_write_follow_the_dialect() {
+        let parse = |dialect, name: &'static str, value: &'static str| {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), value.parse().unwrap())]);
+            condition(dialect, &headers).ok()
+        };
+        for (dialect, name, value, expected) in [
+            (Dialect::Gcs, "x-goog-if-generation-match", "0", Some(Condition::Absent)),
+            (Dialect::Gcs, "x-goog-if-generation-match", "7", Some(Condition::Generation(7))),
+            (Dialect::Gcs, "x-goog-if-generation-match", "x", None),
+            (Dialect::Gcs, "if-none-match", "*", Some(Condition::Always)),
+            (Dialect::S3, "if-none-match", "*", Some(Condition::Absent)),
+            (Dialect::S3, "if-none-match", "\"a\"", None),
+            (Dialect::S3, "if-match", "\"a\"", Some(Condition::ETag("\"a\"".into()))),
+            (Dialect::S3, "x-goog-if-generation-match", "0", Some(Condition::Always)),
+        ] {
+            assert_eq!(parse(dialect, name, value), expected, "{dialect:?} {name}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_copy_stays_within_the_bucket() {
+        assert_eq!(copy_source("b", "b/a/c%3F"), Ok("a/c?".into()));
+        assert_eq!(copy_source("b", "/b/a"), Ok("a".into()));
+        assert_eq!(copy_source("b", "c/a").unwrap_err().code, "NoSuchBucket");
+        assert_eq!(copy_source("b", "a").unwrap_err().code, "InvalidArgument");
+        assert_eq!(copy_source("b", "b/a?versionId=3").unwrap_err().code, "NotImplemented");
+    }
+}

@@ -1,0 +1,168 @@
+//! The XML bodies of both dialects, which share their shapes.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+
+/// A body that completes a multipart upload.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CompleteMultipartUpload {
+    #[serde(default)]
+    pub(super) part: Vec<Part>,
+}
+
+/// One part of a [`CompleteMultipartUpload`].
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Part {
+    pub(super) part_number: usize,
+    #[serde(rename = "ETag")]
+    pub(super) e_tag: String,
+}
+
+/// A body that deletes many keys.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Delete {
+    #[serde(default)]
+    pub(super) object: Vec<Key>,
+    #[serde(default)]
+    pub(super) quiet: bool,
+}
+
+/// A key, in and out.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Key {
+    pub(super) key: String,
+}
+
+/// The answer to a [`Delete`].
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DeleteResult {
+    pub(super) deleted: Vec<Key>,
+}
+
+/// The answer to the start of a multipart upload.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct InitiateMultipartUploadResult {
+    pub(super) bucket: String,
+    pub(super) key: String,
+    pub(super) upload_id: String,
+}
+
+/// The answer to the completion of a multipart upload.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CompleteMultipartUploadResult {
+    pub(super) bucket: String,
+    pub(super) key: String,
+    #[serde(rename = "ETag")]
+    pub(super) e_tag: String,
+}
+
+/// The answer to a copy of an object.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CopyObjectResult {
+    #[serde(rename = "ETag")]
+    pub(super) e_tag: String,
+    pub(super) last_modified: String,
+}
+
+/// The answer to the copy of an object into a part.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CopyPartResult {
+    #[serde(rename = "ETag")]
+    pub(super) e_tag: String,
+}
+
+/// The answer to a list request.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListBucketResult {
+    pub(super) name: String,
+    pub(super) prefix: String,
+    pub(super) key_count: usize,
+    pub(super) max_keys: usize,
+    pub(super) is_truncated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) next_continuation_token: Option<String>,
+    pub(super) contents: Vec<Contents>,
+    pub(super) common_prefixes: Vec<CommonPrefix>,
+}
+
+/// One object of a [`ListBucketResult`].
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Contents {
+    pub(super) key: String,
+    pub(super) last_modified: String,
+    #[serde(rename = "ETag")]
+    pub(super) e_tag: String,
+    pub(super) size: u64,
+}
+
+/// One directory of a [`ListBucketResult`].
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CommonPrefix {
+    pub(super) prefix: String,
+}
+
+/// The body of a refusal.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Error<'a> {
+    pub(super) code: &'a str,
+    pub(super) message: &'a str,
+}
+
+/// A whole XML document.
+pub(super) fn document<T: Serialize>(value: &T) -> String {
+    let body = quick_xml::se::to_string(value).expect("these types have nothing that XML cannot say");
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{body}")
+}
+
+/// Times in XML are RFC 3339, those in headers are not.
+pub(super) fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct ReadBack {
+        deleted: Key,
+    }
+
+    #[test]
+    fn keys_are_escaped() {
+        let key = "I'm a < & weird path".to_owned();
+        let xml = document(&DeleteResult { deleted: vec![Key { key: key.clone() }] });
+        assert!(!xml.contains("< &"), "{xml}");
+        let read: ReadBack = quick_xml::de::from_str(&xml).unwrap();
+        assert_eq!(read.deleted.key, key);
+    }
+
+    #[test]
+    fn lists_of_what_was_sent_are_read() {
+        let body = "<CompleteMultipartUpload><Part><ETag>\"a\"</ETag><PartNumber>1</PartNumber></Part>\
+                    <Part><ETag>\"b\"</ETag><PartNumber>2</PartNumber></Part></CompleteMultipartUpload>";
+        let parts: CompleteMultipartUpload = quick_xml::de::from_str(body).unwrap();
+        let parts: Vec<_> = parts.part.iter().map(|part| (part.part_number, part.e_tag.as_str())).collect();
+        assert_eq!(parts, [(1, "\"a\""), (2, "\"b\"")]);
+
+        let body = "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                    <Object><Key>a b</Key></Object><Object><Key>c &lt; d</Key></Object></Delete>";
+        let delete: Delete = quick_xml::de::from_str(body).unwrap();
+        let keys: Vec<_> = delete.object.iter().map(|object| object.key.as_str()).collect();
+        assert_eq!((keys, delete.quiet), (vec!["a b", "c < d"], false));
+    }
+}

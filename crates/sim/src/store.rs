@@ -1,0 +1,301 @@
+//! An [`ObjectStore`] in a simulated cloud, on tokio's clock.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use headstart_fetch_core::Intent;
+use object_store::path::Path;
+use object_store::{
+    CopyMode, CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+use crate::body::Body;
+use crate::builder::SimStoreBuilder;
+use crate::catalog::{Catalog, CatalogError, Condition, Generation, ListPage, ListQuery};
+use crate::cloud::Cloud;
+use crate::connections::Connections;
+use crate::faults::{Answer, Fault, SimFault};
+use crate::log::{End, RequestKind, RequestLog, RequestRecord};
+use crate::store_upload::SimUpload;
+
+/// A bucket at the other end of a simulated link, and one client of it.
+///
+/// Time is tokio's: under the paused clock (`#[tokio::test(start_paused = true)]`) a run on one thread takes no time, is exact, and repeats to the
+/// byte and the millisecond. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct SimStore {
+    pub(crate) cloud: Arc<Cloud>,
+}
+
+impl SimStore {
+    /// Begins to build a store.
+    pub fn builder() -> SimStoreBuilder {
+        SimStoreBuilder::default()
+    }
+
+    pub(crate) fn new(cloud: Arc<Cloud>) -> Self {
+        Self { cloud }
+    }
+
+    /// What the bucket holds.
+    #[must_use]
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.cloud.catalog
+    }
+
+    /// Every request so far.
+    #[must_use]
+    pub fn log(&self) -> &Arc<RequestLog> {
+        &self.cloud.log
+    }
+
+    /// The client's connections.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        self.cloud.connections()
+    }
+
+    /// Time since the store was built: what the log counts in.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.cloud.now()
+    }
+
+    /// Overwrites an object now with a new synthetic generation, of the same size where `size` is `None`.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] where there is no such object and no size is given.
+    pub fn overwrite(&self, key: &str, size: Option<u64>) -> Result<Arc<Generation>, CatalogError> {
+        self.cloud.catalog.overwrite_synthetic(key, size, self.cloud.date())
+    }
+
+    pub(crate) fn record(&self, kind: RequestKind, key: impl Into<String>) -> RequestRecord {
+        RequestRecord::new(self.cloud.now(), kind, key)
+    }
+
+    async fn page(&self, query: ListQuery) -> Result<ListPage> {
+        let record = self.record(RequestKind::List, &query.prefix);
+        Arc::clone(&self.cloud).call(record, 0, |catalog, _| Ok(catalog.list(&query))).await
+    }
+
+    fn list_from(&self, prefix: Option<&Path>, start_after: Option<String>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let query = ListQuery { prefix: folder(prefix), start_after, ..ListQuery::default() };
+        let store = self.clone();
+        stream::try_unfold(Some(query), move |query| store.clone().next_page(query))
+            .map_ok(|objects| stream::iter(objects.into_iter().map(|(key, object)| meta(&key, &object))))
+            .try_flatten()
+            .boxed()
+    }
+
+    /// The objects of a page, and the query for the page after it.
+    async fn next_page(
+        self,
+        query: Option<ListQuery>,
+    ) -> Result<Option<(Vec<(String, Arc<Generation>)>, Option<ListQuery>)>> {
+        let Some(query) = query else { return Ok(None) };
+        let page = self.page(query.clone()).await?;
+        let next = page.next.map(|next| ListQuery { start_after: Some(next), ..query });
+        Ok(Some((page.objects, next)))
+    }
+}
+
+impl fmt::Display for SimStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimStore({})", self.cloud.profile)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for SimStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let condition = condition(options.mode)?;
+        let bytes = Bytes::from(payload);
+        let record = self.record(RequestKind::Put, location.as_ref());
+        let call = Arc::clone(&self.cloud).call(record, bytes.len() as u64, |catalog, now| {
+            catalog.put(location.as_ref(), bytes, options.attributes, &condition, now)
+        });
+        Ok(put_result(&*call.await?))
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        let record = self.record(RequestKind::Multipart, location.as_ref());
+        let begin = Arc::clone(&self.cloud)
+            .call(record, 0, |catalog, _| Ok(catalog.begin_upload(location.as_ref(), options.attributes)));
+        let id = begin.await?;
+        Ok(Box::new(SimUpload::new(self.clone(), location.clone(), id)))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let fault = self.cloud.next_fault();
+        let kind = if options.head { RequestKind::Head } else { RequestKind::Get };
+        let mut record = self.record(kind, location.as_ref());
+        record.intent = options.extensions.get::<Intent>().copied();
+        // The store answers with what it holds when the request arrives.
+        let found = answer(&self.cloud.catalog, location, &options, &fault);
+        record.range = match (&options.range, &found) {
+            (Some(_), Ok((_, range))) => Some(range.clone()),
+            (Some(GetRange::Bounded(range)), Err(_)) => Some(range.clone()),
+            _ => None,
+        };
+        let mut request = self.cloud.request(record);
+        let first_byte_at = request.connected_at + request.ttfb + fault.late_by;
+        let (generation, range) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                self.cloud.sleep_until(first_byte_at).await;
+                request.status(status_of(&error));
+                request.end(if SimFault::find(&error).is_some() { End::Failed } else { End::Completed });
+                return Err(error);
+            }
+        };
+        let (sent, how) = if options.head { (0..0, Answer::Whole) } else { (range.clone(), fault.answer) };
+        // Opened before the wait: the link knows of the stream beforehand, and the wait may end late.
+        let mut body = Body::open(request, Arc::clone(&generation), sent, first_byte_at, how);
+        self.cloud.sleep_until(first_byte_at).await;
+        body.answered(if options.range.is_some() { 206 } else { 200 });
+        Ok(GetResult {
+            payload: GetResultPayload::Stream(body.into_stream()),
+            attributes: generation.attributes.clone(),
+            meta: generation.meta(location.clone()),
+            range,
+            extensions: object_store::Extensions::default(),
+        })
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let store = self.clone();
+        locations
+            .and_then(move |location| {
+                let store = store.clone();
+                async move {
+                    let record = store.record(RequestKind::Delete, location.as_ref());
+                    let key = location.as_ref();
+                    store.cloud.call(record, 0, |catalog, _| Ok(catalog.delete(key))).await?;
+                    Ok(location)
+                }
+            })
+            .boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.list_from(prefix, None)
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.list_from(prefix, Some(offset.to_string()))
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let delimiter = Some("/".to_owned());
+        let mut query = ListQuery { prefix: folder(prefix), delimiter, ..ListQuery::default() };
+        let (mut objects, mut common_prefixes) = (Vec::new(), Vec::new());
+        loop {
+            let page = self.page(query.clone()).await?;
+            for (key, object) in &page.objects {
+                objects.push(meta(key, object)?);
+            }
+            for prefix in &page.prefixes {
+                common_prefixes.push(Path::parse(prefix)?);
+            }
+            match page.next {
+                Some(next) => query.start_after = Some(next),
+                None => {
+                    return Ok(ListResult {
+                        objects,
+                        common_prefixes,
+                        extensions: object_store::Extensions::default(),
+                    });
+                }
+            }
+        }
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        let condition = match options.mode {
+            CopyMode::Overwrite => Condition::Always,
+            CopyMode::Create => Condition::Absent,
+        };
+        let record = self.record(RequestKind::Copy, to.as_ref());
+        Arc::clone(&self.cloud)
+            .call(record, 0, |catalog, now| catalog.copy(from.as_ref(), to.as_ref(), &condition, now))
+            .await
+            .map(drop)
+    }
+}
+
+/// What the store answers to a read, the link aside.
+fn answer(
+    catalog: &Catalog,
+    location: &Path,
+    options: &GetOptions,
+    fault: &Fault,
+) -> Result<(Arc<Generation>, std::ops::Range<u64>)> {
+    match fault.answer {
+        Answer::Unavailable => return Err(SimFault::Unavailable.into()),
+        Answer::Throttled { retry_after } => return Err(SimFault::Throttled { retry_after }.into()),
+        _ => {}
+    }
+    let version = options.version.as_deref().map(str::parse).transpose();
+    let version = version.map_err(|_| CatalogError::NotFound(location.to_string()))?;
+    let generation = catalog.get(location.as_ref(), version)?;
+    options.check_preconditions(&generation.meta(location.clone()))?;
+    let range = match &options.range {
+        None => 0..generation.size,
+        Some(range) => range
+            .as_range(generation.size)
+            .map_err(|source| object_store::Error::Generic { store: "SimStore", source: Box::new(source) })?,
+    };
+    Ok((generation, range))
+}
+
+fn status_of(error: &object_store::Error) -> u16 {
+    match (error, SimFault::find(error)) {
+        (_, Some(SimFault::Throttled { .. })) => 429,
+        (_, Some(_)) => 503,
+        (object_store::Error::NotFound { .. }, _) => 404,
+        (object_store::Error::NotModified { .. }, _) => 304,
+        (object_store::Error::Precondition { .. }, _) => 412,
+        _ => 416,
+    }
+}
+
+fn condition(mode: PutMode) -> Result<Condition> {
+    match mode {
+        PutMode::Overwrite => Ok(Condition::Always),
+        PutMode::Create => Ok(Condition::Absent),
+        PutMode::Update(known) => match (known.version.as_deref().map(str::parse), known.e_tag) {
+            (Some(Ok(number)), _) => Ok(Condition::Generation(number)),
+            (None, Some(e_tag)) => Ok(Condition::ETag(e_tag)),
+            _ => Err(object_store::Error::Generic {
+                store: "SimStore",
+                source: "an update needs a generation or an entity tag of this store".into(),
+            }),
+        },
+    }
+}
+
+pub(crate) fn put_result(made: &Generation) -> PutResult {
+    PutResult {
+        e_tag: Some(made.e_tag.clone()),
+        version: Some(made.number.to_string()),
+        extensions: object_store::Extensions::default(),
+    }
+}
+
+/// The keys below `prefix`, itself not among them.
+fn folder(prefix: Option<&Path>) -> String {
+    prefix.filter(|path| !path.as_ref().is_empty()).map(|path| format!("{path}/")).unwrap_or_default()
+}
+
+fn meta(key: &str, object: &Generation) -> Result<ObjectMeta> {
+    Ok(object.meta(Path::parse(key)?))
+}

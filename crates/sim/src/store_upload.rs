@@ -1,0 +1,68 @@
+//! An upload in parts to a [`SimStore`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{MultipartUpload, PutPayload, PutResult, Result, UploadPart};
+use parking_lot::Mutex;
+
+use crate::catalog::Condition;
+use crate::log::{RequestKind, RequestRecord};
+use crate::store::{SimStore, put_result};
+
+/// An upload in parts.
+#[derive(Debug)]
+pub(crate) struct SimUpload {
+    store: SimStore,
+    location: Path,
+    id: String,
+    begun: usize,
+    /// Entity tags of the parts that are there, by number.
+    parts: Arc<Mutex<BTreeMap<usize, String>>>,
+}
+
+impl SimUpload {
+    pub(crate) fn new(store: SimStore, location: Path, id: String) -> Self {
+        Self { store, location, id, begun: 0, parts: Arc::default() }
+    }
+
+    fn record(&self) -> RequestRecord {
+        self.store.record(RequestKind::Multipart, self.location.as_ref())
+    }
+}
+
+#[async_trait]
+impl MultipartUpload for SimUpload {
+    fn put_part(&mut self, payload: PutPayload) -> UploadPart {
+        let number = self.begun;
+        self.begun += 1;
+        let (store, id, parts) = (self.store.clone(), self.id.clone(), Arc::clone(&self.parts));
+        let location = self.location.clone();
+        Box::pin(async move {
+            let bytes = Bytes::from(payload);
+            let record = store.record(RequestKind::Multipart, location.as_ref());
+            let put = store.cloud.call(record, bytes.len() as u64, |catalog, _| catalog.put_part(&id, number, bytes));
+            let e_tag = put.await?;
+            parts.lock().insert(number, e_tag);
+            Ok(())
+        })
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        // A part that is missing has no entity tag, and the catalog says so.
+        let parts: Vec<_> = {
+            let there = self.parts.lock();
+            (0..self.begun).map(|number| (number, there.get(&number).cloned().unwrap_or_default())).collect()
+        };
+        let call = Arc::clone(&self.store.cloud)
+            .call(self.record(), 0, |catalog, now| catalog.complete_upload(&self.id, &parts, &Condition::Always, now));
+        Ok(put_result(&*call.await?))
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        Arc::clone(&self.store.cloud).call(self.record(), 0, |catalog, _| catalog.abort_upload(&self.id)).await
+    }
+}

@@ -1,0 +1,64 @@
+//! Uploads in parts that are not yet an object.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::{Bytes, BytesMut};
+use object_store::Attributes;
+
+use crate::catalog::CatalogError;
+
+/// The uploads in progress of one bucket.
+#[derive(Debug, Default)]
+pub(crate) struct Uploads {
+    begun: u64,
+    open: HashMap<String, Upload>,
+}
+
+#[derive(Debug)]
+struct Upload {
+    key: String,
+    attributes: Attributes,
+    /// Entity tag and bytes by part number.
+    parts: BTreeMap<usize, (String, Bytes)>,
+    /// Parts ever uploaded: the entity tag of a part that replaces another differs from its.
+    uploaded: u64,
+}
+
+impl Uploads {
+    pub(crate) fn begin(&mut self, key: &str, attributes: Attributes) -> String {
+        self.begun += 1;
+        let id = format!("upload-{}", self.begun);
+        let upload = Upload { key: key.to_owned(), attributes, parts: BTreeMap::new(), uploaded: 0 };
+        self.open.insert(id.clone(), upload);
+        id
+    }
+
+    pub(crate) fn put_part(&mut self, id: &str, part: usize, bytes: Bytes) -> Result<String, CatalogError> {
+        let upload = self.open.get_mut(id).ok_or_else(|| CatalogError::NoSuchUpload(id.to_owned()))?;
+        upload.uploaded += 1;
+        let e_tag = format!("\"{id}-{part}-{}\"", upload.uploaded);
+        upload.parts.insert(part, (e_tag.clone(), bytes));
+        Ok(e_tag)
+    }
+
+    /// Key, attributes and bytes of the object that `parts` make.
+    pub(crate) fn assemble(
+        &self,
+        id: &str,
+        parts: &[(usize, String)],
+    ) -> Result<(String, Attributes, Bytes), CatalogError> {
+        let upload = self.open.get(id).ok_or_else(|| CatalogError::NoSuchUpload(id.to_owned()))?;
+        let mut whole = BytesMut::new();
+        for (number, wanted) in parts {
+            match upload.parts.get(number) {
+                Some((e_tag, bytes)) if e_tag == wanted => whole.extend_from_slice(bytes),
+                _ => return Err(CatalogError::NoSuchPart { upload: id.to_owned(), part: *number }),
+            }
+        }
+        Ok((upload.key.clone(), upload.attributes.clone(), whole.freeze()))
+    }
+
+    pub(crate) fn remove(&mut self, id: &str) -> Result<(), CatalogError> {
+        self.open.remove(id).map(drop).ok_or_else(|| CatalogError::NoSuchUpload(id.to_owned()))
+    }
+}

@@ -1,0 +1,237 @@
+//! Who reads what, in which order: workloads as data. Pure.
+//!
+//! A workload has a name of the form `pattern[-number][-size]`, such as `seq-64k` or `interleaved-2`; [`Trace::named`] lists them.
+
+use headstart_fetch_core::options::parse_bytes;
+
+use crate::dice::Dice;
+
+const MIB: u64 = 1 << 20;
+
+/// Reads of a workload whose pattern has no end of its own.
+const RANDOM_READS: usize = 256;
+
+/// One read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Read {
+    /// Its first byte.
+    pub offset: u64,
+    /// Its length in bytes, never 0.
+    pub len: u64,
+}
+
+/// The reads of one object, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// Its name.
+    pub name: String,
+    /// Length of the object in bytes; no read goes beyond it.
+    pub object_bytes: u64,
+    /// The reads.
+    pub reads: Vec<Read>,
+}
+
+/// A workload that cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TraceError {
+    /// No workload has this name.
+    #[error(
+        "unknown workload '{0}': expected seq-SIZE, rand-SIZE, interleaved-STREAMS[-SIZE], strided-SIZE, backward-SIZE, \
+         backtrack-SIZE, home-SIZE or parquet, with a SIZE such as 64k or 1m"
+    )]
+    UnknownName(String),
+    /// The object has no room for a single read.
+    #[error("workload '{name}' needs an object of at least {needed_bytes} bytes, not {object_bytes}")]
+    ObjectTooSmall {
+        /// The workload.
+        name: String,
+        /// The smallest object it can read.
+        needed_bytes: u64,
+        /// The object's size.
+        object_bytes: u64,
+    },
+}
+
+impl Trace {
+    /// The workload called `name` on an object of `object_bytes`:
+    ///
+    /// | name | reads |
+    /// |---|---|
+    /// | `seq-64k` | from the first byte to the last, 64 KiB at a time |
+    /// | `rand-64k` | 256 reads of 64 KiB at random offsets, aligned to nothing |
+    /// | `interleaved-2`, `interleaved-2-64k` | that many sequential readers of equal shares of the object, in turn; 1 MiB where no size is given |
+    /// | `strided-64k` | 64 KiB of every 512 KiB |
+    /// | `backward-64k` | from the last byte to the first |
+    /// | `backtrack-64k` | blocks 1 2 3 4 2 5 6 7 5, then the same on the next seven |
+    /// | `home-64k` | blocks 1 2 1 3 1 4 1 … |
+    /// | `parquet` | a footer of 64 KiB, then row groups of 20 column chunks of 1 to 4 MiB, ascending, with gaps |
+    ///
+    /// `seed` decides what is random; sizes are read as options are (`k` and `KiB` are 1,024 bytes).
+    ///
+    /// # Errors
+    /// [`TraceError`].
+    pub fn named(name: &str, object_bytes: u64, seed: u64) -> Result<Self, TraceError> {
+        let unknown = || TraceError::UnknownName(name.to_owned());
+        let size = |text: &str| parse_bytes("size", text).ok().filter(|bytes| *bytes > 0).ok_or_else(unknown);
+        let (pattern, argument) = name.split_once('-').unwrap_or((name, ""));
+        let mut dice = Dice::new(seed);
+        let (needed_bytes, reads) = match pattern {
+            "parquet" if argument.is_empty() => (FOOTER_BYTES, parquet(object_bytes, &mut dice)),
+            "interleaved" => {
+                let (streams, len) = argument.split_once('-').unwrap_or((argument, "1m"));
+                let streams = streams.parse().ok().filter(|n| (1..=10_000).contains(n)).ok_or_else(unknown)?;
+                (streams, interleaved(object_bytes, streams, size(len)?))
+            }
+            _ => {
+                let len = size(argument)?;
+                let blocks = || 0..object_bytes.div_ceil(len);
+                let reads = match pattern {
+                    "seq" => at_blocks(object_bytes, len, blocks()),
+                    "backward" => at_blocks(object_bytes, len, blocks().rev()),
+                    "strided" => at_blocks(object_bytes, len, blocks().step_by(8)),
+                    "backtrack" => at_blocks(object_bytes, len, backtracking(blocks().end)),
+                    "home" => at_blocks(object_bytes, len, blocks().skip(1).flat_map(|block| [0, block])),
+                    "rand" => random(object_bytes, len, &mut dice),
+                    _ => return Err(unknown()),
+                };
+                (if pattern == "rand" { len } else { 1 }, reads)
+            }
+        };
+        if object_bytes < needed_bytes || reads.is_empty() {
+            let needed_bytes = needed_bytes.max(1);
+            return Err(TraceError::ObjectTooSmall { name: name.to_owned(), needed_bytes, object_bytes });
+        }
+        Ok(Self { name: name.to_owned(), object_bytes, reads })
+    }
+
+    /// Bytes of all reads together.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.reads.iter().map(|read| read.len).sum()
+    }
+}
+
+/// Reads of whole blocks of `len`; the last one of the object may be shorter.
+fn at_blocks(object_bytes: u64, len: u64, blocks: impl Iterator<Item = u64>) -> Vec<Read> {
+    let read = |block| {
+        let offset = block * len;
+        Read { offset, len: len.min(object_bytes - offset) }
+    };
+    blocks.map(read).collect()
+}
+
+fn random(object_bytes: u64, len: u64, dice: &mut Dice) -> Vec<Read> {
+    let Some(room) = object_bytes.checked_sub(len) else { return Vec::new() };
+    (0..RANDOM_READS).map(|_| Read { offset: dice.below(room + 1), len }).collect()
+}
+
+fn interleaved(object_bytes: u64, streams: u64, len: u64) -> Vec<Read> {
+    let share = object_bytes / streams;
+    let rounds = at_blocks(share, len, 0..share.div_ceil(len));
+    rounds
+        .into_iter()
+        .flat_map(|read| (0..streams).map(move |stream| Read { offset: stream * share + read.offset, ..read }))
+        .collect()
+}
+
+fn backtracking(blocks: u64) -> impl Iterator<Item = u64> {
+    (0..blocks).step_by(7).flat_map(|first| [0, 1, 2, 3, 1, 4, 5, 6, 4].map(|n| first + n)).filter(move |n| *n < blocks)
+}
+
+const FOOTER_BYTES: u64 = 64 * 1024;
+
+fn parquet(object_bytes: u64, dice: &mut Dice) -> Vec<Read> {
+    let Some(data_bytes) = object_bytes.checked_sub(FOOTER_BYTES) else { return Vec::new() };
+    let mut reads = vec![Read { offset: data_bytes, len: FOOTER_BYTES }];
+    // The magic number that a Parquet file begins with.
+    let mut offset = 4;
+    loop {
+        for _ in 0..20 {
+            let len = MIB + dice.below(3 * MIB + 1);
+            // Every third column or so is not wanted.
+            offset += if dice.below(3) == 0 { MIB + dice.below(3 * MIB) } else { 0 };
+            if offset + len > data_bytes {
+                return reads;
+            }
+            reads.push(Read { offset, len });
+            offset += len;
+        }
+        // Page indexes and statistics between row groups.
+        offset += dice.below(MIB);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The reads of a workload as numbers of KiB blocks.
+    fn blocks(name: &str, object_kib: u64) -> Vec<u64> {
+        Trace::named(name, object_kib << 10, 1).unwrap().reads.iter().map(|read| read.offset >> 10).collect()
+    }
+
+    #[test]
+    fn patterns_are_what_their_names_say() {
+        assert_eq!(blocks("seq-1k", 4), [0, 1, 2, 3]);
+        assert_eq!(blocks("backward-1k", 4), [3, 2, 1, 0]);
+        assert_eq!(blocks("strided-1k", 20), [0, 8, 16]);
+        assert_eq!(blocks("interleaved-2-1k", 6), [0, 3, 1, 4, 2, 5]);
+        assert_eq!(blocks("backtrack-1k", 9), [0, 1, 2, 3, 1, 4, 5, 6, 4, 7, 8, 8]);
+        assert_eq!(blocks("home-1k", 4), [0, 1, 0, 2, 0, 3]);
+    }
+
+    #[test]
+    fn random_reads_follow_their_seed_and_are_aligned_to_nothing() {
+        let one = Trace::named("rand-64k", 1 << 30, 1).unwrap();
+        assert_eq!(one, Trace::named("rand-64k", 1 << 30, 1).unwrap());
+        assert_ne!(one, Trace::named("rand-64k", 1 << 30, 2).unwrap());
+        assert_eq!((one.reads.len(), one.bytes()), (256, 16 << 20));
+        assert!(one.reads.iter().filter(|read| read.offset % 512 == 0).count() < 10);
+    }
+
+    #[test]
+    fn parquet_reads_the_footer_then_ascends() {
+        let trace = Trace::named("parquet", 1 << 30, 1).unwrap();
+        assert_eq!(trace.reads[0], Read { offset: (1 << 30) - FOOTER_BYTES, len: FOOTER_BYTES });
+        assert!(trace.reads[1..].windows(2).all(|pair| pair[0].offset + pair[0].len <= pair[1].offset));
+        let gaps = trace.reads[1..].windows(2).filter(|pair| pair[0].offset + pair[0].len < pair[1].offset).count();
+        assert!((60..=200).contains(&gaps), "{gaps} gaps in {} reads", trace.reads.len());
+    }
+
+    #[test]
+    fn names_that_mean_nothing_are_refused() {
+        for name in
+            ["", "seq", "seq-", "seq-0", "seq-lots", "rand", "interleaved", "interleaved-0", "parquet-1m", "zigzag-1k"]
+        {
+            assert_eq!(Trace::named(name, 1 << 30, 1), Err(TraceError::UnknownName(name.into())), "{name}");
+        }
+        for (name, needed_bytes) in [("seq-1k", 1), ("rand-1k", 1024), ("parquet", FOOTER_BYTES), ("interleaved-3", 3)]
+        {
+            let name = name.to_owned();
+            assert_eq!(
+                Trace::named(&name, 0, 1),
+                Err(TraceError::ObjectTooSmall { name, needed_bytes, object_bytes: 0 })
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_read_is_empty_or_beyond_the_end(object_bytes in 1_u64..20_000_000, len in 1_u64..100_000, seed: u64, streams in 1_u64..9) {
+            let len = len.max(object_bytes / 1000);
+            for name in ["seq", "rand", "strided", "backward", "backtrack", "home"].map(|name| format!("{name}-{len}"))
+                .into_iter().chain(["parquet".to_owned(), format!("interleaved-{streams}-{len}")])
+            {
+                let Ok(trace) = Trace::named(&name, object_bytes, seed) else { continue };
+                for read in &trace.reads {
+                    prop_assert!(read.len > 0 && read.offset + read.len <= object_bytes, "{}: {:?}", name, read);
+                }
+                if name.starts_with("seq") || name.starts_with("backward") {
+                    prop_assert_eq!(trace.bytes(), object_bytes);
+                }
+            }
+        }
+    }
+}
