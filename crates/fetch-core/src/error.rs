@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use object_store::path::Path;
 
+use crate::options::ConfigError;
 use crate::version::ObjectVersion;
 
 /// The object was overwritten or deleted while it was being read.
@@ -174,6 +175,9 @@ pub enum FetchError {
         /// One past the last byte asked for.
         end: u64,
     },
+    /// The task that fetched some of the bytes ended without a word.
+    #[error("a task that fetched bytes of this read panicked, or its runtime was shut down")]
+    TaskLost,
     /// No tokio runtime is running on this thread.
     #[error("no tokio runtime on this thread: call this from async code under tokio, or enter a runtime first")]
     NoRuntime,
@@ -181,6 +185,12 @@ pub enum FetchError {
 
 impl From<FetchError> for object_store::Error {
     fn from(error: FetchError) -> Self {
+        Self::Generic { store: "headstart", source: Box::new(error) }
+    }
+}
+
+impl From<ConfigError> for object_store::Error {
+    fn from(error: ConfigError) -> Self {
         Self::Generic { store: "headstart", source: Box::new(error) }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::link::{Estimator, Link};
+use crate::link::{EndedBody, Estimator, Link};
 use crate::profile::BackendProfile;
 
 /// What the link to a store can do, measured while it is used.
@@ -34,8 +34,8 @@ impl LinkEstimate {
         let now = self.start.elapsed();
         let mut estimator = self.estimator.lock();
         estimator.on_first_byte(ttfb);
-        estimator.on_body_start(now);
-        BodyMeter { estimate: Arc::clone(self), started: now, bytes: 0, unhindered: true }
+        let all_bytes_before = estimator.on_body_start(now);
+        BodyMeter { estimate: Arc::clone(self), started: now, bytes: 0, all_bytes_before, unhindered: true }
     }
 }
 
@@ -45,6 +45,7 @@ pub struct BodyMeter {
     estimate: Arc<LinkEstimate>,
     started: Duration,
     bytes: u64,
+    all_bytes_before: u64,
     unhindered: bool,
 }
 
@@ -64,6 +65,13 @@ impl BodyMeter {
 impl Drop for BodyMeter {
     fn drop(&mut self) {
         let now = self.estimate.start.elapsed();
-        self.estimate.estimator.lock().on_body_end(now, self.bytes, now.saturating_sub(self.started), self.unhindered);
+        let mut estimator = self.estimate.estimator.lock();
+        let body = EndedBody {
+            bytes: self.bytes,
+            elapsed: now.saturating_sub(self.started),
+            all_bytes: estimator.all_bytes() - self.all_bytes_before,
+            unhindered: self.unhindered,
+        };
+        estimator.on_body_end(now, body);
     }
 }

@@ -1,14 +1,93 @@
-#![doc = "To come."]
+//! Fetches ranges of an object store as fast as the link allows.
+//!
+//! [`FetchStore`] wraps any [`ObjectStore`](object_store::ObjectStore) and is one. What is read through it
+//! is fetched in parts, side by side, and handed on in order, from one version of the object.
+//!
+//! ```text
+//!  get_opts · get_range · get_ranges                          ▲ Bytes, in order, as they arrive
+//!       │                                                     │
+//!   split, merge (pure)     which parts, how large          parts: one task drains one body
+//!       │                                                     ▲      into memory reserved before
+//!   permits                 demand before speculation         │
+//!       │                                                     │
+//!   request ── ranged GET, pinned ──▶ inner store ── answer: checked, measured, counted
+//!                                                             │
+//!                                   LinkEstimate ◀────────────┘ first byte, rate of a stream, rate of all
+//! ```
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use headstart_fetch_core::{FetchConfig, FetchStore};
+//! use object_store::memory::InMemory;
+//! use object_store::{ObjectStoreExt, path::Path};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> object_store::Result<()> {
+//! let bucket = Arc::new(InMemory::new());
+//! let store = FetchStore::new(bucket, FetchConfig::default());
+//! let path = Path::from("greeting");
+//! store.put(&path, "hello, world".into()).await?;
+//!
+//! assert_eq!(store.get_range(&path, 7..12).await?, "world");
+//! assert_eq!(store.stats().gets(), 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What a read becomes
+//!
+//! A read of up to one and a half parts is one GET, its body passed through untouched. A longer one is
+//! split, where one stream does not get the link by itself. The size of a part follows from the link:
+//! what one stream carries in about three round trips, within the bounds of the [`BackendProfile`]. An
+//! object of unknown size costs no extra request: the first part says how long it is.
+//!
+//! Every answer is compared with the first one, and whatever is sent after it is pinned to its version,
+//! so bytes of two versions are never mixed: a change is [`ObjectChanged`], or a new beginning where the
+//! answer has not been handed on yet.
+//!
+//! # What it does not do
+//!
+//! It remembers nothing it has read (`headstart-cache` does), reads nothing ahead (`headstart-prefetch`
+//! does), and does not touch writes and lists. Retries are the inner store's.
+//!
+//! # Memory
+//!
+//! A read in parts holds at most `1.25 × concurrency × 2 × part` bytes ahead of its reader, and less
+//! where the [`MemoryBudget`] has less: with the defaults, and 4 MiB a part, 320 MiB of the
+//! budget's 512. Where nothing is free, a read goes on with one request at a time and 256 KiB. Bytes
+//! handed to the caller, and reads that are one request, are not charged.
+//!
+//! # Cancel safety
+//!
+//! Dropping a read, its future or its body, at any point aborts what it has in flight and gives back its
+//! permits and memory. The first error does the same to the other parts. Nothing is detached.
+//!
+//! # Runtime
+//!
+//! A read in parts needs a tokio runtime with time enabled, and is [`FetchError::NoRuntime`] without one;
+//! a read that is one request needs none.
 
-pub mod byte_range;
 mod budget;
+pub mod byte_range;
 mod config;
 mod error;
 mod estimate;
 mod intent;
+mod key;
+pub mod levels;
 pub mod link;
+mod merge;
 pub mod options;
+mod parts;
+mod permits;
 mod profile;
+mod ranges;
+mod read;
+mod request;
+mod split;
+mod stats;
+mod store;
 mod version;
 
 pub use budget::{MemoryBudget, Reservation};
@@ -16,7 +95,10 @@ pub use config::FetchConfig;
 pub use error::{FetchError, ObjectChanged, SharedError, share};
 pub use estimate::{BodyMeter, LinkEstimate};
 pub use intent::{AccessHint, CacheHint, Intent, Origin, Reserved, ask};
+pub use key::path_of_url_key;
 pub use link::Link;
 pub use options::{ConfigError, OptionSpec, Options};
 pub use profile::{BackendProfile, Prices};
+pub use stats::FetchStats;
+pub use store::FetchStore;
 pub use version::{ObjectVersion, PinBy};

@@ -18,6 +18,8 @@ const STREAM_SAMPLES: usize = 64;
 const STREAM_MIN_BYTES: u64 = 256 * 1024;
 /// Time over which arrivals of all streams are summed.
 const BUCKET: Duration = Duration::from_millis(100);
+/// Streams that carry this share of what the link is believed to carry have filled it.
+const FULL: f64 = 0.8;
 /// Buckets remembered.
 const BUCKETS: usize = 20;
 
@@ -42,6 +44,19 @@ impl Link {
     }
 }
 
+/// A body that has ended, or was given up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EndedBody {
+    /// Bytes of it that arrived.
+    pub bytes: u64,
+    /// Time since its first byte.
+    pub elapsed: Duration,
+    /// Bytes that all streams carried in that time, this one included.
+    pub all_bytes: u64,
+    /// It was read as fast as it came.
+    pub unhindered: bool,
+}
+
 /// The estimator behind [`crate::LinkEstimate`].
 #[derive(Debug, Clone)]
 pub struct Estimator {
@@ -52,6 +67,7 @@ pub struct Estimator {
     bucket_bytes: u64,
     bucket_min_streams: usize,
     streams: usize,
+    all_bytes: u64,
     /// Rate of each past bucket, and whether the link (not we) set it.
     buckets: VecDeque<(f64, bool)>,
 }
@@ -68,6 +84,7 @@ impl Estimator {
             bucket_bytes: 0,
             bucket_min_streams: 0,
             streams: 0,
+            all_bytes: 0,
             buckets: VecDeque::new(),
         }
     }
@@ -77,29 +94,42 @@ impl Estimator {
         push(&mut self.ttfb, ttfb, TTFB_SAMPLES);
     }
 
-    /// A body was opened.
-    pub fn on_body_start(&mut self, now: Duration) {
+    /// A body was opened. Returns the bytes that all streams have carried before.
+    pub fn on_body_start(&mut self, now: Duration) -> u64 {
         self.roll(now);
         self.streams += 1;
+        self.all_bytes
+    }
+
+    /// The bytes that all streams have carried.
+    #[must_use]
+    pub fn all_bytes(&self) -> u64 {
+        self.all_bytes
     }
 
     /// `bytes` arrived on some body.
     pub fn on_bytes(&mut self, now: Duration, bytes: u64) {
         self.roll(now);
         self.bucket_bytes += bytes;
+        self.all_bytes += bytes;
     }
 
-    /// A body ended, or was given up, after `bytes` in `elapsed` since its first byte.
+    /// A body ended.
     ///
-    /// `unhindered`: it was read as fast as it came.
+    /// Streams that filled the link together had only their share of it, so what one of them got can raise the
+    /// estimate of a stream's rate, not lower it: else parts would shrink the better they do.
     #[expect(clippy::cast_precision_loss, reason = "rates need no 53 bits")]
-    pub fn on_body_end(&mut self, now: Duration, bytes: u64, elapsed: Duration, unhindered: bool) {
+    pub fn on_body_end(&mut self, now: Duration, body: EndedBody) {
         self.roll(now);
         self.streams = self.streams.saturating_sub(1);
         self.bucket_min_streams = self.bucket_min_streams.min(self.streams);
-        if unhindered && bytes >= STREAM_MIN_BYTES && !elapsed.is_zero() {
-            push(&mut self.stream, bytes as f64 / elapsed.as_secs_f64(), STREAM_SAMPLES);
+        if !body.unhindered || body.bytes < STREAM_MIN_BYTES || body.elapsed.is_zero() {
+            return;
         }
+        let seconds = body.elapsed.as_secs_f64();
+        let (rate, believed) = (body.bytes as f64 / seconds, self.stream());
+        let filled = body.all_bytes as f64 / seconds >= FULL * self.aggregate(believed);
+        push(&mut self.stream, if filled { rate.max(believed) } else { rate }, STREAM_SAMPLES);
     }
 
     /// The present estimate.
@@ -112,8 +142,7 @@ impl Estimator {
             sorted.sort_unstable();
             (sorted[sorted.len() / 2], sorted[sorted.len() * 95 / 100])
         };
-        // The third highest: streams that share the link are slower than one alone, bursts from buffers are faster.
-        let stream = third_highest(&self.stream).unwrap_or(self.prior.stream_bytes_per_s);
+        let stream = self.stream();
         Link {
             ttfb_p50,
             ttfb_p95,
@@ -122,11 +151,15 @@ impl Estimator {
         }
     }
 
+    /// The third highest: streams that share the link are slower than one alone, bursts from buffers are faster.
+    fn stream(&self) -> f64 {
+        third_highest(&self.stream).unwrap_or(self.prior.stream_bytes_per_s)
+    }
+
     fn aggregate(&self, stream: f64) -> f64 {
         let prior = self.prior.aggregate_bytes_per_s.max(stream);
-        let best = |link_limited: bool| {
-            self.buckets.iter().filter(|b| !link_limited || b.1).map(|b| b.0).fold(0.0, f64::max)
-        };
+        let best =
+            |link_limited: bool| self.buckets.iter().filter(|b| !link_limited || b.1).map(|b| b.0).fold(0.0, f64::max);
         let limited = best(true);
         if limited > 0.0 { limited } else { prior.max(best(false)) }
     }
@@ -140,8 +173,7 @@ impl Estimator {
         }
         if self.bucket_bytes > 0 && open_for < 2 * BUCKET {
             let rate = self.bucket_bytes as f64 / open_for.as_secs_f64();
-            let could_carry = self.bucket_min_streams as f64
-                * third_highest(&self.stream).unwrap_or(self.prior.stream_bytes_per_s);
+            let could_carry = self.bucket_min_streams as f64 * self.stream();
             push(&mut self.buckets, (rate, could_carry > 1.25 * rate), BUCKETS);
         }
         self.bucket_start = now;
@@ -212,6 +244,21 @@ mod tests {
         assert!(aggregate_after(2, 2_000_000) > 1.9e9, "more than we thought is believed at once");
     }
 
+    #[test]
+    fn a_share_of_a_full_link_does_not_lower_the_stream() {
+        let mut estimator = Estimator::new(BackendProfile::default());
+        let mut body = EndedBody { bytes: 8_000_000, elapsed: 250 * MS, all_bytes: 250_000_000, unhindered: true };
+        for _ in 0..64 {
+            estimator.on_body_end(250 * MS, body);
+        }
+        assert!((estimator.link().stream_bytes_per_s - 60e6).abs() < 1.0, "32 MB/s of 1,000 is a share");
+        body.all_bytes = body.bytes;
+        for _ in 0..64 {
+            estimator.on_body_end(500 * MS, body);
+        }
+        assert!((estimator.link().stream_bytes_per_s - 32e6).abs() < 1.0, "32 MB/s alone is the stream");
+    }
+
     proptest! {
         #[test]
         fn always_a_usable_link(events in prop::collection::vec((0_u8..4, 0_u32..5_000, 0_u64..50_000_000), 0..200)) {
@@ -221,9 +268,12 @@ mod tests {
                 now += ms * MS;
                 match kind {
                     0 => estimator.on_first_byte(ms * MS),
-                    1 => estimator.on_body_start(now),
+                    1 => { estimator.on_body_start(now); }
                     2 => estimator.on_bytes(now, bytes),
-                    _ => estimator.on_body_end(now, bytes, ms * MS, bytes % 2 == 0),
+                    _ => {
+                        let (elapsed, all_bytes) = (ms * MS, bytes * u64::from(ms % 40));
+                        estimator.on_body_end(now, EndedBody { bytes, elapsed, all_bytes, unhindered: bytes % 2 == 0 });
+                    }
                 }
                 let link = estimator.link();
                 prop_assert!(link.stream_bytes_per_s > 0.0 && link.stream_bytes_per_s.is_finite());

@@ -60,6 +60,7 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// The option `key` does not take `value`; `allowed` says what it takes.
+    #[expect(clippy::needless_pass_by_value, reason = "callers have a number, which they would have to borrow")]
     pub fn bad(key: &str, value: impl ToString, allowed: impl Into<String>) -> Self {
         Self::BadValue { key: key.into(), value: value.to_string(), allowed: allowed.into() }
     }
@@ -73,12 +74,6 @@ impl ConfigError {
             .min()
             .map(|(_, name)| name.to_owned());
         Self::UnknownKey { key: key.into(), nearest }
-    }
-}
-
-impl From<ConfigError> for object_store::Error {
-    fn from(error: ConfigError) -> Self {
-        Self::Generic { store: "headstart", source: Box::new(error) }
     }
 }
 
@@ -147,7 +142,7 @@ pub fn parse_count(key: &str, value: &str) -> Result<usize, ConfigError> {
 #[must_use]
 pub fn format_bytes(bytes: u64) -> String {
     for (unit, name) in [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
-        if bytes >= unit && bytes % unit == 0 {
+        if bytes >= unit && bytes.is_multiple_of(unit) {
             return format!("{}{name}", bytes / unit);
         }
     }

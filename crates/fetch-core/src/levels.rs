@@ -1,0 +1,287 @@
+//! One table of options over several config structs: who set what, and whose word counts. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::options::{ConfigError, OptionSpec, Options};
+
+/// Where an option's value came from, the weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Nobody set it.
+    Default,
+    /// A variable of the environment.
+    Environment,
+    /// The URL, or the option string beside it.
+    Url,
+    /// A call.
+    Explicit,
+}
+
+/// One option as it is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// Its full key, such as `fetch.concurrency`.
+    pub key: String,
+    /// Its value, in the form in which it may be set; secrets are `***`.
+    pub value: String,
+    /// Where the value came from.
+    pub source: Source,
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {} ({:?})", self.key, self.value, self.source)
+    }
+}
+
+/// [`Options`] as a trait object.
+pub trait Section {
+    /// See [`Options::SPECS`].
+    fn specs(&self) -> &'static [OptionSpec];
+    /// See [`Options::set`].
+    ///
+    /// # Errors
+    /// As there.
+    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError>;
+    /// See [`Options::value`].
+    fn value(&self, key: &str) -> Option<String>;
+    /// See [`Options::check`].
+    ///
+    /// # Errors
+    /// As there.
+    fn check(&self) -> Result<(), ConfigError>;
+}
+
+impl<T: Options> Section for T {
+    fn specs(&self) -> &'static [OptionSpec] {
+        T::SPECS
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+        Options::set(self, key, value)
+    }
+
+    fn value(&self, key: &str) -> Option<String> {
+        Options::value(self, key)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        Options::check(self)
+    }
+}
+
+/// Config structs under their names. An option's full key is `name.key`; the switch `enabled` goes by the bare name,
+/// and so do the options of the section without a name.
+pub type Sections<'a> = Vec<(&'static str, &'a mut dyn Section)>;
+
+/// A key and its value.
+pub type Pair = (String, String);
+
+/// Who set what. Levels are read from the weakest to the strongest.
+#[derive(Clone, Default)]
+pub struct Levels {
+    /// By full key: what was last given, in its own words, and by whom. `None` where a struct was given as a whole.
+    given: BTreeMap<String, (Option<String>, Source)>,
+}
+
+/// Values are left out: some are secrets.
+impl fmt::Debug for Levels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.given.iter().map(|(key, (_, source))| (key, source))).finish()
+    }
+}
+
+impl Levels {
+    /// Sets `pairs`, which come from `source`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the option's full key.
+    pub fn read(&mut self, sections: &mut Sections<'_>, pairs: &[Pair], source: Source) -> Result<(), ConfigError> {
+        for (key, value) in pairs {
+            let (name, option) = find(sections, key).ok_or_else(|| unknown(key, keys(sections)))?;
+            let set = sections
+                .iter_mut()
+                .find(|(section, _)| *section == name)
+                .map(|(_, section)| section.set(option, value));
+            set.unwrap_or(Ok(())).map_err(|error| renamed(error, |option| full_key(name, option)))?;
+            self.given.insert(key.clone(), (Some(value.clone()), source));
+        }
+        Ok(())
+    }
+
+    /// Notes that the section `name` was given as a whole.
+    pub fn given_whole(&mut self, sections: &Sections<'_>, name: &str, source: Source) {
+        for (section, spec) in specs(sections).filter(|(section, _)| *section == name) {
+            self.given.insert(full_key(section, spec.key), (None, source));
+        }
+    }
+
+    /// Notes that `source` gave `key`, unless somebody has.
+    pub fn found(&mut self, key: String, source: Source) {
+        self.given.entry(key).or_insert((None, source));
+    }
+
+    /// What was given for the section `name`, in the givers' words: keys without the name.
+    pub fn given_for<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.given
+            .iter()
+            .filter_map(move |(key, (value, _))| Some((key.strip_prefix(name)?.strip_prefix('.')?, value.as_deref()?)))
+    }
+
+    /// Who set `key`.
+    #[must_use]
+    pub fn source(&self, key: &str) -> Source {
+        self.given.get(key).map_or(Source::Default, |(_, source)| *source)
+    }
+
+    /// Every option as it is in force.
+    #[must_use]
+    pub fn effective(&self, sections: &Sections<'_>) -> Vec<Setting> {
+        let of_section = |(name, section): &(&'static str, &mut dyn Section)| {
+            let setting = |spec: &OptionSpec| {
+                let key = full_key(name, spec.key);
+                Some(Setting { value: section.value(spec.key)?, source: self.source(&key), key })
+            };
+            section.specs().iter().filter_map(setting).collect::<Vec<_>>()
+        };
+        sections.iter().flat_map(of_section).collect()
+    }
+}
+
+/// Checks every section.
+///
+/// # Errors
+/// [`ConfigError`] with the option's full key.
+pub fn check(sections: &Sections<'_>) -> Result<(), ConfigError> {
+    sections
+        .iter()
+        .try_for_each(|(name, section)| section.check().map_err(|error| renamed(error, |key| full_key(name, key))))
+}
+
+/// Every option's full key and what it takes.
+#[must_use]
+pub fn all(sections: &Sections<'_>) -> Vec<(String, OptionSpec)> {
+    specs(sections).map(|(name, spec)| (full_key(name, spec.key), *spec)).collect()
+}
+
+/// What `environment` sets by variables of the name `PREFIX_SECTION_KEY`.
+///
+/// # Errors
+/// [`ConfigError::UnknownKey`] for a variable with the prefix that sets nothing.
+pub fn from_environment(
+    sections: &Sections<'_>,
+    prefix: &str,
+    environment: &BTreeMap<String, String>,
+) -> Result<Vec<Pair>, ConfigError> {
+    let keys: BTreeMap<String, String> = keys(sections).map(|key| (variable(prefix, &key), key)).collect();
+    let ours = environment.iter().filter(|(name, _)| name.starts_with(prefix));
+    let pair = |(name, value): (&String, &String)| match keys.get(name) {
+        Some(key) => Ok((key.clone(), value.clone())),
+        None => Err(unknown(name, keys.keys().cloned())),
+    };
+    ours.map(pair).collect()
+}
+
+/// The variable that sets the option `key`.
+#[must_use]
+pub fn variable(prefix: &str, key: &str) -> String {
+    format!("{prefix}{}", key.to_ascii_uppercase().replace('.', "_"))
+}
+
+/// Reads `key=value,key=value`.
+///
+/// # Errors
+/// [`ConfigError::BadValue`] of `options` for a piece without `=`.
+pub fn from_text(text: &str) -> Result<Vec<Pair>, ConfigError> {
+    let pieces = text.split(',').map(str::trim).filter(|piece| !piece.is_empty());
+    let pair = |piece: &str| match piece.split_once('=') {
+        Some((key, value)) => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        None => Err(ConfigError::bad("options", piece, "expected key=value,key=value")),
+    };
+    pieces.map(pair).collect()
+}
+
+/// `error` under another name of its option.
+#[must_use]
+pub fn renamed(error: ConfigError, name: impl FnOnce(&str) -> String) -> ConfigError {
+    match error {
+        ConfigError::BadValue { key, value, allowed } => ConfigError::BadValue { key: name(&key), value, allowed },
+        other => other,
+    }
+}
+
+fn specs(sections: &Sections<'_>) -> impl Iterator<Item = (&'static str, &'static OptionSpec)> {
+    sections.iter().flat_map(|(name, section)| section.specs().iter().map(|spec| (*name, spec)))
+}
+
+fn keys(sections: &Sections<'_>) -> impl Iterator<Item = String> {
+    specs(sections).map(|(name, spec)| full_key(name, spec.key))
+}
+
+/// The section and option that `key` names.
+fn find(sections: &Sections<'_>, key: &str) -> Option<(&'static str, &'static str)> {
+    specs(sections).find(|(name, spec)| full_key(name, spec.key) == key).map(|(name, spec)| (name, spec.key))
+}
+
+fn full_key(name: &str, option: &str) -> String {
+    match (name, option) {
+        ("", option) => option.to_owned(),
+        (name, "enabled") => name.to_owned(),
+        (name, option) => format!("{name}.{option}"),
+    }
+}
+
+fn unknown(key: &str, known: impl Iterator<Item = String>) -> ConfigError {
+    let known: Vec<String> = known.collect();
+    ConfigError::unknown(key, known.iter().map(String::as_str))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::FetchConfig;
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<Pair> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_last_level_read_counts_and_is_named() {
+        let mut fetch = FetchConfig::default();
+        let mut sections: Sections<'_> = vec![("fetch", &mut fetch)];
+        let mut levels = Levels::default();
+        levels
+            .read(&mut sections, &pairs(&[("fetch", "off"), ("fetch.concurrency", "7")]), Source::Environment)
+            .unwrap();
+        levels.read(&mut sections, &pairs(&[("fetch.concurrency", "8")]), Source::Explicit).unwrap();
+        let shown: Vec<_> = levels.effective(&sections).iter().take(2).map(ToString::to_string).collect();
+        assert_eq!(shown, ["fetch = off (Environment)", "fetch.concurrency = 8 (Explicit)"]);
+        assert_eq!(levels.given_for("fetch").collect::<Vec<_>>(), [("concurrency", "8")]);
+    }
+
+    #[test]
+    fn errors_speak_of_full_keys_and_variables() {
+        let mut fetch = FetchConfig::default();
+        let mut sections: Sections<'_> = vec![("fetch", &mut fetch)];
+        let mut read = |key, value| {
+            let error = Levels::default().read(&mut sections, &pairs(&[(key, value)]), Source::Url);
+            error.expect_err(key).to_string()
+        };
+        assert_eq!(read("fetch.concurrency", "0"), "option 'fetch.concurrency' is '0': expected 1 to 4096");
+        assert_eq!(
+            read("fetch.concurency", "1"),
+            "unknown option 'fetch.concurency'; did you mean 'fetch.concurrency'?"
+        );
+        assert_eq!(read("fetch", "perhaps"), "option 'fetch' is 'perhaps': expected on or off");
+        let environment =
+            BTreeMap::from([("H_FETCH_CONCURENCY".to_owned(), "1".to_owned()), ("HOME".into(), "/".into())]);
+        let error = from_environment(&sections, "H_", &environment).expect_err("a slip").to_string();
+        assert_eq!(error, "unknown option 'H_FETCH_CONCURENCY'; did you mean 'H_FETCH_CONCURRENCY'?");
+        assert!(from_text("a=1,b").is_err());
+        assert_eq!(from_text(" a = 1 ,, b=2=3 ").unwrap(), pairs(&[("a", "1"), ("b", "2=3")]));
+    }
+}

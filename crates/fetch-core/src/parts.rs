@@ -1,0 +1,567 @@
+//! One call that is read in several parts: fetched side by side, handed on in order.
+//!
+//! Each part has a task that drains its body at link speed into memory that was reserved before the request.
+//! The head of the line never waits for memory: where none is free, its task stops whenever a few
+//! chunks lie unread. So a call makes progress with any budget. Nothing outlives the reader: a part's task belongs
+//! to its slot, the slots to the call, and dropping [`Parts`] drops them all.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use object_store::path::Path;
+use object_store::{Error, GetOptions, ObjectMeta, Result};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use crate::budget::Reservation;
+use crate::byte_range;
+use crate::error::{FetchError, ObjectChanged};
+use crate::intent::{Intent, Origin, Reserved};
+use crate::request::{Body, Core};
+use crate::split::Split;
+use crate::version::ObjectVersion;
+
+/// What the head of the line may hold without a reservation: a few chunks of a client, so that reader and wire overlap.
+const UNRESERVED_BYTES: u64 = 256 * 1024;
+
+/// The reader's end of a call; dropping it ends the call.
+pub(crate) struct Parts(Arc<Call>);
+
+/// What the parts of one call share.
+struct Call {
+    core: Arc<Core>,
+    path: Path,
+    /// The caller's options; each part puts in its own range.
+    options: GetOptions,
+    intent: Intent,
+    split: Split,
+    runtime: Handle,
+    origin: Origin,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Parts sent, in the order of their bytes; the reader is in the first one.
+    slots: VecDeque<Slot>,
+    /// A part behind all others that was fetched first (the answer to a suffix).
+    tail: Option<Slot>,
+    /// Bytes not asked for yet.
+    unsent: Range<u64>,
+    /// Known from the first answer on.
+    version: Option<ObjectVersion>,
+    /// The next byte the reader gets.
+    position: u64,
+    /// Parts sent so far; also the next one's number.
+    sent: u64,
+    failure: Option<Error>,
+    /// Nobody reads any more.
+    closed: bool,
+    reader: Option<Waker>,
+}
+
+/// One part.
+struct Slot {
+    number: u64,
+    range: Range<u64>,
+    /// The next byte to arrive.
+    at: u64,
+    chunks: VecDeque<Bytes>,
+    unread_bytes: u64,
+    memory: Memory,
+    /// Its task is through.
+    done: bool,
+    /// An error that came before the size was known: perhaps the part lies past the end of the object.
+    held: Option<Error>,
+    /// The task, where it waits until the reader has taken something.
+    drainer: Option<Waker>,
+    task: Option<Task>,
+}
+
+/// What holds a part's bytes.
+enum Memory {
+    /// An upper layer has reserved it.
+    Elsewhere,
+    /// Ours; chunks handed on give theirs back.
+    Reserved(Reservation),
+    /// Nothing: at most [`UNRESERVED_BYTES`].
+    Unreserved,
+}
+
+/// A task that ends with its owner.
+struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Parts {
+    /// A call that reads `range`, nothing sent yet. Its bytes are counted on `origin`.
+    ///
+    /// # Errors
+    /// [`FetchError::NoRuntime`] outside a tokio runtime.
+    pub(crate) fn new(
+        core: &Arc<Core>,
+        path: &Path,
+        options: GetOptions,
+        split: Split,
+        range: Range<u64>,
+        origin: Origin,
+    ) -> Result<Self> {
+        let runtime = Handle::try_current().map_err(|_| FetchError::NoRuntime)?;
+        let split = split.for_range(byte_range::len(&range));
+        let state = State {
+            slots: VecDeque::new(),
+            tail: None,
+            position: range.start,
+            unsent: range,
+            version: None,
+            sent: 0,
+            failure: None,
+            closed: false,
+            reader: None,
+        };
+        Ok(Self(Arc::new(Call {
+            core: Arc::clone(core),
+            path: path.clone(),
+            intent: Intent::of(&options.extensions),
+            options,
+            split,
+            runtime,
+            origin,
+            state: Mutex::new(state),
+        })))
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.0.origin
+    }
+
+    /// Takes the head of the line, whose request the caller sends: [`Parts::answered`] and [`Parts::head_body`] follow.
+    pub(crate) fn take_head(&self, bytes: Option<u64>) -> Range<u64> {
+        let mut state = self.0.state.lock();
+        let unsent = byte_range::len(&state.unsent);
+        let bytes = bytes.unwrap_or_else(|| self.0.split.next_bytes(0, 0, unsent));
+        self.0.cut(&mut state, bytes, true).map_or(0..0, |(_, range)| range)
+    }
+
+    /// Sends as many parts as permits, memory and window allow.
+    pub(crate) fn send(&self) {
+        self.0.refill();
+    }
+
+    /// Takes in the first answer: whose version it is, how long the object is.
+    ///
+    /// # Errors
+    /// [`ObjectChanged`] where a part that was sent with it has been answered with another version.
+    pub(crate) fn answered(&self, meta: &ObjectMeta) -> Result<()> {
+        self.0.learn(meta)
+    }
+
+    /// The body of the head of the line: drained from now on.
+    pub(crate) fn head_body(&self, body: Body) {
+        self.0.spawn(0, Arc::clone(&self.0).drain(0, body));
+    }
+
+    /// A part behind all others: drained into memory if there is any, else given up and asked for later.
+    pub(crate) fn tail_body(&self, range: Range<u64>, body: Body) {
+        let call = &self.0;
+        let number = {
+            let mut state = call.state.lock();
+            let Some(memory) = call.memory(byte_range::len(&range)) else { return };
+            state.unsent.end = range.start;
+            let number = state.number();
+            state.tail = Some(Slot::new(number, range, memory));
+            number
+        };
+        call.spawn(number, Arc::clone(call).drain(number, body));
+    }
+
+    /// Ready with the error that has ended the call.
+    pub(crate) fn poll_failure(&self, cx: &mut Context<'_>) -> Poll<Error> {
+        let mut state = self.0.state.lock();
+        match state.failure.take() {
+            Some(error) => Poll::Ready(error),
+            None => {
+                state.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Stream for Parts {
+    type Item = Result<Bytes>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        let taken = self.0.state.lock().take(cx);
+        if let Poll::Ready(Some(Ok(bytes))) = &taken {
+            self.0.core.counters.delivered(bytes.len() as u64);
+            self.0.refill();
+        }
+        taken
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        self.0.end(None);
+    }
+}
+
+impl Call {
+    /// Cuts and sends parts while requests, window and memory allow.
+    ///
+    /// Tasks are spawned outside the lock: a runtime that is shutting down drops them on the spot.
+    fn refill(self: &Arc<Self>) {
+        loop {
+            let (number, range) = {
+                let mut state = self.state.lock();
+                let unsent = byte_range::len(&state.unsent);
+                let running = state.all_slots().filter(|slot| !slot.done).count();
+                if unsent == 0 || running >= self.split.slots() {
+                    return;
+                }
+                let outstanding = state.all_slots().map(|slot| slot.range.end - slot.at).sum();
+                let bytes = self.split.next_bytes(state.sent, outstanding, unsent);
+                let is_head = state.slots.is_empty();
+                let ahead_bytes = state.unsent.start - state.position;
+                if !is_head && ahead_bytes.saturating_add(bytes) > self.split.window_bytes() {
+                    return;
+                }
+                let Some(part) = self.cut(&mut state, bytes, is_head) else { return };
+                part
+            };
+            self.spawn(number, Arc::clone(self).fetch(number, range));
+        }
+    }
+
+    /// Cuts `bytes` off what is unsent; `None` where there is no memory and the part can wait.
+    fn cut(&self, state: &mut State, bytes: u64, is_head: bool) -> Option<(u64, Range<u64>)> {
+        let memory = match self.memory(bytes) {
+            Some(memory) => memory,
+            None if is_head => Memory::Unreserved,
+            None => return None,
+        };
+        let range = state.unsent.start..state.unsent.start.saturating_add(bytes).min(state.unsent.end);
+        state.unsent.start = range.end;
+        let number = state.number();
+        state.slots.push_back(Slot::new(number, range.clone(), memory));
+        Some((number, range))
+    }
+
+    fn memory(&self, bytes: u64) -> Option<Memory> {
+        if self.options.extensions.get::<Reserved>().is_some() {
+            return Some(Memory::Elsewhere);
+        }
+        self.core.budget.try_reserve(byte_range::in_memory(bytes)).map(Memory::Reserved)
+    }
+
+    /// Runs `work` for the part `number` until it is through or the part is no longer wanted.
+    fn spawn(self: &Arc<Self>, number: u64, work: impl Future<Output = ()> + Send + 'static) {
+        let task = self.runtime.spawn(Lost { call: Arc::clone(self), number, armed: true }.watch(work));
+        self.adopt(number, Task(task.abort_handle()));
+    }
+
+    /// Gives the task to its slot; without one, the call is over and so is the task.
+    fn adopt(&self, number: u64, task: Task) {
+        let mut state = self.state.lock();
+        let refused = match state.slot(number) {
+            Some(slot) => {
+                slot.task = Some(task);
+                None
+            }
+            None => Some(task),
+        };
+        drop(state);
+        drop(refused);
+    }
+
+    /// One part, from its request to its last byte.
+    async fn fetch(self: Arc<Self>, number: u64, range: Range<u64>) {
+        let permit = Arc::clone(&self.core.permits).acquire(self.intent).await;
+        let mut options = self.options.clone().with_range(Some(range));
+        if let Some(version) = &self.state.lock().version {
+            version.pin(self.core.config.profile.pin, &mut options);
+            // The first answer has settled these.
+            options.if_none_match = None;
+            options.if_modified_since = None;
+        }
+        let answer = match self.core.request(&self.path, options, Some(permit), &self.origin).await {
+            Ok(answer) => answer,
+            Err(error) => return self.part_failed(number, error),
+        };
+        if let Err(changed) = self.learn(&answer.meta) {
+            return self.part_failed(number, changed);
+        }
+        let body = answer.into_body(&self.core, &self.origin);
+        self.drain(number, body).await;
+    }
+
+    /// Moves `body` into its slot as it arrives.
+    async fn drain(self: Arc<Self>, number: u64, mut body: Body) {
+        while let Some(chunk) = body.next().await {
+            let bytes = match chunk {
+                Ok(bytes) => bytes,
+                Err(error) => return self.part_failed(number, error),
+            };
+            let put = self.state.lock().put(number, bytes);
+            match put {
+                Put::Go => continue,
+                Put::Full => {}
+                Put::Unwanted(bytes) => return self.core.counters.wasted(bytes),
+            }
+            body.hindered();
+            body.rest();
+            poll_fn(|cx| self.state.lock().poll_room(number, cx)).await;
+        }
+        drop(body);
+        self.state.lock().done(number);
+        self.refill();
+    }
+
+    /// Remembers the version and size of the first answer, and compares every later one with it.
+    fn learn(&self, meta: &ObjectMeta) -> Result<()> {
+        let (beyond, held) = {
+            let mut state = self.state.lock();
+            if let Some(version) = &state.version {
+                return version.check(meta);
+            }
+            let version = ObjectVersion::of(meta);
+            let beyond = state.cut_off_at(version.size);
+            state.version = Some(version);
+            (beyond, state.slots.iter_mut().find_map(|slot| slot.held.take()))
+        };
+        drop(beyond);
+        if let Some(error) = held {
+            self.fail(error);
+        }
+        Ok(())
+    }
+
+    fn part_failed(&self, number: u64, error: Error) {
+        {
+            let mut state = self.state.lock();
+            let size_known = state.version.is_some();
+            let Some(slot) = state.slot(number) else { return };
+            if !size_known {
+                slot.done = true;
+                slot.held = Some(error);
+                return;
+            }
+        }
+        self.fail(error);
+    }
+
+    /// Ends the call: the reader gets `error`, everything else stops.
+    fn fail(&self, error: Error) {
+        let version = self.state.lock().version.clone();
+        // The object was there a moment ago, so a 404 or 412 means that it changed.
+        let error = match version {
+            Some(version) => ObjectChanged::explain(error, &self.path, &version),
+            None => error,
+        };
+        self.end(Some(error));
+    }
+
+    /// Ends the call; the first to do so says why. Its tasks are aborted, its memory given back.
+    fn end(&self, why: Option<Error>) {
+        let (slots, tail, reader) = {
+            let mut state = self.state.lock();
+            if state.closed {
+                return;
+            }
+            state.closed = true;
+            state.failure = why;
+            state.unsent.start = state.unsent.end;
+            (std::mem::take(&mut state.slots), state.tail.take(), state.reader.take())
+        };
+        self.core.counters.wasted(slots.iter().chain(&tail).map(|slot| slot.unread_bytes).sum());
+        drop((slots, tail));
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
+
+/// What becomes of a chunk.
+enum Put {
+    /// Kept; go on.
+    Go,
+    /// Kept; wait until the reader has taken some.
+    Full,
+    /// Nobody wants these bytes any more.
+    Unwanted(u64),
+}
+
+impl State {
+    fn all_slots(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().chain(&self.tail)
+    }
+
+    /// A number for the next part.
+    fn number(&mut self) -> u64 {
+        self.sent += 1;
+        self.sent - 1
+    }
+
+    fn slot(&mut self, number: u64) -> Option<&mut Slot> {
+        self.slots.iter_mut().chain(&mut self.tail).find(|slot| slot.number == number)
+    }
+
+    fn put(&mut self, number: u64, bytes: Bytes) -> Put {
+        let Some(slot) = self.slot(number) else { return Put::Unwanted(bytes.len() as u64) };
+        slot.at += bytes.len() as u64;
+        slot.unread_bytes += bytes.len() as u64;
+        slot.chunks.push_back(bytes);
+        let full = slot.is_full();
+        self.wake_reader_of(number);
+        if full { Put::Full } else { Put::Go }
+    }
+
+    fn done(&mut self, number: u64) {
+        if let Some(slot) = self.slot(number) {
+            slot.done = true;
+            self.wake_reader_of(number);
+            self.forget_read();
+        }
+    }
+
+    /// Forgets parts that have been read to their end, so that the next one is the head of the line.
+    fn forget_read(&mut self) {
+        while self.slots.front().is_some_and(|head| head.done && head.chunks.is_empty()) {
+            self.slots.pop_front();
+        }
+        if self.slots.is_empty() && self.unsent.is_empty() {
+            self.slots.extend(self.tail.take());
+        }
+    }
+
+    fn wake_reader_of(&mut self, number: u64) {
+        let head = self.slots.front().or(self.tail.as_ref());
+        if head.is_some_and(|head| head.number == number)
+            && let Some(reader) = self.reader.take()
+        {
+            reader.wake();
+        }
+    }
+
+    /// Waits until there is room in the slot, or nobody wants its bytes.
+    fn poll_room(&mut self, number: u64, cx: &mut Context<'_>) -> Poll<()> {
+        match self.slot(number) {
+            Some(slot) if slot.is_full() => {
+                slot.drainer = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// The next chunk for the reader.
+    fn take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        if let Some(error) = self.failure.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let Some(head) = self.slots.front_mut() else {
+            if self.unsent.is_empty() {
+                return Poll::Ready(None);
+            }
+            // A task is just about to send the next part.
+            self.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        let Some(bytes) = head.take() else {
+            self.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        self.position += bytes.len() as u64;
+        self.forget_read();
+        Poll::Ready(Some(Ok(bytes)))
+    }
+
+    /// The object ends at `size`: what was to come after it is not there. Returns the parts to drop.
+    fn cut_off_at(&mut self, size: u64) -> Vec<Slot> {
+        self.unsent.end = self.unsent.end.min(size).max(self.unsent.start);
+        let mut beyond = Vec::new();
+        while self.slots.back().is_some_and(|last| last.range.start >= size) {
+            beyond.extend(self.slots.pop_back());
+        }
+        if let Some(last) = self.slots.back_mut()
+            && last.range.end > size
+        {
+            let excess = last.range.end - size;
+            last.range.end = size;
+            if let Memory::Reserved(reservation) = &mut last.memory {
+                reservation.release(byte_range::in_memory(excess));
+            }
+        }
+        beyond
+    }
+}
+
+impl Slot {
+    fn new(number: u64, range: Range<u64>, memory: Memory) -> Self {
+        let at = range.start;
+        let chunks = VecDeque::new();
+        Self { number, range, at, chunks, unread_bytes: 0, memory, done: false, held: None, drainer: None, task: None }
+    }
+
+    fn is_full(&self) -> bool {
+        matches!(self.memory, Memory::Unreserved) && self.unread_bytes >= UNRESERVED_BYTES
+    }
+
+    /// Hands out the next chunk, and gives back its memory.
+    fn take(&mut self) -> Option<Bytes> {
+        let bytes = self.chunks.pop_front()?;
+        self.unread_bytes -= bytes.len() as u64;
+        if let Memory::Reserved(reservation) = &mut self.memory {
+            reservation.release(bytes.len());
+        }
+        if !self.is_full()
+            && let Some(drainer) = self.drainer.take()
+        {
+            drainer.wake();
+        }
+        Some(bytes)
+    }
+}
+
+/// Tells the reader when a part's task ends without a word: it panicked, or its runtime shut down.
+struct Lost {
+    call: Arc<Call>,
+    number: u64,
+    armed: bool,
+}
+
+impl Lost {
+    async fn watch(mut self, work: impl Future<Output = ()>) {
+        work.await;
+        self.armed = false;
+    }
+}
+
+impl Drop for Lost {
+    fn drop(&mut self) {
+        if self.armed {
+            self.call.fail_if_wanted(self.number);
+        }
+    }
+}
+
+impl Call {
+    /// Fails the call if the part `number` still belongs to it: an aborted part does not.
+    fn fail_if_wanted(&self, number: u64) {
+        let wanted = self.state.lock().slot(number).is_some();
+        if wanted {
+            self.end(Some(FetchError::TaskLost.into()));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What a `FetchStore` counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::intent::Intent;
+use crate::profile::Prices;
+
+/// What a [`crate::FetchStore`] has done so far. Writes and lists are forwarded uncounted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct FetchStats {
+    /// GETs sent because somebody waited for the bytes.
+    pub gets_demand: u64,
+    /// GETs sent before anybody asked.
+    pub gets_speculative: u64,
+    /// HEADs sent.
+    pub heads: u64,
+    /// Bytes that the answers to all GETs promised.
+    pub bytes_asked: u64,
+    /// Bytes that arrived.
+    pub bytes_fetched: u64,
+    /// Bytes handed to callers.
+    pub bytes_delivered: u64,
+    /// Bytes that arrived and were thrown away: the call was dropped or failed, or they fill a hole between merged ranges.
+    pub bytes_wasted: u64,
+    /// GETs given up before their end.
+    pub cancels: u64,
+    /// Calls begun anew because the object changed before the first answer was handed on.
+    pub restarts: u64,
+    /// GETs in flight now.
+    pub in_flight: u64,
+    /// The most GETs in flight at once; never more than `concurrency`.
+    pub peak_in_flight: u64,
+    /// What the requests and bytes cost at the profile's prices, in US dollars.
+    pub cost_usd: f64,
+}
+
+impl FetchStats {
+    /// All GETs sent.
+    #[must_use]
+    pub fn gets(&self) -> u64 {
+        self.gets_demand + self.gets_speculative
+    }
+}
+
+/// The counters behind [`FetchStats`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    gets_demand: AtomicU64,
+    gets_speculative: AtomicU64,
+    heads: AtomicU64,
+    asked: AtomicU64,
+    fetched: AtomicU64,
+    delivered: AtomicU64,
+    wasted: AtomicU64,
+    cancels: AtomicU64,
+    restarts: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn get(&self, intent: Intent) {
+        let gets = match intent {
+            Intent::Demand => &self.gets_demand,
+            Intent::Speculative => &self.gets_speculative,
+        };
+        add(gets, 1);
+    }
+
+    pub(crate) fn head(&self) {
+        add(&self.heads, 1);
+    }
+
+    pub(crate) fn asked(&self, bytes: u64) {
+        add(&self.asked, bytes);
+    }
+
+    pub(crate) fn fetched(&self, bytes: u64) {
+        add(&self.fetched, bytes);
+    }
+
+    pub(crate) fn delivered(&self, bytes: u64) {
+        add(&self.delivered, bytes);
+    }
+
+    pub(crate) fn wasted(&self, bytes: u64) {
+        add(&self.wasted, bytes);
+    }
+
+    /// Bytes counted as delivered turn out to be of no use.
+    pub(crate) fn delivered_in_vain(&self, bytes: u64) {
+        self.delivered.fetch_sub(bytes, Ordering::Relaxed);
+        self.wasted(bytes);
+    }
+
+    pub(crate) fn cancel(&self) {
+        add(&self.cancels, 1);
+    }
+
+    pub(crate) fn restart(&self) {
+        add(&self.restarts, 1);
+    }
+
+    pub(crate) fn snapshot(&self, in_flight: usize, peak_in_flight: usize, prices: &Prices) -> FetchStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut stats = FetchStats {
+            gets_demand: read(&self.gets_demand),
+            gets_speculative: read(&self.gets_speculative),
+            heads: read(&self.heads),
+            bytes_asked: read(&self.asked),
+            bytes_fetched: read(&self.fetched),
+            bytes_delivered: read(&self.delivered),
+            bytes_wasted: read(&self.wasted),
+            cancels: read(&self.cancels),
+            restarts: read(&self.restarts),
+            in_flight: in_flight as u64,
+            peak_in_flight: peak_in_flight as u64,
+            cost_usd: 0.0,
+        };
+        stats.cost_usd = prices.cost(stats.gets() + stats.heads, stats.bytes_fetched);
+        stats
+    }
+}
+
+fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}

@@ -1,0 +1,125 @@
+//! `FetchStore`: reads through the engine, everything else forwarded.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, RenameOptions, Result,
+};
+
+use crate::budget::MemoryBudget;
+use crate::config::FetchConfig;
+use crate::estimate::LinkEstimate;
+use crate::options::{ConfigError, Options};
+use crate::permits::Permits;
+use crate::request::Core;
+use crate::stats::{Counters, FetchStats};
+
+/// The memory for parts in flight where the config shares none.
+const OWN_BUDGET_BYTES: usize = 512 * 1024 * 1024;
+
+/// An [`ObjectStore`] that fetches each range as well as the link allows.
+///
+/// Clones share everything. See the [crate's page](crate) for what it does and what it needs.
+#[derive(Debug, Clone)]
+pub struct FetchStore {
+    core: Arc<Core>,
+}
+
+impl FetchStore {
+    /// Reads from `inner` with settings known to be good.
+    ///
+    /// # Panics
+    /// Where [`FetchStore::try_new`] would return an error; [`FetchConfig::default`] and whatever
+    /// [`Options::set`](crate::Options::set) lets through never do.
+    #[must_use]
+    pub fn new(inner: Arc<dyn ObjectStore>, config: FetchConfig) -> Self {
+        Self::try_new(inner, config).expect("the config makes no sense; `FetchStore::try_new` returns this as an error")
+    }
+
+    /// Reads from `inner`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where [`Options::check`](crate::Options::check) refuses `config`.
+    pub fn try_new(inner: Arc<dyn ObjectStore>, config: FetchConfig) -> Result<Self, ConfigError> {
+        config.check()?;
+        let core = Core {
+            inner,
+            budget: config.budget.clone().unwrap_or_else(|| MemoryBudget::new(OWN_BUDGET_BYTES)),
+            permits: Permits::new(config.concurrency),
+            link: LinkEstimate::new(&config.profile),
+            counters: Counters::default(),
+            config,
+        };
+        Ok(Self { core: Arc::new(core) })
+    }
+
+    /// What the link can do, as far as it is known; other layers may read it.
+    #[must_use]
+    pub fn link(&self) -> Arc<LinkEstimate> {
+        Arc::clone(&self.core.link)
+    }
+
+    /// What this store has done so far.
+    #[must_use]
+    pub fn stats(&self) -> FetchStats {
+        let core = &self.core;
+        core.counters.snapshot(core.permits.in_flight(), core.permits.peak(), &core.config.profile.prices)
+    }
+}
+
+impl fmt::Display for FetchStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FetchStore({})", self.core.inner)
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl ObjectStore for FetchStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        self.core.inner.put_opts(location, payload, opts).await
+    }
+
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.core.inner.put_multipart_opts(location, opts).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.core.read(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.core.read_ranges(location, ranges).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.core.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.core.inner.list(prefix)
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.core.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.core.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.core.inner.copy_opts(from, to, options).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        self.core.inner.rename_opts(from, to, options).await
+    }
+}

@@ -1,0 +1,147 @@
+//! An object that changes while it is read: bytes of one version, or `ObjectChanged`; never a splice of two.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use common::{ALL_PINS, KEY, KIB, Setup, check_body, is_object_changed, path, settle, slow_link, tiny_parts};
+use headstart_fetch_core::{BackendProfile, Intent, ObjectChanged, PinBy};
+use headstart_sim::{Change, Event, FaultPlan, RequestKind, When};
+use object_store::{Error, GetOptions, GetRange, ObjectStore};
+
+fn change_before(read: u64, change: Change) -> FaultPlan {
+    FaultPlan { script: vec![(When::Read(read), Event::Change(change))], ..FaultPlan::default() }
+}
+
+/// First bytes vary, so that the head of the line is not always answered first.
+fn setup(pin: PinBy, versioned: bool, faults: FaultPlan) -> Setup {
+    let profile = BackendProfile { pin, ..tiny_parts() };
+    Setup { link: slow_link().lognormal(), profile, versioned, faults, ..Setup::default() }
+}
+
+/// Every request boundary, both kinds of bucket, every pin, every kind of read. `check_body` compares each byte with the
+/// version that the answer named.
+#[tokio::test(start_paused = true)]
+async fn a_change_at_any_request_boundary_is_seen() {
+    let (key, size) = (KEY.to_owned(), Setup::default().size);
+    let changes = [
+        Change::Overwrite { key: key.clone(), size: None },
+        Change::Overwrite { key: key.clone(), size: Some(size / 2) },
+        Change::Overwrite { key: key.clone(), size: Some(size * 2) },
+        Change::Delete { key },
+    ];
+    let ranges =
+        [None, Some(GetRange::Offset(5 * KIB)), Some((KIB..250 * KIB).into()), Some(GetRange::Suffix(200 * KIB))];
+    let (mut seen, mut finished, mut restarted) = (0, 0, 0);
+    for change in changes {
+        for range in &ranges {
+            for (pin, versioned) in ALL_PINS.into_iter().flat_map(|pin| [(pin, true), (pin, false)]) {
+                let options = GetOptions { range: range.clone(), ..GetOptions::default() };
+                let calm = setup(pin, versioned, FaultPlan::default()).build();
+                calm.read(options.clone()).await.unwrap();
+                let requests = calm.sim.log().counts().gets;
+                assert!(requests > 10, "{requests} requests");
+                for boundary in 0..=requests {
+                    let bench = setup(pin, versioned, change_before(boundary, change.clone())).build();
+                    match bench.read(options.clone()).await {
+                        Ok(_) => finished += 1,
+                        Err(error) if ObjectChanged::find(&error).is_some() => seen += 1,
+                        Err(Error::NotFound { .. }) => {
+                            assert!(matches!(change, Change::Delete { .. }) && boundary < 5, "boundary {boundary}");
+                        }
+                        // Without a pin, a store says only that it has no such range any more.
+                        Err(Error::Generic { .. }) if pin == PinBy::Unpinned => {
+                            assert!(
+                                matches!(change, Change::Overwrite { size: Some(s), .. } if s < size),
+                                "{change:?}"
+                            );
+                        }
+                        Err(error) => panic!("{change:?} at {boundary}, {range:?}, {pin:?}: {error}"),
+                    }
+                    restarted += bench.store.stats().restarts;
+                    settle().await;
+                    bench.assert_nothing_left("after a change");
+                }
+            }
+        }
+    }
+    eprintln!("{finished} finished, {seen} saw the change, {restarted} began anew");
+    assert!(seen > 100 && finished > 100 && restarted > 10);
+}
+
+/// The parts of the first wave are answered with two versions, and the head of the line is not answered first.
+#[tokio::test(start_paused = true)]
+async fn a_change_before_the_first_answer_begins_anew() {
+    let mut restarts = 0;
+    for seed in 0..20 {
+        let change = Change::Overwrite { key: KEY.to_owned(), size: None };
+        let bench = Setup { seed, ..setup(PinBy::ETag, false, change_before(2, change)) }.build();
+        match bench.read(GetOptions::new().with_range(Some(0..64 * KIB))).await {
+            Ok(bytes) => assert_eq!((bytes, bench.store.stats().restarts), (64 * KIB, 1), "seed {seed}"),
+            Err(error) => assert!(ObjectChanged::find(&error).is_some(), "seed {seed}: {error}"),
+        }
+        restarts += bench.store.stats().restarts;
+    }
+    assert!((5..20).contains(&restarts), "{restarts} of 20 began anew");
+}
+
+/// Without a pin an unversioned store would answer later parts with the new version; with one it is not even asked to.
+#[tokio::test(start_paused = true)]
+async fn later_parts_carry_the_pin() {
+    for pin in [PinBy::ETag, PinBy::Version] {
+        let bench = setup(pin, true, FaultPlan::default()).build();
+        let result = bench.store.get_opts(&path(), GetOptions::new()).await.unwrap();
+        bench.sim.overwrite(KEY, None).unwrap();
+        let read = check_body(result).await;
+        let statuses: Vec<u16> = bench.sim.log().snapshot().iter().map(|record| record.status).collect();
+        match pin {
+            PinBy::ETag => {
+                assert!(is_object_changed(&read), "{read:?}");
+                assert!(statuses.contains(&412), "{statuses:?}");
+            }
+            _ => assert_eq!(read.unwrap(), bench.size, "a versioned bucket still has the old version"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_callers_version_is_never_replaced() {
+    let bench = setup(PinBy::ETag, true, FaultPlan::default()).build();
+    let first = bench.sim.catalog().get(KEY, None).unwrap().meta(path());
+    bench.sim.overwrite(KEY, Some(200 * KIB)).unwrap();
+    let old = GetOptions::new().with_version(first.version.clone());
+    assert_eq!(bench.read(old).await.unwrap(), bench.size, "the version asked for");
+    let stale = GetOptions::new().with_if_match(first.e_tag.clone());
+    let error = bench.read(stale).await.unwrap_err();
+    assert!(matches!(error, Error::Precondition { .. }), "{error}");
+    assert!(ObjectChanged::find(&error).is_none(), "the caller's condition failed, not ours");
+    let same = GetOptions::new().with_if_none_match(bench.sim.catalog().get(KEY, None).unwrap().meta(path()).e_tag);
+    assert!(matches!(bench.read(same).await.unwrap_err(), Error::NotModified { .. }));
+    let other = GetOptions::new().with_if_none_match(first.e_tag);
+    assert_eq!(bench.read(other).await.unwrap(), 200 * KIB, "later parts do not repeat the condition");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ranges_of_one_call_are_of_one_version() {
+    let ranges: Vec<_> = (0..10).map(|n| n * 30 * KIB..n * 30 * KIB + 100).collect();
+    for boundary in 0..12 {
+        let change = Change::Overwrite { key: KEY.to_owned(), size: None };
+        let bench = setup(PinBy::ETag, false, change_before(boundary, change)).build();
+        let old = bench.sim.catalog().get(KEY, None).unwrap();
+        let got = bench.store.get_ranges(&path(), &ranges).await.expect("a restart finds the new version");
+        let new = bench.sim.catalog().get(KEY, None).unwrap();
+        let all_of = |of: &headstart_sim::Generation| ranges.iter().zip(&got).all(|(r, b)| of.bytes(r.clone()) == *b);
+        assert!(all_of(&old) || all_of(&new), "boundary {boundary}: bytes of both versions");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_request_carries_the_callers_intent() {
+    let bench = Setup::default().build();
+    let options = headstart_fetch_core::ask(0..bench.size, Intent::Speculative);
+    bench.read(options).await.unwrap();
+    let log = bench.sim.log().snapshot();
+    assert!(log.len() > 10);
+    assert!(log.iter().all(|r| r.kind == RequestKind::Get && r.intent == Some(Intent::Speculative)));
+    assert_eq!(bench.store.stats().gets_speculative, log.len() as u64);
+}
