@@ -1,0 +1,156 @@
+//! Reads without a handle: which paths engines read by `get_range`, and the few bytes ahead of each.
+//!
+//! Such a read promises what the raw store does: one version a call, fresh as of the call but for what was fetched ahead
+//! within `max_age`. So bytes are served once, an answer of another version forgets all, and a write through the wrapper too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use headstart_fetch_core::{AccessHint, Intent, Origin};
+use object_store::path::Path;
+use object_store::{Extensions, GetOptions, GetRange, GetResult, GetResultPayload, Result};
+use parking_lot::Mutex;
+
+use crate::engine::{Begun, Common, Engine, Known};
+use crate::planner::Settings;
+use crate::read::Read;
+
+/// Paths remembered at once. They cost some hundred bytes each while nothing is ahead of them.
+const MOST_PATHS: usize = 256;
+
+/// The paths that calls without a handle read, the latest at the back.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    common: Arc<Common>,
+    settings: Settings,
+    engines: Mutex<Vec<Arc<Engine>>>,
+}
+
+impl Calls {
+    pub(crate) fn new(common: Arc<Common>, settings: Settings, max_age: Duration) -> Self {
+        let settings = Settings { serve_once_within: Some(max_age), ..settings };
+        Self { common, settings, engines: Mutex::default() }
+    }
+
+    /// Answers one call, from bytes ahead where there are any.
+    pub(crate) async fn get(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        let Some(range) = plain_range(&options) else {
+            return self.observe(path, self.common.inner.get_opts(path, options).await);
+        };
+        let engine = self.engine(path);
+        let past_end = engine.known().is_some_and(|known| range.end > known.version.size);
+        if past_end {
+            return self.observe(path, self.common.inner.get_opts(path, options).await);
+        }
+        if let Some(hint) = options.extensions.get::<AccessHint>() {
+            engine.advise(hint);
+        }
+        let mut read = match engine.begin_call(&range)? {
+            Begun::Ours(read) => read,
+            Begun::Callers(watch) => {
+                let answer = self.observe(path, self.common.inner.get_opts(path, options).await)?;
+                if matches!(answer.payload, GetResultPayload::File(..)) {
+                    engine.tell(|planner, _, _, actions| planner.on_local(actions));
+                }
+                return Ok(watched(answer, watch));
+            }
+        };
+        if read.answered().await.is_ok()
+            && let Ok(first) = read.next().await
+            && let Some(known) = engine.known()
+        {
+            return Ok(answer(&known, read, first));
+        }
+        // Whatever went wrong ahead of the call is not the caller's: the raw store answers.
+        drop(read);
+        self.forget(path);
+        self.common.inner.get_opts(path, options).await
+    }
+
+    /// Forgets what is ahead of `path`: it was written, or may have been.
+    pub(crate) fn forget(&self, path: &Path) {
+        let gone: Vec<_> = self.engines.lock().extract_if(.., |engine| engine.path == *path).collect();
+        for engine in gone {
+            engine.close();
+        }
+    }
+
+    /// The engine of `path`, now the latest.
+    pub(crate) fn engine(&self, path: &Path) -> Arc<Engine> {
+        let mut engines = self.engines.lock();
+        let found = engines.iter().rposition(|engine| engine.path == *path).map(|at| engines.remove(at));
+        let engine =
+            found.unwrap_or_else(|| Engine::new(Arc::clone(&self.common), path.clone(), self.settings.clone()));
+        engines.push(Arc::clone(&engine));
+        let oldest = (engines.len() > MOST_PATHS).then(|| engines.remove(0));
+        drop(engines);
+        drop(oldest);
+        engine
+    }
+
+    /// Compares an answer of the raw store with what is known of `path`: another version forgets all.
+    fn observe(&self, path: &Path, answer: Result<GetResult>) -> Result<GetResult> {
+        let known = {
+            let engines = self.engines.lock();
+            engines.iter().rfind(|engine| engine.path == *path).cloned()
+        };
+        if let Some(engine) = known {
+            let same = match &answer {
+                Ok(answer) => engine.learn(&answer.meta, &answer.attributes).is_ok(),
+                Err(object_store::Error::NotFound { .. }) => engine.known().is_none(),
+                Err(_) => true,
+            };
+            if !same {
+                self.forget(path);
+            }
+        }
+        answer
+    }
+}
+
+/// The range of a call that asks for nothing but a range of the latest version, for itself.
+fn plain_range(options: &GetOptions) -> Option<std::ops::Range<u64>> {
+    let plain = options.if_match.is_none()
+        && options.if_none_match.is_none()
+        && options.if_modified_since.is_none()
+        && options.if_unmodified_since.is_none()
+        && options.version.is_none()
+        && !options.head
+        && Intent::of(&options.extensions) == Intent::Demand;
+    match &options.range {
+        Some(GetRange::Bounded(range)) if plain && range.start < range.end => Some(range.clone()),
+        _ => None,
+    }
+}
+
+/// `answer` with `watch` alive until its body ends: time the caller waits for the body is not time it thinks.
+fn watched(answer: GetResult, watch: Read) -> GetResult {
+    let GetResultPayload::Stream(body) = answer.payload else { return answer };
+    let body = futures::stream::unfold((body, watch), |(mut body, watch)| async move {
+        let chunk = body.next().await?;
+        Some((chunk, (body, watch)))
+    });
+    GetResult { payload: GetResultPayload::Stream(body.boxed()), ..answer }
+}
+
+/// The answer to a call, from the bytes of `read`.
+fn answer(known: &Known, read: Read, first: Option<Bytes>) -> GetResult {
+    let range = read.range();
+    let mut extensions = Extensions::new();
+    let origin = Origin::default();
+    extensions.insert(origin.clone());
+    let body = read.into_stream(first).inspect(move |chunk| {
+        if let Ok(chunk) = chunk {
+            origin.add_wire(chunk.len() as u64);
+        }
+    });
+    GetResult {
+        payload: GetResultPayload::Stream(body.boxed()),
+        meta: known.meta.clone(),
+        range,
+        attributes: known.attributes.clone(),
+        extensions,
+    }
+}

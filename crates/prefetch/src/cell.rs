@@ -1,0 +1,145 @@
+//! The bytes of one part: filled by its request, read by whoever needs them, without a copy.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headstart_fetch_core::{byte_range::in_memory, share};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// A part's bytes as they arrive. Bytes given out stay valid after the cell is gone.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Each chunk and the offset in the object of its first byte; without holes.
+    chunks: Vec<(u64, Bytes)>,
+    filled_to: u64,
+    end: End,
+}
+
+#[derive(Debug)]
+enum End {
+    /// More is on its way.
+    Open,
+    /// This is all there is: the object's end, or the request was stopped here.
+    Complete,
+    Failed(Arc<object_store::Error>),
+}
+
+/// What a cell has at an offset.
+pub(crate) enum Found {
+    /// Bytes from that offset on: at least one.
+    Bytes(Bytes),
+    /// The cell ended before that offset, without an error.
+    Nothing,
+}
+
+impl Cell {
+    pub(crate) fn new(start: u64) -> Arc<Self> {
+        let state = State { chunks: Vec::new(), filled_to: start, end: End::Open };
+        Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
+    }
+
+    /// Appends bytes; returns where the cell is filled to.
+    pub(crate) fn push(&self, bytes: Bytes) -> u64 {
+        let mut state = self.state.lock();
+        let at = state.filled_to;
+        if !bytes.is_empty() {
+            state.filled_to += bytes.len() as u64;
+            state.chunks.push((at, bytes));
+        }
+        let filled_to = state.filled_to;
+        drop(state);
+        self.changed.notify_waiters();
+        filled_to
+    }
+
+    /// No more bytes will come.
+    pub(crate) fn complete(&self) {
+        self.finish(End::Complete);
+    }
+
+    /// No more bytes will come, because of `error`.
+    pub(crate) fn fail(&self, error: Arc<object_store::Error>) {
+        self.finish(End::Failed(error));
+    }
+
+    fn finish(&self, end: End) {
+        let mut state = self.state.lock();
+        if matches!(state.end, End::Open) {
+            state.end = end;
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits for a byte at `range.start`; returns what there is of `range` from there without a copy.
+    ///
+    /// # Errors
+    /// The error of the request, in the variant it came in.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is taken out.
+    pub(crate) async fn at(&self, range: &Range<u64>) -> object_store::Result<Found> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(found) = self.poll_at(range) {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
+    fn poll_at(&self, range: &Range<u64>) -> Option<object_store::Result<Found>> {
+        let state = self.state.lock();
+        if range.start < state.filled_to {
+            let index = state.chunks.partition_point(|(offset, _)| *offset <= range.start) - 1;
+            let (offset, chunk) = &state.chunks[index];
+            let from = in_memory(range.start - offset);
+            let to = in_memory(range.end - offset).min(chunk.len());
+            return Some(Ok(Found::Bytes(chunk.slice(from..to))));
+        }
+        match &state.end {
+            End::Open => None,
+            End::Complete => Some(Ok(Found::Nothing)),
+            End::Failed(error) => Some(Err(share(error))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[tokio::test]
+    async fn bytes_are_readable_as_they_arrive() {
+        let cell = Cell::new(100);
+        let wanted = 102..110;
+        let mut waiting = cell.at(&wanted).boxed();
+        assert!((&mut waiting).now_or_never().is_none());
+        cell.push(Bytes::from_static(b"abcd"));
+        assert!(matches!(waiting.await, Ok(Found::Bytes(b)) if b == "cd"));
+        cell.push(Bytes::from_static(b"efgh"));
+        cell.complete();
+        assert!(matches!(cell.at(&(105..106)).await, Ok(Found::Bytes(b)) if b == "f"));
+        assert!(matches!(cell.at(&(108..109)).await, Ok(Found::Nothing)));
+    }
+
+    #[tokio::test]
+    async fn an_error_reaches_those_who_need_what_is_missing_only() {
+        let cell = Cell::new(0);
+        cell.push(Bytes::from_static(b"ab"));
+        cell.fail(Arc::new(object_store::Error::NotFound { path: "x".into(), source: "gone".into() }));
+        assert!(matches!(cell.at(&(0..4)).await, Ok(Found::Bytes(b)) if b == "ab"));
+        assert!(matches!(cell.at(&(2..4)).await, Err(object_store::Error::NotFound { .. })));
+    }
+}

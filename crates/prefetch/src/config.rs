@@ -1,0 +1,138 @@
+//! The settings of a `PrefetchStore`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headstart_fetch_core::options::{
+    format_bytes, format_duration, format_switch, parse_bytes, parse_count, parse_duration, parse_switch,
+};
+use headstart_fetch_core::{ConfigError, LinkEstimate, MemoryBudget, OptionSpec, Options, PinBy};
+use serde::{Deserialize, Serialize};
+
+/// The settings of a [`crate::PrefetchStore`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PrefetchConfig {
+    /// Whether anything is read ahead at all. Default: on.
+    pub enabled: bool,
+    /// Reads in a row before anything is read ahead. Default: 2.
+    pub start_after: u64,
+    /// Bytes that may be ahead of the readers of one object, whatever the window. Default: 1 GiB, so that memory decides.
+    pub max_prefetch_bytes: u64,
+    /// Requests ahead of the readers of one object that may be in flight at once. Default: 32.
+    pub concurrency: usize,
+    /// How long bytes fetched ahead may be served to a call without a handle; 0 reads nothing ahead across such calls. Default: 10 s.
+    pub max_age: Duration,
+    /// How further requests are pinned to the version of the first answer. Default: by entity tag.
+    pub pin: PinBy,
+    /// The smallest request ahead, in bytes, once a run is long. Default: 1 MiB.
+    pub min_part_bytes: u64,
+    /// The largest request ahead, in bytes. Default: 16 MiB.
+    pub max_part_bytes: u64,
+    /// What the link can do. Default: estimated from this store's own answers.
+    #[serde(skip)]
+    pub link: Option<Arc<LinkEstimate>>,
+    /// The memory that bytes ahead are charged to. Default: a budget of 512 MiB of its own.
+    #[serde(skip)]
+    pub budget: Option<Arc<MemoryBudget>>,
+}
+
+impl Default for PrefetchConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            start_after: 2,
+            max_prefetch_bytes: 1 << 30,
+            concurrency: 32,
+            max_age: Duration::from_secs(10),
+            pin: PinBy::default(),
+            min_part_bytes: 1 << 20,
+            max_part_bytes: 16 << 20,
+            link: None,
+            budget: None,
+        }
+    }
+}
+
+impl Options for PrefetchConfig {
+    const SPECS: &'static [OptionSpec] = &[
+        OptionSpec { key: "enabled", takes: "on or off", what: "read ahead of sequential streams" },
+        OptionSpec { key: "start_after", takes: "1 to 1000", what: "reads in a row before anything is read ahead" },
+        OptionSpec { key: "max_prefetch_bytes", takes: "bytes", what: "the most bytes ahead of one object's readers" },
+        OptionSpec { key: "concurrency", takes: "1 to 4096", what: "requests ahead of one object's readers in flight" },
+        OptionSpec {
+            key: "max_age",
+            takes: "a time",
+            what: "how long a call without a handle may be served bytes fetched ahead",
+        },
+    ];
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+        let mut changed = self.clone();
+        match key {
+            "enabled" => changed.enabled = parse_switch(key, value)?,
+            "start_after" => changed.start_after = parse_count(key, value)? as u64,
+            "max_prefetch_bytes" => changed.max_prefetch_bytes = parse_bytes(key, value)?,
+            "concurrency" => changed.concurrency = parse_count(key, value)?,
+            "max_age" => changed.max_age = parse_duration(key, value)?,
+            _ => return Err(ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key))),
+        }
+        changed.check()?;
+        *self = changed;
+        Ok(())
+    }
+
+    fn value(&self, key: &str) -> Option<String> {
+        Some(match key {
+            "enabled" => format_switch(self.enabled),
+            "start_after" => self.start_after.to_string(),
+            "max_prefetch_bytes" => format_bytes(self.max_prefetch_bytes),
+            "concurrency" => self.concurrency.to_string(),
+            "max_age" => format_duration(self.max_age),
+            _ => return None,
+        })
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if !(1..=1000).contains(&self.start_after) {
+            return Err(ConfigError::bad("start_after", self.start_after, "expected 1 to 1000"));
+        }
+        if !(1..=4096).contains(&self.concurrency) {
+            return Err(ConfigError::bad("concurrency", self.concurrency, "expected 1 to 4096"));
+        }
+        if self.min_part_bytes == 0 || self.max_part_bytes < self.min_part_bytes {
+            return Err(ConfigError::bad("min_part_bytes", self.min_part_bytes, "expected 1 to max_part_bytes"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_reads_back_what_it_wrote() {
+        for (key, value) in [
+            ("enabled", "off"),
+            ("start_after", "5"),
+            ("max_prefetch_bytes", "64MiB"),
+            ("concurrency", "7"),
+            ("max_age", "250ms"),
+        ] {
+            let mut config = PrefetchConfig::default();
+            config.set(key, value).expect(key);
+            assert_eq!(config.value(key).as_deref(), Some(value));
+        }
+        assert_eq!(PrefetchConfig::SPECS.len(), 5, "an option was added: list it above");
+    }
+
+    #[test]
+    fn bad_values_say_what_is_allowed() {
+        let mut config = PrefetchConfig::default();
+        for (key, value) in [("start_after", "0"), ("concurrency", "many"), ("max_age", "-1s"), ("start_afer", "1")] {
+            let error = config.set(key, value).expect_err(key).to_string();
+            assert!(error.contains("expected") || error.contains("did you mean 'start_after'"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! One request of the engine: asks the store below, checks the answer, and fills a cell as bytes arrive.
+
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+
+use futures::StreamExt;
+use headstart_fetch_core::{FetchError, Intent, ObjectChanged, Reserved, ask};
+use object_store::path::Path;
+use object_store::{GetResult, GetResultPayload};
+use tokio::time::Instant;
+
+use crate::cell::Cell;
+use crate::engine::{Common, Engine, Known};
+use crate::parts::PartId;
+
+/// What to ask for, and for which part.
+pub(crate) struct Request {
+    pub(crate) id: PartId,
+    pub(crate) range: Range<u64>,
+    pub(crate) intent: Intent,
+    /// Whether its memory is reserved already.
+    pub(crate) charged: bool,
+    pub(crate) known: Option<Arc<Known>>,
+}
+
+/// Runs `request` to its end. It holds the engine weakly: dropping the engine aborts this task, not the other way round.
+pub(crate) async fn run(engine: Weak<Engine>, common: Arc<Common>, path: Path, cell: Arc<Cell>, request: Request) {
+    let id = request.id;
+    match fill(&engine, &common, &path, &cell, request).await {
+        Ok(()) => cell.complete(),
+        Err(error) => {
+            if let Some(engine) = engine.upgrade() {
+                engine.failed(id);
+            }
+            cell.fail(Arc::new(error));
+        }
+    }
+}
+
+async fn fill(
+    engine: &Weak<Engine>,
+    common: &Common,
+    path: &Path,
+    cell: &Cell,
+    request: Request,
+) -> object_store::Result<()> {
+    let asked = Instant::now();
+    let mut options = ask(request.range.clone(), request.intent);
+    if request.charged {
+        options.extensions.insert(Reserved);
+    }
+    let pinned = request.known.as_ref().filter(|known| known.version.pin(common.pin, &mut options));
+    let answer = match common.inner.get_opts(path, options).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            return Err(match pinned {
+                Some(known) => ObjectChanged::explain(error, path, &known.version),
+                None => error,
+            });
+        }
+    };
+    let Some(alive) = engine.upgrade() else { return Ok(()) };
+    alive.learn(&answer.meta, &answer.attributes)?;
+    if matches!(answer.payload, GetResultPayload::File(..)) {
+        alive.tell(|planner, _, _, actions| planner.on_local(actions));
+    }
+    drop(alive);
+    let promised = check_range(&request.range, &answer)?;
+    let mut meter = common.measures.then(|| common.link.body_started(asked.elapsed()));
+
+    let mut body = match answer.payload {
+        GetResultPayload::Stream(body) => body,
+        // The store's own stream of a file reads 8 KiB at a time; one read is what a file is good at.
+        payload @ GetResultPayload::File(..) => {
+            let bytes = GetResult { payload, ..answer }.bytes();
+            futures::stream::once(bytes).boxed()
+        }
+    };
+    let mut at = promised.start;
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk?;
+        let len = chunk.len() as u64;
+        if at + len > promised.end {
+            return Err(FetchError::LongBody { start: promised.start, end: promised.end }.into());
+        }
+        at = cell.push(chunk);
+        if let Some(meter) = &mut meter {
+            meter.arrived(len);
+        }
+        let Some(engine) = engine.upgrade() else { return Ok(()) };
+        engine.filled(request.id, at, len);
+    }
+    if at < promised.end {
+        return Err(FetchError::ShortBody { start: promised.start, end: promised.end, at }.into());
+    }
+    Ok(())
+}
+
+/// The bytes an answer promises: those asked for, cut at the object's end.
+fn check_range(asked: &Range<u64>, answer: &GetResult) -> object_store::Result<Range<u64>> {
+    let expected = asked.start..asked.end.min(answer.meta.size);
+    if answer.range == expected {
+        return Ok(expected);
+    }
+    Err(FetchError::WrongRange {
+        wanted_start: expected.start,
+        wanted_end: expected.end,
+        start: answer.range.start,
+        end: answer.range.end,
+    }
+    .into())
+}

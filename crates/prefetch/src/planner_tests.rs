@@ -1,0 +1,287 @@
+//! The planner against a model: whatever happens, in whatever order, its promises hold.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const SIZE: u64 = 512 * MIB;
+
+fn settings() -> Settings {
+    Settings {
+        start_after: 2,
+        max_prefetch_bytes: u64::MAX / 4,
+        concurrency: 32,
+        part_bytes: (MIB, 16 * MIB),
+        serve_once_within: None,
+    }
+}
+
+fn around() -> Surroundings {
+    let ttfb = Duration::from_millis(30);
+    let link = Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s: 60e6, aggregate_bytes_per_s: 1e9 };
+    Surroundings { link, share_bytes: 512 * MIB }
+}
+
+/// A planner, and what an engine that does all it is told would hold.
+struct World {
+    planner: Planner,
+    now: Duration,
+    /// Bytes of each live part.
+    live: BTreeMap<PartId, Range<u64>>,
+    open: Vec<(Range<u64>, Plan)>,
+}
+
+impl World {
+    fn new(settings: Settings) -> Self {
+        let mut planner = Planner::new(settings);
+        planner.on_size(SIZE);
+        Self { planner, now: Duration::ZERO, live: BTreeMap::new(), open: Vec::new() }
+    }
+
+    fn obey(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Fetch { id, range, .. } => {
+                    let clash = self.live.values().find(|held| held.start < range.end && range.start < held.end);
+                    assert_eq!(clash, None, "{range:?} is asked for while held or in flight");
+                    assert!(range.start < range.end && range.end <= SIZE, "{range:?}");
+                    self.live.insert(id, range);
+                }
+                Action::Stop(id) => {
+                    let part = self.planner.parts.get_mut(id).expect("a stopped part lives on").range.clone();
+                    self.live.insert(id, part);
+                }
+                Action::Drop(id) => {
+                    assert!(
+                        self.open.iter().all(|(_, plan)| plan.pieces.iter().all(|p| p.part != id)),
+                        "somebody reads part {id}"
+                    );
+                    self.live.remove(&id).expect("only live parts are dropped");
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, range: Range<u64>) {
+        let mut actions = Vec::new();
+        let plan = self.planner.on_read(self.now, &range, &around(), &mut actions);
+        let covered: Vec<_> = plan.pieces.iter().map(|piece| piece.range.clone()).collect();
+        if covered.is_empty() {
+            assert!(self.planner.settings.serve_once_within.is_some(), "a snapshot always answers");
+            self.open.push((range, plan));
+            return self.obey(actions);
+        }
+        assert_eq!(covered.first().map(|r| r.start), Some(range.start));
+        assert!(covered.windows(2).all(|w| w[0].end == w[1].start), "no holes: {covered:?}");
+        assert_eq!(covered.last().map(|r| r.end), Some(range.end));
+        self.open.push((range, plan));
+        self.obey(actions);
+        for piece in &self.open.last().expect("just pushed").1.pieces {
+            let part = &self.live[&piece.part];
+            assert!(
+                part.start <= piece.range.start && piece.range.end <= part.end,
+                "{piece:?} is in its part {part:?}"
+            );
+        }
+    }
+
+    fn end(&mut self, which: usize, answered: bool) {
+        let (_, plan) = self.open.remove(which);
+        let mut actions = Vec::new();
+        self.planner.on_read_end(self.now, &plan, answered, &mut actions);
+        self.obey(actions);
+    }
+
+    fn outstanding(&self) -> u64 {
+        self.planner.parts.iter().map(Part::unread).sum()
+    }
+
+    fn read_all(&mut self, reads: impl IntoIterator<Item = Range<u64>>) {
+        for range in reads {
+            self.begin(range);
+            self.fill_everything();
+            self.end(0, true);
+        }
+    }
+
+    fn fill_everything(&mut self) {
+        for (id, range) in &self.live {
+            self.planner.on_filled(*id, range.end);
+        }
+    }
+}
+
+#[test]
+fn the_second_read_in_a_row_starts_and_a_run_fills_the_window() {
+    let mut world = World::new(settings());
+    world.read_all([0..64 * KIB]);
+    assert_eq!(world.outstanding(), 0, "one read proves nothing");
+    world.read_all([64 * KIB..128 * KIB]);
+    assert!((1..=3 * 128 * KIB).contains(&world.outstanding()), "{}", world.outstanding());
+    world.read_all((2..2000).map(|n| n * 64 * KIB..(n + 1) * 64 * KIB));
+    let window = world.planner.window();
+    assert_eq!(window.part_bytes, 4 * MIB);
+    let ahead = world.outstanding();
+    assert!(ahead <= window.ahead_bytes && ahead + window.part_bytes > window.ahead_bytes, "{ahead} of {window:?}");
+}
+
+#[test]
+fn a_random_read_is_fetched_exactly() {
+    let mut world = World::new(settings());
+    for n in [70, 3, 400, 221, 9, 350] {
+        let range = n * MIB + 17..n * MIB + 5000;
+        world.begin(range.clone());
+        assert!(world.live.values().any(|part| *part == range));
+        world.fill_everything();
+        world.end(0, true);
+    }
+    assert_eq!(world.planner.ledger(), Ledger { demanded: 6 * (5000 - 17), outstanding: 0, wasted: 0 });
+    assert_eq!(world.live.len(), 1, "only the last read is kept");
+}
+
+#[test]
+fn a_jump_stops_what_is_in_flight_and_keeps_what_arrived() {
+    let mut world = World::new(settings());
+    world.read_all((0..64).map(|n| n * MIB..(n + 1) * MIB));
+    world.begin(64 * MIB..65 * MIB);
+    world.end(0, true);
+    let in_flight = |world: &World| {
+        world.planner.parts.iter().filter(|p| p.in_flight()).map(|p| p.range.end - p.filled_to).sum::<u64>()
+    };
+    let held = world.outstanding() - in_flight(&world);
+    world.begin(400 * MIB..401 * MIB);
+    assert!(in_flight(&world) <= MIB + 2 * MIB, "{}", in_flight(&world));
+    assert!(world.outstanding() >= held, "what has arrived may be useful yet");
+}
+
+#[test]
+fn a_footer_read_disturbs_nobody() {
+    let mut world = World::new(settings());
+    world.read_all((0..64).map(|n| n * MIB..(n + 1) * MIB));
+    let before = world.outstanding();
+    world.read_all([SIZE - 64 * KIB..SIZE]);
+    assert_eq!(world.outstanding(), before);
+}
+
+#[test]
+fn announced_random_is_left_alone() {
+    let mut world = World::new(settings());
+    let mut actions = Vec::new();
+    world.planner.on_announced(Announced::Random, &mut actions);
+    world.read_all((0..64).map(|n| n * MIB..(n + 1) * MIB));
+    assert_eq!(world.outstanding(), 0);
+}
+
+#[test]
+fn announced_ranges_are_fetched_once() {
+    let mut world = World::new(settings());
+    let mut actions = Vec::new();
+    world.planner.on_will_need(Duration::ZERO, &[0..10 * MIB, 8 * MIB..20 * MIB], &around(), &mut actions);
+    world.obey(actions);
+    assert_eq!(world.live.values().map(|r| r.end - r.start).sum::<u64>(), 20 * MIB);
+    let before = world.live.clone();
+    world.begin(MIB..3 * MIB);
+    assert_eq!(world.live, before, "nothing more is asked for");
+    let mut actions = Vec::new();
+    world.end(0, true);
+    world.planner.on_dont_need(&[0..SIZE], &mut actions);
+    world.obey(actions);
+    assert_eq!(world.outstanding(), 0);
+}
+
+#[test]
+fn serving_once_never_serves_twice_nor_late() {
+    let mut world = World::new(Settings { serve_once_within: Some(Duration::from_secs(10)), ..settings() });
+    world.read_all((0..8).map(|n| n * MIB..(n + 1) * MIB));
+    assert!(world.outstanding() > 0);
+    world.begin(7 * MIB..8 * MIB);
+    assert_eq!(world.open[0].1.ahead_bytes, 0, "it was served before");
+    world.end(0, true);
+    world.read_all((8..12).map(|n| n * MIB..(n + 1) * MIB));
+    world.now += Duration::from_secs(10);
+    world.begin(12 * MIB..13 * MIB);
+    assert_eq!(world.open[0].1.ahead_bytes, 0, "it is too old");
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Begin(u64, u64),
+    Continue(usize, u64),
+    End(usize, bool),
+    Fill(usize),
+    Fail(usize),
+    Wait(u64),
+    Announce(u8),
+    WillNeed(u64, u64),
+    DontNeed(u64, u64),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let at = 0_u64..SIZE - 8 * MIB;
+    let len = prop_oneof![1_u64..100, 4 * KIB..256 * KIB, MIB..8 * MIB];
+    let event = prop_oneof![
+        3 => (at.clone(), len.clone()).prop_map(|(at, len)| Event::Begin(at, len)),
+        12 => (0_usize..3, len.clone()).prop_map(|(which, len)| Event::Continue(which, len)),
+        12 => (0_usize..8, any::<bool>()).prop_map(|(which, answered)| Event::End(which, answered)),
+        10 => (0_usize..40).prop_map(Event::Fill),
+        1 => (0_usize..40).prop_map(Event::Fail),
+        2 => (0_u64..50).prop_map(Event::Wait),
+        1 => (0_u8..6).prop_map(Event::Announce),
+        1 => (at.clone(), len.clone()).prop_map(|(at, len)| Event::WillNeed(at, len)),
+        1 => (at, len).prop_map(|(at, len)| Event::DontNeed(at, len)),
+    ];
+    prop::collection::vec(event, 1..150)
+}
+
+proptest! {
+    /// For any interleaving of reads, hints, completions and failures: plans have no holes and name live parts, no byte is
+    /// asked for while held or in flight, nothing that is read is dropped, and the ledger's books are the map's.
+    #[test]
+    fn promises_hold_after_every_event(events in events(), once: bool) {
+        let serve_once_within = once.then(|| Duration::from_millis(200));
+        let mut world = World::new(Settings { serve_once_within, ..settings() });
+        let mut ends = [0, 100 * MIB, 300 * MIB];
+        for event in events {
+            let mut actions = Vec::new();
+            match event {
+                Event::Begin(at, len) => world.begin(at..at + len),
+                Event::Continue(which, len) if ends[which] + len <= SIZE => {
+                    world.begin(ends[which]..ends[which] + len);
+                    ends[which] += len;
+                }
+                Event::End(which, answered) if which < world.open.len() => world.end(which, answered),
+                Event::Fill(which) => {
+                    if let Some((id, range)) = world.live.iter().nth(which) {
+                        world.planner.on_filled(*id, range.end);
+                    }
+                }
+                Event::Fail(which) => {
+                    let waited_for = |id: PartId| world.open.iter().any(|(_, plan)| plan.pieces.iter().any(|p| p.part == id));
+                    if let Some(id) = world.live.keys().copied().nth(which) && !waited_for(id) {
+                        world.planner.on_failed(id);
+                        world.live.remove(&id);
+                    }
+                }
+                Event::Wait(ms) => world.now += Duration::from_millis(ms),
+                Event::Announce(0) => world.planner.on_announced(Announced::Random, &mut actions),
+                Event::Announce(1) => world.planner.on_announced(Announced::Sequential, &mut actions),
+                Event::Announce(_) => world.planner.on_announced(Announced::Nothing, &mut actions),
+                Event::WillNeed(at, len) => world.planner.on_will_need(world.now, &[at..at + len], &around(), &mut actions),
+                Event::DontNeed(at, len) => world.planner.on_dont_need(&[at..at + len], &mut actions),
+                _ => {}
+            }
+            world.obey(actions);
+            let parts: BTreeMap<_, _> = world.planner.parts.iter().map(|p| (p.id, p.range.clone())).collect();
+            prop_assert_eq!(&parts, &world.live, "what the planner thinks is what is");
+            prop_assert_eq!(world.planner.ledger().outstanding, world.outstanding());
+            let window = super::window(&around().link, f64::INFINITY, (MIB, 16 * MIB)).ahead_bytes;
+            let ledger = world.planner.ledger();
+            let announced: u64 = world.planner.parts.iter().filter(|p| p.stream.is_none()).map(Part::unread).sum();
+            prop_assert!(ledger.outstanding - announced <= ledger.demanded / 10 + 2 * window);
+        }
+    }
+}

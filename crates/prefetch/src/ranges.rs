@@ -1,0 +1,64 @@
+//! A set of bytes of one object, as disjoint ranges. Pure.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Disjoint, non-touching ranges in ascending order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct RangeSet(BTreeMap<u64, u64>);
+
+impl RangeSet {
+    /// Adds `range`; returns how many of its bytes were new.
+    pub(crate) fn insert(&mut self, range: Range<u64>) -> u64 {
+        if range.start >= range.end {
+            return 0;
+        }
+        let mut merged = range.clone();
+        let mut known = 0;
+        // Every range that touches `range`, from the one that starts last.
+        while let Some((&start, &end)) = self.0.range(..=merged.end).next_back() {
+            if end < merged.start {
+                break;
+            }
+            known += end.min(range.end).saturating_sub(start.max(range.start));
+            merged = merged.start.min(start)..merged.end.max(end);
+            self.0.remove(&start);
+        }
+        self.0.insert(merged.start, merged.end);
+        range.end - range.start - known
+    }
+
+    /// Bytes of `range` that are in the set.
+    #[must_use]
+    pub(crate) fn overlap(&self, range: &Range<u64>) -> u64 {
+        self.iter().map(|r| r.end.min(range.end).saturating_sub(r.start.max(range.start))).sum()
+    }
+
+    /// The ranges, ascending.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        self.0.iter().map(|(&start, &end)| start..end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    proptest! {
+        #[test]
+        fn is_a_set_of_bytes(inserts in prop::collection::vec((0_u64..50, 0_u64..12), 0..20), probe in (0_u64..50, 0_u64..20)) {
+            let mut set = RangeSet::default();
+            let mut model = BTreeSet::new();
+            for (start, len) in inserts {
+                let fresh = (start..start + len).filter(|byte| model.insert(*byte)).count();
+                prop_assert_eq!(set.insert(start..start + len), fresh as u64);
+            }
+            let ranges: Vec<_> = set.iter().collect();
+            prop_assert!(ranges.windows(2).all(|w| w[0].end < w[1].start), "disjoint, not touching: {:?}", ranges);
+            let probe = probe.0..probe.0 + probe.1;
+            prop_assert_eq!(set.overlap(&probe), probe.filter(|byte| model.contains(byte)).count() as u64);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! One read in progress: hands on the bytes of its pieces in order, as they arrive.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::Stream;
+
+use crate::cell::{Cell, Found};
+use crate::engine::Engine;
+use crate::planner::Plan;
+use crate::stats::add;
+
+/// A read in progress. Dropping it gives it up: requests that nobody else needs are aborted.
+#[derive(Debug)]
+pub(crate) struct Read {
+    engine: Arc<Engine>,
+    plan: Plan,
+    cells: Vec<Arc<Cell>>,
+    /// The piece to read next, and the offset within the object.
+    piece: usize,
+    at: u64,
+    began: Duration,
+    ended: bool,
+}
+
+impl Read {
+    pub(crate) fn new(engine: Arc<Engine>, plan: Plan, cells: Vec<Arc<Cell>>) -> Self {
+        let at = plan.pieces.first().map_or(0, |piece| piece.range.start);
+        let began = engine.now();
+        Self { engine, plan, cells, piece: 0, at, began, ended: false }
+    }
+
+    /// The bytes it covers.
+    pub(crate) fn range(&self) -> Range<u64> {
+        let pieces = &self.plan.pieces;
+        match (pieces.first(), pieces.last()) {
+            (Some(first), Some(last)) => first.range.start..last.range.end,
+            _ => 0..0,
+        }
+    }
+
+    /// Waits for the first byte of every piece: from here on no answer can turn out to be of another version.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn answered(&self) -> object_store::Result<()> {
+        for (cell, piece) in self.cells.iter().zip(&self.plan.pieces) {
+            cell.at(&piece.range).await?;
+        }
+        Ok(())
+    }
+
+    /// The next bytes, without a copy; `None` at the end of the read or of the object.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: bytes not returned are returned by the next call.
+    pub(crate) async fn next(&mut self) -> object_store::Result<Option<Bytes>> {
+        while let Some(piece) = self.plan.pieces.get(self.piece) {
+            let wanted: Range<u64> = self.at.max(piece.range.start)..piece.range.end;
+            if wanted.is_empty() {
+                self.piece += 1;
+                continue;
+            }
+            match self.cells[self.piece].at(&wanted).await {
+                Ok(Found::Bytes(bytes)) => {
+                    self.at = wanted.start + bytes.len() as u64;
+                    return Ok(Some(bytes));
+                }
+                Ok(Found::Nothing) => break,
+                Err(error) => {
+                    self.end(false);
+                    return Err(error);
+                }
+            }
+        }
+        self.end(true);
+        Ok(None)
+    }
+
+    /// All of it, without a copy.
+    pub(crate) async fn chunks(mut self) -> object_store::Result<Vec<Bytes>> {
+        let mut chunks = Vec::new();
+        while let Some(bytes) = self.next().await? {
+            chunks.push(bytes);
+        }
+        Ok(chunks)
+    }
+
+    /// The same as a stream that starts with `first`.
+    pub(crate) fn into_stream(
+        self,
+        first: Option<Bytes>,
+    ) -> impl Stream<Item = object_store::Result<Bytes>> + Send + 'static {
+        futures::stream::unfold((Some(self), first), |(read, first)| async move {
+            let mut read = read?;
+            if let Some(first) = first {
+                return Some((Ok(first), (Some(read), None)));
+            }
+            match read.next().await {
+                Ok(bytes) => bytes.map(|bytes| (Ok(bytes), (Some(read), None))),
+                Err(error) => Some((Err(error), (None, None))),
+            }
+        })
+    }
+
+    fn end(&mut self, answered: bool) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let stalled = self.engine.now().saturating_sub(self.began);
+        add(&self.engine.common.counters.stalled_ns, u64::try_from(stalled.as_nanos()).unwrap_or(u64::MAX));
+        let plan = &self.plan;
+        self.engine.tell(|planner, now, _, actions| planner.on_read_end(now, plan, answered, actions));
+    }
+}
+
+impl Drop for Read {
+    fn drop(&mut self) {
+        self.end(false);
+    }
+}

@@ -1,0 +1,227 @@
+//! An open object: reads by position, and the position-less `AsyncRead` family on top.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use headstart_fetch_core::{AccessHint, ObjectVersion};
+use object_store::path::Path;
+use object_store::{Attributes, GetOptions, ObjectMeta, Result};
+use tokio::runtime::Handle;
+
+use crate::blocking::BlockingReader;
+use crate::cursor::Cursor;
+use crate::engine::{Common, Engine, Known};
+use crate::planner::Settings;
+
+/// Copies larger than this leave the runtime's thread: at 10 GB/s they take 0.1 ms and more.
+const COPY_INLINE: usize = 1024 * 1024;
+/// What [`Reader::stream`] reads at a time, in bytes.
+const STREAM_STEP: u64 = 1024 * 1024;
+/// The length of an object that nobody has measured yet.
+const UNKNOWN: u64 = u64::MAX;
+
+/// An open object: a snapshot of one version, from the first answer to close.
+///
+/// It has a file's manners: past the end is empty, and an end beyond the object is clamped. Reads at any position
+/// may run at once through a shared reference; `AsyncRead`, `AsyncSeek` and `AsyncBufRead` keep one position.
+///
+/// Opening sends no request; the first answer pins the version. An overwrite seen later is
+/// [`headstart_fetch_core::ObjectChanged`], never a mixture. Dropping the reader aborts what is in flight.
+#[derive(Debug)]
+pub struct Reader {
+    inner: Arc<Inner>,
+    pub(crate) cursor: Cursor,
+}
+
+/// What the reader, its streams and its futures share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    engine: Arc<Engine>,
+    size: AtomicU64,
+}
+
+impl Reader {
+    pub(crate) fn new(common: Arc<Common>, path: Path, settings: Settings, meta: Option<&ObjectMeta>) -> Result<Self> {
+        let engine = Engine::new(common, path, settings);
+        let inner = Inner { engine, size: AtomicU64::new(UNKNOWN) };
+        if let Some(meta) = meta {
+            inner.engine.learn(meta, &Attributes::new())?;
+            inner.size.store(meta.size, Ordering::Relaxed);
+        }
+        Ok(Self { inner: Arc::new(inner), cursor: Cursor::default() })
+    }
+
+    /// The object's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.inner.engine.path
+    }
+
+    /// Reads `range` into one buffer: without a copy where one answer holds all of it, with one copy otherwise
+    /// (above 1 MiB on the blocking pool, so that the runtime is not held up).
+    ///
+    /// # Errors
+    /// The store's own, in their variant; `Precondition` with [`headstart_fetch_core::ObjectChanged`] after an overwrite.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: requests that only this call waits for are aborted.
+    pub async fn read_at(&self, range: Range<u64>) -> Result<Bytes> {
+        let mut chunks = self.chunks_at(range).await?;
+        if chunks.len() <= 1 {
+            return Ok(chunks.pop().unwrap_or_default());
+        }
+        if chunks.iter().map(Bytes::len).sum::<usize>() <= COPY_INLINE {
+            return Ok(concat(&chunks));
+        }
+        Ok(tokio::task::spawn_blocking(move || concat(&chunks)).await?)
+    }
+
+    /// Reads `range` as the chunks it arrived in, without any copy.
+    ///
+    /// # Errors
+    /// As [`Reader::read_at`].
+    ///
+    /// # Cancel safety
+    /// As [`Reader::read_at`].
+    pub async fn chunks_at(&self, range: Range<u64>) -> Result<Vec<Bytes>> {
+        self.inner.chunks_at(range).await
+    }
+
+    /// The object from the present position to its end, in order, without any copy. Announces [`AccessHint::Sequential`].
+    ///
+    /// The stream has a position of its own and outlives the reader.
+    pub fn stream(&self) -> BoxStream<'static, Result<Bytes>> {
+        self.advise(&AccessHint::Sequential);
+        let start = (Arc::clone(&self.inner), self.cursor.position());
+        let steps = futures::stream::try_unfold(start, |(inner, at)| async move {
+            let chunks = inner.chunks_at(at..at.saturating_add(STREAM_STEP)).await?;
+            let len: usize = chunks.iter().map(Bytes::len).sum();
+            let rest = (inner, at + len as u64);
+            Ok::<_, object_store::Error>((len > 0).then(|| (futures::stream::iter(chunks.into_iter().map(Ok)), rest)))
+        });
+        steps.try_flatten().boxed()
+    }
+
+    /// Says what will be read, in the words of `posix_fadvise`. Never waits.
+    pub fn advise(&self, hint: &AccessHint) {
+        self.inner.engine.advise(hint);
+    }
+
+    /// The version this reader is pinned to; asks the store (one HEAD) if nothing has answered yet.
+    ///
+    /// # Errors
+    /// The store's own.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn version(&self) -> Result<ObjectVersion> {
+        Ok(self.inner.known().await?.version.clone())
+    }
+
+    /// The object's length in bytes; asks the store (one HEAD) if nothing has answered yet.
+    ///
+    /// # Errors
+    /// The store's own.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn size(&self) -> Result<u64> {
+        self.inner.size().await
+    }
+
+    /// Aborts what is in flight and frees what is held. Reads that race with it fail; they never come up short.
+    /// Closing twice, and dropping instead, are harmless.
+    pub fn close(&self) {
+        self.inner.engine.close();
+    }
+
+    /// This reader for plain threads: `std::io::{Read, Seek, BufRead}`, driven by the runtime the store was made in.
+    ///
+    /// # Errors
+    /// [`std::io::ErrorKind::Unsupported`] on a thread that belongs to a runtime (blocking would stall it), and where the
+    /// store was made outside of any. [`Reader::blocking_on`] is for those who know better, such as `spawn_blocking`.
+    pub fn blocking(self) -> std::io::Result<BlockingReader> {
+        let refuse = |why: &str| Err(std::io::Error::new(std::io::ErrorKind::Unsupported, why));
+        if Handle::try_current().is_ok() {
+            return refuse(
+                "this thread belongs to a tokio runtime: use the async methods, or blocking_on from spawn_blocking",
+            );
+        }
+        match self.inner.engine.common.runtime.clone() {
+            Some(runtime) => Ok(self.blocking_on(runtime)),
+            None => refuse("the store was made outside of a tokio runtime: use blocking_on with a runtime's handle"),
+        }
+    }
+
+    /// This reader for a thread that may block, driven by `runtime`.
+    #[must_use]
+    pub fn blocking_on(self, runtime: Handle) -> BlockingReader {
+        BlockingReader::new(self, runtime)
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+}
+
+impl Inner {
+    pub(crate) async fn chunks_at(&self, range: Range<u64>) -> Result<Vec<Bytes>> {
+        let range = range.start..range.end.min(self.size.load(Ordering::Relaxed));
+        if range.start >= range.end {
+            return Ok(Vec::new());
+        }
+        let answer = self.engine.begin(range.clone())?.chunks().await;
+        match answer {
+            Ok(chunks) => {
+                self.remember_size();
+                Ok(chunks)
+            }
+            // Past the end is empty for a file and an error for most stores; only a size tells which it was.
+            Err(error @ (object_store::Error::Generic { .. } | object_store::Error::NotSupported { .. }))
+                if self.size.load(Ordering::Relaxed) == UNKNOWN =>
+            {
+                match self.size().await {
+                    Ok(size) if range.start >= size => Ok(Vec::new()),
+                    _ => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn size(&self) -> Result<u64> {
+        Ok(self.known().await?.version.size)
+    }
+
+    async fn known(&self) -> Result<Arc<Known>> {
+        if let Some(known) = self.engine.known() {
+            self.remember_size();
+            return Ok(known);
+        }
+        let answer = self.engine.common.inner.get_opts(&self.engine.path, GetOptions::new().with_head(true)).await?;
+        self.engine.learn(&answer.meta, &answer.attributes)?;
+        self.remember_size();
+        Ok(self.engine.known().expect("learnt above"))
+    }
+
+    fn remember_size(&self) {
+        if self.size.load(Ordering::Relaxed) == UNKNOWN
+            && let Some(known) = self.engine.known()
+        {
+            self.size.store(known.version.size, Ordering::Relaxed);
+        }
+    }
+}
+
+fn concat(chunks: &[Bytes]) -> Bytes {
+    let len: usize = chunks.iter().map(Bytes::len).sum();
+    let mut all = BytesMut::with_capacity(len);
+    for chunk in chunks {
+        all.extend_from_slice(chunk);
+    }
+    all.freeze()
+}

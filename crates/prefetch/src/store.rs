@@ -1,0 +1,231 @@
+//! `PrefetchStore`: any object store with read-ahead in front of it.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use headstart_fetch_core::{AccessHint, BackendProfile, ConfigError, LinkEstimate, MemoryBudget, Options};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+};
+use tokio::runtime::Handle;
+
+use crate::calls::Calls;
+use crate::config::PrefetchConfig;
+use crate::engine::Common;
+use crate::planner::Settings;
+use crate::reader::Reader;
+use crate::stats::{Counters, PrefetchStats};
+
+/// The budget of a store that was given none.
+const OWN_BUDGET_BYTES: usize = 512 << 20;
+
+/// An object store with read-ahead in front of it.
+///
+/// [`PrefetchStore::reader`] opens one object as a snapshot with a position. As an [`ObjectStore`] it serves engines that
+/// only call `get_range(s)`: reads of one path that follow each other are recognised as a stream too.
+#[derive(Debug, Clone)]
+pub struct PrefetchStore {
+    common: Arc<Common>,
+    settings: Settings,
+    /// `None` where nothing may be ahead of calls without a handle.
+    calls: Option<Arc<Calls>>,
+}
+
+impl PrefetchStore {
+    /// Puts read-ahead in front of `inner`.
+    ///
+    /// # Panics
+    /// On a `config` that [`Options::check`] refuses; [`PrefetchStore::try_new`] returns the error.
+    #[must_use]
+    pub fn new(inner: Arc<dyn ObjectStore>, config: PrefetchConfig) -> Self {
+        match Self::try_new(inner, config) {
+            Ok(store) => store,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Puts read-ahead in front of `inner`.
+    ///
+    /// # Errors
+    /// On a `config` that [`Options::check`] refuses.
+    pub fn try_new(inner: Arc<dyn ObjectStore>, config: PrefetchConfig) -> Result<Self, ConfigError> {
+        config.check()?;
+        let settings = Settings {
+            start_after: config.start_after,
+            max_prefetch_bytes: if config.enabled { config.max_prefetch_bytes } else { 0 },
+            concurrency: config.concurrency,
+            part_bytes: (config.min_part_bytes, config.max_part_bytes),
+            serve_once_within: None,
+        };
+        let common = Arc::new(Common {
+            inner,
+            measures: config.link.is_none(),
+            link: config.link.unwrap_or_else(|| LinkEstimate::new(&BackendProfile::default())),
+            budget: config.budget.unwrap_or_else(|| MemoryBudget::new(OWN_BUDGET_BYTES)),
+            pin: config.pin,
+            counters: Counters::default(),
+            runtime: Handle::try_current().ok(),
+            active: AtomicUsize::new(0),
+        });
+        let across_calls = config.enabled && !config.max_age.is_zero() && config.max_prefetch_bytes > 0;
+        let calls = across_calls.then(|| Arc::new(Calls::new(Arc::clone(&common), settings.clone(), config.max_age)));
+        Ok(Self { common, settings, calls })
+    }
+
+    /// Opens `path` without any request: the first answer pins the version.
+    ///
+    /// # Errors
+    /// None today; opening may check more one day.
+    pub fn reader(&self, path: &Path) -> Result<Reader> {
+        Reader::new(Arc::clone(&self.common), path.clone(), self.settings.clone(), None)
+    }
+
+    /// Opens the object that `meta` tells of: pinned to its version and sized, without any request.
+    ///
+    /// # Errors
+    /// As [`PrefetchStore::reader`].
+    pub fn reader_with(&self, meta: &ObjectMeta) -> Result<Reader> {
+        Reader::new(Arc::clone(&self.common), meta.location.clone(), self.settings.clone(), Some(meta))
+    }
+
+    /// Says what calls without a handle will read of `path`. Never waits.
+    pub fn advise(&self, path: &Path, hint: &AccessHint) {
+        if let Some(calls) = &self.calls {
+            calls.engine(path).advise(hint);
+        }
+    }
+
+    /// What read-ahead did so far.
+    #[must_use]
+    pub fn stats(&self) -> PrefetchStats {
+        self.common.counters.snapshot()
+    }
+
+    /// Forgets what is ahead of each path, now and when the guard is dropped: a write is on its way, and it may
+    /// have happened even if its caller never learns so.
+    fn written<'a>(&'a self, paths: &'a [&'a Path]) -> Written<'a> {
+        let written = Written { store: self, paths };
+        written.forget();
+        written
+    }
+}
+
+struct Written<'a> {
+    store: &'a PrefetchStore,
+    paths: &'a [&'a Path],
+}
+
+impl Written<'_> {
+    fn forget(&self) {
+        if let Some(calls) = &self.store.calls {
+            self.paths.iter().for_each(|path| calls.forget(path));
+        }
+    }
+}
+
+impl Drop for Written<'_> {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+impl fmt::Display for PrefetchStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PrefetchStore({})", self.common.inner)
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl ObjectStore for PrefetchStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let paths = [location];
+        let _written = self.written(&paths);
+        self.common.inner.put_opts(location, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        let upload = self.common.inner.put_multipart_opts(location, options).await?;
+        Ok(Box::new(Upload { upload, store: self.clone(), path: location.clone() }))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        match &self.calls {
+            Some(calls) => calls.get(location, options).await,
+            None => self.common.inner.get_opts(location, options).await,
+        }
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let reads = ranges.iter().cloned().map(|range| self.get_range(location, range));
+        futures::stream::iter(reads).buffered(self.settings.concurrency).try_collect().await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let (before, after) = (self.clone(), self.clone());
+        let locations = locations.inspect_ok(move |path| drop(before.written(&[path])));
+        self.common.inner.delete_stream(locations.boxed()).inspect_ok(move |path| drop(after.written(&[path]))).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.common.inner.list(prefix)
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.common.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.common.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        let paths = [to];
+        let _written = self.written(&paths);
+        self.common.inner.copy_opts(from, to, options).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        let paths = [from, to];
+        let _written = self.written(&paths);
+        self.common.inner.rename_opts(from, to, options).await
+    }
+}
+
+/// An upload that forgets what is ahead of its path when it completes.
+#[derive(Debug)]
+struct Upload {
+    upload: Box<dyn MultipartUpload>,
+    store: PrefetchStore,
+    path: Path,
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl MultipartUpload for Upload {
+    fn put_part(&mut self, data: PutPayload) -> object_store::UploadPart {
+        self.upload.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let paths = [&self.path];
+        let _written = self.store.written(&paths);
+        self.upload.complete().await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.upload.abort().await
+    }
+}

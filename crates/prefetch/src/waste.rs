@@ -1,0 +1,54 @@
+//! What speculation may cost: a ledger of bytes read, bytes bet on and bytes lost. Pure.
+//!
+//! Two bounds hold at any time. Of one run: what is fetched ahead and unread is at most ρ × what the run has read.
+//! Over the reader's life: wasted + outstanding ≤ 0.1 · demanded + 2 · window.
+
+/// Unread speculation a run may have for each byte it has read. Learning it (1 to 16) starts from here.
+pub(crate) const RHO: u64 = 3;
+/// One demanded byte in this many may be wasted in the long run.
+const LIFETIME_SHARE: u64 = 10;
+
+/// The books of one reader, in bytes on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Ledger {
+    /// Bytes the reader asked for.
+    pub(crate) demanded: u64,
+    /// Bytes asked for ahead of the reader that it has not read yet.
+    pub(crate) outstanding: u64,
+    /// Bytes fetched ahead and dropped unread.
+    pub(crate) wasted: u64,
+}
+
+impl Ledger {
+    /// How many more bytes may be asked for ahead of a run that has read `run_bytes` and has `run_outstanding` unread ahead.
+    #[must_use]
+    pub(crate) fn allowance(&self, run_bytes: u64, run_outstanding: u64, window_bytes: u64) -> u64 {
+        let of_run = run_bytes.saturating_mul(RHO).saturating_sub(run_outstanding);
+        of_run.min(self.lifetime_allowance(window_bytes))
+    }
+
+    /// How many more bytes may be asked for ahead whatever the run, a hint given or not.
+    #[must_use]
+    pub(crate) fn lifetime_allowance(&self, window_bytes: u64) -> u64 {
+        (self.demanded / LIFETIME_SHARE + 2 * window_bytes).saturating_sub(self.wasted + self.outstanding)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_pays_for_its_own_read_ahead() {
+        let ledger = Ledger { demanded: 200, outstanding: 0, wasted: 0 };
+        assert_eq!(ledger.allowance(200, 0, 10_000), 600);
+        assert_eq!(ledger.allowance(200, 500, 10_000), 100);
+        assert_eq!(ledger.allowance(200, 700, 10_000), 0);
+    }
+
+    #[test]
+    fn losses_end_speculation() {
+        let ledger = Ledger { demanded: 1_000, outstanding: 0, wasted: 2_100 };
+        assert_eq!(ledger.allowance(1_000, 0, 1_000), 0);
+    }
+}

@@ -1,0 +1,158 @@
+//! Reads without a handle, as engines make them: faster in a row, and never less fresh than promised.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Bench, KEY, KIB, MIB, check, sequential};
+use headstart_fetch_core::AccessHint;
+use headstart_prefetch::PrefetchConfig;
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+
+fn path() -> Path {
+    Path::from(KEY)
+}
+
+#[tokio::test(start_paused = true)]
+async fn get_range_in_a_row_is_read_ahead() {
+    let bench = Bench::new(256 * MIB);
+    for range in sequential(256 * MIB, MIB) {
+        let bytes = bench.store.get_range(&path(), range.clone()).await.unwrap();
+        bench.check(&range, &[bytes]);
+    }
+    println!("256 × get_range of 1 MiB: {:?}, {:?}", bench.sim.elapsed(), bench.counts());
+    assert!(bench.sim.elapsed() < Duration::from_millis(600), "raw takes 12 s: {:?}", bench.sim.elapsed());
+    assert_eq!(bench.counts().bytes_sent, 256 * MIB);
+}
+
+#[tokio::test(start_paused = true)]
+async fn random_calls_are_the_raw_stores() {
+    let bench = Bench::new(256 * MIB);
+    for n in [70_u64, 3, 200, 121, 9, 250] {
+        let range = n * MIB + 17..n * MIB + 64 * KIB;
+        let bytes = bench.store.get_range(&path(), range.clone()).await.unwrap();
+        bench.check(&range, &[bytes]);
+    }
+    let counts = bench.counts();
+    assert_eq!((counts.gets, counts.heads, counts.bytes_sent), (6, 0, 6 * (64 * KIB - 17)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_ranges_in_one_call() {
+    let bench = Bench::new(256 * MIB);
+    let ranges: Vec<_> = (0..20).map(|n| n * 8 * MIB..n * 8 * MIB + MIB).collect();
+    let answers = bench.store.get_ranges(&path(), &ranges).await.unwrap();
+    for (range, bytes) in ranges.iter().zip(answers) {
+        bench.check(range, &[bytes]);
+    }
+    assert!(bench.sim.elapsed() < Duration::from_millis(150), "{:?}", bench.sim.elapsed());
+    assert_eq!(bench.store.get_ranges(&path(), &[]).await.unwrap().len(), 0);
+    assert!(bench.store.get_ranges(&path(), &[0..10, 300 * MIB..301 * MIB]).await.is_err());
+}
+
+/// Reads in a row, an overwrite before read `at`, and on: each call is one version, and never older than `max_age` allows.
+async fn versions_seen(at: usize, max_age: Duration, pause: Duration) {
+    let bench = Bench::with(32 * MIB, PrefetchConfig { max_age, ..PrefetchConfig::default() });
+    let before = bench.sim.catalog().get(KEY, None).unwrap().number;
+    let mut overwritten_at = None;
+    let mut newest = before;
+    for (n, range) in sequential(32 * MIB, MIB).enumerate() {
+        if n == at {
+            bench.sim.overwrite(KEY, None).unwrap();
+            overwritten_at = Some(bench.sim.elapsed());
+        }
+        let answer = bench.store.get_opts(&path(), GetOptions::new().with_range(Some(range.clone()))).await.unwrap();
+        let generation: u64 = answer.meta.version.clone().unwrap().parse().unwrap();
+        let began = bench.sim.elapsed();
+        let bytes = answer.bytes().await.unwrap();
+        check(generation, &range, &[bytes]);
+        assert!(generation >= newest, "an old version after a newer one was seen");
+        newest = generation;
+        if let Some(at) = overwritten_at
+            && began.saturating_sub(at) > max_age + Duration::from_millis(80)
+        {
+            assert_eq!(generation, before + 1, "read {n}: older than max_age");
+        }
+        tokio::time::sleep(pause).await;
+    }
+    // 32 pauses of 50 ms: by the end, an overwrite in the first half is older than 300 ms.
+    if at < 16 && pause > Duration::ZERO {
+        assert_eq!(newest, before + 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overwrite_is_seen_within_max_age_and_never_unseen() {
+    for at in 0..32 {
+        versions_seen(at, Duration::from_secs(10), Duration::ZERO).await;
+        versions_seen(at, Duration::from_millis(300), Duration::from_millis(50)).await;
+    }
+    versions_seen(5, Duration::ZERO, Duration::from_millis(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_ahead_are_served_once() {
+    let bench = Bench::new(64 * MIB);
+    for range in sequential(16 * MIB, MIB) {
+        bench.store.get_range(&path(), range).await.unwrap();
+    }
+    bench.sim.overwrite(KEY, None).unwrap();
+    // Served before, so asked for anew: the new version, and from here on nothing old.
+    for range in [10 * MIB..11 * MIB, 16 * MIB..17 * MIB, 17 * MIB..18 * MIB] {
+        let bytes = bench.store.get_range(&path(), range.clone()).await.unwrap();
+        bench.check(&range, &[bytes]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_through_the_store_is_seen_at_once() {
+    let bench = Bench::new(64 * MIB);
+    for range in sequential(16 * MIB, MIB) {
+        bench.store.get_range(&path(), range).await.unwrap();
+    }
+    let new = vec![7_u8; 40 * 1024 * 1024];
+    bench.store.put(&path(), new.clone().into()).await.unwrap();
+    let bytes = bench.store.get_range(&path(), 16 * MIB..17 * MIB).await.unwrap();
+    assert_eq!(bytes, new[..1024 * 1024]);
+    bench.store.delete(&path()).await.unwrap();
+    let gone = bench.store.get_range(&path(), 17 * MIB..18 * MIB).await;
+    assert!(matches!(gone, Err(object_store::Error::NotFound { .. })));
+    assert_eq!(bench.counts().live, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn conditions_are_the_raw_stores_to_judge() {
+    let bench = Bench::new(64 * MIB);
+    for range in sequential(16 * MIB, MIB) {
+        bench.store.get_range(&path(), range).await.unwrap();
+    }
+    let meta = bench.store.head(&path()).await.unwrap();
+    bench.sim.overwrite(KEY, None).unwrap();
+    let range = Some(GetRange::Bounded(16 * MIB..17 * MIB));
+    let old = GetOptions { if_match: meta.e_tag.clone(), range: range.clone(), ..GetOptions::default() };
+    assert!(matches!(bench.store.get_opts(&path(), old).await, Err(object_store::Error::Precondition { .. })));
+    let version = GetOptions { version: meta.version.clone(), range, ..GetOptions::default() };
+    assert_eq!(bench.store.get_opts(&path(), version).await.unwrap().meta.version, meta.version);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hints_and_switches_are_obeyed() {
+    for (config, hint) in [
+        (PrefetchConfig { enabled: false, ..PrefetchConfig::default() }, AccessHint::Normal),
+        (PrefetchConfig { max_prefetch_bytes: 0, ..PrefetchConfig::default() }, AccessHint::Sequential),
+        (PrefetchConfig::default(), AccessHint::Random),
+    ] {
+        let bench = Bench::with(64 * MIB, config);
+        bench.store.advise(&path(), &hint);
+        let reader = bench.reader();
+        reader.advise(&hint);
+        for range in sequential(8 * MIB, MIB) {
+            bench.store.get_range(&path(), range.clone()).await.unwrap();
+            bench.read(&reader, range).await;
+        }
+        assert_eq!(bench.counts().gets, 16, "{hint:?}");
+    }
+}

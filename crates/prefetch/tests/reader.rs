@@ -1,0 +1,236 @@
+//! A `Reader`'s manners: a file's, whatever the store below does; one version or an error.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::io::{BufRead, Read, Seek, SeekFrom};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Bench, KEY, KIB, MIB, check, sequential};
+use futures::TryStreamExt;
+use headstart_fetch_core::ObjectChanged;
+use headstart_prefetch::{PrefetchConfig, PrefetchStore};
+use object_store::ObjectStoreExt;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use proptest::prelude::*;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt};
+
+async fn in_memory(bytes: &[u8]) -> PrefetchStore {
+    let memory = Arc::new(InMemory::new());
+    memory.put(&Path::from(KEY), bytes.to_vec().into()).await.unwrap();
+    PrefetchStore::new(memory, PrefetchConfig::default())
+}
+
+fn numbers(n: usize) -> Vec<u8> {
+    (0..n).map(|i| u8::try_from(i * 7 % 251).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn past_the_end_is_empty_and_an_end_beyond_is_clamped() {
+    for size in [0_usize, 1, 1000] {
+        let bytes = numbers(size);
+        let store = in_memory(&bytes).await;
+        for range in [0..10, 0..5000, 999..1001, 1000..1001, 5000..6000, 7..7] {
+            let reader = store.reader(&Path::from(KEY)).unwrap();
+            let from = usize::try_from(range.start).unwrap().min(size);
+            let to = usize::try_from(range.end).unwrap().min(size);
+            assert_eq!(reader.read_at(range.clone()).await.unwrap(), &bytes[from..to], "{range:?} of {size}");
+            assert_eq!(reader.size().await.unwrap(), size as u64);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_is_not_there_is_not_found() {
+    let store = in_memory(b"").await;
+    let reader = store.reader(&Path::from("nowhere")).unwrap();
+    assert!(matches!(reader.read_at(0..10).await, Err(object_store::Error::NotFound { .. })));
+    assert!(matches!(reader.size().await, Err(object_store::Error::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn reads_seeks_and_lines_like_a_file() {
+    let text = "one\ntwo\nthree\n".repeat(20_000);
+    let store = in_memory(text.as_bytes()).await;
+    let mut reader = store.reader(&Path::from(KEY)).unwrap();
+    let mut line = String::new();
+    reader.read_line(&mut line).await.unwrap();
+    assert_eq!(line, "one\n");
+    let mut word = [0; 3];
+    reader.read_exact(&mut word).await.unwrap();
+    assert_eq!(&word, b"two");
+    assert_eq!(reader.seek(SeekFrom::End(-6)).await.unwrap(), text.len() as u64 - 6);
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).await.unwrap();
+    assert_eq!(rest, "three\n");
+    assert_eq!(reader.seek(SeekFrom::Current(-3)).await.unwrap(), text.len() as u64 - 3);
+    assert!(reader.seek(SeekFrom::Current(-10_000_000)).await.is_err());
+    reader.rewind().await.unwrap();
+    let mut all = String::new();
+    reader.read_to_string(&mut all).await.unwrap();
+    assert_eq!(all, text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_the_object_from_the_position_on() {
+    let bench = Bench::new(64 * MIB);
+    let mut reader = bench.reader();
+    reader.seek(SeekFrom::Start(1000)).await.unwrap();
+    let chunks: Vec<_> = reader.stream().try_collect().await.unwrap();
+    bench.check(&(1000..64 * MIB), &chunks);
+    assert_eq!(bench.counts().bytes_sent, 64 * MIB - 1000);
+}
+
+#[test]
+fn plain_threads_read_and_runtime_threads_are_refused() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let bytes = numbers(300_000);
+    let store = runtime.block_on(in_memory(&bytes));
+    let open = || store.reader(&Path::from(KEY)).unwrap();
+    runtime.block_on(async {
+        let error = open().blocking().unwrap_err();
+        assert!(error.to_string().contains("blocking_on"), "{error}");
+    });
+    let mut reader = open().blocking().unwrap();
+    let mut start = [0; 10];
+    reader.read_exact(&mut start).unwrap();
+    assert_eq!(start, bytes[..10]);
+    assert_eq!(reader.fill_buf().unwrap()[0], bytes[10]);
+    reader.seek(SeekFrom::End(-5)).unwrap();
+    let mut end = Vec::new();
+    reader.read_to_end(&mut end).unwrap();
+    assert_eq!(end, bytes[bytes.len() - 5..]);
+    let reader = open();
+    let spawned = runtime.spawn_blocking(move || {
+        let mut all = Vec::new();
+        reader.blocking_on(tokio::runtime::Handle::current()).read_to_end(&mut all).unwrap();
+        all
+    });
+    assert_eq!(runtime.block_on(spawned).unwrap(), bytes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overwrite_is_one_version_or_an_error() {
+    for overwrite_after in 0..12 {
+        let bench = Bench::new(16 * MIB);
+        let before = bench.sim.catalog().get(KEY, None).unwrap().number;
+        let reader = bench.reader();
+        let mut changed = false;
+        for (n, range) in sequential(16 * MIB, MIB).enumerate() {
+            if n == overwrite_after {
+                bench.sim.overwrite(KEY, None).unwrap();
+            }
+            let expected = if overwrite_after == 0 { before + 1 } else { before };
+            match reader.chunks_at(range.clone()).await {
+                Ok(chunks) => check(expected, &range, &chunks),
+                Err(error) => {
+                    assert!(ObjectChanged::find(&error).is_some(), "{error}");
+                    changed = true;
+                }
+            }
+        }
+        assert_eq!(changed, overwrite_after > 0 && overwrite_after < 5 || changed, "{overwrite_after}");
+        assert_eq!(bench.counts().live, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_reads_leave_nothing_behind() {
+    let bench = Bench::new(256 * MIB);
+    let reader = bench.reader();
+    for (n, range) in sequential(40 * MIB, MIB).enumerate() {
+        let patience = Duration::from_millis(n as u64 * 3);
+        let _ = tokio::time::timeout(patience, reader.chunks_at(range)).await;
+    }
+    drop(reader);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(bench.counts().live, 0);
+    assert_eq!(bench.budget.used_bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_races_a_read_is_an_error_never_short_bytes() {
+    let bench = Bench::new(256 * MIB);
+    let reader = bench.reader();
+    for range in sequential(8 * MIB, MIB) {
+        bench.read(&reader, range).await;
+    }
+    let racing = reader.chunks_at(100 * MIB..101 * MIB);
+    let close = async {
+        tokio::time::sleep(Duration::from_millis(35)).await;
+        reader.close();
+    };
+    let (answer, ()) = tokio::join!(racing, close);
+    assert!(answer.unwrap_err().to_string().contains("closed"));
+    assert!(reader.chunks_at(0..1).await.unwrap_err().to_string().contains("closed"));
+    reader.close();
+    drop(reader);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!((bench.counts().live, bench.budget.used_bytes()), (0, 0));
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    ReadAt(u64, u64),
+    Continue(u64),
+    GiveUp(u64, u64),
+    Pause(u64),
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let len = prop_oneof![1_u64..5000, 60 * KIB..2 * MIB];
+    let op = prop_oneof![
+        2 => (0_u64..20 * MIB, len.clone()).prop_map(|(at, len)| Op::ReadAt(at, len)),
+        6 => len.clone().prop_map(Op::Continue),
+        1 => (0_u64..20 * MIB, len).prop_map(|(at, len)| Op::GiveUp(at, len)),
+        1 => (0_u64..100).prop_map(Op::Pause),
+    ];
+    prop::collection::vec(op, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Any mixture of reads, by handle and by call: every byte right, nothing left over.
+    #[test]
+    fn any_mixture_of_reads_is_right(ops in ops(), size in 0_u64..16 * MIB, by_handle: bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let bench = Bench::new(size);
+            let reader = bench.reader();
+            let mut at = 0;
+            for op in ops {
+                let range = match op {
+                    Op::ReadAt(start, len) => start..start + len,
+                    Op::Continue(len) => at..at + len,
+                    Op::GiveUp(start, len) => {
+                        let patience = Duration::from_millis(len % 40);
+                        let _ = tokio::time::timeout(patience, reader.chunks_at(start..start + len)).await;
+                        continue;
+                    }
+                    Op::Pause(ms) => {
+                        tokio::time::sleep(Duration::from_millis(ms)).await;
+                        continue;
+                    }
+                };
+                at = range.end;
+                let clamped = range.start.min(size)..range.end.min(size);
+                if by_handle {
+                    let chunks = reader.chunks_at(range).await.unwrap();
+                    bench.check(&clamped, &chunks);
+                } else {
+                    match bench.store.get_range(&Path::from(KEY), range.clone()).await {
+                        Ok(bytes) => bench.check(&clamped, &[bytes]),
+                        Err(error) => assert!(range.start >= size, "{error}"),
+                    }
+                }
+            }
+            drop(reader);
+            bench.store.advise(&Path::from(KEY), &headstart_fetch_core::AccessHint::Random);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(bench.counts().live, 0);
+        });
+    }
+}
