@@ -1,1 +1,88 @@
-//! To come.
+//! A page cache for any [`ObjectStore`](object_store::ObjectStore): the same bytes of the same version of an object are
+//! never fetched twice, as long as they fit in memory.
+//!
+//! ```text
+//!  get_opts · get_ranges · head
+//!        │
+//!   version table   path → version, size, when it was asked for     is it known, and still to be trusted?
+//!        │
+//!      pages        (version, page number) → bytes                  what is here: a slice, no copy
+//!        │
+//!     flights       one task a run of missing pages                 what somebody fetches already: wait with them
+//!        │
+//!   inner store     one GET a run, pinned to the version
+//! ```
+//!
+//! ```
+//! # use std::sync::Arc;
+//! use headstart_cache::{CacheConfig, CacheStore, Freshness};
+//! use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let inner: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+//! let config = CacheConfig { memory_bytes: 64 << 20, freshness: Freshness::EveryRead, ..CacheConfig::default() };
+//! let store = CacheStore::new(inner, config)?;
+//!
+//! store.put(&"greeting".into(), "hello, world".into()).await?;
+//! assert_eq!(store.get_range(&"greeting".into(), 7..12).await?, "world");
+//! assert_eq!(store.get_range(&"greeting".into(), 0..5).await?, "hello");
+//! assert_eq!(store.stats().fills, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! - **One version an answer.** Pages belong to a version of an object, named by its generation or entity tag and its
+//!   size. An answer is never spliced from two versions: where the object changes under a read, the read begins anew, or,
+//!   once bytes are handed out, fails with [`ObjectChanged`](headstart_fetch_core::ObjectChanged).
+//! - **No older than allowed.** [`Freshness`] says how long a version is taken for the present one after others overwrite
+//!   the object. A write through the cache is seen by every read that begins after it, also where the write failed or was
+//!   dropped half-way.
+//! - **One fetch.** Readers of the same missing bytes share one request. A cold read of any form is one GET and no HEAD; a
+//!   page-aligned one where it is bounded, as asked where it is not. Errors go to everybody who waits, once, and are not kept.
+//! - **The inner store's manners.** Errors and preconditions are as the inner store's. Objects without version tokens
+//!   are passed through (unless declared [`Freshness::Immutable`]), and so are answers that are local files.
+//!
+//! # What it is not
+//!
+//! No read-ahead: it fetches what is asked for, in whole pages. No cache of listings or of absence. No disk tier yet.
+//! It keeps no older versions: a call that names another `version` than the present one goes to the inner store.
+//!
+//! # Memory
+//!
+//! ```text
+//! memory_bytes                                   pages, each counted with 256 bytes of overhead
+//! + 512 bytes × objects known                    at most memory_bytes / 16 KiB objects: about 3 %
+//! + 16 MiB × bodies being read                   two windows each; large bodies only
+//! + 8 MiB × other fetches in flight              charged to the budget, where there is one
+//! ```
+//!
+//! Pages are copied out of the answers that brought them, so an evicted page frees its memory, and a kept one holds no
+//! other. What is handed out shares memory with the pages: a caller that keeps a slice keeps its page.
+//!
+//! # Cancel safety
+//!
+//! Every fetch is a task of its own. Dropping a read takes nothing from other readers of the same bytes; when nobody is
+//! left who wants a fetch, it is aborted, and pages that had arrived stay. The fetches need a running tokio runtime with
+//! time enabled; hits do not. Hits use up tokio's cooperative budget, so that a reader of cached bytes does not starve
+//! its neighbours.
+
+mod body;
+mod config;
+mod engine;
+mod error;
+mod fill;
+mod flights;
+mod memory;
+mod page;
+mod policy;
+mod stats;
+mod store;
+mod version_table;
+
+pub use config::{CacheConfig, Freshness};
+pub use error::CacheError;
+pub use stats::CacheStats;
+pub use store::CacheStore;

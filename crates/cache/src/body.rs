@@ -1,0 +1,95 @@
+//! The body of an answer, page by page, without a copy.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future;
+use futures::stream::{self, StreamExt};
+use object_store::{GetResult, Result};
+
+use crate::engine::{Call, Engine, Take, result, runtime};
+use crate::fill::Rest;
+use crate::version_table::Head;
+
+/// Hands out a range window by window. The next window is on its way while one is read; no further one is.
+pub(crate) struct PageBody {
+    engine: Arc<Engine>,
+    call: Call,
+    head: Arc<Head>,
+    window: VecDeque<Take>,
+    ahead: VecDeque<Take>,
+    /// What is not claimed yet.
+    unclaimed: Range<u64>,
+    /// The body that brings it, where one is open.
+    rest: Option<Rest>,
+}
+
+impl PageBody {
+    pub(crate) fn new(
+        engine: &Arc<Engine>,
+        call: Call,
+        head: Arc<Head>,
+        window: Vec<Take>,
+        unclaimed: Range<u64>,
+        rest: Option<Rest>,
+    ) -> Self {
+        // The body ends with this window: whoever waits for its rest would keep it open.
+        let rest = rest.filter(|_| !unclaimed.is_empty());
+        Self { engine: Arc::clone(engine), call, head, window: window.into(), ahead: VecDeque::new(), unclaimed, rest }
+    }
+
+    /// The answer of which this is the body.
+    pub(crate) fn into_result(self, range: Range<u64>) -> GetResult {
+        let (call, head) = (&self.call, Arc::clone(&self.head));
+        if let (true, Some(only)) =
+            (self.unclaimed.is_empty() && self.window.len() == 1, self.window.front().and_then(Take::page))
+        {
+            // The hit that is worth a path of its own: one page, which is here.
+            let bytes = only.clone();
+            self.engine.count_hit(call, &bytes);
+            return result(call, &head, range, stream::once(future::ready(Ok(bytes))).boxed());
+        }
+        let mut answer = result(call, &head, range, stream::empty().boxed());
+        let pages = stream::try_unfold(self, |mut body| async move { Ok(body.next().await?.map(|page| (page, body))) });
+        answer.payload = object_store::GetResultPayload::Stream(pages.boxed());
+        answer
+    }
+
+    /// The next page.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: a page that is waited for is lost. The stream above never drops this future before its end.
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        tokio::task::consume_budget().await;
+        if self.window.is_empty() {
+            std::mem::swap(&mut self.window, &mut self.ahead);
+        }
+        if self.ahead.is_empty() && !self.unclaimed.is_empty() {
+            self.claim_window()?;
+        }
+        match self.window.pop_front() {
+            Some(take) => self.engine.settle(&self.call, &self.head, take).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn claim_window(&mut self) -> Result<()> {
+        let pages = self.engine.pages;
+        let start = self.unclaimed.start;
+        let window = start..self.unclaimed.end.min(pages.window_end(start));
+        let needs = pages.needs(std::slice::from_ref(&window));
+        self.ahead = match self.rest.take() {
+            None => self.engine.claim(&self.call, &self.head, needs, &[])?.into(),
+            Some(rest) => {
+                let aligned = start..pages.align(&window).end.min(self.head.meta.size);
+                let (seat, rest) = self.engine.launch_window(&self.call, &runtime()?, &self.head, aligned, rest);
+                self.rest = Some(rest).filter(|_| window.end < self.unclaimed.end);
+                needs.into_iter().map(|need| Take::of(need, &seat)).collect()
+            }
+        };
+        self.unclaimed.start = window.end;
+        Ok(())
+    }
+}

@@ -1,0 +1,368 @@
+//! The tasks behind flights: send one request, check the answer, cut the body into pages.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt};
+use headstart_fetch_core::{FetchError, ObjectChanged, Origin, PinBy, Reservation, Reserved, byte_range};
+use object_store::path::Path;
+use object_store::{Extensions, GetOptions, GetResult, GetResultPayload, Result};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::engine::{Call, Engine};
+use crate::flights::{End, Pilot, Seat};
+use crate::memory::PageKey;
+use crate::policy::{self, Asked};
+use crate::version_table::{Asking, Head};
+
+/// What a task needs to know of the call that began it.
+struct Job {
+    engine: Arc<Engine>,
+    path: Path,
+    /// Go down with the request: intent, hints and whatever the caller's caller put there.
+    extensions: Extensions,
+    /// Charged with what crosses the wire.
+    origin: Origin,
+    asking: Asking,
+    may_keep_untagged: bool,
+}
+
+/// The part of a body that nobody has asked for yet, and what keeps it coming.
+pub(crate) struct Rest {
+    body: oneshot::Receiver<Body>,
+    /// The flight that still reads the part before.
+    _before: Arc<Seat>,
+}
+
+impl Engine {
+    /// Sends a request for something of an object whose present version is not known.
+    ///
+    /// `options`: the caller's, of which preconditions go down; `shared`: others may wait for the answer too.
+    pub(crate) fn launch_opening(
+        self: &Arc<Self>,
+        call: &Call,
+        runtime: &Handle,
+        asked: Asked,
+        options: GetOptions,
+        shared: bool,
+    ) -> (Arc<Seat>, Rest) {
+        let job = self.job(call);
+        let admit = call.plan.admit;
+        let seat = self.flights.opening(&call.path, asked.clone(), job.asking, admit, shared);
+        let (hand_on, body) = oneshot::channel();
+        self.flights.launch(runtime, &seat, |pilot| {
+            Box::pin(async move {
+                let end = job.open(&pilot, &asked, options, hand_on).await;
+                pilot.land(end.unwrap_or_else(|error| End::Failed(Arc::new(error))));
+            })
+        });
+        (Arc::clone(&seat), Rest { body, _before: seat })
+    }
+
+    /// Sends the request that fills `run`, pages of the version `head`.
+    pub(crate) fn launch_fill(
+        self: &Arc<Self>,
+        call: &Call,
+        runtime: &Handle,
+        head: &Arc<Head>,
+        run: &Range<u64>,
+        seat: &Seat,
+    ) {
+        let job = self.job(call);
+        let head = Arc::clone(head);
+        let bytes = self.pages.start(run.start)..self.pages.start(run.end).min(head.meta.size);
+        self.flights.launch(runtime, seat, |pilot| {
+            Box::pin(async move {
+                let end = job.fill(&pilot, &head, bytes).await;
+                pilot.land(end.unwrap_or_else(|error| End::Failed(Arc::new(error))));
+            })
+        });
+    }
+
+    /// Goes on reading an open body: the bytes of `window`, and hands on the rest of that.
+    pub(crate) fn launch_window(
+        self: &Arc<Self>,
+        call: &Call,
+        runtime: &Handle,
+        head: &Arc<Head>,
+        window: Range<u64>,
+        rest: Rest,
+    ) -> (Arc<Seat>, Rest) {
+        let job = self.job(call);
+        let head = Arc::clone(head);
+        let whole = self.pages.whole_in(&window, head.meta.size);
+        let admit = call.plan.admit && call.plan.may_keep(head.has_token());
+        let seat = self.flights.window(head.id, whole.clone(), admit);
+        let (hand_on, body) = oneshot::channel();
+        self.flights.launch(runtime, &seat, |pilot| {
+            Box::pin(async move {
+                let end = match rest.body.await {
+                    Ok(body) if body.at == window.start => {
+                        pilot.answered(&head, window.clone(), whole);
+                        job.drain(&pilot, &head, body, window.end, hand_on).await.map(|()| End::Landed)
+                    }
+                    _ => Ok(End::Lost),
+                };
+                pilot.land(end.unwrap_or_else(|error| End::Failed(Arc::new(error))));
+            })
+        });
+        (Arc::clone(&seat), Rest { body, _before: seat })
+    }
+
+    fn job(self: &Arc<Self>, call: &Call) -> Job {
+        Job {
+            engine: Arc::clone(self),
+            path: call.path.clone(),
+            extensions: call.extensions.clone(),
+            origin: call.origin.clone(),
+            asking: self.table.asking(&call.path, self.now()),
+            may_keep_untagged: call.plan.may_keep(false),
+        }
+    }
+}
+
+impl Job {
+    async fn open(
+        self,
+        pilot: &Pilot,
+        asked: &Asked,
+        mut options: GetOptions,
+        hand_on: oneshot::Sender<Body>,
+    ) -> Result<End> {
+        let engine = &self.engine;
+        options.extensions = self.extensions.clone();
+        if *asked == Asked::Head { &engine.counters.validations } else { &engine.counters.fills }.add(1);
+        let result = match engine.inner.get_opts(&self.path, options).await {
+            Err(error @ object_store::Error::NotFound { .. }) => {
+                engine.table.invalidate(&self.path);
+                return Err(error);
+            }
+            other => other?,
+        };
+        // A file is as good as a page; and where the range was ignored, the wider one that we ask for does harm.
+        let opaque = matches!(result.payload, GetResultPayload::File(..)) || !answers(asked, &result);
+        let head = engine.table.learn(&self.path, self.asking, result.meta.clone(), result.attributes.clone(), opaque);
+        if *asked == Asked::Head {
+            pilot.answered(&head, 0..0, 0..0);
+            return Ok(End::Landed);
+        }
+        if opaque {
+            // The next try goes by the cache.
+            return Ok(End::Lost);
+        }
+        let body = Body::new(result);
+        let span = body.at..body.end.min(engine.pages.window_end(body.at));
+        let keep = self.may_keep_untagged || head.has_token();
+        let whole = if keep { engine.pages.whole_in(&span, head.meta.size) } else { 0..0 };
+        pilot.answered(&head, span.clone(), whole);
+        self.drain(pilot, &head, body, span.end, hand_on).await?;
+        Ok(End::Landed)
+    }
+
+    async fn fill(mut self, pilot: &Pilot, head: &Arc<Head>, run: Range<u64>) -> Result<End> {
+        let engine = Arc::clone(&self.engine);
+        let reservation = self.reserve(&run).await;
+        let mut options = GetOptions::new().with_range(Some(run.clone()));
+        options.extensions = self.extensions.clone();
+        let pinned = head.version.pin(engine.config.pin, &mut options);
+        let proves_present = options.version.is_none();
+        engine.counters.fills.add(1);
+        let changed = |error| {
+            engine.table.forget(&self.path, head.id);
+            error
+        };
+        let result = match engine.inner.get_opts(&self.path, options).await {
+            Err(error) if pinned => {
+                let error = ObjectChanged::explain(error, &self.path, &head.version);
+                return Err(if ObjectChanged::find(&error).is_some() { changed(error) } else { error });
+            }
+            other => other?,
+        };
+        if matches!(result.payload, GetResultPayload::File(..)) {
+            engine.table.forget(&self.path, head.id);
+            return Ok(End::Lost);
+        }
+        let (asking, meta, attributes) = (self.asking, result.meta.clone(), result.attributes.clone());
+        let untagged = !head.has_token() && self.may_keep_untagged && meta.size == head.meta.size;
+        if !untagged {
+            let found = if proves_present {
+                engine.table.learn(&self.path, asking, meta, attributes, false).version.clone()
+            } else {
+                headstart_fetch_core::ObjectVersion::of(&meta)
+            };
+            if !policy::same_version(&found, &head.version) {
+                return Err(changed(ObjectChanged::new(&self.path, &head.version, Some(&found)).into()));
+            }
+        }
+        if result.range != run {
+            let (wanted, got) = (run, result.range);
+            return Err(FetchError::WrongRange {
+                wanted_start: wanted.start,
+                wanted_end: wanted.end,
+                start: got.start,
+                end: got.end,
+            }
+            .into());
+        }
+        let whole = engine.pages.whole_in(&run, head.meta.size);
+        pilot.answered(head, run.clone(), whole);
+        self.cut(pilot, head, &mut Body::new(result), run.end, reservation).await?;
+        Ok(End::Landed)
+    }
+
+    /// Reads `body` up to `until`, and hands on what is left of it then.
+    async fn drain(
+        mut self,
+        pilot: &Pilot,
+        head: &Arc<Head>,
+        mut body: Body,
+        until: u64,
+        hand_on: oneshot::Sender<Body>,
+    ) -> Result<()> {
+        let reservation = self.reserve(&(body.at..until)).await;
+        self.cut(pilot, head, &mut body, until, reservation).await?;
+        if body.at < body.end {
+            // Where nobody wants it, it is dropped, and the request aborted.
+            let _ = hand_on.send(body);
+        }
+        Ok(())
+    }
+
+    /// Memory for bytes on their way, unless somebody above has reserved it.
+    async fn reserve(&mut self, bytes: &Range<u64>) -> Option<Reservation> {
+        let budget = self.engine.config.budget.clone()?;
+        if self.extensions.get::<Reserved>().is_some() {
+            return None;
+        }
+        let reservation = budget.reserve(byte_range::in_memory(byte_range::len(bytes))).await;
+        self.extensions.insert(Reserved);
+        Some(reservation)
+    }
+
+    /// Cuts `body` into pages up to `until`, stores and hands on each.
+    async fn cut(
+        &self,
+        pilot: &Pilot,
+        head: &Arc<Head>,
+        body: &mut Body,
+        until: u64,
+        mut reservation: Option<Reservation>,
+    ) -> Result<()> {
+        let pages = self.engine.pages;
+        let keep = self.may_keep_untagged || head.has_token();
+        while body.at < until {
+            let page = pages.of(body.at);
+            let piece = body.at..pages.start(page + 1).min(until);
+            let bytes = body.take(byte_range::in_memory(byte_range::len(&piece)), self).await?;
+            if let Some(reservation) = &mut reservation {
+                // From here on it is a page of the cache, or the reader's.
+                reservation.release(bytes.len());
+            }
+            let whole = keep && !pages.whole_in(&piece, head.meta.size).is_empty();
+            pilot.arrived(bytes, |bytes| {
+                if whole {
+                    self.engine.memory.insert(PageKey { version: head.id, page }, bytes);
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Whether `result` is what was asked for, cut by the end of the object.
+fn answers(asked: &Asked, result: &GetResult) -> bool {
+    let size = result.meta.size;
+    let expected = match asked {
+        Asked::Head => return true,
+        Asked::Whole => 0..size,
+        Asked::Bounded(range) => range.start..range.end.min(size),
+        Asked::From(start) => *start..size,
+        Asked::Last(n) => size.saturating_sub(*n)..size,
+    };
+    result.range == expected
+}
+
+/// A body that is being read.
+pub(crate) struct Body {
+    stream: BoxStream<'static, Result<Bytes>>,
+    /// The unread rest of the last chunk.
+    chunk: Bytes,
+    start: u64,
+    /// The next byte to read.
+    at: u64,
+    end: u64,
+    /// What the layers below say of the origin of these bytes, and how much of it is charged already.
+    below: Option<(Origin, u64)>,
+}
+
+impl Body {
+    fn new(result: GetResult) -> Self {
+        let below = Origin::of(&result.extensions).map(|origin| (origin, 0));
+        let range = result.range.clone();
+        Self {
+            stream: result.into_stream(),
+            chunk: Bytes::new(),
+            start: range.start,
+            at: range.start,
+            end: range.end,
+            below,
+        }
+    }
+
+    /// The next `n` bytes, in memory of their own: a slice of the chunk would hold on to all of it. The one exception is
+    /// a chunk that is the whole answer.
+    async fn take(&mut self, n: usize, job: &Job) -> Result<Bytes> {
+        let mut taken = Vec::new();
+        while taken.len() < n {
+            if self.chunk.is_empty() {
+                self.chunk = self.next_chunk(job).await?.ok_or(FetchError::ShortBody {
+                    start: self.start,
+                    end: self.end,
+                    at: self.at + taken.len() as u64,
+                })?;
+                continue;
+            }
+            if self.chunk.len() == n && self.end - self.start == n as u64 {
+                break;
+            }
+            taken.reserve_exact(n - taken.len());
+            let part = self.chunk.len().min(n - taken.len());
+            taken.extend_from_slice(&self.chunk.split_to(part));
+        }
+        self.at += n as u64;
+        let taken = if taken.is_empty() { std::mem::take(&mut self.chunk) } else { taken.into() };
+        if self.at == self.end {
+            // The last piece waits for the end of the body: one that is longer than promised is not what was promised.
+            let mut more = !self.chunk.is_empty();
+            while !more && let Some(chunk) = self.next_chunk(job).await? {
+                more = !chunk.is_empty();
+            }
+            if more {
+                return Err(FetchError::LongBody { start: self.start, end: self.end }.into());
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn next_chunk(&mut self, job: &Job) -> Result<Option<Bytes>> {
+        let chunk = self.stream.next().await.transpose()?;
+        let bytes = chunk.as_ref().map_or(0, Bytes::len) as u64;
+        job.engine.counters.fetched_bytes.add(bytes);
+        match &mut self.below {
+            None => job.origin.add_wire(bytes),
+            Some((origin, charged)) => {
+                let wire = origin.wire_bytes();
+                job.origin.add_wire(wire - *charged);
+                *charged = wire;
+            }
+        }
+        Ok(chunk)
+    }
+}
+
+/// Whether an answer pinned this way proves which version is the present one.
+pub(crate) fn proves_present(pin: PinBy, head: &Head) -> bool {
+    pin != PinBy::Version || head.meta.version.is_none()
+}

@@ -1,0 +1,421 @@
+//! Fetches in the air: who fetches which pages, who waits for them, and what has arrived.
+//!
+//! Every fetch is a task of its own, so no reader depends on another's fate. Whoever wants a page takes a [`Seat`] in its
+//! flight; when the last seat is given up, the task is aborted, and its GET with it. One lock guards who flies what;
+//! it is never held across an await.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use headstart_fetch_core::{byte_range, share};
+use object_store::path::Path;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::error::CacheError;
+use crate::memory::PageKey;
+use crate::page::{Need, PageSize};
+use crate::policy::{Asked, worth_joining};
+use crate::version_table::{Asking, Head};
+
+/// All fetches in the air.
+pub(crate) struct Flights {
+    air: Mutex<Air>,
+    stall_timeout: Duration,
+}
+
+#[derive(Default)]
+struct Air {
+    /// Who fetches which page.
+    pages: HashMap<PageKey, Arc<Flight>>,
+    /// Requests whose version is not known before they are answered.
+    openings: HashMap<Path, Vec<Opening>>,
+}
+
+struct Opening {
+    asked: Asked,
+    asking: Asking,
+    flight: Arc<Flight>,
+}
+
+/// One request, or one window of a long body.
+pub(crate) struct Flight {
+    /// Which bytes it brings; known when it is answered.
+    span: OnceLock<Range<u64>>,
+    /// Keep what it brings. A reader that keeps pages may join one that does not.
+    admit: AtomicBool,
+    board: Mutex<Board>,
+    /// Ticks whenever the board changes.
+    tick: watch::Sender<()>,
+    task: OnceLock<AbortHandle>,
+}
+
+#[derive(Default)]
+struct Board {
+    /// Readers that wait or may still read. Changed under the air's lock only.
+    seats: usize,
+    /// The pages registered in its name. Changed under the air's lock only.
+    keys: Vec<PageKey>,
+    /// The path it is an opening of, as long as it is registered as one.
+    opens: Option<Path>,
+    answer: Option<Arc<Head>>,
+    /// What has arrived: page by page from the start of `span`, without gaps.
+    pieces: Vec<Bytes>,
+    end: Option<End>,
+}
+
+/// How a flight ended.
+#[derive(Debug, Clone)]
+pub(crate) enum End {
+    /// Everything arrived.
+    Landed,
+    /// All who wait get this error, once.
+    Failed(Arc<object_store::Error>),
+    /// It brings nothing, and that is nobody's error: its task is gone, or the answer is of no use to a cache.
+    Lost,
+}
+
+/// Why a wait was in vain.
+#[derive(Debug)]
+pub(crate) enum Vain {
+    /// The fetch failed.
+    Failed(object_store::Error),
+    /// The fetch is gone; another one may succeed.
+    Lost,
+}
+
+impl From<object_store::Error> for Vain {
+    fn from(error: object_store::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Vain> for object_store::Error {
+    fn from(vain: Vain) -> Self {
+        match vain {
+            Vain::Failed(error) => error,
+            Vain::Lost => CacheError::Lost.into(),
+        }
+    }
+}
+
+/// What to do about a page that is not here.
+pub(crate) enum Claim {
+    /// Somebody fetches it.
+    Join(Arc<Seat>),
+    /// It arrived in the meantime.
+    Here(Bytes),
+    /// It is ours to fetch.
+    Missing,
+}
+
+/// A run of pages that is to be fetched, and the seat of the reader that has it fetched.
+pub(crate) type Run = (Range<u64>, Arc<Seat>);
+
+impl Flights {
+    pub(crate) fn new(stall_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self { air: Mutex::default(), stall_timeout })
+    }
+
+    /// Pages and objects being fetched now.
+    pub(crate) fn len(&self) -> usize {
+        let air = self.air.lock();
+        air.pages.len() + air.openings.values().map(Vec::len).sum::<usize>()
+    }
+
+    /// Joins an opening of `path` that brings something of what is `wanted` and is `fresh` enough.
+    pub(crate) fn join_opening(
+        self: &Arc<Self>,
+        path: &Path,
+        epoch: u64,
+        wanted: &Asked,
+        fresh: impl Fn(Duration) -> bool,
+    ) -> Option<Arc<Seat>> {
+        let air = self.air.lock();
+        air.openings.get(path)?.iter().find_map(|opening| {
+            let of_use =
+                opening.asking.epoch == epoch && fresh(opening.asking.at) && worth_joining(&opening.asked, wanted);
+            // A demand that joins a speculative opening would be promoted here: the permits below have no handle for it yet.
+            of_use.then(|| self.seat(&opening.flight, false))
+        })
+    }
+
+    /// A new flight that opens `path`; `shared`: others may join it.
+    pub(crate) fn opening(
+        self: &Arc<Self>,
+        path: &Path,
+        asked: Asked,
+        asking: Asking,
+        admit: bool,
+        shared: bool,
+    ) -> Arc<Seat> {
+        let flight = Flight::new(admit);
+        let mut air = self.air.lock();
+        if shared {
+            flight.board.lock().opens = Some(path.clone());
+            let opening = Opening { asked, asking, flight: Arc::clone(&flight) };
+            air.openings.entry(path.clone()).or_default().push(opening);
+        }
+        self.seat(&flight, true)
+    }
+
+    /// Claims `needs` of the version `id`, all under one lock: what is `here` by now, what is in the air, and what is
+    /// missing; the missing ones are grouped by `runs` into flights, returned with their pages, and are the caller's to launch.
+    ///
+    /// `share`: join others.
+    pub(crate) fn claim(
+        self: &Arc<Self>,
+        id: u64,
+        needs: &[Need],
+        admit: bool,
+        share: bool,
+        here: impl Fn(PageKey) -> Option<Bytes>,
+        runs: impl Fn(&[u64]) -> Vec<Range<u64>>,
+    ) -> (Vec<Claim>, Vec<Run>) {
+        let mut joined: Vec<Arc<Seat>> = Vec::new();
+        let mut missing = Vec::new();
+        let mut air = self.air.lock();
+        let claims = needs
+            .iter()
+            .map(|need| {
+                let key = PageKey { version: id, page: need.page };
+                if share && let Some(flight) = air.pages.get(&key) {
+                    flight.admit.fetch_or(admit, Ordering::Relaxed);
+                    let known = joined.iter().find(|seat| Arc::ptr_eq(&seat.flight, flight)).cloned();
+                    return Claim::Join(known.unwrap_or_else(|| {
+                        let seat = self.seat(flight, false);
+                        joined.push(Arc::clone(&seat));
+                        seat
+                    }));
+                }
+                // A flight stores a page before it gives up its registration: looked up in this order, none slips through.
+                if let Some(page) = here(key) {
+                    return Claim::Here(page);
+                }
+                missing.push(need.page);
+                Claim::Missing
+            })
+            .collect();
+        let flights = runs(&missing)
+            .into_iter()
+            .map(|run| {
+                let flight = Flight::new(admit);
+                air.register(&flight, id, run.clone());
+                (run, self.seat(&flight, true))
+            })
+            .collect();
+        (claims, flights)
+    }
+
+    /// A new flight for `pages` of the version `id`, whoever else fetches them: the next window of a body that is open already.
+    pub(crate) fn window(self: &Arc<Self>, id: u64, pages: Range<u64>, admit: bool) -> Arc<Seat> {
+        let flight = Flight::new(admit);
+        let mut air = self.air.lock();
+        air.register(&flight, id, pages);
+        self.seat(&flight, true)
+    }
+
+    /// Runs the task that flies `flight`. Whatever becomes of the task, its [`Pilot`] tells the waiters.
+    pub(crate) fn launch(
+        self: &Arc<Self>,
+        runtime: &Handle,
+        seat: &Seat,
+        task: impl FnOnce(Pilot) -> futures::future::BoxFuture<'static, ()>,
+    ) {
+        let pilot = Pilot { flight: Arc::clone(&seat.flight), flights: Arc::clone(self) };
+        let task = runtime.spawn(task(pilot));
+        // The seat in hand keeps everyone from wanting to abort it before this line.
+        let _ = seat.flight.task.set(task.abort_handle());
+    }
+
+    fn seat(self: &Arc<Self>, flight: &Arc<Flight>, mine: bool) -> Arc<Seat> {
+        flight.board.lock().seats += 1;
+        Arc::new(Seat { flight: Arc::clone(flight), flights: Arc::clone(self), mine })
+    }
+}
+
+impl Air {
+    /// Registers `pages` in the name of `flight`, where nobody else has them.
+    fn register(&mut self, flight: &Arc<Flight>, version: u64, pages: Range<u64>) {
+        let mut board = flight.board.lock();
+        for page in pages {
+            let key = PageKey { version, page };
+            if let Entry::Vacant(vacant) = self.pages.entry(key) {
+                vacant.insert(Arc::clone(flight));
+                board.keys.push(key);
+            }
+        }
+    }
+
+    /// Nobody joins `flight` from here on.
+    fn strike_off(&mut self, flight: &Flight) {
+        let mut board = flight.board.lock();
+        for key in board.keys.drain(..) {
+            self.pages.remove(&key);
+        }
+        if let Some(path) = board.opens.take()
+            && let Entry::Occupied(mut openings) = self.openings.entry(path)
+        {
+            openings.get_mut().retain(|opening| !std::ptr::eq(&raw const *opening.flight, flight));
+            if openings.get().is_empty() {
+                openings.remove();
+            }
+        }
+    }
+}
+
+impl Flight {
+    fn new(admit: bool) -> Arc<Self> {
+        Arc::new(Self {
+            span: OnceLock::new(),
+            admit: AtomicBool::new(admit),
+            board: Mutex::default(),
+            tick: watch::Sender::new(()),
+            task: OnceLock::new(),
+        })
+    }
+}
+
+/// A reader's interest in a flight. Dropping the last one aborts the flight, unless it has landed.
+pub(crate) struct Seat {
+    flight: Arc<Flight>,
+    flights: Arc<Flights>,
+    /// The reader began the flight.
+    pub(crate) mine: bool,
+}
+
+impl Seat {
+    /// What the answer said.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub(crate) async fn answer(&self) -> Result<Arc<Head>, Vain> {
+        self.until(|board| board.answer.clone()).await
+    }
+
+    /// Whether the flight, once answered, brings these bytes.
+    pub(crate) fn brings(&self, bytes: &Range<u64>) -> bool {
+        self.flight.span.get().is_some_and(|span| span.start <= bytes.start && bytes.end <= span.end)
+    }
+
+    /// Waits for a page of the flight and takes from it what is needed, without a copy.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub(crate) async fn take(&self, pages: PageSize, need: &Need) -> Result<Bytes, Vain> {
+        self.until(|board| {
+            let span = self.flight.span.get()?;
+            let piece = board.pieces.get(byte_range::in_memory(need.page - pages.of(span.start)))?;
+            let begins = span.start.max(pages.start(need.page));
+            let slice = need.bytes.start - begins..need.bytes.end - begins;
+            Some(piece.slice(byte_range::in_memory(slice.start)..byte_range::in_memory(slice.end)))
+        })
+        .await
+    }
+
+    /// Waits until `ready` finds on the board what it looks for.
+    async fn until<T>(&self, ready: impl Fn(&Board) -> Option<T>) -> Result<T, Vain> {
+        let mut ticks = None;
+        loop {
+            {
+                let board = self.flight.board.lock();
+                if let Some(found) = ready(&board) {
+                    return Ok(found);
+                }
+                match &board.end {
+                    Some(End::Failed(error)) => return Err(Vain::Failed(share(error))),
+                    Some(End::Landed | End::Lost) => return Err(Vain::Lost),
+                    None => {}
+                }
+            }
+            // Subscribed before the second look, so that no tick is missed.
+            let Some(ticks) = &mut ticks else {
+                ticks = Some(self.flight.tick.subscribe());
+                continue;
+            };
+            if tokio::time::timeout(self.flights.stall_timeout, ticks.changed()).await.is_err() {
+                // Its runtime may be stuck: the next reader begins anew instead of waiting as long again.
+                self.flights.air.lock().strike_off(&self.flight);
+                return Err(Vain::Failed(CacheError::Stalled { after: self.flights.stall_timeout }.into()));
+            }
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let deserted = {
+            let mut air = self.flights.air.lock();
+            let seats = {
+                let mut board = self.flight.board.lock();
+                board.seats -= 1;
+                board.seats
+            };
+            if seats == 0 {
+                air.strike_off(&self.flight);
+            }
+            seats == 0
+        };
+        // Outside the locks: a task that is dropped here and now runs its pilot's `drop`, which takes them.
+        if deserted && let Some(task) = self.flight.task.get() {
+            task.abort();
+        }
+    }
+}
+
+/// A flight as its task sees it. Dropped without [`Pilot::land`], by a panic, an abort or a runtime that shuts down, it is lost.
+pub(crate) struct Pilot {
+    flight: Arc<Flight>,
+    flights: Arc<Flights>,
+}
+
+impl Pilot {
+    /// The request is answered: the flight will bring `span`, and the pages that lie wholly in it can be joined from now on.
+    pub(crate) fn answered(&self, head: &Arc<Head>, span: Range<u64>, whole_pages: Range<u64>) {
+        {
+            let mut air = self.flights.air.lock();
+            if self.flight.board.lock().seats > 0 {
+                // From an opening to pages in one step: a reader finds one or the other.
+                air.strike_off(&self.flight);
+                air.register(&self.flight, head.id, whole_pages);
+            }
+        }
+        let _ = self.flight.span.set(span);
+        self.flight.board.lock().answer = Some(Arc::clone(head));
+        self.flight.tick.send_replace(());
+    }
+
+    /// The next page, or part of one, arrived; `keep` stores it.
+    pub(crate) fn arrived(&self, piece: Bytes, keep: impl FnOnce(Bytes)) {
+        if self.flight.admit.load(Ordering::Relaxed) {
+            keep(piece.clone());
+        }
+        self.flight.board.lock().pieces.push(piece);
+        self.flight.tick.send_replace(());
+    }
+
+    /// The flight is over.
+    pub(crate) fn land(self, end: End) {
+        self.over(end);
+    }
+
+    fn over(&self, end: End) {
+        // First out of the air: who tries again must not find this flight.
+        self.flights.air.lock().strike_off(&self.flight);
+        self.flight.board.lock().end.get_or_insert(end);
+        self.flight.tick.send_replace(());
+    }
+}
+
+impl Drop for Pilot {
+    fn drop(&mut self) {
+        self.over(End::Lost);
+    }
+}

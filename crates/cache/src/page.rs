@@ -1,0 +1,201 @@
+//! Arithmetic of pages: which pages a range touches, and which of them are fetched together. Pure.
+
+use std::ops::Range;
+
+/// The most bytes one fill asks for. A larger run is several fills, in parallel; a longer body is handed on
+/// window by window, so that one stream never holds more than two windows.
+pub(crate) const WINDOW_BYTES: u64 = 8 << 20;
+
+/// The smallest page.
+pub(crate) const MIN_PAGE_BYTES: usize = 16 << 10;
+
+/// The largest page.
+pub(crate) const MAX_PAGE_BYTES: usize = 4 << 20;
+
+/// The size of a page: a power of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PageSize {
+    shift: u32,
+}
+
+/// The bytes that are needed of one page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// Number of the page in its object.
+    pub(crate) page: u64,
+    /// Which bytes of the object, all of them in this page.
+    pub(crate) bytes: Range<u64>,
+}
+
+impl PageSize {
+    /// Pages of `bytes`; `None` where that is no power of two within the limits.
+    pub(crate) fn new(bytes: usize) -> Option<Self> {
+        let allowed = bytes.is_power_of_two() && (MIN_PAGE_BYTES..=MAX_PAGE_BYTES).contains(&bytes);
+        allowed.then(|| Self { shift: bytes.trailing_zeros() })
+    }
+
+    /// Bytes a page.
+    pub(crate) fn bytes(self) -> u64 {
+        1 << self.shift
+    }
+
+    /// The page that byte `offset` is in.
+    pub(crate) fn of(self, offset: u64) -> u64 {
+        offset >> self.shift
+    }
+
+    /// The first byte of `page`; no page begins later than the last possible offset.
+    pub(crate) fn start(self, page: u64) -> u64 {
+        page.saturating_mul(self.bytes())
+    }
+
+    /// `range`, widened to whole pages. The end of the object cuts it, wherever that is.
+    pub(crate) fn align(self, range: &Range<u64>) -> Range<u64> {
+        self.start(self.of(range.start))..range.end.checked_next_multiple_of(self.bytes()).unwrap_or(range.end)
+    }
+
+    /// The pages that lie wholly in `range` of an object of `size` bytes; the last page ends with the object.
+    pub(crate) fn whole_in(self, range: &Range<u64>, size: u64) -> Range<u64> {
+        let first = range.start.div_ceil(self.bytes());
+        let last = if range.end >= size { size.div_ceil(self.bytes()) } else { self.of(range.end) };
+        first..last.max(first)
+    }
+
+    /// Where the window that begins at byte `start` ends at the latest: at a page's end.
+    pub(crate) fn window_end(self, start: u64) -> u64 {
+        self.start(self.of(start)).saturating_add(WINDOW_BYTES)
+    }
+
+    /// What `ranges` need, page by page in order. Ranges that share a page share its need.
+    pub(crate) fn needs(self, ranges: &[Range<u64>]) -> Vec<Need> {
+        let mut needs = Vec::new();
+        for range in ranges.iter().filter(|range| range.start < range.end) {
+            for page in self.of(range.start)..=self.of(range.end - 1) {
+                let bytes =
+                    range.start.max(self.start(page))..range.end.min(self.start(page).saturating_add(self.bytes()));
+                needs.push(Need { page, bytes });
+            }
+        }
+        needs.sort_by_key(|need| need.page);
+        needs.dedup_by(|next, kept| {
+            let same = next.page == kept.page;
+            if same {
+                kept.bytes = kept.bytes.start.min(next.bytes.start)..kept.bytes.end.max(next.bytes.end);
+            }
+            same
+        });
+        needs
+    }
+
+    /// Groups `missing` pages (ascending) into runs, each fetched by one request of at most [`WINDOW_BYTES`].
+    ///
+    /// Neighbours go together, and pages with a hole of at most `bridge_bytes` between them.
+    pub(crate) fn runs(self, missing: &[u64], bridge_bytes: u64) -> Vec<Range<u64>> {
+        let most = WINDOW_BYTES >> self.shift;
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        for &page in missing {
+            match runs.last_mut() {
+                Some(run) if (page - run.end) <= bridge_bytes >> self.shift && page < run.start + most => {
+                    run.end = page + 1;
+                }
+                _ => runs.push(page..page + 1),
+            }
+        }
+        runs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KIB: u64 = 1024;
+
+    fn pages() -> PageSize {
+        PageSize::new(MIN_PAGE_BYTES).expect("16 KiB is allowed")
+    }
+
+    #[test]
+    fn only_powers_of_two_within_the_limits() {
+        for (bytes, allowed) in
+            [(0, false), (8 << 10, false), (16 << 10, true), (65_537, false), (4 << 20, true), (8 << 20, false)]
+        {
+            assert_eq!(PageSize::new(bytes).is_some(), allowed, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn the_last_page_ends_with_the_object() {
+        assert_eq!(pages().whole_in(&(0..100), 100), 0..1);
+        assert_eq!(pages().whole_in(&(0..100), 101), 0..0);
+        assert_eq!(pages().whole_in(&(1..40 * KIB), 40 * KIB), 1..3);
+        assert_eq!(pages().whole_in(&(5..6), 40 * KIB), 1..1);
+        assert_eq!(pages().whole_in(&(0..0), 0), 0..0);
+    }
+
+    #[test]
+    fn the_end_of_the_number_line_is_no_trap() {
+        let range = u64::MAX - 5..u64::MAX;
+        assert_eq!(pages().align(&range).end, u64::MAX);
+        assert_eq!(pages().needs(&[range]).len(), 1);
+    }
+
+    #[test]
+    fn small_holes_are_bridged_large_ones_are_not() {
+        assert_eq!(pages().runs(&[0, 1, 3, 9], 0), [0..2, 3..4, 9..10]);
+        assert_eq!(pages().runs(&[0, 1, 3, 9], 16 * KIB), [0..4, 9..10]);
+        assert_eq!(pages().runs(&[0, 511, 512], u64::MAX), [0..512, 512..513], "never more than 8 MiB");
+    }
+
+    proptest! {
+        #[test]
+        fn needs_hold_every_byte_asked_for_and_stay_in_their_page(
+            ranges in prop::collection::vec((0_u64..400 * KIB, 1_u64..100 * KIB), 0..6),
+        ) {
+            let ranges: Vec<_> = ranges.into_iter().map(|(start, len)| start..start + len).collect();
+            let needs = pages().needs(&ranges);
+            prop_assert!(needs.is_sorted_by_key(|need| need.page));
+            for need in &needs {
+                prop_assert!(need.bytes.start < need.bytes.end);
+                prop_assert_eq!(pages().of(need.bytes.start), need.page);
+                prop_assert_eq!(pages().of(need.bytes.end - 1), need.page);
+            }
+            for range in ranges {
+                for at in [range.start, range.end - 1, (range.start + range.end) / 2] {
+                    prop_assert_eq!(needs.iter().filter(|need| need.bytes.contains(&at)).count(), 1);
+                }
+            }
+        }
+
+        #[test]
+        fn runs_hold_every_missing_page_once_and_begin_and_end_with_one(
+            mut missing in prop::collection::vec(0_u64..3000, 0..60),
+            bridge_pages in 0_u64..20,
+        ) {
+            missing.sort_unstable();
+            missing.dedup();
+            let runs = pages().runs(&missing, bridge_pages * pages().bytes());
+            for page in &missing {
+                prop_assert_eq!(runs.iter().filter(|run| run.contains(page)).count(), 1);
+            }
+            for run in &runs {
+                prop_assert!(missing.contains(&run.start) && missing.contains(&(run.end - 1)));
+                prop_assert!((run.end - run.start) * pages().bytes() <= WINDOW_BYTES);
+            }
+            for pair in runs.windows(2) {
+                prop_assert!(pair[0].end <= pair[1].start);
+            }
+        }
+
+        #[test]
+        fn whole_pages_lie_in_the_range(start in 0_u64..200 * KIB, len in 0_u64..200 * KIB, size in 0_u64..300 * KIB) {
+            let range = start.min(size)..(start + len).min(size);
+            for page in 0..20 {
+                let bytes = pages().start(page)..pages().start(page + 1).min(size);
+                let whole = bytes.start < size && range.start <= bytes.start && bytes.end <= range.end;
+                prop_assert_eq!(pages().whole_in(&range, size).contains(&page), whole, "page {}", page);
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What to do with a call: bypass, open, validate or serve; whom to join; what to store. Pure.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use headstart_fetch_core::{CacheHint, ObjectVersion, byte_range};
+
+use crate::config::Freshness;
+
+/// How one call uses the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// Neither look nor store.
+    pub(crate) bypass: bool,
+    /// Look for pages, heads and flights that are there already.
+    pub(crate) look: bool,
+    /// Store what is fetched.
+    pub(crate) admit: bool,
+    /// How long a head is trusted.
+    pub(crate) freshness: Freshness,
+    /// The call opens the object, in the sense of [`Freshness::OnOpen`].
+    pub(crate) opens: bool,
+}
+
+impl Plan {
+    /// The plan for a call with `hint`; `head`: it asks for metadata alone.
+    pub(crate) fn new(enabled: bool, freshness: Freshness, hint: Option<CacheHint>, head: bool) -> Self {
+        let freshness = if hint == Some(CacheHint::Immutable) { Freshness::Immutable } else { freshness };
+        Self {
+            bypass: !enabled || hint == Some(CacheHint::Bypass),
+            look: hint != Some(CacheHint::Refetch),
+            admit: hint != Some(CacheHint::NoAdmit),
+            freshness,
+            opens: head,
+        }
+    }
+
+    /// Whether an answer to a request that was sent at `asked_at` may still be used at `now`.
+    pub(crate) fn is_fresh(&self, asked_at: Duration, now: Duration) -> bool {
+        match self.freshness {
+            Freshness::Immutable => true,
+            Freshness::Ttl(ttl) => now.saturating_sub(asked_at) < ttl,
+            Freshness::EveryRead => false,
+            Freshness::OnOpen => !self.opens,
+        }
+    }
+
+    /// Whether bytes of an object may be kept: only what can be told from its next version, or never has one.
+    pub(crate) fn may_keep(&self, has_token: bool) -> bool {
+        has_token || self.freshness == Freshness::Immutable
+    }
+}
+
+/// What is known of an object before a call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    /// When the request was sent whose answer said so.
+    pub(crate) asked_at: Duration,
+    /// Its version can be told from others.
+    pub(crate) has_token: bool,
+    /// The cache has no use for it: its answers are local files, or ignore ranges.
+    pub(crate) opaque: bool,
+}
+
+/// The first step of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The inner store answers alone.
+    Bypass,
+    /// Fetch what is wanted; the answer tells the version.
+    Open,
+    /// Serve from what is known.
+    Serve,
+    /// Find out first whether what is known still holds.
+    Validate,
+}
+
+/// Decides the first step of a call.
+pub(crate) fn first_step(plan: &Plan, known: Option<Known>, now: Duration) -> Step {
+    match known {
+        _ if plan.bypass => Step::Bypass,
+        None => Step::Open,
+        Some(known) if known.opaque || !plan.may_keep(known.has_token) => Step::Bypass,
+        Some(_) if !plan.look => Step::Open,
+        Some(known) if plan.is_fresh(known.asked_at, now) => Step::Serve,
+        Some(_) => Step::Validate,
+    }
+}
+
+/// Whether a version can be told from the next.
+pub(crate) fn has_token(version: &ObjectVersion) -> bool {
+    version.version.is_some() || version.e_tag.is_some()
+}
+
+/// Whether two answers speak of the same version: same size, and the same generation where both have one, else
+/// the same entity tag. Knowing nothing in common is no proof.
+pub(crate) fn same_version(a: &ObjectVersion, b: &ObjectVersion) -> bool {
+    a.size == b.size
+        && match ((&a.version, &b.version), (&a.e_tag, &b.e_tag)) {
+            ((Some(a), Some(b)), _) | (_, (Some(a), Some(b))) => a == b,
+            _ => false,
+        }
+}
+
+/// What a request asks of an object whose size is not known yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Metadata.
+    Head,
+    /// Everything.
+    Whole,
+    /// These bytes, as far as they exist.
+    Bounded(Range<u64>),
+    /// Everything from this byte on.
+    From(u64),
+    /// The last bytes, this many.
+    Last(u64),
+}
+
+/// Whether waiting for the answer to `running` brings something that `wanted` asks for.
+///
+/// Where one cannot know before the size is known, the answer is no: a second request costs less than a wait in vain.
+pub(crate) fn worth_joining(running: &Asked, wanted: &Asked) -> bool {
+    use Asked::{Bounded, From, Head, Last, Whole};
+    match (running, wanted) {
+        (_, Head) => true,
+        (Head, _) | (Bounded(_), Last(_)) | (Last(_), Bounded(_)) => false,
+        (Bounded(a), Bounded(b)) => byte_range::intersection(a, b).is_some(),
+        (Bounded(a), From(from)) | (From(from), Bounded(a)) => *from < a.end,
+        (Whole, _) | (_, Whole) | (From(_) | Last(_), From(_) | Last(_)) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn plan(freshness: Freshness) -> Plan {
+        Plan::new(true, freshness, None, false)
+    }
+
+    #[test]
+    fn freshness_is_counted_from_when_the_request_was_sent() {
+        let head = |freshness| Plan::new(true, freshness, None, true);
+        for (plan, age, fresh) in [
+            (plan(Freshness::Immutable), 1000 * SECOND, true),
+            (plan(Freshness::Ttl(SECOND)), SECOND / 2, true),
+            (plan(Freshness::Ttl(SECOND)), SECOND, false),
+            (plan(Freshness::Ttl(Duration::ZERO)), Duration::ZERO, false),
+            (plan(Freshness::EveryRead), Duration::ZERO, false),
+            (plan(Freshness::OnOpen), 1000 * SECOND, true),
+            (head(Freshness::OnOpen), Duration::ZERO, false),
+            (head(Freshness::Ttl(SECOND)), SECOND / 2, true),
+        ] {
+            assert_eq!(plan.is_fresh(SECOND, SECOND + age), fresh, "{plan:?} after {age:?}");
+        }
+    }
+
+    #[test]
+    fn first_steps() {
+        let known = Known { asked_at: SECOND, has_token: true, opaque: false };
+        let ttl = Freshness::Ttl(SECOND);
+        let hinted = |hint| Plan::new(true, ttl, Some(hint), false);
+        for (plan, known, now, step) in [
+            (plan(ttl), None, SECOND, Step::Open),
+            (plan(ttl), Some(known), SECOND, Step::Serve),
+            (plan(ttl), Some(known), 2 * SECOND, Step::Validate),
+            (plan(ttl), Some(Known { has_token: false, ..known }), SECOND, Step::Bypass),
+            (plan(Freshness::Immutable), Some(Known { has_token: false, ..known }), SECOND, Step::Serve),
+            (plan(Freshness::Immutable), Some(Known { opaque: true, ..known }), SECOND, Step::Bypass),
+            (hinted(CacheHint::Bypass), Some(known), SECOND, Step::Bypass),
+            (hinted(CacheHint::Refetch), Some(known), SECOND, Step::Open),
+            (hinted(CacheHint::NoAdmit), Some(known), SECOND, Step::Serve),
+            (hinted(CacheHint::Immutable), Some(known), 9 * SECOND, Step::Serve),
+            (Plan::new(false, ttl, None, false), Some(known), SECOND, Step::Bypass),
+        ] {
+            assert_eq!(first_step(&plan, known, now), step, "{plan:?} {known:?}");
+        }
+    }
+
+    #[test]
+    fn a_version_is_the_same_only_where_something_proves_it() {
+        let version = |generation: Option<&str>, e_tag: Option<&str>, size| ObjectVersion {
+            e_tag: e_tag.map(Into::into),
+            version: generation.map(Into::into),
+            size,
+        };
+        let one = version(Some("1"), Some("a"), 9);
+        for (other, same) in [
+            (version(Some("1"), Some("b"), 9), true),
+            (version(Some("2"), Some("a"), 9), false),
+            (version(None, Some("a"), 9), true),
+            (version(None, Some("b"), 9), false),
+            (version(Some("1"), None, 8), false),
+            (version(None, None, 9), false),
+        ] {
+            assert_eq!(same_version(&one, &other), same, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn requests_that_overlap_are_joined() {
+        use Asked::{Bounded, From, Head, Last, Whole};
+        for (running, wanted, join) in [
+            (Bounded(0..10), Bounded(9..20), true),
+            (Bounded(0..10), Bounded(10..20), false),
+            (Bounded(0..10), From(9), true),
+            (From(10), Bounded(0..10), false),
+            (Bounded(0..10), Last(5), false),
+            (Bounded(0..10), Whole, true),
+            (Last(5), From(0), true),
+            (Last(5), Last(9), true),
+            (Bounded(0..10), Head, true),
+            (Head, Whole, false),
+        ] {
+            assert_eq!(worth_joining(&running, &wanted), join, "{running:?} {wanted:?}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! `CacheStore`: the cache as an `ObjectStore`.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt};
+use headstart_fetch_core::{ConfigError, Options};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::config::CacheConfig;
+use crate::engine::Engine;
+use crate::flights::Flights;
+use crate::memory::Memory;
+use crate::page::PageSize;
+use crate::stats::{CacheStats, Counters};
+use crate::version_table::VersionTable;
+
+/// Memory that one head is worth, when the room for heads is derived from that for pages: about 3 % of it go to heads.
+const MEMORY_BYTES_A_HEAD: usize = 16 << 10;
+
+/// An [`ObjectStore`] that never fetches the same bytes of the same version twice, as long as they fit its memory.
+///
+/// Clones share everything. See the [crate's documentation](crate) for what is promised.
+#[derive(Clone)]
+pub struct CacheStore {
+    engine: Arc<Engine>,
+}
+
+impl CacheStore {
+    /// Wraps `inner`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where a setting makes no sense.
+    pub fn new(inner: Arc<dyn ObjectStore>, config: CacheConfig) -> Result<Self, ConfigError> {
+        config.check()?;
+        let pages = PageSize::new(config.page_bytes).ok_or_else(|| {
+            ConfigError::bad("page_bytes", config.page_bytes, "expected a power of two from 16KiB to 4MiB")
+        })?;
+        let counters = Arc::new(Counters::default());
+        let objects = (config.memory_bytes / MEMORY_BYTES_A_HEAD).clamp(64, 1 << 16);
+        let engine = Engine {
+            inner,
+            pages,
+            table: VersionTable::new(objects),
+            memory: Memory::new(config.memory_bytes, config.page_bytes, Arc::clone(&counters)),
+            flights: Flights::new(config.stall_timeout),
+            counters,
+            start: Instant::now(),
+            config,
+        };
+        Ok(Self { engine: Arc::new(engine) })
+    }
+
+    /// What the cache has done so far.
+    #[must_use]
+    pub fn stats(&self) -> CacheStats {
+        CacheStats {
+            held_bytes: self.engine.memory.held_bytes(),
+            held_pages: self.engine.memory.held_pages(),
+            flights: self.engine.flights.len() as u64,
+            ..self.engine.counters.snapshot()
+        }
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> &CacheConfig {
+        &self.engine.config
+    }
+
+    fn invalidate_after(&self, path: &Path) -> Invalidate {
+        Invalidate { engine: Arc::clone(&self.engine), path: path.clone() }
+    }
+}
+
+/// Forgets what is known of a path when a write to it is over, however it ends: error and cancellation leave open
+/// whether the store has done it.
+struct Invalidate {
+    engine: Arc<Engine>,
+    path: Path,
+}
+
+impl Drop for Invalidate {
+    fn drop(&mut self) {
+        self.engine.table.invalidate(&self.path);
+    }
+}
+
+impl fmt::Display for CacheStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CacheStore({})", self.engine.inner)
+    }
+}
+
+impl fmt::Debug for CacheStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheStore")
+            .field("inner", &self.engine.inner)
+            .field("config", &self.engine.config)
+            .field("stats", &self.stats())
+            .finish()
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl ObjectStore for CacheStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        let _after = self.invalidate_after(location);
+        self.engine.inner.put_opts(location, payload, opts).await
+    }
+
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        let upload = self.engine.inner.put_multipart_opts(location, opts).await?;
+        Ok(Box::new(CacheUpload { upload, store: self.clone(), path: location.clone() }))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.engine.get(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.engine.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let doomed = Arc::new(Doomed { engine: Arc::clone(&self.engine), paths: Mutex::default() });
+        let entering = Arc::clone(&doomed);
+        let locations = locations.inspect(move |location| {
+            if let Ok(path) = location {
+                entering.paths.lock().insert(path.clone());
+            }
+        });
+        let deleted = self.engine.inner.delete_stream(locations.boxed());
+        deleted.inspect(move |outcome| doomed.one_is_over(outcome.as_ref().ok())).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.engine.inner.list(prefix)
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.engine.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.engine.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        let _after = self.invalidate_after(to);
+        self.engine.inner.copy_opts(from, to, options).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        let _after = (self.invalidate_after(from), self.invalidate_after(to));
+        self.engine.inner.rename_opts(from, to, options).await
+    }
+}
+
+/// Paths that a stream of deletions has taken in and not yet reported.
+struct Doomed {
+    engine: Arc<Engine>,
+    paths: Mutex<HashSet<Path>>,
+}
+
+impl Doomed {
+    /// One deletion is over, of `path` where it is known. An error does not say whose it is: then all are in doubt.
+    fn one_is_over(&self, path: Option<&Path>) {
+        let mut paths = self.paths.lock();
+        if let Some(path) = path {
+            paths.remove(path);
+            self.engine.table.invalidate(path);
+        } else {
+            paths.iter().for_each(|path| self.engine.table.invalidate(path));
+        }
+    }
+}
+
+impl Drop for Doomed {
+    fn drop(&mut self) {
+        self.one_is_over(None);
+    }
+}
+
+/// An upload that is seen by the cache when it is complete.
+#[derive(Debug)]
+struct CacheUpload {
+    upload: Box<dyn MultipartUpload>,
+    store: CacheStore,
+    path: Path,
+}
+
+#[async_trait]
+impl MultipartUpload for CacheUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.upload.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let _after = self.store.invalidate_after(&self.path);
+        self.upload.complete().await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.upload.abort().await
+    }
+}

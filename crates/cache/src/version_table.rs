@@ -1,0 +1,191 @@
+//! Which version of each object is taken for the present one. Bounded; a racing answer never revives what a write dropped.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use headstart_fetch_core::ObjectVersion;
+use object_store::path::Path;
+use object_store::{Attributes, ObjectMeta};
+use parking_lot::Mutex;
+use quick_cache::DefaultHashBuilder;
+use quick_cache::sync::Cache;
+
+use crate::policy::{self, Known};
+
+/// Paths are spread over this many epochs. Two paths that share one cost, at worst, an answer that is not remembered.
+const EPOCHS: usize = 1024;
+
+/// What an answer told of an object.
+#[derive(Debug)]
+pub(crate) struct Head {
+    /// The version's number: equal exactly where the version is, and never used again for another.
+    pub(crate) id: u64,
+    pub(crate) meta: ObjectMeta,
+    pub(crate) attributes: Attributes,
+    /// When the request was sent.
+    pub(crate) asked_at: Duration,
+    /// The cache has no use for such answers (see [`Known`]).
+    pub(crate) opaque: bool,
+    pub(crate) version: ObjectVersion,
+}
+
+impl Head {
+    pub(crate) fn has_token(&self) -> bool {
+        policy::has_token(&self.version)
+    }
+
+    pub(crate) fn known(&self) -> Known {
+        Known { asked_at: self.asked_at, has_token: self.has_token(), opaque: self.opaque }
+    }
+}
+
+/// A request's place in history: what it may still say when its answer comes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asking {
+    /// The path's epoch when the request was sent.
+    pub(crate) epoch: u64,
+    /// When it was sent.
+    pub(crate) at: Duration,
+}
+
+/// The heads of the objects in use.
+pub(crate) struct VersionTable {
+    heads: Cache<Path, Arc<Head>>,
+    /// Counts what made older answers worthless, for each group of paths. Its lock orders all changes to their heads.
+    epochs: Box<[Mutex<u64>]>,
+    hasher: DefaultHashBuilder,
+    next_id: AtomicU64,
+}
+
+impl VersionTable {
+    /// A table of at most about `objects` heads.
+    pub(crate) fn new(objects: usize) -> Self {
+        Self {
+            heads: Cache::new(objects),
+            epochs: (0..EPOCHS).map(|_| Mutex::new(0)).collect(),
+            hasher: DefaultHashBuilder::default(),
+            next_id: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn get(&self, path: &Path) -> Option<Arc<Head>> {
+        self.heads.get(path)
+    }
+
+    /// To be called before a request for `path` is sent.
+    pub(crate) fn asking(&self, path: &Path, now: Duration) -> Asking {
+        Asking { epoch: *self.epoch(path).lock(), at: now }
+    }
+
+    /// Takes in an answer, and returns what it says.
+    ///
+    /// It becomes the path's head unless something happened to the path since the request was sent, or a later
+    /// request has been answered already; it serves the calls that waited for it in any case.
+    pub(crate) fn learn(
+        &self,
+        path: &Path,
+        asking: Asking,
+        meta: ObjectMeta,
+        attributes: Attributes,
+        opaque: bool,
+    ) -> Arc<Head> {
+        let version = ObjectVersion::of(&meta);
+        let epoch = self.epoch(path).lock();
+        let before = self.heads.get(path);
+        let same = before.as_ref().filter(|head| policy::same_version(&head.version, &version));
+        let id = same.map_or_else(|| self.next_id.fetch_add(1, Ordering::Relaxed), |head| head.id);
+        let head = Arc::new(Head { id, meta, attributes, asked_at: asking.at, opaque, version });
+        if *epoch == asking.epoch && before.is_none_or(|before| before.asked_at <= asking.at) {
+            self.heads.insert(path.clone(), Arc::clone(&head));
+        }
+        head
+    }
+
+    /// Forgets what is known of `path`, and whatever is on its way.
+    pub(crate) fn invalidate(&self, path: &Path) {
+        let mut epoch = self.epoch(path).lock();
+        *epoch += 1;
+        self.heads.remove(path);
+    }
+
+    /// Forgets what is known of `path` if it still is the version `id`, found to be the present one no more.
+    pub(crate) fn forget(&self, path: &Path, id: u64) {
+        let mut epoch = self.epoch(path).lock();
+        if self.heads.get(path).is_some_and(|head| head.id == id) {
+            *epoch += 1;
+            self.heads.remove(path);
+        }
+    }
+
+    fn epoch(&self, path: &Path) -> &Mutex<u64> {
+        let hash = self.hasher.hash_one(path);
+        &self.epochs[usize::try_from(hash % EPOCHS as u64).expect("less than EPOCHS")]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::Utc;
+
+    fn meta(tag: &str, size: u64) -> ObjectMeta {
+        ObjectMeta { location: "a".into(), last_modified: Utc::now(), size, e_tag: Some(tag.into()), version: None }
+    }
+
+    fn learn(table: &VersionTable, asking: Asking, tag: &str) -> u64 {
+        table.learn(&"a".into(), asking, meta(tag, 1), Attributes::new(), false).id
+    }
+
+    fn present(table: &VersionTable) -> Option<u64> {
+        table.get(&"a".into()).map(|head| head.id)
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_same_version_keeps_its_number_and_a_new_one_gets_a_new_one() {
+        let table = VersionTable::new(10);
+        let one = learn(&table, table.asking(&"a".into(), at(0)), "1");
+        assert_eq!(learn(&table, table.asking(&"a".into(), at(1)), "1"), one);
+        let two = learn(&table, table.asking(&"a".into(), at(2)), "2");
+        assert_ne!(one, two);
+        assert_ne!(
+            learn(&table, table.asking(&"a".into(), at(3)), "1"),
+            one,
+            "its pages may be long gone, its number is"
+        );
+    }
+
+    #[test]
+    fn an_answer_from_before_a_write_is_not_remembered() {
+        let table = VersionTable::new(10);
+        let asking = table.asking(&"a".into(), at(0));
+        table.invalidate(&"a".into());
+        learn(&table, asking, "1");
+        assert_eq!(present(&table), None);
+    }
+
+    #[test]
+    fn a_late_answer_does_not_replace_a_later_one() {
+        let table = VersionTable::new(10);
+        let (early, late) = (table.asking(&"a".into(), at(0)), table.asking(&"a".into(), at(1)));
+        let two = learn(&table, late, "2");
+        learn(&table, early, "1");
+        assert_eq!(present(&table), Some(two));
+    }
+
+    #[test]
+    fn only_the_version_meant_is_forgotten() {
+        let table = VersionTable::new(10);
+        let one = learn(&table, table.asking(&"a".into(), at(0)), "1");
+        let two = learn(&table, table.asking(&"a".into(), at(1)), "2");
+        table.forget(&"a".into(), one);
+        assert_eq!(present(&table), Some(two));
+        table.forget(&"a".into(), two);
+        assert_eq!(present(&table), None);
+    }
+}

@@ -1,0 +1,194 @@
+//! An `InMemory` that counts, waits, fails and panics on demand.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt};
+use headstart_cache::{CacheConfig, CacheStore, Freshness};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+pub(crate) const KIB: u64 = 1024;
+pub(crate) const MIB: usize = 1 << 20;
+
+/// What happens to the next requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Well,
+    /// Answers 503.
+    Fail,
+    Panic,
+    /// Waits for [`Double::gate`] before it answers.
+    Wait,
+    /// The body ends one byte early.
+    Truncate,
+    /// The body has one byte too many.
+    Lengthen,
+    /// Says nothing of versions.
+    NoToken,
+}
+
+/// The test double.
+#[derive(Debug)]
+pub(crate) struct Double {
+    pub(crate) inner: InMemory,
+    pub(crate) requests: Mutex<Vec<GetOptions>>,
+    pub(crate) mood: Mutex<Mood>,
+    pub(crate) gate: Semaphore,
+    /// GETs whose future or body is alive.
+    pub(crate) open: Arc<AtomicUsize>,
+}
+
+struct Alive(Arc<AtomicUsize>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Double {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            inner: InMemory::new(),
+            requests: Mutex::default(),
+            mood: Mutex::new(Mood::Well),
+            gate: Semaphore::new(0),
+            open: Arc::default(),
+        })
+    }
+
+    /// Writes behind the cache.
+    pub(crate) async fn write(&self, path: &str, bytes: impl Into<Bytes>) {
+        let payload = PutPayload::from(bytes.into());
+        self.inner.put_opts(&path.into(), payload, PutOptions::default()).await.expect("memory");
+    }
+
+    pub(crate) fn gets(&self) -> usize {
+        self.requests.lock().iter().filter(|options| !options.head).count()
+    }
+
+    pub(crate) fn heads(&self) -> usize {
+        self.requests.lock().iter().filter(|options| options.head).count()
+    }
+
+    pub(crate) fn forget_requests(&self) {
+        self.requests.lock().clear();
+    }
+
+    pub(crate) fn ranges(&self) -> Vec<Option<GetRange>> {
+        self.requests.lock().iter().map(|options| options.range.clone()).collect()
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn feel(&self, mood: Mood) {
+        *self.mood.lock() = mood;
+    }
+}
+
+pub(crate) fn unavailable() -> object_store::Error {
+    object_store::Error::Generic { store: "Double", source: "503".into() }
+}
+
+/// A cache over a double, with pages of 16 KiB.
+pub(crate) fn cache(freshness: Freshness) -> (Arc<Double>, CacheStore) {
+    cache_with(CacheConfig { freshness, page_bytes: 16 << 10, ..CacheConfig::default() })
+}
+
+pub(crate) fn cache_with(config: CacheConfig) -> (Arc<Double>, CacheStore) {
+    let double = Double::new();
+    let store = CacheStore::new(Arc::clone(&double) as Arc<dyn ObjectStore>, config).expect("a good config");
+    (double, store)
+}
+
+/// Bytes that tell where they are, and of which version.
+pub(crate) fn content(version: u8, len: usize) -> Bytes {
+    (0..len).map(|at| version ^ u8::try_from((at * 31 + at / 251) % 256).expect("a byte")).collect::<Vec<_>>().into()
+}
+
+impl fmt::Display for Double {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Double")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Double {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        let done = self.inner.put_opts(location, payload, opts).await;
+        if *self.mood.lock() == Mood::Fail { Err(unavailable()) } else { done }
+    }
+
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, opts).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.requests.lock().push(options.clone());
+        self.open.fetch_add(1, Ordering::SeqCst);
+        let alive = Alive(Arc::clone(&self.open));
+        let mood = *self.mood.lock();
+        match mood {
+            Mood::Fail => return Err(unavailable()),
+            Mood::Panic => panic!("the double panics"),
+            Mood::Wait => self.gate.acquire().await.expect("never closed").forget(),
+            _ => tokio::task::yield_now().await,
+        }
+        let mut result = self.inner.get_opts(location, options).await?;
+        if mood == Mood::NoToken {
+            result.meta.e_tag = None;
+        }
+        let GetResultPayload::Stream(body) = result.payload else { unreachable!("memory is no file") };
+        let bytes = body.map(|chunk| chunk.expect("memory").to_vec()).concat().await;
+        let bytes = match mood {
+            Mood::Truncate => bytes[..bytes.len().saturating_sub(1)].to_vec(),
+            Mood::Lengthen => [&bytes[..], b"!"].concat(),
+            _ => bytes,
+        };
+        // In chunks that fit no page.
+        let chunks: Vec<_> = bytes.chunks(10_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+        let body = futures::stream::iter(chunks).inspect(move |_| {
+            let _ = &alive;
+        });
+        result.payload = GetResultPayload::Stream(body.boxed());
+        Ok(result)
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.inner.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        self.inner.rename_opts(from, to, options).await
+    }
+}

@@ -1,0 +1,271 @@
+//! Who fetches, who waits, and what happens to those who wait: herds, leaders that die, errors, aborts.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{KIB, MIB, Mood, cache, cache_with, content};
+use futures::{FutureExt, future};
+use headstart_cache::{CacheConfig, CacheError, CacheStore, Freshness};
+use headstart_fetch_core::MemoryBudget;
+use object_store::path::Path;
+use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt};
+
+const A: &str = "a";
+
+fn path() -> Path {
+    Path::from(A)
+}
+
+/// Waits until `found`, in virtual or real time.
+async fn eventually(what: &str, found: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if found() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("never: {what}");
+}
+
+async fn quiet(store: &CacheStore) {
+    eventually("no flights left", || store.stats().flights == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cold_herd_is_one_get() {
+    let (double, store) = cache(Freshness::default());
+    let data = content(1, MIB);
+    double.write(A, data.clone()).await;
+    let readers = (0..64).map(|i| {
+        let (store, data) = (store.clone(), data.clone());
+        tokio::spawn(async move {
+            let read = if i % 2 == 0 {
+                store.get_range(&path(), 0..MIB as u64).await
+            } else {
+                store.get(&path()).await.expect("there").bytes().await
+            };
+            assert_eq!(read.expect("read"), data);
+        })
+    });
+    future::try_join_all(readers).await.expect("no panic");
+    assert_eq!((double.gets(), double.heads()), (1, 0));
+    quiet(&store).await;
+    assert_eq!(store.stats().fetched_bytes, MIB as u64);
+}
+
+#[tokio::test]
+async fn a_herd_of_heads_is_one_head() {
+    let (double, store) = cache(Freshness::default());
+    double.write(A, "x").await;
+    let path = path();
+    future::try_join_all((0..64).map(|_| store.head(&path))).await.expect("there");
+    store.head(&path).await.expect("there");
+    assert_eq!((double.gets(), double.heads()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_leaves_takes_nothing_along() {
+    let (double, store) = cache(Freshness::default());
+    let data = content(1, 100_000);
+    double.write(A, data.clone()).await;
+    double.feel(Mood::Wait);
+    let spawn = || {
+        let store = store.clone();
+        tokio::spawn(async move { store.get_range(&path(), 0..100_000).await })
+    };
+    let (leader, follower) = (spawn(), spawn());
+    eventually("a GET", || double.gets() == 1).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    leader.abort();
+    assert!(leader.await.expect_err("aborted").is_cancelled());
+    double.gate.add_permits(1);
+    assert_eq!(follower.await.expect("no panic").expect("read"), data);
+    assert_eq!(double.gets(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_to_leave_aborts_the_get() {
+    let (double, store) = cache(Freshness::default());
+    double.write(A, content(1, 100_000)).await;
+    store.get_range(&path(), 0..10).await.expect("read"); // The version is known: the next one is a fill.
+    for range in [0..100_000, 0..10] {
+        double.feel(Mood::Wait);
+        if range.end == 10 {
+            store.delete(&path()).await.expect("memory");
+            double.write(A, content(2, 100_000)).await; // Not known any more: an opening.
+        }
+        let readers = [(); 2].map(|()| {
+            let (store, range) = (store.clone(), range.clone());
+            tokio::spawn(async move { store.get_range(&path(), range).await })
+        });
+        eventually("a GET in flight", || double.open() == 1).await;
+        for reader in readers {
+            reader.abort();
+        }
+        let started = tokio::time::Instant::now();
+        eventually("the GET is gone", || double.open() == 0).await;
+        assert!(started.elapsed() <= Duration::from_millis(2));
+        quiet(&store).await;
+    }
+}
+
+#[tokio::test]
+async fn an_error_goes_to_all_once_and_is_not_kept() {
+    let (double, store) = cache(Freshness::default());
+    double.write(A, content(1, 100_000)).await;
+    for warm in [false, true] {
+        if warm {
+            double.feel(Mood::Well);
+            store.get_range(&path(), 0..10).await.expect("read");
+        }
+        double.forget_requests();
+        double.feel(Mood::Fail);
+        let path = path();
+        let answers = future::join_all((0..8).map(|_| store.get_range(&path, 50_000..60_000))).await;
+        assert!(
+            answers.iter().all(|answer| matches!(answer, Err(Error::Generic { store: "Double", .. }))),
+            "{answers:?}"
+        );
+        assert_eq!(double.gets(), 1, "warm: {warm}");
+        double.feel(Mood::Well);
+        store.get_range(&path, 50_000..60_000).await.expect("well again");
+        assert_eq!(double.gets(), 2);
+        store.delete(&path).await.expect("memory");
+        double.write(A, content(1, 100_000)).await;
+    }
+    quiet(&store).await;
+}
+
+#[tokio::test]
+async fn a_panic_below_is_the_callers_own_and_harms_nobody_else() {
+    let (double, store) = cache(Freshness::default());
+    double.write(A, content(1, 100_000)).await;
+    double.feel(Mood::Panic);
+    let reader = tokio::spawn({
+        let store = store.clone();
+        async move { store.get_range(&path(), 0..10).await }
+    });
+    assert!(reader.await.expect_err("as without a cache").is_panic());
+    double.feel(Mood::Well);
+    store.get_range(&path(), 0..10).await.expect("well again");
+    quiet(&store).await;
+}
+
+#[test]
+fn a_runtime_that_shuts_down_does_not_take_followers_along() {
+    let (double, store) = cache(Freshness::default());
+    let own = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    own.block_on(double.write(A, content(1, 100_000)));
+    double.feel(Mood::Wait);
+    let leading =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let spawn = |runtime: &tokio::runtime::Runtime| {
+        let store = store.clone();
+        runtime.spawn(async move { store.get_range(&path(), 0..10).await })
+    };
+    spawn(&leading);
+    own.block_on(async {
+        eventually("a GET", || double.gets() == 1).await;
+        let follower = spawn(&own);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(double.gets(), 1, "it follows");
+        leading.shutdown_background();
+        double.gate.add_permits(2);
+        assert_eq!(follower.await.expect("no panic").expect("read"), content(1, 10));
+        quiet(&store).await;
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_hangs_ends_at_the_deadline_and_is_not_joined_again() {
+    let stall_timeout = Duration::from_secs(5);
+    let (double, store) = cache_with(CacheConfig { stall_timeout, ..CacheConfig::default() });
+    double.write(A, content(1, 100_000)).await;
+    double.feel(Mood::Wait);
+    let started = tokio::time::Instant::now();
+    let (one, two) = future::join(store.get_range(&path(), 0..10), store.get_range(&path(), 5..20)).await;
+    for answer in [one, two] {
+        let error = answer.expect_err("it hangs");
+        let Error::Generic { source, .. } = error else { panic!("{error}") };
+        assert_eq!(source.downcast_ref(), Some(&CacheError::Stalled { after: stall_timeout }));
+    }
+    assert!(started.elapsed() < stall_timeout + Duration::from_millis(10));
+    double.feel(Mood::Well);
+    store.get_range(&path(), 0..10).await.expect("well again");
+    quiet(&store).await;
+    assert_eq!(double.open(), 0);
+}
+
+#[tokio::test]
+async fn a_body_of_the_wrong_length_is_an_error_and_is_not_kept() {
+    for mood in [Mood::Truncate, Mood::Lengthen] {
+        for range in [0..100_000, 98_500..100_000] {
+            let (double, store) = cache(Freshness::default());
+            let data = content(1, 100_000);
+            double.write(A, data.clone()).await;
+            double.feel(mood);
+            let answer = store.get_range(&path(), range.clone()).await;
+            assert!(answer.is_err(), "{mood:?} {range:?}: not what was promised");
+            double.feel(Mood::Well);
+            let at = usize::try_from(range.start).expect("small");
+            assert!(store.get_range(&path(), range).await.expect("read") == data[at..]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn outside_a_runtime_pages_are_served_and_the_rest_is_a_clear_error() {
+    let (double, store) = cache(Freshness::Immutable);
+    double.write(A, content(1, 100_000)).await;
+    store.get_range(&path(), 0..10).await.expect("read");
+    std::thread::spawn(move || {
+        let read = |range| store.get_range(&path(), range).now_or_never().expect("nothing to wait for");
+        assert_eq!(read(0..10).expect("a page"), content(1, 10));
+        let error = read(90_000..90_001).expect_err("no page").to_string();
+        assert!(error.contains("no tokio runtime"), "{error}");
+    })
+    .join()
+    .expect("no panic");
+}
+
+#[tokio::test]
+async fn fills_are_charged_to_the_budget_until_they_are_pages() {
+    let budget = MemoryBudget::new(64 << 10);
+    let config = CacheConfig { budget: Some(Arc::clone(&budget)), page_bytes: 16 << 10, ..CacheConfig::default() };
+    let (double, store) = cache_with(config);
+    let data = content(1, 3 * MIB);
+    double.write(A, data.clone()).await;
+    assert_eq!(store.get_range(&path(), 0..10).await.expect("read"), data.slice(..10));
+    let ranges: Vec<_> = (0..40).map(|i| i * 64 * KIB..i * 64 * KIB + 100).collect();
+    assert_eq!(store.get_ranges(&path(), &ranges).await.expect("read").len(), 40);
+    assert!((16 << 10..=64 << 10).contains(&budget.peak_bytes()), "{}", budget.peak_bytes());
+    quiet(&store).await;
+    assert_eq!(budget.used_bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_slow_reader_of_a_large_body_holds_two_windows_and_one_get() {
+    let (double, store) = cache_with(CacheConfig { memory_bytes: 1 << 20, ..CacheConfig::default() });
+    let data = content(1, 40 * MIB);
+    double.write(A, data.clone()).await;
+    for asked in [None, Some(5..40 * MIB as u64 - 3)] {
+        let before = store.stats().fetched_bytes;
+        store.delete(&path()).await.expect("memory");
+        double.write(A, data.clone()).await;
+        double.forget_requests();
+        let options = GetOptions::new().with_range(asked.clone());
+        let expected = asked.map_or(0..data.len(), |_| 5..data.len() - 3);
+        let mut body = store.get_opts(&path(), options).await.expect("there").into_stream();
+        let first = futures::StreamExt::next(&mut body).await.expect("a page").expect("read");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let read = store.stats().fetched_bytes - before;
+        assert!(read <= 16 * MIB as u64 + 20_000, "{read}");
+        let rest = futures::TryStreamExt::try_collect::<Vec<_>>(body).await.expect("read").concat();
+        assert!([&first[..], &rest[..]].concat() == data[expected], "larger than the cache, and right");
+        assert_eq!((double.gets(), double.heads()), (1, 0));
+    }
+    quiet(&store).await;
+    assert_eq!(double.open(), 0);
+}
