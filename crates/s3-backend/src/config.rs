@@ -1,0 +1,177 @@
+//! The settings of an `S3Backend`: from options and the client's `AWS_*` variables, which only this file reads.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use headstart_fetch_core::options::{format_switch, parse_switch};
+use headstart_fetch_core::{ConfigError, OptionSpec, Options};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+
+/// The settings of a [`crate::S3Backend`].
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct S3Config {
+    /// By the client's own key. Secrets included.
+    settings: BTreeMap<String, String>,
+}
+
+/// Names only: some values are secrets.
+impl fmt::Debug for S3Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.settings.keys()).finish()
+    }
+}
+
+/// What is shown in place of a secret.
+const REDACTED: &str = "***";
+
+const SWITCH: &str = "on or off";
+const SECRET: &str = "a secret";
+
+impl S3Config {
+    /// Settings from `options`, then the `AWS_*` variables among `environment`, then the client's defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the option.
+    pub fn resolve<K: AsRef<str>, V: AsRef<str>>(
+        options: impl IntoIterator<Item = (K, V)>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        for (variable, value) in environment {
+            if variable.starts_with("AWS_") && !value.is_empty()
+                // As with the client, a variable that it does not know is somebody else's.
+                && let Ok(key) = variable.to_ascii_lowercase().parse::<AmazonS3ConfigKey>()
+            {
+                config.settings.insert(key.as_ref().to_owned(), value);
+            }
+        }
+        for (key, value) in options {
+            config.set(key.as_ref(), value.as_ref())?;
+        }
+        Ok(config)
+    }
+
+    /// The process's environment, for [`S3Config::resolve`].
+    #[expect(clippy::disallowed_methods, reason = "this file is where the client's variables are read")]
+    pub fn process_environment() -> impl Iterator<Item = (String, String)> {
+        std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+    }
+
+    /// Whether requests go to an emulator: in the clear.
+    #[must_use]
+    pub fn is_emulator(&self) -> bool {
+        let endpoint = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint]
+            .iter()
+            .find_map(|key| self.settings.get(key.as_ref()));
+        endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"))
+    }
+
+    /// Hands the settings to the client.
+    pub(crate) fn apply(&self, builder: AmazonS3Builder) -> AmazonS3Builder {
+        self.settings.iter().fold(builder, |builder, (key, value)| match key.parse() {
+            Ok(key) => builder.with_config(key, value),
+            Err(_) => builder,
+        })
+    }
+}
+
+/// The client's key for an option of ours.
+fn client_key(key: &str) -> Option<AmazonS3ConfigKey> {
+    S3Config::SPECS.iter().find(|spec| spec.key == key)?;
+    (if key == "anonymous" { "skip_signature" } else { key }).parse().ok()
+}
+
+fn takes(key: &str) -> &'static str {
+    S3Config::SPECS.iter().find(|spec| spec.key == key).map_or("", |spec| spec.takes)
+}
+
+impl Options for S3Config {
+    const SPECS: &'static [OptionSpec] = &[
+        OptionSpec { key: "endpoint", takes: "a URL", what: "where requests go; http:// means an emulator" },
+        OptionSpec { key: "region", takes: "a name", what: "the bucket's region" },
+        OptionSpec { key: "anonymous", takes: SWITCH, what: "ask without credentials" },
+        OptionSpec { key: "access_key_id", takes: "a name", what: "whose key signs" },
+        OptionSpec { key: "secret_access_key", takes: SECRET, what: "the key that signs" },
+        OptionSpec { key: "session_token", takes: SECRET, what: "the token of temporary keys" },
+        OptionSpec { key: "virtual_hosted_style_request", takes: SWITCH, what: "put the bucket in the host's name" },
+        OptionSpec { key: "request_payer", takes: SWITCH, what: "pay for requests to a requester-pays bucket" },
+    ];
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+        let client =
+            client_key(key).ok_or_else(|| ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key)))?;
+        let value = match takes(key) {
+            SWITCH => parse_switch(key, value)?.to_string(),
+            _ if value.is_empty() => {
+                return Err(ConfigError::bad(key, value, "expected a value that is not empty"));
+            }
+            _ => value.to_owned(),
+        };
+        if key == "endpoint" {
+            let web = url::Url::parse(&value)
+                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.username().is_empty());
+            if !web {
+                // The value is not repeated: it may hold a password.
+                return Err(ConfigError::bad(key, REDACTED, "expected https://host[:port] or http://host[:port]"));
+            }
+            self.settings.remove(AmazonS3ConfigKey::S3Endpoint.as_ref());
+        }
+        self.settings.insert(client.as_ref().to_owned(), value);
+        Ok(())
+    }
+
+    /// Secrets are shown as `***`; what is not set as nothing.
+    fn value(&self, key: &str) -> Option<String> {
+        let client = client_key(key)?;
+        let set = self.settings.get(client.as_ref());
+        Some(match (takes(key), set) {
+            (SWITCH, set) => format_switch(set.is_some_and(|value| parse_switch(key, value).unwrap_or(true))),
+            (SECRET, Some(_)) => REDACTED.to_owned(),
+            (_, set) => set.cloned().unwrap_or_default(),
+        })
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(options: &[(&str, &str)], environment: &[(&str, &str)]) -> Result<S3Config, String> {
+        let environment = environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        S3Config::resolve(options.iter().copied(), environment).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn option_beats_environment_beats_default() {
+        let environment =
+            [("AWS_ENDPOINT_URL_S3", "http://localhost:9000"), ("AWS_REGION", "eu-west-1"), ("AWS_PAGER", "less")];
+        let config = resolve(&[], &environment).unwrap();
+        assert!(config.is_emulator());
+        assert_eq!(config.value("region").as_deref(), Some("eu-west-1"));
+        let config = resolve(&[("endpoint", "https://s3.example"), ("anonymous", "1")], &environment).unwrap();
+        assert!(!config.is_emulator());
+        assert_eq!(config.value("endpoint").as_deref(), Some("https://s3.example"));
+        assert_eq!(config.value("anonymous").as_deref(), Some("on"));
+        assert_eq!(resolve(&[], &[]).unwrap(), S3Config::default());
+    }
+
+    #[test]
+    fn errors_name_the_option_and_show_no_secret() {
+        for (key, value, expected) in [
+            ("regoin", "x", "unknown option 'regoin'; did you mean 'region'?"),
+            ("region", "", "option 'region' is '': expected a value that is not empty"),
+            ("anonymous", "2", "option 'anonymous' is '2': expected on or off"),
+            ("endpoint", "hunter2", "option 'endpoint' is '***': expected https://host[:port] or http://host[:port]"),
+        ] {
+            assert_eq!(resolve(&[(key, value)], &[]).unwrap_err(), expected);
+        }
+        let config = resolve(&[("session_token", "hunter2")], &[("AWS_SECRET_ACCESS_KEY", "hunter2")]).unwrap();
+        let values: Vec<_> = S3Config::SPECS.iter().map(|spec| config.value(spec.key)).collect();
+        assert!(!format!("{config:?} {values:?}").contains("hunter2"));
+        assert_eq!(config.value("secret_access_key").as_deref(), Some("***"));
+    }
+}
