@@ -1,0 +1,181 @@
+//! Builds the stack: which layers, in which order, sharing what.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headstart_cache::{CacheConfig, CacheStore, Freshness};
+use headstart_fetch_core::levels::{self, Source};
+use headstart_fetch_core::{BackendProfile, ConfigError, FetchConfig, FetchStore, MemoryBudget};
+use headstart_prefetch::{PrefetchConfig, PrefetchStore};
+use object_store::ObjectStore;
+use object_store::path::Path;
+
+use crate::config::{Settings, process_environment};
+use crate::schemes::{self, Backend};
+use crate::{Error, Headstart};
+
+/// Builds a [`Headstart`]; see [`Headstart::builder`].
+///
+/// An explicit call goes before the option string, the option string before the environment, the environment before the default.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct HeadstartBuilder {
+    url: Option<String>,
+    store: Option<Arc<dyn ObjectStore>>,
+    string: String,
+    options: Vec<(String, String)>,
+    environment: Option<BTreeMap<String, String>>,
+    fetch: Option<FetchConfig>,
+    cache: Option<CacheConfig>,
+    prefetch: Option<PrefetchConfig>,
+}
+
+impl HeadstartBuilder {
+    /// The store to read from, and the object in it: `gs://bucket/key`, `s3://…`, `https://…`, `file:///…`, `memory:///…`.
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.url = Some(url.into());
+        self
+    }
+
+    /// The store to read from, in place of a URL.
+    pub fn store(mut self, store: Arc<dyn ObjectStore>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Sets one option (see [`crate::options`]).
+    pub fn option(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.push((key.into(), value.into()));
+        self
+    }
+
+    /// Sets options as users write them beside a URL, `key=value,key=value`: weaker than [`HeadstartBuilder::option`],
+    /// stronger than the environment. Values with a comma need [`HeadstartBuilder::option`].
+    pub fn options_str(mut self, options: impl Into<String>) -> Self {
+        self.string = options.into();
+        self
+    }
+
+    /// Reads these variables in place of the process's. Default: the process's environment.
+    pub fn environment(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.environment = Some(variables.into_iter().collect());
+        self
+    }
+
+    /// All settings of fetching at once. The backend's profile replaces a default one.
+    pub fn fetch(mut self, config: FetchConfig) -> Self {
+        self.fetch = Some(config);
+        self
+    }
+
+    /// Turns the cache on, with these settings.
+    pub fn cache(mut self, config: CacheConfig) -> Self {
+        self.cache = Some(config);
+        self
+    }
+
+    /// All settings of read-ahead at once.
+    pub fn prefetch(mut self, config: PrefetchConfig) -> Self {
+        self.prefetch = Some(config);
+        self
+    }
+
+    /// The memory of all layers together, in bytes, the cache's included. Default: 512 MiB.
+    pub fn memory_bytes(self, bytes: u64) -> Self {
+        self.option("memory_bytes", bytes.to_string())
+    }
+
+    /// Builds the stack. Sends no request.
+    ///
+    /// # Errors
+    /// [`Error`]: an option, variable or URL cannot be used.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing outlives the future.
+    pub async fn build(self) -> Result<Headstart, Error> {
+        let environment = self.environment.unwrap_or_else(process_environment);
+        let mut settings = Settings::default();
+        settings.read_environment(&environment)?;
+        settings.read(&levels::from_text(&self.string)?, Source::Url)?;
+        if let Some(config) = self.fetch {
+            settings.fetch = config;
+            settings.given("fetch");
+        }
+        if let Some(config) = self.prefetch {
+            settings.prefetch = config;
+            settings.given("prefetch");
+        }
+        if let Some(config) = self.cache {
+            settings.cache = config;
+            settings.given("cache");
+        }
+        settings.read(&self.options, Source::Explicit)?;
+        levels::check(&settings.sections().0)?;
+        let budget_bytes = settings.divide_memory()?;
+        let backend = match (self.url, self.store) {
+            (Some(url), None) => schemes::open(&url, &mut settings, &environment)?,
+            (None, Some(store)) => {
+                Backend { store, profile: BackendProfile::default(), path: Path::ROOT, generation: None }
+            }
+            _ => {
+                return Err(ConfigError::bad("url", "", "expected a URL or a store, one of them").into());
+            }
+        };
+        stack(backend, settings, budget_bytes)
+    }
+}
+
+/// Read-ahead over cache over fetch over the backend, with one budget and one estimate of the link.
+fn stack(backend: Backend, mut settings: Settings, budget_bytes: usize) -> Result<Headstart, Error> {
+    let budget = MemoryBudget::new(budget_bytes);
+    let pin_given = settings.levels.source("cache.pin") != Source::Default;
+    let (fetch, cache, prefetch) = (&mut settings.fetch, &mut settings.cache, &mut settings.prefetch);
+    if fetch.profile == BackendProfile::default() {
+        fetch.profile = backend.profile;
+    }
+    let profile = &fetch.profile;
+    (prefetch.pin, prefetch.min_part_bytes, prefetch.max_part_bytes) =
+        (profile.pin, profile.min_part_bytes, profile.max_part_bytes);
+    if !pin_given {
+        cache.pin = profile.pin;
+    }
+    // Bytes read ahead for calls without a handle are no older than the cache would allow.
+    match cache.freshness {
+        Freshness::Ttl(ttl) if cache.enabled => prefetch.max_age = prefetch.max_age.min(ttl),
+        Freshness::EveryRead if cache.enabled => prefetch.max_age = Duration::ZERO,
+        _ => {}
+    }
+    for shared in [&mut fetch.budget, &mut cache.budget, &mut prefetch.budget] {
+        shared.get_or_insert_with(|| Arc::clone(&budget));
+    }
+
+    let mut store = backend.store;
+    let fetching = fetch.enabled.then(|| Arc::new(FetchStore::new(Arc::clone(&store), fetch.clone())));
+    if let Some(fetching) = &fetching {
+        store = Arc::clone(fetching) as _;
+        cache.link.get_or_insert_with(|| fetching.link());
+        prefetch.link.get_or_insert_with(|| fetching.link());
+    }
+    let mut caching = None;
+    if cache.enabled {
+        let layer = Arc::new(CacheStore::new(store, cache.clone())?);
+        store = Arc::clone(&layer) as _;
+        caching = Some(layer);
+    }
+    let prefetching = PrefetchStore::try_new(Arc::clone(&store), prefetch.clone())?;
+    if prefetch.enabled {
+        store = Arc::new(prefetching.clone());
+    }
+    let (sections, levels) = settings.sections();
+    Ok(Headstart {
+        store,
+        fetching,
+        caching,
+        prefetching,
+        budget,
+        path: backend.path,
+        generation: backend.generation,
+        effective: levels.effective(&sections),
+    })
+}

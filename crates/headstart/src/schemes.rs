@@ -1,0 +1,130 @@
+//! From a URL to a store: one function a scheme.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use headstart_fetch_core::{BackendProfile, ConfigError, path_of_url_key};
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use url::{Position, Url};
+
+use crate::Error;
+use crate::config::Settings;
+
+/// A store, and what a URL says of it.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) profile: BackendProfile,
+    pub(crate) path: Path,
+    pub(crate) generation: Option<String>,
+}
+
+/// Objects of `memory:///`, which all of a process's `memory:///` URLs share: one that nobody can write to would be empty.
+static MEMORY: LazyLock<Arc<InMemory>> = LazyLock::new(Arc::default);
+
+/// Opens the store that `text` names.
+pub(crate) fn open(
+    text: &str,
+    settings: &mut Settings,
+    environment: &BTreeMap<String, String>,
+) -> Result<Backend, Error> {
+    let bad = |allowed: &str| Error::from(ConfigError::bad("url", without_password(text), allowed));
+    let url = Url::parse(text).map_err(|_| bad("expected a URL, such as gs://bucket/key or file:///path"))?;
+    match url.scheme() {
+        "file" | "memory" if url.host_str().is_some_and(|host| !host.is_empty()) => {
+            Err(bad("expected three slashes and a path: there is no host"))
+        }
+        "file" => local(&url, Arc::new(LocalFileSystem::new())),
+        "memory" => local(&url, Arc::clone(&MEMORY) as _),
+        // A URL parser resolves these before anyone sees them: another object would be read.
+        "gs" | "s3" | "s3a" if text.split(['/', '?', '#']).any(|segment| segment == "." || segment == "..") => {
+            Err(bad("a key with a segment '.' or '..' cannot be read"))
+        }
+        "gs" => gcs(&url, settings, environment),
+        "s3" | "s3a" => s3(&url, settings, environment),
+        "http" | "https" => http(&url),
+        scheme => Err(Error::UnknownScheme { scheme: scheme.to_owned() }),
+    }
+}
+
+/// `text` with what stands before an `@` in its authority cut out.
+fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let user = authority.rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}://{}", &rest[user..])
+}
+
+fn local(url: &Url, store: Arc<dyn ObjectStore>) -> Result<Backend, Error> {
+    let path = path_of_url_key(url[Position::BeforePath..].trim_start_matches('/'))?;
+    Ok(Backend { store, profile: BackendProfile::local(), path, generation: None })
+}
+
+/// Notes which options of a provider its own variables have set.
+#[cfg(any(feature = "gcp", feature = "aws"))]
+fn note_found<T: headstart_fetch_core::Options>(
+    levels: &mut headstart_fetch_core::levels::Levels,
+    name: &str,
+    config: &T,
+) {
+    use headstart_fetch_core::levels::Source;
+    let default = T::default();
+    for spec in T::SPECS.iter().filter(|spec| config.value(spec.key) != default.value(spec.key)) {
+        let source = if spec.key == "bucket" { Source::Url } else { Source::Environment };
+        levels.found(format!("{name}.{}", spec.key), source);
+    }
+}
+
+#[cfg(feature = "gcp")]
+fn gcs(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String>) -> Result<Backend, Error> {
+    use headstart_gcs_backend::{GcsBackend, GcsConfig};
+    let config = GcsConfig::resolve(settings.levels.given_for("gcs"), |name| environment.get(name).cloned())?;
+    let backend = GcsBackend::open(Some(url), config)?;
+    settings.gcs = backend.config().clone();
+    note_found(&mut settings.levels, "gcs", &settings.gcs);
+    let generation = backend.generation().map(str::to_owned);
+    Ok(Backend { store: backend.store(), profile: backend.profile(), path: backend.path().clone(), generation })
+}
+
+#[cfg(not(feature = "gcp"))]
+fn gcs(_: &Url, _: &mut Settings, _: &BTreeMap<String, String>) -> Result<Backend, Error> {
+    Err(Error::MissingFeature { scheme: "gs", feature: "gcp" })
+}
+
+#[cfg(feature = "aws")]
+fn s3(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String>) -> Result<Backend, Error> {
+    use headstart_s3_backend::{S3Backend, S3Config};
+    let config = S3Config::resolve(settings.levels.given_for("s3"), environment.clone())?;
+    let backend = S3Backend::open(url, config)?;
+    settings.s3 = backend.config().clone();
+    note_found(&mut settings.levels, "s3", &settings.s3);
+    Ok(Backend { store: backend.store(), profile: backend.profile(), path: backend.path().clone(), generation: None })
+}
+
+#[cfg(not(feature = "aws"))]
+fn s3(_: &Url, _: &mut Settings, _: &BTreeMap<String, String>) -> Result<Backend, Error> {
+    Err(Error::MissingFeature { scheme: "s3", feature: "aws" })
+}
+
+#[cfg(feature = "http")]
+fn http(url: &Url) -> Result<Backend, Error> {
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(ConfigError::bad("url", &url[..Position::AfterPath], "a query or fragment cannot be sent").into());
+    }
+    let options = object_store::ClientOptions::new()
+        .with_timeout_disabled()
+        .with_read_timeout(std::time::Duration::from_secs(30))
+        .with_allow_http(url.scheme() == "http");
+    let builder = object_store::http::HttpBuilder::new().with_url(&url[..Position::BeforePath]);
+    let path = path_of_url_key(url.path().trim_start_matches('/'))?;
+    let store = Arc::new(builder.with_client_options(options).build()?);
+    Ok(Backend { store, profile: BackendProfile::default(), path, generation: None })
+}
+
+#[cfg(not(feature = "http"))]
+fn http(_: &Url) -> Result<Backend, Error> {
+    Err(Error::MissingFeature { scheme: "https", feature: "http" })
+}

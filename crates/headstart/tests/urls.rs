@@ -1,0 +1,168 @@
+//! What URLs open, and what bad ones are told.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use headstart::{Error, Headstart, HeadstartBuilder, Reader};
+use object_store::{ObjectStore, ObjectStoreExt};
+
+fn url(url: &str) -> HeadstartBuilder {
+    Headstart::builder().url(url).environment([])
+}
+
+async fn open(text: &str) -> Result<Reader, Error> {
+    url(text).build().await?.open().await
+}
+
+async fn refused(text: &str) -> String {
+    match open(text).await {
+        Ok(_) => panic!("{text} was opened"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn memory_urls_of_a_process_share_their_objects() {
+    let store = url("memory:///").build().await.unwrap();
+    store.put(&"shared/a#b".into(), "x".into()).await.unwrap();
+    store.put(&object_store::path::Path::parse("shared/ü ?").unwrap(), "y".into()).await.unwrap();
+    // `Path::from` escapes '#' in the key itself; the URL escapes its '%'.
+    assert_eq!(open("memory:///shared/a%2523b").await.unwrap().read_at(0..9).await.unwrap(), "x");
+    assert_eq!(open("memory:///shared/ü ?").await.unwrap().read_at(0..9).await.unwrap(), "y");
+}
+
+#[tokio::test]
+async fn files() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a b#c?d%e");
+    std::fs::write(&file, "bytes").unwrap();
+    let path = folder.path().display();
+    for text in [format!("file://{path}/a%20b%23c%3Fd%25e"), format!("file://{path}/a b#c?d%25e")] {
+        let reader = open(&text).await.unwrap();
+        assert_eq!(reader.read_at(1..4).await.unwrap(), "yte", "{text}");
+        assert_eq!(reader.size().await.unwrap(), 5);
+    }
+    let missing = open(&format!("file://{path}/nothing")).await.unwrap().read_at(0..1).await.unwrap_err();
+    assert!(matches!(missing, object_store::Error::NotFound { .. }), "{missing}");
+    // A folder is a store, and no object.
+    let headstart = url(&format!("file://{path}/")).build().await.unwrap();
+    let names = headstart.list_with_delimiter(Some(headstart.path())).await.unwrap();
+    assert_eq!(names.objects.len(), 1);
+    let error = headstart.open().await.unwrap().read_at(0..1).await.unwrap_err();
+    assert!(matches!(error, object_store::Error::NotFound { .. } | object_store::Error::Generic { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_missing_object_is_not_found() {
+    let error = open("memory:///no/such/object").await.unwrap().read_at(0..1).await.unwrap_err();
+    assert!(matches!(&error, object_store::Error::NotFound { path, .. } if path == "no/such/object"), "{error}");
+    assert!(matches!(
+        url("memory:///").build().await.unwrap().get(&"x".into()).await,
+        Err(object_store::Error::NotFound { .. })
+    ));
+}
+
+#[tokio::test]
+async fn bad_urls() {
+    for (text, expected) in [
+        ("", "expected a URL, such as gs://bucket/key or file:///path"),
+        ("/data/file", "expected a URL, such as gs://bucket/key or file:///path"),
+        ("ftp://host/file", "no store answers to 'ftp:'"),
+        ("file://data/file", "expected three slashes and a path"),
+        ("memory://bucket/key", "expected three slashes and a path"),
+        ("memory:///", "expected a URL that names an object"),
+        ("memory:///a%00b", "control character"),
+        ("memory:///%ff", "not UTF-8"),
+    ] {
+        let error = refused(text).await;
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+    for text in ["gs://me:hunter2@bucket:x/key", "ftp://me:hunter2@host/key", "://me:hunter2@x"] {
+        assert!(!refused(text).await.contains("hunter2"));
+    }
+}
+
+#[cfg(not(any(feature = "gcp", feature = "aws", feature = "http")))]
+#[tokio::test]
+async fn a_scheme_that_is_not_built_in_names_its_feature() {
+    for (text, feature) in [("gs://b/k", "gcp"), ("s3://b/k", "aws"), ("https://h/k", "http")] {
+        assert!(
+            refused(text).await.ends_with(&format!("needs the feature '{feature}' of the crate 'headstart'")),
+            "{text}"
+        );
+    }
+}
+
+#[cfg(feature = "gcp")]
+#[tokio::test]
+async fn gs() {
+    let variables = [("STORAGE_EMULATOR_HOST", "localhost:1"), ("GOOGLE_BEARER_TOKEN", "hunter2")];
+    let environment = || variables.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let headstart = Headstart::builder()
+        .url("gs://bucket/a?b#17")
+        .environment(environment())
+        .option("gcs.read_timeout", "7s")
+        .build()
+        .await
+        .unwrap();
+    assert_eq!(headstart.to_string(), "Headstart(PrefetchStore(FetchStore(GoogleCloudStorage(bucket))))");
+    assert_eq!(headstart.path().as_ref(), "a?b");
+    let shown = |key: &str| {
+        let setting = headstart.effective_config().iter().find(|setting| setting.key == key).unwrap();
+        (setting.value.clone(), setting.source)
+    };
+    use headstart::Source;
+    assert_eq!(shown("gcs.bucket"), ("bucket".into(), Source::Url));
+    assert_eq!(shown("gcs.endpoint"), ("http://localhost:1".into(), Source::Environment));
+    assert_eq!(shown("gcs.token"), ("***".into(), Source::Environment));
+    assert_eq!(shown("gcs.read_timeout"), ("7s".into(), Source::Explicit));
+    assert_eq!(shown("gcs.anonymous"), ("off".into(), Source::Default));
+    assert!(!format!("{headstart:?} {:?}", headstart.effective_config()).contains("hunter2"));
+
+    for (text, expected) in [
+        ("gs:///key", "no bucket"),
+        ("gs://bucket/a/../b", "a segment '.' or '..'"),
+        ("gs://bucket//a", "begins with '/'"),
+        ("gs://me@bucket/a", "no user, password or port"),
+        ("gs://bucket", "expected a URL that names an object"),
+    ] {
+        let built = Headstart::builder().url(text).environment(environment()).build().await;
+        let error = match built {
+            Ok(headstart) => headstart.open().await.map(drop).unwrap_err(),
+            Err(error) => error,
+        };
+        assert!(error.to_string().contains(expected), "{text}: {error}");
+    }
+    let unreadable = url("gs://b/k").option("gcs.service_account", "/nowhere/key.json").build().await.unwrap_err();
+    assert_eq!(unreadable.to_string(), "cannot open the key file /nowhere/key.json");
+    let broken = url("gs://b/k").option("gcs.read_timeout", "soon").build().await.unwrap_err();
+    assert!(broken.to_string().starts_with("option 'gcs.read_timeout' is 'soon'"), "{broken}");
+}
+
+#[cfg(feature = "aws")]
+#[tokio::test]
+async fn s3() {
+    let environment = || [("AWS_REGION".to_owned(), "eu-west-1".to_owned())];
+    let headstart = Headstart::builder()
+        .url("s3://bucket/a#17")
+        .environment(environment())
+        .option("s3.secret_access_key", "hunter2")
+        .option("s3.access_key_id", "me")
+        .build()
+        .await
+        .unwrap();
+    assert_eq!(headstart.to_string(), "Headstart(PrefetchStore(FetchStore(AmazonS3(bucket))))");
+    assert_eq!(headstart.path().as_ref(), "a#17");
+    let shown: Vec<_> = headstart.effective_config().iter().filter(|setting| setting.key.starts_with("s3.")).collect();
+    assert_eq!(shown[1].to_string(), "s3.region = eu-west-1 (Environment)");
+    assert_eq!(shown[4].to_string(), "s3.secret_access_key = *** (Explicit)");
+    assert!(!format!("{headstart:?} {shown:?}").contains("hunter2"));
+    assert_eq!(refused("s3:///key").await, "no bucket: expected s3://bucket/key");
+}
+
+#[cfg(feature = "http")]
+#[tokio::test]
+async fn https() {
+    let headstart = url("https://host/a%20b").build().await.unwrap();
+    assert_eq!(headstart.path().as_ref(), "a b");
+    assert!(refused("https://host/a?signature=hunter2").await.contains("a query or fragment cannot be sent"));
+}
