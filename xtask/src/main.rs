@@ -1,1 +1,55 @@
-fn main() {}
+//! The project's own commands: `cargo xtask bench`, `cargo xtask ci`, `cargo xtask tidy`.
+
+mod bench;
+mod ci;
+mod tidy;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The project's own commands")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure how fast an object is read, beside other ways of reading it
+    Bench(Box<bench::BenchArgs>),
+    /// Check everything that must hold before a change goes in
+    Ci(ci::CiArgs),
+    /// Check the rules that no compiler checks
+    Tidy,
+    /// The bench's server
+    #[command(hide = true)]
+    Serve(bench::ServeArgs),
+    /// One run of the bench
+    #[command(hide = true)]
+    BenchOne(bench::ChildArgs),
+}
+
+/// The workspace's root folder.
+fn workspace_root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace")
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Bench(args) => bench::run(&args),
+        Command::Ci(args) => ci::run(&args),
+        Command::Tidy => tidy::run(),
+        Command::Serve(args) => bench::serve(args),
+        Command::BenchOne(args) => bench::run_one(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
