@@ -16,7 +16,7 @@ use crate::version_table::Head;
 /// Hands out a range window by window. The next window is on its way while one is read; no further one is.
 pub(crate) struct PageBody {
     engine: Arc<Engine>,
-    call: Call,
+    call: Arc<Call>,
     head: Arc<Head>,
     window: VecDeque<Take>,
     ahead: VecDeque<Take>,
@@ -29,7 +29,7 @@ pub(crate) struct PageBody {
 impl PageBody {
     pub(crate) fn new(
         engine: &Arc<Engine>,
-        call: Call,
+        call: &Arc<Call>,
         head: Arc<Head>,
         window: Vec<Take>,
         unclaimed: Range<u64>,
@@ -37,7 +37,15 @@ impl PageBody {
     ) -> Self {
         // The body ends with this window: whoever waits for its rest would keep it open.
         let rest = rest.filter(|_| !unclaimed.is_empty());
-        Self { engine: Arc::clone(engine), call, head, window: window.into(), ahead: VecDeque::new(), unclaimed, rest }
+        Self {
+            engine: Arc::clone(engine),
+            call: Arc::clone(call),
+            head,
+            window: window.into(),
+            ahead: VecDeque::new(),
+            unclaimed,
+            rest,
+        }
     }
 
     /// The answer of which this is the body.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
-use headstart_fetch_core::{FetchError, ObjectChanged, Origin, PinBy, Reservation, Reserved, byte_range};
+use headstart_fetch_core::{
+    FetchError, ObjectChanged, ObjectVersion, Origin, PinBy, Reservation, Reserved, byte_range,
+};
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetResult, GetResultPayload, Result};
 use tokio::runtime::Handle;
@@ -162,39 +164,16 @@ impl Job {
     }
 
     async fn fill(mut self, pilot: &Pilot, head: &Arc<Head>, run: Range<u64>) -> Result<End> {
-        let engine = Arc::clone(&self.engine);
         let reservation = self.reserve(&run).await;
-        let mut options = GetOptions::new().with_range(Some(run.clone()));
-        options.extensions = self.extensions.clone();
-        let pinned = head.version.pin(engine.config.pin, &mut options);
-        let proves_present = options.version.is_none();
-        engine.counters.fills.add(1);
-        let changed = |error| {
-            engine.table.forget(&self.path, head.id);
-            error
-        };
-        let result = match engine.inner.get_opts(&self.path, options).await {
-            Err(error) if pinned => {
-                let error = ObjectChanged::explain(error, &self.path, &head.version);
-                return Err(if ObjectChanged::find(&error).is_some() { changed(error) } else { error });
+        let table = &self.engine.table;
+        let result = self.request(head, &run).await.inspect_err(|error| {
+            if ObjectChanged::find(error).is_some() {
+                table.forget(&self.path, head.id);
             }
-            other => other?,
-        };
+        })?;
         if matches!(result.payload, GetResultPayload::File(..)) {
-            engine.table.forget(&self.path, head.id);
+            table.forget(&self.path, head.id);
             return Ok(End::Lost);
-        }
-        let (asking, meta, attributes) = (self.asking, result.meta.clone(), result.attributes.clone());
-        let untagged = !head.has_token() && self.may_keep_untagged && meta.size == head.meta.size;
-        if !untagged {
-            let found = if proves_present {
-                engine.table.learn(&self.path, asking, meta, attributes, false).version.clone()
-            } else {
-                headstart_fetch_core::ObjectVersion::of(&meta)
-            };
-            if !policy::same_version(&found, &head.version) {
-                return Err(changed(ObjectChanged::new(&self.path, &head.version, Some(&found)).into()));
-            }
         }
         if result.range != run {
             let (wanted, got) = (run, result.range);
@@ -206,10 +185,57 @@ impl Job {
             }
             .into());
         }
-        let whole = engine.pages.whole_in(&run, head.meta.size);
+        let whole = self.engine.pages.whole_in(&run, head.meta.size);
         pilot.answered(head, run.clone(), whole);
         self.cut(pilot, head, &mut Body::new(result), run.end, reservation).await?;
         Ok(End::Landed)
+    }
+
+    /// Asks for `run` of the version `head`, and makes sure that the answer is of that version.
+    async fn request(&self, head: &Head, run: &Range<u64>) -> Result<GetResult> {
+        let engine = &self.engine;
+        let mut options = GetOptions::new().with_range(Some(run.clone()));
+        options.extensions = self.extensions.clone();
+        let pinned = head.version.pin(engine.config.pin, &mut options);
+        let by_version = options.version.is_some();
+        engine.counters.fills.add(1);
+        let result = match engine.inner.get_opts(&self.path, options).await {
+            Ok(result) => result,
+            Err(error) if pinned => return Err(ObjectChanged::explain(error, &self.path, &head.version)),
+            Err(error) => return Err(self.explain(error, head).await),
+        };
+        if !head.has_token() && result.meta.size == head.meta.size {
+            // Only what never changes is fetched in parts without a token.
+            return Ok(result);
+        }
+        let found = if by_version {
+            // That a version can still be had does not make it the present one.
+            ObjectVersion::of(&result.meta)
+        } else {
+            let (meta, attributes) = (result.meta.clone(), result.attributes.clone());
+            engine.table.learn(&self.path, self.asking, meta, attributes, false).version.clone()
+        };
+        if policy::same_version(&found, &head.version) {
+            return Ok(result);
+        }
+        Err(ObjectChanged::new(&self.path, &head.version, Some(&found)).into())
+    }
+
+    /// A request that is not pinned is not told why it fails: the object may be gone, or shorter. A HEAD tells.
+    async fn explain(&self, error: object_store::Error, head: &Head) -> object_store::Error {
+        let mut options = GetOptions::new().with_head(true);
+        options.extensions = self.extensions.clone();
+        self.engine.counters.validations.add(1);
+        match self.engine.inner.get_opts(&self.path, options).await {
+            Ok(result) => {
+                let found = ObjectVersion::of(&result.meta);
+                let same =
+                    !head.has_token() && found.size == head.meta.size || policy::same_version(&found, &head.version);
+                if same { error } else { ObjectChanged::new(&self.path, &head.version, Some(&found)).into() }
+            }
+            Err(object_store::Error::NotFound { .. }) => ObjectChanged::new(&self.path, &head.version, None).into(),
+            Err(_) => error,
+        }
     }
 
     /// Reads `body` up to `until`, and hands on what is left of it then.

@@ -78,6 +78,7 @@ mod flights;
 mod memory;
 mod page;
 mod policy;
+mod read;
 mod stats;
 mod store;
 mod version_table;

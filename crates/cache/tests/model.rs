@@ -14,6 +14,7 @@ use bytes::Bytes;
 use common::{Double, cache_with, content};
 use futures::StreamExt;
 use headstart_cache::{CacheConfig, CacheStore, Freshness};
+use headstart_fetch_core::PinBy;
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload};
 use proptest::prelude::*;
@@ -143,9 +144,9 @@ async fn ask(store: &dyn ObjectStore, path: &Path, options: GetOptions) -> Said 
 }
 
 impl World {
-    fn new(freshness: Freshness, memory_bytes: usize) -> Self {
+    fn new(freshness: Freshness, pin: PinBy, memory_bytes: usize) -> Self {
         let (double, store) =
-            cache_with(CacheConfig { freshness, memory_bytes, page_bytes: 16 << 10, ..CacheConfig::default() });
+            cache_with(CacheConfig { freshness, pin, memory_bytes, page_bytes: 16 << 10, ..CacheConfig::default() });
         let absent = || vec![Moment { since: Duration::ZERO, bytes: None, e_tag: None }];
         let history = NAMES.into_iter().map(|name| (name, absent())).collect();
         Self { double, store, freshness, start: tokio::time::Instant::now(), version: 0, history }
@@ -322,11 +323,11 @@ fn brief(said: &Said) -> String {
     }
 }
 
-fn run(freshness: Freshness, memory_bytes: usize, ops: Vec<Op>) {
+fn run(freshness: Freshness, pin: PinBy, memory_bytes: usize, ops: Vec<Op>) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     runtime.block_on(async {
-        let mut world = World::new(freshness, memory_bytes);
+        let mut world = World::new(freshness, pin, memory_bytes);
         for op in ops {
             world.run(op).await;
         }
@@ -352,9 +353,10 @@ proptest! {
     #[test]
     fn every_answer_is_one_version_and_not_older_than_promised(
         freshness in freshness(),
+        pinned in any::<bool>(),
         small in any::<bool>(),
         ops in prop::collection::vec(op(), 1..60),
     ) {
-        run(freshness, if small { 64 << 10 } else { 4 << 20 }, ops);
+        run(freshness, if pinned { PinBy::ETag } else { PinBy::Unpinned }, if small { 64 << 10 } else { 4 << 20 }, ops);
     }
 }

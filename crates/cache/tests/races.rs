@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::{Mood, cache, cache_with, content};
 use headstart_cache::{CacheConfig, Freshness};
+use headstart_fetch_core::PinBy;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 
@@ -32,30 +33,50 @@ async fn an_answer_that_was_under_way_during_a_write_is_not_remembered() {
     let (double, store) = cache(Freshness::Immutable);
     double.write(A, content(1, 100_000)).await;
     double.feel(Mood::Wait);
-    let reader = tokio::spawn({
+    let spawn = || {
         let store = store.clone();
-        async move { store.get_range(&path(), 0..10).await }
-    });
+        tokio::spawn(async move { store.get_range(&path(), 0..10).await })
+    };
+    let early = spawn();
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(double.gets(), 1);
     store.put(&path(), PutPayload::from(content(2, 100_000))).await.expect("memory");
     // A reader that comes after the write does not wait for the answer to a question from before it.
-    let late = tokio::spawn({
-        let store = store.clone();
-        async move { store.get_range(&path(), 0..10).await }
-    });
+    let late = spawn();
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(double.gets(), 2);
-    double.gate.add_permits(2);
-    reader.await.expect("no panic").expect("either version is right: it began before the write");
-    assert_eq!(late.await.expect("no panic").expect("read"), content(2, 10));
+    late.abort();
+    double.gate.add_permits(1);
+    assert_eq!(early.await.expect("no panic").expect("read"), content(1, 10), "it began before the write");
     double.feel(Mood::Well);
     assert_eq!(store.get_range(&path(), 0..10).await.expect("read"), content(2, 10));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_read_during_a_write_is_forgotten_when_the_write_is_over() {
+    let (double, store) = cache(Freshness::Immutable);
+    double.write(A, content(1, 100_000)).await;
+    double.feel(Mood::HoldPut);
+    let write = tokio::spawn({
+        let store = store.clone();
+        async move { store.put(&path(), PutPayload::from(content(2, 100_000))).await }
+    });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(store.get_range(&path(), 0..10).await.expect("read"), content(1, 10));
+    double.gate.add_permits(1);
+    write.await.expect("no panic").expect("memory");
+    assert_eq!(store.get_range(&path(), 0..10).await.expect("read"), content(2, 10));
+
+    double.feel(Mood::HangAfterPut);
+    let path = path();
+    let write = store.put(&path, PutPayload::from(content(3, 100_000)));
+    tokio::time::timeout(Duration::from_millis(1), write).await.expect_err("given up, but done");
+    assert_eq!(store.get_range(&path, 0..10).await.expect("read"), content(3, 10));
+}
+
 /// Twelve readers and a writer. Whoever begins to read after a version was written sees that version or a later one.
-async fn never_torn_never_stale(freshness: Freshness, behind: bool, seed: u64) {
-    let config = CacheConfig { freshness, page_bytes: 16 << 10, memory_bytes: 1 << 20, ..CacheConfig::default() };
+async fn never_torn_never_stale(freshness: Freshness, pin: PinBy, behind: bool, seed: u64) {
+    let config = CacheConfig { freshness, pin, page_bytes: 16 << 10, memory_bytes: 1 << 20, ..CacheConfig::default() };
     let (double, store) = cache_with(config);
     double.write(A, content(1, 100_000)).await;
     let (present, over) = (Arc::new(AtomicU8::new(1)), Arc::new(AtomicBool::new(false)));
@@ -111,16 +132,18 @@ async fn never_torn_never_stale(freshness: Freshness, behind: bool, seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_read_under_writes_behind_the_cache() {
-    never_torn_never_stale(Freshness::EveryRead, true, 1).await;
+    never_torn_never_stale(Freshness::EveryRead, PinBy::ETag, true, 1).await;
+    // As over a server that ignores `If-Match`.
+    never_torn_never_stale(Freshness::EveryRead, PinBy::Unpinned, true, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_read_under_writes_through_the_cache() {
-    never_torn_never_stale(Freshness::EveryRead, false, 2).await;
+    never_torn_never_stale(Freshness::EveryRead, PinBy::ETag, false, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_trusted_writes_through_the_cache_are_seen() {
-    never_torn_never_stale(Freshness::Immutable, false, 3).await;
-    never_torn_never_stale(Freshness::default(), false, 4).await;
+    never_torn_never_stale(Freshness::Immutable, PinBy::ETag, false, 4).await;
+    never_torn_never_stale(Freshness::default(), PinBy::Unpinned, false, 5).await;
 }

@@ -277,6 +277,18 @@ async fn intent_goes_down_and_origin_comes_up() {
 }
 
 #[tokio::test]
+async fn origin_counts_what_a_second_try_fetched() {
+    let (double, store) = cache(Freshness::default());
+    double.write(A, content(1, LEN)).await;
+    store.get_range(&path(), 0..10).await.expect("read");
+    double.write(A, content(2, LEN)).await;
+    let result = store.get(&path()).await.expect("there");
+    let origin = Origin::of(&result.extensions).expect("always there");
+    assert!(result.bytes().await.expect("read") == content(2, LEN));
+    assert_eq!((origin.wire_bytes(), origin.hit_bytes()), (LEN as u64, 0));
+}
+
+#[tokio::test]
 async fn hits_are_slices_of_pages() {
     let (double, store) = cache(Freshness::default());
     double.write(A, content(1, LEN)).await;

@@ -68,6 +68,7 @@
 //! A read in parts needs a tokio runtime with time enabled, and is [`FetchError::NoRuntime`] without one;
 //! a read that is one request needs none.
 
+mod body;
 mod budget;
 pub mod byte_range;
 mod config;
@@ -85,6 +86,7 @@ mod profile;
 mod ranges;
 mod read;
 mod request;
+mod slots;
 mod split;
 mod stats;
 mod store;
@@ -97,8 +99,10 @@ pub use estimate::{BodyMeter, LinkEstimate};
 pub use intent::{AccessHint, CacheHint, Intent, Origin, Reserved, ask};
 pub use key::path_of_url_key;
 pub use link::Link;
+pub use merge::merge_ranges;
 pub use options::{ConfigError, OptionSpec, Options};
 pub use profile::{BackendProfile, Prices};
+pub use ranges::Run;
 pub use stats::FetchStats;
 pub use store::FetchStore;
 pub use version::{ObjectVersion, PinBy};

@@ -14,7 +14,8 @@ const SPARE_REQUESTS: u64 = 4;
 ///
 /// Where there are more runs than the `concurrency` requests that may be in flight, they queue: then a request
 /// less saves a whole round trip, and a hole may cost as much.
-pub(crate) fn merge(ranges: &[Range<u64>], link: &Link, concurrency: usize) -> Vec<Range<u64>> {
+#[must_use]
+pub fn merge_ranges(ranges: &[Range<u64>], link: &Link, concurrency: usize) -> Vec<Range<u64>> {
     let mut sorted = ranges.to_vec();
     sorted.sort_unstable_by_key(|range| (range.start, range.end));
     let round_trip = link.round_trip_bytes();
@@ -50,7 +51,8 @@ mod tests {
 
     #[track_caller]
     fn check(ranges: &[Range<u64>], concurrency: usize, expected: &[(u64, u64)]) {
-        let runs: Vec<_> = merge(ranges, &link(400), concurrency).iter().map(|run| (run.start, run.end)).collect();
+        let runs: Vec<_> =
+            merge_ranges(ranges, &link(400), concurrency).iter().map(|run| (run.start, run.end)).collect();
         assert_eq!(runs, expected);
     }
 
@@ -75,7 +77,7 @@ mod tests {
             worth in 0_u32..500,
         ) {
             let ranges: Vec<_> = ranges.into_iter().map(|(start, n)| start..start + n).collect();
-            let runs = merge(&ranges, &link(worth), concurrency);
+            let runs = merge_ranges(&ranges, &link(worth), concurrency);
             prop_assert!(runs.is_sorted_by(|a, b| a.end < b.start), "sorted, with a hole between any two: {runs:?}");
             for range in &ranges {
                 prop_assert!(runs.iter().any(|run| run.start <= range.start && range.end <= run.end));

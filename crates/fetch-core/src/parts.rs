@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -18,18 +18,15 @@ use object_store::path::Path;
 use object_store::{Error, GetOptions, ObjectMeta, Result};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
 
-use crate::budget::Reservation;
+use crate::body::Body;
 use crate::byte_range;
 use crate::error::{FetchError, ObjectChanged};
 use crate::intent::{Intent, Origin, Reserved};
-use crate::request::{Body, Core};
+use crate::request::Core;
+use crate::slots::{Memory, Put, Slot, Slots, Task};
 use crate::split::Split;
 use crate::version::ObjectVersion;
-
-/// What the head of the line may hold without a reservation: a few chunks of a client, so that reader and wire overlap.
-const UNRESERVED_BYTES: u64 = 256 * 1024;
 
 /// The reader's end of a call; dropping it ends the call.
 pub(crate) struct Parts(Arc<Call>);
@@ -44,63 +41,7 @@ struct Call {
     split: Split,
     runtime: Handle,
     origin: Origin,
-    state: Mutex<State>,
-}
-
-struct State {
-    /// Parts sent, in the order of their bytes; the reader is in the first one.
-    slots: VecDeque<Slot>,
-    /// A part behind all others that was fetched first (the answer to a suffix).
-    tail: Option<Slot>,
-    /// Bytes not asked for yet.
-    unsent: Range<u64>,
-    /// Known from the first answer on.
-    version: Option<ObjectVersion>,
-    /// The next byte the reader gets.
-    position: u64,
-    /// Parts sent so far; also the next one's number.
-    sent: u64,
-    failure: Option<Error>,
-    /// Nobody reads any more.
-    closed: bool,
-    reader: Option<Waker>,
-}
-
-/// One part.
-struct Slot {
-    number: u64,
-    range: Range<u64>,
-    /// The next byte to arrive.
-    at: u64,
-    chunks: VecDeque<Bytes>,
-    unread_bytes: u64,
-    memory: Memory,
-    /// Its task is through.
-    done: bool,
-    /// An error that came before the size was known: perhaps the part lies past the end of the object.
-    held: Option<Error>,
-    /// The task, where it waits until the reader has taken something.
-    drainer: Option<Waker>,
-    task: Option<Task>,
-}
-
-/// What holds a part's bytes.
-enum Memory {
-    /// An upper layer has reserved it.
-    Elsewhere,
-    /// Ours; chunks handed on give theirs back.
-    Reserved(Reservation),
-    /// Nothing: at most [`UNRESERVED_BYTES`].
-    Unreserved,
-}
-
-/// A task that ends with its owner.
-struct Task(AbortHandle);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    state: Mutex<Slots>,
 }
 
 impl Parts {
@@ -118,8 +59,8 @@ impl Parts {
     ) -> Result<Self> {
         let runtime = Handle::try_current().map_err(|_| FetchError::NoRuntime)?;
         let split = split.for_range(byte_range::len(&range));
-        let state = State {
-            slots: VecDeque::new(),
+        let state = Slots {
+            line: VecDeque::new(),
             tail: None,
             position: range.start,
             unsent: range,
@@ -226,13 +167,13 @@ impl Call {
             let (number, range) = {
                 let mut state = self.state.lock();
                 let unsent = byte_range::len(&state.unsent);
-                let running = state.all_slots().filter(|slot| !slot.done).count();
+                let running = state.all().filter(|slot| !slot.done).count();
                 if unsent == 0 || running >= self.split.slots() {
                     return;
                 }
-                let outstanding = state.all_slots().map(|slot| slot.range.end - slot.at).sum();
+                let outstanding = state.all().map(|slot| slot.range.end - slot.at).sum();
                 let bytes = self.split.next_bytes(state.sent, outstanding, unsent);
-                let is_head = state.slots.is_empty();
+                let is_head = state.line.is_empty();
                 let ahead_bytes = state.unsent.start - state.position;
                 if !is_head && ahead_bytes.saturating_add(bytes) > self.split.window_bytes() {
                     return;
@@ -245,7 +186,7 @@ impl Call {
     }
 
     /// Cuts `bytes` off what is unsent; `None` where there is no memory and the part can wait.
-    fn cut(&self, state: &mut State, bytes: u64, is_head: bool) -> Option<(u64, Range<u64>)> {
+    fn cut(&self, state: &mut Slots, bytes: u64, is_head: bool) -> Option<(u64, Range<u64>)> {
         let memory = match self.memory(bytes) {
             Some(memory) => memory,
             None if is_head => Memory::Unreserved,
@@ -254,7 +195,7 @@ impl Call {
         let range = state.unsent.start..state.unsent.start.saturating_add(bytes).min(state.unsent.end);
         state.unsent.start = range.end;
         let number = state.number();
-        state.slots.push_back(Slot::new(number, range.clone(), memory));
+        state.line.push_back(Slot::new(number, range.clone(), memory));
         Some((number, range))
     }
 
@@ -338,7 +279,7 @@ impl Call {
             let version = ObjectVersion::of(meta);
             let beyond = state.cut_off_at(version.size);
             state.version = Some(version);
-            (beyond, state.slots.iter_mut().find_map(|slot| slot.held.take()))
+            (beyond, state.line.iter_mut().find_map(|slot| slot.held.take()))
         };
         drop(beyond);
         if let Some(error) = held {
@@ -372,6 +313,14 @@ impl Call {
         self.end(Some(error));
     }
 
+    /// Fails the call if the part `number` still belongs to it: an aborted part does not.
+    fn fail_if_wanted(&self, number: u64) {
+        let wanted = self.state.lock().slot(number).is_some();
+        if wanted {
+            self.end(Some(FetchError::TaskLost.into()));
+        }
+    }
+
     /// Ends the call; the first to do so says why. Its tasks are aborted, its memory given back.
     fn end(&self, why: Option<Error>) {
         let (slots, tail, reader) = {
@@ -382,155 +331,13 @@ impl Call {
             state.closed = true;
             state.failure = why;
             state.unsent.start = state.unsent.end;
-            (std::mem::take(&mut state.slots), state.tail.take(), state.reader.take())
+            (std::mem::take(&mut state.line), state.tail.take(), state.reader.take())
         };
         self.core.counters.wasted(slots.iter().chain(&tail).map(|slot| slot.unread_bytes).sum());
         drop((slots, tail));
         if let Some(reader) = reader {
             reader.wake();
         }
-    }
-}
-
-/// What becomes of a chunk.
-enum Put {
-    /// Kept; go on.
-    Go,
-    /// Kept; wait until the reader has taken some.
-    Full,
-    /// Nobody wants these bytes any more.
-    Unwanted(u64),
-}
-
-impl State {
-    fn all_slots(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().chain(&self.tail)
-    }
-
-    /// A number for the next part.
-    fn number(&mut self) -> u64 {
-        self.sent += 1;
-        self.sent - 1
-    }
-
-    fn slot(&mut self, number: u64) -> Option<&mut Slot> {
-        self.slots.iter_mut().chain(&mut self.tail).find(|slot| slot.number == number)
-    }
-
-    fn put(&mut self, number: u64, bytes: Bytes) -> Put {
-        let Some(slot) = self.slot(number) else { return Put::Unwanted(bytes.len() as u64) };
-        slot.at += bytes.len() as u64;
-        slot.unread_bytes += bytes.len() as u64;
-        slot.chunks.push_back(bytes);
-        let full = slot.is_full();
-        self.wake_reader_of(number);
-        if full { Put::Full } else { Put::Go }
-    }
-
-    fn done(&mut self, number: u64) {
-        if let Some(slot) = self.slot(number) {
-            slot.done = true;
-            self.wake_reader_of(number);
-            self.forget_read();
-        }
-    }
-
-    /// Forgets parts that have been read to their end, so that the next one is the head of the line.
-    fn forget_read(&mut self) {
-        while self.slots.front().is_some_and(|head| head.done && head.chunks.is_empty()) {
-            self.slots.pop_front();
-        }
-        if self.slots.is_empty() && self.unsent.is_empty() {
-            self.slots.extend(self.tail.take());
-        }
-    }
-
-    fn wake_reader_of(&mut self, number: u64) {
-        let head = self.slots.front().or(self.tail.as_ref());
-        if head.is_some_and(|head| head.number == number)
-            && let Some(reader) = self.reader.take()
-        {
-            reader.wake();
-        }
-    }
-
-    /// Waits until there is room in the slot, or nobody wants its bytes.
-    fn poll_room(&mut self, number: u64, cx: &mut Context<'_>) -> Poll<()> {
-        match self.slot(number) {
-            Some(slot) if slot.is_full() => {
-                slot.drainer = Some(cx.waker().clone());
-                Poll::Pending
-            }
-            _ => Poll::Ready(()),
-        }
-    }
-
-    /// The next chunk for the reader.
-    fn take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        if let Some(error) = self.failure.take() {
-            return Poll::Ready(Some(Err(error)));
-        }
-        let Some(head) = self.slots.front_mut() else {
-            if self.unsent.is_empty() {
-                return Poll::Ready(None);
-            }
-            // A task is just about to send the next part.
-            self.reader = Some(cx.waker().clone());
-            return Poll::Pending;
-        };
-        let Some(bytes) = head.take() else {
-            self.reader = Some(cx.waker().clone());
-            return Poll::Pending;
-        };
-        self.position += bytes.len() as u64;
-        self.forget_read();
-        Poll::Ready(Some(Ok(bytes)))
-    }
-
-    /// The object ends at `size`: what was to come after it is not there. Returns the parts to drop.
-    fn cut_off_at(&mut self, size: u64) -> Vec<Slot> {
-        self.unsent.end = self.unsent.end.min(size).max(self.unsent.start);
-        let mut beyond = Vec::new();
-        while self.slots.back().is_some_and(|last| last.range.start >= size) {
-            beyond.extend(self.slots.pop_back());
-        }
-        if let Some(last) = self.slots.back_mut()
-            && last.range.end > size
-        {
-            let excess = last.range.end - size;
-            last.range.end = size;
-            if let Memory::Reserved(reservation) = &mut last.memory {
-                reservation.release(byte_range::in_memory(excess));
-            }
-        }
-        beyond
-    }
-}
-
-impl Slot {
-    fn new(number: u64, range: Range<u64>, memory: Memory) -> Self {
-        let at = range.start;
-        let chunks = VecDeque::new();
-        Self { number, range, at, chunks, unread_bytes: 0, memory, done: false, held: None, drainer: None, task: None }
-    }
-
-    fn is_full(&self) -> bool {
-        matches!(self.memory, Memory::Unreserved) && self.unread_bytes >= UNRESERVED_BYTES
-    }
-
-    /// Hands out the next chunk, and gives back its memory.
-    fn take(&mut self) -> Option<Bytes> {
-        let bytes = self.chunks.pop_front()?;
-        self.unread_bytes -= bytes.len() as u64;
-        if let Memory::Reserved(reservation) = &mut self.memory {
-            reservation.release(bytes.len());
-        }
-        if !self.is_full()
-            && let Some(drainer) = self.drainer.take()
-        {
-            drainer.wake();
-        }
-        Some(bytes)
     }
 }
 
@@ -552,16 +359,6 @@ impl Drop for Lost {
     fn drop(&mut self) {
         if self.armed {
             self.call.fail_if_wanted(self.number);
-        }
-    }
-}
-
-impl Call {
-    /// Fails the call if the part `number` still belongs to it: an aborted part does not.
-    fn fail_if_wanted(&self, number: u64) {
-        let wanted = self.state.lock().slot(number).is_some();
-        if wanted {
-            self.end(Some(FetchError::TaskLost.into()));
         }
     }
 }

@@ -6,21 +6,74 @@ use std::sync::{Arc, OnceLock};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{Error, GetOptions, Result};
+use object_store::{Error, GetOptions, GetResult, GetResultPayload, Result};
 
 use crate::byte_range;
 use crate::error::{FetchError, ObjectChanged};
-use crate::merge::merge;
+use crate::merge::merge_ranges;
 use crate::profile::BackendProfile;
 use crate::read::RESTARTS;
 use crate::request::Core;
 use crate::version::{ObjectVersion, PinBy};
 
-/// The answer to one merged run of ranges.
-struct Run {
+/// The answer to one merged run of ranges (see [`merge_ranges`]).
+#[derive(Debug)]
+pub struct Run {
     range: Range<u64>,
     size: u64,
     chunks: Vec<Bytes>,
+}
+
+impl Run {
+    /// Collects the body of `answer`.
+    ///
+    /// # Errors
+    /// The body's own.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: dropping the future drops the body.
+    pub async fn collect(answer: GetResult) -> Result<Self> {
+        let (range, size) = (answer.range.clone(), answer.meta.size);
+        let chunks = match answer.payload {
+            // The store's own stream of a file reads 8 KiB at a time.
+            GetResultPayload::File(..) => vec![answer.bytes().await?],
+            GetResultPayload::Stream(body) => body.try_collect().await?,
+        };
+        Ok(Self { range, size, chunks })
+    }
+
+    /// Cuts `range` out of the run among `runs` that holds it; copies only where it crosses chunks.
+    ///
+    /// # Errors
+    /// [`FetchError::PastEnd`] where the object ends before `range` begins.
+    ///
+    /// # Panics
+    /// Where no run begins at or before `range`: runs are those of [`merge_ranges`] over ranges with this one among them.
+    pub fn cut(runs: &[Self], range: &Range<u64>) -> Result<Bytes> {
+        let run = runs.iter().rev().find(|run| run.range.start <= range.start).expect("every range is in a run");
+        let range = range.start..range.end.min(run.range.end);
+        if range.is_empty() {
+            return Err(FetchError::PastEnd { start: range.start, size: run.size }.into());
+        }
+        let mut at = run.range.start;
+        let mut pieces =
+            run.chunks.iter().filter_map(|chunk| {
+                let here = at..at + chunk.len() as u64;
+                at = here.end;
+                let piece = byte_range::intersection(&here, &range)?;
+                Some(chunk.slice(
+                    byte_range::in_memory(piece.start - here.start)..byte_range::in_memory(piece.end - here.start),
+                ))
+            });
+        let first = pieces.next().unwrap_or_default();
+        if first.len() as u64 == byte_range::len(&range) {
+            return Ok(first);
+        }
+        let mut joined = BytesMut::with_capacity(byte_range::in_memory(byte_range::len(&range)));
+        joined.extend_from_slice(&first);
+        pieces.for_each(|piece| joined.extend_from_slice(&piece));
+        Ok(joined.freeze())
+    }
 }
 
 impl Core {
@@ -55,7 +108,7 @@ impl Core {
     }
 
     async fn read_merged(self: &Arc<Self>, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let runs = merge(ranges, &self.link.link(), self.config.concurrency);
+        let runs = merge_ranges(ranges, &self.link.link(), self.config.concurrency);
         let version = OnceLock::new();
         let runs: Vec<Run> = stream::iter(runs)
             .map(|run| self.read_run(path, run, &version))
@@ -63,7 +116,7 @@ impl Core {
             .try_collect()
             .await?;
         self.count_holes(ranges, &runs);
-        ranges.iter().map(|range| slice(&runs, range)).collect()
+        ranges.iter().map(|range| Run::cut(&runs, range)).collect()
     }
 
     async fn read_run(
@@ -82,9 +135,7 @@ impl Core {
         };
         let result = self.read(path, options).await.map_err(explain)?;
         version.get_or_init(|| ObjectVersion::of(&result.meta)).check(&result.meta)?;
-        let (range, size) = (result.range.clone(), result.meta.size);
-        let chunks = result.into_stream().try_collect().await.map_err(explain)?;
-        Ok(Run { range, size, chunks })
+        Run::collect(result).await.map_err(explain)
     }
 
     /// Bytes between the ranges were fetched and are of no use.
@@ -99,30 +150,4 @@ impl Core {
 /// Whether the inner store reads files of this machine: it opens the file once for all ranges, better than we can.
 fn is_local(profile: &BackendProfile) -> bool {
     profile.pin == PinBy::Unpinned && profile.stream_bytes_per_s >= profile.aggregate_bytes_per_s
-}
-
-/// Cuts `range` out of the run that holds it; copies only where it crosses chunks.
-fn slice(runs: &[Run], range: &Range<u64>) -> Result<Bytes> {
-    let run = runs.iter().rev().find(|run| run.range.start <= range.start).expect("every range is in a run");
-    let range = range.start..range.end.min(run.range.end);
-    if range.is_empty() {
-        return Err(FetchError::PastEnd { start: range.start, size: run.size }.into());
-    }
-    let mut at = run.range.start;
-    let mut pieces = run.chunks.iter().filter_map(|chunk| {
-        let here = at..at + chunk.len() as u64;
-        at = here.end;
-        let piece = byte_range::intersection(&here, &range)?;
-        Some(
-            chunk.slice(byte_range::in_memory(piece.start - here.start)..byte_range::in_memory(piece.end - here.start)),
-        )
-    });
-    let first = pieces.next().unwrap_or_default();
-    if first.len() as u64 == byte_range::len(&range) {
-        return Ok(first);
-    }
-    let mut joined = BytesMut::with_capacity(byte_range::in_memory(byte_range::len(&range)));
-    joined.extend_from_slice(&first);
-    pieces.for_each(|piece| joined.extend_from_slice(&piece));
-    Ok(joined.freeze())
 }

@@ -47,9 +47,10 @@ impl Calls {
         if let Some(hint) = options.extensions.get::<AccessHint>() {
             engine.advise(hint);
         }
-        let mut read = match engine.begin_call(&range)? {
-            Begun::Ours(read) => read,
-            Begun::Callers(watch) => {
+        let mut read = match engine.begin_call(&range) {
+            Err(_) => return self.common.inner.get_opts(path, options).await,
+            Ok(Begun::Ours(read)) => read,
+            Ok(Begun::Callers(watch)) => {
                 let answer = self.observe(path, self.common.inner.get_opts(path, options).await)?;
                 if matches!(answer.payload, GetResultPayload::File(..)) {
                     engine.tell(|planner, _, _, actions| planner.on_local(actions));
@@ -72,8 +73,9 @@ impl Calls {
     /// Forgets what is ahead of `path`: it was written, or may have been.
     pub(crate) fn forget(&self, path: &Path) {
         let gone: Vec<_> = self.engines.lock().extract_if(.., |engine| engine.path == *path).collect();
+        // Reads in progress go on; what was fetched for nobody is dropped.
         for engine in gone {
-            engine.close();
+            engine.tell(|planner, _, _, actions| planner.clear(actions));
         }
     }
 

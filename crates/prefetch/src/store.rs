@@ -2,18 +2,21 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use headstart_fetch_core::{AccessHint, BackendProfile, ConfigError, LinkEstimate, MemoryBudget, Options};
+use headstart_fetch_core::{
+    AccessHint, BackendProfile, ConfigError, FetchError, LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion,
+    Options, Run, merge_ranges,
+};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 use tokio::runtime::Handle;
 
@@ -26,6 +29,9 @@ use crate::stats::{Counters, PrefetchStats};
 
 /// The budget of a store that was given none.
 const OWN_BUDGET_BYTES: usize = 512 << 20;
+
+/// How often `get_ranges` begins, at most, where the object changes under it.
+const RANGES_TRIES: usize = 3;
 
 /// An object store with read-ahead in front of it.
 ///
@@ -109,6 +115,25 @@ impl PrefetchStore {
         self.common.counters.snapshot()
     }
 
+    /// Reads `ranges` of one version of the object, in their order.
+    async fn merged_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let concurrency = self.settings.concurrency;
+        let version = OnceLock::new();
+        let reads = merge_ranges(ranges, &self.common.link.link(), concurrency).into_iter().map(|run| async {
+            let answer = self.get_opts(path, GetOptions::new().with_range(Some(run))).await?;
+            version.get_or_init(|| ObjectVersion::of(&answer.meta)).check(&answer.meta)?;
+            Run::collect(answer).await
+        });
+        let runs: Vec<Run> = futures::stream::iter(reads).buffered(concurrency).try_collect().await?;
+        ranges.iter().map(|range| Run::cut(&runs, range)).collect()
+    }
+
+    fn forget(&self, path: &Path) {
+        if let Some(calls) = &self.calls {
+            calls.forget(path);
+        }
+    }
+
     /// Forgets what is ahead of each path, now and when the guard is dropped: a write is on its way, and it may
     /// have happened even if its caller never learns so.
     fn written<'a>(&'a self, paths: &'a [&'a Path]) -> Written<'a> {
@@ -125,9 +150,7 @@ struct Written<'a> {
 
 impl Written<'_> {
     fn forget(&self) {
-        if let Some(calls) = &self.store.calls {
-            self.paths.iter().for_each(|path| calls.forget(path));
-        }
+        self.paths.iter().for_each(|path| self.store.forget(path));
     }
 }
 
@@ -169,8 +192,17 @@ impl ObjectStore for PrefetchStore {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let reads = ranges.iter().cloned().map(|range| self.get_range(location, range));
-        futures::stream::iter(reads).buffered(self.settings.concurrency).try_collect().await
+        if let Some(range) = ranges.iter().find(|range| range.is_empty()) {
+            return Err(FetchError::EmptyRange { start: range.start, end: range.end }.into());
+        }
+        let mut tries = RANGES_TRIES;
+        loop {
+            tries -= 1;
+            match self.merged_ranges(location, ranges).await {
+                Err(error) if tries > 0 && ObjectChanged::find(&error).is_some() => self.forget(location),
+                answer => return answer,
+            }
+        }
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {

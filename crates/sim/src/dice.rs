@@ -34,7 +34,6 @@ impl Dice {
     }
 
     /// A number in `0..n`; 0 where `n` is 0.
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half of a 128-bit product fits 64 bits")]
     pub fn below(&mut self, n: u64) -> u64 {
         ((u128::from(self.bits()) * u128::from(n)) >> 64) as u64
     }

@@ -20,10 +20,11 @@ async fn read(store: &SimStore, range: Range<u64>) -> usize {
     let content = Content::new(KEY, FIRST_GENERATION);
     let mut at = range.start;
     let mut pieces = 0;
-    let mut body = store.get_opts(&Path::from(KEY), ask(range.clone(), Intent::Demand)).await.unwrap().into_stream();
+    let answer = store.get_opts(&Path::from(KEY), ask(range.clone(), Intent::Demand)).await.expect("the object exists");
+    let mut body = answer.into_stream();
     while let Some(bytes) = body.next().await {
-        let bytes = bytes.unwrap();
-        content.check(at, &bytes).unwrap();
+        let bytes = bytes.expect("nothing goes wrong");
+        assert_eq!(content.check(at, &bytes), Ok(()));
         at += bytes.len() as u64;
         pieces += 1;
     }
@@ -147,7 +148,7 @@ async fn the_log_says_what_was_asked_and_why() {
 /// A busy run: random reads on 8 tasks, some given up.
 async fn busy_run(seed: u64) -> (Vec<RequestRecord>, Duration) {
     let store = SimStore::builder().profile(LinkProfile::gcs().lognormal()).seed(seed).build();
-    let trace = Trace::named("rand-1m", 1 << 30, 7).unwrap();
+    let trace = Trace::named("rand-1m", 1 << 30, 7).expect("a workload of this name");
     join_all(trace.reads.chunks(32).map(|reads| async {
         for (n, one) in reads.iter().enumerate() {
             let range = one.offset..one.offset + one.len;

@@ -29,8 +29,12 @@ pub(crate) enum Mood {
     /// Answers 503.
     Fail,
     Panic,
-    /// Waits for [`Double::gate`] before it answers.
+    /// Waits for [`Double::gate`] with the answer in its hand.
     Wait,
+    /// Writes wait for [`Double::gate`] before they are done.
+    HoldPut,
+    /// Writes are done and never say so.
+    HangAfterPut,
     /// The body ends one byte early.
     Truncate,
     /// The body has one byte too many.
@@ -129,7 +133,13 @@ impl fmt::Display for Double {
 #[async_trait]
 impl ObjectStore for Double {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        if *self.mood.lock() == Mood::HoldPut {
+            self.gate.acquire().await.expect("never closed").forget();
+        }
         let done = self.inner.put_opts(location, payload, opts).await;
+        if *self.mood.lock() == Mood::HangAfterPut {
+            std::future::pending::<()>().await;
+        }
         if *self.mood.lock() == Mood::Fail { Err(unavailable()) } else { done }
     }
 
@@ -145,10 +155,12 @@ impl ObjectStore for Double {
         match mood {
             Mood::Fail => return Err(unavailable()),
             Mood::Panic => panic!("the double panics"),
-            Mood::Wait => self.gate.acquire().await.expect("never closed").forget(),
             _ => tokio::task::yield_now().await,
         }
         let mut result = self.inner.get_opts(location, options).await?;
+        if mood == Mood::Wait {
+            self.gate.acquire().await.expect("never closed").forget();
+        }
         if mood == Mood::NoToken {
             result.meta.e_tag = None;
         }
