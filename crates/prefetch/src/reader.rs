@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use headstart_fetch_core::{AccessHint, ObjectVersion};
+use headstart_fetch_core::{AccessHint, ObjectChanged, ObjectVersion};
 use object_store::path::Path;
-use object_store::{Attributes, GetOptions, ObjectMeta, Result};
+use object_store::{Attributes, Error, GetOptions, GetRange, ObjectMeta, Result};
 use tokio::runtime::Handle;
 
 use crate::blocking::BlockingReader;
@@ -42,12 +42,14 @@ pub struct Reader {
 pub(crate) struct Inner {
     engine: Arc<Engine>,
     size: AtomicU64,
+    reads_ahead: bool,
 }
 
 impl Reader {
     pub(crate) fn new(common: Arc<Common>, path: Path, settings: Settings, meta: Option<&ObjectMeta>) -> Result<Self> {
+        let reads_ahead = settings.max_prefetch_bytes > 0;
         let engine = Engine::new(common, path, settings);
-        let inner = Inner { engine, size: AtomicU64::new(UNKNOWN) };
+        let inner = Inner { engine, size: AtomicU64::new(UNKNOWN), reads_ahead };
         if let Some(meta) = meta {
             inner.engine.learn(meta, &Attributes::new())?;
             inner.size.store(meta.size, Ordering::Relaxed);
@@ -96,6 +98,16 @@ impl Reader {
     /// The stream has a position of its own and outlives the reader.
     pub fn stream(&self) -> BoxStream<'static, Result<Bytes>> {
         self.advise(&AccessHint::Sequential);
+        if self.inner.reads_ahead {
+            self.read_in_steps()
+        } else {
+            // Nothing is ahead of any step then: one request is as good as the store below can do.
+            let (inner, at) = (Arc::clone(&self.inner), self.cursor.position());
+            futures::stream::once(async move { inner.body_from(at).await }).try_flatten().boxed()
+        }
+    }
+
+    fn read_in_steps(&self) -> BoxStream<'static, Result<Bytes>> {
         let start = (Arc::clone(&self.inner), self.cursor.position());
         let steps = futures::stream::try_unfold(start, |(inner, at)| async move {
             let chunks = inner.chunks_at(at..at.saturating_add(STREAM_STEP)).await?;
@@ -180,17 +192,39 @@ impl Inner {
                 self.remember_size();
                 Ok(chunks)
             }
-            // Past the end is empty for a file and an error for most stores; only a size tells which it was.
-            Err(error @ (object_store::Error::Generic { .. } | object_store::Error::NotSupported { .. }))
-                if self.size.load(Ordering::Relaxed) == UNKNOWN =>
-            {
-                match self.size().await {
-                    Ok(size) if range.start >= size => Ok(Vec::new()),
-                    _ => Err(error),
-                }
-            }
+            Err(error) if self.is_past_end(range.start, &error).await => Ok(Vec::new()),
             Err(error) => Err(error),
         }
+    }
+
+    /// The store's own stream from `at` to the end, of the version this reader is pinned to.
+    async fn body_from(&self, at: u64) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let nothing = || Ok(futures::stream::empty().boxed());
+        if at >= self.size.load(Ordering::Relaxed) {
+            return nothing();
+        }
+        let common = &self.engine.common;
+        let mut options = GetOptions::new().with_range((at > 0).then_some(GetRange::Offset(at)));
+        let pinned = self.engine.known().filter(|known| known.version.pin(common.pin, &mut options));
+        match common.inner.get_opts(&self.engine.path, options).await {
+            Ok(answer) => {
+                self.engine.learn(&answer.meta, &answer.attributes)?;
+                self.remember_size();
+                Ok(answer.into_stream())
+            }
+            Err(error) if self.is_past_end(at, &error).await => nothing(),
+            Err(error) => Err(match pinned {
+                Some(known) => ObjectChanged::explain(error, &self.engine.path, &known.version),
+                None => error,
+            }),
+        }
+    }
+
+    /// Past the end is empty for a file and an error for most stores; only a size tells which it was.
+    async fn is_past_end(&self, start: u64, error: &Error) -> bool {
+        matches!(error, Error::Generic { .. } | Error::NotSupported { .. })
+            && self.size.load(Ordering::Relaxed) == UNKNOWN
+            && self.size().await.is_ok_and(|size| start >= size)
     }
 
     pub(crate) async fn size(&self) -> Result<u64> {

@@ -84,6 +84,22 @@ async fn a_stream_is_the_object_from_the_position_on() {
     assert_eq!(bench.counts().bytes_sent, 64 * MIB - 1000);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stream_without_read_ahead_is_the_stores_own() {
+    let bench = Bench::with(64 * MIB, PrefetchConfig { enabled: false, ..PrefetchConfig::default() });
+    for (at, expected) in [(0, 0..64 * MIB), (1000, 1000..64 * MIB), (64 * MIB, 0..0), (65 * MIB, 0..0)] {
+        let mut reader = bench.reader();
+        reader.seek(SeekFrom::Start(at)).await.unwrap();
+        let chunks: Vec<_> = reader.stream().try_collect().await.unwrap();
+        bench.check(&expected, &chunks);
+    }
+    let reader = bench.reader();
+    bench.read(&reader, 0..10).await;
+    bench.sim.overwrite(KEY, None).unwrap();
+    let error = reader.stream().try_collect::<Vec<_>>().await.unwrap_err();
+    assert!(ObjectChanged::find(&error).is_some(), "{error}");
+}
+
 #[test]
 fn plain_threads_read_and_runtime_threads_are_refused() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
