@@ -9,7 +9,8 @@ use futures::future;
 use futures::stream::{self, StreamExt};
 use object_store::{GetResult, Result};
 
-use crate::engine::{Call, Engine, Take, result, runtime};
+use crate::call::Call;
+use crate::engine::{Engine, Take, result, runtime};
 use crate::fill::Rest;
 use crate::version_table::Head;
 

@@ -6,17 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use headstart_fetch_core::{FetchError, Origin, byte_range};
-use object_store::path::Path;
+use headstart_fetch_core::{FetchError, byte_range};
 use object_store::{Extensions, GetResult, GetResultPayload, ObjectStore, Result};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use crate::call::Call;
 use crate::config::CacheConfig;
 use crate::flights::{Claim, Flights, Seat, Vain};
 use crate::memory::{Memory, PageKey};
 use crate::page::{Need, PageSize, WINDOW_BYTES};
-use crate::policy::Plan;
 use crate::stats::Counters;
 use crate::version_table::{Head, VersionTable};
 
@@ -38,14 +37,6 @@ pub(crate) struct Engine {
     pub(crate) start: Instant,
 }
 
-/// One call, as far as its fetches need to know it.
-pub(crate) struct Call {
-    pub(crate) path: Path,
-    pub(crate) plan: Plan,
-    pub(crate) extensions: Extensions,
-    pub(crate) origin: Origin,
-}
-
 /// What a call needs of a page, and where it gets it.
 pub(crate) struct Take {
     pub(crate) need: Need,
@@ -55,13 +46,6 @@ pub(crate) struct Take {
 pub(crate) enum Source {
     Page(Bytes),
     Flight(Arc<Seat>),
-}
-
-impl Call {
-    /// A call for `path`. It is one call, with one origin, however often it has to begin anew.
-    pub(crate) fn new(path: &Path, plan: Plan, extensions: Extensions) -> Arc<Self> {
-        Arc::new(Self { path: path.clone(), plan, extensions, origin: Origin::default() })
-    }
 }
 
 impl Engine {

@@ -13,7 +13,8 @@ use object_store::{Extensions, GetOptions, GetResult, GetResultPayload, Result};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::engine::{Call, Engine};
+use crate::call::Call;
+use crate::engine::{Engine, runtime};
 use crate::flights::{End, Pilot, Seat};
 use crate::memory::PageKey;
 use crate::policy::{self, Asked};
@@ -39,28 +40,34 @@ pub(crate) struct Rest {
 }
 
 impl Engine {
-    /// Sends a request for something of an object whose present version is not known.
+    /// Sends a request for something of an object whose present version is not known, or waits with others for an answer,
+    /// where they asked for something of the same not too long ago. `None` where the version is known by now.
     ///
-    /// `options`: the caller's, of which preconditions go down; `shared`: others may wait for the answer too.
-    pub(crate) fn launch_opening(
+    /// `request`: the caller's options, of which preconditions go down; `shared`: calls may share the answer.
+    pub(crate) fn join_or_launch(
         self: &Arc<Self>,
         call: &Call,
-        runtime: &Handle,
         asked: Asked,
-        options: GetOptions,
+        request: GetOptions,
         shared: bool,
-    ) -> (Arc<Seat>, Rest) {
+    ) -> Result<Option<(Arc<Seat>, Option<Rest>)>> {
+        let runtime = runtime()?;
         let job = self.job(call);
-        let admit = call.plan.admit;
-        let seat = self.flights.opening(&call.path, asked.clone(), job.asking, admit, shared);
+        let now = job.asking.at;
+        let known = || self.table.get(&call.path).is_some_and(|head| call.plan.is_fresh(head.asked_at, now));
+        let Some(seat) = self.flights.open(call, &asked, job.asking, shared, known) else { return Ok(None) };
+        if !seat.mine {
+            return Ok(Some((seat, None)));
+        }
         let (hand_on, body) = oneshot::channel();
-        self.flights.launch(runtime, &seat, |pilot| {
+        self.flights.launch(&runtime, &seat, |pilot| {
             Box::pin(async move {
-                let end = job.open(&pilot, &asked, options, hand_on).await;
+                let end = job.open(&pilot, &asked, request, hand_on).await;
                 pilot.land(end.unwrap_or_else(|error| End::Failed(Arc::new(error))));
             })
         });
-        (Arc::clone(&seat), Rest { body, _before: seat })
+        let rest = Rest { body, _before: Arc::clone(&seat) };
+        Ok(Some((seat, Some(rest))))
     }
 
     /// Sends the request that fills `run`, pages of the version `head`.

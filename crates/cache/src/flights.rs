@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use crate::call::Call;
 use crate::error::CacheError;
 use crate::memory::PageKey;
 use crate::page::{Need, PageSize};
@@ -130,40 +131,43 @@ impl Flights {
         air.pages.len() + air.openings.values().map(Vec::len).sum::<usize>()
     }
 
-    /// Joins an opening of `path` that brings something of what is `wanted` and is `fresh` enough.
-    pub(crate) fn join_opening(
+    /// A seat in a flight that opens `path`: one that brings something of what is `asked` and is `fresh` enough, or a new
+    /// one, which is the caller's to launch. `None` where `known` says that no flight is needed any more.
+    ///
+    /// All under one lock: an answer is known before its flight stops being an opening, so of readers that come together
+    /// one flies, and the others find either its flight or its answer. `shared`: others may join, and others are joined.
+    pub(crate) fn open(
         self: &Arc<Self>,
-        path: &Path,
-        epoch: u64,
-        wanted: &Asked,
-        fresh: impl Fn(Duration) -> bool,
-    ) -> Option<Arc<Seat>> {
-        let air = self.air.lock();
-        air.openings.get(path)?.iter().find_map(|opening| {
-            let of_use =
-                opening.asking.epoch == epoch && fresh(opening.asking.at) && worth_joining(&opening.asked, wanted);
-            // A demand that joins a speculative opening would be promoted here: the permits below have no handle for it yet.
-            of_use.then(|| self.seat(&opening.flight, false))
-        })
-    }
-
-    /// A new flight that opens `path`; `shared`: others may join it.
-    pub(crate) fn opening(
-        self: &Arc<Self>,
-        path: &Path,
-        asked: Asked,
+        call: &Call,
+        asked: &Asked,
         asking: Asking,
-        admit: bool,
         shared: bool,
-    ) -> Arc<Seat> {
-        let flight = Flight::new(admit);
+        known: impl Fn() -> bool,
+    ) -> Option<Arc<Seat>> {
+        let path = &call.path;
         let mut air = self.air.lock();
+        if shared && call.plan.look {
+            let of_use = |opening: &&Opening| {
+                opening.asking.epoch == asking.epoch
+                    && call.plan.is_fresh(opening.asking.at, asking.at)
+                    && worth_joining(&opening.asked, asked)
+            };
+            if let Some(opening) = air.openings.get(path).and_then(|openings| openings.iter().find(of_use)) {
+                // A demand that joins a speculative opening would be promoted here: the permits below have no handle for it yet.
+                opening.flight.admit.fetch_or(call.plan.admit, Ordering::Relaxed);
+                return Some(self.seat(&opening.flight, false));
+            }
+            if known() {
+                return None;
+            }
+        }
+        let flight = Flight::new(call.plan.admit);
         if shared {
             flight.board.lock().opens = Some(path.clone());
-            let opening = Opening { asked, asking, flight: Arc::clone(&flight) };
+            let opening = Opening { asked: asked.clone(), asking, flight: Arc::clone(&flight) };
             air.openings.entry(path.clone()).or_default().push(opening);
         }
-        self.seat(&flight, true)
+        Some(self.seat(&flight, true))
     }
 
     /// Claims `needs` of the version `id`, all under one lock: what is `here` by now, what is in the air, and what is

@@ -70,6 +70,7 @@
 //! its neighbours.
 
 mod body;
+mod call;
 mod config;
 mod engine;
 mod error;

@@ -11,8 +11,9 @@ use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, GetResult, Result};
 
 use crate::body::PageBody;
+use crate::call::Call;
 use crate::config::Freshness;
-use crate::engine::{Call, Engine, Source, Take, result, runtime};
+use crate::engine::{Engine, Source, Take, result};
 use crate::fill::{Rest, proves_present};
 use crate::flights::{Seat, Vain};
 use crate::memory::PageKey;
@@ -262,7 +263,7 @@ impl Engine {
         };
         let request = GetOptions { range: request_range(&asked), version: None, ..options.clone() };
         let conditional = has_preconditions(options);
-        let (seat, rest) = self.join_or_launch(call, asked, request, !conditional)?;
+        let (seat, rest) = self.join_or_launch(call, asked, request, !conditional)?.ok_or(Unanswered::Again)?;
         let head = seat.answer().await?;
         Ok(Found { head, valid: true, asked: seat.mine, checked: conditional, seats: vec![seat], rest })
     }
@@ -274,7 +275,7 @@ impl Engine {
         for run in self.pages.runs(&pages, self.bridge_bytes()) {
             let asked = Asked::Bounded(self.pages.start(run.start)..self.pages.start(run.end));
             let request = GetOptions::new().with_range(request_range(&asked));
-            seats.push(self.join_or_launch(call, asked, request, true)?.0);
+            seats.push(self.join_or_launch(call, asked, request, true)?.ok_or(Unanswered::Again)?.0);
         }
         let mut heads = future::try_join_all(seats.iter().map(|seat| seat.answer())).await?;
         let head = heads.pop().ok_or(Unanswered::Bypass)?;
@@ -287,28 +288,8 @@ impl Engine {
     /// Asks the store for the present version, and nothing else.
     async fn validate(self: &Arc<Self>, call: &Call) -> Result<Found, Unanswered> {
         let request = GetOptions::new().with_head(true);
-        let (seat, _) = self.join_or_launch(call, Asked::Head, request, true)?;
+        let (seat, _) = self.join_or_launch(call, Asked::Head, request, true)?.ok_or(Unanswered::Again)?;
         Ok(Found { asked: seat.mine, ..Found::trusted(seat.answer().await?, true) })
-    }
-
-    /// Waits with others for an answer, where they asked for something of the same not too long ago, or asks.
-    fn join_or_launch(
-        self: &Arc<Self>,
-        call: &Call,
-        asked: Asked,
-        request: GetOptions,
-        shared: bool,
-    ) -> Result<(Arc<Seat>, Option<Rest>), Unanswered> {
-        let runtime = runtime()?;
-        if shared && call.plan.look {
-            let asking = self.table.asking(&call.path, self.now());
-            let fresh = |asked_at| call.plan.is_fresh(asked_at, asking.at);
-            if let Some(seat) = self.flights.join_opening(&call.path, asking.epoch, &asked, fresh) {
-                return Ok((seat, None));
-            }
-        }
-        let (seat, rest) = self.launch_opening(call, &runtime, asked, request, shared);
-        Ok((seat, Some(rest)))
     }
 
     /// Makes sure that `head` is the present version, before bytes that were here already are handed out as its.

@@ -1,0 +1,24 @@
+//! One call, as far as its fetches need to know it.
+
+use std::sync::Arc;
+
+use headstart_fetch_core::Origin;
+use object_store::Extensions;
+use object_store::path::Path;
+
+use crate::policy::Plan;
+
+/// A read of one object, by one call of the wrapper.
+pub(crate) struct Call {
+    pub(crate) path: Path,
+    pub(crate) plan: Plan,
+    pub(crate) extensions: Extensions,
+    pub(crate) origin: Origin,
+}
+
+impl Call {
+    /// A call for `path`. It is one call, with one origin, however often it has to begin anew.
+    pub(crate) fn new(path: &Path, plan: Plan, extensions: Extensions) -> Arc<Self> {
+        Arc::new(Self { path: path.clone(), plan, extensions, origin: Origin::default() })
+    }
+}
