@@ -27,7 +27,7 @@ pub(crate) use child::{ChildArgs, run as run_one};
 pub(crate) use server::{ServeArgs, serve};
 pub(crate) use virtual_time::gates as count_for_gates;
 
-use self::report::Report;
+use self::report::{Report, Row};
 
 /// The simulated object: its name says how long it is.
 const OBJECT: &str = "synthetic/1GiB/bench";
@@ -51,8 +51,13 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     for failure in &plan.failures {
         eprintln!("FAILED {failure}");
     }
-    let wrong: u64 = report.rows.iter().map(|row| row.wrong_bytes).sum();
-    match (plan.failures.len(), wrong) {
+    verdict(&plan.failures, &report.rows)
+}
+
+/// An error where a run failed or a byte was wrong.
+fn verdict(failures: &[String], rows: &[Row]) -> Result<()> {
+    let wrong: u64 = rows.iter().map(|row| row.wrong_bytes).sum();
+    match (failures.len(), wrong) {
         (0, 0) => Ok(()),
         (0, _) => bail!("{wrong} bytes were wrong"),
         (failed, _) => bail!("{failed} runs failed, {wrong} bytes were wrong"),

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use tokio::time::{Duration, Instant};
 
 use crate::bench::{self, gates};
+use crate::explain;
 use crate::tidy;
 
 /// What to check.
@@ -56,7 +57,8 @@ pub(crate) fn run(args: &CiArgs) -> Result<()> {
         }
         println!("\n== {step}");
         let step_started = Instant::now();
-        take(*step).with_context(|| format!("{step} failed; to run only this step: cargo xtask ci --step {step}"))?;
+        take(*step)
+            .map_err(|error| anyhow!("{}\nto run only this step: cargo xtask ci --step {step}", explain(&error)))?;
         times.push((step, step_started.elapsed()));
     }
     println!("\n== all is well");

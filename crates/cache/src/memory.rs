@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::fast::FixedState;
 use quick_cache::sync::Cache;
-use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter};
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
 use crate::stats::Counters;
 
 /// What a page costs beyond its bytes: key and value (48), the slots and ghosts of the table (21 more, times up to 3),
 /// the shared count of a cloned `Bytes` (24) and the allocator's headers.
 const ENTRY_OVERHEAD_BYTES: u64 = 256;
+
+/// Locks the table is divided among, at most: more than cores that hit at once, and the same on every machine.
+const SHARDS: usize = 64;
 
 /// A page of a version of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,15 +27,21 @@ pub(crate) struct PageKey {
 
 /// Pages held in memory.
 pub(crate) struct Memory {
-    pages: Cache<PageKey, Bytes, ByBytes, DefaultHashBuilder, CountEvictions>,
+    pages: Cache<PageKey, Bytes, ByBytes, FixedState, CountEvictions>,
 }
 
 impl Memory {
     /// Room for `memory_bytes`, overhead included, of pages of `page_bytes`.
     pub(crate) fn new(memory_bytes: usize, page_bytes: usize, counters: Arc<Counters>) -> Self {
-        let items = memory_bytes / page_bytes;
-        let lifecycle = CountEvictions(counters);
-        Self { pages: Cache::with(items, memory_bytes as u64, ByBytes, DefaultHashBuilder::default(), lifecycle) }
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(memory_bytes / page_bytes)
+            .weight_capacity(memory_bytes as u64)
+            .shards(SHARDS)
+            .build()
+            .expect("both capacities are given");
+        // The keys are numbers of ours, so nobody can choose colliding ones; hashed alike in every run, what is evicted repeats.
+        let pages = Cache::with_options(options, ByBytes, FixedState::default(), CountEvictions(counters));
+        Self { pages }
     }
 
     pub(crate) fn get(&self, key: PageKey) -> Option<Bytes> {

@@ -216,7 +216,7 @@ impl Headstart {
         let Some(generation) = &self.generation else { return self.reader(&self.path) };
         let head = GetOptions::new().with_head(true).with_version(Some(generation));
         let meta = self.store.get_opts(&self.path, head).await?.meta;
-        Ok(self.prefetching.reader_with(&meta)?)
+        Ok(self.prefetching.reader_with(meta)?)
     }
 
     /// The object that the URL named; the root where it named none.

@@ -14,7 +14,7 @@ use object_store::{Extensions, GetOptions, GetRange, GetResult, GetResultPayload
 use parking_lot::Mutex;
 
 use crate::engine::{Begun, Common, Engine, Known};
-use crate::planner::Settings;
+use crate::plan::Settings;
 use crate::read::Read;
 
 /// Paths remembered at once. They cost some hundred bytes each while nothing is ahead of them.

@@ -20,7 +20,8 @@ use tokio::time::Instant;
 use crate::cell::Cell;
 use crate::fetch;
 use crate::parts::PartId;
-use crate::planner::{Action, Announced, Planner, Settings, Surroundings};
+use crate::plan::{Action, Announced, Settings, Surroundings};
+use crate::planner::Planner;
 use crate::read::Read;
 use crate::stats::{Counters, add};
 

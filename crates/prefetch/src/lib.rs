@@ -60,7 +60,9 @@ mod config;
 mod cursor;
 mod engine;
 mod fetch;
+mod holdings;
 mod parts;
+mod plan;
 mod planner;
 mod ranges;
 mod read;
@@ -68,6 +70,7 @@ mod reader;
 mod stats;
 mod store;
 mod streams;
+mod waiting;
 mod waste;
 mod window;
 

@@ -7,10 +7,13 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use headstart_fetch_core::{Intent, Link};
+use headstart_fetch_core::Intent;
 
-use crate::parts::{Part, PartId, PartMap};
+use crate::holdings::Holdings;
+use crate::parts::{Part, PartId};
+use crate::plan::{Action, Announced, Piece, Plan, Settings, Surroundings};
 use crate::streams::{Joined, Stream, StreamId, Streams};
+use crate::waiting::Waiting;
 use crate::waste::{Ledger, RHO};
 use crate::window::{Window, ramp_part_bytes, request_bytes, window};
 
@@ -21,95 +24,17 @@ const KEEP_BEHIND: u64 = 1024 * 1024;
 /// Kept behind a reader at most, in bytes, however large its reads are.
 const KEEP_BEHIND_MOST: u64 = 32 * 1024 * 1024;
 
-/// What does not change while an object is open.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    /// Reads in a row before anything is fetched ahead.
-    pub(crate) start_after: u64,
-    /// Bytes that may be fetched ahead of one object, whatever the window.
-    pub(crate) max_prefetch_bytes: u64,
-    /// Requests ahead that may be in flight at once.
-    pub(crate) concurrency: usize,
-    /// The smallest and largest request, in bytes.
-    pub(crate) part_bytes: (u64, u64),
-    /// Bytes are served at most once, and only this long after they were asked for. `None`: a snapshot, no limit.
-    pub(crate) serve_once_within: Option<Duration>,
-}
-
-/// What may have changed since the last event.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Surroundings {
-    /// The link's present estimate.
-    pub(crate) link: Link,
-    /// This object's share of the memory budget, in bytes.
-    pub(crate) share_bytes: u64,
-}
-
-/// What the reader has said of its future.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Announced {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// Reads in order.
-    Sequential,
-    /// Reads in no order.
-    Random,
-}
-
-/// What the engine is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Ask for `range` and fill part `id` with it.
-    Fetch {
-        /// The part.
-        id: PartId,
-        /// Its bytes.
-        range: Range<u64>,
-        /// Whether somebody waits for any of it.
-        intent: Intent,
-    },
-    /// Abort the request of part `id`, and keep what has arrived.
-    Stop(PartId),
-    /// Abort the request of part `id` if it is in flight, and free its bytes.
-    Drop(PartId),
-}
-
-/// A stretch of a read, and the part that has or will have it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Piece {
-    /// The part.
-    pub(crate) part: PartId,
-    /// The bytes.
-    pub(crate) range: Range<u64>,
-}
-
-/// One read: where its bytes come from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Plan {
-    /// In ascending order, covering the read without holes.
-    pub(crate) pieces: Vec<Piece>,
-    /// The stream it belongs to.
-    pub(crate) stream: Option<StreamId>,
-    /// Bytes of it that were there, or on their way, before it was asked for.
-    pub(crate) ahead_bytes: u64,
-}
-
 /// Decides for one open object.
 #[derive(Debug)]
 pub(crate) struct Planner {
     settings: Settings,
     streams: Streams,
-    parts: PartMap,
-    ledger: Ledger,
+    holdings: Holdings,
     size: Option<u64>,
     announced: Announced,
     local: bool,
     window: Window,
-    /// Reads that wait for us now, since when, and how long any have in all: a reader is not slow while it waits.
-    waiting: u32,
-    waiting_since: Duration,
-    waited: Duration,
+    waiting: Waiting,
 }
 
 impl Planner {
@@ -119,22 +44,19 @@ impl Planner {
         Self {
             settings,
             streams: Streams::default(),
-            parts: PartMap::default(),
-            ledger: Ledger::default(),
+            holdings: Holdings::default(),
             size: None,
             announced: Announced::Nothing,
             local: false,
             window: Window::default(),
-            waiting: 0,
-            waiting_since: Duration::ZERO,
-            waited: Duration::ZERO,
+            waiting: Waiting::default(),
         }
     }
 
     /// The books.
     #[must_use]
     pub(crate) fn ledger(&self) -> Ledger {
-        self.ledger
+        self.holdings.ledger
     }
 
     /// The window of the latest read.
@@ -146,7 +68,7 @@ impl Planner {
     /// Whether any byte is held or in flight.
     #[must_use]
     pub(crate) fn is_idle(&self) -> bool {
-        self.parts.iter().next().is_none()
+        self.holdings.parts().iter().next().is_none()
     }
 
     /// Somebody asks for `range` (not empty, not past a known end). Every plan must be ended by [`Planner::on_read_end`];
@@ -158,14 +80,14 @@ impl Planner {
         around: &Surroundings,
         out: &mut Vec<Action>,
     ) -> Plan {
-        let thinking = self.start_waiting(now);
+        let thinking = self.waiting.begin(now);
         if !self.forget_unservable(now, range, out) {
             return Plan::default();
         }
         let (joined, forgotten) = self.streams.on_read(thinking, range);
-        self.ledger.demanded += range.end - range.start;
-        if let Some(stream) = forgotten {
-            self.drop_ahead_of(stream, out);
+        self.holdings.ledger.demanded += range.end - range.start;
+        if forgotten.is_some() {
+            self.holdings.drop_where(|part| part.stream == forgotten, out);
         }
         let (Joined::New(stream) | Joined::Continued(stream) | Joined::Near(stream)) = joined;
         if matches!(joined, Joined::New(_)) && !self.is_footer(range.start) {
@@ -175,10 +97,7 @@ impl Planner {
         let mut plan = self.cover(now, range, stream, ahead, out);
         plan.stream = Some(stream);
         for piece in &plan.pieces {
-            let part = self.parts.get_mut(piece.part).expect("a plan names live parts");
-            part.readers += 1;
-            let fresh = part.read.insert(piece.range.clone());
-            self.ledger.outstanding -= fresh;
+            self.holdings.begin_read(piece.part, piece.range.clone());
         }
         self.read_ahead(now, range.end, stream, around, out);
         plan
@@ -186,15 +105,12 @@ impl Planner {
 
     /// The read of `plan` was answered, failed, or was given up by its caller.
     pub(crate) fn on_read_end(&mut self, now: Duration, plan: &Plan, answered: bool, out: &mut Vec<Action>) {
-        let thinking = self.stop_waiting(now);
+        let thinking = self.waiting.end(now);
         for piece in &plan.pieces {
-            if let Some(part) = self.parts.get_mut(piece.part) {
-                part.readers -= 1;
-                // What nobody waits for any more and nobody bet on is not worth finishing.
-                if !answered && part.readers == 0 && part.in_flight() && part.unread() == 0 {
-                    let id = part.id;
-                    self.drop_part(id, out);
-                }
+            // What nobody waits for any more and nobody bet on is not worth finishing.
+            let pointless = |part: &Part| !answered && part.in_flight() && part.unread() == 0;
+            if self.holdings.end_read(piece.part, pointless) {
+                self.holdings.drop_part(piece.part, out);
             }
         }
         if let Some(stream) = plan.stream {
@@ -205,28 +121,18 @@ impl Planner {
 
     /// Bytes of part `id` up to `filled_to` have arrived.
     pub(crate) fn on_filled(&mut self, id: PartId, filled_to: u64) {
-        if let Some(part) = self.parts.get_mut(id) {
-            part.filled_to = filled_to.min(part.range.end);
-        }
+        self.holdings.fill(id, filled_to);
     }
 
     /// The request of part `id` failed or could not be sent. Reads that wait for it have the error; the next one starts clean.
     pub(crate) fn on_failed(&mut self, id: PartId) {
-        self.take_out(id);
+        self.holdings.remove(id);
     }
 
     /// The object's length is known: parts end there.
     pub(crate) fn on_size(&mut self, size: u64) {
-        if self.size.replace(size) == Some(size) {
-            return;
-        }
-        let beyond: Vec<PartId> = self.parts.iter().filter(|p| p.range.end > size).map(|p| p.id).collect();
-        for id in beyond {
-            let Some(part) = self.parts.get_mut(id) else { continue };
-            let before = part.unread();
-            part.range.end = size.max(part.range.start);
-            part.filled_to = part.filled_to.min(part.range.end);
-            self.ledger.outstanding -= before - part.unread();
+        if self.size.replace(size) != Some(size) {
+            self.holdings.end_at(size);
         }
     }
 
@@ -234,7 +140,7 @@ impl Planner {
     pub(crate) fn on_announced(&mut self, announced: Announced, out: &mut Vec<Action>) {
         self.announced = if self.local { Announced::Random } else { announced };
         if self.announced == Announced::Random {
-            self.drop_where(|part| part.unread() > 0, out);
+            self.holdings.drop_where(|part| part.unread() > 0, out);
         }
     }
 
@@ -260,12 +166,12 @@ impl Planner {
             let mut at = range.start;
             let end = self.size.map_or(range.end, |size| range.end.min(size));
             loop {
-                at = self.parts.covered_until(at);
-                let left = around.share_bytes.saturating_sub(self.ledger.outstanding);
+                at = self.holdings.parts().covered_until(at);
+                let left = around.share_bytes.saturating_sub(self.holdings.ledger.outstanding);
                 if at >= end || left == 0 {
                     break;
                 }
-                let next = self.parts.next_start(at).unwrap_or(end);
+                let next = self.holdings.parts().next_start(at).unwrap_or(end);
                 let part = at..end.min(next).min(at + window.part_bytes).min(at + left);
                 at = part.end;
                 self.fetch(now, part, None, Intent::Speculative, out);
@@ -275,12 +181,13 @@ impl Planner {
 
     /// The reader will not read `ranges` again.
     pub(crate) fn on_dont_need(&mut self, ranges: &[Range<u64>], out: &mut Vec<Action>) {
-        self.drop_where(|part| ranges.iter().any(|r| r.start <= part.range.start && part.range.end <= r.end), out);
+        self.holdings
+            .drop_where(|part| ranges.iter().any(|r| r.start <= part.range.start && part.range.end <= r.end), out);
     }
 
     /// Nothing that is held or in flight may be served from here on.
     pub(crate) fn clear(&mut self, out: &mut Vec<Action>) {
-        self.drop_where(|_| true, out);
+        self.holdings.drop_where(|_| true, out);
     }
 
     /// Serving once: what was served before, or asked for too long ago, is gone. False where another read still needs some of
@@ -288,27 +195,8 @@ impl Planner {
     fn forget_unservable(&mut self, now: Duration, range: &Range<u64>, out: &mut Vec<Action>) -> bool {
         let Some(within) = self.settings.serve_once_within else { return true };
         let stale = |part: &Part| now.saturating_sub(part.sent_at) >= within || part.read.overlap(range) > 0;
-        self.drop_where(stale, out);
-        !self.parts.overlapping(range).any(stale)
-    }
-
-    /// The time so far in which nobody waited for us, and one read more that does.
-    fn start_waiting(&mut self, now: Duration) -> Duration {
-        if self.waiting == 0 {
-            self.waiting_since = now;
-        }
-        self.waiting += 1;
-        self.waiting_since.saturating_sub(self.waited)
-    }
-
-    /// One read fewer that waits; the time so far in which nobody did.
-    fn stop_waiting(&mut self, now: Duration) -> Duration {
-        self.waiting = self.waiting.saturating_sub(1);
-        if self.waiting > 0 {
-            return self.waiting_since.saturating_sub(self.waited);
-        }
-        self.waited += now.saturating_sub(self.waiting_since);
-        now.saturating_sub(self.waited)
+        self.holdings.drop_where(stale, out);
+        !self.holdings.parts().overlapping(range).any(stale)
     }
 
     fn is_footer(&self, offset: u64) -> bool {
@@ -319,14 +207,15 @@ impl Planner {
     fn stop_unwanted(&mut self, range: &Range<u64>, around: &Surroundings, out: &mut Vec<Action>) {
         let round_trip = around.link.round_trip_bytes();
         let unwanted: Vec<PartId> = self
-            .parts
+            .holdings
+            .parts()
             .iter()
             .filter(|p| p.stream.is_some() && p.readers == 0 && p.range.end - p.filled_to > round_trip)
             .filter(|p| p.range.end <= range.start || range.end <= p.range.start)
             .map(|p| p.id)
             .collect();
         for id in unwanted {
-            self.stop_part(id, out);
+            self.holdings.stop_part(id, out);
         }
     }
 
@@ -342,14 +231,14 @@ impl Planner {
         let cap = self.settings.max_prefetch_bytes.min(around.share_bytes);
         self.window.ahead_bytes = self.window.ahead_bytes.min(cap);
         if announced {
-            self.ledger.lifetime_allowance(self.window.ahead_bytes)
+            self.holdings.ledger.lifetime_allowance(self.window.ahead_bytes)
         } else {
-            self.ledger.allowance(stream.run_bytes, self.unread_ahead_of(stream), self.window.ahead_bytes)
+            self.holdings.ledger.allowance(stream.run_bytes, self.unread_ahead_of(stream), self.window.ahead_bytes)
         }
     }
 
     fn unread_ahead_of(&self, stream: &Stream) -> u64 {
-        self.parts.iter().filter(|p| p.stream == Some(stream.id)).map(Part::unread).sum()
+        self.holdings.parts().iter().filter(|p| p.stream == Some(stream.id)).map(Part::unread).sum()
     }
 
     /// Finds or asks for every byte of `range`. A request for its last bytes is made longer by what may be fetched ahead
@@ -365,7 +254,8 @@ impl Planner {
         let mut plan = Plan::default();
         let mut at = range.start;
         while at < range.end {
-            let known = self.parts.overlapping(&(at..range.end)).next().map(|part| (part.id, part.range.clone()));
+            let known =
+                self.holdings.parts().overlapping(&(at..range.end)).next().map(|part| (part.id, part.range.clone()));
             if let Some((part, held)) = &known
                 && held.start <= at
             {
@@ -401,10 +291,10 @@ impl Planner {
     ) {
         let mut allowed = self.speculation(stream, around);
         let limit = offset + self.window.ahead_bytes;
-        let in_flight = self.parts.iter().filter(|p| p.in_flight() && p.readers == 0).count();
+        let in_flight = self.holdings.parts().iter().filter(|p| p.in_flight() && p.readers == 0).count();
         let mut at = offset;
         for _ in in_flight..self.settings.concurrency {
-            at = self.parts.covered_until(at);
+            at = self.holdings.parts().covered_until(at);
             let end = self.fit(at, self.request_bytes(stream, at));
             // A request is sent whole or not yet: small ones would cost a round trip each.
             if end <= at || end > limit || end - at > allowed {
@@ -428,7 +318,7 @@ impl Planner {
     /// Where a request of `wanted` bytes from `start` ends: at the object's end or the next part at the latest.
     fn fit(&self, start: u64, wanted: u64) -> u64 {
         let end = (start + wanted).min(self.size.unwrap_or(u64::MAX));
-        self.parts.next_start(start).map_or(end, |next| end.min(next))
+        self.holdings.parts().next_start(start).map_or(end, |next| end.min(next))
     }
 
     fn fetch(
@@ -439,11 +329,10 @@ impl Planner {
         intent: Intent,
         out: &mut Vec<Action>,
     ) -> PartId {
-        self.ledger.outstanding += range.end - range.start;
         if let Some(stream) = stream {
             self.streams.on_request(stream);
         }
-        let id = self.parts.add(range.clone(), stream, now);
+        let id = self.holdings.add(range.clone(), stream, now);
         out.push(Action::Fetch { id, range, intent });
         id
     }
@@ -466,44 +355,9 @@ impl Planner {
                 ahead || lives && part.range.start < s.end && part.range.end > s.end.saturating_sub(behind)
             })
         };
-        let ids: Vec<_> = self.parts.iter().filter(|p| p.readers == 0 && useless(p)).map(|p| p.id).collect();
+        let ids: Vec<_> = self.holdings.parts().iter().filter(|p| p.readers == 0 && useless(p)).map(|p| p.id).collect();
         for id in ids {
-            self.drop_part(id, out);
-        }
-    }
-
-    fn drop_ahead_of(&mut self, stream: StreamId, out: &mut Vec<Action>) {
-        self.drop_where(|part| part.stream == Some(stream), out);
-    }
-
-    fn drop_where(&mut self, unwanted: impl Fn(&Part) -> bool, out: &mut Vec<Action>) {
-        let ids: Vec<_> = self.parts.iter().filter(|p| p.readers == 0 && unwanted(p)).map(|p| p.id).collect();
-        for id in ids {
-            self.drop_part(id, out);
-        }
-    }
-
-    fn drop_part(&mut self, id: PartId, out: &mut Vec<Action>) {
-        self.take_out(id);
-        out.push(Action::Drop(id));
-    }
-
-    /// Ends the request of a part; what has arrived stays.
-    fn stop_part(&mut self, id: PartId, out: &mut Vec<Action>) {
-        let Some(part) = self.parts.get_mut(id) else { return };
-        if part.filled_to == part.range.start {
-            return self.drop_part(id, out);
-        }
-        let before = part.unread();
-        part.range.end = part.filled_to;
-        self.ledger.outstanding -= before - part.unread();
-        out.push(Action::Stop(id));
-    }
-
-    fn take_out(&mut self, id: PartId) {
-        if let Some(part) = self.parts.remove(id) {
-            self.ledger.outstanding -= part.unread();
-            self.ledger.wasted += part.arrived_unread();
+            self.holdings.drop_part(id, out);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use headstart_fetch_core::Link;
 use proptest::prelude::*;
 
 use super::*;
@@ -52,7 +53,15 @@ impl World {
                     self.live.insert(id, range);
                 }
                 Action::Stop(id) => {
-                    let part = self.planner.parts.get_mut(id).expect("a stopped part lives on").range.clone();
+                    let part = self
+                        .planner
+                        .holdings
+                        .parts()
+                        .iter()
+                        .find(|part| part.id == id)
+                        .expect("a stopped part lives on")
+                        .range
+                        .clone();
                     self.live.insert(id, part);
                 }
                 Action::Drop(id) => {
@@ -97,7 +106,7 @@ impl World {
     }
 
     fn outstanding(&self) -> u64 {
-        self.planner.parts.iter().map(Part::unread).sum()
+        self.planner.holdings.parts().iter().map(Part::unread).sum()
     }
 
     fn read_all(&mut self, reads: impl IntoIterator<Item = Range<u64>>) {
@@ -150,7 +159,7 @@ fn a_jump_stops_what_is_in_flight_and_keeps_what_arrived() {
     world.begin(64 * MIB..65 * MIB);
     world.end(0, true);
     let in_flight = |world: &World| {
-        world.planner.parts.iter().filter(|p| p.in_flight()).map(|p| p.range.end - p.filled_to).sum::<u64>()
+        world.planner.holdings.parts().iter().filter(|p| p.in_flight()).map(|p| p.range.end - p.filled_to).sum::<u64>()
     };
     let held = world.outstanding() - in_flight(&world);
     world.begin(400 * MIB..401 * MIB);
@@ -275,12 +284,12 @@ proptest! {
                 _ => {}
             }
             world.obey(actions);
-            let parts: BTreeMap<_, _> = world.planner.parts.iter().map(|p| (p.id, p.range.clone())).collect();
+            let parts: BTreeMap<_, _> = world.planner.holdings.parts().iter().map(|p| (p.id, p.range.clone())).collect();
             prop_assert_eq!(&parts, &world.live, "what the planner thinks is what is");
             prop_assert_eq!(world.planner.ledger().outstanding, world.outstanding());
             let window = super::window(&around().link, f64::INFINITY, (MIB, 16 * MIB)).ahead_bytes;
             let ledger = world.planner.ledger();
-            let announced: u64 = world.planner.parts.iter().filter(|p| p.stream.is_none()).map(Part::unread).sum();
+            let announced: u64 = world.planner.holdings.parts().iter().filter(|p| p.stream.is_none()).map(Part::unread).sum();
             prop_assert!(ledger.outstanding - announced <= ledger.demanded / 10 + 2 * window);
         }
     }

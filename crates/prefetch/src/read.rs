@@ -9,7 +9,7 @@ use futures::Stream;
 
 use crate::cell::{Cell, Found};
 use crate::engine::Engine;
-use crate::planner::Plan;
+use crate::plan::Plan;
 use crate::stats::add;
 
 /// A read in progress. Dropping it gives it up: requests that nobody else needs are aborted.

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use crate::blocking::BlockingReader;
 use crate::cursor::Cursor;
 use crate::engine::{Common, Engine, Known};
-use crate::planner::Settings;
+use crate::plan::Settings;
 
 /// Copies larger than this leave the runtime's thread: at 10 GB/s they take 0.1 ms and more.
 const COPY_INLINE: usize = 1024 * 1024;
@@ -46,12 +46,12 @@ pub(crate) struct Inner {
 }
 
 impl Reader {
-    pub(crate) fn new(common: Arc<Common>, path: Path, settings: Settings, meta: Option<&ObjectMeta>) -> Result<Self> {
+    pub(crate) fn new(common: Arc<Common>, path: Path, settings: Settings, meta: Option<ObjectMeta>) -> Result<Self> {
         let reads_ahead = settings.max_prefetch_bytes > 0;
         let engine = Engine::new(common, path, settings);
         let inner = Inner { engine, size: AtomicU64::new(UNKNOWN), reads_ahead };
         if let Some(meta) = meta {
-            inner.engine.learn(meta, &Attributes::new())?;
+            inner.engine.learn(&meta, &Attributes::new())?;
             inner.size.store(meta.size, Ordering::Relaxed);
         }
         Ok(Self { inner: Arc::new(inner), cursor: Cursor::default() })
@@ -97,7 +97,7 @@ impl Reader {
     ///
     /// The stream has a position of its own and outlives the reader.
     pub fn stream(&self) -> BoxStream<'static, Result<Bytes>> {
-        self.advise(&AccessHint::Sequential);
+        self.advise(AccessHint::Sequential);
         if self.inner.reads_ahead {
             self.read_in_steps()
         } else {
@@ -119,8 +119,8 @@ impl Reader {
     }
 
     /// Says what will be read, in the words of `posix_fadvise`. Never waits.
-    pub fn advise(&self, hint: &AccessHint) {
-        self.inner.engine.advise(hint);
+    pub fn advise(&self, hint: AccessHint) {
+        self.inner.engine.advise(&hint);
     }
 
     /// The version this reader is pinned to; asks the store (one HEAD) if nothing has answered yet.

@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use crate::calls::Calls;
 use crate::config::PrefetchConfig;
 use crate::engine::Common;
-use crate::planner::Settings;
+use crate::plan::Settings;
 use crate::reader::Reader;
 use crate::stats::{Counters, PrefetchStats};
 
@@ -98,14 +98,15 @@ impl PrefetchStore {
     ///
     /// # Errors
     /// As [`PrefetchStore::reader`].
-    pub fn reader_with(&self, meta: &ObjectMeta) -> Result<Reader> {
-        Reader::new(Arc::clone(&self.common), meta.location.clone(), self.settings.clone(), Some(meta))
+    pub fn reader_with(&self, meta: ObjectMeta) -> Result<Reader> {
+        let path = meta.location.clone();
+        Reader::new(Arc::clone(&self.common), path, self.settings.clone(), Some(meta))
     }
 
     /// Says what calls without a handle will read of `path`. Never waits.
-    pub fn advise(&self, path: &Path, hint: &AccessHint) {
+    pub fn advise(&self, path: &Path, hint: AccessHint) {
         if let Some(calls) = &self.calls {
-            calls.engine(path).advise(hint);
+            calls.engine(path).advise(&hint);
         }
     }
 

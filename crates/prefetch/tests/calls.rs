@@ -146,9 +146,9 @@ async fn hints_and_switches_are_obeyed() {
         (PrefetchConfig::default(), AccessHint::Random),
     ] {
         let bench = Bench::with(64 * MIB, config);
-        bench.store.advise(&path(), &hint);
+        bench.store.advise(&path(), hint.clone());
         let reader = bench.reader();
-        reader.advise(&hint);
+        reader.advise(hint.clone());
         for range in sequential(8 * MIB, MIB) {
             bench.store.get_range(&path(), range.clone()).await.unwrap();
             bench.read(&reader, range).await;

@@ -244,7 +244,7 @@ proptest! {
                 }
             }
             drop(reader);
-            bench.store.advise(&Path::from(KEY), &headstart_fetch_core::AccessHint::Random);
+            bench.store.advise(&Path::from(KEY), headstart_fetch_core::AccessHint::Random);
             tokio::time::sleep(Duration::from_millis(1)).await;
             assert_eq!(bench.counts().live, 0);
         });

@@ -22,7 +22,7 @@ fn limit(bytes: u64) -> f64 {
 async fn share_of_limit(len: u64, hint: AccessHint) -> f64 {
     let bench = Bench::new(SIZE);
     let reader = bench.reader();
-    reader.advise(&hint);
+    reader.advise(hint.clone());
     for range in sequential(SIZE, len) {
         bench.read(&reader, range).await;
     }

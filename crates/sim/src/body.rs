@@ -10,8 +10,9 @@ use headstart_fetch_core::byte_range::{self, in_memory};
 
 use crate::catalog::Generation;
 use crate::cloud::Request;
-use crate::faults::{Answer, SimFault};
+use crate::faults::Answer;
 use crate::log::End;
+use crate::sim_fault::SimFault;
 
 /// The most that is handed on at once: what has gathered for a slow reader comes in pieces that stay in its cache.
 const MAX_CHUNK_BYTES: u64 = 256 * 1024;

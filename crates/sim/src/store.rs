@@ -19,8 +19,9 @@ use crate::builder::SimStoreBuilder;
 use crate::catalog::{Catalog, CatalogError, Condition, Generation, ListPage, ListQuery};
 use crate::cloud::Cloud;
 use crate::connections::Connections;
-use crate::faults::{Answer, Fault, SimFault};
+use crate::faults::{Answer, Fault};
 use crate::log::{End, RequestKind, RequestLog, RequestRecord};
+use crate::sim_fault::SimFault;
 use crate::store_upload::SimUpload;
 
 /// A bucket at the other end of a simulated link, and one client of it.

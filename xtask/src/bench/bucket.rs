@@ -1,4 +1,4 @@
-//! The bench on a real object: says what it will cost, makes one plain copy to compare with, and only reads.
+//! The bench on a real object: says what it will cost (after one HEAD for the size), makes one plain copy to compare with, and only reads.
 
 use std::io::{IsTerminal, Write, stdin, stdout};
 
@@ -59,16 +59,14 @@ fn announce(args: &BenchArgs, backend: &GcsBackend, size: u64) -> Result<()> {
     let (requests, bytes) = at_most(args, size)?;
     let cost = backend.profile().prices.cost(requests, 0);
     println!(
-        "This reads {:.0} MB of {} in {} ways, {} times each: at most about {requests} GETs and {:.1} GB, usually much less, since a \
-         run ends after {:?}. The GETs cost up to ${cost:.4}; bytes are free within the bucket's region, and up to about $0.12/GB \
-         (${:.2}) elsewhere.",
+        "This reads {:.0} MB of {} in {} ways, {} times each: at most about {requests} GETs (${cost:.4}) and {:.1} GB, usually much \
+         less, since a run ends after {:?}. Bytes are free in the bucket's region; elsewhere they cost what leaves it costs you.",
         megabytes(size),
         backend.path(),
         Plan::new(&args.workloads(), &args.systems()).order(0).len(),
         args.runs(),
         megabytes(bytes) / 1000.0,
         args.seconds,
-        megabytes(bytes) / 1000.0 * 0.12,
     );
     if args.yes {
         return Ok(());

@@ -6,6 +6,7 @@ use super::measure::Run;
 use super::report::{Row, Wire};
 use super::system::{Shape, System};
 use super::workload::Workload;
+use crate::explain;
 
 /// One way of reading one workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +65,7 @@ impl Plan {
                     runs.push(run);
                 }
             }
-            Err(error) => self.failures.push(format!("{} {}: {error:#}", job.workload, job.system)),
+            Err(error) => self.failures.push(format!("{} {}: {}", job.workload, job.system, explain(&error))),
         }
     }
 

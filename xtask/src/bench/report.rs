@@ -189,6 +189,7 @@ fn commit() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::verdict;
     use super::*;
 
     fn run(elapsed_ms: f64, wrong_bytes: u64) -> Run {
@@ -217,6 +218,7 @@ mod tests {
         assert_eq!(row.mb_per_s, Spread { median: 5.0, min: 2.0, max: 10.0 });
         assert_eq!((row.first_byte_ms, row.p50_ms, row.gets), (Some(20.0), None, 3));
         assert_eq!((row.wrong_bytes, row.cpu_s_per_gb), (7, Some(500.0)));
+        assert!(verdict(&[], &[row]).is_err(), "one wrong byte fails the bench");
         assert_eq!(Row::of(System::Raw, Workload::Seq1m, &[]), None);
     }
 
@@ -224,6 +226,7 @@ mod tests {
     fn rows_are_compared_within_their_workload() {
         let mut rows = [row(System::Headstart, 100.0), row(System::Raw, 1000.0), row(System::Ideal, 50.0)];
         compare(&mut rows);
+        assert!(verdict(&[], &rows).is_ok() && verdict(&["no route".into()], &rows).is_err());
         assert_eq!(rows.each_ref().map(|row| row.system), [System::Raw, System::Headstart, System::Ideal]);
         assert_eq!((rows[1].x_raw, rows[1].x_ideal), (Some(10.0), Some(0.5)));
         let mut alone = [row(System::Headstart, 100.0)];

@@ -10,16 +10,23 @@ use super::Problem;
 
 /// What each package may depend on: `(package, in its code, besides in its tests)`.
 ///
-/// `fetch-core ← {prefetch, cache, gcs-backend} ← headstart ← xtask`; siblings never name each other.
+/// `fetch-core ← {prefetch, cache, gcs-backend, s3-backend} ← headstart ← xtask`; siblings never name each other.
 const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("headstart-fetch-core", &[], &["headstart-sim"]),
     ("headstart-sim", &["headstart-fetch-core"], &[]),
     ("headstart-cache", &["headstart-fetch-core"], &["headstart-sim"]),
     ("headstart-prefetch", &["headstart-fetch-core"], &["headstart-sim"]),
     ("headstart-gcs-backend", &["headstart-fetch-core"], &["headstart-sim"]),
+    ("headstart-s3-backend", &["headstart-fetch-core"], &["headstart-sim"]),
     (
         "headstart",
-        &["headstart-fetch-core", "headstart-cache", "headstart-prefetch", "headstart-gcs-backend"],
+        &[
+            "headstart-fetch-core",
+            "headstart-cache",
+            "headstart-prefetch",
+            "headstart-gcs-backend",
+            "headstart-s3-backend",
+        ],
         &["headstart-sim"],
     ),
     (

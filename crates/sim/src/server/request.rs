@@ -1,4 +1,4 @@
-//! Reads what a request asks for. Pure.
+//! Reads what a request asks for.
 
 use chrono::{DateTime, Utc};
 use http::header::{

@@ -1,0 +1,83 @@
+//! What goes into the planner and what comes out of it. Pure.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use headstart_fetch_core::{Intent, Link};
+
+use crate::parts::PartId;
+use crate::streams::StreamId;
+
+/// What does not change while an object is open.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Reads in a row before anything is fetched ahead.
+    pub(crate) start_after: u64,
+    /// Bytes that may be fetched ahead of one object, whatever the window.
+    pub(crate) max_prefetch_bytes: u64,
+    /// Requests ahead that may be in flight at once.
+    pub(crate) concurrency: usize,
+    /// The smallest and largest request, in bytes.
+    pub(crate) part_bytes: (u64, u64),
+    /// Bytes are served at most once, and only this long after they were asked for. `None`: a snapshot, no limit.
+    pub(crate) serve_once_within: Option<Duration>,
+}
+
+/// What may have changed since the last event.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Surroundings {
+    /// The link's present estimate.
+    pub(crate) link: Link,
+    /// This object's share of the memory budget, in bytes.
+    pub(crate) share_bytes: u64,
+}
+
+/// What the reader has said of its future.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Announced {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Reads in order.
+    Sequential,
+    /// Reads in no order.
+    Random,
+}
+
+/// What the engine is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Ask for `range` and fill part `id` with it.
+    Fetch {
+        /// The part.
+        id: PartId,
+        /// Its bytes.
+        range: Range<u64>,
+        /// Whether somebody waits for any of it.
+        intent: Intent,
+    },
+    /// Abort the request of part `id`, and keep what has arrived.
+    Stop(PartId),
+    /// Abort the request of part `id` if it is in flight, and free its bytes.
+    Drop(PartId),
+}
+
+/// A stretch of a read, and the part that has or will have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// The part.
+    pub(crate) part: PartId,
+    /// The bytes.
+    pub(crate) range: Range<u64>,
+}
+
+/// One read: where its bytes come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Plan {
+    /// In ascending order, covering the read without holes.
+    pub(crate) pieces: Vec<Piece>,
+    /// The stream it belongs to.
+    pub(crate) stream: Option<StreamId>,
+    /// Bytes of it that were there, or on their way, before it was asked for.
+    pub(crate) ahead_bytes: u64,
+}
