@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use headstart_fetch_core::{
-    FetchError, ObjectChanged, ObjectVersion, Origin, PinBy, Reservation, Reserved, byte_range,
+    FetchError, Intent, ObjectChanged, ObjectVersion, Origin, PinBy, Reservation, Reserved, byte_range,
 };
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetResult, GetResultPayload, Result};
@@ -19,6 +20,10 @@ use crate::flights::{End, Pilot, Seat};
 use crate::memory::PageKey;
 use crate::policy::{self, Asked};
 use crate::version_table::{Asking, Head};
+
+/// How long a fill that somebody waits for waits for memory. Then it goes on without: what holds the memory may itself be waiting
+/// for this reader.
+const DEMAND_PATIENCE: Duration = Duration::from_millis(100);
 
 /// What a task needs to know of the call that began it.
 struct Job {
@@ -269,9 +274,13 @@ impl Job {
         if self.extensions.get::<Reserved>().is_some() {
             return None;
         }
-        let reservation = budget.reserve(byte_range::in_memory(byte_range::len(bytes))).await;
+        let reserving = budget.reserve(byte_range::in_memory(byte_range::len(bytes)));
+        let reservation = match Intent::of(&self.extensions) {
+            Intent::Demand => tokio::time::timeout(DEMAND_PATIENCE, reserving).await.ok(),
+            Intent::Speculative => Some(reserving.await),
+        };
         self.extensions.insert(Reserved);
-        Some(reservation)
+        reservation
     }
 
     /// Cuts `body` into pages up to `until`, stores and hands on each.

@@ -135,8 +135,13 @@ fn stack(backend: Backend, mut settings: Settings, budget_bytes: usize) -> Resul
         fetch.profile = backend.profile;
     }
     let profile = &fetch.profile;
-    (prefetch.pin, prefetch.min_part_bytes, prefetch.max_part_bytes) =
-        (profile.pin, profile.min_part_bytes, profile.max_part_bytes);
+    let unsaid = PrefetchConfig::default();
+    if prefetch.pin == unsaid.pin {
+        prefetch.pin = profile.pin;
+    }
+    if (prefetch.min_part_bytes, prefetch.max_part_bytes) == (unsaid.min_part_bytes, unsaid.max_part_bytes) {
+        (prefetch.min_part_bytes, prefetch.max_part_bytes) = (profile.min_part_bytes, profile.max_part_bytes);
+    }
     if !pin_given {
         cache.pin = profile.pin;
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use headstart_fetch_core::{AccessHint, Intent, Origin};
+use headstart_fetch_core::{AccessHint, CacheHint, Intent, Origin, PinBy};
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, GetResult, GetResultPayload, Result};
 use parking_lot::Mutex;
@@ -17,6 +17,8 @@ use crate::engine::{Begun, Common, Engine, Known};
 use crate::plan::Settings;
 use crate::read::Read;
 
+/// A longer range (1 TiB) is a way to say "to the end": the raw store knows best where that is.
+const OPEN_END_BYTES: u64 = 1 << 40;
 /// Paths remembered at once. They cost some hundred bytes each while nothing is ahead of them.
 const MOST_PATHS: usize = 256;
 
@@ -25,24 +27,30 @@ const MOST_PATHS: usize = 256;
 pub(crate) struct Calls {
     common: Arc<Common>,
     settings: Settings,
+    pin: PinBy,
     engines: Mutex<Vec<Arc<Engine>>>,
 }
 
 impl Calls {
     pub(crate) fn new(common: Arc<Common>, settings: Settings, max_age: Duration) -> Self {
         let settings = Settings { serve_once_within: Some(max_age), ..settings };
-        Self { common, settings, engines: Mutex::default() }
+        // Pinned by its version, an object that was overwritten in a versioned bucket would be served for ever.
+        let pin = if common.pin == PinBy::Version { PinBy::ETag } else { common.pin };
+        Self { common, settings, pin, engines: Mutex::default() }
     }
 
     /// Answers one call, from bytes ahead where there are any.
     pub(crate) async fn get(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         let Some(range) = plain_range(&options) else {
-            return self.observe(path, self.common.inner.get_opts(path, options).await);
+            let engine = self.find(path);
+            let answer = self.common.inner.get_opts(path, options).await;
+            return self.observe(engine.as_ref(), answer);
         };
         let engine = self.engine(path);
         let past_end = engine.known().is_some_and(|known| range.end > known.version.size);
         if past_end {
-            return self.observe(path, self.common.inner.get_opts(path, options).await);
+            let answer = self.common.inner.get_opts(path, options).await;
+            return self.observe(Some(&engine), answer);
         }
         if let Some(hint) = options.extensions.get::<AccessHint>() {
             engine.advise(hint);
@@ -51,7 +59,7 @@ impl Calls {
             Err(_) => return self.common.inner.get_opts(path, options).await,
             Ok(Begun::Ours(read)) => read,
             Ok(Begun::Callers(watch)) => {
-                let answer = self.observe(path, self.common.inner.get_opts(path, options).await)?;
+                let answer = self.observe(Some(&engine), self.common.inner.get_opts(path, options).await)?;
                 if matches!(answer.payload, GetResultPayload::File(..)) {
                     engine.tell(|planner, _, _, actions| planner.on_local(actions));
                 }
@@ -61,6 +69,7 @@ impl Calls {
         if read.answered().await.is_ok()
             && let Ok(first) = read.next().await
             && let Some(known) = engine.known()
+            && range.end <= known.version.size
         {
             return Ok(answer(&known, read, first));
         }
@@ -83,8 +92,8 @@ impl Calls {
     pub(crate) fn engine(&self, path: &Path) -> Arc<Engine> {
         let mut engines = self.engines.lock();
         let found = engines.iter().rposition(|engine| engine.path == *path).map(|at| engines.remove(at));
-        let engine =
-            found.unwrap_or_else(|| Engine::new(Arc::clone(&self.common), path.clone(), self.settings.clone()));
+        let engine = found
+            .unwrap_or_else(|| Engine::new(Arc::clone(&self.common), path.clone(), self.pin, self.settings.clone()));
         engines.push(Arc::clone(&engine));
         let oldest = (engines.len() > MOST_PATHS).then(|| engines.remove(0));
         drop(engines);
@@ -92,20 +101,20 @@ impl Calls {
         engine
     }
 
-    /// Compares an answer of the raw store with what is known of `path`: another version forgets all.
-    fn observe(&self, path: &Path, answer: Result<GetResult>) -> Result<GetResult> {
-        let known = {
-            let engines = self.engines.lock();
-            engines.iter().rfind(|engine| engine.path == *path).cloned()
-        };
-        if let Some(engine) = known {
+    fn find(&self, path: &Path) -> Option<Arc<Engine>> {
+        self.engines.lock().iter().rfind(|engine| engine.path == *path).cloned()
+    }
+
+    /// Compares an answer of the raw store with what `engine`, the path's when the call began, knows: another version forgets all.
+    fn observe(&self, engine: Option<&Arc<Engine>>, answer: Result<GetResult>) -> Result<GetResult> {
+        if let Some(engine) = engine {
             let same = match &answer {
                 Ok(answer) => engine.learn(&answer.meta, &answer.attributes).is_ok(),
                 Err(object_store::Error::NotFound { .. }) => engine.known().is_none(),
                 Err(_) => true,
             };
             if !same {
-                self.forget(path);
+                self.forget(&engine.path);
             }
         }
         answer
@@ -120,9 +129,14 @@ fn plain_range(options: &GetOptions) -> Option<std::ops::Range<u64>> {
         && options.if_unmodified_since.is_none()
         && options.version.is_none()
         && !options.head
+        && options.extensions.get::<CacheHint>().is_none()
         && Intent::of(&options.extensions) == Intent::Demand;
     match &options.range {
-        Some(GetRange::Bounded(range)) if plain && range.start < range.end => Some(range.clone()),
+        Some(GetRange::Bounded(range))
+            if plain && range.start < range.end && range.end - range.start <= OPEN_END_BYTES =>
+        {
+            Some(range.clone())
+        }
         _ => None,
     }
 }

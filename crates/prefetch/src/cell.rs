@@ -60,9 +60,15 @@ impl Cell {
         filled_to
     }
 
-    /// No more bytes will come.
-    pub(crate) fn complete(&self) {
+    /// No more bytes will come. Returns how many came.
+    pub(crate) fn complete(&self) -> usize {
         self.finish(End::Complete);
+        self.state.lock().chunks.iter().map(|(_, chunk)| chunk.len()).sum()
+    }
+
+    /// Whether more bytes may come.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state.lock().end, End::Open)
     }
 
     /// No more bytes will come, because of `error`.

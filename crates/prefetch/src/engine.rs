@@ -46,6 +46,8 @@ pub(crate) struct Common {
 pub(crate) struct Engine {
     pub(crate) common: Arc<Common>,
     pub(crate) path: Path,
+    /// How requests are pinned to the version that is known.
+    pub(crate) pin: PinBy,
     start: Instant,
     state: Mutex<State>,
 }
@@ -81,7 +83,7 @@ pub(crate) struct Known {
 struct Held {
     cell: Arc<Cell>,
     task: AbortHandle,
-    _charge: Option<Reservation>,
+    charge: Option<Reservation>,
 }
 
 impl Drop for Held {
@@ -91,13 +93,14 @@ impl Drop for Held {
 }
 
 impl Common {
-    fn current_runtime(&self) -> Option<Handle> {
+    /// The caller's runtime, or the one the store was made in.
+    pub(crate) fn current_runtime(&self) -> Option<Handle> {
         Handle::try_current().ok().or_else(|| self.runtime.clone())
     }
 }
 
 impl Engine {
-    pub(crate) fn new(common: Arc<Common>, path: Path, settings: Settings) -> Arc<Self> {
+    pub(crate) fn new(common: Arc<Common>, path: Path, pin: PinBy, settings: Settings) -> Arc<Self> {
         let state = State {
             planner: Planner::new(settings),
             held: HashMap::new(),
@@ -106,7 +109,7 @@ impl Engine {
             is_active: false,
             wasted_seen: 0,
         };
-        Arc::new(Self { common, path, start: Instant::now(), state: Mutex::new(state) })
+        Arc::new(Self { common, path, pin, start: Instant::now(), state: Mutex::new(state) })
     }
 
     /// Starts a read of `range`, which must not be empty or start past a known end.
@@ -149,7 +152,7 @@ impl Engine {
         if callers && (own.is_some() || plan.pieces.is_empty()) {
             if let Some(own) = own {
                 actions.remove(own);
-                state.planner.on_failed(plan.pieces[0].part);
+                state.planner.on_not_sent(plan.pieces[0].part);
             }
             add(&counters.demand_requests, 1);
             self.act(&mut state, actions, runtime.as_ref());
@@ -191,6 +194,16 @@ impl Engine {
         self.act(&mut state, actions, self.common.current_runtime().as_ref());
     }
 
+    /// Where bytes are served once, how long after they were asked for.
+    pub(crate) fn serve_once_within(&self) -> Option<Duration> {
+        self.state.lock().planner.serve_once_within()
+    }
+
+    /// Whether it was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
     /// What is known of the object, once something answered.
     pub(crate) fn known(&self) -> Option<Arc<Known>> {
         self.state.lock().known.clone()
@@ -227,9 +240,8 @@ impl Engine {
         let mut state = self.state.lock();
         state.closed = true;
         let held: Vec<_> = state.held.drain().collect();
-        let mut ignored = Vec::new();
-        state.planner.clear(&mut ignored);
-        self.settle(&mut state);
+        // The planner is asked no more, whatever it still lists.
+        self.set_active(&mut state, false);
         drop(state);
         for (_, held) in held {
             held.cell.fail(Arc::new(closed(&self.path)));
@@ -242,7 +254,12 @@ impl Engine {
 
     fn surroundings(&self) -> Surroundings {
         let sharers = self.common.active.load(Ordering::Relaxed).max(1);
-        Surroundings { link: self.common.link.link(), share_bytes: (self.common.budget.limit_bytes() / sharers) as u64 }
+        let budget = &self.common.budget;
+        Surroundings {
+            link: self.common.link.link(),
+            share_bytes: (budget.limit_bytes() / sharers) as u64,
+            free_bytes: budget.limit_bytes().saturating_sub(budget.used_bytes()) as u64,
+        }
     }
 
     fn act(self: &Arc<Self>, state: &mut State, actions: Vec<Action>, runtime: Option<&Handle>) {
@@ -250,17 +267,24 @@ impl Engine {
         for action in actions {
             match action {
                 Action::Fetch { id, range, intent } => {
-                    let charge = self.common.budget.try_reserve(in_memory(range.end - range.start));
                     let demanded = intent == Intent::Demand;
+                    let wanted = in_memory(range.end - range.start);
+                    let mut charge = self.common.budget.try_reserve(wanted);
+                    if charge.is_none() && demanded {
+                        let mut given_up = Vec::new();
+                        state.planner.on_memory_short(&mut given_up);
+                        self.act(state, given_up, None);
+                        charge = self.common.budget.try_reserve(wanted);
+                    }
                     let Some(runtime) = runtime.filter(|_| demanded || charge.is_some()) else {
                         add(&counters.budget_waits, 1);
-                        state.planner.on_failed(id);
+                        state.planner.on_not_sent(id);
                         continue;
                     };
                     add(if demanded { &counters.demand_requests } else { &counters.speculative_requests }, 1);
                     let cell = Cell::new(range.start);
                     let known = state.known.clone();
-                    let request = fetch::Request { id, range, intent, charged: charge.is_some(), known };
+                    let request = fetch::Request { id, range, intent, known };
                     let task = runtime.spawn(fetch::run(
                         Arc::downgrade(self),
                         Arc::clone(&self.common),
@@ -268,18 +292,21 @@ impl Engine {
                         Arc::clone(&cell),
                         request,
                     ));
-                    state.held.insert(id, Held { cell, task: task.abort_handle(), _charge: charge });
+                    state.held.insert(id, Held { cell, task: task.abort_handle(), charge });
                 }
                 Action::Stop(id) => {
-                    if let Some(held) = state.held.get(&id) {
+                    if let Some(held) = state.held.get_mut(&id) {
                         add(&counters.cancels, 1);
+                        let kept = held.cell.complete();
                         held.task.abort();
-                        held.cell.complete();
+                        if let Some(charge) = &mut held.charge {
+                            charge.release(charge.bytes().saturating_sub(kept));
+                        }
                     }
                 }
                 Action::Drop(id) => {
                     if let Some(held) = state.held.remove(&id) {
-                        add(&counters.cancels, u64::from(!held.task.is_finished()));
+                        add(&counters.cancels, u64::from(held.cell.is_open()));
                     }
                 }
             }
@@ -289,19 +316,23 @@ impl Engine {
 
     /// Brings what others see up to date: whether this object is active, what it wasted.
     fn settle(&self, state: &mut State) {
-        let is_active = !state.planner.is_idle();
-        if is_active != state.is_active {
-            state.is_active = is_active;
-            if is_active {
-                self.common.active.fetch_add(1, Ordering::Relaxed);
-            } else {
-                self.common.active.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
+        let is_active = state.planner.is_active();
+        self.set_active(state, is_active);
         let wasted = state.planner.ledger().wasted;
         add(&self.common.counters.wasted_bytes, wasted - state.wasted_seen);
         state.wasted_seen = wasted;
         self.common.counters.window_bytes.store(state.planner.window().ahead_bytes, Ordering::Relaxed);
+    }
+
+    fn set_active(&self, state: &mut State, is_active: bool) {
+        if std::mem::replace(&mut state.is_active, is_active) == is_active {
+            return;
+        }
+        if is_active {
+            self.common.active.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.common.active.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use futures::StreamExt;
-use headstart_fetch_core::{FetchError, Intent, ObjectChanged, Reserved, ask};
+use headstart_fetch_core::{FetchError, Intent, ObjectChanged, PinBy, Reserved, ask};
 use object_store::path::Path;
 use object_store::{GetResult, GetResultPayload};
 use tokio::time::Instant;
@@ -18,21 +18,40 @@ pub(crate) struct Request {
     pub(crate) id: PartId,
     pub(crate) range: Range<u64>,
     pub(crate) intent: Intent,
-    /// Whether its memory is reserved already.
-    pub(crate) charged: bool,
     pub(crate) known: Option<Arc<Known>>,
 }
 
 /// Runs `request` to its end. It holds the engine weakly: dropping the engine aborts this task, not the other way round.
 pub(crate) async fn run(engine: Weak<Engine>, common: Arc<Common>, path: Path, cell: Arc<Cell>, request: Request) {
     let id = request.id;
-    match fill(&engine, &common, &path, &cell, request).await {
-        Ok(()) => cell.complete(),
+    let asked = Instant::now();
+    let cell = FailIfLost(cell);
+    match fill(&engine, &common, &path, &cell.0, request).await {
+        Ok(()) => {
+            cell.0.complete();
+        }
         Err(error) => {
             if let Some(engine) = engine.upgrade() {
                 engine.failed(id);
             }
-            cell.fail(Arc::new(error));
+            cell.0.fail(Arc::new(error));
+        }
+    }
+    // What is served once may be served for a while only; then it goes, whether anybody still reads or not.
+    let Some(within) = engine.upgrade().and_then(|engine| engine.serve_once_within()) else { return };
+    tokio::time::sleep_until(asked + within).await;
+    if let Some(engine) = engine.upgrade() {
+        engine.tell(|planner, _, _, actions| planner.on_expired(id, actions));
+    }
+}
+
+/// Fails its cell when the task ends without an end of its own: it panicked, or its runtime is gone.
+struct FailIfLost(Arc<Cell>);
+
+impl Drop for FailIfLost {
+    fn drop(&mut self) {
+        if self.0.is_open() {
+            self.0.fail(Arc::new(FetchError::TaskLost.into()));
         }
     }
 }
@@ -46,10 +65,10 @@ async fn fill(
 ) -> object_store::Result<()> {
     let asked = Instant::now();
     let mut options = ask(request.range.clone(), request.intent);
-    if request.charged {
-        options.extensions.insert(Reserved);
-    }
-    let pinned = request.known.as_ref().filter(|known| known.version.pin(common.pin, &mut options));
+    // What is ahead was reserved before, and what somebody waits for does not wait for memory: it all ends up in this cell.
+    options.extensions.insert(Reserved);
+    let pin = engine.upgrade().map_or(PinBy::Unpinned, |engine| engine.pin);
+    let pinned = request.known.as_ref().filter(|known| known.version.pin(pin, &mut options));
     let answer = match common.inner.get_opts(path, options).await {
         Ok(answer) => answer,
         Err(error) => {

@@ -49,6 +49,13 @@ impl Holdings {
         part.readers == 0 && pointless(part)
     }
 
+    /// Whether waiting until part `id`, which nobody reads, has come to `offset` takes longer than asking anew does:
+    /// more than `round_trip_bytes` are to come before it.
+    pub(crate) fn is_far_off(&self, id: PartId, offset: u64, round_trip_bytes: u64) -> bool {
+        let part = self.parts.iter().find(|part| part.id == id);
+        part.is_some_and(|part| part.readers == 0 && offset.saturating_sub(part.filled_to) > round_trip_bytes)
+    }
+
     /// The object ends at `size`, and so does every part.
     pub(crate) fn end_at(&mut self, size: u64) {
         let beyond: Vec<PartId> = self.parts.iter().filter(|p| p.range.end > size).map(|p| p.id).collect();

@@ -43,8 +43,8 @@
 //!
 //! # Memory
 //!
-//! Ahead of one reader, at most: `part + 1.25 · min(reader's rate, link's rate) · (time to first byte + part / stream's rate)`,
-//! about 124 MiB for a reader that keeps up with 1 GB/s at 30 ms, 7 MiB for one of 20 MB/s. All readers share
+//! Ahead of one reader, at most: `part + 1.75 · min(reader's rate, link's rate) · (time to first byte + part / stream's rate)`,
+//! about 170 MiB for a reader that keeps up with 1 GB/s at 30 ms, 8 MiB for one of 20 MB/s. All readers share
 //! [`PrefetchConfig::budget`]; each has at most an even share of it. Behind a reader: its last read (at least 1 MiB, at most 32 MiB). An idle
 //! store of `n` known paths holds some hundred bytes for each of the latest 256.
 //!

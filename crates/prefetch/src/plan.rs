@@ -30,6 +30,8 @@ pub(crate) struct Surroundings {
     pub(crate) link: Link,
     /// This object's share of the memory budget, in bytes.
     pub(crate) share_bytes: u64,
+    /// What is free of the memory budget, in bytes.
+    pub(crate) free_bytes: u64,
 }
 
 /// What the reader has said of its future.

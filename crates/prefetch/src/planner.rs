@@ -15,7 +15,7 @@ use crate::plan::{Action, Announced, Piece, Plan, Settings, Surroundings};
 use crate::streams::{Joined, Stream, StreamId, Streams};
 use crate::waiting::Waiting;
 use crate::waste::{Ledger, RHO};
-use crate::window::{Window, ramp_part_bytes, request_bytes, window};
+use crate::window::{GROWTH_REQUESTS, Window, ramp_part_bytes, request_bytes, window};
 
 /// A read this close to the object's end is a footer: it neither breaks a stream nor starts one.
 const FOOTER_BYTES: u64 = 1024 * 1024;
@@ -33,6 +33,10 @@ pub(crate) struct Planner {
     size: Option<u64>,
     announced: Announced,
     local: bool,
+    /// A request ahead has failed, and no read was answered since.
+    failing: bool,
+    /// The stream of the latest read.
+    read_last: Option<StreamId>,
     window: Window,
     waiting: Waiting,
 }
@@ -48,6 +52,8 @@ impl Planner {
             size: None,
             announced: Announced::Nothing,
             local: false,
+            failing: false,
+            read_last: None,
             window: Window::default(),
             waiting: Waiting::default(),
         }
@@ -65,10 +71,16 @@ impl Planner {
         self.window
     }
 
-    /// Whether any byte is held or in flight.
+    /// Where bytes are served once, how long after they were asked for.
     #[must_use]
-    pub(crate) fn is_idle(&self) -> bool {
-        self.holdings.parts().iter().next().is_none()
+    pub(crate) fn serve_once_within(&self) -> Option<Duration> {
+        self.settings.serve_once_within
+    }
+
+    /// Whether bytes are on their way, or here and not read yet.
+    #[must_use]
+    pub(crate) fn is_active(&self) -> bool {
+        self.holdings.parts().iter().any(|part| part.in_flight() || part.unread() > 0)
     }
 
     /// Somebody asks for `range` (not empty, not past a known end). Every plan must be ended by [`Planner::on_read_end`];
@@ -93,8 +105,9 @@ impl Planner {
         if matches!(joined, Joined::New(_)) && !self.is_footer(range.start) {
             self.stop_unwanted(range, around, out);
         }
-        let ahead = self.speculation(stream, around);
-        let mut plan = self.cover(now, range, stream, ahead, out);
+        self.read_last = Some(stream);
+        let ahead = self.speculation(stream, around).min(around.free_bytes);
+        let mut plan = self.cover(now, range, stream, ahead, around, out);
         plan.stream = Some(stream);
         for piece in &plan.pieces {
             self.holdings.begin_read(piece.part, piece.range.clone());
@@ -113,6 +126,9 @@ impl Planner {
                 self.holdings.drop_part(piece.part, out);
             }
         }
+        if answered {
+            self.failing = false;
+        }
         if let Some(stream) = plan.stream {
             self.streams.on_answered(stream, thinking);
         }
@@ -124,15 +140,33 @@ impl Planner {
         self.holdings.fill(id, filled_to);
     }
 
-    /// The request of part `id` failed or could not be sent. Reads that wait for it have the error; the next one starts clean.
+    /// The request of part `id` failed. Reads that wait for it have the error; the next one starts clean, and nothing more is
+    /// asked for ahead until one is answered.
     pub(crate) fn on_failed(&mut self, id: PartId) {
+        self.failing = true;
         self.holdings.remove(id);
+    }
+
+    /// The request of part `id` was not sent.
+    pub(crate) fn on_not_sent(&mut self, id: PartId) {
+        self.holdings.remove(id);
+    }
+
+    /// Memory is short and somebody waits: gives up what nobody has asked for.
+    pub(crate) fn on_memory_short(&mut self, out: &mut Vec<Action>) {
+        self.holdings.drop_where(|part| part.unread() > 0, out);
+    }
+
+    /// Part `id` is too old to be served.
+    pub(crate) fn on_expired(&mut self, id: PartId, out: &mut Vec<Action>) {
+        self.holdings.drop_where(|part| part.id == id, out);
     }
 
     /// The object's length is known: parts end there.
     pub(crate) fn on_size(&mut self, size: u64) {
         if self.size.replace(size) != Some(size) {
             self.holdings.end_at(size);
+            self.streams.end_at(size);
         }
     }
 
@@ -150,7 +184,7 @@ impl Planner {
         self.on_announced(Announced::Random, out);
     }
 
-    /// The reader will need `ranges` soon: they are fetched ahead whatever the pattern, while the lifetime's ledger allows.
+    /// The reader will need `ranges` soon: they are fetched ahead whatever the pattern, as far as there is memory for them.
     pub(crate) fn on_will_need(
         &mut self,
         now: Duration,
@@ -162,17 +196,18 @@ impl Planner {
             return;
         }
         let window = window(&around.link, f64::INFINITY, self.settings.part_bytes);
+        let most = around.share_bytes.min(self.settings.max_prefetch_bytes);
         for range in ranges {
             let mut at = range.start;
             let end = self.size.map_or(range.end, |size| range.end.min(size));
             loop {
                 at = self.holdings.parts().covered_until(at);
-                let left = around.share_bytes.saturating_sub(self.holdings.ledger.outstanding);
+                let left = most.saturating_sub(self.holdings.ledger.outstanding);
                 if at >= end || left == 0 {
                     break;
                 }
                 let next = self.holdings.parts().next_start(at).unwrap_or(end);
-                let part = at..end.min(next).min(at + window.part_bytes).min(at + left);
+                let part = at..end.min(next).min(at.saturating_add(window.part_bytes.min(left)));
                 at = part.end;
                 self.fetch(now, part, None, Intent::Speculative, out);
             }
@@ -203,14 +238,16 @@ impl Planner {
         self.size.is_some_and(|size| size >= 2 * FOOTER_BYTES && offset >= size - FOOTER_BYTES)
     }
 
-    /// A reader that has gone elsewhere: requests ahead of other places stop, unless finishing is cheaper than asking anew.
+    /// A reader that has gone elsewhere: requests ahead of where it was stop, unless finishing is cheaper than asking anew, or
+    /// it has been away before and came back.
     fn stop_unwanted(&mut self, range: &Range<u64>, around: &Surroundings, out: &mut Vec<Action>) {
+        let Some(left) = self.read_last.filter(|left| self.streams.leave(*left)) else { return };
         let round_trip = around.link.round_trip_bytes();
         let unwanted: Vec<PartId> = self
             .holdings
             .parts()
             .iter()
-            .filter(|p| p.stream.is_some() && p.readers == 0 && p.range.end - p.filled_to > round_trip)
+            .filter(|p| p.stream == Some(left) && p.readers == 0 && p.range.end - p.filled_to > round_trip)
             .filter(|p| p.range.end <= range.start || range.end <= p.range.start)
             .map(|p| p.id)
             .collect();
@@ -224,12 +261,12 @@ impl Planner {
         let Some(stream) = self.streams.get(stream) else { return 0 };
         let announced = self.announced == Announced::Sequential;
         let proven = stream.run_reads >= self.settings.start_after && !self.is_footer(stream.start);
-        if self.announced == Announced::Random || self.size.is_none() || !(proven || announced) {
+        if self.announced == Announced::Random || self.failing || self.size.is_none() || !(proven || announced) {
             return 0;
         }
         self.window = window(&around.link, stream.rate.bytes_per_s(), self.settings.part_bytes);
         let cap = self.settings.max_prefetch_bytes.min(around.share_bytes);
-        self.window.ahead_bytes = self.window.ahead_bytes.min(cap);
+        self.window = self.window.within(cap);
         if announced {
             self.holdings.ledger.lifetime_allowance(self.window.ahead_bytes)
         } else {
@@ -249,6 +286,7 @@ impl Planner {
         range: &Range<u64>,
         stream: StreamId,
         ahead: u64,
+        around: &Surroundings,
         out: &mut Vec<Action>,
     ) -> Plan {
         let mut plan = Plan::default();
@@ -259,6 +297,10 @@ impl Planner {
             if let Some((part, held)) = &known
                 && held.start <= at
             {
+                if self.holdings.is_far_off(*part, at, around.link.round_trip_bytes()) {
+                    self.holdings.stop_part(*part, out);
+                    continue;
+                }
                 let piece = at..held.end.min(range.end);
                 plan.ahead_bytes += piece.end - piece.start;
                 at = piece.end;
@@ -290,7 +332,7 @@ impl Planner {
         out: &mut Vec<Action>,
     ) {
         let mut allowed = self.speculation(stream, around);
-        let limit = offset + self.window.ahead_bytes;
+        let limit = offset.saturating_add(self.window.ahead_bytes);
         let in_flight = self.holdings.parts().iter().filter(|p| p.in_flight() && p.readers == 0).count();
         let mut at = offset;
         for _ in in_flight..self.settings.concurrency {
@@ -312,12 +354,14 @@ impl Planner {
         let ahead = if announced { u64::MAX } else { stream.run_bytes.saturating_mul(RHO) };
         let part = ramp_part_bytes(ahead, stream.last_len, self.window.part_bytes);
         let left = self.size.unwrap_or(u64::MAX).saturating_sub(at);
-        request_bytes(stream.requests, part, self.window, left, self.settings.part_bytes.0)
+        // A run that is not announced grows by the ledger already.
+        let nth = if announced { stream.requests } else { stream.requests + GROWTH_REQUESTS };
+        request_bytes(nth, part, self.window, left, self.settings.part_bytes.0)
     }
 
     /// Where a request of `wanted` bytes from `start` ends: at the object's end or the next part at the latest.
     fn fit(&self, start: u64, wanted: u64) -> u64 {
-        let end = (start + wanted).min(self.size.unwrap_or(u64::MAX));
+        let end = start.saturating_add(wanted).min(self.size.unwrap_or(u64::MAX));
         self.holdings.parts().next_start(start).map_or(end, |next| end.min(next))
     }
 
@@ -345,7 +389,7 @@ impl Planner {
             if part.stream.is_none() && part.unread() > 0 {
                 return false; // announced, still to come
             }
-            if once && part.unread() == 0 {
+            if part.unread() == 0 && (once || part.range.end - part.range.start > KEEP_BEHIND_MOST) {
                 return true;
             }
             !streams.iter().any(|s| {

@@ -24,7 +24,7 @@ fn settings() -> Settings {
 fn around() -> Surroundings {
     let ttfb = Duration::from_millis(30);
     let link = Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s: 60e6, aggregate_bytes_per_s: 1e9 };
-    Surroundings { link, share_bytes: 512 * MIB }
+    Surroundings { link, share_bytes: 512 * MIB, free_bytes: 512 * MIB }
 }
 
 /// A planner, and what an engine that does all it is told would hold.

@@ -70,6 +70,8 @@ impl Read {
                 }
                 Ok(Found::Nothing) => break,
                 Err(error) => {
+                    // Gone already where the request itself failed; a lost task could not say so.
+                    self.engine.failed(piece.part);
                     self.end(false);
                     return Err(error);
                 }

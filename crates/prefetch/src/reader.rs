@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::{AccessHint, ObjectChanged, ObjectVersion};
 use object_store::path::Path;
 use object_store::{Attributes, Error, GetOptions, GetRange, ObjectMeta, Result};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::blocking::BlockingReader;
 use crate::cursor::Cursor;
@@ -21,6 +21,8 @@ use crate::plan::Settings;
 const COPY_INLINE: usize = 1024 * 1024;
 /// What [`Reader::stream`] reads at a time, in bytes.
 const STREAM_STEP: u64 = 1024 * 1024;
+/// A longer read (1 TiB) is a way to say "to the end": where that is, is asked first.
+const OPEN_END_BYTES: u64 = 1 << 40;
 /// The length of an object that nobody has measured yet.
 const UNKNOWN: u64 = u64::MAX;
 
@@ -48,7 +50,8 @@ pub(crate) struct Inner {
 impl Reader {
     pub(crate) fn new(common: Arc<Common>, path: Path, settings: Settings, meta: Option<ObjectMeta>) -> Result<Self> {
         let reads_ahead = settings.max_prefetch_bytes > 0;
-        let engine = Engine::new(common, path, settings);
+        let pin = common.pin;
+        let engine = Engine::new(common, path, pin, settings);
         let inner = Inner { engine, size: AtomicU64::new(UNKNOWN), reads_ahead };
         if let Some(meta) = meta {
             inner.engine.learn(&meta, &Attributes::new())?;
@@ -76,10 +79,11 @@ impl Reader {
         if chunks.len() <= 1 {
             return Ok(chunks.pop().unwrap_or_default());
         }
-        if chunks.iter().map(Bytes::len).sum::<usize>() <= COPY_INLINE {
-            return Ok(concat(&chunks));
+        let large = chunks.iter().map(Bytes::len).sum::<usize>() > COPY_INLINE;
+        match self.inner.engine.common.current_runtime().filter(|_| large) {
+            Some(runtime) => Ok(runtime.spawn_blocking(move || concat(&chunks)).await?),
+            None => Ok(concat(&chunks)),
         }
-        Ok(tokio::task::spawn_blocking(move || concat(&chunks)).await?)
     }
 
     /// Reads `range` as the chunks it arrived in, without any copy.
@@ -155,7 +159,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`std::io::ErrorKind::Unsupported`] on a thread that belongs to a runtime (blocking would stall it), and where the
-    /// store was made outside of any. [`Reader::blocking_on`] is for those who know better, such as `spawn_blocking`.
+    /// store was made outside of any, or in one that has a single thread. [`Reader::blocking_on`] is for those who know better, such as `spawn_blocking`.
     pub fn blocking(self) -> std::io::Result<BlockingReader> {
         let refuse = |why: &str| Err(std::io::Error::new(std::io::ErrorKind::Unsupported, why));
         if Handle::try_current().is_ok() {
@@ -164,6 +168,9 @@ impl Reader {
             );
         }
         match self.inner.engine.common.runtime.clone() {
+            Some(runtime) if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread => refuse(
+                "the store's runtime has one thread, and nothing drives it meanwhile: use a multi-thread runtime",
+            ),
             Some(runtime) => Ok(self.blocking_on(runtime)),
             None => refuse("the store was made outside of a tokio runtime: use blocking_on with a runtime's handle"),
         }
@@ -182,7 +189,11 @@ impl Reader {
 
 impl Inner {
     pub(crate) async fn chunks_at(&self, range: Range<u64>) -> Result<Vec<Bytes>> {
-        let range = range.start..range.end.min(self.size.load(Ordering::Relaxed));
+        let mut size = self.size.load(Ordering::Relaxed);
+        if size == UNKNOWN && range.end.saturating_sub(range.start) > OPEN_END_BYTES {
+            size = self.size().await?;
+        }
+        let range = range.start..range.end.min(size);
         if range.start >= range.end {
             return Ok(Vec::new());
         }
@@ -205,7 +216,7 @@ impl Inner {
         }
         let common = &self.engine.common;
         let mut options = GetOptions::new().with_range((at > 0).then_some(GetRange::Offset(at)));
-        let pinned = self.engine.known().filter(|known| known.version.pin(common.pin, &mut options));
+        let pinned = self.engine.known().filter(|known| known.version.pin(self.engine.pin, &mut options));
         match common.inner.get_opts(&self.engine.path, options).await {
             Ok(answer) => {
                 self.engine.learn(&answer.meta, &answer.attributes)?;
@@ -223,7 +234,7 @@ impl Inner {
     /// Past the end is empty for a file and an error for most stores; only a size tells which it was.
     async fn is_past_end(&self, start: u64, error: &Error) -> bool {
         matches!(error, Error::Generic { .. } | Error::NotSupported { .. })
-            && self.size.load(Ordering::Relaxed) == UNKNOWN
+            && !self.engine.is_closed()
             && self.size().await.is_ok_and(|size| start >= size)
     }
 

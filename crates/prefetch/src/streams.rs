@@ -42,6 +42,11 @@ pub(crate) struct Stream {
     thinking_since: Duration,
     /// Reads that came near its end, exact or not.
     joins: u64,
+    /// Where the latest read that went back into it ended.
+    revisited_to: Option<u64>,
+    /// Whether the reader went elsewhere, and whether it ever came back after that.
+    left: bool,
+    came_back: bool,
 }
 
 /// What a read turned out to be.
@@ -72,6 +77,11 @@ impl Streams {
         let Some(at) = exact.or_else(|| self.table.iter().rposition(|s| s.reaches(read))) else {
             return self.start(thinking, read);
         };
+        // Two reads in a row within what a stream has read are a stream of their own.
+        if exact.is_none() && self.table[at].revisited_to == Some(read.start) {
+            self.table[at].revisited_to = None;
+            return self.start(thinking, read);
+        }
         let mut stream = self.table.remove(at);
         stream.joins += 1;
         let evidence = exact.is_some() || (stream.joins > 2 && read.start >= stream.end);
@@ -80,6 +90,10 @@ impl Streams {
             stream.run_reads += 1;
             stream.run_bytes += len;
             stream.last_len = len;
+            stream.came_back |= stream.left;
+            stream.left = false;
+        } else {
+            stream.revisited_to = Some(read.end);
         }
         stream.thinking_since = thinking;
         stream.end = stream.end.max(read.end);
@@ -98,6 +112,22 @@ impl Streams {
     pub(crate) fn on_request(&mut self, id: StreamId) {
         if let Some(stream) = self.table.iter_mut().find(|s| s.id == id) {
             stream.requests += 1;
+        }
+    }
+
+    /// The reader goes elsewhere from stream `id`. True where it has not yet shown that it comes back.
+    pub(crate) fn leave(&mut self, id: StreamId) -> bool {
+        let stream = self.table.iter_mut().find(|s| s.id == id);
+        stream.is_some_and(|stream| {
+            stream.left = true;
+            !stream.came_back
+        })
+    }
+
+    /// The object ends at `size`, and so does every stream.
+    pub(crate) fn end_at(&mut self, size: u64) {
+        for stream in &mut self.table {
+            stream.end = stream.end.min(size);
         }
     }
 
@@ -127,6 +157,9 @@ impl Streams {
             rate: ConsumerRate::default(),
             thinking_since: thinking,
             joins: 0,
+            revisited_to: None,
+            left: false,
+            came_back: false,
         });
         (Joined::New(self.next_id), forgotten)
     }
@@ -146,7 +179,7 @@ impl Stream {
         if self.run_reads < 2 {
             return back <= read.start && read.end <= self.end;
         }
-        (back..=self.end + skip).contains(&read.start)
+        (back..=self.end.saturating_add(skip)).contains(&read.start)
     }
 
     /// How far behind its end a read may still belong to it, in bytes.
@@ -200,6 +233,11 @@ mod tests {
     #[test]
     fn visits_home_are_no_seeks() {
         check(&[(0, M), (50 * M, M), (0, M), (51 * M, M), (0, M)], "+1 +2 ~1 =2 ~1");
+    }
+
+    #[test]
+    fn a_run_within_a_large_read_is_found() {
+        check(&[(0, 100 * M), (0, M), (M, M), (2 * M, M)], "+1 ~1 +2 =2");
     }
 
     #[test]

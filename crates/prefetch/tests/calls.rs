@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Bench, KEY, KIB, MIB, check, sequential};
-use headstart_fetch_core::AccessHint;
+use headstart_fetch_core::{AccessHint, PinBy};
 use headstart_prefetch::PrefetchConfig;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
@@ -107,6 +107,43 @@ async fn bytes_ahead_are_served_once() {
     }
 }
 
+/// A versioned bucket goes on serving the old version to whoever asks for it by name.
+#[tokio::test(start_paused = true)]
+async fn a_pin_by_version_does_not_keep_an_old_version_alive() {
+    let bench = Bench::with(64 * MIB, PrefetchConfig { pin: PinBy::Version, ..PrefetchConfig::default() });
+    for range in sequential(16 * MIB, MIB) {
+        bench.store.get_range(&path(), range).await.unwrap();
+    }
+    bench.sim.overwrite(KEY, None).unwrap();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    for range in sequential(64 * MIB, MIB).skip(16) {
+        let bytes = bench.store.get_range(&path(), range.clone()).await.unwrap();
+        bench.check(&range, &[bytes]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_ahead_of_an_abandoned_path_go_after_max_age() {
+    let bench = Bench::new(256 * MIB);
+    for range in sequential(32 * MIB, MIB) {
+        bench.store.get_range(&path(), range).await.unwrap();
+    }
+    assert!(bench.budget.used_bytes() > 0);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!((bench.budget.used_bytes(), bench.counts().live), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ranges_announced_beyond_the_end_are_no_answer() {
+    let bench = Bench::new(10 * KIB);
+    bench.store.advise(&path(), AccessHint::WillNeed(vec![0..MIB]));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(bench.store.get_range(&path(), 20 * KIB..64 * KIB).await.is_err());
+    let answer = bench.store.get_opts(&path(), GetOptions::new().with_range(Some(0..64 * KIB))).await.unwrap();
+    assert_eq!(answer.range, 0..10 * KIB);
+    bench.check(&(0..10 * KIB), &[answer.bytes().await.unwrap()]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_write_through_the_store_is_seen_at_once() {
     let bench = Bench::new(64 * MIB);
@@ -143,6 +180,7 @@ async fn hints_and_switches_are_obeyed() {
     for (config, hint) in [
         (PrefetchConfig { enabled: false, ..PrefetchConfig::default() }, AccessHint::Normal),
         (PrefetchConfig { max_prefetch_bytes: 0, ..PrefetchConfig::default() }, AccessHint::Sequential),
+        (PrefetchConfig { enabled: false, ..PrefetchConfig::default() }, AccessHint::WillNeed(vec![0..64 * MIB])),
         (PrefetchConfig::default(), AccessHint::Random),
     ] {
         let bench = Bench::with(64 * MIB, config);

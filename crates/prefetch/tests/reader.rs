@@ -6,15 +6,20 @@ mod common;
 
 use std::io::{BufRead, Read, Seek, SeekFrom};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{Bench, KEY, KIB, MIB, check, sequential};
 use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use headstart_fetch_core::ObjectChanged;
 use headstart_prefetch::{PrefetchConfig, PrefetchStore};
-use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
 use proptest::prelude::*;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt};
 
@@ -41,6 +46,74 @@ async fn past_the_end_is_empty_and_an_end_beyond_is_clamped() {
             assert_eq!(reader.size().await.unwrap(), size as u64);
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn absurd_and_simultaneous_ends_are_clamped_too() {
+    let bench = Bench::new(1000);
+    let reader = bench.reader();
+    let (near, far) = tokio::join!(reader.read_at(0..10), reader.read_at(5000..6000));
+    assert_eq!((near.unwrap().len(), far.unwrap().len()), (10, 0));
+    let reader = bench.reader();
+    bench.check(&(0..1000), &[reader.read_at(0..u64::MAX).await.unwrap()]);
+    bench.check(&(7..1000), &[reader.read_at(7..u64::MAX).await.unwrap()]);
+    assert!(reader.read_at(u64::MAX - 1..u64::MAX).await.unwrap().is_empty());
+    assert!(bench.store.get_range(&Path::from(KEY), u64::MAX - 9..u64::MAX).await.is_err());
+    bench.check(&(0..1000), &[bench.store.get_range(&Path::from(KEY), 0..u64::MAX).await.unwrap()]);
+}
+
+/// Panics in its first request.
+#[derive(Debug)]
+struct Panics(AtomicBool, Arc<InMemory>);
+
+impl std::fmt::Display for Panics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Panics")
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Panics {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.1.put_opts(path, payload, options).await
+    }
+    async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.1.put_multipart_opts(path, options).await
+    }
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        assert!(self.0.swap(true, Ordering::Relaxed), "the double panics");
+        self.1.get_opts(path, options).await
+    }
+    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.1.delete_stream(paths)
+    }
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.1.list(prefix)
+    }
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.1.list_with_delimiter(prefix).await
+    }
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.1.copy_opts(from, to, options).await
+    }
+}
+
+#[tokio::test]
+async fn a_panic_below_reaches_that_read_and_the_next_one_starts_clean() {
+    let memory = Arc::new(InMemory::new());
+    memory.put(&Path::from(KEY), numbers(1000).into()).await.unwrap();
+    let store = PrefetchStore::new(Arc::new(Panics(AtomicBool::new(false), memory)), PrefetchConfig::default());
+    let reader = store.reader(&Path::from(KEY)).unwrap();
+    assert!(reader.read_at(0..10).await.unwrap_err().to_string().contains("panicked"));
+    assert_eq!(reader.read_at(0..10).await.unwrap(), numbers(10));
+}
+
+#[test]
+fn a_runtime_of_one_thread_cannot_block() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let store = runtime.block_on(in_memory(b"x"));
+    let error = store.reader(&Path::from(KEY)).unwrap().blocking().unwrap_err();
+    assert!(error.to_string().contains("one thread"), "{error}");
 }
 
 #[tokio::test]

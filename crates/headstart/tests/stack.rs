@@ -1,0 +1,93 @@
+//! The whole stack on a simulated link: every byte right, nothing stuck, whatever the memory.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use headstart::Headstart;
+use headstart_sim::{Content, Dice, LinkProfile, SimStore};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+const MIB: u64 = 1 << 20;
+const KEY: &str = "object";
+
+/// A simulated bucket with one object, and a stack over it.
+async fn stack(size: u64, options: &str) -> (SimStore, Headstart) {
+    let sim = SimStore::builder().profile(LinkProfile::gcs()).build();
+    sim.catalog().add_synthetic(KEY, size);
+    let builder = Headstart::builder().environment([]).store(Arc::new(sim.clone())).options_str(options);
+    (sim, builder.build().await.unwrap())
+}
+
+#[track_caller]
+fn check(sim: &SimStore, start: u64, chunks: &[Bytes]) {
+    let content = Content::new(KEY, sim.catalog().get(KEY, None).unwrap().number);
+    let mut at = start;
+    for chunk in chunks {
+        content.check(at, chunk).unwrap();
+        at += chunk.len() as u64;
+    }
+}
+
+/// A reader slower than the link fills all the memory there is with what is ahead of it, and then reads elsewhere.
+#[tokio::test(start_paused = true)]
+async fn a_read_elsewhere_gets_memory_from_its_own_read_ahead() {
+    for options in ["mode=cached,memory_bytes=32MiB,cache.memory_bytes=16MiB", "mode=adaptive,memory_bytes=16MiB"] {
+        let (sim, headstart) = stack(1024 * MIB, options).await;
+        let reader = headstart.reader(&Path::from(KEY)).unwrap();
+        let other = headstart.reader(&Path::from(KEY)).unwrap();
+        for at in (0..64 * MIB).step_by(1 << 20) {
+            check(&sim, at, &reader.chunks_at(at..at + MIB).await.unwrap());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for (reader, at) in [(&reader, 700 * MIB), (&other, 300 * MIB)] {
+            let far = tokio::time::timeout(Duration::from_secs(5), reader.chunks_at(at..at + 24 * MIB)).await;
+            check(&sim, at, &far.expect("a read never waits for memory for ever").unwrap());
+        }
+        let path = Path::from(KEY);
+        let call = tokio::time::timeout(Duration::from_secs(5), headstart.get_range(&path, 500 * MIB..524 * MIB)).await;
+        check(&sim, 500 * MIB, &[call.expect("nor does a call").unwrap()]);
+    }
+}
+
+/// Random mixtures of reads by handle and by call, through every mode, with little memory and much.
+#[tokio::test(start_paused = true)]
+async fn every_mode_reads_every_byte_right() {
+    for mode in ["none", "fetch", "adaptive", "cached"] {
+        for memory in ["16MiB", "48MiB", "512MiB"] {
+            for seed in 0..4 {
+                let cache = if mode == "cached" { ",cache.memory_bytes=512KiB,cache.page_bytes=16KiB" } else { "" };
+                let memory = if mode == "cached" && memory == "16MiB" { "17MiB" } else { memory };
+                let (sim, headstart) =
+                    stack(40 * MIB + 12_345, &format!("mode={mode},memory_bytes={memory}{cache}")).await;
+                let reader = headstart.reader(&Path::from(KEY)).unwrap();
+                let mut dice = Dice::new(seed);
+                let mut at = 0;
+                for _ in 0..60 {
+                    if dice.below(4) == 0 {
+                        at = dice.below(38 * MIB);
+                    }
+                    let most = [5_000, 300_000, 2 * MIB][usize::try_from(dice.below(3)).unwrap()];
+                    let len = 1 + dice.below(most);
+                    let range = at..(at + len).min(40 * MIB);
+                    let chunks = if dice.below(2) == 0 {
+                        reader.chunks_at(range.clone()).await.unwrap()
+                    } else {
+                        vec![headstart.get_range(&Path::from(KEY), range.clone()).await.unwrap()]
+                    };
+                    assert_eq!(chunks.iter().map(Bytes::len).sum::<usize>() as u64, range.end - range.start);
+                    check(&sim, range.start, &chunks);
+                    at = range.end % (39 * MIB);
+                }
+                drop(reader);
+                headstart.close().await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                assert_eq!(sim.log().counts().live, 0, "{mode} {memory} seed {seed}");
+            }
+        }
+    }
+}
