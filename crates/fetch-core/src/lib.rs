@@ -46,6 +46,8 @@
 //! so bytes of two versions are never mixed: a change is [`ObjectChanged`], or a new beginning where the
 //! answer has not been handed on yet.
 //!
+//! [`FetchStore::download`] reads so into a file: resumable, checked, and never half under its name.
+//!
 //! # What it does not do
 //!
 //! It remembers nothing it has read (`headstart-cache` does), reads nothing ahead (`headstart-prefetch`
@@ -71,7 +73,9 @@
 mod body;
 mod budget;
 pub mod byte_range;
+mod checksum;
 mod config;
+mod download;
 mod error;
 mod estimate;
 mod intent;
@@ -80,8 +84,10 @@ pub mod levels;
 pub mod link;
 mod merge;
 pub mod options;
+mod part_file;
 mod parts;
 mod permits;
+mod positioned;
 mod profile;
 mod ranges;
 mod read;
@@ -93,7 +99,9 @@ mod store;
 mod version;
 
 pub use budget::{MemoryBudget, Reservation};
+pub use checksum::Crc32c;
 pub use config::FetchConfig;
+pub use download::{Download, DownloadError, Downloaded, Progress};
 pub use error::{FetchError, ObjectChanged, SharedError, share};
 pub use estimate::{BodyMeter, LinkEstimate};
 pub use intent::{AccessHint, CacheHint, Intent, Origin, Reserved, ask};

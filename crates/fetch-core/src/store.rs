@@ -15,6 +15,7 @@ use object_store::{
 
 use crate::budget::MemoryBudget;
 use crate::config::FetchConfig;
+use crate::download::Download;
 use crate::estimate::LinkEstimate;
 use crate::options::{ConfigError, Options};
 use crate::permits::Permits;
@@ -58,6 +59,41 @@ impl FetchStore {
             config,
         };
         Ok(Self { core: Arc::new(core) })
+    }
+
+    /// Downloads the object at `path` to `file`: await what this returns, or say more about it before.
+    ///
+    /// The object is fetched as any read is, of one version, written as it arrives, and checked against its CRC32C where
+    /// the store or the caller names one. Until the file is whole and synced it is called `NAME.headstart-part`; then it
+    /// takes the place of whatever was called `NAME`. After an error, a dropped future or a killed process the next
+    /// download of the same version to the same name goes on with what is there (one request more, to ask whether the object
+    /// has changed); of another version, it begins anew. `NAME.headstart-journal` beside it says what is there; delete
+    /// both to give up.
+    ///
+    /// ```no_run
+    /// # async fn example(store: headstart_fetch_core::FetchStore) -> Result<(), headstart_fetch_core::DownloadError> {
+    /// let path = "data/2026.parquet".into();
+    /// let got = store
+    ///     .download(&path, "/tmp/2026.parquet")
+    ///     .on_progress(|at| eprintln!("{} of {} bytes", at.written_bytes, at.total_bytes))
+    ///     .await?;
+    /// assert_eq!(got.version.size, std::fs::metadata("/tmp/2026.parquet").unwrap().len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`DownloadError`](crate::DownloadError), when awaited.
+    ///
+    /// # Memory
+    /// Beside what a read holds, up to 8 MiB that wait to be written, charged to the budget; where that has nothing free, one
+    /// mebibyte.
+    ///
+    /// # Cancel safety
+    /// Dropping the future keeps what has been written. Writes already under way on blocking threads end by themselves;
+    /// another download to the same file waits for them.
+    pub fn download(&self, path: &Path, file: impl AsRef<std::path::Path>) -> Download {
+        Download::new(&self.core, path, file.as_ref().to_owned())
     }
 
     /// What the link can do, as far as it is known; other layers may read it.
