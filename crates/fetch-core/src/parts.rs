@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 
 use crate::body::Body;
 use crate::byte_range;
-use crate::error::{FetchError, ObjectChanged};
+use crate::error::{FetchError, ObjectChanged, is_transient};
 use crate::intent::{Intent, Origin, Reserved};
 use crate::request::Core;
 use crate::slots::{Memory, Put, Slot, Slots, Task};
@@ -236,7 +236,7 @@ impl Call {
             options.if_none_match = None;
             options.if_modified_since = None;
         }
-        let answer = match self.core.request(&self.path, options, Some(permit), &self.origin).await {
+        let answer = match self.core.request(&self.path, options, Some(permit), &self.origin, is_transient).await {
             Ok(answer) => answer,
             Err(error) => return self.part_failed(number, error),
         };

@@ -12,11 +12,14 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::budget::MemoryBudget;
 use crate::config::FetchConfig;
 use crate::download::Download;
 use crate::estimate::LinkEstimate;
+use crate::jitter::Jitter;
 use crate::options::{ConfigError, Options};
 use crate::permits::Permits;
 use crate::request::Core;
@@ -56,6 +59,9 @@ impl FetchStore {
             permits: Permits::new(config.concurrency),
             link: LinkEstimate::new(&config.profile),
             counters: Counters::default(),
+            hedging: Mutex::default(),
+            jitter: Jitter::new(config.jitter_seed),
+            started: Instant::now(),
             config,
         };
         Ok(Self { core: Arc::new(core) })

@@ -81,7 +81,7 @@ async fn dropping_get_ranges_leaves_nothing() {
 
 fn answered(read: u64, answer: Answer) -> Bench {
     let faults = FaultPlan { script: vec![(When::Read(read), Event::Answer(answer))], ..FaultPlan::default() };
-    Setup { faults, ..Setup::default() }.build()
+    Setup { faults, retries: 0, ..Setup::default() }.build()
 }
 
 fn fetch_error(error: &Error) -> Option<FetchError> {
