@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::byte_range;
 use crate::error::{FetchError, is_transient};
-use crate::intent::Intent;
+use crate::intent::{Intent, Promotion};
 use crate::permits::Permit;
 use crate::request::Core;
 
@@ -35,6 +35,13 @@ impl Core {
         let mut first = pin!(self.send(path, options));
         if !self.may_hedge(options) {
             return first.await.map(|result| (result, asked_at.elapsed()));
+        }
+        // Before anybody waits, nothing is late.
+        if let (Intent::Speculative, Some(promotion)) =
+            (Intent::of(&options.extensions), Promotion::of(&options.extensions))
+            && let Either::Left((answered, _)) = select(first.as_mut(), pin!(promotion.promoted())).await
+        {
+            return answered.map(|result| (result, asked_at.elapsed()));
         }
         self.hedging.lock().on_request();
         let mut late_since = asked_at;
@@ -67,11 +74,11 @@ impl Core {
         answered.map(|result| (result, asked_at.elapsed()))
     }
 
-    /// Somebody waits, the store is remote, and there is a clock.
+    /// Somebody waits or may do so, the store is remote, and there is a clock.
     fn may_hedge(&self, options: &GetOptions) -> bool {
         self.config.enabled
             && self.config.hedge
-            && Intent::of(&options.extensions) == Intent::Demand
+            && (Intent::of(&options.extensions) == Intent::Demand || Promotion::of(&options.extensions).is_some())
             && !self.config.profile.is_local()
             && Handle::try_current().is_ok()
     }
@@ -88,7 +95,7 @@ impl Core {
             }
             let taken = self.hedging.lock().take();
             if taken {
-                return Arc::clone(&self.permits).acquire(Intent::Demand).await;
+                return self.permits.acquire(Intent::Demand).await;
             }
             tokio::time::sleep(delay).await;
         }

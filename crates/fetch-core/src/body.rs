@@ -121,7 +121,8 @@ impl Body {
             && !permit.resume()
         {
             self.permit = None;
-            self.reacquiring = Some(Arc::clone(&self.core.permits).acquire(Intent::Demand).boxed());
+            let permits = Arc::clone(&self.core.permits);
+            self.reacquiring = Some(async move { permits.acquire(Intent::Demand).await }.boxed());
         }
         if let Some(acquiring) = &mut self.reacquiring {
             self.permit = Some(ready!(acquiring.poll_unpin(cx)));

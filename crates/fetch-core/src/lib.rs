@@ -64,6 +64,11 @@
 //! slower answer is dropped. Such hedges are at most 5 % of the requests, and none where they do not help: when
 //! everything is slow, or after 32 in a row that were not faster.
 //!
+//! # Who goes first
+//!
+//! At most `concurrency` GETs are in flight. Demand goes before speculation ([`Intent`]), which never has more than three
+//! quarters of them; a [`Promotion`] makes a speculative read a demanded one while it waits.
+//!
 //! # Memory
 //!
 //! A read in parts holds at most `1.25 × concurrency × 2 × part` bytes ahead of its reader, and less
@@ -121,7 +126,7 @@ pub use config::FetchConfig;
 pub use download::{Download, DownloadError, Downloaded, Progress};
 pub use error::{FetchError, ObjectChanged, SharedError, Throttled, share};
 pub use estimate::{BodyMeter, LinkEstimate};
-pub use intent::{AccessHint, CacheHint, Intent, Origin, Reserved, ask};
+pub use intent::{AccessHint, CacheHint, Intent, Origin, Promotion, Reserved, ask};
 pub use key::path_of_url_key;
 pub use link::Link;
 pub use merge::merge_ranges;

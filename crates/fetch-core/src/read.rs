@@ -12,7 +12,7 @@ use object_store::{Error, GetOptions, GetRange, GetResult, GetResultPayload, Res
 
 use crate::byte_range;
 use crate::error::{ObjectChanged, Throttled, is_transient};
-use crate::intent::{Intent, Origin};
+use crate::intent::Origin;
 use crate::parts::Parts;
 use crate::request::{Answer, Core, Payload};
 use crate::split::Split;
@@ -85,7 +85,7 @@ impl Core {
         origin: &Origin,
         worth: fn(&Error) -> bool,
     ) -> Result<Answer> {
-        let permit = Arc::clone(&self.permits).acquire(Intent::of(&options.extensions)).await;
+        let permit = self.permits.acquire_for(&options.extensions).await;
         self.request(path, options, Some(permit), origin, worth).await
     }
 
@@ -99,7 +99,7 @@ impl Core {
     ) -> Result<GetResult> {
         let parts = Parts::new(self, path, options.clone(), split, range.clone(), Origin::default())?;
         // The head takes its permit before the others queue for theirs.
-        let permit = Arc::clone(&self.permits).acquire(Intent::of(&options.extensions)).await;
+        let permit = self.permits.acquire_for(&options.extensions).await;
         let head = options.with_range(Some(parts.take_head(None)));
         parts.send();
         let answer = {
