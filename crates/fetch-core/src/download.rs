@@ -19,6 +19,7 @@ use crate::budget::Reservation;
 use crate::byte_range;
 use crate::checksum::Crc32c;
 use crate::error::{FetchError, ObjectChanged};
+use crate::local;
 use crate::part_file::{PartFile, Piece};
 use crate::request::Core;
 use crate::version::ObjectVersion;
@@ -323,7 +324,7 @@ impl Writer {
     async fn take(&mut self, answer: GetResult) -> Result<()> {
         let Range { start, end } = answer.range;
         self.at = start;
-        let mut body = answer.into_stream();
+        let mut body = local::in_large_steps(answer).into_stream();
         let mut fetched = Ok(());
         while let Some(chunk) = body.next().await {
             match chunk {

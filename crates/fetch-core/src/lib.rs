@@ -42,6 +42,8 @@
 //! what one stream carries in about three round trips, within the bounds of the [`BackendProfile`]. An
 //! object of unknown size costs no extra request: the first part says how long it is.
 //!
+//! A local file is no remote object: it is read in a few large steps, and the answer is marked [`LocalFile`].
+//!
 //! Every answer is compared with the first one, and whatever is sent after it is pinned to its version,
 //! so bytes of two versions are never mixed: a change is [`ObjectChanged`], or a new beginning where the
 //! answer has not been handed on yet.
@@ -101,6 +103,7 @@ mod jitter;
 mod key;
 pub mod levels;
 pub mod link;
+mod local;
 mod merge;
 pub mod options;
 mod part_file;
@@ -129,6 +132,7 @@ pub use estimate::{BodyMeter, LinkEstimate};
 pub use intent::{AccessHint, CacheHint, Intent, Origin, Promotion, Reserved, ask};
 pub use key::path_of_url_key;
 pub use link::Link;
+pub use local::LocalFile;
 pub use merge::merge_ranges;
 pub use options::{ConfigError, OptionSpec, Options};
 pub use profile::{BackendProfile, Prices};

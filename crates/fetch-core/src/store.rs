@@ -20,6 +20,7 @@ use crate::config::FetchConfig;
 use crate::download::Download;
 use crate::estimate::LinkEstimate;
 use crate::jitter::Jitter;
+use crate::local;
 use crate::options::{ConfigError, Options};
 use crate::permits::Permits;
 use crate::request::Core;
@@ -134,7 +135,8 @@ impl ObjectStore for FetchStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.core.read(location, options).await
+        let answer = self.core.read(location, options).await?;
+        Ok(if self.core.config.enabled { local::in_large_steps(answer) } else { answer })
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
