@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use object_store::path::Path;
-use object_store::{GetOptions, GetResult, Result};
+use object_store::{Error, GetOptions, GetResult, Result};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::byte_range;
-use crate::error::{FetchError, is_transient};
+use crate::concurrency::Answered;
+use crate::error::{FetchError, Throttled, is_transient};
 use crate::intent::{Intent, Promotion};
 use crate::permits::Permit;
 use crate::request::Core;
@@ -101,12 +102,30 @@ impl Core {
         }
     }
 
+    /// Sets the number of GETs in flight by the answer to one of them.
+    fn limit_by(&self, error: Option<&Error>) {
+        let answered = Answered {
+            refused: error.is_some_and(|error| Throttled::find(error).is_some()),
+            in_flight: self.permits.in_flight(),
+            all_bytes: self.link.all_bytes(),
+        };
+        let mut concurrency = self.concurrency.lock();
+        let before = concurrency.limit();
+        concurrency.on_answer(self.now(), answered);
+        let limit = concurrency.limit();
+        drop(concurrency);
+        if limit != before {
+            self.permits.set_limit(limit);
+        }
+    }
+
     /// Sends a GET and looks whether the answer is about the bytes that were asked for.
     async fn send(&self, path: &Path, options: &GetOptions) -> Result<GetResult> {
         self.counters.get(Intent::of(&options.extensions));
         let unanswered = Unanswered(Some(self));
         let answered = self.inner.get_opts(path, options.clone()).await;
         unanswered.answered();
+        self.limit_by(answered.as_ref().err());
         let result = answered?;
         let expected = match &options.range {
             None => Some(0..result.meta.size),

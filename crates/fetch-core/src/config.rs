@@ -17,7 +17,7 @@ use crate::profile::BackendProfile;
 pub struct FetchConfig {
     /// Whether ranges are split at all. Off, every call is one request. Default: on.
     pub enabled: bool,
-    /// The most GETs in flight at once through this store. Default: 32.
+    /// The most GETs in flight at once through this store; fewer while it refuses many. Default: 32.
     pub concurrency: usize,
     /// How often a request that failed is tried again, and how often in a row a body that broke off is resumed. 0 leaves both to
     /// the inner store, stalls too. Default: 10.

@@ -68,8 +68,9 @@
 //!
 //! # Who goes first
 //!
-//! At most `concurrency` GETs are in flight. Demand goes before speculation ([`Intent`]), which never has more than three
-//! quarters of them; a [`Promotion`] makes a speculative read a demanded one while it waits.
+//! At most `concurrency` GETs are in flight: fewer while the store refuses many of them, and more than 64 only as long as more
+//! carry more. Demand goes before speculation ([`Intent`]), which never has more than seven
+//! eighths of them; a [`Promotion`] makes a speculative read a demanded one while it waits.
 //!
 //! # Memory
 //!
@@ -93,6 +94,7 @@ mod body;
 mod budget;
 pub mod byte_range;
 mod checksum;
+mod concurrency;
 mod config;
 mod download;
 mod error;

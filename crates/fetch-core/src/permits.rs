@@ -24,19 +24,18 @@ use crate::intent::{Intent, Promotion};
 /// got, short beside any timeout.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// The share of all permits that speculation leaves to demand.
-const DEMANDS_OWN: usize = 4;
+/// One permit in so many is left to demand. Of 32 that is 4: with a quarter, reading ahead lost a hundredth of the link.
+const DEMANDS_OWN: usize = 8;
 
 /// A number of GETs that may be in flight.
 #[derive(Debug)]
 pub(crate) struct Permits {
-    limit: usize,
-    speculative_limit: usize,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    limit: usize,
     in_flight: usize,
     /// Of these, granted to speculation.
     speculative: usize,
@@ -56,7 +55,15 @@ struct Waiter {
 
 impl Permits {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, speculative_limit: (limit - limit / DEMANDS_OWN).max(1), state: Mutex::default() })
+        Arc::new(Self { state: Mutex::new(State { limit, ..State::default() }) })
+    }
+
+    /// Lets `limit` GETs be in flight from now on. Where more are, they end in their own time.
+    pub(crate) fn set_limit(self: &Arc<Self>, limit: usize) {
+        let before = std::mem::replace(&mut self.state.lock().limit, limit);
+        if limit > before {
+            self.serve();
+        }
     }
 
     /// GETs in flight now.
@@ -109,7 +116,7 @@ impl Permits {
     /// A permit, or a place in the queue.
     fn try_acquire(self: &Arc<Self>, intent: Intent) -> Result<Permit, (u64, oneshot::Receiver<Permit>)> {
         let mut state = self.state.lock();
-        if state.in_flight < self.limit && (intent == Intent::Demand || state.speculative < self.speculative_limit) {
+        if state.is_free(intent) {
             return Ok(self.grant(&mut state, intent));
         }
         let (sender, receiver) = oneshot::channel();
@@ -176,16 +183,7 @@ impl Permits {
         let mut refused = Vec::new();
         {
             let mut state = self.state.lock();
-            while state.in_flight < self.limit {
-                let may_speculate = state.speculative < self.speculative_limit;
-                let (waiter, intent) = match state.demand.pop_front() {
-                    Some(waiter) => (waiter, Intent::Demand),
-                    None if may_speculate => match state.speculation.pop_front() {
-                        Some(waiter) => (waiter, Intent::Speculative),
-                        None => break,
-                    },
-                    None => break,
-                };
+            while let Some((waiter, intent)) = state.next() {
                 if waiter.granted.is_closed() {
                     continue;
                 }
@@ -204,6 +202,28 @@ impl State {
     fn id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
+    }
+
+    fn is_free(&self, intent: Intent) -> bool {
+        let speculative_limit = (self.limit - self.limit.div_ceil(DEMANDS_OWN)).max(1);
+        self.in_flight < self.limit && (intent == Intent::Demand || self.speculative < speculative_limit)
+    }
+
+    /// Takes the next one to be served out of its queue.
+    fn next(&mut self) -> Option<(Waiter, Intent)> {
+        for intent in [Intent::Demand, Intent::Speculative] {
+            if !self.is_free(intent) {
+                return None;
+            }
+            let queue = match intent {
+                Intent::Demand => &mut self.demand,
+                Intent::Speculative => &mut self.speculation,
+            };
+            if let Some(waiter) = queue.pop_front() {
+                return Some((waiter, intent));
+            }
+        }
+        None
     }
 
     fn give_back(&mut self, intent: Intent) {
@@ -342,19 +362,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn speculation_leaves_permits_to_demand_and_to_what_is_promoted() {
-        let permits = Permits::new(8);
+        let permits = Permits::new(16);
         let promotion = Promotion::default();
         let speculation: Vec<Permit> =
-            (0..6).filter_map(|_| wait(&permits, Intent::Speculative).now_or_never()).collect();
-        assert_eq!(speculation.len(), 6);
+            (0..14).filter_map(|_| wait(&permits, Intent::Speculative).now_or_never()).collect();
+        assert_eq!(speculation.len(), 14);
         let mut next = speculate(&permits, &promotion);
-        assert!(futures::poll!(&mut next).is_pending(), "three quarters are taken");
+        assert!(futures::poll!(&mut next).is_pending(), "all but two are taken");
         let demand = wait(&permits, Intent::Demand).now_or_never().expect("the rest is demand's");
         promotion.promote();
         assert!(next.now_or_never().is_some(), "it is demand now");
         drop((speculation, demand));
         assert_eq!(permits.in_flight(), 0);
         assert_eq!(permits.state.lock().speculative, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_is_raised_serves_at_once() {
+        let permits = Permits::new(2);
+        let held = [wait(&permits, Intent::Demand).await, wait(&permits, Intent::Demand).await];
+        permits.set_limit(1);
+        let [first, second] = held;
+        let mut next = wait(&permits, Intent::Demand);
+        drop(first);
+        assert!(futures::poll!(&mut next).is_pending(), "one is in flight, and no more may be");
+        permits.set_limit(2);
+        let next = next.now_or_never().expect("two may be in flight again");
+        drop((second, next));
+        assert_eq!(permits.in_flight(), 0);
     }
 
     proptest! {
@@ -365,7 +400,7 @@ mod tests {
             ops in prop::collection::vec((0_u8..7, 0_usize..8), 1..100),
         ) {
             let permits = Permits::new(limit);
-            let most_speculative = (limit - limit / 4).max(1);
+            let most_speculative = (limit - limit.div_ceil(8)).max(1);
             let mut held: Vec<Permit> = Vec::new();
             // In the order in which each became what it is.
             let mut waiting: Vec<(Intent, Promotion, BoxFuture<'static, Permit>)> = Vec::new();

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::budget::MemoryBudget;
+use crate::concurrency::Concurrency;
 use crate::config::FetchConfig;
 use crate::error::{Throttled, is_transient};
 use crate::estimate::LinkEstimate;
@@ -35,6 +36,7 @@ pub(crate) struct Core {
     pub(crate) link: Arc<LinkEstimate>,
     pub(crate) counters: Counters,
     pub(crate) hedging: Mutex<Hedging>,
+    pub(crate) concurrency: Mutex<Concurrency>,
     pub(crate) jitter: Jitter,
     pub(crate) started: Instant,
 }

@@ -40,6 +40,8 @@ pub struct FetchStats {
     pub in_flight: u64,
     /// The most GETs in flight at once; never more than `concurrency`.
     pub peak_in_flight: u64,
+    /// GETs that may be in flight now: `concurrency`, or fewer where the store refuses more or more would not be faster.
+    pub limit_in_flight: u64,
     /// What the requests and bytes cost at the profile's prices, in US dollars.
     pub cost_usd: f64,
 }
@@ -124,7 +126,7 @@ impl Counters {
         add(&self.retries, 1);
     }
 
-    pub(crate) fn snapshot(&self, in_flight: usize, peak_in_flight: usize, prices: &Prices) -> FetchStats {
+    pub(crate) fn snapshot(&self, prices: &Prices) -> FetchStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut stats = FetchStats {
             gets_demand: read(&self.gets_demand),
@@ -139,9 +141,7 @@ impl Counters {
             hedges: read(&self.hedges),
             hedges_won: read(&self.hedges_won),
             retries: read(&self.retries),
-            in_flight: in_flight as u64,
-            peak_in_flight: peak_in_flight as u64,
-            cost_usd: 0.0,
+            ..FetchStats::default()
         };
         stats.cost_usd = prices.cost(stats.gets() + stats.heads, stats.bytes_fetched);
         stats

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::budget::MemoryBudget;
+use crate::concurrency::Concurrency;
 use crate::config::FetchConfig;
 use crate::download::Download;
 use crate::estimate::LinkEstimate;
@@ -54,13 +55,15 @@ impl FetchStore {
     /// [`ConfigError`] where [`Options::check`](crate::Options::check) refuses `config`.
     pub fn try_new(inner: Arc<dyn ObjectStore>, config: FetchConfig) -> Result<Self, ConfigError> {
         config.check()?;
+        let concurrency = Concurrency::new(config.concurrency);
         let core = Core {
             inner,
             budget: config.budget.clone().unwrap_or_else(|| MemoryBudget::new(OWN_BUDGET_BYTES)),
-            permits: Permits::new(config.concurrency),
+            permits: Permits::new(concurrency.limit()),
             link: LinkEstimate::new(&config.profile),
             counters: Counters::default(),
             hedging: Mutex::default(),
+            concurrency: Mutex::new(concurrency),
             jitter: Jitter::new(config.jitter_seed),
             started: Instant::now(),
             config,
@@ -113,7 +116,11 @@ impl FetchStore {
     #[must_use]
     pub fn stats(&self) -> FetchStats {
         let core = &self.core;
-        core.counters.snapshot(core.permits.in_flight(), core.permits.peak(), &core.config.profile.prices)
+        let mut stats = core.counters.snapshot(&core.config.profile.prices);
+        stats.in_flight = core.permits.in_flight() as u64;
+        stats.peak_in_flight = core.permits.peak() as u64;
+        stats.limit_in_flight = core.concurrency.lock().limit() as u64;
+        stats
     }
 }
 

@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Bench, KIB, MIB, Setup, check_body, path, settle};
+use common::{Altered, Bench, KIB, MIB, Setup, check_body, path, settle};
 use futures::StreamExt;
 use headstart_fetch_core::{BackendProfile, FetchConfig, FetchError, FetchStats, FetchStore, ObjectChanged, Throttled};
 use headstart_sim::{Answer, Change, Dice, Event, FaultPlan, LinkProfile, When};
@@ -298,4 +298,29 @@ async fn retries_can_be_turned_off() {
     let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
     assert_eq!(source, Some(&FetchError::ShortBody { start: 0, end: KIB, at: 512 }), "{error:?}");
     assert_eq!(bench.store.stats().gets(), 1);
+}
+
+/// A store that bears 8 requests at once: reads go on at that pace, and refusals become few.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_is_asked_for_less() {
+    let setup = || Setup { concurrency: 32, size: 40 * MIB, retries: 100, ..Setup::default() };
+    let bench = setup().build();
+    let sim = bench.sim.clone();
+    let overloaded = Altered::new(bench.sim.clone(), move |options| match sim.log().counts().live {
+        0..8 => Ok(options),
+        _ => Err(Error::Generic { store: "test", source: Throttled { status: 503, retry_after: None }.into() }),
+    });
+    let config = FetchConfig { jitter_seed: Some(1), ..setup().config() };
+    let store = FetchStore::new(Arc::new(overloaded), config);
+    let read = store.get_opts(&path(), GetOptions::new()).await.unwrap();
+    let start = Instant::now();
+    check_body(read).await.unwrap();
+    let (took, stats) = (start.elapsed(), store.stats());
+    // Eight streams of 200 kB/s each.
+    let least = Duration::from_secs_f64(40.0 * 1024.0 * 1024.0 / 8.0 / 200e3);
+    eprintln!("{took:?} of at least {least:?}, {} GETs, {} refused", stats.gets(), stats.retries);
+    assert!((4..=16).contains(&stats.limit_in_flight), "{stats:?}");
+    assert!(stats.retries * 4 < stats.gets(), "{stats:?}");
+    assert!(took < least.mul_f64(1.5));
+    assert_eq!(store.stats().in_flight, 0);
 }

@@ -90,7 +90,20 @@ impl Default for Setup {
 }
 
 impl Setup {
+    /// The settings of its store, but for the budget.
+    pub fn config(&self) -> FetchConfig {
+        FetchConfig {
+            concurrency: self.concurrency,
+            retries: self.retries,
+            hedge: self.hedge,
+            jitter_seed: Some(self.seed),
+            profile: self.profile.clone(),
+            ..FetchConfig::default()
+        }
+    }
+
     pub fn build(self) -> Bench {
+        let config = self.config();
         let sim = SimStore::builder()
             .profile(self.link)
             .faults(self.faults)
@@ -100,15 +113,7 @@ impl Setup {
             .build();
         sim.catalog().add_synthetic(KEY, self.size);
         let budget = MemoryBudget::new(self.budget_bytes);
-        let config = FetchConfig {
-            concurrency: self.concurrency,
-            retries: self.retries,
-            hedge: self.hedge,
-            jitter_seed: Some(self.seed),
-            profile: self.profile,
-            budget: Some(Arc::clone(&budget)),
-            ..FetchConfig::default()
-        };
+        let config = FetchConfig { budget: Some(Arc::clone(&budget)), ..config };
         let store = FetchStore::new(Arc::new(sim.clone()), config);
         Bench { sim, store, budget, size: self.size }
     }
