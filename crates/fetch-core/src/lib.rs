@@ -94,6 +94,8 @@ mod body;
 mod budget;
 pub mod byte_range;
 mod checksum;
+#[cfg(feature = "client")]
+pub mod client;
 mod concurrency;
 mod config;
 mod download;
