@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use headstart_fetch_core::{
-    FetchError, Intent, ObjectChanged, ObjectVersion, Origin, PinBy, Reservation, Reserved, byte_range,
+    FetchError, Intent, LocalFile, ObjectChanged, ObjectVersion, Origin, PinBy, Reservation, Reserved, byte_range,
 };
 use object_store::path::Path;
-use object_store::{Extensions, GetOptions, GetResult, GetResultPayload, Result};
+use object_store::{Extensions, GetOptions, GetResult, Result};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -156,7 +156,7 @@ impl Job {
             other => other?,
         };
         // A file is as good as a page; and where the range was ignored, the wider one that we ask for does harm.
-        let opaque = matches!(result.payload, GetResultPayload::File(..)) || !answers(asked, &result);
+        let opaque = LocalFile::is_source_of(&result) || !answers(asked, &result);
         let head = engine.table.learn(&self.path, self.asking, result.meta.clone(), result.attributes.clone(), opaque);
         if *asked == Asked::Head {
             pilot.answered(&head, 0..0, 0..0);
@@ -183,7 +183,7 @@ impl Job {
                 table.forget(&self.path, head.id);
             }
         })?;
-        if matches!(result.payload, GetResultPayload::File(..)) {
+        if LocalFile::is_source_of(&result) {
             table.forget(&self.path, head.id);
             return Ok(End::Lost);
         }

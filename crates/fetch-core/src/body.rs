@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, Stream, StreamExt};
-use object_store::Result;
+use object_store::{Error, Result};
 use tokio::time::Instant;
 
 use crate::error::FetchError;
@@ -18,6 +18,8 @@ use crate::estimate::BodyMeter;
 use crate::intent::{Intent, Origin};
 use crate::permits::Permit;
 use crate::request::Core;
+use crate::resume::{Resume, Resumed};
+use crate::stall::{StallWatch, patience_now};
 
 /// A reader that leaves a body alone for more than this share of its time set its rate: not the link.
 const READER_SET_THE_RATE: u32 = 10;
@@ -31,6 +33,9 @@ pub(crate) struct Body {
     at: u64,
     permit: Option<Permit>,
     reacquiring: Option<BoxFuture<'static, Permit>>,
+    resume: Option<Box<Resume>>,
+    resuming: Option<BoxFuture<'static, Resumed>>,
+    watch: StallWatch,
     meter: Option<BodyMeter>,
     below: Option<Below>,
     origin: Origin,
@@ -59,6 +64,9 @@ impl Body {
             at: range.start,
             permit: None,
             reacquiring: None,
+            resume: None,
+            resuming: None,
+            watch: StallWatch::default(),
             meter: None,
             below: None,
             origin: origin.clone(),
@@ -69,9 +77,19 @@ impl Body {
     /// It came `ttfb` after its request, holds `permit`, and `below` says where its bytes come from if a layer below knows.
     pub(crate) fn answered(mut self, ttfb: Duration, permit: Option<Permit>, below: Option<Origin>) -> Self {
         self.permit = permit;
+        self.measure(ttfb, below);
+        self
+    }
+
+    fn measure(&mut self, ttfb: Duration, below: Option<Origin>) {
         // What a cache below answers says nothing of the link.
         self.meter = below.is_none().then(|| self.core.link.body_started(ttfb));
         self.below = below.map(|origin| Below { origin, wire_bytes: 0, hit_bytes: 0 });
+    }
+
+    /// Where it breaks off or stands still, it goes on by `resume`.
+    pub(crate) fn resumable(mut self, resume: Resume) -> Self {
+        self.resume = Some(Box::new(resume));
         self
     }
 
@@ -103,7 +121,8 @@ impl Body {
             && !permit.resume()
         {
             self.permit = None;
-            self.reacquiring = Some(Arc::clone(&self.core.permits).acquire(Intent::Demand).boxed());
+            let permits = Arc::clone(&self.core.permits);
+            self.reacquiring = Some(async move { permits.acquire(Intent::Demand).await }.boxed());
         }
         if let Some(acquiring) = &mut self.reacquiring {
             self.permit = Some(ready!(acquiring.poll_unpin(cx)));
@@ -136,6 +155,54 @@ impl Body {
         (below.wire_bytes, below.hit_bytes) = (wire_bytes, hit_bytes);
     }
 
+    /// The next bytes of the stream, or [`FetchError::Stalled`] after a long silence.
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        match self.stream.poll_next_unpin(cx) {
+            Poll::Ready(next) => {
+                self.watch.arrived();
+                Poll::Ready(next)
+            }
+            Poll::Pending if self.resume.is_none() => Poll::Pending,
+            Poll::Pending => {
+                let core = &self.core;
+                let patience = || patience_now(&core.link, core.permits.in_flight());
+                let waited = ready!(self.watch.poll_stalled(cx, patience));
+                self.core.counters.cancel();
+                self.hindered();
+                let Range { start, end } = self.range;
+                Poll::Ready(Some(Err(FetchError::Stalled { start, end, at: self.at, waited }.into())))
+            }
+        }
+    }
+
+    /// The stream is of no use any more: asks for the rest, unless `error` is final.
+    fn broke_off(&mut self, error: Error) -> Result<()> {
+        self.pass_on_origin();
+        self.meter = None;
+        self.below = None;
+        self.stream = stream::empty().boxed();
+        let Some(resume) = &mut self.resume else { return Err(error) };
+        self.resuming = Some(resume.ask(&self.core, self.at..self.range.end, error, self.permit.take())?);
+        Ok(())
+    }
+
+    /// Goes on with the rest.
+    fn poll_resumed(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let Some(resuming) = &mut self.resuming else { return Poll::Ready(Ok(())) };
+        let Resumed { answered, permit } = ready!(resuming.poll_unpin(cx));
+        self.resuming = None;
+        self.permit = permit;
+        Poll::Ready(match answered {
+            Ok((result, ttfb)) => {
+                let below = Origin::of(&result.extensions);
+                self.stream = result.into_stream();
+                self.measure(ttfb, below);
+                Ok(())
+            }
+            Err(error) => self.broke_off(error),
+        })
+    }
+
     fn end(&mut self) {
         self.pass_on_origin();
         self.ended = true;
@@ -153,21 +220,37 @@ impl Stream for Body {
         if this.ended {
             return Poll::Ready(None);
         }
-        ready!(this.poll_permit(cx));
         loop {
-            let wrong = match ready!(this.stream.poll_next_unpin(cx)) {
-                Some(Ok(bytes)) if bytes.is_empty() => continue,
-                Some(Ok(bytes)) if bytes.len() as u64 <= this.range.end - this.at => {
-                    this.arrived(bytes.len() as u64);
-                    return Poll::Ready(Some(Ok(bytes)));
+            let wrong = match ready!(this.poll_resumed(cx)) {
+                Err(error) => error,
+                Ok(()) if this.resuming.is_some() => continue,
+                Ok(()) => {
+                    ready!(this.poll_permit(cx));
+                    match ready!(this.poll_stream(cx)) {
+                        Some(Ok(bytes)) if bytes.is_empty() => continue,
+                        Some(Ok(bytes)) if bytes.len() as u64 <= this.range.end - this.at => {
+                            this.arrived(bytes.len() as u64);
+                            return Poll::Ready(Some(Ok(bytes)));
+                        }
+                        // What comes after the last byte, be it an error, is of no interest; more bytes are.
+                        None | Some(Err(_)) if this.at == this.range.end => {
+                            this.end();
+                            return Poll::Ready(None);
+                        }
+                        Some(Ok(_)) => FetchError::LongBody { start: this.range.start, end: this.range.end }.into(),
+                        Some(Err(error)) => match this.broke_off(error) {
+                            Ok(()) => continue,
+                            Err(error) => error,
+                        },
+                        None => {
+                            let Range { start, end } = this.range;
+                            match this.broke_off(FetchError::ShortBody { start, end, at: this.at }.into()) {
+                                Ok(()) => continue,
+                                Err(error) => error,
+                            }
+                        }
+                    }
                 }
-                Some(Ok(_)) => FetchError::LongBody { start: this.range.start, end: this.range.end }.into(),
-                Some(Err(error)) => error,
-                None if this.at == this.range.end => {
-                    this.end();
-                    return Poll::Ready(None);
-                }
-                None => FetchError::ShortBody { start: this.range.start, end: this.range.end, at: this.at }.into(),
             };
             this.end();
             return Poll::Ready(Some(Err(wrong)));
@@ -177,7 +260,7 @@ impl Stream for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if !self.ended && self.at < self.range.end {
+        if !self.ended && self.resuming.is_none() && self.at < self.range.end {
             self.core.counters.cancel();
         }
     }

@@ -1,11 +1,14 @@
 //! The settings of a `FetchStore`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::budget::MemoryBudget;
-use crate::options::{ConfigError, OptionSpec, Options, format_switch, parse_count, parse_switch};
+use crate::options::{
+    ConfigError, OptionSpec, Options, format_duration, format_switch, parse_count, parse_duration, parse_switch,
+};
 use crate::profile::BackendProfile;
 
 /// The settings of a [`crate::FetchStore`].
@@ -14,8 +17,18 @@ use crate::profile::BackendProfile;
 pub struct FetchConfig {
     /// Whether ranges are split at all. Off, every call is one request. Default: on.
     pub enabled: bool,
-    /// The most GETs in flight at once through this store. Default: 32.
+    /// The most GETs in flight at once through this store; fewer while it refuses many. Default: 32.
     pub concurrency: usize,
+    /// How often a request that failed is tried again, and how often in a row a body that broke off is resumed. 0 leaves both to
+    /// the inner store, stalls too. Default: 10.
+    pub retries: usize,
+    /// No try begins later than this after the first one, or after a body's last progress. Default: 180 s.
+    pub retry_timeout: Duration,
+    /// Whether a GET that somebody waits for is sent once more when its answer is late. Default: on.
+    pub hedge: bool,
+    /// What the pauses between tries follow from, for runs that must repeat exactly. Default: the operating system.
+    #[serde(skip)]
+    pub jitter_seed: Option<u64>,
     /// What the store is like before anything has been measured. Default: [`BackendProfile::default`].
     pub profile: BackendProfile,
     /// The memory that parts in flight are charged to. Default: a budget of 512 MiB of its own.
@@ -25,7 +38,16 @@ pub struct FetchConfig {
 
 impl Default for FetchConfig {
     fn default() -> Self {
-        Self { enabled: true, concurrency: 32, profile: BackendProfile::default(), budget: None }
+        Self {
+            enabled: true,
+            concurrency: 32,
+            retries: 10,
+            retry_timeout: Duration::from_secs(180),
+            hedge: true,
+            jitter_seed: None,
+            profile: BackendProfile::default(),
+            budget: None,
+        }
     }
 }
 
@@ -33,6 +55,13 @@ impl Options for FetchConfig {
     const SPECS: &'static [OptionSpec] = &[
         OptionSpec { key: "enabled", takes: "on or off", what: "split ranges and fetch the parts in parallel" },
         OptionSpec { key: "concurrency", takes: "1 to 4096", what: "the most GETs in flight at once" },
+        OptionSpec {
+            key: "retries",
+            takes: "0 to 100",
+            what: "tries after a failure, and resumptions of a broken body",
+        },
+        OptionSpec { key: "retry_timeout", takes: "a time", what: "no try begins later than this after the first" },
+        OptionSpec { key: "hedge", takes: "on or off", what: "send a demanded GET once more when its answer is late" },
     ];
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
@@ -40,6 +69,9 @@ impl Options for FetchConfig {
         match key {
             "enabled" => changed.enabled = parse_switch(key, value)?,
             "concurrency" => changed.concurrency = parse_count(key, value)?,
+            "retries" => changed.retries = parse_count(key, value)?,
+            "retry_timeout" => changed.retry_timeout = parse_duration(key, value)?,
+            "hedge" => changed.hedge = parse_switch(key, value)?,
             _ => return Err(ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key))),
         }
         changed.check()?;
@@ -51,6 +83,9 @@ impl Options for FetchConfig {
         match key {
             "enabled" => Some(format_switch(self.enabled)),
             "concurrency" => Some(self.concurrency.to_string()),
+            "retries" => Some(self.retries.to_string()),
+            "retry_timeout" => Some(format_duration(self.retry_timeout)),
+            "hedge" => Some(format_switch(self.hedge)),
             _ => None,
         }
     }
@@ -58,6 +93,9 @@ impl Options for FetchConfig {
     fn check(&self) -> Result<(), ConfigError> {
         if !(1..=4096).contains(&self.concurrency) {
             return Err(ConfigError::bad("concurrency", self.concurrency, "expected 1 to 4096"));
+        }
+        if self.retries > 100 {
+            return Err(ConfigError::bad("retries", self.retries, "expected 0 to 100"));
         }
         let profile = &self.profile;
         if profile.min_part_bytes == 0 || profile.max_part_bytes < profile.min_part_bytes {
@@ -83,5 +121,19 @@ mod tests {
         assert_eq!(config.concurrency, 32);
         config.set("concurrency", "8").expect("8 is allowed");
         assert_eq!(config.value("concurrency").as_deref(), Some("8"));
+    }
+
+    #[test]
+    fn every_option_reads_back_what_it_was_set_to() {
+        let mut config = FetchConfig::default();
+        for (key, value) in
+            [("enabled", "off"), ("concurrency", "7"), ("retries", "0"), ("retry_timeout", "90s"), ("hedge", "off")]
+        {
+            assert_ne!(config.value(key).as_deref(), Some(value), "{key}");
+            config.set(key, value).expect(key);
+            assert_eq!(config.value(key).as_deref(), Some(value), "{key}");
+        }
+        assert!(FetchConfig::SPECS.iter().all(|spec| config.value(spec.key).is_some()));
+        assert!(config.set("retries", "101").is_err());
     }
 }

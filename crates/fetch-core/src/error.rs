@@ -1,7 +1,9 @@
 //! Errors that more than one layer speaks of.
 
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::path::Path;
 
@@ -33,17 +35,7 @@ impl ObjectChanged {
     /// Finds an `ObjectChanged` in the sources of `error`.
     #[must_use]
     pub fn find(error: &object_store::Error) -> Option<&Self> {
-        let mut source = std::error::Error::source(error);
-        while let Some(cause) = source {
-            if let Some(changed) = cause.downcast_ref::<Self>() {
-                return Some(changed);
-            }
-            if let Some(shared) = cause.downcast_ref::<SharedError>() {
-                return Self::find(&shared.0);
-            }
-            source = cause.source();
-        }
-        None
+        sources(error).find_map(|cause| cause.downcast_ref())
     }
 
     /// Turns the 404 or 412 that a pin of ours caused into `ObjectChanged`; other errors pass through.
@@ -71,12 +63,72 @@ impl fmt::Display for ObjectChanged {
     }
 }
 
-impl std::error::Error for ObjectChanged {}
+impl Error for ObjectChanged {}
 
 impl From<ObjectChanged> for object_store::Error {
     fn from(changed: ObjectChanged) -> Self {
         Self::Precondition { path: changed.path.clone(), source: Box::new(changed) }
     }
+}
+
+/// The store refused a request because it has too many, or cannot answer at the moment: 429, 503 and their like.
+///
+/// The source of an [`object_store::Error::Generic`], in whatever depth; [`Throttled::find`] finds it. Whoever connects
+/// to a store puts it there: the errors of `object_store`'s clients hide the status and drop `Retry-After`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{status}: the store asks for patience")]
+pub struct Throttled {
+    /// The HTTP status.
+    pub status: u16,
+    /// What `Retry-After` says, where the answer has one.
+    pub retry_after: Option<Duration>,
+}
+
+impl Throttled {
+    /// Finds a `Throttled` in the sources of `error`.
+    #[must_use]
+    pub fn find(error: &object_store::Error) -> Option<Self> {
+        sources(error).find_map(|cause| cause.downcast_ref().copied())
+    }
+}
+
+/// Whether `error` may go away by itself: false where the store has given its answer, or where the answer broke a rule of ours.
+pub(crate) fn is_transient(error: &object_store::Error) -> bool {
+    if !matches!(error, object_store::Error::Generic { .. }) {
+        return false;
+    }
+    for cause in sources(error) {
+        if cause.is::<Throttled>() {
+            return true;
+        }
+        if cause.is::<ConfigError>() || is_invalid_range(cause) || is_client_error(cause) {
+            return false;
+        }
+        if let Some(error) = cause.downcast_ref() {
+            return matches!(error, FetchError::ShortBody { .. } | FetchError::Stalled { .. });
+        }
+    }
+    true
+}
+
+/// Whether this is what `object_store` says of a range that an object does not have. Its type can be had but not named.
+fn is_invalid_range(cause: &(dyn Error + 'static)) -> bool {
+    fn is_like<T: Error + 'static>(_: &T, cause: &(dyn Error + 'static)) -> bool {
+        cause.is::<T>()
+    }
+    object_store::GetRange::Offset(1).as_range(0).is_err_and(|example| is_like(&example, cause))
+}
+
+/// Whether this is what `object_store`'s HTTP clients say of a status 4xx that has no variant of its own: they say it in words only.
+fn is_client_error(cause: &(dyn Error + 'static)) -> bool {
+    let said = cause.to_string();
+    let status = said.strip_prefix("Server returned non-2xx status code: ");
+    status.is_some_and(|status| status.starts_with('4') && !status.starts_with("408") && !status.starts_with("429"))
+}
+
+/// The sources of `error`, the nearest first.
+fn sources(error: &object_store::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |cause| (*cause).source())
 }
 
 /// One error that goes to several waiters: the source of each waiter's copy (see [`share`]).
@@ -97,8 +149,8 @@ impl fmt::Display for SharedError {
     }
 }
 
-impl std::error::Error for SharedError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl Error for SharedError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.0.source()
     }
 }
@@ -138,6 +190,18 @@ pub enum FetchError {
         end: u64,
         /// Where it ended.
         at: u64,
+    },
+    /// No byte of a body came for so long that the connection was given up.
+    #[error("the body of bytes {start}..{end} stood still at byte {at} for {waited:?}")]
+    Stalled {
+        /// First byte of the body.
+        start: u64,
+        /// One past the last byte promised.
+        end: u64,
+        /// The byte that did not come.
+        at: u64,
+        /// How long it was waited for.
+        waited: Duration,
     },
     /// A body went on past its last byte.
     #[error("the body of bytes {start}..{end} is longer than promised")]
@@ -218,5 +282,34 @@ mod tests {
         assert!(ObjectChanged::find(&ObjectChanged::explain(gone, &path, &expected)).is_some());
         let other = object_store::Error::Generic { store: "x", source: "503".into() };
         assert!(ObjectChanged::find(&ObjectChanged::explain(other, &path, &expected)).is_none());
+    }
+
+    #[test]
+    fn what_may_go_away_by_itself() {
+        use object_store::Error as E;
+        fn generic(source: impl Into<Box<dyn Error + Send + Sync>>) -> E {
+            E::Generic { store: "test", source: source.into() }
+        }
+        let throttled = Throttled { status: 429, retry_after: Some(Duration::from_secs(2)) };
+        let wrapped = generic(share(&Arc::new(generic(throttled))));
+        assert_eq!(Throttled::find(&wrapped), Some(throttled));
+        let short = FetchError::ShortBody { start: 0, end: 9, at: 5 };
+        let past_the_end = object_store::GetRange::Offset(1).as_range(0).expect_err("no such byte");
+        let not_found = || E::NotFound { path: "a".into(), source: "404".into() };
+        for (error, transient) in [
+            (wrapped, true),
+            (generic("connection reset"), true),
+            (short.into(), true),
+            (FetchError::LongBody { start: 0, end: 9 }.into(), false),
+            (FetchError::TaskLost.into(), false),
+            (generic(past_the_end), false),
+            (generic(generic("Server returned non-2xx status code: 416 Range Not Satisfiable: ")), false),
+            (generic(generic("Server returned non-2xx status code: 500 Internal Server Error: ")), true),
+            (ConfigError::bad("key", 1, "2").into(), false),
+            (not_found(), false),
+            (E::Precondition { path: "a".into(), source: "412".into() }, false),
+        ] {
+            assert_eq!(is_transient(&error), transient, "{error:?}");
+        }
     }
 }

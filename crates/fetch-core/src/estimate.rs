@@ -29,6 +29,17 @@ impl LinkEstimate {
         self.estimator.lock().link()
     }
 
+    /// Whether enough answers have been measured for their times to count, not the profile's.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        self.estimator.lock().is_measured()
+    }
+
+    /// Bytes that all bodies have carried.
+    pub(crate) fn all_bytes(&self) -> u64 {
+        self.estimator.lock().all_bytes()
+    }
+
     /// An answer began `ttfb` after it was asked for: one stream more.
     pub fn body_started(self: &Arc<Self>, ttfb: Duration) -> BodyMeter {
         let now = self.start.elapsed();

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use object_store::{Extensions, GetOptions};
+use tokio::sync::Notify;
 
 /// Why a request is made. Demand goes before speculation wherever something is scarce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -17,10 +18,60 @@ pub enum Intent {
 }
 
 impl Intent {
-    /// The intent `extensions` carry. Default: [`Intent::Demand`].
+    /// The intent `extensions` carry; demand once their [`Promotion`] has been used. Default: [`Intent::Demand`].
     #[must_use]
     pub fn of(extensions: &Extensions) -> Self {
-        extensions.get().copied().unwrap_or_default()
+        match extensions.get() {
+            Some(Self::Speculative) if !Promotion::of(extensions).is_some_and(Promotion::is_promoted) => {
+                Self::Speculative
+            }
+            _ => Self::Demand,
+        }
+    }
+}
+
+/// Turns a speculative request into a demanded one while it is under way.
+///
+/// Whoever asks for speculative bytes puts a clone beside [`Intent::Speculative`] and keeps one. Once somebody waits for the
+/// bytes, [`Promotion::promote`] moves the request, wherever it waits, to the queue of those who are waited for.
+#[derive(Debug, Clone, Default)]
+pub struct Promotion(Arc<Promoted>);
+
+#[derive(Debug, Default)]
+struct Promoted {
+    promoted: AtomicBool,
+    told: Notify,
+}
+
+impl Promotion {
+    /// The promotion `extensions` carry, if any.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Option<&Self> {
+        extensions.get()
+    }
+
+    /// Somebody waits for the bytes now. There is no way back; doing it twice is harmless.
+    pub fn promote(&self) {
+        self.0.promoted.store(true, Ordering::Release);
+        self.0.told.notify_waiters();
+    }
+
+    /// Whether somebody waits for the bytes.
+    #[must_use]
+    pub fn is_promoted(&self) -> bool {
+        self.0.promoted.load(Ordering::Acquire)
+    }
+
+    /// Waits until somebody waits for the bytes.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only watches.
+    pub async fn promoted(&self) {
+        // Made before the look at the flag: it hears of whatever comes after.
+        let told = self.0.told.notified();
+        if !self.is_promoted() {
+            told.await;
+        }
     }
 }
 
@@ -117,6 +168,22 @@ mod tests {
     fn demand_unless_said_otherwise() {
         assert_eq!(Intent::of(&Extensions::new()), Intent::Demand);
         assert_eq!(Intent::of(&ask(0..1, Intent::Speculative).extensions), Intent::Speculative);
+    }
+
+    #[tokio::test]
+    async fn a_promoted_request_is_demand() {
+        let mut options = ask(0..1, Intent::Speculative);
+        let promotion = Promotion::default();
+        options.extensions.insert(promotion.clone());
+        assert_eq!(Intent::of(&options.extensions), Intent::Speculative);
+        let watched = promotion.clone();
+        let watch = tokio::spawn(async move { watched.promoted().await });
+        tokio::task::yield_now().await;
+        assert!(!watch.is_finished());
+        promotion.promote();
+        watch.await.expect("the watch ends");
+        promotion.promoted().await;
+        assert_eq!(Intent::of(&options.extensions), Intent::Demand);
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //!   permits                 demand before speculation         │
 //!       │                                                     │
 //!   request ── ranged GET, pinned ──▶ inner store ── answer: checked, measured, counted
-//!                                                             │
+//!    retry · hedge · resume (pure decisions)                  │
 //!                                   LinkEstimate ◀────────────┘ first byte, rate of a stream, rate of all
 //! ```
 //!
@@ -42,14 +42,35 @@
 //! what one stream carries in about three round trips, within the bounds of the [`BackendProfile`]. An
 //! object of unknown size costs no extra request: the first part says how long it is.
 //!
+//! A local file is no remote object: it is read in a few large steps, and the answer is marked [`LocalFile`].
+//!
 //! Every answer is compared with the first one, and whatever is sent after it is pinned to its version,
 //! so bytes of two versions are never mixed: a change is [`ObjectChanged`], or a new beginning where the
 //! answer has not been handed on yet.
 //!
+//! [`FetchStore::download`] reads so into a file: resumable, checked, and never half under its name.
+//!
 //! # What it does not do
 //!
 //! It remembers nothing it has read (`headstart-cache` does), reads nothing ahead (`headstart-prefetch`
-//! does), and does not touch writes and lists. Retries are the inner store's.
+//! does), and does not touch writes and lists.
+//!
+//! # When something goes wrong
+//!
+//! Reads are tried again here, so the inner store should not do it (`max_retries: 0` for the clients of `object_store`): errors
+//! that may go away, with exponential backoff and jitter, `Retry-After` honoured where the store's adapter reports it as
+//! [`Throttled`]. A body that is cut short, or of which nothing comes for longer than this link explains, goes on at the missing
+//! byte, in the same version. What the store has said for good (not found, not allowed, no such range) is not tried again.
+//!
+//! A GET that somebody waits for, and whose first byte is later than `max(p95, 2·p50)` of the latest ones, is sent once more; the
+//! slower answer is dropped. Such hedges are at most 5 % of the requests, and none where they do not help: when
+//! everything is slow, or after 32 in a row that were not faster.
+//!
+//! # Who goes first
+//!
+//! At most `concurrency` GETs are in flight: fewer while the store refuses many of them, and more than 64 only as long as more
+//! carry more. Demand goes before speculation ([`Intent`]), which never has more than seven
+//! eighths of them; a [`Promotion`] makes a speculative read a demanded one while it waits.
 //!
 //! # Memory
 //!
@@ -66,39 +87,56 @@
 //! # Runtime
 //!
 //! A read in parts needs a tokio runtime with time enabled, and is [`FetchError::NoRuntime`] without one;
-//! a read that is one request needs none.
+//! a read that is one request needs none, but is neither tried again nor hedged then.
 
+mod attempt;
 mod body;
 mod budget;
 pub mod byte_range;
+mod checksum;
+#[cfg(feature = "client")]
+pub mod client;
+mod concurrency;
 mod config;
+mod download;
 mod error;
 mod estimate;
+mod hedge;
 mod intent;
+mod jitter;
 mod key;
 pub mod levels;
 pub mod link;
+mod local;
 mod merge;
 pub mod options;
+mod part_file;
 mod parts;
 mod permits;
+mod positioned;
 mod profile;
 mod ranges;
 mod read;
 mod request;
+mod resume;
+mod retry;
 mod slots;
 mod split;
+mod stall;
 mod stats;
 mod store;
 mod version;
 
 pub use budget::{MemoryBudget, Reservation};
+pub use checksum::Crc32c;
 pub use config::FetchConfig;
-pub use error::{FetchError, ObjectChanged, SharedError, share};
+pub use download::{Download, DownloadError, Downloaded, Progress};
+pub use error::{FetchError, ObjectChanged, SharedError, Throttled, share};
 pub use estimate::{BodyMeter, LinkEstimate};
-pub use intent::{AccessHint, CacheHint, Intent, Origin, Reserved, ask};
+pub use intent::{AccessHint, CacheHint, Intent, Origin, Promotion, Reserved, ask};
 pub use key::path_of_url_key;
 pub use link::Link;
+pub use local::LocalFile;
 pub use merge::merge_ranges;
 pub use options::{ConfigError, OptionSpec, Options};
 pub use profile::{BackendProfile, Prices};

@@ -21,8 +21,8 @@ use tokio::runtime::Handle;
 
 use crate::body::Body;
 use crate::byte_range;
-use crate::error::{FetchError, ObjectChanged};
-use crate::intent::{Intent, Origin, Reserved};
+use crate::error::{FetchError, ObjectChanged, is_transient};
+use crate::intent::{Origin, Reserved};
 use crate::request::Core;
 use crate::slots::{Memory, Put, Slot, Slots, Task};
 use crate::split::Split;
@@ -37,7 +37,6 @@ struct Call {
     path: Path,
     /// The caller's options; each part puts in its own range.
     options: GetOptions,
-    intent: Intent,
     split: Split,
     runtime: Handle,
     origin: Origin,
@@ -73,7 +72,6 @@ impl Parts {
         Ok(Self(Arc::new(Call {
             core: Arc::clone(core),
             path: path.clone(),
-            intent: Intent::of(&options.extensions),
             options,
             split,
             runtime,
@@ -228,7 +226,7 @@ impl Call {
 
     /// One part, from its request to its last byte.
     async fn fetch(self: Arc<Self>, number: u64, range: Range<u64>) {
-        let permit = Arc::clone(&self.core.permits).acquire(self.intent).await;
+        let permit = self.core.permits.acquire_for(&self.options.extensions).await;
         let mut options = self.options.clone().with_range(Some(range));
         if let Some(version) = &self.state.lock().version {
             version.pin(self.core.config.profile.pin, &mut options);
@@ -236,7 +234,7 @@ impl Call {
             options.if_none_match = None;
             options.if_modified_since = None;
         }
-        let answer = match self.core.request(&self.path, options, Some(permit), &self.origin).await {
+        let answer = match self.core.request(&self.path, options, Some(permit), &self.origin, is_transient).await {
             Ok(answer) => answer,
             Err(error) => return self.part_failed(number, error),
         };

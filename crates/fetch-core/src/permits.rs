@@ -1,5 +1,8 @@
 //! One hard cap on the GETs in flight: demand goes before speculation, first come, first served within each.
 //!
+//! Speculation never holds all permits, so that a demand seldom waits for a speculative body to end. A speculative waiter that
+//! somebody begins to wait for is moved to the end of the demand queue.
+//!
 //! A body that nobody reads for a while may be robbed of its permit by those who wait: an
 //! application may open a hundred objects and read them in any order without locking itself out.
 
@@ -9,38 +12,58 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{Either, select};
+use object_store::Extensions;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::intent::Intent;
+use crate::intent::{Intent, Promotion};
 
 /// How long a body may lie unread before it loses its permit: long enough for a reader that works on what it
 /// got, short beside any timeout.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// One permit in so many is left to demand. Of 32 that is 4: with a quarter, reading ahead lost a hundredth of the link.
+const DEMANDS_OWN: usize = 8;
+
 /// A number of GETs that may be in flight.
 #[derive(Debug)]
 pub(crate) struct Permits {
-    limit: usize,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    limit: usize,
     in_flight: usize,
+    /// Of these, granted to speculation.
+    speculative: usize,
     peak: usize,
     next_id: u64,
-    demand: VecDeque<oneshot::Sender<Permit>>,
-    speculation: VecDeque<oneshot::Sender<Permit>>,
-    /// Permits whose body waits for its reader, and since when.
-    resting: BTreeMap<u64, Instant>,
+    demand: VecDeque<Waiter>,
+    speculation: VecDeque<Waiter>,
+    /// Permits whose body waits for its reader, since when, and for what they were granted.
+    resting: BTreeMap<u64, (Instant, Intent)>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    id: u64,
+    granted: oneshot::Sender<Permit>,
 }
 
 impl Permits {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, state: Mutex::default() })
+        Arc::new(Self { state: Mutex::new(State { limit, ..State::default() }) })
+    }
+
+    /// Lets `limit` GETs be in flight from now on. Where more are, they end in their own time.
+    pub(crate) fn set_limit(self: &Arc<Self>, limit: usize) {
+        let before = std::mem::replace(&mut self.state.lock().limit, limit);
+        if limit > before {
+            self.serve();
+        }
     }
 
     /// GETs in flight now.
@@ -53,26 +76,63 @@ impl Permits {
         self.state.lock().peak
     }
 
+    /// Waits for a permit for a request with `extensions`.
+    ///
+    /// # Cancel safety
+    /// As of [`Permits::acquire`].
+    pub(crate) async fn acquire_for(self: &Arc<Self>, extensions: &Extensions) -> Permit {
+        match (Intent::of(extensions), Promotion::of(extensions)) {
+            (Intent::Speculative, Some(promotion)) => self.acquire_promotable(promotion).await,
+            (intent, _) => self.acquire(intent).await,
+        }
+    }
+
     /// Waits for a permit.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the place in the queue; a permit handed over in that moment goes to the next.
-    pub(crate) async fn acquire(self: Arc<Self>, intent: Intent) -> Permit {
-        let mut granted = {
-            let mut state = self.state.lock();
-            if state.in_flight < self.limit {
-                return self.grant(&mut state);
-            }
-            let (sender, receiver) = oneshot::channel();
-            let queue = match intent {
-                Intent::Demand => &mut state.demand,
-                Intent::Speculative => &mut state.speculation,
-            };
-            // Those who gave up leave their entries behind; this keeps them from piling up.
-            queue.retain(|waiter| !waiter.is_closed());
-            queue.push_back(sender);
-            receiver
+    pub(crate) async fn acquire(self: &Arc<Self>, intent: Intent) -> Permit {
+        match self.try_acquire(intent) {
+            Ok(permit) => permit,
+            Err((_, granted)) => self.granted(granted).await,
+        }
+    }
+
+    /// Waits for a permit for speculation, and for demand from its promotion on.
+    async fn acquire_promotable(self: &Arc<Self>, promotion: &Promotion) -> Permit {
+        let (id, granted) = match self.try_acquire(Intent::Speculative) {
+            Ok(permit) => return permit,
+            Err(waiting) => waiting,
         };
+        match select(pin!(self.granted(granted)), pin!(promotion.promoted())).await {
+            Either::Left((permit, _)) => permit,
+            Either::Right(((), granted)) => {
+                self.promote(id);
+                granted.await
+            }
+        }
+    }
+
+    /// A permit, or a place in the queue.
+    fn try_acquire(self: &Arc<Self>, intent: Intent) -> Result<Permit, (u64, oneshot::Receiver<Permit>)> {
+        let mut state = self.state.lock();
+        if state.is_free(intent) {
+            return Ok(self.grant(&mut state, intent));
+        }
+        let (sender, receiver) = oneshot::channel();
+        let id = state.id();
+        let queue = match intent {
+            Intent::Demand => &mut state.demand,
+            Intent::Speculative => &mut state.speculation,
+        };
+        // Those who gave up leave their entries behind; this keeps them from piling up.
+        queue.retain(|waiter| !waiter.granted.is_closed());
+        queue.push_back(Waiter { id, granted: sender });
+        Err((id, receiver))
+    }
+
+    /// Waits for the turn of a waiter.
+    async fn granted(self: &Arc<Self>, mut granted: oneshot::Receiver<Permit>) -> Permit {
         let never_dropped = "a waiter leaves the queue only with its permit";
         if Handle::try_current().is_err() {
             return granted.await.expect(never_dropped);
@@ -85,24 +145,35 @@ impl Permits {
         }
     }
 
-    fn grant(self: &Arc<Self>, state: &mut State) -> Permit {
+    fn grant(self: &Arc<Self>, state: &mut State, intent: Intent) -> Permit {
         state.in_flight += 1;
+        state.speculative += usize::from(intent == Intent::Speculative);
         state.peak = state.peak.max(state.in_flight);
-        state.next_id += 1;
-        Permit { permits: Arc::clone(self), id: state.next_id, resting: false }
+        Permit { permits: Arc::clone(self), id: state.id(), intent, resting: false }
+    }
+
+    /// Somebody waits for what the waiter `id` is to fetch.
+    fn promote(self: &Arc<Self>, id: u64) {
+        {
+            let mut state = self.state.lock();
+            let Some(place) = state.speculation.iter().position(|waiter| waiter.id == id) else { return };
+            let waiter = state.speculation.remove(place);
+            state.demand.extend(waiter);
+        }
+        self.serve();
     }
 
     /// Takes the permit that has rested longest, if it has rested long enough.
     fn rob(self: &Arc<Self>, now: Instant) {
         {
             let mut state = self.state.lock();
-            let longest = state.resting.iter().min_by_key(|(_, since)| **since).map(|(id, since)| (*id, *since));
-            let Some((id, since)) = longest else { return };
+            let longest = state.resting.iter().min_by_key(|(_, (since, _))| *since);
+            let Some((&id, &(since, intent))) = longest else { return };
             if now.duration_since(since) < PATIENCE {
                 return;
             }
             state.resting.remove(&id);
-            state.in_flight -= 1;
+            state.give_back(intent);
         }
         self.serve();
     }
@@ -112,15 +183,12 @@ impl Permits {
         let mut refused = Vec::new();
         {
             let mut state = self.state.lock();
-            while state.in_flight < self.limit {
-                let Some(sender) = state.demand.pop_front().or_else(|| state.speculation.pop_front()) else {
-                    break;
-                };
-                if sender.is_closed() {
+            while let Some((waiter, intent)) = state.next() {
+                if waiter.granted.is_closed() {
                     continue;
                 }
-                let permit = self.grant(&mut state);
-                if let Err(unwanted) = sender.send(permit) {
+                let permit = self.grant(&mut state, intent);
+                if let Err(unwanted) = waiter.granted.send(permit) {
                     refused.push(unwanted);
                 }
             }
@@ -130,11 +198,46 @@ impl Permits {
     }
 }
 
+impl State {
+    fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn is_free(&self, intent: Intent) -> bool {
+        let speculative_limit = (self.limit - self.limit.div_ceil(DEMANDS_OWN)).max(1);
+        self.in_flight < self.limit && (intent == Intent::Demand || self.speculative < speculative_limit)
+    }
+
+    /// Takes the next one to be served out of its queue.
+    fn next(&mut self) -> Option<(Waiter, Intent)> {
+        for intent in [Intent::Demand, Intent::Speculative] {
+            if !self.is_free(intent) {
+                return None;
+            }
+            let queue = match intent {
+                Intent::Demand => &mut self.demand,
+                Intent::Speculative => &mut self.speculation,
+            };
+            if let Some(waiter) = queue.pop_front() {
+                return Some((waiter, intent));
+            }
+        }
+        None
+    }
+
+    fn give_back(&mut self, intent: Intent) {
+        self.in_flight -= 1;
+        self.speculative -= usize::from(intent == Intent::Speculative);
+    }
+}
+
 /// The right to have one GET in flight; dropping it passes it on.
 #[derive(Debug)]
 pub(crate) struct Permit {
     permits: Arc<Permits>,
     id: u64,
+    intent: Intent,
     resting: bool,
 }
 
@@ -143,7 +246,7 @@ impl Permit {
     pub(crate) fn rest(&mut self) {
         if !self.resting {
             self.resting = true;
-            self.permits.state.lock().resting.insert(self.id, Instant::now());
+            self.permits.state.lock().resting.insert(self.id, (Instant::now(), self.intent));
         }
     }
 
@@ -165,7 +268,7 @@ impl Drop for Permit {
             if self.resting && state.resting.remove(&self.id).is_none() {
                 return;
             }
-            state.in_flight -= 1;
+            state.give_back(self.intent);
         }
         self.permits.serve();
     }
@@ -179,7 +282,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn wait(permits: &Arc<Permits>, intent: Intent) -> BoxFuture<'static, Permit> {
-        Arc::clone(permits).acquire(intent).boxed()
+        let permits = Arc::clone(permits);
+        async move { permits.acquire(intent).await }.boxed()
+    }
+
+    fn speculate(permits: &Arc<Permits>, promotion: &Promotion) -> BoxFuture<'static, Permit> {
+        let (permits, promotion) = (Arc::clone(permits), promotion.clone());
+        let mut extensions = Extensions::new();
+        extensions.insert(Intent::Speculative);
+        extensions.insert(promotion);
+        async move { permits.acquire_for(&extensions).await }.boxed()
     }
 
     #[tokio::test(start_paused = true)]
@@ -227,40 +339,115 @@ mod tests {
         assert!(waiting.now_or_never().is_some());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_promoted_waiter_goes_before_speculation_and_after_demand() {
+        let permits = Permits::new(1);
+        let held = wait(&permits, Intent::Demand).await;
+        let promotion = Promotion::default();
+        let mut waiting =
+            [wait(&permits, Intent::Speculative), speculate(&permits, &promotion), wait(&permits, Intent::Demand)];
+        for waiting in &mut waiting {
+            assert!(futures::poll!(waiting).is_pending());
+        }
+        promotion.promote();
+        let [mut speculation, mut promoted, demand] = waiting;
+        assert!(futures::poll!(&mut promoted).is_pending());
+        drop(held);
+        drop(demand.now_or_never().expect("demand was first"));
+        assert!(futures::poll!(&mut speculation).is_pending());
+        drop(promoted.now_or_never().expect("then what was promoted"));
+        drop(speculation.now_or_never().expect("then speculation"));
+        assert_eq!(permits.in_flight(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn speculation_leaves_permits_to_demand_and_to_what_is_promoted() {
+        let permits = Permits::new(16);
+        let promotion = Promotion::default();
+        let speculation: Vec<Permit> =
+            (0..14).filter_map(|_| wait(&permits, Intent::Speculative).now_or_never()).collect();
+        assert_eq!(speculation.len(), 14);
+        let mut next = speculate(&permits, &promotion);
+        assert!(futures::poll!(&mut next).is_pending(), "all but two are taken");
+        let demand = wait(&permits, Intent::Demand).now_or_never().expect("the rest is demand's");
+        promotion.promote();
+        assert!(next.now_or_never().is_some(), "it is demand now");
+        drop((speculation, demand));
+        assert_eq!(permits.in_flight(), 0);
+        assert_eq!(permits.state.lock().speculative, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_is_raised_serves_at_once() {
+        let permits = Permits::new(2);
+        let held = [wait(&permits, Intent::Demand).await, wait(&permits, Intent::Demand).await];
+        permits.set_limit(1);
+        let [first, second] = held;
+        let mut next = wait(&permits, Intent::Demand);
+        drop(first);
+        assert!(futures::poll!(&mut next).is_pending(), "one is in flight, and no more may be");
+        permits.set_limit(2);
+        let next = next.now_or_never().expect("two may be in flight again");
+        drop((second, next));
+        assert_eq!(permits.in_flight(), 0);
+    }
+
     proptest! {
-        /// Acquire, release, rest and give up in any order against two plain queues: the same waiters are served.
+        /// Acquire, release, rest, promote and give up in any order against two plain queues: the same waiters are served.
         #[test]
         fn serves_like_two_queues(
-            limit in 1_usize..4,
-            ops in prop::collection::vec((0_u8..6, 0_usize..8), 1..100),
+            limit in 1_usize..9,
+            ops in prop::collection::vec((0_u8..7, 0_usize..8), 1..100),
         ) {
             let permits = Permits::new(limit);
+            let most_speculative = (limit - limit.div_ceil(8)).max(1);
             let mut held: Vec<Permit> = Vec::new();
-            let mut waiting: Vec<(Intent, BoxFuture<'static, Permit>)> = Vec::new();
+            // In the order in which each became what it is.
+            let mut waiting: Vec<(Intent, Promotion, BoxFuture<'static, Permit>)> = Vec::new();
             for (op, n) in ops {
+                let speculative = held.iter().filter(|permit| permit.intent == Intent::Speculative).count();
                 match op {
                     0 | 1 => {
                         let intent = if op == 0 { Intent::Demand } else { Intent::Speculative };
-                        let free = permits.in_flight() < limit;
-                        let mut future = wait(&permits, intent);
+                        let free = held.len() < limit && (op == 0 || speculative < most_speculative);
+                        let promotion = Promotion::default();
+                        let mut future = match intent {
+                            Intent::Demand => wait(&permits, intent),
+                            Intent::Speculative => speculate(&permits, &promotion),
+                        };
                         match (&mut future).now_or_never() {
                             Some(permit) => { prop_assert!(free); held.push(permit); }
-                            None => { prop_assert!(!free); waiting.push((intent, future)); }
+                            None => { prop_assert!(!free); waiting.push((intent, promotion, future)); }
                         }
                     }
                     2 if !held.is_empty() => drop(held.remove(n % held.len())),
                     3 if !waiting.is_empty() => drop(waiting.remove(n % waiting.len())),
                     4 if !held.is_empty() => { let n = n % held.len(); held[n].rest(); }
                     5 if !held.is_empty() => { let n = n % held.len(); prop_assert!(held[n].resume()); }
+                    6 if !waiting.is_empty() => {
+                        let n = n % waiting.len();
+                        if waiting[n].0 == Intent::Speculative {
+                            let (_, promotion, mut future) = waiting.remove(n);
+                            promotion.promote();
+                            match (&mut future).now_or_never() {
+                                Some(permit) => { prop_assert!(held.len() < limit); held.push(permit); }
+                                None => waiting.push((Intent::Demand, promotion, future)),
+                            }
+                        }
+                    }
                     _ => {}
                 }
                 // The model: while something is free, the oldest demand is served, then the oldest speculation.
-                while held.len() < limit && !waiting.is_empty() {
-                    let next = waiting.iter().position(|(intent, _)| *intent == Intent::Demand).unwrap_or(0);
-                    let (_, future) = waiting.remove(next);
+                while held.len() < limit {
+                    let speculative = held.iter().filter(|permit| permit.intent == Intent::Speculative).count();
+                    let first = |wanted| waiting.iter().position(|(intent, ..)| *intent == wanted);
+                    let next = first(Intent::Demand)
+                        .or_else(|| first(Intent::Speculative).filter(|_| speculative < most_speculative));
+                    let Some(next) = next else { break };
+                    let (.., future) = waiting.remove(next);
                     held.push(future.now_or_never().expect("the model serves it, so must we"));
                 }
-                for (_, future) in &mut waiting {
+                for (.., future) in &mut waiting {
                     prop_assert!(future.now_or_never().is_none(), "served out of turn");
                 }
                 prop_assert_eq!(permits.in_flight(), held.len());
@@ -269,6 +456,7 @@ mod tests {
             drop(waiting);
             held.clear();
             prop_assert_eq!(permits.in_flight(), 0);
+            prop_assert_eq!(permits.state.lock().speculative, 0);
         }
     }
 }

@@ -58,6 +58,11 @@ impl BackendProfile {
             ..Self::default()
         }
     }
+
+    /// Whether this is the machine's own disk or memory: one stream is all there is, and no second request is faster.
+    pub(crate) fn is_local(&self) -> bool {
+        self.pin == PinBy::Unpinned && self.stream_bytes_per_s >= self.aggregate_bytes_per_s
+    }
 }
 
 impl Default for BackendProfile {

@@ -11,10 +11,9 @@ use object_store::{Error, GetOptions, GetResult, GetResultPayload, Result};
 use crate::byte_range;
 use crate::error::{FetchError, ObjectChanged};
 use crate::merge::merge_ranges;
-use crate::profile::BackendProfile;
 use crate::read::RESTARTS;
 use crate::request::Core;
-use crate::version::{ObjectVersion, PinBy};
+use crate::version::ObjectVersion;
 
 /// The answer to one merged run of ranges (see [`merge_ranges`]).
 #[derive(Debug)]
@@ -88,7 +87,7 @@ impl Core {
         if !self.config.enabled {
             return self.inner.get_ranges(path, ranges).await;
         }
-        if is_local(&self.config.profile) {
+        if self.config.profile.is_local() {
             match self.inner.get_ranges(path, ranges).await {
                 // `LocalFileSystem` refuses an end past the end of the file here, and cuts it off everywhere else.
                 Err(Error::Generic { .. }) => {}
@@ -145,9 +144,4 @@ impl Core {
         let holes = runs.iter().flat_map(|run| byte_range::missing(&run.range, sorted.iter().cloned()));
         self.counters.delivered_in_vain(holes.map(|hole| byte_range::len(&hole)).sum());
     }
-}
-
-/// Whether the inner store reads files of this machine: it opens the file once for all ranges, better than we can.
-fn is_local(profile: &BackendProfile) -> bool {
-    profile.pin == PinBy::Unpinned && profile.stream_bytes_per_s >= profile.aggregate_bytes_per_s
 }

@@ -11,8 +11,8 @@ use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, GetResult, GetResultPayload, Result};
 
 use crate::byte_range;
-use crate::error::ObjectChanged;
-use crate::intent::{Intent, Origin};
+use crate::error::{ObjectChanged, Throttled, is_transient};
+use crate::intent::Origin;
 use crate::parts::Parts;
 use crate::request::{Answer, Core, Payload};
 use crate::split::Split;
@@ -27,11 +27,10 @@ impl Core {
     /// Answers one read.
     pub(crate) async fn read(self: &Arc<Self>, path: &Path, options: GetOptions) -> Result<GetResult> {
         if options.head {
-            self.counters.head();
-            return self.inner.get_opts(path, options).await;
+            return self.head(path, options).await;
         }
         if !self.config.enabled {
-            return Ok(self.request(path, options, None, &Origin::default()).await?.into_result());
+            return Ok(self.request(path, options, None, &Origin::default(), is_transient).await?.into_result());
         }
         let Some(split) = Split::plan(&self.link.link(), &self.config.profile, self.config.concurrency) else {
             return self.whole(path, options).await;
@@ -75,13 +74,19 @@ impl Core {
 
     /// One request, as the caller wrote it.
     async fn whole(self: &Arc<Self>, path: &Path, options: GetOptions) -> Result<GetResult> {
-        Ok(self.ask(path, options, &Origin::default()).await?.into_result())
+        Ok(self.ask(path, options, &Origin::default(), is_transient).await?.into_result())
     }
 
     /// One request, when its turn has come.
-    async fn ask(self: &Arc<Self>, path: &Path, options: GetOptions, origin: &Origin) -> Result<Answer> {
-        let permit = Arc::clone(&self.permits).acquire(Intent::of(&options.extensions)).await;
-        self.request(path, options, Some(permit), origin).await
+    async fn ask(
+        self: &Arc<Self>,
+        path: &Path,
+        options: GetOptions,
+        origin: &Origin,
+        worth: fn(&Error) -> bool,
+    ) -> Result<Answer> {
+        let permit = self.permits.acquire_for(&options.extensions).await;
+        self.request(path, options, Some(permit), origin, worth).await
     }
 
     /// A range whose length is known, though perhaps not all of it exists: every part is sent at once.
@@ -94,11 +99,11 @@ impl Core {
     ) -> Result<GetResult> {
         let parts = Parts::new(self, path, options.clone(), split, range.clone(), Origin::default())?;
         // The head takes its permit before the others queue for theirs.
-        let permit = Arc::clone(&self.permits).acquire(Intent::of(&options.extensions)).await;
+        let permit = self.permits.acquire_for(&options.extensions).await;
         let head = options.with_range(Some(parts.take_head(None)));
         parts.send();
         let answer = {
-            let mut answer = pin!(self.request(path, head, Some(permit), parts.origin()));
+            let mut answer = pin!(self.request(path, head, Some(permit), parts.origin(), is_transient));
             poll_fn(|cx| match parts.poll_failure(cx) {
                 Poll::Ready(error) => Poll::Ready(Err(error)),
                 Poll::Pending => answer.poll_unpin(cx),
@@ -120,7 +125,7 @@ impl Core {
     ) -> Result<GetResult> {
         let first = wanted.start..wanted.start.saturating_add(split.first_bytes()).min(wanted.end);
         let origin = Origin::default();
-        let answer = match self.ask(path, options.clone().with_range(Some(first)), &origin).await {
+        let answer = match self.ask(path, options.clone().with_range(Some(first)), &origin, is_throttled).await {
             Ok(answer) => answer,
             // The range is ours. An empty object has none, and one that is decompressed on its way knows none.
             Err(error) if may_be_the_range(&error) => return self.whole(path, options).await,
@@ -144,7 +149,7 @@ impl Core {
     async fn suffix(self: &Arc<Self>, path: &Path, options: GetOptions, split: Split, bytes: u64) -> Result<GetResult> {
         let origin = Origin::default();
         let last = GetRange::Suffix(split.first_bytes());
-        let answer = self.ask(path, options.clone().with_range(Some(last)), &origin).await?;
+        let answer = self.ask(path, options.clone().with_range(Some(last)), &origin, is_transient).await?;
         let size = answer.meta.size;
         let whole = size.saturating_sub(bytes)..size;
         if answer.range == whole {
@@ -164,6 +169,11 @@ impl Core {
         };
         Ok(GetResult { payload, meta, range: whole, attributes, extensions })
     }
+}
+
+/// All that is worth another try of a range that we have added: anything else may be about the range.
+fn is_throttled(error: &Error) -> bool {
+    Throttled::find(error).is_some()
 }
 
 /// Whether `error` may say that the store did not like a range. Others say that there is nothing to be had.

@@ -1,20 +1,29 @@
-//! One GET: sent, checked, measured, counted.
+//! One GET: sent until it is answered, measured, counted.
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::path::Path;
-use object_store::{Attributes, Extensions, GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore, Result};
+use object_store::{
+    Attributes, Error, Extensions, GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore, Result,
+};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::budget::MemoryBudget;
-use crate::byte_range;
+use crate::concurrency::Concurrency;
 use crate::config::FetchConfig;
-use crate::error::FetchError;
+use crate::error::{Throttled, is_transient};
 use crate::estimate::LinkEstimate;
-use crate::intent::{Intent, Origin};
+use crate::hedge::Hedging;
+use crate::intent::Origin;
+use crate::jitter::Jitter;
 use crate::permits::{Permit, Permits};
+use crate::resume::Resume;
+use crate::retry::{RetryPolicy, Tries};
 use crate::stats::Counters;
 
 /// What all calls of one store share.
@@ -26,6 +35,10 @@ pub(crate) struct Core {
     pub(crate) permits: Arc<Permits>,
     pub(crate) link: Arc<LinkEstimate>,
     pub(crate) counters: Counters,
+    pub(crate) hedging: Mutex<Hedging>,
+    pub(crate) concurrency: Mutex<Concurrency>,
+    pub(crate) jitter: Jitter,
+    pub(crate) started: Instant,
 }
 
 /// An answer, its body not yet read.
@@ -46,40 +59,72 @@ pub(crate) enum Payload {
 }
 
 impl Core {
-    /// Sends one GET. `permit` is held until the body ends or is dropped; bytes from the wire are counted on `origin`.
+    /// Time since the store was made.
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The tries at something that begins now.
+    pub(crate) fn tries(&self) -> Tries {
+        let policy = RetryPolicy { retries: self.config.retries, timeout: self.config.retry_timeout };
+        Tries::new(policy, self.now())
+    }
+
+    /// The pause before the next of `tries` after the transient `error`; `None` where there is none left, or no clock.
+    pub(crate) fn pause_after(&self, tries: &mut Tries, error: &Error) -> Option<Duration> {
+        if Handle::try_current().is_err() {
+            return None;
+        }
+        let retry_after = Throttled::find(error).and_then(|throttled| throttled.retry_after);
+        let pause = tries.after_failure(self.now(), retry_after, self.jitter.next())?;
+        self.counters.retry();
+        Some(pause)
+    }
+
+    /// Waits for the next of `tries` where `error` is `worth` one.
+    async fn pause_or_fail(&self, tries: &mut Tries, error: Error, worth: fn(&Error) -> bool) -> Result<()> {
+        let pause = if worth(&error) { self.pause_after(tries, &error) } else { None };
+        tokio::time::sleep(pause.ok_or(error)?).await;
+        Ok(())
+    }
+
+    /// The properties of an object, tried again where that helps.
+    pub(crate) async fn head(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        let mut tries = self.tries();
+        loop {
+            self.counters.head();
+            match self.inner.get_opts(path, options.clone()).await {
+                Ok(result) => return Ok(result),
+                Err(error) => self.pause_or_fail(&mut tries, error, is_transient).await?,
+            }
+        }
+    }
+
+    /// One GET, tried again on errors that are `worth` it, its body resumed where it breaks off. `permit` is held until the
+    /// body ends or is dropped; bytes from the wire are counted on `origin`.
     pub(crate) async fn request(
         self: &Arc<Self>,
         path: &Path,
         options: GetOptions,
-        permit: Option<Permit>,
+        mut permit: Option<Permit>,
         origin: &Origin,
+        worth: fn(&Error) -> bool,
     ) -> Result<Answer> {
-        let wanted = options.range.clone();
-        self.counters.get(Intent::of(&options.extensions));
-        let unanswered = Unanswered(Some(self));
-        let asked_at = Instant::now();
-        let answered = self.inner.get_opts(path, options).await;
-        unanswered.answered();
-        let GetResult { payload, meta, range, attributes, extensions } = answered?;
-        let expected = match wanted {
-            None => Some(0..meta.size),
-            // Where the range makes no sense for this size and the store answers nevertheless, its word counts.
-            Some(wanted) => wanted.as_range(meta.size).ok(),
-        };
-        if let Some(expected) = expected.filter(|expected| *expected != range) {
-            return Err(FetchError::WrongRange {
-                wanted_start: expected.start,
-                wanted_end: expected.end,
-                start: range.start,
-                end: range.end,
+        let mut tries = self.tries();
+        let (result, ttfb) = loop {
+            match self.attempt(path, &options, &mut permit).await {
+                Ok(answered) => break answered,
+                Err(error) => self.pause_or_fail(&mut tries, error, worth).await?,
             }
-            .into());
-        }
-        self.counters.asked(byte_range::len(&range));
+        };
+        let GetResult { payload, meta, range, attributes, extensions } = result;
         let payload = match payload {
             GetResultPayload::Stream(stream) => {
-                let body = Body::new(self, stream, &range, origin);
-                Payload::Body(body.answered(asked_at.elapsed(), permit, Origin::of(&extensions)))
+                let mut body = Body::new(self, stream, &range, origin);
+                if self.config.retries > 0 {
+                    body = body.resumable(Resume::new(self, path, options, &meta, range.start));
+                }
+                Payload::Body(body.answered(ttfb, permit, Origin::of(&extensions)))
             }
             file @ GetResultPayload::File(..) => Payload::File(file),
         };
@@ -111,22 +156,5 @@ impl Answer {
             }
         };
         GetResult { payload, meta, range, attributes, extensions }
-    }
-}
-
-/// Counts a request that is dropped before its answer.
-struct Unanswered<'a>(Option<&'a Core>);
-
-impl Unanswered<'_> {
-    fn answered(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Unanswered<'_> {
-    fn drop(&mut self) {
-        if let Some(core) = self.0 {
-            core.counters.cancel();
-        }
     }
 }

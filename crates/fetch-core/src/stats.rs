@@ -30,10 +30,18 @@ pub struct FetchStats {
     pub cancels: u64,
     /// Calls begun anew because the object changed before the first answer was handed on.
     pub restarts: u64,
+    /// GETs sent for a second time because the answer was late.
+    pub hedges: u64,
+    /// Of these, the ones that were answered first.
+    pub hedges_won: u64,
+    /// Requests sent again after a failure, and bodies resumed.
+    pub retries: u64,
     /// GETs in flight now.
     pub in_flight: u64,
     /// The most GETs in flight at once; never more than `concurrency`.
     pub peak_in_flight: u64,
+    /// GETs that may be in flight now: `concurrency`, or fewer where the store refuses more or more would not be faster.
+    pub limit_in_flight: u64,
     /// What the requests and bytes cost at the profile's prices, in US dollars.
     pub cost_usd: f64,
 }
@@ -58,6 +66,9 @@ pub(crate) struct Counters {
     wasted: AtomicU64,
     cancels: AtomicU64,
     restarts: AtomicU64,
+    hedges: AtomicU64,
+    hedges_won: AtomicU64,
+    retries: AtomicU64,
 }
 
 impl Counters {
@@ -103,7 +114,19 @@ impl Counters {
         add(&self.restarts, 1);
     }
 
-    pub(crate) fn snapshot(&self, in_flight: usize, peak_in_flight: usize, prices: &Prices) -> FetchStats {
+    pub(crate) fn hedge(&self) {
+        add(&self.hedges, 1);
+    }
+
+    pub(crate) fn hedge_won(&self) {
+        add(&self.hedges_won, 1);
+    }
+
+    pub(crate) fn retry(&self) {
+        add(&self.retries, 1);
+    }
+
+    pub(crate) fn snapshot(&self, prices: &Prices) -> FetchStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut stats = FetchStats {
             gets_demand: read(&self.gets_demand),
@@ -115,9 +138,10 @@ impl Counters {
             bytes_wasted: read(&self.wasted),
             cancels: read(&self.cancels),
             restarts: read(&self.restarts),
-            in_flight: in_flight as u64,
-            peak_in_flight: peak_in_flight as u64,
-            cost_usd: 0.0,
+            hedges: read(&self.hedges),
+            hedges_won: read(&self.hedges_won),
+            retries: read(&self.retries),
+            ..FetchStats::default()
         };
         stats.cost_usd = prices.cost(stats.gets() + stats.heads, stats.bytes_fetched);
         stats

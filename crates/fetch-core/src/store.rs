@@ -12,10 +12,16 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::budget::MemoryBudget;
+use crate::concurrency::Concurrency;
 use crate::config::FetchConfig;
+use crate::download::Download;
 use crate::estimate::LinkEstimate;
+use crate::jitter::Jitter;
+use crate::local;
 use crate::options::{ConfigError, Options};
 use crate::permits::Permits;
 use crate::request::Core;
@@ -49,15 +55,55 @@ impl FetchStore {
     /// [`ConfigError`] where [`Options::check`](crate::Options::check) refuses `config`.
     pub fn try_new(inner: Arc<dyn ObjectStore>, config: FetchConfig) -> Result<Self, ConfigError> {
         config.check()?;
+        let concurrency = Concurrency::new(config.concurrency);
         let core = Core {
             inner,
             budget: config.budget.clone().unwrap_or_else(|| MemoryBudget::new(OWN_BUDGET_BYTES)),
-            permits: Permits::new(config.concurrency),
+            permits: Permits::new(concurrency.limit()),
             link: LinkEstimate::new(&config.profile),
             counters: Counters::default(),
+            hedging: Mutex::default(),
+            concurrency: Mutex::new(concurrency),
+            jitter: Jitter::new(config.jitter_seed),
+            started: Instant::now(),
             config,
         };
         Ok(Self { core: Arc::new(core) })
+    }
+
+    /// Downloads the object at `path` to `file`: await what this returns, or say more about it before.
+    ///
+    /// The object is fetched as any read is, of one version, written as it arrives, and checked against its CRC32C where
+    /// the store or the caller names one. Until the file is whole and synced it is called `NAME.headstart-part`; then it
+    /// takes the place of whatever was called `NAME`. After an error, a dropped future or a killed process the next
+    /// download of the same version to the same name goes on with what is there (one request more, to ask whether the object
+    /// has changed); of another version, it begins anew. `NAME.headstart-journal` beside it says what is there; delete
+    /// both to give up.
+    ///
+    /// ```no_run
+    /// # async fn example(store: headstart_fetch_core::FetchStore) -> Result<(), headstart_fetch_core::DownloadError> {
+    /// let path = "data/2026.parquet".into();
+    /// let got = store
+    ///     .download(&path, "/tmp/2026.parquet")
+    ///     .on_progress(|at| eprintln!("{} of {} bytes", at.written_bytes, at.total_bytes))
+    ///     .await?;
+    /// assert_eq!(got.version.size, std::fs::metadata("/tmp/2026.parquet").unwrap().len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`DownloadError`](crate::DownloadError), when awaited.
+    ///
+    /// # Memory
+    /// Beside what a read holds, up to 8 MiB that wait to be written, charged to the budget; where that has nothing free, one
+    /// mebibyte.
+    ///
+    /// # Cancel safety
+    /// Dropping the future keeps what has been written. Writes already under way on blocking threads end by themselves;
+    /// another download to the same file waits for them.
+    pub fn download(&self, path: &Path, file: impl AsRef<std::path::Path>) -> Download {
+        Download::new(&self.core, path, file.as_ref().to_owned())
     }
 
     /// What the link can do, as far as it is known; other layers may read it.
@@ -70,7 +116,11 @@ impl FetchStore {
     #[must_use]
     pub fn stats(&self) -> FetchStats {
         let core = &self.core;
-        core.counters.snapshot(core.permits.in_flight(), core.permits.peak(), &core.config.profile.prices)
+        let mut stats = core.counters.snapshot(&core.config.profile.prices);
+        stats.in_flight = core.permits.in_flight() as u64;
+        stats.peak_in_flight = core.permits.peak() as u64;
+        stats.limit_in_flight = core.concurrency.lock().limit() as u64;
+        stats
     }
 }
 
@@ -92,7 +142,8 @@ impl ObjectStore for FetchStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.core.read(location, options).await
+        let answer = self.core.read(location, options).await?;
+        Ok(if self.core.config.enabled { local::in_large_steps(answer) } else { answer })
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {

@@ -47,6 +47,12 @@ impl ObjectVersion {
             && agree(self.version.as_ref(), other.version.as_ref())
     }
 
+    /// Whether it tells the very bytes: objects with the same exact version are the same.
+    #[must_use]
+    pub(crate) fn is_exact(&self) -> bool {
+        self.version.is_some() || self.e_tag.as_ref().is_some_and(|tag| !tag.starts_with("W/"))
+    }
+
     /// Fails with [`ObjectChanged`] where `meta` is of another version.
     ///
     /// # Errors

@@ -65,6 +65,38 @@ async fn dropping_a_read_at_any_point_leaves_nothing() {
     }
 }
 
+/// Among refusals, cuts, stalls and late first bytes: pauses, resumptions and hedges are dropped, too.
+#[tokio::test(start_paused = true)]
+async fn dropping_a_read_that_goes_wrong_leaves_nothing() {
+    let (mut retries, mut hedges) = (0, 0);
+    for options in reads() {
+        for polls in 0.. {
+            let faults = FaultPlan {
+                seed: 1,
+                unavailable: 0.15,
+                cut: 0.15,
+                stalled: 0.15,
+                stall: Duration::from_secs(60),
+                late: 0.1,
+                late_by: Duration::from_secs(60),
+                ..FaultPlan::default()
+            };
+            let bench = Setup { faults, ..Setup::default() }.build();
+            let done = dropped_after(polls, bench.read(options.clone())).await;
+            settle().await;
+            bench.assert_nothing_left(&format!("after {polls} polls"));
+            let (stats, counts) = (bench.store.stats(), bench.sim.log().counts());
+            assert_eq!(stats.bytes_fetched, stats.bytes_delivered + stats.bytes_wasted, "after {polls} polls");
+            assert_eq!((stats.gets(), stats.cancels), (counts.gets, counts.aborted), "after {polls} polls");
+            if done {
+                (retries, hedges) = (retries + stats.retries, hedges + stats.hedges);
+                break;
+            }
+        }
+    }
+    assert!(retries > 10 && hedges > 0, "{retries} retries, {hedges} hedges");
+}
+
 #[tokio::test(start_paused = true)]
 async fn dropping_get_ranges_leaves_nothing() {
     let ranges: Vec<_> = (0..10).map(|n| n * 30 * KIB..n * 30 * KIB + 20 * KIB).collect();
@@ -81,7 +113,7 @@ async fn dropping_get_ranges_leaves_nothing() {
 
 fn answered(read: u64, answer: Answer) -> Bench {
     let faults = FaultPlan { script: vec![(When::Read(read), Event::Answer(answer))], ..FaultPlan::default() };
-    Setup { faults, ..Setup::default() }.build()
+    Setup { faults, retries: 0, ..Setup::default() }.build()
 }
 
 fn fetch_error(error: &Error) -> Option<FetchError> {

@@ -8,7 +8,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headstart_fetch_core::{BackendProfile, FetchConfig, FetchError, FetchStore, MemoryBudget};
+use futures::TryStreamExt;
+use headstart_fetch_core::{BackendProfile, FetchConfig, FetchError, FetchStore, LocalFile, MemoryBudget};
 use object_store::chunked::ChunkedStore;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -191,32 +192,58 @@ fn only_a_read_in_parts_needs_a_runtime() {
 }
 
 #[tokio::test]
-async fn local_files_are_handed_on_as_files() {
+async fn local_files_are_read_in_large_steps() {
+    const SIZE: usize = 20 << 20;
     let folder = tempfile::tempdir().unwrap();
     let inner = Arc::new(object_store::local::LocalFileSystem::new_with_prefix(folder.path()).unwrap());
     let (path, empty) = (Path::from("a"), Path::from("empty"));
-    inner.put(&path, vec![7; 300].into()).await.unwrap();
+    let bytes = headstart_sim::Content::new("a", 1).bytes(0..SIZE as u64);
+    inner.put(&path, bytes.clone().into()).await.unwrap();
     inner.put(&empty, Vec::new().into()).await.unwrap();
     // Split as if they were far away, or known to be near.
     for profile in [profile(), BackendProfile::local()] {
         let store = FetchStore::new(inner.clone(), FetchConfig { profile, ..FetchConfig::default() });
-        for (range, expected) in [
-            (None, 0..300),
-            (Some(GetRange::Offset(10)), 10..300),
-            (Some(GetRange::Bounded(10..250)), 10..250),
-            (Some(GetRange::Bounded(10..900)), 10..300),
-            (Some(GetRange::Suffix(100)), 200..300),
+        for (range, expected, reads) in [
+            (None, 0..SIZE, 5),
+            (Some(GetRange::Offset(10)), 10..SIZE, 5),
+            (Some(GetRange::Bounded(10..250)), 10..250, 1),
+            (Some(GetRange::Bounded(SIZE as u64 - 10..u64::MAX)), SIZE - 10..SIZE, 1),
+            (Some(GetRange::Bounded(10..(16 << 20) + 10)), 10..(16 << 20) + 10, 1),
+            (Some(GetRange::Suffix(100)), SIZE - 100..SIZE, 1),
         ] {
             let result = store.get_opts(&path, GetOptions { range, ..GetOptions::default() }).await.unwrap();
-            assert!(matches!(result.payload, object_store::GetResultPayload::File(..)), "{expected:?}");
-            assert_eq!(result.range, expected);
-            assert_eq!(result.bytes().await.unwrap().len() as u64, expected.end - expected.start);
+            assert!(LocalFile::is_source_of(&result));
+            assert_eq!(result.range, expected.start as u64..expected.end as u64);
+            let chunks: Vec<_> = result.into_stream().try_collect().await.unwrap();
+            assert_eq!(chunks.len(), reads, "{expected:?}");
+            assert!(chunks.concat() == bytes[expected.clone()], "{expected:?}");
         }
         assert_eq!(store.get(&empty).await.unwrap().bytes().await.unwrap().len(), 0);
-        assert_eq!(store.get_ranges(&path, &[290..310, 0..5]).await.unwrap()[0].len(), 10);
+        assert_eq!(store.get_ranges(&path, &[290..310, 0..5]).await.unwrap()[0], bytes[290..310]);
         settle().await;
         assert_eq!(store.stats().in_flight, 0);
+
+        let target = folder.path().join("copy");
+        store.download(&path, &target).await.unwrap();
+        assert!(std::fs::read(&target).unwrap() == bytes);
     }
+    let off = FetchStore::new(inner, FetchConfig { enabled: false, ..FetchConfig::default() });
+    let untouched = off.get(&path).await.unwrap();
+    assert!(matches!(untouched.payload, object_store::GetResultPayload::File(..)));
+    assert!(LocalFile::is_source_of(&untouched));
+}
+
+#[tokio::test]
+async fn a_local_file_that_shrinks_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = Arc::new(object_store::local::LocalFileSystem::new_with_prefix(folder.path()).unwrap());
+    let store = FetchStore::new(inner, FetchConfig::default());
+    let path = Path::from("a");
+    store.put(&path, vec![7; 300].into()).await.unwrap();
+    let answer = store.get(&path).await.unwrap();
+    std::fs::OpenOptions::new().write(true).open(folder.path().join("a")).unwrap().set_len(200).unwrap();
+    let error = answer.bytes().await.unwrap_err();
+    assert!(error.to_string().contains("bytes 0..300 ended at byte 200"), "{error}");
 }
 
 #[test]

@@ -6,13 +6,15 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use headstart_fetch_core::client::{TellingConnector, TwoClients};
 use headstart_fetch_core::{BackendProfile, ConfigError, Options};
 use http::{HeaderMap, HeaderValue};
 use object_store::gcp::{GcpCredential, GcpCredentialProvider, GoogleCloudStorage, GoogleCloudStorageBuilder};
 use object_store::path::Path;
-use object_store::{ClientOptions, CredentialProvider, ObjectStore, StaticCredentialProvider};
+use object_store::{ClientOptions, CredentialProvider, ObjectStore, RetryConfig, StaticCredentialProvider};
 use url::Url;
 
+use crate::checksum::crc32c_of;
 use crate::config::{Credentials, GcsConfig};
 use crate::location::Location;
 use crate::profile::gcs_profile;
@@ -30,6 +32,7 @@ const EMULATOR_TOKEN: &str = "emulator";
 #[derive(Debug, Clone)]
 pub struct GcsBackend {
     store: Arc<GoogleCloudStorage>,
+    for_fetch: Arc<TwoClients<GoogleCloudStorage>>,
     config: GcsConfig,
     path: Path,
     generation: Option<String>,
@@ -107,15 +110,23 @@ impl GcsBackend {
             None => (None, Path::ROOT, None),
         };
         let bucket = bucket.or_else(|| config.bucket.clone()).ok_or(GcsError::MissingBucket)?;
-        let store = Arc::new(client(&bucket, &config)?);
+        let (store, reads) = clients(&bucket, &config)?;
+        let for_fetch = Arc::new(TwoClients::new(reads, store.clone()));
         config.bucket = Some(bucket);
-        Ok(Self { store, config, path, generation })
+        Ok(Self { store: Arc::new(store), for_fetch, config, path, generation })
     }
 
     /// The store to read from and write to. The client retries by itself.
     #[must_use]
     pub fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.store) as _
+    }
+
+    /// The same for a [`FetchStore`](headstart_fetch_core::FetchStore), which retries reads better than the client does: reads
+    /// fail at the first fault, and say whether the store asks for patience and which checksum the object has.
+    #[must_use]
+    pub fn store_for_fetch(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.for_fetch) as _
     }
 
     /// What the store is like before anything has been measured.
@@ -170,7 +181,8 @@ fn client_options(config: &GcsConfig) -> ClientOptions {
 /// Names the project that pays for a request.
 const USER_PROJECT: http::HeaderName = http::HeaderName::from_static("x-goog-user-project");
 
-fn client(bucket: &str, config: &GcsConfig) -> Result<GoogleCloudStorage, GcsError> {
+/// The client that retries, and one for reads that does not.
+fn clients(bucket: &str, config: &GcsConfig) -> Result<(GoogleCloudStorage, GoogleCloudStorage), GcsError> {
     let mut builder =
         GoogleCloudStorageBuilder::new().with_bucket_name(bucket).with_client_options(client_options(config));
     if let Some(endpoint) = &config.endpoint {
@@ -195,7 +207,12 @@ fn client(bucket: &str, config: &GcsConfig) -> Result<GoogleCloudStorage, GcsErr
             refreshed(builder.with_service_account_key(key), "the option 'service_account_key'", false)?
         }
     };
-    builder.with_credentials(Arc::new(Quiet(credentials))).build().map_err(GcsError::Client)
+    let builder = builder.with_credentials(Arc::new(Quiet(credentials)));
+    let reads = builder
+        .clone()
+        .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
+        .with_http_connector(TellingConnector::new(crc32c_of));
+    Ok((builder.build().map_err(GcsError::Client)?, reads.build().map_err(GcsError::Client)?))
 }
 
 /// The credentials that the client makes of its settings: tokens it refreshes itself.

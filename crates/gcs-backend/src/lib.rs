@@ -39,6 +39,7 @@
 //! ```
 
 mod backend;
+mod checksum;
 mod config;
 mod location;
 mod profile;

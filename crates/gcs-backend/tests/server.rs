@@ -1,9 +1,14 @@
 //! The client as this crate sets it up, against a server that speaks Google's dialect over real HTTP.
 
+use std::time::Duration;
+
+use headstart_fetch_core::{FetchConfig, FetchStore, Throttled};
 use headstart_gcs_backend::{GcsBackend, GcsConfig};
 use headstart_sim::server::{SimServer, SimServerConfig, SimServerHandle};
-use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
+use headstart_sim::{Answer, Content, Event, FaultPlan, When};
+use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::time::Instant;
 
 fn open(server: &SimServerHandle, key: &str, options: &[(&str, &str)]) -> GcsBackend {
     let emulator = |name: &str| (name == "STORAGE_EMULATOR_HOST").then(|| server.url().to_owned());
@@ -44,4 +49,58 @@ async fn a_generation_in_the_url_is_the_version_to_ask_for() {
     let options = GetOptions::new().with_version(backend.generation());
     let answer = backend.store().get_opts(backend.path(), options).await.expect("a read");
     assert_eq!(answer.bytes().await.expect("a body"), "first");
+}
+
+/// Reads an object of which one read is answered `answer`: through the store for a `FetchStore` alone, then through one.
+/// Returns the error of the former; the latter makes good what went wrong.
+async fn read_with(answer: Answer) -> Error {
+    const SIZE: u64 = 200_000;
+    let fault = |read| (When::Read(read), Event::Answer(answer));
+    let faults = FaultPlan { script: vec![fault(0), fault(1)], ..FaultPlan::default() };
+    let server = SimServer::start(SimServerConfig { faults, ..SimServerConfig::default() }).expect("a free port");
+    server.catalog().add_synthetic("key", SIZE);
+    let backend = open(&server, "key", &[]);
+
+    let read = async || backend.store_for_fetch().get(backend.path()).await?.bytes().await;
+    let error = read().await.expect_err("the client does not retry");
+    assert_eq!(server.log().counts().gets, 1, "nor go on unseen");
+
+    let config = FetchConfig { profile: backend.profile(), ..FetchConfig::default() };
+    let store = FetchStore::new(backend.store_for_fetch(), config);
+    let bytes = store.get(backend.path()).await.expect("an answer").bytes().await.expect("a body");
+    let number = server.catalog().get("key", None).expect("it is there").number;
+    Content::new("key", number).check(0, &bytes).expect("the object's bytes");
+    assert_eq!(bytes.len() as u64, SIZE);
+    assert_eq!(server.log().counts().gets, 1 + store.stats().gets(), "every request is counted");
+    error
+}
+
+#[tokio::test]
+async fn a_store_that_asks_for_patience_is_heard() {
+    let begun = Instant::now();
+    let error = read_with(Answer::Throttled { retry_after: Duration::from_secs(1) }).await;
+    let expected = Throttled { status: 429, retry_after: Some(Duration::from_secs(1)) };
+    assert_eq!(Throttled::find(&error), Some(expected), "{error:?}");
+    assert!(begun.elapsed() >= Duration::from_secs(1), "the second try waited as it was told to");
+
+    let error = read_with(Answer::Unavailable).await;
+    assert_eq!(Throttled::find(&error), Some(Throttled { status: 503, retry_after: None }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_is_cut_is_the_engines_to_go_on_with() {
+    let error = read_with(Answer::Cut { after: 0.5 }).await;
+    assert_eq!(Throttled::find(&error), None);
+}
+
+#[tokio::test]
+async fn a_download_is_checked_against_what_the_store_says() {
+    let server = SimServer::start(SimServerConfig::default()).expect("a free port");
+    let backend = open(&server, "key", &[]);
+    let store = FetchStore::new(backend.store_for_fetch(), FetchConfig::default());
+    store.put(backend.path(), vec![7; 3_000_000].into()).await.expect("a write");
+    let folder = tempfile::tempdir().expect("a folder");
+    let got = store.download(backend.path(), folder.path().join("file")).await.expect("a download");
+    assert!(got.verified);
+    assert_eq!(std::fs::read(folder.path().join("file")).expect("a file"), vec![7; 3_000_000]);
 }

@@ -86,7 +86,8 @@ fn gcs(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String
     settings.gcs = backend.config().clone();
     note_found(&mut settings.levels, "gcs", &settings.gcs);
     let generation = backend.generation().map(str::to_owned);
-    Ok(Backend { store: backend.store(), profile: backend.profile(), path: backend.path().clone(), generation })
+    let store = if settings.fetch.enabled { backend.store_for_fetch() } else { backend.store() };
+    Ok(Backend { store, profile: backend.profile(), path: backend.path().clone(), generation })
 }
 
 #[cfg(not(feature = "gcp"))]
@@ -101,7 +102,8 @@ fn s3(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String>
     let backend = S3Backend::open(url, config)?;
     settings.s3 = backend.config().clone();
     note_found(&mut settings.levels, "s3", &settings.s3);
-    Ok(Backend { store: backend.store(), profile: backend.profile(), path: backend.path().clone(), generation: None })
+    let store = if settings.fetch.enabled { backend.store_for_fetch() } else { backend.store() };
+    Ok(Backend { store, profile: backend.profile(), path: backend.path().clone(), generation: None })
 }
 
 #[cfg(not(feature = "aws"))]

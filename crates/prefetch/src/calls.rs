@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use headstart_fetch_core::{AccessHint, CacheHint, Intent, Origin, PinBy};
+use headstart_fetch_core::{AccessHint, CacheHint, Intent, LocalFile, Origin, PinBy};
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, GetResult, GetResultPayload, Result};
 use parking_lot::Mutex;
@@ -60,7 +60,7 @@ impl Calls {
             Ok(Begun::Ours(read)) => read,
             Ok(Begun::Callers(watch)) => {
                 let answer = self.observe(Some(&engine), self.common.inner.get_opts(path, options).await)?;
-                if matches!(answer.payload, GetResultPayload::File(..)) {
+                if LocalFile::is_source_of(&answer) {
                     engine.tell(|planner, _, _, actions| planner.on_local(actions));
                 }
                 return Ok(watched(answer, watch));

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use futures::StreamExt;
-use headstart_fetch_core::{FetchError, Intent, ObjectChanged, PinBy, Reserved, ask};
+use headstart_fetch_core::{FetchError, Intent, LocalFile, ObjectChanged, PinBy, Reserved, ask};
 use object_store::path::Path;
 use object_store::{GetResult, GetResultPayload};
 use tokio::time::Instant;
@@ -80,7 +80,7 @@ async fn fill(
     };
     let Some(alive) = engine.upgrade() else { return Ok(()) };
     alive.learn(&answer.meta, &answer.attributes)?;
-    if matches!(answer.payload, GetResultPayload::File(..)) {
+    if LocalFile::is_source_of(&answer) {
         alive.tell(|planner, _, _, actions| planner.on_local(actions));
     }
     drop(alive);

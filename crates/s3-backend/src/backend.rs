@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use headstart_fetch_core::client::{TellingConnector, TwoClients};
 use headstart_fetch_core::{BackendProfile, ConfigError, PinBy, Prices, path_of_url_key};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
-use object_store::{ClientConfigKey, ClientOptions, ObjectStore};
+use object_store::{ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
 use url::{Position, Url};
 
 use crate::config::S3Config;
@@ -22,6 +23,7 @@ const POOL_CONNECTIONS: usize = 4096;
 #[derive(Debug, Clone)]
 pub struct S3Backend {
     store: Arc<AmazonS3>,
+    for_fetch: Arc<TwoClients<AmazonS3>>,
     config: S3Config,
     path: Path,
 }
@@ -78,14 +80,28 @@ impl S3Backend {
         let path = path_of_url_key(key.strip_prefix('/').unwrap_or(key))?;
         let builder = config.apply(AmazonS3Builder::new()).with_bucket_name(bucket);
         let builder = builder.with_client_options(client_options(config.is_emulator()));
-        let store = Arc::new(builder.build().map_err(S3Error::Client)?);
-        Ok(Self { store, config, path })
+        let store = builder.clone().build().map_err(S3Error::Client)?;
+        // S3 names checksums only where a signed header asks for them, which the client cannot be told to send.
+        let reads = builder
+            .with_credentials(Arc::clone(store.credentials()))
+            .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
+            .with_http_connector(TellingConnector::new(|_| None));
+        let reads = reads.build().map_err(S3Error::Client)?;
+        let for_fetch = Arc::new(TwoClients::new(reads, store.clone()));
+        Ok(Self { store: Arc::new(store), for_fetch, config, path })
     }
 
     /// The store to read from and write to. The client retries by itself.
     #[must_use]
     pub fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.store) as _
+    }
+
+    /// The same for a [`FetchStore`](headstart_fetch_core::FetchStore), which retries reads better than the client does: reads
+    /// fail at the first fault, and say whether the store asks for patience.
+    #[must_use]
+    pub fn store_for_fetch(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.for_fetch) as _
     }
 
     /// What the store is like before anything has been measured.

@@ -30,6 +30,8 @@ pub struct Generation {
     pub last_modified: DateTime<Utc>,
     /// What was said of it when it was written.
     pub attributes: Attributes,
+    /// Its CRC32C, where its bytes were written; those of synthetic objects would have to be made first.
+    pub crc32c: Option<u32>,
     pub(crate) body: Body,
 }
 
@@ -44,7 +46,11 @@ pub(crate) enum Body {
 impl Generation {
     pub(crate) fn new(number: u64, size: u64, body: Body, attributes: Attributes, now: DateTime<Utc>) -> Arc<Self> {
         let last_modified = now.duration_trunc(TimeDelta::seconds(1)).unwrap_or(now);
-        Arc::new(Self { number, size, e_tag: format!("\"{number:x}\""), last_modified, attributes, body })
+        let crc32c = match &body {
+            Body::Stored(bytes) => Some(crc32c::crc32c(bytes)),
+            Body::Synthetic(_) => None,
+        };
+        Arc::new(Self { crc32c, number, size, e_tag: format!("\"{number:x}\""), last_modified, attributes, body })
     }
 
     /// The object that exists because of its name.

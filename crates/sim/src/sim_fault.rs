@@ -2,18 +2,14 @@
 
 use std::time::Duration;
 
+use headstart_fetch_core::Throttled;
+
 /// How a fault looks to a client that does not retry: the source of an [`object_store::Error::Generic`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SimFault {
-    /// 503.
-    #[error("503: the service is unavailable")]
-    Unavailable,
-    /// 429.
-    #[error("429: too many requests; retry after {retry_after:?}")]
-    Throttled {
-        /// What `Retry-After` said.
-        retry_after: Duration,
-    },
+    /// 503 or 429.
+    #[error("refused")]
+    Refused(#[source] Throttled),
     /// The connection broke within the body.
     #[error("the connection was lost after {bytes} bytes of the body")]
     BodyCut {
@@ -34,6 +30,17 @@ impl SimFault {
             source = cause.source();
         }
         None
+    }
+}
+
+impl SimFault {
+    /// 503.
+    pub const UNAVAILABLE: Self = Self::Refused(Throttled { status: 503, retry_after: None });
+
+    /// 429.
+    #[must_use]
+    pub const fn throttled(retry_after: Duration) -> Self {
+        Self::Refused(Throttled { status: 429, retry_after: Some(retry_after) })
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use headstart_fetch_core::Intent;
+use headstart_fetch_core::{Intent, Throttled};
 use object_store::path::Path;
 use object_store::{
     CopyMode, CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
@@ -241,8 +241,8 @@ fn answer(
     fault: &Fault,
 ) -> Result<(Arc<Generation>, std::ops::Range<u64>)> {
     match fault.answer {
-        Answer::Unavailable => return Err(SimFault::Unavailable.into()),
-        Answer::Throttled { retry_after } => return Err(SimFault::Throttled { retry_after }.into()),
+        Answer::Unavailable => return Err(SimFault::UNAVAILABLE.into()),
+        Answer::Throttled { retry_after } => return Err(SimFault::throttled(retry_after).into()),
         _ => {}
     }
     let version = options.version.as_deref().map(str::parse).transpose();
@@ -260,8 +260,7 @@ fn answer(
 
 fn status_of(error: &object_store::Error) -> u16 {
     match (error, SimFault::find(error)) {
-        (_, Some(SimFault::Throttled { .. })) => 429,
-        (_, Some(_)) => 503,
+        (_, Some(SimFault::Refused(Throttled { status, .. }))) => status,
         (object_store::Error::NotFound { .. }, _) => 404,
         (object_store::Error::NotModified { .. }, _) => 304,
         (object_store::Error::Precondition { .. }, _) => 412,

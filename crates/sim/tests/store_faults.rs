@@ -52,8 +52,8 @@ async fn each_fault_looks_as_it_would_to_a_client() {
     let retry_after = Duration::from_secs(3);
     for (answer, len, fault, status) in [
         (Answer::Whole, 1_000_000, None, 200),
-        (Answer::Unavailable, 0, Some(SimFault::Unavailable), 503),
-        (Answer::Throttled { retry_after }, 0, Some(SimFault::Throttled { retry_after }), 429),
+        (Answer::Unavailable, 0, Some(SimFault::UNAVAILABLE), 503),
+        (Answer::Throttled { retry_after }, 0, Some(SimFault::throttled(retry_after)), 429),
         (Answer::Cut { after: 0.0 }, 0, Some(SimFault::BodyCut { bytes: 0 }), 200),
         (Answer::Cut { after: 0.5 }, 500_000, Some(SimFault::BodyCut { bytes: 500_000 }), 200),
         (Answer::Short { after: 0.25 }, 250_000, None, 200),

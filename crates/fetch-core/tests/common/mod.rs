@@ -64,6 +64,9 @@ pub struct Setup {
     pub seed: u64,
     pub profile: BackendProfile,
     pub concurrency: usize,
+    pub retries: usize,
+    pub hedge: bool,
+    pub warm_connections: usize,
     pub budget_bytes: usize,
     pub size: u64,
 }
@@ -77,6 +80,9 @@ impl Default for Setup {
             seed: 0,
             profile: tiny_parts(),
             concurrency: 4,
+            retries: 10,
+            hedge: true,
+            warm_connections: 64,
             budget_bytes: 512 << 20,
             size: 300 * KIB,
         }
@@ -84,22 +90,30 @@ impl Default for Setup {
 }
 
 impl Setup {
+    /// The settings of its store, but for the budget.
+    pub fn config(&self) -> FetchConfig {
+        FetchConfig {
+            concurrency: self.concurrency,
+            retries: self.retries,
+            hedge: self.hedge,
+            jitter_seed: Some(self.seed),
+            profile: self.profile.clone(),
+            ..FetchConfig::default()
+        }
+    }
+
     pub fn build(self) -> Bench {
+        let config = self.config();
         let sim = SimStore::builder()
             .profile(self.link)
             .faults(self.faults)
             .versioned(self.versioned)
             .seed(self.seed)
-            .warm_connections(64)
+            .warm_connections(self.warm_connections)
             .build();
         sim.catalog().add_synthetic(KEY, self.size);
         let budget = MemoryBudget::new(self.budget_bytes);
-        let config = FetchConfig {
-            concurrency: self.concurrency,
-            profile: self.profile,
-            budget: Some(Arc::clone(&budget)),
-            ..FetchConfig::default()
-        };
+        let config = FetchConfig { budget: Some(Arc::clone(&budget)), ..config };
         let store = FetchStore::new(Arc::new(sim.clone()), config);
         Bench { sim, store, budget, size: self.size }
     }

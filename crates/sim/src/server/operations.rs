@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use http::header::{
@@ -188,6 +190,12 @@ impl Bucket {
         // S3 speaks of versions only where it keeps them.
         if self.dialect == Dialect::Gcs || self.catalog.versioning() == Versioning::Kept {
             headers.push((self.dialect.version_header(), generation.number.into()));
+        }
+        if self.dialect == Dialect::Gcs
+            && let Some(crc32c) = generation.crc32c
+        {
+            let hash = format!("crc32c={}", BASE64_STANDARD.encode(crc32c.to_be_bytes()));
+            headers.push((HeaderName::from_static("x-goog-hash"), value(&hash)));
         }
         headers
     }

@@ -1,0 +1,175 @@
+//! What an adapter needs so that the engine can do its own retries: a client that tells what `object_store`'s hides (feature `client`).
+//!
+//! The clients of `object_store` retry by themselves: they wait their own time whatever `Retry-After` says, keep the status to
+//! themselves, and go on unseen where a body was cut. An adapter for a [`FetchStore`](crate::FetchStore) builds two clients,
+//! one for reads, with [`RetryConfig::max_retries`](object_store::RetryConfig::max_retries) 0 and a [`TellingConnector`], and one for
+//! everything else, and puts them together as [`TwoClients`].
+
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::DateTime;
+use futures::stream::BoxStream;
+use http::header::{DATE, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
+};
+use object_store::path::Path;
+use object_store::{
+    ClientOptions, CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+};
+
+use crate::checksum::Crc32c;
+use crate::error::Throttled;
+
+/// Finds the checksum of the whole object among the headers of an answer.
+type FindCrc32c = fn(&HeaderMap) -> Option<Crc32c>;
+
+/// Connects as `object_store` does by default, and tells more: an answer 429 or 503 is an error with [`Throttled`] among its
+/// sources, and the object's checksum is an extension of the answer.
+#[derive(Debug)]
+pub struct TellingConnector {
+    find_crc32c: FindCrc32c,
+}
+
+impl TellingConnector {
+    /// `find_crc32c` knows where the store names the checksum of the whole object.
+    pub fn new(find_crc32c: FindCrc32c) -> Self {
+        Self { find_crc32c }
+    }
+}
+
+impl HttpConnector for TellingConnector {
+    fn connect(&self, options: &ClientOptions) -> Result<HttpClient> {
+        let inner = ReqwestConnector::default().connect(options)?;
+        Ok(HttpClient::new(Telling { inner, find_crc32c: self.find_crc32c }))
+    }
+}
+
+#[derive(Debug)]
+struct Telling {
+    inner: HttpClient,
+    find_crc32c: FindCrc32c,
+}
+
+#[async_trait]
+impl HttpService for Telling {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let mut answer = self.inner.execute(request).await?;
+        if matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            let throttled = Throttled { status: answer.status().as_u16(), retry_after: retry_after(answer.headers()) };
+            // What the server says besides is of no use, but a connection whose body was read can be used again.
+            drop(answer.into_body().bytes().await);
+            return Err(HttpError::new(HttpErrorKind::Unknown, throttled));
+        }
+        if let Some(crc32c) = (self.find_crc32c)(answer.headers()) {
+            answer.extensions_mut().insert(crc32c);
+        }
+        Ok(answer)
+    }
+}
+
+/// What `Retry-After` says: a number of seconds, or a date, which counts from the server's own.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let said = |name| headers.get(name)?.to_str().ok();
+    let date = |text| DateTime::parse_from_rfc2822(text).ok();
+    let when = said(RETRY_AFTER)?;
+    match when.trim().parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => (date(when)? - date(said(DATE)?)?).to_std().ok(),
+    }
+}
+
+/// One bucket through two clients: GET and HEAD go through one, everything else through the other.
+#[derive(Debug, Clone)]
+pub struct TwoClients<S> {
+    reads: S,
+    others: S,
+}
+
+impl<S> TwoClients<S> {
+    /// `reads` for reads, `others` for writes and lists.
+    pub fn new(reads: S, others: S) -> Self {
+        Self { reads, others }
+    }
+}
+
+/// It is one store, so it shows as one.
+impl<S: fmt::Display> fmt::Display for TwoClients<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reads.fmt(f)
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: ObjectStore> ObjectStore for TwoClients<S> {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.others.put_opts(location, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.others.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.reads.get_opts(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.reads.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.others.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.others.list(prefix)
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.others.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.others.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.others.copy_opts(from, to, options).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        self.others.rename_opts(from, to, options).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let said = |after: &str, date: &str| {
+            let header = |text: &str| text.parse().unwrap();
+            retry_after(&HeaderMap::from_iter([(RETRY_AFTER, header(after)), (DATE, header(date))]))
+        };
+        let now = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(said("7", now), Some(Duration::from_secs(7)));
+        assert_eq!(said("Sun, 06 Nov 1994 08:50:07 GMT", now), Some(Duration::from_secs(30)));
+        assert_eq!(said("Sun, 06 Nov 1994 08:49:07 GMT", now), None, "it is over");
+        assert_eq!(said("soon", now), None);
+        assert_eq!(said("-1", now), None);
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,77 @@
+//! Goes on with a body that broke off, at the byte that is missing and in the same version.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use object_store::path::Path;
+use object_store::{Error, GetOptions, GetRange, GetResult, ObjectMeta, Result};
+
+use crate::error::{ObjectChanged, is_transient};
+use crate::permits::Permit;
+use crate::request::Core;
+use crate::retry::Tries;
+use crate::version::ObjectVersion;
+
+/// So many bytes are progress: the tries of their body begin anew. A body that breaks off more often than that is given up.
+const PROGRESS_BYTES: u64 = 1024 * 1024;
+
+/// What it takes to ask for the rest of a body.
+pub(crate) struct Resume {
+    path: Path,
+    options: GetOptions,
+    version: ObjectVersion,
+    tries: Tries,
+    /// Where the body was when its tries began.
+    tried_at: u64,
+}
+
+/// What has come of it. The permit comes back in any case.
+pub(crate) struct Resumed {
+    pub(crate) answered: Result<(GetResult, Duration)>,
+    pub(crate) permit: Option<Permit>,
+}
+
+impl Resume {
+    /// A body of the object `meta` that `options` asked for, and that begins at byte `start`.
+    pub(crate) fn new(core: &Core, path: &Path, mut options: GetOptions, meta: &ObjectMeta, start: u64) -> Self {
+        let version = ObjectVersion::of(meta);
+        version.pin(core.config.profile.pin, &mut options);
+        // The first answer has settled these.
+        options.if_none_match = None;
+        options.if_modified_since = None;
+        Self { path: path.clone(), options, version, tries: core.tries(), tried_at: start }
+    }
+
+    /// Asks for the bytes `missing` after `error`.
+    ///
+    /// # Errors
+    /// `error` itself where it is final.
+    pub(crate) fn ask(
+        &mut self,
+        core: &Arc<Core>,
+        missing: Range<u64>,
+        error: Error,
+        mut permit: Option<Permit>,
+    ) -> Result<BoxFuture<'static, Resumed>> {
+        if missing.start - self.tried_at >= PROGRESS_BYTES {
+            self.tries.progressed(core.now());
+            self.tried_at = missing.start;
+        }
+        let pause = if is_transient(&error) { core.pause_after(&mut self.tries, &error) } else { None };
+        let Some(pause) = pause else { return Err(error) };
+        let (core, path, version) = (Arc::clone(core), self.path.clone(), self.version.clone());
+        let options = self.options.clone().with_range(Some(GetRange::Bounded(missing)));
+        let ask = async move {
+            tokio::time::sleep(pause).await;
+            let answered = match core.attempt(&path, &options, &mut permit).await {
+                Ok((result, ttfb)) => version.check(&result.meta).map(|()| (result, ttfb)),
+                Err(error) => Err(ObjectChanged::explain(error, &path, &version)),
+            };
+            Resumed { answered, permit }
+        };
+        Ok(ask.boxed())
+    }
+}

@@ -1,0 +1,303 @@
+//! Downloads: byte for byte, of one version, resumable, and under the final name only when whole.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::fs;
+use std::future::IntoFuture;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Bench, KEY, KIB, MIB, Setup, is_object_changed, path, settle};
+use futures::FutureExt;
+use headstart_fetch_core::{BackendProfile, DownloadError, FetchStore, ObjectVersion};
+use headstart_sim::{Answer, Change, Content, Event, FaultPlan, LinkProfile, When};
+use object_store::{Error, ObjectStoreExt};
+use parking_lot::Mutex;
+use proptest::prelude::Rng;
+use proptest::test_runner::{RngAlgorithm, TestRng};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+/// A place to download to.
+struct Place {
+    directory: TempDir,
+    file: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        Self { directory, file }
+    }
+
+    fn part(&self) -> PathBuf {
+        self.directory.path().join("file.headstart-part")
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.directory.path().join("file.headstart-journal")
+    }
+
+    fn names(&self) -> Vec<String> {
+        let names = fs::read_dir(&self.directory).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn cloud(size: u64) -> Setup {
+    Setup { link: LinkProfile::gcs(), profile: BackendProfile::default(), concurrency: 32, size, ..Setup::default() }
+}
+
+#[track_caller]
+fn assert_is(file: &FilePath, version: &ObjectVersion) {
+    let bytes = fs::read(file).unwrap();
+    assert_eq!(bytes.len() as u64, version.size);
+    let generation = version.version.as_deref().unwrap().parse().unwrap();
+    Content::new(KEY, generation).check(0, &bytes).unwrap_or_else(|wrong| panic!("{wrong:?}"));
+}
+
+/// Downloads for so long (of virtual time), then drops the future. Returns whether it was through before.
+async fn download_for(store: &FetchStore, file: &FilePath, life: Duration) -> bool {
+    match timeout(life, store.download(&path(), file)).await {
+        Ok(downloaded) => {
+            downloaded.unwrap();
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// A download of 24 MiB that was dropped when half of it or so had been written.
+async fn half_done(bench: &Bench, place: &Place) {
+    let written = Arc::new(tokio::sync::Notify::new());
+    let half = Arc::clone(&written);
+    let download = bench.store.download(&path(), &place.file).on_progress(move |progress| {
+        if progress.written_bytes >= progress.total_bytes / 2 {
+            half.notify_one();
+        }
+    });
+    tokio::select! {
+        biased;
+        () = written.notified() => {}
+        downloaded = download.into_future() => panic!("through at once: {downloaded:?}"),
+    }
+    settle().await;
+    assert_eq!(place.names(), ["file.headstart-journal", "file.headstart-part"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_byte_arrives_and_nothing_else_is_left() {
+    for size in [0, 1, MIB, 5 * MIB + 3, 40 * MIB + 1] {
+        for budget_bytes in [512 << 20, 0] {
+            let (bench, place) = (Setup { budget_bytes, ..cloud(size) }.build(), Place::new());
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let tell = Arc::clone(&told);
+            let download =
+                bench.store.download(&path(), &place.file).on_progress(move |progress| tell.lock().push(progress));
+            let got = download.await.unwrap();
+            assert_is(&place.file, &got.version);
+            assert_eq!(got.crc32c, crc32c::crc32c(&fs::read(&place.file).unwrap()), "{size} bytes");
+            assert_eq!((got.version.size, got.resumed_bytes, got.verified), (size, 0, false));
+            assert_eq!(place.names(), ["file"]);
+            let told = told.lock();
+            assert!(told.iter().all(|progress| progress.total_bytes == size));
+            assert!(told.is_sorted_by_key(|progress| progress.written_bytes));
+            assert_eq!(told.first().unwrap().written_bytes, 0);
+            assert_eq!(told.last().unwrap().written_bytes, size);
+            bench.assert_nothing_left("after the download");
+        }
+    }
+}
+
+/// A life of some 120 ms goes by with two connections and two first bytes, a whole download takes some 200 ms more.
+#[tokio::test(start_paused = true)]
+async fn killed_at_random_points_and_resumed_a_hundred_times() {
+    let seed: u64 = rand_seed();
+    let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed.to_le_bytes(); 4].concat());
+    let mut up_to = |n: u64| random.next_u64() % n;
+    let (bench, place) = (cloud(24 * MIB + 7).build(), Place::new());
+    let (mut kills, mut through) = (0, 0);
+    while kills < 100 {
+        if download_for(&bench.store, &place.file, Duration::from_micros(up_to(200_000))).await {
+            through += 1;
+            assert_eq!(place.names(), ["file"], "seed {seed}");
+            let meta = bench.store.head(&path()).await.unwrap();
+            assert_is(&place.file, &ObjectVersion::of(&meta));
+            fs::remove_file(&place.file).unwrap();
+            bench.sim.overwrite(KEY, None).unwrap();
+        } else {
+            kills += 1;
+            assert!(!place.file.exists(), "seed {seed}");
+            // Sometimes the object changes between two tries.
+            if up_to(20) == 0 {
+                bench.sim.overwrite(KEY, Some(20 * MIB + up_to(8 * MIB))).unwrap();
+            }
+        }
+    }
+    let got = bench.store.download(&path(), &place.file).await.unwrap();
+    assert_is(&place.file, &got.version);
+    assert_eq!(got.crc32c, crc32c::crc32c(&fs::read(&place.file).unwrap()), "seed {seed}");
+    println!(
+        "seed {seed}: {through} downloads came through; the last one had {} bytes to begin with",
+        got.resumed_bytes
+    );
+    assert!(through > 0, "seed {seed}: no life was long enough");
+    settle().await;
+    bench.assert_nothing_left("at the end");
+}
+
+/// What the hasher of a map starts from: random, and different in each process.
+fn rand_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_is_not_fetched_again() {
+    let (bench, place) = (cloud(24 * MIB).build(), Place::new());
+    half_done(&bench, &place).await;
+    let before = bench.store.stats();
+    let got = bench.store.download(&path(), &place.file).await.unwrap();
+    let after = bench.store.stats();
+    assert_is(&place.file, &got.version);
+    assert!(got.resumed_bytes >= 12 * MIB, "{got:?}");
+    assert_eq!(after.bytes_fetched - before.bytes_fetched, 24 * MIB - got.resumed_bytes);
+    assert_eq!(after.heads - before.heads, 1);
+}
+
+/// A crash leaves anything in the files: the journal is believed only where the bytes bear it out.
+#[tokio::test(start_paused = true)]
+async fn damage_is_noticed() {
+    type Damage = fn(&Place);
+    let damages: [(&str, Damage); 6] = [
+        ("a byte flipped", |place| edit(&place.part(), |bytes| bytes[3_000_000] ^= 1)),
+        ("zeros for bytes", |place| edit(&place.part(), |bytes| bytes[1 << 20..4 << 20].fill(0))),
+        ("the file cut off", |place| edit(&place.part(), |bytes| bytes.truncate(5_000_000))),
+        ("the file gone", |place| fs::remove_file(place.part()).unwrap()),
+        ("the journal torn", |place| edit(&place.journal(), |bytes| bytes.truncate(bytes.len() - 4))),
+        ("lines of nonsense", |place| {
+            edit(&place.journal(), |bytes| bytes.extend(b"\xff\n[9,1,0]\n[0,99999999999,0]\n[0,17,5]\n[1,"));
+        }),
+    ];
+    for (what, damage) in damages {
+        let (bench, place) = (cloud(24 * MIB).build(), Place::new());
+        half_done(&bench, &place).await;
+        damage(&place);
+        // Torn lines are followed by good ones when the next try is interrupted as well.
+        download_for(&bench.store, &place.file, Duration::from_millis(80)).await;
+        let got = bench.store.download(&path(), &place.file).await.unwrap();
+        assert_is(&place.file, &got.version);
+        assert_eq!(got.crc32c, crc32c::crc32c(&fs::read(&place.file).unwrap()), "{what}");
+        assert_eq!(place.names(), ["file"], "{what}");
+    }
+}
+
+fn edit(file: &FilePath, edit: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(file).unwrap();
+    edit(&mut bytes);
+    fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_version_begins_anew() {
+    for versioned in [false, true] {
+        let (bench, place) = (Setup { versioned, ..cloud(24 * MIB) }.build(), Place::new());
+        half_done(&bench, &place).await;
+        bench.sim.overwrite(KEY, Some(MIB)).unwrap();
+        let got = bench.store.download(&path(), &place.file).await.unwrap();
+        assert_eq!((got.version.size, got.resumed_bytes), (MIB, 0));
+        assert_is(&place.file, &got.version);
+        assert_eq!(place.names(), ["file"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_on_the_way_is_an_error_and_the_next_try_gets_the_new_object() {
+    let change = Change::Overwrite { key: KEY.to_owned(), size: None };
+    let faults = FaultPlan { script: vec![(When::Read(6), Event::Change(change))], ..FaultPlan::default() };
+    let (bench, place) = (Setup { faults, ..cloud(64 * MIB) }.build(), Place::new());
+    let failed = bench.store.download(&path(), &place.file).await.unwrap_err();
+    let DownloadError::Store(error) = failed else { panic!("{failed}") };
+    assert!(is_object_changed::<()>(&Err(error)));
+    assert!(!place.file.exists());
+    let got = bench.store.download(&path(), &place.file).await.unwrap();
+    assert_is(&place.file, &got.version);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_version_wanted_or_none() {
+    let (bench, place) = (cloud(2 * MIB).build(), Place::new());
+    let old = ObjectVersion::of(&bench.store.head(&path()).await.unwrap());
+    let got = bench.store.download(&path(), &place.file).version(old.clone()).await.unwrap();
+    assert_eq!(got.version, old);
+    fs::remove_file(&place.file).unwrap();
+    bench.sim.overwrite(KEY, None).unwrap();
+    let failed = bench.store.download(&path(), &place.file).version(old).await.unwrap_err();
+    let DownloadError::Store(error) = failed else { panic!("{failed}") };
+    assert!(is_object_changed::<()>(&Err(error)));
+    assert_eq!(place.names(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_checksum_leaves_nothing() {
+    let (bench, place) = (cloud(3 * MIB).build(), Place::new());
+    fs::write(&place.file, "precious").unwrap();
+    let failed = bench.store.download(&path(), &place.file).crc32c(1).await.unwrap_err();
+    let DownloadError::Checksum { expected: 1, found, .. } = failed else { panic!("{failed}") };
+    assert_eq!(place.names(), ["file"]);
+    assert_eq!(fs::read(&place.file).unwrap(), b"precious");
+    let got = bench.store.download(&path(), &place.file).crc32c(found).await.unwrap();
+    assert!(got.verified);
+    assert_is(&place.file, &got.version);
+}
+
+/// A body that ends too early, again and again.
+#[tokio::test(start_paused = true)]
+async fn a_short_read_is_an_error() {
+    let short = |read| (When::Read(read), Event::Answer(Answer::Short { after: 0.5 }));
+    let faults = FaultPlan { script: (0..10_000).map(short).collect(), ..FaultPlan::default() };
+    let (bench, place) = (Setup { faults, ..cloud(300 * KIB) }.build(), Place::new());
+    let failed = bench.store.download(&path(), &place.file).await.unwrap_err();
+    assert!(matches!(failed, DownloadError::Store(Error::Generic { .. })), "{failed}");
+    assert!(!place.file.exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn clear_errors() {
+    let (bench, place) = (cloud(24 * MIB).build(), Place::new());
+    let elsewhere = place.directory.path().join("none/file");
+    let failed = bench.store.download(&path(), &elsewhere).await.unwrap_err();
+    assert!(matches!(failed, DownloadError::NoDirectory { .. }), "{failed}");
+    assert_eq!(failed.to_string(), format!("cannot download to {}: its directory does not exist", elsewhere.display()));
+
+    let failed = bench.store.download(&path(), place.directory.path()).await.unwrap_err();
+    assert!(matches!(failed, DownloadError::IsDirectory { .. }), "{failed}");
+
+    let failed = bench.store.download(&"nothing".into(), &place.file).await.unwrap_err();
+    assert!(matches!(failed, DownloadError::Store(Error::NotFound { .. })), "{failed}");
+    assert_eq!(place.names(), [""; 0], "nothing there, nothing left");
+
+    fs::create_dir(place.part()).unwrap();
+    let failed = bench.store.download(&path(), &place.file).await.unwrap_err();
+    assert!(matches!(failed, DownloadError::File { doing: "create", .. }), "{failed}");
+    fs::remove_dir(place.part()).unwrap();
+
+    let mut first = Box::pin(bench.store.download(&path(), &place.file).into_future());
+    assert!(timeout(Duration::from_millis(40), &mut first).await.is_err());
+    let second = bench.store.download(&path(), &place.file).await.unwrap_err();
+    assert!(matches!(second, DownloadError::Busy { .. }), "{second}");
+    assert_is(&place.file, &first.await.unwrap().version);
+}
+
+#[test]
+fn outside_a_runtime_it_is_an_error() {
+    let (bench, place) = (cloud(1).build(), Place::new());
+    let failed = bench.store.download(&path(), &place.file).into_future().now_or_never().unwrap().unwrap_err();
+    assert!(failed.to_string().contains("no tokio runtime"), "{failed}");
+}
