@@ -41,8 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     ];
     println!("MiB/s, the best of {ROUNDS}; a file of {} MiB in the page cache", size / MIB);
     print!("{:<28}{:>14}{:>14}", "", "get, stream", "get, bytes");
-    let lengths = [4 * KIB, 64 * KIB, MIB, 4 * MIB, 16 * MIB, 64 * MIB];
-    lengths.iter().for_each(|length| print!("{:>10} KiB", length / KIB));
+    LENGTHS.iter().for_each(|length| print!("{:>10} KiB", length / KIB));
     println!();
     // Side by side, so that all see the same machine.
     let mut best = vec![vec![Duration::MAX; 2 + LENGTHS.len()]; stores.len()];

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::byte_range;
 use crate::error::FetchError;
+use crate::positioned;
 
 /// Up to so many bytes are one read: whoever collects them gets them uncopied. Larger buffers come from fresh pages of the kernel
 /// each time, and those cost more than a copy does.
@@ -20,6 +21,10 @@ const ONE_READ_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Beyond, one read is so long: the hop to a blocking thread, some 20 µs, does not show beside its half a millisecond.
 const STEP_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Up to so many bytes it is cheaper to fill the buffer with zeros and read once: `read_to_end`, which need not fill it,
+/// begins with 8 KiB and doubles.
+const ZEROED_BYTES: usize = 256 * 1024;
 
 /// Marks an answer that comes from a file of this machine: the kernel caches it and reads ahead of it as well as we could.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,9 +74,16 @@ fn stream(file: File, path: PathBuf, range: Range<u64>) -> BoxStream<'static, Re
     .boxed()
 }
 
-/// Up to the end of the file. Not a positioned read: that would need a buffer filled with something before.
+/// Up to the end of the file.
 fn read(mut file: &File, range: Range<u64>) -> std::io::Result<Bytes> {
-    let mut bytes = Vec::with_capacity(byte_range::in_memory(byte_range::len(&range)));
+    let length = byte_range::in_memory(byte_range::len(&range));
+    if length <= ZEROED_BYTES {
+        let mut bytes = vec![0; length];
+        let read = positioned::read_up_to(file, &mut bytes, range.start)?;
+        bytes.truncate(read);
+        return Ok(bytes.into());
+    }
+    let mut bytes = Vec::with_capacity(length);
     file.seek(SeekFrom::Start(range.start))?;
     file.take(byte_range::len(&range)).read_to_end(&mut bytes)?;
     Ok(bytes.into())
