@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use headstart_fetch_core::byte_range::in_memory;
 use headstart_fetch_core::{
-    AccessHint, FetchError, Intent, LinkEstimate, MemoryBudget, ObjectVersion, PinBy, Reservation,
+    AccessHint, FetchError, Intent, LinkEstimate, MemoryBudget, ObjectVersion, PinBy, Promotion, Reservation,
 };
 use object_store::path::Path;
 use object_store::{Attributes, ObjectMeta, ObjectStore};
@@ -84,6 +84,7 @@ struct Held {
     cell: Arc<Cell>,
     task: AbortHandle,
     charge: Option<Reservation>,
+    promotion: Promotion,
 }
 
 impl Drop for Held {
@@ -163,6 +164,11 @@ impl Engine {
         let cells =
             plan.pieces.iter().filter_map(|piece| state.held.get(&piece.part)).map(|held| Arc::clone(&held.cell));
         let cells: Vec<_> = cells.collect();
+        for piece in &plan.pieces {
+            if let Some(held) = state.held.get(&piece.part) {
+                held.promotion.promote();
+            }
+        }
         drop(state);
         if cells.len() < plan.pieces.len() {
             return Err(FetchError::NoRuntime.into());
@@ -284,7 +290,8 @@ impl Engine {
                     add(if demanded { &counters.demand_requests } else { &counters.speculative_requests }, 1);
                     let cell = Cell::new(range.start);
                     let known = state.known.clone();
-                    let request = fetch::Request { id, range, intent, known };
+                    let promotion = Promotion::default();
+                    let request = fetch::Request { id, range, intent, known, promotion: promotion.clone() };
                     let task = runtime.spawn(fetch::run(
                         Arc::downgrade(self),
                         Arc::clone(&self.common),
@@ -292,7 +299,7 @@ impl Engine {
                         Arc::clone(&cell),
                         request,
                     ));
-                    state.held.insert(id, Held { cell, task: task.abort_handle(), charge });
+                    state.held.insert(id, Held { cell, task: task.abort_handle(), charge, promotion });
                 }
                 Action::Stop(id) => {
                     if let Some(held) = state.held.get_mut(&id) {

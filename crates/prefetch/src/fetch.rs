@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use futures::StreamExt;
-use headstart_fetch_core::{FetchError, Intent, LocalFile, ObjectChanged, PinBy, Reserved, ask};
+use headstart_fetch_core::{FetchError, Intent, LocalFile, ObjectChanged, PinBy, Promotion, Reserved, ask};
 use object_store::path::Path;
 use object_store::{GetResult, GetResultPayload};
 use tokio::time::Instant;
@@ -19,6 +19,8 @@ pub(crate) struct Request {
     pub(crate) range: Range<u64>,
     pub(crate) intent: Intent,
     pub(crate) known: Option<Arc<Known>>,
+    /// Goes down with the request: whoever comes to wait for it says so with this.
+    pub(crate) promotion: Promotion,
 }
 
 /// Runs `request` to its end. It holds the engine weakly: dropping the engine aborts this task, not the other way round.
@@ -67,6 +69,7 @@ async fn fill(
     let mut options = ask(request.range.clone(), request.intent);
     // What is ahead was reserved before, and what somebody waits for does not wait for memory: it all ends up in this cell.
     options.extensions.insert(Reserved);
+    options.extensions.insert(request.promotion.clone());
     let pin = engine.upgrade().map_or(PinBy::Unpinned, |engine| engine.pin);
     let pinned = request.known.as_ref().filter(|known| known.version.pin(pin, &mut options));
     let answer = match common.inner.get_opts(path, options).await {
