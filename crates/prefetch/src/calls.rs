@@ -15,10 +15,8 @@ use parking_lot::Mutex;
 
 use crate::engine::{Begun, Common, Engine, Known};
 use crate::plan::Settings;
-use crate::read::Read;
+use crate::read::{OPEN_END_BYTES, Read};
 
-/// A longer range (1 TiB) is a way to say "to the end": the raw store knows best where that is.
-const OPEN_END_BYTES: u64 = 1 << 40;
 /// Paths remembered at once. They cost some hundred bytes each while nothing is ahead of them.
 const MOST_PATHS: usize = 256;
 
@@ -61,7 +59,7 @@ impl Calls {
             Ok(Begun::Callers(watch)) => {
                 let answer = self.observe(Some(&engine), self.common.inner.get_opts(path, options).await)?;
                 if LocalFile::is_source_of(&answer) {
-                    engine.tell(|planner, _, _, actions| planner.on_local(actions));
+                    engine.tell(|planner, _, actions| planner.on_local(actions));
                 }
                 return Ok(watched(answer, watch));
             }
@@ -84,7 +82,7 @@ impl Calls {
         let gone: Vec<_> = self.engines.lock().extract_if(.., |engine| engine.path == *path).collect();
         // Reads in progress go on; what was fetched for nobody is dropped.
         for engine in gone {
-            engine.tell(|planner, _, _, actions| planner.clear(actions));
+            engine.tell(|planner, _, actions| planner.clear(actions));
         }
     }
 

@@ -161,13 +161,10 @@ impl Engine {
             return Ok(Begun::Callers(Read::new(Arc::clone(self), plan, Vec::new())));
         }
         self.act(&mut state, actions, runtime.as_ref());
-        let cells =
-            plan.pieces.iter().filter_map(|piece| state.held.get(&piece.part)).map(|held| Arc::clone(&held.cell));
-        let cells: Vec<_> = cells.collect();
-        for piece in &plan.pieces {
-            if let Some(held) = state.held.get(&piece.part) {
-                held.promotion.promote();
-            }
+        let mut cells = Vec::with_capacity(plan.pieces.len());
+        for held in plan.pieces.iter().filter_map(|piece| state.held.get(&piece.part)) {
+            held.promotion.promote();
+            cells.push(Arc::clone(&held.cell));
         }
         drop(state);
         if cells.len() < plan.pieces.len() {
@@ -178,25 +175,25 @@ impl Engine {
 
     /// Takes in what the reader says of its future.
     pub(crate) fn advise(self: &Arc<Self>, hint: &AccessHint) {
-        self.tell(|planner, now, around, actions| match hint {
+        let around = self.surroundings();
+        self.tell(|planner, now, actions| match hint {
             AccessHint::Normal => planner.on_announced(Announced::Nothing, actions),
             AccessHint::Sequential => planner.on_announced(Announced::Sequential, actions),
             AccessHint::Random => planner.on_announced(Announced::Random, actions),
-            AccessHint::WillNeed(ranges) => planner.on_will_need(now, ranges, around, actions),
+            AccessHint::WillNeed(ranges) => planner.on_will_need(now, ranges, &around, actions),
             AccessHint::DontNeed(ranges) => planner.on_dont_need(ranges, actions),
             _ => {}
         });
     }
 
     /// Feeds the planner one event, outside of any read, and acts on what it decides.
-    pub(crate) fn tell(self: &Arc<Self>, event: impl FnOnce(&mut Planner, Duration, &Surroundings, &mut Vec<Action>)) {
-        let around = self.surroundings();
+    pub(crate) fn tell(self: &Arc<Self>, event: impl FnOnce(&mut Planner, Duration, &mut Vec<Action>)) {
         let mut actions = Vec::new();
         let mut state = self.state.lock();
         if state.closed {
             return;
         }
-        event(&mut state.planner, self.now(), &around, &mut actions);
+        event(&mut state.planner, self.now(), &mut actions);
         self.act(&mut state, actions, self.common.current_runtime().as_ref());
     }
 

@@ -43,7 +43,7 @@ pub(crate) async fn run(engine: Weak<Engine>, common: Arc<Common>, path: Path, c
     let Some(within) = engine.upgrade().and_then(|engine| engine.serve_once_within()) else { return };
     tokio::time::sleep_until(asked + within).await;
     if let Some(engine) = engine.upgrade() {
-        engine.tell(|planner, _, _, actions| planner.on_expired(id, actions));
+        engine.tell(|planner, _, actions| planner.on_expired(id, actions));
     }
 }
 
@@ -84,7 +84,7 @@ async fn fill(
     let Some(alive) = engine.upgrade() else { return Ok(()) };
     alive.learn(&answer.meta, &answer.attributes)?;
     if LocalFile::is_source_of(&answer) {
-        alive.tell(|planner, _, _, actions| planner.on_local(actions));
+        alive.tell(|planner, _, actions| planner.on_local(actions));
     }
     drop(alive);
     let promised = check_range(&request.range, &answer)?;

@@ -12,6 +12,9 @@ use crate::engine::Engine;
 use crate::plan::Plan;
 use crate::stats::add;
 
+/// A longer range (1 TiB) is a way to say "to the end": it is not read in pieces before it is known where that is.
+pub(crate) const OPEN_END_BYTES: u64 = 1 << 40;
+
 /// A read in progress. Dropping it gives it up: requests that nobody else needs are aborted.
 #[derive(Debug)]
 pub(crate) struct Read {
@@ -114,7 +117,7 @@ impl Read {
         let stalled = self.engine.now().saturating_sub(self.began);
         add(&self.engine.common.counters.stalled_ns, u64::try_from(stalled.as_nanos()).unwrap_or(u64::MAX));
         let plan = &self.plan;
-        self.engine.tell(|planner, now, _, actions| planner.on_read_end(now, plan, answered, actions));
+        self.engine.tell(|planner, now, actions| planner.on_read_end(now, plan, answered, actions));
     }
 }
 

@@ -16,13 +16,12 @@ use crate::blocking::BlockingReader;
 use crate::cursor::Cursor;
 use crate::engine::{Common, Engine, Known};
 use crate::plan::Settings;
+use crate::read::OPEN_END_BYTES;
 
 /// Copies larger than this leave the runtime's thread: at 10 GB/s they take 0.1 ms and more.
 const COPY_INLINE: usize = 1024 * 1024;
 /// What [`Reader::stream`] reads at a time, in bytes.
 const STREAM_STEP: u64 = 1024 * 1024;
-/// A longer read (1 TiB) is a way to say "to the end": where that is, is asked first.
-const OPEN_END_BYTES: u64 = 1 << 40;
 /// The length of an object that nobody has measured yet.
 const UNKNOWN: u64 = u64::MAX;
 

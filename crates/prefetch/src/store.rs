@@ -208,8 +208,8 @@ impl ObjectStore for PrefetchStore {
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let (before, after) = (self.clone(), self.clone());
-        let locations = locations.inspect_ok(move |path| drop(before.written(&[path])));
-        self.common.inner.delete_stream(locations.boxed()).inspect_ok(move |path| drop(after.written(&[path]))).boxed()
+        let locations = locations.inspect_ok(move |path| before.forget(path));
+        self.common.inner.delete_stream(locations.boxed()).inspect_ok(move |path| after.forget(path)).boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

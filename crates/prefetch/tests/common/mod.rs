@@ -9,7 +9,6 @@ use bytes::Bytes;
 use headstart_fetch_core::{FetchConfig, FetchStore, MemoryBudget};
 use headstart_prefetch::{PrefetchConfig, PrefetchStore, Reader};
 use headstart_sim::{Content, LinkProfile, RequestCounts, SimStore};
-use object_store::ObjectStore;
 use object_store::path::Path;
 
 pub(crate) const KIB: u64 = 1024;
@@ -76,14 +75,6 @@ pub(crate) fn check(generation: u64, range: &Range<u64>, chunks: &[Bytes]) {
         at += chunk.len() as u64;
     }
     assert_eq!(at, range.end, "as long as asked for");
-}
-
-/// The same reads through `store` as plain `get_range`s, one after the other.
-pub(crate) async fn raw(store: &dyn ObjectStore, reads: &[Range<u64>]) {
-    use object_store::ObjectStoreExt;
-    for range in reads {
-        store.get_range(&Path::from(KEY), range.clone()).await.unwrap();
-    }
 }
 
 /// Ranges of `len` bytes from the start of an object of `size` bytes to its end.
