@@ -28,6 +28,12 @@ const WORTH_MORE: f64 = 1.05;
 /// By how much it grows then.
 const GROWTH: f64 = 1.25;
 
+/// Full rounds until a growth that was in vain is tried again; twice as many after each that is in vain again…
+const PATIENCE: u32 = 16;
+
+/// …up to this many: about a minute of nothing but full rounds.
+const MOST_PATIENCE: u32 = 512;
+
 /// Sets the limit of one store.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Concurrency {
@@ -36,6 +42,11 @@ pub(crate) struct Concurrency {
     /// Where refusals aside the limit would be, and the rate that has earned it.
     earned: f64,
     earned_bytes_per_s: f64,
+    /// Where the latest growth began, as long as nobody knows whether it is worth anything.
+    grown_from: Option<f64>,
+    /// Full rounds to go until growth is tried again, and how many there were to begin with.
+    wait: u32,
+    patience: u32,
     round: Round,
 }
 
@@ -63,7 +74,16 @@ impl Concurrency {
     /// Never more than `cap`.
     pub(crate) fn new(cap: usize) -> Self {
         let limit = to_limit(cap.min(START));
-        Self { cap, limit, earned: limit, earned_bytes_per_s: 0.0, round: Round::default() }
+        Self {
+            cap,
+            limit,
+            earned: limit,
+            earned_bytes_per_s: 0.0,
+            grown_from: None,
+            wait: 0,
+            patience: PATIENCE,
+            round: Round::default(),
+        }
     }
 
     /// GETs that may be in flight now.
@@ -94,13 +114,33 @@ impl Concurrency {
         } else if full && self.limit < self.earned {
             self.limit = (self.limit + 1.0).min(self.earned);
         } else if full {
-            let rate = all_bytes.saturating_sub(bytes_before) as f64 / elapsed.as_secs_f64();
-            if rate > self.earned_bytes_per_s * WORTH_MORE {
-                self.earned_bytes_per_s = rate;
-                self.earned = (self.earned * GROWTH).min(to_limit(self.cap));
-                self.limit = self.earned;
-            }
+            self.judge_growth(all_bytes.saturating_sub(bytes_before) as f64 / elapsed.as_secs_f64());
         }
+    }
+
+    /// A round that used the limit up carried `rate` bytes per second: grows, or takes back what was in vain.
+    fn judge_growth(&mut self, rate: f64) {
+        let carries_more = rate > self.earned_bytes_per_s * WORTH_MORE;
+        if let (Some(before), false) = (self.grown_from, carries_more) {
+            self.grown_from = None;
+            self.earned = before;
+            self.limit = before;
+            self.wait = self.patience;
+            self.patience = (self.patience * 2).min(MOST_PATIENCE);
+            return;
+        }
+        self.wait = self.wait.saturating_sub(1);
+        if !carries_more && self.wait > 0 {
+            return;
+        }
+        if carries_more {
+            self.patience = PATIENCE;
+        }
+        self.earned_bytes_per_s = rate;
+        let grown = (self.earned * GROWTH).min(to_limit(self.cap));
+        self.grown_from = (grown > self.earned).then_some(self.earned);
+        self.earned = grown;
+        self.limit = grown;
     }
 }
 
@@ -151,12 +191,29 @@ mod tests {
 
     #[test]
     fn more_only_while_that_carries_more() {
-        for (all, limit) in [(1e9, 80..=80), (6e9, 100..=160), (1e12, 1000..=1000)] {
+        for (all, limit) in [(1e9, 64..=64), (6e9, 95..=125), (1e12, 1000..=1000)] {
             let mut concurrency = Concurrency::new(1000);
             assert_eq!(concurrency.limit(), START);
-            run(&mut concurrency, 200, 10_000, 60e6, all);
+            run(&mut concurrency, 205, 10_000, 60e6, all);
             assert!(limit.contains(&concurrency.limit()), "{} streams for {all} bytes per second", concurrency.limit());
         }
+    }
+
+    /// A store that 64 streams fill: most of the time no more are tried, and ever more seldom.
+    #[test]
+    fn growth_in_vain_is_taken_back() {
+        let mut concurrency = Concurrency::new(1000);
+        let rounds_beyond = |concurrency: &mut Concurrency, rounds: u32| {
+            (0..rounds).filter(|_| (run(concurrency, 2, 10_000, 60e6, 1e9), concurrency.limit() > START).1).count()
+        };
+        let first = rounds_beyond(&mut concurrency, 100);
+        assert!((1..15).contains(&first), "{first} of 100");
+        rounds_beyond(&mut concurrency, 400);
+        let later = rounds_beyond(&mut concurrency, 500);
+        assert!(later <= 2, "{later} of 500");
+        // Now there is more to be had, and it is found.
+        run(&mut concurrency, 2000, 10_000, 60e6, 1e12);
+        assert_eq!(concurrency.limit(), 1000);
     }
 
     #[test]

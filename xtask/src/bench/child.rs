@@ -90,8 +90,9 @@ async fn measured(args: ChildArgs) -> Result<(Run, Option<Wire>)> {
     let job = Job { system, workload, shape };
     let backend = place.backend()?;
     let path = backend.path().clone();
-    let tally = place.copy.is_some().then(|| Arc::new(Tally::new(backend.store())));
-    let store = tally.clone().map_or_else(|| backend.store(), |tally| tally as _);
+    let client = if system.is_ours() { backend.store_for_fetch() } else { backend.store() };
+    let tally = place.copy.is_some().then(|| Arc::new(Tally::new(Arc::clone(&client))));
+    let store = tally.clone().map_or(client, |tally| tally as _);
     let headstart = match system {
         System::Headstart => Some(place.headstart(&backend, tally.as_ref()).build().await?),
         System::HeadstartCache => {

@@ -44,6 +44,9 @@ pub(crate) async fn read(
         System::Raw => in_a_loop(&store, &path, trace, meter).await,
         System::Fetch => in_a_loop(&FetchStore::new(store, FetchConfig::default()), &path, trace, meter).await,
         System::Stream => from_a_stream(&store, &path, trace, meter).await,
+        System::FetchStream => {
+            from_a_stream(&FetchStore::new(store, FetchConfig::default()), &path, trace, meter).await
+        }
         System::BufReader => buffered(store, path, size, trace, meter).await,
         System::Headstart | System::HeadstartCache => {
             let headstart = headstart.context("the facade was not built")?;

@@ -23,6 +23,8 @@ pub(crate) enum System {
     BufReader,
     /// `FetchStore` alone, in a loop of `get_range`
     Fetch,
+    /// One `get` through `FetchStore`, streamed (sequential workloads only)
+    FetchStream,
     /// The facade's defaults: no cache, no hints
     Headstart,
     /// The facade with its cache on
@@ -43,9 +45,14 @@ pub(crate) struct Shape {
 }
 
 impl System {
-    /// Whether this way of reading can do `workload` at all: a single GET cannot jump.
+    /// Whether this way of reading can do `workload` at all: a single stream cannot jump.
     pub(crate) fn can(self, workload: Workload) -> bool {
-        self != Self::Stream || workload.is_sequential()
+        !matches!(self, Self::Stream | Self::FetchStream) || workload.is_sequential()
+    }
+
+    /// Whether it is a layer of ours, which reads through a client that leaves retries to it.
+    pub(crate) fn is_ours(self) -> bool {
+        matches!(self, Self::Fetch | Self::FetchStream | Self::Headstart | Self::HeadstartCache)
     }
 
     /// The shapes of which the better counts; one for all but `ideal`.
