@@ -74,8 +74,8 @@
 //!
 //! # Memory
 //!
-//! A read in parts holds at most `1.25 × concurrency × 2 × part` bytes ahead of its reader, and less
-//! where the [`MemoryBudget`] has less: with the defaults, and 4 MiB a part, 320 MiB of the
+//! A read in parts holds at most `1.25 × concurrency × 1.25 × part` bytes ahead of its reader (one that is sent at once: `concurrency × 2 × part`), and less
+//! where the [`MemoryBudget`] has less: with the defaults, and 4 MiB a part, 200 MiB (256 MiB) of the
 //! budget's 512. Where nothing is free, a read goes on with one request at a time and 256 KiB. Bytes
 //! handed to the caller, and reads that are one request, are not charged.
 //!
@@ -122,6 +122,7 @@ mod resume;
 mod retry;
 mod slots;
 mod split;
+mod spread;
 mod stall;
 mod stats;
 mod store;
@@ -141,6 +142,7 @@ pub use merge::merge_ranges;
 pub use options::{ConfigError, OptionSpec, Options};
 pub use profile::{BackendProfile, Prices};
 pub use ranges::Run;
+pub use spread::spread_bytes;
 pub use stats::FetchStats;
 pub use store::FetchStore;
 pub use version::{ObjectVersion, PinBy};

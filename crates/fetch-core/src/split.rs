@@ -4,13 +4,16 @@
 //! its time waiting. A range that fits into one wave (at most two units for every request that may be in
 //! flight) is cut into equal parts: they end together, and nothing comes after them that could wait for
 //! a round trip. A longer one would form convoys that way: parts of one size sent together share the
-//! link, end together, and leave it idle until the next ones begin. So its first parts grow from one
-//! unit to two, every later one goes out when another has ended, and near the end each is an equal share
-//! of what has not arrived yet (guided self-scheduling, Polychronopoulos and Kuck 1987): the last ones
-//! end together again.
+//! link, end together, and leave it idle until the next ones begin. So its parts are of about one unit each, of sizes that
+//! grow over the first ones and are spread from then on (`spread.rs`); every one after the first wave goes out when another has ended;
+//! and near the end each is an equal share of what has not arrived yet (guided self-scheduling, Polychronopoulos and
+//! Kuck 1987): the last ones end together again. Parts of two units would reach a hundredth of the link more, but hold
+//! twice the memory: what arrived waits for what comes before it, and memory that is touched for the first time costs more CPU time
+//! than all of the requests.
 
 use crate::link::{Link, to_bytes};
 use crate::profile::BackendProfile;
+use crate::spread::spread_bytes;
 
 /// Round trips' worth of one stream's bytes in a unit: a request then moves bytes for three quarters of its life.
 const ROUND_TRIPS: f64 = 3.0;
@@ -18,7 +21,10 @@ const ROUND_TRIPS: f64 = 3.0;
 /// Where one stream gets this share of all that can be had, more streams only cost requests.
 const ONE_STREAM_IS_ENOUGH: f64 = 0.8;
 
-/// Waves of the largest parts that a long range is cut into at most, as far as [`STRETCHED_BYTES`] allows: requests cost
+/// Of the first parts of a long range, the smallest is this part of a unit, as far as the minimum allows.
+const FIRST_SHARE: u64 = 4;
+
+/// Waves of parts that a long range is cut into at most, as far as [`STRETCHED_BYTES`] allows: requests cost
 /// money, and a short round trip is no reason to send a thousand.
 const WAVES: u64 = 2;
 
@@ -36,6 +42,8 @@ pub(crate) struct Split {
     max_bytes: u64,
     /// Requests of one call in flight at once.
     slots: u64,
+    /// The range is sent at once.
+    one_wave: bool,
 }
 
 impl Split {
@@ -50,13 +58,14 @@ impl Split {
         let (min_bytes, max_bytes) = (profile.min_part_bytes, profile.max_part_bytes);
         let wanted = to_bytes(ROUND_TRIPS * link.ttfb_p50.as_secs_f64() * stream);
         let unit_bytes = pow2_floor(wanted).clamp(min_bytes, max_bytes);
-        Some(Self { unit_bytes, min_bytes, max_bytes, slots: concurrency as u64 })
+        Some(Self { unit_bytes, min_bytes, max_bytes, slots: concurrency as u64, one_wave: false })
     }
 
     /// The same for a range of `bytes`: a long one is cut into larger parts.
     pub(crate) fn for_range(self, bytes: u64) -> Self {
-        let stretched = pow2_floor(bytes / (2 * WAVES * self.slots)).min(STRETCHED_BYTES).min(self.max_bytes);
-        Self { unit_bytes: self.unit_bytes.max(stretched), ..self }
+        let stretched = pow2_floor(bytes / (WAVES * self.slots)).min(STRETCHED_BYTES).min(self.max_bytes);
+        let stretched = Self { unit_bytes: self.unit_bytes.max(stretched), ..self };
+        Self { one_wave: bytes <= stretched.wave_part_bytes().saturating_mul(self.slots), ..stretched }
     }
 
     /// Whether a range of `bytes` is one request. That is so up to one and a half units: cut in two, the
@@ -67,7 +76,7 @@ impl Split {
 
     /// What the first request asks for where the size is not known: all that would be one request if it were.
     pub(crate) fn first_bytes(&self) -> u64 {
-        (self.unit_bytes + self.unit_bytes / 2).min(self.long_bytes())
+        (self.unit_bytes + self.unit_bytes / 2).min(self.wave_part_bytes())
     }
 
     /// Requests of one call in flight at once.
@@ -75,14 +84,20 @@ impl Split {
         usize::try_from(self.slots).unwrap_or(usize::MAX)
     }
 
-    /// The parts of a long range: two units.
-    fn long_bytes(&self) -> u64 {
+    /// The largest part of a range that is sent at once: two units.
+    fn wave_part_bytes(&self) -> u64 {
         self.unit_bytes.saturating_mul(2).min(self.max_bytes)
+    }
+
+    /// No part of the range is larger.
+    fn largest_bytes(&self) -> u64 {
+        let spread = self.unit_bytes.saturating_add(self.unit_bytes / 4);
+        if self.one_wave { self.wave_part_bytes() } else { spread.min(self.max_bytes) }
     }
 
     /// How far ahead of its reader a call fetches, in bytes: a wave, and a quarter of one for parts that overtake the head.
     pub(crate) fn window_bytes(&self) -> u64 {
-        (self.slots + self.slots.div_ceil(4)).saturating_mul(self.long_bytes())
+        (self.slots + self.slots.div_ceil(4)).saturating_mul(self.largest_bytes())
     }
 
     /// The size of the next part, where `sent` parts have gone out, `outstanding` bytes of them have not
@@ -90,14 +105,14 @@ impl Split {
     pub(crate) fn next_bytes(&self, sent: u64, outstanding: u64, unsent: u64) -> u64 {
         let left = outstanding.saturating_add(unsent);
         let share = left.div_ceil(self.waves(left));
-        let size = if share <= self.long_bytes() {
+        let largest = self.largest_bytes();
+        let size = if self.one_wave && share <= largest {
             share
-        } else if sent < self.slots {
-            let low = self.unit_bytes.min(self.long_bytes() / 2).max(self.min_bytes);
-            let growth = u128::from(self.long_bytes() - low) * u128::from(sent + 1) / u128::from(self.slots);
-            low + u64::try_from(growth).unwrap_or(0)
         } else {
-            self.long_bytes()
+            // Those that are sent first grow to their full size.
+            let grown = sent.saturating_add(self.slots / FIRST_SHARE).min(self.slots);
+            let spread = u128::from(spread_bytes(sent, self.unit_bytes)) * u128::from(grown) / u128::from(self.slots);
+            share.min(u64::try_from(spread).unwrap_or(largest)).clamp(self.min_bytes, largest)
         };
         self.without_scrap(size, unsent)
     }
@@ -114,7 +129,7 @@ impl Split {
         match unsent - size {
             0 => size,
             rest if rest >= self.min_bytes => size,
-            _ if unsent <= self.long_bytes() => unsent,
+            _ if unsent <= self.largest_bytes() => unsent,
             _ if unsent / 2 >= self.min_bytes => unsent.div_ceil(2),
             _ => size,
         }
@@ -188,15 +203,19 @@ mod tests {
         assert!(split.is_one(6 * MIB - 1));
         assert!(!split.is_one(6 * MIB));
         assert_eq!(split.first_bytes(), 6 * MIB);
-        assert_eq!(cut(&split, 6 * MIB), [3 * MIB, 3 * MIB]);
+        assert_eq!(cut(&split.for_range(6 * MIB), 6 * MIB), [3 * MIB, 3 * MIB]);
     }
 
     #[test]
     fn one_wave_is_cut_evenly_and_a_longer_range_is_not() {
-        assert_eq!(cut(&gcs(32), 64 * MIB), [4 * MIB; 16]);
-        assert_eq!(cut(&gcs(32), 256 * MIB), [8 * MIB; 32]);
-        let long = cut(&gcs(32), 1024 * MIB);
-        assert!(long[..32].is_sorted_by(|a, b| a < b), "the first wave grows");
+        assert_eq!(cut(&gcs(32).for_range(64 * MIB), 64 * MIB), [4 * MIB; 16]);
+        assert_eq!(cut(&gcs(32).for_range(256 * MIB), 256 * MIB), [8 * MIB; 32]);
+        let long = cut(&gcs(32).for_range(1024 * MIB), 1024 * MIB);
+        assert!(
+            long[..4].iter().sum::<u64>() < 8 * MIB && long[28..32].iter().sum::<u64>() > 14 * MIB,
+            "the first wave grows"
+        );
+        assert!(long[32..200].windows(4).all(|few| few[1..].iter().all(|size| size.abs_diff(few[0]) >= MIB / 8)));
         assert!(long.len() <= 360, "{} GETs", long.len());
     }
 
@@ -204,7 +223,7 @@ mod tests {
     fn a_short_round_trip_makes_no_thousand_requests() {
         let near = Split::plan(&link(5, 60e6, 1e9), &BackendProfile::default(), 32).expect("splitting pays");
         assert_eq!(near.unit_bytes, MIB);
-        assert_eq!(near.for_range(64 * MIB), near, "two waves of two units");
+        assert_eq!(near.for_range(64 * MIB), Split { one_wave: true, ..near }, "parts of two units");
         for mib in [256, 512, 1024, 4096] {
             let sizes = cut(&near.for_range(mib * MIB), mib * MIB);
             assert!(sizes.len() as u64 * 1024 / mib <= 360, "{} parts of {mib} MiB", sizes.len());
@@ -213,7 +232,8 @@ mod tests {
 
     #[test]
     fn high_concurrency_makes_no_small_parts() {
-        assert_eq!(cut(&gcs(1000), 64 * MIB), [4 * MIB; 16]);
+        assert_eq!(cut(&gcs(1000).for_range(64 * MIB), 64 * MIB), [4 * MIB; 16]);
+        assert!(cut(&gcs(1000).for_range(16 << 30), 16 << 30).iter().all(|&size| size >= MIB));
     }
 
     proptest! {
@@ -233,7 +253,7 @@ mod tests {
             while unsent > 0 {
                 let size = split.next_bytes(sizes.len() as u64, outstanding, unsent);
                 prop_assert!(size >= 1 && size <= unsent);
-                prop_assert!(size <= split.long_bytes() || sizes.is_empty() && split.is_one(bytes));
+                prop_assert!(size <= split.largest_bytes() || sizes.is_empty() && split.is_one(bytes));
                 unsent -= size;
                 outstanding += size;
                 outstanding -= arrived.get(sizes.len()).copied().unwrap_or(size).min(outstanding);
@@ -241,7 +261,7 @@ mod tests {
             }
             let last = sizes.pop().expect("at least one");
             prop_assert!(sizes.iter().all(|&size| size >= min), "{sizes:?} {last}");
-            if split.long_bytes() >= 2 * min {
+            if split.largest_bytes() >= 2 * min {
                 prop_assert!(last >= min.min(bytes), "{sizes:?} {last}");
             }
         }
