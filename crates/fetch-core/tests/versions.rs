@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::{ALL_PINS, KEY, KIB, Setup, check_body, is_object_changed, path, settle, slow_link, tiny_parts};
+use common::{ALL_PINS, Altered, KEY, KIB, Setup, check_body, is_object_changed, path, settle, slow_link, tiny_parts};
 use headstart_fetch_core::{BackendProfile, Intent, ObjectChanged, PinBy};
 use headstart_sim::{Change, Event, FaultPlan, RequestKind, When};
-use object_store::{Error, GetOptions, GetRange, ObjectStore};
+use object_store::{Error, GetOptions, GetRange, GetResult, ObjectStore};
 
 fn change_before(read: u64, change: Change) -> FaultPlan {
     FaultPlan { script: vec![(When::Read(read), Event::Change(change))], ..FaultPlan::default() }
@@ -67,6 +67,25 @@ async fn a_change_at_any_request_boundary_is_seen() {
     }
     eprintln!("{finished} finished, {seen} saw the change, {restarted} began anew");
     assert!(seen > 100 && finished > 100 && restarted > 10);
+}
+
+/// A mutant that neither pins nor compares: what it asks of the store has no pin, and every answer seems to be of the first
+/// one's version. The check of every byte must catch it, or the tests here would prove nothing.
+#[tokio::test(start_paused = true)]
+async fn a_mutant_without_pin_is_caught() {
+    let mut caught = 0;
+    for boundary in 1..20 {
+        let change = Change::Overwrite { key: KEY.to_owned(), size: None };
+        let bench = setup(PinBy::ETag, false, change_before(boundary, change)).build();
+        let first = std::sync::OnceLock::new();
+        let blind =
+            Altered::new(bench.sim.clone(), |options| Ok(GetOptions { if_match: None, version: None, ..options }))
+                .answers(move |answer| GetResult { meta: first.get_or_init(|| answer.meta.clone()).clone(), ..answer });
+        let mutant = bench.store_over(blind);
+        let read = async move { check_body(mutant.get_opts(&path(), GetOptions::new()).await.unwrap()).await.unwrap() };
+        caught += usize::from(tokio::spawn(read).await.is_err_and(|error| error.is_panic()));
+    }
+    assert_eq!(caught, 19, "each splice of two versions is seen");
 }
 
 /// The parts of the first wave are answered with two versions, and the head of the line is not answered first.

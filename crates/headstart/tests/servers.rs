@@ -5,14 +5,18 @@
 
 use futures::TryStreamExt;
 use headstart::{Headstart, HeadstartBuilder, ObjectChanged};
-use headstart_sim::Content;
 use headstart_sim::server::{Dialect, SimServer, SimServerConfig, SimServerHandle};
+use headstart_sim::{Answer, Content, Event, FaultPlan, When};
 use object_store::{ObjectStore, ObjectStoreExt};
 
 const MIB: u64 = 1 << 20;
 
 fn server(dialect: Dialect) -> SimServerHandle {
-    SimServer::start(SimServerConfig { dialect, ..SimServerConfig::default() }).unwrap()
+    server_with(dialect, FaultPlan::default())
+}
+
+fn server_with(dialect: Dialect, faults: FaultPlan) -> SimServerHandle {
+    SimServer::start(SimServerConfig { dialect, faults, ..SimServerConfig::default() }).unwrap()
 }
 
 /// `key` in the bucket of `server`, as a user would open it.
@@ -47,6 +51,44 @@ async fn every_byte_is_right_and_every_get_is_counted() {
         let (counts, stats) = (server.log().counts(), headstart.stats().fetch.unwrap());
         assert_eq!((counts.gets, counts.heads), (stats.gets(), stats.heads), "{dialect:?}: {counts:?} {stats:?}");
         assert!(counts.gets > 1, "nothing was fetched in parallel");
+    }
+}
+
+/// Refusals and broken bodies change no byte, and every request that they cost is counted.
+#[tokio::test]
+async fn what_the_server_logs_is_what_is_counted_whatever_goes_wrong() {
+    for dialect in [Dialect::Gcs, Dialect::S3] {
+        let refused_for = std::time::Duration::from_secs(1);
+        let throttled = (When::Read(3), Event::Answer(Answer::Throttled { retry_after: refused_for }));
+        let script = vec![throttled];
+        let faults = FaultPlan { seed: 7, unavailable: 0.1, cut: 0.1, script, ..FaultPlan::default() };
+        let server = server_with(dialect, faults);
+        let size = 300 * MIB + 17;
+        let content = Content::new("data", server.catalog().add_synthetic("data", size).number);
+
+        // A hedge that is given up before it is connected is our request, and none that the server can know of.
+        let store =
+            url(&server, dialect, "").option("fetch.hedge", "off").option("mode", "fetch").build().await.unwrap();
+        let mut at = 0;
+        let mut body = store.get(&"data".into()).await.unwrap().into_stream();
+        while let Some(chunk) = body.try_next().await.unwrap() {
+            content.check(at, &chunk).unwrap();
+            at += chunk.len() as u64;
+        }
+        for n in 0..40 {
+            let range = n * 7 * MIB..n * 7 * MIB + 100_000;
+            let bytes = store.get_range(&"data".into(), range.clone()).await.unwrap();
+            content.check(range.start, &bytes).unwrap();
+        }
+        let (counts, stats) = (server.log().counts(), store.stats().fetch.unwrap());
+        assert_eq!(
+            (at, counts.gets, counts.heads),
+            (size, stats.gets(), stats.heads),
+            "{dialect:?}: {counts:?} {stats:?}"
+        );
+        assert_eq!(stats.bytes_fetched, size + 40 * 100_000, "no byte is fetched twice");
+        assert_eq!(counts.failed, stats.retries, "{dialect:?}: {counts:?} {stats:?}");
+        assert!(stats.retries >= 10, "{dialect:?}: {counts:?} {stats:?}");
     }
 }
 

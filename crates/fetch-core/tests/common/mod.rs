@@ -171,10 +171,11 @@ pub fn is_object_changed<T>(result: &Result<T>) -> bool {
 
 pub const ALL_PINS: [PinBy; 3] = [PinBy::ETag, PinBy::Version, PinBy::Unpinned];
 
-/// A store that sees other options than its caller gave, or refuses them.
+/// A store that sees other options than its caller gave, or refuses them; its answers may be altered, too.
 pub struct Altered {
     inner: Box<dyn ObjectStore>,
     alter: Box<dyn Fn(GetOptions) -> Result<GetOptions> + Send + Sync>,
+    alter_answer: Box<dyn Fn(GetResult) -> GetResult + Send + Sync>,
 }
 
 impl Altered {
@@ -182,7 +183,11 @@ impl Altered {
         inner: impl ObjectStore,
         alter: impl Fn(GetOptions) -> Result<GetOptions> + Send + Sync + 'static,
     ) -> Self {
-        Self { inner: Box::new(inner), alter: Box::new(alter) }
+        Self { inner: Box::new(inner), alter: Box::new(alter), alter_answer: Box::new(|answer| answer) }
+    }
+
+    pub fn answers(self, alter: impl Fn(GetResult) -> GetResult + Send + Sync + 'static) -> Self {
+        Self { alter_answer: Box::new(alter), ..self }
     }
 }
 
@@ -201,7 +206,7 @@ impl fmt::Display for Altered {
 #[async_trait]
 impl ObjectStore for Altered {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.inner.get_opts(location, (self.alter)(options)?).await
+        Ok((self.alter_answer)(self.inner.get_opts(location, (self.alter)(options)?).await?))
     }
 
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
