@@ -54,6 +54,12 @@ impl MemoryBudget {
         (state.waiters.is_empty() && state.fits(bytes, self.limit_bytes)).then(|| self.grant(&mut state, bytes))
     }
 
+    /// Bytes that nobody has reserved.
+    #[must_use]
+    pub fn free_bytes(&self) -> usize {
+        self.limit_bytes - self.used_bytes()
+    }
+
     /// Reserves `bytes` as soon as they are free. More than the whole budget is granted as the whole budget.
     ///
     /// # Cancel safety

@@ -69,8 +69,8 @@
 //! # Who goes first
 //!
 //! At most `concurrency` GETs are in flight: fewer while the store refuses many of them, and more than 64 only as long as more
-//! carry more. Demand goes before speculation ([`Intent`]), which never has more than seven
-//! eighths of them; a [`Promotion`] makes a speculative read a demanded one while it waits.
+//! carry more. Demand goes before speculation ([`Intent`]), which always leaves
+//! one in 32 of them free; a [`Promotion`] makes a speculative read a demanded one while it waits.
 //!
 //! # Memory
 //!

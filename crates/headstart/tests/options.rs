@@ -46,6 +46,7 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("prefetch.start_after", "5", "6", "0"),
     ("prefetch.max_prefetch_bytes", "64MiB", "32MiB", "much"),
     ("prefetch.concurrency", "7", "8", "0"),
+    ("prefetch.max_bytes_per_s", "100MiB", "200MiB", "fast"),
     ("prefetch.max_age", "1s", "2s", "-1s"),
     ("cache", "on", "on", "perhaps"),
     ("cache.memory_bytes", "64MiB", "32MiB", "0"),

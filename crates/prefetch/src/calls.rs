@@ -13,7 +13,8 @@ use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, GetResult, GetResultPayload, Result};
 use parking_lot::Mutex;
 
-use crate::engine::{Begun, Common, Engine, Known};
+use crate::common::Common;
+use crate::engine::{Begun, Engine, Known};
 use crate::plan::Settings;
 use crate::read::{OPEN_END_BYTES, Read};
 
@@ -51,7 +52,7 @@ impl Calls {
             return self.observe(Some(&engine), answer);
         }
         if let Some(hint) = options.extensions.get::<AccessHint>() {
-            engine.advise(hint);
+            engine.advise(0, hint);
         }
         let mut read = match engine.begin_call(&range) {
             Err(_) => return self.common.inner.get_opts(path, options).await,

@@ -104,7 +104,8 @@ impl Cell {
         }
     }
 
-    fn poll_at(&self, range: &Range<u64>) -> Option<object_store::Result<Found>> {
+    /// What there is at `range.start`, if that is known already.
+    pub(crate) fn poll_at(&self, range: &Range<u64>) -> Option<object_store::Result<Found>> {
         let state = self.state.lock();
         if range.start < state.filled_to {
             let index = state.chunks.partition_point(|(offset, _)| *offset <= range.start) - 1;

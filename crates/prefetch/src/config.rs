@@ -21,7 +21,10 @@ pub struct PrefetchConfig {
     pub max_prefetch_bytes: u64,
     /// Requests ahead of the readers of one object that may be in flight at once. Default: 32.
     pub concurrency: usize,
-    /// How long bytes fetched ahead may be served to a call without a handle; 0 reads nothing ahead across such calls. Default: 10 s.
+    /// The most bytes a second that are asked for ahead of all readers together. Default: no limit.
+    pub max_bytes_per_s: Option<u64>,
+    /// How long bytes fetched ahead may be served to a call without a handle, and how fresh a version must be that a new reader shares
+    /// with others; 0 reads nothing ahead across such calls and shares nothing. Default: 10 s.
     pub max_age: Duration,
     /// How further requests are pinned to the version of the first answer. Default: by entity tag.
     pub pin: PinBy,
@@ -44,6 +47,7 @@ impl Default for PrefetchConfig {
             start_after: 2,
             max_prefetch_bytes: 1 << 30,
             concurrency: 32,
+            max_bytes_per_s: None,
             max_age: Duration::from_secs(10),
             pin: PinBy::default(),
             min_part_bytes: 1 << 20,
@@ -61,6 +65,11 @@ impl Options for PrefetchConfig {
         OptionSpec { key: "max_prefetch_bytes", takes: "bytes", what: "the most bytes ahead of one object's readers" },
         OptionSpec { key: "concurrency", takes: "1 to 4096", what: "requests ahead of one object's readers in flight" },
         OptionSpec {
+            key: "max_bytes_per_s",
+            takes: "bytes, or off",
+            what: "the most bytes a second asked for ahead of all readers",
+        },
+        OptionSpec {
             key: "max_age",
             takes: "a time",
             what: "how long a call without a handle may be served bytes fetched ahead",
@@ -74,6 +83,10 @@ impl Options for PrefetchConfig {
             "start_after" => changed.start_after = parse_count(key, value)? as u64,
             "max_prefetch_bytes" => changed.max_prefetch_bytes = parse_bytes(key, value)?,
             "concurrency" => changed.concurrency = parse_count(key, value)?,
+            "max_bytes_per_s" => {
+                let off = matches!(value.trim(), "off" | "false" | "0");
+                changed.max_bytes_per_s = if off { None } else { Some(parse_bytes(key, value)?) };
+            }
             "max_age" => changed.max_age = parse_duration(key, value)?,
             _ => return Err(ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key))),
         }
@@ -88,6 +101,7 @@ impl Options for PrefetchConfig {
             "start_after" => self.start_after.to_string(),
             "max_prefetch_bytes" => format_bytes(self.max_prefetch_bytes),
             "concurrency" => self.concurrency.to_string(),
+            "max_bytes_per_s" => self.max_bytes_per_s.map_or_else(|| "off".to_owned(), format_bytes),
             "max_age" => format_duration(self.max_age),
             _ => return None,
         })
@@ -118,13 +132,14 @@ mod tests {
             ("start_after", "5"),
             ("max_prefetch_bytes", "64MiB"),
             ("concurrency", "7"),
+            ("max_bytes_per_s", "100MiB"),
             ("max_age", "250ms"),
         ] {
             let mut config = PrefetchConfig::default();
             config.set(key, value).expect(key);
             assert_eq!(config.value(key).as_deref(), Some(value));
         }
-        assert_eq!(PrefetchConfig::SPECS.len(), 5, "an option was added: list it above");
+        assert_eq!(PrefetchConfig::SPECS.len(), 6, "an option was added: list it above");
     }
 
     #[test]

@@ -1,54 +1,43 @@
-//! Acts on what the planner decides, for one open object: sends requests, holds their bytes, aborts and frees them.
+//! Acts on what the planner decides, for one object: sends requests, holds their bytes, aborts and frees them.
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use headstart_fetch_core::byte_range::in_memory;
-use headstart_fetch_core::{
-    AccessHint, FetchError, Intent, LinkEstimate, MemoryBudget, ObjectVersion, PinBy, Promotion, Reservation,
-};
+use headstart_fetch_core::{AccessHint, FetchError, Intent, ObjectVersion, PinBy, Promotion, Reservation};
 use object_store::path::Path;
-use object_store::{Attributes, ObjectMeta, ObjectStore};
+use object_store::{Attributes, ObjectMeta};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
 use crate::cell::Cell;
+use crate::common::Common;
 use crate::fetch;
+use crate::gate::{Gate, closed};
 use crate::parts::PartId;
-use crate::plan::{Action, Announced, Settings, Surroundings};
+use crate::plan::{Action, Announced, Plan, ReaderId, Settings};
 use crate::planner::Planner;
 use crate::read::Read;
-use crate::stats::{Counters, add};
+use crate::runs::prefix_of;
+use crate::stats::add;
 
-/// What all objects of one store share.
-#[derive(Debug)]
-pub(crate) struct Common {
-    pub(crate) inner: Arc<dyn ObjectStore>,
-    pub(crate) link: Arc<LinkEstimate>,
-    /// Whether `link` is ours to feed: nobody below measures.
-    pub(crate) measures: bool,
-    pub(crate) budget: Arc<MemoryBudget>,
-    pub(crate) pin: PinBy,
-    pub(crate) counters: Counters,
-    /// The runtime the store was made in: requests run there when a caller has none of its own.
-    pub(crate) runtime: Option<Handle>,
-    /// Objects that hold or await bytes now: they share the budget evenly.
-    pub(crate) active: AtomicUsize,
-}
-
-/// One open object: its planner, and the bytes it holds. Dropping it aborts its requests.
+/// One object: its planner, and the bytes it holds, for all who read it. Dropping it aborts its requests.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) common: Arc<Common>,
     pub(crate) path: Path,
     /// How requests are pinned to the version that is known.
     pub(crate) pin: PinBy,
-    start: Instant,
+    id: u64,
+    prefix: String,
+    settings: Settings,
+    /// When somebody read last, in nanoseconds since the store was made.
+    read_at: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -57,9 +46,11 @@ pub(crate) struct State {
     pub(crate) planner: Planner,
     held: HashMap<PartId, Held>,
     known: Option<Arc<Known>>,
-    closed: bool,
-    is_active: bool,
+    /// When an answer last showed the version that is known.
+    confirmed_at: Duration,
+    readers: ReaderId,
     wasted_seen: u64,
+    outstanding_seen: u64,
 }
 
 /// A read that has begun.
@@ -93,32 +84,76 @@ impl Drop for Held {
     }
 }
 
-impl Common {
-    /// The caller's runtime, or the one the store was made in.
-    pub(crate) fn current_runtime(&self) -> Option<Handle> {
-        Handle::try_current().ok().or_else(|| self.runtime.clone())
-    }
-}
-
 impl Engine {
     pub(crate) fn new(common: Arc<Common>, path: Path, pin: PinBy, settings: Settings) -> Arc<Self> {
         let state = State {
-            planner: Planner::new(settings),
+            planner: Planner::new(settings.clone()),
             held: HashMap::new(),
             known: None,
-            closed: false,
-            is_active: false,
+            confirmed_at: common.now(),
+            readers: 0,
             wasted_seen: 0,
+            outstanding_seen: 0,
         };
-        Arc::new(Self { common, path, pin, start: Instant::now(), state: Mutex::new(state) })
+        let (id, prefix) = (common.engine_id(), prefix_of(&path));
+        let state = Mutex::new(state);
+        let engine = Arc::new(Self { common, path, pin, id, prefix, settings, read_at: AtomicU64::new(0), state });
+        engine.common.objects.add(&engine);
+        engine
+    }
+
+    /// Opens the object at `path` for one more reader, who may share what others have fetched of it lately. `meta` is what the reader
+    /// knows of the object.
+    pub(crate) fn open(
+        common: &Arc<Common>,
+        path: Path,
+        settings: Settings,
+        meta: Option<&ObjectMeta>,
+    ) -> (Arc<Self>, Arc<Gate>) {
+        let shares = settings.max_prefetch_bytes > 0 && !common.max_age.is_zero();
+        let shared = shares.then(|| common.objects.shared(&path)).flatten();
+        if let Some(engine) = shared
+            && let Some(gate) = engine.join(meta)
+        {
+            return (engine, gate);
+        }
+        let engine = Self::new(Arc::clone(common), path, common.pin, settings);
+        let gate = Gate::new(engine.name_reader());
+        if shares {
+            common.objects.share(&engine);
+        }
+        (engine, gate)
+    }
+
+    /// One reader more, if what is here is fresh enough for it.
+    fn join(&self, meta: Option<&ObjectMeta>) -> Option<Arc<Gate>> {
+        let state = self.state.lock();
+        let fits = match (&state.known, meta) {
+            (Some(known), Some(meta)) => known.version.check(meta).is_ok(),
+            (Some(_), None) => self.common.now().saturating_sub(state.confirmed_at) < self.common.max_age,
+            (None, meta) => meta.is_none(),
+        };
+        drop(state);
+        fits.then(|| Gate::new(self.name_reader()))
+    }
+
+    fn name_reader(&self) -> ReaderId {
+        let mut state = self.state.lock();
+        state.readers += 1;
+        let reader = state.readers;
+        state.planner.on_reader(reader);
+        reader
     }
 
     /// Starts a read of `range`, which must not be empty or start past a known end.
     ///
     /// # Errors
-    /// [`FetchError::NoRuntime`] outside a runtime; [`object_store::Error::Generic`] once closed.
-    pub(crate) fn begin(self: &Arc<Self>, range: Range<u64>) -> object_store::Result<Read> {
-        match self.begin_read(&range, false)? {
+    /// [`FetchError::NoRuntime`] outside a runtime; [`object_store::Error::Generic`] once `gate` is closed.
+    pub(crate) fn begin(self: &Arc<Self>, gate: &Arc<Gate>, range: Range<u64>) -> object_store::Result<Read> {
+        if gate.is_closed() {
+            return Err(closed(&self.path));
+        }
+        match self.begin_read(Some(gate), &range)? {
             Begun::Ours(read) | Begun::Callers(read) => Ok(read),
         }
     }
@@ -129,57 +164,66 @@ impl Engine {
     /// # Errors
     /// As [`Engine::begin`].
     pub(crate) fn begin_call(self: &Arc<Self>, range: &Range<u64>) -> object_store::Result<Begun> {
-        self.begin_read(range, true)
+        self.begin_read(None, range)
     }
 
-    fn begin_read(self: &Arc<Self>, range: &Range<u64>, callers: bool) -> object_store::Result<Begun> {
+    fn begin_read(self: &Arc<Self>, gate: Option<&Arc<Gate>>, range: &Range<u64>) -> object_store::Result<Begun> {
         let runtime = self.common.current_runtime();
-        if runtime.is_none() && !callers {
+        if runtime.is_none() && gate.is_some() {
             return Err(FetchError::NoRuntime.into());
         }
-        let around = self.surroundings();
+        let around = self.common.surroundings(self.id, &self.prefix);
+        let now = self.common.now();
+        self.read_at.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let reader = gate.map_or(0, |gate| gate.reader);
         let mut actions = Vec::new();
         let mut state = self.state.lock();
-        if state.closed {
-            return Err(closed(&self.path));
-        }
-        let plan = state.planner.on_read(self.now(), range, &around, &mut actions);
+        let planned = self.guarded(&mut state, |planner| planner.on_read(now, reader, range, &around, &mut actions));
+        let plan = match planned {
+            Ok(plan) => plan,
+            Err(panic) => {
+                drop(state);
+                resume_unwind(panic)
+            }
+        };
         let counters = &self.common.counters;
         add(&counters.reads, 1);
         add(&counters.demanded_bytes, range.end - range.start);
         add(&counters.ahead_bytes, plan.ahead_bytes);
         let own =
             actions.iter().position(|action| matches!(action, Action::Fetch { range: asked, .. } if asked == range));
-        if callers && (own.is_some() || plan.pieces.is_empty()) {
+        let callers = gate.is_none() && (own.is_some() || plan.pieces.is_empty());
+        if callers {
             if let Some(own) = own {
                 actions.remove(own);
                 state.planner.on_not_sent(plan.pieces[0].part);
             }
             add(&counters.demand_requests, 1);
-            self.act(&mut state, actions, runtime.as_ref());
-            drop(state);
-            return Ok(Begun::Callers(Read::new(Arc::clone(self), plan, Vec::new())));
         }
-        self.act(&mut state, actions, runtime.as_ref());
+        let mut short = self.act(&mut state, actions, runtime.as_ref());
+        short |= (self.common.budget.free_bytes() as u64) < state.planner.window_wanted().ahead_bytes;
         let mut cells = Vec::with_capacity(plan.pieces.len());
-        for held in plan.pieces.iter().filter_map(|piece| state.held.get(&piece.part)) {
+        for held in plan.pieces.iter().filter_map(|piece| state.held.get(&piece.part)).take_while(|_| !callers) {
             held.promotion.promote();
             cells.push(Arc::clone(&held.cell));
         }
         drop(state);
-        if cells.len() < plan.pieces.len() {
-            return Err(FetchError::NoRuntime.into());
+        self.common.objects.reclaim(now, short);
+        if callers {
+            return Ok(Begun::Callers(Read::new(Arc::clone(self), None, plan, Vec::new())));
         }
-        Ok(Begun::Ours(Read::new(Arc::clone(self), plan, cells)))
+        let lost = cells.len() < plan.pieces.len();
+        let read = Read::new(Arc::clone(self), gate.cloned(), plan, cells);
+        if lost { Err(FetchError::NoRuntime.into()) } else { Ok(Begun::Ours(read)) }
     }
 
-    /// Takes in what the reader says of its future.
-    pub(crate) fn advise(self: &Arc<Self>, hint: &AccessHint) {
-        let around = self.surroundings();
+    /// Takes in what `reader` says of its future.
+    pub(crate) fn advise(self: &Arc<Self>, reader: ReaderId, hint: &AccessHint) {
+        let around = self.common.surroundings(self.id, &self.prefix);
         self.tell(|planner, now, actions| match hint {
-            AccessHint::Normal => planner.on_announced(Announced::Nothing, actions),
-            AccessHint::Sequential => planner.on_announced(Announced::Sequential, actions),
-            AccessHint::Random => planner.on_announced(Announced::Random, actions),
+            AccessHint::Normal => planner.on_announced(reader, Announced::Nothing, actions),
+            AccessHint::Sequential => planner.on_announced(reader, Announced::Sequential, actions),
+            AccessHint::Random => planner.on_announced(reader, Announced::Random, actions),
             AccessHint::WillNeed(ranges) => planner.on_will_need(now, ranges, &around, actions),
             AccessHint::DontNeed(ranges) => planner.on_dont_need(ranges, actions),
             _ => {}
@@ -189,22 +233,30 @@ impl Engine {
     /// Feeds the planner one event, outside of any read, and acts on what it decides.
     pub(crate) fn tell(self: &Arc<Self>, event: impl FnOnce(&mut Planner, Duration, &mut Vec<Action>)) {
         let mut actions = Vec::new();
+        let now = self.common.now();
         let mut state = self.state.lock();
-        if state.closed {
+        if self.guarded(&mut state, |planner| event(planner, now, &mut actions)).is_err() {
+            tracing::error!(path = %self.path, "the planner panicked; it begins anew");
             return;
         }
-        event(&mut state.planner, self.now(), &mut actions);
         self.act(&mut state, actions, self.common.current_runtime().as_ref());
+    }
+
+    /// A read of `plan` has ended.
+    pub(crate) fn on_read_end(self: &Arc<Self>, plan: &Plan, answered: bool) {
+        self.tell(|planner, now, actions| planner.on_read_end(now, plan, answered, actions));
+    }
+
+    /// The reader behind `gate` reads no more.
+    pub(crate) fn close_reader(self: &Arc<Self>, gate: &Gate) {
+        if gate.close() {
+            self.tell(|planner, _, actions| planner.on_reader_gone(gate.reader, actions));
+        }
     }
 
     /// Where bytes are served once, how long after they were asked for.
     pub(crate) fn serve_once_within(&self) -> Option<Duration> {
-        self.state.lock().planner.serve_once_within()
-    }
-
-    /// Whether it was closed.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.state.lock().closed
+        self.settings.serve_once_within
     }
 
     /// What is known of the object, once something answered.
@@ -213,14 +265,19 @@ impl Engine {
     }
 
     /// An answer showed `meta`. Fails where another version is known.
-    pub(crate) fn learn(&self, meta: &ObjectMeta, attributes: &Attributes) -> object_store::Result<()> {
+    pub(crate) fn learn(self: &Arc<Self>, meta: &ObjectMeta, attributes: &Attributes) -> object_store::Result<()> {
         let mut state = self.state.lock();
         if let Some(known) = &state.known {
-            return known.version.check(meta);
+            known.version.check(meta)?;
+            state.confirmed_at = self.common.now();
+            return Ok(());
         }
         let known = Known { version: ObjectVersion::of(meta), meta: meta.clone(), attributes: attributes.clone() };
         state.known = Some(Arc::new(known));
-        state.planner.on_size(meta.size);
+        state.confirmed_at = self.common.now();
+        drop(state);
+        let around = self.common.surroundings(self.id, &self.prefix);
+        self.tell(|planner, now, actions| planner.on_size(now, meta.size, &around, actions));
         Ok(())
     }
 
@@ -228,6 +285,12 @@ impl Engine {
     pub(crate) fn filled(&self, id: PartId, filled_to: u64, bytes: u64) {
         add(&self.common.counters.fetched_bytes, bytes);
         self.state.lock().planner.on_filled(id, filled_to);
+    }
+
+    /// The request of part `id` has brought all it was asked for.
+    pub(crate) fn completed(self: &Arc<Self>, id: PartId) {
+        let around = self.common.surroundings(self.id, &self.prefix);
+        self.tell(|planner, now, actions| planner.on_complete(now, id, &around, actions));
     }
 
     /// The request of part `id` failed.
@@ -238,69 +301,40 @@ impl Engine {
         self.settle(&mut state);
     }
 
-    /// Aborts every request and frees every byte. Reads that still wait fail; later ones too.
-    pub(crate) fn close(&self) {
-        let mut state = self.state.lock();
-        state.closed = true;
-        let held: Vec<_> = state.held.drain().collect();
-        // The planner is asked no more, whatever it still lists.
-        self.set_active(&mut state, false);
-        drop(state);
-        for (_, held) in held {
-            held.cell.fail(Arc::new(closed(&self.path)));
+    /// Bytes that are held here or reserved for what is on its way.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.state.lock().held.values().map(|held| held.charge.as_ref().map_or(0, Reservation::bytes)).sum()
+    }
+
+    /// When it was last read, if it holds anything.
+    pub(crate) fn holds_since(&self) -> Option<Duration> {
+        let holds = self.state.try_lock().is_some_and(|state| !state.held.is_empty());
+        holds.then(|| Duration::from_nanos(self.read_at.load(Ordering::Relaxed)))
+    }
+
+    /// Asks the planner. Where it panics, all it knew is worthless: who waits gets an error, and the next read finds a new one.
+    fn guarded<T>(&self, state: &mut State, ask: impl FnOnce(&mut Planner) -> T) -> std::thread::Result<T> {
+        let answer = catch_unwind(AssertUnwindSafe(|| ask(&mut state.planner)));
+        if answer.is_err() {
+            state.planner = state.planner.successor(self.settings.clone());
+            state.wasted_seen = 0;
+            for (_, held) in state.held.drain() {
+                held.cell.fail(Arc::new(FetchError::TaskLost.into()));
+            }
+            self.settle(state);
         }
+        answer
     }
 
-    pub(crate) fn now(&self) -> Duration {
-        self.start.elapsed()
-    }
-
-    fn surroundings(&self) -> Surroundings {
-        let sharers = self.common.active.load(Ordering::Relaxed).max(1);
-        let budget = &self.common.budget;
-        Surroundings {
-            link: self.common.link.link(),
-            share_bytes: (budget.limit_bytes() / sharers) as u64,
-            free_bytes: budget.limit_bytes().saturating_sub(budget.used_bytes()) as u64,
-        }
-    }
-
-    fn act(self: &Arc<Self>, state: &mut State, actions: Vec<Action>, runtime: Option<&Handle>) {
-        let counters = &self.common.counters;
+    /// Does what the planner has decided. True where memory was short.
+    fn act(self: &Arc<Self>, state: &mut State, actions: Vec<Action>, runtime: Option<&Handle>) -> bool {
+        let mut short = false;
         for action in actions {
             match action {
-                Action::Fetch { id, range, intent } => {
-                    let demanded = intent == Intent::Demand;
-                    let wanted = in_memory(range.end - range.start);
-                    let mut charge = self.common.budget.try_reserve(wanted);
-                    if charge.is_none() && demanded {
-                        let mut given_up = Vec::new();
-                        state.planner.on_memory_short(&mut given_up);
-                        self.act(state, given_up, None);
-                        charge = self.common.budget.try_reserve(wanted);
-                    }
-                    let Some(runtime) = runtime.filter(|_| demanded || charge.is_some()) else {
-                        add(&counters.budget_waits, 1);
-                        state.planner.on_not_sent(id);
-                        continue;
-                    };
-                    add(if demanded { &counters.demand_requests } else { &counters.speculative_requests }, 1);
-                    let cell = Cell::new(range.start);
-                    let known = state.known.clone();
-                    let promotion = Promotion::default();
-                    let request = fetch::Request { id, range, intent, known, promotion: promotion.clone() };
-                    let task = runtime.spawn(fetch::run(
-                        Arc::downgrade(self),
-                        Arc::clone(&self.common),
-                        self.path.clone(),
-                        Arc::clone(&cell),
-                        request,
-                    ));
-                    state.held.insert(id, Held { cell, task: task.abort_handle(), charge, promotion });
-                }
+                Action::Fetch { id, range, intent } => short |= !self.send(state, id, range, intent, runtime),
                 Action::Stop(id) => {
                     if let Some(held) = state.held.get_mut(&id) {
-                        add(&counters.cancels, 1);
+                        add(&self.common.counters.cancels, 1);
                         let kept = held.cell.complete();
                         held.task.abort();
                         if let Some(charge) = &mut held.charge {
@@ -310,42 +344,96 @@ impl Engine {
                 }
                 Action::Drop(id) => {
                     if let Some(held) = state.held.remove(&id) {
-                        add(&counters.cancels, u64::from(held.cell.is_open()));
+                        add(&self.common.counters.cancels, u64::from(held.cell.is_open()));
                     }
                 }
             }
         }
         self.settle(state);
+        short
     }
 
-    /// Brings what others see up to date: whether this object is active, what it wasted.
-    fn settle(&self, state: &mut State) {
-        let is_active = state.planner.is_active();
-        self.set_active(state, is_active);
-        let wasted = state.planner.ledger().wasted;
-        add(&self.common.counters.wasted_bytes, wasted - state.wasted_seen);
-        state.wasted_seen = wasted;
-        self.common.counters.window_bytes.store(state.planner.window().ahead_bytes, Ordering::Relaxed);
-    }
-
-    fn set_active(&self, state: &mut State, is_active: bool) {
-        if std::mem::replace(&mut state.is_active, is_active) == is_active {
-            return;
+    /// Sends the request of part `id`, if there is memory for it or somebody waits. False where memory was short.
+    fn send(
+        self: &Arc<Self>,
+        state: &mut State,
+        id: PartId,
+        range: Range<u64>,
+        intent: Intent,
+        runtime: Option<&Handle>,
+    ) -> bool {
+        let counters = &self.common.counters;
+        let demanded = intent == Intent::Demand;
+        let wanted = in_memory(range.end - range.start);
+        let mut charge = self.common.budget.try_reserve(wanted);
+        let short = charge.is_none();
+        if short && demanded {
+            let mut given_up = Vec::new();
+            state.planner.on_memory_short(&mut given_up);
+            self.act(state, given_up, None);
+            charge = self.common.budget.try_reserve(wanted);
         }
-        if is_active {
-            self.common.active.fetch_add(1, Ordering::Relaxed);
+        let Some(runtime) = runtime.filter(|_| demanded || charge.is_some()) else {
+            add(&counters.budget_waits, 1);
+            state.planner.on_not_sent(id);
+            return !short;
+        };
+        if demanded {
+            add(&counters.demand_requests, 1);
         } else {
-            self.common.active.fetch_sub(1, Ordering::Relaxed);
+            add(&counters.speculative_requests, 1);
+            self.common.spend(range.end - range.start);
+        }
+        let cell = Cell::new(range.start);
+        let promotion = Promotion::default();
+        let known = state.known.clone();
+        let request = fetch::Request { id, range, intent, known, promotion: promotion.clone() };
+        let (engine, common, path) = (Arc::downgrade(self), Arc::clone(&self.common), self.path.clone());
+        let task = runtime.spawn(fetch::run(engine, common, path, Arc::clone(&cell), request));
+        state.held.insert(id, Held { cell, task: task.abort_handle(), charge, promotion });
+        !short
+    }
+
+    /// Brings what others see up to date: how much memory this object wants, what it wasted, what was learnt.
+    fn settle(&self, state: &mut State) {
+        let counters = &self.common.counters;
+        self.common.shares.lock().want(self.id, state.planner.wanted_bytes());
+        let ledger = state.planner.ledger();
+        add(&counters.wasted_bytes, ledger.wasted - state.wasted_seen);
+        counters.outstanding_bytes.fetch_add(ledger.outstanding, Ordering::Relaxed);
+        counters.outstanding_bytes.fetch_sub(state.outstanding_seen, Ordering::Relaxed);
+        (state.wasted_seen, state.outstanding_seen) = (ledger.wasted, ledger.outstanding);
+        counters.window_bytes.store(state.planner.window().ahead_bytes, Ordering::Relaxed);
+        counters.window_wanted_bytes.store(state.planner.window_wanted().ahead_bytes, Ordering::Relaxed);
+        let (runs, turned) = state.planner.take_learnt();
+        self.common.runs.on_events(&self.prefix, &runs);
+        for shape in turned {
+            tracing::trace!(path = %self.path, ?shape, "a stream was found");
+            counters.found(shape);
         }
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.close();
+        let state = self.state.get_mut();
+        let (runs, _) = state.planner.take_learnt();
+        self.common.runs.on_events(&self.prefix, &[runs, state.planner.all_ended()].concat());
+        self.common.shares.lock().want(self.id, 0);
+        let counters = &self.common.counters;
+        counters.outstanding_bytes.fetch_sub(state.outstanding_seen, Ordering::Relaxed);
+        let ledger = state.planner.ledger();
+        add(&counters.wasted_bytes, state.planner.arrived_unread());
+        tracing::debug!(
+            path = %self.path,
+            demanded_bytes = ledger.demanded,
+            wasted_bytes = ledger.wasted,
+            window_bytes = state.planner.window().ahead_bytes,
+            window_wanted_bytes = state.planner.window_wanted().ahead_bytes,
+            "no longer read"
+        );
+        for (_, held) in state.held.drain() {
+            held.cell.fail(Arc::new(closed(&self.path)));
+        }
     }
-}
-
-fn closed(path: &Path) -> object_store::Error {
-    object_store::Error::Generic { store: "headstart", source: format!("the reader of {path} was closed").into() }
 }

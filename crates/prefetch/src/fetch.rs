@@ -10,7 +10,8 @@ use object_store::{GetResult, GetResultPayload};
 use tokio::time::Instant;
 
 use crate::cell::Cell;
-use crate::engine::{Common, Engine, Known};
+use crate::common::Common;
+use crate::engine::{Engine, Known};
 use crate::parts::PartId;
 
 /// What to ask for, and for which part.
@@ -31,9 +32,15 @@ pub(crate) async fn run(engine: Weak<Engine>, common: Arc<Common>, path: Path, c
     match fill(&engine, &common, &path, &cell.0, request).await {
         Ok(()) => {
             cell.0.complete();
+            if let Some(engine) = engine.upgrade() {
+                engine.completed(id);
+            }
         }
         Err(error) => {
             if let Some(engine) = engine.upgrade() {
+                if ObjectChanged::find(&error).is_some() {
+                    common.objects.forget(&path);
+                }
                 engine.failed(id);
             }
             cell.0.fail(Arc::new(error));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::parts::{Part, PartId, PartMap};
 use crate::plan::Action;
-use crate::streams::StreamId;
+use crate::stream::StreamId;
 use crate::waste::Ledger;
 
 /// What is held or in flight, and what it may cost.
@@ -20,6 +20,26 @@ impl Holdings {
     /// The parts.
     pub(crate) fn parts(&self) -> &PartMap {
         &self.parts
+    }
+
+    /// The part called `id`, which must be there.
+    pub(crate) fn part(&self, id: PartId) -> &Part {
+        self.parts.iter().find(|part| part.id == id).expect("it was found a moment ago")
+    }
+
+    /// What was fetched for `merged` streams is `stream`'s from here on.
+    pub(crate) fn relabel(&mut self, merged: &[StreamId], stream: StreamId) {
+        if merged.is_empty() {
+            return;
+        }
+        for part in self.parts.iter_mut().filter(|part| part.stream.is_some_and(|id| merged.contains(&id))) {
+            part.stream = Some(stream);
+        }
+    }
+
+    /// Names no part as `other` has named one.
+    pub(crate) fn begin_after(&mut self, other: &Self) {
+        self.parts.begin_after(&other.parts);
     }
 
     /// A request for `range` is sent.
@@ -52,8 +72,8 @@ impl Holdings {
     /// Whether waiting until part `id`, which nobody reads, has come to `offset` takes longer than asking anew does:
     /// more than `round_trip_bytes` are to come before it.
     pub(crate) fn is_far_off(&self, id: PartId, offset: u64, round_trip_bytes: u64) -> bool {
-        let part = self.parts.iter().find(|part| part.id == id);
-        part.is_some_and(|part| part.readers == 0 && offset.saturating_sub(part.filled_to) > round_trip_bytes)
+        let part = self.part(id);
+        part.readers == 0 && offset.saturating_sub(part.filled_to) > round_trip_bytes
     }
 
     /// The object ends at `size`, and so does every part.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::ranges::RangeSet;
-use crate::streams::StreamId;
+use crate::stream::StreamId;
 
 /// Names a part; never used twice within one object.
 pub(crate) type PartId = u64;
@@ -75,6 +75,11 @@ impl PartMap {
         self.next_id
     }
 
+    /// Names no part as `other` has named one.
+    pub(crate) fn begin_after(&mut self, other: &Self) {
+        self.next_id = other.next_id;
+    }
+
     /// Every part, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Part> {
         self.by_start.values()
@@ -85,6 +90,11 @@ impl PartMap {
         let from = self.by_start.range(..=range.start).next_back().map_or(range.start, |(start, _)| *start);
         let (start, end) = (range.start, range.end.max(from));
         self.by_start.range(from..end).map(|(_, part)| part).filter(move |part| part.range.end > start)
+    }
+
+    /// Every part, ascending, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Part> {
+        self.by_start.values_mut()
     }
 
     /// The part called `id`.
@@ -109,6 +119,25 @@ impl PartMap {
             at = part.range.end;
         }
         at
+    }
+
+    /// The lowest offset from which on, up to `offset`, parts cover every byte.
+    #[must_use]
+    pub(crate) fn covered_down_to(&self, offset: u64) -> u64 {
+        let mut at = offset;
+        for part in self.by_start.range(..offset).rev().map(|(_, part)| part) {
+            if part.range.end < at {
+                break;
+            }
+            at = part.range.start;
+        }
+        at
+    }
+
+    /// Where the last part that starts below `offset` ends, if that is not above it.
+    #[must_use]
+    pub(crate) fn end_below(&self, offset: u64) -> Option<u64> {
+        self.by_start.range(..offset).next_back().map(|(_, part)| part.range.end.min(offset))
     }
 
     /// Where the first part that starts at or after `offset` starts.
@@ -137,6 +166,10 @@ mod tests {
             }
             let expected = (probe..).find(|byte| !covered.contains(byte)).unwrap();
             prop_assert_eq!(map.covered_until(probe), expected);
+            let lowest = (0..=probe).rev().find(|byte| *byte == 0 || !covered.contains(&(byte - 1))).unwrap();
+            prop_assert_eq!(map.covered_down_to(probe), lowest);
+            let end = (0..=lowest).rev().find(|byte| *byte > 0 && covered.contains(&(byte - 1)));
+            prop_assert_eq!(map.end_below(lowest), end);
             let seen: u64 = map
                 .overlapping(&(probe..probe + len))
                 .map(|part| part.range.end.min(probe + len) - part.range.start.max(probe))

@@ -1,12 +1,17 @@
 //! What goes into the planner and what comes out of it. Pure.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use headstart_fetch_core::{Intent, Link};
 
+use crate::learned::RunLengths;
 use crate::parts::PartId;
-use crate::streams::StreamId;
+use crate::stream::StreamId;
+
+/// Names a reader of an object.
+pub(crate) type ReaderId = u64;
 
 /// What does not change while an object is open.
 #[derive(Debug, Clone)]
@@ -24,14 +29,16 @@ pub(crate) struct Settings {
 }
 
 /// What may have changed since the last event.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Surroundings {
     /// The link's present estimate.
     pub(crate) link: Link,
     /// This object's share of the memory budget, in bytes.
     pub(crate) share_bytes: u64,
-    /// What is free of the memory budget, in bytes.
+    /// What may be asked for ahead now: what is free of the memory budget, or less where the rate is capped, in bytes.
     pub(crate) free_bytes: u64,
+    /// How long runs last in this part of the store.
+    pub(crate) runs: Arc<RunLengths>,
 }
 
 /// What the reader has said of its future.
@@ -76,6 +83,8 @@ pub(crate) struct Piece {
 /// One read: where its bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Plan {
+    /// Who reads.
+    pub(crate) reader: ReaderId,
     /// In ascending order, covering the read without holes.
     pub(crate) pieces: Vec<Piece>,
     /// The stream it belongs to.

@@ -1,7 +1,7 @@
 //! Decides what to fetch, keep and drop: events come in with `now`, actions go out. Pure; `engine.rs` acts.
 //!
-//! One planner serves one open object. It owns the stream table, the part map and the ledger, and keeps these true
-//! after every event: parts are disjoint (no byte is fetched twice while held or in flight), a part somebody reads
+//! One planner serves one object and all who read it. It owns their stream tables, the part map and the ledger, and keeps these
+//! true after every event: parts are disjoint (no byte is fetched twice while held or in flight), a part somebody reads
 //! is never dropped, and nothing is fetched ahead that the ledger does not allow.
 
 use std::ops::Range;
@@ -10,35 +10,39 @@ use std::time::Duration;
 use headstart_fetch_core::Intent;
 
 use crate::holdings::Holdings;
+use crate::learned::RunEvent;
 use crate::parts::{Part, PartId};
-use crate::plan::{Action, Announced, Piece, Plan, Settings, Surroundings};
-use crate::streams::{Joined, Stream, StreamId, Streams};
-use crate::waiting::Waiting;
-use crate::waste::{Ledger, RHO};
-use crate::window::{GROWTH_REQUESTS, Window, ramp_part_bytes, request_bytes, window};
+use crate::plan::{Action, Announced, Piece, Plan, ReaderId, Settings, Surroundings};
+use crate::reading::{Reading, Readings, is_wanted};
+use crate::stream::{KEEP_BEHIND_MOST, Shape, StreamId};
+use crate::streams::{Found, Joined};
+use crate::waste::Ledger;
+use crate::window::{Window, window};
+
+mod ahead;
 
 /// A read this close to the object's end is a footer: it neither breaks a stream nor starts one.
 const FOOTER_BYTES: u64 = 1024 * 1024;
-/// Kept behind a reader at least, in bytes: people look back a little.
-const KEEP_BEHIND: u64 = 1024 * 1024;
-/// Kept behind a reader at most, in bytes, however large its reads are.
-const KEEP_BEHIND_MOST: u64 = 32 * 1024 * 1024;
 
-/// Decides for one open object.
+/// Decides for one object.
 #[derive(Debug)]
 pub(crate) struct Planner {
     settings: Settings,
-    streams: Streams,
+    readings: Readings,
     holdings: Holdings,
     size: Option<u64>,
-    announced: Announced,
     local: bool,
+    /// Sent so far.
+    requests: u64,
     /// A request ahead has failed, and no read was answered since.
     failing: bool,
-    /// The stream of the latest read.
-    read_last: Option<StreamId>,
+    /// Of the latest read.
     window: Window,
-    waiting: Waiting,
+    window_wanted: Window,
+    runs: Vec<RunEvent>,
+    turned: Vec<Shape>,
+    #[cfg(test)]
+    pub(crate) panics: bool,
 }
 
 impl Planner {
@@ -47,15 +51,18 @@ impl Planner {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             settings,
-            streams: Streams::default(),
+            readings: Readings::new(),
             holdings: Holdings::default(),
             size: None,
-            announced: Announced::Nothing,
             local: false,
+            requests: 0,
             failing: false,
-            read_last: None,
             window: Window::default(),
-            waiting: Waiting::default(),
+            window_wanted: Window::default(),
+            runs: Vec::new(),
+            turned: Vec::new(),
+            #[cfg(test)]
+            panics: false,
         }
     }
 
@@ -71,10 +78,10 @@ impl Planner {
         self.window
     }
 
-    /// Where bytes are served once, how long after they were asked for.
+    /// What it would be if neither memory nor options bounded it.
     #[must_use]
-    pub(crate) fn serve_once_within(&self) -> Option<Duration> {
-        self.settings.serve_once_within
+    pub(crate) fn window_wanted(&self) -> Window {
+        self.window_wanted
     }
 
     /// Whether bytes are on their way, or here and not read yet.
@@ -83,42 +90,87 @@ impl Planner {
         self.holdings.parts().iter().any(|part| part.in_flight() || part.unread() > 0)
     }
 
-    /// Somebody asks for `range` (not empty, not past a known end). Every plan must be ended by [`Planner::on_read_end`];
+    /// How much memory its readers can use, all windows together.
+    #[must_use]
+    pub(crate) fn wanted_bytes(&self) -> u64 {
+        if self.is_active() { self.window_wanted.ahead_bytes.saturating_mul(self.places(0)) } else { 0 }
+    }
+
+    /// What has been learnt since this was asked last: runs that have ended, and shapes that streams have shown.
+    pub(crate) fn take_learnt(&mut self) -> (Vec<RunEvent>, Vec<Shape>) {
+        (std::mem::take(&mut self.runs), std::mem::take(&mut self.turned))
+    }
+
+    /// All runs that would end if every reader went now.
+    pub(crate) fn all_ended(&self) -> Vec<RunEvent> {
+        let of =
+            |reading: &Reading| reading.streams.iter().filter_map(|s| reading.ended(s, self.size)).collect::<Vec<_>>();
+        self.readings.values().flat_map(of).collect()
+    }
+
+    /// Bytes that have arrived and that nobody has read.
+    #[must_use]
+    pub(crate) fn arrived_unread(&self) -> u64 {
+        self.holdings.parts().iter().map(Part::arrived_unread).sum()
+    }
+
+    /// A planner that knows nothing of what this one has planned, and uses none of its names.
+    pub(crate) fn successor(&self, settings: Settings) -> Self {
+        let mut successor = Self { size: self.size, local: self.local, ..Self::new(settings) };
+        successor.holdings.begin_after(&self.holdings);
+        successor
+    }
+
+    /// Somebody opens the object.
+    pub(crate) fn on_reader(&mut self, reader: ReaderId) {
+        self.readings.insert(reader, Reading::new(reader));
+    }
+
+    /// Reader `reader` has gone, and what was fetched for it alone.
+    pub(crate) fn on_reader_gone(&mut self, reader: ReaderId, out: &mut Vec<Action>) {
+        let Some(reading) = self.readings.remove(&reader) else { return };
+        let size = self.size;
+        self.runs.extend(reading.streams.iter().filter_map(|stream| reading.ended(stream, size)));
+        self.sweep(out);
+    }
+
+    /// Reader `reader` asks for `range` (not empty, not past a known end). Every plan must be ended by [`Planner::on_read_end`];
     /// one without pieces says that nothing here may answer.
     pub(crate) fn on_read(
         &mut self,
         now: Duration,
+        reader: ReaderId,
         range: &Range<u64>,
         around: &Surroundings,
         out: &mut Vec<Action>,
     ) -> Plan {
-        let thinking = self.waiting.begin(now);
+        #[cfg(test)]
+        assert!(!std::mem::take(&mut self.panics), "this panic is part of a test");
+        let reading = self.readings.entry(reader).or_insert_with(|| Reading::new(reader));
+        let thinking = reading.waiting.begin(now);
         if !self.forget_unservable(now, range, out) {
-            return Plan::default();
+            return Plan { reader, ..Plan::default() };
         }
-        let (joined, forgotten) = self.streams.on_read(thinking, range);
         self.holdings.ledger.demanded += range.end - range.start;
-        if forgotten.is_some() {
-            self.holdings.drop_where(|part| part.stream == forgotten, out);
+        let found = self.find_stream(reader, thinking, range, out);
+        if found.joined == Joined::New && !self.is_footer(range.start) {
+            self.stop_unwanted(reader, range, around, out);
         }
-        let (Joined::New(stream) | Joined::Continued(stream) | Joined::Near(stream)) = joined;
-        if matches!(joined, Joined::New(_)) && !self.is_footer(range.start) {
-            self.stop_unwanted(range, around, out);
+        if let Some(reading) = self.readings.get_mut(&reader) {
+            reading.read_last = Some(found.stream);
         }
-        self.read_last = Some(stream);
-        let ahead = self.speculation(stream, around).min(around.free_bytes);
-        let mut plan = self.cover(now, range, stream, ahead, around, out);
-        plan.stream = Some(stream);
+        let mut plan = self.cover(now, reader, range, &found, around, out);
         for piece in &plan.pieces {
             self.holdings.begin_read(piece.part, piece.range.clone());
         }
-        self.read_ahead(now, range.end, stream, around, out);
+        self.read_ahead(now, reader, found.stream, around, out);
+        plan.reader = reader;
+        plan.stream = Some(found.stream);
         plan
     }
 
     /// The read of `plan` was answered, failed, or was given up by its caller.
     pub(crate) fn on_read_end(&mut self, now: Duration, plan: &Plan, answered: bool, out: &mut Vec<Action>) {
-        let thinking = self.waiting.end(now);
         for piece in &plan.pieces {
             // What nobody waits for any more and nobody bet on is not worth finishing.
             let pointless = |part: &Part| !answered && part.in_flight() && part.unread() == 0;
@@ -129,15 +181,29 @@ impl Planner {
         if answered {
             self.failing = false;
         }
-        if let Some(stream) = plan.stream {
-            self.streams.on_answered(stream, thinking);
+        if let Some(reading) = self.readings.get_mut(&plan.reader) {
+            let thinking = reading.waiting.end(now);
+            if let Some(stream) = plan.stream.and_then(|id| reading.streams.get_mut(id)) {
+                stream.on_answered(thinking);
+            }
         }
-        self.sweep(plan.stream, out);
+        self.sweep(out);
     }
 
     /// Bytes of part `id` up to `filled_to` have arrived.
     pub(crate) fn on_filled(&mut self, id: PartId, filled_to: u64) {
         self.holdings.fill(id, filled_to);
+    }
+
+    /// All bytes of part `id` have arrived: another request may go out, if its stream is still being read.
+    pub(crate) fn on_complete(&mut self, now: Duration, id: PartId, around: &Surroundings, out: &mut Vec<Action>) {
+        let Some(stream) = self.holdings.parts().iter().find(|part| part.id == id).and_then(|part| part.stream) else {
+            return;
+        };
+        let reader = self.readings.iter().find(|(_, reading)| reading.read_last == Some(stream));
+        if let Some((&reader, _)) = reader {
+            self.read_ahead(now, reader, stream, around, out);
+        }
     }
 
     /// The request of part `id` failed. Reads that wait for it have the error; the next one starts clean, and nothing more is
@@ -157,31 +223,47 @@ impl Planner {
         self.holdings.drop_where(|part| part.unread() > 0, out);
     }
 
+    /// Gives up all that nobody waits for: it may not be served from here on, or others need the memory.
+    pub(crate) fn clear(&mut self, out: &mut Vec<Action>) {
+        self.holdings.drop_where(|_| true, out);
+    }
+
     /// Part `id` is too old to be served.
     pub(crate) fn on_expired(&mut self, id: PartId, out: &mut Vec<Action>) {
         self.holdings.drop_where(|part| part.id == id, out);
     }
 
-    /// The object's length is known: parts end there.
-    pub(crate) fn on_size(&mut self, size: u64) {
-        if self.size.replace(size) != Some(size) {
-            self.holdings.end_at(size);
-            self.streams.end_at(size);
+    /// The object's length is known: parts end there. Who is to be read ahead of waits no longer for that.
+    pub(crate) fn on_size(&mut self, now: Duration, size: u64, around: &Surroundings, out: &mut Vec<Action>) {
+        if self.size.replace(size) == Some(size) {
+            return;
+        }
+        self.holdings.end_at(size);
+        for reading in self.readings.values_mut() {
+            reading.streams.end_at(size);
+        }
+        let latest: Vec<_> =
+            self.readings.iter().filter_map(|(reader, reading)| Some((*reader, reading.read_last?))).collect();
+        for (reader, stream) in latest {
+            self.read_ahead(now, reader, stream, around, out);
         }
     }
 
-    /// The reader says what it will do.
-    pub(crate) fn on_announced(&mut self, announced: Announced, out: &mut Vec<Action>) {
-        self.announced = if self.local { Announced::Random } else { announced };
-        if self.announced == Announced::Random {
-            self.holdings.drop_where(|part| part.unread() > 0, out);
+    /// Reader `reader` says what it will do.
+    pub(crate) fn on_announced(&mut self, reader: ReaderId, announced: Announced, out: &mut Vec<Action>) {
+        let reading = self.readings.entry(reader).or_insert_with(|| Reading::new(reader));
+        reading.announced = announced;
+        if announced == Announced::Random {
+            let (readings, once) = (&self.readings, self.settings.serve_once_within.is_some());
+            let by_others = |part: &Part| is_wanted(readings, part, once, Some(reader));
+            self.holdings.drop_where(|part| part.unread() > 0 && !by_others(part), out);
         }
     }
 
     /// The object is a local file: the kernel reads ahead of it, and its bytes are not worth holding twice.
     pub(crate) fn on_local(&mut self, out: &mut Vec<Action>) {
         self.local = true;
-        self.on_announced(Announced::Random, out);
+        self.on_memory_short(out);
     }
 
     /// The reader will need `ranges` soon: they are fetched ahead whatever the pattern, as far as there is memory for them.
@@ -220,11 +302,6 @@ impl Planner {
             .drop_where(|part| ranges.iter().any(|r| r.start <= part.range.start && part.range.end <= r.end), out);
     }
 
-    /// Nothing that is held or in flight may be served from here on.
-    pub(crate) fn clear(&mut self, out: &mut Vec<Action>) {
-        self.holdings.drop_where(|_| true, out);
-    }
-
     /// Serving once: what was served before, or asked for too long ago, is gone. False where another read still needs some of
     /// that for itself: then this one is the raw store's to answer.
     fn forget_unservable(&mut self, now: Duration, range: &Range<u64>, out: &mut Vec<Action>) -> bool {
@@ -238,17 +315,43 @@ impl Planner {
         self.size.is_some_and(|size| size >= 2 * FOOTER_BYTES && offset >= size - FOOTER_BYTES)
     }
 
+    /// Finds the stream that a read of `range` belongs to, and forgets the one that has to make room for it.
+    fn find_stream(
+        &mut self,
+        reader: ReaderId,
+        thinking: Duration,
+        range: &Range<u64>,
+        out: &mut Vec<Action>,
+    ) -> Found {
+        let size = self.size;
+        let reading = self.readings.entry(reader).or_insert_with(|| Reading::new(reader));
+        let (found, forgotten) = reading.streams.on_read(thinking, range);
+        self.runs.extend(reading.resumed(found.stream, found.joined));
+        if let Some(gone) = forgotten {
+            self.runs.extend(reading.ended(&gone, size));
+            reading.forget(gone.id);
+            self.holdings.drop_where(|part| part.stream == Some(gone.id), out);
+        }
+        self.holdings.relabel(&found.merged, found.stream);
+        self.turned.extend(found.turned);
+        found
+    }
+
     /// A reader that has gone elsewhere: requests ahead of where it was stop, unless finishing is cheaper than asking anew, or
-    /// it has been away before and came back.
-    fn stop_unwanted(&mut self, range: &Range<u64>, around: &Surroundings, out: &mut Vec<Action>) {
-        let Some(left) = self.read_last.filter(|left| self.streams.leave(*left)) else { return };
-        let round_trip = around.link.round_trip_bytes();
+    /// it has been away before and came back, or another reader wants them.
+    fn stop_unwanted(&mut self, reader: ReaderId, range: &Range<u64>, around: &Surroundings, out: &mut Vec<Action>) {
+        let size = self.size;
+        let Some(reading) = self.readings.get_mut(&reader) else { return };
+        let Some((left, ended)) = reading.leave_last(size) else { return };
+        self.runs.extend(ended);
+        let (once, round_trip) = (self.serves_once(), around.link.round_trip_bytes());
         let unwanted: Vec<PartId> = self
             .holdings
             .parts()
             .iter()
             .filter(|p| p.stream == Some(left) && p.readers == 0 && p.range.end - p.filled_to > round_trip)
             .filter(|p| p.range.end <= range.start || range.end <= p.range.start)
+            .filter(|p| !is_wanted(&self.readings, p, once, Some(reader)))
             .map(|p| p.id)
             .collect();
         for id in unwanted {
@@ -256,39 +359,18 @@ impl Planner {
         }
     }
 
-    /// How many bytes may be asked for ahead of `stream` now, the read in progress included; sets the window.
-    fn speculation(&mut self, stream: StreamId, around: &Surroundings) -> u64 {
-        let Some(stream) = self.streams.get(stream) else { return 0 };
-        let announced = self.announced == Announced::Sequential;
-        let proven = stream.run_reads >= self.settings.start_after && !self.is_footer(stream.start);
-        if self.announced == Announced::Random || self.failing || self.size.is_none() || !(proven || announced) {
-            return 0;
-        }
-        self.window = window(&around.link, stream.rate.bytes_per_s(), self.settings.part_bytes);
-        let cap = self.settings.max_prefetch_bytes.min(around.share_bytes);
-        self.window = self.window.within(cap);
-        if announced {
-            self.holdings.ledger.lifetime_allowance(self.window.ahead_bytes)
-        } else {
-            self.holdings.ledger.allowance(stream.run_bytes, self.unread_ahead_of(stream), self.window.ahead_bytes)
-        }
-    }
-
-    fn unread_ahead_of(&self, stream: &Stream) -> u64 {
-        self.holdings.parts().iter().filter(|p| p.stream == Some(stream.id)).map(Part::unread).sum()
-    }
-
     /// Finds or asks for every byte of `range`. A request for its last bytes is made longer by what may be fetched ahead
     /// (as the kernel does): one request serves the read and what follows.
     fn cover(
         &mut self,
         now: Duration,
+        reader: ReaderId,
         range: &Range<u64>,
-        stream: StreamId,
-        ahead: u64,
+        found: &Found,
         around: &Surroundings,
         out: &mut Vec<Action>,
     ) -> Plan {
+        let ahead = self.may_lengthen(reader, found.stream, around);
         let mut plan = Plan::default();
         let mut at = range.start;
         while at < range.end {
@@ -297,7 +379,11 @@ impl Planner {
             if let Some((part, held)) = &known
                 && held.start <= at
             {
-                if self.holdings.is_far_off(*part, at, around.link.round_trip_bytes()) {
+                // A stream's own reads wait for its own requests; whoever comes from elsewhere may be better off alone.
+                if found.joined == Joined::New
+                    && self.holdings.is_far_off(*part, at, around.link.round_trip_bytes())
+                    && !is_wanted(&self.readings, self.holdings.part(*part), self.serves_once(), Some(reader))
+                {
                     self.holdings.stop_part(*part, out);
                     continue;
                 }
@@ -310,53 +396,16 @@ impl Planner {
             let hole = at..known.map_or(range.end, |(_, held)| held.start);
             let mut asked = hole.clone();
             if hole.end == range.end {
-                let wanted = self.request_bytes(stream, hole.start);
+                let wanted = self.request_bytes(reader, found.stream, hole.start, around);
                 if ahead > 0 && ahead >= wanted && hole.end - hole.start < wanted {
                     asked.end = self.fit(hole.start, wanted).max(hole.end);
                 }
             }
-            let id = self.fetch(now, asked, Some(stream), Intent::Demand, out);
+            let id = self.fetch(now, asked, Some(found.stream), Intent::Demand, out);
             at = hole.end;
             plan.pieces.push(Piece { part: id, range: hole });
         }
         plan
-    }
-
-    /// Keeps the window ahead of `offset` full, as far as the ledger allows.
-    fn read_ahead(
-        &mut self,
-        now: Duration,
-        offset: u64,
-        stream: StreamId,
-        around: &Surroundings,
-        out: &mut Vec<Action>,
-    ) {
-        let mut allowed = self.speculation(stream, around);
-        let limit = offset.saturating_add(self.window.ahead_bytes);
-        let in_flight = self.holdings.parts().iter().filter(|p| p.in_flight() && p.readers == 0).count();
-        let mut at = offset;
-        for _ in in_flight..self.settings.concurrency {
-            at = self.holdings.parts().covered_until(at);
-            let end = self.fit(at, self.request_bytes(stream, at));
-            // A request is sent whole or not yet: small ones would cost a round trip each.
-            if end <= at || end > limit || end - at > allowed {
-                break;
-            }
-            allowed -= end - at;
-            self.fetch(now, at..end, Some(stream), Intent::Speculative, out);
-        }
-    }
-
-    /// The size of the next request ahead of `stream`, from `at` on.
-    fn request_bytes(&self, stream: StreamId, at: u64) -> u64 {
-        let Some(stream) = self.streams.get(stream) else { return 0 };
-        let announced = self.announced == Announced::Sequential;
-        let ahead = if announced { u64::MAX } else { stream.run_bytes.saturating_mul(RHO) };
-        let part = ramp_part_bytes(ahead, stream.last_len, self.window.part_bytes);
-        let left = self.size.unwrap_or(u64::MAX).saturating_sub(at);
-        // A run that is not announced grows by the ledger already.
-        let nth = if announced { stream.requests } else { stream.requests + GROWTH_REQUESTS };
-        request_bytes(nth, part, self.window, left, self.settings.part_bytes.0)
     }
 
     /// Where a request of `wanted` bytes from `start` ends: at the object's end or the next part at the latest.
@@ -373,18 +422,18 @@ impl Planner {
         intent: Intent,
         out: &mut Vec<Action>,
     ) -> PartId {
-        if let Some(stream) = stream {
-            self.streams.on_request(stream);
+        if let Some(stream) = stream.and_then(|id| self.readings.values_mut().find_map(|r| r.streams.get_mut(id))) {
+            stream.requests += 1;
         }
+        self.requests += 1;
         let id = self.holdings.add(range.clone(), stream, now);
         out.push(Action::Fetch { id, range, intent });
         id
     }
 
     /// Drops what no stream can still want.
-    fn sweep(&mut self, latest: Option<StreamId>, out: &mut Vec<Action>) {
-        let once = self.settings.serve_once_within.is_some();
-        let streams = &self.streams;
+    fn sweep(&mut self, out: &mut Vec<Action>) {
+        let once = self.serves_once();
         let useless = |part: &Part| {
             if part.stream.is_none() && part.unread() > 0 {
                 return false; // announced, still to come
@@ -392,20 +441,15 @@ impl Planner {
             if part.unread() == 0 && (once || part.range.end - part.range.start > KEEP_BEHIND_MOST) {
                 return true;
             }
-            !streams.iter().any(|s| {
-                let behind = if once { 0 } else { s.last_len.clamp(KEEP_BEHIND, KEEP_BEHIND_MOST) };
-                let lives = s.is_revisited() || Some(s.id) == latest;
-                let ahead = part.stream == Some(s.id) && part.range.end > s.end;
-                ahead || lives && part.range.start < s.end && part.range.end > s.end.saturating_sub(behind)
-            })
+            !is_wanted(&self.readings, part, once, None)
         };
-        let ids: Vec<_> = self.holdings.parts().iter().filter(|p| p.readers == 0 && useless(p)).map(|p| p.id).collect();
-        for id in ids {
-            self.holdings.drop_part(id, out);
-        }
+        self.holdings.drop_where(useless, out);
+    }
+
+    fn serves_once(&self) -> bool {
+        self.settings.serve_once_within.is_some()
     }
 }
 
 #[cfg(test)]
-#[path = "planner_tests.rs"]
 mod tests;

@@ -34,6 +34,15 @@ impl RangeSet {
         self.iter().map(|r| r.end.min(range.end).saturating_sub(r.start.max(range.start))).sum()
     }
 
+    /// Forgets ranges that end at or below `offset`.
+    pub(crate) fn forget_below(&mut self, offset: u64) {
+        while let Some((&start, &end)) = self.0.first_key_value()
+            && end <= offset
+        {
+            self.0.remove(&start);
+        }
+    }
+
     /// The ranges, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.0.iter().map(|(&start, &end)| start..end)
@@ -58,6 +67,9 @@ mod tests {
             let ranges: Vec<_> = set.iter().collect();
             prop_assert!(ranges.windows(2).all(|w| w[0].end < w[1].start), "disjoint, not touching: {:?}", ranges);
             let probe = probe.0..probe.0 + probe.1;
+            prop_assert_eq!(set.overlap(&probe), probe.clone().filter(|byte| model.contains(byte)).count() as u64);
+            set.forget_below(probe.start);
+            prop_assert!(set.iter().all(|range| range.end > probe.start));
             prop_assert_eq!(set.overlap(&probe), probe.filter(|byte| model.contains(byte)).count() as u64);
         }
     }

@@ -9,6 +9,7 @@ use futures::Stream;
 
 use crate::cell::{Cell, Found};
 use crate::engine::Engine;
+use crate::gate::{Gate, closed};
 use crate::plan::Plan;
 use crate::stats::add;
 
@@ -21,6 +22,8 @@ pub(crate) struct Read {
     engine: Arc<Engine>,
     plan: Plan,
     cells: Vec<Arc<Cell>>,
+    /// Closing it ends the read with an error; calls without a handle have none.
+    gate: Option<Arc<Gate>>,
     /// The piece to read next, and the offset within the object.
     piece: usize,
     at: u64,
@@ -29,10 +32,10 @@ pub(crate) struct Read {
 }
 
 impl Read {
-    pub(crate) fn new(engine: Arc<Engine>, plan: Plan, cells: Vec<Arc<Cell>>) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, gate: Option<Arc<Gate>>, plan: Plan, cells: Vec<Arc<Cell>>) -> Self {
         let at = plan.pieces.first().map_or(0, |piece| piece.range.start);
-        let began = engine.now();
-        Self { engine, plan, cells, piece: 0, at, began, ended: false }
+        let began = engine.common.now();
+        Self { engine, plan, cells, gate, piece: 0, at, began, ended: false }
     }
 
     /// The bytes it covers.
@@ -66,7 +69,14 @@ impl Read {
                 self.piece += 1;
                 continue;
             }
-            match self.cells[self.piece].at(&wanted).await {
+            let cell = &self.cells[self.piece];
+            let found = match (&self.gate, cell.poll_at(&wanted)) {
+                (Some(gate), Some(_)) if gate.is_closed() => Err(closed(&self.engine.path)),
+                (_, Some(found)) => found,
+                (Some(gate), None) => gate.pass(&self.engine.path, cell.at(&wanted)).await,
+                (None, None) => cell.at(&wanted).await,
+            };
+            match found {
                 Ok(Found::Bytes(bytes)) => {
                     self.at = wanted.start + bytes.len() as u64;
                     return Ok(Some(bytes));
@@ -74,7 +84,9 @@ impl Read {
                 Ok(Found::Nothing) => break,
                 Err(error) => {
                     // Gone already where the request itself failed; a lost task could not say so.
-                    self.engine.failed(piece.part);
+                    if self.gate.as_ref().is_none_or(|gate| !gate.is_closed()) {
+                        self.engine.failed(piece.part);
+                    }
                     self.end(false);
                     return Err(error);
                 }
@@ -114,10 +126,9 @@ impl Read {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        let stalled = self.engine.now().saturating_sub(self.began);
+        let stalled = self.engine.common.now().saturating_sub(self.began);
         add(&self.engine.common.counters.stalled_ns, u64::try_from(stalled.as_nanos()).unwrap_or(u64::MAX));
-        let plan = &self.plan;
-        self.engine.tell(|planner, now, actions| planner.on_read_end(now, plan, answered, actions));
+        self.engine.on_read_end(&self.plan, answered);
     }
 }
 

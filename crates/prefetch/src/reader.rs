@@ -13,8 +13,10 @@ use object_store::{Attributes, Error, GetOptions, GetRange, ObjectMeta, Result};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::blocking::BlockingReader;
+use crate::common::Common;
 use crate::cursor::Cursor;
-use crate::engine::{Common, Engine, Known};
+use crate::engine::{Engine, Known};
+use crate::gate::Gate;
 use crate::plan::Settings;
 use crate::read::OPEN_END_BYTES;
 
@@ -32,6 +34,9 @@ const UNKNOWN: u64 = u64::MAX;
 ///
 /// Opening sends no request; the first answer pins the version. An overwrite seen later is
 /// [`headstart_fetch_core::ObjectChanged`], never a mixture. Dropping the reader aborts what is in flight.
+///
+/// Readers of one object share what they fetch. Whoever opens an object that others read joins them where its version was confirmed
+/// by an answer within [`PrefetchConfig::max_age`](crate::PrefetchConfig::max_age), and has a version of its own otherwise.
 #[derive(Debug)]
 pub struct Reader {
     inner: Arc<Inner>,
@@ -42,16 +47,16 @@ pub struct Reader {
 #[derive(Debug)]
 pub(crate) struct Inner {
     engine: Arc<Engine>,
+    gate: Arc<Gate>,
     size: AtomicU64,
     reads_ahead: bool,
 }
 
 impl Reader {
-    pub(crate) fn new(common: Arc<Common>, path: Path, settings: Settings, meta: Option<ObjectMeta>) -> Result<Self> {
+    pub(crate) fn new(common: &Arc<Common>, path: Path, settings: Settings, meta: Option<ObjectMeta>) -> Result<Self> {
         let reads_ahead = settings.max_prefetch_bytes > 0;
-        let pin = common.pin;
-        let engine = Engine::new(common, path, pin, settings);
-        let inner = Inner { engine, size: AtomicU64::new(UNKNOWN), reads_ahead };
+        let (engine, gate) = Engine::open(common, path, settings, meta.as_ref());
+        let inner = Inner { engine, gate, size: AtomicU64::new(UNKNOWN), reads_ahead };
         if let Some(meta) = meta {
             inner.engine.learn(&meta, &Attributes::new())?;
             inner.size.store(meta.size, Ordering::Relaxed);
@@ -123,7 +128,7 @@ impl Reader {
 
     /// Says what will be read, in the words of `posix_fadvise`. Never waits.
     pub fn advise(&self, hint: AccessHint) {
-        self.inner.engine.advise(&hint);
+        self.inner.engine.advise(self.inner.gate.reader, &hint);
     }
 
     /// The version this reader is pinned to; asks the store (one HEAD) if nothing has answered yet.
@@ -148,10 +153,17 @@ impl Reader {
         self.inner.size().await
     }
 
-    /// Aborts what is in flight and frees what is held. Reads that race with it fail; they never come up short.
+    /// Bytes that are held for the readers of this object, or reserved for what is on its way to them. What was handed out is not
+    /// among them.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.inner.engine.held_bytes()
+    }
+
+    /// Aborts what is in flight for this reader and frees what is held for it. Its reads that race with it fail; they never come up short.
     /// Closing twice, and dropping instead, are harmless.
     pub fn close(&self) {
-        self.inner.engine.close();
+        self.inner.close();
     }
 
     /// This reader for plain threads: `std::io::{Read, Seek, BufRead}`, driven by the runtime the store was made in.
@@ -186,7 +198,17 @@ impl Reader {
     }
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 impl Inner {
+    fn close(&self) {
+        self.engine.close_reader(&self.gate);
+    }
+
     pub(crate) async fn chunks_at(&self, range: Range<u64>) -> Result<Vec<Bytes>> {
         let mut size = self.size.load(Ordering::Relaxed);
         if size == UNKNOWN && range.end.saturating_sub(range.start) > OPEN_END_BYTES {
@@ -196,7 +218,7 @@ impl Inner {
         if range.start >= range.end {
             return Ok(Vec::new());
         }
-        let answer = self.engine.begin(range.clone())?.chunks().await;
+        let answer = self.engine.begin(&self.gate, range.clone())?.chunks().await;
         match answer {
             Ok(chunks) => {
                 self.remember_size();
@@ -233,7 +255,7 @@ impl Inner {
     /// Past the end is empty for a file and an error for most stores; only a size tells which it was.
     async fn is_past_end(&self, start: u64, error: &Error) -> bool {
         matches!(error, Error::Generic { .. } | Error::NotSupported { .. })
-            && !self.engine.is_closed()
+            && !self.gate.is_closed()
             && self.size().await.is_ok_and(|size| start >= size)
     }
 

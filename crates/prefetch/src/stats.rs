@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::stream::Shape;
+
 /// A snapshot of what a [`crate::PrefetchStore`] has done since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -29,8 +31,18 @@ pub struct PrefetchStats {
     pub budget_waits: u64,
     /// Time reads waited for bytes, summed over reads.
     pub stalled: Duration,
-    /// The window of the latest sequential read, in bytes.
+    /// Bytes asked for ahead, or here already, that nobody has read yet.
+    pub outstanding_bytes: u64,
+    /// The window of the latest read that belonged to a stream, in bytes.
     pub window_bytes: u64,
+    /// What that window would have been with all the memory there could be.
+    pub window_wanted_bytes: u64,
+    /// Streams found that go up.
+    pub streams_forward: u64,
+    /// Streams found that go down.
+    pub streams_backward: u64,
+    /// Streams found of reads that are equally far apart.
+    pub streams_strided: u64,
 }
 
 /// The counters behind [`PrefetchStats`].
@@ -46,7 +58,12 @@ pub(crate) struct Counters {
     pub(crate) cancels: AtomicU64,
     pub(crate) budget_waits: AtomicU64,
     pub(crate) stalled_ns: AtomicU64,
+    pub(crate) outstanding_bytes: AtomicU64,
     pub(crate) window_bytes: AtomicU64,
+    pub(crate) window_wanted_bytes: AtomicU64,
+    streams_forward: AtomicU64,
+    streams_backward: AtomicU64,
+    streams_strided: AtomicU64,
 }
 
 /// Adds to a counter.
@@ -55,6 +72,16 @@ pub(crate) fn add(counter: &AtomicU64, n: u64) {
 }
 
 impl Counters {
+    /// A stream has shown its shape.
+    pub(crate) fn found(&self, shape: Shape) {
+        let counter = match shape {
+            Shape::Forward => &self.streams_forward,
+            Shape::Backward => &self.streams_backward,
+            Shape::Strided { .. } => &self.streams_strided,
+        };
+        add(counter, 1);
+    }
+
     pub(crate) fn snapshot(&self) -> PrefetchStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         PrefetchStats {
@@ -68,7 +95,12 @@ impl Counters {
             cancels: get(&self.cancels),
             budget_waits: get(&self.budget_waits),
             stalled: Duration::from_nanos(get(&self.stalled_ns)),
+            outstanding_bytes: get(&self.outstanding_bytes),
             window_bytes: get(&self.window_bytes),
+            window_wanted_bytes: get(&self.window_wanted_bytes),
+            streams_forward: get(&self.streams_forward),
+            streams_backward: get(&self.streams_backward),
+            streams_strided: get(&self.streams_strided),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -18,13 +18,17 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use crate::calls::Calls;
+use crate::common::Common;
 use crate::config::PrefetchConfig;
-use crate::engine::Common;
+use crate::objects::Objects;
 use crate::plan::Settings;
 use crate::reader::Reader;
+use crate::runs::Runs;
 use crate::stats::{Counters, PrefetchStats};
 
 /// The budget of a store that was given none.
@@ -77,9 +81,15 @@ impl PrefetchStore {
             link: config.link.unwrap_or_else(|| LinkEstimate::new(&BackendProfile::default())),
             budget: config.budget.unwrap_or_else(|| MemoryBudget::new(OWN_BUDGET_BYTES)),
             pin: config.pin,
+            max_age: config.max_age,
             counters: Counters::default(),
             runtime: Handle::try_current().ok(),
-            active: AtomicUsize::new(0),
+            objects: Objects::default(),
+            runs: Runs::default(),
+            shares: Mutex::default(),
+            rate_cap: config.max_bytes_per_s.map(|rate| (rate, Mutex::default())),
+            started: Instant::now(),
+            engines: AtomicU64::new(0),
         });
         let across_calls = config.enabled && !config.max_age.is_zero() && config.max_prefetch_bytes > 0;
         let calls = across_calls.then(|| Arc::new(Calls::new(Arc::clone(&common), settings.clone(), config.max_age)));
@@ -91,7 +101,7 @@ impl PrefetchStore {
     /// # Errors
     /// None today; opening may check more one day.
     pub fn reader(&self, path: &Path) -> Result<Reader> {
-        Reader::new(Arc::clone(&self.common), path.clone(), self.settings.clone(), None)
+        Reader::new(&self.common, path.clone(), self.settings.clone(), None)
     }
 
     /// Opens the object that `meta` tells of: pinned to its version and sized, without any request.
@@ -100,13 +110,13 @@ impl PrefetchStore {
     /// As [`PrefetchStore::reader`].
     pub fn reader_with(&self, meta: ObjectMeta) -> Result<Reader> {
         let path = meta.location.clone();
-        Reader::new(Arc::clone(&self.common), path, self.settings.clone(), Some(meta))
+        Reader::new(&self.common, path, self.settings.clone(), Some(meta))
     }
 
     /// Says what calls without a handle will read of `path`. Never waits.
     pub fn advise(&self, path: &Path, hint: AccessHint) {
         if let Some(calls) = &self.calls {
-            calls.engine(path).advise(&hint);
+            calls.engine(path).advise(0, &hint);
         }
     }
 
@@ -130,6 +140,7 @@ impl PrefetchStore {
     }
 
     fn forget(&self, path: &Path) {
+        self.common.objects.forget(path);
         if let Some(calls) = &self.calls {
             calls.forget(path);
         }

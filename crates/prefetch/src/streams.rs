@@ -1,127 +1,107 @@
-//! Who is reading what, and which way: the streams of reads within one object. Pure.
+//! Who is reading what, and which way: the streams of reads of one reader within one object. Pure.
 //!
 //! As the kernel's `mm/readahead.c` does, a stream is recognised by a read that starts where an earlier one ended,
-//! whichever reads came between: interleaved streams of one handle are told apart by where they are.
-//! Nothing latches: the table remembers the latest 16, so 16 reads elsewhere forget anything.
+//! whichever reads came between: interleaved streams of one handle are told apart by where they are. Reads that go down, or that
+//! are equally far apart, are streams too; reads in a slightly different order (several threads' `pread`s) are merged into one.
+//! Nothing latches: the table remembers the latest 32, 16 streams and as many reads that are none, so 32 reads elsewhere forget anything.
 
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::window::ConsumerRate;
+use crate::stream::{Reach, Shape, Stream, StreamId};
 
-/// Streams remembered at once.
-pub(crate) const MAX_STREAMS: usize = 16;
-/// A stream skips ahead at most this far, or one read if that is more, and is still the same stream.
-const GAP_BYTES: u64 = 128 * 1024;
-/// Reads of one stream that may be on their way at once and so arrive out of order.
-const REORDER_READS: u64 = 8;
-
-/// Names a stream for as long as it is in the table.
-pub(crate) type StreamId = u64;
-
-/// A run of reads, each starting where an earlier one ended.
-#[derive(Debug, Clone)]
-pub(crate) struct Stream {
-    /// Its name.
-    pub(crate) id: StreamId,
-    /// The first byte of its first read.
-    pub(crate) start: u64,
-    /// One past the last byte it has read: where the next read is expected.
-    pub(crate) end: u64,
-    /// Length of its latest read in bytes.
-    pub(crate) last_len: u64,
-    /// Reads that count as evidence.
-    pub(crate) run_reads: u64,
-    /// Bytes of those reads.
-    pub(crate) run_bytes: u64,
-    /// Requests sent for it.
-    pub(crate) requests: u64,
-    /// How fast it is being read.
-    pub(crate) rate: ConsumerRate,
-    /// When it last waited for nothing, on the clock that stops while a read waits for us.
-    thinking_since: Duration,
-    /// Reads that came near its end, exact or not.
-    joins: u64,
-    /// Where the latest read that went back into it ended.
-    revisited_to: Option<u64>,
-    /// Whether the reader went elsewhere, and whether it ever came back after that.
-    left: bool,
-    came_back: bool,
-}
+/// Streams, and single reads that may become some, remembered at once.
+const MOST: usize = 32;
+/// A stream that none of so many reads belonged to takes no share any more.
+const ACTIVE_READS: u64 = 32;
 
 /// What a read turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Joined {
     /// The first read at a new place.
-    New(StreamId),
+    New,
     /// The next read of a known stream.
-    Continued(StreamId),
+    Continued,
     /// Within reach of a known stream, but no evidence that it goes on.
-    Near(StreamId),
+    Near,
 }
 
-/// The streams of one object, the one read last at the back.
-#[derive(Debug, Default)]
+/// A read, and what it did to the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// What it is.
+    pub(crate) joined: Joined,
+    /// The stream it belongs to.
+    pub(crate) stream: StreamId,
+    /// Streams that became one with it.
+    pub(crate) merged: Vec<StreamId>,
+    /// The read made it a stream of this shape.
+    pub(crate) turned: Option<Shape>,
+}
+
+/// The streams of one reader, the one read last at the back.
+#[derive(Debug)]
 pub(crate) struct Streams {
     table: Vec<Stream>,
     next_id: StreamId,
+    reads: u64,
 }
 
 impl Streams {
+    /// No streams; their names begin at `first_id`.
+    pub(crate) fn new(first_id: StreamId) -> Self {
+        Self { table: Vec::new(), next_id: first_id, reads: 0 }
+    }
+
     /// Takes in a read. `thinking` is the time so far in which nobody waited for us.
     ///
     /// Returns what the read is, and the stream that had to be forgotten for it, if any.
-    pub(crate) fn on_read(&mut self, thinking: Duration, read: &Range<u64>) -> (Joined, Option<StreamId>) {
-        let len = read.end - read.start;
-        let exact = self.table.iter().rposition(|s| s.end == read.start);
-        let Some(at) = exact.or_else(|| self.table.iter().rposition(|s| s.reaches(read))) else {
-            return self.start(thinking, read);
+    pub(crate) fn on_read(&mut self, thinking: Duration, read: &Range<u64>) -> (Found, Option<Stream>) {
+        self.reads += 1;
+        let next = |stream: &Stream| stream.reach(read) == Reach::Next;
+        let up = self.table.iter().rposition(|stream| stream.end == read.start && next(stream));
+        let exact = up.or_else(|| self.table.iter().rposition(next));
+        let near = || self.table.iter().rposition(|stream| stream.reach(read) == Reach::Near);
+        let Some(at) = exact.or_else(near) else {
+            return self.elsewhere(thinking, read);
         };
         // Two reads in a row within what a stream has read are a stream of their own.
-        if exact.is_none() && self.table[at].revisited_to == Some(read.start) {
-            self.table[at].revisited_to = None;
-            return self.start(thinking, read);
+        if exact.is_none() && self.table[at].is_second_revisit(read) {
+            return self.elsewhere(thinking, read);
         }
         let mut stream = self.table.remove(at);
-        stream.joins += 1;
-        let evidence = exact.is_some() || (stream.joins > 2 && read.start >= stream.end);
-        if evidence {
-            stream.rate.on_read(thinking.saturating_sub(stream.thinking_since), len);
-            stream.run_reads += 1;
-            stream.run_bytes += len;
-            stream.last_len = len;
-            stream.came_back |= stream.left;
-            stream.left = false;
-        } else {
-            stream.revisited_to = Some(read.end);
-        }
-        stream.thinking_since = thinking;
-        stream.end = stream.end.max(read.end);
-        let id = stream.id;
+        let shape = stream.shape;
+        let evidence = stream.take(thinking, read, self.reads, exact.is_some());
+        let merged = self.merge_into(&mut stream);
+        let turned = (evidence && (stream.run_reads == 2 || stream.shape != shape)).then_some(stream.shape);
+        let joined = if evidence { Joined::Continued } else { Joined::Near };
+        let found = Found { joined, stream: stream.id, merged, turned };
+        // Each of several streams, equally far apart and read in turn, begins as one of equal distances.
+        let strided = evidence && matches!(stream.shape, Shape::Strided { .. });
+        let forgotten = if strided { self.push_single(thinking, read).1 } else { None };
         self.table.push(stream);
-        (if evidence { Joined::Continued(id) } else { Joined::Near(id) }, None)
+        (found, forgotten)
     }
 
     /// The stream called `id`.
     #[must_use]
     pub(crate) fn get(&self, id: StreamId) -> Option<&Stream> {
-        self.table.iter().find(|s| s.id == id)
+        self.table.iter().find(|stream| stream.id == id)
     }
 
-    /// A request was sent for stream `id`.
-    pub(crate) fn on_request(&mut self, id: StreamId) {
-        if let Some(stream) = self.table.iter_mut().find(|s| s.id == id) {
-            stream.requests += 1;
-        }
+    /// The same, to be changed.
+    pub(crate) fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
+        self.table.iter_mut().find(|stream| stream.id == id)
     }
 
-    /// The reader goes elsewhere from stream `id`. True where it has not yet shown that it comes back.
-    pub(crate) fn leave(&mut self, id: StreamId) -> bool {
-        let stream = self.table.iter_mut().find(|s| s.id == id);
-        stream.is_some_and(|stream| {
-            stream.left = true;
-            !stream.came_back
-        })
+    /// Every stream, the one read last at the end.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Stream> {
+        self.table.iter()
+    }
+
+    /// The streams that are being read now.
+    pub(crate) fn active(&self) -> impl Iterator<Item = &Stream> {
+        self.table.iter().filter(|stream| stream.run_reads > 1 && self.reads - stream.read_number < ACTIVE_READS)
     }
 
     /// The object ends at `size`, and so does every stream.
@@ -131,79 +111,94 @@ impl Streams {
         }
     }
 
-    /// A read of stream `id` was answered.
-    pub(crate) fn on_answered(&mut self, id: StreamId, thinking: Duration) {
-        if let Some(stream) = self.table.iter_mut().find(|s| s.id == id) {
-            stream.thinking_since = thinking;
+    /// A read that belongs to no stream: the fourth of equal distances, or the first of its kind.
+    fn elsewhere(&mut self, thinking: Duration, read: &Range<u64>) -> (Found, Option<Stream>) {
+        let (single, forgotten) = self.push_single(thinking, read);
+        let mut found = Found { joined: Joined::New, stream: single, merged: Vec::new(), turned: None };
+        if let Some(step) = self.stride_to(read) {
+            let stream = Stream::strided(self.id(), thinking, read, self.reads, step);
+            found = Found { joined: Joined::Continued, stream: stream.id, turned: Some(stream.shape), ..found };
+            if stream.shape == Shape::Forward {
+                found.merged = self.members(step, read);
+                self.table.retain(|single| !found.merged.contains(&single.id));
+            }
+            self.table.push(stream);
         }
+        (found, forgotten)
     }
 
-    /// Every stream, the one read last at the end.
-    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Stream> {
-        self.table.iter()
+    /// Remembers `read`, in place of what was read longest ago.
+    fn push_single(&mut self, thinking: Duration, read: &Range<u64>) -> (StreamId, Option<Stream>) {
+        let forgotten = (self.table.len() >= MOST).then(|| self.table.remove(0));
+        let id = self.id();
+        self.table.push(Stream::single(id, thinking, read, self.reads));
+        (id, forgotten)
     }
 
-    fn start(&mut self, thinking: Duration, read: &Range<u64>) -> (Joined, Option<StreamId>) {
-        let forgotten = (self.table.len() == MAX_STREAMS).then(|| self.table.remove(0).id);
+    /// The reads that lie `step` apart from each other, up to `read`.
+    fn members(&self, step: i64, read: &Range<u64>) -> Vec<StreamId> {
+        let starts = [0, 1, 2, 3].map(|n| read.start.wrapping_add_signed(-n * step));
+        let members = self.table.iter().filter(|stream| stream.is_single() && starts.contains(&stream.start));
+        members.map(|stream| stream.id).collect()
+    }
+
+    /// The distance between this and three earlier reads of the same length, if they are equally far apart, in this order.
+    fn stride_to(&self, read: &Range<u64>) -> Option<i64> {
+        let len = read.end - read.start;
+        let singles = || self.table.iter().enumerate().filter(|(_, s)| s.is_single() && s.last_len() == len);
+        singles().rev().skip(1).find_map(|(last, stream)| {
+            let step = i64::try_from(i128::from(read.start) - i128::from(stream.start)).ok()?;
+            let before = |at: usize, n: i64| {
+                let start = read.start.checked_add_signed(step.checked_mul(-n)?)?;
+                singles().rev().find(|(index, single)| *index < at && single.start == start).map(|(index, _)| index)
+            };
+            before(before(last, 2)?, 3).map(|_| step)
+        })
+    }
+
+    /// Reads ahead of the others have been caught up with: they were the same stream, in another order.
+    fn merge_into(&mut self, stream: &mut Stream) -> Vec<StreamId> {
+        let mut merged = Vec::new();
+        while let Some(at) = self.table.iter().position(|other| stream.has_caught_up_with(other)) {
+            let other = self.table.remove(at);
+            merged.push(other.id);
+            stream.absorb(&other);
+        }
+        merged
+    }
+
+    fn id(&mut self) -> StreamId {
         self.next_id += 1;
-        self.table.push(Stream {
-            id: self.next_id,
-            start: read.start,
-            end: read.end,
-            last_len: read.end - read.start,
-            run_reads: 1,
-            run_bytes: read.end - read.start,
-            requests: 0,
-            rate: ConsumerRate::default(),
-            thinking_since: thinking,
-            joins: 0,
-            revisited_to: None,
-            left: false,
-            came_back: false,
-        });
-        (Joined::New(self.next_id), forgotten)
-    }
-}
-
-impl Stream {
-    /// Whether anybody has come back to it: it is worth keeping.
-    pub(crate) fn is_revisited(&self) -> bool {
-        self.joins > 0
-    }
-
-    /// Whether `read` can belong to this stream though it does not start at its end: one that goes back to what it read lately, or
-    /// skips a little. A single read has no neighbourhood but itself: otherwise backward and random reads would seem to join.
-    fn reaches(&self, read: &Range<u64>) -> bool {
-        let back = self.end.saturating_sub(self.behind_bytes()).max(self.start);
-        let skip = GAP_BYTES.max(self.last_len);
-        if self.run_reads < 2 {
-            return back <= read.start && read.end <= self.end;
-        }
-        (back..=self.end.saturating_add(skip)).contains(&read.start)
-    }
-
-    /// How far behind its end a read may still belong to it, in bytes.
-    fn behind_bytes(&self) -> u64 {
-        self.last_len.saturating_mul(REORDER_READS)
+        self.next_id
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    /// Replays reads of `(offset, len)`; returns for each the stream it fell to, and a mark: `+` new, `=` continued, `~` near.
+    /// Replays reads of `(offset, len)`; returns for each the stream it fell to, and a mark: `+` new, `=` continued, `~` near;
+    /// and at the end the shape of each stream that has one.
     #[track_caller]
     fn check(reads: &[(u64, u64)], expected: &str) {
-        let mut streams = Streams::default();
-        let seen: Vec<_> = reads
+        let mut streams = Streams::new(0);
+        let mut seen: Vec<_> = reads
             .iter()
-            .map(|&(offset, len)| match streams.on_read(Duration::ZERO, &(offset..offset + len)).0 {
-                Joined::New(id) => format!("+{id}"),
-                Joined::Continued(id) => format!("={id}"),
-                Joined::Near(id) => format!("~{id}"),
+            .map(|&(offset, len)| {
+                let found = streams.on_read(Duration::ZERO, &(offset..offset + len)).0;
+                match found.joined {
+                    Joined::New => format!("+{}", found.stream),
+                    Joined::Continued => format!("={}", found.stream),
+                    Joined::Near => format!("~{}", found.stream),
+                }
             })
             .collect();
+        seen.extend(streams.iter().filter(|stream| stream.run_reads > 1).map(|stream| match stream.shape {
+            Shape::Forward => format!("f{}", stream.id),
+            Shape::Backward => format!("b{}", stream.id),
+            Shape::Strided { step } => format!("s{}:{}", stream.id, step / (1 << 20)),
+        }));
         assert_eq!(seen.join(" "), expected);
     }
 
@@ -211,46 +206,96 @@ mod tests {
 
     #[test]
     fn sequential_reads_are_one_stream() {
-        check(&[(0, M), (M, M), (2 * M, 7), (2 * M + 7, M)], "+1 =1 =1 =1");
+        check(&[(0, M), (M, M), (2 * M, 7), (2 * M + 7, M)], "+1 =1 =1 =1 f1");
     }
 
     #[test]
     fn interleaved_streams_are_told_apart() {
-        check(&[(0, M), (500 * M, M), (M, M), (501 * M, M), (2 * M, M), (502 * M, M)], "+1 +2 =1 =2 =1 =2");
+        let reads = [(0, M), (500 * M, M), (M, M), (501 * M, M), (2 * M, M), (502 * M, M)];
+        check(&reads, "+1 +2 =1 =2 =1 =2 f1 f2");
     }
 
     #[test]
-    fn random_and_backward_reads_are_no_streams() {
+    fn random_reads_are_no_streams() {
         check(&[(9 * M, M), (400 * M, M), (13 * M, M), (700 * M, M)], "+1 +2 +3 +4");
-        check(&[(9 * M, M), (8 * M, M), (7 * M, M), (6 * M, M)], "+1 +2 +3 +4");
+    }
+
+    #[test]
+    fn backward_reads_are_a_stream() {
+        check(&[(9 * M, M), (8 * M, M), (7 * M, M), (6 * M, M)], "+1 =1 =1 =1 b1");
+        check(&[(9 * M, M), (8 * M, M), (10 * M, M), (11 * M, M)], "+1 =1 =1 =1 f1");
+    }
+
+    #[test]
+    fn three_equal_distances_are_a_stride() {
+        check(&[(0, M), (4 * M, M), (8 * M, M), (12 * M, M), (16 * M, M), (20 * M, M)], "+1 +2 +3 =5 =5 =5 s5:4");
+        check(&[(90 * M, M), (80 * M, M), (70 * M, M), (60 * M, M), (50 * M, M)], "+1 +2 +3 =5 =5 s5:-10");
+        // Two at once.
+        let reads = [0, 500, 4, 504, 8, 508, 12, 512, 16, 516].map(|n| (n * M, M));
+        check(&reads, "+1 +2 +3 +4 +5 +6 =8 =10 =8 =10 s8:4 s10:4");
+        // Of another length, or not in order.
+        check(&[(0, M), (4 * M, M), (8 * M, 7), (12 * M, M)], "+1 +2 +3 +4");
+        check(&[(8 * M, M), (4 * M, M), (0, M), (12 * M, M)], "+1 +2 +3 +4");
+        // Four streams in turn.
+        let reads = [0, 100, 200, 300, 1, 101, 201, 301, 2].map(|n| (n * M, M));
+        check(&reads, "+1 +2 +3 =5 =1 =2 =3 =4 =1 s5:100 f2 f3 f4 f1");
+        // Holes too small to be skipped: an ordinary stream.
+        check(&[(0, 10 * M), (11 * M, 10 * M), (22 * M, 10 * M), (33 * M, 10 * M)], "+1 +2 +3 =5 f5");
+    }
+
+    #[test]
+    fn reads_in_another_order_are_one_stream() {
+        let reads = [5, 2, 7, 0, 3, 1, 6, 4, 13, 8, 9, 15, 11, 10, 12, 14, 16].map(|n| (n * M, M));
+        check(&reads, "+1 +2 +3 +4 =2 =4 =1 =4 =4 =4 =4 =4 =4 =4 =4 =4 =4 f4");
     }
 
     #[test]
     fn going_back_a_little_neither_breaks_nor_proves_a_stream() {
-        check(&[(0, M), (M, M), (2 * M, M), (M, M), (3 * M, M)], "+1 =1 =1 ~1 =1");
+        check(&[(0, M), (M, M), (2 * M, M), (M, M), (3 * M, M)], "+1 =1 =1 ~1 =1 f1");
     }
 
     #[test]
     fn visits_home_are_no_seeks() {
-        check(&[(0, M), (50 * M, M), (0, M), (51 * M, M), (0, M)], "+1 +2 ~1 =2 ~1");
+        check(&[(0, M), (50 * M, M), (0, M), (51 * M, M), (0, M)], "+1 +2 ~1 =2 ~1 f2");
     }
 
     #[test]
     fn a_run_within_a_large_read_is_found() {
-        check(&[(0, 100 * M), (0, M), (M, M), (2 * M, M)], "+1 ~1 +2 =2");
+        check(&[(0, 100 * M), (0, M), (M, M), (2 * M, M)], "+1 ~1 +2 =2 f2");
     }
 
     #[test]
-    fn sixteen_reads_elsewhere_forget_a_stream() {
-        let mut streams = Streams::default();
+    fn many_reads_elsewhere_forget_a_stream() {
+        let mut streams = Streams::new(0);
         streams.on_read(Duration::ZERO, &(0..M));
         streams.on_read(Duration::ZERO, &(M..2 * M));
-        for n in 0..15 {
-            let (joined, forgotten) = streams.on_read(Duration::ZERO, &((100 + 20 * n) * M..(101 + 20 * n) * M));
-            assert!(matches!(joined, Joined::New(_)));
-            assert_eq!(forgotten, None);
+        for n in 0..31 {
+            let start = (100 + 20 * n + n * n) * M;
+            let (found, forgotten) = streams.on_read(Duration::ZERO, &(start..start + M));
+            assert!(found.joined == Joined::New && forgotten.is_none());
         }
-        assert_eq!(streams.on_read(Duration::ZERO, &(900 * M..901 * M)).1, Some(1));
-        assert!(matches!(streams.on_read(Duration::ZERO, &(2 * M..3 * M)).0, Joined::New(_)));
+        assert_eq!(streams.on_read(Duration::ZERO, &(90_000 * M..90_001 * M)).1.map(|stream| stream.id), Some(1));
+        assert_eq!(streams.on_read(Duration::ZERO, &(2 * M..3 * M)).0.joined, Joined::New);
+    }
+
+    proptest! {
+        /// Whatever is read: the table stays small, names are never used twice, every read belongs to a stream that holds it.
+        #[test]
+        fn the_table_is_sound(reads in prop::collection::vec((0_u64..60, 1_u64..5), 1..200)) {
+            let mut streams = Streams::new(0);
+            let mut gone = Vec::new();
+            for (at, len) in reads {
+                let (found, forgotten) = streams.on_read(Duration::ZERO, &(at * M..(at + len) * M));
+                gone.extend(forgotten.map(|stream| stream.id));
+                gone.extend(found.merged);
+                prop_assert!(streams.iter().count() <= MOST + 1);
+                let mut ids: Vec<_> = streams.iter().map(|stream| stream.id).collect();
+                ids.sort_unstable();
+                prop_assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+                prop_assert!(ids.iter().all(|id| !gone.contains(id)));
+                let stream = streams.get(found.stream).expect("it is in the table");
+                prop_assert!(stream.start <= at * M && (at + len) * M <= stream.end, "{stream:?}");
+            }
+        }
     }
 }

@@ -1,10 +1,9 @@
 //! What speculation may cost: a ledger of bytes read, bytes bet on and bytes lost. Pure.
 //!
-//! Two bounds hold at any time. Of one run: what is fetched ahead and unread is at most ρ × what the run has read.
+//! Two bounds hold at any time. Of one run: what is fetched ahead and unread is at most ρ × what the run has read, where ρ is learned
+//! (`learned.rs`).
 //! Over the reader's life: wasted + outstanding ≤ 0.1 · demanded + 2 · window.
 
-/// Unread speculation a run may have for each byte it has read. Learning it (1 to 16) starts from here.
-pub(crate) const RHO: u64 = 3;
 /// One demanded byte in this many may be wasted in the long run.
 const LIFETIME_SHARE: u64 = 10;
 
@@ -20,17 +19,17 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// How many more bytes may be asked for ahead of a run that has read `run_bytes` and has `run_outstanding` unread ahead.
+    /// How many more bytes may be asked for ahead of a run that is worth a bet of `bet_bytes` and has `run_outstanding` unread ahead.
     #[must_use]
-    pub(crate) fn allowance(&self, run_bytes: u64, run_outstanding: u64, window_bytes: u64) -> u64 {
-        let of_run = run_bytes.saturating_mul(RHO).saturating_sub(run_outstanding);
-        of_run.min(self.lifetime_allowance(window_bytes))
+    pub(crate) fn allowance(&self, bet_bytes: u64, run_outstanding: u64, window_bytes: u64) -> u64 {
+        bet_bytes.saturating_sub(run_outstanding).min(self.most(window_bytes).saturating_sub(self.outstanding))
     }
 
-    /// How many more bytes may be asked for ahead whatever the run, a hint given or not.
+    /// How many bytes may be unread ahead of all readers, whatever their runs are worth.
     #[must_use]
-    pub(crate) fn lifetime_allowance(&self, window_bytes: u64) -> u64 {
-        (self.demanded / LIFETIME_SHARE + 2 * window_bytes).saturating_sub(self.wasted + self.outstanding)
+    pub(crate) fn most(&self, window_bytes: u64) -> u64 {
+        let of_life = (self.demanded / LIFETIME_SHARE).saturating_add(window_bytes.saturating_mul(2));
+        of_life.saturating_sub(self.wasted)
     }
 }
 
@@ -41,9 +40,9 @@ mod tests {
     #[test]
     fn a_run_pays_for_its_own_read_ahead() {
         let ledger = Ledger { demanded: 200, outstanding: 0, wasted: 0 };
-        assert_eq!(ledger.allowance(200, 0, 10_000), 600);
-        assert_eq!(ledger.allowance(200, 500, 10_000), 100);
-        assert_eq!(ledger.allowance(200, 700, 10_000), 0);
+        assert_eq!(ledger.allowance(600, 0, 10_000), 600);
+        assert_eq!(ledger.allowance(600, 500, 10_000), 100);
+        assert_eq!(ledger.allowance(600, 700, 10_000), 0);
     }
 
     #[test]

@@ -30,9 +30,14 @@ impl Bench {
     }
 
     pub(crate) fn with(size: u64, config: PrefetchConfig) -> Self {
-        let sim = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(64).build();
+        Self::on(LinkProfile::gcs(), size, 512 << 20, config)
+    }
+
+    /// The same on another link, with another budget of memory.
+    pub(crate) fn on(link: LinkProfile, size: u64, budget_bytes: usize, config: PrefetchConfig) -> Self {
+        let sim = SimStore::builder().profile(link).warm_connections(256).build();
         sim.catalog().add_synthetic(KEY, size);
-        let budget = MemoryBudget::new(512 << 20);
+        let budget = MemoryBudget::new(budget_bytes);
         let fetch_config = FetchConfig { budget: Some(Arc::clone(&budget)), ..FetchConfig::default() };
         let fetch = FetchStore::new(Arc::new(sim.clone()), fetch_config);
         let link = fetch.link();
@@ -53,6 +58,20 @@ impl Bench {
     pub(crate) fn check(&self, range: &Range<u64>, chunks: &[Bytes]) {
         let generation = self.sim.catalog().get(KEY, None).unwrap().number;
         check(generation, range, chunks);
+    }
+
+    /// The store below, without read-ahead, in a bucket like this one.
+    pub(crate) fn fetch_alone(&self) -> FetchStore {
+        FetchStore::new(Arc::new(self.sim.clone()), FetchConfig::default())
+    }
+
+    /// Makes `reads` one after the other through `reader`, and returns how long they took in all.
+    pub(crate) async fn read_all(&self, reader: &Reader, reads: impl IntoIterator<Item = Range<u64>>) -> Duration {
+        let began = self.sim.elapsed();
+        for range in reads {
+            self.read(reader, range).await;
+        }
+        self.sim.elapsed() - began
     }
 
     /// Reads `range`, checks every byte, and returns how long it took.
@@ -80,4 +99,43 @@ pub(crate) fn check(generation: u64, range: &Range<u64>, chunks: &[Bytes]) {
 /// Ranges of `len` bytes from the start of an object of `size` bytes to its end.
 pub(crate) fn sequential(size: u64, len: u64) -> impl Iterator<Item = Range<u64>> {
     (0..size).step_by(usize::try_from(len).unwrap()).map(move |at| at..(at + len).min(size))
+}
+
+/// What `reads` take one after the other as plain `get_range`s: 30 ms each, and 60 MB/s, each to the next millisecond (the timer's).
+pub(crate) fn raw(reads: &[Range<u64>]) -> Duration {
+    let one = |read: &Range<u64>| (Duration::from_millis(30) + at_rate(read.end - read.start, 60e6)).as_nanos();
+    reads.iter().map(|read| Duration::from_millis(u64::try_from(one(read).div_ceil(1_000_000)).unwrap())).sum()
+}
+
+/// What a perfect reader needs: one round trip, then the link's rate.
+pub(crate) fn limit(bytes: u64) -> Duration {
+    Duration::from_millis(30) + at_rate(bytes, 1e9)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a time")]
+fn at_rate(bytes: u64, bytes_per_s: f64) -> Duration {
+    Duration::from_secs_f64(bytes as f64 / bytes_per_s)
+}
+
+/// How many times `a` is `b`.
+pub(crate) fn times(a: Duration, b: Duration) -> f64 {
+    a.as_secs_f64() / b.as_secs_f64()
+}
+
+/// Bytes of all `reads` together.
+pub(crate) fn bytes_of(reads: &[Range<u64>]) -> u64 {
+    reads.iter().map(|read| read.end - read.start).sum()
+}
+
+/// The reads of a workload that has a name.
+pub(crate) fn workload(name: &str, size: u64, seed: u64) -> Vec<Range<u64>> {
+    let trace = headstart_sim::Trace::named(name, size, seed).unwrap();
+    trace.reads.into_iter().map(|read| read.offset..read.offset + read.len).collect()
+}
+
+/// Lets aborted requests go.
+pub(crate) async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
 }

@@ -1,11 +1,13 @@
 //! The planner against a model: whatever happens, in whatever order, its promises hold.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use headstart_fetch_core::Link;
 use proptest::prelude::*;
 
 use super::*;
+use crate::learned::RunLengths;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -24,7 +26,7 @@ fn settings() -> Settings {
 fn around() -> Surroundings {
     let ttfb = Duration::from_millis(30);
     let link = Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s: 60e6, aggregate_bytes_per_s: 1e9 };
-    Surroundings { link, share_bytes: 512 * MIB, free_bytes: 512 * MIB }
+    Surroundings { link, share_bytes: 512 * MIB, free_bytes: 512 * MIB, runs: Arc::new(RunLengths::default()) }
 }
 
 /// A planner, and what an engine that does all it is told would hold.
@@ -39,7 +41,7 @@ struct World {
 impl World {
     fn new(settings: Settings) -> Self {
         let mut planner = Planner::new(settings);
-        planner.on_size(SIZE);
+        planner.on_size(Duration::ZERO, SIZE, &around(), &mut Vec::new());
         Self { planner, now: Duration::ZERO, live: BTreeMap::new(), open: Vec::new() }
     }
 
@@ -76,8 +78,12 @@ impl World {
     }
 
     fn begin(&mut self, range: Range<u64>) {
+        self.begin_by(1, range);
+    }
+
+    fn begin_by(&mut self, reader: ReaderId, range: Range<u64>) {
         let mut actions = Vec::new();
-        let plan = self.planner.on_read(self.now, &range, &around(), &mut actions);
+        let plan = self.planner.on_read(self.now, reader, &range, &around(), &mut actions);
         let covered: Vec<_> = plan.pieces.iter().map(|piece| piece.range.clone()).collect();
         if covered.is_empty() {
             assert!(self.planner.settings.serve_once_within.is_some(), "a snapshot always answers");
@@ -180,7 +186,7 @@ fn a_footer_read_disturbs_nobody() {
 fn announced_random_is_left_alone() {
     let mut world = World::new(settings());
     let mut actions = Vec::new();
-    world.planner.on_announced(Announced::Random, &mut actions);
+    world.planner.on_announced(1, Announced::Random, &mut actions);
     world.read_all((0..64).map(|n| n * MIB..(n + 1) * MIB));
     assert_eq!(world.outstanding(), 0);
 }
@@ -276,9 +282,9 @@ proptest! {
                     }
                 }
                 Event::Wait(ms) => world.now += Duration::from_millis(ms),
-                Event::Announce(0) => world.planner.on_announced(Announced::Random, &mut actions),
-                Event::Announce(1) => world.planner.on_announced(Announced::Sequential, &mut actions),
-                Event::Announce(_) => world.planner.on_announced(Announced::Nothing, &mut actions),
+                Event::Announce(0) => world.planner.on_announced(1, Announced::Random, &mut actions),
+                Event::Announce(1) => world.planner.on_announced(1, Announced::Sequential, &mut actions),
+                Event::Announce(_) => world.planner.on_announced(1, Announced::Nothing, &mut actions),
                 Event::WillNeed(at, len) => world.planner.on_will_need(world.now, &[at..at + len], &around(), &mut actions),
                 Event::DontNeed(at, len) => world.planner.on_dont_need(&[at..at + len], &mut actions),
                 _ => {}

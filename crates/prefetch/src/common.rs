@@ -1,0 +1,82 @@
+//! What all objects of one store share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use headstart_fetch_core::{LinkEstimate, MemoryBudget, PinBy};
+use object_store::ObjectStore;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use crate::objects::Objects;
+use crate::plan::Surroundings;
+use crate::rate_cap::RateCap;
+use crate::runs::Runs;
+use crate::shares::Shares;
+use crate::stats::Counters;
+
+/// Quarters of the budget that are divided into shares: the rest is for what is being read just now, and behind the readers. Were all of
+/// it divided, whoever comes last would find nothing: ten readers of 64 MiB had shares of 0.93 by Jain's index then, and have 0.998 now.
+const SHARED_QUARTERS: u64 = 3;
+
+/// What all objects of one store share.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) inner: Arc<dyn ObjectStore>,
+    pub(crate) link: Arc<LinkEstimate>,
+    /// Whether `link` is ours to feed: nobody below measures.
+    pub(crate) measures: bool,
+    pub(crate) budget: Arc<MemoryBudget>,
+    pub(crate) pin: PinBy,
+    /// How old bytes may be that one reader gets of another one's requests.
+    pub(crate) max_age: Duration,
+    pub(crate) counters: Counters,
+    /// The runtime the store was made in: requests run there when a caller has none of its own.
+    pub(crate) runtime: Option<Handle>,
+    pub(crate) objects: Objects,
+    pub(crate) runs: Runs,
+    pub(crate) shares: Mutex<Shares>,
+    /// The cap on speculation in bytes per second, and what has been spent of it.
+    pub(crate) rate_cap: Option<(u64, Mutex<RateCap>)>,
+    pub(crate) started: Instant,
+    pub(crate) engines: AtomicU64,
+}
+
+impl Common {
+    /// The caller's runtime, or the one the store was made in.
+    pub(crate) fn current_runtime(&self) -> Option<Handle> {
+        Handle::try_current().ok().or_else(|| self.runtime.clone())
+    }
+
+    /// Time since the store was made.
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// A name for an engine.
+    pub(crate) fn engine_id(&self) -> u64 {
+        self.engines.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What the planner of `engine`, whose object is under `prefix`, has to reckon with now.
+    pub(crate) fn surroundings(&self, engine: u64, prefix: &str) -> Surroundings {
+        let budget = &self.budget;
+        let free = budget.free_bytes() as u64;
+        let capped = self.rate_cap.as_ref().map(|(rate, cap)| cap.lock().available(self.now(), *rate));
+        Surroundings {
+            link: self.link.link(),
+            share_bytes: self.shares.lock().level(engine, budget.limit_bytes() as u64 / 4 * SHARED_QUARTERS),
+            free_bytes: capped.map_or(free, |capped| free.min(capped)),
+            runs: self.runs.of(prefix),
+        }
+    }
+
+    /// `bytes` are asked for ahead.
+    pub(crate) fn spend(&self, bytes: u64) {
+        if let Some((_, cap)) = &self.rate_cap {
+            cap.lock().spend(bytes);
+        }
+    }
+}

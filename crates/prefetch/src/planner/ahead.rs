@@ -1,0 +1,204 @@
+//! How far ahead of a stream to ask, and for which bytes next.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use headstart_fetch_core::Intent;
+
+use super::Planner;
+use crate::parts::Part;
+use crate::plan::{Action, Announced, ReaderId, Surroundings};
+use crate::reading::Reading;
+use crate::stream::{Shape, Stream, StreamId};
+use crate::window::{Window, ramp_part_bytes, request_bytes, window};
+
+/// Reads in a row after which a run is taken to be long whatever is known: of runs that go on with two reads in three, as column
+/// chunks of a Parquet file do, one in a hundred gets so far.
+const LONG_RUN_READS: u64 = 12;
+
+impl Planner {
+    /// Keeps the window ahead of `stream` full, as far as the ledger allows. The next request goes out at every read, not when the
+    /// window has run dry.
+    pub(super) fn read_ahead(
+        &mut self,
+        now: Duration,
+        reader: ReaderId,
+        stream: StreamId,
+        around: &Surroundings,
+        out: &mut Vec<Action>,
+    ) {
+        let mut allowed = self.may_ask(reader, stream, around);
+        if self.size.is_none() || !self.saves_requests(reader, stream, around) {
+            return;
+        }
+        let in_flight = self.holdings.parts().iter().filter(|part| part.in_flight() && part.readers == 0).count();
+        for _ in in_flight..self.settings.concurrency {
+            // A request is sent whole or not yet: small ones would cost a round trip each.
+            let next = self.next_ahead(reader, stream, around);
+            let Some(range) = next.filter(|range| range.end - range.start <= allowed) else { break };
+            allowed -= range.end - range.start;
+            self.fetch(now, range, Some(stream), Intent::Speculative, out);
+        }
+    }
+
+    /// Whether requests ahead of `stream` replace as many reads as they cost requests. Of small reads they replace many, and large ones
+    /// are split below anyway; but where a read is about as long as a request, one that ends up beyond the end of a run is one too many.
+    fn saves_requests(&self, reader: ReaderId, stream: StreamId, around: &Surroundings) -> bool {
+        let Some(stream) = self.stream(reader, stream) else { return false };
+        let mean = stream.run_bytes / stream.run_reads;
+        let part = self.window_wanted.part_bytes;
+        let alike = part / 8 * 3..part / 2 * 3;
+        let known = self.is_announced(reader) || around.runs.is_long(stream.run_bytes);
+        known || stream.run_reads >= LONG_RUN_READS || stream.shape != Shape::Forward || !alike.contains(&mean)
+    }
+
+    /// How many bytes a request for what `stream` reads now may be longer than that. Only what goes up is served so: of any other
+    /// request the reader would have to wait for bytes that it did not ask for.
+    pub(super) fn may_lengthen(&mut self, reader: ReaderId, stream: StreamId, around: &Surroundings) -> u64 {
+        let allowed = self.may_ask(reader, stream, around);
+        match self.stream(reader, stream).map(|stream| stream.shape) {
+            // The end of an object is not known yet: the store cuts the request off there.
+            Some(Shape::Forward) if self.size.is_some() || self.is_announced(reader) => allowed,
+            _ => 0,
+        }
+    }
+
+    /// The size of the next request ahead of `stream`, from `at` on.
+    pub(super) fn request_bytes(&self, reader: ReaderId, stream: StreamId, at: u64, around: &Surroundings) -> u64 {
+        let Some(stream) = self.stream(reader, stream) else { return 0 };
+        let announced = self.is_announced(reader);
+        let bet = match around.runs.bet_bytes(stream.run_bytes) {
+            _ if announced => u64::MAX,
+            // The sooner the first ones are here, the sooner the run is longer.
+            bet if self.starts_at_once(reader, stream, around) => bet / 2,
+            bet => bet,
+        };
+        let part = ramp_part_bytes(bet, stream.last_len(), self.window.part_bytes);
+        let size = self.size.unwrap_or(u64::MAX);
+        let left = if stream.shape == Shape::Backward { at } else { size.saturating_sub(at) };
+        let left = if announced || stream.run_bytes >= self.window.ahead_bytes { left } else { u64::MAX };
+        let nth = if announced { stream.requests } else { self.requests };
+        request_bytes(nth, announced, part, left, self.settings.part_bytes.0)
+    }
+
+    /// At how many places of the object its readers are: those within `near_bytes` of each other are one.
+    pub(super) fn places(&self, near_bytes: u64) -> u64 {
+        let mut positions: Vec<u64> =
+            self.readings.values().flat_map(|reading| reading.streams.active()).map(Stream::position).collect();
+        positions.sort_unstable();
+        let apart = positions.windows(2).filter(|pair| pair[1] - pair[0] > near_bytes).count();
+        apart as u64 + 1
+    }
+
+    fn stream(&self, reader: ReaderId, stream: StreamId) -> Option<&Stream> {
+        self.readings.get(&reader)?.streams.get(stream)
+    }
+
+    /// Whether `stream` is a reader's first, begins with byte 0, and such streams are known to be long.
+    fn starts_at_once(&self, reader: ReaderId, stream: &Stream, around: &Surroundings) -> bool {
+        let is_first = self.readings.get(&reader).is_some_and(|reading| reading.is_first(stream.id));
+        is_first && stream.start == 0 && around.runs.starts_at_once()
+    }
+
+    fn is_announced(&self, reader: ReaderId) -> bool {
+        self.readings.get(&reader).is_some_and(|reading| reading.announced == Announced::Sequential)
+    }
+
+    /// How many bytes may be asked for ahead of `stream` now, the read in progress included; sets the window.
+    fn may_ask(&mut self, reader: ReaderId, id: StreamId, around: &Surroundings) -> u64 {
+        let Some(reading) = self.readings.get(&reader) else { return 0 };
+        let Some(stream) = reading.streams.get(id) else { return 0 };
+        let announced = reading.announced == Announced::Sequential && stream.shape == Shape::Forward;
+        let proven = match stream.shape {
+            Shape::Forward => stream.run_reads >= self.settings.start_after,
+            // Two reads down may be two reads of one stream in another order.
+            Shape::Backward => stream.run_reads > self.settings.start_after,
+            Shape::Strided { .. } => true,
+        };
+        let starts_at_once = self.starts_at_once(reader, stream, around);
+        if self.local
+            || self.failing
+            || reading.announced == Announced::Random
+            || !(announced || (proven || starts_at_once) && !self.is_footer(stream.start))
+        {
+            return 0;
+        }
+        let wanted = window(&around.link, stream.rate.bytes_per_s(), self.settings.part_bytes);
+        let bet = if announced { u64::MAX } else { around.runs.bet_bytes(stream.run_bytes) };
+        let unread = if announced { 0 } else { self.unread_ahead_of(stream) };
+        if let Some(reading) = self.readings.get_mut(&reader) {
+            reading.window_bytes = wanted.ahead_bytes;
+        }
+        // What all may have is shared by those who read at different places, lest the first one takes it.
+        let (places, windows_bytes) = (self.places(wanted.part_bytes), self.windows_bytes(wanted.part_bytes));
+        let most =
+            self.settings.max_prefetch_bytes.min(around.share_bytes).min(self.holdings.ledger.most(windows_bytes));
+        let window = wanted.within(most / places);
+        if let Some(stream) = self.readings.get_mut(&reader).and_then(|reading| reading.streams.get_mut(id)) {
+            stream.ahead_bytes = window.ahead_bytes;
+        }
+        (self.window, self.window_wanted) = (window, wanted);
+        self.holdings.ledger.allowance(bet, unread, windows_bytes).min(around.free_bytes)
+    }
+
+    /// The windows of all readers together: of those within `near_bytes` of each other, who share one, the largest.
+    fn windows_bytes(&self, near_bytes: u64) -> u64 {
+        let place =
+            |reading: &Reading| Some((reading.streams.get(reading.read_last?)?.position(), reading.window_bytes));
+        let mut places: Vec<(u64, u64)> = self.readings.values().filter_map(place).collect();
+        places.sort_unstable();
+        let together = places.chunk_by(|a, b| b.0 - a.0 <= near_bytes);
+        together.map(|near| near.iter().map(|(_, window)| *window).max().unwrap_or(0)).sum()
+    }
+
+    /// What has been asked for ahead of `stream`, be it for this one or for others that are at the same place.
+    fn unread_ahead_of(&self, stream: &Stream) -> u64 {
+        let parts = self.holdings.parts();
+        let own = parts.iter().filter(|part| part.stream == Some(stream.id)).map(Part::unread).sum();
+        let next_to_it = match stream.shape {
+            Shape::Forward => parts.covered_until(stream.end) - stream.end,
+            Shape::Backward => stream.start - parts.covered_down_to(stream.start),
+            Shape::Strided { .. } => 0,
+        };
+        next_to_it.max(own)
+    }
+
+    /// The bytes to ask for next ahead of `stream`, if its window is not full.
+    fn next_ahead(&self, reader: ReaderId, id: StreamId, around: &Surroundings) -> Option<Range<u64>> {
+        let stream = self.stream(reader, id)?;
+        let Window { ahead_bytes, part_bytes } = self.window;
+        let (parts, size) = (self.holdings.parts(), self.size?);
+        match stream.shape {
+            Shape::Forward => {
+                let at = parts.covered_until(stream.end);
+                let end = self.fit(at, self.request_bytes(reader, id, at, around));
+                (at < end && end <= stream.end.saturating_add(ahead_bytes)).then_some(at..end)
+            }
+            Shape::Backward => {
+                let at = parts.covered_down_to(stream.start);
+                let wanted = self.request_bytes(reader, id, at, around);
+                let start = at.saturating_sub(wanted).max(parts.end_below(at).unwrap_or(0));
+                (start < at && start.saturating_add(ahead_bytes) >= stream.start).then_some(start..at)
+            }
+            Shape::Strided { step } => {
+                let len = stream.last_len();
+                let mut ahead = 0;
+                let mut start = stream.last.start.checked_add_signed(step)?;
+                // As many reads as the window holds, and no more than may be in flight: the first one with a hole.
+                for _ in 0..=self.settings.concurrency.saturating_mul(2) {
+                    let read = start..start.saturating_add(len).min(size);
+                    ahead += len;
+                    if read.start >= read.end || ahead > ahead_bytes {
+                        return None;
+                    }
+                    let at = parts.covered_until(read.start);
+                    if at < read.end {
+                        return Some(at..self.fit(at, part_bytes.min(read.end - at)));
+                    }
+                    start = start.checked_add_signed(step)?;
+                }
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What is promised of many readers that share memory or an object, in virtual time: exact figures, printed.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Bench, KIB, MIB, check, sequential, settle};
+use futures::future::join_all;
+use headstart_fetch_core::{FetchConfig, FetchStore, LinkEstimate, MemoryBudget, ObjectChanged};
+use headstart_prefetch::{PrefetchConfig, PrefetchStore, Reader};
+use headstart_sim::{Content, LinkProfile, SimStore};
+use object_store::path::Path;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A bucket of `objects` objects of `size` bytes, and a store with a budget.
+fn bucket(objects: usize, size: u64, budget_bytes: usize) -> (SimStore, PrefetchStore, Arc<MemoryBudget>) {
+    let sim = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(2048).build();
+    for n in 0..objects {
+        sim.catalog().add_synthetic(&format!("object-{n}"), size);
+    }
+    let budget = MemoryBudget::new(budget_bytes);
+    let fetch = FetchConfig { budget: Some(Arc::clone(&budget)), ..FetchConfig::default() };
+    let fetch = FetchStore::new(Arc::new(sim.clone()), fetch);
+    let link: Option<Arc<LinkEstimate>> = Some(fetch.link());
+    let config = PrefetchConfig { link, budget: Some(Arc::clone(&budget)), ..PrefetchConfig::default() };
+    (sim, PrefetchStore::new(Arc::new(fetch), config), budget)
+}
+
+async fn read(sim: &SimStore, reader: &Reader, range: std::ops::Range<u64>) -> u64 {
+    let chunks = reader.chunks_at(range.clone()).await.unwrap();
+    let key = reader.path().to_string();
+    let content = Content::new(&key, sim.catalog().get(&key, None).unwrap().number);
+    let mut at = range.start;
+    for chunk in chunks {
+        content.check(at, &chunk).unwrap();
+        at += chunk.len() as u64;
+    }
+    assert_eq!(at, range.end);
+    at - range.start
+}
+
+/// Jain's index: 1 where all have the same, 1/n where one has all.
+#[expect(clippy::cast_precision_loss, reason = "an index")]
+fn jain(shares: &[u64]) -> f64 {
+    let shares: Vec<f64> = shares.iter().map(|share| *share as f64).collect();
+    let (sum, squares) = (shares.iter().sum::<f64>(), shares.iter().map(|share| share * share).sum::<f64>());
+    sum * sum / (shares.len() as f64 * squares)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_idle_readers_and_ten_active_ones() {
+    for budget_bytes in [512 << 20, 64 << 20, 4 << 20] {
+        let (sim, store, budget) = bucket(1010, 1024 * MIB, budget_bytes);
+        let readers: Vec<_> = (0..1010).map(|n| store.reader(&Path::from(format!("object-{n}"))).unwrap()).collect();
+        let (idle, active) = readers.split_at(1000);
+        // The idle ones have read something once: 256 KiB in order.
+        for reader in idle {
+            for range in sequential(256 * KIB, 64 * KIB) {
+                read(&sim, reader, range).await;
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let until = sim.elapsed() + Duration::from_secs(2);
+        let shares = join_all(active.iter().map(async |reader| {
+            let mut bytes = 0;
+            for range in sequential(1024 * MIB, MIB) {
+                if sim.elapsed() >= until {
+                    break;
+                }
+                bytes += read(&sim, reader, range).await;
+            }
+            bytes
+        }));
+        let shares = shares.await;
+        let index = jain(&shares);
+        let idle_hold: usize = idle.iter().map(|reader| reader.held_bytes()).sum();
+        println!(
+            "1,000 idle and 10 active readers, budget {} MiB: Jain {index:.4} (promised 0.95), {} MB/s in all, the idle hold {idle_hold} bytes (0), peak {} MiB",
+            budget_bytes >> 20,
+            shares.iter().sum::<u64>() / 2_000_000,
+            budget.peak_bytes() >> 20
+        );
+        assert!(index >= 0.95, "{shares:?}");
+        assert!(shares.iter().all(|bytes| *bytes > 0));
+        assert_eq!(idle_hold, 0);
+        assert!(budget.peak_bytes() <= budget_bytes);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_larger_than_the_budget_completes() {
+    let (sim, store, budget) = bucket(1, 256 * MIB, 8 << 20);
+    let reader = store.reader(&Path::from("object-0")).unwrap();
+    read(&sim, &reader, 0..200 * MIB).await;
+    read(&sim, &reader, 200 * MIB..256 * MIB).await;
+    println!("reads of 200 and 56 MiB with a budget of 8 MiB: peak {} KiB", budget.peak_bytes() >> 10);
+    assert!(budget.peak_bytes() <= 8 << 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_of_one_object_share_its_requests() {
+    let alone = Bench::new(256 * MIB);
+    alone.read_all(&alone.reader(), sequential(256 * MIB, MIB)).await;
+    let bench = Bench::new(256 * MIB);
+    let readers: Vec<_> = (0..64).map(|_| bench.reader()).collect();
+    for range in sequential(256 * MIB, MIB) {
+        join_all(readers.iter().map(|reader| bench.read(reader, range.clone()))).await;
+    }
+    let (gets, one) = (bench.counts().gets, alone.counts().gets);
+    println!(
+        "64 readers at the same pace: {gets} GETs (promised those of one: {one}), {} MiB",
+        bench.counts().bytes_sent / MIB
+    );
+    assert_eq!(gets, one);
+    drop(readers);
+    settle().await;
+    assert_eq!((bench.counts().live, bench.budget.used_bytes()), (0, 0));
+}
+
+/// An overwrite before any read: the reader goes on with its version or says so; a new one sees the new version.
+#[tokio::test(start_paused = true)]
+async fn an_overwrite_at_every_step() {
+    const SIZE: u64 = 64 * MIB;
+    let (mut went_on, mut seen) = (0, 0);
+    for step in 0..64 {
+        let bench = Bench::new(SIZE);
+        let reader = bench.reader();
+        let first = bench.sim.catalog().get(common::KEY, None).unwrap().number;
+        let mut outcome = Ok(());
+        for (n, range) in sequential(SIZE, MIB).enumerate() {
+            if n == step {
+                bench.sim.overwrite(common::KEY, None).unwrap();
+            }
+            match reader.chunks_at(range.clone()).await {
+                Ok(chunks) if step == 0 => bench.check(&range, &chunks),
+                Ok(chunks) => check(first, &range, &chunks),
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        match outcome {
+            Ok(()) => went_on += 1,
+            Err(error) => {
+                assert!(ObjectChanged::find(&error).is_some(), "step {step}: {error}");
+                seen += 1;
+            }
+        }
+        // Ten seconds on, nobody may be given what was replaced before.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let late = bench.reader();
+        bench.read(&late, 0..MIB).await;
+    }
+    println!("an overwrite at each of 64 steps: {seen} readers said so, {went_on} had their version to the end");
+    assert!(seen > 10);
+}
+
+/// A write through the store: whoever opens the object after it sees it.
+#[tokio::test(start_paused = true)]
+async fn a_reader_opened_after_a_write_sees_it() {
+    use object_store::ObjectStoreExt;
+    let bench = Bench::new(8 * MIB);
+    let before = bench.reader();
+    bench.read(&before, 0..MIB).await;
+    bench.store.put(&Path::from(common::KEY), vec![7; 1000].into()).await.unwrap();
+    let after = bench.reader();
+    assert_eq!(after.read_at(0..10).await.unwrap(), vec![7; 10]);
+    assert_eq!(after.size().await.unwrap(), 1000);
+    tokio::time::sleep(MS).await;
+    // The first one is a snapshot: what it held it may give, and no byte of the other version.
+    let again = before.read_at(0..10).await;
+    assert!(again.is_ok_and(|bytes| bytes != vec![7; 10]));
+}
