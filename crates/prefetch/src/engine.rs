@@ -301,6 +301,12 @@ impl Engine {
         self.settle(&mut state);
     }
 
+    /// The planner panics at the next read.
+    #[cfg(test)]
+    pub(crate) fn sabotage(&self) {
+        self.state.lock().planner.panics = true;
+    }
+
     /// Bytes that are held here or reserved for what is on its way.
     pub(crate) fn held_bytes(&self) -> usize {
         self.state.lock().held.values().map(|held| held.charge.as_ref().map_or(0, Reservation::bytes)).sum()
@@ -331,7 +337,10 @@ impl Engine {
         let mut short = false;
         for action in actions {
             match action {
-                Action::Fetch { id, range, intent } => short |= !self.send(state, id, range, intent, runtime),
+                Action::Fetch { id, range, intent, ahead_bytes } => {
+                    self.common.spend(ahead_bytes);
+                    short |= !self.send(state, id, range, intent, runtime);
+                }
                 Action::Stop(id) => {
                     if let Some(held) = state.held.get_mut(&id) {
                         add(&self.common.counters.cancels, 1);
@@ -378,12 +387,7 @@ impl Engine {
             state.planner.on_not_sent(id);
             return !short;
         };
-        if demanded {
-            add(&counters.demand_requests, 1);
-        } else {
-            add(&counters.speculative_requests, 1);
-            self.common.spend(range.end - range.start);
-        }
+        add(if demanded { &counters.demand_requests } else { &counters.speculative_requests }, 1);
         let cell = Cell::new(range.start);
         let promotion = Promotion::default();
         let known = state.known.clone();

@@ -64,6 +64,8 @@ pub(crate) enum Action {
         range: Range<u64>,
         /// Whether somebody waits for any of it.
         intent: Intent,
+        /// How many of its bytes nobody has asked for.
+        ahead_bytes: u64,
     },
     /// Abort the request of part `id`, and keep what has arrived.
     Stop(PartId),

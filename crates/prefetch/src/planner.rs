@@ -291,7 +291,7 @@ impl Planner {
                 let next = self.holdings.parts().next_start(at).unwrap_or(end);
                 let part = at..end.min(next).min(at.saturating_add(window.part_bytes.min(left)));
                 at = part.end;
-                self.fetch(now, part, None, Intent::Speculative, out);
+                self.speculate(now, part, None, out);
             }
         }
     }
@@ -401,7 +401,8 @@ impl Planner {
                     asked.end = self.fit(hole.start, wanted).max(hole.end);
                 }
             }
-            let id = self.fetch(now, asked, Some(found.stream), Intent::Demand, out);
+            let ahead_bytes = asked.end - hole.end;
+            let id = self.fetch(now, asked, Some(found.stream), Intent::Demand, ahead_bytes, out);
             at = hole.end;
             plan.pieces.push(Piece { part: id, range: hole });
         }
@@ -414,12 +415,18 @@ impl Planner {
         self.holdings.parts().next_start(start).map_or(end, |next| end.min(next))
     }
 
+    fn speculate(&mut self, now: Duration, range: Range<u64>, stream: Option<StreamId>, out: &mut Vec<Action>) {
+        let ahead_bytes = range.end - range.start;
+        self.fetch(now, range, stream, Intent::Speculative, ahead_bytes, out);
+    }
+
     fn fetch(
         &mut self,
         now: Duration,
         range: Range<u64>,
         stream: Option<StreamId>,
         intent: Intent,
+        ahead_bytes: u64,
         out: &mut Vec<Action>,
     ) -> PartId {
         if let Some(stream) = stream.and_then(|id| self.readings.values_mut().find_map(|r| r.streams.get_mut(id))) {
@@ -427,7 +434,7 @@ impl Planner {
         }
         self.requests += 1;
         let id = self.holdings.add(range.clone(), stream, now);
-        out.push(Action::Fetch { id, range, intent });
+        out.push(Action::Fetch { id, range, intent, ahead_bytes });
         id
     }
 

@@ -291,3 +291,34 @@ fn concat(chunks: &[Bytes]) -> Bytes {
     }
     all.freeze()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PrefetchConfig, PrefetchStore};
+    use object_store::ObjectStoreExt;
+    use object_store::memory::InMemory;
+
+    #[tokio::test]
+    async fn a_panic_in_the_planner_reaches_that_read_and_the_next_one_starts_clean() {
+        let bytes: Vec<u8> = (0..4_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        let inner = Arc::new(InMemory::new());
+        inner.put(&Path::from("a"), bytes.clone().into()).await.unwrap();
+        let store = PrefetchStore::new(inner, PrefetchConfig::default());
+        let reader = Arc::new(store.reader(&Path::from("a")).unwrap());
+        let range = |n: u64| n * 1000..(n + 1) * 1000;
+        for n in 0..10 {
+            assert_eq!(reader.read_at(range(n)).await.unwrap(), bytes[n as usize * 1000..][..1000]);
+        }
+        reader.inner.engine.sabotage();
+        let other = Arc::clone(&reader);
+        let read = tokio::spawn(async move { other.read_at(range(10)).await }).await;
+        assert!(read.expect_err("it panicked").is_panic());
+        for n in 10..100 {
+            assert_eq!(reader.read_at(range(n)).await.unwrap(), bytes[n as usize * 1000..][..1000]);
+        }
+        drop(reader);
+        tokio::task::yield_now().await;
+        assert_eq!(store.stats().outstanding_bytes, 0);
+    }
+}

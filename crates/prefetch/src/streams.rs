@@ -104,6 +104,12 @@ impl Streams {
         self.table.iter().filter(|stream| stream.run_reads > 1 && self.reads - stream.read_number < ACTIVE_READS)
     }
 
+    /// Where the next stream but `id` that goes up began, at or above `offset`: what lies beyond has been read already.
+    pub(crate) fn next_start(&self, offset: u64, id: StreamId) -> Option<u64> {
+        let others = self.table.iter().filter(|s| s.id != id && s.run_reads > 1 && s.shape == Shape::Forward);
+        others.map(|stream| stream.start).filter(|start| *start >= offset).min()
+    }
+
     /// The object ends at `size`, and so does every stream.
     pub(crate) fn end_at(&mut self, size: u64) {
         for stream in &mut self.table {

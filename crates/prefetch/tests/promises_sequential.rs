@@ -94,11 +94,11 @@ async fn announced() {
 async fn once_the_store_has_shown_long_runs() {
     for len in LENGTHS {
         let bench = Bench::new(SIZE);
-        for _ in 0..8 {
+        for _ in 0..4 {
             bench.read_all(&bench.reader(), sequential(SIZE, len)).await;
         }
         let reached = read_through(&bench, &bench.reader(), len).await;
-        promise("after eight long runs", len, &reached, 0.88, 0.70);
+        promise("after four long runs", len, &reached, 0.88, 0.70);
     }
 }
 

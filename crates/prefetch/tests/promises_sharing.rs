@@ -121,6 +121,43 @@ async fn readers_of_one_object_share_its_requests() {
     assert_eq!((bench.counts().live, bench.budget.used_bytes()), (0, 0));
 }
 
+/// Options bound speculation from above, and 0 bytes of it are none.
+#[tokio::test(start_paused = true)]
+async fn options_are_kept() {
+    let with = |change: fn(&mut PrefetchConfig)| {
+        let mut config = PrefetchConfig::default();
+        change(&mut config);
+        Bench::with(1024 * MIB, config)
+    };
+    let read_mib = async |bench: &Bench, mib| bench.read_all(&bench.reader(), sequential(mib * MIB, MIB)).await;
+    let read = async |bench: &Bench| read_mib(bench, 64).await;
+
+    let capped = with(|config| config.max_bytes_per_s = Some(50_000_000));
+    let took = read_mib(&capped, 512).await;
+    let (stats, seconds) = (capped.store.stats(), took.as_secs_f64());
+    let ahead = stats.fetched_bytes + stats.outstanding_bytes - stats.demanded_bytes + stats.ahead_bytes;
+    println!("speculation capped at 50 MB/s: {:.1} MB/s over {took:?}", ahead as f64 / 1e6 / seconds);
+    assert!(ahead as f64 <= 50e6 * (seconds + 1.0), "{ahead} bytes ahead in {seconds} s");
+    assert!(ahead > 10_000_000);
+
+    let small = with(|config| config.max_prefetch_bytes = 4 << 20);
+    read(&small).await;
+    assert!(small.budget.peak_bytes() <= 10 << 20, "{}", small.budget.peak_bytes());
+
+    let late = with(|config| config.start_after = 10);
+    let reader = late.reader();
+    late.read_all(&reader, sequential(9 * MIB, MIB)).await;
+    assert_eq!(late.store.stats().speculative_requests, 0);
+    late.read(&reader, 9 * MIB..10 * MIB).await;
+    late.read(&reader, 10 * MIB..11 * MIB).await;
+    assert!(late.store.stats().speculative_requests > 0);
+
+    for off in [with(|config| config.enabled = false), with(|config| config.max_prefetch_bytes = 0)] {
+        read(&off).await;
+        assert_eq!((off.store.stats().speculative_requests, off.counts().gets), (0, 64));
+    }
+}
+
 /// An overwrite before any read: the reader goes on with its version or says so; a new one sees the new version.
 #[tokio::test(start_paused = true)]
 async fn an_overwrite_at_every_step() {

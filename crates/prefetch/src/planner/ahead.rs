@@ -3,8 +3,6 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use headstart_fetch_core::Intent;
-
 use super::Planner;
 use crate::parts::Part;
 use crate::plan::{Action, Announced, ReaderId, Surroundings};
@@ -37,7 +35,7 @@ impl Planner {
             let next = self.next_ahead(reader, stream, around);
             let Some(range) = next.filter(|range| range.end - range.start <= allowed) else { break };
             allowed -= range.end - range.start;
-            self.fetch(now, range, Some(stream), Intent::Speculative, out);
+            self.speculate(now, range, Some(stream), out);
         }
     }
 
@@ -171,7 +169,8 @@ impl Planner {
         match stream.shape {
             Shape::Forward => {
                 let at = parts.covered_until(stream.end);
-                let end = self.fit(at, self.request_bytes(reader, id, at, around));
+                let bound = self.readings.get(&reader)?.streams.next_start(stream.end, id).unwrap_or(u64::MAX);
+                let end = self.fit(at, self.request_bytes(reader, id, at, around)).min(bound);
                 (at < end && end <= stream.end.saturating_add(ahead_bytes)).then_some(at..end)
             }
             Shape::Backward => {

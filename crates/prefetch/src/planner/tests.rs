@@ -7,7 +7,7 @@ use headstart_fetch_core::Link;
 use proptest::prelude::*;
 
 use super::*;
-use crate::learned::RunLengths;
+use crate::learned::{Run, RunLengths};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -36,13 +36,14 @@ struct World {
     /// Bytes of each live part.
     live: BTreeMap<PartId, Range<u64>>,
     open: Vec<(Range<u64>, Plan)>,
+    around: Surroundings,
 }
 
 impl World {
     fn new(settings: Settings) -> Self {
         let mut planner = Planner::new(settings);
         planner.on_size(Duration::ZERO, SIZE, &around(), &mut Vec::new());
-        Self { planner, now: Duration::ZERO, live: BTreeMap::new(), open: Vec::new() }
+        Self { planner, now: Duration::ZERO, live: BTreeMap::new(), open: Vec::new(), around: around() }
     }
 
     fn obey(&mut self, actions: Vec<Action>) {
@@ -83,7 +84,7 @@ impl World {
 
     fn begin_by(&mut self, reader: ReaderId, range: Range<u64>) {
         let mut actions = Vec::new();
-        let plan = self.planner.on_read(self.now, reader, &range, &around(), &mut actions);
+        let plan = self.planner.on_read(self.now, reader, &range, &self.around, &mut actions);
         let covered: Vec<_> = plan.pieces.iter().map(|piece| piece.range.clone()).collect();
         if covered.is_empty() {
             assert!(self.planner.settings.serve_once_within.is_some(), "a snapshot always answers");
@@ -183,6 +184,75 @@ fn a_footer_read_disturbs_nobody() {
 }
 
 #[test]
+fn a_backward_run_fills_the_window_below_it() {
+    let mut world = World::new(settings());
+    let backward = |from: u64, to: u64| (to..from).rev().map(|n| n * MIB..(n + 1) * MIB);
+    world.read_all(backward(400, 398));
+    assert_eq!(world.outstanding(), 0, "two may be a run in another order");
+    world.read_all(backward(398, 300));
+    let (ahead, window) = (world.outstanding(), world.planner.window());
+    assert!(ahead <= window.ahead_bytes && ahead + 2 * window.part_bytes > window.ahead_bytes, "{ahead} of {window:?}");
+    assert!(world.live.values().all(|part| part.start < 310 * MIB), "{:?}", world.live);
+}
+
+#[test]
+fn a_strided_run_is_fetched_without_its_holes() {
+    let mut world = World::new(settings());
+    let read = |n: u64| n * 10 * MIB..n * 10 * MIB + MIB;
+    world.read_all((0..8).map(read));
+    assert!(world.live.values().filter(|part| part.start > 70 * MIB).count() >= 20, "{:?}", world.live);
+    assert!(world.live.values().all(|part| part.start % (10 * MIB) < MIB && part.end - part.start <= MIB));
+    // To the end of the object, and down again.
+    world.read_all((8..51).map(read));
+    world.read_all((0..51).rev().map(read));
+    assert!(world.planner.ledger().wasted <= MIB, "but for the turn: {:?}", world.planner.ledger());
+}
+
+#[test]
+fn a_stream_does_not_read_ahead_of_what_another_has_read() {
+    let mut world = World::new(settings());
+    world.read_all((0..100).flat_map(|n| [n * MIB..(n + 1) * MIB, (100 + n) * MIB..(101 + n) * MIB]));
+    assert_eq!(world.live.values().filter(|part| part.end > 100 * MIB && part.start < 190 * MIB).count(), 0);
+}
+
+#[test]
+fn readers_share_parts_and_keep_what_others_need() {
+    let mut world = World::new(settings());
+    let block = |n: u64| n * MIB..(n + 1) * MIB;
+    for n in 0..40 {
+        for reader in [1, 2] {
+            world.begin_by(reader, block(n));
+            world.fill_everything();
+            world.end(0, true);
+        }
+    }
+    let before = world.live.clone();
+    // One goes away: what it had fetched is there for the other.
+    let mut actions = Vec::new();
+    world.planner.on_reader_gone(1, &mut actions);
+    world.obey(actions);
+    assert_eq!(world.live, before);
+    let mut actions = Vec::new();
+    world.planner.on_reader_gone(2, &mut actions);
+    world.obey(actions);
+    assert!(world.live.is_empty(), "{:?}", world.live);
+    assert!(matches!(world.planner.take_learnt().0.as_slice(), [RunEvent::Ended(_), RunEvent::Ended(_)]));
+}
+
+#[test]
+fn what_runs_have_taught_decides_what_is_bet() {
+    let mut world = World::new(settings());
+    let mut runs = RunLengths::default();
+    for _ in 0..8 {
+        runs.on_event(RunEvent::Ended(Run { bytes: 4 * MIB, is_proven: true, is_first: false }));
+    }
+    world.around.runs = Arc::new(runs);
+    world.read_all((100..104).map(|n| n * MIB..(n + 1) * MIB));
+    assert_eq!(world.outstanding(), 0, "runs of four end after the fourth");
+    assert_eq!(world.planner.ledger(), Ledger { demanded: 4 * MIB, outstanding: 0, wasted: 0 });
+}
+
+#[test]
 fn announced_random_is_left_alone() {
     let mut world = World::new(settings());
     let mut actions = Vec::new();
@@ -224,8 +294,11 @@ fn serving_once_never_serves_twice_nor_late() {
 
 #[derive(Debug, Clone)]
 enum Event {
-    Begin(u64, u64),
+    Begin(ReaderId, u64, u64),
     Continue(usize, u64),
+    Complete(usize),
+    Gone(ReaderId),
+    Memory(u64),
     End(usize, bool),
     Fill(usize),
     Fail(usize),
@@ -239,8 +312,11 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let at = 0_u64..SIZE - 8 * MIB;
     let len = prop_oneof![1_u64..100, 4 * KIB..256 * KIB, MIB..8 * MIB];
     let event = prop_oneof![
-        3 => (at.clone(), len.clone()).prop_map(|(at, len)| Event::Begin(at, len)),
-        12 => (0_usize..3, len.clone()).prop_map(|(which, len)| Event::Continue(which, len)),
+        3 => (1_u64..4, at.clone(), len.clone()).prop_map(|(reader, at, len)| Event::Begin(reader, at, len)),
+        16 => (0_usize..6, len.clone()).prop_map(|(which, len)| Event::Continue(which, len)),
+        4 => (0_usize..40).prop_map(Event::Complete),
+        1 => (1_u64..4).prop_map(Event::Gone),
+        1 => (0_u64..600 * MIB).prop_map(Event::Memory),
         12 => (0_usize..8, any::<bool>()).prop_map(|(which, answered)| Event::End(which, answered)),
         10 => (0_usize..40).prop_map(Event::Fill),
         1 => (0_usize..40).prop_map(Event::Fail),
@@ -259,15 +335,37 @@ proptest! {
     fn promises_hold_after_every_event(events in events(), once: bool) {
         let serve_once_within = once.then(|| Duration::from_millis(200));
         let mut world = World::new(Settings { serve_once_within, ..settings() });
-        let mut ends = [0, 100 * MIB, 300 * MIB];
+        // Two readers go up, one of them in two places; one goes down, two in strides.
+        let mut at = [0, 100 * MIB, 300 * MIB, 250 * MIB, 0, SIZE - 8 * MIB];
+        let mut announced = 0;
         for event in events {
             let mut actions = Vec::new();
             match event {
-                Event::Begin(at, len) => world.begin(at..at + len),
-                Event::Continue(which, len) if ends[which] + len <= SIZE => {
-                    world.begin(ends[which]..ends[which] + len);
-                    ends[which] += len;
+                Event::Begin(reader, at, len) => world.begin_by(reader, at..at + len),
+                Event::Continue(which @ 0..3, len) if at[which] + len <= SIZE => {
+                    world.begin_by(1 + which as u64 / 2, at[which]..at[which] + len);
+                    at[which] += len;
                 }
+                Event::Continue(3, len) if at[3] > len => {
+                    at[3] -= len;
+                    world.begin_by(3, at[3]..at[3] + len);
+                }
+                Event::Continue(4, _) if at[4] + 20 * MIB <= SIZE => {
+                    at[4] += 3 * MIB;
+                    world.begin_by(3, at[4]..at[4] + 100 * KIB);
+                }
+                Event::Continue(5, _) if at[5] > 10 * MIB => {
+                    at[5] -= 5 * MIB;
+                    world.begin_by(2, at[5]..at[5] + MIB);
+                }
+                Event::Complete(which) => {
+                    if let Some((id, range)) = world.live.iter().nth(which).map(|(id, range)| (*id, range.clone())) {
+                        world.planner.on_filled(id, range.end);
+                        world.planner.on_complete(world.now, id, &world.around, &mut actions);
+                    }
+                }
+                Event::Gone(reader) => world.planner.on_reader_gone(reader, &mut actions),
+                Event::Memory(bytes) => world.around.free_bytes = bytes,
                 Event::End(which, answered) if which < world.open.len() => world.end(which, answered),
                 Event::Fill(which) => {
                     if let Some((id, range)) = world.live.iter().nth(which) {
@@ -285,7 +383,10 @@ proptest! {
                 Event::Announce(0) => world.planner.on_announced(1, Announced::Random, &mut actions),
                 Event::Announce(1) => world.planner.on_announced(1, Announced::Sequential, &mut actions),
                 Event::Announce(_) => world.planner.on_announced(1, Announced::Nothing, &mut actions),
-                Event::WillNeed(at, len) => world.planner.on_will_need(world.now, &[at..at + len], &around(), &mut actions),
+                Event::WillNeed(at, len) => {
+                    announced += len;
+                    world.planner.on_will_need(world.now, &[at..at + len], &around(), &mut actions);
+                }
                 Event::DontNeed(at, len) => world.planner.on_dont_need(&[at..at + len], &mut actions),
                 _ => {}
             }
@@ -293,10 +394,10 @@ proptest! {
             let parts: BTreeMap<_, _> = world.planner.holdings.parts().iter().map(|p| (p.id, p.range.clone())).collect();
             prop_assert_eq!(&parts, &world.live, "what the planner thinks is what is");
             prop_assert_eq!(world.planner.ledger().outstanding, world.outstanding());
+            // Each of the three readers may have its own windows, at different places.
             let window = super::window(&around().link, f64::INFINITY, (MIB, 16 * MIB)).ahead_bytes;
             let ledger = world.planner.ledger();
-            let announced: u64 = world.planner.holdings.parts().iter().filter(|p| p.stream.is_none()).map(Part::unread).sum();
-            prop_assert!(ledger.outstanding - announced <= ledger.demanded / 10 + 2 * window);
+            prop_assert!(ledger.wasted + ledger.outstanding <= ledger.demanded / 10 + 3 * 2 * window + announced);
         }
     }
 }
