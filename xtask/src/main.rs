@@ -1,7 +1,8 @@
-//! The project's own commands: `cargo xtask bench`, `cargo xtask ci`, `cargo xtask tidy`.
+//! The project's own commands: `cargo xtask bench`, `cargo xtask ci`, `cargo xtask ramp`, `cargo xtask tidy`.
 
 mod bench;
 mod ci;
+mod ramp;
 mod tidy;
 
 use std::path::Path;
@@ -22,6 +23,8 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Check everything that must hold before a change goes in
     Ci(ci::CiArgs),
+    /// Draw how fast read-ahead comes up to the link's rate
+    Ramp(ramp::RampArgs),
     /// Check the rules that no compiler checks
     Tidy,
     /// The bench's server
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
         Command::Ci(args) => ci::run(&args),
+        Command::Ramp(args) => ramp::run(&args),
         Command::Tidy => tidy::run(),
         Command::Serve(args) => bench::serve(args),
         Command::BenchOne(args) => bench::run_one(args),
