@@ -1,6 +1,6 @@
 //! What is promised of read-ahead beside a cache, in virtual time: exact figures, printed.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -306,16 +306,16 @@ mod tests {
         inner.put(&Path::from("a"), bytes.clone().into()).await.unwrap();
         let store = PrefetchStore::new(inner, PrefetchConfig::default());
         let reader = Arc::new(store.reader(&Path::from("a")).unwrap());
-        let range = |n: u64| n * 1000..(n + 1) * 1000;
+        let range = |n: usize| n as u64 * 1000..(n as u64 + 1) * 1000;
         for n in 0..10 {
-            assert_eq!(reader.read_at(range(n)).await.unwrap(), bytes[n as usize * 1000..][..1000]);
+            assert_eq!(reader.read_at(range(n)).await.unwrap(), bytes[n * 1000..][..1000]);
         }
         reader.inner.engine.sabotage();
         let other = Arc::clone(&reader);
         let read = tokio::spawn(async move { other.read_at(range(10)).await }).await;
         assert!(read.expect_err("it panicked").is_panic());
         for n in 10..100 {
-            assert_eq!(reader.read_at(range(n)).await.unwrap(), bytes[n as usize * 1000..][..1000]);
+            assert_eq!(reader.read_at(range(n)).await.unwrap(), bytes[n * 1000..][..1000]);
         }
         drop(reader);
         tokio::task::yield_now().await;
