@@ -70,6 +70,8 @@ pub(crate) struct Stream {
     pub(crate) ahead_bytes: u64,
     /// The number, among all reads of its reader, of its latest.
     pub(crate) read_number: u64,
+    /// And that of the one before.
+    pub(crate) read_before: u64,
     /// Whether the reader went elsewhere, and whether it ever came back after that.
     pub(crate) left: bool,
     pub(crate) came_back: bool,
@@ -103,6 +105,7 @@ impl Stream {
             rate: ConsumerRate::default(),
             ahead_bytes: 0,
             read_number,
+            read_before: read_number,
             left: false,
             came_back: false,
             thinking_since: thinking,
@@ -192,7 +195,7 @@ impl Stream {
     /// Takes in a read that belongs to it, `expected` or near. Returns whether it is evidence that the stream goes on.
     pub(crate) fn take(&mut self, thinking: Duration, read: &Range<u64>, read_number: u64, expected: bool) -> bool {
         self.joins += 1;
-        self.read_number = read_number;
+        self.read_before = std::mem::replace(&mut self.read_number, read_number);
         let fresh = self.fresh_bytes(read);
         let evidence = expected || (fresh > 0 && self.joins > 2);
         if evidence {

@@ -104,10 +104,11 @@ impl Streams {
         self.table.iter().filter(|stream| stream.run_reads > 1 && self.reads - stream.read_number < ACTIVE_READS)
     }
 
-    /// Where the next stream but `id` that goes up began, at or above `offset`: what lies beyond has been read already.
-    pub(crate) fn next_start(&self, offset: u64, id: StreamId) -> Option<u64> {
-        let others = self.table.iter().filter(|s| s.id != id && s.run_reads > 1 && s.shape == Shape::Forward);
-        others.map(|stream| stream.start).filter(|start| *start >= offset).min()
+    /// Where the next stream that is read by turns with `stream` began, at or above its end: what lies beyond has just been read.
+    pub(crate) fn next_start(&self, stream: &Stream) -> Option<u64> {
+        let by_turns = |other: &&Stream| other.read_number > stream.read_before && other.id != stream.id;
+        let others = self.active().filter(by_turns).filter(|other| other.shape == Shape::Forward);
+        others.map(|other| other.start).filter(|start| *start >= stream.end).min()
     }
 
     /// The object ends at `size`, and so does every stream.

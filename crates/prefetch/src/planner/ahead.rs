@@ -169,7 +169,7 @@ impl Planner {
         match stream.shape {
             Shape::Forward => {
                 let at = parts.covered_until(stream.end);
-                let bound = self.readings.get(&reader)?.streams.next_start(stream.end, id).unwrap_or(u64::MAX);
+                let bound = self.readings.get(&reader)?.streams.next_start(stream).unwrap_or(u64::MAX);
                 let end = self.fit(at, self.request_bytes(reader, id, at, around)).min(bound);
                 (at < end && end <= stream.end.saturating_add(ahead_bytes)).then_some(at..end)
             }
