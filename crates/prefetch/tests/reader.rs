@@ -14,6 +14,7 @@ use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use headstart_fetch_core::ObjectChanged;
 use headstart_prefetch::{PrefetchConfig, PrefetchStore};
+use headstart_sim::{Answer, Event, FaultPlan, LinkProfile, SimStore, When};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -106,6 +107,39 @@ async fn a_panic_below_reaches_that_read_and_the_next_one_starts_clean() {
     let reader = store.reader(&Path::from(KEY)).unwrap();
     assert!(reader.read_at(0..10).await.unwrap_err().to_string().contains("panicked"));
     assert_eq!(reader.read_at(0..10).await.unwrap(), numbers(10));
+}
+
+/// Whichever request fails, only reads that need its bytes do, and the same read works the next time.
+#[tokio::test(start_paused = true)]
+async fn a_failed_range_can_be_read_again() {
+    const SIZE: u64 = 32 * MIB;
+    let mut failures = 0;
+    for failing in 0..12 {
+        for answer in [Answer::Unavailable, Answer::Cut { after: 0.5 }] {
+            let faults =
+                FaultPlan { script: vec![(When::Read(failing), Event::Answer(answer))], ..FaultPlan::default() };
+            let sim = SimStore::builder().profile(LinkProfile::gcs()).faults(faults).build();
+            sim.catalog().add_synthetic(KEY, SIZE);
+            let store = PrefetchStore::new(Arc::new(sim.clone()), PrefetchConfig::default());
+            let reader = store.reader(&Path::from(KEY)).unwrap();
+            let version = sim.catalog().get(KEY, None).unwrap().number;
+            for range in sequential(SIZE, MIB) {
+                let chunks = match reader.chunks_at(range.clone()).await {
+                    Ok(chunks) => chunks,
+                    Err(_) => {
+                        failures += 1;
+                        reader.chunks_at(range.clone()).await.expect("the second time it is there")
+                    }
+                };
+                check(version, &range, &chunks);
+            }
+            drop(reader);
+            common::settle().await;
+            assert_eq!(sim.log().counts().live, 0);
+        }
+    }
+    // Of those that were ahead, most are asked for again before anybody waits for them.
+    assert!((4..=24).contains(&failures), "{failures} reads failed, for 24 requests");
 }
 
 #[test]
