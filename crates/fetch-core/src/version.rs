@@ -49,7 +49,7 @@ impl ObjectVersion {
 
     /// Whether it tells the very bytes: objects with the same exact version are the same.
     #[must_use]
-    pub(crate) fn is_exact(&self) -> bool {
+    pub fn is_exact(&self) -> bool {
         self.version.is_some() || self.e_tag.as_ref().is_some_and(|tag| !tag.starts_with("W/"))
     }
 

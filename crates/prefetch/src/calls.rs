@@ -52,7 +52,7 @@ impl Calls {
             return self.observe(Some(&engine), answer);
         }
         if let Some(hint) = options.extensions.get::<AccessHint>() {
-            engine.advise(0, hint);
+            engine.advise(None, hint);
         }
         let mut read = match engine.begin_call(&range) {
             Err(_) => return self.common.inner.get_opts(path, options).await,
@@ -80,6 +80,7 @@ impl Calls {
 
     /// Forgets what is ahead of `path`: it was written, or may have been.
     pub(crate) fn forget(&self, path: &Path) {
+        self.common.objects.forget(path);
         let gone: Vec<_> = self.engines.lock().extract_if(.., |engine| engine.path == *path).collect();
         // Reads in progress go on; what was fetched for nobody is dropped.
         for engine in gone {
@@ -144,7 +145,10 @@ fn plain_range(options: &GetOptions) -> Option<std::ops::Range<u64>> {
 fn watched(answer: GetResult, watch: Read) -> GetResult {
     let GetResultPayload::Stream(body) = answer.payload else { return answer };
     let body = futures::stream::unfold((body, watch), |(mut body, watch)| async move {
-        let chunk = body.next().await?;
+        let Some(chunk) = body.next().await else {
+            watch.answered_elsewhere();
+            return None;
+        };
         Some((chunk, (body, watch)))
     });
     GetResult { payload: GetResultPayload::Stream(body.boxed()), ..answer }

@@ -11,8 +11,8 @@ use headstart_fetch_core::byte_range::in_memory;
 use headstart_fetch_core::{AccessHint, FetchError, Intent, ObjectVersion, PinBy, Promotion, Reservation};
 use object_store::path::Path;
 use object_store::{Attributes, ObjectMeta};
-use parking_lot::Mutex;
-use tokio::runtime::Handle;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::runtime::{Handle, Id};
 use tokio::task::AbortHandle;
 
 use crate::cell::Cell;
@@ -36,6 +36,8 @@ pub(crate) struct Engine {
     id: u64,
     prefix: String,
     settings: Settings,
+    /// The runtime it was opened in: requests run there, so readers from elsewhere do not share it.
+    runtime: Option<Id>,
     /// When somebody read last, in nanoseconds since the store was made.
     read_at: AtomicU64,
     state: Mutex<State>,
@@ -46,8 +48,8 @@ pub(crate) struct State {
     pub(crate) planner: Planner,
     held: HashMap<PartId, Held>,
     known: Option<Arc<Known>>,
-    /// When an answer last showed the version that is known.
-    confirmed_at: Duration,
+    /// When the store last showed that the version that is known is the present one.
+    confirmed_at: Option<Duration>,
     readers: ReaderId,
     wasted_seen: u64,
     outstanding_seen: u64,
@@ -90,14 +92,16 @@ impl Engine {
             planner: Planner::new(settings.clone()),
             held: HashMap::new(),
             known: None,
-            confirmed_at: common.now(),
+            confirmed_at: None,
             readers: 0,
             wasted_seen: 0,
             outstanding_seen: 0,
         };
         let (id, prefix) = (common.engine_id(), prefix_of(&path));
-        let state = Mutex::new(state);
-        let engine = Arc::new(Self { common, path, pin, id, prefix, settings, read_at: AtomicU64::new(0), state });
+        let (state, runtime) = (Mutex::new(state), Handle::try_current().ok().map(|runtime| runtime.id()));
+        let read_at = AtomicU64::new(0);
+        let engine = Arc::new(Self { common, path, pin, id, prefix, settings, runtime, read_at, state });
+        engine.touch();
         engine.common.objects.add(&engine);
         engine
     }
@@ -127,10 +131,15 @@ impl Engine {
 
     /// One reader more, if what is here is fresh enough for it.
     fn join(&self, meta: Option<&ObjectMeta>) -> Option<Arc<Gate>> {
+        if self.runtime != Handle::try_current().ok().map(|runtime| runtime.id()) {
+            return None;
+        }
         let state = self.state.lock();
+        let age = state.confirmed_at.map(|at| self.common.now().saturating_sub(at));
+        let is_fresh = age.is_some_and(|age| age < self.common.max_age);
         let fits = match (&state.known, meta) {
-            (Some(known), Some(meta)) => known.version.check(meta).is_ok(),
-            (Some(_), None) => self.common.now().saturating_sub(state.confirmed_at) < self.common.max_age,
+            (Some(known), Some(meta)) => known.version.check(meta).is_ok() && (is_fresh || known.version.is_exact()),
+            (Some(_), None) => is_fresh,
             (None, meta) => meta.is_none(),
         };
         drop(state);
@@ -173,11 +182,14 @@ impl Engine {
             return Err(FetchError::NoRuntime.into());
         }
         let around = self.common.surroundings(self.id, &self.prefix);
-        let now = self.common.now();
-        self.read_at.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let now = self.touch();
         let reader = gate.map_or(0, |gate| gate.reader);
         let mut actions = Vec::new();
         let mut state = self.state.lock();
+        // Closed meanwhile: the planner has forgotten the reader, or will.
+        if gate.is_some_and(|gate| gate.is_closed()) {
+            return Err(closed(&self.path));
+        }
         let planned = self.guarded(&mut state, |planner| planner.on_read(now, reader, range, &around, &mut actions));
         let plan = match planned {
             Ok(plan) => plan,
@@ -217,15 +229,20 @@ impl Engine {
         if lost { Err(FetchError::NoRuntime.into()) } else { Ok(Begun::Ours(read)) }
     }
 
-    /// Takes in what `reader` says of its future.
-    pub(crate) fn advise(self: &Arc<Self>, reader: ReaderId, hint: &AccessHint) {
+    /// Takes in what the reader behind `gate`, or a caller without a handle, says of its future.
+    pub(crate) fn advise(self: &Arc<Self>, gate: Option<&Gate>, hint: &AccessHint) {
+        if gate.is_some_and(Gate::is_closed) {
+            return;
+        }
+        self.touch();
+        let reader = gate.map_or(0, |gate| gate.reader);
         let around = self.common.surroundings(self.id, &self.prefix);
         self.tell(|planner, now, actions| match hint {
             AccessHint::Normal => planner.on_announced(reader, Announced::Nothing, actions),
             AccessHint::Sequential => planner.on_announced(reader, Announced::Sequential, actions),
             AccessHint::Random => planner.on_announced(reader, Announced::Random, actions),
-            AccessHint::WillNeed(ranges) => planner.on_will_need(now, ranges, &around, actions),
-            AccessHint::DontNeed(ranges) => planner.on_dont_need(ranges, actions),
+            AccessHint::WillNeed(ranges) => planner.on_will_need(now, reader, ranges, &around, actions),
+            AccessHint::DontNeed(ranges) => planner.on_dont_need(reader, ranges, actions),
             _ => {}
         });
     }
@@ -244,6 +261,7 @@ impl Engine {
 
     /// A read of `plan` has ended.
     pub(crate) fn on_read_end(self: &Arc<Self>, plan: &Plan, answered: bool) {
+        self.touch();
         self.tell(|planner, now, actions| planner.on_read_end(now, plan, answered, actions));
     }
 
@@ -269,16 +287,42 @@ impl Engine {
         let mut state = self.state.lock();
         if let Some(known) = &state.known {
             known.version.check(meta)?;
-            state.confirmed_at = self.common.now();
+            // An answer that was asked for by version would come for ever, whatever has become of the object.
+            if self.pin != PinBy::Version {
+                state.confirmed_at = Some(self.common.now());
+            }
             return Ok(());
         }
+        state.confirmed_at = Some(self.common.now());
+        self.know(state, meta, attributes);
+        Ok(())
+    }
+
+    /// A reader knows `meta` from elsewhere, however old that is. Fails where another version is known.
+    pub(crate) fn is_told(self: &Arc<Self>, meta: &ObjectMeta) -> object_store::Result<()> {
+        let state = self.state.lock();
+        match &state.known {
+            Some(known) => known.version.check(meta),
+            None => {
+                self.know(state, meta, &Attributes::new());
+                Ok(())
+            }
+        }
+    }
+
+    fn know(self: &Arc<Self>, mut state: MutexGuard<'_, State>, meta: &ObjectMeta, attributes: &Attributes) {
         let known = Known { version: ObjectVersion::of(meta), meta: meta.clone(), attributes: attributes.clone() };
         state.known = Some(Arc::new(known));
-        state.confirmed_at = self.common.now();
         drop(state);
         let around = self.common.surroundings(self.id, &self.prefix);
         self.tell(|planner, now, actions| planner.on_size(now, meta.size, &around, actions));
-        Ok(())
+    }
+
+    /// Somebody reads, or says what it will read. Returns the time.
+    fn touch(&self) -> Duration {
+        let now = self.common.now();
+        self.read_at.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        now
     }
 
     /// `bytes` more of part `id` arrived, up to `filled_to`.
@@ -288,7 +332,11 @@ impl Engine {
     }
 
     /// The request of part `id` has brought all it was asked for.
-    pub(crate) fn completed(self: &Arc<Self>, id: PartId) {
+    pub(crate) fn completed(self: &Arc<Self>, id: PartId, bytes: usize) {
+        if let Some(charge) = self.state.lock().held.get_mut(&id).and_then(|held| held.charge.as_mut()) {
+            // The object may end before the range that was asked for.
+            charge.release(charge.bytes().saturating_sub(bytes));
+        }
         let around = self.common.surroundings(self.id, &self.prefix);
         self.tell(|planner, now, actions| planner.on_complete(now, id, &around, actions));
     }
@@ -312,9 +360,10 @@ impl Engine {
         self.state.lock().held.values().map(|held| held.charge.as_ref().map_or(0, Reservation::bytes)).sum()
     }
 
-    /// When it was last read, if it holds anything.
+    /// When it was last read, if it holds anything and nobody reads now.
     pub(crate) fn holds_since(&self) -> Option<Duration> {
-        let holds = self.state.try_lock().is_some_and(|state| !state.held.is_empty());
+        let idle = |state: MutexGuard<'_, State>| !state.held.is_empty() && !state.planner.is_being_read();
+        let holds = self.state.try_lock().is_some_and(idle);
         holds.then(|| Duration::from_nanos(self.read_at.load(Ordering::Relaxed)))
     }
 
@@ -337,6 +386,8 @@ impl Engine {
         let mut short = false;
         for action in actions {
             match action {
+                // What came before may have cost it its place.
+                Action::Fetch { id, .. } if !state.planner.has(id) => {}
                 Action::Fetch { id, range, intent, ahead_bytes } => {
                     self.common.spend(ahead_bytes);
                     short |= !self.send(state, id, range, intent, runtime);
@@ -376,7 +427,7 @@ impl Engine {
         let wanted = in_memory(range.end - range.start);
         let mut charge = self.common.budget.try_reserve(wanted);
         let short = charge.is_none();
-        if short && demanded {
+        if short && demanded && wanted <= self.common.budget.limit_bytes() {
             let mut given_up = Vec::new();
             state.planner.on_memory_short(&mut given_up);
             self.act(state, given_up, None);
@@ -389,11 +440,12 @@ impl Engine {
         };
         add(if demanded { &counters.demand_requests } else { &counters.speculative_requests }, 1);
         let cell = Cell::new(range.start);
+        let lost = fetch::FailIfLost(Arc::clone(&cell));
         let promotion = Promotion::default();
         let known = state.known.clone();
         let request = fetch::Request { id, range, intent, known, promotion: promotion.clone() };
         let (engine, common, path) = (Arc::downgrade(self), Arc::clone(&self.common), self.path.clone());
-        let task = runtime.spawn(fetch::run(engine, common, path, Arc::clone(&cell), request));
+        let task = runtime.spawn(fetch::run(engine, common, path, lost, request));
         state.held.insert(id, Held { cell, task: task.abort_handle(), charge, promotion });
         !short
     }

@@ -25,15 +25,14 @@ pub(crate) struct Request {
 }
 
 /// Runs `request` to its end. It holds the engine weakly: dropping the engine aborts this task, not the other way round.
-pub(crate) async fn run(engine: Weak<Engine>, common: Arc<Common>, path: Path, cell: Arc<Cell>, request: Request) {
+pub(crate) async fn run(engine: Weak<Engine>, common: Arc<Common>, path: Path, cell: FailIfLost, request: Request) {
     let id = request.id;
     let asked = Instant::now();
-    let cell = FailIfLost(cell);
     match fill(&engine, &common, &path, &cell.0, request).await {
         Ok(()) => {
-            cell.0.complete();
+            let bytes = cell.0.complete();
             if let Some(engine) = engine.upgrade() {
-                engine.completed(id);
+                engine.completed(id, bytes);
             }
         }
         Err(error) => {
@@ -54,8 +53,8 @@ pub(crate) async fn run(engine: Weak<Engine>, common: Arc<Common>, path: Path, c
     }
 }
 
-/// Fails its cell when the task ends without an end of its own: it panicked, or its runtime is gone.
-struct FailIfLost(Arc<Cell>);
+/// Fails its cell when the task ends without an end of its own: it panicked, or its runtime is gone, perhaps before it began.
+pub(crate) struct FailIfLost(pub(crate) Arc<Cell>);
 
 impl Drop for FailIfLost {
     fn drop(&mut self) {

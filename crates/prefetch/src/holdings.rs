@@ -32,8 +32,8 @@ impl Holdings {
         if merged.is_empty() {
             return;
         }
-        for part in self.parts.iter_mut().filter(|part| part.stream.is_some_and(|id| merged.contains(&id))) {
-            part.stream = Some(stream);
+        for part in self.parts.iter_mut().filter(|part| merged.contains(&part.stream)) {
+            part.stream = stream;
         }
     }
 
@@ -43,7 +43,7 @@ impl Holdings {
     }
 
     /// A request for `range` is sent.
-    pub(crate) fn add(&mut self, range: Range<u64>, stream: Option<StreamId>, now: Duration) -> PartId {
+    pub(crate) fn add(&mut self, range: Range<u64>, stream: StreamId, now: Duration) -> PartId {
         self.ledger.outstanding += range.end - range.start;
         self.parts.add(range, stream, now)
     }
@@ -100,6 +100,18 @@ impl Holdings {
     pub(crate) fn drop_part(&mut self, id: PartId, out: &mut Vec<Action>) {
         self.remove(id);
         out.push(Action::Drop(id));
+    }
+
+    /// What is lost by `drops` is held against nobody: whose it was has gone.
+    pub(crate) fn forgive(&mut self, drops: impl FnOnce(&mut Self)) {
+        let before = self.ledger.wasted;
+        drops(self);
+        self.ledger.forgiven += self.ledger.wasted - before;
+    }
+
+    /// Bytes that hints have announced and that nobody has read yet.
+    pub(crate) fn announced_bytes(&self) -> u64 {
+        self.parts.iter().filter(|part| part.is_announced()).map(Part::unread).sum()
     }
 
     /// Drops every part that is `unwanted` and that nobody reads.

@@ -25,8 +25,8 @@ struct Open {
     all: Vec<Weak<Engine>>,
     /// The one that a new reader of a path may share.
     shared: HashMap<Path, Weak<Engine>>,
-    /// From when on it is worth looking for idle ones again.
-    look_again: Duration,
+    /// From when on it is worth looking for idle ones again: where memory is short, and otherwise.
+    look_again: [Duration; 2],
 }
 
 impl Objects {
@@ -60,10 +60,11 @@ impl Objects {
     pub(crate) fn reclaim(&self, now: Duration, short: bool) {
         let holding: Vec<(Duration, Arc<Engine>)> = {
             let mut open = self.0.lock();
-            if now < open.look_again {
+            let look_again = &mut open.look_again[usize::from(!short)];
+            if now < *look_again {
                 return;
             }
-            open.look_again = now + if short { PAUSE } else { IDLE };
+            *look_again = now + if short { PAUSE } else { IDLE };
             let since = |engine: Arc<Engine>| Some((engine.holds_since()?, engine));
             open.all.iter().filter_map(Weak::upgrade).filter_map(since).collect()
         };

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::ranges::RangeSet;
-use crate::stream::StreamId;
+use crate::stream::{StreamId, announced_by, reader_of};
 
 /// Names a part; never used twice within one object.
 pub(crate) type PartId = u64;
@@ -21,8 +21,8 @@ pub(crate) struct Part {
     pub(crate) filled_to: u64,
     /// When it was sent.
     pub(crate) sent_at: Duration,
-    /// The stream it was fetched for; `None` for a part that was announced by a hint.
-    pub(crate) stream: Option<StreamId>,
+    /// The stream it was fetched for, or the name of a reader's announcements.
+    pub(crate) stream: StreamId,
     /// The bytes of it that were read.
     pub(crate) read: RangeSet,
     /// Reads that wait for it or copy from it now.
@@ -34,6 +34,12 @@ impl Part {
     #[must_use]
     pub(crate) fn in_flight(&self) -> bool {
         self.filled_to < self.range.end
+    }
+
+    /// Whether a hint has announced it.
+    #[must_use]
+    pub(crate) fn is_announced(&self) -> bool {
+        self.stream == announced_by(reader_of(self.stream))
     }
 
     /// Bytes nobody has read.
@@ -59,7 +65,7 @@ pub(crate) struct PartMap {
 
 impl PartMap {
     /// Adds a part over `range`, which no other part may overlap. Returns its name.
-    pub(crate) fn add(&mut self, range: Range<u64>, stream: Option<StreamId>, now: Duration) -> PartId {
+    pub(crate) fn add(&mut self, range: Range<u64>, stream: StreamId, now: Duration) -> PartId {
         debug_assert!(self.overlapping(&range).next().is_none(), "parts are disjoint: {range:?}");
         self.next_id += 1;
         let part = Part {
@@ -160,7 +166,7 @@ mod tests {
             let mut at = 0;
             for (gap, len) in lens {
                 at += gap;
-                map.add(at..at + len, None, Duration::ZERO);
+                map.add(at..at + len, 1, Duration::ZERO);
                 covered.extend(at..at + len);
                 at += len;
             }

@@ -14,7 +14,7 @@ use crate::learned::RunEvent;
 use crate::parts::{Part, PartId};
 use crate::plan::{Action, Announced, Piece, Plan, ReaderId, Settings, Surroundings};
 use crate::reading::{Reading, Readings, is_wanted};
-use crate::stream::{KEEP_BEHIND_MOST, Shape, StreamId};
+use crate::stream::{KEEP_BEHIND_MOST, Shape, StreamId, announced_by, reader_of};
 use crate::streams::{Found, Joined};
 use crate::waste::Ledger;
 use crate::window::{Window, window};
@@ -90,6 +90,18 @@ impl Planner {
         self.holdings.parts().iter().any(|part| part.in_flight() || part.unread() > 0)
     }
 
+    /// Whether any part is being read.
+    #[must_use]
+    pub(crate) fn is_being_read(&self) -> bool {
+        self.holdings.parts().iter().any(|part| part.readers > 0)
+    }
+
+    /// Whether part `id` is still wanted.
+    #[must_use]
+    pub(crate) fn has(&self, id: PartId) -> bool {
+        self.holdings.parts().iter().any(|part| part.id == id)
+    }
+
     /// How much memory its readers can use, all windows together.
     #[must_use]
     pub(crate) fn wanted_bytes(&self) -> u64 {
@@ -129,9 +141,10 @@ impl Planner {
     /// Reader `reader` has gone, and what was fetched for it alone.
     pub(crate) fn on_reader_gone(&mut self, reader: ReaderId, out: &mut Vec<Action>) {
         let Some(reading) = self.readings.remove(&reader) else { return };
-        let size = self.size;
+        let (size, once) = (self.size, self.serves_once());
         self.runs.extend(reading.streams.iter().filter_map(|stream| reading.ended(stream, size)));
-        self.sweep(out);
+        // Its two windows go with it, and so does what it has lost at the end.
+        self.holdings.forgive(|holdings| sweep(holdings, &self.readings, once, |_| true, out));
     }
 
     /// Reader `reader` asks for `range` (not empty, not past a known end). Every plan must be ended by [`Planner::on_read_end`];
@@ -187,7 +200,10 @@ impl Planner {
                 stream.on_answered(thinking);
             }
         }
-        self.sweep(out);
+        // Only what it was about can have become useless.
+        let once = self.serves_once();
+        let about = |part: &Part| part.unread() == 0 || Some(part.stream) == plan.stream;
+        sweep(&mut self.holdings, &self.readings, once, about, out);
     }
 
     /// Bytes of part `id` up to `filled_to` have arrived.
@@ -197,7 +213,7 @@ impl Planner {
 
     /// All bytes of part `id` have arrived: another request may go out, if its stream is still being read.
     pub(crate) fn on_complete(&mut self, now: Duration, id: PartId, around: &Surroundings, out: &mut Vec<Action>) {
-        let Some(stream) = self.holdings.parts().iter().find(|part| part.id == id).and_then(|part| part.stream) else {
+        let Some(stream) = self.holdings.parts().iter().find(|part| part.id == id).map(|part| part.stream) else {
             return;
         };
         let reader = self.readings.iter().find(|(_, reading)| reading.read_last == Some(stream));
@@ -256,7 +272,7 @@ impl Planner {
         if announced == Announced::Random {
             let (readings, once) = (&self.readings, self.settings.serve_once_within.is_some());
             let by_others = |part: &Part| is_wanted(readings, part, once, Some(reader));
-            self.holdings.drop_where(|part| part.unread() > 0 && !by_others(part), out);
+            self.holdings.drop_where(|part| part.unread() > 0 && !part.is_announced() && !by_others(part), out);
         }
     }
 
@@ -270,6 +286,7 @@ impl Planner {
     pub(crate) fn on_will_need(
         &mut self,
         now: Duration,
+        reader: ReaderId,
         ranges: &[Range<u64>],
         around: &Surroundings,
         out: &mut Vec<Action>,
@@ -277,6 +294,8 @@ impl Planner {
         if self.local {
             return;
         }
+        self.readings.entry(reader).or_insert_with(|| Reading::new(reader));
+        let mut free_bytes = around.free_bytes;
         let window = window(&around.link, f64::INFINITY, self.settings.part_bytes);
         let most = around.share_bytes.min(self.settings.max_prefetch_bytes);
         for range in ranges {
@@ -284,22 +303,25 @@ impl Planner {
             let end = self.size.map_or(range.end, |size| range.end.min(size));
             loop {
                 at = self.holdings.parts().covered_until(at);
-                let left = most.saturating_sub(self.holdings.ledger.outstanding);
+                let left = most.saturating_sub(self.holdings.ledger.outstanding).min(free_bytes);
                 if at >= end || left == 0 {
                     break;
                 }
                 let next = self.holdings.parts().next_start(at).unwrap_or(end);
                 let part = at..end.min(next).min(at.saturating_add(window.part_bytes.min(left)));
                 at = part.end;
-                self.speculate(now, part, None, out);
+                free_bytes -= part.end - part.start;
+                self.speculate(now, part, announced_by(reader), out);
             }
         }
     }
 
     /// The reader will not read `ranges` again.
-    pub(crate) fn on_dont_need(&mut self, ranges: &[Range<u64>], out: &mut Vec<Action>) {
-        self.holdings
-            .drop_where(|part| ranges.iter().any(|r| r.start <= part.range.start && part.range.end <= r.end), out);
+    pub(crate) fn on_dont_need(&mut self, reader: ReaderId, ranges: &[Range<u64>], out: &mut Vec<Action>) {
+        let (readings, once) = (&self.readings, self.settings.serve_once_within.is_some());
+        let unneeded = |part: &Part| ranges.iter().any(|r| r.start <= part.range.start && part.range.end <= r.end);
+        let by_others = |part: &Part| is_wanted(readings, part, once, Some(reader));
+        self.holdings.drop_where(|part| unneeded(part) && !by_others(part), out);
     }
 
     /// Serving once: what was served before, or asked for too long ago, is gone. False where another read still needs some of
@@ -330,7 +352,13 @@ impl Planner {
         if let Some(gone) = forgotten {
             self.runs.extend(reading.ended(&gone, size));
             reading.forget(gone.id);
-            self.holdings.drop_where(|part| part.stream == Some(gone.id), out);
+            let (readings, once) = (&self.readings, self.settings.serve_once_within.is_some());
+            let by_others = |part: &Part| is_wanted(readings, part, once, Some(reader));
+            self.holdings.drop_where(|part| part.stream == gone.id && !by_others(part), out);
+        }
+        if let Some(reading) = self.readings.get_mut(&reader) {
+            let resumed = found.merged.iter().filter_map(|merged| reading.resumed(*merged, Joined::Continued));
+            self.runs.extend(resumed);
         }
         self.holdings.relabel(&found.merged, found.stream);
         self.turned.extend(found.turned);
@@ -349,7 +377,7 @@ impl Planner {
             .holdings
             .parts()
             .iter()
-            .filter(|p| p.stream == Some(left) && p.readers == 0 && p.range.end - p.filled_to > round_trip)
+            .filter(|p| p.stream == left && p.readers == 0 && p.range.end - p.filled_to > round_trip)
             .filter(|p| p.range.end <= range.start || range.end <= p.range.start)
             .filter(|p| !is_wanted(&self.readings, p, once, Some(reader)))
             .map(|p| p.id)
@@ -402,7 +430,7 @@ impl Planner {
                 }
             }
             let ahead_bytes = asked.end - hole.end;
-            let id = self.fetch(now, asked, Some(found.stream), Intent::Demand, ahead_bytes, out);
+            let id = self.fetch(now, asked, found.stream, Intent::Demand, ahead_bytes, out);
             at = hole.end;
             plan.pieces.push(Piece { part: id, range: hole });
         }
@@ -415,7 +443,7 @@ impl Planner {
         self.holdings.parts().next_start(start).map_or(end, |next| end.min(next))
     }
 
-    fn speculate(&mut self, now: Duration, range: Range<u64>, stream: Option<StreamId>, out: &mut Vec<Action>) {
+    fn speculate(&mut self, now: Duration, range: Range<u64>, stream: StreamId, out: &mut Vec<Action>) {
         let ahead_bytes = range.end - range.start;
         self.fetch(now, range, stream, Intent::Speculative, ahead_bytes, out);
     }
@@ -424,12 +452,13 @@ impl Planner {
         &mut self,
         now: Duration,
         range: Range<u64>,
-        stream: Option<StreamId>,
+        stream: StreamId,
         intent: Intent,
         ahead_bytes: u64,
         out: &mut Vec<Action>,
     ) -> PartId {
-        if let Some(stream) = stream.and_then(|id| self.readings.values_mut().find_map(|r| r.streams.get_mut(id))) {
+        let reading = self.readings.get_mut(&reader_of(stream));
+        if let Some(stream) = reading.and_then(|reading| reading.streams.get_mut(stream)) {
             stream.requests += 1;
         }
         self.requests += 1;
@@ -438,24 +467,23 @@ impl Planner {
         id
     }
 
-    /// Drops what no stream can still want.
-    fn sweep(&mut self, out: &mut Vec<Action>) {
-        let once = self.serves_once();
-        let useless = |part: &Part| {
-            if part.stream.is_none() && part.unread() > 0 {
-                return false; // announced, still to come
-            }
-            if part.unread() == 0 && (once || part.range.end - part.range.start > KEEP_BEHIND_MOST) {
-                return true;
-            }
-            !is_wanted(&self.readings, part, once, None)
-        };
-        self.holdings.drop_where(useless, out);
-    }
-
     fn serves_once(&self) -> bool {
         self.settings.serve_once_within.is_some()
     }
+}
+
+/// Drops those of the parts that `may` be useless that no stream can still want.
+fn sweep(holdings: &mut Holdings, readings: &Readings, once: bool, may: impl Fn(&Part) -> bool, out: &mut Vec<Action>) {
+    let useless = |part: &Part| {
+        if part.is_announced() && part.unread() > 0 {
+            return !readings.contains_key(&reader_of(part.stream)); // still to come
+        }
+        if part.unread() == 0 && (once || part.range.end - part.range.start > KEEP_BEHIND_MOST) {
+            return true;
+        }
+        !is_wanted(readings, part, once, None)
+    };
+    holdings.drop_where(|part| may(part) && useless(part), out);
 }
 
 #[cfg(test)]

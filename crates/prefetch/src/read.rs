@@ -122,6 +122,11 @@ impl Read {
         })
     }
 
+    /// The caller's own request has brought all of it.
+    pub(crate) fn answered_elsewhere(mut self) {
+        self.end(true);
+    }
+
     fn end(&mut self, answered: bool) {
         if std::mem::replace(&mut self.ended, true) {
             return;

@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::{AccessHint, ObjectChanged, ObjectVersion};
 use object_store::path::Path;
-use object_store::{Attributes, Error, GetOptions, GetRange, ObjectMeta, Result};
+use object_store::{Error, GetOptions, GetRange, ObjectMeta, Result};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::blocking::BlockingReader;
@@ -58,7 +58,7 @@ impl Reader {
         let (engine, gate) = Engine::open(common, path, settings, meta.as_ref());
         let inner = Inner { engine, gate, size: AtomicU64::new(UNKNOWN), reads_ahead };
         if let Some(meta) = meta {
-            inner.engine.learn(&meta, &Attributes::new())?;
+            inner.engine.is_told(&meta)?;
             inner.size.store(meta.size, Ordering::Relaxed);
         }
         Ok(Self { inner: Arc::new(inner), cursor: Cursor::default() })
@@ -128,7 +128,7 @@ impl Reader {
 
     /// Says what will be read, in the words of `posix_fadvise`. Never waits.
     pub fn advise(&self, hint: AccessHint) {
-        self.inner.engine.advise(self.inner.gate.reader, &hint);
+        self.inner.engine.advise(Some(&self.inner.gate), &hint);
     }
 
     /// The version this reader is pinned to; asks the store (one HEAD) if nothing has answered yet.
@@ -210,6 +210,8 @@ impl Inner {
     }
 
     pub(crate) async fn chunks_at(&self, range: Range<u64>) -> Result<Vec<Bytes>> {
+        // Others who read the object may know it.
+        self.remember_size();
         let mut size = self.size.load(Ordering::Relaxed);
         if size == UNKNOWN && range.end.saturating_sub(range.start) > OPEN_END_BYTES {
             size = self.size().await?;

@@ -5,12 +5,9 @@ use std::collections::BTreeMap;
 use crate::learned::{Run, RunEvent};
 use crate::parts::Part;
 use crate::plan::{Announced, ReaderId};
-use crate::stream::{Stream, StreamId};
+use crate::stream::{Stream, StreamId, announced_by};
 use crate::streams::{Joined, Streams};
 use crate::waiting::Waiting;
-
-/// Streams that one reader can name.
-const NAMES_BITS: u32 = 40;
 
 /// What is known of one reader.
 #[derive(Debug)]
@@ -30,7 +27,7 @@ pub(crate) struct Reading {
 impl Reading {
     /// A reader that has read nothing yet.
     pub(crate) fn new(reader: ReaderId) -> Self {
-        let first_id = reader << NAMES_BITS;
+        let first_id = announced_by(reader);
         Self {
             streams: Streams::new(first_id),
             announced: Announced::Nothing,
@@ -86,7 +83,7 @@ impl Reading {
     /// Whether `part` is ahead of, or just behind, one of its streams. Where bytes are served `once`, nothing behind is.
     pub(crate) fn wants(&self, part: &Part, once: bool) -> bool {
         self.streams.iter().any(|stream| {
-            let (own, latest) = (part.stream == Some(stream.id), Some(stream.id) == self.read_last);
+            let (own, latest) = (part.stream == stream.id, Some(stream.id) == self.read_last);
             // What others have fetched is wanted where its reader is on its way there.
             (own || latest) && stream.is_ahead(&part.range, own)
                 || !once && (latest || stream.is_revisited()) && stream.is_just_behind(&part.range)

@@ -116,7 +116,7 @@ impl PrefetchStore {
     /// Says what calls without a handle will read of `path`. Never waits.
     pub fn advise(&self, path: &Path, hint: AccessHint) {
         if let Some(calls) = &self.calls {
-            calls.engine(path).advise(0, &hint);
+            calls.engine(path).advise(None, &hint);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::plan::ReaderId;
 use crate::ranges::RangeSet;
 use crate::window::ConsumerRate;
 
@@ -19,6 +20,19 @@ pub(crate) const KEEP_BEHIND_MOST: u64 = 32 * 1024 * 1024;
 
 /// Names a stream; never used twice within one object.
 pub(crate) type StreamId = u64;
+
+/// Streams that one reader can name.
+const NAMES_BITS: u32 = 40;
+
+/// The name under which `reader` has parts that it announced; no stream has it, and all of its streams' names are higher.
+pub(crate) fn announced_by(reader: ReaderId) -> StreamId {
+    reader << NAMES_BITS
+}
+
+/// Whose stream, or announcement, `stream` is.
+pub(crate) fn reader_of(stream: StreamId) -> ReaderId {
+    stream >> NAMES_BITS
+}
 
 /// Which way a stream goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

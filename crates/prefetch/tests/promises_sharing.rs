@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{Bench, KIB, MIB, check, sequential, settle};
 use futures::future::join_all;
-use headstart_fetch_core::{FetchConfig, FetchStore, LinkEstimate, MemoryBudget, ObjectChanged};
+use headstart_fetch_core::{AccessHint, FetchConfig, FetchStore, LinkEstimate, MemoryBudget, ObjectChanged};
 use headstart_prefetch::{PrefetchConfig, PrefetchStore, Reader};
 use headstart_sim::{Content, LinkProfile, SimStore};
 use object_store::path::Path;
@@ -119,6 +119,64 @@ async fn readers_of_one_object_share_its_requests() {
     drop(readers);
     settle().await;
     assert_eq!((bench.counts().live, bench.budget.used_bytes()), (0, 0));
+}
+
+/// Whoever joins an object that others read finds its end where it is.
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_joins_reads_across_the_end() {
+    let bench = Bench::new(50_000);
+    let first = bench.reader();
+    assert_eq!(first.read_at(0..65_536).await.unwrap().len(), 50_000);
+    let second = bench.reader();
+    assert_eq!(second.read_at(0..65_536).await.unwrap().len(), 50_000);
+    assert_eq!(second.read_at(60_000..65_536).await.unwrap().len(), 0);
+    assert_eq!(bench.counts().gets, 1);
+    assert_eq!(bench.budget.used_bytes(), 50_000, "no more is charged than there is");
+}
+
+/// What one reader announces and never reads neither outlives it nor stops another's read-ahead.
+#[tokio::test(start_paused = true)]
+async fn announced_ranges_belong_to_their_reader() {
+    let bench = Bench::new(1024 * MIB);
+    let (announcer, other) = (bench.reader(), bench.reader());
+    bench.read(&announcer, 0..MIB).await;
+    announcer.advise(AccessHint::WillNeed(vec![600 * MIB..900 * MIB]));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(bench.budget.used_bytes() as u64, 301 * MIB, "it is all here");
+    let took = bench.read_all(&other, sequential(200 * MIB, MIB)).await;
+    assert!(took < Duration::from_millis(700), "{took:?}");
+    announcer.close();
+    other.close();
+    settle().await;
+    assert_eq!(bench.budget.used_bytes(), 0);
+}
+
+/// Reads that are larger than all the memory there is leave none of it pinned.
+#[tokio::test(start_paused = true)]
+async fn reads_larger_than_the_budget_pin_nothing() {
+    let (sim, store, budget) = bucket(1, 1024 * MIB, 8 << 20);
+    let reader = store.reader(&Path::from("object-0")).unwrap();
+    for n in 0..8 {
+        read(&sim, &reader, n * 50 * MIB..(n + 1) * 50 * MIB).await;
+    }
+    let counts = sim.log().counts();
+    assert!(counts.bytes_sent <= 410 * MIB, "{} bytes twice", counts.bytes_sent - 400 * MIB);
+    drop(reader);
+    settle().await;
+    assert_eq!(budget.used_bytes(), 0);
+}
+
+/// A listing of an hour ago does not make an old version look fresh to others.
+#[tokio::test(start_paused = true)]
+async fn what_a_reader_was_told_is_no_news_of_the_store() {
+    let bench = Bench::new(8 * MIB);
+    let old = bench.sim.catalog().get(common::KEY, None).unwrap().meta(Path::from(common::KEY));
+    bench.sim.overwrite(common::KEY, Some(MIB)).unwrap();
+    let told = bench.store.reader_with(old).unwrap();
+    let fresh = bench.reader();
+    assert_eq!(fresh.size().await.unwrap(), MIB);
+    assert_eq!(told.size().await.unwrap(), 8 * MIB);
+    assert!(ObjectChanged::find(&told.read_at(0..10).await.unwrap_err()).is_some());
 }
 
 /// Options bound speculation from above, and 0 bytes of it are none.

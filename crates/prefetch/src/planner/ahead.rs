@@ -35,7 +35,7 @@ impl Planner {
             let next = self.next_ahead(reader, stream, around);
             let Some(range) = next.filter(|range| range.end - range.start <= allowed) else { break };
             allowed -= range.end - range.start;
-            self.speculate(now, range, Some(stream), out);
+            self.speculate(now, range, stream, out);
         }
     }
 
@@ -136,7 +136,8 @@ impl Planner {
             stream.ahead_bytes = window.ahead_bytes;
         }
         (self.window, self.window_wanted) = (window, wanted);
-        self.holdings.ledger.allowance(bet, unread, windows_bytes).min(around.free_bytes)
+        let announced_bytes = self.holdings.announced_bytes();
+        self.holdings.ledger.allowance(bet, unread, windows_bytes, announced_bytes).min(around.free_bytes)
     }
 
     /// The windows of all readers together: of those within `near_bytes` of each other, who share one, the largest.
@@ -152,7 +153,7 @@ impl Planner {
     /// What has been asked for ahead of `stream`, be it for this one or for others that are at the same place.
     fn unread_ahead_of(&self, stream: &Stream) -> u64 {
         let parts = self.holdings.parts();
-        let own = parts.iter().filter(|part| part.stream == Some(stream.id)).map(Part::unread).sum();
+        let own = parts.iter().filter(|part| part.stream == stream.id).map(Part::unread).sum();
         let next_to_it = match stream.shape {
             Shape::Forward => parts.covered_until(stream.end) - stream.end,
             Shape::Backward => stream.start - parts.covered_down_to(stream.start),
