@@ -480,12 +480,21 @@ impl Drop for Engine {
         counters.outstanding_bytes.fetch_sub(state.outstanding_seen, Ordering::Relaxed);
         let ledger = state.planner.ledger();
         add(&counters.wasted_bytes, state.planner.arrived_unread());
+        let all = counters.snapshot();
         tracing::debug!(
             path = %self.path,
             demanded_bytes = ledger.demanded,
             wasted_bytes = ledger.wasted,
             window_bytes = state.planner.window().ahead_bytes,
             window_wanted_bytes = state.planner.window_wanted().ahead_bytes,
+            store.fetched_bytes = all.fetched_bytes,
+            store.wasted_bytes = all.wasted_bytes,
+            store.stalled_ms = u64::try_from(all.stalled.as_millis()).unwrap_or(u64::MAX),
+            store.cancels = all.cancels,
+            store.budget_waits = all.budget_waits,
+            store.streams_forward = all.streams_forward,
+            store.streams_backward = all.streams_backward,
+            store.streams_strided = all.streams_strided,
             "no longer read"
         );
         for (_, held) in state.held.drain() {

@@ -59,6 +59,11 @@
 //! most 32 MiB). Objects that nobody has read for a second give all back when others need it, after ten seconds as soon as anybody reads
 //! another one. An idle store of `n` known paths holds some hundred bytes for each of the latest 256, and a kibibyte for each of 256 prefixes.
 //!
+//! # Statistics
+//!
+//! [`PrefetchStore::stats`] is a snapshot of what read-ahead did and cost. The same figures are fields of a `tracing` event at level `debug` when an object is
+//! read no longer; streams are told of at level `trace` when they are found.
+//!
 //! # Cancel safety
 //!
 //! Every future may be dropped at any await: requests that only it waited for are aborted, the others go on for those who do.

@@ -36,7 +36,8 @@ const UNKNOWN: u64 = u64::MAX;
 /// [`headstart_fetch_core::ObjectChanged`], never a mixture. Dropping the reader aborts what is in flight.
 ///
 /// Readers of one object share what they fetch. Whoever opens an object that others read joins them where its version was confirmed
-/// by an answer within [`PrefetchConfig::max_age`](crate::PrefetchConfig::max_age), and has a version of its own otherwise.
+/// by an answer within [`PrefetchConfig::max_age`](crate::PrefetchConfig::max_age) and the runtime is the same, and has a version of its
+/// own otherwise.
 #[derive(Debug)]
 pub struct Reader {
     inner: Arc<Inner>,
