@@ -1,4 +1,4 @@
-//! How far ahead of a stream to ask, and for which bytes next.
+//! How far ahead of a stream to ask, and for which bytes next. Pure.
 
 use std::ops::Range;
 use std::time::Duration;
