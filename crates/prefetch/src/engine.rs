@@ -82,6 +82,14 @@ struct Held {
     promotion: Promotion,
 }
 
+impl Held {
+    fn charge_no_more_than(&mut self, bytes: usize) {
+        if let Some(charge) = &mut self.charge {
+            charge.release(charge.bytes().saturating_sub(bytes));
+        }
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.task.abort();
@@ -251,9 +259,9 @@ impl Engine {
 
     /// The request of part `id` has brought all it was asked for.
     pub(crate) fn completed(self: &Arc<Self>, id: PartId, bytes: usize) {
-        if let Some(charge) = self.state.lock().held.get_mut(&id).and_then(|held| held.charge.as_mut()) {
+        if let Some(held) = self.state.lock().held.get_mut(&id) {
             // The object may end before the range that was asked for.
-            charge.release(charge.bytes().saturating_sub(bytes));
+            held.charge_no_more_than(bytes);
         }
         let around = self.common.surroundings(self.id, &self.prefix);
         self.tell(|planner, now, actions| planner.on_complete(now, id, &around, actions));
@@ -315,9 +323,7 @@ impl Engine {
                         add(&self.common.counters.cancels, 1);
                         let kept = held.cell.complete();
                         held.task.abort();
-                        if let Some(charge) = &mut held.charge {
-                            charge.release(charge.bytes().saturating_sub(kept));
-                        }
+                        held.charge_no_more_than(kept);
                     }
                 }
                 Action::Drop(id) => {

@@ -13,7 +13,7 @@ use crate::holdings::Holdings;
 use crate::learned::RunEvent;
 use crate::parts::{Part, PartId};
 use crate::plan::{Action, Announced, Piece, Plan, ReaderId, Settings, Surroundings};
-use crate::reading::{Reading, Readings, is_wanted};
+use crate::reading::{self, Reading, Readings, is_wanted};
 use crate::stream::{KEEP_BEHIND_MOST, Shape, StreamId, announced_by, reader_of};
 use crate::streams::{Found, Joined};
 use crate::waste::Ledger;
@@ -159,8 +159,7 @@ impl Planner {
     ) -> Plan {
         #[cfg(test)]
         assert!(!std::mem::take(&mut self.panics), "this panic is part of a test");
-        let reading = self.readings.entry(reader).or_insert_with(|| Reading::new(reader));
-        let thinking = reading.waiting.begin(now);
+        let thinking = reading::of(&mut self.readings, reader).waiting.begin(now);
         if !self.forget_unservable(now, range, out) {
             return Plan { reader, ..Plan::default() };
         }
@@ -267,12 +266,9 @@ impl Planner {
 
     /// Reader `reader` says what it will do.
     pub(crate) fn on_announced(&mut self, reader: ReaderId, announced: Announced, out: &mut Vec<Action>) {
-        let reading = self.readings.entry(reader).or_insert_with(|| Reading::new(reader));
-        reading.announced = announced;
+        reading::of(&mut self.readings, reader).announced = announced;
         if announced == Announced::Random {
-            let (readings, once) = (&self.readings, self.settings.serve_once_within.is_some());
-            let by_others = |part: &Part| is_wanted(readings, part, once, Some(reader));
-            self.holdings.drop_where(|part| part.unread() > 0 && !part.is_announced() && !by_others(part), out);
+            self.drop_for(reader, |part| part.unread() > 0 && !part.is_announced(), out);
         }
     }
 
@@ -294,7 +290,7 @@ impl Planner {
         if self.local {
             return;
         }
-        self.readings.entry(reader).or_insert_with(|| Reading::new(reader));
+        reading::of(&mut self.readings, reader);
         let mut free_bytes = around.free_bytes;
         let window = window(&around.link, f64::INFINITY, self.settings.part_bytes);
         let most = around.share_bytes.min(self.settings.max_prefetch_bytes);
@@ -318,10 +314,15 @@ impl Planner {
 
     /// The reader will not read `ranges` again.
     pub(crate) fn on_dont_need(&mut self, reader: ReaderId, ranges: &[Range<u64>], out: &mut Vec<Action>) {
+        let is_within =
+            |part: &Part, range: &Range<u64>| range.start <= part.range.start && part.range.end <= range.end;
+        self.drop_for(reader, |part| ranges.iter().any(|range| is_within(part, range)), out);
+    }
+
+    /// Drops what `reader` does not want, unless another one does.
+    fn drop_for(&mut self, reader: ReaderId, unwanted: impl Fn(&Part) -> bool, out: &mut Vec<Action>) {
         let (readings, once) = (&self.readings, self.settings.serve_once_within.is_some());
-        let unneeded = |part: &Part| ranges.iter().any(|r| r.start <= part.range.start && part.range.end <= r.end);
-        let by_others = |part: &Part| is_wanted(readings, part, once, Some(reader));
-        self.holdings.drop_where(|part| unneeded(part) && !by_others(part), out);
+        self.holdings.drop_where(|part| unwanted(part) && !is_wanted(readings, part, once, Some(reader)), out);
     }
 
     /// Serving once: what was served before, or asked for too long ago, is gone. False where another read still needs some of
@@ -346,19 +347,14 @@ impl Planner {
         out: &mut Vec<Action>,
     ) -> Found {
         let size = self.size;
-        let reading = self.readings.entry(reader).or_insert_with(|| Reading::new(reader));
+        let reading = reading::of(&mut self.readings, reader);
         let (found, forgotten) = reading.streams.on_read(thinking, range);
         self.runs.extend(reading.resumed(found.stream, found.joined));
+        self.runs.extend(found.merged.iter().filter_map(|merged| reading.resumed(*merged, Joined::Continued)));
         if let Some(gone) = forgotten {
             self.runs.extend(reading.ended(&gone, size));
             reading.forget(gone.id);
-            let (readings, once) = (&self.readings, self.settings.serve_once_within.is_some());
-            let by_others = |part: &Part| is_wanted(readings, part, once, Some(reader));
-            self.holdings.drop_where(|part| part.stream == gone.id && !by_others(part), out);
-        }
-        if let Some(reading) = self.readings.get_mut(&reader) {
-            let resumed = found.merged.iter().filter_map(|merged| reading.resumed(*merged, Joined::Continued));
-            self.runs.extend(resumed);
+            self.drop_for(reader, |part| part.stream == gone.id, out);
         }
         self.holdings.relabel(&found.merged, found.stream);
         self.turned.extend(found.turned);

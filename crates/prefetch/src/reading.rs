@@ -94,6 +94,11 @@ impl Reading {
 /// The readers of an object.
 pub(crate) type Readings = BTreeMap<ReaderId, Reading>;
 
+/// What is known of `reader`, nothing if it is new.
+pub(crate) fn of(readings: &mut Readings, reader: ReaderId) -> &mut Reading {
+    readings.entry(reader).or_insert_with(|| Reading::new(reader))
+}
+
 /// Whether `part` is wanted by any of `readings`, `but` one.
 pub(crate) fn is_wanted(readings: &Readings, part: &Part, once: bool, but: Option<ReaderId>) -> bool {
     readings.iter().any(|(reader, reading)| Some(*reader) != but && reading.wants(part, once))

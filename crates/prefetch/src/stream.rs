@@ -219,14 +219,12 @@ impl Stream {
             self.run_bytes += read.end - read.start;
             self.came_back |= self.left;
             self.left = false;
+            self.last = read.clone();
         }
         if fresh == 0 {
             self.revisited_to = Some(read.end);
         } else if self.shape == Shape::Forward && read.start < self.end {
             self.reorder_bytes = self.reorder_bytes.max(self.end - read.start);
-        }
-        if evidence && (fresh > 0 || expected) {
-            self.last = read.clone();
         }
         self.thinking_since = thinking;
         self.see(read);

@@ -1,18 +1,18 @@
 //! What speculation may cost: a ledger of bytes read, bytes bet on and bytes lost. Pure.
 //!
 //! Two bounds hold at any time. Of one run: what is fetched ahead and unread is at most ρ × what the run has read, where ρ is learned
-//! (`learned.rs`).
-//! Over the reader's life: wasted + outstanding ≤ 0.1 · demanded + 2 · window.
+//! (`learned.rs`). Over the readers' lives: wasted + outstanding ≤ 0.1 · demanded + 2 · window, where readers at different places
+//! have each their window, what went with a reader is forgiven, and what hints have announced does not count.
 
 /// One demanded byte in this many may be wasted in the long run.
 const LIFETIME_SHARE: u64 = 10;
 
-/// The books of one reader, in bytes on the wire.
+/// The books of one object's readers, in bytes on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Ledger {
-    /// Bytes the reader asked for.
+    /// Bytes they asked for.
     pub(crate) demanded: u64,
-    /// Bytes asked for ahead of the reader that it has not read yet.
+    /// Bytes asked for ahead of them that nobody has read yet.
     pub(crate) outstanding: u64,
     /// Bytes fetched ahead and dropped unread.
     pub(crate) wasted: u64,
