@@ -58,9 +58,9 @@ impl PageBody {
             // The hit that is worth a path of its own: one page, which is here.
             let bytes = only.clone();
             self.engine.count_hit(call, &bytes);
-            return result(call, &head, range, stream::once(future::ready(Ok(bytes))).boxed());
+            return result(Some(call.origin.clone()), &head, range, stream::once(future::ready(Ok(bytes))).boxed());
         }
-        let mut answer = result(call, &head, range, stream::empty().boxed());
+        let mut answer = result(Some(call.origin.clone()), &head, range, stream::empty().boxed());
         let pages = stream::try_unfold(self, |mut body| async move { Ok(body.next().await?.map(|page| (page, body))) });
         answer.payload = object_store::GetResultPayload::Stream(pages.boxed());
         answer

@@ -16,6 +16,9 @@ use crate::page::PageSize;
 /// More memory than any machine of today has: a slip of the pen.
 const MAX_MEMORY_BYTES: usize = 1 << 44;
 
+/// An eighth of the memory holds four of them.
+const LEAST_PAGES_WITH_EDGES: usize = 32;
+
 /// How long the cache trusts what it knows of an object.
 ///
 /// Bytes are always served under the version they were fetched with, so no setting mixes two versions in one answer.
@@ -93,6 +96,9 @@ pub struct CacheConfig {
     pub memory_bytes: usize,
     /// Bytes a page: a power of two from 16 KiB to 4 MiB. Default: 64 KiB.
     pub page_bytes: usize,
+    /// Where more than 0, pages of the first and last so many bytes of an object have an eighth of the memory to
+    /// themselves: headers and footers, which are read most, outlive scans. Default: 0, all pages are alike.
+    pub edge_bytes: usize,
     /// How long a version is taken for the present one. Default: 60 s.
     pub freshness: Freshness,
     /// How fills are pinned to the version they belong to. Default: [`PinBy::ETag`].
@@ -114,6 +120,7 @@ impl Default for CacheConfig {
             enabled: true,
             memory_bytes: 256 << 20,
             page_bytes: 64 << 10,
+            edge_bytes: 0,
             freshness: Freshness::default(),
             pin: PinBy::ETag,
             stall_timeout: Duration::from_secs(60),
@@ -128,6 +135,7 @@ impl Options for CacheConfig {
         OptionSpec { key: "enabled", takes: "on or off", what: "keep pages of what was read" },
         OptionSpec { key: "memory_bytes", takes: "bytes", what: "pages to keep, overhead included" },
         OptionSpec { key: "page_bytes", takes: "bytes, a power of two from 16KiB to 4MiB", what: "size of a page" },
+        OptionSpec { key: "edge_bytes", takes: "bytes", what: "each end of an object that is kept longer; 0: none" },
         OptionSpec {
             key: "freshness",
             takes: "immutable, every-read, on-open or a time",
@@ -143,6 +151,7 @@ impl Options for CacheConfig {
             "enabled" => changed.enabled = parse_switch(key, value)?,
             "memory_bytes" => changed.memory_bytes = parse_size(key, value)?,
             "page_bytes" => changed.page_bytes = parse_size(key, value)?,
+            "edge_bytes" => changed.edge_bytes = parse_size(key, value)?,
             "freshness" => changed.freshness = value.parse()?,
             "pin" => changed.pin = parse_pin(key, value)?,
             "stall_timeout" => changed.stall_timeout = parse_duration(key, value)?,
@@ -158,6 +167,7 @@ impl Options for CacheConfig {
             "enabled" => Some(format_switch(self.enabled)),
             "memory_bytes" => Some(format_bytes(self.memory_bytes as u64)),
             "page_bytes" => Some(format_bytes(self.page_bytes as u64)),
+            "edge_bytes" => Some(format_bytes(self.edge_bytes as u64)),
             "freshness" => Some(self.freshness.to_string()),
             "pin" => Some(format_pin(self.pin).to_owned()),
             "stall_timeout" => Some(format_duration(self.stall_timeout)),
@@ -169,11 +179,12 @@ impl Options for CacheConfig {
         if PageSize::new(self.page_bytes).is_none() {
             return Err(ConfigError::bad("page_bytes", self.page_bytes, "expected a power of two from 16KiB to 4MiB"));
         }
-        if self.memory_bytes < 4 * self.page_bytes || self.memory_bytes > MAX_MEMORY_BYTES {
+        let least = if self.edge_bytes == 0 { 4 } else { LEAST_PAGES_WITH_EDGES };
+        if self.memory_bytes < least * self.page_bytes || self.memory_bytes > MAX_MEMORY_BYTES {
             return Err(ConfigError::bad(
                 "memory_bytes",
                 self.memory_bytes,
-                "expected at least four pages, at most 16 TiB",
+                format!("expected at least {least} pages, at most 16 TiB"),
             ));
         }
         if self.stall_timeout.is_zero() {
@@ -217,6 +228,7 @@ mod tests {
             ("enabled", "off"),
             ("memory_bytes", "64MiB"),
             ("page_bytes", "1MiB"),
+            ("edge_bytes", "2MiB"),
             ("freshness", "every-read"),
             ("pin", "version"),
             ("stall_timeout", "5s"),
@@ -240,6 +252,7 @@ mod tests {
             ("page_bytes", "100000"),
             ("page_bytes", "8KiB"),
             ("page_bytes", "8MiB"),
+            ("edge_bytes", "some"),
             ("freshness", "sometimes"),
             ("pin", "hope"),
             ("stall_timeout", "0"),

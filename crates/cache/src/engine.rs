@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use headstart_fetch_core::{FetchError, byte_range};
+use headstart_fetch_core::{FetchError, Origin, byte_range};
 use object_store::{Extensions, GetResult, GetResultPayload, ObjectStore, Result};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::call::Call;
 use crate::config::CacheConfig;
 use crate::flights::{Claim, Flights, Seat, Vain};
-use crate::memory::{Memory, PageKey};
+use crate::memory::Memory;
 use crate::page::{Need, PageSize, WINDOW_BYTES};
 use crate::stats::Counters;
 use crate::version_table::{Head, VersionTable};
@@ -35,6 +35,8 @@ pub(crate) struct Engine {
     pub(crate) flights: Arc<Flights>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) start: Instant,
+    #[cfg(test)]
+    pub(crate) mutation: crate::mutants::Mutation,
 }
 
 /// What a call needs of a page, and where it gets it.
@@ -50,6 +52,7 @@ pub(crate) enum Source {
 
 impl Engine {
     /// Time since the cache was made.
+    #[inline]
     pub(crate) fn now(&self) -> Duration {
         self.start.elapsed()
     }
@@ -87,11 +90,10 @@ impl Engine {
             let runtime = runtime()?;
             let wanted: Vec<Need> = open.iter().map(|(_, need)| need.clone()).collect();
             let (claims, runs) = self.flights.claim(
+                call,
                 head.id,
                 &wanted,
-                call.plan.admit,
-                call.plan.look,
-                |key| call.plan.look.then(|| self.memory.get(key)).flatten(),
+                |page| call.plan.look.then(|| self.memory.get(head.place(page))).flatten(),
                 |missing| self.pages.runs(missing, self.bridge_bytes()),
             );
             for (run, seat) in &runs {
@@ -149,8 +151,7 @@ impl Engine {
     }
 
     fn page(&self, call: &Call, head: &Head, need: &Need) -> Option<Bytes> {
-        let key = PageKey { version: head.id, page: need.page };
-        call.plan.look.then(|| self.memory.get(key)).flatten().map(|page| self.slice(&page, need))
+        call.plan.look.then(|| self.memory.get(head.place(need.page))).flatten().map(|page| self.slice(&page, need))
     }
 
     fn slice(&self, page: &Bytes, need: &Need) -> Bytes {
@@ -181,14 +182,17 @@ impl Take {
 }
 
 /// An answer of the cache's own.
+#[inline]
 pub(crate) fn result(
-    call: &Call,
+    origin: Option<Origin>,
     head: &Head,
     range: Range<u64>,
     stream: BoxStream<'static, Result<Bytes>>,
 ) -> GetResult {
     let mut extensions = Extensions::new();
-    extensions.insert(call.origin.clone());
+    if let Some(origin) = origin {
+        extensions.insert(origin);
+    }
     GetResult {
         payload: GetResultPayload::Stream(stream),
         meta: head.meta.clone(),

@@ -1,13 +1,16 @@
 //! The tasks behind flights: send one request, check the answer, cut the body into pages.
 
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::{Either, select};
 use futures::stream::{BoxStream, StreamExt};
 use headstart_fetch_core::{
-    FetchError, Intent, LocalFile, ObjectChanged, ObjectVersion, Origin, PinBy, Reservation, Reserved, byte_range,
+    FetchError, Intent, LocalFile, ObjectChanged, ObjectVersion, Origin, PinBy, Promotion, Reservation, Reserved,
+    byte_range,
 };
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetResult, Result};
@@ -17,7 +20,6 @@ use tokio::sync::oneshot;
 use crate::call::Call;
 use crate::engine::{Engine, runtime};
 use crate::flights::{End, Pilot, Seat};
-use crate::memory::PageKey;
 use crate::policy::{self, Asked};
 use crate::version_table::{Asking, Head};
 
@@ -108,7 +110,7 @@ impl Engine {
         let head = Arc::clone(head);
         let whole = self.pages.whole_in(&window, head.meta.size);
         let admit = call.plan.admit && call.plan.may_keep(head.has_token());
-        let seat = self.flights.window(head.id, whole.clone(), admit);
+        let seat = self.flights.window(call, head.id, whole.clone(), admit);
         let (hand_on, body) = oneshot::channel();
         self.flights.launch(runtime, &seat, |pilot| {
             Box::pin(async move {
@@ -210,6 +212,11 @@ impl Job {
         options.extensions = self.extensions.clone();
         let pinned = head.version.pin(engine.config.pin, &mut options);
         let by_version = options.version.is_some();
+        #[cfg(test)]
+        if engine.mutation.is(crate::mutants::Mutant::TrustsAnswers) {
+            options = GetOptions::new().with_range(Some(run.clone()));
+            return engine.inner.get_opts(&self.path, options).await;
+        }
         engine.counters.fills.add(1);
         let result = match engine.inner.get_opts(&self.path, options).await {
             Ok(result) => result,
@@ -274,10 +281,17 @@ impl Job {
         if self.extensions.get::<Reserved>().is_some() {
             return None;
         }
-        let reserving = budget.reserve(byte_range::in_memory(byte_range::len(bytes)));
-        let reservation = match Intent::of(&self.extensions) {
-            Intent::Demand => tokio::time::timeout(DEMAND_PATIENCE, reserving).await.ok(),
-            Intent::Speculative => Some(reserving.await),
+        let mut reserving = pin!(budget.reserve(byte_range::in_memory(byte_range::len(bytes))));
+        let waited_for = async {
+            if let (Intent::Speculative, Some(promotion)) =
+                (Intent::of(&self.extensions), Promotion::of(&self.extensions))
+            {
+                promotion.promoted().await;
+            }
+        };
+        let reservation = match select(reserving.as_mut(), pin!(waited_for)).await {
+            Either::Left((reservation, _)) => Some(reservation),
+            Either::Right(_) => tokio::time::timeout(DEMAND_PATIENCE, reserving).await.ok(),
         };
         self.extensions.insert(Reserved);
         reservation
@@ -303,9 +317,9 @@ impl Job {
                 reservation.release(bytes.len());
             }
             let whole = keep && !pages.whole_in(&piece, head.meta.size).is_empty();
-            pilot.arrived(bytes, |bytes| {
+            pilot.arrived(self.engine.memory.counted(bytes), |bytes, arrival| {
                 if whole {
-                    self.engine.memory.insert(PageKey { version: head.id, page }, bytes);
+                    self.engine.memory.insert(head.place(page), bytes, arrival);
                 }
             });
         }

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use headstart_fetch_core::{byte_range, share};
+use headstart_fetch_core::{Promotion, byte_range, share};
 use object_store::path::Path;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -21,7 +21,7 @@ use tokio::task::AbortHandle;
 
 use crate::call::Call;
 use crate::error::CacheError;
-use crate::memory::PageKey;
+use crate::memory::{Arrival, PageKey};
 use crate::page::{Need, PageSize};
 use crate::policy::{Asked, worth_joining};
 use crate::version_table::{Asking, Head};
@@ -52,6 +52,10 @@ pub(crate) struct Flight {
     span: OnceLock<Range<u64>>,
     /// Keep what it brings. A reader that keeps pages may join one that does not.
     admit: AtomicBool,
+    /// Of a speculative flight: turns it into one that is waited for. A reader that waits may join one that nobody waits for.
+    promotion: Option<Promotion>,
+    /// How its pages come as long as nobody waits for them.
+    unasked: Arrival,
     board: Mutex<Board>,
     /// Ticks whenever the board changes.
     tick: watch::Sender<()>,
@@ -153,15 +157,14 @@ impl Flights {
                     && worth_joining(&opening.asked, asked)
             };
             if let Some(opening) = air.openings.get(path).and_then(|openings| openings.iter().find(of_use)) {
-                // A demand that joins a speculative opening would be promoted here: the permits below have no handle for it yet.
-                opening.flight.admit.fetch_or(call.plan.admit, Ordering::Relaxed);
+                opening.flight.joined_by(call);
                 return Some(self.seat(&opening.flight, false));
             }
             if known() {
                 return None;
             }
         }
-        let flight = Flight::new(call.plan.admit);
+        let flight = Flight::of(call, call.plan.admit);
         if shared {
             flight.board.lock().opens = Some(path.clone());
             let opening = Opening { asked: asked.clone(), asking, flight: Arc::clone(&flight) };
@@ -172,15 +175,12 @@ impl Flights {
 
     /// Claims `needs` of the version `id`, all under one lock: what is `here` by now, what is in the air, and what is
     /// missing; the missing ones are grouped by `runs` into flights, returned with their pages, and are the caller's to launch.
-    ///
-    /// `share`: join others.
     pub(crate) fn claim(
         self: &Arc<Self>,
+        call: &Call,
         id: u64,
         needs: &[Need],
-        admit: bool,
-        share: bool,
-        here: impl Fn(PageKey) -> Option<Bytes>,
+        here: impl Fn(u64) -> Option<Bytes>,
         runs: impl Fn(&[u64]) -> Vec<Range<u64>>,
     ) -> (Vec<Claim>, Vec<Run>) {
         let mut joined: Vec<Arc<Seat>> = Vec::new();
@@ -190,8 +190,10 @@ impl Flights {
             .iter()
             .map(|need| {
                 let key = PageKey { version: id, page: need.page };
-                if share && let Some(flight) = air.pages.get(&key) {
-                    flight.admit.fetch_or(admit, Ordering::Relaxed);
+                if call.plan.look
+                    && let Some(flight) = air.pages.get(&key)
+                {
+                    flight.joined_by(call);
                     let known = joined.iter().find(|seat| Arc::ptr_eq(&seat.flight, flight)).cloned();
                     return Claim::Join(known.unwrap_or_else(|| {
                         let seat = self.seat(flight, false);
@@ -200,7 +202,7 @@ impl Flights {
                     }));
                 }
                 // A flight stores a page before it gives up its registration: looked up in this order, none slips through.
-                if let Some(page) = here(key) {
+                if let Some(page) = here(need.page) {
                     return Claim::Here(page);
                 }
                 missing.push(need.page);
@@ -210,7 +212,7 @@ impl Flights {
         let flights = runs(&missing)
             .into_iter()
             .map(|run| {
-                let flight = Flight::new(admit);
+                let flight = Flight::of(call, call.plan.admit);
                 air.register(&flight, id, run.clone());
                 (run, self.seat(&flight, true))
             })
@@ -219,8 +221,8 @@ impl Flights {
     }
 
     /// A new flight for `pages` of the version `id`, whoever else fetches them: the next window of a body that is open already.
-    pub(crate) fn window(self: &Arc<Self>, id: u64, pages: Range<u64>, admit: bool) -> Arc<Seat> {
-        let flight = Flight::new(admit);
+    pub(crate) fn window(self: &Arc<Self>, call: &Call, id: u64, pages: Range<u64>, admit: bool) -> Arc<Seat> {
+        let flight = Flight::of(call, admit);
         let mut air = self.air.lock();
         air.register(&flight, id, pages);
         self.seat(&flight, true)
@@ -276,14 +278,32 @@ impl Air {
 }
 
 impl Flight {
-    fn new(admit: bool) -> Arc<Self> {
+    /// A flight that begins for `call`.
+    fn of(call: &Call, admit: bool) -> Arc<Self> {
         Arc::new(Self {
             span: OnceLock::new(),
             admit: AtomicBool::new(admit),
+            promotion: call.promotion().cloned(),
+            unasked: if call.plan.announced { Arrival::Announced } else { Arrival::Ahead },
             board: Mutex::default(),
             tick: watch::Sender::new(()),
             task: OnceLock::new(),
         })
+    }
+
+    fn joined_by(&self, call: &Call) {
+        self.admit.fetch_or(call.plan.admit, Ordering::Relaxed);
+        if let (Some(promotion), None) = (&self.promotion, call.promotion()) {
+            promotion.promote();
+        }
+    }
+
+    /// How its pages come.
+    fn arrival(&self) -> Arrival {
+        match &self.promotion {
+            Some(promotion) if !promotion.is_promoted() => self.unasked,
+            _ => Arrival::Demanded,
+        }
     }
 }
 
@@ -322,6 +342,14 @@ impl Seat {
             Some(piece.slice(byte_range::in_memory(slice.start)..byte_range::in_memory(slice.end)))
         })
         .await
+    }
+
+    /// Waits until everything has arrived.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub(crate) async fn landed(&self) -> Result<(), Vain> {
+        self.until(|board| matches!(board.end, Some(End::Landed)).then_some(())).await
     }
 
     /// Waits until `ready` finds on the board what it looks for.
@@ -396,10 +424,10 @@ impl Pilot {
         self.flight.tick.send_replace(());
     }
 
-    /// The next page, or part of one, arrived; `keep` stores it.
-    pub(crate) fn arrived(&self, piece: Bytes, keep: impl FnOnce(Bytes)) {
+    /// The next page, or part of one, arrived; `keep` stores it, told how it comes.
+    pub(crate) fn arrived(&self, piece: Bytes, keep: impl FnOnce(Bytes, Arrival)) {
         if self.flight.admit.load(Ordering::Relaxed) {
-            keep(piece.clone());
+            keep(piece.clone(), self.flight.arrival());
         }
         self.flight.board.lock().pieces.push(piece);
         self.flight.tick.send_replace(());

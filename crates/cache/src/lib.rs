@@ -75,14 +75,27 @@ mod config;
 mod engine;
 mod error;
 mod fill;
+mod finding;
 mod flights;
+mod hits;
 mod memory;
+#[cfg(test)]
+mod mutants;
 mod page;
 mod policy;
+#[cfg(test)]
+mod races;
 mod read;
 mod stats;
 mod store;
 mod version_table;
+mod warm;
+
+#[cfg(test)]
+extern crate self as headstart_cache;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
 
 pub use config::{CacheConfig, Freshness};
 pub use error::CacheError;

@@ -61,6 +61,11 @@ impl PageSize {
         first..last.max(first)
     }
 
+    /// Whether `page` holds one of the first or last `edge_bytes` of an object of `size` bytes.
+    pub(crate) fn is_edge(self, page: u64, size: u64, edge_bytes: u64) -> bool {
+        self.start(page) < edge_bytes || self.start(page + 1) > size.saturating_sub(edge_bytes)
+    }
+
     /// Where the window that begins at byte `start` ends at the latest: at a page's end.
     pub(crate) fn window_end(self, start: u64) -> u64 {
         self.start(self.of(start)).saturating_add(WINDOW_BYTES)
@@ -132,6 +137,16 @@ mod tests {
         assert_eq!(pages().whole_in(&(1..40 * KIB), 40 * KIB), 1..3);
         assert_eq!(pages().whole_in(&(5..6), 40 * KIB), 1..1);
         assert_eq!(pages().whole_in(&(0..0), 0), 0..0);
+    }
+
+    #[test]
+    fn edges_are_the_first_and_the_last_pages() {
+        let edges = |size: u64, edge_bytes| (0..10).filter(|page| pages().is_edge(*page, size, edge_bytes)).count();
+        assert_eq!(edges(160 * KIB, 1), 2);
+        assert_eq!(edges(160 * KIB, 16 * KIB), 2);
+        assert_eq!(edges(160 * KIB, 16 * KIB + 1), 4);
+        assert_eq!(edges(152 * KIB, 10 * KIB), 3, "the last page is short");
+        assert_eq!(edges(160 * KIB, 160 * KIB), 10);
     }
 
     #[test]

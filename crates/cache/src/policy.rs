@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) freshness: Freshness,
     /// The call opens the object, in the sense of [`Freshness::OnOpen`].
     pub(crate) opens: bool,
+    /// The caller has said that what is fetched will be read.
+    pub(crate) announced: bool,
 }
 
 impl Plan {
@@ -32,6 +34,7 @@ impl Plan {
             admit: hint != Some(CacheHint::NoAdmit),
             freshness,
             opens: head,
+            announced: false,
         }
     }
 

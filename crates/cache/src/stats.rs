@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-/// What a cache has done so far. Counts only grow; `held_bytes` and `flights` are of this moment.
+/// What a cache has done so far. Counts only grow; from `held_bytes` on, they are of this moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct CacheStats {
@@ -22,14 +22,21 @@ pub struct CacheStats {
     pub bypasses: u64,
     /// Bytes served from pages.
     pub hit_bytes: u64,
+    /// Bytes served from fetches that another call had begun.
+    pub joined_bytes: u64,
     /// Bytes that the inner store answered with; those of bypassed calls are not counted.
     pub fetched_bytes: u64,
     /// Pages evicted to make room.
     pub evictions: u64,
+    /// Of these, the ones that were fetched ahead, or by [`crate::CacheStore::warm`], and never read from here.
+    pub evicted_unread: u64,
     /// Bytes of pages held now, overhead included.
     pub held_bytes: u64,
     /// Pages held now.
     pub held_pages: u64,
+    /// Bytes in memory because callers, or fetches under way, hold them: pages that were evicted since, or never kept.
+    /// A slice counts as the page it was cut from. These are beyond `memory_bytes`.
+    pub lent_bytes: u64,
     /// Pages and objects being fetched now.
     pub flights: u64,
 }
@@ -44,17 +51,24 @@ pub(crate) struct Counters {
     pub(crate) validations: Counter,
     pub(crate) bypasses: Counter,
     pub(crate) hit_bytes: Counter,
+    pub(crate) joined_bytes: Counter,
     pub(crate) fetched_bytes: Counter,
     pub(crate) evictions: Counter,
+    pub(crate) evicted_unread: Counter,
+    /// Bytes of pages in memory, whoever holds them.
+    pub(crate) live_bytes: Counter,
 }
 
-/// A count that only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
     }
 
     pub(crate) fn now(&self) -> u64 {
@@ -73,8 +87,10 @@ impl Counters {
             validations: self.validations.now(),
             bypasses: self.bypasses.now(),
             hit_bytes: self.hit_bytes.now(),
+            joined_bytes: self.joined_bytes.now(),
             fetched_bytes: self.fetched_bytes.now(),
             evictions: self.evictions.now(),
+            evicted_unread: self.evicted_unread.now(),
             ..CacheStats::default()
         }
     }

@@ -21,6 +21,8 @@ use crate::config::CacheConfig;
 use crate::engine::Engine;
 use crate::flights::Flights;
 use crate::memory::Memory;
+#[cfg(test)]
+use crate::mutants::Mutant;
 use crate::page::PageSize;
 use crate::stats::{CacheStats, Counters};
 use crate::version_table::VersionTable;
@@ -33,7 +35,7 @@ const MEMORY_BYTES_A_HEAD: usize = 16 << 10;
 /// Clones share everything. See the [crate's documentation](crate) for what is promised.
 #[derive(Clone)]
 pub struct CacheStore {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
 }
 
 impl CacheStore {
@@ -52,10 +54,12 @@ impl CacheStore {
             inner,
             pages,
             table: VersionTable::new(objects),
-            memory: Memory::new(config.memory_bytes, config.page_bytes, Arc::clone(&counters)),
+            memory: Memory::new(&config, pages, Arc::clone(&counters)),
             flights: Flights::new(config.stall_timeout),
             counters,
             start: Instant::now(),
+            #[cfg(test)]
+            mutation: crate::mutants::Mutation::default(),
             config,
         };
         Ok(Self { engine: Arc::new(engine) })
@@ -67,9 +71,27 @@ impl CacheStore {
         CacheStats {
             held_bytes: self.engine.memory.held_bytes(),
             held_pages: self.engine.memory.held_pages(),
+            lent_bytes: self.engine.memory.lent_bytes(),
             flights: self.engine.flights.len() as u64,
             ..self.engine.counters.snapshot()
         }
+    }
+
+    /// Fetches what is missing of `ranges` of an object, so that reads find it here, and returns how many bytes that took.
+    ///
+    /// Ranges are cut by the end of the object: `0..u64::MAX` is all of it. The requests are speculative, so reads go before
+    /// them; eight of at most 8 MiB are under way at once. Pages count as read once, and so outlive a scan; more than
+    /// [`CacheConfig::memory_bytes`] drives out what came first. Nothing is fetched where nothing can be kept: a cache that is
+    /// off, local files, objects without a version token.
+    ///
+    /// # Errors
+    /// Those of the inner store; [`FetchError::PastEnd`](headstart_fetch_core::FetchError::PastEnd) where a range begins at or
+    /// past the end. What came before the error stays.
+    ///
+    /// # Cancel safety
+    /// Dropping the future aborts its fetches, except those that somebody else waits for. Pages that had arrived stay.
+    pub async fn warm(&self, location: &Path, ranges: &[Range<u64>]) -> Result<u64> {
+        self.engine.warm(location, ranges).await
     }
 
     /// The settings in force.
@@ -79,6 +101,11 @@ impl CacheStore {
     }
 
     fn invalidate_after(&self, path: &Path) -> Invalidate {
+        #[cfg(test)]
+        if self.engine.mutation.is(Mutant::InvalidatesBefore) {
+            self.engine.table.invalidate(path);
+            return Invalidate { engine: Arc::clone(&self.engine), path: Path::ROOT };
+        }
         Invalidate { engine: Arc::clone(&self.engine), path: path.clone() }
     }
 }
@@ -126,11 +153,24 @@ impl ObjectStore for CacheStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.engine.get(location, options).await
+        tokio::task::consume_budget().await;
+        #[cfg(test)]
+        let _turn = self.engine.mutation.turn().await;
+        if let Some(hit) = self.engine.hit(location, &options) {
+            return Ok(hit.into_result(&options.extensions));
+        }
+        // In a box of its own, so that hits do not pay for its size.
+        Box::pin(self.engine.get(location, options)).await
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.engine.get_ranges(location, ranges).await
+        tokio::task::consume_budget().await;
+        #[cfg(test)]
+        let _turn = self.engine.mutation.turn().await;
+        if let Some(parts) = self.engine.hits(location, ranges) {
+            return Ok(parts);
+        }
+        Box::pin(self.engine.get_ranges(location, ranges)).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use quick_cache::DefaultHashBuilder;
 use quick_cache::sync::Cache;
 
+use crate::memory::{PageKey, Place};
 use crate::policy::{self, Known};
 
 /// Paths are spread over this many epochs. Two paths that share one cost, at worst, an answer that is not remembered.
@@ -36,6 +37,11 @@ impl Head {
         policy::has_token(&self.version)
     }
 
+    /// Where `page` of this version is to be found.
+    pub(crate) fn place(&self, page: u64) -> Place {
+        Place { key: PageKey { version: self.id, page }, size: self.meta.size }
+    }
+
     pub(crate) fn known(&self) -> Known {
         Known { asked_at: self.asked_at, has_token: self.has_token(), opaque: self.opaque }
     }
@@ -57,6 +63,9 @@ pub(crate) struct VersionTable {
     epochs: Box<[Mutex<u64>]>,
     hasher: DefaultHashBuilder,
     next_id: AtomicU64,
+    /// See [`crate::mutants`].
+    #[cfg(test)]
+    pub(crate) by_path_alone: bool,
 }
 
 impl VersionTable {
@@ -67,9 +76,12 @@ impl VersionTable {
             epochs: (0..EPOCHS).map(|_| Mutex::new(0)).collect(),
             hasher: DefaultHashBuilder::default(),
             next_id: AtomicU64::new(0),
+            #[cfg(test)]
+            by_path_alone: false,
         }
     }
 
+    #[inline]
     pub(crate) fn get(&self, path: &Path) -> Option<Arc<Head>> {
         self.heads.get(path)
     }
@@ -96,6 +108,8 @@ impl VersionTable {
         let before = self.heads.get(path);
         let same = before.as_ref().filter(|head| policy::same_version(&head.version, &version));
         let id = same.map_or_else(|| self.next_id.fetch_add(1, Ordering::Relaxed), |head| head.id);
+        #[cfg(test)]
+        let id = if self.by_path_alone { self.hasher.hash_one(path) } else { id };
         let head = Arc::new(Head { id, meta, attributes, asked_at: asking.at, opaque, version });
         if *epoch == asking.epoch && before.is_none_or(|before| before.asked_at <= asking.at) {
             self.heads.insert(path.clone(), Arc::clone(&head));

@@ -269,7 +269,11 @@ async fn intent_goes_down_and_origin_comes_up() {
     result.bytes().await.expect("read");
     assert_eq!((origin.wire_bytes(), origin.hit_bytes()), (32 * KIB, 0));
     assert_eq!(Intent::of(&double.requests.lock()[0].extensions), Intent::Speculative);
-    let result = store.get_opts(&path(), GetOptions::new().with_range(Some(0..40_000))).await.expect("there");
+    let ask = |range| headstart_fetch_core::ask(range, Intent::Demand);
+    let result = store.get_opts(&path(), ask(5..10)).await.expect("there");
+    let origin = Origin::of(&result.extensions).expect("asked with an intent");
+    assert_eq!((origin.wire_bytes(), origin.hit_bytes()), (0, 5));
+    let result = store.get_opts(&path(), ask(0..40_000)).await.expect("there");
     let origin = Origin::of(&result.extensions).expect("always there");
     result.bytes().await.expect("read");
     assert_eq!((origin.wire_bytes(), origin.hit_bytes()), (16 * KIB, 32 * KIB));

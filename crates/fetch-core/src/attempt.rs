@@ -121,9 +121,15 @@ impl Core {
 
     /// Sends a GET and looks whether the answer is about the bytes that were asked for.
     async fn send(&self, path: &Path, options: &GetOptions) -> Result<GetResult> {
-        self.counters.get(Intent::of(&options.extensions));
+        let intent = Intent::of(&options.extensions);
+        self.counters.get(intent);
         let unanswered = Unanswered(Some(self));
-        let answered = self.inner.get_opts(path, options.clone()).await;
+        let mut request = options.clone();
+        if request.extensions.get::<Intent>().is_none() {
+            // With one, a cache below tells the origin of its answer.
+            request.extensions.insert(intent);
+        }
+        let answered = self.inner.get_opts(path, request).await;
         unanswered.answered();
         self.limit_by(answered.as_ref().err());
         let result = answered?;

@@ -112,7 +112,8 @@ pub struct Reserved;
 
 /// Where an answer's bytes came from, counted while its body is read; complete when the body ends.
 ///
-/// Clones share their counts.
+/// Every answer to a request that carries an [`Intent`] has one, where a layer below counts; others may. Clones share their
+/// counts.
 #[derive(Debug, Clone, Default)]
 pub struct Origin(Arc<Counts>);
 

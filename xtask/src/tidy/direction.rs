@@ -29,6 +29,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         ],
         &["headstart-sim"],
     ),
+    ("headstart-peers", &["headstart-cache"], &[]),
     (
         "xtask",
         &[

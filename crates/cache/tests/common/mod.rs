@@ -4,7 +4,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -52,6 +52,11 @@ pub(crate) struct Double {
     pub(crate) gate: Semaphore,
     /// GETs whose future or body is alive.
     pub(crate) open: Arc<AtomicUsize>,
+    /// Of a hundred requests, so many fail, and so many are answered with a body one byte short.
+    pub(crate) faults: Mutex<(u64, u64)>,
+    dice: AtomicU64,
+    /// The next request panics.
+    pub(crate) panic_once: AtomicBool,
 }
 
 struct Alive(Arc<AtomicUsize>);
@@ -70,6 +75,9 @@ impl Double {
             mood: Mutex::new(Mood::Well),
             gate: Semaphore::new(0),
             open: Arc::default(),
+            faults: Mutex::default(),
+            dice: AtomicU64::new(1),
+            panic_once: AtomicBool::new(false),
         })
     }
 
@@ -99,9 +107,29 @@ impl Double {
         self.open.load(Ordering::SeqCst)
     }
 
+    /// What happens to this request.
+    fn mood(&self) -> Mood {
+        let (fail, truncate) = *self.faults.lock();
+        let rolled = roll(&mut self.dice.fetch_add(1, Ordering::Relaxed), 100);
+        match *self.mood.lock() {
+            Mood::Well if rolled < fail => Mood::Fail,
+            Mood::Well if rolled < fail + truncate => Mood::Truncate,
+            mood => mood,
+        }
+    }
+
     pub(crate) fn feel(&self, mood: Mood) {
         *self.mood.lock() = mood;
     }
+}
+
+/// Less than `sides`; `dice` is thrown further (splitmix64).
+pub(crate) fn roll(dice: &mut u64, sides: u64) -> u64 {
+    *dice = dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *dice;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ (mixed >> 31)) % sides
 }
 
 pub(crate) fn unavailable() -> object_store::Error {
@@ -151,8 +179,9 @@ impl ObjectStore for Double {
         self.requests.lock().push(options.clone());
         self.open.fetch_add(1, Ordering::SeqCst);
         let alive = Alive(Arc::clone(&self.open));
-        let mood = *self.mood.lock();
+        let mood = self.mood();
         match mood {
+            _ if self.panic_once.swap(false, Ordering::SeqCst) => panic!("the double panics once"),
             Mood::Fail => return Err(unavailable()),
             Mood::Panic => panic!("the double panics"),
             _ => tokio::task::yield_now().await,

@@ -1,0 +1,189 @@
+//! Finding the version that a call reads: what is known, whether it still holds, and what has to be asked.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use futures::future;
+use headstart_fetch_core::ObjectChanged;
+use object_store::{GetOptions, GetRange, Result};
+
+use crate::call::Call;
+use crate::engine::{Engine, Source, Take};
+use crate::fill::{Rest, proves_present};
+use crate::flights::{Seat, Vain};
+use crate::page::Need;
+use crate::policy::{self, Asked, Step};
+use crate::version_table::Head;
+
+/// How often a read begins anew when the object changed under it, a fetch was lost, or a question was answered first,
+/// before the inner store answers alone.
+const TRIES: usize = 4;
+
+/// The version that a call reads.
+pub(crate) struct Found {
+    pub(crate) head: Arc<Head>,
+    /// It was the present version during this call, or is trusted to be.
+    pub(crate) valid: bool,
+    /// The store was asked by this very call.
+    pub(crate) asked: bool,
+    /// The store has evaluated the caller's preconditions itself.
+    pub(crate) checked: bool,
+    /// Flights that the call waits in already.
+    pub(crate) seats: Vec<Arc<Seat>>,
+    pub(crate) rest: Option<Rest>,
+}
+
+/// Why a try did not answer.
+pub(crate) enum Unanswered {
+    /// The inner store has to answer alone.
+    Bypass,
+    /// What was known holds no more: begin anew.
+    Again,
+    /// Begin anew with this.
+    With(Found),
+    /// The answer is an error.
+    Fail(object_store::Error),
+}
+
+impl From<object_store::Error> for Unanswered {
+    fn from(error: object_store::Error) -> Self {
+        if ObjectChanged::find(&error).is_some() { Self::Again } else { Self::Fail(error) }
+    }
+}
+
+impl From<Vain> for Unanswered {
+    fn from(vain: Vain) -> Self {
+        match vain {
+            Vain::Failed(error) => error.into(),
+            Vain::Lost => Self::Again,
+        }
+    }
+}
+
+impl Found {
+    pub(crate) fn trusted(head: Arc<Head>, valid: bool) -> Self {
+        Self { head, valid, asked: false, checked: false, seats: Vec::new(), rest: None }
+    }
+}
+
+/// The tries of one call, each with what the one before has found.
+pub(crate) struct Tries {
+    left: usize,
+    found: Option<Found>,
+}
+
+impl Tries {
+    pub(crate) fn new() -> Self {
+        Self { left: TRIES, found: None }
+    }
+
+    /// The next try, which begins with what was found; `None` where the inner store has to answer alone.
+    pub(crate) fn next(&mut self) -> Option<Option<Found>> {
+        self.left = self.left.checked_sub(1)?;
+        Some(self.found.take())
+    }
+
+    /// What the call says after a try ended so; `None` where it has to try again.
+    pub(crate) fn answered<T>(&mut self, outcome: Result<T, Unanswered>) -> Option<Result<T>> {
+        match outcome {
+            Ok(answer) => return Some(Ok(answer)),
+            Err(Unanswered::Fail(error)) => return Some(Err(error)),
+            Err(Unanswered::With(found)) => self.found = Some(found),
+            Err(Unanswered::Again) => {}
+            Err(Unanswered::Bypass) => self.left = 0,
+        }
+        None
+    }
+}
+
+impl Engine {
+    /// What is known of the object, or the first step where that is no answer.
+    pub(crate) fn look_up(&self, call: &Call) -> Result<Found, Step> {
+        let head = self.table.get(&call.path);
+        match policy::first_step(&call.plan, head.as_ref().map(|head| head.known()), self.now()) {
+            step @ (Step::Serve | Step::Validate) => {
+                head.map(|head| Found::trusted(head, step == Step::Serve)).ok_or(Step::Open)
+            }
+            step => Err(step),
+        }
+    }
+
+    /// Fetches what a call asks for of an object that is not known; the answer tells its version.
+    pub(crate) async fn open(self: &Arc<Self>, call: &Call, options: &GetOptions) -> Result<Found, Unanswered> {
+        let asked = match &options.range {
+            _ if options.head => Asked::Head,
+            None => Asked::Whole,
+            Some(GetRange::Bounded(range)) => Asked::Bounded(self.pages.align(range)),
+            Some(GetRange::Offset(start)) => Asked::From(*start),
+            Some(GetRange::Suffix(n)) => Asked::Last(*n),
+        };
+        let request = GetOptions { range: request_range(&asked), version: None, ..options.clone() };
+        let conditional = has_preconditions(options);
+        let (seat, rest) = self.join_or_launch(call, asked, request, !conditional)?.ok_or(Unanswered::Again)?;
+        let head = seat.answer().await?;
+        Ok(Found { head, valid: true, asked: seat.mine, checked: conditional, seats: vec![seat], rest })
+    }
+
+    /// Fetches `ranges` of an object that is not known, all at once, and compares the versions of the answers.
+    pub(crate) async fn open_ranges(self: &Arc<Self>, call: &Call, ranges: &[Range<u64>]) -> Result<Found, Unanswered> {
+        let pages: Vec<u64> = self.pages.needs(ranges).into_iter().map(|need| need.page).collect();
+        let mut seats = Vec::new();
+        for run in self.pages.runs(&pages, self.bridge_bytes()) {
+            let asked = Asked::Bounded(self.pages.start(run.start)..self.pages.start(run.end));
+            let request = GetOptions::new().with_range(request_range(&asked));
+            seats.push(self.join_or_launch(call, asked, request, true)?.ok_or(Unanswered::Again)?.0);
+        }
+        let mut heads = future::try_join_all(seats.iter().map(|seat| seat.answer())).await?;
+        let head = heads.pop().ok_or(Unanswered::Bypass)?;
+        if heads.iter().any(|other| other.id != head.id) {
+            return Err(Unanswered::Again);
+        }
+        Ok(Found { head, valid: true, asked: true, checked: false, seats, rest: None })
+    }
+
+    /// Asks the store for the present version, and nothing else.
+    pub(crate) async fn validate(self: &Arc<Self>, call: &Call) -> Result<Found, Unanswered> {
+        let request = GetOptions::new().with_head(true);
+        let (seat, _) = self.join_or_launch(call, Asked::Head, request, true)?.ok_or(Unanswered::Again)?;
+        Ok(Found { asked: seat.mine, ..Found::trusted(seat.answer().await?, true) })
+    }
+
+    /// Makes sure that `head` is the present version, before bytes that were here already are handed out as its.
+    ///
+    /// A fill of ours does so by its answer; else a HEAD does.
+    pub(crate) async fn prove(
+        self: &Arc<Self>,
+        call: &Call,
+        head: &Arc<Head>,
+        takes: &[Take],
+    ) -> Result<(), Unanswered> {
+        let mine = takes.iter().any(|take| matches!(&take.from, Source::Flight(seat) if seat.mine));
+        if mine && proves_present(self.config.pin, head) {
+            // Every fill of ours is waited for, and each fails where the version is another.
+            return Ok(());
+        }
+        let found = self.validate(call).await?;
+        if found.head.id == head.id { Ok(()) } else { Err(Unanswered::With(found)) }
+    }
+
+    /// Whether any page of `needs` is here.
+    pub(crate) fn has_any(&self, head: &Head, needs: &[Need]) -> bool {
+        needs.iter().any(|need| self.memory.has(head.place(need.page)))
+    }
+}
+
+pub(crate) fn has_preconditions(options: &GetOptions) -> bool {
+    options.if_match.is_some()
+        || options.if_none_match.is_some()
+        || options.if_modified_since.is_some()
+        || options.if_unmodified_since.is_some()
+}
+
+fn request_range(asked: &Asked) -> Option<GetRange> {
+    match asked {
+        Asked::Head | Asked::Whole => None,
+        Asked::Bounded(range) => Some(GetRange::Bounded(range.clone())),
+        Asked::From(start) => Some(GetRange::Offset(*start)),
+        Asked::Last(n) => Some(GetRange::Suffix(*n)),
+    }
+}

@@ -1,0 +1,99 @@
+//! Answers from pages alone: at once, without a task, a lock or a wait.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use futures::StreamExt;
+use futures::future;
+use futures::stream;
+use headstart_fetch_core::{CacheHint, Intent, Origin, byte_range};
+use object_store::path::Path;
+use object_store::{Extensions, GetOptions, GetRange, GetResult};
+
+use crate::engine::{Engine, result};
+use crate::policy::{self, Plan, Step};
+use crate::version_table::Head;
+
+/// One page, or a part of it.
+pub(crate) struct Hit {
+    head: Arc<Head>,
+    range: Range<u64>,
+    bytes: Bytes,
+}
+
+impl Hit {
+    /// The answer, to a request with these `extensions`. Who means to look at the [`Origin`] sends an [`Intent`]: to make one
+    /// takes as long as the page takes to find.
+    #[inline]
+    pub(crate) fn into_result(self, extensions: &Extensions) -> GetResult {
+        let origin = extensions.get::<Intent>().is_some().then(|| {
+            let origin = Origin::default();
+            origin.add_hit(self.bytes.len() as u64);
+            origin
+        });
+        result(origin, &self.head, self.range, stream::once(future::ready(Ok(self.bytes))).boxed())
+    }
+}
+
+impl Engine {
+    /// The answer to `get_opts`, where one page that is here holds all of it and nothing has to be asked.
+    #[inline]
+    pub(crate) fn hit(&self, path: &Path, options: &GetOptions) -> Option<Hit> {
+        let Some(GetRange::Bounded(range)) = &options.range else { return None };
+        if options.head || range.start >= range.end {
+            return None;
+        }
+        let head = self.trusted(path, options.extensions.get().copied())?;
+        if options.version.is_some() || options.check_preconditions(&head.meta).is_err() {
+            // The longer way knows what to make of them.
+            return None;
+        }
+        let range = range.start..range.end.min(head.meta.size);
+        let page = self.only_page(&range)?;
+        let mut bytes = self.memory.get(head.place(page))?;
+        bytes.advance(byte_range::in_memory(range.start - self.pages.start(page)));
+        bytes.truncate(byte_range::in_memory(byte_range::len(&range)));
+        self.counters.hits.add(1);
+        self.counters.hit_bytes.add(bytes.len() as u64);
+        Some(Hit { head, range, bytes })
+    }
+
+    /// The answer to `get_ranges`, where each range lies in one page, all of them are here and nothing has to be asked.
+    pub(crate) fn hits(&self, path: &Path, ranges: &[Range<u64>]) -> Option<Vec<Bytes>> {
+        let head = self.trusted(path, None)?;
+        let (mut last, mut pages, mut bytes) = (None, 0, 0);
+        let mut parts = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let range = range.start..range.end.min(head.meta.size);
+            let page = self.only_page(&range)?;
+            let page_bytes = match &last {
+                Some((at, page_bytes)) if *at == page => page_bytes,
+                _ => {
+                    pages += 1;
+                    &last.insert((page, self.memory.get(head.place(page))?)).1
+                }
+            };
+            let at = |offset: u64| byte_range::in_memory(offset - self.pages.start(page));
+            parts.push(page_bytes.slice(at(range.start)..at(range.end)));
+            bytes += byte_range::len(&range);
+        }
+        self.counters.hits.add(pages);
+        self.counters.hit_bytes.add(bytes);
+        Some(parts)
+    }
+
+    /// What is known of `path`, where that may be used as it is.
+    #[inline]
+    fn trusted(&self, path: &Path, hint: Option<CacheHint>) -> Option<Arc<Head>> {
+        let plan = Plan::new(self.config.enabled, self.config.freshness, hint, false);
+        let head = self.table.get(path)?;
+        (policy::first_step(&plan, Some(head.known()), self.now()) == Step::Serve).then_some(head)
+    }
+
+    /// The page that holds all of `range`, where there is one.
+    fn only_page(&self, range: &Range<u64>) -> Option<u64> {
+        let page = self.pages.of(range.start);
+        (range.start < range.end && self.pages.of(range.end - 1) == page).then_some(page)
+    }
+}

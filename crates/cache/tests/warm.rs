@@ -1,0 +1,93 @@
+//! Pages fetched before anybody reads them.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{KIB, Mood, cache, cache_with, content};
+use headstart_cache::{CacheConfig, Freshness};
+use headstart_fetch_core::{Intent, MemoryBudget};
+use object_store::path::Path;
+use object_store::{Error, ObjectStoreExt};
+
+const A: &str = "a";
+const LEN: usize = 100_000;
+
+fn path() -> Path {
+    Path::from(A)
+}
+
+#[tokio::test]
+async fn what_was_warmed_is_a_hit_and_nothing_is_fetched_twice() {
+    for freshness in [Freshness::default(), Freshness::EveryRead, Freshness::Immutable, Freshness::OnOpen] {
+        let (double, store) = cache(freshness);
+        double.write(A, content(1, LEN)).await;
+        let some = [20_000..20_010, 0..0, 15_000..30_000, 90_000..u64::MAX];
+        assert_eq!(store.warm(&path(), &some).await.expect("there"), 32 * KIB + LEN as u64 - 80 * KIB);
+        assert!(double.requests.lock().iter().all(|request| Intent::of(&request.extensions) == Intent::Speculative));
+        assert_eq!(store.warm(&path(), &some).await.expect("there"), 0);
+        assert_eq!(store.warm(&path(), &[0..u64::MAX]).await.expect("there"), 48 * KIB, "the rest");
+        double.forget_requests();
+        assert_eq!(store.get_range(&path(), 0..LEN as u64).await.expect("read"), content(1, LEN));
+        assert_eq!(double.gets(), 0, "{freshness}");
+        assert_eq!((store.stats().held_pages, store.stats().flights), (7, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_large_object_is_warmed_window_by_window_within_the_budget() {
+    let budget = MemoryBudget::new(20 << 20);
+    let config = CacheConfig { budget: Some(Arc::clone(&budget)), ..CacheConfig::default() };
+    let (double, store) = cache_with(config);
+    let data = content(1, 50 << 20);
+    double.write(A, data.clone()).await;
+    assert_eq!(store.warm(&path(), &[0..u64::MAX]).await.expect("there"), 50 << 20);
+    assert_eq!((double.gets(), double.heads()), (7, 0), "windows of 8 MiB, and no HEAD");
+    assert!(budget.peak_bytes() <= 20 << 20);
+    assert_eq!(budget.used_bytes(), 0);
+    assert!(store.get(&path()).await.expect("there").bytes().await.expect("read") == data);
+    assert_eq!(double.gets(), 7);
+}
+
+#[tokio::test]
+async fn what_cannot_be_warmed_is_told() {
+    let (double, store) = cache(Freshness::default());
+    assert!(matches!(store.warm(&path(), &[0..10]).await, Err(Error::NotFound { .. })));
+    double.write(A, content(1, LEN)).await;
+    let error = store.warm(&path(), &[0..10, 100_000..100_001]).await.expect_err("past the end").to_string();
+    assert!(error.contains("100000"), "{error}");
+    double.feel(Mood::Fail);
+    store.warm(&path(), &[50_000..u64::MAX]).await.expect_err("503");
+    double.feel(Mood::Well);
+    assert_eq!(store.warm(&path(), &[]).await.expect("nothing to do"), 0);
+    // An overwrite is found out, and the new version warmed.
+    store.warm(&path(), &[0..10]).await.expect("there");
+    double.write(A, content(2, LEN)).await;
+    store.warm(&path(), &[0..u64::MAX]).await.expect("there");
+    double.forget_requests();
+    assert_eq!(store.get_range(&path(), 0..LEN as u64).await.expect("read"), content(2, LEN));
+    assert_eq!(double.gets(), 0);
+
+    let (double, store) = cache_with(CacheConfig { enabled: false, ..CacheConfig::default() });
+    double.write(A, content(1, LEN)).await;
+    assert_eq!(store.warm(&path(), &[0..10]).await.expect("off"), 0);
+    let (double, store) = cache(Freshness::default());
+    double.feel(Mood::NoToken);
+    double.write(A, content(1, LEN)).await;
+    store.warm(&path(), &[0..10]).await.expect("nothing can be kept");
+    assert_eq!(store.stats().held_pages, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_it_aborts_its_fetches() {
+    let (double, store) = cache(Freshness::default());
+    double.write(A, content(1, LEN)).await;
+    store.get_range(&path(), 0..10).await.expect("read");
+    double.feel(Mood::Wait);
+    let object = path();
+    let ranges = [20_000..30_000, 60_000..70_000];
+    let warming = store.warm(&object, &ranges);
+    tokio::time::timeout(std::time::Duration::from_millis(1), warming).await.expect_err("it hangs");
+    tokio::task::yield_now().await;
+    assert_eq!((double.open(), store.stats().flights), (0, 0));
+}
