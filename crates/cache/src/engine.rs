@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use headstart_fetch_core::{FetchError, Origin, byte_range};
+use headstart_fetch_core::{FetchError, FreshUntil, Origin, byte_range};
 use object_store::{Extensions, GetResult, GetResultPayload, ObjectStore, Result};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::call::Call;
-use crate::config::CacheConfig;
+use crate::config::{CacheConfig, Freshness};
 use crate::flights::{Claim, Flights, Seat, Vain};
 use crate::memory::Memory;
 use crate::page::{Need, PageSize, WINDOW_BYTES};
+use crate::policy::Plan;
 use crate::stats::Counters;
 use crate::version_table::{Head, VersionTable};
 
@@ -55,6 +56,16 @@ impl Engine {
     #[inline]
     pub(crate) fn now(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    /// What an answer from the version `head` tells those above.
+    pub(crate) fn upwards(&self, head: &Head, plan: &Plan, origin: Origin) -> Extensions {
+        let mut extensions = Extensions::new();
+        extensions.insert(origin);
+        if let Freshness::Ttl(ttl) = plan.freshness {
+            extensions.insert(FreshUntil(self.start + head.asked_at + ttl));
+        }
+        extensions
     }
 
     /// Finds each of `needs`: in a flight that the call waits in already, in a page, in the flight of another call, or
@@ -181,18 +192,14 @@ impl Take {
     }
 }
 
-/// An answer of the cache's own.
+/// An answer of the cache's own, with what goes upwards.
 #[inline]
 pub(crate) fn result(
-    origin: Option<Origin>,
+    extensions: Extensions,
     head: &Head,
     range: Range<u64>,
     stream: BoxStream<'static, Result<Bytes>>,
 ) -> GetResult {
-    let mut extensions = Extensions::new();
-    if let Some(origin) = origin {
-        extensions.insert(origin);
-    }
     GetResult {
         payload: GetResultPayload::Stream(stream),
         meta: head.meta.clone(),

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use futures::StreamExt;
 use futures::future;
 use futures::stream;
-use headstart_fetch_core::{CacheHint, Intent, Origin, byte_range};
+use headstart_fetch_core::{Intent, Origin, byte_range};
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, GetResult};
 
@@ -22,20 +22,6 @@ pub(crate) struct Hit {
     bytes: Bytes,
 }
 
-impl Hit {
-    /// The answer, to a request with these `extensions`. Who means to look at the [`Origin`] sends an [`Intent`]: to make one
-    /// takes as long as the page takes to find.
-    #[inline]
-    pub(crate) fn into_result(self, extensions: &Extensions) -> GetResult {
-        let origin = extensions.get::<Intent>().is_some().then(|| {
-            let origin = Origin::default();
-            origin.add_hit(self.bytes.len() as u64);
-            origin
-        });
-        result(origin, &self.head, self.range, stream::once(future::ready(Ok(self.bytes))).boxed())
-    }
-}
-
 impl Engine {
     /// The answer to `get_opts`, where one page that is here holds all of it and nothing has to be asked.
     #[inline]
@@ -44,7 +30,7 @@ impl Engine {
         if options.head || range.start >= range.end {
             return None;
         }
-        let head = self.trusted(path, options.extensions.get().copied())?;
+        let head = self.trusted(path, &self.plan(options))?;
         if options.version.is_some() || options.check_preconditions(&head.meta).is_err() {
             // The longer way knows what to make of them.
             return None;
@@ -59,9 +45,24 @@ impl Engine {
         Some(Hit { head, range, bytes })
     }
 
+    /// The answer of a `hit`. Who means to look at the [`Origin`] sends an [`Intent`]: to make one takes as long as the page
+    /// takes to find.
+    #[inline]
+    pub(crate) fn answer(&self, hit: Hit, options: &GetOptions) -> GetResult {
+        let Hit { head, range, bytes } = hit;
+        let extensions = if options.extensions.get::<Intent>().is_some() {
+            let origin = Origin::default();
+            origin.add_hit(bytes.len() as u64);
+            self.upwards(&head, &self.plan(options), origin)
+        } else {
+            Extensions::new()
+        };
+        result(extensions, &head, range, stream::once(future::ready(Ok(bytes))).boxed())
+    }
+
     /// The answer to `get_ranges`, where each range lies in one page, all of them are here and nothing has to be asked.
     pub(crate) fn hits(&self, path: &Path, ranges: &[Range<u64>]) -> Option<Vec<Bytes>> {
-        let head = self.trusted(path, None)?;
+        let head = self.trusted(path, &self.plan(&GetOptions::new()))?;
         let (mut last, mut pages, mut bytes) = (None, 0, 0);
         let mut parts = Vec::with_capacity(ranges.len());
         for range in ranges {
@@ -85,10 +86,9 @@ impl Engine {
 
     /// What is known of `path`, where that may be used as it is.
     #[inline]
-    fn trusted(&self, path: &Path, hint: Option<CacheHint>) -> Option<Arc<Head>> {
-        let plan = Plan::new(self.config.enabled, self.config.freshness, hint, false);
+    fn trusted(&self, path: &Path, plan: &Plan) -> Option<Arc<Head>> {
         let head = self.table.get(path)?;
-        (policy::first_step(&plan, Some(head.known()), self.now()) == Step::Serve).then_some(head)
+        (policy::first_step(plan, Some(head.known()), self.now()) == Step::Serve).then_some(head)
     }
 
     /// The page that holds all of `range`, where there is one.

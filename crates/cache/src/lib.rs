@@ -38,12 +38,27 @@
 //!   size. An answer is never spliced from two versions: where the object changes under a read, the read begins anew, or,
 //!   once bytes are handed out, fails with [`ObjectChanged`](headstart_fetch_core::ObjectChanged).
 //! - **No older than allowed.** [`Freshness`] says how long a version is taken for the present one after others overwrite
-//!   the object. A write through the cache is seen by every read that begins after it, also where the write failed or was
+//!   the object. Answers to requests with an [`Intent`](headstart_fetch_core::Intent) say until when
+//!   ([`FreshUntil`](headstart_fetch_core::FreshUntil)), so that read-ahead above keeps to it; a window *below* the cache comes on
+//!   top. A write through the cache is seen by every read that begins after it, also where the write failed or was
 //!   dropped half-way.
 //! - **One fetch.** Readers of the same missing bytes share one request. A cold read of any form is one GET and no HEAD; a
 //!   page-aligned one where it is bounded, as asked where it is not. Errors go to everybody who waits, once, and are not kept.
 //! - **The inner store's manners.** Errors and preconditions are as the inner store's. Objects without version tokens
 //!   are passed through (unless declared [`Freshness::Immutable`]), and so are answers that are local files.
+//!
+//! # What a hit costs
+//!
+//! `cargo bench -p headstart-peers --bench cache_hits`, medians on one machine of 2 cores, 2026-11-24, through `dyn ObjectStore`:
+//!
+//! | | ns |
+//! |---|---|
+//! | one page of 64 KiB by `get_range` | 334, of which 217 are the call itself (a wrapper that returns a ready answer) |
+//! | one range of 4 KiB of 32 by `get_ranges`, each in a page of its own | 39 |
+//! | one page of 1 MiB by `into_stream` | 197: nothing is copied (a copy of the 1 MiB takes 22,700, the stream of 16 pages 3,150) |
+//! | bare `quick_cache`, `foyer`, `moka`: one look-up, which says nothing of versions or freshness | 22, 78, 140 |
+//!
+//! 64 tasks on two threads get 1.3 times as much done as one task.
 //!
 //! # What it is not
 //!
@@ -53,11 +68,16 @@
 //! # Memory
 //!
 //! ```text
-//! memory_bytes                                   pages, each counted with 256 bytes of overhead
+//! memory_bytes                                   pages, each counted with 320 bytes of overhead
 //! + 512 bytes × objects known                    at most memory_bytes / 16 KiB objects: about 3 %
 //! + 16 MiB × bodies being read                   two windows each; large bodies only
 //! + 8 MiB × other fetches in flight              charged to the budget, where there is one
+//! + what callers keep                            CacheStats::lent_bytes
 //! ```
+//!
+//! What is evicted first is `quick_cache`'s choice: pages that were used once go before those that were used again, so a scan
+//! drives out little. A page that was fetched ahead has been used once when it is read for the first time, not twice.
+//! [`CacheConfig::edge_bytes`] sets an eighth of the memory apart for the first and last pages of objects.
 //!
 //! Pages are copied out of the answers that brought them, so an evicted page frees its memory, and a kept one holds no
 //! other. What is handed out shares memory with the pages: a caller that keeps a slice keeps its page.

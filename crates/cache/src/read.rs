@@ -22,8 +22,7 @@ use crate::policy::{Plan, Step};
 impl Engine {
     /// `get_opts`.
     pub(crate) async fn get(self: &Arc<Self>, path: &Path, options: GetOptions) -> Result<GetResult> {
-        let hint = options.extensions.get::<CacheHint>().copied();
-        let plan = Plan::new(self.config.enabled, self.config.freshness, hint, options.head);
+        let plan = self.plan(&options);
         if !plan.bypass && is_plain(&options) {
             let call = Call::new(path, plan, options.extensions.clone());
             let mut tries = Tries::new();
@@ -35,6 +34,13 @@ impl Engine {
         }
         self.counters.bypasses.add(1);
         self.inner.get_opts(path, options).await
+    }
+
+    /// How a call with these options uses the cache.
+    #[inline]
+    pub(crate) fn plan(&self, options: &GetOptions) -> Plan {
+        let hint = options.extensions.get::<CacheHint>().copied();
+        Plan::new(self.config.enabled, self.config.freshness, hint, options.head)
     }
 
     async fn try_get(
@@ -76,7 +82,12 @@ impl Engine {
             };
         }
         if options.head {
-            return Ok(result(Some(call.origin.clone()), &head, 0..head.meta.size, stream::empty().boxed()));
+            return Ok(result(
+                self.upwards(&head, &plan, call.origin.clone()),
+                &head,
+                0..head.meta.size,
+                stream::empty().boxed(),
+            ));
         }
         let range = match resolve(options.range.as_ref(), head.meta.size) {
             Ok(range) => range,
@@ -89,7 +100,7 @@ impl Engine {
                 None if options.range.is_some() => Err(Unanswered::Bypass),
                 None if !found.valid => Err(Unanswered::With(self.validate(call).await?)),
                 _ => Ok(result(
-                    Some(call.origin.clone()),
+                    self.upwards(&head, &plan, call.origin.clone()),
                     &head,
                     range,
                     stream::once(future::ready(Ok(Bytes::new()))).boxed(),

@@ -157,7 +157,7 @@ impl ObjectStore for CacheStore {
         #[cfg(test)]
         let _turn = self.engine.mutation.turn().await;
         if let Some(hit) = self.engine.hit(location, &options) {
-            return Ok(hit.into_result(&options.extensions));
+            return Ok(self.engine.answer(hit, &options));
         }
         // In a box of its own, so that hits do not pay for its size.
         Box::pin(self.engine.get(location, options)).await

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use object_store::{Extensions, GetOptions};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Why a request is made. Demand goes before speculation wherever something is scarce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -152,6 +153,13 @@ impl Origin {
         self.0.hit_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }
+
+/// Until when the version of an answer may be taken for the present one; upwards, from a cache that answered from what it
+/// had. Without one, the store itself has just said so, or nobody sets a limit.
+///
+/// Who keeps bytes above a cache keeps to this, so that windows of trust do not add up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreshUntil(pub Instant);
 
 /// Options for one bounded range, carrying `intent`: how one layer asks the next for bytes.
 #[must_use]

@@ -134,7 +134,7 @@ pub use config::FetchConfig;
 pub use download::{Download, DownloadError, Downloaded, Progress};
 pub use error::{FetchError, ObjectChanged, SharedError, Throttled, share};
 pub use estimate::{BodyMeter, LinkEstimate};
-pub use intent::{AccessHint, CacheHint, Intent, Origin, Promotion, Reserved, ask};
+pub use intent::{AccessHint, CacheHint, FreshUntil, Intent, Origin, Promotion, Reserved, ask};
 pub use key::path_of_url_key;
 pub use link::Link;
 pub use local::LocalFile;

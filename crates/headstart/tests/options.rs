@@ -51,6 +51,7 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("cache", "on", "on", "perhaps"),
     ("cache.memory_bytes", "64MiB", "32MiB", "0"),
     ("cache.page_bytes", "1MiB", "128KiB", "100"),
+    ("cache.edge_bytes", "1MiB", "2MiB", "some"),
     ("cache.freshness", "immutable", "every-read", "stale"),
     ("cache.pin", "version", "unpinned", "needle"),
     ("cache.stall_timeout", "5s", "6s", "0s"),

@@ -55,6 +55,11 @@ impl Common {
         self.started.elapsed()
     }
 
+    /// The time that `instant` is on the same clock.
+    pub(crate) fn at(&self, instant: Instant) -> Duration {
+        instant.saturating_duration_since(self.started)
+    }
+
     /// A name for an engine.
     pub(crate) fn engine_id(&self) -> u64 {
         self.engines.fetch_add(1, Ordering::Relaxed)

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use futures::StreamExt;
-use headstart_fetch_core::{FetchError, Intent, LocalFile, ObjectChanged, PinBy, Promotion, Reserved, ask};
+use headstart_fetch_core::{FetchError, FreshUntil, Intent, LocalFile, ObjectChanged, PinBy, Promotion, Reserved, ask};
 use object_store::path::Path;
 use object_store::{GetResult, GetResultPayload};
 use tokio::time::Instant;
@@ -28,7 +28,8 @@ pub(crate) struct Request {
 pub(crate) async fn run(engine: Weak<Engine>, common: Arc<Common>, path: Path, cell: FailIfLost, request: Request) {
     let id = request.id;
     let asked = Instant::now();
-    match fill(&engine, &common, &path, &cell.0, request).await {
+    let mut fresh_until = None;
+    match fill(&engine, &common, &path, &cell.0, request, &mut fresh_until).await {
         Ok(()) => {
             let bytes = cell.0.complete();
             if let Some(engine) = engine.upgrade() {
@@ -47,7 +48,8 @@ pub(crate) async fn run(engine: Weak<Engine>, common: Arc<Common>, path: Path, c
     }
     // What is served once may be served for a while only; then it goes, whether anybody still reads or not.
     let Some(within) = engine.upgrade().and_then(|engine| engine.serve_once_within()) else { return };
-    tokio::time::sleep_until(asked + within).await;
+    let expires_at = fresh_until.map_or(asked + within, |fresh_until| fresh_until.min(asked + within));
+    tokio::time::sleep_until(expires_at).await;
     if let Some(engine) = engine.upgrade() {
         engine.tell(|planner, _, actions| planner.on_expired(id, actions));
     }
@@ -70,6 +72,7 @@ async fn fill(
     path: &Path,
     cell: &Cell,
     request: Request,
+    fresh_until: &mut Option<Instant>,
 ) -> object_store::Result<()> {
     let asked = Instant::now();
     let mut options = ask(request.range.clone(), request.intent);
@@ -91,6 +94,11 @@ async fn fill(
     alive.learn(&answer.meta, &answer.attributes)?;
     if LocalFile::is_source_of(&answer) {
         alive.tell(|planner, _, actions| planner.on_local(actions));
+    }
+    if let Some(FreshUntil(until)) = answer.extensions.get() {
+        *fresh_until = Some(*until);
+        let expires_at = common.at(*until);
+        alive.tell(|planner, _, _| planner.on_fresh_until(request.id, expires_at));
     }
     drop(alive);
     let promised = check_range(&request.range, &answer)?;

@@ -55,6 +55,13 @@ impl Holdings {
         }
     }
 
+    /// Part `id` is too old at `expires_at`.
+    pub(crate) fn expire_at(&mut self, id: PartId, expires_at: Duration) {
+        if let Some(part) = self.parts.get_mut(id) {
+            part.expires_at = Some(expires_at);
+        }
+    }
+
     /// Somebody reads `range` of part `id` from here on.
     pub(crate) fn begin_read(&mut self, id: PartId, range: Range<u64>) {
         let part = self.parts.get_mut(id).expect("a plan names live parts");

@@ -21,6 +21,8 @@ pub(crate) struct Part {
     pub(crate) filled_to: u64,
     /// When it was sent.
     pub(crate) sent_at: Duration,
+    /// When it is too old to be served as the present version, where a cache below has said so.
+    pub(crate) expires_at: Option<Duration>,
     /// The stream it was fetched for, or the name of a reader's announcements.
     pub(crate) stream: StreamId,
     /// The bytes of it that were read.
@@ -73,6 +75,7 @@ impl PartMap {
             filled_to: range.start,
             range: range.clone(),
             sent_at: now,
+            expires_at: None,
             stream,
             read: RangeSet::default(),
             readers: 0,

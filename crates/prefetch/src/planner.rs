@@ -243,6 +243,11 @@ impl Planner {
         self.holdings.drop_where(|_| true, out);
     }
 
+    /// Part `id` may be served until `expires_at` at the latest.
+    pub(crate) fn on_fresh_until(&mut self, id: PartId, expires_at: Duration) {
+        self.holdings.expire_at(id, expires_at);
+    }
+
     /// Part `id` is too old to be served.
     pub(crate) fn on_expired(&mut self, id: PartId, out: &mut Vec<Action>) {
         self.holdings.drop_where(|part| part.id == id, out);
@@ -329,7 +334,10 @@ impl Planner {
     /// that for itself: then this one is the raw store's to answer.
     fn forget_unservable(&mut self, now: Duration, range: &Range<u64>, out: &mut Vec<Action>) -> bool {
         let Some(within) = self.settings.serve_once_within else { return true };
-        let stale = |part: &Part| now.saturating_sub(part.sent_at) >= within || part.read.overlap(range) > 0;
+        let stale = |part: &Part| {
+            let old = now.saturating_sub(part.sent_at) >= within || part.expires_at.is_some_and(|at| at <= now);
+            old || part.read.overlap(range) > 0
+        };
         self.holdings.drop_where(stale, out);
         !self.holdings.parts().overlapping(range).any(stale)
     }

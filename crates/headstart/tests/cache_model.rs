@@ -1,8 +1,9 @@
-//! Random operations through and behind the cache, against the history of every object.
+//! Random operations through and behind the cache, alone, above and below read-ahead, against the history of every object.
 //!
 //! The oracle remembers each version an object ever had and when it began. A read is right if one version explains all of
 //! it, and that version was the present one at some moment of the read's window: `EveryRead` has none but the read itself.
 
+#[path = "../../cache/tests/common/mod.rs"]
 mod common;
 
 use std::collections::HashMap;
@@ -11,10 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Double, cache_with, content};
+use common::{Double, content};
 use futures::StreamExt;
 use headstart_cache::{CacheConfig, CacheStore, Freshness};
 use headstart_fetch_core::PinBy;
+use headstart_prefetch::{PrefetchConfig, PrefetchStore};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload};
 use proptest::prelude::*;
@@ -58,6 +60,13 @@ enum Op {
     Head {
         name: usize,
     },
+    /// Reads in a row: read-ahead wakes up.
+    Walk {
+        name: usize,
+        step: u64,
+        backward: bool,
+        pause_ms: u64,
+    },
     /// Begins a read and drops it after so many polls.
     GiveUp {
         name: usize,
@@ -89,6 +98,8 @@ fn op() -> impl Strategy<Value = Op> {
         9 => (name.clone(), form, 0_u8..5).prop_map(|(name, range, condition)| Op::Read { name, range, condition }),
         4 => (name.clone(), prop::collection::vec(range(), 1..4)).prop_map(|(name, ranges)| Op::Ranges { name, ranges }),
         2 => name.clone().prop_map(|name| Op::Head { name }),
+        2 => (name.clone(), 5_000_u64..30_000, any::<bool>(), prop_oneof![Just(0_u64), 1_u64..900])
+            .prop_map(|(name, step, backward, pause_ms)| Op::Walk { name, step, backward, pause_ms }),
         2 => (name, 0_usize..12).prop_map(|(name, polls)| Op::GiveUp { name, polls }),
         1 => (0_u64..2_000).prop_map(|ms| Op::Sleep { ms }),
     ]
@@ -102,9 +113,20 @@ struct Moment {
     e_tag: Option<String>,
 }
 
+/// What stands on what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stack {
+    Cache,
+    CacheOverPrefetch,
+    PrefetchOverCache,
+}
+
 struct World {
     double: Arc<Double>,
-    store: CacheStore,
+    store: Arc<dyn ObjectStore>,
+    cache: CacheStore,
+    /// How long read-ahead serves what it has to calls without a handle.
+    max_age: Duration,
     freshness: Freshness,
     start: tokio::time::Instant,
     version: u8,
@@ -144,16 +166,34 @@ async fn ask(store: &dyn ObjectStore, path: &Path, options: GetOptions) -> Said 
 }
 
 impl World {
-    fn new(freshness: Freshness, pin: PinBy, memory_bytes: usize) -> Self {
-        let (double, store) =
-            cache_with(CacheConfig { freshness, pin, memory_bytes, page_bytes: 16 << 10, ..CacheConfig::default() });
+    fn new(stack: Stack, freshness: Freshness, pin: PinBy, memory_bytes: usize) -> Self {
+        let double = Double::new();
+        let mut store = Arc::clone(&double) as Arc<dyn ObjectStore>;
+        let config = CacheConfig { freshness, pin, memory_bytes, page_bytes: 16 << 10, ..CacheConfig::default() };
+        // As the facade does: bytes read ahead are no older than the cache would allow.
+        let max_age = match freshness {
+            Freshness::Ttl(ttl) => ttl.min(Duration::from_secs(10)),
+            Freshness::EveryRead => Duration::ZERO,
+            Freshness::Immutable | Freshness::OnOpen => Duration::from_secs(10),
+        };
+        let ahead = PrefetchConfig { max_age, pin, min_part_bytes: 16 << 10, ..PrefetchConfig::default() };
+        let over = |store| PrefetchStore::try_new(store, ahead.clone()).expect("a good config");
+        if stack == Stack::CacheOverPrefetch {
+            store = Arc::new(over(store));
+        }
+        let cache = CacheStore::new(store, config).expect("a good config");
+        store = Arc::new(cache.clone());
+        if stack == Stack::PrefetchOverCache {
+            store = Arc::new(over(store));
+        }
         let absent = || vec![Moment { since: Duration::ZERO, bytes: None, e_tag: None }];
         let history = NAMES.into_iter().map(|name| (name, absent())).collect();
-        Self { double, store, freshness, start: tokio::time::Instant::now(), version: 0, history }
+        let max_age = if stack == Stack::CacheOverPrefetch { max_age } else { Duration::ZERO };
+        Self { double, store, cache, max_age, freshness, start: tokio::time::Instant::now(), version: 0, history }
     }
 
     fn writer(&self, behind: bool) -> &dyn ObjectStore {
-        if behind { &self.double.inner } else { &self.store }
+        if behind { &self.double.inner } else { &*self.store }
     }
 
     fn fresh_bytes(&mut self, size: usize) -> Bytes {
@@ -185,7 +225,8 @@ impl World {
         let now = self.start.elapsed();
         let window = match self.freshness {
             Freshness::EveryRead => return moments.last().cloned().into_iter().collect(),
-            Freshness::Ttl(ttl) => ttl,
+            // What stands below a cache may have been of some age when the cache got it.
+            Freshness::Ttl(ttl) => ttl + self.max_age,
             Freshness::Immutable | Freshness::OnOpen => return moments.clone(),
         };
         // What was known before a version's end was asked for before it, and is used for less than the window.
@@ -265,7 +306,7 @@ impl World {
                     (4, [tag, ..]) => options.with_if_none_match(Some(tag)),
                     _ => options,
                 };
-                let said = ask(&self.store, &name.into(), options.clone()).await;
+                let said = ask(&*self.store, &name.into(), options.clone()).await;
                 self.check(name, &options, &said).await;
             }
             Op::Ranges { name, ranges } => {
@@ -311,6 +352,22 @@ impl World {
                     tokio::task::yield_now().await;
                 }
             }
+            Op::Walk { name, step, backward, pause_ms } => {
+                let name = NAMES[name];
+                for n in 0..5 {
+                    let at = if backward { 4 - n } else { n } * step;
+                    let options = GetOptions::new().with_range(Some(at..at + step));
+                    let said = ask(&*self.store, &name.into(), options.clone()).await;
+                    self.check(name, &options, &said).await;
+                    if pause_ms > 0 && n == 2 {
+                        // Behind the cache's back, once read-ahead is awake.
+                        let bytes = self.fresh_bytes(100_001);
+                        self.double.inner.put(&name.into(), PutPayload::from(bytes)).await.expect("memory");
+                        self.note(name, true).await;
+                    }
+                    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                }
+            }
             Op::Sleep { ms } => tokio::time::sleep(Duration::from_millis(ms)).await,
         }
     }
@@ -323,18 +380,25 @@ fn brief(said: &Said) -> String {
     }
 }
 
-fn run(freshness: Freshness, pin: PinBy, memory_bytes: usize, ops: Vec<Op>) {
+fn run(stack: Stack, freshness: Freshness, pin: PinBy, memory_bytes: usize, ops: Vec<Op>) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     runtime.block_on(async {
-        let mut world = World::new(freshness, pin, memory_bytes);
+        let mut world = World::new(stack, freshness, pin, memory_bytes);
         for op in ops {
             world.run(op).await;
         }
+        // Nobody reads any more: what is under way ahead arrives, and waits for a reader.
         tokio::time::sleep(Duration::from_millis(2)).await;
-        assert_eq!(world.store.stats().flights, 0, "nothing is left in the air");
+        assert_eq!(world.cache.stats().flights, 0, "nothing is left in the air");
         assert_eq!(world.double.open(), 0, "nor any GET");
     });
+}
+
+/// A case: freshness, pinned or not, so much memory that it fits or not, and what happens.
+fn case() -> impl Strategy<Value = (Freshness, PinBy, usize, Vec<Op>)> {
+    let pin = prop_oneof![Just(PinBy::ETag), Just(PinBy::Unpinned)];
+    (freshness(), pin, prop_oneof![Just(64 << 10), Just(4 << 20)], prop::collection::vec(op(), 1..60))
 }
 
 fn freshness() -> impl Strategy<Value = Freshness> {
@@ -350,13 +414,19 @@ fn freshness() -> impl Strategy<Value = Freshness> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
+
     #[test]
-    fn every_answer_is_one_version_and_not_older_than_promised(
-        freshness in freshness(),
-        pinned in any::<bool>(),
-        small in any::<bool>(),
-        ops in prop::collection::vec(op(), 1..60),
-    ) {
-        run(freshness, if pinned { PinBy::ETag } else { PinBy::Unpinned }, if small { 64 << 10 } else { 4 << 20 }, ops);
+    fn every_answer_is_one_version_and_not_older_than_promised((freshness, pin, memory, ops) in case()) {
+        run(Stack::Cache, freshness, pin, memory, ops);
+    }
+
+    #[test]
+    fn so_it_is_above_read_ahead((freshness, pin, memory, ops) in case()) {
+        run(Stack::CacheOverPrefetch, freshness, pin, memory, ops);
+    }
+
+    #[test]
+    fn so_it_is_below_read_ahead((freshness, pin, memory, ops) in case()) {
+        run(Stack::PrefetchOverCache, freshness, pin, memory, ops);
     }
 }
