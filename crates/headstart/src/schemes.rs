@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use headstart_fetch_core::{BackendProfile, ConfigError, path_of_url_key};
+use headstart_local_backend::LocalBackend;
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use url::{Position, Url};
@@ -37,8 +37,8 @@ pub(crate) fn open(
         "file" | "memory" if url.host_str().is_some_and(|host| !host.is_empty()) => {
             Err(bad("expected three slashes and a path: there is no host"))
         }
-        "file" => local(&url, Arc::new(LocalFileSystem::new())),
-        "memory" => local(&url, Arc::clone(&MEMORY) as _),
+        "file" => local(&url),
+        "memory" => memory(&url),
         // A URL parser resolves these before anyone sees them: another object would be read.
         "gs" | "s3" | "s3a" if text.split(['/', '?', '#']).any(|segment| segment == "." || segment == "..") => {
             Err(bad("a key with a segment '.' or '..' cannot be read"))
@@ -58,9 +58,14 @@ fn without_password(text: &str) -> String {
     format!("{scheme}://{}", &rest[user..])
 }
 
-fn local(url: &Url, store: Arc<dyn ObjectStore>) -> Result<Backend, Error> {
+fn local(url: &Url) -> Result<Backend, Error> {
+    let backend = LocalBackend::from_url(url)?;
+    Ok(Backend { store: backend.store(), profile: backend.profile(), path: backend.path().clone(), generation: None })
+}
+
+fn memory(url: &Url) -> Result<Backend, Error> {
     let path = path_of_url_key(url[Position::BeforePath..].trim_start_matches('/'))?;
-    Ok(Backend { store, profile: BackendProfile::local(), path, generation: None })
+    Ok(Backend { store: Arc::clone(&MEMORY) as _, profile: BackendProfile::local(), path, generation: None })
 }
 
 /// Notes which options of a provider its own variables have set.

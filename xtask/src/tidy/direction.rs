@@ -10,7 +10,7 @@ use super::Problem;
 
 /// What each package may depend on: `(package, in its code, besides in its tests)`.
 ///
-/// `fetch-core ← {prefetch, cache, gcs-backend, s3-backend} ← headstart ← xtask`; siblings never name each other.
+/// `fetch-core ← {prefetch, cache, gcs-backend, s3-backend, local-backend} ← headstart ← xtask`; siblings never name each other.
 const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("headstart-fetch-core", &[], &["headstart-sim"]),
     ("headstart-sim", &["headstart-fetch-core"], &[]),
@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("headstart-prefetch", &["headstart-fetch-core"], &["headstart-sim"]),
     ("headstart-gcs-backend", &["headstart-fetch-core"], &["headstart-sim"]),
     ("headstart-s3-backend", &["headstart-fetch-core"], &["headstart-sim"]),
+    ("headstart-local-backend", &["headstart-fetch-core"], &[]),
     (
         "headstart",
         &[
@@ -26,6 +27,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
             "headstart-prefetch",
             "headstart-gcs-backend",
             "headstart-s3-backend",
+            "headstart-local-backend",
         ],
         &["headstart-sim"],
     ),
