@@ -12,22 +12,24 @@ use crate::policy::Plan;
 pub(crate) struct Call {
     pub(crate) path: Path,
     pub(crate) plan: Plan,
-    /// Go down with every request. Those of a speculative call hold a [`Promotion`]: another call may come to wait for them.
+    /// Go down with every request, but for the [`Promotion`]: each flight of a speculative call has one of its own.
     pub(crate) extensions: Extensions,
     pub(crate) origin: Origin,
 }
 
 impl Call {
     /// A call for `path`. It is one call, with one origin, however often it has to begin anew.
-    pub(crate) fn new(path: &Path, plan: Plan, mut extensions: Extensions) -> Arc<Self> {
-        if Intent::of(&extensions) == Intent::Speculative && Promotion::of(&extensions).is_none() {
-            extensions.insert(Promotion::default());
-        }
+    pub(crate) fn new(path: &Path, plan: Plan, extensions: Extensions) -> Arc<Self> {
         Arc::new(Self { path: path.clone(), plan, extensions, origin: Origin::default() })
     }
 
-    /// What turns the requests of this call into demand; `None` where they are that already.
+    /// Nobody waits for its bytes yet.
+    pub(crate) fn is_ahead(&self) -> bool {
+        Intent::of(&self.extensions) == Intent::Speculative
+    }
+
+    /// Tells when somebody comes to wait for them.
     pub(crate) fn promotion(&self) -> Option<&Promotion> {
-        Promotion::of(&self.extensions).filter(|_| Intent::of(&self.extensions) == Intent::Speculative)
+        Promotion::of(&self.extensions).filter(|_| self.is_ahead())
     }
 }

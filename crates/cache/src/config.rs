@@ -97,7 +97,8 @@ pub struct CacheConfig {
     /// Bytes a page: a power of two from 16 KiB to 4 MiB. Default: 64 KiB.
     pub page_bytes: usize,
     /// Where more than 0, pages of the first and last so many bytes of an object have an eighth of the memory to
-    /// themselves: headers and footers, which are read most, outlive scans. Default: 0, all pages are alike.
+    /// themselves: headers and footers, which are read most, outlive scans. Objects hardly longer than both ends are all ends, and
+    /// have that eighth alone. Default: 0, all pages are alike.
     pub edge_bytes: usize,
     /// How long a version is taken for the present one. Default: 60 s.
     pub freshness: Freshness,
@@ -179,12 +180,15 @@ impl Options for CacheConfig {
         if PageSize::new(self.page_bytes).is_none() {
             return Err(ConfigError::bad("page_bytes", self.page_bytes, "expected a power of two from 16KiB to 4MiB"));
         }
-        let least = if self.edge_bytes == 0 { 4 } else { LEAST_PAGES_WITH_EDGES };
-        if self.memory_bytes < least * self.page_bytes || self.memory_bytes > MAX_MEMORY_BYTES {
+        if self.edge_bytes > 0 && self.memory_bytes < LEAST_PAGES_WITH_EDGES * self.page_bytes {
+            let allowed = "expected 0, or memory_bytes of at least 32 pages beside it";
+            return Err(ConfigError::bad("edge_bytes", self.edge_bytes, allowed));
+        }
+        if self.memory_bytes < 4 * self.page_bytes || self.memory_bytes > MAX_MEMORY_BYTES {
             return Err(ConfigError::bad(
                 "memory_bytes",
                 self.memory_bytes,
-                format!("expected at least {least} pages, at most 16 TiB"),
+                "expected at least four pages, at most 16 TiB",
             ));
         }
         if self.stall_timeout.is_zero() {

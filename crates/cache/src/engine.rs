@@ -62,8 +62,10 @@ impl Engine {
     pub(crate) fn upwards(&self, head: &Head, plan: &Plan, origin: Origin) -> Extensions {
         let mut extensions = Extensions::new();
         extensions.insert(origin);
-        if let Freshness::Ttl(ttl) = plan.freshness {
-            extensions.insert(FreshUntil(self.start + head.asked_at + ttl));
+        if let Freshness::Ttl(ttl) = plan.freshness
+            && let Some(until) = self.start.checked_add(head.asked_at.saturating_add(ttl))
+        {
+            extensions.insert(FreshUntil(until));
         }
         extensions
     }
@@ -144,7 +146,10 @@ impl Engine {
                     return Ok(bytes);
                 }
                 Source::Flight(seat) => match seat.take(self.pages, &take.need).await {
-                    Ok(bytes) => return Ok(bytes),
+                    Ok(bytes) => {
+                        self.count_join(&seat, &bytes);
+                        return Ok(bytes);
+                    }
                     Err(Vain::Failed(error)) => return Err(error),
                     Err(Vain::Lost) => {
                         let again = self.claim(call, head, vec![take.need], &[])?;
@@ -159,6 +164,13 @@ impl Engine {
     pub(crate) fn count_hit(&self, call: &Call, bytes: &Bytes) {
         call.origin.add_hit(bytes.len() as u64);
         self.counters.hit_bytes.add(bytes.len() as u64);
+    }
+
+    /// Counts bytes taken from a flight, where another call had begun it.
+    pub(crate) fn count_join(&self, seat: &Seat, bytes: &Bytes) {
+        if !seat.mine {
+            self.counters.joined_bytes.add(bytes.len() as u64);
+        }
     }
 
     fn page(&self, call: &Call, head: &Head, need: &Need) -> Option<Bytes> {

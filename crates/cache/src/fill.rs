@@ -59,13 +59,14 @@ impl Engine {
         shared: bool,
     ) -> Result<Option<(Arc<Seat>, Option<Rest>)>> {
         let runtime = runtime()?;
-        let job = self.job(call);
-        let now = job.asking.at;
+        let asking = self.table.asking(&call.path, self.now());
+        let now = asking.at;
         let known = || self.table.get(&call.path).is_some_and(|head| call.plan.is_fresh(head.asked_at, now));
-        let Some(seat) = self.flights.open(call, &asked, job.asking, shared, known) else { return Ok(None) };
+        let Some(seat) = self.flights.open(call, &asked, asking, shared, known) else { return Ok(None) };
         if !seat.mine {
             return Ok(Some((seat, None)));
         }
+        let job = self.job(call, &seat, asking);
         let (hand_on, body) = oneshot::channel();
         self.flights.launch(&runtime, &seat, |pilot| {
             Box::pin(async move {
@@ -86,7 +87,7 @@ impl Engine {
         run: &Range<u64>,
         seat: &Seat,
     ) {
-        let job = self.job(call);
+        let job = self.job(call, seat, self.table.asking(&call.path, self.now()));
         let head = Arc::clone(head);
         let bytes = self.pages.start(run.start)..self.pages.start(run.end).min(head.meta.size);
         self.flights.launch(runtime, seat, |pilot| {
@@ -106,11 +107,11 @@ impl Engine {
         window: Range<u64>,
         rest: Rest,
     ) -> (Arc<Seat>, Rest) {
-        let job = self.job(call);
         let head = Arc::clone(head);
         let whole = self.pages.whole_in(&window, head.meta.size);
         let admit = call.plan.admit && call.plan.may_keep(head.has_token());
         let seat = self.flights.window(call, head.id, whole.clone(), admit);
+        let job = self.job(call, &seat, self.table.asking(&call.path, self.now()));
         let (hand_on, body) = oneshot::channel();
         self.flights.launch(runtime, &seat, |pilot| {
             Box::pin(async move {
@@ -127,13 +128,18 @@ impl Engine {
         (Arc::clone(&seat), Rest { body, _before: seat })
     }
 
-    fn job(self: &Arc<Self>, call: &Call) -> Job {
+    /// What the task of `seat`'s flight needs.
+    fn job(self: &Arc<Self>, call: &Call, seat: &Seat, asking: Asking) -> Job {
+        let mut extensions = call.extensions.clone();
+        if let Some(promotion) = seat.promotion() {
+            extensions.insert(promotion.clone());
+        }
         Job {
             engine: Arc::clone(self),
             path: call.path.clone(),
-            extensions: call.extensions.clone(),
+            extensions,
             origin: call.origin.clone(),
-            asking: self.table.asking(&call.path, self.now()),
+            asking,
             may_keep_untagged: call.plan.may_keep(false),
         }
     }

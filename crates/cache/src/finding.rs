@@ -69,12 +69,14 @@ impl Found {
 /// The tries of one call, each with what the one before has found.
 pub(crate) struct Tries {
     left: usize,
+    /// The inner store has to answer alone, and not because tries ran out.
+    pub(crate) bypassed: bool,
     found: Option<Found>,
 }
 
 impl Tries {
     pub(crate) fn new() -> Self {
-        Self { left: TRIES, found: None }
+        Self { left: TRIES, bypassed: false, found: None }
     }
 
     /// The next try, which begins with what was found; `None` where the inner store has to answer alone.
@@ -90,7 +92,7 @@ impl Tries {
             Err(Unanswered::Fail(error)) => return Some(Err(error)),
             Err(Unanswered::With(found)) => self.found = Some(found),
             Err(Unanswered::Again) => {}
-            Err(Unanswered::Bypass) => self.left = 0,
+            Err(Unanswered::Bypass) => (self.left, self.bypassed) = (0, true),
         }
         None
     }

@@ -7,11 +7,13 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::{self, Either, select};
 use headstart_fetch_core::{Promotion, byte_range, share};
 use object_store::path::Path;
 use parking_lot::Mutex;
@@ -54,8 +56,8 @@ pub(crate) struct Flight {
     admit: AtomicBool,
     /// Of a speculative flight: turns it into one that is waited for. A reader that waits may join one that nobody waits for.
     promotion: Option<Promotion>,
-    /// How its pages come as long as nobody waits for them.
-    unasked: Arrival,
+    /// Its caller has said that what it brings will be read.
+    announced: bool,
     board: Mutex<Board>,
     /// Ticks whenever the board changes.
     tick: watch::Sender<()>,
@@ -157,8 +159,7 @@ impl Flights {
                     && worth_joining(&opening.asked, asked)
             };
             if let Some(opening) = air.openings.get(path).and_then(|openings| openings.iter().find(of_use)) {
-                opening.flight.joined_by(call);
-                return Some(self.seat(&opening.flight, false));
+                return Some(self.join(&opening.flight, call));
             }
             if known() {
                 return None;
@@ -170,7 +171,7 @@ impl Flights {
             let opening = Opening { asked: asked.clone(), asking, flight: Arc::clone(&flight) };
             air.openings.entry(path.clone()).or_default().push(opening);
         }
-        Some(self.seat(&flight, true))
+        Some(self.seat(&flight, call, true))
     }
 
     /// Claims `needs` of the version `id`, all under one lock: what is `here` by now, what is in the air, and what is
@@ -193,10 +194,9 @@ impl Flights {
                 if call.plan.look
                     && let Some(flight) = air.pages.get(&key)
                 {
-                    flight.joined_by(call);
                     let known = joined.iter().find(|seat| Arc::ptr_eq(&seat.flight, flight)).cloned();
                     return Claim::Join(known.unwrap_or_else(|| {
-                        let seat = self.seat(flight, false);
+                        let seat = self.join(flight, call);
                         joined.push(Arc::clone(&seat));
                         seat
                     }));
@@ -214,7 +214,7 @@ impl Flights {
             .map(|run| {
                 let flight = Flight::of(call, call.plan.admit);
                 air.register(&flight, id, run.clone());
-                (run, self.seat(&flight, true))
+                (run, self.seat(&flight, call, true))
             })
             .collect();
         (claims, flights)
@@ -225,7 +225,7 @@ impl Flights {
         let flight = Flight::of(call, admit);
         let mut air = self.air.lock();
         air.register(&flight, id, pages);
-        self.seat(&flight, true)
+        self.seat(&flight, call, true)
     }
 
     /// Runs the task that flies `flight`. Whatever becomes of the task, its [`Pilot`] tells the waiters.
@@ -241,9 +241,19 @@ impl Flights {
         let _ = seat.flight.task.set(task.abort_handle());
     }
 
-    fn seat(self: &Arc<Self>, flight: &Arc<Flight>, mine: bool) -> Arc<Seat> {
+    /// A seat in the flight of another call: what it brings is kept if one of both wants that, and waited for if one of both waits.
+    fn join(self: &Arc<Self>, flight: &Arc<Flight>, call: &Call) -> Arc<Seat> {
+        flight.admit.fetch_or(call.plan.admit, Ordering::Relaxed);
+        if !call.is_ahead() {
+            flight.promote();
+        }
+        self.seat(flight, call, false)
+    }
+
+    fn seat(self: &Arc<Self>, flight: &Arc<Flight>, call: &Call, mine: bool) -> Arc<Seat> {
         flight.board.lock().seats += 1;
-        Arc::new(Seat { flight: Arc::clone(flight), flights: Arc::clone(self), mine })
+        let promotion = call.promotion().cloned();
+        Arc::new(Seat { flight: Arc::clone(flight), flights: Arc::clone(self), mine, promotion })
     }
 }
 
@@ -283,26 +293,32 @@ impl Flight {
         Arc::new(Self {
             span: OnceLock::new(),
             admit: AtomicBool::new(admit),
-            promotion: call.promotion().cloned(),
-            unasked: if call.plan.announced { Arrival::Announced } else { Arrival::Ahead },
+            promotion: call.is_ahead().then(Promotion::default),
+            announced: call.plan.announced,
             board: Mutex::default(),
             tick: watch::Sender::new(()),
             task: OnceLock::new(),
         })
     }
 
-    fn joined_by(&self, call: &Call) {
-        self.admit.fetch_or(call.plan.admit, Ordering::Relaxed);
-        if let (Some(promotion), None) = (&self.promotion, call.promotion()) {
+    /// Somebody waits for it.
+    fn promote(&self) {
+        if let Some(promotion) = &self.promotion {
             promotion.promote();
         }
     }
 
+    /// Nobody waits for it yet.
+    fn is_ahead(&self) -> bool {
+        self.promotion.as_ref().is_some_and(|promotion| !promotion.is_promoted())
+    }
+
     /// How its pages come.
     fn arrival(&self) -> Arrival {
-        match &self.promotion {
-            Some(promotion) if !promotion.is_promoted() => self.unasked,
-            _ => Arrival::Demanded,
+        match (self.announced, self.is_ahead()) {
+            (true, _) => Arrival::Announced,
+            (false, true) => Arrival::Ahead,
+            (false, false) => Arrival::Demanded,
         }
     }
 }
@@ -313,9 +329,24 @@ pub(crate) struct Seat {
     flights: Arc<Flights>,
     /// The reader began the flight.
     pub(crate) mine: bool,
+    /// Of a speculative reader: tells when somebody waits for it, and so for the flight.
+    promotion: Option<Promotion>,
 }
 
 impl Seat {
+    /// Turns the flight's request into demand once somebody waits; goes down with it.
+    pub(crate) fn promotion(&self) -> Option<&Promotion> {
+        self.flight.promotion.as_ref()
+    }
+
+    /// Resolves when somebody comes to wait for this reader, and so for a flight that nobody waits for yet.
+    async fn waited_for(&self) {
+        match &self.promotion {
+            Some(promotion) if self.flight.is_ahead() => promotion.promoted().await,
+            _ => future::pending().await,
+        }
+    }
+
     /// What the answer said.
     ///
     /// # Cancel safety
@@ -372,10 +403,17 @@ impl Seat {
                 ticks = Some(self.flight.tick.subscribe());
                 continue;
             };
-            if tokio::time::timeout(self.flights.stall_timeout, ticks.changed()).await.is_err() {
-                // Its runtime may be stuck: the next reader begins anew instead of waiting as long again.
-                self.flights.air.lock().strike_off(&self.flight);
-                return Err(Vain::Failed(CacheError::Stalled { after: self.flights.stall_timeout }.into()));
+            let tick = tokio::time::timeout(self.flights.stall_timeout, ticks.changed());
+            match select(pin!(tick), pin!(self.waited_for())).await {
+                Either::Left((Ok(_), _)) => {}
+                Either::Right(((), _)) => self.flight.promote(),
+                // What nobody waits for may queue behind others for as long as there are any.
+                Either::Left((Err(_), _)) if self.flight.is_ahead() && self.flight.span.get().is_none() => {}
+                Either::Left((Err(_), _)) => {
+                    // Its runtime may be stuck: the next reader begins anew instead of waiting as long again.
+                    self.flights.air.lock().strike_off(&self.flight);
+                    return Err(Vain::Failed(CacheError::Stalled { after: self.flights.stall_timeout }.into()));
+                }
             }
         }
     }

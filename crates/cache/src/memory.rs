@@ -1,7 +1,7 @@
 //! The memory tier: pages in `quick_cache`, weighed in bytes. Flights are ours, storage is theirs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -57,8 +57,6 @@ pub(crate) struct Memory {
     edges: Option<Shelf>,
     edge_bytes: u64,
     page_size: PageSize,
-    /// Something was fetched ahead, once at least: first reads are to be told from others.
-    any_ahead: AtomicBool,
     counters: Arc<Counters>,
 }
 
@@ -82,23 +80,13 @@ impl Memory {
             edges: (edge_share > 0).then(|| shelf(edge_share)),
             edge_bytes: config.edge_bytes as u64,
             page_size,
-            any_ahead: AtomicBool::new(false),
             counters,
         }
     }
 
     #[inline]
     pub(crate) fn get(&self, place: Place) -> Option<Bytes> {
-        let shelf = self.shelf(place);
-        if self.any_ahead.load(Ordering::Relaxed) {
-            // What was fetched ahead is read for the first time: the use that it was fetched for, as the read that causes a
-            // fetch is none beyond it. Else a scan with read-ahead would pass for bytes used twice.
-            let page = shelf.peek(&place.key)?;
-            if page.unread.into_inner() > 0 {
-                return Some(page.bytes);
-            }
-        }
-        shelf.get(&place.key).map(|page| page.bytes)
+        self.shelf(place).get(&place.key).map(|page| page.bytes)
     }
 
     /// Whether the page is here; no access in the eyes of the eviction policy.
@@ -112,10 +100,10 @@ impl Memory {
         let unread = match arrival {
             Arrival::Demanded => 0,
             Arrival::Ahead => 1,
+            // The look below is one of them.
             Arrival::Announced => 2,
         };
         if unread > 0 {
-            self.any_ahead.store(true, Ordering::Relaxed);
             if shelf.contains_key(&place.key) {
                 return;
             }
@@ -169,14 +157,14 @@ struct Page {
     unread: AtomicU8,
 }
 
-/// The table hands out pages by cloning them: the one it keeps counts that, the clone tells how it was before.
+/// The table hands out pages by cloning them: the one it keeps counts that.
 impl Clone for Page {
     fn clone(&self) -> Self {
         let unread = self.unread.load(Ordering::Relaxed);
         if unread > 0 {
             self.unread.store(unread - 1, Ordering::Relaxed);
         }
-        Self { bytes: self.bytes.clone(), unread: AtomicU8::new(unread) }
+        Self { bytes: self.bytes.clone(), unread: AtomicU8::new(0) }
     }
 }
 
@@ -289,13 +277,13 @@ mod tests {
     }
 
     #[test]
-    fn of_what_is_fetched_ahead_a_scan_leaves_what_was_read_twice_or_announced() {
+    fn of_what_is_fetched_a_scan_leaves_what_was_read_from_here_or_announced() {
         for (arrival, left, unread) in
-            [(Arrival::Demanded, 1..4, 0), (Arrival::Ahead, 2..4, 1), (Arrival::Announced, 0..4, 0)]
+            [(Arrival::Demanded, 1..4, 0), (Arrival::Ahead, 1..4, 1), (Arrival::Announced, 0..4, 0)]
         {
             let (memory, counters) = full(0);
             (0..4).for_each(|page| keep(&memory, 1, page, arrival));
-            for page in [1, 2, 2, 3, 3, 3] {
+            for page in 1..4 {
                 assert!(memory.get(place(1, page)).is_some());
             }
             assert_eq!(left_by_a_scan(&memory, 0..4), left.collect::<Vec<_>>(), "{arrival:?}");

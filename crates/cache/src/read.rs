@@ -123,6 +123,8 @@ impl Engine {
             self.prove(call, &head, &takes).await?;
         }
         self.first_of_each(&takes).await?;
+        // The same version, perhaps shown to be the present one a moment ago.
+        let head = self.table.get(&call.path).filter(|shown| shown.id == head.id).unwrap_or(head);
         let body = PageBody::new(self, call, head, takes, window.end..range.end, found.rest);
         Ok(body.into_result(range))
     }
@@ -188,7 +190,11 @@ impl Engine {
                     self.count_hit(call, &bytes);
                     bytes
                 }
-                Source::Flight(seat) => seat.take(self.pages, &take.need).await?,
+                Source::Flight(seat) => {
+                    let bytes = seat.take(self.pages, &take.need).await?;
+                    self.count_join(&seat, &bytes);
+                    bytes
+                }
             });
         }
         Ok(resolved.into_iter().map(|range| assemble(&needs, &pages, &range)).collect())

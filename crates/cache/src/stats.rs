@@ -26,9 +26,10 @@ pub struct CacheStats {
     pub joined_bytes: u64,
     /// Bytes that the inner store answered with; those of bypassed calls are not counted.
     pub fetched_bytes: u64,
-    /// Pages evicted to make room.
+    /// Pages evicted to make room, or replaced by the same page fetched again.
     pub evictions: u64,
-    /// Of these, the ones that were fetched ahead, or by [`crate::CacheStore::warm`], and never read from here.
+    /// Of these, the ones that were fetched ahead, or by [`crate::CacheStore::warm`], and never read from here. Read-ahead above the
+    /// cache holds what it fetches, and its reader reads that: it counts here too.
     pub evicted_unread: u64,
     /// Bytes of pages held now, overhead included.
     pub held_bytes: u64,

@@ -3,13 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use futures::stream::{self, TryStreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use headstart_fetch_core::Intent;
 use object_store::path::Path;
-use object_store::{Extensions, GetOptions, GetRange, Result};
+use object_store::{Error, Extensions, GetOptions, GetRange, Result};
 
 use crate::call::Call;
 use crate::engine::{Engine, Source};
+use crate::error::CacheError;
 use crate::finding::{Found, Tries, Unanswered};
 use crate::page::WINDOW_BYTES;
 use crate::policy::{Plan, Step};
@@ -35,7 +36,8 @@ impl Engine {
                 return answer.map(|()| call.origin.wire_bytes());
             }
         }
-        Ok(call.origin.wire_bytes())
+        // What cannot be kept is not fetched; what was lost again and again is an error.
+        if tries.bypassed { Ok(call.origin.wire_bytes()) } else { Err(CacheError::Lost.into()) }
     }
 
     async fn try_warm(
@@ -51,7 +53,15 @@ impl Engine {
                 Err(Step::Open) => {
                     let range = &ranges[0];
                     let first = range.start..range.end.min(self.pages.window_end(range.start));
-                    self.open(call, &GetOptions::new().with_range(Some(first))).await?
+                    match self.open(call, &GetOptions::new().with_range(Some(first))).await {
+                        // Of an empty object stores have no first bytes.
+                        Err(Unanswered::Fail(error))
+                            if range.start == 0 && !matches!(error, Error::NotFound { .. }) =>
+                        {
+                            return Err(Unanswered::With(self.validate(call).await?));
+                        }
+                        opened => opened?,
+                    }
                 }
                 Err(_) => return Err(Unanswered::Bypass),
             },
@@ -62,29 +72,64 @@ impl Engine {
         if !found.valid {
             return Err(Unanswered::With(self.validate(call).await?));
         }
-        let bounded = |range: &Range<u64>| resolve(Some(&GetRange::Bounded(range.clone())), found.head.meta.size);
-        let ranges = ranges.iter().map(bounded).collect::<Result<Vec<_>>>()?;
-        let windows = ranges.iter().flat_map(|range| {
-            let begins = std::iter::successors(Some(range.start), |start| Some(self.pages.window_end(*start)));
-            begins
-                .take_while(|start| *start < range.end)
-                .map(|start| start..range.end.min(self.pages.window_end(start)))
-        });
-        stream::iter(windows.map(|window| Ok(self.warm_window(call, &found, window))))
+        let size = found.head.meta.size;
+        let bounded = |range: &Range<u64>| resolve(Some(&GetRange::Bounded(range.clone())), size);
+        let some = ranges.iter().filter(|range| size > 0 || range.start > 0);
+        let mut ranges = some.map(bounded).collect::<Result<Vec<_>>>()?;
+        ranges.sort_by_key(|range| range.start);
+        // Whole pages: what another fetch brings of a page in part is not kept.
+        let ranges = merge(ranges.iter().map(|range| self.pages.align(range)), self.bridge_bytes());
+        let windows: Vec<_> = ranges
+            .iter()
+            .flat_map(|range| {
+                let begins = std::iter::successors(Some(range.start), |start| Some(self.pages.window_end(*start)));
+                let end = range.end.min(size);
+                begins.take_while(move |start| *start < end).map(move |start| (start, end))
+            })
+            .map(|(start, end)| start..end.min(self.pages.window_end(start)))
+            .collect();
+        let found = Arc::new(found);
+        // Everything owned: borrowed, the future would be `Send` for one lifetime only, and nobody could spawn it.
+        stream::iter(windows)
+            .map(|window| Ok(Arc::clone(self).warm_window(Arc::clone(call), Arc::clone(&found), window)))
             .try_buffer_unordered(WINDOWS)
             .try_collect()
             .await
     }
 
-    async fn warm_window(self: &Arc<Self>, call: &Call, found: &Found, window: Range<u64>) -> Result<(), Unanswered> {
+    async fn warm_window(
+        self: Arc<Self>,
+        call: Arc<Call>,
+        found: Arc<Found>,
+        window: Range<u64>,
+    ) -> Result<(), Unanswered> {
         debug_assert!(window.end - window.start <= WINDOW_BYTES);
         let mut needs = self.pages.needs(&[window]);
-        needs.retain(|need| !self.memory.has(found.head.place(need.page)));
-        for take in self.claim(call, &found.head, needs, &found.seats)? {
-            if let Source::Flight(seat) = take.from {
-                seat.landed().await?;
+        loop {
+            needs.retain(|need| !self.memory.has(found.head.place(need.page)));
+            let mut joined = false;
+            for take in self.claim(&call, &found.head, needs.clone(), &found.seats)? {
+                if let Source::Flight(seat) = take.from {
+                    joined |= !seat.mine;
+                    seat.landed().await?;
+                }
             }
+            if !joined {
+                return Ok(());
+            }
+            // The call that began the flight may have wanted nothing kept, until we came.
         }
-        Ok(())
     }
+}
+
+/// `ranges`, ascending, with those in one that touch or have a hole of at most `bridge_bytes` between them.
+fn merge(ranges: impl Iterator<Item = Range<u64>>, bridge_bytes: u64) -> Vec<Range<u64>> {
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end.saturating_add(bridge_bytes) => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::{KIB, MIB, Mood, cache, cache_with, content};
 use futures::{FutureExt, future};
 use headstart_cache::{CacheConfig, CacheError, CacheStore, Freshness};
-use headstart_fetch_core::{Intent, MemoryBudget};
+use headstart_fetch_core::{Intent, MemoryBudget, Promotion};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt};
 
@@ -326,4 +326,50 @@ async fn a_reader_that_waits_promotes_what_was_fetched_ahead() {
         double.write(A, content(1, 100_000)).await;
         double.feel(Mood::Well);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_to_wait_for_one_reader_promotes_what_it_joined() {
+    let (double, store) = cache(Freshness::default());
+    double.write(A, content(1, 100_000)).await;
+    store.get_range(&path(), 0..10).await.expect("read");
+    double.forget_requests();
+    double.feel(Mood::Wait);
+    let ahead = |promotion: &Promotion| {
+        let store = store.clone();
+        let mut options = headstart_fetch_core::ask(50_000..60_000, Intent::Speculative);
+        options.extensions.insert(promotion.clone());
+        tokio::spawn(async move { store.get_opts(&path(), options).await.expect("there").bytes().await })
+    };
+    let (first, second) = (Promotion::default(), Promotion::default());
+    let readers = [ahead(&first), ahead(&second)];
+    eventually("a GET", || double.gets() == 1).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let request = double.requests.lock()[0].extensions.clone();
+    assert_eq!(Intent::of(&request), Intent::Speculative);
+    second.promote();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(Intent::of(&request), Intent::Demand);
+    assert!(!first.is_promoted(), "of the first reader nobody wants anything");
+    double.gate.add_permits(1);
+    for reader in readers {
+        reader.await.expect("no panic").expect("read");
+    }
+    assert_eq!(double.gets(), 1);
+    assert_eq!(store.stats().joined_bytes, 10_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_waits_for_may_queue_longer_than_a_reader_would_wait() {
+    let stall_timeout = Duration::from_secs(5);
+    let (double, store) = cache_with(CacheConfig { stall_timeout, ..CacheConfig::default() });
+    double.write(A, content(1, 100_000)).await;
+    double.feel(Mood::Wait);
+    let warming = tokio::spawn({
+        let store = store.clone();
+        async move { store.warm(&path(), &[0..u64::MAX]).await }
+    });
+    tokio::time::sleep(10 * stall_timeout).await;
+    double.gate.add_permits(1);
+    assert_eq!(warming.await.expect("no panic").expect("it waited"), 100_000);
 }

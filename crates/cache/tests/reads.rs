@@ -9,7 +9,7 @@ use bytes::Bytes;
 use common::{KIB, Mood, cache, cache_with, content};
 use futures::TryStreamExt;
 use headstart_cache::{CacheConfig, CacheStore, Freshness};
-use headstart_fetch_core::{CacheHint, Intent, Origin};
+use headstart_fetch_core::{CacheHint, FreshUntil, Intent, Origin};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload};
 
@@ -350,4 +350,25 @@ async fn the_cache_keeps_to_its_memory() {
     let bad = CacheConfig { memory_bytes: 0, ..CacheConfig::default() };
     let error = CacheStore::new(double, bad).map(|_| ()).expect_err("no room at all").to_string();
     assert!(error.contains("memory_bytes"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_say_until_when_they_may_be_trusted() {
+    let second = Duration::from_secs(1);
+    for (ttl, expires) in [(second, true), (Duration::MAX, false)] {
+        let (double, store) = cache(Freshness::Ttl(ttl));
+        double.write(A, content(1, LEN)).await;
+        let until = async |range| {
+            let answer =
+                store.get_opts(&path(), headstart_fetch_core::ask(range, Intent::Demand)).await.expect("there");
+            answer.extensions.get().map(|FreshUntil(until)| *until)
+        };
+        let asked = tokio::time::Instant::now();
+        for (range, wait) in [(0..10, second / 2), (5..10, second), (0..10, second), (0..20_000, second)] {
+            let wanted = if tokio::time::Instant::now() < asked + second { asked } else { tokio::time::Instant::now() };
+            // What has expired is asked for anew, and the answer is as good as new.
+            assert_eq!(until(range.clone()).await, expires.then(|| wanted + ttl), "{range:?}");
+            tokio::time::sleep(wait).await;
+        }
+    }
 }

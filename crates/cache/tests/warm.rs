@@ -60,6 +60,10 @@ async fn what_cannot_be_warmed_is_told() {
     store.warm(&path(), &[50_000..u64::MAX]).await.expect_err("503");
     double.feel(Mood::Well);
     assert_eq!(store.warm(&path(), &[]).await.expect("nothing to do"), 0);
+    double.write("empty", "").await;
+    for _ in 0..2 {
+        assert_eq!(store.warm(&"empty".into(), &[0..u64::MAX]).await.expect("nothing to do"), 0);
+    }
     // An overwrite is found out, and the new version warmed.
     store.warm(&path(), &[0..10]).await.expect("there");
     double.write(A, content(2, LEN)).await;
@@ -90,4 +94,40 @@ async fn dropping_it_aborts_its_fetches() {
     tokio::time::timeout(std::time::Duration::from_millis(1), warming).await.expect_err("it hangs");
     tokio::task::yield_now().await;
     assert_eq!((double.open(), store.stats().flights), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_one_window_makes_no_haste_of_the_others() {
+    let (double, store) = cache_with(CacheConfig::default());
+    double.write(A, content(1, 40 << 20)).await;
+    store.get_range(&path(), 0..10).await.expect("read");
+    double.forget_requests();
+    double.feel(Mood::Wait);
+    let warming = tokio::spawn({
+        let store = store.clone();
+        async move { store.warm(&path(), &[0..u64::MAX]).await }
+    });
+    let reader = tokio::spawn({
+        let store = store.clone();
+        async move {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            store.get_range(&path(), 20 << 20..(20 << 20) + 5).await
+        }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    let intents: Vec<_> = double.requests.lock().iter().map(|request| Intent::of(&request.extensions)).collect();
+    assert_eq!(intents.iter().filter(|intent| **intent == Intent::Demand).count(), 1, "{intents:?}");
+    double.gate.add_permits(100);
+    reader.await.expect("no panic").expect("read");
+    assert_eq!(warming.await.expect("no panic").expect("there"), (40 << 20) - 64 * KIB);
+}
+
+#[tokio::test]
+async fn ranges_that_touch_are_one_request() {
+    let (double, store) = cache(Freshness::default());
+    double.write(A, content(1, LEN)).await;
+    store.head(&path()).await.expect("there");
+    let ranges: Vec<_> = (0..100).map(|n| n * 1000..(n + 1) * 1000).rev().collect();
+    assert_eq!(store.warm(&path(), &ranges).await.expect("there"), LEN as u64);
+    assert_eq!(double.gets(), 1);
 }

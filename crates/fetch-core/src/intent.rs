@@ -154,10 +154,11 @@ impl Origin {
     }
 }
 
-/// Until when the version of an answer may be taken for the present one; upwards, from a cache that answered from what it
-/// had. Without one, the store itself has just said so, or nobody sets a limit.
+/// Until when the version of an answer may be taken for the present one; upwards, from a cache that trusts versions for a
+/// time, in answers to requests that carry an [`Intent`]. Without one, nobody sets a limit.
 ///
-/// Who keeps bytes above a cache keeps to this, so that windows of trust do not add up.
+/// Read-ahead above a cache keeps to this, so that its own time does not come on top of the cache's. A cache above another, or above
+/// read-ahead, does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FreshUntil(pub Instant);
 
