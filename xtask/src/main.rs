@@ -1,8 +1,10 @@
-//! The project's own commands: `cargo xtask bench`, `cargo xtask ci`, `cargo xtask ramp`, `cargo xtask tidy`.
+//! The project's own commands: `cargo xtask bench`, `ci`, `conformance`, `ramp`, `servers` and `tidy`.
 
 mod bench;
 mod ci;
+mod conformance;
 mod ramp;
+mod servers;
 mod tidy;
 
 use std::path::Path;
@@ -23,8 +25,12 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Check everything that must hold before a change goes in
     Ci(ci::CiArgs),
+    /// Run object_store's own suite and random reads over every backend and stack
+    Conformance(conformance::ConformanceArgs),
     /// Draw how fast read-ahead comes up to the link's rate
     Ramp(ramp::RampArgs),
+    /// Start object stores written by others, to try things out on; Ctrl-C stops them
+    Servers(servers::ServersArgs),
     /// Check the rules that no compiler checks
     Tidy,
     /// The bench's server
@@ -53,6 +59,8 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
         Command::Ci(args) => ci::run(&args),
+        Command::Conformance(args) => conformance::run(&args),
+        Command::Servers(args) => servers::run(&args),
         Command::Ramp(args) => ramp::run(&args),
         Command::Tidy => tidy::run(),
         Command::Serve(args) => bench::serve(args),

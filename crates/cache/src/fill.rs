@@ -227,7 +227,13 @@ impl Job {
         let result = match engine.inner.get_opts(&self.path, options).await {
             Ok(result) => result,
             Err(error) if pinned => return Err(ObjectChanged::explain(error, &self.path, &head.version)),
-            Err(error) => return Err(self.explain(error, head).await),
+            Err(error) => {
+                engine.counters.validations.add(1);
+                let (version, extensions) = (&head.version, self.extensions.clone());
+                return Err(
+                    ObjectChanged::explain_unpinned(error, &*engine.inner, &self.path, version, extensions).await
+                );
+            }
         };
         if !head.has_token() && result.meta.size == head.meta.size {
             // Only what never changes is fetched in parts without a token.
@@ -244,23 +250,6 @@ impl Job {
             return Ok(result);
         }
         Err(ObjectChanged::new(&self.path, &head.version, Some(&found)).into())
-    }
-
-    /// A request that is not pinned is not told why it fails: the object may be gone, or shorter. A HEAD tells.
-    async fn explain(&self, error: object_store::Error, head: &Head) -> object_store::Error {
-        let mut options = GetOptions::new().with_head(true);
-        options.extensions = self.extensions.clone();
-        self.engine.counters.validations.add(1);
-        match self.engine.inner.get_opts(&self.path, options).await {
-            Ok(result) => {
-                let found = ObjectVersion::of(&result.meta);
-                let same =
-                    !head.has_token() && found.size == head.meta.size || policy::same_version(&found, &head.version);
-                if same { error } else { ObjectChanged::new(&self.path, &head.version, Some(&found)).into() }
-            }
-            Err(object_store::Error::NotFound { .. }) => ObjectChanged::new(&self.path, &head.version, None).into(),
-            Err(_) => error,
-        }
     }
 
     /// Reads `body` up to `until`, and hands on what is left of it then.

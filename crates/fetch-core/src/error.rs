@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::path::Path;
+use object_store::{Extensions, GetOptions, ObjectStore};
 
 use crate::options::ConfigError;
 use crate::version::ObjectVersion;
@@ -36,6 +37,27 @@ impl ObjectChanged {
     #[must_use]
     pub fn find(error: &object_store::Error) -> Option<&Self> {
         sources(error).find_map(|cause| cause.downcast_ref())
+    }
+
+    /// Asks `store`, by a HEAD, whether the `error` of a request that was not pinned is because the object changed; other errors
+    /// pass through. Such a request is not told why it fails: the object may be gone, or shorter.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn explain_unpinned(
+        error: object_store::Error,
+        store: &dyn ObjectStore,
+        path: &Path,
+        expected: &ObjectVersion,
+        extensions: Extensions,
+    ) -> object_store::Error {
+        let mut options = GetOptions::new().with_head(true);
+        options.extensions = extensions;
+        match store.get_opts(path, options).await {
+            Ok(answer) => expected.check(&answer.meta).err().unwrap_or(error),
+            Err(object_store::Error::NotFound { .. }) => Self::new(path, expected, None).into(),
+            Err(_) => error,
+        }
     }
 
     /// Turns the 404 or 412 that a pin of ours caused into `ObjectChanged`; other errors pass through.

@@ -80,15 +80,16 @@ async fn fill(
     options.extensions.insert(Reserved);
     options.extensions.insert(request.promotion.clone());
     let pin = engine.upgrade().map_or(PinBy::Unpinned, |engine| engine.pin);
-    let pinned = request.known.as_ref().filter(|known| known.version.pin(pin, &mut options));
-    let answer = match common.inner.get_opts(path, options).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            return Err(match pinned {
-                Some(known) => ObjectChanged::explain(error, path, &known.version),
-                None => error,
-            });
+    let pinned = request.known.as_ref().is_some_and(|known| known.version.pin(pin, &mut options));
+    let extensions = options.extensions.clone();
+    let answer = match (common.inner.get_opts(path, options).await, &request.known) {
+        (Ok(answer), _) => answer,
+        (Err(error), Some(known)) if pinned => return Err(ObjectChanged::explain(error, path, &known.version)),
+        (Err(error), Some(known)) => {
+            let version = &known.version;
+            return Err(ObjectChanged::explain_unpinned(error, &*common.inner, path, version, extensions).await);
         }
+        (Err(error), None) => return Err(error),
     };
     let Some(alive) = engine.upgrade() else { return Ok(()) };
     alive.learn(&answer.meta, &answer.attributes)?;

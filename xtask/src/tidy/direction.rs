@@ -40,6 +40,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
             "headstart-cache",
             "headstart-prefetch",
             "headstart-gcs-backend",
+            "headstart-s3-backend",
             "headstart-sim",
         ],
         &[],

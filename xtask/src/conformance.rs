@@ -1,0 +1,79 @@
+//! `cargo xtask conformance`: `object_store`'s own suite, and ten thousand random reads, over every backend and every stack.
+//!
+//! What the bare client passes, every stack must pass. What it fails is the server's own, and stands in `deviations.rs` by name.
+
+mod backend;
+mod deviations;
+mod differential;
+mod matrix;
+mod shaped;
+mod side_door;
+mod stack;
+mod suite;
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use tokio::time::Instant;
+
+use crate::servers;
+use backend::{Backend, Server};
+use matrix::Matrix;
+use stack::Stack;
+
+/// What to check.
+#[derive(Debug, Args)]
+pub(crate) struct ConformanceArgs {
+    /// Only these backends; default: all
+    #[arg(value_name = "BACKEND")]
+    backends: Vec<Backend>,
+    /// Steps of the random run over each backend; 0 leaves it out
+    #[arg(long, default_value_t = 10_000)]
+    steps: u64,
+    /// What is random is decided by this
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// In place of the suite: how fast reads are over hadro with a latency of 40 ms and 20 MB/s a stream
+    #[arg(long, conflicts_with_all = ["backends", "steps"])]
+    shaped: bool,
+}
+
+/// Runs the suite over `args.backends`, prints the matrix, and fails where a stack fails what the bare client passes.
+pub(crate) fn run(args: &ConformanceArgs) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    if args.shaped {
+        return runtime.block_on(shaped::run(args.seed));
+    }
+    let backends = if args.backends.is_empty() { Backend::ALL.to_vec() } else { args.backends.clone() };
+    if backends.iter().any(|backend| backend.server().is_some()) && !servers::is_installed() {
+        bail!("the servers are not installed: run `cargo xtask servers --install`");
+    }
+    let mut matrix = Matrix::default();
+    for backend in &backends {
+        runtime.block_on(over(*backend, args, &mut matrix))?;
+    }
+    print!("{matrix}");
+    matrix.verdict()
+}
+
+async fn over(backend: Backend, args: &ConformanceArgs, matrix: &mut Matrix) -> Result<()> {
+    let started = Instant::now();
+    let server = Server::start(backend).await?;
+    let expected = deviations::of(backend).map(|(function, _)| function).collect::<BTreeSet<_>>();
+    let mut bare = BTreeSet::new();
+    for stack in Stack::ALL {
+        let failed = suite::failures(&server, *stack).await?;
+        if *stack == Stack::Bare {
+            bare = failed.keys().copied().collect();
+            matrix.compare_bare(backend, &failed, &expected);
+        }
+        matrix.note(backend, *stack, &failed, &bare);
+    }
+    if args.steps > 0 {
+        let told = differential::run(&server, args.steps, args.seed).await?;
+        matrix.tell(backend, told);
+    }
+    eprintln!("{backend}: {:.1} s", started.elapsed().as_secs_f64());
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! What the suite runs on: stores of this process, the simulated cloud, and servers written by others.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use headstart::{BackendProfile, Headstart, HeadstartBuilder};
+use headstart_fetch_core::PinBy;
+use headstart_gcs_backend::{GcsBackend, GcsConfig};
+use headstart_s3_backend::{S3Backend, S3Config};
+use headstart_sim::server::{Dialect, SimServer, SimServerConfig, SimServerHandle};
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use tempfile::TempDir;
+
+use super::side_door::SideDoor;
+use crate::servers::{Kind, Running, Shape};
+
+pub(super) type Store = Arc<dyn ObjectStore>;
+
+/// A kind of store, and the client that reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Backend {
+    /// `object_store`'s memory
+    Memory,
+    /// Files of this machine
+    Local,
+    /// The simulated GCS
+    SimGcs,
+    /// The simulated S3
+    SimS3,
+    /// fake-gcs-server, by the GCS client
+    FakeGcs,
+    /// moto, by the S3 client
+    MotoS3,
+    /// moto, by the GCS client
+    MotoGcs,
+    /// hadro, by the GCS client
+    HadroGcs,
+    /// hadro, by the S3 client
+    HadroS3,
+}
+
+impl Backend {
+    pub(super) const ALL: [Self; 9] = [
+        Self::Memory,
+        Self::Local,
+        Self::SimGcs,
+        Self::SimS3,
+        Self::FakeGcs,
+        Self::MotoS3,
+        Self::MotoGcs,
+        Self::HadroGcs,
+        Self::HadroS3,
+    ];
+
+    /// The server of others that it needs.
+    pub(super) fn server(self) -> Option<Kind> {
+        match self {
+            Self::Memory | Self::Local | Self::SimGcs | Self::SimS3 => None,
+            Self::FakeGcs => Some(Kind::FakeGcs),
+            Self::MotoS3 | Self::MotoGcs => Some(Kind::Moto),
+            Self::HadroGcs | Self::HadroS3 => Some(Kind::Hadro),
+        }
+    }
+
+    fn dialect(self) -> Option<Dialect> {
+        match self {
+            Self::Memory | Self::Local => None,
+            Self::SimGcs | Self::FakeGcs | Self::MotoGcs | Self::HadroGcs => Some(Dialect::Gcs),
+            Self::SimS3 | Self::MotoS3 | Self::HadroS3 => Some(Dialect::S3),
+        }
+    }
+
+    /// How versions are pinned: as the adapters say, but for servers that have no generations.
+    pub(super) fn pin(self) -> PinBy {
+        match self {
+            Self::Local => PinBy::Unpinned,
+            Self::SimGcs | Self::FakeGcs => PinBy::Version,
+            _ => PinBy::ETag,
+        }
+    }
+
+    /// Whether the server lets clients write: others are written by their own means.
+    pub(super) fn is_written_by_client(self) -> bool {
+        !matches!(self.server(), Some(Kind::FakeGcs | Kind::Hadro))
+    }
+
+    /// Whether a put may be conditional on a version. Local files have nothing of the kind.
+    pub(super) fn updates(self) -> bool {
+        self != Self::Local
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().expect("no backend is hidden").get_name())
+    }
+}
+
+/// A backend that runs.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) backend: Backend,
+    runs: Runs,
+    buckets: AtomicUsize,
+}
+
+#[derive(Debug)]
+enum Runs {
+    Here,
+    Sim,
+    Third(Arc<Running>),
+}
+
+/// An empty bucket.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    /// The bare store.
+    pub(super) store: Store,
+    /// What it is like.
+    pub(super) profile: BackendProfile,
+    /// A request takes milliseconds of a processor.
+    pub(super) is_slow: bool,
+    /// Kept alive.
+    _alive: Alive,
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "dropping it is its use")]
+enum Alive {
+    Nothing,
+    Folder(TempDir),
+    Sim(SimServerHandle),
+}
+
+impl Server {
+    pub(super) async fn start(backend: Backend) -> Result<Self> {
+        let runs = match (backend.server(), backend.dialect()) {
+            (Some(kind), _) => Runs::Third(Arc::new(Running::start(kind, Shape::default()).await?)),
+            (None, Some(_)) => Runs::Sim,
+            (None, None) => Runs::Here,
+        };
+        Ok(Self { backend, runs, buckets: AtomicUsize::new(0) })
+    }
+
+    /// A bucket that nobody has used.
+    pub(super) async fn bucket(&self) -> Result<Bucket> {
+        let dialect = self.backend.dialect();
+        let (name, endpoint, alive) = match &self.runs {
+            Runs::Here if self.backend == Backend::Local => {
+                let folder = tempfile::tempdir().context("no room for a folder")?;
+                let store = Arc::new(LocalFileSystem::new_with_prefix(folder.path())?);
+                return Ok(Bucket {
+                    store,
+                    profile: BackendProfile::local(),
+                    is_slow: false,
+                    _alive: Alive::Folder(folder),
+                });
+            }
+            Runs::Here => {
+                let profile = BackendProfile { pin: PinBy::ETag, ..BackendProfile::local() };
+                return Ok(Bucket {
+                    store: Arc::new(InMemory::new()),
+                    profile,
+                    is_slow: false,
+                    _alive: Alive::Nothing,
+                });
+            }
+            Runs::Sim => {
+                let dialect = dialect.expect("the simulated cloud speaks one");
+                let server = SimServer::start(SimServerConfig { dialect, ..SimServerConfig::default() })?;
+                ("bucket".to_owned(), server.url().to_owned(), Alive::Sim(server))
+            }
+            Runs::Third(server) => {
+                let name = format!("bucket{}", self.buckets.fetch_add(1, Ordering::Relaxed));
+                server.make_bucket(&name).await?;
+                (name, server.url(), Alive::Nothing)
+            }
+        };
+        let (mut store, profile) = match dialect {
+            Some(Dialect::S3) => s3(&name, &endpoint)?,
+            _ => gcs(&name, &endpoint)?,
+        };
+        if let (Runs::Third(server), false) = (&self.runs, self.backend.is_written_by_client()) {
+            store = Arc::new(SideDoor::new(store, Arc::clone(server), name));
+        }
+        let profile = BackendProfile { pin: self.backend.pin(), ..profile };
+        let is_slow = matches!(self.runs, Runs::Third(_));
+        Ok(Bucket { store, profile, is_slow, _alive: alive })
+    }
+}
+
+impl Bucket {
+    /// The facade over the bare store.
+    pub(super) fn headstart(&self) -> HeadstartBuilder {
+        Headstart::builder().environment([]).store(Arc::clone(&self.store))
+    }
+}
+
+fn gcs(bucket: &str, endpoint: &str) -> Result<(Store, BackendProfile)> {
+    let config = GcsConfig::resolve([("endpoint", endpoint)], |_| None)?;
+    let backend = GcsBackend::open(Some(&format!("gs://{bucket}").parse()?), config)?;
+    Ok((backend.store(), backend.profile()))
+}
+
+fn s3(bucket: &str, endpoint: &str) -> Result<(Store, BackendProfile)> {
+    // S3 itself has no other way to copy only where nothing is yet.
+    let environment =
+        [("AWS_COPY_IF_NOT_EXISTS", "multipart"), ("AWS_ACCESS_KEY_ID", "any"), ("AWS_SECRET_ACCESS_KEY", "any")];
+    let environment = environment.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let backend =
+        S3Backend::open(&format!("s3://{bucket}").parse()?, S3Config::resolve([("endpoint", endpoint)], environment)?)?;
+    Ok((backend.store(), backend.profile()))
+}

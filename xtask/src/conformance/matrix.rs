@@ -1,0 +1,91 @@
+//! What came out, as a table: a row for each backend, a column for each stack.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use anyhow::{Result, bail};
+use comfy_table::{Table, presets};
+
+use super::backend::Backend;
+use super::deviations;
+use super::stack::Stack;
+use super::suite::SUITE;
+
+/// Everything that was seen.
+#[derive(Debug, Default)]
+pub(super) struct Matrix {
+    passed: BTreeMap<Backend, BTreeMap<Stack, usize>>,
+    told: BTreeMap<Backend, String>,
+    /// What should not be.
+    wrong: Vec<String>,
+}
+
+impl Matrix {
+    /// Compares what the bare client fails with what it is `expected` to.
+    pub(super) fn compare_bare(
+        &mut self,
+        backend: Backend,
+        failed: &BTreeMap<&'static str, String>,
+        expected: &BTreeSet<&'static str>,
+    ) {
+        for (name, why) in failed.iter().filter(|(name, _)| !expected.contains(*name)) {
+            self.wrong.push(format!("{backend}, bare: {name} fails, and deviations.rs does not say so: {why}"));
+        }
+        for name in expected.iter().filter(|name| !failed.contains_key(*name)) {
+            self.wrong.push(format!("{backend}, bare: {name} passes; strike it off deviations.rs"));
+        }
+    }
+
+    /// Notes what `stack` fails; it may fail what the `bare` client fails, and nothing else.
+    pub(super) fn note(
+        &mut self,
+        backend: Backend,
+        stack: Stack,
+        failed: &BTreeMap<&'static str, String>,
+        bare: &BTreeSet<&'static str>,
+    ) {
+        self.passed.entry(backend).or_default().insert(stack, SUITE.len() - failed.len());
+        for (name, why) in failed.iter().filter(|(name, _)| !bare.contains(*name)) {
+            self.wrong.push(format!("{backend}, {stack}: {name} fails, and passes bare: {why}"));
+        }
+    }
+
+    /// Notes what the random run has to tell.
+    pub(super) fn tell(&mut self, backend: Backend, told: String) {
+        self.told.insert(backend, told);
+    }
+
+    /// An error where something should not be.
+    pub(super) fn verdict(&self) -> Result<()> {
+        if self.wrong.is_empty() {
+            return Ok(());
+        }
+        bail!("{} things are not as they should be:\n  {}", self.wrong.len(), self.wrong.join("\n  "))
+    }
+}
+
+impl fmt::Display for Matrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table.load_style(presets::ASCII_MARKDOWN);
+        let header = ["passed of the suite".to_owned()].into_iter().chain(Stack::ALL.iter().map(ToString::to_string));
+        table.set_header(header);
+        for (backend, stacks) in &self.passed {
+            let cells = Stack::ALL.iter().map(|stack| match stacks.get(stack) {
+                Some(passed) => format!("{passed}/{}", SUITE.len()),
+                None => String::new(),
+            });
+            table.add_row([backend.to_string()].into_iter().chain(cells));
+        }
+        writeln!(f, "{table}")?;
+        for backend in self.passed.keys() {
+            for (function, why) in deviations::of(*backend) {
+                writeln!(f, "{backend} deviates in {function}: {why}")?;
+            }
+        }
+        for (backend, told) in &self.told {
+            writeln!(f, "{backend}: {told}")?;
+        }
+        Ok(())
+    }
+}

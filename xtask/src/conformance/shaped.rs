@@ -1,0 +1,88 @@
+//! How fast reads are over a server of others that takes its time: hadro with 40 to 60 ms to the first byte and 20 MB/s a stream.
+//!
+//! A measurement in wall time, and so no part of CI: the counts that CI gates on are the simulated cloud's.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use bytes::Bytes;
+use headstart::Headstart;
+use headstart_sim::{Content, Trace};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use tokio::time::{Duration, Instant};
+
+use crate::servers::{Kind, Options, Running, Shape};
+
+const BUCKET: &str = "bucket";
+const KEY: &str = "object";
+const OBJECT_BYTES: u64 = 128 << 20;
+
+/// What is promised: sequential reads so many times as fast as a plain loop, and random ones at most so much slower.
+const SEQUENTIAL_AT_LEAST: f64 = 8.0;
+const RANDOM_AT_MOST: f64 = 1.05;
+
+const ROUNDS: usize = 3;
+
+/// Measures both clients, and fails where a promise is not kept.
+pub(super) async fn run(seed: u64) -> Result<()> {
+    let shape = Shape { latency_ms: 40, jitter_ms: 20, stream_mb_per_s: Some(20) };
+    let server = Running::start(Kind::Hadro, shape).await?;
+    server.make_bucket(BUCKET).await?;
+    server.write(BUCKET, KEY, Content::new(KEY, 1).bytes(0..OBJECT_BYTES)).await?;
+    println!("hadro: 40 to 60 ms to the first byte, 20 MB/s a stream; medians of {ROUNDS}, the order in turn");
+    let mut kept = true;
+    for (url, options) in server.how_to_read(BUCKET, KEY) {
+        for (workload, reads) in [("seq-1m", 64), ("rand-1m", 48)] {
+            let mut trace = Trace::named(workload, OBJECT_BYTES, seed)?;
+            trace.reads.truncate(reads);
+            let (mut raw, mut ours) = (Vec::new(), Vec::new());
+            for round in 0..ROUNDS {
+                for mode in if round % 2 == 0 { ["none", "adaptive"] } else { ["adaptive", "none"] } {
+                    let time = time(&url, &options, mode, &trace).await?;
+                    (if mode == "none" { &mut raw } else { &mut ours }).push(time);
+                }
+            }
+            let (raw, ours) = (median(raw), median(ours));
+            let faster = raw.as_secs_f64() / ours.as_secs_f64();
+            let (promised, holds) = match workload {
+                "seq-1m" => (format!("at least {SEQUENTIAL_AT_LEAST}"), faster >= SEQUENTIAL_AT_LEAST),
+                _ => (format!("at least {:.2}", 1.0 / RANDOM_AT_MOST), faster >= 1.0 / RANDOM_AT_MOST),
+            };
+            println!(
+                "{url} {workload}: raw {:.0} ms, headstart {:.0} ms: {faster:.2} × (promised {promised})",
+                raw.as_secs_f64() * 1e3,
+                ours.as_secs_f64() * 1e3
+            );
+            kept &= holds;
+        }
+    }
+    ensure!(kept, "a promise is not kept");
+    Ok(())
+}
+
+/// How long the reads of `trace` take, every byte checked. A store of its own each time: nothing is learned before.
+async fn time(url: &str, options: &Options, mode: &str, trace: &Trace) -> Result<Duration> {
+    let mut builder = Headstart::builder().environment([]).url(url).option("mode", mode);
+    for (key, value) in options {
+        builder = builder.option(*key, value);
+    }
+    let store: Arc<dyn ObjectStore> = Arc::new(builder.build().await?);
+    let content = Content::new(KEY, 1);
+    let path = Path::from(KEY);
+    let mut answers: Vec<(u64, Bytes)> = Vec::new();
+    let started = Instant::now();
+    for read in &trace.reads {
+        answers.push((read.offset, store.get_range(&path, read.offset..read.offset + read.len).await?));
+    }
+    let time = started.elapsed();
+    for (offset, bytes) in answers {
+        content.check(offset, &bytes).map_err(|error| anyhow::anyhow!("{error}"))?;
+    }
+    Ok(time)
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}

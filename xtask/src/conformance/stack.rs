@@ -1,0 +1,101 @@
+//! Ways to wrap a store.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use headstart::{BackendProfile, CacheConfig, FetchConfig, Freshness, PrefetchConfig};
+use headstart_cache::CacheStore;
+use headstart_fetch_core::FetchStore;
+use headstart_prefetch::PrefetchStore;
+
+use super::backend::{Bucket, Store};
+
+/// How a store is wrapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stack {
+    Bare,
+    Fetch,
+    Cache,
+    CacheEveryRead,
+    Prefetch,
+    /// The facade's order, every layer on.
+    All,
+    /// The facade with everything off.
+    Nothing,
+    /// The other way round.
+    Reversed,
+}
+
+impl Stack {
+    pub(super) const ALL: &[Self] = &[
+        Self::Bare,
+        Self::Fetch,
+        Self::Cache,
+        Self::CacheEveryRead,
+        Self::Prefetch,
+        Self::All,
+        Self::Nothing,
+        Self::Reversed,
+    ];
+
+    /// `bucket`, wrapped. `large`: the objects are of 15 MiB and more.
+    pub(super) async fn over(self, bucket: &Bucket, large: bool) -> Result<Store> {
+        let store = Arc::clone(&bucket.store);
+        let pin = bucket.profile.pin;
+        let fetch = splitting(bucket, large);
+        let cache = CacheConfig { pin, ..CacheConfig::default() };
+        let prefetch = PrefetchConfig { pin, start_after: 1, ..PrefetchConfig::default() };
+        Ok(match self {
+            Self::Bare => store,
+            Self::Fetch => Arc::new(FetchStore::new(store, fetch)),
+            Self::Cache => Arc::new(CacheStore::new(store, cache)?),
+            Self::CacheEveryRead => {
+                Arc::new(CacheStore::new(store, CacheConfig { freshness: Freshness::EveryRead, ..cache })?)
+            }
+            Self::Prefetch => Arc::new(PrefetchStore::try_new(store, prefetch)?),
+            Self::All => Arc::new(bucket.headstart().fetch(fetch).cache(cache).prefetch(prefetch).build().await?),
+            Self::Nothing => Arc::new(bucket.headstart().option("mode", "none").build().await?),
+            Self::Reversed => {
+                let store = Arc::new(PrefetchStore::try_new(store, prefetch)?);
+                Arc::new(FetchStore::new(Arc::new(CacheStore::new(store, cache)?), fetch))
+            }
+        })
+    }
+}
+
+/// Parts so small that nearly every read is split; larger ones for large objects, and for servers that take milliseconds for each.
+pub(super) fn splitting(bucket: &Bucket, large: bool) -> FetchConfig {
+    let part_bytes = match (bucket.is_slow, large) {
+        (false, false) => 4,
+        (true, false) => 1024,
+        (false, true) => 256 * 1024,
+        (true, true) => 4 * 1024 * 1024,
+    };
+    let profile = BackendProfile {
+        ttfb: Duration::from_millis(1),
+        stream_bytes_per_s: 1e3,
+        aggregate_bytes_per_s: 1e9,
+        min_part_bytes: part_bytes,
+        max_part_bytes: part_bytes,
+        pin: bucket.profile.pin,
+        ..BackendProfile::default()
+    };
+    FetchConfig { profile, ..FetchConfig::default() }
+}
+
+impl fmt::Display for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bare => "bare",
+            Self::Fetch => "fetch",
+            Self::Cache => "cache",
+            Self::CacheEveryRead => "cache, every read",
+            Self::Prefetch => "prefetch",
+            Self::All => "all",
+            Self::Nothing => "all off",
+            Self::Reversed => "reversed",
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! The functions of `object_store::integration` that take a `dyn ObjectStore`, all of them, and one of ours for read-only stores.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use object_store::path::Path;
+use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, integration};
+
+use super::backend::{Backend, Server, Store};
+use super::stack::Stack;
+
+/// A function of the suite: its name, whether its objects are large, and how it is called.
+type Function = (&'static str, bool, fn(Store, Backend) -> BoxFuture<'static, ()>);
+
+macro_rules! functions {
+    ($($name:ident $large:literal |$store:ident, $backend:ident| $call:expr;)*) => {
+        &[$((stringify!($name), $large, |$store: Store, $backend: Backend| {
+            async move { let $store = &*$store; $call; let _ = $backend; }.boxed()
+        })),*]
+    };
+}
+
+pub(super) const SUITE: &[Function] = functions! {
+    put_get_delete_list false |store, backend| integration::put_get_delete_list(store).await;
+    put_get_attributes false |store, backend| integration::put_get_attributes(store).await;
+    get_opts false |store, backend| integration::get_opts(store).await;
+    put_opts false |store, backend| integration::put_opts(store, backend.updates()).await;
+    stream_get true |store, backend| integration::stream_get(store).await;
+    list_uses_directories_correctly false |store, backend| integration::list_uses_directories_correctly(store).await;
+    list_with_delimiter false |store, backend| integration::list_with_delimiter(store).await;
+    get_nonexistent_object false |store, backend| {
+        let error = integration::get_nonexistent_object(store, None).await.expect_err("there is none");
+        assert!(matches!(error, Error::NotFound { .. }), "{error}");
+    };
+    rename_and_copy false |store, backend| integration::rename_and_copy(store).await;
+    copy_if_not_exists false |store, backend| integration::copy_if_not_exists(store).await;
+    copy_rename_nonexistent_object false |store, backend| integration::copy_rename_nonexistent_object(store).await;
+    multipart_race_condition true |store, backend| {
+        integration::multipart_race_condition(store, true).await;
+    };
+    multipart_out_of_order true |store, backend| integration::multipart_out_of_order(store).await;
+    list_with_offset_exclusivity false |store, backend| integration::list_with_offset_exclusivity(store).await;
+    reads true |store, backend| reads(store).await;
+};
+
+/// Every form of a read, and what lies beyond an object.
+async fn reads(store: &dyn ObjectStore) {
+    let data: Bytes = (0..100_000_u32).flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>().into();
+    let (path, size) = (Path::from("dir/object"), data.len());
+    store.put(&path, data.clone().into()).await.expect("written");
+    let meta = store.head(&path).await.expect("there");
+    assert_eq!((meta.size, &meta.location), (size as u64, &path));
+    for _ in 0..2 {
+        for (range, expected) in [
+            (None, 0..size),
+            (Some(GetRange::Bounded(0..1)), 0..1),
+            (Some(GetRange::Bounded(1000..70_000)), 1000..70_000),
+            (Some(GetRange::Bounded(399_990..1 << 40)), 399_990..size),
+            (Some(GetRange::Offset(390_000)), 390_000..size),
+            (Some(GetRange::Suffix(10)), size - 10..size),
+            (Some(GetRange::Suffix(1 << 40)), 0..size),
+        ] {
+            let options = GetOptions::new().with_range(range.clone());
+            let answer = store.get_opts(&path, options).await.expect("there");
+            assert_eq!(answer.range, expected.start as u64..expected.end as u64, "{range:?}");
+            assert_eq!(answer.meta.size, size as u64, "{range:?}");
+            assert_eq!(answer.meta.e_tag, meta.e_tag, "{range:?}");
+            assert!(answer.bytes().await.expect("read") == data[expected], "{range:?}");
+        }
+        let ranges = [5..10, 200_000..200_001, 7..300_000, 399_999..400_000];
+        let parts = store.get_ranges(&path, &ranges).await.expect("there");
+        for (range, part) in ranges.into_iter().zip(parts) {
+            let at = |offset: u64| usize::try_from(offset).expect("small");
+            assert!(part == data[at(range.start)..at(range.end)], "{range:?}");
+        }
+        store.get_range(&path, 400_000..400_001).await.expect_err("past the end");
+    }
+    let missing = store.get_range(&"dir/nothing".into(), 0..1).await;
+    assert!(matches!(missing, Err(Error::NotFound { .. })), "{missing:?}");
+}
+
+/// Runs every function on a bucket of its own, and returns those that fail, each with what it said.
+pub(super) async fn failures(server: &Server, stack: Stack) -> Result<BTreeMap<&'static str, String>> {
+    // The suite fails by panicking; what it says is kept, not printed.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let mut failed = BTreeMap::new();
+    let mut outcome = Ok(());
+    for (name, large, function) in SUITE {
+        match one(server, stack, *large, *function).await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => {
+                failed.insert(*name, why);
+            }
+            Err(error) => {
+                outcome = Err(error.context(format!("{} {stack} {name}", server.backend)));
+                break;
+            }
+        }
+    }
+    panic::set_hook(hook);
+    outcome.map(|()| failed)
+}
+
+async fn one(
+    server: &Server,
+    stack: Stack,
+    large: bool,
+    function: fn(Store, Backend) -> BoxFuture<'static, ()>,
+) -> Result<Result<(), String>> {
+    let bucket = server.bucket().await.context("no bucket")?;
+    let store = stack.over(&bucket, large).await?;
+    let ended = tokio::spawn(function(store, server.backend)).await;
+    Ok(ended.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => said(&*panic).lines().take(3).collect::<Vec<_>>().join(" "),
+        Err(error) => error.to_string(),
+    }))
+}
+
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("something that is no text")
+}

@@ -1,0 +1,70 @@
+//! `cargo xtask servers`: object stores written by others, started on loopback for tests and for trying things out.
+
+mod environment;
+mod http;
+mod kind;
+mod process;
+
+use std::io::{Write, stdout};
+
+use anyhow::{Result, ensure};
+use clap::Args;
+
+pub(crate) use environment::{install, is_installed};
+pub(crate) use kind::{Kind, Options};
+pub(crate) use process::{Running, Shape};
+
+/// The bucket that `cargo xtask servers` makes, and the object in it.
+const BUCKET: &str = "bucket";
+const OBJECT: &str = "object";
+const OBJECT_BYTES: usize = 64 << 20;
+
+/// What to start.
+#[derive(Debug, Args)]
+pub(crate) struct ServersArgs {
+    /// Start only these
+    #[arg(value_name = "SERVER")]
+    servers: Vec<Kind>,
+    /// Install all of them, pinned by xtask/servers.txt, into target/servers, and start none
+    #[arg(long, conflicts_with = "servers")]
+    install: bool,
+    /// Milliseconds that hadro's first bytes take
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    latency_ms: u32,
+    /// Megabytes a second that one stream of hadro gets
+    #[arg(long, value_name = "MB_PER_S")]
+    stream_mb_per_s: Option<u32>,
+}
+
+/// Installs, or starts what is asked for, tells how to read from each, and stops them when it is interrupted.
+pub(crate) fn run(args: &ServersArgs) -> Result<()> {
+    if args.install {
+        return install();
+    }
+    let kinds = if args.servers.is_empty() { Kind::ALL.to_vec() } else { args.servers.clone() };
+    let shape = Shape { latency_ms: args.latency_ms, jitter_ms: 0, stream_mb_per_s: args.stream_mb_per_s };
+    ensure!(
+        shape == Shape::default() || kinds.contains(&Kind::Hadro),
+        "--latency-ms and --stream-mb-per-s shape hadro, which is not among the servers to start"
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut running = Vec::new();
+        for kind in kinds {
+            let server = Running::start(kind, shape).await?;
+            server.make_bucket(BUCKET).await?;
+            server.write(BUCKET, OBJECT, vec![7; OBJECT_BYTES].into()).await?;
+            println!("\n{kind} at {}: an object of 64 MiB. Read it with", server.url());
+            for (url, options) in server.how_to_read(BUCKET, OBJECT) {
+                let options = options.iter().map(|(key, value)| format!(" {key}={value}")).collect::<String>();
+                println!("  cargo run --release -p headstart --features gcp,aws --example read_url -- {url}{options}");
+            }
+            running.push(server);
+        }
+        print!("\nCtrl-C stops them. ");
+        stdout().flush()?;
+        tokio::signal::ctrl_c().await?;
+        println!();
+        anyhow::Ok(())
+    })
+}

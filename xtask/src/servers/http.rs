@@ -1,0 +1,49 @@
+//! The few requests to a server that no object store's client sends: is it ready, make a bucket, write an object by its own means.
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+
+/// A client of one server.
+#[derive(Debug, Clone)]
+pub(super) struct Http {
+    client: reqwest::Client,
+    address: String,
+}
+
+impl Http {
+    pub(super) fn new(address: &str) -> Result<Self> {
+        // No proxy of the environment stands between this machine and itself.
+        let client = reqwest::Client::builder().no_proxy().build().context("cannot make an HTTP client")?;
+        Ok(Self { client, address: address.to_owned() })
+    }
+
+    /// Whether `path` is answered with 200.
+    pub(super) async fn is_ok(&self, path: &str) -> bool {
+        let answer = self.client.get(format!("http://{}{path}", self.address)).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Sends `body`, and fails where the answer is no success.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        kind: &str,
+        body: Bytes,
+    ) -> Result<()> {
+        let mut url = reqwest::Url::parse(&format!("http://{}{path}", self.address))?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let request = self.client.request(method.clone(), url).header(CONTENT_TYPE, kind).body(body);
+        let answer = request.send().await.with_context(|| format!("{method} {path}"))?;
+        let status = answer.status();
+        if !status.is_success() {
+            bail!("{method} {path} is answered {status}: {}", answer.text().await.unwrap_or_default().trim());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! A server that runs: started, waited for, filled, and stopped when it is dropped.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Method;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use super::http::Http;
+use super::kind::{Kind, Options};
+
+/// A slow machine takes some seconds to load Python.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How hadro is to answer. Others cannot be shaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Shape {
+    pub(crate) latency_ms: u32,
+    pub(crate) jitter_ms: u32,
+    /// No limit where there is none.
+    pub(crate) stream_mb_per_s: Option<u32>,
+}
+
+/// A server, killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    kind: Kind,
+    address: String,
+    child: Child,
+    http: Http,
+    /// Holds its log, and hadro's objects.
+    folder: TempDir,
+}
+
+impl Running {
+    /// Starts a server on a free port of loopback, and waits until it answers.
+    pub(crate) async fn start(kind: Kind, shape: Shape) -> Result<Self> {
+        let folder = tempfile::tempdir().context("no room for a folder")?;
+        let objects = folder.path().join("objects");
+        fs::create_dir(&objects)?;
+        let log = File::create(folder.path().join("log"))?;
+        // Free now; whoever takes it before the server does makes the start fail, and says so.
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let address = format!("127.0.0.1:{port}");
+        let mut command = kind.command(port, &objects, shape)?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().with_context(|| format!("cannot start {kind}"))?;
+        let mut server = Self { kind, http: Http::new(&address)?, address, child, folder };
+        server.until_ready().await?;
+        Ok(server)
+    }
+
+    async fn until_ready(&mut self) -> Result<()> {
+        let started = Instant::now();
+        while !self.http.is_ok(self.kind.ready_path()).await {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended with {status}: {}", self.kind, self.log());
+            }
+            if started.elapsed() > PATIENCE {
+                bail!("{} does not answer: {}", self.kind, self.log());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default().trim().to_owned()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// URLs of an object, and the options that make them work.
+    pub(crate) fn how_to_read(&self, bucket: &str, key: &str) -> Vec<(String, Options)> {
+        self.kind.how_to_read(&self.address, bucket, key)
+    }
+
+    /// Makes an empty bucket.
+    pub(crate) async fn make_bucket(&self, bucket: &str) -> Result<()> {
+        match self.kind {
+            Kind::FakeGcs => {
+                let body = format!(r#"{{"name":"{bucket}"}}"#).into();
+                self.http.send(Method::POST, "/storage/v1/b", &[("project", "p")], "application/json", body).await
+            }
+            Kind::Moto => self.http.send(Method::PUT, &format!("/{bucket}"), &[], "", Bytes::new()).await,
+            Kind::Hadro => Ok(fs::create_dir(self.objects(bucket))?),
+        }
+    }
+
+    /// Writes an object by the server's own means, whatever its dialect lets clients do.
+    pub(crate) async fn write(&self, bucket: &str, key: &str, bytes: Bytes) -> Result<()> {
+        match self.kind {
+            Kind::FakeGcs => {
+                let path = format!("/upload/storage/v1/b/{bucket}/o");
+                let query = [("uploadType", "media"), ("name", key)];
+                self.http.send(Method::POST, &path, &query, "application/octet-stream", bytes).await
+            }
+            Kind::Moto => {
+                let (key, kind) = (utf8_percent_encode(key, NON_ALPHANUMERIC), "application/octet-stream");
+                self.http.send(Method::PUT, &format!("/{bucket}/{key}"), &[], kind, bytes).await
+            }
+            Kind::Hadro => {
+                // Renamed into place, so that no reader sees half of it.
+                let (file, new) = (self.objects(bucket).join(key), self.folder.path().join("new"));
+                fs::create_dir_all(file.parent().unwrap_or(&file))?;
+                fs::write(&new, bytes)?;
+                Ok(fs::rename(new, file)?)
+            }
+        }
+    }
+
+    /// Deletes an object by the server's own means.
+    pub(crate) async fn delete(&self, bucket: &str, key: &str) -> Result<()> {
+        match self.kind {
+            Kind::Hadro => Ok(fs::remove_file(self.objects(bucket).join(key))?),
+            _ => {
+                let key = utf8_percent_encode(key, NON_ALPHANUMERIC);
+                self.http.send(Method::DELETE, &format!("/{bucket}/{key}"), &[], "", Bytes::new()).await
+            }
+        }
+    }
+
+    fn objects(&self, bucket: &str) -> PathBuf {
+        self.folder.path().join("objects").join(bucket)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nothing to stop.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
