@@ -1,8 +1,9 @@
-//! The project's own commands: `cargo xtask bench`, `ci`, `conformance`, `ramp`, `servers` and `tidy`.
+//! The project's own commands: `cargo xtask bench`, `ci`, `conformance`, `local`, `ramp`, `servers` and `tidy`.
 
 mod bench;
 mod ci;
 mod conformance;
+mod local;
 mod ramp;
 mod servers;
 mod tidy;
@@ -27,6 +28,8 @@ enum Command {
     Ci(ci::CiArgs),
     /// Run object_store's own suite and random reads over every backend and stack
     Conformance(conformance::ConformanceArgs),
+    /// Measure how fast files of this machine are read, beside object_store's own store for them
+    Local(local::LocalArgs),
     /// Draw how fast read-ahead comes up to the link's rate
     Ramp(ramp::RampArgs),
     /// Start object stores written by others, to try things out on; Ctrl-C stops them
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Ci(args) => ci::run(&args),
         Command::Conformance(args) => conformance::run(&args),
         Command::Servers(args) => servers::run(&args),
+        Command::Local(args) => local::run(&args),
         Command::Ramp(args) => ramp::run(&args),
         Command::Tidy => tidy::run(),
         Command::Serve(args) => bench::serve(args),

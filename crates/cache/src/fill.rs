@@ -226,13 +226,9 @@ impl Job {
         engine.counters.fills.add(1);
         let result = match engine.inner.get_opts(&self.path, options).await {
             Ok(result) => result,
-            Err(error) if pinned => return Err(ObjectChanged::explain(error, &self.path, &head.version)),
             Err(error) => {
-                engine.counters.validations.add(1);
-                let (version, extensions) = (&head.version, self.extensions.clone());
-                return Err(
-                    ObjectChanged::explain_unpinned(error, &*engine.inner, &self.path, version, extensions).await
-                );
+                let (store, version, extensions) = (&*engine.inner, &head.version, self.extensions.clone());
+                return Err(ObjectChanged::explain_or_ask(error, pinned, store, &self.path, version, extensions).await);
             }
         };
         if !head.has_token() && result.meta.size == head.meta.size {

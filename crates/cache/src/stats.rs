@@ -16,7 +16,7 @@ pub struct CacheStats {
     pub joins: u64,
     /// GETs sent.
     pub fills: u64,
-    /// HEADs sent.
+    /// HEADs sent to learn or confirm a version; those that ask why a fill failed are not counted.
     pub validations: u64,
     /// Calls that the inner store answered alone.
     pub bypasses: u64,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, ObjectStore};
 
+use crate::intent::CacheHint;
 use crate::options::ConfigError;
 use crate::version::ObjectVersion;
 
@@ -39,19 +40,27 @@ impl ObjectChanged {
         sources(error).find_map(|cause| cause.downcast_ref())
     }
 
-    /// Asks `store`, by a HEAD, whether the `error` of a request that was not pinned is because the object changed; other errors
-    /// pass through. Such a request is not told why it fails: the object may be gone, or shorter.
+    /// Finds out whether the `error` of a request for bytes of the version `expected` is because the object changed.
+    ///
+    /// The 404 or 412 that a pin caused is. Other errors that will not go away by themselves may be: without a pin, or over a server
+    /// that ignores it, the object may be gone, or shorter than the range, and the store does not say so. A HEAD, past all caches, tells.
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub async fn explain_unpinned(
+    pub async fn explain_or_ask(
         error: object_store::Error,
+        pinned: bool,
         store: &dyn ObjectStore,
         path: &Path,
         expected: &ObjectVersion,
-        extensions: Extensions,
+        mut extensions: Extensions,
     ) -> object_store::Error {
+        let error = if pinned { Self::explain(error, path, expected) } else { error };
+        if Self::find(&error).is_some() || is_transient(&error) {
+            return error;
+        }
         let mut options = GetOptions::new().with_head(true);
+        extensions.insert(CacheHint::Refetch);
         options.extensions = extensions;
         match store.get_opts(path, options).await {
             Ok(answer) => expected.check(&answer.meta).err().unwrap_or(error),

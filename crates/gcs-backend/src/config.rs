@@ -122,6 +122,12 @@ impl GcsConfig {
         Ok(config)
     }
 
+    /// The variables that are read, each with the option it stands for, the strongest first.
+    #[must_use]
+    pub fn variables() -> &'static [(&'static str, &'static str)] {
+        ENVIRONMENT
+    }
+
     /// The process's environment, for [`GcsConfig::resolve`].
     #[expect(clippy::disallowed_methods, reason = "this file is where the provider's variables are read")]
     #[must_use]

@@ -84,10 +84,9 @@ async fn fill(
     let extensions = options.extensions.clone();
     let answer = match (common.inner.get_opts(path, options).await, &request.known) {
         (Ok(answer), _) => answer,
-        (Err(error), Some(known)) if pinned => return Err(ObjectChanged::explain(error, path, &known.version)),
         (Err(error), Some(known)) => {
-            let version = &known.version;
-            return Err(ObjectChanged::explain_unpinned(error, &*common.inner, path, version, extensions).await);
+            let (store, version) = (&*common.inner, &known.version);
+            return Err(ObjectChanged::explain_or_ask(error, pinned, store, path, version, extensions).await);
         }
         (Err(error), None) => return Err(error),
     };

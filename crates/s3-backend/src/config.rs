@@ -51,6 +51,13 @@ impl S3Config {
         Ok(config)
     }
 
+    /// The client's variables, each with the option of ours it stands for. Those that no option of ours stands for count too.
+    pub fn variables() -> impl Iterator<Item = (String, &'static str)> {
+        let variable = |key: &'static str| Some((client_key(key)?.as_ref().to_ascii_uppercase(), key));
+        let service = (AmazonS3ConfigKey::S3Endpoint.as_ref().to_ascii_uppercase(), "endpoint");
+        std::iter::once(service).chain(Self::SPECS.iter().filter_map(move |spec| variable(spec.key)))
+    }
+
     /// The process's environment, for [`S3Config::resolve`].
     #[expect(clippy::disallowed_methods, reason = "this file is where the client's variables are read")]
     pub fn process_environment() -> impl Iterator<Item = (String, String)> {
