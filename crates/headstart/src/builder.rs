@@ -115,9 +115,13 @@ impl HeadstartBuilder {
         let budget_bytes = settings.divide_memory()?;
         let backend = match (self.url, self.store) {
             (Some(url), None) => schemes::open(&url, &mut settings, &environment)?,
-            (None, Some(store)) => {
-                Backend { store, profile: BackendProfile::default(), path: Path::ROOT, generation: None }
-            }
+            (None, Some(store)) => Backend {
+                store,
+                profile: BackendProfile::default(),
+                path: Path::ROOT,
+                generation: None,
+                is_local: false,
+            },
             _ => {
                 return Err(ConfigError::bad("url", "", "expected a URL or a store, one of them").into());
             }
@@ -126,7 +130,8 @@ impl HeadstartBuilder {
     }
 }
 
-/// Read-ahead over cache over fetch over the backend, with one budget and one estimate of the link.
+/// Read-ahead over cache over fetch over the backend, with one budget and one estimate of the link. Calls on files go to fetch
+/// straight: they would be left alone above, and that is not free.
 fn stack(backend: Backend, mut settings: Settings, budget_bytes: usize) -> Result<Headstart, Error> {
     let budget = MemoryBudget::new(budget_bytes);
     let pin_given = settings.levels.source("cache.pin") != Source::Default;
@@ -163,13 +168,13 @@ fn stack(backend: Backend, mut settings: Settings, budget_bytes: usize) -> Resul
         prefetch.link.get_or_insert_with(|| fetching.link());
     }
     let mut caching = None;
-    if cache.enabled {
+    if cache.enabled && !backend.is_local {
         let layer = Arc::new(CacheStore::new(store, cache.clone())?);
         store = Arc::clone(&layer) as _;
         caching = Some(layer);
     }
     let prefetching = PrefetchStore::try_new(Arc::clone(&store), prefetch.clone())?;
-    if prefetch.enabled {
+    if prefetch.enabled && !backend.is_local {
         store = Arc::new(prefetching.clone());
     }
     let (sections, levels) = settings.sections();

@@ -20,6 +20,8 @@ pub(crate) struct Backend {
     pub(crate) profile: BackendProfile,
     pub(crate) path: Path,
     pub(crate) generation: Option<String>,
+    /// Files of this machine, which the kernel caches and reads ahead of.
+    pub(crate) is_local: bool,
 }
 
 /// Objects of `memory:///`, which all of a process's `memory:///` URLs share: one that nobody can write to would be empty.
@@ -60,12 +62,24 @@ fn without_password(text: &str) -> String {
 
 fn local(url: &Url) -> Result<Backend, Error> {
     let backend = LocalBackend::from_url(url)?;
-    Ok(Backend { store: backend.store(), profile: backend.profile(), path: backend.path().clone(), generation: None })
+    Ok(Backend {
+        store: backend.store(),
+        profile: backend.profile(),
+        path: backend.path().clone(),
+        generation: None,
+        is_local: true,
+    })
 }
 
 fn memory(url: &Url) -> Result<Backend, Error> {
     let path = path_of_url_key(url[Position::BeforePath..].trim_start_matches('/'))?;
-    Ok(Backend { store: Arc::clone(&MEMORY) as _, profile: BackendProfile::local(), path, generation: None })
+    Ok(Backend {
+        store: Arc::clone(&MEMORY) as _,
+        profile: BackendProfile::local(),
+        path,
+        generation: None,
+        is_local: false,
+    })
 }
 
 /// Notes which options of a provider its own variables have set.
@@ -92,7 +106,7 @@ fn gcs(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String
     note_found(&mut settings.levels, "gcs", &settings.gcs);
     let generation = backend.generation().map(str::to_owned);
     let store = if settings.fetch.enabled { backend.store_for_fetch() } else { backend.store() };
-    Ok(Backend { store, profile: backend.profile(), path: backend.path().clone(), generation })
+    Ok(Backend { store, profile: backend.profile(), path: backend.path().clone(), generation, is_local: false })
 }
 
 #[cfg(not(feature = "gcp"))]
@@ -108,7 +122,7 @@ fn s3(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String>
     settings.s3 = backend.config().clone();
     note_found(&mut settings.levels, "s3", &settings.s3);
     let store = if settings.fetch.enabled { backend.store_for_fetch() } else { backend.store() };
-    Ok(Backend { store, profile: backend.profile(), path: backend.path().clone(), generation: None })
+    Ok(Backend { store, profile: backend.profile(), path: backend.path().clone(), generation: None, is_local: false })
 }
 
 #[cfg(not(feature = "aws"))]
@@ -128,7 +142,7 @@ fn http(url: &Url) -> Result<Backend, Error> {
     let builder = object_store::http::HttpBuilder::new().with_url(&url[..Position::BeforePath]);
     let path = path_of_url_key(url.path().trim_start_matches('/'))?;
     let store = Arc::new(builder.with_client_options(options).build()?);
-    Ok(Backend { store, profile: BackendProfile::default(), path, generation: None })
+    Ok(Backend { store, profile: BackendProfile::default(), path, generation: None, is_local: false })
 }
 
 #[cfg(not(feature = "http"))]

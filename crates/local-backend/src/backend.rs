@@ -8,10 +8,12 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use url::{Position, Url};
 
+use crate::store::LocalStore;
+
 /// The files of this machine, and the one that a URL names.
 #[derive(Debug, Clone)]
 pub struct LocalBackend {
-    store: Arc<LocalFileSystem>,
+    store: Arc<LocalStore>,
     path: Path,
 }
 
@@ -30,7 +32,7 @@ impl LocalBackend {
             return Err(bad("expected three slashes and a path: there is no host"));
         }
         let path = path_of_url_key(url[Position::BeforePath..].trim_start_matches('/'))?;
-        Ok(Self { store: Arc::new(LocalFileSystem::new()), path })
+        Ok(Self { store: Arc::new(LocalStore::new(LocalFileSystem::new())), path })
     }
 
     /// The store to read from and write to. Paths are those of the machine, without the first slash.

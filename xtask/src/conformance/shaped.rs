@@ -33,7 +33,7 @@ pub(super) async fn run(seed: u64) -> Result<()> {
     println!("hadro: 40 to 60 ms to the first byte, 20 MB/s a stream; medians of {ROUNDS}, the order in turn");
     let mut kept = true;
     for (url, options) in server.how_to_read(BUCKET, KEY) {
-        for (workload, reads) in [("seq-1m", 64), ("rand-1m", 48)] {
+        for (workload, reads) in [("seq-1m", 128), ("rand-1m", 48)] {
             let mut trace = Trace::named(workload, OBJECT_BYTES, seed)?;
             trace.reads.truncate(reads);
             let (mut raw, mut ours) = (Vec::new(), Vec::new());

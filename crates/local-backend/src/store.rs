@@ -1,0 +1,218 @@
+//! `LocalFileSystem`, whose small reads take one step in place of two.
+
+use std::fmt;
+use std::fs::{File, Metadata};
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
+use headstart_fetch_core::{LocalFile, byte_range};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    Attributes, CopyOptions, Extensions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult,
+    MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
+    Result,
+};
+use tokio::runtime::Handle;
+
+/// Up to so many bytes, the hops to a blocking thread and back cost more than the read.
+const SMALL_BYTES: u64 = 1024 * 1024;
+
+/// Files of this machine. A small range is opened, looked at and read in one visit to a blocking thread; `LocalFileSystem` makes
+/// two. All else is its.
+#[derive(Debug, Clone)]
+pub(crate) struct LocalStore {
+    inner: Arc<LocalFileSystem>,
+}
+
+impl LocalStore {
+    pub(crate) fn new(inner: LocalFileSystem) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The answer, where all is as it mostly is: a file that holds all of a small range. `None` sends the call the longer way, which
+    /// knows all cases and all errors.
+    async fn small(&self, location: &Path, options: &GetOptions) -> Option<GetResult> {
+        let Some(GetRange::Bounded(range)) = &options.range else { return None };
+        let small = range.start < range.end && byte_range::len(range) <= SMALL_BYTES;
+        if !small || options.head || options.version.is_some() {
+            return None;
+        }
+        let file = self.inner.path_to_filesystem(location).ok()?;
+        let wanted = range.clone();
+        let (metadata, bytes) = match Handle::try_current() {
+            Ok(runtime) => runtime.spawn_blocking(move || read(file, &wanted)).await.ok()??,
+            Err(_) => read(file, &wanted)?,
+        };
+        let meta = meta(&metadata, location)?;
+        options.check_preconditions(&meta).ok()?;
+        let range = range.start..range.start + bytes.len() as u64;
+        let mut extensions = Extensions::new();
+        extensions.insert(LocalFile::default());
+        let payload = GetResultPayload::Stream(stream::once(async { Ok(bytes) }).boxed());
+        Some(GetResult { payload, meta, range, attributes: Attributes::new(), extensions })
+    }
+}
+
+/// What is there of `range`, and what the file is. Looked at after it was opened, so both are of one file.
+fn read(path: PathBuf, range: &Range<u64>) -> Option<(Metadata, Bytes)> {
+    let mut file = File::open(path).ok()?;
+    let metadata = file.metadata().ok().filter(Metadata::is_file)?;
+    let end = range.end.min(metadata.len());
+    let mut bytes = vec![0; byte_range::in_memory(end.checked_sub(range.start).filter(|len| *len > 0)?)];
+    file.seek(SeekFrom::Start(range.start)).ok()?;
+    // Cut short since: the longer way says how that is told.
+    file.read_exact(&mut bytes).ok()?;
+    Some((metadata, bytes.into()))
+}
+
+/// The same words for the same file as `LocalFileSystem` uses; a test holds them together.
+fn meta(metadata: &Metadata, location: &Path) -> Option<ObjectMeta> {
+    let modified = metadata.modified().ok()?;
+    let micros = modified.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_micros();
+    let (inode, size) = (inode(metadata), metadata.len());
+    Some(ObjectMeta {
+        location: location.clone(),
+        last_modified: modified.into(),
+        size,
+        e_tag: Some(format!("\"{inode:x}-{micros:x}-{size:x}\"")),
+        version: None,
+    })
+}
+
+#[cfg(unix)]
+fn inode(metadata: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(metadata)
+}
+
+#[cfg(not(unix))]
+fn inode(_: &Metadata) -> u64 {
+    0
+}
+
+impl fmt::Display for LocalStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl ObjectStore for LocalStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        self.inner.put_opts(location, payload, opts).await
+    }
+
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, opts).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        match self.small(location, &options).await {
+            Some(answer) => Ok(answer),
+            None => self.inner.get_opts(location, options).await,
+        }
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.inner.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        self.inner.rename_opts(from, to, options).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_store::ObjectStoreExt;
+
+    const LEN: u64 = 100_000;
+
+    /// A file, through ours and through the plain store.
+    fn stores() -> (tempfile::TempDir, LocalStore, LocalFileSystem) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = || LocalFileSystem::new_with_prefix(folder.path()).expect("it is there");
+        let (ours, plain) = (LocalStore::new(open()), open());
+        std::fs::write(folder.path().join("a"), (0..LEN).map(|n| (n % 251) as u8).collect::<Vec<_>>())
+            .expect("written");
+        std::fs::create_dir(folder.path().join("dir")).expect("made");
+        (folder, ours, plain)
+    }
+
+    /// What is said of a read: everything, or the kind of error.
+    async fn said(store: &dyn ObjectStore, path: &str, options: GetOptions) -> Result<String, String> {
+        let answer = store.get_opts(&path.into(), options).await.map_err(|error| error.to_string())?;
+        let (meta, range, attributes) = (answer.meta.clone(), answer.range.clone(), answer.attributes.clone());
+        let bytes = answer.bytes().await.map_err(|error| error.to_string())?;
+        Ok(format!("{meta:?} {range:?} {attributes:?} {bytes:?}"))
+    }
+
+    #[tokio::test]
+    async fn it_says_what_the_plain_store_says() {
+        let (_folder, ours, plain) = stores();
+        let tag = plain.head(&"a".into()).await.expect("there").e_tag.expect("files have tags");
+        let asked = |range: Range<u64>| GetOptions::new().with_range(Some(range));
+        for path in ["a", "dir", "missing", "dir/missing"] {
+            for options in [
+                asked(0..1),
+                asked(5..70_000),
+                asked(99_999..200_000),
+                asked(0..LEN),
+                asked(LEN..LEN + 1),
+                asked(LEN + 5..LEN + 9),
+                asked(7..7),
+                asked(0..u64::MAX),
+                GetOptions::new(),
+                GetOptions::new().with_head(true),
+                GetOptions::new().with_range(Some(GetRange::Suffix(3))),
+                GetOptions::new().with_range(Some(GetRange::Offset(99_990))),
+                asked(0..9).with_if_match(Some(&tag)),
+                asked(0..9).with_if_match(Some("\"other\"")),
+                asked(0..9).with_if_none_match(Some(&tag)),
+                asked(0..9).with_if_none_match(Some("\"other\"")),
+            ] {
+                let (ours, plain) =
+                    (said(&ours, path, options.clone()).await, said(&plain, path, options.clone()).await);
+                assert_eq!(ours, plain, "{path} {options:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn small_ranges_are_marked_as_files_and_read_outside_a_runtime_too() {
+        let (_folder, ours, _) = stores();
+        let options = GetOptions::new().with_range(Some(10..20));
+        let answer = ours.get_opts(&"a".into(), options.clone()).await.expect("there");
+        assert!(LocalFile::is_source_of(&answer) && matches!(answer.payload, GetResultPayload::Stream(_)));
+        let answer = std::thread::spawn(move || futures::executor::block_on(said(&ours, "a", options)));
+        assert!(answer.join().expect("no panic").is_ok());
+    }
+}
