@@ -8,7 +8,9 @@ use clap::{Args, ValueEnum};
 use tokio::time::{Duration, Instant};
 
 use crate::bench::{self, gates};
+use crate::conformance::{self, ConformanceArgs};
 use crate::explain;
+use crate::servers;
 use crate::tidy;
 
 /// What to check.
@@ -37,6 +39,8 @@ enum Step {
     Doctest,
     /// Documentation, warnings denied
     Doc,
+    /// object_store's own suite and random reads over every backend and stack; installs the servers where they are not there
+    Conformance,
     /// Exact counts of the virtual-time bench
     Gates,
 }
@@ -82,6 +86,12 @@ fn take(step: Step) -> Result<()> {
         Step::Test => cargo(&["test", "--all-targets"], &["--", "--show-output"], None),
         Step::Doctest => cargo(&["test", "--doc"], &[], None),
         Step::Doc => cargo(&["doc", "--no-deps"], &[], Some(("RUSTDOCFLAGS", "-D warnings"))),
+        Step::Conformance => {
+            if !servers::is_installed() {
+                servers::install()?;
+            }
+            conformance::run(&ConformanceArgs::default())
+        }
         Step::Gates => gates::check(&bench::count_for_gates()?),
     }
 }

@@ -22,6 +22,9 @@ use backend::{Backend, Server};
 use matrix::Matrix;
 use stack::Stack;
 
+const STEPS: u64 = 10_000;
+const SEED: u64 = 1;
+
 /// What to check.
 #[derive(Debug, Args)]
 pub(crate) struct ConformanceArgs {
@@ -29,14 +32,21 @@ pub(crate) struct ConformanceArgs {
     #[arg(value_name = "BACKEND")]
     backends: Vec<Backend>,
     /// Steps of the random run over each backend; 0 leaves it out
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = STEPS)]
     steps: u64,
     /// What is random is decided by this
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = SEED)]
     seed: u64,
     /// In place of the suite: how fast reads are over hadro with a latency of 40 ms and 20 MB/s a stream
     #[arg(long, conflicts_with_all = ["backends", "steps"])]
     shaped: bool,
+}
+
+/// All of it.
+impl Default for ConformanceArgs {
+    fn default() -> Self {
+        Self { backends: Vec::new(), steps: STEPS, seed: SEED, shaped: false }
+    }
 }
 
 /// Runs the suite over `args.backends`, prints the matrix, and fails where a stack fails what the bare client passes.

@@ -22,9 +22,9 @@ const ONE_READ_BYTES: u64 = 16 * 1024 * 1024;
 /// Beyond, one read is so long: the hop to a blocking thread, some 20 µs, does not show beside its half a millisecond.
 const STEP_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Up to so many bytes it is cheaper to fill the buffer with zeros and read once: `read_to_end`, which need not fill it,
-/// begins with 8 KiB and doubles.
-const ZEROED_BYTES: usize = 256 * 1024;
+/// Up to so many bytes the buffer is filled with zeros and read at once. `read_to_end` need not fill it, but begins with 8 KiB
+/// and doubles.
+const ZEROED_BYTES: usize = 1024 * 1024;
 
 /// Marks an answer that comes from a file of this machine: the kernel caches it and reads ahead of it as well as we could.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -77,15 +77,16 @@ fn stream(file: File, path: PathBuf, range: Range<u64>) -> BoxStream<'static, Re
 /// Up to the end of the file.
 fn read(mut file: &File, range: Range<u64>) -> std::io::Result<Bytes> {
     let length = byte_range::in_memory(byte_range::len(&range));
-    if length <= ZEROED_BYTES {
-        let mut bytes = vec![0; length];
-        let read = positioned::read_up_to(file, &mut bytes, range.start)?;
+    let mut bytes = Vec::with_capacity(length);
+    // One long read at first: it tells a kernel that has nothing of the file in memory how far to read ahead.
+    bytes.resize(length.min(ZEROED_BYTES), 0);
+    let read = positioned::read_up_to(file, &mut bytes, range.start)?;
+    if read < bytes.len() || read == length {
         bytes.truncate(read);
         return Ok(bytes.into());
     }
-    let mut bytes = Vec::with_capacity(length);
-    file.seek(SeekFrom::Start(range.start))?;
-    file.take(byte_range::len(&range)).read_to_end(&mut bytes)?;
+    file.seek(SeekFrom::Start(range.start + read as u64))?;
+    file.take((length - read) as u64).read_to_end(&mut bytes)?;
     Ok(bytes.into())
 }
 
