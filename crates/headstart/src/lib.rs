@@ -8,7 +8,7 @@
 //!  CacheStore               never fetches the same bytes twice (off until asked for)
 //!  FetchStore               one range, fetched as well as the link allows
 //!      │
-//!  gs:// · s3:// · https:// · file:/// · memory:/// · any Arc<dyn ObjectStore>
+//!  gs:// · s3:// · az:// · https:// · file:/// · memory:/// · any Arc<dyn ObjectStore>
 //! ```
 //!
 //! Each layer is a crate that serves alone; this one opens URLs, reads options and stacks them.
@@ -46,6 +46,7 @@
 //! |---|---|---|
 //! | `gs://bucket/key#generation` | `gcp` | Google Cloud Storage ([`headstart-gcs-backend`](https://docs.rs/headstart-gcs-backend)) |
 //! | `s3://bucket/key` | `aws` | S3, or what speaks its language (`s3.endpoint`) |
+//! | `az://container/key`, `abfss://container@account.dfs.core.windows.net/key` | `azure` | Azure, by the client's `AZURE_*` variables |
 //! | `https://host/path` | `http` | a web server that answers ranges |
 //! | `file:///path` | | local files |
 //! | `memory:///key` | | objects in memory, one set for the whole process |
@@ -123,7 +124,7 @@ pub enum Error {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// No store answers to this scheme.
-    #[error("no store answers to '{scheme}:' (gs, s3, https, file and memory are known)")]
+    #[error("no store answers to '{scheme}:' (gs, s3, az, https, file and memory are known)")]
     UnknownScheme {
         /// The scheme.
         scheme: String,
@@ -223,6 +224,21 @@ impl Headstart {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Fetches what the cache lacks of `ranges` of an object, so that later reads find it, and returns how many bytes that took:
+    /// see [`CacheStore::warm`](headstart_cache::CacheStore::warm). Without a cache (`mode=cached` has one) nothing is fetched.
+    ///
+    /// # Errors
+    /// Those of the store, and for a range that begins at or past the end of the object.
+    ///
+    /// # Cancel safety
+    /// Dropping the future aborts its fetches; pages that had arrived stay.
+    pub async fn warm(&self, path: &Path, ranges: &[Range<u64>]) -> Result<u64, Error> {
+        match &self.caching {
+            Some(cache) => Ok(cache.warm(path, ranges).await?),
+            None => Ok(0),
+        }
     }
 
     /// Gives this handle up: what only it holds is aborted and freed. Dropping it does the same; a layer that has something

@@ -42,11 +42,14 @@ pub(crate) fn open(
         "file" => local(&url),
         "memory" => memory(&url),
         // A URL parser resolves these before anyone sees them: another object would be read.
-        "gs" | "s3" | "s3a" if text.split(['/', '?', '#']).any(|segment| segment == "." || segment == "..") => {
+        "gs" | "s3" | "s3a" | "az" | "azure" | "abfs" | "abfss"
+            if text.split(['/', '?', '#']).any(|segment| segment == "." || segment == "..") =>
+        {
             Err(bad("a key with a segment '.' or '..' cannot be read"))
         }
         "gs" => gcs(&url, settings, environment),
         "s3" | "s3a" => s3(&url, settings, environment),
+        "az" | "azure" | "abfs" | "abfss" => azure(&url, environment),
         "http" | "https" => http(&url),
         scheme => Err(Error::UnknownScheme { scheme: scheme.to_owned() }),
     }
@@ -130,18 +133,57 @@ fn s3(_: &Url, _: &mut Settings, _: &BTreeMap<String, String>) -> Result<Backend
     Err(Error::MissingFeature { scheme: "s3", feature: "aws" })
 }
 
+/// What every client of ours is told, that has no adapter of its own: many connections of HTTP/1.1, and a long body is fine while
+/// bytes come.
+#[cfg(any(feature = "azure", feature = "http"))]
+fn client_options(allow_http: bool) -> object_store::ClientOptions {
+    use std::time::Duration;
+    object_store::ClientOptions::new()
+        .with_config(object_store::ClientConfigKey::UserAgent, concat!("headstart/", env!("CARGO_PKG_VERSION")))
+        .with_http1_only()
+        .with_pool_max_idle_per_host(4096)
+        .with_timeout_disabled()
+        .with_connect_timeout(Duration::from_secs(5))
+        .with_read_timeout(Duration::from_secs(30))
+        .with_allow_http(allow_http)
+}
+
+/// Azure, by the client's own `AZURE_*` variables, as a cloud store of which nothing is known.
+#[cfg(feature = "azure")]
+fn azure(url: &Url, environment: &BTreeMap<String, String>) -> Result<Backend, Error> {
+    use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+    if url.password().is_some() || url.port().is_some() {
+        return Err(
+            ConfigError::bad("url", format!("{}:…", url.scheme()), "a container has no password or port").into()
+        );
+    }
+    let ours = environment.iter().filter(|(name, value)| name.starts_with("AZURE_") && !value.is_empty());
+    // As with the client, a variable that it does not know is somebody else's.
+    let known = ours.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value)));
+    let builder = known.fold(MicrosoftAzureBuilder::new(), |builder, (key, value)| builder.with_config(key, value));
+    let endpoint = builder.get_config_value(&AzureConfigKey::Endpoint);
+    let emulator = builder.get_config_value(&AzureConfigKey::UseEmulator).is_some_and(|on| on == "true");
+    let plain = emulator || endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
+    let key = &url[Position::BeforePath..];
+    let path = path_of_url_key(key.strip_prefix('/').unwrap_or(key))?;
+    let builder = builder.with_url(&url[..Position::BeforePath]).with_client_options(client_options(plain));
+    let store = Arc::new(builder.build()?);
+    Ok(Backend { store, profile: BackendProfile::default(), path, generation: None, is_local: false })
+}
+
+#[cfg(not(feature = "azure"))]
+fn azure(_: &Url, _: &BTreeMap<String, String>) -> Result<Backend, Error> {
+    Err(Error::MissingFeature { scheme: "az", feature: "azure" })
+}
+
 #[cfg(feature = "http")]
 fn http(url: &Url) -> Result<Backend, Error> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(ConfigError::bad("url", &url[..Position::AfterPath], "a query or fragment cannot be sent").into());
     }
-    let options = object_store::ClientOptions::new()
-        .with_timeout_disabled()
-        .with_read_timeout(std::time::Duration::from_secs(30))
-        .with_allow_http(url.scheme() == "http");
     let builder = object_store::http::HttpBuilder::new().with_url(&url[..Position::BeforePath]);
     let path = path_of_url_key(url.path().trim_start_matches('/'))?;
-    let store = Arc::new(builder.with_client_options(options).build()?);
+    let store = Arc::new(builder.with_client_options(client_options(url.scheme() == "http")).build()?);
     Ok(Backend { store, profile: BackendProfile::default(), path, generation: None, is_local: false })
 }
 

@@ -177,3 +177,26 @@ async fn a_listing_passes_through() {
         store.list(Some(store.path())).map_ok(|meta| meta.location.to_string()).try_collect().await.unwrap();
     assert_eq!(names, ["dir/a"]);
 }
+
+#[cfg(feature = "http")]
+#[tokio::test]
+async fn a_web_server_that_answers_ranges() {
+    let server = server(Dialect::S3);
+    let size = 20 * MIB + 3;
+    let content = Content::new("dir/a b", server.catalog().add_synthetic("dir/a b", size).number);
+    for mode in ["none", "fetch", "adaptive", "cached"] {
+        let url = format!("{}/bucket/dir/a%20b", server.url());
+        let headstart = Headstart::builder().environment([]).url(url).option("mode", mode).build().await.unwrap();
+        let reader = headstart.open().await.unwrap();
+        assert_eq!(reader.size().await.unwrap(), size, "{mode}");
+        let mut at = 0;
+        let mut chunks = reader.stream();
+        while let Some(chunk) = chunks.try_next().await.unwrap() {
+            content.check(at, &chunk).unwrap();
+            at += chunk.len() as u64;
+        }
+        assert_eq!(at, size, "{mode}");
+        let bytes = headstart.get_range(headstart.path(), 7..100_000).await.unwrap();
+        content.check(7, &bytes).unwrap();
+    }
+}

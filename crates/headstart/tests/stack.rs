@@ -9,6 +9,7 @@ use bytes::Bytes;
 use headstart::Headstart;
 use headstart_sim::{Content, Dice, LinkProfile, SimStore};
 use object_store::ObjectStoreExt;
+use object_store::memory::InMemory;
 use object_store::path::Path;
 
 const MIB: u64 = 1 << 20;
@@ -90,4 +91,28 @@ async fn every_mode_reads_every_byte_right() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn warming_goes_to_the_cache_where_there_is_one() {
+    for (mode, warmed) in [("adaptive", 0), ("cached", 300_000)] {
+        let builder = Headstart::builder().store(Arc::new(InMemory::new())).environment([]);
+        let store = builder.option("mode", mode).build().await.unwrap();
+        store.put(&"key".into(), vec![1; 300_000].into()).await.unwrap();
+        assert_eq!(store.warm(&"key".into(), &[0..u64::MAX]).await.unwrap(), warmed, "{mode}");
+        assert_eq!(store.get_range(&"key".into(), 5..9).await.unwrap(), [1; 4].as_slice());
+        assert_eq!(store.stats().cache.map(|cache| cache.hits), (warmed > 0).then_some(1), "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn files_are_fetched_and_left_alone_by_all_else() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), vec![7; 3 << 20]).unwrap();
+    let url = format!("file://{}/file", folder.path().display());
+    let store = Headstart::builder().url(url).environment([]).option("mode", "cached").build().await.unwrap();
+    assert_eq!(store.to_string(), "Headstart(FetchStore(LocalFileSystem(file:///)))");
+    assert!(store.stats().cache.is_none());
+    let read = store.open().await.unwrap().read_at(1 << 20..2 << 20).await.unwrap();
+    assert!(read.len() == 1 << 20 && read.iter().all(|byte| *byte == 7));
 }

@@ -81,10 +81,10 @@ async fn bad_urls() {
     }
 }
 
-#[cfg(not(any(feature = "gcp", feature = "aws", feature = "http")))]
+#[cfg(not(any(feature = "gcp", feature = "aws", feature = "azure", feature = "http")))]
 #[tokio::test]
 async fn a_scheme_that_is_not_built_in_names_its_feature() {
-    for (text, feature) in [("gs://b/k", "gcp"), ("s3://b/k", "aws"), ("https://h/k", "http")] {
+    for (text, feature) in [("gs://b/k", "gcp"), ("s3://b/k", "aws"), ("az://c/k", "azure"), ("https://h/k", "http")] {
         assert!(
             refused(text).await.ends_with(&format!("needs the feature '{feature}' of the crate 'headstart'")),
             "{text}"
@@ -157,6 +157,29 @@ async fn s3() {
     assert_eq!(shown[4].to_string(), "s3.secret_access_key = *** (Explicit)");
     assert!(!format!("{headstart:?} {shown:?}").contains("hunter2"));
     assert_eq!(refused("s3:///key").await, "no bucket: expected s3://bucket/key");
+}
+
+#[cfg(feature = "azure")]
+#[tokio::test]
+async fn az() {
+    let key = "aHVudGVyMg=="; // hunter2
+    let variables =
+        [("AZURE_STORAGE_ACCOUNT_NAME", "account"), ("AZURE_STORAGE_ACCOUNT_KEY", key), ("AZURE_REGION", "x")];
+    let environment = || variables.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    for text in ["az://container/a%20b?c#1", "abfss://container@account.dfs.core.windows.net/a%20b?c#1"] {
+        let headstart = Headstart::builder().url(text).environment(environment()).build().await.unwrap();
+        assert_eq!(headstart.path().as_ref(), "a b?c#1");
+        let shown = format!("{headstart} {headstart:?}");
+        assert!(shown.contains("container: container"), "{shown}");
+        assert!(!shown.contains("hunter2") && !shown.contains(key), "{shown}");
+    }
+    for (text, expected) in [
+        ("az://container/a/../b", "a segment '.' or '..'"),
+        ("abfss://container:hunter2@account.dfs.core.windows.net/a", "no password or port"),
+    ] {
+        let error = refused(text).await;
+        assert!(error.contains(expected) && !error.contains("hunter2"), "{text}: {error}");
+    }
 }
 
 #[cfg(feature = "http")]
