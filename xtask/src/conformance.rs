@@ -11,7 +11,7 @@ mod side_door;
 mod stack;
 mod suite;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -53,7 +53,7 @@ impl Default for ConformanceArgs {
 pub(crate) fn run(args: &ConformanceArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     if args.shaped {
-        return runtime.block_on(shaped::run(args.seed));
+        return runtime.block_on(servers::until_told(shaped::run(args.seed)))?;
     }
     let backends = if args.backends.is_empty() { Backend::ALL.to_vec() } else { args.backends.clone() };
     if backends.iter().any(|backend| backend.server().is_some()) && !servers::is_installed() {
@@ -61,7 +61,8 @@ pub(crate) fn run(args: &ConformanceArgs) -> Result<()> {
     }
     let mut matrix = Matrix::default();
     for backend in &backends {
-        runtime.block_on(over(*backend, args, &mut matrix))?;
+        // However it ends, its server ends with it.
+        runtime.block_on(servers::until_told(over(*backend, args, &mut matrix)))??;
     }
     print!("{matrix}");
     matrix.verdict()
@@ -71,18 +72,20 @@ async fn over(backend: Backend, args: &ConformanceArgs, matrix: &mut Matrix) -> 
     let started = Instant::now();
     let server = Server::start(backend).await?;
     let expected = deviations::of(backend).map(|(function, _)| function).collect::<BTreeSet<_>>();
-    let mut bare = BTreeSet::new();
+    let mut bare = BTreeMap::new();
     for stack in Stack::ALL {
         let failed = suite::failures(&server, *stack).await?;
         if *stack == Stack::Bare {
-            bare = failed.keys().copied().collect();
+            bare = failed.clone();
             matrix.compare_bare(backend, &failed, &expected);
         }
         matrix.note(backend, *stack, &failed, &bare);
     }
     if args.steps > 0 {
-        let told = differential::run(&server, args.steps, args.seed).await?;
-        matrix.tell(backend, told);
+        match differential::run(&server, args.steps, args.seed).await {
+            Ok(told) => matrix.tell(backend, told),
+            Err(why) => matrix.random_run_failed(backend, &why),
+        }
     }
     eprintln!("{backend}: {:.1} s", started.elapsed().as_secs_f64());
     Ok(())

@@ -7,7 +7,7 @@ mod process;
 
 use std::io::{Write, stdout};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 pub(crate) use environment::{install, is_installed};
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &ServersArgs) -> Result<()> {
         "--latency-ms and --stream-mb-per-s shape hadro, which is not among the servers to start"
     );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let serve = async {
         let mut running = Vec::new();
         for kind in kinds {
             let server = Running::start(kind, shape).await?;
@@ -63,8 +63,28 @@ pub(crate) fn run(args: &ServersArgs) -> Result<()> {
         }
         print!("\nCtrl-C stops them. ");
         stdout().flush()?;
-        tokio::signal::ctrl_c().await?;
-        println!();
+        std::future::pending::<()>().await;
         anyhow::Ok(())
-    })
+    };
+    // Told to stop, it has done what it is for.
+    runtime.block_on(until_told(serve)).unwrap_or(Ok(()))
+}
+
+/// What `work` says, or an error once this process is told to stop. Then `work` is dropped, and its servers end with it.
+pub(crate) async fn until_told<T>(work: impl Future<Output = T>) -> Result<T> {
+    let interrupted = async {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut stop = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+            let stop = stop.iter_mut().filter_map(|signal| signal.as_mut().ok()).map(|signal| Box::pin(signal.recv()));
+            futures::future::select_all(stop).await;
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    tokio::select! {
+        done = work => Ok(done),
+        () = interrupted => bail!("told to stop"),
+    }
 }

@@ -217,7 +217,8 @@ impl Job {
         let mut options = GetOptions::new().with_range(Some(run.clone()));
         options.extensions = self.extensions.clone();
         let pinned = head.version.pin(engine.config.pin, &mut options);
-        let by_version = options.version.is_some();
+        let named = options.version.clone();
+        let by_version = named.is_some();
         #[cfg(test)]
         if engine.mutation.is(crate::mutants::Mutant::TrustsAnswers) {
             options = GetOptions::new().with_range(Some(run.clone()));
@@ -227,8 +228,10 @@ impl Job {
         let result = match engine.inner.get_opts(&self.path, options).await {
             Ok(result) => result,
             Err(error) => {
-                let (store, version, extensions) = (&*engine.inner, &head.version, self.extensions.clone());
-                return Err(ObjectChanged::explain_or_ask(error, pinned, store, &self.path, version, extensions).await);
+                let extensions = self.extensions.clone();
+                let asked = GetOptions { version: named, extensions, ..GetOptions::new() };
+                let (store, version) = (&*engine.inner, &head.version);
+                return Err(ObjectChanged::explain_or_ask(error, pinned, store, &self.path, version, asked).await);
             }
         };
         if !head.has_token() && result.meta.size == head.meta.size {

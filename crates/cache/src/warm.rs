@@ -105,10 +105,12 @@ impl Engine {
     ) -> Result<(), Unanswered> {
         debug_assert!(window.end - window.start <= WINDOW_BYTES);
         let mut needs = self.pages.needs(&[window]);
+        // What it has brought has been brought: the second time round, it is of no use.
+        let mut seats = found.seats.as_slice();
         loop {
             needs.retain(|need| !self.memory.has(found.head.place(need.page)));
             let mut joined = false;
-            for take in self.claim(&call, &found.head, needs.clone(), &found.seats)? {
+            for take in self.claim(&call, &found.head, needs.clone(), std::mem::take(&mut seats))? {
                 if let Source::Flight(seat) = take.from {
                     joined |= !seat.mine;
                     seat.landed().await?;

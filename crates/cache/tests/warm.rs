@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{KIB, Mood, cache, cache_with, content};
+use common::{KIB, MIB, Mood, cache, cache_with, content};
 use headstart_cache::{CacheConfig, Freshness};
 use headstart_fetch_core::{Intent, MemoryBudget};
 use object_store::path::Path;
@@ -130,4 +130,24 @@ async fn ranges_that_touch_are_one_request() {
     let ranges: Vec<_> = (0..100).map(|n| n * 1000..(n + 1) * 1000).rev().collect();
     assert_eq!(store.warm(&path(), &ranges).await.expect("there"), LEN as u64);
     assert_eq!(double.gets(), 1);
+}
+
+/// A page that another reader's fetch brings, and that is driven out before warming looks: fetched again, and not looked for for ever.
+#[tokio::test]
+async fn what_is_driven_out_at_once_ends_nevertheless() {
+    let config = CacheConfig { memory_bytes: 64 << 10, page_bytes: 16 << 10, ..CacheConfig::default() };
+    for size in [MIB, 20 * MIB] {
+        let (double, store) = cache_with(config.clone());
+        double.write("other", content(1, LEN)).await;
+        double.write(A, content(1, size)).await;
+        store.get(&"other".into()).await.expect("there").bytes().await.expect("read");
+        let (object, all) = (path(), [0..u64::MAX]);
+        let warming = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+            let reading = async { store.get(&object).await.expect("there").bytes().await };
+            futures::future::join(reading, store.warm(&object, &all)).await
+        });
+        let (read, warmed) = warming.await.expect("it ends");
+        assert!(read.expect("read") == content(1, size));
+        warmed.expect("there");
+    }
 }

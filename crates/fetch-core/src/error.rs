@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::path::Path;
-use object_store::{Extensions, GetOptions, ObjectStore};
+use object_store::{GetOptions, ObjectStore};
 
 use crate::intent::CacheHint;
 use crate::options::ConfigError;
@@ -40,10 +40,11 @@ impl ObjectChanged {
         sources(error).find_map(|cause| cause.downcast_ref())
     }
 
-    /// Finds out whether the `error` of a request for bytes of the version `expected` is because the object changed.
+    /// Finds out whether the `error` of a `request` for bytes of the version `expected` is because the object changed.
     ///
-    /// The 404 or 412 that a pin caused is. Other errors that will not go away by themselves may be: without a pin, or over a server
-    /// that ignores it, the object may be gone, or shorter than the range, and the store does not say so. A HEAD, past all caches, tells.
+    /// The 404 or 412 that a pin caused is. Other errors that say nothing of their own may be: without a pin, or over a server that
+    /// ignores it, the object may be gone, or shorter than the range, and the store does not say so. A HEAD of the same
+    /// `version`, if the request named one, past all caches, tells.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -53,15 +54,17 @@ impl ObjectChanged {
         store: &dyn ObjectStore,
         path: &Path,
         expected: &ObjectVersion,
-        mut extensions: Extensions,
+        request: GetOptions,
     ) -> object_store::Error {
         let error = if pinned { Self::explain(error, path, expected) } else { error };
-        if Self::find(&error).is_some() || is_transient(&error) {
+        use object_store::Error::{Generic, NotFound, Precondition};
+        let says_nothing = matches!(error, Generic { .. } | NotFound { .. } | Precondition { .. });
+        if !says_nothing || Self::find(&error).is_some() || is_transient(&error) {
             return error;
         }
-        let mut options = GetOptions::new().with_head(true);
-        extensions.insert(CacheHint::Refetch);
-        options.extensions = extensions;
+        let mut options = GetOptions { version: request.version, ..GetOptions::new().with_head(true) };
+        options.extensions = request.extensions;
+        options.extensions.insert(CacheHint::Refetch);
         match store.get_opts(path, options).await {
             Ok(answer) => expected.check(&answer.meta).err().unwrap_or(error),
             Err(object_store::Error::NotFound { .. }) => Self::new(path, expected, None).into(),

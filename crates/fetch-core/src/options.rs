@@ -94,6 +94,8 @@ pub fn parse_bytes(key: &str, value: &str) -> Result<u64, ConfigError> {
         "kib" | "k" => 1 << 10,
         "mib" | "m" => 1 << 20,
         "gib" | "g" => 1 << 30,
+        "tb" => 1_000_000_000_000,
+        "tib" | "t" => 1 << 40,
         _ => return Err(bad()),
     };
     number.checked_mul(unit).ok_or_else(bad)

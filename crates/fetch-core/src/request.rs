@@ -72,7 +72,8 @@ impl Core {
 
     /// The pause before the next of `tries` after the transient `error`; `None` where there is none left, or no clock.
     pub(crate) fn pause_after(&self, tries: &mut Tries, error: &Error) -> Option<Duration> {
-        if Handle::try_current().is_err() {
+        // A disk says the same again, and the local store's errors do not tell what is worth a try.
+        if Handle::try_current().is_err() || self.config.profile.is_local() {
             return None;
         }
         let retry_after = Throttled::find(error).and_then(|throttled| throttled.retry_after);

@@ -122,6 +122,12 @@ impl GcsConfig {
         Ok(config)
     }
 
+    /// Whether the option `key` says who asks: of these, one at a time may be given.
+    #[must_use]
+    pub fn says_who_asks(key: &str) -> bool {
+        CREDENTIALS.contains(&key)
+    }
+
     /// The variables that are read, each with the option it stands for, the strongest first.
     #[must_use]
     pub fn variables() -> &'static [(&'static str, &'static str)] {

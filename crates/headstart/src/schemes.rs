@@ -33,7 +33,7 @@ pub(crate) fn open(
     settings: &mut Settings,
     environment: &BTreeMap<String, String>,
 ) -> Result<Backend, Error> {
-    let bad = |allowed: &str| Error::from(ConfigError::bad("url", without_password(text), allowed));
+    let bad = |allowed: &str| Error::from(ConfigError::bad("url", without_secrets(text), allowed));
     let url = Url::parse(text).map_err(|_| bad("expected a URL, such as gs://bucket/key or file:///path"))?;
     match url.scheme() {
         "file" | "memory" if url.host_str().is_some_and(|host| !host.is_empty()) => {
@@ -49,18 +49,18 @@ pub(crate) fn open(
         }
         "gs" => gcs(&url, settings, environment),
         "s3" | "s3a" => s3(&url, settings, environment),
-        "az" | "azure" | "abfs" | "abfss" => azure(&url, environment),
-        "http" | "https" => http(&url),
+        "az" | "azure" | "abfs" | "abfss" => azure(&url, settings, environment),
+        "http" | "https" => http(&url, settings),
         scheme => Err(Error::UnknownScheme { scheme: scheme.to_owned() }),
     }
 }
 
-/// `text` with what stands before an `@` in its authority cut out.
-fn without_password(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let user = authority.rfind('@').map_or(0, |at| at + 1);
-    format!("{scheme}://{}", &rest[user..])
+/// What of `text` may be repeated: all of what has no room for a secret, and else the scheme alone.
+fn without_secrets(text: &str) -> String {
+    match text.split_once(':') {
+        Some((scheme, rest)) if rest.contains(['@', '?', '\\']) => format!("{scheme}:…"),
+        _ => text.to_owned(),
+    }
 }
 
 fn local(url: &Url) -> Result<Backend, Error> {
@@ -103,7 +103,12 @@ fn note_found<T: headstart_fetch_core::Options>(
 #[cfg(feature = "gcp")]
 fn gcs(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String>) -> Result<Backend, Error> {
     use headstart_gcs_backend::{GcsBackend, GcsConfig};
-    let config = GcsConfig::resolve(settings.levels.given_for("gcs"), |name| environment.get(name).cloned())?;
+    // Of options that say who asks, the strongest level counts alone.
+    let source = |key: &str| settings.levels.source(&format!("gcs.{key}"));
+    let given = || settings.levels.given_for("gcs");
+    let strongest = given().filter(|(key, _)| GcsConfig::says_who_asks(key)).map(|(key, _)| source(key)).max();
+    let options = given().filter(|(key, _)| !GcsConfig::says_who_asks(key) || Some(source(key)) == strongest);
+    let config = GcsConfig::resolve(options, |name| environment.get(name).cloned())?;
     let backend = GcsBackend::open(Some(url), config)?;
     settings.gcs = backend.config().clone();
     note_found(&mut settings.levels, "gcs", &settings.gcs);
@@ -148,9 +153,30 @@ fn client_options(allow_http: bool) -> object_store::ClientOptions {
         .with_allow_http(allow_http)
 }
 
+/// The client that `build` makes; below a `FetchStore` two of them, for that retries reads better than the client does.
+#[cfg(any(feature = "azure", feature = "http"))]
+fn one_or_two<S: ObjectStore>(
+    settings: &Settings,
+    build: impl Fn(bool) -> object_store::Result<S>,
+) -> Result<Arc<dyn ObjectStore>, Error> {
+    use headstart_fetch_core::client::TwoClients;
+    let others = build(false)?;
+    Ok(if settings.fetch.enabled { Arc::new(TwoClients::new(build(true)?, others)) } else { Arc::new(others) })
+}
+
+#[cfg(any(feature = "azure", feature = "http"))]
+fn no_retries() -> object_store::RetryConfig {
+    object_store::RetryConfig { max_retries: 0, ..Default::default() }
+}
+
+#[cfg(any(feature = "azure", feature = "http"))]
+fn telling() -> headstart_fetch_core::client::TellingConnector {
+    headstart_fetch_core::client::TellingConnector::new(|_| None)
+}
+
 /// Azure, by the client's own `AZURE_*` variables, as a cloud store of which nothing is known.
 #[cfg(feature = "azure")]
-fn azure(url: &Url, environment: &BTreeMap<String, String>) -> Result<Backend, Error> {
+fn azure(url: &Url, settings: &Settings, environment: &BTreeMap<String, String>) -> Result<Backend, Error> {
     use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
     if url.password().is_some() || url.port().is_some() {
         return Err(
@@ -167,27 +193,39 @@ fn azure(url: &Url, environment: &BTreeMap<String, String>) -> Result<Backend, E
     let key = &url[Position::BeforePath..];
     let path = path_of_url_key(key.strip_prefix('/').unwrap_or(key))?;
     let builder = builder.with_url(&url[..Position::BeforePath]).with_client_options(client_options(plain));
-    let store = Arc::new(builder.build()?);
+    let store = one_or_two(settings, |reads| match reads {
+        true => builder.clone().with_retry(no_retries()).with_http_connector(telling()).build(),
+        false => builder.clone().build(),
+    })?;
     Ok(Backend { store, profile: BackendProfile::default(), path, generation: None, is_local: false })
 }
 
 #[cfg(not(feature = "azure"))]
-fn azure(_: &Url, _: &BTreeMap<String, String>) -> Result<Backend, Error> {
+fn azure(_: &Url, _: &Settings, _: &BTreeMap<String, String>) -> Result<Backend, Error> {
     Err(Error::MissingFeature { scheme: "az", feature: "azure" })
 }
 
 #[cfg(feature = "http")]
-fn http(url: &Url) -> Result<Backend, Error> {
+fn http(url: &Url, settings: &Settings) -> Result<Backend, Error> {
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(ConfigError::bad("url", &url[..Position::AfterPath], "a query or fragment cannot be sent").into());
+        return Err(ConfigError::bad("url", format!("{}:…", url.scheme()), "a query or fragment cannot be sent").into());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            ConfigError::bad("url", format!("{}:…", url.scheme()), "a user and a password cannot be sent").into()
+        );
     }
     let builder = object_store::http::HttpBuilder::new().with_url(&url[..Position::BeforePath]);
+    let builder = builder.with_client_options(client_options(url.scheme() == "http"));
     let path = path_of_url_key(url.path().trim_start_matches('/'))?;
-    let store = Arc::new(builder.with_client_options(client_options(url.scheme() == "http")).build()?);
+    let store = one_or_two(settings, |reads| match reads {
+        true => builder.clone().with_retry(no_retries()).with_http_connector(telling()).build(),
+        false => builder.clone().build(),
+    })?;
     Ok(Backend { store, profile: BackendProfile::default(), path, generation: None, is_local: false })
 }
 
 #[cfg(not(feature = "http"))]
-fn http(_: &Url) -> Result<Backend, Error> {
+fn http(_: &Url, _: &Settings) -> Result<Backend, Error> {
     Err(Error::MissingFeature { scheme: "https", feature: "http" })
 }

@@ -43,6 +43,10 @@ async fn files() {
     }
     let missing = open(&format!("file://{path}/nothing")).await.unwrap().read_at(0..1).await.unwrap_err();
     assert!(matches!(missing, object_store::Error::NotFound { .. }), "{missing}");
+    // What a disk refuses it refuses at once: nothing is tried again.
+    let began = tokio::time::Instant::now();
+    open(&format!("file://{path}/a b%23c%3Fd%25e/x")).await.unwrap().read_at(0..1).await.unwrap_err();
+    assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
     // A folder is a store, and no object.
     let headstart = url(&format!("file://{path}/")).build().await.unwrap();
     let names = headstart.list_with_delimiter(Some(headstart.path())).await.unwrap();
@@ -76,7 +80,13 @@ async fn bad_urls() {
         let error = refused(text).await;
         assert!(error.contains(expected), "{text}: {error}");
     }
-    for text in ["gs://me:hunter2@bucket:x/key", "ftp://me:hunter2@host/key", "://me:hunter2@x"] {
+    for text in [
+        "gs://me:hunter2@bucket:x/key",
+        "ftp://me:hunter2@host/key",
+        "://me:hunter2@x",
+        "https://host:bad/a?signature=hunter2",
+        "https:\\\\me:hunter2@host:bad\\x",
+    ] {
         assert!(!refused(text).await.contains("hunter2"));
     }
 }
@@ -131,6 +141,17 @@ async fn gs() {
             Err(error) => error,
         };
         assert!(error.to_string().contains(expected), "{text}: {error}");
+    }
+    // Of who asks, the strongest level counts alone.
+    for (weak, strong, shown) in [("on", "", "***"), ("", "on", "")] {
+        let weak = if weak.is_empty() { ("HEADSTART_GCS_TOKEN", "t") } else { ("HEADSTART_GCS_ANONYMOUS", weak) };
+        let environment = [(weak.0.to_owned(), weak.1.to_owned())];
+        let builder = Headstart::builder().url("gs://b/k").environment(environment);
+        let builder =
+            if strong.is_empty() { builder.option("gcs.token", "t") } else { builder.option("gcs.anonymous", strong) };
+        let headstart = builder.build().await.unwrap();
+        let token = headstart.effective_config().iter().find(|setting| setting.key == "gcs.token").unwrap();
+        assert_eq!(token.value, shown);
     }
     let unreadable = url("gs://b/k").option("gcs.service_account", "/nowhere/key.json").build().await.unwrap_err();
     assert_eq!(unreadable.to_string(), "cannot open the key file /nowhere/key.json");
@@ -187,5 +208,8 @@ async fn az() {
 async fn https() {
     let headstart = url("https://host/a%20b").build().await.unwrap();
     assert_eq!(headstart.path().as_ref(), "a b");
-    assert!(refused("https://host/a?signature=hunter2").await.contains("a query or fragment cannot be sent"));
+    for text in ["https://host/a?signature=hunter2", "https://me:hunter2@host/a?x=1", "http://me:hunter2@host/a"] {
+        let error = refused(text).await;
+        assert!(error.contains("cannot be sent") && !error.contains("hunter2"), "{error}");
+    }
 }

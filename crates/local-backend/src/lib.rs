@@ -1,7 +1,8 @@
 //! Files of this machine for Headstart: from a URL to a store and what it is like.
 //!
-//! `file:///path` is a URL: percent-escapes are decoded, `?` and `#` belong to the path. There are no options, and no variable
-//! counts.
+//! `file:///path` is a URL: percent-escapes are decoded, `?` and `#` belong to the path, `..` is resolved before any link is looked
+//! at. There are no options, and no variable counts. Files whose names end in `#` and digits cannot be read: `LocalFileSystem` keeps
+//! such names for itself.
 //!
 //! ```
 //! use headstart_local_backend::LocalBackend;
@@ -21,10 +22,12 @@
 //! # Versions
 //!
 //! A file's version is its inode, its size and the time of its last change in microseconds. So an overwrite by renaming
-//! another file into place, as `LocalFileSystem` does it, is always seen. What cannot be told apart:
+//! another file into place, as `LocalFileSystem` does it, is seen: the new file has another inode while the old one is there. What
+//! cannot be told apart:
 //!
 //! - a file changed in place, without a change of size, within the resolution of the file system's clock (1–10 ms on most
 //!   local ones, 1–2 s on FAT and some network ones), or by one who sets the time back afterwards;
+//! - a file replaced twice within a tick of that clock, by one of the same size that got the first one's inode again;
 //! - a file changed through a memory map that has not been written back yet;
 //! - on network file systems that make inodes up, a file that is replaced by one of the same size and time.
 //!

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use futures::StreamExt;
 use headstart_fetch_core::{FetchError, FreshUntil, Intent, LocalFile, ObjectChanged, PinBy, Promotion, Reserved, ask};
 use object_store::path::Path;
-use object_store::{GetResult, GetResultPayload};
+use object_store::{GetOptions, GetResult, GetResultPayload};
 use tokio::time::Instant;
 
 use crate::cell::Cell;
@@ -81,12 +81,13 @@ async fn fill(
     options.extensions.insert(request.promotion.clone());
     let pin = engine.upgrade().map_or(PinBy::Unpinned, |engine| engine.pin);
     let pinned = request.known.as_ref().is_some_and(|known| known.version.pin(pin, &mut options));
-    let extensions = options.extensions.clone();
+    let (version, extensions) = (options.version.clone(), options.extensions.clone());
     let answer = match (common.inner.get_opts(path, options).await, &request.known) {
         (Ok(answer), _) => answer,
         (Err(error), Some(known)) => {
-            let (store, version) = (&*common.inner, &known.version);
-            return Err(ObjectChanged::explain_or_ask(error, pinned, store, path, version, extensions).await);
+            let asked = GetOptions { version, extensions, ..GetOptions::new() };
+            let store = &*common.inner;
+            return Err(ObjectChanged::explain_or_ask(error, pinned, store, path, &known.version, asked).await);
         }
         (Err(error), None) => return Err(error),
     };

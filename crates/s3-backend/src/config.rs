@@ -42,6 +42,9 @@ impl S3Config {
                 // As with the client, a variable that it does not know is somebody else's.
                 && let Ok(key) = variable.to_ascii_lowercase().parse::<AmazonS3ConfigKey>()
             {
+                if matches!(key, AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint) {
+                    check_endpoint(&variable, &value)?;
+                }
                 config.settings.insert(key.as_ref().to_owned(), value);
             }
         }
@@ -88,6 +91,15 @@ fn client_key(key: &str) -> Option<AmazonS3ConfigKey> {
     (if key == "anonymous" { "skip_signature" } else { key }).parse().ok()
 }
 
+fn check_endpoint(key: &str, value: &str) -> Result<(), ConfigError> {
+    let plain = |url: &url::Url| url.username().is_empty() && url.password().is_none() && url.query().is_none();
+    match url::Url::parse(value) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && plain(&url) => Ok(()),
+        // The value is not repeated: it may hold a password.
+        _ => Err(ConfigError::bad(key, REDACTED, "expected https://host[:port] or http://host[:port]")),
+    }
+}
+
 fn takes(key: &str) -> &'static str {
     S3Config::SPECS.iter().find(|spec| spec.key == key).map_or("", |spec| spec.takes)
 }
@@ -115,12 +127,7 @@ impl Options for S3Config {
             _ => value.to_owned(),
         };
         if key == "endpoint" {
-            let web = url::Url::parse(&value)
-                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.username().is_empty());
-            if !web {
-                // The value is not repeated: it may hold a password.
-                return Err(ConfigError::bad(key, REDACTED, "expected https://host[:port] or http://host[:port]"));
-            }
+            check_endpoint(key, &value)?;
             self.settings.remove(AmazonS3ConfigKey::S3Endpoint.as_ref());
         }
         self.settings.insert(client.as_ref().to_owned(), value);
@@ -130,7 +137,8 @@ impl Options for S3Config {
     /// Secrets are shown as `***`; what is not set as nothing.
     fn value(&self, key: &str) -> Option<String> {
         let client = client_key(key)?;
-        let set = self.settings.get(client.as_ref());
+        let service = self.settings.get(AmazonS3ConfigKey::S3Endpoint.as_ref()).filter(|_| key == "endpoint");
+        let set = service.or_else(|| self.settings.get(client.as_ref()));
         Some(match (takes(key), set) {
             (SWITCH, set) => format_switch(set.is_some_and(|value| parse_switch(key, value).unwrap_or(true))),
             (SECRET, Some(_)) => REDACTED.to_owned(),
@@ -158,6 +166,7 @@ mod tests {
             [("AWS_ENDPOINT_URL_S3", "http://localhost:9000"), ("AWS_REGION", "eu-west-1"), ("AWS_PAGER", "less")];
         let config = resolve(&[], &environment).unwrap();
         assert!(config.is_emulator());
+        assert_eq!(config.value("endpoint").as_deref(), Some("http://localhost:9000"));
         assert_eq!(config.value("region").as_deref(), Some("eu-west-1"));
         let config = resolve(&[("endpoint", "https://s3.example"), ("anonymous", "1")], &environment).unwrap();
         assert!(!config.is_emulator());
@@ -175,6 +184,12 @@ mod tests {
             ("endpoint", "hunter2", "option 'endpoint' is '***': expected https://host[:port] or http://host[:port]"),
         ] {
             assert_eq!(resolve(&[(key, value)], &[]).unwrap_err(), expected);
+        }
+        for endpoint in ["http://u:hunter2@h", "http://:hunter2@h", "https://h?token=hunter2"] {
+            for outcome in [resolve(&[("endpoint", endpoint)], &[]), resolve(&[], &[("AWS_ENDPOINT", endpoint)])] {
+                let error = outcome.unwrap_err();
+                assert!(!error.contains("hunter2") && error.contains("expected https://host[:port]"), "{error}");
+            }
         }
         let config = resolve(&[("session_token", "hunter2")], &[("AWS_SECRET_ACCESS_KEY", "hunter2")]).unwrap();
         let values: Vec<_> = S3Config::SPECS.iter().map(|spec| config.value(spec.key)).collect();

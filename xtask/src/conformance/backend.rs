@@ -9,11 +9,12 @@ use clap::ValueEnum;
 use headstart::{BackendProfile, Headstart, HeadstartBuilder};
 use headstart_fetch_core::PinBy;
 use headstart_gcs_backend::{GcsBackend, GcsConfig};
+use headstart_local_backend::LocalBackend;
 use headstart_s3_backend::{S3Backend, S3Config};
 use headstart_sim::server::{Dialect, SimServer, SimServerConfig, SimServerHandle};
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
+use object_store::prefix::PrefixStore;
 use tempfile::TempDir;
 
 use super::side_door::SideDoor;
@@ -121,6 +122,8 @@ enum Runs {
 pub(super) struct Bucket {
     /// The bare store.
     pub(super) store: Store,
+    /// What a URL opens below a `FetchStore`: of servers, a client that leaves retries to it.
+    pub(super) for_fetch: Store,
     /// What it is like.
     pub(super) profile: BackendProfile,
     /// A request takes milliseconds of a processor.
@@ -153,22 +156,14 @@ impl Server {
         let (name, endpoint, alive) = match &self.runs {
             Runs::Here if self.backend == Backend::Local => {
                 let folder = tempfile::tempdir().context("no room for a folder")?;
-                let store = Arc::new(LocalFileSystem::new_with_prefix(folder.path())?);
-                return Ok(Bucket {
-                    store,
-                    profile: BackendProfile::local(),
-                    is_slow: false,
-                    _alive: Alive::Folder(folder),
-                });
+                // What a `file://` URL opens, with the folder for a root.
+                let backend = LocalBackend::from_url(&format!("file://{}", folder.path().display()).parse()?)?;
+                let store: Store = Arc::new(PrefixStore::new(backend.store(), backend.path().clone()));
+                return Ok(Bucket::here(store, backend.profile(), Alive::Folder(folder)));
             }
             Runs::Here => {
                 let profile = BackendProfile { pin: PinBy::ETag, ..BackendProfile::local() };
-                return Ok(Bucket {
-                    store: Arc::new(InMemory::new()),
-                    profile,
-                    is_slow: false,
-                    _alive: Alive::Nothing,
-                });
+                return Ok(Bucket::here(Arc::new(InMemory::new()), profile, Alive::Nothing));
             }
             Runs::Sim => {
                 let dialect = dialect.expect("the simulated cloud speaks one");
@@ -181,38 +176,46 @@ impl Server {
                 (name, server.url(), Alive::Nothing)
             }
         };
-        let (mut store, profile) = match dialect {
+        let (mut store, mut for_fetch, profile) = match dialect {
             Some(Dialect::S3) => s3(&name, &endpoint)?,
             _ => gcs(&name, &endpoint)?,
         };
         if let (Runs::Third(server), false) = (&self.runs, self.backend.is_written_by_client()) {
-            store = Arc::new(SideDoor::new(store, Arc::clone(server), name));
+            let door = |store| Arc::new(SideDoor::new(store, Arc::clone(server), name.clone())) as Store;
+            (store, for_fetch) = (door(store), door(for_fetch));
         }
         let profile = BackendProfile { pin: self.backend.pin(), ..profile };
         let is_slow = matches!(self.runs, Runs::Third(_));
-        Ok(Bucket { store, profile, is_slow, _alive: alive })
+        Ok(Bucket { store, for_fetch, profile, is_slow, _alive: alive })
     }
 }
 
 impl Bucket {
-    /// The facade over the bare store.
+    fn here(store: Store, profile: BackendProfile, alive: Alive) -> Self {
+        Self { for_fetch: Arc::clone(&store), store, profile, is_slow: false, _alive: alive }
+    }
+
+    /// The facade over it, with fetching on.
     pub(super) fn headstart(&self) -> HeadstartBuilder {
-        Headstart::builder().environment([]).store(Arc::clone(&self.store))
+        Headstart::builder().environment([]).store(Arc::clone(&self.for_fetch))
     }
 }
 
-fn gcs(bucket: &str, endpoint: &str) -> Result<(Store, BackendProfile)> {
+/// The client, the same below a `FetchStore`, and what the store is like.
+type Clients = (Store, Store, BackendProfile);
+
+fn gcs(bucket: &str, endpoint: &str) -> Result<Clients> {
     let config = GcsConfig::resolve([("endpoint", endpoint)], |_| None)?;
     let backend = GcsBackend::open(Some(&format!("gs://{bucket}").parse()?), config)?;
-    Ok((backend.store(), backend.profile()))
+    Ok((backend.store(), backend.store_for_fetch(), backend.profile()))
 }
 
-fn s3(bucket: &str, endpoint: &str) -> Result<(Store, BackendProfile)> {
+fn s3(bucket: &str, endpoint: &str) -> Result<Clients> {
     // S3 itself has no other way to copy only where nothing is yet.
     let environment =
         [("AWS_COPY_IF_NOT_EXISTS", "multipart"), ("AWS_ACCESS_KEY_ID", "any"), ("AWS_SECRET_ACCESS_KEY", "any")];
     let environment = environment.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let backend =
         S3Backend::open(&format!("s3://{bucket}").parse()?, S3Config::resolve([("endpoint", endpoint)], environment)?)?;
-    Ok((backend.store(), backend.profile()))
+    Ok((backend.store(), backend.store_for_fetch(), backend.profile()))
 }

@@ -9,7 +9,7 @@ use comfy_table::{Table, presets};
 use super::backend::Backend;
 use super::deviations;
 use super::stack::Stack;
-use super::suite::SUITE;
+use super::suite::{Failure, SUITE};
 
 /// Everything that was seen.
 #[derive(Debug, Default)]
@@ -25,34 +25,48 @@ impl Matrix {
     pub(super) fn compare_bare(
         &mut self,
         backend: Backend,
-        failed: &BTreeMap<&'static str, String>,
+        failed: &BTreeMap<&'static str, Failure>,
         expected: &BTreeSet<&'static str>,
     ) {
-        for (name, why) in failed.iter().filter(|(name, _)| !expected.contains(*name)) {
-            self.wrong.push(format!("{backend}, bare: {name} fails, and deviations.rs does not say so: {why}"));
+        for (name, failure) in failed.iter().filter(|(name, _)| !expected.contains(*name)) {
+            let Failure { said, at } = failure;
+            self.wrong.push(format!("{backend}, bare: {name} fails, and deviations.rs does not say so: {said} {at:?}"));
         }
         for name in expected.iter().filter(|name| !failed.contains_key(*name)) {
             self.wrong.push(format!("{backend}, bare: {name} passes; strike it off deviations.rs"));
         }
     }
 
-    /// Notes what `stack` fails; it may fail what the `bare` client fails, and nothing else.
+    /// Notes what `stack` fails; it may fail what the `bare` client fails, as far on or farther, and nothing else.
     pub(super) fn note(
         &mut self,
         backend: Backend,
         stack: Stack,
-        failed: &BTreeMap<&'static str, String>,
-        bare: &BTreeSet<&'static str>,
+        failed: &BTreeMap<&'static str, Failure>,
+        bare: &BTreeMap<&'static str, Failure>,
     ) {
         self.passed.entry(backend).or_default().insert(stack, SUITE.len() - failed.len());
-        for (name, why) in failed.iter().filter(|(name, _)| !bare.contains(*name)) {
-            self.wrong.push(format!("{backend}, {stack}: {name} fails, and passes bare: {why}"));
+        for (name, failure) in failed {
+            let Failure { said, at } = failure;
+            let as_far = |bare: &Failure| match (bare.at.as_slice(), at.as_slice()) {
+                ([bare], [here]) => bare.0 == here.0 && bare.1 <= here.1,
+                _ => false,
+            };
+            if !bare.get(name).is_some_and(as_far) {
+                let bare = bare.get(name).map(|bare| &bare.at);
+                self.wrong.push(format!("{backend}, {stack}: {name} fails at {at:?}, bare at {bare:?}: {said}"));
+            }
         }
     }
 
     /// Notes what the random run has to tell.
     pub(super) fn tell(&mut self, backend: Backend, told: String) {
         self.told.insert(backend, told);
+    }
+
+    /// Notes that the random run failed.
+    pub(super) fn random_run_failed(&mut self, backend: Backend, why: &anyhow::Error) {
+        self.wrong.push(format!("{backend}, the random run: {}", crate::explain(why)));
     }
 
     /// An error where something should not be.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use headstart::{BackendProfile, CacheConfig, FetchConfig, Freshness, PrefetchConfig};
+use headstart::{BackendProfile, CacheConfig, FetchConfig, Freshness, Headstart, PrefetchConfig};
 use headstart_cache::CacheStore;
 use headstart_fetch_core::FetchStore;
 use headstart_prefetch::PrefetchStore;
@@ -42,21 +42,23 @@ impl Stack {
 
     /// `bucket`, wrapped. `large`: the objects are of 15 MiB and more.
     pub(super) async fn over(self, bucket: &Bucket, large: bool) -> Result<Store> {
-        let store = Arc::clone(&bucket.store);
+        let (store, for_fetch) = (Arc::clone(&bucket.store), Arc::clone(&bucket.for_fetch));
         let pin = bucket.profile.pin;
         let fetch = splitting(bucket, large);
         let cache = CacheConfig { pin, ..CacheConfig::default() };
         let prefetch = PrefetchConfig { pin, start_after: 1, ..PrefetchConfig::default() };
         Ok(match self {
             Self::Bare => store,
-            Self::Fetch => Arc::new(FetchStore::new(store, fetch)),
+            Self::Fetch => Arc::new(FetchStore::new(for_fetch, fetch)),
             Self::Cache => Arc::new(CacheStore::new(store, cache)?),
             Self::CacheEveryRead => {
                 Arc::new(CacheStore::new(store, CacheConfig { freshness: Freshness::EveryRead, ..cache })?)
             }
             Self::Prefetch => Arc::new(PrefetchStore::try_new(store, prefetch)?),
             Self::All => Arc::new(bucket.headstart().fetch(fetch).cache(cache).prefetch(prefetch).build().await?),
-            Self::Nothing => Arc::new(bucket.headstart().option("mode", "none").build().await?),
+            Self::Nothing => {
+                Arc::new(Headstart::builder().environment([]).store(store).option("mode", "none").build().await?)
+            }
             Self::Reversed => {
                 let store = Arc::new(PrefetchStore::try_new(store, prefetch)?);
                 Arc::new(FetchStore::new(Arc::new(CacheStore::new(store, cache)?), fetch))
@@ -66,7 +68,11 @@ impl Stack {
 }
 
 /// Parts so small that nearly every read is split; larger ones for large objects, and for servers that take milliseconds for each.
+/// Files are not split: they are fetched as the adapter says.
 pub(super) fn splitting(bucket: &Bucket, large: bool) -> FetchConfig {
+    if bucket.profile == BackendProfile::local() {
+        return FetchConfig { profile: bucket.profile.clone(), ..FetchConfig::default() };
+    }
     let part_bytes = match (bucket.is_slow, large) {
         (false, false) => 4,
         (true, false) => 1024,

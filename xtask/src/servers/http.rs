@@ -1,5 +1,7 @@
 //! The few requests to a server that no object store's client sends: is it ready, make a bucket, write an object by its own means.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use reqwest::Method;
@@ -21,7 +23,8 @@ impl Http {
 
     /// Whether `path` is answered with 200.
     pub(super) async fn is_ok(&self, path: &str) -> bool {
-        let answer = self.client.get(format!("http://{}{path}", self.address)).send().await;
+        let request = self.client.get(format!("http://{}{path}", self.address)).timeout(Duration::from_secs(2));
+        let answer = request.send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 

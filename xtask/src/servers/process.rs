@@ -46,7 +46,7 @@ impl Running {
         let objects = folder.path().join("objects");
         fs::create_dir(&objects)?;
         let log = File::create(folder.path().join("log"))?;
-        // Free now; whoever takes it before the server does makes the start fail, and says so.
+        // Free now; where another takes it before the server does, that ends, and says why.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let address = format!("127.0.0.1:{port}");
         let mut command = kind.command(port, &objects, shape)?;
@@ -59,16 +59,19 @@ impl Running {
 
     async fn until_ready(&mut self) -> Result<()> {
         let started = Instant::now();
-        while !self.http.is_ok(self.kind.ready_path()).await {
+        loop {
+            let ready = self.http.is_ok(self.kind.ready_path()).await;
             if let Some(status) = self.child.try_wait()? {
                 bail!("{} ended with {status}: {}", self.kind, self.log());
+            }
+            if ready {
+                return Ok(());
             }
             if started.elapsed() > PATIENCE {
                 bail!("{} does not answer: {}", self.kind, self.log());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Ok(())
     }
 
     fn log(&self) -> String {

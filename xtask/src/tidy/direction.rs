@@ -41,6 +41,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
             "headstart-prefetch",
             "headstart-gcs-backend",
             "headstart-s3-backend",
+            "headstart-local-backend",
             "headstart-sim",
         ],
         &[],
