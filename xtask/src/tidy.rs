@@ -13,7 +13,7 @@ use self::source::Source;
 
 /// The most lines of code the facade may have: it builds the stack and decides nothing. The design's 300 did not reckon with
 /// where each option came from, the builder's calls, the forwarded methods and a stub for each feature that is off.
-const FACADE_LINES: usize = 660;
+const FACADE_LINES: usize = 680;
 
 /// A broken rule.
 #[derive(Debug, PartialEq, Eq)]
