@@ -96,7 +96,7 @@ impl fmt::Display for Form {
     }
 }
 
-/// Measures, prints the table, and fails where a promise is not kept.
+/// Measures, prints the table, and fails where a promise is not kept in three of four batches.
 pub(crate) fn run(args: &LocalArgs) -> Result<()> {
     ensure!(args.rounds > 0, "--rounds is 0: at least one is needed");
     if args.cold && fs::write(DROP_CACHES, "1").is_err() {
@@ -157,7 +157,8 @@ async fn measure(args: &LocalArgs) -> Result<()> {
             format!("{low:.2}–{high:.2}"),
             format!("{:.2}", form.promised()),
         ]);
-        if ratio < form.promised() {
+        // Neighbours on the machine make single batches slow, not three of four.
+        if high < form.promised() {
             missed.push(format!("{form}: {ratio:.3}"));
         }
     }
