@@ -24,6 +24,7 @@ use anyhow::{Result, bail, ensure};
 
 pub(crate) use args::BenchArgs;
 pub(crate) use child::{ChildArgs, run as run_one};
+pub(crate) use measure::quantile;
 pub(crate) use server::{ServeArgs, serve};
 pub(crate) use virtual_time::gates as count_for_gates;
 

@@ -39,7 +39,7 @@ enum Step {
     Doctest,
     /// Documentation, warnings denied
     Doc,
-    /// object_store's own suite and random reads over every backend and stack; installs the servers where they are not there
+    /// object_store's own suite over every backend and stack, random reads over every backend; installs the servers where they are not there
     Conformance,
     /// Exact counts of the virtual-time bench
     Gates,

@@ -1,4 +1,5 @@
-//! `cargo xtask conformance`: `object_store`'s own suite, and ten thousand random reads, over every backend and every stack.
+//! `cargo xtask conformance`: `object_store`'s own suite over every backend and every stack, and ten thousand random
+//! steps over every backend through the facade's stack.
 //!
 //! What the bare client passes, every stack must pass. What it fails is the server's own, and stands in `deviations.rs` by name.
 

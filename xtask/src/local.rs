@@ -18,6 +18,8 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::time::{Duration, Instant};
 
+use crate::bench::quantile;
+
 const KEY: &str = "file";
 const FILE_BYTES: u64 = 256 << 20;
 
@@ -147,8 +149,12 @@ async fn measure(args: &LocalArgs) -> Result<()> {
             }
             ratios.push(times[0].as_secs_f64() / times[1].as_secs_f64());
         }
-        let [plain, ours] = rates.map(|rates| quantile(rates, 0.5));
-        let [low, ratio, high] = [0.25, 0.5, 0.75].map(|q| quantile(ratios.clone(), q));
+        let of = |values: &[f64], percent| quantile(values, percent).expect("at least one round");
+        for values in rates.iter_mut().chain([&mut ratios]) {
+            values.sort_by(f64::total_cmp);
+        }
+        let [plain, ours] = rates.each_ref().map(|rates| of(rates, 50));
+        let [low, ratio, high] = [25, 50, 75].map(|percent| of(&ratios, percent));
         table.add_row([
             form.to_string(),
             format!("{plain:.0}"),
@@ -209,11 +215,4 @@ async fn batch(
         }
     }
     Ok(time)
-}
-
-fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
-    let at = (q * (values.len() - 1) as f64).round() as usize;
-    values[at]
 }

@@ -26,7 +26,7 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Check everything that must hold before a change goes in
     Ci(ci::CiArgs),
-    /// Run object_store's own suite and random reads over every backend and stack
+    /// Run object_store's own suite over every backend and stack, and random reads over every backend
     Conformance(conformance::ConformanceArgs),
     /// Measure how fast files of this machine are read, beside object_store's own store for them
     Local(local::LocalArgs),

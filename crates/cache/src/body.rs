@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future;
 use futures::stream::{self, StreamExt};
 use object_store::{GetResult, Result};
 
@@ -51,20 +50,10 @@ impl PageBody {
 
     /// The answer of which this is the body.
     pub(crate) fn into_result(self, range: Range<u64>) -> GetResult {
-        let (call, head) = (&self.call, Arc::clone(&self.head));
-        let upwards = self.engine.upwards(&head, &call.plan, call.origin.clone());
-        if let (true, Some(only)) =
-            (self.unclaimed.is_empty() && self.window.len() == 1, self.window.front().and_then(Take::page))
-        {
-            // The hit that is worth a path of its own: one page, which is here.
-            let bytes = only.clone();
-            self.engine.count_hit(call, &bytes);
-            return result(upwards, &head, range, stream::once(future::ready(Ok(bytes))).boxed());
-        }
-        let mut answer = result(upwards, &head, range, stream::empty().boxed());
+        let head = Arc::clone(&self.head);
+        let upwards = self.engine.upwards(&head, &self.call.plan, self.call.origin.clone());
         let pages = stream::try_unfold(self, |mut body| async move { Ok(body.next().await?.map(|page| (page, body))) });
-        answer.payload = object_store::GetResultPayload::Stream(pages.boxed());
-        answer
+        result(upwards, &head, range, pages.boxed())
     }
 
     /// The next page.

@@ -145,11 +145,8 @@ impl Engine {
                     self.count_hit(call, &bytes);
                     return Ok(bytes);
                 }
-                Source::Flight(seat) => match seat.take(self.pages, &take.need).await {
-                    Ok(bytes) => {
-                        self.count_join(&seat, &bytes);
-                        return Ok(bytes);
-                    }
+                Source::Flight(seat) => match self.take(&seat, &take.need).await {
+                    Ok(bytes) => return Ok(bytes),
                     Err(Vain::Failed(error)) => return Err(error),
                     Err(Vain::Lost) => {
                         let again = self.claim(call, head, vec![take.need], &[])?;
@@ -166,11 +163,13 @@ impl Engine {
         self.counters.hit_bytes.add(bytes.len() as u64);
     }
 
-    /// Counts bytes taken from a flight, where another call had begun it.
-    pub(crate) fn count_join(&self, seat: &Seat, bytes: &Bytes) {
+    /// Takes what is needed of a page from a flight, and counts it where another call had begun that.
+    pub(crate) async fn take(&self, seat: &Seat, need: &Need) -> Result<Bytes, Vain> {
+        let bytes = seat.take(self.pages, need).await?;
         if !seat.mine {
             self.counters.joined_bytes.add(bytes.len() as u64);
         }
+        Ok(bytes)
     }
 
     fn page(&self, call: &Call, head: &Head, need: &Need) -> Option<Bytes> {
@@ -190,14 +189,6 @@ impl Engine {
 }
 
 impl Take {
-    /// The bytes, where they are here.
-    pub(crate) fn page(&self) -> Option<&Bytes> {
-        match &self.from {
-            Source::Page(bytes) => Some(bytes),
-            Source::Flight(_) => None,
-        }
-    }
-
     /// Takes what is needed from a flight.
     pub(crate) fn of(need: Need, seat: &Arc<Seat>) -> Self {
         Self { need, from: Source::Flight(Arc::clone(seat)) }

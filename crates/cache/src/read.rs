@@ -190,11 +190,7 @@ impl Engine {
                     self.count_hit(call, &bytes);
                     bytes
                 }
-                Source::Flight(seat) => {
-                    let bytes = seat.take(self.pages, &take.need).await?;
-                    self.count_join(&seat, &bytes);
-                    bytes
-                }
+                Source::Flight(seat) => self.take(&seat, &take.need).await?,
             });
         }
         Ok(resolved.into_iter().map(|range| assemble(&needs, &pages, &range)).collect())

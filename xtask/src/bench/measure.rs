@@ -148,7 +148,7 @@ fn ms(time: Duration) -> f64 {
 }
 
 /// The nearest-rank quantile of `sorted`.
-fn quantile(sorted: &[Duration], percent: usize) -> Option<Duration> {
+pub(crate) fn quantile<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied()
 }
@@ -164,7 +164,7 @@ mod tests {
             assert_eq!(quantile(&times, percent), Some(Duration::from_millis(expected)), "p{percent}");
         }
         assert_eq!(quantile(&times[..1], 99), Some(Duration::from_millis(1)));
-        assert_eq!(quantile(&[], 50), None);
+        assert_eq!(quantile::<Duration>(&[], 50), None);
     }
 
     #[test]

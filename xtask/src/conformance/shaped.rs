@@ -12,6 +12,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::time::{Duration, Instant};
 
+use crate::bench::quantile;
 use crate::servers::{Kind, Options, Running, Shape};
 
 const BUCKET: &str = "bucket";
@@ -84,5 +85,5 @@ async fn time(url: &str, options: &Options, mode: &str, trace: &Trace) -> Result
 
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
-    times[times.len() / 2]
+    quantile(&times, 50).expect("at least one round")
 }
