@@ -31,6 +31,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         ],
         &["headstart-sim"],
     ),
+    ("headstart-trace", &[], &["headstart-sim"]),
     ("headstart-bench", &[], &[]),
     ("headstart-peers", &["headstart-cache"], &[]),
     (
