@@ -1,4 +1,4 @@
-//! A call as the recorder holds it: small, and made a line of only when it is written. Pure.
+//! A call as the recorder holds it: small, and made a line of only when it is written.
 
 use std::ops::Range;
 use std::time::Duration;
