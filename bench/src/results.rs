@@ -71,6 +71,17 @@ pub enum Group {
     Ideal,
 }
 
+/// What the store's side saw of one run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wire {
+    /// GETs.
+    pub gets: u64,
+    /// HEADs.
+    pub heads: u64,
+    /// Bytes of bodies sent.
+    pub bytes_fetched: u64,
+}
+
 /// A workload read in one way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {

@@ -1,58 +1,82 @@
-//! `cargo xtask bench`: how fast one object is read in each of several ways, every byte checked.
+//! `cargo xtask bench`: how fast objects are read in each of several ways, every byte checked.
 
 mod args;
 mod bucket;
-mod check;
 mod child;
-mod drive;
 pub(crate) mod gates;
 mod http;
-mod measure;
+mod peers;
 mod plan;
-mod process;
-mod report;
+mod prepared;
 mod server;
-mod system;
+mod summary;
 mod table;
 mod tally;
 mod virtual_time;
-mod workload;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
+use headstart_bench::results::{Results, Row};
+use headstart_fetch_core::Prices;
+use headstart_gcs_backend::gcs_profile;
+use headstart_s3_backend::s3_profile;
 
 pub(crate) use args::BenchArgs;
 pub(crate) use child::{ChildArgs, run as run_one};
-pub(crate) use measure::quantile;
 pub(crate) use server::{ServeArgs, serve};
+pub(crate) use summary::quantile;
 pub(crate) use virtual_time::gates as count_for_gates;
 
-use self::report::{Report, Row};
-
-/// The simulated object: its name says how long it is.
-const OBJECT: &str = "synthetic/1GiB/bench";
-const OBJECT_BYTES: u64 = 1 << 30;
+use self::peers::Peers;
+use self::plan::Plan;
+use self::prepared::Prepared;
 
 /// Benches as `args` say, prints the table, and writes the JSON.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    // Known before three minutes are spent, not after.
+    // Known before minutes are spent, not after.
     let folder = args.json.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     ensure!(folder.is_dir() && !args.json.is_dir(), "cannot write {}: no such folder", args.json.display());
-    let plan = match &args.url {
-        Some(url) => bucket::run(args, url)?,
-        None if args.virtual_time => http::each_run(args, |job| virtual_time::run(job, &args.profile, args.seed))?,
-        None => http::run(args)?,
+    let old = args.compare.as_deref().map(Results::read).transpose()?;
+    let mut versions = BTreeMap::from([("headstart".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
+    let (plan, prices, profile) = match &args.url {
+        Some(url) => {
+            let (plan, prices) = bucket::run(args, url)?;
+            (plan, prices, url.to_string())
+        }
+        None => {
+            let peers = if args.peers { Some(Peers::ready(&args.systems()?)?) } else { None };
+            versions.extend(peers.iter().flat_map(|peers| peers.versions.clone()));
+            let plan = if args.virtual_time { in_virtual_time(args)? } else { http::run(args, peers.as_ref())? };
+            (plan, prices_of(&args.profile.name), args.profile.to_string())
+        }
     };
-    let place = args.url.as_ref().map_or_else(|| args.profile.to_string(), ToString::to_string);
-    let report = Report::new(place, args.seed, plan.rows());
-    print!("{}", table::render(&report));
-    report.write(&args.json)?;
+    let about = summary::About { profile, is_virtual: args.virtual_time, seed: args.seed, versions };
+    let timelines = if args.url.is_none() { virtual_time::timelines(&args.profile, args.seed)? } else { Vec::new() };
+    let notes = plan.workloads.iter().map(Prepared::note).collect();
+    let results = summary::results(about, notes, plan.rows(&prices), timelines);
+    print!("{}", table::render(&results));
+    summary::write(&results, &args.json)?;
     println!("\nwritten to {}", args.json.display());
     for failure in &plan.failures {
         eprintln!("FAILED {failure}");
     }
-    verdict(&plan.failures, &report.rows)
+    verdict(&plan.failures, &results.rows)
+}
+
+fn in_virtual_time(args: &BenchArgs) -> Result<Plan> {
+    let prepared = args.workloads()?.into_iter().map(|workload| {
+        let objects = workload.objects(args.seed)?;
+        Prepared::new(workload, objects, args.seed, Some(&args.profile), None)
+    });
+    let plan = Plan::new(prepared.collect::<Result<_>>()?, &args.systems()?);
+    http::each_run(args, plan, |plan, job| virtual_time::run(plan, job, &args.profile, args.seed))
+}
+
+/// What the store that a link is like charges.
+pub(crate) fn prices_of(link: &str) -> Prices {
+    if link == "s3" { s3_profile().prices } else { gcs_profile().prices }
 }
 
 /// An error where a run failed or a byte was wrong.

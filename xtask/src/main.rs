@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod conformance;
 mod local;
+mod python;
 mod ramp;
 mod servers;
 mod tidy;

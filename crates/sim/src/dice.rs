@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use headstart_fetch_core::byte_range::in_memory;
+
 /// The step of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): 2⁶⁴ over the golden ratio, odd.
 pub(crate) const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
@@ -44,6 +46,14 @@ impl Dice {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
+    /// Puts `items` in a random order (Fisher and Yates's method).
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let other = in_memory(self.below(last as u64 + 1));
+            items.swap(last, other);
+        }
+    }
+
     /// A time whose logarithm is normal (Box and Muller's method), with this median; `sigma` is the logarithm's deviation.
     pub fn lognormal(&mut self, median: Duration, sigma: f64) -> Duration {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
@@ -62,6 +72,17 @@ mod tests {
         let mut dice = Dice(1_234_567);
         let published = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
         assert_eq!([dice.bits(), dice.bits(), dice.bits()], published);
+    }
+
+    #[test]
+    fn every_order_comes_up() {
+        let mut dice = Dice::new(3);
+        let orders = (0..200).map(|_| {
+            let mut items = [0, 1, 2];
+            dice.shuffle(&mut items);
+            items
+        });
+        assert_eq!(orders.collect::<std::collections::BTreeSet<_>>().len(), 6);
     }
 
     #[test]

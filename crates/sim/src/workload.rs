@@ -37,8 +37,8 @@ pub struct Trace {
 pub enum TraceError {
     /// No workload has this name.
     #[error(
-        "unknown workload '{0}': expected seq-SIZE, rand-SIZE, interleaved-STREAMS[-SIZE], strided-SIZE, backward-SIZE, \
-         backtrack-SIZE, home-SIZE or parquet, with a SIZE such as 64k or 1m"
+        "unknown workload '{0}': expected seq-SIZE, rand-SIZE, runs-SIZE, interleaved-STREAMS[-SIZE], reordered-SIZE, strided-SIZE, \
+         backward-SIZE, backtrack-SIZE, home-SIZE, footer-SIZE, parquet or whole, with a SIZE such as 64k or 1m"
     )]
     UnknownName(String),
     /// The object has no room for a single read.
@@ -60,12 +60,16 @@ impl Trace {
     /// |---|---|
     /// | `seq-64k` | from the first byte to the last, 64 KiB at a time |
     /// | `rand-64k` | 256 reads of 64 KiB at random offsets, aligned to nothing |
+    /// | `runs-64k` | runs of 4 to 40 reads of 64 KiB, each run at a random offset; 256 reads in all |
     /// | `interleaved-2`, `interleaved-2-64k` | that many sequential readers of equal shares of the object, in turn; 1 MiB where no size is given |
+    /// | `reordered-64k` | from the first byte to the last, but each four reads of 64 KiB shuffled |
     /// | `strided-64k` | 64 KiB of every 512 KiB |
     /// | `backward-64k` | from the last byte to the first |
     /// | `backtrack-64k` | blocks 1 2 3 4 2 5 6 7 5, then the same on the next seven |
     /// | `home-64k` | blocks 1 2 1 3 1 4 1 … |
     /// | `parquet` | a footer of 64 KiB, then row groups of 20 column chunks of 1 to 4 MiB, ascending, with gaps |
+    /// | `footer-64k` | the last 8 bytes, the 256 KiB before them, then from the first byte to the last, 64 KiB at a time |
+    /// | `whole` | the whole object at once |
     ///
     /// `seed` decides what is random; sizes are read as options are (`k` and `KiB` are 1,024 bytes).
     ///
@@ -77,6 +81,7 @@ impl Trace {
         let (pattern, argument) = name.split_once('-').unwrap_or((name, ""));
         let mut dice = Dice::new(seed);
         let (needed_bytes, reads) = match pattern {
+            "whole" if argument.is_empty() => (1, at_blocks(object_bytes, object_bytes.max(1), 0..object_bytes.min(1))),
             "parquet" if argument.is_empty() => (FOOTER_BYTES, parquet(object_bytes, &mut dice)),
             "interleaved" => {
                 let (streams, len) = argument.split_once('-').unwrap_or((argument, "1m"));
@@ -92,10 +97,13 @@ impl Trace {
                     "strided" => at_blocks(object_bytes, len, blocks().step_by(8)),
                     "backtrack" => at_blocks(object_bytes, len, backtracking(blocks().end)),
                     "home" => at_blocks(object_bytes, len, blocks().skip(1).flat_map(|block| [0, block])),
+                    "reordered" => at_blocks(object_bytes, len, reordered(blocks().end, &mut dice).into_iter()),
+                    "footer" => footer_first(object_bytes, at_blocks(object_bytes, len, blocks())),
+                    "runs" => runs(object_bytes, len, &mut dice),
                     "rand" => random(object_bytes, len, &mut dice),
                     _ => return Err(unknown()),
                 };
-                (if pattern == "rand" { len } else { 1 }, reads)
+                (if matches!(pattern, "rand" | "runs") { len } else { 1 }, reads)
             }
         };
         if object_bytes < needed_bytes || reads.is_empty() {
@@ -124,6 +132,32 @@ fn at_blocks(object_bytes: u64, len: u64, blocks: impl Iterator<Item = u64>) -> 
 fn random(object_bytes: u64, len: u64, dice: &mut Dice) -> Vec<Read> {
     let Some(room) = object_bytes.checked_sub(len) else { return Vec::new() };
     (0..RANDOM_READS).map(|_| Read { offset: dice.below(room + 1), len }).collect()
+}
+
+fn runs(object_bytes: u64, len: u64, dice: &mut Dice) -> Vec<Read> {
+    let Some(room) = object_bytes.checked_sub(len) else { return Vec::new() };
+    let mut reads = Vec::new();
+    while reads.len() < RANDOM_READS {
+        let (start, run) = (dice.below(room + 1), 4 + dice.below(37));
+        let run = (0..run).map(|n| Read { offset: start + n * len, len });
+        reads.extend(run.take_while(|read| read.offset + len <= object_bytes));
+    }
+    reads.truncate(RANDOM_READS);
+    reads
+}
+
+/// All blocks in order, but each four of them shuffled.
+fn reordered(blocks: u64, dice: &mut Dice) -> Vec<u64> {
+    let mut order: Vec<u64> = (0..blocks).collect();
+    order.chunks_mut(4).for_each(|four| dice.shuffle(four));
+    order
+}
+
+fn footer_first(object_bytes: u64, in_order: Vec<Read>) -> Vec<Read> {
+    let tail = object_bytes.saturating_sub(8);
+    let footer = tail.saturating_sub(4 * FOOTER_BYTES);
+    let ends = [Read { offset: tail, len: object_bytes - tail }, Read { offset: footer, len: tail - footer }];
+    ends.into_iter().filter(|read| read.len > 0).chain(in_order).collect()
 }
 
 fn interleaved(object_bytes: u64, streams: u64, len: u64) -> Vec<Read> {
@@ -180,6 +214,22 @@ mod tests {
         assert_eq!(blocks("interleaved-2-1k", 6), [0, 3, 1, 4, 2, 5]);
         assert_eq!(blocks("backtrack-1k", 9), [0, 1, 2, 3, 1, 4, 5, 6, 4, 7, 8, 8]);
         assert_eq!(blocks("home-1k", 4), [0, 1, 0, 2, 0, 3]);
+        assert_eq!(blocks("whole", 4), [0]);
+        assert_eq!(blocks("footer-128k", 512), [511, 255, 0, 128, 256, 384]);
+    }
+
+    #[test]
+    fn reordered_reads_stay_among_their_four() {
+        let order = blocks("reordered-1k", 40);
+        assert!(order.iter().zip(0..).all(|(block, place)| block / 4 == place / 4) && !order.is_sorted(), "{order:?}");
+    }
+
+    #[test]
+    fn runs_are_of_4_to_40_reads() {
+        let reads = Trace::named("runs-1k", 1 << 30, 1).unwrap().reads;
+        let runs: Vec<usize> = reads.chunk_by(|a, b| a.offset + a.len == b.offset).map(<[Read]>::len).collect();
+        assert!(reads.len() == 256 && runs.len() > 5, "{runs:?}");
+        assert!(runs[..runs.len() - 1].iter().all(|run| (4..=40).contains(run)), "{runs:?}");
     }
 
     #[test]
@@ -202,9 +252,19 @@ mod tests {
 
     #[test]
     fn names_that_mean_nothing_are_refused() {
-        for name in
-            ["", "seq", "seq-", "seq-0", "seq-lots", "rand", "interleaved", "interleaved-0", "parquet-1m", "zigzag-1k"]
-        {
+        for name in [
+            "",
+            "seq",
+            "seq-",
+            "seq-0",
+            "seq-lots",
+            "rand",
+            "interleaved",
+            "interleaved-0",
+            "parquet-1m",
+            "whole-1k",
+            "zigzag-1k",
+        ] {
             assert_eq!(Trace::named(name, 1 << 30, 1), Err(TraceError::UnknownName(name.into())), "{name}");
         }
         for (name, needed_bytes) in [("seq-1k", 1), ("rand-1k", 1024), ("parquet", FOOTER_BYTES), ("interleaved-3", 3)]
@@ -221,8 +281,8 @@ mod tests {
         #[test]
         fn no_read_is_empty_or_beyond_the_end(object_bytes in 1_u64..20_000_000, len in 1_u64..100_000, seed: u64, streams in 1_u64..9) {
             let len = len.max(object_bytes / 1000);
-            for name in ["seq", "rand", "strided", "backward", "backtrack", "home"].map(|name| format!("{name}-{len}"))
-                .into_iter().chain(["parquet".to_owned(), format!("interleaved-{streams}-{len}")])
+            for name in ["seq", "rand", "runs", "reordered", "strided", "backward", "backtrack", "home", "footer"].map(|name| format!("{name}-{len}"))
+                .into_iter().chain(["parquet".to_owned(), "whole".to_owned(), format!("interleaved-{streams}-{len}")])
             {
                 let Ok(trace) = Trace::named(&name, object_bytes, seed) else { continue };
                 for read in &trace.reads {

@@ -3,32 +3,39 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
+use headstart_bench::results::Group;
+use headstart_bench::system::System;
+use headstart_bench::workload::Workload;
 use headstart_sim::LinkProfile;
 use url::Url;
 
-use super::system::System;
-use super::workload::Workload;
-
-/// How to bench. Without arguments: every system and workload, over HTTP, in under three minutes.
+/// How to bench. Without arguments: our layers on a handful of workloads, over HTTP, in about three minutes.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// Read the simulated store in virtual time, to the object's end: exact, and the same every time
+    /// Read the simulated store in virtual time, to each workload's end: exact, and the same every time
     #[arg(long = "virtual", conflicts_with_all = ["url", "seconds"])]
     pub(crate) virtual_time: bool,
     /// Link to the simulated store: gcs, s3, near, wan, loopback; with `-lognormal` its first bytes vary
     #[arg(long, default_value = "gcs")]
     pub(crate) profile: LinkProfile,
+    /// Every workload of bench/workloads
+    #[arg(long, conflicts_with = "workloads")]
+    all: bool,
     /// Only this workload; may be given several times
     #[arg(long = "workload", value_name = "WORKLOAD")]
-    workloads: Vec<Workload>,
+    workloads: Vec<String>,
+    /// Other people's readers too, and every workload: builds or installs them where they are missing
+    #[arg(long, conflicts_with_all = ["virtual_time", "url"])]
+    pub(crate) peers: bool,
     /// Only this system; may be given several times
     #[arg(long = "system", value_name = "SYSTEM")]
     systems: Vec<System>,
     /// Runs of which the median counts [default: 3, and 1 in virtual time, where all are the same]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: Option<u32>,
-    /// End a run after so many seconds, if the object has not ended before
+    /// End a run after so many seconds, if the workload has not ended before
     #[arg(long, default_value = "1.5", value_parser = seconds)]
     pub(crate) seconds: Duration,
     /// Seed of everything random
@@ -37,6 +44,9 @@ pub(crate) struct BenchArgs {
     /// Write the results to this file
     #[arg(long, value_name = "FILE", default_value = "bench-results.json")]
     pub(crate) json: PathBuf,
+    /// Say what has changed, beyond noise, since these results
+    #[arg(long, value_name = "FILE")]
+    pub(crate) compare: Option<PathBuf>,
     /// Read this object, up to its first GiB, instead of a simulated one; costs money
     #[arg(long, value_name = "gs://BUCKET/KEY", conflicts_with = "profile", value_parser = object_url)]
     pub(crate) url: Option<Url>,
@@ -46,24 +56,48 @@ pub(crate) struct BenchArgs {
 }
 
 impl BenchArgs {
-    /// The workloads to read; all of them unless some are named.
-    pub(crate) fn workloads(&self) -> Vec<Workload> {
-        named_or_all(&self.workloads)
+    /// The workloads to read.
+    ///
+    /// # Errors
+    /// Where a name is none, or one that cannot be read here.
+    pub(crate) fn workloads(&self) -> Result<Vec<Workload>> {
+        for name in &self.workloads {
+            let workload = Workload::named(name)?;
+            ensure!(!(self.virtual_time && workload.local), "there are no files in virtual time: {name} needs some");
+            ensure!(self.url.is_none() || workload.suits_any_object(), "{name} needs objects of its own");
+        }
+        let everything = self.all || self.peers || self.virtual_time;
+        let wanted = |workload: &Workload| {
+            let possible =
+                !(self.virtual_time && workload.local) && (self.url.is_none() || workload.suits_any_object());
+            let named = self.workloads.contains(&workload.name);
+            named || (self.workloads.is_empty() && possible && (everything || workload.core))
+        };
+        Ok(Workload::all()?.into_iter().filter(wanted).collect())
     }
 
-    /// The systems to compare; all of them unless some are named.
-    pub(crate) fn systems(&self) -> Vec<System> {
-        named_or_all(&self.systems)
+    /// The systems to compare.
+    ///
+    /// # Errors
+    /// Where one is named that is other people's, and those are not asked for.
+    pub(crate) fn systems(&self) -> Result<Vec<System>> {
+        let peer = self.systems.iter().find(|system| system.group() == Group::Peer && !self.peers);
+        ensure!(
+            peer.is_none(),
+            "{} is other people's: say --peers",
+            peer.map_or_else(String::new, ToString::to_string)
+        );
+        let all = System::value_variants().iter().copied();
+        Ok(all
+            .filter(|system| self.peers || system.group() != Group::Peer)
+            .filter(|system| self.systems.is_empty() || self.systems.contains(system))
+            .collect())
     }
 
     /// How often each is run.
     pub(crate) fn runs(&self) -> usize {
         self.runs.map_or(if self.virtual_time { 1 } else { 3 }, |runs| runs as usize)
     }
-}
-
-fn named_or_all<T: ValueEnum + PartialEq>(named: &[T]) -> Vec<T> {
-    T::value_variants().iter().filter(|value| named.is_empty() || named.contains(value)).cloned().collect()
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -76,8 +110,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 fn object_url(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|error| format!("no URL: {error}"))?;
-    if url.scheme() != "gs" || url.host_str().is_none() || url.path().len() < 2 {
-        return Err("expected gs://bucket/key".into());
+    if !matches!(url.scheme(), "gs" | "s3") || url.host_str().is_none() || url.path().len() < 2 {
+        return Err("expected gs://bucket/key or s3://bucket/key".into());
     }
     Ok(url)
 }
@@ -98,19 +132,34 @@ mod tests {
         cli.map(|cli| cli.bench).map_err(|error| error.to_string())
     }
 
+    fn workloads(words: &[&str]) -> Vec<String> {
+        parse(words).unwrap().workloads().unwrap().into_iter().map(|workload| workload.name).collect()
+    }
+
     #[test]
     fn names_are_taken_in_the_tables_order_and_once() {
         let args = parse(&["--system", "ideal", "--system", "raw", "--system", "raw"]).unwrap();
-        assert_eq!(args.systems(), [System::Raw, System::Ideal]);
-        assert_eq!(args.workloads().len(), Workload::value_variants().len());
+        assert_eq!(args.systems().unwrap(), [System::Raw, System::Ideal]);
+        assert_eq!(workloads(&["--workload", "rand-1m", "--workload", "seq-1m"]), ["seq-1m", "rand-1m"]);
         assert_eq!((args.runs(), parse(&["--virtual"]).unwrap().runs()), (3, 1));
+    }
+
+    #[test]
+    fn what_is_read_unasked_depends_on_where() {
+        let core = workloads(&[]);
+        assert_eq!(core, ["seq-64k", "seq-1m", "seq-16m", "rand-64k", "rand-1m", "interleaved-2"]);
+        let (all, virtual_time) = (workloads(&["--all"]), workloads(&["--virtual"]));
+        assert_eq!((all.len() - virtual_time.len(), &workloads(&["--peers"])), (3, &all));
+        assert_eq!(workloads(&["--url", "s3://bucket/key"]), core);
+        assert!(!workloads(&["--url", "s3://bucket/key", "--all"]).contains(&"overwrite".into()));
+        assert!(parse(&["--peers"]).unwrap().systems().unwrap().contains(&System::Ocra));
+        assert!(!parse(&[]).unwrap().systems().unwrap().contains(&System::Ocra));
     }
 
     #[test]
     fn a_bad_value_is_told_what_there_is() {
         for (words, says) in [
             (&["--system", "warp"][..], "headstart+cache"),
-            (&["--workload", "seq"], "seq-64k"),
             (&["--profile", "moon"], "loopback"),
             (&["--runs", "0"], "1..=1000"),
             (&["--seconds", "0"], "above 0"),
@@ -122,5 +171,14 @@ mod tests {
             let error = parse(words).unwrap_err();
             assert!(error.contains(says), "{words:?}: {error}");
         }
+        for (words, says) in [
+            (&["--workload", "seq"][..], "seq-64k"),
+            (&["--workload", "local-seq-1m", "--virtual"], "no files"),
+            (&["--workload", "overwrite", "--url", "gs://bucket/key"], "objects of its own"),
+        ] {
+            let error = parse(words).unwrap().workloads().unwrap_err().to_string();
+            assert!(error.contains(says), "{words:?}: {error}");
+        }
+        assert!(parse(&["--system", "ocra"]).unwrap().systems().unwrap_err().to_string().contains("--peers"));
     }
 }

@@ -4,33 +4,45 @@ use std::io::{IsTerminal, Write, stdin, stdout};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::StreamExt;
-use headstart_gcs_backend::GcsBackend;
+use headstart_bench::meter::megabytes;
+use headstart_bench::workload::Object;
+use headstart_fetch_core::{Prices, path_of_url_key};
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
 use tempfile::NamedTempFile;
-use url::Url;
+use url::{Position, Url};
 
-use super::OBJECT_BYTES;
 use super::args::BenchArgs;
-use super::child::{self, Place};
-use super::measure::megabytes;
+use super::child;
+use super::http::{each_run, write_traces};
 use super::plan::Plan;
+use super::prepared::Prepared;
 
-/// Reads `url` in every way asked for.
-pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<Plan> {
+/// So much of an object is read at most.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Reads `url` in every way asked for, and says what requests cost there.
+pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<(Plan, Prices)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let no_options: [(&str, &str); 0] = [];
-    let backend = GcsBackend::from_url(url, no_options)?;
-    let store = backend.store();
-    let meta = runtime.block_on(store.head(backend.path())).with_context(|| format!("cannot read {url}"))?;
-    let size = meta.size.min(OBJECT_BYTES);
+    let root: Url = url[..Position::BeforePath].parse()?;
+    let path = path_of_url_key(url[Position::BeforePath..].trim_start_matches('/'))?;
+    let (client, profile) = child::client(&root, None)?;
+    let store = client.store;
+    let meta = runtime.block_on(store.head(&path)).with_context(|| format!("cannot read {url}"))?;
+    let size = meta.size.min(MOST_BYTES);
     ensure!(size > 0, "{url} is empty");
-    announce(args, &backend, size)?;
+    let object = Object { key: path.to_string(), size };
+    let prepared = args.workloads()?.into_iter().map(|workload| {
+        Prepared::new(workload, vec![object.clone()], args.seed, None, Some(args.seconds))
+            .context("the object is too small for this workload: leave it out, or take a larger object")
+    });
+    let plan = Plan::new(prepared.collect::<Result<_>>()?, &args.systems()?);
+    announce(args, &plan, &profile.prices, size)?;
 
     let mut copy = NamedTempFile::new().context("no room for a copy of the object")?;
     println!("copying {:.0} MB with one plain GET, to compare with …", megabytes(size));
     runtime.block_on(async {
         let options = GetOptions::new().with_range(Some(0..size)).with_if_match(meta.e_tag.clone());
-        let mut body = store.get_opts(backend.path(), options).await?.into_stream();
+        let mut body = store.get_opts(&path, options).await?.into_stream();
         while let Some(piece) = body.next().await {
             copy.write_all(&piece?)?;
         }
@@ -38,33 +50,30 @@ pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<Plan> {
         anyhow::Ok(())
     })?;
     // The clients of the runs are processes of their own; this one's connections must not share their link.
-    drop((store, backend, runtime));
+    drop((store, client.for_fetch, client.facade, runtime));
 
-    let place = Place {
-        url: url.clone(),
-        endpoint: None,
-        size,
-        copy: Some(copy.path().to_owned()),
-        seed: args.seed,
-        limit_ms: u64::try_from(args.seconds.as_millis())?,
-    };
-    super::http::each_run(args, |job| {
-        let (run, wire) = child::start(job, &place)?;
-        Ok((run, wire.context("the run did not count its requests")?))
-    })
+    let folder = tempfile::tempdir().context("no room for traces")?;
+    let traces = write_traces(&folder, &plan.workloads)?;
+    let plan = each_run(args, plan, |plan, job| {
+        let copy = Some(copy.path().to_owned());
+        let tasks = child::tasks(plan.workload(job), job.system, traces[job.workload].clone(), copy, args.seconds);
+        let commands = tasks.iter().map(|task| child::command(task, &root, None, job.system, job.shape));
+        let (outcome, wire) = child::run_all(commands.collect::<Result<_>>()?, args.seconds)?;
+        Ok((outcome, wire.context("the run did not count its requests")?))
+    })?;
+    Ok((plan, profile.prices))
 }
 
 /// Says what the bench will ask of the store at most, and waits for a yes.
-fn announce(args: &BenchArgs, backend: &GcsBackend, size: u64) -> Result<()> {
-    let (requests, bytes) = at_most(args, size)?;
-    let cost = backend.profile().prices.cost(requests, 0);
+fn announce(args: &BenchArgs, plan: &Plan, prices: &Prices, size: u64) -> Result<()> {
+    let (requests, bytes) = at_most(args, plan, size);
     println!(
-        "This reads {:.0} MB of {} in {} ways, {} times each: at most about {requests} GETs (${cost:.4}) and {:.1} GB, usually much \
+        "This reads {:.0} MB in {} ways, {} times each: at most about {requests} GETs (${:.4}) and {:.1} GB, usually much \
          less, since a run ends after {:?}. Bytes are free in the bucket's region; elsewhere they cost what leaves it costs you.",
         megabytes(size),
-        backend.path(),
-        Plan::new(&args.workloads(), &args.systems()).order(0).len(),
+        plan.order(0).len(),
         args.runs(),
+        prices.cost(requests, 0),
         megabytes(bytes) / 1000.0,
         args.seconds,
     );
@@ -83,17 +92,18 @@ fn announce(args: &BenchArgs, backend: &GcsBackend, size: u64) -> Result<()> {
 }
 
 /// GETs and bytes if no run were ended by its time, the copy and the HEAD before it included.
-fn at_most(args: &BenchArgs, size: u64) -> Result<(u64, u64)> {
+fn at_most(args: &BenchArgs, plan: &Plan, size: u64) -> (u64, u64) {
     /// What `BufReader` fetches at least at a time, and about what a speculation may cost that nobody reads.
     const AROUND: u64 = 1024 * 1024;
     let (mut requests, mut bytes) = (0, 0);
-    for job in Plan::new(&args.workloads(), &args.systems()).order(0) {
-        let reads = job.workload.trace(size, args.seed)?;
-        let asked: u64 = reads.iter().map(|read| read.end - read.start).sum();
-        let rounded: u64 = reads.iter().map(|read| (read.end - read.start).max(AROUND)).sum();
-        requests += reads.len() as u64;
-        bytes += if job.workload.is_sequential() { asked } else { rounded };
+    for job in plan.order(0) {
+        let calls = &plan.workload(job).trace.calls;
+        let asked: u64 = calls.iter().map(|call| call.bytes).sum();
+        let rounded: u64 = calls.iter().map(|call| call.bytes.max(AROUND)).sum();
+        // Part by part where a read is more than one; read by read otherwise.
+        requests += calls.len() as u64 + asked.div_ceil(AROUND);
+        bytes += rounded;
     }
     let runs = args.runs() as u64;
-    Ok((requests * runs + 2, bytes * runs + size))
+    (requests * runs + 2, bytes * runs + size)
 }

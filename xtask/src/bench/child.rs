@@ -1,139 +1,306 @@
-//! One run in a process of its own, so that its peak memory and CPU time are its own.
+//! One run in processes of its own, so that their peak memory and CPU time are theirs: how they are started, and the one that reads in our ways.
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use headstart::{CacheConfig, FetchConfig, Headstart, HeadstartBuilder};
+use headstart::{FetchConfig, Headstart};
+use headstart_bench::check::Checker;
+use headstart_bench::child::Task;
+use headstart_bench::ideal;
+use headstart_bench::meter::{Meter, Outcome};
+use headstart_bench::ours::{self, Client};
+use headstart_bench::overwrite::There;
+use headstart_bench::results::Wire;
+use headstart_bench::source::Overwriter;
+use headstart_bench::system::System;
+use headstart_fetch_core::BackendProfile;
 use headstart_gcs_backend::{GcsBackend, GcsConfig};
+use headstart_local_backend::LocalBackend;
+use headstart_s3_backend::S3Backend;
+use object_store::ObjectStore;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::check::Checker;
-use super::drive::{self, Target};
-use super::measure::{Meter, Run};
-use super::plan::Job;
-use super::report::Wire;
-use super::system::System;
+use super::prepared::Prepared;
 use super::tally::Tally;
-use super::workload::Workload;
 
-/// Longer than this after its time a run is taken to hang.
-const GRACE: Duration = Duration::from_secs(30);
+/// A process that says nothing for so long after its run's time hangs.
+const PATIENCE: Duration = Duration::from_secs(180);
 
-/// What to run, and on what.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Place {
-    /// The object.
-    #[arg(long)]
-    pub(crate) url: Url,
-    /// Where the store is; Google where it is not given.
-    #[arg(long)]
-    pub(crate) endpoint: Option<String>,
-    /// How much of the object to read, in bytes.
-    #[arg(long)]
-    pub(crate) size: u64,
-    /// A copy of the object to compare with; a simulated object needs none.
-    #[arg(long)]
-    pub(crate) copy: Option<PathBuf>,
-    #[arg(long)]
-    pub(crate) seed: u64,
-    /// The run's time.
-    #[arg(long)]
-    pub(crate) limit_ms: u64,
-}
-
-/// A place and a job.
+/// What a process reads, and how.
 #[derive(Debug, Args)]
 pub(crate) struct ChildArgs {
     #[command(flatten)]
-    place: Place,
+    task: Task,
+    /// The store: `gs://bucket`, `s3://bucket` or `file:///`.
+    #[arg(long)]
+    root: Url,
+    /// Where a simulated store is.
+    #[arg(long)]
+    endpoint: Option<String>,
     #[arg(long)]
     system: System,
-    #[arg(long)]
-    workload: Workload,
+    /// Which of the system's shapes.
     #[arg(long)]
     shape: usize,
 }
 
-/// Runs `job` in a process of its own. Requests are counted only where there is a copy: a real store has no log.
-pub(crate) fn start(job: Job, place: &Place) -> Result<(Run, Option<Wire>)> {
+/// What a process of ours says: how it went, and what it saw of the wire where the store cannot be asked.
+#[derive(Debug, Serialize, Deserialize)]
+struct Said {
+    #[serde(flatten)]
+    outcome: Outcome,
+    #[serde(default)]
+    wire: Option<Wire>,
+}
+
+/// Runs `processes` at once, and says what they came to together; requests where they have counted them.
+pub(crate) fn run_all(processes: Vec<Command>, limit: Duration) -> Result<(Outcome, Option<Wire>)> {
+    let mut running = processes.into_iter().map(Running::start).collect::<Result<Vec<_>>>()?;
+    let (done, watched) = channel::<()>();
+    let children: Vec<_> = running.iter().map(|one| Arc::clone(&one.child)).collect();
+    // Killed, a process that hangs closes its pipes, and whoever waits for it goes on.
+    let watchdog = thread::spawn(move || {
+        let hangs = watched.recv_timeout(limit + PATIENCE) == Err(RecvTimeoutError::Timeout);
+        children.iter().filter(|_| hangs).for_each(|child| drop(child.lock().kill()));
+    });
+    let said = all(&mut running);
+    drop(done);
+    drop(running);
+    watchdog.join().ok().context("the watchdog panicked")?;
+    let (mut outcomes, mut wire) = (Vec::new(), None);
+    for said in said? {
+        outcomes.push(said.outcome);
+        wire = said.wire;
+    }
+    Ok((Outcome::of_all(outcomes).context("there was no process")?, wire))
+}
+
+fn all(running: &mut [Running]) -> Result<Vec<Said>> {
+    for one in &mut *running {
+        let line = one.line()?;
+        if line.trim() != "ready" {
+            bail!("a process said '{}' instead of 'ready'", line.trim());
+        }
+    }
+    for one in &mut *running {
+        one.go()?;
+    }
+    let said = |one: &mut Running| {
+        let line = one.line()?;
+        serde_json::from_str(&line).with_context(|| format!("a process did not say what its run came to, but '{line}'"))
+    };
+    running.iter_mut().map(said).collect()
+}
+
+/// A process, killed when this is dropped.
+struct Running {
+    child: Arc<Mutex<Child>>,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Result<Self> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = child.with_context(|| format!("cannot start {program}"))?;
+        let lines = BufReader::new(child.stdout.take().context("it has no stdout")?);
+        Ok(Self { child: Arc::new(Mutex::new(child)), lines })
+    }
+
+    fn go(&mut self) -> Result<()> {
+        let mut child = self.child.lock();
+        let stdin = child.stdin.as_mut().context("it has no stdin")?;
+        stdin.write_all(b"go\n").and_then(|()| stdin.flush()).context("a process has ended before its run")
+    }
+
+    /// Its next line; an error with what it said on stderr where it has ended.
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.lines.read_line(&mut line)?;
+        if !line.is_empty() {
+            return Ok(line);
+        }
+        let mut child = self.child.lock();
+        let mut why = String::new();
+        if let Some(mut stderr) = child.stderr.take() {
+            stderr.read_to_string(&mut why)?;
+        }
+        bail!("{}: {}", child.wait()?, why.trim())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut child = self.child.lock();
+        // It has mostly ended already.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+/// The arguments that every process takes.
+pub(crate) fn common(command: &mut Command, task: &Task, system: System) {
+    command.arg("--trace").arg(&task.trace).args(["--system", &system.to_string()]);
+    command.args(["--limit-ms", &task.limit_ms.to_string()]);
+    command.args(["--processes", &task.processes.to_string(), "--process", &task.process.to_string()]);
+}
+
+/// The command that reads in one of our ways.
+pub(crate) fn command(
+    task: &Task,
+    root: &Url,
+    endpoint: Option<&str>,
+    system: System,
+    shape: usize,
+) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
-    command.args(["bench-one", "--system", &job.system.to_string(), "--workload", &job.workload.to_string()]);
-    command.args(["--shape", &job.shape.to_string(), "--url", place.url.as_str(), "--size", &place.size.to_string()]);
-    command.args(["--seed", &place.seed.to_string(), "--limit-ms", &place.limit_ms.to_string()]);
-    if let Some(endpoint) = &place.endpoint {
+    command.arg("bench-one").args(["--shape", &shape.to_string(), "--root", root.as_str()]);
+    common(&mut command, task, system);
+    if let Some(endpoint) = endpoint {
         command.args(["--endpoint", endpoint]);
     }
-    if let Some(copy) = &place.copy {
+    if let Some(copy) = &task.copy {
         command.arg("--copy").arg(copy);
     }
-    let output = command.output().context("cannot start a run")?;
-    if !output.status.success() {
-        bail!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
-    }
-    serde_json::from_slice(&output.stdout).context("a run did not say what it came to")
+    Ok(command)
+}
+
+/// The tasks of the processes that read `prepared`, whose trace is in `file`.
+pub(crate) fn tasks(
+    prepared: &Prepared,
+    system: System,
+    file: PathBuf,
+    copy: Option<PathBuf>,
+    limit: Duration,
+) -> Vec<Task> {
+    // Nothing is won by telling the ideal to share.
+    let processes = if system == System::Ideal { 1 } else { prepared.workload.processes };
+    let task = |process| Task {
+        trace: file.clone(),
+        limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+        processes,
+        process,
+        copy: copy.clone(),
+    };
+    (0..processes).map(task).collect()
 }
 
 /// Is such a process: reads, and prints the outcome as a line of JSON.
 pub(crate) fn run(args: ChildArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let run = runtime.block_on(measured(args))?;
-    println!("{}", serde_json::to_string(&run)?);
+    let said = runtime.block_on(measured(args))?;
+    println!("{}", serde_json::to_string(&said)?);
     Ok(())
 }
 
-async fn measured(args: ChildArgs) -> Result<(Run, Option<Wire>)> {
-    let ChildArgs { place, system, workload, shape } = args;
-    let job = Job { system, workload, shape };
-    let backend = place.backend()?;
-    let path = backend.path().clone();
-    let client = if system.is_ours() { backend.store_for_fetch() } else { backend.store() };
-    let tally = place.copy.is_some().then(|| Arc::new(Tally::new(Arc::clone(&client))));
-    let store = tally.clone().map_or(client, |tally| tally as _);
-    let headstart = match system {
-        System::Headstart => Some(place.headstart(&backend, tally.as_ref()).build().await?),
-        System::HeadstartCache => {
-            Some(place.headstart(&backend, tally.as_ref()).cache(CacheConfig::default()).build().await?)
-        }
-        _ => None,
+async fn measured(args: ChildArgs) -> Result<Said> {
+    let (mut client, profile) = client(&args.root, args.endpoint.as_deref())?;
+    // A real store has no log that could be asked.
+    let tally = args.task.copy.is_some().then(|| {
+        let counted = if matches!(args.system, System::Raw | System::Stream | System::BufReader | System::Ideal) {
+            &client.store
+        } else {
+            &client.for_fetch
+        };
+        Arc::new(Tally::new(Arc::clone(counted)))
+    });
+    if let Some(tally) = &tally {
+        let fetch = FetchConfig { profile, ..FetchConfig::default() };
+        client.facade = Headstart::builder().environment([]).store(Arc::clone(tally) as _).fetch(fetch);
+        (client.store, client.for_fetch) = (Arc::clone(tally) as _, Arc::clone(tally) as _);
+    }
+    let outcome = if args.system == System::Ideal {
+        let trace = args.task.load()?;
+        let shape = *ideal::shapes(&trace).get(args.shape).context("there is no such shape")?;
+        let checker = args.task.copy.as_deref().map_or(Ok(Checker::Simulated), Checker::copy)?;
+        args.task.wait()?;
+        let meter = Meter::start(checker, Some(args.task.limit()));
+        ideal::run(&trace, shape, &client.store, &meter).await?;
+        meter.finish()
+    } else {
+        let source = ours::source(args.system, client).await?;
+        let overwriter = args.endpoint.map(|endpoint| Arc::new(There { endpoint }) as Arc<dyn Overwriter>);
+        args.task.carry_out(source, overwriter).await?
     };
-    let checker = match &place.copy {
-        Some(copy) => Checker::copy(copy)?,
-        None => Checker::simulated(path.as_ref()),
-    };
-    let target = Target { store, headstart, path, size: place.size };
-    let trace = workload.trace(place.size, place.seed)?;
-    let limit = Duration::from_millis(place.limit_ms);
-    let mut meter = Meter::start(checker, Some(limit));
-    tokio::time::timeout(limit + GRACE, drive::read(system, job.shape(), target, &trace, &mut meter))
-        .await
-        .with_context(|| format!("still reading {GRACE:?} after its time"))??;
-    Ok((meter.finish(), tally.map(|tally| tally.wire())))
+    Ok(Said { outcome, wire: tally.map(|tally| tally.wire()) })
 }
 
-impl Place {
-    /// The client. A simulated store is none of the environment's business.
-    fn backend(&self) -> Result<GcsBackend> {
-        let config = match &self.endpoint {
-            Some(endpoint) => GcsConfig::resolve([("endpoint", endpoint)], |_| None)?,
-            None => GcsConfig::resolve([("", ""); 0], GcsConfig::process_environment)?,
-        };
-        Ok(GcsBackend::open(Some(&self.url), config)?)
+/// The client of the store at `root`, and the store's profile. A simulated store is none of the environment's business.
+pub(crate) fn client(root: &Url, endpoint: Option<&str>) -> Result<(Client, BackendProfile)> {
+    let facade = Headstart::builder().environment([]).url(root.as_str());
+    let no_options: [(&str, &str); 0] = [];
+    let (store, for_fetch, profile): (Arc<dyn ObjectStore>, Arc<dyn ObjectStore>, _) = match (root.scheme(), endpoint) {
+        ("gs", Some(endpoint)) => {
+            let backend = GcsBackend::open(Some(root), GcsConfig::resolve([("endpoint", endpoint)], |_| None)?)?;
+            (backend.store(), backend.store_for_fetch(), backend.profile())
+        }
+        ("gs", None) => {
+            let backend =
+                GcsBackend::open(Some(root), GcsConfig::resolve(no_options, GcsConfig::process_environment)?)?;
+            (backend.store(), backend.store_for_fetch(), backend.profile())
+        }
+        ("s3", None) => {
+            let backend = S3Backend::from_url(root, no_options)?;
+            (backend.store(), backend.store_for_fetch(), backend.profile())
+        }
+        ("file", None) => {
+            let backend = LocalBackend::from_url(root)?;
+            let plain = Arc::new(object_store::local::LocalFileSystem::new());
+            (plain, backend.store(), backend.profile())
+        }
+        (scheme, _) => bail!("the bench does not know how to read '{scheme}:'"),
+    };
+    let facade = match endpoint {
+        Some(endpoint) => facade.option("gcs.endpoint", endpoint),
+        // A real store's client takes its credentials from where they always are.
+        None if root.scheme() != "file" => Headstart::builder().url(root.as_str()),
+        None => facade,
+    };
+    Ok((Client { store, for_fetch, facade }, profile))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
     }
 
-    /// The facade with its defaults, over `tally` where there is one.
-    fn headstart(&self, backend: &GcsBackend, tally: Option<&Arc<Tally>>) -> HeadstartBuilder {
-        let builder = Headstart::builder().environment([]);
-        match (tally, &self.endpoint) {
-            (Some(tally), _) => {
-                let fetch = FetchConfig { profile: backend.profile(), ..FetchConfig::default() };
-                builder.store(Arc::clone(tally) as _).fetch(fetch)
-            }
-            (None, Some(endpoint)) => builder.url(self.url.as_str()).option("gcs.endpoint", endpoint),
-            (None, None) => builder.url(self.url.as_str()),
+    fn run(scripts: &[&str]) -> Result<(Outcome, Option<Wire>), String> {
+        let processes = scripts.iter().map(|script| shell(script)).collect();
+        run_all(processes, Duration::from_secs(1)).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn processes_begin_together_and_are_one_run() {
+        let outcome = Outcome { bytes_delivered: 5, elapsed_ms: 1.0, ..Outcome::default() };
+        let script = format!("echo ready; read line; echo '{}'", serde_json::to_string(&outcome).unwrap());
+        let (all, wire) = run(&[&script, &script]).unwrap();
+        assert_eq!((all.bytes_delivered, wire), (10, None));
+    }
+
+    #[test]
+    fn what_goes_wrong_in_a_process_is_told() {
+        for (script, says) in [
+            ("echo no such object >&2; exit 3", "no such object"),
+            ("echo hello", "instead of 'ready'"),
+            ("echo ready; read line; echo nonsense", "nonsense"),
+            ("echo ready; read line; echo late >&2; exit 1", "late"),
+        ] {
+            let error = run(&[script]).unwrap_err();
+            assert!(error.contains(says), "{script}: {error}");
         }
     }
 }

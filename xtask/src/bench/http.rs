@@ -1,44 +1,103 @@
-//! The bench over HTTP: every run in a process of its own, against a server in another.
+//! The bench over HTTP: every run in processes of its own, against a server in another.
 
-use anyhow::Result;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use headstart_bench::meter::Outcome;
+use headstart_bench::results::{Group, Wire};
+use headstart_bench::workload::{Object, Workload};
+use headstart_sim::{Content, FIRST_GENERATION};
 use indicatif::{ProgressBar, ProgressStyle};
+use tempfile::TempDir;
+use url::Url;
 
 use super::args::BenchArgs;
-use super::child::{self, Place};
-use super::measure::Run;
+use super::child;
+use super::peers::Peers;
 use super::plan::{Job, Plan};
-use super::report::Wire;
+use super::prepared::Prepared;
 use super::server::{BUCKET, Server};
-use super::{OBJECT, OBJECT_BYTES};
 
-/// Reads the simulated object in every way asked for.
-pub(crate) fn run(args: &BenchArgs) -> Result<Plan> {
-    let mut server = Server::start(&args.profile, args.seed)?;
-    let place = Place {
-        url: format!("gs://{BUCKET}/{OBJECT}").parse()?,
-        endpoint: Some(server.url().to_owned()),
-        size: OBJECT_BYTES,
-        copy: None,
-        seed: args.seed,
-        limit_ms: u64::try_from(args.seconds.as_millis())?,
-    };
+/// Reads the simulated objects, and the files, in every way asked for.
+pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<Plan> {
+    let folder = tempfile::tempdir().context("no room for traces")?;
+    let mut prepared = Vec::new();
+    for workload in args.workloads()? {
+        let mut objects = workload.objects(args.seed)?;
+        if workload.local {
+            make_files(&folder, &workload, &mut objects)?;
+        }
+        prepared.push(Prepared::new(workload, objects, args.seed, Some(&args.profile), Some(args.seconds))?);
+    }
+    let traces = write_traces(&folder, &prepared)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    each_run(args, |job| {
-        server.reset()?;
-        let (run, _) = child::start(job, &place)?;
-        Ok((run, runtime.block_on(server.counts())?))
+    let bucket: Url = format!("gs://{BUCKET}").parse()?;
+    let files: Url = "file:///".parse()?;
+    each_run(args, Plan::new(prepared, &args.systems()?), |plan, job| {
+        let prepared = plan.workload(job);
+        let tasks = child::tasks(prepared, job.system, traces[job.workload].clone(), None, args.seconds);
+        if prepared.workload.local {
+            let own = tasks.iter().map(|task| child::command(task, &files, None, job.system, job.shape));
+            let (outcome, _) = child::run_all(own.collect::<Result<_>>()?, args.seconds)?;
+            return Ok((outcome, Wire::default()));
+        }
+        // A server of its own for every run: what one has changed, the next must not find.
+        let mut server = Server::start(&args.profile, args.seed, prepared.name())?;
+        let commands = tasks.iter().map(|task| match job.system.group() {
+            Group::Peer => peers.context("nobody asked for peers")?.command(task, job.system, server.url()),
+            _ => child::command(task, &bucket, Some(server.url()), job.system, job.shape),
+        });
+        let (outcome, _) = child::run_all(commands.collect::<Result<_>>()?, args.seconds)?;
+        Ok((outcome, runtime.block_on(server.counts())?))
     })
 }
 
-/// Makes all runs with `make`, showing how far they are.
-pub(crate) fn each_run(args: &BenchArgs, mut make: impl FnMut(Job) -> Result<(Run, Wire)>) -> Result<Plan> {
-    let mut plan = Plan::new(&args.workloads(), &args.systems());
+/// Writes each workload's trace into a file of `folder`.
+pub(crate) fn write_traces(folder: &TempDir, workloads: &[Prepared]) -> Result<Vec<PathBuf>> {
+    let write = |prepared: &Prepared| {
+        let file = folder.path().join(format!("{}.jsonl", prepared.name()));
+        let mut out = BufWriter::new(File::create(&file)?);
+        prepared.trace.write(&mut out)?;
+        out.flush()?;
+        Ok(file)
+    };
+    workloads.iter().map(write).collect()
+}
+
+/// Makes files of a workload's objects, which are called by their paths from then on.
+fn make_files(folder: &TempDir, workload: &Workload, objects: &mut [Object]) -> Result<()> {
+    const PIECE: u64 = 1 << 20;
+    for (n, object) in objects.iter_mut().enumerate() {
+        let path = folder.path().join(format!("{}-{n}", workload.name));
+        object.key = path.to_str().context("the temporary folder's path is not UTF-8")?.trim_start_matches('/').into();
+        let content = Content::new(&object.key, FIRST_GENERATION);
+        let mut file = BufWriter::new(File::create(&path)?);
+        for start in (0..object.size).step_by(1 << 20) {
+            file.write_all(&content.bytes(start..object.size.min(start + PIECE)))?;
+        }
+        file.flush()?;
+    }
+    Ok(())
+}
+
+/// Makes all runs of `plan` with `make`, showing how far they are.
+pub(crate) fn each_run(
+    args: &BenchArgs,
+    mut plan: Plan,
+    mut make: impl FnMut(&Plan, Job) -> Result<(Outcome, Wire)>,
+) -> Result<Plan> {
     let bar = ProgressBar::new((plan.order(0).len() * args.runs()) as u64)
         .with_style(ProgressStyle::with_template("{elapsed:>4} {wide_bar} {pos}/{len} {msg:32}")?);
     for run in 0..args.runs() {
         for job in plan.order(run) {
-            bar.set_message(format!("{} {}", job.workload, job.system));
-            let outcome = make(job);
+            bar.set_message(format!("{} {}", plan.workload(job).name(), job.system));
+            let outcome = make(&plan, job);
+            if let Err(error) = &outcome {
+                let line = format!("{} {}: {}", plan.workload(job).name(), job.system, crate::explain(error));
+                bar.suspend(|| eprintln!("FAILED {line}"));
+            }
             plan.record(job, outcome);
             bar.inc(1);
         }

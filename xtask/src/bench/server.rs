@@ -1,7 +1,6 @@
 //! The simulated store as a process of its own, and the pipe through which it is asked what it has seen.
 //!
-//! One line in, one line out: `counts` answers with the sums of the request log, `reset` empties it. The server
-//! ends when the pipe does, so that none outlives its bench.
+//! One line in, one line out: `counts` answers with the sums of the request log. The server ends when the pipe does, so that none outlives its bench.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -12,7 +11,8 @@ use clap::Args;
 use headstart_sim::server::{SimServer, SimServerConfig};
 use headstart_sim::{LinkProfile, RequestCounts};
 
-use super::report::Wire;
+use headstart_bench::results::Wire;
+use headstart_bench::workload::Workload;
 
 /// The bucket that is served.
 pub(crate) const BUCKET: &str = "bench";
@@ -27,20 +27,26 @@ pub(crate) struct ServeArgs {
     profile: LinkProfile,
     #[arg(long)]
     seed: u64,
+    /// What goes wrong is this workload's.
+    #[arg(long)]
+    workload: Option<String>,
 }
 
 /// Serves until stdin closes.
 pub(crate) fn serve(args: ServeArgs) -> Result<()> {
-    let config =
-        SimServerConfig { profile: args.profile, seed: args.seed, bucket: BUCKET.into(), ..SimServerConfig::default() };
+    let faults =
+        args.workload.map(|name| Ok::<_, anyhow::Error>(Workload::named(&name)?.faults(args.seed))).transpose()?;
+    let config = SimServerConfig {
+        profile: args.profile,
+        seed: args.seed,
+        faults: faults.unwrap_or_default(),
+        bucket: BUCKET.into(),
+        ..SimServerConfig::default()
+    };
     let server = SimServer::start(config).context("cannot start the server")?;
     println!("{}", server.url());
     for line in std::io::stdin().lock().lines() {
         match line?.as_str() {
-            "reset" => {
-                server.log().clear();
-                println!("done");
-            }
             "counts" => println!("{}", serde_json::to_string(&server.log().counts())?),
             other => bail!("no such command: {other}"),
         }
@@ -58,10 +64,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts this program again, as a server.
-    pub(crate) fn start(profile: &LinkProfile, seed: u64) -> Result<Self> {
+    /// Starts this program again, as a server for `workload`.
+    pub(crate) fn start(profile: &LinkProfile, seed: u64, workload: &str) -> Result<Self> {
         let mut process = Command::new(std::env::current_exe().context("cannot find this program")?)
-            .args(["serve", "--profile", &profile.to_string(), "--seed", &seed.to_string()])
+            .args(["serve", "--profile", &profile.to_string(), "--seed", &seed.to_string(), "--workload", workload])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -78,12 +84,7 @@ impl Server {
         &self.url
     }
 
-    /// Forgets what was asked of it so far.
-    pub(crate) fn reset(&mut self) -> Result<()> {
-        self.ask("reset").map(drop)
-    }
-
-    /// What was asked of it since the last reset, once all of it has ended.
+    /// What was asked of it so far, once all of it has ended.
     pub(crate) async fn counts(&mut self) -> Result<Wire> {
         let deadline = tokio::time::Instant::now() + SETTLING;
         loop {

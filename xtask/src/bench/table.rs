@@ -2,20 +2,20 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::measure::megabytes;
-use super::report::{Report, Row};
-use super::system::System;
+use headstart_bench::meter::megabytes;
+use headstart_bench::results::{Results, Row};
+use headstart_bench::system::System;
 
 /// The table with a line above that says where it comes from, and notes below.
-pub(crate) fn render(report: &Report) -> String {
-    let rows = &report.rows;
+pub(crate) fn render(results: &Results) -> String {
+    let rows = &results.rows;
     let mut text = format!(
         "{} · profile {} · {} · {}\n`{}`\n\n{}\n\n",
-        report.machine,
-        report.profile,
-        report.commit,
-        report.date,
-        report.command,
+        results.machine,
+        results.profile,
+        results.commit,
+        results.date,
+        results.command,
         table(rows)
     );
     let notes = [
@@ -27,7 +27,7 @@ pub(crate) fn render(report: &Report) -> String {
         (has(rows, System::Stream), "stream: one GET cannot jump, so it has no row where reads do."),
         (
             has(rows, System::Ideal),
-            "ideal: takes bytes in any order: all workloads that read the whole object are one to it, without reads to time.",
+            "ideal: ranges in flight without any logic, knowing every read. Whole objects are parts to it, in any order, measured once.",
         ),
     ];
     for (_, note) in notes.iter().filter(|(applies, _)| *applies) {
@@ -40,7 +40,7 @@ pub(crate) fn render(report: &Report) -> String {
 }
 
 fn has(rows: &[Row], system: System) -> bool {
-    rows.iter().any(|row| row.system == system)
+    rows.iter().any(|row| row.system == system.to_string())
 }
 
 fn has_cpu(rows: &[Row]) -> bool {
@@ -51,15 +51,16 @@ fn table(rows: &[Row]) -> Table {
     let (repeated, measured) = (rows.iter().any(|row| row.runs > 1), has_cpu(rows));
     let mut header = vec!["workload", "system", "MB/s"];
     header.extend(repeated.then_some("min–max"));
-    header.extend(["× raw", "× ideal", "first byte ms", "p50 ms", "p99 ms", "GETs", "fetched ÷ delivered"]);
+    header.extend(["× raw", "× ideal", "× limit", "first byte ms", "p50 ms", "p99 ms", "GETs", "fetched ÷ delivered"]);
     header.extend(measured.then_some(["peak MB", "CPU s/GB"]).into_iter().flatten());
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header(&header);
     for row in rows {
         let rate = &row.mb_per_s;
-        let mut cells = vec![row.workload.to_string(), row.system.to_string(), number(Some(rate.median))];
+        let mut cells = vec![row.workload.clone(), row.system.clone(), number(Some(rate.median))];
         cells.extend(repeated.then(|| format!("{}–{}", number(Some(rate.min)), number(Some(rate.max)))));
-        cells.extend([row.x_raw, row.x_ideal, row.first_byte_ms, row.p50_ms, row.p99_ms].map(number));
+        cells.extend([row.x_raw, row.x_ideal, row.x_limit, row.first_byte_ms].map(number));
+        cells.extend([50.0, 99.0].map(|percent| number(row.latency_at(percent))));
         cells.extend([requests(row), ratio(row.bytes_fetched, row.bytes_delivered)]);
         if measured {
             cells.extend([row.peak_memory_bytes.map(megabytes), row.cpu_s_per_gb].map(number));

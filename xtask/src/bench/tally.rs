@@ -12,7 +12,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-use super::report::Wire;
+use headstart_bench::results::Wire;
 
 /// Forwards reads, counting them; refuses everything else.
 #[derive(Debug)]

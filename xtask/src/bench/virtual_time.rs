@@ -1,61 +1,85 @@
-//! The bench in virtual time: the simulated store under a paused clock, where every number is exact.
+//! The bench in virtual time: what it counts, and what the gates compare of it.
 
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use headstart::{CacheConfig, Headstart};
-use headstart_sim::{LinkProfile, SimStore};
-use object_store::path::Path;
+use headstart_bench::meter::Outcome;
+use headstart_bench::results::{Group, Row, Timeline, Wire};
+use headstart_bench::simulate::Simulation;
+use headstart_bench::system::System;
+use headstart_bench::workload::Workload;
+use headstart_fetch_core::Prices;
+use headstart_sim::LinkProfile;
+use headstart_trace::Trace;
 
-use super::check::Checker;
-use super::drive::{self, Target};
 use super::gates::{Gate, Gates};
-use super::measure::{Meter, Run};
 use super::plan::{Job, Plan};
-use super::report::{Row, Wire};
-use super::system::System;
-use super::workload::Workload;
-use super::{OBJECT, OBJECT_BYTES};
+use super::prepared::Prepared;
 
-/// More than any system has in flight: no run pays for setting one up.
-const WARM_CONNECTIONS: usize = 1024;
+/// What there is to see in a timeline, and of how many reads.
+const LOOKS: [(&str, usize, &str); 5] = [
+    ("seq-1m", 256, "From a cold start to a full window: the first reads pay, then read-ahead keeps the link busy."),
+    ("runs-1m", 160, "Runs, then jumps: each jump drops what is of no use any more, and the next run begins small."),
+    ("interleaved-2", 192, "Two places read by turns through one handle: two streams, each with a window of its own."),
+    ("backward-1m", 160, "Backwards: the window lies before the reader."),
+    ("rand-1m", 24, "Anywhere: nothing is fetched that nobody asked for."),
+];
 
 /// Makes one run on a store and a clock of its own.
-pub(crate) fn run(job: Job, profile: &LinkProfile, seed: u64) -> Result<(Run, Wire)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
-    runtime.block_on(measured(job, profile, seed))
-}
-
-async fn measured(job: Job, profile: &LinkProfile, seed: u64) -> Result<(Run, Wire)> {
-    let store =
-        Arc::new(SimStore::builder().profile(profile.clone()).seed(seed).warm_connections(WARM_CONNECTIONS).build());
-    let facade = Headstart::builder().environment([]).store(Arc::clone(&store) as _);
-    let headstart = match job.system {
-        System::Headstart => Some(facade.build().await?),
-        System::HeadstartCache => Some(facade.cache(CacheConfig::default()).build().await?),
-        _ => None,
+pub(crate) fn run(plan: &Plan, job: Job, profile: &LinkProfile, seed: u64) -> Result<(Outcome, Wire)> {
+    let prepared = plan.workload(job);
+    let simulation = Simulation {
+        faults: prepared.workload.faults(seed),
+        processes: usize::try_from(prepared.workload.processes)?,
+        shape: plan.shape(job),
+        ..Simulation::new(profile.clone(), seed)
     };
-    let target = Target { store: Arc::clone(&store) as _, headstart, path: Path::from(OBJECT), size: OBJECT_BYTES };
-    let trace = job.workload.trace(OBJECT_BYTES, seed)?;
-    let mut meter = Meter::start(Checker::simulated(OBJECT), None);
-    drive::read(job.system, job.shape(), target, &trace, &mut meter).await?;
-    // Memory and CPU time are this process's, which makes many runs, and not exact.
-    let run = Run { peak_memory_bytes: None, cpu_s: None, ..meter.finish() };
-    let counts = store.log().counts();
-    Ok((run, Wire { gets: counts.gets, heads: counts.heads, bytes_fetched: counts.bytes_sent }))
+    simulation.run(&prepared.trace, job.system)
 }
 
-/// What the gates compare: every system on every workload.
+/// Looks at a few runs closely.
+pub(crate) fn timelines(profile: &LinkProfile, seed: u64) -> Result<Vec<Timeline>> {
+    let look = |(name, reads, about): &(&str, usize, &str)| {
+        let workload = Workload::named(name)?;
+        let whole = workload.trace(&workload.objects(seed)?, seed)?;
+        let calls = whole.calls.into_iter().take(*reads).collect();
+        let trace = Arc::new(Trace { header: whole.header, calls });
+        let object_bytes = trace.calls.first().and_then(|call| call.size).unwrap_or(0);
+        let (reads, gets, samples) = Simulation::new(profile.clone(), seed).look(&trace)?;
+        Ok(Timeline {
+            workload: (*name).to_owned(),
+            system: System::Headstart.to_string(),
+            about: (*about).to_owned(),
+            object_bytes,
+            reads,
+            gets,
+            samples,
+        })
+    };
+    LOOKS.iter().map(look).collect()
+}
+
+/// What the gates compare: every system that needs no other program, on every workload.
 pub(crate) fn gates() -> Result<Gates> {
-    let mut plan = Plan::new(Workload::value_variants(), System::value_variants());
+    const SEED: u64 = 1;
+    let profile = LinkProfile::gcs();
+    let workloads = Workload::all()?.into_iter().filter(|workload| !workload.local);
+    let prepared = workloads.map(|workload| {
+        let objects = workload.objects(SEED)?;
+        Prepared::new(workload, objects, SEED, Some(&profile), None)
+    });
+    let systems: Vec<System> =
+        System::value_variants().iter().copied().filter(|system| system.group() != Group::Peer).collect();
+    let mut plan = Plan::new(prepared.collect::<Result<_>>()?, &systems);
     for job in plan.order(0) {
-        plan.record(job, run(job, &LinkProfile::gcs(), 1));
+        let outcome = run(&plan, job, &profile, SEED);
+        plan.record(job, outcome);
     }
     if let Some(failure) = plan.failures.first() {
         bail!("{failure}");
     }
-    let rows = plan.rows();
+    let rows = plan.rows(&Prices::default());
     if let Some(row) = rows.iter().find(|row| row.wrong_bytes > 0) {
         bail!("{} {}: {} wrong bytes", row.workload, row.system, row.wrong_bytes);
     }

@@ -32,12 +32,14 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         &["headstart-sim"],
     ),
     ("headstart-trace", &[], &["headstart-sim"]),
-    ("headstart-bench", &[], &[]),
-    ("headstart-peers", &["headstart-cache"], &[]),
+    ("headstart-bench", &["headstart", "headstart-fetch-core", "headstart-sim", "headstart-trace"], &[]),
+    ("headstart-peers", &["headstart-bench", "headstart-cache"], &[]),
     (
         "xtask",
         &[
             "headstart",
+            "headstart-bench",
+            "headstart-trace",
             "headstart-fetch-core",
             "headstart-cache",
             "headstart-prefetch",

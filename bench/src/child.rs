@@ -1,0 +1,111 @@
+//! One run in a process of its own: what the process is told, and how it and the bench talk.
+//!
+//! The process loads all that it needs, prints `ready`, waits for a line on its stdin, reads, and prints its [`Outcome`] as a line of JSON. So that
+//! processes start together, and none is timed while it loads.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write, stdin, stdout};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use headstart_trace::Trace;
+
+use crate::check::Checker;
+use crate::drive;
+use crate::meter::{Meter, Outcome};
+use crate::source::{Overwriter, Source};
+
+/// Longer than this after its time a run is taken to hang.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// What a process is to do, whatever its way of reading.
+#[derive(Debug, Clone, Args)]
+pub struct Task {
+    /// The trace.
+    #[arg(long)]
+    pub trace: PathBuf,
+    /// The run's time.
+    #[arg(long)]
+    pub limit_ms: u64,
+    /// Processes that share the trace.
+    #[arg(long, default_value_t = 1)]
+    pub processes: u64,
+    /// Which of them this one is.
+    #[arg(long, default_value_t = 0)]
+    pub process: u64,
+    /// A copy of the object to compare with; simulated objects need none.
+    #[arg(long)]
+    pub copy: Option<PathBuf>,
+}
+
+impl Task {
+    /// Reads the trace, says that it is ready, waits for its turn, and reads by `source`.
+    ///
+    /// # Errors
+    /// Where the trace cannot be read, or a read fails, or none of them ends.
+    pub async fn carry_out(&self, source: Arc<dyn Source>, overwriter: Option<Arc<dyn Overwriter>>) -> Result<Outcome> {
+        let trace = Arc::new(self.load()?);
+        let checker = self.copy.as_deref().map_or(Ok(Checker::Simulated), Checker::copy)?;
+        self.wait()?;
+        let meter = Arc::new(Meter::start(checker, Some(self.limit())));
+        let sources = self.places(&source)?;
+        let read = drive::run(trace, &sources, overwriter, Arc::clone(&meter));
+        tokio::time::timeout(self.limit() + GRACE, read)
+            .await
+            .with_context(|| format!("still reading {GRACE:?} after its time"))??;
+        finish(meter)
+    }
+
+    /// The run's time.
+    #[must_use]
+    pub fn limit(&self) -> Duration {
+        Duration::from_millis(self.limit_ms)
+    }
+
+    /// The trace.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn load(&self) -> Result<Trace> {
+        let file = File::open(&self.trace).with_context(|| format!("cannot open {}", self.trace.display()))?;
+        Trace::read(BufReader::new(file)).with_context(|| format!("{} cannot be used", self.trace.display()))
+    }
+
+    /// Says that all is ready, and waits until the bench says a word.
+    ///
+    /// # Errors
+    /// Where the bench is gone.
+    pub fn wait(&self) -> Result<()> {
+        println!("ready");
+        stdout().flush()?;
+        let mut line = String::new();
+        ensure!(stdin().lock().read_line(&mut line)? > 0, "the bench is gone");
+        Ok(())
+    }
+
+    fn places(&self, source: &Arc<dyn Source>) -> Result<Vec<Option<Arc<dyn Source>>>> {
+        ensure!(self.process < self.processes, "there is no process {} of {}", self.process, self.processes);
+        let own = |process| (process == self.process).then(|| Arc::clone(source));
+        Ok((0..self.processes).map(own).collect())
+    }
+}
+
+/// Ends the run of a meter that nobody uses any more.
+///
+/// # Errors
+/// Where somebody does.
+pub fn finish(meter: Arc<Meter>) -> Result<Outcome> {
+    Ok(Arc::into_inner(meter).context("a reader is still at work")?.finish())
+}
+
+/// Tells the bench what came of it.
+///
+/// # Errors
+/// Where the bench is gone.
+pub fn tell(outcome: &Outcome) -> Result<()> {
+    println!("{}", serde_json::to_string(outcome)?);
+    Ok(stdout().flush()?)
+}

@@ -1,0 +1,131 @@
+//! What the link allows: ranges in flight without any logic, by somebody who knows the whole trace.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use anyhow::Result;
+use bytes::Bytes;
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
+use headstart_trace::{Kind, Trace};
+use object_store::path::Path;
+use object_store::{GetOptions, GetResult, ObjectStore, ObjectStoreExt};
+use tokio::time::{Duration, Instant};
+
+use crate::limit::extents;
+use crate::meter::Meter;
+
+const MIB: u64 = 1024 * 1024;
+
+/// How many requests of which size are in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// The trace's own reads, in its order, so many at once.
+    Reads(usize),
+    /// Parts of all the bytes that the trace asks for, so many of so many bytes at once, taken in whatever order they come.
+    Parts(usize, u64),
+}
+
+/// The shapes of which the best counts. Where every object is read wholly and once, and nobody thinks, what is read in which order is the same to it: parts
+/// of one size sent together end together and leave the link idle for a round trip, and which of the two loses less depends on the link.
+#[must_use]
+pub fn shapes(trace: &Trace) -> &'static [Shape] {
+    if parts(trace).is_some() { &[Shape::Parts(16, 8 * MIB), Shape::Parts(32, 4 * MIB)] } else { &[Shape::Reads(16)] }
+}
+
+/// The extents of the objects' bytes, where parts of them will do: two traces with the same ones are one to the ideal.
+#[must_use]
+pub fn parts(trace: &Trace) -> Option<Vec<Vec<Range<u64>>>> {
+    let simple = trace.calls.iter().all(|call| call.kind == Kind::Read && call.wait_us == 0);
+    let extents: Vec<_> = extents(trace).into_values().collect();
+    let once: u64 = extents.iter().flatten().map(|range| range.end - range.start).sum();
+    let asked: u64 = trace.calls.iter().map(|call| call.bytes).sum();
+    let whole = extents.iter().all(|ranges| ranges.len() == 1 && ranges[0].end - ranges[0].start >= 4 * MIB);
+    (simple && once == asked && whole).then_some(extents)
+}
+
+/// Reads what `trace` asks for, or as much as the meter has time for.
+///
+/// # Errors
+/// The first of any read.
+pub async fn run(trace: &Trace, shape: Shape, store: &Arc<dyn ObjectStore>, meter: &Meter) -> Result<()> {
+    match shape {
+        Shape::Reads(requests) => reads_in_flight(trace, requests, store, meter).await,
+        Shape::Parts(requests, part_bytes) => parts_in_flight(trace, requests, part_bytes, store, meter).await,
+    }
+}
+
+async fn parts_in_flight(
+    trace: &Trace,
+    requests: usize,
+    part_bytes: u64,
+    store: &Arc<dyn ObjectStore>,
+    meter: &Meter,
+) -> Result<()> {
+    let extents = extents(trace);
+    let parts = extents.into_iter().flat_map(|(key, ranges)| ranges.into_iter().map(move |range| (key, range)));
+    let parts = parts.flat_map(|(key, range)| {
+        let starts = (0..(range.end - range.start).div_ceil(part_bytes)).map(move |n| range.start + n * part_bytes);
+        starts.map(move |start| (key, start..range.end.min(start + part_bytes)))
+    });
+    let bodies = parts.map(|(key, part)| body(Arc::clone(store), key.to_owned(), part).boxed());
+    let mut pieces = stream::iter(bodies).flatten_unordered(requests);
+    loop {
+        let began = Instant::now();
+        let Some(piece) = pieces.next().await else { return Ok(()) };
+        meter.waited(began.elapsed());
+        let (key, offset, bytes) = piece?;
+        meter.deliver_piece(&key, offset, &bytes);
+        if meter.is_over() {
+            return Ok(());
+        }
+    }
+}
+
+/// The body of one range, each piece with its offset.
+fn body(
+    store: Arc<dyn ObjectStore>,
+    key: String,
+    part: Range<u64>,
+) -> impl Stream<Item = object_store::Result<(String, u64, Bytes)>> + Send {
+    let mut at = part.start;
+    let options = GetOptions::new().with_range(Some(part));
+    let path = Path::parse(&key);
+    stream::once(async move { store.get_opts(&path?, options).await })
+        .map_ok(GetResult::into_stream)
+        .try_flatten()
+        .map_ok(move |bytes| {
+            let offset = at;
+            at += bytes.len() as u64;
+            (key.clone(), offset, bytes)
+        })
+}
+
+/// In the trace's order; between its reads the thinking of their one reader, if it thinks.
+async fn reads_in_flight(trace: &Trace, requests: usize, store: &Arc<dyn ObjectStore>, meter: &Meter) -> Result<()> {
+    let reads = trace.calls.iter().filter(|call| call.kind == Kind::Read);
+    let mut reads = stream::iter(reads)
+        .map(async |call| {
+            let range = call.ranges[0][0]..call.ranges[0][1];
+            let began = Instant::now();
+            let bytes = async { store.get_range(&Path::parse(&call.key)?, range.clone()).await }.await;
+            (call, range, bytes, began.elapsed())
+        })
+        .buffered(requests);
+    let mut owed = Duration::ZERO;
+    loop {
+        let began = Instant::now();
+        let Some((call, range, bytes, took)) = reads.next().await else { return Ok(()) };
+        meter.waited(began.elapsed());
+        meter.read_overlapped(took);
+        meter.deliver(&call.key, &range, &[bytes?])?;
+        if meter.is_over() {
+            return Ok(());
+        }
+        owed += Duration::from_micros(call.wait_us);
+        if owed >= Duration::from_millis(1) {
+            let began = Instant::now();
+            tokio::time::sleep(owed).await;
+            owed = owed.saturating_sub(began.elapsed());
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Measures one run: checks every byte, and times every read.
+
+use std::ops::Range;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, ensure};
+use bytes::Bytes;
+use headstart_sim::FIRST_GENERATION;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::check::{Checker, Verdict};
+use crate::process;
+use crate::results::Bar;
+
+/// What one run came to, in one process: a line of JSON on its way to the bench.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// When it began, in microseconds since 1970: what tells processes' runs apart and together.
+    pub started_us: u64,
+    /// When it ended.
+    pub ended_us: u64,
+    /// From the start to the end of the last read.
+    pub elapsed_ms: f64,
+    /// Until a reader held its first byte.
+    pub first_byte_ms: Option<f64>,
+    /// How long each read took, in no order; empty where reads cannot be told apart.
+    pub latencies_us: Vec<u64>,
+    /// Time that readers waited, all together.
+    pub stalled_ms: f64,
+    /// Bytes that readers got.
+    pub bytes_delivered: u64,
+    /// Bytes that were not the object's.
+    pub wrong_bytes: u64,
+    /// Memory before the first read.
+    pub base_memory_bytes: Option<u64>,
+    /// The most memory held at once.
+    pub peak_memory_bytes: Option<u64>,
+    /// CPU time of the run, the check of every byte included.
+    pub cpu_s: Option<f64>,
+    /// Handles that found the object changed, and said so.
+    pub changes_told: u64,
+    /// Handles that gave bytes of two versions without a word.
+    pub changes_mixed: u64,
+}
+
+impl Outcome {
+    /// Delivered bytes per time, in 10⁶ bytes per second.
+    #[must_use]
+    pub fn mb_per_s(&self) -> f64 {
+        megabytes(self.bytes_delivered) / (self.elapsed_ms / 1000.0)
+    }
+
+    /// CPU time per 10⁹ bytes delivered.
+    #[must_use]
+    pub fn cpu_s_per_gb(&self) -> Option<f64> {
+        self.cpu_s.filter(|_| self.bytes_delivered > 0).map(|cpu_s| cpu_s / (megabytes(self.bytes_delivered) / 1000.0))
+    }
+
+    /// Memory beyond what was held before the first read.
+    #[must_use]
+    pub fn memory_bytes(&self) -> Option<u64> {
+        Some(self.peak_memory_bytes?.saturating_sub(self.base_memory_bytes?))
+    }
+
+    /// The run of several processes at once: it is as long as from the first one's start to the last one's end.
+    #[must_use]
+    pub fn of_all(processes: Vec<Self>) -> Option<Self> {
+        let started_us = processes.iter().map(|one| one.started_us).min()?;
+        let ended_us = processes.iter().map(|one| one.ended_us).max()?;
+        if let [_] = &processes[..] {
+            return processes.into_iter().next();
+        }
+        let mut all = Self { started_us, ended_us, elapsed_ms: ms(us_time(ended_us - started_us)), ..Self::default() };
+        let sum = |value: fn(&Self) -> Option<u64>| processes.iter().map(value).sum();
+        (all.base_memory_bytes, all.peak_memory_bytes) =
+            (sum(|one| one.base_memory_bytes), sum(|one| one.peak_memory_bytes));
+        all.cpu_s = processes.iter().map(|one| one.cpu_s).sum();
+        for one in processes {
+            let late_ms = ms(us_time(one.started_us - started_us));
+            let first = one.first_byte_ms.map(|first| first + late_ms);
+            all.first_byte_ms = [all.first_byte_ms, first].into_iter().flatten().reduce(f64::min);
+            all.latencies_us.extend(one.latencies_us);
+            all.stalled_ms += one.stalled_ms;
+            all.bytes_delivered += one.bytes_delivered;
+            all.wrong_bytes += one.wrong_bytes;
+            all.changes_told += one.changes_told;
+            all.changes_mixed += one.changes_mixed;
+        }
+        Some(all)
+    }
+}
+
+/// Times and bytes of one run in the making. Readers share it.
+#[derive(Debug)]
+pub struct Meter {
+    checker: Checker,
+    limit: Option<Duration>,
+    started: Instant,
+    started_us: u64,
+    cpu_before: Option<Duration>,
+    sums: Mutex<Sums>,
+}
+
+#[derive(Debug)]
+struct Sums {
+    outcome: Outcome,
+    newest: u64,
+    /// `None` where nobody will look at them.
+    reads: Option<Vec<Bar>>,
+}
+
+impl Meter {
+    /// Starts the clock. The run is over after `limit`, or never by itself.
+    #[must_use]
+    pub fn start(checker: Checker, limit: Option<Duration>) -> Self {
+        process::forget_peak_memory();
+        let outcome = Outcome { base_memory_bytes: process::memory_bytes(), ..Outcome::default() };
+        Self {
+            checker,
+            limit,
+            started: Instant::now(),
+            started_us: unix_us(),
+            cpu_before: process::cpu_time(),
+            sums: Mutex::new(Sums { outcome, newest: FIRST_GENERATION, reads: None }),
+        }
+    }
+
+    /// Keeps every read, for [`Meter::reads`].
+    #[must_use]
+    pub fn noting_reads(self) -> Self {
+        self.sums.lock().reads = Some(Vec::new());
+        self
+    }
+
+    /// The reads so far, where they are kept.
+    #[must_use]
+    pub fn reads(&self) -> Vec<Bar> {
+        self.sums.lock().reads.clone().unwrap_or_default()
+    }
+
+    /// Bytes that readers have got so far.
+    #[must_use]
+    pub fn bytes_delivered(&self) -> u64 {
+        self.sums.lock().outcome.bytes_delivered
+    }
+
+    /// Whether the run has had its time.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.limit.is_some_and(|limit| self.started.elapsed() >= limit)
+    }
+
+    /// The first moment at which [`Meter::is_over`]; far away where there is no limit.
+    #[must_use]
+    pub fn end(&self) -> Option<Instant> {
+        self.limit.map(|limit| self.started + limit)
+    }
+
+    /// A reader has bytes in hand. Only the first call counts.
+    pub fn first_byte(&self) {
+        let now = ms(self.started.elapsed());
+        self.sums.lock().outcome.first_byte_ms.get_or_insert(now);
+    }
+
+    /// Takes and checks the bytes that the read of `range` brought, and says which version they are of.
+    ///
+    /// # Errors
+    /// Where they are not as many as the range: a reader that stops early is as wrong as one that invents bytes.
+    pub fn deliver(&self, key: &str, range: &Range<u64>, pieces: &[Bytes]) -> Result<Option<u64>> {
+        let bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let wanted = range.end - range.start;
+        ensure!(bytes == wanted, "the read of {range:?} of {key} gave {bytes} of {wanted} bytes");
+        self.first_byte();
+        Ok(self.take(key, range.start, pieces).version)
+    }
+
+    /// Takes and checks bytes of a range that is not all there yet.
+    pub fn deliver_piece(&self, key: &str, offset: u64, piece: &Bytes) {
+        if !piece.is_empty() {
+            self.first_byte();
+            self.take(key, offset, std::slice::from_ref(piece));
+        }
+    }
+
+    fn take(&self, key: &str, offset: u64, pieces: &[Bytes]) -> Verdict {
+        let newest = self.sums.lock().newest;
+        let verdict = self.checker.check(key, offset, pieces.iter().map(|piece| &piece[..]), newest);
+        let outcome = &mut self.sums.lock().outcome;
+        outcome.bytes_delivered += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        outcome.wrong_bytes += verdict.wrong_bytes;
+        verdict
+    }
+
+    /// A reader waited since `began` for the read of `range`.
+    pub fn read_ended(&self, began: Instant, range: &Range<u64>) {
+        let took = began.elapsed();
+        self.read_overlapped(took);
+        self.waited(took);
+        if let Some(reads) = &mut self.sums.lock().reads {
+            let start = began - self.started;
+            let (offset, len) = (range.start, range.end - range.start);
+            reads.push(Bar {
+                start_ms: ms(start),
+                end_ms: ms(start + took),
+                offset,
+                len,
+                is_ahead: false,
+                is_cancelled: false,
+            });
+        }
+    }
+
+    /// A read took `time` while its reader had others under way.
+    pub fn read_overlapped(&self, time: Duration) {
+        self.sums.lock().outcome.latencies_us.push(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// A reader waited `time` for whatever came first.
+    pub fn waited(&self, time: Duration) {
+        self.sums.lock().outcome.stalled_ms += ms(time);
+    }
+
+    /// The object has a new version from now on.
+    pub fn overwritten(&self, version: u64) {
+        self.sums.lock().newest = version;
+    }
+
+    /// A handle found the object changed, and said so.
+    pub fn change_told(&self) {
+        self.sums.lock().outcome.changes_told += 1;
+    }
+
+    /// A handle gave bytes of two versions without a word.
+    pub fn change_mixed(&self) {
+        self.sums.lock().outcome.changes_mixed += 1;
+    }
+
+    /// Ends the run.
+    #[must_use]
+    pub fn finish(self) -> Outcome {
+        let elapsed = self.started.elapsed();
+        Outcome {
+            started_us: self.started_us,
+            ended_us: unix_us(),
+            elapsed_ms: ms(elapsed),
+            peak_memory_bytes: process::peak_memory_bytes(),
+            cpu_s: process::cpu_time().zip(self.cpu_before).map(|(now, before)| (now - before).as_secs_f64()),
+            ..self.sums.into_inner().outcome
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "processes have no other clock in common")]
+fn unix_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn us_time(us: u64) -> Duration {
+    Duration::from_micros(us)
+}
+
+/// 10⁶ bytes.
+#[expect(clippy::cast_precision_loss, reason = "shown to a few digits")]
+#[must_use]
+pub fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// Milliseconds, to the microsecond.
+#[must_use]
+pub fn ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headstart_sim::Content;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_adds_up() {
+        let meter = Meter::start(Checker::Simulated, Some(Duration::from_secs(1)));
+        let bytes = Content::new("a", FIRST_GENERATION).bytes(0..100);
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        assert_eq!(
+            meter.deliver("a", &(0..100), &[bytes.slice(..40), bytes.slice(40..)]).unwrap(),
+            Some(FIRST_GENERATION)
+        );
+        assert!(meter.deliver("a", &(0..101), std::slice::from_ref(&bytes)).is_err(), "a short read is an error");
+        meter.deliver_piece("a", 1, &bytes);
+        meter.read_ended(Instant::now() - Duration::from_millis(30), &(0..100));
+        assert!(!meter.is_over());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(meter.is_over());
+        let outcome = meter.finish();
+        assert_eq!((outcome.elapsed_ms, outcome.first_byte_ms, outcome.stalled_ms), (1030.0, Some(30.0), 30.0));
+        assert_eq!((outcome.bytes_delivered, outcome.latencies_us), (200, vec![30_000]));
+        assert!(outcome.wrong_bytes > 90, "{}", outcome.wrong_bytes);
+    }
+
+    #[test]
+    fn processes_are_one_run() {
+        let one = |started_us, ended_us| Outcome {
+            started_us,
+            ended_us,
+            first_byte_ms: Some(5.0),
+            latencies_us: vec![started_us],
+            bytes_delivered: 1_000_000,
+            peak_memory_bytes: Some(3),
+            base_memory_bytes: Some(1),
+            cpu_s: Some(0.5),
+            wrong_bytes: 1,
+            ..Outcome::default()
+        };
+        let all = Outcome::of_all(vec![one(2_000, 9_000), one(1_000, 5_000)]).unwrap();
+        assert_eq!((all.elapsed_ms, all.first_byte_ms, all.memory_bytes()), (8.0, Some(5.0), Some(4)));
+        assert_eq!((all.bytes_delivered, all.wrong_bytes, all.cpu_s), (2_000_000, 2, Some(1.0)));
+        assert!((all.mb_per_s() - 250.0).abs() < 1e-9);
+        assert_eq!(Outcome::of_all(vec![]), None);
+    }
+}

@@ -1,0 +1,167 @@
+//! A trace in virtual time: the simulated store under a paused clock, where every number is exact and the same every time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use headstart::Headstart;
+use headstart_fetch_core::Intent;
+use headstart_sim::{End, FaultPlan, LinkProfile, RequestKind, SimStore};
+use headstart_trace::Trace;
+use tokio::time::Instant;
+
+use crate::check::Checker;
+use crate::child::finish;
+use crate::drive;
+use crate::ideal::{self, Shape};
+use crate::meter::{Meter, Outcome, ms};
+use crate::ours::{self, Client, Facade};
+use crate::overwrite::Here;
+use crate::results::{Bar, Sample, Wire};
+use crate::source::Source;
+use crate::system::System;
+
+/// More than any system has in flight: no run pays for setting one up.
+const WARM_CONNECTIONS: usize = 1024;
+
+/// The most samples of a timeline.
+const SAMPLES: u32 = 400;
+
+/// What is simulated.
+#[derive(Debug, Clone)]
+pub struct Simulation {
+    /// The link.
+    pub profile: LinkProfile,
+    /// What varies, where something does, follows from it.
+    pub seed: u64,
+    /// What the store does wrong.
+    pub faults: FaultPlan,
+    /// Options of the facade.
+    pub options: Vec<(String, String)>,
+    /// Processes that share the link, each with a stack of its own.
+    pub processes: usize,
+    /// Shape of `ideal`.
+    pub shape: Shape,
+}
+
+impl Simulation {
+    /// One process, nothing wrong, no options.
+    #[must_use]
+    pub fn new(profile: LinkProfile, seed: u64) -> Self {
+        Self { profile, seed, faults: FaultPlan::default(), options: Vec::new(), processes: 1, shape: Shape::Reads(16) }
+    }
+
+    fn store(&self) -> SimStore {
+        SimStore::builder()
+            .profile(self.profile.clone())
+            .seed(self.seed)
+            .faults(self.faults.clone())
+            .warm_connections(WARM_CONNECTIONS)
+            .build()
+    }
+
+    fn client(&self, store: &SimStore) -> Client {
+        let shared = Arc::new(store.clone());
+        let facade = Headstart::builder().environment([]).store(Arc::clone(&shared) as _);
+        let facade = self.options.iter().fold(facade, |facade, (key, value)| facade.option(key, value));
+        Client { store: Arc::clone(&shared) as _, for_fetch: shared, facade }
+    }
+
+    /// Reads as `trace` says by `system`.
+    ///
+    /// # Errors
+    /// Where a read fails, or the options are none.
+    pub fn run(&self, trace: &Arc<Trace>, system: System) -> Result<(Outcome, Wire)> {
+        paused()?.block_on(async {
+            let store = self.store();
+            let meter = Arc::new(Meter::start(Checker::Simulated, None));
+            if system == System::Ideal {
+                ideal::run(trace, self.shape, &self.client(&store).store, &meter).await?;
+            } else {
+                let mut sources: Vec<Option<Arc<dyn Source>>> = Vec::new();
+                for _ in 0..self.processes {
+                    sources.push(Some(ours::source(system, self.client(&store)).await?));
+                }
+                let overwriter = Arc::new(Here(store.clone()));
+                drive::run(Arc::clone(trace), &sources, Some(overwriter), Arc::clone(&meter)).await?;
+            }
+            Ok((exact(finish(meter)?), wire(&store)))
+        })
+    }
+
+    /// The same by the facade's defaults, looked at closely: reads, GETs and samples.
+    ///
+    /// # Errors
+    /// Where a read fails.
+    pub fn look(&self, trace: &Arc<Trace>) -> Result<(Vec<Bar>, Vec<Bar>, Vec<Sample>)> {
+        // How long it takes decides how often to look.
+        let (outcome, _) = self.run(trace, System::Headstart)?;
+        let every = Duration::from_secs_f64(outcome.elapsed_ms / 1000.0) / SAMPLES;
+        paused()?.block_on(async {
+            let store = self.store();
+            let meter = Arc::new(Meter::start(Checker::Simulated, None).noting_reads());
+            let headstart = self.client(&store).facade.build().await?;
+            let sources: [Option<Arc<dyn Source>>; 1] = [Some(Arc::new(Facade(headstart.clone())))];
+            let samples = {
+                let (store, meter) = (store.clone(), Arc::clone(&meter));
+                tokio::spawn(async move {
+                    let mut samples = Vec::new();
+                    let started = Instant::now();
+                    loop {
+                        samples.push(sample(&store, &headstart, &meter, started.elapsed()));
+                        tokio::time::sleep(every.max(Duration::from_millis(1))).await;
+                        if Arc::strong_count(&meter) <= 2 {
+                            return samples;
+                        }
+                    }
+                })
+            };
+            drive::run(Arc::clone(trace), &sources, None, Arc::clone(&meter)).await?;
+            drop(sources);
+            let samples = samples.await?;
+            Ok((meter.reads(), gets(&store), samples))
+        })
+    }
+}
+
+fn paused() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?)
+}
+
+/// What the store saw.
+fn wire(store: &SimStore) -> Wire {
+    let counts = store.log().counts();
+    Wire { gets: counts.gets, heads: counts.heads, bytes_fetched: counts.bytes_sent }
+}
+
+/// Memory, CPU time and the date are this process's, which makes many runs, and not exact.
+fn exact(outcome: Outcome) -> Outcome {
+    Outcome { started_us: 0, ended_us: 0, base_memory_bytes: None, peak_memory_bytes: None, cpu_s: None, ..outcome }
+}
+
+fn gets(store: &SimStore) -> Vec<Bar> {
+    let end = store.elapsed();
+    let records = store.log().snapshot().into_iter().filter(|record| record.kind == RequestKind::Get);
+    let bar = |record: headstart_sim::RequestRecord| Bar {
+        start_ms: ms(record.at),
+        end_ms: ms(record.ended_at.unwrap_or(end)),
+        offset: record.range.as_ref().map_or(0, |range| range.start),
+        len: record.range.as_ref().map_or(record.bytes_sent, |range| range.end - range.start),
+        is_ahead: record.intent == Some(Intent::Speculative),
+        is_cancelled: record.end == Some(End::Aborted),
+    };
+    records.map(bar).collect()
+}
+
+fn sample(store: &SimStore, headstart: &Headstart, meter: &Meter, at: Duration) -> Sample {
+    let stats = headstart.stats();
+    Sample {
+        at_ms: ms(at),
+        gets_in_flight: store.log().counts().live,
+        window_bytes: stats.prefetch.window_bytes,
+        ahead_bytes: stats.prefetch.outstanding_bytes,
+        wasted_bytes: stats.prefetch.wasted_bytes,
+        memory_bytes: stats.budget.used_bytes as u64,
+        read_bytes: meter.bytes_delivered(),
+    }
+}

@@ -1,0 +1,83 @@
+//! The ways of reading that are compared, by name.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::results::Group;
+
+/// A way of reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum System {
+    /// A loop of `get_range`
+    Raw,
+    /// One streaming GET an object (where objects are read in order only)
+    Stream,
+    /// `object_store::buffered::BufReader`
+    #[value(name = "bufreader")]
+    #[serde(rename = "bufreader")]
+    BufReader,
+    /// `FetchStore` alone, in a loop of `get_range`
+    Fetch,
+    /// One `get` an object through `FetchStore`, streamed (where objects are read in order only)
+    FetchStream,
+    /// The facade's defaults: fetch and read-ahead, no cache, no hints
+    Headstart,
+    /// The facade with its cache on
+    #[value(name = "headstart+cache")]
+    #[serde(rename = "headstart+cache")]
+    HeadstartCache,
+    /// OpenDAL's reader: chunks of 8 MiB, 4 at once, 4 ahead
+    #[value(name = "opendal-4x8m")]
+    #[serde(rename = "opendal-4x8m")]
+    Opendal4,
+    /// OpenDAL's reader: chunks of 8 MiB, 8 at once, 8 ahead
+    #[value(name = "opendal-8x8m")]
+    #[serde(rename = "opendal-8x8m")]
+    Opendal8,
+    /// ocra's cache of pages in memory over its own, older `object_store`
+    Ocra,
+    /// A cache of pages in foyer over `object_store`
+    Foyer,
+    /// gcsfs as it comes: adaptive read-ahead
+    GcsfsAdaptive,
+    /// gcsfs with `cache_type="readahead"`
+    GcsfsReadahead,
+    /// gcsfs with `cache_type="none"`
+    GcsfsNone,
+    /// Ranges in flight without any logic: what the link allows
+    Ideal,
+}
+
+impl System {
+    /// What it is to the reader of a table.
+    #[must_use]
+    pub fn group(self) -> Group {
+        match self {
+            Self::Raw | Self::Stream | Self::BufReader => Group::Raw,
+            Self::Fetch | Self::FetchStream | Self::Headstart | Self::HeadstartCache => Group::Headstart,
+            Self::Ideal => Group::Ideal,
+            _ => Group::Peer,
+        }
+    }
+
+    /// Whether it opens each object once and reads on, and never back.
+    #[must_use]
+    pub fn only_in_order(self) -> bool {
+        matches!(self, Self::Stream | Self::FetchStream)
+    }
+
+    /// Whether it is a program in Python.
+    #[must_use]
+    pub fn is_python(self) -> bool {
+        matches!(self, Self::GcsfsAdaptive | Self::GcsfsReadahead | Self::GcsfsNone)
+    }
+}
+
+impl fmt::Display for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().expect("no system is hidden").get_name())
+    }
+}

@@ -1,0 +1,377 @@
+//! Workloads as data: `workloads/*.toml`, and the trace that each of them means. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use headstart_fetch_core::options::parse_bytes;
+use headstart_sim::{Dice, FaultPlan, Trace as Pattern};
+use headstart_trace::{Call, Header, Keys, Kind, Trace};
+use serde::Deserialize;
+
+/// The files, in the order of the tables.
+const FILES: [(&str, &str); 7] = [
+    ("sequential.toml", include_str!("../workloads/sequential.toml")),
+    ("random.toml", include_str!("../workloads/random.toml")),
+    ("patterns.toml", include_str!("../workloads/patterns.toml")),
+    ("many.toml", include_str!("../workloads/many.toml")),
+    ("trouble.toml", include_str!("../workloads/trouble.toml")),
+    ("again.toml", include_str!("../workloads/again.toml")),
+    ("local.toml", include_str!("../workloads/local.toml")),
+];
+
+/// Bytes that an idle reader has read.
+const IDLE_BYTES: u64 = 64 * 1024;
+
+/// Who reads what. A *sitting* is one reader at one object, from open to close; a reader has one after the other.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Its name: the table's in the file.
+    #[serde(skip)]
+    pub name: String,
+    /// Who reads what, in a sentence.
+    pub about: String,
+    /// Length of each object, such as `1GiB`.
+    #[serde(default)]
+    size: Option<String>,
+    /// Lengths of the objects, one after the other, and from the start again.
+    #[serde(default)]
+    sizes: Vec<String>,
+    /// The least and the greatest length: objects are between, lengths of every magnitude equally likely.
+    #[serde(default)]
+    sizes_between: Option<[String; 2]>,
+    /// Objects.
+    #[serde(default = "one")]
+    pub objects: u64,
+    /// Readers, all at once. Each takes the sittings whose number is its own, modulo the readers; there are as many sittings as objects, or readers if
+    /// they are more.
+    #[serde(default = "one")]
+    pub readers: u64,
+    /// What is read in a sitting: a pattern of `headstart_sim::Trace::named`.
+    reads: String,
+    /// The most reads of a sitting.
+    #[serde(default)]
+    most_reads: Option<usize>,
+    /// What a reader takes at most, in 10⁶ bytes per second: it thinks after each read.
+    #[serde(default)]
+    most_mb_per_s: Option<u32>,
+    /// How often all sittings are gone through.
+    #[serde(default = "one")]
+    passes: u64,
+    /// Whether their order is drawn anew for every pass.
+    #[serde(default)]
+    shuffled: bool,
+    /// Readers that read once, at the start, and keep their object open.
+    #[serde(default)]
+    idle: u64,
+    /// Processes that the readers are spread over.
+    #[serde(default = "one")]
+    pub processes: u64,
+    /// First bytes that are late.
+    #[serde(default)]
+    late: Option<Late>,
+    /// The object is overwritten after so many reads.
+    #[serde(default)]
+    pub overwrite_after: Option<u64>,
+    /// Whether the objects are files of this machine.
+    #[serde(default)]
+    pub local: bool,
+    /// Whether it is read where nobody says what to read.
+    #[serde(default)]
+    pub core: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Late {
+    share: f64,
+    by_ms: u64,
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// An object that is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its key.
+    pub key: String,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+impl Workload {
+    /// All workloads, in the order of the tables.
+    ///
+    /// # Errors
+    /// Where a file is not as it should be; a test keeps that from happening.
+    pub fn all() -> Result<Vec<Self>> {
+        let mut all = Vec::new();
+        for (file, text) in FILES {
+            all.extend(parse(text).with_context(|| format!("bench/workloads/{file}"))?);
+        }
+        Ok(all)
+    }
+
+    /// The workload of this name.
+    ///
+    /// # Errors
+    /// Where there is none: says which there are.
+    pub fn named(name: &str) -> Result<Self> {
+        let all = Self::all()?;
+        let names: Vec<String> = all.iter().map(|workload| workload.name.clone()).collect();
+        all.into_iter()
+            .find(|workload| workload.name == name)
+            .with_context(|| format!("there is no workload '{name}', but {}", names.join(", ")))
+    }
+
+    /// Whether it reads one object, once, and asks nothing of the store but reads: then any object will do.
+    #[must_use]
+    pub fn suits_any_object(&self) -> bool {
+        self.objects == 1 && self.late.is_none() && self.overwrite_after.is_none() && self.idle == 0 && !self.local
+    }
+
+    /// The simulated objects.
+    ///
+    /// # Errors
+    /// Where no size is given, or one that cannot be read.
+    pub fn objects(&self, seed: u64) -> Result<Vec<Object>> {
+        let bytes = |text: &String| Ok::<u64, anyhow::Error>(parse_bytes("size", text)?);
+        let mut dice = Dice::new(seed);
+        let mut sizes: Vec<u64> = match (&self.size, &self.sizes_between) {
+            (Some(size), None) if self.sizes.is_empty() => vec![bytes(size)?],
+            (None, None) if !self.sizes.is_empty() => self.sizes.iter().map(bytes).collect::<Result<_>>()?,
+            (None, Some([least, most])) if self.sizes.is_empty() => {
+                let (least, most) = (bytes(least)?, bytes(most)?);
+                ensure!(0 < least && least <= most, "sizes_between must be two sizes above 0, the lesser first");
+                (0..self.objects).map(|_| between(least, most, &mut dice)).collect()
+            }
+            _ => bail!("one of size, sizes and sizes_between must be given"),
+        };
+        sizes.truncate(self.objects.try_into()?);
+        let object =
+            |(n, size): (u64, &u64)| Object { key: format!("synthetic/{size}/{}-{n}", self.name), size: *size };
+        Ok((0..self.objects).zip(sizes.iter().cycle()).map(object).collect())
+    }
+
+    /// What the store does wrong while it is read.
+    #[must_use]
+    pub fn faults(&self, seed: u64) -> FaultPlan {
+        match self.late {
+            None => FaultPlan::default(),
+            Some(late) => {
+                FaultPlan { seed, late: late.share, late_by: Duration::from_millis(late.by_ms), ..FaultPlan::default() }
+            }
+        }
+    }
+
+    /// Its calls on `objects`. The same seed makes the same calls.
+    ///
+    /// # Errors
+    /// Where an object has no room for the reads.
+    pub fn trace(&self, objects: &[Object], seed: u64) -> Result<Trace> {
+        let mut maker = Maker { calls: Vec::new(), handles: 0 };
+        for idle in 0..self.idle {
+            let object = &objects[pick(idle, objects.len())];
+            let handle = maker.handle();
+            maker.read(None, handle, object, 0, IDLE_BYTES.min(object.size), 0);
+        }
+        let sittings = self.objects.max(self.readers);
+        let mut dice = Dice::new(seed);
+        let mut turns: Vec<u64> = Vec::new();
+        for _ in 0..self.passes {
+            let mut pass: Vec<u64> = (0..sittings).collect();
+            if self.shuffled {
+                dice.shuffle(&mut pass);
+            }
+            turns.extend(pass);
+        }
+        for reader in 0..self.readers {
+            let mut last = None;
+            let mut think_us = 0;
+            let own = turns.iter().enumerate().filter(|(turn, _)| *turn as u64 % self.readers == reader);
+            for (_, sitting) in own {
+                let object = &objects[pick(*sitting, objects.len())];
+                let pattern = Pattern::named(&self.reads, object.size, seed ^ (sitting << 8))?;
+                let reads = pattern.reads.iter().take(self.most_reads.unwrap_or(usize::MAX));
+                let handle = maker.handle();
+                for (read, number) in reads.zip(1..) {
+                    last = Some(maker.read(last, handle, object, read.offset, read.len, think_us));
+                    // Bytes per 10⁶ bytes a second are microseconds.
+                    think_us = self.most_mb_per_s.map_or(0, |rate| read.len / u64::from(rate));
+                    if self.overwrite_after == Some(number) {
+                        last = Some(maker.overwrite(last, object));
+                    }
+                }
+                maker.close();
+            }
+        }
+        let header = Header::new(Keys::Plain, format!("{}: {} (seed {seed})", self.name, self.about));
+        Ok(Trace { header, calls: maker.calls })
+    }
+}
+
+struct Maker {
+    calls: Vec<Call>,
+    handles: u32,
+}
+
+impl Maker {
+    fn handle(&mut self) -> u32 {
+        self.handles += 1;
+        self.handles - 1
+    }
+
+    fn add(&mut self, object: &Object, kind: Kind, after: Option<u64>) -> (&mut Call, u64) {
+        let n = self.calls.len() as u64;
+        self.calls.push(Call { size: Some(object.size), after, ..Call::new(n, &object.key, kind) });
+        (self.calls.last_mut().expect("it was just added"), n)
+    }
+
+    fn read(&mut self, after: Option<u64>, handle: u32, object: &Object, offset: u64, len: u64, wait_us: u64) -> u64 {
+        let (call, n) = self.add(object, Kind::Read, after);
+        call.ranges = vec![[offset, offset + len]];
+        (call.handle, call.wait_us, call.bytes) = (Some(handle), wait_us, len);
+        n
+    }
+
+    fn overwrite(&mut self, after: Option<u64>, object: &Object) -> u64 {
+        self.add(object, Kind::Overwrite, after).1
+    }
+
+    fn close(&mut self) {
+        if let Some(call) = self.calls.iter_mut().rfind(|call| call.kind == Kind::Read) {
+            call.is_last = true;
+        }
+    }
+}
+
+fn pick(n: u64, of: usize) -> usize {
+    usize::try_from(n % of as u64).expect("less than a length")
+}
+
+/// A length of any magnitude between the two.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a length at random"
+)]
+fn between(least: u64, most: u64, dice: &mut Dice) -> u64 {
+    let ratio = most as f64 / least as f64;
+    (least as f64 * ratio.powf(dice.unit())).round() as u64
+}
+
+/// The tables of one file, in its order.
+fn parse(text: &str) -> Result<Vec<Workload>> {
+    let mut tables: BTreeMap<String, Workload> = toml::from_str(text)?;
+    for (name, workload) in &mut tables {
+        workload.name.clone_from(name);
+        ensure!(
+            workload.objects > 0 && workload.readers > 0 && workload.passes > 0 && workload.processes > 0,
+            "{name}: objects, readers, passes and processes are at least 1"
+        );
+        ensure!(workload.most_mb_per_s != Some(0), "{name}: most_mb_per_s is at least 1");
+        ensure!(workload.processes <= workload.readers, "{name}: a process needs a reader");
+        ensure!(
+            workload.overwrite_after.is_none() || (workload.objects, workload.readers) == (1, 1),
+            "{name}: one reader of one object can find it overwritten"
+        );
+        workload.objects(1).with_context(|| name.clone())?;
+    }
+    // Tables have no order of their own; their headings have.
+    let heading = |name: &str| text.find(&format!("\n[{name}]")).unwrap_or(0);
+    let mut workloads: Vec<Workload> = tables.into_values().collect();
+    workloads.sort_by_key(|workload| heading(&workload.name));
+    Ok(workloads)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(text: &str) -> Trace {
+        let workload = parse(&format!("\n[w]\nabout = ''\n{text}")).unwrap().remove(0);
+        workload.trace(&workload.objects(1).unwrap(), 1).unwrap()
+    }
+
+    /// The calls as `handle:start` with `*` where the handle is closed.
+    fn shown(trace: &Trace) -> Vec<String> {
+        let shown = |call: &Call| match call.handle {
+            None => "overwrite".to_owned(),
+            Some(handle) => format!("{handle}:{}{}", call.ranges[0][0], if call.is_last { "*" } else { "" }),
+        };
+        trace.calls.iter().map(shown).collect()
+    }
+
+    #[test]
+    fn every_workload_makes_a_trace_that_can_be_read_back() {
+        for workload in Workload::all().unwrap() {
+            let objects = workload.objects(1).unwrap();
+            let trace = workload.trace(&objects, 1).unwrap();
+            let mut file = Vec::new();
+            trace.write(&mut file).unwrap();
+            assert_eq!(Trace::read(&*file).unwrap(), trace, "{}", workload.name);
+            assert_eq!(trace, workload.trace(&objects, 1).unwrap(), "{}", workload.name);
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_in_the_files_order() {
+        let names: Vec<String> = Workload::all().unwrap().into_iter().map(|workload| workload.name).collect();
+        assert_eq!(names[..3], ["seq-64k", "seq-1m", "seq-16m"]);
+        let unique: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(unique.len(), names.len());
+        assert!(Workload::named("nothing").unwrap_err().to_string().contains("seq-64k"));
+    }
+
+    #[test]
+    fn readers_share_the_sittings_and_keep_their_order() {
+        let trace = made("size = '2k'\nobjects = 3\nreaders = 2\nreads = 'seq-1k'");
+        assert_eq!(shown(&trace), ["0:0", "0:1024*", "1:0", "1:1024*", "2:0", "2:1024*"]);
+        let after: Vec<Option<u64>> = trace.calls.iter().map(|call| call.after).collect();
+        assert_eq!(after, [None, Some(0), Some(1), Some(2), None, Some(4)]);
+        let keys: Vec<&str> = trace.calls.iter().step_by(2).map(|call| call.key.as_str()).collect();
+        assert_eq!(keys, ["synthetic/2048/w-0", "synthetic/2048/w-2", "synthetic/2048/w-1"]);
+    }
+
+    #[test]
+    fn idle_readers_read_once_and_keep_their_object() {
+        assert_eq!(shown(&made("size = '2k'\nidle = 2\nreads = 'seq-1k'")), ["0:0", "1:0", "2:0", "2:1024*"]);
+    }
+
+    #[test]
+    fn slow_readers_think_and_overwrites_come_between() {
+        let trace = made("size = '3k'\nreads = 'seq-1k'\nmost_mb_per_s = 1\noverwrite_after = 2");
+        assert_eq!(shown(&trace), ["0:0", "0:1024", "overwrite", "0:2048*"]);
+        assert_eq!(trace.calls.iter().map(|call| call.wait_us).collect::<Vec<_>>(), [0, 1024, 0, 1024]);
+    }
+
+    #[test]
+    fn passes_go_through_all_objects_in_another_order() {
+        let trace = made("size = '1k'\nobjects = 9\nreads = 'whole'\npasses = 2\nshuffled = true");
+        let keys: Vec<&str> = trace.calls.iter().map(|call| call.key.as_str()).collect();
+        let (first, second) = keys.split_at(9);
+        assert_ne!(first, second);
+        let sorted =
+            |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(sorted(first), sorted(second));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for (text, says) in [
+            ("reads = 'seq-1k'", "one of size"),
+            ("size = 'big'\nreads = 'seq-1k'", "number of bytes"),
+            ("size = '1k'\nreads = 'seq-1k'\nreaders = 0", "at least 1"),
+            ("size = '1k'\nreads = 'seq-1k'\nprocesses = 2", "needs a reader"),
+            ("size = '1k'\nreads = 'seq-1k'\nreaders = 2\noverwrite_after = 1", "one reader"),
+            ("size = '1k'\nreads = 'seq-1k'\ncolour = 'red'", "colour"),
+        ] {
+            let error = format!("{:#}", parse(&format!("\n[w]\nabout = ''\n{text}")).unwrap_err());
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! A workload made ready: its trace, and which systems can read it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use headstart_bench::ideal::{self, Shape};
+use headstart_bench::limit;
+use headstart_bench::results::{Group, WorkloadNote};
+use headstart_bench::system::System;
+use headstart_bench::workload::{Object, Workload};
+use headstart_sim::LinkProfile;
+use headstart_trace::{Kind, Trace};
+
+/// A workload and its trace.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared {
+    pub(crate) workload: Workload,
+    pub(crate) objects: Vec<Object>,
+    pub(crate) trace: Arc<Trace>,
+    limit_mb_per_s: Option<f64>,
+    in_order: bool,
+}
+
+impl Prepared {
+    /// `workload` on `objects`, over a link that is known if it is simulated.
+    pub(crate) fn new(
+        workload: Workload,
+        objects: Vec<Object>,
+        seed: u64,
+        link: Option<&LinkProfile>,
+        cut: Option<Duration>,
+    ) -> Result<Self> {
+        let trace = workload.trace(&objects, seed).with_context(|| workload.name.clone())?;
+        let link = link.filter(|_| !workload.local);
+        Ok(Self {
+            limit_mb_per_s: link.and_then(|link| limit::mb_per_s(&trace, link, cut)),
+            in_order: in_order(&trace),
+            trace: Arc::new(trace),
+            objects,
+            workload,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.workload.name
+    }
+
+    /// Whether `system` can read it at all: a single stream cannot jump, and other people's programs are measured over the network.
+    pub(crate) fn suits(&self, system: System) -> bool {
+        (!system.only_in_order() || self.in_order) && !(self.workload.local && system.group() == Group::Peer)
+    }
+
+    /// How often `system` must be run in another shape.
+    pub(crate) fn shapes(&self, system: System) -> &'static [Shape] {
+        if system == System::Ideal { ideal::shapes(&self.trace) } else { &[Shape::Reads(1)] }
+    }
+
+    /// What the two have in common that are one workload to the ideal.
+    pub(crate) fn same_to_ideal(&self, other: &Self) -> bool {
+        let parts =
+            |one: &Self| ideal::parts(&one.trace).filter(|_| !one.workload.local && one.workload.processes == 1);
+        parts(self).is_some_and(|own| Some(own) == parts(other))
+    }
+
+    pub(crate) fn note(&self) -> WorkloadNote {
+        WorkloadNote {
+            name: self.name().to_owned(),
+            about: self.workload.about.clone(),
+            limit_mb_per_s: self.limit_mb_per_s,
+        }
+    }
+}
+
+/// Whether each handle reads from its object's first byte on without a gap.
+fn in_order(trace: &Trace) -> bool {
+    let mut at: HashMap<u32, u64> = HashMap::new();
+    trace.calls.iter().filter(|call| call.kind == Kind::Read).all(|call| {
+        let (Some(handle), [start, end]) = (call.handle, call.ranges[0]) else { return false };
+        at.insert(handle, end).unwrap_or(0) == start
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prepared(name: &str) -> Prepared {
+        let workload = Workload::named(name).unwrap();
+        let objects = workload.objects(1).unwrap();
+        Prepared::new(workload, objects, 1, Some(&LinkProfile::gcs()), None).unwrap()
+    }
+
+    #[test]
+    fn a_stream_reads_what_is_read_in_order() {
+        for (name, suits) in
+            [("seq-1m", true), ("probe", true), ("mixed", true), ("rand-1m", false), ("interleaved-2", false)]
+        {
+            assert_eq!(prepared(name).suits(System::Stream), suits, "{name}");
+        }
+        let local = prepared("local-seq-1m");
+        assert!(local.suits(System::Headstart) && !local.suits(System::Foyer));
+        assert_eq!(local.note().limit_mb_per_s, None);
+    }
+
+    #[test]
+    fn whatever_reads_the_whole_object_is_one_to_the_ideal() {
+        let sequential = prepared("seq-1m");
+        for (name, same) in
+            [("seq-64k", true), ("interleaved-2", true), ("rand-1m", false), ("slow-200", false), ("strided-1m", false)]
+        {
+            assert_eq!(prepared(name).same_to_ideal(&sequential), same, "{name}");
+        }
+        assert_eq!(sequential.shapes(System::Ideal).len(), 2);
+        assert_eq!(prepared("home-1m").shapes(System::Ideal), [Shape::Reads(16)]);
+    }
+}

@@ -1,0 +1,248 @@
+//! Sums up runs: a row of medians for each workload and system, and where and when they were measured.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use headstart_bench::meter::{Outcome, megabytes};
+use headstart_bench::results::{QUANTILES, Results, Row, SCHEMA, Spread, Timeline, Wire, WorkloadNote};
+use headstart_bench::system::System;
+use headstart_fetch_core::Prices;
+
+/// The row of `runs`; `None` where there is none.
+pub(crate) fn row(workload: &str, system: System, runs: &[(Outcome, Wire)], prices: &Prices) -> Option<Row> {
+    let mut by_rate: Vec<&(Outcome, Wire)> = runs.iter().collect();
+    by_rate.sort_by(|(a, _), (b, _)| a.mb_per_s().total_cmp(&b.mb_per_s()));
+    let (typical, wire) = by_rate.get(middle(by_rate.len())?)?;
+    let median_of =
+        |value: fn(&Outcome) -> Option<f64>| median(runs.iter().filter_map(|(run, _)| value(run)).collect());
+    let mut latencies: Vec<u64> = runs.iter().flat_map(|(run, _)| run.latencies_us.iter().copied()).collect();
+    latencies.sort_unstable();
+    let sum = |value: fn(&Outcome) -> u64| runs.iter().map(|(run, _)| value(run)).sum();
+    let usd = prices.cost(wire.gets + wire.heads, wire.bytes_fetched);
+    Some(Row {
+        workload: workload.to_owned(),
+        system: system.to_string(),
+        group: system.group(),
+        runs: runs.len(),
+        mb_per_s: Spread {
+            median: typical.mb_per_s(),
+            min: by_rate.first()?.0.mb_per_s(),
+            max: by_rate.last()?.0.mb_per_s(),
+        },
+        x_raw: None,
+        x_ideal: None,
+        x_limit: None,
+        first_byte_ms: median_of(|run| run.first_byte_ms),
+        latency_ms: QUANTILES.iter().filter_map(|percent| quantile_ms(&latencies, *percent)).collect(),
+        gets: wire.gets,
+        heads: wire.heads,
+        bytes_fetched: wire.bytes_fetched,
+        bytes_delivered: typical.bytes_delivered,
+        elapsed_ms: typical.elapsed_ms,
+        stalled_ms: median_of(|run| Some(run.stalled_ms)).unwrap_or_default(),
+        peak_memory_bytes: runs.iter().filter_map(|(run, _)| run.memory_bytes()).max(),
+        cpu_s_per_gb: median_of(Outcome::cpu_s_per_gb),
+        usd_per_tb: (typical.bytes_delivered > 0).then(|| usd / (megabytes(typical.bytes_delivered) / 1e6)),
+        wrong_bytes: sum(|run| run.wrong_bytes),
+        changes_told: sum(|run| run.changes_told),
+        changes_mixed: sum(|run| run.changes_mixed),
+    })
+}
+
+/// Fills in how each row compares with the raw and the ideal one of its workload, and with the limit.
+pub(crate) fn compare(rows: &mut [Row], workloads: &[WorkloadNote]) {
+    let rates: Vec<_> =
+        rows.iter().map(|row| (row.system.clone(), row.workload.clone(), row.mb_per_s.median)).collect();
+    let rate = |system: System, workload: &str| {
+        let found = rates.iter().find(|(s, w, _)| *s == system.to_string() && w == workload);
+        found.map(|(.., rate)| *rate).filter(|rate| *rate > 0.0)
+    };
+    for row in &mut *rows {
+        let own = row.mb_per_s.median;
+        let limit = workloads.iter().find(|note| note.name == row.workload).and_then(|note| note.limit_mb_per_s);
+        row.x_raw = rate(System::Raw, &row.workload).map(|raw| own / raw);
+        row.x_ideal = rate(System::Ideal, &row.workload).map(|ideal| own / ideal);
+        row.x_limit = limit.filter(|limit| *limit > 0.0).map(|limit| own / limit);
+    }
+}
+
+/// What a bench is told about itself.
+pub(crate) struct About {
+    pub(crate) profile: String,
+    pub(crate) is_virtual: bool,
+    pub(crate) seed: u64,
+    pub(crate) versions: BTreeMap<String, String>,
+}
+
+/// The results of a bench: what was found, and where and when.
+pub(crate) fn results(about: About, workloads: Vec<WorkloadNote>, rows: Vec<Row>, timelines: Vec<Timeline>) -> Results {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let about_machine = if about.is_virtual { "virtual time: any machine".to_owned() } else { machine() };
+    Results {
+        schema: SCHEMA,
+        machine: about_machine,
+        date: chrono::Local::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, false),
+        commit: commit(),
+        command: format!("cargo xtask {}", words.join(" ")),
+        profile: about.profile,
+        is_virtual: about.is_virtual,
+        seed: about.seed,
+        versions: about.versions,
+        workloads,
+        rows,
+        timelines,
+    }
+}
+
+/// Writes them to `file`.
+pub(crate) fn write(results: &Results, file: &Path) -> Result<()> {
+    // A row a line: what changes between two benches can be seen in a difference.
+    let text = compact_rows(&serde_json::to_value(results)?)?;
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn compact_rows(results: &serde_json::Value) -> Result<String> {
+    let fields = results.as_object().context("results are an object")?;
+    let mut lines = Vec::new();
+    for (name, value) in fields {
+        let text = match value.as_array() {
+            Some(items) if !items.is_empty() => {
+                let items = items.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+                format!("[\n    {}\n  ]", items.join(",\n    "))
+            }
+            _ => serde_json::to_string(value)?,
+        };
+        lines.push(format!("  {}: {text}", serde_json::to_string(name)?));
+    }
+    Ok(format!("{{\n{}\n}}\n", lines.join(",\n")))
+}
+
+/// The middle one of `count`; of an even number the lower.
+fn middle(count: usize) -> Option<usize> {
+    Some(count.checked_sub(1)? / 2)
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(middle(values.len())?).copied()
+}
+
+/// The nearest-rank quantile of sorted microseconds.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rank within a list"
+)]
+fn quantile_ms(sorted: &[u64], percent: f64) -> Option<f64> {
+    let rank = (sorted.len() as f64 * percent / 100.0).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).map(|us| *us as f64 / 1000.0)
+}
+
+/// The nearest-rank quantile of `sorted`.
+pub(crate) fn quantile<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
+fn machine() -> String {
+    let field = |file: &str, key: &str| {
+        let text = std::fs::read_to_string(file).ok()?;
+        let line = text.lines().find(|line| line.starts_with(key))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let mut machine =
+        format!("{cores} × {}", field("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.into()));
+    if let Some(kib) = field("/proc/meminfo", "MemTotal").and_then(|text| text.split(' ').next()?.parse::<u64>().ok()) {
+        machine += &format!(", {} GiB", kib.div_ceil(1024 * 1024));
+    }
+    machine += &format!(", {}", std::env::consts::OS);
+    if let Ok(release) = std::fs::read_to_string("/proc/sys/kernel/osrelease") {
+        machine += &format!(" {}", release.trim());
+    }
+    machine
+}
+
+fn commit() -> String {
+    Command::new("git")
+        .args(["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
+        .current_dir(crate::workspace_root())
+        .output()
+        .ok()
+        .filter(|output| output.status.success())
+        .map_or_else(|| "unknown".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::verdict;
+    use super::*;
+
+    fn run(elapsed_ms: f64, wrong_bytes: u64) -> Outcome {
+        Outcome {
+            elapsed_ms,
+            first_byte_ms: Some(elapsed_ms / 10.0),
+            latencies_us: vec![2_000],
+            stalled_ms: elapsed_ms,
+            bytes_delivered: 1_000_000,
+            wrong_bytes,
+            cpu_s: Some(0.5),
+            ..Outcome::default()
+        }
+    }
+
+    fn made(system: System, elapsed_ms: f64) -> Row {
+        row("seq-1m", system, &[(run(elapsed_ms, 0), Wire::default())], &Prices::default()).expect("there is a run")
+    }
+
+    #[test]
+    fn a_row_is_the_median_and_hides_no_wrong_byte() {
+        let wire = |gets| Wire { gets, heads: 0, bytes_fetched: gets };
+        let runs = [(run(500.0, 0), wire(1)), (run(100.0, 7), wire(2)), (run(200.0, 0), wire(3000))];
+        let prices = Prices { per_1000_requests: 0.5, per_gb: 0.0 };
+        let row = row("seq-1m", System::Raw, &runs, &prices).expect("there are runs");
+        assert_eq!(row.mb_per_s, Spread { median: 5.0, min: 2.0, max: 10.0 });
+        assert_eq!((row.first_byte_ms, row.latency_at(99.0), row.gets), (Some(20.0), Some(2.0), 3000));
+        assert_eq!((row.wrong_bytes, row.cpu_s_per_gb, row.usd_per_tb), (7, Some(500.0), Some(1_500_000.0)));
+        assert!(verdict(&[], &[row]).is_err(), "one wrong byte fails the bench");
+        assert_eq!(super::row("seq-1m", System::Raw, &[], &prices), None);
+    }
+
+    #[test]
+    fn rows_are_compared_within_their_workload() {
+        let mut rows = [made(System::Raw, 1000.0), made(System::Headstart, 100.0), made(System::Ideal, 50.0)];
+        let note = WorkloadNote { name: "seq-1m".into(), about: String::new(), limit_mb_per_s: Some(40.0) };
+        compare(&mut rows, &[note]);
+        assert!(verdict(&[], &rows).is_ok() && verdict(&["no route".into()], &rows).is_err());
+        assert_eq!((rows[1].x_raw, rows[1].x_ideal, rows[1].x_limit), (Some(10.0), Some(0.5), Some(0.25)));
+        let mut alone = [made(System::Headstart, 100.0)];
+        compare(&mut alone, &[]);
+        assert_eq!((alone[0].x_raw, alone[0].x_ideal, alone[0].x_limit), (None, None, None));
+    }
+
+    #[test]
+    fn quantiles_are_real_samples() {
+        let times: Vec<u64> = (1..=200).collect();
+        for (percent, expected) in [(50, 100), (99, 198), (100, 200)] {
+            assert_eq!(quantile(&times, percent), Some(expected), "p{percent}");
+        }
+        assert_eq!((quantile(&times[..1], 99), quantile::<u64>(&[], 50)), (Some(1), None));
+        let thousands: Vec<u64> = (1..=1000).map(|ms| ms * 1000).collect();
+        assert_eq!((quantile_ms(&thousands, 99.9), quantile_ms(&thousands, 0.0)), (Some(999.0), Some(1.0)));
+    }
+
+    #[test]
+    fn results_read_back() {
+        let about = About { profile: "gcs".into(), is_virtual: true, seed: 1, versions: BTreeMap::new() };
+        let results = results(about, vec![], vec![made(System::HeadstartCache, 100.0)], vec![]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write(&results, file.path()).unwrap();
+        assert_eq!(Results::read(file.path()).unwrap(), results);
+        let other = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(other.path(), "{}").unwrap();
+        assert!(Results::read(other.path()).unwrap_err().to_string().contains("run the bench again"));
+    }
+}
