@@ -37,6 +37,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         "xtask",
         &[
             "headstart",
+            "headstart-bench",
             "headstart-fetch-core",
             "headstart-cache",
             "headstart-prefetch",

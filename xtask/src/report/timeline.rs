@@ -1,0 +1,329 @@
+//! One run, looked at closely: what was read, what was fetched, and what read-ahead meant to do meanwhile.
+
+use anyhow::Result;
+use headstart_bench::results::{Bar, Sample, Timeline};
+
+use super::picture::{At, Sheet, TEXT, draw, width as text_width};
+use super::scale::Scale;
+use super::text::{mebibytes, short, time, to_float};
+use super::theme::Ink;
+
+const LEFT: f64 = 48.0;
+const RIGHT: f64 = 14.0;
+/// Height of the upper panel: offsets over time.
+const OFFSETS: f64 = 280.0;
+/// Height of each panel beneath.
+const PANEL: f64 = 64.0;
+/// Room above a panel for its title.
+const TITLE: f64 = 30.0;
+/// Room for the axis of time.
+const AXIS: f64 = 40.0;
+
+/// What a panel shows of each sample.
+type Value = fn(&Sample) -> f64;
+
+/// A line of a panel: its name, its ink, and its value.
+type Line = (&'static str, Ink, Value);
+
+/// The panels beneath, each with a title, and its lines; the first is drawn as an area.
+const PANELS: [(&str, &[Line]); 4] = [
+    ("GETs in flight", &[("in flight", Ink::OURS, |sample| to_float(sample.gets_in_flight))]),
+    (
+        "ahead of the reader, MiB",
+        &[
+            ("fetched or on its way", Ink::LIGHT, |sample| mebibytes(sample.ahead_bytes)),
+            ("window", Ink::TEXT, |sample| mebibytes(sample.window_bytes)),
+        ],
+    ),
+    ("fetched ahead and dropped unread, MiB", &[("wasted", Ink::PEER, |sample| mebibytes(sample.wasted_bytes))]),
+    ("memory reserved, MiB", &[("reserved", Ink::IDEAL, |sample| mebibytes(sample.memory_bytes))]),
+];
+
+/// Draws the run, with a title above where it must speak for itself, and says how large the picture is.
+pub(super) fn timeline(run: &Timeline, width: f64, has_title: bool) -> Result<(String, (f64, f64))> {
+    let title = if has_title { title(run, width) } else { Vec::new() };
+    let legend = legend(width);
+    let top = 10.0 + 17.0 * to_float(title.len() as u64) + if has_title { 8.0 } else { 0.0 };
+    let offsets = top + 18.0 * to_float(legend.len() as u64) + TITLE - 8.0;
+    let panels = PANELS.iter().filter(|(_, lines)| is_worth_a_panel(run, lines)).collect::<Vec<_>>();
+    let height = offsets + OFFSETS + to_float(panels.len() as u64) * (PANEL + TITLE) + AXIS;
+    let end_ms = run.reads.iter().chain(&run.gets).map(|bar| bar.end_ms);
+    let end_ms = end_ms.chain(run.samples.iter().map(|sample| sample.at_ms)).fold(0.0, f64::max);
+    let across = Scale::linear(end_ms, (LEFT, width - RIGHT));
+    let label = format!("{} by {}, over time. {}", run.workload, run.system, run.about);
+    let svg = draw((width, height), &label, |sheet| {
+        for (y, (line, is_head)) in (0_u32..).map(|n| top + 17.0 * f64::from(n)).zip(&title) {
+            if *is_head {
+                sheet.bold((LEFT, y), At::Start, 14.0, Ink::TEXT, line)?;
+            } else {
+                sheet.text((LEFT, y), At::Start, 12.0, Ink::MUTED, line)?;
+            }
+        }
+        for (n, line) in (0_u32..).zip(&legend) {
+            let y = top + 17.0 * to_float(title.len() as u64) + 18.0 * f64::from(n);
+            draw_legend(sheet, line, y)?;
+        }
+        let mut bottom = offsets + OFFSETS;
+        draw_offsets(sheet, run, &across, (offsets, bottom))?;
+        for (title, lines) in panels {
+            let from = bottom + TITLE;
+            bottom = from + PANEL;
+            draw_panel(sheet, &run.samples, &across, (from, bottom), title, lines)?;
+        }
+        for tick in across.ticks(if width > 600.0 { 10 } else { 5 }) {
+            sheet.text((across.at(tick), bottom + 12.0), At::Middle, TEXT, Ink::MUTED, &short(tick))?;
+        }
+        let middle = f64::midpoint(LEFT, width - RIGHT);
+        sheet.text((middle, bottom + 29.0), At::Middle, TEXT, Ink::MUTED, "milliseconds since the start")
+    })?;
+    Ok((svg, (width, height)))
+}
+
+fn is_worth_a_panel(run: &Timeline, lines: &[Line]) -> bool {
+    run.samples.iter().any(|sample| lines.iter().any(|(_, _, value)| value(sample) > 0.0))
+}
+
+/// Lines of text, and whether each is the headline.
+fn title(run: &Timeline, width: f64) -> Vec<(String, bool)> {
+    let mut lines = vec![(format!("{}, read by {}", run.workload, run.system), true)];
+    let mut line = String::new();
+    for word in run.about.split_whitespace() {
+        if !line.is_empty() && text_width(&line, 12.0) + text_width(word, 12.0) > width - LEFT - RIGHT - 30.0 {
+            lines.push((std::mem::take(&mut line), false));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push((line, false));
+    lines
+}
+
+/// A sign and what it means.
+#[derive(Clone, Copy)]
+enum Sign {
+    Ahead,
+    Awaited,
+    GivenUp,
+    Read,
+}
+
+const SIGNS: [(Sign, &str); 4] = [
+    (Sign::Ahead, "GET ahead of the reader"),
+    (Sign::Awaited, "GET that a reader waits for"),
+    (Sign::GivenUp, "given up"),
+    (Sign::Read, "reads"),
+];
+
+/// The signs, in as many lines as they need, each with its place.
+fn legend(width: f64) -> Vec<Vec<(Sign, &'static str, f64)>> {
+    let mut lines = vec![Vec::new()];
+    let mut x = LEFT;
+    for (sign, means) in SIGNS {
+        let needs = 26.0 + text_width(means, TEXT) + 14.0;
+        if x > LEFT && x + needs > width {
+            lines.push(Vec::new());
+            x = LEFT;
+        }
+        lines.last_mut().expect("there is one").push((sign, means, x));
+        x += needs;
+    }
+    lines
+}
+
+fn draw_legend(sheet: &mut Sheet<'_>, line: &[(Sign, &str, f64)], y: f64) -> Result<()> {
+    for (sign, means, x) in line {
+        match sign {
+            Sign::Ahead => sheet.bar((*x, y - 4.0), (x + 18.0, y + 4.0), Ink::LIGHT, 0.9)?,
+            Sign::Awaited => sheet.bar((*x, y - 4.0), (x + 18.0, y + 4.0), Ink::WARM, 0.9)?,
+            Sign::GivenUp => sheet.cross((x + 9.0, y), 4.0, Ink::PEER)?,
+            Sign::Read => sheet.line((*x, y), (x + 18.0, y), Ink::TEXT, 2)?,
+        }
+        sheet.text((x + 24.0, y), At::Start, TEXT, Ink::TEXT, means)?;
+    }
+    Ok(())
+}
+
+/// The upper panel: each GET as a box of its time and its bytes, the reads as a line.
+fn draw_offsets(sheet: &mut Sheet<'_>, run: &Timeline, across: &Scale, (top, bottom): (f64, f64)) -> Result<()> {
+    let bars = || run.reads.iter().chain(&run.gets);
+    let least = bars().map(|bar| mebibytes(bar.offset)).fold(f64::INFINITY, f64::min);
+    let most = bars().map(|bar| mebibytes(bar.offset + bar.len)).fold(0.0, f64::max);
+    let up = Scale::between((least.min(most), most), (bottom, top));
+    let of = short(mebibytes(run.object_bytes));
+    frame(sheet, across, &up, (top, bottom), &format!("place in the object, MiB of {of}"), 6)?;
+    let corner = |ms: f64, offset: u64| (across.at(ms), up.at(mebibytes(offset)));
+    let mut drawn = std::collections::BTreeSet::new();
+    for get in &run.gets {
+        let (from, to) = (corner(get.start_ms, get.offset), corner(get.end_ms, get.offset + get.len));
+        let ink = if get.is_ahead { Ink::LIGHT } else { Ink::WARM };
+        // Small ones fall on the same pixels by the hundred; one of them is enough.
+        let place = [from.0, from.1, to.0, to.1].map(|pixels| format!("{pixels:.0}"));
+        if drawn.insert((place, get.is_ahead)) {
+            sheet.bar(from, to, ink, 0.75)?;
+        }
+    }
+    for get in run.gets.iter().filter(|get| get.is_cancelled) {
+        let from = corner(get.end_ms, get.offset);
+        let to = corner(get.end_ms, get.offset + get.len);
+        sheet.cross((from.0, f64::midpoint(from.1, to.1)), 3.0, Ink::PEER)?;
+    }
+    for stretch in stretches(&run.reads) {
+        let mut points = Vec::new();
+        for read in stretch {
+            points.push(corner(read.start_ms, read.offset));
+            points.push(corner(read.end_ms, read.offset + read.len));
+        }
+        sheet.path(&points, Ink::TEXT, 2)?;
+    }
+    Ok(())
+}
+
+/// Reads that follow each other in place and time, drawn as one line. Several readers, or streams of one, take turns:
+/// a read joins the stretch that it continues.
+fn stretches(reads: &[Bar]) -> Vec<Vec<&Bar>> {
+    let mut stretches: Vec<Vec<&Bar>> = Vec::new();
+    for read in reads {
+        let continued = stretches.iter_mut().rev().find(|stretch| {
+            stretch.last().is_some_and(|last| last.offset + last.len == read.offset && last.end_ms <= read.start_ms)
+        });
+        match continued {
+            Some(stretch) => stretch.push(read),
+            None => stretches.push(vec![read]),
+        }
+    }
+    stretches
+}
+
+fn draw_panel(
+    sheet: &mut Sheet<'_>,
+    samples: &[Sample],
+    across: &Scale,
+    (top, bottom): (f64, f64),
+    title: &str,
+    lines: &[Line],
+) -> Result<()> {
+    let most = samples.iter().flat_map(|sample| lines.iter().map(|(_, _, value)| value(sample))).fold(0.0, f64::max);
+    let up = Scale::linear(most, (bottom, top));
+    frame(sheet, across, &up, (top, bottom), title, 2)?;
+    let mut x = LEFT + text_width(title, TEXT) + 22.0;
+    for (place, (name, ink, value)) in lines.iter().enumerate() {
+        let points = steps(samples, |sample| (across.at(sample.at_ms), up.at(value(sample))));
+        if place == 0 {
+            let first = points.first().map_or(LEFT, |point| point.0);
+            let last = points.last().map_or(LEFT, |point| point.0);
+            let mut area = vec![(first, bottom)];
+            area.extend(&points);
+            area.push((last, bottom));
+            sheet.area(&area, *ink, 0.35)?;
+        }
+        sheet.path(&points, *ink, if place == 0 { 1 } else { 2 })?;
+        if lines.len() > 1 {
+            let y = top - 10.0;
+            sheet.line((x, y), (x + 12.0, y), *ink, 3)?;
+            sheet.text((x + 16.0, y), At::Start, TEXT, Ink::MUTED, name)?;
+            x += 16.0 + text_width(name, TEXT) + 10.0;
+        }
+    }
+    Ok(())
+}
+
+/// A line that stays where it is until the next sample; what falls between two pixels is left out.
+fn steps(samples: &[Sample], place: impl Fn(&Sample) -> (f64, f64)) -> Vec<(f64, f64)> {
+    let mut points: Vec<(f64, f64)> = Vec::new();
+    for sample in samples {
+        let (x, y) = place(sample);
+        match points.last() {
+            Some((_, last)) if (last - y).abs() < 0.5 => {}
+            Some((_, last)) => points.extend([(x, *last), (x, y)]),
+            None => points.push((x, y)),
+        }
+    }
+    if let (Some(sample), Some((_, last))) = (samples.last(), points.last().copied()) {
+        points.push((place(sample).0, last));
+    }
+    points
+}
+
+/// A panel's title, its lines and their numbers.
+fn frame(
+    sheet: &mut Sheet<'_>,
+    across: &Scale,
+    up: &Scale,
+    (top, bottom): (f64, f64),
+    title: &str,
+    ticks: u32,
+) -> Result<()> {
+    let (left, right) = (across.at(0.0), across.at(f64::INFINITY));
+    sheet.bold((left, top - 10.0), At::Start, TEXT, Ink::TEXT, title)?;
+    for tick in up.ticks(ticks) {
+        let y = up.at(tick);
+        sheet.line((left, y), (right, y), Ink::GRID, 1)?;
+        sheet.text((left - 6.0, y), At::End, TEXT, Ink::MUTED, &short(tick))?;
+    }
+    for tick in across.ticks(if right - left > 540.0 { 10 } else { 5 }) {
+        sheet.line((across.at(tick), top), (across.at(tick), bottom), Ink::GRID, 1)?;
+    }
+    Ok(())
+}
+
+/// What happened, in a sentence with numbers.
+pub(super) fn caption(run: &Timeline) -> String {
+    let ahead = run.gets.iter().filter(|get| get.is_ahead).count();
+    let given_up = run.gets.iter().filter(|get| get.is_cancelled).count();
+    let end_ms = run.reads.iter().map(|read| read.end_ms).fold(0.0, f64::max);
+    let most = run.samples.iter().map(|sample| sample.gets_in_flight).max().unwrap_or(0);
+    format!(
+        "{} reads in {}, {} GETs, {ahead} of them ahead of the reader, {given_up} given up; at most {most} in flight.",
+        run.reads.len(),
+        time(end_ms),
+        run.gets.len(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample::results;
+
+    #[test]
+    fn reads_that_follow_each_other_are_one_line() {
+        let bar = |start_ms: f64, offset| Bar {
+            start_ms,
+            end_ms: start_ms + 1.0,
+            offset,
+            len: 10,
+            is_ahead: false,
+            is_cancelled: false,
+        };
+        let by_turns = [bar(0.0, 0), bar(1.0, 500), bar(2.0, 10), bar(3.0, 510), bar(4.0, 900)];
+        let lengths: Vec<usize> = stretches(&by_turns).iter().map(Vec::len).collect();
+        assert_eq!(lengths, [2, 2, 1]);
+        let at_once = [bar(0.0, 0), bar(0.5, 10)];
+        assert_eq!(stretches(&at_once).len(), 2, "who reads before the other has ended is somebody else");
+    }
+
+    #[test]
+    fn everything_has_its_place() {
+        let run = &results().timelines[0];
+        let (svg, _) = timeline(run, 860.0, true).unwrap();
+        for text in ["seq, read by headstart+cache", "GETs in flight", "memory reserved, MiB", "given up"] {
+            assert!(svg.contains(&format!(">{text}</text>")), "{text}");
+        }
+        assert!(svg.contains("&amp; &lt;learn&gt;") && !svg.contains("dropped unread"), "nothing was wasted");
+        let (narrow, size) = timeline(run, 360.0, false).unwrap();
+        assert!(narrow.contains(&format!("viewBox=\"0 0 360 {:.0}\"", size.1)));
+        assert_eq!(
+            caption(run),
+            "20 reads in 230 ms, 20 GETs, 17 of them ahead of the reader, 1 given up; at most 4 in flight."
+        );
+    }
+
+    #[test]
+    fn an_empty_run_is_no_error() {
+        let mut run = results().timelines.remove(0);
+        (run.reads, run.gets, run.samples) = (Vec::new(), Vec::new(), Vec::new());
+        timeline(&run, 860.0, true).unwrap();
+    }
+}
