@@ -17,14 +17,6 @@ pub(super) struct Work<'a> {
     pub(super) rows: Vec<&'a Row>,
 }
 
-/// A peer that beat ours beyond the spread of the runs.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Faster<'a> {
-    pub(super) peer: &'a Row,
-    pub(super) ours: &'a Row,
-    pub(super) cached: Option<&'a Row>,
-}
-
 /// What rates of a workload are shares of.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Reference {
@@ -108,21 +100,18 @@ impl<'a> Work<'a> {
         (found.mb_per_s() > 0.0).then_some(found)
     }
 
-    /// Peers that are faster than ours beyond the spreads: their slowest run beats our fastest.
-    pub(super) fn faster(&self) -> Vec<Faster<'a>> {
+    /// Peers that are faster than ours beyond the spreads: their slowest run beats our fastest. The fastest comes first.
+    pub(super) fn faster(&self) -> Vec<&'a Row> {
         let Some(ours) = self.ours() else { return Vec::new() };
         let peers = self.rows.iter().copied().filter(|row| row.group == Group::Peer);
-        let mut faster: Vec<_> = peers
-            .filter(|peer| peer.mb_per_s.min > ours.mb_per_s.max)
-            .map(|peer| Faster { peer, ours, cached: self.cached() })
-            .collect();
-        faster.sort_by(|a, b| b.peer.mb_per_s.median.total_cmp(&a.peer.mb_per_s.median));
+        let mut faster: Vec<&Row> = peers.filter(|peer| peer.mb_per_s.min > ours.mb_per_s.max).collect();
+        faster.sort_by(|a, b| b.mb_per_s.median.total_cmp(&a.mb_per_s.median));
         faster
     }
 
     /// Whether `row` is a peer's that is faster than ours.
     pub(super) fn is_faster(&self, row: &Row) -> bool {
-        self.faster().iter().any(|found| std::ptr::eq(found.peer, row))
+        self.faster().iter().any(|peer| std::ptr::eq(*peer, row))
     }
 }
 
@@ -156,7 +145,7 @@ mod tests {
         let mut results = results();
         results.rows.push(row("seq", "close", Group::Peer, 701.0));
         let works = works(&results);
-        let faster: Vec<&str> = works[0].faster().iter().map(|found| found.peer.system.as_str()).collect();
+        let faster: Vec<&str> = works[0].faster().iter().map(|row| row.system.as_str()).collect();
         assert_eq!(faster, ["hare"], "701 ± 1 % is no better than 700 ± 1 %");
         assert!(works[0].is_faster(works[0].best_peer().unwrap()));
     }

@@ -52,7 +52,7 @@ pub(super) fn latencies(work: &Work<'_>, palette: &Palette) -> Result<String> {
 }
 
 fn axes(sheet: &mut Sheet<'_>, across: &Scale, up: &Scale) -> Result<()> {
-    for tick in across.ticks(6) {
+    for tick in across.ticks(5) {
         let x = across.at(tick);
         sheet.line((x, TOP), (x, BOTTOM), Ink::GRID, 1)?;
         sheet.text((x, BOTTOM + 11.0), At::Middle, TEXT - 1.0, Ink::MUTED, &time(tick))?;

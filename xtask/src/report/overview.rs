@@ -26,7 +26,7 @@ const LEAST: f64 = 0.01;
 pub(super) fn overview(works: &[Work<'_>], width: f64) -> Result<String> {
     let is_wide = width >= WIDE;
     let height = TOP + f64::from(u32::try_from(works.len())?) * LINE + BOTTOM;
-    let right = if is_wide { width - NUMBERS } else { width - 12.0 };
+    let right = if is_wide { width - NUMBERS } else { width - 16.0 };
     let scale = Scale::log(works.iter().flat_map(shares), (NAMES + 6.0, right)).down_to(LEAST);
     let label =
         "Of each workload, the share of the computed limit that raw, the fastest peer, headstart and ideal reach";
@@ -59,17 +59,16 @@ pub(super) fn overview(works: &[Work<'_>], width: f64) -> Result<String> {
                     let (x, y) = at(ideal);
                     sheet.bar((x - 1.0, y - 7.0), (x + 1.0, y + 7.0), Ink::IDEAL, 1.0)?;
                 }
-                if let Some(row) = work.raw() {
-                    sheet.dot(at(row), 4, Ink::RAW, 1.0)?;
-                }
-                if let Some(row) = work.best_peer() {
-                    sheet.dot(at(row), 4, Ink::PEER, 1.0)?;
-                }
-                if let Some(row) = work.ours() {
-                    sheet.dot(at(row), 5, Ink::OURS, 1.0)?;
-                }
                 if let Some(row) = work.cached() {
                     sheet.ring(at(row), 7, Ink::OURS, 1)?;
+                }
+                // The smaller the later: where several meet, each is seen.
+                for (row, radius, ink) in
+                    [(work.ours(), 6, Ink::OURS), (work.best_peer(), 4, Ink::PEER), (work.raw(), 3, Ink::RAW)]
+                {
+                    if let Some(row) = row {
+                        sheet.dot(at(row), radius, ink, 1.0)?;
+                    }
                 }
             }
             if is_wide {

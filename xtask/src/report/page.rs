@@ -97,10 +97,8 @@ fn in_short(results: &Results, works: &[Work<'_>]) -> Markup {
                 p { (words::nobody_is_faster(results)) }
             } @else {
                 ul.faster {
-                    @for work in works {
-                        @for found in work.faster() {
-                            li { a href={ "#" (anchor(work)) } { (work.note.name) } ": " (words::faster(&found)) }
-                        }
+                    @for (work, who) in works.iter().filter_map(|work| Some((work, words::faster(work)?))) {
+                        li { a href={ "#" (anchor(work)) } { (work.note.name) } ": " (who) }
                     }
                 }
             }
@@ -244,7 +242,7 @@ fn tables_section(works: &[Work<'_>], palette: &Palette) -> Markup {
                 details id=(anchor(work)) {
                     summary {
                         (work.note.name)
-                        @if work.rows.iter().any(|row| row.wrong_bytes > 0) { span.mark { "WRONG BYTES" } }
+                        @if work.rows.iter().any(|row| row.wrong_bytes > 0) { span.mark { "⚠ WRONG BYTES" } }
                         @if !work.faster().is_empty() { span.mark { "▲" } }
                         small { "headstart " (number(work.ours().map(|row| row.mb_per_s.median))) " MB/s" }
                     }
@@ -332,7 +330,7 @@ mod tests {
         let mut results = results();
         let html = page(&results).unwrap();
         let picture = html.find("role=\"img\"").unwrap();
-        assert!(html[..picture].contains("hare 750 MB/s") && !html.contains("Wrong bytes"));
+        assert!(html[..picture].contains("hare 750 (1.07 ×)") && !html.contains("Wrong bytes"));
         results.rows[1].wrong_bytes = 4096;
         let html = page(&results).unwrap();
         assert!(html.contains("seq by fetch: 4,096 wrong bytes"));

@@ -50,11 +50,14 @@ pub(super) fn standalone(svg: &str, size: (f64, f64)) -> String {
     let (width, height) = size;
     let (style, paper) = (theme::css("svg"), Ink::PAPER.class());
     let head = format!("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\"");
-    let font = "text{font-family:system-ui,-apple-system,\"Segoe UI\",Helvetica,Arial,sans-serif}";
+    let font = "text{font-family:system-ui,-apple-system,\"Segoe UI\",Helvetica,Arial,sans-serif;\
+        paint-order:stroke;stroke:var(--i3);stroke-width:3px;stroke-linejoin:round}";
     let svg = svg.replacen("<svg", &head, 1);
     match svg.split_once('>') {
         Some((tag, inside)) => {
-            format!("{tag}><style>{style}{font}</style><rect width=\"100%\" height=\"100%\" class=\"{paper}\"/>{inside}\n")
+            format!(
+                "{tag}><style>{style}{font}</style><rect width=\"100%\" height=\"100%\" class=\"{paper}\"/>{inside}\n"
+            )
         }
         None => svg,
     }

@@ -20,7 +20,7 @@ impl Scale {
         Self { values, pixels, is_log: false }
     }
 
-    /// From the power of ten at or below the least to that above the greatest of `values`, those above 0.
+    /// From a little below the least to a little above the greatest of `values`, those above 0.
     pub(super) fn log(values: impl IntoIterator<Item = f64>, pixels: (f64, f64)) -> Self {
         let (mut least, mut most) = (f64::INFINITY, 0_f64);
         for value in values.into_iter().filter(|value| *value > 0.0 && value.is_finite()) {
@@ -30,10 +30,9 @@ impl Scale {
         if most == 0.0 {
             (least, most) = (1.0, 10.0);
         }
-        // 1.0000001 would ask for a decade of its own.
-        let from = 10_f64.powf((least.log10() + 1e-6).floor());
-        let to = 10_f64.powf((most.log10() - 1e-6).ceil());
-        Self { values: (from, if to > from { to } else { from * 10.0 }), pixels, is_log: true }
+        // A tenth of what there is on either side, and not less than makes a difference.
+        let margin = (most / least).powf(0.04).max(1.1);
+        Self { values: (least / margin, most * margin), pixels, is_log: true }
     }
 
     /// The same scale, cut off below `least`.
@@ -50,19 +49,20 @@ impl Scale {
         self.pixels.0 + share.clamp(0.0, 1.0) * (self.pixels.1 - self.pixels.0)
     }
 
-    /// Round values for an axis, about `wanted` of them; on a logarithmic one the powers of ten.
+    /// Round values for an axis, about `wanted` of them at the most; on a logarithmic one powers of ten, or what lies between
+    /// them where they are too few.
     pub(super) fn ticks(&self, wanted: u32) -> Vec<f64> {
         let (from, to) = self.values;
         if self.is_log {
-            let mut ticks: Vec<f64> = Vec::new();
-            let mut power = 10_f64.powf((from.log10() - 1e-6).ceil());
-            while power <= to * 1.000_001 {
-                ticks.push(power);
-                power *= 10.0;
+            let powers = in_decades(from, to, &[1.0]);
+            if powers.len() > 2 {
+                let every = powers.len().div_ceil(usize::try_from(wanted.max(1)).unwrap_or(1));
+                return powers.into_iter().rev().step_by(every).collect();
             }
-            // Each power has its label: leave out every other one where there are many.
-            let every = ticks.len().div_ceil(usize::try_from(wanted.max(1)).unwrap_or(1)).max(1);
-            return ticks.into_iter().rev().step_by(every).collect();
+            let finer = [in_decades(from, to, &[1.0, 2.0, 5.0]), powers];
+            if let Some(ticks) = finer.into_iter().find(|ticks| (2..=6).contains(&ticks.len())) {
+                return ticks;
+            }
         }
         let step = round_step((to - from) / f64::from(wanted.max(1)));
         let mut tick = (from / step).ceil() * step;
@@ -73,6 +73,18 @@ impl Scale {
         }
         ticks
     }
+}
+
+/// Multiples of all powers of ten that lie between `from` and `to`.
+fn in_decades(from: f64, to: f64, multiples: &[f64]) -> Vec<f64> {
+    let mut ticks = Vec::new();
+    let mut exponent = from.log10().floor();
+    while 10_f64.powf(exponent) <= to {
+        ticks.extend(multiples.iter().map(|multiple| multiple * 10_f64.powf(exponent)));
+        exponent += 1.0;
+    }
+    ticks.retain(|tick| (from * 0.999_999..=to * 1.000_001).contains(tick));
+    ticks
 }
 
 /// The least of 1, 2, 5 times a power of ten that is not below `step`.
@@ -90,8 +102,8 @@ mod tests {
     fn values_lie_where_they_belong() {
         let scale = Scale::linear(200.0, (10.0, 110.0));
         assert_eq!([0.0, 100.0, 200.0, 999.0, -1.0].map(|value| scale.at(value)), [10.0, 60.0, 110.0, 110.0, 10.0]);
-        let scale = Scale::log([0.0, 2.0, 700.0], (0.0, 300.0));
-        assert_eq!([1.0, 10.0, 1000.0, 0.0].map(|value| scale.at(value).round()), [0.0, 100.0, 300.0, 0.0]);
+        let scale = Scale::log([0.0, 1.0, 100.0], (0.0, 108.0));
+        assert_eq!([1.0, 10.0, 100.0, 0.0].map(|value| scale.at(value).round()), [4.0, 54.0, 104.0, 0.0]);
         let scale = Scale::between((5.0, 5.0), (0.0, 10.0));
         assert!(scale.at(5.0).abs() < 1e-9, "nothing is divided by 0");
     }
@@ -99,9 +111,11 @@ mod tests {
     #[test]
     fn ticks_are_round() {
         assert_eq!(Scale::linear(937.0, (0.0, 1.0)).ticks(5), [0.0, 200.0, 400.0, 600.0, 800.0]);
-        assert_eq!(Scale::log([0.5, 50.0], (0.0, 1.0)).ticks(9).len(), 4);
-        assert_eq!(Scale::log([1.0, 1.0], (0.0, 1.0)).ticks(9).len(), 2);
-        assert!(Scale::log([1e-3, 1e6], (0.0, 1.0)).ticks(5).len() <= 5);
-        assert_eq!(Scale::log([], (0.0, 1.0)).ticks(5).len(), 2);
+        let log = |values: [f64; 2], wanted| Scale::log(values, (0.0, 1.0)).ticks(wanted);
+        let shown = |ticks: Vec<f64>| ticks.into_iter().map(|tick| format!("{tick:.2}")).collect::<Vec<_>>().join(" ");
+        assert_eq!(shown(log([0.5, 200.0], 9)), "100.00 10.00 1.00");
+        assert_eq!(shown(log([3.0, 12.0], 9)), "5.00 10.00", "the powers alone would be one");
+        assert_eq!(shown(log([1.0, 1.05], 3)), "1.00 1.10", "so little is as good as linear");
+        assert!(log([1e-3, 1e6], 5).len() <= 5 && !log([0.0, 0.0], 5).is_empty());
     }
 }

@@ -83,11 +83,11 @@ pub(super) fn columns(work: &Work<'_>) -> Vec<&'static Column> {
 /// What is said of a row besides its numbers.
 pub(super) fn remark(work: &Work<'_>, row: &Row) -> Option<&'static str> {
     if row.wrong_bytes > 0 {
-        Some("WRONG BYTES")
+        Some("⚠ WRONG BYTES")
     } else if row.changes_mixed > 0 {
-        Some("mixed two versions")
+        Some("⚠ mixed two versions")
     } else if work.is_faster(row) {
-        Some("faster than headstart")
+        Some("▲ faster than headstart")
     } else {
         None
     }
@@ -111,7 +111,7 @@ pub(super) fn table(work: &Work<'_>, palette: &Palette) -> Markup {
                             th scope="row" {
                                 (swatch(&palette.ink(&row.system).class()))
                                 (row.system)
-                                @if let Some(remark) = remark(work, row) { span.mark { "▲ " (remark) } }
+                                @if let Some(remark) = remark(work, row) { span.mark { (remark) } }
                             }
                             @for column in &columns { td { ((column.cell)(row).unwrap_or_else(|| "–".into())) } }
                         }

@@ -39,37 +39,40 @@ pub(super) fn throughput(work: &Work<'_>, palette: &Palette) -> Result<String> {
             if let Some(x) = drawn.map(|limit| scale.at(limit)) {
                 let half = text_width(&told, TEXT) / 2.0;
                 sheet.text((x.min(WIDTH - half), TOP - 12.0), At::Middle, TEXT, Ink::TEXT, &told)?;
-                sheet.line((x, TOP - 5.0), (x, bottom), Ink::LIMIT, 1)?;
             } else {
                 sheet.text((WIDTH, TOP - 12.0), At::End, TEXT, Ink::TEXT, &format!("{told} →"))?;
             }
         }
-        for (place, row) in (0_u32..).zip(&work.rows) {
-            let y = TOP + (f64::from(place) + 0.5) * LINE;
-            let ink = palette.ink(&row.system);
-            let rate = &row.mb_per_s;
-            let (from, to) = (scale.at(0.0), scale.at(rate.median));
-            sheet.bar((from, y - 5.0), (to, y + 5.0), ink, 0.9)?;
-            if scale.at(rate.max) - scale.at(rate.min) >= 2.0 {
-                let (least, most) = (scale.at(rate.min), scale.at(rate.max));
+        let lines = || (0_u32..).zip(&work.rows).map(|(place, row)| (TOP + (f64::from(place) + 0.5) * LINE, *row));
+        for (y, row) in lines() {
+            let to = scale.at(row.mb_per_s.median);
+            sheet.bar((scale.at(0.0), y - 5.0), (to, y + 5.0), palette.ink(&row.system), 0.9)?;
+        }
+        // Above the bars, below the numbers.
+        if let Some(x) = drawn.map(|limit| scale.at(limit)) {
+            sheet.line((x, TOP - 5.0), (x, bottom), Ink::LIMIT, 1)?;
+        }
+        if let Some(x) = work.ideal().map(|row| scale.at(row.mb_per_s.median)) {
+            sheet.line((x, TOP), (x, bottom), Ink::IDEAL, 1)?;
+        }
+        for (y, row) in lines() {
+            let (least, most) = (scale.at(row.mb_per_s.min), scale.at(row.mb_per_s.max));
+            if most - least >= 2.0 {
                 sheet.line((least, y), (most, y), Ink::TEXT, 1)?;
                 for end in [least, most] {
                     sheet.line((end, y - 3.0), (end, y + 3.0), Ink::TEXT, 1)?;
                 }
             }
             let is_faster = work.is_faster(row);
-            let shown = format!("{}{}", number(Some(rate.median)), if is_faster { " ▲" } else { "" });
-            let beside = (scale.at(rate.max) + 5.0, y);
-            if work.ours().is_some_and(|ours| std::ptr::eq(ours, *row)) {
-                sheet.bold((NAMES - 6.0, y), At::End, TEXT, Ink::TEXT, &row.system)?;
+            let shown = format!("{}{}", number(Some(row.mb_per_s.median)), if is_faster { " ▲" } else { "" });
+            let (name, beside) = ((NAMES - 6.0, y), (most + 5.0, y));
+            if work.ours().is_some_and(|ours| std::ptr::eq(ours, row)) {
+                sheet.bold(name, At::End, TEXT, Ink::TEXT, &row.system)?;
                 sheet.bold(beside, At::Start, TEXT, Ink::TEXT, &shown)?;
             } else {
-                sheet.text((NAMES - 6.0, y), At::End, TEXT, Ink::TEXT, &row.system)?;
+                sheet.text(name, At::End, TEXT, Ink::TEXT, &row.system)?;
                 sheet.text(beside, At::Start, TEXT, if is_faster { Ink::PEER } else { Ink::MUTED }, &shown)?;
             }
-        }
-        if let Some(x) = work.ideal().map(|row| scale.at(row.mb_per_s.median)) {
-            sheet.line((x, TOP), (x, bottom), Ink::IDEAL, 1)?;
         }
         Ok(())
     })

@@ -5,7 +5,7 @@ use headstart_bench::results::{Bar, Sample, Timeline};
 
 use super::picture::{At, Sheet, TEXT, draw, width as text_width};
 use super::scale::Scale;
-use super::text::{mebibytes, short, time, to_float};
+use super::text::{mebibytes, number, short, to_float};
 use super::theme::Ink;
 
 const LEFT: f64 = 48.0;
@@ -207,7 +207,7 @@ fn draw_panel(
     let most = samples.iter().flat_map(|sample| lines.iter().map(|(_, _, value)| value(sample))).fold(0.0, f64::max);
     let up = Scale::linear(most, (bottom, top));
     frame(sheet, across, &up, (top, bottom), title, 2)?;
-    let mut x = LEFT + text_width(title, TEXT) + 22.0;
+    let mut x = LEFT + text_width(title, TEXT) * 1.1 + 26.0;
     for (place, (name, ink, value)) in lines.iter().enumerate() {
         let points = steps(samples, |sample| (across.at(sample.at_ms), up.at(value(sample))));
         if place == 0 {
@@ -275,9 +275,9 @@ pub(super) fn caption(run: &Timeline) -> String {
     let end_ms = run.reads.iter().map(|read| read.end_ms).fold(0.0, f64::max);
     let most = run.samples.iter().map(|sample| sample.gets_in_flight).max().unwrap_or(0);
     format!(
-        "{} reads in {}, {} GETs, {ahead} of them ahead of the reader, {given_up} given up; at most {most} in flight.",
+        "{} reads in {} ms, {} GETs, {ahead} of them ahead of the reader, {given_up} given up; at most {most} in flight.",
         run.reads.len(),
-        time(end_ms),
+        number(Some(end_ms)),
         run.gets.len(),
     )
 }

@@ -2,7 +2,7 @@
 
 use headstart_bench::results::{Group, Results, Row};
 
-use super::findings::{Faster, Reference, Work, median};
+use super::findings::{Reference, Work, median};
 use super::text::{count, number, percent};
 
 /// How to read it: a word and what it means.
@@ -73,7 +73,7 @@ pub(super) fn sums(works: &[Work<'_>]) -> Vec<String> {
         let (all, ahead) = (against.len(), against.iter().filter(ahead).count());
         let behind = against.iter().filter(|work| !work.faster().is_empty()).count();
         sums.push(format!(
-            "Against peers: of {all} workloads headstart is faster than all of them in {ahead}, slower than one in {behind}, \
+            "Against peers: of {all} workloads headstart is faster than all of them in {ahead}, slower than at least one in {behind}, \
              and within the spread of the best in {}.",
             all.saturating_sub(ahead + behind)
         ));
@@ -85,21 +85,22 @@ fn fold(values: &[f64], which: fn(f64, f64) -> f64) -> Option<f64> {
     values.iter().copied().reduce(which)
 }
 
-/// Who is faster by how much.
-pub(super) fn faster(found: &Faster<'_>) -> String {
-    let factor = found.peer.mb_per_s.median / found.ours.mb_per_s.median;
-    let mut text = format!(
-        "{} {} MB/s, {} {} MB/s ({} times as fast)",
-        found.peer.system,
-        number(Some(found.peer.mb_per_s.median)),
-        found.ours.system,
-        number(Some(found.ours.mb_per_s.median)),
-        number(Some(factor)),
-    );
-    if let Some(cached) = found.cached {
-        text += &format!("; {} {}", cached.system, number(Some(cached.mb_per_s.median)));
-    }
-    text
+/// Who is faster than ours in a workload, and by how much; nothing where nobody is.
+pub(super) fn faster(work: &Work<'_>) -> Option<String> {
+    let ours = work.ours()?;
+    let peer = |row: &&Row| {
+        let rate = row.mb_per_s.median;
+        let factor = number(Some(rate / ours.mb_per_s.median));
+        let wrong = if row.wrong_bytes > 0 { ", wrong bytes" } else { "" };
+        format!("{} {} ({factor} ×{wrong})", row.system, number(Some(rate)))
+    };
+    let peers: Vec<String> = work.faster().iter().map(peer).collect();
+    let ours: Vec<String> = [Some(ours), work.cached()]
+        .into_iter()
+        .flatten()
+        .map(|row| format!("{} {}", row.system, number(Some(row.mb_per_s.median))))
+        .collect();
+    (!peers.is_empty()).then(|| format!("{}; {} MB/s", peers.join(", "), ours.join(", ")))
 }
 
 /// What to say where nobody is.
@@ -140,7 +141,7 @@ mod tests {
             [
                 "Against raw: 0.10 times as fast in the middle of 2 workloads; 0.10 times at the least, 35.0 times at the most.",
                 "Against the limit: 74.7 % in the middle of them.",
-                "Against peers: of 1 workloads headstart is faster than all of them in 0, slower than one in 1, and within the \
+                "Against peers: of 1 workloads headstart is faster than all of them in 0, slower than at least one in 1, and within the \
                  spread of the best in 0.",
             ]
         );
@@ -151,10 +152,8 @@ mod tests {
     fn who_is_faster_is_named_with_both_rates() {
         let results = results();
         let works = works(&results);
-        assert_eq!(
-            faster(&works[0].faster()[0]),
-            "hare 750 MB/s, headstart 700 MB/s (1.07 times as fast); headstart+cache 690"
-        );
+        let expected = "hare 750 (1.07 ×); headstart 700, headstart+cache 690 MB/s";
+        assert_eq!((faster(&works[0]).as_deref(), faster(&works[1])), (Some(expected), None));
     }
 
     #[test]
