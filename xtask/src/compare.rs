@@ -3,6 +3,8 @@
 use anyhow::{Result, ensure};
 use headstart_bench::results::{Results, Row, Spread};
 
+use crate::report::number;
+
 /// Medians that differ by less are the same, even where no run of one is among those of the other.
 const RATE_NOISE: f64 = 0.05;
 /// … of GETs and of bytes fetched: they depend on the timing of a run.
@@ -63,8 +65,9 @@ fn measured(old: &Row, new: &Row) -> Vec<String> {
     let (before, after) = (&old.mb_per_s, &new.mb_per_s);
     if is_apart(before, after) && is_beyond(before.median, after.median, RATE_NOISE) {
         let better = if after.median > before.median { "faster" } else { "SLOWER" };
-        let (before, after) = (before.median, after.median);
-        changes.push(format!("{better}, {before:.4} → {after:.4} MB/s ({})", relative(before, after)));
+        let by = relative(before.median, after.median);
+        let (before, after) = (number(Some(before.median)), number(Some(after.median)));
+        changes.push(format!("{better}, {before} → {after} MB/s ({by})"));
     }
     let counts = [("GETs", old.gets, new.gets), ("bytes fetched", old.bytes_fetched, new.bytes_fetched)];
     for (what, before, after) in counts {
@@ -174,8 +177,8 @@ mod tests {
 
     #[test]
     fn what_is_beyond_it_is_told() {
-        check(false, |row| set_rate(row, 1.5), &["seq headstart: faster, 700.0000 → 1050.0000 MB/s (+50.0 %)"]);
-        check(false, |row| set_rate(row, 0.5), &["seq headstart: SLOWER, 700.0000 → 350.0000 MB/s (-50.0 %)"]);
+        check(false, |row| set_rate(row, 1.5), &["seq headstart: faster, 700 → 1,050 MB/s (+50.0 %)"]);
+        check(false, |row| set_rate(row, 0.5), &["seq headstart: SLOWER, 700 → 350 MB/s (-50.0 %)"]);
         check(false, |row| row.gets = 1100, &["seq headstart: GETs 1000 → 1100 (+10.0 % for each byte delivered)"]);
         check(
             false,
@@ -219,14 +222,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_compared_is_an_error() {
-        let spoil: [(&str, fn(&mut Results)); 3] = [
-            ("same store", |results| results.profile = "s3".into()),
-            ("one seed", |results| results.seed = 2),
-            ("same way", |results| results.is_virtual = true),
-        ];
-        for (says, spoil) in spoil {
+        for says in ["same store", "one seed", "same way"] {
             let (old, mut new) = (results(), results());
-            spoil(&mut new);
+            match says {
+                "same store" => new.profile = "s3".into(),
+                "one seed" => new.seed = 2,
+                _ => new.is_virtual = true,
+            }
             let error = changes(&old, &new).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         }

@@ -23,6 +23,8 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use headstart_bench::results::Results;
 
+pub(crate) use self::text::number;
+
 /// Width of a picture that stands alone.
 const PICTURE_WIDTH: f64 = 860.0;
 

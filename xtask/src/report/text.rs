@@ -4,7 +4,7 @@
 const NONE: &str = "–";
 
 /// Three digits that matter.
-pub(super) fn number(value: Option<f64>) -> String {
+pub(crate) fn number(value: Option<f64>) -> String {
     match value {
         None => NONE.into(),
         Some(0.0) => "0".into(),

@@ -29,9 +29,9 @@ type Line = (&'static str, Ink, Value);
 const PANELS: [(&str, &[Line]); 4] = [
     ("GETs in flight", &[("in flight", Ink::OURS, |sample| to_float(sample.gets_in_flight))]),
     (
-        "ahead of the reader, MiB",
+        "ahead, MiB",
         &[
-            ("fetched or on its way", Ink::LIGHT, |sample| mebibytes(sample.ahead_bytes)),
+            ("fetched or coming", Ink::LIGHT, |sample| mebibytes(sample.ahead_bytes)),
             ("window", Ink::TEXT, |sample| mebibytes(sample.window_bytes)),
         ],
     ),
