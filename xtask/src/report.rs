@@ -3,9 +3,11 @@
 mod cost;
 mod findings;
 mod latency;
+mod legend;
 mod markdown;
 mod overview;
 mod page;
+mod panel;
 mod picture;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -20,8 +20,13 @@ pub(super) fn document(results: &Results, page: Option<&str>) -> String {
         text += "**WRONG BYTES.** These gave bytes that were not the object's:\n\n";
         list(&mut text, wrong.into_iter().map(words::wrong));
     }
-    list(&mut text, words::facts(results).into_iter().map(|(name, fact)| format!("{name}: {fact}")));
+    line(&mut text, ["bench", ""]);
+    line(&mut text, ["---", "---"]);
+    for (name, fact) in words::facts(results) {
+        line(&mut text, [name, &safe(&fact)]);
+    }
     // Not escaped: nothing is, in code.
+    text += "\n";
     text += &format!("```sh\n{}\n```\n\n", results.command);
     if let Some(page) = page {
         text += &format!("The same with pictures: [{page}]({page}), one file that needs no network.\n\n");
@@ -65,7 +70,7 @@ pub(super) fn document(results: &Results, page: Option<&str>) -> String {
 
 /// One line for each workload.
 fn summary(text: &mut String, works: &[Work<'_>]) {
-    line(text, ["workload", "raw", "fetch", "**headstart**", "+ cache", "best peer", "", "ideal", "limit"]);
+    line(text, ["workload", "raw", "fetch", "**headstart**", "+ cache", "best peer", "which", "ideal", "limit"]);
     line(text, ["---", "--:", "--:", "--:", "--:", "--:", "---", "--:", "--:"]);
     let rate = |row: Option<&Row>| number(row.map(|row| row.mb_per_s.median));
     for work in works {
@@ -141,7 +146,7 @@ mod tests {
                 tables += usize::from(line.starts_with('|'));
             }
         }
-        assert_eq!(tables, 4, "the summary, two workloads, the versions");
+        assert_eq!(tables, 5, "the facts, the summary, two workloads, the versions");
     }
 
     #[test]

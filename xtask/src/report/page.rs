@@ -7,6 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::cost::{COSTS, is_known, strips};
 use super::findings::{self, Reference, Work, systems, works};
 use super::latency::{has_latencies, latencies};
+use super::legend::{dashes, dot, line, ring, tick};
 use super::overview::overview;
 use super::tables::{anchor, table};
 use super::text::number;
@@ -264,32 +265,6 @@ fn versions(results: &Results) -> Markup {
             ul.versions { @for (name, version) in &results.versions { li { (name) " " (version) } } }
         }
     }
-}
-
-/// A sign of a legend.
-fn sign(shape: &Markup) -> Markup {
-    html! { svg viewBox="0 0 30 14" aria-hidden="true" { (shape) } }
-}
-
-fn dot(ink: Ink) -> Markup {
-    sign(&html! { circle cx="15" cy="7" r="5" class=(ink.class()) {} })
-}
-
-fn ring(ink: Ink) -> Markup {
-    sign(&html! { circle cx="15" cy="7" r="6" fill="none" class=(ink.line_class()) {} })
-}
-
-fn tick(ink: Ink) -> Markup {
-    sign(&html! { rect x="14" y="0" width="3" height="14" class=(ink.class()) {} })
-}
-
-fn dashes(ink: Ink) -> Markup {
-    sign(&html! { line x1="0" y1="7" x2="30" y2="7" class=(ink.line_class()) {} })
-}
-
-fn line(ink: Ink, is_thick: bool) -> Markup {
-    let thickness = if is_thick { "3.5" } else { "2" };
-    sign(&html! { line x1="0" y1="7" x2="30" y2="7" stroke-width=(thickness) class=(ink.line_class()) {} })
 }
 
 #[cfg(test)]

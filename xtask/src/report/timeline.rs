@@ -1,58 +1,38 @@
 //! One run, looked at closely: what was read, what was fetched, and what read-ahead meant to do meanwhile.
 
-use anyhow::Result;
-use headstart_bench::results::{Bar, Sample, Timeline};
+use std::collections::BTreeSet;
 
+use anyhow::Result;
+use headstart_bench::results::{Bar, Timeline};
+
+use super::panel::{HEIGHT, LEFT, PANELS, Panel, TITLE, frame};
 use super::picture::{At, Sheet, TEXT, draw, width as text_width};
 use super::scale::Scale;
 use super::text::{mebibytes, number, short, to_float};
 use super::theme::Ink;
 
-const LEFT: f64 = 48.0;
 const RIGHT: f64 = 14.0;
+/// The middle of the first line of text.
+const TOP: f64 = 12.0;
 /// Height of the upper panel: offsets over time.
 const OFFSETS: f64 = 280.0;
-/// Height of each panel beneath.
-const PANEL: f64 = 64.0;
-/// Room above a panel for its title.
-const TITLE: f64 = 30.0;
 /// Room for the axis of time.
 const AXIS: f64 = 40.0;
-
-/// What a panel shows of each sample.
-type Value = fn(&Sample) -> f64;
-
-/// A line of a panel: its name, its ink, and its value.
-type Line = (&'static str, Ink, Value);
-
-/// The panels beneath, each with a title, and its lines; the first is drawn as an area.
-const PANELS: [(&str, &[Line]); 4] = [
-    ("GETs in flight", &[("in flight", Ink::OURS, |sample| to_float(sample.gets_in_flight))]),
-    (
-        "ahead, MiB",
-        &[
-            ("fetched or coming", Ink::LIGHT, |sample| mebibytes(sample.ahead_bytes)),
-            ("window", Ink::TEXT, |sample| mebibytes(sample.window_bytes)),
-        ],
-    ),
-    ("fetched ahead and dropped unread, MiB", &[("wasted", Ink::PEER, |sample| mebibytes(sample.wasted_bytes))]),
-    ("memory reserved, MiB", &[("reserved", Ink::IDEAL, |sample| mebibytes(sample.memory_bytes))]),
-];
 
 /// Draws the run, with a title above where it must speak for itself, and says how large the picture is.
 pub(super) fn timeline(run: &Timeline, width: f64, has_title: bool) -> Result<(String, (f64, f64))> {
     let title = if has_title { title(run, width) } else { Vec::new() };
     let legend = legend(width);
-    let top = 10.0 + 17.0 * to_float(title.len() as u64) + if has_title { 8.0 } else { 0.0 };
-    let offsets = top + 18.0 * to_float(legend.len() as u64) + TITLE - 8.0;
-    let panels = PANELS.iter().filter(|(_, lines)| is_worth_a_panel(run, lines)).collect::<Vec<_>>();
-    let height = offsets + OFFSETS + to_float(panels.len() as u64) * (PANEL + TITLE) + AXIS;
+    let legend_top = TOP + 17.0 * to_float(title.len() as u64) + if has_title { 6.0 } else { 0.0 };
+    let offsets = legend_top + 18.0 * to_float(legend.len() as u64) + TITLE - 10.0;
+    let panels: Vec<&Panel> = PANELS.iter().filter(|panel| panel.is_worth_it(&run.samples)).collect();
+    let height = offsets + OFFSETS + to_float(panels.len() as u64) * (HEIGHT + TITLE) + AXIS;
     let end_ms = run.reads.iter().chain(&run.gets).map(|bar| bar.end_ms);
     let end_ms = end_ms.chain(run.samples.iter().map(|sample| sample.at_ms)).fold(0.0, f64::max);
     let across = Scale::linear(end_ms, (LEFT, width - RIGHT));
     let label = format!("{} by {}, over time. {}", run.workload, run.system, run.about);
     let svg = draw((width, height), &label, |sheet| {
-        for (y, (line, is_head)) in (0_u32..).map(|n| top + 17.0 * f64::from(n)).zip(&title) {
+        for (y, (line, is_head)) in (0_u32..).map(|n| TOP + 17.0 * f64::from(n)).zip(&title) {
             if *is_head {
                 sheet.bold((LEFT, y), At::Start, 14.0, Ink::TEXT, line)?;
             } else {
@@ -60,15 +40,15 @@ pub(super) fn timeline(run: &Timeline, width: f64, has_title: bool) -> Result<(S
             }
         }
         for (n, line) in (0_u32..).zip(&legend) {
-            let y = top + 17.0 * to_float(title.len() as u64) + 18.0 * f64::from(n);
+            let y = legend_top + 18.0 * f64::from(n);
             draw_legend(sheet, line, y)?;
         }
         let mut bottom = offsets + OFFSETS;
         draw_offsets(sheet, run, &across, (offsets, bottom))?;
-        for (title, lines) in panels {
-            let from = bottom + TITLE;
-            bottom = from + PANEL;
-            draw_panel(sheet, &run.samples, &across, (from, bottom), title, lines)?;
+        for panel in panels {
+            let top = bottom + TITLE;
+            bottom = top + HEIGHT;
+            panel.draw(sheet, &run.samples, &across, (top, bottom))?;
         }
         for tick in across.ticks(if width > 600.0 { 10 } else { 5 }) {
             sheet.text((across.at(tick), bottom + 12.0), At::Middle, TEXT, Ink::MUTED, &short(tick))?;
@@ -77,10 +57,6 @@ pub(super) fn timeline(run: &Timeline, width: f64, has_title: bool) -> Result<(S
         sheet.text((middle, bottom + 29.0), At::Middle, TEXT, Ink::MUTED, "milliseconds since the start")
     })?;
     Ok((svg, (width, height)))
-}
-
-fn is_worth_a_panel(run: &Timeline, lines: &[Line]) -> bool {
-    run.samples.iter().any(|sample| lines.iter().any(|(_, _, value)| value(sample) > 0.0))
 }
 
 /// Lines of text, and whether each is the headline.
@@ -154,9 +130,14 @@ fn draw_offsets(sheet: &mut Sheet<'_>, run: &Timeline, across: &Scale, (top, bot
     let of = short(mebibytes(run.object_bytes));
     frame(sheet, across, &up, (top, bottom), &format!("place in the object, MiB of {of}"), 6)?;
     let corner = |ms: f64, offset: u64| (across.at(ms), up.at(mebibytes(offset)));
-    let mut drawn = std::collections::BTreeSet::new();
-    for get in &run.gets {
-        let (from, to) = (corner(get.start_ms, get.offset), corner(get.end_ms, get.offset + get.len));
+    let mut drawn = BTreeSet::new();
+    // What somebody waits for last, so that nothing hides it.
+    let (ahead, awaited): (Vec<&Bar>, Vec<&Bar>) = run.gets.iter().partition(|get| get.is_ahead);
+    for get in ahead.into_iter().chain(awaited) {
+        let (from, mut to) = (corner(get.start_ms, get.offset), corner(get.end_ms, get.offset + get.len));
+        if from.1 - to.1 >= 3.0 {
+            to.1 += 1.0; // a gap between neighbours
+        }
         let ink = if get.is_ahead { Ink::LIGHT } else { Ink::WARM };
         // Small ones fall on the same pixels by the hundred; one of them is enough.
         let place = [from.0, from.1, to.0, to.1].map(|pixels| format!("{pixels:.0}"));
@@ -194,78 +175,6 @@ fn stretches(reads: &[Bar]) -> Vec<Vec<&Bar>> {
         }
     }
     stretches
-}
-
-fn draw_panel(
-    sheet: &mut Sheet<'_>,
-    samples: &[Sample],
-    across: &Scale,
-    (top, bottom): (f64, f64),
-    title: &str,
-    lines: &[Line],
-) -> Result<()> {
-    let most = samples.iter().flat_map(|sample| lines.iter().map(|(_, _, value)| value(sample))).fold(0.0, f64::max);
-    let up = Scale::linear(most, (bottom, top));
-    frame(sheet, across, &up, (top, bottom), title, 2)?;
-    let mut x = LEFT + text_width(title, TEXT) * 1.1 + 26.0;
-    for (place, (name, ink, value)) in lines.iter().enumerate() {
-        let points = steps(samples, |sample| (across.at(sample.at_ms), up.at(value(sample))));
-        if place == 0 {
-            let first = points.first().map_or(LEFT, |point| point.0);
-            let last = points.last().map_or(LEFT, |point| point.0);
-            let mut area = vec![(first, bottom)];
-            area.extend(&points);
-            area.push((last, bottom));
-            sheet.area(&area, *ink, 0.35)?;
-        }
-        sheet.path(&points, *ink, if place == 0 { 1 } else { 2 })?;
-        if lines.len() > 1 {
-            let y = top - 10.0;
-            sheet.line((x, y), (x + 12.0, y), *ink, 3)?;
-            sheet.text((x + 16.0, y), At::Start, TEXT, Ink::MUTED, name)?;
-            x += 16.0 + text_width(name, TEXT) + 10.0;
-        }
-    }
-    Ok(())
-}
-
-/// A line that stays where it is until the next sample; what falls between two pixels is left out.
-fn steps(samples: &[Sample], place: impl Fn(&Sample) -> (f64, f64)) -> Vec<(f64, f64)> {
-    let mut points: Vec<(f64, f64)> = Vec::new();
-    for sample in samples {
-        let (x, y) = place(sample);
-        match points.last() {
-            Some((_, last)) if (last - y).abs() < 0.5 => {}
-            Some((_, last)) => points.extend([(x, *last), (x, y)]),
-            None => points.push((x, y)),
-        }
-    }
-    if let (Some(sample), Some((_, last))) = (samples.last(), points.last().copied()) {
-        points.push((place(sample).0, last));
-    }
-    points
-}
-
-/// A panel's title, its lines and their numbers.
-fn frame(
-    sheet: &mut Sheet<'_>,
-    across: &Scale,
-    up: &Scale,
-    (top, bottom): (f64, f64),
-    title: &str,
-    ticks: u32,
-) -> Result<()> {
-    let (left, right) = (across.at(0.0), across.at(f64::INFINITY));
-    sheet.bold((left, top - 10.0), At::Start, TEXT, Ink::TEXT, title)?;
-    for tick in up.ticks(ticks) {
-        let y = up.at(tick);
-        sheet.line((left, y), (right, y), Ink::GRID, 1)?;
-        sheet.text((left - 6.0, y), At::End, TEXT, Ink::MUTED, &short(tick))?;
-    }
-    for tick in across.ticks(if right - left > 540.0 { 10 } else { 5 }) {
-        sheet.line((across.at(tick), top), (across.at(tick), bottom), Ink::GRID, 1)?;
-    }
-    Ok(())
 }
 
 /// What happened, in a sentence with numbers.
