@@ -120,6 +120,10 @@ fn line<T: AsRef<str>>(text: &mut String, cells: impl IntoIterator<Item = T>) {
 }
 
 fn list(text: &mut String, items: impl IntoIterator<Item = String>) {
+    let mut items = items.into_iter().peekable();
+    if items.peek().is_none() {
+        return;
+    }
     for item in items {
         let _ = writeln!(text, "- {}", safe(&item));
     }

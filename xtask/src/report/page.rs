@@ -240,14 +240,15 @@ fn tables_section(works: &[Work<'_>], palette: &Palette) -> Markup {
             h2 id="tables" { "All numbers" }
             p { "Raw, then Headstart layer by layer, then others, then ideal." }
             @for work in works {
-                details id=(anchor(work)) {
+                details {
                     summary {
                         (work.note.name)
                         @if work.rows.iter().any(|row| row.wrong_bytes > 0) { span.mark { "⚠ WRONG BYTES" } }
                         @if !work.faster().is_empty() { span.mark { "▲" } }
                         small { "headstart " (number(work.ours().map(|row| row.mb_per_s.median))) " MB/s" }
                     }
-                    p {
+                    // Inside, so that a link to it opens it.
+                    p id=(anchor(work)) {
                         (work.note.about)
                         @if let Some(limit) = work.note.limit_mb_per_s { " Limit: " (number(Some(limit))) " MB/s." }
                     }

@@ -23,7 +23,8 @@ const AXIS: f64 = 40.0;
 pub(super) fn timeline(run: &Timeline, width: f64, has_title: bool) -> Result<(String, (f64, f64))> {
     let title = if has_title { title(run, width) } else { Vec::new() };
     let legend = legend(width);
-    let legend_top = TOP + 17.0 * to_float(title.len() as u64) + if has_title { 6.0 } else { 0.0 };
+    let title_top = if has_title { TOP + 8.0 } else { TOP };
+    let legend_top = title_top + 17.0 * to_float(title.len() as u64) + if has_title { 6.0 } else { 0.0 };
     let offsets = legend_top + 18.0 * to_float(legend.len() as u64) + TITLE - 10.0;
     let panels: Vec<&Panel> = PANELS.iter().filter(|panel| panel.is_worth_it(&run.samples)).collect();
     let height = offsets + OFFSETS + to_float(panels.len() as u64) * (HEIGHT + TITLE) + AXIS;
@@ -32,7 +33,7 @@ pub(super) fn timeline(run: &Timeline, width: f64, has_title: bool) -> Result<(S
     let across = Scale::linear(end_ms, (LEFT, width - RIGHT));
     let label = format!("{} by {}, over time. {}", run.workload, run.system, run.about);
     let svg = draw((width, height), &label, |sheet| {
-        for (y, (line, is_head)) in (0_u32..).map(|n| TOP + 17.0 * f64::from(n)).zip(&title) {
+        for (y, (line, is_head)) in (0_u32..).map(|n| title_top + 17.0 * f64::from(n)).zip(&title) {
             if *is_head {
                 sheet.bold((LEFT, y), At::Start, 14.0, Ink::TEXT, line)?;
             } else {
