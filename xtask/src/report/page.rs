@@ -226,10 +226,12 @@ fn cost_section(results: &Results, palette: &Palette) -> Result<Markup> {
     let known = COSTS.iter().filter(|cost| is_known(results, cost));
     let pictures = known.map(|cost| strips(results, palette, cost)).collect::<Result<Vec<_>>>()?;
     Ok(html! {
-        section aria-labelledby="cost" {
-            h2 id="cost" { "What it costs" }
-            p { "Each dot is a workload, the mark is the median of those that the system took part in; farther left is cheaper. All axes are logarithmic." }
-            div.grid { @for picture in pictures { (PreEscaped(picture)) } }
+        @if !pictures.is_empty() {
+            section aria-labelledby="cost" {
+                h2 id="cost" { "What it costs" }
+                p { "Each dot is a workload, the mark is the median of those that the system took part in; farther left is cheaper. All axes are logarithmic." }
+                div.grid { @for picture in pictures { (PreEscaped(picture)) } }
+            }
         }
     })
 }

@@ -16,6 +16,8 @@ const RIGHT: f64 = 14.0;
 const TOP: f64 = 12.0;
 /// Height of the upper panel: offsets over time.
 const OFFSETS: f64 = 280.0;
+/// A GET is drawn no lower, or the line of the read would hide it.
+const LEAST_HEIGHT: f64 = 4.0;
 /// Room for the axis of time.
 const AXIS: f64 = 40.0;
 
@@ -135,9 +137,12 @@ fn draw_offsets(sheet: &mut Sheet<'_>, run: &Timeline, across: &Scale, (top, bot
     // What somebody waits for last, so that nothing hides it.
     let (ahead, awaited): (Vec<&Bar>, Vec<&Bar>) = run.gets.iter().partition(|get| get.is_ahead);
     for get in ahead.into_iter().chain(awaited) {
-        let (from, mut to) = (corner(get.start_ms, get.offset), corner(get.end_ms, get.offset + get.len));
-        if from.1 - to.1 >= 3.0 {
+        let (mut from, mut to) = (corner(get.start_ms, get.offset), corner(get.end_ms, get.offset + get.len));
+        if from.1 - to.1 >= LEAST_HEIGHT {
             to.1 += 1.0; // a gap between neighbours
+        } else {
+            let middle = f64::midpoint(from.1, to.1);
+            (from.1, to.1) = (middle + LEAST_HEIGHT / 2.0, middle - LEAST_HEIGHT / 2.0);
         }
         let ink = if get.is_ahead { Ink::LIGHT } else { Ink::WARM };
         // Small ones fall on the same pixels by the hundred; one of them is enough.
