@@ -32,6 +32,7 @@ pub(crate) use virtual_time::gates as count_for_gates;
 use self::peers::Peers;
 use self::plan::Plan;
 use self::prepared::Prepared;
+use crate::compare;
 
 /// Benches as `args` say, prints the table, and writes the JSON.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
@@ -59,6 +60,14 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     print!("{}", table::render(&results));
     summary::write(&results, &args.json)?;
     println!("\nwritten to {}", args.json.display());
+    if let Some(old) = old {
+        println!("\nbeside {} of {}:", old.commit, old.date);
+        let changes = compare::changes(&old, &results)?;
+        changes.iter().for_each(|change| println!("  {change}"));
+        if changes.is_empty() {
+            println!("  nothing changed beyond noise");
+        }
+    }
     for failure in &plan.failures {
         eprintln!("FAILED {failure}");
     }
@@ -68,7 +77,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
 fn in_virtual_time(args: &BenchArgs) -> Result<Plan> {
     let prepared = args.workloads()?.into_iter().map(|workload| {
         let objects = workload.objects(args.seed)?;
-        Prepared::new(workload, objects, args.seed, Some(&args.profile), None)
+        Prepared::new(workload, &objects, args.seed, Some(&args.profile), None)
     });
     let plan = Plan::new(prepared.collect::<Result<_>>()?, &args.systems()?);
     http::each_run(args, plan, |plan, job| virtual_time::run(plan, job, &args.profile, args.seed))

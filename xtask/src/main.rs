@@ -1,11 +1,13 @@
-//! The project's own commands: `cargo xtask bench`, `ci`, `conformance`, `local`, `ramp`, `servers` and `tidy`.
+//! The project's own commands: `cargo xtask bench`, `ci`, `conformance`, `local`, `ramp`, `report`, `servers` and `tidy`.
 
 mod bench;
 mod ci;
+mod compare;
 mod conformance;
 mod local;
 mod python;
 mod ramp;
+mod report;
 mod servers;
 mod tidy;
 
@@ -33,6 +35,8 @@ enum Command {
     Local(local::LocalArgs),
     /// Draw how fast read-ahead comes up to the link's rate
     Ramp(ramp::RampArgs),
+    /// Make a page, a document and pictures of what a bench found
+    Report(report::ReportArgs),
     /// Start object stores written by others, to try things out on; Ctrl-C stops them
     Servers(servers::ServersArgs),
     /// Check the rules that no compiler checks
@@ -89,6 +93,7 @@ fn main() -> ExitCode {
         Command::Servers(args) => servers::run(&args),
         Command::Local(args) => local::run(&args),
         Command::Ramp(args) => ramp::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Tidy => tidy::run(),
         Command::Serve(args) => bench::serve(args),
         Command::BenchOne(args) => bench::run_one(args),

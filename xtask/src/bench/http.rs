@@ -29,7 +29,7 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<Plan> {
         if workload.local {
             make_files(&folder, &workload, &mut objects)?;
         }
-        prepared.push(Prepared::new(workload, objects, args.seed, Some(&args.profile), Some(args.seconds))?);
+        prepared.push(Prepared::new(workload, &objects, args.seed, Some(&args.profile), Some(args.seconds))?);
     }
     let traces = write_traces(&folder, &prepared)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;

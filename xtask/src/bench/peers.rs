@@ -79,8 +79,8 @@ fn build(root: &Path) -> Result<PathBuf> {
         .context("cannot run cargo")?;
     ensure!(output.status.success(), "{PACKAGE} cannot be built: {}", output.status);
     let messages = String::from_utf8_lossy(&output.stdout);
-    let executables = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable);
-    executables.last().with_context(|| format!("{PACKAGE} has no program"))
+    let mut executables = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable);
+    executables.next_back().with_context(|| format!("{PACKAGE} has no program"))
 }
 
 fn versions_of(command: &mut Command) -> Result<BTreeMap<String, String>> {

@@ -114,7 +114,7 @@ mod tests {
         let prepared = workloads.iter().map(|name| {
             let workload = Workload::named(name).unwrap();
             let objects = workload.objects(1).unwrap();
-            Prepared::new(workload, objects, 1, Some(&LinkProfile::gcs()), None).unwrap()
+            Prepared::new(workload, &objects, 1, Some(&LinkProfile::gcs()), None).unwrap()
         });
         Plan::new(prepared.collect(), systems)
     }

@@ -17,7 +17,6 @@ use headstart_trace::{Kind, Trace};
 #[derive(Debug, Clone)]
 pub(crate) struct Prepared {
     pub(crate) workload: Workload,
-    pub(crate) objects: Vec<Object>,
     pub(crate) trace: Arc<Trace>,
     limit_mb_per_s: Option<f64>,
     in_order: bool,
@@ -27,18 +26,17 @@ impl Prepared {
     /// `workload` on `objects`, over a link that is known if it is simulated.
     pub(crate) fn new(
         workload: Workload,
-        objects: Vec<Object>,
+        objects: &[Object],
         seed: u64,
         link: Option<&LinkProfile>,
         cut: Option<Duration>,
     ) -> Result<Self> {
-        let trace = workload.trace(&objects, seed).with_context(|| workload.name.clone())?;
+        let trace = workload.trace(objects, seed).with_context(|| workload.name.clone())?;
         let link = link.filter(|_| !workload.local);
         Ok(Self {
             limit_mb_per_s: link.and_then(|link| limit::mb_per_s(&trace, link, cut)),
             in_order: in_order(&trace),
             trace: Arc::new(trace),
-            objects,
             workload,
         })
     }
@@ -89,7 +87,7 @@ mod tests {
     fn prepared(name: &str) -> Prepared {
         let workload = Workload::named(name).unwrap();
         let objects = workload.objects(1).unwrap();
-        Prepared::new(workload, objects, 1, Some(&LinkProfile::gcs()), None).unwrap()
+        Prepared::new(workload, &objects, 1, Some(&LinkProfile::gcs()), None).unwrap()
     }
 
     #[test]

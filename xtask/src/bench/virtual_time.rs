@@ -67,7 +67,7 @@ pub(crate) fn gates() -> Result<Gates> {
     let workloads = Workload::all()?.into_iter().filter(|workload| !workload.local);
     let prepared = workloads.map(|workload| {
         let objects = workload.objects(SEED)?;
-        Prepared::new(workload, objects, SEED, Some(&profile), None)
+        Prepared::new(workload, &objects, SEED, Some(&profile), None)
     });
     let systems: Vec<System> =
         System::value_variants().iter().copied().filter(|system| system.group() != Group::Peer).collect();

@@ -1,0 +1,236 @@
+//! What has changed between two benches, beyond noise.
+
+use anyhow::{Result, ensure};
+use headstart_bench::results::{Results, Row, Spread};
+
+use crate::report::number;
+
+/// Medians that differ by less are the same, even where no run of one is among those of the other.
+const RATE_NOISE: f64 = 0.05;
+/// … of GETs and of bytes fetched: they depend on the timing of a run.
+const COUNT_NOISE: f64 = 0.02;
+/// … of memory: allocators and the kernel have their say.
+const MEMORY_NOISE: f64 = 0.2;
+
+/// What changed, a line each, in the order of the new rows; nothing if all is as it was.
+///
+/// Where time was measured a difference counts beyond noise only; where it was virtual every difference counts.
+///
+/// # Errors
+/// Where the two cannot be compared: other stores, other seeds, or measured against virtual time.
+pub(crate) fn changes(old: &Results, new: &Results) -> Result<Vec<String>> {
+    let kind = |results: &Results| if results.is_virtual { "virtual" } else { "measured" };
+    ensure!(
+        old.is_virtual == new.is_virtual,
+        "the old times are {}, the new ones {}: run both in the same way",
+        kind(old),
+        kind(new)
+    );
+    ensure!(
+        old.profile == new.profile,
+        "the old bench read from {}, the new one from {}: run both against the same store",
+        old.profile,
+        new.profile
+    );
+    ensure!(old.seed == new.seed, "the old seed is {}, the new one {}: run both with one seed", old.seed, new.seed);
+    let mut changes = Vec::new();
+    if !old.is_virtual && old.machine != new.machine {
+        changes.push(format!("warning: another machine, {} before, {} now", old.machine, new.machine));
+    }
+    for row in &new.rows {
+        match old.rows.iter().find(|before| is_same(before, row)) {
+            None => changes.push(format!("{}: new", name(row))),
+            Some(before) => {
+                let found = if old.is_virtual { counted(before, row) } else { measured(before, row) };
+                changes.extend(found.into_iter().map(|change| format!("{}: {change}", name(row))));
+            }
+        }
+    }
+    let gone = old.rows.iter().filter(|row| !new.rows.iter().any(|after| is_same(row, after)));
+    changes.extend(gone.map(|row| format!("{}: gone", name(row))));
+    Ok(changes)
+}
+
+fn is_same(a: &Row, b: &Row) -> bool {
+    a.workload == b.workload && a.system == b.system
+}
+
+fn name(row: &Row) -> String {
+    format!("{} {}", row.workload, row.system)
+}
+
+/// What changed of a row whose time was measured.
+fn measured(old: &Row, new: &Row) -> Vec<String> {
+    let mut changes = Vec::new();
+    let (before, after) = (&old.mb_per_s, &new.mb_per_s);
+    if is_apart(before, after) && is_beyond(before.median, after.median, RATE_NOISE) {
+        let better = if after.median > before.median { "faster" } else { "SLOWER" };
+        let by = relative(before.median, after.median);
+        let (before, after) = (number(Some(before.median)), number(Some(after.median)));
+        changes.push(format!("{better}, {before} → {after} MB/s ({by})"));
+    }
+    let counts = [("GETs", old.gets, new.gets), ("bytes fetched", old.bytes_fetched, new.bytes_fetched)];
+    for (what, before, after) in counts {
+        // A run that stops after a time has read more where it was faster: what counts is what a byte took.
+        let (each, now) = (per_byte(before, old), per_byte(after, new));
+        if is_beyond(each, now, COUNT_NOISE) {
+            changes.push(format!("{what} {before} → {after} ({} for each byte delivered)", relative(each, now)));
+        }
+    }
+    if let (Some(before), Some(after)) = (old.peak_memory_bytes, new.peak_memory_bytes)
+        && is_beyond(float(before), float(after), MEMORY_NOISE)
+    {
+        changes.push(format!("peak memory {before} → {after} bytes ({})", relative(float(before), float(after))));
+    }
+    changes.extend(exact(old, new));
+    changes
+}
+
+/// What changed of a row in virtual time: nothing may, unless the code did.
+fn counted(old: &Row, new: &Row) -> Vec<String> {
+    let counts = [
+        ("GETs", old.gets, new.gets),
+        ("HEADs", old.heads, new.heads),
+        ("bytes fetched", old.bytes_fetched, new.bytes_fetched),
+        ("bytes delivered", old.bytes_delivered, new.bytes_delivered),
+    ];
+    let mut changes = differences(&counts);
+    // Written as decimals and read again, a time is the same to the last digit.
+    for (what, before, after) in
+        [("elapsed", old.elapsed_ms, new.elapsed_ms), ("stalled", old.stalled_ms, new.stalled_ms)]
+    {
+        if before.to_bits() != after.to_bits() {
+            changes.push(format!("{what} {before} → {after} ms ({})", relative(before, after)));
+        }
+    }
+    changes.extend(exact(old, new));
+    changes
+}
+
+/// What is no matter of noise, however it was counted.
+fn exact(old: &Row, new: &Row) -> Vec<String> {
+    differences(&[
+        ("WRONG BYTES", old.wrong_bytes, new.wrong_bytes),
+        ("changes told", old.changes_told, new.changes_told),
+        ("changes mixed", old.changes_mixed, new.changes_mixed),
+    ])
+}
+
+fn differences(counts: &[(&str, u64, u64)]) -> Vec<String> {
+    let differ = counts.iter().filter(|(_, before, after)| before != after);
+    differ.map(|(what, before, after)| format!("{what} {before} → {after}")).collect()
+}
+
+/// Whether no run of one is within the range of the other.
+fn is_apart(a: &Spread, b: &Spread) -> bool {
+    a.max < b.min || b.max < a.min
+}
+
+fn is_beyond(before: f64, after: f64, noise: f64) -> bool {
+    (after - before).abs() > before.abs() * noise
+}
+
+fn per_byte(count: u64, row: &Row) -> f64 {
+    if row.bytes_delivered == 0 { float(count) } else { float(count) / float(row.bytes_delivered) }
+}
+
+/// By how much, in percent.
+fn relative(before: f64, after: f64) -> String {
+    if before == 0.0 { "from nothing".into() } else { format!("{:+.1} %", (after / before - 1.0) * 100.0) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for ratios")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample::results;
+
+    /// What is said when `change` is made to a bench's third row, headstart's of 700 MB/s, give or take one percent.
+    #[track_caller]
+    fn check(is_virtual: bool, change: impl FnOnce(&mut Row), expected: &[&str]) {
+        let mut old = results();
+        old.is_virtual = is_virtual;
+        let mut new = old.clone();
+        change(&mut new.rows[2]);
+        assert_eq!(changes(&old, &new).unwrap(), expected);
+    }
+
+    fn set_rate(row: &mut Row, factor: f64) {
+        let rate = &mut row.mb_per_s;
+        *rate = Spread { median: rate.median * factor, min: rate.min * factor, max: rate.max * factor };
+    }
+
+    #[test]
+    fn noise_is_no_change() {
+        check(false, |_| {}, &[]);
+        check(false, |row| set_rate(row, 1.04), &[]);
+        check(false, |row| row.gets = 1019, &[]);
+        check(false, |row| row.peak_memory_bytes = row.peak_memory_bytes.map(|bytes| bytes * 119 / 100), &[]);
+        check(false, |row| row.elapsed_ms *= 2.0, &[]);
+        let wide = |row: &mut Row| row.mb_per_s = Spread { median: 900.0, min: 650.0, max: 950.0 };
+        check(false, wide, &[]);
+    }
+
+    #[test]
+    fn what_is_beyond_it_is_told() {
+        check(false, |row| set_rate(row, 1.5), &["seq headstart: faster, 700 → 1,050 MB/s (+50.0 %)"]);
+        check(false, |row| set_rate(row, 0.5), &["seq headstart: SLOWER, 700 → 350 MB/s (-50.0 %)"]);
+        check(false, |row| row.gets = 1100, &["seq headstart: GETs 1000 → 1100 (+10.0 % for each byte delivered)"]);
+        check(
+            false,
+            |row| row.peak_memory_bytes = Some(200 << 20),
+            &["seq headstart: peak memory 104857600 → 209715200 bytes (+100.0 %)"],
+        );
+        check(false, |row| row.wrong_bytes = 1, &["seq headstart: WRONG BYTES 0 → 1"]);
+    }
+
+    #[test]
+    fn a_run_that_read_more_did_not_ask_for_more() {
+        let twice = |row: &mut Row| {
+            row.gets *= 2;
+            row.bytes_fetched *= 2;
+            row.bytes_delivered *= 2;
+        };
+        check(false, twice, &[]);
+    }
+
+    #[test]
+    fn in_virtual_time_every_difference_counts() {
+        check(true, |row| row.gets = 1001, &["seq headstart: GETs 1000 → 1001"]);
+        check(true, |row| row.elapsed_ms = 1500.5, &["seq headstart: elapsed 1500 → 1500.5 ms (+0.0 %)"]);
+        check(true, |row| row.peak_memory_bytes = None, &[]);
+    }
+
+    #[test]
+    fn rows_come_and_go_by_name() {
+        let (old, mut new) = (results(), results());
+        new.rows[2].system = "headstart2".into();
+        assert_eq!(changes(&old, &new).unwrap(), ["seq headstart2: new", "seq headstart: gone"]);
+    }
+
+    #[test]
+    fn another_machine_is_a_warning() {
+        let (old, mut new) = (results(), results());
+        new.machine = "three cores".into();
+        let changes = changes(&old, &new).unwrap();
+        assert_eq!(changes, ["warning: another machine, two <cores> before, three cores now"]);
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_an_error() {
+        for says in ["same store", "one seed", "same way"] {
+            let (old, mut new) = (results(), results());
+            match says {
+                "same store" => new.profile = "s3".into(),
+                "one seed" => new.seed = 2,
+                _ => new.is_virtual = true,
+            }
+            let error = changes(&old, &new).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}
