@@ -24,9 +24,9 @@ import threading
 import time
 from importlib import metadata
 
-# Before anything is sent gcsfs asks, over gRPC, what kind of bucket it has, to read zonal ones by another protocol. The
-# simulated server speaks no gRPC, and the question is repeated for a minute before each open. Its own switch turns that
-# off; what is left is the class that reads ordinary buckets, which are meant here.
+# gcsfs asks over gRPC what kind of bucket it has, to read zonal ones by another protocol. The simulated server speaks no
+# gRPC: each open and each fetch would ask anew, and wait up to a minute for an answer. gcsfs's own switch leaves the class
+# that reads ordinary buckets, which are meant here; where the kind is known, both make the same requests.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 # What would override the defaults that are to be measured, or the endpoint.
 for name in ("DEFAULT_GCSFS_CONCURRENCY", "STORAGE_EMULATOR_HOST"):
