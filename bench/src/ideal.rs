@@ -1,7 +1,9 @@
 //! What the link allows: ranges in flight without any logic, by somebody who knows the whole trace.
 
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -100,24 +102,28 @@ fn body(
         })
 }
 
-/// In the trace's order; between its reads the thinking of their one reader, if it thinks.
+/// In whatever order they come, or, where their one reader thinks between them, in the trace's.
 async fn reads_in_flight(trace: &Trace, requests: usize, store: &Arc<dyn ObjectStore>, meter: &Meter) -> Result<()> {
-    let reads = trace.calls.iter().filter(|call| call.kind == Kind::Read);
-    let mut reads = stream::iter(reads)
-        .map(async |call| {
-            let range = call.ranges[0][0]..call.ranges[0][1];
+    let thinks = trace.calls.iter().any(|call| call.wait_us > 0);
+    // A task each: they go on while the reader thinks.
+    let reads = stream::iter(trace.calls.iter().filter(|call| call.kind == Kind::Read)).map(|call| {
+        let (store, key, range) = (Arc::clone(store), call.key.clone(), call.ranges[0][0]..call.ranges[0][1]);
+        let read = Abort(tokio::spawn(async move {
             let began = Instant::now();
-            let bytes = async { store.get_range(&Path::parse(&call.key)?, range.clone()).await }.await;
-            (call, range, bytes, began.elapsed())
-        })
-        .buffered(requests);
+            let bytes = store.get_range(&Path::parse(&key)?, range).await?;
+            Ok::<_, object_store::Error>((bytes, began.elapsed()))
+        }));
+        async move { (call, read.await) }
+    });
+    let mut reads = if thinks { reads.buffered(requests).boxed_local() } else { reads.buffer_unordered(requests).boxed_local() };
     let mut owed = Duration::ZERO;
     loop {
         let began = Instant::now();
-        let Some((call, range, bytes, took)) = reads.next().await else { return Ok(()) };
+        let Some((call, read)) = reads.next().await else { return Ok(()) };
         meter.waited(began.elapsed());
+        let (bytes, took) = read??;
         meter.read_overlapped(took);
-        meter.deliver(&call.key, &range, &[bytes?])?;
+        meter.deliver(&call.key, &(call.ranges[0][0]..call.ranges[0][1]), &[bytes])?;
         if meter.is_over() {
             return Ok(());
         }
@@ -127,5 +133,22 @@ async fn reads_in_flight(trace: &Trace, requests: usize, store: &Arc<dyn ObjectS
             tokio::time::sleep(owed).await;
             owed = owed.saturating_sub(began.elapsed());
         }
+    }
+}
+
+/// A task that ends when nobody waits for it any more.
+struct Abort<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Future for Abort<T> {
+    type Output = Result<T, tokio::task::JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl<T> Drop for Abort<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -7,12 +7,18 @@
 //! overwrite, its S3 client has to be told how: `S3CopyIfNotExists::Multipart`, as with S3 itself, or
 //! `Header("if-none-match", "*")`. Conditional writes work with its default.
 //!
+//! The GCS dialect also has the reading half of the JSON API, for gcsfs and OpenDAL: the paths that begin with
+//! `/storage/v1/b/` and `/download/storage/v1/b/` (`json_api`). An object's resource is logged and delayed as a HEAD, its
+//! bytes as a GET. What writes there is refused.
+//!
 //! Another process reads the log and changes objects through `/_sim/`: `GET /_sim/log` (counts), `GET /_sim/requests`,
 //! `POST /_sim/reset`, `POST /_sim/overwrite?key=…[&size=…]`.
 
 mod control;
 mod dialect;
 mod exchange;
+mod json;
+mod json_api;
 mod operations;
 mod refusal;
 mod request;
@@ -91,8 +97,12 @@ impl SimServer {
     /// Listens, and serves on a thread of its own.
     ///
     /// # Errors
-    /// Where the port is taken, or no thread can be had.
+    /// Where the port is taken, the bucket's name is one that the dialect's paths begin with, or no thread can be had.
     pub fn start(config: SimServerConfig) -> io::Result<SimServerHandle> {
+        if config.dialect == Dialect::Gcs && json_api::RESERVED.contains(&config.bucket.as_str()) {
+            let why = format!("no bucket can be called '{}': paths of the JSON API begin so", config.bucket);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port))?;
         listener.set_nonblocking(true)?;
         let url = format!("http://{}", listener.local_addr()?);
@@ -106,7 +116,7 @@ impl SimServer {
             let _inside = runtime.enter();
             Cloud::new(config.profile, Arc::clone(&catalog), faults, Connections::default(), dice)
         };
-        let bucket = Bucket { name: config.bucket, dialect: config.dialect, catalog };
+        let bucket = Bucket { name: config.bucket, url: url.clone(), dialect: config.dialect, catalog };
         let service = Arc::new(Service { cloud, bucket });
         let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&service);

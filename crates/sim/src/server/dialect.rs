@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
-    /// The XML API of Google Cloud Storage, as `object_store`'s GCS client speaks it.
+    /// The XML API of Google Cloud Storage, as `object_store`'s GCS client speaks it, and what reads in its JSON API.
     #[default]
     Gcs,
     /// Amazon S3 with the bucket in the path.

@@ -11,10 +11,10 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::{BodyExt, Collected, Either, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 
-use super::control;
 use super::operations::{Bucket, Payload, Reply};
 use super::refusal::Refusal;
 use super::request::Operation;
+use super::{control, json_api};
 use crate::body::Body;
 use crate::cloud::{Cloud, Request};
 use crate::faults::{Answer, Fault};
@@ -54,15 +54,16 @@ impl Connection {
             return at_once(control::answer(&self.service, request.method(), request.uri()));
         }
         let (parts, body) = request.into_parts();
+        let refused = if bucket.speaks_json(&parts.uri) { json_api::refused } else { Reply::from };
         let operation = bucket.parse(&parts);
         let record = record(cloud.now(), &parts, operation.as_ref().ok());
         let mut request = cloud.request_over(self.ready_at.max(record.at), record);
         // The whole body is read, whatever the answer: what is left of it would be taken for the next request.
         let Ok(body) = body.collect().await.map(Collected::to_bytes) else {
-            return at_once(Refusal::invalid("the request's body broke off").into());
+            return at_once(refused(Refusal::invalid("the request's body broke off")));
         };
         // A read is answered with what the store holds when it arrives; everything else happens when it is answered.
-        let fault = if let Ok(Operation::Get { .. }) = operation {
+        let fault = if operation.as_ref().is_ok_and(Operation::is_read) {
             cloud.next_fault()
         } else {
             request.upload(body.len() as u64).await;
@@ -74,7 +75,7 @@ impl Connection {
             Answer::Throttled { retry_after } => Err(Refusal::throttled(retry_after)),
             _ => operation.and_then(|operation| bucket.execute(operation, body, cloud.date())),
         };
-        send(request, reply.unwrap_or_else(Reply::from), &fault).await
+        send(request, reply.unwrap_or_else(refused), &fault).await
     }
 }
 
@@ -130,6 +131,7 @@ fn record(at: Duration, parts: &http::request::Parts, operation: Option<&Operati
         Some(Operation::DeleteMany) => (RequestKind::Delete, ""),
         Some(Operation::List(query)) => (RequestKind::List, query.prefix.as_str()),
         Some(Operation::Upload { key, .. }) => (RequestKind::Multipart, key.as_str()),
+        Some(Operation::Json(call)) => (call.kind(), call.key()),
         // Not understood: it is refused, but it was sent.
         None => {
             let kind = match parts.method {

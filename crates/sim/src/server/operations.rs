@@ -11,13 +11,14 @@ use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
     CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use object_store::path::Path;
 use object_store::{Attribute, GetOptions};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Dialect;
+use super::json_api::{self, Call};
 use super::refusal::Refusal;
 use super::request::{Operation, Target, UploadStep};
 use super::xml;
@@ -44,13 +45,23 @@ pub(super) enum Payload {
 #[derive(Debug)]
 pub(super) struct Bucket {
     pub(super) name: String,
+    /// Where the server listens.
+    pub(super) url: String,
     pub(super) dialect: Dialect,
     pub(super) catalog: Arc<Catalog>,
 }
 
 impl Bucket {
+    /// Whether a request is one of the JSON API.
+    pub(super) fn speaks_json(&self, uri: &Uri) -> bool {
+        self.dialect == Dialect::Gcs && json_api::is_meant(uri)
+    }
+
     /// What a request wants of this bucket.
     pub(super) fn parse(&self, request: &http::request::Parts) -> Result<Operation, Refusal> {
+        if self.speaks_json(&request.uri) {
+            return Call::parse(&self.name, request).map(Operation::Json);
+        }
         let target = Target::parse(&request.uri)?;
         if target.bucket != self.name {
             return Err(Refusal::no_such_bucket(&target.bucket));
@@ -62,7 +73,12 @@ impl Bucket {
     pub(super) fn execute(&self, operation: Operation, body: Bytes, now: DateTime<Utc>) -> Result<Reply, Refusal> {
         let catalog = &self.catalog;
         match operation {
-            Operation::Get { key, options } => self.get(&key, &options),
+            Operation::Get { key, options } => {
+                let generation = self.find(&key, &options)?;
+                self.check(&key, &generation, &options)?;
+                self.serve(generation, &options)
+            }
+            Operation::Json(call) => call.execute(self),
             Operation::Put { key, condition, attributes } => {
                 let made = catalog.put(&key, body, attributes, &condition, now)?;
                 Ok(Reply::empty(StatusCode::OK).saying(self.about(&made)))
@@ -120,18 +136,27 @@ impl Bucket {
         }
     }
 
-    fn get(&self, key: &str, options: &GetOptions) -> Result<Reply, Refusal> {
+    /// The generation that `options` name.
+    pub(super) fn find(&self, key: &str, options: &GetOptions) -> Result<Arc<Generation>, Refusal> {
         let number = options.version.as_deref().map(str::parse).transpose();
         let number = number.map_err(|_| Refusal::invalid("a version is a number"))?;
-        let generation = self.catalog.get(key, number)?;
+        Ok(self.catalog.get(key, number)?)
+    }
+
+    /// Checks that the conditions of `options` hold.
+    pub(super) fn check(&self, key: &str, generation: &Generation, options: &GetOptions) -> Result<(), Refusal> {
         // The location is of no account for preconditions, and not every key can be one.
-        if let Err(error) = options.check_preconditions(&generation.meta(Path::default())) {
+        options.check_preconditions(&generation.meta(Path::default())).map_err(|error| {
             let refusal = match error {
                 object_store::Error::NotModified { .. } => Refusal::not_modified(),
                 _ => Refusal::precondition_failed(key),
             };
-            return Err(Refusal { headers: self.about(&generation), ..refusal });
-        }
+            Refusal { headers: self.about(generation), ..refusal }
+        })
+    }
+
+    /// Answers with the bytes that `options` ask for, or with what a HEAD tells of them.
+    pub(super) fn serve(&self, generation: Arc<Generation>, options: &GetOptions) -> Result<Reply, Refusal> {
         let size = generation.size;
         let (status, range) = match &options.range {
             None => (StatusCode::OK, 0..size),
@@ -180,7 +205,7 @@ impl Bucket {
     }
 
     /// What every answer about an object says.
-    fn about(&self, generation: &Generation) -> Vec<(HeaderName, HeaderValue)> {
+    pub(super) fn about(&self, generation: &Generation) -> Vec<(HeaderName, HeaderValue)> {
         let date = generation.last_modified.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
         let mut headers = vec![
             (ETAG, value(&generation.e_tag)),

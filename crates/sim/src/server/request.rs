@@ -10,11 +10,12 @@ use object_store::{Attribute, Attributes, GetOptions, GetRange};
 use percent_encoding::percent_decode_str;
 
 use super::Dialect;
+use super::json_api::Call;
 use super::refusal::Refusal;
 use crate::catalog::{Condition, ListQuery};
 
 /// The most keys in a page of a list.
-const MAX_KEYS: usize = 1000;
+pub(super) const MAX_KEYS: usize = 1000;
 
 static GENERATION_MATCH: HeaderName = HeaderName::from_static("x-goog-if-generation-match");
 
@@ -35,6 +36,8 @@ pub(super) enum Operation {
     List(ListQuery),
     /// A step of an upload in parts.
     Upload { key: String, step: UploadStep },
+    /// A request of the JSON API.
+    Json(Call),
 }
 
 /// A step of an upload in parts.
@@ -65,10 +68,15 @@ impl Target {
     pub(super) fn parse(uri: &Uri) -> Result<Self, Refusal> {
         let path = uri.path().strip_prefix('/').ok_or_else(|| Refusal::invalid("a path begins with a slash"))?;
         let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+        Self::new(bucket, key, uri.query())
+    }
+
+    /// Decodes the parts of a URI. An empty key is none.
+    pub(super) fn new(bucket: &str, key: &str, query: Option<&str>) -> Result<Self, Refusal> {
         Ok(Self {
             bucket: decode(bucket)?,
             key: Some(decode(key)?).filter(|key| !key.is_empty()),
-            query: parse_query(uri.query().unwrap_or_default())?,
+            query: parse_query(query.unwrap_or_default())?,
         })
     }
 
@@ -79,6 +87,15 @@ impl Target {
 }
 
 impl Operation {
+    /// Whether it reads an object, if only its properties.
+    pub(super) fn is_read(&self) -> bool {
+        match self {
+            Self::Get { .. } => true,
+            Self::Json(call) => call.is_read(),
+            _ => false,
+        }
+    }
+
     /// What `method` and `headers` want of `target`.
     pub(super) fn parse(
         dialect: Dialect,
@@ -176,7 +193,7 @@ fn copy_source(bucket: &str, source: &str) -> Result<String, Refusal> {
     }
 }
 
-fn get_options(headers: &HeaderMap, version: Option<String>, head: bool) -> Result<GetOptions, Refusal> {
+pub(super) fn get_options(headers: &HeaderMap, version: Option<String>, head: bool) -> Result<GetOptions, Refusal> {
     let tag = |name| text(headers, &name).map(|tag| tag.map(str::to_owned));
     // A date that cannot be read is ignored, as RFC 9110 wants it.
     let date = |name| text(headers, &name).map(|date| date.and_then(http_date));

@@ -1,0 +1,271 @@
+"""One run of the bench with gcsfs: replays a trace in this process, checks every byte, prints one line of JSON.
+
+    python read.py --trace FILE --endpoint http://127.0.0.1:PORT --bucket BUCKET --system gcsfs-adaptive [--limit-ms N]
+    python read.py --versions
+
+It prints `ready` when all is loaded and nothing has been sent, and begins when it gets a line on stdin.
+
+The systems, as of gcsfs 2026.10.1:
+
+- `gcsfs-adaptive`: what gcsfs does without being told. `GCSFile` takes the cache type "adaptive" where none is given:
+  fsspec's `AdaptiveReadaheadCache`, with `concurrency` 4 and `max_prefetch_size` 256 MiB from gcsfs. It fetches ahead from
+  the third sequential read on.
+- `gcsfs-readahead`: `cache_type="readahead"`: each miss fetches what was asked for and 5 MiB more, before it returns.
+- `gcsfs-none`: `cache_type="none"`: each read fetches what was asked for.
+
+In all of them a fetch of 10 MiB or more is split into up to 4 requests, none below 5 MiB.
+"""
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+from importlib import metadata
+
+# gcsfs asks over gRPC what kind of bucket it has, to read zonal ones by another protocol. The simulated server speaks no
+# gRPC: each open and each fetch would ask anew, and wait up to a minute for an answer. gcsfs's own switch leaves the class
+# that reads ordinary buckets, which are meant here; where the kind is known, both make the same requests.
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
+# What would override the defaults that are to be measured, or the endpoint.
+for name in ("DEFAULT_GCSFS_CONCURRENCY", "STORAGE_EMULATOR_HOST"):
+    os.environ.pop(name, None)
+
+import fsspec.config
+import gcsfs
+
+import calls
+from objects import Objects
+
+SYSTEMS = {
+    "gcsfs-adaptive": {},
+    "gcsfs-readahead": {"cache_type": "readahead"},
+    "gcsfs-none": {"cache_type": "none"},
+}
+
+
+def versions():
+    return {**{name: metadata.version(name) for name in ("gcsfs", "fsspec")}, "python": sys.version.split()[0]}
+
+
+class Handle:
+    """An open file, opened at its first read. Reads through it take turns, as a file has one position."""
+
+    def __init__(self, open_file, changed):
+        self._open, self._changed = open_file, changed
+        self._file, self._lock = None, threading.Lock()
+        self.seen, self.is_mixed, self.was_told = set(), False, False
+
+    def read(self, ranges):
+        with self._lock:
+            try:
+                return self._read(ranges)
+            except Exception as error:
+                if not self._changed(error):
+                    raise
+            self.was_told = True
+            self.seen.clear()
+            self._close()
+            return self._read(ranges)
+
+    def close(self):
+        with self._lock:
+            self._close()
+
+    def _read(self, ranges):
+        if self._file is None:
+            self._file = self._open()
+        pieces = []
+        for start, end in ranges:
+            self._file.seek(start)
+            pieces.append(self._file.read(end - start))
+        return pieces
+
+    def _close(self):
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+
+class Run:
+    """The threads of a run, one a chain, and what they measure."""
+
+    def __init__(self, chains, fs, bucket, options, endpoint, limit_s):
+        self._fs, self._bucket, self._options, self._limit_s = fs, bucket, options, limit_s
+        self._objects = Objects(endpoint)
+        self._handles = {}
+        for call in (call for chain in chains for call in chain.calls):
+            if call.kind == "read" and call.handle is not None and call.handle not in self._handles:
+                self._handles[call.handle] = self._handle(call.key)
+        self._ended = {chain.after: threading.Event() for chain in chains if chain.after is not None}
+        self._begin, self._lock = threading.Event(), threading.Lock()
+        self._error, self._first_byte = None, None
+        self._latencies, self._delivered, self._wrong = [], 0, 0
+        self._threads = [threading.Thread(target=self._thread, args=(chain,), daemon=True) for chain in chains]
+        for thread in self._threads:
+            thread.start()
+
+    def measure(self):
+        base = memory("VmRSS")
+        forget_peak()
+        cpu, started_us, self._started = time.process_time(), time.time_ns() // 1000, time.perf_counter()
+        self._begin.set()
+        for thread in self._threads:
+            thread.join()
+        elapsed, ended_us = time.perf_counter() - self._started, time.time_ns() // 1000
+        cpu, peak = time.process_time() - cpu, memory("VmHWM")
+        if self._error:
+            raise self._error
+        for handle in self._handles.values():
+            handle.close()
+        return {
+            "started_us": started_us,
+            "ended_us": ended_us,
+            "elapsed_ms": round(elapsed * 1e3, 3),
+            "first_byte_ms": None if self._first_byte is None else round(self._first_byte * 1e3, 3),
+            "latencies_us": [round(took * 1e6) for took in self._latencies],
+            "stalled_ms": round(sum(self._latencies) * 1e3, 3),
+            "bytes_delivered": self._delivered,
+            "wrong_bytes": self._wrong,
+            "base_memory_bytes": base,
+            "peak_memory_bytes": peak,
+            "cpu_s": round(cpu, 6),
+            "changes_told": sum(handle.was_told for handle in self._handles.values()),
+            "changes_mixed": sum(handle.is_mixed for handle in self._handles.values()),
+        }
+
+    def _handle(self, key):
+        def open_file():
+            return self._fs.open(f"{self._bucket}/{key}", "rb", **self._options)
+
+        def changed(error):
+            # A precondition that failed, or a generation that is gone. Nothing else tells of a change.
+            tells = isinstance(error, (FileExistsError, FileNotFoundError)) or getattr(error, "code", None) in (404, 412)
+            return tells and self._objects.was_overwritten(key)
+
+        return Handle(open_file, changed)
+
+    def _thread(self, chain):
+        self._begin.wait()
+        try:
+            self._follow(chain)
+        except Exception as error:
+            self._error = self._error or error
+        finally:
+            # Who waits for a call that never came is not to wait for ever.
+            for call in chain.calls:
+                self._end(call)
+
+    def _follow(self, chain):
+        if chain.after is not None:
+            self._ended[chain.after].wait(self._left_s())
+        for call in chain.calls:
+            if call.wait_s:
+                left_s = self._left_s()
+                time.sleep(call.wait_s if left_s is None else min(call.wait_s, left_s))
+            if self._error or self._left_s() == 0:
+                return
+            if call.kind == "overwrite":
+                self._objects.overwrite(call.key)
+            else:
+                self._read(call)
+            self._end(call)
+
+    def _end(self, call):
+        if call.n in self._ended:
+            self._ended[call.n].set()
+
+    def _left_s(self):
+        if self._limit_s is None:
+            return None
+        return max(0.0, self._limit_s - (time.perf_counter() - self._started))
+
+    def _read(self, call):
+        handle = self._handles.get(call.handle)
+        began = time.perf_counter()
+        if handle is None:
+            # Without a handle it is one call of the file system, which opens and keeps nothing.
+            path = f"{self._bucket}/{call.key}"
+            pieces = [self._fs.cat_file(path, start=start, end=end) for start, end in call.ranges]
+        else:
+            pieces = handle.read(call.ranges)
+        ended = time.perf_counter()
+        with self._lock:
+            self._latencies.append(ended - began)
+            if self._first_byte is None:
+                self._first_byte = ended - self._started
+        for (start, end), piece in zip(call.ranges, pieces):
+            if len(piece) != end - start:
+                raise RuntimeError(f"call {call.n}: the read of {start}..{end} of {call.key} gave {len(piece)} bytes")
+            generation, wrong, is_mixture = self._objects.judge(call.key, start, piece)
+            with self._lock:
+                self._delivered += len(piece)
+                self._wrong += wrong
+                if handle is not None:
+                    handle.seen.update([] if generation is None else [generation])
+                    handle.is_mixed |= is_mixture or len(handle.seen) > 1
+        if handle is not None and call.close:
+            handle.close()
+
+
+def memory(field):
+    """A field of this process's status in bytes; `None` where the kernel has no such file."""
+    try:
+        with open("/proc/self/status", encoding="utf-8") as status:
+            line = next((line for line in status if line.startswith(f"{field}:")), None)
+    except OSError:
+        return None
+    return None if line is None else int(line.split()[1]) * 1024
+
+
+def forget_peak():
+    """Makes what is held now the most that was ever held, where the kernel lets a process."""
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="utf-8") as clear:
+            clear.write("5")
+    except OSError:
+        pass
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description="One run of the bench with gcsfs.")
+    parser.add_argument("--versions", action="store_true", help="print the versions of what is measured, and end")
+    parser.add_argument("--trace", help="the trace to replay")
+    parser.add_argument("--endpoint", help="where the server listens, without a slash at the end")
+    parser.add_argument("--bucket")
+    parser.add_argument("--system", choices=SYSTEMS)
+    parser.add_argument("--limit-ms", type=float, help="no read begins later than this")
+    parser.add_argument("--processes", type=int, default=1, help="among how many processes the chains are divided")
+    parser.add_argument("--process", type=int, default=0, help="which of them this one is, from 0")
+    given = parser.parse_args()
+    if not given.versions and not (given.trace and given.endpoint and given.bucket and given.system):
+        parser.error("--trace, --endpoint, --bucket and --system are needed")
+    return given
+
+
+def main():
+    given = arguments()
+    if given.versions:
+        print(json.dumps(versions()))
+        return 0
+    # Neither the user's files nor the environment are to change a default.
+    fsspec.config.conf.clear()
+    try:
+        chains = calls.share(calls.chains(calls.read(given.trace)), given.processes, given.process)
+        # aiohttp, by which gcsfs sends, goes through no proxy unless it is told to.
+        fs = gcsfs.GCSFileSystem(token="anon", endpoint_url=given.endpoint)
+        limit_s = None if given.limit_ms is None else given.limit_ms / 1e3
+        run = Run(chains, fs, given.bucket, SYSTEMS[given.system], given.endpoint, limit_s)
+        print("ready", flush=True)
+        if not sys.stdin.readline():
+            return 0
+        print(json.dumps(run.measure()), flush=True)
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
