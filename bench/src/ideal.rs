@@ -115,7 +115,8 @@ async fn reads_in_flight(trace: &Trace, requests: usize, store: &Arc<dyn ObjectS
         }));
         async move { (call, read.await) }
     });
-    let mut reads = if thinks { reads.buffered(requests).boxed_local() } else { reads.buffer_unordered(requests).boxed_local() };
+    let mut reads =
+        if thinks { reads.buffered(requests).left_stream() } else { reads.buffer_unordered(requests).right_stream() };
     let mut owed = Duration::ZERO;
     loop {
         let began = Instant::now();

@@ -14,7 +14,7 @@ class Call:
         self.after = line.get("after")
         self.wait_s = (line.get("wait_us") or 0) / 1e6
         # Traces of the crate say `is_last`.
-        self.close = bool(line.get("close") or line.get("is_last"))
+        self.close = bool(line.get("is_last"))
         size = line.get("size")
         # No range is the whole object.
         ranges = line.get("ranges") or ([[0, size]] if size is not None else [])

@@ -46,7 +46,7 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<Plan> {
         // A server of its own for every run: what one has changed, the next must not find.
         let mut server = Server::start(&args.profile, args.seed, prepared.name())?;
         let commands = tasks.iter().map(|task| match job.system.group() {
-            Group::Peer => peers.context("nobody asked for peers")?.command(task, job.system, server.url()),
+            Group::Peer => Ok(peers.context("nobody asked for peers")?.command(task, job.system, server.url())),
             _ => child::command(task, &bucket, Some(server.url()), job.system, job.shape),
         });
         let (outcome, _) = child::run_all(commands.collect::<Result<_>>()?, args.seconds)?;

@@ -13,9 +13,6 @@ use super::child::common;
 use super::server::BUCKET;
 use crate::python::Environment;
 
-/// The package of those in Rust.
-const PACKAGE: &str = "headstart-peers";
-
 /// What those in Python need.
 const PINS: &str = include_str!("../../../peers/python/requirements.txt");
 
@@ -23,6 +20,7 @@ const PINS: &str = include_str!("../../../peers/python/requirements.txt");
 #[derive(Debug)]
 pub(crate) struct Peers {
     rust: PathBuf,
+    ocra: PathBuf,
     python: PathBuf,
     script: PathBuf,
     /// What takes part, and in which version.
@@ -33,54 +31,69 @@ impl Peers {
     /// Builds and installs what is missing, which takes some minutes the first time.
     pub(crate) fn ready(systems: &[System]) -> Result<Self> {
         let root = crate::workspace_root();
-        let rust = build(root)?;
-        let mut versions = versions_of(Command::new(&rust).arg("--versions"))?;
         let environment =
             Environment { folder: root.join("target/peers-python"), pins: PINS, file: "peers/python/requirements.txt" };
-        let script = root.join("peers/python/read.py");
+        let mut peers = Self {
+            rust: PathBuf::new(),
+            ocra: PathBuf::new(),
+            python: environment.program("python"),
+            script: root.join("peers/python/read.py"),
+            versions: BTreeMap::new(),
+        };
+        if systems.iter().any(|system| matches!(system, System::Opendal4 | System::Opendal8 | System::Foyer)) {
+            peers.rust = build(root, &["--package", "headstart-peers", "--bins"])?;
+            peers.versions.extend(versions_of(Command::new(&peers.rust).arg("--versions"))?);
+        }
+        if systems.contains(&System::Ocra) {
+            let (manifest, target) = (root.join("peers/ocra/Cargo.toml"), root.join("target/peers-ocra"));
+            let (manifest, target) = (manifest.to_string_lossy(), target.to_string_lossy());
+            peers.ocra = build(root, &["--locked", "--manifest-path", &manifest, "--target-dir", &target])?;
+            peers.versions.extend(versions_of(Command::new(&peers.ocra).arg("--versions"))?);
+        }
         if systems.iter().any(|system| system.is_python()) {
             if !environment.is_installed() {
                 println!("installing the wheels of {} …", environment.file);
                 environment.install()?;
             }
-            versions.extend(versions_of(Command::new(environment.program("python")).arg(&script).arg("--versions"))?);
+            peers.versions.extend(versions_of(Command::new(&peers.python).arg(&peers.script).arg("--versions"))?);
         }
-        Ok(Self { rust, python: environment.program("python"), script, versions })
+        Ok(peers)
     }
 
     /// The command that reads by `system` from the simulated server at `endpoint`.
-    pub(crate) fn command(&self, task: &Task, system: System, endpoint: &str) -> Result<Command> {
+    pub(crate) fn command(&self, task: &Task, system: System, endpoint: &str) -> Command {
         let mut command = if system.is_python() {
             let mut python = Command::new(&self.python);
             python.arg(&self.script);
             python
         } else {
-            Command::new(&self.rust)
+            Command::new(if system == System::Ocra { &self.ocra } else { &self.rust })
         };
         common(&mut command, task, system);
         command.args(["--endpoint", endpoint, "--bucket", BUCKET]);
-        Ok(command)
+        command
     }
 }
 
-/// Builds the program of the peers in Rust, as this one is built, and says where it is.
-fn build(root: &Path) -> Result<PathBuf> {
+/// Builds a program, and says where it is.
+fn build(root: &Path, what: &[&str]) -> Result<PathBuf> {
     #[derive(Deserialize)]
     struct Message {
         executable: Option<PathBuf>,
     }
-    println!("building {PACKAGE} …");
+    println!("building: cargo build --release {}", what.join(" "));
     let output = Command::new("cargo")
-        .args(["build", "--release", "-p", PACKAGE, "--bins", "--message-format", "json-render-diagnostics"])
+        .args(["build", "--release", "--message-format", "json-render-diagnostics"])
+        .args(what)
         .current_dir(root)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo")?;
-    ensure!(output.status.success(), "{PACKAGE} cannot be built: {}", output.status);
+    ensure!(output.status.success(), "a peer cannot be built: {}", output.status);
     let messages = String::from_utf8_lossy(&output.stdout);
     let mut executables = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable);
-    executables.next_back().with_context(|| format!("{PACKAGE} has no program"))
+    executables.next_back().context("cargo has built no program")
 }
 
 fn versions_of(command: &mut Command) -> Result<BTreeMap<String, String>> {

@@ -33,7 +33,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ),
     ("headstart-trace", &[], &["headstart-sim"]),
     ("headstart-bench", &["headstart", "headstart-fetch-core", "headstart-sim", "headstart-trace"], &[]),
-    ("headstart-peers", &["headstart-bench", "headstart-cache"], &[]),
+    ("headstart-peers", &["headstart-bench", "headstart-gcs-backend"], &["headstart-cache"]),
     (
         "xtask",
         &[

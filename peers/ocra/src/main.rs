@@ -1,0 +1,97 @@
+//! One run of the bench by ocra's cache of pages in memory, over the `object_store` that it was written for.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use bytes::Bytes;
+use clap::Parser;
+use headstart_bench::child::{Task, tell};
+use headstart_bench::overwrite::There;
+use headstart_bench::source::{Handle, Source};
+use headstart_bench::system::System;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::path::Path;
+use object_store::{ClientOptions, ObjectStore};
+use ocra::ReadThroughCache;
+use ocra::memory::InMemoryCache;
+
+/// As much as our own cache has by default.
+const CAPACITY: usize = 256 << 20;
+
+/// Not its default of 16 KiB: a megabyte would be 64 requests, two at a time.
+const PAGE: usize = 1 << 20;
+
+/// A bucket, read page by page.
+struct Pages(Arc<ReadThroughCache<InMemoryCache>>);
+
+impl Pages {
+    fn new(endpoint: &str, bucket: &str) -> Result<Self> {
+        let key = serde_json::json!({
+            "gcs_base_url": endpoint, "disable_oauth": true, "client_email": "", "private_key": "", "private_key_id": ""
+        });
+        let store = GoogleCloudStorageBuilder::new()
+            .with_bucket_name(bucket)
+            .with_service_account_key(key.to_string())
+            .with_client_options(ClientOptions::new().with_allow_http(true))
+            .build()?;
+        let cache = InMemoryCache::new(CAPACITY, PAGE);
+        Ok(Self(Arc::new(ReadThroughCache::new(Arc::new(store), Arc::new(cache)))))
+    }
+}
+
+#[async_trait]
+impl Source for Pages {
+    async fn open(&self, key: &str, _: u64) -> Result<Box<dyn Handle>> {
+        Ok(Box::new(Open { store: Arc::clone(&self.0), path: Path::parse(key)? }))
+    }
+}
+
+struct Open {
+    store: Arc<ReadThroughCache<InMemoryCache>>,
+    path: Path,
+}
+
+#[async_trait]
+impl Handle for Open {
+    async fn read(&mut self, range: Range<u64>) -> Result<Vec<Bytes>> {
+        let range = usize::try_from(range.start)?..usize::try_from(range.end)?;
+        Ok(vec![self.store.get_range(&self.path, range).await?])
+    }
+}
+
+/// Reads a trace by ocra
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(flatten)]
+    task: Option<Task>,
+    /// Where the simulated server listens
+    #[arg(long)]
+    endpoint: Option<String>,
+    #[arg(long)]
+    bucket: Option<String>,
+    /// Always ocra
+    #[arg(long)]
+    system: Option<System>,
+    /// Print the versions of what is measured, and end
+    #[arg(long, exclusive = true)]
+    versions: bool,
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    if cli.versions {
+        println!("{}", serde_json::json!({ "ocra": "0.1.1 (object_store 0.10.2)" }));
+        return Ok(());
+    }
+    let told = "--trace, --limit-ms, --endpoint and --bucket say what to read";
+    let (task, endpoint, bucket) = (cli.task.context(told)?, cli.endpoint.context(told)?, cli.bucket.context(told)?);
+    anyhow::ensure!(cli.system.is_none_or(|system| system == System::Ocra), "this program reads by ocra");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        let source = Arc::new(Pages::new(&endpoint, &bucket)?);
+        task.carry_out(source, Some(Arc::new(There { endpoint }))).await
+    })?;
+    tell(&outcome)
+}
