@@ -241,7 +241,7 @@ async fn get(store: &dyn ObjectStore, path: &Path, call: &Call) -> object_store:
             owed = owed.saturating_sub(began.elapsed());
         }
     }
-    if taken == call.bytes {
+    if taken == call.bytes && taken > 0 {
         // An application that took all has seen that there is no more.
         if let Some(more) = body.next().await.transpose()? {
             taken += more.len() as u64;

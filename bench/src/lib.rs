@@ -17,6 +17,7 @@ pub mod meter;
 pub mod ours;
 pub mod overwrite;
 pub mod process;
+pub mod replay;
 pub mod results;
 pub mod simulate;
 pub mod source;

@@ -22,7 +22,7 @@ use crate::source::Source;
 use crate::system::System;
 
 /// More than any system has in flight: no run pays for setting one up.
-const WARM_CONNECTIONS: usize = 1024;
+pub const WARM_CONNECTIONS: usize = 1024;
 
 /// The most samples of a timeline.
 const SAMPLES: u32 = 400;

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask bench`, `ci`, `conformance`, `local`, `ramp`, `report`, `servers` and `tidy`.
+//! The project's own commands: `cargo xtask bench`, `ci`, `conformance`, `local`, `ramp`, `replay`, `report`, `servers` and `tidy`.
 
 mod bench;
 mod ci;
@@ -7,6 +7,7 @@ mod conformance;
 mod local;
 mod python;
 mod ramp;
+mod replay;
 mod report;
 mod servers;
 mod tidy;
@@ -33,6 +34,8 @@ enum Command {
     Conformance(conformance::ConformanceArgs),
     /// Measure how fast files of this machine are read, beside object_store's own store for them
     Local(local::LocalArgs),
+    /// Say what a recorded trace would have cost by other ways of reading, and under any options
+    Replay(replay::ReplayArgs),
     /// Draw how fast read-ahead comes up to the link's rate
     Ramp(ramp::RampArgs),
     /// Make a page, a document and pictures of what a bench found
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         Command::Servers(args) => servers::run(&args),
         Command::Local(args) => local::run(&args),
         Command::Ramp(args) => ramp::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Tidy => tidy::run(),
         Command::Serve(args) => bench::serve(args),

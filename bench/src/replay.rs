@@ -1,0 +1,61 @@
+//! A recorded trace, made over for the simulated store: whatever its keys were, objects of the same sizes stand for them. Pure.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use headstart_trace::{Kind, Trace};
+
+/// The same calls on simulated objects. An object is as long as answers told, or as the furthest byte that was asked for.
+#[must_use]
+pub fn on_simulated_objects(trace: &Trace) -> Trace {
+    let mut sizes: HashMap<&str, u64> = HashMap::new();
+    for call in &trace.calls {
+        let furthest = call.ranges.iter().map(|[_, end]| *end).chain(call.offset).chain(call.suffix).max();
+        let size = sizes.entry(&call.key).or_default();
+        *size = (*size).max(call.size.or(furthest).unwrap_or(0));
+    }
+    let mut made = trace.clone();
+    for call in &mut made.calls {
+        let size = sizes[call.key.as_str()];
+        // Only letters and digits of a key can do no harm in a path.
+        let name: String = call.key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        call.key = format!("synthetic/{size}/{name}");
+        call.size = Some(size);
+    }
+    made
+}
+
+/// How long the calls took when they were recorded, from the first one's beginning to the last one's end.
+#[must_use]
+pub fn recorded_time(trace: &Trace) -> Duration {
+    let begin = trace.calls.iter().map(|call| call.at_us).min().unwrap_or(0);
+    let end = trace.calls.iter().map(|call| call.at_us + call.took_us).max().unwrap_or(0);
+    Duration::from_micros(end - begin)
+}
+
+/// Bytes that the calls took.
+#[must_use]
+pub fn bytes(trace: &Trace) -> u64 {
+    trace.calls.iter().filter(|call| call.kind != Kind::Overwrite).map(|call| call.bytes).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headstart_trace::{Call, Header, Keys};
+
+    #[test]
+    fn objects_are_as_long_as_is_known() {
+        let call = |n, key: &str| Call::new(n, key, Kind::Get);
+        let calls = vec![
+            Call { ranges: vec![[5, 9]], at_us: 10, took_us: 5, bytes: 4, ..call(0, "ab") },
+            Call { size: Some(100), suffix: Some(8), at_us: 20, took_us: 7, bytes: 8, ..call(1, "ab") },
+            Call { ranges: vec![[0, 50]], ..call(2, "c/d?") },
+        ];
+        let trace = Trace { header: Header::new(Keys::Plain, ""), calls };
+        let made = on_simulated_objects(&trace);
+        let keys: Vec<&str> = made.calls.iter().map(|call| call.key.as_str()).collect();
+        assert_eq!(keys, ["synthetic/100/ab", "synthetic/100/ab", "synthetic/50/c-d-"]);
+        assert_eq!((recorded_time(&trace), bytes(&trace)), (Duration::from_micros(27), 12));
+    }
+}

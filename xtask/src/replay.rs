@@ -1,0 +1,123 @@
+//! `cargo xtask replay`: what a recorded trace would have cost, in time, GETs, bytes and money, by other ways of reading and under any options.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+use headstart_bench::meter::{Outcome, megabytes};
+use headstart_bench::replay::{bytes, on_simulated_objects, recorded_time};
+use headstart_bench::results::Wire;
+use headstart_bench::simulate::Simulation;
+use headstart_bench::system::System;
+use headstart_bench::workload::Workload;
+use headstart_sim::LinkProfile;
+use headstart_trace::{Kind, Trace};
+
+use crate::bench::prices_of;
+use crate::report::number;
+
+/// The ways of reading that take every kind of call.
+const SYSTEMS: [System; 4] = [System::Raw, System::Fetch, System::Headstart, System::HeadstartCache];
+
+/// What to replay, and how.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// What `headstart_trace::TraceRecorder` has written, or a workload of bench/workloads as `--write` makes it
+    #[arg(value_name = "TRACE.JSONL")]
+    trace: PathBuf,
+    /// Link to the simulated store: gcs, s3, near, wan, loopback; with `-lognormal` its first bytes vary
+    #[arg(long, default_value = "gcs")]
+    profile: LinkProfile,
+    /// Only this way of reading; may be given several times [default: raw, fetch, headstart, headstart+cache]
+    #[arg(long = "system", value_name = "SYSTEM")]
+    systems: Vec<System>,
+    /// An option of Headstart, as in docs/configuration.md; may be given several times
+    #[arg(long = "option", value_name = "KEY=VALUE", value_parser = option)]
+    options: Vec<(String, String)>,
+    /// Seed of what varies
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// In place of a trace, write the one of this workload into the file, and replay it
+    #[arg(long, value_name = "WORKLOAD")]
+    write: Option<String>,
+}
+
+fn option(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').ok_or("expected key=value, such as cache.memory_bytes=1GiB")?;
+    Ok((pair.0.to_owned(), pair.1.to_owned()))
+}
+
+/// Replays, and prints a table.
+pub(crate) fn run(args: &ReplayArgs) -> Result<()> {
+    if let Some(workload) = &args.write {
+        write(workload, args)?;
+    }
+    let file = File::open(&args.trace).with_context(|| format!("cannot open {}", args.trace.display()))?;
+    let recorded = Trace::read(BufReader::new(file)).with_context(|| format!("{}", args.trace.display()))?;
+    ensure!(!recorded.calls.is_empty(), "{} has no calls", args.trace.display());
+    let trace = Arc::new(on_simulated_objects(&recorded));
+    let systems = if args.systems.is_empty() { &SYSTEMS[..] } else { &args.systems };
+    let mut rows = Vec::new();
+    for system in systems {
+        let can = SYSTEMS.map(|one| one.to_string()).join(", ");
+        ensure!(SYSTEMS.contains(system), "{system} cannot replay a trace, but {can}");
+        let simulation =
+            Simulation { options: args.options.clone(), ..Simulation::new(args.profile.clone(), args.seed) };
+        let (outcome, wire) = simulation.run(&trace, *system).with_context(|| format!("{system}"))?;
+        ensure!(outcome.wrong_bytes == 0, "{system} read {} wrong bytes", outcome.wrong_bytes);
+        rows.push((*system, outcome, wire));
+    }
+    let about = if recorded.header.about.is_empty() { "a trace" } else { &recorded.header.about };
+    println!("{}: {about}", args.trace.display());
+    let reads = recorded.calls.iter().filter(|call| call.kind != Kind::Overwrite).count();
+    print!("{reads} reads, {} MB", number(Some(megabytes(bytes(&recorded)))));
+    let time = recorded_time(&recorded);
+    if !time.is_zero() {
+        print!(", in {:.3} s when it was recorded", time.as_secs_f64());
+    }
+    println!("; in virtual time over {}:\n\n{}", args.profile, table(&rows, &args.profile));
+    let told = recorded.calls.iter().filter(|call| call.is_conditional).count();
+    if told > 0 {
+        println!("\n{told} of the reads had a condition or a version, which is not replayed.");
+    }
+    Ok(())
+}
+
+fn table(rows: &[(System, Outcome, Wire)], profile: &LinkProfile) -> Table {
+    let mut table = Table::new();
+    let header = ["system", "s", "waited s", "MB/s", "GETs", "HEADs", "MB fetched", "fetched ÷ read", "$"];
+    table.load_style(presets::ASCII_MARKDOWN).set_header(header);
+    let prices = prices_of(&profile.name);
+    for (system, outcome, wire) in rows {
+        let fetched = megabytes(wire.bytes_fetched);
+        let read = megabytes(outcome.bytes_delivered);
+        table.add_row([
+            system.to_string(),
+            format!("{:.3}", outcome.elapsed_ms / 1000.0),
+            format!("{:.3}", outcome.stalled_ms / 1000.0),
+            number(Some(outcome.mb_per_s())),
+            wire.gets.to_string(),
+            wire.heads.to_string(),
+            number(Some(fetched)),
+            number((read > 0.0).then(|| fetched / read)),
+            format!("{:.6}", prices.cost(wire.gets + wire.heads, wire.bytes_fetched)),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn write(name: &str, args: &ReplayArgs) -> Result<()> {
+    let workload = Workload::named(name)?;
+    let trace = workload.trace(&workload.objects(args.seed)?, args.seed)?;
+    let file = File::create(&args.trace).with_context(|| format!("cannot write {}", args.trace.display()))?;
+    let mut file = BufWriter::new(file);
+    trace.write(&mut file)?;
+    Ok(file.flush()?)
+}
