@@ -105,8 +105,10 @@ fn body(
 /// In whatever order they come, or, where their one reader thinks between them, in the trace's.
 async fn reads_in_flight(trace: &Trace, requests: usize, store: &Arc<dyn ObjectStore>, meter: &Meter) -> Result<()> {
     let thinks = trace.calls.iter().any(|call| call.wait_us > 0);
+    // Reads that have begun when the time is over are finished, as a loop finishes its last one.
+    let calls = trace.calls.iter().filter(|call| call.kind == Kind::Read).take_while(|_| !meter.is_over());
     // A task each: they go on while the reader thinks.
-    let reads = stream::iter(trace.calls.iter().filter(|call| call.kind == Kind::Read)).map(|call| {
+    let reads = stream::iter(calls).map(|call| {
         let (store, key, range) = (Arc::clone(store), call.key.clone(), call.ranges[0][0]..call.ranges[0][1]);
         let read = Abort(tokio::spawn(async move {
             let began = Instant::now();
@@ -125,9 +127,6 @@ async fn reads_in_flight(trace: &Trace, requests: usize, store: &Arc<dyn ObjectS
         let (bytes, took) = read??;
         meter.read_overlapped(took);
         meter.deliver(&call.key, &(call.ranges[0][0]..call.ranges[0][1]), &[bytes])?;
-        if meter.is_over() {
-            return Ok(());
-        }
         owed += Duration::from_micros(call.wait_us);
         if owed >= Duration::from_millis(1) {
             let began = Instant::now();

@@ -64,7 +64,7 @@ pub struct Workload {
     shuffled: bool,
     /// Readers that read once, at the start, and keep their object open.
     #[serde(default)]
-    idle: u64,
+    pub idle: u64,
     /// Processes that the readers are spread over.
     #[serde(default = "one")]
     pub processes: u64,

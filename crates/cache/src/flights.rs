@@ -18,7 +18,7 @@ use headstart_fetch_core::{Promotion, byte_range, share};
 use object_store::path::Path;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::call::Call;
@@ -59,8 +59,8 @@ pub(crate) struct Flight {
     /// Its caller has said that what it brings will be read.
     announced: bool,
     board: Mutex<Board>,
-    /// Ticks whenever the board changes.
-    tick: watch::Sender<()>,
+    /// Ticks whenever the board changes. Whoever has waited longest is woken first, so that virtual time repeats itself.
+    tick: Notify,
     task: OnceLock<AbortHandle>,
 }
 
@@ -296,7 +296,7 @@ impl Flight {
             promotion: call.is_ahead().then(Promotion::default),
             announced: call.plan.announced,
             board: Mutex::default(),
-            tick: watch::Sender::new(()),
+            tick: Notify::new(),
             task: OnceLock::new(),
         })
     }
@@ -385,8 +385,9 @@ impl Seat {
 
     /// Waits until `ready` finds on the board what it looks for.
     async fn until<T>(&self, ready: impl Fn(&Board) -> Option<T>) -> Result<T, Vain> {
-        let mut ticks = None;
         loop {
+            // Before the look, so that no tick is missed.
+            let tick = self.flight.tick.notified();
             {
                 let board = self.flight.board.lock();
                 if let Some(found) = ready(&board) {
@@ -398,12 +399,7 @@ impl Seat {
                     None => {}
                 }
             }
-            // Subscribed before the second look, so that no tick is missed.
-            let Some(ticks) = &mut ticks else {
-                ticks = Some(self.flight.tick.subscribe());
-                continue;
-            };
-            let tick = tokio::time::timeout(self.flights.stall_timeout, ticks.changed());
+            let tick = tokio::time::timeout(self.flights.stall_timeout, tick);
             match select(pin!(tick), pin!(self.waited_for())).await {
                 Either::Left((Ok(_), _)) => {}
                 Either::Right(((), _)) => self.flight.promote(),
@@ -459,7 +455,7 @@ impl Pilot {
         }
         let _ = self.flight.span.set(span);
         self.flight.board.lock().answer = Some(Arc::clone(head));
-        self.flight.tick.send_replace(());
+        self.flight.tick.notify_waiters();
     }
 
     /// The next page, or part of one, arrived; `keep` stores it, told how it comes.
@@ -468,7 +464,7 @@ impl Pilot {
             keep(piece.clone(), self.flight.arrival());
         }
         self.flight.board.lock().pieces.push(piece);
-        self.flight.tick.send_replace(());
+        self.flight.tick.notify_waiters();
     }
 
     /// The flight is over.
@@ -480,7 +476,7 @@ impl Pilot {
         // First out of the air: who tries again must not find this flight.
         self.flights.air.lock().strike_off(&self.flight);
         self.flight.board.lock().end.get_or_insert(end);
-        self.flight.tick.send_replace(());
+        self.flight.tick.notify_waiters();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, RandomState};
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::Path as FilePath;
@@ -72,7 +72,7 @@ impl TraceRecorder {
     fn begin(&self, path: &Path, ask: Ask, is_conditional: bool) -> Open {
         let began = Instant::now();
         let at = began - self.shared.started;
-        let task = self.shared.task();
+        let task = Shared::task();
         Open {
             begun: self.shared.writer.open.lock().ledger.begin(task, at),
             key: self.shared.hash.hash_one(path),
@@ -91,8 +91,8 @@ impl TraceRecorder {
 
 impl Shared {
     /// The task that is running, as a well-mixed number.
-    fn task(&self) -> Option<u64> {
-        tokio::task::try_id().map(|id| self.hash.hash_one(id))
+    fn task() -> Option<u64> {
+        tokio::task::try_id().map(|id| BuildHasherDefault::<DefaultHasher>::default().hash_one(id))
     }
 }
 
@@ -136,7 +136,7 @@ impl Open {
             busy: self.busy,
             error: self.error,
         };
-        let task = self.shared.task();
+        let task = Shared::task();
         let open = &mut *self.shared.writer.open.lock();
         open.ledger.end(self.begun.n, task, at + took);
         self.shared.writer.push(open, entry);

@@ -26,6 +26,14 @@ pub(crate) fn render(results: &Results) -> String {
         (has_cpu(rows), "CPU: of the reading process, the check of every byte included."),
         (has(rows, System::Stream), "stream: one GET cannot jump, so it has no row where reads do."),
         (
+            has(rows, System::Opendal4),
+            "opendal: a thousand of its readers need more memory than the machine has, so it has no row there.",
+        ),
+        (
+            has(rows, System::GcsfsAdaptive),
+            "gcsfs: its question for the kind of bucket, which needs gRPC, is switched off.",
+        ),
+        (
             has(rows, System::Ideal),
             "ideal: ranges in flight without any logic, knowing every read. Whole objects are parts to it, in any order, measured once.",
         ),
