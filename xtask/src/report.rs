@@ -13,10 +13,12 @@ mod picture;
 pub(crate) mod sample;
 mod scale;
 mod tables;
+mod taps;
 mod text;
 mod theme;
 mod throughput;
 mod timeline;
+mod way;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -42,7 +44,7 @@ pub(crate) struct ReportArgs {
     /// Write the tables as Markdown to this file
     #[arg(long, value_name = "FILE", default_value = "docs/benchmarks.md")]
     docs: PathBuf,
-    /// Write a picture of each timeline into this folder
+    /// Write a picture of each timeline, and the guide's of the stack, into this folder
     #[arg(long, value_name = "FOLDER", default_value = "docs/pictures")]
     pictures: PathBuf,
 }
@@ -58,6 +60,10 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
     for run in &results.timelines {
         let (svg, size) = timeline::timeline(run, PICTURE_WIDTH, true)?;
         let name = format!("{}-{}.svg", text::slug(&run.workload), text::slug(&run.system));
+        write(&args.pictures.join(name), &picture::standalone(&svg, size))?;
+    }
+    let levels = taps::record()?;
+    for (name, (svg, size)) in [("components.svg", way::components(&levels)?), ("read.svg", way::way(&levels)?)] {
         write(&args.pictures.join(name), &picture::standalone(&svg, size))?;
     }
     Ok(())
