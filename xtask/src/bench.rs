@@ -36,6 +36,7 @@ use crate::compare;
 
 /// Benches as `args` say, prints the table, and writes the JSON.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    let begun = summary::Begun::now();
     // Known before minutes are spent, not after.
     let folder = args.json.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     ensure!(folder.is_dir() && !args.json.is_dir(), "cannot write {}: no such folder", args.json.display());
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             (plan, prices_of(&args.profile.name), args.profile.to_string())
         }
     };
-    let about = summary::About { profile, is_virtual: args.virtual_time, seed: args.seed, versions };
+    let about = summary::About { begun, profile, is_virtual: args.virtual_time, seed: args.seed, versions };
     let timelines = if args.url.is_none() { virtual_time::timelines(&args.profile, args.seed)? } else { Vec::new() };
     let notes = plan.workloads.iter().map(Prepared::note).collect();
     let results = summary::results(about, notes, plan.rows(&prices), timelines);

@@ -70,10 +70,23 @@ pub(crate) fn compare(rows: &mut [Row], workloads: &[WorkloadNote]) {
 
 /// What a bench is told about itself.
 pub(crate) struct About {
+    pub(crate) begun: Begun,
     pub(crate) profile: String,
     pub(crate) is_virtual: bool,
     pub(crate) seed: u64,
     pub(crate) versions: BTreeMap<String, String>,
+}
+
+/// What was so when a bench began.
+pub(crate) struct Begun {
+    date: String,
+    commit: String,
+}
+
+impl Begun {
+    pub(crate) fn now() -> Self {
+        Self { date: chrono::Local::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, false), commit: commit() }
+    }
 }
 
 /// The results of a bench: what was found, and where and when.
@@ -83,8 +96,8 @@ pub(crate) fn results(about: About, workloads: Vec<WorkloadNote>, rows: Vec<Row>
     Results {
         schema: SCHEMA,
         machine: about_machine,
-        date: chrono::Local::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, false),
-        commit: commit(),
+        date: about.begun.date,
+        commit: about.begun.commit,
         command: format!("cargo xtask {}", words.join(" ")),
         profile: about.profile,
         is_virtual: about.is_virtual,
@@ -236,7 +249,8 @@ mod tests {
 
     #[test]
     fn results_read_back() {
-        let about = About { profile: "gcs".into(), is_virtual: true, seed: 1, versions: BTreeMap::new() };
+        let about =
+            About { begun: Begun::now(), profile: "gcs".into(), is_virtual: true, seed: 1, versions: BTreeMap::new() };
         let results = results(about, vec![], vec![made(System::HeadstartCache, 100.0)], vec![]);
         let file = tempfile::NamedTempFile::new().unwrap();
         write(&results, file.path()).unwrap();

@@ -23,7 +23,10 @@ pub(crate) fn render(results: &Results) -> String {
             true,
             "fetched ÷ delivered: what the store sent for each byte the reader got, up to the moment the run ended.",
         ),
-        (has_cpu(rows), "CPU: of the reading process, the check of every byte included."),
+        (
+            has_cpu(rows),
+            "peak MB: of the reading processes, beyond what they held before the first read. CPU: theirs, the check of every byte included.",
+        ),
         (has(rows, System::Stream), "stream: one GET cannot jump, so it has no row where reads do."),
         (
             has(rows, System::Opendal4),
