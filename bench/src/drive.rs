@@ -1,11 +1,11 @@
 //! Makes the calls of a trace, each when it is its turn, and hands every byte to the meter.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use futures::StreamExt;
 use headstart_trace::{Call, Kind, Trace};
@@ -17,9 +17,6 @@ use tokio::time::Instant;
 
 use crate::meter::Meter;
 use crate::source::{Handle, Overwriter, Source};
-
-/// tokio's timer has ticks of a millisecond: shorter waits are added up until they are worth one.
-const TICK: Duration = Duration::from_millis(1);
 
 /// Calls that come one after the other, and what must have ended before the first of them.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -57,25 +54,25 @@ pub async fn run(
     overwriter: Option<Arc<dyn Overwriter>>,
     meter: Arc<Meter>,
 ) -> Result<()> {
+    let known: HashSet<u64> = trace.calls.iter().map(|call| call.n).collect();
     let mut starts: HashMap<u64, Vec<oneshot::Sender<()>>> = HashMap::new();
-    let mut tasks = JoinSet::new();
     let mut readers = Vec::new();
     for (n, chain) in chains(&trace).into_iter().enumerate() {
         let Some(source) = sources[n % sources.len()].clone() else { continue };
-        let turn = chain.after.map(|after| {
+        // A recorder may have lost the call that this chain came after: then it begins when it did.
+        let turn = chain.after.filter(|after| known.contains(after)).map(|after| {
             let (start, turn) = oneshot::channel();
             starts.entry(after).or_default().push(start);
             turn
         });
         readers.push((chain, source, turn));
     }
-    let mut starts_of = |chain: &Chain| {
-        let of_chain = chain.calls.iter().filter_map(|place| starts.remove_entry(&trace.calls[*place].n));
-        of_chain.collect::<HashMap<_, _>>()
-    };
+    let mut tasks = JoinSet::new();
     for (chain, source, turn) in readers {
+        let of_chain = chain.calls.iter().filter_map(|place| starts.remove_entry(&trace.calls[*place].n));
         let reader = Reader {
-            starts: starts_of(&chain),
+            starts: of_chain.collect(),
+            is_lost: chain.after.is_some() && turn.is_none(),
             chain,
             trace: Arc::clone(&trace),
             source,
@@ -85,6 +82,8 @@ pub async fn run(
         };
         tasks.spawn(reader.read(turn));
     }
+    // What waits for a call that another process makes will never have its turn.
+    drop(starts);
     // Objects stay open until all is read.
     let mut open = Vec::new();
     while let Some(done) = tasks.join_next().await {
@@ -97,10 +96,14 @@ struct OpenObject {
     handle: Box<dyn Handle>,
     /// The version of what it gave last.
     version: Option<u64>,
+    /// It has given bytes of two versions.
+    is_mixed: bool,
 }
 
 struct Reader {
     chain: Chain,
+    /// The call that its first one came after is not in the trace.
+    is_lost: bool,
     /// Who waits for the end of which call.
     starts: HashMap<u64, Vec<oneshot::Sender<()>>>,
     trace: Arc<Trace>,
@@ -118,16 +121,12 @@ impl Reader {
         {
             return Ok(self.open);
         }
-        let mut owed = Duration::ZERO;
-        for place in std::mem::take(&mut self.chain.calls) {
+        let mut pause = Pause::default();
+        for (nth, place) in std::mem::take(&mut self.chain.calls).into_iter().enumerate() {
             let trace = Arc::clone(&self.trace);
             let call = &trace.calls[place];
-            owed += Duration::from_micros(call.wait_us);
-            if owed >= TICK {
-                let (began, due) = (Instant::now(), Instant::now() + owed);
-                tokio::time::sleep_until(self.meter.end().map_or(due, |end| end.min(due))).await;
-                owed = owed.saturating_sub(began.elapsed());
-            }
+            let wait_us = if self.is_lost && nth == 0 { call.at_us } else { call.wait_us };
+            pause.take(Duration::from_micros(wait_us), self.meter.end()).await;
             if self.meter.is_over() {
                 break;
             }
@@ -162,7 +161,7 @@ impl Reader {
             let began = Instant::now();
             let mut object = match self.open.remove(&id) {
                 Some(object) => object,
-                None => OpenObject { handle: self.source.open(&call.key, size).await?, version: None },
+                None => OpenObject { handle: self.source.open(&call.key, size).await?, version: None, is_mixed: false },
             };
             match object.handle.read(start..end).await {
                 Ok(pieces) => {
@@ -170,10 +169,12 @@ impl Reader {
                     let version = self.meter.deliver(&call.key, &(start..end), &pieces)?;
                     if let (Some(before), Some(now)) = (object.version, version)
                         && before != now
+                        && !object.is_mixed
                     {
+                        object.is_mixed = true;
                         self.meter.change_mixed();
                     }
-                    object.version = version;
+                    object.version = version.or(object.version);
                 }
                 // As an application would: opened anew, read again.
                 Err(error) if !told && self.source.tells_of_change(&error) => {
@@ -190,18 +191,16 @@ impl Reader {
         }
     }
 
-    /// A call as an application has made it, which failed if that one failed.
+    /// A call as an application has made it: given up if that one was, and failed if that one failed.
     async fn call_store(&mut self, call: &Call) -> Result<()> {
         let store = self.source.store().context("this way of reading is no store")?;
-        let path = Path::parse(&call.key)?;
         let began = Instant::now();
-        let outcome = match call.kind {
-            Kind::GetRanges => {
-                let ranges: Vec<Range<u64>> = call.ranges.iter().map(|[start, end]| *start..*end).collect();
-                let parts = store.get_ranges(&path, &ranges).await;
-                parts.map(|parts| ranges.into_iter().zip(parts).map(|(range, part)| (range, vec![part])).collect())
+        let outcome = match call.error.as_deref() {
+            Some(headstart_trace::DROPPED) => {
+                let patience = Duration::from_micros(call.took_us);
+                tokio::time::timeout(patience, make(&*store, call)).await.unwrap_or_else(|_| Ok(Vec::new()))
             }
-            _ => get(&*store, &path, call).await.map(|read| vec![read]),
+            _ => make(&*store, call).await,
         };
         self.meter.read_ended(began, &(0..0));
         match (outcome, &call.error) {
@@ -212,35 +211,50 @@ impl Reader {
                 Ok(())
             }
             (Err(_), Some(_)) => Ok(()),
-            (Err(error), None) => Err(error.into()),
+            (Err(error), None) => Err(error),
         }
     }
 }
 
+/// Makes a call of a store, and says which ranges it brought.
+async fn make(store: &dyn ObjectStore, call: &Call) -> Result<Vec<(Range<u64>, Vec<Bytes>)>> {
+    let path = Path::parse(&call.key)?;
+    if call.kind != Kind::GetRanges {
+        return get(store, &path, call).await;
+    }
+    let size = call.size.unwrap_or(u64::MAX);
+    let ranges: Vec<Range<u64>> = call.ranges.iter().map(|[start, end]| *start..*end).collect();
+    let parts = store.get_ranges(&path, &ranges).await?;
+    ensure!(parts.len() == ranges.len(), "{} ranges were answered by {} parts", ranges.len(), parts.len());
+    // What goes beyond the end is cut off there.
+    let held = ranges.into_iter().map(|range| range.start..range.end.min(size).max(range.start));
+    Ok(held.zip(parts).map(|(range, part)| (range, vec![part])).collect())
+}
+
 /// Streams as much of the body as the application took, as slowly as it did.
-async fn get(store: &dyn ObjectStore, path: &Path, call: &Call) -> object_store::Result<(Range<u64>, Vec<Bytes>)> {
-    let range = match (call.ranges.first(), call.offset, call.suffix) {
-        (Some([start, end]), ..) => Some(GetRange::Bounded(*start..*end)),
-        (_, Some(offset), _) => Some(GetRange::Offset(offset)),
-        (_, _, Some(suffix)) => Some(GetRange::Suffix(suffix)),
-        _ => None,
+async fn get(store: &dyn ObjectStore, path: &Path, call: &Call) -> Result<Vec<(Range<u64>, Vec<Bytes>)>> {
+    let (range, start) = match (call.ranges.first(), call.offset, call.suffix, call.size) {
+        (Some([start, end]), ..) => (Some(GetRange::Bounded(*start..*end)), *start),
+        (_, Some(offset), ..) => (Some(GetRange::Offset(offset)), offset),
+        (_, _, Some(suffix), size) => (Some(GetRange::Suffix(suffix)), size.unwrap_or(0).saturating_sub(suffix)),
+        _ => (None, 0),
     };
     let options = GetOptions::new().with_range(range).with_head(call.kind == Kind::Head);
     let answer = store.get_opts(path, options).await?;
-    let start = answer.range.start;
+    if call.kind == Kind::Head {
+        return Ok(Vec::new());
+    }
+    ensure!(answer.range.start == start, "the answer begins at {} instead of {start}", answer.range.start);
     let mut body = answer.into_stream();
-    let (mut pieces, mut taken, mut owed) = (Vec::new(), 0, Duration::ZERO);
+    let (mut pieces, mut taken, mut pause) = (Vec::new(), 0, Pause::default());
     while taken < call.bytes {
         let Some(piece) = body.next().await.transpose()? else { break };
         taken += piece.len() as u64;
-        owed += Duration::from_micros(call.busy_us).mul_f64(share(piece.len() as u64, call.bytes));
+        let busy = Duration::from_micros(call.busy_us).mul_f64(share(piece.len() as u64, call.bytes));
         pieces.push(piece);
-        if owed >= TICK {
-            let began = Instant::now();
-            tokio::time::sleep(owed).await;
-            owed = owed.saturating_sub(began.elapsed());
-        }
+        pause.take(busy, None).await;
     }
+    ensure!(taken >= call.bytes, "the body ended after {taken} of {} bytes", call.bytes);
     if taken == call.bytes && taken > 0 {
         // An application that took all has seen that there is no more.
         if let Some(more) = body.next().await.transpose()? {
@@ -248,7 +262,30 @@ async fn get(store: &dyn ObjectStore, path: &Path, call: &Call) -> object_store:
             pieces.push(more);
         }
     }
-    Ok((start..start + taken, pieces))
+    Ok(vec![(start..start + taken, pieces)])
+}
+
+/// Waits as long as it is told, on the whole. tokio's timer wakes at the next full millisecond: short waits are added up until they are worth one, and what a
+/// wait took too long is taken off the next.
+#[derive(Debug, Default)]
+pub(crate) struct Pause {
+    owed: Duration,
+    overdrawn: Duration,
+}
+
+impl Pause {
+    pub(crate) async fn take(&mut self, wait: Duration, end: Option<Instant>) {
+        let settled = wait.min(self.overdrawn);
+        self.overdrawn -= settled;
+        self.owed += wait - settled;
+        if self.owed < Duration::from_millis(1) {
+            return;
+        }
+        let began = Instant::now();
+        let due = began + std::mem::take(&mut self.owed);
+        tokio::time::sleep_until(end.map_or(due, |end| end.min(due))).await;
+        self.overdrawn += Instant::now().saturating_duration_since(due);
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share")]
@@ -271,5 +308,41 @@ mod tests {
         let chains = chains(&trace(&[None, Some(0), None, Some(1), Some(1), Some(2)]));
         let shown: Vec<_> = chains.iter().map(|chain| (chain.after, &chain.calls[..])).collect();
         assert_eq!(shown, [(None, &[0, 1, 3][..]), (None, &[2, 5]), (Some(1), &[4])]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_as_long_as_told_on_the_whole() {
+        let (began, mut pause) = (Instant::now(), Pause::default());
+        for _ in 0..1000 {
+            pause.take(Duration::from_micros(3_277), None).await;
+        }
+        let took = began.elapsed();
+        assert!(took.abs_diff(Duration::from_micros(3_277_000)) < Duration::from_millis(5), "{took:?}");
+    }
+
+    struct Memory;
+
+    #[async_trait::async_trait]
+    impl Source for Memory {
+        async fn open(&self, _: &str, _: u64) -> Result<Box<dyn Handle>> {
+            bail!("it is called as a store")
+        }
+
+        fn store(&self) -> Option<Arc<dyn ObjectStore>> {
+            Some(Arc::new(headstart_sim::SimStore::builder().build()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_after_a_lost_call_begins_when_it_did() {
+        let mut trace = trace(&[None, Some(7), Some(0)]);
+        for call in &mut trace.calls {
+            call.key = "synthetic/10/a".into();
+            (call.size, call.bytes, call.at_us) = (Some(10), 10, 40_000);
+        }
+        let meter = Arc::new(Meter::start(crate::check::Checker::Simulated, None));
+        let began = Instant::now();
+        run(Arc::new(trace), &[Some(Arc::new(Memory))], None, Arc::clone(&meter)).await.unwrap();
+        assert_eq!((meter.bytes_delivered(), began.elapsed().as_millis()), (30, 40));
     }
 }

@@ -1,6 +1,6 @@
 //! What a link allows at most, by arithmetic. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -55,12 +55,12 @@ fn asked(trace: &Trace) -> u64 {
 
 /// The longest that one reader thinks.
 fn thinking(trace: &Trace) -> Duration {
-    let mut until = vec![0; trace.calls.len()];
-    for (place, call) in trace.calls.iter().enumerate() {
-        let before = call.after.and_then(|after| usize::try_from(after).ok()).map_or(0, |after| until[after]);
-        until[place] = before + call.wait_us;
+    let mut until: HashMap<u64, u64> = HashMap::new();
+    for call in &trace.calls {
+        let before = call.after.and_then(|after| until.get(&after).copied()).unwrap_or(0);
+        until.insert(call.n, before.saturating_add(call.wait_us));
     }
-    Duration::from_micros(until.into_iter().max().unwrap_or(0))
+    Duration::from_micros(until.into_values().max().unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-/// Length of the kernel's clock tick in user space: the same on every Linux.
-const TICK: Duration = Duration::from_millis(10);
-
 /// Memory that this process holds now, in bytes.
 #[must_use]
 pub fn memory_bytes() -> Option<u64> {
@@ -26,21 +23,19 @@ pub fn forget_peak_memory() {
 /// CPU time of this process, in user space and in the kernel.
 #[must_use]
 pub fn cpu_time() -> Option<Duration> {
-    cpu_of_stat(&std::fs::read_to_string("/proc/self/stat").ok()?)
+    #[cfg(unix)]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Some(Duration::new(time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?))
+    }
+    #[cfg(not(unix))]
+    None
 }
 
 fn of_status(field: &str, status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
-}
-
-fn cpu_of_stat(stat: &str) -> Option<Duration> {
-    // The second field is the program's name in parentheses and may hold anything, blanks and parentheses included.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut times = fields.split_ascii_whitespace().skip(11).map(|field| field.parse::<u32>());
-    let ticks = times.next()?.ok()?.checked_add(times.next()?.ok()?)?;
-    Some(TICK * ticks)
 }
 
 #[cfg(test)]
@@ -52,8 +47,5 @@ mod tests {
         let status = "Name:\tx\nVmPeak:\t  90 kB\nVmHWM:\t   12 kB\nVmRSS:\t 7 kB\n";
         assert_eq!((of_status("VmHWM:", status), of_status("VmRSS:", status)), (Some(12 * 1024), Some(7 * 1024)));
         assert_eq!(of_status("VmHWM:", "Name:\tx\n"), None);
-        let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 100 0 0 0 25 17 3 4 20 0 1 0 100 0 0";
-        assert_eq!(cpu_of_stat(stat), Some(Duration::from_millis(420)));
-        assert_eq!(cpu_of_stat("garbage"), None);
     }
 }

@@ -5,18 +5,25 @@ use std::time::Duration;
 
 use headstart_trace::{Kind, Trace};
 
-/// The same calls on simulated objects. An object is as long as answers told, or as the furthest byte that was asked for.
+/// The same calls on simulated objects. An object is as long as answers told or, where none did, as the furthest byte that was asked for.
 #[must_use]
 pub fn on_simulated_objects(trace: &Trace) -> Trace {
-    let mut sizes: HashMap<&str, u64> = HashMap::new();
+    let mut told: HashMap<&str, u64> = HashMap::new();
+    let mut furthest: HashMap<&str, u64> = HashMap::new();
     for call in &trace.calls {
-        let furthest = call.ranges.iter().map(|[_, end]| *end).chain(call.offset).chain(call.suffix).max();
-        let size = sizes.entry(&call.key).or_default();
-        *size = (*size).max(call.size.or(furthest).unwrap_or(0));
+        let key = call.key.as_str();
+        if let Some(size) = call.size {
+            let known = told.entry(key).or_default();
+            *known = (*known).max(size);
+        }
+        let end = call.ranges.iter().map(|[_, end]| *end).chain(call.offset).chain(call.suffix).max();
+        let known = furthest.entry(key).or_default();
+        *known = (*known).max(end.unwrap_or(0));
     }
+    let size_of = |key: &str| told.get(key).or_else(|| furthest.get(key)).copied().unwrap_or(0);
     let mut made = trace.clone();
     for call in &mut made.calls {
-        let size = sizes[call.key.as_str()];
+        let size = size_of(&call.key);
         // Only letters and digits of a key can do no harm in a path.
         let name: String = call.key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         call.key = format!("synthetic/{size}/{name}");
@@ -29,14 +36,14 @@ pub fn on_simulated_objects(trace: &Trace) -> Trace {
 #[must_use]
 pub fn recorded_time(trace: &Trace) -> Duration {
     let begin = trace.calls.iter().map(|call| call.at_us).min().unwrap_or(0);
-    let end = trace.calls.iter().map(|call| call.at_us + call.took_us).max().unwrap_or(0);
+    let end = trace.calls.iter().map(|call| call.at_us.saturating_add(call.took_us)).max().unwrap_or(0);
     Duration::from_micros(end - begin)
 }
 
 /// Bytes that the calls took.
 #[must_use]
 pub fn bytes(trace: &Trace) -> u64 {
-    trace.calls.iter().filter(|call| call.kind != Kind::Overwrite).map(|call| call.bytes).sum()
+    trace.calls.iter().filter(|call| call.kind != Kind::Overwrite).fold(0, |sum, call| sum.saturating_add(call.bytes))
 }
 
 #[cfg(test)]
@@ -50,12 +57,13 @@ mod tests {
         let calls = vec![
             Call { ranges: vec![[5, 9]], at_us: 10, took_us: 5, bytes: 4, ..call(0, "ab") },
             Call { size: Some(100), suffix: Some(8), at_us: 20, took_us: 7, bytes: 8, ..call(1, "ab") },
-            Call { ranges: vec![[0, 50]], ..call(2, "c/d?") },
+            Call { ranges: vec![[90, 200]], ..call(2, "ab") },
+            Call { ranges: vec![[0, 50]], ..call(3, "c/d?") },
         ];
         let trace = Trace { header: Header::new(Keys::Plain, ""), calls };
         let made = on_simulated_objects(&trace);
         let keys: Vec<&str> = made.calls.iter().map(|call| call.key.as_str()).collect();
-        assert_eq!(keys, ["synthetic/100/ab", "synthetic/100/ab", "synthetic/50/c-d-"]);
+        assert_eq!(keys, ["synthetic/100/ab", "synthetic/100/ab", "synthetic/100/ab", "synthetic/50/c-d-"]);
         assert_eq!((recorded_time(&trace), bytes(&trace)), (Duration::from_micros(27), 12));
     }
 }

@@ -34,12 +34,18 @@ pub struct Results {
     pub is_virtual: bool,
     /// Seed of everything random.
     pub seed: u64,
+    /// Seconds after which a run was ended, if its workload had not ended before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_s: Option<f64>,
     /// What took part, and in which version.
     pub versions: BTreeMap<String, String>,
     /// What was read, in the order of the tables.
     pub workloads: Vec<WorkloadNote>,
     /// One row for each workload and system, workload by workload.
     pub rows: Vec<Row>,
+    /// What failed, and so has no row or too few runs, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<String>,
     /// Runs looked at closely, in virtual time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timelines: Vec<Timeline>,
@@ -135,6 +141,9 @@ pub struct Row {
     /// Handles that gave bytes of two versions without a word.
     #[serde(default)]
     pub changes_mixed: u64,
+    /// When and at which commit, where that is not when the others were measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<String>,
 }
 
 impl Row {

@@ -47,7 +47,7 @@ pub enum System {
     GcsfsReadahead,
     /// gcsfs with `cache_type="none"`
     GcsfsNone,
-    /// Ranges in flight without any logic: what the link allows
+    /// Ranges in flight without any logic, knowing every read
     Ideal,
 }
 

@@ -44,8 +44,7 @@ pub struct Workload {
     /// Objects.
     #[serde(default = "one")]
     pub objects: u64,
-    /// Readers, all at once. Each takes the sittings whose number is its own, modulo the readers; there are as many sittings as objects, or readers if
-    /// they are more.
+    /// Readers, all at once. Sittings are dealt to them in turn; there are as many as objects, or readers if they are more.
     #[serde(default = "one")]
     pub readers: u64,
     /// What is read in a sitting: a pattern of `headstart_sim::Trace::named`.
@@ -274,6 +273,7 @@ fn parse(text: &str) -> Result<Vec<Workload>> {
             "{name}: objects, readers, passes and processes are at least 1"
         );
         ensure!(workload.most_mb_per_s != Some(0), "{name}: most_mb_per_s is at least 1");
+        ensure!(workload.most_reads != Some(0), "{name}: most_reads is at least 1");
         ensure!(workload.processes <= workload.readers, "{name}: a process needs a reader");
         ensure!(
             workload.overwrite_after.is_none() || (workload.objects, workload.readers) == (1, 1),

@@ -10,7 +10,7 @@ use futures::{AsyncReadExt, AsyncSeekExt};
 use headstart_bench::source::{Handle, Source};
 use opendal::options::ReaderOptions;
 use opendal::services::Gcs;
-use opendal::{ErrorKind, FuturesAsyncReader, Operator};
+use opendal::{ErrorKind, FuturesAsyncReader, Operator, Reader};
 
 /// A bucket, read in chunks.
 pub(crate) struct Chunked {
@@ -38,7 +38,8 @@ impl Source for Chunked {
     async fn open(&self, key: &str, size: u64) -> Result<Box<dyn Handle>> {
         let reader = self.operator.reader_options(key, self.options.clone()).await?;
         // Told the size, as `BufReader` is: it sends no HEAD.
-        Ok(Box::new(Open { reader: reader.into_futures_async_read(0..size).await?, at: 0 }))
+        let stream = reader.clone().into_futures_async_read(0..size).await?;
+        Ok(Box::new(Open { reader, stream, streamed: 0, at: 0 }))
     }
 
     fn tells_of_change(&self, error: &anyhow::Error) -> bool {
@@ -47,21 +48,31 @@ impl Source for Chunked {
     }
 }
 
+/// Reads that go on are read from a stream, which has chunks ahead; a jump is a read of its range, in chunks at once. Both are what OpenDAL has for it.
 struct Open {
-    reader: FuturesAsyncReader,
+    reader: Reader,
+    stream: FuturesAsyncReader,
+    /// Where the stream is.
+    streamed: u64,
+    /// Where the last read ended.
     at: u64,
 }
 
 #[async_trait]
 impl Handle for Open {
     async fn read(&mut self, range: Range<u64>) -> Result<Vec<Bytes>> {
-        // A seek drops what is under way, even one to where the reader is.
-        if range.start != self.at {
-            self.reader.seek(SeekFrom::Start(range.start)).await?;
+        let goes_on = range.start == self.at;
+        self.at = range.end;
+        if !goes_on {
+            return Ok(self.reader.read(range).await?.collect());
+        }
+        // A seek drops what is under way, even one to where the stream is.
+        if range.start != self.streamed {
+            self.stream.seek(SeekFrom::Start(range.start)).await?;
         }
         let mut buffer = vec![0; usize::try_from(range.end - range.start)?];
-        self.reader.read_exact(&mut buffer).await.with_context(|| format!("reading {range:?}"))?;
-        self.at = range.end;
+        self.stream.read_exact(&mut buffer).await.with_context(|| format!("reading {range:?}"))?;
+        self.streamed = range.end;
         Ok(vec![buffer.into()])
     }
 }

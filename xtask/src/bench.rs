@@ -19,6 +19,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use headstart_bench::results::{Results, Row};
+use headstart_bench::system::System;
 use headstart_fetch_core::Prices;
 use headstart_gcs_backend::gcs_profile;
 use headstart_s3_backend::s3_profile;
@@ -38,8 +39,10 @@ use crate::compare;
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let begun = summary::Begun::now();
     // Known before minutes are spent, not after.
-    let folder = args.json.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    ensure!(folder.is_dir() && !args.json.is_dir(), "cannot write {}: no such folder", args.json.display());
+    let json = args.update.as_ref().unwrap_or(&args.json);
+    let folder = json.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    ensure!(folder.is_dir() && !json.is_dir(), "cannot write {}: no such folder", json.display());
+    let earlier = args.update.as_deref().map(Results::read).transpose()?;
     let old = args.compare.as_deref().map(Results::read).transpose()?;
     let mut versions = BTreeMap::from([("headstart".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
     let (plan, prices, profile) = match &args.url {
@@ -54,13 +57,24 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             (plan, prices_of(&args.profile.name), args.profile.to_string())
         }
     };
-    let about = summary::About { begun, profile, is_virtual: args.virtual_time, seed: args.seed, versions };
+    let about = summary::About {
+        begun,
+        profile,
+        is_virtual: args.virtual_time,
+        seed: args.seed,
+        cut_s: (!args.virtual_time).then_some(args.seconds.as_secs_f64()),
+        versions,
+        failures: plan.failures.clone(),
+    };
     let timelines = if args.url.is_none() { virtual_time::timelines(&args.profile, args.seed)? } else { Vec::new() };
     let notes = plan.workloads.iter().map(Prepared::note).collect();
     let results = summary::results(about, notes, plan.rows(&prices), timelines);
     print!("{}", table::render(&results));
-    summary::write(&results, &args.json)?;
-    println!("\nwritten to {}", args.json.display());
+    match earlier {
+        Some(earlier) => summary::write(&summary::update(earlier, results.clone())?, json)?,
+        None => summary::write(&results, json)?,
+    }
+    println!("\nwritten to {}", json.display());
     if let Some(old) = old {
         println!("\nbeside {} of {}:", old.commit, old.date);
         let changes = compare::changes(&old, &results)?;
@@ -89,9 +103,14 @@ pub(crate) fn prices_of(link: &str) -> Prices {
     if link == "s3" { s3_profile().prices } else { gcs_profile().prices }
 }
 
-/// An error where a run failed or a byte was wrong.
+/// An error where a run failed, a byte was wrong, or an open object of ours gave bytes of two versions.
 fn verdict(failures: &[String], rows: &[Row]) -> Result<()> {
     let wrong: u64 = rows.iter().map(|row| row.wrong_bytes).sum();
+    let promised = [System::FetchStream, System::Headstart, System::HeadstartCache].map(|system| system.to_string());
+    let mixed = rows.iter().find(|row| row.changes_mixed > 0 && promised.contains(&row.system));
+    if let Some(row) = mixed {
+        bail!("{} {} mixed two versions", row.workload, row.system);
+    }
     match (failures.len(), wrong) {
         (0, 0) => Ok(()),
         (0, _) => bail!("{wrong} bytes were wrong"),

@@ -33,6 +33,10 @@ pub(crate) fn changes(old: &Results, new: &Results) -> Result<Vec<String>> {
         new.profile
     );
     ensure!(old.seed == new.seed, "the old seed is {}, the new one {}: run both with one seed", old.seed, new.seed);
+    ensure!(
+        old.cut_s.is_none() || new.cut_s.is_none() || old.cut_s == new.cut_s,
+        "the old runs were ended after another time than the new ones: say --seconds as then"
+    );
     let mut changes = Vec::new();
     if !old.is_virtual && old.machine != new.machine {
         changes.push(format!("warning: another machine, {} before, {} now", old.machine, new.machine));

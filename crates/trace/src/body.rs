@@ -14,13 +14,13 @@ use crate::recorder::Open;
 pub(crate) struct Body {
     inner: BoxStream<'static, object_store::Result<Bytes>>,
     call: Open,
-    /// When the caller was given its last piece.
+    /// When the caller was given the answer, or its last piece.
     handed_over: Option<Instant>,
 }
 
 impl Body {
     pub(crate) fn new(inner: BoxStream<'static, object_store::Result<Bytes>>, call: Open) -> Self {
-        Self { inner, call, handed_over: None }
+        Self { inner, call, handed_over: Some(Instant::now()) }
     }
 }
 

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-/// Tasks whose last call is remembered; a power of two. A task that two others with the same slot have pushed out is taken for a new one.
-const TASKS: usize = 64;
+/// Tasks whose last call is remembered; a power of two. A task whose place another one has taken since its last call is taken for a new one: of a hundred
+/// tasks at once that happens to one or two.
+const TASKS: usize = 4096;
 
 /// Numbers calls, and remembers which ended last: in each task, and of all.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     next: u64,
     last: Option<Ended>,
-    of_task: [Option<(u64, Ended)>; TASKS],
+    of_task: Box<[Option<(u64, Ended)>]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub(crate) struct Begun {
 
 impl Ledger {
     pub(crate) fn new() -> Self {
-        Self { next: 0, last: None, of_task: [None; TASKS] }
+        Self { next: 0, last: None, of_task: vec![None; TASKS].into() }
     }
 
     /// A call begins in `task`, whose number should be well mixed.
@@ -85,6 +86,18 @@ mod tests {
         ledger.end(0, Some(1), ms(30));
         assert_eq!(ledger.begin(Some(9), ms(31)), Begun { n: 1, after: Some(0), wait: ms(1) });
         assert_eq!(ledger.begin(None, ms(32)), Begun { n: 2, after: Some(0), wait: ms(2) });
+    }
+
+    #[test]
+    fn two_hundred_tasks_are_told_apart() {
+        let mut ledger = Ledger::new();
+        let task = |n: u64| Some(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20);
+        for n in 0..200 {
+            ledger.begin(task(n), ms(n));
+            ledger.end(n, task(n), ms(n + 1));
+        }
+        let own = (0..200).filter(|n| ledger.begin(task(*n), ms(300)).after == Some(*n)).count();
+        assert!(own >= 190, "{own} of 200 tasks came after their own last call");
     }
 
     proptest! {

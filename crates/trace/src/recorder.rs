@@ -22,13 +22,16 @@ use tokio::time::Instant;
 use crate::body::Body;
 use crate::entry::{Ask, Entry, name};
 use crate::ledger::Begun;
-use crate::trace::{Header, Keys};
+use crate::trace::{DROPPED, Header, Keys};
 use crate::writer::{Writer, Written};
 
 /// Forwards every call, and notes those that read: see the [front page](crate) for the format and the cost.
 ///
 /// Where it stands decides what is recorded: above a stack, what the application asks; below a layer, what that layer asks. Clones share one trace.
 /// Dropping the last of them waits until all is written.
+///
+/// # Cancel safety
+/// As the inner store's. A call whose future is dropped is noted as [`DROPPED`].
 #[derive(Debug, Clone)]
 pub struct TraceRecorder {
     inner: Arc<dyn ObjectStore>,
@@ -51,7 +54,7 @@ impl TraceRecorder {
         Self::new(inner, BufWriter::new(File::create(file)?))
     }
 
-    /// Records into anything that can be written to.
+    /// Records into anything that can be written to; a file should have a `BufWriter` around it.
     ///
     /// # Errors
     /// `file`'s own where it does not take the header; where no thread can be started.
@@ -151,7 +154,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         if self.first.is_none() && self.error.is_none() {
-            self.error = Some("dropped");
+            self.error = Some(DROPPED);
         }
         self.end();
     }

@@ -29,6 +29,13 @@ impl Header {
     }
 }
 
+/// What every version's first line begins with.
+#[derive(Deserialize)]
+struct First {
+    trace: String,
+    version: u32,
+}
+
 /// What the keys of a trace are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,6 +61,9 @@ pub enum Kind {
     /// Somebody else writes a new version of the object. In made traces.
     Overwrite,
 }
+
+/// The `error` of a call that its caller dropped before there was an answer.
+pub const DROPPED: &str = "dropped";
 
 /// One call of an application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +117,7 @@ pub struct Call {
     /// Microseconds from the call's beginning to its end: for a body, until it was read or dropped.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub took_us: u64,
-    /// Name of the error that it ended with.
+    /// Name of the error that it ended with: a variant of `object_store::Error`, or [`DROPPED`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -195,27 +205,28 @@ impl Trace {
     /// # Errors
     /// [`TraceError`].
     pub fn read(mut file: impl BufRead) -> Result<Self, TraceError> {
-        let mut line = String::new();
-        file.read_line(&mut line)?;
-        let header: Header = serde_json::from_str(&line).map_err(|_| TraceError::NoHeader)?;
-        if header.trace != "headstart" {
+        let mut line = Vec::new();
+        file.read_until(b'\n', &mut line)?;
+        let first: First = serde_json::from_slice(&line).map_err(|_| TraceError::NoHeader)?;
+        if first.trace != "headstart" {
             return Err(TraceError::NoHeader);
         }
-        if header.version > VERSION {
-            return Err(TraceError::NewerVersion { found: header.version });
+        if first.version > VERSION {
+            return Err(TraceError::NewerVersion { found: first.version });
         }
+        let header = serde_json::from_slice(&line).map_err(|_| TraceError::NoHeader)?;
         let mut calls: Vec<(usize, Call)> = Vec::new();
         for number in 2.. {
             line.clear();
-            if file.read_line(&mut line)? == 0 {
+            if file.read_until(b'\n', &mut line)? == 0 {
                 break;
             }
-            if line.trim().is_empty() {
+            if line.trim_ascii().is_empty() {
                 continue;
             }
-            match serde_json::from_str(&line) {
+            match serde_json::from_slice(&line) {
                 Ok(call) => calls.push((number, call)),
-                Err(_) if !line.ends_with('\n') => break,
+                Err(_) if line.last() != Some(&b'\n') => break,
                 Err(source) => return Err(TraceError::BadLine { line: number, source }),
             }
         }
@@ -316,7 +327,7 @@ mod tests {
             (&[][..], "not a trace"),
             (&["{}"], "not a trace"),
             (&[r#"{"trace":"else","version":1,"keys":"plain"}"#], "not a trace"),
-            (&[r#"{"trace":"headstart","version":9,"keys":"plain"}"#], "version 9"),
+            (&[r#"{"trace":"headstart","version":9,"keys":"in some new way"}"#], "version 9"),
             (&[HEADER, "nonsense", ""], "line 2"),
             (&[HEADER, r#"{"n":0,"key":"a","call":"get"}"#, r#"{"n":0,"key":"a","call":"get"}"#], "two calls"),
             (&[HEADER, r#"{"n":0,"key":"a","call":"get","after":0}"#], "earlier"),

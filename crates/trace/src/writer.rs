@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -90,14 +90,19 @@ impl Writer {
         {
             self.lost.fetch_add(BATCH as u64, Ordering::Relaxed);
         }
+        // Where there is no thread any more, the trace had been finished before this batch was full.
     }
 
     /// Waits until all is written. Entries that come later are not.
     pub(crate) fn finish(&self) -> io::Result<Written> {
-        let Some(Thread { sender, handle }) = self.thread.lock().take() else {
+        let (thread, rest) = {
+            // Both at once: a batch that fills up meanwhile belongs to one side or the other.
+            let mut open = self.open.lock();
+            (self.thread.lock().take(), mem::take(&mut open.waiting))
+        };
+        let Some(Thread { sender, handle }) = thread else {
             return Err(io::Error::other("the trace has been finished before"));
         };
-        let rest = mem::take(&mut self.open.lock().waiting);
         // Where the thread has ended, it says why below.
         let _ = sender.send(Message::Batch(rest)).and_then(|()| sender.send(Message::Finish));
         let calls = handle.join().map_err(|_| io::Error::other("the thread that writes the trace panicked"))??;
@@ -112,20 +117,23 @@ impl Drop for Writer {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a thread that waits for a disk has the machine's time")]
 fn write_all(mut file: impl Write, receiver: &Receiver<Message>, open: &Weak<Mutex<Open>>) -> io::Result<u64> {
     let mut calls = 0;
     let mut write = |file: &mut dyn Write, batch: Vec<Entry>| {
         calls += batch.len() as u64;
         batch.iter().try_for_each(|entry| write_line(&mut *file, &entry.call()))
     };
+    let mut flushed = Instant::now();
     loop {
-        match receiver.recv_timeout(FLUSH_EVERY) {
+        match receiver.recv_timeout(FLUSH_EVERY.saturating_sub(flushed.elapsed())) {
             Ok(Message::Batch(batch)) => write(&mut file, batch)?,
             Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
                 let waiting = open.upgrade().map(|open| mem::take(&mut open.lock().waiting));
                 write(&mut file, waiting.unwrap_or_default())?;
                 file.flush()?;
+                flushed = Instant::now();
             }
         }
     }

@@ -47,6 +47,9 @@ pub(crate) struct BenchArgs {
     /// Say what has changed, beyond noise, since these results
     #[arg(long, value_name = "FILE")]
     pub(crate) compare: Option<PathBuf>,
+    /// Put what is measured in its place among the results in this file, and keep the others
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub(crate) update: Option<PathBuf>,
     /// Read this object, up to its first GiB, instead of a simulated one; costs money
     #[arg(long, value_name = "gs://BUCKET/KEY", conflicts_with = "profile", value_parser = object_url)]
     pub(crate) url: Option<Url>,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -76,10 +76,17 @@ pub(crate) fn run_all(processes: Vec<Command>, limit: Duration) -> Result<(Outco
     drop(done);
     drop(running);
     watchdog.join().ok().context("the watchdog panicked")?;
-    let (mut outcomes, mut wire) = (Vec::new(), None);
+    let (mut outcomes, mut wire) = (Vec::new(), None::<Wire>);
     for said in said? {
         outcomes.push(said.outcome);
-        wire = said.wire;
+        wire = match (wire, said.wire) {
+            (Some(Wire { gets, heads, bytes_fetched }), Some(more)) => Some(Wire {
+                gets: gets + more.gets,
+                heads: heads + more.heads,
+                bytes_fetched: bytes_fetched + more.bytes_fetched,
+            }),
+            (before, more) => before.or(more),
+        };
     }
     Ok((Outcome::of_all(outcomes).context("there was no process")?, wire))
 }
@@ -105,6 +112,8 @@ fn all(running: &mut [Running]) -> Result<Vec<Said>> {
 struct Running {
     child: Arc<Mutex<Child>>,
     lines: BufReader<ChildStdout>,
+    /// Reads what it says on stderr, so that it never waits for a reader.
+    errors: Option<JoinHandle<String>>,
 }
 
 impl Running {
@@ -113,7 +122,14 @@ impl Running {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.with_context(|| format!("cannot start {program}"))?;
         let lines = BufReader::new(child.stdout.take().context("it has no stdout")?);
-        Ok(Self { child: Arc::new(Mutex::new(child)), lines })
+        let mut stderr = child.stderr.take().context("it has no stderr")?;
+        let errors = thread::spawn(move || {
+            let mut said = Vec::new();
+            // Where it cannot be read, what came before it is all there is.
+            let _ = stderr.read_to_end(&mut said);
+            String::from_utf8_lossy(&said).trim().to_owned()
+        });
+        Ok(Self { child: Arc::new(Mutex::new(child)), lines, errors: Some(errors) })
     }
 
     fn go(&mut self) -> Result<()> {
@@ -129,12 +145,18 @@ impl Running {
         if !line.is_empty() {
             return Ok(line);
         }
-        let mut child = self.child.lock();
-        let mut why = String::new();
-        if let Some(mut stderr) = child.stderr.take() {
-            stderr.read_to_string(&mut why)?;
-        }
-        bail!("{}: {}", child.wait()?, why.trim())
+        // It has said its last; where it lives on without a voice, it ends now.
+        let status = {
+            let mut child = self.child.lock();
+            let ended = child.try_wait()?;
+            if ended.is_none() {
+                thread::sleep(Duration::from_millis(100));
+                let _ = child.kill();
+            }
+            child.wait()?
+        };
+        let why = self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default();
+        bail!("{status}: {why}")
     }
 }
 

@@ -18,6 +18,17 @@ pub(crate) struct Gate {
     pub(crate) heads: u64,
     pub(crate) bytes_fetched: u64,
     pub(crate) virtual_ms: f64,
+    /// Handles that told of a change of their object.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) changes_told: u64,
+    /// Handles that mixed two versions: the bare client's, and `fetch`, whose calls promise no more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) changes_mixed: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Gates by `workload/system`.
@@ -76,6 +87,8 @@ fn differences(agreed: &Gates, found: &Gates) -> Vec<String> {
             ("HEADs", gate.heads.to_string(), now.heads.to_string()),
             ("bytes fetched", gate.bytes_fetched.to_string(), now.bytes_fetched.to_string()),
             ("virtual ms", gate.virtual_ms.to_string(), now.virtual_ms.to_string()),
+            ("changes told", gate.changes_told.to_string(), now.changes_told.to_string()),
+            ("changes mixed", gate.changes_mixed.to_string(), now.changes_mixed.to_string()),
         ];
         let changed = parts.iter().filter(|(_, old, new)| old != new);
         let changed: Vec<String> = changed.map(|(what, old, new)| format!("{new} {what} instead of {old}")).collect();
@@ -94,7 +107,17 @@ mod tests {
 
     fn gates(rows: &[(&str, u64, f64)]) -> Gates {
         let gate = |(name, gets, virtual_ms): &(&str, u64, f64)| {
-            ((*name).to_owned(), Gate { gets: *gets, heads: 0, bytes_fetched: 9, virtual_ms: *virtual_ms })
+            (
+                (*name).to_owned(),
+                Gate {
+                    gets: *gets,
+                    heads: 0,
+                    bytes_fetched: 9,
+                    virtual_ms: *virtual_ms,
+                    changes_told: 0,
+                    changes_mixed: 0,
+                },
+            )
         };
         rows.iter().map(gate).collect()
     }

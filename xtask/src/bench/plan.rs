@@ -94,8 +94,10 @@ impl Plan {
             let measured = self.stand_in(workload, system);
             let jobs = self.jobs.iter().filter(|(job, _)| (job.workload, job.system) == (measured, system));
             let name = self.workloads[workload].name();
-            let shapes = jobs.filter_map(|(_, runs)| summary::row(name, system, runs, prices));
-            shapes.max_by(|a, b| a.mb_per_s.median.total_cmp(&b.mb_per_s.median))
+            let shapes: Vec<Row> = jobs.filter_map(|(_, runs)| summary::row(name, system, runs, prices)).collect();
+            let wrong_bytes = shapes.iter().map(|row| row.wrong_bytes).sum();
+            let fastest = shapes.into_iter().max_by(|a, b| a.mb_per_s.median.total_cmp(&b.mb_per_s.median));
+            fastest.map(|row| Row { wrong_bytes, ..row })
         };
         let mut rows: Vec<Row> = self.rows.iter().filter_map(row).collect();
         let notes: Vec<_> = self.workloads.iter().map(Prepared::note).collect();

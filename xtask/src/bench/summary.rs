@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use headstart_bench::meter::{Outcome, megabytes};
 use headstart_bench::results::{QUANTILES, Results, Row, SCHEMA, Spread, Timeline, Wire, WorkloadNote};
 use headstart_bench::system::System;
@@ -48,6 +48,7 @@ pub(crate) fn row(workload: &str, system: System, runs: &[(Outcome, Wire)], pric
         wrong_bytes: sum(|run| run.wrong_bytes),
         changes_told: sum(|run| run.changes_told),
         changes_mixed: sum(|run| run.changes_mixed),
+        measured: None,
     })
 }
 
@@ -74,7 +75,9 @@ pub(crate) struct About {
     pub(crate) profile: String,
     pub(crate) is_virtual: bool,
     pub(crate) seed: u64,
+    pub(crate) cut_s: Option<f64>,
     pub(crate) versions: BTreeMap<String, String>,
+    pub(crate) failures: Vec<String>,
 }
 
 /// What was so when a bench began.
@@ -102,11 +105,48 @@ pub(crate) fn results(about: About, workloads: Vec<WorkloadNote>, rows: Vec<Row>
         profile: about.profile,
         is_virtual: about.is_virtual,
         seed: about.seed,
+        cut_s: about.cut_s,
         versions: about.versions,
         workloads,
         rows,
+        failures: about.failures,
         timelines,
     }
+}
+
+/// Puts what was measured anew in its place among older results: rows of the same workload and system are replaced, and say when they were measured; all else
+/// stays.
+pub(crate) fn update(old: Results, new: Results) -> Result<Results> {
+    ensure!(
+        (old.is_virtual, &old.profile, old.seed) == (new.is_virtual, &new.profile, new.seed),
+        "what was measured over another store, with another seed or in another time cannot be put among these results"
+    );
+    ensure!(
+        old.cut_s.is_none() || old.cut_s == new.cut_s,
+        "the old runs were ended after another time: say --seconds as then"
+    );
+    ensure!(old.machine == new.machine, "the old results are another machine's: {}", old.machine);
+    let measured = format!("{} at {}", new.date, new.commit);
+    let mut all = old;
+    for note in new.workloads {
+        match all.workloads.iter_mut().find(|known| known.name == note.name) {
+            Some(known) => *known = note,
+            None => all.workloads.push(note),
+        }
+    }
+    for row in new.rows {
+        let row = Row { measured: Some(measured.clone()), ..row };
+        match all.rows.iter_mut().find(|known| (&known.workload, &known.system) == (&row.workload, &row.system)) {
+            Some(known) => *known = row,
+            None => all.rows.push(row),
+        }
+    }
+    all.failures.extend(new.failures);
+    all.versions.extend(new.versions);
+    all.timelines = new.timelines;
+    all.cut_s = new.cut_s;
+    compare(&mut all.rows, &all.workloads);
+    Ok(all)
 }
 
 /// Writes them to `file`.
@@ -249,8 +289,15 @@ mod tests {
 
     #[test]
     fn results_read_back() {
-        let about =
-            About { begun: Begun::now(), profile: "gcs".into(), is_virtual: true, seed: 1, versions: BTreeMap::new() };
+        let about = About {
+            begun: Begun::now(),
+            profile: "gcs".into(),
+            is_virtual: true,
+            seed: 1,
+            cut_s: None,
+            versions: BTreeMap::new(),
+            failures: vec![],
+        };
         let results = results(about, vec![], vec![made(System::HeadstartCache, 100.0)], vec![]);
         let file = tempfile::NamedTempFile::new().unwrap();
         write(&results, file.path()).unwrap();
@@ -258,5 +305,27 @@ mod tests {
         let other = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(other.path(), "{}").unwrap();
         assert!(Results::read(other.path()).unwrap_err().to_string().contains("run the bench again"));
+    }
+
+    #[test]
+    fn what_is_measured_anew_takes_its_place() {
+        let results = |rows| {
+            let about = About {
+                begun: Begun::now(),
+                profile: "gcs".into(),
+                is_virtual: true,
+                seed: 1,
+                cut_s: None,
+                versions: BTreeMap::new(),
+                failures: vec![],
+            };
+            super::results(about, vec![], rows, vec![])
+        };
+        let old = results(vec![made(System::Raw, 1000.0), made(System::Headstart, 100.0)]);
+        let all = update(old, results(vec![made(System::Headstart, 50.0)])).unwrap();
+        assert_eq!(all.rows.iter().map(|row| row.measured.is_some()).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(all.rows[1].x_raw, Some(20.0));
+        let other = Results { seed: 2, ..results(vec![]) };
+        assert!(update(all, other).is_err());
     }
 }

@@ -49,12 +49,13 @@ pub(super) fn sums(works: &[Work<'_>]) -> Vec<String> {
     let mut sums = Vec::new();
     let ours: Vec<(&Work<'_>, &Row)> = works.iter().filter_map(|work| Some((work, work.ours()?))).collect();
     let multiples: Vec<f64> = ours.iter().filter_map(|(_, row)| row.x_raw).collect();
+    let compared = multiples.len();
     let (least, most) = (fold(&multiples, f64::min), fold(&multiples, f64::max));
     if let (Some(middle), Some(least), Some(most)) = (median(multiples), least, most) {
         let (middle, least, most) = (number(Some(middle)), number(Some(least)), number(Some(most)));
         sums.push(format!(
             "Against raw: {middle} times as fast in the middle of {} workloads; {least} times at the least, {most} times at the most.",
-            ours.len()
+            compared
         ));
     }
     let share = |(work, row): &(&Work<'_>, &Row)| match work.reference()? {
@@ -68,7 +69,8 @@ pub(super) fn sums(works: &[Work<'_>]) -> Vec<String> {
         works.iter().filter(|work| work.ours().is_some() && work.best_peer().is_some()).collect();
     if !against.is_empty() {
         let ahead = |work: &&&Work<'_>| {
-            work.ours().zip(work.best_peer()).is_some_and(|(ours, peer)| ours.mb_per_s.min > peer.mb_per_s.max)
+            let best = work.rows.iter().filter(|row| row.group == Group::Peer).map(|row| row.mb_per_s.max);
+            work.ours().zip(best.max_by(f64::total_cmp)).is_some_and(|(ours, best)| ours.mb_per_s.min > best)
         };
         let (all, ahead) = (against.len(), against.iter().filter(ahead).count());
         let behind = against.iter().filter(|work| !work.faster().is_empty()).count();
