@@ -107,6 +107,9 @@ fn counted(old: &Row, new: &Row) -> Vec<String> {
             changes.push(format!("{what} {before} → {after} ms ({})", relative(before, after)));
         }
     }
+    if (old.first_byte_ms, &old.latency_ms) != (new.first_byte_ms, &new.latency_ms) {
+        changes.push("latencies differ".into());
+    }
     changes.extend(exact(old, new));
     changes
 }

@@ -20,6 +20,10 @@ pub(super) fn document(results: &Results, page: Option<&str>) -> String {
         text += "**WRONG BYTES.** These gave bytes that were not the object's:\n\n";
         list(&mut text, wrong.into_iter().map(words::wrong));
     }
+    if !results.failures.is_empty() {
+        text += "**FAILED.** These runs are missing:\n\n";
+        list(&mut text, results.failures.iter().map(|failure| safe(failure)));
+    }
     line(&mut text, ["bench", ""]);
     line(&mut text, ["---", "---"]);
     for (name, fact) in words::facts(results) {
@@ -31,7 +35,7 @@ pub(super) fn document(results: &Results, page: Option<&str>) -> String {
     if let Some(page) = page {
         text += &format!("The same with pictures: [{page}]({page}), one file that needs no network.\n\n");
     }
-    list(&mut text, words::sums(&works));
+    list(&mut text, words::sums(&works).into_iter().chain(words::anew(results)));
     text += "## How to read it\n\n";
     for (word, meaning) in words::MEANINGS {
         // Writing to a string cannot fail.

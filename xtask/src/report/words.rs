@@ -1,5 +1,7 @@
 //! Sentences that the page and the Markdown share: what the numbers mean, and what they come to.
 
+use std::collections::BTreeMap;
+
 use headstart_bench::results::{Group, Results, Row};
 
 use super::findings::{Reference, Work, median};
@@ -112,6 +114,17 @@ pub(super) fn nobody_is_faster(results: &Results) -> &'static str {
     } else {
         "No peer took part, so nothing can be said of them."
     }
+}
+
+/// Which rows were measured anew, after the others: when, and which.
+pub(super) fn anew(results: &Results) -> Vec<String> {
+    let mut by_time: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for row in &results.rows {
+        if let Some(measured) = &row.measured {
+            by_time.entry(measured).or_default().push(format!("{} {}", row.workload, row.system));
+        }
+    }
+    by_time.into_iter().map(|(measured, rows)| format!("Measured anew on {measured}: {}.", rows.join(", "))).collect()
 }
 
 /// What was wrong with a row's bytes.

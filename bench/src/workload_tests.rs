@@ -1,0 +1,85 @@
+//! Tests of workloads.
+
+use super::*;
+
+fn made(text: &str) -> Trace {
+    let workload = parse(&format!("\n[w]\nabout = ''\n{text}")).unwrap().remove(0);
+    workload.trace(&workload.objects(1).unwrap(), 1).unwrap()
+}
+
+/// The calls as `handle:start` with `*` where the handle is closed.
+fn shown(trace: &Trace) -> Vec<String> {
+    let shown = |call: &Call| match call.handle {
+        None => "overwrite".to_owned(),
+        Some(handle) => format!("{handle}:{}{}", call.ranges[0][0], if call.is_last { "*" } else { "" }),
+    };
+    trace.calls.iter().map(shown).collect()
+}
+
+#[test]
+fn every_workload_makes_a_trace_that_can_be_read_back() {
+    for workload in Workload::all().unwrap() {
+        let objects = workload.objects(1).unwrap();
+        let trace = workload.trace(&objects, 1).unwrap();
+        let mut file = Vec::new();
+        trace.write(&mut file).unwrap();
+        assert_eq!(Trace::read(&*file).unwrap(), trace, "{}", workload.name);
+        assert_eq!(trace, workload.trace(&objects, 1).unwrap(), "{}", workload.name);
+    }
+}
+
+#[test]
+fn names_are_unique_and_in_the_files_order() {
+    let names: Vec<String> = Workload::all().unwrap().into_iter().map(|workload| workload.name).collect();
+    assert_eq!(names[..3], ["seq-64k", "seq-1m", "seq-16m"]);
+    let unique: std::collections::BTreeSet<_> = names.iter().collect();
+    assert_eq!(unique.len(), names.len());
+    assert!(Workload::named("nothing").unwrap_err().to_string().contains("seq-64k"));
+}
+
+#[test]
+fn readers_share_the_sittings_and_keep_their_order() {
+    let trace = made("size = '2k'\nobjects = 3\nreaders = 2\nreads = 'seq-1k'");
+    assert_eq!(shown(&trace), ["0:0", "0:1024*", "1:0", "1:1024*", "2:0", "2:1024*"]);
+    let after: Vec<Option<u64>> = trace.calls.iter().map(|call| call.after).collect();
+    assert_eq!(after, [None, Some(0), Some(1), Some(2), None, Some(4)]);
+    let keys: Vec<&str> = trace.calls.iter().step_by(2).map(|call| call.key.as_str()).collect();
+    assert_eq!(keys, ["synthetic/2048/w-0", "synthetic/2048/w-2", "synthetic/2048/w-1"]);
+}
+
+#[test]
+fn idle_readers_read_once_and_keep_their_object() {
+    assert_eq!(shown(&made("size = '2k'\nidle = 2\nreads = 'seq-1k'")), ["0:0", "1:0", "2:0", "2:1024*"]);
+}
+
+#[test]
+fn slow_readers_think_and_overwrites_come_between() {
+    let trace = made("size = '3k'\nreads = 'seq-1k'\nmost_mb_per_s = 1\noverwrite_after = 2");
+    assert_eq!(shown(&trace), ["0:0", "0:1024", "overwrite", "0:2048*"]);
+    assert_eq!(trace.calls.iter().map(|call| call.wait_us).collect::<Vec<_>>(), [0, 1024, 0, 1024]);
+}
+
+#[test]
+fn passes_go_through_all_objects_in_another_order() {
+    let trace = made("size = '1k'\nobjects = 9\nreads = 'whole'\npasses = 2\nshuffled = true");
+    let keys: Vec<&str> = trace.calls.iter().map(|call| call.key.as_str()).collect();
+    let (first, second) = keys.split_at(9);
+    assert_ne!(first, second);
+    let sorted = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(sorted(first), sorted(second));
+}
+
+#[test]
+fn nonsense_is_refused() {
+    for (text, says) in [
+        ("reads = 'seq-1k'", "one of size"),
+        ("size = 'big'\nreads = 'seq-1k'", "number of bytes"),
+        ("size = '1k'\nreads = 'seq-1k'\nreaders = 0", "at least 1"),
+        ("size = '1k'\nreads = 'seq-1k'\nprocesses = 2", "needs a reader"),
+        ("size = '1k'\nreads = 'seq-1k'\nreaders = 2\noverwrite_after = 1", "one reader"),
+        ("size = '1k'\nreads = 'seq-1k'\ncolour = 'red'", "colour"),
+    ] {
+        let error = format!("{:#}", parse(&format!("\n[w]\nabout = ''\n{text}")).unwrap_err());
+        assert!(error.contains(says), "{text}: {error}");
+    }
+}
