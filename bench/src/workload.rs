@@ -73,6 +73,9 @@ pub struct Workload {
     /// The object is overwritten after so many reads.
     #[serde(default)]
     pub overwrite_after: Option<u64>,
+    /// How many times as long as others it may take before it is ended: for workloads that many share, and those that have phases.
+    #[serde(default = "one_u32")]
+    pub longer: u32,
     /// Whether the objects are files of this machine.
     #[serde(default)]
     pub local: bool,
@@ -89,6 +92,10 @@ struct Late {
 }
 
 fn one() -> u64 {
+    1
+}
+
+fn one_u32() -> u32 {
     1
 }
 
@@ -269,8 +276,12 @@ fn parse(text: &str) -> Result<Vec<Workload>> {
     for (name, workload) in &mut tables {
         workload.name.clone_from(name);
         ensure!(
-            workload.objects > 0 && workload.readers > 0 && workload.passes > 0 && workload.processes > 0,
-            "{name}: objects, readers, passes and processes are at least 1"
+            workload.objects > 0
+                && workload.readers > 0
+                && workload.passes > 0
+                && workload.processes > 0
+                && workload.longer > 0,
+            "{name}: objects, readers, passes, processes and longer are at least 1"
         );
         ensure!(workload.most_mb_per_s != Some(0), "{name}: most_mb_per_s is at least 1");
         ensure!(workload.most_reads != Some(0), "{name}: most_reads is at least 1");

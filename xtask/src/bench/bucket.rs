@@ -32,7 +32,7 @@ pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<(Plan, Prices)> {
     ensure!(size > 0, "{url} is empty");
     let object = Object { key: path.to_string(), size };
     let prepared = args.workloads()?.into_iter().map(|workload| {
-        Prepared::new(workload, std::slice::from_ref(&object), args.seed, None, Some(args.seconds))
+        Prepared::new(workload, std::slice::from_ref(&object), args.seed, None, None)
             .context("the object is too small for this workload: leave it out, or take a larger object")
     });
     let plan = Plan::new(prepared.collect::<Result<_>>()?, &args.systems()?);

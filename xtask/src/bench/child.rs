@@ -145,18 +145,9 @@ impl Running {
         if !line.is_empty() {
             return Ok(line);
         }
-        // It has said its last; where it lives on without a voice, it ends now.
-        let status = {
-            let mut child = self.child.lock();
-            let ended = child.try_wait()?;
-            if ended.is_none() {
-                thread::sleep(Duration::from_millis(100));
-                let _ = child.kill();
-            }
-            child.wait()?
-        };
+        // Its stderr ends with it; the watchdog, who needs the lock, may see to that.
         let why = self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default();
-        bail!("{status}: {why}")
+        bail!("{}: {why}", self.child.lock().wait()?)
     }
 }
 

@@ -29,7 +29,8 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<Plan> {
         if workload.local {
             make_files(&folder, &workload, &mut objects)?;
         }
-        prepared.push(Prepared::new(workload, &objects, args.seed, Some(&args.profile), Some(args.seconds))?);
+        let cut = args.seconds * workload.longer;
+        prepared.push(Prepared::new(workload, &objects, args.seed, Some(&args.profile), Some(cut))?);
     }
     let traces = write_traces(&folder, &prepared)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
@@ -37,10 +38,11 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<Plan> {
     let files: Url = "file:///".parse()?;
     each_run(args, Plan::new(prepared, &args.systems()?), |plan, job| {
         let prepared = plan.workload(job);
-        let tasks = child::tasks(prepared, job.system, traces[job.workload].clone(), None, args.seconds);
+        let cut = args.seconds * prepared.workload.longer;
+        let tasks = child::tasks(prepared, job.system, traces[job.workload].clone(), None, cut);
         if prepared.workload.local {
             let own = tasks.iter().map(|task| child::command(task, &files, None, job.system, job.shape));
-            let (outcome, _) = child::run_all(own.collect::<Result<_>>()?, args.seconds)?;
+            let (outcome, _) = child::run_all(own.collect::<Result<_>>()?, cut)?;
             return Ok((outcome, Wire::default()));
         }
         // A server of its own for every run: what one has changed, the next must not find.
@@ -49,7 +51,7 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<Plan> {
             Group::Peer => Ok(peers.context("nobody asked for peers")?.command(task, job.system, server.url())),
             _ => child::command(task, &bucket, Some(server.url()), job.system, job.shape),
         });
-        let (outcome, _) = child::run_all(commands.collect::<Result<_>>()?, args.seconds)?;
+        let (outcome, _) = child::run_all(commands.collect::<Result<_>>()?, cut)?;
         Ok((outcome, runtime.block_on(server.counts())?))
     })
 }

@@ -49,7 +49,8 @@ impl Prepared {
     /// all that they have ahead, 32 or 64 MiB each, however long nobody reads: a thousand of them end for want of memory.
     pub(crate) fn suits(&self, system: System) -> bool {
         let is_opendal = matches!(system, System::Opendal4 | System::Opendal8);
-        let jumps = system.only_in_order() && !self.in_order;
+        // A stream cannot be taken up in the middle after it was told of a change.
+        let jumps = system.only_in_order() && (!self.in_order || self.workload.overwrite_after.is_some());
         let is_elsewhere = self.workload.local && system.group() == Group::Peer;
         !(jumps || is_elsewhere || (is_opendal && self.workload.idle > 100))
     }

@@ -130,7 +130,13 @@ pub(crate) fn update(old: Results, new: Results) -> Result<Results> {
     let mut all = old;
     for note in new.workloads {
         match all.workloads.iter_mut().find(|known| known.name == note.name) {
-            Some(known) => *known = note,
+            Some(known) => {
+                if known.about != note.about {
+                    // It means something else now.
+                    all.rows.retain(|row| row.workload != note.name);
+                }
+                *known = note;
+            }
             None => all.workloads.push(note),
         }
     }

@@ -31,6 +31,7 @@ pub(crate) fn row(workload: &str, system: &str, group: Group, mb_per_s: f64) -> 
         wrong_bytes: 0,
         changes_told: 0,
         changes_mixed: 0,
+        measured: None,
     }
 }
 
@@ -61,6 +62,8 @@ pub(crate) fn results() -> Results {
         profile: "gcs".into(),
         is_virtual: false,
         seed: 1,
+        cut_s: None,
+        failures: Vec::new(),
         versions: BTreeMap::from([("hare".into(), "1.0".into())]),
         workloads: vec![note("seq", Some(937.0)), note("rand", None)],
         rows,

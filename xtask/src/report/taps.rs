@@ -16,7 +16,7 @@ use object_store::path::Path;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-const OBJECT: &str = "synthetic/1GiB/tapped";
+const OBJECT: &str = "synthetic/48MiB/tapped";
 const MIB: u64 = 1 << 20;
 /// Reads of a first reader, in order, of 1 MiB each.
 const READS: u64 = 48;
