@@ -19,8 +19,9 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    pub(crate) fn new(inner: BoxStream<'static, object_store::Result<Bytes>>, call: Open) -> Self {
-        Self { inner, call, handed_over: Some(Instant::now()) }
+    /// The body of an answer that the caller is given `now`.
+    pub(crate) fn new(inner: BoxStream<'static, object_store::Result<Bytes>>, call: Open, now: Instant) -> Self {
+        Self { inner, call, handed_over: Some(now) }
     }
 }
 
@@ -28,9 +29,11 @@ impl Stream for Body {
     type Item = object_store::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(handed_over) = self.handed_over.take() {
-            self.call.busy += handed_over.elapsed();
-        }
+        let asked = self.handed_over.take().map(|handed_over| {
+            let now = Instant::now();
+            self.call.busy += now - handed_over;
+            now
+        });
         let polled = self.inner.as_mut().poll_next(cx);
         match &polled {
             Poll::Ready(Some(Ok(piece))) => {
@@ -38,7 +41,8 @@ impl Stream for Body {
                 self.handed_over = Some(Instant::now());
             }
             Poll::Ready(Some(Err(error))) => self.call.error = Some(name(error)),
-            Poll::Ready(None) => self.call.end(),
+            // A body that ends at once has ended when it was asked.
+            Poll::Ready(None) => self.call.end(asked.unwrap_or_else(Instant::now)),
             Poll::Pending => {}
         }
         polled

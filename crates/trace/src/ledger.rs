@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// Tasks whose last call is remembered; a power of two. A task whose place another one has taken since its last call is taken for a new one: of a hundred
-/// tasks at once that happens to one or two.
-const TASKS: usize = 4096;
+/// Tasks whose last call is remembered; a power of two. A task whose place another one has taken since its last call is taken for a new one: of thirty
+/// tasks at once that happens to one.
+const TASKS: usize = 1024;
 
 /// Numbers calls, and remembers which ended last: in each task, and of all.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ mod tests {
             ledger.end(n, task(n), ms(n + 1));
         }
         let own = (0..200).filter(|n| ledger.begin(task(*n), ms(300)).after == Some(*n)).count();
-        assert!(own >= 190, "{own} of 200 tasks came after their own last call");
+        assert!(own >= 150, "{own} of 200 tasks came after their own last call");
     }
 
     proptest! {

@@ -117,14 +117,14 @@ pub(crate) struct Open {
 
 impl Open {
     /// The answer, or the error in place of it, is here.
-    fn answered(&mut self) {
-        self.first = Some(self.began.elapsed());
+    fn answered(&mut self, now: Instant) {
+        self.first = Some(now - self.began);
     }
 
-    /// Notes the call, once.
-    pub(crate) fn end(&mut self) {
+    /// Notes the call, once: it ends `now`. Clocks are not free, so each is read once and handed on.
+    pub(crate) fn end(&mut self, now: Instant) {
         let Some(ask) = self.ask.take() else { return };
-        let took = self.began.elapsed();
+        let took = now - self.began;
         let at = self.began - self.shared.started;
         let entry = Entry {
             begun: self.begun,
@@ -145,18 +145,21 @@ impl Open {
         self.shared.writer.push(open, entry);
     }
 
-    fn failed(&mut self, error: &object_store::Error) {
+    fn failed(&mut self, error: &object_store::Error, now: Instant) {
         self.error = Some(name(error));
-        self.end();
+        self.end(now);
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
+        if self.ask.is_none() {
+            return;
+        }
         if self.first.is_none() && self.error.is_none() {
             self.error = Some(DROPPED);
         }
-        self.end();
+        self.end(Instant::now());
     }
 }
 
@@ -179,15 +182,16 @@ impl ObjectStore for TraceRecorder {
         let is_head = options.head;
         let mut call = self.begin(location, ask, is_conditional);
         let answer = self.inner.get_opts(location, options).await;
-        call.answered();
-        let mut answer = answer.inspect_err(|error| call.failed(error))?;
+        let now = Instant::now();
+        call.answered(now);
+        let mut answer = answer.inspect_err(|error| call.failed(error, now))?;
         call.size = Some(answer.meta.size);
         answer.payload = match answer.payload {
-            GetResultPayload::Stream(body) if !is_head => GetResultPayload::Stream(Body::new(body, call).boxed()),
+            GetResultPayload::Stream(body) if !is_head => GetResultPayload::Stream(Body::new(body, call, now).boxed()),
             other => {
                 // A file is read without us: what of it cannot be known.
                 call.bytes = if is_head { 0 } else { answer.range.end - answer.range.start };
-                call.end();
+                call.end(now);
                 other
             }
         };
@@ -197,10 +201,11 @@ impl ObjectStore for TraceRecorder {
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let mut call = self.begin(location, Ask::Ranges(ranges.into()), false);
         let answer = self.inner.get_ranges(location, ranges).await;
-        call.answered();
-        let parts = answer.inspect_err(|error| call.failed(error))?;
+        let now = Instant::now();
+        call.answered(now);
+        let parts = answer.inspect_err(|error| call.failed(error, now))?;
         call.bytes = parts.iter().map(|part| part.len() as u64).sum();
-        call.end();
+        call.end(now);
         Ok(parts)
     }
 
