@@ -94,7 +94,15 @@ impl Begun {
 
 /// The results of a bench: what was found, and where and when.
 pub(crate) fn results(about: About, workloads: Vec<WorkloadNote>, rows: Vec<Row>, timelines: Vec<Timeline>) -> Results {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    // Where its results go is no part of what it does.
+    let mut words = Vec::new();
+    let mut said = std::env::args().skip(1);
+    while let Some(word) = said.next() {
+        match word.as_str() {
+            "--json" | "--update" | "--compare" => drop(said.next()),
+            _ => words.push(word),
+        }
+    }
     let about_machine = if about.is_virtual { "virtual time: any machine".to_owned() } else { machine() };
     Results {
         schema: SCHEMA,

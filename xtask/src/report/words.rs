@@ -118,13 +118,23 @@ pub(super) fn nobody_is_faster(results: &Results) -> &'static str {
 
 /// Which rows were measured anew, after the others: when, and which.
 pub(super) fn anew(results: &Results) -> Vec<String> {
-    let mut by_time: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut by_time: BTreeMap<&str, (Vec<&str>, Vec<&str>)> = BTreeMap::new();
     for row in &results.rows {
-        if let Some(measured) = &row.measured {
-            by_time.entry(measured).or_default().push(format!("{} {}", row.workload, row.system));
+        let Some(measured) = &row.measured else { continue };
+        let (workloads, systems) = by_time.entry(measured).or_default();
+        for (all, one) in [(workloads, row.workload.as_str()), (systems, row.system.as_str())] {
+            if !all.contains(&one) {
+                all.push(one);
+            }
         }
     }
-    by_time.into_iter().map(|(measured, rows)| format!("Measured anew on {measured}: {}.", rows.join(", "))).collect()
+    let line = |(measured, (workloads, systems)): (&str, (Vec<&str>, Vec<&str>))| {
+        let every = results.rows.iter().filter(|row| workloads.contains(&row.workload.as_str()));
+        let every = every.filter(|row| row.measured.as_deref() != Some(measured)).count() == 0;
+        let by = if every { "all systems".to_owned() } else { systems.join(", ") };
+        format!("Measured anew on {measured}: {}, by {by}.", workloads.join(", "))
+    };
+    by_time.into_iter().map(line).collect()
 }
 
 /// What was wrong with a row's bytes.
