@@ -3,20 +3,18 @@
 //! The process loads all that it needs, prints `ready`, waits for a line on its stdin, reads, and prints its [`Outcome`] as a line of JSON. So that
 //! processes start together, and none is timed while it loads.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write, stdin, stdout};
+use std::io::{BufRead, Write, stdin, stdout};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use headstart_trace::Trace;
 
 use crate::check::Checker;
-use crate::drive;
 use crate::meter::{Meter, Outcome};
 use crate::source::{Overwriter, Source};
+use crate::{drive, file};
 
 /// Longer than this after its time a run is taken to hang.
 const GRACE: Duration = Duration::from_secs(60);
@@ -47,43 +45,27 @@ impl Task {
     /// # Errors
     /// Where the trace cannot be read, or a read fails, or none of them ends.
     pub async fn carry_out(&self, source: Arc<dyn Source>, overwriter: Option<Arc<dyn Overwriter>>) -> Result<Outcome> {
-        let trace = Arc::new(self.load()?);
-        let checker = self.copy.as_deref().map_or(Ok(Checker::Simulated), Checker::copy)?;
-        self.wait()?;
-        let meter = Arc::new(Meter::start(checker, Some(self.limit())));
+        let trace = Arc::new(file::load(&self.trace)?);
         let sources = self.places(&source)?;
+        let meter = Arc::new(self.begin()?);
         let read = drive::run(trace, &sources, overwriter, Arc::clone(&meter));
-        tokio::time::timeout(self.limit() + GRACE, read)
+        tokio::time::timeout(Duration::from_millis(self.limit_ms) + GRACE, read)
             .await
             .with_context(|| format!("still reading {GRACE:?} after its time"))??;
         finish(meter)
     }
 
-    /// The run's time.
-    #[must_use]
-    pub fn limit(&self) -> Duration {
-        Duration::from_millis(self.limit_ms)
-    }
-
-    /// The trace.
+    /// Says that all is ready, waits until the bench says a word, and starts the clock.
     ///
     /// # Errors
-    /// Where it cannot be read.
-    pub fn load(&self) -> Result<Trace> {
-        let file = File::open(&self.trace).with_context(|| format!("cannot open {}", self.trace.display()))?;
-        Trace::read(BufReader::new(file)).with_context(|| format!("{} cannot be used", self.trace.display()))
-    }
-
-    /// Says that all is ready, and waits until the bench says a word.
-    ///
-    /// # Errors
-    /// Where the bench is gone.
-    pub fn wait(&self) -> Result<()> {
+    /// Where the bench is gone, or there is no such copy.
+    pub fn begin(&self) -> Result<Meter> {
+        let checker = self.copy.as_deref().map_or(Ok(Checker::Simulated), Checker::copy)?;
         println!("ready");
         stdout().flush()?;
         let mut line = String::new();
         ensure!(stdin().lock().read_line(&mut line)? > 0, "the bench is gone");
-        Ok(())
+        Ok(Meter::start(checker, Some(Duration::from_millis(self.limit_ms))))
     }
 
     fn places(&self, source: &Arc<dyn Source>) -> Result<Vec<Option<Arc<dyn Source>>>> {
@@ -99,13 +81,4 @@ impl Task {
 /// Where somebody does.
 pub fn finish(meter: Arc<Meter>) -> Result<Outcome> {
     Ok(Arc::into_inner(meter).context("a reader is still at work")?.finish())
-}
-
-/// Tells the bench what came of it.
-///
-/// # Errors
-/// Where the bench is gone.
-pub fn tell(outcome: &Outcome) -> Result<()> {
-    println!("{}", serde_json::to_string(outcome)?);
-    Ok(stdout().flush()?)
 }

@@ -19,7 +19,7 @@ use crate::meter::Meter;
 use crate::source::{Handle, Overwriter, Source};
 
 /// Calls that come one after the other, and what must have ended before the first of them.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Chain {
     after: Option<u64>,
     calls: Vec<usize>,
@@ -73,7 +73,7 @@ pub async fn run(
         let reader = Reader {
             starts: of_chain.collect(),
             is_lost: chain.after.is_some() && turn.is_none(),
-            chain,
+            calls: chain.calls,
             trace: Arc::clone(&trace),
             source,
             overwriter: overwriter.clone(),
@@ -101,7 +101,7 @@ struct OpenObject {
 }
 
 struct Reader {
-    chain: Chain,
+    calls: Vec<usize>,
     /// The call that its first one came after is not in the trace.
     is_lost: bool,
     /// Who waits for the end of which call.
@@ -122,7 +122,7 @@ impl Reader {
             return Ok(self.open);
         }
         let mut pause = Pause::default();
-        for (nth, place) in std::mem::take(&mut self.chain.calls).into_iter().enumerate() {
+        for (nth, place) in std::mem::take(&mut self.calls).into_iter().enumerate() {
             let trace = Arc::clone(&self.trace);
             let call = &trace.calls[place];
             let wait_us = if self.is_lost && nth == 0 { call.at_us } else { call.wait_us };

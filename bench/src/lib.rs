@@ -11,11 +11,13 @@
 pub mod check;
 pub mod child;
 pub mod drive;
+pub mod file;
 pub mod ideal;
 pub mod limit;
 pub mod meter;
 pub mod ours;
 pub mod overwrite;
+pub mod peer;
 pub mod process;
 pub mod replay;
 pub mod results;

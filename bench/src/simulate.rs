@@ -1,5 +1,6 @@
 //! A trace in virtual time: the simulated store under a paused clock, where every number is exact and the same every time.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use headstart::Headstart;
 use headstart_fetch_core::Intent;
 use headstart_sim::{End, FaultPlan, LinkProfile, RequestKind, SimStore};
 use headstart_trace::Trace;
+use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use crate::check::Checker;
@@ -124,8 +126,12 @@ impl Simulation {
     }
 }
 
-fn paused() -> Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?)
+/// A runtime whose time is virtual.
+///
+/// # Errors
+/// Where the system gives none.
+pub fn paused() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
 }
 
 /// What the store saw.

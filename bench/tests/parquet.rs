@@ -1,6 +1,5 @@
 //! A real program, the `parquet` crate, reads a file through the stack while a recorder watches; the recorded trace, replayed, costs the same GETs.
 
-use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,15 +10,15 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryFutureExt};
 use headstart::{CacheConfig, Headstart};
+use headstart_bench::file::Sheet;
 use headstart_bench::meter::ms;
 use headstart_bench::replay::on_simulated_objects;
-use headstart_bench::simulate::{Simulation, WARM_CONNECTIONS};
+use headstart_bench::simulate::{Simulation, WARM_CONNECTIONS, paused};
 use headstart_bench::system::System;
 use headstart_sim::{Dice, LinkProfile, SimStore};
 use headstart_trace::{Trace, TraceRecorder};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
-use parking_lot::Mutex;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
@@ -101,20 +100,6 @@ async fn scan(store: Arc<dyn ObjectStore>, path: Path, columns: Vec<usize>) -> R
     Ok(rows)
 }
 
-#[derive(Clone, Default)]
-struct Sheet(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sheet {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// GETs, HEADs and bytes that the store saw, and virtual milliseconds.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
@@ -126,7 +111,7 @@ struct Cost {
 
 /// Two tasks read the file by `system`: one all columns, then two of them again; the other one column.
 fn live(system: System, file: &[u8]) -> Result<(Cost, Trace)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    let runtime = paused()?;
     runtime.block_on(async {
         let cloud = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(WARM_CONNECTIONS).seed(1).build();
         let path = Path::from("table/part-0.parquet");
@@ -161,8 +146,7 @@ fn live(system: System, file: &[u8]) -> Result<(Cost, Trace)> {
             bytes: counts.bytes_sent - before.bytes_sent,
             ms: ms(elapsed),
         };
-        let trace = Trace::read(&**sheet.0.lock())?;
-        Ok((cost, trace))
+        Ok((cost, sheet.trace()?))
     })
 }
 

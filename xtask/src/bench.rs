@@ -27,7 +27,7 @@ use headstart_s3_backend::s3_profile;
 pub(crate) use args::BenchArgs;
 pub(crate) use child::{ChildArgs, run as run_one};
 pub(crate) use server::{ServeArgs, serve};
-pub(crate) use summary::quantile;
+pub(crate) use summary::{median, quantile};
 pub(crate) use virtual_time::gates as count_for_gates;
 
 use self::peers::Peers;
@@ -90,11 +90,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
 }
 
 fn in_virtual_time(args: &BenchArgs) -> Result<Plan> {
-    let prepared = args.workloads()?.into_iter().map(|workload| {
-        let objects = workload.objects(args.seed)?;
-        Prepared::new(workload, &objects, args.seed, Some(&args.profile), None)
-    });
-    let plan = Plan::new(prepared.collect::<Result<_>>()?, &args.systems()?);
+    let plan = virtual_time::plan(args.workloads()?, &args.systems()?, &args.profile, args.seed)?;
     http::each_run(args, plan, |plan, job| virtual_time::run(plan, job, &args.profile, args.seed))
 }
 

@@ -153,8 +153,8 @@ async fn measure(args: &LocalArgs) -> Result<()> {
         for values in rates.iter_mut().chain([&mut ratios]) {
             values.sort_by(f64::total_cmp);
         }
-        let [plain, ours] = rates.each_ref().map(|rates| of(rates, 50));
-        let [low, ratio, high] = [25, 50, 75].map(|percent| of(&ratios, percent));
+        let [plain, ours] = rates.each_ref().map(|rates| of(rates, 50.0));
+        let [low, ratio, high] = [25.0, 50.0, 75.0].map(|percent| of(&ratios, percent));
         table.add_row([
             form.to_string(),
             format!("{plain:.0}"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::Args;
 use headstart::{AccessHint, Headstart};
+use headstart_bench::simulate::paused;
 use headstart_sim::{LinkProfile, SimStore};
 use object_store::path::Path;
 use plotters::prelude::*;
@@ -40,7 +41,7 @@ enum Start {
 
 /// Draws the picture.
 pub(crate) fn run(args: &RampArgs) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    let runtime = paused()?;
     let read = |start| runtime.block_on(read_in_order(start));
     let curves = [
         ("announced", read(Start::Announced)?),

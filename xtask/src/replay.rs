@@ -1,13 +1,12 @@
 //! `cargo xtask replay`: what a recorded trace would have cost, in time, GETs, bytes and money, by other ways of reading and under any options.
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
+use headstart_bench::file;
 use headstart_bench::meter::{Outcome, megabytes};
 use headstart_bench::replay::{bytes, on_simulated_objects, recorded_time};
 use headstart_bench::results::Wire;
@@ -15,7 +14,7 @@ use headstart_bench::simulate::Simulation;
 use headstart_bench::system::System;
 use headstart_bench::workload::Workload;
 use headstart_sim::LinkProfile;
-use headstart_trace::{Kind, Trace};
+use headstart_trace::Kind;
 
 use crate::bench::prices_of;
 use crate::report::number;
@@ -56,8 +55,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<()> {
     if let Some(workload) = &args.write {
         write(workload, args)?;
     }
-    let file = File::open(&args.trace).with_context(|| format!("cannot open {}", args.trace.display()))?;
-    let recorded = Trace::read(BufReader::new(file)).with_context(|| format!("{}", args.trace.display()))?;
+    let recorded = file::load(&args.trace)?;
     ensure!(!recorded.calls.is_empty(), "{} has no calls", args.trace.display());
     let trace = Arc::new(on_simulated_objects(&recorded));
     let systems = if args.systems.is_empty() { &SYSTEMS[..] } else { &args.systems };
@@ -116,8 +114,5 @@ fn table(rows: &[(System, Outcome, Wire)], profile: &LinkProfile) -> Table {
 fn write(name: &str, args: &ReplayArgs) -> Result<()> {
     let workload = Workload::named(name)?;
     let trace = workload.trace(&workload.objects(args.seed)?, args.seed)?;
-    let file = File::create(&args.trace).with_context(|| format!("cannot write {}", args.trace.display()))?;
-    let mut file = BufWriter::new(file);
-    trace.write(&mut file)?;
-    Ok(file.flush()?)
+    file::save(&trace, &args.trace)
 }

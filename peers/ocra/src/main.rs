@@ -3,12 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
-use clap::Parser;
-use headstart_bench::child::{Task, tell};
-use headstart_bench::overwrite::There;
+use headstart_bench::peer;
 use headstart_bench::source::{Handle, Source};
 use headstart_bench::system::System;
 use object_store::gcp::GoogleCloudStorageBuilder;
@@ -61,37 +59,10 @@ impl Handle for Open {
     }
 }
 
-/// Reads a trace by ocra
-#[derive(Debug, Parser)]
-struct Cli {
-    #[command(flatten)]
-    task: Option<Task>,
-    /// Where the simulated server listens
-    #[arg(long)]
-    endpoint: Option<String>,
-    #[arg(long)]
-    bucket: Option<String>,
-    /// Always ocra
-    #[arg(long)]
-    system: Option<System>,
-    /// Print the versions of what is measured, and end
-    #[arg(long, exclusive = true)]
-    versions: bool,
-}
-
 fn main() -> Result<()> {
-    let cli = Cli::parse();
-    if cli.versions {
-        println!("{}", serde_json::json!({ "ocra": "0.1.1 (object_store 0.10.2)" }));
-        return Ok(());
-    }
-    let told = "--trace, --limit-ms, --endpoint and --bucket say what to read";
-    let (task, endpoint, bucket) = (cli.task.context(told)?, cli.endpoint.context(told)?, cli.bucket.context(told)?);
-    anyhow::ensure!(cli.system.is_none_or(|system| system == System::Ocra), "this program reads by ocra");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(async {
-        let source = Arc::new(Pages::new(&endpoint, &bucket)?);
-        task.carry_out(source, Some(Arc::new(There { endpoint }))).await
-    })?;
-    tell(&outcome)
+    let versions = serde_json::json!({ "ocra": "0.1.1 (object_store 0.10.2)" });
+    peer::run(versions, |system, endpoint, bucket| {
+        ensure!(system == System::Ocra, "this program reads by ocra");
+        Ok(Arc::new(Pages::new(endpoint, bucket)?))
+    })
 }

@@ -11,15 +11,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use headstart::{FetchConfig, Headstart};
-use headstart_bench::check::Checker;
 use headstart_bench::child::Task;
-use headstart_bench::ideal;
-use headstart_bench::meter::{Meter, Outcome};
+use headstart_bench::meter::Outcome;
 use headstart_bench::ours::{self, Client};
 use headstart_bench::overwrite::There;
 use headstart_bench::results::Wire;
 use headstart_bench::source::Overwriter;
 use headstart_bench::system::System;
+use headstart_bench::{file, ideal};
 use headstart_fetch_core::BackendProfile;
 use headstart_gcs_backend::{GcsBackend, GcsConfig};
 use headstart_local_backend::LocalBackend;
@@ -232,11 +231,9 @@ async fn measured(args: ChildArgs) -> Result<Said> {
         (client.store, client.for_fetch) = (Arc::clone(tally) as _, Arc::clone(tally) as _);
     }
     let outcome = if args.system == System::Ideal {
-        let trace = args.task.load()?;
+        let trace = file::load(&args.task.trace)?;
         let shape = *ideal::shapes(&trace).get(args.shape).context("there is no such shape")?;
-        let checker = args.task.copy.as_deref().map_or(Ok(Checker::Simulated), Checker::copy)?;
-        args.task.wait()?;
-        let meter = Meter::start(checker, Some(args.task.limit()));
+        let meter = args.task.begin()?;
         ideal::run(&trace, shape, &client.store, &meter).await?;
         meter.finish()
     } else {
@@ -252,13 +249,12 @@ pub(crate) fn client(root: &Url, endpoint: Option<&str>) -> Result<(Client, Back
     let facade = Headstart::builder().environment([]).url(root.as_str());
     let no_options: [(&str, &str); 0] = [];
     let (store, for_fetch, profile): (Arc<dyn ObjectStore>, Arc<dyn ObjectStore>, _) = match (root.scheme(), endpoint) {
-        ("gs", Some(endpoint)) => {
-            let backend = GcsBackend::open(Some(root), GcsConfig::resolve([("endpoint", endpoint)], |_| None)?)?;
-            (backend.store(), backend.store_for_fetch(), backend.profile())
-        }
-        ("gs", None) => {
-            let backend =
-                GcsBackend::open(Some(root), GcsConfig::resolve(no_options, GcsConfig::process_environment)?)?;
+        ("gs", endpoint) => {
+            let config = match endpoint {
+                Some(endpoint) => GcsConfig::resolve([("endpoint", endpoint)], |_| None)?,
+                None => GcsConfig::resolve(no_options, GcsConfig::process_environment)?,
+            };
+            let backend = GcsBackend::open(Some(root), config)?;
             (backend.store(), backend.store_for_fetch(), backend.profile())
         }
         ("s3", None) => {

@@ -60,9 +60,7 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<Plan> {
 pub(crate) fn write_traces(folder: &TempDir, workloads: &[Prepared]) -> Result<Vec<PathBuf>> {
     let write = |prepared: &Prepared| {
         let file = folder.path().join(format!("{}.jsonl", prepared.name()));
-        let mut out = BufWriter::new(File::create(&file)?);
-        prepared.trace.write(&mut out)?;
-        out.flush()?;
+        headstart_bench::file::save(&prepared.trace, &file)?;
         Ok(file)
     };
     workloads.iter().map(write).collect()

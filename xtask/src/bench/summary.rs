@@ -14,7 +14,7 @@ use headstart_fetch_core::Prices;
 pub(crate) fn row(workload: &str, system: System, runs: &[(Outcome, Wire)], prices: &Prices) -> Option<Row> {
     let mut by_rate: Vec<&(Outcome, Wire)> = runs.iter().collect();
     by_rate.sort_by(|(a, _), (b, _)| a.mb_per_s().total_cmp(&b.mb_per_s()));
-    let (typical, wire) = by_rate.get(middle(by_rate.len())?)?;
+    let (typical, wire) = quantile(&by_rate, 50.0)?;
     let median_of =
         |value: fn(&Outcome) -> Option<f64>| median(runs.iter().filter_map(|(run, _)| value(run)).collect());
     let mut latencies: Vec<u64> = runs.iter().flat_map(|(run, _)| run.latencies_us.iter().copied()).collect();
@@ -186,32 +186,27 @@ fn compact_rows(results: &serde_json::Value) -> Result<String> {
     Ok(format!("{{\n{}\n}}\n", lines.join(",\n")))
 }
 
-/// The middle one of `count`; of an even number the lower.
-fn middle(count: usize) -> Option<usize> {
-    Some(count.checked_sub(1)? / 2)
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// The middle of `values`; of an even number the lower.
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    values.get(middle(values.len())?).copied()
+    quantile(&values, 50.0)
 }
 
-/// The nearest-rank quantile of sorted microseconds.
+/// The nearest-rank quantile of `sorted`.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a rank within a list"
 )]
-fn quantile_ms(sorted: &[u64], percent: f64) -> Option<f64> {
+pub(crate) fn quantile<T: Copy>(sorted: &[T], percent: f64) -> Option<T> {
     let rank = (sorted.len() as f64 * percent / 100.0).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).map(|us| *us as f64 / 1000.0)
+    sorted.get(rank.saturating_sub(1)).copied()
 }
 
-/// The nearest-rank quantile of `sorted`.
-pub(crate) fn quantile<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.saturating_sub(1)).copied()
+#[expect(clippy::cast_precision_loss, reason = "a time within a run")]
+fn quantile_ms(sorted: &[u64], percent: f64) -> Option<f64> {
+    quantile(sorted, percent).map(|us| us as f64 / 1000.0)
 }
 
 fn machine() -> String {

@@ -20,6 +20,18 @@ fn made(system: System, elapsed_ms: f64) -> Row {
     row("seq-1m", system, &[(run(elapsed_ms, 0), Wire::default())], &Prices::default()).expect("there is a run")
 }
 
+fn about() -> About {
+    About {
+        begun: Begun::now(),
+        profile: "gcs".into(),
+        is_virtual: true,
+        seed: 1,
+        cut_s: None,
+        versions: BTreeMap::new(),
+        failures: vec![],
+    }
+}
+
 #[test]
 fn a_row_is_the_median_and_hides_no_wrong_byte() {
     let wire = |gets| Wire { gets, heads: 0, bytes_fetched: gets };
@@ -48,26 +60,17 @@ fn rows_are_compared_within_their_workload() {
 #[test]
 fn quantiles_are_real_samples() {
     let times: Vec<u64> = (1..=200).collect();
-    for (percent, expected) in [(50, 100), (99, 198), (100, 200)] {
+    for (percent, expected) in [(50.0, 100), (99.0, 198), (100.0, 200)] {
         assert_eq!(quantile(&times, percent), Some(expected), "p{percent}");
     }
-    assert_eq!((quantile(&times[..1], 99), quantile::<u64>(&[], 50)), (Some(1), None));
+    assert_eq!((quantile(&times[..1], 99.0), quantile::<u64>(&[], 50.0)), (Some(1), None));
     let thousands: Vec<u64> = (1..=1000).map(|ms| ms * 1000).collect();
     assert_eq!((quantile_ms(&thousands, 99.9), quantile_ms(&thousands, 0.0)), (Some(999.0), Some(1.0)));
 }
 
 #[test]
 fn results_read_back() {
-    let about = About {
-        begun: Begun::now(),
-        profile: "gcs".into(),
-        is_virtual: true,
-        seed: 1,
-        cut_s: None,
-        versions: BTreeMap::new(),
-        failures: vec![],
-    };
-    let results = results(about, vec![], vec![made(System::HeadstartCache, 100.0)], vec![]);
+    let results = results(about(), vec![], vec![made(System::HeadstartCache, 100.0)], vec![]);
     let file = tempfile::NamedTempFile::new().unwrap();
     write(&results, file.path()).unwrap();
     assert_eq!(Results::read(file.path()).unwrap(), results);
@@ -78,18 +81,7 @@ fn results_read_back() {
 
 #[test]
 fn what_is_measured_anew_takes_its_place() {
-    let results = |rows| {
-        let about = About {
-            begun: Begun::now(),
-            profile: "gcs".into(),
-            is_virtual: true,
-            seed: 1,
-            cut_s: None,
-            versions: BTreeMap::new(),
-            failures: vec![],
-        };
-        super::results(about, vec![], rows, vec![])
-    };
+    let results = |rows| super::results(about(), vec![], rows, vec![]);
     let old = results(vec![made(System::Raw, 1000.0), made(System::Headstart, 100.0)]);
     let all = update(old, results(vec![made(System::Headstart, 50.0)])).unwrap();
     assert_eq!(all.rows.iter().map(|row| row.measured.is_some()).collect::<Vec<_>>(), [false, true]);

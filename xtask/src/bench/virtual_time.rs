@@ -26,6 +26,15 @@ const LOOKS: [(&str, usize, &str); 5] = [
     ("rand-1m", 24, "Anywhere: nothing is fetched that nobody asked for."),
 ];
 
+/// What is run of `workloads`, each to its end.
+pub(crate) fn plan(workloads: Vec<Workload>, systems: &[System], profile: &LinkProfile, seed: u64) -> Result<Plan> {
+    let prepared = workloads.into_iter().map(|workload| {
+        let objects = workload.objects(seed)?;
+        Prepared::new(workload, &objects, seed, Some(profile), None)
+    });
+    Ok(Plan::new(prepared.collect::<Result<_>>()?, systems))
+}
+
 /// Makes one run on a store and a clock of its own.
 pub(crate) fn run(plan: &Plan, job: Job, profile: &LinkProfile, seed: u64) -> Result<(Outcome, Wire)> {
     let prepared = plan.workload(job);
@@ -66,14 +75,10 @@ pub(crate) fn timelines(profile: &LinkProfile, seed: u64) -> Result<Vec<Timeline
 pub(crate) fn gates() -> Result<Gates> {
     const SEED: u64 = 1;
     let profile = LinkProfile::gcs();
-    let workloads = Workload::all()?.into_iter().filter(|workload| !workload.local);
-    let prepared = workloads.map(|workload| {
-        let objects = workload.objects(SEED)?;
-        Prepared::new(workload, &objects, SEED, Some(&profile), None)
-    });
+    let workloads = Workload::all()?.into_iter().filter(|workload| !workload.local).collect();
     let systems: Vec<System> =
         System::value_variants().iter().copied().filter(|system| system.group() != Group::Peer).collect();
-    let mut plan = Plan::new(prepared.collect::<Result<_>>()?, &systems);
+    let mut plan = plan(workloads, &systems, &profile, SEED)?;
     for job in plan.order(0) {
         let outcome = run(&plan, job, &profile, SEED);
         plan.record(job, outcome);

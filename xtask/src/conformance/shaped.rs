@@ -85,5 +85,5 @@ async fn time(url: &str, options: &Options, mode: &str, trace: &Trace) -> Result
 
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
-    quantile(&times, 50).expect("at least one round")
+    quantile(&times, 50.0).expect("at least one round")
 }

@@ -2,6 +2,8 @@
 
 use headstart_bench::results::{Group, Results, Row, WorkloadNote};
 
+pub(super) use crate::bench::median;
+
 /// The system that all others are held against.
 const OURS: &str = "headstart";
 /// Ours with its cache on.
@@ -118,12 +120,6 @@ impl<'a> Work<'a> {
 /// Rows that gave bytes which were not the object's.
 pub(super) fn wrong(results: &Results) -> Vec<&Row> {
     results.rows.iter().filter(|row| row.wrong_bytes > 0).collect()
-}
-
-/// The middle of `values`; of an even number the lower.
-pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len().saturating_sub(1) / 2).copied()
 }
 
 #[cfg(test)]

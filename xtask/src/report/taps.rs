@@ -1,19 +1,20 @@
 //! A small run of the whole stack with a recorder at every boundary: who asks whom for what.
 
-use std::io::{self, Write};
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::Result;
+use headstart_bench::file::Sheet;
 use headstart_bench::meter::ms;
+use headstart_bench::simulate::paused;
 use headstart_cache::{CacheConfig, CacheStore};
 use headstart_fetch_core::{FetchConfig, FetchStore};
 use headstart_prefetch::{PrefetchConfig, PrefetchStore};
 use headstart_sim::{LinkProfile, SimStore};
-use headstart_trace::{Call, Trace, TraceRecorder};
+use headstart_trace::{Call, TraceRecorder};
 use object_store::ObjectStore;
 use object_store::path::Path;
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 const OBJECT: &str = "synthetic/48MiB/tapped";
@@ -47,21 +48,6 @@ impl Level {
     }
 }
 
-/// A file in memory.
-#[derive(Clone, Default)]
-struct Sheet(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sheet {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// A recorder and its file.
 struct Tap(TraceRecorder, Sheet);
 
@@ -73,8 +59,7 @@ impl Tap {
 
     fn asked(&self) -> Result<Vec<Asked>> {
         self.0.finish()?;
-        let trace = Trace::read(&**self.1.0.lock())?;
-        Ok(trace.calls.iter().map(asked).collect())
+        Ok(self.1.trace()?.calls.iter().map(asked).collect())
     }
 }
 
@@ -91,8 +76,7 @@ fn asked(call: &Call) -> Asked {
 
 /// Reads, and says what was asked at each boundary, from the top down.
 pub(super) fn record() -> Result<Vec<Level>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
-    runtime.block_on(async {
+    paused()?.block_on(async {
         let cloud = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(256).build();
         let below_fetch = Tap::on(cloud)?;
         let fetch = FetchStore::new(Arc::new(below_fetch.0.clone()), FetchConfig::default());

@@ -1,5 +1,7 @@
 //! Numbers and names as people read them.
 
+pub(super) use headstart_bench::meter::megabytes;
+
 /// What stands where there is no number.
 const NONE: &str = "–";
 
@@ -41,11 +43,6 @@ fn thousands(digits: &str) -> String {
 /// A share of one, in percent.
 pub(super) fn percent(share: Option<f64>) -> String {
     share.map_or(NONE.into(), |share| format!("{} %", number(Some(share * 100.0))))
-}
-
-/// 10⁶ bytes.
-pub(super) fn megabytes(bytes: u64) -> f64 {
-    to_float(bytes) / 1e6
 }
 
 /// 2²⁰ bytes.
