@@ -224,7 +224,7 @@ impl Source {
         }
         // Not pinned to what we have: a bucket that keeps old versions would serve it for ever.
         let head = self.ask(GetOptions::new().with_head(true), self.wanted.as_ref()).await?;
-        if ObjectVersion::of(&head.meta) != version {
+        if !ObjectVersion::of(&head.meta).is_same(&version) {
             return Ok(None);
         }
         writer.read_back(version.size, pieces).await?;

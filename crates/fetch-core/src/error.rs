@@ -127,7 +127,8 @@ impl Throttled {
 }
 
 /// Whether `error` may go away by itself: false where the store has given its answer, or where the answer broke a rule of ours.
-pub(crate) fn is_transient(error: &object_store::Error) -> bool {
+#[must_use]
+pub fn is_transient(error: &object_store::Error) -> bool {
     if !matches!(error, object_store::Error::Generic { .. }) {
         return false;
     }
@@ -143,6 +144,18 @@ pub(crate) fn is_transient(error: &object_store::Error) -> bool {
         }
     }
     true
+}
+
+/// Whether `error` is about what was asked for (its range, its preconditions), not about the object or the store: another request for
+/// the same object may be answered.
+#[must_use]
+pub fn depends_on_request(error: &object_store::Error) -> bool {
+    use object_store::Error::{Generic, NotImplemented, NotModified, NotSupported, Precondition};
+    match error {
+        Generic { .. } => !is_transient(error),
+        Precondition { .. } | NotModified { .. } | NotSupported { .. } | NotImplemented { .. } => true,
+        _ => false,
+    }
 }
 
 /// Whether this is what `object_store` says of a range that an object does not have. Its type can be had but not named.
@@ -299,7 +312,7 @@ mod tests {
 
     #[test]
     fn object_changed_survives_sharing() {
-        let version = |tag: &str| ObjectVersion { e_tag: Some(tag.into()), version: None, size: 1 };
+        let version = |tag: &str| ObjectVersion { e_tag: Some(tag.into()), version: None, last_modified: None, size: 1 };
         let changed = ObjectChanged::new(&Path::from("a/b"), &version("1"), Some(&version("2")));
         let original = Arc::new(object_store::Error::from(changed.clone()));
         let copy = Arc::new(share(&original));
@@ -310,7 +323,7 @@ mod tests {
 
     #[test]
     fn only_a_404_or_412_is_explained_by_a_pin() {
-        let expected = ObjectVersion { e_tag: Some("1".into()), version: None, size: 1 };
+        let expected = ObjectVersion { e_tag: Some("1".into()), version: None, last_modified: None, size: 1 };
         let path = Path::from("a");
         let gone = object_store::Error::NotFound { path: "a".into(), source: "404".into() };
         assert!(ObjectChanged::find(&ObjectChanged::explain(gone, &path, &expected)).is_some());

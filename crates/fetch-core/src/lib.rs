@@ -109,6 +109,8 @@ pub mod levels;
 pub mod link;
 mod local;
 mod merge;
+#[doc(hidden)]
+pub mod mutation;
 pub mod options;
 mod part_file;
 mod parts;
@@ -120,6 +122,8 @@ mod read;
 mod request;
 mod resume;
 mod retry;
+#[doc(hidden)]
+pub mod runtime;
 mod slots;
 mod split;
 mod spread;
@@ -132,9 +136,11 @@ pub use budget::{MemoryBudget, Reservation};
 pub use checksum::Crc32c;
 pub use config::FetchConfig;
 pub use download::{Download, DownloadError, Downloaded, Progress};
+#[doc(hidden)]
+pub use error::{depends_on_request, is_transient};
 pub use error::{FetchError, ObjectChanged, SharedError, Throttled, share};
 pub use estimate::{BodyMeter, LinkEstimate};
-pub use intent::{AccessHint, CacheHint, FreshUntil, Intent, Origin, Promotion, Reserved, ask};
+pub use intent::{AccessHint, CacheHint, ConfirmedAt, FreshUntil, Intent, Origin, Promotion, Reserved, ask};
 pub use key::path_of_url_key;
 pub use link::Link;
 pub use local::LocalFile;

@@ -108,7 +108,7 @@ impl PartFile {
             at = at.max(piece.range.end);
             apart
         });
-        Ok(Some((ObjectVersion { e_tag, version, size }, pieces)))
+        Ok(Some((ObjectVersion { e_tag, version, last_modified: None, size }, pieces)))
     }
 
     /// Whether `piece` is in the file.
@@ -132,7 +132,7 @@ impl PartFile {
         let mut journal = self.lines.lock();
         journal.set_len(0).map_err(failed("write", &self.journal))?;
         self.data.set_len(0).map_err(failed("write", &self.part))?;
-        let ObjectVersion { e_tag, version, size } = version.clone();
+        let ObjectVersion { e_tag, version, last_modified: _, size } = version.clone();
         self.append(&mut journal, &Header { headstart: FORMAT, path: path.to_string(), e_tag, version, size })
     }
 
