@@ -26,6 +26,9 @@ pub struct FetchConfig {
     pub retry_timeout: Duration,
     /// Whether a GET that somebody waits for is sent once more when its answer is late. Default: on.
     pub hedge: bool,
+    /// Whether objects never change under their names. On, reads of stores whose answers identify no version (no entity tag, version
+    /// or date) are split and resumed like others. Default: off.
+    pub immutable: bool,
     /// What the pauses between tries follow from, for runs that must repeat exactly. Default: the operating system.
     #[serde(skip)]
     pub jitter_seed: Option<u64>,
@@ -44,6 +47,7 @@ impl Default for FetchConfig {
             retries: 10,
             retry_timeout: Duration::from_secs(180),
             hedge: true,
+            immutable: false,
             jitter_seed: None,
             profile: BackendProfile::default(),
             budget: None,
@@ -62,6 +66,11 @@ impl Options for FetchConfig {
         },
         OptionSpec { key: "retry_timeout", takes: "a time", what: "no try begins later than this after the first" },
         OptionSpec { key: "hedge", takes: "on or off", what: "send a demanded GET once more when its answer is late" },
+        OptionSpec {
+            key: "immutable",
+            takes: "on or off",
+            what: "objects never change: split reads of stores without versions too",
+        },
     ];
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
@@ -72,6 +81,7 @@ impl Options for FetchConfig {
             "retries" => changed.retries = parse_count(key, value)?,
             "retry_timeout" => changed.retry_timeout = parse_duration(key, value)?,
             "hedge" => changed.hedge = parse_switch(key, value)?,
+            "immutable" => changed.immutable = parse_switch(key, value)?,
             _ => return Err(ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key))),
         }
         changed.check()?;
@@ -86,6 +96,7 @@ impl Options for FetchConfig {
             "retries" => Some(self.retries.to_string()),
             "retry_timeout" => Some(format_duration(self.retry_timeout)),
             "hedge" => Some(format_switch(self.hedge)),
+            "immutable" => Some(format_switch(self.immutable)),
             _ => None,
         }
     }
@@ -127,7 +138,7 @@ mod tests {
     fn every_option_reads_back_what_it_was_set_to() {
         let mut config = FetchConfig::default();
         for (key, value) in
-            [("enabled", "off"), ("concurrency", "7"), ("retries", "0"), ("retry_timeout", "90s"), ("hedge", "off")]
+            [("enabled", "off"), ("concurrency", "7"), ("retries", "0"), ("retry_timeout", "90s"), ("hedge", "off"), ("immutable", "on")]
         {
             assert_ne!(config.value(key).as_deref(), Some(value), "{key}");
             config.set(key, value).expect(key);

@@ -18,7 +18,9 @@ use tokio::task::{JoinError, JoinSet};
 use crate::budget::Reservation;
 use crate::byte_range;
 use crate::checksum::Crc32c;
-use crate::error::{FetchError, ObjectChanged};
+#[cfg(doc)]
+use crate::error::ObjectChanged;
+use crate::error::FetchError;
 use crate::local;
 use crate::part_file::{PartFile, Piece};
 use crate::request::Core;
@@ -233,9 +235,11 @@ impl Source {
 
     async fn ask(&self, mut options: GetOptions, version: Option<&ObjectVersion>) -> Result<GetResult> {
         let Some(version) = version else { return Ok(self.core.read(&self.path, options).await?) };
-        version.pin(self.core.config.profile.pin, &mut options);
-        let answered = self.core.read(&self.path, options).await;
-        let answer = answered.map_err(|error| ObjectChanged::explain(error, &self.path, version))?;
+        let pinned = version.pin(self.core.config.profile.pin, &mut options);
+        let answer = match self.core.read(&self.path, options.clone()).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.core.explain(error, pinned, &self.path, version, &options).await.into()),
+        };
         version.check(&answer.meta)?;
         Ok(answer)
     }

@@ -173,6 +173,18 @@ fn is_client_error(cause: &(dyn Error + 'static)) -> bool {
     status.is_some_and(|status| status.starts_with('4') && !status.starts_with("408") && !status.starts_with("429"))
 }
 
+/// Whether `error` is about the connection or the state of the server, whatever was asked for: throttled, an I/O error, a status 5xx. The
+/// latter two `object_store`'s HTTP clients say in words only.
+pub(crate) fn is_connection_fault(error: &object_store::Error) -> bool {
+    sources(error).any(|cause| {
+        let said = cause.to_string();
+        cause.is::<Throttled>()
+            || cause.is::<std::io::Error>()
+            || said.starts_with("HTTP error: ")
+            || said.starts_with("Server returned non-2xx status code: 5")
+    })
+}
+
 /// The sources of `error`, the nearest first.
 fn sources(error: &object_store::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     std::iter::successors(error.source(), |cause| (*cause).source())

@@ -90,6 +90,7 @@
 //! a read that is one request needs none, but is neither tried again nor hedged then.
 
 mod attempt;
+mod attention;
 mod body;
 mod budget;
 pub mod byte_range;
@@ -130,6 +131,7 @@ mod spread;
 mod stall;
 mod stats;
 mod store;
+mod sync;
 mod version;
 
 pub use budget::{MemoryBudget, Reservation};

@@ -125,16 +125,16 @@ impl Core {
         version: &OnceLock<ObjectVersion>,
     ) -> Result<Run> {
         let mut options = GetOptions::new().with_range(Some(run));
-        if let Some(version) = version.get() {
-            version.pin(self.config.profile.pin, &mut options);
-        }
-        let explain = |error| match version.get() {
-            Some(version) => ObjectChanged::explain(error, path, version),
-            None => error,
+        let pinned = version.get().is_some_and(|version| version.pin(self.config.profile.pin, &mut options));
+        let read = async {
+            let result = self.read(path, options.clone()).await?;
+            version.get_or_init(|| ObjectVersion::of(&result.meta)).check(&result.meta)?;
+            Run::collect(result).await
         };
-        let result = self.read(path, options).await.map_err(explain)?;
-        version.get_or_init(|| ObjectVersion::of(&result.meta)).check(&result.meta)?;
-        Run::collect(result).await.map_err(explain)
+        match (read.await, version.get()) {
+            (Err(error), Some(version)) => Err(self.explain(error, pinned, path, version, &options).await),
+            (read, _) => read,
+        }
     }
 
     /// Bytes between the ranges were fetched and are of no use.

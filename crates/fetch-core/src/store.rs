@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -66,6 +67,7 @@ impl FetchStore {
             concurrency: Mutex::new(concurrency),
             jitter: Jitter::new(config.jitter_seed),
             started: Instant::now(),
+            lacks_validators: AtomicBool::new(false),
             config,
         };
         Ok(Self { core: Arc::new(core) })
