@@ -14,8 +14,8 @@ use object_store::{Error, Result};
 use tokio::task::coop;
 use tokio::time::Instant;
 
-use crate::error::FetchError;
 use crate::attention::{Attention, IdleWaker};
+use crate::error::FetchError;
 use crate::estimate::BodyMeter;
 use crate::intent::{Intent, Origin};
 use crate::permits::Permit;

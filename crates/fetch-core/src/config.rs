@@ -137,9 +137,14 @@ mod tests {
     #[test]
     fn every_option_reads_back_what_it_was_set_to() {
         let mut config = FetchConfig::default();
-        for (key, value) in
-            [("enabled", "off"), ("concurrency", "7"), ("retries", "0"), ("retry_timeout", "90s"), ("hedge", "off"), ("immutable", "on")]
-        {
+        for (key, value) in [
+            ("enabled", "off"),
+            ("concurrency", "7"),
+            ("retries", "0"),
+            ("retry_timeout", "90s"),
+            ("hedge", "off"),
+            ("immutable", "on"),
+        ] {
             assert_ne!(config.value(key).as_deref(), Some(value), "{key}");
             config.set(key, value).expect(key);
             assert_eq!(config.value(key).as_deref(), Some(value), "{key}");

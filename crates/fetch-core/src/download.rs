@@ -18,9 +18,9 @@ use tokio::task::{JoinError, JoinSet};
 use crate::budget::Reservation;
 use crate::byte_range;
 use crate::checksum::Crc32c;
+use crate::error::FetchError;
 #[cfg(doc)]
 use crate::error::ObjectChanged;
-use crate::error::FetchError;
 use crate::local;
 use crate::part_file::{PartFile, Piece};
 use crate::request::Core;

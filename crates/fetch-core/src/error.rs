@@ -324,7 +324,8 @@ mod tests {
 
     #[test]
     fn object_changed_survives_sharing() {
-        let version = |tag: &str| ObjectVersion { e_tag: Some(tag.into()), version: None, last_modified: None, size: 1 };
+        let version =
+            |tag: &str| ObjectVersion { e_tag: Some(tag.into()), version: None, last_modified: None, size: 1 };
         let changed = ObjectChanged::new(&Path::from("a/b"), &version("1"), Some(&version("2")));
         let original = Arc::new(object_store::Error::from(changed.clone()));
         let copy = Arc::new(share(&original));

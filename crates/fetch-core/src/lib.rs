@@ -138,9 +138,9 @@ pub use budget::{MemoryBudget, Reservation};
 pub use checksum::Crc32c;
 pub use config::FetchConfig;
 pub use download::{Download, DownloadError, Downloaded, Progress};
+pub use error::{FetchError, ObjectChanged, SharedError, Throttled, share};
 #[doc(hidden)]
 pub use error::{depends_on_request, is_transient};
-pub use error::{FetchError, ObjectChanged, SharedError, Throttled, share};
 pub use estimate::{BodyMeter, LinkEstimate};
 pub use intent::{AccessHint, CacheHint, ConfirmedAt, FreshUntil, Intent, Origin, Promotion, Reserved, ask};
 pub use key::path_of_url_key;

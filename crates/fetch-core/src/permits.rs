@@ -114,11 +114,7 @@ impl Permits {
     ///
     /// # Cancel safety
     /// As of [`Permits::acquire`].
-    pub(crate) async fn acquire_for(
-        self: &Arc<Self>,
-        extensions: &Extensions,
-        attention: &Arc<Attention>,
-    ) -> Permit {
+    pub(crate) async fn acquire_for(self: &Arc<Self>, extensions: &Extensions, attention: &Arc<Attention>) -> Permit {
         match (Intent::of(extensions), Promotion::of(extensions)) {
             (Intent::Speculative, Some(promotion)) => self.acquire_promotable(promotion, attention).await,
             (intent, _) => self.acquire(intent, attention).await,

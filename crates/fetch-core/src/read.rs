@@ -50,7 +50,8 @@ impl Call<'_> {
         let core = self.core;
         if !core.config.enabled {
             let origin = Origin::default();
-            let answer = core.request(self.path, options, None, &origin, |_, error| is_transient(error), self.attention);
+            let answer =
+                core.request(self.path, options, None, &origin, |_, error| is_transient(error), self.attention);
             return Ok(answer.await?.into_result());
         }
         let split = Split::plan(&core.link.link(), &core.config.profile, core.config.concurrency);
@@ -106,12 +107,7 @@ impl Call<'_> {
     }
 
     /// One request, when its turn has come.
-    async fn ask(
-        self,
-        options: GetOptions,
-        origin: &Origin,
-        worth: impl Fn(usize, &Error) -> bool,
-    ) -> Result<Answer> {
+    async fn ask(self, options: GetOptions, origin: &Origin, worth: impl Fn(usize, &Error) -> bool) -> Result<Answer> {
         let permit = self.core.permits.acquire_for(&options.extensions, self.attention).await;
         self.core.request(self.path, options, Some(permit), origin, worth, self.attention).await
     }

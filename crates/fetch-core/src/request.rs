@@ -30,10 +30,6 @@ use crate::runtime::has_timer;
 use crate::stats::Counters;
 use crate::version::ObjectVersion;
 
-/// How long a permit is kept, at most, after a throttled request. Given back at once, it would send the next waiter into the same
-/// refusal: of a store that bears 8 requests, half of all were refused then, and a sixth with this.
-const REFUSED_PERMIT: Duration = Duration::from_millis(100);
-
 /// What all calls of one store share.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -106,7 +102,10 @@ impl Core {
             tokio::time::sleep(pause).await;
             return permit;
         }
-        let held = if Throttled::find(error).is_some() { pause.min(REFUSED_PERMIT) } else { Duration::ZERO };
+        // A refusal holds its permit for as long as an answer usually takes. Given back at once where refusals are quick, it would send the
+        // next waiter into the same refusal.
+        let is_refused = Throttled::find(error).is_some();
+        let held = if is_refused { self.link.link().ttfb_p50.min(pause) } else { Duration::ZERO };
         tokio::time::sleep(held).await;
         drop(permit);
         tokio::time::sleep(pause - held).await;
@@ -116,9 +115,7 @@ impl Core {
     /// Whether answers of `version` to several requests can be put together: something identifies the version, or the caller has said
     /// that objects never change.
     pub(crate) fn is_provable(&self, version: &ObjectVersion, options: &GetOptions) -> bool {
-        self.config.immutable
-            || version.has_validator()
-            || options.extensions.get() == Some(&CacheHint::Immutable)
+        self.config.immutable || version.has_validator() || options.extensions.get() == Some(&CacheHint::Immutable)
     }
 
     /// Remembers whether this store's answers identify versions. Returns whether this one's can be put together with others.

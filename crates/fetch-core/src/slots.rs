@@ -208,7 +208,18 @@ impl Slot {
     pub(crate) fn new(number: u64, range: Range<u64>, memory: Memory) -> Self {
         let at = range.start;
         let chunks = VecDeque::new();
-        Self { number, range, at, chunks, unread_bytes: 0, memory, done: false, failed: None, drainer: None, task: None }
+        Self {
+            number,
+            range,
+            at,
+            chunks,
+            unread_bytes: 0,
+            memory,
+            done: false,
+            failed: None,
+            drainer: None,
+            task: None,
+        }
     }
 
     /// Its request is under way, or will be.
