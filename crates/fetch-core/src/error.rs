@@ -301,9 +301,20 @@ pub enum FetchError {
     /// The task that fetched some of the bytes ended without a word.
     #[error("a task that fetched bytes of this read panicked, or its runtime was shut down")]
     TaskLost,
+    /// The runtime that fetched some of the bytes runs no tasks any more.
+    #[error("the runtime that fetched bytes of this read has stopped running its tasks; read again")]
+    RuntimeStopped,
     /// No tokio runtime is running on this thread.
     #[error("no tokio runtime on this thread: call this from async code under tokio, or enter a runtime first")]
     NoRuntime,
+}
+
+impl FetchError {
+    /// Finds a `FetchError` in the sources of `error`.
+    #[must_use]
+    pub fn find(error: &object_store::Error) -> Option<&Self> {
+        sources(error).find_map(|cause| cause.downcast_ref())
+    }
 }
 
 impl From<FetchError> for object_store::Error {

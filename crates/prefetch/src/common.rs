@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use headstart_fetch_core::{LinkEstimate, MemoryBudget, PinBy};
+use headstart_fetch_core::{LinkEstimate, MemoryBudget, ObjectVersion, PinBy};
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -32,6 +32,8 @@ pub(crate) struct Common {
     pub(crate) pin: PinBy,
     /// How old bytes may be that one reader gets of another one's requests.
     pub(crate) max_age: Duration,
+    /// Whether objects never change under their names.
+    pub(crate) immutable: bool,
     pub(crate) counters: Counters,
     /// The runtime the store was made in: requests run there when a caller has none of its own.
     pub(crate) runtime: Option<Handle>,
@@ -76,6 +78,11 @@ impl Common {
             free_bytes: capped.map_or(free, |capped| free.min(capped)),
             runs: self.runs.of(prefix),
         }
+    }
+
+    /// Whether answers of `version` to several requests can be put together.
+    pub(crate) fn is_provable(&self, version: &ObjectVersion) -> bool {
+        self.immutable || version.has_validator()
     }
 
     /// `bytes` are asked for ahead.

@@ -26,6 +26,9 @@ pub struct PrefetchConfig {
     /// How long bytes fetched ahead may be served to a call without a handle, and how fresh a version must be that a new reader shares
     /// with others; 0 reads nothing ahead across such calls and shares nothing. Default: 10 s.
     pub max_age: Duration,
+    /// Whether objects never change under their names. On, stores whose answers identify no version (no entity tag, version or date) are
+    /// read ahead of like others. Default: off; such an object is read by one request a read.
+    pub immutable: bool,
     /// How further requests are pinned to the version of the first answer. Default: by entity tag.
     pub pin: PinBy,
     /// The smallest request ahead, in bytes, once a run is long. Default: 1 MiB.
@@ -49,6 +52,7 @@ impl Default for PrefetchConfig {
             concurrency: 32,
             max_bytes_per_s: None,
             max_age: Duration::from_secs(10),
+            immutable: false,
             pin: PinBy::default(),
             min_part_bytes: 1 << 20,
             max_part_bytes: 16 << 20,
@@ -74,6 +78,11 @@ impl Options for PrefetchConfig {
             takes: "a time",
             what: "how long a call without a handle may be served bytes fetched ahead",
         },
+        OptionSpec {
+            key: "immutable",
+            takes: "on or off",
+            what: "objects never change: read ahead in stores without versions too",
+        },
     ];
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
@@ -88,6 +97,7 @@ impl Options for PrefetchConfig {
                 changed.max_bytes_per_s = if off { None } else { Some(parse_bytes(key, value)?) };
             }
             "max_age" => changed.max_age = parse_duration(key, value)?,
+            "immutable" => changed.immutable = parse_switch(key, value)?,
             _ => return Err(ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key))),
         }
         changed.check()?;
@@ -103,6 +113,7 @@ impl Options for PrefetchConfig {
             "concurrency" => self.concurrency.to_string(),
             "max_bytes_per_s" => self.max_bytes_per_s.map_or_else(|| "off".to_owned(), format_bytes),
             "max_age" => format_duration(self.max_age),
+            "immutable" => format_switch(self.immutable),
             _ => return None,
         })
     }
@@ -134,12 +145,13 @@ mod tests {
             ("concurrency", "7"),
             ("max_bytes_per_s", "100MiB"),
             ("max_age", "250ms"),
+            ("immutable", "on"),
         ] {
             let mut config = PrefetchConfig::default();
             config.set(key, value).expect(key);
             assert_eq!(config.value(key).as_deref(), Some(value));
         }
-        assert_eq!(PrefetchConfig::SPECS.len(), 6, "an option was added: list it above");
+        assert_eq!(PrefetchConfig::SPECS.len(), 7, "an option was added: list it above");
     }
 
     #[test]

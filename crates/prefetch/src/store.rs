@@ -82,6 +82,7 @@ impl PrefetchStore {
             budget: config.budget.unwrap_or_else(|| MemoryBudget::new(OWN_BUDGET_BYTES)),
             pin: config.pin,
             max_age: config.max_age,
+            immutable: config.immutable,
             counters: Counters::default(),
             runtime: Handle::try_current().ok(),
             objects: Objects::default(),
