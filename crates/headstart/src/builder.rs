@@ -134,7 +134,9 @@ impl HeadstartBuilder {
 /// straight: they would be left alone above, and that is not free.
 fn stack(backend: Backend, mut settings: Settings, budget_bytes: usize) -> Result<Headstart, Error> {
     let budget = MemoryBudget::new(budget_bytes);
-    let pin_given = settings.levels.source("cache.pin") != Source::Default;
+    let is_given = |key: &str| settings.levels.source(key) != Source::Default;
+    let pin_given = is_given("cache.pin");
+    let immutable_given = [is_given("fetch.immutable"), is_given("prefetch.immutable")];
     let (fetch, cache, prefetch) = (&mut settings.fetch, &mut settings.cache, &mut settings.prefetch);
     if fetch.profile == BackendProfile::default() {
         fetch.profile = backend.profile;
@@ -149,6 +151,12 @@ fn stack(backend: Backend, mut settings: Settings, budget_bytes: usize) -> Resul
     }
     if !pin_given {
         cache.pin = profile.pin;
+    }
+    // Objects that never change never change for any layer.
+    if cache.freshness == Freshness::Immutable {
+        for (immutable, given) in [&mut fetch.immutable, &mut prefetch.immutable].into_iter().zip(immutable_given) {
+            *immutable |= !given;
+        }
     }
     // Bytes read ahead for calls without a handle are no older than the cache would allow.
     match cache.freshness {
