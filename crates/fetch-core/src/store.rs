@@ -78,7 +78,7 @@ impl FetchStore {
     /// takes the place of whatever was called `NAME`. After an error, a dropped future or a killed process the next
     /// download of the same version to the same name goes on with what is there (one request more, to ask whether the object
     /// has changed); of another version, it begins anew. `NAME.headstart-journal` beside it says what is there; delete
-    /// both to give up.
+    /// both to give up. Where `NAME` is a symbolic link to a file, the file it leads to is replaced; what is no regular file is refused.
     ///
     /// ```no_run
     /// # async fn example(store: headstart_fetch_core::FetchStore) -> Result<(), headstart_fetch_core::DownloadError> {

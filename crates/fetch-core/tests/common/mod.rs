@@ -173,6 +173,8 @@ pub const ALL_PINS: [PinBy; 3] = [PinBy::ETag, PinBy::Version, PinBy::Unpinned];
 
 /// A store that sees other options than its caller gave, or refuses them; its answers may be altered, too.
 pub struct Altered {
+    /// What it shows as.
+    name: String,
     inner: Box<dyn ObjectStore>,
     alter: Box<dyn Fn(GetOptions) -> Result<GetOptions> + Send + Sync>,
     alter_answer: Box<dyn Fn(GetResult) -> GetResult + Send + Sync>,
@@ -183,7 +185,15 @@ impl Altered {
         inner: impl ObjectStore,
         alter: impl Fn(GetOptions) -> Result<GetOptions> + Send + Sync + 'static,
     ) -> Self {
-        Self { inner: Box::new(inner), alter: Box::new(alter), alter_answer: Box::new(|answer| answer) }
+        Self::named(format!("Altered({inner})"), inner, alter)
+    }
+
+    pub fn named(
+        name: String,
+        inner: impl ObjectStore,
+        alter: impl Fn(GetOptions) -> Result<GetOptions> + Send + Sync + 'static,
+    ) -> Self {
+        Self { name, inner: Box::new(inner), alter: Box::new(alter), alter_answer: Box::new(|answer| answer) }
     }
 
     pub fn answers(self, alter: impl Fn(GetResult) -> GetResult + Send + Sync + 'static) -> Self {
@@ -199,7 +209,7 @@ impl fmt::Debug for Altered {
 
 impl fmt::Display for Altered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Altered({})", self.inner)
+        f.write_str(&self.name)
     }
 }
 
