@@ -242,6 +242,11 @@ impl Options for GcsConfig {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
+        for (key, time) in [("connect_timeout", self.connect_timeout), ("read_timeout", self.read_timeout)] {
+            if time.is_zero() {
+                return Err(ConfigError::bad(key, "0s", "expected more than no time"));
+            }
+        }
         match &self.bucket {
             Some(bucket) if bucket.contains('/') => {
                 Err(ConfigError::bad("bucket", bucket, "expected a bucket's name alone"))
@@ -357,6 +362,15 @@ mod tests {
         }
         for key in CREDENTIALS {
             assert!(GcsConfig::SPECS.iter().any(|spec| spec.key == *key), "{key}");
+        }
+    }
+    #[test]
+    fn no_time_is_refused_in_a_struct_too() {
+        let connect = GcsConfig { connect_timeout: Duration::ZERO, ..GcsConfig::default() };
+        let read = GcsConfig { read_timeout: Duration::ZERO, ..GcsConfig::default() };
+        for (key, config) in [("connect_timeout", connect), ("read_timeout", read)] {
+            let error = config.check().expect_err(key).to_string();
+            assert_eq!(error, format!("option '{key}' is '0s': expected more than no time"));
         }
     }
 }
