@@ -1,20 +1,18 @@
 //! `CacheStore`: the cache as an `ObjectStore`.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{BoxStream, StreamExt};
-use headstart_fetch_core::{ConfigError, Options};
+use futures::stream::BoxStream;
+use headstart_fetch_core::{ConfigError, Options, observe_deletes};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config::CacheConfig;
@@ -174,15 +172,8 @@ impl ObjectStore for CacheStore {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let doomed = Arc::new(Doomed { engine: Arc::clone(&self.engine), paths: Mutex::default() });
-        let entering = Arc::clone(&doomed);
-        let locations = locations.inspect(move |location| {
-            if let Ok(path) = location {
-                entering.paths.lock().insert(path.clone());
-            }
-        });
-        let deleted = self.engine.inner.delete_stream(locations.boxed());
-        deleted.inspect(move |outcome| doomed.one_is_over(outcome.as_ref().ok())).boxed()
+        let engine = Arc::clone(&self.engine);
+        observe_deletes(&*self.engine.inner, locations, move |path| engine.table.invalidate(path))
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -205,31 +196,6 @@ impl ObjectStore for CacheStore {
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
         let _after = (self.invalidate_after(from), self.invalidate_after(to));
         self.engine.inner.rename_opts(from, to, options).await
-    }
-}
-
-/// Paths that a stream of deletions has taken in and not yet reported.
-struct Doomed {
-    engine: Arc<Engine>,
-    paths: Mutex<HashSet<Path>>,
-}
-
-impl Doomed {
-    /// One deletion is over, of `path` where it is known. An error does not say whose it is: then all are in doubt.
-    fn one_is_over(&self, path: Option<&Path>) {
-        let mut paths = self.paths.lock();
-        if let Some(path) = path {
-            paths.remove(path);
-            self.engine.table.invalidate(path);
-        } else {
-            paths.iter().for_each(|path| self.engine.table.invalidate(path));
-        }
-    }
-}
-
-impl Drop for Doomed {
-    fn drop(&mut self) {
-        self.one_is_over(None);
     }
 }
 

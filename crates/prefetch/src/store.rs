@@ -11,7 +11,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::{
     AccessHint, BackendProfile, ConfigError, LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, Options, Run,
-    merge_ranges,
+    merge_ranges, observe_deletes,
 };
 use object_store::path::Path;
 use object_store::{
@@ -219,9 +219,8 @@ impl ObjectStore for PrefetchStore {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let (before, after) = (self.clone(), self.clone());
-        let locations = locations.inspect_ok(move |path| before.forget(path));
-        self.common.inner.delete_stream(locations.boxed()).inspect_ok(move |path| after.forget(path)).boxed()
+        let store = self.clone();
+        observe_deletes(&*self.common.inner, locations, move |path| store.forget(path))
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
