@@ -127,10 +127,11 @@ impl fmt::Display for CacheStore {
     }
 }
 
+/// The inner store shows by its `Display`: the `Debug` of some clients prints credentials.
 impl fmt::Debug for CacheStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheStore")
-            .field("inner", &self.engine.inner)
+            .field("inner", &format_args!("{}", self.engine.inner))
             .field("config", &self.engine.config)
             .field("stats", &self.stats())
             .finish()
@@ -200,11 +201,17 @@ impl ObjectStore for CacheStore {
 }
 
 /// An upload that is seen by the cache when it is complete.
-#[derive(Debug)]
 struct CacheUpload {
     upload: Box<dyn MultipartUpload>,
     store: CacheStore,
     path: Path,
+}
+
+/// Without the client's own upload, whose `Debug` may print credentials.
+impl fmt::Debug for CacheUpload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheUpload").field("store", &format_args!("{}", self.store)).field("path", &self.path).finish()
+    }
 }
 
 #[async_trait]

@@ -27,7 +27,6 @@ use crate::retry::{RetryPolicy, Tries};
 use crate::stats::Counters;
 
 /// What all calls of one store share.
-#[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) inner: Arc<dyn ObjectStore>,
     pub(crate) config: FetchConfig,

@@ -33,7 +33,7 @@ const OWN_BUDGET_BYTES: usize = 512 * 1024 * 1024;
 /// An [`ObjectStore`] that fetches each range as well as the link allows.
 ///
 /// Clones share everything. See the [crate's page](crate) for what it does and what it needs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FetchStore {
     core: Arc<Core>,
 }
@@ -127,6 +127,15 @@ impl FetchStore {
 impl fmt::Display for FetchStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FetchStore({})", self.core.inner)
+    }
+}
+
+/// The inner store shows by its `Display`: the `Debug` of some clients prints credentials.
+impl fmt::Debug for FetchStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("FetchStore");
+        shown.field("inner", &format_args!("{}", self.core.inner));
+        shown.field("config", &self.core.config).field("stats", &self.stats()).finish()
     }
 }
 

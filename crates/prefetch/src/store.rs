@@ -41,7 +41,7 @@ const RANGES_TRIES: usize = 3;
 ///
 /// [`PrefetchStore::reader`] opens one object as a snapshot with a position. As an [`ObjectStore`] it serves engines that
 /// only call `get_range(s)`: reads of one path that follow each other are recognised as a stream too.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PrefetchStore {
     common: Arc<Common>,
     settings: Settings,
@@ -178,6 +178,15 @@ impl fmt::Display for PrefetchStore {
     }
 }
 
+/// The inner store shows by its `Display`: the `Debug` of some clients prints credentials.
+impl fmt::Debug for PrefetchStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("PrefetchStore");
+        shown.field("inner", &format_args!("{}", self.common.inner)).field("settings", &self.settings);
+        shown.field("max_age", &self.common.max_age).field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl ObjectStore for PrefetchStore {
@@ -249,11 +258,17 @@ impl ObjectStore for PrefetchStore {
 }
 
 /// An upload that forgets what is ahead of its path when it completes.
-#[derive(Debug)]
 struct Upload {
     upload: Box<dyn MultipartUpload>,
     store: PrefetchStore,
     path: Path,
+}
+
+/// Without the client's own upload, whose `Debug` may print credentials.
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upload").field("store", &format_args!("{}", self.store)).field("path", &self.path).finish()
+    }
 }
 
 #[async_trait]
