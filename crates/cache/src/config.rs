@@ -24,6 +24,10 @@ const LEAST_PAGES_WITH_EDGES: usize = 32;
 /// Bytes are always served under the version they were fetched with, so no setting mixes two versions in one answer.
 /// This is about *which* version is taken for the present one, after somebody else has overwritten the object. A write
 /// through the cache itself is seen at once with every setting.
+///
+/// Times are measured by tokio's clock, which stands still while the machine is suspended (`CLOCK_MONOTONIC` on Linux): an hour of
+/// sleep does not count, and a version that was confirmed just before is trusted after it. Where that matters, use
+/// [`Freshness::EveryRead`] or [`Freshness::OnOpen`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Freshness {

@@ -1,20 +1,18 @@
 //! `CacheStore`: the cache as an `ObjectStore`.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{BoxStream, StreamExt};
-use headstart_fetch_core::{ConfigError, Options};
+use futures::stream::BoxStream;
+use headstart_fetch_core::{ConfigError, Options, observe_deletes};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config::CacheConfig;
@@ -129,10 +127,11 @@ impl fmt::Display for CacheStore {
     }
 }
 
+/// The inner store shows by its `Display`: the `Debug` of some clients prints credentials.
 impl fmt::Debug for CacheStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheStore")
-            .field("inner", &self.engine.inner)
+            .field("inner", &format_args!("{}", self.engine.inner))
             .field("config", &self.engine.config)
             .field("stats", &self.stats())
             .finish()
@@ -174,15 +173,8 @@ impl ObjectStore for CacheStore {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let doomed = Arc::new(Doomed { engine: Arc::clone(&self.engine), paths: Mutex::default() });
-        let entering = Arc::clone(&doomed);
-        let locations = locations.inspect(move |location| {
-            if let Ok(path) = location {
-                entering.paths.lock().insert(path.clone());
-            }
-        });
-        let deleted = self.engine.inner.delete_stream(locations.boxed());
-        deleted.inspect(move |outcome| doomed.one_is_over(outcome.as_ref().ok())).boxed()
+        let engine = Arc::clone(&self.engine);
+        observe_deletes(&*self.engine.inner, locations, move |path| engine.table.invalidate(path))
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -208,37 +200,18 @@ impl ObjectStore for CacheStore {
     }
 }
 
-/// Paths that a stream of deletions has taken in and not yet reported.
-struct Doomed {
-    engine: Arc<Engine>,
-    paths: Mutex<HashSet<Path>>,
-}
-
-impl Doomed {
-    /// One deletion is over, of `path` where it is known. An error does not say whose it is: then all are in doubt.
-    fn one_is_over(&self, path: Option<&Path>) {
-        let mut paths = self.paths.lock();
-        if let Some(path) = path {
-            paths.remove(path);
-            self.engine.table.invalidate(path);
-        } else {
-            paths.iter().for_each(|path| self.engine.table.invalidate(path));
-        }
-    }
-}
-
-impl Drop for Doomed {
-    fn drop(&mut self) {
-        self.one_is_over(None);
-    }
-}
-
 /// An upload that is seen by the cache when it is complete.
-#[derive(Debug)]
 struct CacheUpload {
     upload: Box<dyn MultipartUpload>,
     store: CacheStore,
     path: Path,
+}
+
+/// Without the client's own upload, whose `Debug` may print credentials.
+impl fmt::Debug for CacheUpload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheUpload").field("store", &format_args!("{}", self.store)).field("path", &self.path).finish()
+    }
 }
 
 #[async_trait]

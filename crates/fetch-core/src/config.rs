@@ -108,15 +108,7 @@ impl Options for FetchConfig {
         if self.retries > 100 {
             return Err(ConfigError::bad("retries", self.retries, "expected 0 to 100"));
         }
-        let profile = &self.profile;
-        if profile.min_part_bytes == 0 || profile.max_part_bytes < profile.min_part_bytes {
-            return Err(ConfigError::bad(
-                "profile.min_part_bytes",
-                profile.min_part_bytes,
-                "expected 1 to profile.max_part_bytes",
-            ));
-        }
-        Ok(())
+        self.profile.check()
     }
 }
 
@@ -151,5 +143,32 @@ mod tests {
         }
         assert!(FetchConfig::SPECS.iter().all(|spec| config.value(spec.key).is_some()));
         assert!(config.set("retries", "101").is_err());
+    }
+    #[test]
+    fn a_profile_that_nothing_can_follow_from_is_refused_by_the_name_of_the_field() {
+        type Spoil = fn(&mut BackendProfile, f64);
+        let rates: [(&str, Spoil); 2] = [
+            ("profile.stream_bytes_per_s", |profile, rate| profile.stream_bytes_per_s = rate),
+            ("profile.aggregate_bytes_per_s", |profile, rate| profile.aggregate_bytes_per_s = rate),
+        ];
+        let refused = |key: &str, spoil: &dyn Fn(&mut BackendProfile)| {
+            let mut config = FetchConfig::default();
+            spoil(&mut config.profile);
+            let error = config.check().expect_err(key).to_string();
+            assert!(error.starts_with(&format!("option '{key}' is '")) && error.contains("expected "), "{error}");
+        };
+        for (key, spoil) in rates {
+            for rate in [0.0, -0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE, f64::MAX] {
+                refused(key, &|profile| spoil(profile, rate));
+            }
+        }
+        refused("profile.min_part_bytes", &|profile| profile.min_part_bytes = 0);
+        refused("profile.min_part_bytes", &|profile| profile.max_part_bytes = 0);
+        refused("profile.max_part_bytes", &|profile| profile.max_part_bytes = u64::MAX);
+        refused("profile.ttfb", &|profile| profile.ttfb = Duration::MAX);
+        refused("profile.prices.per_gb", &|profile| profile.prices.per_gb = f64::NAN);
+        refused("profile.prices.per_1000_requests", &|profile| profile.prices.per_1000_requests = -1.0);
+        let free = BackendProfile { ttfb: Duration::ZERO, ..BackendProfile::local() };
+        FetchConfig { profile: free, ..FetchConfig::default() }.check().expect("memory takes no time");
     }
 }

@@ -99,6 +99,7 @@ mod checksum;
 pub mod client;
 mod concurrency;
 mod config;
+mod deletes;
 mod download;
 mod error;
 mod estimate;
@@ -137,6 +138,8 @@ mod version;
 pub use budget::{MemoryBudget, Reservation};
 pub use checksum::Crc32c;
 pub use config::FetchConfig;
+#[doc(hidden)]
+pub use deletes::observe_deletes;
 pub use download::{Download, DownloadError, Downloaded, Progress};
 pub use error::{FetchError, ObjectChanged, SharedError, Throttled, share};
 #[doc(hidden)]

@@ -31,7 +31,6 @@ use crate::stats::Counters;
 use crate::version::ObjectVersion;
 
 /// What all calls of one store share.
-#[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) inner: Arc<dyn ObjectStore>,
     pub(crate) config: FetchConfig,

@@ -1,5 +1,6 @@
 //! What all objects of one store share.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,7 +23,6 @@ use crate::stats::Counters;
 const SHARED_QUARTERS: u64 = 3;
 
 /// What all objects of one store share.
-#[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) inner: Arc<dyn ObjectStore>,
     pub(crate) link: Arc<LinkEstimate>,
@@ -44,6 +44,16 @@ pub(crate) struct Common {
     pub(crate) rate_cap: Option<(u64, Mutex<RateCap>)>,
     pub(crate) started: Instant,
     pub(crate) engines: AtomicU64,
+}
+
+/// The inner store shows by its `Display`: the `Debug` of some clients prints credentials.
+impl fmt::Debug for Common {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Common");
+        shown.field("inner", &format_args!("{}", self.inner)).field("pin", &self.pin).field("max_age", &self.max_age);
+        shown.field("link", &self.link.link()).field("budget", &self.budget).field("stats", &self.counters.snapshot());
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl Common {

@@ -1,5 +1,6 @@
 //! An open object: reads by position, and the position-less `AsyncRead` family on top.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,14 +40,23 @@ const UNKNOWN: u64 = u64::MAX;
 /// Readers of one object share what they fetch. Whoever opens an object that others read joins them where its version was confirmed
 /// by an answer within [`PrefetchConfig::max_age`](crate::PrefetchConfig::max_age) and the runtime is the same, and has a version of its
 /// own otherwise.
-#[derive(Debug)]
 pub struct Reader {
     inner: Arc<Inner>,
     pub(crate) cursor: Cursor,
 }
 
+/// The store shows by its `Display` (the `Debug` of some clients prints credentials), and the object by its path.
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let engine = &self.inner.engine;
+        let mut shown = f.debug_struct("Reader");
+        shown.field("store", &format_args!("{}", engine.common.inner)).field("path", &engine.path);
+        shown.field("version", &engine.known().map(|known| known.version.clone())).field("cursor", &self.cursor);
+        shown.field("held_bytes", &self.held_bytes()).finish_non_exhaustive()
+    }
+}
+
 /// What the reader, its streams and its futures share.
-#[derive(Debug)]
 pub(crate) struct Inner {
     engine: Arc<Engine>,
     gate: Arc<Gate>,

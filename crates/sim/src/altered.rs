@@ -15,6 +15,7 @@ type AlterAnswer = dyn Fn(GetResult) -> GetResult + Send + Sync;
 
 /// A store that sees other options than its caller gave, or refuses them; its answers may be altered, too.
 pub struct Altered {
+    name: String,
     inner: Box<dyn ObjectStore>,
     alter: Box<AlterRequest>,
     alter_answer: Box<AlterAnswer>,
@@ -26,7 +27,16 @@ impl Altered {
         inner: impl ObjectStore,
         alter: impl Fn(GetOptions) -> Result<GetOptions> + Send + Sync + 'static,
     ) -> Self {
-        Self { inner: Box::new(inner), alter: Box::new(alter), alter_answer: Box::new(|answer| answer) }
+        Self::named(format!("Altered({inner})"), inner, alter)
+    }
+
+    /// The same, shown as `name`.
+    pub fn named(
+        name: String,
+        inner: impl ObjectStore,
+        alter: impl Fn(GetOptions) -> Result<GetOptions> + Send + Sync + 'static,
+    ) -> Self {
+        Self { name, inner: Box::new(inner), alter: Box::new(alter), alter_answer: Box::new(|answer| answer) }
     }
 
     /// Answers with what `alter` makes of the inner store's answers.
@@ -44,7 +54,7 @@ impl fmt::Debug for Altered {
 
 impl fmt::Display for Altered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Altered({})", self.inner)
+        f.write_str(&self.name)
     }
 }
 

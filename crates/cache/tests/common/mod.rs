@@ -26,8 +26,10 @@ pub(crate) const MIB: usize = 1 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
     Well,
-    /// Answers 503.
+    /// Answers 503. Deletions are done all the same, and nobody learns which.
     Fail,
+    /// Deletions are done, and reported as an error that names the path.
+    RefuseDelete,
     Panic,
     /// Waits for [`Double::gate`] with the answer in its hand.
     Wait,
@@ -136,6 +138,10 @@ pub(crate) fn unavailable() -> object_store::Error {
     object_store::Error::Generic { store: "Double", source: "503".into() }
 }
 
+pub(crate) fn refused(path: &Path) -> object_store::Error {
+    object_store::Error::PermissionDenied { path: path.to_string(), source: "403".into() }
+}
+
 /// A cache over a double, with pages of 16 KiB.
 pub(crate) fn cache(freshness: Freshness) -> (Arc<Double>, CacheStore) {
     cache_with(CacheConfig { freshness, page_bytes: 16 << 10, ..CacheConfig::default() })
@@ -214,7 +220,12 @@ impl ObjectStore for Double {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        let deleted = self.inner.delete_stream(locations);
+        match *self.mood.lock() {
+            Mood::Fail => deleted.map(|_| Err(unavailable())).boxed(),
+            Mood::RefuseDelete => deleted.map(|path| Err(refused(&path?))).boxed(),
+            _ => deleted,
+        }
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
