@@ -133,7 +133,7 @@ proptest! {
     ) {
         block_on(async {
             let folder = tempfile::tempdir().unwrap();
-            std::fs::write(folder.path().join("a"), [7; SIZE as usize]).unwrap();
+            std::fs::write(folder.path().join("a"), vec![7; usize::try_from(SIZE).unwrap()]).unwrap();
             let files = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
             let (as_stream, breaks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
             let (stream, broken) = (Arc::clone(&as_stream), Arc::clone(&breaks));
