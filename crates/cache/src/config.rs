@@ -27,7 +27,7 @@ const LEAST_PAGES_WITH_EDGES: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Freshness {
-    /// Objects never change: no version is ever validated, and objects without any version token are cached too.
+    /// Objects never change: no version is ever validated, and objects without a validator are cached too.
     Immutable,
     /// A version is taken for the present one for this long after the request that showed it was sent.
     Ttl(Duration),

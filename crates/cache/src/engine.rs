@@ -79,7 +79,7 @@ impl Engine {
         needs: Vec<Need>,
         seats: &[Arc<Seat>],
     ) -> Result<Vec<Take>, Vain> {
-        let keep = call.plan.may_keep(head.has_token());
+        let keep = call.plan.may_keep(head.has_validator());
         let mut takes = Vec::with_capacity(needs.len());
         let mut open = Vec::new();
         let (mut hits, mut joins, mut misses) = (0, 0, 0);

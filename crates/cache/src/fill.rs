@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::call::Call;
 use crate::engine::{Engine, runtime};
 use crate::flights::{End, Pilot, Seat};
-use crate::policy::{self, Asked};
+use crate::policy::{self, Asked, Step};
 use crate::version_table::{Asking, Head};
 
 /// How long a fill that somebody waits for waits for memory. Then it goes on without: what holds the memory may itself be waiting
@@ -36,7 +36,7 @@ struct Job {
     /// Charged with what crosses the wire.
     origin: Origin,
     asking: Asking,
-    may_keep_untagged: bool,
+    keeps_without_validator: bool,
 }
 
 /// The part of a body that nobody has asked for yet, and what keeps it coming.
@@ -61,7 +61,10 @@ impl Engine {
         let runtime = runtime()?;
         let asking = self.table.asking(&call.path, self.now());
         let now = asking.at;
-        let known = || self.table.get(&call.path).is_some_and(|head| call.plan.is_fresh(head.asked_at, now));
+        let known = || {
+            let known = self.table.get(&call.path).map(|head| head.known());
+            matches!(policy::first_step(&call.plan, known, now), Step::Serve | Step::Bypass)
+        };
         let Some(seat) = self.flights.open(call, &asked, asking, shared, known) else { return Ok(None) };
         if !seat.mine {
             return Ok(Some((seat, None)));
@@ -109,7 +112,7 @@ impl Engine {
     ) -> (Arc<Seat>, Rest) {
         let head = Arc::clone(head);
         let whole = self.pages.whole_in(&window, head.meta.size);
-        let admit = call.plan.admit && call.plan.may_keep(head.has_token());
+        let admit = call.plan.admit && call.plan.may_keep(head.has_validator());
         let seat = self.flights.window(call, head.id, whole.clone(), admit);
         let job = self.job(call, &seat, self.table.asking(&call.path, self.now()));
         let (hand_on, body) = oneshot::channel();
@@ -140,7 +143,7 @@ impl Engine {
             extensions,
             origin: call.origin.clone(),
             asking,
-            may_keep_untagged: call.plan.may_keep(false),
+            keeps_without_validator: call.plan.may_keep(false),
         }
     }
 }
@@ -176,7 +179,7 @@ impl Job {
         }
         let body = Body::new(result);
         let span = body.at..body.end.min(engine.pages.window_end(body.at));
-        let keep = self.may_keep_untagged || head.has_token();
+        let keep = self.keeps_without_validator || head.has_validator();
         let whole = if keep { engine.pages.whole_in(&span, head.meta.size) } else { 0..0 };
         pilot.answered(&head, span.clone(), whole);
         self.drain(pilot, &head, body, span.end, hand_on).await?;
@@ -234,8 +237,8 @@ impl Job {
                 return Err(ObjectChanged::explain_or_ask(error, pinned, store, &self.path, version, asked).await);
             }
         };
-        if !head.has_token() && result.meta.size == head.meta.size {
-            // Only what never changes is fetched in parts without a token.
+        if !head.has_validator() && self.keeps_without_validator && result.meta.size == head.meta.size {
+            // Only what never changes is fetched in parts without a validator.
             return Ok(result);
         }
         let found = if by_version {
@@ -245,7 +248,7 @@ impl Job {
             let (meta, attributes) = (result.meta.clone(), result.attributes.clone());
             engine.table.learn(&self.path, self.asking, meta, attributes, false).version.clone()
         };
-        if policy::same_version(&found, &head.version) {
+        if head.version.is_same(&found) {
             return Ok(result);
         }
         Err(ObjectChanged::new(&self.path, &head.version, Some(&found)).into())
@@ -301,7 +304,7 @@ impl Job {
         mut reservation: Option<Reservation>,
     ) -> Result<()> {
         let pages = self.engine.pages;
-        let keep = self.may_keep_untagged || head.has_token();
+        let keep = self.keeps_without_validator || head.has_validator();
         while body.at < until {
             let page = pages.of(body.at);
             let piece = body.at..pages.start(page + 1).min(until);

@@ -3,9 +3,12 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use headstart_fetch_core::{CacheHint, ObjectVersion, byte_range};
+use headstart_fetch_core::{CacheHint, byte_range};
 
 use crate::config::Freshness;
+
+/// A modification date younger than this is no validator yet (see [`headstart_fetch_core::ObjectVersion`]).
+const DATE_SETTLES_AFTER: Duration = Duration::from_secs(2);
 
 /// How one call uses the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +52,8 @@ impl Plan {
     }
 
     /// Whether bytes of an object may be kept: only what can be told from its next version, or never has one.
-    pub(crate) fn may_keep(&self, has_token: bool) -> bool {
-        has_token || self.freshness == Freshness::Immutable
+    pub(crate) fn may_keep(&self, has_validator: bool) -> bool {
+        has_validator || self.freshness == Freshness::Immutable
     }
 }
 
@@ -60,7 +63,9 @@ pub(crate) struct Known {
     /// When the request was sent whose answer said so.
     pub(crate) asked_at: Duration,
     /// Its version can be told from others.
-    pub(crate) has_token: bool,
+    pub(crate) has_validator: bool,
+    /// It has no validator yet: its modification date will be one when it is old enough.
+    pub(crate) gets_validator: bool,
     /// The cache has no use for it: its answers are local files, or ignore ranges.
     pub(crate) opaque: bool,
 }
@@ -83,26 +88,15 @@ pub(crate) fn first_step(plan: &Plan, known: Option<Known>, now: Duration) -> St
     match known {
         _ if plan.bypass => Step::Bypass,
         None => Step::Open,
-        Some(known) if known.opaque || !plan.may_keep(known.has_token) => Step::Bypass,
+        Some(known) if known.opaque => Step::Bypass,
+        Some(known) if !plan.may_keep(known.has_validator) => {
+            let is_settled = known.gets_validator && now.saturating_sub(known.asked_at) > DATE_SETTLES_AFTER;
+            if is_settled { Step::Open } else { Step::Bypass }
+        }
         Some(_) if !plan.look => Step::Open,
         Some(known) if plan.is_fresh(known.asked_at, now) => Step::Serve,
         Some(_) => Step::Validate,
     }
-}
-
-/// Whether a version can be told from the next.
-pub(crate) fn has_token(version: &ObjectVersion) -> bool {
-    version.version.is_some() || version.e_tag.is_some()
-}
-
-/// Whether two answers speak of the same version: same size, and the same generation where both have one, else
-/// the same entity tag. Knowing nothing in common is no proof.
-pub(crate) fn same_version(a: &ObjectVersion, b: &ObjectVersion) -> bool {
-    a.size == b.size
-        && match ((&a.version, &b.version), (&a.e_tag, &b.e_tag)) {
-            ((Some(a), Some(b)), _) | (_, (Some(a), Some(b))) => a == b,
-            _ => false,
-        }
 }
 
 /// What a request asks of an object whose size is not known yet.
@@ -163,15 +157,19 @@ mod tests {
 
     #[test]
     fn first_steps() {
-        let known = Known { asked_at: SECOND, has_token: true, opaque: false };
+        let known = Known { asked_at: SECOND, has_validator: true, gets_validator: false, opaque: false };
+        let dated = Known { has_validator: false, gets_validator: true, ..known };
         let ttl = Freshness::Ttl(SECOND);
         let hinted = |hint| Plan::new(true, ttl, Some(hint), false);
         for (plan, known, now, step) in [
             (plan(ttl), None, SECOND, Step::Open),
             (plan(ttl), Some(known), SECOND, Step::Serve),
             (plan(ttl), Some(known), 2 * SECOND, Step::Validate),
-            (plan(ttl), Some(Known { has_token: false, ..known }), SECOND, Step::Bypass),
-            (plan(Freshness::Immutable), Some(Known { has_token: false, ..known }), SECOND, Step::Serve),
+            (plan(ttl), Some(Known { has_validator: false, ..known }), SECOND, Step::Bypass),
+            (plan(ttl), Some(Known { has_validator: false, ..known }), 9 * SECOND, Step::Bypass),
+            (plan(ttl), Some(dated), 3 * SECOND, Step::Bypass),
+            (plan(ttl), Some(dated), 4 * SECOND, Step::Open),
+            (plan(Freshness::Immutable), Some(Known { has_validator: false, ..known }), SECOND, Step::Serve),
             (plan(Freshness::Immutable), Some(Known { opaque: true, ..known }), SECOND, Step::Bypass),
             (hinted(CacheHint::Bypass), Some(known), SECOND, Step::Bypass),
             (hinted(CacheHint::Refetch), Some(known), SECOND, Step::Open),
@@ -180,26 +178,6 @@ mod tests {
             (Plan::new(false, ttl, None, false), Some(known), SECOND, Step::Bypass),
         ] {
             assert_eq!(first_step(&plan, known, now), step, "{plan:?} {known:?}");
-        }
-    }
-
-    #[test]
-    fn a_version_is_the_same_only_where_something_proves_it() {
-        let version = |generation: Option<&str>, e_tag: Option<&str>, size| ObjectVersion {
-            e_tag: e_tag.map(Into::into),
-            version: generation.map(Into::into),
-            size,
-        };
-        let one = version(Some("1"), Some("a"), 9);
-        for (other, same) in [
-            (version(Some("1"), Some("b"), 9), true),
-            (version(Some("2"), Some("a"), 9), false),
-            (version(None, Some("a"), 9), true),
-            (version(None, Some("b"), 9), false),
-            (version(Some("1"), None, 8), false),
-            (version(None, None, 9), false),
-        ] {
-            assert_eq!(same_version(&one, &other), same, "{other:?}");
         }
     }
 

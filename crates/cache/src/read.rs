@@ -63,7 +63,7 @@ impl Engine {
         if options.version.is_some() && options.version != head.meta.version {
             return Err(Unanswered::Bypass);
         }
-        if !plan.may_keep(head.has_token()) && found.seats.is_empty() {
+        if !plan.may_keep(head.has_validator()) && found.seats.is_empty() {
             return Err(Unanswered::Bypass);
         }
         if !found.valid && (options.head || has_preconditions(options)) {
@@ -109,7 +109,7 @@ impl Engine {
         }
 
         let window = range.start..range.end.min(self.pages.window_end(range.start));
-        if !plan.may_keep(head.has_token()) && found.rest.is_none() && window.end < range.end {
+        if !plan.may_keep(head.has_validator()) && found.rest.is_none() && window.end < range.end {
             // What the flight of another brings is not all, and nothing tells whether the rest is of the same version.
             return Err(Unanswered::Bypass);
         }
@@ -165,7 +165,7 @@ impl Engine {
             },
         };
         let head = &found.head;
-        if !plan.may_keep(head.has_token()) && found.seats.is_empty() {
+        if !plan.may_keep(head.has_validator()) && found.seats.is_empty() {
             return Err(Unanswered::Bypass);
         }
         let resolved = ranges.iter().map(|range| resolve(Some(&GetRange::Bounded(range.clone())), head.meta.size));

@@ -82,7 +82,8 @@ impl CacheStore {
     /// Ranges are cut by the end of the object: `0..u64::MAX` is all of it. The requests are speculative, so reads go before
     /// them; eight of at most 8 MiB are under way at once. Pages count as read once, and so outlive a scan; more than
     /// [`CacheConfig::memory_bytes`] drives out what came first. Where nothing can be kept, nothing is fetched beyond the answer
-    /// that shows it: local files, objects without a version token; a cache that is off sends no request.
+    /// that shows it: local files, objects without a validator (a version, a strong entity tag
+    /// or a modification date); a cache that is off sends no request.
     ///
     /// # Errors
     /// Those of the inner store; [`FetchError::PastEnd`](headstart_fetch_core::FetchError::PastEnd) where a range begins at or

@@ -13,7 +13,7 @@ use quick_cache::DefaultHashBuilder;
 use quick_cache::sync::Cache;
 
 use crate::memory::{PageKey, Place};
-use crate::policy::{self, Known};
+use crate::policy::Known;
 
 /// Paths are spread over this many epochs. Two paths that share one cost, at worst, an answer that is not remembered.
 const EPOCHS: usize = 1024;
@@ -33,8 +33,8 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    pub(crate) fn has_token(&self) -> bool {
-        policy::has_token(&self.version)
+    pub(crate) fn has_validator(&self) -> bool {
+        self.version.has_validator()
     }
 
     /// Where `page` of this version is to be found.
@@ -43,7 +43,10 @@ impl Head {
     }
 
     pub(crate) fn known(&self) -> Known {
-        Known { asked_at: self.asked_at, has_token: self.has_token(), opaque: self.opaque }
+        let has_validator = self.has_validator();
+        // The clients of `object_store` fill in the Unix epoch where an answer has no date.
+        let gets_validator = !has_validator && self.meta.last_modified.timestamp() > 0;
+        Known { asked_at: self.asked_at, has_validator, gets_validator, opaque: self.opaque }
     }
 }
 
@@ -106,7 +109,7 @@ impl VersionTable {
         let version = ObjectVersion::of(&meta);
         let epoch = self.epoch(path).lock();
         let before = self.heads.get(path);
-        let same = before.as_ref().filter(|head| policy::same_version(&head.version, &version));
+        let same = before.as_ref().filter(|head| head.version.is_same(&version));
         let id = same.map_or_else(|| self.next_id.fetch_add(1, Ordering::Relaxed), |head| head.id);
         #[cfg(test)]
         let id = if self.by_path_alone { self.hasher.hash_one(path) } else { id };

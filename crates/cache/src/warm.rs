@@ -66,7 +66,7 @@ impl Engine {
                 Err(_) => return Err(Unanswered::Bypass),
             },
         };
-        if !call.plan.may_keep(found.head.has_token()) {
+        if !call.plan.may_keep(found.head.has_validator()) {
             return Err(Unanswered::Bypass);
         }
         if !found.valid {

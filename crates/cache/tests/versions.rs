@@ -1,0 +1,85 @@
+//! Which version an answer is of: what identifies one, how long one is trusted, and what a call that knows more is told.
+
+mod common;
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta};
+use common::{Mood, cache, content};
+use headstart_cache::Freshness;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt};
+
+const A: &str = "a";
+const LEN: usize = 100_000;
+
+fn path() -> Path {
+    Path::from(A)
+}
+
+/// The modification date becomes one of long ago, a minute later for each version.
+fn date_versions(meta: &mut ObjectMeta) {
+    let version =
+        meta.e_tag.as_ref().and_then(|tag| tag.trim_matches('"').parse().ok()).expect("memory counts versions");
+    meta.last_modified = DateTime::UNIX_EPOCH + TimeDelta::days(9000) + TimeDelta::minutes(version);
+}
+
+/// A weak entity tag that stays, and no date.
+fn weak_tag(meta: &mut ObjectMeta) {
+    meta.e_tag = Some("W/\"a\"".into());
+    meta.last_modified = DateTime::UNIX_EPOCH;
+}
+
+/// A weak entity tag that stays, and a date.
+fn weak_tag_and_date(meta: &mut ObjectMeta) {
+    date_versions(meta);
+    meta.e_tag = Some("W/\"a\"".into());
+}
+
+/// A date alone.
+fn date_alone(meta: &mut ObjectMeta) {
+    date_versions(meta);
+    meta.e_tag = None;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_versions_under_one_weak_tag_never_mix() {
+    for meta in [weak_tag, weak_tag_and_date] {
+        let (double, store) = cache(Freshness::default());
+        *double.meta.lock() = Some(meta);
+        double.write(A, content(1, LEN)).await;
+        assert_eq!(store.get_range(&path(), 0..10).await.expect("read"), content(1, 10));
+        double.write(A, content(2, LEN)).await;
+        let all = store.get_range(&path(), 0..LEN as u64).await.expect("read");
+        assert!(all == content(2, LEN), "one version, and the new one");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_weak_tag_alone_is_no_validator_and_a_modification_date_is_one() {
+    for (meta, again) in [(weak_tag as fn(&mut ObjectMeta), 1), (weak_tag_and_date, 0), (date_alone, 0)] {
+        let (double, store) = cache(Freshness::default());
+        *double.meta.lock() = Some(meta);
+        double.write(A, content(1, LEN)).await;
+        for gets in [1, 1 + again] {
+            assert_eq!(store.get_range(&path(), 5..20).await.expect("read"), content(1, 20).slice(5..));
+            assert_eq!(double.gets(), gets);
+        }
+        // Two requests for one answer, of which the second finds another version.
+        double.write(A, content(2, LEN)).await;
+        let all = store.get_range(&path(), 0..LEN as u64).await.expect("read");
+        assert!(all == content(2, LEN));
+    }
+}
+
+#[tokio::test]
+async fn a_fresh_modification_date_becomes_a_validator_when_it_is_old_enough() {
+    let (double, store) = cache(Freshness::default());
+    double.feel(Mood::NoToken);
+    double.write(A, content(1, LEN)).await;
+    for (wait, gets) in [(0, 1), (0, 2), (2100, 3), (0, 3)] {
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        store.get_range(&path(), 5..20).await.expect("read");
+        assert_eq!(double.gets(), gets);
+    }
+}
