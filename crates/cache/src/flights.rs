@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{self, Either, select};
-use headstart_fetch_core::{Promotion, byte_range, share};
+use headstart_fetch_core::mutation::Fault;
+use headstart_fetch_core::{Promotion, byte_range, depends_on_request, share};
 use object_store::path::Path;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -159,7 +160,7 @@ impl Flights {
                     && worth_joining(&opening.asked, asked)
             };
             if let Some(opening) = air.openings.get(path).and_then(|openings| openings.iter().find(of_use)) {
-                return Some(self.join(&opening.flight, call));
+                return Some(self.join(&opening.flight, call, opening.asked == *asked));
             }
             if known() {
                 return None;
@@ -171,7 +172,7 @@ impl Flights {
             let opening = Opening { asked: asked.clone(), asking, flight: Arc::clone(&flight) };
             air.openings.entry(path.clone()).or_default().push(opening);
         }
-        Some(self.seat(&flight, call, true))
+        Some(self.seat(&flight, call, true, true))
     }
 
     /// Claims `needs` of the version `id`, all under one lock: what is `here` by now, what is in the air, and what is
@@ -196,7 +197,7 @@ impl Flights {
                 {
                     let known = joined.iter().find(|seat| Arc::ptr_eq(&seat.flight, flight)).cloned();
                     return Claim::Join(known.unwrap_or_else(|| {
-                        let seat = self.join(flight, call);
+                        let seat = self.join(flight, call, true);
                         joined.push(Arc::clone(&seat));
                         seat
                     }));
@@ -214,7 +215,7 @@ impl Flights {
             .map(|run| {
                 let flight = Flight::of(call, call.plan.admit);
                 air.register(&flight, id, run.clone());
-                (run, self.seat(&flight, call, true))
+                (run, self.seat(&flight, call, true, true))
             })
             .collect();
         (claims, flights)
@@ -225,7 +226,7 @@ impl Flights {
         let flight = Flight::of(call, admit);
         let mut air = self.air.lock();
         air.register(&flight, id, pages);
-        self.seat(&flight, call, true)
+        self.seat(&flight, call, true, true)
     }
 
     /// Runs the task that flies `flight`. Whatever becomes of the task, its [`Pilot`] tells the waiters.
@@ -242,18 +243,18 @@ impl Flights {
     }
 
     /// A seat in the flight of another call: what it brings is kept if one of both wants that, and waited for if one of both waits.
-    fn join(self: &Arc<Self>, flight: &Arc<Flight>, call: &Call) -> Arc<Seat> {
+    fn join(self: &Arc<Self>, flight: &Arc<Flight>, call: &Call, same_request: bool) -> Arc<Seat> {
         flight.admit.fetch_or(call.plan.admit, Ordering::Relaxed);
         if !call.is_ahead() {
             flight.promote();
         }
-        self.seat(flight, call, false)
+        self.seat(flight, call, false, same_request)
     }
 
-    fn seat(self: &Arc<Self>, flight: &Arc<Flight>, call: &Call, mine: bool) -> Arc<Seat> {
+    fn seat(self: &Arc<Self>, flight: &Arc<Flight>, call: &Call, mine: bool, same_request: bool) -> Arc<Seat> {
         flight.board.lock().seats += 1;
         let promotion = call.promotion().cloned();
-        Arc::new(Seat { flight: Arc::clone(flight), flights: Arc::clone(self), mine, promotion })
+        Arc::new(Seat { flight: Arc::clone(flight), flights: Arc::clone(self), mine, same_request, promotion })
     }
 }
 
@@ -329,6 +330,8 @@ pub(crate) struct Seat {
     flights: Arc<Flights>,
     /// The reader began the flight.
     pub(crate) mine: bool,
+    /// The reader's own request would be the same as the flight's.
+    same_request: bool,
     /// Of a speculative reader: tells when somebody waits for it, and so for the flight.
     promotion: Option<Promotion>,
 }
@@ -352,7 +355,16 @@ impl Seat {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub(crate) async fn answer(&self) -> Result<Arc<Head>, Vain> {
-        self.until(|board| board.answer.clone()).await
+        let answer = self.until(|board| board.answer.clone()).await;
+        match answer {
+            // Another's range or precondition: a request of this reader's own may be answered.
+            Err(Vain::Failed(error))
+                if !self.same_request && depends_on_request(&error) && !Fault::SharesRangeErrors.is_back() =>
+            {
+                Err(Vain::Lost)
+            }
+            answer => answer,
+        }
     }
 
     /// Whether the flight, once answered, brings these bytes.

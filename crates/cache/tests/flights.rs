@@ -10,7 +10,7 @@ use futures::{FutureExt, future};
 use headstart_cache::{CacheConfig, CacheError, CacheStore, Freshness};
 use headstart_fetch_core::{Intent, MemoryBudget, Promotion};
 use object_store::path::Path;
-use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt};
+use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 
 const A: &str = "a";
 
@@ -138,6 +138,50 @@ async fn an_error_goes_to_all_once_and_is_not_kept() {
         store.delete(&path).await.expect("memory");
         double.write(A, content(1, 100_000)).await;
     }
+    quiet(&store).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_anothers_range_is_not_ours() {
+    const LEN: usize = 1000;
+    let (double, store) = cache(Freshness::default());
+    let data = content(1, LEN);
+    double.write(A, data.clone()).await;
+    *double.delay.lock() = Duration::from_millis(10);
+    let read = |range: Option<GetRange>| {
+        let store = store.clone();
+        let options = GetOptions { range, ..GetOptions::new() };
+        async move { store.get_opts(&path(), options).await?.bytes().await }
+    };
+    let past = read(Some(GetRange::Bounded(100_000..100_010)));
+    let object = path();
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let ranges = [0..10, 5..2000];
+        futures::join!(
+            store.head(&object),
+            read(None),
+            read(Some(GetRange::Bounded(0..200_000))),
+            read(Some(GetRange::Offset(10))),
+            store.get_ranges(&object, &ranges),
+            store.warm(&object, &[0..u64::MAX]),
+        )
+    };
+    let (past, (head, all, wide, rest, ranges, warmed)) = futures::join!(past, others);
+    past.expect_err("past the end");
+    assert_eq!(head.expect("there").size, LEN as u64);
+    assert_eq!(all.expect("read"), data);
+    assert_eq!(wide.expect("read"), data);
+    assert_eq!(rest.expect("read"), data.slice(10..));
+    assert_eq!(ranges.expect("read"), [data.slice(..10), data.slice(5..)]);
+    warmed.expect("there");
+    // A herd that asks for the same gets the same answer, once.
+    store.delete(&object).await.expect("memory");
+    double.write(A, data).await;
+    double.forget_requests();
+    let herd = future::join_all((0..8).map(|_| read(Some(GetRange::Bounded(100_000..100_010))))).await;
+    assert!(herd.iter().all(Result::is_err));
+    assert_eq!(double.gets(), 1);
     quiet(&store).await;
 }
 
