@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::future;
 use headstart_fetch_core::ObjectChanged;
+use headstart_fetch_core::mutation::Fault;
 use object_store::{GetOptions, GetRange, Result};
 
 use crate::call::Call;
@@ -18,6 +19,10 @@ use crate::version_table::Head;
 /// How often a read begins anew when the object changed under it, a fetch was lost, or a question was answered first,
 /// before the inner store answers alone.
 const TRIES: usize = 4;
+
+/// How many requests of one `get_ranges` are in flight at once: enough to hide the round trip of small ranges from most links.
+/// `object_store`'s own `get_ranges` sends ten.
+pub(crate) const REQUESTS: usize = 32;
 
 /// The version that a call reads.
 pub(crate) struct Found {
@@ -126,12 +131,18 @@ impl Engine {
         Ok(Found { head, valid: true, asked: seat.mine, checked: conditional, seats: vec![seat], rest })
     }
 
-    /// Fetches `ranges` of an object that is not known, all at once, and compares the versions of the answers.
+    /// Fetches `ranges` of an object that is not known, at once, and compares the versions of the answers: of the first
+    /// [`REQUESTS`] stretches the first window. Nobody knows which bytes beyond them exist.
     pub(crate) async fn open_ranges(self: &Arc<Self>, call: &Call, ranges: &[Range<u64>]) -> Result<Found, Unanswered> {
-        let pages: Vec<u64> = self.pages.needs(ranges).into_iter().map(|need| need.page).collect();
+        let all = Fault::SizesByTheRange.is_back();
+        let windows = self.pages.stretches(ranges, self.bridge_bytes()).into_iter().flat_map(|stretch| {
+            let starts = std::iter::successors(Some(stretch.start), |start| Some(self.pages.window_end(*start)));
+            let starts = starts.take_while(move |start| *start < stretch.end).take(if all { usize::MAX } else { 1 });
+            starts.map(move |start| start..stretch.end.min(self.pages.window_end(start)))
+        });
         let mut seats = Vec::new();
-        for run in self.pages.runs(&pages, self.bridge_bytes()) {
-            let asked = Asked::Bounded(self.pages.start(run.start)..self.pages.start(run.end));
+        for window in windows.take(if all { usize::MAX } else { REQUESTS }) {
+            let asked = Asked::Bounded(window);
             let request = GetOptions::new().with_range(request_range(&asked));
             seats.push(self.join_or_launch(call, asked, request, true)?.ok_or(Unanswered::Again)?.0);
         }

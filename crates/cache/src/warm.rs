@@ -75,10 +75,9 @@ impl Engine {
         let size = found.head.meta.size;
         let bounded = |range: &Range<u64>| resolve(Some(&GetRange::Bounded(range.clone())), size);
         let some = ranges.iter().filter(|range| size > 0 || range.start > 0);
-        let mut ranges = some.map(bounded).collect::<Result<Vec<_>>>()?;
-        ranges.sort_by_key(|range| range.start);
+        let ranges = some.map(bounded).collect::<Result<Vec<_>>>()?;
         // Whole pages: what another fetch brings of a page in part is not kept.
-        let ranges = merge(ranges.iter().map(|range| self.pages.align(range)), self.bridge_bytes());
+        let ranges = self.pages.stretches(&ranges, self.bridge_bytes());
         let windows: Vec<_> = ranges
             .iter()
             .flat_map(|range| {
@@ -122,16 +121,4 @@ impl Engine {
             // The call that began the flight may have wanted nothing kept, until we came.
         }
     }
-}
-
-/// `ranges`, ascending, with those in one that touch or have a hole of at most `bridge_bytes` between them.
-fn merge(ranges: impl Iterator<Item = Range<u64>>, bridge_bytes: u64) -> Vec<Range<u64>> {
-    let mut merged: Vec<Range<u64>> = Vec::new();
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.start <= last.end.saturating_add(bridge_bytes) => last.end = last.end.max(range.end),
-            _ => merged.push(range),
-        }
-    }
-    merged
 }
