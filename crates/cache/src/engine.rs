@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use headstart_fetch_core::{FetchError, FreshUntil, Origin, byte_range};
+use headstart_fetch_core::{ConfirmedAt, FetchError, FreshUntil, Origin, byte_range};
 use object_store::{Extensions, GetResult, GetResultPayload, ObjectStore, Result};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use crate::memory::Memory;
 use crate::page::{Need, PageSize, WINDOW_BYTES};
 use crate::policy::Plan;
 use crate::stats::Counters;
-use crate::version_table::{Head, VersionTable};
+use crate::version_table::{Asking, Head, VersionTable};
 
 /// How often a lost fetch is begun anew once bytes are handed out.
 const TRIES: usize = 3;
@@ -35,6 +35,7 @@ pub(crate) struct Engine {
     pub(crate) memory: Memory,
     pub(crate) flights: Arc<Flights>,
     pub(crate) counters: Arc<Counters>,
+    /// The zero of the cache's clock: before the cache was made, as layers below may have confirmed their answers earlier.
     pub(crate) start: Instant,
     #[cfg(test)]
     pub(crate) mutation: crate::mutants::Mutation,
@@ -52,7 +53,7 @@ pub(crate) enum Source {
 }
 
 impl Engine {
-    /// Time since the cache was made.
+    /// Time since `start`.
     #[inline]
     pub(crate) fn now(&self) -> Duration {
         self.start.elapsed()
@@ -62,12 +63,21 @@ impl Engine {
     pub(crate) fn upwards(&self, head: &Head, plan: &Plan, origin: Origin) -> Extensions {
         let mut extensions = Extensions::new();
         extensions.insert(origin);
+        if let Some(confirmed_at) = self.start.checked_add(head.asked_at) {
+            extensions.insert(ConfirmedAt(confirmed_at));
+        }
         if let Freshness::Ttl(ttl) = plan.freshness
             && let Some(until) = self.start.checked_add(head.asked_at.saturating_add(ttl))
         {
             extensions.insert(FreshUntil(until));
         }
         extensions
+    }
+
+    /// `asking`, of a request answered with `extensions`, as of when the answer was confirmed: a layer below may have known it.
+    pub(crate) fn confirmed(&self, asking: Asking, extensions: &Extensions) -> Asking {
+        let confirmed_at = ConfirmedAt::of(extensions, self.start + asking.at);
+        Asking { at: confirmed_at.saturating_duration_since(self.start), ..asking }
     }
 
     /// Finds each of `needs`: in a flight that the call waits in already, in a page, in the flight of another call, or

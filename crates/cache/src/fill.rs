@@ -134,6 +134,10 @@ impl Engine {
     /// What the task of `seat`'s flight needs.
     fn job(self: &Arc<Self>, call: &Call, seat: &Seat, asking: Asking) -> Job {
         let mut extensions = call.extensions.clone();
+        if extensions.get::<Intent>().is_none() {
+            // With one, layers below tell where their answers come from, and when they were confirmed.
+            extensions.insert(Intent::Demand);
+        }
         if let Some(promotion) = seat.promotion() {
             extensions.insert(promotion.clone());
         }
@@ -168,7 +172,8 @@ impl Job {
         };
         // A file is as good as a page; and where the range was ignored, the wider one that we ask for does harm.
         let opaque = LocalFile::is_source_of(&result) || !answers(asked, &result);
-        let head = engine.table.learn(&self.path, self.asking, result.meta.clone(), result.attributes.clone(), opaque);
+        let confirmed = engine.confirmed(self.asking, &result.extensions);
+        let head = engine.table.learn(&self.path, confirmed, result.meta.clone(), result.attributes.clone(), opaque);
         if *asked == Asked::Head {
             pilot.answered(&head, 0..0, 0..0);
             return Ok(End::Landed);
@@ -246,7 +251,8 @@ impl Job {
             ObjectVersion::of(&result.meta)
         } else {
             let (meta, attributes) = (result.meta.clone(), result.attributes.clone());
-            engine.table.learn(&self.path, self.asking, meta, attributes, false).version.clone()
+            let confirmed = engine.confirmed(self.asking, &result.extensions);
+            engine.table.learn(&self.path, confirmed, meta, attributes, false).version.clone()
         };
         if head.version.is_same(&found) {
             return Ok(result);

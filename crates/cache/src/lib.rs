@@ -38,9 +38,10 @@
 //!   its modification date, and by its size. An answer is never spliced from two versions: where the object changes under a read, the read begins anew, or,
 //!   once bytes are handed out, fails with [`ObjectChanged`](headstart_fetch_core::ObjectChanged).
 //! - **No older than allowed.** [`Freshness`] says how long a version is taken for the present one after others overwrite
-//!   the object. Answers to requests with an [`Intent`](headstart_fetch_core::Intent) say until when
-//!   ([`FreshUntil`](headstart_fetch_core::FreshUntil)), so that read-ahead above keeps to it; a window *below* the cache comes on
-//!   top. A write through the cache is seen by every read that begins after it, also where the write failed or was
+//!   the object. Answers to requests with an [`Intent`](headstart_fetch_core::Intent) say when their version
+//!   was confirmed and until when it is trusted ([`ConfirmedAt`](headstart_fetch_core::ConfirmedAt),
+//!   [`FreshUntil`](headstart_fetch_core::FreshUntil)). Layers above count from there, and so does this cache with what layers below
+//!   tell: windows do not add up. A write through the cache is seen by every read that begins after it, also where the write failed or was
 //!   dropped half-way.
 //! - **One fetch.** Readers of the same missing bytes share one request. A cold read of any form is one GET and no HEAD; a
 //!   page-aligned one where it is bounded, as asked where it is not. Errors go to everybody who waits, once, and are not kept.

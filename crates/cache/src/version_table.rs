@@ -25,7 +25,7 @@ pub(crate) struct Head {
     pub(crate) id: u64,
     pub(crate) meta: ObjectMeta,
     pub(crate) attributes: Attributes,
-    /// When the request was sent.
+    /// When the request was sent that showed this version to be the present one, by this cache or by a layer below.
     pub(crate) asked_at: Duration,
     /// The cache has no use for such answers (see [`Known`]).
     pub(crate) opaque: bool,
@@ -55,7 +55,7 @@ impl Head {
 pub(crate) struct Asking {
     /// The path's epoch when the request was sent.
     pub(crate) epoch: u64,
-    /// When it was sent.
+    /// When it was sent; of an answer, when that was confirmed.
     pub(crate) at: Duration,
 }
 

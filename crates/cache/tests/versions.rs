@@ -2,13 +2,16 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
 use common::{Mood, cache, content};
-use headstart_cache::Freshness;
+use headstart_cache::{CacheConfig, CacheStore, Freshness};
+use headstart_fetch_core::{ConfirmedAt, Intent, ask};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use tokio::time::Instant;
 
 const A: &str = "a";
 const LEN: usize = 100_000;
@@ -82,4 +85,42 @@ async fn a_fresh_modification_date_becomes_a_validator_when_it_is_old_enough() {
         store.get_range(&path(), 5..20).await.expect("read");
         assert_eq!(double.gets(), gets);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_windows_of_two_caches_do_not_add_up() {
+    let (double, below) = cache(Freshness::Ttl(Duration::from_secs(60)));
+    double.write(A, content(1, LEN)).await;
+    let freshness = Freshness::Ttl(Duration::from_secs(60));
+    let config = CacheConfig { freshness, page_bytes: 16 << 10, ..CacheConfig::default() };
+    let until = |seconds| tokio::time::sleep_until(Instant::now() + Duration::from_secs(seconds));
+    below.get_range(&path(), 0..10).await.expect("read");
+    until(1).await;
+    double.write(A, content(2, LEN)).await;
+    until(9).await;
+    let above = CacheStore::new(Arc::new(below), config).expect("a good config");
+    assert_eq!(above.get_range(&path(), 0..10).await.expect("read"), content(1, 10), "within the window");
+    until(49).await;
+    assert_eq!(above.get_range(&path(), 0..10).await.expect("read"), content(1, 10), "within the window");
+    until(10).await;
+    assert_eq!(above.get_range(&path(), 0..10).await.expect("read"), content(2, 10), "at 69 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_say_when_their_version_was_confirmed() {
+    let (double, store) = cache(Freshness::default());
+    double.write(A, content(1, LEN)).await;
+    let asked = Instant::now();
+    *double.delay.lock() = Duration::from_secs(2);
+    for range in [0..10, 5..10, 0..20_000] {
+        let confirms = range.end == 20_000;
+        let sent = Instant::now();
+        let answer = store.get_opts(&path(), ask(range, Intent::Demand)).await.expect("there");
+        let ConfirmedAt(at) = *answer.extensions.get().expect("asked with an intent");
+        assert_eq!(at, if confirms { sent } else { asked });
+        answer.bytes().await.expect("read");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    let requests = double.requests.lock();
+    assert!(requests.iter().all(|request| request.extensions.get::<Intent>().is_some()));
 }
