@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::call::Call;
 use crate::engine::{Engine, runtime};
-use crate::flights::{End, Pilot, Seat};
+use crate::flights::{End, Pilot, Seat, Sharing};
 use crate::policy::{self, Asked, Step};
 use crate::version_table::{Asking, Head};
 
@@ -50,13 +50,13 @@ impl Engine {
     /// Sends a request for something of an object whose present version is not known, or waits with others for an answer,
     /// where they asked for something of the same not too long ago. `None` where the version is known by now.
     ///
-    /// `request`: the caller's options, of which preconditions go down; `shared`: calls may share the answer.
+    /// `request`: the caller's options, of which preconditions go down.
     pub(crate) fn join_or_launch(
         self: &Arc<Self>,
         call: &Call,
         asked: Asked,
         request: GetOptions,
-        shared: bool,
+        sharing: Sharing,
     ) -> Result<Option<(Arc<Seat>, Option<Rest>)>> {
         let runtime = runtime()?;
         let asking = self.table.asking(&call.path, self.now());
@@ -65,7 +65,7 @@ impl Engine {
             let known = self.table.get(&call.path).map(|head| head.known());
             matches!(policy::first_step(&call.plan, known, now), Step::Serve | Step::Bypass)
         };
-        let Some(seat) = self.flights.open(call, &asked, asking, shared, known) else { return Ok(None) };
+        let Some(seat) = self.flights.open(call, &asked, asking, sharing, known) else { return Ok(None) };
         if !seat.mine {
             return Ok(Some((seat, None)));
         }

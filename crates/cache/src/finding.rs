@@ -11,7 +11,7 @@ use object_store::{GetOptions, GetRange, Result};
 use crate::call::Call;
 use crate::engine::{Engine, Source, Take};
 use crate::fill::{Rest, proves_present};
-use crate::flights::{Seat, Vain};
+use crate::flights::{Seat, Sharing, Vain};
 use crate::page::Need;
 use crate::policy::{self, Asked, Step};
 use crate::version_table::Head;
@@ -126,7 +126,8 @@ impl Engine {
         };
         let request = GetOptions { range: request_range(&asked), version: None, ..options.clone() };
         let conditional = has_preconditions(options);
-        let (seat, rest) = self.join_or_launch(call, asked, request, !conditional)?.ok_or(Unanswered::Again)?;
+        let sharing = if conditional { Sharing::None } else { Sharing::Full };
+        let (seat, rest) = self.join_or_launch(call, asked, request, sharing)?.ok_or(Unanswered::Again)?;
         let head = seat.answer().await?;
         Ok(Found { head, valid: true, asked: seat.mine, checked: conditional, seats: vec![seat], rest })
     }
@@ -144,20 +145,40 @@ impl Engine {
         for window in windows.take(if all { usize::MAX } else { REQUESTS }) {
             let asked = Asked::Bounded(window);
             let request = GetOptions::new().with_range(request_range(&asked));
-            seats.push(self.join_or_launch(call, asked, request, true)?.ok_or(Unanswered::Again)?.0);
+            seats.push(self.join_or_launch(call, asked, request, Sharing::Full)?.ok_or(Unanswered::Again)?.0);
         }
         let mut heads = future::try_join_all(seats.iter().map(|seat| seat.answer())).await?;
         let head = heads.pop().ok_or(Unanswered::Bypass)?;
         if heads.iter().any(|other| other.id != head.id) {
             return Err(Unanswered::Again);
         }
-        Ok(Found { head, valid: true, asked: true, checked: false, seats, rest: None })
+        let asked = seats.iter().all(|seat| seat.mine);
+        Ok(Found { head, valid: true, asked, checked: false, seats, rest: None })
     }
 
     /// Asks the store for the present version, and nothing else.
     pub(crate) async fn validate(self: &Arc<Self>, call: &Call) -> Result<Found, Unanswered> {
+        self.validate_by(call, Sharing::Full).await
+    }
+
+    /// Asks the store once where one of `ranges` goes beyond the known end of an object that may have grown since.
+    pub(crate) async fn confirm_end<'a>(
+        self: &Arc<Self>,
+        call: &Call,
+        found: &Found,
+        mut ranges: impl Iterator<Item = &'a Range<u64>>,
+    ) -> Result<(), Unanswered> {
+        // What is not valid yet is validated anyway.
+        let is_known = found.asked || !found.valid;
+        if is_known || !ranges.any(|range| self.may_have_grown(&call.plan, &found.head, range)) {
+            return Ok(());
+        }
+        Err(Unanswered::With(self.validate_by(call, Sharing::Anew).await?))
+    }
+
+    async fn validate_by(self: &Arc<Self>, call: &Call, sharing: Sharing) -> Result<Found, Unanswered> {
         let request = GetOptions::new().with_head(true);
-        let (seat, _) = self.join_or_launch(call, Asked::Head, request, true)?.ok_or(Unanswered::Again)?;
+        let (seat, _) = self.join_or_launch(call, Asked::Head, request, sharing)?.ok_or(Unanswered::Again)?;
         Ok(Found { asked: seat.mine, ..Found::trusted(seat.answer().await?, true) })
     }
 

@@ -114,6 +114,17 @@ impl From<Vain> for object_store::Error {
     }
 }
 
+/// Which calls share the answer to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// The caller joins a request in flight, and others may join the caller's.
+    Full,
+    /// The caller needs the answer to a request sent from now on; others may join it.
+    Anew,
+    /// Nobody: the request has preconditions of its own.
+    None,
+}
+
 /// What to do about a page that is not here.
 pub(crate) enum Claim {
     /// Somebody fetches it.
@@ -142,18 +153,18 @@ impl Flights {
     /// one, which is the caller's to launch. `None` where `known` says that no flight is needed any more.
     ///
     /// All under one lock: an answer is known before its flight stops being an opening, so of readers that come together
-    /// one flies, and the others find either its flight or its answer. `shared`: others may join, and others are joined.
+    /// one flies, and the others find either its flight or its answer.
     pub(crate) fn open(
         self: &Arc<Self>,
         call: &Call,
         asked: &Asked,
         asking: Asking,
-        shared: bool,
+        sharing: Sharing,
         known: impl Fn() -> bool,
     ) -> Option<Arc<Seat>> {
         let path = &call.path;
         let mut air = self.air.lock();
-        if shared && call.plan.look {
+        if sharing == Sharing::Full && call.plan.look {
             let of_use = |opening: &&Opening| {
                 opening.asking.epoch == asking.epoch
                     && call.plan.is_fresh(opening.asking.at, asking.at)
@@ -167,7 +178,7 @@ impl Flights {
             }
         }
         let flight = Flight::of(call, call.plan.admit);
-        if shared {
+        if sharing != Sharing::None {
             flight.board.lock().opens = Some(path.clone());
             let opening = Opening { asked: asked.clone(), asking, flight: Arc::clone(&flight) };
             air.openings.entry(path.clone()).or_default().push(opening);

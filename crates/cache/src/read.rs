@@ -89,6 +89,12 @@ impl Engine {
                 stream::empty().boxed(),
             ));
         }
+        let wanted = match &options.range {
+            Some(GetRange::Bounded(range)) => range.clone(),
+            Some(GetRange::Offset(start)) => *start..start.saturating_add(1),
+            None | Some(GetRange::Suffix(_)) => 0..0,
+        };
+        self.confirm_end(call, &found, std::iter::once(&wanted)).await?;
         let range = match resolve(options.range.as_ref(), head.meta.size) {
             Ok(range) => range,
             Err(_) if !found.valid => return Err(Unanswered::With(self.validate(call).await?)),
@@ -168,6 +174,7 @@ impl Engine {
         if !plan.may_keep(head.has_validator()) && found.seats.is_empty() {
             return Err(Unanswered::Bypass);
         }
+        self.confirm_end(call, &found, ranges.iter()).await?;
         let resolved = ranges.iter().map(|range| resolve(Some(&GetRange::Bounded(range.clone())), head.meta.size));
         let resolved = match resolved.collect::<Result<Vec<_>>>() {
             Ok(resolved) => resolved,

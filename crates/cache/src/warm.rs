@@ -72,6 +72,7 @@ impl Engine {
         if !found.valid {
             return Err(Unanswered::With(self.validate(call).await?));
         }
+        self.confirm_end(call, &found, ranges.iter()).await?;
         let size = found.head.meta.size;
         let bounded = |range: &Range<u64>| resolve(Some(&GetRange::Bounded(range.clone())), size);
         let some = ranges.iter().filter(|range| size > 0 || range.start > 0);

@@ -10,7 +10,7 @@ use common::{Mood, cache, content};
 use headstart_cache::{CacheConfig, CacheStore, Freshness};
 use headstart_fetch_core::{ConfirmedAt, Intent, ask};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
 use tokio::time::Instant;
 
 const A: &str = "a";
@@ -123,4 +123,55 @@ async fn answers_say_when_their_version_was_confirmed() {
     }
     let requests = double.requests.lock();
     assert!(requests.iter().all(|request| request.extensions.get::<Intent>().is_some()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_beyond_the_known_end_asks_once_whether_the_object_has_grown() {
+    const LONG: usize = 3 * LEN;
+    let end = LONG as u64;
+    for (what, heads) in [("get", 1), ("ranges", 1), ("warm", 1), ("offset", 1), ("partly beyond", 1)] {
+        let (double, store) = cache(Freshness::default());
+        double.write(A, content(1, LEN)).await;
+        store.get(&path()).await.expect("there").bytes().await.expect("read");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        double.write(A, content(2, LONG)).await;
+        double.forget_requests();
+        let data = content(2, LONG);
+        match what {
+            "get" => assert_eq!(store.get_range(&path(), end - 8..end).await.expect("read"), data.slice(LONG - 8..)),
+            "ranges" => {
+                let parts = store.get_ranges(&path(), &[0..8, end - 8..end]).await.expect("read");
+                assert_eq!(parts, [data.slice(..8), data.slice(LONG - 8..)]);
+            }
+            "warm" => assert_eq!(store.warm(&path(), &[0..end]).await.expect("there"), end),
+            "offset" => {
+                let options = GetOptions::new().with_range(Some(end - 8..));
+                let read = store.get_opts(&path(), options).await.expect("there").bytes().await.expect("read");
+                assert_eq!(read, data.slice(LONG - 8..));
+            }
+            _ => {
+                let read = store.get_range(&path(), 50_000..end).await.expect("read");
+                assert!(read == data.slice(50_000..));
+            }
+        }
+        assert_eq!(double.heads(), heads, "{what}");
+        // Where it has not grown, the error is the store's, after one question.
+        double.forget_requests();
+        let error = store.get_range(&path(), end..end + 1).await.expect_err("past the end").to_string();
+        assert!(error.contains("300000"), "{error}");
+        assert_eq!((double.gets(), double.heads()), (0, 1));
+        // And whoever asks for more than there is costs no question while the version is fresh from the store.
+        for _ in 0..3 {
+            assert_eq!(store.get_range(&path(), end - 8..end + 8).await.expect("read"), data.slice(LONG - 8..));
+        }
+        assert_eq!(double.heads(), 1);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        store.get_range(&path(), end - 8..end + 8).await.expect("read");
+        assert_eq!(double.heads(), 2);
+    }
+    let (double, store) = cache(Freshness::Immutable);
+    double.write(A, content(1, LEN)).await;
+    store.get(&path()).await.expect("there").bytes().await.expect("read");
+    store.get_range(&path(), end - 8..end).await.expect_err("past the end");
+    assert_eq!((double.gets(), double.heads()), (1, 0));
 }
