@@ -9,9 +9,14 @@ use futures::stream::{self, StreamExt};
 use object_store::{GetResult, Result};
 
 use crate::call::Call;
-use crate::engine::{Engine, Take, result, runtime};
+use crate::engine::{Engine, Source, Take, result, runtime};
 use crate::fill::Rest;
+use crate::flights::{Seat, Vain};
+use crate::page::Need;
 use crate::version_table::Head;
+
+/// How often a lost fetch is begun anew once bytes are handed out; the last time by a request that nobody shares.
+const TRIES: usize = 3;
 
 /// Hands out a range window by window. The next window is on its way while one is read; no further one is.
 pub(crate) struct PageBody {
@@ -68,10 +73,36 @@ impl PageBody {
         if self.ahead.is_empty() && !self.unclaimed.is_empty() {
             self.claim_window()?;
         }
-        match self.window.pop_front() {
-            Some(take) => self.engine.settle(&self.call, &self.head, take).await.map(Some),
-            None => Ok(None),
+        for tries_left in (0..TRIES).rev() {
+            let Some(take) = self.window.pop_front() else { return Ok(None) };
+            match take.from {
+                Source::Page(bytes) => {
+                    self.engine.count_hit(&self.call, &bytes);
+                    return Ok(Some(bytes));
+                }
+                Source::Flight(seat) => match self.engine.take(&seat, &take.need).await {
+                    Ok(bytes) => return Ok(Some(bytes)),
+                    Err(Vain::Failed(error)) => return Err(error),
+                    Err(Vain::Lost) => self.claim_again(take.need, &seat, tries_left == 1)?,
+                },
+            }
         }
+        Err(Vain::Lost.into())
+    }
+
+    /// Finds `need`, and whatever else was to come from the fetch of `lost`, elsewhere: the version is known, so nothing can be torn.
+    fn claim_again(&mut self, need: Need, lost: &Arc<Seat>, alone: bool) -> Result<()> {
+        let is_lost = |take: &Take| matches!(&take.from, Source::Flight(seat) if Arc::ptr_eq(seat, lost));
+        let mut needs = vec![need];
+        let others = self.window.iter().chain(&self.ahead).filter(|take| is_lost(take));
+        needs.extend(others.map(|take| take.need.clone()));
+        let mut found = self.engine.claim_by(&self.call, &self.head, needs, &[], alone)?.into_iter();
+        let first = found.next();
+        for take in self.window.iter_mut().chain(&mut self.ahead).filter(|take| is_lost(take)) {
+            *take = found.next().expect("one take a need");
+        }
+        self.window.push_front(first.expect("one take a need"));
+        Ok(())
     }
 
     fn claim_window(&mut self) -> Result<()> {

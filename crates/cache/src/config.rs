@@ -104,7 +104,8 @@ pub struct CacheConfig {
     pub freshness: Freshness,
     /// How fills are pinned to the version they belong to. Default: [`PinBy::ETag`].
     pub pin: PinBy,
-    /// A reader that waits for a fetch from which nothing arrives for this long gets an error. Default: 60 s.
+    /// How long a caller waits for another's fetch from which nothing arrives before it fetches itself. A fetch of its own it waits for
+    /// as long as the layer below does. Default: 60 s.
     pub stall_timeout: Duration,
     /// What the link is like: holes that cost less than a round trip are fetched along with their neighbours.
     /// Default: none; only neighbouring pages share a request then.
@@ -143,7 +144,7 @@ impl Options for CacheConfig {
             what: "how long a version is taken for the present one",
         },
         OptionSpec { key: "pin", takes: "e_tag, version or unpinned", what: "how fills are pinned to a version" },
-        OptionSpec { key: "stall_timeout", takes: "a time", what: "how long to wait for a fetch that brings nothing" },
+        OptionSpec { key: "stall_timeout", takes: "a time", what: "how long to wait for another's silent fetch" },
     ];
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {

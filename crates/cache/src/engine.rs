@@ -20,9 +20,6 @@ use crate::policy::Plan;
 use crate::stats::Counters;
 use crate::version_table::{Asking, Head, VersionTable};
 
-/// How often a lost fetch is begun anew once bytes are handed out.
-const TRIES: usize = 3;
-
 /// Holes up to this are bridged where a round trip costs more: what `object_store` itself coalesces.
 const MAX_BRIDGE_BYTES: u64 = 1 << 20;
 
@@ -89,6 +86,18 @@ impl Engine {
         needs: Vec<Need>,
         seats: &[Arc<Seat>],
     ) -> Result<Vec<Take>, Vain> {
+        self.claim_by(call, head, needs, seats, false)
+    }
+
+    /// As [`Engine::claim`]; `alone`: what is not here comes by flights that nobody shares.
+    pub(crate) fn claim_by(
+        self: &Arc<Self>,
+        call: &Call,
+        head: &Arc<Head>,
+        needs: Vec<Need>,
+        seats: &[Arc<Seat>],
+        alone: bool,
+    ) -> Result<Vec<Take>, Vain> {
         let keep = call.plan.may_keep(head.has_validator());
         let mut takes = Vec::with_capacity(needs.len());
         let mut open = Vec::new();
@@ -116,6 +125,7 @@ impl Engine {
                 call,
                 head.id,
                 &wanted,
+                alone,
                 |page| call.plan.look.then(|| self.memory.get(head.place(page))).flatten(),
                 |missing| self.pages.runs(missing, self.bridge_bytes()),
             );
@@ -145,27 +155,6 @@ impl Engine {
         self.counters.joins.add(joins);
         self.counters.misses.add(misses);
         Ok(takes.into_iter().flatten().collect())
-    }
-
-    /// Takes what was claimed. A fetch that was lost is fetched anew: the version is known, so nothing can be torn.
-    pub(crate) async fn settle(self: &Arc<Self>, call: &Call, head: &Arc<Head>, mut take: Take) -> Result<Bytes> {
-        for _ in 0..TRIES {
-            match take.from {
-                Source::Page(bytes) => {
-                    self.count_hit(call, &bytes);
-                    return Ok(bytes);
-                }
-                Source::Flight(seat) => match self.take(&seat, &take.need).await {
-                    Ok(bytes) => return Ok(bytes),
-                    Err(Vain::Failed(error)) => return Err(error),
-                    Err(Vain::Lost) => {
-                        let again = self.claim(call, head, vec![take.need], &[])?;
-                        take = again.into_iter().next().expect("one need, one take");
-                    }
-                },
-            }
-        }
-        Err(Vain::Lost.into())
     }
 
     pub(crate) fn count_hit(&self, call: &Call, bytes: &Bytes) {

@@ -43,7 +43,7 @@ struct Job {
 pub(crate) struct Rest {
     body: oneshot::Receiver<Body>,
     /// The flight that still reads the part before.
-    _before: Arc<Seat>,
+    before: Arc<Seat>,
 }
 
 impl Engine {
@@ -77,7 +77,7 @@ impl Engine {
                 pilot.land(end.unwrap_or_else(|error| End::Failed(Arc::new(error))));
             })
         });
-        let rest = Rest { body, _before: Arc::clone(&seat) };
+        let rest = Rest { body, before: Arc::clone(&seat) };
         Ok(Some((seat, Some(rest))))
     }
 
@@ -118,8 +118,13 @@ impl Engine {
         let (hand_on, body) = oneshot::channel();
         self.flights.launch(runtime, &seat, |pilot| {
             Box::pin(async move {
-                let end = match rest.body.await {
-                    Ok(body) if body.at == window.start => {
+                // The task that reads the part before may be on a runtime that has stopped.
+                let body = match select(rest.body, pin!(rest.before.stopped())).await {
+                    Either::Left((body, _)) => body.ok(),
+                    Either::Right(_) => None,
+                };
+                let end = match body {
+                    Some(body) if body.at == window.start => {
                         pilot.answered(&head, window.clone(), whole);
                         job.drain(&pilot, &head, body, window.end, hand_on).await.map(|()| End::Landed)
                     }
@@ -128,7 +133,7 @@ impl Engine {
                 pilot.land(end.unwrap_or_else(|error| End::Failed(Arc::new(error))));
             })
         });
-        (Arc::clone(&seat), Rest { body, _before: seat })
+        (Arc::clone(&seat), Rest { body, before: seat })
     }
 
     /// What the task of `seat`'s flight needs.

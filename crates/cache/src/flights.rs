@@ -7,14 +7,14 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::{self, Either, select};
+use futures::future;
 use headstart_fetch_core::mutation::Fault;
+use headstart_fetch_core::runtime::{Home, has_timer};
 use headstart_fetch_core::{Promotion, byte_range, depends_on_request, share};
 use object_store::path::Path;
 use parking_lot::Mutex;
@@ -63,6 +63,8 @@ pub(crate) struct Flight {
     /// Ticks whenever the board changes. Whoever has waited longest is woken first, so that virtual time repeats itself.
     tick: Notify,
     task: OnceLock<AbortHandle>,
+    /// Where its task runs.
+    home: Option<Home>,
 }
 
 #[derive(Default)]
@@ -74,6 +76,8 @@ struct Board {
     /// The path it is an opening of, as long as it is registered as one.
     opens: Option<Path>,
     answer: Option<Arc<Head>>,
+    /// A reader that had joined it has left, because nothing had arrived for long.
+    silent: bool,
     /// What has arrived: page by page from the start of `span`, without gaps.
     pieces: Vec<Bytes>,
     end: Option<End>,
@@ -188,11 +192,13 @@ impl Flights {
 
     /// Claims `needs` of the version `id`, all under one lock: what is `here` by now, what is in the air, and what is
     /// missing; the missing ones are grouped by `runs` into flights, returned with their pages, and are the caller's to launch.
+    /// `alone`: no other flight is joined, and nobody joins the new ones.
     pub(crate) fn claim(
         self: &Arc<Self>,
         call: &Call,
         id: u64,
         needs: &[Need],
+        alone: bool,
         here: impl Fn(u64) -> Option<Bytes>,
         runs: impl Fn(&[u64]) -> Vec<Range<u64>>,
     ) -> (Vec<Claim>, Vec<Run>) {
@@ -204,6 +210,7 @@ impl Flights {
             .map(|need| {
                 let key = PageKey { version: id, page: need.page };
                 if call.plan.look
+                    && !alone
                     && let Some(flight) = air.pages.get(&key)
                 {
                     let known = joined.iter().find(|seat| Arc::ptr_eq(&seat.flight, flight)).cloned();
@@ -225,7 +232,9 @@ impl Flights {
             .into_iter()
             .map(|run| {
                 let flight = Flight::of(call, call.plan.admit);
-                air.register(&flight, id, run.clone());
+                if !alone {
+                    air.register(&flight, id, run.clone());
+                }
                 (run, self.seat(&flight, call, true, true))
             })
             .collect();
@@ -251,6 +260,14 @@ impl Flights {
         let task = runtime.spawn(task(pilot));
         // The seat in hand keeps everyone from wanting to abort it before this line.
         let _ = seat.flight.task.set(task.abort_handle());
+    }
+
+    /// `flight` is over.
+    fn end(&self, flight: &Flight, end: End) {
+        // First out of the air: who tries again must not find this flight.
+        self.air.lock().strike_off(flight);
+        flight.board.lock().end.get_or_insert(end);
+        flight.tick.notify_waiters();
     }
 
     /// A seat in the flight of another call: what it brings is kept if one of both wants that, and waited for if one of both waits.
@@ -310,6 +327,7 @@ impl Flight {
             board: Mutex::default(),
             tick: Notify::new(),
             task: OnceLock::new(),
+            home: Home::current(),
         })
     }
 
@@ -407,6 +425,10 @@ impl Seat {
     }
 
     /// Waits until `ready` finds on the board what it looks for.
+    ///
+    /// The layer below may be silent for many reasons: an outage that it rides out, a queue, memory. So a reader waits for a fetch of
+    /// its own as long as that layer does. It leaves a fetch of another reader after a while, to fetch itself, and any fetch
+    /// whose runtime has stopped.
     async fn until<T>(&self, ready: impl Fn(&Board) -> Option<T>) -> Result<T, Vain> {
         loop {
             // Before the look, so that no tick is missed.
@@ -419,21 +441,53 @@ impl Seat {
                 match &board.end {
                     Some(End::Failed(error)) => return Err(Vain::Failed(share(error))),
                     Some(End::Landed | End::Lost) => return Err(Vain::Lost),
+                    None if board.silent && !self.is_patient() => return Err(Vain::Lost),
                     None => {}
                 }
             }
-            let tick = tokio::time::timeout(self.flights.stall_timeout, tick);
-            match select(pin!(tick), pin!(self.waited_for())).await {
-                Either::Left((Ok(_), _)) => {}
-                Either::Right(((), _)) => self.flight.promote(),
-                // What nobody waits for may queue behind others for as long as there are any.
-                Either::Left((Err(_), _)) if self.flight.is_ahead() && self.flight.span.get().is_none() => {}
-                Either::Left((Err(_), _)) => {
-                    // Its runtime may be stuck: the next reader begins anew instead of waiting as long again.
-                    self.flights.air.lock().strike_off(&self.flight);
-                    return Err(Vain::Failed(CacheError::Stalled { after: self.flights.stall_timeout }.into()));
+            tokio::select! {
+                biased;
+                () = tick => {}
+                () = self.waited_for() => self.flight.promote(),
+                () = self.silent_for_long() => {
+                    // What nobody waits for may queue behind others for as long as there are any.
+                    if !self.flight.is_ahead() || self.flight.span.get().is_some() {
+                        let mut air = self.flights.air.lock();
+                        air.strike_off(&self.flight);
+                        self.flight.board.lock().silent = true;
+                    }
                 }
+                () = self.stopped() => self.give_up(),
             }
+        }
+    }
+
+    /// The reader waits for the flight however long nothing arrives.
+    fn is_patient(&self) -> bool {
+        self.mine && !Fault::QueueingStalls.is_back()
+    }
+
+    /// Resolves when nothing has arrived for so long that a reader who joined the flight fetches itself.
+    async fn silent_for_long(&self) {
+        if self.is_patient() || !has_timer() {
+            return future::pending().await;
+        }
+        tokio::time::sleep(self.flights.stall_timeout).await;
+    }
+
+    /// Resolves when the flight's task stands still because its runtime has stopped.
+    pub(crate) async fn stopped(&self) {
+        match &self.flight.home {
+            Some(home) if !Fault::TrustsRuntimes.is_back() => home.stopped().await,
+            _ => future::pending().await,
+        }
+    }
+
+    /// The flight's task will not go on: whoever waits for it begins anew.
+    fn give_up(&self) {
+        self.flights.end(&self.flight, End::Lost);
+        if let Some(task) = self.flight.task.get() {
+            task.abort();
         }
     }
 }
@@ -477,7 +531,11 @@ impl Pilot {
             }
         }
         let _ = self.flight.span.set(span);
-        self.flight.board.lock().answer = Some(Arc::clone(head));
+        {
+            let mut board = self.flight.board.lock();
+            board.answer = Some(Arc::clone(head));
+            board.silent = false;
+        }
         self.flight.tick.notify_waiters();
     }
 
@@ -486,25 +544,22 @@ impl Pilot {
         if self.flight.admit.load(Ordering::Relaxed) {
             keep(piece.clone(), self.flight.arrival());
         }
-        self.flight.board.lock().pieces.push(piece);
+        {
+            let mut board = self.flight.board.lock();
+            board.pieces.push(piece);
+            board.silent = false;
+        }
         self.flight.tick.notify_waiters();
     }
 
     /// The flight is over.
     pub(crate) fn land(self, end: End) {
-        self.over(end);
-    }
-
-    fn over(&self, end: End) {
-        // First out of the air: who tries again must not find this flight.
-        self.flights.air.lock().strike_off(&self.flight);
-        self.flight.board.lock().end.get_or_insert(end);
-        self.flight.tick.notify_waiters();
+        self.flights.end(&self.flight, end);
     }
 }
 
 impl Drop for Pilot {
     fn drop(&mut self) {
-        self.over(End::Lost);
+        self.flights.end(&self.flight, End::Lost);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{KIB, MIB, Mood, cache, cache_with, content};
 use futures::{FutureExt, future};
-use headstart_cache::{CacheConfig, CacheError, CacheStore, Freshness};
+use headstart_cache::{CacheConfig, CacheStore, Freshness};
 use headstart_fetch_core::{Intent, MemoryBudget, Promotion};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
@@ -247,23 +247,49 @@ fn a_runtime_that_shuts_down_does_not_take_followers_along() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_that_hangs_ends_at_the_deadline_and_is_not_joined_again() {
+async fn a_reader_leaves_anothers_fetch_that_hangs_and_fetches_itself() {
     let stall_timeout = Duration::from_secs(5);
-    let (double, store) = cache_with(CacheConfig { stall_timeout, ..CacheConfig::default() });
-    double.write(A, content(1, 100_000)).await;
-    double.feel(Mood::Wait);
-    let started = tokio::time::Instant::now();
-    let (one, two) = future::join(store.get_range(&path(), 0..10), store.get_range(&path(), 5..20)).await;
-    for answer in [one, two] {
-        let error = answer.expect_err("it hangs");
-        let Error::Generic { source, .. } = error else { panic!("{error}") };
-        assert_eq!(source.downcast_ref(), Some(&CacheError::Stalled { after: stall_timeout }));
+    for known in [false, true] {
+        let (double, store) = cache_with(CacheConfig { stall_timeout, ..CacheConfig::default() });
+        let data = content(1, 20 * MIB);
+        double.write(A, data.clone()).await;
+        if known {
+            store.get_range(&path(), 0..10).await.expect("read");
+            double.forget_requests();
+        }
+        double.feel(Mood::Wait);
+        let read = || {
+            let store = store.clone();
+            tokio::spawn(async move { store.get(&path()).await.expect("there").bytes().await })
+        };
+        let (first, second, third) = (read(), read(), read());
+        eventually("a GET", || double.gets() == 1).await;
+        double.feel(Mood::Well);
+        let started = tokio::time::Instant::now();
+        for reader in [second, third] {
+            assert!(reader.await.expect("no panic").expect("read") == data);
+        }
+        assert!(started.elapsed() < stall_timeout + Duration::from_millis(10), "{:?}", started.elapsed());
+        assert!(double.gets() <= if known { 4 } else { 3 }, "{} GETs, not one a page", double.gets());
+        assert!(!first.is_finished());
+        first.abort();
+        quiet(&store).await;
     }
-    assert!(started.elapsed() < stall_timeout + Duration::from_millis(10));
-    double.feel(Mood::Well);
-    store.get_range(&path(), 0..10).await.expect("well again");
-    quiet(&store).await;
-    assert_eq!(double.open(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_silent_longer_than_the_stall_timeout_is_waited_for() {
+    let (double, store) = cache(Freshness::default());
+    let data = content(1, 100_000);
+    double.write(A, data.clone()).await;
+    *double.delay.lock() = Duration::from_secs(90);
+    let path = path();
+    let ranges = [0..10, 50_000..60_000];
+    for known in [false, true] {
+        let (one, two) = future::join(store.get_range(&path, 0..100_000), store.get_ranges(&path, &ranges)).await;
+        assert_eq!(one.expect("rides out the outage"), data, "known: {known}");
+        assert_eq!(two.expect("rides out the outage"), [data.slice(..10), data.slice(50_000..60_000)]);
+    }
 }
 
 #[tokio::test]
