@@ -104,8 +104,7 @@ impl Engine {
         let (mut hits, mut joins, mut misses) = (0, 0, 0);
         for need in needs {
             if let Some(seat) = seats.iter().find(|seat| seat.brings(&need.bytes)) {
-                *(if seat.mine { &mut misses } else { &mut joins }) += 1;
-                takes.push(Some(Take { need, from: Source::Flight(Arc::clone(seat)) }));
+                takes.push(Some(self.take_of(need, seat)));
             } else if let Some(page) = self.page(call, head, &need) {
                 hits += 1;
                 takes.push(Some(Take { need, from: Source::Page(page) }));
@@ -171,7 +170,13 @@ impl Engine {
         Ok(bytes)
     }
 
-    fn page(&self, call: &Call, head: &Head, need: &Need) -> Option<Bytes> {
+    /// What a seat that the call has already brings.
+    pub(crate) fn take_of(&self, need: Need, seat: &Arc<Seat>) -> Take {
+        if seat.mine { &self.counters.misses } else { &self.counters.joins }.add(1);
+        Take::of(need, seat)
+    }
+
+    pub(crate) fn page(&self, call: &Call, head: &Head, need: &Need) -> Option<Bytes> {
         call.plan.look.then(|| self.memory.get(head.place(need.page))).flatten().map(|page| self.slice(&page, need))
     }
 
@@ -191,6 +196,11 @@ impl Take {
     /// Takes what is needed from a flight.
     pub(crate) fn of(need: Need, seat: &Arc<Seat>) -> Self {
         Self { need, from: Source::Flight(Arc::clone(seat)) }
+    }
+
+    /// Its call has it fetched.
+    pub(crate) fn is_mine(&self) -> bool {
+        matches!(&self.from, Source::Flight(seat) if seat.mine)
     }
 }
 

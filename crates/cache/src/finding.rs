@@ -9,7 +9,7 @@ use headstart_fetch_core::mutation::Fault;
 use object_store::{GetOptions, GetRange, Result};
 
 use crate::call::Call;
-use crate::engine::{Engine, Source, Take};
+use crate::engine::Engine;
 use crate::fill::{Rest, proves_present};
 use crate::flights::{Seat, Sharing, Vain};
 use crate::page::Need;
@@ -184,15 +184,14 @@ impl Engine {
 
     /// Makes sure that `head` is the present version, before bytes that were here already are handed out as its.
     ///
-    /// A fill of ours does so by its answer; else a HEAD does.
+    /// A fill of ours does so by its answer (`is_mine`); else a HEAD does.
     pub(crate) async fn prove(
         self: &Arc<Self>,
         call: &Call,
         head: &Arc<Head>,
-        takes: &[Take],
+        is_mine: bool,
     ) -> Result<(), Unanswered> {
-        let mine = takes.iter().any(|take| matches!(&take.from, Source::Flight(seat) if seat.mine));
-        if mine && proves_present(self.config.pin, head) {
+        if is_mine && proves_present(self.config.pin, head) {
             // Every fill of ours is waited for, and each fails where the version is another.
             return Ok(());
         }

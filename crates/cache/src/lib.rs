@@ -106,6 +106,7 @@ mod page;
 mod policy;
 #[cfg(test)]
 mod races;
+mod ranges;
 mod read;
 mod stats;
 mod store;

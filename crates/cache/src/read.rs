@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future;
 use futures::stream::{self, StreamExt};
-use headstart_fetch_core::{CacheHint, FetchError, byte_range};
+use headstart_fetch_core::{CacheHint, FetchError};
 use object_store::path::Path;
-use object_store::{Extensions, GetOptions, GetRange, GetResult, Result};
+use object_store::{GetOptions, GetRange, GetResult, Result};
 
 use crate::body::PageBody;
 use crate::call::Call;
@@ -16,7 +16,6 @@ use crate::config::Freshness;
 use crate::engine::{Engine, Source, Take, result};
 use crate::finding::{Found, Tries, Unanswered, has_preconditions};
 use crate::flights::{Seat, Vain};
-use crate::page::Need;
 use crate::policy::{Plan, Step};
 
 impl Engine {
@@ -126,81 +125,13 @@ impl Engine {
         }
         let takes = self.claim(call, &head, needs, &found.seats)?;
         if !found.valid {
-            self.prove(call, &head, &takes).await?;
+            self.prove(call, &head, takes.iter().any(Take::is_mine)).await?;
         }
         self.first_of_each(&takes).await?;
         // The same version, perhaps shown to be the present one a moment ago.
         let head = self.table.get(&call.path).filter(|shown| shown.id == head.id).unwrap_or(head);
         let body = PageBody::new(self, call, head, takes, window.end..range.end, found.rest);
         Ok(body.into_result(range))
-    }
-
-    /// `get_ranges`.
-    pub(crate) async fn get_ranges(self: &Arc<Self>, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let plan = Plan::new(self.config.enabled, self.config.freshness, None, false);
-        if ranges.is_empty() {
-            return Ok(Vec::new());
-        }
-        if !plan.bypass && ranges.iter().all(|range| range.start < range.end) {
-            let call = Call::new(path, plan, Extensions::new());
-            let mut tries = Tries::new();
-            while let Some(found) = tries.next() {
-                if let Some(answer) = tries.answered(self.try_ranges(&call, ranges, found).await) {
-                    return answer;
-                }
-            }
-        }
-        self.counters.bypasses.add(1);
-        // Not a fill: as if there were no cache.
-        self.inner.get_ranges(path, ranges).await
-    }
-
-    async fn try_ranges(
-        self: &Arc<Self>,
-        call: &Arc<Call>,
-        ranges: &[Range<u64>],
-        found: Option<Found>,
-    ) -> Result<Vec<Bytes>, Unanswered> {
-        let plan = &call.plan;
-        let found = match found {
-            Some(found) => found,
-            None => match self.look_up(call) {
-                Ok(found) => found,
-                Err(Step::Open) => self.open_ranges(call, ranges).await?,
-                Err(_) => return Err(Unanswered::Bypass),
-            },
-        };
-        let head = &found.head;
-        if !plan.may_keep(head.has_validator()) && found.seats.is_empty() {
-            return Err(Unanswered::Bypass);
-        }
-        self.confirm_end(call, &found, ranges.iter()).await?;
-        let resolved = ranges.iter().map(|range| resolve(Some(&GetRange::Bounded(range.clone())), head.meta.size));
-        let resolved = match resolved.collect::<Result<Vec<_>>>() {
-            Ok(resolved) => resolved,
-            Err(_) if !found.valid => return Err(Unanswered::With(self.validate(call).await?)),
-            Err(error) => return Err(Unanswered::Fail(error)),
-        };
-        let needs = self.pages.needs(&resolved);
-        if !found.valid && !self.has_any(head, &needs) {
-            return Err(Unanswered::With(self.open_ranges(call, ranges).await?));
-        }
-        let takes = self.claim(call, head, needs.clone(), &found.seats)?;
-        if !found.valid {
-            self.prove(call, head, &takes).await?;
-        }
-        // All flights are under way: one after the other here costs nothing.
-        let mut pages = Vec::with_capacity(takes.len());
-        for take in takes {
-            pages.push(match take.from {
-                Source::Page(bytes) => {
-                    self.count_hit(call, &bytes);
-                    bytes
-                }
-                Source::Flight(seat) => self.take(&seat, &take.need).await?,
-            });
-        }
-        Ok(resolved.into_iter().map(|range| assemble(&needs, &pages, &range)).collect())
     }
 
     /// Waits until every fetch among `takes` has brought its first page: what can still begin anew without anybody
@@ -239,22 +170,4 @@ pub(crate) fn resolve(range: Option<&GetRange>, size: u64) -> Result<Range<u64>>
         GetRange::Suffix(_) => 0,
     };
     range.as_range(size).map_err(|_| FetchError::PastEnd { start, size }.into())
-}
-
-/// Puts `range` together from what was fetched for `needs`: a slice where one page holds it, else a copy.
-fn assemble(needs: &[Need], pages: &[Bytes], range: &Range<u64>) -> Bytes {
-    let first = needs.partition_point(|need| need.bytes.end <= range.start);
-    let part = |at: usize| {
-        let bytes = &needs[at].bytes;
-        let cut = |offset: u64| byte_range::in_memory(offset.clamp(bytes.start, bytes.end) - bytes.start);
-        pages[at].slice(cut(range.start)..cut(range.end))
-    };
-    if range.end <= needs[first].bytes.end {
-        return part(first);
-    }
-    let mut whole = Vec::with_capacity(byte_range::in_memory(range.end - range.start));
-    for (at, _) in needs.iter().enumerate().skip(first).take_while(|(_, need)| need.bytes.start < range.end) {
-        whole.extend_from_slice(&part(at));
-    }
-    whole.into()
 }
