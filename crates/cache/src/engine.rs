@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use headstart_fetch_core::{ConfirmedAt, FetchError, FreshUntil, Origin, byte_range};
+use headstart_fetch_core::mutation::Fault;
+use headstart_fetch_core::{ConfirmedAt, FetchError, FreshUntil, Origin, Reserved, byte_range};
 use object_store::{Extensions, GetResult, GetResultPayload, ObjectStore, Result};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::call::Call;
 use crate::config::{CacheConfig, Freshness};
-use crate::flights::{Claim, Flights, Seat, Vain};
+use crate::flights::{Claim, Flights, Interest, Seat, Vain};
 use crate::memory::Memory;
 use crate::page::{Need, PageSize, WINDOW_BYTES};
+use crate::pieces::{Charge, UNRESERVED_BYTES};
 use crate::policy::Plan;
 use crate::stats::Counters;
 use crate::version_table::{Asking, Head, VersionTable};
@@ -46,7 +48,9 @@ pub(crate) struct Take {
 
 pub(crate) enum Source {
     Page(Bytes),
-    Flight(Arc<Seat>),
+    /// In memory when the call looked. It is looked up again when its turn comes: until then nothing keeps it there.
+    Memory,
+    Flight(Interest),
 }
 
 impl Engine {
@@ -103,8 +107,8 @@ impl Engine {
         let mut open = Vec::new();
         let (mut hits, mut joins, mut misses) = (0, 0, 0);
         for need in needs {
-            if let Some(seat) = seats.iter().find(|seat| seat.brings(&need.bytes)) {
-                takes.push(Some(self.take_of(need, seat)));
+            if let Some(interest) = seats.iter().find_map(|seat| seat.interest(&need)) {
+                takes.push(Some(self.take_of(need, interest)));
             } else if let Some(page) = self.page(call, head, &need) {
                 hits += 1;
                 takes.push(Some(Take { need, from: Source::Page(page) }));
@@ -113,6 +117,7 @@ impl Engine {
                 takes.push(None);
             }
         }
+        seats.iter().for_each(|seat| seat.decided());
         if !open.is_empty() {
             if !keep {
                 // Nothing would tell whether another request is answered with the same version.
@@ -137,14 +142,13 @@ impl Engine {
                         hits += 1;
                         Source::Page(self.slice(&page, &need))
                     }
-                    Claim::Join(seat) => {
+                    Claim::Join(interest) => {
                         joins += 1;
-                        Source::Flight(seat)
+                        Source::Flight(interest)
                     }
-                    Claim::Missing => {
+                    Claim::Fetch(interest) => {
                         misses += 1;
-                        let run = runs.iter().find(|(run, _)| run.contains(&need.page));
-                        Source::Flight(Arc::clone(&run.expect("every missing page is in a run").1))
+                        Source::Flight(interest)
                     }
                 };
                 takes[at] = Some(Take { need, from });
@@ -162,18 +166,56 @@ impl Engine {
     }
 
     /// Takes what is needed of a page from a flight, and counts it where another call had begun that.
-    pub(crate) async fn take(&self, seat: &Seat, need: &Need) -> Result<Bytes, Vain> {
-        let bytes = seat.take(self.pages, need).await?;
-        if !seat.mine {
+    pub(crate) async fn take(&self, interest: &Interest, need: &Need) -> Result<Bytes, Vain> {
+        let bytes = interest.seat.take(self.pages, need).await?;
+        if !interest.seat.mine {
             self.counters.joined_bytes.add(bytes.len() as u64);
         }
         Ok(bytes)
     }
 
     /// What a seat that the call has already brings.
-    pub(crate) fn take_of(&self, need: Need, seat: &Arc<Seat>) -> Take {
-        if seat.mine { &self.counters.misses } else { &self.counters.joins }.add(1);
-        Take::of(need, seat)
+    pub(crate) fn take_of(&self, need: Need, interest: Interest) -> Take {
+        if interest.seat.mine { &self.counters.misses } else { &self.counters.joins }.add(1);
+        Take { need, from: Source::Flight(interest) }
+    }
+
+    /// Memory for `bytes` that a request with `extensions` brings. Nothing ever waits for memory while it holds an open request: where none is
+    /// free, the request goes in lockstep with its readers.
+    pub(crate) fn charge(&self, extensions: &Extensions, bytes: u64) -> Charge {
+        match &self.config.budget {
+            Some(budget) if bytes > 0 && extensions.get::<Reserved>().is_none() => {
+                let unreserved =
+                    || if Fault::IgnoresTheBudget.is_back() { Charge::Elsewhere } else { Charge::Lockstep };
+                budget.try_reserve(byte_range::in_memory(bytes)).map_or_else(unreserved, Charge::Reserved)
+            }
+            _ => Charge::Elsewhere,
+        }
+    }
+
+    /// The part of `window` that a call keeps or fetches at once: all of it, where there is memory; else its first pages that are
+    /// all here, and few, or all missing, so that they come by one request in lockstep.
+    pub(crate) fn affordable(&self, call: &Call, head: &Head, window: Range<u64>) -> Range<u64> {
+        if self.has_room(call, byte_range::len(&window)) {
+            return window;
+        }
+        let is_here = |page: u64| call.plan.look && self.memory.has(head.place(page));
+        let first = self.pages.of(window.start);
+        let here = is_here(first);
+        let most = if here { window.start.saturating_add(UNRESERVED_BYTES as u64).min(window.end) } else { window.end };
+        let mut page = first + 1;
+        while self.pages.start(page) < most && is_here(page) == here {
+            page += 1;
+        }
+        window.start..self.pages.start(page).min(window.end)
+    }
+
+    /// Whether memory for `bytes` that a request of `call` brings is free.
+    pub(crate) fn has_room(&self, call: &Call, bytes: u64) -> bool {
+        match &self.config.budget {
+            Some(budget) if call.extensions.get::<Reserved>().is_none() => budget.free_bytes() as u64 >= bytes,
+            _ => true,
+        }
     }
 
     pub(crate) fn page(&self, call: &Call, head: &Head, need: &Need) -> Option<Bytes> {
@@ -193,14 +235,17 @@ impl Engine {
 }
 
 impl Take {
-    /// Takes what is needed from a flight.
-    pub(crate) fn of(need: Need, seat: &Arc<Seat>) -> Self {
-        Self { need, from: Source::Flight(Arc::clone(seat)) }
+    /// The call's seat in the flight that brings it, if one does; the interest in it is given up.
+    pub(crate) fn into_seat(self) -> Option<Arc<Seat>> {
+        match self.from {
+            Source::Flight(interest) => Some(Arc::clone(&interest.seat)),
+            Source::Page(_) | Source::Memory => None,
+        }
     }
 
     /// Its call has it fetched.
     pub(crate) fn is_mine(&self) -> bool {
-        matches!(&self.from, Source::Flight(seat) if seat.mine)
+        matches!(&self.from, Source::Flight(interest) if interest.seat.mine)
     }
 }
 

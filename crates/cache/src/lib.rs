@@ -103,6 +103,7 @@ mod memory;
 #[cfg(test)]
 mod mutants;
 mod page;
+mod pieces;
 mod policy;
 #[cfg(test)]
 mod races;

@@ -101,7 +101,7 @@ impl PageSize {
         for range in aligned.iter().map(|range| self.align(range)) {
             match stretches.last_mut() {
                 Some(last) if range.start <= last.end.saturating_add(bridge_bytes) => {
-                    last.end = last.end.max(range.end)
+                    last.end = last.end.max(range.end);
                 }
                 _ => stretches.push(range),
             }

@@ -129,6 +129,18 @@ pub(crate) enum Asked {
     Last(u64),
 }
 
+impl Asked {
+    /// The most bytes that the answer brings, where that is known.
+    pub(crate) fn most_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Head => Some(0),
+            Self::Bounded(range) => Some(byte_range::len(range)),
+            Self::Last(bytes) => Some(*bytes),
+            Self::Whole | Self::From(_) => None,
+        }
+    }
+}
+
 /// Whether waiting for the answer to `running` brings something that `wanted` asks for.
 ///
 /// Where one cannot know before the size is known, the answer is no: a second request costs less than a wait in vain.

@@ -111,8 +111,9 @@ impl Engine {
         let mut by_seat: Vec<Vec<(usize, Take)>> = seats.iter().map(|_| Vec::new()).collect();
         let mut missing = VecDeque::new();
         for (at, need) in needs.iter().enumerate() {
-            if let Some(seat) = seats.iter().position(|seat| seat.brings(&need.bytes)) {
-                by_seat[seat].push((at, self.take_of(need.clone(), &seats[seat])));
+            let interest = seats.iter().enumerate().find_map(|(seat, brings)| Some((seat, brings.interest(need)?)));
+            if let Some((seat, interest)) = interest {
+                by_seat[seat].push((at, self.take_of(need.clone(), interest)));
             } else if let Some(page) = self.page(call, head, need) {
                 self.counters.hits.add(1);
                 self.count_hit(call, &page);
@@ -121,6 +122,7 @@ impl Engine {
                 missing.push_back((at, need.clone()));
             }
         }
+        seats.iter().for_each(|seat| seat.decided());
         let mut groups: VecDeque<_> =
             by_seat.into_iter().filter(|takes| !takes.is_empty()).map(Group::Claimed).collect();
         let missing_pages: Vec<u64> = missing.iter().map(|(_, need)| need.page).collect();
@@ -163,7 +165,8 @@ impl Engine {
                     self.count_hit(&call, &bytes);
                     bytes
                 }
-                Source::Flight(seat) => self.take(&seat, &take.need).await?,
+                Source::Memory => self.page(&call, &head, &take.need).ok_or(Vain::Lost)?,
+                Source::Flight(interest) => self.take(&interest, &take.need).await?,
             };
             pages.push((at, page));
         }

@@ -118,6 +118,7 @@ impl Engine {
             // What the flight of another brings is not all, and nothing tells whether the rest is of the same version.
             return Err(Unanswered::Bypass);
         }
+        let window = if found.rest.is_some() { window } else { self.affordable(call, &head, window) };
         let needs = self.pages.needs(std::slice::from_ref(&window));
         if !found.valid && !self.has_any(&head, &needs) {
             // Nothing to validate for: the GET that is needed anyway tells the version.
@@ -139,11 +140,11 @@ impl Engine {
     async fn first_of_each(&self, takes: &[Take]) -> Result<(), Vain> {
         let mut last: Option<&Arc<Seat>> = None;
         for take in takes {
-            if let Source::Flight(seat) = &take.from
-                && !last.is_some_and(|last| Arc::ptr_eq(last, seat))
+            if let Source::Flight(interest) = &take.from
+                && !last.is_some_and(|last| Arc::ptr_eq(last, &interest.seat))
             {
-                seat.take(self.pages, &take.need).await?;
-                last = Some(seat);
+                interest.seat.take(self.pages, &take.need).await?;
+                last = Some(&interest.seat);
             }
         }
         Ok(())

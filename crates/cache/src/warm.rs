@@ -4,14 +4,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use headstart_fetch_core::Intent;
+use headstart_fetch_core::{Intent, byte_range};
 use object_store::path::Path;
 use object_store::{Error, Extensions, GetOptions, GetRange, Result};
+use tokio::sync::Mutex;
 
 use crate::call::Call;
-use crate::engine::{Engine, Source};
+use crate::engine::{Engine, Take};
 use crate::error::CacheError;
 use crate::finding::{Found, Tries, Unanswered};
+use crate::flights::Seat;
 use crate::page::WINDOW_BYTES;
 use crate::policy::{Plan, Step};
 use crate::read::resolve;
@@ -88,10 +90,15 @@ impl Engine {
             })
             .map(|(start, end)| start..end.min(self.pages.window_end(start)))
             .collect();
-        let found = Arc::new(found);
+        // What is fetched is kept, and not taken from here.
+        found.seats.iter().for_each(|seat| seat.decided());
+        let (found, turn) = (Arc::new(found), Arc::default());
         // Everything owned: borrowed, the future would be `Send` for one lifetime only, and nobody could spawn it.
         stream::iter(windows)
-            .map(|window| Ok(Arc::clone(self).warm_window(Arc::clone(call), Arc::clone(&found), window)))
+            .map(|window| {
+                let (call, found, turn) = (Arc::clone(call), Arc::clone(&found), Arc::clone(&turn));
+                Ok(Arc::clone(self).warm_window(call, found, window, turn))
+            })
             .try_buffer_unordered(WINDOWS)
             .try_collect()
             .await
@@ -102,7 +109,14 @@ impl Engine {
         call: Arc<Call>,
         found: Arc<Found>,
         window: Range<u64>,
+        turn: Arc<Mutex<()>>,
     ) -> Result<(), Unanswered> {
+        let _turn = if self.has_room(&call, byte_range::len(&window)) {
+            None
+        } else {
+            // Windows without memory of their own come one after the other.
+            Some(turn.lock_owned().await)
+        };
         debug_assert!(window.end - window.start <= WINDOW_BYTES);
         let mut needs = self.pages.needs(&[window]);
         // What it has brought has been brought: the second time round, it is of no use.
@@ -110,11 +124,12 @@ impl Engine {
         loop {
             needs.retain(|need| !self.memory.has(found.head.place(need.page)));
             let mut joined = false;
-            for take in self.claim(&call, &found.head, needs.clone(), std::mem::take(&mut seats))? {
-                if let Source::Flight(seat) = take.from {
-                    joined |= !seat.mine;
-                    seat.landed().await?;
-                }
+            let takes = self.claim(&call, &found.head, needs.clone(), std::mem::take(&mut seats))?;
+            let mut fetching: Vec<Arc<Seat>> = takes.into_iter().filter_map(Take::into_seat).collect();
+            fetching.dedup_by(|one, other| Arc::ptr_eq(one, other));
+            for seat in fetching {
+                joined |= !seat.mine;
+                seat.landed().await?;
             }
             if !joined {
                 return Ok(());

@@ -244,10 +244,13 @@ impl ObjectStore for Double {
             _ => bytes,
         };
         // In chunks that fit no page.
-        let chunks: Vec<_> = bytes.chunks(10_000).map(|chunk| Ok(Counted::bytes(chunk, &self.alive_bytes))).collect();
-        let body = futures::stream::iter(chunks).inspect(move |_| {
+        let alive_bytes = Arc::clone(&self.alive_bytes);
+        let chunks = (0..bytes.len().div_ceil(10_000)).map(move |n| {
             let _ = &alive;
+            let chunk = &bytes[n * 10_000..((n + 1) * 10_000).min(bytes.len())];
+            Ok(Counted::bytes(chunk, &alive_bytes))
         });
+        let body = futures::stream::iter(chunks);
         result.payload = GetResultPayload::Stream(body.boxed());
         Ok(result)
     }
