@@ -26,6 +26,8 @@ use crate::version_table::{Asking, Head};
 struct Job {
     engine: Arc<Engine>,
     path: Path,
+    /// The version that the caller names, if any.
+    version: Option<String>,
     /// Go down with the request: intent, hints and whatever the caller's caller put there.
     extensions: Extensions,
     /// Charged with what crosses the wire.
@@ -59,7 +61,7 @@ impl Engine {
         let asking = self.table.asking(&call.path, self.now());
         let now = asking.at;
         let known = || {
-            let known = self.table.get(&call.path).map(|head| head.known());
+            let known = self.known(call).map(|head| head.known());
             matches!(policy::first_step(&call.plan, known, now), Step::Serve | Step::Bypass)
         };
         let Some(seat) = self.flights.open(call, &asked, asking, sharing, known) else { return Ok(None) };
@@ -157,6 +159,7 @@ impl Engine {
         Job {
             engine: Arc::clone(self),
             path: call.path.clone(),
+            version: call.version.clone(),
             extensions,
             origin: call.origin.clone(),
             asking,
@@ -197,7 +200,7 @@ impl Job {
         if *asked == Asked::Head { &engine.counters.validations } else { &engine.counters.fills }.add(1);
         let result = match engine.inner.get_opts(&self.path, options).await {
             Err(error @ object_store::Error::NotFound { .. }) => {
-                engine.table.invalidate(&self.path);
+                engine.table.gone(&self.path, self.version.as_deref());
                 return Err(error);
             }
             other => other?,
@@ -205,7 +208,9 @@ impl Job {
         // A file is as good as a page; and where the range was ignored, the wider one that we ask for does harm.
         let opaque = LocalFile::is_source_of(&result) || !answers(asked, &result);
         let confirmed = engine.confirmed(self.asking, &result.extensions);
-        let head = engine.table.learn(&self.path, confirmed, result.meta.clone(), result.attributes.clone(), opaque);
+        let (meta, attributes) = (result.meta.clone(), result.attributes.clone());
+        let head = engine.table.learn(&self.path, self.version.as_deref(), confirmed, meta, attributes, opaque);
+        let opaque = head.opaque;
         if *asked == Asked::Head {
             pilot.answered(&head, engine.pages, 0..0, 0..0);
             return Ok(End::Landed);
@@ -231,11 +236,11 @@ impl Job {
         let table = &self.engine.table;
         let result = self.request(head, &run).await.inspect_err(|error| {
             if ObjectChanged::find(error).is_some() {
-                table.forget(&self.path, head.id);
+                table.forget(&self.path, self.version.as_deref(), head.id);
             }
         })?;
         if LocalFile::is_source_of(&result) {
-            table.forget(&self.path, head.id);
+            table.forget(&self.path, self.version.as_deref(), head.id);
             return Ok(End::Lost);
         }
         if result.range != run {
@@ -258,6 +263,7 @@ impl Job {
     async fn request(&self, head: &Head, run: &Range<u64>) -> Result<GetResult> {
         let engine = &self.engine;
         let mut options = GetOptions::new().with_range(Some(run.clone()));
+        options.version.clone_from(&self.version);
         options.extensions = self.extensions.clone();
         let pinned = head.version.pin(engine.config.pin, &mut options);
         let named = options.version.clone();
@@ -287,7 +293,7 @@ impl Job {
         } else {
             let (meta, attributes) = (result.meta.clone(), result.attributes.clone());
             let confirmed = engine.confirmed(self.asking, &result.extensions);
-            engine.table.learn(&self.path, confirmed, meta, attributes, false).version.clone()
+            engine.table.learn(&self.path, None, confirmed, meta, attributes, false).version.clone()
         };
         if head.version.is_same(&found) {
             return Ok(result);

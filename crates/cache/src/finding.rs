@@ -104,9 +104,14 @@ impl Tries {
 }
 
 impl Engine {
+    /// The head of the version that a call reads, as far as it is known.
+    pub(crate) fn known(&self, call: &Call) -> Option<Arc<Head>> {
+        self.table.find(&call.path, call.version.as_deref())
+    }
+
     /// What is known of the object, or the first step where that is no answer.
     pub(crate) fn look_up(&self, call: &Call) -> Result<Found, Step> {
-        let head = self.table.get(&call.path);
+        let head = self.known(call);
         match policy::first_step(&call.plan, head.as_ref().map(|head| head.known()), self.now()) {
             step @ (Step::Serve | Step::Validate) => {
                 head.map(|head| Found::trusted(head, step == Step::Serve)).ok_or(Step::Open)
@@ -124,7 +129,7 @@ impl Engine {
             Some(GetRange::Offset(start)) => Asked::From(*start),
             Some(GetRange::Suffix(n)) => Asked::Last(*n),
         };
-        let request = GetOptions { range: request_range(&asked), version: None, ..options.clone() };
+        let request = GetOptions { range: request_range(&asked), ..options.clone() };
         let conditional = has_preconditions(options);
         let sharing = if conditional { Sharing::None } else { Sharing::Full };
         let (seat, rest) = self.join_or_launch(call, asked, request, sharing)?.ok_or(Unanswered::Again)?;
@@ -168,8 +173,8 @@ impl Engine {
         found: &Found,
         mut ranges: impl Iterator<Item = &'a Range<u64>>,
     ) -> Result<(), Unanswered> {
-        // What is not valid yet is validated anyway.
-        let is_known = found.asked || !found.valid;
+        // What is not valid yet is validated anyway, and a version that is named never grows.
+        let is_known = found.asked || !found.valid || call.version.is_some();
         if is_known || !ranges.any(|range| self.may_have_grown(&call.plan, &found.head, range)) {
             return Ok(());
         }
@@ -177,7 +182,7 @@ impl Engine {
     }
 
     async fn validate_by(self: &Arc<Self>, call: &Call, sharing: Sharing) -> Result<Found, Unanswered> {
-        let request = GetOptions::new().with_head(true);
+        let request = GetOptions { version: call.version.clone(), ..GetOptions::new().with_head(true) };
         let (seat, _) = self.join_or_launch(call, Asked::Head, request, sharing)?.ok_or(Unanswered::Again)?;
         Ok(Found { asked: seat.mine, ..Found::trusted(seat.answer().await?, true) })
     }
@@ -191,7 +196,7 @@ impl Engine {
         head: &Arc<Head>,
         is_mine: bool,
     ) -> Result<(), Unanswered> {
-        if is_mine && proves_present(self.config.pin, head) {
+        if is_mine && (call.version.is_some() || proves_present(self.config.pin, head)) {
             // Every fill of ours is waited for, and each fails where the version is another.
             return Ok(());
         }

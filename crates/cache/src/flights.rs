@@ -45,6 +45,8 @@ struct Air {
 }
 
 struct Opening {
+    /// The version that was asked for by name, if one was.
+    version: Option<String>,
     asked: Asked,
     asking: Asking,
     flight: Arc<Flight>,
@@ -172,7 +174,8 @@ impl Flights {
         let mut air = self.air.lock();
         if sharing == Sharing::Full && call.plan.look {
             let of_use = |opening: &&Opening| {
-                opening.asking.epoch == asking.epoch
+                opening.version == call.version
+                    && opening.asking.epoch == asking.epoch
                     && call.plan.is_fresh(opening.asking.at, asking.at)
                     && worth_joining(&opening.asked, asked)
             };
@@ -187,7 +190,8 @@ impl Flights {
         let flight = Flight::of(call, call.plan.admit);
         if sharing != Sharing::None {
             flight.board.lock().opens = Some(path.clone());
-            let opening = Opening { asked: asked.clone(), asking, flight: Arc::clone(&flight) };
+            let opening =
+                Opening { version: call.version.clone(), asked: asked.clone(), asking, flight: Arc::clone(&flight) };
             air.openings.entry(path.clone()).or_default().push(opening);
         }
         Some(self.seat(&flight, call, true, true).undecided())

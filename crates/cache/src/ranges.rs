@@ -36,7 +36,7 @@ impl Engine {
             return Ok(Vec::new());
         }
         if !plan.bypass && ranges.iter().all(|range| range.start < range.end) {
-            let call = Call::new(path, plan, Extensions::new());
+            let call = Call::new(path, None, plan, Extensions::new());
             let mut tries = Tries::new();
             while let Some(found) = tries.next() {
                 if let Some(answer) = tries.answered(self.try_ranges(&call, ranges, found).await) {

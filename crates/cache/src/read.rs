@@ -23,7 +23,7 @@ impl Engine {
     pub(crate) async fn get(self: &Arc<Self>, path: &Path, options: GetOptions) -> Result<GetResult> {
         let plan = self.plan(&options);
         if !plan.bypass && is_plain(&options) {
-            let call = Call::new(path, plan, options.extensions.clone());
+            let call = Call::new(path, options.version.clone(), plan, options.extensions.clone());
             let mut tries = Tries::new();
             while let Some(found) = tries.next() {
                 if let Some(answer) = tries.answered(self.try_get(&call, &options, found).await) {
@@ -53,12 +53,12 @@ impl Engine {
             Some(found) => found,
             None => match self.look_up(call) {
                 Ok(found) => found,
-                Err(Step::Open) if options.version.is_none() => self.open(call, options).await?,
+                Err(Step::Open) => self.open(call, options).await?,
                 Err(_) => return Err(Unanswered::Bypass),
             },
         };
         let head = Arc::clone(&found.head);
-        // Older versions are not kept; and what is stale proves nothing of another version.
+        // The store answers for a version that the answer does not name.
         if options.version.is_some() && options.version != head.meta.version {
             return Err(Unanswered::Bypass);
         }
@@ -130,7 +130,7 @@ impl Engine {
         }
         self.first_of_each(&takes).await?;
         // The same version, perhaps shown to be the present one a moment ago.
-        let head = self.table.get(&call.path).filter(|shown| shown.id == head.id).unwrap_or(head);
+        let head = self.known(call).filter(|shown| shown.id == head.id).unwrap_or(head);
         let body = PageBody::new(self, call, head, takes, window.end..range.end, found.rest);
         Ok(body.into_result(range))
     }

@@ -31,7 +31,7 @@ impl Engine {
         }
         let mut extensions = Extensions::new();
         extensions.insert(Intent::Speculative);
-        let call = Call::new(path, plan, extensions);
+        let call = Call::new(path, None, plan, extensions);
         let mut tries = Tries::new();
         while let Some(found) = tries.next() {
             if let Some(answer) = tries.answered(self.try_warm(&call, &ranges, found).await) {

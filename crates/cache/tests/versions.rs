@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use chrono::{DateTime, TimeDelta};
 use common::{Mood, cache, content};
 use headstart_cache::{CacheConfig, CacheStore, Freshness};
 use headstart_fetch_core::{ConfirmedAt, Intent, ask};
+use headstart_sim::{Content, LinkProfile, SimStore};
 use object_store::path::Path;
-use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
 use tokio::time::Instant;
 
 const A: &str = "a";
@@ -174,4 +176,77 @@ async fn a_read_beyond_the_known_end_asks_once_whether_the_object_has_grown() {
     store.get(&path()).await.expect("there").bytes().await.expect("read");
     store.get_range(&path(), end - 8..end).await.expect_err("past the end");
     assert_eq!((double.gets(), double.heads()), (1, 0));
+}
+
+/// A versioned bucket with two versions of an object, and a cache over it.
+fn versioned(freshness: Freshness) -> (SimStore, CacheStore, [String; 2]) {
+    let sim = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(64).versioned(true).build();
+    let old = sim.catalog().add_synthetic(A, 300_000).number;
+    let new = sim.overwrite(A, Some(200_000)).expect("there").number;
+    let config = CacheConfig { freshness, ..CacheConfig::default() };
+    let store = CacheStore::new(Arc::new(sim.clone()), config).expect("a good config");
+    (sim, store, [old, new].map(|number| number.to_string()))
+}
+
+/// Reads `range` of a version, or of the present one, and checks that it is of the version called `expected`.
+async fn read(store: &CacheStore, version: Option<&str>, range: Range<u64>, expected: &str) {
+    let options = GetOptions { version: version.map(Into::into), ..GetOptions::new().with_range(Some(range.clone())) };
+    let answer = store.get_opts(&path(), options).await.expect("there");
+    assert_eq!(answer.meta.version.as_deref(), Some(expected));
+    let bytes = answer.bytes().await.expect("read");
+    assert_eq!(bytes.len() as u64, range.end - range.start);
+    let content = Content::new(A, expected.parse().expect("a generation"));
+    content.check(range.start, &bytes).expect("the version's own bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn versions_asked_for_by_name_are_cached_and_never_mixed_with_the_present_one() {
+    for freshness in [Freshness::default(), Freshness::OnOpen, Freshness::Immutable] {
+        let (sim, store, [old, new]) = versioned(freshness);
+        for version in [&new, &old] {
+            sim.log().clear();
+            for n in 0..100 {
+                read(&store, Some(version), n * 1000..n * 1000 + 500, version).await;
+            }
+            assert_eq!((sim.log().counts().gets, sim.log().counts().heads), (2, 0), "one a page of 64 KiB");
+        }
+        sim.log().clear();
+        // The present version is found out by one GET, and has the pages of its name.
+        read(&store, None, 130_000..140_000, &new).await;
+        assert_eq!((sim.log().counts().gets, sim.log().counts().heads), (1, 0));
+        for version in [None, Some(&*new)] {
+            read(&store, version, 0..150_000, &new).await;
+        }
+        assert_eq!(sim.log().counts().gets, 1, "pages that were fetched by name");
+        read(&store, Some(&old), 0..300_000, &old).await;
+        read(&store, None, 0..200_000, &new).await;
+        let counts = sim.log().counts();
+        assert_eq!((counts.gets, counts.heads), (3, 0));
+        // A write through the cache forgets the names, too.
+        store.delete(&path()).await.expect("there");
+        sim.log().clear();
+        read(&store, Some(&old), 0..10, &old).await;
+        assert_eq!(sim.log().counts().gets + sim.log().counts().heads, 1, "asked again");
+        let error = store.get_range(&path(), 0..10).await.expect_err("deleted");
+        assert!(matches!(error, Error::NotFound { .. }), "{error}");
+        read(&store, Some(&old), 0..10, &old).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_asked_for_by_name_is_validated_by_name() {
+    let (sim, store, [old, new]) = versioned(Freshness::Ttl(Duration::from_secs(10)));
+    for (wait, gets, heads) in [(0, 1, 0), (9, 1, 0), (1, 1, 1), (0, 1, 1)] {
+        tokio::time::sleep(Duration::from_secs(wait)).await;
+        read(&store, Some(&old), 5..10, &old).await;
+        assert_eq!((sim.log().counts().gets, sim.log().counts().heads), (gets, heads), "after {wait} s");
+    }
+    let head = store.head(&path()).await.expect("there");
+    assert_eq!(head.version.as_deref(), Some(&*new));
+    let missing = GetOptions { version: Some("999999".into()), ..GetOptions::new() };
+    for _ in 0..2 {
+        let error = store.get_opts(&path(), missing.clone()).await.expect_err("no such version");
+        assert!(matches!(error, Error::NotFound { .. }), "{error}");
+    }
+    read(&store, None, 0..10, &new).await;
 }
