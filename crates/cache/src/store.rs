@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -55,7 +56,7 @@ impl CacheStore {
             memory: Memory::new(&config, pages, Arc::clone(&counters)),
             flights: Flights::new(config.stall_timeout),
             counters,
-            start: Instant::now(),
+            start: clock_zero(),
             #[cfg(test)]
             mutation: crate::mutants::Mutation::default(),
             config,
@@ -80,7 +81,8 @@ impl CacheStore {
     /// Ranges are cut by the end of the object: `0..u64::MAX` is all of it. The requests are speculative, so reads go before
     /// them; eight of at most 8 MiB are under way at once. Pages count as read once, and so outlive a scan; more than
     /// [`CacheConfig::memory_bytes`] drives out what came first. Where nothing can be kept, nothing is fetched beyond the answer
-    /// that shows it: local files, objects without a version token; a cache that is off sends no request.
+    /// that shows it: local files, objects without a validator (a version, a strong entity tag
+    /// or a modification date); a cache that is off sends no request.
     ///
     /// # Errors
     /// Those of the inner store; [`FetchError::PastEnd`](headstart_fetch_core::FetchError::PastEnd) where a range begins at or
@@ -106,6 +108,12 @@ impl CacheStore {
         }
         Invalidate { engine: Arc::clone(&self.engine), path: path.clone() }
     }
+}
+
+/// A day ago. No answer of a layer below is trusted for as long as that after the cache was made.
+fn clock_zero() -> Instant {
+    let now = Instant::now();
+    now.checked_sub(Duration::from_secs(24 * 60 * 60)).unwrap_or(now)
 }
 
 /// Forgets what is known of a path when a write to it is over, however it ends: error and cancellation leave open

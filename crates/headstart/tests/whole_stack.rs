@@ -94,11 +94,9 @@ async fn an_outage_of_ninety_seconds_is_ridden_out() {
     });
     let store = cached(down).build().await.unwrap();
     let reader = store.reader(&path()).unwrap();
-    let (one, two, three) = tokio::join!(
-        store.get_range(&path(), 0..MIB),
-        store.get_range(&path(), 10..2 * MIB),
-        reader.read_at(MIB / 2..MIB)
-    );
+    let key = path();
+    let (one, two, three) =
+        tokio::join!(store.get_range(&key, 0..MIB), store.get_range(&key, 10..2 * MIB), reader.read_at(MIB / 2..MIB));
     check_live(&sim, KEY, 0, &one.unwrap());
     check_live(&sim, KEY, 10, &two.unwrap());
     check_live(&sim, KEY, MIB / 2, &three.unwrap());
@@ -119,9 +117,8 @@ async fn warming_many_objects_at_once_ends_and_holds_up_no_reader() {
             .build()
             .await
             .unwrap();
-        let start = Instant::now();
-        let warmed =
-            futures::future::join_all(keys.iter().map(|key| store.warm(key, std::slice::from_ref(&(0..bytes)))));
+        let (start, whole) = (Instant::now(), [0..bytes]);
+        let warmed = futures::future::join_all(keys.iter().map(|key| store.warm(key, &whole)));
         let beside = async {
             tokio::time::sleep(Duration::from_millis(100)).await;
             let start = Instant::now();
