@@ -27,16 +27,16 @@ impl PartMap {
     /// Adds a part over `range`, which no other part may overlap. Returns its name.
     pub(crate) fn add(&mut self, range: Range<u64>, stream: StreamId, now: Duration) -> PartId {
         debug_assert!(self.overlapping(&range).next().is_none(), "parts are disjoint: {range:?}");
+        // A part that was cut to nothing gives way.
+        if let Some(empty) = self.by_start.get(&range.start).map(|part| part.id) {
+            self.remove(empty);
+        }
         self.next_id += 1;
         let part = Part::new(self.next_id, range.clone(), stream, now);
         self.index.replace(None, Some(Entry::of(&part)));
         self.starts.insert(part.id, range.start);
         self.covered.insert(range.clone());
-        // A part that was cut to nothing gives way.
-        if let Some(empty) = self.by_start.insert(range.start, part) {
-            self.index.replace(Some(Entry::of(&empty)), None);
-            self.starts.remove(&empty.id);
-        }
+        self.by_start.insert(range.start, part);
         self.next_id
     }
 
@@ -172,6 +172,48 @@ mod tests {
                 .map(|part| part.range.end.min(probe + len) - part.range.start.max(probe))
                 .sum();
             prop_assert_eq!(seen, (probe..probe + len).filter(|byte| covered.contains(byte)).count() as u64);
+        }
+    }
+    proptest! {
+        /// Whatever becomes of parts (also if they are cut to nothing and others begin there): the index is that of the parts anew, and what is covered is what they cover.
+        #[test]
+        fn the_index_is_a_recount(steps in prop::collection::vec((0_u64..60, 1_u64..8, 0_u64..4, 0_u8..9), 1..80)) {
+            let mut map = PartMap::default();
+            for (at, len, stream, what) in steps {
+                let id = map.overlapping(&(at..at + 1)).next().map(|part| part.id);
+                match (id, what) {
+                    (None, _) => {
+                        let end = map.next_start(at + 1).map_or(at + len, |next| next.min(at + len));
+                        map.add(at..end, stream, Duration::ZERO);
+                    }
+                    (Some(id), 0) => drop(map.remove(id)),
+                    (Some(id), 1) => drop(map.change(id, |part| part.cut(at))),
+                    (Some(id), 2) => drop(map.change(id, |part| part.filled_to = at)),
+                    (Some(id), 3) => drop(map.change(id, |part| part.stream = stream)),
+                    (Some(id), 4) => drop(map.change(id, |part| part.is_suspect = !part.is_suspect)),
+                    (Some(id), 5) => drop(map.change(id, |part| part.readers = part.readers.saturating_sub(1))),
+                    (Some(id), _) => drop(map.change(id, |part| part.begin_read(at..part.range.end.min(at + len)))),
+                }
+                let mut index = PartIndex::default();
+                map.iter().for_each(|part| index.replace(None, Some(Entry::of(part))));
+                prop_assert_eq!(map.index(), &index);
+                prop_assert_eq!(map.index().unread_bytes, map.iter().map(Part::unread).sum::<u64>());
+                prop_assert_eq!(map.index().in_flight, map.iter().filter(|part| part.in_flight()).count());
+                let covered: Vec<u64> = map.covered.iter().flatten().collect();
+                let bytes: Vec<u64> = map.iter().flat_map(|part| part.range.clone()).collect();
+                prop_assert_eq!(covered, bytes);
+                prop_assert!(map.iter().all(|part| map.get(part.id).is_some_and(|found| found.range == part.range)));
+                for stream in 0..4 {
+                    let own = || map.iter().filter(move |part| part.stream == stream);
+                    prop_assert_eq!(map.index().unread_of(stream), own().map(Part::unread).sum::<u64>());
+                    prop_assert!(map.of_streams(stream..=stream).map(|part| part.id).eq(own().map(|part| part.id)));
+                }
+                let reached = Reached { from: at, to: at + len };
+                let naive: Vec<PartId> = map.iter().filter(|part| reached.holds(&part.range)).map(|part| part.id).collect();
+                let mut found: Vec<PartId> = map.reached(reached).map(|part| part.id).collect();
+                found.reverse();
+                prop_assert_eq!(found, naive);
+            }
         }
     }
 }

@@ -165,3 +165,65 @@ impl Summary for Windows {
         Self { first, last, lowest, highest, between: between + inner }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::ops::Range;
+    use std::time::Duration;
+
+    /// Gaps wider than `near_bytes` between `streams`, and one.
+    fn places(mut streams: Vec<u64>, near_bytes: u64) -> u64 {
+        streams.sort_unstable();
+        1 + streams.windows(2).filter(|pair| pair[1] - pair[0] > near_bytes).count() as u64
+    }
+
+    /// Of the `windows` (offset and size) near each other, the largest; all of these together.
+    fn windows_bytes(mut windows: Vec<(u64, u64)>, near_bytes: u64) -> u64 {
+        windows.sort_unstable();
+        let together = windows.chunk_by(|a, b| b.0 - a.0 <= near_bytes);
+        together.map(|near| near.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0)).sum()
+    }
+
+    /// A reader that reads `range` next and wants `window_bytes` ahead of it.
+    fn read(reading: &mut Reading, range: &Range<u64>, window_bytes: u64) {
+        reading.read_last = Some(reading.streams.on_read(Duration::ZERO, range).0.stream);
+        reading.window_bytes = window_bytes;
+    }
+
+    proptest! {
+        /// Whoever reads where, comes and goes: both figures are those of going through everybody.
+        #[test]
+        fn figures_are_those_of_all_readers(
+            steps in prop::collection::vec((1_u64..12, 0_u64..40, 1_u64..4, 0_u64..50, 0_u8..12), 1..120),
+            near in (0_u64..6, 0_u64..6),
+        ) {
+            let mut kept = Places::new();
+            let mut readings = BTreeMap::new();
+            let at_end = steps.len() / 2;
+            for (n, (reader, at, len, window_bytes, what)) in steps.into_iter().enumerate() {
+                let near_bytes = if n < at_end { near.0 } else { near.1 };
+                if what == 0 {
+                    readings.remove(&reader);
+                } else {
+                    let reading = readings.entry(reader).or_insert_with(|| Reading::new(reader));
+                    let last = reading.read_last.and_then(|id| reading.streams.get(id)).map(|stream| stream.end);
+                    // Most reads go on.
+                    let start = last.filter(|_| what > 3).unwrap_or(at);
+                    read(reading, &(start..start + len), window_bytes);
+                }
+                kept.update(reader, readings.get(&reader));
+                kept.set_near(near_bytes);
+                let streams: Vec<u64> =
+                    readings.values().flat_map(|reading| reading.streams.active()).map(Stream::position).collect();
+                let last = |reading: &Reading| {
+                    Some((reading.streams.get(reading.read_last?)?.position(), reading.window_bytes))
+                };
+                prop_assert_eq!(kept.count(), places(streams.clone(), near_bytes));
+                prop_assert_eq!(kept.offsets(), places(streams, 0));
+                prop_assert_eq!(kept.windows_bytes(), windows_bytes(readings.values().filter_map(last).collect(), near_bytes));
+            }
+        }
+    }
+}

@@ -155,3 +155,79 @@ impl Summary for Furthest {
         Self { first: high.first, other: high.other.max(runner_up) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    const UNIT: u64 = 256 * 1024;
+
+    /// Whether `reading` wants parts over `range`, if they were fetched for `stream`.
+    fn wants(reading: &Reading, stream: StreamId, range: &Range<u64>, once: bool) -> bool {
+        reading.streams.iter().any(|own| {
+            let latest = Some(own.id) == reading.read_last;
+            own.id == stream && own.is_ahead(range, true)
+                || latest && own.is_ahead(range, false)
+                || !once && (latest || own.is_revisited()) && own.just_behind().holds(range)
+        })
+    }
+
+    proptest! {
+        /// Whoever reads where, comes and goes: what is wanted is what any reader wants, and of the parts that a reader wants no more,
+        /// none is left out.
+        #[test]
+        fn wants_are_those_of_all_readers(
+            steps in prop::collection::vec((1_u64..8, 0_u64..60, 1_u64..6, 0_u64..30, 0_u8..12), 1..80),
+            parts in prop::collection::vec((0_u64..3, 1_u64..8, 1_u64..8, 1_u64..20), 1..30),
+            once: bool,
+        ) {
+            let mut kept = Wanted::new(once);
+            let mut readings = BTreeMap::new();
+            let mut map = PartMap::default();
+            let mut end = 0;
+            for (gap, len, reader, stream) in parts {
+                let start = end + gap * UNIT;
+                end = start + len * UNIT;
+                map.add(start..end, crate::stream::announced_by(reader) + stream, Duration::ZERO);
+            }
+            for (reader, at, len, ahead, what) in steps {
+                let wanted = |readings: &BTreeMap<ReaderId, Reading>| -> BTreeSet<u64> {
+                    let Some(reading) = readings.get(&reader) else { return BTreeSet::new() };
+                    let wanted = map.iter().filter(|part| wants(reading, part.stream, &part.range, once));
+                    wanted.map(|part| part.range.start).collect()
+                };
+                let before = wanted(&readings);
+                if what == 0 {
+                    readings.remove(&reader);
+                } else {
+                    let reading = readings.entry(reader).or_insert_with(|| Reading::new(reader));
+                    let last = reading.read_last.and_then(|id| reading.streams.get(id)).map(|s| (s.start, s.end));
+                    let len = len * UNIT;
+                    // Most reads go on, up or down.
+                    let start = match last {
+                        Some((_, end)) if what > 5 => end,
+                        Some((start, _)) if what > 3 && start >= len => start - len,
+                        _ => at * UNIT,
+                    };
+                    let stream = reading.streams.on_read(Duration::ZERO, &(start..start + len)).0.stream;
+                    reading.read_last = Some(stream);
+                    reading.streams.get_mut(stream).expect("just read").ahead_bytes = ahead * UNIT;
+                }
+                let lost = kept.update(reader, readings.get(&reader));
+                let lost: BTreeSet<u64> = lost.iter().flat_map(|lost| lost.starts(&map)).collect();
+                let gone: BTreeSet<u64> = before.difference(&wanted(&readings)).copied().collect();
+                prop_assert!(gone.is_subset(&lost), "{gone:?} were lost, {lost:?} are said to be");
+                for part in map.iter() {
+                    for but in (1..8).map(Some).chain([None]) {
+                        let others = || readings.iter().filter(|(reader, _)| Some(**reader) != but);
+                        let any = others().any(|(_, reading)| wants(reading, 0, &part.range, once));
+                        prop_assert_eq!(kept.reaches(&part.range, but), any, "{:?} but {:?}", part.range, but);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::part_index::{Entry, PartIndex};
-use crate::stream::Stream;
+use crate::stream::{Stream, StreamId};
 
 /// Checks all that `planner` keeps.
 #[track_caller]
