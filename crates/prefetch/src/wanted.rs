@@ -30,10 +30,11 @@ pub(crate) struct Wanted {
 pub(crate) struct Stretches {
     /// The stream.
     stream: StreamId,
-    /// Of the parts that were fetched for it.
+    /// Of the parts that were fetched for it, those ahead of it.
     own: Option<Reached>,
-    /// Of all parts.
+    /// Of all parts, those ahead of it as far as its window reaches.
     ahead: Option<Reached>,
+    /// Of all parts, those just behind it.
     behind: Option<Reached>,
 }
 
@@ -130,7 +131,9 @@ impl Lost {
 /// How far up the stretches of several readers reach: the furthest one, and the furthest one of anybody else.
 #[derive(Debug, Clone, Copy)]
 struct Furthest {
+    /// One past the highest start that the furthest stretch reaches, and whose it is.
     first: (u64, ReaderId),
+    /// The same of the furthest stretch of any other reader; 0 if there is none.
     other: u64,
 }
 
