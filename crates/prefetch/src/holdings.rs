@@ -8,6 +8,15 @@ use crate::plan::Action;
 use crate::stream::StreamId;
 use crate::waste::Ledger;
 
+/// Which parts a sweep may drop.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum About {
+    /// What was read to the end, and what was fetched for this stream, if for any.
+    Stream(Option<StreamId>),
+    /// Any part.
+    Everything,
+}
+
 /// What is held or in flight, and what it may cost.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
@@ -24,16 +33,53 @@ impl Holdings {
 
     /// The part called `id`, which must be there.
     pub(crate) fn part(&self, id: PartId) -> &Part {
-        self.parts.iter().find(|part| part.id == id).expect("it was found a moment ago")
+        self.parts.get(id).expect("it was found a moment ago")
     }
 
     /// What was fetched for `merged` streams is `stream`'s from here on.
     pub(crate) fn relabel(&mut self, merged: &[StreamId], stream: StreamId) {
-        if merged.is_empty() {
-            return;
+        for merged in merged {
+            let ids: Vec<PartId> = self.parts.of_streams(*merged..=*merged).map(|part| part.id).collect();
+            for id in ids {
+                self.change(id, |part| {
+                    part.stream = stream;
+                    part.is_suspect = true;
+                });
+            }
         }
-        for part in self.parts.iter_mut().filter(|part| merged.contains(&part.stream)) {
-            part.stream = stream;
+    }
+
+    /// The parts that start at `starts` may have become useless.
+    pub(crate) fn suspect(&mut self, starts: impl IntoIterator<Item = u64>) {
+        for start in starts {
+            if let Some(id) = self.parts.at(start).filter(|part| !part.is_suspect).map(|part| part.id) {
+                self.change(id, |part| part.is_suspect = true);
+            }
+        }
+    }
+
+    /// Drops those of the suspects that nobody reads and that are `useless`, but for what is unread of other streams than `about`.
+    /// The others are suspects no more.
+    ///
+    /// Suspects are all parts that can be useless: what has been fetched, read, cut or given to another stream, and what its stream
+    /// or any reader has moved away from, since it was last found useful. So nothing is missed, though few parts are looked at.
+    pub(crate) fn sweep(&mut self, about: About, useless: impl Fn(&Part) -> bool, out: &mut Vec<Action>) {
+        let index = self.parts.index();
+        let mut starts: Vec<u64> = index.read_suspects().collect();
+        match about {
+            About::Stream(None) => {}
+            About::Stream(stream) => starts.extend(index.unread_suspects(stream)),
+            About::Everything => starts.extend(index.unread_suspects(None)),
+        }
+        starts.sort_unstable();
+        for start in starts {
+            let Some(part) = self.parts.at(start) else { continue };
+            let id = part.id;
+            if useless(part) {
+                self.drop_part(id, out);
+            } else {
+                self.change(id, |part| part.is_suspect = false);
+            }
         }
     }
 
@@ -44,36 +90,34 @@ impl Holdings {
 
     /// A request for `range` is sent.
     pub(crate) fn add(&mut self, range: Range<u64>, stream: StreamId, now: Duration) -> PartId {
-        self.ledger.outstanding += range.end - range.start;
-        self.parts.add(range, stream, now)
+        let id = self.parts.add(range, stream, now);
+        self.ledger.outstanding = self.parts.index().unread_bytes;
+        id
     }
 
     /// Bytes of part `id` up to `filled_to` have arrived.
     pub(crate) fn fill(&mut self, id: PartId, filled_to: u64) {
-        if let Some(part) = self.parts.get_mut(id) {
-            part.filled_to = filled_to.min(part.range.end);
-        }
+        self.change(id, |part| part.filled_to = filled_to.min(part.range.end));
     }
 
     /// Part `id` is too old at `expires_at`.
     pub(crate) fn expire_at(&mut self, id: PartId, expires_at: Duration) {
-        if let Some(part) = self.parts.get_mut(id) {
-            part.expires_at = Some(expires_at);
-        }
+        self.change(id, |part| part.expires_at = Some(expires_at));
     }
 
     /// Somebody reads `range` of part `id` from here on.
     pub(crate) fn begin_read(&mut self, id: PartId, range: Range<u64>) {
-        let part = self.parts.get_mut(id).expect("a plan names live parts");
-        part.readers += 1;
-        self.ledger.outstanding -= part.read.insert(range);
+        self.change(id, |part| part.begin_read(range)).expect("a plan names live parts");
     }
 
     /// Somebody has read part `id`. True where nobody reads it any more and it is `pointless`.
     pub(crate) fn end_read(&mut self, id: PartId, pointless: impl Fn(&Part) -> bool) -> bool {
-        let Some(part) = self.parts.get_mut(id) else { return false };
-        part.readers -= 1;
-        part.readers == 0 && pointless(part)
+        let ended = self.change(id, |part| {
+            part.readers -= 1;
+            part.is_suspect = true;
+            part.readers == 0 && pointless(part)
+        });
+        ended.unwrap_or(false)
     }
 
     /// Whether waiting until part `id`, which nobody reads, has come to `offset` takes longer than asking anew does:
@@ -93,7 +137,7 @@ impl Holdings {
 
     /// Aborts the request of part `id`; what has arrived stays.
     pub(crate) fn stop_part(&mut self, id: PartId, out: &mut Vec<Action>) {
-        match self.parts.get_mut(id).map(|part| (part.range.start, part.filled_to)) {
+        match self.parts.get(id).map(|part| (part.range.start, part.filled_to)) {
             Some((start, filled_to)) if filled_to > start => {
                 self.cut(id, filled_to);
                 out.push(Action::Stop(id));
@@ -116,33 +160,47 @@ impl Holdings {
         self.ledger.forgiven += self.ledger.wasted - before;
     }
 
-    /// Bytes that hints have announced and that nobody has read yet.
-    pub(crate) fn announced_bytes(&self) -> u64 {
-        self.parts.iter().filter(|part| part.is_announced()).map(Part::unread).sum()
-    }
-
-    /// Drops every part that is `unwanted` and that nobody reads.
+    /// Drops every part that is `unwanted` and that nobody reads. Looks at every part: not for events of every read.
     pub(crate) fn drop_where(&mut self, unwanted: impl Fn(&Part) -> bool, out: &mut Vec<Action>) {
         let ids: Vec<_> = self.parts.iter().filter(|p| p.readers == 0 && unwanted(p)).map(|p| p.id).collect();
+        self.drop_parts(ids, out);
+    }
+
+    /// Drops every part that is `unwanted`, that nobody reads and that was not read to the end.
+    pub(crate) fn drop_unread_where(&mut self, unwanted: impl Fn(&Part) -> bool, out: &mut Vec<Action>) {
+        let idle = self.parts.index().idle_unread().filter_map(|start| self.parts.at(start));
+        let ids: Vec<_> = idle.filter(|part| unwanted(part)).map(|part| part.id).collect();
+        self.drop_parts(ids, out);
+    }
+
+    /// Drops those of the parts `ids` that nobody reads.
+    pub(crate) fn drop_parts(&mut self, ids: impl IntoIterator<Item = PartId>, out: &mut Vec<Action>) {
         for id in ids {
-            self.drop_part(id, out);
+            if self.parts.get(id).is_some_and(|part| part.readers == 0) {
+                self.drop_part(id, out);
+            }
         }
     }
 
     /// Part `id` is gone; what arrived of it unread was in vain.
     pub(crate) fn remove(&mut self, id: PartId) {
         if let Some(part) = self.parts.remove(id) {
-            self.ledger.outstanding -= part.unread();
+            self.ledger.outstanding = self.parts.index().unread_bytes;
             self.ledger.wasted += part.arrived_unread();
         }
     }
 
     /// Part `id` ends at `end`.
     fn cut(&mut self, id: PartId, end: u64) {
-        let Some(part) = self.parts.get_mut(id) else { return };
-        let before = part.unread();
-        part.range.end = end.max(part.range.start);
-        part.filled_to = part.filled_to.min(part.range.end);
-        self.ledger.outstanding -= before - part.unread();
+        self.change(id, |part| {
+            part.cut(end);
+            part.is_suspect = true;
+        });
+    }
+
+    fn change<T>(&mut self, id: PartId, change: impl FnOnce(&mut Part) -> T) -> Option<T> {
+        let answer = self.parts.change(id, change);
+        self.ledger.outstanding = self.parts.index().unread_bytes;
+        answer
     }
 }

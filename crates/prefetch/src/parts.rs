@@ -1,67 +1,25 @@
 //! What is here, in flight or behind: the requests of one object as disjoint ranges. Pure; the engine holds the bytes.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
+pub(crate) use crate::part::{Part, PartId};
+use crate::part_index::{Entry, PartIndex};
 use crate::ranges::RangeSet;
-use crate::stream::{StreamId, announced_by, reader_of};
-
-/// Names a part; never used twice within one object.
-pub(crate) type PartId = u64;
-
-/// One request and what became of it.
-#[derive(Debug, Clone)]
-pub(crate) struct Part {
-    /// Its name.
-    pub(crate) id: PartId,
-    /// The bytes it covers.
-    pub(crate) range: Range<u64>,
-    /// One past the last byte that has arrived.
-    pub(crate) filled_to: u64,
-    /// When it was sent.
-    pub(crate) sent_at: Duration,
-    /// When it is too old to be served as the present version, where a cache below has said so.
-    pub(crate) expires_at: Option<Duration>,
-    /// The stream it was fetched for, or the name of a reader's announcements.
-    pub(crate) stream: StreamId,
-    /// The bytes of it that were read.
-    pub(crate) read: RangeSet,
-    /// Reads that wait for it or copy from it now.
-    pub(crate) readers: u32,
-}
-
-impl Part {
-    /// Whether bytes are still on their way.
-    #[must_use]
-    pub(crate) fn in_flight(&self) -> bool {
-        self.filled_to < self.range.end
-    }
-
-    /// Whether a hint has announced it.
-    #[must_use]
-    pub(crate) fn is_announced(&self) -> bool {
-        self.stream == announced_by(reader_of(self.stream))
-    }
-
-    /// Bytes nobody has read.
-    #[must_use]
-    pub(crate) fn unread(&self) -> u64 {
-        self.range.end - self.range.start - self.read.overlap(&self.range)
-    }
-
-    /// Bytes that have arrived and that nobody has read.
-    #[must_use]
-    pub(crate) fn arrived_unread(&self) -> u64 {
-        let arrived = self.range.start..self.filled_to;
-        arrived.end - arrived.start - self.read.overlap(&arrived)
-    }
-}
+use crate::stream::{Reached, StreamId};
+use crate::visits;
 
 /// The parts of one object: disjoint, by their first byte.
+///
+/// Parts change through [`PartMap::change`] only: it keeps the index and what is covered in step.
 #[derive(Debug, Default)]
 pub(crate) struct PartMap {
     by_start: BTreeMap<u64, Part>,
+    starts: BTreeMap<PartId, u64>,
+    index: PartIndex,
+    /// The bytes of all parts. Neighbours are one range, so a covered stretch is found at once, however many parts it has.
+    covered: RangeSet,
     next_id: PartId,
 }
 
@@ -69,17 +27,15 @@ impl PartMap {
     /// Adds a part over `range`, which no other part may overlap. Returns its name.
     pub(crate) fn add(&mut self, range: Range<u64>, stream: StreamId, now: Duration) -> PartId {
         debug_assert!(self.overlapping(&range).next().is_none(), "parts are disjoint: {range:?}");
+        // A part that was cut to nothing gives way.
+        if let Some(empty) = self.by_start.get(&range.start).map(|part| part.id) {
+            self.remove(empty);
+        }
         self.next_id += 1;
-        let part = Part {
-            id: self.next_id,
-            filled_to: range.start,
-            range: range.clone(),
-            sent_at: now,
-            expires_at: None,
-            stream,
-            read: RangeSet::default(),
-            readers: 0,
-        };
+        let part = Part::new(self.next_id, range.clone(), stream, now);
+        self.index.replace(None, Some(Entry::of(&part)));
+        self.starts.insert(part.id, range.start);
+        self.covered.insert(range.clone());
         self.by_start.insert(range.start, part);
         self.next_id
     }
@@ -89,58 +45,90 @@ impl PartMap {
         self.next_id = other.next_id;
     }
 
-    /// Every part, ascending.
+    /// What they add up to.
+    pub(crate) fn index(&self) -> &PartIndex {
+        &self.index
+    }
+
+    /// Every part, ascending. No event that is told of every read may ask for them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Part> {
-        self.by_start.values()
+        self.by_start.values().inspect(|_| visits::count())
+    }
+
+    /// The part called `id`.
+    pub(crate) fn get(&self, id: PartId) -> Option<&Part> {
+        self.at(*self.starts.get(&id)?)
+    }
+
+    /// The part that starts at `start`.
+    pub(crate) fn at(&self, start: u64) -> Option<&Part> {
+        visits::count();
+        self.by_start.get(&start)
     }
 
     /// The parts that overlap `range`, ascending.
     pub(crate) fn overlapping(&self, range: &Range<u64>) -> impl Iterator<Item = &Part> {
         let from = self.by_start.range(..=range.start).next_back().map_or(range.start, |(start, _)| *start);
         let (start, end) = (range.start, range.end.max(from));
-        self.by_start.range(from..end).map(|(_, part)| part).filter(move |part| part.range.end > start)
+        let parts = self.by_start.range(from..end).map(|(_, part)| part).inspect(|_| visits::count());
+        parts.filter(move |part| part.range.end > start)
     }
 
-    /// Every part, ascending, to be changed.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Part> {
-        self.by_start.values_mut()
+    /// The parts that lie within `range`, ascending.
+    pub(crate) fn within(&self, range: &Range<u64>) -> impl Iterator<Item = &Part> {
+        let (start, end) = (range.start, range.end.max(range.start));
+        let parts = self.by_start.range(start..=end).map(|(_, part)| part).inspect(|_| visits::count());
+        parts.filter(move |part| part.range.end <= end)
     }
 
-    /// The part called `id`.
-    pub(crate) fn get_mut(&mut self, id: PartId) -> Option<&mut Part> {
-        self.by_start.values_mut().find(|part| part.id == id)
+    /// The parts that `reached` holds, descending.
+    pub(crate) fn reached(&self, reached: Reached) -> impl Iterator<Item = &Part> {
+        let parts = self.by_start.range(..reached.to).rev().map(|(_, part)| part).inspect(|_| visits::count());
+        parts.take_while(move |part| part.range.end >= reached.from)
+    }
+
+    /// Those of them that were fetched for `stream`, descending.
+    pub(crate) fn reached_of(&self, stream: StreamId, reached: Reached) -> impl Iterator<Item = &Part> {
+        let starts = self.index.of_streams(stream..=stream, reached.to).rev();
+        starts.filter_map(|start| self.at(start)).take_while(move |part| part.range.end >= reached.from)
+    }
+
+    /// The parts fetched for `streams`; by stream, each ascending.
+    pub(crate) fn of_streams(&self, streams: RangeInclusive<StreamId>) -> impl Iterator<Item = &Part> {
+        self.index.of_streams(streams, u64::MAX).filter_map(|start| self.at(start))
+    }
+
+    /// Changes the part called `id`, but for its name and its first byte; it may become shorter, not longer. `None` if it is not there.
+    pub(crate) fn change<T>(&mut self, id: PartId, change: impl FnOnce(&mut Part) -> T) -> Option<T> {
+        visits::count();
+        let part = self.by_start.get_mut(self.starts.get(&id)?)?;
+        let (before, end) = (Entry::of(part), part.range.end);
+        let answer = change(part);
+        self.index.replace(Some(before), Some(Entry::of(part)));
+        self.covered.remove(&(part.range.end..end));
+        Some(answer)
     }
 
     /// Removes the part called `id`.
     pub(crate) fn remove(&mut self, id: PartId) -> Option<Part> {
-        let start = self.by_start.values().find(|part| part.id == id)?.range.start;
-        self.by_start.remove(&start)
+        visits::count();
+        let part = self.by_start.remove(&self.starts.remove(&id)?)?;
+        self.index.replace(Some(Entry::of(&part)), None);
+        self.covered.remove(&part.range);
+        Some(part)
     }
 
     /// The first byte at or after `offset` that no part covers.
     #[must_use]
     pub(crate) fn covered_until(&self, offset: u64) -> u64 {
-        let mut at = offset;
-        for part in self.overlapping(&(offset..u64::MAX)) {
-            if part.range.start > at {
-                break;
-            }
-            at = part.range.end;
-        }
-        at
+        self.covered.at_or_below(offset).map_or(offset, |run| run.end.max(offset))
     }
 
     /// The lowest offset from which on, up to `offset`, parts cover every byte.
     #[must_use]
     pub(crate) fn covered_down_to(&self, offset: u64) -> u64 {
-        let mut at = offset;
-        for part in self.by_start.range(..offset).rev().map(|(_, part)| part) {
-            if part.range.end < at {
-                break;
-            }
-            at = part.range.start;
-        }
-        at
+        let run = offset.checked_sub(1).and_then(|below| self.covered.at_or_below(below));
+        run.filter(|run| run.end >= offset).map_or(offset, |run| run.start)
     }
 
     /// Where the last part that starts below `offset` ends, if that is not above it.
@@ -184,6 +172,48 @@ mod tests {
                 .map(|part| part.range.end.min(probe + len) - part.range.start.max(probe))
                 .sum();
             prop_assert_eq!(seen, (probe..probe + len).filter(|byte| covered.contains(byte)).count() as u64);
+        }
+    }
+    proptest! {
+        /// Whatever becomes of parts (also if they are cut to nothing and others begin there): the index is that of the parts anew, and what is covered is what they cover.
+        #[test]
+        fn the_index_is_a_recount(steps in prop::collection::vec((0_u64..60, 1_u64..8, 0_u64..4, 0_u8..9), 1..80)) {
+            let mut map = PartMap::default();
+            for (at, len, stream, what) in steps {
+                let id = map.overlapping(&(at..at + 1)).next().map(|part| part.id);
+                match (id, what) {
+                    (None, _) => {
+                        let end = map.next_start(at + 1).map_or(at + len, |next| next.min(at + len));
+                        map.add(at..end, stream, Duration::ZERO);
+                    }
+                    (Some(id), 0) => drop(map.remove(id)),
+                    (Some(id), 1) => drop(map.change(id, |part| part.cut(at))),
+                    (Some(id), 2) => drop(map.change(id, |part| part.filled_to = at)),
+                    (Some(id), 3) => drop(map.change(id, |part| part.stream = stream)),
+                    (Some(id), 4) => drop(map.change(id, |part| part.is_suspect = !part.is_suspect)),
+                    (Some(id), 5) => drop(map.change(id, |part| part.readers = part.readers.saturating_sub(1))),
+                    (Some(id), _) => drop(map.change(id, |part| part.begin_read(at..part.range.end.min(at + len)))),
+                }
+                let mut index = PartIndex::default();
+                map.iter().for_each(|part| index.replace(None, Some(Entry::of(part))));
+                prop_assert_eq!(map.index(), &index);
+                prop_assert_eq!(map.index().unread_bytes, map.iter().map(Part::unread).sum::<u64>());
+                prop_assert_eq!(map.index().in_flight, map.iter().filter(|part| part.in_flight()).count());
+                let covered: Vec<u64> = map.covered.iter().flatten().collect();
+                let bytes: Vec<u64> = map.iter().flat_map(|part| part.range.clone()).collect();
+                prop_assert_eq!(covered, bytes);
+                prop_assert!(map.iter().all(|part| map.get(part.id).is_some_and(|found| found.range == part.range)));
+                for stream in 0..4 {
+                    let own = || map.iter().filter(move |part| part.stream == stream);
+                    prop_assert_eq!(map.index().unread_of(stream), own().map(Part::unread).sum::<u64>());
+                    prop_assert!(map.of_streams(stream..=stream).map(|part| part.id).eq(own().map(|part| part.id)));
+                }
+                let reached = Reached { from: at, to: at + len };
+                let naive: Vec<PartId> = map.iter().filter(|part| reached.holds(&part.range)).map(|part| part.id).collect();
+                let mut found: Vec<PartId> = map.reached(reached).map(|part| part.id).collect();
+                found.reverse();
+                prop_assert_eq!(found, naive);
+            }
         }
     }
 }

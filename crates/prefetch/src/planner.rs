@@ -7,19 +7,20 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use headstart_fetch_core::Intent;
-
-use crate::holdings::Holdings;
+use crate::holdings::{About, Holdings};
 use crate::learned::RunEvent;
 use crate::parts::{Part, PartId};
-use crate::plan::{Action, Announced, Piece, Plan, ReaderId, Settings, Surroundings};
-use crate::reading::{self, Reading, Readings, is_wanted};
-use crate::stream::{KEEP_BEHIND_MOST, Shape, StreamId, announced_by, reader_of};
+use crate::plan::{Action, Plan, ReaderId, Settings, Surroundings};
+use crate::reading::Reading;
+use crate::readings::Readings;
+use crate::stream::{KEEP_BEHIND_MOST, Shape, names_of, reader_of};
 use crate::streams::{Found, Joined};
 use crate::waste::Ledger;
-use crate::window::{Window, window};
+use crate::window::Window;
 
 mod ahead;
+mod cover;
+mod hints;
 
 /// A read this close to the object's end is a footer: it neither breaks a stream nor starts one.
 const FOOTER_BYTES: u64 = 1024 * 1024;
@@ -50,8 +51,8 @@ impl Planner {
     #[must_use]
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
+            readings: Readings::new(settings.serve_once_within.is_some()),
             settings,
-            readings: Readings::new(),
             holdings: Holdings::default(),
             size: None,
             local: false,
@@ -87,25 +88,26 @@ impl Planner {
     /// Whether bytes are on their way, or here and not read yet.
     #[must_use]
     pub(crate) fn is_active(&self) -> bool {
-        self.holdings.parts().iter().any(|part| part.in_flight() || part.unread() > 0)
+        let index = self.holdings.parts().index();
+        index.in_flight > 0 || index.unread_bytes > 0
     }
 
     /// Whether any part is being read.
     #[must_use]
     pub(crate) fn is_being_read(&self) -> bool {
-        self.holdings.parts().iter().any(|part| part.readers > 0)
+        self.holdings.parts().index().being_read > 0
     }
 
     /// Whether part `id` is still wanted.
     #[must_use]
     pub(crate) fn has(&self, id: PartId) -> bool {
-        self.holdings.parts().iter().any(|part| part.id == id)
+        self.holdings.parts().get(id).is_some()
     }
 
     /// How much memory its readers can use, all windows together.
     #[must_use]
     pub(crate) fn wanted_bytes(&self) -> u64 {
-        if self.is_active() { self.window_wanted.ahead_bytes.saturating_mul(self.places(0)) } else { 0 }
+        if self.is_active() { self.window_wanted.ahead_bytes.saturating_mul(self.readings.offsets()) } else { 0 }
     }
 
     /// What has been learnt since this was asked last: runs that have ended, and shapes that streams have shown.
@@ -117,7 +119,7 @@ impl Planner {
     pub(crate) fn all_ended(&self) -> Vec<RunEvent> {
         let of =
             |reading: &Reading| reading.streams.iter().filter_map(|s| reading.ended(s, self.size)).collect::<Vec<_>>();
-        self.readings.values().flat_map(of).collect()
+        self.readings.iter().flat_map(|(_, reading)| of(reading)).collect()
     }
 
     /// Bytes that have arrived and that nobody has read.
@@ -135,16 +137,22 @@ impl Planner {
 
     /// Somebody opens the object.
     pub(crate) fn on_reader(&mut self, reader: ReaderId) {
-        self.readings.insert(reader, Reading::new(reader));
+        *self.readings.of(reader) = Reading::new(reader);
+        self.on_moved(reader);
     }
 
     /// Reader `reader` has gone, and what was fetched for it alone.
     pub(crate) fn on_reader_gone(&mut self, reader: ReaderId, out: &mut Vec<Action>) {
-        let Some(reading) = self.readings.remove(&reader) else { return };
-        let (size, once) = (self.size, self.serves_once());
+        let Some(reading) = self.readings.remove(reader) else { return };
+        let size = self.size;
         self.runs.extend(reading.streams.iter().filter_map(|stream| reading.ended(stream, size)));
+        self.on_wants_changed(reader);
+        let parts = self.holdings.parts().of_streams(names_of(reader));
+        let starts: Vec<u64> = parts.map(|part| part.range.start).collect();
+        self.holdings.suspect(starts);
         // Its two windows go with it, and so does what it has lost at the end.
-        self.holdings.forgive(|holdings| sweep(holdings, &self.readings, once, |_| true, out));
+        let (readings, once) = (&self.readings, self.serves_once());
+        self.holdings.forgive(|holdings| sweep(holdings, readings, once, About::Everything, out));
     }
 
     /// Reader `reader` asks for `range` (not empty, not past a known end). Every plan must be ended by [`Planner::on_read_end`];
@@ -159,7 +167,7 @@ impl Planner {
     ) -> Plan {
         #[cfg(test)]
         assert!(!std::mem::take(&mut self.panics), "this panic is part of a test");
-        let thinking = reading::of(&mut self.readings, reader).waiting.begin(now);
+        let thinking = self.readings.of(reader).waiting.begin(now);
         if !self.forget_unservable(now, range, out) {
             return Plan { reader, ..Plan::default() };
         }
@@ -168,14 +176,17 @@ impl Planner {
         if found.joined == Joined::New && !self.is_footer(range.start) {
             self.stop_unwanted(reader, range, around, out);
         }
-        if let Some(reading) = self.readings.get_mut(&reader) {
+        if let Some(reading) = self.readings.get_mut(reader) {
             reading.read_last = Some(found.stream);
         }
+        // Before windows are shared out by where readers are.
+        self.readings.on_moved(reader);
         let mut plan = self.cover(now, reader, range, &found, around, out);
         for piece in &plan.pieces {
             self.holdings.begin_read(piece.part, piece.range.clone());
         }
         self.read_ahead(now, reader, found.stream, around, out);
+        self.on_wants_changed(reader);
         plan.reader = reader;
         plan.stream = Some(found.stream);
         plan
@@ -193,7 +204,7 @@ impl Planner {
         if answered {
             self.failing = false;
         }
-        if let Some(reading) = self.readings.get_mut(&plan.reader) {
+        if let Some(reading) = self.readings.get_mut(plan.reader) {
             let thinking = reading.waiting.end(now);
             if let Some(stream) = plan.stream.and_then(|id| reading.streams.get_mut(id)) {
                 stream.on_answered(thinking);
@@ -201,8 +212,7 @@ impl Planner {
         }
         // Only what it was about can have become useless.
         let once = self.serves_once();
-        let about = |part: &Part| part.unread() == 0 || Some(part.stream) == plan.stream;
-        sweep(&mut self.holdings, &self.readings, once, about, out);
+        sweep(&mut self.holdings, &self.readings, once, About::Stream(plan.stream), out);
     }
 
     /// Bytes of part `id` up to `filled_to` have arrived.
@@ -212,12 +222,11 @@ impl Planner {
 
     /// All bytes of part `id` have arrived: another request may go out, if its stream is still being read.
     pub(crate) fn on_complete(&mut self, now: Duration, id: PartId, around: &Surroundings, out: &mut Vec<Action>) {
-        let Some(stream) = self.holdings.parts().iter().find(|part| part.id == id).map(|part| part.stream) else {
-            return;
-        };
-        let reader = self.readings.iter().find(|(_, reading)| reading.read_last == Some(stream));
-        if let Some((&reader, _)) = reader {
+        let Some(stream) = self.holdings.parts().get(id).map(|part| part.stream) else { return };
+        let reader = reader_of(stream);
+        if self.readings.get(reader).is_some_and(|reading| reading.read_last == Some(stream)) {
             self.read_ahead(now, reader, stream, around, out);
+            self.on_wants_changed(reader);
         }
     }
 
@@ -235,7 +244,7 @@ impl Planner {
 
     /// Memory is short and somebody waits: gives up what nobody has asked for.
     pub(crate) fn on_memory_short(&mut self, out: &mut Vec<Action>) {
-        self.holdings.drop_where(|part| part.unread() > 0, out);
+        self.holdings.drop_unread_where(|_| true, out);
     }
 
     /// Gives up all that nobody waits for: it may not be served from here on, or others need the memory.
@@ -250,7 +259,7 @@ impl Planner {
 
     /// Part `id` is too old to be served.
     pub(crate) fn on_expired(&mut self, id: PartId, out: &mut Vec<Action>) {
-        self.holdings.drop_where(|part| part.id == id, out);
+        self.holdings.drop_parts([id], out);
     }
 
     /// The object's length is known: parts end there. Who is to be read ahead of waits no longer for that.
@@ -259,21 +268,16 @@ impl Planner {
             return;
         }
         self.holdings.end_at(size);
-        for reading in self.readings.values_mut() {
-            reading.streams.end_at(size);
+        let readers: Vec<ReaderId> = self.readings.iter().map(|(reader, _)| reader).collect();
+        for reader in &readers {
+            self.readings.of(*reader).streams.end_at(size);
+            self.on_moved(*reader);
         }
-        let latest: Vec<_> =
-            self.readings.iter().filter_map(|(reader, reading)| Some((*reader, reading.read_last?))).collect();
-        for (reader, stream) in latest {
-            self.read_ahead(now, reader, stream, around, out);
-        }
-    }
-
-    /// Reader `reader` says what it will do.
-    pub(crate) fn on_announced(&mut self, reader: ReaderId, announced: Announced, out: &mut Vec<Action>) {
-        reading::of(&mut self.readings, reader).announced = announced;
-        if announced == Announced::Random {
-            self.drop_for(reader, |part| part.unread() > 0 && !part.is_announced(), out);
+        for reader in readers {
+            if let Some(stream) = self.readings.get(reader).and_then(|reading| reading.read_last) {
+                self.read_ahead(now, reader, stream, around, out);
+                self.on_wants_changed(reader);
+            }
         }
     }
 
@@ -281,53 +285,6 @@ impl Planner {
     pub(crate) fn on_local(&mut self, out: &mut Vec<Action>) {
         self.local = true;
         self.on_memory_short(out);
-    }
-
-    /// The reader will need `ranges` soon: they are fetched ahead whatever the pattern, as far as there is memory for them.
-    pub(crate) fn on_will_need(
-        &mut self,
-        now: Duration,
-        reader: ReaderId,
-        ranges: &[Range<u64>],
-        around: &Surroundings,
-        out: &mut Vec<Action>,
-    ) {
-        if self.local {
-            return;
-        }
-        reading::of(&mut self.readings, reader);
-        let mut free_bytes = around.free_bytes;
-        let window = window(&around.link, f64::INFINITY, self.settings.part_bytes);
-        let most = around.share_bytes.min(self.settings.max_prefetch_bytes);
-        for range in ranges {
-            let mut at = range.start;
-            let end = self.size.map_or(range.end, |size| range.end.min(size));
-            loop {
-                at = self.holdings.parts().covered_until(at);
-                let left = most.saturating_sub(self.holdings.ledger.outstanding).min(free_bytes);
-                if at >= end || left == 0 {
-                    break;
-                }
-                let next = self.holdings.parts().next_start(at).unwrap_or(end);
-                let part = at..end.min(next).min(at.saturating_add(window.part_bytes.min(left)));
-                at = part.end;
-                free_bytes -= part.end - part.start;
-                self.speculate(now, part, announced_by(reader), out);
-            }
-        }
-    }
-
-    /// The reader will not read `ranges` again.
-    pub(crate) fn on_dont_need(&mut self, reader: ReaderId, ranges: &[Range<u64>], out: &mut Vec<Action>) {
-        let is_within =
-            |part: &Part, range: &Range<u64>| range.start <= part.range.start && part.range.end <= range.end;
-        self.drop_for(reader, |part| ranges.iter().any(|range| is_within(part, range)), out);
-    }
-
-    /// Drops what `reader` does not want, unless another one does.
-    fn drop_for(&mut self, reader: ReaderId, unwanted: impl Fn(&Part) -> bool, out: &mut Vec<Action>) {
-        let (readings, once) = (&self.readings, self.settings.serve_once_within.is_some());
-        self.holdings.drop_where(|part| unwanted(part) && !is_wanted(readings, part, once, Some(reader)), out);
     }
 
     /// Serving once: what was served before, or asked for too long ago, is gone. False where another read still needs some of
@@ -355,139 +312,56 @@ impl Planner {
         out: &mut Vec<Action>,
     ) -> Found {
         let size = self.size;
-        let reading = reading::of(&mut self.readings, reader);
+        let reading = self.readings.of(reader);
         let (found, forgotten) = reading.streams.on_read(thinking, range);
         self.runs.extend(reading.resumed(found.stream, found.joined));
         self.runs.extend(found.merged.iter().filter_map(|merged| reading.resumed(*merged, Joined::Continued)));
         if let Some(gone) = forgotten {
             self.runs.extend(reading.ended(&gone, size));
             reading.forget(gone.id);
-            self.drop_for(reader, |part| part.stream == gone.id, out);
+            let parts = self.holdings.parts().of_streams(gone.id..=gone.id);
+            let unwanted: Vec<PartId> =
+                parts.filter(|part| !self.readings.want(part, Some(reader))).map(|part| part.id).collect();
+            self.holdings.drop_parts(unwanted, out);
         }
         self.holdings.relabel(&found.merged, found.stream);
         self.turned.extend(found.turned);
         found
     }
 
-    /// A reader that has gone elsewhere: requests ahead of where it was stop, unless finishing is cheaper than asking anew, or
-    /// it has been away before and came back, or another reader wants them.
-    fn stop_unwanted(&mut self, reader: ReaderId, range: &Range<u64>, around: &Surroundings, out: &mut Vec<Action>) {
-        let size = self.size;
-        let Some(reading) = self.readings.get_mut(&reader) else { return };
-        let Some((left, ended)) = reading.leave_last(size) else { return };
-        self.runs.extend(ended);
-        let (once, round_trip) = (self.serves_once(), around.link.round_trip_bytes());
-        let unwanted: Vec<PartId> = self
-            .holdings
-            .parts()
-            .iter()
-            .filter(|p| p.stream == left && p.readers == 0 && p.range.end - p.filled_to > round_trip)
-            .filter(|p| p.range.end <= range.start || range.end <= p.range.start)
-            .filter(|p| !is_wanted(&self.readings, p, once, Some(reader)))
-            .map(|p| p.id)
-            .collect();
-        for id in unwanted {
-            self.holdings.stop_part(id, out);
-        }
-    }
-
-    /// Finds or asks for every byte of `range`. A request for its last bytes is made longer by what may be fetched ahead
-    /// (as the kernel does): one request serves the read and what follows.
-    fn cover(
-        &mut self,
-        now: Duration,
-        reader: ReaderId,
-        range: &Range<u64>,
-        found: &Found,
-        around: &Surroundings,
-        out: &mut Vec<Action>,
-    ) -> Plan {
-        let ahead = self.may_lengthen(reader, found.stream, around);
-        let mut plan = Plan::default();
-        let mut at = range.start;
-        while at < range.end {
-            let known =
-                self.holdings.parts().overlapping(&(at..range.end)).next().map(|part| (part.id, part.range.clone()));
-            if let Some((part, held)) = &known
-                && held.start <= at
-            {
-                // A stream's own reads wait for its own requests; whoever comes from elsewhere may be better off alone.
-                if found.joined == Joined::New
-                    && self.holdings.is_far_off(*part, at, around.link.round_trip_bytes())
-                    && !is_wanted(&self.readings, self.holdings.part(*part), self.serves_once(), Some(reader))
-                {
-                    self.holdings.stop_part(*part, out);
-                    continue;
-                }
-                let piece = at..held.end.min(range.end);
-                plan.ahead_bytes += piece.end - piece.start;
-                at = piece.end;
-                plan.pieces.push(Piece { part: *part, range: piece });
-                continue;
-            }
-            let hole = at..known.map_or(range.end, |(_, held)| held.start);
-            let mut asked = hole.clone();
-            if hole.end == range.end {
-                let wanted = self.request_bytes(reader, found.stream, hole.start, around);
-                if ahead > 0 && ahead >= wanted && hole.end - hole.start < wanted {
-                    asked.end = self.fit(hole.start, wanted).max(hole.end);
-                }
-            }
-            let ahead_bytes = asked.end - hole.end;
-            let id = self.fetch(now, asked, found.stream, Intent::Demand, ahead_bytes, out);
-            at = hole.end;
-            plan.pieces.push(Piece { part: id, range: hole });
-        }
-        plan
-    }
-
-    /// Where a request of `wanted` bytes from `start` ends: at the object's end or the next part at the latest.
-    fn fit(&self, start: u64, wanted: u64) -> u64 {
-        let end = start.saturating_add(wanted).min(self.size.unwrap_or(u64::MAX));
-        self.holdings.parts().next_start(start).map_or(end, |next| end.min(next))
-    }
-
-    fn speculate(&mut self, now: Duration, range: Range<u64>, stream: StreamId, out: &mut Vec<Action>) {
-        let ahead_bytes = range.end - range.start;
-        self.fetch(now, range, stream, Intent::Speculative, ahead_bytes, out);
-    }
-
-    fn fetch(
-        &mut self,
-        now: Duration,
-        range: Range<u64>,
-        stream: StreamId,
-        intent: Intent,
-        ahead_bytes: u64,
-        out: &mut Vec<Action>,
-    ) -> PartId {
-        let reading = self.readings.get_mut(&reader_of(stream));
-        if let Some(stream) = reading.and_then(|reading| reading.streams.get_mut(stream)) {
-            stream.requests += 1;
-        }
-        self.requests += 1;
-        let id = self.holdings.add(range.clone(), stream, now);
-        out.push(Action::Fetch { id, range, intent, ahead_bytes });
-        id
-    }
-
     fn serves_once(&self) -> bool {
         self.settings.serve_once_within.is_some()
     }
+
+    /// `reader` is elsewhere: what is shared out by place, and what is wanted, follows.
+    fn on_moved(&mut self, reader: ReaderId) {
+        self.readings.on_moved(reader);
+        self.on_wants_changed(reader);
+    }
+
+    /// `reader` may want other bytes than before: parts that it wants no more may have become useless.
+    fn on_wants_changed(&mut self, reader: ReaderId) {
+        for lost in self.readings.on_wants_changed(reader) {
+            let starts = lost.starts(self.holdings.parts());
+            self.holdings.suspect(starts);
+        }
+    }
 }
 
-/// Drops those of the parts that `may` be useless that no stream can still want.
-fn sweep(holdings: &mut Holdings, readings: &Readings, once: bool, may: impl Fn(&Part) -> bool, out: &mut Vec<Action>) {
-    let useless = |part: &Part| {
-        if part.is_announced() && part.unread() > 0 {
-            return !readings.contains_key(&reader_of(part.stream)); // still to come
-        }
-        if part.unread() == 0 && (once || part.range.end - part.range.start > KEEP_BEHIND_MOST) {
-            return true;
-        }
-        !is_wanted(readings, part, once, None)
-    };
-    holdings.drop_where(|part| may(part) && useless(part), out);
+/// Drops those of the parts that may be useless that no stream can still want.
+fn sweep(holdings: &mut Holdings, readings: &Readings, once: bool, about: About, out: &mut Vec<Action>) {
+    holdings.sweep(about, |part| is_useless(part, readings, once, |part| readings.want(part, None)), out);
+}
+
+/// Whether nobody will read `part` again, for all that is known; nobody reads it now.
+fn is_useless(part: &Part, readings: &Readings, once: bool, is_wanted: impl Fn(&Part) -> bool) -> bool {
+    if part.is_announced() && part.unread() > 0 {
+        return !readings.contains(reader_of(part.stream)); // still to come
+    }
+    if part.unread() == 0 && (once || part.range.end - part.range.start > KEEP_BEHIND_MOST) {
+        return true;
+    }
+    !is_wanted(part)
 }
 
 #[cfg(test)]

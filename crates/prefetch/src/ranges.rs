@@ -28,10 +28,36 @@ impl RangeSet {
         range.end - range.start - known
     }
 
+    /// Removes `range`.
+    pub(crate) fn remove(&mut self, range: &Range<u64>) {
+        if range.start >= range.end {
+            return;
+        }
+        while let Some((&start, &end)) = self.0.range(..range.end).next_back()
+            && end > range.start
+        {
+            self.0.remove(&start);
+            if end > range.end {
+                self.0.insert(range.end, end);
+            }
+            if start < range.start {
+                self.0.insert(start, range.start);
+            }
+        }
+    }
+
     /// Bytes of `range` that are in the set.
     #[must_use]
     pub(crate) fn overlap(&self, range: &Range<u64>) -> u64 {
-        self.iter().map(|r| r.end.min(range.end).saturating_sub(r.start.max(range.start))).sum()
+        let from = self.at_or_below(range.start).map_or(range.start, |first| first.start);
+        let ranges = self.0.range(from..range.end.max(from));
+        ranges.map(|(start, end)| end.min(&range.end).saturating_sub(*start.max(&range.start))).sum()
+    }
+
+    /// The last range that starts at or below `offset`.
+    #[must_use]
+    pub(crate) fn at_or_below(&self, offset: u64) -> Option<Range<u64>> {
+        self.0.range(..=offset).next_back().map(|(&start, &end)| start..end)
     }
 
     /// Forgets ranges that end at or below `offset`.
@@ -44,6 +70,7 @@ impl RangeSet {
     }
 
     /// The ranges, ascending.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.0.iter().map(|(&start, &end)| start..end)
     }
@@ -68,6 +95,14 @@ mod tests {
             prop_assert!(ranges.windows(2).all(|w| w[0].end < w[1].start), "disjoint, not touching: {:?}", ranges);
             let probe = probe.0..probe.0 + probe.1;
             prop_assert_eq!(set.overlap(&probe), probe.clone().filter(|byte| model.contains(byte)).count() as u64);
+            let from = (0..=probe.start).rev().find(|byte| model.contains(byte) && (*byte == 0 || !model.contains(&(byte - 1))));
+            let run = from.map(|from| from..(from..).find(|byte| !model.contains(byte)).unwrap());
+            prop_assert_eq!(set.at_or_below(probe.start), run);
+            let mut rest = set.clone();
+            rest.remove(&probe);
+            let left: Vec<_> = rest.iter().flatten().collect();
+            prop_assert_eq!(left, model.iter().copied().filter(|byte| !probe.contains(byte)).collect::<Vec<_>>());
+            prop_assert!(rest.iter().all(|range| range.start < range.end));
             set.forget_below(probe.start);
             prop_assert!(set.iter().all(|range| range.end > probe.start));
             prop_assert_eq!(set.overlap(&probe), probe.filter(|byte| model.contains(byte)).count() as u64);

@@ -1,9 +1,6 @@
 //! One reader of an object: its streams, what it has announced, and when it waits. Pure.
 
-use std::collections::BTreeMap;
-
 use crate::learned::{Run, RunEvent};
-use crate::parts::Part;
 use crate::plan::{Announced, ReaderId};
 use crate::stream::{Stream, StreamId, announced_by};
 use crate::streams::{Joined, Streams};
@@ -79,27 +76,4 @@ impl Reading {
     pub(crate) fn forget(&mut self, stream: StreamId) {
         self.counted.retain(|(id, _)| *id != stream);
     }
-
-    /// Whether `part` is ahead of, or just behind, one of its streams. Where bytes are served `once`, nothing behind is.
-    pub(crate) fn wants(&self, part: &Part, once: bool) -> bool {
-        self.streams.iter().any(|stream| {
-            let (own, latest) = (part.stream == stream.id, Some(stream.id) == self.read_last);
-            // What others have fetched is wanted where its reader is on its way there.
-            (own || latest) && stream.is_ahead(&part.range, own)
-                || !once && (latest || stream.is_revisited()) && stream.is_just_behind(&part.range)
-        })
-    }
-}
-
-/// The readers of an object.
-pub(crate) type Readings = BTreeMap<ReaderId, Reading>;
-
-/// What is known of `reader`, nothing if it is new.
-pub(crate) fn of(readings: &mut Readings, reader: ReaderId) -> &mut Reading {
-    readings.entry(reader).or_insert_with(|| Reading::new(reader))
-}
-
-/// Whether `part` is wanted by any of `readings`, `but` one.
-pub(crate) fn is_wanted(readings: &Readings, part: &Part, once: bool, but: Option<ReaderId>) -> bool {
-    readings.iter().any(|(reader, reading)| Some(*reader) != but && reading.wants(part, once))
 }

@@ -1,6 +1,6 @@
 //! One stream of reads: where it is, which way it goes, and which reads belong to it. Pure.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use crate::plan::ReaderId;
@@ -27,6 +27,11 @@ const NAMES_BITS: u32 = 40;
 /// The name under which `reader` has parts that it announced; no stream has it, and all of its streams' names are higher.
 pub(crate) fn announced_by(reader: ReaderId) -> StreamId {
     reader << NAMES_BITS
+}
+
+/// The names of all of `reader`'s streams and of what it announced.
+pub(crate) fn names_of(reader: ReaderId) -> RangeInclusive<StreamId> {
+    announced_by(reader)..=announced_by(reader) | ((1 << NAMES_BITS) - 1)
 }
 
 /// Whose stream, or announcement, `stream` is.
@@ -57,6 +62,40 @@ pub(crate) enum Reach {
     Near,
     /// It does not belong to it.
     Far,
+}
+
+/// Ranges that reach into a stretch of an object: those that end at or above `from` and start below `to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// The lowest end.
+    pub(crate) from: u64,
+    /// One above the highest start.
+    pub(crate) to: u64,
+}
+
+impl Reached {
+    /// Ranges with bytes at or after `start` that start below `to`.
+    fn after(start: u64, to: u64) -> Self {
+        Self { from: start.saturating_add(1), to }
+    }
+
+    /// Whether `range` is one of them.
+    pub(crate) fn holds(self, range: &Range<u64>) -> bool {
+        self.from <= range.end && range.start < self.to
+    }
+
+    /// All disjoint ranges that `before` holds and `now` does not, and at most one more at either end.
+    pub(crate) fn lost(before: Option<Self>, now: Option<Self>) -> impl Iterator<Item = Self> {
+        let (below, above) = match (before, now) {
+            (Some(before), Some(now)) => {
+                let below = Self { to: before.to.min(now.from), ..before };
+                let above = Self { from: before.from.max(now.to), ..before };
+                ((before.from < now.from).then_some(below), (now.to < before.to).then_some(above))
+            }
+            (before, _) => (before, None),
+        };
+        below.into_iter().chain(above)
+    }
 }
 
 /// A run of reads, each where an earlier one has led.
@@ -278,24 +317,34 @@ impl Stream {
     /// Whether bytes of `range` lie ahead of it and are wanted: all that was fetched for it (`own`), and what others have fetched as
     /// far as the window reaches.
     pub(crate) fn is_ahead(&self, range: &Range<u64>, own: bool) -> bool {
+        self.ahead(own).is_some_and(|reached| reached.holds(range))
+    }
+
+    /// The ranges for which [`Stream::is_ahead`] is true.
+    pub(crate) fn ahead(&self, own: bool) -> Option<Reached> {
         match self.shape {
-            Shape::Forward => range.end > self.end && (own || range.start < self.end.saturating_add(self.ahead_bytes)),
-            Shape::Backward => {
-                range.start < self.start && (own || range.end.saturating_add(self.ahead_bytes) > self.start)
+            Shape::Forward => {
+                let to = if own { u64::MAX } else { self.end.saturating_add(self.ahead_bytes) };
+                Some(Reached::after(self.end, to))
             }
-            Shape::Strided { step } if step > 0 => own && range.end > self.last.end,
-            Shape::Strided { .. } => own && range.start < self.last.start,
+            Shape::Backward if own => Some(Reached { from: 0, to: self.start }),
+            Shape::Backward => {
+                let from = self.start.saturating_add(1).saturating_sub(self.ahead_bytes);
+                Some(Reached { from, to: self.start })
+            }
+            Shape::Strided { step } if step > 0 => own.then(|| Reached::after(self.last.end, u64::MAX)),
+            Shape::Strided { .. } => own.then_some(Reached { from: 0, to: self.last.start }),
         }
     }
 
-    /// Whether bytes of `range` are among those that are kept behind the reader: the last read, a mebibyte, twice the disorder seen.
-    pub(crate) fn is_just_behind(&self, range: &Range<u64>) -> bool {
+    /// The ranges with bytes that are kept behind the reader: the last read, a mebibyte, twice the disorder seen.
+    pub(crate) fn just_behind(&self) -> Reached {
         let wanted = self.last_len().max(2 * self.reorder_bytes);
         let keep = wanted.clamp(KEEP_BEHIND, KEEP_BEHIND_MOST);
         match self.shape {
-            Shape::Forward => range.start < self.end && range.end > self.end.saturating_sub(keep),
-            Shape::Backward => range.end > self.start && range.start < self.start.saturating_add(keep),
-            Shape::Strided { .. } => range.start < self.last.end && self.last.start < range.end,
+            Shape::Forward => Reached::after(self.end.saturating_sub(keep), self.end),
+            Shape::Backward => Reached::after(self.start, self.start.saturating_add(keep)),
+            Shape::Strided { .. } => Reached::after(self.last.start, self.last.end),
         }
     }
 

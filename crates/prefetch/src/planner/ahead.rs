@@ -4,9 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::Planner;
-use crate::parts::Part;
 use crate::plan::{Action, Announced, ReaderId, Surroundings};
-use crate::reading::Reading;
 use crate::stream::{Shape, Stream, StreamId};
 use crate::window::{Window, ramp_part_bytes, request_bytes, window};
 
@@ -29,8 +27,7 @@ impl Planner {
         if self.size.is_none() || !self.saves_requests(reader, stream, around) {
             return;
         }
-        let in_flight = self.holdings.parts().iter().filter(|part| part.in_flight() && part.readers == 0).count();
-        for _ in in_flight..self.settings.concurrency {
+        for _ in self.holdings.parts().index().in_flight_unasked..self.settings.concurrency {
             // A request is sent whole or not yet: small ones would cost a round trip each.
             let next = self.next_ahead(reader, stream, around);
             let Some(range) = next.filter(|range| range.end - range.start <= allowed) else { break };
@@ -79,32 +76,23 @@ impl Planner {
         request_bytes(nth, announced, part, left, self.settings.part_bytes.0)
     }
 
-    /// At how many places of the object its readers are: those within `near_bytes` of each other are one.
-    pub(super) fn places(&self, near_bytes: u64) -> u64 {
-        let mut positions: Vec<u64> =
-            self.readings.values().flat_map(|reading| reading.streams.active()).map(Stream::position).collect();
-        positions.sort_unstable();
-        let apart = positions.windows(2).filter(|pair| pair[1] - pair[0] > near_bytes).count();
-        apart as u64 + 1
-    }
-
     fn stream(&self, reader: ReaderId, stream: StreamId) -> Option<&Stream> {
-        self.readings.get(&reader)?.streams.get(stream)
+        self.readings.get(reader)?.streams.get(stream)
     }
 
     /// Whether `stream` is a reader's first, begins with byte 0, and such streams are known to be long.
     fn starts_at_once(&self, reader: ReaderId, stream: &Stream, around: &Surroundings) -> bool {
-        let is_first = self.readings.get(&reader).is_some_and(|reading| reading.is_first(stream.id));
+        let is_first = self.readings.get(reader).is_some_and(|reading| reading.is_first(stream.id));
         is_first && stream.start == 0 && around.runs.starts_at_once()
     }
 
     fn is_announced(&self, reader: ReaderId) -> bool {
-        self.readings.get(&reader).is_some_and(|reading| reading.announced == Announced::Sequential)
+        self.readings.get(reader).is_some_and(|reading| reading.announced == Announced::Sequential)
     }
 
     /// How many bytes may be asked for ahead of `stream` now, the read in progress included; sets the window.
     fn may_ask(&mut self, reader: ReaderId, id: StreamId, around: &Surroundings) -> u64 {
-        let Some(reading) = self.readings.get(&reader) else { return 0 };
+        let Some(reading) = self.readings.get(reader) else { return 0 };
         let Some(stream) = reading.streams.get(id) else { return 0 };
         let announced = reading.announced == Announced::Sequential && stream.shape == Shape::Forward;
         let proven = match stream.shape {
@@ -124,36 +112,28 @@ impl Planner {
         let wanted = window(&around.link, stream.rate.bytes_per_s(), self.settings.part_bytes);
         let bet = if announced { u64::MAX } else { around.runs.bet_bytes(stream.run_bytes) };
         let unread = if announced { 0 } else { self.unread_ahead_of(stream) };
-        if let Some(reading) = self.readings.get_mut(&reader) {
+        if let Some(reading) = self.readings.get_mut(reader) {
             reading.window_bytes = wanted.ahead_bytes;
         }
+        self.readings.on_moved(reader);
         // What all may have is shared by those who read at different places, lest the first one takes it.
-        let (places, windows_bytes) = (self.places(wanted.part_bytes), self.windows_bytes(wanted.part_bytes));
+        let places = self.readings.places_apart(wanted.part_bytes);
+        let (places, windows_bytes) = (places.count(), places.windows_bytes());
         let most =
             self.settings.max_prefetch_bytes.min(around.share_bytes).min(self.holdings.ledger.most(windows_bytes));
         let window = wanted.within(most / places);
-        if let Some(stream) = self.readings.get_mut(&reader).and_then(|reading| reading.streams.get_mut(id)) {
+        if let Some(stream) = self.readings.get_mut(reader).and_then(|reading| reading.streams.get_mut(id)) {
             stream.ahead_bytes = window.ahead_bytes;
         }
         (self.window, self.window_wanted) = (window, wanted);
-        let announced_bytes = self.holdings.announced_bytes();
+        let announced_bytes = self.holdings.parts().index().announced_bytes;
         self.holdings.ledger.allowance(bet, unread, windows_bytes, announced_bytes).min(around.free_bytes)
-    }
-
-    /// The windows of all readers together: of those within `near_bytes` of each other, who share one, the largest.
-    fn windows_bytes(&self, near_bytes: u64) -> u64 {
-        let place =
-            |reading: &Reading| Some((reading.streams.get(reading.read_last?)?.position(), reading.window_bytes));
-        let mut places: Vec<(u64, u64)> = self.readings.values().filter_map(place).collect();
-        places.sort_unstable();
-        let together = places.chunk_by(|a, b| b.0 - a.0 <= near_bytes);
-        together.map(|near| near.iter().map(|(_, window)| *window).max().unwrap_or(0)).sum()
     }
 
     /// What has been asked for ahead of `stream`, be it for this one or for others that are at the same place.
     fn unread_ahead_of(&self, stream: &Stream) -> u64 {
         let parts = self.holdings.parts();
-        let own = parts.iter().filter(|part| part.stream == stream.id).map(Part::unread).sum();
+        let own = parts.index().unread_of(stream.id);
         let next_to_it = match stream.shape {
             Shape::Forward => parts.covered_until(stream.end) - stream.end,
             Shape::Backward => stream.start - parts.covered_down_to(stream.start),
@@ -170,7 +150,7 @@ impl Planner {
         match stream.shape {
             Shape::Forward => {
                 let at = parts.covered_until(stream.end);
-                let bound = self.readings.get(&reader)?.streams.next_start(stream).unwrap_or(u64::MAX);
+                let bound = self.readings.get(reader)?.streams.next_start(stream).unwrap_or(u64::MAX);
                 let end = self.fit(at, self.request_bytes(reader, id, at, around)).min(bound);
                 (at < end && end <= stream.end.saturating_add(ahead_bytes)).then_some(at..end)
             }

@@ -8,6 +8,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::learned::{Run, RunLengths};
+use crate::plan::Announced;
+
+mod crowd;
+mod oracle;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -56,16 +60,8 @@ impl World {
                     self.live.insert(id, range);
                 }
                 Action::Stop(id) => {
-                    let part = self
-                        .planner
-                        .holdings
-                        .parts()
-                        .iter()
-                        .find(|part| part.id == id)
-                        .expect("a stopped part lives on")
-                        .range
-                        .clone();
-                    self.live.insert(id, part);
+                    let part = self.planner.holdings.parts().get(id).expect("a stopped part lives on");
+                    self.live.insert(id, part.range.clone());
                 }
                 Action::Drop(id) => {
                     assert!(
@@ -110,6 +106,7 @@ impl World {
         let mut actions = Vec::new();
         self.planner.on_read_end(self.now, &plan, answered, &mut actions);
         self.obey(actions);
+        oracle::check_swept(&self.planner, plan.stream);
     }
 
     fn outstanding(&self) -> u64 {
@@ -391,11 +388,12 @@ proptest! {
                 _ => {}
             }
             world.obey(actions);
+            oracle::check(&mut world.planner);
             let parts: BTreeMap<_, _> = world.planner.holdings.parts().iter().map(|p| (p.id, p.range.clone())).collect();
             prop_assert_eq!(&parts, &world.live, "what the planner thinks is what is");
             prop_assert_eq!(world.planner.ledger().outstanding, world.outstanding());
             // Each of the three readers may have its own windows, at different places.
-            let window = super::window(&around().link, f64::INFINITY, (MIB, 16 * MIB)).ahead_bytes;
+            let window = crate::window::window(&around().link, f64::INFINITY, (MIB, 16 * MIB)).ahead_bytes;
             let ledger = world.planner.ledger();
             prop_assert!(ledger.wasted - ledger.forgiven + ledger.outstanding <= ledger.demanded / 10 + 3 * 2 * window + announced);
         }
