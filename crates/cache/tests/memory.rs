@@ -11,7 +11,7 @@ use common::{Double, MIB, Mood, cache_with, content};
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::{TryStreamExt, future};
 use headstart_cache::{CacheConfig, CacheStore};
-use headstart_fetch_core::{BackendProfile, FetchConfig, FetchStore, MemoryBudget};
+use headstart_fetch_core::{BackendProfile, FetchConfig, FetchStore, MemoryBudget, byte_range};
 use headstart_sim::{Content, LinkProfile, SimStore};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -127,7 +127,7 @@ async fn open_streams(streams: usize, memory_bytes: usize, one_object: bool) {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let alive = |store: &CacheStore| {
         let stats = store.stats();
-        (double.alive_bytes.load(Ordering::SeqCst) as u64 + stats.lent_bytes + stats.held_bytes) as usize
+        double.alive_bytes.load(Ordering::SeqCst) + byte_range::in_memory(stats.lent_bytes + stats.held_bytes)
     };
     let allowed = BUDGET + memory_bytes + streams * (512 << 10);
     println!("{streams} streams: {} MiB alive of {} MiB", alive(&store) >> 20, allowed >> 20);
