@@ -87,13 +87,16 @@ async fn warm_beside_readers(budget_bytes: usize, objects: usize, bytes: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn objects_warmed_at_once_all_end_and_readers_beside_them_are_not_held_up() {
-    warm_beside_readers(256 << 20, 20, 8 << 20).await;
+    for budget_bytes in [256 << 20, 128 << 20, 64 << 20] {
+        warm_beside_readers(budget_bytes, 20, 8 << 20).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn overlapping_warms_end_where_memory_is_short() {
-    warm_beside_readers(32 << 20, 2, 64 << 20).await;
-    warm_beside_readers(1 << 20, 2, 64 << 20).await;
+    for budget_bytes in [32 << 20, 24 << 20, 12 << 20, 1 << 20] {
+        warm_beside_readers(budget_bytes, 2, 64 << 20).await;
+    }
     // Of the same object, too.
     let sim = bucket(1, 64 << 20);
     let store = stack(Arc::new(sim.clone()), &MemoryBudget::new(32 << 20), 512 << 20);
