@@ -12,9 +12,10 @@ use object_store::{GetResult, Result};
 use crate::call::Call;
 use crate::engine::{Engine, Source, Take, result, runtime};
 use crate::fill::Rest;
-use crate::flights::{Seat, Vain};
+use crate::flight::Vain;
 use crate::page::Need;
 use crate::pieces::{Charge, UNRESERVED_BYTES};
+use crate::seat::Seat;
 use crate::version_table::Head;
 
 /// How often a lost fetch is begun anew once bytes are handed out; the last time by a request that nobody shares.

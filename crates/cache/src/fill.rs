@@ -16,10 +16,12 @@ use tokio::sync::oneshot;
 
 use crate::call::Call;
 use crate::engine::{Engine, Source, Take, runtime};
-use crate::flights::{End, Pilot, Seat, Sharing};
+use crate::flight::{End, Pilot};
+use crate::flights::Sharing;
 use crate::page::{Need, WINDOW_BYTES};
 use crate::pieces::Charge;
 use crate::policy::{self, Asked, Step};
+use crate::seat::Seat;
 use crate::version_table::{Asking, Head};
 
 /// What a task needs to know of the call that began it.

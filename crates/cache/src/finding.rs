@@ -11,9 +11,11 @@ use object_store::{GetOptions, GetRange, Result};
 use crate::call::Call;
 use crate::engine::Engine;
 use crate::fill::{Rest, proves_present};
-use crate::flights::{Seat, Sharing, Vain};
+use crate::flight::Vain;
+use crate::flights::Sharing;
 use crate::page::Need;
 use crate::policy::{self, Asked, Step};
+use crate::seat::Seat;
 use crate::version_table::Head;
 
 /// How often a read begins anew when the object changed under it, a fetch was lost, or a question was answered first,
@@ -202,6 +204,13 @@ impl Engine {
         }
         let found = self.validate(call).await?;
         if found.head.id == head.id { Ok(()) } else { Err(Unanswered::With(found)) }
+    }
+
+    /// Whether the inner store has to answer alone, because what another request answers cannot be told to be of the same version, and
+    /// what was found does not bring all.
+    pub(crate) fn is_out_of_reach(&self, call: &Call, found: &Found) -> bool {
+        let keep = call.plan.may_keep(found.head.has_validator());
+        !keep && (found.seats.is_empty() || found.seats.iter().any(|seat| seat.may_lose_pages()))
     }
 
     /// Whether any page of `needs` is here.

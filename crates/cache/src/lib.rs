@@ -44,7 +44,8 @@
 //!   tell: windows do not add up. A write through the cache is seen by every read that begins after it, also where the write failed or was
 //!   dropped half-way.
 //! - **One fetch.** Readers of the same missing bytes share one request. A cold read of any form is one GET and no HEAD; a
-//!   page-aligned one where it is bounded, as asked where it is not. Errors go to everybody who waits, once, and are not kept.
+//!   page-aligned one where it is bounded, as asked where it is not; `get_ranges` sends at most 32 at once. Errors of the object or the
+//!   store go to everybody who waits, once, and are not kept; errors of a range go to those who asked for it.
 //! - **The inner store's manners.** Errors and preconditions are as the inner store's. Objects without any
 //!   validator are passed through (unless declared [`Freshness::Immutable`]), and so are answers that are local files.
 //!
@@ -64,17 +65,23 @@
 //! # What it is not
 //!
 //! No read-ahead: it fetches what is asked for, in whole pages. No cache of listings or of absence. No disk tier yet.
-//! It keeps no older versions: a call that names another `version` than the present one goes to the inner store.
+//! It keeps no older versions of its own accord: a call that names a `version` gets that one, from pages where it was read by that
+//! name before.
 //!
 //! # Memory
 //!
 //! ```text
 //! memory_bytes                                   pages, each counted with 320 bytes of overhead
-//! + 512 bytes × objects known                    at most memory_bytes / 16 KiB objects: about 3 %
+//! + 512 bytes × objects known                    at most memory_bytes / 16 KiB objects: about 3 %; as many named versions
 //! + 16 MiB × bodies being read                   two windows each; large bodies only
-//! + 8 MiB × other fetches in flight              charged to the budget, where there is one
+//! + 8 MiB × other fetches in flight
 //! + what callers keep                            CacheStats::lent_bytes
 //! ```
+//!
+//! With a [`CacheConfig::budget`] the two lines in the middle are charged to it until the reader takes the bytes. Where it has nothing
+//! free, a fetch goes on in lockstep with its readers: at most 256 KiB, or one page, are here that nobody has taken, and as much in
+//! the layer below. So bodies that are left open keep to the budget, and any budget will do: nothing waits for memory while it holds an
+//! open request.
 //!
 //! What is evicted first is `quick_cache`'s choice: pages that were used once go before those that were used again, so a scan
 //! drives out little. Pages that are fetched ahead come in as used once, also those that were driven out not long ago.
@@ -86,8 +93,9 @@
 //! # Cancel safety
 //!
 //! Every fetch is a task of its own. Dropping a read takes nothing from other readers of the same bytes; when nobody is
-//! left who wants a fetch, it is aborted, and pages that had arrived stay. The fetches need a running tokio runtime with
-//! time enabled; hits do not. Hits use up tokio's cooperative budget, so that a reader of cached bytes does not starve
+//! left who wants a fetch, it is aborted, and pages that had arrived stay. The fetches need a running tokio runtime; hits do
+//! not. A fetch whose runtime has stopped is taken over by readers on others, and one that another reader has begun and that is
+//! silent is left after [`CacheConfig::stall_timeout`], where the runtime has time enabled. Hits use up tokio's cooperative budget, so that a reader of cached bytes does not starve
 //! its neighbours.
 
 mod body;
@@ -97,6 +105,7 @@ mod engine;
 mod error;
 mod fill;
 mod finding;
+mod flight;
 mod flights;
 mod hits;
 mod memory;
@@ -109,6 +118,7 @@ mod policy;
 mod races;
 mod ranges;
 mod read;
+mod seat;
 mod stats;
 mod store;
 mod version_table;

@@ -46,6 +46,11 @@ impl Pieces {
         self.unreserved_bytes = UNRESERVED_BYTES.max(page_bytes);
     }
 
+    /// Whether the fetch has no memory of its own, so that a reader may find a page gone that it wants.
+    pub(crate) fn is_lockstep(&self) -> bool {
+        matches!(self.charge, Charge::Lockstep)
+    }
+
     /// Whether `page` has arrived and is here no more.
     pub(crate) fn is_gone(&self, page: u64) -> bool {
         self.next.is_some_and(|next| page < next) && !self.arrived.contains_key(&page)
@@ -127,7 +132,7 @@ impl Pieces {
         }
         self.held_bytes += bytes.len();
         self.arrived.insert(page, bytes);
-        while matches!(self.charge, Charge::Lockstep) && self.held_bytes > self.unreserved_bytes {
+        while self.is_lockstep() && self.held_bytes > self.unreserved_bytes {
             match self.arrived.first_key_value() {
                 Some((oldest, _)) if *oldest != page => self.remove(*oldest),
                 _ => return,

@@ -14,10 +14,11 @@ use object_store::{Extensions, GetRange, Result};
 use crate::call::Call;
 use crate::engine::{Engine, Source, Take};
 use crate::finding::{Found, REQUESTS, Tries, Unanswered};
-use crate::flights::{Seat, Vain};
+use crate::flight::Vain;
 use crate::page::Need;
 use crate::policy::{Plan, Step};
 use crate::read::resolve;
+use crate::seat::Seat;
 use crate::version_table::Head;
 
 /// Needs that are fetched by one request, with their numbers in the call.
@@ -55,7 +56,6 @@ impl Engine {
         ranges: &[Range<u64>],
         found: Option<Found>,
     ) -> Result<Vec<Bytes>, Unanswered> {
-        let plan = &call.plan;
         let found = match found {
             Some(found) => found,
             None => match self.look_up(call) {
@@ -65,7 +65,7 @@ impl Engine {
             },
         };
         let head = &found.head;
-        if !plan.may_keep(head.has_validator()) && found.seats.is_empty() {
+        if self.is_out_of_reach(call, &found) {
             return Err(Unanswered::Bypass);
         }
         self.confirm_end(call, &found, ranges.iter()).await?;

@@ -15,8 +15,9 @@ use crate::call::Call;
 use crate::config::Freshness;
 use crate::engine::{Engine, Source, Take, result};
 use crate::finding::{Found, Tries, Unanswered, has_preconditions};
-use crate::flights::{Seat, Vain};
+use crate::flight::Vain;
 use crate::policy::{Plan, Step};
+use crate::seat::Seat;
 
 impl Engine {
     /// `get_opts`.
@@ -62,7 +63,7 @@ impl Engine {
         if options.version.is_some() && options.version != head.meta.version {
             return Err(Unanswered::Bypass);
         }
-        if !plan.may_keep(head.has_validator()) && found.seats.is_empty() {
+        if self.is_out_of_reach(call, &found) {
             return Err(Unanswered::Bypass);
         }
         if !found.valid && (options.head || has_preconditions(options)) {

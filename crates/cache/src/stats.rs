@@ -16,7 +16,7 @@ pub struct CacheStats {
     pub joins: u64,
     /// GETs sent.
     pub fills: u64,
-    /// HEADs sent to learn or confirm a version; those that ask why a fill failed are not counted.
+    /// HEADs sent to learn or confirm a version, or to see whether an object has grown; those that ask why a fill failed are not counted.
     pub validations: u64,
     /// Calls that the inner store answered alone.
     pub bypasses: u64,
@@ -35,7 +35,8 @@ pub struct CacheStats {
     pub held_bytes: u64,
     /// Pages held now.
     pub held_pages: u64,
-    /// Bytes in memory because callers, or fetches under way, hold them: pages that were evicted since, or never kept.
+    /// Bytes in memory because callers, or fetches under way, hold them: pages that were evicted since, or never kept. A fetch holds a
+    /// page until its readers have taken it.
     /// A slice counts as the page it was cut from. These are beyond `memory_bytes`.
     pub lent_bytes: u64,
     /// Pages and objects being fetched now.

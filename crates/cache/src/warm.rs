@@ -13,10 +13,10 @@ use crate::call::Call;
 use crate::engine::{Engine, Take};
 use crate::error::CacheError;
 use crate::finding::{Found, Tries, Unanswered};
-use crate::flights::Seat;
 use crate::page::WINDOW_BYTES;
 use crate::policy::{Plan, Step};
 use crate::read::resolve;
+use crate::seat::Seat;
 
 /// Windows on their way at once.
 const WINDOWS: usize = 8;

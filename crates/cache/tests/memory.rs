@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Double, MIB, cache_with, content};
+use common::{Double, MIB, Mood, cache_with, content};
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::{TryStreamExt, future};
 use headstart_cache::{CacheConfig, CacheStore};
-use headstart_fetch_core::{BackendProfile, FetchConfig, FetchStore, MemoryBudget};
+use headstart_fetch_core::{BackendProfile, FetchConfig, FetchStore, MemoryBudget, byte_range};
 use headstart_sim::{Content, LinkProfile, SimStore};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -87,13 +87,16 @@ async fn warm_beside_readers(budget_bytes: usize, objects: usize, bytes: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn objects_warmed_at_once_all_end_and_readers_beside_them_are_not_held_up() {
-    warm_beside_readers(256 << 20, 20, 8 << 20).await;
+    for budget_bytes in [256 << 20, 128 << 20, 64 << 20] {
+        warm_beside_readers(budget_bytes, 20, 8 << 20).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn overlapping_warms_end_where_memory_is_short() {
-    warm_beside_readers(32 << 20, 2, 64 << 20).await;
-    warm_beside_readers(1 << 20, 2, 64 << 20).await;
+    for budget_bytes in [32 << 20, 24 << 20, 12 << 20, 1 << 20] {
+        warm_beside_readers(budget_bytes, 2, 64 << 20).await;
+    }
     // Of the same object, too.
     let sim = bucket(1, 64 << 20);
     let store = stack(Arc::new(sim.clone()), &MemoryBudget::new(32 << 20), 512 << 20);
@@ -127,7 +130,7 @@ async fn open_streams(streams: usize, memory_bytes: usize, one_object: bool) {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let alive = |store: &CacheStore| {
         let stats = store.stats();
-        (double.alive_bytes.load(Ordering::SeqCst) as u64 + stats.lent_bytes + stats.held_bytes) as usize
+        double.alive_bytes.load(Ordering::SeqCst) + byte_range::in_memory(stats.lent_bytes + stats.held_bytes)
     };
     let allowed = BUDGET + memory_bytes + streams * (512 << 10);
     println!("{streams} streams: {} MiB alive of {} MiB", alive(&store) >> 20, allowed >> 20);
@@ -231,6 +234,22 @@ async fn without_any_budget_everything_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_reader_of_an_object_without_a_validator_loses_nothing_to_a_fast_one() {
+    let config = CacheConfig { budget: Some(MemoryBudget::new(0)), ..CacheConfig::default() };
+    for one_window in [true, false] {
+        let (double, store) = cache_with(config.clone());
+        double.feel(Mood::NoToken);
+        let data = content(1, if one_window { 5 * MIB } else { 20 * MIB });
+        double.write("a", data.clone()).await;
+        let path = Path::from("a");
+        let (slow, fast) =
+            future::join(store.get(&path), async { store.get(&path).await.expect("there").bytes().await }).await;
+        assert!(fast.expect("read") == data);
+        assert!(slow.expect("there").bytes().await.expect("read") == data);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fetch_in_lockstep_serves_a_fast_reader_beside_a_slow_one() {
     let config = CacheConfig { budget: Some(MemoryBudget::new(0)), memory_bytes: 1 << 20, ..CacheConfig::default() };
     let (double, store) = cache_with(config);
@@ -246,4 +265,29 @@ async fn a_fetch_in_lockstep_serves_a_fast_reader_beside_a_slow_one() {
         read.extend_from_slice(&bytes);
     }
     assert!(read == data);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_what_comes_later_in_a_body_does_not_wait_for_the_slow_reader_of_it() {
+    let budget = MemoryBudget::new(8 << 20);
+    let config = CacheConfig { budget: Some(Arc::clone(&budget)), ..CacheConfig::default() };
+    let (double, store) = cache_with(config);
+    let data = content(1, 20 * MIB);
+    double.write("a", data.clone()).await;
+    let path = Path::from("a");
+    let held = budget.try_reserve(8 << 20);
+    let mut slow = store.get(&path).await.expect("there").into_stream();
+    let mut read = slow.next().await.expect("a page").expect("read").to_vec();
+    drop(held);
+    // Its next window has memory now, and is registered in flight.
+    read.extend(slow.next().await.expect("a page").expect("read"));
+    assert_eq!((budget.used_bytes(), double.gets()), (8 << 20, 1));
+    let later = store.get_range(&path, 9 << 20..10 << 20);
+    let later = tokio::time::timeout(Duration::from_secs(1), later).await.expect("it does not wait").expect("read");
+    assert!(later == data.slice(9 << 20..10 << 20));
+    while let Some(bytes) = slow.try_next().await.expect("read") {
+        read.extend_from_slice(&bytes);
+    }
+    assert!(read == data);
+    assert_eq!((budget.used_bytes(), double.gets()), (0, 1));
 }
