@@ -141,7 +141,7 @@ fn show(found: Found, no_shrink: bool) {
     } else {
         shrink::shrink(case, failure, SHRINK_RUNS, |case| watched(seed, || drive::run(case)).failure)
     };
-    println!("shrunk: {failure}\n{case:#?}");
+    println!("shrunk: {failure}\n{}", case.text());
 }
 
 /// Runs `work` and ends the process where it never ends: that needs no clock's help to be a hang.

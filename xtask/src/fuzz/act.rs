@@ -83,7 +83,7 @@ impl Actor {
     pub(super) fn asked(&self, key: usize, kind: Kind, spans: &[Span]) -> Asked {
         let now = self.world.now();
         let window = self.world.rules.window(kind, None);
-        Asked { key, began: now, ended: now, window, spans: spans.to_vec(), named: None, is_file: false }
+        Asked { key, kind, began: now, ended: now, window, spans: spans.to_vec(), named: None, is_file: false }
     }
 
     /// Drives `future` until it is over or given up.
@@ -227,7 +227,7 @@ impl Actor {
     async fn warm(&mut self, key: usize, ranges: Vec<Range<u64>>, quit: Quit) -> Result<(), Failure> {
         let Some(cache) = self.world.stack.cache.clone() else { return Ok(()) };
         let spans: Vec<Span> = ranges.iter().cloned().map(Span::Bounded).collect();
-        let asked = self.asked(key, Kind::Other, &spans);
+        let asked = self.asked(key, Kind::Warm, &spans);
         let path = path(key);
         match self.limited(quit, cache.warm(&path, &ranges)).await? {
             None | Some(Ok(_)) => Ok(()),

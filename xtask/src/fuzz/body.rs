@@ -134,6 +134,7 @@ pub(super) fn stream(
         let rest = chunk.is_ok().then_some(sending);
         Some((chunk, rest))
     })
+    .fuse()
     .boxed()
 }
 

@@ -216,6 +216,23 @@ impl Case {
         if self.layers.is_empty() { "bare".into() } else { self.layers.iter().map(initial).collect() }
     }
 
+    /// The case as text, one thing a line.
+    pub(crate) fn text(&self) -> String {
+        let Self { cloud, layers, pin, budget_bytes, shares_link, objects, turns, .. } = self;
+        let Self { events, faults, write_faults, outages, tasks, .. } = self;
+        let mut lines = vec![format!("{cloud:?}")];
+        lines.extend(layers.iter().map(|layer| format!("{layer:?}")));
+        lines.push(format!("pin: {pin:?}, budget_bytes: {budget_bytes}, shares_link: {shares_link}, turns: {turns:?}"));
+        lines.push(format!("objects: {objects:?}"));
+        lines.push(format!("faults: {faults:?}, write_faults: {write_faults:?}, outages: {outages:?}"));
+        lines.extend(events.iter().map(|event| format!("event: {event:?}")));
+        for (number, task) in tasks.iter().enumerate() {
+            lines.push(format!("task {number} in runtime {}", task.runtime));
+            lines.extend(task.ops.iter().map(|op| format!("    {op:?}")));
+        }
+        lines.join("\n")
+    }
+
     /// Lets no range end beyond byte `most`.
     pub(crate) fn cap_ranges(&mut self, most: u64) {
         let ops = self.tasks.iter_mut().flat_map(|task| &mut task.ops);

@@ -175,13 +175,17 @@ impl Run {
             ("requests in flight, says the fetch layer", fetch.as_ref().map_or(0, |store| store.stats().in_flight)),
             ("flights, says the cache", cache.as_ref().map_or(0, |store| store.stats().flights)),
             ("requests open at the store", cloud.open_requests() as u64),
-            ("bytes reserved", budget.used_bytes() as u64),
         ];
         drop((fetch, cache));
         settle();
-        let live = [("bytes held", cloud.live_bytes() as u64)];
-        let left = left.into_iter().chain(live).find(|(_, n)| *n > 0);
-        let failure = left.map(|(what, n)| Failure::new("left", format!("{n} {what} after everything was dropped")));
+        // A layer holds those below it, and what they hold ahead or in memory.
+        let live = [("bytes held", cloud.live_bytes() as u64), ("bytes reserved", budget.used_bytes() as u64)];
+        let left: Vec<String> =
+            left.into_iter().chain(live).filter(|(_, n)| *n > 0).map(|(what, n)| format!("{n} {what}")).collect();
+        let failure = (!left.is_empty()).then(|| {
+            let what = format!("after everything was dropped: {}", left.join(", "));
+            Failure::new("left", what)
+        });
         (failure, verdict.1)
     }
 }

@@ -4,6 +4,7 @@ use headstart_sim::Content;
 
 use super::failure::Failure;
 use super::history::{History, Version};
+use super::op::Span;
 
 /// Bytes compared at a time to find out whether an answer is torn or simply wrong.
 const PIECE_BYTES: usize = 512;
@@ -42,6 +43,12 @@ impl Evidence {
         Ok(evidence)
     }
 
+    /// Whether an answer to `span` says anything of the object: one without bytes does so only where it is over.
+    pub(crate) fn proves(&self, span: &Span, is_whole: bool) -> bool {
+        let is_empty = matches!(span, Span::Bounded(range) if range.start >= range.end);
+        self.seen > 0 || is_whole && !is_empty
+    }
+
     /// The answer goes on with `chunk`.
     ///
     /// # Errors
@@ -66,11 +73,23 @@ impl Evidence {
                 runs.push((piece_at, version));
             }
         }
-        let class = if runs.iter().all(|(_, version)| version.is_some()) { "torn" } else { "wrong bytes" };
+        let class = if is_mixed(history, self.key, at, chunk) { "torn" } else { "wrong bytes" };
         let runs: Vec<String> = runs.iter().map(|(at, version)| format!("from {at}: {}", name(*version))).collect();
         let before: Vec<String> = before.iter().map(|version| name(Some(*version))).collect();
         Err(Failure::new(class, format!("k{}: {}; before: {}", self.key, runs.join(", "), before.join(" or "))))
     }
+}
+
+/// Whether every byte is of some version: 512 bytes in a row are not by chance.
+fn is_mixed(history: &History, key: usize, at: u64, bytes: &[u8]) -> bool {
+    let mut known = vec![false; bytes.len()];
+    for version in history.versions(key).filter(|version| version.size > at) {
+        let end = version.size.min(at + bytes.len() as u64);
+        let right = content(&version).bytes(at..end);
+        let same = right.iter().zip(bytes).map(|(right, byte)| right == byte);
+        known.iter_mut().zip(same).for_each(|(known, same)| *known |= same);
+    }
+    known.into_iter().all(|known| known)
 }
 
 fn agrees(version: &Version, at: u64, bytes: &[u8]) -> bool {

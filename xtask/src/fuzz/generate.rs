@@ -238,9 +238,11 @@ fn prefetch(dice: &mut Dice, largest: u64) -> PrefetchSpec {
 fn break_things(dice: &mut Dice, case: &mut Case) {
     let ops = case.ops().count() as u64;
     let kind = dice.below(10);
+    // Without the fetch layer at the bottom, bytes of no object may be handed on, as the bare client does.
+    let noticed = case.order().starts_with('F') && case.fetch().is_some();
     if kind < 8 {
         let n = 1 + dice.below(6);
-        let mut faults: Vec<(u64, Fault)> = (0..n).map(|_| (dice.below(2 + ops * 2), fault(dice))).collect();
+        let mut faults: Vec<(u64, Fault)> = (0..n).map(|_| (dice.below(2 + ops * 2), fault(dice, noticed))).collect();
         if chance(dice, 15) {
             // The same, many times in a row.
             let (first, fault) = faults[0];
@@ -262,7 +264,7 @@ fn break_things(dice: &mut Dice, case: &mut Case) {
     }
 }
 
-fn fault(dice: &mut Dice) -> Fault {
+fn fault(dice: &mut Dice, noticed: bool) -> Fault {
     let within = dice.below(101);
     let percent = one_of(dice, &[(1, 0), (3, within), (1, 100)]);
     match dice.below(10) {
@@ -272,7 +274,8 @@ fn fault(dice: &mut Dice) -> Fault {
         5 | 6 => Fault::Cut { percent },
         7 => Fault::Short { percent },
         8 => Fault::Stall { percent, ms: one_of(dice, &[(2, 500), (2, 5000), (1, 70_000)]) },
-        _ => if chance(dice, 20) { Fault::Long } else { Fault::Cut { percent } },
+        _ if noticed && chance(dice, 20) => Fault::Long,
+        _ => Fault::Cut { percent },
     }
 }
 

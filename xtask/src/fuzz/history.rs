@@ -125,9 +125,9 @@ impl History {
         self.keys[key].presences.iter().skip(1).filter(|presence| interval.contains(&presence.from)).count()
     }
 
-    /// When the latest write through the stack that ended by `now` did so.
+    /// When the latest write through the stack that ended before `now` did so. What ended at the same moment may have come after.
     pub(crate) fn last_written(&self, key: usize, now: At) -> Option<At> {
-        self.keys[key].written.iter().copied().filter(|at| *at <= now).max()
+        self.keys[key].written.iter().copied().filter(|at| *at < now).max()
     }
 
     /// What was injected into requests for `key` up to `until`.

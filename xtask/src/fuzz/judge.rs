@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Other,
     /// A read of a `Reader`.
     Reader,
+    /// `CacheStore::warm`.
+    Warm,
 }
 
 /// The promises of one stack.
@@ -37,13 +39,13 @@ pub(crate) struct Rules {
     max_age: Duration,
     /// Retries and their time, where something retries.
     retries: Option<(usize, Duration)>,
+    /// The calls that do not pass by what retries, because they begin below it.
+    below: Vec<Kind>,
     /// Two runtimes' clocks differ by a little.
     slack: Duration,
     keeps_versions: bool,
     /// Readers see one version; without tokens nobody can say so.
     pub(crate) tells_versions: bool,
-    /// Whether a body may be cut short or too long unnoticed, as with the bare client.
-    passes_on: bool,
 }
 
 /// A condition, with the token that it names.
@@ -58,6 +60,7 @@ pub(crate) enum Named {
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) key: usize,
+    pub(crate) kind: Kind,
     pub(crate) began: At,
     pub(crate) ended: At,
     pub(crate) window: Window,
@@ -75,7 +78,13 @@ impl Rules {
             Some(Freshness::Ttl(ttl)) => Some(ttl),
             Some(Freshness::Immutable | Freshness::OnOpen) => None,
         };
+        let place = |initial| case.order().find(initial);
+        let is_below = |initial| place(initial) < place('F');
         Self {
+            below: [(Kind::Reader, 'P'), (Kind::Warm, 'C')]
+                .into_iter()
+                .filter_map(|(kind, initial)| is_below(initial).then_some(kind))
+                .collect(),
             cache: window,
             has_cache: cache.is_some(),
             max_age: case.prefetch().map_or(Duration::ZERO, |spec| Duration::from_millis(spec.max_age_ms)),
@@ -83,13 +92,12 @@ impl Rules {
             slack: Duration::from_millis(if case.turns == Turns::One { 0 } else { 2 }),
             keeps_versions: case.cloud.keeps_versions,
             tells_versions: case.cloud.tokens.tell_versions(),
-            passes_on: case.fetch().is_none(),
         }
     }
 
     /// How old the answer to a call may be. Windows of several layers do not add up.
     pub(crate) fn window(&self, kind: Kind, hint: Option<CacheHint>) -> Window {
-        let ahead = if kind == Kind::Other || hint.is_some() { Duration::ZERO } else { self.max_age };
+        let ahead = if matches!(kind, Kind::Other | Kind::Warm) || hint.is_some() { Duration::ZERO } else { self.max_age };
         let cache = match hint {
             Some(CacheHint::Bypass | CacheHint::Refetch) => Some(Duration::ZERO),
             Some(CacheHint::Immutable) if self.has_cache => None,
@@ -127,6 +135,9 @@ impl Rules {
         evidence: &Evidence,
         is_whole: bool,
     ) -> Result<Vec<Version>, Failure> {
+        if !evidence.proves(span, is_whole) {
+            return Ok(evidence.versions.clone());
+        }
         let fresh: Vec<Version> =
             evidence.versions.iter().copied().filter(|version| self.allows(history, asked, *version)).collect();
         if fresh.is_empty() && evidence.versions.is_empty() {
@@ -136,11 +147,11 @@ impl Rules {
         if fresh.is_empty() {
             return Err(self.stale(history, asked, &evidence.versions));
         }
-        let unnoticed = self.passes_on && self.hits(history, asked).any(|(_, hit)| hit != Hit::TooLong);
+        let unnoticed = self.retries(asked).is_none() && self.hits(history, asked).any(|(_, hit)| hit != Hit::TooLong);
         let fits = |version: &&Version| {
             let range = match span.of(version.size) {
                 Ok(range) => range,
-                Err(_) if asked.is_file || is_empty(span) => return evidence.seen == 0,
+                Err(_) if asked.is_file => return evidence.seen == 0,
                 Err(_) => return false,
             };
             let start = evidence.start.is_none_or(|start| start == range.start);
@@ -211,7 +222,8 @@ impl Rules {
             Trouble::Changed => history.changes(key, interval.clone()) > 0,
             Trouble::Range => {
                 let fails = |version: Version| asked.spans.iter().any(|span| span.of(version.size).is_err());
-                !asked.is_file && present.flatten().any(fails)
+                // A reader asks how long its object is where a range is past its end, and that may fail too.
+                (!asked.is_file || self.excuses(history, asked)) && present.flatten().any(fails)
             }
             Trouble::NotModified => matches!(asked.named, Some(Named::IfNoneMatch(token)) if present.any(has(token))),
             Trouble::Precondition => matches!(asked.named, Some(Named::IfMatch(token)) if !present.all(has(token))),
@@ -238,11 +250,17 @@ impl Rules {
         history.hits(asked.key, asked.ended)
     }
 
+    /// How often what `asked` leads to is tried again, and how long. Where nothing does so, bodies may end early unnoticed, as those
+    /// of the bare client do.
+    fn retries(&self, asked: &Asked) -> Option<(usize, Duration)> {
+        self.retries.filter(|_| !self.below.contains(&asked.kind))
+    }
+
     /// Whether what was injected explains an error that retries should have hidden.
     fn excuses(&self, history: &History, asked: &Asked) -> bool {
         let hits: Vec<(At, Hit)> = self.hits(history, asked).collect();
         let Some((first, _)) = hits.first() else { return false };
-        let Some((retries, timeout)) = self.retries else { return true };
+        let Some((retries, timeout)) = self.retries(asked) else { return true };
         if hits.len() > retries || hits.iter().any(|(_, hit)| *hit == Hit::TooLong) {
             return true;
         }
@@ -253,10 +271,6 @@ impl Rules {
         let tried = asked.ended.saturating_sub(*first.min(&asked.began));
         tried + asked_for.max().unwrap_or_default() + LONGEST_PAUSE >= timeout
     }
-}
-
-fn is_empty(span: &Span) -> bool {
-    matches!(span, Span::Bounded(range) if range.start >= range.end)
 }
 
 fn trouble_class(trouble: &Trouble) -> &'static str {

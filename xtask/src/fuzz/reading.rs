@@ -128,7 +128,9 @@ impl Actor {
             chunks.into_iter().try_for_each(|chunk| evidence.take(history, chunk))?;
             self.world.rules.bytes(history, &asked, span, &evidence, is_whole)
         })?;
-        open.versions = self.world.rules.tells_versions.then_some(versions);
+        if self.world.rules.tells_versions && evidence.proves(span, is_whole) {
+            open.versions = Some(versions);
+        }
         Ok(())
     }
 
