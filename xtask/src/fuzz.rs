@@ -37,7 +37,7 @@ use world::Tally;
 const CI_SEEDS: (u64, u64) = (1, 2000);
 
 /// A case that takes longer than this in real time is stuck where no clock helps.
-const REAL_TIME: Duration = Duration::from_secs(120);
+const REAL_TIME: Duration = Duration::from_secs(30);
 
 /// Runs that shrinking one failure may take.
 const SHRINK_RUNS: usize = 1500;

@@ -18,6 +18,9 @@ use super::world::{Tally, World};
 /// No case takes longer than this; its operations have limits of their own.
 const END: Duration = Duration::from_secs(24 * 3600);
 
+/// So many turns by turns are of the same length.
+const TURNS_ALIKE: u32 = 100;
+
 /// What was begun ahead of readers is over by then.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -92,10 +95,12 @@ impl Run {
                 self.turn(1, END);
             }
             Turns::Alternate { turn_ms } => {
-                let mut runtime = 0;
+                let mut turns = 0_u32;
                 while self.tasks.iter().any(|tasks| !tasks.is_empty()) && !self.world.has_failed() {
-                    self.turn(runtime, Duration::from_millis(turn_ms));
-                    runtime = 1 - runtime;
+                    // Longer and longer: what waits for minutes is not driven by the millisecond.
+                    let turn = Duration::from_millis(turn_ms).saturating_mul(1 << (turns / TURNS_ALIKE).min(16));
+                    self.turn(if turns % 2 == 0 { 0 } else { 1 }, turn);
+                    turns += 1;
                 }
             }
         }
