@@ -5,18 +5,24 @@ mod answer;
 mod body;
 mod case;
 mod cloud;
+mod cloud_store;
 mod drive;
 mod evidence;
 mod failure;
 mod generate;
 mod history;
 mod judge;
+#[cfg(test)]
+mod mistake;
 mod op;
 mod plan;
 mod reading;
 mod shrink;
 mod stack;
+mod supervise;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod trouble;
 mod world;
 mod writing;
@@ -29,27 +35,26 @@ use anyhow::{Result, bail};
 use clap::Args;
 use tokio::time::Instant;
 
-use case::Case;
-use failure::Failure;
+use supervise::{Ended, supervise};
 use world::Tally;
 
-/// The first of CI's seeds, and how many follow it.
-const CI_SEEDS: (u64, u64) = (1, 2000);
+/// The first of CI's seeds, and how many there are.
+const CI_SEEDS: (u64, u64) = (1, 4000);
 
 /// A case that takes longer than this in real time is stuck where no clock helps.
-const REAL_TIME: Duration = Duration::from_secs(30);
+const REAL_TIME: Duration = Duration::from_secs(60);
 
 /// Runs that shrinking one failure may take.
 const SHRINK_RUNS: usize = 1500;
 
 /// How long, and from where.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct FuzzArgs {
     /// Begin with this seed
     #[arg(long, default_value_t = CI_SEEDS.0)]
     seed: u64,
-    /// Run this many cases
-    #[arg(long, conflicts_with = "seconds")]
+    /// Run this many cases; CI's number unless --seconds is given
+    #[arg(long)]
     cases: Option<u64>,
     /// Run cases for so long
     #[arg(long)]
@@ -60,40 +65,63 @@ pub(crate) struct FuzzArgs {
     /// Show failures as they were generated
     #[arg(long)]
     no_shrink: bool,
-    /// Let no range end beyond this byte: for code that allocates by it, which ends the process
+    /// Let no range end beyond this byte
     #[arg(long, hide = true)]
     cap_ranges: Option<u64>,
-    /// Say which case is run, for those that end the process
-    #[arg(long)]
-    verbose: bool,
-}
-
-/// What was found of one kind of failure.
-struct Found {
-    seeds: Vec<u64>,
-    case: Case,
-    failure: Failure,
+    /// Run the cases in this process, and say which one comes next
+    #[arg(long, hide = true)]
+    worker: bool,
 }
 
 /// Runs the cases and fails where one of them does.
+///
+/// They run in a process of their own, with limited memory: a fault may be one that ends it.
 pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
+    if args.worker {
+        return work(args);
+    }
     let began = Instant::now();
-    let cases = match (args.cases, args.seconds) {
-        (Some(cases), _) => cases,
-        (None, Some(_)) => u64::MAX,
-        (None, None) => CI_SEEDS.1,
-    };
+    let (mut args, mut died) = (args.clone(), 0);
+    let left = |args: &FuzzArgs, next: u64| args.cases.map(|cases| (args.seed + cases).saturating_sub(next));
+    args.cases = args.cases.or_else(|| args.seconds.is_none().then_some(CI_SEEDS.1));
+    loop {
+        match supervise(&args)? {
+            Ended::Well if died == 0 => return Ok(()),
+            Ended::Well | Ended::Failed => bail!("cases failed; {died} of them ended the process"),
+            Ended::Died { seed, how } => {
+                died += 1;
+                println!("\nended the process: {how}; again with: cargo xtask fuzz --seed {seed} --cases 1");
+                let next = seed + 1;
+                let cases = left(&args, next);
+                let seconds = args.seconds.map(|seconds| seconds.saturating_sub(began.elapsed().as_secs()));
+                if !args.keep_going || cases == Some(0) || seconds == Some(0) {
+                    bail!("cases failed; {died} of them ended the process");
+                }
+                args = FuzzArgs { seed: next, cases, seconds, ..args };
+            }
+        }
+    }
+}
+
+/// What CI runs.
+pub(crate) fn run_for_ci() -> Result<()> {
+    let (seed, cases) = CI_SEEDS;
+    let (cap_ranges, worker) = (None, false);
+    run(&FuzzArgs { seed, cases: Some(cases), seconds: None, keep_going: true, no_shrink: false, cap_ranges, worker })
+}
+
+/// Runs the cases in this process.
+fn work(args: &FuzzArgs) -> Result<()> {
+    let began = Instant::now();
     let most = args.seconds.map_or(Duration::MAX, Duration::from_secs);
-    let mut kinds: BTreeMap<(&'static str, &'static str), Found> = BTreeMap::new();
+    let mut kinds: BTreeMap<_, Vec<u64>> = BTreeMap::new();
     let mut counts = Tally::new();
     let (mut passed, mut failed) = (0_u64, 0_u64);
-    for seed in args.seed..args.seed.saturating_add(cases) {
+    for seed in args.seed..args.seed.saturating_add(args.cases.unwrap_or(u64::MAX)) {
         if began.elapsed() > most {
             break;
         }
-        if args.verbose {
-            println!("seed {seed}");
-        }
+        supervise::announce(seed);
         let mut case = generate::generate(seed);
         if let Some(most) = args.cap_ranges {
             case.cap_ranges(most);
@@ -106,36 +134,30 @@ pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
             continue;
         };
         failed += 1;
-        let kind = failure.kind();
-        let found = kinds.entry(kind).or_insert_with(|| Found { seeds: Vec::new(), case, failure });
-        found.seeds.push(seed);
+        let seeds = kinds.entry(failure.kind()).or_default();
+        seeds.push(seed);
+        if seeds.len() == 1 {
+            show(seed, case, failure, args.no_shrink);
+        }
         if !args.keep_going {
             break;
         }
     }
     println!("{}", tally::show(&counts));
-    for found in kinds.into_values() {
-        show(found, args.no_shrink);
+    for ((class, op), seeds) in kinds {
+        println!("{class} ({op}): {} cases, seeds {:?}", seeds.len(), &seeds[..seeds.len().min(12)]);
     }
-    println!("{passed} passed, {failed} failed, in {:.1} s", began.elapsed().as_secs_f64());
+    let seconds = began.elapsed().as_secs_f64();
+    println!("\n{passed} passed, {failed} failed, in {seconds:.1} s");
     if failed > 0 {
         bail!("{failed} of {} cases failed", passed + failed);
     }
     Ok(())
 }
 
-/// What CI runs.
-pub(crate) fn run_for_ci() -> Result<()> {
-    let (seed, cases) = CI_SEEDS;
-    run(&FuzzArgs { seed, cases: Some(cases), seconds: None, keep_going: true, no_shrink: false, cap_ranges: None, verbose: false })
-}
-
-fn show(found: Found, no_shrink: bool) {
-    let Found { seeds, case, failure } = found;
-    let seed = seeds[0];
-    println!("\n{failure}");
-    println!("{} cases, the first with seed {seed}; again with: cargo xtask fuzz --seed {seed} --cases 1", seeds.len());
-    println!("others: {:?}", &seeds[1..seeds.len().min(12)]);
+/// Shows a failure, and the smallest case that fails like it.
+fn show(seed: u64, case: case::Case, failure: failure::Failure, no_shrink: bool) {
+    println!("\n{failure}\nagain with: cargo xtask fuzz --seed {seed} --cases 1");
     let (case, failure) = if no_shrink {
         (case, failure)
     } else {
@@ -150,7 +172,7 @@ fn watched<T>(seed: u64, work: impl FnOnce() -> T) -> T {
     let watcher = std::thread::spawn(move || {
         if watch.recv_timeout(REAL_TIME) == Err(mpsc::RecvTimeoutError::Timeout) {
             eprintln!("hang: seed {seed} is not over after {REAL_TIME:?} of real time");
-            std::process::exit(1);
+            std::process::abort();
         }
     });
     let outcome = work();

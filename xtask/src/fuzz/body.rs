@@ -76,7 +76,7 @@ struct Chunk {
 }
 
 impl Chunk {
-    fn new(content: &Content, range: &Range<u64>, live_bytes: &Arc<AtomicUsize>) -> Bytes {
+    fn of(content: &Content, range: &Range<u64>, live_bytes: &Arc<AtomicUsize>) -> Bytes {
         let mut bytes = vec![0; usize::try_from(range.end - range.start).expect("a chunk fits memory")];
         content.fill(range.start, &mut bytes);
         live_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
@@ -147,7 +147,9 @@ impl Sending {
         }
         let stop = self.ending.filter(|ending| ending.at < self.end || ending.what != What::End);
         let end = match stop {
-            Some(Ending { at, what: What::Error }) if at == self.at => return Some(Err(injected("the body broke off"))),
+            Some(Ending { at, what: What::Error }) if at == self.at => {
+                return Some(Err(injected("the body broke off")));
+            }
             Some(Ending { at, what: What::End }) if at == self.at => return None,
             // Once more as much as a chunk, of bytes that nobody asked for.
             Some(Ending { at, what: What::More }) if at == self.at => {
@@ -167,6 +169,6 @@ impl Sending {
         self.due = (self.due + Duration::from_micros(micros)).max(Instant::now());
         sleep_until(self.due).await;
         self.at = range.end;
-        Some(Ok(Chunk::new(&self.content, &range, &self.live_bytes)))
+        Some(Ok(Chunk::of(&self.content, &range, &self.live_bytes)))
     }
 }

@@ -36,6 +36,9 @@ pub(crate) struct Case {
     pub(crate) tasks: Vec<Task>,
     /// Which runtime is driven when.
     pub(crate) turns: Turns,
+    /// What the top of the stack does wrong, to see whether it is caught.
+    #[cfg(test)]
+    pub(super) mistake: Option<super::mistake::Mistake>,
 }
 
 /// What one task does, in order.

@@ -40,7 +40,7 @@ thread_local! {
 pub(crate) fn run(case: &Case) -> Outcome {
     record_panics();
     PANICS.set(Some(Vec::new()));
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| Run::new(case).map(Run::to_the_end)));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| Run::new(case).map(Run::finish)));
     let panics = PANICS.take().unwrap_or_default();
     let (mut failure, tally) = match outcome {
         Ok(Ok(verdict)) => verdict,
@@ -87,7 +87,7 @@ impl Run {
         Ok(Self { world, runtimes, tasks })
     }
 
-    fn to_the_end(mut self) -> (Option<Failure>, Tally) {
+    fn finish(mut self) -> (Option<Failure>, Tally) {
         match self.world.case.turns.clone() {
             Turns::One => {}
             Turns::Handover { after_ms } => {
@@ -99,7 +99,7 @@ impl Run {
                 while self.tasks.iter().any(|tasks| !tasks.is_empty()) && !self.world.has_failed() {
                     // Longer and longer: what waits for minutes is not driven by the millisecond.
                     let turn = Duration::from_millis(turn_ms).saturating_mul(1 << (turns / TURNS_ALIKE).min(16));
-                    self.turn(if turns % 2 == 0 { 0 } else { 1 }, turn);
+                    self.turn(usize::from(turns % 2 == 1), turn);
                     turns += 1;
                 }
             }

@@ -6,9 +6,7 @@ use headstart_cache::Freshness;
 use headstart_fetch_core::PinBy;
 use headstart_sim::Dice;
 
-use super::case::{
-    CacheSpec, Case, CloudSpec, Fault, FetchSpec, Layer, PrefetchSpec, Task, Tokens, Turns, WriteFault,
-};
+use super::case::{CacheSpec, Case, CloudSpec, Fault, FetchSpec, Layer, PrefetchSpec, Task, Tokens, Turns, WriteFault};
 use super::op::{Change, Op};
 use super::plan::Plan;
 
@@ -32,8 +30,7 @@ pub(crate) fn generate(seed: u64) -> Case {
     );
     let largest = one_of(dice, &[(3, 200 * KIB), (5, 2 * MIB), (3, 8 * MIB), (1, 24 * MIB)]);
     let keys = 1 + pick(dice, 3);
-    let objects: Vec<Option<u64>> =
-        (0..keys).map(|_| (!chance(dice, 5)).then(|| size(dice, largest))).collect();
+    let objects: Vec<Option<u64>> = (0..keys).map(|_| (!chance(dice, 5)).then(|| size(dice, largest))).collect();
     let layers = layers(dice, largest);
     let pin = match tokens {
         Tokens::Generation if chance(dice, 60) => PinBy::Version,
@@ -57,6 +54,8 @@ pub(crate) fn generate(seed: u64) -> Case {
         outages: Vec::new(),
         tasks: Vec::new(),
         turns: Turns::One,
+        #[cfg(test)]
+        mistake: None,
     };
     // Objects that are declared immutable, and tell no versions apart, do not change.
     let immutable = case.cache().is_some_and(|cache| cache.freshness == Freshness::Immutable);
@@ -257,7 +256,8 @@ fn break_things(dice: &mut Dice, case: &mut Case) {
         let ms = one_of(dice, &[(3, 1000), (2, 10_000), (1, 50_000), (1, 90_000), (1, 120_000)]);
         case.outages = vec![Range { start: from, end: from + ms }];
     }
-    let writes = case.ops().any(|op| matches!(op, Op::Put { .. } | Op::Delete { .. } | Op::Copy { .. } | Op::Rename { .. }));
+    let writes =
+        case.ops().any(|op| matches!(op, Op::Put { .. } | Op::Delete { .. } | Op::Copy { .. } | Op::Rename { .. }));
     if writes && chance(dice, 40) {
         let fault = if chance(dice, 50) { WriteFault::Refused } else { WriteFault::Done };
         case.write_faults = vec![(dice.below(3), fault)];

@@ -97,7 +97,8 @@ impl Rules {
 
     /// How old the answer to a call may be. Windows of several layers do not add up.
     pub(crate) fn window(&self, kind: Kind, hint: Option<CacheHint>) -> Window {
-        let ahead = if matches!(kind, Kind::Other | Kind::Warm) || hint.is_some() { Duration::ZERO } else { self.max_age };
+        let ahead =
+            if matches!(kind, Kind::Other | Kind::Warm) || hint.is_some() { Duration::ZERO } else { self.max_age };
         let cache = match hint {
             Some(CacheHint::Bypass | CacheHint::Refetch) => Some(Duration::ZERO),
             Some(CacheHint::Immutable) if self.has_cache => None,
@@ -170,9 +171,7 @@ impl Rules {
 
     fn stale(&self, history: &History, asked: &Asked, found: &[Version]) -> Failure {
         let interval = self.interval(history, asked);
-        let tell = |versions: Vec<Option<Version>>| {
-            versions.into_iter().map(name).collect::<Vec<_>>().join(", ")
-        };
+        let tell = |versions: Vec<Option<Version>>| versions.into_iter().map(name).collect::<Vec<_>>().join(", ");
         let allowed = tell(history.during(asked.key, interval.clone()).collect());
         let found = tell(found.iter().copied().map(Some).collect());
         let what = format!(

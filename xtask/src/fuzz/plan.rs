@@ -31,11 +31,21 @@ impl Plan<'_> {
         let task = |runtime: usize| {
             let mut ops = self.ops();
             for op in &mut ops {
-                if gives_up && chance(self.dice, 30) && let Some(quit) = op.quit_mut() {
+                if gives_up
+                    && chance(self.dice, 30)
+                    && let Some(quit) = op.quit_mut()
+                {
                     *quit = quit_sometime(self.dice);
                 }
-                if abandons && chance(self.dice, 60) && let Some(body) = op.body_mut() {
-                    *body = if chance(self.dice, 60) { Body::KeepPolled } else { Body::Keep { chunks: pick(self.dice, 4) } };
+                if abandons
+                    && chance(self.dice, 60)
+                    && let Some(body) = op.body_mut()
+                {
+                    *body = if chance(self.dice, 60) {
+                        Body::KeepPolled
+                    } else {
+                        Body::Keep { chunks: pick(self.dice, 4) }
+                    };
                 }
             }
             task(runtime % 2, ops)

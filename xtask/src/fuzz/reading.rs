@@ -134,8 +134,8 @@ impl Actor {
         Ok(())
     }
 
-    fn reader_trouble(&self, open: &OpenReader, trouble: &Trouble) -> Result<(), Failure> {
-        self.trouble(&open.asked, trouble)
+    fn reader_trouble(&self, open: &OpenReader, span: Span, trouble: &Trouble) -> Result<(), Failure> {
+        self.trouble(&Asked { spans: vec![span], ..open.asked.clone() }, trouble)
     }
 
     async fn read_at(
@@ -149,14 +149,18 @@ impl Actor {
         let start = range.start;
         let _held = self.world.holds_answer(std::slice::from_ref(&span));
         let read = async {
-            if joined { open.reader.read_at(range).await.map(|bytes| vec![bytes]) } else { open.reader.chunks_at(range).await }
+            if joined {
+                open.reader.read_at(range).await.map(|bytes| vec![bytes])
+            } else {
+                open.reader.chunks_at(range).await
+            }
         };
         let answer = self.limited(quit, read).await?;
         open._behind = self.world.holds_behind(span.most(self.world.largest_bytes));
         match answer {
             None => Ok(()),
             Some(Ok(chunks)) => self.saw(open, &span, start, chunks.iter().map(|chunk| &**chunk), true),
-            Some(Err(error)) => self.reader_trouble(open, &trouble::of(&error)),
+            Some(Err(error)) => self.reader_trouble(open, span, &trouble::of(&error)),
         }
     }
 
@@ -188,7 +192,7 @@ impl Actor {
                 }
             }
             Some(Err(error)) if error.kind() == std::io::ErrorKind::InvalidInput => Ok(()),
-            Some(Err(error)) => self.reader_trouble(open, &trouble::of_io(&error)),
+            Some(Err(error)) => self.reader_trouble(open, Span::Whole, &trouble::of_io(&error)),
         }
     }
 
@@ -217,7 +221,7 @@ impl Actor {
                 open.position += n as u64;
                 self.saw(open, &span, start, [&buffer[..n]], n == 0)
             }
-            Some(Err(error)) => self.reader_trouble(open, &trouble::of_io(&error)),
+            Some(Err(error)) => self.reader_trouble(open, span, &trouble::of_io(&error)),
         }
     }
 
@@ -233,7 +237,7 @@ impl Actor {
                 let span = Span::Bounded(start..u64::MAX);
                 self.saw(open, &span, start, [&bytes[..]], bytes.is_empty())
             }
-            Some(Err(error)) => self.reader_trouble(open, &trouble::of_io(&error)),
+            Some(Err(error)) => self.reader_trouble(open, Span::Offset(start), &trouble::of_io(&error)),
         }
     }
 
@@ -241,7 +245,7 @@ impl Actor {
         self.find_again(open).await?;
         let span = Span::Offset(open.position);
         let evidence = self.evidence(open, open.position);
-        let asked = open.asked.clone();
+        let asked = Asked { spans: vec![span.clone()], ..open.asked.clone() };
         let mut streamed = OpenBody::new(&self.world, asked, span, evidence, open.reader.stream());
         let kept = self.limited(quit, streamed.take(body)).await?;
         if let Some(kept) = kept {
@@ -258,7 +262,7 @@ impl Actor {
         match self.limited(quit, open.reader.size()).await? {
             None => Ok(()),
             Some(Ok(size)) => self.sized(open, size),
-            Some(Err(error)) => self.reader_trouble(open, &trouble::of(&error)),
+            Some(Err(error)) => self.reader_trouble(open, Span::Whole, &trouble::of(&error)),
         }
     }
 
@@ -266,9 +270,7 @@ impl Actor {
     fn sized(&self, open: &mut OpenReader, size: u64) -> Result<(), Failure> {
         let asked = Asked { ended: self.world.now(), ..open.asked.clone() };
         let known = open.versions.clone();
-        let is = |version: &Version| {
-            version.size == size && known.as_ref().is_none_or(|known| known.contains(version))
-        };
+        let is = |version: &Version| version.size == size && known.as_ref().is_none_or(|known| known.contains(version));
         let versions = self.world.cloud.history(|history| self.world.rules.head(history, &asked, is))?;
         if self.world.rules.tells_versions {
             open.versions = Some(versions);

@@ -4,6 +4,9 @@ use super::case::{Case, Layer, Task, Turns};
 use super::failure::Failure;
 use super::op::{Body, Condition, Op, Quit, Span};
 
+/// So much memory that nothing waits for it.
+const LARGE_BUDGET_BYTES: usize = 512 << 20;
+
 /// The smallest case found that still fails as `failure` did, with its failure, in at most `most` runs.
 pub(crate) fn shrink(
     case: Case,
@@ -17,8 +20,7 @@ pub(crate) fn shrink(
         let mut smaller = false;
         // What helped once may help again at the same place: begin anew only when all were tried.
         let mut at = 0;
-        loop {
-            let Some(candidate) = simpler(&best).into_iter().nth(at) else { break };
+        while let Some(candidate) = simpler(&best).into_iter().nth(at) {
             if left == 0 {
                 return (best, found);
             }
@@ -36,83 +38,88 @@ pub(crate) fn shrink(
     }
 }
 
+/// Cases that are simpler than one in one way.
+struct Simpler<'a> {
+    case: &'a Case,
+    all: Vec<Case>,
+}
+
+impl Simpler<'_> {
+    fn with(&mut self, change: impl FnOnce(&mut Case)) {
+        let mut candidate = self.case.clone();
+        change(&mut candidate);
+        self.all.push(candidate);
+    }
+
+    /// Every element of a list left out, the last one first.
+    fn without_each<T>(&mut self, list: impl Fn(&mut Case) -> &mut Vec<T>) {
+        let len = list(&mut self.case.clone()).len();
+        for at in (0..len).rev() {
+            self.with(|case| {
+                list(case).remove(at);
+            });
+        }
+    }
+
+    /// Less that happens behind the stack, and settings nearer to the defaults.
+    fn with_less(&mut self) {
+        let case = self.case;
+        self.without_each(|case| &mut case.layers);
+        self.without_each(|case| &mut case.events);
+        self.without_each(|case| &mut case.faults);
+        self.without_each(|case| &mut case.write_faults);
+        self.without_each(|case| &mut case.outages);
+        if case.budget_bytes < LARGE_BUDGET_BYTES {
+            self.with(|case| case.budget_bytes = LARGE_BUDGET_BYTES);
+        }
+        if !case.cloud.honours_pins {
+            self.with(|case| case.cloud.honours_pins = true);
+        }
+        if case.shares_link {
+            self.with(|case| case.shares_link = false);
+        }
+        for (at, layer) in case.layers.iter().enumerate() {
+            let plain = plainer(layer);
+            if format!("{plain:?}") != format!("{layer:?}") {
+                self.with(|case| case.layers[at] = plain);
+            }
+        }
+        for (key, size) in case.objects.iter().enumerate() {
+            if let Some(size) = size.filter(|size| *size > 100_000) {
+                self.with(|case| case.objects[key] = Some(size / 2));
+            }
+        }
+    }
+}
+
 /// Cases that are simpler than `case` in one way, the ones that leave out most first.
 fn simpler(case: &Case) -> Vec<Case> {
-    let mut all = Vec::new();
-    let mut with = |change: &dyn Fn(&mut Case)| {
-        let mut candidate = case.clone();
-        change(&mut candidate);
-        all.push(candidate);
-    };
-    for task in (0..case.tasks.len()).rev() {
-        with(&|case| drop(case.tasks.remove(task)));
-    }
+    let mut simpler = Simpler { case, all: Vec::new() };
+    simpler.without_each(|case| &mut case.tasks);
     for (task, Task { ops, .. }) in case.tasks.iter().enumerate() {
         let half = ops.len() / 2;
         if half > 1 {
-            with(&|case| case.tasks[task].ops.truncate(half));
-            with(&|case| drop(case.tasks[task].ops.drain(..half)));
+            simpler.with(|case| case.tasks[task].ops.truncate(half));
+            simpler.with(|case| {
+                case.tasks[task].ops.drain(..half);
+            });
         }
     }
     if case.turns != Turns::One {
-        with(&|case| case.turns = Turns::One);
+        simpler.with(|case| case.turns = Turns::One);
     }
-    for layer in 0..case.layers.len() {
-        with(&|case| drop(case.layers.remove(layer)));
-    }
-    with_less(case, &mut with);
-    for (task, Task { ops, .. }) in case.tasks.iter().enumerate() {
-        for at in (0..ops.len()).rev() {
-            with(&|case| drop(case.tasks[task].ops.remove(at)));
-        }
+    simpler.with_less();
+    for task in 0..case.tasks.len() {
+        simpler.without_each(|case| &mut case.tasks[task].ops);
     }
     for (task, Task { ops, .. }) in case.tasks.iter().enumerate() {
         for (at, op) in ops.iter().enumerate() {
             for simple in simpler_ops(op) {
-                with(&|case| case.tasks[task].ops[at] = simple.clone());
+                simpler.with(|case| case.tasks[task].ops[at] = simple);
             }
         }
     }
-    all
-}
-
-/// Less that happens behind the stack, and settings nearer to the defaults.
-fn with_less(case: &Case, with: &mut dyn FnMut(&dyn Fn(&mut Case))) {
-    for at in (0..case.events.len()).rev() {
-        with(&|case| drop(case.events.remove(at)));
-    }
-    for at in (0..case.faults.len()).rev() {
-        with(&|case| drop(case.faults.remove(at)));
-    }
-    for at in (0..case.write_faults.len()).rev() {
-        with(&|case| drop(case.write_faults.remove(at)));
-    }
-    if !case.outages.is_empty() {
-        with(&|case| case.outages.clear());
-    }
-    if case.budget_bytes < 512 << 20 {
-        with(&|case| case.budget_bytes = 512 << 20);
-    }
-    if !case.cloud.honours_pins {
-        with(&|case| case.cloud.honours_pins = true);
-    }
-    if case.shares_link {
-        with(&|case| case.shares_link = false);
-    }
-    for layer in 0..case.layers.len() {
-        let plain = plainer(&case.layers[layer]);
-        if format!("{plain:?}") != format!("{:?}", case.layers[layer]) {
-            with(&|case| case.layers[layer] = plain.clone());
-        }
-    }
-    for (key, size) in case.objects.iter().enumerate() {
-        if let Some(size) = size.filter(|size| *size > 100_000) {
-            with(&|case| case.objects[key] = Some(size / 2));
-        }
-    }
-    if case.objects.len() > 1 && !case.ops().any(|op| uses(op, case.objects.len() - 1)) {
-        with(&|case| drop(case.objects.pop()));
-    }
+    simpler.all
 }
 
 /// A layer with fewer peculiarities.
@@ -138,13 +145,6 @@ fn plainer(layer: &Layer) -> Layer {
         }
     }
     layer
-}
-
-fn uses(op: &Op, key: usize) -> bool {
-    let words = format!("{op:?}");
-    [format!("key: {key}"), format!("from: {key}"), format!("to: {key}"), format!("{key}]"), format!("{key},")]
-        .iter()
-        .any(|word| words.contains(word))
 }
 
 fn simpler_ops(op: &Op) -> Vec<Op> {

@@ -10,6 +10,8 @@ use object_store::ObjectStore;
 
 use super::case::{CacheSpec, Case, FetchSpec, Layer, PrefetchSpec};
 use super::cloud::Cloud;
+#[cfg(test)]
+use super::mistake::Mistaken;
 
 /// A case's store with its layers at hand.
 #[derive(Debug)]
@@ -51,10 +53,15 @@ impl Stack {
                 }
             };
         }
+        #[cfg(test)]
+        if let Some(mistake) = case.mistake {
+            stack.top = Arc::new(Mistaken::new(Arc::clone(&stack.top), mistake));
+        }
         Ok(stack)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    #[allow(clippy::needless_update, reason = "settings are added from time to time")]
     fn fetch_config(&self, case: &Case, spec: &FetchSpec) -> FetchConfig {
         let stream_bytes_per_s = (spec.stream_bytes_per_ms * 1000) as f64;
         let profile = BackendProfile {
@@ -93,6 +100,7 @@ impl Stack {
         }
     }
 
+    #[allow(clippy::needless_update, reason = "settings are added from time to time")]
     fn prefetch_config(&self, case: &Case, spec: &PrefetchSpec, link: Option<Arc<LinkEstimate>>) -> PrefetchConfig {
         PrefetchConfig {
             enabled: spec.enabled,

@@ -190,7 +190,9 @@ impl World {
         let allowed = self.case.budget_bytes + called + open + unbudgeted;
         if live_bytes > allowed {
             let budget = self.case.budget_bytes;
-            let what = format!("{live_bytes} bytes are held: the budget has {budget}, callers {called}, {open} are open requests'");
+            let what = format!(
+                "{live_bytes} bytes are held: the budget has {budget}, callers {called}, {open} are open requests'"
+            );
             self.fail(Failure::new("memory", what));
         }
     }
@@ -240,7 +242,11 @@ fn patience(case: &Case) -> Duration {
         case.fetch().map_or(Duration::ZERO, |spec| Duration::from_secs(spec.retry_timeout_s).mul_f64(1.5))
     };
     let abandoned = case.ops().filter(|op| {
-        matches!(op, Op::Get { body: Body::Keep { .. } | Body::KeepPolled, .. } | Op::Stream { body: Body::Keep { .. } | Body::KeepPolled, .. })
+        matches!(
+            op,
+            Op::Get { body: Body::Keep { .. } | Body::KeepPolled, .. }
+                | Op::Stream { body: Body::Keep { .. } | Body::KeepPolled, .. }
+        )
     });
     let abandoned = u32::try_from(abandoned.count()).unwrap_or(u32::MAX);
     let turns = if case.turns == Turns::One { Duration::ZERO } else { BASE };
