@@ -15,6 +15,7 @@ mod judge;
 #[cfg(test)]
 mod mistake;
 mod op;
+mod patterns;
 mod plan;
 mod reading;
 mod shrink;

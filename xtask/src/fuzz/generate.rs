@@ -258,9 +258,10 @@ fn break_things(dice: &mut Dice, case: &mut Case) {
     }
     let writes =
         case.ops().any(|op| matches!(op, Op::Put { .. } | Op::Delete { .. } | Op::Copy { .. } | Op::Rename { .. }));
-    if writes && chance(dice, 40) {
+    if writes && chance(dice, 60) {
         let fault = if chance(dice, 50) { WriteFault::Refused } else { WriteFault::Done };
-        case.write_faults = vec![(dice.below(3), fault)];
+        let nth = if chance(dice, 60) { 0 } else { dice.below(4) };
+        case.write_faults = vec![(nth, fault)];
     }
 }
 

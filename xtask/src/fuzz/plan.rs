@@ -63,6 +63,11 @@ impl Plan<'_> {
     }
 
     fn ops(&mut self) -> Vec<Op> {
+        if chance(self.dice, 20)
+            && let Some(ops) = self.pattern()
+        {
+            return ops;
+        }
         let n = 1 + pick(self.dice, 6);
         let reads = self.case.prefetch().is_some() && chance(self.dice, 50);
         let mut ops = Vec::new();
@@ -79,7 +84,9 @@ impl Plan<'_> {
                 12 => ops.push(self.warm_or_advise()),
                 13 | 14 if self.may_change => ops.push(self.write()),
                 15 | 16 if self.changes => ops.push(Op::Behind(change(self.dice, &self.case.objects, self.largest))),
-                17 => ops.push(Op::Sleep { ms: one_of(self.dice, &[(3, 50), (2, 2000), (1, 12_000), (1, 70_000)]) }),
+                17 => ops.push(Op::Sleep {
+                    ms: one_of(self.dice, &[(3, 50), (2, 900), (1, 9000), (1, 12_000), (1, 55_000), (1, 70_000)]),
+                }),
                 18 => ops.push(if chance(self.dice, 50) { Op::Resume { quit: Quit::Never } } else { Op::DropKept }),
                 _ => ops.push(self.get()),
             }
@@ -87,7 +94,7 @@ impl Plan<'_> {
         ops
     }
 
-    fn key(&mut self) -> usize {
+    pub(super) fn key(&mut self) -> usize {
         pick(self.dice, self.case.objects.len())
     }
 
