@@ -40,7 +40,7 @@ use supervise::{Ended, supervise};
 use world::Tally;
 
 /// The first of CI's seeds, and how many there are.
-const CI_SEEDS: (u64, u64) = (1, 4000);
+const CI_SEEDS: (u64, u64) = (1, 10_000);
 
 /// A case that takes longer than this in real time is stuck where no clock helps.
 const REAL_TIME: Duration = Duration::from_secs(60);

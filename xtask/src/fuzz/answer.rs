@@ -35,7 +35,8 @@ impl OpenBody {
     /// Where its metadata are of no version.
     pub(super) fn answered(world: &Arc<World>, asked: Asked, span: Span, answer: GetResult) -> Result<Self, Failure> {
         let mut evidence = world.cloud.history(|history| Evidence::new(history, asked.key));
-        evidence.versions.retain(|version| world.cloud.meta(asked.key, version) == answer.meta);
+        let is = |version: &Version| world.cloud.meta(asked.key, version) == answer.meta;
+        evidence.narrow(evidence.versions.iter().copied().filter(is).collect());
         if evidence.versions.is_empty() {
             return Err(Failure::new("wrong head", format!("k{}: {:?} is of no version", asked.key, answer.meta)));
         }

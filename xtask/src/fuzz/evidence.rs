@@ -23,6 +23,8 @@ pub(crate) struct Evidence {
     key: usize,
     /// The versions that agree with all that was seen.
     pub(crate) versions: Vec<Version>,
+    /// Nothing was known before: it may also be of a version that came since.
+    is_open: bool,
     /// Where the answer begins; `None` before that is known.
     pub(crate) start: Option<u64>,
     /// Bytes seen.
@@ -32,7 +34,12 @@ pub(crate) struct Evidence {
 impl Evidence {
     /// Nothing has been seen of `key` yet.
     pub(crate) fn new(history: &History, key: usize) -> Self {
-        Self { key, versions: history.versions(key).collect(), start: None, seen: 0 }
+        Self { key, versions: history.versions(key).collect(), is_open: true, start: None, seen: 0 }
+    }
+
+    /// It is of one of `versions`.
+    pub(crate) fn narrow(&mut self, versions: Vec<Version>) {
+        (self.versions, self.is_open) = (versions, false);
     }
 
     /// What an answer that begins at byte `start` showed.
@@ -59,6 +66,9 @@ impl Evidence {
         }
         let at = self.start.unwrap_or(0) + self.seen;
         self.seen += chunk.len() as u64;
+        if std::mem::take(&mut self.is_open) {
+            self.versions = history.versions(self.key).collect();
+        }
         let before = std::mem::take(&mut self.versions);
         self.versions = before.iter().copied().filter(|version| agrees(version, at, chunk)).collect();
         if !self.versions.is_empty() {

@@ -65,7 +65,7 @@ impl Actor {
     }
 
     async fn open(&mut self, key: usize, by: OpenBy) -> Result<(), Failure> {
-        self.reader = None;
+        // The one before stays open until the new one is: readers of one object share.
         let Some(store) = self.world.stack.prefetch.clone() else { return Ok(()) };
         let asked = Asked { is_file: true, ..self.asked(key, Kind::Reader, &[]) };
         let meta = match by {
@@ -107,7 +107,7 @@ impl Actor {
     fn evidence(&self, open: &OpenReader, start: u64) -> Evidence {
         let mut evidence = self.world.cloud.history(|history| Evidence::new(history, open.asked.key));
         if let Some(versions) = &open.versions {
-            evidence.versions.clone_from(versions);
+            evidence.narrow(versions.clone());
         }
         evidence.start = Some(start);
         evidence

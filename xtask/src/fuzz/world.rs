@@ -27,7 +27,7 @@ const BASE: Duration = Duration::from_secs(60);
 /// A body that is left alone may hold up the others for so long.
 const ABANDONED: Duration = Duration::from_secs(2);
 
-/// What a request that is open may hold beside the budget, beside one chunk.
+/// What a call or a request under way may hold beside the budget and its chunks: reads go on with so much where nothing is free.
 const OPEN_REQUEST_BYTES: usize = 256 << 10;
 
 /// What a reader keeps behind it, at least.
@@ -123,6 +123,20 @@ impl World {
     /// # Errors
     /// Where it takes longer than anything explains.
     pub(crate) async fn limited<T>(
+        &self,
+        runtime: usize,
+        quit: Quit,
+        future: impl Future<Output = T> + Send,
+    ) -> Result<Option<T>, Failure> {
+        self.held_bytes.fetch_add(OPEN_REQUEST_BYTES, Ordering::Relaxed);
+        self.held.fetch_add(1, Ordering::Relaxed);
+        let outcome = self.patiently(runtime, quit, future).await;
+        self.held_bytes.fetch_sub(OPEN_REQUEST_BYTES, Ordering::Relaxed);
+        self.held.fetch_sub(1, Ordering::Relaxed);
+        outcome
+    }
+
+    async fn patiently<T>(
         &self,
         runtime: usize,
         quit: Quit,
