@@ -14,6 +14,7 @@ mod history;
 mod judge;
 #[cfg(test)]
 mod mistake;
+mod mutants;
 mod op;
 mod patterns;
 mod plan;
@@ -66,6 +67,12 @@ pub(crate) struct FuzzArgs {
     /// Show failures as they were generated
     #[arg(long)]
     no_shrink: bool,
+    /// Put faults back into the product one by one, and run until each is caught
+    #[arg(long)]
+    mutants: bool,
+    /// Run with this fault put back
+    #[arg(long, hide = true)]
+    fault: Option<String>,
     /// Let no range end beyond this byte
     #[arg(long, hide = true)]
     cap_ranges: Option<u64>,
@@ -81,6 +88,10 @@ pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
     if args.worker {
         return work(args);
     }
+    if args.mutants {
+        let cases = args.cases.or(Some(CI_SEEDS.1));
+        return mutants::check(&FuzzArgs { cases, ..args.clone() });
+    }
     let began = Instant::now();
     let (mut args, mut died) = (args.clone(), 0);
     let left = |args: &FuzzArgs, next: u64| args.cases.map(|cases| (args.seed + cases).saturating_sub(next));
@@ -88,7 +99,7 @@ pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
     loop {
         match supervise(&args)? {
             Ended::Well if died == 0 => return Ok(()),
-            Ended::Well | Ended::Failed => bail!("cases failed; {died} of them ended the process"),
+            Ended::Well | Ended::Failed { .. } => bail!("cases failed; {died} of them ended the process"),
             Ended::Died { seed, how } => {
                 died += 1;
                 println!("\nended the process: {how}; again with: cargo xtask fuzz --seed {seed} --cases 1");
@@ -107,8 +118,17 @@ pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
 /// What CI runs.
 pub(crate) fn run_for_ci() -> Result<()> {
     let (seed, cases) = CI_SEEDS;
-    let (cap_ranges, worker) = (None, false);
-    run(&FuzzArgs { seed, cases: Some(cases), seconds: None, keep_going: true, no_shrink: false, cap_ranges, worker })
+    run(&FuzzArgs {
+        seed,
+        cases: Some(cases),
+        seconds: None,
+        keep_going: true,
+        no_shrink: false,
+        mutants: false,
+        fault: None,
+        cap_ranges: None,
+        worker: false,
+    })
 }
 
 /// Runs the cases in this process.
@@ -128,7 +148,7 @@ fn work(args: &FuzzArgs) -> Result<()> {
             case.cap_ranges(most);
         }
         tally::count_case(&mut counts, &case);
-        let outcome = watched(seed, || drive::run(&case));
+        let outcome = watched(seed, || mutants::run(args.fault.as_deref(), &case));
         outcome.tally.into_iter().for_each(|(name, n)| *counts.entry(name).or_default() += n);
         let Some(failure) = outcome.failure else {
             passed += 1;
@@ -138,7 +158,7 @@ fn work(args: &FuzzArgs) -> Result<()> {
         let seeds = kinds.entry(failure.kind()).or_default();
         seeds.push(seed);
         if seeds.len() == 1 {
-            show(seed, case, failure, args.no_shrink);
+            show(seed, case, failure, args);
         }
         if !args.keep_going {
             break;
@@ -157,12 +177,13 @@ fn work(args: &FuzzArgs) -> Result<()> {
 }
 
 /// Shows a failure, and the smallest case that fails like it.
-fn show(seed: u64, case: case::Case, failure: failure::Failure, no_shrink: bool) {
+fn show(seed: u64, case: case::Case, failure: failure::Failure, args: &FuzzArgs) {
     println!("\n{failure}\nagain with: cargo xtask fuzz --seed {seed} --cases 1");
-    let (case, failure) = if no_shrink {
+    let (case, failure) = if args.no_shrink {
         (case, failure)
     } else {
-        shrink::shrink(case, failure, SHRINK_RUNS, |case| watched(seed, || drive::run(case)).failure)
+        let again = |case: &_| watched(seed, || mutants::run(args.fault.as_deref(), case)).failure;
+        shrink::shrink(case, failure, SHRINK_RUNS, again)
     };
     println!("shrunk: {failure}\n{}", case.text());
 }

@@ -17,8 +17,8 @@ const ANNOUNCEMENT: &str = "next seed: ";
 pub(super) enum Ended {
     /// No case failed.
     Well,
-    /// Cases failed, and it has said which.
-    Failed,
+    /// Cases failed, and it has said which; the last it ran is this.
+    Failed { seed: u64 },
     /// In the middle of a case.
     Died { seed: u64, how: String },
 }
@@ -41,6 +41,7 @@ pub(super) fn supervise(args: &FuzzArgs) -> Result<Ended> {
     for (name, value) in numbers {
         command.args(value.map(|value| format!("{name}={value}")));
     }
+    command.args(args.fault.as_ref().map(|fault| format!("--fault={fault}")));
     command.args(args.keep_going.then_some("--keep-going")).args(args.no_shrink.then_some("--no-shrink"));
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start a worker")?;
     let said = child.stdout.take().context("the worker says nothing")?;
@@ -55,7 +56,7 @@ pub(super) fn supervise(args: &FuzzArgs) -> Result<Ended> {
     let status = child.wait().context("cannot wait for the worker")?;
     Ok(match status.code() {
         Some(0) => Ended::Well,
-        Some(1) => Ended::Failed,
+        Some(1) => Ended::Failed { seed },
         _ => Ended::Died { seed, how: status.to_string() },
     })
 }
