@@ -112,7 +112,9 @@ impl Run {
     fn turn(&mut self, runtime: usize, most: Duration) {
         let now = |runtime: &Runtime| runtime.block_on(async { Instant::now() });
         let [began, before] = [1 - runtime, runtime].map(|runtime| now(&self.runtimes[runtime]));
-        let behind = began.saturating_duration_since(before);
+        // To the millisecond: the clocks began some microseconds apart, and what follows from a seed must not follow from that.
+        let behind = began.saturating_duration_since(before) + Duration::from_micros(500);
+        let behind = Duration::from_millis(u64::try_from(behind.as_millis()).unwrap_or(u64::MAX));
         if !behind.is_zero() {
             self.world.was_frozen(runtime, behind);
         }

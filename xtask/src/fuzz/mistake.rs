@@ -78,7 +78,7 @@ pub(super) struct Mistaken {
 struct State {
     gets: u64,
     answers: HashMap<(Path, Range<u64>), Bytes>,
-    kept: Vec<Bytes>,
+    kept: Arc<Mutex<Vec<Bytes>>>,
 }
 
 impl Mistaken {
@@ -136,6 +136,14 @@ impl Mistaken {
                 std::mem::forget(answer.into_stream());
                 self.inner.get_opts(location, GetOptions::new().with_range(Some(GetRange::Bounded(range)))).await
             }
+            Mistake::Keeps => {
+                let kept = Arc::clone(&self.state.lock().kept);
+                let keep = move |chunk: &Result<Bytes>| kept.lock().extend(chunk.as_ref().ok().cloned());
+                let (meta, attributes, extensions) =
+                    (answer.meta.clone(), answer.attributes.clone(), answer.extensions.clone());
+                let payload = GetResultPayload::Stream(answer.into_stream().inspect(keep).boxed());
+                Ok(GetResult { payload, meta, range, attributes, extensions })
+            }
             Mistake::Panics if nth.is_multiple_of(7) => panic!("for no reason"),
             _ => Ok(answer),
         }
@@ -180,7 +188,6 @@ impl ObjectStore for Mistaken {
         self.state.lock().gets += 1;
         match self.mistake {
             Mistake::Hangs if answers.len() > 3 => std::future::pending().await,
-            Mistake::Keeps => self.state.lock().kept.extend(answers.iter().cloned()),
             Mistake::CutsShort => answers.iter_mut().for_each(|bytes| bytes.truncate(100_000)),
             _ => {}
         }
