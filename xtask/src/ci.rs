@@ -10,6 +10,7 @@ use tokio::time::{Duration, Instant};
 use crate::bench::{self, gates};
 use crate::conformance::{self, ConformanceArgs};
 use crate::explain;
+use crate::fuzz;
 use crate::servers;
 use crate::tidy;
 
@@ -41,6 +42,8 @@ enum Step {
     Doc,
     /// object_store's own suite over every backend and stack, random reads over every backend; installs the servers where they are not there
     Conformance,
+    /// Random stacks over a store that does everything stores do, in virtual time: CI's seeds
+    Fuzz,
     /// Exact counts of the virtual-time bench
     Gates,
 }
@@ -92,6 +95,7 @@ fn take(step: Step) -> Result<()> {
             }
             conformance::run(&ConformanceArgs::default())
         }
+        Step::Fuzz => fuzz::run_for_ci(),
         Step::Gates => gates::check(&bench::count_for_gates()?),
     }
 }

@@ -1,9 +1,10 @@
-//! The project's own commands: `cargo xtask bench`, `ci`, `conformance`, `local`, `ramp`, `replay`, `report`, `servers` and `tidy`.
+//! The project's own commands: `cargo xtask bench`, `ci`, `conformance`, `fuzz`, `local`, `ramp`, `replay`, `report`, `servers` and `tidy`.
 
 mod bench;
 mod ci;
 mod compare;
 mod conformance;
+mod fuzz;
 mod local;
 mod python;
 mod ramp;
@@ -32,6 +33,8 @@ enum Command {
     Ci(ci::CiArgs),
     /// Run object_store's own suite over every backend and stack, and random reads over every backend
     Conformance(conformance::ConformanceArgs),
+    /// Run random stacks over a store that does everything stores do, and judge every answer
+    Fuzz(fuzz::FuzzArgs),
     /// Measure how fast files of this machine are read, beside object_store's own store for them
     Local(local::LocalArgs),
     /// Say what a recorded trace would have cost by other ways of reading, and under any options
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::Conformance(args) => conformance::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Servers(args) => servers::run(&args),
         Command::Local(args) => local::run(&args),
         Command::Ramp(args) => ramp::run(&args),

@@ -1,0 +1,204 @@
+//! `cargo xtask fuzz`: random stacks over a store that does everything stores do, in virtual time; every answer is judged.
+
+mod act;
+mod answer;
+mod body;
+mod case;
+mod cloud;
+mod cloud_store;
+mod drive;
+mod evidence;
+mod failure;
+mod generate;
+mod history;
+mod judge;
+#[cfg(test)]
+mod mistake;
+mod mutants;
+mod op;
+mod patterns;
+mod plan;
+mod reading;
+mod shrink;
+mod stack;
+mod supervise;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod trouble;
+mod world;
+mod writing;
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use tokio::time::Instant;
+
+use supervise::{Ended, supervise};
+use world::Tally;
+
+/// The first of CI's seeds, and how many there are.
+const CI_SEEDS: (u64, u64) = (1, 10_000);
+
+/// A case that takes longer than this in real time is stuck where no clock helps.
+const REAL_TIME: Duration = Duration::from_secs(60);
+
+/// Runs that shrinking one failure may take.
+const SHRINK_RUNS: usize = 1500;
+
+/// How long, and from where.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FuzzArgs {
+    /// Begin with this seed
+    #[arg(long, default_value_t = CI_SEEDS.0)]
+    seed: u64,
+    /// Run this many cases; CI's number unless --seconds is given
+    #[arg(long)]
+    cases: Option<u64>,
+    /// Run cases for so long
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Go on after a failure, and show the first of each kind
+    #[arg(long)]
+    keep_going: bool,
+    /// Show failures as they were generated
+    #[arg(long)]
+    no_shrink: bool,
+    /// Put faults back into the product one by one, and run until each is caught
+    #[arg(long)]
+    mutants: bool,
+    /// Run with this fault put back
+    #[arg(long, hide = true)]
+    fault: Option<String>,
+    /// Let no range end beyond this byte
+    #[arg(long, hide = true)]
+    cap_ranges: Option<u64>,
+    /// Run the cases in this process, and say which one comes next
+    #[arg(long, hide = true)]
+    worker: bool,
+}
+
+/// Runs the cases and fails where one of them does.
+///
+/// They run in a process of their own, with limited memory: a fault may be one that ends it.
+pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
+    if args.worker {
+        return work(args);
+    }
+    if args.mutants {
+        let cases = args.cases.or(Some(CI_SEEDS.1));
+        return mutants::check(&FuzzArgs { cases, ..args.clone() });
+    }
+    let began = Instant::now();
+    let (mut args, mut died) = (args.clone(), 0);
+    let left = |args: &FuzzArgs, next: u64| args.cases.map(|cases| (args.seed + cases).saturating_sub(next));
+    args.cases = args.cases.or_else(|| args.seconds.is_none().then_some(CI_SEEDS.1));
+    loop {
+        match supervise(&args)? {
+            Ended::Well if died == 0 => return Ok(()),
+            Ended::Well | Ended::Failed { .. } => bail!("cases failed; {died} of them ended the process"),
+            Ended::Died { seed, how } => {
+                died += 1;
+                println!("\nended the process: {how}; again with: cargo xtask fuzz --seed {seed} --cases 1");
+                let next = seed + 1;
+                let cases = left(&args, next);
+                let seconds = args.seconds.map(|seconds| seconds.saturating_sub(began.elapsed().as_secs()));
+                if !args.keep_going || cases == Some(0) || seconds == Some(0) {
+                    bail!("cases failed; {died} of them ended the process");
+                }
+                args = FuzzArgs { seed: next, cases, seconds, ..args };
+            }
+        }
+    }
+}
+
+/// What CI runs.
+pub(crate) fn run_for_ci() -> Result<()> {
+    let (seed, cases) = CI_SEEDS;
+    run(&FuzzArgs {
+        seed,
+        cases: Some(cases),
+        seconds: None,
+        keep_going: true,
+        no_shrink: false,
+        mutants: false,
+        fault: None,
+        cap_ranges: None,
+        worker: false,
+    })
+}
+
+/// Runs the cases in this process.
+fn work(args: &FuzzArgs) -> Result<()> {
+    let began = Instant::now();
+    let most = args.seconds.map_or(Duration::MAX, Duration::from_secs);
+    let mut kinds: BTreeMap<_, Vec<u64>> = BTreeMap::new();
+    let mut counts = Tally::new();
+    let (mut passed, mut failed) = (0_u64, 0_u64);
+    for seed in args.seed..args.seed.saturating_add(args.cases.unwrap_or(u64::MAX)) {
+        if began.elapsed() > most {
+            break;
+        }
+        supervise::announce(seed);
+        let mut case = generate::generate(seed);
+        if let Some(most) = args.cap_ranges {
+            case.cap_ranges(most);
+        }
+        tally::count_case(&mut counts, &case);
+        let outcome = watched(seed, || mutants::run(args.fault.as_deref(), &case));
+        outcome.tally.into_iter().for_each(|(name, n)| *counts.entry(name).or_default() += n);
+        let Some(failure) = outcome.failure else {
+            passed += 1;
+            continue;
+        };
+        failed += 1;
+        let seeds = kinds.entry(failure.kind()).or_default();
+        seeds.push(seed);
+        if seeds.len() == 1 {
+            show(seed, case, failure, args);
+        }
+        if !args.keep_going {
+            break;
+        }
+    }
+    println!("{}", tally::show(&counts));
+    for ((class, op), seeds) in kinds {
+        println!("{class} ({op}): {} cases, seeds {:?}", seeds.len(), &seeds[..seeds.len().min(12)]);
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    println!("\n{passed} passed, {failed} failed, in {seconds:.1} s");
+    if failed > 0 {
+        bail!("{failed} of {} cases failed", passed + failed);
+    }
+    Ok(())
+}
+
+/// Shows a failure, and the smallest case that fails like it.
+fn show(seed: u64, case: case::Case, failure: failure::Failure, args: &FuzzArgs) {
+    println!("\n{failure}\nagain with: cargo xtask fuzz --seed {seed} --cases 1");
+    let (case, failure) = if args.no_shrink {
+        (case, failure)
+    } else {
+        let again = |case: &_| watched(seed, || mutants::run(args.fault.as_deref(), case)).failure;
+        shrink::shrink(case, failure, SHRINK_RUNS, again)
+    };
+    println!("shrunk: {failure}\n{}", case.text());
+}
+
+/// Runs `work` and ends the process where it never ends: that needs no clock's help to be a hang.
+fn watched<T>(seed: u64, work: impl FnOnce() -> T) -> T {
+    let (over, watch) = mpsc::channel::<()>();
+    let watcher = std::thread::spawn(move || {
+        if watch.recv_timeout(REAL_TIME) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("hang: seed {seed} is not over after {REAL_TIME:?} of real time");
+            std::process::abort();
+        }
+    });
+    let outcome = work();
+    drop(over);
+    drop(watcher.join());
+    outcome
+}

@@ -1,0 +1,119 @@
+//! A body that is being read, or was left alone.
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt};
+use object_store::{GetResult, Result};
+use parking_lot::Mutex;
+
+use super::evidence::Evidence;
+use super::failure::Failure;
+use super::history::Version;
+use super::judge::Asked;
+use super::op::{Body, Span};
+use super::trouble;
+use super::world::{Held, World};
+
+/// A body, and what was seen of it.
+pub(crate) struct OpenBody {
+    world: Arc<World>,
+    asked: Asked,
+    span: Span,
+    evidence: Evidence,
+    /// In a lock that is never contended, so that a task's future is `Send` while it borrows its bodies.
+    body: Mutex<BoxStream<'static, Result<Bytes>>>,
+    /// One chunk at a time.
+    _held: Held,
+}
+
+impl OpenBody {
+    /// The body of an answer.
+    ///
+    /// # Errors
+    /// Where its metadata are of no version.
+    pub(super) fn answered(world: &Arc<World>, asked: Asked, span: Span, answer: GetResult) -> Result<Self, Failure> {
+        let mut evidence = world.cloud.history(|history| Evidence::new(history, asked.key));
+        let is = |version: &Version| world.cloud.meta(asked.key, version) == answer.meta;
+        evidence.narrow(evidence.versions.iter().copied().filter(is).collect());
+        if evidence.versions.is_empty() {
+            return Err(Failure::new("wrong head", format!("k{}: {:?} is of no version", asked.key, answer.meta)));
+        }
+        evidence.start = Some(answer.range.start);
+        Ok(Self::new(world, asked, span, evidence, answer.into_stream()))
+    }
+
+    /// A body of which `evidence` is known.
+    pub(super) fn new(
+        world: &Arc<World>,
+        asked: Asked,
+        span: Span,
+        evidence: Evidence,
+        body: BoxStream<'static, Result<Bytes>>,
+    ) -> Self {
+        let _held = world.holds(0);
+        Self { world: Arc::clone(world), asked, span, evidence, body: Mutex::new(body), _held }
+    }
+
+    /// The versions that the body can be of.
+    pub(super) fn versions(&self) -> &[Version] {
+        &self.evidence.versions
+    }
+
+    /// Whether nothing was seen of it yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.evidence.seen == 0
+    }
+
+    /// Goes on as `body` says. Returns whether it is to be left alone now.
+    ///
+    /// # Errors
+    /// The first promise that it breaks.
+    pub(super) async fn take(&mut self, body: Body) -> Result<bool, Failure> {
+        let chunks = match body {
+            Body::ToEnd => usize::MAX,
+            Body::Drop { chunks } | Body::Keep { chunks } => chunks,
+            Body::KeepPolled => {
+                return match futures::poll!(self.body.get_mut().next()) {
+                    Poll::Pending => Ok(true),
+                    Poll::Ready(chunk) => self.saw(chunk),
+                };
+            }
+        };
+        for _ in 0..chunks {
+            let chunk = self.body.get_mut().next().await;
+            if !self.saw(chunk)? {
+                return Ok(false);
+            }
+        }
+        self.judge(false)?;
+        Ok(matches!(body, Body::Keep { .. }))
+    }
+
+    /// Takes in what came; returns whether there may be more.
+    fn saw(&mut self, chunk: Option<Result<Bytes>>) -> Result<bool, Failure> {
+        match chunk {
+            Some(Ok(chunk)) => {
+                let _held = self.world.holds(chunk.len() as u64);
+                self.world.cloud.history(|history| self.evidence.take(history, &chunk))?;
+                Ok(true)
+            }
+            Some(Err(error)) => {
+                let trouble = trouble::of(&error);
+                self.world.count_trouble(&trouble);
+                self.asked.ended = self.world.now();
+                self.world.cloud.history(|history| self.world.rules.trouble(history, &self.asked, &trouble))?;
+                Ok(false)
+            }
+            None => self.judge(true).map(|()| false),
+        }
+    }
+
+    fn judge(&mut self, is_whole: bool) -> Result<(), Failure> {
+        // An answer that was given stays allowed: later than this it cannot have been chosen.
+        self.asked.ended = self.world.now();
+        let (rules, asked, span, evidence) = (&self.world.rules, &self.asked, &self.span, &self.evidence);
+        self.world.cloud.history(|history| rules.bytes(history, asked, span, evidence, is_whole)).map(drop)
+    }
+}

@@ -1,0 +1,235 @@
+//! The store at the bottom of every case: versions with self-describing bytes, and whatever can go wrong, on tokio's clock.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use headstart_fetch_core::Throttled;
+use object_store::path::Path;
+use object_store::{Error, GetOptions, GetRange, ObjectMeta, Result};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
+
+use super::body::Counted;
+use super::case::{Case, CloudSpec, Fault, Tokens, WriteFault};
+use super::history::{At, History, Hit, Version};
+use super::op::Change;
+
+/// What injected errors say; the judge knows them by it.
+pub(crate) const INJECTED: &str = "injected";
+
+/// The version that a write through the stack brings, in the extensions of its options.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written(pub(crate) Version);
+
+/// The store. Clones share everything.
+#[derive(Clone)]
+pub(crate) struct Cloud(pub(super) Arc<Shared>);
+
+pub(super) struct Shared {
+    pub(super) spec: CloudSpec,
+    began: Instant,
+    history: Mutex<History>,
+    pub(super) faults: BTreeMap<u64, Fault>,
+    pub(super) write_faults: BTreeMap<u64, WriteFault>,
+    outages: Vec<std::ops::Range<u64>>,
+    events: Mutex<VecDeque<(u64, Change)>>,
+    pub(super) requests: AtomicU64,
+    pub(super) writes: AtomicU64,
+    open: Arc<AtomicUsize>,
+    pub(super) live_bytes: Arc<AtomicUsize>,
+}
+
+impl Cloud {
+    /// The store of `case`, as of now.
+    pub(crate) fn new(case: &Case) -> Self {
+        let mut events = case.events.clone();
+        events.sort_by_key(|(ms, _)| *ms);
+        Self(Arc::new(Shared {
+            spec: case.cloud.clone(),
+            began: Instant::now(),
+            history: Mutex::new(History::new(&case.objects)),
+            faults: case.faults.iter().copied().collect(),
+            write_faults: case.write_faults.iter().copied().collect(),
+            outages: case.outages.clone(),
+            events: Mutex::new(events.into()),
+            requests: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+            open: Arc::default(),
+            live_bytes: Arc::default(),
+        }))
+    }
+
+    /// Time since the case began.
+    pub(crate) fn now(&self) -> At {
+        self.0.began.elapsed()
+    }
+
+    /// Looks at what was stored when, or adds to it.
+    pub(crate) fn history<T>(&self, look: impl FnOnce(&mut History) -> T) -> T {
+        look(&mut self.0.history.lock())
+    }
+
+    /// Requests whose answer or body is not over.
+    pub(crate) fn open_requests(&self) -> usize {
+        self.0.open.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of chunks that somebody holds.
+    pub(crate) fn live_bytes(&self) -> usize {
+        self.0.live_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The token that requests name in `If-Match`.
+    pub(crate) fn e_tag(&self, version: &Version) -> Option<String> {
+        match self.0.spec.tokens {
+            Tokens::Strong | Tokens::Generation => Some(format!("\"{}\"", version.token)),
+            Tokens::Weak | Tokens::WeakModified => Some(format!("W/\"{}\"", version.token / 2)),
+            Tokens::Modified | Tokens::Nothing => None,
+        }
+    }
+
+    /// What the store says of a version.
+    pub(crate) fn meta(&self, key: usize, version: &Version) -> ObjectMeta {
+        let epoch = DateTime::<Utc>::UNIX_EPOCH;
+        let dated = !matches!(self.0.spec.tokens, Tokens::Nothing | Tokens::Weak);
+        // Years ago and ten seconds apart: a date tells versions apart, and none is of now.
+        let seconds = if dated { 1_500_000_000 + 10 * i64::try_from(version.token).expect("few") } else { 0 };
+        ObjectMeta {
+            location: path(key),
+            last_modified: epoch + TimeDelta::seconds(seconds),
+            size: version.size,
+            e_tag: self.e_tag(version),
+            version: (self.0.spec.tokens == Tokens::Generation).then(|| version.token.to_string()),
+        }
+    }
+
+    /// A write that the stack does not see.
+    pub(crate) fn change(&self, change: Change) {
+        let now = self.now();
+        self.history(|history| match change {
+            Change::Put { key, size } => {
+                let version = history.written(size);
+                history.store(key, now, Some(version));
+            }
+            Change::Delete { key } => history.store(key, now, None),
+        });
+    }
+
+    /// Makes the scripted changes when their time has come. Ends with the last.
+    pub(crate) async fn make_changes(&self) {
+        loop {
+            let Some((ms, change)) = self.0.events.lock().front().copied() else { return };
+            let due = Duration::from_millis(ms);
+            let now = self.now();
+            if now < due {
+                sleep(due - now).await;
+            } else if self.0.events.lock().pop_front().is_some() {
+                self.change(change);
+            }
+        }
+    }
+
+    pub(super) fn counted(&self) -> Counted {
+        Counted::new(&self.0.open)
+    }
+
+    pub(super) async fn half_way(&self) {
+        sleep(Duration::from_millis(self.0.spec.ttfb_ms) / 2).await;
+    }
+
+    /// The error that a request for `key` gets, if `fault` is one, or the store is out of order.
+    pub(super) fn refusal(&self, key: usize, fault: Option<Fault>) -> Option<Error> {
+        let now = self.now();
+        let ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let out = self.0.outages.iter().any(|outage| outage.contains(&ms));
+        let (error, retry_after) = match fault {
+            Some(Fault::Throttled { retry_after_ms }) => {
+                let retry_after = retry_after_ms.map(Duration::from_millis);
+                (generic(Throttled { status: 503, retry_after }), retry_after.unwrap_or_default())
+            }
+            Some(Fault::Reset) => (injected("connection reset"), Duration::ZERO),
+            _ if out => (injected("connection refused"), Duration::ZERO),
+            _ => return None,
+        };
+        self.history(|history| history.hit(key, now, Hit::Transient { retry_after }));
+        Some(error)
+    }
+
+    /// The version that a request reads, and which of its bytes.
+    pub(super) fn find(&self, key: usize, options: &GetOptions) -> Result<(Version, std::ops::Range<u64>)> {
+        let present = self.history(|history| match &options.version {
+            Some(named) if self.0.spec.tokens == Tokens::Generation => {
+                let named = named.parse().ok().and_then(|token| history.with_token(key, token));
+                named.filter(|named| self.0.spec.keeps_versions || history.present(key) == Some(*named))
+            }
+            _ => history.present(key),
+        });
+        let not_found = || Error::NotFound { path: path(key).to_string(), source: "no such object".into() };
+        let version = present.ok_or_else(not_found)?;
+        let mut conditions = options.clone();
+        if !self.0.spec.honours_pins {
+            (conditions.if_match, conditions.if_none_match) = (None, None);
+        }
+        conditions.check_preconditions(&self.meta(key, &version))?;
+        let range = match &options.range {
+            _ if options.head => 0..version.size,
+            Some(range) => range.as_range(version.size).map_err(generic)?,
+            None => 0..version.size,
+        };
+        Ok((version, range))
+    }
+
+    pub(super) fn listed(&self) -> Vec<ObjectMeta> {
+        self.history(|history| {
+            (0..history.len()).filter_map(|key| Some((key, history.present(key)?))).collect::<Vec<_>>()
+        })
+        .into_iter()
+        .map(|(key, version)| self.meta(key, &version))
+        .collect()
+    }
+}
+
+/// Where the object number `key` is.
+pub(crate) fn path(key: usize) -> Path {
+    Path::from(format!("k{key}"))
+}
+
+pub(super) fn key(location: &Path) -> usize {
+    let number = location.as_ref().strip_prefix('k').and_then(|number| number.parse().ok());
+    number.expect("only paths of the case are used")
+}
+
+fn generic(source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Generic { store: "Cloud", source: Box::new(source) }
+}
+
+pub(super) fn injected(what: &str) -> Error {
+    Error::Generic { store: "Cloud", source: format!("{INJECTED}: {what}").into() }
+}
+
+impl fmt::Debug for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cloud").field("spec", &self.0.spec).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cloud")
+    }
+}
+
+/// The range of `object_store` that `span` is.
+pub(crate) fn get_range(span: &super::op::Span) -> Option<GetRange> {
+    use super::op::Span;
+    match span {
+        Span::Whole => None,
+        Span::Bounded(range) => Some(GetRange::Bounded(range.clone())),
+        Span::Offset(start) => Some(GetRange::Offset(*start)),
+        Span::Suffix(n) => Some(GetRange::Suffix(*n)),
+    }
+}

@@ -1,0 +1,202 @@
+//! Runs a case to its end, in virtual time, and says what it found.
+
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::act::perform;
+use super::case::{Case, Turns};
+use super::failure::Failure;
+use super::world::{Tally, World};
+
+/// No case takes longer than this; its operations have limits of their own.
+const END: Duration = Duration::from_secs(24 * 3600);
+
+/// So many turns by turns are of the same length.
+const TURNS_ALIKE: u32 = 100;
+
+/// What was begun ahead of readers is over by then.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// What a run of a case came to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) failure: Option<Failure>,
+    pub(crate) tally: Tally,
+}
+
+thread_local! {
+    /// What panicked on this thread while a case ran; `None` while none does.
+    static PANICS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+/// Runs `case`.
+pub(crate) fn run(case: &Case) -> Outcome {
+    record_panics();
+    PANICS.set(Some(Vec::new()));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| Run::new(case).map(Run::finish)));
+    let panics = PANICS.take().unwrap_or_default();
+    let (mut failure, tally) = match outcome {
+        Ok(Ok(verdict)) => verdict,
+        Ok(Err(refused)) => (Some(refused), Tally::new()),
+        Err(_) => (None, Tally::new()),
+    };
+    if let Some(panic) = panics.into_iter().next() {
+        failure = Some(Failure::new("panic", panic));
+    }
+    Outcome { failure, tally }
+}
+
+/// Panics of a run are kept and not printed; all others go on as before.
+fn record_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let kept = PANICS.with_borrow_mut(|panics| panics.as_mut().map(|panics| panics.push(info.to_string())));
+            if kept.is_none() {
+                before(info);
+            }
+        }));
+    });
+}
+
+struct Run {
+    world: Arc<World>,
+    runtimes: [Runtime; 2],
+    tasks: [FuturesUnordered<JoinHandle<()>>; 2],
+}
+
+impl Run {
+    fn new(case: &Case) -> Result<Self, Failure> {
+        let runtimes = [runtime(), runtime()];
+        let world = runtimes[0]
+            .block_on(async { World::new(case) })
+            .map_err(|error| Failure::new("refused settings", error.to_string()))?;
+        let tasks = [FuturesUnordered::new(), FuturesUnordered::new()];
+        for task in &case.tasks {
+            let runtime = if case.turns == Turns::One { 0 } else { task.runtime };
+            tasks[runtime].push(runtimes[runtime].spawn(perform(Arc::clone(&world), runtime, task.ops.clone())));
+        }
+        Ok(Self { world, runtimes, tasks })
+    }
+
+    fn finish(mut self) -> (Option<Failure>, Tally) {
+        match self.world.case.turns.clone() {
+            Turns::One => {}
+            Turns::Handover { after_ms } => {
+                self.turn(0, Duration::from_millis(after_ms));
+                self.turn(1, END);
+            }
+            Turns::Alternate { turn_ms } => {
+                let mut turns = 0_u32;
+                while self.tasks.iter().any(|tasks| !tasks.is_empty()) && !self.world.has_failed() {
+                    // Longer and longer: what waits for minutes is not driven by the millisecond.
+                    let turn = Duration::from_millis(turn_ms).saturating_mul(1 << (turns / TURNS_ALIKE).min(16));
+                    self.turn(usize::from(turns % 2 == 1), turn);
+                    turns += 1;
+                }
+            }
+        }
+        self.turn(0, END);
+        self.leave_nothing()
+    }
+
+    /// Drives `runtime` until its tasks are over, or for so long; the other one stands still.
+    fn turn(&mut self, runtime: usize, most: Duration) {
+        let now = |runtime: &Runtime| runtime.block_on(async { Instant::now() });
+        let [began, before] = [1 - runtime, runtime].map(|runtime| now(&self.runtimes[runtime]));
+        // To the millisecond: the clocks began some microseconds apart, and what follows from a seed must not follow from that.
+        let behind = began.saturating_duration_since(before) + Duration::from_micros(500);
+        let behind = Duration::from_millis(u64::try_from(behind.as_millis()).unwrap_or(u64::MAX));
+        if !behind.is_zero() {
+            self.world.was_frozen(runtime, behind);
+        }
+        let (world, tasks) = (Arc::clone(&self.world), &mut self.tasks[runtime]);
+        self.runtimes[runtime].block_on(async move {
+            if !behind.is_zero() {
+                tokio::time::advance(behind).await;
+            }
+            let changes = async {
+                world.cloud.make_changes().await;
+                std::future::pending::<()>().await;
+            };
+            let all = async {
+                while let Some(ended) = tasks.next().await {
+                    if ended.is_err() {
+                        world.fail(Failure::new("panic", "a task panicked"));
+                    }
+                    if world.has_failed() {
+                        return;
+                    }
+                }
+            };
+            let _ = timeout(most, async {
+                tokio::select! {
+                    biased;
+                    () = changes => {}
+                    () = all => {}
+                }
+            })
+            .await;
+        });
+    }
+
+    /// Drops everything, layer by layer, and looks at what is left.
+    fn leave_nothing(self) -> (Option<Failure>, Tally) {
+        let Self { world, runtimes: [first, second], tasks } = self;
+        tasks.iter().flat_map(|tasks| tasks.iter()).for_each(JoinHandle::abort);
+        drop(tasks);
+        let settle = || {
+            first.block_on(async { sleep(SETTLE).await });
+            second.block_on(async { sleep(SETTLE).await });
+        };
+        settle();
+        if let Some(counter) = world.stack.wrapped_counter() {
+            world.fail(Failure::new("counter", counter));
+        }
+        let budget = Arc::clone(&world.stack.budget);
+        if budget.peak_bytes() > budget.limit_bytes() {
+            let what = format!("{} bytes of {} were reserved at once", budget.peak_bytes(), budget.limit_bytes());
+            world.fail(Failure::new("memory", what));
+        }
+        if world.has_failed() {
+            // Tasks that hang hold the store: nothing can be said of what is left.
+            return world.verdict();
+        }
+        let verdict = world.verdict();
+        let Ok(world) = Arc::try_unwrap(world).map_err(drop) else {
+            return (Some(Failure::new("left", "a task outlives its end")), verdict.1);
+        };
+        let (cloud, stack) = world.into_parts();
+        let (fetch, cache) = (stack.fetch.clone(), stack.cache.clone());
+        first.block_on(async move { drop(stack) });
+        settle();
+        let left = [
+            ("requests in flight, says the fetch layer", fetch.as_ref().map_or(0, |store| store.stats().in_flight)),
+            ("flights, says the cache", cache.as_ref().map_or(0, |store| store.stats().flights)),
+            ("requests open at the store", cloud.open_requests() as u64),
+        ];
+        drop((fetch, cache));
+        settle();
+        // A layer holds those below it, and what they hold ahead or in memory.
+        let live = [("bytes held", cloud.live_bytes() as u64), ("bytes reserved", budget.used_bytes() as u64)];
+        let left: Vec<String> =
+            left.into_iter().chain(live).filter(|(_, n)| *n > 0).map(|(what, n)| format!("{n} {what}")).collect();
+        let failure = (!left.is_empty()).then(|| {
+            let what = format!("after everything was dropped: {}", left.join(", "));
+            Failure::new("left", what)
+        });
+        (failure, verdict.1)
+    }
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime of one thread")
+}

@@ -1,0 +1,243 @@
+//! What a task does. Pure.
+
+use std::ops::Range;
+
+use headstart_fetch_core::{AccessHint, CacheHint};
+
+/// One operation. Those of a reader are left out where the task has none open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Op {
+    /// `get_opts` and its body.
+    Get { key: usize, span: Span, condition: Condition, hint: Option<CacheHint>, body: Body, quit: Quit },
+    /// `get_range`.
+    GetRange { key: usize, range: Range<u64>, quit: Quit },
+    /// `get_ranges`.
+    GetRanges { key: usize, ranges: Vec<Range<u64>>, quit: Quit },
+    /// `head`.
+    Head { key: usize, quit: Quit },
+    /// Opens a reader in place of the task's present one.
+    Open { key: usize, by: OpenBy },
+    /// `Reader::read_at`.
+    ReadAt { range: Range<u64>, quit: Quit },
+    /// `Reader::chunks_at`.
+    ChunksAt { range: Range<u64>, quit: Quit },
+    /// `AsyncSeek`.
+    Seek { to: SeekTo, quit: Quit },
+    /// `AsyncRead` of up to so many bytes.
+    Read { len: u64, quit: Quit },
+    /// `AsyncBufRead`; all that is there is consumed.
+    FillBuf { quit: Quit },
+    /// `Reader::stream`.
+    Stream { body: Body, quit: Quit },
+    /// `Reader::size`.
+    Size { quit: Quit },
+    /// Drops the reader.
+    Close,
+    /// `PrefetchStore::advise`.
+    Advise { key: usize, hint: AccessHint },
+    /// `Reader::advise`.
+    AdviseReader { hint: AccessHint },
+    /// `CacheStore::warm`.
+    Warm { key: usize, ranges: Vec<Range<u64>>, quit: Quit },
+    /// `put_opts` through the stack, or a multipart upload.
+    Put { key: usize, size: u64, multipart: bool, quit: Quit },
+    /// `delete_stream` through the stack.
+    Delete { keys: Vec<usize>, quit: Quit },
+    /// `copy_opts` through the stack.
+    Copy { from: usize, to: usize, quit: Quit },
+    /// `rename_opts` through the stack.
+    Rename { from: usize, to: usize, quit: Quit },
+    /// A write that the stack does not see.
+    Behind(Change),
+    /// Reads the body that was left alone longest to its end.
+    Resume { quit: Quit },
+    /// Drops the bodies that were left alone.
+    DropKept,
+    /// Waits.
+    Sleep { ms: u64 },
+}
+
+/// What is asked for of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Span {
+    Whole,
+    Bounded(Range<u64>),
+    Offset(u64),
+    Suffix(u64),
+}
+
+/// Why the bytes a span asks for do not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoSuchRange;
+
+impl Span {
+    /// The bytes this is of an object of `size` bytes, as `object_store` says.
+    pub(crate) fn of(&self, size: u64) -> Result<Range<u64>, NoSuchRange> {
+        match self {
+            Self::Whole => Ok(0..size),
+            Self::Bounded(range) if range.start >= range.end || range.start >= size => Err(NoSuchRange),
+            Self::Bounded(range) => Ok(range.start..range.end.min(size)),
+            Self::Offset(start) if *start >= size => Err(NoSuchRange),
+            Self::Offset(start) => Ok(*start..size),
+            Self::Suffix(n) => Ok(size.saturating_sub(*n)..size),
+        }
+    }
+
+    /// The most bytes this can be of an object of up to `size` bytes.
+    pub(crate) fn most(&self, size: u64) -> u64 {
+        match self {
+            Self::Whole => size,
+            Self::Bounded(range) => range.end.min(size).saturating_sub(range.start),
+            Self::Offset(start) => size.saturating_sub(*start),
+            Self::Suffix(n) => size.min(*n),
+        }
+    }
+}
+
+/// A condition of a get. `back` counts versions of the key, from the present one into the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Condition {
+    None,
+    IfMatch { back: usize },
+    IfNoneMatch { back: usize },
+    Version { back: usize },
+}
+
+/// What becomes of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// Read to its end.
+    ToEnd,
+    /// Dropped after so many chunks.
+    Drop { chunks: usize },
+    /// Left alone after so many chunks.
+    Keep { chunks: usize },
+    /// Polled once and left alone.
+    KeepPolled,
+}
+
+/// When a future is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quit {
+    Never,
+    /// After it was polled so often.
+    Polls(usize),
+    /// After so many milliseconds.
+    Ms(u64),
+}
+
+/// How a reader is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpenBy {
+    Path,
+    /// With what a `head` through the stack says.
+    Head,
+    /// With what a `list` through the stack says.
+    List,
+}
+
+/// Where a reader goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SeekTo {
+    Start(u64),
+    /// So many bytes before the end.
+    End(u64),
+    /// So many bytes on.
+    On(u64),
+}
+
+/// What happens to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Put { key: usize, size: u64 },
+    Delete { key: usize },
+}
+
+impl Change {
+    /// The object's size afterwards.
+    pub(crate) fn size(&self) -> Option<u64> {
+        if let Self::Put { size, .. } = self { Some(*size) } else { None }
+    }
+}
+
+impl Op {
+    /// When the operation is given up.
+    pub(crate) fn quit_mut(&mut self) -> Option<&mut Quit> {
+        match self {
+            Self::Get { quit, .. }
+            | Self::GetRange { quit, .. }
+            | Self::GetRanges { quit, .. }
+            | Self::Head { quit, .. }
+            | Self::ReadAt { quit, .. }
+            | Self::ChunksAt { quit, .. }
+            | Self::Seek { quit, .. }
+            | Self::Read { quit, .. }
+            | Self::FillBuf { quit }
+            | Self::Stream { quit, .. }
+            | Self::Size { quit }
+            | Self::Warm { quit, .. }
+            | Self::Put { quit, .. }
+            | Self::Delete { quit, .. }
+            | Self::Copy { quit, .. }
+            | Self::Rename { quit, .. }
+            | Self::Resume { quit } => Some(quit),
+            Self::Open { .. }
+            | Self::Close
+            | Self::Advise { .. }
+            | Self::AdviseReader { .. }
+            | Self::Behind(_)
+            | Self::DropKept
+            | Self::Sleep { .. } => None,
+        }
+    }
+
+    /// The bounded ranges it asks for.
+    pub(crate) fn ranges_mut(&mut self) -> &mut [Range<u64>] {
+        match self {
+            Self::Get { span: Span::Bounded(range), .. }
+            | Self::GetRange { range, .. }
+            | Self::ReadAt { range, .. }
+            | Self::ChunksAt { range, .. } => std::slice::from_mut(range),
+            Self::GetRanges { ranges, .. } | Self::Warm { ranges, .. } => ranges,
+            _ => &mut [],
+        }
+    }
+
+    /// What becomes of the body it opens.
+    pub(crate) fn body_mut(&mut self) -> Option<&mut Body> {
+        match self {
+            Self::Get { body, .. } | Self::Stream { body, .. } => Some(body),
+            _ => None,
+        }
+    }
+
+    /// Its name, for counting.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Get { .. } => "get",
+            Self::GetRange { .. } => "get_range",
+            Self::GetRanges { .. } => "get_ranges",
+            Self::Head { .. } => "head",
+            Self::Open { .. } => "open",
+            Self::ReadAt { .. } => "read_at",
+            Self::ChunksAt { .. } => "chunks_at",
+            Self::Seek { .. } => "seek",
+            Self::Read { .. } => "read",
+            Self::FillBuf { .. } => "fill_buf",
+            Self::Stream { .. } => "stream",
+            Self::Size { .. } => "size",
+            Self::Close => "close",
+            Self::Advise { .. } => "advise",
+            Self::AdviseReader { .. } => "advise_reader",
+            Self::Warm { .. } => "warm",
+            Self::Put { .. } => "put",
+            Self::Delete { .. } => "delete",
+            Self::Copy { .. } => "copy",
+            Self::Rename { .. } => "rename",
+            Self::Behind(_) => "behind",
+            Self::Resume { .. } => "resume",
+            Self::DropKept => "drop_kept",
+            Self::Sleep { .. } => "sleep",
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Makes up what the tasks of a case do. Pure.
+
+use std::ops::Range;
+
+use headstart_fetch_core::{AccessHint, CacheHint};
+use headstart_sim::Dice;
+
+use super::case::{Case, Task, Turns};
+use super::generate::{chance, change, new_size, one_of, pick, task};
+use super::op::{Body, Condition, Op, OpenBy, Quit, SeekTo, Span};
+
+const KIB: u64 = 1 << 10;
+
+/// What operations are made of.
+pub(super) struct Plan<'a> {
+    pub(super) dice: &'a mut Dice,
+    pub(super) case: &'a Case,
+    pub(super) largest: u64,
+    /// Objects change during the case.
+    pub(super) changes: bool,
+    /// Objects may be written at all.
+    pub(super) may_change: bool,
+}
+
+impl Plan<'_> {
+    /// Who does what.
+    pub(super) fn tasks(&mut self) -> Vec<Task> {
+        let n = one_of(self.dice, &[(3, 1), (3, 2), (2, 3), (1, 6)]);
+        let gives_up = chance(self.dice, 40);
+        let abandons = chance(self.dice, 30);
+        let task = |runtime: usize| {
+            let mut ops = self.ops();
+            for op in &mut ops {
+                if gives_up
+                    && chance(self.dice, 30)
+                    && let Some(quit) = op.quit_mut()
+                {
+                    *quit = quit_sometime(self.dice);
+                }
+                if abandons
+                    && chance(self.dice, 60)
+                    && let Some(body) = op.body_mut()
+                {
+                    *body = if chance(self.dice, 60) {
+                        Body::KeepPolled
+                    } else {
+                        Body::Keep { chunks: pick(self.dice, 4) }
+                    };
+                }
+            }
+            task(runtime % 2, ops)
+        };
+        (0..n).map(task).collect()
+    }
+
+    /// One runtime, or two.
+    pub(super) fn turns(&mut self) -> Turns {
+        match self.dice.below(10) {
+            0..8 => Turns::One,
+            8 => Turns::Handover { after_ms: self.dice.below(400) },
+            _ => Turns::Alternate { turn_ms: 1 + self.dice.below(100) },
+        }
+    }
+
+    fn ops(&mut self) -> Vec<Op> {
+        if chance(self.dice, 20)
+            && let Some(ops) = self.pattern()
+        {
+            return ops;
+        }
+        let n = 1 + pick(self.dice, 6);
+        let reads = self.case.prefetch().is_some() && chance(self.dice, 50);
+        let mut ops = Vec::new();
+        if reads {
+            ops.push(self.open());
+        }
+        for _ in 0..n {
+            match self.dice.below(20) {
+                0..3 if reads => self.scan_reader(&mut ops),
+                0..3 => self.scan(&mut ops),
+                3..8 if reads => ops.push(self.reader_op()),
+                3..11 => ops.push(self.get()),
+                11 => ops.push(Op::Head { key: self.key(), quit: Quit::Never }),
+                12 => ops.push(self.warm_or_advise()),
+                13 | 14 if self.may_change => ops.push(self.write()),
+                15 | 16 if self.changes => ops.push(Op::Behind(change(self.dice, &self.case.objects, self.largest))),
+                17 => ops.push(Op::Sleep {
+                    ms: one_of(self.dice, &[(3, 50), (2, 900), (1, 9000), (1, 12_000), (1, 55_000), (1, 70_000)]),
+                }),
+                18 => ops.push(if chance(self.dice, 50) { Op::Resume { quit: Quit::Never } } else { Op::DropKept }),
+                _ => ops.push(self.get()),
+            }
+        }
+        ops
+    }
+
+    pub(super) fn key(&mut self) -> usize {
+        pick(self.dice, self.case.objects.len())
+    }
+
+    fn size(&self, key: usize) -> u64 {
+        self.case.objects[key].unwrap_or(self.largest)
+    }
+
+    /// A range of `key`: small, large, at the end, beyond it, or everything there could be.
+    fn range(&mut self, key: usize) -> Range<u64> {
+        let size = self.size(key).max(1);
+        let start = self.dice.below(size);
+        match self.dice.below(20) {
+            0..6 => start..start + 1 + self.dice.below(200),
+            6..11 => start..start + 1 + self.dice.below(128 * KIB),
+            11..14 => start..start + 1 + self.dice.below(size),
+            14 => 0..size,
+            15 => size.saturating_sub(8)..size,
+            16 => size - 1..size + 100,
+            17 => size + self.dice.below(10)..size + 20,
+            18 => start..u64::MAX,
+            _ => start..start + self.dice.below(2) * 10,
+        }
+    }
+
+    fn get(&mut self) -> Op {
+        let key = self.key();
+        let quit = Quit::Never;
+        match self.dice.below(10) {
+            0..4 => Op::GetRange { key, range: self.range(key), quit },
+            4 | 5 => {
+                let n = pick(self.dice, 8);
+                Op::GetRanges { key, ranges: (0..n).map(|_| self.range(key)).collect(), quit }
+            }
+            _ => {
+                let span = match self.dice.below(6) {
+                    0..2 => Span::Whole,
+                    2 | 3 => Span::Bounded(self.range(key)),
+                    4 => Span::Offset(self.dice.below(self.size(key) + 10)),
+                    _ => Span::Suffix(self.dice.below(self.size(key) + 10)),
+                };
+                let back = pick(self.dice, 3);
+                let condition = match self.dice.below(12) {
+                    0 => Condition::IfMatch { back },
+                    1 => Condition::IfNoneMatch { back },
+                    2 => Condition::Version { back },
+                    _ => Condition::None,
+                };
+                let hints = [CacheHint::Bypass, CacheHint::NoAdmit, CacheHint::Refetch];
+                let hint = chance(self.dice, 10).then(|| hints[pick(self.dice, 3)]);
+                let body = if chance(self.dice, 15) { Body::Drop { chunks: pick(self.dice, 5) } } else { Body::ToEnd };
+                Op::Get { key, span, condition, hint, body, quit }
+            }
+        }
+    }
+
+    /// Reads that follow each other.
+    fn steps(&mut self, size: u64) -> Vec<Range<u64>> {
+        let n = 3 + self.dice.below(10);
+        let step = one_of(self.dice, &[(2, 4 * KIB), (3, 64 * KIB), (2, size / n + 1)]);
+        let start = if chance(self.dice, 60) { 0 } else { self.dice.below(size.max(1)) };
+        let mut steps: Vec<_> = (0..n).map(|n| start + n * step..start + (n + 1) * step).collect();
+        if chance(self.dice, 15) {
+            steps.reverse();
+        }
+        steps
+    }
+
+    fn scan(&mut self, ops: &mut Vec<Op>) {
+        let key = self.key();
+        let pause = chance(self.dice, 30);
+        for range in self.steps(self.size(key)) {
+            ops.push(Op::GetRange { key, range, quit: Quit::Never });
+            if pause && chance(self.dice, 30) {
+                ops.push(Op::Sleep { ms: self.dice.below(200) });
+            }
+        }
+    }
+
+    fn scan_reader(&mut self, ops: &mut Vec<Op>) {
+        let quit = Quit::Never;
+        let joined = chance(self.dice, 50);
+        let sequential = chance(self.dice, 30);
+        let key = self.key();
+        let seek = self.dice.below(self.size(key) + 1);
+        if sequential {
+            ops.push(Op::Seek { to: SeekTo::Start(seek), quit });
+        }
+        for range in self.steps(self.size(key)) {
+            ops.push(match (sequential, joined) {
+                (true, true) => Op::Read { len: range.end - range.start, quit },
+                (true, false) => Op::FillBuf { quit },
+                (false, true) => Op::ReadAt { range, quit },
+                (false, false) => Op::ChunksAt { range, quit },
+            });
+        }
+    }
+
+    fn open(&mut self) -> Op {
+        let by = one_of(self.dice, &[(4, OpenBy::Path), (1, OpenBy::Head), (1, OpenBy::List)]);
+        Op::Open { key: self.key(), by }
+    }
+
+    fn reader_op(&mut self) -> Op {
+        let quit = Quit::Never;
+        let key = self.key();
+        match self.dice.below(12) {
+            0..4 => Op::ReadAt { range: self.range(key), quit },
+            4 => Op::ChunksAt { range: self.range(key), quit },
+            5 => Op::Stream { body: Body::ToEnd, quit },
+            6 => Op::Stream { body: Body::Drop { chunks: pick(self.dice, 4) }, quit },
+            7 => Op::Seek {
+                to: match self.dice.below(3) {
+                    0 => SeekTo::Start(self.dice.below(self.size(key) + 10)),
+                    1 => SeekTo::End(self.dice.below(self.size(key) + 1)),
+                    _ => SeekTo::On(self.dice.below(100_000)),
+                },
+                quit,
+            },
+            8 => Op::Size { quit },
+            9 => Op::AdviseReader { hint: self.hint(key) },
+            10 => Op::Close,
+            _ => self.open(),
+        }
+    }
+
+    fn hint(&mut self, key: usize) -> AccessHint {
+        match self.dice.below(5) {
+            0 | 1 => AccessHint::Sequential,
+            2 => AccessHint::Random,
+            3 => AccessHint::WillNeed(vec![self.range(key)]),
+            _ => AccessHint::DontNeed(vec![self.range(key)]),
+        }
+    }
+
+    fn warm_or_advise(&mut self) -> Op {
+        let key = self.key();
+        if self.case.cache().is_some() && chance(self.dice, 70) {
+            let whole = chance(self.dice, 50);
+            let ranges = if whole { vec![0..u64::MAX] } else { vec![self.range(key)] };
+            return Op::Warm { key, ranges, quit: Quit::Never };
+        }
+        Op::Advise { key, hint: self.hint(key) }
+    }
+
+    fn write(&mut self) -> Op {
+        let (key, other) = (self.key(), self.key());
+        let quit = Quit::Never;
+        match self.dice.below(10) {
+            0..6 => {
+                let size = new_size(self.dice, self.case.objects[key], self.largest);
+                Op::Put { key, size, multipart: chance(self.dice, 20), quit }
+            }
+            6 => Op::Delete { keys: vec![key], quit },
+            7 => Op::Delete { keys: vec![key, other], quit },
+            8 if key != other => Op::Copy { from: key, to: other, quit },
+            9 if key != other => Op::Rename { from: key, to: other, quit },
+            _ => Op::Delete { keys: vec![key], quit },
+        }
+    }
+}
+
+/// A moment at which a future is dropped.
+fn quit_sometime(dice: &mut Dice) -> Quit {
+    if chance(dice, 50) {
+        Quit::Polls(1 + pick(dice, 6))
+    } else {
+        Quit::Ms(one_of(dice, &[(1, 0), (3, 10), (3, 60), (1, 1000)]))
+    }
+}

@@ -1,0 +1,280 @@
+//! What a task does with a reader.
+
+use std::io::SeekFrom;
+use std::ops::Range;
+
+use futures::StreamExt;
+use headstart_prefetch::Reader;
+use object_store::ObjectMeta;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt};
+
+use super::act::Actor;
+use super::answer::OpenBody;
+use super::cloud::path;
+use super::evidence::Evidence;
+use super::failure::{Failure, Trouble};
+use super::history::Version;
+use super::judge::{Asked, Kind};
+use super::op::{Body, Op, OpenBy, Quit, SeekTo, Span};
+use super::trouble;
+use super::world::Held;
+
+/// A reader, and what it has shown.
+pub(super) struct OpenReader {
+    reader: Reader,
+    /// The call that opened it: its window counts from there.
+    asked: Asked,
+    /// What it can be of; `None` before its first answer, or where nobody can tell.
+    versions: Option<Vec<Version>>,
+    position: u64,
+    /// A seek was given up: the position has to be set anew.
+    is_lost: bool,
+    _behind: Held,
+}
+
+impl Actor {
+    /// Does an operation of the task's reader; nothing where there is none.
+    pub(super) async fn use_reader(&mut self, op: Op) -> Result<(), Failure> {
+        if let Op::Open { key, by } = op {
+            return self.open(key, by).await;
+        }
+        let Some(mut open) = self.reader.take() else { return Ok(()) };
+        let outcome = self.with_reader(&mut open, &op).await;
+        if op != Op::Close {
+            self.reader = Some(open);
+        }
+        outcome
+    }
+
+    async fn with_reader(&mut self, open: &mut OpenReader, op: &Op) -> Result<(), Failure> {
+        match op {
+            Op::ReadAt { range, quit } | Op::ChunksAt { range, quit } => {
+                self.read_at(open, range.clone(), *quit, matches!(op, Op::ReadAt { .. })).await
+            }
+            Op::Seek { to, quit } => self.seek(open, *to, *quit).await,
+            Op::Read { len, quit } => self.read(open, *len, *quit).await,
+            Op::FillBuf { quit } => self.fill_buf(open, *quit).await,
+            Op::Stream { body, quit } => self.stream(open, *body, *quit).await,
+            Op::Size { quit } => self.size(open, *quit).await,
+            Op::AdviseReader { hint } => {
+                open.reader.advise(hint.clone());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn open(&mut self, key: usize, by: OpenBy) -> Result<(), Failure> {
+        // The one before stays open until the new one is: readers of one object share.
+        let Some(store) = self.world.stack.prefetch.clone() else { return Ok(()) };
+        let asked = Asked { is_file: true, ..self.asked(key, Kind::Reader, &[]) };
+        let meta = match by {
+            OpenBy::Path => None,
+            OpenBy::Head => match self.head(key, Quit::Never).await? {
+                Some(meta) => Some(meta),
+                None => return Ok(()),
+            },
+            OpenBy::List => match self.list(key).await? {
+                Some(meta) => Some(meta),
+                None => return Ok(()),
+            },
+        };
+        let versions = meta.as_ref().filter(|_| self.world.rules.tells_versions).map(|meta| {
+            let all: Vec<Version> = self.world.cloud.history(|history| history.versions(key).collect());
+            all.into_iter().filter(|version| self.world.cloud.meta(key, version) == *meta).collect()
+        });
+        let opened = match meta {
+            Some(meta) => store.reader_with(meta),
+            None => store.reader(&path(key)),
+        };
+        match opened {
+            Ok(reader) => {
+                let _behind = self.world.holds_behind(0);
+                self.reader = Some(OpenReader { reader, asked, versions, position: 0, is_lost: false, _behind });
+                Ok(())
+            }
+            Err(error) => self.trouble(&asked, &trouble::of(&error)),
+        }
+    }
+
+    async fn list(&self, key: usize) -> Result<Option<ObjectMeta>, Failure> {
+        let listed = self.world.stack.top.list(None).collect::<Vec<_>>();
+        let metas = self.limited(Quit::Never, listed).await?.unwrap_or_default();
+        Ok(metas.into_iter().flatten().find(|meta| meta.location == path(key)))
+    }
+
+    /// What is known of the reader's bytes before an answer that begins at `start`.
+    fn evidence(&self, open: &OpenReader, start: u64) -> Evidence {
+        let mut evidence = self.world.cloud.history(|history| Evidence::new(history, open.asked.key));
+        if let Some(versions) = &open.versions {
+            evidence.narrow(versions.clone());
+        }
+        evidence.start = Some(start);
+        evidence
+    }
+
+    /// Takes in what an answer showed.
+    fn saw<'a>(
+        &self,
+        open: &mut OpenReader,
+        span: &Span,
+        start: u64,
+        chunks: impl IntoIterator<Item = &'a [u8]>,
+        is_whole: bool,
+    ) -> Result<(), Failure> {
+        let mut evidence = self.evidence(open, start);
+        let asked = Asked { ended: self.world.now(), ..open.asked.clone() };
+        let versions = self.world.cloud.history(|history| {
+            chunks.into_iter().try_for_each(|chunk| evidence.take(history, chunk))?;
+            self.world.rules.bytes(history, &asked, span, &evidence, is_whole)
+        })?;
+        if self.world.rules.tells_versions && evidence.proves(span, is_whole) {
+            open.versions = Some(versions);
+        }
+        Ok(())
+    }
+
+    fn reader_trouble(&self, open: &OpenReader, span: Span, trouble: &Trouble) -> Result<(), Failure> {
+        self.trouble(&Asked { spans: vec![span], ..open.asked.clone() }, trouble)
+    }
+
+    async fn read_at(
+        &mut self,
+        open: &mut OpenReader,
+        range: Range<u64>,
+        quit: Quit,
+        joined: bool,
+    ) -> Result<(), Failure> {
+        let span = Span::Bounded(range.clone());
+        let start = range.start;
+        let _held = self.world.holds_answer(std::slice::from_ref(&span));
+        let read = async {
+            if joined {
+                open.reader.read_at(range).await.map(|bytes| vec![bytes])
+            } else {
+                open.reader.chunks_at(range).await
+            }
+        };
+        let answer = self.limited(quit, read).await?;
+        open._behind = self.world.holds_behind(span.most(self.world.largest_bytes));
+        match answer {
+            None => Ok(()),
+            Some(Ok(chunks)) => self.saw(open, &span, start, chunks.iter().map(|chunk| &**chunk), true),
+            Some(Err(error)) => self.reader_trouble(open, span, &trouble::of(&error)),
+        }
+    }
+
+    async fn seek(&mut self, open: &mut OpenReader, to: SeekTo, quit: Quit) -> Result<(), Failure> {
+        self.find_again(open).await?;
+        let from = match to {
+            SeekTo::Start(start) => SeekFrom::Start(start),
+            SeekTo::End(back) => SeekFrom::End(-i64::try_from(back).unwrap_or(i64::MAX)),
+            SeekTo::On(on) => SeekFrom::Current(i64::try_from(on).unwrap_or(i64::MAX)),
+        };
+        match self.limited(quit, open.reader.seek(from)).await? {
+            None => {
+                open.is_lost = true;
+                Ok(())
+            }
+            Some(Ok(position)) => {
+                let expected = match to {
+                    SeekTo::Start(start) => Some(start),
+                    SeekTo::On(on) => Some(open.position + on),
+                    SeekTo::End(_) => None,
+                };
+                open.position = position;
+                match (expected, to) {
+                    (Some(expected), _) if expected != position => {
+                        Err(Failure::new("wrong length", format!("{to:?} leads to {position}")))
+                    }
+                    (None, SeekTo::End(back)) => self.sized(open, position + back),
+                    _ => Ok(()),
+                }
+            }
+            Some(Err(error)) if error.kind() == std::io::ErrorKind::InvalidInput => Ok(()),
+            Some(Err(error)) => self.reader_trouble(open, Span::Whole, &trouble::of_io(&error)),
+        }
+    }
+
+    /// Sets the position anew after a seek that was given up.
+    async fn find_again(&mut self, open: &mut OpenReader) -> Result<(), Failure> {
+        if std::mem::take(&mut open.is_lost) {
+            let position = SeekFrom::Start(open.position);
+            // What was given up may fail once more.
+            let _ = self.limited(Quit::Never, open.reader.seek(position)).await?;
+            let _ = self.limited(Quit::Never, open.reader.seek(position)).await?;
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self, open: &mut OpenReader, len: u64, quit: Quit) -> Result<(), Failure> {
+        self.find_again(open).await?;
+        let span = Span::Bounded(open.position..open.position + len);
+        let _held = self.world.holds_answer(std::slice::from_ref(&span));
+        let mut buffer = vec![0; usize::try_from(len.min(self.world.largest_bytes + 1)).unwrap_or(0)];
+        let answer = self.limited(quit, open.reader.read(&mut buffer)).await?;
+        open._behind = self.world.holds_behind(span.most(self.world.largest_bytes));
+        match answer {
+            None => Ok(()),
+            Some(Ok(n)) => {
+                let start = open.position;
+                open.position += n as u64;
+                self.saw(open, &span, start, [&buffer[..n]], n == 0)
+            }
+            Some(Err(error)) => self.reader_trouble(open, span, &trouble::of_io(&error)),
+        }
+    }
+
+    async fn fill_buf(&mut self, open: &mut OpenReader, quit: Quit) -> Result<(), Failure> {
+        self.find_again(open).await?;
+        let start = open.position;
+        let filled = async { open.reader.fill_buf().await.map(<[u8]>::to_vec) };
+        match self.limited(quit, filled).await? {
+            None => Ok(()),
+            Some(Ok(bytes)) => {
+                open.reader.consume(bytes.len());
+                open.position += bytes.len() as u64;
+                let span = Span::Bounded(start..u64::MAX);
+                self.saw(open, &span, start, [&bytes[..]], bytes.is_empty())
+            }
+            Some(Err(error)) => self.reader_trouble(open, Span::Offset(start), &trouble::of_io(&error)),
+        }
+    }
+
+    async fn stream(&mut self, open: &mut OpenReader, body: Body, quit: Quit) -> Result<(), Failure> {
+        self.find_again(open).await?;
+        let span = Span::Offset(open.position);
+        let evidence = self.evidence(open, open.position);
+        let asked = Asked { spans: vec![span.clone()], ..open.asked.clone() };
+        let mut streamed = OpenBody::new(&self.world, asked, span, evidence, open.reader.stream());
+        let kept = self.limited(quit, streamed.take(body)).await?;
+        if let Some(kept) = kept {
+            let kept = kept?;
+            if self.world.rules.tells_versions && !streamed.is_empty() {
+                open.versions = Some(streamed.versions().to_vec());
+            }
+            self.kept.extend(kept.then_some(streamed));
+        }
+        Ok(())
+    }
+
+    async fn size(&mut self, open: &mut OpenReader, quit: Quit) -> Result<(), Failure> {
+        match self.limited(quit, open.reader.size()).await? {
+            None => Ok(()),
+            Some(Ok(size)) => self.sized(open, size),
+            Some(Err(error)) => self.reader_trouble(open, Span::Whole, &trouble::of(&error)),
+        }
+    }
+
+    /// The reader has said how long its object is.
+    fn sized(&self, open: &mut OpenReader, size: u64) -> Result<(), Failure> {
+        let asked = Asked { ended: self.world.now(), ..open.asked.clone() };
+        let known = open.versions.clone();
+        let is = |version: &Version| version.size == size && known.as_ref().is_none_or(|known| known.contains(version));
+        let versions = self.world.cloud.history(|history| self.world.rules.head(history, &asked, is))?;
+        if self.world.rules.tells_versions {
+            open.versions = Some(versions);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! Builds the wrappers of a case, and asks them what they hold.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headstart_cache::{CacheConfig, CacheStore};
+use headstart_fetch_core::{BackendProfile, ConfigError, FetchConfig, FetchStore, LinkEstimate, MemoryBudget};
+use headstart_prefetch::{PrefetchConfig, PrefetchStore};
+use object_store::ObjectStore;
+
+use super::case::{CacheSpec, Case, FetchSpec, Layer, PrefetchSpec};
+use super::cloud::Cloud;
+#[cfg(test)]
+use super::mistake::Mistaken;
+
+/// A case's store with its layers at hand.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    pub(crate) top: Arc<dyn ObjectStore>,
+    pub(crate) fetch: Option<FetchStore>,
+    pub(crate) cache: Option<CacheStore>,
+    pub(crate) prefetch: Option<PrefetchStore>,
+    pub(crate) budget: Arc<MemoryBudget>,
+}
+
+impl Stack {
+    /// The layers of `case` over `cloud`.
+    ///
+    /// # Errors
+    /// Where a layer refuses its settings.
+    pub(crate) fn build(case: &Case, cloud: &Cloud) -> Result<Self, ConfigError> {
+        let budget = MemoryBudget::new(case.budget_bytes);
+        let top: Arc<dyn ObjectStore> = Arc::new(cloud.clone());
+        let mut stack = Self { top, fetch: None, cache: None, prefetch: None, budget };
+        for layer in &case.layers {
+            let inner = Arc::clone(&stack.top);
+            let link = stack.fetch.as_ref().filter(|_| case.shares_link).map(FetchStore::link);
+            stack.top = match layer {
+                Layer::Fetch(spec) => {
+                    let store = FetchStore::try_new(inner, stack.fetch_config(case, spec))?;
+                    stack.fetch = Some(store.clone());
+                    Arc::new(store)
+                }
+                Layer::Cache(spec) => {
+                    let store = CacheStore::new(inner, stack.cache_config(case, spec, link))?;
+                    stack.cache = Some(store.clone());
+                    Arc::new(store)
+                }
+                Layer::Prefetch(spec) => {
+                    let store = PrefetchStore::try_new(inner, stack.prefetch_config(case, spec, link))?;
+                    stack.prefetch = Some(store.clone());
+                    Arc::new(store)
+                }
+            };
+        }
+        #[cfg(test)]
+        if let Some(mistake) = case.mistake {
+            stack.top = Arc::new(Mistaken::new(Arc::clone(&stack.top), mistake));
+        }
+        Ok(stack)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    #[allow(clippy::needless_update, reason = "settings are added from time to time")]
+    fn fetch_config(&self, case: &Case, spec: &FetchSpec) -> FetchConfig {
+        let stream_bytes_per_s = (spec.stream_bytes_per_ms * 1000) as f64;
+        let profile = BackendProfile {
+            ttfb: Duration::from_millis(spec.ttfb_ms),
+            stream_bytes_per_s,
+            aggregate_bytes_per_s: stream_bytes_per_s * 16.0,
+            min_part_bytes: spec.part_bytes.0,
+            max_part_bytes: spec.part_bytes.1,
+            pin: case.pin,
+            ..BackendProfile::default()
+        };
+        FetchConfig {
+            enabled: spec.enabled,
+            concurrency: spec.concurrency,
+            retries: spec.retries,
+            retry_timeout: Duration::from_secs(spec.retry_timeout_s),
+            hedge: spec.hedge,
+            jitter_seed: Some(case.seed),
+            profile,
+            budget: Some(Arc::clone(&self.budget)),
+            ..FetchConfig::default()
+        }
+    }
+
+    fn cache_config(&self, case: &Case, spec: &CacheSpec, link: Option<Arc<LinkEstimate>>) -> CacheConfig {
+        CacheConfig {
+            memory_bytes: spec.memory_bytes,
+            page_bytes: spec.page_bytes,
+            edge_bytes: spec.edge_bytes,
+            freshness: spec.freshness,
+            pin: case.pin,
+            stall_timeout: Duration::from_secs(spec.stall_timeout_s),
+            link,
+            budget: spec.has_budget.then(|| Arc::clone(&self.budget)),
+            ..CacheConfig::default()
+        }
+    }
+
+    #[allow(clippy::needless_update, reason = "settings are added from time to time")]
+    fn prefetch_config(&self, case: &Case, spec: &PrefetchSpec, link: Option<Arc<LinkEstimate>>) -> PrefetchConfig {
+        PrefetchConfig {
+            enabled: spec.enabled,
+            start_after: spec.start_after,
+            max_prefetch_bytes: spec.max_prefetch_bytes,
+            concurrency: spec.concurrency,
+            max_bytes_per_s: spec.max_bytes_per_s,
+            max_age: Duration::from_millis(spec.max_age_ms),
+            pin: case.pin,
+            min_part_bytes: spec.part_bytes.0,
+            max_part_bytes: spec.part_bytes.1,
+            link,
+            budget: Some(Arc::clone(&self.budget)),
+            ..PrefetchConfig::default()
+        }
+    }
+
+    /// A counter that has wrapped below zero, by its name.
+    pub(crate) fn wrapped_counter(&self) -> Option<String> {
+        let fetch = self.fetch.as_ref().and_then(|store| serde_json::to_value(store.stats()).ok());
+        let cache = self.cache.as_ref().and_then(|store| serde_json::to_value(store.stats()).ok());
+        let prefetch = self.prefetch.as_ref().and_then(|store| serde_json::to_value(store.stats()).ok());
+        let all = [("fetch", fetch), ("cache", cache), ("prefetch", prefetch)];
+        all.into_iter().find_map(|(layer, stats)| {
+            let wrapped = |(_, value): &(&String, &serde_json::Value)| value.as_u64().is_some_and(|n| n >= 1 << 60);
+            let stats = stats?;
+            let (name, value) = stats.as_object()?.iter().find(wrapped)?;
+            Some(format!("{layer}: {name} is {value}"))
+        })
+    }
+
+    /// Bytes that the cache has lent, beyond those it may keep.
+    pub(crate) fn lent_bytes(&self) -> usize {
+        let lent = self.cache.as_ref().map_or(0, |cache| cache.stats().lent_bytes);
+        usize::try_from(lent).unwrap_or(usize::MAX)
+    }
+}

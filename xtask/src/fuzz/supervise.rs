@@ -1,0 +1,62 @@
+//! Runs the cases in a process of their own, which may end in any way.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::FuzzArgs;
+
+/// Memory that the process may map, in KiB: a fault that allocates without bounds does not take the machine's.
+const MOST_KIB: u64 = 2 << 20;
+
+/// How the process says which case comes next.
+const ANNOUNCEMENT: &str = "next seed: ";
+
+/// How the process ended.
+pub(super) enum Ended {
+    /// No case failed.
+    Well,
+    /// Cases failed, and it has said which; the last it ran is this.
+    Failed { seed: u64 },
+    /// In the middle of a case.
+    Died { seed: u64, how: String },
+}
+
+/// Says that the case of `seed` comes next.
+pub(super) fn announce(seed: u64) {
+    println!("{ANNOUNCEMENT}{seed}");
+}
+
+/// Runs the cases of `args` in another process and shows what it says.
+///
+/// # Errors
+/// Where that cannot be started.
+pub(super) fn supervise(args: &FuzzArgs) -> Result<Ended> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("ulimit -v {MOST_KIB}; exec \"$0\" \"$@\"")).arg(program);
+    command.args(["fuzz", "--worker", "--seed", &args.seed.to_string()]);
+    let numbers = [("--cases", args.cases), ("--seconds", args.seconds), ("--cap-ranges", args.cap_ranges)];
+    for (name, value) in numbers {
+        command.args(value.map(|value| format!("{name}={value}")));
+    }
+    command.args(args.fault.as_ref().map(|fault| format!("--fault={fault}")));
+    command.args(args.keep_going.then_some("--keep-going")).args(args.no_shrink.then_some("--no-shrink"));
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start a worker")?;
+    let said = child.stdout.take().context("the worker says nothing")?;
+    let mut seed = args.seed;
+    for line in BufReader::new(said).lines() {
+        let line = line.context("cannot hear the worker")?;
+        match line.strip_prefix(ANNOUNCEMENT).and_then(|seed| seed.parse().ok()) {
+            Some(next) => seed = next,
+            None => println!("{line}"),
+        }
+    }
+    let status = child.wait().context("cannot wait for the worker")?;
+    Ok(match status.code() {
+        Some(0) => Ended::Well,
+        Some(1) => Ended::Failed { seed },
+        _ => Ended::Died { seed, how: status.to_string() },
+    })
+}

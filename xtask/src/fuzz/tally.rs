@@ -1,0 +1,67 @@
+//! Counts what was generated, so that a generator that has stopped generating something is noticed. Pure.
+
+use std::fmt::Write;
+
+use headstart_cache::Freshness;
+
+use super::case::{Case, Fault, Layer, Turns};
+use super::world::Tally;
+
+/// Counts the dimensions of `case`.
+pub(crate) fn count_case(tally: &mut Tally, case: &Case) {
+    let mut count = |name: String| *tally.entry(name).or_default() += 1;
+    count("cases".into());
+    count(format!("stack: {}", case.order()));
+    count(format!("tokens: {:?}", case.cloud.tokens));
+    count(format!("pin: {:?}{}", case.pin, if case.cloud.honours_pins { "" } else { ", ignored" }));
+    count(format!("budget: {}", case.budget_bytes));
+    count(match case.turns {
+        Turns::One => "runtimes: one".into(),
+        Turns::Handover { .. } => "runtimes: one after the other".into(),
+        Turns::Alternate { .. } => "runtimes: by turns".into(),
+    });
+    for layer in &case.layers {
+        if let Layer::Cache(spec) = layer {
+            count(match spec.freshness {
+                Freshness::Ttl(ttl) => format!("freshness: {ttl:?}"),
+                other => format!("freshness: {other:?}"),
+            });
+        }
+    }
+    for (_, fault) in &case.faults {
+        count(match fault {
+            Fault::Reset => "fault: reset".into(),
+            Fault::Throttled { .. } => "fault: throttled".into(),
+            Fault::Late { .. } => "fault: late".into(),
+            Fault::Cut { .. } => "fault: cut".into(),
+            Fault::Short { .. } => "fault: short".into(),
+            Fault::Long => "fault: long".into(),
+            Fault::Stall { .. } => "fault: stall".into(),
+        });
+    }
+    if !case.outages.is_empty() {
+        count("fault: outage".into());
+    }
+    if !case.write_faults.is_empty() {
+        count("fault: write".into());
+    }
+    if !case.events.is_empty() {
+        count("changes behind".into());
+    }
+}
+
+/// The counts as lines, those of one dimension in one line.
+pub(crate) fn show(tally: &Tally) -> String {
+    let mut lines = String::new();
+    let mut last = "";
+    for (name, n) in tally {
+        let (dimension, value) = name.split_once(": ").unwrap_or(("", name));
+        if dimension == last && !lines.is_empty() {
+            let _ = write!(lines, ", {value} {n}");
+        } else {
+            let _ = write!(lines, "\n{dimension}: {value} {n}");
+        }
+        last = dimension;
+    }
+    lines
+}

@@ -1,0 +1,112 @@
+//! The fuzzer itself: it finds nothing wrong with the bare client, catches what is wrong, and repeats itself.
+
+use super::CI_SEEDS;
+use super::case::Case;
+use super::drive::{Outcome, run};
+use super::generate::generate;
+use super::mistake::Mistake;
+use super::shrink::shrink;
+use super::tally;
+use super::world::Tally;
+
+/// Seeds within which every mistake is caught.
+const SEEDS: u64 = 400;
+
+/// The case of `seed` without any of our layers.
+fn bare(seed: u64, mistake: Option<Mistake>) -> Case {
+    let mut case = generate(seed);
+    case.layers.clear();
+    Case { mistake, ..case }
+}
+
+#[test]
+fn the_bare_client_keeps_every_promise() {
+    for seed in 0..SEEDS {
+        let Outcome { failure, .. } = run(&bare(seed, None));
+        assert_eq!(failure, None, "seed {seed}");
+    }
+}
+
+#[test]
+fn every_mistake_is_caught_and_shrinks() {
+    for mistake in Mistake::ALL {
+        let caught = (0..SEEDS).find_map(|seed| {
+            let case = bare(seed, Some(mistake));
+            run(&case).failure.filter(|failure| failure.class == mistake.class()).map(|failure| (seed, case, failure))
+        });
+        let (seed, case, failure) = caught.unwrap_or_else(|| panic!("{mistake:?} is not caught by {SEEDS} seeds"));
+        let ops = case.ops().count();
+        let (small, failure) = shrink(case, failure, 300, |case| run(case).failure);
+        println!("{mistake:?}: seed {seed}, {ops} operations, {} after shrinking: {failure}", small.ops().count());
+        assert!(small.ops().count() <= 12, "{}", small.text());
+    }
+}
+
+#[test]
+fn the_same_seed_does_the_same() {
+    for seed in 0..60 {
+        let case = generate(seed);
+        assert_eq!(case.text(), generate(seed).text(), "seed {seed}");
+        // Two runtimes have clocks of their own, some microseconds apart.
+        let mut case = Case { turns: super::case::Turns::One, ..case };
+        case.cap_ranges(1 << 26);
+        let (first, second) = (run(&case), run(&case));
+        assert_eq!(
+            first.failure.map(|failure| failure.kind()),
+            second.failure.map(|failure| failure.kind()),
+            "seed {seed}"
+        );
+        assert_eq!(first.tally, second.tally, "seed {seed}");
+    }
+}
+
+#[test]
+fn the_generator_generates_everything() {
+    let mut tally = Tally::new();
+    let (first, n) = CI_SEEDS;
+    for seed in first..first + n {
+        let case = generate(seed);
+        tally::count_case(&mut tally, &case);
+        case.ops().for_each(|op| *tally.entry(format!("op: {}", op.name())).or_default() += 1);
+    }
+    let shown = tally::show(&tally);
+    let orders = ["bare", "F", "C", "P", "FC", "FP", "CP", "FCP", "PC", "PF", "CF", "PCF", "CFP", "FPC"];
+    let stacks = orders.map(|order| format!("stack: {order}"));
+    let tokens = ["Strong", "Generation", "Weak", "Modified", "WeakModified", "Nothing"];
+    let tokens = tokens.map(|tokens| format!("tokens: {tokens}"));
+    let faults = ["reset", "throttled", "late", "cut", "short", "long", "stall", "outage", "write"];
+    let faults = faults.map(|fault| format!("fault: {fault}"));
+    let runtimes = ["one", "one after the other", "by turns"].map(|turns| format!("runtimes: {turns}"));
+    let ops = [
+        "get",
+        "get_range",
+        "get_ranges",
+        "head",
+        "open",
+        "read_at",
+        "chunks_at",
+        "seek",
+        "read",
+        "fill_buf",
+        "stream",
+        "size",
+        "close",
+        "advise",
+        "advise_reader",
+        "warm",
+        "put",
+        "delete",
+        "copy",
+        "rename",
+        "behind",
+        "resume",
+        "drop_kept",
+        "sleep",
+    ];
+    let ops = ops.map(|op| format!("op: {op}"));
+    let names = stacks.iter().chain(&tokens).chain(&faults).chain(&runtimes).chain(&ops);
+    for name in names {
+        let n = tally.get(name).copied().unwrap_or(0);
+        assert!(n >= 20, "{name} came up {n} times: {shown}");
+    }
+}

@@ -1,0 +1,277 @@
+//! What all tasks of a case share: the store, the rules, the limits of time and memory, and the first failure.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use headstart_fetch_core::ConfigError;
+use parking_lot::Mutex;
+use tokio::time::timeout;
+
+use super::case::{Case, Fault, Turns};
+use super::cloud::Cloud;
+use super::failure::{Failure, Trouble};
+use super::history::At;
+use super::judge::Rules;
+use super::op::{Body, Op, Quit, Span};
+use super::stack::Stack;
+
+/// An operation may take so long beside its transfer and what goes wrong.
+const BASE: Duration = Duration::from_secs(60);
+
+/// A body that is left alone may hold up the others for so long.
+const ABANDONED: Duration = Duration::from_secs(2);
+
+/// What a call or a request under way may hold beside the budget and its chunks: reads go on with so much where nothing is free.
+const OPEN_REQUEST_BYTES: usize = 256 << 10;
+
+/// What a reader keeps behind it, at least.
+const BEHIND_BYTES: usize = 1 << 20;
+
+/// How often something happened, by name.
+pub(crate) type Tally = BTreeMap<String, u64>;
+
+/// What all tasks of a case share.
+pub(crate) struct World {
+    pub(crate) case: Case,
+    pub(crate) cloud: Cloud,
+    pub(crate) rules: Rules,
+    pub(crate) stack: Stack,
+    pub(crate) largest_bytes: u64,
+    patience: Duration,
+    failure: Mutex<Option<Failure>>,
+    tally: Mutex<Tally>,
+    /// Time that each runtime has stood still, in milliseconds.
+    frozen_ms: [AtomicU64; 2],
+    held_bytes: AtomicUsize,
+    held: AtomicUsize,
+}
+
+impl World {
+    /// Builds the store of `case`.
+    ///
+    /// # Errors
+    /// Where a layer refuses its settings.
+    pub(crate) fn new(case: &Case) -> Result<Arc<Self>, ConfigError> {
+        let cloud = Cloud::new(case);
+        let stack = Stack::build(case, &cloud)?;
+        Ok(Arc::new(Self {
+            cloud,
+            rules: Rules::of(case),
+            stack,
+            largest_bytes: case.largest_bytes(),
+            patience: patience(case),
+            case: case.clone(),
+            failure: Mutex::default(),
+            tally: Mutex::default(),
+            frozen_ms: Default::default(),
+            held_bytes: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
+        }))
+    }
+
+    /// The store and what wraps it.
+    pub(crate) fn into_parts(self) -> (Cloud, Stack) {
+        (self.cloud, self.stack)
+    }
+
+    pub(crate) fn now(&self) -> At {
+        self.cloud.now()
+    }
+
+    /// Remembers the first failure.
+    pub(crate) fn fail(&self, failure: Failure) {
+        self.failure.lock().get_or_insert(failure);
+    }
+
+    /// Whether something has failed: nothing after it counts.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.lock().is_some()
+    }
+
+    /// The first failure, and what was counted.
+    pub(crate) fn verdict(&self) -> (Option<Failure>, Tally) {
+        (self.failure.lock().clone(), self.tally.lock().clone())
+    }
+
+    /// Counts one more of `name`.
+    pub(crate) fn count(&self, name: impl Into<String>) {
+        *self.tally.lock().entry(name.into()).or_default() += 1;
+    }
+
+    pub(crate) fn count_trouble(&self, trouble: &Trouble) {
+        self.count(format!("ended: {}", trouble.name()));
+    }
+
+    /// `runtime` has stood still for so long.
+    pub(crate) fn was_frozen(&self, runtime: usize, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.frozen_ms[runtime].fetch_add(ms, Ordering::Relaxed);
+    }
+
+    fn frozen(&self, runtime: usize) -> Duration {
+        Duration::from_millis(self.frozen_ms[runtime].load(Ordering::Relaxed))
+    }
+
+    /// Drives `future` to its end, or until it is given up: `None`.
+    ///
+    /// # Errors
+    /// Where it takes longer than anything explains.
+    pub(crate) async fn limited<T>(
+        &self,
+        runtime: usize,
+        quit: Quit,
+        future: impl Future<Output = T> + Send,
+    ) -> Result<Option<T>, Failure> {
+        self.held_bytes.fetch_add(OPEN_REQUEST_BYTES, Ordering::Relaxed);
+        self.held.fetch_add(1, Ordering::Relaxed);
+        let outcome = self.patiently(runtime, quit, future).await;
+        self.held_bytes.fetch_sub(OPEN_REQUEST_BYTES, Ordering::Relaxed);
+        self.held.fetch_sub(1, Ordering::Relaxed);
+        outcome
+    }
+
+    async fn patiently<T>(
+        &self,
+        runtime: usize,
+        quit: Quit,
+        future: impl Future<Output = T> + Send,
+    ) -> Result<Option<T>, Failure> {
+        let mut future: BoxFuture<'_, T> = future.boxed();
+        let mut polls = 0;
+        let mut polled = poll_fn(|cx| {
+            let poll = future.as_mut().poll(cx);
+            self.watch_memory();
+            polls += 1;
+            match poll {
+                Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+                Poll::Pending if matches!(quit, Quit::Polls(most) if polls >= most) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        if let Quit::Ms(ms) = quit {
+            return Ok(timeout(Duration::from_millis(ms), polled).await.ok().flatten());
+        }
+        let mut left = self.patience;
+        loop {
+            let frozen = self.frozen(runtime);
+            if let Ok(outcome) = timeout(left, &mut polled).await {
+                return Ok(outcome);
+            }
+            // Only time in which its runtime was driven counts.
+            left = self.frozen(runtime) - frozen;
+            if left.is_zero() {
+                return Err(Failure::new("hang", format!("not over after {:?}, at {:?}", self.patience, self.now())));
+            }
+        }
+    }
+
+    /// The caller holds up to `bytes` until the guard is dropped.
+    pub(crate) fn holds(self: &Arc<Self>, bytes: u64) -> Held {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.held.fetch_add(1, Ordering::Relaxed);
+        Held { world: Arc::clone(self), bytes }
+    }
+
+    /// The caller holds the answer to `span` until the guard is dropped.
+    pub(crate) fn holds_answer(self: &Arc<Self>, spans: &[Span]) -> Held {
+        self.holds(spans.iter().map(|span| span.most(self.largest_bytes)).sum())
+    }
+
+    /// A reader keeps so much behind it.
+    pub(crate) fn holds_behind(self: &Arc<Self>, last_read: u64) -> Held {
+        self.holds(last_read.max(BEHIND_BYTES as u64))
+    }
+
+    fn watch_memory(&self) {
+        let live_bytes = self.cloud.live_bytes() + self.stack.lent_bytes();
+        let held = self.held.load(Ordering::Relaxed);
+        let chunk_bytes = self.case.cloud.chunk_bytes;
+        // A slice keeps its chunk, and its page.
+        let page_bytes = self.case.cache().map_or(0, |cache| cache.page_bytes);
+        let called = self.held_bytes.load(Ordering::Relaxed) + held * 2 * (chunk_bytes + page_bytes);
+        let open = self.cloud.open_requests() * (OPEN_REQUEST_BYTES + chunk_bytes + page_bytes);
+        let unbudgeted = match self.case.cache() {
+            Some(spec) if !spec.has_budget => (held + 1) * (16 << 20) + self.cloud.open_requests() * (8 << 20),
+            _ => 0,
+        };
+        let allowed = self.case.budget_bytes + called + open + unbudgeted;
+        if live_bytes > allowed {
+            let budget = self.case.budget_bytes;
+            let what = format!(
+                "{live_bytes} bytes are held: the budget has {budget}, callers {called}, {open} are open requests'"
+            );
+            self.fail(Failure::new("memory", what));
+        }
+    }
+}
+
+/// Memory that the caller holds.
+pub(crate) struct Held {
+    world: Arc<World>,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.world.held_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.world.held.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How long one operation may take, whatever the others do meanwhile.
+fn patience(case: &Case) -> Duration {
+    let largest = case.largest_bytes();
+    let page_bytes = case.cache().map_or(0, |cache| cache.page_bytes as u64);
+    let spans = |op: &Op| -> u64 {
+        let of = |ranges: &[std::ops::Range<u64>]| -> u64 {
+            ranges.iter().map(|range| Span::Bounded(range.clone()).most(largest) + 2 * page_bytes).sum()
+        };
+        match op {
+            Op::Get { span, .. } => span.most(largest) + 2 * page_bytes,
+            Op::GetRange { range, .. } | Op::ReadAt { range, .. } | Op::ChunksAt { range, .. } => {
+                of(std::slice::from_ref(range))
+            }
+            Op::GetRanges { ranges, .. } | Op::Warm { ranges, .. } => of(ranges),
+            Op::Read { len, .. } => (*len).min(largest) + 2 * page_bytes,
+            Op::Stream { .. } => largest,
+            _ => 2 * page_bytes,
+        }
+    };
+    let bytes: u64 = case.ops().map(spans).sum();
+    let ops = case.ops().count() as u64;
+    // A chunk takes a millisecond at least: tokio's timers are no finer.
+    let transfer_ms = bytes / case.cloud.bytes_per_ms + 2 * bytes / case.cloud.chunk_bytes as u64;
+    let late_ms: u64 = case.faults.iter().map(|(_, fault)| late_ms(*fault)).sum();
+    let out_ms: u64 = case.outages.iter().map(|outage| outage.end - outage.start).sum();
+    let retrying = if case.faults.is_empty() && case.outages.is_empty() {
+        Duration::ZERO
+    } else {
+        case.fetch().map_or(Duration::ZERO, |spec| Duration::from_secs(spec.retry_timeout_s).mul_f64(1.5))
+    };
+    let abandoned = case.ops().filter(|op| {
+        matches!(
+            op,
+            Op::Get { body: Body::Keep { .. } | Body::KeepPolled, .. }
+                | Op::Stream { body: Body::Keep { .. } | Body::KeepPolled, .. }
+        )
+    });
+    let abandoned = u32::try_from(abandoned.count()).unwrap_or(u32::MAX);
+    let turns = if case.turns == Turns::One { Duration::ZERO } else { BASE };
+    let waits = Duration::from_millis(2 * transfer_ms + 8 * ops * case.cloud.ttfb_ms + 2 * late_ms + out_ms);
+    BASE + waits + retrying + ABANDONED * abandoned + turns
+}
+
+fn late_ms(fault: Fault) -> u64 {
+    match fault {
+        Fault::Late { ms } | Fault::Stall { ms, .. } => ms,
+        Fault::Throttled { retry_after_ms } => retry_after_ms.unwrap_or(0),
+        Fault::Reset | Fault::Cut { .. } | Fault::Short { .. } | Fault::Long => 0,
+    }
+}
