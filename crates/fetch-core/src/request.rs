@@ -56,6 +56,7 @@ pub(crate) struct Answer {
 }
 
 /// What an answer carries.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 pub(crate) enum Payload {
     /// A local file, handed on untouched.
     File(GetResultPayload),
