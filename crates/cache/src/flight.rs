@@ -30,6 +30,8 @@ pub(crate) struct Flight {
     pub(crate) promotion: Option<Promotion>,
     /// Its caller has said that what it brings will be read.
     pub(crate) announced: bool,
+    /// Nobody joins it.
+    pub(crate) alone: bool,
     pub(crate) board: Mutex<Board>,
     /// Ticks whenever the board changes. Whoever has waited longest is woken first, so that virtual time repeats itself.
     pub(crate) tick: Notify,
@@ -92,12 +94,13 @@ impl From<Vain> for object_store::Error {
 
 impl Flight {
     /// A flight that begins for `call`.
-    pub(crate) fn of(call: &Call, admit: bool) -> Arc<Self> {
+    pub(crate) fn of(call: &Call, admit: bool, alone: bool) -> Arc<Self> {
         Arc::new(Self {
             span: OnceLock::new(),
             admit: AtomicBool::new(admit),
             promotion: call.is_ahead().then(Promotion::default),
             announced: call.plan.announced,
+            alone,
             board: Mutex::default(),
             tick: Notify::new(),
             room: Notify::new(),
@@ -146,7 +149,9 @@ impl Pilot {
             if self.flight.board.lock().seats > 0 {
                 // From an opening to pages in one step: a reader finds one or the other.
                 air.strike_off(&self.flight);
-                air.register(&self.flight, head.id, whole_pages);
+                if !self.flight.alone {
+                    air.register(&self.flight, head.id, whole_pages);
+                }
             }
         }
         let starts = (pages.of(span.start), byte_range::in_memory(byte_range::len(&span)));
@@ -171,6 +176,10 @@ impl Pilot {
     /// Cancel safe: it only watches.
     pub(crate) async fn room(&self, page: u64, bytes: usize) {
         self.until(|board| board.pieces.may_read(page, bytes)).await;
+        if self.flight.board.lock().pieces.makes_room_for(bytes) {
+            // The readers of the pages that go were woken when these arrived, and may take them now.
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Waits until a reader waits for something of the flight.

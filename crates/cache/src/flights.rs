@@ -111,7 +111,7 @@ impl Flights {
                 return None;
             }
         }
-        let flight = Flight::of(call, call.plan.admit);
+        let flight = Flight::of(call, call.plan.admit, false);
         if sharing != Sharing::None {
             flight.board.lock().opens = Some(path.clone());
             let opening =
@@ -167,7 +167,7 @@ impl Flights {
         let flights: Vec<Run> = runs(&missing)
             .into_iter()
             .map(|run| {
-                let flight = Flight::of(call, call.plan.admit);
+                let flight = Flight::of(call, call.plan.admit, alone);
                 if !alone {
                     air.register(&flight, id, run.clone());
                 }
@@ -185,7 +185,7 @@ impl Flights {
 
     /// A new flight for `pages` of the version `id`, whoever else fetches them: the next window of a body that is open already.
     pub(crate) fn window(self: &Arc<Self>, call: &Call, id: u64, pages: Range<u64>, admit: bool) -> Arc<Seat> {
-        let flight = Flight::of(call, admit);
+        let flight = Flight::of(call, admit, false);
         let mut air = self.air.lock();
         air.register(&flight, id, pages);
         self.seat(&flight, call, true, true)

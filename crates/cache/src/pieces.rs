@@ -123,6 +123,11 @@ impl Pieces {
         }
     }
 
+    /// Whether pages have to go before `bytes` are taken in.
+    pub(crate) fn makes_room_for(&self, bytes: usize) -> bool {
+        self.is_lockstep() && self.held_bytes > 0 && self.held_bytes + bytes > self.unreserved_bytes
+    }
+
     /// Takes in `page`. In lockstep the oldest pages make room for it, whoever wants them still: these readers find them in the cache's
     /// memory, or fetch them again.
     pub(crate) fn push(&mut self, page: u64, bytes: Bytes) {

@@ -7,14 +7,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Double, MIB, Mood, cache_with, content};
+use common::{Double, MIB, Mood, cache_with, content, roll};
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::{TryStreamExt, future};
 use headstart_cache::{CacheConfig, CacheStore};
 use headstart_fetch_core::{BackendProfile, FetchConfig, FetchStore, MemoryBudget, byte_range};
 use headstart_sim::{Content, LinkProfile, SimStore};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::time::Instant;
 
 /// A cache over a `FetchStore` over `inner`, with one budget.
@@ -231,6 +231,120 @@ async fn without_any_budget_everything_is_read() {
     };
     tokio::time::timeout(Duration::from_secs(600), reading).await.expect("it ends");
     assert_eq!(budget.peak_bytes(), 0);
+}
+
+/// One reader that reads in all ways, leaves bodies open and gives up at random.
+async fn reads_at_random(store: CacheStore, plain: Bytes, mut dice: u64) {
+    let len = plain.len() as u64;
+    let mut left_open = Vec::new();
+    for _ in 0..25 {
+        let path = Path::from(roll(&mut dice, 2).to_string());
+        let start = roll(&mut dice, len);
+        let end = (start + 1 + roll(&mut dice, 4 << 20)).min(len);
+        let patience = Duration::from_millis(if roll(&mut dice, 4) == 0 { roll(&mut dice, 40) } else { 3_600_000 });
+        let chunks = roll(&mut dice, 200);
+        let keep = roll(&mut dice, 3) == 0;
+        let way = roll(&mut dice, 5);
+        let ranges: Vec<_> = (0..20).map(|n| n * (len / 20)..n * (len / 20) + 1 + roll(&mut dice, 300_000)).collect();
+        let reading = async {
+            // The first object is overwritten behind its readers; reads of the other always succeed.
+            let overwritten = path.as_ref() == "0";
+            match way {
+                0 => drop(unless(overwritten, store.warm(&path, &[start..end]).await)),
+                1 => {
+                    if let Some(parts) = unless(overwritten, store.get_ranges(&path, &ranges).await) {
+                        for (range, part) in ranges.iter().zip(parts) {
+                            check(&plain, range.start, &part);
+                        }
+                    }
+                }
+                2 => {
+                    if let Some(bytes) = unless(overwritten, store.get_range(&path, start..end).await) {
+                        assert_eq!(bytes.len() as u64, end - start);
+                        check(&plain, start, &bytes);
+                    }
+                }
+                _ => {
+                    let options = GetOptions::new().with_range((way == 3).then_some(GetRange::Offset(start)));
+                    let answer = unless(overwritten, store.get_opts(&path, options).await)?;
+                    let (mut at, mut version, mut body) = (answer.range.start, None, answer.into_stream());
+                    for _ in 0..chunks {
+                        let bytes = unless(overwritten, body.try_next().await)??;
+                        let of = check(&plain, at, &bytes);
+                        assert_eq!(*version.get_or_insert(of), of, "torn");
+                        at += bytes.len() as u64;
+                    }
+                    return keep.then_some(body);
+                }
+            }
+            None
+        };
+        match tokio::time::timeout(patience, reading).await {
+            Ok(body) => left_open.extend(body),
+            Err(_) => assert!(patience.as_secs() < 3600, "it hangs"),
+        }
+        if left_open.len() > 3 {
+            drop(left_open.remove(0));
+        }
+    }
+}
+
+/// What was read; nothing where the object was `overwritten` meanwhile.
+#[track_caller]
+fn unless<T>(overwritten: bool, read: object_store::Result<T>) -> Option<T> {
+    assert!(read.is_ok() || overwritten, "{:?}", read.err());
+    read.ok()
+}
+
+/// The version of `bytes` at `start`; fails where they are of several.
+fn check(plain: &Bytes, start: u64, bytes: &[u8]) -> u8 {
+    let start = usize::try_from(start).expect("small");
+    let plain = &plain[start..start + bytes.len()];
+    // Some bytes of each page tell its version.
+    let mut some = bytes.iter().zip(plain).step_by(997);
+    assert!(some.all(|(byte, plain_byte)| byte ^ plain_byte == bytes[0] ^ plain[0]), "torn");
+    bytes[0] ^ plain[0]
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_is_read_beside_whatever_nothing_hangs_or_is_torn() {
+    for seed in 0..6 {
+        let mut dice = seed;
+        let double = Double::new();
+        *double.delay.lock() = Duration::from_millis(roll(&mut dice, 20));
+        let stacked = roll(&mut dice, 2) == 0;
+        if !stacked && roll(&mut dice, 3) == 0 {
+            double.feel(Mood::NoToken);
+        }
+        let len = 9 * MIB;
+        for path in ["0", "1"] {
+            double.write(path, content(1, len)).await;
+        }
+        let budget_bytes =
+            [0, 300_000, 3 << 20, 9 << 20, 40 << 20][usize::try_from(roll(&mut dice, 5)).expect("small")];
+        let budget = MemoryBudget::new(budget_bytes);
+        let memory_bytes = [1 << 20, 64 << 20][usize::try_from(roll(&mut dice, 2)).expect("small")];
+        let store = if stacked {
+            stack(Arc::clone(&double) as Arc<dyn ObjectStore>, &budget, memory_bytes)
+        } else {
+            let config = CacheConfig { budget: Some(Arc::clone(&budget)), memory_bytes, ..CacheConfig::default() };
+            CacheStore::new(Arc::clone(&double) as Arc<dyn ObjectStore>, config).expect("a good config")
+        };
+        let plain = content(0, len);
+        let readers: Vec<_> = (0..6)
+            .map(|reader| tokio::spawn(reads_at_random(store.clone(), plain.clone(), seed * 1000 + reader)))
+            .collect();
+        for version in 2..5 {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            double.write("0", content(version, len)).await;
+        }
+        for reader in readers {
+            reader.await.unwrap_or_else(|error| panic!("seed {seed}, budget {budget_bytes}: {error}"));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!((budget.used_bytes(), store.stats().flights, double.open()), (0, 0, 0), "seed {seed}");
+        assert!(budget.peak_bytes() <= budget_bytes);
+    }
 }
 
 #[tokio::test(start_paused = true)]
