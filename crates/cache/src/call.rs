@@ -11,6 +11,8 @@ use crate::policy::Plan;
 /// A read of one object, by one call of the wrapper.
 pub(crate) struct Call {
     pub(crate) path: Path,
+    /// The version that the caller names, if any.
+    pub(crate) version: Option<String>,
     pub(crate) plan: Plan,
     /// Go down with every request, but for the [`Promotion`]: each flight of a speculative call has one of its own.
     pub(crate) extensions: Extensions,
@@ -19,8 +21,8 @@ pub(crate) struct Call {
 
 impl Call {
     /// A call for `path`. It is one call, with one origin, however often it has to begin anew.
-    pub(crate) fn new(path: &Path, plan: Plan, extensions: Extensions) -> Arc<Self> {
-        Arc::new(Self { path: path.clone(), plan, extensions, origin: Origin::default() })
+    pub(crate) fn new(path: &Path, version: Option<String>, plan: Plan, extensions: Extensions) -> Arc<Self> {
+        Arc::new(Self { path: path.clone(), version, plan, extensions, origin: Origin::default() })
     }
 
     /// Nobody waits for its bytes yet.

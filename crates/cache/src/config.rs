@@ -24,10 +24,14 @@ const LEAST_PAGES_WITH_EDGES: usize = 32;
 /// Bytes are always served under the version they were fetched with, so no setting mixes two versions in one answer.
 /// This is about *which* version is taken for the present one, after somebody else has overwritten the object. A write
 /// through the cache itself is seen at once with every setting.
+///
+/// Times are measured by tokio's clock, which stands still while the machine is suspended (`CLOCK_MONOTONIC` on Linux): an hour of
+/// sleep does not count, and a version that was confirmed just before is trusted after it. Where that matters, use
+/// [`Freshness::EveryRead`] or [`Freshness::OnOpen`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Freshness {
-    /// Objects never change: no version is ever validated, and objects without any version token are cached too.
+    /// Objects never change: no version is ever validated, and objects without a validator are cached too.
     Immutable,
     /// A version is taken for the present one for this long after the request that showed it was sent.
     Ttl(Duration),
@@ -104,7 +108,8 @@ pub struct CacheConfig {
     pub freshness: Freshness,
     /// How fills are pinned to the version they belong to. Default: [`PinBy::ETag`].
     pub pin: PinBy,
-    /// A reader that waits for a fetch from which nothing arrives for this long gets an error. Default: 60 s.
+    /// How long a caller waits for another's fetch from which nothing arrives before it fetches itself. A fetch of its own it waits for
+    /// as long as the layer below does. Default: 60 s.
     pub stall_timeout: Duration,
     /// What the link is like: holes that cost less than a round trip are fetched along with their neighbours.
     /// Default: none; only neighbouring pages share a request then.
@@ -143,7 +148,7 @@ impl Options for CacheConfig {
             what: "how long a version is taken for the present one",
         },
         OptionSpec { key: "pin", takes: "e_tag, version or unpinned", what: "how fills are pinned to a version" },
-        OptionSpec { key: "stall_timeout", takes: "a time", what: "how long to wait for a fetch that brings nothing" },
+        OptionSpec { key: "stall_timeout", takes: "a time", what: "how long to wait for another's silent fetch" },
     ];
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {

@@ -6,22 +6,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use headstart_fetch_core::{FetchError, FreshUntil, Origin, byte_range};
+use headstart_fetch_core::mutation::Fault;
+use headstart_fetch_core::{ConfirmedAt, FetchError, FreshUntil, Origin, Reserved, byte_range};
 use object_store::{Extensions, GetResult, GetResultPayload, ObjectStore, Result};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::call::Call;
 use crate::config::{CacheConfig, Freshness};
-use crate::flights::{Claim, Flights, Seat, Vain};
+use crate::flights::{Claim, Flights, Interest, Seat, Vain};
 use crate::memory::Memory;
 use crate::page::{Need, PageSize, WINDOW_BYTES};
+use crate::pieces::{Charge, UNRESERVED_BYTES};
 use crate::policy::Plan;
 use crate::stats::Counters;
-use crate::version_table::{Head, VersionTable};
-
-/// How often a lost fetch is begun anew once bytes are handed out.
-const TRIES: usize = 3;
+use crate::version_table::{Asking, Head, VersionTable};
 
 /// Holes up to this are bridged where a round trip costs more: what `object_store` itself coalesces.
 const MAX_BRIDGE_BYTES: u64 = 1 << 20;
@@ -35,6 +34,7 @@ pub(crate) struct Engine {
     pub(crate) memory: Memory,
     pub(crate) flights: Arc<Flights>,
     pub(crate) counters: Arc<Counters>,
+    /// The zero of the cache's clock: before the cache was made, as layers below may have confirmed their answers earlier.
     pub(crate) start: Instant,
     #[cfg(test)]
     pub(crate) mutation: crate::mutants::Mutation,
@@ -48,11 +48,13 @@ pub(crate) struct Take {
 
 pub(crate) enum Source {
     Page(Bytes),
-    Flight(Arc<Seat>),
+    /// In memory when the call looked. It is looked up again when its turn comes: until then nothing keeps it there.
+    Memory,
+    Flight(Interest),
 }
 
 impl Engine {
-    /// Time since the cache was made.
+    /// Time since `start`.
     #[inline]
     pub(crate) fn now(&self) -> Duration {
         self.start.elapsed()
@@ -62,12 +64,21 @@ impl Engine {
     pub(crate) fn upwards(&self, head: &Head, plan: &Plan, origin: Origin) -> Extensions {
         let mut extensions = Extensions::new();
         extensions.insert(origin);
+        if let Some(confirmed_at) = self.start.checked_add(head.asked_at) {
+            extensions.insert(ConfirmedAt(confirmed_at));
+        }
         if let Freshness::Ttl(ttl) = plan.freshness
             && let Some(until) = self.start.checked_add(head.asked_at.saturating_add(ttl))
         {
             extensions.insert(FreshUntil(until));
         }
         extensions
+    }
+
+    /// `asking`, of a request answered with `extensions`, as of when the answer was confirmed: a layer below may have known it.
+    pub(crate) fn confirmed(&self, asking: Asking, extensions: &Extensions) -> Asking {
+        let confirmed_at = ConfirmedAt::of(extensions, self.start + asking.at);
+        Asking { at: confirmed_at.saturating_duration_since(self.start), ..asking }
     }
 
     /// Finds each of `needs`: in a flight that the call waits in already, in a page, in the flight of another call, or
@@ -79,14 +90,25 @@ impl Engine {
         needs: Vec<Need>,
         seats: &[Arc<Seat>],
     ) -> Result<Vec<Take>, Vain> {
-        let keep = call.plan.may_keep(head.has_token());
+        self.claim_by(call, head, needs, seats, false)
+    }
+
+    /// As [`Engine::claim`]; `alone`: what is not here comes by flights that nobody shares.
+    pub(crate) fn claim_by(
+        self: &Arc<Self>,
+        call: &Call,
+        head: &Arc<Head>,
+        needs: Vec<Need>,
+        seats: &[Arc<Seat>],
+        alone: bool,
+    ) -> Result<Vec<Take>, Vain> {
+        let keep = call.plan.may_keep(head.has_validator());
         let mut takes = Vec::with_capacity(needs.len());
         let mut open = Vec::new();
         let (mut hits, mut joins, mut misses) = (0, 0, 0);
         for need in needs {
-            if let Some(seat) = seats.iter().find(|seat| seat.brings(&need.bytes)) {
-                *(if seat.mine { &mut misses } else { &mut joins }) += 1;
-                takes.push(Some(Take { need, from: Source::Flight(Arc::clone(seat)) }));
+            if let Some(interest) = seats.iter().find_map(|seat| seat.interest(&need)) {
+                takes.push(Some(self.take_of(need, interest)));
             } else if let Some(page) = self.page(call, head, &need) {
                 hits += 1;
                 takes.push(Some(Take { need, from: Source::Page(page) }));
@@ -95,6 +117,7 @@ impl Engine {
                 takes.push(None);
             }
         }
+        seats.iter().for_each(|seat| seat.decided());
         if !open.is_empty() {
             if !keep {
                 // Nothing would tell whether another request is answered with the same version.
@@ -106,6 +129,7 @@ impl Engine {
                 call,
                 head.id,
                 &wanted,
+                alone,
                 |page| call.plan.look.then(|| self.memory.get(head.place(page))).flatten(),
                 |missing| self.pages.runs(missing, self.bridge_bytes()),
             );
@@ -118,14 +142,13 @@ impl Engine {
                         hits += 1;
                         Source::Page(self.slice(&page, &need))
                     }
-                    Claim::Join(seat) => {
+                    Claim::Join(interest) => {
                         joins += 1;
-                        Source::Flight(seat)
+                        Source::Flight(interest)
                     }
-                    Claim::Missing => {
+                    Claim::Fetch(interest) => {
                         misses += 1;
-                        let run = runs.iter().find(|(run, _)| run.contains(&need.page));
-                        Source::Flight(Arc::clone(&run.expect("every missing page is in a run").1))
+                        Source::Flight(interest)
                     }
                 };
                 takes[at] = Some(Take { need, from });
@@ -137,42 +160,65 @@ impl Engine {
         Ok(takes.into_iter().flatten().collect())
     }
 
-    /// Takes what was claimed. A fetch that was lost is fetched anew: the version is known, so nothing can be torn.
-    pub(crate) async fn settle(self: &Arc<Self>, call: &Call, head: &Arc<Head>, mut take: Take) -> Result<Bytes> {
-        for _ in 0..TRIES {
-            match take.from {
-                Source::Page(bytes) => {
-                    self.count_hit(call, &bytes);
-                    return Ok(bytes);
-                }
-                Source::Flight(seat) => match self.take(&seat, &take.need).await {
-                    Ok(bytes) => return Ok(bytes),
-                    Err(Vain::Failed(error)) => return Err(error),
-                    Err(Vain::Lost) => {
-                        let again = self.claim(call, head, vec![take.need], &[])?;
-                        take = again.into_iter().next().expect("one need, one take");
-                    }
-                },
-            }
-        }
-        Err(Vain::Lost.into())
-    }
-
     pub(crate) fn count_hit(&self, call: &Call, bytes: &Bytes) {
         call.origin.add_hit(bytes.len() as u64);
         self.counters.hit_bytes.add(bytes.len() as u64);
     }
 
     /// Takes what is needed of a page from a flight, and counts it where another call had begun that.
-    pub(crate) async fn take(&self, seat: &Seat, need: &Need) -> Result<Bytes, Vain> {
-        let bytes = seat.take(self.pages, need).await?;
-        if !seat.mine {
+    pub(crate) async fn take(&self, interest: &Interest, need: &Need) -> Result<Bytes, Vain> {
+        let bytes = interest.seat.take(self.pages, need).await?;
+        if !interest.seat.mine {
             self.counters.joined_bytes.add(bytes.len() as u64);
         }
         Ok(bytes)
     }
 
-    fn page(&self, call: &Call, head: &Head, need: &Need) -> Option<Bytes> {
+    /// What a seat that the call has already brings.
+    pub(crate) fn take_of(&self, need: Need, interest: Interest) -> Take {
+        if interest.seat.mine { &self.counters.misses } else { &self.counters.joins }.add(1);
+        Take { need, from: Source::Flight(interest) }
+    }
+
+    /// Memory for `bytes` that a request with `extensions` brings. Nothing ever waits for memory while it holds an open request: where none is
+    /// free, the request goes in lockstep with its readers.
+    pub(crate) fn charge(&self, extensions: &Extensions, bytes: u64) -> Charge {
+        match &self.config.budget {
+            Some(budget) if bytes > 0 && extensions.get::<Reserved>().is_none() => {
+                let unreserved =
+                    || if Fault::IgnoresTheBudget.is_back() { Charge::Elsewhere } else { Charge::Lockstep };
+                budget.try_reserve(byte_range::in_memory(bytes)).map_or_else(unreserved, Charge::Reserved)
+            }
+            _ => Charge::Elsewhere,
+        }
+    }
+
+    /// The part of `window` that a call keeps or fetches at once: all of it, where there is memory; else its first pages that are
+    /// all here, and few, or all missing, so that they come by one request in lockstep.
+    pub(crate) fn affordable(&self, call: &Call, head: &Head, window: Range<u64>) -> Range<u64> {
+        if self.has_room(call, byte_range::len(&window)) {
+            return window;
+        }
+        let is_here = |page: u64| call.plan.look && self.memory.has(head.place(page));
+        let first = self.pages.of(window.start);
+        let here = is_here(first);
+        let most = if here { window.start.saturating_add(UNRESERVED_BYTES as u64).min(window.end) } else { window.end };
+        let mut page = first + 1;
+        while self.pages.start(page) < most && is_here(page) == here {
+            page += 1;
+        }
+        window.start..self.pages.start(page).min(window.end)
+    }
+
+    /// Whether memory for `bytes` that a request of `call` brings is free.
+    pub(crate) fn has_room(&self, call: &Call, bytes: u64) -> bool {
+        match &self.config.budget {
+            Some(budget) if call.extensions.get::<Reserved>().is_none() => budget.free_bytes() as u64 >= bytes,
+            _ => true,
+        }
+    }
+
+    pub(crate) fn page(&self, call: &Call, head: &Head, need: &Need) -> Option<Bytes> {
         call.plan.look.then(|| self.memory.get(head.place(need.page))).flatten().map(|page| self.slice(&page, need))
     }
 
@@ -189,9 +235,17 @@ impl Engine {
 }
 
 impl Take {
-    /// Takes what is needed from a flight.
-    pub(crate) fn of(need: Need, seat: &Arc<Seat>) -> Self {
-        Self { need, from: Source::Flight(Arc::clone(seat)) }
+    /// The call's seat in the flight that brings it, if one does; the interest in it is given up.
+    pub(crate) fn into_seat(self) -> Option<Arc<Seat>> {
+        match self.from {
+            Source::Flight(interest) => Some(Arc::clone(&interest.seat)),
+            Source::Page(_) | Source::Memory => None,
+        }
+    }
+
+    /// Its call has it fetched.
+    pub(crate) fn is_mine(&self) -> bool {
+        matches!(&self.from, Source::Flight(interest) if interest.seat.mine)
     }
 }
 

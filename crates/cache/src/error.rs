@@ -1,17 +1,9 @@
 //! What can go wrong in the cache itself.
 
-use std::time::Duration;
-
 /// An error of the cache's own, as the source of an [`object_store::Error::Generic`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheError {
-    /// A fetch brought nothing for longer than [`crate::CacheConfig::stall_timeout`].
-    #[error("a fetch brought no byte for {after:?}")]
-    Stalled {
-        /// How long was waited.
-        after: Duration,
-    },
     /// Fetches of the same bytes ended again and again without an answer: panicked, or were shut down with their runtime.
     #[error("a fetch ended without an answer")]
     Lost,

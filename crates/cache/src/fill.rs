@@ -1,16 +1,13 @@
 //! The tasks behind flights: send one request, check the answer, cut the body into pages.
 
 use std::ops::Range;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::{Either, select};
+use futures::future;
 use futures::stream::{BoxStream, StreamExt};
 use headstart_fetch_core::{
-    FetchError, Intent, LocalFile, ObjectChanged, ObjectVersion, Origin, PinBy, Promotion, Reservation, Reserved,
-    byte_range,
+    FetchError, Intent, LocalFile, ObjectChanged, ObjectVersion, Origin, PinBy, Reserved, byte_range,
 };
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetResult, Result};
@@ -18,55 +15,63 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::call::Call;
-use crate::engine::{Engine, runtime};
-use crate::flights::{End, Pilot, Seat};
-use crate::policy::{self, Asked};
+use crate::engine::{Engine, Source, Take, runtime};
+use crate::flights::{End, Pilot, Seat, Sharing};
+use crate::page::{Need, WINDOW_BYTES};
+use crate::pieces::Charge;
+use crate::policy::{self, Asked, Step};
 use crate::version_table::{Asking, Head};
-
-/// How long a fill that somebody waits for waits for memory. Then it goes on without: what holds the memory may itself be waiting
-/// for this reader.
-const DEMAND_PATIENCE: Duration = Duration::from_millis(100);
 
 /// What a task needs to know of the call that began it.
 struct Job {
     engine: Arc<Engine>,
     path: Path,
+    /// The version that the caller names, if any.
+    version: Option<String>,
     /// Go down with the request: intent, hints and whatever the caller's caller put there.
     extensions: Extensions,
     /// Charged with what crosses the wire.
     origin: Origin,
     asking: Asking,
-    may_keep_untagged: bool,
+    keeps_without_validator: bool,
+    /// Memory for what it brings has been looked for.
+    is_charged: bool,
 }
 
 /// The part of a body that nobody has asked for yet, and what keeps it coming.
 pub(crate) struct Rest {
     body: oneshot::Receiver<Body>,
     /// The flight that still reads the part before.
-    _before: Arc<Seat>,
+    before: Arc<Seat>,
 }
 
 impl Engine {
     /// Sends a request for something of an object whose present version is not known, or waits with others for an answer,
     /// where they asked for something of the same not too long ago. `None` where the version is known by now.
     ///
-    /// `request`: the caller's options, of which preconditions go down; `shared`: calls may share the answer.
+    /// `request`: the caller's options, of which preconditions go down.
     pub(crate) fn join_or_launch(
         self: &Arc<Self>,
         call: &Call,
         asked: Asked,
         request: GetOptions,
-        shared: bool,
+        sharing: Sharing,
     ) -> Result<Option<(Arc<Seat>, Option<Rest>)>> {
         let runtime = runtime()?;
         let asking = self.table.asking(&call.path, self.now());
         let now = asking.at;
-        let known = || self.table.get(&call.path).is_some_and(|head| call.plan.is_fresh(head.asked_at, now));
-        let Some(seat) = self.flights.open(call, &asked, asking, shared, known) else { return Ok(None) };
+        let known = || {
+            let known = self.known(call).map(|head| head.known());
+            matches!(policy::first_step(&call.plan, known, now), Step::Serve | Step::Bypass)
+        };
+        let Some(seat) = self.flights.open(call, &asked, asking, sharing, known) else { return Ok(None) };
         if !seat.mine {
             return Ok(Some((seat, None)));
         }
-        let job = self.job(call, &seat, asking);
+        let mut job = self.job(call, &seat, asking);
+        if let Some(bytes) = asked.most_bytes().filter(|bytes| *bytes <= WINDOW_BYTES) {
+            job.charge(&seat, bytes);
+        }
         let (hand_on, body) = oneshot::channel();
         self.flights.launch(&runtime, &seat, |pilot| {
             Box::pin(async move {
@@ -74,7 +79,7 @@ impl Engine {
                 pilot.land(end.unwrap_or_else(|error| End::Failed(Arc::new(error))));
             })
         });
-        let rest = Rest { body, _before: Arc::clone(&seat) };
+        let rest = Rest { body, before: Arc::clone(&seat) };
         Ok(Some((seat, Some(rest))))
     }
 
@@ -87,9 +92,10 @@ impl Engine {
         run: &Range<u64>,
         seat: &Seat,
     ) {
-        let job = self.job(call, seat, self.table.asking(&call.path, self.now()));
+        let mut job = self.job(call, seat, self.table.asking(&call.path, self.now()));
         let head = Arc::clone(head);
         let bytes = self.pages.start(run.start)..self.pages.start(run.end).min(head.meta.size);
+        job.charge(seat, byte_range::len(&bytes));
         self.flights.launch(runtime, seat, |pilot| {
             Box::pin(async move {
                 let end = job.fill(&pilot, &head, bytes).await;
@@ -98,26 +104,38 @@ impl Engine {
         });
     }
 
-    /// Goes on reading an open body: the bytes of `window`, and hands on the rest of that.
+    /// Goes on reading an open body: the bytes of `window`, of which the caller needs `needs`; and hands on the rest of that.
     pub(crate) fn launch_window(
         self: &Arc<Self>,
         call: &Call,
         runtime: &Handle,
         head: &Arc<Head>,
         window: Range<u64>,
+        needs: Vec<Need>,
         rest: Rest,
-    ) -> (Arc<Seat>, Rest) {
+    ) -> (Vec<Take>, Rest) {
         let head = Arc::clone(head);
         let whole = self.pages.whole_in(&window, head.meta.size);
-        let admit = call.plan.admit && call.plan.may_keep(head.has_token());
+        let admit = call.plan.admit && call.plan.may_keep(head.has_validator());
         let seat = self.flights.window(call, head.id, whole.clone(), admit);
-        let job = self.job(call, &seat, self.table.asking(&call.path, self.now()));
+        let mut job = self.job(call, &seat, self.table.asking(&call.path, self.now()));
+        job.charge(&seat, byte_range::len(&window));
+        let take = |need: Need| Take { from: Source::Flight(seat.interest_in(need.page)), need };
+        let takes = needs.into_iter().map(take).collect();
         let (hand_on, body) = oneshot::channel();
         self.flights.launch(runtime, &seat, |pilot| {
             Box::pin(async move {
-                let end = match rest.body.await {
-                    Ok(body) if body.at == window.start => {
-                        pilot.answered(&head, window.clone(), whole);
+                let body = tokio::select! {
+                    biased;
+                    body = rest.body => body.ok(),
+                    // The task that reads the part before is on a runtime that has stopped.
+                    () = rest.before.stopped() => None,
+                    // Never ends: it makes the part before read on for a reader of this one, however slow that part's own reader is.
+                    () = pull(&pilot, &rest.before) => None,
+                };
+                let end = match body {
+                    Some(body) if body.at == window.start => {
+                        pilot.answered(&head, job.engine.pages, window.clone(), whole);
                         job.drain(&pilot, &head, body, window.end, hand_on).await.map(|()| End::Landed)
                     }
                     _ => Ok(End::Lost),
@@ -125,27 +143,51 @@ impl Engine {
                 pilot.land(end.unwrap_or_else(|error| End::Failed(Arc::new(error))));
             })
         });
-        (Arc::clone(&seat), Rest { body, _before: seat })
+        (takes, Rest { body, before: seat })
     }
 
     /// What the task of `seat`'s flight needs.
     fn job(self: &Arc<Self>, call: &Call, seat: &Seat, asking: Asking) -> Job {
         let mut extensions = call.extensions.clone();
+        if extensions.get::<Intent>().is_none() {
+            // With one, layers below tell where their answers come from, and when they were confirmed.
+            extensions.insert(Intent::Demand);
+        }
         if let Some(promotion) = seat.promotion() {
             extensions.insert(promotion.clone());
         }
         Job {
             engine: Arc::clone(self),
             path: call.path.clone(),
+            version: call.version.clone(),
             extensions,
             origin: call.origin.clone(),
             asking,
-            may_keep_untagged: call.plan.may_keep(false),
+            keeps_without_validator: call.plan.may_keep(false),
+            is_charged: false,
         }
     }
 }
 
+/// Reads on what comes `before` as long as somebody waits for what comes after it.
+async fn pull(pilot: &Pilot, before: &Seat) {
+    pilot.awaited().await;
+    let _ = before.landed().await;
+    future::pending::<()>().await;
+}
+
 impl Job {
+    /// Looks for memory for `bytes` that the request of `seat`'s flight brings.
+    fn charge(&mut self, seat: &Seat, bytes: u64) {
+        let charge = self.engine.charge(&self.extensions, bytes);
+        if matches!(charge, Charge::Reserved(_)) {
+            // A byte is charged once.
+            self.extensions.insert(Reserved);
+        }
+        seat.charge(charge, self.engine.pages);
+        self.is_charged = true;
+    }
+
     async fn open(
         self,
         pilot: &Pilot,
@@ -158,16 +200,19 @@ impl Job {
         if *asked == Asked::Head { &engine.counters.validations } else { &engine.counters.fills }.add(1);
         let result = match engine.inner.get_opts(&self.path, options).await {
             Err(error @ object_store::Error::NotFound { .. }) => {
-                engine.table.invalidate(&self.path);
+                engine.table.gone(&self.path, self.version.as_deref());
                 return Err(error);
             }
             other => other?,
         };
         // A file is as good as a page; and where the range was ignored, the wider one that we ask for does harm.
         let opaque = LocalFile::is_source_of(&result) || !answers(asked, &result);
-        let head = engine.table.learn(&self.path, self.asking, result.meta.clone(), result.attributes.clone(), opaque);
+        let confirmed = engine.confirmed(self.asking, &result.extensions);
+        let (meta, attributes) = (result.meta.clone(), result.attributes.clone());
+        let head = engine.table.learn(&self.path, self.version.as_deref(), confirmed, meta, attributes, opaque);
+        let opaque = head.opaque;
         if *asked == Asked::Head {
-            pilot.answered(&head, 0..0, 0..0);
+            pilot.answered(&head, engine.pages, 0..0, 0..0);
             return Ok(End::Landed);
         }
         if opaque {
@@ -176,23 +221,26 @@ impl Job {
         }
         let body = Body::new(result);
         let span = body.at..body.end.min(engine.pages.window_end(body.at));
-        let keep = self.may_keep_untagged || head.has_token();
+        let keep = self.keeps_without_validator || head.has_validator();
         let whole = if keep { engine.pages.whole_in(&span, head.meta.size) } else { 0..0 };
-        pilot.answered(&head, span.clone(), whole);
+        if !self.is_charged {
+            // The layer below reads ahead on its own account: this is for what waits here.
+            pilot.charge(engine.charge(&self.extensions, byte_range::len(&span)), engine.pages);
+        }
+        pilot.answered(&head, engine.pages, span.clone(), whole);
         self.drain(pilot, &head, body, span.end, hand_on).await?;
         Ok(End::Landed)
     }
 
-    async fn fill(mut self, pilot: &Pilot, head: &Arc<Head>, run: Range<u64>) -> Result<End> {
-        let reservation = self.reserve(&run).await;
+    async fn fill(self, pilot: &Pilot, head: &Arc<Head>, run: Range<u64>) -> Result<End> {
         let table = &self.engine.table;
         let result = self.request(head, &run).await.inspect_err(|error| {
             if ObjectChanged::find(error).is_some() {
-                table.forget(&self.path, head.id);
+                table.forget(&self.path, self.version.as_deref(), head.id);
             }
         })?;
         if LocalFile::is_source_of(&result) {
-            table.forget(&self.path, head.id);
+            table.forget(&self.path, self.version.as_deref(), head.id);
             return Ok(End::Lost);
         }
         if result.range != run {
@@ -206,8 +254,8 @@ impl Job {
             .into());
         }
         let whole = self.engine.pages.whole_in(&run, head.meta.size);
-        pilot.answered(head, run.clone(), whole);
-        self.cut(pilot, head, &mut Body::new(result), run.end, reservation).await?;
+        pilot.answered(head, self.engine.pages, run.clone(), whole);
+        self.cut(pilot, head, &mut Body::new(result), run.end).await?;
         Ok(End::Landed)
     }
 
@@ -215,6 +263,7 @@ impl Job {
     async fn request(&self, head: &Head, run: &Range<u64>) -> Result<GetResult> {
         let engine = &self.engine;
         let mut options = GetOptions::new().with_range(Some(run.clone()));
+        options.version.clone_from(&self.version);
         options.extensions = self.extensions.clone();
         let pinned = head.version.pin(engine.config.pin, &mut options);
         let named = options.version.clone();
@@ -234,8 +283,8 @@ impl Job {
                 return Err(ObjectChanged::explain_or_ask(error, pinned, store, &self.path, version, asked).await);
             }
         };
-        if !head.has_token() && result.meta.size == head.meta.size {
-            // Only what never changes is fetched in parts without a token.
+        if !head.has_validator() && self.keeps_without_validator && result.meta.size == head.meta.size {
+            // Only what never changes is fetched in parts without a validator.
             return Ok(result);
         }
         let found = if by_version {
@@ -243,9 +292,10 @@ impl Job {
             ObjectVersion::of(&result.meta)
         } else {
             let (meta, attributes) = (result.meta.clone(), result.attributes.clone());
-            engine.table.learn(&self.path, self.asking, meta, attributes, false).version.clone()
+            let confirmed = engine.confirmed(self.asking, &result.extensions);
+            engine.table.learn(&self.path, None, confirmed, meta, attributes, false).version.clone()
         };
-        if policy::same_version(&found, &head.version) {
+        if head.version.is_same(&found) {
             return Ok(result);
         }
         Err(ObjectChanged::new(&self.path, &head.version, Some(&found)).into())
@@ -253,15 +303,14 @@ impl Job {
 
     /// Reads `body` up to `until`, and hands on what is left of it then.
     async fn drain(
-        mut self,
+        self,
         pilot: &Pilot,
         head: &Arc<Head>,
         mut body: Body,
         until: u64,
         hand_on: oneshot::Sender<Body>,
     ) -> Result<()> {
-        let reservation = self.reserve(&(body.at..until)).await;
-        self.cut(pilot, head, &mut body, until, reservation).await?;
+        self.cut(pilot, head, &mut body, until).await?;
         if body.at < body.end {
             // Where nobody wants it, it is dropped, and the request aborted.
             let _ = hand_on.send(body);
@@ -269,49 +318,18 @@ impl Job {
         Ok(())
     }
 
-    /// Memory for bytes on their way, unless somebody above has reserved it.
-    async fn reserve(&mut self, bytes: &Range<u64>) -> Option<Reservation> {
-        let budget = self.engine.config.budget.clone()?;
-        if self.extensions.get::<Reserved>().is_some() {
-            return None;
-        }
-        let mut reserving = pin!(budget.reserve(byte_range::in_memory(byte_range::len(bytes))));
-        let waited_for = async {
-            if let (Intent::Speculative, Some(promotion)) =
-                (Intent::of(&self.extensions), Promotion::of(&self.extensions))
-            {
-                promotion.promoted().await;
-            }
-        };
-        let reservation = match select(reserving.as_mut(), pin!(waited_for)).await {
-            Either::Left((reservation, _)) => Some(reservation),
-            Either::Right(_) => tokio::time::timeout(DEMAND_PATIENCE, reserving).await.ok(),
-        };
-        self.extensions.insert(Reserved);
-        reservation
-    }
-
     /// Cuts `body` into pages up to `until`, stores and hands on each.
-    async fn cut(
-        &self,
-        pilot: &Pilot,
-        head: &Arc<Head>,
-        body: &mut Body,
-        until: u64,
-        mut reservation: Option<Reservation>,
-    ) -> Result<()> {
+    async fn cut(&self, pilot: &Pilot, head: &Arc<Head>, body: &mut Body, until: u64) -> Result<()> {
         let pages = self.engine.pages;
-        let keep = self.may_keep_untagged || head.has_token();
+        let keep = self.keeps_without_validator || head.has_validator();
         while body.at < until {
             let page = pages.of(body.at);
             let piece = body.at..pages.start(page + 1).min(until);
-            let bytes = body.take(byte_range::in_memory(byte_range::len(&piece)), self).await?;
-            if let Some(reservation) = &mut reservation {
-                // From here on it is a page of the cache, or the reader's.
-                reservation.release(bytes.len());
-            }
+            let length = byte_range::in_memory(byte_range::len(&piece));
+            pilot.room(page, length).await;
+            let bytes = body.take(length, self).await?;
             let whole = keep && !pages.whole_in(&piece, head.meta.size).is_empty();
-            pilot.arrived(self.engine.memory.counted(bytes), |bytes, arrival| {
+            pilot.arrived(page, self.engine.memory.counted(bytes), |bytes, arrival| {
                 if whole {
                     self.engine.memory.insert(head.place(page), bytes, arrival);
                 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use futures::future;
 use headstart_fetch_core::ObjectChanged;
+use headstart_fetch_core::mutation::Fault;
 use object_store::{GetOptions, GetRange, Result};
 
 use crate::call::Call;
-use crate::engine::{Engine, Source, Take};
+use crate::engine::Engine;
 use crate::fill::{Rest, proves_present};
-use crate::flights::{Seat, Vain};
+use crate::flights::{Seat, Sharing, Vain};
 use crate::page::Need;
 use crate::policy::{self, Asked, Step};
 use crate::version_table::Head;
@@ -18,6 +19,10 @@ use crate::version_table::Head;
 /// How often a read begins anew when the object changed under it, a fetch was lost, or a question was answered first,
 /// before the inner store answers alone.
 const TRIES: usize = 4;
+
+/// How many requests of one `get_ranges` are in flight at once: enough to hide the round trip of small ranges from most links.
+/// `object_store`'s own `get_ranges` sends ten.
+pub(crate) const REQUESTS: usize = 32;
 
 /// The version that a call reads.
 pub(crate) struct Found {
@@ -99,9 +104,14 @@ impl Tries {
 }
 
 impl Engine {
+    /// The head of the version that a call reads, as far as it is known.
+    pub(crate) fn known(&self, call: &Call) -> Option<Arc<Head>> {
+        self.table.find(&call.path, call.version.as_deref())
+    }
+
     /// What is known of the object, or the first step where that is no answer.
     pub(crate) fn look_up(&self, call: &Call) -> Result<Found, Step> {
-        let head = self.table.get(&call.path);
+        let head = self.known(call);
         match policy::first_step(&call.plan, head.as_ref().map(|head| head.known()), self.now()) {
             step @ (Step::Serve | Step::Validate) => {
                 head.map(|head| Found::trusted(head, step == Step::Serve)).ok_or(Step::Open)
@@ -119,48 +129,74 @@ impl Engine {
             Some(GetRange::Offset(start)) => Asked::From(*start),
             Some(GetRange::Suffix(n)) => Asked::Last(*n),
         };
-        let request = GetOptions { range: request_range(&asked), version: None, ..options.clone() };
+        let request = GetOptions { range: request_range(&asked), ..options.clone() };
         let conditional = has_preconditions(options);
-        let (seat, rest) = self.join_or_launch(call, asked, request, !conditional)?.ok_or(Unanswered::Again)?;
+        let sharing = if conditional { Sharing::None } else { Sharing::Full };
+        let (seat, rest) = self.join_or_launch(call, asked, request, sharing)?.ok_or(Unanswered::Again)?;
         let head = seat.answer().await?;
         Ok(Found { head, valid: true, asked: seat.mine, checked: conditional, seats: vec![seat], rest })
     }
 
-    /// Fetches `ranges` of an object that is not known, all at once, and compares the versions of the answers.
+    /// Fetches `ranges` of an object that is not known, at once, and compares the versions of the answers: of the first
+    /// [`REQUESTS`] stretches the first window. Nobody knows which bytes beyond them exist.
     pub(crate) async fn open_ranges(self: &Arc<Self>, call: &Call, ranges: &[Range<u64>]) -> Result<Found, Unanswered> {
-        let pages: Vec<u64> = self.pages.needs(ranges).into_iter().map(|need| need.page).collect();
+        let all = Fault::SizesByTheRange.is_back();
+        let windows = self.pages.stretches(ranges, self.bridge_bytes()).into_iter().flat_map(|stretch| {
+            let starts = std::iter::successors(Some(stretch.start), |start| Some(self.pages.window_end(*start)));
+            let starts = starts.take_while(move |start| *start < stretch.end).take(if all { usize::MAX } else { 1 });
+            starts.map(move |start| start..stretch.end.min(self.pages.window_end(start)))
+        });
         let mut seats = Vec::new();
-        for run in self.pages.runs(&pages, self.bridge_bytes()) {
-            let asked = Asked::Bounded(self.pages.start(run.start)..self.pages.start(run.end));
+        for window in windows.take(if all { usize::MAX } else { REQUESTS }) {
+            let asked = Asked::Bounded(window);
             let request = GetOptions::new().with_range(request_range(&asked));
-            seats.push(self.join_or_launch(call, asked, request, true)?.ok_or(Unanswered::Again)?.0);
+            seats.push(self.join_or_launch(call, asked, request, Sharing::Full)?.ok_or(Unanswered::Again)?.0);
         }
         let mut heads = future::try_join_all(seats.iter().map(|seat| seat.answer())).await?;
         let head = heads.pop().ok_or(Unanswered::Bypass)?;
         if heads.iter().any(|other| other.id != head.id) {
             return Err(Unanswered::Again);
         }
-        Ok(Found { head, valid: true, asked: true, checked: false, seats, rest: None })
+        let asked = seats.iter().all(|seat| seat.mine);
+        Ok(Found { head, valid: true, asked, checked: false, seats, rest: None })
     }
 
     /// Asks the store for the present version, and nothing else.
     pub(crate) async fn validate(self: &Arc<Self>, call: &Call) -> Result<Found, Unanswered> {
-        let request = GetOptions::new().with_head(true);
-        let (seat, _) = self.join_or_launch(call, Asked::Head, request, true)?.ok_or(Unanswered::Again)?;
+        self.validate_by(call, Sharing::Full).await
+    }
+
+    /// Asks the store once where one of `ranges` goes beyond the known end of an object that may have grown since.
+    pub(crate) async fn confirm_end<'a>(
+        self: &Arc<Self>,
+        call: &Call,
+        found: &Found,
+        mut ranges: impl Iterator<Item = &'a Range<u64>>,
+    ) -> Result<(), Unanswered> {
+        // What is not valid yet is validated anyway, and a version that is named never grows.
+        let is_known = found.asked || !found.valid || call.version.is_some();
+        if is_known || !ranges.any(|range| self.may_have_grown(&call.plan, &found.head, range)) {
+            return Ok(());
+        }
+        Err(Unanswered::With(self.validate_by(call, Sharing::Anew).await?))
+    }
+
+    async fn validate_by(self: &Arc<Self>, call: &Call, sharing: Sharing) -> Result<Found, Unanswered> {
+        let request = GetOptions { version: call.version.clone(), ..GetOptions::new().with_head(true) };
+        let (seat, _) = self.join_or_launch(call, Asked::Head, request, sharing)?.ok_or(Unanswered::Again)?;
         Ok(Found { asked: seat.mine, ..Found::trusted(seat.answer().await?, true) })
     }
 
     /// Makes sure that `head` is the present version, before bytes that were here already are handed out as its.
     ///
-    /// A fill of ours does so by its answer; else a HEAD does.
+    /// A fill of ours does so by its answer (`is_mine`); else a HEAD does.
     pub(crate) async fn prove(
         self: &Arc<Self>,
         call: &Call,
         head: &Arc<Head>,
-        takes: &[Take],
+        is_mine: bool,
     ) -> Result<(), Unanswered> {
-        let mine = takes.iter().any(|take| matches!(&take.from, Source::Flight(seat) if seat.mine));
-        if mine && proves_present(self.config.pin, head) {
+        if is_mine && (call.version.is_some() || proves_present(self.config.pin, head)) {
             // Every fill of ours is waited for, and each fails where the version is another.
             return Ok(());
         }

@@ -7,14 +7,15 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::{self, Either, select};
-use headstart_fetch_core::{Promotion, byte_range, share};
+use futures::future;
+use headstart_fetch_core::mutation::Fault;
+use headstart_fetch_core::runtime::{Home, has_timer};
+use headstart_fetch_core::{Promotion, byte_range, depends_on_request, share};
 use object_store::path::Path;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -25,6 +26,7 @@ use crate::call::Call;
 use crate::error::CacheError;
 use crate::memory::{Arrival, PageKey};
 use crate::page::{Need, PageSize};
+use crate::pieces::{Charge, Pieces};
 use crate::policy::{Asked, worth_joining};
 use crate::version_table::{Asking, Head};
 
@@ -43,6 +45,8 @@ struct Air {
 }
 
 struct Opening {
+    /// The version that was asked for by name, if one was.
+    version: Option<String>,
     asked: Asked,
     asking: Asking,
     flight: Arc<Flight>,
@@ -61,7 +65,11 @@ pub(crate) struct Flight {
     board: Mutex<Board>,
     /// Ticks whenever the board changes. Whoever has waited longest is woken first, so that virtual time repeats itself.
     tick: Notify,
+    /// Ticks whenever the fetch may have room to read on.
+    room: Notify,
     task: OnceLock<AbortHandle>,
+    /// Where its task runs.
+    home: Option<Home>,
 }
 
 #[derive(Default)]
@@ -73,8 +81,9 @@ struct Board {
     /// The path it is an opening of, as long as it is registered as one.
     opens: Option<Path>,
     answer: Option<Arc<Head>>,
-    /// What has arrived: page by page from the start of `span`, without gaps.
-    pieces: Vec<Bytes>,
+    /// A reader that had joined it has left, because nothing had arrived for long.
+    silent: bool,
+    pieces: Pieces,
     end: Option<End>,
 }
 
@@ -113,14 +122,25 @@ impl From<Vain> for object_store::Error {
     }
 }
 
+/// Which calls share the answer to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// The caller joins a request in flight, and others may join the caller's.
+    Full,
+    /// The caller needs the answer to a request sent from now on; others may join it.
+    Anew,
+    /// Nobody: the request has preconditions of its own.
+    None,
+}
+
 /// What to do about a page that is not here.
 pub(crate) enum Claim {
     /// Somebody fetches it.
-    Join(Arc<Seat>),
+    Join(Interest),
     /// It arrived in the meantime.
     Here(Bytes),
-    /// It is ours to fetch.
-    Missing,
+    /// It is fetched in the caller's name.
+    Fetch(Interest),
 }
 
 /// A run of pages that is to be fetched, and the seat of the reader that has it fetched.
@@ -141,83 +161,102 @@ impl Flights {
     /// one, which is the caller's to launch. `None` where `known` says that no flight is needed any more.
     ///
     /// All under one lock: an answer is known before its flight stops being an opening, so of readers that come together
-    /// one flies, and the others find either its flight or its answer. `shared`: others may join, and others are joined.
+    /// one flies, and the others find either its flight or its answer.
     pub(crate) fn open(
         self: &Arc<Self>,
         call: &Call,
         asked: &Asked,
         asking: Asking,
-        shared: bool,
+        sharing: Sharing,
         known: impl Fn() -> bool,
     ) -> Option<Arc<Seat>> {
         let path = &call.path;
         let mut air = self.air.lock();
-        if shared && call.plan.look {
+        if sharing == Sharing::Full && call.plan.look {
             let of_use = |opening: &&Opening| {
-                opening.asking.epoch == asking.epoch
+                opening.version == call.version
+                    && opening.asking.epoch == asking.epoch
                     && call.plan.is_fresh(opening.asking.at, asking.at)
                     && worth_joining(&opening.asked, asked)
             };
             if let Some(opening) = air.openings.get(path).and_then(|openings| openings.iter().find(of_use)) {
-                return Some(self.join(&opening.flight, call));
+                let seat = self.join(&opening.flight, call, opening.asked == *asked);
+                return Some(seat.undecided());
             }
             if known() {
                 return None;
             }
         }
         let flight = Flight::of(call, call.plan.admit);
-        if shared {
+        if sharing != Sharing::None {
             flight.board.lock().opens = Some(path.clone());
-            let opening = Opening { asked: asked.clone(), asking, flight: Arc::clone(&flight) };
+            let opening =
+                Opening { version: call.version.clone(), asked: asked.clone(), asking, flight: Arc::clone(&flight) };
             air.openings.entry(path.clone()).or_default().push(opening);
         }
-        Some(self.seat(&flight, call, true))
+        Some(self.seat(&flight, call, true, true).undecided())
     }
 
     /// Claims `needs` of the version `id`, all under one lock: what is `here` by now, what is in the air, and what is
     /// missing; the missing ones are grouped by `runs` into flights, returned with their pages, and are the caller's to launch.
+    /// `alone`: no other flight is joined, and nobody joins the new ones.
     pub(crate) fn claim(
         self: &Arc<Self>,
         call: &Call,
         id: u64,
         needs: &[Need],
+        alone: bool,
         here: impl Fn(u64) -> Option<Bytes>,
         runs: impl Fn(&[u64]) -> Vec<Range<u64>>,
     ) -> (Vec<Claim>, Vec<Run>) {
         let mut joined: Vec<Arc<Seat>> = Vec::new();
         let mut missing = Vec::new();
         let mut air = self.air.lock();
-        let claims = needs
+        let claims: Vec<Option<Claim>> = needs
             .iter()
             .map(|need| {
                 let key = PageKey { version: id, page: need.page };
                 if call.plan.look
+                    && !alone
                     && let Some(flight) = air.pages.get(&key)
                 {
-                    let known = joined.iter().find(|seat| Arc::ptr_eq(&seat.flight, flight)).cloned();
-                    return Claim::Join(known.unwrap_or_else(|| {
-                        let seat = self.join(flight, call);
-                        joined.push(Arc::clone(&seat));
-                        seat
-                    }));
+                    if flight.board.lock().pieces.want(need.page) {
+                        let known = joined.iter().find(|seat| Arc::ptr_eq(&seat.flight, flight)).cloned();
+                        let seat = known.unwrap_or_else(|| {
+                            let seat = self.join(flight, call, true);
+                            joined.push(Arc::clone(&seat));
+                            seat
+                        });
+                        return Some(Claim::Join(Interest { seat, page: need.page }));
+                    }
+                    // It has arrived there, was taken, and is dropped.
+                    air.pages.remove(&key);
                 }
                 // A flight stores a page before it gives up its registration: looked up in this order, none slips through.
                 if let Some(page) = here(need.page) {
-                    return Claim::Here(page);
+                    return Some(Claim::Here(page));
                 }
                 missing.push(need.page);
-                Claim::Missing
+                None
             })
             .collect();
-        let flights = runs(&missing)
+        let flights: Vec<Run> = runs(&missing)
             .into_iter()
             .map(|run| {
                 let flight = Flight::of(call, call.plan.admit);
-                air.register(&flight, id, run.clone());
-                (run, self.seat(&flight, call, true))
+                if !alone {
+                    air.register(&flight, id, run.clone());
+                }
+                (run, self.seat(&flight, call, true, true))
             })
             .collect();
-        (claims, flights)
+        let fetch = |page: u64| {
+            let (_, seat) =
+                flights.iter().find(|(run, _)| run.contains(&page)).expect("every missing page is in a run");
+            Claim::Fetch(seat.interest_in(page))
+        };
+        let claims = claims.into_iter().zip(needs).map(|(claim, need)| claim.unwrap_or_else(|| fetch(need.page)));
+        (claims.collect(), flights)
     }
 
     /// A new flight for `pages` of the version `id`, whoever else fetches them: the next window of a body that is open already.
@@ -225,7 +264,7 @@ impl Flights {
         let flight = Flight::of(call, admit);
         let mut air = self.air.lock();
         air.register(&flight, id, pages);
-        self.seat(&flight, call, true)
+        self.seat(&flight, call, true, true)
     }
 
     /// Runs the task that flies `flight`. Whatever becomes of the task, its [`Pilot`] tells the waiters.
@@ -241,19 +280,33 @@ impl Flights {
         let _ = seat.flight.task.set(task.abort_handle());
     }
 
+    /// `flight` is over.
+    fn end(&self, flight: &Flight, end: End) {
+        // First out of the air: who tries again must not find this flight.
+        self.air.lock().strike_off(flight);
+        {
+            let mut board = flight.board.lock();
+            board.end.get_or_insert(end);
+            board.pieces.ends();
+        }
+        flight.tick.notify_waiters();
+    }
+
     /// A seat in the flight of another call: what it brings is kept if one of both wants that, and waited for if one of both waits.
-    fn join(self: &Arc<Self>, flight: &Arc<Flight>, call: &Call) -> Arc<Seat> {
+    fn join(self: &Arc<Self>, flight: &Arc<Flight>, call: &Call, same_request: bool) -> Arc<Seat> {
         flight.admit.fetch_or(call.plan.admit, Ordering::Relaxed);
         if !call.is_ahead() {
             flight.promote();
         }
-        self.seat(flight, call, false)
+        self.seat(flight, call, false, same_request)
     }
 
-    fn seat(self: &Arc<Self>, flight: &Arc<Flight>, call: &Call, mine: bool) -> Arc<Seat> {
+    fn seat(self: &Arc<Self>, flight: &Arc<Flight>, call: &Call, mine: bool, same_request: bool) -> Arc<Seat> {
         flight.board.lock().seats += 1;
         let promotion = call.promotion().cloned();
-        Arc::new(Seat { flight: Arc::clone(flight), flights: Arc::clone(self), mine, promotion })
+        let is_undecided = AtomicBool::new(false);
+        let (flight, flights) = (Arc::clone(flight), Arc::clone(self));
+        Arc::new(Seat { flight, flights, mine, same_request, promotion, is_undecided })
     }
 }
 
@@ -274,7 +327,11 @@ impl Air {
     fn strike_off(&mut self, flight: &Flight) {
         let mut board = flight.board.lock();
         for key in board.keys.drain(..) {
-            self.pages.remove(&key);
+            if let Entry::Occupied(occupied) = self.pages.entry(key)
+                && std::ptr::eq(&raw const **occupied.get(), flight)
+            {
+                occupied.remove();
+            }
         }
         if let Some(path) = board.opens.take()
             && let Entry::Occupied(mut openings) = self.openings.entry(path)
@@ -297,8 +354,14 @@ impl Flight {
             announced: call.plan.announced,
             board: Mutex::default(),
             tick: Notify::new(),
+            room: Notify::new(),
             task: OnceLock::new(),
+            home: Home::current(),
         })
+    }
+
+    fn charge(&self, charge: Charge, pages: PageSize) {
+        self.board.lock().pieces.charge(charge, byte_range::in_memory(pages.bytes()));
     }
 
     /// Somebody waits for it.
@@ -329,11 +392,73 @@ pub(crate) struct Seat {
     flights: Arc<Flights>,
     /// The reader began the flight.
     pub(crate) mine: bool,
+    /// The reader's own request would be the same as the flight's.
+    same_request: bool,
     /// Of a speculative reader: tells when somebody waits for it, and so for the flight.
     promotion: Option<Promotion>,
+    /// The reader does not know yet which pages it wants, and so wants all.
+    is_undecided: AtomicBool,
+}
+
+/// A reader's interest in one page of a flight. When nobody is interested any more, the flight drops the page.
+pub(crate) struct Interest {
+    pub(crate) seat: Arc<Seat>,
+    page: u64,
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        self.seat.flight.board.lock().pieces.unwant(self.page);
+        self.seat.flight.room.notify_one();
+    }
+}
+
+/// A reader that waits for a page of a flight, or for all of it.
+struct Awaiting<'a> {
+    flight: &'a Flight,
+    page: u64,
+}
+
+impl Drop for Awaiting<'_> {
+    fn drop(&mut self) {
+        self.flight.board.lock().pieces.wait_no_more(self.page);
+    }
 }
 
 impl Seat {
+    fn undecided(self: Arc<Self>) -> Arc<Self> {
+        self.is_undecided.store(true, Ordering::Relaxed);
+        self.flight.board.lock().pieces.undecided();
+        self
+    }
+
+    /// The reader knows what it wants: what it has an [`Interest`] in.
+    pub(crate) fn decided(&self) {
+        if self.is_undecided.swap(false, Ordering::Relaxed) {
+            self.flight.board.lock().pieces.decided();
+            self.flight.room.notify_one();
+        }
+    }
+
+    /// Sets the memory for what the flight brings.
+    pub(crate) fn charge(&self, charge: Charge, pages: PageSize) {
+        self.flight.charge(charge, pages);
+    }
+
+    /// The reader's interest in `page` of a flight that has not been launched yet.
+    pub(crate) fn interest_in(self: &Arc<Self>, page: u64) -> Interest {
+        self.flight.board.lock().pieces.want(page);
+        Interest { seat: Arc::clone(self), page }
+    }
+
+    /// The reader's interest in `need`, where the flight is answered, and brings it or still has it.
+    pub(crate) fn interest(self: &Arc<Self>, need: &Need) -> Option<Interest> {
+        let brings =
+            self.flight.span.get().is_some_and(|span| span.start <= need.bytes.start && need.bytes.end <= span.end);
+        let wanted = brings && self.flight.board.lock().pieces.want(need.page);
+        wanted.then(|| Interest { seat: Arc::clone(self), page: need.page })
+    }
+
     /// Turns the flight's request into demand once somebody waits; goes down with it.
     pub(crate) fn promotion(&self) -> Option<&Promotion> {
         self.flight.promotion.as_ref()
@@ -352,12 +477,16 @@ impl Seat {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub(crate) async fn answer(&self) -> Result<Arc<Head>, Vain> {
-        self.until(|board| board.answer.clone()).await
-    }
-
-    /// Whether the flight, once answered, brings these bytes.
-    pub(crate) fn brings(&self, bytes: &Range<u64>) -> bool {
-        self.flight.span.get().is_some_and(|span| span.start <= bytes.start && bytes.end <= span.end)
+        let answer = self.until(None, |board| board.answer.clone()).await;
+        match answer {
+            // Another's range or precondition: a request of this reader's own may be answered.
+            Err(Vain::Failed(error))
+                if !self.same_request && depends_on_request(&error) && !Fault::SharesRangeErrors.is_back() =>
+            {
+                Err(Vain::Lost)
+            }
+            answer => answer,
+        }
     }
 
     /// Waits for a page of the flight and takes from it what is needed, without a copy.
@@ -365,14 +494,17 @@ impl Seat {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub(crate) async fn take(&self, pages: PageSize, need: &Need) -> Result<Bytes, Vain> {
-        self.until(|board| {
+        self.until(Some(need.page), |board| {
             let span = self.flight.span.get()?;
-            let piece = board.pieces.get(byte_range::in_memory(need.page - pages.of(span.start)))?;
+            if board.pieces.is_gone(need.page) {
+                return Some(Err(Vain::Lost));
+            }
+            let piece = board.pieces.get(need.page)?;
             let begins = span.start.max(pages.start(need.page));
             let slice = need.bytes.start - begins..need.bytes.end - begins;
-            Some(piece.slice(byte_range::in_memory(slice.start)..byte_range::in_memory(slice.end)))
+            Some(Ok(piece.slice(byte_range::in_memory(slice.start)..byte_range::in_memory(slice.end))))
         })
-        .await
+        .await?
     }
 
     /// Waits until everything has arrived.
@@ -380,43 +512,87 @@ impl Seat {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub(crate) async fn landed(&self) -> Result<(), Vain> {
-        self.until(|board| matches!(board.end, Some(End::Landed)).then_some(())).await
+        self.until(Some(u64::MAX), |board| matches!(board.end, Some(End::Landed)).then_some(())).await
     }
 
-    /// Waits until `ready` finds on the board what it looks for.
-    async fn until<T>(&self, ready: impl Fn(&Board) -> Option<T>) -> Result<T, Vain> {
+    /// Waits until `ready` finds on the board what it looks for; `page` is what it waits for, `u64::MAX` all of the flight.
+    ///
+    /// The layer below may be silent for many reasons: an outage that it rides out, a queue, memory. So a reader waits for a fetch of
+    /// its own as long as that layer does. It leaves a fetch of another reader after a while, to fetch itself, and any fetch
+    /// whose runtime has stopped.
+    async fn until<T>(&self, page: Option<u64>, ready: impl Fn(&Board) -> Option<T>) -> Result<T, Vain> {
+        let mut awaiting = None;
         loop {
             // Before the look, so that no tick is missed.
             let tick = self.flight.tick.notified();
             {
-                let board = self.flight.board.lock();
+                let mut board = self.flight.board.lock();
                 if let Some(found) = ready(&board) {
                     return Ok(found);
                 }
                 match &board.end {
                     Some(End::Failed(error)) => return Err(Vain::Failed(share(error))),
                     Some(End::Landed | End::Lost) => return Err(Vain::Lost),
+                    None if board.silent && !self.is_patient() => return Err(Vain::Lost),
                     None => {}
                 }
-            }
-            let tick = tokio::time::timeout(self.flights.stall_timeout, tick);
-            match select(pin!(tick), pin!(self.waited_for())).await {
-                Either::Left((Ok(_), _)) => {}
-                Either::Right(((), _)) => self.flight.promote(),
-                // What nobody waits for may queue behind others for as long as there are any.
-                Either::Left((Err(_), _)) if self.flight.is_ahead() && self.flight.span.get().is_none() => {}
-                Either::Left((Err(_), _)) => {
-                    // Its runtime may be stuck: the next reader begins anew instead of waiting as long again.
-                    self.flights.air.lock().strike_off(&self.flight);
-                    return Err(Vain::Failed(CacheError::Stalled { after: self.flights.stall_timeout }.into()));
+                if let (None, Some(page)) = (&awaiting, page) {
+                    board.pieces.wait_for(page);
+                    awaiting = Some(Awaiting { flight: &self.flight, page });
+                    self.flight.room.notify_one();
                 }
             }
+            tokio::select! {
+                biased;
+                () = tick => {}
+                () = self.waited_for() => self.flight.promote(),
+                () = self.silent_for_long() => {
+                    // What nobody waits for may queue behind others for as long as there are any.
+                    if !self.flight.is_ahead() || self.flight.span.get().is_some() {
+                        let mut air = self.flights.air.lock();
+                        air.strike_off(&self.flight);
+                        self.flight.board.lock().silent = true;
+                    }
+                }
+                () = self.stopped() => self.give_up(),
+            }
+        }
+    }
+
+    /// The reader waits for the flight however long nothing arrives.
+    fn is_patient(&self) -> bool {
+        self.mine && !Fault::QueueingStalls.is_back()
+    }
+
+    /// Resolves when nothing has arrived for so long that a reader who joined the flight fetches itself.
+    async fn silent_for_long(&self) {
+        if self.is_patient() || !has_timer() {
+            return future::pending().await;
+        }
+        tokio::time::sleep(self.flights.stall_timeout).await;
+    }
+
+    /// Resolves when the flight's task stands still because its runtime has stopped.
+    pub(crate) async fn stopped(&self) {
+        match &self.flight.home {
+            Some(home) if !Fault::TrustsRuntimes.is_back() => home.stopped().await,
+            _ => future::pending().await,
+        }
+    }
+
+    /// The flight's task will not go on: whoever waits for it begins anew.
+    fn give_up(&self) {
+        self.flights.end(&self.flight, End::Lost);
+        if let Some(task) = self.flight.task.get() {
+            task.abort();
         }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.decided();
+        let mut unwanted = Pieces::default();
         let deserted = {
             let mut air = self.flights.air.lock();
             let seats = {
@@ -426,9 +602,12 @@ impl Drop for Seat {
             };
             if seats == 0 {
                 air.strike_off(&self.flight);
+                // Its task may be on a runtime that has stopped, and keep what it holds: the memory is freed here.
+                unwanted = std::mem::take(&mut self.flight.board.lock().pieces);
             }
             seats == 0
         };
+        drop(unwanted);
         // Outside the locks: a task that is dropped here and now runs its pilot's `drop`, which takes them.
         if deserted && let Some(task) = self.flight.task.get() {
             task.abort();
@@ -444,7 +623,7 @@ pub(crate) struct Pilot {
 
 impl Pilot {
     /// The request is answered: the flight will bring `span`, and the pages that lie wholly in it can be joined from now on.
-    pub(crate) fn answered(&self, head: &Arc<Head>, span: Range<u64>, whole_pages: Range<u64>) {
+    pub(crate) fn answered(&self, head: &Arc<Head>, pages: PageSize, span: Range<u64>, whole_pages: Range<u64>) {
         {
             let mut air = self.flights.air.lock();
             if self.flight.board.lock().seats > 0 {
@@ -453,35 +632,66 @@ impl Pilot {
                 air.register(&self.flight, head.id, whole_pages);
             }
         }
+        let starts = (pages.of(span.start), byte_range::in_memory(byte_range::len(&span)));
         let _ = self.flight.span.set(span);
-        self.flight.board.lock().answer = Some(Arc::clone(head));
+        {
+            let mut board = self.flight.board.lock();
+            board.pieces.starts(starts.0, starts.1);
+            board.answer = Some(Arc::clone(head));
+            board.silent = false;
+        }
         self.flight.tick.notify_waiters();
     }
 
-    /// The next page, or part of one, arrived; `keep` stores it, told how it comes.
-    pub(crate) fn arrived(&self, piece: Bytes, keep: impl FnOnce(Bytes, Arrival)) {
+    /// Sets the memory for what the flight brings.
+    pub(crate) fn charge(&self, charge: Charge, pages: PageSize) {
+        self.flight.charge(charge, pages);
+    }
+
+    /// Waits until there is room for `page`, of `bytes`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only watches.
+    pub(crate) async fn room(&self, page: u64, bytes: usize) {
+        self.until(|board| board.pieces.may_read(page, bytes)).await;
+    }
+
+    /// Waits until a reader waits for something of the flight.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only watches.
+    pub(crate) async fn awaited(&self) {
+        self.until(|board| board.pieces.is_awaited()).await;
+    }
+
+    async fn until(&self, ready: impl Fn(&Board) -> bool) {
+        // The task is the only one that waits for room, so that a tick before it waits is not lost.
+        while !ready(&self.flight.board.lock()) {
+            self.flight.room.notified().await;
+        }
+    }
+
+    /// `page`, or part of it, arrived; `keep` stores it, told how it comes.
+    pub(crate) fn arrived(&self, page: u64, piece: Bytes, keep: impl FnOnce(Bytes, Arrival)) {
         if self.flight.admit.load(Ordering::Relaxed) {
             keep(piece.clone(), self.flight.arrival());
         }
-        self.flight.board.lock().pieces.push(piece);
+        {
+            let mut board = self.flight.board.lock();
+            board.pieces.push(page, piece);
+            board.silent = false;
+        }
         self.flight.tick.notify_waiters();
     }
 
     /// The flight is over.
     pub(crate) fn land(self, end: End) {
-        self.over(end);
-    }
-
-    fn over(&self, end: End) {
-        // First out of the air: who tries again must not find this flight.
-        self.flights.air.lock().strike_off(&self.flight);
-        self.flight.board.lock().end.get_or_insert(end);
-        self.flight.tick.notify_waiters();
+        self.flights.end(&self.flight, end);
     }
 }
 
 impl Drop for Pilot {
     fn drop(&mut self) {
-        self.over(End::Lost);
+        self.flights.end(&self.flight, End::Lost);
     }
 }

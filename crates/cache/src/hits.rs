@@ -30,8 +30,12 @@ impl Engine {
         if options.head || range.start >= range.end {
             return None;
         }
-        let head = self.trusted(path, &self.plan(options))?;
-        if options.version.is_some() || options.check_preconditions(&head.meta).is_err() {
+        let plan = self.plan(options);
+        let head = self.trusted(path, &plan)?;
+        if options.version.is_some()
+            || options.check_preconditions(&head.meta).is_err()
+            || self.may_have_grown(&plan, &head, range)
+        {
             // The longer way knows what to make of them.
             return None;
         }
@@ -62,7 +66,11 @@ impl Engine {
 
     /// The answer to `get_ranges`, where each range lies in one page, all of them are here and nothing has to be asked.
     pub(crate) fn hits(&self, path: &Path, ranges: &[Range<u64>]) -> Option<Vec<Bytes>> {
-        let head = self.trusted(path, &self.plan(&GetOptions::new()))?;
+        let plan = self.plan(&GetOptions::new());
+        let head = self.trusted(path, &plan)?;
+        if ranges.iter().any(|range| self.may_have_grown(&plan, &head, range)) {
+            return None;
+        }
         // All or none: a page that is looked at here, and again by the longer way, would pass for read twice.
         let mut before = None;
         for range in ranges {
@@ -97,6 +105,12 @@ impl Engine {
     fn trusted(&self, path: &Path, plan: &Plan) -> Option<Arc<Head>> {
         let head = self.table.get(path)?;
         (policy::first_step(plan, Some(head.known()), self.now()) == Step::Serve).then_some(head)
+    }
+
+    /// Whether the store is to be asked before a `range` beyond the end of `head` is answered.
+    #[inline]
+    pub(crate) fn may_have_grown(&self, plan: &Plan, head: &Head, range: &Range<u64>) -> bool {
+        range.end > head.meta.size && policy::may_have_grown(plan, head.meta.size, head.asked_at, range, self.now())
     }
 
     /// The page that holds all of `range`, where there is one.

@@ -34,18 +34,19 @@
 //!
 //! # What is promised
 //!
-//! - **One version an answer.** Pages belong to a version of an object, named by its generation or entity tag and its
-//!   size. An answer is never spliced from two versions: where the object changes under a read, the read begins anew, or,
+//! - **One version an answer.** Pages belong to a version of an object, identified by its generation, its strong entity tag or
+//!   its modification date, and by its size. An answer is never spliced from two versions: where the object changes under a read, the read begins anew, or,
 //!   once bytes are handed out, fails with [`ObjectChanged`](headstart_fetch_core::ObjectChanged).
 //! - **No older than allowed.** [`Freshness`] says how long a version is taken for the present one after others overwrite
-//!   the object. Answers to requests with an [`Intent`](headstart_fetch_core::Intent) say until when
-//!   ([`FreshUntil`](headstart_fetch_core::FreshUntil)), so that read-ahead above keeps to it; a window *below* the cache comes on
-//!   top. A write through the cache is seen by every read that begins after it, also where the write failed or was
+//!   the object. Answers to requests with an [`Intent`](headstart_fetch_core::Intent) say when their version
+//!   was confirmed and until when it is trusted ([`ConfirmedAt`](headstart_fetch_core::ConfirmedAt),
+//!   [`FreshUntil`](headstart_fetch_core::FreshUntil)). Layers above count from there, and so does this cache with what layers below
+//!   tell: windows do not add up. A write through the cache is seen by every read that begins after it, also where the write failed or was
 //!   dropped half-way.
 //! - **One fetch.** Readers of the same missing bytes share one request. A cold read of any form is one GET and no HEAD; a
 //!   page-aligned one where it is bounded, as asked where it is not. Errors go to everybody who waits, once, and are not kept.
-//! - **The inner store's manners.** Errors and preconditions are as the inner store's. Objects without version tokens
-//!   are passed through (unless declared [`Freshness::Immutable`]), and so are answers that are local files.
+//! - **The inner store's manners.** Errors and preconditions are as the inner store's. Objects without any
+//!   validator are passed through (unless declared [`Freshness::Immutable`]), and so are answers that are local files.
 //!
 //! # What a hit costs
 //!
@@ -102,9 +103,11 @@ mod memory;
 #[cfg(test)]
 mod mutants;
 mod page;
+mod pieces;
 mod policy;
 #[cfg(test)]
 mod races;
+mod ranges;
 mod read;
 mod stats;
 mod store;

@@ -92,6 +92,23 @@ impl PageSize {
         needs
     }
 
+    /// The stretches of whole pages that `ranges` touch, ascending; those with a hole of at most `bridge_bytes` between them are one.
+    /// However long the ranges are, there are no more stretches than ranges.
+    pub(crate) fn stretches(self, ranges: &[Range<u64>], bridge_bytes: u64) -> Vec<Range<u64>> {
+        let mut aligned: Vec<_> = ranges.iter().filter(|range| range.start < range.end).cloned().collect();
+        aligned.sort_unstable_by_key(|range| range.start);
+        let mut stretches: Vec<Range<u64>> = Vec::new();
+        for range in aligned.iter().map(|range| self.align(range)) {
+            match stretches.last_mut() {
+                Some(last) if range.start <= last.end.saturating_add(bridge_bytes) => {
+                    last.end = last.end.max(range.end);
+                }
+                _ => stretches.push(range),
+            }
+        }
+        stretches
+    }
+
     /// Groups `missing` pages (ascending) into runs, each fetched by one request of at most [`WINDOW_BYTES`].
     ///
     /// Neighbours go together, and pages with a hole of at most `bridge_bytes` between them.
@@ -154,6 +171,15 @@ mod tests {
         let range = u64::MAX - 5..u64::MAX;
         assert_eq!(pages().align(&range).end, u64::MAX);
         assert_eq!(pages().needs(&[range]).len(), 1);
+    }
+
+    #[test]
+    fn stretches_are_no_more_than_ranges() {
+        let ranges = [40 * KIB..u64::MAX, 5..6, 0..0, 20 * KIB..30 * KIB];
+        assert_eq!(pages().stretches(&ranges, 0), [0..u64::MAX]);
+        assert_eq!(pages().stretches(&ranges[1..], 0), [0..32 * KIB]);
+        assert_eq!(pages().stretches(&[0..1, 33 * KIB..34 * KIB], 0), [0..16 * KIB, 32 * KIB..48 * KIB]);
+        assert_eq!(pages().stretches(&[0..1, 33 * KIB..34 * KIB], 16 * KIB), [0..48 * KIB]);
     }
 
     #[test]

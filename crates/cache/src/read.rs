@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future;
 use futures::stream::{self, StreamExt};
-use headstart_fetch_core::{CacheHint, FetchError, byte_range};
+use headstart_fetch_core::{CacheHint, FetchError};
 use object_store::path::Path;
-use object_store::{Extensions, GetOptions, GetRange, GetResult, Result};
+use object_store::{GetOptions, GetRange, GetResult, Result};
 
 use crate::body::PageBody;
 use crate::call::Call;
@@ -16,7 +16,6 @@ use crate::config::Freshness;
 use crate::engine::{Engine, Source, Take, result};
 use crate::finding::{Found, Tries, Unanswered, has_preconditions};
 use crate::flights::{Seat, Vain};
-use crate::page::Need;
 use crate::policy::{Plan, Step};
 
 impl Engine {
@@ -24,7 +23,7 @@ impl Engine {
     pub(crate) async fn get(self: &Arc<Self>, path: &Path, options: GetOptions) -> Result<GetResult> {
         let plan = self.plan(&options);
         if !plan.bypass && is_plain(&options) {
-            let call = Call::new(path, plan, options.extensions.clone());
+            let call = Call::new(path, options.version.clone(), plan, options.extensions.clone());
             let mut tries = Tries::new();
             while let Some(found) = tries.next() {
                 if let Some(answer) = tries.answered(self.try_get(&call, &options, found).await) {
@@ -54,16 +53,16 @@ impl Engine {
             Some(found) => found,
             None => match self.look_up(call) {
                 Ok(found) => found,
-                Err(Step::Open) if options.version.is_none() => self.open(call, options).await?,
+                Err(Step::Open) => self.open(call, options).await?,
                 Err(_) => return Err(Unanswered::Bypass),
             },
         };
         let head = Arc::clone(&found.head);
-        // Older versions are not kept; and what is stale proves nothing of another version.
+        // The store answers for a version that the answer does not name.
         if options.version.is_some() && options.version != head.meta.version {
             return Err(Unanswered::Bypass);
         }
-        if !plan.may_keep(head.has_token()) && found.seats.is_empty() {
+        if !plan.may_keep(head.has_validator()) && found.seats.is_empty() {
             return Err(Unanswered::Bypass);
         }
         if !found.valid && (options.head || has_preconditions(options)) {
@@ -89,6 +88,12 @@ impl Engine {
                 stream::empty().boxed(),
             ));
         }
+        let wanted = match &options.range {
+            Some(GetRange::Bounded(range)) => range.clone(),
+            Some(GetRange::Offset(start)) => *start..start.saturating_add(1),
+            None | Some(GetRange::Suffix(_)) => 0..0,
+        };
+        self.confirm_end(call, &found, std::iter::once(&wanted)).await?;
         let range = match resolve(options.range.as_ref(), head.meta.size) {
             Ok(range) => range,
             Err(_) if !found.valid => return Err(Unanswered::With(self.validate(call).await?)),
@@ -109,10 +114,11 @@ impl Engine {
         }
 
         let window = range.start..range.end.min(self.pages.window_end(range.start));
-        if !plan.may_keep(head.has_token()) && found.rest.is_none() && window.end < range.end {
+        if !plan.may_keep(head.has_validator()) && found.rest.is_none() && window.end < range.end {
             // What the flight of another brings is not all, and nothing tells whether the rest is of the same version.
             return Err(Unanswered::Bypass);
         }
+        let window = if found.rest.is_some() { window } else { self.affordable(call, &head, window) };
         let needs = self.pages.needs(std::slice::from_ref(&window));
         if !found.valid && !self.has_any(&head, &needs) {
             // Nothing to validate for: the GET that is needed anyway tells the version.
@@ -120,80 +126,13 @@ impl Engine {
         }
         let takes = self.claim(call, &head, needs, &found.seats)?;
         if !found.valid {
-            self.prove(call, &head, &takes).await?;
+            self.prove(call, &head, takes.iter().any(Take::is_mine)).await?;
         }
         self.first_of_each(&takes).await?;
         // The same version, perhaps shown to be the present one a moment ago.
-        let head = self.table.get(&call.path).filter(|shown| shown.id == head.id).unwrap_or(head);
+        let head = self.known(call).filter(|shown| shown.id == head.id).unwrap_or(head);
         let body = PageBody::new(self, call, head, takes, window.end..range.end, found.rest);
         Ok(body.into_result(range))
-    }
-
-    /// `get_ranges`.
-    pub(crate) async fn get_ranges(self: &Arc<Self>, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let plan = Plan::new(self.config.enabled, self.config.freshness, None, false);
-        if ranges.is_empty() {
-            return Ok(Vec::new());
-        }
-        if !plan.bypass && ranges.iter().all(|range| range.start < range.end) {
-            let call = Call::new(path, plan, Extensions::new());
-            let mut tries = Tries::new();
-            while let Some(found) = tries.next() {
-                if let Some(answer) = tries.answered(self.try_ranges(&call, ranges, found).await) {
-                    return answer;
-                }
-            }
-        }
-        self.counters.bypasses.add(1);
-        // Not a fill: as if there were no cache.
-        self.inner.get_ranges(path, ranges).await
-    }
-
-    async fn try_ranges(
-        self: &Arc<Self>,
-        call: &Arc<Call>,
-        ranges: &[Range<u64>],
-        found: Option<Found>,
-    ) -> Result<Vec<Bytes>, Unanswered> {
-        let plan = &call.plan;
-        let found = match found {
-            Some(found) => found,
-            None => match self.look_up(call) {
-                Ok(found) => found,
-                Err(Step::Open) => self.open_ranges(call, ranges).await?,
-                Err(_) => return Err(Unanswered::Bypass),
-            },
-        };
-        let head = &found.head;
-        if !plan.may_keep(head.has_token()) && found.seats.is_empty() {
-            return Err(Unanswered::Bypass);
-        }
-        let resolved = ranges.iter().map(|range| resolve(Some(&GetRange::Bounded(range.clone())), head.meta.size));
-        let resolved = match resolved.collect::<Result<Vec<_>>>() {
-            Ok(resolved) => resolved,
-            Err(_) if !found.valid => return Err(Unanswered::With(self.validate(call).await?)),
-            Err(error) => return Err(Unanswered::Fail(error)),
-        };
-        let needs = self.pages.needs(&resolved);
-        if !found.valid && !self.has_any(head, &needs) {
-            return Err(Unanswered::With(self.open_ranges(call, ranges).await?));
-        }
-        let takes = self.claim(call, head, needs.clone(), &found.seats)?;
-        if !found.valid {
-            self.prove(call, head, &takes).await?;
-        }
-        // All flights are under way: one after the other here costs nothing.
-        let mut pages = Vec::with_capacity(takes.len());
-        for take in takes {
-            pages.push(match take.from {
-                Source::Page(bytes) => {
-                    self.count_hit(call, &bytes);
-                    bytes
-                }
-                Source::Flight(seat) => self.take(&seat, &take.need).await?,
-            });
-        }
-        Ok(resolved.into_iter().map(|range| assemble(&needs, &pages, &range)).collect())
     }
 
     /// Waits until every fetch among `takes` has brought its first page: what can still begin anew without anybody
@@ -201,11 +140,11 @@ impl Engine {
     async fn first_of_each(&self, takes: &[Take]) -> Result<(), Vain> {
         let mut last: Option<&Arc<Seat>> = None;
         for take in takes {
-            if let Source::Flight(seat) = &take.from
-                && !last.is_some_and(|last| Arc::ptr_eq(last, seat))
+            if let Source::Flight(interest) = &take.from
+                && !last.is_some_and(|last| Arc::ptr_eq(last, &interest.seat))
             {
-                seat.take(self.pages, &take.need).await?;
-                last = Some(seat);
+                interest.seat.take(self.pages, &take.need).await?;
+                last = Some(&interest.seat);
             }
         }
         Ok(())
@@ -232,22 +171,4 @@ pub(crate) fn resolve(range: Option<&GetRange>, size: u64) -> Result<Range<u64>>
         GetRange::Suffix(_) => 0,
     };
     range.as_range(size).map_err(|_| FetchError::PastEnd { start, size }.into())
-}
-
-/// Puts `range` together from what was fetched for `needs`: a slice where one page holds it, else a copy.
-fn assemble(needs: &[Need], pages: &[Bytes], range: &Range<u64>) -> Bytes {
-    let first = needs.partition_point(|need| need.bytes.end <= range.start);
-    let part = |at: usize| {
-        let bytes = &needs[at].bytes;
-        let cut = |offset: u64| byte_range::in_memory(offset.clamp(bytes.start, bytes.end) - bytes.start);
-        pages[at].slice(cut(range.start)..cut(range.end))
-    };
-    if range.end <= needs[first].bytes.end {
-        return part(first);
-    }
-    let mut whole = Vec::with_capacity(byte_range::in_memory(range.end - range.start));
-    for (at, _) in needs.iter().enumerate().skip(first).take_while(|(_, need)| need.bytes.start < range.end) {
-        whole.extend_from_slice(&part(at));
-    }
-    whole.into()
 }

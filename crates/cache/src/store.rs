@@ -1,20 +1,19 @@
 //! `CacheStore`: the cache as an `ObjectStore`.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{BoxStream, StreamExt};
-use headstart_fetch_core::{ConfigError, Options};
+use futures::stream::BoxStream;
+use headstart_fetch_core::{ConfigError, Options, observe_deletes};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config::CacheConfig;
@@ -57,7 +56,7 @@ impl CacheStore {
             memory: Memory::new(&config, pages, Arc::clone(&counters)),
             flights: Flights::new(config.stall_timeout),
             counters,
-            start: Instant::now(),
+            start: clock_zero(),
             #[cfg(test)]
             mutation: crate::mutants::Mutation::default(),
             config,
@@ -82,7 +81,8 @@ impl CacheStore {
     /// Ranges are cut by the end of the object: `0..u64::MAX` is all of it. The requests are speculative, so reads go before
     /// them; eight of at most 8 MiB are under way at once. Pages count as read once, and so outlive a scan; more than
     /// [`CacheConfig::memory_bytes`] drives out what came first. Where nothing can be kept, nothing is fetched beyond the answer
-    /// that shows it: local files, objects without a version token; a cache that is off sends no request.
+    /// that shows it: local files, objects without a validator (a version, a strong entity tag
+    /// or a modification date); a cache that is off sends no request.
     ///
     /// # Errors
     /// Those of the inner store; [`FetchError::PastEnd`](headstart_fetch_core::FetchError::PastEnd) where a range begins at or
@@ -110,6 +110,12 @@ impl CacheStore {
     }
 }
 
+/// A day ago. No answer of a layer below is trusted for as long as that after the cache was made.
+fn clock_zero() -> Instant {
+    let now = Instant::now();
+    now.checked_sub(Duration::from_secs(24 * 60 * 60)).unwrap_or(now)
+}
+
 /// Forgets what is known of a path when a write to it is over, however it ends: error and cancellation leave open
 /// whether the store has done it.
 struct Invalidate {
@@ -129,10 +135,11 @@ impl fmt::Display for CacheStore {
     }
 }
 
+/// The inner store shows by its `Display`: the `Debug` of some clients prints credentials.
 impl fmt::Debug for CacheStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheStore")
-            .field("inner", &self.engine.inner)
+            .field("inner", &format_args!("{}", self.engine.inner))
             .field("config", &self.engine.config)
             .field("stats", &self.stats())
             .finish()
@@ -174,15 +181,8 @@ impl ObjectStore for CacheStore {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let doomed = Arc::new(Doomed { engine: Arc::clone(&self.engine), paths: Mutex::default() });
-        let entering = Arc::clone(&doomed);
-        let locations = locations.inspect(move |location| {
-            if let Ok(path) = location {
-                entering.paths.lock().insert(path.clone());
-            }
-        });
-        let deleted = self.engine.inner.delete_stream(locations.boxed());
-        deleted.inspect(move |outcome| doomed.one_is_over(outcome.as_ref().ok())).boxed()
+        let engine = Arc::clone(&self.engine);
+        observe_deletes(&*self.engine.inner, locations, move |path| engine.table.invalidate(path))
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -208,37 +208,18 @@ impl ObjectStore for CacheStore {
     }
 }
 
-/// Paths that a stream of deletions has taken in and not yet reported.
-struct Doomed {
-    engine: Arc<Engine>,
-    paths: Mutex<HashSet<Path>>,
-}
-
-impl Doomed {
-    /// One deletion is over, of `path` where it is known. An error does not say whose it is: then all are in doubt.
-    fn one_is_over(&self, path: Option<&Path>) {
-        let mut paths = self.paths.lock();
-        if let Some(path) = path {
-            paths.remove(path);
-            self.engine.table.invalidate(path);
-        } else {
-            paths.iter().for_each(|path| self.engine.table.invalidate(path));
-        }
-    }
-}
-
-impl Drop for Doomed {
-    fn drop(&mut self) {
-        self.one_is_over(None);
-    }
-}
-
 /// An upload that is seen by the cache when it is complete.
-#[derive(Debug)]
 struct CacheUpload {
     upload: Box<dyn MultipartUpload>,
     store: CacheStore,
     path: Path,
+}
+
+/// Without the client's own upload, whose `Debug` may print credentials.
+impl fmt::Debug for CacheUpload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheUpload").field("store", &format_args!("{}", self.store)).field("path", &self.path).finish()
+    }
 }
 
 #[async_trait]

@@ -13,7 +13,7 @@ use quick_cache::DefaultHashBuilder;
 use quick_cache::sync::Cache;
 
 use crate::memory::{PageKey, Place};
-use crate::policy::{self, Known};
+use crate::policy::Known;
 
 /// Paths are spread over this many epochs. Two paths that share one cost, at worst, an answer that is not remembered.
 const EPOCHS: usize = 1024;
@@ -25,7 +25,7 @@ pub(crate) struct Head {
     pub(crate) id: u64,
     pub(crate) meta: ObjectMeta,
     pub(crate) attributes: Attributes,
-    /// When the request was sent.
+    /// When the request was sent that showed this version to be the present one, by this cache or by a layer below.
     pub(crate) asked_at: Duration,
     /// The cache has no use for such answers (see [`Known`]).
     pub(crate) opaque: bool,
@@ -33,8 +33,8 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    pub(crate) fn has_token(&self) -> bool {
-        policy::has_token(&self.version)
+    pub(crate) fn has_validator(&self) -> bool {
+        self.version.has_validator()
     }
 
     /// Where `page` of this version is to be found.
@@ -43,7 +43,10 @@ impl Head {
     }
 
     pub(crate) fn known(&self) -> Known {
-        Known { asked_at: self.asked_at, has_token: self.has_token(), opaque: self.opaque }
+        let has_validator = self.has_validator();
+        // The clients of `object_store` fill in the Unix epoch where an answer has no date.
+        let gets_validator = !has_validator && self.meta.last_modified.timestamp() > 0;
+        Known { asked_at: self.asked_at, has_validator, gets_validator, opaque: self.opaque }
     }
 }
 
@@ -52,13 +55,23 @@ impl Head {
 pub(crate) struct Asking {
     /// The path's epoch when the request was sent.
     pub(crate) epoch: u64,
-    /// When it was sent.
+    /// When it was sent; of an answer, when that was confirmed.
     pub(crate) at: Duration,
+}
+
+/// A version that was asked for by its name.
+#[derive(Debug, Clone)]
+struct Named {
+    head: Arc<Head>,
+    /// The path's epoch when it was learned: what makes the path's head worthless makes this worthless too.
+    epoch: u64,
 }
 
 /// The heads of the objects in use.
 pub(crate) struct VersionTable {
     heads: Cache<Path, Arc<Head>>,
+    /// What answers told that were asked for by version. None of them ever becomes the present head.
+    named: Cache<(Path, String), Named>,
     /// Counts what made older answers worthless, for each group of paths. Its lock orders all changes to their heads.
     epochs: Box<[Mutex<u64>]>,
     hasher: DefaultHashBuilder,
@@ -73,6 +86,7 @@ impl VersionTable {
     pub(crate) fn new(objects: usize) -> Self {
         Self {
             heads: Cache::new(objects),
+            named: Cache::new(objects),
             epochs: (0..EPOCHS).map(|_| Mutex::new(0)).collect(),
             hasher: DefaultHashBuilder::default(),
             next_id: AtomicU64::new(0),
@@ -86,6 +100,17 @@ impl VersionTable {
         self.heads.get(path)
     }
 
+    /// What is known of `path`: of its present version, or of the one that is called `version`.
+    pub(crate) fn find(&self, path: &Path, version: Option<&str>) -> Option<Arc<Head>> {
+        let present = self.heads.get(path);
+        let Some(version) = version else { return present };
+        let epoch = *self.epoch(path).lock();
+        let named = self.named.get(&(path.clone(), version.to_owned()));
+        let named = named.filter(|named| named.epoch == epoch).map(|named| named.head);
+        let present = present.filter(|head| head.meta.version.as_deref() == Some(version));
+        named.into_iter().chain(present).max_by_key(|head| head.asked_at)
+    }
+
     /// To be called before a request for `path` is sent.
     pub(crate) fn asking(&self, path: &Path, now: Duration) -> Asking {
         Asking { epoch: *self.epoch(path).lock(), at: now }
@@ -93,39 +118,70 @@ impl VersionTable {
 
     /// Takes in an answer, and returns what it says.
     ///
-    /// It becomes the path's head unless something happened to the path since the request was sent, or a later
-    /// request has been answered already; it serves the calls that waited for it in any case.
+    /// It becomes the path's head, or that of the version which was asked for by name, unless something happened to the path since the
+    /// request was sent, or a later request has been answered already; it serves the calls that waited for it in any case.
     pub(crate) fn learn(
         &self,
         path: &Path,
+        named: Option<&str>,
         asking: Asking,
         meta: ObjectMeta,
         attributes: Attributes,
         opaque: bool,
     ) -> Arc<Head> {
         let version = ObjectVersion::of(&meta);
+        // Of a store that ignores the name, nothing is known.
+        let opaque = opaque || named.is_some_and(|named| meta.version.as_deref() != Some(named));
         let epoch = self.epoch(path).lock();
-        let before = self.heads.get(path);
-        let same = before.as_ref().filter(|head| policy::same_version(&head.version, &version));
+        let present = self.heads.get(path);
+        let by_name = match &meta.version {
+            Some(name) if named.is_some() || !self.named.is_empty() => {
+                self.named.get(&(path.clone(), name.clone())).map(|named| named.head)
+            }
+            _ => None,
+        };
+        // One version has one number, whichever way it was asked for.
+        let same = present.iter().chain(&by_name).find(|head| head.version.is_same(&version));
         let id = same.map_or_else(|| self.next_id.fetch_add(1, Ordering::Relaxed), |head| head.id);
         #[cfg(test)]
         let id = if self.by_path_alone { self.hasher.hash_one(path) } else { id };
         let head = Arc::new(Head { id, meta, attributes, asked_at: asking.at, opaque, version });
+        let before = if named.is_some() { by_name } else { present };
         if *epoch == asking.epoch && before.is_none_or(|before| before.asked_at <= asking.at) {
-            self.heads.insert(path.clone(), Arc::clone(&head));
+            match named {
+                None => self.heads.insert(path.clone(), Arc::clone(&head)),
+                Some(name) => {
+                    let named = Named { head: Arc::clone(&head), epoch: *epoch };
+                    self.named.insert((path.clone(), name.to_owned()), named);
+                }
+            }
         }
         head
     }
 
-    /// Forgets what is known of `path`, and whatever is on its way.
+    /// Forgets what is known of the version of `path` that is called `version`, or of `path`: the store does not have it.
+    pub(crate) fn gone(&self, path: &Path, version: Option<&str>) {
+        match version {
+            None => self.invalidate(path),
+            Some(version) => {
+                self.named.remove(&(path.clone(), version.to_owned()));
+            }
+        }
+    }
+
+    /// Forgets what is known of `path`, of all its versions, and whatever is on its way.
     pub(crate) fn invalidate(&self, path: &Path) {
         let mut epoch = self.epoch(path).lock();
         *epoch += 1;
         self.heads.remove(path);
     }
 
-    /// Forgets what is known of `path` if it still is the version `id`, found to be the present one no more.
-    pub(crate) fn forget(&self, path: &Path, id: u64) {
+    /// Forgets what is known of `path` if it still is the version `id`, found to be the present one no more; or what is known of
+    /// the version called `version`.
+    pub(crate) fn forget(&self, path: &Path, version: Option<&str>, id: u64) {
+        if version.is_some() {
+            self.gone(path, version);
+        }
         let mut epoch = self.epoch(path).lock();
         if self.heads.get(path).is_some_and(|head| head.id == id) {
             *epoch += 1;
@@ -149,7 +205,7 @@ mod tests {
     }
 
     fn learn(table: &VersionTable, asking: Asking, tag: &str) -> u64 {
-        table.learn(&"a".into(), asking, meta(tag, 1), Attributes::new(), false).id
+        table.learn(&"a".into(), None, asking, meta(tag, 1), Attributes::new(), false).id
     }
 
     fn present(table: &VersionTable) -> Option<u64> {
@@ -197,9 +253,35 @@ mod tests {
         let table = VersionTable::new(10);
         let one = learn(&table, table.asking(&"a".into(), at(0)), "1");
         let two = learn(&table, table.asking(&"a".into(), at(1)), "2");
-        table.forget(&"a".into(), one);
+        table.forget(&"a".into(), None, one);
         assert_eq!(present(&table), Some(two));
-        table.forget(&"a".into(), two);
+        table.forget(&"a".into(), None, two);
         assert_eq!(present(&table), None);
+    }
+
+    #[test]
+    fn a_version_asked_for_by_name_is_an_entry_of_its_own() {
+        let (table, path) = (VersionTable::new(10), Path::from("a"));
+        let learn = |named: Option<&str>, version: &str, seconds| {
+            let meta = ObjectMeta { version: Some(version.into()), ..meta(version, 1) };
+            let asking = table.asking(&path, at(seconds));
+            table.learn(&path, named, asking, meta, Attributes::new(), false)
+        };
+        let old = learn(Some("1"), "1", 0);
+        assert!(table.get(&path).is_none(), "it is not the present one");
+        let new = learn(None, "2", 1);
+        assert_ne!(old.id, new.id);
+        assert_eq!(table.find(&path, Some("1")).map(|head| head.id), Some(old.id));
+        assert_eq!(table.find(&path, Some("2")).map(|head| head.id), Some(new.id));
+        assert!(table.find(&path, Some("3")).is_none());
+        assert_eq!(learn(Some("2"), "2", 2).id, new.id, "one version, one number");
+        assert_eq!(table.find(&path, Some("2")).map(|head| head.asked_at), Some(at(2)));
+        assert_eq!(learn(None, "1", 3).id, old.id);
+        assert!(learn(Some("4"), "1", 4).opaque, "the store ignores names");
+        table.invalidate(&path);
+        assert!(table.find(&path, Some("1")).is_none() && table.find(&path, None).is_none());
+        learn(Some("1"), "1", 5);
+        table.gone(&path, Some("1"));
+        assert!(table.find(&path, Some("1")).is_none());
     }
 }

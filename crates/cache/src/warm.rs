@@ -4,14 +4,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use headstart_fetch_core::Intent;
+use headstart_fetch_core::{Intent, byte_range};
 use object_store::path::Path;
 use object_store::{Error, Extensions, GetOptions, GetRange, Result};
+use tokio::sync::Mutex;
 
 use crate::call::Call;
-use crate::engine::{Engine, Source};
+use crate::engine::{Engine, Take};
 use crate::error::CacheError;
 use crate::finding::{Found, Tries, Unanswered};
+use crate::flights::Seat;
 use crate::page::WINDOW_BYTES;
 use crate::policy::{Plan, Step};
 use crate::read::resolve;
@@ -29,7 +31,7 @@ impl Engine {
         }
         let mut extensions = Extensions::new();
         extensions.insert(Intent::Speculative);
-        let call = Call::new(path, plan, extensions);
+        let call = Call::new(path, None, plan, extensions);
         let mut tries = Tries::new();
         while let Some(found) = tries.next() {
             if let Some(answer) = tries.answered(self.try_warm(&call, &ranges, found).await) {
@@ -66,19 +68,19 @@ impl Engine {
                 Err(_) => return Err(Unanswered::Bypass),
             },
         };
-        if !call.plan.may_keep(found.head.has_token()) {
+        if !call.plan.may_keep(found.head.has_validator()) {
             return Err(Unanswered::Bypass);
         }
         if !found.valid {
             return Err(Unanswered::With(self.validate(call).await?));
         }
+        self.confirm_end(call, &found, ranges.iter()).await?;
         let size = found.head.meta.size;
         let bounded = |range: &Range<u64>| resolve(Some(&GetRange::Bounded(range.clone())), size);
         let some = ranges.iter().filter(|range| size > 0 || range.start > 0);
-        let mut ranges = some.map(bounded).collect::<Result<Vec<_>>>()?;
-        ranges.sort_by_key(|range| range.start);
+        let ranges = some.map(bounded).collect::<Result<Vec<_>>>()?;
         // Whole pages: what another fetch brings of a page in part is not kept.
-        let ranges = merge(ranges.iter().map(|range| self.pages.align(range)), self.bridge_bytes());
+        let ranges = self.pages.stretches(&ranges, self.bridge_bytes());
         let windows: Vec<_> = ranges
             .iter()
             .flat_map(|range| {
@@ -88,10 +90,15 @@ impl Engine {
             })
             .map(|(start, end)| start..end.min(self.pages.window_end(start)))
             .collect();
-        let found = Arc::new(found);
+        // What is fetched is kept, and not taken from here.
+        found.seats.iter().for_each(|seat| seat.decided());
+        let (found, turn) = (Arc::new(found), Arc::default());
         // Everything owned: borrowed, the future would be `Send` for one lifetime only, and nobody could spawn it.
         stream::iter(windows)
-            .map(|window| Ok(Arc::clone(self).warm_window(Arc::clone(call), Arc::clone(&found), window)))
+            .map(|window| {
+                let (call, found, turn) = (Arc::clone(call), Arc::clone(&found), Arc::clone(&turn));
+                Ok(Arc::clone(self).warm_window(call, found, window, turn))
+            })
             .try_buffer_unordered(WINDOWS)
             .try_collect()
             .await
@@ -102,7 +109,14 @@ impl Engine {
         call: Arc<Call>,
         found: Arc<Found>,
         window: Range<u64>,
+        turn: Arc<Mutex<()>>,
     ) -> Result<(), Unanswered> {
+        let _turn = if self.has_room(&call, byte_range::len(&window)) {
+            None
+        } else {
+            // Windows without memory of their own come one after the other.
+            Some(turn.lock_owned().await)
+        };
         debug_assert!(window.end - window.start <= WINDOW_BYTES);
         let mut needs = self.pages.needs(&[window]);
         // What it has brought has been brought: the second time round, it is of no use.
@@ -110,11 +124,12 @@ impl Engine {
         loop {
             needs.retain(|need| !self.memory.has(found.head.place(need.page)));
             let mut joined = false;
-            for take in self.claim(&call, &found.head, needs.clone(), std::mem::take(&mut seats))? {
-                if let Source::Flight(seat) = take.from {
-                    joined |= !seat.mine;
-                    seat.landed().await?;
-                }
+            let takes = self.claim(&call, &found.head, needs.clone(), std::mem::take(&mut seats))?;
+            let mut fetching: Vec<Arc<Seat>> = takes.into_iter().filter_map(Take::into_seat).collect();
+            fetching.dedup_by(|one, other| Arc::ptr_eq(one, other));
+            for seat in fetching {
+                joined |= !seat.mine;
+                seat.landed().await?;
             }
             if !joined {
                 return Ok(());
@@ -122,16 +137,4 @@ impl Engine {
             // The call that began the flight may have wanted nothing kept, until we came.
         }
     }
-}
-
-/// `ranges`, ascending, with those in one that touch or have a hole of at most `bridge_bytes` between them.
-fn merge(ranges: impl Iterator<Item = Range<u64>>, bridge_bytes: u64) -> Vec<Range<u64>> {
-    let mut merged: Vec<Range<u64>> = Vec::new();
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.start <= last.end.saturating_add(bridge_bytes) => last.end = last.end.max(range.end),
-            _ => merged.push(range),
-        }
-    }
-    merged
 }

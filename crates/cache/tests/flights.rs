@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use common::{KIB, MIB, Mood, cache, cache_with, content};
 use futures::{FutureExt, future};
-use headstart_cache::{CacheConfig, CacheError, CacheStore, Freshness};
+use headstart_cache::{CacheConfig, CacheStore, Freshness};
 use headstart_fetch_core::{Intent, MemoryBudget, Promotion};
 use object_store::path::Path;
-use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt};
+use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 
 const A: &str = "a";
 
@@ -141,6 +141,50 @@ async fn an_error_goes_to_all_once_and_is_not_kept() {
     quiet(&store).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_error_of_anothers_range_is_not_ours() {
+    const LEN: usize = 1000;
+    let (double, store) = cache(Freshness::default());
+    let data = content(1, LEN);
+    double.write(A, data.clone()).await;
+    *double.delay.lock() = Duration::from_millis(10);
+    let read = |range: Option<GetRange>| {
+        let store = store.clone();
+        let options = GetOptions { range, ..GetOptions::new() };
+        async move { store.get_opts(&path(), options).await?.bytes().await }
+    };
+    let past = read(Some(GetRange::Bounded(100_000..100_010)));
+    let object = path();
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let ranges = [0..10, 5..2000];
+        futures::join!(
+            store.head(&object),
+            read(None),
+            read(Some(GetRange::Bounded(0..200_000))),
+            read(Some(GetRange::Offset(10))),
+            store.get_ranges(&object, &ranges),
+            store.warm(&object, &[0..u64::MAX]),
+        )
+    };
+    let (past, (head, all, wide, rest, ranges, warmed)) = futures::join!(past, others);
+    past.expect_err("past the end");
+    assert_eq!(head.expect("there").size, LEN as u64);
+    assert_eq!(all.expect("read"), data);
+    assert_eq!(wide.expect("read"), data);
+    assert_eq!(rest.expect("read"), data.slice(10..));
+    assert_eq!(ranges.expect("read"), [data.slice(..10), data.slice(5..)]);
+    warmed.expect("there");
+    // A herd that asks for the same gets the same answer, once.
+    store.delete(&object).await.expect("memory");
+    double.write(A, data).await;
+    double.forget_requests();
+    let herd = future::join_all((0..8).map(|_| read(Some(GetRange::Bounded(100_000..100_010))))).await;
+    assert!(herd.iter().all(Result::is_err));
+    assert_eq!(double.gets(), 1);
+    quiet(&store).await;
+}
+
 #[tokio::test]
 async fn a_panic_below_is_the_callers_own_and_harms_nobody_else() {
     let (double, store) = cache(Freshness::default());
@@ -203,23 +247,49 @@ fn a_runtime_that_shuts_down_does_not_take_followers_along() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_that_hangs_ends_at_the_deadline_and_is_not_joined_again() {
+async fn a_reader_leaves_anothers_fetch_that_hangs_and_fetches_itself() {
     let stall_timeout = Duration::from_secs(5);
-    let (double, store) = cache_with(CacheConfig { stall_timeout, ..CacheConfig::default() });
-    double.write(A, content(1, 100_000)).await;
-    double.feel(Mood::Wait);
-    let started = tokio::time::Instant::now();
-    let (one, two) = future::join(store.get_range(&path(), 0..10), store.get_range(&path(), 5..20)).await;
-    for answer in [one, two] {
-        let error = answer.expect_err("it hangs");
-        let Error::Generic { source, .. } = error else { panic!("{error}") };
-        assert_eq!(source.downcast_ref(), Some(&CacheError::Stalled { after: stall_timeout }));
+    for known in [false, true] {
+        let (double, store) = cache_with(CacheConfig { stall_timeout, ..CacheConfig::default() });
+        let data = content(1, 20 * MIB);
+        double.write(A, data.clone()).await;
+        if known {
+            store.get_range(&path(), 0..10).await.expect("read");
+            double.forget_requests();
+        }
+        double.feel(Mood::Wait);
+        let read = || {
+            let store = store.clone();
+            tokio::spawn(async move { store.get(&path()).await.expect("there").bytes().await })
+        };
+        let (first, second, third) = (read(), read(), read());
+        eventually("a GET", || double.gets() == 1).await;
+        double.feel(Mood::Well);
+        let started = tokio::time::Instant::now();
+        for reader in [second, third] {
+            assert!(reader.await.expect("no panic").expect("read") == data);
+        }
+        assert!(started.elapsed() < stall_timeout + Duration::from_millis(10), "{:?}", started.elapsed());
+        assert!(double.gets() <= if known { 4 } else { 3 }, "{} GETs, not one a page", double.gets());
+        assert!(!first.is_finished());
+        first.abort();
+        quiet(&store).await;
     }
-    assert!(started.elapsed() < stall_timeout + Duration::from_millis(10));
-    double.feel(Mood::Well);
-    store.get_range(&path(), 0..10).await.expect("well again");
-    quiet(&store).await;
-    assert_eq!(double.open(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_silent_longer_than_the_stall_timeout_is_waited_for() {
+    let (double, store) = cache(Freshness::default());
+    let data = content(1, 100_000);
+    double.write(A, data.clone()).await;
+    *double.delay.lock() = Duration::from_secs(90);
+    let path = path();
+    let ranges = [0..10, 50_000..60_000];
+    for known in [false, true] {
+        let (one, two) = future::join(store.get_range(&path, 0..100_000), store.get_ranges(&path, &ranges)).await;
+        assert_eq!(one.expect("rides out the outage"), data, "known: {known}");
+        assert_eq!(two.expect("rides out the outage"), [data.slice(..10), data.slice(50_000..60_000)]);
+    }
 }
 
 #[tokio::test]

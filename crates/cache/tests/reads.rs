@@ -234,7 +234,7 @@ async fn hints_are_followed() {
 }
 
 #[tokio::test]
-async fn without_a_version_token_nothing_is_kept_unless_objects_never_change() {
+async fn without_a_validator_nothing_is_kept_unless_objects_never_change() {
     for (freshness, again) in [(Freshness::default(), 1), (Freshness::Immutable, 0)] {
         let (double, store) = cache(freshness);
         double.feel(Mood::NoToken);
@@ -249,7 +249,7 @@ async fn without_a_version_token_nothing_is_kept_unless_objects_never_change() {
 }
 
 #[tokio::test]
-async fn a_large_object_without_a_token_is_streamed_from_one_get() {
+async fn a_large_object_without_a_validator_is_streamed_from_one_get() {
     let (double, store) = cache(Freshness::default());
     double.feel(Mood::NoToken);
     let data = content(1, 20 << 20);

@@ -7,15 +7,16 @@ use std::time::Duration;
 use futures::future::{Either, select};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetResult, Result};
-use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use crate::attention::Attention;
 use crate::byte_range;
 use crate::concurrency::Answered;
 use crate::error::{FetchError, Throttled, is_transient};
 use crate::intent::{Intent, Promotion};
 use crate::permits::Permit;
 use crate::request::Core;
+use crate::runtime::has_timer;
 
 /// Nobody knows yet what is late on this link: a first guess that is wrong would duplicate every request.
 const UNMEASURED_DELAY: Duration = Duration::from_secs(1);
@@ -31,6 +32,7 @@ impl Core {
         path: &Path,
         options: &GetOptions,
         permit: &mut Option<Permit>,
+        attention: &Arc<Attention>,
     ) -> Result<(GetResult, Duration)> {
         let asked_at = Instant::now();
         let mut first = pin!(self.send(path, options));
@@ -47,7 +49,7 @@ impl Core {
         self.hedging.lock().on_request();
         let mut late_since = asked_at;
         let (answered, hedge_permit) = loop {
-            let hedge_permit = match select(first.as_mut(), pin!(self.hedge_permit(late_since))).await {
+            let hedge_permit = match select(first.as_mut(), pin!(self.hedge_permit(late_since, attention))).await {
                 Either::Left((answered, _)) => break (answered, None),
                 Either::Right((hedge_permit, _)) => hedge_permit,
             };
@@ -81,11 +83,11 @@ impl Core {
             && self.config.hedge
             && (Intent::of(&options.extensions) == Intent::Demand || Promotion::of(&options.extensions).is_some())
             && !self.config.profile.is_local()
-            && Handle::try_current().is_ok()
+            && has_timer()
     }
 
     /// Waits until an answer that has been due since `since` is late enough for a second request, and for its turn.
-    async fn hedge_permit(self: &Arc<Self>, since: Instant) -> Permit {
+    async fn hedge_permit(self: &Arc<Self>, since: Instant, attention: &Arc<Attention>) -> Permit {
         loop {
             let usual = self.hedging.lock().delay(&self.link.link());
             let delay = if self.link.is_measured() { usual } else { usual.max(UNMEASURED_DELAY) };
@@ -96,7 +98,7 @@ impl Core {
             }
             let taken = self.hedging.lock().take();
             if taken {
-                return self.permits.acquire(Intent::Demand).await;
+                return self.permits.acquire(Intent::Demand, attention).await;
             }
             tokio::time::sleep(delay).await;
         }
@@ -113,10 +115,13 @@ impl Core {
         let before = concurrency.limit();
         concurrency.on_answer(self.now(), answered);
         let limit = concurrency.limit();
-        drop(concurrency);
-        if limit != before {
-            self.permits.set_limit(limit);
+        if limit == before {
+            return;
         }
+        // Under the lock, so that limits are applied in the order in which they were decided.
+        self.permits.set_limit(limit);
+        drop(concurrency);
+        self.permits.serve();
     }
 
     /// Sends a GET and looks whether the answer is about the bytes that were asked for.

@@ -11,8 +11,10 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, Stream, StreamExt};
 use object_store::{Error, Result};
+use tokio::task::coop;
 use tokio::time::Instant;
 
+use crate::attention::{Attention, IdleWaker};
 use crate::error::FetchError;
 use crate::estimate::BodyMeter;
 use crate::intent::{Intent, Origin};
@@ -31,6 +33,8 @@ pub(crate) struct Body {
     range: Range<u64>,
     /// The next byte to arrive.
     at: u64,
+    /// Whether anybody still reads it.
+    attention: Arc<Attention>,
     permit: Option<Permit>,
     reacquiring: Option<BoxFuture<'static, Permit>>,
     resume: Option<Box<Resume>>,
@@ -56,12 +60,14 @@ impl Body {
         stream: BoxStream<'static, Result<Bytes>>,
         range: &Range<u64>,
         origin: &Origin,
+        attention: &Arc<Attention>,
     ) -> Self {
         Self {
             core: Arc::clone(core),
             stream,
             range: range.clone(),
             at: range.start,
+            attention: Arc::clone(attention),
             permit: None,
             reacquiring: None,
             resume: None,
@@ -103,10 +109,17 @@ impl Body {
     }
 
     /// The reader does something else for now; others may have the permit meanwhile.
-    pub(crate) fn rest(&mut self) {
-        if let Some(permit) = &mut self.permit {
-            permit.rest();
+    pub(crate) fn mark_idle(&self) {
+        self.attention.mark_idle();
+    }
+
+    /// A task of its own reads it from now on, not the call that sent the request.
+    pub(crate) fn attended_by_task(mut self) -> Self {
+        self.attention = self.core.permits.attention();
+        if let Some(permit) = &self.permit {
+            permit.attend(&self.attention);
         }
+        self
     }
 
     /// The rate of this body is its reader's, not the link's.
@@ -117,12 +130,11 @@ impl Body {
     }
 
     fn poll_permit(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(permit) = &mut self.permit
-            && !permit.resume()
-        {
+        self.attention.mark_active();
+        if self.permit.as_ref().is_some_and(Permit::is_reclaimed) {
             self.permit = None;
-            let permits = Arc::clone(&self.core.permits);
-            self.reacquiring = Some(async move { permits.acquire(Intent::Demand).await }.boxed());
+            let (permits, attention) = (Arc::clone(&self.core.permits), Arc::clone(&self.attention));
+            self.reacquiring = Some(async move { permits.acquire(Intent::Demand, &attention).await }.boxed());
         }
         if let Some(acquiring) = &mut self.reacquiring {
             self.permit = Some(ready!(acquiring.poll_unpin(cx)));
@@ -162,7 +174,8 @@ impl Body {
                 self.watch.arrived();
                 Poll::Ready(next)
             }
-            Poll::Pending if self.resume.is_none() => Poll::Pending,
+            // What cannot be resumed is not given up.
+            Poll::Pending if self.resume.as_ref().is_none_or(|resume| !resume.is_possible_at(self.at)) => Poll::Pending,
             Poll::Pending => {
                 let core = &self.core;
                 let patience = || patience_now(&core.link, core.permits.in_flight());
@@ -182,7 +195,8 @@ impl Body {
         self.below = None;
         self.stream = stream::empty().boxed();
         let Some(resume) = &mut self.resume else { return Err(error) };
-        self.resuming = Some(resume.ask(&self.core, self.at..self.range.end, error, self.permit.take())?);
+        let missing = self.at..self.range.end;
+        self.resuming = Some(resume.ask(&self.core, missing, error, self.permit.take(), &self.attention)?);
         Ok(())
     }
 
@@ -269,6 +283,7 @@ impl Drop for Body {
 /// Hands the body of a call's only GET to its reader.
 struct PassThrough {
     body: Body,
+    waker: Arc<IdleWaker>,
     started: Instant,
     /// When the reader took the latest chunk, and all the time it has spent elsewhere.
     taken_at: Option<Instant>,
@@ -276,10 +291,11 @@ struct PassThrough {
 }
 
 impl PassThrough {
-    fn new(mut body: Body) -> Self {
+    fn new(body: Body) -> Self {
         let now = Instant::now();
-        body.rest();
-        Self { body, started: now, taken_at: Some(now), away: Duration::ZERO }
+        body.mark_idle();
+        let waker = IdleWaker::new(&body.attention);
+        Self { body, waker, started: now, taken_at: Some(now), away: Duration::ZERO }
     }
 }
 
@@ -294,10 +310,14 @@ impl Stream for PassThrough {
                 self.body.hindered();
             }
         }
-        let item = ready!(self.body.poll_next_unpin(cx));
+        // A consumer of bytes that are ready leaves the thread to others now and then.
+        let turn = ready!(coop::poll_proceed(cx));
+        let waker = self.waker.begin_poll(cx);
+        let item = ready!(self.body.poll_next_unpin(&mut Context::from_waker(&waker)));
+        turn.made_progress();
         if let Some(Ok(bytes)) = &item {
             self.body.core.counters.delivered(bytes.len() as u64);
-            self.body.rest();
+            self.body.mark_idle();
             self.taken_at = Some(Instant::now());
         }
         Poll::Ready(item)

@@ -86,7 +86,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// One bucket through two clients: GET and HEAD go through one, everything else through the other.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TwoClients<S> {
     reads: S,
     others: S,
@@ -103,6 +103,13 @@ impl<S> TwoClients<S> {
 impl<S: fmt::Display> fmt::Display for TwoClients<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.reads.fmt(f)
+    }
+}
+
+/// As `Display`: the clients' own `Debug` may print credentials.
+impl<S: fmt::Display> fmt::Debug for TwoClients<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TwoClients({})", self.reads)
     }
 }
 

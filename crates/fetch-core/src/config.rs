@@ -26,6 +26,9 @@ pub struct FetchConfig {
     pub retry_timeout: Duration,
     /// Whether a GET that somebody waits for is sent once more when its answer is late. Default: on.
     pub hedge: bool,
+    /// Whether objects never change under their names. On, reads of stores whose answers identify no version (no entity tag, version
+    /// or date) are split and resumed like others. Default: off.
+    pub immutable: bool,
     /// What the pauses between tries follow from, for runs that must repeat exactly. Default: the operating system.
     #[serde(skip)]
     pub jitter_seed: Option<u64>,
@@ -44,6 +47,7 @@ impl Default for FetchConfig {
             retries: 10,
             retry_timeout: Duration::from_secs(180),
             hedge: true,
+            immutable: false,
             jitter_seed: None,
             profile: BackendProfile::default(),
             budget: None,
@@ -62,6 +66,11 @@ impl Options for FetchConfig {
         },
         OptionSpec { key: "retry_timeout", takes: "a time", what: "no try begins later than this after the first" },
         OptionSpec { key: "hedge", takes: "on or off", what: "send a demanded GET once more when its answer is late" },
+        OptionSpec {
+            key: "immutable",
+            takes: "on or off",
+            what: "objects never change: split reads of stores without versions too",
+        },
     ];
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
@@ -72,6 +81,7 @@ impl Options for FetchConfig {
             "retries" => changed.retries = parse_count(key, value)?,
             "retry_timeout" => changed.retry_timeout = parse_duration(key, value)?,
             "hedge" => changed.hedge = parse_switch(key, value)?,
+            "immutable" => changed.immutable = parse_switch(key, value)?,
             _ => return Err(ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key))),
         }
         changed.check()?;
@@ -86,6 +96,7 @@ impl Options for FetchConfig {
             "retries" => Some(self.retries.to_string()),
             "retry_timeout" => Some(format_duration(self.retry_timeout)),
             "hedge" => Some(format_switch(self.hedge)),
+            "immutable" => Some(format_switch(self.immutable)),
             _ => None,
         }
     }
@@ -97,15 +108,7 @@ impl Options for FetchConfig {
         if self.retries > 100 {
             return Err(ConfigError::bad("retries", self.retries, "expected 0 to 100"));
         }
-        let profile = &self.profile;
-        if profile.min_part_bytes == 0 || profile.max_part_bytes < profile.min_part_bytes {
-            return Err(ConfigError::bad(
-                "profile.min_part_bytes",
-                profile.min_part_bytes,
-                "expected 1 to profile.max_part_bytes",
-            ));
-        }
-        Ok(())
+        self.profile.check()
     }
 }
 
@@ -126,14 +129,46 @@ mod tests {
     #[test]
     fn every_option_reads_back_what_it_was_set_to() {
         let mut config = FetchConfig::default();
-        for (key, value) in
-            [("enabled", "off"), ("concurrency", "7"), ("retries", "0"), ("retry_timeout", "90s"), ("hedge", "off")]
-        {
+        for (key, value) in [
+            ("enabled", "off"),
+            ("concurrency", "7"),
+            ("retries", "0"),
+            ("retry_timeout", "90s"),
+            ("hedge", "off"),
+            ("immutable", "on"),
+        ] {
             assert_ne!(config.value(key).as_deref(), Some(value), "{key}");
             config.set(key, value).expect(key);
             assert_eq!(config.value(key).as_deref(), Some(value), "{key}");
         }
         assert!(FetchConfig::SPECS.iter().all(|spec| config.value(spec.key).is_some()));
         assert!(config.set("retries", "101").is_err());
+    }
+    #[test]
+    fn a_profile_that_nothing_can_follow_from_is_refused_by_the_name_of_the_field() {
+        type Spoil = fn(&mut BackendProfile, f64);
+        let rates: [(&str, Spoil); 2] = [
+            ("profile.stream_bytes_per_s", |profile, rate| profile.stream_bytes_per_s = rate),
+            ("profile.aggregate_bytes_per_s", |profile, rate| profile.aggregate_bytes_per_s = rate),
+        ];
+        let refused = |key: &str, spoil: &dyn Fn(&mut BackendProfile)| {
+            let mut config = FetchConfig::default();
+            spoil(&mut config.profile);
+            let error = config.check().expect_err(key).to_string();
+            assert!(error.starts_with(&format!("option '{key}' is '")) && error.contains("expected "), "{error}");
+        };
+        for (key, spoil) in rates {
+            for rate in [0.0, -0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE, f64::MAX] {
+                refused(key, &|profile| spoil(profile, rate));
+            }
+        }
+        refused("profile.min_part_bytes", &|profile| profile.min_part_bytes = 0);
+        refused("profile.min_part_bytes", &|profile| profile.max_part_bytes = 0);
+        refused("profile.max_part_bytes", &|profile| profile.max_part_bytes = u64::MAX);
+        refused("profile.ttfb", &|profile| profile.ttfb = Duration::MAX);
+        refused("profile.prices.per_gb", &|profile| profile.prices.per_gb = f64::NAN);
+        refused("profile.prices.per_1000_requests", &|profile| profile.prices.per_1000_requests = -1.0);
+        let free = BackendProfile { ttfb: Duration::ZERO, ..BackendProfile::local() };
+        FetchConfig { profile: free, ..FetchConfig::default() }.check().expect("memory takes no time");
     }
 }

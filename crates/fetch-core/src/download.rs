@@ -18,9 +18,11 @@ use tokio::task::{JoinError, JoinSet};
 use crate::budget::Reservation;
 use crate::byte_range;
 use crate::checksum::Crc32c;
-use crate::error::{FetchError, ObjectChanged};
+use crate::error::FetchError;
+#[cfg(doc)]
+use crate::error::ObjectChanged;
 use crate::local;
-use crate::part_file::{PartFile, Piece};
+use crate::part_file::{ObjectId, PartFile, Piece};
 use crate::request::Core;
 use crate::version::ObjectVersion;
 
@@ -92,6 +94,26 @@ pub enum DownloadError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is there and is no regular file: a device, a pipe, a socket, a symbolic link to nothing. A download would replace it.
+    #[error("cannot download to {}: it is {found}, not a regular file; download to another name", path.display())]
+    NotRegular {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// Something else has the name of the part file or the journal: a symbolic link, say, through which another file would be
+    /// overwritten.
+    #[error(
+        "cannot keep an unfinished download in {}: it is {found}, not a regular file; remove it, or download to another name",
+        path.display()
+    )]
+    Obstructed {
+        /// What is in the way.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
     /// Another download to the same file is under way, in this process or another.
     #[error("another download to {} is under way", path.display())]
     Busy {
@@ -152,9 +174,9 @@ impl Download {
         let mut writer = Writer::open(&core, file, progress).await?;
         let source = Source { core, path, wanted: version };
         let fetched = source.fetch(&mut writer).await;
-        if fetched.is_err() && writer.held.is_empty() {
-            // Nothing to go on with later: an object that does not exist leaves no trace. The first error is the one to tell.
-            drop(writer.blocking(PartFile::discard).await);
+        if fetched.is_err() {
+            // An object that does not exist leaves no trace. The first error is the one to tell.
+            drop(writer.blocking(PartFile::discard_if_empty).await);
         }
         let (version, named) = fetched?;
         let found = writer.crc32c();
@@ -217,14 +239,14 @@ impl Source {
 
     /// Takes up what an earlier try has left, if that is of the version wanted.
     async fn resume(&self, writer: &mut Writer) -> Result<Option<(ObjectVersion, Option<Crc32c>)>> {
-        let path = self.path.clone();
-        let Some((version, pieces)) = writer.blocking(move |file| file.claims(&path)).await? else { return Ok(None) };
+        let object = ObjectId::new(&self.core.inner, &self.path);
+        let Some((version, pieces)) = writer.blocking(move |file| file.claims(&object)).await? else { return Ok(None) };
         if pieces.is_empty() || !version.is_exact() {
             return Ok(None);
         }
         // Not pinned to what we have: a bucket that keeps old versions would serve it for ever.
         let head = self.ask(GetOptions::new().with_head(true), self.wanted.as_ref()).await?;
-        if ObjectVersion::of(&head.meta) != version {
+        if !ObjectVersion::of(&head.meta).is_same(&version) {
             return Ok(None);
         }
         writer.read_back(version.size, pieces).await?;
@@ -233,9 +255,11 @@ impl Source {
 
     async fn ask(&self, mut options: GetOptions, version: Option<&ObjectVersion>) -> Result<GetResult> {
         let Some(version) = version else { return Ok(self.core.read(&self.path, options).await?) };
-        version.pin(self.core.config.profile.pin, &mut options);
-        let answered = self.core.read(&self.path, options).await;
-        let answer = answered.map_err(|error| ObjectChanged::explain(error, &self.path, version))?;
+        let pinned = version.pin(self.core.config.profile.pin, &mut options);
+        let answer = match self.core.read(&self.path, options.clone()).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.core.explain(error, pinned, &self.path, version, &options).await.into()),
+        };
         version.check(&answer.meta)?;
         Ok(answer)
     }
@@ -295,8 +319,8 @@ impl Writer {
 
     async fn begin(&mut self, path: &Path, version: &ObjectVersion) -> Result<()> {
         self.tell(version.size);
-        let (path, version) = (path.clone(), version.clone());
-        self.blocking(move |file| file.begin(&path, &version)).await
+        let (object, version) = (ObjectId::new(&self.core.inner, path), version.clone());
+        self.blocking(move |file| file.begin(object, &version)).await
     }
 
     /// Holds those of `pieces` that really are in the file.

@@ -127,7 +127,8 @@ impl Throttled {
 }
 
 /// Whether `error` may go away by itself: false where the store has given its answer, or where the answer broke a rule of ours.
-pub(crate) fn is_transient(error: &object_store::Error) -> bool {
+#[must_use]
+pub fn is_transient(error: &object_store::Error) -> bool {
     if !matches!(error, object_store::Error::Generic { .. }) {
         return false;
     }
@@ -145,6 +146,18 @@ pub(crate) fn is_transient(error: &object_store::Error) -> bool {
     true
 }
 
+/// Whether `error` is about what was asked for (its range, its preconditions), not about the object or the store: another request for
+/// the same object may be answered.
+#[must_use]
+pub fn depends_on_request(error: &object_store::Error) -> bool {
+    use object_store::Error::{Generic, NotImplemented, NotModified, NotSupported, Precondition};
+    match error {
+        Generic { .. } => !is_transient(error),
+        Precondition { .. } | NotModified { .. } | NotSupported { .. } | NotImplemented { .. } => true,
+        _ => false,
+    }
+}
+
 /// Whether this is what `object_store` says of a range that an object does not have. Its type can be had but not named.
 fn is_invalid_range(cause: &(dyn Error + 'static)) -> bool {
     fn is_like<T: Error + 'static>(_: &T, cause: &(dyn Error + 'static)) -> bool {
@@ -158,6 +171,18 @@ fn is_client_error(cause: &(dyn Error + 'static)) -> bool {
     let said = cause.to_string();
     let status = said.strip_prefix("Server returned non-2xx status code: ");
     status.is_some_and(|status| status.starts_with('4') && !status.starts_with("408") && !status.starts_with("429"))
+}
+
+/// Whether `error` is about the connection or the state of the server, whatever was asked for: throttled, an I/O error, a status 5xx. The
+/// latter two `object_store`'s HTTP clients say in words only.
+pub(crate) fn is_connection_fault(error: &object_store::Error) -> bool {
+    sources(error).any(|cause| {
+        let said = cause.to_string();
+        cause.is::<Throttled>()
+            || cause.is::<std::io::Error>()
+            || said.starts_with("HTTP error: ")
+            || said.starts_with("Server returned non-2xx status code: 5")
+    })
 }
 
 /// The sources of `error`, the nearest first.
@@ -276,9 +301,20 @@ pub enum FetchError {
     /// The task that fetched some of the bytes ended without a word.
     #[error("a task that fetched bytes of this read panicked, or its runtime was shut down")]
     TaskLost,
+    /// The runtime that fetched some of the bytes runs no tasks any more.
+    #[error("the runtime that fetched bytes of this read has stopped running its tasks; read again")]
+    RuntimeStopped,
     /// No tokio runtime is running on this thread.
     #[error("no tokio runtime on this thread: call this from async code under tokio, or enter a runtime first")]
     NoRuntime,
+}
+
+impl FetchError {
+    /// Finds a `FetchError` in the sources of `error`.
+    #[must_use]
+    pub fn find(error: &object_store::Error) -> Option<&Self> {
+        sources(error).find_map(|cause| cause.downcast_ref())
+    }
 }
 
 impl From<FetchError> for object_store::Error {
@@ -299,7 +335,8 @@ mod tests {
 
     #[test]
     fn object_changed_survives_sharing() {
-        let version = |tag: &str| ObjectVersion { e_tag: Some(tag.into()), version: None, size: 1 };
+        let version =
+            |tag: &str| ObjectVersion { e_tag: Some(tag.into()), version: None, last_modified: None, size: 1 };
         let changed = ObjectChanged::new(&Path::from("a/b"), &version("1"), Some(&version("2")));
         let original = Arc::new(object_store::Error::from(changed.clone()));
         let copy = Arc::new(share(&original));
@@ -310,7 +347,7 @@ mod tests {
 
     #[test]
     fn only_a_404_or_412_is_explained_by_a_pin() {
-        let expected = ObjectVersion { e_tag: Some("1".into()), version: None, size: 1 };
+        let expected = ObjectVersion { e_tag: Some("1".into()), version: None, last_modified: None, size: 1 };
         let path = Path::from("a");
         let gone = object_store::Error::NotFound { path: "a".into(), source: "404".into() };
         assert!(ObjectChanged::find(&ObjectChanged::explain(gone, &path, &expected)).is_some());

@@ -17,7 +17,7 @@ pub struct LinkEstimate {
 }
 
 impl LinkEstimate {
-    /// Starts from what is known of the kind of store.
+    /// Starts from what is known of the kind of store. Rates of `profile` that cannot be are replaced by the nearest that can.
     #[must_use]
     pub fn new(profile: &BackendProfile) -> Arc<Self> {
         Arc::new(Self { start: Instant::now(), estimator: Mutex::new(Estimator::new(profile.clone())) })

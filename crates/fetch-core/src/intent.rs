@@ -8,6 +8,8 @@ use object_store::{Extensions, GetOptions};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::mutation::Fault;
+
 /// Why a request is made. Demand goes before speculation wherever something is scarce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Intent {
@@ -157,10 +159,28 @@ impl Origin {
 /// Until when the version of an answer may be taken for the present one; upwards, from a cache that trusts versions for a
 /// time, in answers to requests that carry an [`Intent`]. Without one, nobody sets a limit.
 ///
-/// Read-ahead above a cache keeps to this, so that its own time does not come on top of the cache's. A cache above another, or above
-/// read-ahead, does not.
+/// Read-ahead above a cache keeps to this, so that its own time does not come on top of the cache's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FreshUntil(pub Instant);
+
+/// When the request was sent whose answer showed that the version of this answer is the present one; upwards, in answers to
+/// requests that carry an [`Intent`]. An answer without one comes from the store itself: it was confirmed when it was asked for.
+///
+/// Whoever trusts a version for a time counts from here, so that the times of several layers do not add up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConfirmedAt(pub Instant);
+
+impl ConfirmedAt {
+    /// When an answer with `extensions`, to a request sent at `asked_at`, was confirmed.
+    #[must_use]
+    pub fn of(extensions: &Extensions, asked_at: Instant) -> Instant {
+        match extensions.get() {
+            Some(Self(_)) if Fault::ConfirmsNow.is_back() => Instant::now(),
+            Some(Self(confirmed_at)) => asked_at.min(*confirmed_at),
+            None => asked_at,
+        }
+    }
+}
 
 /// Options for one bounded range, carrying `intent`: how one layer asks the next for bytes.
 #[must_use]

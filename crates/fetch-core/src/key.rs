@@ -14,7 +14,12 @@ use crate::options::ConfigError;
 /// [`ConfigError::BadValue`] of `url` for what no `Path` can name: a key that is not UTF-8, begins with `/`, has a control
 /// character or a segment `.` or `..`.
 pub fn path_of_url_key(text: &str) -> Result<Path, ConfigError> {
-    let bad = |why: &str| ConfigError::bad("url", text, why);
+    // What follows a `?` may be a signature.
+    let shown = match text.split_once('?') {
+        Some((before, _)) => format!("{before}?…"),
+        None => text.to_owned(),
+    };
+    let bad = |why: &str| ConfigError::bad("url", &shown, why);
     let key = percent_decode_str(text).decode_utf8().map_err(|_| bad("the object's key is not UTF-8"))?;
     let key = key.strip_suffix('/').unwrap_or(&key);
     if key.is_empty() {

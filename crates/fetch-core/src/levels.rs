@@ -101,13 +101,17 @@ impl Levels {
     /// # Errors
     /// [`ConfigError`] with the option's full key.
     pub fn read(&mut self, sections: &mut Sections<'_>, pairs: &[Pair], source: Source) -> Result<(), ConfigError> {
+        let mut after_secret = false;
         for (key, value) in pairs {
-            let (name, option) = find(sections, key).ok_or_else(|| unknown(key, keys(sections)))?;
+            let (name, spec) = find(sections, key).ok_or_else(|| unknown(key, keys(sections)))?;
             let set = sections
                 .iter_mut()
                 .find(|(section, _)| *section == name)
-                .map(|(_, section)| section.set(option, value));
-            set.unwrap_or(Ok(())).map_err(|error| renamed(error, |option| full_key(name, option)))?;
+                .map(|(_, section)| section.set(spec.key, value));
+            // In a string this may be the rest of a secret that has a comma.
+            let shown = |error| if after_secret && source == Source::Url { without_value(error) } else { error };
+            set.unwrap_or(Ok(())).map_err(|error| renamed(shown(error), |option| full_key(name, option)))?;
+            after_secret |= spec.may_hold_a_secret();
             self.given.insert(key.clone(), (Some(value.clone()), source));
         }
         Ok(())
@@ -195,14 +199,30 @@ pub fn variable(prefix: &str, key: &str) -> String {
 /// Reads `key=value,key=value`.
 ///
 /// # Errors
-/// [`ConfigError::BadValue`] of `options` for a piece without `=`.
-pub fn from_text(text: &str) -> Result<Vec<Pair>, ConfigError> {
+/// [`ConfigError::UnknownKey`]; [`ConfigError::UnusablePiece`], which does not repeat it, for a piece without `=`, and for an unknown key
+/// that may be the rest of a secret: one after an option that may hold one.
+pub fn from_text(sections: &Sections<'_>, text: &str) -> Result<Vec<Pair>, ConfigError> {
+    let mut after_secret = false;
     let pieces = text.split(',').map(str::trim).filter(|piece| !piece.is_empty());
-    let pair = |piece: &str| match piece.split_once('=') {
-        Some((key, value)) => Ok((key.trim().to_owned(), value.trim().to_owned())),
-        None => Err(ConfigError::bad("options", piece, "expected key=value,key=value")),
+    let pair = |(n, piece): (usize, &str)| {
+        let unusable = |what| ConfigError::UnusablePiece { number: n + 1, what };
+        let (key, value) = piece.split_once('=').ok_or_else(|| unusable("has no '='"))?;
+        let key = key.trim();
+        match find(sections, key) {
+            Some((_, spec)) => after_secret |= spec.may_hold_a_secret(),
+            None if after_secret => return Err(unusable("names no option")),
+            None => return Err(unknown(key, keys(sections))),
+        }
+        Ok((key.to_owned(), value.trim().to_owned()))
     };
-    pieces.map(pair).collect()
+    pieces.enumerate().map(pair).collect()
+}
+
+fn without_value(error: ConfigError) -> ConfigError {
+    match error {
+        ConfigError::BadValue { key, allowed, .. } => ConfigError::BadValue { key, value: "***".to_owned(), allowed },
+        other => other,
+    }
 }
 
 /// `error` under another name of its option.
@@ -223,8 +243,8 @@ fn keys(sections: &Sections<'_>) -> impl Iterator<Item = String> {
 }
 
 /// The section and option that `key` names.
-fn find(sections: &Sections<'_>, key: &str) -> Option<(&'static str, &'static str)> {
-    specs(sections).find(|(name, spec)| full_key(name, spec.key) == key).map(|(name, spec)| (name, spec.key))
+fn find(sections: &Sections<'_>, key: &str) -> Option<(&'static str, &'static OptionSpec)> {
+    specs(sections).find(|(name, spec)| full_key(name, spec.key) == key)
 }
 
 fn full_key(name: &str, option: &str) -> String {
@@ -281,7 +301,50 @@ mod tests {
             BTreeMap::from([("H_FETCH_CONCURENCY".to_owned(), "1".to_owned()), ("HOME".into(), "/".into())]);
         let error = from_environment(&sections, "H_", &environment).expect_err("a slip").to_string();
         assert_eq!(error, "unknown option 'H_FETCH_CONCURENCY'; did you mean 'H_FETCH_CONCURRENCY'?");
-        assert!(from_text("a=1,b").is_err());
-        assert_eq!(from_text(" a = 1 ,, b=2=3 ").unwrap(), pairs(&[("a", "1"), ("b", "2=3")]));
+        let read = from_text(&sections, " fetch = 1 ,, fetch.retries=2=3 ").unwrap();
+        assert_eq!(read, pairs(&[("fetch", "1"), ("fetch.retries", "2=3")]));
+    }
+
+    /// Holds a secret.
+    #[derive(Default)]
+    struct Login;
+
+    impl Options for Login {
+        const SPECS: &'static [OptionSpec] = &[
+            OptionSpec { key: "token", takes: "a secret", what: "" },
+            OptionSpec { key: "count", takes: "a number", what: "" },
+        ];
+
+        fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+            if key == "count" { crate::options::parse_count(key, value).map(drop) } else { Ok(()) }
+        }
+
+        fn value(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn check(&self) -> Result<(), ConfigError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_secret_that_has_a_comma_is_not_repeated() {
+        let how = "expected key=value,key=value; give a value that has a comma with .option(key, value)";
+        for (text, expected) in [
+            ("in.count=1,hunter2", format!("piece 2 of the option string has no '=': {how}")),
+            ("hunter2", format!("piece 1 of the option string has no '=': {how}")),
+            ("in.token=a,,hunter2", format!("piece 2 of the option string has no '=': {how}")),
+            ("in.token=a,in.count=1,hunter2==", format!("piece 3 of the option string names no option: {how}")),
+            ("in.token=a,in.count=hunter2", "option 'in.count' is '***': expected a whole number".to_owned()),
+            ("in.conut=1,in.token=a", "unknown option 'in.conut'; did you mean 'in.count'?".to_owned()),
+            ("in.count=many", "option 'in.count' is 'many': expected a whole number".to_owned()),
+        ] {
+            let mut login = Login;
+            let mut sections: Sections<'_> = vec![("in", &mut login)];
+            let read =
+                from_text(&sections, text).and_then(|pairs| Levels::default().read(&mut sections, &pairs, Source::Url));
+            assert_eq!(read.expect_err(text).to_string(), expected);
+        }
     }
 }

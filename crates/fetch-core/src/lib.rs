@@ -90,6 +90,7 @@
 //! a read that is one request needs none, but is neither tried again nor hedged then.
 
 mod attempt;
+mod attention;
 mod body;
 mod budget;
 pub mod byte_range;
@@ -98,6 +99,7 @@ mod checksum;
 pub mod client;
 mod concurrency;
 mod config;
+mod deletes;
 mod download;
 mod error;
 mod estimate;
@@ -109,6 +111,8 @@ pub mod levels;
 pub mod link;
 mod local;
 mod merge;
+#[doc(hidden)]
+pub mod mutation;
 pub mod options;
 mod part_file;
 mod parts;
@@ -120,21 +124,28 @@ mod read;
 mod request;
 mod resume;
 mod retry;
+#[doc(hidden)]
+pub mod runtime;
 mod slots;
 mod split;
 mod spread;
 mod stall;
 mod stats;
 mod store;
+mod sync;
 mod version;
 
 pub use budget::{MemoryBudget, Reservation};
 pub use checksum::Crc32c;
 pub use config::FetchConfig;
+#[doc(hidden)]
+pub use deletes::observe_deletes;
 pub use download::{Download, DownloadError, Downloaded, Progress};
 pub use error::{FetchError, ObjectChanged, SharedError, Throttled, share};
+#[doc(hidden)]
+pub use error::{depends_on_request, is_transient};
 pub use estimate::{BodyMeter, LinkEstimate};
-pub use intent::{AccessHint, CacheHint, FreshUntil, Intent, Origin, Promotion, Reserved, ask};
+pub use intent::{AccessHint, CacheHint, ConfirmedAt, FreshUntil, Intent, Origin, Promotion, Reserved, ask};
 pub use key::path_of_url_key;
 pub use link::Link;
 pub use local::LocalFile;

@@ -75,11 +75,11 @@ pub struct Estimator {
 }
 
 impl Estimator {
-    /// Starts from what is known of the kind of store.
+    /// Starts from what is known of the kind of store. What cannot be (no rate, an infinite one) is replaced by the nearest that can.
     #[must_use]
     pub fn new(prior: BackendProfile) -> Self {
         Self {
-            prior,
+            prior: prior.usable(),
             ttfb: VecDeque::new(),
             ttfb_sorted: Vec::new(),
             stream: VecDeque::new(),
@@ -291,10 +291,27 @@ mod tests {
         assert!((estimator.link().stream_bytes_per_s - 32e6).abs() < 1.0, "32 MB/s alone is the stream");
     }
 
+    /// Any profile at all: `LinkEstimate::new` takes one without a check.
+    fn profile() -> impl Strategy<Value = BackendProfile> {
+        let rate = || prop_oneof![2 => Just(60e6), 1 => prop::num::f64::ANY];
+        let ttfb = prop_oneof![Just(30 * MS), Just(Duration::ZERO), Just(Duration::MAX)];
+        (ttfb, rate(), rate()).prop_map(|(ttfb, stream_bytes_per_s, aggregate_bytes_per_s)| BackendProfile {
+            ttfb,
+            stream_bytes_per_s,
+            aggregate_bytes_per_s,
+            ..BackendProfile::default()
+        })
+    }
+
     proptest! {
         #[test]
-        fn always_a_usable_link(events in prop::collection::vec((0_u8..4, 0_u32..5_000, 0_u64..50_000_000), 0..200)) {
-            let mut estimator = Estimator::new(BackendProfile::default());
+        fn always_a_usable_link(
+            profile in profile(),
+            events in prop::collection::vec((0_u8..4, 0_u32..5_000, 0_u64..50_000_000), 0..200),
+        ) {
+            let mut estimator = Estimator::new(profile);
+            let unmeasured = estimator.link();
+            prop_assert!(unmeasured.stream_bytes_per_s >= 1.0 && unmeasured.aggregate_bytes_per_s.is_finite());
             let mut now = Duration::ZERO;
             for (kind, ms, bytes) in events {
                 now += ms * MS;

@@ -13,6 +13,13 @@ pub struct OptionSpec {
     pub what: &'static str,
 }
 
+impl OptionSpec {
+    /// Whether a value may be a secret, or have one in it: a key that was pasted in place of its file, a password in a URL.
+    pub(crate) fn may_hold_a_secret(&self) -> bool {
+        ["secret", "URL", "path"].iter().any(|word| self.takes.contains(word))
+    }
+}
+
 /// A config struct that string keys and values can fill.
 pub trait Options: Default {
     /// Every option, in the order the documentation shows them.
@@ -45,6 +52,16 @@ pub enum ConfigError {
         key: String,
         /// The most similar name there is.
         nearest: Option<String>,
+    },
+    /// A piece of an option string sets no option. Its text is not repeated: it may be the rest of a secret that has a comma.
+    #[error(
+        "piece {number} of the option string {what}: expected key=value,key=value; give a value that has a comma with .option(key, value)"
+    )]
+    UnusablePiece {
+        /// Which piece, from 1; empty ones do not count.
+        number: usize,
+        /// What is wrong with it.
+        what: &'static str,
     },
     /// The option does not take this value.
     #[error("option '{key}' is '{value}': {allowed}")]

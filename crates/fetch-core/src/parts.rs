@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -18,10 +18,11 @@ use object_store::path::Path;
 use object_store::{Error, GetOptions, ObjectMeta, Result};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::task::coop;
 
 use crate::body::Body;
 use crate::byte_range;
-use crate::error::{FetchError, ObjectChanged, is_transient};
+use crate::error::{FetchError, is_transient};
 use crate::intent::{Origin, Reserved};
 use crate::request::Core;
 use crate::slots::{Memory, Put, Slot, Slots, Task};
@@ -107,7 +108,7 @@ impl Parts {
 
     /// The body of the head of the line: drained from now on.
     pub(crate) fn head_body(&self, body: Body) {
-        self.0.spawn(0, Arc::clone(&self.0).drain(0, body));
+        self.0.spawn(0, Arc::clone(&self.0).drain(0, body.attended_by_task()));
     }
 
     /// A part behind all others: drained into memory if there is any, else given up and asked for later.
@@ -121,7 +122,7 @@ impl Parts {
             state.tail = Some(Slot::new(number, range, memory));
             number
         };
-        call.spawn(number, Arc::clone(call).drain(number, body));
+        call.spawn(number, Arc::clone(call).drain(number, body.attended_by_task()));
     }
 
     /// Ready with the error that has ended the call.
@@ -141,12 +142,15 @@ impl Stream for Parts {
     type Item = Result<Bytes>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        let taken = self.0.state.lock().take(cx);
-        if let Poll::Ready(Some(Ok(bytes))) = &taken {
+        // A consumer of bytes that are ready leaves the thread to others now and then.
+        let turn = ready!(coop::poll_proceed(cx));
+        let taken = ready!(self.0.state.lock().take(cx));
+        turn.made_progress();
+        if let Some(Ok(bytes)) = &taken {
             self.0.core.counters.delivered(bytes.len() as u64);
             self.0.refill();
         }
-        taken
+        Poll::Ready(taken)
     }
 }
 
@@ -165,7 +169,7 @@ impl Call {
             let (number, range) = {
                 let mut state = self.state.lock();
                 let unsent = byte_range::len(&state.unsent);
-                let running = state.all().filter(|slot| !slot.done).count();
+                let running = state.all().filter(|slot| slot.is_running()).count();
                 if unsent == 0 || running >= self.split.slots() {
                     return;
                 }
@@ -226,22 +230,32 @@ impl Call {
 
     /// One part, from its request to its last byte.
     async fn fetch(self: Arc<Self>, number: u64, range: Range<u64>) {
-        let permit = self.core.permits.acquire_for(&self.options.extensions).await;
+        let core = &self.core;
+        let attention = core.permits.attention();
+        let permit = core.permits.acquire_for(&self.options.extensions, &attention).await;
         let mut options = self.options.clone().with_range(Some(range));
+        let mut pinned = false;
         if let Some(version) = &self.state.lock().version {
-            version.pin(self.core.config.profile.pin, &mut options);
+            pinned = version.pin(core.config.profile.pin, &mut options);
             // The first answer has settled these.
             options.if_none_match = None;
             options.if_modified_since = None;
         }
-        let answer = match self.core.request(&self.path, options, Some(permit), &self.origin, is_transient).await {
+        let worth = |_: usize, error: &Error| is_transient(error);
+        let request = core.request(&self.path, options.clone(), Some(permit), &self.origin, worth, &attention);
+        let answer = match request.await {
             Ok(answer) => answer,
-            Err(error) => return self.part_failed(number, error),
+            Err(error) => {
+                // Until the size is known, the part may lie past the end of the object; then nobody wants it.
+                let version = poll_fn(|cx| self.state.lock().poll_version(number, cx)).await;
+                let error = core.explain(error, pinned, &self.path, &version, &options).await;
+                return self.part_failed(number, error);
+            }
         };
         if let Err(changed) = self.learn(&answer.meta) {
             return self.part_failed(number, changed);
         }
-        let body = answer.into_body(&self.core, &self.origin);
+        let body = answer.into_body(core, &self.origin, &attention);
         self.drain(number, body).await;
     }
 
@@ -259,7 +273,7 @@ impl Call {
                 Put::Unwanted(bytes) => return self.core.counters.wasted(bytes),
             }
             body.hindered();
-            body.rest();
+            body.mark_idle();
             poll_fn(|cx| self.state.lock().poll_room(number, cx)).await;
         }
         drop(body);
@@ -269,7 +283,7 @@ impl Call {
 
     /// Remembers the version and size of the first answer, and compares every later one with it.
     fn learn(&self, meta: &ObjectMeta) -> Result<()> {
-        let (beyond, held) = {
+        let beyond = {
             let mut state = self.state.lock();
             if let Some(version) = &state.version {
                 return version.check(meta);
@@ -277,45 +291,20 @@ impl Call {
             let version = ObjectVersion::of(meta);
             let beyond = state.cut_off_at(version.size);
             state.version = Some(version);
-            (beyond, state.line.iter_mut().find_map(|slot| slot.held.take()))
+            beyond
         };
+        // Outside the lock: their tasks are dropped with them.
         drop(beyond);
-        if let Some(error) = held {
-            self.fail(error);
-        }
+        let mut state = self.state.lock();
+        state.all_mut().filter_map(|slot| slot.failed.take()).for_each(Waker::wake);
         Ok(())
     }
 
+    /// Ends the call with `error` if the part `number` still belongs to it: an aborted part does not.
     fn part_failed(&self, number: u64, error: Error) {
-        {
-            let mut state = self.state.lock();
-            let size_known = state.version.is_some();
-            let Some(slot) = state.slot(number) else { return };
-            if !size_known {
-                slot.done = true;
-                slot.held = Some(error);
-                return;
-            }
-        }
-        self.fail(error);
-    }
-
-    /// Ends the call: the reader gets `error`, everything else stops.
-    fn fail(&self, error: Error) {
-        let version = self.state.lock().version.clone();
-        // The object was there a moment ago, so a 404 or 412 means that it changed.
-        let error = match version {
-            Some(version) => ObjectChanged::explain(error, &self.path, &version),
-            None => error,
-        };
-        self.end(Some(error));
-    }
-
-    /// Fails the call if the part `number` still belongs to it: an aborted part does not.
-    fn fail_if_wanted(&self, number: u64) {
-        let wanted = self.state.lock().slot(number).is_some();
-        if wanted {
-            self.end(Some(FetchError::TaskLost.into()));
+        let is_wanted = self.state.lock().slot(number).is_some();
+        if is_wanted {
+            self.end(Some(error));
         }
     }
 
@@ -356,7 +345,7 @@ impl Lost {
 impl Drop for Lost {
     fn drop(&mut self) {
         if self.armed {
-            self.call.fail_if_wanted(self.number);
+            self.call.part_failed(self.number, FetchError::TaskLost.into());
         }
     }
 }

@@ -4,10 +4,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::options::ConfigError;
 use crate::version::PinBy;
 
 /// One mebibyte.
 const MIB: u64 = 1024 * 1024;
+
+/// Rates that can be calculated with, in bytes per second: beyond, times overflow, or parts have no bytes.
+const RATES: std::ops::RangeInclusive<f64> = 1.0..=1e15;
+
+/// No first byte takes longer.
+const MAX_TTFB: Duration = Duration::from_secs(3600);
+
+/// No request is larger: a tebibyte.
+pub(crate) const MAX_PART_BYTES: u64 = 1 << 40;
 
 /// What a backend is like: the starting point of every estimate, and the bounds within which the engine may move.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +66,53 @@ impl BackendProfile {
             aggregate_bytes_per_s: 2e9,
             pin: PinBy::Unpinned,
             ..Self::default()
+        }
+    }
+
+    /// Checks that estimates and parts can follow from it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the field.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.ttfb > MAX_TTFB {
+            return Err(ConfigError::bad("profile.ttfb", format!("{:?}", self.ttfb), "expected at most an hour"));
+        }
+        for (key, rate) in [
+            ("profile.stream_bytes_per_s", self.stream_bytes_per_s),
+            ("profile.aggregate_bytes_per_s", self.aggregate_bytes_per_s),
+        ] {
+            if !RATES.contains(&rate) {
+                return Err(ConfigError::bad(key, rate, "expected 1 to 1e15 bytes per second"));
+            }
+        }
+        let (least, most) = (self.min_part_bytes, self.max_part_bytes);
+        if least == 0 || most < least {
+            return Err(ConfigError::bad("profile.min_part_bytes", least, "expected 1 to profile.max_part_bytes"));
+        }
+        if most > MAX_PART_BYTES {
+            return Err(ConfigError::bad("profile.max_part_bytes", most, "expected at most 1TiB"));
+        }
+        for (key, price) in [
+            ("profile.prices.per_1000_requests", self.prices.per_1000_requests),
+            ("profile.prices.per_gb", self.prices.per_gb),
+        ] {
+            if !price.is_finite() || price < 0.0 {
+                return Err(ConfigError::bad(key, price, "expected US dollars, 0 or more"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The nearest profile that estimates can follow from: whoever makes one from a profile is not asked to check it first.
+    pub(crate) fn usable(self) -> Self {
+        let usable =
+            |rate: f64, unknown: f64| if rate.is_nan() { unknown } else { rate.clamp(*RATES.start(), *RATES.end()) };
+        let unknown = Self::default();
+        Self {
+            ttfb: self.ttfb.min(MAX_TTFB),
+            stream_bytes_per_s: usable(self.stream_bytes_per_s, unknown.stream_bytes_per_s),
+            aggregate_bytes_per_s: usable(self.aggregate_bytes_per_s, unknown.aggregate_bytes_per_s),
+            ..self
         }
     }
 

@@ -1,6 +1,7 @@
 //! Several ranges of one object in one call: neighbours merged, the rest side by side.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +14,7 @@ use crate::error::{FetchError, ObjectChanged};
 use crate::merge::merge_ranges;
 use crate::read::RESTARTS;
 use crate::request::Core;
+use crate::stats::Counters;
 use crate::version::ObjectVersion;
 
 /// The answer to one merged run of ranges (see [`merge_ranges`]).
@@ -21,6 +23,8 @@ pub struct Run {
     range: Range<u64>,
     size: u64,
     chunks: Vec<Bytes>,
+    /// Read from a file that the store opened: nothing of it was counted.
+    is_file: bool,
 }
 
 impl Run {
@@ -33,12 +37,13 @@ impl Run {
     /// Cancel safe: dropping the future drops the body.
     pub async fn collect(answer: GetResult) -> Result<Self> {
         let (range, size) = (answer.range.clone(), answer.meta.size);
+        let is_file = matches!(answer.payload, GetResultPayload::File(..));
         let chunks = match answer.payload {
             // The store's own stream of a file reads 8 KiB at a time.
             GetResultPayload::File(..) => vec![answer.bytes().await?],
             GetResultPayload::Stream(body) => body.try_collect().await?,
         };
-        Ok(Self { range, size, chunks })
+        Ok(Self { range, size, chunks, is_file })
     }
 
     /// Cuts `range` out of the run among `runs` that holds it; copies only where it crosses chunks.
@@ -109,13 +114,15 @@ impl Core {
     async fn read_merged(self: &Arc<Self>, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let runs = merge_ranges(ranges, &self.link.link(), self.config.concurrency);
         let version = OnceLock::new();
+        let mut tally = Tally { counters: &self.counters, delivered: Arc::default(), returned: 0 };
         let runs: Vec<Run> = stream::iter(runs)
-            .map(|run| self.read_run(path, run, &version))
+            .map(|run| self.read_run(path, run, &version, &tally.delivered))
             .buffered(self.config.concurrency)
             .try_collect()
             .await?;
-        self.count_holes(ranges, &runs);
-        ranges.iter().map(|range| Run::cut(&runs, range)).collect()
+        let answer: Vec<Bytes> = ranges.iter().map(|range| Run::cut(&runs, range)).collect::<Result<_>>()?;
+        tally.returned = asked_for(ranges, &runs);
+        Ok(answer)
     }
 
     async fn read_run(
@@ -123,25 +130,51 @@ impl Core {
         path: &Path,
         run: Range<u64>,
         version: &OnceLock<ObjectVersion>,
+        delivered: &Arc<AtomicU64>,
     ) -> Result<Run> {
         let mut options = GetOptions::new().with_range(Some(run));
-        if let Some(version) = version.get() {
-            version.pin(self.config.profile.pin, &mut options);
-        }
-        let explain = |error| match version.get() {
-            Some(version) => ObjectChanged::explain(error, path, version),
-            None => error,
+        let pinned = version.get().is_some_and(|version| version.pin(self.config.profile.pin, &mut options));
+        let read = async {
+            let mut result = self.read(path, options.clone()).await?;
+            version.get_or_init(|| ObjectVersion::of(&result.meta)).check(&result.meta)?;
+            result.payload = match result.payload {
+                GetResultPayload::Stream(body) => {
+                    let delivered = Arc::clone(delivered);
+                    let count = move |chunk: &Bytes| _ = delivered.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                    GetResultPayload::Stream(body.inspect_ok(count).boxed())
+                }
+                file @ GetResultPayload::File(..) => file,
+            };
+            Run::collect(result).await
         };
-        let result = self.read(path, options).await.map_err(explain)?;
-        version.get_or_init(|| ObjectVersion::of(&result.meta)).check(&result.meta)?;
-        Run::collect(result).await.map_err(explain)
+        match (read.await, version.get()) {
+            (Err(error), Some(version)) => Err(self.explain(error, pinned, path, version, &options).await),
+            (read, _) => read,
+        }
     }
+}
 
-    /// Bytes between the ranges were fetched and are of no use.
-    fn count_holes(&self, ranges: &[Range<u64>], runs: &[Run]) {
-        let mut sorted = ranges.to_vec();
-        sorted.sort_unstable_by_key(|range| range.start);
-        let holes = runs.iter().flat_map(|run| byte_range::missing(&run.range, sorted.iter().cloned()));
-        self.counters.delivered_in_vain(holes.map(|hole| byte_range::len(&hole)).sum());
+/// Bytes of counted `runs` that `ranges` asked for, each once; the others lie between ranges.
+fn asked_for(ranges: &[Range<u64>], runs: &[Run]) -> u64 {
+    let mut sorted = ranges.to_vec();
+    sorted.sort_unstable_by_key(|range| range.start);
+    let asked_for = |run: &Run| {
+        let holes = byte_range::missing(&run.range, sorted.iter().cloned());
+        byte_range::len(&run.range) - holes.iter().map(byte_range::len).sum::<u64>()
+    };
+    runs.iter().filter(|run| !run.is_file).map(asked_for).sum()
+}
+
+/// What the bodies of one call have delivered to it. Where the call ends, also by an error or a drop, what it does not return counts as
+/// wasted instead.
+struct Tally<'a> {
+    counters: &'a Counters,
+    delivered: Arc<AtomicU64>,
+    returned: u64,
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        self.counters.delivered_in_vain(self.delivered.load(Ordering::Relaxed).saturating_sub(self.returned));
     }
 }

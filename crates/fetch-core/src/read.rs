@@ -4,15 +4,18 @@ use std::future::poll_fn;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use futures::{FutureExt, StreamExt};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, GetResult, GetResultPayload, Result};
 
+use crate::attention::{Attended, Attention};
 use crate::byte_range;
-use crate::error::{ObjectChanged, Throttled, is_transient};
+use crate::error::{ObjectChanged, Throttled, is_connection_fault, is_transient};
 use crate::intent::Origin;
+use crate::mutation::Fault;
 use crate::parts::Parts;
 use crate::request::{Answer, Core, Payload};
 use crate::split::Split;
@@ -29,116 +32,138 @@ impl Core {
         if options.head {
             return self.head(path, options).await;
         }
-        if !self.config.enabled {
-            return Ok(self.request(path, options, None, &Origin::default(), is_transient).await?.into_result());
+        let attention = self.permits.attention();
+        Attended::new(&attention, Call { core: self, path, attention: &attention }.answer(options)).await
+    }
+}
+
+/// One read of one object, polled by its caller.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    core: &'a Arc<Core>,
+    path: &'a Path,
+    attention: &'a Arc<Attention>,
+}
+
+impl Call<'_> {
+    async fn answer(self, options: GetOptions) -> Result<GetResult> {
+        let core = self.core;
+        if !core.config.enabled {
+            let origin = Origin::default();
+            let answer =
+                core.request(self.path, options, None, &origin, |_, error| is_transient(error), self.attention);
+            return Ok(answer.await?.into_result());
         }
-        let Some(split) = Split::plan(&self.link.link(), &self.config.profile, self.config.concurrency) else {
-            return self.whole(path, options).await;
+        let split = Split::plan(&core.link.link(), &core.config.profile, core.config.concurrency);
+        let Some(split) = split.filter(|_| !core.lacks_validators.load(Ordering::Relaxed)) else {
+            return self.whole(options).await;
         };
         // A caller who names a version gets that one or an error; nobody else has seen one yet.
         let mut restarts = if options.if_match.is_some() || options.version.is_some() { 0 } else { RESTARTS };
         loop {
-            match self.read_split(path, options.clone(), split).await {
+            match self.split(options.clone(), split).await {
                 Err(error) if restarts > 0 && ObjectChanged::find(&error).is_some() => {
                     restarts -= 1;
-                    self.counters.restart();
+                    core.counters.restart();
+                    if restarts == 0 {
+                        // What changes all the time, or looks so because its server's answers differ, comes in one piece.
+                        return self.whole(options).await;
+                    }
                 }
                 answered => return answered,
             }
         }
     }
 
-    async fn read_split(self: &Arc<Self>, path: &Path, options: GetOptions, split: Split) -> Result<GetResult> {
+    async fn split(self, options: GetOptions, split: Split) -> Result<GetResult> {
         match &options.range {
-            None => self.open_ended(path, options, split, 0..u64::MAX).await,
+            None => self.open_ended(options, split, 0..u64::MAX).await,
             Some(GetRange::Offset(start)) => {
                 let range = *start..u64::MAX;
-                self.open_ended(path, options, split, range).await
+                self.open_ended(options, split, range).await
             }
             Some(GetRange::Bounded(range)) if byte_range::len(range) > OPEN_END_BYTES => {
                 let range = range.clone();
-                self.open_ended(path, options, split, range).await
+                self.open_ended(options, split, range).await
             }
             Some(GetRange::Bounded(range)) if !split.is_one(byte_range::len(range)) => {
                 let range = range.clone();
-                self.bounded(path, options, split, range).await
+                self.bounded(options, split, range).await
             }
             Some(GetRange::Suffix(bytes)) if !split.is_one(*bytes) => {
                 let bytes = *bytes;
-                self.suffix(path, options, split, bytes).await
+                self.suffix(options, split, bytes).await
             }
             // One request; an empty or reversed range is the inner store's to refuse.
-            Some(GetRange::Bounded(_) | GetRange::Suffix(_)) => self.whole(path, options).await,
+            Some(GetRange::Bounded(_) | GetRange::Suffix(_)) => self.whole(options).await,
         }
     }
 
     /// One request, as the caller wrote it.
-    async fn whole(self: &Arc<Self>, path: &Path, options: GetOptions) -> Result<GetResult> {
-        Ok(self.ask(path, options, &Origin::default(), is_transient).await?.into_result())
+    async fn whole(self, options: GetOptions) -> Result<GetResult> {
+        let answer = self.ask(options.clone(), &Origin::default(), |_, error| is_transient(error)).await?;
+        self.core.note_version(&answer.meta, &options);
+        Ok(answer.into_result())
     }
 
     /// One request, when its turn has come.
-    async fn ask(
-        self: &Arc<Self>,
-        path: &Path,
-        options: GetOptions,
-        origin: &Origin,
-        worth: fn(&Error) -> bool,
-    ) -> Result<Answer> {
-        let permit = self.permits.acquire_for(&options.extensions).await;
-        self.request(path, options, Some(permit), origin, worth).await
+    async fn ask(self, options: GetOptions, origin: &Origin, worth: impl Fn(usize, &Error) -> bool) -> Result<Answer> {
+        let permit = self.core.permits.acquire_for(&options.extensions, self.attention).await;
+        self.core.request(self.path, options, Some(permit), origin, worth, self.attention).await
     }
 
     /// A range whose length is known, though perhaps not all of it exists: every part is sent at once.
-    async fn bounded(
-        self: &Arc<Self>,
-        path: &Path,
-        options: GetOptions,
-        split: Split,
-        range: Range<u64>,
-    ) -> Result<GetResult> {
-        let parts = Parts::new(self, path, options.clone(), split, range.clone(), Origin::default())?;
+    async fn bounded(self, options: GetOptions, split: Split, range: Range<u64>) -> Result<GetResult> {
+        let core = self.core;
+        let parts = Parts::new(core, self.path, options.clone(), split, range.clone(), Origin::default())?;
         // The head takes its permit before the others queue for theirs.
-        let permit = self.permits.acquire_for(&options.extensions).await;
-        let head = options.with_range(Some(parts.take_head(None)));
+        let permit = core.permits.acquire_for(&options.extensions, self.attention).await;
+        let head = options.clone().with_range(Some(parts.take_head(None)));
         parts.send();
         let answer = {
-            let mut answer = pin!(self.request(path, head, Some(permit), parts.origin(), is_transient));
+            let worth = |_: usize, error: &Error| is_transient(error);
+            let answer = core.request(self.path, head, Some(permit), parts.origin(), worth, self.attention);
+            let mut answer = pin!(answer);
             poll_fn(|cx| match parts.poll_failure(cx) {
                 Poll::Ready(error) => Poll::Ready(Err(error)),
                 Poll::Pending => answer.poll_unpin(cx),
             })
             .await?
         };
+        if !core.note_version(&answer.meta, &options) {
+            // Nothing proves that the parts are of one version.
+            drop((parts, answer));
+            return self.whole(options).await;
+        }
         parts.answered(&answer.meta)?;
         let whole = range.start..range.end.min(answer.meta.size);
         Ok(in_parts(parts, answer, whole))
     }
 
     /// A range whose end is the end of the object: the first part says where that is.
-    async fn open_ended(
-        self: &Arc<Self>,
-        path: &Path,
-        options: GetOptions,
-        split: Split,
-        wanted: Range<u64>,
-    ) -> Result<GetResult> {
+    async fn open_ended(self, options: GetOptions, split: Split, wanted: Range<u64>) -> Result<GetResult> {
+        let core = self.core;
         let first = wanted.start..wanted.start.saturating_add(split.first_bytes()).min(wanted.end);
         let origin = Origin::default();
-        let answer = match self.ask(path, options.clone().with_range(Some(first)), &origin, is_throttled).await {
+        let answer = match self.ask(options.clone().with_range(Some(first)), &origin, is_worth_a_range).await {
             Ok(answer) => answer,
             // The range is ours. An empty object has none, and one that is decompressed on its way knows none.
-            Err(error) if may_be_the_range(&error) => return self.whole(path, options).await,
+            Err(error) if may_be_the_range(&error) => return self.whole(options).await,
             Err(error) => return Err(error),
         };
         let whole = wanted.start..wanted.end.min(answer.meta.size);
+        let is_provable = core.note_version(&answer.meta, &options);
         if answer.range == whole {
             return Ok(answer.into_result());
         }
         if matches!(answer.payload, Payload::File(_)) {
             return Ok(Answer { range: whole, ..answer }.into_result());
         }
-        let parts = Parts::new(self, path, options, split, whole.clone(), origin)?;
+        if !is_provable {
+            drop(answer);
+            return self.whole(options).await;
+        }
+        let parts = Parts::new(core, self.path, options, split, whole.clone(), origin)?;
         parts.take_head(Some(byte_range::len(&answer.range)));
         parts.answered(&answer.meta)?;
         parts.send();
@@ -146,20 +171,25 @@ impl Core {
     }
 
     /// The last bytes of an object: its end is fetched first and says how long the object is, then what precedes it.
-    async fn suffix(self: &Arc<Self>, path: &Path, options: GetOptions, split: Split, bytes: u64) -> Result<GetResult> {
+    async fn suffix(self, options: GetOptions, split: Split, bytes: u64) -> Result<GetResult> {
         let origin = Origin::default();
-        let last = GetRange::Suffix(split.first_bytes());
-        let answer = self.ask(path, options.clone().with_range(Some(last)), &origin, is_transient).await?;
+        let last = options.clone().with_range(Some(GetRange::Suffix(split.first_bytes())));
+        let answer = self.ask(last, &origin, |_, error| is_transient(error)).await?;
         let size = answer.meta.size;
         let whole = size.saturating_sub(bytes)..size;
+        let is_provable = self.core.note_version(&answer.meta, &options);
         if answer.range == whole {
             return Ok(answer.into_result());
         }
         let Answer { meta, range, attributes, mut extensions, payload } = answer;
         let payload = match payload {
             Payload::File(file) => file,
+            Payload::Body(body) if !is_provable => {
+                drop(body);
+                return self.whole(options).await;
+            }
             Payload::Body(body) => {
-                let parts = Parts::new(self, path, options, split, whole.clone(), origin)?;
+                let parts = Parts::new(self.core, self.path, options, split, whole.clone(), origin)?;
                 parts.answered(&meta)?;
                 parts.tail_body(range, body);
                 parts.send();
@@ -171,9 +201,13 @@ impl Core {
     }
 }
 
-/// All that is worth another try of a range that we have added: anything else may be about the range.
-fn is_throttled(error: &Error) -> bool {
-    Throttled::find(error).is_some()
+/// Whether the first request of an open-ended read, which has a range of ours, is worth another try after so many. What says nothing
+/// of its cause may be about the range, and is tried once more.
+fn is_worth_a_range(retried: usize, error: &Error) -> bool {
+    if Fault::GivesUpParts.is_back() {
+        return Throttled::find(error).is_some();
+    }
+    is_transient(error) && (is_connection_fault(error) || retried == 0)
 }
 
 /// Whether `error` may say that the store did not like a range. Others say that there is nothing to be had.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use object_store::path::Path;
@@ -9,25 +10,27 @@ use object_store::{
     Attributes, Error, Extensions, GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore, Result,
 };
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use crate::attention::Attention;
 use crate::body::Body;
 use crate::budget::MemoryBudget;
 use crate::concurrency::Concurrency;
 use crate::config::FetchConfig;
-use crate::error::{Throttled, is_transient};
+use crate::error::{ObjectChanged, Throttled, is_transient};
 use crate::estimate::LinkEstimate;
 use crate::hedge::Hedging;
-use crate::intent::Origin;
+use crate::intent::{CacheHint, Origin};
 use crate::jitter::Jitter;
+use crate::mutation::Fault;
 use crate::permits::{Permit, Permits};
 use crate::resume::Resume;
 use crate::retry::{RetryPolicy, Tries};
+use crate::runtime::has_timer;
 use crate::stats::Counters;
+use crate::version::ObjectVersion;
 
 /// What all calls of one store share.
-#[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) inner: Arc<dyn ObjectStore>,
     pub(crate) config: FetchConfig,
@@ -39,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) concurrency: Mutex<Concurrency>,
     pub(crate) jitter: Jitter,
     pub(crate) started: Instant,
+    /// The latest answer had nothing that identifies a version: reads are not split until one has.
+    pub(crate) lacks_validators: AtomicBool,
 }
 
 /// An answer, its body not yet read.
@@ -73,7 +78,7 @@ impl Core {
     /// The pause before the next of `tries` after the transient `error`; `None` where there is none left, or no clock.
     pub(crate) fn pause_after(&self, tries: &mut Tries, error: &Error) -> Option<Duration> {
         // A disk says the same again, and the local store's errors do not tell what is worth a try.
-        if Handle::try_current().is_err() || self.config.profile.is_local() {
+        if !has_timer() || self.config.profile.is_local() {
             return None;
         }
         let retry_after = Throttled::find(error).and_then(|throttled| throttled.retry_after);
@@ -82,11 +87,60 @@ impl Core {
         Some(pause)
     }
 
-    /// Waits for the next of `tries` where `error` is `worth` one.
-    async fn pause_or_fail(&self, tries: &mut Tries, error: Error, worth: fn(&Error) -> bool) -> Result<()> {
-        let pause = if worth(&error) { self.pause_after(tries, &error) } else { None };
-        tokio::time::sleep(pause.ok_or(error)?).await;
-        Ok(())
+    /// Waits for the `pause` before the next try after `error`. `permit` is given back meanwhile, so that requests to parts of the
+    /// store that do answer go on, and waited for again.
+    pub(crate) async fn pause(
+        self: &Arc<Self>,
+        pause: Duration,
+        error: &Error,
+        permit: Option<Permit>,
+        options: &GetOptions,
+        attention: &Arc<Attention>,
+    ) -> Option<Permit> {
+        if permit.is_none() || Fault::HoldsPermitsInPauses.is_back() {
+            tokio::time::sleep(pause).await;
+            return permit;
+        }
+        // A refusal holds its permit for as long as an answer usually takes. Given back at once where refusals are quick, it would send the
+        // next waiter into the same refusal.
+        let is_refused = Throttled::find(error).is_some();
+        let held = if is_refused { self.link.link().ttfb_p50.min(pause) } else { Duration::ZERO };
+        tokio::time::sleep(held).await;
+        drop(permit);
+        tokio::time::sleep(pause - held).await;
+        Some(self.permits.acquire_for(&options.extensions, attention).await)
+    }
+
+    /// Whether answers of `version` to several requests can be put together: something identifies the version, or the caller has said
+    /// that objects never change.
+    pub(crate) fn is_provable(&self, version: &ObjectVersion, options: &GetOptions) -> bool {
+        self.config.immutable || version.has_validator() || options.extensions.get() == Some(&CacheHint::Immutable)
+    }
+
+    /// Remembers whether this store's answers identify versions. Returns whether this one's can be put together with others.
+    pub(crate) fn note_version(&self, meta: &ObjectMeta, options: &GetOptions) -> bool {
+        let is_provable = self.is_provable(&ObjectVersion::of(meta), options);
+        if self.lacks_validators.load(Ordering::Relaxed) == is_provable {
+            self.lacks_validators.store(!is_provable, Ordering::Relaxed);
+        }
+        is_provable
+    }
+
+    /// Finds out whether the `error` of a request with `options` for bytes of `version` is because the object changed: see
+    /// [`ObjectChanged::explain_or_ask`].
+    pub(crate) async fn explain(
+        &self,
+        error: Error,
+        pinned: bool,
+        path: &Path,
+        version: &ObjectVersion,
+        options: &GetOptions,
+    ) -> Error {
+        if Fault::TellsRangeErrors.is_back() {
+            return if pinned { ObjectChanged::explain(error, path, version) } else { error };
+        }
+        let request = GetOptions { range: None, ..options.clone() };
+        ObjectChanged::explain_or_ask(error, pinned, &*self.inner, path, version, request).await
     }
 
     /// The properties of an object, tried again where that helps.
@@ -96,32 +150,41 @@ impl Core {
             self.counters.head();
             match self.inner.get_opts(path, options.clone()).await {
                 Ok(result) => return Ok(result),
-                Err(error) => self.pause_or_fail(&mut tries, error, is_transient).await?,
+                Err(error) => {
+                    let pause = if is_transient(&error) { self.pause_after(&mut tries, &error) } else { None };
+                    tokio::time::sleep(pause.ok_or(error)?).await;
+                }
             }
         }
     }
 
-    /// One GET, tried again on errors that are `worth` it, its body resumed where it breaks off. `permit` is held until the
-    /// body ends or is dropped; bytes from the wire are counted on `origin`.
+    /// One GET, tried again on errors that are `worth` it after so many tries, its body resumed where it breaks off. `permit` is held
+    /// until the body ends or is dropped; bytes from the wire are counted on `origin`.
     pub(crate) async fn request(
         self: &Arc<Self>,
         path: &Path,
         options: GetOptions,
         mut permit: Option<Permit>,
         origin: &Origin,
-        worth: fn(&Error) -> bool,
+        worth: impl Fn(usize, &Error) -> bool,
+        attention: &Arc<Attention>,
     ) -> Result<Answer> {
         let mut tries = self.tries();
         let (result, ttfb) = loop {
-            match self.attempt(path, &options, &mut permit).await {
+            match self.attempt(path, &options, &mut permit, attention).await {
                 Ok(answered) => break answered,
-                Err(error) => self.pause_or_fail(&mut tries, error, worth).await?,
+                Err(error) => {
+                    let is_worth = worth(tries.retried(), &error);
+                    let pause = if is_worth { self.pause_after(&mut tries, &error) } else { None };
+                    let Some(pause) = pause else { return Err(error) };
+                    permit = self.pause(pause, &error, permit, &options, attention).await;
+                }
             }
         };
         let GetResult { payload, meta, range, attributes, extensions } = result;
         let payload = match payload {
             GetResultPayload::Stream(stream) => {
-                let mut body = Body::new(self, stream, &range, origin);
+                let mut body = Body::new(self, stream, &range, origin, attention);
                 if self.config.retries > 0 {
                     body = body.resumable(Resume::new(self, path, options, &meta, range.start));
                 }
@@ -135,13 +198,13 @@ impl Core {
 
 impl Answer {
     /// The body, read from the file where it is one.
-    pub(crate) fn into_body(self, core: &Arc<Core>, origin: &Origin) -> Body {
+    pub(crate) fn into_body(self, core: &Arc<Core>, origin: &Origin, attention: &Arc<Attention>) -> Body {
         let Self { meta, range, attributes, extensions, payload } = self;
         match payload {
             Payload::Body(body) => body,
             Payload::File(payload) => {
                 let file = GetResult { payload, meta, range: range.clone(), attributes, extensions };
-                Body::new(core, file.into_stream(), &range, origin)
+                Body::new(core, file.into_stream(), &range, origin, attention)
             }
         }
     }

@@ -9,7 +9,8 @@ use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, GetResult, ObjectMeta, Result};
 
-use crate::error::{ObjectChanged, is_transient};
+use crate::attention::Attention;
+use crate::error::is_transient;
 use crate::permits::Permit;
 use crate::request::Core;
 use crate::retry::Tries;
@@ -23,6 +24,12 @@ pub(crate) struct Resume {
     path: Path,
     options: GetOptions,
     version: ObjectVersion,
+    /// The request for the rest is pinned by us, not by the caller.
+    pinned: bool,
+    /// Where the body begins; without anything to prove the version, only a body of which nothing has been handed on can be asked for
+    /// again.
+    start: u64,
+    is_provable: bool,
     tries: Tries,
     /// Where the body was when its tries began.
     tried_at: u64,
@@ -38,11 +45,17 @@ impl Resume {
     /// A body of the object `meta` that `options` asked for, and that begins at byte `start`.
     pub(crate) fn new(core: &Core, path: &Path, mut options: GetOptions, meta: &ObjectMeta, start: u64) -> Self {
         let version = ObjectVersion::of(meta);
-        version.pin(core.config.profile.pin, &mut options);
+        let pinned = version.pin(core.config.profile.pin, &mut options);
+        let is_provable = core.is_provable(&version, &options);
         // The first answer has settled these.
         options.if_none_match = None;
         options.if_modified_since = None;
-        Self { path: path.clone(), options, version, tries: core.tries(), tried_at: start }
+        Self { path: path.clone(), options, version, pinned, start, is_provable, tries: core.tries(), tried_at: start }
+    }
+
+    /// Whether a body that broke off at byte `at` can go on: what came and what is to come are of one version.
+    pub(crate) fn is_possible_at(&self, at: u64) -> bool {
+        self.is_provable || at == self.start
     }
 
     /// Asks for the bytes `missing` after `error`.
@@ -54,21 +67,26 @@ impl Resume {
         core: &Arc<Core>,
         missing: Range<u64>,
         error: Error,
-        mut permit: Option<Permit>,
+        permit: Option<Permit>,
+        attention: &Arc<Attention>,
     ) -> Result<BoxFuture<'static, Resumed>> {
+        if !self.is_possible_at(missing.start) {
+            return Err(error);
+        }
         if missing.start - self.tried_at >= PROGRESS_BYTES {
             self.tries.progressed(core.now());
             self.tried_at = missing.start;
         }
         let pause = if is_transient(&error) { core.pause_after(&mut self.tries, &error) } else { None };
         let Some(pause) = pause else { return Err(error) };
-        let (core, path, version) = (Arc::clone(core), self.path.clone(), self.version.clone());
+        let (core, attention) = (Arc::clone(core), Arc::clone(attention));
+        let (path, version, pinned) = (self.path.clone(), self.version.clone(), self.pinned);
         let options = self.options.clone().with_range(Some(GetRange::Bounded(missing)));
         let ask = async move {
-            tokio::time::sleep(pause).await;
-            let answered = match core.attempt(&path, &options, &mut permit).await {
+            let mut permit = core.pause(pause, &error, permit, &options, &attention).await;
+            let answered = match core.attempt(&path, &options, &mut permit, &attention).await {
                 Ok((result, ttfb)) => version.check(&result.meta).map(|()| (result, ttfb)),
-                Err(error) => Err(ObjectChanged::explain(error, &path, &version)),
+                Err(error) => Err(core.explain(error, pinned, &path, &version, &options).await),
             };
             Resumed { answered, permit }
         };

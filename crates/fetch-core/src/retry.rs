@@ -57,6 +57,11 @@ impl Tries {
         Some(pause)
     }
 
+    /// Tries after the first one so far.
+    pub(crate) fn retried(&self) -> usize {
+        self.retried
+    }
+
     /// What was tried has made progress by `now`: the count begins anew.
     pub(crate) fn progressed(&mut self, now: Duration) {
         *self = Self::new(self.policy, now);

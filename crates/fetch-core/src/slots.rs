@@ -46,8 +46,8 @@ pub(crate) struct Slot {
     pub(crate) memory: Memory,
     /// Its task is through.
     pub(crate) done: bool,
-    /// An error that came before the size was known: perhaps the part lies past the end of the object.
-    pub(crate) held: Option<Error>,
+    /// The task, where its request has failed before the size was known: perhaps the part lies past the end of the object.
+    pub(crate) failed: Option<Waker>,
     /// The task, where it waits until the reader has taken something.
     pub(crate) drainer: Option<Waker>,
     pub(crate) task: Option<Task>,
@@ -87,6 +87,10 @@ impl Slots {
         self.line.iter().chain(&self.tail)
     }
 
+    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.line.iter_mut().chain(&mut self.tail)
+    }
+
     /// A number for the next part.
     pub(crate) fn number(&mut self) -> u64 {
         self.sent += 1;
@@ -94,7 +98,7 @@ impl Slots {
     }
 
     pub(crate) fn slot(&mut self, number: u64) -> Option<&mut Slot> {
-        self.line.iter_mut().chain(&mut self.tail).find(|slot| slot.number == number)
+        self.all_mut().find(|slot| slot.number == number)
     }
 
     pub(crate) fn put(&mut self, number: u64, bytes: Bytes) -> Put {
@@ -131,6 +135,19 @@ impl Slots {
             && let Some(reader) = self.reader.take()
         {
             reader.wake();
+        }
+    }
+
+    /// Waits until the first answer has told the version. Never ready for a part that is not wanted: its task is aborted.
+    pub(crate) fn poll_version(&mut self, number: u64, cx: &mut Context<'_>) -> Poll<ObjectVersion> {
+        let version = self.version.clone();
+        match (version, self.slot(number)) {
+            (Some(version), Some(_)) => Poll::Ready(version),
+            (None, Some(slot)) => {
+                slot.failed = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            (_, None) => Poll::Pending,
         }
     }
 
@@ -191,7 +208,23 @@ impl Slot {
     pub(crate) fn new(number: u64, range: Range<u64>, memory: Memory) -> Self {
         let at = range.start;
         let chunks = VecDeque::new();
-        Self { number, range, at, chunks, unread_bytes: 0, memory, done: false, held: None, drainer: None, task: None }
+        Self {
+            number,
+            range,
+            at,
+            chunks,
+            unread_bytes: 0,
+            memory,
+            done: false,
+            failed: None,
+            drainer: None,
+            task: None,
+        }
+    }
+
+    /// Its request is under way, or will be.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.done && self.failed.is_none()
     }
 
     pub(crate) fn is_full(&self) -> bool {

@@ -4,11 +4,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
 
 use crate::estimate::LinkEstimate;
 use crate::link::Link;
+use crate::runtime::has_timer;
 
 /// A packet lost and sent again is no stall: Linux waits 200 ms at the least before it does so (`TCP_RTO_MIN`).
 const LEAST_PATIENCE: Duration = Duration::from_millis(250);
@@ -55,7 +55,7 @@ impl StallWatch {
 
     /// Nothing is there: ready with the time waited once that is too long, by `patience`. Never outside a runtime.
     pub(crate) fn poll_stalled(&mut self, cx: &mut Context<'_>, patience: impl Fn() -> Duration) -> Poll<Duration> {
-        if self.timer.is_none() && Handle::try_current().is_err() {
+        if self.timer.is_none() && !has_timer() {
             return Poll::Pending;
         }
         let now = Instant::now();

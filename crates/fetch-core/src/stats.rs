@@ -100,7 +100,7 @@ impl Counters {
         add(&self.wasted, bytes);
     }
 
-    /// Bytes counted as delivered turn out to be of no use.
+    /// `bytes` that were counted as delivered turn out to be of no use. No more than were counted: there is no room below zero.
     pub(crate) fn delivered_in_vain(&self, bytes: u64) {
         self.delivered.fetch_sub(bytes, Ordering::Relaxed);
         self.wasted(bytes);

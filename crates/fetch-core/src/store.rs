@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,7 +34,7 @@ const OWN_BUDGET_BYTES: usize = 512 * 1024 * 1024;
 /// An [`ObjectStore`] that fetches each range as well as the link allows.
 ///
 /// Clones share everything. See the [crate's page](crate) for what it does and what it needs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FetchStore {
     core: Arc<Core>,
 }
@@ -66,6 +67,7 @@ impl FetchStore {
             concurrency: Mutex::new(concurrency),
             jitter: Jitter::new(config.jitter_seed),
             started: Instant::now(),
+            lacks_validators: AtomicBool::new(false),
             config,
         };
         Ok(Self { core: Arc::new(core) })
@@ -78,7 +80,7 @@ impl FetchStore {
     /// takes the place of whatever was called `NAME`. After an error, a dropped future or a killed process the next
     /// download of the same version to the same name goes on with what is there (one request more, to ask whether the object
     /// has changed); of another version, it begins anew. `NAME.headstart-journal` beside it says what is there; delete
-    /// both to give up.
+    /// both to give up. Where `NAME` is a symbolic link to a file, the file it leads to is replaced; what is no regular file is refused.
     ///
     /// ```no_run
     /// # async fn example(store: headstart_fetch_core::FetchStore) -> Result<(), headstart_fetch_core::DownloadError> {
@@ -127,6 +129,15 @@ impl FetchStore {
 impl fmt::Display for FetchStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FetchStore({})", self.core.inner)
+    }
+}
+
+/// The inner store shows by its `Display`: the `Debug` of some clients prints credentials.
+impl fmt::Debug for FetchStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("FetchStore");
+        shown.field("inner", &format_args!("{}", self.core.inner));
+        shown.field("config", &self.core.config).field("stats", &self.stats()).finish()
     }
 }
 

@@ -10,9 +10,9 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Bench, KEY, KIB, MIB, Setup, is_object_changed, path, settle};
+use common::{Altered, Bench, KEY, KIB, MIB, Setup, is_object_changed, path, settle};
 use futures::FutureExt;
-use headstart_fetch_core::{BackendProfile, DownloadError, FetchStore, ObjectVersion};
+use headstart_fetch_core::{BackendProfile, DownloadError, FetchConfig, FetchStore, ObjectVersion};
 use headstart_sim::{Answer, Change, Content, Event, FaultPlan, LinkProfile, When};
 use object_store::{Error, ObjectStoreExt};
 use parking_lot::Mutex;
@@ -285,7 +285,14 @@ async fn clear_errors() {
 
     fs::create_dir(place.part()).unwrap();
     let failed = bench.store.download(&path(), &place.file).await.unwrap_err();
-    assert!(matches!(failed, DownloadError::File { doing: "create", .. }), "{failed}");
+    assert!(matches!(failed, DownloadError::Obstructed { found: "a directory", .. }), "{failed}");
+    assert_eq!(
+        failed.to_string(),
+        format!(
+            "cannot keep an unfinished download in {}: it is a directory, not a regular file; remove it, or download to another name",
+            place.part().display()
+        )
+    );
     fs::remove_dir(place.part()).unwrap();
 
     let mut first = Box::pin(bench.store.download(&path(), &place.file).into_future());
@@ -293,6 +300,156 @@ async fn clear_errors() {
     let second = bench.store.download(&path(), &place.file).await.unwrap_err();
     assert!(matches!(second, DownloadError::Busy { .. }), "{second}");
     assert_is(&place.file, &first.await.unwrap().version);
+}
+
+/// A store of the same object that answers nothing at present.
+fn unreachable(bench: &Bench) -> FetchStore {
+    let refused = |_| Err(Error::Generic { store: "test", source: "no route to host".into() });
+    let retries = 0;
+    let config = FetchConfig { retries, ..FetchConfig::default() };
+    FetchStore::new(Arc::new(Altered::named(bench.sim.to_string(), bench.sim.clone(), refused)), config)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_during_an_outage_keeps_what_an_earlier_one_has_fetched() {
+    let (bench, place) = (cloud(24 * MIB).build(), Place::new());
+    half_done(&bench, &place).await;
+    for _ in 0..3 {
+        let failed = unreachable(&bench).download(&path(), &place.file).await.unwrap_err();
+        assert!(matches!(failed, DownloadError::Store(Error::Generic { .. })), "{failed}");
+        assert_eq!(place.names(), ["file.headstart-journal", "file.headstart-part"]);
+    }
+    // Nor does a failed download of another object take them away.
+    bench.store.download(&"nothing".into(), &place.file).await.unwrap_err();
+    let got = bench.store.download(&path(), &place.file).await.unwrap();
+    assert_is(&place.file, &got.version);
+    assert!(got.resumed_bytes >= 12 * MIB, "{got:?}");
+}
+
+/// The same path, entity tag and size in another bucket is another object.
+#[tokio::test(start_paused = true)]
+async fn bytes_of_another_store_are_not_resumed() {
+    let (bench, place) = (cloud(24 * MIB).build(), Place::new());
+    half_done(&bench, &place).await;
+    let elsewhere = Altered::named("Bucket(other)".to_owned(), bench.sim.clone(), Ok);
+    let other = FetchStore::new(Arc::new(elsewhere), FetchConfig::default());
+    assert_eq!(other.download(&path(), &place.file).await.unwrap().resumed_bytes, 0);
+}
+
+/// A journal of the format that did not name the store.
+#[tokio::test(start_paused = true)]
+async fn an_older_journal_begins_anew() {
+    let (bench, place) = (cloud(24 * MIB).build(), Place::new());
+    half_done(&bench, &place).await;
+    edit(&place.journal(), |bytes| {
+        let text = String::from_utf8(std::mem::take(bytes)).unwrap();
+        let (header, pieces) = text.split_once('\n').unwrap();
+        let mut header: serde_json::Value = serde_json::from_str(header).unwrap();
+        header["headstart"] = 1.into();
+        header.as_object_mut().unwrap().remove("store").expect("the journal names the store");
+        *bytes = format!("{header}\n{pieces}").into_bytes();
+    });
+    let got = bench.store.download(&path(), &place.file).await.unwrap();
+    assert_is(&place.file, &got.version);
+    assert_eq!(got.resumed_bytes, 0);
+    assert_eq!(place.names(), ["file"]);
+}
+
+#[cfg(unix)]
+mod not_regular {
+    use super::*;
+    use std::os::unix::fs::{FileTypeExt, symlink};
+    use std::os::unix::net::UnixListener;
+
+    fn is_socket(file: &FilePath) -> bool {
+        fs::symlink_metadata(file).unwrap().file_type().is_socket()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_is_no_file_is_refused_and_left_alone() {
+        let (bench, place) = (cloud(MIB).build(), Place::new());
+        let _socket = UnixListener::bind(&place.file).unwrap();
+        let failed = bench.store.download(&path(), &place.file).await.unwrap_err();
+        assert!(matches!(failed, DownloadError::NotRegular { found: "a socket", .. }), "{failed}");
+        assert!(is_socket(&place.file));
+        assert_eq!(place.names(), ["file"]);
+
+        let failed = bench.store.download(&path(), "/dev/null").await.unwrap_err();
+        assert_eq!(
+            failed.to_string(),
+            "cannot download to /dev/null: it is a device, not a regular file; download to another name"
+        );
+        assert!(fs::symlink_metadata("/dev/null").unwrap().file_type().is_char_device());
+
+        let link = place.directory.path().join("link");
+        symlink("nowhere", &link).unwrap();
+        let failed = bench.store.download(&path(), &link).await.unwrap_err();
+        assert!(matches!(failed, DownloadError::NotRegular { found: "a symbolic link to nothing", .. }), "{failed}");
+        fs::remove_file(&link).unwrap();
+        symlink("/dev/null", &link).unwrap();
+        let failed = bench.store.download(&path(), &link).await.unwrap_err();
+        assert!(matches!(failed, DownloadError::NotRegular { found: "a device", .. }), "{failed}");
+    }
+
+    /// It comes to be one while the download is under way.
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_becomes_a_socket_is_refused_at_the_end() {
+        let (bench, place) = (cloud(24 * MIB).build(), Place::new());
+        half_done(&bench, &place).await;
+        let file = place.file.clone();
+        let mut socket = None;
+        let download = bench.store.download(&path(), &place.file).on_progress(move |_| {
+            socket.get_or_insert_with(|| UnixListener::bind(&file).unwrap());
+        });
+        let failed = download.await.unwrap_err();
+        assert!(matches!(failed, DownloadError::NotRegular { .. }), "{failed}");
+        assert!(is_socket(&place.file));
+        fs::remove_file(&place.file).unwrap();
+        let got = bench.store.download(&path(), &place.file).await.unwrap();
+        assert_eq!(got.resumed_bytes, 24 * MIB, "what was fetched is kept");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_to_a_file_is_written_through() {
+        let (bench, place) = (cloud(MIB).build(), Place::new());
+        let (folder, link) = (place.directory.path().join("folder"), place.directory.path().join("link"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("real"), "old").unwrap();
+        symlink("folder/real", &link).unwrap();
+        let got = bench.store.download(&path(), &link).await.unwrap();
+        assert_is(&folder.join("real"), &got.version);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
+        symlink("folder", place.directory.path().join("file")).unwrap();
+        let failed = bench.store.download(&path(), &place.file).await.unwrap_err();
+        assert!(matches!(failed, DownloadError::IsDirectory { .. }), "{failed}");
+    }
+
+    /// Where others may write to the folder, they could have us overwrite any file of ours by a link.
+    #[tokio::test(start_paused = true)]
+    async fn part_files_and_journals_that_are_links_are_refused() {
+        let (bench, place) = (cloud(MIB).build(), Place::new());
+        let precious = place.directory.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        for beside in [place.part(), place.journal()] {
+            for to in ["precious", "nowhere"] {
+                symlink(to, &beside).unwrap();
+                let failed = bench.store.download(&path(), &place.file).await.unwrap_err();
+                let DownloadError::Obstructed { path, found: "a symbolic link" } = &failed else { panic!("{failed}") };
+                assert_eq!(*path, beside);
+                fs::remove_file(&beside).unwrap();
+            }
+            let socket = UnixListener::bind(&beside).unwrap();
+            let failed = bench.store.download(&path(), &place.file).await.unwrap_err();
+            assert!(matches!(failed, DownloadError::Obstructed { found: "a socket", .. }), "{failed}");
+            drop(socket);
+            fs::remove_file(&beside).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+        assert!(!place.directory.path().join("nowhere").exists());
+        let got = bench.store.download(&path(), &place.file).await.unwrap();
+        assert_is(&place.file, &got.version);
+    }
 }
 
 #[test]

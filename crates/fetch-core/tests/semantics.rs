@@ -6,19 +6,22 @@ mod common;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::{BackendProfile, FetchConfig, FetchError, FetchStore, LocalFile, MemoryBudget};
 use object_store::chunked::ChunkedStore;
+use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    Attribute, Attributes, Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutOptions, Result,
+    Attribute, Attributes, Error, GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt, PutOptions,
+    Result,
 };
 use proptest::prelude::*;
 
-use common::settle;
+use common::{Altered, settle};
 
 const SIZE: u64 = 300;
 
@@ -114,6 +117,57 @@ proptest! {
             settle().await;
             prop_assert_eq!((budget.used_bytes(), store.stats().in_flight), (0, 0));
             prop_assert!(store.stats().peak_in_flight <= concurrency as u64);
+            Ok(())
+        })?;
+    }
+
+    /// Local files on the default profile, some of whose answers are opened files and some streams, and some of whose bodies break off:
+    /// what is counted as delivered is what calls returned from streams, each byte once.
+    #[test]
+    fn what_get_ranges_delivers_is_counted_exactly(
+        calls in prop::collection::vec(
+            (prop::collection::vec((0..SIZE + 20, 1..80_u64), 1..8), prop::bool::ANY, prop::bool::weighted(0.2)),
+            1..5,
+        ),
+        tiny in prop::bool::ANY,
+    ) {
+        block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join("a"), vec![7; usize::try_from(SIZE).unwrap()]).unwrap();
+            let files = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+            let (as_stream, breaks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+            let (stream, broken) = (Arc::clone(&as_stream), Arc::clone(&breaks));
+            let altered = Altered::new(files, Ok).answers(move |mut answer| {
+                if stream.load(Relaxed) {
+                    let rest = answer.range.end - answer.range.start;
+                    let kept = if broken.load(Relaxed) { rest / 2 } else { rest };
+                    let body = futures::stream::iter([kept / 3, kept - kept / 3]);
+                    let chunk = |len: u64| Ok(vec![7; usize::try_from(len).unwrap()].into());
+                    answer.payload = GetResultPayload::Stream(body.map(chunk).boxed());
+                }
+                answer
+            });
+            let profile = if tiny { profile() } else { BackendProfile::default() };
+            let store = FetchStore::new(Arc::new(altered), FetchConfig { retries: 0, profile, ..FetchConfig::default() });
+            let mut delivered = 0;
+            for (ranges, streams, broken) in calls {
+                as_stream.store(streams, Relaxed);
+                breaks.store(streams && broken, Relaxed);
+                let ranges: Vec<Range<u64>> = ranges.into_iter().map(|(start, n)| start..start + n).collect();
+                let answer = store.get_ranges(&Path::from("a"), &ranges).await;
+                settle().await;
+                let asked = (0..SIZE).filter(|at| ranges.iter().any(|range| range.contains(at))).count();
+                match answer {
+                    Ok(parts) if streams => {
+                        prop_assert!(parts.iter().all(|part| part.iter().all(|byte| *byte == 7)));
+                        delivered += asked as u64;
+                    }
+                    _ => {}
+                }
+                let stats = store.stats();
+                prop_assert_eq!(stats.bytes_delivered, delivered);
+                prop_assert_eq!(stats.bytes_fetched, stats.bytes_delivered + stats.bytes_wasted);
+            }
             Ok(())
         })?;
     }

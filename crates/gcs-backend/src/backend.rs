@@ -29,7 +29,7 @@ const POOL_CONNECTIONS: usize = 4096;
 const EMULATOR_TOKEN: &str = "emulator";
 
 /// A bucket, ready to be read.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct GcsBackend {
     store: Arc<GoogleCloudStorage>,
     for_fetch: Arc<TwoClients<GoogleCloudStorage>>,
@@ -151,6 +151,15 @@ impl GcsBackend {
     #[must_use]
     pub fn generation(&self) -> Option<&str> {
         self.generation.as_deref()
+    }
+}
+
+/// Without the client's own `Debug`.
+impl fmt::Debug for GcsBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("GcsBackend");
+        shown.field("store", &format_args!("{}", self.store)).field("config", &self.config);
+        shown.field("path", &self.path).field("generation", &self.generation).finish_non_exhaustive()
     }
 }
 

@@ -9,7 +9,7 @@ use headstart_fetch_core::{ConfigError, OptionSpec, Options};
 use url::Url;
 
 /// The settings of a [`crate::GcsBackend`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GcsConfig {
     /// The bucket, where no URL names it. Default: none.
@@ -24,6 +24,17 @@ pub struct GcsConfig {
     pub connect_timeout: Duration,
     /// How long a body may be silent. There is no limit on a whole body. Default: 30 s.
     pub read_timeout: Duration,
+}
+
+/// An endpoint that cannot be used is not shown: it may hold a password.
+impl fmt::Debug for GcsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bucket, endpoint: _, credentials, user_project, connect_timeout, read_timeout } = self;
+        let mut shown = f.debug_struct("GcsConfig");
+        shown.field("bucket", bucket).field("endpoint", &self.shown_endpoint()).field("credentials", credentials);
+        shown.field("user_project", user_project).field("connect_timeout", connect_timeout);
+        shown.field("read_timeout", read_timeout).finish()
+    }
 }
 
 /// Who asks. Secrets are not shown by `Debug`.
@@ -141,6 +152,11 @@ impl GcsConfig {
         std::env::var_os(variable).map(|value| value.to_string_lossy().into_owned())
     }
 
+    fn shown_endpoint(&self) -> Option<String> {
+        let endpoint = self.endpoint.as_ref()?;
+        Some(parse_endpoint("endpoint", endpoint).unwrap_or_else(|_| REDACTED.to_owned()))
+    }
+
     /// Whether requests go to an emulator: in the clear, without real credentials.
     #[must_use]
     pub fn is_emulator(&self) -> bool {
@@ -196,6 +212,10 @@ impl Options for GcsConfig {
                 }
                 self.credentials = Credentials::Token(token);
             }
+            "service_account" | "application_credentials" if value.trim_start().starts_with('{') => {
+                let allowed = "expected a path; a service account's key as JSON is given as service_account_key";
+                return Err(ConfigError::bad(key, REDACTED, allowed));
+            }
             "service_account" => self.credentials = Credentials::ServiceAccountFile(text()?.into()),
             "service_account_key" => self.credentials = Credentials::ServiceAccountKey(text()?),
             "application_credentials" => {
@@ -219,7 +239,7 @@ impl Options for GcsConfig {
         let credentials = &self.credentials;
         let value = match key {
             "bucket" => self.bucket.clone(),
-            "endpoint" => self.endpoint.clone(),
+            "endpoint" => self.shown_endpoint(),
             "anonymous" => Some(if *credentials == Credentials::Anonymous { "on" } else { "off" }.to_owned()),
             "token" => matches!(credentials, Credentials::Token(_)).then(|| REDACTED.to_owned()),
             "service_account_key" => {
@@ -242,6 +262,14 @@ impl Options for GcsConfig {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
+        for (key, time) in [("connect_timeout", self.connect_timeout), ("read_timeout", self.read_timeout)] {
+            if time.is_zero() {
+                return Err(ConfigError::bad(key, "0s", "expected more than no time"));
+            }
+        }
+        if let Some(endpoint) = &self.endpoint {
+            parse_endpoint("endpoint", endpoint)?;
+        }
         match &self.bucket {
             Some(bucket) if bucket.contains('/') => {
                 Err(ConfigError::bad("bucket", bucket, "expected a bucket's name alone"))
@@ -357,6 +385,15 @@ mod tests {
         }
         for key in CREDENTIALS {
             assert!(GcsConfig::SPECS.iter().any(|spec| spec.key == *key), "{key}");
+        }
+    }
+    #[test]
+    fn no_time_is_refused_in_a_struct_too() {
+        let connect = GcsConfig { connect_timeout: Duration::ZERO, ..GcsConfig::default() };
+        let read = GcsConfig { read_timeout: Duration::ZERO, ..GcsConfig::default() };
+        for (key, config) in [("connect_timeout", connect), ("read_timeout", read)] {
+            let error = config.check().expect_err(key).to_string();
+            assert_eq!(error, format!("option '{key}' is '0s': expected more than no time"));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Builds the stack: which layers, in which order, sharing what.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +12,14 @@ use headstart_prefetch::{PrefetchConfig, PrefetchStore};
 use object_store::ObjectStore;
 use object_store::path::Path;
 
-use crate::config::{Settings, process_environment};
+use crate::config::{Settings, options, process_environment};
 use crate::schemes::{self, Backend};
 use crate::{Error, Headstart};
 
 /// Builds a [`Headstart`]; see [`Headstart::builder`].
 ///
 /// An explicit call goes before the option string, the option string before the environment, the environment before the default.
-#[derive(Debug, Default)]
+#[derive(Default)]
 #[must_use]
 pub struct HeadstartBuilder {
     url: Option<String>,
@@ -29,6 +30,23 @@ pub struct HeadstartBuilder {
     fetch: Option<FetchConfig>,
     cache: Option<CacheConfig>,
     prefetch: Option<PrefetchConfig>,
+}
+
+/// Keys and no values, for some are secrets; and nothing of the environment.
+impl fmt::Debug for HeadstartBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = options();
+        let is_known = |key: &&str| known.iter().any(|(known, _)| known == key);
+        let in_string = self.string.split(',').filter_map(|piece| Some(piece.split_once('=')?.0.trim()));
+        let mut shown = f.debug_struct("HeadstartBuilder");
+        shown.field("url", &self.url.as_deref().map(schemes::without_secrets));
+        shown.field("store", &self.store.as_ref().map(ToString::to_string));
+        shown.field("options", &self.options.iter().map(|(key, _)| key).collect::<Vec<_>>());
+        // What is no known key may be the rest of a secret.
+        shown.field("options_str", &in_string.filter(is_known).collect::<Vec<_>>());
+        shown.field("fetch", &self.fetch).field("cache", &self.cache).field("prefetch", &self.prefetch);
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl HeadstartBuilder {
@@ -97,7 +115,8 @@ impl HeadstartBuilder {
         let environment = self.environment.unwrap_or_else(process_environment);
         let mut settings = Settings::default();
         settings.read_environment(&environment)?;
-        settings.read(&levels::from_text(&self.string)?, Source::Url)?;
+        let pairs = levels::from_text(&settings.sections().0, &self.string)?;
+        settings.read(&pairs, Source::Url)?;
         if let Some(config) = self.fetch {
             settings.fetch = config;
             settings.given("fetch");
@@ -134,7 +153,9 @@ impl HeadstartBuilder {
 /// straight: they would be left alone above, and that is not free.
 fn stack(backend: Backend, mut settings: Settings, budget_bytes: usize) -> Result<Headstart, Error> {
     let budget = MemoryBudget::new(budget_bytes);
-    let pin_given = settings.levels.source("cache.pin") != Source::Default;
+    let is_given = |key: &str| settings.levels.source(key) != Source::Default;
+    let pin_given = is_given("cache.pin");
+    let immutable_given = [is_given("fetch.immutable"), is_given("prefetch.immutable")];
     let (fetch, cache, prefetch) = (&mut settings.fetch, &mut settings.cache, &mut settings.prefetch);
     if fetch.profile == BackendProfile::default() {
         fetch.profile = backend.profile;
@@ -149,6 +170,12 @@ fn stack(backend: Backend, mut settings: Settings, budget_bytes: usize) -> Resul
     }
     if !pin_given {
         cache.pin = profile.pin;
+    }
+    // Objects that never change never change for any layer.
+    if cache.freshness == Freshness::Immutable {
+        for (immutable, given) in [&mut fetch.immutable, &mut prefetch.immutable].into_iter().zip(immutable_given) {
+            *immutable |= !given;
+        }
     }
     // Bytes read ahead for calls without a handle are no older than the cache would allow.
     match cache.freshness {

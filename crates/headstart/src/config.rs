@@ -143,8 +143,9 @@ impl Settings {
     /// Takes in one level, the weakest first; `mode` before the switches that refine it.
     pub(crate) fn read(&mut self, pairs: &[Pair], source: Source) -> Result<(), ConfigError> {
         let mut ordered = Vec::new();
-        for (_, value) in pairs.iter().filter(|(key, _)| key == "mode") {
-            let switches = SWITCHES.into_iter().zip(mode(value)?.1);
+        // A mode that there is not is refused below, in its turn.
+        for (_, on) in pairs.iter().filter(|(key, _)| key == "mode").filter_map(|(_, value)| mode(value).ok()) {
+            let switches = SWITCHES.into_iter().zip(on);
             ordered.extend(switches.map(|(key, value)| (key.to_owned(), value.to_owned())));
         }
         ordered.extend_from_slice(pairs);

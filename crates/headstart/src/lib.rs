@@ -51,7 +51,8 @@
 //! | `file:///path` | | local files |
 //! | `memory:///key` | | objects in memory, one set for the whole process |
 //!
-//! A URL carries no options: `?` and `#` belong to the key (but `#` before a generation). Percent-escapes are decoded.
+//! A URL carries no options: `?` and `#` belong to the key (but `#` before a generation). Percent-escapes are decoded. A `?` before
+//! what signs a request (`sig`, `X-Amz-Signature`, …) is refused, so that no signature becomes part of a key.
 //!
 //! # Options
 //! [`options`] lists them all. A call of the builder goes before the option string ([`HeadstartBuilder::options_str`]), that

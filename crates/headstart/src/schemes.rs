@@ -14,7 +14,6 @@ use crate::Error;
 use crate::config::Settings;
 
 /// A store, and what a URL says of it.
-#[derive(Debug)]
 pub(crate) struct Backend {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) profile: BackendProfile,
@@ -47,6 +46,13 @@ pub(crate) fn open(
         {
             Err(bad("a key with a segment '.' or '..' cannot be read"))
         }
+        "gs" | "s3" | "s3a" | "az" | "azure" | "abfs" | "abfss"
+            if url.query_pairs().any(|(name, _)| is_signature(&name)) =>
+        {
+            Err(bad(
+                "a signature in a URL is not used, it would be part of the key; give credentials as options or variables, and write a '?' of a key as %3F",
+            ))
+        }
         "gs" => gcs(&url, settings, environment),
         "s3" | "s3a" => s3(&url, settings, environment),
         "az" | "azure" | "abfs" | "abfss" => azure(&url, settings, environment),
@@ -55,11 +61,19 @@ pub(crate) fn open(
     }
 }
 
-/// What of `text` may be repeated: all of what has no room for a secret, and else the scheme alone.
-fn without_secrets(text: &str) -> String {
+/// Whether a parameter of this name signs a request: whoever pastes such a URL does not mean a key with a secret in it.
+fn is_signature(name: &str) -> bool {
+    ["sig", "x-goog-signature", "x-amz-signature", "x-amz-security-token"].contains(&&*name.to_ascii_lowercase())
+}
+
+/// What of `text` may be repeated: what stands before a query or fragment, and of a URL that may have a password the scheme alone.
+pub(crate) fn without_secrets(text: &str) -> String {
     match text.split_once(':') {
-        Some((scheme, rest)) if rest.contains(['@', '?', '\\']) => format!("{scheme}:…"),
-        _ => text.to_owned(),
+        Some((scheme, rest)) if rest.contains(['@', '\\']) => format!("{scheme}:…"),
+        _ => match text.find(['?', '#']) {
+            Some(end) => format!("{}…", &text[..end]),
+            None => text.to_owned(),
+        },
     }
 }
 
@@ -188,6 +202,12 @@ fn azure(url: &Url, settings: &Settings, environment: &BTreeMap<String, String>)
     let known = ours.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value)));
     let builder = known.fold(MicrosoftAzureBuilder::new(), |builder, (key, value)| builder.with_config(key, value));
     let endpoint = builder.get_config_value(&AzureConfigKey::Endpoint);
+    for key in [AzureConfigKey::Endpoint, AzureConfigKey::AuthorityHost, AzureConfigKey::MsiEndpoint] {
+        if builder.get_config_value(&key).is_some_and(|server| server.contains(['@', '?'])) {
+            let allowed = "expected a URL without user, password and query: errors would repeat them";
+            return Err(ConfigError::bad(&key.as_ref().to_ascii_uppercase(), "***", allowed).into());
+        }
+    }
     let emulator = builder.get_config_value(&AzureConfigKey::UseEmulator).is_some_and(|on| on == "true");
     let plain = emulator || endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
     let key = &url[Position::BeforePath..];

@@ -3,23 +3,31 @@
 //! Such a read promises what the raw store does: one version a call, fresh as of the call but for what was fetched ahead
 //! within `max_age`. So bytes are served once, an answer of another version forgets all, and a write through the wrapper too.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
-use headstart_fetch_core::{AccessHint, CacheHint, Intent, LocalFile, Origin, PinBy};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use headstart_fetch_core::{AccessHint, CacheHint, ConfirmedAt, Intent, LocalFile, Origin, PinBy, ask, is_transient};
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, GetResult, GetResultPayload, Result};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::common::Common;
 use crate::engine::{Begun, Engine, Known};
+use crate::fetch::check_range;
 use crate::plan::Settings;
-use crate::read::{OPEN_END_BYTES, Read};
+use crate::read::{OPEN_END_BYTES, Read, stands_still};
 
 /// Paths remembered at once. They cost some hundred bytes each while nothing is ahead of them.
 const MOST_PATHS: usize = 256;
+
+/// How long a call waits for a request ahead of it that is tried again and again, before the error of that is its own: as long as the
+/// longest pause between two tries of `FetchStore`.
+const FAIR_TRIAL: Duration = Duration::from_secs(10);
 
 /// The paths that calls without a handle read, the latest at the back.
 #[derive(Debug)]
@@ -42,14 +50,16 @@ impl Calls {
     pub(crate) async fn get(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         let Some(range) = plain_range(&options) else {
             let engine = self.find(path);
+            let asked_at = Instant::now();
             let answer = self.common.inner.get_opts(path, options).await;
-            return self.observe(engine.as_ref(), answer);
+            return self.observe(engine.as_ref(), answer, asked_at);
         };
         let engine = self.engine(path);
+        let asked_at = Instant::now();
         let past_end = engine.known().is_some_and(|known| range.end > known.version.size);
-        if past_end {
+        if past_end || engine.is_unprovable() {
             let answer = self.common.inner.get_opts(path, options).await;
-            return self.observe(Some(&engine), answer);
+            return self.observe(Some(&engine), answer, asked_at);
         }
         if let Some(hint) = options.extensions.get::<AccessHint>() {
             engine.advise(None, hint);
@@ -58,19 +68,27 @@ impl Calls {
             Err(_) => return self.common.inner.get_opts(path, options).await,
             Ok(Begun::Ours(read)) => read,
             Ok(Begun::Callers(watch)) => {
-                let answer = self.observe(Some(&engine), self.common.inner.get_opts(path, options).await)?;
+                let answer = self.common.inner.get_opts(path, options).await;
+                let answer = self.observe(Some(&engine), answer, asked_at)?;
                 if LocalFile::is_source_of(&answer) {
                     engine.tell(|planner, _, actions| planner.on_local(actions));
                 }
                 return Ok(watched(answer, watch));
             }
         };
-        if read.answered().await.is_ok()
-            && let Ok(first) = read.next().await
-            && let Some(known) = engine.known()
-            && range.end <= known.version.size
-        {
-            return Ok(answer(&known, read, first));
+        match read.answered().await {
+            Ok(()) => {
+                if let Some(known) = engine.known()
+                    && range.end <= known.version.size
+                    && (read.is_one_request() || self.common.is_provable(&known.version))
+                    && let Ok(first) = read.next().await
+                {
+                    return Ok(answer(&engine, &known, read, first));
+                }
+            }
+            // Tried again for so long, while this call waited for it: to begin anew would take twice as long as the raw store.
+            Err(error) if is_transient(&error) && asked_at.elapsed() >= FAIR_TRIAL => return Err(error),
+            Err(_) => {}
         }
         // Whatever went wrong ahead of the call is not the caller's: the raw store answers.
         drop(read);
@@ -106,10 +124,10 @@ impl Calls {
     }
 
     /// Compares an answer of the raw store with what `engine`, the path's when the call began, knows: another version forgets all.
-    fn observe(&self, engine: Option<&Arc<Engine>>, answer: Result<GetResult>) -> Result<GetResult> {
+    fn observe(&self, engine: Option<&Arc<Engine>>, answer: Result<GetResult>, asked_at: Instant) -> Result<GetResult> {
         if let Some(engine) = engine {
             let same = match &answer {
-                Ok(answer) => engine.learn(&answer.meta, &answer.attributes).is_ok(),
+                Ok(answer) => engine.learn(answer, asked_at).is_ok(),
                 Err(object_store::Error::NotFound { .. }) => engine.known().is_none(),
                 Err(_) => true,
             };
@@ -122,7 +140,7 @@ impl Calls {
 }
 
 /// The range of a call that asks for nothing but a range of the latest version, for itself.
-fn plain_range(options: &GetOptions) -> Option<std::ops::Range<u64>> {
+fn plain_range(options: &GetOptions) -> Option<Range<u64>> {
     let plain = options.if_match.is_none()
         && options.if_none_match.is_none()
         && options.if_modified_since.is_none()
@@ -154,17 +172,37 @@ fn watched(answer: GetResult, watch: Read) -> GetResult {
     GetResult { payload: GetResultPayload::Stream(body.boxed()), ..answer }
 }
 
+/// The bytes `rest` of an answer of `known`, from the store below.
+async fn rest_of(engine: &Engine, known: &Known, rest: Range<u64>) -> Result<BoxStream<'static, Result<Bytes>>> {
+    let mut options = ask(rest.clone(), Intent::Demand);
+    known.version.pin(engine.pin, &mut options);
+    let answer = engine.common.inner.get_opts(&engine.path, options).await?;
+    known.version.check(&answer.meta)?;
+    check_range(&rest, &answer)?;
+    Ok(answer.into_stream())
+}
+
 /// The answer to a call, from the bytes of `read`.
-fn answer(known: &Known, read: Read, first: Option<Bytes>) -> GetResult {
+fn answer(engine: &Arc<Engine>, known: &Arc<Known>, read: Read, first: Option<Bytes>) -> GetResult {
     let range = read.range();
     let mut extensions = Extensions::new();
     let origin = Origin::default();
     extensions.insert(origin.clone());
-    let body = read.into_stream(first).inspect(move |chunk| {
-        if let Ok(chunk) = chunk {
-            origin.add_wire(chunk.len() as u64);
+    if let Some(confirmed_at) = read.confirmed_at() {
+        extensions.insert(ConfirmedAt(confirmed_at));
+    }
+    let whole = (Arc::clone(engine), Arc::clone(known), range.clone(), read.into_stream(first).boxed());
+    let body = stream::try_unfold(whole, move |(engine, known, mut rest, mut body)| async move {
+        let mut chunk = body.next().await.transpose();
+        if chunk.as_ref().is_err_and(stands_still) {
+            body = rest_of(&engine, &known, rest.clone()).await?;
+            chunk = body.next().await.transpose();
         }
+        let Some(chunk) = chunk? else { return Ok(None) };
+        rest.start += chunk.len() as u64;
+        Ok(Some((chunk, (engine, known, rest, body))))
     });
+    let body = body.inspect_ok(move |chunk| origin.add_wire(chunk.len() as u64));
     GetResult {
         payload: GetResultPayload::Stream(body.boxed()),
         meta: known.meta.clone(),

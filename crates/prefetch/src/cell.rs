@@ -1,16 +1,25 @@
 //! The bytes of one part: filled by its request, read by whoever needs them, without a copy.
 
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headstart_fetch_core::{byte_range::in_memory, share};
-use parking_lot::Mutex;
+use futures::future::{Either, select};
+use headstart_fetch_core::byte_range::in_memory;
+use headstart_fetch_core::mutation::Fault;
+use headstart_fetch_core::runtime::Home;
+use headstart_fetch_core::{FetchError, share};
 use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::sync::Mutex;
 
 /// A part's bytes as they arrive. Bytes given out stay valid after the cell is gone.
 #[derive(Debug)]
 pub(crate) struct Cell {
+    /// Where the task that fills it runs.
+    home: Home,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -21,6 +30,8 @@ struct State {
     chunks: Vec<(u64, Bytes)>,
     filled_to: u64,
     end: End,
+    /// When the version of its bytes was confirmed to be the present one.
+    confirmed_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -41,9 +52,25 @@ pub(crate) enum Found {
 }
 
 impl Cell {
-    pub(crate) fn new(start: u64) -> Arc<Self> {
-        let state = State { chunks: Vec::new(), filled_to: start, end: End::Open };
-        Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
+    /// An empty cell for the bytes from `start` on, which a task on the runtime `home` is to fill.
+    pub(crate) fn new(start: u64, home: Home) -> Arc<Self> {
+        let state = State { chunks: Vec::new(), filled_to: start, end: End::Open, confirmed_at: None };
+        Arc::new(Self { home, state: Mutex::new(state), changed: Notify::new() })
+    }
+
+    /// Where the task that fills it runs.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Its request has been answered; the version was confirmed to be the present one at `confirmed_at`.
+    pub(crate) fn confirm(&self, confirmed_at: Instant) {
+        self.state.lock().confirmed_at = Some(confirmed_at);
+    }
+
+    /// When the version of its bytes was confirmed to be the present one, once its request has been answered.
+    pub(crate) fn confirmed_at(&self) -> Option<Instant> {
+        self.state.lock().confirmed_at
     }
 
     /// Appends bytes; returns where the cell is filled to.
@@ -88,19 +115,23 @@ impl Cell {
     /// Waits for a byte at `range.start`; returns what there is of `range` from there without a copy.
     ///
     /// # Errors
-    /// The error of the request, in the variant it came in.
+    /// The error of the request, in the variant it came in; [`FetchError::RuntimeStopped`] where its task's runtime has stopped.
     ///
     /// # Cancel safety
     /// Cancel safe: nothing is taken out.
     pub(crate) async fn at(&self, range: &Range<u64>) -> object_store::Result<Found> {
         loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
+            let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             if let Some(found) = self.poll_at(range) {
                 return found;
             }
-            changed.await;
+            if let Either::Right(_) = select(changed.as_mut(), pin!(self.home.stopped())).await
+                && !Fault::TrustsRuntimes.is_back()
+            {
+                // Its task stands still, perhaps for ever: whoever waits does the work again.
+                self.fail(Arc::new(FetchError::RuntimeStopped.into()));
+            }
         }
     }
 
@@ -125,11 +156,12 @@ impl Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::explore;
     use futures::FutureExt;
 
     #[tokio::test]
     async fn bytes_are_readable_as_they_arrive() {
-        let cell = Cell::new(100);
+        let cell = Cell::new(100, Home::current().unwrap());
         let wanted = 102..110;
         let mut waiting = cell.at(&wanted).boxed();
         assert!((&mut waiting).now_or_never().is_none());
@@ -143,10 +175,48 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_reaches_those_who_need_what_is_missing_only() {
-        let cell = Cell::new(0);
+        let cell = Cell::new(0, Home::current().unwrap());
         cell.push(Bytes::from_static(b"ab"));
         cell.fail(Arc::new(object_store::Error::NotFound { path: "x".into(), source: "gone".into() }));
         assert!(matches!(cell.at(&(0..4)).await, Ok(Found::Bytes(b)) if b == "ab"));
         assert!(matches!(cell.at(&(2..4)).await, Err(object_store::Error::NotFound { .. })));
+    }
+
+    /// Under schedules chosen at random: whoever waits for bytes, or for the end, is woken.
+    #[test]
+    fn no_schedule_loses_a_wake_up() {
+        explore(3000, || {
+            // A home is needed, and never asked: there is no timer here.
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let cell = Cell::new(0, Home::of(runtime.handle()));
+            let readers: Vec<_> = [0..2, 3..4, 4..9, 9..12]
+                .into_iter()
+                .map(|range: Range<u64>| {
+                    let cell = Arc::clone(&cell);
+                    shuttle::future::spawn(async move {
+                        let mut at = range.start;
+                        while at < range.end
+                            && let Found::Bytes(bytes) = cell.at(&(at..range.end)).await.unwrap()
+                        {
+                            at += bytes.len() as u64;
+                        }
+                        at
+                    })
+                })
+                .collect();
+            let filler = Arc::clone(&cell);
+            let filling = shuttle::future::spawn(async move {
+                for len in [1, 4, 5] {
+                    filler.push(Bytes::from(vec![7; len]));
+                }
+                filler.complete();
+            });
+            shuttle::future::block_on(async {
+                filling.await.unwrap();
+                for (reader, end) in readers.into_iter().zip([2, 4, 9, 10]) {
+                    assert_eq!(reader.await.unwrap(), end);
+                }
+            });
+        });
     }
 }

@@ -1,10 +1,11 @@
 //! What all objects of one store share.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use headstart_fetch_core::{LinkEstimate, MemoryBudget, PinBy};
+use headstart_fetch_core::{LinkEstimate, MemoryBudget, ObjectVersion, PinBy};
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -22,7 +23,6 @@ use crate::stats::Counters;
 const SHARED_QUARTERS: u64 = 3;
 
 /// What all objects of one store share.
-#[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) inner: Arc<dyn ObjectStore>,
     pub(crate) link: Arc<LinkEstimate>,
@@ -32,6 +32,8 @@ pub(crate) struct Common {
     pub(crate) pin: PinBy,
     /// How old bytes may be that one reader gets of another one's requests.
     pub(crate) max_age: Duration,
+    /// Whether objects never change under their names.
+    pub(crate) immutable: bool,
     pub(crate) counters: Counters,
     /// The runtime the store was made in: requests run there when a caller has none of its own.
     pub(crate) runtime: Option<Handle>,
@@ -42,6 +44,16 @@ pub(crate) struct Common {
     pub(crate) rate_cap: Option<(u64, Mutex<RateCap>)>,
     pub(crate) started: Instant,
     pub(crate) engines: AtomicU64,
+}
+
+/// The inner store shows by its `Display`: the `Debug` of some clients prints credentials.
+impl fmt::Debug for Common {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Common");
+        shown.field("inner", &format_args!("{}", self.inner)).field("pin", &self.pin).field("max_age", &self.max_age);
+        shown.field("link", &self.link.link()).field("budget", &self.budget).field("stats", &self.counters.snapshot());
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl Common {
@@ -76,6 +88,11 @@ impl Common {
             free_bytes: capped.map_or(free, |capped| free.min(capped)),
             runs: self.runs.of(prefix),
         }
+    }
+
+    /// Whether answers of `version` to several requests can be put together.
+    pub(crate) fn is_provable(&self, version: &ObjectVersion) -> bool {
+        self.immutable || version.has_validator()
     }
 
     /// `bytes` are asked for ahead.

@@ -9,6 +9,9 @@ use headstart_fetch_core::options::{
 use headstart_fetch_core::{ConfigError, LinkEstimate, MemoryBudget, OptionSpec, Options, PinBy};
 use serde::{Deserialize, Serialize};
 
+/// No request is larger: a tebibyte.
+const MAX_PART_BYTES: u64 = 1 << 40;
+
 /// The settings of a [`crate::PrefetchStore`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,8 +27,12 @@ pub struct PrefetchConfig {
     /// The most bytes a second that are asked for ahead of all readers together. Default: no limit.
     pub max_bytes_per_s: Option<u64>,
     /// How long bytes fetched ahead may be served to a call without a handle, and how fresh a version must be that a new reader shares
-    /// with others; 0 reads nothing ahead across such calls and shares nothing. Default: 10 s.
+    /// with others; 0 reads nothing ahead across such calls and shares nothing. The time that a machine is suspended does not count: tokio's
+    /// clock stands still meanwhile (`CLOCK_MONOTONIC` on Linux). Default: 10 s.
     pub max_age: Duration,
+    /// Whether objects never change under their names. On, stores whose answers identify no version (no entity tag, version or date) are
+    /// read ahead of like others. Default: off; such an object is read by one request a read.
+    pub immutable: bool,
     /// How further requests are pinned to the version of the first answer. Default: by entity tag.
     pub pin: PinBy,
     /// The smallest request ahead, in bytes, once a run is long. Default: 1 MiB.
@@ -49,6 +56,7 @@ impl Default for PrefetchConfig {
             concurrency: 32,
             max_bytes_per_s: None,
             max_age: Duration::from_secs(10),
+            immutable: false,
             pin: PinBy::default(),
             min_part_bytes: 1 << 20,
             max_part_bytes: 16 << 20,
@@ -74,6 +82,11 @@ impl Options for PrefetchConfig {
             takes: "a time",
             what: "how long a call without a handle may be served bytes fetched ahead",
         },
+        OptionSpec {
+            key: "immutable",
+            takes: "on or off",
+            what: "objects never change: read ahead in stores without versions too",
+        },
     ];
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
@@ -88,6 +101,7 @@ impl Options for PrefetchConfig {
                 changed.max_bytes_per_s = if off { None } else { Some(parse_bytes(key, value)?) };
             }
             "max_age" => changed.max_age = parse_duration(key, value)?,
+            "immutable" => changed.immutable = parse_switch(key, value)?,
             _ => return Err(ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key))),
         }
         changed.check()?;
@@ -103,6 +117,7 @@ impl Options for PrefetchConfig {
             "concurrency" => self.concurrency.to_string(),
             "max_bytes_per_s" => self.max_bytes_per_s.map_or_else(|| "off".to_owned(), format_bytes),
             "max_age" => format_duration(self.max_age),
+            "immutable" => format_switch(self.immutable),
             _ => return None,
         })
     }
@@ -116,6 +131,16 @@ impl Options for PrefetchConfig {
         }
         if self.min_part_bytes == 0 || self.max_part_bytes < self.min_part_bytes {
             return Err(ConfigError::bad("min_part_bytes", self.min_part_bytes, "expected 1 to max_part_bytes"));
+        }
+        if self.max_part_bytes > MAX_PART_BYTES {
+            return Err(ConfigError::bad("max_part_bytes", self.max_part_bytes, "expected at most 1TiB"));
+        }
+        if self.max_bytes_per_s == Some(0) {
+            return Err(ConfigError::bad(
+                "max_bytes_per_s",
+                0,
+                "expected 1 or more, or off; prefetch=off reads nothing ahead",
+            ));
         }
         Ok(())
     }
@@ -134,12 +159,13 @@ mod tests {
             ("concurrency", "7"),
             ("max_bytes_per_s", "100MiB"),
             ("max_age", "250ms"),
+            ("immutable", "on"),
         ] {
             let mut config = PrefetchConfig::default();
             config.set(key, value).expect(key);
             assert_eq!(config.value(key).as_deref(), Some(value));
         }
-        assert_eq!(PrefetchConfig::SPECS.len(), 6, "an option was added: list it above");
+        assert_eq!(PrefetchConfig::SPECS.len(), 7, "an option was added: list it above");
     }
 
     #[test]
@@ -149,5 +175,23 @@ mod tests {
             let error = config.set(key, value).expect_err(key).to_string();
             assert!(error.contains("expected") || error.contains("did you mean 'start_after'"), "{error}");
         }
+    }
+    #[test]
+    fn values_that_nothing_can_follow_from_are_refused_by_the_name_of_the_field() {
+        type Spoil = fn(&mut PrefetchConfig);
+        let spoils: [(&str, Spoil); 5] = [
+            ("min_part_bytes", |config| config.min_part_bytes = 0),
+            ("min_part_bytes", |config| config.max_part_bytes = 0),
+            ("max_part_bytes", |config| config.max_part_bytes = u64::MAX),
+            ("max_bytes_per_s", |config| config.max_bytes_per_s = Some(0)),
+            ("concurrency", |config| config.concurrency = 0),
+        ];
+        for (key, spoil) in spoils {
+            let mut config = PrefetchConfig::default();
+            spoil(&mut config);
+            let error = config.check().expect_err(key).to_string();
+            assert!(error.starts_with(&format!("option '{key}' is '")), "{error}");
+        }
+        assert!(PrefetchConfig::default().set("max_bytes_per_s", "0KiB").is_err());
     }
 }

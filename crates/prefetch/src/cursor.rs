@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use object_store::Result;
 use parking_lot::Mutex;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
+use tokio::task::coop;
 
 use crate::reader::Reader;
 
@@ -94,7 +95,10 @@ impl Reader {
 impl AsyncRead for Reader {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // A reader of bytes that are at hand leaves the thread to others now and then.
+        let turn = ready!(coop::poll_proceed(cx));
         ready!(this.poll_ready(cx, buf.remaining() as u64))?;
+        turn.made_progress();
         while buf.remaining() > 0
             && let Some(chunk) = this.cursor.ready.front()
         {
@@ -109,7 +113,9 @@ impl AsyncRead for Reader {
 impl AsyncBufRead for Reader {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
+        let turn = ready!(coop::poll_proceed(cx));
         ready!(this.poll_ready(cx, BUFFER_BYTES))?;
+        turn.made_progress();
         Poll::Ready(Ok(this.cursor.ready.front().map_or(&[], |chunk| chunk)))
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use headstart_fetch_core::byte_range::in_memory;
+use headstart_fetch_core::runtime::Home;
 use headstart_fetch_core::{AccessHint, FetchError, Intent, ObjectVersion, PinBy, Promotion, Reservation};
 use object_store::path::Path;
 use object_store::{Attributes, ObjectMeta};
@@ -50,8 +51,8 @@ pub(crate) struct State {
     pub(crate) planner: Planner,
     held: HashMap<PartId, Held>,
     known: Option<Arc<Known>>,
-    /// When the store last showed that the version that is known is the present one.
-    confirmed_at: Option<Duration>,
+    /// Until when the version that is known may be taken for the present one by readers who open the object.
+    trusted_until: Option<Duration>,
     readers: ReaderId,
     wasted_seen: u64,
     outstanding_seen: u64,
@@ -102,7 +103,7 @@ impl Engine {
             planner: Planner::new(settings.clone()),
             held: HashMap::new(),
             known: None,
-            confirmed_at: None,
+            trusted_until: None,
             readers: 0,
             wasted_seen: 0,
             outstanding_seen: 0,
@@ -244,6 +245,11 @@ impl Engine {
         self.state.lock().known.clone()
     }
 
+    /// Whether nothing identifies the object's version: then no two answers can be put together, and nothing is read ahead or kept.
+    pub(crate) fn is_unprovable(&self) -> bool {
+        self.state.lock().known.as_ref().is_some_and(|known| !self.common.is_provable(&known.version))
+    }
+
     /// Somebody reads, or says what it will read. Returns the time.
     fn touch(&self) -> Duration {
         let now = self.common.now();
@@ -272,6 +278,24 @@ impl Engine {
         let mut state = self.state.lock();
         state.planner.on_failed(id);
         state.held.remove(&id);
+        self.settle(&mut state);
+    }
+
+    /// The runtime `home` has stopped, where it is another one: what its tasks were to bring is asked for again when it is needed.
+    pub(crate) fn abandon(&self, home: &Home) {
+        if home.is_current() {
+            return;
+        }
+        let mut state = self.state.lock();
+        let of_home =
+            |(id, held): (&PartId, &Held)| (held.cell.is_open() && held.cell.home().id() == home.id()).then_some(*id);
+        let lost: Vec<PartId> = state.held.iter().filter_map(of_home).collect();
+        for id in lost {
+            state.planner.on_not_sent(id);
+            if let Some(held) = state.held.remove(&id) {
+                held.cell.fail(Arc::new(FetchError::RuntimeStopped.into()));
+            }
+        }
         self.settle(&mut state);
     }
 
@@ -363,7 +387,7 @@ impl Engine {
             return !short;
         };
         add(if demanded { &counters.demand_requests } else { &counters.speculative_requests }, 1);
-        let cell = Cell::new(range.start);
+        let cell = Cell::new(range.start, Home::of(runtime));
         let lost = fetch::FailIfLost(Arc::clone(&cell));
         let promotion = Promotion::default();
         let known = state.known.clone();

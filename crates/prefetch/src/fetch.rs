@@ -4,7 +4,10 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use futures::StreamExt;
-use headstart_fetch_core::{FetchError, FreshUntil, Intent, LocalFile, ObjectChanged, PinBy, Promotion, Reserved, ask};
+use headstart_fetch_core::runtime::has_timer;
+use headstart_fetch_core::{
+    ConfirmedAt, FetchError, FreshUntil, Intent, LocalFile, ObjectChanged, PinBy, Promotion, Reserved, ask,
+};
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, GetResultPayload};
 use tokio::time::Instant;
@@ -45,6 +48,9 @@ pub(crate) async fn run(engine: Weak<Engine>, common: Arc<Common>, path: Path, c
             }
             cell.0.fail(Arc::new(error));
         }
+    }
+    if !has_timer() {
+        return;
     }
     // What is served once may be served for a while only; then it goes, whether anybody still reads or not.
     let Some(within) = engine.upgrade().and_then(|engine| engine.serve_once_within()) else { return };
@@ -92,7 +98,8 @@ async fn fill(
         (Err(error), None) => return Err(error),
     };
     let Some(alive) = engine.upgrade() else { return Ok(()) };
-    alive.learn(&answer.meta, &answer.attributes)?;
+    alive.learn(&answer, asked)?;
+    cell.confirm(ConfirmedAt::of(&answer.extensions, asked));
     if LocalFile::is_source_of(&answer) {
         alive.tell(|planner, _, actions| planner.on_local(actions));
     }
@@ -134,7 +141,7 @@ async fn fill(
 }
 
 /// The bytes an answer promises: those asked for, cut at the object's end.
-fn check_range(asked: &Range<u64>, answer: &GetResult) -> object_store::Result<Range<u64>> {
+pub(crate) fn check_range(asked: &Range<u64>, answer: &GetResult) -> object_store::Result<Range<u64>> {
     let expected = asked.start..asked.end.min(answer.meta.size);
     if answer.range == expected {
         return Ok(expected);

@@ -95,6 +95,7 @@ mod stats;
 mod store;
 mod stream;
 mod streams;
+mod sync;
 mod waiting;
 mod waste;
 mod window;

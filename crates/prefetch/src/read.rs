@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
+use headstart_fetch_core::FetchError;
+use tokio::task::coop;
+use tokio::time::Instant;
 
 use crate::cell::{Cell, Found};
 use crate::engine::Engine;
@@ -47,6 +50,16 @@ impl Read {
         }
     }
 
+    /// Whether all of it comes from one answer of the store.
+    pub(crate) fn is_one_request(&self) -> bool {
+        self.plan.pieces.len() <= 1
+    }
+
+    /// When the version of its bytes was confirmed to be the present one, once all pieces have been [`Read::answered`].
+    pub(crate) fn confirmed_at(&self) -> Option<Instant> {
+        self.cells.iter().filter_map(|cell| cell.confirmed_at()).min()
+    }
+
     /// Waits for the first byte of every piece: from here on no answer can turn out to be of another version.
     ///
     /// # Cancel safety
@@ -63,6 +76,8 @@ impl Read {
     /// # Cancel safety
     /// Cancel safe: bytes not returned are returned by the next call.
     pub(crate) async fn next(&mut self) -> object_store::Result<Option<Bytes>> {
+        // A reader of bytes that are here leaves the thread to others now and then.
+        coop::consume_budget().await;
         while let Some(piece) = self.plan.pieces.get(self.piece) {
             let wanted: Range<u64> = self.at.max(piece.range.start)..piece.range.end;
             if wanted.is_empty() {
@@ -86,6 +101,9 @@ impl Read {
                     // Gone already where the request itself failed; a lost task could not say so.
                     if self.gate.as_ref().is_none_or(|gate| !gate.is_closed()) {
                         self.engine.failed(piece.part);
+                        if stands_still(&error) {
+                            self.engine.abandon(cell.home());
+                        }
                     }
                     self.end(false);
                     return Err(error);
@@ -135,6 +153,11 @@ impl Read {
         add(&self.engine.common.counters.stalled_ns, u64::try_from(stalled.as_nanos()).unwrap_or(u64::MAX));
         self.engine.on_read_end(&self.plan, answered);
     }
+}
+
+/// Whether `error` says that the task of a request stands still because its runtime does: this read can do the work itself.
+pub(crate) fn stands_still(error: &object_store::Error) -> bool {
+    FetchError::find(error) == Some(&FetchError::RuntimeStopped)
 }
 
 impl Drop for Read {

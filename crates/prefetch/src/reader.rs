@@ -1,5 +1,6 @@
 //! An open object: reads by position, and the position-less `AsyncRead` family on top.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,10 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use headstart_fetch_core::{AccessHint, ObjectChanged, ObjectVersion};
+use headstart_fetch_core::{AccessHint, Intent, ObjectChanged, ObjectVersion, ask, is_transient};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectMeta, Result};
 use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::time::Instant;
 
 use crate::blocking::BlockingReader;
 use crate::common::Common;
@@ -18,10 +20,10 @@ use crate::cursor::Cursor;
 use crate::engine::{Engine, Known};
 use crate::gate::Gate;
 use crate::plan::Settings;
-use crate::read::OPEN_END_BYTES;
+use crate::read::{OPEN_END_BYTES, stands_still};
 
-/// Copies larger than this leave the runtime's thread: at 10 GB/s they take 0.1 ms and more.
-const COPY_INLINE: usize = 1024 * 1024;
+/// After copying so many bytes, which takes 0.1 ms at 10 GB/s, others have a turn.
+const COPY_STEP: usize = 1024 * 1024;
 /// What [`Reader::stream`] reads at a time, in bytes.
 const STREAM_STEP: u64 = 1024 * 1024;
 /// The length of an object that nobody has measured yet.
@@ -38,14 +40,23 @@ const UNKNOWN: u64 = u64::MAX;
 /// Readers of one object share what they fetch. Whoever opens an object that others read joins them where its version was confirmed
 /// by an answer within [`PrefetchConfig::max_age`](crate::PrefetchConfig::max_age) and the runtime is the same, and has a version of its
 /// own otherwise.
-#[derive(Debug)]
 pub struct Reader {
     inner: Arc<Inner>,
     pub(crate) cursor: Cursor,
 }
 
+/// The store shows by its `Display` (the `Debug` of some clients prints credentials), and the object by its path.
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let engine = &self.inner.engine;
+        let mut shown = f.debug_struct("Reader");
+        shown.field("store", &format_args!("{}", engine.common.inner)).field("path", &engine.path);
+        shown.field("version", &engine.known().map(|known| known.version.clone())).field("cursor", &self.cursor);
+        shown.field("held_bytes", &self.held_bytes()).finish_non_exhaustive()
+    }
+}
+
 /// What the reader, its streams and its futures share.
-#[derive(Debug)]
 pub(crate) struct Inner {
     engine: Arc<Engine>,
     gate: Arc<Gate>,
@@ -72,7 +83,7 @@ impl Reader {
     }
 
     /// Reads `range` into one buffer: without a copy where one answer holds all of it, with one copy otherwise
-    /// (above 1 MiB on the blocking pool, so that the runtime is not held up).
+    /// (in steps of 1 MiB, so that the runtime is not held up).
     ///
     /// # Errors
     /// The store's own, in their variant; `Precondition` with [`headstart_fetch_core::ObjectChanged`] after an overwrite.
@@ -84,11 +95,7 @@ impl Reader {
         if chunks.len() <= 1 {
             return Ok(chunks.pop().unwrap_or_default());
         }
-        let large = chunks.iter().map(Bytes::len).sum::<usize>() > COPY_INLINE;
-        match self.inner.engine.common.current_runtime().filter(|_| large) {
-            Some(runtime) => Ok(runtime.spawn_blocking(move || concat(&chunks)).await?),
-            None => Ok(concat(&chunks)),
-        }
+        Ok(concat(&chunks).await)
     }
 
     /// Reads `range` as the chunks it arrived in, without any copy.
@@ -221,7 +228,10 @@ impl Inner {
         if range.start >= range.end {
             return Ok(Vec::new());
         }
-        let answer = self.engine.begin(&self.gate, range.clone())?.chunks().await;
+        let mut answer = self.chunks_of(range.clone()).await;
+        if answer.as_ref().is_err_and(stands_still) {
+            answer = self.chunks_of(range.clone()).await;
+        }
         match answer {
             Ok(chunks) => {
                 self.remember_size();
@@ -232,6 +242,35 @@ impl Inner {
         }
     }
 
+    /// The bytes of `range`, ahead of which the end of the object is not known to be.
+    async fn chunks_of(&self, range: Range<u64>) -> Result<Vec<Bytes>> {
+        if !self.engine.is_unprovable() {
+            let read = self.engine.begin(&self.gate, range.clone())?;
+            let is_one_request = read.is_one_request();
+            let chunks = read.chunks().await?;
+            if !self.engine.is_unprovable() {
+                return Ok(chunks);
+            }
+            self.engine.tell(|planner, _, actions| planner.clear(actions));
+            if is_one_request {
+                return Ok(chunks);
+            }
+        }
+        // Nothing proves that the answers to two requests are of one version: one request it is.
+        let mut options = ask(range, Intent::Demand);
+        let path = &self.engine.path;
+        let read = async {
+            if let Some(known) = self.engine.known() {
+                known.version.pin(self.engine.pin, &mut options);
+            }
+            let asked_at = Instant::now();
+            let answer = self.engine.common.inner.get_opts(path, options).await?;
+            self.engine.learn(&answer, asked_at)?;
+            answer.into_stream().try_collect().await
+        };
+        self.gate.pass(path, read).await
+    }
+
     /// The store's own stream from `at` to the end, of the version this reader is pinned to.
     async fn body_from(&self, at: u64) -> Result<BoxStream<'static, Result<Bytes>>> {
         let nothing = || Ok(futures::stream::empty().boxed());
@@ -240,10 +279,12 @@ impl Inner {
         }
         let common = &self.engine.common;
         let mut options = GetOptions::new().with_range((at > 0).then_some(GetRange::Offset(at)));
+        options.extensions.insert(Intent::Demand);
+        let asked_at = Instant::now();
         let pinned = self.engine.known().filter(|known| known.version.pin(self.engine.pin, &mut options));
         match common.inner.get_opts(&self.engine.path, options).await {
             Ok(answer) => {
-                self.engine.learn(&answer.meta, &answer.attributes)?;
+                self.engine.learn(&answer, asked_at)?;
                 self.remember_size();
                 Ok(answer.into_stream())
             }
@@ -257,7 +298,9 @@ impl Inner {
 
     /// Past the end is empty for a file and an error for most stores; only a size tells which it was.
     async fn is_past_end(&self, start: u64, error: &Error) -> bool {
+        // An error that may go away by itself says nothing of the end, and has taken its time already.
         matches!(error, Error::Generic { .. } | Error::NotSupported { .. })
+            && !is_transient(error)
             && !self.gate.is_closed()
             && self.size().await.is_ok_and(|size| start >= size)
     }
@@ -271,8 +314,11 @@ impl Inner {
             self.remember_size();
             return Ok(known);
         }
-        let answer = self.engine.common.inner.get_opts(&self.engine.path, GetOptions::new().with_head(true)).await?;
-        self.engine.learn(&answer.meta, &answer.attributes)?;
+        let mut head = GetOptions::new().with_head(true);
+        head.extensions.insert(Intent::Demand);
+        let asked_at = Instant::now();
+        let answer = self.engine.common.inner.get_opts(&self.engine.path, head).await?;
+        self.engine.learn(&answer, asked_at)?;
         self.remember_size();
         Ok(self.engine.known().expect("learnt above"))
     }
@@ -286,11 +332,17 @@ impl Inner {
     }
 }
 
-fn concat(chunks: &[Bytes]) -> Bytes {
+async fn concat(chunks: &[Bytes]) -> Bytes {
     let len: usize = chunks.iter().map(Bytes::len).sum();
     let mut all = BytesMut::with_capacity(len);
-    for chunk in chunks {
-        all.extend_from_slice(chunk);
+    let mut since_turn = 0;
+    for piece in chunks.iter().flat_map(|chunk| chunk.chunks(COPY_STEP)) {
+        if since_turn + piece.len() > COPY_STEP {
+            tokio::task::yield_now().await;
+            since_turn = 0;
+        }
+        all.extend_from_slice(piece);
+        since_turn += piece.len();
     }
     all.freeze()
 }

@@ -11,7 +11,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::{
     AccessHint, BackendProfile, ConfigError, LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, Options, Run,
-    merge_ranges,
+    merge_ranges, observe_deletes,
 };
 use object_store::path::Path;
 use object_store::{
@@ -41,7 +41,7 @@ const RANGES_TRIES: usize = 3;
 ///
 /// [`PrefetchStore::reader`] opens one object as a snapshot with a position. As an [`ObjectStore`] it serves engines that
 /// only call `get_range(s)`: reads of one path that follow each other are recognised as a stream too.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PrefetchStore {
     common: Arc<Common>,
     settings: Settings,
@@ -82,6 +82,7 @@ impl PrefetchStore {
             budget: config.budget.unwrap_or_else(|| MemoryBudget::new(OWN_BUDGET_BYTES)),
             pin: config.pin,
             max_age: config.max_age,
+            immutable: config.immutable,
             counters: Counters::default(),
             runtime: Handle::try_current().ok(),
             objects: Objects::default(),
@@ -178,6 +179,15 @@ impl fmt::Display for PrefetchStore {
     }
 }
 
+/// The inner store shows by its `Display`: the `Debug` of some clients prints credentials.
+impl fmt::Debug for PrefetchStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("PrefetchStore");
+        shown.field("inner", &format_args!("{}", self.common.inner)).field("settings", &self.settings);
+        shown.field("max_age", &self.common.max_age).field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl ObjectStore for PrefetchStore {
@@ -219,9 +229,8 @@ impl ObjectStore for PrefetchStore {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let (before, after) = (self.clone(), self.clone());
-        let locations = locations.inspect_ok(move |path| before.forget(path));
-        self.common.inner.delete_stream(locations.boxed()).inspect_ok(move |path| after.forget(path)).boxed()
+        let store = self.clone();
+        observe_deletes(&*self.common.inner, locations, move |path| store.forget(path))
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -250,11 +259,17 @@ impl ObjectStore for PrefetchStore {
 }
 
 /// An upload that forgets what is ahead of its path when it completes.
-#[derive(Debug)]
 struct Upload {
     upload: Box<dyn MultipartUpload>,
     store: PrefetchStore,
     path: Path,
+}
+
+/// Without the client's own upload, whose `Debug` may print credentials.
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upload").field("store", &format_args!("{}", self.store)).field("path", &self.path).finish()
+    }
 }
 
 #[async_trait]

@@ -1,5 +1,6 @@
 //! Builds the client that settings describe, and what the engine needs to know of it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const POOL_CONNECTIONS: usize = 4096;
 
 /// A bucket, ready to be read.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct S3Backend {
     store: Arc<AmazonS3>,
     for_fetch: Arc<TwoClients<AmazonS3>>,
@@ -120,6 +121,15 @@ impl S3Backend {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Without the client's own `Debug`.
+impl fmt::Debug for S3Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("S3Backend");
+        shown.field("store", &format_args!("{}", self.store)).field("config", &self.config);
+        shown.field("path", &self.path).finish_non_exhaustive()
     }
 }
 

@@ -42,7 +42,10 @@ impl S3Config {
                 // As with the client, a variable that it does not know is somebody else's.
                 && let Ok(key) = variable.to_ascii_lowercase().parse::<AmazonS3ConfigKey>()
             {
-                if matches!(key, AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint) {
+                let is_endpoint = matches!(key, AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint);
+                // Others that are URLs (of the metadata service, say) are repeated by the client's errors too.
+                let is_server = key.as_ref().contains("endpoint") || key.as_ref().ends_with("_uri");
+                if is_endpoint || is_server && value.contains('@') {
                     check_endpoint(&variable, &value)?;
                 }
                 config.settings.insert(key.as_ref().to_owned(), value);

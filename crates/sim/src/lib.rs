@@ -44,6 +44,7 @@
 //! Only from `tests/`, never from `src/`: a unit test of a crate that this one depends on would link that crate twice, and extensions such as
 //! [`Intent`](headstart_fetch_core::Intent) would be silently lost between the two.
 
+mod altered;
 mod body;
 mod builder;
 mod catalog;
@@ -64,6 +65,7 @@ mod store_upload;
 mod uploads;
 mod workload;
 
+pub use altered::Altered;
 pub use builder::SimStoreBuilder;
 pub use catalog::{
     Catalog, CatalogError, Condition, EPOCH, FIRST_GENERATION, Generation, ListPage, ListQuery, Versioning,

@@ -32,7 +32,7 @@ use crate::writer::{Writer, Written};
 ///
 /// # Cancel safety
 /// As the inner store's. A call whose future is dropped is noted as [`DROPPED`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TraceRecorder {
     inner: Arc<dyn ObjectStore>,
     shared: Arc<Shared>,
@@ -166,6 +166,17 @@ impl Drop for Open {
 impl fmt::Display for TraceRecorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TraceRecorder({})", self.inner)
+    }
+}
+
+/// The inner store shows by its `Display`: the `Debug` of some clients prints credentials.
+impl fmt::Debug for TraceRecorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = format_args!("{}", self.inner);
+        f.debug_struct("TraceRecorder")
+            .field("inner", &inner)
+            .field("started", &self.shared.started)
+            .finish_non_exhaustive()
     }
 }
 

@@ -185,3 +185,14 @@ async fn the_last_clone_writes_what_is_left() {
     drop(other);
     assert_eq!(sheet.trace().calls.len(), 1);
 }
+
+/// The `Debug` of a store in memory shows its bytes, that of some clients their credentials.
+#[tokio::test]
+async fn a_recorder_shows_the_store_below_by_its_display() {
+    let inner = InMemory::new();
+    inner.put(&Path::from("a"), "hunter2".into()).await.unwrap();
+    assert!(format!("{inner:?}").contains("hunter2"));
+    let (recorder, _sheet) = recorded(inner);
+    assert!(format!("{recorder:?}").contains("InMemory"));
+    assert!(!format!("{recorder:?} {recorder:#?}").contains("hunter2"));
+}

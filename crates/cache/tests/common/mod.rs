@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,8 +27,10 @@ pub(crate) const MIB: usize = 1 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
     Well,
-    /// Answers 503.
+    /// Answers 503. Deletions are done all the same, and nobody learns which.
     Fail,
+    /// Deletions are done, and reported as an error that names the path.
+    RefuseDelete,
     Panic,
     /// Waits for [`Double::gate`] with the answer in its hand.
     Wait,
@@ -57,6 +60,36 @@ pub(crate) struct Double {
     dice: AtomicU64,
     /// The next request panics.
     pub(crate) panic_once: AtomicBool,
+    /// Changes what answers say of the object.
+    pub(crate) meta: Mutex<Option<fn(&mut ObjectMeta)>>,
+    /// How long each answer takes.
+    pub(crate) delay: Mutex<Duration>,
+    /// The most GETs that were open at once.
+    pub(crate) peak_open: AtomicUsize,
+    /// Bytes of answers that somebody still holds.
+    pub(crate) alive_bytes: Arc<AtomicUsize>,
+}
+
+/// Bytes of an answer, counted while anybody holds them.
+struct Counted(Vec<u8>, Arc<AtomicUsize>);
+
+impl Counted {
+    fn bytes(chunk: &[u8], alive_bytes: &Arc<AtomicUsize>) -> Bytes {
+        alive_bytes.fetch_add(chunk.len(), Ordering::SeqCst);
+        Bytes::from_owner(Self(chunk.to_vec(), Arc::clone(alive_bytes)))
+    }
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.1.fetch_sub(self.0.len(), Ordering::SeqCst);
+    }
 }
 
 struct Alive(Arc<AtomicUsize>);
@@ -78,6 +111,10 @@ impl Double {
             faults: Mutex::default(),
             dice: AtomicU64::new(1),
             panic_once: AtomicBool::new(false),
+            meta: Mutex::default(),
+            delay: Mutex::default(),
+            peak_open: AtomicUsize::new(0),
+            alive_bytes: Arc::default(),
         })
     }
 
@@ -136,6 +173,10 @@ pub(crate) fn unavailable() -> object_store::Error {
     object_store::Error::Generic { store: "Double", source: "503".into() }
 }
 
+pub(crate) fn refused(path: &Path) -> object_store::Error {
+    object_store::Error::PermissionDenied { path: path.to_string(), source: "403".into() }
+}
+
 /// A cache over a double, with pages of 16 KiB.
 pub(crate) fn cache(freshness: Freshness) -> (Arc<Double>, CacheStore) {
     cache_with(CacheConfig { freshness, page_bytes: 16 << 10, ..CacheConfig::default() })
@@ -177,7 +218,8 @@ impl ObjectStore for Double {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.requests.lock().push(options.clone());
-        self.open.fetch_add(1, Ordering::SeqCst);
+        let open = 1 + self.open.fetch_add(1, Ordering::SeqCst);
+        self.peak_open.fetch_max(open, Ordering::SeqCst);
         let alive = Alive(Arc::clone(&self.open));
         let mood = self.mood();
         match mood {
@@ -186,12 +228,19 @@ impl ObjectStore for Double {
             Mood::Panic => panic!("the double panics"),
             _ => tokio::task::yield_now().await,
         }
+        let delay = *self.delay.lock();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         let mut result = self.inner.get_opts(location, options).await?;
         if mood == Mood::Wait {
             self.gate.acquire().await.expect("never closed").forget();
         }
         if mood == Mood::NoToken {
             result.meta.e_tag = None;
+        }
+        if let Some(change) = *self.meta.lock() {
+            change(&mut result.meta);
         }
         let GetResultPayload::Stream(body) = result.payload else { unreachable!("memory is no file") };
         let bytes = body.map(|chunk| chunk.expect("memory").to_vec()).concat().await;
@@ -201,10 +250,13 @@ impl ObjectStore for Double {
             _ => bytes,
         };
         // In chunks that fit no page.
-        let chunks: Vec<_> = bytes.chunks(10_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
-        let body = futures::stream::iter(chunks).inspect(move |_| {
+        let alive_bytes = Arc::clone(&self.alive_bytes);
+        let chunks = (0..bytes.len().div_ceil(10_000)).map(move |n| {
             let _ = &alive;
+            let chunk = &bytes[n * 10_000..((n + 1) * 10_000).min(bytes.len())];
+            Ok(Counted::bytes(chunk, &alive_bytes))
         });
+        let body = futures::stream::iter(chunks);
         result.payload = GetResultPayload::Stream(body.boxed());
         Ok(result)
     }
@@ -214,7 +266,12 @@ impl ObjectStore for Double {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        let deleted = self.inner.delete_stream(locations);
+        match *self.mood.lock() {
+            Mood::Fail => deleted.map(|_| Err(unavailable())).boxed(),
+            Mood::RefuseDelete => deleted.map(|path| Err(refused(&path?))).boxed(),
+            _ => deleted,
+        }
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

@@ -1,21 +1,22 @@
 //! What the integration tests share.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its part of this")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its part of this"
+)]
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::{BackendProfile, FetchConfig, FetchStore, MemoryBudget, ObjectChanged, PinBy};
+pub use headstart_sim::Altered;
 use headstart_sim::{Content, FaultPlan, LinkProfile, SimStore};
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result,
-};
+use object_store::{GetOptions, GetResult, ObjectStore, Result};
 
 pub const KIB: u64 = 1024;
 pub const MIB: u64 = 1024 * KIB;
@@ -170,70 +171,3 @@ pub fn is_object_changed<T>(result: &Result<T>) -> bool {
 }
 
 pub const ALL_PINS: [PinBy; 3] = [PinBy::ETag, PinBy::Version, PinBy::Unpinned];
-
-/// A store that sees other options than its caller gave, or refuses them; its answers may be altered, too.
-pub struct Altered {
-    inner: Box<dyn ObjectStore>,
-    alter: Box<dyn Fn(GetOptions) -> Result<GetOptions> + Send + Sync>,
-    alter_answer: Box<dyn Fn(GetResult) -> GetResult + Send + Sync>,
-}
-
-impl Altered {
-    pub fn new(
-        inner: impl ObjectStore,
-        alter: impl Fn(GetOptions) -> Result<GetOptions> + Send + Sync + 'static,
-    ) -> Self {
-        Self { inner: Box::new(inner), alter: Box::new(alter), alter_answer: Box::new(|answer| answer) }
-    }
-
-    pub fn answers(self, alter: impl Fn(GetResult) -> GetResult + Send + Sync + 'static) -> Self {
-        Self { alter_answer: Box::new(alter), ..self }
-    }
-}
-
-impl fmt::Debug for Altered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Display for Altered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Altered({})", self.inner)
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Altered {
-    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        Ok((self.alter_answer)(self.inner.get_opts(location, (self.alter)(options)?).await?))
-    }
-
-    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.inner.put_opts(location, payload, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, options).await
-    }
-
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-}

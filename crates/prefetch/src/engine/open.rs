@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use headstart_fetch_core::{ObjectVersion, PinBy};
+use headstart_fetch_core::mutation::Fault;
+use headstart_fetch_core::{ConfirmedAt, FreshUntil, ObjectVersion, PinBy};
 use object_store::path::Path;
-use object_store::{Attributes, ObjectMeta};
+use object_store::{Attributes, GetResult, ObjectMeta};
 use parking_lot::MutexGuard;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::{Engine, Known, State};
 use crate::common::Common;
@@ -43,8 +45,7 @@ impl Engine {
             return None;
         }
         let state = self.state.lock();
-        let age = state.confirmed_at.map(|at| self.common.now().saturating_sub(at));
-        let is_fresh = age.is_some_and(|age| age < self.common.max_age);
+        let is_fresh = state.trusted_until.is_some_and(|until| self.common.now() < until);
         let fits = match (&state.known, meta) {
             (Some(known), Some(meta)) => known.version.check(meta).is_ok() && (is_fresh || known.version.is_exact()),
             (Some(_), None) => is_fresh,
@@ -62,19 +63,24 @@ impl Engine {
         reader
     }
 
-    /// An answer showed `meta`. Fails where another version is known.
-    pub(crate) fn learn(self: &Arc<Self>, meta: &ObjectMeta, attributes: &Attributes) -> object_store::Result<()> {
+    /// `answer`, to a request sent at `asked_at`, showed a version. Fails where another one is known.
+    pub(crate) fn learn(self: &Arc<Self>, answer: &GetResult, asked_at: Instant) -> object_store::Result<()> {
+        // A cache below says how long it trusts what it says; its time and ours do not add up.
+        let trusted_until = match answer.extensions.get() {
+            Some(FreshUntil(until)) if !Fault::ConfirmsNow.is_back() => self.common.at(*until),
+            _ => self.common.at(ConfirmedAt::of(&answer.extensions, asked_at)).saturating_add(self.common.max_age),
+        };
         let mut state = self.state.lock();
         if let Some(known) = &state.known {
-            known.version.check(meta)?;
+            known.version.check(&answer.meta)?;
             // An answer that was asked for by version would come for ever, whatever has become of the object.
             if self.pin != PinBy::Version {
-                state.confirmed_at = Some(self.common.now());
+                state.trusted_until = state.trusted_until.max(Some(trusted_until));
             }
             return Ok(());
         }
-        state.confirmed_at = Some(self.common.now());
-        self.know(state, meta, attributes);
+        state.trusted_until = Some(trusted_until);
+        self.know(state, &answer.meta, &answer.attributes);
         Ok(())
     }
 
@@ -92,8 +98,16 @@ impl Engine {
 
     fn know(self: &Arc<Self>, mut state: MutexGuard<'_, State>, meta: &ObjectMeta, attributes: &Attributes) {
         let known = Known { version: ObjectVersion::of(meta), meta: meta.clone(), attributes: attributes.clone() };
+        let is_provable = self.common.is_provable(&known.version);
         state.known = Some(Arc::new(known));
         drop(state);
+        if !is_provable {
+            // Like a file: every read asks for itself.
+            self.tell(|planner, _, actions| {
+                planner.on_local(actions);
+                planner.clear(actions);
+            });
+        }
         let around = self.common.surroundings(self.id, &self.prefix);
         self.tell(|planner, now, actions| planner.on_size(now, meta.size, &around, actions));
     }

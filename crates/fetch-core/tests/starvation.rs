@@ -1,0 +1,222 @@
+//! What nobody polls, what a stopped runtime holds, and what waits for a refused request to be tried again starves nobody.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::{Altered, KIB, Setup, check_body, path, settle, slow_link, tiny_parts};
+use futures::StreamExt;
+use headstart_fetch_core::{BackendProfile, FetchConfig, FetchStore, Throttled};
+use headstart_sim::LinkProfile;
+use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt};
+use tokio::time::Instant;
+
+/// As `select! { body.next(), command => store.get_range(..) }` leaves them behind, with the default of 32 and with one.
+#[tokio::test(start_paused = true)]
+async fn bodies_polled_once_and_left_alone_keep_no_permit() {
+    for concurrency in [1, 32] {
+        let (bench, key) = (Setup { concurrency, ..Setup::default() }.build(), path());
+        let mut left_alone = Vec::new();
+        for n in 0..concurrency + 5 {
+            let options = GetOptions::new().with_range(Some(0..8 * KIB));
+            let answer = bench.store.get_opts(&key, options);
+            let answer = tokio::time::timeout(Duration::from_secs(5), answer).await.expect("not locked out").unwrap();
+            let mut body = answer.into_stream();
+            if n % 2 == 0 {
+                drop(body.next().await.unwrap().unwrap());
+            }
+            // Pending now, or ready and never taken.
+            drop(futures::poll!(body.next()));
+            left_alone.push(body);
+        }
+        let start = Instant::now();
+        let read = bench.store.get_range(&key, 0..8 * KIB);
+        tokio::time::timeout(Duration::from_secs(5), read).await.expect("not locked out").unwrap();
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        // They can be read on at any time.
+        for body in left_alone {
+            let rest: Vec<_> = body.collect().await;
+            assert!(rest.iter().all(Result::is_ok));
+        }
+        settle().await;
+        bench.assert_nothing_left("at the end");
+        assert!(bench.store.stats().peak_in_flight <= concurrency as u64);
+    }
+}
+
+/// The same with calls that have not been answered yet.
+#[tokio::test(start_paused = true)]
+async fn calls_polled_once_and_left_alone_keep_no_permit() {
+    for range in [0..8 * KIB, 0..200 * KIB] {
+        let bench = Setup { concurrency: 4, ..Setup::default() }.build();
+        let key = path();
+        let mut left_alone: Vec<_> = (0..12).map(|_| Box::pin(bench.store.get_range(&key, range.clone()))).collect();
+        for call in &mut left_alone {
+            assert!(futures::poll!(call).is_pending());
+        }
+        let read = bench.store.get_range(&key, 0..8 * KIB);
+        tokio::time::timeout(Duration::from_secs(5), read).await.expect("not locked out").unwrap();
+        for call in left_alone {
+            assert_eq!(call.await.unwrap().len() as u64, range.end);
+        }
+        settle().await;
+        bench.assert_nothing_left("at the end");
+    }
+}
+
+/// A call that waits for a slow answer is not idle: it keeps its permit, and the cap holds.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_the_network_is_not_idle() {
+    let link = LinkProfile { ttfb: Duration::from_secs(2), ..slow_link() };
+    let profile = BackendProfile { ttfb: Duration::from_secs(2), ..tiny_parts() };
+    let bench = Setup { link, profile, concurrency: 2, hedge: false, ..Setup::default() }.build();
+    let key = path();
+    let reads = (0..6).map(|n| bench.store.get_range(&key, n * KIB..(n + 1) * KIB));
+    let reads: Vec<_> = reads.collect();
+    for read in futures::future::join_all(reads).await {
+        read.unwrap();
+    }
+    assert_eq!(bench.sim.log().counts().peak_live, 2);
+}
+
+/// Sequential reads on one single-thread runtime, then one on another: parts of the first one's last read stand still.
+#[test]
+fn a_runtime_that_has_stopped_holds_up_no_other() {
+    let new = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let (first, second) = (new(), new());
+    let bench = first.block_on(async { Setup { concurrency: 4, ..Setup::default() }.build() });
+    first.block_on(async {
+        for n in 0..5 {
+            bench.store.get_range(&path(), n * 8 * KIB..(n + 1) * 8 * KIB).await.unwrap();
+        }
+        // One read in parts that is given up, and one that goes on: no task of either runs again.
+        let mut body = bench.store.get(&path()).await.unwrap().into_stream();
+        drop(body.next().await);
+        std::mem::forget(body);
+        let unread = bench.store.get(&path()).await.unwrap();
+        drop(unread);
+    });
+    second.block_on(async {
+        let key = path();
+        let read = tokio::time::timeout(Duration::from_secs(30), bench.store.get_range(&key, 0..8 * KIB));
+        assert_eq!(read.await.expect("not locked out").unwrap().len() as u64, 8 * KIB);
+    });
+}
+
+/// Marks reads of a part of the store that refuses them.
+#[derive(Debug, Clone, Copy)]
+struct Busy;
+
+/// One part of the store refuses requests for a long time; reads of others go on as if nothing had happened.
+#[tokio::test(start_paused = true)]
+async fn a_throttled_prefix_starves_no_other() {
+    let bench = Setup::default().build();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let over = Arc::clone(&is_over);
+    let refusing = Altered::new(bench.sim.clone(), move |options| {
+        if options.extensions.get::<Busy>().is_none() || over.load(Ordering::SeqCst) {
+            return Ok(options);
+        }
+        let source = Throttled { status: 503, retry_after: Some(Duration::from_secs(2)) };
+        Err(Error::Generic { store: "test", source: source.into() })
+    });
+    let config = FetchConfig { retries: 50, ..Setup { seed: 3, ..Setup::default() }.config() };
+    let store = FetchStore::new(Arc::new(refusing), config);
+    let read = |is_busy: bool| {
+        let store = store.clone();
+        let mut options = GetOptions::new().with_range(Some(0..4 * KIB));
+        if is_busy {
+            options.extensions.insert(Busy);
+        }
+        async move { check_body(store.get_opts(&path(), options).await.unwrap()).await.unwrap() }
+    };
+    let busy: Vec<_> = (0..40).map(|_| tokio::spawn(read(true))).collect();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let start = Instant::now();
+    for _ in 0..10 {
+        read(false).await;
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "10 reads of 30 ms took {:?}", start.elapsed());
+    is_over.store(true, Ordering::SeqCst);
+    for read in busy {
+        assert_eq!(read.await.unwrap(), 4 * KIB);
+    }
+    assert_eq!(store.stats().in_flight, 0);
+}
+
+/// One error on the first request of an open-ended read, of whatever kind, does not leave a single stream.
+#[tokio::test(start_paused = true)]
+async fn one_fault_on_the_first_request_costs_no_parallelism() {
+    let errors: [fn() -> Error; 3] = [
+        || Error::Generic { store: "test", source: "connection reset".into() },
+        || Error::Generic { store: "test", source: std::io::Error::from(std::io::ErrorKind::ConnectionReset).into() },
+        || Error::Generic { store: "test", source: Throttled { status: 503, retry_after: None }.into() },
+    ];
+    let calm = Setup::default().build();
+    let start = Instant::now();
+    check_body(calm.store.get(&path()).await.unwrap()).await.unwrap();
+    let usual = start.elapsed();
+    for error in errors {
+        let bench = Setup::default().build();
+        let sent = AtomicUsize::new(0);
+        let store = bench.store_over(Altered::new(bench.sim.clone(), move |options| {
+            if sent.fetch_add(1, Ordering::SeqCst) == 0 { Err(error()) } else { Ok(options) }
+        }));
+        let start = Instant::now();
+        check_body(store.get(&path()).await.unwrap()).await.unwrap();
+        assert!(start.elapsed() < usual * 2, "{:?} instead of {usual:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_runtime_without_time_reads() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let memory = object_store::memory::InMemory::new();
+    runtime.block_on(async {
+        memory.put(&path(), vec![7; 300_000].into()).await.unwrap();
+        let store = FetchStore::new(
+            Arc::new(memory),
+            FetchConfig { profile: tiny_parts(), concurrency: 2, ..FetchConfig::default() },
+        );
+        assert_eq!(store.get_range(&path(), 0..10).await.unwrap(), vec![7; 10]);
+        assert_eq!(store.get(&path()).await.unwrap().bytes().await.unwrap().len(), 300_000);
+    });
+}
+
+/// Bytes that are ready do not keep a thread from other tasks.
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_ready_bytes_yields() {
+    let memory = object_store::memory::InMemory::new();
+    memory.put(&path(), vec![7; 4_000_000].into()).await.unwrap();
+    let chunks = Altered::new(memory, Ok).answers(|mut answer| {
+        // As a client's socket buffers would bring them.
+        let bytes = vec![
+            bytes::Bytes::from_static(&[7; 1024]);
+            usize::try_from(answer.range.end - answer.range.start).unwrap() / 1024
+        ];
+        answer.payload =
+            object_store::GetResultPayload::Stream(futures::stream::iter(bytes.into_iter().map(Ok)).boxed());
+        answer
+    });
+    let store = FetchStore::new(Arc::new(chunks), FetchConfig::default());
+    let turns = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&turns);
+    let neighbour = tokio::spawn(async move {
+        loop {
+            counted.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+        }
+    });
+    let mut body =
+        store.get_opts(&path(), GetOptions::new().with_range(Some(0..1024 * 1024))).await.unwrap().into_stream();
+    let before = turns.load(Ordering::SeqCst);
+    while let Some(chunk) = body.next().await {
+        chunk.unwrap();
+    }
+    assert!(turns.load(Ordering::SeqCst) - before >= 5, "of 1,024 chunks, 128 are one turn");
+    neighbour.abort();
+}

@@ -1,0 +1,163 @@
+//! Objects of which nothing identifies the version: every read is one answer of the store, and nothing is kept for another.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{KEY, KIB, MIB};
+use futures::TryStreamExt;
+use headstart_fetch_core::{AccessHint, ConfirmedAt, FetchConfig, FetchStore, FreshUntil, ObjectChanged};
+use headstart_prefetch::{PrefetchConfig, PrefetchStore};
+use headstart_sim::{Altered, Content, FIRST_GENERATION, LinkProfile, SimStore};
+use object_store::path::Path;
+use object_store::{GetOptions, GetResult, ObjectStore, ObjectStoreExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::time::Instant;
+
+const SIZE: u64 = 64 * MIB;
+
+fn path() -> Path {
+    Path::from(KEY)
+}
+
+fn sim() -> SimStore {
+    let sim = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(256).build();
+    sim.catalog().add_synthetic(KEY, SIZE);
+    sim
+}
+
+/// Answers without entity tag, version and, unless `dated`, date.
+fn bare(sim: &SimStore, dated: bool) -> Altered {
+    let strip = move |mut answer: GetResult| {
+        let generation: u64 = answer.meta.version.take().unwrap().parse().unwrap();
+        answer.meta.e_tag = None;
+        answer.meta.last_modified = match dated {
+            true => answer.meta.last_modified + Duration::from_secs(10 * (generation - FIRST_GENERATION)),
+            false => chrono::DateTime::UNIX_EPOCH,
+        };
+        answer
+    };
+    Altered::new(sim.clone(), |options| Ok(GetOptions { if_match: None, version: None, ..options })).answers(strip)
+}
+
+/// The one generation that `chunks` at `range` are of.
+#[track_caller]
+fn generation(sim: &SimStore, range: &Range<u64>, chunks: &[Bytes]) -> u64 {
+    let live = sim.catalog().get(KEY, None).unwrap().number;
+    let is = |generation: &u64| {
+        let mut at = range.start;
+        chunks.iter().all(|chunk| {
+            at += chunk.len() as u64;
+            Content::new(KEY, *generation).check(at - chunk.len() as u64, chunk).is_ok()
+        })
+    };
+    (FIRST_GENERATION..=live).find(is).unwrap_or_else(|| panic!("{range:?} is of several versions"))
+}
+
+/// Sequential, overlapping and backward reads, overwritten between any two: each read is of one version. Without a date all readers see
+/// the newest; with one, those who began before are told that the object changed.
+#[tokio::test(start_paused = true)]
+async fn no_read_mixes_versions_of_one_size() {
+    for dated in [false, true] {
+        for reads_ahead in [true, false] {
+            for fetch_below in [true, false] {
+                for overwritten_before in 1..12 {
+                    let sim = sim();
+                    let below: Arc<dyn ObjectStore> = match fetch_below {
+                        true => Arc::new(FetchStore::new(Arc::new(bare(&sim, dated)), FetchConfig::default())),
+                        false => Arc::new(bare(&sim, dated)),
+                    };
+                    let config = PrefetchConfig { enabled: reads_ahead, ..PrefetchConfig::default() };
+                    let store = PrefetchStore::new(below, config);
+                    let reader = store.reader(&path()).unwrap();
+                    let step = 256 * KIB;
+                    let ranges: Vec<_> = (0..10_u64)
+                        .map(|n| n * step..(n + 1) * step)
+                        .chain([9 * step..11 * step, 8 * step..9 * step + 1])
+                        .collect();
+                    for (n, range) in ranges.iter().enumerate() {
+                        if n == overwritten_before {
+                            sim.overwrite(KEY, None).unwrap();
+                        }
+                        match reader.chunks_at(range.clone()).await {
+                            Ok(chunks) => assert!(generation(&sim, range, &chunks) > 0),
+                            Err(error) => assert!(dated && ObjectChanged::find(&error).is_some(), "{error}"),
+                        }
+                        let called = store.get_range(&path(), range.clone()).await.unwrap();
+                        generation(&sim, range, &[called]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_read_ahead_or_kept_without_a_validator() {
+    let sim = sim();
+    let store = PrefetchStore::new(Arc::new(bare(&sim, false)), PrefetchConfig::default());
+    let mut reader = store.reader(&path()).unwrap();
+    reader.advise(AccessHint::Sequential);
+    for n in 0..20 {
+        reader.read_at(n * 64 * KIB..(n + 1) * 64 * KIB).await.unwrap();
+    }
+    for n in 0..20 {
+        store.get_range(&path(), n * 64 * KIB..(n + 1) * 64 * KIB).await.unwrap();
+    }
+    let counts = sim.log().counts();
+    assert_eq!((counts.gets, counts.heads), (40, 0));
+    assert_eq!((reader.held_bytes(), store.stats().outstanding_bytes), (0, 0));
+    // All the ways of reading it.
+    reader.seek(std::io::SeekFrom::End(-100)).await.unwrap();
+    let mut end = Vec::new();
+    reader.read_to_end(&mut end).await.unwrap();
+    assert_eq!(end.len(), 100);
+    let all: Vec<Bytes> = store.reader(&path()).unwrap().stream().try_collect().await.unwrap();
+    assert_eq!(all.iter().map(Bytes::len).sum::<usize>() as u64, SIZE);
+    assert!(reader.read_at(SIZE..SIZE + 1).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_date_or_a_promise_is_enough_to_read_ahead() {
+    for (dated, immutable) in [(true, false), (false, true)] {
+        let sim = sim();
+        let config = PrefetchConfig { immutable, ..PrefetchConfig::default() };
+        let store = PrefetchStore::new(Arc::new(bare(&sim, dated)), config);
+        let reader = store.reader(&path()).unwrap();
+        for n in 0..64 {
+            reader.read_at(n * 64 * KIB..(n + 1) * 64 * KIB).await.unwrap();
+        }
+        assert!(sim.log().counts().gets < 32, "{}", sim.log().counts().gets);
+    }
+}
+
+/// A cache below trusts a version for 60 s. Read-ahead must not trust that cache's answers for 10 s more, or a reader who opens the
+/// object late reads a version that was overwritten a minute before.
+#[tokio::test(start_paused = true)]
+async fn a_reader_joins_others_only_while_what_they_read_is_trusted() {
+    for (says_until, at, joins) in [(true, 59, true), (true, 61, false), (false, 9, true), (false, 11, false)] {
+        let sim = sim();
+        let start = Instant::now();
+        let told = Altered::new(sim.clone(), Ok).answers(move |mut answer| {
+            answer.extensions.insert(ConfirmedAt(start));
+            if says_until {
+                answer.extensions.insert(FreshUntil(start + Duration::from_secs(60)));
+            }
+            answer
+        });
+        let store = PrefetchStore::new(Arc::new(told), PrefetchConfig::default());
+        let first = store.reader(&path()).unwrap();
+        let before = first.read_at(0..KIB).await.unwrap();
+        sim.overwrite(KEY, None).unwrap();
+        tokio::time::sleep_until(start + Duration::from_secs(at)).await;
+        // Its own reads confirm nothing: the answers are the cache's.
+        assert_eq!(first.read_at(0..KIB).await.unwrap(), before);
+        let second = store.reader(&path()).unwrap().read_at(0..KIB).await.unwrap();
+        assert_eq!(second == before, joins, "says until: {says_until}, at {at} s");
+    }
+}

@@ -1,0 +1,94 @@
+//! A test double between a layer and its store: other requests, other answers.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, Result,
+};
+
+type AlterRequest = dyn Fn(GetOptions) -> Result<GetOptions> + Send + Sync;
+type AlterAnswer = dyn Fn(GetResult) -> GetResult + Send + Sync;
+
+/// A store that sees other options than its caller gave, or refuses them; its answers may be altered, too.
+pub struct Altered {
+    name: String,
+    inner: Box<dyn ObjectStore>,
+    alter: Box<AlterRequest>,
+    alter_answer: Box<AlterAnswer>,
+}
+
+impl Altered {
+    /// Reads of `inner` with the options that `alter` makes of the caller's, or its error.
+    pub fn new(
+        inner: impl ObjectStore,
+        alter: impl Fn(GetOptions) -> Result<GetOptions> + Send + Sync + 'static,
+    ) -> Self {
+        Self::named(format!("Altered({inner})"), inner, alter)
+    }
+
+    /// The same, shown as `name`.
+    pub fn named(
+        name: String,
+        inner: impl ObjectStore,
+        alter: impl Fn(GetOptions) -> Result<GetOptions> + Send + Sync + 'static,
+    ) -> Self {
+        Self { name, inner: Box::new(inner), alter: Box::new(alter), alter_answer: Box::new(|answer| answer) }
+    }
+
+    /// Answers with what `alter` makes of the inner store's answers.
+    #[must_use]
+    pub fn answers(self, alter: impl Fn(GetResult) -> GetResult + Send + Sync + 'static) -> Self {
+        Self { alter_answer: Box::new(alter), ..self }
+    }
+}
+
+impl fmt::Debug for Altered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Altered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Altered {
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        Ok((self.alter_answer)(self.inner.get_opts(location, (self.alter)(options)?).await?))
+    }
+
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.inner.put_opts(location, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, options).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
