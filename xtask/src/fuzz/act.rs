@@ -83,7 +83,17 @@ impl Actor {
     pub(super) fn asked(&self, key: usize, kind: Kind, spans: &[Span]) -> Asked {
         let now = self.world.now();
         let window = self.world.rules.window(kind, None);
-        Asked { key, kind, began: now, ended: now, window, spans: spans.to_vec(), named: None, is_file: false }
+        Asked {
+            key,
+            kind,
+            began: now,
+            ended: now,
+            window,
+            spans: spans.to_vec(),
+            named: None,
+            is_file: false,
+            is_pinned: false,
+        }
     }
 
     /// Drives `future` until it is over or given up.

@@ -135,7 +135,8 @@ impl Actor {
     }
 
     fn reader_trouble(&self, open: &OpenReader, span: Span, trouble: &Trouble) -> Result<(), Failure> {
-        self.trouble(&Asked { spans: vec![span], ..open.asked.clone() }, trouble)
+        let is_pinned = open.versions.is_some();
+        self.trouble(&Asked { spans: vec![span], is_pinned, ..open.asked.clone() }, trouble)
     }
 
     async fn read_at(
@@ -245,7 +246,7 @@ impl Actor {
         self.find_again(open).await?;
         let span = Span::Offset(open.position);
         let evidence = self.evidence(open, open.position);
-        let asked = Asked { spans: vec![span.clone()], ..open.asked.clone() };
+        let asked = Asked { spans: vec![span.clone()], is_pinned: open.versions.is_some(), ..open.asked.clone() };
         let mut streamed = OpenBody::new(&self.world, asked, span, evidence, open.reader.stream());
         let kept = self.limited(quit, streamed.take(body)).await?;
         if let Some(kept) = kept {
