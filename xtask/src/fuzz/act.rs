@@ -83,7 +83,17 @@ impl Actor {
     pub(super) fn asked(&self, key: usize, kind: Kind, spans: &[Span]) -> Asked {
         let now = self.world.now();
         let window = self.world.rules.window(kind, None);
-        Asked { key, kind, began: now, ended: now, window, spans: spans.to_vec(), named: None, is_file: false }
+        Asked {
+            key,
+            kind,
+            began: now,
+            ended: now,
+            window,
+            spans: spans.to_vec(),
+            named: None,
+            is_file: false,
+            is_pinned: false,
+        }
     }
 
     /// Drives `future` until it is over or given up.
@@ -191,7 +201,10 @@ impl Actor {
     async fn get_ranges(&mut self, key: usize, ranges: Vec<Range<u64>>, quit: Quit) -> Result<(), Failure> {
         let spans: Vec<Span> = ranges.iter().cloned().map(Span::Bounded).collect();
         let asked = self.asked(key, Kind::Bounded, &spans);
-        let _held = self.world.holds_answer(&spans);
+        // What lies between ranges may be fetched along with them.
+        let start = ranges.iter().map(|range| range.start).min().unwrap_or(0);
+        let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+        let _held = (self.world.holds_answer(&spans), self.world.holds_answer(&[Span::Bounded(start..end)]));
         let path = path(key);
         match self.limited(quit, self.world.stack.top.get_ranges(&path, &ranges)).await? {
             None => Ok(()),

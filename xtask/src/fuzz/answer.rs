@@ -41,18 +41,19 @@ impl OpenBody {
             return Err(Failure::new("wrong head", format!("k{}: {:?} is of no version", asked.key, answer.meta)));
         }
         evidence.start = Some(answer.range.start);
-        Ok(Self::new(world, asked, span, evidence, answer.into_stream()))
+        Ok(Self::new(world, asked, span, evidence, answer.into_stream(), 0))
     }
 
-    /// A body of which `evidence` is known.
+    /// A body of which `evidence` is known, and that may hold so many bytes besides a chunk.
     pub(super) fn new(
         world: &Arc<World>,
         asked: Asked,
         span: Span,
         evidence: Evidence,
         body: BoxStream<'static, Result<Bytes>>,
+        held_bytes: u64,
     ) -> Self {
-        let _held = world.holds(0);
+        let _held = world.holds(held_bytes);
         Self { world: Arc::clone(world), asked, span, evidence, body: Mutex::new(body), _held }
     }
 

@@ -52,8 +52,7 @@ impl Evidence {
 
     /// Whether an answer to `span` says anything of the object: one without bytes does so only where it is over.
     pub(crate) fn proves(&self, span: &Span, is_whole: bool) -> bool {
-        let is_empty = matches!(span, Span::Bounded(range) if range.start >= range.end);
-        self.seen > 0 || is_whole && !is_empty
+        self.seen > 0 || is_whole && !span.is_empty()
     }
 
     /// The answer goes on with `chunk`.

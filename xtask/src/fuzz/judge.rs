@@ -43,6 +43,8 @@ pub(crate) struct Rules {
     below: Vec<Kind>,
     /// Two runtimes' clocks differ by a little.
     slack: Duration,
+    /// What retries is not the lowest layer: a request that fails below may break a body that it reads.
+    has_layers_below: bool,
     keeps_versions: bool,
     /// Readers see one version; without tokens nobody can say so.
     pub(crate) tells_versions: bool,
@@ -68,6 +70,8 @@ pub(crate) struct Asked {
     pub(crate) named: Option<Named>,
     /// A reader's manners: past the end is empty.
     pub(crate) is_file: bool,
+    /// The reader knows its version.
+    pub(crate) is_pinned: bool,
 }
 
 impl Rules {
@@ -90,6 +94,7 @@ impl Rules {
             max_age: case.prefetch().map_or(Duration::ZERO, |spec| Duration::from_millis(spec.max_age_ms)),
             retries: case.fetch().map(|spec| (spec.retries, Duration::from_secs(spec.retry_timeout_s))),
             slack: Duration::from_millis(if case.turns == Turns::One { 0 } else { 2 }),
+            has_layers_below: place('F').is_some_and(|place| place > 0),
             keeps_versions: case.cloud.keeps_versions,
             tells_versions: case.cloud.tokens.tell_versions(),
         }
@@ -219,15 +224,7 @@ impl Rules {
                 _ => present.any(|version| version.is_none()),
             },
             Trouble::Changed => history.changes(key, interval.clone()) > 0,
-            Trouble::Range => {
-                // An error is not remembered: whoever says that a range is past the end has looked, unless objects never change.
-                let asked =
-                    &Asked { window: asked.window.filter(|_| !asked.is_file).map(|_| Duration::ZERO), ..asked.clone() };
-                let present = history.during(key, self.interval(history, asked));
-                let fails = |version: Version| asked.spans.iter().any(|span| span.of(version.size).is_err());
-                // A reader asks how long its object is where a range is past its end, and that may fail too.
-                (!asked.is_file || self.excuses(history, asked)) && present.into_iter().flatten().any(fails)
-            }
+            Trouble::Range => self.has_no_such_range(history, asked),
             Trouble::NotModified => matches!(asked.named, Some(Named::IfNoneMatch(token)) if present.any(has(token))),
             Trouble::Precondition => matches!(asked.named, Some(Named::IfMatch(token)) if !present.all(has(token))),
             Trouble::Injected(_) | Trouble::Other(_) => self.excuses(history, asked),
@@ -249,6 +246,24 @@ impl Rules {
         Err(Failure::new(trouble_class(trouble), what))
     }
 
+    /// Whether a range that `asked` names does not exist.
+    fn has_no_such_range(&self, history: &History, asked: &Asked) -> bool {
+        let fails = |version: Version| asked.spans.iter().any(|span| span.of(version.size).is_err());
+        if let Some(Named::Version(token)) = asked.named {
+            return history.with_token(asked.key, token).is_some_and(fails);
+        }
+        if asked.is_file {
+            // A reader asks how long its object is where a range is past its end. That may fail, or come too late.
+            let changed = !asked.is_pinned && history.changes(asked.key, self.interval(history, asked)) > 0;
+            let mut present = history.during(asked.key, self.interval(history, asked));
+            return (changed || self.excuses(history, asked)) && present.any(|version| version.is_some_and(fails));
+        }
+        // An error is not remembered: whoever says that a range is past the end has looked, unless objects never change.
+        let asked = &Asked { window: asked.window.map(|_| Duration::ZERO), ..asked.clone() };
+        let mut present = history.during(asked.key, self.interval(history, asked));
+        asked.spans.iter().any(Span::is_empty) || present.any(|version| version.is_some_and(fails))
+    }
+
     fn hits<'a>(&self, history: &'a History, asked: &Asked) -> impl Iterator<Item = (At, Hit)> + use<'a> {
         history.hits(asked.key, asked.ended)
     }
@@ -264,7 +279,10 @@ impl Rules {
         let hits: Vec<(At, Hit)> = self.hits(history, asked).collect();
         let Some((first, _)) = hits.first() else { return false };
         let Some((retries, timeout)) = self.retries(asked) else { return true };
-        if hits.len() > retries || hits.iter().any(|(_, hit)| *hit == Hit::TooLong) {
+        // Where nobody can tell whether the object is still the same, a body that broke off does not go on.
+        let breaks_bodies = |hit: Hit| hit == Hit::Broken || self.has_layers_below;
+        let is_final = |hit: Hit| hit == Hit::TooLong || breaks_bodies(hit) && !self.tells_versions;
+        if hits.len() > retries || hits.iter().any(|(_, hit)| is_final(*hit)) {
             return true;
         }
         let asked_for = hits.iter().map(|(_, hit)| match hit {

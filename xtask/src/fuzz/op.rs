@@ -83,6 +83,11 @@ impl Span {
         }
     }
 
+    /// Whether it names no byte of any object. Stores do not agree on what that is.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Bounded(range) if range.start >= range.end)
+    }
+
     /// The most bytes this can be of an object of up to `size` bytes.
     pub(crate) fn most(&self, size: u64) -> u64 {
         match self {

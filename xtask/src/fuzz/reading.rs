@@ -19,6 +19,9 @@ use super::op::{Body, Op, OpenBy, Quit, SeekTo, Span};
 use super::trouble;
 use super::world::Held;
 
+/// What a reader's stream reads at a time; the step before it stays behind it.
+const STREAM_STEP_BYTES: u64 = 1 << 20;
+
 /// A reader, and what it has shown.
 pub(super) struct OpenReader {
     reader: Reader,
@@ -29,6 +32,8 @@ pub(super) struct OpenReader {
     position: u64,
     /// A seek was given up: the position has to be set anew.
     is_lost: bool,
+    /// Its longest read so far: so much may stay behind it.
+    behind_bytes: u64,
     _behind: Held,
 }
 
@@ -90,11 +95,17 @@ impl Actor {
         match opened {
             Ok(reader) => {
                 let _behind = self.world.holds_behind(0);
-                self.reader = Some(OpenReader { reader, asked, versions, position: 0, is_lost: false, _behind });
+                self.reader =
+                    Some(OpenReader { reader, asked, versions, position: 0, is_lost: false, behind_bytes: 0, _behind });
                 Ok(())
             }
             Err(error) => self.trouble(&asked, &trouble::of(&error)),
         }
+    }
+
+    fn keeps_behind(&self, open: &mut OpenReader, span: &Span) {
+        open.behind_bytes = open.behind_bytes.max(span.most(self.world.largest_bytes));
+        open._behind = self.world.holds_behind(2 * open.behind_bytes);
     }
 
     async fn list(&self, key: usize) -> Result<Option<ObjectMeta>, Failure> {
@@ -135,7 +146,8 @@ impl Actor {
     }
 
     fn reader_trouble(&self, open: &OpenReader, span: Span, trouble: &Trouble) -> Result<(), Failure> {
-        self.trouble(&Asked { spans: vec![span], ..open.asked.clone() }, trouble)
+        let is_pinned = open.versions.is_some();
+        self.trouble(&Asked { spans: vec![span], is_pinned, ..open.asked.clone() }, trouble)
     }
 
     async fn read_at(
@@ -156,7 +168,7 @@ impl Actor {
             }
         };
         let answer = self.limited(quit, read).await?;
-        open._behind = self.world.holds_behind(span.most(self.world.largest_bytes));
+        self.keeps_behind(open, &span);
         match answer {
             None => Ok(()),
             Some(Ok(chunks)) => self.saw(open, &span, start, chunks.iter().map(|chunk| &**chunk), true),
@@ -213,7 +225,7 @@ impl Actor {
         let _held = self.world.holds_answer(std::slice::from_ref(&span));
         let mut buffer = vec![0; usize::try_from(len.min(self.world.largest_bytes + 1)).unwrap_or(0)];
         let answer = self.limited(quit, open.reader.read(&mut buffer)).await?;
-        open._behind = self.world.holds_behind(span.most(self.world.largest_bytes));
+        self.keeps_behind(open, &span);
         match answer {
             None => Ok(()),
             Some(Ok(n)) => {
@@ -245,8 +257,9 @@ impl Actor {
         self.find_again(open).await?;
         let span = Span::Offset(open.position);
         let evidence = self.evidence(open, open.position);
-        let asked = Asked { spans: vec![span.clone()], ..open.asked.clone() };
-        let mut streamed = OpenBody::new(&self.world, asked, span, evidence, open.reader.stream());
+        let asked = Asked { spans: vec![span.clone()], is_pinned: open.versions.is_some(), ..open.asked.clone() };
+        let streaming = open.reader.stream();
+        let mut streamed = OpenBody::new(&self.world, asked, span, evidence, streaming, 2 * STREAM_STEP_BYTES);
         let kept = self.limited(quit, streamed.take(body)).await?;
         if let Some(kept) = kept {
             let kept = kept?;

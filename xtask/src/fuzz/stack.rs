@@ -132,6 +132,14 @@ impl Stack {
         })
     }
 
+    /// Bytes that the cache keeps, up to what it may. A page that is one chunk shares the chunk's memory.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.cache.as_ref().map_or(0, |cache| {
+            let kept = usize::try_from(cache.stats().held_bytes).unwrap_or(usize::MAX);
+            kept.min(cache.config().memory_bytes)
+        })
+    }
+
     /// Bytes that the cache has lent, beyond those it may keep.
     pub(crate) fn lent_bytes(&self) -> usize {
         let lent = self.cache.as_ref().map_or(0, |cache| cache.stats().lent_bytes);

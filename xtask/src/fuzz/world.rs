@@ -30,8 +30,8 @@ const ABANDONED: Duration = Duration::from_secs(2);
 /// What a call or a request under way may hold beside the budget and its chunks: reads go on with so much where nothing is free.
 const OPEN_REQUEST_BYTES: usize = 256 << 10;
 
-/// What a reader keeps behind it, at least.
-const BEHIND_BYTES: usize = 1 << 20;
+/// What a reader keeps behind it, at least: a mebibyte for each of a few streams.
+const BEHIND_BYTES: usize = 4 << 20;
 
 /// How often something happened, by name.
 pub(crate) type Tally = BTreeMap<String, u64>;
@@ -190,7 +190,8 @@ impl World {
     }
 
     fn watch_memory(&self) {
-        let live_bytes = self.cloud.live_bytes() + self.stack.lent_bytes();
+        let (chunk_live_bytes, lent_bytes) = (self.cloud.live_bytes(), self.stack.lent_bytes());
+        let live_bytes = chunk_live_bytes + lent_bytes;
         let held = self.held.load(Ordering::Relaxed);
         let chunk_bytes = self.case.cloud.chunk_bytes;
         // A slice keeps its chunk, and its page.
@@ -201,11 +202,13 @@ impl World {
             Some(spec) if !spec.has_budget => (held + 1) * (16 << 20) + self.cloud.open_requests() * (8 << 20),
             _ => 0,
         };
-        let allowed = self.case.budget_bytes + called + open + unbudgeted;
+        // While a chunk is copied into pages, both are there.
+        let copied = if self.case.cache().is_some() { self.case.budget_bytes / 4 } else { 0 };
+        let allowed = copied + self.case.budget_bytes + self.stack.kept_bytes() + called + open + unbudgeted;
         if live_bytes > allowed {
             let budget = self.case.budget_bytes;
             let what = format!(
-                "{live_bytes} bytes are held: the budget has {budget}, callers {called}, {open} are open requests'"
+                "{chunk_live_bytes} bytes of chunks and {lent_bytes} of pages are held: the budget has {budget}, callers {called}, open requests {open}"
             );
             self.fail(Failure::new("memory", what));
         }
