@@ -14,7 +14,6 @@ mod history;
 mod judge;
 #[cfg(test)]
 mod mistake;
-mod mutants;
 mod op;
 mod patterns;
 mod plan;
@@ -67,12 +66,6 @@ pub(crate) struct FuzzArgs {
     /// Show failures as they were generated
     #[arg(long)]
     no_shrink: bool,
-    /// Put faults back into the product one by one, and run until each is caught
-    #[arg(long)]
-    mutants: bool,
-    /// Run with this fault put back
-    #[arg(long, hide = true)]
-    fault: Option<String>,
     /// Let no range end beyond this byte
     #[arg(long, hide = true)]
     cap_ranges: Option<u64>,
@@ -87,10 +80,6 @@ pub(crate) struct FuzzArgs {
 pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
     if args.worker {
         return work(args);
-    }
-    if args.mutants {
-        let cases = args.cases.or(Some(CI_SEEDS.1));
-        return mutants::check(&FuzzArgs { cases, ..args.clone() });
     }
     let began = Instant::now();
     let (mut args, mut died) = (args.clone(), 0);
@@ -124,8 +113,6 @@ pub(crate) fn run_for_ci() -> Result<()> {
         seconds: None,
         keep_going: true,
         no_shrink: false,
-        mutants: false,
-        fault: None,
         cap_ranges: None,
         worker: false,
     })
@@ -148,7 +135,7 @@ fn work(args: &FuzzArgs) -> Result<()> {
             case.cap_ranges(most);
         }
         tally::count_case(&mut counts, &case);
-        let outcome = watched(seed, || mutants::run(args.fault.as_deref(), &case));
+        let outcome = watched(seed, || drive::run(&case));
         outcome.tally.into_iter().for_each(|(name, n)| *counts.entry(name).or_default() += n);
         let Some(failure) = outcome.failure else {
             passed += 1;
@@ -182,7 +169,7 @@ fn show(seed: u64, case: case::Case, failure: failure::Failure, args: &FuzzArgs)
     let (case, failure) = if args.no_shrink {
         (case, failure)
     } else {
-        let again = |case: &_| watched(seed, || mutants::run(args.fault.as_deref(), case)).failure;
+        let again = |case: &_| watched(seed, || drive::run(case)).failure;
         shrink::shrink(case, failure, SHRINK_RUNS, again)
     };
     println!("shrunk: {failure}\n{}", case.text());

@@ -11,7 +11,6 @@ use tokio::sync::Mutex;
 
 use crate::call::Call;
 use crate::engine::{Engine, Take};
-use crate::error::CacheError;
 use crate::finding::{Found, Tries, Unanswered};
 use crate::page::WINDOW_BYTES;
 use crate::policy::{Plan, Step};
@@ -38,8 +37,14 @@ impl Engine {
                 return answer.map(|()| call.origin.wire_bytes());
             }
         }
-        // What cannot be kept is not fetched; what was lost again and again is an error.
-        if tries.bypassed { Ok(call.origin.wire_bytes()) } else { Err(CacheError::Lost.into()) }
+        if !tries.bypassed {
+            // The object changes all the time, or others' requests for it fail. The store says whether there is anything to warm.
+            let mut head = GetOptions::new().with_head(true);
+            head.extensions.insert(Intent::Demand);
+            let size = self.inner.get_opts(path, head).await?.meta.size;
+            clamp(&ranges, size)?;
+        }
+        Ok(call.origin.wire_bytes())
     }
 
     async fn try_warm(
@@ -76,9 +81,7 @@ impl Engine {
         }
         self.confirm_end(call, &found, ranges.iter()).await?;
         let size = found.head.meta.size;
-        let bounded = |range: &Range<u64>| resolve(Some(&GetRange::Bounded(range.clone())), size);
-        let some = ranges.iter().filter(|range| size > 0 || range.start > 0);
-        let ranges = some.map(bounded).collect::<Result<Vec<_>>>()?;
+        let ranges = clamp(ranges, size)?;
         // Whole pages: what another fetch brings of a page in part is not kept.
         let ranges = self.pages.stretches(&ranges, self.bridge_bytes());
         let windows: Vec<_> = ranges
@@ -137,4 +140,11 @@ impl Engine {
             // The call that began the flight may have wanted nothing kept, until we came.
         }
     }
+}
+
+/// What there is of `ranges` in an object of `size` bytes.
+fn clamp(ranges: &[Range<u64>], size: u64) -> Result<Vec<Range<u64>>> {
+    let bounded = |range: &Range<u64>| resolve(Some(&GetRange::Bounded(range.clone())), size);
+    // Of an empty object, all is here.
+    ranges.iter().filter(|range| size > 0 || range.start > 0).map(bounded).collect()
 }

@@ -68,6 +68,10 @@ impl ObjectChanged {
         match store.get_opts(path, options).await {
             Ok(answer) => expected.check(&answer.meta).err().unwrap_or(error),
             Err(object_store::Error::NotFound { .. }) => Self::new(path, expected, None).into(),
+            // No answer now; but bytes that the version has cannot be past its end.
+            Err(unanswered) if is_transient(&unanswered) && sources(&error).any(is_invalid_range) => {
+                Self::new(path, expected, None).into()
+            }
             Err(_) => error,
         }
     }
@@ -92,7 +96,7 @@ impl fmt::Display for ObjectChanged {
         write!(f, "{} changed while it was read: expected version {}", self.path, id(&self.expected))?;
         match &self.found {
             Some(found) => write!(f, " of {} bytes, found {} of {} bytes", self.expected.size, id(found), found.size),
-            None => write!(f, ", which is gone"),
+            None => write!(f, ", which cannot be had any more"),
         }
     }
 }

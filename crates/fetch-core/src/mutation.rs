@@ -62,7 +62,7 @@ impl Fault {
     #[must_use]
     pub fn is_back(self) -> bool {
         #[cfg(feature = "mutation")]
-        return put_back::PRESENT.load(std::sync::atomic::Ordering::Relaxed) & (1 << self as u32) != 0;
+        return put_back::PRESENT.get() & (1 << self as u32) != 0;
         #[cfg(not(feature = "mutation"))]
         return false;
     }
@@ -70,17 +70,17 @@ impl Fault {
 
 #[cfg(feature = "mutation")]
 mod put_back {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::cell::Cell;
 
     use super::Fault;
 
-    pub(super) static PRESENT: AtomicU32 = AtomicU32::new(0);
+    thread_local!(pub(super) static PRESENT: Cell<u32> = const { Cell::new(0) });
 
     impl Fault {
-        /// Puts this fault back, in the whole process, until what this returns is dropped.
+        /// Puts this fault back, for all that runs on this thread, until what this returns is dropped.
         #[must_use = "dropping it removes the fault"]
         pub fn put_back(self) -> PutBack {
-            PRESENT.fetch_or(1 << self as u32, Ordering::Relaxed);
+            PRESENT.set(PRESENT.get() | 1 << self as u32);
             PutBack(self)
         }
     }
@@ -91,7 +91,7 @@ mod put_back {
 
     impl Drop for PutBack {
         fn drop(&mut self) {
-            PRESENT.fetch_and(!(1 << self.0 as u32), Ordering::Relaxed);
+            PRESENT.set(PRESENT.get() & !(1 << self.0 as u32));
         }
     }
 }

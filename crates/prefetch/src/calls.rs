@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::common::Common;
 use crate::engine::{Begun, Engine, Known};
-use crate::fetch::check_range;
+use crate::fetch::{check_range, explain};
 use crate::plan::Settings;
 use crate::read::{OPEN_END_BYTES, Read, stands_still};
 
@@ -162,21 +162,26 @@ fn plain_range(options: &GetOptions) -> Option<Range<u64>> {
 /// `answer` with `watch` alive until its body ends: time the caller waits for the body is not time it thinks.
 fn watched(answer: GetResult, watch: Read) -> GetResult {
     let GetResultPayload::Stream(body) = answer.payload else { return answer };
-    let body = futures::stream::unfold((body, watch), |(mut body, watch)| async move {
+    let body = stream::unfold((body, watch), |(mut body, watch)| async move {
         let Some(chunk) = body.next().await else {
             watch.answered_elsewhere();
             return None;
         };
         Some((chunk, (body, watch)))
     });
-    GetResult { payload: GetResultPayload::Stream(body.boxed()), ..answer }
+    // Fused: an empty body is polled once more by whoever collects it.
+    GetResult { payload: GetResultPayload::Stream(body.fuse().boxed()), ..answer }
 }
 
 /// The bytes `rest` of an answer of `known`, from the store below.
 async fn rest_of(engine: &Engine, known: &Known, rest: Range<u64>) -> Result<BoxStream<'static, Result<Bytes>>> {
     let mut options = ask(rest.clone(), Intent::Demand);
-    known.version.pin(engine.pin, &mut options);
-    let answer = engine.common.inner.get_opts(&engine.path, options).await?;
+    let pinned = known.version.pin(engine.pin, &mut options);
+    let (common, path, version) = (&engine.common, &engine.path, options.version.clone());
+    let answer = match common.inner.get_opts(path, options).await {
+        Ok(answer) => answer,
+        Err(error) => return Err(explain(common, path, Some(known), (pinned, version), error).await),
+    };
     known.version.check(&answer.meta)?;
     check_range(&rest, &answer)?;
     Ok(answer.into_stream())

@@ -87,15 +87,10 @@ async fn fill(
     options.extensions.insert(request.promotion.clone());
     let pin = engine.upgrade().map_or(PinBy::Unpinned, |engine| engine.pin);
     let pinned = request.known.as_ref().is_some_and(|known| known.version.pin(pin, &mut options));
-    let (version, extensions) = (options.version.clone(), options.extensions.clone());
-    let answer = match (common.inner.get_opts(path, options).await, &request.known) {
-        (Ok(answer), _) => answer,
-        (Err(error), Some(known)) => {
-            let asked = GetOptions { version, extensions, ..GetOptions::new() };
-            let store = &*common.inner;
-            return Err(ObjectChanged::explain_or_ask(error, pinned, store, path, &known.version, asked).await);
-        }
-        (Err(error), None) => return Err(error),
+    let version = options.version.clone();
+    let answer = match common.inner.get_opts(path, options).await {
+        Ok(answer) => answer,
+        Err(error) => return Err(explain(common, path, request.known.as_deref(), (pinned, version), error).await),
     };
     let Some(alive) = engine.upgrade() else { return Ok(()) };
     alive.learn(&answer, asked)?;
@@ -138,6 +133,21 @@ async fn fill(
         return Err(FetchError::ShortBody { start: promised.start, end: promised.end, at }.into());
     }
     Ok(())
+}
+
+/// What the `error` of a request for bytes of the version that is `known`, if any, says: the object may have changed. The request was
+/// `pinned` to that version by us, perhaps by its `version`.
+pub(crate) async fn explain(
+    common: &Common,
+    path: &Path,
+    known: Option<&Known>,
+    (pinned, version): (bool, Option<String>),
+    error: object_store::Error,
+) -> object_store::Error {
+    let Some(known) = known else { return error };
+    let mut head = GetOptions { version, ..GetOptions::new() };
+    head.extensions.insert(Intent::Demand);
+    ObjectChanged::explain_or_ask(error, pinned, &*common.inner, path, &known.version, head).await
 }
 
 /// The bytes an answer promises: those asked for, cut at the object's end.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use headstart_fetch_core::FetchError;
 use tokio::task::coop;
 use tokio::time::Instant;
@@ -128,7 +128,7 @@ impl Read {
         self,
         first: Option<Bytes>,
     ) -> impl Stream<Item = object_store::Result<Bytes>> + Send + 'static {
-        futures::stream::unfold((Some(self), first), |(read, first)| async move {
+        let chunks = futures::stream::unfold((Some(self), first), |(read, first)| async move {
             let mut read = read?;
             if let Some(first) = first {
                 return Some((Ok(first), (Some(read), None)));
@@ -137,7 +137,8 @@ impl Read {
                 Ok(bytes) => bytes.map(|bytes| (Ok(bytes), (Some(read), None))),
                 Err(error) => Some((Err(error), (None, None))),
             }
-        })
+        });
+        chunks.fuse()
     }
 
     /// The caller's own request has brought all of it.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use headstart_fetch_core::{AccessHint, Intent, ObjectChanged, ObjectVersion, ask, is_transient};
+use headstart_fetch_core::{AccessHint, Intent, ObjectVersion, ask, is_transient};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectMeta, Result};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -18,6 +18,7 @@ use crate::blocking::BlockingReader;
 use crate::common::Common;
 use crate::cursor::Cursor;
 use crate::engine::{Engine, Known};
+use crate::fetch::explain;
 use crate::gate::Gate;
 use crate::plan::Settings;
 use crate::read::{OPEN_END_BYTES, stands_still};
@@ -26,6 +27,8 @@ use crate::read::{OPEN_END_BYTES, stands_still};
 const COPY_STEP: usize = 1024 * 1024;
 /// What [`Reader::stream`] reads at a time, in bytes.
 const STREAM_STEP: u64 = 1024 * 1024;
+/// How often a read begins, at most: anew where what it waited for stands still, and where the object ends before it.
+const CHUNKS_TRIES: usize = 3;
 /// The length of an object that nobody has measured yet.
 const UNKNOWN: u64 = u64::MAX;
 
@@ -124,14 +127,25 @@ impl Reader {
     }
 
     fn read_in_steps(&self) -> BoxStream<'static, Result<Bytes>> {
-        let start = (Arc::clone(&self.inner), self.cursor.position());
-        let steps = futures::stream::try_unfold(start, |(inner, at)| async move {
-            let chunks = inner.chunks_at(at..at.saturating_add(STREAM_STEP)).await?;
-            let len: usize = chunks.iter().map(Bytes::len).sum();
-            let rest = (inner, at + len as u64);
-            Ok::<_, object_store::Error>((len > 0).then(|| (futures::stream::iter(chunks.into_iter().map(Ok)), rest)))
-        });
-        steps.try_flatten().boxed()
+        let (inner, start) = (Arc::clone(&self.inner), self.cursor.position());
+        let first = async move {
+            let chunks = inner.step(start).await?;
+            if inner.engine.is_unprovable() {
+                // Steps could be of different versions: it has to be one answer.
+                drop(chunks);
+                return inner.body_from(start).await;
+            }
+            let next = start + chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
+            let is_end = next == start;
+            let rest = futures::stream::try_unfold((inner, next), move |(inner, at)| async move {
+                let chunks = if is_end { Vec::new() } else { inner.step(at).await? };
+                let len: usize = chunks.iter().map(Bytes::len).sum();
+                let rest = (inner, at + len as u64);
+                Ok::<_, Error>((len > 0).then(|| (futures::stream::iter(chunks.into_iter().map(Ok)), rest)))
+            });
+            Ok(futures::stream::iter(chunks.into_iter().map(Ok)).chain(rest.try_flatten()).boxed())
+        };
+        futures::stream::once(first).try_flatten().boxed()
     }
 
     /// Says what will be read, in the words of `posix_fadvise`. Never waits.
@@ -217,6 +231,11 @@ impl Inner {
         self.engine.close_reader(&self.gate);
     }
 
+    /// The next chunks of a stream that has come to byte `at`; none at the end.
+    async fn step(&self, at: u64) -> Result<Vec<Bytes>> {
+        self.chunks_at(at..at.saturating_add(STREAM_STEP)).await
+    }
+
     pub(crate) async fn chunks_at(&self, range: Range<u64>) -> Result<Vec<Bytes>> {
         // Others who read the object may know it.
         self.remember_size();
@@ -224,22 +243,25 @@ impl Inner {
         if size == UNKNOWN && range.end.saturating_sub(range.start) > OPEN_END_BYTES {
             size = self.size().await?;
         }
-        let range = range.start..range.end.min(size);
-        if range.start >= range.end {
-            return Ok(Vec::new());
-        }
-        let mut answer = self.chunks_of(range.clone()).await;
-        if answer.as_ref().is_err_and(stands_still) {
-            answer = self.chunks_of(range.clone()).await;
-        }
-        match answer {
-            Ok(chunks) => {
-                self.remember_size();
-                Ok(chunks)
+        let mut range = range.start..range.end.min(size);
+        let mut tries = CHUNKS_TRIES;
+        while range.start < range.end {
+            tries -= 1;
+            match self.chunks_of(range.clone()).await {
+                Ok(chunks) => {
+                    self.remember_size();
+                    return Ok(chunks);
+                }
+                Err(error) if tries == 0 => return Err(error),
+                Err(error) if stands_still(&error) => {}
+                // Nobody knew the end when the read began: what it asked for beyond may have been refused.
+                Err(error) => match self.end_if_refused(&error).await {
+                    Some(size) if size < range.end => range.end = size,
+                    _ => return Err(error),
+                },
             }
-            Err(error) if self.is_past_end(range.start, &error).await => Ok(Vec::new()),
-            Err(error) => Err(error),
         }
+        Ok(Vec::new())
     }
 
     /// The bytes of `range`, ahead of which the end of the object is not known to be.
@@ -281,28 +303,25 @@ impl Inner {
         let mut options = GetOptions::new().with_range((at > 0).then_some(GetRange::Offset(at)));
         options.extensions.insert(Intent::Demand);
         let asked_at = Instant::now();
-        let pinned = self.engine.known().filter(|known| known.version.pin(self.engine.pin, &mut options));
+        let known = self.engine.known();
+        let pinned = known.as_ref().is_some_and(|known| known.version.pin(self.engine.pin, &mut options));
+        let version = options.version.clone();
         match common.inner.get_opts(&self.engine.path, options).await {
             Ok(answer) => {
                 self.engine.learn(&answer, asked_at)?;
                 self.remember_size();
                 Ok(answer.into_stream())
             }
-            Err(error) if self.is_past_end(at, &error).await => nothing(),
-            Err(error) => Err(match pinned {
-                Some(known) => ObjectChanged::explain(error, &self.engine.path, &known.version),
-                None => error,
-            }),
+            Err(error) if self.end_if_refused(&error).await.is_some_and(|end| at >= end) => nothing(),
+            Err(error) => Err(explain(common, &self.engine.path, known.as_deref(), (pinned, version), error).await),
         }
     }
 
-    /// Past the end is empty for a file and an error for most stores; only a size tells which it was.
-    async fn is_past_end(&self, start: u64, error: &Error) -> bool {
+    /// The end of the object, where `error` may be a refusal of bytes past it: for a file these are no error.
+    async fn end_if_refused(&self, error: &Error) -> Option<u64> {
         // An error that may go away by itself says nothing of the end, and has taken its time already.
-        matches!(error, Error::Generic { .. } | Error::NotSupported { .. })
-            && !is_transient(error)
-            && !self.gate.is_closed()
-            && self.size().await.is_ok_and(|size| start >= size)
+        let may_be = matches!(error, Error::Generic { .. } | Error::NotSupported { .. }) && !is_transient(error);
+        if may_be && !self.gate.is_closed() { self.size().await.ok() } else { None }
     }
 
     pub(crate) async fn size(&self) -> Result<u64> {

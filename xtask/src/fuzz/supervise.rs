@@ -41,7 +41,6 @@ pub(super) fn supervise(args: &FuzzArgs) -> Result<Ended> {
     for (name, value) in numbers {
         command.args(value.map(|value| format!("{name}={value}")));
     }
-    command.args(args.fault.as_ref().map(|fault| format!("--fault={fault}")));
     command.args(args.keep_going.then_some("--keep-going")).args(args.no_shrink.then_some("--no-shrink"));
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start a worker")?;
     let said = child.stdout.take().context("the worker says nothing")?;
