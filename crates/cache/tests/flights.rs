@@ -8,6 +8,7 @@ use std::time::Duration;
 use common::{KIB, MIB, Mood, cache, cache_with, content};
 use futures::{FutureExt, future};
 use headstart_cache::{CacheConfig, CacheStore, Freshness};
+use headstart_fetch_core::mutation::Fault;
 use headstart_fetch_core::{Intent, MemoryBudget, Promotion};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
@@ -289,6 +290,19 @@ async fn a_store_that_is_silent_longer_than_the_stall_timeout_is_waited_for() {
         let (one, two) = future::join(store.get_range(&path, 0..100_000), store.get_ranges(&path, &ranges)).await;
         assert_eq!(one.expect("rides out the outage"), data, "known: {known}");
         assert_eq!(two.expect("rides out the outage"), [data.slice(..10), data.slice(50_000..60_000)]);
+    }
+}
+
+/// A caller that gave up its own fetch after the stall timeout would send it again and again.
+#[tokio::test(start_paused = true)]
+async fn put_back_ones_own_fetch_is_given_up_while_it_queues() {
+    for fault in [None, Some(Fault::QueueingStalls)] {
+        let _present = fault.map(Fault::put_back);
+        let (double, store) = cache(Freshness::default());
+        double.write(A, content(1, 100_000)).await;
+        *double.delay.lock() = Duration::from_secs(150);
+        let _ = store.get_range(&path(), 0..100_000).await;
+        assert_eq!(double.gets() > 1, fault.is_some(), "{} GETs", double.gets());
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::{KIB, MIB, cache, content};
 use headstart_cache::Freshness;
+use headstart_fetch_core::mutation::Fault;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
@@ -83,4 +84,16 @@ async fn a_call_of_many_ranges_that_is_dropped_blocks_nobody() {
     assert!(started.elapsed() < Duration::from_millis(15), "{:?}", started.elapsed());
     tokio::task::yield_now().await;
     assert_eq!((double.open(), store.stats().flights), (0, 0));
+}
+
+/// The count above notices where it is not kept.
+#[tokio::test(start_paused = true)]
+async fn put_back_all_requests_of_a_call_are_sent_at_once() {
+    let _present = Fault::AsksAllAtOnce.put_back();
+    let (double, store) = cache(Freshness::default());
+    double.write(A, content(1, 4 * MIB)).await;
+    *double.delay.lock() = Duration::from_millis(10);
+    let ranges: Vec<_> = (0..100).map(|n| n * 32 * KIB + 5..n * 32 * KIB + 20).collect();
+    store.get_ranges(&path(), &ranges).await.expect("read");
+    assert!(double.peak_open.load(Ordering::SeqCst) > 32);
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use common::{Altered, KIB, Setup, check_body, path, settle, slow_link, tiny_parts};
 use futures::StreamExt;
+#[cfg(feature = "mutation")]
+use headstart_fetch_core::mutation::Fault;
 use headstart_fetch_core::{BackendProfile, FetchConfig, FetchStore, Throttled};
 use headstart_sim::LinkProfile;
 use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt};
@@ -114,6 +116,18 @@ struct Busy;
 /// One part of the store refuses requests for a long time; reads of others go on as if nothing had happened.
 #[tokio::test(start_paused = true)]
 async fn a_throttled_prefix_starves_no_other() {
+    let took = ten_reads_beside_a_throttled_prefix().await;
+    assert!(took < Duration::from_secs(5), "10 reads of 30 ms took {took:?}");
+}
+
+#[cfg(feature = "mutation")]
+#[tokio::test(start_paused = true)]
+async fn put_back_permits_are_held_in_pauses() {
+    let _present = Fault::HoldsPermitsInPauses.put_back();
+    assert!(ten_reads_beside_a_throttled_prefix().await > Duration::from_secs(5));
+}
+
+async fn ten_reads_beside_a_throttled_prefix() -> Duration {
     let bench = Setup::default().build();
     let is_over = Arc::new(AtomicBool::new(false));
     let over = Arc::clone(&is_over);
@@ -137,39 +151,58 @@ async fn a_throttled_prefix_starves_no_other() {
     let busy: Vec<_> = (0..40).map(|_| tokio::spawn(read(true))).collect();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let start = Instant::now();
-    for _ in 0..10 {
-        read(false).await;
-    }
-    assert!(start.elapsed() < Duration::from_secs(5), "10 reads of 30 ms took {:?}", start.elapsed());
+    let reads = async {
+        for _ in 0..10 {
+            read(false).await;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(20), reads).await;
+    let took = start.elapsed();
     is_over.store(true, Ordering::SeqCst);
     for read in busy {
         assert_eq!(read.await.unwrap(), 4 * KIB);
     }
     assert_eq!(store.stats().in_flight, 0);
+    took
 }
 
 /// One error on the first request of an open-ended read, of whatever kind, does not leave a single stream.
 #[tokio::test(start_paused = true)]
 async fn one_fault_on_the_first_request_costs_no_parallelism() {
-    let errors: [fn() -> Error; 3] = [
-        || Error::Generic { store: "test", source: "connection reset".into() },
-        || Error::Generic { store: "test", source: std::io::Error::from(std::io::ErrorKind::ConnectionReset).into() },
-        || Error::Generic { store: "test", source: Throttled { status: 503, retry_after: None }.into() },
-    ];
-    let calm = Setup::default().build();
-    let start = Instant::now();
-    check_body(calm.store.get(&path()).await.unwrap()).await.unwrap();
-    let usual = start.elapsed();
-    for error in errors {
-        let bench = Setup::default().build();
-        let sent = AtomicUsize::new(0);
-        let store = bench.store_over(Altered::new(bench.sim.clone(), move |options| {
-            if sent.fetch_add(1, Ordering::SeqCst) == 0 { Err(error()) } else { Ok(options) }
-        }));
-        let start = Instant::now();
-        check_body(store.get(&path()).await.unwrap()).await.unwrap();
-        assert!(start.elapsed() < usual * 2, "{:?} instead of {usual:?}", start.elapsed());
+    let usual = read_after(None).await;
+    for fault in FIRST_FAULTS {
+        let took = read_after(Some(fault)).await;
+        assert!(took < usual * 2, "{took:?} instead of {usual:?}");
     }
+}
+
+#[cfg(feature = "mutation")]
+#[tokio::test(start_paused = true)]
+async fn put_back_one_fault_leaves_a_single_stream() {
+    let usual = read_after(None).await;
+    let _present = Fault::GivesUpParts.put_back();
+    assert!(read_after(Some(FIRST_FAULTS[0])).await > usual * 2);
+}
+
+type MakeError = fn() -> Error;
+
+const FIRST_FAULTS: [MakeError; 3] = [
+    || Error::Generic { store: "test", source: "connection reset".into() },
+    || Error::Generic { store: "test", source: std::io::Error::from(std::io::ErrorKind::ConnectionReset).into() },
+    || Error::Generic { store: "test", source: Throttled { status: 503, retry_after: None }.into() },
+];
+
+/// How long a read of the whole object takes whose first request fails like this.
+async fn read_after(fault: Option<MakeError>) -> Duration {
+    let bench = Setup::default().build();
+    let sent = AtomicUsize::new(0);
+    let store = bench.store_over(Altered::new(bench.sim.clone(), move |options| match fault {
+        Some(error) if sent.fetch_add(1, Ordering::SeqCst) == 0 => Err(error()),
+        _ => Ok(options),
+    }));
+    let start = Instant::now();
+    check_body(store.get(&path()).await.unwrap()).await.unwrap();
+    start.elapsed()
 }
 
 #[test]
