@@ -88,7 +88,7 @@ pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
     loop {
         match supervise(&args)? {
             Ended::Well if died == 0 => return Ok(()),
-            Ended::Well | Ended::Failed { .. } => bail!("cases failed; {died} of them ended the process"),
+            Ended::Well | Ended::Failed => bail!("cases failed; {died} of them ended the process"),
             Ended::Died { seed, how } => {
                 died += 1;
                 println!("\nended the process: {how}; again with: cargo xtask fuzz --seed {seed} --cases 1");

@@ -22,7 +22,7 @@ use tokio::task::coop;
 
 use crate::body::Body;
 use crate::byte_range;
-use crate::error::{FetchError, is_transient};
+use crate::error::{FetchError, depends_on_request, is_transient};
 use crate::intent::{Origin, Reserved};
 use crate::request::Core;
 use crate::slots::{Memory, Put, Slot, Slots, Task};
@@ -232,24 +232,33 @@ impl Call {
     async fn fetch(self: Arc<Self>, number: u64, range: Range<u64>) {
         let core = &self.core;
         let attention = core.permits.attention();
-        let permit = core.permits.acquire_for(&self.options.extensions, &attention).await;
-        let mut options = self.options.clone().with_range(Some(range));
-        let mut pinned = false;
-        if let Some(version) = &self.state.lock().version {
-            pinned = version.pin(core.config.profile.pin, &mut options);
-            // The first answer has settled these.
-            options.if_none_match = None;
-            options.if_modified_since = None;
-        }
-        let worth = |_: usize, error: &Error| is_transient(error);
-        let request = core.request(&self.path, options.clone(), Some(permit), &self.origin, worth, &attention);
-        let answer = match request.await {
-            Ok(answer) => answer,
-            Err(error) => {
-                // Until the size is known, the part may lie past the end of the object; then nobody wants it.
-                let version = poll_fn(|cx| self.state.lock().poll_version(number, cx)).await;
-                let error = core.explain(error, pinned, &self.path, &version, &options).await;
-                return self.part_failed(number, error);
+        let answer = loop {
+            let permit = core.permits.acquire_for(&self.options.extensions, &attention).await;
+            let version = self.state.lock().version.clone();
+            let mut options = self.options.clone().with_range(Some(range.clone()));
+            let pinned = version.as_ref().is_some_and(|version| version.pin(core.config.profile.pin, &mut options));
+            if version.is_some() {
+                // The first answer has settled these.
+                options.if_none_match = None;
+                options.if_modified_since = None;
+            }
+            let worth = |_: usize, error: &Error| is_transient(error);
+            let request = core.request(&self.path, options.clone(), Some(permit), &self.origin, worth, &attention);
+            match (request.await, &version) {
+                (Ok(answer), _) => break answer,
+                (Err(error), Some(version)) => {
+                    let error = core.explain(error, pinned, &self.path, version, &options).await;
+                    return self.part_failed(number, error);
+                }
+                (Err(error), None) => {
+                    // Until the size is known, the part may lie past the end of the object; then nobody wants it. Otherwise another version
+                    // has refused it, before or after the one that is read.
+                    let version = poll_fn(|cx| self.state.lock().poll_version(number, cx)).await;
+                    if !depends_on_request(&error) {
+                        let error = core.explain(error, false, &self.path, &version, &options).await;
+                        return self.part_failed(number, error);
+                    }
+                }
             }
         };
         if let Err(changed) = self.learn(&answer.meta) {

@@ -24,7 +24,7 @@ pub(crate) struct Resume {
     path: Path,
     options: GetOptions,
     version: ObjectVersion,
-    /// The request for the rest is pinned by us, not by the caller.
+    /// The request for the rest is pinned to the version that the body began with.
     pinned: bool,
     /// Where the body begins; without anything to prove the version, only a body of which nothing has been handed on can be asked for
     /// again.
@@ -45,7 +45,9 @@ impl Resume {
     /// A body of the object `meta` that `options` asked for, and that begins at byte `start`.
     pub(crate) fn new(core: &Core, path: &Path, mut options: GetOptions, meta: &ObjectMeta, start: u64) -> Self {
         let version = ObjectVersion::of(meta);
-        let pinned = version.pin(core.config.profile.pin, &mut options);
+        version.pin(core.config.profile.pin, &mut options);
+        // By whomever: the body has begun, so a refusal now means that the object changed.
+        let pinned = options.if_match.is_some() || options.version.is_some();
         let is_provable = core.is_provable(&version, &options);
         // The first answer has settled these.
         options.if_none_match = None;

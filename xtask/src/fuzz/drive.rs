@@ -181,12 +181,15 @@ impl Run {
         let left = [
             ("requests in flight, says the fetch layer", fetch.as_ref().map_or(0, |store| store.stats().in_flight)),
             ("flights, says the cache", cache.as_ref().map_or(0, |store| store.stats().flights)),
-            ("requests open at the store", cloud.open_requests() as u64),
         ];
         drop((fetch, cache));
         settle();
-        // A layer holds those below it, and what they hold ahead or in memory.
-        let live = [("bytes held", cloud.live_bytes() as u64), ("bytes reserved", budget.used_bytes() as u64)];
+        // A layer holds those below it, and what they fetch ahead or hold in memory.
+        let live = [
+            ("requests open at the store", cloud.open_requests() as u64),
+            ("bytes held", cloud.live_bytes() as u64),
+            ("bytes reserved", budget.used_bytes() as u64),
+        ];
         let left: Vec<String> =
             left.into_iter().chain(live).filter(|(_, n)| *n > 0).map(|(what, n)| format!("{n} {what}")).collect();
         let failure = (!left.is_empty()).then(|| {

@@ -17,8 +17,8 @@ const ANNOUNCEMENT: &str = "next seed: ";
 pub(super) enum Ended {
     /// No case failed.
     Well,
-    /// Cases failed, and it has said which; the last it ran is this.
-    Failed { seed: u64 },
+    /// Cases failed, and it has said which.
+    Failed,
     /// In the middle of a case.
     Died { seed: u64, how: String },
 }
@@ -55,7 +55,7 @@ pub(super) fn supervise(args: &FuzzArgs) -> Result<Ended> {
     let status = child.wait().context("cannot wait for the worker")?;
     Ok(match status.code() {
         Some(0) => Ended::Well,
-        Some(1) => Ended::Failed { seed },
+        Some(1) => Ended::Failed,
         _ => Ended::Died { seed, how: status.to_string() },
     })
 }
