@@ -7,6 +7,7 @@ use futures::StreamExt;
 use headstart_fetch_core::runtime::has_timer;
 use headstart_fetch_core::{
     ConfirmedAt, FetchError, FreshUntil, Intent, LocalFile, ObjectChanged, PinBy, Promotion, Reserved, ask,
+    depends_on_request,
 };
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, GetResultPayload};
@@ -80,17 +81,26 @@ async fn fill(
     request: Request,
     fresh_until: &mut Option<Instant>,
 ) -> object_store::Result<()> {
-    let asked = Instant::now();
-    let mut options = ask(request.range.clone(), request.intent);
-    // What is ahead was reserved before, and what somebody waits for does not wait for memory: it all ends up in this cell.
-    options.extensions.insert(Reserved);
-    options.extensions.insert(request.promotion.clone());
     let pin = engine.upgrade().map_or(PinBy::Unpinned, |engine| engine.pin);
-    let pinned = request.known.as_ref().is_some_and(|known| known.version.pin(pin, &mut options));
-    let version = options.version.clone();
-    let answer = match common.inner.get_opts(path, options).await {
-        Ok(answer) => answer,
-        Err(error) => return Err(explain(common, path, request.known.as_deref(), (pinned, version), error).await),
+    let mut known = request.known.clone();
+    let (asked, answer) = loop {
+        let asked = Instant::now();
+        let mut options = ask(request.range.clone(), request.intent);
+        // What is ahead was reserved before, and what somebody waits for does not wait for memory: it all ends up in this cell.
+        options.extensions.insert(Reserved);
+        options.extensions.insert(request.promotion.clone());
+        let pinned = known.as_ref().is_some_and(|known| known.version.pin(pin, &mut options));
+        let version = options.version.clone();
+        let error = match common.inner.get_opts(path, options).await {
+            Ok(answer) => break (asked, answer),
+            Err(error) => error,
+        };
+        let learnt = engine.upgrade().and_then(|engine| engine.known()).filter(|_| known.is_none());
+        match learnt.filter(|learnt| request.range.start < learnt.version.size && depends_on_request(&error)) {
+            // Another version than the one that others have learnt meanwhile has refused it.
+            Some(learnt) => known = Some(learnt),
+            None => return Err(explain(common, path, known.as_deref(), (pinned, version), error).await),
+        }
     };
     let Some(alive) = engine.upgrade() else { return Ok(()) };
     alive.learn(&answer, asked)?;
