@@ -172,11 +172,9 @@ fn stack(backend: Backend, mut settings: Settings, budget_bytes: usize) -> Resul
         cache.pin = profile.pin;
     }
     // Objects that never change never change for any layer.
-    if cache.freshness == Freshness::Immutable {
-        for (immutable, given) in [&mut fetch.immutable, &mut prefetch.immutable].into_iter().zip(immutable_given) {
-            *immutable |= !given;
-        }
-    }
+    let never_change = cache.freshness == Freshness::Immutable;
+    fetch.immutable |= never_change && !immutable_given[0];
+    prefetch.immutable |= never_change && !immutable_given[1];
     // Bytes read ahead for calls without a handle are no older than the cache would allow.
     match cache.freshness {
         Freshness::Ttl(ttl) if cache.enabled => prefetch.max_age = prefetch.max_age.min(ttl),
