@@ -8,7 +8,7 @@ use bytes::Bytes;
 use headstart_fetch_core::runtime::Home;
 use headstart_fetch_core::{Promotion, byte_range};
 use object_store::path::Path;
-use parking_lot::Mutex;
+
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -18,6 +18,7 @@ use crate::flights::Flights;
 use crate::memory::{Arrival, PageKey};
 use crate::page::PageSize;
 use crate::pieces::{Charge, Pieces};
+use crate::sync::Mutex;
 use crate::version_table::Head;
 
 /// One request, or one window of a long body.

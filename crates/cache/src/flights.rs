@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::path::Path;
-use parking_lot::Mutex;
+
 use tokio::runtime::Handle;
 
 use crate::call::Call;
@@ -22,6 +22,7 @@ use crate::memory::PageKey;
 use crate::page::Need;
 use crate::policy::{Asked, worth_joining};
 use crate::seat::{Interest, Seat};
+use crate::sync::Mutex;
 use crate::version_table::Asking;
 
 /// All fetches in the air.

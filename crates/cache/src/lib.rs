@@ -118,9 +118,12 @@ mod policy;
 mod races;
 mod ranges;
 mod read;
+#[cfg(test)]
+mod schedules;
 mod seat;
 mod stats;
 mod store;
+mod sync;
 mod version_table;
 mod warm;
 
