@@ -152,7 +152,12 @@ impl Engine {
         for window in windows.take(if all { usize::MAX } else { REQUESTS }) {
             let asked = Asked::Bounded(window);
             let request = GetOptions::new().with_range(request_range(&asked));
-            seats.push(self.join_or_launch(call, asked, request, Sharing::Full)?.ok_or(Unanswered::Again)?.0);
+            match self.join_or_launch(call, asked, request, Sharing::Full)? {
+                Some((seat, _)) => seats.push(seat),
+                None if seats.is_empty() => return Err(Unanswered::Again),
+                // One of these has been answered already: what is left is fetched as of that version.
+                None => break,
+            }
         }
         let mut heads = future::try_join_all(seats.iter().map(|seat| seat.answer())).await?;
         let head = heads.pop().ok_or(Unanswered::Bypass)?;

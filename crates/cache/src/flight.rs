@@ -31,6 +31,8 @@ pub(crate) struct Flight {
     pub(crate) promotion: Option<Promotion>,
     /// Its caller has said that what it brings will be read.
     pub(crate) announced: bool,
+    /// The version that its request names, if any.
+    pub(crate) version: Option<String>,
     /// Nobody joins it.
     pub(crate) alone: bool,
     pub(crate) board: Mutex<Board>,
@@ -101,6 +103,7 @@ impl Flight {
             admit: AtomicBool::new(admit),
             promotion: call.is_ahead().then(Promotion::default),
             announced: call.plan.announced,
+            version: call.version.clone(),
             alone,
             board: Mutex::default(),
             tick: Notify::new(),

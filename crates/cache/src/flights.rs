@@ -40,8 +40,6 @@ pub(crate) struct Air {
 }
 
 struct Opening {
-    /// The version that was asked for by name, if one was.
-    version: Option<String>,
     asked: Asked,
     asking: Asking,
     flight: Arc<Flight>,
@@ -99,7 +97,7 @@ impl Flights {
         let mut air = self.air.lock();
         if sharing == Sharing::Full && call.plan.look {
             let of_use = |opening: &&Opening| {
-                opening.version == call.version
+                opening.flight.version == call.version
                     && opening.asking.epoch == asking.epoch
                     && call.plan.is_fresh(opening.asking.at, asking.at)
                     && worth_joining(&opening.asked, asked)
@@ -115,8 +113,7 @@ impl Flights {
         let flight = Flight::of(call, call.plan.admit, false);
         if sharing != Sharing::None {
             flight.board.lock().opens = Some(path.clone());
-            let opening =
-                Opening { version: call.version.clone(), asked: asked.clone(), asking, flight: Arc::clone(&flight) };
+            let opening = Opening { asked: asked.clone(), asking, flight: Arc::clone(&flight) };
             air.openings.entry(path.clone()).or_default().push(opening);
         }
         Some(self.seat(&flight, call, true, true).undecided())
@@ -223,7 +220,7 @@ impl Flights {
         if !call.is_ahead() {
             flight.promote();
         }
-        self.seat(flight, call, false, same_request)
+        self.seat(flight, call, false, same_request && flight.version == call.version)
     }
 
     fn seat(self: &Arc<Self>, flight: &Arc<Flight>, call: &Call, mine: bool, same_request: bool) -> Arc<Seat> {

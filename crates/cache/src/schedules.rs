@@ -21,7 +21,7 @@ use crate::policy::Plan;
 use crate::sync::{Mutex, explore};
 use crate::version_table::{Head, VersionTable};
 
-const PAGES: u64 = 4;
+const PAGES: u32 = 4;
 const PAGE: u64 = MIN_PAGE_BYTES as u64;
 
 /// What the readers share.
@@ -41,7 +41,7 @@ impl World {
         let meta = ObjectMeta {
             location: "a".into(),
             last_modified: Utc::now(),
-            size: PAGES * PAGE,
+            size: u64::from(PAGES) * PAGE,
             e_tag: Some("1".into()),
             version: None,
         };

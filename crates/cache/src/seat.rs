@@ -111,16 +111,7 @@ impl Seat {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub(crate) async fn answer(&self) -> Result<Arc<Head>, Vain> {
-        let answer = self.until(None, |board| board.answer.clone()).await;
-        match answer {
-            // Another's range or precondition: a request of this reader's own may be answered.
-            Err(Vain::Failed(error))
-                if !self.same_request && depends_on_request(&error) && !Fault::SharesRangeErrors.is_back() =>
-            {
-                Err(Vain::Lost)
-            }
-            answer => answer,
-        }
+        self.until(None, |board| board.answer.clone()).await
     }
 
     /// Waits for a page of the flight and takes from it what is needed, without a copy.
@@ -156,6 +147,7 @@ impl Seat {
     /// whose runtime has stopped.
     async fn until<T>(&self, page: Option<u64>, ready: impl Fn(&Board) -> Option<T>) -> Result<T, Vain> {
         let mut awaiting = None;
+        let shares_errors = Fault::SharesRangeErrors.is_back();
         loop {
             // Before the look, so that no tick is missed.
             let tick = self.flight.tick.notified();
@@ -165,6 +157,10 @@ impl Seat {
                     return Ok(found);
                 }
                 match &board.end {
+                    // Another's range, precondition or version: a request of this reader's own may be answered.
+                    Some(End::Failed(error)) if !self.same_request && depends_on_request(error) && !shares_errors => {
+                        return Err(Vain::Lost);
+                    }
                     Some(End::Failed(error)) => return Err(Vain::Failed(share(error))),
                     Some(End::Landed | End::Lost) => return Err(Vain::Lost),
                     None if board.silent && !self.is_patient() => return Err(Vain::Lost),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
-use common::{Mood, cache, content};
+use common::{cache, content};
 use headstart_cache::{CacheConfig, CacheStore, Freshness};
 use headstart_fetch_core::{ConfirmedAt, Intent, ask};
 use headstart_sim::{Content, LinkProfile, SimStore};
@@ -47,6 +47,12 @@ fn date_alone(meta: &mut ObjectMeta) {
     meta.e_tag = None;
 }
 
+/// A date alone, which becomes old enough two seconds after the write.
+fn nearly_a_minute_old(meta: &mut ObjectMeta) {
+    meta.last_modified -= TimeDelta::seconds(58);
+    meta.e_tag = None;
+}
+
 #[tokio::test(start_paused = true)]
 async fn two_versions_under_one_weak_tag_never_mix() {
     for meta in [weak_tag, weak_tag_and_date] {
@@ -80,7 +86,7 @@ async fn a_weak_tag_alone_is_no_validator_and_a_modification_date_is_one() {
 #[tokio::test]
 async fn a_fresh_modification_date_becomes_a_validator_when_it_is_old_enough() {
     let (double, store) = cache(Freshness::default());
-    double.feel(Mood::NoToken);
+    *double.meta.lock() = Some(nearly_a_minute_old);
     double.write(A, content(1, LEN)).await;
     for (wait, gets) in [(0, 1), (0, 2), (2100, 3), (0, 3)] {
         tokio::time::sleep(Duration::from_millis(wait)).await;
@@ -231,6 +237,28 @@ async fn versions_asked_for_by_name_are_cached_and_never_mixed_with_the_present_
         assert!(matches!(error, Error::NotFound { .. }), "{error}");
         read(&store, Some(&old), 0..10, &old).await;
     }
+}
+
+/// A body of a version asked for by name joins the fetch of another reader, who asked for the present one: an overwrite refuses the
+/// latter alone.
+#[tokio::test(start_paused = true)]
+async fn a_version_asked_for_by_name_does_not_fail_with_a_fetch_of_the_present_one() {
+    const SIZE: u64 = 20 << 20;
+    let (sim, store, _) = versioned(Freshness::default());
+    let version = sim.overwrite(A, Some(SIZE)).expect("there").number.to_string();
+    for name in [None, Some(&*version)] {
+        read(&store, name, 0..10, &version).await;
+    }
+    let named = GetOptions { version: Some(version.clone()), ..GetOptions::new() };
+    let body = store.get_opts(&path(), named).await.expect("there");
+    let key = path();
+    let mut present = std::pin::pin!(store.get_range(&key, (9 << 20)..(9 << 20) + 10));
+    assert!(futures::poll!(&mut present).is_pending());
+    sim.overwrite(A, Some(SIZE)).expect("there");
+    let (bytes, _) = futures::join!(body.bytes(), present);
+    let bytes = bytes.expect("the bucket still has this version");
+    Content::new(A, version.parse().expect("a generation")).check(0, &bytes).expect("the version's own bytes");
+    assert_eq!(bytes.len() as u64, SIZE);
 }
 
 #[tokio::test(start_paused = true)]
