@@ -10,7 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use headstart_fetch_core::{AccessHint, CacheHint, ConfirmedAt, Intent, LocalFile, Origin, PinBy, ask, is_transient};
+use headstart_fetch_core::{
+    AccessHint, CacheHint, ConfirmedAt, Intent, LocalFile, ObjectVersion, Origin, PinBy, ask, is_transient,
+};
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, GetResult, GetResultPayload, Result};
 use parking_lot::Mutex;
@@ -49,7 +51,8 @@ impl Calls {
     /// Answers one call, from bytes ahead where there are any.
     pub(crate) async fn get(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         let Some(range) = plain_range(&options) else {
-            let engine = self.find(path);
+            // What a call for an older version is told is not about the present one.
+            let engine = if options.version.is_none() { self.find(path) } else { None };
             let asked_at = Instant::now();
             let answer = self.common.inner.get_opts(path, options).await;
             return self.observe(engine.as_ref(), answer, asked_at);
@@ -127,7 +130,12 @@ impl Calls {
     fn observe(&self, engine: Option<&Arc<Engine>>, answer: Result<GetResult>, asked_at: Instant) -> Result<GetResult> {
         if let Some(engine) = engine {
             let same = match &answer {
-                Ok(answer) => engine.learn(answer, asked_at).is_ok(),
+                Ok(answer) => {
+                    let fits = engine.learn(answer, asked_at).is_ok();
+                    // A modification date may have become old enough since to identify the version.
+                    let is_provable = self.common.is_provable(&ObjectVersion::of(&answer.meta));
+                    fits && !(is_provable && engine.is_unprovable())
+                }
                 Err(object_store::Error::NotFound { .. }) => engine.known().is_none(),
                 Err(_) => true,
             };

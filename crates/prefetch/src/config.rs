@@ -27,7 +27,8 @@ pub struct PrefetchConfig {
     /// The most bytes a second that are asked for ahead of all readers together. Default: no limit.
     pub max_bytes_per_s: Option<u64>,
     /// How long bytes fetched ahead may be served to a call without a handle, and how fresh a version must be that a new reader shares
-    /// with others; 0 reads nothing ahead across such calls and shares nothing. The time that a machine is suspended does not count: tokio's
+    /// with others; 0 reads nothing ahead across such calls and shares nothing. Where a cache below trusts its answers for a time of its own, a
+    /// version is fresh enough as long as that cache says so. The time that a machine is suspended does not count: tokio's
     /// clock stands still meanwhile (`CLOCK_MONOTONIC` on Linux). Default: 10 s.
     pub max_age: Duration,
     /// Whether objects never change under their names. On, stores whose answers identify no version (no entity tag, version or date) are

@@ -201,6 +201,8 @@ impl Engine {
         let reader = gate.map_or(0, |gate| gate.reader);
         let around = self.common.surroundings(self.id, &self.prefix);
         self.tell(|planner, now, actions| match hint {
+            // Closed meanwhile: a reader that is gone does not come back.
+            _ if gate.is_some_and(Gate::is_closed) => {}
             AccessHint::Normal => planner.on_announced(reader, Announced::Nothing, actions),
             AccessHint::Sequential => planner.on_announced(reader, Announced::Sequential, actions),
             AccessHint::Random => planner.on_announced(reader, Announced::Random, actions),

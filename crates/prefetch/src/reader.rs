@@ -27,7 +27,8 @@ use crate::read::{OPEN_END_BYTES, stands_still};
 const COPY_STEP: usize = 1024 * 1024;
 /// What [`Reader::stream`] reads at a time, in bytes.
 const STREAM_STEP: u64 = 1024 * 1024;
-/// How often a read begins, at most: anew where what it waited for stands still, and where the object ends before it.
+/// How often a read begins, at most. It begins anew where it waited for a task of a stopped runtime, and where the object turns out to
+/// end before the read does.
 const CHUNKS_TRIES: usize = 3;
 /// The length of an object that nobody has measured yet.
 const UNKNOWN: u64 = u64::MAX;
@@ -264,7 +265,7 @@ impl Inner {
         Ok(Vec::new())
     }
 
-    /// The bytes of `range`, ahead of which the end of the object is not known to be.
+    /// The bytes of `range`, where the object is not known to end before `range` does.
     async fn chunks_of(&self, range: Range<u64>) -> Result<Vec<Bytes>> {
         if !self.engine.is_unprovable() {
             let read = self.engine.begin(&self.gate, range.clone())?;
