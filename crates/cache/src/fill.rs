@@ -218,7 +218,7 @@ impl Job {
             return Ok(End::Landed);
         }
         if opaque {
-            // The next try goes by the cache.
+            // The next try goes past the cache.
             return Ok(End::Lost);
         }
         let body = Body::new(result);

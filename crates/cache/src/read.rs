@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future;
 use futures::stream::{self, StreamExt};
-use headstart_fetch_core::{CacheHint, FetchError};
+use headstart_fetch_core::{CacheHint, FetchError, is_lasting_version};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, Result};
 
@@ -154,6 +154,9 @@ impl Engine {
 
 /// Whether the call means the same on every store. An empty or reversed range, and a part of a HEAD, do not.
 fn is_plain(options: &GetOptions) -> bool {
+    if options.version.as_deref().is_some_and(|version| !is_lasting_version(version)) {
+        return false;
+    }
     match &options.range {
         None => true,
         Some(_) if options.head => false,

@@ -88,6 +88,9 @@
 //!
 //! A read in parts needs a tokio runtime with time enabled, and is [`FetchError::NoRuntime`] without one;
 //! a read that is one request needs none, but is neither tried again nor hedged then.
+//!
+//! Tokio can be asked whether a runtime has time only by making a timer, which panics if it has not. The panic is caught, and its
+//! message printed; a program built with `panic = "abort"` has to enable time in the runtimes it reads in.
 
 mod attempt;
 mod attention;
@@ -156,4 +159,4 @@ pub use ranges::Run;
 pub use spread::spread_bytes;
 pub use stats::FetchStats;
 pub use store::FetchStore;
-pub use version::{ObjectVersion, PinBy};
+pub use version::{ObjectVersion, PinBy, is_lasting_version};

@@ -22,7 +22,7 @@ use tokio::task::coop;
 
 use crate::body::Body;
 use crate::byte_range;
-use crate::error::{FetchError, depends_on_request, is_transient};
+use crate::error::{FetchError, ObjectChanged, depends_on_request, is_transient};
 use crate::intent::{Origin, Reserved};
 use crate::request::Core;
 use crate::slots::{Memory, Put, Slot, Slots, Task};
@@ -295,7 +295,16 @@ impl Call {
         let beyond = {
             let mut state = self.state.lock();
             if let Some(version) = &state.version {
-                return version.check(meta);
+                version.check(meta)?;
+                // A date that settles between two answers proves nothing of the first.
+                let found = ObjectVersion::of(meta);
+                let is_proven = |version| self.core.is_provable(version, &self.options);
+                let is_late = is_proven(&found) && !is_proven(version);
+                return if is_late {
+                    Err(ObjectChanged::new(&meta.location, version, Some(&found)).into())
+                } else {
+                    Ok(())
+                };
             }
             let version = ObjectVersion::of(meta);
             let beyond = state.cut_off_at(version.size);

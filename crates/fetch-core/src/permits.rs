@@ -1,6 +1,6 @@
 //! One hard cap on the GETs in flight: demand goes before speculation, first come, first served within each.
 //!
-//! Speculation never holds all permits, so that a demand seldom waits for a speculative body to end. A speculative waiter that
+//! Speculation never holds all permits if there are two or more, so that a demand seldom waits for a speculative body to end. A speculative waiter that
 //! somebody begins to wait for is moved to the end of the demand queue.
 //!
 //! A permit is reclaimed for those who wait when its holder makes no use of it: nobody polls the call it belongs to
@@ -35,8 +35,8 @@ const RARELY: Duration = Duration::from_secs(1);
 /// Idle permits are looked for at most this often, however many wait.
 const BETWEEN_SCANS: Duration = Duration::from_millis(10);
 
-/// One permit in so many is left to demand. Of 32 that is one, which a single demand finds free; with four, reading ahead of an
-/// announced reader took a twentieth more time over the first 256 MiB, and many demands at once go first either way.
+/// One permit in so many is left to demand: one of 32, which a single demand finds free. With four of 32, the first 256 MiB of an
+/// announced sequential read took 5 % longer, and many demands at once gained nothing, since they are served first in any case.
 const DEMANDS_OWN: usize = 32;
 
 /// A number of GETs that may be in flight.
@@ -183,13 +183,13 @@ impl Permits {
         told.iter().for_each(|waiter| waiter.changed.notify_one());
     }
 
-    /// Reclaims permits that nobody makes use of, at most as many as there are waiters. `stopped`: a runtime that runs no tasks.
-    /// Returns whether there were any.
-    fn reclaim(&self, stopped: Option<&Home>) -> bool {
+    /// Reclaims permits that nobody makes use of, at most as many as there are waiters: those of calls that have been idle for
+    /// `patience`, and those of `stopped`, a runtime that runs no tasks. Returns whether there were any.
+    fn reclaim(&self, patience: Duration, stopped: Option<&Home>) -> bool {
         let now = self.started.elapsed();
         let reclaimed = {
             let mut state = self.state.lock();
-            if stopped.is_none() && now < state.next_scan {
+            if stopped.is_none() && !patience.is_zero() && now < state.next_scan {
                 return false;
             }
             state.next_scan = now + BETWEEN_SCANS;
@@ -197,8 +197,11 @@ impl Permits {
                 if stopped.is_some_and(|stopped| holder.home.as_ref().is_some_and(|home| home.id() == stopped.id())) {
                     return Some(Duration::ZERO);
                 }
-                let since = holder.unclaimed_since.or_else(|| holder.attention.idle_since())?;
-                (now.saturating_sub(since) >= PATIENCE).then_some(since)
+                let (since, patience) = match holder.unclaimed_since {
+                    Some(since) => (since, PATIENCE),
+                    None => (holder.attention.idle_since()?, patience),
+                };
+                (now.saturating_sub(since) >= patience).then_some(since)
             };
             let unused = state.held.iter().filter_map(|(ticket, holder)| Some((unused_since(holder)?, *ticket)));
             let mut unused: Vec<_> = unused.collect();
@@ -241,20 +244,23 @@ impl Place {
             }
             let changed = self.waiter.changed.notified();
             if !has_timer() {
-                changed.await;
+                // Nothing would wake it once a call has been idle for long enough.
+                if !self.permits.reclaim(Duration::ZERO, None) {
+                    changed.await;
+                }
                 continue;
             }
             let patience = if found_idle || self.is_next() { PATIENCE } else { RARELY };
             if let Either::Left(_) = select(pin!(changed), pin!(tokio::time::sleep(patience))).await {
                 continue;
             }
-            found_idle = self.permits.reclaim(None);
+            found_idle = self.permits.reclaim(PATIENCE, None);
             if Fault::TrustsRuntimes.is_back() {
                 continue;
             }
             for home in self.permits.other_homes() {
                 if !home.responds().await {
-                    found_idle |= self.permits.reclaim(Some(&home));
+                    found_idle |= self.permits.reclaim(PATIENCE, Some(&home));
                 }
             }
         }

@@ -54,7 +54,8 @@ impl Run {
     /// # Panics
     /// Where no run begins at or before `range`: runs are those of [`merge_ranges`] over ranges with this one among them.
     pub fn cut(runs: &[Self], range: &Range<u64>) -> Result<Bytes> {
-        let run = runs.iter().rev().find(|run| run.range.start <= range.start).expect("every range is in a run");
+        let after = runs.partition_point(|run| run.range.start <= range.start);
+        let run = after.checked_sub(1).map(|last| &runs[last]).expect("every range is in a run");
         let range = range.start..range.end.min(run.range.end);
         if range.is_empty() {
             return Err(FetchError::PastEnd { start: range.start, size: run.size }.into());
@@ -159,7 +160,9 @@ fn asked_for(ranges: &[Range<u64>], runs: &[Run]) -> u64 {
     let mut sorted = ranges.to_vec();
     sorted.sort_unstable_by_key(|range| range.start);
     let asked_for = |run: &Run| {
-        let holes = byte_range::missing(&run.range, sorted.iter().cloned());
+        // Every range begins in the run it lies in.
+        let first = sorted.partition_point(|range| range.start < run.range.start);
+        let holes = byte_range::missing(&run.range, sorted[first..].iter().cloned());
         byte_range::len(&run.range) - holes.iter().map(byte_range::len).sum::<u64>()
     };
     runs.iter().filter(|run| !run.is_file).map(asked_for).sum()

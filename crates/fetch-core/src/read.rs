@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use futures::{FutureExt, StreamExt};
@@ -55,7 +54,7 @@ impl Call<'_> {
             return Ok(answer.await?.into_result());
         }
         let split = Split::plan(&core.link.link(), &core.config.profile, core.config.concurrency);
-        let Some(split) = split.filter(|_| !core.lacks_validators.load(Ordering::Relaxed)) else {
+        let Some(split) = split.filter(|_| core.may_split(&options)) else {
             return self.whole(options).await;
         };
         // A caller who names a version gets that one or an error; nobody else has seen one yet.
@@ -148,7 +147,7 @@ impl Call<'_> {
         let answer = match self.ask(options.clone().with_range(Some(first)), &origin, is_worth_a_range).await {
             Ok(answer) => answer,
             // The range is ours. An empty object has none, and one that is decompressed on its way knows none.
-            Err(error) if may_be_the_range(&error) => return self.whole(options).await,
+            Err(error) if may_be_the_range(&error) && !is_connection_fault(&error) => return self.whole(options).await,
             Err(error) => return Err(error),
         };
         let whole = wanted.start..wanted.end.min(answer.meta.size);

@@ -115,16 +115,26 @@ impl Core {
     /// Whether answers of `version` to several requests can be put together: something identifies the version, or the caller has said
     /// that objects never change.
     pub(crate) fn is_provable(&self, version: &ObjectVersion, options: &GetOptions) -> bool {
-        self.config.immutable || version.has_validator() || options.extensions.get() == Some(&CacheHint::Immutable)
+        version.has_validator() || self.is_immutable(options)
+    }
+
+    /// Whether the caller has said that the object never changes.
+    fn is_immutable(&self, options: &GetOptions) -> bool {
+        self.config.immutable || options.extensions.get() == Some(&CacheHint::Immutable)
+    }
+
+    /// Whether it is worth asking for parts: their answers can probably be put together.
+    pub(crate) fn may_split(&self, options: &GetOptions) -> bool {
+        !self.lacks_validators.load(Ordering::Relaxed) || self.is_immutable(options)
     }
 
     /// Remembers whether this store's answers identify versions. Returns whether this one's can be put together with others.
     pub(crate) fn note_version(&self, meta: &ObjectMeta, options: &GetOptions) -> bool {
-        let is_provable = self.is_provable(&ObjectVersion::of(meta), options);
-        if self.lacks_validators.load(Ordering::Relaxed) == is_provable {
-            self.lacks_validators.store(!is_provable, Ordering::Relaxed);
+        let lacks_validators = !ObjectVersion::of(meta).has_validator();
+        if self.lacks_validators.load(Ordering::Relaxed) != lacks_validators {
+            self.lacks_validators.store(lacks_validators, Ordering::Relaxed);
         }
-        is_provable
+        !lacks_validators || self.is_immutable(options)
     }
 
     /// Finds out whether the `error` of a request with `options` for bytes of `version` is because the object changed: see
@@ -159,7 +169,7 @@ impl Core {
         }
     }
 
-    /// One GET, tried again on errors that are `worth` it after so many tries, its body resumed where it breaks off. `permit` is held
+    /// One GET, tried again while `retry_if` says so of the tries after the first one and the error, its body resumed where it breaks off. `permit` is held
     /// until the body ends or is dropped; bytes from the wire are counted on `origin`.
     pub(crate) async fn request(
         self: &Arc<Self>,
@@ -167,7 +177,7 @@ impl Core {
         options: GetOptions,
         mut permit: Option<Permit>,
         origin: &Origin,
-        worth: impl Fn(usize, &Error) -> bool,
+        retry_if: impl Fn(usize, &Error) -> bool,
         attention: &Arc<Attention>,
     ) -> Result<Answer> {
         let mut tries = self.tries();
@@ -175,10 +185,12 @@ impl Core {
             match self.attempt(path, &options, &mut permit, attention).await {
                 Ok(answered) => break answered,
                 Err(error) => {
-                    let is_worth = worth(tries.retried(), &error);
-                    let pause = if is_worth { self.pause_after(&mut tries, &error) } else { None };
+                    let retry = retry_if(tries.retried(), &error);
+                    let pause = if retry { self.pause_after(&mut tries, &error) } else { None };
                     let Some(pause) = pause else { return Err(error) };
+                    let paused_at = self.now();
                     permit = self.pause(pause, &error, permit, &options, attention).await;
+                    tries.waited(self.now().saturating_sub(paused_at + pause));
                 }
             }
         };

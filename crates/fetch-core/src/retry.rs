@@ -62,6 +62,11 @@ impl Tries {
         self.retried
     }
 
+    /// So much time went by in a queue since the latest failure: it does not count as time spent on tries.
+    pub(crate) fn waited(&mut self, queued: Duration) {
+        self.began = self.began.saturating_add(queued);
+    }
+
     /// What was tried has made progress by `now`: the count begins anew.
     pub(crate) fn progressed(&mut self, now: Duration) {
         *self = Self::new(self.policy, now);

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use headstart_fetch_core::mutation::Fault;
 use headstart_fetch_core::{BackendProfile, FetchConfig, FetchStore, Throttled};
 use headstart_sim::LinkProfile;
-use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt};
+use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::time::Instant;
 
 /// As `select! { body.next(), command => store.get_range(..) }` leaves them behind, with the default of 32 and with one.
@@ -203,6 +203,45 @@ async fn read_after(fault: Option<MakeError>) -> Duration {
     let start = Instant::now();
     check_body(store.get(&path()).await.unwrap()).await.unwrap();
     start.elapsed()
+}
+
+/// A read whose first part is refused for as long as it may be tried again is not begun anew for as long.
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_ridden_out_once() {
+    let bench = Setup::default().build();
+    for range in [None, Some(GetRange::Offset(5)), Some(GetRange::Suffix(200 * KIB))] {
+        let start = Instant::now();
+        let store = bench.store_over(Altered::new(bench.sim.clone(), |_| Err(FIRST_FAULTS[1]())));
+        store.get_opts(&path(), GetOptions::new().with_range(range)).await.expect_err("an outage");
+        assert!(start.elapsed() <= FetchConfig::default().retry_timeout, "{:?}", start.elapsed());
+        assert!(store.stats().retries <= FetchConfig::default().retries as u64, "{}", store.stats().retries);
+    }
+}
+
+/// Without timers nobody is woken to look for idle calls.
+#[test]
+fn bodies_left_alone_keep_no_permit_in_a_runtime_without_time() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let memory = object_store::memory::InMemory::new();
+    runtime.block_on(async {
+        memory.put(&path(), vec![7; 300_000].into()).await.unwrap();
+        let store = FetchStore::new(Arc::new(memory), FetchConfig { concurrency: 2, ..FetchConfig::default() });
+        let mut left_alone = Vec::new();
+        for _ in 0..5 {
+            let get = tokio::spawn({
+                let store = store.clone();
+                async move { store.get_opts(&path(), GetOptions::new().with_range(Some(0..10))).await.unwrap() }
+            });
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert!(get.is_finished(), "locked out");
+            left_alone.push(get.await.unwrap());
+        }
+        for answer in left_alone {
+            assert_eq!(answer.bytes().await.unwrap(), vec![7; 10]);
+        }
+    });
 }
 
 #[test]

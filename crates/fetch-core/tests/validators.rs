@@ -5,6 +5,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use common::{Altered, KEY, KIB, Setup, check_body, path, settle};
 use headstart_fetch_core::{CacheHint, FetchConfig, FetchError, FetchStore, ObjectChanged};
@@ -107,6 +108,42 @@ async fn a_version_of_the_same_size_is_never_mixed_in() {
                 assert_eq!(store.stats().in_flight, 0);
             }
         }
+    }
+}
+
+/// A part is answered while the object is too young for its date to identify it, and the head of the read, which is refused at first,
+/// after that: parts and head may be of two versions with one date.
+#[tokio::test(start_paused = true)]
+async fn a_date_that_settles_between_two_answers_proves_nothing_of_the_first() {
+    for overwritten in 1..12 {
+        let script = vec![
+            (When::Read(0), Event::Answer(Answer::Unavailable)),
+            (When::Read(overwritten), Event::Change(Change::Overwrite { key: KEY.into(), size: None })),
+        ];
+        let setup = Setup { faults: FaultPlan { script, ..FaultPlan::default() }, ..Setup::default() };
+        let config = setup.config();
+        let bench = setup.build();
+        // The version in which the object had become old enough.
+        let settled_in = AtomicI64::new(0);
+        let answers = move |answer: GetResult| {
+            let generation: i64 = answer.meta.version.as_deref().unwrap().parse().unwrap();
+            if answer.range.start == KIB && settled_in.load(Ordering::SeqCst) == 0 {
+                settled_in.store(generation, Ordering::SeqCst);
+            }
+            let mut answer = Tells::Nothing.strip(answer);
+            answer.meta.last_modified = match settled_in.load(Ordering::SeqCst) {
+                0 => chrono::Utc::now(),
+                settled_in => {
+                    chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::microseconds(1 + generation.max(settled_in))
+                }
+            };
+            answer
+        };
+        let store = FetchStore::new(Arc::new(Altered::new(bench.sim.clone(), unpinned).answers(answers)), config);
+        if let Err(error) = check(store.get_opts(&path(), reads(bench.size)[1].clone()).await.unwrap()).await {
+            assert!(ObjectChanged::find(&error).is_some(), "{error}");
+        }
+        settle().await;
     }
 }
 
