@@ -14,7 +14,7 @@ use self::source::Source;
 /// The most lines of code the facade may have: it builds the stack and decides nothing. The design's 300 did not reckon with
 /// where each option came from, the builder's calls, the forwarded methods, a stub for each feature that is off, and what of
 /// URLs and options may be shown.
-const FACADE_LINES: usize = 710;
+const FACADE_LINES: usize = 720;
 
 /// A broken rule.
 #[derive(Debug, PartialEq, Eq)]

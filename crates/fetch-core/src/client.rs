@@ -90,26 +90,37 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 pub struct TwoClients<S> {
     reads: S,
     others: S,
+    name: Option<String>,
 }
 
 impl<S> TwoClients<S> {
     /// `reads` for reads, `others` for writes and lists.
     pub fn new(reads: S, others: S) -> Self {
-        Self { reads, others }
+        Self { reads, others, name: None }
+    }
+
+    /// The same, shown as `name`: for clients whose own `Display` does not say which store they are of. A download into a file goes on
+    /// only in a store that shows the same. The name must hold no secret.
+    #[must_use]
+    pub fn named(self, name: String) -> Self {
+        Self { name: Some(name), ..self }
     }
 }
 
 /// It is one store, so it shows as one.
 impl<S: fmt::Display> fmt::Display for TwoClients<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.reads.fmt(f)
+        match &self.name {
+            Some(name) => f.write_str(name),
+            None => self.reads.fmt(f),
+        }
     }
 }
 
 /// As `Display`: the clients' own `Debug` may print credentials.
 impl<S: fmt::Display> fmt::Debug for TwoClients<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TwoClients({})", self.reads)
+        write!(f, "TwoClients({self})")
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) struct ObjectId {
 }
 
 impl ObjectId {
-    /// The object at `path` of `store`, which goes by its `Display`: that names the bucket and no secret.
+    /// The object at `path` of `store`, which goes by its `Display`: that names the bucket or the server, and no secret.
     pub(crate) fn new(store: &impl ToString, path: &ObjectPath) -> Self {
         Self { store: store.to_string(), path: path.to_string() }
     }

@@ -167,15 +167,24 @@ fn client_options(allow_http: bool) -> object_store::ClientOptions {
         .with_allow_http(allow_http)
 }
 
-/// The client that `build` makes; below a `FetchStore` two of them, for that retries reads better than the client does.
+/// The client that `build` makes; below a `FetchStore` two of them, for that retries reads better than the client does. `name` is
+/// for clients that do not show which store they are of.
 #[cfg(any(feature = "azure", feature = "http"))]
 fn one_or_two<S: ObjectStore>(
     settings: &Settings,
+    name: Option<String>,
     build: impl Fn(bool) -> object_store::Result<S>,
 ) -> Result<Arc<dyn ObjectStore>, Error> {
     use headstart_fetch_core::client::TwoClients;
     let others = build(false)?;
-    Ok(if settings.fetch.enabled { Arc::new(TwoClients::new(build(true)?, others)) } else { Arc::new(others) })
+    if !settings.fetch.enabled {
+        return Ok(Arc::new(others));
+    }
+    let clients = TwoClients::new(build(true)?, others);
+    Ok(Arc::new(match name {
+        Some(name) => clients.named(name),
+        None => clients,
+    }))
 }
 
 #[cfg(any(feature = "azure", feature = "http"))]
@@ -213,7 +222,7 @@ fn azure(url: &Url, settings: &Settings, environment: &BTreeMap<String, String>)
     let key = &url[Position::BeforePath..];
     let path = path_of_url_key(key.strip_prefix('/').unwrap_or(key))?;
     let builder = builder.with_url(&url[..Position::BeforePath]).with_client_options(client_options(plain));
-    let store = one_or_two(settings, |reads| match reads {
+    let store = one_or_two(settings, None, |reads| match reads {
         true => builder.clone().with_retry(no_retries()).with_http_connector(telling()).build(),
         false => builder.clone().build(),
     })?;
@@ -238,7 +247,9 @@ fn http(url: &Url, settings: &Settings) -> Result<Backend, Error> {
     let builder = object_store::http::HttpBuilder::new().with_url(&url[..Position::BeforePath]);
     let builder = builder.with_client_options(client_options(url.scheme() == "http"));
     let path = path_of_url_key(url.path().trim_start_matches('/'))?;
-    let store = one_or_two(settings, |reads| match reads {
+    // Its user, password and query are refused above.
+    let name = format!("HttpStore({})", &url[..Position::BeforePath]);
+    let store = one_or_two(settings, Some(name), |reads| match reads {
         true => builder.clone().with_retry(no_retries()).with_http_connector(telling()).build(),
         false => builder.clone().build(),
     })?;

@@ -207,6 +207,8 @@ async fn az() {
 #[tokio::test]
 async fn https() {
     let headstart = url("https://host/a%20b").build().await.unwrap();
+    // A download goes on only where this says the same.
+    assert!(headstart.to_string().contains("https://host"), "{headstart}");
     assert_eq!(headstart.path().as_ref(), "a b");
     for text in ["https://host/a?signature=hunter2", "https://me:hunter2@host/a?x=1", "http://me:hunter2@host/a"] {
         let error = refused(text).await;
