@@ -79,6 +79,7 @@ mod tests {
     use proptest::prelude::*;
 
     const MS: Duration = Duration::from_millis(1);
+    const S: Duration = Duration::from_secs(1);
 
     fn pauses(policy: RetryPolicy, retry_after: Option<Duration>, dice: f64) -> Vec<u128> {
         let mut tries = Tries::new(policy, Duration::ZERO);
@@ -89,6 +90,17 @@ mod tests {
             now += pause;
         }
         pauses
+    }
+
+    #[test]
+    fn time_in_a_queue_does_not_count() {
+        let policy = RetryPolicy { retries: 10, timeout: 10 * S };
+        let mut tries = Tries::new(policy, Duration::ZERO);
+        assert!(tries.after_failure(S, None, 0.0).is_some());
+        let mut waited = tries;
+        waited.waited(60 * S);
+        assert!(waited.after_failure(62 * S, None, 0.0).is_some());
+        assert!(tries.after_failure(62 * S, None, 0.0).is_none());
     }
 
     #[test]
