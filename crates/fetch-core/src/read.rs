@@ -106,9 +106,14 @@ impl Call<'_> {
     }
 
     /// One request, when its turn has come.
-    async fn ask(self, options: GetOptions, origin: &Origin, worth: impl Fn(usize, &Error) -> bool) -> Result<Answer> {
+    async fn ask(
+        self,
+        options: GetOptions,
+        origin: &Origin,
+        retry_if: impl Fn(usize, &Error) -> bool,
+    ) -> Result<Answer> {
         let permit = self.core.permits.acquire_for(&options.extensions, self.attention).await;
-        self.core.request(self.path, options, Some(permit), origin, worth, self.attention).await
+        self.core.request(self.path, options, Some(permit), origin, retry_if, self.attention).await
     }
 
     /// A range whose length is known, though perhaps not all of it exists: every part is sent at once.
@@ -120,8 +125,8 @@ impl Call<'_> {
         let head = options.clone().with_range(Some(parts.take_head(None)));
         parts.send();
         let answer = {
-            let worth = |_: usize, error: &Error| is_transient(error);
-            let answer = core.request(self.path, head, Some(permit), parts.origin(), worth, self.attention);
+            let retry_if = |_: usize, error: &Error| is_transient(error);
+            let answer = core.request(self.path, head, Some(permit), parts.origin(), retry_if, self.attention);
             let mut answer = pin!(answer);
             poll_fn(|cx| match parts.poll_failure(cx) {
                 Poll::Ready(error) => Poll::Ready(Err(error)),
