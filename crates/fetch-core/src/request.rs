@@ -169,8 +169,8 @@ impl Core {
         }
     }
 
-    /// One GET, tried again while `retry_if` says so of the tries after the first one and the error, its body resumed where it breaks off. `permit` is held
-    /// until the body ends or is dropped; bytes from the wire are counted on `origin`.
+    /// One GET, tried again while `retry_if` says so of the number of tries after the first one and of the error; its body is resumed
+    /// where it breaks off. `permit` is held until the body ends or is dropped; bytes from the wire are counted on `origin`.
     pub(crate) async fn request(
         self: &Arc<Self>,
         path: &Path,

@@ -133,8 +133,8 @@ impl Calls {
                 Ok(answer) => {
                     let fits = engine.learn(answer, asked_at).is_ok();
                     // A modification date may have become old enough since to identify the version.
-                    let is_provable = self.common.is_provable(&ObjectVersion::of(&answer.meta));
-                    fits && !(is_provable && engine.is_unprovable())
+                    let is_provable = || self.common.is_provable(&ObjectVersion::of(&answer.meta));
+                    fits && !(engine.is_unprovable() && is_provable())
                 }
                 Err(object_store::Error::NotFound { .. }) => engine.known().is_none(),
                 Err(_) => true,
