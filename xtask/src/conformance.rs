@@ -57,7 +57,7 @@ pub(crate) fn run(args: &ConformanceArgs) -> Result<()> {
         return runtime.block_on(servers::until_told(shaped::run(args.seed)))?;
     }
     let backends = if args.backends.is_empty() { Backend::ALL.to_vec() } else { args.backends.clone() };
-    if backends.iter().any(|backend| backend.server().is_some()) && !servers::is_installed() {
+    if backends.iter().filter_map(|backend| backend.server()).any(|server| !server.is_installed()) {
         bail!("the servers are not installed: run `cargo xtask servers --install`");
     }
     let mut matrix = Matrix::default();

@@ -1,5 +1,6 @@
 //! `cargo xtask servers`: object stores written by others, started on loopback for tests and for trying things out.
 
+mod azure;
 mod environment;
 mod http;
 mod kind;
@@ -10,8 +11,8 @@ use std::io::{Write, stdout};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 
-pub(crate) use environment::{install, is_installed};
-pub(crate) use kind::{Kind, Options};
+pub(crate) use environment::install;
+pub(crate) use kind::{HowToRead, Kind};
 pub(crate) use process::{Running, Shape};
 
 /// The bucket that `cargo xtask servers` makes, and the object in it.
@@ -25,7 +26,7 @@ pub(crate) struct ServersArgs {
     /// Start only these
     #[arg(value_name = "SERVER")]
     servers: Vec<Kind>,
-    /// Install all of them, pinned by xtask/servers.txt, into target/servers, and start none
+    /// Install all of them, as xtask/servers.txt and xtask/servers/ pin them, into target/servers, and start none
     #[arg(long, conflicts_with = "servers")]
     install: bool,
     /// Milliseconds that hadro's first bytes take
@@ -34,6 +35,11 @@ pub(crate) struct ServersArgs {
     /// Megabytes a second that one stream of hadro gets
     #[arg(long, value_name = "MB_PER_S")]
     stream_mb_per_s: Option<u32>,
+}
+
+/// Whether all of them are there, in the versions that are pinned.
+pub(crate) fn is_installed() -> bool {
+    Kind::ALL.iter().all(|kind| kind.is_installed())
 }
 
 /// Installs, or starts what is asked for, tells how to read from each, and stops them when it is interrupted.
@@ -55,9 +61,11 @@ pub(crate) fn run(args: &ServersArgs) -> Result<()> {
             server.make_bucket(BUCKET).await?;
             server.write(BUCKET, OBJECT, vec![7; OBJECT_BYTES].into()).await?;
             println!("\n{kind} at {}: an object of 64 MiB. Read it with", server.url());
-            for (url, options) in server.how_to_read(BUCKET, OBJECT) {
+            for HowToRead { url, options, variables } in server.how_to_read(BUCKET, OBJECT) {
+                let variables = variables.iter().map(|(name, value)| format!("{name}={value} ")).collect::<String>();
                 let options = options.iter().map(|(key, value)| format!(" {key}={value}")).collect::<String>();
-                println!("  cargo run --release -p headstart --features gcp,aws --example read_url -- {url}{options}");
+                let run = "cargo run --release -p headstart --features gcp,aws,azure --example read_url --";
+                println!("  {variables}{run} {url}{options}");
             }
             running.push(server);
         }

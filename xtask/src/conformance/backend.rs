@@ -43,10 +43,12 @@ pub(crate) enum Backend {
     HadroGcs,
     /// hadro, by the S3 client
     HadroS3,
+    /// Azurite, by the Azure client
+    Azurite,
 }
 
 impl Backend {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Memory,
         Self::Local,
         Self::SimGcs,
@@ -56,6 +58,7 @@ impl Backend {
         Self::MotoGcs,
         Self::HadroGcs,
         Self::HadroS3,
+        Self::Azurite,
     ];
 
     /// The server of others that it needs.
@@ -65,12 +68,14 @@ impl Backend {
             Self::FakeGcs => Some(Kind::FakeGcs),
             Self::MotoS3 | Self::MotoGcs => Some(Kind::Moto),
             Self::HadroGcs | Self::HadroS3 => Some(Kind::Hadro),
+            Self::Azurite => Some(Kind::Azurite),
         }
     }
 
+    /// What the simulated cloud speaks too.
     fn dialect(self) -> Option<Dialect> {
         match self {
-            Self::Memory | Self::Local => None,
+            Self::Memory | Self::Local | Self::Azurite => None,
             Self::SimGcs | Self::FakeGcs | Self::MotoGcs | Self::HadroGcs => Some(Dialect::Gcs),
             Self::SimS3 | Self::MotoS3 | Self::HadroS3 => Some(Dialect::S3),
         }
@@ -93,6 +98,17 @@ impl Backend {
     /// Whether a put may be conditional on a version. Local files have nothing of the kind.
     pub(super) fn updates(self) -> bool {
         self != Self::Local
+    }
+
+    /// Whether the client can ask for the last bytes of an object. Azure's API knows no such range.
+    pub(super) fn has_suffixes(self) -> bool {
+        self != Self::Azurite
+    }
+
+    /// Whether the upload that is completed last wins, of two uploads in parts to one path. Azure keeps parts by path:
+    /// whichever is completed first removes the other's.
+    pub(super) fn last_upload_wins(self) -> bool {
+        self != Self::Azurite
     }
 }
 
@@ -122,14 +138,22 @@ enum Runs {
 pub(super) struct Bucket {
     /// The bare store.
     pub(super) store: Store,
-    /// What a URL opens below a `FetchStore`: of servers, a client that leaves retries to it.
-    pub(super) for_fetch: Store,
+    /// What the facade opens.
+    opens: Opens,
     /// What it is like.
     pub(super) profile: BackendProfile,
     /// A request takes milliseconds of a processor.
     pub(super) is_slow: bool,
     /// Kept alive.
     _alive: Alive,
+}
+
+#[derive(Debug)]
+enum Opens {
+    /// What a URL opens below a `FetchStore`: of servers, a client that leaves retries to it.
+    Store(Store),
+    /// Where no adapter gives that: the URL itself, and the variables that it needs.
+    Url(String, Vec<(String, String)>),
 }
 
 #[derive(Debug)]
@@ -176,6 +200,12 @@ impl Server {
                 (name, server.url(), Alive::Nothing)
             }
         };
+        let is_slow = matches!(self.runs, Runs::Third(_));
+        if let (Backend::Azurite, Runs::Third(server)) = (self.backend, &self.runs) {
+            let (store, opens) = azure(&name, server)?;
+            let profile = BackendProfile { pin: self.backend.pin(), ..BackendProfile::default() };
+            return Ok(Bucket { store, opens, profile, is_slow, _alive: alive });
+        }
         let (mut store, mut for_fetch, profile) = match dialect {
             Some(Dialect::S3) => s3(&name, &endpoint)?,
             _ => gcs(&name, &endpoint)?,
@@ -185,19 +215,21 @@ impl Server {
             (store, for_fetch) = (door(store), door(for_fetch));
         }
         let profile = BackendProfile { pin: self.backend.pin(), ..profile };
-        let is_slow = matches!(self.runs, Runs::Third(_));
-        Ok(Bucket { store, for_fetch, profile, is_slow, _alive: alive })
+        Ok(Bucket { store, opens: Opens::Store(for_fetch), profile, is_slow, _alive: alive })
     }
 }
 
 impl Bucket {
     fn here(store: Store, profile: BackendProfile, alive: Alive) -> Self {
-        Self { for_fetch: Arc::clone(&store), store, profile, is_slow: false, _alive: alive }
+        Self { opens: Opens::Store(Arc::clone(&store)), store, profile, is_slow: false, _alive: alive }
     }
 
     /// The facade over it, with fetching on.
     pub(super) fn headstart(&self) -> HeadstartBuilder {
-        Headstart::builder().environment([]).store(Arc::clone(&self.for_fetch))
+        match &self.opens {
+            Opens::Store(store) => Headstart::builder().environment([]).store(Arc::clone(store)),
+            Opens::Url(url, variables) => Headstart::builder().environment(variables.clone()).url(url),
+        }
     }
 }
 
@@ -218,4 +250,10 @@ fn s3(bucket: &str, endpoint: &str) -> Result<Clients> {
     let backend =
         S3Backend::open(&format!("s3://{bucket}").parse()?, S3Config::resolve([("endpoint", endpoint)], environment)?)?;
     Ok((backend.store(), backend.store_for_fetch(), backend.profile()))
+}
+
+fn azure(container: &str, server: &Running) -> Result<(Store, Opens)> {
+    let read = server.how_to_read(container, "").into_iter().next().context("Azurite is read by no URL")?;
+    let variables = read.variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Ok((Arc::new(server.azure_client(container)?), Opens::Url(read.url, variables)))
 }

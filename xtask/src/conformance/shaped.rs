@@ -13,7 +13,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::time::{Duration, Instant};
 
 use crate::bench::quantile;
-use crate::servers::{Kind, Options, Running, Shape};
+use crate::servers::{HowToRead, Kind, Running, Shape};
 
 const BUCKET: &str = "bucket";
 const KEY: &str = "object";
@@ -33,14 +33,14 @@ pub(super) async fn run(seed: u64) -> Result<()> {
     server.write(BUCKET, KEY, Content::new(KEY, 1).bytes(0..OBJECT_BYTES)).await?;
     println!("hadro: 40 to 60 ms to the first byte, 20 MB/s a stream; medians of {ROUNDS}, the order in turn");
     let mut kept = true;
-    for (url, options) in server.how_to_read(BUCKET, KEY) {
+    for read in server.how_to_read(BUCKET, KEY) {
         for (workload, reads) in [("seq-1m", 128), ("rand-1m", 48)] {
             let mut trace = Trace::named(workload, OBJECT_BYTES, seed)?;
             trace.reads.truncate(reads);
             let (mut raw, mut ours) = (Vec::new(), Vec::new());
             for round in 0..ROUNDS {
                 for mode in if round % 2 == 0 { ["none", "adaptive"] } else { ["adaptive", "none"] } {
-                    let time = time(&url, &options, mode, &trace).await?;
+                    let time = time(&read, mode, &trace).await?;
                     (if mode == "none" { &mut raw } else { &mut ours }).push(time);
                 }
             }
@@ -51,7 +51,8 @@ pub(super) async fn run(seed: u64) -> Result<()> {
                 _ => (format!("at least {:.2}", 1.0 / RANDOM_AT_MOST), faster >= 1.0 / RANDOM_AT_MOST),
             };
             println!(
-                "{url} {workload}: raw {:.0} ms, headstart {:.0} ms: {faster:.2} × (promised {promised})",
+                "{} {workload}: raw {:.0} ms, headstart {:.0} ms: {faster:.2} × (promised {promised})",
+                read.url,
                 raw.as_secs_f64() * 1e3,
                 ours.as_secs_f64() * 1e3
             );
@@ -63,9 +64,9 @@ pub(super) async fn run(seed: u64) -> Result<()> {
 }
 
 /// How long the reads of `trace` take, every byte checked. A store of its own each time: nothing is learned before.
-async fn time(url: &str, options: &Options, mode: &str, trace: &Trace) -> Result<Duration> {
-    let mut builder = Headstart::builder().environment([]).url(url).option("mode", mode);
-    for (key, value) in options {
+async fn time(read: &HowToRead, mode: &str, trace: &Trace) -> Result<Duration> {
+    let mut builder = Headstart::builder().environment([]).url(&read.url).option("mode", mode);
+    for (key, value) in &read.options {
         builder = builder.option(*key, value);
     }
     let store: Arc<dyn ObjectStore> = Arc::new(builder.build().await?);

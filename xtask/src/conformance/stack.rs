@@ -16,6 +16,7 @@ use super::backend::{Bucket, Store};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stack {
     Bare,
+    /// A `FetchStore` alone, as the facade makes it.
     Fetch,
     Cache,
     CacheEveryRead,
@@ -42,14 +43,14 @@ impl Stack {
 
     /// `bucket`, wrapped. `large`: the objects are of 15 MiB and more.
     pub(super) async fn over(self, bucket: &Bucket, large: bool) -> Result<Store> {
-        let (store, for_fetch) = (Arc::clone(&bucket.store), Arc::clone(&bucket.for_fetch));
+        let store = Arc::clone(&bucket.store);
         let pin = bucket.profile.pin;
         let fetch = splitting(bucket, large);
         let cache = CacheConfig { pin, ..CacheConfig::default() };
         let prefetch = PrefetchConfig { pin, start_after: 1, ..PrefetchConfig::default() };
         Ok(match self {
             Self::Bare => store,
-            Self::Fetch => Arc::new(FetchStore::new(for_fetch, fetch)),
+            Self::Fetch => Arc::new(bucket.headstart().option("mode", "fetch").fetch(fetch).build().await?),
             Self::Cache => Arc::new(CacheStore::new(store, cache)?),
             Self::CacheEveryRead => {
                 Arc::new(CacheStore::new(store, CacheConfig { freshness: Freshness::EveryRead, ..cache })?)

@@ -43,15 +43,16 @@ pub(super) const SUITE: &[Function] = functions! {
     copy_if_not_exists false |store, backend| integration::copy_if_not_exists(store).await;
     copy_rename_nonexistent_object false |store, backend| integration::copy_rename_nonexistent_object(store).await;
     multipart_race_condition true |store, backend| {
-        integration::multipart_race_condition(store, true).await;
+        integration::multipart_race_condition(store, backend.last_upload_wins()).await;
     };
     multipart_out_of_order true |store, backend| integration::multipart_out_of_order(store).await;
     list_with_offset_exclusivity false |store, backend| integration::list_with_offset_exclusivity(store).await;
-    reads true |store, backend| reads(store).await;
+    reads true |store, backend| reads(store, backend.has_suffixes()).await;
 };
 
-/// Every form of a read, and what lies beyond an object.
-async fn reads(store: &dyn ObjectStore) {
+/// Every form of a read, and what lies beyond an object. Where the client has no suffix ranges, `NotSupported` is an
+/// answer to them; layers that know the object's size may do better.
+async fn reads(store: &dyn ObjectStore, has_suffixes: bool) {
     let data: Bytes = (0..100_000_u32).flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>().into();
     let (path, size) = (Path::from("dir/object"), data.len());
     store.put(&path, data.clone().into()).await.expect("written");
@@ -68,7 +69,13 @@ async fn reads(store: &dyn ObjectStore) {
             (Some(GetRange::Suffix(1 << 40)), 0..size),
         ] {
             let options = GetOptions::new().with_range(range.clone());
-            let answer = store.get_opts(&path, options).await.expect("there");
+            let answer = store.get_opts(&path, options).await;
+            if !has_suffixes
+                && matches!((&range, &answer), (Some(GetRange::Suffix(_)), Err(Error::NotSupported { .. })))
+            {
+                continue;
+            }
+            let answer = answer.expect("there");
             assert_eq!(answer.range, expected.start as u64..expected.end as u64, "{range:?}");
             assert_eq!(answer.meta.size, size as u64, "{range:?}");
             assert_eq!(answer.meta.e_tag, meta.e_tag, "{range:?}");

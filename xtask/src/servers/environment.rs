@@ -1,12 +1,23 @@
-//! The Python environment that the servers live in.
+//! Where the servers are installed: a Python environment, and in it a folder of npm's for those that need Node.js.
 
+use std::fs;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::python::Environment;
 
-fn environment() -> Environment {
+/// What npm installs. Its lock file names every package with its checksum, and no registry.
+const PACKAGE: (&str, &str) = ("package.json", include_str!("../../servers/package.json"));
+const LOCK: (&str, &str) = ("package-lock.json", include_str!("../../servers/package-lock.json"));
+
+/// A copy of the lock file that was installed.
+const STAMP: &str = "installed.json";
+
+const NOT_INSTALLED: &str = "the server is not installed: run `cargo xtask servers --install`";
+
+fn python() -> Environment {
     Environment {
         folder: crate::workspace_root().join("target/servers"),
         pins: include_str!("../../servers.txt"),
@@ -14,18 +25,62 @@ fn environment() -> Environment {
     }
 }
 
-/// Whether what is pinned is there.
-pub(crate) fn is_installed() -> bool {
-    environment().is_installed()
+fn node() -> PathBuf {
+    python().folder.join("node")
 }
 
-/// Where the environment keeps its programs; an error that says how to install it where it is not there.
-pub(super) fn programs() -> Result<PathBuf> {
-    ensure!(is_installed(), "the servers are not installed: run `cargo xtask servers --install`");
-    Ok(environment().folder.join("bin"))
+/// Whether the servers that need Python are there, as they are pinned.
+pub(super) fn has_python() -> bool {
+    python().is_installed()
 }
 
-/// Makes the environment anew.
+/// Whether the servers that need Node.js are there, as they are pinned.
+pub(super) fn has_node() -> bool {
+    fs::read_to_string(node().join(STAMP)).is_ok_and(|installed| installed == LOCK.1)
+}
+
+/// Where the Python environment keeps its program `name`; an error that says how to install it where it is not there.
+pub(super) fn python_program(name: &str) -> Result<PathBuf> {
+    ensure!(has_python(), NOT_INSTALLED);
+    Ok(python().program(name))
+}
+
+/// Where npm keeps its program `name`; an error that says how to install it where it is not there.
+pub(super) fn node_program(name: &str) -> Result<PathBuf> {
+    ensure!(has_node(), NOT_INSTALLED);
+    Ok(node().join("node_modules/.bin").join(name))
+}
+
+/// Makes all of it anew.
 pub(crate) fn install() -> Result<()> {
-    environment().install()
+    ensure_node()?;
+    python().install()?;
+    let folder = node();
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for (name, text) in [PACKAGE, LOCK] {
+        fs::write(folder.join(name), text)?;
+    }
+    // No package's script runs: Azurite needs none.
+    let npm = Command::new("npm")
+        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot run npm")?;
+    ensure!(npm.success(), "npm failed: {npm}");
+    fs::write(folder.join(STAMP), LOCK.1).context("cannot note what was installed")?;
+    println!("what xtask/servers/package-lock.json pins is installed in {}", folder.display());
+    Ok(())
+}
+
+fn ensure_node() -> Result<()> {
+    let runs = |program: &str| {
+        let status = Command::new(program).arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    };
+    ensure!(
+        runs("node") && runs("npm"),
+        "cannot install Azurite: Node.js (20 or later) with npm is needed; on Debian: apt-get install -y nodejs npm"
+    );
+    Ok(())
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, Request};
 
 /// A client of one server.
 #[derive(Debug, Clone)]
@@ -21,11 +21,11 @@ impl Http {
         Ok(Self { client, address: address.to_owned() })
     }
 
-    /// Whether `path` is answered with 200.
-    pub(super) async fn is_ok(&self, path: &str) -> bool {
+    /// Whether `path` is answered, and with no error of the server's own. Azurite answers 200 to signed requests alone.
+    pub(super) async fn answers(&self, path: &str) -> bool {
         let request = self.client.get(format!("http://{}{path}", self.address)).timeout(Duration::from_secs(2));
         let answer = request.send().await;
-        answer.is_ok_and(|answer| answer.status().is_success())
+        answer.is_ok_and(|answer| !answer.status().is_server_error())
     }
 
     /// Sends `body`, and fails where the answer is no success.
@@ -41,11 +41,16 @@ impl Http {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let request = self.client.request(method.clone(), url).header(CONTENT_TYPE, kind).body(body);
-        let answer = request.send().await.with_context(|| format!("{method} {path}"))?;
+        self.execute(self.client.request(method, url).header(CONTENT_TYPE, kind).body(body).build()?).await
+    }
+
+    /// Sends `request`, and fails where the answer is no success.
+    pub(super) async fn execute(&self, request: Request) -> Result<()> {
+        let asked = format!("{} {}", request.method(), request.url().path());
+        let answer = self.client.execute(request).await.with_context(|| asked.clone())?;
         let status = answer.status();
         if !status.is_success() {
-            bail!("{method} {path} is answered {status}: {}", answer.text().await.unwrap_or_default().trim());
+            bail!("{asked} is answered {status}: {}", answer.text().await.unwrap_or_default().trim());
         }
         Ok(())
     }

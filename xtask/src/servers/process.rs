@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use object_store::ObjectStoreExt;
+use object_store::azure::MicrosoftAzure;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use super::azure;
 use super::http::Http;
-use super::kind::{Kind, Options};
+use super::kind::{HowToRead, Kind};
 
-/// A slow machine takes some seconds to load Python.
+/// A slow machine takes some seconds to load Python or Node.js.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How hadro is to answer. Others cannot be shaped.
@@ -60,7 +63,7 @@ impl Running {
     async fn until_ready(&mut self) -> Result<()> {
         let started = Instant::now();
         loop {
-            let ready = self.http.is_ok(self.kind.ready_path()).await;
+            let ready = self.http.answers(self.kind.ready_path()).await;
             if let Some(status) = self.child.try_wait()? {
                 bail!("{} ended with {status}: {}", self.kind, self.log());
             }
@@ -82,9 +85,14 @@ impl Running {
         format!("http://{}", self.address)
     }
 
-    /// URLs of an object, and the options that make them work.
-    pub(crate) fn how_to_read(&self, bucket: &str, key: &str) -> Vec<(String, Options)> {
+    /// The ways to read an object.
+    pub(crate) fn how_to_read(&self, bucket: &str, key: &str) -> Vec<HowToRead> {
         self.kind.how_to_read(&self.address, bucket, key)
+    }
+
+    /// `object_store`'s own client of a container of Azurite's.
+    pub(crate) fn azure_client(&self, container: &str) -> Result<MicrosoftAzure> {
+        azure::client(&self.address, container)
     }
 
     /// Makes an empty bucket.
@@ -96,6 +104,7 @@ impl Running {
             }
             Kind::Moto => self.http.send(Method::PUT, &format!("/{bucket}"), &[], "", Bytes::new()).await,
             Kind::Hadro => Ok(fs::create_dir(self.objects(bucket))?),
+            Kind::Azurite => self.http.execute(azure::make_container(&self.address, bucket)?).await,
         }
     }
 
@@ -118,6 +127,10 @@ impl Running {
                 fs::write(&new, bytes)?;
                 Ok(fs::rename(new, file)?)
             }
+            Kind::Azurite => {
+                self.azure_client(bucket)?.put(&key.into(), bytes.into()).await?;
+                Ok(())
+            }
         }
     }
 
@@ -125,7 +138,8 @@ impl Running {
     pub(crate) async fn delete(&self, bucket: &str, key: &str) -> Result<()> {
         match self.kind {
             Kind::Hadro => Ok(fs::remove_file(self.objects(bucket).join(key))?),
-            _ => {
+            Kind::Azurite => Ok(self.azure_client(bucket)?.delete(&key.into()).await?),
+            Kind::FakeGcs | Kind::Moto => {
                 let key = utf8_percent_encode(key, NON_ALPHANUMERIC);
                 self.http.send(Method::DELETE, &format!("/{bucket}/{key}"), &[], "", Bytes::new()).await
             }
