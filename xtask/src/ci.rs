@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use tokio::time::{Duration, Instant};
 
 use crate::bench::{self, gates};
+use crate::compatibility::{self, CompatibilityArgs};
 use crate::conformance::{self, ConformanceArgs};
 use crate::explain;
 use crate::fuzz;
@@ -42,6 +43,8 @@ enum Step {
     Doc,
     /// object_store's own suite over every backend and stack, random reads over every backend; installs the servers where they are not there
     Conformance,
+    /// Odd servers beside the bare client, in virtual time
+    Compatibility,
     /// Random stacks over a store that does everything stores do, in virtual time: CI's seeds
     Fuzz,
     /// Exact counts of the virtual-time bench
@@ -95,6 +98,7 @@ fn take(step: Step) -> Result<()> {
             }
             conformance::run(&ConformanceArgs::default())
         }
+        Step::Compatibility => compatibility::run(&CompatibilityArgs::default()),
         Step::Fuzz => fuzz::run_for_ci(),
         Step::Gates => gates::check(&bench::count_for_gates()?),
     }

@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod compare;
+mod compatibility;
 mod conformance;
 mod fuzz;
 mod local;
@@ -33,6 +34,8 @@ enum Command {
     Ci(ci::CiArgs),
     /// Run object_store's own suite over every backend and stack, and random reads over every backend
     Conformance(conformance::ConformanceArgs),
+    /// Reads from servers that break rules, beside the bare client, in virtual time
+    Compatibility(compatibility::CompatibilityArgs),
     /// Run random stacks over a store that does everything stores do, and judge every answer
     Fuzz(fuzz::FuzzArgs),
     /// Measure how fast files of this machine are read, beside object_store's own store for them
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::Conformance(args) => conformance::run(&args),
+        Command::Compatibility(args) => compatibility::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Servers(args) => servers::run(&args),
         Command::Local(args) => local::run(&args),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use headstart_fetch_core::mutation::Fault;
-use headstart_fetch_core::{ConfirmedAt, FetchError, FreshUntil, Origin, Reserved, byte_range};
+use headstart_fetch_core::{ConfirmedAt, FetchError, FreshUntil, Origin, Refusals, Reserved, byte_range};
 use object_store::{Extensions, GetResult, GetResultPayload, ObjectStore, Result};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -30,6 +30,7 @@ const MAX_BRIDGE_BYTES: u64 = 1 << 20;
 /// The cache without its wrapper.
 pub(crate) struct Engine {
     pub(crate) inner: Arc<dyn ObjectStore>,
+    pub(crate) refusals: Refusals,
     pub(crate) config: CacheConfig,
     pub(crate) pages: PageSize,
     pub(crate) table: VersionTable,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::future;
 use futures::stream::{BoxStream, StreamExt};
 use headstart_fetch_core::{
-    FetchError, Intent, LocalFile, ObjectChanged, ObjectVersion, Origin, PinBy, Reserved, byte_range,
+    FetchError, Intent, LocalFile, ObjectChanged, ObjectVersion, Origin, PinBy, RangeOrigin, Reserved, byte_range,
 };
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetResult, Result};
@@ -71,6 +71,9 @@ impl Engine {
             return Ok(Some((seat, None)));
         }
         let mut job = self.job(call, &seat, asking);
+        if matches!(asked, Asked::Bounded(_)) {
+            job.extensions.insert(RangeOrigin::Chosen);
+        }
         if let Some(bytes) = asked.most_bytes().filter(|bytes| *bytes <= WINDOW_BYTES) {
             job.charge(&seat, bytes);
         }
@@ -95,6 +98,7 @@ impl Engine {
         seat: &Seat,
     ) {
         let mut job = self.job(call, seat, self.table.asking(&call.path, self.now()));
+        job.extensions.insert(RangeOrigin::Chosen);
         let head = Arc::clone(head);
         let bytes = self.pages.start(run.start)..self.pages.start(run.end).min(head.meta.size);
         job.charge(seat, byte_range::len(&bytes));
@@ -214,12 +218,16 @@ impl Job {
         let head = engine.table.learn(&self.path, self.version.as_deref(), confirmed, meta, attributes, opaque);
         let opaque = head.opaque;
         if *asked == Asked::Head {
+            engine.refusals.granted_head();
             pilot.answered(&head, engine.pages, 0..0, 0..0);
             return Ok(End::Landed);
         }
         if opaque {
             // The next try goes past the cache.
             return Ok(End::Lost);
+        }
+        if matches!(asked, Asked::Bounded(_)) {
+            engine.refusals.granted_range();
         }
         let body = Body::new(result);
         let span = body.at..body.end.min(engine.pages.window_end(body.at));
@@ -255,6 +263,7 @@ impl Job {
             }
             .into());
         }
+        self.engine.refusals.granted_range();
         let whole = self.engine.pages.whole_in(&run, head.meta.size);
         pilot.answered(head, self.engine.pages, run.clone(), whole);
         self.cut(pilot, head, &mut Body::new(result), run.end).await?;
@@ -264,9 +273,14 @@ impl Job {
     /// Asks for `run` of the version `head`, and makes sure that the answer is of that version.
     async fn request(&self, head: &Head, run: &Range<u64>) -> Result<GetResult> {
         let engine = &self.engine;
-        let mut options = GetOptions::new().with_range(Some(run.clone()));
+        // Some servers refuse a range that covers the whole object.
+        let is_all = *run == (0..head.meta.size) && engine.refusals.refuses_ends();
+        let mut options = GetOptions::new().with_range((!is_all).then(|| run.clone()));
         options.version.clone_from(&self.version);
         options.extensions = self.extensions.clone();
+        if is_all {
+            options.extensions.insert(RangeOrigin::Asked);
+        }
         let pinned = head.version.pin(engine.config.pin, &mut options);
         let named = options.version.clone();
         let by_version = named.is_some();
@@ -276,7 +290,7 @@ impl Job {
             return engine.inner.get_opts(&self.path, options).await;
         }
         engine.counters.fills.add(1);
-        let result = match engine.inner.get_opts(&self.path, options).await {
+        let result = match engine.refusals.get_opts(&*engine.inner, &self.path, options).await {
             Ok(result) => result,
             Err(error) => {
                 let extensions = self.extensions.clone();

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use futures::future;
-use headstart_fetch_core::ObjectChanged;
 use headstart_fetch_core::mutation::Fault;
+use headstart_fetch_core::{ObjectChanged, is_transient};
 use object_store::{GetOptions, GetRange, Result};
 
 use crate::call::Call;
@@ -44,6 +44,8 @@ pub(crate) struct Found {
 pub(crate) enum Unanswered {
     /// The inner store has to answer alone.
     Bypass,
+    /// It has to, because it answers no HEAD.
+    HeadRefused,
     /// What was known holds no more: begin anew.
     Again,
     /// Begin anew with this.
@@ -78,12 +80,14 @@ pub(crate) struct Tries {
     left: usize,
     /// The inner store has to answer alone, and not because tries ran out.
     pub(crate) bypassed: bool,
+    /// Because it answers no HEAD.
+    pub(crate) head_refused: bool,
     found: Option<Found>,
 }
 
 impl Tries {
     pub(crate) fn new() -> Self {
-        Self { left: TRIES, bypassed: false, found: None }
+        Self { left: TRIES, bypassed: false, head_refused: false, found: None }
     }
 
     /// The next try, which begins with what was found; `None` where the inner store has to answer alone.
@@ -100,6 +104,7 @@ impl Tries {
             Err(Unanswered::With(found)) => self.found = Some(found),
             Err(Unanswered::Again) => {}
             Err(Unanswered::Bypass) => (self.left, self.bypassed) = (0, true),
+            Err(Unanswered::HeadRefused) => (self.left, self.bypassed, self.head_refused) = (0, true, true),
         }
         None
     }
@@ -189,9 +194,17 @@ impl Engine {
     }
 
     async fn validate_by(self: &Arc<Self>, call: &Call, sharing: Sharing) -> Result<Found, Unanswered> {
+        if !call.plan.opens && self.refusals.refuses_heads() {
+            return Err(Unanswered::HeadRefused);
+        }
         let request = GetOptions { version: call.version.clone(), ..GetOptions::new().with_head(true) };
         let (seat, _) = self.join_or_launch(call, Asked::Head, request, sharing)?.ok_or(Unanswered::Again)?;
-        Ok(Found { asked: seat.mine, ..Found::trusted(seat.answer().await?, true) })
+        match seat.answer().await.map_err(Unanswered::from) {
+            Ok(head) => Ok(Found { asked: seat.mine, ..Found::trusted(head, true) }),
+            // Some servers have no HEAD, and say so by 403, 404 or 405.
+            Err(Unanswered::Fail(error)) if !call.plan.opens && !is_transient(&error) => Err(Unanswered::HeadRefused),
+            Err(unanswered) => Err(unanswered),
+        }
     }
 
     /// Makes sure that `head` is the present version, before bytes that were here already are handed out as its.

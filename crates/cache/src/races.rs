@@ -171,7 +171,9 @@ async fn race(
                     };
                     let seen = match answer {
                         Ok(bytes) => version(start, &bytes).ok_or_else(|| format!("torn: {range:?}"))?,
-                        Err(error) if was_short(&error) || error.to_string().contains("503") => continue,
+                        Err(error) if was_short(&error) || error.to_string().contains("the connection failed") => {
+                            continue;
+                        }
                         Err(error) => return Err(error.to_string()),
                     };
                     if seen < at_least {

@@ -9,7 +9,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use headstart_fetch_core::byte_range;
 use headstart_fetch_core::mutation::Fault;
 use object_store::path::Path;
-use object_store::{Extensions, GetRange, Result};
+use object_store::{Extensions, GetOptions, GetRange, Result};
 
 use crate::call::Call;
 use crate::engine::{Engine, Source, Take};
@@ -17,7 +17,7 @@ use crate::finding::{Found, REQUESTS, Tries, Unanswered};
 use crate::flight::Vain;
 use crate::page::Need;
 use crate::policy::{Plan, Step};
-use crate::read::resolve;
+use crate::read::{is_range_refused, resolve};
 use crate::seat::Seat;
 use crate::version_table::Head;
 
@@ -38,11 +38,29 @@ impl Engine {
         }
         if !plan.bypass && ranges.iter().all(|range| range.start < range.end) {
             let call = Call::new(path, None, plan, Extensions::new());
+            let was_known = self.known(&call).is_some();
+            let mut refused = None;
             let mut tries = Tries::new();
-            while let Some(found) = tries.next() {
-                if let Some(answer) = tries.answered(self.try_ranges(&call, ranges, found).await) {
-                    return answer;
+            while !self.refuses_ours(was_known)
+                && let Some(found) = tries.next()
+            {
+                match tries.answered(self.try_ranges(&call, ranges, found).await) {
+                    Some(Err(error)) if is_range_refused(&GetOptions::new(), &error) => {
+                        refused = Some(error);
+                        break;
+                    }
+                    Some(answer) => return answer,
+                    None => {}
                 }
+            }
+            if refused.is_some() || tries.head_refused {
+                self.counters.bypasses.add(1);
+                let answer = self.inner.get_ranges(path, ranges).await?;
+                match refused {
+                    Some(_) => self.refusals.refused_range(if was_known { 0 } else { u64::MAX }, u64::MAX),
+                    None => self.refusals.refused_head(),
+                }
+                return Ok(answer);
             }
         }
         self.counters.bypasses.add(1);

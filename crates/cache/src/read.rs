@@ -6,9 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future;
 use futures::stream::{self, StreamExt};
-use headstart_fetch_core::{CacheHint, FetchError, is_lasting_version};
+use headstart_fetch_core::{
+    CacheHint, FetchError, LocalFile, RangeOrigin, is_invalid_range, is_lasting_version, may_be_the_range,
+};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, GetResult, Result};
+use object_store::{Error, GetOptions, GetRange, GetResult, Result};
 
 use crate::body::PageBody;
 use crate::call::Call;
@@ -23,17 +25,58 @@ impl Engine {
     /// `get_opts`.
     pub(crate) async fn get(self: &Arc<Self>, path: &Path, options: GetOptions) -> Result<GetResult> {
         let plan = self.plan(&options);
+        let origin = options.extensions.get::<RangeOrigin>().copied();
         if !plan.bypass && is_plain(&options) {
             let call = Call::new(path, options.version.clone(), plan, options.extensions.clone());
+            let head = self.known(&call);
+            let is_as_asked = origin == Some(RangeOrigin::Asked) || self.refuses_ours(head.is_some());
+            let mut is_refused = false;
+            // Of an object that is not known, only bounded ranges are asked for otherwise than the caller did.
+            let adds = origin.is_none() && (head.is_some() || matches!(options.range, Some(GetRange::Bounded(_))));
             let mut tries = Tries::new();
-            while let Some(found) = tries.next() {
-                if let Some(answer) = tries.answered(self.try_get(&call, &options, found).await) {
-                    return answer;
+            while !is_as_asked
+                && !is_refused
+                && let Some(found) = tries.next()
+            {
+                match tries.answered(self.try_get(&call, &options, found).await) {
+                    Some(Err(error)) if adds && is_range_refused(&options, &error) => is_refused = true,
+                    Some(answer) => return answer,
+                    None => {}
                 }
+            }
+            if is_as_asked || is_refused || tries.head_refused {
+                let answer = self.ask_as_asked(&call, options, tries.head_refused).await?;
+                if tries.head_refused {
+                    self.refusals.refused_head();
+                } else if is_refused {
+                    let asked_end = if head.is_some() { 0 } else { u64::MAX };
+                    self.refusals.refused_range(asked_end, answer.meta.size);
+                }
+                return Ok(answer);
             }
         }
         self.counters.bypasses.add(1);
         self.inner.get_opts(path, options).await
+    }
+
+    /// Whether only what callers ask for is asked for, of objects that are known or not.
+    pub(crate) fn refuses_ours(&self, is_known: bool) -> bool {
+        self.refusals.refuses_ranges() || !is_known && self.refusals.refuses_ends()
+    }
+
+    /// What the caller asked for, from the inner store: that has refused what we ask for in its place, or a HEAD. The answer tells
+    /// what the object is like, so that the next reads know where it ends and which version is the present one.
+    async fn ask_as_asked(&self, call: &Call, mut options: GetOptions, head_refused: bool) -> Result<GetResult> {
+        self.counters.bypasses.add(1);
+        let asking = self.table.asking(&call.path, self.now());
+        if !head_refused {
+            options.extensions.insert(RangeOrigin::Asked);
+        }
+        let result = self.inner.get_opts(&call.path, options).await?;
+        let opaque = LocalFile::is_source_of(&result);
+        let (confirmed, meta) = (self.confirmed(asking, &result.extensions), result.meta.clone());
+        self.table.learn(&call.path, call.version.as_deref(), confirmed, meta, result.attributes.clone(), opaque);
+        Ok(result)
     }
 
     /// How a call with these options uses the cache.
@@ -150,6 +193,11 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Whether `error` may be a refusal of the range that was asked for in place of the caller's.
+pub(crate) fn is_range_refused(options: &GetOptions, error: &Error) -> bool {
+    !options.head && may_be_the_range(error) && !is_invalid_range(error)
 }
 
 /// Whether the call means the same on every store. An empty or reversed range, and a part of a HEAD, do not.

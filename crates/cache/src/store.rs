@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use headstart_fetch_core::{ConfigError, Options, observe_deletes};
+use headstart_fetch_core::{ConfigError, Options, Refusals, observe_deletes};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
@@ -51,6 +51,7 @@ impl CacheStore {
         let objects = (config.memory_bytes / MEMORY_BYTES_A_HEAD).clamp(64, 1 << 16);
         let engine = Engine {
             inner,
+            refusals: Refusals::default(),
             pages,
             table: VersionTable::new(objects),
             memory: Memory::new(&config, pages, Arc::clone(&counters)),

@@ -12,10 +12,11 @@ use tokio::time::Instant;
 use crate::attention::Attention;
 use crate::byte_range;
 use crate::concurrency::Answered;
-use crate::error::{FetchError, Throttled, is_transient};
+use crate::error::{FetchError, Throttled};
 use crate::intent::{Intent, Promotion};
 use crate::permits::Permit;
 use crate::request::Core;
+use crate::retryable::is_transient;
 use crate::runtime::has_timer;
 
 /// Nobody knows yet what is late on this link: a first guess that is wrong would duplicate every request.
@@ -134,7 +135,7 @@ impl Core {
             // With one, a cache below tells the origin of its answer.
             request.extensions.insert(intent);
         }
-        let answered = self.inner.get_opts(path, request).await;
+        let answered = self.refusals.get_opts(&*self.inner, path, request).await;
         unanswered.answered();
         self.limit_by(answered.as_ref().err());
         let result = answered?;

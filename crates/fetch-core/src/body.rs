@@ -21,7 +21,11 @@ use crate::intent::{Intent, Origin};
 use crate::permits::Permit;
 use crate::request::Core;
 use crate::resume::{Resume, Resumed};
-use crate::stall::{StallWatch, patience_now};
+use crate::stall::StallWatch;
+
+mod race;
+
+use race::{Overtaken, Race};
 
 /// A reader that leaves a body alone for more than this share of its time set its rate: not the link.
 const READER_SET_THE_RATE: u32 = 10;
@@ -40,6 +44,12 @@ pub(crate) struct Body {
     resume: Option<Box<Resume>>,
     resuming: Option<BoxFuture<'static, Resumed>>,
     watch: StallWatch,
+    race: Option<Race>,
+    /// Why the latest second request failed.
+    lost: Option<Error>,
+    /// Since when nothing has come, once that has been long enough for a second request.
+    silent_since: Option<Instant>,
+    overtaken: Option<Overtaken>,
     meter: Option<BodyMeter>,
     below: Option<Below>,
     origin: Origin,
@@ -73,6 +83,10 @@ impl Body {
             resume: None,
             resuming: None,
             watch: StallWatch::default(),
+            race: None,
+            lost: None,
+            silent_since: None,
+            overtaken: None,
             meter: None,
             below: None,
             origin: origin.clone(),
@@ -167,36 +181,20 @@ impl Body {
         (below.wire_bytes, below.hit_bytes) = (wire_bytes, hit_bytes);
     }
 
-    /// The next bytes of the stream, or [`FetchError::Stalled`] after a long silence.
-    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        match self.stream.poll_next_unpin(cx) {
-            Poll::Ready(next) => {
-                self.watch.arrived();
-                Poll::Ready(next)
-            }
-            // What cannot be resumed is not given up.
-            Poll::Pending if self.resume.as_ref().is_none_or(|resume| !resume.is_possible_at(self.at)) => Poll::Pending,
-            Poll::Pending => {
-                let core = &self.core;
-                let patience = || patience_now(&core.link, core.permits.in_flight());
-                let waited = ready!(self.watch.poll_stalled(cx, patience));
-                self.core.counters.cancel();
-                self.hindered();
-                let Range { start, end } = self.range;
-                Poll::Ready(Some(Err(FetchError::Stalled { start, end, at: self.at, waited }.into())))
-            }
-        }
-    }
-
     /// The stream is of no use any more: asks for the rest, unless `error` is final.
     fn broke_off(&mut self, error: Error) -> Result<()> {
         self.pass_on_origin();
         self.meter = None;
         self.below = None;
         self.stream = stream::empty().boxed();
+        if self.change_over() {
+            return Ok(());
+        }
+        let error = self.lost.take().unwrap_or(error);
+        self.silent_since = None;
         let Some(resume) = &mut self.resume else { return Err(error) };
         let missing = self.at..self.range.end;
-        self.resuming = Some(resume.ask(&self.core, missing, error, self.permit.take(), &self.attention)?);
+        self.resuming = Some(resume.ask(&self.core, missing, error, self.permit.take(), &self.attention)?.1);
         Ok(())
     }
 
@@ -205,7 +203,7 @@ impl Body {
         let Some(resuming) = &mut self.resuming else { return Poll::Ready(Ok(())) };
         let Resumed { answered, permit } = ready!(resuming.poll_unpin(cx));
         self.resuming = None;
-        self.permit = permit;
+        self.permit = permit.or_else(|| self.permit.take());
         Poll::Ready(match answered {
             Ok((result, ttfb)) => {
                 let below = Origin::of(&result.extensions);
@@ -222,6 +220,10 @@ impl Body {
         self.ended = true;
         self.permit = None;
         self.meter = None;
+        self.race = None;
+        if self.overtaken.take().is_some() {
+            self.core.counters.cancel();
+        }
         self.stream = stream::empty().boxed();
     }
 }

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::Path as FilePath;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,12 +21,50 @@ use object_store::client::{
 };
 use object_store::path::Path;
 use object_store::{
-    ClientOptions, CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    Certificate, ClientConfigKey, ClientOptions, CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 
 use crate::checksum::Crc32c;
 use crate::error::Throttled;
+use crate::options::ConfigError;
+
+/// How we introduce ourselves.
+const USER_AGENT: &str = concat!("headstart/", env!("CARGO_PKG_VERSION"));
+
+/// Idle connections kept: as many as a `FetchStore` may ever have in flight.
+const POOL_CONNECTIONS: usize = 4096;
+
+/// How long a connection may take to be made, and how long an answer may be silent.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What every client of ours is told: many connections of HTTP/1.1 (one of HTTP/2 to Google tops out at a few hundred MB/s), and
+/// a long body is fine while bytes come. Trusts the certificate authorities in the PEM file `ca_certificate` besides the system's.
+///
+/// # Errors
+/// [`ConfigError::BadValue`] where that file cannot be read or has no certificate that can be used.
+pub fn client_options(allow_http: bool, ca_certificate: Option<&FilePath>) -> Result<ClientOptions, ConfigError> {
+    let options = ClientOptions::new()
+        .with_config(ClientConfigKey::UserAgent, USER_AGENT)
+        .with_http1_only()
+        .with_pool_max_idle_per_host(POOL_CONNECTIONS)
+        .with_timeout_disabled()
+        .with_connect_timeout(CONNECT_TIMEOUT)
+        .with_read_timeout(READ_TIMEOUT)
+        .with_allow_http(allow_http);
+    let Some(path) = ca_certificate else { return Ok(options) };
+    let bad = |why: &str| {
+        let allowed = format!("expected a PEM file of certificate authorities: {why}");
+        ConfigError::bad("ca_certificate", path.display(), allowed)
+    };
+    let pem = std::fs::read(path).map_err(|error| bad(&error.to_string()))?;
+    let found = Certificate::from_pem_bundle(&pem).ok().filter(|found| !found.is_empty());
+    let trusting = found.map(|found| found.into_iter().fold(options, ClientOptions::with_root_certificate));
+    // What is no certificate, though PEM says so, shows once a client is built.
+    let usable = trusting.filter(|options| ReqwestConnector::default().connect(options).is_ok());
+    usable.ok_or_else(|| bad("it has no certificate that can be used"))
+}
 
 /// Finds the checksum of the whole object among the headers of an answer.
 type FindCrc32c = fn(&HeaderMap) -> Option<Crc32c>;
@@ -34,19 +73,25 @@ type FindCrc32c = fn(&HeaderMap) -> Option<Crc32c>;
 /// sources, and the object's checksum is an extension of the answer.
 #[derive(Debug)]
 pub struct TellingConnector {
+    inner: Box<dyn HttpConnector>,
     find_crc32c: FindCrc32c,
 }
 
 impl TellingConnector {
     /// `find_crc32c` knows where the store names the checksum of the whole object.
     pub fn new(find_crc32c: FindCrc32c) -> Self {
-        Self { find_crc32c }
+        Self::over(ReqwestConnector::default(), find_crc32c)
+    }
+
+    /// The same over a connector of the caller's.
+    pub fn over(inner: impl HttpConnector, find_crc32c: FindCrc32c) -> Self {
+        Self { inner: Box::new(inner), find_crc32c }
     }
 }
 
 impl HttpConnector for TellingConnector {
     fn connect(&self, options: &ClientOptions) -> Result<HttpClient> {
-        let inner = ReqwestConnector::default().connect(options)?;
+        let inner = self.inner.connect(options)?;
         Ok(HttpClient::new(Telling { inner, find_crc32c: self.find_crc32c }))
     }
 }

@@ -10,6 +10,8 @@ use object_store::{GetOptions, ObjectStore};
 
 use crate::intent::CacheHint;
 use crate::options::ConfigError;
+use crate::refusals::{Pinned, may_be_the_range};
+use crate::retryable::is_transient;
 use crate::version::ObjectVersion;
 
 /// The object was overwritten or deleted while it was being read.
@@ -57,19 +59,23 @@ impl ObjectChanged {
         request: GetOptions,
     ) -> object_store::Error {
         let error = if pinned { Self::explain(error, path, expected) } else { error };
-        use object_store::Error::{Generic, NotFound, Precondition};
-        let says_nothing = matches!(error, Generic { .. } | NotFound { .. } | Precondition { .. });
-        if !says_nothing || Self::find(&error).is_some() || is_transient(&error) {
+        let says_nothing = match &error {
+            object_store::Error::NotFound { .. } | object_store::Error::Precondition { .. } => true,
+            error => may_be_past_end(error),
+        };
+        if !says_nothing || Self::find(&error).is_some() {
             return error;
         }
         let mut options = GetOptions { version: request.version, ..GetOptions::new().with_head(true) };
         options.extensions = request.extensions;
         options.extensions.insert(CacheHint::Refetch);
+        options.extensions.insert(Explains);
+        options.extensions.remove::<Pinned>();
         match store.get_opts(path, options).await {
             Ok(answer) => expected.check(&answer.meta).err().unwrap_or(error),
             Err(object_store::Error::NotFound { .. }) => Self::new(path, expected, None).into(),
             // No answer now; but bytes that the version has cannot be past its end.
-            Err(unanswered) if is_transient(&unanswered) && sources(&error).any(is_invalid_range) => {
+            Err(unanswered) if is_transient(&unanswered) && is_past_end(&error) => {
                 Self::new(path, expected, None).into()
             }
             Err(_) => error,
@@ -130,67 +136,56 @@ impl Throttled {
     }
 }
 
-/// Whether `error` may go away by itself: false where the store has given its answer, or where the answer broke a rule of ours.
-#[must_use]
-pub fn is_transient(error: &object_store::Error) -> bool {
-    if !matches!(error, object_store::Error::Generic { .. }) {
-        return false;
-    }
-    for cause in sources(error) {
-        if cause.is::<Throttled>() {
-            return true;
-        }
-        if cause.is::<ConfigError>() || is_invalid_range(cause) || is_client_error(cause) {
-            return false;
-        }
-        if let Some(error) = cause.downcast_ref() {
-            return matches!(error, FetchError::ShortBody { .. } | FetchError::Stalled { .. });
-        }
-    }
-    true
-}
-
-/// Whether `error` is about what was asked for (its range, its preconditions), not about the object or the store: another request for
-/// the same object may be answered.
-#[must_use]
-pub fn depends_on_request(error: &object_store::Error) -> bool {
-    use object_store::Error::{Generic, NotImplemented, NotModified, NotSupported, Precondition};
-    match error {
-        Generic { .. } => !is_transient(error),
-        Precondition { .. } | NotModified { .. } | NotSupported { .. } | NotImplemented { .. } => true,
-        _ => false,
-    }
-}
-
 /// Whether this is what `object_store` says of a range that an object does not have. Its type can be had but not named.
-fn is_invalid_range(cause: &(dyn Error + 'static)) -> bool {
+pub(crate) fn says_invalid_range(cause: &(dyn Error + 'static)) -> bool {
     fn is_like<T: Error + 'static>(_: &T, cause: &(dyn Error + 'static)) -> bool {
         cause.is::<T>()
     }
     object_store::GetRange::Offset(1).as_range(0).is_err_and(|example| is_like(&example, cause))
 }
 
-/// Whether this is what `object_store`'s HTTP clients say of a status 4xx that has no variant of its own: they say it in words only.
-fn is_client_error(cause: &(dyn Error + 'static)) -> bool {
-    let said = cause.to_string();
-    let status = said.strip_prefix("Server returned non-2xx status code: ");
-    status.is_some_and(|status| status.starts_with('4') && !status.starts_with("408") && !status.starts_with("429"))
+/// Marks a HEAD that is to explain an error: it is not tried again, since the tries of the request that failed are over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Explains;
+
+/// Whether `error` may come of a range that the object does not have (any more): not one that says so of something else.
+#[must_use]
+pub fn may_be_past_end(error: &object_store::Error) -> bool {
+    if !may_be_the_range(error) {
+        return false;
+    }
+    let is_about_another = |said: &str| {
+        [
+            "Error performing ",
+            "Received non-partial response",
+            "Content-Range header",
+            "Requested ",
+            "Range request not supported",
+        ]
+        .iter()
+        .any(|known| said.starts_with(known))
+            || said.starts_with("Failed to parse value for CONTENT_RANGE")
+            || said.ends_with(" Header missing from response")
+    };
+    is_past_end(error) || !sources(error).any(|cause| is_about_another(&cause.to_string()))
 }
 
-/// Whether `error` is about the connection or the state of the server, whatever was asked for: throttled, an I/O error, a status 5xx. The
-/// latter two `object_store`'s HTTP clients say in words only.
-pub(crate) fn is_connection_fault(error: &object_store::Error) -> bool {
-    sources(error).any(|cause| {
-        let said = cause.to_string();
-        cause.is::<Throttled>()
-            || cause.is::<std::io::Error>()
-            || said.starts_with("HTTP error: ")
-            || said.starts_with("Server returned non-2xx status code: 5")
-    })
+/// Whether `error` is what `object_store` itself, or one of our layers, says of a range that an object of a known size does not have.
+#[must_use]
+pub fn is_invalid_range(error: &object_store::Error) -> bool {
+    let is_ours = matches!(FetchError::find(error), Some(FetchError::PastEnd { .. }));
+    is_ours || sources(error).any(says_invalid_range)
+}
+
+/// Whether `error` says that the object ends before the range begins, by status 416 or in the client's own words.
+pub(crate) fn is_past_end(error: &object_store::Error) -> bool {
+    let says_416 =
+        |cause: &(dyn Error + 'static)| cause.to_string().starts_with("Server returned non-2xx status code: 416");
+    is_invalid_range(error) || sources(error).any(says_416)
 }
 
 /// The sources of `error`, the nearest first.
-fn sources(error: &object_store::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+pub(crate) fn sources(error: &object_store::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     std::iter::successors(error.source(), |cause| (*cause).source())
 }
 
@@ -357,34 +352,5 @@ mod tests {
         assert!(ObjectChanged::find(&ObjectChanged::explain(gone, &path, &expected)).is_some());
         let other = object_store::Error::Generic { store: "x", source: "503".into() };
         assert!(ObjectChanged::find(&ObjectChanged::explain(other, &path, &expected)).is_none());
-    }
-
-    #[test]
-    fn what_may_go_away_by_itself() {
-        use object_store::Error as E;
-        fn generic(source: impl Into<Box<dyn Error + Send + Sync>>) -> E {
-            E::Generic { store: "test", source: source.into() }
-        }
-        let throttled = Throttled { status: 429, retry_after: Some(Duration::from_secs(2)) };
-        let wrapped = generic(share(&Arc::new(generic(throttled))));
-        assert_eq!(Throttled::find(&wrapped), Some(throttled));
-        let short = FetchError::ShortBody { start: 0, end: 9, at: 5 };
-        let past_the_end = object_store::GetRange::Offset(1).as_range(0).expect_err("no such byte");
-        let not_found = || E::NotFound { path: "a".into(), source: "404".into() };
-        for (error, transient) in [
-            (wrapped, true),
-            (generic("connection reset"), true),
-            (short.into(), true),
-            (FetchError::LongBody { start: 0, end: 9 }.into(), false),
-            (FetchError::TaskLost.into(), false),
-            (generic(past_the_end), false),
-            (generic(generic("Server returned non-2xx status code: 416 Range Not Satisfiable: ")), false),
-            (generic(generic("Server returned non-2xx status code: 500 Internal Server Error: ")), true),
-            (ConfigError::bad("key", 1, "2").into(), false),
-            (not_found(), false),
-            (E::Precondition { path: "a".into(), source: "412".into() }, false),
-        ] {
-            assert_eq!(is_transient(&error), transient, "{error:?}");
-        }
     }
 }

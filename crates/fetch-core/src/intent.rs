@@ -109,6 +109,16 @@ pub enum CacheHint {
     Immutable,
 }
 
+/// How the range of a request relates to what the user asked for. Servers refuse ranges for reasons of their own, and what a layer adds
+/// must not make a read fail that would have been answered without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RangeOrigin {
+    /// A layer above has chosen it (parts, pages, read-ahead). Where it is refused, that layer asks again; those below do not.
+    Chosen,
+    /// It is what the user asked for, after a range of ours was refused: the layers below send it as it is.
+    Asked,
+}
+
 /// Marks a request whose memory an upper layer has already reserved: a byte is charged once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reserved;

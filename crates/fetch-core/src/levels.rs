@@ -175,19 +175,36 @@ pub fn all(sections: &Sections<'_>) -> Vec<(String, OptionSpec)> {
 /// What `environment` sets by variables of the name `PREFIX_SECTION_KEY`.
 ///
 /// # Errors
-/// [`ConfigError::UnknownKey`] for a variable with the prefix that sets nothing.
+/// [`ConfigError::UnknownKey`] for a variable with the prefix that sets nothing, but for empty ones and those that Kubernetes sets beside a
+/// service of that name.
 pub fn from_environment(
     sections: &Sections<'_>,
     prefix: &str,
     environment: &BTreeMap<String, String>,
 ) -> Result<Vec<Pair>, ConfigError> {
     let keys: BTreeMap<String, String> = keys(sections).map(|key| (variable(prefix, &key), key)).collect();
-    let ours = environment.iter().filter(|(name, _)| name.starts_with(prefix));
+    // An empty variable is how shells and manifests unset one.
+    let ours = environment.iter().filter(|(name, value)| name.starts_with(prefix) && !value.is_empty());
     let pair = |(name, value): (&String, &String)| match keys.get(name) {
-        Some(key) => Ok((key.clone(), value.clone())),
-        None => Err(unknown(name, keys.keys().cloned())),
+        Some(key) => Some(Ok((key.clone(), value.clone()))),
+        None if is_service_variable(&name[prefix.len()..]) => None,
+        None => Some(Err(unknown(name, keys.keys().cloned()))),
     };
-    ours.map(pair).collect()
+    ours.filter_map(pair).collect()
+}
+
+/// Whether Kubernetes has set a variable that ends so, beside a service whose name the prefix begins: `SERVICE_HOST`, `SERVICE_PORT`,
+/// `SERVICE_PORT_HTTP`, `PORT`, `PORT_80_TCP`, `PORT_80_TCP_ADDR`, each perhaps after the rest of the name.
+fn is_service_variable(rest: &str) -> bool {
+    let words: Vec<&str> = rest.split('_').collect();
+    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let is_protocol = |word: &str| matches!(word, "TCP" | "UDP" | "SCTP");
+    (0..words.len()).any(|at| match &words[at..] {
+        ["SERVICE", "HOST"] | ["SERVICE", "PORT", ..] | ["PORT"] => true,
+        ["PORT", number, protocol] => is_number(number) && is_protocol(protocol),
+        ["PORT", number, protocol, "PROTO" | "PORT" | "ADDR"] => is_number(number) && is_protocol(protocol),
+        _ => false,
+    })
 }
 
 /// The variable that sets the option `key`.

@@ -117,6 +117,7 @@ mod merge;
 #[doc(hidden)]
 pub mod mutation;
 pub mod options;
+mod outage;
 mod part_file;
 mod parts;
 mod permits;
@@ -124,9 +125,11 @@ mod positioned;
 mod profile;
 mod ranges;
 mod read;
+mod refusals;
 mod request;
 mod resume;
 mod retry;
+mod retryable;
 #[doc(hidden)]
 pub mod runtime;
 mod slots;
@@ -146,9 +149,11 @@ pub use deletes::observe_deletes;
 pub use download::{Download, DownloadError, Downloaded, Progress};
 pub use error::{FetchError, ObjectChanged, SharedError, Throttled, share};
 #[doc(hidden)]
-pub use error::{depends_on_request, is_transient};
+pub use error::{is_invalid_range, may_be_past_end};
 pub use estimate::{BodyMeter, LinkEstimate};
-pub use intent::{AccessHint, CacheHint, ConfirmedAt, FreshUntil, Intent, Origin, Promotion, Reserved, ask};
+pub use intent::{
+    AccessHint, CacheHint, ConfirmedAt, FreshUntil, Intent, Origin, Promotion, RangeOrigin, Reserved, ask,
+};
 pub use key::path_of_url_key;
 pub use link::Link;
 pub use local::LocalFile;
@@ -156,6 +161,11 @@ pub use merge::merge_ranges;
 pub use options::{ConfigError, OptionSpec, Options};
 pub use profile::{BackendProfile, Prices};
 pub use ranges::Run;
+#[doc(hidden)]
+pub use refusals::{Refusals, may_be_the_range};
+pub use retryable::ConnectionFault;
+#[doc(hidden)]
+pub use retryable::{RETRY_RULES, RetryRule, depends_on_request, is_transient};
 pub use spread::spread_bytes;
 pub use stats::FetchStats;
 pub use store::FetchStore;

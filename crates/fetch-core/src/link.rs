@@ -12,6 +12,8 @@ use crate::profile::BackendProfile;
 const TTFB_SAMPLES: usize = 256;
 /// Answers before the measured times replace the profile's. One outlier must not steer.
 const TTFB_ENOUGH: usize = 8;
+/// Two answers are enough where even the faster of them took this many times as long as the profile says: it is of another kind of store.
+const FAR_SLOWER: u32 = 8;
 /// Bodies whose rate is remembered.
 const STREAM_SAMPLES: usize = 64;
 /// Shorter bodies arrive from socket buffers in one go: their rate says nothing.
@@ -154,7 +156,10 @@ impl Estimator {
             let sorted = &self.ttfb_sorted;
             (sorted[sorted.len() / 2], sorted[sorted.len() * 95 / 100])
         } else {
-            (self.prior.ttfb, self.prior.ttfb)
+            let fastest = self.ttfb_sorted.first().filter(|_| self.ttfb_sorted.len() >= 2);
+            let usual = fastest.copied().filter(|fastest| *fastest > self.prior.ttfb.saturating_mul(FAR_SLOWER));
+            let ttfb = usual.unwrap_or(self.prior.ttfb);
+            (ttfb, ttfb)
         };
         let stream = self.stream();
         Link {

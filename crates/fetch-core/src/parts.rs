@@ -22,9 +22,12 @@ use tokio::task::coop;
 
 use crate::body::Body;
 use crate::byte_range;
-use crate::error::{FetchError, ObjectChanged, depends_on_request, is_transient};
+use crate::error::{FetchError, ObjectChanged};
 use crate::intent::{Origin, Reserved};
+use crate::outage::Outage;
+use crate::refusals::may_be_the_range;
 use crate::request::Core;
+use crate::retryable::{depends_on_request, is_transient};
 use crate::slots::{Memory, Put, Slot, Slots, Task};
 use crate::split::Split;
 use crate::version::ObjectVersion;
@@ -41,6 +44,7 @@ struct Call {
     split: Split,
     runtime: Handle,
     origin: Origin,
+    outage: Outage,
     state: Mutex<Slots>,
 }
 
@@ -77,6 +81,7 @@ impl Parts {
             split,
             runtime,
             origin,
+            outage: Outage::default(),
             state: Mutex::new(state),
         })))
     }
@@ -96,6 +101,11 @@ impl Parts {
     /// Sends as many parts as permits, memory and window allow.
     pub(crate) fn send(&self) {
         self.0.refill();
+    }
+
+    /// What the requests of this call know of the store's state.
+    pub(crate) fn outage(&self) -> &Outage {
+        &self.0.outage
     }
 
     /// Takes in the first answer: whose version it is, how long the object is.
@@ -242,14 +252,23 @@ impl Call {
                 options.if_none_match = None;
                 options.if_modified_since = None;
             }
-            let worth = |_: usize, error: &Error| is_transient(error);
-            let request = core.request(&self.path, options.clone(), Some(permit), &self.origin, worth, &attention);
+            let (path, origin) = (&self.path, &self.origin);
+            let request = core.request_of(
+                Some(&self.outage),
+                path,
+                options.clone(),
+                Some(permit),
+                origin,
+                is_worth_a_try,
+                &attention,
+            );
             match (request.await, &version) {
                 (Ok(answer), _) => break answer,
                 (Err(error), Some(version)) => {
                     let error = core.explain(error, pinned, &self.path, version, &options).await;
                     return self.part_failed(number, error);
                 }
+                (Err(error), None) if !may_be_past_this_end(&error) => return self.part_failed(number, error),
                 (Err(error), None) => {
                     // Until the size is known, the part may lie past the end of the object; then nobody wants it. Otherwise another version
                     // has refused it, before or after the one that is read.
@@ -295,7 +314,7 @@ impl Call {
         let beyond = {
             let mut state = self.state.lock();
             if let Some(version) = &state.version {
-                version.check(meta)?;
+                self.core.refusals.check(version, meta)?;
                 if self.core.is_provable(version, &self.options) {
                     return Ok(());
                 }
@@ -346,6 +365,15 @@ impl Call {
             reader.wake();
         }
     }
+}
+
+/// Whether `error`, before the size of the object is known, may be because the part lies past its end, or of another version.
+fn may_be_past_this_end(error: &Error) -> bool {
+    depends_on_request(error) && (!matches!(error, Error::Generic { .. }) || may_be_the_range(error))
+}
+
+fn is_worth_a_try(_: usize, error: &Error) -> bool {
+    is_transient(error)
 }
 
 /// Tells the reader when a part's task ends without a word: it panicked, or its runtime shut down.

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{Error, GetOptions, GetResult, GetResultPayload, Result};
+use object_store::{Error, Extensions, GetOptions, GetResult, GetResultPayload, Result};
 
 use crate::byte_range;
 use crate::error::{FetchError, ObjectChanged};
@@ -106,6 +106,7 @@ impl Core {
                 Err(error) if restarts > 0 && ObjectChanged::find(&error).is_some() => {
                     restarts -= 1;
                     self.counters.restart();
+                    self.refusals.look_at_tags(&*self.inner, path, &error, &Extensions::new()).await;
                 }
                 read => return read,
             }
@@ -137,7 +138,7 @@ impl Core {
         let pinned = version.get().is_some_and(|version| version.pin(self.config.profile.pin, &mut options));
         let read = async {
             let mut result = self.read(path, options.clone()).await?;
-            version.get_or_init(|| ObjectVersion::of(&result.meta)).check(&result.meta)?;
+            self.refusals.check(version.get_or_init(|| ObjectVersion::of(&result.meta)), &result.meta)?;
             result.payload = match result.payload {
                 GetResultPayload::Stream(body) => {
                     let delivered = Arc::clone(delivered);

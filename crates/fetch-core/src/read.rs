@@ -12,12 +12,15 @@ use object_store::{Error, GetOptions, GetRange, GetResult, GetResultPayload, Res
 
 use crate::attention::{Attended, Attention};
 use crate::byte_range;
-use crate::error::{ObjectChanged, Throttled, is_connection_fault, is_transient};
-use crate::intent::Origin;
+use crate::error::{ObjectChanged, Throttled, is_past_end};
+use crate::intent::{Origin, RangeOrigin};
 use crate::mutation::Fault;
 use crate::parts::Parts;
+use crate::refusals::may_be_the_range;
 use crate::request::{Answer, Core, Payload};
+use crate::retryable::is_transient;
 use crate::split::Split;
+use crate::version::ObjectVersion;
 
 /// How often a read begins anew when the object changed before the first answer was handed on.
 pub(crate) const RESTARTS: usize = 2;
@@ -54,7 +57,8 @@ impl Call<'_> {
             return Ok(answer.await?.into_result());
         }
         let split = Split::plan(&core.link.link(), &core.config.profile, core.config.concurrency);
-        let Some(split) = split.filter(|_| core.may_split(&options)) else {
+        let is_asked = options.extensions.get() == Some(&RangeOrigin::Asked);
+        let Some(split) = split.filter(|_| !is_asked && core.may_split(&options)) else {
             return self.whole(options).await;
         };
         // A caller who names a version gets that one or an error; nobody else has seen one yet.
@@ -64,6 +68,7 @@ impl Call<'_> {
                 Err(error) if restarts > 0 && ObjectChanged::find(&error).is_some() => {
                     restarts -= 1;
                     core.counters.restart();
+                    core.refusals.look_at_tags(&*core.inner, self.path, &error, &options.extensions).await;
                     if restarts == 0 {
                         // What changes all the time, or looks so because its server's answers differ, comes in one piece.
                         return self.whole(options).await;
@@ -105,6 +110,34 @@ impl Call<'_> {
         Ok(answer.into_result())
     }
 
+    /// One request, as the caller wrote it, after a range of ours up to `asked_end` was refused with `error`.
+    async fn whole_after(self, error: Error, options: GetOptions, asked_end: u64) -> Result<GetResult> {
+        if options.extensions.get() == Some(&RangeOrigin::Chosen) {
+            // Whoever chose the range asks again.
+            return Err(error);
+        }
+        let answer = self.whole(options).await?;
+        self.core.refusals.refused_range(asked_end, answer.meta.size);
+        Ok(answer)
+    }
+
+    /// A read to the end of an object, of a store that refuses ranges which reach that: one request as the caller wrote it says where it
+    /// is, and brings all of an object that is not worth parts.
+    async fn sized(self, options: GetOptions, split: Split, wanted: Range<u64>) -> Result<GetResult> {
+        let answer = self.whole(options.clone()).await?;
+        let range = wanted.start..wanted.end.min(answer.meta.size);
+        let is_one = range.start >= range.end || split.is_one(byte_range::len(&range));
+        if is_one || !self.core.may_split(&options) || matches!(answer.payload, GetResultPayload::File(..)) {
+            return Ok(answer);
+        }
+        let version = ObjectVersion::of(&answer.meta);
+        drop(answer);
+        let answer = self.bounded(options, split, range).await?;
+        // It may have grown meanwhile.
+        version.check(&answer.meta)?;
+        Ok(answer)
+    }
+
     /// One request, when its turn has come.
     async fn ask(
         self,
@@ -122,18 +155,29 @@ impl Call<'_> {
         let parts = Parts::new(core, self.path, options.clone(), split, range.clone(), Origin::default())?;
         // The head takes its permit before the others queue for theirs.
         let permit = core.permits.acquire_for(&options.extensions, self.attention).await;
-        let head = options.clone().with_range(Some(parts.take_head(None)));
+        let head_range = parts.take_head(None);
+        let head = options.clone().with_range(Some(head_range.clone()));
         parts.send();
-        let answer = {
+        let answered = {
             let retry_if = |_: usize, error: &Error| is_transient(error);
-            let answer = core.request(self.path, head, Some(permit), parts.origin(), retry_if, self.attention);
+            let (outage, origin) = (Some(parts.outage()), parts.origin());
+            let answer = core.request_of(outage, self.path, head, Some(permit), origin, retry_if, self.attention);
             let mut answer = pin!(answer);
             poll_fn(|cx| match parts.poll_failure(cx) {
                 Poll::Ready(error) => Poll::Ready(Err(error)),
                 Poll::Pending => answer.poll_unpin(cx),
             })
-            .await?
+            .await
         };
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(error) if may_be_the_range(&error) && !is_past_end(&error) => {
+                drop(parts);
+                return self.whole_after(error, options, head_range.end).await;
+            }
+            Err(error) => return Err(error),
+        };
+        core.refusals.granted_range();
         if !core.note_version(&answer.meta, &options) {
             // Nothing proves that the parts are of one version.
             drop((parts, answer));
@@ -147,14 +191,19 @@ impl Call<'_> {
     /// A range whose end is the end of the object: the first part says where that is.
     async fn open_ended(self, options: GetOptions, split: Split, wanted: Range<u64>) -> Result<GetResult> {
         let core = self.core;
+        if core.refusals.refuses_ends() {
+            return self.sized(options, split, wanted).await;
+        }
         let first = wanted.start..wanted.start.saturating_add(split.first_bytes()).min(wanted.end);
         let origin = Origin::default();
-        let answer = match self.ask(options.clone().with_range(Some(first)), &origin, is_worth_a_range).await {
+        let request = options.clone().with_range(Some(first.clone()));
+        let answer = match self.ask(request, &origin, |_, error| is_worth_a_range(error)).await {
             Ok(answer) => answer,
             // The range is ours. An empty object has none, and one that is decompressed on its way knows none.
-            Err(error) if may_be_the_range(&error) && !is_connection_fault(&error) => return self.whole(options).await,
+            Err(error) if may_be_ours(&error) => return self.whole_after(error, options, first.end).await,
             Err(error) => return Err(error),
         };
+        core.refusals.granted_range();
         let whole = wanted.start..wanted.end.min(answer.meta.size);
         let is_provable = core.note_version(&answer.meta, &options);
         if answer.range == whole {
@@ -178,7 +227,11 @@ impl Call<'_> {
     async fn suffix(self, options: GetOptions, split: Split, bytes: u64) -> Result<GetResult> {
         let origin = Origin::default();
         let last = options.clone().with_range(Some(GetRange::Suffix(split.first_bytes())));
-        let answer = self.ask(last, &origin, |_, error| is_transient(error)).await?;
+        let answer = match self.ask(last, &origin, |_, error| is_transient(error)).await {
+            Ok(answer) => answer,
+            Err(error) if may_be_the_range(&error) => return self.whole_after(error, options, u64::MAX).await,
+            Err(error) => return Err(error),
+        };
         let size = answer.meta.size;
         let whole = size.saturating_sub(bytes)..size;
         let is_provable = self.core.note_version(&answer.meta, &options);
@@ -205,18 +258,14 @@ impl Call<'_> {
     }
 }
 
-/// Whether the first request of an open-ended read, which has a range of ours, is worth another try after so many. What says nothing
-/// of its cause may be about the range, and is tried once more.
-fn is_worth_a_range(retried: usize, error: &Error) -> bool {
-    if Fault::GivesUpParts.is_back() {
-        return Throttled::find(error).is_some();
-    }
-    is_transient(error) && (is_connection_fault(error) || retried == 0)
+/// Whether the first request of an open-ended read, which has a range of ours, is worth another try.
+fn is_worth_a_range(error: &Error) -> bool {
+    if Fault::GivesUpParts.is_back() { Throttled::find(error).is_some() } else { is_transient(error) }
 }
 
-/// Whether `error` may say that the store did not like a range. Others say that there is nothing to be had.
-fn may_be_the_range(error: &Error) -> bool {
-    matches!(error, Error::Generic { .. } | Error::NotSupported { .. } | Error::NotImplemented { .. })
+/// Whether `error` may say that the store did not like a range of ours. Others say that there is nothing to be had.
+fn may_be_ours(error: &Error) -> bool {
+    may_be_the_range(error) || Fault::GivesUpParts.is_back() && matches!(error, Error::Generic { .. })
 }
 
 /// The answer to the whole of a read, from the answer to its head.

@@ -17,28 +17,34 @@ use crate::body::Body;
 use crate::budget::MemoryBudget;
 use crate::concurrency::Concurrency;
 use crate::config::FetchConfig;
-use crate::error::{ObjectChanged, Throttled, is_transient};
+use crate::error::{Explains, ObjectChanged, Throttled};
 use crate::estimate::LinkEstimate;
 use crate::hedge::Hedging;
 use crate::intent::{CacheHint, Origin};
 use crate::jitter::Jitter;
 use crate::mutation::Fault;
+use crate::outage::Outage;
 use crate::permits::{Permit, Permits};
+use crate::refusals::{Pinned, Refusals};
 use crate::resume::Resume;
 use crate::retry::{RetryPolicy, Tries};
+use crate::retryable::is_transient;
 use crate::runtime::has_timer;
+use crate::stall::Pauses;
 use crate::stats::Counters;
 use crate::version::ObjectVersion;
 
 /// What all calls of one store share.
 pub(crate) struct Core {
     pub(crate) inner: Arc<dyn ObjectStore>,
+    pub(crate) refusals: Refusals,
     pub(crate) config: FetchConfig,
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) permits: Arc<Permits>,
     pub(crate) link: Arc<LinkEstimate>,
     pub(crate) counters: Counters,
     pub(crate) hedging: Mutex<Hedging>,
+    pub(crate) pauses: Mutex<Pauses>,
     pub(crate) concurrency: Mutex<Concurrency>,
     pub(crate) jitter: Jitter,
     pub(crate) started: Instant,
@@ -125,7 +131,8 @@ impl Core {
 
     /// Whether it is worth asking for parts: their answers can probably be put together.
     pub(crate) fn may_split(&self, options: &GetOptions) -> bool {
-        !self.lacks_validators.load(Ordering::Relaxed) || self.is_immutable(options)
+        let can_prove = !self.lacks_validators.load(Ordering::Relaxed) || self.is_immutable(options);
+        can_prove && !self.refusals.refuses_ranges()
     }
 
     /// Remembers whether this store's answers identify versions. Returns whether this one's can be put together with others.
@@ -150,6 +157,8 @@ impl Core {
         if Fault::TellsRangeErrors.is_back() {
             return if pinned { ObjectChanged::explain(error, path, version) } else { error };
         }
+        // By us, or by a layer above.
+        let pinned = pinned || options.extensions.get::<Pinned>().is_some();
         let request = GetOptions { range: None, ..options.clone() };
         ObjectChanged::explain_or_ask(error, pinned, &*self.inner, path, version, request).await
     }
@@ -162,7 +171,8 @@ impl Core {
             match self.inner.get_opts(path, options.clone()).await {
                 Ok(result) => return Ok(result),
                 Err(error) => {
-                    let pause = if is_transient(&error) { self.pause_after(&mut tries, &error) } else { None };
+                    let retry = is_transient(&error) && options.extensions.get::<Explains>().is_none();
+                    let pause = if retry { self.pause_after(&mut tries, &error) } else { None };
                     tokio::time::sleep(pause.ok_or(error)?).await;
                 }
             }
@@ -175,12 +185,28 @@ impl Core {
         self: &Arc<Self>,
         path: &Path,
         options: GetOptions,
+        permit: Option<Permit>,
+        origin: &Origin,
+        retry_if: impl Fn(usize, &Error) -> bool,
+        attention: &Arc<Attention>,
+    ) -> Result<Answer> {
+        self.request_of(None, path, options, permit, origin, retry_if, attention).await
+    }
+
+    /// The same for one of several requests, which know of each other by `outage`.
+    #[expect(clippy::too_many_arguments, reason = "two more callers than it would take to put them into a type")]
+    pub(crate) async fn request_of(
+        self: &Arc<Self>,
+        outage: Option<&Outage>,
+        path: &Path,
+        options: GetOptions,
         mut permit: Option<Permit>,
         origin: &Origin,
         retry_if: impl Fn(usize, &Error) -> bool,
         attention: &Arc<Attention>,
     ) -> Result<Answer> {
         let mut tries = self.tries();
+        let mut turn = None;
         let (result, ttfb) = loop {
             match self.attempt(path, &options, &mut permit, attention).await {
                 Ok(answered) => break answered,
@@ -188,12 +214,25 @@ impl Core {
                     let retry = retry_if(tries.retried(), &error);
                     let pause = if retry { self.pause_after(&mut tries, &error) } else { None };
                     let Some(pause) = pause else { return Err(error) };
+                    if let (Some(outage), None) = (outage, &turn) {
+                        let waiting_since = self.now();
+                        let had_permit = permit.take().is_some();
+                        turn = outage.turn().await;
+                        if had_permit {
+                            permit = Some(self.permits.acquire_for(&options.extensions, attention).await);
+                        }
+                        tries.waited(self.now().saturating_sub(waiting_since));
+                    }
                     let paused_at = self.now();
                     permit = self.pause(pause, &error, permit, &options, attention).await;
                     tries.waited(self.now().saturating_sub(paused_at + pause));
                 }
             }
         };
+        if let Some(outage) = outage {
+            outage.answered();
+        }
+        drop(turn);
         let GetResult { payload, meta, range, attributes, extensions } = result;
         let payload = match payload {
             GetResultPayload::Stream(stream) => {

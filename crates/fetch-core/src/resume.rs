@@ -10,10 +10,10 @@ use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, GetResult, ObjectMeta, Result};
 
 use crate::attention::Attention;
-use crate::error::is_transient;
 use crate::permits::Permit;
 use crate::request::Core;
 use crate::retry::Tries;
+use crate::retryable::is_transient;
 use crate::version::ObjectVersion;
 
 /// So many bytes are progress: the tries of their body begin anew. A body that breaks off more often than that is given up.
@@ -60,7 +60,7 @@ impl Resume {
         self.is_provable || at == self.start
     }
 
-    /// Asks for the bytes `missing` after `error`.
+    /// Asks for the bytes `missing` after `error`, and a pause, which is returned too.
     ///
     /// # Errors
     /// `error` itself where it is final.
@@ -71,7 +71,7 @@ impl Resume {
         error: Error,
         permit: Option<Permit>,
         attention: &Arc<Attention>,
-    ) -> Result<BoxFuture<'static, Resumed>> {
+    ) -> Result<(Duration, BoxFuture<'static, Resumed>)> {
         if !self.is_possible_at(missing.start) {
             return Err(error);
         }
@@ -87,11 +87,11 @@ impl Resume {
         let ask = async move {
             let mut permit = core.pause(pause, &error, permit, &options, &attention).await;
             let answered = match core.attempt(&path, &options, &mut permit, &attention).await {
-                Ok((result, ttfb)) => version.check(&result.meta).map(|()| (result, ttfb)),
+                Ok((result, ttfb)) => core.refusals.check(&version, &result.meta).map(|()| (result, ttfb)),
                 Err(error) => Err(core.explain(error, pinned, &path, &version, &options).await),
             };
             Resumed { answered, permit }
         };
-        Ok(ask.boxed())
+        Ok((pause, ask.boxed()))
     }
 }

@@ -36,6 +36,32 @@ fn patience(link: &Link, streams: usize) -> Duration {
     LEAST_PATIENCE.max(link.ttfb_p95.saturating_mul(FIRST_BYTES)).max(gulp)
 }
 
+/// No longer silence is taken for usual: it may be the reader's absence, which looks the same, and clients give up after it themselves.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The silences of bodies that went on by themselves: what looks like a stall is usual for some stores. Pure.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Pauses {
+    longest: Duration,
+}
+
+impl Pauses {
+    /// A body went on after it had been silent for `pause`, sooner than another request brought its bytes.
+    pub(crate) fn went_on(&mut self, pause: Duration) {
+        self.longest = self.longest.max(pause.min(LONGEST_PAUSE));
+    }
+
+    /// Another request brought bytes sooner: the silence was a stall.
+    pub(crate) fn was_stall(&mut self) {
+        self.longest /= 2;
+    }
+
+    /// How long a silence has to be, at the least, to be a stall: a quarter more than those that were none.
+    pub(crate) fn patience(self) -> Duration {
+        self.longest.saturating_add(self.longest / 4)
+    }
+}
+
 /// Watches one body. Time in which nobody asks for bytes does not count.
 ///
 /// The timer is set once and looked at again when it fires, so that a chunk costs no more than a look at the clock.
@@ -51,6 +77,11 @@ impl StallWatch {
     /// Something has come, or an end.
     pub(crate) fn arrived(&mut self) {
         self.waiting_since = None;
+    }
+
+    /// Whether the next byte has been waited for so long, or longer.
+    pub(crate) fn is_waiting_for(&self, silence: Duration) -> bool {
+        self.waiting_since.is_some_and(|since| since.elapsed() >= silence)
     }
 
     /// Nothing is there: ready with the time waited once that is too long, by `patience`. Never outside a runtime.
@@ -87,6 +118,17 @@ mod tests {
         let link =
             Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s: stream, aggregate_bytes_per_s: aggregate };
         assert_eq!(patience(&link, streams).as_millis(), expected_ms);
+    }
+
+    #[test]
+    fn pauses_that_end_are_waited_for_until_one_does_not() {
+        let mut pauses = Pauses::default();
+        assert_eq!(pauses.patience(), Duration::ZERO);
+        pauses.went_on(4000 * MS);
+        pauses.went_on(1000 * MS);
+        assert_eq!(pauses.patience(), 5000 * MS);
+        pauses.was_stall();
+        assert_eq!(pauses.patience(), 2500 * MS);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::jitter::Jitter;
 use crate::local;
 use crate::options::{ConfigError, Options};
 use crate::permits::Permits;
+use crate::refusals::Refusals;
 use crate::request::Core;
 use crate::stats::{Counters, FetchStats};
 
@@ -59,11 +60,13 @@ impl FetchStore {
         let concurrency = Concurrency::new(config.concurrency);
         let core = Core {
             inner,
+            refusals: Refusals::default(),
             budget: config.budget.clone().unwrap_or_else(|| MemoryBudget::new(OWN_BUDGET_BYTES)),
             permits: Permits::new(concurrency.limit()),
             link: LinkEstimate::new(&config.profile),
             counters: Counters::default(),
             hedging: Mutex::default(),
+            pauses: Mutex::default(),
             concurrency: Mutex::new(concurrency),
             jitter: Jitter::new(config.jitter_seed),
             started: Instant::now(),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ObjectChanged;
 use crate::mutation::Fault;
+use crate::refusals::Pinned;
 
 /// A modification date younger than this does not identify a version: dates count in whole seconds, so the object may be overwritten
 /// once more without a new date. That needs a second; the rest is for a client whose clock is ahead of the store's, a margin that
@@ -77,6 +78,13 @@ impl ObjectVersion {
         self.size == other.size && self.compare(other) == Some(true)
     }
 
+    /// Whether `other` has another entity tag, and its date and size say that it is the same version: of the stores whose tags tell
+    /// nothing.
+    pub(crate) fn differs_in_tag_alone(&self, other: &Self) -> bool {
+        let without_tag = |version: &Self| Self { e_tag: None, ..version.clone() };
+        self.version.is_none() && other.version.is_none() && without_tag(self).is_same(&without_tag(other))
+    }
+
     /// Compares what identifies both; `None` where nothing does.
     fn compare(&self, other: &Self) -> Option<bool> {
         if Fault::ComparesSizeAlone.is_back() && self.version.is_none() && self.e_tag.is_none() {
@@ -134,6 +142,7 @@ impl ObjectVersion {
             (PinBy::ETag | PinBy::Version, _, Some(e_tag)) => options.if_match = Some(e_tag.clone()),
             _ => return false,
         }
+        options.extensions.insert(Pinned(self.clone()));
         true
     }
 }

@@ -12,7 +12,7 @@ use common::{Altered, KIB, Setup, check_body, path, settle, slow_link, tiny_part
 use futures::StreamExt;
 #[cfg(feature = "mutation")]
 use headstart_fetch_core::mutation::Fault;
-use headstart_fetch_core::{BackendProfile, FetchConfig, FetchStore, Throttled};
+use headstart_fetch_core::{BackendProfile, ConnectionFault, FetchConfig, FetchStore, Throttled};
 use headstart_sim::LinkProfile;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::time::Instant;
@@ -187,7 +187,7 @@ async fn put_back_one_fault_leaves_a_single_stream() {
 type MakeError = fn() -> Error;
 
 const FIRST_FAULTS: [MakeError; 3] = [
-    || Error::Generic { store: "test", source: "connection reset".into() },
+    || Error::Generic { store: "test", source: ConnectionFault.into() },
     || Error::Generic { store: "test", source: std::io::Error::from(std::io::ErrorKind::ConnectionReset).into() },
     || Error::Generic { store: "test", source: Throttled { status: 503, retry_after: None }.into() },
 ];

@@ -1,13 +1,24 @@
 //! Reads the first bytes of an object: `cargo run -p headstart-gcs-backend --example gcs_read -- gs://bucket/key [option=value …]`.
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use headstart_gcs_backend::GcsBackend;
 use object_store::{GetOptions, GetRange};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
+async fn main() -> ExitCode {
+    match read().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn read() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let mut arguments = std::env::args().skip(1).collect::<Vec<_>>().into_iter();
     let url = arguments.next().ok_or("expected gs://bucket/key")?;
     let options: Vec<_> = arguments
         .map(|argument| argument.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())))

@@ -6,7 +6,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use headstart_fetch_core::client::{TellingConnector, TwoClients};
+use headstart_fetch_core::client::{self, TellingConnector, TwoClients};
 use headstart_fetch_core::{BackendProfile, ConfigError, Options};
 use http::{HeaderMap, HeaderValue};
 use object_store::gcp::{GcpCredential, GcpCredentialProvider, GoogleCloudStorage, GoogleCloudStorageBuilder};
@@ -18,12 +18,6 @@ use crate::checksum::crc32c_of;
 use crate::config::{Credentials, GcsConfig};
 use crate::location::Location;
 use crate::profile::gcs_profile;
-
-/// How we introduce ourselves.
-const USER_AGENT: &str = concat!("headstart/", env!("CARGO_PKG_VERSION"));
-
-/// Idle connections kept: as many as a `FetchStore` may ever have in flight.
-const POOL_CONNECTIONS: usize = 4096;
 
 /// What an emulator is sent: some refuse writes without a token, none looks at it.
 const EMULATOR_TOKEN: &str = "emulator";
@@ -169,22 +163,15 @@ impl fmt::Display for GcsBackend {
     }
 }
 
-/// One HTTP/2 connection to Google tops out at a few hundred MB/s, so HTTP/1.1 with many; a long body is fine while bytes come.
-fn client_options(config: &GcsConfig) -> ClientOptions {
-    let mut options = ClientOptions::new()
-        .with_http1_only()
-        .with_user_agent(HeaderValue::from_static(USER_AGENT))
-        .with_pool_max_idle_per_host(POOL_CONNECTIONS)
-        .with_timeout_disabled()
-        .with_connect_timeout(config.connect_timeout)
-        .with_read_timeout(config.read_timeout)
-        .with_allow_http(config.is_emulator());
+fn client_options(config: &GcsConfig) -> Result<ClientOptions, ConfigError> {
+    let options = client::client_options(config.is_emulator(), config.ca_certificate.as_deref())?;
+    let mut options = options.with_connect_timeout(config.connect_timeout).with_read_timeout(config.read_timeout);
     if let Some(project) = &config.user_project
         && let Ok(project) = HeaderValue::from_str(project)
     {
         options = options.with_default_headers(HeaderMap::from_iter([(USER_PROJECT, project)]));
     }
-    options
+    Ok(options)
 }
 
 /// Names the project that pays for a request.
@@ -193,7 +180,7 @@ const USER_PROJECT: http::HeaderName = http::HeaderName::from_static("x-goog-use
 /// The client that retries, and one for reads that does not.
 fn clients(bucket: &str, config: &GcsConfig) -> Result<(GoogleCloudStorage, GoogleCloudStorage), GcsError> {
     let mut builder =
-        GoogleCloudStorageBuilder::new().with_bucket_name(bucket).with_client_options(client_options(config));
+        GoogleCloudStorageBuilder::new().with_bucket_name(bucket).with_client_options(client_options(config)?);
     if let Some(endpoint) = &config.endpoint {
         builder = builder.with_base_url(endpoint);
     }
@@ -290,7 +277,7 @@ mod tests {
     #[test]
     fn the_client_is_set_up_for_long_bodies_and_many_connections() {
         use ClientConfigKey as K;
-        let https = client_options(&GcsConfig::default());
+        let https = client_options(&GcsConfig::default()).unwrap();
         let value = |key| https.get_config_value(&key);
         assert_eq!(value(K::Http1Only).as_deref(), Some("true"));
         assert_eq!(value(K::AllowHttp).as_deref(), Some("false"));
@@ -299,7 +286,7 @@ mod tests {
         assert_eq!(value(K::ReadTimeout).as_deref(), Some("30s"));
         assert_eq!(value(K::UserAgent).as_deref(), Some(concat!("headstart/", env!("CARGO_PKG_VERSION"))));
         let emulator = GcsConfig { endpoint: Some("http://localhost:1".into()), ..GcsConfig::default() };
-        assert_eq!(client_options(&emulator).get_config_value(&K::AllowHttp).as_deref(), Some("true"));
+        assert_eq!(client_options(&emulator).unwrap().get_config_value(&K::AllowHttp).as_deref(), Some("true"));
     }
 
     #[test]

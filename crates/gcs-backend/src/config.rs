@@ -24,16 +24,20 @@ pub struct GcsConfig {
     pub connect_timeout: Duration,
     /// How long a body may be silent. There is no limit on a whole body. Default: 30 s.
     pub read_timeout: Duration,
+    /// A PEM file of certificate authorities to trust besides the system's. Not an option: it is not of Google alone.
+    /// Default: none.
+    pub ca_certificate: Option<PathBuf>,
 }
 
 /// An endpoint that cannot be used is not shown: it may hold a password.
 impl fmt::Debug for GcsConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { bucket, endpoint: _, credentials, user_project, connect_timeout, read_timeout } = self;
+        let Self { bucket, endpoint: _, credentials, user_project, connect_timeout, read_timeout, ca_certificate } =
+            self;
         let mut shown = f.debug_struct("GcsConfig");
         shown.field("bucket", bucket).field("endpoint", &self.shown_endpoint()).field("credentials", credentials);
         shown.field("user_project", user_project).field("connect_timeout", connect_timeout);
-        shown.field("read_timeout", read_timeout).finish()
+        shown.field("read_timeout", read_timeout).field("ca_certificate", ca_certificate).finish()
     }
 }
 
@@ -75,6 +79,7 @@ impl Default for GcsConfig {
             user_project: None,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(30),
+            ca_certificate: None,
         }
     }
 }

@@ -2,14 +2,25 @@
 //! `cargo run --release -p headstart --features gcp,aws,http --example read_url -- gs://bucket/key [option=value …]`.
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use futures::TryStreamExt;
 use headstart::Headstart;
 use tokio::time::Instant;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
+async fn main() -> ExitCode {
+    match read().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn read() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let mut arguments = std::env::args().skip(1).collect::<Vec<_>>().into_iter();
     let url = arguments.next().ok_or("expected a URL, such as gs://bucket/key, then options as key=value")?;
     let mut builder = Headstart::builder().url(url);
     for argument in arguments {

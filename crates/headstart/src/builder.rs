@@ -132,26 +132,26 @@ impl HeadstartBuilder {
         settings.read(&self.options, Source::Explicit)?;
         levels::check(&settings.sections().0)?;
         let budget_bytes = settings.divide_memory()?;
+        let shown = self.url.as_deref().map(schemes::without_secrets);
         let backend = match (self.url, self.store) {
             (Some(url), None) => schemes::open(&url, &mut settings, &environment)?,
-            (None, Some(store)) => Backend {
-                store,
-                profile: BackendProfile::default(),
-                path: Path::ROOT,
-                generation: None,
-                is_local: false,
-            },
+            (None, Some(store)) => Backend::new(store, BackendProfile::default(), Path::ROOT),
             _ => {
                 return Err(ConfigError::bad("url", "", "expected a URL or a store, one of them").into());
             }
         };
-        stack(backend, settings, budget_bytes)
+        stack(backend, shown, settings, budget_bytes)
     }
 }
 
 /// Read-ahead over cache over fetch over the backend, with one budget and one estimate of the link. Calls on files go to fetch
 /// straight: they would be left alone above, and that is not free.
-fn stack(backend: Backend, mut settings: Settings, budget_bytes: usize) -> Result<Headstart, Error> {
+fn stack(
+    backend: Backend,
+    url: Option<String>,
+    mut settings: Settings,
+    budget_bytes: usize,
+) -> Result<Headstart, Error> {
     let budget = MemoryBudget::new(budget_bytes);
     let is_given = |key: &str| settings.levels.source(key) != Source::Default;
     let pin_given = is_given("cache.pin");
@@ -209,6 +209,7 @@ fn stack(backend: Backend, mut settings: Settings, budget_bytes: usize) -> Resul
         caching,
         prefetching,
         budget,
+        url,
         path: backend.path,
         generation: backend.generation,
         effective: levels.effective(&sections),

@@ -1,6 +1,7 @@
 //! Every option of the stack and where its value came from; alone reads `HEADSTART_*`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use headstart_cache::CacheConfig;
 use headstart_fetch_core::levels::{self, Levels, Pair, Sections, Source};
@@ -49,11 +50,12 @@ pub(crate) fn process_environment() -> BTreeMap<String, String> {
 pub(crate) struct StackConfig {
     mode: &'static str,
     memory_bytes: u64,
+    pub(crate) ca_certificate: Option<PathBuf>,
 }
 
 impl Default for StackConfig {
     fn default() -> Self {
-        Self { mode: "adaptive", memory_bytes: 512 * MIB }
+        Self { mode: "adaptive", memory_bytes: 512 * MIB, ca_certificate: None }
     }
 }
 
@@ -61,6 +63,7 @@ impl Options for StackConfig {
     const SPECS: &'static [OptionSpec] = &[
         OptionSpec { key: "mode", takes: "none, fetch, adaptive or cached", what: "which layers work, in a word" },
         OptionSpec { key: "memory_bytes", takes: "16MiB to 16TiB", what: "the memory of all layers together" },
+        OptionSpec { key: "ca_certificate", takes: "a path", what: "a PEM file of CAs to trust besides the system's" },
     ];
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
@@ -70,6 +73,11 @@ impl Options for StackConfig {
                 bytes @ MIN_BUDGET_BYTES..=MAX_MEMORY_BYTES => self.memory_bytes = bytes,
                 _ => return Err(ConfigError::bad(key, value, "expected 16MiB to 16TiB")),
             },
+            // What is pasted in place of a path is not repeated: a private key may stand beside the certificate.
+            "ca_certificate" if value.is_empty() || value.contains("-----BEGIN") => {
+                return Err(ConfigError::bad(key, "***", "expected the path of a PEM file"));
+            }
+            "ca_certificate" => self.ca_certificate = Some(value.into()),
             _ => return Err(ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key))),
         }
         Ok(())
@@ -79,6 +87,7 @@ impl Options for StackConfig {
         match key {
             "mode" => Some(self.mode.to_owned()),
             "memory_bytes" => Some(format_bytes(self.memory_bytes)),
+            "ca_certificate" => Some(self.ca_certificate.iter().map(|path| path.display().to_string()).collect()),
             _ => None,
         }
     }

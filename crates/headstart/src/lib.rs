@@ -146,6 +146,15 @@ pub enum Error {
     #[cfg(feature = "aws")]
     #[error(transparent)]
     S3(#[from] headstart_s3_backend::S3Error),
+    /// The URL names a store, and no object in it.
+    #[error("'{url}' names no object: expected a URL with a key, such as gs://bucket/key")]
+    NoKey {
+        /// The URL, without secrets.
+        url: String,
+    },
+    /// The stack was built over a store, so no URL names an object.
+    #[error("no URL was given that names an object: open one by its path, with Headstart::reader")]
+    NoUrl,
     /// The store says no.
     #[error(transparent)]
     Store(#[from] object_store::Error),
@@ -161,6 +170,8 @@ pub struct Headstart {
     caching: Option<Arc<CacheStore>>,
     prefetching: PrefetchStore,
     budget: Arc<MemoryBudget>,
+    /// What it was opened by, without secrets.
+    url: Option<String>,
     path: Path,
     generation: Option<String>,
     effective: Vec<Setting>,
@@ -207,13 +218,16 @@ impl Headstart {
     /// Opens the object that the URL named; the generation, where it named one, at the cost of one HEAD.
     ///
     /// # Errors
-    /// [`Error::Config`] where the URL names no object; [`Error::Store`] for the HEAD.
+    /// [`Error::NoKey`] and [`Error::NoUrl`] where no URL names an object; [`Error::Store`] for the HEAD.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn open(&self) -> Result<Reader, Error> {
         if self.path.is_root() {
-            return Err(ConfigError::bad("url", &self.store, "expected a URL that names an object").into());
+            return Err(match self.url.clone() {
+                Some(url) => Error::NoKey { url },
+                None => Error::NoUrl,
+            });
         }
         let Some(generation) = &self.generation else { return self.reader(&self.path) };
         let head = GetOptions::new().with_head(true).with_version(Some(generation));

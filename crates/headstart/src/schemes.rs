@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+#[cfg(any(feature = "azure", feature = "http"))]
+use headstart_fetch_core::client::{TellingConnector, TwoClients, client_options};
 use headstart_fetch_core::{BackendProfile, ConfigError, path_of_url_key};
 use headstart_local_backend::LocalBackend;
 use object_store::ObjectStore;
+#[cfg(any(feature = "azure", feature = "http"))]
+use object_store::RetryConfig;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use url::{Position, Url};
@@ -23,6 +27,13 @@ pub(crate) struct Backend {
     pub(crate) is_local: bool,
 }
 
+impl Backend {
+    /// A store that is not local, and of whose objects the URL names no generation.
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, profile: BackendProfile, path: Path) -> Self {
+        Self { store, profile, path, generation: None, is_local: false }
+    }
+}
+
 /// Objects of `memory:///`, which all of a process's `memory:///` URLs share: one that nobody can write to would be empty.
 static MEMORY: LazyLock<Arc<InMemory>> = LazyLock::new(Arc::default);
 
@@ -34,6 +45,7 @@ pub(crate) fn open(
 ) -> Result<Backend, Error> {
     let bad = |allowed: &str| Error::from(ConfigError::bad("url", without_secrets(text), allowed));
     let url = Url::parse(text).map_err(|_| bad("expected a URL, such as gs://bucket/key or file:///path"))?;
+    let in_bucket = matches!(url.scheme(), "gs" | "s3" | "s3a" | "az" | "azure" | "abfs" | "abfss");
     match url.scheme() {
         "file" | "memory" if url.host_str().is_some_and(|host| !host.is_empty()) => {
             Err(bad("expected three slashes and a path: there is no host"))
@@ -41,18 +53,12 @@ pub(crate) fn open(
         "file" => local(&url),
         "memory" => memory(&url),
         // A URL parser resolves these before anyone sees them: another object would be read.
-        "gs" | "s3" | "s3a" | "az" | "azure" | "abfs" | "abfss"
-            if text.split(['/', '?', '#']).any(|segment| segment == "." || segment == "..") =>
-        {
+        _ if in_bucket && text.split(['/', '?', '#']).any(|segment| segment == "." || segment == "..") => {
             Err(bad("a key with a segment '.' or '..' cannot be read"))
         }
-        "gs" | "s3" | "s3a" | "az" | "azure" | "abfs" | "abfss"
-            if url.query_pairs().any(|(name, _)| is_signature(&name)) =>
-        {
-            Err(bad(
-                "a signature in a URL is not used, it would be part of the key; give credentials as options or variables, and write a '?' of a key as %3F",
-            ))
-        }
+        _ if in_bucket && url.query_pairs().any(|(name, _)| is_signature(&name)) => Err(bad(
+            "a signature in a URL is not used, it would be part of the key; give credentials as options or variables, and write a '?' of a key as %3F",
+        )),
         "gs" => gcs(&url, settings, environment),
         "s3" | "s3a" => s3(&url, settings, environment),
         "az" | "azure" | "abfs" | "abfss" => azure(&url, settings, environment),
@@ -79,38 +85,22 @@ pub(crate) fn without_secrets(text: &str) -> String {
 
 fn local(url: &Url) -> Result<Backend, Error> {
     let backend = LocalBackend::from_url(url)?;
-    Ok(Backend {
-        store: backend.store(),
-        profile: backend.profile(),
-        path: backend.path().clone(),
-        generation: None,
-        is_local: true,
-    })
+    let opened = Backend::new(backend.store(), backend.profile(), backend.path().clone());
+    Ok(Backend { is_local: true, ..opened })
 }
 
 fn memory(url: &Url) -> Result<Backend, Error> {
     let path = path_of_url_key(url[Position::BeforePath..].trim_start_matches('/'))?;
-    Ok(Backend {
-        store: Arc::clone(&MEMORY) as _,
-        profile: BackendProfile::local(),
-        path,
-        generation: None,
-        is_local: false,
-    })
+    Ok(Backend::new(Arc::clone(&MEMORY) as _, BackendProfile::local(), path))
 }
 
 /// Notes which options of a provider its own variables have set.
 #[cfg(any(feature = "gcp", feature = "aws"))]
-fn note_found<T: headstart_fetch_core::Options>(
-    levels: &mut headstart_fetch_core::levels::Levels,
-    name: &str,
-    config: &T,
-) {
-    use headstart_fetch_core::levels::Source;
+fn note_found<T: headstart_fetch_core::Options>(settings: &mut Settings, name: &str, config: &T) {
     let default = T::default();
     for spec in T::SPECS.iter().filter(|spec| config.value(spec.key) != default.value(spec.key)) {
-        let source = if spec.key == "bucket" { Source::Url } else { Source::Environment };
-        levels.found(format!("{name}.{}", spec.key), source);
+        let source = if spec.key == "bucket" { crate::Source::Url } else { crate::Source::Environment };
+        settings.levels.found(format!("{name}.{}", spec.key), source);
     }
 }
 
@@ -122,13 +112,14 @@ fn gcs(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String
     let given = || settings.levels.given_for("gcs");
     let strongest = given().filter(|(key, _)| GcsConfig::says_who_asks(key)).map(|(key, _)| source(key)).max();
     let options = given().filter(|(key, _)| !GcsConfig::says_who_asks(key) || Some(source(key)) == strongest);
-    let config = GcsConfig::resolve(options, |name| environment.get(name).cloned())?;
+    let mut config = GcsConfig::resolve(options, |name| environment.get(name).cloned())?;
+    config.ca_certificate.clone_from(&settings.stack.ca_certificate);
     let backend = GcsBackend::open(Some(url), config)?;
     settings.gcs = backend.config().clone();
-    note_found(&mut settings.levels, "gcs", &settings.gcs);
-    let generation = backend.generation().map(str::to_owned);
+    note_found(settings, "gcs", backend.config());
     let store = if settings.fetch.enabled { backend.store_for_fetch() } else { backend.store() };
-    Ok(Backend { store, profile: backend.profile(), path: backend.path().clone(), generation, is_local: false })
+    let opened = Backend::new(store, backend.profile(), backend.path().clone());
+    Ok(Backend { generation: backend.generation().map(str::to_owned), ..opened })
 }
 
 #[cfg(not(feature = "gcp"))]
@@ -139,32 +130,23 @@ fn gcs(_: &Url, _: &mut Settings, _: &BTreeMap<String, String>) -> Result<Backen
 #[cfg(feature = "aws")]
 fn s3(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String>) -> Result<Backend, Error> {
     use headstart_s3_backend::{S3Backend, S3Config};
-    let config = S3Config::resolve(settings.levels.given_for("s3"), environment.clone())?;
+    let mut config = S3Config::resolve(settings.levels.given_for("s3"), environment.clone())?;
+    // `AWS_CA_BUNDLE` stands for the option, where nobody gave that.
+    if let Some(path) = config.ca_certificate.take() {
+        settings.levels.found("ca_certificate".to_owned(), crate::Source::Environment);
+        settings.stack.ca_certificate.get_or_insert(path);
+    }
+    config.ca_certificate.clone_from(&settings.stack.ca_certificate);
     let backend = S3Backend::open(url, config)?;
     settings.s3 = backend.config().clone();
-    note_found(&mut settings.levels, "s3", &settings.s3);
+    note_found(settings, "s3", backend.config());
     let store = if settings.fetch.enabled { backend.store_for_fetch() } else { backend.store() };
-    Ok(Backend { store, profile: backend.profile(), path: backend.path().clone(), generation: None, is_local: false })
+    Ok(Backend::new(store, backend.profile(), backend.path().clone()))
 }
 
 #[cfg(not(feature = "aws"))]
 fn s3(_: &Url, _: &mut Settings, _: &BTreeMap<String, String>) -> Result<Backend, Error> {
     Err(Error::MissingFeature { scheme: "s3", feature: "aws" })
-}
-
-/// What every client of ours is told, that has no adapter of its own: many connections of HTTP/1.1, and a long body is fine while
-/// bytes come.
-#[cfg(any(feature = "azure", feature = "http"))]
-fn client_options(allow_http: bool) -> object_store::ClientOptions {
-    use std::time::Duration;
-    object_store::ClientOptions::new()
-        .with_config(object_store::ClientConfigKey::UserAgent, concat!("headstart/", env!("CARGO_PKG_VERSION")))
-        .with_http1_only()
-        .with_pool_max_idle_per_host(4096)
-        .with_timeout_disabled()
-        .with_connect_timeout(Duration::from_secs(5))
-        .with_read_timeout(Duration::from_secs(30))
-        .with_allow_http(allow_http)
 }
 
 /// The client that `build` makes; below a `FetchStore` two of them, for that retries reads better than the client does. `name` is
@@ -173,28 +155,19 @@ fn client_options(allow_http: bool) -> object_store::ClientOptions {
 fn one_or_two<S: ObjectStore>(
     settings: &Settings,
     name: Option<String>,
-    build: impl Fn(bool) -> object_store::Result<S>,
+    build: impl Fn(Option<(RetryConfig, TellingConnector)>) -> object_store::Result<S>,
 ) -> Result<Arc<dyn ObjectStore>, Error> {
-    use headstart_fetch_core::client::TwoClients;
-    let others = build(false)?;
+    let others = build(None)?;
     if !settings.fetch.enabled {
         return Ok(Arc::new(others));
     }
-    let clients = TwoClients::new(build(true)?, others);
+    let no_retries = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+    let reads = build(Some((no_retries, TellingConnector::new(|_| None))))?;
+    let clients = TwoClients::new(reads, others);
     Ok(Arc::new(match name {
         Some(name) => clients.named(name),
         None => clients,
     }))
-}
-
-#[cfg(any(feature = "azure", feature = "http"))]
-fn no_retries() -> object_store::RetryConfig {
-    object_store::RetryConfig { max_retries: 0, ..Default::default() }
-}
-
-#[cfg(any(feature = "azure", feature = "http"))]
-fn telling() -> headstart_fetch_core::client::TellingConnector {
-    headstart_fetch_core::client::TellingConnector::new(|_| None)
 }
 
 /// Azure, by the client's own `AZURE_*` variables, as a cloud store of which nothing is known.
@@ -202,9 +175,8 @@ fn telling() -> headstart_fetch_core::client::TellingConnector {
 fn azure(url: &Url, settings: &Settings, environment: &BTreeMap<String, String>) -> Result<Backend, Error> {
     use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
     if url.password().is_some() || url.port().is_some() {
-        return Err(
-            ConfigError::bad("url", format!("{}:…", url.scheme()), "a container has no password or port").into()
-        );
+        let allowed = "a container has no password or port";
+        return Err(ConfigError::bad("url", format!("{}:…", url.scheme()), allowed).into());
     }
     let ours = environment.iter().filter(|(name, value)| name.starts_with("AZURE_") && !value.is_empty());
     // As with the client, a variable that it does not know is somebody else's.
@@ -221,12 +193,14 @@ fn azure(url: &Url, settings: &Settings, environment: &BTreeMap<String, String>)
     let plain = emulator || endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
     let key = &url[Position::BeforePath..];
     let path = path_of_url_key(key.strip_prefix('/').unwrap_or(key))?;
-    let builder = builder.with_url(&url[..Position::BeforePath]).with_client_options(client_options(plain));
+    let builder = builder
+        .with_url(&url[..Position::BeforePath])
+        .with_client_options(client_options(plain, settings.stack.ca_certificate.as_deref())?);
     let store = one_or_two(settings, None, |reads| match reads {
-        true => builder.clone().with_retry(no_retries()).with_http_connector(telling()).build(),
-        false => builder.clone().build(),
+        Some((retry, connector)) => builder.clone().with_retry(retry).with_http_connector(connector).build(),
+        None => builder.clone().build(),
     })?;
-    Ok(Backend { store, profile: BackendProfile::default(), path, generation: None, is_local: false })
+    Ok(Backend::new(store, BackendProfile::default(), path))
 }
 
 #[cfg(not(feature = "azure"))]
@@ -240,20 +214,20 @@ fn http(url: &Url, settings: &Settings) -> Result<Backend, Error> {
         return Err(ConfigError::bad("url", format!("{}:…", url.scheme()), "a query or fragment cannot be sent").into());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(
-            ConfigError::bad("url", format!("{}:…", url.scheme()), "a user and a password cannot be sent").into()
-        );
+        let allowed = "a user and a password cannot be sent";
+        return Err(ConfigError::bad("url", format!("{}:…", url.scheme()), allowed).into());
     }
     let builder = object_store::http::HttpBuilder::new().with_url(&url[..Position::BeforePath]);
-    let builder = builder.with_client_options(client_options(url.scheme() == "http"));
+    let builder =
+        builder.with_client_options(client_options(url.scheme() == "http", settings.stack.ca_certificate.as_deref())?);
     let path = path_of_url_key(url.path().trim_start_matches('/'))?;
     // Its user, password and query are refused above.
     let name = format!("HttpStore({})", &url[..Position::BeforePath]);
     let store = one_or_two(settings, Some(name), |reads| match reads {
-        true => builder.clone().with_retry(no_retries()).with_http_connector(telling()).build(),
-        false => builder.clone().build(),
+        Some((retry, connector)) => builder.clone().with_retry(retry).with_http_connector(connector).build(),
+        None => builder.clone().build(),
     })?;
-    Ok(Backend { store, profile: BackendProfile::default(), path, generation: None, is_local: false })
+    Ok(Backend::new(store, BackendProfile::default(), path))
 }
 
 #[cfg(not(feature = "http"))]

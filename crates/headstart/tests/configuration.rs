@@ -36,6 +36,7 @@ async fn tables() -> BTreeMap<&'static str, String> {
     for (variable, key) in S3Config::variables() {
         writeln!(variables, "| `{variable}` | `s3.{key}` |").unwrap();
     }
+    writeln!(variables, "| `AWS_CA_BUNDLE` | `ca_certificate`, for `s3://` |").unwrap();
     BTreeMap::from([("options", options), ("variables", variables)])
 }
 

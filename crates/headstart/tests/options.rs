@@ -37,6 +37,7 @@ async fn error(builder: HeadstartBuilder) -> String {
 const TABLE: &[(&str, &str, &str, &str)] = &[
     ("mode", "fetch", "cached", "fast"),
     ("memory_bytes", "1GiB", "2GiB", "0"),
+    ("ca_certificate", "one.pem", "two.pem", "-----BEGIN CERTIFICATE-----"),
     ("fetch", "off", "off", "perhaps"),
     ("fetch.concurrency", "7", "8", "0"),
     ("fetch.retries", "7", "8", "101"),
@@ -87,11 +88,13 @@ async fn every_option_at_every_level() {
 #[tokio::test]
 async fn every_option_refuses_nonsense_by_its_name() {
     for (key, _, _, bad) in TABLE {
+        // What stands in place of a file's path is not repeated.
+        let shown = if *key == "ca_certificate" { "***" } else { bad };
         let explicit = error(builder(&[]).option(*key, *bad)).await;
-        assert!(explicit.starts_with(&format!("option '{key}' is '{bad}': ")), "{explicit}");
+        assert!(explicit.starts_with(&format!("option '{key}' is '{shown}': ")), "{explicit}");
         let variable = variable(key);
         let environment = error(builder(&[(&variable, bad)])).await;
-        assert!(environment.starts_with(&format!("option '{variable}' is '{bad}': ")), "{environment}");
+        assert!(environment.starts_with(&format!("option '{variable}' is '{shown}': ")), "{environment}");
     }
 }
 
@@ -117,6 +120,33 @@ async fn unknown_names_are_told_the_nearest() {
         "piece 1 of the option string has no '=': expected key=value,key=value; give a value that has a comma with .option(key, value)"
     );
     builder(&[("HEADSTAR", "1"), ("PATH", "/")]).build().await.unwrap();
+}
+
+/// Kubernetes sets these beside services called `headstart` and `headstart-cache`.
+#[tokio::test]
+async fn variables_of_services_and_empty_ones_set_nothing() {
+    let variables = [
+        ("HEADSTART_SERVICE_HOST", "10.0.0.1"),
+        ("HEADSTART_SERVICE_PORT", "443"),
+        ("HEADSTART_SERVICE_PORT_HTTPS", "443"),
+        ("HEADSTART_PORT", "tcp://10.0.0.1:443"),
+        ("HEADSTART_PORT_443_TCP", "tcp://10.0.0.1:443"),
+        ("HEADSTART_PORT_443_TCP_PROTO", "tcp"),
+        ("HEADSTART_PORT_443_TCP_PORT", "443"),
+        ("HEADSTART_PORT_443_TCP_ADDR", "10.0.0.1"),
+        ("HEADSTART_CACHE_SERVICE_HOST", "10.0.0.1"),
+        ("HEADSTART_CACHE_PORT_53_UDP_ADDR", "10.0.0.1"),
+        ("HEADSTART_MODE", ""),
+        ("HEADSTART_MEMORY_BYTE", ""),
+    ];
+    let headstart = builder(&variables).build().await.unwrap();
+    assert!(headstart.effective_config().iter().all(|setting| setting.source == Source::Default));
+    for unknown in
+        ["HEADSTART_PORTS", "HEADSTART_PORT_HTTP", "HEADSTART_PORT_443_HTTP", "HEADSTART_SERVICE", "HEADSTART_"]
+    {
+        let said = error(builder(&[(unknown, "1")])).await;
+        assert!(said.starts_with(&format!("unknown option '{unknown}'")), "{said}");
+    }
 }
 
 #[tokio::test]

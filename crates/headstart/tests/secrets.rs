@@ -400,6 +400,7 @@ async fn values_that_are_refused_are_not_repeated() {
     let with_query = format!("http://host?token={SECRET}");
     let json = format!("{{\"private_key\":\"{SECRET}\"}}");
     let spaced = format!("{SECRET} {SECRET}");
+    let private_key = format!("-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----");
     for (key, value) in [
         ("gcs.token", spaced.as_str()),
         ("gcs.service_account_key", json.as_str()),
@@ -409,6 +410,7 @@ async fn values_that_are_refused_are_not_repeated() {
         ("gcs.endpoint", &with_query),
         ("s3.endpoint", &with_password),
         ("s3.endpoint", &with_query),
+        ("ca_certificate", &private_key),
     ] {
         let scheme = if key.starts_with("gcs") { "gs" } else { "s3" };
         let url = format!("{scheme}://b/k");

@@ -73,7 +73,7 @@ async fn bad_urls() {
         ("ftp://host/file", "no store answers to 'ftp:'"),
         ("file://data/file", "expected three slashes and a path"),
         ("memory://bucket/key", "expected three slashes and a path"),
-        ("memory:///", "expected a URL that names an object"),
+        ("memory:///", "'memory:///' names no object: expected a URL with a key"),
         ("memory:///a%00b", "control character"),
         ("memory:///%ff", "not UTF-8"),
     ] {
@@ -133,7 +133,7 @@ async fn gs() {
         ("gs://bucket/a/../b", "a segment '.' or '..'"),
         ("gs://bucket//a", "begins with '/'"),
         ("gs://me@bucket/a", "no user, password or port"),
-        ("gs://bucket", "expected a URL that names an object"),
+        ("gs://bucket", "'gs://bucket' names no object: expected a URL with a key"),
     ] {
         let built = Headstart::builder().url(text).environment(environment()).build().await;
         let error = match built {

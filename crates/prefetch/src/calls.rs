@@ -11,7 +11,8 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::{
-    AccessHint, CacheHint, ConfirmedAt, Intent, LocalFile, ObjectVersion, Origin, PinBy, ask, is_transient,
+    AccessHint, CacheHint, ConfirmedAt, Intent, LocalFile, ObjectVersion, Origin, PinBy, RangeOrigin, ask,
+    is_transient, may_be_the_range,
 };
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, GetResult, GetResultPayload, Result};
@@ -29,7 +30,7 @@ const MOST_PATHS: usize = 256;
 
 /// How long a call waits for a request ahead of it that is tried again and again, before the error of that is its own: as long as the
 /// longest pause between two tries of `FetchStore`.
-const FAIR_TRIAL: Duration = Duration::from_secs(10);
+const FAIR_TRIAL: Duration = Duration::from_secs(1);
 
 /// The paths that calls without a handle read, the latest at the back.
 #[derive(Debug)]
@@ -60,7 +61,8 @@ impl Calls {
         let engine = self.engine(path);
         let asked_at = Instant::now();
         let past_end = engine.known().is_some_and(|known| range.end > known.version.size);
-        if past_end || engine.is_unprovable() {
+        let refuses_ours = self.common.refuses_ours(engine.known().is_some());
+        if past_end || refuses_ours || engine.is_unprovable() {
             let answer = self.common.inner.get_opts(path, options).await;
             return self.observe(Some(&engine), answer, asked_at);
         }
@@ -79,6 +81,8 @@ impl Calls {
                 return Ok(watched(answer, watch));
             }
         };
+        let was_known = engine.known().is_some();
+        let mut refused = false;
         match read.answered().await {
             Ok(()) => {
                 if let Some(known) = engine.known()
@@ -91,12 +95,21 @@ impl Calls {
             }
             // Tried again for so long, while this call waited for it: to begin anew would take twice as long as the raw store.
             Err(error) if is_transient(&error) && asked_at.elapsed() >= FAIR_TRIAL => return Err(error),
-            Err(_) => {}
+            Err(error) if read.is_as_asked() && may_be_the_range(&error) => return Err(error),
+            Err(error) => refused = may_be_the_range(&error),
         }
         // Whatever went wrong ahead of the call is not the caller's: the raw store answers.
         drop(read);
         self.forget(path);
-        self.common.inner.get_opts(path, options).await
+        let mut options = options;
+        if refused {
+            options.extensions.insert(RangeOrigin::Asked);
+        }
+        let answer = self.common.inner.get_opts(path, options).await?;
+        if refused {
+            self.common.refused_ours(was_known, answer.meta.size);
+        }
+        Ok(answer)
     }
 
     /// Forgets what is ahead of `path`: it was written, or may have been.
@@ -186,11 +199,11 @@ async fn rest_of(engine: &Engine, known: &Known, rest: Range<u64>) -> Result<Box
     let mut options = ask(rest.clone(), Intent::Demand);
     let pinned = known.version.pin(engine.pin, &mut options);
     let (common, path, version) = (&engine.common, &engine.path, options.version.clone());
-    let answer = match common.inner.get_opts(path, options).await {
+    let answer = match common.get(path, options).await {
         Ok(answer) => answer,
         Err(error) => return Err(explain(common, path, Some(known), (pinned, version), error).await),
     };
-    known.version.check(&answer.meta)?;
+    common.refusals.check(&known.version, &answer.meta)?;
     check_range(&rest, &answer)?;
     Ok(answer.into_stream())
 }

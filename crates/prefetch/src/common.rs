@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use headstart_fetch_core::{LinkEstimate, MemoryBudget, ObjectVersion, PinBy};
-use object_store::ObjectStore;
+use headstart_fetch_core::{LinkEstimate, MemoryBudget, ObjectVersion, PinBy, Refusals};
+use object_store::path::Path;
+use object_store::{GetOptions, GetResult, ObjectStore};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -25,6 +26,7 @@ const SHARED_QUARTERS: u64 = 3;
 /// What all objects of one store share.
 pub(crate) struct Common {
     pub(crate) inner: Arc<dyn ObjectStore>,
+    pub(crate) refusals: Refusals,
     pub(crate) link: Arc<LinkEstimate>,
     /// Whether `link` is ours to feed: nobody below measures.
     pub(crate) measures: bool,
@@ -60,6 +62,21 @@ impl Common {
     /// The caller's runtime, or the one the store was made in.
     pub(crate) fn current_runtime(&self) -> Option<Handle> {
         Handle::try_current().ok().or_else(|| self.runtime.clone())
+    }
+
+    /// Asks the store below, without the pin of ours where that is refused.
+    pub(crate) async fn get(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        self.refusals.get_opts(&*self.inner, path, options).await
+    }
+
+    /// Whether only what readers ask for is asked for, of objects whose size is known or not.
+    pub(crate) fn refuses_ours(&self, is_known: bool) -> bool {
+        self.refusals.refuses_ranges() || !is_known && self.refusals.refuses_ends()
+    }
+
+    /// A range of ours was refused, and what a reader asked for was answered; the size of the object was known before or not.
+    pub(crate) fn refused_ours(&self, was_known: bool, size: u64) {
+        self.refusals.refused_range(if was_known { 0 } else { u64::MAX }, size);
     }
 
     /// Time since the store was made.

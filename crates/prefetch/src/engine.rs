@@ -175,7 +175,8 @@ impl Engine {
             }
             add(&counters.demand_requests, 1);
         }
-        let mut short = self.act(&mut state, actions, runtime.as_ref());
+        let is_as_asked = own.is_some();
+        let mut short = self.act(&mut state, actions, runtime.as_ref(), Some(range));
         short |= (self.common.budget.free_bytes() as u64) < state.planner.window_wanted().ahead_bytes;
         let mut cells = Vec::with_capacity(plan.pieces.len());
         for held in plan.pieces.iter().filter_map(|piece| state.held.get(&piece.part)).take_while(|_| !callers) {
@@ -188,7 +189,7 @@ impl Engine {
             return Ok(Begun::Callers(Read::new(Arc::clone(self), None, plan, Vec::new())));
         }
         let lost = cells.len() < plan.pieces.len();
-        let read = Read::new(Arc::clone(self), gate.cloned(), plan, cells);
+        let read = Read::new(Arc::clone(self), gate.cloned(), plan, cells).with_own_request(is_as_asked);
         if lost { Err(FetchError::NoRuntime.into()) } else { Ok(Begun::Ours(read)) }
     }
 
@@ -221,7 +222,7 @@ impl Engine {
             tracing::error!(path = %self.path, "the planner panicked; it begins anew");
             return;
         }
-        self.act(&mut state, actions, self.common.current_runtime().as_ref());
+        self.act(&mut state, actions, self.common.current_runtime().as_ref(), None);
     }
 
     /// A read of `plan` has ended.
@@ -333,8 +334,14 @@ impl Engine {
         answer
     }
 
-    /// Does what the planner has decided. True where memory was short.
-    fn act(self: &Arc<Self>, state: &mut State, actions: Vec<Action>, runtime: Option<&Handle>) -> bool {
+    /// Does what the planner has decided, after a read of `asked` if it was one. True where memory was short.
+    fn act(
+        self: &Arc<Self>,
+        state: &mut State,
+        actions: Vec<Action>,
+        runtime: Option<&Handle>,
+        asked: Option<&Range<u64>>,
+    ) -> bool {
         let mut short = false;
         for action in actions {
             match action {
@@ -342,7 +349,8 @@ impl Engine {
                 Action::Fetch { id, .. } if !state.planner.has(id) => {}
                 Action::Fetch { id, range, intent, ahead_bytes } => {
                     self.common.spend(ahead_bytes);
-                    short |= !self.send(state, id, range, intent, runtime);
+                    let as_asked = asked == Some(&range);
+                    short |= !self.send(state, id, (range, as_asked), intent, runtime);
                 }
                 Action::Stop(id) => {
                     if let Some(held) = state.held.get_mut(&id) {
@@ -368,7 +376,7 @@ impl Engine {
         self: &Arc<Self>,
         state: &mut State,
         id: PartId,
-        range: Range<u64>,
+        (range, as_asked): (Range<u64>, bool),
         intent: Intent,
         runtime: Option<&Handle>,
     ) -> bool {
@@ -380,7 +388,7 @@ impl Engine {
         if short && demanded && wanted <= self.common.budget.limit_bytes() {
             let mut given_up = Vec::new();
             state.planner.on_memory_short(&mut given_up);
-            self.act(state, given_up, None);
+            self.act(state, given_up, None, None);
             charge = self.common.budget.try_reserve(wanted);
         }
         let Some(runtime) = runtime.filter(|_| demanded || charge.is_some()) else {
@@ -393,7 +401,7 @@ impl Engine {
         let lost = fetch::FailIfLost(Arc::clone(&cell));
         let promotion = Promotion::default();
         let known = state.known.clone();
-        let request = fetch::Request { id, range, intent, known, promotion: promotion.clone() };
+        let request = fetch::Request { id, range, intent, as_asked, known, promotion: promotion.clone() };
         let (engine, common, path) = (Arc::downgrade(self), Arc::clone(&self.common), self.path.clone());
         let task = runtime.spawn(fetch::run(engine, common, path, lost, request));
         state.held.insert(id, Held { cell, task: task.abort_handle(), charge, promotion });

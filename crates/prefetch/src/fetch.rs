@@ -3,11 +3,13 @@
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-use futures::StreamExt;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::runtime::has_timer;
 use headstart_fetch_core::{
-    ConfirmedAt, FetchError, FreshUntil, Intent, LocalFile, ObjectChanged, PinBy, Promotion, Reserved, ask,
-    depends_on_request,
+    ConfirmedAt, FetchError, FreshUntil, Intent, LocalFile, ObjectChanged, PinBy, Promotion, RangeOrigin, Reserved,
+    ask, depends_on_request,
 };
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, GetResultPayload};
@@ -23,6 +25,8 @@ pub(crate) struct Request {
     pub(crate) id: PartId,
     pub(crate) range: Range<u64>,
     pub(crate) intent: Intent,
+    /// The range is that of a read.
+    pub(crate) as_asked: bool,
     pub(crate) known: Option<Arc<Known>>,
     /// Goes down with the request: whoever comes to wait for it says so with this.
     pub(crate) promotion: Promotion,
@@ -86,12 +90,15 @@ async fn fill(
     let (asked, answer) = loop {
         let asked = Instant::now();
         let mut options = ask(request.range.clone(), request.intent);
+        if !request.as_asked {
+            options.extensions.insert(RangeOrigin::Chosen);
+        }
         // What is ahead was reserved before, and what somebody waits for does not wait for memory: it all ends up in this cell.
         options.extensions.insert(Reserved);
         options.extensions.insert(request.promotion.clone());
         let pinned = known.as_ref().is_some_and(|known| known.version.pin(pin, &mut options));
         let version = options.version.clone();
-        let error = match common.inner.get_opts(path, options).await {
+        let error = match common.get(path, options).await {
             Ok(answer) => break (asked, answer),
             Err(error) => error,
         };
@@ -102,6 +109,9 @@ async fn fill(
             None => return Err(explain(common, path, known.as_deref(), (pinned, version), error).await),
         }
     };
+    if !request.as_asked {
+        common.refusals.granted_range();
+    }
     let Some(alive) = engine.upgrade() else { return Ok(()) };
     alive.learn(&answer, asked)?;
     cell.confirm(ConfirmedAt::of(&answer.extensions, asked));
@@ -158,6 +168,29 @@ pub(crate) async fn explain(
     let mut head = GetOptions { version, ..GetOptions::new() };
     head.extensions.insert(Intent::Demand);
     ObjectChanged::explain_or_ask(error, pinned, &*common.inner, path, &known.version, head).await
+}
+
+/// The body of `answer`, which must be `range` of the object: it ends after just these bytes, or with an error.
+///
+/// # Errors
+/// [`FetchError::WrongRange`] where it is another range.
+pub(crate) fn exact_body(
+    range: &Range<u64>,
+    answer: GetResult,
+) -> object_store::Result<BoxStream<'static, object_store::Result<Bytes>>> {
+    let Range { start, end } = check_range(range, &answer)?;
+    let body = futures::stream::try_unfold((answer.into_stream(), start), move |(mut body, at)| async move {
+        match body.try_next().await? {
+            Some(chunk) if at + chunk.len() as u64 > end => Err(FetchError::LongBody { start, end }.into()),
+            Some(chunk) => {
+                let at = at + chunk.len() as u64;
+                Ok(Some((chunk, (body, at))))
+            }
+            None if at < end => Err(FetchError::ShortBody { start, end, at }.into()),
+            None => Ok(None),
+        }
+    });
+    Ok(body.fuse().boxed())
 }
 
 /// The bytes an answer promises: those asked for, cut at the object's end.

@@ -27,6 +27,8 @@ pub(crate) struct Read {
     cells: Vec<Arc<Cell>>,
     /// Closing it ends the read with an error; calls without a handle have none.
     gate: Option<Arc<Gate>>,
+    /// One request asks for just this read.
+    as_asked: bool,
     /// The piece to read next, and the offset within the object.
     piece: usize,
     at: u64,
@@ -38,7 +40,18 @@ impl Read {
     pub(crate) fn new(engine: Arc<Engine>, gate: Option<Arc<Gate>>, plan: Plan, cells: Vec<Arc<Cell>>) -> Self {
         let at = plan.pieces.first().map_or(0, |piece| piece.range.start);
         let began = engine.common.now();
-        Self { engine, plan, cells, gate, piece: 0, at, began, ended: false }
+        Self { engine, plan, cells, gate, as_asked: false, piece: 0, at, began, ended: false }
+    }
+
+    /// The same, where one request asks for just its range.
+    pub(crate) fn with_own_request(mut self, as_asked: bool) -> Self {
+        self.as_asked = as_asked;
+        self
+    }
+
+    /// Whether one request asks for just its range: a refusal is the caller's own.
+    pub(crate) fn is_as_asked(&self) -> bool {
+        self.as_asked
     }
 
     /// The bytes it covers.

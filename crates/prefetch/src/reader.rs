@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use headstart_fetch_core::{AccessHint, Intent, ObjectVersion, ask, is_transient};
+use headstart_fetch_core::{
+    AccessHint, Intent, ObjectVersion, RangeOrigin, ask, is_transient, may_be_past_end, may_be_the_range,
+};
 use object_store::path::Path;
-use object_store::{Error, GetOptions, GetRange, ObjectMeta, Result};
+use object_store::{Error, GetOptions, GetRange, GetResult, ObjectMeta, Result};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
@@ -18,8 +20,8 @@ use crate::blocking::BlockingReader;
 use crate::common::Common;
 use crate::cursor::Cursor;
 use crate::engine::{Engine, Known};
-use crate::fetch::explain;
-use crate::gate::Gate;
+use crate::fetch::{exact_body, explain};
+use crate::gate::{Gate, closed};
 use crate::plan::Settings;
 use crate::read::{OPEN_END_BYTES, stands_still};
 
@@ -66,6 +68,23 @@ pub(crate) struct Inner {
     gate: Arc<Gate>,
     size: AtomicU64,
     reads_ahead: bool,
+}
+
+/// What those who read on from a position get first.
+pub(crate) enum First {
+    Chunks(Vec<Bytes>),
+    /// Nothing: the store refuses the range.
+    Refused(Refused),
+}
+
+/// Whether ranges that nobody asked for are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    No,
+    /// By requests before.
+    Before,
+    /// One up to this byte, just now.
+    UpTo(u64),
 }
 
 impl Reader {
@@ -123,18 +142,21 @@ impl Reader {
         } else {
             // Nothing is ahead of any step then: one request is as good as the store below can do.
             let (inner, at) = (Arc::clone(&self.inner), self.cursor.position());
-            futures::stream::once(async move { inner.body_from(at).await }).try_flatten().boxed()
+            futures::stream::once(async move { inner.body_from(at, Refused::No).await }).try_flatten().boxed()
         }
     }
 
     fn read_in_steps(&self) -> BoxStream<'static, Result<Bytes>> {
         let (inner, start) = (Arc::clone(&self.inner), self.cursor.position());
         let first = async move {
-            let chunks = inner.step(start).await?;
+            let chunks = match inner.first_chunks(start, STREAM_STEP).await? {
+                First::Chunks(chunks) => chunks,
+                First::Refused(refused) => return inner.body_from(start, refused).await,
+            };
             if inner.engine.is_unprovable() {
                 // Steps could be of different versions: it has to be one answer.
                 drop(chunks);
-                return inner.body_from(start).await;
+                return inner.body_from(start, Refused::No).await;
             }
             let next = start + chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
             let is_end = next == start;
@@ -237,6 +259,48 @@ impl Inner {
         self.chunks_at(at..at.saturating_add(STREAM_STEP)).await
     }
 
+    /// The first `bytes` of those who read on from byte `at` to the end, unless one answer with the rest of the object is to be asked for.
+    pub(crate) async fn first_chunks(&self, at: u64, bytes: u64) -> Result<First> {
+        let range = at..at.saturating_add(bytes);
+        if at > 0 {
+            return self.chunks_at(range).await.map(First::Chunks);
+        }
+        if self.refuses_ours() {
+            return Ok(First::Refused(Refused::Before));
+        }
+        self.remember_size();
+        let range = at..range.end.min(self.size.load(Ordering::Relaxed));
+        if range.is_empty() {
+            return Ok(First::Chunks(Vec::new()));
+        }
+        match self.chunks_of(range.clone()).await {
+            Err(error) if stands_still(&error) => self.chunks_at(range).await.map(First::Chunks),
+            Err(error) if may_be_the_range(&error) && !self.gate.is_closed() => {
+                Ok(First::Refused(Refused::UpTo(range.end)))
+            }
+            chunks => {
+                self.remember_size();
+                chunks.map(First::Chunks)
+            }
+        }
+    }
+
+    /// Whether those who read on in order had better ask for the rest of the object at once: nothing reads ahead for them, or nothing
+    /// proves that the answers to several requests are of one version.
+    pub(crate) fn is_one_answer_better(&self) -> bool {
+        !self.reads_ahead || self.is_unprovable()
+    }
+
+    /// Whether `chunks`, from byte 0 on, are all there is.
+    pub(crate) fn is_all(&self, chunks: &[Bytes]) -> bool {
+        chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>() >= self.size.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing proves that two answers are of one version.
+    pub(crate) fn is_unprovable(&self) -> bool {
+        self.engine.is_unprovable()
+    }
+
     pub(crate) async fn chunks_at(&self, range: Range<u64>) -> Result<Vec<Bytes>> {
         // Others who read the object may know it.
         self.remember_size();
@@ -257,7 +321,12 @@ impl Inner {
                 Err(error) if stands_still(&error) => {}
                 // Nobody knew the end when the read began: what it asked for beyond may have been refused.
                 Err(error) => match self.end_if_refused(&error).await {
-                    Some(size) if size < range.end => range.end = size,
+                    Some(size) if size < range.end => {
+                        if range.start < size {
+                            self.engine.common.refused_ours(false, size);
+                        }
+                        range.end = size;
+                    }
                     _ => return Err(error),
                 },
             }
@@ -267,35 +336,63 @@ impl Inner {
 
     /// The bytes of `range`, where the object is not known to end before `range` does.
     async fn chunks_of(&self, range: Range<u64>) -> Result<Vec<Bytes>> {
-        if !self.engine.is_unprovable() {
+        let was_known = self.engine.known().is_some();
+        let mut refused = false;
+        if !self.engine.is_unprovable() && !self.refuses_ours() {
             let read = self.engine.begin(&self.gate, range.clone())?;
-            let is_one_request = read.is_one_request();
-            let chunks = read.chunks().await?;
-            if !self.engine.is_unprovable() {
-                return Ok(chunks);
-            }
-            self.engine.tell(|planner, _, actions| planner.clear(actions));
-            if is_one_request {
-                return Ok(chunks);
+            let (is_one_request, is_as_asked) = (read.is_one_request(), read.is_as_asked());
+            match read.chunks().await {
+                Ok(chunks) if !self.engine.is_unprovable() => return Ok(chunks),
+                Ok(chunks) => {
+                    self.engine.tell(|planner, _, actions| planner.clear(actions));
+                    if is_one_request {
+                        return Ok(chunks);
+                    }
+                }
+                Err(error) if !is_as_asked && may_be_the_range(&error) && !self.gate.is_closed() => refused = true,
+                Err(error) => return Err(error),
             }
         }
-        // Nothing proves that the answers to two requests are of one version: one request it is.
-        let mut options = ask(range, Intent::Demand);
+        // Nothing proves that the answers to two requests are of one version, or the store refuses what we add: one request it is.
+        let mut options = ask(range.clone(), Intent::Demand);
+        if refused || self.refuses_ours() {
+            options.extensions.insert(RangeOrigin::Asked);
+        }
         let path = &self.engine.path;
         let read = async {
-            if let Some(known) = self.engine.known() {
-                known.version.pin(self.engine.pin, &mut options);
-            }
+            let known = self.engine.known();
+            let pinned = known.as_ref().is_some_and(|known| known.version.pin(self.engine.pin, &mut options));
+            let version = options.version.clone();
             let asked_at = Instant::now();
-            let answer = self.engine.common.inner.get_opts(path, options).await?;
+            let answer = match self.engine.common.get(path, options).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    let common = &self.engine.common;
+                    return Err(explain(common, path, known.as_deref(), (pinned, version), error).await);
+                }
+            };
             self.engine.learn(&answer, asked_at)?;
-            answer.into_stream().try_collect().await
+            if refused {
+                self.engine.common.refused_ours(was_known, answer.meta.size);
+            }
+            exact_body(&range, answer)?.try_collect().await
         };
         self.gate.pass(path, read).await
     }
 
-    /// The store's own stream from `at` to the end, of the version this reader is pinned to.
-    async fn body_from(&self, at: u64) -> Result<BoxStream<'static, Result<Bytes>>> {
+    /// Fails once the reader is closed.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.gate.is_closed() { Err(closed(&self.engine.path)) } else { Ok(()) }
+    }
+
+    /// Whether the store refuses ranges that nobody asked for, of this object as far as it is known.
+    pub(crate) fn refuses_ours(&self) -> bool {
+        self.engine.common.refuses_ours(self.engine.known().is_some())
+    }
+
+    /// The store's own stream from `at` to the end, of the version this reader is pinned to; as one request, where ranges of ours have been
+    /// `refused`.
+    pub(crate) async fn body_from(&self, at: u64, refused: Refused) -> Result<BoxStream<'static, Result<Bytes>>> {
         let nothing = || Ok(futures::stream::empty().boxed());
         if at >= self.size.load(Ordering::Relaxed) {
             return nothing();
@@ -303,15 +400,21 @@ impl Inner {
         let common = &self.engine.common;
         let mut options = GetOptions::new().with_range((at > 0).then_some(GetRange::Offset(at)));
         options.extensions.insert(Intent::Demand);
+        if refused != Refused::No {
+            options.extensions.insert(RangeOrigin::Asked);
+        }
         let asked_at = Instant::now();
         let known = self.engine.known();
         let pinned = known.as_ref().is_some_and(|known| known.version.pin(self.engine.pin, &mut options));
         let version = options.version.clone();
-        match common.inner.get_opts(&self.engine.path, options).await {
+        match common.get(&self.engine.path, options).await {
             Ok(answer) => {
                 self.engine.learn(&answer, asked_at)?;
                 self.remember_size();
-                Ok(answer.into_stream())
+                if let Refused::UpTo(end) = refused {
+                    common.refusals.refused_range(end, answer.meta.size);
+                }
+                exact_body(&(at..answer.meta.size), answer)
             }
             Err(error) if self.end_if_refused(&error).await.is_some_and(|end| at >= end) => nothing(),
             Err(error) => Err(explain(common, &self.engine.path, known.as_deref(), (pinned, version), error).await),
@@ -321,8 +424,7 @@ impl Inner {
     /// The end of the object, where `error` may be a refusal of bytes past it: for a file these are no error.
     async fn end_if_refused(&self, error: &Error) -> Option<u64> {
         // An error that may go away by itself says nothing of the end, and has taken its time already.
-        let may_be = matches!(error, Error::Generic { .. } | Error::NotSupported { .. }) && !is_transient(error);
-        if may_be && !self.gate.is_closed() { self.size().await.ok() } else { None }
+        if may_be_past_end(error) && !self.gate.is_closed() { self.size().await.ok() } else { None }
     }
 
     pub(crate) async fn size(&self) -> Result<u64> {
@@ -337,8 +439,22 @@ impl Inner {
         let mut head = GetOptions::new().with_head(true);
         head.extensions.insert(Intent::Demand);
         let asked_at = Instant::now();
-        let answer = self.engine.common.inner.get_opts(&self.engine.path, head).await?;
-        self.engine.learn(&answer, asked_at)?;
+        let common = &self.engine.common;
+        let refused = match common.inner.get_opts(&self.engine.path, head.clone()).await {
+            Ok(answer) => return self.learnt(&answer, asked_at),
+            Err(error) if is_transient(&error) => return Err(error),
+            Err(error) => error,
+        };
+        // Some servers have no HEAD; what a GET says before its body does as well.
+        let get = GetOptions { head: false, ..head };
+        match common.inner.get_opts(&self.engine.path, get).await {
+            Ok(answer) => self.learnt(&answer, asked_at),
+            Err(_) => Err(refused),
+        }
+    }
+
+    fn learnt(&self, answer: &GetResult, asked_at: Instant) -> Result<Arc<Known>> {
+        self.engine.learn(answer, asked_at)?;
         self.remember_size();
         Ok(self.engine.known().expect("learnt above"))
     }

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::{
-    AccessHint, BackendProfile, ConfigError, LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, Options, Run,
-    merge_ranges, observe_deletes,
+    AccessHint, BackendProfile, ConfigError, LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, Options,
+    Refusals, Run, merge_ranges, observe_deletes,
 };
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    CopyOptions, Extensions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -77,6 +77,7 @@ impl PrefetchStore {
         };
         let common = Arc::new(Common {
             inner,
+            refusals: Refusals::default(),
             measures: config.link.is_none(),
             link: config.link.unwrap_or_else(|| LinkEstimate::new(&BackendProfile::default())),
             budget: config.budget.unwrap_or_else(|| MemoryBudget::new(OWN_BUDGET_BYTES)),
@@ -133,7 +134,8 @@ impl PrefetchStore {
         let version = OnceLock::new();
         let reads = merge_ranges(ranges, &self.common.link.link(), concurrency).into_iter().map(|run| async {
             let answer = self.get_opts(path, GetOptions::new().with_range(Some(run))).await?;
-            version.get_or_init(|| ObjectVersion::of(&answer.meta)).check(&answer.meta)?;
+            let version = version.get_or_init(|| ObjectVersion::of(&answer.meta));
+            self.common.refusals.check(version, &answer.meta)?;
             Run::collect(answer).await
         });
         let runs: Vec<Run> = futures::stream::iter(reads).buffered(concurrency).try_collect().await?;
@@ -222,7 +224,11 @@ impl ObjectStore for PrefetchStore {
         loop {
             tries -= 1;
             match self.merged_ranges(location, ranges).await {
-                Err(error) if tries > 0 && ObjectChanged::find(&error).is_some() => self.forget(location),
+                Err(error) if tries > 0 && ObjectChanged::find(&error).is_some() => {
+                    self.forget(location);
+                    let common = &self.common;
+                    common.refusals.look_at_tags(&*common.inner, location, &error, &Extensions::new()).await;
+                }
                 answer => return answer,
             }
         }

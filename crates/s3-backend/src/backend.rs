@@ -4,21 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headstart_fetch_core::client::{TellingConnector, TwoClients};
+use headstart_fetch_core::client::{TellingConnector, TwoClients, client_options};
 use headstart_fetch_core::{BackendProfile, ConfigError, PinBy, Prices, path_of_url_key};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
-use object_store::{ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
+use object_store::{ObjectStore, RetryConfig};
 use url::{Position, Url};
 
 use crate::config::S3Config;
-
-/// How long a connection may take to be made, and how long a body may be silent.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Idle connections kept: as many as a `FetchStore` may ever have in flight.
-const POOL_CONNECTIONS: usize = 4096;
 
 /// A bucket, ready to be read.
 #[derive(Clone)]
@@ -80,7 +73,8 @@ impl S3Backend {
         let key = &url[Position::BeforePath..];
         let path = path_of_url_key(key.strip_prefix('/').unwrap_or(key))?;
         let builder = config.apply(AmazonS3Builder::new()).with_bucket_name(bucket);
-        let builder = builder.with_client_options(client_options(config.is_emulator()));
+        let builder =
+            builder.with_client_options(client_options(config.is_emulator(), config.ca_certificate.as_deref())?);
         let store = builder.clone().build().map_err(S3Error::Client)?;
         // S3 names checksums only where a signed header asks for them, which the client cannot be told to send.
         let reads = builder
@@ -149,18 +143,6 @@ pub fn s3_profile() -> BackendProfile {
         prices: Prices { per_1000_requests: 0.0004, per_gb: 0.0 },
         ..BackendProfile::default()
     }
-}
-
-/// Many connections of HTTP/1.1; a long body is fine while bytes come.
-fn client_options(emulator: bool) -> ClientOptions {
-    ClientOptions::new()
-        .with_config(ClientConfigKey::UserAgent, concat!("headstart/", env!("CARGO_PKG_VERSION")))
-        .with_http1_only()
-        .with_pool_max_idle_per_host(POOL_CONNECTIONS)
-        .with_timeout_disabled()
-        .with_connect_timeout(CONNECT_TIMEOUT)
-        .with_read_timeout(READ_TIMEOUT)
-        .with_allow_http(emulator)
 }
 
 #[cfg(test)]

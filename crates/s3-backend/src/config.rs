@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use headstart_fetch_core::options::{format_switch, parse_switch};
 use headstart_fetch_core::{ConfigError, OptionSpec, Options};
@@ -12,6 +13,9 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 pub struct S3Config {
     /// By the client's own key. Secrets included.
     settings: BTreeMap<String, String>,
+    /// A PEM file of certificate authorities to trust besides the system's. Not an option: it is not of S3 alone.
+    /// Default: what `AWS_CA_BUNDLE` says, which object_store's client does not read.
+    pub ca_certificate: Option<PathBuf>,
 }
 
 /// Names only: some values are secrets.
@@ -38,7 +42,9 @@ impl S3Config {
     ) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         for (variable, value) in environment {
-            if variable.starts_with("AWS_") && !value.is_empty()
+            if variable == "AWS_CA_BUNDLE" && !value.is_empty() {
+                config.ca_certificate = Some(value.into());
+            } else if variable.starts_with("AWS_") && !value.is_empty()
                 // As with the client, a variable that it does not know is somebody else's.
                 && let Ok(key) = variable.to_ascii_lowercase().parse::<AmazonS3ConfigKey>()
             {
@@ -123,6 +129,8 @@ impl Options for S3Config {
         let client =
             client_key(key).ok_or_else(|| ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key)))?;
         let value = match takes(key) {
+            // What the header says, and what other tools take for `AWS_REQUEST_PAYER`, as the client does.
+            SWITCH if key == "request_payer" && value.eq_ignore_ascii_case("requester") => true.to_string(),
             SWITCH => parse_switch(key, value)?.to_string(),
             _ if value.is_empty() => {
                 return Err(ConfigError::bad(key, value, "expected a value that is not empty"));
@@ -176,6 +184,17 @@ mod tests {
         assert_eq!(config.value("endpoint").as_deref(), Some("https://s3.example"));
         assert_eq!(config.value("anonymous").as_deref(), Some("on"));
         assert_eq!(resolve(&[], &[]).unwrap(), S3Config::default());
+    }
+
+    #[test]
+    fn who_pays_is_a_switch_or_the_word_of_the_header() {
+        for (value, shown) in [("on", "on"), ("requester", "on"), ("Requester", "on"), ("off", "off")] {
+            for config in [resolve(&[("request_payer", value)], &[]), resolve(&[], &[("AWS_REQUEST_PAYER", value)])] {
+                assert_eq!(config.unwrap().value("request_payer").as_deref(), Some(shown), "{value}");
+            }
+        }
+        let error = resolve(&[("request_payer", "me")], &[]).unwrap_err();
+        assert_eq!(error, "option 'request_payer' is 'me': expected on or off");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
+use headstart_fetch_core::ConnectionFault;
 use headstart_fetch_core::byte_range::{self, in_memory};
 
 use crate::catalog::Generation;
@@ -105,7 +106,9 @@ impl Body {
                 Ending::Proper | Ending::Unsaid => return None,
                 Ending::Cut => {
                     self.request.end(End::Failed);
-                    return Some(Err(SimFault::BodyCut { bytes: self.at - self.range.start }.into()));
+                    return Some(Err(
+                        SimFault::BodyCut { bytes: self.at - self.range.start, fault: ConnectionFault }.into()
+                    ));
                 }
             }
         }

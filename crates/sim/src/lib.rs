@@ -55,6 +55,7 @@ mod content;
 mod dice;
 mod faults;
 mod generation;
+pub mod hostile;
 mod link;
 mod log;
 mod profile;

@@ -11,6 +11,8 @@
 //! `/storage/v1/b/` and `/download/storage/v1/b/` (`json_api`). An object's resource is logged and delayed as a HEAD, its
 //! bytes as a GET. What writes there is refused.
 //!
+//! With the feature `tls`, a `TlsIdentity` in the configuration makes the server speak TLS.
+//!
 //! Another process reads the log and changes objects through `/_sim/`: `GET /_sim/log` (counts), `GET /_sim/requests`,
 //! `POST /_sim/reset`, `POST /_sim/overwrite?key=…[&size=…]`.
 
@@ -22,6 +24,8 @@ mod json_api;
 mod operations;
 mod refusal;
 mod request;
+#[cfg(feature = "tls")]
+mod tls;
 mod xml;
 
 use std::convert::Infallible;
@@ -33,9 +37,12 @@ use std::thread::JoinHandle;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
 pub use dialect::Dialect;
+#[cfg(feature = "tls")]
+pub use tls::TlsIdentity;
 
 use crate::catalog::{Catalog, Versioning};
 use crate::cloud::Cloud;
@@ -64,6 +71,9 @@ pub struct SimServerConfig {
     pub seed: u64,
     /// The port to listen on; 0 takes a free one. Default: 0.
     pub port: u16,
+    /// What the server shows to clients over TLS. Default: none, plain HTTP.
+    #[cfg(feature = "tls")]
+    pub tls: Option<TlsIdentity>,
 }
 
 impl Default for SimServerConfig {
@@ -76,6 +86,8 @@ impl Default for SimServerConfig {
             faults: FaultPlan::default(),
             seed: 0,
             port: 0,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }
@@ -105,7 +117,8 @@ impl SimServer {
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port))?;
         listener.set_nonblocking(true)?;
-        let url = format!("http://{}", listener.local_addr()?);
+        let security = Security::of(&config);
+        let url = format!("{}://{}", security.scheme(), listener.local_addr()?);
         // A task copies many bytes at a time: with the usual 61 of them between two looks at timers and sockets, due
         // times would pass.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(7).build()?;
@@ -123,7 +136,7 @@ impl SimServer {
         let thread = std::thread::Builder::new().name("sim-server".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    served = serve(listener, serving) => {
+                    served = serve(listener, serving, security) => {
                         if let Err(error) = served { tracing::error!(%error, "the simulated server stopped"); }
                     }
                     _ = stopped => {}
@@ -176,7 +189,35 @@ impl Drop for SimServerHandle {
     }
 }
 
-async fn serve(listener: TcpListener, service: Arc<Service>) -> io::Result<()> {
+/// Whether connections are in the clear or over TLS.
+#[derive(Clone)]
+enum Security {
+    Clear,
+    #[cfg(feature = "tls")]
+    Tls(tokio_rustls::TlsAcceptor),
+}
+
+impl Security {
+    #[cfg(feature = "tls")]
+    fn of(config: &SimServerConfig) -> Self {
+        config.tls.as_ref().map_or(Self::Clear, |identity| Self::Tls(identity.acceptor()))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn of(_: &SimServerConfig) -> Self {
+        Self::Clear
+    }
+
+    fn scheme(&self) -> &'static str {
+        match self {
+            Self::Clear => "http",
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => "https",
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, service: Arc<Service>, security: Security) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
         let (stream, _) = match listener.accept().await {
@@ -189,15 +230,28 @@ async fn serve(listener: TcpListener, service: Arc<Service>) -> io::Result<()> {
             }
         };
         stream.set_nodelay(true)?;
-        let connection = Arc::new(Connection::new(&service));
-        let answer = service_fn(move |request| {
-            let connection = Arc::clone(&connection);
-            async move { Ok::<_, Infallible>(connection.answer(request).await) }
-        });
+        let (connection, security) = (Arc::new(Connection::new(&service)), security.clone());
         tokio::spawn(async move {
-            if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await {
-                tracing::debug!(%error, "connection");
+            match security {
+                Security::Clear => answer(stream, connection).await,
+                #[cfg(feature = "tls")]
+                Security::Tls(acceptor) => match acceptor.accept(stream).await {
+                    Ok(stream) => answer(stream, connection).await,
+                    // A client that does not trust the certificate says so.
+                    Err(error) => tracing::debug!(%error, "handshake"),
+                },
             }
         });
+    }
+}
+
+/// Answers the requests of one connection until it ends.
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, connection: Arc<Connection>) {
+    let answer = service_fn(move |request| {
+        let connection = Arc::clone(&connection);
+        async move { Ok::<_, Infallible>(connection.answer(request).await) }
+    });
+    if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await {
+        tracing::debug!(%error, "connection");
     }
 }

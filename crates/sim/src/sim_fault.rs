@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headstart_fetch_core::Throttled;
+use headstart_fetch_core::{ConnectionFault, Throttled};
 
 /// How a fault looks to a client that does not retry: the source of an [`object_store::Error::Generic`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +15,9 @@ pub enum SimFault {
     BodyCut {
         /// Bytes of the body that had arrived.
         bytes: u64,
+        /// Says that it is worth another try.
+        #[source]
+        fault: ConnectionFault,
     },
 }
 

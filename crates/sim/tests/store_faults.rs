@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use headstart_fetch_core::ConnectionFault;
 use headstart_sim::{
     Answer, Change, Content, End, Event, FIRST_GENERATION, FaultPlan, LinkProfile, SimFault, SimStore, When,
 };
@@ -54,8 +55,8 @@ async fn each_fault_looks_as_it_would_to_a_client() {
         (Answer::Whole, 1_000_000, None, 200),
         (Answer::Unavailable, 0, Some(SimFault::UNAVAILABLE), 503),
         (Answer::Throttled { retry_after }, 0, Some(SimFault::throttled(retry_after)), 429),
-        (Answer::Cut { after: 0.0 }, 0, Some(SimFault::BodyCut { bytes: 0 }), 200),
-        (Answer::Cut { after: 0.5 }, 500_000, Some(SimFault::BodyCut { bytes: 500_000 }), 200),
+        (Answer::Cut { after: 0.0 }, 0, Some(SimFault::BodyCut { bytes: 0, fault: ConnectionFault }), 200),
+        (Answer::Cut { after: 0.5 }, 500_000, Some(SimFault::BodyCut { bytes: 500_000, fault: ConnectionFault }), 200),
         (Answer::Short { after: 0.25 }, 250_000, None, 200),
         (Answer::Long { extra_bytes: 7 }, 1_000_007, None, 200),
     ] {

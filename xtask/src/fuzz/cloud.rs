@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use headstart_fetch_core::Throttled;
+use headstart_fetch_core::{ConnectionFault, Throttled};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectMeta, Result};
 use parking_lot::Mutex;
@@ -208,7 +208,26 @@ fn generic(source: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 pub(super) fn injected(what: &str) -> Error {
-    Error::Generic { store: "Cloud", source: format!("{INJECTED}: {what}").into() }
+    generic(Injected { what: what.to_owned(), fault: ConnectionFault })
+}
+
+/// A fault that the case wants, which passes.
+#[derive(Debug)]
+struct Injected {
+    what: String,
+    fault: ConnectionFault,
+}
+
+impl fmt::Display for Injected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{INJECTED}: {}", self.what)
+    }
+}
+
+impl std::error::Error for Injected {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.fault)
+    }
 }
 
 impl fmt::Debug for Cloud {

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use headstart_cache::{CacheConfig, CacheStore, Freshness};
+use headstart_fetch_core::ConnectionFault;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -170,7 +171,7 @@ pub(crate) fn roll(dice: &mut u64, sides: u64) -> u64 {
 }
 
 pub(crate) fn unavailable() -> object_store::Error {
-    object_store::Error::Generic { store: "Double", source: "503".into() }
+    object_store::Error::Generic { store: "Double", source: ConnectionFault.into() }
 }
 
 pub(crate) fn refused(path: &Path) -> object_store::Error {

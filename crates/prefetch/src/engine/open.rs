@@ -72,7 +72,7 @@ impl Engine {
         };
         let mut state = self.state.lock();
         if let Some(known) = &state.known {
-            known.version.check(&answer.meta)?;
+            self.common.refusals.check(&known.version, &answer.meta)?;
             // An answer that was asked for by version would come for ever, whatever has become of the object.
             if self.pin != PinBy::Version {
                 state.trusted_until = state.trusted_until.max(Some(trusted_until));

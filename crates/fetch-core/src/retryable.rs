@@ -1,0 +1,206 @@
+//! Which errors are worth another try: one table, with reasons.
+//!
+//! Everything that is not known to pass goes to the caller at once. The table is about the same faults that the clients of
+//! `object_store` retry; those clients say most of them in words only, of which `wording` tests of the facade know the version.
+
+use std::error::Error;
+use std::io::ErrorKind;
+
+use crate::error::{FetchError, Throttled, says_invalid_range, sources};
+use crate::options::ConfigError;
+
+/// A row of the table: the error, whether the request is sent again, and why.
+#[derive(Debug, Clone, Copy)]
+pub struct RetryRule {
+    /// The error.
+    pub error: &'static str,
+    /// Whether the request is sent again.
+    pub is_retried: bool,
+    /// Why.
+    pub why: &'static str,
+}
+
+const fn rule(error: &'static str, is_retried: bool, why: &'static str) -> RetryRule {
+    RetryRule { error, is_retried, why }
+}
+
+/// The table, for documentation: what [`is_transient`] decides.
+pub const RETRY_RULES: &[RetryRule] = &[
+    rule("429, 503", true, "the store has too many requests now; `Retry-After` is obeyed"),
+    rule("408, and every 5xx but 501 and 505", true, "the state of one server, and the next try may meet another one"),
+    rule("501, 505", false, "the server does not know how, and will not know next time"),
+    rule("connection refused, reset, closed, timed out", true, "connections fail for reasons that pass"),
+    rule("body cut short, reset or silent", true, "as above; the rest is asked for, of the same version"),
+    rule(
+        "errors that the client below has retried already",
+        false,
+        "tries would multiply: this is how credential errors come",
+    ),
+    rule("untrusted or expired certificate", false, "the next connection shows the same one"),
+    rule("every other 4xx, redirects that lead nowhere", false, "the store has given its answer"),
+    rule(
+        "answers that break rules: no length, an unreadable date, another range",
+        false,
+        "the server makes all its answers so",
+    ),
+    rule("no such object, no permission, failed precondition", false, "the store has given its answer"),
+    rule("everything else", false, "nobody knows that it passes"),
+];
+
+/// The connection to a store was refused, reset or cut: worth another try.
+///
+/// For stores that do not say so by a [`std::io::Error`] or an HTTP client's error: the source of an
+/// [`object_store::Error::Generic`], in whatever depth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the connection failed")]
+pub struct ConnectionFault;
+
+/// Whether `error` may go away by itself; see [`RETRY_RULES`].
+#[must_use]
+pub fn is_transient(error: &object_store::Error) -> bool {
+    if !matches!(error, object_store::Error::Generic { .. }) {
+        return false;
+    }
+    let mut is_about_request = false;
+    for cause in sources(error) {
+        if cause.is::<Throttled>() || cause.is::<ConnectionFault>() {
+            return true;
+        }
+        if cause.is::<ConfigError>() || says_invalid_range(cause) {
+            return false;
+        }
+        if let Some(error) = cause.downcast_ref() {
+            return matches!(error, FetchError::ShortBody { .. } | FetchError::Stalled { .. });
+        }
+        let said = cause.to_string();
+        if said.contains("invalid peer certificate") {
+            return false;
+        }
+        if said.starts_with("Error performing ") {
+            if said.contains(", after ") && said.contains(" retries, max_retries: ") {
+                return false;
+            }
+            is_about_request = true;
+        }
+        if let Some(status) = said.strip_prefix("Server returned non-2xx status code: ") {
+            return is_transient_status(status.get(..3).unwrap_or_default());
+        }
+        if let Some(verdict) = is_transient_http_error(cause, &said, is_about_request) {
+            return verdict;
+        }
+        if let Some(error) = cause.downcast_ref::<std::io::Error>() {
+            return is_transient_io_error(error);
+        }
+    }
+    false
+}
+
+fn is_transient_status(status: &str) -> bool {
+    matches!(status, "408" | "429") || status.starts_with('5') && !matches!(status, "501" | "505")
+}
+
+/// What the HTTP client says of an error without a status. Of requests its kind tells what may pass; a body that has begun
+/// breaks off for no reason that lasts.
+#[cfg(feature = "client")]
+fn is_transient_http_error(cause: &(dyn Error + 'static), _: &str, is_about_request: bool) -> Option<bool> {
+    use object_store::client::{HttpError, HttpErrorKind};
+    let kind = cause.downcast_ref::<HttpError>()?.kind();
+    let passes = matches!(
+        kind,
+        HttpErrorKind::Connect | HttpErrorKind::Request | HttpErrorKind::Timeout | HttpErrorKind::Interrupted
+    );
+    if is_about_request && kind == HttpErrorKind::Connect && is_about_certificate(cause) {
+        return Some(false);
+    }
+    // The source may say more: that the store is throttled, for one.
+    (passes || !is_about_request).then_some(true)
+}
+
+#[cfg(not(feature = "client"))]
+fn is_transient_http_error(_: &(dyn Error + 'static), said: &str, _: bool) -> Option<bool> {
+    said.starts_with("HTTP error: ").then_some(true)
+}
+
+#[cfg(feature = "client")]
+fn is_about_certificate(cause: &(dyn Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(cause), |cause| (*cause).source());
+    causes.any(|cause| cause.to_string().contains("invalid peer certificate"))
+}
+
+fn is_transient_io_error(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::NotConnected
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::NetworkDown
+            | ErrorKind::BrokenPipe
+            | ErrorKind::TimedOut
+            | ErrorKind::UnexpectedEof
+            | ErrorKind::Interrupted
+            | ErrorKind::WouldBlock
+    )
+}
+
+/// Whether `error` is about what was asked for (its range, its preconditions), not about the object or the store: another request for
+/// the same object may be answered.
+#[must_use]
+pub fn depends_on_request(error: &object_store::Error) -> bool {
+    use object_store::Error::{Generic, NotImplemented, NotModified, NotSupported, Precondition};
+    match error {
+        Generic { .. } => !is_transient(error),
+        Precondition { .. } | NotModified { .. } | NotSupported { .. } | NotImplemented { .. } => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::share;
+    use object_store::Error as E;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn generic(source: impl Into<Box<dyn Error + Send + Sync>>) -> E {
+        E::Generic { store: "test", source: source.into() }
+    }
+
+    #[test]
+    fn what_may_go_away_by_itself() {
+        let throttled = Throttled { status: 429, retry_after: Some(Duration::from_secs(2)) };
+        let wrapped = generic(share(&Arc::new(generic(throttled))));
+        assert_eq!(Throttled::find(&wrapped), Some(throttled));
+        let short = FetchError::ShortBody { start: 0, end: 9, at: 5 };
+        let past_the_end = object_store::GetRange::Offset(1).as_range(0).expect_err("no such byte");
+        let not_found = || E::NotFound { path: "a".into(), source: "404".into() };
+        let status = |status: &str| generic(generic(format!("Server returned non-2xx status code: {status}: ")));
+        for (error, transient) in [
+            (wrapped, true),
+            (generic(ConnectionFault), true),
+            (generic(std::io::Error::from(ErrorKind::ConnectionReset)), true),
+            (generic(std::io::Error::from(ErrorKind::PermissionDenied)), false),
+            (generic("for no reason that anybody knows"), false),
+            (short.into(), true),
+            (FetchError::LongBody { start: 0, end: 9 }.into(), false),
+            (FetchError::TaskLost.into(), false),
+            (generic(past_the_end), false),
+            (status("416 Range Not Satisfiable"), false),
+            (status("400 Bad Request"), false),
+            (status("408 Request Timeout"), true),
+            (status("429 Too Many Requests"), true),
+            (status("500 Internal Server Error"), true),
+            (status("501 Not Implemented"), false),
+            (status("504 Gateway Timeout"), true),
+            (status("505 HTTP Version Not Supported"), false),
+            (ConfigError::bad("key", 1, "2").into(), false),
+            (not_found(), false),
+            (E::Precondition { path: "a".into(), source: "412".into() }, false),
+        ] {
+            assert_eq!(is_transient(&error), transient, "{error:?}");
+        }
+    }
+}

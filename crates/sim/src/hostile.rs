@@ -1,0 +1,212 @@
+//! `HostileServer`: one object behind HTTP that breaks the rules of HTTP, S3 or GCS the way real servers do.
+//!
+//! A [`Script`] turns the answer of a correct server ([`Reply::to`]) into what the server sends instead, one request
+//! at a time. [`behaviours`] is a table of scripts, each taken from reports about real servers. The server is reached over TCP
+//! ([`HostileServer::listen`]) by the clients as they are, or through an [`InMemoryConnector`], where tokio's paused
+//! clock makes every delay exact and free.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use headstart_sim::hostile::{HostileObject, HostileServer, InMemoryConnector};
+//! use object_store::{ObjectStoreExt, http::HttpBuilder};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let object = HostileObject::new("data.bin", 1000);
+//! let server = HostileServer::new(object, |_, mut reply| {
+//!     reply.remove_header("etag");
+//!     reply
+//! });
+//! let client = HttpBuilder::new()
+//!     .with_url("http://server.test")
+//!     .with_http_connector(InMemoryConnector::new(Arc::clone(&server)))
+//!     .build()?;
+//! assert_eq!(client.head(&"data.bin".into()).await?.e_tag, None);
+//! assert_eq!(server.requests().len(), 1);
+//! # Ok(())
+//! # }
+//! ```
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+
+use crate::content::Content;
+
+pub mod behaviours;
+mod connection;
+mod connector;
+mod reply;
+mod request;
+
+pub use connector::InMemoryConnector;
+pub use reply::{Reply, Step};
+pub use request::AskedRequest;
+
+/// What a server answers a request with, given the answer of a correct server.
+pub type Script = dyn Fn(&AskedRequest, Reply) -> Reply + Send + Sync;
+
+/// How long the server takes to answer.
+const LATENCY: Duration = Duration::from_millis(20);
+
+/// The one object of a server.
+#[derive(Debug, Clone)]
+pub struct HostileObject {
+    /// Its key: the path of a request ends with it.
+    pub key: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its entity tag, quotes included.
+    pub e_tag: String,
+    /// When it was last modified, as a header says it.
+    pub last_modified: String,
+    /// Its generation or version id.
+    pub version: String,
+}
+
+impl HostileObject {
+    /// An object of `size` bytes that has not changed for years.
+    #[must_use]
+    pub fn new(key: &str, size: u64) -> Self {
+        Self {
+            key: key.to_owned(),
+            size,
+            e_tag: "\"5d41402a\"".to_owned(),
+            last_modified: "Wed, 21 Oct 2020 07:28:00 GMT".to_owned(),
+            version: "1600000000000001".to_owned(),
+        }
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn content(&self) -> Content {
+        Content::new(&self.key, 1)
+    }
+}
+
+/// How many connections the server serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ServedConnections {
+    /// As many as there are.
+    #[default]
+    All,
+    /// One at a time: the next one waits until the client closes the one before.
+    OneAtATime,
+    /// None: each is refused.
+    None,
+}
+
+/// A server that answers as its script says.
+pub struct HostileServer {
+    object: HostileObject,
+    script: Box<Script>,
+    served: ServedConnections,
+    turns: Semaphore,
+    connections: AtomicUsize,
+    requests: Mutex<Vec<AskedRequest>>,
+}
+
+impl fmt::Debug for HostileServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostileServer").field("object", &self.object).finish_non_exhaustive()
+    }
+}
+
+impl HostileServer {
+    /// A server of `object` that answers as `script` says.
+    pub fn new(
+        object: HostileObject,
+        script: impl Fn(&AskedRequest, Reply) -> Reply + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Self::with_connections(object, ServedConnections::All, script)
+    }
+
+    /// The same, for a server that does not serve every connection.
+    pub fn with_connections(
+        object: HostileObject,
+        served: ServedConnections,
+        script: impl Fn(&AskedRequest, Reply) -> Reply + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            object,
+            script: Box::new(script),
+            served,
+            turns: Semaphore::new(1),
+            connections: AtomicUsize::new(0),
+            requests: Mutex::default(),
+        })
+    }
+
+    /// The object.
+    #[must_use]
+    pub fn object(&self) -> &HostileObject {
+        &self.object
+    }
+
+    /// Every request so far, in the order of arrival.
+    #[must_use]
+    pub fn requests(&self) -> Vec<AskedRequest> {
+        self.requests.lock().clone()
+    }
+
+    /// How many requests there were so far.
+    #[must_use]
+    pub fn request_count(&self) -> usize {
+        self.requests.lock().len()
+    }
+
+    /// Serves over TCP on 127.0.0.1, on the present runtime, until what this returns is dropped.
+    ///
+    /// # Errors
+    /// Where no port can be had.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn listen(self: &Arc<Self>) -> io::Result<Listening> {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let server = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            // Dropping the set ends the connections with the server.
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = stream.set_nodelay(true);
+                let server = Arc::clone(&server);
+                connections.spawn(async move { server.serve(stream).await });
+            }
+        });
+        Ok(Listening { address, task: task.abort_handle() })
+    }
+
+    fn next_connection(&self) -> usize {
+        self.connections.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// A server that listens until this is dropped.
+#[derive(Debug)]
+pub struct Listening {
+    address: SocketAddr,
+    task: AbortHandle,
+}
+
+impl Listening {
+    /// Where it listens, without a slash at the end.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,170 @@
+//! Reads requests from a connection and writes the answers of the script.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::{AskedRequest, HostileServer, Reply, ServedConnections, Step};
+
+/// Headers that a request may have.
+const MOST_HEADERS: usize = 64;
+
+/// Bytes of the object that are made and sent at a time.
+const PIECE_BYTES: u64 = 256 * 1024;
+
+impl HostileServer {
+    /// Serves one connection until either side closes it.
+    pub(super) async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let _turn = match self.served {
+            ServedConnections::All => None,
+            ServedConnections::OneAtATime => self.turns.acquire().await.ok(),
+            ServedConnections::None => return,
+        };
+        let connection = self.next_connection();
+        // An error is a client that has left.
+        let _ = self.exchange(connection, stream).await;
+    }
+
+    async fn exchange(&self, connection: usize, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+        let mut received = BytesMut::new();
+        while let Some(mut asked) = next_request(&mut received, &mut stream).await? {
+            asked.connection = connection;
+            {
+                let mut requests = self.requests.lock();
+                asked.number = requests.len();
+                requests.push(asked.clone());
+            }
+            let reply = (self.script)(&asked, Reply::to(&self.object, &asked));
+            let Some(after) = reply.after else { return std::future::pending().await };
+            tokio::time::sleep(after).await;
+            if !self.answer(&mut stream, &asked, reply).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends `reply`; false where the connection is to be closed.
+    async fn answer(
+        &self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        asked: &AskedRequest,
+        reply: Reply,
+    ) -> io::Result<bool> {
+        match &reply.garbage {
+            Some(garbage) => stream.write_all(garbage).await?,
+            None => {
+                let mut head = format!("HTTP/1.1 {} Answer\r\n", reply.status);
+                for (name, value) in &reply.headers {
+                    head.push_str(&format!("{name}: {value}\r\n"));
+                }
+                head.push_str("\r\n");
+                stream.write_all(head.as_bytes()).await?;
+            }
+        }
+        stream.flush().await?;
+        let steps = if asked.is_head() || matches!(reply.status, 204 | 304) { Vec::new() } else { reply.body };
+        let chunked = reply.chunked && !asked.is_head();
+        for step in steps {
+            match step {
+                Step::Object(range) => {
+                    let mut at = range.start;
+                    while at < range.end {
+                        let end = range.end.min(at + PIECE_BYTES);
+                        send(stream, &self.object.content().bytes(at..end), chunked).await?;
+                        at = end;
+                    }
+                }
+                Step::Bytes(bytes) => send(stream, &bytes, chunked).await?,
+                Step::Pause(pause) => tokio::time::sleep(pause).await,
+                Step::Close => return Ok(false),
+                Step::Endless => loop {
+                    send(stream, &[b'x'; 4096], chunked).await?;
+                    tokio::task::yield_now().await;
+                },
+            }
+        }
+        if chunked {
+            stream.write_all(b"0\r\n\r\n").await?;
+            stream.flush().await?;
+        }
+        Ok(!reply.closes)
+    }
+}
+
+async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8], chunked: bool) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    if chunked {
+        stream.write_all(format!("{:x}\r\n", bytes.len()).as_bytes()).await?;
+    }
+    stream.write_all(bytes).await?;
+    if chunked {
+        stream.write_all(b"\r\n").await?;
+    }
+    stream.flush().await
+}
+
+/// Reads the next request, its body thrown away; `None` once the client has closed the connection.
+async fn next_request(
+    received: &mut BytesMut,
+    stream: &mut (impl AsyncRead + Unpin),
+) -> io::Result<Option<AskedRequest>> {
+    loop {
+        if let Some((asked, head_bytes)) = parse(received)? {
+            received.advance(head_bytes);
+            let body_bytes = asked.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+            while received.len() < body_bytes {
+                if stream.read_buf(received).await? == 0 {
+                    return Ok(None);
+                }
+            }
+            received.advance(body_bytes);
+            return Ok(Some(asked));
+        }
+        if stream.read_buf(received).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+/// The request that `received` begins with and the length of its head, once that is complete.
+fn parse(received: &BytesMut) -> io::Result<Option<(AskedRequest, usize)>> {
+    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    let status = request.parse(received).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let httparse::Status::Complete(head_bytes) = status else { return Ok(None) };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers = request.headers.iter().map(|header| (header.name.to_ascii_lowercase(), text(header.value)));
+    let asked = AskedRequest {
+        method: request.method.unwrap_or_default().to_owned(),
+        target: request.path.unwrap_or_default().to_owned(),
+        headers: headers.collect(),
+        number: 0,
+        connection: 0,
+    };
+    Ok(Some((asked, head_bytes)))
+}
+
+/// What stands for a body that is cut into pieces.
+pub(super) fn pieces(range: std::ops::Range<u64>, bytes: u64, between: &[Step]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut at = range.start;
+    while at < range.end {
+        let end = range.end.min(at + bytes);
+        steps.push(Step::Object(at..end));
+        if end < range.end {
+            steps.extend_from_slice(between);
+        }
+        at = end;
+    }
+    steps
+}
+
+/// Bytes that are no answer.
+pub(super) fn garbage() -> Bytes {
+    Bytes::from_static(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
+}

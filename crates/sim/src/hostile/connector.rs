@@ -1,0 +1,237 @@
+//! An `HttpConnector` that reaches a server within the process: hyper over a pipe in memory, on tokio's clock.
+//!
+//! Under a paused clock every delay of the server and every timeout of the client is exact and takes no time. It keeps the habits of
+//! the connector that `object_store` uses otherwise: connections are kept for later requests, redirects are followed, and a
+//! silence of 30 s within a request is an error.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt};
+use http::header::LOCATION;
+use http::{Method, StatusCode, Uri};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::rt::ReadBufCursor;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::client::legacy::{Client, Error as ClientError};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody,
+    HttpService,
+};
+use tokio::io::DuplexStream;
+use tokio::time::{Instant, Sleep};
+
+use super::{HostileServer, ServedConnections};
+
+/// Bytes that a connection holds between the two sides.
+const PIPE_BYTES: usize = 64 * 1024;
+
+/// How long the client waits for the next byte of an answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Redirects that the client follows, as many as reqwest does.
+const MOST_REDIRECTS: usize = 10;
+
+/// Reaches one server, whatever host a URL names.
+#[derive(Debug, Clone)]
+pub struct InMemoryConnector {
+    server: Arc<HostileServer>,
+}
+
+impl InMemoryConnector {
+    /// Reaches `server`.
+    pub fn new(server: Arc<HostileServer>) -> Self {
+        Self { server }
+    }
+}
+
+impl HttpConnector for InMemoryConnector {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .build(Dial(Arc::clone(&self.server)));
+        Ok(HttpClient::new(InMemoryClient(client)))
+    }
+}
+
+/// Opens connections.
+#[derive(Clone)]
+struct Dial(Arc<HostileServer>);
+
+impl tower_service::Service<Uri> for Dial {
+    type Response = Pipe;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Pipe>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let server = Arc::clone(&self.0);
+        async move {
+            if server.served == ServedConnections::None {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+            tokio::spawn(server.serve(theirs));
+            Ok(Pipe(TokioIo::new(ours)))
+        }
+        .boxed()
+    }
+}
+
+/// The client's end of a connection.
+struct Pipe(TokioIo<DuplexStream>);
+
+impl Connection for Pipe {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl hyper::rt::Read for Pipe {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl hyper::rt::Write for Pipe {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+struct InMemoryClient(Client<Dial, HttpRequestBody>);
+
+impl fmt::Debug for InMemoryClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InMemoryClient")
+    }
+}
+
+#[async_trait]
+impl HttpService for InMemoryClient {
+    async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        for _ in 0..=MOST_REDIRECTS {
+            let sent = request.clone();
+            let answered = tokio::time::timeout(READ_TIMEOUT, self.0.request(sent)).await;
+            let answer = answered.map_err(|late| HttpError::new(HttpErrorKind::Timeout, late))?.map_err(of_client)?;
+            match redirected(&request, &answer) {
+                Some(uri) => *request.uri_mut() = uri,
+                None => return Ok(answer.map(|body| HttpResponseBody::new(TimedBody::new(body)))),
+            }
+        }
+        Err(HttpError::new(HttpErrorKind::Unknown, io::Error::other("too many redirects")))
+    }
+}
+
+/// Where `answer` sends a reader to.
+fn redirected(request: &HttpRequest, answer: &http::Response<Incoming>) -> Option<Uri> {
+    let is_redirect = matches!(
+        answer.status(),
+        StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::SEE_OTHER
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT
+    );
+    if !is_redirect || !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return None;
+    }
+    let location = answer.headers().get(LOCATION)?.to_str().ok()?;
+    if location.starts_with('/') {
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = Some(location.parse().ok()?);
+        return Uri::from_parts(parts).ok();
+    }
+    location.parse().ok()
+}
+
+/// A body that is an error once nothing has come for [`READ_TIMEOUT`].
+struct TimedBody {
+    inner: Incoming,
+    timeout: Pin<Box<Sleep>>,
+}
+
+impl TimedBody {
+    fn new(inner: Incoming) -> Self {
+        Self { inner, timeout: Box::pin(tokio::time::sleep(READ_TIMEOUT)) }
+    }
+}
+
+impl Body for TimedBody {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.inner).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                this.timeout.as_mut().reset(Instant::now() + READ_TIMEOUT);
+                Poll::Ready(frame.map(|frame| frame.map_err(of_sources)))
+            }
+            Poll::Pending => {
+                ready!(this.timeout.as_mut().poll(cx));
+                let late = io::Error::from(io::ErrorKind::TimedOut);
+                Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::Timeout, late))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+fn of_client(error: ClientError) -> HttpError {
+    if error.is_connect() { HttpError::new(HttpErrorKind::Connect, error) } else { of_sources(error) }
+}
+
+/// `error` with the kind that `object_store` gives it: by the first of its sources that has one.
+fn of_sources(error: impl Error + Send + Sync + 'static) -> HttpError {
+    let kind =
+        std::iter::successors(Some(&error as &(dyn Error + 'static)), |cause| (*cause).source()).find_map(kind_of);
+    HttpError::new(kind.unwrap_or(HttpErrorKind::Unknown), error)
+}
+
+fn kind_of(cause: &(dyn Error + 'static)) -> Option<HttpErrorKind> {
+    if let Some(error) = cause.downcast_ref::<hyper::Error>() {
+        if error.is_closed() || error.is_incomplete_message() || error.is_body_write_aborted() {
+            return Some(HttpErrorKind::Request);
+        }
+        if error.is_timeout() {
+            return Some(HttpErrorKind::Timeout);
+        }
+    }
+    match cause.downcast_ref::<io::Error>()?.kind() {
+        io::ErrorKind::TimedOut => Some(HttpErrorKind::Timeout),
+        io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::UnexpectedEof => Some(HttpErrorKind::Interrupted),
+        _ => None,
+    }
+}

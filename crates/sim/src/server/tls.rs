@@ -1,0 +1,63 @@
+//! `TlsIdentity`: a certificate authority of its own, and the certificate that it has signed for a server.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+/// What a server shows to clients that connect over TLS: a certificate for `127.0.0.1` and `localhost`, signed by a
+/// certificate authority that nobody knows. A client reads from the server once it trusts [`TlsIdentity::ca_pem`].
+#[derive(Clone)]
+pub struct TlsIdentity {
+    ca_pem: String,
+    config: Arc<ServerConfig>,
+}
+
+/// Without keys.
+impl fmt::Debug for TlsIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsIdentity").field("ca_pem", &self.ca_pem).finish_non_exhaustive()
+    }
+}
+
+impl TlsIdentity {
+    /// Makes an authority and a certificate, with new keys.
+    ///
+    /// # Errors
+    /// Where no keys can be made.
+    pub fn new() -> io::Result<Self> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "simulated authority");
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().map_err(io::Error::other)?);
+        let authority = authority.map_err(io::Error::other)?;
+
+        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let certificate = CertificateParams::new(names).and_then(|params| params.signed_by(&key, &authority));
+        let chain = vec![certificate.map_err(io::Error::other)?.into()];
+        // The provider is named: where another one is built too, there is no default.
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|config| {
+                config.with_no_client_auth().with_single_cert(chain, PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+            });
+        Ok(Self { ca_pem: authority.pem(), config: Arc::new(config.map_err(io::Error::other)?) })
+    }
+
+    /// The certificate of the authority, as PEM.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// Accepts connections with this identity.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        Arc::clone(&self.config).into()
+    }
+}

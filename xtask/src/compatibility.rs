@@ -1,0 +1,176 @@
+//! `cargo xtask compatibility`: every behaviour of odd servers against every way to read, mode and client, beside the bare client.
+//!
+//! A cell fails where ours has wrong bytes, an error that the bare client has not, more than twice the requests and one, more than one
+//! and a half times the time and a second, a panic or no end. Time is virtual. What is meant to differ stands in
+//! `exceptions.rs` by name and reason; `docs/compatibility.md` is written from the same tables.
+
+mod access;
+mod cell;
+mod client;
+mod document;
+mod exceptions;
+
+use std::collections::BTreeMap;
+use std::panic;
+use std::sync::Mutex;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use headstart_sim::hostile::behaviours::{self, Behaviour, Sizes};
+use tokio::time::Instant;
+
+use access::Access;
+use cell::{Cell, Fault, Seen};
+use client::{Client, Mode};
+
+/// What to try.
+#[derive(Debug, Default, Args)]
+pub(crate) struct CompatibilityArgs {
+    /// Only these behaviours; default: all
+    #[arg(value_name = "BEHAVIOUR")]
+    behaviours: Vec<String>,
+    /// Only this mode
+    #[arg(long)]
+    mode: Option<Mode>,
+    /// Only this client
+    #[arg(long)]
+    client: Option<Client>,
+    /// Only this way to read
+    #[arg(long)]
+    access: Option<Access>,
+    /// Show every cell, and each request where few cells are chosen
+    #[arg(long)]
+    verbose: bool,
+    /// Write docs/compatibility.md
+    #[arg(long)]
+    write: bool,
+}
+
+/// Objects that behaviours are tried on: one that fits any request, and one that is read in parts.
+const SMALL_BYTES: u64 = 1000;
+const LARGE_BYTES: u64 = 12 << 20;
+
+/// One behaviour, client and size: what a thread takes at a time.
+type Job = (&'static Behaviour, Client, u64);
+
+/// Runs the matrix, prints what fails, and fails where anything does.
+pub(crate) fn run(args: &CompatibilityArgs) -> Result<()> {
+    if args.write {
+        return document::write();
+    }
+    document::check()?;
+    let started = Instant::now();
+    for name in &args.behaviours {
+        if !behaviours::ALL.iter().any(|behaviour| behaviour.name == name) {
+            let names: Vec<_> = behaviours::ALL.iter().map(|behaviour| behaviour.name).collect();
+            bail!("there is no behaviour '{name}'; there are {}", names.join(", "));
+        }
+    }
+    let jobs = Mutex::new(jobs(args));
+    let outcomes = Mutex::new(Vec::new());
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| cell::note_panic()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let job = jobs.lock().expect("no thread panics with it").pop();
+                    let Some(job) = job else { return };
+                    let done = take(job, args);
+                    outcomes.lock().expect("no thread panics with it").extend(done);
+                }
+            });
+        }
+    });
+    panic::set_hook(hook);
+    let outcomes = outcomes.into_inner().expect("all threads have ended");
+    let took = started.elapsed().as_secs_f64();
+    tell(&outcomes, args, took)
+}
+
+fn jobs(args: &CompatibilityArgs) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    for behaviour in behaviours::ALL {
+        if !args.behaviours.is_empty() && !args.behaviours.iter().any(|name| name == behaviour.name) {
+            continue;
+        }
+        for client in Client::ALL.into_iter().filter(|client| args.client.is_none_or(|only| only == *client)) {
+            jobs.push((behaviour, client, SMALL_BYTES));
+            if behaviour.sizes == Sizes::All {
+                jobs.push((behaviour, client, LARGE_BYTES));
+            }
+        }
+    }
+    jobs.reverse();
+    jobs
+}
+
+/// A cell, what the bare client and ours have seen, and what is wrong.
+struct Outcome {
+    cell: Cell,
+    raw: Seen,
+    ours: Seen,
+    faults: Vec<Fault>,
+}
+
+fn take((behaviour, client, size): Job, args: &CompatibilityArgs) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    for access in Access::ALL.into_iter().filter(|access| args.access.is_none_or(|only| only == *access)) {
+        let raw = cell::see(behaviour, client, size, access, None);
+        for mode in Mode::ALL.into_iter().filter(|mode| args.mode.is_none_or(|only| only == *mode)) {
+            let ours = cell::see(behaviour, client, size, access, Some(mode));
+            let usual = if size > SMALL_BYTES { usual_requests(client, access, mode) } else { 0 };
+            let faults = cell::compare(&raw, &ours, usual);
+            let cell = Cell { behaviour: behaviour.name, client, size, access, mode };
+            outcomes.push(Outcome { cell, raw: raw.clone(), ours, faults });
+        }
+    }
+    outcomes
+}
+
+/// How many requests a large object takes of a correct server: it is read in parts, on purpose.
+fn usual_requests(client: Client, access: Access, mode: Mode) -> usize {
+    static KNOWN: Mutex<BTreeMap<(Client, Access, Mode), usize>> = Mutex::new(BTreeMap::new());
+    let known = KNOWN.lock().expect("no thread panics with it").get(&(client, access, mode)).copied();
+    known.unwrap_or_else(|| {
+        let requests = cell::see(behaviours::CORRECT, client, LARGE_BYTES, access, Some(mode)).request_count();
+        KNOWN.lock().expect("no thread panics with it").insert((client, access, mode), requests);
+        requests
+    })
+}
+
+fn tell(outcomes: &[Outcome], args: &CompatibilityArgs, took: f64) -> Result<()> {
+    let mut unexplained = BTreeMap::<&str, usize>::new();
+    let (mut explained, mut failed) = (0, 0);
+    let mut used = vec![false; exceptions::ALL.len()];
+    for Outcome { cell, raw, ours, faults } in outcomes {
+        let open: Vec<_> = faults.iter().filter(|fault| !exceptions::explains(cell, **fault, &mut used)).collect();
+        explained += usize::from(open.is_empty() && !faults.is_empty());
+        if !open.is_empty() {
+            failed += 1;
+            *unexplained.entry(cell.behaviour).or_default() += 1;
+        }
+        if args.verbose || !open.is_empty() {
+            let verdict = if faults.is_empty() { "ok".to_owned() } else { format!("{faults:?}") };
+            println!("{cell}: {verdict}\n    raw  {raw}\n    ours {ours}");
+            if args.verbose && outcomes.len() <= 8 {
+                println!("{}", ours.requests_told());
+            }
+        }
+    }
+    let everything =
+        args.behaviours.is_empty() && args.mode.is_none() && args.client.is_none() && args.access.is_none();
+    let unused: Vec<_> = exceptions::ALL.iter().zip(used).filter(|(_, used)| !used).map(|(one, _)| one).collect();
+    println!(
+        "compatibility: {} cells of {} behaviours in {took:.1} s: {failed} failed, {explained} as excepted",
+        outcomes.len(),
+        behaviours::ALL.len(),
+    );
+    if everything && !unused.is_empty() {
+        bail!("these exceptions except nothing any more, remove them: {unused:#?}");
+    }
+    if failed > 0 {
+        bail!("{failed} cells failed: {unexplained:#?}");
+    }
+    Ok(())
+}

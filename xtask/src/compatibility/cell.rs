@@ -1,0 +1,209 @@
+//! One cell of the matrix: what is seen of one server, read one way through one stack, and how that compares.
+
+use std::cell::Cell as Slot;
+use std::fmt;
+use std::time::Duration;
+
+use headstart_sim::hostile::behaviours::Behaviour;
+use headstart_sim::hostile::{AskedRequest, HostileObject};
+use object_store::path::Path;
+use tokio::time::Instant;
+
+use super::access::{Access, Pieces};
+use super::client::{Client, Mode};
+
+/// The object's key.
+const KEY: &str = "data.bin";
+
+/// How often each cell reads: the second time shows what was remembered.
+const READS: usize = 2;
+
+/// A read that takes longer, in virtual time, has no end.
+const HANGS_AFTER: Duration = Duration::from_secs(7200);
+
+/// Which cell.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Cell {
+    pub(super) behaviour: &'static str,
+    pub(super) client: Client,
+    pub(super) size: u64,
+    pub(super) access: Access,
+    pub(super) mode: Mode,
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { behaviour, client, size, access, mode } = self;
+        write!(f, "{behaviour} {client} {size} {access} {mode}")
+    }
+}
+
+/// How one read ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Ended {
+    Right,
+    Wrong(String),
+    Failed(String),
+    Hung,
+}
+
+/// What was seen in a cell.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    reads: Vec<Ended>,
+    requests: Vec<AskedRequest>,
+    took: Duration,
+    panicked: bool,
+}
+
+/// What is wrong with a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    WrongBytes,
+    Fails,
+    Requests,
+    Time,
+    Panics,
+    Hangs,
+}
+
+impl Fault {
+    /// What there is more of than with the bare client.
+    pub(super) fn what(self) -> &'static str {
+        match self {
+            Self::WrongBytes => "wrong bytes",
+            Self::Fails => "errors",
+            Self::Requests => "requests",
+            Self::Time => "time",
+            Self::Panics => "panics",
+            Self::Hangs => "hangs",
+        }
+    }
+}
+
+thread_local!(static PANICKED: Slot<bool> = const { Slot::new(false) });
+
+/// Something on this thread panics.
+pub(super) fn note_panic() {
+    PANICKED.set(true);
+}
+
+/// Reads through the bare client, or in a mode of ours.
+pub(super) fn see(behaviour: &Behaviour, client: Client, size: u64, access: Access, mode: Option<Mode>) -> Seen {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime without I/O");
+    let server = behaviour.server(HostileObject::new(KEY, size));
+    let path = Path::from(KEY);
+    PANICKED.set(false);
+    let (reads, took) = runtime.block_on(async {
+        let stack = match mode {
+            Some(mode) => Ok(client.headstart(&server, mode).await.expect("the options are good")),
+            None => Err(client.raw(&server).expect("the options are good")),
+        };
+        let started = Instant::now();
+        let mut reads = Vec::new();
+        for _ in 0..READS {
+            let read = async {
+                match &stack {
+                    Ok(headstart) => access.ours(headstart, &path, size).await,
+                    Err(raw) => access.raw(&**raw, &path, size).await,
+                }
+            };
+            // A task of its own, so that a panic is not this thread's.
+            let read = std::panic::AssertUnwindSafe(tokio::time::timeout(HANGS_AFTER, read));
+            reads.push(match futures::FutureExt::catch_unwind(read).await {
+                Ok(Ok(Ok(pieces))) => judge(&server.object().content(), access.expected(size), &pieces),
+                Ok(Ok(Err(error))) => Ended::Failed(told(&error)),
+                Ok(Err(_)) => Ended::Hung,
+                Err(_) => Ended::Failed("panic".to_owned()),
+            });
+        }
+        (reads, started.elapsed())
+    });
+    drop(runtime);
+    Seen { reads, requests: server.requests(), took, panicked: PANICKED.get() }
+}
+
+/// The error with its sources, as far as they say more.
+fn told(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for says in error.chain().map(ToString::to_string) {
+        if !told.contains(&says) {
+            told.push_str(if told.is_empty() { "" } else { ": " });
+            told.push_str(&says);
+        }
+    }
+    told.truncate(told.char_indices().nth(300).map_or(told.len(), |(at, _)| at));
+    told
+}
+
+fn judge(content: &headstart_sim::Content, expected: Vec<std::ops::Range<u64>>, pieces: &Pieces) -> Ended {
+    let mut brought: Vec<std::ops::Range<u64>> = Vec::new();
+    for (at, bytes) in pieces {
+        if let Err(wrong) = content.check(*at, bytes) {
+            return Ended::Wrong(wrong.to_string());
+        }
+        let range = *at..at + bytes.len() as u64;
+        match brought.last_mut() {
+            Some(last)
+                if last.end == range.start
+                    && expected.iter().any(|wanted| wanted.start < range.start && range.start < wanted.end) =>
+            {
+                last.end = range.end;
+            }
+            _ => brought.push(range),
+        }
+    }
+    brought.retain(|range| !range.is_empty());
+    if brought == expected { Ended::Right } else { Ended::Wrong(format!("{brought:?} instead of {expected:?}")) }
+}
+
+/// What is wrong with `ours` beside `raw`, or beside our `usual` number of requests where that is higher.
+pub(super) fn compare(raw: &Seen, ours: &Seen, usual: usize) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let pairs = || raw.reads.iter().zip(&ours.reads);
+    let mut check = |fault, is_there: bool| {
+        if is_there {
+            faults.push(fault);
+        }
+    };
+    check(Fault::WrongBytes, ours.reads.iter().any(|read| matches!(read, Ended::Wrong(_))));
+    check(Fault::Fails, pairs().any(|(raw, ours)| *raw == Ended::Right && matches!(ours, Ended::Failed(_))));
+    check(Fault::Hangs, pairs().any(|(raw, ours)| *raw != Ended::Hung && *ours == Ended::Hung));
+    check(Fault::Requests, ours.requests.len() > 2 * raw.requests.len().max(usual) + READS);
+    check(Fault::Time, ours.took > raw.took.mul_f64(1.5) + Duration::from_secs(1));
+    check(Fault::Panics, ours.panicked && !raw.panicked);
+    faults
+}
+
+impl Seen {
+    /// How many requests there were.
+    pub(super) fn request_count(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Each request, a line each.
+    pub(super) fn requests_told(&self) -> String {
+        let line = |asked: &AskedRequest| {
+            let header = |name: &str| asked.header(name).map(|value| format!(" {name}: {value}")).unwrap_or_default();
+            let connection = asked.connection;
+            format!("      [{connection}] {} {}{}{}", asked.method, asked.target, header("range"), header("if-match"))
+        };
+        self.requests.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} requests, {:.2} s", self.requests.len(), self.took.as_secs_f64())?;
+        for read in &self.reads {
+            match read {
+                Ended::Right => f.write_str(", right")?,
+                Ended::Wrong(why) => write!(f, ", wrong ({why})")?,
+                Ended::Failed(why) => write!(f, ", failed ({why})")?,
+                Ended::Hung => f.write_str(", hung")?,
+            }
+        }
+        if self.panicked { f.write_str(", panicked") } else { Ok(()) }
+    }
+}

@@ -1,0 +1,127 @@
+//! The clients that the matrix is tried with, bare and below our layers, all of them over a server in memory.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use headstart::{BackendProfile, FetchConfig, Headstart};
+use headstart_fetch_core::client::{TellingConnector, TwoClients};
+use headstart_gcs_backend::gcs_profile;
+use headstart_s3_backend::s3_profile;
+use headstart_sim::hostile::{HostileServer, InMemoryConnector};
+use object_store::aws::AmazonS3Builder;
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
+use object_store::http::HttpBuilder;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
+
+/// Where requests go to, as URLs have it; the connector knows only one server.
+const URL: &str = "http://server.test";
+
+/// A client of `object_store`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Client {
+    Http,
+    S3,
+    Gcs,
+}
+
+/// The facade's `mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Mode {
+    None,
+    Fetch,
+    Adaptive,
+    Cached,
+}
+
+impl Client {
+    pub(super) const ALL: [Self; 3] = [Self::Http, Self::S3, Self::Gcs];
+
+    fn profile(self) -> BackendProfile {
+        match self {
+            Self::Http => BackendProfile::default(),
+            Self::S3 => s3_profile(),
+            Self::Gcs => gcs_profile(),
+        }
+    }
+
+    /// The bare client.
+    pub(super) fn raw(self, server: &Arc<HostileServer>) -> Result<Arc<dyn ObjectStore>> {
+        self.build(server, false)
+    }
+
+    /// The facade over the client, as a URL opens it.
+    pub(super) async fn headstart(self, server: &Arc<HostileServer>, mode: Mode) -> Result<Headstart> {
+        let store = match mode {
+            Mode::None => self.raw(server)?,
+            _ => Arc::new(TwoClients::new(self.build(server, true)?, self.raw(server)?)),
+        };
+        let fetch = FetchConfig { profile: self.profile(), jitter_seed: Some(1), ..FetchConfig::default() };
+        let builder = Headstart::builder().environment([]).store(store).fetch(fetch);
+        Ok(builder.option("mode", mode.to_string()).build().await?)
+    }
+
+    /// The client; `for_fetch`, as the adapters build it for a `FetchStore`.
+    fn build(self, server: &Arc<HostileServer>, for_fetch: bool) -> Result<Arc<dyn ObjectStore>> {
+        let connector = InMemoryConnector::new(Arc::clone(server));
+        let options = ClientOptions::new().with_allow_http(true);
+        let no_retries = || RetryConfig { max_retries: 0, ..RetryConfig::default() };
+        let telling = || TellingConnector::over(connector.clone(), |_| None);
+        // The builders share no trait.
+        macro_rules! build {
+            ($builder:expr) => {{
+                let builder = $builder.with_client_options(options);
+                match for_fetch {
+                    true => Arc::new(builder.with_retry(no_retries()).with_http_connector(telling()).build()?),
+                    false => Arc::new(builder.with_retry(even_retries()).with_http_connector(connector).build()?),
+                }
+            }};
+        }
+        Ok(match self {
+            Self::Http => build!(HttpBuilder::new().with_url(URL)),
+            Self::S3 => build!(
+                AmazonS3Builder::new()
+                    .with_endpoint(URL)
+                    .with_bucket_name("bucket")
+                    .with_access_key_id("any")
+                    .with_secret_access_key("any")
+            ),
+            Self::Gcs => {
+                let token = GcpCredential { bearer: "any".to_owned() };
+                build!(
+                    GoogleCloudStorageBuilder::new()
+                        .with_base_url(URL)
+                        .with_bucket_name("bucket")
+                        .with_credentials(Arc::new(StaticCredentialProvider::new(token)))
+                )
+            }
+        })
+    }
+}
+
+/// The client's retries with pauses as long as its own are on average, 0.33 s, but without their dice: runs repeat.
+fn even_retries() -> RetryConfig {
+    let pause = Duration::from_millis(330);
+    RetryConfig {
+        backoff: BackoffConfig { init_backoff: pause, max_backoff: pause, base: 1.001 },
+        ..RetryConfig::default()
+    }
+}
+
+impl Mode {
+    pub(super) const ALL: [Self; 4] = [Self::None, Self::Fetch, Self::Adaptive, Self::Cached];
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().expect("no client is hidden").get_name())
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().expect("no mode is hidden").get_name())
+    }
+}

@@ -1,0 +1,127 @@
+//! Where ours is meant to differ from the bare client, by name and reason.
+
+use super::access::Access;
+use super::cell::{Cell, Fault};
+use super::client::Mode;
+
+/// Cells that may have a fault, and why.
+#[derive(Debug)]
+pub(super) struct Exception {
+    pub(super) behaviours: &'static [&'static str],
+    pub(super) faults: &'static [Fault],
+    /// Empty: all.
+    pub(super) accesses: &'static [Access],
+    /// Empty: all.
+    pub(super) modes: &'static [Mode],
+    /// `None`: of any size.
+    pub(super) size: Option<u64>,
+    pub(super) why: &'static str,
+}
+
+const LARGE: Option<u64> = Some(super::LARGE_BYTES);
+
+/// Every exception.
+pub(super) const ALL: &[Exception] = &[
+    Exception {
+        behaviours: &["401-later", "403-later"],
+        faults: &[Fault::Fails, Fault::Requests],
+        accesses: &[],
+        modes: &[],
+        size: LARGE,
+        why: "a read in parts sends more requests than the bare client, so it still needs the permission when that is gone",
+    },
+    Exception {
+        behaviours: &["501", "ranges-501", "if-match-501"],
+        faults: &[Fault::Time, Fault::Requests],
+        accesses: &[Access::ReadAt, Access::ReadToEnd],
+        modes: &[Mode::None],
+        size: None,
+        why: "without fetching the bare client below retries, and it retries 501",
+    },
+    Exception {
+        behaviours: &["cut-after-headers", "cut-every-64-kib", "too-short", "silent-body", "pause-in-body"],
+        faults: &[Fault::Requests],
+        accesses: &[],
+        modes: &[],
+        size: LARGE,
+        why: "each part of a read has a body of its own, which is resumed by itself",
+    },
+    Exception {
+        behaviours: &["redirect-loop"],
+        faults: &[Fault::Requests],
+        accesses: &[Access::GetRangePastEnd],
+        modes: &[],
+        size: LARGE,
+        why: "the parts of a range are sent together, and the client follows the redirects of each",
+    },
+    Exception {
+        behaviours: &["if-match-refused", "if-match-unquoted", "if-match-400", "if-match-501", "version-refused"],
+        faults: &[Fault::Requests],
+        accesses: &[Access::Stream],
+        modes: &[Mode::Cached],
+        size: LARGE,
+        why: "requests that are in flight together find out together, each by a HEAD of its own; later ones know",
+    },
+    Exception {
+        behaviours: &["tag-changes", "tag-of-replica"],
+        faults: &[Fault::Requests],
+        accesses: &[Access::Get, Access::GetRanges, Access::ReadToEnd, Access::Stream],
+        modes: &[Mode::Fetch, Mode::Adaptive, Mode::Cached],
+        size: LARGE,
+        why: "requests that are in flight together find out together, each by two HEADs; later ones know",
+    },
+    Exception {
+        behaviours: &["ranges-416", "ranges-501"],
+        faults: &[Fault::Requests],
+        accesses: &[Access::Stream, Access::ReadToEnd],
+        modes: &[Mode::Cached],
+        size: Some(super::SMALL_BYTES),
+        why: "one refusal may be an accident: each layer leaves out what was refused twice; later reads know",
+    },
+    Exception {
+        behaviours: &["slow", "first-byte-late", "pause-in-body", "open-ranges-ignored"],
+        faults: &[Fault::Time, Fault::Requests],
+        accesses: &[Access::ReadToEnd],
+        modes: &[Mode::None, Mode::Fetch, Mode::Adaptive],
+        size: LARGE,
+        why: "`AsyncRead` does not say how much will be read: 256 KiB come first, the rest when it is asked for; `stream` and \
+              `get` ask for all of it at once",
+    },
+    Exception {
+        behaviours: &["slow", "pause-in-body"],
+        faults: &[Fault::Time],
+        accesses: &[Access::Stream],
+        modes: &[Mode::Adaptive],
+        size: LARGE,
+        why: "a stream asks for its first bytes before the rest, since it does not know the size: a second round trip",
+    },
+    Exception {
+        behaviours: &["one-at-a-time"],
+        faults: &[Fault::Time],
+        accesses: &[],
+        modes: &[],
+        size: None,
+        why: "requests that are sent together wait on connections that are not served, as those of the bare client's \
+              `get_ranges` do; `fetch.concurrency=1` and `mode=fetch` are for such servers",
+    },
+];
+
+/// Whether an exception explains the `fault` of `cell`; notes in `used` which.
+pub(super) fn explains(cell: &Cell, fault: Fault, used: &mut [bool]) -> bool {
+    fn has<T: PartialEq>(all: &[T], one: &T) -> bool {
+        all.is_empty() || all.contains(one)
+    }
+    let mut explained = false;
+    for (exception, used) in ALL.iter().zip(used) {
+        if exception.behaviours.contains(&cell.behaviour)
+            && exception.faults.contains(&fault)
+            && has(exception.accesses, &cell.access)
+            && has(exception.modes, &cell.mode)
+            && exception.size.is_none_or(|size| size == cell.size)
+        {
+            *used = true;
+            explained = true;
+        }
+    }
+    explained
+}
