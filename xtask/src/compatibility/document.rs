@@ -17,7 +17,7 @@ const INTRO: &str = "\
 
 Headstart reads from any server that the bare `object_store` client reads from. It is never worse off: what a
 layer adds to a request (a part of a range, a page, a pin to a version, a HEAD) is left out once a server has refused
-it.
+it twice, and tried once more after 256 requests.
 
 `cargo xtask compatibility` tries every behaviour below with every way to read (`get`, `get_range`, `get_ranges`,
 `head`, `Reader::read_at`, `stream`, `read_to_end`), every `mode` and the clients of S3, GCS and plain HTTP, in virtual

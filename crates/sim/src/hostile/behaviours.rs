@@ -92,13 +92,15 @@ const RETRIED: &str = "retried after a pause";
 /// What is done where the client itself copes.
 const NOTHING: &str = "nothing has to be done";
 /// What is done where a range that the caller did not ask for is refused.
-const FALLS_BACK: &str = "asks again for what the caller asked for, and adds nothing to later requests to this store";
+const FALLS_BACK: &str =
+    "asks again for what the caller asked for; after two refusals, adds nothing to the next requests to this store";
 /// What is done where nothing proves that two answers are of one version.
 const ONE_REQUEST: &str = "each read is one request; nothing is split, resumed, read ahead or cached";
 /// What is done where entity tags differ and dates do not.
 const TAGS_TELL_NOTHING: &str = "where size and date agree, compares dates in place of tags from then on";
 /// What is done where a pin is refused.
-const UNPINNED: &str = "one HEAD; where it shows the same version, pins no more and compares every answer instead";
+const UNPINNED: &str =
+    "one HEAD; where it shows the same version, compares answers instead, and after two refusals pins no more";
 
 /// The server that does everything right: the first of [`ALL`].
 pub const CORRECT: &Behaviour = &ALL[0];
