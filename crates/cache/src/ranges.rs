@@ -41,7 +41,7 @@ impl Engine {
             let was_known = self.known(&call).is_some();
             let mut refused = None;
             let mut tries = Tries::new();
-            while !self.refuses_ours(was_known)
+            while !self.refusals.refuses_ours(was_known)
                 && let Some(found) = tries.next()
             {
                 match tries.answered(self.try_ranges(&call, ranges, found).await) {
@@ -57,7 +57,7 @@ impl Engine {
                 self.counters.bypasses.add(1);
                 let answer = self.inner.get_ranges(path, ranges).await?;
                 match refused {
-                    Some(_) => self.refusals.refused_range(if was_known { 0 } else { u64::MAX }, u64::MAX),
+                    Some(_) => self.refusals.refused_ours(was_known, u64::MAX),
                     None => self.refusals.refused_head(),
                 }
                 return Ok(answer);

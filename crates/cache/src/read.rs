@@ -29,7 +29,7 @@ impl Engine {
         if !plan.bypass && is_plain(&options) {
             let call = Call::new(path, options.version.clone(), plan, options.extensions.clone());
             let head = self.known(&call);
-            let is_as_asked = origin == Some(RangeOrigin::Asked) || self.refuses_ours(head.is_some());
+            let is_as_asked = origin == Some(RangeOrigin::Asked) || self.refusals.refuses_ours(head.is_some());
             let mut is_refused = false;
             // Of an object that is not known, only bounded ranges are asked for otherwise than the caller did.
             let adds = origin.is_none() && (head.is_some() || matches!(options.range, Some(GetRange::Bounded(_))));
@@ -49,19 +49,13 @@ impl Engine {
                 if tries.head_refused {
                     self.refusals.refused_head();
                 } else if is_refused {
-                    let asked_end = if head.is_some() { 0 } else { u64::MAX };
-                    self.refusals.refused_range(asked_end, answer.meta.size);
+                    self.refusals.refused_ours(head.is_some(), answer.meta.size);
                 }
                 return Ok(answer);
             }
         }
         self.counters.bypasses.add(1);
         self.inner.get_opts(path, options).await
-    }
-
-    /// Whether only what callers ask for is asked for, of objects that are known or not.
-    pub(crate) fn refuses_ours(&self, is_known: bool) -> bool {
-        self.refusals.refuses_ranges() || !is_known && self.refusals.refuses_ends()
     }
 
     /// What the caller asked for, from the inner store: that has refused what we ask for in its place, or a HEAD. The answer tells

@@ -190,6 +190,16 @@ impl Refusals {
         }
     }
 
+    /// Whether only what callers ask for is asked for, of objects whose size is known or not.
+    pub fn refuses_ours(&self, is_known: bool) -> bool {
+        self.refuses_ranges() || !is_known && self.refuses_ends()
+    }
+
+    /// A range of ours was refused, and what a caller asked for was answered; the size of the object was known before or not.
+    pub fn refused_ours(&self, was_known: bool, size: u64) {
+        self.refused_range(if was_known { 0 } else { u64::MAX }, size);
+    }
+
     /// A range that the caller did not ask for was answered.
     pub fn granted_range(&self) {
         self.ends.granted();

@@ -1,7 +1,8 @@
 //! Which errors are worth another try: one table, with reasons.
 //!
 //! Everything that is not known to pass goes to the caller at once. The table is about the same faults that the clients of
-//! `object_store` retry; those clients say most of them in words only, of which `wording` tests of the facade know the version.
+//! `object_store` retry; those clients say most of them in words only, those of `object_store` 0.14; the facade's
+//! `tests/odd_servers.rs` and `tests/tls.rs` notice where they change.
 
 use std::error::Error;
 use std::io::ErrorKind;

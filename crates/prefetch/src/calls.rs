@@ -61,7 +61,7 @@ impl Calls {
         let engine = self.engine(path);
         let asked_at = Instant::now();
         let past_end = engine.known().is_some_and(|known| range.end > known.version.size);
-        let refuses_ours = self.common.refuses_ours(engine.known().is_some());
+        let refuses_ours = self.common.refusals.refuses_ours(engine.known().is_some());
         if past_end || refuses_ours || engine.is_unprovable() {
             let answer = self.common.inner.get_opts(path, options).await;
             return self.observe(Some(&engine), answer, asked_at);
@@ -107,7 +107,7 @@ impl Calls {
         }
         let answer = self.common.inner.get_opts(path, options).await?;
         if refused {
-            self.common.refused_ours(was_known, answer.meta.size);
+            self.common.refusals.refused_ours(was_known, answer.meta.size);
         }
         Ok(answer)
     }

@@ -69,16 +69,6 @@ impl Common {
         self.refusals.get_opts(&*self.inner, path, options).await
     }
 
-    /// Whether only what readers ask for is asked for, of objects whose size is known or not.
-    pub(crate) fn refuses_ours(&self, is_known: bool) -> bool {
-        self.refusals.refuses_ranges() || !is_known && self.refusals.refuses_ends()
-    }
-
-    /// A range of ours was refused, and what a reader asked for was answered; the size of the object was known before or not.
-    pub(crate) fn refused_ours(&self, was_known: bool, size: u64) {
-        self.refusals.refused_range(if was_known { 0 } else { u64::MAX }, size);
-    }
-
     /// Time since the store was made.
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()

@@ -323,7 +323,7 @@ impl Inner {
                 Err(error) => match self.end_if_refused(&error).await {
                     Some(size) if size < range.end => {
                         if range.start < size {
-                            self.engine.common.refused_ours(false, size);
+                            self.engine.common.refusals.refused_ours(false, size);
                         }
                         range.end = size;
                     }
@@ -373,7 +373,7 @@ impl Inner {
             };
             self.engine.learn(&answer, asked_at)?;
             if refused {
-                self.engine.common.refused_ours(was_known, answer.meta.size);
+                self.engine.common.refusals.refused_ours(was_known, answer.meta.size);
             }
             exact_body(&range, answer)?.try_collect().await
         };
@@ -387,7 +387,7 @@ impl Inner {
 
     /// Whether the store refuses ranges that nobody asked for, of this object as far as it is known.
     pub(crate) fn refuses_ours(&self) -> bool {
-        self.engine.common.refuses_ours(self.engine.known().is_some())
+        self.engine.common.refusals.refuses_ours(self.engine.known().is_some())
     }
 
     /// The store's own stream from `at` to the end, of the version this reader is pinned to; as one request, where ranges of ours have been
