@@ -259,7 +259,7 @@ impl Call {
                 options.clone(),
                 Some(permit),
                 origin,
-                is_worth_a_try,
+                is_transient,
                 &attention,
             );
             match (request.await, &version) {
@@ -370,10 +370,6 @@ impl Call {
 /// Whether `error`, before the size of the object is known, may be because the part lies past its end, or of another version.
 fn may_be_past_this_end(error: &Error) -> bool {
     depends_on_request(error) && (!matches!(error, Error::Generic { .. }) || may_be_the_range(error))
-}
-
-fn is_worth_a_try(_: usize, error: &Error) -> bool {
-    is_transient(error)
 }
 
 /// Tells the reader when a part's task ends without a word: it panicked, or its runtime shut down.

@@ -52,8 +52,7 @@ impl Call<'_> {
         let core = self.core;
         if !core.config.enabled {
             let origin = Origin::default();
-            let answer =
-                core.request(self.path, options, None, &origin, |_, error| is_transient(error), self.attention);
+            let answer = core.request(self.path, options, None, &origin, is_transient, self.attention);
             return Ok(answer.await?.into_result());
         }
         let split = Split::plan(&core.link.link(), &core.config.profile, core.config.concurrency);
@@ -105,7 +104,7 @@ impl Call<'_> {
 
     /// One request, as the caller wrote it.
     async fn whole(self, options: GetOptions) -> Result<GetResult> {
-        let answer = self.ask(options.clone(), &Origin::default(), |_, error| is_transient(error)).await?;
+        let answer = self.ask(options.clone(), &Origin::default(), is_transient).await?;
         self.core.note_version(&answer.meta, &options);
         Ok(answer.into_result())
     }
@@ -139,12 +138,7 @@ impl Call<'_> {
     }
 
     /// One request, when its turn has come.
-    async fn ask(
-        self,
-        options: GetOptions,
-        origin: &Origin,
-        retry_if: impl Fn(usize, &Error) -> bool,
-    ) -> Result<Answer> {
+    async fn ask(self, options: GetOptions, origin: &Origin, retry_if: impl Fn(&Error) -> bool) -> Result<Answer> {
         let permit = self.core.permits.acquire_for(&options.extensions, self.attention).await;
         self.core.request(self.path, options, Some(permit), origin, retry_if, self.attention).await
     }
@@ -159,9 +153,8 @@ impl Call<'_> {
         let head = options.clone().with_range(Some(head_range.clone()));
         parts.send();
         let answered = {
-            let retry_if = |_: usize, error: &Error| is_transient(error);
             let (outage, origin) = (Some(parts.outage()), parts.origin());
-            let answer = core.request_of(outage, self.path, head, Some(permit), origin, retry_if, self.attention);
+            let answer = core.request_of(outage, self.path, head, Some(permit), origin, is_transient, self.attention);
             let mut answer = pin!(answer);
             poll_fn(|cx| match parts.poll_failure(cx) {
                 Poll::Ready(error) => Poll::Ready(Err(error)),
@@ -197,7 +190,7 @@ impl Call<'_> {
         let first = wanted.start..wanted.start.saturating_add(split.first_bytes()).min(wanted.end);
         let origin = Origin::default();
         let request = options.clone().with_range(Some(first.clone()));
-        let answer = match self.ask(request, &origin, |_, error| is_worth_a_range(error)).await {
+        let answer = match self.ask(request, &origin, is_worth_a_range).await {
             Ok(answer) => answer,
             // The range is ours. An empty object has none, and one that is decompressed on its way knows none.
             Err(error) if may_be_ours(&error) => return self.whole_after(error, options, first.end).await,
@@ -227,7 +220,7 @@ impl Call<'_> {
     async fn suffix(self, options: GetOptions, split: Split, bytes: u64) -> Result<GetResult> {
         let origin = Origin::default();
         let last = options.clone().with_range(Some(GetRange::Suffix(split.first_bytes())));
-        let answer = match self.ask(last, &origin, |_, error| is_transient(error)).await {
+        let answer = match self.ask(last, &origin, is_transient).await {
             Ok(answer) => answer,
             Err(error) if may_be_the_range(&error) => return self.whole_after(error, options, u64::MAX).await,
             Err(error) => return Err(error),

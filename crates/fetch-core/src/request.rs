@@ -179,15 +179,14 @@ impl Core {
         }
     }
 
-    /// One GET, tried again while `retry_if` says so of the number of tries after the first one and of the error; its body is resumed
-    /// where it breaks off. `permit` is held until the body ends or is dropped; bytes from the wire are counted on `origin`.
+    /// One GET, tried again while `retry_if` says so of the error; its body is resumed where it breaks off. `permit` is held until the body ends or is dropped; bytes from the wire are counted on `origin`.
     pub(crate) async fn request(
         self: &Arc<Self>,
         path: &Path,
         options: GetOptions,
         permit: Option<Permit>,
         origin: &Origin,
-        retry_if: impl Fn(usize, &Error) -> bool,
+        retry_if: impl Fn(&Error) -> bool,
         attention: &Arc<Attention>,
     ) -> Result<Answer> {
         self.request_of(None, path, options, permit, origin, retry_if, attention).await
@@ -202,7 +201,7 @@ impl Core {
         options: GetOptions,
         mut permit: Option<Permit>,
         origin: &Origin,
-        retry_if: impl Fn(usize, &Error) -> bool,
+        retry_if: impl Fn(&Error) -> bool,
         attention: &Arc<Attention>,
     ) -> Result<Answer> {
         let mut tries = self.tries();
@@ -211,7 +210,7 @@ impl Core {
             match self.attempt(path, &options, &mut permit, attention).await {
                 Ok(answered) => break answered,
                 Err(error) => {
-                    let retry = retry_if(tries.retried(), &error);
+                    let retry = retry_if(&error);
                     let pause = if retry { self.pause_after(&mut tries, &error) } else { None };
                     let Some(pause) = pause else { return Err(error) };
                     if let (Some(outage), None) = (outage, &turn) {

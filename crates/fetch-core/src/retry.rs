@@ -58,11 +58,6 @@ impl Tries {
         Some(pause)
     }
 
-    /// Tries after the first one so far.
-    pub(crate) fn retried(&self) -> usize {
-        self.retried
-    }
-
     /// So much time went by in a queue since the latest failure: it does not count as time spent on tries.
     pub(crate) fn waited(&mut self, queued: Duration) {
         self.began = self.began.saturating_add(queued);

@@ -59,7 +59,8 @@ pub struct ConnectionFault;
 /// Whether `error` may go away by itself; see [`RETRY_RULES`].
 #[must_use]
 pub fn is_transient(error: &object_store::Error) -> bool {
-    if !matches!(error, object_store::Error::Generic { .. }) {
+    let is_about_certificate = || sources(error).any(|cause| cause.to_string().contains("invalid peer certificate"));
+    if !matches!(error, object_store::Error::Generic { .. }) || is_about_certificate() {
         return false;
     }
     let mut is_about_request = false;
@@ -74,9 +75,6 @@ pub fn is_transient(error: &object_store::Error) -> bool {
             return matches!(error, FetchError::ShortBody { .. } | FetchError::Stalled { .. });
         }
         let said = cause.to_string();
-        if said.contains("invalid peer certificate") {
-            return false;
-        }
         if said.starts_with("Error performing ") {
             if said.contains(", after ") && said.contains(" retries, max_retries: ") {
                 return false;
@@ -110,9 +108,6 @@ fn is_transient_http_error(cause: &(dyn Error + 'static), _: &str, is_about_requ
         kind,
         HttpErrorKind::Connect | HttpErrorKind::Request | HttpErrorKind::Timeout | HttpErrorKind::Interrupted
     );
-    if is_about_request && kind == HttpErrorKind::Connect && is_about_certificate(cause) {
-        return Some(false);
-    }
     // The source may say more: that the store is throttled, for one.
     (passes || !is_about_request).then_some(true)
 }
@@ -120,12 +115,6 @@ fn is_transient_http_error(cause: &(dyn Error + 'static), _: &str, is_about_requ
 #[cfg(not(feature = "client"))]
 fn is_transient_http_error(_: &(dyn Error + 'static), said: &str, _: bool) -> Option<bool> {
     said.starts_with("HTTP error: ").then_some(true)
-}
-
-#[cfg(feature = "client")]
-fn is_about_certificate(cause: &(dyn Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(cause), |cause| (*cause).source());
-    causes.any(|cause| cause.to_string().contains("invalid peer certificate"))
 }
 
 fn is_transient_io_error(error: &std::io::Error) -> bool {
