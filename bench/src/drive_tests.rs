@@ -48,5 +48,5 @@ async fn what_came_after_a_lost_call_begins_when_it_did() {
     let meter = Arc::new(Meter::start(crate::check::Checker::Simulated, None));
     let began = Instant::now();
     run(Arc::new(trace), &[Some(Arc::new(Memory))], None, Arc::clone(&meter)).await.unwrap();
-    assert_eq!((meter.bytes_delivered(), began.elapsed().as_millis()), (30, 40));
+    assert_eq!((meter.delivered_bytes(), began.elapsed().as_millis()), (30, 40));
 }

@@ -30,7 +30,7 @@ pub struct Outcome {
     /// Time that readers waited, all together.
     pub stalled_ms: f64,
     /// Bytes that readers got.
-    pub bytes_delivered: u64,
+    pub delivered_bytes: u64,
     /// Bytes that were not the object's.
     pub wrong_bytes: u64,
     /// Memory before the first read.
@@ -49,13 +49,13 @@ impl Outcome {
     /// Delivered bytes per time, in 10⁶ bytes per second.
     #[must_use]
     pub fn mb_per_s(&self) -> f64 {
-        megabytes(self.bytes_delivered) / (self.elapsed_ms / 1000.0)
+        megabytes(self.delivered_bytes) / (self.elapsed_ms / 1000.0)
     }
 
     /// CPU time per 10⁹ bytes delivered.
     #[must_use]
     pub fn cpu_s_per_gb(&self) -> Option<f64> {
-        self.cpu_s.filter(|_| self.bytes_delivered > 0).map(|cpu_s| cpu_s / (megabytes(self.bytes_delivered) / 1000.0))
+        self.cpu_s.filter(|_| self.delivered_bytes > 0).map(|cpu_s| cpu_s / (megabytes(self.delivered_bytes) / 1000.0))
     }
 
     /// Memory beyond what was held before the first read.
@@ -83,7 +83,7 @@ impl Outcome {
             all.first_byte_ms = [all.first_byte_ms, first].into_iter().flatten().reduce(f64::min);
             all.latencies_us.extend(one.latencies_us);
             all.stalled_ms += one.stalled_ms;
-            all.bytes_delivered += one.bytes_delivered;
+            all.delivered_bytes += one.delivered_bytes;
             all.wrong_bytes += one.wrong_bytes;
             all.changes_told += one.changes_told;
             all.changes_mixed += one.changes_mixed;
@@ -142,8 +142,8 @@ impl Meter {
 
     /// Bytes that readers have got so far.
     #[must_use]
-    pub fn bytes_delivered(&self) -> u64 {
-        self.sums.lock().outcome.bytes_delivered
+    pub fn delivered_bytes(&self) -> u64 {
+        self.sums.lock().outcome.delivered_bytes
     }
 
     /// Whether the run has had its time.
@@ -188,7 +188,7 @@ impl Meter {
         let newest = self.sums.lock().newest;
         let verdict = self.checker.check(key, offset, pieces.iter().map(|piece| &piece[..]), newest);
         let outcome = &mut self.sums.lock().outcome;
-        outcome.bytes_delivered += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        outcome.delivered_bytes += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         outcome.wrong_bytes += verdict.wrong_bytes;
         verdict
     }

@@ -17,7 +17,7 @@ async fn a_run_adds_up() {
     assert!(meter.is_over());
     let outcome = meter.finish();
     assert_eq!((outcome.elapsed_ms, outcome.first_byte_ms, outcome.stalled_ms), (1030.0, Some(30.0), 30.0));
-    assert_eq!((outcome.bytes_delivered, outcome.latencies_us), (200, vec![30_000]));
+    assert_eq!((outcome.delivered_bytes, outcome.latencies_us), (200, vec![30_000]));
     assert!(outcome.wrong_bytes > 90, "{}", outcome.wrong_bytes);
 }
 
@@ -28,7 +28,7 @@ fn processes_are_one_run() {
         ended_us,
         first_byte_ms: Some(5.0),
         latencies_us: vec![started_us],
-        bytes_delivered: 1_000_000,
+        delivered_bytes: 1_000_000,
         peak_memory_bytes: Some(3),
         base_memory_bytes: Some(1),
         cpu_s: Some(0.5),
@@ -37,7 +37,7 @@ fn processes_are_one_run() {
     };
     let all = Outcome::of_all(vec![one(2_000, 9_000), one(1_000, 5_000)]).unwrap();
     assert_eq!((all.elapsed_ms, all.first_byte_ms, all.memory_bytes()), (8.0, Some(5.0), Some(4)));
-    assert_eq!((all.bytes_delivered, all.wrong_bytes, all.cpu_s), (2_000_000, 2, Some(1.0)));
+    assert_eq!((all.delivered_bytes, all.wrong_bytes, all.cpu_s), (2_000_000, 2, Some(1.0)));
     assert!((all.mb_per_s() - 250.0).abs() < 1e-9);
     assert_eq!(Outcome::of_all(vec![]), None);
 }

@@ -85,7 +85,7 @@ pub struct Wire {
     /// HEADs.
     pub heads: u64,
     /// Bytes of bodies sent.
-    pub bytes_fetched: u64,
+    pub fetched_bytes: u64,
 }
 
 /// A workload read in one way.
@@ -117,9 +117,9 @@ pub struct Row {
     /// HEADs that the store saw.
     pub heads: u64,
     /// Bytes of bodies that the store sent.
-    pub bytes_fetched: u64,
+    pub fetched_bytes: u64,
     /// Bytes that readers got.
-    pub bytes_delivered: u64,
+    pub delivered_bytes: u64,
     /// From the start to the end of the last read, in the run with the median rate.
     pub elapsed_ms: f64,
     /// Time that readers waited, all readers together.

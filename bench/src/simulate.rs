@@ -137,7 +137,7 @@ pub fn paused() -> io::Result<Runtime> {
 /// What the store saw.
 fn wire(store: &SimStore) -> Wire {
     let counts = store.log().counts();
-    Wire { gets: counts.gets, heads: counts.heads, bytes_fetched: counts.bytes_sent }
+    Wire { gets: counts.gets, heads: counts.heads, fetched_bytes: counts.bytes_sent }
 }
 
 /// Memory, CPU time and the date are this process's, which makes many runs, and not exact.
@@ -168,6 +168,6 @@ fn sample(store: &SimStore, headstart: &Headstart, meter: &Meter, at: Duration) 
         ahead_bytes: stats.prefetch.outstanding_bytes,
         wasted_bytes: stats.prefetch.wasted_bytes,
         memory_bytes: stats.budget.used_bytes as u64,
-        read_bytes: meter.bytes_delivered(),
+        read_bytes: meter.delivered_bytes(),
     }
 }

@@ -164,7 +164,7 @@ fn a_recorded_trace_replays_to_the_same_gets() -> Result<()> {
         );
         assert!(trace.calls.len() > 10 && live.gets >= 10, "{} calls", trace.calls.len());
         assert_eq!((wire.gets, wire.heads), (live.gets, live.heads), "{system}");
-        assert_eq!((wire.bytes_fetched, outcome.wrong_bytes), (live.bytes, 0), "{system}");
+        assert_eq!((wire.fetched_bytes, outcome.wrong_bytes), (live.bytes, 0), "{system}");
         let apart_ms = (outcome.elapsed_ms - live.ms).abs();
         assert!(apart_ms <= 0.05 * live.ms, "{system}: {} ms instead of {}", outcome.elapsed_ms, live.ms);
     }
@@ -178,6 +178,6 @@ fn what_was_recorded_raw_shows_what_another_configuration_would_have_cost() -> R
     let (cached, wire) = Simulation::new(LinkProfile::gcs(), 1).run(&trace, System::HeadstartCache)?;
     println!("raw {raw:?}, with a cache {wire:?} in {} ms", cached.elapsed_ms);
     // Two columns are read twice, and one of all by both tasks.
-    assert!(wire.bytes_fetched < raw.bytes, "{wire:?}");
+    assert!(wire.fetched_bytes < raw.bytes, "{wire:?}");
     Ok(())
 }

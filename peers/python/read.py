@@ -126,7 +126,7 @@ class Run:
             "first_byte_ms": None if self._first_byte is None else round(self._first_byte * 1e3, 3),
             "latencies_us": [round(took * 1e6) for took in self._latencies],
             "stalled_ms": round(sum(self._latencies) * 1e3, 3),
-            "bytes_delivered": self._delivered,
+            "delivered_bytes": self._delivered,
             "wrong_bytes": self._wrong,
             "base_memory_bytes": base,
             "peak_memory_bytes": peak,

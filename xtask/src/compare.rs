@@ -73,7 +73,7 @@ fn measured(old: &Row, new: &Row) -> Vec<String> {
         let (before, after) = (number(Some(before.median)), number(Some(after.median)));
         changes.push(format!("{better}, {before} → {after} MB/s ({by})"));
     }
-    let counts = [("GETs", old.gets, new.gets), ("bytes fetched", old.bytes_fetched, new.bytes_fetched)];
+    let counts = [("GETs", old.gets, new.gets), ("bytes fetched", old.fetched_bytes, new.fetched_bytes)];
     for (what, before, after) in counts {
         // A run that stops after a time has read more where it was faster: what counts is what a byte took.
         let (each, now) = (per_byte(before, old), per_byte(after, new));
@@ -95,8 +95,8 @@ fn counted(old: &Row, new: &Row) -> Vec<String> {
     let counts = [
         ("GETs", old.gets, new.gets),
         ("HEADs", old.heads, new.heads),
-        ("bytes fetched", old.bytes_fetched, new.bytes_fetched),
-        ("bytes delivered", old.bytes_delivered, new.bytes_delivered),
+        ("bytes fetched", old.fetched_bytes, new.fetched_bytes),
+        ("bytes delivered", old.delivered_bytes, new.delivered_bytes),
     ];
     let mut changes = differences(&counts);
     // Written as decimals and read again, a time is the same to the last digit.
@@ -138,7 +138,7 @@ fn is_beyond(before: f64, after: f64, noise: f64) -> bool {
 }
 
 fn per_byte(count: u64, row: &Row) -> f64 {
-    if row.bytes_delivered == 0 { float(count) } else { float(count) / float(row.bytes_delivered) }
+    if row.delivered_bytes == 0 { float(count) } else { float(count) / float(row.delivered_bytes) }
 }
 
 /// By how much, in percent.
@@ -199,8 +199,8 @@ mod tests {
     fn a_run_that_read_more_did_not_ask_for_more() {
         let twice = |row: &mut Row| {
             row.gets *= 2;
-            row.bytes_fetched *= 2;
-            row.bytes_delivered *= 2;
+            row.fetched_bytes *= 2;
+            row.delivered_bytes *= 2;
         };
         check(false, twice, &[]);
     }

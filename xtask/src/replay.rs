@@ -91,8 +91,8 @@ fn table(rows: &[(System, Outcome, Wire)], profile: &LinkProfile) -> Table {
     table.load_style(presets::ASCII_MARKDOWN).set_header(header);
     let prices = prices_of(&profile.name);
     for (system, outcome, wire) in rows {
-        let fetched = megabytes(wire.bytes_fetched);
-        let read = megabytes(outcome.bytes_delivered);
+        let fetched = megabytes(wire.fetched_bytes);
+        let read = megabytes(outcome.delivered_bytes);
         table.add_row([
             system.to_string(),
             format!("{:.3}", outcome.elapsed_ms / 1000.0),
@@ -102,7 +102,7 @@ fn table(rows: &[(System, Outcome, Wire)], profile: &LinkProfile) -> Table {
             wire.heads.to_string(),
             number(Some(fetched)),
             number((read > 0.0).then(|| fetched / read)),
-            format!("{:.6}", prices.cost(wire.gets + wire.heads, wire.bytes_fetched)),
+            format!("{:.6}", prices.cost(wire.gets + wire.heads, wire.fetched_bytes)),
         ]);
     }
     for column in table.column_iter_mut().skip(1) {

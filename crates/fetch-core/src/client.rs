@@ -2,8 +2,8 @@
 //!
 //! The clients of `object_store` retry by themselves: they wait their own time whatever `Retry-After` says, keep the status to
 //! themselves, and go on unseen where a body was cut. An adapter for a [`FetchStore`](crate::FetchStore) builds two clients,
-//! one for reads, with [`RetryConfig::max_retries`](object_store::RetryConfig::max_retries) 0 and a [`TellingConnector`], and one for
-//! everything else, and puts them together as [`TwoClients`].
+//! one for reads, with [`RetryConfig::max_retries`](object_store::RetryConfig::max_retries) 0 and a [`ThrottleConnector`], and one for
+//! everything else, and puts them together as [`ReadWriteClients`].
 
 use std::fmt;
 use std::ops::Range;
@@ -72,12 +72,12 @@ type FindCrc32c = fn(&HeaderMap) -> Option<Crc32c>;
 /// Connects as `object_store` does by default, and tells more: an answer 429 or 503 is an error with [`Throttled`] among its
 /// sources, and the object's checksum is an extension of the answer.
 #[derive(Debug)]
-pub struct TellingConnector {
+pub struct ThrottleConnector {
     inner: Box<dyn HttpConnector>,
     find_crc32c: FindCrc32c,
 }
 
-impl TellingConnector {
+impl ThrottleConnector {
     /// `find_crc32c` knows where the store names the checksum of the whole object.
     pub fn new(find_crc32c: FindCrc32c) -> Self {
         Self::over(ReqwestConnector::default(), find_crc32c)
@@ -89,7 +89,7 @@ impl TellingConnector {
     }
 }
 
-impl HttpConnector for TellingConnector {
+impl HttpConnector for ThrottleConnector {
     fn connect(&self, options: &ClientOptions) -> Result<HttpClient> {
         let inner = self.inner.connect(options)?;
         Ok(HttpClient::new(Telling { inner, find_crc32c: self.find_crc32c }))
@@ -132,13 +132,13 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// One bucket through two clients: GET and HEAD go through one, everything else through the other.
 #[derive(Clone)]
-pub struct TwoClients<S> {
+pub struct ReadWriteClients<S> {
     reads: S,
     others: S,
     name: Option<String>,
 }
 
-impl<S> TwoClients<S> {
+impl<S> ReadWriteClients<S> {
     /// `reads` for reads, `others` for writes and lists.
     pub fn new(reads: S, others: S) -> Self {
         Self { reads, others, name: None }
@@ -153,7 +153,7 @@ impl<S> TwoClients<S> {
 }
 
 /// It is one store, so it shows as one.
-impl<S: fmt::Display> fmt::Display for TwoClients<S> {
+impl<S: fmt::Display> fmt::Display for ReadWriteClients<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
             Some(name) => f.write_str(name),
@@ -163,15 +163,15 @@ impl<S: fmt::Display> fmt::Display for TwoClients<S> {
 }
 
 /// As `Display`: the clients' own `Debug` may print credentials.
-impl<S: fmt::Display> fmt::Debug for TwoClients<S> {
+impl<S: fmt::Display> fmt::Debug for ReadWriteClients<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TwoClients({self})")
+        write!(f, "ReadWriteClients({self})")
     }
 }
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
-impl<S: ObjectStore> ObjectStore for TwoClients<S> {
+impl<S: ObjectStore> ObjectStore for ReadWriteClients<S> {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         self.others.put_opts(location, payload, options).await
     }

@@ -120,7 +120,7 @@ impl From<ObjectChanged> for object_store::Error {
 /// The source of an [`object_store::Error::Generic`], in whatever depth; [`Throttled::find`] finds it. Whoever connects
 /// to a store puts it there: the errors of `object_store`'s clients hide the status and drop `Retry-After`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{status}: the store asks for patience")]
+#[error("throttled by the store (HTTP {status})")]
 pub struct Throttled {
     /// The HTTP status.
     pub status: u16,
@@ -250,7 +250,7 @@ pub enum FetchError {
         at: u64,
     },
     /// No byte of a body came for so long that the connection was given up.
-    #[error("the body of bytes {start}..{end} stood still at byte {at} for {waited:?}")]
+    #[error("the body of bytes {start}..{end} stalled at byte {at} for {waited:?}")]
     Stalled {
         /// First byte of the body.
         start: u64,

@@ -13,19 +13,19 @@ use crate::profile::Prices;
 #[non_exhaustive]
 pub struct FetchStats {
     /// GETs sent because somebody waited for the bytes.
-    pub gets_demand: u64,
+    pub demand_gets: u64,
     /// GETs sent before anybody asked.
-    pub gets_speculative: u64,
+    pub speculative_gets: u64,
     /// HEADs sent.
     pub heads: u64,
     /// Bytes that the answers to all GETs promised.
-    pub bytes_asked: u64,
+    pub requested_bytes: u64,
     /// Bytes that arrived.
-    pub bytes_fetched: u64,
+    pub fetched_bytes: u64,
     /// Bytes handed to callers.
-    pub bytes_delivered: u64,
+    pub delivered_bytes: u64,
     /// Bytes that arrived and were thrown away: the call was dropped or failed, or they fill a hole between merged ranges.
-    pub bytes_wasted: u64,
+    pub wasted_bytes: u64,
     /// GETs given up before their end.
     pub cancels: u64,
     /// Calls begun anew because the object changed before the first answer was handed on.
@@ -50,15 +50,15 @@ impl FetchStats {
     /// All GETs sent.
     #[must_use]
     pub fn gets(&self) -> u64 {
-        self.gets_demand + self.gets_speculative
+        self.demand_gets + self.speculative_gets
     }
 }
 
 /// The counters behind [`FetchStats`].
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    gets_demand: AtomicU64,
-    gets_speculative: AtomicU64,
+    demand_gets: AtomicU64,
+    speculative_gets: AtomicU64,
     heads: AtomicU64,
     asked: AtomicU64,
     fetched: AtomicU64,
@@ -74,8 +74,8 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn get(&self, intent: Intent) {
         let gets = match intent {
-            Intent::Demand => &self.gets_demand,
-            Intent::Speculative => &self.gets_speculative,
+            Intent::Demand => &self.demand_gets,
+            Intent::Speculative => &self.speculative_gets,
         };
         add(gets, 1);
     }
@@ -129,13 +129,13 @@ impl Counters {
     pub(crate) fn snapshot(&self, prices: &Prices) -> FetchStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut stats = FetchStats {
-            gets_demand: read(&self.gets_demand),
-            gets_speculative: read(&self.gets_speculative),
+            demand_gets: read(&self.demand_gets),
+            speculative_gets: read(&self.speculative_gets),
             heads: read(&self.heads),
-            bytes_asked: read(&self.asked),
-            bytes_fetched: read(&self.fetched),
-            bytes_delivered: read(&self.delivered),
-            bytes_wasted: read(&self.wasted),
+            requested_bytes: read(&self.asked),
+            fetched_bytes: read(&self.fetched),
+            delivered_bytes: read(&self.delivered),
+            wasted_bytes: read(&self.wasted),
             cancels: read(&self.cancels),
             restarts: read(&self.restarts),
             hedges: read(&self.hedges),
@@ -143,7 +143,7 @@ impl Counters {
             retries: read(&self.retries),
             ..FetchStats::default()
         };
-        stats.cost_usd = prices.cost(stats.gets() + stats.heads, stats.bytes_fetched);
+        stats.cost_usd = prices.cost(stats.gets() + stats.heads, stats.fetched_bytes);
         stats
     }
 }

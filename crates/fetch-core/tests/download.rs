@@ -167,7 +167,7 @@ async fn what_is_there_is_not_fetched_again() {
     let after = bench.store.stats();
     assert_is(&place.file, &got.version);
     assert!(got.resumed_bytes >= 12 * MIB, "{got:?}");
-    assert_eq!(after.bytes_fetched - before.bytes_fetched, 24 * MIB - got.resumed_bytes);
+    assert_eq!(after.fetched_bytes - before.fetched_bytes, 24 * MIB - got.resumed_bytes);
     assert_eq!(after.heads - before.heads, 1);
 }
 

@@ -54,7 +54,7 @@ async fn dropping_a_read_at_any_point_leaves_nothing() {
                 settle().await;
                 bench.assert_nothing_left(&format!("after {polls} polls"));
                 let (stats, counts) = (bench.store.stats(), bench.sim.log().counts());
-                assert_eq!(stats.bytes_fetched, stats.bytes_delivered + stats.bytes_wasted, "after {polls} polls");
+                assert_eq!(stats.fetched_bytes, stats.delivered_bytes + stats.wasted_bytes, "after {polls} polls");
                 assert_eq!((stats.gets(), stats.cancels), (counts.gets, counts.aborted), "after {polls} polls");
                 if done {
                     assert!(polls > 10, "{polls} polls");
@@ -86,7 +86,7 @@ async fn dropping_a_read_that_goes_wrong_leaves_nothing() {
             settle().await;
             bench.assert_nothing_left(&format!("after {polls} polls"));
             let (stats, counts) = (bench.store.stats(), bench.sim.log().counts());
-            assert_eq!(stats.bytes_fetched, stats.bytes_delivered + stats.bytes_wasted, "after {polls} polls");
+            assert_eq!(stats.fetched_bytes, stats.delivered_bytes + stats.wasted_bytes, "after {polls} polls");
             assert_eq!((stats.gets(), stats.cancels), (counts.gets, counts.aborted), "after {polls} polls");
             if done {
                 (retries, hedges) = (retries + stats.retries, hedges + stats.hedges);
@@ -291,13 +291,13 @@ async fn demand_overtakes_speculation() {
         tokio::time::sleep(Duration::from_millis(15)).await;
         let start = Instant::now();
         bench.read(ask(0..KIB, Intent::Demand)).await.unwrap();
-        (start.elapsed(), bench.store.stats().gets_speculative)
+        (start.elapsed(), bench.store.stats().speculative_gets)
     };
     let (read, (waited, speculative_before)) = futures::join!(speculation, demand);
     assert_eq!(read.unwrap(), bench.size);
     // One speculative part (10 ms and 16 KiB at 200 kB/s) ends first; those that wait do not go before.
     assert!(waited < Duration::from_millis(120), "{waited:?}");
-    assert!(speculative_before < bench.store.stats().gets_speculative / 2);
+    assert!(speculative_before < bench.store.stats().speculative_gets / 2);
 }
 
 /// The runtime that began a read is gone: its reader, on another one, is told so.
@@ -375,5 +375,5 @@ async fn off_is_one_request_for_each_call() {
     store.get_range(&path, 0..bench.size).await.unwrap();
     store.head(&path).await.unwrap();
     let stats = store.stats();
-    assert_eq!((stats.gets(), stats.heads, stats.bytes_delivered), (2, 1, 2 * bench.size));
+    assert_eq!((stats.gets(), stats.heads, stats.delivered_bytes), (2, 1, 2 * bench.size));
 }

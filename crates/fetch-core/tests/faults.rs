@@ -98,7 +98,7 @@ async fn late_first_bytes_are_hedged() {
         let counts = bench.sim.log().counts();
         assert_eq!((counts.gets, counts.aborted), (stats.gets(), stats.cancels));
         assert_eq!(
-            (stats.bytes_fetched, stats.bytes_wasted),
+            (stats.fetched_bytes, stats.wasted_bytes),
             (10_000 * MIB, 0),
             "the slower answer is dropped at once"
         );
@@ -196,7 +196,7 @@ async fn one_failure_anywhere_is_made_good() {
                 assert!(took < Duration::from_secs(8), "{took:?} after {answer:?} of read {read}");
                 let (stats, counts) = (bench.store.stats(), bench.sim.log().counts());
                 assert_eq!(stats.retries, 1, "{answer:?} of read {read}");
-                assert_eq!(stats.bytes_fetched, wanted, "no byte is fetched twice: {answer:?} of read {read}");
+                assert_eq!(stats.fetched_bytes, wanted, "no byte is fetched twice: {answer:?} of read {read}");
                 assert_eq!((stats.gets(), stats.cancels), (counts.gets, counts.aborted));
                 settle().await;
                 bench.assert_nothing_left("at the end");

@@ -66,8 +66,8 @@ async fn a_body_that_pauses_takes_no_longer_than_by_one_request() {
     assert!(requests <= 2, "{requests} requests");
     assert!(took < 3200 * MS, "{took:?}");
     let stats = store.stats();
-    assert_eq!((stats.in_flight, stats.bytes_delivered), (0, 2 * SIZE));
-    assert_eq!(stats.bytes_fetched, stats.bytes_delivered + stats.bytes_wasted, "{stats:?}");
+    assert_eq!((stats.in_flight, stats.delivered_bytes), (0, 2 * SIZE));
+    assert_eq!(stats.fetched_bytes, stats.delivered_bytes + stats.wasted_bytes, "{stats:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -236,7 +236,7 @@ async fn dropped_in_a_race_everything_is_given_back() {
         tokio::time::sleep(Duration::from_millis(1)).await;
         let st = s.stats();
         assert_eq!(st.in_flight, 0);
-        assert_eq!(st.bytes_delivered + st.bytes_wasted, st.bytes_fetched, "{st:?}");
+        assert_eq!(st.delivered_bytes + st.wasted_bytes, st.fetched_bytes, "{st:?}");
     }
 }
 
@@ -360,7 +360,7 @@ async fn races_model() {
         drop(body);
         let st = s.stats();
         assert_eq!(st.in_flight, 0, "seed {seed}");
-        assert_eq!(st.bytes_delivered + st.bytes_wasted, st.bytes_fetched, "seed {seed} {st:?}");
+        assert_eq!(st.delivered_bytes + st.wasted_bytes, st.fetched_bytes, "seed {seed} {st:?}");
         assert!(gets(&odd) < 12, "seed {seed}: {} requests", gets(&odd));
         let _ = began;
     }
@@ -453,7 +453,7 @@ async fn outages_with_few_permits_do_not_stand_still() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let st = s.stats();
         assert_eq!(st.in_flight, 0, "seed {seed}");
-        assert_eq!(st.bytes_delivered + st.bytes_wasted, st.bytes_fetched, "seed {seed} {st:?}");
+        assert_eq!(st.delivered_bytes + st.wasted_bytes, st.fetched_bytes, "seed {seed} {st:?}");
     }
 }
 

@@ -59,7 +59,7 @@ async fn demand_does_not_feel_unlimited_speculation() {
         let before = bench.store.stats();
         let beside = demand(&bench, 10_000, 100).await;
         let stats = bench.store.stats();
-        assert!(before.gets_speculative > 28 && stats.gets_speculative > before.gets_speculative);
+        assert!(before.speculative_gets > 28 && stats.speculative_gets > before.speculative_gets);
         assert_eq!(stats.peak_in_flight, 32);
         speculation.iter().for_each(tokio::task::JoinHandle::abort);
         for per_mille in [500, 990, 999] {
@@ -113,6 +113,6 @@ async fn a_promoted_read_overtakes_speculation() {
     for other in others {
         assert!(other.await.unwrap() > promoted, "those that wait do not");
     }
-    assert_eq!((bench.store.stats().gets_speculative, bench.store.stats().gets_demand), (10, 1));
+    assert_eq!((bench.store.stats().speculative_gets, bench.store.stats().demand_gets), (10, 1));
     bench.assert_nothing_left("at the end");
 }

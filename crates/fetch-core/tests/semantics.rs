@@ -165,8 +165,8 @@ proptest! {
                     _ => {}
                 }
                 let stats = store.stats();
-                prop_assert_eq!(stats.bytes_delivered, delivered);
-                prop_assert_eq!(stats.bytes_fetched, stats.bytes_delivered + stats.bytes_wasted);
+                prop_assert_eq!(stats.delivered_bytes, delivered);
+                prop_assert_eq!(stats.fetched_bytes, stats.delivered_bytes + stats.wasted_bytes);
             }
             Ok(())
         })?;
@@ -193,7 +193,7 @@ proptest! {
                 Ok(expected) => {
                     prop_assert_eq!(got.unwrap(), expected);
                     let stats = store.stats();
-                    prop_assert_eq!(stats.bytes_fetched, stats.bytes_delivered + stats.bytes_wasted);
+                    prop_assert_eq!(stats.fetched_bytes, stats.delivered_bytes + stats.wasted_bytes);
                 }
                 Err(_) => prop_assert!(got.is_err()),
             }

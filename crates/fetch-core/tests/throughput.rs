@@ -56,8 +56,8 @@ async fn efficiency(link: &LinkProfile, seed: u64, size: u64, options: GetOption
     assert!(gets_per_gib <= 360, "{gets_per_gib} GETs per GiB");
     assert!(counts.peak_live <= u64::from(CONCURRENCY));
     assert!(bench.budget.peak_bytes() <= BUDGET_BYTES);
-    assert_eq!((stats.gets(), stats.bytes_fetched), (counts.gets, counts.bytes_sent));
-    assert_eq!((stats.bytes_delivered, stats.bytes_wasted, stats.retries), (read, 0, 0));
+    assert_eq!((stats.gets(), stats.fetched_bytes), (counts.gets, counts.bytes_sent));
+    assert_eq!((stats.delivered_bytes, stats.wasted_bytes, stats.retries), (read, 0, 0));
     assert_eq!((stats.cancels, counts.aborted), (stats.hedges, stats.hedges), "all that is given up");
     bench.assert_nothing_left("after the read");
     efficiency

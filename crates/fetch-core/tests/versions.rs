@@ -155,5 +155,5 @@ async fn every_request_carries_the_callers_intent() {
     let log = bench.sim.log().snapshot();
     assert!(log.len() > 10);
     assert!(log.iter().all(|r| r.kind == RequestKind::Get && r.intent == Some(Intent::Speculative)));
-    assert_eq!(bench.store.stats().gets_speculative, log.len() as u64);
+    assert_eq!(bench.store.stats().speculative_gets, log.len() as u64);
 }

@@ -6,7 +6,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use headstart_fetch_core::client::{self, TellingConnector, TwoClients};
+use headstart_fetch_core::client::{self, ReadWriteClients, ThrottleConnector};
 use headstart_fetch_core::{BackendProfile, ConfigError, Options};
 use http::{HeaderMap, HeaderValue};
 use object_store::gcp::{GcpCredential, GcpCredentialProvider, GoogleCloudStorage, GoogleCloudStorageBuilder};
@@ -26,7 +26,7 @@ const EMULATOR_TOKEN: &str = "emulator";
 #[derive(Clone)]
 pub struct GcsBackend {
     store: Arc<GoogleCloudStorage>,
-    for_fetch: Arc<TwoClients<GoogleCloudStorage>>,
+    for_fetch: Arc<ReadWriteClients<GoogleCloudStorage>>,
     config: GcsConfig,
     path: Path,
     generation: Option<String>,
@@ -51,7 +51,7 @@ pub enum GcsError {
         source: std::io::Error,
     },
     /// A key file or key is not one. The parser's own words are withheld: they quote the secret.
-    #[error("{origin} is no usable key: expected the JSON of a service account{}", if *default { " or of application default credentials" } else { "" })]
+    #[error("{origin} is an invalid service-account key: expected the JSON of a service account{}", if *default { " or of application default credentials" } else { "" })]
     Key {
         /// Where the key came from.
         origin: String,
@@ -105,7 +105,7 @@ impl GcsBackend {
         };
         let bucket = bucket.or_else(|| config.bucket.clone()).ok_or(GcsError::MissingBucket)?;
         let (store, reads) = clients(&bucket, &config)?;
-        let for_fetch = Arc::new(TwoClients::new(reads, store.clone()));
+        let for_fetch = Arc::new(ReadWriteClients::new(reads, store.clone()));
         config.bucket = Some(bucket);
         Ok(Self { store: Arc::new(store), for_fetch, config, path, generation })
     }
@@ -117,7 +117,7 @@ impl GcsBackend {
     }
 
     /// The same for a [`FetchStore`](headstart_fetch_core::FetchStore), which retries reads better than the client does: reads
-    /// fail at the first fault, and say whether the store asks for patience and which checksum the object has.
+    /// fail at the first fault, and report throttling and which checksum the object has.
     #[must_use]
     pub fn store_for_fetch(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.for_fetch) as _
@@ -207,7 +207,7 @@ fn clients(bucket: &str, config: &GcsConfig) -> Result<(GoogleCloudStorage, Goog
     let reads = builder
         .clone()
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
-        .with_http_connector(TellingConnector::new(crc32c_of));
+        .with_http_connector(ThrottleConnector::new(crc32c_of));
     Ok((builder.build().map_err(GcsError::Client)?, reads.build().map_err(GcsError::Client)?))
 }
 

@@ -140,7 +140,7 @@ impl GcsConfig {
 
     /// Whether the option `key` says who asks: of these, one at a time may be given.
     #[must_use]
-    pub fn says_who_asks(key: &str) -> bool {
+    pub fn is_credential_key(key: &str) -> bool {
         CREDENTIALS.contains(&key)
     }
 

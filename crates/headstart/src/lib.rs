@@ -124,8 +124,8 @@ pub enum Error {
     /// An option, variable or URL cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// No store answers to this scheme.
-    #[error("no store answers to '{scheme}:' (gs, s3, az, https, file and memory are known)")]
+    /// The URL scheme is not supported.
+    #[error("unsupported URL scheme '{scheme}:' (supported: gs, s3, az, https, file and memory)")]
     UnknownScheme {
         /// The scheme.
         scheme: String,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 #[cfg(any(feature = "azure", feature = "http"))]
-use headstart_fetch_core::client::{TellingConnector, TwoClients, client_options};
+use headstart_fetch_core::client::{ReadWriteClients, ThrottleConnector, client_options};
 use headstart_fetch_core::{BackendProfile, ConfigError, path_of_url_key};
 use headstart_local_backend::LocalBackend;
 use object_store::ObjectStore;
@@ -110,8 +110,8 @@ fn gcs(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String
     // Of options that say who asks, the strongest level counts alone.
     let source = |key: &str| settings.levels.source(&format!("gcs.{key}"));
     let given = || settings.levels.given_for("gcs");
-    let strongest = given().filter(|(key, _)| GcsConfig::says_who_asks(key)).map(|(key, _)| source(key)).max();
-    let options = given().filter(|(key, _)| !GcsConfig::says_who_asks(key) || Some(source(key)) == strongest);
+    let strongest = given().filter(|(key, _)| GcsConfig::is_credential_key(key)).map(|(key, _)| source(key)).max();
+    let options = given().filter(|(key, _)| !GcsConfig::is_credential_key(key) || Some(source(key)) == strongest);
     let mut config = GcsConfig::resolve(options, |name| environment.get(name).cloned())?;
     config.ca_certificate.clone_from(&settings.stack.ca_certificate);
     let backend = GcsBackend::open(Some(url), config)?;
@@ -155,15 +155,15 @@ fn s3(_: &Url, _: &mut Settings, _: &BTreeMap<String, String>) -> Result<Backend
 fn one_or_two<S: ObjectStore>(
     settings: &Settings,
     name: Option<String>,
-    build: impl Fn(Option<(RetryConfig, TellingConnector)>) -> object_store::Result<S>,
+    build: impl Fn(Option<(RetryConfig, ThrottleConnector)>) -> object_store::Result<S>,
 ) -> Result<Arc<dyn ObjectStore>, Error> {
     let others = build(None)?;
     if !settings.fetch.enabled {
         return Ok(Arc::new(others));
     }
     let no_retries = RetryConfig { max_retries: 0, ..RetryConfig::default() };
-    let reads = build(Some((no_retries, TellingConnector::new(|_| None))))?;
-    let clients = TwoClients::new(reads, others);
+    let reads = build(Some((no_retries, ThrottleConnector::new(|_| None))))?;
+    let clients = ReadWriteClients::new(reads, others);
     Ok(Arc::new(match name {
         Some(name) => clients.named(name),
         None => clients,

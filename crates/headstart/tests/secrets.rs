@@ -15,7 +15,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use headstart::{CacheConfig, FetchConfig, Headstart, HeadstartBuilder, PrefetchConfig};
 use headstart_cache::CacheStore;
-use headstart_fetch_core::client::{TellingConnector, TwoClients};
+use headstart_fetch_core::client::{ReadWriteClients, ThrottleConnector};
 use headstart_fetch_core::{FetchStore, LinkEstimate, MemoryBudget};
 use headstart_gcs_backend::{Credentials, GcsBackend, GcsConfig};
 use headstart_local_backend::LocalBackend;
@@ -267,8 +267,8 @@ async fn no_wrapper_shows_the_debug_of_the_store_below() {
     debug("an upload through read-ahead", &prefetch.put_multipart(&path).await.unwrap());
     debug("BlockingReader", &reader.blocking_on(tokio::runtime::Handle::current()));
 
-    both("TwoClients", &TwoClients::new(Leaky(InMemory::new()), Leaky(InMemory::new())));
-    debug("TellingConnector", &TellingConnector::new(|_| None));
+    both("ReadWriteClients", &ReadWriteClients::new(Leaky(InMemory::new()), Leaky(InMemory::new())));
+    debug("ThrottleConnector", &ThrottleConnector::new(|_| None));
 
     for mode in MODES {
         let inner = store();

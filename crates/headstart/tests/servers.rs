@@ -86,7 +86,7 @@ async fn what_the_server_logs_is_what_is_counted_whatever_goes_wrong() {
             (size, stats.gets(), stats.heads),
             "{dialect:?}: {counts:?} {stats:?}"
         );
-        assert_eq!(stats.bytes_fetched, size + 40 * 100_000, "no byte is fetched twice");
+        assert_eq!(stats.fetched_bytes, size + 40 * 100_000, "no byte is fetched twice");
         assert_eq!(counts.failed, stats.retries, "{dialect:?}: {counts:?} {stats:?}");
         assert!(stats.retries >= 10, "{dialect:?}: {counts:?} {stats:?}");
     }

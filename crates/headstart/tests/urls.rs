@@ -70,7 +70,7 @@ async fn bad_urls() {
     for (text, expected) in [
         ("", "expected a URL, such as gs://bucket/key or file:///path"),
         ("/data/file", "expected a URL, such as gs://bucket/key or file:///path"),
-        ("ftp://host/file", "no store answers to 'ftp:'"),
+        ("ftp://host/file", "unsupported URL scheme 'ftp:'"),
         ("file://data/file", "expected three slashes and a path"),
         ("memory://bucket/key", "expected three slashes and a path"),
         ("memory:///", "'memory:///' names no object: expected a URL with a key"),

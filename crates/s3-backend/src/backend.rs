@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headstart_fetch_core::client::{TellingConnector, TwoClients, client_options};
+use headstart_fetch_core::client::{ReadWriteClients, ThrottleConnector, client_options};
 use headstart_fetch_core::{BackendProfile, ConfigError, PinBy, Prices, path_of_url_key};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
@@ -17,7 +17,7 @@ use crate::config::S3Config;
 #[derive(Clone)]
 pub struct S3Backend {
     store: Arc<AmazonS3>,
-    for_fetch: Arc<TwoClients<AmazonS3>>,
+    for_fetch: Arc<ReadWriteClients<AmazonS3>>,
     config: S3Config,
     path: Path,
 }
@@ -80,9 +80,9 @@ impl S3Backend {
         let reads = builder
             .with_credentials(Arc::clone(store.credentials()))
             .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
-            .with_http_connector(TellingConnector::new(|_| None));
+            .with_http_connector(ThrottleConnector::new(|_| None));
         let reads = reads.build().map_err(S3Error::Client)?;
-        let for_fetch = Arc::new(TwoClients::new(reads, store.clone()));
+        let for_fetch = Arc::new(ReadWriteClients::new(reads, store.clone()));
         Ok(Self { store: Arc::new(store), for_fetch, config, path })
     }
 
@@ -93,7 +93,7 @@ impl S3Backend {
     }
 
     /// The same for a [`FetchStore`](headstart_fetch_core::FetchStore), which retries reads better than the client does: reads
-    /// fail at the first fault, and say whether the store asks for patience.
+    /// fail at the first fault, and report throttling.
     #[must_use]
     pub fn store_for_fetch(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.for_fetch) as _

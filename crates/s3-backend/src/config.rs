@@ -118,7 +118,7 @@ impl Options for S3Config {
         OptionSpec { key: "endpoint", takes: "a URL", what: "where requests go; http:// means an emulator" },
         OptionSpec { key: "region", takes: "a name", what: "the bucket's region" },
         OptionSpec { key: "anonymous", takes: SWITCH, what: "ask without credentials" },
-        OptionSpec { key: "access_key_id", takes: "a name", what: "whose key signs" },
+        OptionSpec { key: "access_key_id", takes: "a name", what: "access key ID" },
         OptionSpec { key: "secret_access_key", takes: SECRET, what: "the key that signs" },
         OptionSpec { key: "session_token", takes: SECRET, what: "the token of temporary keys" },
         OptionSpec { key: "virtual_hosted_style_request", takes: SWITCH, what: "put the bucket in the host's name" },

@@ -79,10 +79,10 @@ pub(crate) fn run_all(processes: Vec<Command>, limit: Duration) -> Result<(Outco
     for said in said? {
         outcomes.push(said.outcome);
         wire = match (wire, said.wire) {
-            (Some(Wire { gets, heads, bytes_fetched }), Some(more)) => Some(Wire {
+            (Some(Wire { gets, heads, fetched_bytes }), Some(more)) => Some(Wire {
                 gets: gets + more.gets,
                 heads: heads + more.heads,
-                bytes_fetched: bytes_fetched + more.bytes_fetched,
+                fetched_bytes: fetched_bytes + more.fetched_bytes,
             }),
             (before, more) => before.or(more),
         };

@@ -15,10 +15,10 @@ fn run(scripts: &[&str]) -> Result<(Outcome, Option<Wire>), String> {
 
 #[test]
 fn processes_begin_together_and_are_one_run() {
-    let outcome = Outcome { bytes_delivered: 5, elapsed_ms: 1.0, ..Outcome::default() };
+    let outcome = Outcome { delivered_bytes: 5, elapsed_ms: 1.0, ..Outcome::default() };
     let script = format!("echo ready; read line; echo '{}'", serde_json::to_string(&outcome).unwrap());
     let (all, wire) = run(&[&script, &script]).unwrap();
-    assert_eq!((all.bytes_delivered, wire), (10, None));
+    assert_eq!((all.delivered_bytes, wire), (10, None));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Gate {
     pub(crate) gets: u64,
     pub(crate) heads: u64,
-    pub(crate) bytes_fetched: u64,
+    pub(crate) fetched_bytes: u64,
     pub(crate) virtual_ms: f64,
     /// Handles that told of a change of their object.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -85,7 +85,7 @@ fn differences(agreed: &Gates, found: &Gates) -> Vec<String> {
         let parts = [
             ("GETs", gate.gets.to_string(), now.gets.to_string()),
             ("HEADs", gate.heads.to_string(), now.heads.to_string()),
-            ("bytes fetched", gate.bytes_fetched.to_string(), now.bytes_fetched.to_string()),
+            ("bytes fetched", gate.fetched_bytes.to_string(), now.fetched_bytes.to_string()),
             ("virtual ms", gate.virtual_ms.to_string(), now.virtual_ms.to_string()),
             ("changes told", gate.changes_told.to_string(), now.changes_told.to_string()),
             ("changes mixed", gate.changes_mixed.to_string(), now.changes_mixed.to_string()),
@@ -112,7 +112,7 @@ mod tests {
                 Gate {
                     gets: *gets,
                     heads: 0,
-                    bytes_fetched: 9,
+                    fetched_bytes: 9,
                     virtual_ms: *virtual_ms,
                     changes_told: 0,
                     changes_mixed: 0,

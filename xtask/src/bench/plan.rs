@@ -141,7 +141,7 @@ mod tests {
         let mut plan = plan(&["seq-1m", "seq-16m"], &[System::Ideal]);
         let [slow, fast] = plan.order(0)[..] else { panic!("ideal has two shapes, and is measured once for both") };
         for (job, elapsed_ms) in [(slow, 20.0), (fast, 10.0)] {
-            let outcome = Outcome { elapsed_ms, bytes_delivered: 1_000_000, ..Outcome::default() };
+            let outcome = Outcome { elapsed_ms, delivered_bytes: 1_000_000, ..Outcome::default() };
             plan.record(job, Ok((outcome, Wire::default())));
         }
         plan.record(slow, Err(anyhow::anyhow!("no route")));

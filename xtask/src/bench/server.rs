@@ -90,7 +90,7 @@ impl Server {
         loop {
             let counts: RequestCounts = serde_json::from_str(&self.ask("counts")?)?;
             if counts.live == 0 {
-                return Ok(Wire { gets: counts.gets, heads: counts.heads, bytes_fetched: counts.bytes_sent });
+                return Ok(Wire { gets: counts.gets, heads: counts.heads, fetched_bytes: counts.bytes_sent });
             }
             if tokio::time::Instant::now() >= deadline {
                 bail!("{} requests are still open {SETTLING:?} after the client has gone", counts.live);

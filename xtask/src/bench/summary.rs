@@ -20,7 +20,7 @@ pub(crate) fn row(workload: &str, system: System, runs: &[(Outcome, Wire)], pric
     let mut latencies: Vec<u64> = runs.iter().flat_map(|(run, _)| run.latencies_us.iter().copied()).collect();
     latencies.sort_unstable();
     let sum = |value: fn(&Outcome) -> u64| runs.iter().map(|(run, _)| value(run)).sum();
-    let usd = prices.cost(wire.gets + wire.heads, wire.bytes_fetched);
+    let usd = prices.cost(wire.gets + wire.heads, wire.fetched_bytes);
     Some(Row {
         workload: workload.to_owned(),
         system: system.to_string(),
@@ -38,13 +38,13 @@ pub(crate) fn row(workload: &str, system: System, runs: &[(Outcome, Wire)], pric
         latency_ms: QUANTILES.iter().filter_map(|percent| quantile_ms(&latencies, *percent)).collect(),
         gets: wire.gets,
         heads: wire.heads,
-        bytes_fetched: wire.bytes_fetched,
-        bytes_delivered: typical.bytes_delivered,
+        fetched_bytes: wire.fetched_bytes,
+        delivered_bytes: typical.delivered_bytes,
         elapsed_ms: typical.elapsed_ms,
         stalled_ms: median_of(|run| Some(run.stalled_ms)).unwrap_or_default(),
         peak_memory_bytes: runs.iter().filter_map(|(run, _)| run.memory_bytes()).max(),
         cpu_s_per_gb: median_of(Outcome::cpu_s_per_gb),
-        usd_per_tb: (typical.bytes_delivered > 0).then(|| usd / (megabytes(typical.bytes_delivered) / 1e6)),
+        usd_per_tb: (typical.delivered_bytes > 0).then(|| usd / (megabytes(typical.delivered_bytes) / 1e6)),
         wrong_bytes: sum(|run| run.wrong_bytes),
         changes_told: sum(|run| run.changes_told),
         changes_mixed: sum(|run| run.changes_mixed),

@@ -9,7 +9,7 @@ fn run(elapsed_ms: f64, wrong_bytes: u64) -> Outcome {
         first_byte_ms: Some(elapsed_ms / 10.0),
         latencies_us: vec![2_000],
         stalled_ms: elapsed_ms,
-        bytes_delivered: 1_000_000,
+        delivered_bytes: 1_000_000,
         wrong_bytes,
         cpu_s: Some(0.5),
         ..Outcome::default()
@@ -34,7 +34,7 @@ fn about() -> About {
 
 #[test]
 fn a_row_is_the_median_and_hides_no_wrong_byte() {
-    let wire = |gets| Wire { gets, heads: 0, bytes_fetched: gets };
+    let wire = |gets| Wire { gets, heads: 0, fetched_bytes: gets };
     let runs = [(run(500.0, 0), wire(1)), (run(100.0, 7), wire(2)), (run(200.0, 0), wire(3000))];
     let prices = Prices { per_1000_requests: 0.5, per_gb: 0.0 };
     let row = row("seq-1m", System::Raw, &runs, &prices).expect("there are runs");

@@ -72,7 +72,7 @@ fn table(rows: &[Row]) -> Table {
         cells.extend(repeated.then(|| format!("{}–{}", number(Some(rate.min)), number(Some(rate.max)))));
         cells.extend([row.x_raw, row.x_ideal, row.x_limit, row.first_byte_ms].map(number));
         cells.extend([50.0, 99.0].map(|percent| number(row.latency_at(percent))));
-        cells.extend([requests(row), ratio(row.bytes_fetched, row.bytes_delivered)]);
+        cells.extend([requests(row), ratio(row.fetched_bytes, row.delivered_bytes)]);
         if measured {
             cells.extend([row.peak_memory_bytes.map(megabytes), row.cpu_s_per_gb].map(number));
         }

@@ -36,7 +36,7 @@ impl Tally {
     /// What was read so far: bytes count when they have arrived.
     pub(crate) fn wire(&self) -> Wire {
         let Counts { gets, heads, bytes } = &*self.counts;
-        Wire { gets: gets.load(Relaxed), heads: heads.load(Relaxed), bytes_fetched: bytes.load(Relaxed) }
+        Wire { gets: gets.load(Relaxed), heads: heads.load(Relaxed), fetched_bytes: bytes.load(Relaxed) }
     }
 }
 
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(tally.get_range(&path, 2..5).await.unwrap(), "234");
         assert_eq!(tally.get(&path).await.unwrap().bytes().await.unwrap().len(), 10);
         tally.head(&path).await.unwrap();
-        assert_eq!(tally.wire(), Wire { gets: 2, heads: 1, bytes_fetched: 13 });
+        assert_eq!(tally.wire(), Wire { gets: 2, heads: 1, fetched_bytes: 13 });
         assert!(tally.put(&path, "x".into()).await.is_err());
         assert!(tally.delete(&path).await.is_err());
         assert_eq!(inner.head(&path).await.unwrap().size, 10);

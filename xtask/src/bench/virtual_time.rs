@@ -88,7 +88,7 @@ pub(crate) fn gates() -> Result<Gates> {
     let gate = |row: &Row| Gate {
         gets: row.gets,
         heads: row.heads,
-        bytes_fetched: row.bytes_fetched,
+        fetched_bytes: row.fetched_bytes,
         virtual_ms: row.elapsed_ms,
         changes_told: row.changes_told,
         changes_mixed: row.changes_mixed,

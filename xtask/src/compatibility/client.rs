@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 use headstart::{BackendProfile, FetchConfig, Headstart};
-use headstart_fetch_core::client::{TellingConnector, TwoClients};
+use headstart_fetch_core::client::{ReadWriteClients, ThrottleConnector};
 use headstart_gcs_backend::gcs_profile;
 use headstart_s3_backend::s3_profile;
 use headstart_sim::hostile::{HostileServer, InMemoryConnector};
@@ -56,7 +56,7 @@ impl Client {
     pub(super) async fn headstart(self, server: &Arc<HostileServer>, mode: Mode) -> Result<Headstart> {
         let store = match mode {
             Mode::None => self.raw(server)?,
-            _ => Arc::new(TwoClients::new(self.build(server, true)?, self.raw(server)?)),
+            _ => Arc::new(ReadWriteClients::new(self.build(server, true)?, self.raw(server)?)),
         };
         let fetch = FetchConfig { profile: self.profile(), jitter_seed: Some(1), ..FetchConfig::default() };
         let builder = Headstart::builder().environment([]).store(store).fetch(fetch);
@@ -68,7 +68,7 @@ impl Client {
         let connector = InMemoryConnector::new(Arc::clone(server));
         let options = ClientOptions::new().with_allow_http(true);
         let no_retries = || RetryConfig { max_retries: 0, ..RetryConfig::default() };
-        let telling = || TellingConnector::over(connector.clone(), |_| None);
+        let telling = || ThrottleConnector::over(connector.clone(), |_| None);
         // The builders share no trait.
         macro_rules! build {
             ($builder:expr) => {{

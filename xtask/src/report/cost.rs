@@ -34,12 +34,12 @@ pub(super) const COSTS: [Cost; 5] = [
 
 /// GETs for 10¹² bytes delivered.
 pub(super) fn gets_per_tb(row: &Row) -> Option<f64> {
-    (row.bytes_delivered > 0).then(|| to_float(row.gets) / to_float(row.bytes_delivered) * 1e12)
+    (row.delivered_bytes > 0).then(|| to_float(row.gets) / to_float(row.delivered_bytes) * 1e12)
 }
 
 /// What the store sent for each byte that a reader got.
 pub(super) fn fetched_per_delivered(row: &Row) -> Option<f64> {
-    (row.bytes_delivered > 0).then(|| to_float(row.bytes_fetched) / to_float(row.bytes_delivered))
+    (row.delivered_bytes > 0).then(|| to_float(row.fetched_bytes) / to_float(row.delivered_bytes))
 }
 
 /// Whether any row knows this cost.

@@ -66,7 +66,7 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "a fault was asked for")
     }
 
-    /// The store asks for patience.
+    /// The request is throttled (HTTP 503 with Retry-After).
     pub(super) fn throttled(retry_after: Duration) -> Self {
         // HTTP has whole seconds: a client that waits for what it is told waits long enough.
         let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
