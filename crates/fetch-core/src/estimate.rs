@@ -16,6 +16,12 @@ pub struct LinkEstimate {
     estimator: Mutex<Estimator>,
 }
 
+/// The estimate that [`crate::FetchStore`] keeps of its link, in the extensions of answers to requests that carry an
+/// [`Intent`](crate::Intent). A layer that was given no estimate finds the one of the layer below here. A cache that
+/// answers from memory adds the estimate it has found.
+#[derive(Debug, Clone)]
+pub struct MeasuredLink(pub Arc<LinkEstimate>);
+
 impl LinkEstimate {
     /// Starts from what is known of the kind of store. Rates of `profile` that cannot be are replaced by the nearest that can.
     #[must_use]

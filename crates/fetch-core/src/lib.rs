@@ -150,7 +150,7 @@ pub use download::{Download, DownloadError, Downloaded, Progress};
 pub use error::{FetchError, ObjectChanged, SharedError, Throttled, share};
 #[doc(hidden)]
 pub use error::{is_invalid_range, may_be_past_end};
-pub use estimate::{BodyMeter, LinkEstimate};
+pub use estimate::{BodyMeter, LinkEstimate, MeasuredLink};
 pub use intent::{
     AccessHint, CacheHint, ConfirmedAt, FreshUntil, Intent, Origin, Promotion, RangeOrigin, Reserved, ask,
 };

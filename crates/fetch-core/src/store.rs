@@ -20,7 +20,8 @@ use crate::budget::MemoryBudget;
 use crate::concurrency::Concurrency;
 use crate::config::FetchConfig;
 use crate::download::Download;
-use crate::estimate::LinkEstimate;
+use crate::estimate::{LinkEstimate, MeasuredLink};
+use crate::intent::Intent;
 use crate::jitter::Jitter;
 use crate::local;
 use crate::options::{ConfigError, Options};
@@ -156,8 +157,16 @@ impl ObjectStore for FetchStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let asks_for_link = options.extensions.get::<Intent>().is_some();
         let answer = self.core.read(location, options).await?;
-        Ok(if self.core.config.enabled { local::in_large_steps(answer) } else { answer })
+        if !self.core.config.enabled {
+            return Ok(answer);
+        }
+        let mut answer = local::in_large_steps(answer);
+        if asks_for_link {
+            answer.extensions.insert(MeasuredLink(self.link()));
+        }
+        Ok(answer)
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
