@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headstart_fetch_core::options::{
-    format_bytes, format_duration, format_switch, parse_bytes, parse_duration, parse_switch,
+    OptionRow, assign, duration_text, format_bytes, format_duration, format_switch, parse_bytes, parse_duration,
+    parse_switch,
 };
-use headstart_fetch_core::{ConfigError, LinkEstimate, MemoryBudget, OptionSpec, Options, PinBy, byte_range};
+use headstart_fetch_core::{ConfigError, LinkEstimate, MemoryBudget, Options, PinBy, byte_range};
 use serde::{Deserialize, Serialize};
 
 use crate::page::PageSize;
@@ -110,6 +111,7 @@ pub struct CacheConfig {
     pub pin: PinBy,
     /// How long a caller waits for another's fetch from which nothing arrives before it fetches itself. A fetch of its own it waits for
     /// as long as the layer below does. Default: 60 s.
+    #[serde(with = "duration_text")]
     pub stall_timeout: Duration,
     /// What the link is like: holes that cost less than a round trip are fetched along with their neighbours.
     /// Default: none; only neighbouring pages share a request then.
@@ -137,49 +139,57 @@ impl Default for CacheConfig {
 }
 
 impl Options for CacheConfig {
-    const SPECS: &'static [OptionSpec] = &[
-        OptionSpec { key: "enabled", takes: "on or off", what: "keep pages of what was read" },
-        OptionSpec { key: "memory_bytes", takes: "bytes", what: "pages to keep, overhead included" },
-        OptionSpec { key: "page_bytes", takes: "bytes, a power of two from 16KiB to 4MiB", what: "size of a page" },
-        OptionSpec { key: "edge_bytes", takes: "bytes", what: "each end of an object that is kept longer; 0: none" },
-        OptionSpec {
+    const ROWS: &'static [OptionRow<Self>] = &[
+        OptionRow {
+            key: "enabled",
+            takes: "on or off",
+            what: "keep pages of what was read",
+            get: |config| format_switch(config.enabled),
+            set: |config, key, value| assign(&mut config.enabled, parse_switch(key, value)),
+        },
+        OptionRow {
+            key: "memory_bytes",
+            takes: "bytes",
+            what: "pages to keep, overhead included",
+            get: |config| format_bytes(config.memory_bytes as u64),
+            set: |config, key, value| assign(&mut config.memory_bytes, parse_size(key, value)),
+        },
+        OptionRow {
+            key: "page_bytes",
+            takes: "bytes, a power of two from 16KiB to 4MiB",
+            what: "size of a page",
+            get: |config| format_bytes(config.page_bytes as u64),
+            set: |config, key, value| assign(&mut config.page_bytes, parse_size(key, value)),
+        },
+        OptionRow {
+            key: "edge_bytes",
+            takes: "bytes",
+            what: "each end of an object that is kept longer; 0: none",
+            get: |config| format_bytes(config.edge_bytes as u64),
+            set: |config, key, value| assign(&mut config.edge_bytes, parse_size(key, value)),
+        },
+        OptionRow {
             key: "freshness",
             takes: "immutable, every-read, on-open or a time",
             what: "how long a version is taken for the present one",
+            get: |config| config.freshness.to_string(),
+            set: |config, _, value| assign(&mut config.freshness, value.parse()),
         },
-        OptionSpec { key: "pin", takes: "e_tag, version or unpinned", what: "how fills are pinned to a version" },
-        OptionSpec { key: "stall_timeout", takes: "a time", what: "how long to wait for another's silent fetch" },
+        OptionRow {
+            key: "pin",
+            takes: "e_tag, version or unpinned",
+            what: "how fills are pinned to a version",
+            get: |config| format_pin(config.pin).to_owned(),
+            set: |config, key, value| assign(&mut config.pin, parse_pin(key, value)),
+        },
+        OptionRow {
+            key: "stall_timeout",
+            takes: "a time",
+            what: "how long to wait for another caller's fetch that brings nothing",
+            get: |config| format_duration(config.stall_timeout),
+            set: |config, key, value| assign(&mut config.stall_timeout, parse_duration(key, value)),
+        },
     ];
-
-    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
-        let mut changed = self.clone();
-        match key {
-            "enabled" => changed.enabled = parse_switch(key, value)?,
-            "memory_bytes" => changed.memory_bytes = parse_size(key, value)?,
-            "page_bytes" => changed.page_bytes = parse_size(key, value)?,
-            "edge_bytes" => changed.edge_bytes = parse_size(key, value)?,
-            "freshness" => changed.freshness = value.parse()?,
-            "pin" => changed.pin = parse_pin(key, value)?,
-            "stall_timeout" => changed.stall_timeout = parse_duration(key, value)?,
-            _ => return Err(ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key))),
-        }
-        changed.check()?;
-        *self = changed;
-        Ok(())
-    }
-
-    fn value(&self, key: &str) -> Option<String> {
-        match key {
-            "enabled" => Some(format_switch(self.enabled)),
-            "memory_bytes" => Some(format_bytes(self.memory_bytes as u64)),
-            "page_bytes" => Some(format_bytes(self.page_bytes as u64)),
-            "edge_bytes" => Some(format_bytes(self.edge_bytes as u64)),
-            "freshness" => Some(self.freshness.to_string()),
-            "pin" => Some(format_pin(self.pin).to_owned()),
-            "stall_timeout" => Some(format_duration(self.stall_timeout)),
-            _ => None,
-        }
-    }
 
     fn check(&self) -> Result<(), ConfigError> {
         if PageSize::new(self.page_bytes).is_none() {
@@ -245,7 +255,7 @@ mod tests {
             config.set(key, value).expect(key);
             assert_eq!(config.value(key).as_deref(), Some(value));
         }
-        assert_eq!(CacheConfig::SPECS.iter().filter(|spec| config.value(spec.key).is_none()).count(), 0);
+        assert_eq!(CacheConfig::ROWS.iter().filter(|row| config.value(row.key).is_none()).count(), 0);
         config.set("freshness", "1500ms").expect("a time");
         assert_eq!(config.freshness, Freshness::Ttl(Duration::from_millis(1500)));
     }

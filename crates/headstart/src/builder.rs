@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headstart_cache::{CacheConfig, CacheStore, Freshness};
-use headstart_fetch_core::levels::{self, Source};
-use headstart_fetch_core::{BackendProfile, ConfigError, FetchConfig, FetchStore, MemoryBudget};
+use headstart_fetch_core::{BackendProfile, FetchConfig, FetchStore, MemoryBudget};
 use headstart_prefetch::{PrefetchConfig, PrefetchStore};
 use object_store::ObjectStore;
 use object_store::path::Path;
 
-use crate::config::{Settings, options, process_environment};
+use crate::config::{Mode, Settings, options, process_environment};
+use crate::levels::{self, Source};
 use crate::schemes::{self, Backend};
 use crate::{Error, Headstart};
 
@@ -99,6 +99,11 @@ impl HeadstartBuilder {
         self
     }
 
+    /// Which layers work. Default: [`Mode::Adaptive`].
+    pub fn mode(self, mode: Mode) -> Self {
+        self.option("mode", mode.to_string())
+    }
+
     /// The memory of all layers together, in bytes, the cache's included. Default: 512 MiB.
     pub fn memory_bytes(self, bytes: u64) -> Self {
         self.option("memory_bytes", bytes.to_string())
@@ -136,9 +141,8 @@ impl HeadstartBuilder {
         let backend = match (self.url, self.store) {
             (Some(url), None) => schemes::open(&url, &mut settings, &environment)?,
             (None, Some(store)) => Backend::new(store, BackendProfile::default(), Path::ROOT),
-            _ => {
-                return Err(ConfigError::bad("url", "", "expected a URL or a store, one of them").into());
-            }
+            (Some(_), Some(_)) => return Err(Error::UrlAndStore),
+            (None, None) => return Err(Error::NoSource),
         };
         stack(backend, shown, settings, budget_bytes)
     }

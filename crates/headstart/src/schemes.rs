@@ -16,6 +16,8 @@ use url::{Position, Url};
 
 use crate::Error;
 use crate::config::Settings;
+#[cfg(any(feature = "gcp", feature = "aws"))]
+use crate::levels::Source;
 
 /// A store, and what a URL says of it.
 pub(crate) struct Backend {
@@ -98,9 +100,9 @@ fn memory(url: &Url) -> Result<Backend, Error> {
 #[cfg(any(feature = "gcp", feature = "aws"))]
 fn note_found<T: headstart_fetch_core::Options>(settings: &mut Settings, name: &str, config: &T) {
     let default = T::default();
-    for spec in T::SPECS.iter().filter(|spec| config.value(spec.key) != default.value(spec.key)) {
-        let source = if spec.key == "bucket" { crate::Source::Url } else { crate::Source::Environment };
-        settings.levels.found(format!("{name}.{}", spec.key), source);
+    for row in T::ROWS.iter().filter(|row| (row.get)(config) != (row.get)(&default)) {
+        let source = if row.key == "bucket" { Source::Url } else { Source::Environment };
+        settings.levels.found(format!("{name}.{}", row.key), source);
     }
 }
 
@@ -133,7 +135,7 @@ fn s3(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String>
     let mut config = S3Config::resolve(settings.levels.given_for("s3"), environment.clone())?;
     // `AWS_CA_BUNDLE` stands for the option, where nobody gave that.
     if let Some(path) = config.ca_certificate.take() {
-        settings.levels.found("ca_certificate".to_owned(), crate::Source::Environment);
+        settings.levels.found("ca_certificate".to_owned(), Source::Environment);
         settings.stack.ca_certificate.get_or_insert(path);
     }
     config.ca_certificate.clone_from(&settings.stack.ca_certificate);

@@ -242,8 +242,11 @@ async fn the_effective_configuration_and_the_statistics_are_data() {
 
 #[tokio::test]
 async fn a_url_or_a_store() {
-    let neither = error(Headstart::builder().environment([])).await;
+    let neither = Headstart::builder().environment([]).build().await;
+    assert!(matches!(neither, Err(Error::NoSource)));
     let both = error(builder(&[]).url("memory:///")).await;
-    assert_eq!(neither, both);
-    assert!(matches!(Headstart::builder().environment([]).build().await, Err(Error::Config(_))));
+    assert_eq!(
+        both,
+        "both a URL and a store were given: call only one of HeadstartBuilder::url and HeadstartBuilder::store"
+    );
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headstart_fetch_core::options::{
-    format_bytes, format_duration, format_switch, parse_bytes, parse_count, parse_duration, parse_switch,
+    OptionRow, assign, duration_text, format_bytes, format_duration, format_switch, parse_bytes, parse_count,
+    parse_duration, parse_switch,
 };
-use headstart_fetch_core::{ConfigError, LinkEstimate, MemoryBudget, OptionSpec, Options, PinBy};
+use headstart_fetch_core::{ConfigError, LinkEstimate, MemoryBudget, Options, PinBy};
 use serde::{Deserialize, Serialize};
 
 /// No request is larger: a tebibyte.
@@ -30,6 +31,7 @@ pub struct PrefetchConfig {
     /// with others; 0 reads nothing ahead across such calls and shares nothing. Where a cache below trusts its answers for a time of its own, a
     /// version is fresh enough as long as that cache says so. The time that a machine is suspended does not count: tokio's
     /// clock stands still meanwhile (`CLOCK_MONOTONIC` on Linux). Default: 10 s.
+    #[serde(with = "duration_text")]
     pub max_age: Duration,
     /// Whether objects never change under their names. On, stores whose answers identify no version (no entity tag, version or date) are
     /// read ahead of like others. Default: off; such an object is read by one request a read.
@@ -68,60 +70,59 @@ impl Default for PrefetchConfig {
 }
 
 impl Options for PrefetchConfig {
-    const SPECS: &'static [OptionSpec] = &[
-        OptionSpec { key: "enabled", takes: "on or off", what: "read ahead of sequential streams" },
-        OptionSpec { key: "start_after", takes: "1 to 1000", what: "reads in a row before anything is read ahead" },
-        OptionSpec { key: "max_prefetch_bytes", takes: "bytes", what: "the most bytes ahead of one object's readers" },
-        OptionSpec { key: "concurrency", takes: "1 to 4096", what: "requests ahead of one object's readers in flight" },
-        OptionSpec {
+    const ROWS: &'static [OptionRow<Self>] = &[
+        OptionRow {
+            key: "enabled",
+            takes: "on or off",
+            what: "read ahead of sequential streams",
+            get: |config| format_switch(config.enabled),
+            set: |config, key, value| assign(&mut config.enabled, parse_switch(key, value)),
+        },
+        OptionRow {
+            key: "start_after",
+            takes: "1 to 1000",
+            what: "reads in a row before anything is read ahead",
+            get: |config| config.start_after.to_string(),
+            set: |config, key, value| {
+                assign(&mut config.start_after, parse_count(key, value).map(|count| count as u64))
+            },
+        },
+        OptionRow {
+            key: "max_prefetch_bytes",
+            takes: "bytes",
+            what: "the most bytes ahead of one object's readers",
+            get: |config| format_bytes(config.max_prefetch_bytes),
+            set: |config, key, value| assign(&mut config.max_prefetch_bytes, parse_bytes(key, value)),
+        },
+        OptionRow {
+            key: "concurrency",
+            takes: "1 to 4096",
+            what: "requests ahead of one object's readers in flight",
+            get: |config| config.concurrency.to_string(),
+            set: |config, key, value| assign(&mut config.concurrency, parse_count(key, value)),
+        },
+        OptionRow {
             key: "max_bytes_per_s",
             takes: "bytes, or off",
             what: "the most bytes a second asked for ahead of all readers",
+            get: |config| config.max_bytes_per_s.map_or_else(|| "off".to_owned(), format_bytes),
+            set: |config, key, value| assign(&mut config.max_bytes_per_s, parse_limit(key, value)),
         },
-        OptionSpec {
+        OptionRow {
             key: "max_age",
             takes: "a time",
             what: "how long a call without a handle may be served bytes fetched ahead",
+            get: |config| format_duration(config.max_age),
+            set: |config, key, value| assign(&mut config.max_age, parse_duration(key, value)),
         },
-        OptionSpec {
+        OptionRow {
             key: "immutable",
             takes: "on or off",
             what: "objects never change: read ahead in stores without versions too",
+            get: |config| format_switch(config.immutable),
+            set: |config, key, value| assign(&mut config.immutable, parse_switch(key, value)),
         },
     ];
-
-    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
-        let mut changed = self.clone();
-        match key {
-            "enabled" => changed.enabled = parse_switch(key, value)?,
-            "start_after" => changed.start_after = parse_count(key, value)? as u64,
-            "max_prefetch_bytes" => changed.max_prefetch_bytes = parse_bytes(key, value)?,
-            "concurrency" => changed.concurrency = parse_count(key, value)?,
-            "max_bytes_per_s" => {
-                let off = matches!(value.trim(), "off" | "false" | "0");
-                changed.max_bytes_per_s = if off { None } else { Some(parse_bytes(key, value)?) };
-            }
-            "max_age" => changed.max_age = parse_duration(key, value)?,
-            "immutable" => changed.immutable = parse_switch(key, value)?,
-            _ => return Err(ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key))),
-        }
-        changed.check()?;
-        *self = changed;
-        Ok(())
-    }
-
-    fn value(&self, key: &str) -> Option<String> {
-        Some(match key {
-            "enabled" => format_switch(self.enabled),
-            "start_after" => self.start_after.to_string(),
-            "max_prefetch_bytes" => format_bytes(self.max_prefetch_bytes),
-            "concurrency" => self.concurrency.to_string(),
-            "max_bytes_per_s" => self.max_bytes_per_s.map_or_else(|| "off".to_owned(), format_bytes),
-            "max_age" => format_duration(self.max_age),
-            "immutable" => format_switch(self.immutable),
-            _ => return None,
-        })
-    }
 
     fn check(&self) -> Result<(), ConfigError> {
         if !(1..=1000).contains(&self.start_after) {
@@ -147,6 +148,11 @@ impl Options for PrefetchConfig {
     }
 }
 
+/// Bytes a second, or `None` for no limit.
+fn parse_limit(key: &str, value: &str) -> Result<Option<u64>, ConfigError> {
+    if matches!(value.trim(), "off" | "false" | "0") { Ok(None) } else { parse_bytes(key, value).map(Some) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,7 +172,7 @@ mod tests {
             config.set(key, value).expect(key);
             assert_eq!(config.value(key).as_deref(), Some(value));
         }
-        assert_eq!(PrefetchConfig::SPECS.len(), 7, "an option was added: list it above");
+        assert_eq!(PrefetchConfig::ROWS.len(), 7, "an option was added: list it above");
     }
 
     #[test]

@@ -1,11 +1,10 @@
-//! One table of options over several config structs: who set what, and whose word counts. Pure.
+//! Precedence of options over several config structs: which source set each option, and which source wins.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use headstart_fetch_core::{ConfigError, OptionSpec, Options};
 use serde::Serialize;
-
-use crate::options::{ConfigError, OptionSpec, Options};
 
 /// Where an option's value came from, the weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -39,26 +38,16 @@ impl fmt::Display for Setting {
 }
 
 /// [`Options`] as a trait object.
-pub trait Section {
-    /// See [`Options::SPECS`].
-    fn specs(&self) -> &'static [OptionSpec];
-    /// See [`Options::set`].
-    ///
-    /// # Errors
-    /// As there.
+pub(crate) trait Section {
+    fn specs(&self) -> Vec<OptionSpec>;
     fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError>;
-    /// See [`Options::value`].
     fn value(&self, key: &str) -> Option<String>;
-    /// See [`Options::check`].
-    ///
-    /// # Errors
-    /// As there.
     fn check(&self) -> Result<(), ConfigError>;
 }
 
 impl<T: Options> Section for T {
-    fn specs(&self) -> &'static [OptionSpec] {
-        T::SPECS
+    fn specs(&self) -> Vec<OptionSpec> {
+        T::specs()
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
@@ -76,14 +65,14 @@ impl<T: Options> Section for T {
 
 /// Config structs under their names. An option's full key is `name.key`; the switch `enabled` goes by the bare name,
 /// and so do the options of the section without a name.
-pub type Sections<'a> = Vec<(&'static str, &'a mut dyn Section)>;
+pub(crate) type Sections<'a> = Vec<(&'static str, &'a mut dyn Section)>;
 
 /// A key and its value.
-pub type Pair = (String, String);
+pub(crate) type Pair = (String, String);
 
 /// Who set what. Levels are read from the weakest to the strongest.
 #[derive(Clone, Default)]
-pub struct Levels {
+pub(crate) struct Levels {
     /// By full key: what was last given, in its own words, and by whom. `None` where a struct was given as a whole.
     given: BTreeMap<String, (Option<String>, Source)>,
 }
@@ -100,7 +89,12 @@ impl Levels {
     ///
     /// # Errors
     /// [`ConfigError`] with the option's full key.
-    pub fn read(&mut self, sections: &mut Sections<'_>, pairs: &[Pair], source: Source) -> Result<(), ConfigError> {
+    pub(crate) fn read(
+        &mut self,
+        sections: &mut Sections<'_>,
+        pairs: &[Pair],
+        source: Source,
+    ) -> Result<(), ConfigError> {
         let mut after_secret = false;
         for (key, value) in pairs {
             let (name, spec) = find(sections, key).ok_or_else(|| unknown(key, keys(sections)))?;
@@ -118,19 +112,21 @@ impl Levels {
     }
 
     /// Notes that the section `name` was given as a whole.
-    pub fn given_whole(&mut self, sections: &Sections<'_>, name: &str, source: Source) {
+    pub(crate) fn given_whole(&mut self, sections: &Sections<'_>, name: &str, source: Source) {
         for (section, spec) in specs(sections).filter(|(section, _)| *section == name) {
             self.given.insert(full_key(section, spec.key), (None, source));
         }
     }
 
     /// Notes that `source` gave `key`, unless somebody has.
-    pub fn found(&mut self, key: String, source: Source) {
+    #[cfg(any(feature = "gcp", feature = "aws"))]
+    pub(crate) fn found(&mut self, key: String, source: Source) {
         self.given.entry(key).or_insert((None, source));
     }
 
     /// What was given for the section `name`, in the givers' words: keys without the name.
-    pub fn given_for<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    #[cfg(any(feature = "gcp", feature = "aws", test))]
+    pub(crate) fn given_for<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.given
             .iter()
             .filter_map(move |(key, (value, _))| Some((key.strip_prefix(name)?.strip_prefix('.')?, value.as_deref()?)))
@@ -138,19 +134,19 @@ impl Levels {
 
     /// Who set `key`.
     #[must_use]
-    pub fn source(&self, key: &str) -> Source {
+    pub(crate) fn source(&self, key: &str) -> Source {
         self.given.get(key).map_or(Source::Default, |(_, source)| *source)
     }
 
     /// Every option as it is in force.
     #[must_use]
-    pub fn effective(&self, sections: &Sections<'_>) -> Vec<Setting> {
+    pub(crate) fn effective(&self, sections: &Sections<'_>) -> Vec<Setting> {
         let of_section = |(name, section): &(&'static str, &mut dyn Section)| {
-            let setting = |spec: &OptionSpec| {
+            let setting = |spec: OptionSpec| {
                 let key = full_key(name, spec.key);
                 Some(Setting { value: section.value(spec.key)?, source: self.source(&key), key })
             };
-            section.specs().iter().filter_map(setting).collect::<Vec<_>>()
+            section.specs().into_iter().filter_map(setting).collect::<Vec<_>>()
         };
         sections.iter().flat_map(of_section).collect()
     }
@@ -160,7 +156,7 @@ impl Levels {
 ///
 /// # Errors
 /// [`ConfigError`] with the option's full key.
-pub fn check(sections: &Sections<'_>) -> Result<(), ConfigError> {
+pub(crate) fn check(sections: &Sections<'_>) -> Result<(), ConfigError> {
     sections
         .iter()
         .try_for_each(|(name, section)| section.check().map_err(|error| renamed(error, |key| full_key(name, key))))
@@ -168,8 +164,8 @@ pub fn check(sections: &Sections<'_>) -> Result<(), ConfigError> {
 
 /// Every option's full key and what it takes.
 #[must_use]
-pub fn all(sections: &Sections<'_>) -> Vec<(String, OptionSpec)> {
-    specs(sections).map(|(name, spec)| (full_key(name, spec.key), *spec)).collect()
+pub(crate) fn all(sections: &Sections<'_>) -> Vec<(String, OptionSpec)> {
+    specs(sections).map(|(name, spec)| (full_key(name, spec.key), spec)).collect()
 }
 
 /// What `environment` sets by variables of the name `PREFIX_SECTION_KEY`.
@@ -177,7 +173,7 @@ pub fn all(sections: &Sections<'_>) -> Vec<(String, OptionSpec)> {
 /// # Errors
 /// [`ConfigError::UnknownKey`] for a variable with the prefix that sets nothing, but for empty ones and those that Kubernetes sets beside a
 /// service of that name.
-pub fn from_environment(
+pub(crate) fn from_environment(
     sections: &Sections<'_>,
     prefix: &str,
     environment: &BTreeMap<String, String>,
@@ -209,7 +205,7 @@ fn is_service_variable(rest: &str) -> bool {
 
 /// The variable that sets the option `key`.
 #[must_use]
-pub fn variable(prefix: &str, key: &str) -> String {
+pub(crate) fn variable(prefix: &str, key: &str) -> String {
     format!("{prefix}{}", key.to_ascii_uppercase().replace('.', "_"))
 }
 
@@ -218,7 +214,7 @@ pub fn variable(prefix: &str, key: &str) -> String {
 /// # Errors
 /// [`ConfigError::UnknownKey`]; [`ConfigError::UnusablePiece`], which does not repeat it, for a piece without `=`, and for an unknown key
 /// that may be the rest of a secret: one after an option that may hold one.
-pub fn from_text(sections: &Sections<'_>, text: &str) -> Result<Vec<Pair>, ConfigError> {
+pub(crate) fn from_text(sections: &Sections<'_>, text: &str) -> Result<Vec<Pair>, ConfigError> {
     let mut after_secret = false;
     let pieces = text.split(',').map(str::trim).filter(|piece| !piece.is_empty());
     let pair = |(n, piece): (usize, &str)| {
@@ -244,15 +240,15 @@ fn without_value(error: ConfigError) -> ConfigError {
 
 /// `error` under another name of its option.
 #[must_use]
-pub fn renamed(error: ConfigError, name: impl FnOnce(&str) -> String) -> ConfigError {
+pub(crate) fn renamed(error: ConfigError, name: impl FnOnce(&str) -> String) -> ConfigError {
     match error {
         ConfigError::BadValue { key, value, allowed } => ConfigError::BadValue { key: name(&key), value, allowed },
         other => other,
     }
 }
 
-fn specs(sections: &Sections<'_>) -> impl Iterator<Item = (&'static str, &'static OptionSpec)> {
-    sections.iter().flat_map(|(name, section)| section.specs().iter().map(|spec| (*name, spec)))
+fn specs(sections: &Sections<'_>) -> impl Iterator<Item = (&'static str, OptionSpec)> {
+    sections.iter().flat_map(|(name, section)| section.specs().into_iter().map(|spec| (*name, spec)))
 }
 
 fn keys(sections: &Sections<'_>) -> impl Iterator<Item = String> {
@@ -260,7 +256,7 @@ fn keys(sections: &Sections<'_>) -> impl Iterator<Item = String> {
 }
 
 /// The section and option that `key` names.
-fn find(sections: &Sections<'_>, key: &str) -> Option<(&'static str, &'static OptionSpec)> {
+fn find(sections: &Sections<'_>, key: &str) -> Option<(&'static str, OptionSpec)> {
     specs(sections).find(|(name, spec)| full_key(name, spec.key) == key)
 }
 
@@ -280,7 +276,8 @@ fn unknown(key: &str, known: impl Iterator<Item = String>) -> ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::FetchConfig;
+    use headstart_fetch_core::FetchConfig;
+    use headstart_fetch_core::options::{OptionRow, parse_count};
 
     fn pairs(pairs: &[(&str, &str)]) -> Vec<Pair> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -323,22 +320,20 @@ mod tests {
     }
 
     /// Holds a secret.
-    #[derive(Default)]
+    #[derive(Clone, Default)]
     struct Login;
 
     impl Options for Login {
-        const SPECS: &'static [OptionSpec] = &[
-            OptionSpec { key: "token", takes: "a secret", what: "" },
-            OptionSpec { key: "count", takes: "a number", what: "" },
+        const ROWS: &'static [OptionRow<Self>] = &[
+            OptionRow { key: "token", takes: "a secret", what: "", get: |_| String::new(), set: |_, _, _| Ok(()) },
+            OptionRow {
+                key: "count",
+                takes: "a number",
+                what: "",
+                get: |_| String::new(),
+                set: |_, key, value| parse_count(key, value).map(drop),
+            },
         ];
-
-        fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
-            if key == "count" { crate::options::parse_count(key, value).map(drop) } else { Ok(()) }
-        }
-
-        fn value(&self, _: &str) -> Option<String> {
-            None
-        }
 
         fn check(&self) -> Result<(), ConfigError> {
             Ok(())
