@@ -1,4 +1,4 @@
-//! The settings of a `GcsBackend`: from options and the provider's environment variables, which only this file reads.
+//! The settings of a `GcsBackend`, from options and the provider's environment variables. Only this file reads those.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub struct GcsConfig {
     pub bucket: Option<String>,
     /// Where requests go, without a slash at the end. `http://` means an emulator. Default: Google.
     pub endpoint: Option<String>,
-    /// Who asks. Default: [`Credentials::ApplicationDefault`].
+    /// The credentials of all requests. Default: [`Credentials::ApplicationDefault`].
     pub credentials: Credentials,
     /// The project that pays for requests to a requester-pays bucket. Default: none.
     pub user_project: Option<String>,
@@ -24,12 +24,12 @@ pub struct GcsConfig {
     pub connect_timeout: Duration,
     /// How long a body may be silent. There is no limit on a whole body. Default: 30 s.
     pub read_timeout: Duration,
-    /// A PEM file of certificate authorities to trust besides the system's. Not an option: it is not of Google alone.
+    /// A PEM file of certificate authorities to trust besides the system's. It is an option of the whole stack, not of GCS.
     /// Default: none.
     pub ca_certificate: Option<PathBuf>,
 }
 
-/// An endpoint that cannot be used is not shown: it may hold a password.
+/// An invalid endpoint is not shown: it may contain a password.
 impl fmt::Debug for GcsConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { bucket, endpoint: _, credentials, user_project, connect_timeout, read_timeout, ca_certificate } =
@@ -41,12 +41,12 @@ impl fmt::Debug for GcsConfig {
     }
 }
 
-/// Who asks. Secrets are not shown by `Debug`.
+/// The credentials of all requests. `Debug` does not show secrets.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Credentials {
-    /// Application default credentials: the file named, else the one that `gcloud auth application-default login` wrote,
-    /// else the machine's own account. Never sent to an emulator, which gets a placeholder token.
+    /// Application default credentials: the named file, else the file written by `gcloud auth application-default login`,
+    /// else the service account of the machine. Never sent to an emulator, which gets a placeholder token.
     ApplicationDefault(Option<PathBuf>),
     /// A service account's key file.
     ServiceAccountFile(PathBuf),
@@ -54,7 +54,7 @@ pub enum Credentials {
     ServiceAccountKey(String),
     /// A bearer token that is never refreshed.
     Token(String),
-    /// Nobody: for public buckets.
+    /// No credentials: for public buckets.
     Anonymous,
 }
 
@@ -84,7 +84,7 @@ impl Default for GcsConfig {
     }
 }
 
-/// The variables and the options they stand for, the strongest first.
+/// The variables and the options that they set, in order of precedence.
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("GOOGLE_SKIP_SIGNATURE", "anonymous"),
     ("GOOGLE_BEARER_TOKEN", "token"),
@@ -99,11 +99,11 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("GOOGLE_CLOUD_QUOTA_PROJECT", "user_project"),
 ];
 
-/// Options that say who asks: one of them at a time.
+/// Options that give credentials. Only one may be given.
 const CREDENTIALS: &[&str] =
     &["anonymous", "token", "service_account_key", "service_account", "application_credentials"];
 
-/// What is shown in place of a secret.
+/// The text shown in place of a secret.
 const REDACTED: &str = "***";
 
 impl GcsConfig {
@@ -116,7 +116,7 @@ impl GcsConfig {
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
         let mut config = Self::default();
-        // The strongest variable is set last and stays.
+        // In reverse order of precedence: the last one set wins.
         for (variable, key) in ENVIRONMENT.iter().rev() {
             if let Some(value) = environment(variable).filter(|value| !value.is_empty()) {
                 config.set(key, &value).map_err(|error| naming(variable, error))?;
@@ -126,8 +126,9 @@ impl GcsConfig {
         for (key, value) in options {
             let (key, value) = (key.as_ref(), value.as_ref());
             config.set(key, value)?;
-            let says_who = CREDENTIALS.iter().find(|name| **name == key);
-            if let Some(name) = says_who.filter(|_| key != "anonymous" || config.credentials == Credentials::Anonymous)
+            let is_credential = CREDENTIALS.iter().find(|name| **name == key);
+            if let Some(name) =
+                is_credential.filter(|_| key != "anonymous" || config.credentials == Credentials::Anonymous)
                 && let Some(other) = credential.replace(name)
                 && other != name
             {
@@ -138,13 +139,41 @@ impl GcsConfig {
         Ok(config)
     }
 
-    /// Whether the option `key` says who asks: of these, one at a time may be given.
+    /// The bucket, for use without a URL. Default: none.
+    #[must_use]
+    pub fn with_bucket(mut self, bucket: impl Into<String>) -> Self {
+        self.bucket = Some(bucket.into());
+        self
+    }
+
+    /// Where requests go; `http://` means an emulator. Default: Google.
+    #[must_use]
+    pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.endpoint = Some(endpoint.into());
+        self
+    }
+
+    /// The credentials of all requests. Default: [`Credentials::ApplicationDefault`].
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = credentials;
+        self
+    }
+
+    /// The project that pays for requests to a requester-pays bucket. Default: none.
+    #[must_use]
+    pub fn with_user_project(mut self, project: impl Into<String>) -> Self {
+        self.user_project = Some(project.into());
+        self
+    }
+
+    /// Whether the option `key` gives credentials. Only one of these options may be given.
     #[must_use]
     pub fn is_credential_key(key: &str) -> bool {
         CREDENTIALS.contains(&key)
     }
 
-    /// The variables that are read, each with the option it stands for, the strongest first.
+    /// The variables that are read, each with the option it sets, in order of precedence.
     #[must_use]
     pub fn variables() -> &'static [(&'static str, &'static str)] {
         ENVIRONMENT
@@ -169,7 +198,7 @@ impl GcsConfig {
     }
 }
 
-/// The error of an option, told of the variable that set it.
+/// The error of an option, naming the variable that set it.
 fn naming(variable: &str, error: ConfigError) -> ConfigError {
     match error {
         ConfigError::BadValue { value, allowed, .. } => ConfigError::bad(variable, value, allowed),

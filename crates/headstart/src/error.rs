@@ -2,11 +2,11 @@
 
 use headstart_fetch_core::ConfigError;
 
-/// What keeps a stack from being built, or an object from being opened.
+/// Why a stack cannot be built, or an object cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An option, variable or URL cannot be used.
+    /// An option, variable or URL is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The URL scheme is not supported.
@@ -15,7 +15,7 @@ pub enum Error {
         /// The scheme.
         scheme: String,
     },
-    /// The store is known, but not built in.
+    /// The scheme is supported by a feature that is off.
     #[error("'{scheme}:' needs the feature '{feature}' of the crate 'headstart'")]
     MissingFeature {
         /// The scheme.
@@ -31,7 +31,7 @@ pub enum Error {
     #[cfg(feature = "aws")]
     #[error(transparent)]
     S3(#[from] headstart_s3_backend::S3Error),
-    /// The URL names a store, and no object in it.
+    /// The URL names a store, but no object.
     #[error("'{url}' names no object: expected a URL with a key, such as gs://bucket/key")]
     NoKey {
         /// The URL, without secrets.
@@ -43,10 +43,10 @@ pub enum Error {
     /// The builder was given neither a URL nor a store.
     #[error("no URL and no store were given: call HeadstartBuilder::url or HeadstartBuilder::store")]
     NoSource,
-    /// The stack was built over a store, so no URL names an object.
+    /// The stack was built over a store, without a URL that names an object.
     #[error("no URL was given that names an object: open one by its path, with Headstart::reader")]
     NoUrl,
-    /// The store says no.
+    /// An error of the store.
     #[error(transparent)]
     Store(#[from] object_store::Error),
 }

@@ -1,42 +1,116 @@
-//! A head start for reads from object storage: a URL, or any `ObjectStore`, becomes one that fetches in parallel,
-//! reads ahead of you and (where asked) never fetches the same bytes twice.
+//! Fast reads from object storage: a URL, or any [`ObjectStore`](object_store::ObjectStore), becomes a store that fetches
+//! ranges in parallel, reads ahead and, if asked, caches.
 //!
 //! ```text
 //!  get_range · get_opts · AsyncRead + AsyncSeek + AsyncBufRead · Stream
 //!      │
-//!  PrefetchStore / Reader   has the bytes there before they are asked for
-//!  CacheStore               never fetches the same bytes twice (off until asked for)
-//!  FetchStore               one range, fetched as well as the link allows
+//!  PrefetchStore / Reader   read-ahead: fetches the next bytes before they are read
+//!  CacheStore               cache: keeps pages of object versions in memory (off by default)
+//!  FetchStore               fetch: splits, parallelises, retries, resumes and hedges requests
 //!      │
 //!  gs:// · s3:// · az:// · https:// · file:/// · memory:/// · any Arc<dyn ObjectStore>
 //! ```
 //!
-//! Each layer is a crate that serves alone; this one opens URLs, reads options and stacks them.
+//! Each layer is a crate that works on its own. This crate opens URLs, reads options and stacks the layers.
 //!
 //! # Open a URL and read
 //! ```
-//! # use bytes::Bytes;
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # use object_store::ObjectStoreExt;
+//! # use headstart::object_store::ObjectStoreExt;
 //! # headstart::Headstart::builder().url("memory:///").build().await?.put(&"greeting".into(), "hello, world".into()).await?;
 //! let reader = headstart::open("memory:///greeting").await?;
-//! assert_eq!(reader.read_at(7..12).await?, Bytes::from("world"));
+//! assert_eq!(&reader.read_at(7..12).await?[..], b"world");
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Give an existing store a head start
+//! # Wrap an existing store
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use headstart::Headstart;
-//! use object_store::{ObjectStoreExt, memory::InMemory};
+//! use headstart::object_store::{ObjectStoreExt, memory::InMemory};
+//! use headstart::{Headstart, Mode};
 //! use std::sync::Arc;
 //!
-//! let store = Headstart::builder().store(Arc::new(InMemory::new())).option("mode", "cached").build().await?;
+//! let store = Headstart::builder().store(Arc::new(InMemory::new())).mode(Mode::Cached).build().await?;
 //! store.put(&"key".into(), "value".into()).await?;
 //! assert_eq!(store.get(&"key".into()).await?.bytes().await?, "value");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Set options
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use headstart::{CacheConfig, Freshness, Headstart};
+//!
+//! let config = CacheConfig { freshness: Freshness::OnOpen, ..CacheConfig::default() };
+//! let store = Headstart::builder().url("memory:///").cache(config).option("cache.memory_bytes", "64MiB").build().await?;
+//! assert!(store.effective_config().iter().any(|setting| setting.key == "cache.freshness" && setting.value == "on-open"));
+//! # Ok(())
+//! # }
+//! ```
+//! [`options`] lists all options. A builder call overrides the option string ([`HeadstartBuilder::options_str`]), which
+//! overrides the environment (`HEADSTART_` and the key in capitals, `.` as `_`: `HEADSTART_FETCH_CONCURRENCY`), which
+//! overrides the default. [`Headstart::effective_config`] shows the value and source of each option.
+//!
+//! [`Mode`] switches the layers:
+//!
+//! | mode | fetch | read-ahead | cache |
+//! |---|---|---|---|
+//! | `none` | | | |
+//! | `fetch` | on | | |
+//! | `adaptive` (default) | on | on | |
+//! | `cached` | on | on | on |
+//!
+//! # Stack layers by hand
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use headstart::object_store::{ObjectStore, ObjectStoreExt, memory::InMemory};
+//! use headstart::{FetchConfig, FetchStore, PrefetchConfig, PrefetchStore};
+//! use std::sync::Arc;
+//!
+//! let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+//! store.put(&"key".into(), "value".into()).await?;
+//! let fetch = FetchStore::new(store, FetchConfig { concurrency: 64, ..FetchConfig::default() })?;
+//! let read_ahead = PrefetchStore::new(Arc::new(fetch), PrefetchConfig::default())?;
+//! assert_eq!(read_ahead.get_range(&"key".into(), 0..3).await?, "val");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Read from threads without a runtime
+//! ```
+//! use std::io::Read;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use headstart::object_store::ObjectStoreExt;
+//! let runtime = tokio::runtime::Runtime::new()?;
+//! # runtime.block_on(async { headstart::Headstart::builder().url("memory:///").build().await?.put(&"lines".into(), "a\nb".into()).await.map_err(headstart::Error::from) })?;
+//! let reader = runtime.block_on(headstart::open("memory:///lines"))?;
+//! let mut text = String::new();
+//! reader.blocking_on(runtime.handle().clone()).read_to_string(&mut text)?;
+//! assert_eq!(text, "a\nb");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Download to a file
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use headstart::object_store::ObjectStoreExt;
+//! # let store = headstart::Headstart::builder().url("memory:///").build().await?;
+//! # store.put(&"table.parquet".into(), vec![7; 100_000].into()).await?;
+//! # let file = std::env::temp_dir().join(format!("headstart-{}.parquet", std::process::id()));
+//! let done = store
+//!     .download(&"table.parquet".into(), &file)
+//!     .on_progress(|at| eprintln!("{} of {} bytes", at.written_bytes, at.total_bytes))
+//!     .await?;
+//! assert_eq!(done.version.size, 100_000);
+//! # std::fs::remove_file(file)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -45,36 +119,24 @@
 //! | URL | feature | store |
 //! |---|---|---|
 //! | `gs://bucket/key#generation` | `gcp` | Google Cloud Storage ([`headstart-gcs-backend`](https://docs.rs/headstart-gcs-backend)) |
-//! | `s3://bucket/key` | `aws` | S3, or what speaks its language (`s3.endpoint`) |
-//! | `az://container/key`, `abfss://container@account.dfs.core.windows.net/key` | `azure` | Azure, by the client's `AZURE_*` variables |
-//! | `https://host/path` | `http` | a web server that answers ranges |
+//! | `s3://bucket/key` | `aws` | S3 and compatible stores (`s3.endpoint`) |
+//! | `az://container/key`, `abfss://container@account.dfs.core.windows.net/key` | `azure` | Azure, configured by the client's `AZURE_*` variables |
+//! | `https://host/path` | `http` | a web server that supports range requests |
 //! | `file:///path` | | local files |
 //! | `memory:///key` | | objects in memory, one set for the whole process |
 //!
-//! A URL carries no options: `?` and `#` belong to the key (but `#` before a generation). Percent-escapes are decoded. A `?` before
-//! what signs a request (`sig`, `X-Amz-Signature`, …) is refused, so that no signature becomes part of a key.
-//!
-//! # Options
-//! [`options`] lists them all. A call of the builder goes before the option string ([`HeadstartBuilder::options_str`]), that
-//! before the environment (`HEADSTART_` and the key in capitals, `.` as `_`: `HEADSTART_FETCH_CONCURRENCY`), that before the
-//! default; [`Headstart::effective_config`] says what came from where. `mode` chooses all layers in a word:
-//!
-//! | `mode` | fetch | prefetch | cache |
-//! |---|---|---|---|
-//! | `none` | | | |
-//! | `fetch` | on | | |
-//! | `adaptive` (default) | on | on | |
-//! | `cached` | on | on | on |
+//! A URL contains no options: `?` and `#` belong to the key (except `#` before a generation). Percent-escapes are decoded.
+//! A URL with a signature (`sig`, `X-Amz-Signature`, …) is an error, because the signature would become part of the key.
 //!
 //! # Memory
-//! `memory_bytes` (512 MiB) bounds what all layers hold: `cache.memory_bytes` for the cache, the rest for bytes on their way.
-//! Bytes handed to the caller are the caller's.
+//! `memory_bytes` (512 MiB) limits the memory of all layers: `cache.memory_bytes` for the cache, the rest for bytes in
+//! flight and ahead of the reader. Bytes returned to the caller are not counted.
 //!
 //! # Cancel safety
-//! Dropping any future aborts the requests that only it waits for.
+//! Dropping any future aborts the requests that no one else waits for.
 //!
 //! # What it does not do
-//! Writes pass through untouched. No zonal buckets over gRPC.
+//! Writes pass through unchanged. Zonal buckets over gRPC are not supported.
 
 mod builder;
 mod config;
@@ -91,6 +153,8 @@ pub use headstart_fetch_core::{
     AccessHint, BackendProfile, CacheHint, ConfigError, FetchConfig, FetchError, FetchStats, FetchStore, Intent, Link,
     LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, OptionSpec, PinBy, Prices,
 };
+#[cfg(feature = "download")]
+pub use headstart_fetch_core::{Download, DownloadError, Downloaded, Progress as DownloadProgress};
 #[cfg(feature = "gcp")]
 pub use headstart_gcs_backend::GcsError;
 pub use headstart_prefetch::{BlockingReader, PrefetchConfig, PrefetchStats, PrefetchStore, Reader};
@@ -100,12 +164,12 @@ pub use levels::{Setting, Source};
 pub use object_store;
 pub use stack::{BudgetStats, Headstart, Stats};
 
-/// Opens the object that `url` names, with the process's environment and defaults for the rest.
+/// Opens the object that `url` names, with options from the environment and defaults.
 ///
-/// Sends no request, but one HEAD where the URL names a generation: whether the object exists shows with the first read.
+/// Sends no request, except one HEAD if the URL names a generation. A missing object is an error of the first read.
 ///
 /// # Errors
-/// [`Error`]: the URL or a variable cannot be used; the store's own for the HEAD.
+/// [`Error`]: the URL or a variable is invalid; the store's own error for the HEAD.
 ///
 /// # Cancel safety
 /// Cancel safe: nothing outlives the future.

@@ -20,24 +20,27 @@ use serde::Serialize;
 use crate::levels::Setting;
 use crate::{Error, HeadstartBuilder};
 
-/// A store with a head start.
+/// A stack of layers over a store, as one `ObjectStore`.
 ///
-/// Clones share everything. As an `ObjectStore` it has the inner store's manners; a [`Reader`] has a file's.
+/// Clones share everything. As an `ObjectStore` it behaves as the inner store does; a [`Reader`] behaves as a file does.
+/// Dropping the last clone and the last reader aborts what is in flight and frees all memory.
 #[derive(Clone)]
 pub struct Headstart {
     pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) fetching: Option<Arc<FetchStore>>,
+    /// For downloads in every mode; a layer of `store` where `fetch_is_on`.
+    pub(crate) fetching: FetchStore,
+    pub(crate) fetch_is_on: bool,
     pub(crate) caching: Option<Arc<CacheStore>>,
     pub(crate) prefetching: PrefetchStore,
     pub(crate) budget: Arc<MemoryBudget>,
-    /// What it was opened by, without secrets.
+    /// The URL it was opened with, without secrets.
     pub(crate) url: Option<String>,
     pub(crate) path: Path,
     pub(crate) generation: Option<String>,
     pub(crate) effective: Vec<Setting>,
 }
 
-/// What the layers have done so far; `None` for one that is off.
+/// Counts of all layers since the stack was built; `None` for a layer that is off.
 #[derive(Debug, Clone, Serialize)]
 pub struct Stats {
     /// Requests and bytes on the wire.
@@ -46,23 +49,23 @@ pub struct Stats {
     pub prefetch: PrefetchStats,
     /// The cache.
     pub cache: Option<CacheStats>,
-    /// Memory for bytes on their way, in bytes: the most there is, in use now, in use at most so far.
+    /// Memory for bytes in flight and ahead of readers.
     pub budget: BudgetStats,
 }
 
-/// The memory for bytes on their way, in bytes.
+/// Memory for bytes in flight and ahead of readers, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct BudgetStats {
-    /// What there is.
+    /// The limit.
     pub limit_bytes: u64,
-    /// In use now.
+    /// In use at the moment.
     pub used_bytes: u64,
-    /// The most in use at once.
+    /// The most in use at the same time since the stack was built.
     pub peak_bytes: u64,
 }
 
 impl Headstart {
-    /// Starts from defaults: fetch and prefetch on, cache off.
+    /// A builder with the defaults: fetch and read-ahead on, cache off.
     pub fn builder() -> HeadstartBuilder {
         HeadstartBuilder::default()
     }
@@ -75,10 +78,10 @@ impl Headstart {
         Ok(self.prefetching.reader(path)?)
     }
 
-    /// Opens the object that the URL named; the generation, where it named one, at the cost of one HEAD.
+    /// Opens the object that the URL names. Sends no request, except one HEAD if the URL names a generation.
     ///
     /// # Errors
-    /// [`Error::NoKey`] and [`Error::NoUrl`] where no URL names an object; [`Error::Store`] for the HEAD.
+    /// [`Error::NoKey`] and [`Error::NoUrl`] if no URL names an object; [`Error::Store`] for the HEAD.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -95,20 +98,20 @@ impl Headstart {
         Ok(self.prefetching.reader_with(meta)?)
     }
 
-    /// The object that the URL named; the root where it named none.
+    /// The path of the object that the URL names; the root if it names none.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Fetches what the cache lacks of `ranges` of an object, so that later reads find it, and returns how many bytes that took:
-    /// see [`CacheStore::warm`](headstart_cache::CacheStore::warm). Without a cache (`mode=cached` has one) nothing is fetched.
+    /// Fetches the parts of `ranges` that the cache lacks and returns the number of fetched bytes. See
+    /// [`CacheStore::warm`]. Without a cache ([`Mode::Cached`](crate::Mode::Cached) has one) this does nothing.
     ///
     /// # Errors
-    /// Those of the store, and for a range that begins at or past the end of the object.
+    /// Those of the store, and an error for a range that begins at or past the end of the object.
     ///
     /// # Cancel safety
-    /// Dropping the future aborts its fetches; pages that had arrived stay.
+    /// Dropping the future aborts its fetches; complete pages stay in the cache.
     pub async fn warm(&self, path: &Path, ranges: &[Range<u64>]) -> Result<u64, Error> {
         match &self.caching {
             Some(cache) => Ok(cache.warm(path, ranges).await?),
@@ -116,18 +119,25 @@ impl Headstart {
         }
     }
 
-    /// Gives this handle up: what only it holds is aborted and freed. Dropping it does the same; a layer that has something
-    /// to write down first (none today) does so here. Clones and readers go on.
-    pub async fn close(self) {
-        drop(self);
+    /// Downloads the object at `path` to `file`, resumable and checked: see [`FetchStore::download`]. Bytes come from
+    /// the store directly, in parallel requests in every mode, and not from the cache.
+    ///
+    /// # Errors
+    /// [`DownloadError`](crate::DownloadError), when awaited.
+    ///
+    /// # Cancel safety
+    /// Dropping the future keeps what has been written; the next download of the same version continues there.
+    #[cfg(feature = "download")]
+    pub fn download(&self, path: &Path, file: impl AsRef<std::path::Path>) -> crate::Download {
+        self.fetching.download(path, file)
     }
 
-    /// What the layers have done so far.
+    /// Counts of all layers since the stack was built.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let budget = &self.budget;
         Stats {
-            fetch: self.fetching.as_ref().map(|store| store.stats()),
+            fetch: self.fetch_is_on.then(|| self.fetching.stats()),
             prefetch: self.prefetching.stats(),
             cache: self.caching.as_ref().map(|store| store.stats()),
             budget: BudgetStats {
@@ -138,7 +148,7 @@ impl Headstart {
         }
     }
 
-    /// Every option in force and where its value came from. Secrets are shown as `***`.
+    /// Every option, its value and its source. Secrets are shown as `***`.
     #[must_use]
     pub fn effective_config(&self) -> &[Setting] {
         &self.effective
@@ -151,7 +161,7 @@ impl fmt::Display for Headstart {
     }
 }
 
-// The client's own `Debug` may print credentials.
+// By `Display`: the `Debug` of some clients prints credentials.
 impl fmt::Debug for Headstart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Headstart({})", self.store)

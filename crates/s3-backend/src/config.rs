@@ -1,4 +1,4 @@
-//! The settings of an `S3Backend`: from options and the client's `AWS_*` variables, which only this file reads.
+//! The settings of an `S3Backend`, from options and the client's `AWS_*` variables. Only this file reads those.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,9 +11,9 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 /// The settings of a [`crate::S3Backend`].
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct S3Config {
-    /// By the client's own key. Secrets included.
+    /// Values by the client's own keys, secrets included.
     settings: BTreeMap<String, String>,
-    /// A PEM file of certificate authorities to trust besides the system's. Not an option: it is not of S3 alone.
+    /// A PEM file of certificate authorities to trust besides the system's. It is an option of the whole stack, not of S3.
     /// Default: what `AWS_CA_BUNDLE` says, which object_store's client does not read.
     pub ca_certificate: Option<PathBuf>,
 }
@@ -25,7 +25,7 @@ impl fmt::Debug for S3Config {
     }
 }
 
-/// What is shown in place of a secret.
+/// The text shown in place of a secret.
 const REDACTED: &str = "***";
 
 const SWITCH: &str = "on or off";
@@ -45,11 +45,11 @@ impl S3Config {
             if variable == "AWS_CA_BUNDLE" && !value.is_empty() {
                 config.ca_certificate = Some(value.into());
             } else if variable.starts_with("AWS_") && !value.is_empty()
-                // As with the client, a variable that it does not know is somebody else's.
+                // The client ignores variables that it does not know.
                 && let Ok(key) = variable.to_ascii_lowercase().parse::<AmazonS3ConfigKey>()
             {
                 let is_endpoint = matches!(key, AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint);
-                // Others that are URLs (of the metadata service, say) are repeated by the client's errors too.
+                // The client's errors repeat other URLs too, such as that of the metadata service.
                 let is_server = key.as_ref().contains("endpoint") || key.as_ref().ends_with("_uri");
                 if is_endpoint || is_server && value.contains('@') {
                     check_endpoint(&variable, &value)?;
@@ -63,7 +63,7 @@ impl S3Config {
         Ok(config)
     }
 
-    /// The client's variables, each with the option of ours it stands for. Those that no option of ours stands for count too.
+    /// The client's variables that have an option here. The client's other variables are read too.
     pub fn variables() -> impl Iterator<Item = (String, &'static str)> {
         let variable = |key: &'static str| Some((client_key(key)?.as_ref().to_ascii_uppercase(), key));
         let service = (AmazonS3ConfigKey::S3Endpoint.as_ref().to_ascii_uppercase(), "endpoint");
@@ -121,7 +121,7 @@ impl S3Config {
         self.set_text(key, &is_on.to_string())
     }
 
-    /// Hands the settings to the client.
+    /// Applies the settings to the client's builder.
     pub(crate) fn apply(&self, builder: AmazonS3Builder) -> AmazonS3Builder {
         self.settings.iter().fold(builder, |builder, (key, value)| match key.parse() {
             Ok(key) => builder.with_config(key, value),
@@ -130,7 +130,7 @@ impl S3Config {
     }
 }
 
-/// The client's key for an option of ours.
+/// The client's key for the option `key`.
 fn client_key(key: &str) -> Option<AmazonS3ConfigKey> {
     S3Config::ROWS.iter().find(|row| row.key == key)?;
     (if key == "anonymous" { "skip_signature" } else { key }).parse().ok()
