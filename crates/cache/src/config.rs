@@ -26,9 +26,9 @@ const LEAST_PAGES_WITH_EDGES: usize = 32;
 /// This is about *which* version is taken for the present one, after somebody else has overwritten the object. A write
 /// through the cache itself is seen at once with every setting.
 ///
-/// Times are measured by tokio's clock, which stands still while the machine is suspended (`CLOCK_MONOTONIC` on Linux): an hour of
-/// sleep does not count, and a version that was confirmed just before is trusted after it. Where that matters, use
-/// [`Freshness::EveryRead`] or [`Freshness::OnOpen`].
+/// Times are measured by tokio's clock, which stands still while the machine is suspended (`CLOCK_MONOTONIC` on Linux):
+/// an hour of sleep does not count, and a version that was confirmed just before is trusted after it. Where that
+/// matters, use [`Freshness::EveryRead`] or [`Freshness::OnOpen`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Freshness {
@@ -102,22 +102,23 @@ pub struct CacheConfig {
     /// Bytes a page: a power of two from 16 KiB to 4 MiB. Default: 64 KiB.
     pub page_bytes: usize,
     /// Where more than 0, pages of the first and last so many bytes of an object have an eighth of the memory to
-    /// themselves: headers and footers, which are read most, outlive scans. Objects hardly longer than both ends are all ends, and
-    /// have that eighth alone. Default: 0, all pages are alike.
+    /// themselves: headers and footers, which are read most, outlive scans. Objects hardly longer than both ends are
+    /// all ends, and have that eighth alone. Default: 0, all pages are alike.
     pub edge_bytes: usize,
     /// How long a version is taken for the present one. Default: 60 s.
     pub freshness: Freshness,
     /// How fills are pinned to the version they belong to. Default: [`PinBy::ETag`].
     pub pin: PinBy,
-    /// How long a caller waits for another's fetch from which nothing arrives before it fetches itself. A fetch of its own it waits for
-    /// as long as the layer below does. Default: 60 s.
+    /// How long a caller waits for another's fetch from which nothing arrives before it fetches itself. A fetch of its
+    /// own it waits for as long as the layer below does. Default: 60 s.
     #[serde(with = "duration_text")]
     pub stall_timeout: Duration,
     /// What the link is like: holes that cost less than a round trip are fetched along with their neighbours.
     /// Default: none; only neighbouring pages share a request then.
     #[serde(skip)]
     pub link: Option<Arc<LinkEstimate>>,
-    /// The memory that fills in flight are charged to, unless the caller has reserved it. Default: none; they are not charged.
+    /// The memory that fills in flight are charged to, unless the caller has reserved it. Default: none; they are not
+    /// charged.
     #[serde(skip)]
     pub budget: Option<Arc<MemoryBudget>>,
 }

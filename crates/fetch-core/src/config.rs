@@ -20,16 +20,16 @@ pub struct FetchConfig {
     pub enabled: bool,
     /// The most GETs in flight at once through this store; fewer while it refuses many. Default: 32.
     pub concurrency: usize,
-    /// How often a request that failed is tried again, and how often in a row a body that broke off is resumed. 0 leaves both to
-    /// the inner store, stalls too. Default: 10.
+    /// How often a request that failed is tried again, and how often in a row a body that broke off is resumed. 0
+    /// leaves both to the inner store, stalls too. Default: 10.
     pub retries: usize,
     /// No try begins later than this after the first one, or after a body's last progress. Default: 180 s.
     #[serde(with = "duration_text")]
     pub retry_timeout: Duration,
     /// Whether a GET that somebody waits for is sent once more when its answer is late. Default: on.
     pub hedge: bool,
-    /// Whether objects never change under their names. On, reads of stores whose answers identify no version (no entity tag, version
-    /// or date) are split and resumed like others. Default: off.
+    /// Whether objects never change under their names. On, reads of stores whose answers identify no version (no entity
+    /// tag, version or date) are split and resumed like others. Default: off.
     pub immutable: bool,
     /// What the pauses between tries follow from, for runs that must repeat exactly. Default: the operating system.
     #[serde(skip)]

@@ -103,9 +103,11 @@ pub enum ConfigError {
         /// The most similar name there is.
         nearest: Option<String>,
     },
-    /// A piece of an option string sets no option. Its text is not repeated: it may be the rest of a secret that has a comma.
+    /// A piece of an option string sets no option. Its text is not repeated: it may be the rest of a secret that has a
+    /// comma.
     #[error(
-        "piece {number} of the option string {what}: expected key=value,key=value; give a value that has a comma with .option(key, value)"
+        "piece {number} of the option string {what}: expected key=value,key=value; \
+         give a value that has a comma with .option(key, value)"
     )]
     UnusablePiece {
         /// Which piece, from 1; empty ones do not count.

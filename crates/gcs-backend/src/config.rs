@@ -24,8 +24,8 @@ pub struct GcsConfig {
     pub connect_timeout: Duration,
     /// How long a body may be silent. There is no limit on a whole body. Default: 30 s.
     pub read_timeout: Duration,
-    /// A PEM file of certificate authorities to trust besides the system's. It is an option of the whole stack, not of GCS.
-    /// Default: none.
+    /// A PEM file of certificate authorities to trust besides the system's. It is an option of the whole stack, not of
+    /// GCS. Default: none.
     pub ca_certificate: Option<PathBuf>,
 }
 
@@ -45,8 +45,8 @@ impl fmt::Debug for GcsConfig {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Credentials {
-    /// Application default credentials: the named file, else the file written by `gcloud auth application-default login`,
-    /// else the service account of the machine. Never sent to an emulator, which gets a placeholder token.
+    /// Application default credentials: the named file, else the file written by `gcloud auth application-default
+    /// login`, else the service account of the machine. Never sent to an emulator, which gets a placeholder token.
     ApplicationDefault(Option<PathBuf>),
     /// A service account's key file.
     ServiceAccountFile(PathBuf),

@@ -12,7 +12,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use crate::config::{Mode, Settings, options, process_environment};
-use crate::levels::{self, Source};
+use crate::precedence::{self, Source};
 use crate::schemes::{self, Backend};
 use crate::{Error, Headstart};
 
@@ -50,7 +50,8 @@ impl fmt::Debug for HeadstartBuilder {
 }
 
 impl HeadstartBuilder {
-    /// The store to read from, and the object in it: `gs://bucket/key`, `s3://…`, `https://…`, `file:///…`, `memory:///…`.
+    /// The store to read from, and the object in it: `gs://bucket/key`, `s3://…`, `https://…`, `file:///…`,
+    /// `memory:///…`.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into());
         self
@@ -120,7 +121,7 @@ impl HeadstartBuilder {
         let environment = self.environment.unwrap_or_else(process_environment);
         let mut settings = Settings::default();
         settings.read_environment(&environment)?;
-        let pairs = levels::from_text(&settings.sections().0, &self.string)?;
+        let pairs = precedence::from_text(&settings.sections().0, &self.string)?;
         settings.read(&pairs, Source::Url)?;
         // Among explicit calls a mode is the most general, then come structs, then single options.
         let (modes, options): (Vec<_>, Vec<_>) = self.options.into_iter().partition(|(key, _)| key == "mode");
@@ -138,7 +139,7 @@ impl HeadstartBuilder {
             settings.given("cache");
         }
         settings.read(&options, Source::Explicit)?;
-        levels::check(&settings.sections().0)?;
+        precedence::check(&settings.sections().0)?;
         let budget_bytes = settings.divide_memory()?;
         let shown = self.url.as_deref().map(schemes::without_secrets);
         let backend = match (self.url, self.store) {
@@ -151,8 +152,8 @@ impl HeadstartBuilder {
     }
 }
 
-/// Stacks read-ahead over cache over fetch over the backend, with one memory budget and one link estimate. Calls on local
-/// files go to fetch directly: the upper layers would pass them through, at a cost.
+/// Stacks read-ahead over cache over fetch over the backend, with one memory budget and one link estimate. Calls on
+/// local files go to fetch directly: the upper layers would pass them through, at a cost.
 fn stack(
     backend: Backend,
     url: Option<String>,
@@ -160,7 +161,7 @@ fn stack(
     budget_bytes: usize,
 ) -> Result<Headstart, Error> {
     let budget = MemoryBudget::new(budget_bytes);
-    let is_given = |key: &str| settings.levels.source(key) != Source::Default;
+    let is_given = |key: &str| settings.given.source(key) != Source::Default;
     let pin_given = is_given("cache.pin");
     let immutable_given = [is_given("fetch.immutable"), is_given("prefetch.immutable")];
     let (fetch, cache, prefetch) = (&mut settings.fetch, &mut settings.cache, &mut settings.prefetch);
@@ -210,7 +211,7 @@ fn stack(
         store = Arc::new(prefetching.clone());
     }
     let fetch_is_on = fetch.enabled;
-    let (sections, levels) = settings.sections();
+    let (sections, given) = settings.sections();
     Ok(Headstart {
         store,
         fetching,
@@ -221,6 +222,6 @@ fn stack(
         url,
         path: backend.path,
         generation: backend.generation,
-        effective: levels.effective(&sections),
+        effective: given.effective(&sections),
     })
 }

@@ -15,17 +15,17 @@ use headstart_prefetch::PrefetchConfig;
 use headstart_s3_backend::S3Config;
 use serde::{Deserialize, Serialize};
 
-use crate::levels::{self, Levels, Pair, Sections, Source};
+use crate::precedence::{self, GivenOptions, Pair, Sections, Source};
 
 const MIB: u64 = 1 << 20;
 
-/// What must be left of `memory_bytes` beside the cache for bytes on their way: one part of the largest size.
+/// The least share of `memory_bytes` for bytes in flight: one part of the largest size.
 const MIN_BUDGET_BYTES: u64 = 16 * MIB;
 
-/// More memory than any machine has: a value beyond it is a slip of the pen.
+/// More memory than any machine has. A larger value is a typing error.
 const MAX_MEMORY_BYTES: u64 = 1 << 44;
 
-/// What all variables of ours begin with.
+/// The prefix of our variables.
 const PREFIX: &str = "HEADSTART_";
 
 /// Which layers work.
@@ -77,10 +77,10 @@ impl FromStr for Mode {
     }
 }
 
-/// Every option there is: its full key, what it takes and does.
+/// Every option: its full key, the values it takes and what it does.
 #[must_use]
 pub fn options() -> Vec<(String, OptionSpec)> {
-    levels::all(&Settings::default().sections().0)
+    precedence::all(&Settings::default().sections().0)
 }
 
 /// The environment of this process.
@@ -140,7 +140,7 @@ fn parse_memory(key: &str, value: &str) -> Result<u64, ConfigError> {
     }
 }
 
-/// What is pasted in place of a path is not repeated in the error: a private key may stand beside the certificate.
+/// The error does not repeat a value pasted instead of a path: it may contain a private key.
 fn parse_certificate(key: &str, value: &str) -> Result<PathBuf, ConfigError> {
     match value.is_empty() || value.contains("-----BEGIN") {
         true => Err(ConfigError::bad(key, "***", "expected the path of a PEM file")),
@@ -148,7 +148,7 @@ fn parse_certificate(key: &str, value: &str) -> Result<PathBuf, ConfigError> {
     }
 }
 
-/// The settings of every layer and backend, and who gave them.
+/// The settings of every layer and backend, and their sources.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) stack: StackConfig,
@@ -159,7 +159,7 @@ pub(crate) struct Settings {
     pub(crate) gcs: GcsConfig,
     #[cfg(feature = "aws")]
     pub(crate) s3: S3Config,
-    pub(crate) levels: Levels,
+    pub(crate) given: GivenOptions,
 }
 
 impl Default for Settings {
@@ -173,14 +173,14 @@ impl Default for Settings {
             gcs: GcsConfig::default(),
             #[cfg(feature = "aws")]
             s3: S3Config::default(),
-            levels: Levels::default(),
+            given: GivenOptions::default(),
         }
     }
 }
 
 impl Settings {
-    /// All options under their names, and who gave them.
-    pub(crate) fn sections(&mut self) -> (Sections<'_>, &mut Levels) {
+    /// All options by section, and their sources.
+    pub(crate) fn sections(&mut self) -> (Sections<'_>, &mut GivenOptions) {
         let sections: Sections<'_> = vec![
             ("", &mut self.stack),
             ("fetch", &mut self.fetch),
@@ -191,10 +191,10 @@ impl Settings {
             #[cfg(feature = "aws")]
             ("s3", &mut self.s3),
         ];
-        (sections, &mut self.levels)
+        (sections, &mut self.given)
     }
 
-    /// Takes in one level, the weakest first; `mode` before the switches that refine it.
+    /// Applies the options of one source. `mode` goes before the switches that refine it.
     pub(crate) fn read(&mut self, pairs: &[Pair], source: Source) -> Result<(), ConfigError> {
         let mut ordered = Vec::new();
         // An unknown mode is refused below, in the order of the options.
@@ -203,31 +203,31 @@ impl Settings {
             ordered.push((key.to_owned(), format_switch(on)));
         }
         ordered.extend_from_slice(pairs);
-        let (mut sections, levels) = self.sections();
-        levels.read(&mut sections, &ordered, source)
+        let (mut sections, given) = self.sections();
+        given.read(&mut sections, &ordered, source)
     }
 
-    /// Notes that `layer` was given as a struct.
+    /// Records that `layer` was given as a struct.
     pub(crate) fn given(&mut self, layer: &str) {
-        let (sections, levels) = self.sections();
-        levels.given_whole(&sections, layer, Source::Explicit);
+        let (sections, given) = self.sections();
+        given.given_whole(&sections, layer, Source::Explicit);
     }
 
-    /// Takes in the variables of ours.
+    /// Applies our environment variables.
     pub(crate) fn read_environment(&mut self, environment: &BTreeMap<String, String>) -> Result<(), ConfigError> {
-        let pairs = levels::from_environment(&self.sections().0, PREFIX, environment)?;
-        let variable = |error| levels::renamed(error, |key| levels::variable(PREFIX, key));
+        let pairs = precedence::from_environment(&self.sections().0, PREFIX, environment)?;
+        let variable = |error| precedence::renamed(error, |key| precedence::variable(PREFIX, key));
         self.read(&pairs, Source::Environment).map_err(variable)
     }
 
-    /// Divides the memory: returns what is left for bytes on their way once the cache has its share. A cache whose
-    /// size nobody gave takes at most half.
+    /// Divides the memory: returns the bytes left for requests in flight after the share of the cache. A cache of
+    /// default size takes at most half.
     pub(crate) fn divide_memory(&mut self) -> Result<usize, ConfigError> {
         let total = self.stack.memory_bytes;
         if !self.cache.enabled {
             return Ok(byte_range::in_memory(total));
         }
-        if self.levels.source("cache.memory_bytes") == Source::Default {
+        if self.given.source("cache.memory_bytes") == Source::Default {
             self.cache.memory_bytes = self.cache.memory_bytes.min(byte_range::in_memory(total / 2));
         }
         let cached = self.cache.memory_bytes as u64;

@@ -1,5 +1,5 @@
-//! Fast reads from object storage: a URL, or any [`ObjectStore`](object_store::ObjectStore), becomes a store that fetches
-//! ranges in parallel, reads ahead and, if asked, caches.
+//! Fast reads from object storage: a URL, or any [`ObjectStore`](object_store::ObjectStore), becomes a store that
+//! fetches ranges in parallel, reads ahead and, if asked, caches.
 //!
 //! ```text
 //!  get_range · get_opts · AsyncRead + AsyncSeek + AsyncBufRead · Stream
@@ -18,7 +18,8 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # use headstart::object_store::ObjectStoreExt;
-//! # headstart::Headstart::builder().url("memory:///").build().await?.put(&"greeting".into(), "hello, world".into()).await?;
+//! # let store = headstart::Headstart::builder().url("memory:///").build().await?;
+//! # store.put(&"greeting".into(), "hello, world".into()).await?;
 //! let reader = headstart::open("memory:///greeting").await?;
 //! assert_eq!(&reader.read_at(7..12).await?[..], b"world");
 //! # Ok(())
@@ -47,8 +48,10 @@
 //! use headstart::{CacheConfig, Freshness, Headstart};
 //!
 //! let config = CacheConfig { freshness: Freshness::OnOpen, ..CacheConfig::default() };
-//! let store = Headstart::builder().url("memory:///").cache(config).option("cache.memory_bytes", "64MiB").build().await?;
-//! assert!(store.effective_config().iter().any(|setting| setting.key == "cache.freshness" && setting.value == "on-open"));
+//! let builder = Headstart::builder().url("memory:///").cache(config).option("cache.memory_bytes", "64MiB");
+//! for setting in builder.build().await?.effective_config() {
+//!     println!("{setting}"); // cache.freshness = on-open (Explicit)
+//! }
 //! # Ok(())
 //! # }
 //! ```
@@ -88,7 +91,8 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # use headstart::object_store::ObjectStoreExt;
 //! let runtime = tokio::runtime::Runtime::new()?;
-//! # runtime.block_on(async { headstart::Headstart::builder().url("memory:///").build().await?.put(&"lines".into(), "a\nb".into()).await.map_err(headstart::Error::from) })?;
+//! # let store = runtime.block_on(headstart::Headstart::builder().url("memory:///").build())?;
+//! # runtime.block_on(store.put(&"lines".into(), "a\nb".into()))?;
 //! let reader = runtime.block_on(headstart::open("memory:///lines"))?;
 //! let mut text = String::new();
 //! reader.blocking_on(runtime.handle().clone()).read_to_string(&mut text)?;
@@ -118,15 +122,16 @@
 //! # URLs
 //! | URL | feature | store |
 //! |---|---|---|
-//! | `gs://bucket/key#generation` | `gcp` | Google Cloud Storage ([`headstart-gcs-backend`](https://docs.rs/headstart-gcs-backend)) |
+//! | `gs://bucket/key#generation` | `gcp` | Google Cloud Storage |
 //! | `s3://bucket/key` | `aws` | S3 and compatible stores (`s3.endpoint`) |
-//! | `az://container/key`, `abfss://container@account.dfs.core.windows.net/key` | `azure` | Azure, configured by the client's `AZURE_*` variables |
+//! | `az://container/key`, `abfss://…` | `azure` | Azure, configured by the client's `AZURE_*` variables |
 //! | `https://host/path` | `http` | a web server that supports range requests |
 //! | `file:///path` | | local files |
 //! | `memory:///key` | | objects in memory, one set for the whole process |
 //!
-//! A URL contains no options: `?` and `#` belong to the key (except `#` before a generation). Percent-escapes are decoded.
-//! A URL with a signature (`sig`, `X-Amz-Signature`, …) is an error, because the signature would become part of the key.
+//! A URL contains no options: `?` and `#` belong to the key (except `#` before a generation). Percent-escapes are
+//! decoded. A URL with a signature (`sig`, `X-Amz-Signature`, …) is an error, because the signature would become part
+//! of the key.
 //!
 //! # Memory
 //! `memory_bytes` (512 MiB) limits the memory of all layers: `cache.memory_bytes` for the cache, the rest for bytes in
@@ -141,7 +146,7 @@
 mod builder;
 mod config;
 mod error;
-mod levels;
+mod precedence;
 mod schemes;
 mod stack;
 
@@ -160,8 +165,8 @@ pub use headstart_gcs_backend::GcsError;
 pub use headstart_prefetch::{BlockingReader, PrefetchConfig, PrefetchStats, PrefetchStore, Reader};
 #[cfg(feature = "aws")]
 pub use headstart_s3_backend::S3Error;
-pub use levels::{Setting, Source};
 pub use object_store;
+pub use precedence::{Setting, Source};
 pub use stack::{BudgetStats, Headstart, Stats};
 
 /// Opens the object that `url` names, with options from the environment and defaults.

@@ -17,13 +17,13 @@ use object_store::{
 };
 use serde::Serialize;
 
-use crate::levels::Setting;
+use crate::precedence::Setting;
 use crate::{Error, HeadstartBuilder};
 
 /// A stack of layers over a store, as one `ObjectStore`.
 ///
-/// Clones share everything. As an `ObjectStore` it behaves as the inner store does; a [`Reader`] behaves as a file does.
-/// Dropping the last clone and the last reader aborts what is in flight and frees all memory.
+/// Clones share everything. As an `ObjectStore` it behaves as the inner store does; a [`Reader`] behaves as a file
+/// does. Dropping the last clone and the last reader aborts what is in flight and frees all memory.
 #[derive(Clone)]
 pub struct Headstart {
     pub(crate) store: Arc<dyn ObjectStore>,

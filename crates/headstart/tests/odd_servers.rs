@@ -1,5 +1,5 @@
-//! Servers that break rules, through the real clients over TCP. The whole matrix is `cargo xtask compatibility`; these are its rows that
-//! were reported by users, with the exact numbers of requests.
+//! Servers that break rules, through the real clients over TCP. The whole matrix is `cargo xtask compatibility`; these
+//! are its rows that were reported by users, with the exact numbers of requests.
 
 #![cfg(all(feature = "gcp", feature = "aws", feature = "http"))]
 #![allow(clippy::unwrap_used, reason = "tests")]

@@ -117,7 +117,8 @@ async fn unknown_names_are_told_the_nearest() {
     );
     assert_eq!(
         error(builder(&[]).options_str("mode")).await,
-        "piece 1 of the option string has no '=': expected key=value,key=value; give a value that has a comma with .option(key, value)"
+        "piece 1 of the option string has no '=': expected key=value,key=value; \
+         give a value that has a comma with .option(key, value)"
     );
     builder(&[("HEADSTAR", "1"), ("PATH", "/")]).build().await.unwrap();
 }

@@ -21,20 +21,22 @@ pub struct PrefetchConfig {
     pub enabled: bool,
     /// Reads in a row before anything is read ahead. Default: 2.
     pub start_after: u64,
-    /// Bytes that may be ahead of the readers of one object, whatever the window. Default: 1 GiB, so that memory decides.
+    /// Bytes that may be ahead of the readers of one object, whatever the window. Default: 1 GiB, so that memory
+    /// decides.
     pub max_prefetch_bytes: u64,
     /// Requests ahead of the readers of one object that may be in flight at once. Default: 32.
     pub concurrency: usize,
     /// The most bytes a second that are asked for ahead of all readers together. Default: no limit.
     pub max_bytes_per_s: Option<u64>,
-    /// How long bytes fetched ahead may be served to a call without a handle, and how fresh a version must be that a new reader shares
-    /// with others; 0 reads nothing ahead across such calls and shares nothing. Where a cache below trusts its answers for a time of its own, a
-    /// version is fresh enough as long as that cache says so. The time that a machine is suspended does not count: tokio's
-    /// clock stands still meanwhile (`CLOCK_MONOTONIC` on Linux). Default: 10 s.
+    /// How long bytes fetched ahead may be served to a call without a handle, and how fresh a version must be that a
+    /// new reader shares with others; 0 reads nothing ahead across such calls and shares nothing. Where a cache below
+    /// trusts its answers for a time of its own, a version is fresh enough as long as that cache says so. The time that
+    /// a machine is suspended does not count: tokio's clock stands still meanwhile (`CLOCK_MONOTONIC` on Linux).
+    /// Default: 10 s.
     #[serde(with = "duration_text")]
     pub max_age: Duration,
-    /// Whether objects never change under their names. On, stores whose answers identify no version (no entity tag, version or date) are
-    /// read ahead of like others. Default: off; such an object is read by one request a read.
+    /// Whether objects never change under their names. On, stores whose answers identify no version (no entity tag,
+    /// version or date) are read ahead of like others. Default: off; such an object is read by one request a read.
     pub immutable: bool,
     /// How further requests are pinned to the version of the first answer. Default: by entity tag.
     pub pin: PinBy,

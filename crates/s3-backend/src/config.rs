@@ -13,8 +13,8 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 pub struct S3Config {
     /// Values by the client's own keys, secrets included.
     settings: BTreeMap<String, String>,
-    /// A PEM file of certificate authorities to trust besides the system's. It is an option of the whole stack, not of S3.
-    /// Default: what `AWS_CA_BUNDLE` says, which object_store's client does not read.
+    /// A PEM file of certificate authorities to trust besides the system's. It is an option of the whole stack, not of
+    /// S3. Default: what `AWS_CA_BUNDLE` says, which object_store's client does not read.
     pub ca_certificate: Option<PathBuf>,
 }
 
