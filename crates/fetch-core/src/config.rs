@@ -18,25 +18,25 @@ use crate::profile::BackendProfile;
 pub struct FetchConfig {
     /// Whether ranges are split at all. Off, every call is one request. Default: on.
     pub enabled: bool,
-    /// The most GETs in flight at once through this store; fewer while it refuses many. Default: 32.
+    /// The most GETs in flight through this store; fewer while the store throttles. Default: 32.
     pub concurrency: usize,
-    /// How often a request that failed is tried again, and how often in a row a body that broke off is resumed. 0
-    /// leaves both to the inner store, stalls too. Default: 10.
+    /// How often a failed request is sent again, and how often in a row a broken body is resumed. 0 leaves retries,
+    /// resumption and stalls to the inner store. Default: 10.
     pub retries: usize,
-    /// No try begins later than this after the first one, or after a body's last progress. Default: 180 s.
+    /// No retry begins later than this after the first try, or after the last progress of a body. Default: 180 s.
     #[serde(with = "duration_text")]
     pub retry_timeout: Duration,
-    /// Whether a GET that somebody waits for is sent once more when its answer is late. Default: on.
+    /// Whether a demanded GET is sent a second time when its first byte is late. Default: on.
     pub hedge: bool,
-    /// Whether objects never change under their names. On, reads of stores whose answers identify no version (no entity
-    /// tag, version or date) are split and resumed like others. Default: off.
+    /// Whether objects never change under their names. On, reads are also split and resumed over stores whose answers
+    /// identify no version (no entity tag, version or date). Default: off.
     pub immutable: bool,
-    /// What the pauses between tries follow from, for runs that must repeat exactly. Default: the operating system.
+    /// Seed of the jitter of pauses between retries, for reproducible runs. Default: a random seed.
     #[serde(skip)]
     pub jitter_seed: Option<u64>,
-    /// What the store is like before anything has been measured. Default: [`BackendProfile::default`].
+    /// What to assume of the store before anything is measured. Default: [`BackendProfile::default`].
     pub profile: BackendProfile,
-    /// The memory that parts in flight are charged to. Default: a budget of 512 MiB of its own.
+    /// The memory budget for parts in flight. Default: a budget of its own of 512 MiB.
     #[serde(skip)]
     pub budget: Option<Arc<MemoryBudget>>,
 }

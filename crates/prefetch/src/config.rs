@@ -17,37 +17,36 @@ const MAX_PART_BYTES: u64 = 1 << 40;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrefetchConfig {
-    /// Whether anything is read ahead at all. Default: on.
+    /// Whether anything is read ahead. Default: on.
     pub enabled: bool,
-    /// Reads in a row before anything is read ahead. Default: 2.
+    /// The number of sequential reads before read-ahead starts. Default: 2.
     pub start_after: u64,
-    /// Bytes that may be ahead of the readers of one object, whatever the window. Default: 1 GiB, so that memory
-    /// decides.
+    /// The most bytes ahead of the readers of one object, whatever the window. 0 turns read-ahead off. Default: 1 GiB,
+    /// so that the memory budget decides.
     pub max_prefetch_bytes: u64,
-    /// Requests ahead of the readers of one object that may be in flight at once. Default: 32.
+    /// The most requests in flight ahead of the readers of one object. Default: 32.
     pub concurrency: usize,
-    /// The most bytes a second that are asked for ahead of all readers together. Default: no limit.
+    /// The most bytes per second requested ahead by all readers together. Default: no limit.
     pub max_bytes_per_s: Option<u64>,
-    /// How long bytes fetched ahead may be served to a call without a handle, and how fresh a version must be that a
-    /// new reader shares with others; 0 reads nothing ahead across such calls and shares nothing. Where a cache below
-    /// trusts its answers for a time of its own, a version is fresh enough as long as that cache says so. The time that
-    /// a machine is suspended does not count: tokio's clock stands still meanwhile (`CLOCK_MONOTONIC` on Linux).
-    /// Default: 10 s.
+    /// How long prefetched bytes may serve calls without a `Reader`, and how recently a version must have been
+    /// confirmed for a new `Reader` to share the bytes of others. 0 turns both off. Where a cache below trusts its
+    /// versions for a time of its own, that time counts instead. Time during which the machine is suspended does not
+    /// count, because tokio's clock stops (`CLOCK_MONOTONIC` on Linux). Default: 10 s.
     #[serde(with = "duration_text")]
     pub max_age: Duration,
-    /// Whether objects never change under their names. On, stores whose answers identify no version (no entity tag,
-    /// version or date) are read ahead of like others. Default: off; such an object is read by one request a read.
+    /// Whether objects never change under their names. On, read-ahead also works over stores whose answers identify no
+    /// version (no entity tag, version or date). Default: off; such an object takes one request per read.
     pub immutable: bool,
-    /// How further requests are pinned to the version of the first answer. Default: by entity tag.
+    /// How requests after the first answer are pinned to its version. Default: by entity tag.
     pub pin: PinBy,
-    /// The smallest request ahead, in bytes, once a run is long. Default: 1 MiB.
+    /// The smallest request ahead in bytes, once a run is long. Default: 1 MiB.
     pub min_part_bytes: u64,
-    /// The largest request ahead, in bytes. Default: 16 MiB.
+    /// The largest request ahead in bytes. Default: 16 MiB.
     pub max_part_bytes: u64,
-    /// What the link can do. Default: estimated from this store's own answers.
+    /// The link estimate. Default: that of the layer below, if it has one; else measured from answers.
     #[serde(skip)]
     pub link: Option<Arc<LinkEstimate>>,
-    /// The memory that bytes ahead are charged to. Default: a budget of 512 MiB of its own.
+    /// The memory budget for prefetched bytes. Default: a budget of its own of 512 MiB.
     #[serde(skip)]
     pub budget: Option<Arc<MemoryBudget>>,
 }
