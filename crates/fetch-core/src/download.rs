@@ -1,5 +1,7 @@
 //! An object into a local file: resumable, one version, never half under its name.
 
+pub(crate) mod part_file;
+
 use std::fmt;
 use std::future::IntoFuture;
 use std::ops::Range;
@@ -15,16 +17,16 @@ use object_store::{GetOptions, GetResult};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::budget::Reservation;
-use crate::byte_range;
-use crate::checksum::Crc32c;
+use crate::download::part_file::{ObjectId, PartFile, WrittenRange};
 use crate::error::FetchError;
 #[cfg(doc)]
 use crate::error::ObjectChanged;
-use crate::local;
-use crate::part_file::{ObjectId, PartFile, Piece};
-use crate::request::Core;
-use crate::version::ObjectVersion;
+use crate::limits::budget::Reservation;
+use crate::policy::byte_range;
+use crate::protocol::extensions::Crc32c;
+use crate::protocol::version::ObjectVersion;
+use crate::read::local_file;
+use crate::request::FetchCore;
 
 /// Bytes in one write: long enough that a hop to a blocking thread (some 20 µs) does not show beside it.
 const WRITE_BYTES: usize = 1024 * 1024;
@@ -43,18 +45,18 @@ const BUSY_WAIT: Duration = Duration::from_millis(20);
 /// A download to be awaited, made by [`FetchStore::download`](crate::FetchStore::download).
 #[must_use = "nothing is downloaded until it is awaited"]
 pub struct Download {
-    core: Arc<Core>,
+    core: Arc<FetchCore>,
     path: Path,
     file: PathBuf,
     version: Option<ObjectVersion>,
     crc32c: Option<u32>,
-    progress: Box<dyn FnMut(Progress) + Send>,
+    progress: Box<dyn FnMut(DownloadProgress) + Send>,
 }
 
 /// How far a download is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Progress {
+pub struct DownloadProgress {
     /// Bytes in the file, those of an earlier try included.
     pub written_bytes: u64,
     /// The object's length in bytes.
@@ -145,7 +147,7 @@ pub enum DownloadError {
 type Result<T, E = DownloadError> = std::result::Result<T, E>;
 
 impl Download {
-    pub(crate) fn new(core: &Arc<Core>, path: &Path, file: PathBuf) -> Self {
+    pub(crate) fn new(core: &Arc<FetchCore>, path: &Path, file: PathBuf) -> Self {
         let core = Arc::clone(core);
         Self { core, path: path.clone(), file, version: None, crc32c: None, progress: Box::new(|_| {}) }
     }
@@ -163,7 +165,7 @@ impl Download {
     }
 
     /// Calls `progress` at the beginning and whenever some more bytes, a mebibyte or so, are in the file. Default: nobody is called.
-    pub fn on_progress(mut self, progress: impl FnMut(Progress) + Send + 'static) -> Self {
+    pub fn on_progress(mut self, progress: impl FnMut(DownloadProgress) + Send + 'static) -> Self {
         self.progress = Box::new(progress);
         self
     }
@@ -171,11 +173,11 @@ impl Download {
     async fn run(self) -> Result<Downloaded> {
         Handle::try_current().map_err(|_| object_store::Error::from(FetchError::NoRuntime))?;
         let Self { core, path, file, version, crc32c, progress } = self;
-        let mut writer = Writer::open(&core, file, progress).await?;
-        let source = Source { core, path, wanted: version };
+        let mut writer = DownloadWriter::open(&core, file, progress).await?;
+        let source = DownloadSource { core, path, wanted: version };
         let fetched = source.fetch(&mut writer).await;
         if fetched.is_err() {
-            // An object that does not exist leaves no trace. The first error is the one to tell.
+            // An object that does not exist leaves no trace. The first error is the one to report_progress.
             drop(writer.blocking(PartFile::discard_if_empty).await);
         }
         let (version, named) = fetched?;
@@ -210,16 +212,16 @@ impl fmt::Debug for Download {
 }
 
 /// Where the bytes come from.
-struct Source {
-    core: Arc<Core>,
+struct DownloadSource {
+    core: Arc<FetchCore>,
     path: Path,
     /// The caller's choice.
     wanted: Option<ObjectVersion>,
 }
 
-impl Source {
+impl DownloadSource {
     /// Has everything written that is missing. Returns of which version, and the checksum that the store names.
-    async fn fetch(&self, writer: &mut Writer) -> Result<(ObjectVersion, Option<Crc32c>)> {
+    async fn fetch(&self, writer: &mut DownloadWriter) -> Result<(ObjectVersion, Option<Crc32c>)> {
         let (version, named) = match self.resume(writer).await? {
             Some(resumed) => resumed,
             None => {
@@ -238,7 +240,7 @@ impl Source {
     }
 
     /// Takes up what an earlier try has left, if that is of the version wanted.
-    async fn resume(&self, writer: &mut Writer) -> Result<Option<(ObjectVersion, Option<Crc32c>)>> {
+    async fn resume(&self, writer: &mut DownloadWriter) -> Result<Option<(ObjectVersion, Option<Crc32c>)>> {
         let object = ObjectId::new(&self.core.inner, &self.path);
         let Some((version, pieces)) = writer.blocking(move |file| file.claims(&object)).await? else { return Ok(None) };
         if pieces.is_empty() || !version.is_exact() {
@@ -266,25 +268,29 @@ impl Source {
 }
 
 /// Where the bytes go.
-struct Writer {
-    core: Arc<Core>,
+struct DownloadWriter {
+    core: Arc<FetchCore>,
     file: Arc<PartFile>,
     /// What has arrived and is not being written yet; it belongs at byte `at`.
     batch: Vec<Bytes>,
     batch_bytes: usize,
     at: u64,
     /// Those that have not begun end with the download; those under way end by themselves.
-    writes: JoinSet<Result<Piece>>,
-    /// What has been written; in order when [`Writer::flush`] is through.
-    held: Vec<Piece>,
+    writes: JoinSet<Result<WrittenRange>>,
+    /// What has been written; in order when [`DownloadWriter::flush`] is through.
+    held: Vec<WrittenRange>,
     resumed_bytes: u64,
     written_bytes: u64,
     total_bytes: u64,
-    progress: Box<dyn FnMut(Progress) + Send>,
+    progress: Box<dyn FnMut(DownloadProgress) + Send>,
 }
 
-impl Writer {
-    async fn open(core: &Arc<Core>, target: PathBuf, progress: Box<dyn FnMut(Progress) + Send>) -> Result<Self> {
+impl DownloadWriter {
+    async fn open(
+        core: &Arc<FetchCore>,
+        target: PathBuf,
+        progress: Box<dyn FnMut(DownloadProgress) + Send>,
+    ) -> Result<Self> {
         for _ in 0..BUSY_RETRIES {
             let target = target.clone();
             if let Some(file) = joined(tokio::task::spawn_blocking(move || PartFile::open(&target)).await)? {
@@ -318,13 +324,13 @@ impl Writer {
     }
 
     async fn begin(&mut self, path: &Path, version: &ObjectVersion) -> Result<()> {
-        self.tell(version.size);
+        self.report_progress(version.size);
         let (object, version) = (ObjectId::new(&self.core.inner, path), version.clone());
         self.blocking(move |file| file.begin(object, &version)).await
     }
 
     /// Holds those of `pieces` that really are in the file.
-    async fn read_back(&mut self, size: u64, pieces: Vec<Piece>) -> Result<()> {
+    async fn read_back(&mut self, size: u64, pieces: Vec<WrittenRange>) -> Result<()> {
         for pieces in pieces.chunks(READ_BACK_PIECES) {
             let mut pieces = pieces.to_vec();
             let there = self.blocking(move |file| {
@@ -340,7 +346,7 @@ impl Writer {
         }
         self.resumed_bytes = self.held.iter().map(|piece| byte_range::len(&piece.range)).sum();
         self.written_bytes = self.resumed_bytes;
-        self.tell(size);
+        self.report_progress(size);
         Ok(())
     }
 
@@ -348,7 +354,7 @@ impl Writer {
     async fn take(&mut self, answer: GetResult) -> Result<()> {
         let Range { start, end } = answer.range;
         self.at = start;
-        let mut body = local::in_large_steps(answer).into_stream();
+        let mut body = local_file::in_large_steps(answer).into_stream();
         let mut fetched = Ok(());
         while let Some(chunk) = body.next().await {
             match chunk {
@@ -416,17 +422,17 @@ impl Writer {
         }
     }
 
-    fn written(&mut self, written: Result<Result<Piece>, JoinError>) -> Result<()> {
+    fn written(&mut self, written: Result<Result<WrittenRange>, JoinError>) -> Result<()> {
         let piece = joined(written)?;
         self.written_bytes += byte_range::len(&piece.range);
         self.held.push(piece);
-        self.tell(self.total_bytes);
+        self.report_progress(self.total_bytes);
         Ok(())
     }
 
-    fn tell(&mut self, total_bytes: u64) {
+    fn report_progress(&mut self, total_bytes: u64) {
         self.total_bytes = total_bytes;
-        (self.progress)(Progress { written_bytes: self.written_bytes, total_bytes });
+        (self.progress)(DownloadProgress { written_bytes: self.written_bytes, total_bytes });
     }
 
     /// The checksum of all that has been written.

@@ -8,11 +8,11 @@ use std::time::Duration;
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore};
 
-use crate::intent::CacheHint;
 use crate::options::ConfigError;
-use crate::refusals::{Pinned, may_be_the_range};
-use crate::retryable::is_transient;
-use crate::version::ObjectVersion;
+use crate::protocol::extensions::CacheHint;
+use crate::protocol::version::ObjectVersion;
+use crate::request::refusals::{Pinned, may_be_the_range};
+use crate::request::retryable::is_transient;
 
 /// The object was overwritten or deleted while it was being read.
 ///
@@ -69,7 +69,7 @@ impl ObjectChanged {
         let mut options = GetOptions { version: request.version, ..GetOptions::new().with_head(true) };
         options.extensions = request.extensions;
         options.extensions.insert(CacheHint::Refetch);
-        options.extensions.insert(Explains);
+        options.extensions.insert(ExplainsError);
         options.extensions.remove::<Pinned>();
         match store.get_opts(path, options).await {
             Ok(answer) => expected.check(&answer.meta).err().unwrap_or(error),
@@ -146,7 +146,7 @@ pub(crate) fn says_invalid_range(cause: &(dyn Error + 'static)) -> bool {
 
 /// Marks a HEAD that is to explain an error: it is not tried again, since the tries of the request that failed are over.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Explains;
+pub(crate) struct ExplainsError;
 
 /// Whether `error` may come of a range that the object does not have (any more): not one that says so of something else.
 #[must_use]

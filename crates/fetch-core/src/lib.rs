@@ -92,81 +92,38 @@
 //! Tokio can be asked whether a runtime has time only by making a timer, which panics if it has not. The panic is caught, and its
 //! message printed; a program built with `panic = "abort"` has to enable time in the runtimes it reads in.
 
-mod attempt;
-mod attention;
-mod body;
-mod budget;
-pub mod byte_range;
-mod checksum;
-#[cfg(feature = "client")]
-pub mod client;
-mod concurrency;
 mod config;
-mod deletes;
 mod download;
 mod error;
-mod estimate;
-mod hedge;
-mod intent;
-mod jitter;
-mod key;
+#[doc(hidden)]
+pub mod internal;
 pub mod levels;
-pub mod link;
-mod local;
-mod merge;
-#[doc(hidden)]
-pub mod mutation;
+mod limits;
 pub mod options;
-mod outage;
-mod part_file;
-mod parts;
-mod permits;
-mod positioned;
-mod profile;
-mod ranges;
+mod policy;
+mod protocol;
 mod read;
-mod refusals;
 mod request;
-mod resume;
-mod retry;
-mod retryable;
-#[doc(hidden)]
-pub mod runtime;
-mod slots;
-mod split;
-mod spread;
-mod stall;
 mod stats;
 mod store;
-mod sync;
-mod version;
 
-pub use budget::{MemoryBudget, Reservation};
-pub use checksum::Crc32c;
+// `config.rs` names these two modules by their short paths.
+use limits::budget;
+use policy::profile;
+
 pub use config::FetchConfig;
-#[doc(hidden)]
-pub use deletes::observe_deletes;
-pub use download::{Download, DownloadError, Downloaded, Progress};
-pub use error::{FetchError, ObjectChanged, SharedError, Throttled, share};
-#[doc(hidden)]
-pub use error::{is_invalid_range, may_be_past_end};
-pub use estimate::{BodyMeter, LinkEstimate, MeasuredLink};
-pub use intent::{
-    AccessHint, CacheHint, ConfirmedAt, FreshUntil, Intent, Origin, Promotion, RangeOrigin, Reserved, ask,
-};
-pub use key::path_of_url_key;
-pub use link::Link;
-pub use local::LocalFile;
-pub use merge::merge_ranges;
+pub use download::{Download, DownloadError, DownloadProgress, Downloaded};
+pub use error::{FetchError, ObjectChanged, Throttled};
+pub use limits::budget::{MemoryBudget, Reservation};
 pub use options::{ConfigError, OptionSpec, Options};
-pub use profile::{BackendProfile, Prices};
-pub use ranges::Run;
-#[doc(hidden)]
-pub use refusals::{Refusals, may_be_the_range};
-pub use retryable::ConnectionFault;
-#[doc(hidden)]
-pub use retryable::{RETRY_RULES, RetryRule, depends_on_request, is_transient};
-pub use spread::spread_bytes;
+pub use policy::link::Link;
+pub use policy::profile::{BackendProfile, Prices};
+pub use protocol::extensions::{AccessHint, CacheHint, Intent};
+pub use protocol::link_estimate::LinkEstimate;
+pub use protocol::version::{ObjectVersion, PinBy};
+pub use request::retryable::ConnectionFault;
 pub use stats::FetchStats;
 pub use store::FetchStore;
-pub use version::{ObjectVersion, PinBy, is_lasting_version};
+
+#[doc(hidden)]
+pub use internal::*;

@@ -1,5 +1,11 @@
 //! The ways to answer a read: one request, or several.
 
+pub(crate) mod local_file;
+pub(crate) mod parts;
+pub(crate) mod positioned;
+pub(crate) mod ranges;
+pub(crate) mod slots;
+
 use std::future::poll_fn;
 use std::ops::Range;
 use std::pin::pin;
@@ -10,17 +16,17 @@ use futures::{FutureExt, StreamExt};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, GetResult, GetResultPayload, Result};
 
-use crate::attention::{Attended, Attention};
-use crate::byte_range;
 use crate::error::{ObjectChanged, Throttled, is_past_end};
-use crate::intent::{Origin, RangeOrigin};
-use crate::mutation::Fault;
-use crate::parts::Parts;
-use crate::refusals::may_be_the_range;
-use crate::request::{Answer, Core, Payload};
-use crate::retryable::is_transient;
-use crate::split::Split;
-use crate::version::ObjectVersion;
+use crate::internal::mutation::Mutation;
+use crate::limits::call_activity::{CallActivity, TrackedCall};
+use crate::policy::byte_range;
+use crate::policy::split::Split;
+use crate::protocol::extensions::{Origin, RangeOrigin};
+use crate::protocol::version::ObjectVersion;
+use crate::read::parts::Parts;
+use crate::request::refusals::may_be_the_range;
+use crate::request::retryable::is_transient;
+use crate::request::{AnswerPayload, FetchAnswer, FetchCore};
 
 /// How often a read begins anew when the object changed before the first answer was handed on.
 pub(crate) const RESTARTS: usize = 2;
@@ -28,31 +34,31 @@ pub(crate) const RESTARTS: usize = 2;
 /// A longer range (1 TiB) is no range but a way to say "to the end": no part of it is sent before the size is known.
 const OPEN_END_BYTES: u64 = 1 << 40;
 
-impl Core {
+impl FetchCore {
     /// Answers one read.
     pub(crate) async fn read(self: &Arc<Self>, path: &Path, options: GetOptions) -> Result<GetResult> {
         if options.head {
             return self.head(path, options).await;
         }
-        let attention = self.permits.attention();
-        Attended::new(&attention, Call { core: self, path, attention: &attention }.answer(options)).await
+        let activity = self.permits.activity();
+        TrackedCall::new(&activity, ReadCall { core: self, path, activity: &activity }.answer(options)).await
     }
 }
 
 /// One read of one object, polled by its caller.
 #[derive(Clone, Copy)]
-struct Call<'a> {
-    core: &'a Arc<Core>,
+struct ReadCall<'a> {
+    core: &'a Arc<FetchCore>,
     path: &'a Path,
-    attention: &'a Arc<Attention>,
+    activity: &'a Arc<CallActivity>,
 }
 
-impl Call<'_> {
+impl ReadCall<'_> {
     async fn answer(self, options: GetOptions) -> Result<GetResult> {
         let core = self.core;
         if !core.config.enabled {
             let origin = Origin::default();
-            let answer = core.request(self.path, options, None, &origin, is_transient, self.attention);
+            let answer = core.request(self.path, options, None, &origin, is_transient, self.activity);
             return Ok(answer.await?.into_result());
         }
         let split = Split::plan(&core.link.link(), &core.config.profile, core.config.concurrency);
@@ -138,9 +144,9 @@ impl Call<'_> {
     }
 
     /// One request, when its turn has come.
-    async fn ask(self, options: GetOptions, origin: &Origin, retry_if: impl Fn(&Error) -> bool) -> Result<Answer> {
-        let permit = self.core.permits.acquire_for(&options.extensions, self.attention).await;
-        self.core.request(self.path, options, Some(permit), origin, retry_if, self.attention).await
+    async fn ask(self, options: GetOptions, origin: &Origin, retry_if: impl Fn(&Error) -> bool) -> Result<FetchAnswer> {
+        let permit = self.core.permits.acquire_for(&options.extensions, self.activity).await;
+        self.core.request(self.path, options, Some(permit), origin, retry_if, self.activity).await
     }
 
     /// A range whose length is known, though perhaps not all of it exists: every part is sent at once.
@@ -148,13 +154,13 @@ impl Call<'_> {
         let core = self.core;
         let parts = Parts::new(core, self.path, options.clone(), split, range.clone(), Origin::default())?;
         // The head takes its permit before the others queue for theirs.
-        let permit = core.permits.acquire_for(&options.extensions, self.attention).await;
+        let permit = core.permits.acquire_for(&options.extensions, self.activity).await;
         let head_range = parts.take_head(None);
         let head = options.clone().with_range(Some(head_range.clone()));
         parts.send();
         let answered = {
             let (outage, origin) = (Some(parts.outage()), parts.origin());
-            let answer = core.request_of(outage, self.path, head, Some(permit), origin, is_transient, self.attention);
+            let answer = core.request_of(outage, self.path, head, Some(permit), origin, is_transient, self.activity);
             let mut answer = pin!(answer);
             poll_fn(|cx| match parts.poll_failure(cx) {
                 Poll::Ready(error) => Poll::Ready(Err(error)),
@@ -202,8 +208,8 @@ impl Call<'_> {
         if answer.range == whole {
             return Ok(answer.into_result());
         }
-        if matches!(answer.payload, Payload::File(_)) {
-            return Ok(Answer { range: whole, ..answer }.into_result());
+        if matches!(answer.payload, AnswerPayload::File(_)) {
+            return Ok(FetchAnswer { range: whole, ..answer }.into_result());
         }
         if !is_provable {
             drop(answer);
@@ -231,14 +237,14 @@ impl Call<'_> {
         if answer.range == whole {
             return Ok(answer.into_result());
         }
-        let Answer { meta, range, attributes, mut extensions, payload } = answer;
+        let FetchAnswer { meta, range, attributes, mut extensions, payload } = answer;
         let payload = match payload {
-            Payload::File(file) => file,
-            Payload::Body(body) if !is_provable => {
+            AnswerPayload::File(file) => file,
+            AnswerPayload::Body(body) if !is_provable => {
                 drop(body);
                 return self.whole(options).await;
             }
-            Payload::Body(body) => {
+            AnswerPayload::Body(body) => {
                 let parts = Parts::new(self.core, self.path, options, split, whole.clone(), origin)?;
                 parts.answered(&meta)?;
                 parts.tail_body(range, body);
@@ -253,21 +259,21 @@ impl Call<'_> {
 
 /// Whether the first request of an open-ended read, which has a range of ours, is worth another try.
 fn is_worth_a_range(error: &Error) -> bool {
-    if Fault::GivesUpParts.is_back() { Throttled::find(error).is_some() } else { is_transient(error) }
+    if Mutation::GivesUpParts.is_back() { Throttled::find(error).is_some() } else { is_transient(error) }
 }
 
 /// Whether `error` may say that the store did not like a range of ours. Others say that there is nothing to be had.
 fn may_be_ours(error: &Error) -> bool {
-    may_be_the_range(error) || Fault::GivesUpParts.is_back() && matches!(error, Error::Generic { .. })
+    may_be_the_range(error) || Mutation::GivesUpParts.is_back() && matches!(error, Error::Generic { .. })
 }
 
 /// The answer to the whole of a read, from the answer to its head.
-fn in_parts(parts: Parts, head: Answer, whole: Range<u64>) -> GetResult {
-    let Answer { meta, range: _, attributes, mut extensions, payload } = head;
+fn in_parts(parts: Parts, head: FetchAnswer, whole: Range<u64>) -> GetResult {
+    let FetchAnswer { meta, range: _, attributes, mut extensions, payload } = head;
     let payload = match payload {
         // The file is all there: the parts are given up.
-        Payload::File(file) => file,
-        Payload::Body(body) => {
+        AnswerPayload::File(file) => file,
+        AnswerPayload::Body(body) => {
             parts.head_body(body);
             extensions.insert(parts.origin().clone());
             GetResultPayload::Stream(parts.boxed())

@@ -1,5 +1,14 @@
 //! One GET: sent until it is answered, measured, counted.
 
+pub(crate) mod attempt;
+pub(crate) mod body;
+pub(crate) mod jitter;
+pub(crate) mod outage;
+pub(crate) mod refusals;
+pub(crate) mod resume;
+pub(crate) mod retryable;
+pub(crate) mod stall;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,39 +21,39 @@ use object_store::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::attention::Attention;
-use crate::body::Body;
-use crate::budget::MemoryBudget;
-use crate::concurrency::Concurrency;
 use crate::config::FetchConfig;
-use crate::error::{Explains, ObjectChanged, Throttled};
-use crate::estimate::LinkEstimate;
-use crate::hedge::Hedging;
-use crate::intent::{CacheHint, Origin};
-use crate::jitter::Jitter;
-use crate::mutation::Fault;
-use crate::outage::Outage;
-use crate::permits::{Permit, Permits};
-use crate::refusals::{Pinned, Refusals};
-use crate::resume::Resume;
-use crate::retry::{RetryPolicy, Tries};
-use crate::retryable::is_transient;
-use crate::runtime::has_timer;
-use crate::stall::Pauses;
-use crate::stats::Counters;
-use crate::version::ObjectVersion;
+use crate::error::{ExplainsError, ObjectChanged, Throttled};
+use crate::internal::mutation::Mutation;
+use crate::internal::runtime::has_timer;
+use crate::limits::budget::MemoryBudget;
+use crate::limits::call_activity::CallActivity;
+use crate::limits::permits::{Permit, Permits};
+use crate::policy::concurrency::Concurrency;
+use crate::policy::hedge::Hedging;
+use crate::policy::retry::{RetryAttempts, RetryPolicy};
+use crate::protocol::extensions::{CacheHint, Origin};
+use crate::protocol::link_estimate::LinkEstimate;
+use crate::protocol::version::ObjectVersion;
+use crate::request::body::ResponseBody;
+use crate::request::jitter::Jitter;
+use crate::request::outage::Outage;
+use crate::request::refusals::{Pinned, Refusals};
+use crate::request::resume::Resume;
+use crate::request::retryable::is_transient;
+use crate::request::stall::BodyPauses;
+use crate::stats::FetchCounters;
 
 /// What all calls of one store share.
-pub(crate) struct Core {
+pub(crate) struct FetchCore {
     pub(crate) inner: Arc<dyn ObjectStore>,
     pub(crate) refusals: Refusals,
     pub(crate) config: FetchConfig,
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) permits: Arc<Permits>,
     pub(crate) link: Arc<LinkEstimate>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: FetchCounters,
     pub(crate) hedging: Mutex<Hedging>,
-    pub(crate) pauses: Mutex<Pauses>,
+    pub(crate) pauses: Mutex<BodyPauses>,
     pub(crate) concurrency: Mutex<Concurrency>,
     pub(crate) jitter: Jitter,
     pub(crate) started: Instant,
@@ -53,37 +62,37 @@ pub(crate) struct Core {
 }
 
 /// An answer, its body not yet read.
-pub(crate) struct Answer {
+pub(crate) struct FetchAnswer {
     pub(crate) meta: ObjectMeta,
     pub(crate) range: Range<u64>,
     pub(crate) attributes: Attributes,
     pub(crate) extensions: Extensions,
-    pub(crate) payload: Payload,
+    pub(crate) payload: AnswerPayload,
 }
 
 /// What an answer carries.
 #[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
-pub(crate) enum Payload {
+pub(crate) enum AnswerPayload {
     /// A local file, handed on untouched.
     File(GetResultPayload),
     /// A body on the wire.
-    Body(Body),
+    Body(ResponseBody),
 }
 
-impl Core {
+impl FetchCore {
     /// Time since the store was made.
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
     /// The tries at something that begins now.
-    pub(crate) fn tries(&self) -> Tries {
+    pub(crate) fn tries(&self) -> RetryAttempts {
         let policy = RetryPolicy { retries: self.config.retries, timeout: self.config.retry_timeout };
-        Tries::new(policy, self.now())
+        RetryAttempts::new(policy, self.now())
     }
 
     /// The pause before the next of `tries` after the transient `error`; `None` where there is none left, or no clock.
-    pub(crate) fn pause_after(&self, tries: &mut Tries, error: &Error) -> Option<Duration> {
+    pub(crate) fn pause_after(&self, tries: &mut RetryAttempts, error: &Error) -> Option<Duration> {
         // A disk says the same again, and the local store's errors do not tell what is worth a try.
         if !has_timer() || self.config.profile.is_local() {
             return None;
@@ -102,9 +111,9 @@ impl Core {
         error: &Error,
         permit: Option<Permit>,
         options: &GetOptions,
-        attention: &Arc<Attention>,
+        activity: &Arc<CallActivity>,
     ) -> Option<Permit> {
-        if permit.is_none() || Fault::HoldsPermitsInPauses.is_back() {
+        if permit.is_none() || Mutation::HoldsPermitsInPauses.is_back() {
             tokio::time::sleep(pause).await;
             return permit;
         }
@@ -115,7 +124,7 @@ impl Core {
         tokio::time::sleep(held).await;
         drop(permit);
         tokio::time::sleep(pause - held).await;
-        Some(self.permits.acquire_for(&options.extensions, attention).await)
+        Some(self.permits.acquire_for(&options.extensions, activity).await)
     }
 
     /// Whether answers of `version` to several requests can be put together: something identifies the version, or the caller has said
@@ -154,7 +163,7 @@ impl Core {
         version: &ObjectVersion,
         options: &GetOptions,
     ) -> Error {
-        if Fault::TellsRangeErrors.is_back() {
+        if Mutation::TellsRangeErrors.is_back() {
             return if pinned { ObjectChanged::explain(error, path, version) } else { error };
         }
         // By us, or by a layer above.
@@ -171,7 +180,7 @@ impl Core {
             match self.inner.get_opts(path, options.clone()).await {
                 Ok(result) => return Ok(result),
                 Err(error) => {
-                    let retry = is_transient(&error) && options.extensions.get::<Explains>().is_none();
+                    let retry = is_transient(&error) && options.extensions.get::<ExplainsError>().is_none();
                     let pause = if retry { self.pause_after(&mut tries, &error) } else { None };
                     tokio::time::sleep(pause.ok_or(error)?).await;
                 }
@@ -187,9 +196,9 @@ impl Core {
         permit: Option<Permit>,
         origin: &Origin,
         retry_if: impl Fn(&Error) -> bool,
-        attention: &Arc<Attention>,
-    ) -> Result<Answer> {
-        self.request_of(None, path, options, permit, origin, retry_if, attention).await
+        activity: &Arc<CallActivity>,
+    ) -> Result<FetchAnswer> {
+        self.request_of(None, path, options, permit, origin, retry_if, activity).await
     }
 
     /// The same for one of several requests, which know of each other by `outage`.
@@ -202,12 +211,12 @@ impl Core {
         mut permit: Option<Permit>,
         origin: &Origin,
         retry_if: impl Fn(&Error) -> bool,
-        attention: &Arc<Attention>,
-    ) -> Result<Answer> {
+        activity: &Arc<CallActivity>,
+    ) -> Result<FetchAnswer> {
         let mut tries = self.tries();
         let mut turn = None;
         let (result, ttfb) = loop {
-            match self.attempt(path, &options, &mut permit, attention).await {
+            match self.attempt(path, &options, &mut permit, activity).await {
                 Ok(answered) => break answered,
                 Err(error) => {
                     let retry = retry_if(&error);
@@ -218,12 +227,12 @@ impl Core {
                         let had_permit = permit.take().is_some();
                         turn = outage.turn().await;
                         if had_permit {
-                            permit = Some(self.permits.acquire_for(&options.extensions, attention).await);
+                            permit = Some(self.permits.acquire_for(&options.extensions, activity).await);
                         }
                         tries.waited(self.now().saturating_sub(waiting_since));
                     }
                     let paused_at = self.now();
-                    permit = self.pause(pause, &error, permit, &options, attention).await;
+                    permit = self.pause(pause, &error, permit, &options, activity).await;
                     tries.waited(self.now().saturating_sub(paused_at + pause));
                 }
             }
@@ -235,27 +244,32 @@ impl Core {
         let GetResult { payload, meta, range, attributes, extensions } = result;
         let payload = match payload {
             GetResultPayload::Stream(stream) => {
-                let mut body = Body::new(self, stream, &range, origin, attention);
+                let mut body = ResponseBody::new(self, stream, &range, origin, activity);
                 if self.config.retries > 0 {
                     body = body.resumable(Resume::new(self, path, options, &meta, range.start));
                 }
-                Payload::Body(body.answered(ttfb, permit, Origin::of(&extensions)))
+                AnswerPayload::Body(body.answered(ttfb, permit, Origin::of(&extensions)))
             }
-            file @ GetResultPayload::File(..) => Payload::File(file),
+            file @ GetResultPayload::File(..) => AnswerPayload::File(file),
         };
-        Ok(Answer { meta, range, attributes, extensions, payload })
+        Ok(FetchAnswer { meta, range, attributes, extensions, payload })
     }
 }
 
-impl Answer {
+impl FetchAnswer {
     /// The body, read from the file where it is one.
-    pub(crate) fn into_body(self, core: &Arc<Core>, origin: &Origin, attention: &Arc<Attention>) -> Body {
+    pub(crate) fn into_body(
+        self,
+        core: &Arc<FetchCore>,
+        origin: &Origin,
+        activity: &Arc<CallActivity>,
+    ) -> ResponseBody {
         let Self { meta, range, attributes, extensions, payload } = self;
         match payload {
-            Payload::Body(body) => body,
-            Payload::File(payload) => {
+            AnswerPayload::Body(body) => body,
+            AnswerPayload::File(payload) => {
                 let file = GetResult { payload, meta, range: range.clone(), attributes, extensions };
-                Body::new(core, file.into_stream(), &range, origin, attention)
+                ResponseBody::new(core, file.into_stream(), &range, origin, activity)
             }
         }
     }
@@ -264,8 +278,8 @@ impl Answer {
     pub(crate) fn into_result(self) -> GetResult {
         let Self { meta, range, attributes, mut extensions, payload } = self;
         let payload = match payload {
-            Payload::File(file) => file,
-            Payload::Body(body) => {
+            AnswerPayload::File(file) => file,
+            AnswerPayload::Body(body) => {
                 extensions.insert(body.origin().clone());
                 GetResultPayload::Stream(body.pass_through())
             }

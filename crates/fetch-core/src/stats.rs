@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::intent::Intent;
-use crate::profile::Prices;
+use crate::policy::profile::Prices;
+use crate::protocol::extensions::Intent;
 
 /// What a [`crate::FetchStore`] has done so far. Writes and lists are forwarded uncounted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ impl FetchStats {
 
 /// The counters behind [`FetchStats`].
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct FetchCounters {
     demand_gets: AtomicU64,
     speculative_gets: AtomicU64,
     heads: AtomicU64,
@@ -71,7 +71,7 @@ pub(crate) struct Counters {
     retries: AtomicU64,
 }
 
-impl Counters {
+impl FetchCounters {
     pub(crate) fn get(&self, intent: Intent) {
         let gets = match intent {
             Intent::Demand => &self.demand_gets,
@@ -101,7 +101,7 @@ impl Counters {
     }
 
     /// `bytes` that were counted as delivered turn out to be of no use. No more than were counted: there is no room below zero.
-    pub(crate) fn delivered_in_vain(&self, bytes: u64) {
+    pub(crate) fn reclassify_as_wasted(&self, bytes: u64) {
         self.delivered.fetch_sub(bytes, Ordering::Relaxed);
         self.wasted(bytes);
     }

@@ -16,19 +16,19 @@ use object_store::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::budget::MemoryBudget;
-use crate::concurrency::Concurrency;
 use crate::config::FetchConfig;
 use crate::download::Download;
-use crate::estimate::{LinkEstimate, MeasuredLink};
-use crate::intent::Intent;
-use crate::jitter::Jitter;
-use crate::local;
+use crate::limits::budget::MemoryBudget;
+use crate::limits::permits::Permits;
 use crate::options::{ConfigError, Options};
-use crate::permits::Permits;
-use crate::refusals::Refusals;
-use crate::request::Core;
-use crate::stats::{Counters, FetchStats};
+use crate::policy::concurrency::Concurrency;
+use crate::protocol::extensions::Intent;
+use crate::protocol::link_estimate::{LinkEstimate, MeasuredLink};
+use crate::read::local_file;
+use crate::request::FetchCore;
+use crate::request::jitter::Jitter;
+use crate::request::refusals::Refusals;
+use crate::stats::{FetchCounters, FetchStats};
 
 /// The memory for parts in flight where the config shares none.
 const OWN_BUDGET_BYTES: usize = 512 * 1024 * 1024;
@@ -38,7 +38,7 @@ const OWN_BUDGET_BYTES: usize = 512 * 1024 * 1024;
 /// Clones share everything. See the [crate's page](crate) for what it does and what it needs.
 #[derive(Clone)]
 pub struct FetchStore {
-    core: Arc<Core>,
+    core: Arc<FetchCore>,
 }
 
 impl FetchStore {
@@ -59,13 +59,13 @@ impl FetchStore {
     pub fn try_new(inner: Arc<dyn ObjectStore>, config: FetchConfig) -> Result<Self, ConfigError> {
         config.check()?;
         let concurrency = Concurrency::new(config.concurrency);
-        let core = Core {
+        let core = FetchCore {
             inner,
             refusals: Refusals::default(),
             budget: config.budget.clone().unwrap_or_else(|| MemoryBudget::new(OWN_BUDGET_BYTES)),
             permits: Permits::new(concurrency.limit()),
             link: LinkEstimate::new(&config.profile),
-            counters: Counters::default(),
+            counters: FetchCounters::default(),
             hedging: Mutex::default(),
             pauses: Mutex::default(),
             concurrency: Mutex::new(concurrency),
@@ -162,7 +162,7 @@ impl ObjectStore for FetchStore {
         if !self.core.config.enabled {
             return Ok(answer);
         }
-        let mut answer = local::in_large_steps(answer);
+        let mut answer = local_file::in_large_steps(answer);
         if asks_for_link {
             answer.extensions.insert(MeasuredLink(self.link()));
         }

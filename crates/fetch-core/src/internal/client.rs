@@ -1,0 +1,238 @@
+//! What an adapter needs so that the engine can do its own retries: a client that tells what `object_store`'s hides (feature `client`).
+//!
+//! The clients of `object_store` retry by themselves: they wait their own time whatever `Retry-After` says, keep the status to
+//! themselves, and go on unseen where a body was cut. An adapter for a [`FetchStore`](crate::FetchStore) builds two clients,
+//! one for reads, with [`RetryConfig::max_retries`](object_store::RetryConfig::max_retries) 0 and a [`ThrottleConnector`], and one for
+//! everything else, and puts them together as [`ReadWriteClients`].
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path as FilePath;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::DateTime;
+use futures::stream::BoxStream;
+use http::header::{DATE, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
+};
+use object_store::path::Path;
+use object_store::{
+    Certificate, ClientConfigKey, ClientOptions, CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+};
+
+use crate::error::Throttled;
+use crate::options::ConfigError;
+use crate::protocol::extensions::Crc32c;
+
+/// How we introduce ourselves.
+const USER_AGENT: &str = concat!("headstart/", env!("CARGO_PKG_VERSION"));
+
+/// Idle connections kept: as many as a `FetchStore` may ever have in flight.
+const POOL_CONNECTIONS: usize = 4096;
+
+/// How long a connection may take to be made, and how long an answer may be silent.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What every client of ours is told: many connections of HTTP/1.1 (one of HTTP/2 to Google tops out at a few hundred MB/s), and
+/// a long body is fine while bytes come. Trusts the certificate authorities in the PEM file `ca_certificate` besides the system's.
+///
+/// # Errors
+/// [`ConfigError::BadValue`] where that file cannot be read or has no certificate that can be used.
+pub fn client_options(allow_http: bool, ca_certificate: Option<&FilePath>) -> Result<ClientOptions, ConfigError> {
+    let options = ClientOptions::new()
+        .with_config(ClientConfigKey::UserAgent, USER_AGENT)
+        .with_http1_only()
+        .with_pool_max_idle_per_host(POOL_CONNECTIONS)
+        .with_timeout_disabled()
+        .with_connect_timeout(CONNECT_TIMEOUT)
+        .with_read_timeout(READ_TIMEOUT)
+        .with_allow_http(allow_http);
+    let Some(path) = ca_certificate else { return Ok(options) };
+    let bad = |why: &str| {
+        let allowed = format!("expected a PEM file of certificate authorities: {why}");
+        ConfigError::bad("ca_certificate", path.display(), allowed)
+    };
+    let pem = std::fs::read(path).map_err(|error| bad(&error.to_string()))?;
+    let found = Certificate::from_pem_bundle(&pem).ok().filter(|found| !found.is_empty());
+    let trusting = found.map(|found| found.into_iter().fold(options, ClientOptions::with_root_certificate));
+    // What is no certificate, though PEM says so, shows once a client is built.
+    let usable = trusting.filter(|options| ReqwestConnector::default().connect(options).is_ok());
+    usable.ok_or_else(|| bad("it has no certificate that can be used"))
+}
+
+/// Finds the checksum of the whole object among the headers of an answer.
+type FindCrc32c = fn(&HeaderMap) -> Option<Crc32c>;
+
+/// Connects as `object_store` does by default, and tells more: an answer 429 or 503 is an error with [`Throttled`] among its
+/// sources, and the object's checksum is an extension of the answer.
+#[derive(Debug)]
+pub struct ThrottleConnector {
+    inner: Box<dyn HttpConnector>,
+    find_crc32c: FindCrc32c,
+}
+
+impl ThrottleConnector {
+    /// `find_crc32c` knows where the store names the checksum of the whole object.
+    pub fn new(find_crc32c: FindCrc32c) -> Self {
+        Self::over(ReqwestConnector::default(), find_crc32c)
+    }
+
+    /// The same over a connector of the caller's.
+    pub fn over(inner: impl HttpConnector, find_crc32c: FindCrc32c) -> Self {
+        Self { inner: Box::new(inner), find_crc32c }
+    }
+}
+
+impl HttpConnector for ThrottleConnector {
+    fn connect(&self, options: &ClientOptions) -> Result<HttpClient> {
+        let inner = self.inner.connect(options)?;
+        Ok(HttpClient::new(ThrottleService { inner, find_crc32c: self.find_crc32c }))
+    }
+}
+
+#[derive(Debug)]
+struct ThrottleService {
+    inner: HttpClient,
+    find_crc32c: FindCrc32c,
+}
+
+#[async_trait]
+impl HttpService for ThrottleService {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let mut answer = self.inner.execute(request).await?;
+        if matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            let throttled = Throttled { status: answer.status().as_u16(), retry_after: retry_after(answer.headers()) };
+            // What the server says besides is of no use, but a connection whose body was read can be used again.
+            drop(answer.into_body().bytes().await);
+            return Err(HttpError::new(HttpErrorKind::Unknown, throttled));
+        }
+        if let Some(crc32c) = (self.find_crc32c)(answer.headers()) {
+            answer.extensions_mut().insert(crc32c);
+        }
+        Ok(answer)
+    }
+}
+
+/// What `Retry-After` says: a number of seconds, or a date, which counts from the server's own.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let said = |name| headers.get(name)?.to_str().ok();
+    let date = |text| DateTime::parse_from_rfc2822(text).ok();
+    let when = said(RETRY_AFTER)?;
+    match when.trim().parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => (date(when)? - date(said(DATE)?)?).to_std().ok(),
+    }
+}
+
+/// One bucket through two clients: GET and HEAD go through one, everything else through the other.
+#[derive(Clone)]
+pub struct ReadWriteClients<S> {
+    reads: S,
+    others: S,
+    name: Option<String>,
+}
+
+impl<S> ReadWriteClients<S> {
+    /// `reads` for reads, `others` for writes and lists.
+    pub fn new(reads: S, others: S) -> Self {
+        Self { reads, others, name: None }
+    }
+
+    /// The same, shown as `name`: for clients whose own `Display` does not say which store they are of. A download into a file goes on
+    /// only in a store that shows the same. The name must hold no secret.
+    #[must_use]
+    pub fn named(self, name: String) -> Self {
+        Self { name: Some(name), ..self }
+    }
+}
+
+/// It is one store, so it shows as one.
+impl<S: fmt::Display> fmt::Display for ReadWriteClients<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => f.write_str(name),
+            None => self.reads.fmt(f),
+        }
+    }
+}
+
+/// As `Display`: the clients' own `Debug` may print credentials.
+impl<S: fmt::Display> fmt::Debug for ReadWriteClients<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReadWriteClients({self})")
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: ObjectStore> ObjectStore for ReadWriteClients<S> {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.others.put_opts(location, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.others.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.reads.get_opts(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.reads.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.others.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.others.list(prefix)
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.others.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.others.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.others.copy_opts(from, to, options).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        self.others.rename_opts(from, to, options).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let said = |after: &str, date: &str| {
+            let header = |text: &str| text.parse().unwrap();
+            retry_after(&HeaderMap::from_iter([(RETRY_AFTER, header(after)), (DATE, header(date))]))
+        };
+        let now = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(said("7", now), Some(Duration::from_secs(7)));
+        assert_eq!(said("Sun, 06 Nov 1994 08:50:07 GMT", now), Some(Duration::from_secs(30)));
+        assert_eq!(said("Sun, 06 Nov 1994 08:49:07 GMT", now), None, "it is over");
+        assert_eq!(said("soon", now), None);
+        assert_eq!(said("-1", now), None);
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+}

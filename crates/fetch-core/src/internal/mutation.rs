@@ -1,0 +1,102 @@
+//! Faults of the past, to be put back by tests: a fuzzer that does not notice them proves nothing. Without the feature `mutation`
+//! all are off, and cost nothing.
+
+/// A fault that was fixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mutation {
+    /// Versions without an entity tag or version are compared by size alone.
+    ComparesSizeAlone,
+    /// A weak entity tag identifies a version.
+    TrustsWeakTags,
+    /// A cached answer counts as confirmed now.
+    ConfirmsNow,
+    /// A part that the object has lost is told as the store's own range error.
+    TellsRangeErrors,
+    /// A read past the end of a known version is refused without asking whether the object has grown.
+    TrustsTheEnd,
+    /// A failed or dropped deletion leaves what is known of its path.
+    ForgetsDeletedOnly,
+    /// A body that was polled and left alone keeps its permit.
+    KeepsPermits,
+    /// A window of the cache goes on without memory after a while, instead of waiting for its consumer.
+    IgnoresTheBudget,
+    /// Work on a runtime that has stopped is waited for.
+    TrustsRuntimes,
+    /// A fetch that is only queued counts as stalled after the stall timeout.
+    QueueingStalls,
+    /// Errors of a request go to those who have joined it, whatever they asked for.
+    SharesRangeErrors,
+    /// Ranges are not cut to the object before they are divided into requests.
+    SizesByTheRange,
+    /// One error on the first request of an open-ended read gives up reading in parts.
+    GivesUpParts,
+    /// A permit is held during the pause before the next try.
+    HoldsPermitsInPauses,
+    /// Many ranges of one call are all requested at once.
+    AsksAllAtOnce,
+}
+
+impl Mutation {
+    /// Every fault.
+    pub const ALL: [Self; 15] = [
+        Self::ComparesSizeAlone,
+        Self::TrustsWeakTags,
+        Self::ConfirmsNow,
+        Self::TellsRangeErrors,
+        Self::TrustsTheEnd,
+        Self::ForgetsDeletedOnly,
+        Self::KeepsPermits,
+        Self::IgnoresTheBudget,
+        Self::TrustsRuntimes,
+        Self::QueueingStalls,
+        Self::SharesRangeErrors,
+        Self::SizesByTheRange,
+        Self::GivesUpParts,
+        Self::HoldsPermitsInPauses,
+        Self::AsksAllAtOnce,
+    ];
+
+    /// Whether a test has put it back.
+    #[inline]
+    #[must_use]
+    pub fn is_back(self) -> bool {
+        #[cfg(feature = "mutation")]
+        return put_back::PRESENT.get() & (1 << self as u32) != 0;
+        #[cfg(not(feature = "mutation"))]
+        return false;
+    }
+}
+
+#[cfg(feature = "mutation")]
+mod put_back {
+    use std::cell::Cell;
+
+    use super::Mutation;
+
+    thread_local!(pub(super) static PRESENT: Cell<u32> = const { Cell::new(0) });
+
+    impl Mutation {
+        /// Puts this fault back, for all that runs on this thread, until what this returns is dropped.
+        #[must_use = "dropping it removes the fault"]
+        pub fn put_back(self) -> ActiveMutation {
+            PRESENT.set(PRESENT.get() | 1 << self as u32);
+            ActiveMutation(self)
+        }
+    }
+
+    /// A fault that is back.
+    #[derive(Debug)]
+    pub struct ActiveMutation(Mutation);
+
+    impl Drop for ActiveMutation {
+        fn drop(&mut self) {
+            PRESENT.set(PRESENT.get() & !(1 << self.0 as u32));
+        }
+    }
+}
+
+#[cfg(feature = "mutation")]
+pub use put_back::ActiveMutation;
+
+pub use Mutation as Fault;

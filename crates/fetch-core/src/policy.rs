@@ -1,0 +1,10 @@
+//! Pure decisions about requests: sizes, delays, limits and estimates. The files below do no I/O and take time as `now`.
+
+pub mod byte_range;
+pub(crate) mod concurrency;
+pub(crate) mod hedge;
+pub(crate) mod link;
+pub(crate) mod merge;
+pub(crate) mod profile;
+pub(crate) mod retry;
+pub(crate) mod split;

@@ -1,0 +1,300 @@
+//! Decides how a range is cut into parts. Pure: `parts.rs` sends what is decided here.
+//!
+//! One *unit* is what a stream carries in about three round trips: below it a request spends most of
+//! its time waiting. A range that fits into one wave (at most two units for every request that may be in
+//! flight) is cut into equal parts: they end together, and nothing comes after them that could wait for
+//! a round trip. A longer one would form convoys that way: parts of one size sent together share the
+//! link, end together, and leave it idle until the next ones begin. So its parts are of about one unit each, of sizes that
+//! grow over the first ones and are spread from then on (`spread.rs`); every one after the first wave goes out when another has ended;
+//! and near the end each is an equal share of what has not arrived yet (guided self-scheduling, Polychronopoulos and
+//! Kuck 1987): the last ones end together again. Parts of two units would reach a hundredth of the link more, but hold
+//! twice the memory: what arrived waits for what comes before it, and memory that is touched for the first time costs more CPU time
+//! than all of the requests.
+
+use crate::policy::link::{Link, to_bytes};
+use crate::policy::profile::BackendProfile;
+
+/// Round trips' worth of one stream's bytes in a unit: a request then moves bytes for three quarters of its life.
+const ROUND_TRIPS: f64 = 3.0;
+
+/// Where one stream gets this share of all that can be had, more streams only cost requests.
+const ONE_STREAM_IS_ENOUGH: f64 = 0.8;
+
+/// Of the first parts of a long range, the smallest is this part of a unit, as far as the minimum allows.
+const FIRST_SHARE: u64 = 4;
+
+/// Waves of parts that a long range is cut into at most, as far as [`STRETCHED_BYTES`] allows: requests cost
+/// money, and a short round trip is no reason to send a thousand.
+const WAVES: u64 = 2;
+
+/// No unit is enlarged beyond this for the sake of fewer requests: a wave and its memory grow with it.
+const STRETCHED_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How ranges are cut on a link as it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Split {
+    /// The bytes below which a request does not pay.
+    unit_bytes: u64,
+    /// No part is smaller, but for what is left over.
+    min_bytes: u64,
+    /// No part is larger.
+    max_bytes: u64,
+    /// Requests of one call in flight at once.
+    slots: u64,
+    /// The range is sent at once.
+    one_wave: bool,
+}
+
+impl Split {
+    /// How to cut on `link` with `concurrency` requests in flight; `None` where one stream gets nearly all there is.
+    #[expect(clippy::cast_precision_loss, reason = "a number of requests")]
+    pub(crate) fn plan(link: &Link, profile: &BackendProfile, concurrency: usize) -> Option<Self> {
+        let stream = link.stream_bytes_per_s;
+        let reachable = link.aggregate_bytes_per_s.min(concurrency as f64 * stream);
+        if stream >= ONE_STREAM_IS_ENOUGH * reachable {
+            return None;
+        }
+        let (min_bytes, max_bytes) = (profile.min_part_bytes, profile.max_part_bytes);
+        let wanted = to_bytes(ROUND_TRIPS * link.ttfb_p50.as_secs_f64() * stream);
+        let unit_bytes = pow2_floor(wanted).clamp(min_bytes, max_bytes);
+        Some(Self { unit_bytes, min_bytes, max_bytes, slots: concurrency as u64, one_wave: false })
+    }
+
+    /// The same for a range of `bytes`: a long one is cut into larger parts.
+    pub(crate) fn for_range(self, bytes: u64) -> Self {
+        let stretched = pow2_floor(bytes / (WAVES * self.slots)).min(STRETCHED_BYTES).min(self.max_bytes);
+        let stretched = Self { unit_bytes: self.unit_bytes.max(stretched), ..self };
+        Self { one_wave: bytes <= stretched.wave_part_bytes().saturating_mul(self.slots), ..stretched }
+    }
+
+    /// Whether a range of `bytes` is one request. That is so up to one and a half units: cut in two, the
+    /// halves would be smaller than three quarters of one.
+    pub(crate) fn is_one(&self, bytes: u64) -> bool {
+        self.waves(bytes) == 1
+    }
+
+    /// What the first request asks for where the size is not known: all that would be one request if it were.
+    pub(crate) fn first_bytes(&self) -> u64 {
+        (self.unit_bytes + self.unit_bytes / 2).min(self.wave_part_bytes())
+    }
+
+    /// Requests of one call in flight at once.
+    pub(crate) fn slots(&self) -> usize {
+        usize::try_from(self.slots).unwrap_or(usize::MAX)
+    }
+
+    /// The largest part of a range that is sent at once: two units.
+    fn wave_part_bytes(&self) -> u64 {
+        self.unit_bytes.saturating_mul(2).min(self.max_bytes)
+    }
+
+    /// No part of the range is larger.
+    fn largest_bytes(&self) -> u64 {
+        let spread = self.unit_bytes.saturating_add(self.unit_bytes / 4);
+        if self.one_wave { self.wave_part_bytes() } else { spread.min(self.max_bytes) }
+    }
+
+    /// How far ahead of its reader a call fetches, in bytes: a wave, and a quarter of one for parts that overtake the head.
+    pub(crate) fn window_bytes(&self) -> u64 {
+        (self.slots + self.slots.div_ceil(4)).saturating_mul(self.largest_bytes())
+    }
+
+    /// The size of the next part, where `sent` parts have gone out, `outstanding` bytes of them have not
+    /// arrived, and `unsent` bytes (more than none) have not been asked for.
+    pub(crate) fn next_bytes(&self, sent: u64, outstanding: u64, unsent: u64) -> u64 {
+        let left = outstanding.saturating_add(unsent);
+        let share = left.div_ceil(self.waves(left));
+        let largest = self.largest_bytes();
+        let size = if self.one_wave && share <= largest {
+            share
+        } else {
+            // Those that are sent first grow to their full size.
+            let grown = sent.saturating_add(self.slots / FIRST_SHARE).min(self.slots);
+            let spread = u128::from(spread_bytes(sent, self.unit_bytes)) * u128::from(grown) / u128::from(self.slots);
+            share.min(u64::try_from(spread).unwrap_or(largest)).clamp(self.min_bytes, largest)
+        };
+        self.without_scrap(size, unsent)
+    }
+
+    /// Into how many parts `bytes` are cut, were they sent at once.
+    fn waves(&self, bytes: u64) -> u64 {
+        let rounded = bytes.saturating_add(self.unit_bytes / 2) / self.unit_bytes;
+        rounded.min(bytes / self.min_bytes).clamp(1, self.slots)
+    }
+
+    /// Takes the rest too, or leaves half of it, where `size` would leave less than the minimum behind.
+    fn without_scrap(&self, size: u64, unsent: u64) -> u64 {
+        let size = size.min(unsent);
+        match unsent - size {
+            0 => size,
+            rest if rest >= self.min_bytes => size,
+            _ if unsent <= self.largest_bytes() => unsent,
+            _ if unsent / 2 >= self.min_bytes => unsent.div_ceil(2),
+            _ => size,
+        }
+    }
+}
+
+fn pow2_floor(n: u64) -> u64 {
+    n.checked_ilog2().map_or(0, |log| 1 << log)
+}
+
+/// The golden ratio's fraction, in 1,024ths.
+const GOLDEN_1024: u64 = 633;
+
+/// The size of request number `nth` among requests of `mean_bytes` on average: between three quarters and five quarters of that.
+///
+/// Requests of one size that are sent together share the link, end together, and leave it idle until the next ones begin. Multiples
+/// of the golden ratio, modulo one, are the sequence of which any few in a row are spread most evenly (Knuth, *The Art of Computer
+/// Programming* 3, section 6.4).
+#[must_use]
+pub fn spread_bytes(nth: u64, mean_bytes: u64) -> u64 {
+    mean_bytes / 4 * 3 + mean_bytes / 2048 * (nth % 1024 * GOLDEN_1024 % 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    const MIB: u64 = 1 << 20;
+
+    fn link(ttfb_ms: u64, stream: f64, aggregate: f64) -> Link {
+        let ttfb = Duration::from_millis(ttfb_ms);
+        Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s: stream, aggregate_bytes_per_s: aggregate }
+    }
+
+    fn gcs(concurrency: usize) -> Split {
+        Split::plan(&link(30, 60e6, 1e9), &BackendProfile::default(), concurrency).expect("splitting pays")
+    }
+
+    /// Cuts `bytes`, all sent before anything arrives, then one for each that has arrived, oldest first.
+    fn cut(split: &Split, bytes: u64) -> Vec<u64> {
+        let (mut unsent, mut sizes, mut arrived) = (bytes, Vec::new(), 0);
+        while unsent > 0 {
+            let in_flight: u64 = sizes[arrived..].iter().sum();
+            let size = split.next_bytes(sizes.len() as u64, in_flight, unsent);
+            assert!(size > 0 && size <= unsent, "{size} of {unsent}");
+            sizes.push(size);
+            unsent -= size;
+            if sizes.len() - arrived >= split.slots() {
+                arrived += 1;
+            }
+        }
+        sizes
+    }
+
+    #[test]
+    fn units_of_the_usual_links() {
+        for (name, link, unit) in [
+            ("gcs", link(30, 60e6, 1e9), 4 * MIB),
+            ("s3", link(25, 90e6, 1e9), 4 * MIB),
+            ("near", link(5, 200e6, 1e9), 2 * MIB),
+            ("wan", link(100, 20e6, 200e6), 4 * MIB),
+            ("far and fast", link(200, 200e6, 1e10), 16 * MIB),
+        ] {
+            let split = Split::plan(&link, &BackendProfile::default(), 32).expect(name);
+            assert_eq!(split.unit_bytes, unit, "{name}");
+        }
+    }
+
+    #[test]
+    fn not_split_where_one_stream_gets_nearly_all() {
+        let profile = BackendProfile::default();
+        assert_eq!(Split::plan(&link(30, 60e6, 70e6), &profile, 32), None);
+        assert_eq!(Split::plan(&link(30, 60e6, 1e9), &profile, 1), None, "one request at a time");
+        assert!(Split::plan(&link(30, 60e6, 80e6), &profile, 32).is_some());
+        assert_eq!(Split::plan(&Link { ..link(0, 2e9, 2e9) }, &BackendProfile::local(), 32), None);
+    }
+
+    #[test]
+    fn up_to_one_and_a_half_units_is_one_request() {
+        let split = gcs(32);
+        assert!(split.is_one(1));
+        assert!(split.is_one(6 * MIB - 1));
+        assert!(!split.is_one(6 * MIB));
+        assert_eq!(split.first_bytes(), 6 * MIB);
+        assert_eq!(cut(&split.for_range(6 * MIB), 6 * MIB), [3 * MIB, 3 * MIB]);
+    }
+
+    #[test]
+    fn one_wave_is_cut_evenly_and_a_longer_range_is_not() {
+        assert_eq!(cut(&gcs(32).for_range(64 * MIB), 64 * MIB), [4 * MIB; 16]);
+        assert_eq!(cut(&gcs(32).for_range(256 * MIB), 256 * MIB), [8 * MIB; 32]);
+        let long = cut(&gcs(32).for_range(1024 * MIB), 1024 * MIB);
+        assert!(
+            long[..4].iter().sum::<u64>() < 8 * MIB && long[28..32].iter().sum::<u64>() > 14 * MIB,
+            "the first wave grows"
+        );
+        assert!(long[32..200].windows(4).all(|few| few[1..].iter().all(|size| size.abs_diff(few[0]) >= MIB / 8)));
+        assert!(long.len() <= 360, "{} GETs", long.len());
+    }
+
+    #[test]
+    fn a_short_round_trip_makes_no_thousand_requests() {
+        let near = Split::plan(&link(5, 60e6, 1e9), &BackendProfile::default(), 32).expect("splitting pays");
+        assert_eq!(near.unit_bytes, MIB);
+        assert_eq!(near.for_range(64 * MIB), Split { one_wave: true, ..near }, "parts of two units");
+        for mib in [256, 512, 1024, 4096] {
+            let sizes = cut(&near.for_range(mib * MIB), mib * MIB);
+            assert!(sizes.len() as u64 * 1024 / mib <= 360, "{} parts of {mib} MiB", sizes.len());
+        }
+    }
+
+    #[test]
+    fn high_concurrency_makes_no_small_parts() {
+        assert_eq!(cut(&gcs(1000).for_range(64 * MIB), 64 * MIB), [4 * MIB; 16]);
+        assert!(cut(&gcs(1000).for_range(16 << 30), 16 << 30).iter().all(|&size| size >= MIB));
+    }
+
+    #[test]
+    fn any_few_in_a_row_differ_and_the_mean_is_kept() {
+        let mean = 4 << 20;
+        for first in [0, 1, 1000, u64::MAX - 2000] {
+            let sizes: Vec<u64> = (0..1024).map(|n| spread_bytes(first + n, mean)).collect();
+            assert!(sizes.iter().all(|size| (mean / 4 * 3..=mean / 4 * 5).contains(size)));
+            assert!(sizes.windows(4).all(|few| few[1..].iter().all(|size| size.abs_diff(few[0]) >= mean / 32)));
+            assert!((sizes.iter().sum::<u64>() / 1024).abs_diff(mean) < mean / 1000);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parts_tile_the_range_within_their_bounds(
+            bytes in 1_u64..3_000,
+            min in 1_u64..40,
+            more in 0_u64..100,
+            concurrency in 2_usize..40,
+            stream in 1.0_f64..2_000.0,
+            arrived in prop::collection::vec(0_u64..50, 0..20),
+        ) {
+            let profile = BackendProfile { min_part_bytes: min, max_part_bytes: min + more, ..BackendProfile::default() };
+            let split = Split::plan(&link(30, stream, 1e9), &profile, concurrency).expect("splitting pays");
+            let split = split.for_range(bytes);
+            let (mut unsent, mut outstanding, mut sizes) = (bytes, 0_u64, Vec::new());
+            while unsent > 0 {
+                let size = split.next_bytes(sizes.len() as u64, outstanding, unsent);
+                prop_assert!(size >= 1 && size <= unsent);
+                prop_assert!(size <= split.largest_bytes() || sizes.is_empty() && split.is_one(bytes));
+                unsent -= size;
+                outstanding += size;
+                outstanding -= arrived.get(sizes.len()).copied().unwrap_or(size).min(outstanding);
+                sizes.push(size);
+            }
+            let last = sizes.pop().expect("at least one");
+            prop_assert!(sizes.iter().all(|&size| size >= min), "{sizes:?} {last}");
+            if split.largest_bytes() >= 2 * min {
+                prop_assert!(last >= min.min(bytes), "{sizes:?} {last}");
+            }
+        }
+
+        /// Numbers at the edges of their types do not overflow.
+        #[test]
+        fn absurd_sizes(bytes in any::<u64>(), outstanding in any::<u64>(), sent in 0_u64..100) {
+            let split = gcs(32);
+            let size = split.next_bytes(sent, outstanding, bytes.max(1));
+            prop_assert!(size >= 1 && size <= bytes.max(1));
+        }
+    }
+}
