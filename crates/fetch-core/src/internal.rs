@@ -3,12 +3,14 @@
 #[cfg(feature = "client")]
 pub mod client;
 pub(crate) mod deletes;
+pub(crate) mod exact_body;
 pub mod mutation;
 pub mod runtime;
 pub(crate) mod sync;
 pub(crate) mod url_key;
 
 pub use crate::error::{SharedError, is_invalid_range, may_be_past_end, share};
+pub use crate::policy::body_check::{BodyCheck, check_range};
 pub use crate::policy::byte_range;
 pub use crate::policy::link::{EndedBody, Estimator};
 pub use crate::policy::merge::merge_ranges;
@@ -21,4 +23,5 @@ pub use crate::read::ranges::{MergedRun, MergedRun as Run};
 pub use crate::request::refusals::{Refusals, may_be_the_range};
 pub use crate::request::retryable::{RETRY_RULES, RetryRule, depends_on_request, is_transient};
 pub use deletes::observe_deletes;
+pub use exact_body::exact_body;
 pub use url_key::path_of_url_key;

@@ -106,6 +106,7 @@ mod read;
 mod request;
 mod stats;
 mod store;
+mod trace_events;
 
 // `config.rs` names these two modules by their short paths.
 use limits::budget;

@@ -1,5 +1,6 @@
 //! Pure decisions about requests: sizes, delays, limits and estimates. The files below do no I/O and take time as `now`.
 
+pub(crate) mod body_check;
 pub mod byte_range;
 pub(crate) mod concurrency;
 pub(crate) mod hedge;
@@ -8,3 +9,4 @@ pub(crate) mod merge;
 pub(crate) mod profile;
 pub(crate) mod retry;
 pub(crate) mod split;
+pub(crate) mod stall;

@@ -1,4 +1,4 @@
-//! What a `FetchStore` counts.
+//! The statistics of a `FetchStore`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,27 +12,28 @@ use crate::protocol::extensions::Intent;
 #[serde(default)]
 #[non_exhaustive]
 pub struct FetchStats {
-    /// GETs sent because somebody waited for the bytes.
+    /// GETs sent for bytes that a reader waits for.
     pub demand_gets: u64,
-    /// GETs sent before anybody asked.
+    /// GETs sent for bytes that no reader waits for yet.
     pub speculative_gets: u64,
     /// HEADs sent.
     pub heads: u64,
-    /// Bytes that the answers to all GETs promised.
+    /// Bytes promised by the answers to all GETs.
     pub requested_bytes: u64,
     /// Bytes that arrived.
     pub fetched_bytes: u64,
     /// Bytes handed to callers.
     pub delivered_bytes: u64,
-    /// Bytes that arrived and were thrown away: the call was dropped or failed, or they fill a hole between merged ranges.
+    /// Bytes that arrived and were discarded: the read was dropped or failed, or they lie between merged
+    /// ranges.
     pub wasted_bytes: u64,
-    /// GETs given up before their end.
+    /// GETs cancelled before their end.
     pub cancels: u64,
-    /// Calls begun anew because the object changed before the first answer was handed on.
+    /// Reads begun anew because the object changed before the first answer was handed on.
     pub restarts: u64,
-    /// GETs sent for a second time because the answer was late.
+    /// Hedges: second GETs sent because the first answer was late.
     pub hedges: u64,
-    /// Of these, the ones that were answered first.
+    /// Hedges that were answered first.
     pub hedges_won: u64,
     /// Requests sent again after a failure, and bodies resumed.
     pub retries: u64,
@@ -40,7 +41,8 @@ pub struct FetchStats {
     pub in_flight: u64,
     /// The most GETs in flight at once; never more than `concurrency`.
     pub peak_in_flight: u64,
-    /// GETs that may be in flight now: `concurrency`, or fewer where the store refuses more or more would not be faster.
+    /// The current limit on GETs in flight: `concurrency`, or fewer while the store throttles or more GETs
+    /// bring no more bandwidth.
     pub limit_in_flight: u64,
     /// What the requests and bytes cost at the profile's prices, in US dollars.
     pub cost_usd: f64,
@@ -60,7 +62,7 @@ pub(crate) struct FetchCounters {
     demand_gets: AtomicU64,
     speculative_gets: AtomicU64,
     heads: AtomicU64,
-    asked: AtomicU64,
+    requested: AtomicU64,
     fetched: AtomicU64,
     delivered: AtomicU64,
     wasted: AtomicU64,
@@ -84,8 +86,8 @@ impl FetchCounters {
         add(&self.heads, 1);
     }
 
-    pub(crate) fn asked(&self, bytes: u64) {
-        add(&self.asked, bytes);
+    pub(crate) fn requested(&self, bytes: u64) {
+        add(&self.requested, bytes);
     }
 
     pub(crate) fn fetched(&self, bytes: u64) {
@@ -100,7 +102,8 @@ impl FetchCounters {
         add(&self.wasted, bytes);
     }
 
-    /// `bytes` that were counted as delivered turn out to be of no use. No more than were counted: there is no room below zero.
+    /// Moves `bytes` from delivered to wasted. They must have been counted as delivered before: the counter
+    /// must not go below zero.
     pub(crate) fn reclassify_as_wasted(&self, bytes: u64) {
         self.delivered.fetch_sub(bytes, Ordering::Relaxed);
         self.wasted(bytes);
@@ -132,7 +135,7 @@ impl FetchCounters {
             demand_gets: read(&self.demand_gets),
             speculative_gets: read(&self.speculative_gets),
             heads: read(&self.heads),
-            requested_bytes: read(&self.asked),
+            requested_bytes: read(&self.requested),
             fetched_bytes: read(&self.fetched),
             delivered_bytes: read(&self.delivered),
             wasted_bytes: read(&self.wasted),

@@ -1,12 +1,12 @@
-//! The file a download is in until it is whole, and the journal of what has been written to it. Blocking.
+//! The part file of a download, and the journal of what has been written to it. All calls block.
 //!
-//! `NAME.headstart-part` has every byte at its final place; `NAME.headstart-journal` says, a line each, which version
-//! it is of and which ranges have been written, with their checksums. Nothing is synced before the end, so after a power
-//! failure the journal may speak of bytes that never reached the disk: what it claims counts only once the bytes have been
-//! read back and have that checksum.
+//! `NAME.headstart-part` has every byte at its final position. `NAME.headstart-journal` says, one per line, which
+//! version it is of and which ranges have been written, with their checksums. Nothing is synced before the end, so
+//! after a power failure the journal may list bytes that never reached the disk. A listed range therefore counts
+//! only after it has been read back with the same checksum.
 //!
-//! Neither name is ever written to through a symbolic link: where others may write to the directory, they could have us overwrite any
-//! file of ours by one.
+//! Neither file is written to through a symbolic link: others who may write to the directory could make us
+//! overwrite any of our files.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -27,13 +27,13 @@ use crate::read::positioned;
 /// How much is read back at once.
 const READ_BACK_BYTES: usize = 1024 * 1024;
 
-/// An unfinished download. While it is open nobody else can open it.
+/// The files of an unfinished download. While they are open, no other download can open them.
 #[derive(Debug)]
 pub(crate) struct PartFile {
     target: PathBuf,
     part: PathBuf,
     journal: PathBuf,
-    /// Locked.
+    /// Holds the lock.
     data: File,
     lines: Mutex<File>,
 }
@@ -45,7 +45,7 @@ pub(crate) struct WrittenRange {
     pub(crate) crc32c: u32,
 }
 
-/// Which object a journal is about. A path alone does not say: two buckets may have it.
+/// The object that a journal is about. Its path alone would not do: two buckets may have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ObjectId {
     store: String,
@@ -53,16 +53,17 @@ pub(crate) struct ObjectId {
 }
 
 impl ObjectId {
-    /// The object at `path` of `store`, which goes by its `Display`: that names the bucket or the server, and no secret.
+    /// The object at `path` of `store`. The `Display` of the store names the bucket or the server, and no
+    /// secret.
     pub(crate) fn new(store: &impl ToString, path: &ObjectPath) -> Self {
         Self { store: store.to_string(), path: path.to_string() }
     }
 }
 
-/// The journal's first line.
+/// The first line of the journal.
 #[derive(Debug, Serialize, Deserialize)]
 struct JournalHeader {
-    /// Of the journal; see [`FORMAT`].
+    /// The format of the journal; see [`FORMAT`].
     headstart: u32,
     store: String,
     path: String,
@@ -71,11 +72,11 @@ struct JournalHeader {
     size: u64,
 }
 
-/// What this code writes and reads. 1 did not name the store.
+/// The format that this code writes and reads. Format 1 did not name the store.
 const FORMAT: u32 = 2;
 
 impl PartFile {
-    /// Opens what is left of an earlier download to `target`, or begins one. `None` where another one is at it.
+    /// Opens what an earlier download to `target` has left, or creates it. `None` if another download holds it.
     pub(crate) fn open(target: &Path) -> Result<Option<Self>, DownloadError> {
         let target = resolved(target)?;
         let Some(name) = target.file_name() else { return Err(DownloadError::IsDirectory { path: target }) };
@@ -90,9 +91,10 @@ impl PartFile {
         };
         match data.try_lock() {
             Err(TryLockError::WouldBlock) => return Ok(None),
-            // The last download renamed it between our two calls: it is not ours to write to.
+            // Another download renamed the file between our two calls, so it is not ours to write to.
             Ok(()) | Err(TryLockError::Error(_)) if !is_still(&data, &part)? => return Ok(None),
-            // A file system without locks: then the caller sees to it that there is one download at a time.
+            // The file system has no locks. The caller must then see to it that there is one download at
+            // a time.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
         refuse_others(&journal)?;
@@ -104,7 +106,7 @@ impl PartFile {
         Ok(Some(Self { target, part, journal, data, lines: Mutex::new(lines) }))
     }
 
-    /// What the journal claims of `object`: the version, and ranges of it that do not overlap, in order.
+    /// What the journal lists for `object`: the version, and ranges that do not overlap, in order.
     pub(crate) fn claims(
         &self,
         object: &ObjectId,
@@ -112,7 +114,7 @@ impl PartFile {
         Ok(self.journal()?.filter(|(of, ..)| of == object).map(|(_, version, pieces)| (version, pieces)))
     }
 
-    /// What the journal says, of whatever object.
+    /// What the journal lists, for any object.
     fn journal(&self) -> Result<Option<(ObjectId, ObjectVersion, Vec<WrittenRange>)>, DownloadError> {
         let mut journal = self.lines.lock();
         let mut text = Vec::new();
@@ -123,7 +125,7 @@ impl PartFile {
         else {
             return Ok(None);
         };
-        // A line may be torn, and another one follow it: such are no claims.
+        // A torn line, perhaps joined with the next one, is skipped.
         let claims = lines.filter_map(|line| serde_json::from_slice::<(u64, u64, u32)>(line).ok());
         let mut pieces: Vec<_> = claims
             .filter(|(start, end, _)| start < end && *end <= size)
@@ -140,7 +142,7 @@ impl PartFile {
         Ok(Some((ObjectId { store, path }, version, pieces)))
     }
 
-    /// Whether `piece` is in the file.
+    /// Whether `piece` is in the file, with its checksum.
     pub(crate) fn holds(&self, piece: &WrittenRange) -> Result<bool, DownloadError> {
         let mut buffer = vec![0; byte_range::in_memory(byte_range::len(&piece.range)).min(READ_BACK_BYTES)];
         let (mut at, mut crc32c) = (piece.range.start, 0);
@@ -156,7 +158,7 @@ impl PartFile {
         Ok(crc32c == piece.crc32c)
     }
 
-    /// Begins anew: of this version of `object` nothing is there yet.
+    /// Starts anew: nothing of this version of `object` has been written.
     pub(crate) fn begin(&self, object: ObjectId, version: &ObjectVersion) -> Result<(), DownloadError> {
         let mut journal = self.lines.lock();
         journal.set_len(0).map_err(failed("write", &self.journal))?;
@@ -166,7 +168,7 @@ impl PartFile {
         self.append(&mut journal, &JournalHeader { headstart: FORMAT, store, path, e_tag, version, size })
     }
 
-    /// Writes `chunks` at byte `at`, and notes it.
+    /// Writes `chunks` at byte `at` and records them in the journal.
     pub(crate) fn write(&self, at: u64, chunks: &[Bytes]) -> Result<WrittenRange, DownloadError> {
         let mut piece = WrittenRange { range: at..at, crc32c: 0 };
         for chunk in chunks {
@@ -178,25 +180,25 @@ impl PartFile {
         Ok(piece)
     }
 
-    /// All `size` bytes are there: they are synced and get their final name.
+    /// All `size` bytes are written: syncs the file and gives it its final name.
     pub(crate) fn finish(&self, size: u64) -> Result<(), DownloadError> {
         self.data.set_len(size).and_then(|()| self.data.sync_all()).map_err(failed("sync", &self.part))?;
-        // Looked at again: hours may have gone by.
+        // Checked again: hours may have passed.
         resolved(&self.target)?;
-        // While the lock holds: the journal of the next download is not ours to remove.
+        // While the lock is held: otherwise this could be the journal of the next download.
         fs::remove_file(&self.journal).map_err(failed("remove", &self.journal))?;
         fs::rename(&self.part, &self.target).map_err(failed("rename", &self.part))?;
         sync_directory(&self.target).map_err(failed("sync the directory of", &self.target))
     }
 
-    /// Removes both files: what has been written is of no use.
+    /// Removes both files: what has been written is useless.
     pub(crate) fn discard(&self) -> Result<(), DownloadError> {
         fs::remove_file(&self.journal).map_err(failed("remove", &self.journal))?;
         fs::remove_file(&self.part).map_err(failed("remove", &self.part))
     }
 
-    /// Removes both files where the journal claims nothing, of whatever object. Claims stay whatever the error was: after an outage the
-    /// next download goes on with them.
+    /// Removes both files if the journal lists nothing, for any object. Listed ranges are kept after any error:
+    /// the next download resumes with them.
     pub(crate) fn discard_if_empty(&self) -> Result<(), DownloadError> {
         match self.journal()? {
             Some((.., pieces)) if !pieces.is_empty() => Ok(()),
@@ -204,7 +206,7 @@ impl PartFile {
         }
     }
 
-    /// One call for one line: a line is there or torn, never mixed with another.
+    /// Writes one line by one call. A line may be torn, but never mixed with another.
     fn append(&self, journal: &mut File, line: &impl Serialize) -> Result<(), DownloadError> {
         let mut bytes = serde_json::to_vec(line).map_err(io::Error::from).map_err(failed("write", &self.journal))?;
         bytes.push(b'\n');
@@ -212,7 +214,7 @@ impl PartFile {
     }
 }
 
-/// For `map_err`: what could not be done to `path`.
+/// For `map_err`: the error of an operation on `path`.
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DownloadError {
     let path = path.to_owned();
     move |source| DownloadError::File { doing, path, source }
@@ -224,10 +226,10 @@ fn sibling(target: &Path, name: &OsStr, suffix: &str) -> PathBuf {
     target.with_file_name(name)
 }
 
-/// The file that is to be replaced: `target`, or what it links to.
+/// The file that is replaced: `target`, or what it links to.
 fn resolved(target: &Path) -> Result<PathBuf, DownloadError> {
     let path = target.to_owned();
-    // Where there is nothing, or no way to look, creating the part file tells more.
+    // If nothing is there or it cannot be examined, creating the part file reports a better error.
     let Ok(metadata) = fs::symlink_metadata(target) else { return Ok(path) };
     let (metadata, path) = match metadata.is_symlink() {
         false => (metadata, path),
@@ -243,8 +245,8 @@ fn resolved(target: &Path) -> Result<PathBuf, DownloadError> {
     }
 }
 
-/// Refuses `path` where something is there that is no regular file. Looked at before it is opened: to open a pipe or a device may do
-/// something, and to open a link may create a file elsewhere.
+/// Refuses `path` if it exists and is not a regular file. Checked before it is opened: opening a pipe or a device
+/// may have effects, and opening a link may create a file elsewhere.
 fn refuse_others(path: &Path) -> Result<(), DownloadError> {
     match fs::symlink_metadata(path).ok().and_then(|metadata| kind(&metadata)) {
         None => Ok(()),
@@ -252,7 +254,7 @@ fn refuse_others(path: &Path) -> Result<(), DownloadError> {
     }
 }
 
-/// What it is that is no regular file.
+/// What the file is, if it is not a regular file.
 fn kind(metadata: &fs::Metadata) -> Option<&'static str> {
     let kind = metadata.file_type();
     #[cfg(unix)]
@@ -274,7 +276,7 @@ fn kind(metadata: &fs::Metadata) -> Option<&'static str> {
     }
 }
 
-/// Whether `file`, which was opened as `path`, is what has that name now: not a link to it that came in between, for example.
+/// Whether `file`, opened as `path`, still has this name; a link may have replaced it meanwhile.
 fn is_still(file: &File, path: &Path) -> Result<bool, DownloadError> {
     refuse_others(path)?;
     #[cfg(unix)]
@@ -291,7 +293,7 @@ fn is_still(file: &File, path: &Path) -> Result<bool, DownloadError> {
     }
 }
 
-/// A name is there for good once its directory is synced.
+/// A new name is durable once its directory is synced.
 #[cfg(unix)]
 fn sync_directory(target: &Path) -> io::Result<()> {
     let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

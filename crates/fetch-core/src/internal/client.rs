@@ -1,9 +1,9 @@
-//! What an adapter needs so that the engine can do its own retries: a client that tells what `object_store`'s hides (feature `client`).
+//! Parts of an HTTP client for adapters whose reads are retried here, not in `object_store` (feature `client`).
 //!
-//! The clients of `object_store` retry by themselves: they wait their own time whatever `Retry-After` says, keep the status to
-//! themselves, and go on unseen where a body was cut. An adapter for a [`FetchStore`](crate::FetchStore) builds two clients,
-//! one for reads, with [`RetryConfig::max_retries`](object_store::RetryConfig::max_retries) 0 and a [`ThrottleConnector`], and one for
-//! everything else, and puts them together as [`ReadWriteClients`].
+//! The clients of `object_store` retry by themselves: they ignore `Retry-After`, hide the status, and resume bodies
+//! silently. An adapter for a [`FetchStore`](crate::FetchStore) builds two clients, one for reads, with
+//! [`RetryConfig::max_retries`](object_store::RetryConfig::max_retries) 0 and a [`ThrottleConnector`], and one for
+//! everything else, and combines them as [`ReadWriteClients`].
 
 use std::fmt;
 use std::ops::Range;
@@ -29,21 +29,22 @@ use crate::error::Throttled;
 use crate::options::ConfigError;
 use crate::protocol::extensions::Crc32c;
 
-/// How we introduce ourselves.
+/// The user agent of our requests.
 const USER_AGENT: &str = concat!("headstart/", env!("CARGO_PKG_VERSION"));
 
-/// Idle connections kept: as many as a `FetchStore` may ever have in flight.
+/// Idle connections kept: as many GETs as a `FetchStore` may have in flight.
 const POOL_CONNECTIONS: usize = 4096;
 
-/// How long a connection may take to be made, and how long an answer may be silent.
+/// Timeouts for connecting, and for the silence of an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What every client of ours is told: many connections of HTTP/1.1 (one of HTTP/2 to Google tops out at a few hundred MB/s), and
-/// a long body is fine while bytes come. Trusts the certificate authorities in the PEM file `ca_certificate` besides the system's.
+/// The options of every client: many connections of HTTP/1.1 (one of HTTP/2 to Google reaches only a few hundred
+/// MB/s), and no limit on the duration of a body. The authorities in the PEM file `ca_certificate` are trusted in
+/// addition to those of the system.
 ///
 /// # Errors
-/// [`ConfigError::BadValue`] where that file cannot be read or has no certificate that can be used.
+/// [`ConfigError::BadValue`] if the file cannot be read or has no usable certificate.
 pub fn client_options(allow_http: bool, ca_certificate: Option<&FilePath>) -> Result<ClientOptions, ConfigError> {
     let options = ClientOptions::new()
         .with_config(ClientConfigKey::UserAgent, USER_AGENT)
@@ -61,16 +62,16 @@ pub fn client_options(allow_http: bool, ca_certificate: Option<&FilePath>) -> Re
     let pem = std::fs::read(path).map_err(|error| bad(&error.to_string()))?;
     let found = Certificate::from_pem_bundle(&pem).ok().filter(|found| !found.is_empty());
     let trusting = found.map(|found| found.into_iter().fold(options, ClientOptions::with_root_certificate));
-    // What is no certificate, though PEM says so, shows once a client is built.
+    // A PEM block that is no certificate is found only when a client is built.
     let usable = trusting.filter(|options| ReqwestConnector::default().connect(options).is_ok());
     usable.ok_or_else(|| bad("it has no certificate that can be used"))
 }
 
-/// Finds the checksum of the whole object among the headers of an answer.
+/// Finds the checksum of the whole object in the headers of an answer.
 type FindCrc32c = fn(&HeaderMap) -> Option<Crc32c>;
 
-/// Connects as `object_store` does by default, and tells more: an answer 429 or 503 is an error with [`Throttled`] among its
-/// sources, and the object's checksum is an extension of the answer.
+/// Connects as `object_store` does by default. In addition, an answer with status 429 or 503 is an error with
+/// [`Throttled`] among its sources, and the checksum of the object is an extension of the answer.
 #[derive(Debug)]
 pub struct ThrottleConnector {
     inner: Box<dyn HttpConnector>,
@@ -78,12 +79,12 @@ pub struct ThrottleConnector {
 }
 
 impl ThrottleConnector {
-    /// `find_crc32c` knows where the store names the checksum of the whole object.
+    /// `find_crc32c` reads the checksum of the whole object from the headers of this store.
     pub fn new(find_crc32c: FindCrc32c) -> Self {
         Self::over(ReqwestConnector::default(), find_crc32c)
     }
 
-    /// The same over a connector of the caller's.
+    /// The same over another connector.
     pub fn over(inner: impl HttpConnector, find_crc32c: FindCrc32c) -> Self {
         Self { inner: Box::new(inner), find_crc32c }
     }
@@ -108,7 +109,7 @@ impl HttpService for ThrottleService {
         let mut answer = self.inner.execute(request).await?;
         if matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             let throttled = Throttled { status: answer.status().as_u16(), retry_after: retry_after(answer.headers()) };
-            // What the server says besides is of no use, but a connection whose body was read can be used again.
+            // The connection can be reused once the body has been read.
             drop(answer.into_body().bytes().await);
             return Err(HttpError::new(HttpErrorKind::Unknown, throttled));
         }
@@ -119,7 +120,7 @@ impl HttpService for ThrottleService {
     }
 }
 
-/// What `Retry-After` says: a number of seconds, or a date, which counts from the server's own.
+/// The pause that `Retry-After` demands: a number of seconds, or a date, compared with the date of the server.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let said = |name| headers.get(name)?.to_str().ok();
     let date = |text| DateTime::parse_from_rfc2822(text).ok();
@@ -130,7 +131,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-/// One bucket through two clients: GET and HEAD go through one, everything else through the other.
+/// Two clients of one bucket: GET and HEAD use one, everything else the other.
 #[derive(Clone)]
 pub struct ReadWriteClients<S> {
     reads: S,
@@ -144,15 +145,15 @@ impl<S> ReadWriteClients<S> {
         Self { reads, others, name: None }
     }
 
-    /// The same, shown as `name`: for clients whose own `Display` does not say which store they are of. A download into a file goes on
-    /// only in a store that shows the same. The name must hold no secret.
+    /// The same, shown as `name`, for clients whose `Display` does not identify the store. A download into a
+    /// file resumes only in a store that shows the same name. The name must hold no secret.
     #[must_use]
     pub fn named(self, name: String) -> Self {
         Self { name: Some(name), ..self }
     }
 }
 
-/// It is one store, so it shows as one.
+/// Shows one store, although there are two clients.
 impl<S: fmt::Display> fmt::Display for ReadWriteClients<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
@@ -162,7 +163,7 @@ impl<S: fmt::Display> fmt::Display for ReadWriteClients<S> {
     }
 }
 
-/// As `Display`: the clients' own `Debug` may print credentials.
+/// As `Display`: the `Debug` of clients may print credentials.
 impl<S: fmt::Display> fmt::Debug for ReadWriteClients<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ReadWriteClients({self})")

@@ -1,4 +1,5 @@
-//! Watches a stream of deletions for layers that hold something of the objects: which paths they have to forget, and when.
+//! Observes a stream of deletions for layers that keep something about objects: which paths they must forget, and
+//! when.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -15,9 +16,9 @@ use crate::internal::mutation::Mutation;
 
 /// Deletes `locations` from `inner`, and calls `forget` with each path whose object may be gone.
 ///
-/// That is: when `inner` takes a path in, and when it reports the path's deletion. An error leaves open whether its deletion has happened:
-/// it is its own path that is forgotten where the error names one that is pending, else every pending path. What is pending when the
-/// stream ends or is dropped is forgotten then.
+/// A path is forgotten when `inner` takes it and when `inner` reports its deletion. An error does not tell whether
+/// a deletion has happened: its own path is forgotten if the error names a pending one, otherwise every pending
+/// path. Paths that are pending when the stream ends or is dropped are forgotten then.
 #[doc(hidden)]
 pub fn observe_deletes(
     inner: &dyn ObjectStore,
@@ -46,11 +47,11 @@ struct ObservedDeletes<F> {
 
 #[derive(Default)]
 struct PendingDeletes {
-    /// Paths that have been taken in and not been reported, and how many times each.
+    /// Paths that `inner` has taken and not reported, and how often each.
     paths: BTreeMap<Path, usize>,
-    /// Paths and errors that the inner store has taken.
+    /// Paths and errors that `inner` has taken.
     taken_in: u64,
-    /// Outcomes that it has reported.
+    /// Outcomes that `inner` has reported.
     reported: u64,
 }
 
@@ -81,7 +82,8 @@ impl<F: Fn(&Path)> ObservedDeletes<F> {
                 None => pending.paths.keys().for_each(&self.forget),
             },
         }
-        // What is left belongs to errors that named no path of ours; it was forgotten when they came.
+        // The remaining paths belong to errors that named none of them. They were forgotten when those
+        // errors came.
         if pending.reported >= pending.taken_in {
             pending.paths.clear();
         }
@@ -112,7 +114,7 @@ impl PendingDeletes {
     }
 }
 
-/// The path that `error` names. Some stores name another one than they were given: a file of this machine, or a key with its prefix.
+/// The path that `error` names. Some stores name a different one: a local file, or a key with its prefix.
 fn path_of(error: &Error) -> Option<&str> {
     match error {
         Error::NotFound { path, .. }
@@ -125,7 +127,7 @@ fn path_of(error: &Error) -> Option<&str> {
     }
 }
 
-/// The outcomes, as the inner store reports them.
+/// The outcomes, as `inner` reports them.
 struct DeleteOutcomes<F: Fn(&Path)> {
     deleted: BoxStream<'static, Result<Path>>,
     deletions: Arc<ObservedDeletes<F>>,
@@ -150,7 +152,7 @@ impl<F: Fn(&Path)> Stream for DeleteOutcomes<F> {
 
 impl<F: Fn(&Path)> Drop for DeleteOutcomes<F> {
     fn drop(&mut self) {
-        // First the deletions end, then what they may have done is forgotten.
+        // The deletions end first, then the paths that they may have deleted are forgotten.
         self.deleted = stream::empty().boxed();
         self.deletions.over();
     }
@@ -160,7 +162,7 @@ impl<F: Fn(&Path)> Drop for DeleteOutcomes<F> {
 mod tests {
     use super::*;
 
-    /// Fails with an error that names this path, or none.
+    /// An error that names this path, or none.
     fn failed(named: Option<&str>) -> Result<Path> {
         let source = || "refused".into();
         Err(match named {
@@ -169,7 +171,8 @@ mod tests {
         })
     }
 
-    /// A stream of deletions of `taken`, all taken in at once, that reports `outcomes` and then hangs.
+    /// A stream of deletions of `taken`, all taken at once, that reports `outcomes` and then hangs unless it
+    /// `ends`.
     struct Case {
         forgotten: Arc<Mutex<Vec<String>>>,
         stream: BoxStream<'static, Result<Path>>,
@@ -190,7 +193,7 @@ mod tests {
             Self { forgotten, stream }
         }
 
-        /// What is forgotten while the next outcome is reported.
+        /// The paths forgotten while the next outcome is reported.
         fn next(&mut self) -> Vec<String> {
             let _ = futures::FutureExt::now_or_never(self.stream.next());
             std::mem::take(&mut *self.forgotten.lock())

@@ -1,5 +1,5 @@
-//! Faults of the past, to be put back by tests: a fuzzer that does not notice them proves nothing. Without the feature `mutation`
-//! all are off, and cost nothing.
+//! Mutations: faults of the past that tests switch on again, to prove that a fuzzer or test would catch them.
+//! Without the feature `mutation` all are off and cost nothing.
 
 /// A fault that was fixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,34 +11,35 @@ pub enum Mutation {
     TrustsWeakTags,
     /// A cached answer counts as confirmed now.
     ConfirmsNow,
-    /// A part that the object has lost is told as the store's own range error.
+    /// A part that the object has lost fails with the range error of the store.
     TellsRangeErrors,
-    /// A read past the end of a known version is refused without asking whether the object has grown.
+    /// A read past the end of a known version is refused without a request that asks whether the object has
+    /// grown.
     TrustsTheEnd,
-    /// A failed or dropped deletion leaves what is known of its path.
+    /// A failed or dropped deletion keeps what is known about its path.
     ForgetsDeletedOnly,
-    /// A body that was polled and left alone keeps its permit.
+    /// A body that was polled once and left alone keeps its permit.
     KeepsPermits,
-    /// A window of the cache goes on without memory after a while, instead of waiting for its consumer.
+    /// A window of the cache continues without memory after a while, instead of waiting for its consumer.
     IgnoresTheBudget,
     /// Work on a runtime that has stopped is waited for.
     TrustsRuntimes,
     /// A fetch that is only queued counts as stalled after the stall timeout.
     QueueingStalls,
-    /// Errors of a request go to those who have joined it, whatever they asked for.
+    /// Errors of a request go to all waiters that joined it, whatever they requested.
     SharesRangeErrors,
-    /// Ranges are not cut to the object before they are divided into requests.
+    /// Ranges are not cut at the end of the object before they are divided into requests.
     SizesByTheRange,
-    /// One error on the first request of an open-ended read gives up reading in parts.
+    /// One error on the first request of an open-ended read ends reading in parts.
     GivesUpParts,
-    /// A permit is held during the pause before the next try.
+    /// A permit is held during a retry pause.
     HoldsPermitsInPauses,
     /// Many ranges of one call are all requested at once.
     AsksAllAtOnce,
 }
 
 impl Mutation {
-    /// Every fault.
+    /// Every mutation.
     pub const ALL: [Self; 15] = [
         Self::ComparesSizeAlone,
         Self::TrustsWeakTags,
@@ -57,7 +58,7 @@ impl Mutation {
         Self::AsksAllAtOnce,
     ];
 
-    /// Whether a test has put it back.
+    /// Whether a test has switched the mutation on.
     #[inline]
     #[must_use]
     pub fn is_back(self) -> bool {
@@ -77,7 +78,8 @@ mod put_back {
     thread_local!(pub(super) static PRESENT: Cell<u32> = const { Cell::new(0) });
 
     impl Mutation {
-        /// Puts this fault back, for all that runs on this thread, until what this returns is dropped.
+        /// Switches the mutation on for everything that runs on this thread, until the returned guard is
+        /// dropped.
         #[must_use = "dropping it removes the fault"]
         pub fn put_back(self) -> ActiveMutation {
             PRESENT.set(PRESENT.get() | 1 << self as u32);
@@ -85,7 +87,7 @@ mod put_back {
         }
     }
 
-    /// A fault that is back.
+    /// A mutation that is on.
     #[derive(Debug)]
     pub struct ActiveMutation(Mutation);
 

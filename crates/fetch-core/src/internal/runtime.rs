@@ -1,4 +1,4 @@
-//! What the tokio runtime around a call can do, and whether another one still runs its tasks.
+//! What the tokio runtime of a call can do, and whether another runtime still runs its tasks.
 
 use std::cell::Cell;
 use std::future;
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use tokio::runtime::{Handle, Id};
 
-/// How long a runtime may take to run an empty task before it counts as stopped. Being wrong costs a request that is sent twice.
+/// How long a runtime may take to run an empty task before it counts as stopped. An error costs a second request.
 const RESPONDS_WITHIN: Duration = Duration::from_millis(100);
 
-/// Whether the caller may use tokio's timers: there is a runtime, and its time is enabled.
+/// Whether the caller may use tokio's timers: there is a runtime, and its time driver is enabled.
 ///
-/// Tokio has no question for the latter but to make a timer, which panics without. So a runtime without time prints one such
-/// message when it is first seen on a thread; nothing else comes of it.
+/// The only way to find out is to create a timer, which panics without a time driver. A runtime without one
+/// therefore prints a panic message when it is first seen on a thread; the panic is caught.
 #[must_use]
 pub fn has_timer() -> bool {
     thread_local!(static LATEST: Cell<Option<(Id, bool)>> = const { Cell::new(None) });
@@ -28,10 +28,11 @@ pub fn has_timer() -> bool {
     has_timer
 }
 
-/// The runtime that a task was spawned on, as others see it who wait for the task.
+/// The runtime that a task was spawned on, for those who wait for the task on another runtime.
 ///
-/// A single-thread runtime runs its tasks only while somebody calls `block_on`; after that they stand still, though nothing has
-/// been dropped. Whoever waits for such a task from elsewhere watches its runtime, and does the work itself once that has stopped.
+/// A single-thread runtime runs its tasks only during `block_on`. After that they make no progress, although
+/// nothing has been dropped. A waiter on another runtime watches this one, and does the work itself if it has
+/// stopped.
 #[derive(Debug, Clone)]
 pub struct TaskRuntime(Handle);
 
@@ -48,13 +49,13 @@ impl TaskRuntime {
         Handle::try_current().ok().map(Self)
     }
 
-    /// Tells runtimes apart.
+    /// The id of the runtime.
     #[must_use]
     pub fn id(&self) -> Id {
         self.0.id()
     }
 
-    /// Whether the caller runs in it.
+    /// Whether the caller runs on it.
     #[must_use]
     pub fn is_current(&self) -> bool {
         Handle::try_current().is_ok_and(|current| current.id() == self.id())
@@ -68,10 +69,10 @@ impl TaskRuntime {
         matches!(tokio::time::timeout(RESPONDS_WITHIN, self.0.spawn(async {})).await, Ok(Ok(())))
     }
 
-    /// Waits until it has stopped running tasks. Never ready for the caller's own runtime, or without a timer.
+    /// Waits until it runs tasks no more. Never ready for the caller's own runtime, or without a timer.
     ///
     /// # Cancel safety
-    /// Cancel safe: it only watches.
+    /// Cancel safe.
     pub async fn stopped(&self) {
         if self.is_current() || !has_timer() {
             return future::pending().await;

@@ -1,20 +1,22 @@
-//! From the key in an object's URL to the `Path` that names it.
+//! Converts the key in the URL of an object to a `Path`.
 
 use object_store::path::{Path, PathPart};
 use percent_encoding::percent_decode_str;
 
 use crate::options::ConfigError;
 
-/// The object named by `text`: what stands in a URL after `scheme://bucket/`, `?` and `#` included, percent-escapes and all.
+/// The path of the object whose URL continues with `text` after `scheme://bucket/`. Percent escapes are decoded;
+/// `?` and `#` are part of the key.
 ///
-/// `Path::parse` refuses a key with `//` in it and `Path::from` quietly names another object (`a/b` for `a//b`, `a%2523` for
-/// `a%23`), so the segments are joined one by one. A single slash at the end is dropped, as `Path::parse` does: `dir/` is a prefix.
+/// `Path::parse` refuses a key with `//`, and `Path::from` silently names another object (`a/b` for `a//b`,
+/// `a%2523` for `a%23`), so the segments are joined one by one. One slash at the end is dropped, as in
+/// `Path::parse`: `dir/` is a prefix.
 ///
 /// # Errors
-/// [`ConfigError::BadValue`] of `url` for what no `Path` can name: a key that is not UTF-8, begins with `/`, has a control
-/// character or a segment `.` or `..`.
+/// [`ConfigError::BadValue`] of `url` if no `Path` can name the key: it is not UTF-8, begins with `/`, or has a
+/// control character or a segment `.` or `..`.
 pub fn path_of_url_key(text: &str) -> Result<Path, ConfigError> {
-    // What follows a `?` may be a signature.
+    // The query may hold a signature.
     let shown = match text.split_once('?') {
         Some((before, _)) => format!("{before}?…"),
         None => text.to_owned(),

@@ -1,4 +1,4 @@
-//! Whether anybody still polls a call: a future or body that was polled once and then left alone holds nothing for ever.
+//! Whether a call is still polled. A future or body that is polled once and then left alone loses its permit.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use crate::internal::mutation::Mutation;
 
-/// Since when a call has been idle: woken, or given what it waited for, and not polled since.
+/// Since when a call has been idle. A call is idle if it was woken, or got what it waited for, and was not polled since.
 ///
-/// A call that waits for the network is not idle, however long that takes: its waker has not been called.
+/// A call that waits for the network is not idle: its waker has not been called.
 #[derive(Debug)]
 pub(crate) struct CallActivity {
     started: Instant,
@@ -24,31 +24,31 @@ pub(crate) struct CallActivity {
 const ACTIVE: u64 = u64::MAX;
 
 impl CallActivity {
-    /// A call that is polled now. Times are counted from `started`.
+    /// A call that is being polled. Times are counted from `started`.
     pub(crate) fn new(started: Instant) -> Arc<Self> {
         Arc::new(Self { started, idle_since_ns: AtomicU64::new(ACTIVE) })
     }
 
-    /// The caller polls.
+    /// The caller polls the call.
     pub(crate) fn mark_active(&self) {
         self.idle_since_ns.store(ACTIVE, Ordering::Release);
     }
 
-    /// The caller has to poll for anything to happen.
+    /// The call makes no progress until the caller polls it.
     pub(crate) fn mark_idle(&self) {
         let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(ACTIVE - 1);
-        // The first moment counts.
+        // Only the first of several wake-ups counts.
         let _ = self.idle_since_ns.compare_exchange(ACTIVE, now, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// Since when it has been idle, as time after `started`.
+    /// When the call became idle, as time after `started`; `None` if it is active.
     pub(crate) fn idle_since(&self) -> Option<Duration> {
         let since = self.idle_since_ns.load(Ordering::Acquire);
         (since != ACTIVE).then(|| Duration::from_nanos(since))
     }
 }
 
-/// Marks the activity of a call idle when it is woken, and hands the wake-up on.
+/// A waker that marks its call idle and wakes the caller.
 #[derive(Debug)]
 pub(crate) struct IdleWaker {
     activity: Arc<CallActivity>,
@@ -60,7 +60,7 @@ impl IdleWaker {
         Arc::new(Self { activity: Arc::clone(activity), caller: AtomicWaker::new() })
     }
 
-    /// Begins one poll by the caller behind `cx`. Returns the waker to poll with.
+    /// Begins a poll of the caller behind `cx`. Returns the waker to poll with.
     pub(crate) fn begin_poll(self: &Arc<Self>, cx: &Context<'_>) -> Waker {
         self.activity.mark_active();
         self.caller.register(cx.waker());
@@ -81,7 +81,7 @@ impl Wake for IdleWaker {
     }
 }
 
-/// A call's future, whose activity is watched while it is polled.
+/// The future of a call; it records the activity of the call.
 pub(crate) struct TrackedCall<F> {
     waker: Arc<IdleWaker>,
     future: Pin<Box<F>>,
@@ -119,7 +119,7 @@ mod tests {
         tokio::time::sleep(40 * MS).await;
         assert_eq!(activity.idle_since(), None, "it waits for its timer");
         tokio::time::sleep(100 * MS).await;
-        assert_eq!(activity.idle_since(), Some(50 * MS), "nobody polled it after that");
+        assert_eq!(activity.idle_since(), Some(50 * MS), "it was woken and not polled");
         assert!(futures::poll!(&mut call).is_pending());
         assert_eq!(activity.idle_since(), None);
         call.await;

@@ -1,14 +1,14 @@
-//! Arithmetic on byte ranges of an object. Pure.
+//! Arithmetic on byte ranges of an object, and conversions of sizes.
 
 use std::ops::Range;
 
-/// Length of `range` in bytes; 0 when it is empty or reversed.
+/// Length of `range` in bytes; 0 if it is empty or reversed.
 #[must_use]
 pub fn len(range: &Range<u64>) -> u64 {
     range.end.saturating_sub(range.start)
 }
 
-/// What `a` and `b` have in common, if anything.
+/// The bytes that `a` and `b` have in common, if any.
 #[must_use]
 pub fn intersection(a: &Range<u64>, b: &Range<u64>) -> Option<Range<u64>> {
     let both = a.start.max(b.start)..a.end.min(b.end);
@@ -35,13 +35,26 @@ pub fn missing(wanted: &Range<u64>, held: impl IntoIterator<Item = Range<u64>>) 
     holes
 }
 
-/// A length in memory. Object lengths are `u64`; whatever we hold in memory fits `usize`.
+/// A length in memory. Object lengths are `u64`; whatever is in memory fits `usize`.
 ///
 /// # Panics
 /// On a target whose address space is smaller than `bytes`: such a buffer cannot exist there.
 #[must_use]
 pub fn in_memory(bytes: u64) -> usize {
     usize::try_from(bytes).expect("a buffer larger than the address space was asked for")
+}
+
+/// A number of bytes from a calculation in `f64`: rounded down, and 0 if it is negative or not a number.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
+pub fn from_f64(bytes: f64) -> u64 {
+    bytes as u64
+}
+
+/// The largest power of two that is not above `n`; 0 for 0.
+#[must_use]
+pub fn pow2_floor(n: u64) -> u64 {
+    n.checked_ilog2().map_or(0, |log| 1 << log)
 }
 
 #[cfg(test)]
@@ -54,6 +67,12 @@ mod tests {
         assert_eq!(len(&Range { start: 5, end: 3 }), 0);
         assert_eq!(intersection(&(0..5), &(5..9)), None);
         assert_eq!(intersection(&(0..6), &(5..9)), Some(5..6));
+    }
+
+    #[test]
+    fn conversions_round_down_and_saturate() {
+        assert_eq!([0, 1, 2, 3, 4, u64::MAX].map(pow2_floor), [0, 1, 2, 2, 4, 1 << 63]);
+        assert_eq!([1.9, -3.0, f64::NAN, f64::INFINITY].map(from_f64), [1, 0, 0, u64::MAX]);
     }
 
     proptest! {

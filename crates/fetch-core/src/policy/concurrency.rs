@@ -1,52 +1,53 @@
-//! How many GETs may be in flight. Pure.
+//! The limit on GETs in flight.
 //!
-//! Additive increase, multiplicative decrease, as TCP has it, in rounds: a round in which the store refused many requests costs
-//! three tenths of the limit, every other one that used the limit up gives back one. A limit beyond [`START`] must be earned:
-//! it grows while more streams carry more bytes.
+//! Additive increase, multiplicative decrease, as in TCP, in rounds: a round in which the store throttled many
+//! requests takes three tenths of the limit away; every other round that used the whole limit gives one back.
+//! Beyond [`START`] the limit grows only while more streams bring more bandwidth.
 
 use std::time::Duration;
 
-/// What a store is taken to bear without asking.
+/// The number of GETs that a store is assumed to accept.
 const START: usize = 64;
 
-/// The shortest round: refusals of requests that were sent together are one event.
-const ROUND: Duration = Duration::from_millis(100);
+/// The shortest round. Requests that were sent together and throttled together count as one event.
+const MIN_ROUND: Duration = Duration::from_millis(100);
 
-/// Answers in a round, at the least.
-const ANSWERS: u32 = 8;
+/// The fewest answers in a round.
+const MIN_ANSWERS: u32 = 8;
 
-/// One refusal in so many answers is one too many. One in twenty, which stores have on a bad day, is not worth fewer streams: it is
-/// not ours, and the next try is soon.
-const TOO_MANY: u32 = 4;
+/// The limit decreases if at least one in this many answers was throttled. One in twenty, as stores have on a bad
+/// day, is not our doing and not worth fewer streams: the request is soon retried.
+const THROTTLED_SHARE: u32 = 4;
 
-/// What is left of the limit then.
+/// The factor of the decrease.
 const DECREASE: f64 = 0.7;
 
-/// How much more a larger limit must have carried before it grows again.
-const WORTH_MORE: f64 = 1.05;
+/// The factor by which a larger limit must increase the bandwidth before it grows again.
+const MIN_GAIN: f64 = 1.05;
 
-/// By how much it grows then.
+/// The factor of the growth.
 const GROWTH: f64 = 1.25;
 
-/// Full rounds until a growth that was in vain is tried again; twice as many after each that is in vain again…
-const PATIENCE: u32 = 16;
+/// Full rounds until a growth without effect is tried again. The number doubles after each further growth without
+/// effect…
+const GROWTH_WAIT: u32 = 16;
 
 /// …up to this many: about a minute of nothing but full rounds.
-const MOST_PATIENCE: u32 = 512;
+const MAX_GROWTH_WAIT: u32 = 512;
 
-/// Sets the limit of one store.
+/// Controls the limit of one store.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Concurrency {
     cap: usize,
     limit: f64,
-    /// Where refusals aside the limit would be, and the rate that has earned it.
-    earned: f64,
-    earned_bytes_per_s: f64,
-    /// Where the latest growth began, as long as nobody knows whether it is worth anything.
+    /// The limit that bandwidth justifies, apart from throttling, and the bandwidth measured with it.
+    justified: f64,
+    justified_bytes_per_s: f64,
+    /// The limit before the latest growth, until its effect is known.
     grown_from: Option<f64>,
-    /// Full rounds to go until growth is tried again, and how many there were to begin with.
+    /// Full rounds until the next growth, and how many there were at first.
     wait: u32,
-    patience: u32,
+    next_wait: u32,
     round: Round,
 }
 
@@ -55,15 +56,15 @@ struct Round {
     began: Duration,
     bytes_before: u64,
     answers: u32,
-    refused: u32,
+    throttled: u32,
     full: bool,
 }
 
-/// What is known when a GET has been answered or refused.
+/// The state of the store's requests when a GET has been answered or refused.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Answered {
-    /// The store asked for fewer requests.
-    pub(crate) refused: bool,
+pub(crate) struct AnswerSample {
+    /// The store has throttled this GET.
+    pub(crate) is_throttled: bool,
     /// GETs in flight, this one included.
     pub(crate) in_flight: usize,
     /// Bytes that all GETs have carried so far.
@@ -71,17 +72,17 @@ pub(crate) struct Answered {
 }
 
 impl Concurrency {
-    /// Never more than `cap`.
+    /// A limit of at most `cap`.
     pub(crate) fn new(cap: usize) -> Self {
         let limit = to_limit(cap.min(START));
         Self {
             cap,
             limit,
-            earned: limit,
-            earned_bytes_per_s: 0.0,
+            justified: limit,
+            justified_bytes_per_s: 0.0,
             grown_from: None,
             wait: 0,
-            patience: PATIENCE,
+            next_wait: GROWTH_WAIT,
             round: Round::default(),
         }
     }
@@ -93,40 +94,41 @@ impl Concurrency {
     }
 
     /// A GET has been answered `now`.
-    pub(crate) fn on_answer(&mut self, now: Duration, answered: Answered) {
+    pub(crate) fn on_answer(&mut self, now: Duration, sample: AnswerSample) {
         if self.round.answers == 0 {
-            self.round = Round { began: now, bytes_before: answered.all_bytes, ..Round::default() };
+            self.round = Round { began: now, bytes_before: sample.all_bytes, ..Round::default() };
         }
         self.round.answers += 1;
-        self.round.refused += u32::from(answered.refused);
-        self.round.full |= answered.in_flight >= self.limit();
+        self.round.throttled += u32::from(sample.is_throttled);
+        self.round.full |= sample.in_flight >= self.limit();
         let elapsed = now.saturating_sub(self.round.began);
-        if elapsed >= ROUND && self.round.answers >= ANSWERS {
-            self.end_round(elapsed, answered.all_bytes);
+        if elapsed >= MIN_ROUND && self.round.answers >= MIN_ANSWERS {
+            self.end_round(elapsed, sample.all_bytes);
         }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
     fn end_round(&mut self, elapsed: Duration, all_bytes: u64) {
-        let Round { bytes_before, answers, refused, full, .. } = std::mem::take(&mut self.round);
-        if refused * TOO_MANY >= answers {
+        let Round { bytes_before, answers, throttled, full, .. } = std::mem::take(&mut self.round);
+        if throttled * THROTTLED_SHARE >= answers {
             self.limit = (self.limit * DECREASE).max(1.0);
-        } else if full && self.limit < self.earned {
-            self.limit = (self.limit + 1.0).min(self.earned);
+        } else if full && self.limit < self.justified {
+            self.limit = (self.limit + 1.0).min(self.justified);
         } else if full {
             self.judge_growth(all_bytes.saturating_sub(bytes_before) as f64 / elapsed.as_secs_f64());
         }
     }
 
-    /// A round that used the limit up carried `rate` bytes per second: grows, or takes back what was in vain.
+    /// A round that used the whole limit carried `rate` bytes per second: grows, or undoes a growth without
+    /// effect.
     fn judge_growth(&mut self, rate: f64) {
-        let carries_more = rate > self.earned_bytes_per_s * WORTH_MORE;
+        let carries_more = rate > self.justified_bytes_per_s * MIN_GAIN;
         if let (Some(before), false) = (self.grown_from, carries_more) {
             self.grown_from = None;
-            self.earned = before;
+            self.justified = before;
             self.limit = before;
-            self.wait = self.patience;
-            self.patience = (self.patience * 2).min(MOST_PATIENCE);
+            self.wait = self.next_wait;
+            self.next_wait = (self.next_wait * 2).min(MAX_GROWTH_WAIT);
             return;
         }
         self.wait = self.wait.saturating_sub(1);
@@ -134,12 +136,12 @@ impl Concurrency {
             return;
         }
         if carries_more {
-            self.patience = PATIENCE;
+            self.next_wait = GROWTH_WAIT;
         }
-        self.earned_bytes_per_s = rate;
-        let grown = (self.earned * GROWTH).min(to_limit(self.cap));
-        self.grown_from = (grown > self.earned).then_some(self.earned);
-        self.earned = grown;
+        self.justified_bytes_per_s = rate;
+        let grown = (self.justified * GROWTH).min(to_limit(self.cap));
+        self.grown_from = (grown > self.justified).then_some(self.justified);
+        self.justified = grown;
         self.limit = grown;
     }
 }
@@ -156,7 +158,8 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A store that serves `bearable` requests at once and refuses the rest, each of 1 MB at `stream` bytes per second up to `all`.
+    /// A store that serves `bearable` requests at once and throttles the rest; each carries 1 MB at `stream`
+    /// bytes per second, up to `all`.
     fn run(concurrency: &mut Concurrency, rounds: u32, bearable: usize, stream: f64, all: f64) -> f64 {
         let (mut bytes, mut refused_in_all, mut answers) = (0_u64, 0.0, 0.0);
         concurrency.round = Round::default();
@@ -171,7 +174,7 @@ mod tests {
                 let refused = n >= bearable;
                 refused_in_all += f64::from(u8::from(refused));
                 answers += 1.0;
-                concurrency.on_answer(now, Answered { refused, in_flight, all_bytes: bytes });
+                concurrency.on_answer(now, AnswerSample { is_throttled: refused, in_flight, all_bytes: bytes });
             }
         }
         refused_in_all / answers
@@ -199,9 +202,9 @@ mod tests {
         }
     }
 
-    /// A store that 64 streams fill: most of the time no more are tried, and ever more seldom.
+    /// A store that 64 streams saturate: more are tried rarely, and ever more rarely.
     #[test]
-    fn growth_in_vain_is_taken_back() {
+    fn growth_without_effect_is_undone() {
         let mut concurrency = Concurrency::new(1000);
         let rounds_beyond = |concurrency: &mut Concurrency, rounds: u32| {
             (0..rounds).filter(|_| (run(concurrency, 2, 10_000, 60e6, 1e9), concurrency.limit() > START).1).count()
@@ -211,7 +214,7 @@ mod tests {
         rounds_beyond(&mut concurrency, 400);
         let later = rounds_beyond(&mut concurrency, 500);
         assert!(later <= 2, "{later} of 500");
-        // Now there is more to be had, and it is found.
+        // More bandwidth is available now, and it is found.
         run(&mut concurrency, 2000, 10_000, 60e6, 1e12);
         assert_eq!(concurrency.limit(), 1000);
     }
@@ -220,7 +223,7 @@ mod tests {
     fn a_few_refusals_cost_nothing() {
         let mut concurrency = Concurrency::new(32);
         for n in 0..10_000_u32 {
-            let answered = Answered { refused: n % 20 == 0, in_flight: 32, all_bytes: u64::from(n) };
+            let answered = AnswerSample { is_throttled: n % 20 == 0, in_flight: 32, all_bytes: u64::from(n) };
             concurrency.on_answer(n * 5 * MS, answered);
         }
         assert_eq!(concurrency.limit(), 32);
@@ -237,10 +240,11 @@ mod tests {
             for (ms, refused, in_flight, all_bytes) in answers {
                 now += ms * MS;
                 let before = concurrency.limit();
-                concurrency.on_answer(now, Answered { refused, in_flight, all_bytes });
+                concurrency.on_answer(now, AnswerSample { is_throttled: refused, in_flight, all_bytes });
                 prop_assert!((1..=cap).contains(&concurrency.limit()));
                 if in_flight < before {
-                    // Who does not use the limit does not raise it; in one round others may have.
+                    // A caller that does not use the limit does not raise it. In one round
+                    // others may have.
                     prop_assert!(concurrency.limit() <= before.max(1) * 5 / 4 + 2);
                 }
             }

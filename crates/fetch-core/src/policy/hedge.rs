@@ -1,39 +1,41 @@
-//! When a late answer is asked for a second time. Pure.
+//! The hedge delay: when a late answer is requested a second time.
 //!
-//! "The Tail at Scale" (Dean and Barroso 2013): a duplicate of the few requests that are later than most cuts the tail for a few
-//! per cent more requests. Three things keep them few: a share of all requests that duplicates may be; a delay that grows as
-//! that share is used up, so that what is left goes to those who are latest; and the end of all hedging where duplicates are no faster.
+//! "The Tail at Scale" (Dean and Barroso 2013): duplicating the few requests that are later than most cuts the tail
+//! latency for a few per cent more requests. Three rules keep hedges few: a token bucket limits their share of all
+//! requests; the delay grows as the bucket empties, which saves tokens for the latest answers; and hedging stops if
+//! hedges are not faster.
 
 use std::time::Duration;
 
 use crate::policy::link::Link;
 
-/// Duplicates a request earns.
+/// Tokens that each request adds to the bucket. A hedge takes one.
 const SHARE: f64 = 0.05;
 
-/// Duplicates that may be saved up.
+/// The size of the bucket.
 const BURST: f64 = 10.0;
 
-/// No duplicate sooner than this: timers tick in milliseconds, and what is that near has no tail worth a request.
-const LEAST_DELAY: Duration = Duration::from_millis(5);
+/// The shortest delay: timers tick in milliseconds, and a store this near has no tail worth a request.
+const MIN_DELAY: Duration = Duration::from_millis(5);
 
-/// So many duplicates in a row that were no faster end hedging: slowness is no accident of single requests then. Where every
-/// seventh wins by accident, as beyond the 95th percentile of a lognormal time, a row like that is one in a hundred.
+/// Hedging stops after this many hedges in a row that were not faster. All requests are slow then, not single ones.
+/// If one hedge in seven wins by chance, as beyond the 95th percentile of a lognormal time, such a row is one in a
+/// hundred.
 const LOSSES: u32 = 32;
 
-/// While hedging is off, one request in so many may be duplicated, to see whether it helps again…
+/// While hedging is off, one request in this many may be hedged as a probe…
 const PROBE_EVERY: u32 = 100;
 
-/// …once it is later than the delay times this: of those most win, if any do.
+/// …if it is later than this multiple of the delay. Most of these win, if any do.
 const PROBE_DELAY: u32 = 4;
 
 /// Decides which requests are hedged.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Hedging {
     tokens: f64,
-    /// Duplicates since the last one that was faster.
+    /// Hedges since the last one that was faster.
     losses: u32,
-    /// Requests since the last duplicate.
+    /// Requests since the last hedge.
     requests: u32,
 }
 
@@ -50,17 +52,18 @@ impl Hedging {
         self.requests = self.requests.saturating_add(1);
     }
 
-    /// How late an answer must be before [`Hedging::take`] is worth asking. With a full purse it is `max(p95, 2·p50)`, with an empty one twice that.
-    /// A purse that is hardly touched hardly counts.
+    /// How late an answer must be before [`Hedging::take`] is called: `max(p95, 2·p50)` with a full token
+    /// bucket, growing to twice that as the bucket empties. The growth is quadratic, so a few spent tokens
+    /// hardly change the delay.
     pub(crate) fn delay(&self, link: &Link) -> Duration {
-        let base = link.ttfb_p95.max(link.ttfb_p50.saturating_mul(2)).max(LEAST_DELAY);
+        let base = link.ttfb_p95.max(link.ttfb_p50.saturating_mul(2)).max(MIN_DELAY);
         if self.is_off() {
             return base.saturating_mul(PROBE_DELAY);
         }
         base.saturating_add(base.mul_f64((1.0 - self.tokens / BURST).powi(2)))
     }
 
-    /// Whether an answer that is late by now is asked for once more.
+    /// Takes a token for a hedge. Returns false if none is left, or hedging is off and no probe is due.
     pub(crate) fn take(&mut self) -> bool {
         if self.tokens < 1.0 || (self.is_off() && self.requests < PROBE_EVERY) {
             return false;
@@ -70,7 +73,7 @@ impl Hedging {
         true
     }
 
-    /// A duplicate has ended: it was answered first, or not.
+    /// A hedge has ended. `won`: it was answered first.
     pub(crate) fn on_outcome(&mut self, won: bool) {
         self.losses = if won { 0 } else { self.losses.saturating_add(1) };
     }
@@ -92,18 +95,18 @@ mod tests {
     }
 
     #[test]
-    fn the_delay_follows_the_link_and_the_purse() {
+    fn the_delay_follows_the_link_and_the_token_bucket() {
         let mut hedging = Hedging::default();
         for (p50, p95, delay) in [(30, 30, 60), (30, 65, 65), (0, 1, 5)] {
             assert_eq!(hedging.delay(&link(p50, p95)), delay * MS);
         }
         (0..5).for_each(|_| assert!(hedging.take()));
-        assert_eq!(hedging.delay(&link(30, 60)), 75 * MS, "half the purse is spent");
+        assert_eq!(hedging.delay(&link(30, 60)), 75 * MS, "half of the tokens are spent");
         (0..5).for_each(|_| assert!(hedging.take()));
-        assert_eq!(hedging.delay(&link(30, 60)), 120 * MS, "all of it is spent");
+        assert_eq!(hedging.delay(&link(30, 60)), 120 * MS, "the token bucket is empty");
     }
 
-    /// Hedges every request that is as late as [`Hedging`] wants it to be.
+    /// Hedges every request for which [`Hedging`] has a token.
     fn hedge_all(hedging: &mut Hedging, requests: u32, won: bool) -> u32 {
         let mut hedges = 0;
         for _ in 0..requests {
@@ -119,7 +122,7 @@ mod tests {
     #[test]
     fn off_when_hedges_stop_winning_and_on_when_a_probe_wins() {
         let mut hedging = Hedging::default();
-        assert_eq!(hedge_all(&mut hedging, 1001, true), 60, "five in a hundred and what was saved up");
+        assert_eq!(hedge_all(&mut hedging, 1001, true), 60, "five in a hundred, and a full bucket");
         hedge_all(&mut hedging, 640, false);
         assert!(hedging.is_off());
         assert_eq!(hedge_all(&mut hedging, 1000, false), 10, "one probe in a hundred requests");
@@ -129,7 +132,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a list of everything that happened: never more than the share and what was saved up; none without a token.
+        /// Compared with a log of all events: never more hedges than tokens.
         #[test]
         fn never_more_than_the_share(events in prop::collection::vec((0_u8..3, any::<bool>()), 1..600)) {
             let mut hedging = Hedging::default();

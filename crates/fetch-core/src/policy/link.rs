@@ -1,31 +1,34 @@
-//! Estimates what the link can do from what it did. Pure: time comes in as `now`; [`crate::LinkEstimate`] shares it.
+//! Estimates time to first byte and bandwidth from measurements. [`crate::LinkEstimate`] shares the estimate.
 //!
-//! Rates are windowed maxima, as in BBR: a sample that *we* held back (too few streams, a slow reader)
-//! can only raise them. Times to the first byte are quantiles of the latest answers.
+//! Bandwidths are windowed maxima, as in BBR: an app-limited sample (too few streams, a slow reader) can only raise
+//! them. Times to the first byte are quantiles of the latest answers.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::policy::byte_range;
 use crate::policy::profile::BackendProfile;
 
-/// Answers whose time to the first byte is remembered: of 64 lognormal ones, the 95th percentile would be off by an eighth.
+/// Answers whose time to the first byte is remembered. With 64 lognormal times the 95th percentile would be off by
+/// an eighth.
 const TTFB_SAMPLES: usize = 256;
-/// Answers before the measured times replace the profile's. One outlier must not steer.
+/// Answers before the measured times replace those of the profile. One outlier must not decide.
 const TTFB_ENOUGH: usize = 8;
-/// Two answers are enough where even the faster of them took this many times as long as the profile says: it is of another kind of store.
+/// Two answers suffice if even the faster one took this many times as long as the profile says: the store is of
+/// another kind.
 const FAR_SLOWER: u32 = 8;
 /// Bodies whose rate is remembered.
 const STREAM_SAMPLES: usize = 64;
-/// Shorter bodies arrive from socket buffers in one go: their rate says nothing.
+/// The rate of a shorter body says nothing: it arrives from socket buffers at once.
 const STREAM_MIN_BYTES: u64 = 256 * 1024;
-/// Time over which arrivals of all streams are summed.
+/// The time over which arrivals of all streams are summed.
 const BUCKET: Duration = Duration::from_millis(100);
-/// Streams that carry this share of what the link is believed to carry have filled it.
+/// Streams that carry this share of the estimated bandwidth have saturated the link.
 const FULL: f64 = 0.8;
 /// Buckets remembered.
 const BUCKETS: usize = 20;
 
-/// What the link is taken to be like now.
+/// What the link is estimated to carry now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Link {
     /// Half of all answers begin within this time.
@@ -39,21 +42,21 @@ pub struct Link {
 }
 
 impl Link {
-    /// Bytes one stream could have carried in the time a round trip takes: what a hole may cost before a new request is cheaper.
+    /// Bytes that one stream carries during a round trip: a hole of this size costs as much as a new request.
     #[must_use]
     pub fn round_trip_bytes(&self) -> u64 {
-        to_bytes(self.ttfb_p50.as_secs_f64() * self.stream_bytes_per_s)
+        byte_range::from_f64(self.ttfb_p50.as_secs_f64() * self.stream_bytes_per_s)
     }
 }
 
-/// A body that has ended, or was given up.
+/// A body that has ended or was dropped.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EndedBody {
-    /// Bytes of it that arrived.
+    /// Bytes that arrived.
     pub bytes: u64,
-    /// Time since its first byte.
+    /// Time since the first byte.
     pub elapsed: Duration,
-    /// Bytes that all streams carried in that time, this one included.
+    /// Bytes that all streams carried in that time, including this one.
     pub all_bytes: u64,
     /// The application read more slowly than bytes arrived, so the rate says nothing about the link (as in BBR).
     pub app_limited: bool,
@@ -64,7 +67,7 @@ pub struct EndedBody {
 pub struct Estimator {
     prior: BackendProfile,
     ttfb: VecDeque<Duration>,
-    /// The same, the shortest first.
+    /// The same times, in ascending order.
     ttfb_sorted: Vec<Duration>,
     stream: VecDeque<f64>,
     bucket_start: Duration,
@@ -72,12 +75,13 @@ pub struct Estimator {
     bucket_min_streams: usize,
     streams: usize,
     all_bytes: u64,
-    /// Rate of each past bucket, and whether the link (not we) set it.
+    /// The rate of each past bucket, and whether the link limited it.
     buckets: VecDeque<(f64, bool)>,
 }
 
 impl Estimator {
-    /// Starts from what is known of the kind of store. What cannot be (no rate, an infinite one) is replaced by the nearest that can.
+    /// Starts from the profile of the kind of store. Impossible values in it are replaced by the nearest
+    /// possible ones.
     #[must_use]
     pub fn new(prior: BackendProfile) -> Self {
         Self {
@@ -94,7 +98,7 @@ impl Estimator {
         }
     }
 
-    /// An answer began `ttfb` after it was asked for.
+    /// An answer began `ttfb` after its request.
     pub fn on_first_byte(&mut self, ttfb: Duration) {
         if self.ttfb.len() == TTFB_SAMPLES
             && let Some(oldest) = self.ttfb.pop_front()
@@ -105,7 +109,7 @@ impl Estimator {
         self.ttfb_sorted.insert(self.ttfb_sorted.partition_point(|sample| *sample < ttfb), ttfb);
     }
 
-    /// Whether enough answers have been measured for their times to count, not the profile's.
+    /// Whether enough answers have been measured to replace the times of the profile.
     #[must_use]
     pub fn is_measured(&self) -> bool {
         self.ttfb.len() >= TTFB_ENOUGH
@@ -124,17 +128,18 @@ impl Estimator {
         self.all_bytes
     }
 
-    /// `bytes` arrived on some body.
+    /// `bytes` of a body have arrived.
     pub fn on_bytes(&mut self, now: Duration, bytes: u64) {
         self.roll(now);
         self.bucket_bytes += bytes;
         self.all_bytes += bytes;
     }
 
-    /// A body ended.
+    /// A body has ended.
     ///
-    /// Streams that filled the link together had only their share of it, so what one of them got can raise the
-    /// estimate of a stream's rate, not lower it: else parts would shrink the better they do.
+    /// Streams that saturate the link together have only a share of it each. Such a sample can raise the
+    /// estimate of a stream's rate, but not lower it. Otherwise, parts would shrink because there are many of
+    /// them.
     #[expect(clippy::cast_precision_loss, reason = "rates need no 53 bits")]
     pub fn on_body_end(&mut self, now: Duration, body: EndedBody) {
         self.roll(now);
@@ -149,7 +154,7 @@ impl Estimator {
         push(&mut self.stream, if filled { rate.max(believed) } else { rate }, STREAM_SAMPLES);
     }
 
-    /// The present estimate.
+    /// The current estimate.
     #[must_use]
     pub fn link(&self) -> Link {
         let (ttfb_p50, ttfb_p95) = if self.is_measured() {
@@ -170,7 +175,8 @@ impl Estimator {
         }
     }
 
-    /// The third highest: streams that share the link are slower than one alone, bursts from buffers are faster.
+    /// The third highest rate: streams that share the link are slower than one alone, and bursts from buffers
+    /// are faster.
     fn stream(&self) -> f64 {
         third_highest(&self.stream).unwrap_or(self.prior.stream_bytes_per_s)
     }
@@ -183,7 +189,7 @@ impl Estimator {
         if limited > 0.0 { limited } else { prior.max(best(false)) }
     }
 
-    /// Closes the buckets that `now` has left behind.
+    /// Closes the buckets that ended before `now`.
     #[expect(clippy::cast_precision_loss, reason = "rates need no 53 bits")]
     fn roll(&mut self, now: Duration) {
         let open_for = now.saturating_sub(self.bucket_start);
@@ -214,12 +220,6 @@ fn third_highest(samples: &VecDeque<f64>) -> Option<f64> {
     sorted.get(2).or(sorted.last()).copied()
 }
 
-/// A number of bytes from a calculation in `f64`: rounded down, never negative.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what u64 holds")]
-pub(crate) fn to_bytes(bytes: f64) -> u64 {
-    bytes.max(0.0) as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,7 +244,7 @@ mod tests {
     }
 
     proptest! {
-        /// The quantiles are those of the latest answers, sorted anew each time.
+        /// The quantiles equal those of the latest answers, sorted anew each time.
         #[test]
         fn quantiles_are_of_the_latest_answers(samples in prop::collection::vec(0_u32..500, 8..700)) {
             let mut estimator = Estimator::new(BackendProfile::default());
@@ -261,7 +261,7 @@ mod tests {
         }
     }
 
-    /// `streams` bodies share `rate`; a slow link lowers the aggregate, an idle one does not.
+    /// `streams` bodies share a link. A slow link lowers the aggregate estimate, an idle one does not.
     #[track_caller]
     fn aggregate_after(streams: u64, bytes_per_ms: u64) -> f64 {
         let mut estimator = Estimator::new(BackendProfile::default());
@@ -296,7 +296,7 @@ mod tests {
         assert!((estimator.link().stream_bytes_per_s - 32e6).abs() < 1.0, "32 MB/s alone is the stream");
     }
 
-    /// Any profile at all: `LinkEstimate::new` takes one without a check.
+    /// Any profile: `LinkEstimate::new` accepts one without a check.
     fn profile() -> impl Strategy<Value = BackendProfile> {
         let rate = || prop_oneof![2 => Just(60e6), 1 => prop::num::f64::ANY];
         let ttfb = prop_oneof![Just(30 * MS), Just(Duration::ZERO), Just(Duration::MAX)];

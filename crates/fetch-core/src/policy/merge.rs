@@ -1,19 +1,19 @@
-//! Decides which of several ranges are fetched in one request. Pure; `ranges.rs` fetches them.
+//! Decides which of several ranges are merged into one request.
 
 use std::ops::Range;
 
 use crate::policy::link::Link;
 
-/// With requests to spare, a hole is bridged only up to this part of a round trip's worth of bytes.
+/// Without queueing, a hole is fetched along only up to one part in this many of a round trip's worth of bytes.
 ///
-/// Side by side, two requests take no longer than one; bridging only makes the merged one longer by the hole. A
-/// quarter of a round trip is the most that may cost, for a request less to pay and to answer.
+/// Two parallel requests take no longer than one, and the hole makes the merged one longer. A quarter of a round
+/// trip is the most that one request less is worth.
 const SPARE_REQUESTS: u64 = 4;
 
 /// Merges `ranges` (none empty, in any order) into runs, sorted and disjoint, that cover them all.
 ///
-/// Where there are more runs than the `concurrency` requests that may be in flight, they queue: then a request
-/// less saves a whole round trip, and a hole may cost as much.
+/// If there are more runs than `concurrency` requests in flight, they queue. One request less then saves a whole
+/// round trip, and a hole may cost as much.
 #[must_use]
 pub fn merge_ranges(ranges: &[Range<u64>], link: &Link, concurrency: usize) -> Vec<Range<u64>> {
     let mut sorted = ranges.to_vec();
@@ -42,7 +42,7 @@ mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
 
-    /// A link whose round trip is worth `bytes`.
+    /// A link that carries `bytes` per round trip.
     fn link(bytes: u32) -> Link {
         let ttfb = Duration::from_secs(1);
         let rate = f64::from(bytes);

@@ -1,4 +1,4 @@
-//! What a kind of store is like before anything has been measured.
+//! Profiles of stores: what is assumed about latency, bandwidth and price before anything is measured.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use crate::protocol::version::PinBy;
 /// One mebibyte.
 const MIB: u64 = 1024 * 1024;
 
-/// Rates that can be calculated with, in bytes per second: beyond, times overflow, or parts have no bytes.
+/// Possible rates in bytes per second. Beyond them, times overflow or parts have no bytes.
 const RATES: std::ops::RangeInclusive<f64> = 1.0..=1e15;
 
-/// No first byte takes longer.
+/// The longest time to the first byte that is accepted.
 const MAX_TTFB: Duration = Duration::from_secs(3600);
 
-/// No request is larger: a tebibyte.
+/// The largest request that is accepted: 1 TiB.
 pub(crate) const MAX_PART_BYTES: u64 = 1 << 40;
 
-/// What a backend is like: the starting point of every estimate, and the bounds within which the engine may move.
+/// What a kind of store is like: the start of every estimate, and the bounds of part sizes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BackendProfile {
     /// Time to the first byte of an answer.
@@ -30,7 +30,7 @@ pub struct BackendProfile {
     pub aggregate_bytes_per_s: f64,
     /// The smallest request worth splitting a range into, in bytes.
     pub min_part_bytes: u64,
-    /// The largest request, in bytes: bodies that last minutes die.
+    /// The largest request, in bytes. Bodies that last minutes often break off.
     pub max_part_bytes: u64,
     /// How a version is pinned.
     pub pin: PinBy,
@@ -57,7 +57,8 @@ impl Prices {
 }
 
 impl BackendProfile {
-    /// A store like `object_store`'s in-memory and local ones: no latency to hide, one stream gets all there is.
+    /// A store like `object_store`'s in-memory and local ones: no latency to hide, and one stream gets the
+    /// whole bandwidth.
     #[must_use]
     pub fn local() -> Self {
         Self {
@@ -103,7 +104,7 @@ impl BackendProfile {
         Ok(())
     }
 
-    /// The nearest profile that estimates can follow from: whoever makes one from a profile is not asked to check it first.
+    /// The nearest possible profile, for callers that need not check theirs.
     pub(crate) fn usable(self) -> Self {
         let usable =
             |rate: f64, unknown: f64| if rate.is_nan() { unknown } else { rate.clamp(*RATES.start(), *RATES.end()) };
@@ -116,14 +117,15 @@ impl BackendProfile {
         }
     }
 
-    /// Whether this is the machine's own disk or memory: one stream is all there is, and no second request is faster.
+    /// Whether this is a local disk or memory: one stream gets the whole bandwidth, and no second request is
+    /// faster.
     pub(crate) fn is_local(&self) -> bool {
         self.pin == PinBy::Unpinned && self.stream_bytes_per_s >= self.aggregate_bytes_per_s
     }
 }
 
 impl Default for BackendProfile {
-    /// A cloud store of which nothing is known: 30 ms, 60 MB/s a stream, 1,000 MB/s in all, pinned by entity tag.
+    /// An unknown cloud store: 30 ms, 60 MB/s per stream, 1,000 MB/s in all, pinned by entity tag.
     fn default() -> Self {
         Self {
             ttfb: Duration::from_millis(30),

@@ -1,28 +1,29 @@
-//! When a request is tried again, and after what pause. Pure.
+//! Retry backoff: whether a request is sent again, and after what pause.
 //!
-//! Exponential backoff with full jitter ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015): the pause before a try
-//! is anything from nothing to a ceiling that doubles from try to try. What the store asks for comes on top: without jitter all
-//! who were refused together would come back together.
+//! Exponential backoff with full jitter ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015): the pause before an
+//! attempt is random between zero and a ceiling that doubles with each attempt. `Retry-After` is added to it: without jitter,
+//! clients that were throttled together would return together.
 
 use std::time::Duration;
 
-/// The ceiling of the first pause: about a round trip, as most refusals are one server's and another one answers next.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The ceiling of the first pause: about a round trip, since most refusals come from one server and the next attempt meets
+/// another one.
+const FIRST_CEILING: Duration = Duration::from_millis(50);
 
-/// The highest ceiling: ten pauses then take 3.3 s on average, as long as those of `object_store`'s clients. A caller who waits longer
-/// for the same error would be better off without us.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The highest ceiling: ten pauses then take 3.3 s on average, as long as those of `object_store`'s clients. With a higher
+/// one, callers would get the same error later than without this crate.
+const MAX_CEILING: Duration = Duration::from_secs(1);
 
-/// How often and how long to try again.
+/// How often and for how long a request is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RetryPolicy {
-    /// RetryAttempts after the first one.
+    /// Attempts after the first one.
     pub(crate) retries: usize,
-    /// No try begins later than this after the first one.
+    /// No attempt begins later than this after the first one.
     pub(crate) timeout: Duration,
 }
 
-/// The tries at one thing.
+/// The attempts at one request or body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RetryAttempts {
     policy: RetryPolicy,
@@ -31,14 +32,14 @@ pub(crate) struct RetryAttempts {
 }
 
 impl RetryAttempts {
-    /// The first try begins `now`.
+    /// The first attempt begins `now`.
     pub(crate) fn new(policy: RetryPolicy, now: Duration) -> Self {
         Self { policy, began: now, retried: 0 }
     }
 
-    /// A try has failed `now`: the pause before the next one, `None` where that was the last.
+    /// An attempt has failed `now`. Returns the pause before the next one; `None` if it was the last.
     ///
-    /// `retry_after` is what the store asked for; `dice` is any number in `0.0..1.0`.
+    /// `retry_after` is the pause that the store demands; `dice` is a random number in `0.0..1.0`.
     pub(crate) fn after_failure(
         &mut self,
         now: Duration,
@@ -49,7 +50,7 @@ impl RetryAttempts {
             return None;
         }
         let doublings = u32::try_from(self.retried).unwrap_or(u32::MAX);
-        let ceiling = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_PAUSE);
+        let ceiling = FIRST_CEILING.saturating_mul(2_u32.saturating_pow(doublings)).min(MAX_CEILING);
         let pause = retry_after.unwrap_or_default().saturating_add(ceiling.mul_f64(dice));
         if now.saturating_add(pause) > self.began.saturating_add(self.policy.timeout) {
             return None;
@@ -58,13 +59,18 @@ impl RetryAttempts {
         Some(pause)
     }
 
-    /// So much time went by in a queue since the latest failure: it does not count as time spent on tries.
-    pub(crate) fn waited(&mut self, queued: Duration) {
+    /// The number of the next attempt, counted from 1.
+    pub(crate) fn number(&self) -> usize {
+        self.retried + 1
+    }
+
+    /// Excludes time spent in a queue since the latest failure from the retry timeout.
+    pub(crate) fn exclude_queueing(&mut self, queued: Duration) {
         self.began = self.began.saturating_add(queued);
     }
 
-    /// What was tried has made progress by `now`: the count begins anew.
-    pub(crate) fn progressed(&mut self, now: Duration) {
+    /// Counts anew from `now`: the body has made progress.
+    pub(crate) fn restart(&mut self, now: Duration) {
         *self = Self::new(self.policy, now);
     }
 }
@@ -78,10 +84,10 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     fn pauses(policy: RetryPolicy, retry_after: Option<Duration>, dice: f64) -> Vec<u128> {
-        let mut tries = RetryAttempts::new(policy, Duration::ZERO);
+        let mut attempts = RetryAttempts::new(policy, Duration::ZERO);
         let mut now = Duration::ZERO;
         let mut pauses = Vec::new();
-        while let Some(pause) = tries.after_failure(now, retry_after, dice) {
+        while let Some(pause) = attempts.after_failure(now, retry_after, dice) {
             pauses.push(pause.as_millis());
             now += pause;
         }
@@ -91,19 +97,19 @@ mod tests {
     #[test]
     fn time_in_a_queue_does_not_count() {
         let policy = RetryPolicy { retries: 10, timeout: 10 * S };
-        let mut tries = RetryAttempts::new(policy, Duration::ZERO);
-        assert!(tries.after_failure(S, None, 0.0).is_some());
-        let mut waited = tries;
-        waited.waited(60 * S);
+        let mut attempts = RetryAttempts::new(policy, Duration::ZERO);
+        assert!(attempts.after_failure(S, None, 0.0).is_some());
+        let mut waited = attempts;
+        waited.exclude_queueing(60 * S);
         assert!(waited.after_failure(62 * S, None, 0.0).is_some());
-        assert!(tries.after_failure(62 * S, None, 0.0).is_none());
+        assert!(attempts.after_failure(62 * S, None, 0.0).is_none());
     }
 
     #[test]
     fn pauses_double_up_to_a_ceiling() {
         let policy = RetryPolicy { retries: 10, timeout: 180_000 * MS };
         assert_eq!(pauses(policy, None, 1.0), [50, 100, 200, 400, 800, 1000, 1000, 1000, 1000, 1000]);
-        assert_eq!(pauses(policy, None, 0.0), [0; 10], "full jitter begins at nothing");
+        assert_eq!(pauses(policy, None, 0.0), [0; 10], "full jitter begins at zero");
         assert_eq!(pauses(RetryPolicy { retries: 0, ..policy }, None, 0.5), [0_u128; 0]);
         assert_eq!(pauses(RetryPolicy { retries: 3, ..policy }, Some(2000 * MS), 0.5), [2025, 2050, 2100]);
     }
@@ -112,11 +118,11 @@ mod tests {
     fn no_longer_than_the_time_there_is() {
         let policy = RetryPolicy { retries: 10, timeout: 1000 * MS };
         assert_eq!(pauses(policy, None, 1.0), [50, 100, 200, 400], "800 more would be too late");
-        assert_eq!(pauses(policy, Some(1001 * MS), 0.0), [0_u128; 0], "told to come back when it is too late");
+        assert_eq!(pauses(policy, Some(1001 * MS), 0.0), [0_u128; 0], "the store demands a pause beyond the timeout");
     }
 
     proptest! {
-        /// Against a table of all ceilings: the same tries at the same times.
+        /// Compared with a table of all ceilings: the same attempts at the same times.
         #[test]
         fn follows_the_table(
             retries in 0_usize..14,
@@ -125,20 +131,20 @@ mod tests {
         ) {
             let policy = RetryPolicy { retries, timeout: timeout_ms * MS };
             let mut now = 77 * MS;
-            let mut tries = RetryAttempts::new(policy, now);
+            let mut attempts = RetryAttempts::new(policy, now);
             let (mut began, mut used) = (now, 0);
             let ceilings: Vec<Duration> = (0..14).map(|n| (50 * 2_u32.pow(n)).min(1000) * MS).collect();
             for (took_ms, asked_ms, dice, progress) in failures {
                 now += took_ms * MS;
                 if progress {
-                    tries.progressed(now);
+                    attempts.restart(now);
                     (began, used) = (now, 0);
                 }
                 let asked = asked_ms.map(|ms| ms * MS);
                 let expected = (used < retries)
                     .then(|| asked.unwrap_or_default() + ceilings[used].mul_f64(dice))
                     .filter(|pause| now + *pause <= began + timeout_ms * MS);
-                let pause = tries.after_failure(now, asked, dice);
+                let pause = attempts.after_failure(now, asked, dice);
                 prop_assert_eq!(pause, expected);
                 if let Some(pause) = pause {
                     used += 1;

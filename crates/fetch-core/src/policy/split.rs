@@ -1,52 +1,55 @@
-//! Decides how a range is cut into parts. Pure: `parts.rs` sends what is decided here.
+//! Decides how a range is cut into parts: their sizes, and how far ahead of the reader they are sent.
 //!
-//! One *unit* is what a stream carries in about three round trips: below it a request spends most of
-//! its time waiting. A range that fits into one wave (at most two units for every request that may be in
-//! flight) is cut into equal parts: they end together, and nothing comes after them that could wait for
-//! a round trip. A longer one would form convoys that way: parts of one size sent together share the
-//! link, end together, and leave it idle until the next ones begin. So its parts are of about one unit each, of sizes that
-//! grow over the first ones and are spread from then on (`spread.rs`); every one after the first wave goes out when another has ended;
-//! and near the end each is an equal share of what has not arrived yet (guided self-scheduling, Polychronopoulos and
-//! Kuck 1987): the last ones end together again. Parts of two units would reach a hundredth of the link more, but hold
-//! twice the memory: what arrived waits for what comes before it, and memory that is touched for the first time costs more CPU time
-//! than all of the requests.
+//! One *unit* is what a stream carries in about three round trips; a smaller request spends most of its time
+//! waiting. A range that fits into one wave (at most two units for every request that may be in flight) is cut into
+//! equal parts: they end together, and nothing comes after them that could wait for a round trip.
+//!
+//! Equal parts of a longer range would form convoys: parts of one size that are sent together share the link, end
+//! together, and leave it idle until the next ones begin. So its parts are of about one unit each, and their sizes
+//! grow over the first ones and vary from then on ([`spread_bytes`]). After the first wave, each part is sent when
+//! another has ended. Near the end, each is an equal share of what has not arrived (guided self-scheduling,
+//! Polychronopoulos and Kuck 1987), so the last ones end together again. Parts of two units would reach one per
+//! cent more bandwidth, but hold twice the memory, and memory that is touched for the first time costs more CPU
+//! time than all of the requests.
 
-use crate::policy::link::{Link, to_bytes};
+use crate::policy::byte_range::{self, pow2_floor};
+use crate::policy::link::Link;
 use crate::policy::profile::BackendProfile;
 
-/// Round trips' worth of one stream's bytes in a unit: a request then moves bytes for three quarters of its life.
+/// Round trips per unit: a request then transfers bytes for three quarters of its time.
 const ROUND_TRIPS: f64 = 3.0;
 
-/// Where one stream gets this share of all that can be had, more streams only cost requests.
+/// If one stream gets this share of the bandwidth, more streams only cost requests.
 const ONE_STREAM_IS_ENOUGH: f64 = 0.8;
 
-/// Of the first parts of a long range, the smallest is this part of a unit, as far as the minimum allows.
+/// The smallest of the first parts of a long range is one in this many of a unit, or the minimum.
 const FIRST_SHARE: u64 = 4;
 
-/// Waves of parts that a long range is cut into at most, as far as [`STRETCHED_BYTES`] allows: requests cost
-/// money, and a short round trip is no reason to send a thousand.
+/// The most waves that a long range is cut into, within [`STRETCHED_BYTES`]. Requests cost money, and a short round
+/// trip is no reason to send a thousand.
 const WAVES: u64 = 2;
 
-/// No unit is enlarged beyond this for the sake of fewer requests: a wave and its memory grow with it.
+/// No unit is enlarged beyond this size to save requests: the memory of a wave grows with it.
 const STRETCHED_BYTES: u64 = 4 * 1024 * 1024;
 
 /// How ranges are cut on a link as it is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Split {
-    /// The bytes below which a request does not pay.
+    /// The size of a unit: smaller requests do not pay.
     unit_bytes: u64,
-    /// No part is smaller, but for what is left over.
+    /// The smallest part, except for a remainder.
     min_bytes: u64,
-    /// No part is larger.
+    /// The largest part.
     max_bytes: u64,
-    /// Requests of one call in flight at once.
+    /// Requests of one read in flight at once.
     slots: u64,
-    /// The range is sent at once.
+    /// All parts of the range are sent at once.
     one_wave: bool,
 }
 
 impl Split {
-    /// How to cut on `link` with `concurrency` requests in flight; `None` where one stream gets nearly all there is.
+    /// How to cut on `link` with `concurrency` requests in flight; `None` if one stream gets nearly the whole
+    /// bandwidth.
     #[expect(clippy::cast_precision_loss, reason = "a number of requests")]
     pub(crate) fn plan(link: &Link, profile: &BackendProfile, concurrency: usize) -> Option<Self> {
         let stream = link.stream_bytes_per_s;
@@ -55,30 +58,31 @@ impl Split {
             return None;
         }
         let (min_bytes, max_bytes) = (profile.min_part_bytes, profile.max_part_bytes);
-        let wanted = to_bytes(ROUND_TRIPS * link.ttfb_p50.as_secs_f64() * stream);
+        let wanted = byte_range::from_f64(ROUND_TRIPS * link.ttfb_p50.as_secs_f64() * stream);
         let unit_bytes = pow2_floor(wanted).clamp(min_bytes, max_bytes);
         Some(Self { unit_bytes, min_bytes, max_bytes, slots: concurrency as u64, one_wave: false })
     }
 
-    /// The same for a range of `bytes`: a long one is cut into larger parts.
+    /// The same for a range of `bytes`. A long range is cut into larger parts.
     pub(crate) fn for_range(self, bytes: u64) -> Self {
         let stretched = pow2_floor(bytes / (WAVES * self.slots)).min(STRETCHED_BYTES).min(self.max_bytes);
         let stretched = Self { unit_bytes: self.unit_bytes.max(stretched), ..self };
         Self { one_wave: bytes <= stretched.wave_part_bytes().saturating_mul(self.slots), ..stretched }
     }
 
-    /// Whether a range of `bytes` is one request. That is so up to one and a half units: cut in two, the
-    /// halves would be smaller than three quarters of one.
+    /// Whether a range of `bytes` is one request. A range is one request up to one and a half units: its halves
+    /// would be smaller than three quarters of a unit.
     pub(crate) fn is_one(&self, bytes: u64) -> bool {
         self.waves(bytes) == 1
     }
 
-    /// What the first request asks for where the size is not known: all that would be one request if it were.
+    /// The first request if the size is unknown: the largest range that would be one request if the size were
+    /// known.
     pub(crate) fn first_bytes(&self) -> u64 {
         (self.unit_bytes + self.unit_bytes / 2).min(self.wave_part_bytes())
     }
 
-    /// Requests of one call in flight at once.
+    /// Requests of one read in flight at once.
     pub(crate) fn slots(&self) -> usize {
         usize::try_from(self.slots).unwrap_or(usize::MAX)
     }
@@ -88,19 +92,20 @@ impl Split {
         self.unit_bytes.saturating_mul(2).min(self.max_bytes)
     }
 
-    /// No part of the range is larger.
+    /// The largest part of the range.
     fn largest_bytes(&self) -> u64 {
         let spread = self.unit_bytes.saturating_add(self.unit_bytes / 4);
         if self.one_wave { self.wave_part_bytes() } else { spread.min(self.max_bytes) }
     }
 
-    /// How far ahead of its reader a call fetches, in bytes: a wave, and a quarter of one for parts that overtake the head.
+    /// How far ahead of its reader a read fetches, in bytes: one wave, and a quarter more for parts that
+    /// overtake the first one.
     pub(crate) fn window_bytes(&self) -> u64 {
         (self.slots + self.slots.div_ceil(4)).saturating_mul(self.largest_bytes())
     }
 
-    /// The size of the next part, where `sent` parts have gone out, `outstanding` bytes of them have not
-    /// arrived, and `unsent` bytes (more than none) have not been asked for.
+    /// The size of the next part, if `sent` parts were sent, `outstanding` bytes of them have not arrived, and
+    /// `unsent` bytes (at least one) have not been requested.
     pub(crate) fn next_bytes(&self, sent: u64, outstanding: u64, unsent: u64) -> u64 {
         let left = outstanding.saturating_add(unsent);
         let share = left.div_ceil(self.waves(left));
@@ -108,7 +113,7 @@ impl Split {
         let size = if self.one_wave && share <= largest {
             share
         } else {
-            // Those that are sent first grow to their full size.
+            // The sizes of the first parts grow.
             let grown = sent.saturating_add(self.slots / FIRST_SHARE).min(self.slots);
             let spread = u128::from(spread_bytes(sent, self.unit_bytes)) * u128::from(grown) / u128::from(self.slots);
             share.min(u64::try_from(spread).unwrap_or(largest)).clamp(self.min_bytes, largest)
@@ -116,13 +121,13 @@ impl Split {
         self.without_scrap(size, unsent)
     }
 
-    /// Into how many parts `bytes` are cut, were they sent at once.
+    /// The number of parts of a range of `bytes` that is sent at once.
     fn waves(&self, bytes: u64) -> u64 {
         let rounded = bytes.saturating_add(self.unit_bytes / 2) / self.unit_bytes;
         rounded.min(bytes / self.min_bytes).clamp(1, self.slots)
     }
 
-    /// Takes the rest too, or leaves half of it, where `size` would leave less than the minimum behind.
+    /// Avoids a remainder below the minimum: takes it too, or leaves half of the bytes.
     fn without_scrap(&self, size: u64, unsent: u64) -> u64 {
         let size = size.min(unsent);
         match unsent - size {
@@ -135,18 +140,15 @@ impl Split {
     }
 }
 
-fn pow2_floor(n: u64) -> u64 {
-    n.checked_ilog2().map_or(0, |log| 1 << log)
-}
-
-/// The golden ratio's fraction, in 1,024ths.
+/// The fraction of the golden ratio, in 1,024ths.
 const GOLDEN_1024: u64 = 633;
 
-/// The size of request number `nth` among requests of `mean_bytes` on average: between three quarters and five quarters of that.
+/// The size of request number `nth` among requests of `mean_bytes` on average: three quarters to five quarters of
+/// it.
 ///
-/// Requests of one size that are sent together share the link, end together, and leave it idle until the next ones begin. Multiples
-/// of the golden ratio, modulo one, are the sequence of which any few in a row are spread most evenly (Knuth, *The Art of Computer
-/// Programming* 3, section 6.4).
+/// Varying sizes avoid convoys (see the top of this file). Multiples of the golden ratio, modulo one, are the
+/// sequence of which any few consecutive members are spread most evenly (Knuth, *The Art of Computer Programming*
+/// 3, section 6.4).
 #[must_use]
 pub fn spread_bytes(nth: u64, mean_bytes: u64) -> u64 {
     mean_bytes / 4 * 3 + mean_bytes / 2048 * (nth % 1024 * GOLDEN_1024 % 1024)
@@ -169,7 +171,7 @@ mod tests {
         Split::plan(&link(30, 60e6, 1e9), &BackendProfile::default(), concurrency).expect("splitting pays")
     }
 
-    /// Cuts `bytes`, all sent before anything arrives, then one for each that has arrived, oldest first.
+    /// Cuts `bytes`: all parts are sent before any arrives, then one for each that has arrived, oldest first.
     fn cut(split: &Split, bytes: u64) -> Vec<u64> {
         let (mut unsent, mut sizes, mut arrived) = (bytes, Vec::new(), 0);
         while unsent > 0 {
@@ -289,7 +291,7 @@ mod tests {
             }
         }
 
-        /// Numbers at the edges of their types do not overflow.
+        /// Numbers at the limits of their types do not overflow.
         #[test]
         fn absurd_sizes(bytes in any::<u64>(), outstanding in any::<u64>(), sent in 0_u64..100) {
             let split = gcs(32);

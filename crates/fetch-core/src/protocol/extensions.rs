@@ -1,4 +1,4 @@
-//! What the layers tell each other: downwards in `GetOptions::extensions`, upwards in `GetResult::extensions`.
+//! What layers tell each other: down in `GetOptions::extensions`, up in `GetResult::extensions`.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use tokio::time::Instant;
 
 use crate::internal::mutation::Mutation;
 
-/// Why a request is made. Demand goes before speculation wherever something is scarce.
+/// Why a request is sent. Demand is served before speculation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Intent {
-    /// Somebody waits for these bytes.
+    /// A reader waits for these bytes.
     #[default]
     Demand,
-    /// Nobody has asked for these bytes yet.
+    /// No reader has asked for these bytes yet.
     Speculative,
 }
 
 impl Intent {
-    /// The intent `extensions` carry; demand once their [`Promotion`] has been used. Default: [`Intent::Demand`].
+    /// The intent in `extensions`; demand once their [`Promotion`] has been used. Default: [`Intent::Demand`].
     #[must_use]
     pub fn of(extensions: &Extensions) -> Self {
         match extensions.get() {
@@ -33,10 +33,10 @@ impl Intent {
     }
 }
 
-/// Turns a speculative request into a demanded one while it is under way.
+/// Turns a speculative request into a demanded one while it is in flight.
 ///
-/// Whoever asks for speculative bytes puts a clone beside [`Intent::Speculative`] and keeps one. Once somebody waits for the
-/// bytes, [`Promotion::promote`] moves the request, wherever it waits, to the queue of those who are waited for.
+/// The sender puts a clone beside [`Intent::Speculative`] and keeps one. When a reader waits for the bytes,
+/// [`Promotion::promote`] moves the request to the demand queue.
 #[derive(Debug, Clone, Default)]
 pub struct Promotion(Arc<PromotionState>);
 
@@ -47,30 +47,30 @@ struct PromotionState {
 }
 
 impl Promotion {
-    /// The promotion `extensions` carry, if any.
+    /// The promotion in `extensions`, if any.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
     }
 
-    /// Somebody waits for the bytes now. There is no way back; doing it twice is harmless.
+    /// A reader waits for the bytes now. This cannot be undone; repeating it has no effect.
     pub fn promote(&self) {
         self.0.promoted.store(true, Ordering::Release);
         self.0.changed.notify_waiters();
     }
 
-    /// Whether somebody waits for the bytes.
+    /// Whether a reader waits for the bytes.
     #[must_use]
     pub fn is_promoted(&self) -> bool {
         self.0.promoted.load(Ordering::Acquire)
     }
 
-    /// Waits until somebody waits for the bytes.
+    /// Waits until a reader waits for the bytes.
     ///
     /// # Cancel safety
-    /// Cancel safe: it only watches.
+    /// Cancel safe.
     pub async fn promoted(&self) {
-        // Made before the look at the flag: it hears of whatever comes after.
+        // Created before the flag is read, so that no later promotion is missed.
         let changed = self.0.changed.notified();
         if !self.is_promoted() {
             changed.await;
@@ -78,11 +78,11 @@ impl Promotion {
     }
 }
 
-/// What a reader knows of its own future, in the words of `posix_fadvise(2)`.
+/// How a reader is going to read, in the words of `posix_fadvise(2)`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum AccessHint {
-    /// Nothing: learn the pattern.
+    /// Nothing is known: learn the pattern.
     #[default]
     Normal,
     /// Reads go on in order: read far ahead from the first one.
@@ -95,38 +95,39 @@ pub enum AccessHint {
     DontNeed(Vec<Range<u64>>),
 }
 
-/// How one call is to use a cache on its way.
+/// How one call uses a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CacheHint {
-    /// Neither look nor store.
+    /// Neither look up nor store.
     Bypass,
-    /// Look, but do not store what is missing.
+    /// Look up, but do not store what is missing.
     NoAdmit,
-    /// Do not look; fetch and store anew.
+    /// Do not look up; fetch and store anew.
     Refetch,
     /// The object never changes: never validate it.
     Immutable,
 }
 
-/// How the range of a request relates to what the user asked for. Servers refuse ranges for reasons of their own, and what a layer adds
-/// must not make a read fail that would have been answered without it.
+/// Who chose the range of a request. Servers refuse some ranges, and a range chosen by a layer must not make a read
+/// fail that would have been answered without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RangeOrigin {
-    /// A layer above has chosen it (parts, pages, read-ahead). Where it is refused, that layer asks again; those below do not.
+    /// A layer above chose it (parts, pages, read-ahead). If it is refused, that layer sends another request;
+    /// the layers below do not.
     Chosen,
-    /// It is what the user asked for, after a range of ours was refused: the layers below send it as it is.
+    /// The user chose it, and a range of our choice was refused before. The layers below send it unchanged.
     Asked,
 }
 
-/// Marks a request whose memory an upper layer has already reserved: a byte is charged once.
+/// Marks a request whose memory a layer above has reserved. A byte is charged once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reserved;
 
-/// Where an answer's bytes came from, counted while its body is read; complete when the body ends.
+/// Where the bytes of an answer came from. Counted while the body is read; complete when the body ends.
 ///
-/// Every answer to a request that carries an [`Intent`] has one, where a layer below counts; others may. Clones share their
-/// counts.
+/// Every answer to a request with an [`Intent`] carries one if a layer below counts; other answers may. Clones
+/// share their counts.
 #[derive(Debug, Clone, Default)]
 pub struct Origin(Arc<OriginCounts>);
 
@@ -137,51 +138,52 @@ struct OriginCounts {
 }
 
 impl Origin {
-    /// The origin `extensions` carry, if any layer below reports one.
+    /// The origin in `extensions`, if a layer below reports one.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Option<Self> {
         extensions.get().cloned()
     }
 
-    /// Bytes that crossed the wire for this answer, so far.
+    /// Bytes from the network so far.
     #[must_use]
     pub fn wire_bytes(&self) -> u64 {
         self.0.wire_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes that a cache had, so far.
+    /// Bytes from a cache so far.
     #[must_use]
     pub fn hit_bytes(&self) -> u64 {
         self.0.hit_bytes.load(Ordering::Relaxed)
     }
 
-    /// OriginCounts `bytes` that crossed the wire.
+    /// Counts `bytes` from the network.
     pub fn add_wire(&self, bytes: u64) {
         self.0.wire_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// OriginCounts `bytes` that a cache had.
+    /// Counts `bytes` from a cache.
     pub fn add_hit(&self, bytes: u64) {
         self.0.hit_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
-/// Until when the version of an answer may be taken for the present one; upwards, from a cache that trusts versions for a
-/// time, in answers to requests that carry an [`Intent`]. Without one, nobody sets a limit.
+/// Until when the version of an answer may be taken for the current one. A cache that trusts versions for a time
+/// adds it to answers to requests with an [`Intent`]. Without it there is no limit.
 ///
-/// Read-ahead above a cache keeps to this, so that its own time does not come on top of the cache's.
+/// Read-ahead above a cache keeps this limit, so that the two trust times do not add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FreshUntil(pub Instant);
 
-/// When the request was sent whose answer showed that the version of this answer is the present one; upwards, in answers to
-/// requests that carry an [`Intent`]. An answer without one comes from the store itself: it was confirmed when it was asked for.
+/// When the version of an answer was confirmed as current: the time at which the confirming request was sent. A
+/// cache adds it to answers to requests with an [`Intent`]. An answer without it comes from the store and was
+/// confirmed when it was requested.
 ///
-/// Whoever trusts a version for a time counts from here, so that the times of several layers do not add up.
+/// A layer that trusts a version for a time counts from here, so that the times of several layers do not add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConfirmedAt(pub Instant);
 
 impl ConfirmedAt {
-    /// When an answer with `extensions`, to a request sent at `asked_at`, was confirmed.
+    /// When the answer with `extensions` to a request sent at `asked_at` was confirmed.
     #[must_use]
     pub fn of(extensions: &Extensions, asked_at: Instant) -> Instant {
         match extensions.get() {
@@ -192,15 +194,15 @@ impl ConfirmedAt {
     }
 }
 
-/// The CRC32C (Castagnoli) of a whole object, as the store knows it.
+/// The CRC32C (Castagnoli) of a whole object, as the store reports it.
 ///
-/// Travels upwards in `GetResult::extensions`: `object_store` has no attribute for it, but hands on the extensions of
-/// the client's HTTP response, so an adapter's connector can put it there. GCS names it in every answer
-/// (`x-goog-hash`); S3 only in answers to requests that ask for it with a signed header, which `object_store` cannot send.
+/// It travels up in `GetResult::extensions`. `object_store` has no attribute for it, but passes on the extensions
+/// of the HTTP response, where the connector of an adapter can put it. GCS reports it in every answer
+/// (`x-goog-hash`); S3 only if a signed header asks for it, which `object_store` cannot send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Crc32c(pub u32);
 
-/// Options for one bounded range, carrying `intent`: how one layer asks the next for bytes.
+/// Options of a request for one range, with `intent`.
 #[must_use]
 pub fn ask(range: Range<u64>, intent: Intent) -> GetOptions {
     let mut options = GetOptions::new().with_range(Some(range));

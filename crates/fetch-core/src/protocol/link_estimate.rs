@@ -1,4 +1,4 @@
-//! The link's estimate as a handle that `FetchStore` writes and every layer may read.
+//! The link estimate as a shared handle: `FetchStore` writes it, every layer may read it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,33 +9,33 @@ use tokio::time::Instant;
 use crate::policy::link::{EndedBody, Estimator, Link};
 use crate::policy::profile::BackendProfile;
 
-/// What the link to a store can do, measured while it is used.
+/// What the link to a store can carry, measured while it is used.
 #[derive(Debug)]
 pub struct LinkEstimate {
     start: Instant,
     estimator: Mutex<Estimator>,
 }
 
-/// The estimate that [`crate::FetchStore`] keeps of its link, in the extensions of answers to requests that carry an
-/// [`Intent`](crate::Intent). A layer that was given no estimate finds the one of the layer below here. A cache that
-/// answers from memory adds the estimate it has found.
+/// The estimate that [`crate::FetchStore`] keeps of its link, in answers to requests with an
+/// [`Intent`](crate::Intent). A layer without an estimate of its own takes this one. A cache that answers from
+/// memory adds the estimate it has found.
 #[derive(Debug, Clone)]
 pub struct MeasuredLink(pub Arc<LinkEstimate>);
 
 impl LinkEstimate {
-    /// Starts from what is known of the kind of store. Rates of `profile` that cannot be are replaced by the nearest that can.
+    /// Starts from `profile`. Impossible rates in it are replaced by the nearest possible ones.
     #[must_use]
     pub fn new(profile: &BackendProfile) -> Arc<Self> {
         Arc::new(Self { start: Instant::now(), estimator: Mutex::new(Estimator::new(profile.clone())) })
     }
 
-    /// The present estimate.
+    /// The current estimate.
     #[must_use]
     pub fn link(&self) -> Link {
         self.estimator.lock().link()
     }
 
-    /// Whether enough answers have been measured for their times to count, not the profile's.
+    /// Whether enough answers have been measured to replace the times of the profile.
     #[must_use]
     pub fn is_measured(&self) -> bool {
         self.estimator.lock().is_measured()
@@ -46,7 +46,7 @@ impl LinkEstimate {
         self.estimator.lock().all_bytes()
     }
 
-    /// An answer began `ttfb` after it was asked for: one stream more.
+    /// An answer began `ttfb` after its request: one more stream is open.
     pub fn body_started(self: &Arc<Self>, ttfb: Duration) -> BodyMeter {
         let now = self.start.elapsed();
         let mut estimator = self.estimator.lock();
@@ -56,7 +56,7 @@ impl LinkEstimate {
     }
 }
 
-/// Measures one body; dropping it ends the measurement.
+/// Measures one body. Dropping it ends the measurement.
 #[derive(Debug)]
 pub struct BodyMeter {
     estimate: Arc<LinkEstimate>,
@@ -73,8 +73,8 @@ impl BodyMeter {
         self.estimate.estimator.lock().on_bytes(self.estimate.start.elapsed(), bytes);
     }
 
-    /// The body waits for its reader from here on: its rate says nothing of the link.
-    pub fn app_limited(&mut self) {
+    /// The reader limits the rate of the body from now on, so the rate says nothing about the link.
+    pub fn mark_app_limited(&mut self) {
         self.app_limited = true;
     }
 }

@@ -1,4 +1,4 @@
-//! Which version of an object bytes belong to, and how a request is pinned to it.
+//! Versions of objects: how answers are compared, and how a request is pinned.
 
 use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use object_store::{GetOptions, ObjectMeta};
@@ -8,55 +8,56 @@ use crate::error::ObjectChanged;
 use crate::internal::mutation::Mutation;
 use crate::request::refusals::Pinned;
 
-/// A modification date younger than this does not identify a version: dates count in whole seconds, so the object may be overwritten
-/// once more without a new date. That needs a second; the rest is for a client whose clock is ahead of the store's, a margin that
-/// RFC 7232 suggested in section 2.2.2.
+/// A younger modification date does not identify a version. Dates count in whole seconds, so the object may be
+/// overwritten again without a new date. That takes one second; the rest is for a client whose clock is ahead of
+/// the store's, the margin of RFC 7232, section 2.2.2.
 const DATE_SETTLES_AFTER: TimeDelta = TimeDelta::seconds(60);
 
-/// Whether a store's `version` names one version for ever. S3 answers `null` for an object that was written without versioning, and
-/// the next such write takes that name over.
+/// Whether a store's `version` names one version for ever. S3 answers `null` for an object that was written without
+/// versioning, and the next such write reuses that name.
 #[must_use]
 pub fn is_lasting_version(version: &str) -> bool {
     !matches!(version, "" | "null")
 }
 
-/// What tells one version of an object from another.
+/// Identifies one version of an object.
 ///
-/// Two answers belong to the same version if the first of these that both name is equal: the store's own version, the entity tag
-/// if it is strong, the modification date. What each backend gives: GCS a generation and an entity tag; S3 and Azure an entity
-/// tag, and a version in versioned buckets; local files an entity tag made of inode, date and size; a web server what its
-/// answers carry, perhaps nothing.
+/// Two answers are of one version if the first of these that both have is equal: the version of the store, the
+/// entity tag if it is strong, the modification date. GCS gives a generation and an entity tag; S3 and Azure an
+/// entity tag, and a version in versioned buckets; local files an entity tag of inode, date and size; a web server
+/// what its answers carry, perhaps nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ObjectVersion {
     /// HTTP entity tag, quotes included.
     pub e_tag: Option<String>,
-    /// The store's own version: GCS's generation, S3's `versionId` if it [lasts](is_lasting_version).
+    /// The version of the store: GCS's generation, S3's `versionId` if it [lasts](is_lasting_version).
     pub version: Option<String>,
-    /// When the object was last modified, if the answer says so and that is at least a minute ago.
+    /// The modification date, if the answer has one that is at least a minute old.
     pub last_modified: Option<DateTime<Utc>>,
     /// Length of the object in bytes.
     pub size: u64,
 }
 
-/// How a request for further bytes of a known version is pinned to it.
+/// How a request for more bytes of a known version is pinned to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PinBy {
-    /// `If-Match` with the entity tag: an overwrite is refused with 412. Works almost everywhere.
+    /// `If-Match` with the entity tag: after an overwrite the store answers 412. Works almost everywhere.
     #[default]
     ETag,
-    /// The store's version: after an overwrite a versioned bucket still serves the old bytes, an unversioned one answers 404.
+    /// The version of the store: after an overwrite a versioned bucket still serves the old bytes, an
+    /// unversioned one answers 404.
     Version,
-    /// Not at all; answers are still compared.
+    /// Not at all. Answers are still compared.
     Unpinned,
 }
 
 impl ObjectVersion {
-    /// The version an answer belongs to.
+    /// The version of an answer.
     #[must_use]
     pub fn of(meta: &ObjectMeta) -> Self {
         let date = meta.last_modified;
-        // The clients of `object_store` fill in the Unix epoch where an answer has no date.
+        // The clients of `object_store` fill in the Unix epoch if an answer has no date.
         let is_given = date != DateTime::UNIX_EPOCH;
         let last_modified = (is_given && Utc::now() - date >= DATE_SETTLES_AFTER).then_some(date);
         // An empty tag identifies nothing.
@@ -65,27 +66,27 @@ impl ObjectVersion {
         Self { e_tag, version, last_modified, size: meta.size }
     }
 
-    /// Whether `self` and `other` can be the same version: nothing that identifies both differs.
+    /// Whether `self` and `other` may be the same version: no validator that both have differs.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
         self.size == other.size && self.compare(other) != Some(false)
     }
 
-    /// Whether `self` and `other` are the same version: the same size, and something that identifies both is equal. Two answers
-    /// that have nothing in common prove nothing.
+    /// Whether `self` and `other` are provably the same version: they have the same size, and a validator that
+    /// both have is equal.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.size == other.size && self.compare(other) == Some(true)
     }
 
-    /// Whether `other` has another entity tag, and its date and size say that it is the same version: of the stores whose tags tell
-    /// nothing.
+    /// Whether only the entity tag of `other` differs, while date and size are the same. Used for stores whose
+    /// entity tags differ between replicas.
     pub(crate) fn differs_in_tag_alone(&self, other: &Self) -> bool {
         let without_tag = |version: &Self| Self { e_tag: None, ..version.clone() };
         self.version.is_none() && other.version.is_none() && without_tag(self).is_same(&without_tag(other))
     }
 
-    /// Compares what identifies both; `None` where nothing does.
+    /// Compares the first validator that both have; `None` if there is none.
     fn compare(&self, other: &Self) -> Option<bool> {
         if Mutation::ComparesSizeAlone.is_back() && self.version.is_none() && self.e_tag.is_none() {
             return Some(true);
@@ -98,27 +99,26 @@ impl ObjectVersion {
         {
             return Some(a == b);
         }
-        // Lists and answers of one store may differ in whether they tell fractions of a second.
+        // Lists and answers of one store may differ in whether they have fractions of a second.
         let seconds = |date: DateTime<Utc>| date.with_nanosecond(0).unwrap_or(date);
         let (a, b) = (self.last_modified?, other.last_modified?);
         Some(if a.nanosecond() == 0 || b.nanosecond() == 0 { seconds(a) == seconds(b) } else { a == b })
     }
 
-    /// Whether anything but the size tells this version from another. Bytes of an object without are fetched by one request a
-    /// range: nothing would prove that the answers to two requests are of one version.
+    /// Whether anything but the size identifies this version. An object without a validator is fetched by one
+    /// request per range, since nothing proves that two answers are of one version.
     #[must_use]
     pub fn has_validator(&self) -> bool {
         self.is_exact() || self.last_modified.is_some() || Mutation::ComparesSizeAlone.is_back()
     }
 
-    /// Whether it identifies the very bytes, across restarts too: objects with the same exact version are the same.
+    /// Whether this identifies the exact bytes, across restarts too.
     #[must_use]
     pub fn is_exact(&self) -> bool {
         self.version.is_some() || self.e_tag.as_ref().is_some_and(|tag| !is_weak(tag))
     }
 
-    /// Fails with [`ObjectChanged`] unless `meta` is proven to be of this version; where this version has no validator, unless
-    /// `meta` can be of it.
+    /// Checks that `meta` is provably of this version; if this version has no validator, that it may be.
     ///
     /// # Errors
     /// [`object_store::Error::Precondition`] with [`ObjectChanged`] as its source.
@@ -128,8 +128,8 @@ impl ObjectVersion {
         if fits { Ok(()) } else { Err(ObjectChanged::new(&meta.location, self, Some(&found)).into()) }
     }
 
-    /// Pins `options` to this version, unless the caller has pinned them already.
-    /// Returns whether a pin was added: a 404 or 412 is then ours to explain (see [`ObjectChanged::explain`]).
+    /// Pins `options` to this version, unless the caller has pinned them. Returns whether a pin was added: a
+    /// 404 or 412 may then mean that the object changed (see [`ObjectChanged::explain`]).
     ///
     /// A weak entity tag (`W/…`) never satisfies `If-Match`, so it is not used.
     pub fn pin(&self, by: PinBy, options: &mut GetOptions) -> bool {
@@ -147,7 +147,7 @@ impl ObjectVersion {
     }
 }
 
-/// Whether an entity tag says that objects with it are alike, not that they are the same.
+/// Whether an entity tag is weak: objects with it are equivalent, but not necessarily equal.
 fn is_weak(e_tag: &str) -> bool {
     e_tag.starts_with("W/") && !Mutation::TrustsWeakTags.is_back()
 }
@@ -156,7 +156,7 @@ fn is_weak(e_tag: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// `at`: seconds since a date long ago.
+    /// `at`: milliseconds since a date long ago.
     fn version(e_tag: Option<&str>, version: Option<&str>, at: Option<i64>, size: u64) -> ObjectVersion {
         let last_modified = at.map(|at| DateTime::UNIX_EPOCH + TimeDelta::milliseconds(1_000_000 + at));
         ObjectVersion { e_tag: e_tag.map(Into::into), version: version.map(Into::into), last_modified, size }

@@ -1,4 +1,4 @@
-//! Files of this machine: read in a few large steps, and marked as what they are.
+//! Local files: read in a few large steps, and marked as local.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -15,32 +15,34 @@ use crate::error::FetchError;
 use crate::policy::byte_range;
 use crate::read::positioned;
 
-/// Up to so many bytes are one read: whoever collects them gets them uncopied. Larger buffers come from fresh pages of the kernel
-/// each time, and those cost more than a copy does.
+/// Up to this size a range is one read, so a caller that collects the body gets it without a copy. Larger buffers
+/// consist of fresh kernel pages each time, which cost more than a copy.
 const ONE_READ_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Beyond, one read is so long: the hop to a blocking thread, some 20 µs, does not show beside its half a millisecond.
+/// The size of one read of a longer range. A hop to a blocking thread takes some 20 µs, little beside half a
+/// millisecond for the read.
 const STEP_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Up to so many bytes the buffer is filled with zeros and read at once. `read_to_end` need not fill it, but begins with 8 KiB
-/// and doubles.
+/// Up to this size the buffer is zeroed and read at once. `read_to_end` needs no zeroing, but begins with 8 KiB and
+/// doubles.
 const ZEROED_BYTES: usize = 1024 * 1024;
 
-/// Marks an answer that comes from a file of this machine: the kernel caches it and reads ahead of it as well as we could.
+/// Marks an answer that comes from a local file. The kernel caches the file and reads ahead of it as well as we
+/// could.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LocalFile;
 
 impl LocalFile {
-    /// Whether `answer` comes from a file, be it handed on as one or as a [`FetchStore`](crate::FetchStore)'s stream.
+    /// Whether `answer` comes from a local file, as a file or as a [`FetchStore`](crate::FetchStore)'s stream.
     #[must_use]
     pub fn is_source_of(answer: &GetResult) -> bool {
         matches!(answer.payload, GetResultPayload::File(..)) || answer.extensions.get::<Self>().is_some()
     }
 }
 
-/// Turns a file into a stream of large reads. The store's own stream of it would hop to a blocking thread each 8 KiB, and its
-/// own `bytes` would first fill with zeros what it then overwrites.
+/// Turns a file into a stream of large reads. The stream of the store would hop to a blocking thread for each 8
+/// KiB, and its `bytes` would zero the buffer before filling it.
 pub(crate) fn in_large_steps(answer: GetResult) -> GetResult {
     let GetResult { payload, meta, range, attributes, mut extensions } = answer;
     let payload = match payload {
@@ -74,11 +76,11 @@ fn stream(file: File, path: PathBuf, range: Range<u64>) -> BoxStream<'static, Re
     .boxed()
 }
 
-/// Up to the end of the file.
+/// Reads `range`, or less if the file ends before.
 fn read(mut file: &File, range: Range<u64>) -> std::io::Result<Bytes> {
     let length = byte_range::in_memory(byte_range::len(&range));
     let mut bytes = Vec::with_capacity(length);
-    // One long read at first: it tells a kernel that has nothing of the file in memory how far to read ahead.
+    // One long read first: it tells the kernel how far to read ahead if nothing of the file is in memory.
     bytes.resize(length.min(ZEROED_BYTES), 0);
     let read = positioned::read_up_to(file, &mut bytes, range.start)?;
     if read < bytes.len() || read == length {
@@ -90,7 +92,7 @@ fn read(mut file: &File, range: Range<u64>) -> std::io::Result<Bytes> {
     Ok(bytes.into())
 }
 
-/// Outside a runtime the thread at hand reads, as `object_store`'s own local store does it.
+/// Outside a runtime the calling thread reads, as in `object_store`'s own local store.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match Handle::try_current() {
         Ok(runtime) => runtime.spawn_blocking(work).await.unwrap_or_else(|_| Err(FetchError::TaskLost.into())),

@@ -1,9 +1,9 @@
-//! One call that is read in several parts: fetched side by side, handed on in order.
+//! A read in several parts: fetched in parallel, handed on in order.
 //!
-//! Each part has a task that drains its body at link speed into memory that was reserved before the request.
-//! The head of the line never waits for memory: where none is free, its task stops whenever a few
-//! chunks lie unread. So a call makes progress with any budget. Nothing outlives the reader: a part's task belongs
-//! to its slot, the slots to the call, and dropping [`Parts`] drops them all.
+//! A task per part drains its body at link speed into memory that was reserved before the request. The first part
+//! never waits for memory: without a reservation, its task pauses while a few chunks are unread. So a read makes
+//! progress with any budget. Nothing outlives the reader: dropping [`Parts`] drops the slots of all parts, and each
+//! slot owns its task.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -26,20 +26,20 @@ use crate::policy::split::Split;
 use crate::protocol::extensions::{Origin, Reserved};
 use crate::protocol::version::ObjectVersion;
 use crate::read::slots::{PartMemory, PartTask, PutOutcome, Slot, Slots};
-use crate::request::FetchCore;
 use crate::request::body::ResponseBody;
+use crate::request::core::FetchCore;
 use crate::request::outage::Outage;
 use crate::request::refusals::may_be_the_range;
 use crate::request::retryable::{depends_on_request, is_transient};
 
-/// The reader's end of a call; dropping it ends the call.
+/// The reader's end of a split read. Dropping it ends the read.
 pub(crate) struct Parts(Arc<SplitRead>);
 
-/// What the parts of one call share.
+/// What the parts of one read share.
 struct SplitRead {
     core: Arc<FetchCore>,
     path: Path,
-    /// The caller's options; each part puts in its own range.
+    /// The caller's options; each part sets its own range.
     options: GetOptions,
     split: Split,
     runtime: Handle,
@@ -49,7 +49,7 @@ struct SplitRead {
 }
 
 impl Parts {
-    /// A call that reads `range`, nothing sent yet. Its bytes are counted on `origin`.
+    /// A read of `range`, before anything is sent. Its bytes are counted on `origin`.
     ///
     /// # Errors
     /// [`FetchError::NoRuntime`] outside a tokio runtime.
@@ -90,7 +90,8 @@ impl Parts {
         &self.0.origin
     }
 
-    /// Takes the head of the line, whose request the caller sends: [`Parts::answered`] and [`Parts::head_body`] follow.
+    /// Takes the first part, whose request the caller sends. [`Parts::answered`] and [`Parts::head_body`]
+    /// follow.
     pub(crate) fn take_head(&self, bytes: Option<u64>) -> Range<u64> {
         let mut state = self.0.state.lock();
         let unsent = byte_range::len(&state.unsent);
@@ -103,25 +104,25 @@ impl Parts {
         self.0.refill();
     }
 
-    /// What the requests of this call know of the store's state.
+    /// The circuit breaker that the requests of this read share.
     pub(crate) fn outage(&self) -> &Outage {
         &self.0.outage
     }
 
-    /// Takes in the first answer: whose version it is, how long the object is.
+    /// Takes the version and the size from the first answer.
     ///
     /// # Errors
-    /// [`ObjectChanged`] where a part that was sent with it has been answered with another version.
+    /// [`ObjectChanged`] if another part has been answered with another version.
     pub(crate) fn answered(&self, meta: &ObjectMeta) -> Result<()> {
         self.0.learn(meta)
     }
 
-    /// The body of the head of the line: drained from now on.
+    /// The body of the first part, drained from now on.
     pub(crate) fn head_body(&self, body: ResponseBody) {
-        self.0.spawn(0, Arc::clone(&self.0).drain(0, body.attended_by_task()));
+        self.0.spawn(0, Arc::clone(&self.0).drain(0, body.read_by_task()));
     }
 
-    /// A part behind all others: drained into memory if there is any, else given up and asked for later.
+    /// The body of a part behind all others. It is drained if memory is free, else dropped and requested later.
     pub(crate) fn tail_body(&self, range: Range<u64>, body: ResponseBody) {
         let call = &self.0;
         let number = {
@@ -132,10 +133,10 @@ impl Parts {
             state.tail = Some(Slot::new(number, range, memory));
             number
         };
-        call.spawn(number, Arc::clone(call).drain(number, body.attended_by_task()));
+        call.spawn(number, Arc::clone(call).drain(number, body.read_by_task()));
     }
 
-    /// Ready with the error that has ended the call.
+    /// Ready with the error that has ended the read.
     pub(crate) fn poll_failure(&self, cx: &mut Context<'_>) -> Poll<Error> {
         let mut state = self.0.state.lock();
         match state.failure.take() {
@@ -152,7 +153,7 @@ impl Stream for Parts {
     type Item = Result<Bytes>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        // A consumer of bytes that are ready leaves the thread to others now and then.
+        // A reader of chunks that are always ready yields to other tasks from time to time.
         let turn = ready!(coop::poll_proceed(cx));
         let taken = ready!(self.0.state.lock().take(cx));
         turn.made_progress();
@@ -171,9 +172,9 @@ impl Drop for Parts {
 }
 
 impl SplitRead {
-    /// Cuts and sends parts while requests, window and memory allow.
+    /// Cuts and sends parts while permits, window and memory allow.
     ///
-    /// Tasks are spawned outside the lock: a runtime that is shutting down drops them on the spot.
+    /// Tasks are spawned outside the lock: a runtime that is shutting down drops them at once.
     fn refill(self: &Arc<Self>) {
         loop {
             let (number, range) = {
@@ -197,7 +198,7 @@ impl SplitRead {
         }
     }
 
-    /// Cuts `bytes` off what is unsent; `None` where there is no memory and the part can wait.
+    /// Cuts `bytes` off the unsent range; `None` if no memory is free and the part can wait.
     fn cut(&self, state: &mut Slots, bytes: u64, is_head: bool) -> Option<(u64, Range<u64>)> {
         let memory = match self.memory(bytes) {
             Some(memory) => memory,
@@ -218,13 +219,13 @@ impl SplitRead {
         self.core.budget.try_reserve(byte_range::in_memory(bytes)).map(PartMemory::Reserved)
     }
 
-    /// Runs `work` for the part `number` until it is through or the part is no longer wanted.
+    /// Runs `work` for the part `number` until it ends or the part is dropped.
     fn spawn(self: &Arc<Self>, number: u64, work: impl Future<Output = ()> + Send + 'static) {
         let task = self.runtime.spawn(FailIfTaskLost { call: Arc::clone(self), number, armed: true }.watch(work));
         self.adopt(number, PartTask(task.abort_handle()));
     }
 
-    /// Gives the task to its slot; without one, the call is over and so is the task.
+    /// Stores the task in its slot. Without a slot the read is over, and the task is aborted.
     fn adopt(&self, number: u64, task: PartTask) {
         let mut state = self.state.lock();
         let refused = match state.slot(number) {
@@ -238,7 +239,7 @@ impl SplitRead {
         drop(refused);
     }
 
-    /// One part, from its request to its last byte.
+    /// Fetches one part, from its request to its last byte.
     async fn fetch(self: Arc<Self>, number: u64, range: Range<u64>) {
         let core = &self.core;
         let activity = core.permits.activity();
@@ -248,7 +249,7 @@ impl SplitRead {
             let mut options = self.options.clone().with_range(Some(range.clone()));
             let pinned = version.as_ref().is_some_and(|version| version.pin(core.config.profile.pin, &mut options));
             if version.is_some() {
-                // The first answer has settled these.
+                // The first answer has met these conditions.
                 options.if_none_match = None;
                 options.if_modified_since = None;
             }
@@ -270,8 +271,9 @@ impl SplitRead {
                 }
                 (Err(error), None) if !may_be_past_this_end(&error) => return self.part_failed(number, error),
                 (Err(error), None) => {
-                    // Until the size is known, the part may lie past the end of the object; then nobody wants it. Otherwise another version
-                    // has refused it, before or after the one that is read.
+                    // Until the size is known, the part may lie past the end of the object, and
+                    // is not needed then. Otherwise another version than the one being read has
+                    // refused it.
                     let version = poll_fn(|cx| self.state.lock().poll_version(number, cx)).await;
                     if !depends_on_request(&error) {
                         let error = core.explain(error, false, &self.path, &version, &options).await;
@@ -300,7 +302,7 @@ impl SplitRead {
                 PutOutcome::Full => {}
                 PutOutcome::Unwanted(bytes) => return self.core.counters.wasted(bytes),
             }
-            body.app_limited();
+            body.mark_app_limited();
             body.mark_idle();
             poll_fn(|cx| self.state.lock().poll_room(number, cx)).await;
         }
@@ -309,7 +311,7 @@ impl SplitRead {
         self.refill();
     }
 
-    /// Remembers the version and size of the first answer, and compares every later one with it.
+    /// Remembers the version and size of the first answer, and compares every later answer with it.
     fn learn(&self, meta: &ObjectMeta) -> Result<()> {
         let beyond = {
             let mut state = self.state.lock();
@@ -318,7 +320,8 @@ impl SplitRead {
                 if self.core.is_provable(version, &self.options) {
                     return Ok(());
                 }
-                // A date that settles between two answers proves nothing of the first.
+                // The date became old enough to count between two answers, so it proves nothing
+                // about the first.
                 let found = ObjectVersion::of(meta);
                 let is_late = self.core.is_provable(&found, &self.options);
                 return if is_late {
@@ -332,14 +335,14 @@ impl SplitRead {
             state.version = Some(version);
             beyond
         };
-        // Outside the lock: their tasks are dropped with them.
+        // Outside the lock, since their tasks are dropped with them.
         drop(beyond);
         let mut state = self.state.lock();
         state.all_mut().filter_map(|slot| slot.failed.take()).for_each(Waker::wake);
         Ok(())
     }
 
-    /// Ends the call with `error` if the part `number` still belongs to it: an aborted part does not.
+    /// Ends the read with `error` if the part `number` still belongs to it. An aborted part does not.
     fn part_failed(&self, number: u64, error: Error) {
         let is_wanted = self.state.lock().slot(number).is_some();
         if is_wanted {
@@ -347,7 +350,7 @@ impl SplitRead {
         }
     }
 
-    /// Ends the call; the first to do so says why. Its tasks are aborted, its memory given back.
+    /// Ends the read. Only the first error is kept. Aborts the tasks and releases the memory.
     fn end(&self, why: Option<Error>) {
         let (slots, tail, reader) = {
             let mut state = self.state.lock();
@@ -367,12 +370,13 @@ impl SplitRead {
     }
 }
 
-/// Whether `error`, before the size of the object is known, may be because the part lies past its end, or of another version.
+/// Whether `error`, before the size is known, may mean that the part lies past the end or that another version
+/// refused it.
 fn may_be_past_this_end(error: &Error) -> bool {
     depends_on_request(error) && (!matches!(error, Error::Generic { .. }) || may_be_the_range(error))
 }
 
-/// Tells the reader when a part's task ends without a word: it panicked, or its runtime shut down.
+/// Fails the read if the task of a part ends without a result: it panicked, or its runtime was shut down.
 struct FailIfTaskLost {
     call: Arc<SplitRead>,
     number: u64,

@@ -1,9 +1,9 @@
-//! Reads and writes at a position of a file, whoever else is at it.
+//! Reads and writes at a position of a file, safe for concurrent use.
 
 use std::fs::File;
 use std::io::{ErrorKind, Result};
 
-/// Reads into `buffer` from byte `at` on, until it is full or the file ends; returns how many bytes it got.
+/// Reads into `buffer` from byte `at` until it is full or the file ends. Returns the number of bytes read.
 pub(crate) fn read_up_to(file: &File, mut buffer: &mut [u8], mut at: u64) -> Result<usize> {
     let wanted = buffer.len();
     while !buffer.is_empty() {
@@ -49,7 +49,7 @@ fn write_at(file: &File, bytes: &[u8], at: u64) -> Result<usize> {
     file.write_at(bytes, at)
 }
 
-/// Elsewhere a position is the file's, not the call's: one call at a time, whatever the file.
+/// Other systems have one position per file, not per call. This lock serialises the calls on all files.
 #[cfg(not(unix))]
 static ONE_AT_A_TIME: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
 

@@ -1,4 +1,4 @@
-//! Several ranges of one object in one call: neighbours merged, the rest side by side.
+//! Reads several ranges of one object in one call: merges neighbours and fetches the rest in parallel.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,16 +14,17 @@ use crate::policy::byte_range;
 use crate::policy::merge::merge_ranges;
 use crate::protocol::version::ObjectVersion;
 use crate::read::RESTARTS;
-use crate::request::FetchCore;
+use crate::request::core::FetchCore;
 use crate::stats::FetchCounters;
+use crate::trace_events;
 
-/// The answer to one merged run of ranges (see [`merge_ranges`]).
+/// The answer to one request for merged ranges (see [`merge_ranges`]).
 #[derive(Debug)]
 pub struct MergedRun {
     range: Range<u64>,
     size: u64,
     chunks: Vec<Bytes>,
-    /// Read from a file that the store opened: nothing of it was counted.
+    /// The bytes come from a file that the store opened, so none of them was counted.
     is_file: bool,
 }
 
@@ -31,7 +32,7 @@ impl MergedRun {
     /// Collects the body of `answer`.
     ///
     /// # Errors
-    /// The body's own.
+    /// Those of the body.
     ///
     /// # Cancel safety
     /// Cancel safe: dropping the future drops the body.
@@ -46,13 +47,14 @@ impl MergedRun {
         Ok(Self { range, size, chunks, is_file })
     }
 
-    /// Cuts `range` out of the run among `runs` that holds it; copies only where it crosses chunks.
+    /// Cuts `range` out of the one of `runs` that contains it. Copies only if the range crosses chunks.
     ///
     /// # Errors
-    /// [`FetchError::PastEnd`] where the object ends before `range` begins.
+    /// [`FetchError::PastEnd`] if the object ends before `range` begins.
     ///
     /// # Panics
-    /// Where no run begins at or before `range`: runs are those of [`merge_ranges`] over ranges with this one among them.
+    /// If no run begins at or before `range`. `runs` are those of [`merge_ranges`] over ranges that include
+    /// this one.
     pub fn cut(runs: &[Self], range: &Range<u64>) -> Result<Bytes> {
         let after = runs.partition_point(|run| run.range.start <= range.start);
         let run = after.checked_sub(1).map(|last| &runs[last]).expect("every range is in a run");
@@ -82,7 +84,7 @@ impl MergedRun {
 }
 
 impl FetchCore {
-    /// Reads `ranges` of one version of the object, in their order.
+    /// Reads `ranges` of one version of the object. Returns them in the same order.
     pub(crate) async fn read_ranges(self: &Arc<Self>, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         if let Some(range) = ranges.iter().find(|range| range.is_empty()) {
             return Err(FetchError::EmptyRange { start: range.start, end: range.end }.into());
@@ -95,7 +97,8 @@ impl FetchCore {
         }
         if self.config.profile.is_local() {
             match self.inner.get_ranges(path, ranges).await {
-                // `LocalFileSystem` refuses an end past the end of the file here, and cuts it off everywhere else.
+                // `LocalFileSystem` refuses a range past the end of the file here, although it cuts
+                // such ranges off elsewhere.
                 Err(Error::Generic { .. }) => {}
                 read => return read,
             }
@@ -106,6 +109,7 @@ impl FetchCore {
                 Err(error) if restarts > 0 && ObjectChanged::find(&error).is_some() => {
                     restarts -= 1;
                     self.counters.restart();
+                    trace_events::version_changed(path, &error);
                     self.refusals.look_at_tags(&*self.inner, path, &error, &Extensions::new()).await;
                 }
                 read => return read,
@@ -156,12 +160,12 @@ impl FetchCore {
     }
 }
 
-/// Bytes of counted `runs` that `ranges` asked for, each once; the others lie between ranges.
+/// The bytes of counted `runs` that `ranges` contain, each once. The other bytes lie between ranges.
 fn asked_for(ranges: &[Range<u64>], runs: &[MergedRun]) -> u64 {
     let mut sorted = ranges.to_vec();
     sorted.sort_unstable_by_key(|range| range.start);
     let asked_for = |run: &MergedRun| {
-        // Every range begins in the run it lies in.
+        // Every range begins in the run that contains it.
         let first = sorted.partition_point(|range| range.start < run.range.start);
         let holes = byte_range::missing(&run.range, sorted[first..].iter().cloned());
         byte_range::len(&run.range) - holes.iter().map(byte_range::len).sum::<u64>()
@@ -169,8 +173,8 @@ fn asked_for(ranges: &[Range<u64>], runs: &[MergedRun]) -> u64 {
     runs.iter().filter(|run| !run.is_file).map(asked_for).sum()
 }
 
-/// What the bodies of one call have delivered to it. Where the call ends, also by an error or a drop, what it does not return counts as
-/// wasted instead.
+/// The bytes that the bodies of one call have delivered to it. When the call ends, by an error or a drop too, the
+/// bytes that it does not return are counted as wasted instead.
 struct DeliveryTally<'a> {
     counters: &'a FetchCounters,
     delivered: Arc<AtomicU64>,

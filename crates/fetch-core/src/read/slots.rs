@@ -1,4 +1,4 @@
-//! The parts of one call, in the order of their bytes: what has arrived, what is under way, what is to come.
+//! The parts of one read, in the order of their bytes: arrived, in flight, and not sent yet.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -12,25 +12,25 @@ use crate::limits::budget::Reservation;
 use crate::policy::byte_range;
 use crate::protocol::version::ObjectVersion;
 
-/// What the head of the line may hold without a reservation: a few chunks of a client, so that reader and wire overlap.
+/// What the first part may hold without a reservation: a few chunks, so that reading and receiving overlap.
 const UNRESERVED_BYTES: u64 = 256 * 1024;
 
-/// What is sent and not read yet, and what is to be sent.
+/// The parts that have been sent and not read, and the bytes that have not been requested.
 pub(crate) struct Slots {
-    /// Parts sent, in the order of their bytes; the reader is in the first one.
+    /// Parts sent, in the order of their bytes. The reader reads the first one.
     pub(crate) line: VecDeque<Slot>,
-    /// A part behind all others that was fetched first (the answer to a suffix).
+    /// The part at the end of the object, if it was fetched first (the answer to a suffix).
     pub(crate) tail: Option<Slot>,
-    /// Bytes not asked for yet.
+    /// Bytes not requested yet.
     pub(crate) unsent: Range<u64>,
     /// Known from the first answer on.
     pub(crate) version: Option<ObjectVersion>,
-    /// The next byte the reader gets.
+    /// The next byte for the reader.
     pub(crate) position: u64,
-    /// Parts sent so far; also the next one's number.
+    /// Parts sent so far; also the number of the next one.
     pub(crate) sent: u64,
     pub(crate) failure: Option<Error>,
-    /// Nobody reads any more.
+    /// The reader is gone or has got an error.
     pub(crate) closed: bool,
     pub(crate) reader: Option<Waker>,
 }
@@ -44,26 +44,27 @@ pub(crate) struct Slot {
     pub(crate) chunks: VecDeque<Bytes>,
     pub(crate) unread_bytes: u64,
     pub(crate) memory: PartMemory,
-    /// Its task is through.
+    /// The task has ended.
     pub(crate) done: bool,
-    /// The task, where its request has failed before the size was known: perhaps the part lies past the end of the object.
+    /// The waker of a task whose request failed before the size was known: the part may lie past the end of the
+    /// object.
     pub(crate) failed: Option<Waker>,
-    /// The task, where it waits until the reader has taken something.
+    /// The waker of a task that waits until the reader has taken a chunk.
     pub(crate) drainer: Option<Waker>,
     pub(crate) task: Option<PartTask>,
 }
 
-/// What holds a part's bytes.
+/// What the bytes of a part are charged to.
 pub(crate) enum PartMemory {
-    /// An upper layer has reserved it.
+    /// A reservation of a layer above.
     Elsewhere,
-    /// Ours; chunks handed on give theirs back.
+    /// Our reservation. Each chunk handed on releases its share.
     Reserved(Reservation),
-    /// Nothing: at most [`UNRESERVED_BYTES`].
+    /// Nothing: at most [`UNRESERVED_BYTES`] are held.
     Unreserved,
 }
 
-/// A task that ends with its owner.
+/// A task that is aborted when its owner is dropped.
 pub(crate) struct PartTask(pub(crate) AbortHandle);
 
 impl Drop for PartTask {
@@ -72,13 +73,13 @@ impl Drop for PartTask {
     }
 }
 
-/// What becomes of a chunk.
+/// What the slot did with a chunk.
 pub(crate) enum PutOutcome {
-    /// Kept; go on.
+    /// Kept. The task continues.
     Go,
-    /// Kept; wait until the reader has taken some.
+    /// Kept. The task waits until the reader has taken a chunk.
     Full,
-    /// Nobody wants these bytes any more.
+    /// Not kept: these bytes are not needed any more.
     Unwanted(u64),
 }
 
@@ -119,7 +120,7 @@ impl Slots {
         }
     }
 
-    /// Forgets parts that have been read to their end, so that the next one is the head of the line.
+    /// Drops parts that have been read to their end, so that the next one becomes the first.
     pub(crate) fn forget_read(&mut self) {
         while self.line.front().is_some_and(|head| head.done && head.chunks.is_empty()) {
             self.line.pop_front();
@@ -138,7 +139,8 @@ impl Slots {
         }
     }
 
-    /// Waits until the first answer has told the version. Never ready for a part that is not wanted: its task is aborted.
+    /// Waits until the first answer has told the version. Never ready for a part that was dropped: its task is
+    /// aborted.
     pub(crate) fn poll_version(&mut self, number: u64, cx: &mut Context<'_>) -> Poll<ObjectVersion> {
         let version = self.version.clone();
         match (version, self.slot(number)) {
@@ -151,7 +153,7 @@ impl Slots {
         }
     }
 
-    /// Waits until there is room in the slot, or nobody wants its bytes.
+    /// Waits until the slot has room, or is gone.
     pub(crate) fn poll_room(&mut self, number: u64, cx: &mut Context<'_>) -> Poll<()> {
         match self.slot(number) {
             Some(slot) if slot.is_full() => {
@@ -171,7 +173,7 @@ impl Slots {
             if self.unsent.is_empty() {
                 return Poll::Ready(None);
             }
-            // A task is just about to send the next part.
+            // A task is about to send the next part.
             self.reader = Some(cx.waker().clone());
             return Poll::Pending;
         };
@@ -184,7 +186,7 @@ impl Slots {
         Poll::Ready(Some(Ok(bytes)))
     }
 
-    /// The object ends at `size`: what was to come after it is not there. Returns the parts to drop.
+    /// Removes what lies past the end of the object, at `size`. Returns the parts to drop.
     pub(crate) fn cut_off_at(&mut self, size: u64) -> Vec<Slot> {
         self.unsent.end = self.unsent.end.min(size).max(self.unsent.start);
         let mut beyond = Vec::new();
@@ -222,7 +224,7 @@ impl Slot {
         }
     }
 
-    /// Its request is under way, or will be.
+    /// Whether the request of the part is in flight or about to be sent.
     pub(crate) fn is_running(&self) -> bool {
         !self.done && self.failed.is_none()
     }
@@ -231,7 +233,7 @@ impl Slot {
         matches!(self.memory, PartMemory::Unreserved) && self.unread_bytes >= UNRESERVED_BYTES
     }
 
-    /// Hands out the next chunk, and gives back its memory.
+    /// Takes the next chunk and releases its memory.
     pub(crate) fn take(&mut self) -> Option<Bytes> {
         let bytes = self.chunks.pop_front()?;
         self.unread_bytes -= bytes.len() as u64;

@@ -1,4 +1,4 @@
-//! One GET on the wire, and a second one where the answer to the first is late.
+//! One attempt at a GET, and a hedge: a second GET if the answer to the first one is late.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,55 +8,61 @@ use futures::future::{Either, select};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetResult, Result};
 use tokio::time::Instant;
+use tracing::Instrument;
 
-use crate::error::{FetchError, Throttled};
+use crate::error::Throttled;
 use crate::internal::runtime::has_timer;
 use crate::limits::call_activity::CallActivity;
 use crate::limits::permits::Permit;
+use crate::policy::body_check::check_range;
 use crate::policy::byte_range;
-use crate::policy::concurrency::Answered;
+use crate::policy::concurrency::AnswerSample;
 use crate::protocol::extensions::{Intent, Promotion};
-use crate::request::FetchCore;
+use crate::request::core::FetchCore;
 use crate::request::retryable::is_transient;
+use crate::trace_events;
 
-/// Nobody knows yet what is late on this link: a first guess that is wrong would duplicate every request.
+/// The shortest hedge delay before the link is measured: a first guess that is wrong would duplicate every request.
 const UNMEASURED_DELAY: Duration = Duration::from_secs(1);
 
 impl FetchCore {
-    /// Sends a GET; where its answer is late and somebody waits for it, another one, and whichever is answered later is
-    /// dropped on the spot. Returns the time that the answer took, too.
+    /// Sends a GET. If its answer is late and the request is demanded, sends a hedge; the request that is answered later is
+    /// dropped at once. Also returns the time until the answer. `number` counts the attempts of this request from 1.
     ///
-    /// Where the second one is answered first, its permit replaces `permit`, and the time is the one that the first has
-    /// been waited for: the truth is more, but what is known of it must count, or the next ones would seem late too soon.
+    /// If the hedge is answered first, its permit replaces `permit`. The time returned is then the time since the first
+    /// request was sent. The first answer would have taken even longer, but leaving it out would lower the quantiles, and the
+    /// next requests would be hedged too soon.
     pub(crate) async fn attempt(
         self: &Arc<Self>,
         path: &Path,
         options: &GetOptions,
+        number: usize,
         permit: &mut Option<Permit>,
         activity: &Arc<CallActivity>,
     ) -> Result<(GetResult, Duration)> {
-        let asked_at = Instant::now();
-        let mut first = pin!(self.send(path, options));
+        let sent_at = Instant::now();
+        let mut first = pin!(self.send(path, options, number));
         if !self.may_hedge(options) {
-            return first.await.map(|result| (result, asked_at.elapsed()));
+            return first.await.map(|result| (result, sent_at.elapsed()));
         }
-        // Before anybody waits, nothing is late.
+        // Speculation is hedged only from its promotion on: before, no reader waits for the answer.
         if let (Intent::Speculative, Some(promotion)) =
             (Intent::of(&options.extensions), Promotion::of(&options.extensions))
             && let Either::Left((answered, _)) = select(first.as_mut(), pin!(promotion.promoted())).await
         {
-            return answered.map(|result| (result, asked_at.elapsed()));
+            return answered.map(|result| (result, sent_at.elapsed()));
         }
         self.hedging.lock().on_request();
-        let mut late_since = asked_at;
+        let mut late_since = sent_at;
         let (answered, hedge_permit) = loop {
             let hedge_permit = match select(first.as_mut(), pin!(self.hedge_permit(late_since, activity))).await {
                 Either::Left((answered, _)) => break (answered, None),
                 Either::Right((hedge_permit, _)) => hedge_permit,
             };
             self.counters.hedge();
-            let answered = match select(first.as_mut(), pin!(self.send(path, options))).await {
-                Either::Left((Err(error), second)) if is_transient(&error) => match second.await {
+            trace_events::hedge_sent(path, sent_at);
+            let answered = match select(first.as_mut(), pin!(self.send(path, options, number))).await {
+                Either::Left((Err(error), hedge)) if is_transient(&error) => match hedge.await {
                     Ok(result) => (Ok(result), Some(hedge_permit)),
                     Err(_) => (Err(error), None),
                 },
@@ -73,12 +79,13 @@ impl FetchCore {
         };
         if hedge_permit.is_some() {
             self.counters.hedge_won();
+            trace_events::hedge_won(path, sent_at);
             *permit = hedge_permit;
         }
-        answered.map(|result| (result, asked_at.elapsed()))
+        answered.map(|result| (result, sent_at.elapsed()))
     }
 
-    /// Somebody waits or may do so, the store is remote, and there is a clock.
+    /// Whether a hedge may be sent: the request is demanded or may become so, the store is remote, and there is a timer.
     fn may_hedge(&self, options: &GetOptions) -> bool {
         self.config.enabled
             && self.config.hedge
@@ -87,7 +94,7 @@ impl FetchCore {
             && has_timer()
     }
 
-    /// Waits until an answer that has been due since `since` is late enough for a second request, and for its turn.
+    /// Waits until the answer to a request sent at `since` is late enough for a hedge, and for a permit for the hedge.
     async fn hedge_permit(self: &Arc<Self>, since: Instant, activity: &Arc<CallActivity>) -> Permit {
         loop {
             let usual = self.hedging.lock().delay(&self.link.link());
@@ -105,16 +112,17 @@ impl FetchCore {
         }
     }
 
-    /// Sets the number of GETs in flight by the answer to one of them.
-    fn limit_by(&self, error: Option<&Error>) {
-        let answered = Answered {
-            refused: error.is_some_and(|error| Throttled::find(error).is_some()),
+    /// Adapts the limit on GETs in flight to the answer to one of them.
+    fn adapt_concurrency(&self, error: Option<&Error>) {
+        let throttled = error.and_then(Throttled::find);
+        let sample = AnswerSample {
+            is_throttled: throttled.is_some(),
             in_flight: self.permits.in_flight(),
             all_bytes: self.link.all_bytes(),
         };
         let mut concurrency = self.concurrency.lock();
         let before = concurrency.limit();
-        concurrency.on_answer(self.now(), answered);
+        concurrency.on_answer(self.now(), sample);
         let limit = concurrency.limit();
         if limit == before {
             return;
@@ -123,46 +131,45 @@ impl FetchCore {
         self.permits.set_limit(limit);
         drop(concurrency);
         self.permits.serve();
+        trace_events::concurrency_limit(before, limit);
     }
 
-    /// Sends a GET and looks whether the answer is about the bytes that were asked for.
-    async fn send(&self, path: &Path, options: &GetOptions) -> Result<GetResult> {
+    /// Sends a GET and checks that its answer is about the range that was requested.
+    async fn send(&self, path: &Path, options: &GetOptions, number: usize) -> Result<GetResult> {
         let intent = Intent::of(&options.extensions);
         self.counters.get(intent);
-        let unanswered = CancelOnDrop(Some(self));
+        let cancel = CancelOnDrop(Some(self));
         let mut request = options.clone();
         if request.extensions.get::<Intent>().is_none() {
-            // With one, a cache below tells the origin of its answer.
+            // With an intent, a cache below reports the origin of its answer.
             request.extensions.insert(intent);
         }
-        let answered = self.refusals.get_opts(&*self.inner, path, request).await;
-        unanswered.answered();
-        self.limit_by(answered.as_ref().err());
+        let span = trace_events::request_span(path, options.range.as_ref(), intent, number);
+        let answered = self.refusals.get_opts(&*self.inner, path, request).instrument(span).await;
+        cancel.disarm();
+        if let Some(throttled) = answered.as_ref().err().and_then(Throttled::find) {
+            trace_events::throttled(path, &throttled);
+        }
+        self.adapt_concurrency(answered.as_ref().err());
         let result = answered?;
         let expected = match &options.range {
             None => Some(0..result.meta.size),
-            // Where the range makes no sense for this size and the store answers nevertheless, its word counts.
+            // If the range is invalid for this size and the store answers nevertheless, its answer is accepted.
             Some(wanted) => wanted.as_range(result.meta.size).ok(),
         };
-        if let Some(expected) = expected.filter(|expected| *expected != result.range) {
-            return Err(FetchError::WrongRange {
-                wanted_start: expected.start,
-                wanted_end: expected.end,
-                start: result.range.start,
-                end: result.range.end,
-            }
-            .into());
+        if let Some(expected) = expected {
+            check_range(&expected, &result.range)?;
         }
-        self.counters.asked(byte_range::len(&result.range));
+        self.counters.requested(byte_range::len(&result.range));
         Ok(result)
     }
 }
 
-/// Counts a request that is dropped before its answer.
+/// Counts a cancelled request, unless it was answered before the drop.
 struct CancelOnDrop<'a>(Option<&'a FetchCore>);
 
 impl CancelOnDrop<'_> {
-    fn answered(mut self) {
+    fn disarm(mut self) {
         self.0 = None;
     }
 }

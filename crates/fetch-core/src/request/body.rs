@@ -1,4 +1,4 @@
-//! The body of one GET: counted, measured, and exactly as long as promised.
+//! The body of one GET: counted, measured, resumed if it breaks off, and exactly as long as promised.
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -14,49 +14,48 @@ use object_store::{Error, Result};
 use tokio::task::coop;
 use tokio::time::Instant;
 
-use crate::error::FetchError;
 use crate::limits::call_activity::{CallActivity, IdleWaker};
 use crate::limits::permits::Permit;
+use crate::policy::body_check::BodyCheck;
 use crate::protocol::extensions::{Intent, Origin};
 use crate::protocol::link_estimate::BodyMeter;
-use crate::request::FetchCore;
-use crate::request::resume::{Resume, Resumed};
-use crate::request::stall::StallWatch;
+use crate::request::core::FetchCore;
+use crate::request::resume::{Resume, ResumedAnswer};
+use crate::request::stall_watch::StallWatch;
 
 mod stall_race;
 
-use stall_race::{OvertakenStream, Race};
+use stall_race::{StallRace, StalledStream};
 
-/// A reader that leaves a body alone for more than this share of its time set its rate: not the link.
-const READER_SET_THE_RATE: u32 = 10;
+/// A reader that is elsewhere for more than one part in this many of its time is app-limited: it sets the rate of the body,
+/// the link does not.
+const APP_LIMITED_SHARE: u32 = 10;
 
-/// The body of one GET. It ends after exactly the bytes that were promised, or with an error.
+/// The body of one GET. It ends after exactly the promised bytes, or with an error.
 pub(crate) struct ResponseBody {
     core: Arc<FetchCore>,
     stream: BoxStream<'static, Result<Bytes>>,
-    range: Range<u64>,
-    /// The next byte to arrive.
-    at: u64,
-    /// Whether anybody still reads it.
+    check: BodyCheck,
+    /// Whether somebody still reads the body.
     activity: Arc<CallActivity>,
     permit: Option<Permit>,
     reacquiring: Option<BoxFuture<'static, Permit>>,
     resume: Option<Box<Resume>>,
-    resuming: Option<BoxFuture<'static, Resumed>>,
+    resuming: Option<BoxFuture<'static, ResumedAnswer>>,
     watch: StallWatch,
-    race: Option<Race>,
+    race: Option<StallRace>,
     /// Why the latest second request failed.
-    lost: Option<Error>,
-    /// Since when nothing has come, once that has been long enough for a second request.
+    race_error: Option<Error>,
+    /// When the current silence began, once it has been long enough for a second request.
     silent_since: Option<Instant>,
-    overtaken: Option<OvertakenStream>,
+    stalled: Option<StalledStream>,
     meter: Option<BodyMeter>,
-    below: Option<LowerOrigin>,
+    lower: Option<LowerOrigin>,
     origin: Origin,
     ended: bool,
 }
 
-/// What a layer below says of its bytes, and how much of it has been passed on.
+/// The origin that a layer below reports, and how much of it has been added to ours.
 struct LowerOrigin {
     origin: Origin,
     wire_bytes: u64,
@@ -64,7 +63,7 @@ struct LowerOrigin {
 }
 
 impl ResponseBody {
-    /// The bytes of `range`, counted on `origin`.
+    /// The body of the bytes `range`, counted on `origin`.
     pub(crate) fn new(
         core: &Arc<FetchCore>,
         stream: BoxStream<'static, Result<Bytes>>,
@@ -75,8 +74,7 @@ impl ResponseBody {
         Self {
             core: Arc::clone(core),
             stream,
-            range: range.clone(),
-            at: range.start,
+            check: BodyCheck::new(range.clone()),
             activity: Arc::clone(activity),
             permit: None,
             reacquiring: None,
@@ -84,30 +82,30 @@ impl ResponseBody {
             resuming: None,
             watch: StallWatch::default(),
             race: None,
-            lost: None,
+            race_error: None,
             silent_since: None,
-            overtaken: None,
+            stalled: None,
             meter: None,
-            below: None,
+            lower: None,
             origin: origin.clone(),
             ended: false,
         }
     }
 
-    /// It came `ttfb` after its request, holds `permit`, and `below` says where its bytes come from if a layer below knows.
-    pub(crate) fn answered(mut self, ttfb: Duration, permit: Option<Permit>, below: Option<Origin>) -> Self {
+    /// The answer began `ttfb` after its request and holds `permit`. `lower` is the origin that a layer below reports.
+    pub(crate) fn answered(mut self, ttfb: Duration, permit: Option<Permit>, lower: Option<Origin>) -> Self {
         self.permit = permit;
-        self.measure(ttfb, below);
+        self.measure(ttfb, lower);
         self
     }
 
-    fn measure(&mut self, ttfb: Duration, below: Option<Origin>) {
-        // What a cache below answers says nothing of the link.
-        self.meter = below.is_none().then(|| self.core.link.body_started(ttfb));
-        self.below = below.map(|origin| LowerOrigin { origin, wire_bytes: 0, hit_bytes: 0 });
+    fn measure(&mut self, ttfb: Duration, lower: Option<Origin>) {
+        // An answer of a cache below says nothing about the link.
+        self.meter = lower.is_none().then(|| self.core.link.body_started(ttfb));
+        self.lower = lower.map(|origin| LowerOrigin { origin, wire_bytes: 0, hit_bytes: 0 });
     }
 
-    /// Where it breaks off or stands still, it goes on by `resume`.
+    /// Resumes the body by `resume` if it breaks off or stalls.
     pub(crate) fn resumable(mut self, resume: Resume) -> Self {
         self.resume = Some(Box::new(resume));
         self
@@ -117,18 +115,18 @@ impl ResponseBody {
         &self.origin
     }
 
-    /// The body as the reader of a call's only GET gets it.
+    /// The stream for the reader of a read that is one request.
     pub(crate) fn pass_through(self) -> BoxStream<'static, Result<Bytes>> {
         PassThroughBody::new(self).boxed()
     }
 
-    /// The reader does something else for now; others may have the permit meanwhile.
+    /// The reader has what it asked for. If it does not poll again soon, the permit may be reclaimed.
     pub(crate) fn mark_idle(&self) {
         self.activity.mark_idle();
     }
 
-    /// A task of its own reads it from now on, not the call that sent the request.
-    pub(crate) fn attended_by_task(mut self) -> Self {
+    /// A task of its own reads the body from now on, instead of the call that sent the request.
+    pub(crate) fn read_by_task(mut self) -> Self {
         self.activity = self.core.permits.activity();
         if let Some(permit) = &self.permit {
             permit.set_activity(&self.activity);
@@ -136,10 +134,10 @@ impl ResponseBody {
         self
     }
 
-    /// The rate of this body is its reader's, not the link's.
-    pub(crate) fn app_limited(&mut self) {
+    /// Excludes the rate of this body from the estimate of the link: its reader limits it.
+    pub(crate) fn mark_app_limited(&mut self) {
         if let Some(meter) = &mut self.meter {
-            meter.app_limited();
+            meter.mark_app_limited();
         }
     }
 
@@ -157,74 +155,95 @@ impl ResponseBody {
         Poll::Ready(())
     }
 
-    fn arrived(&mut self, bytes: u64) {
-        self.at += bytes;
+    fn on_chunk(&mut self, bytes: u64) {
         self.core.counters.fetched(bytes);
         if let Some(meter) = &mut self.meter {
             meter.arrived(bytes);
         }
-        if self.below.is_none() {
+        if self.lower.is_none() {
             self.origin.add_wire(bytes);
         }
-        self.pass_on_origin();
-        if self.at == self.range.end {
+        self.add_lower_origin();
+        if self.check.is_complete() {
             self.permit = None;
             self.meter = None;
         }
     }
 
-    fn pass_on_origin(&mut self) {
-        let Some(below) = &mut self.below else { return };
-        let (wire_bytes, hit_bytes) = (below.origin.wire_bytes(), below.origin.hit_bytes());
-        self.origin.add_wire(wire_bytes.saturating_sub(below.wire_bytes));
-        self.origin.add_hit(hit_bytes.saturating_sub(below.hit_bytes));
-        (below.wire_bytes, below.hit_bytes) = (wire_bytes, hit_bytes);
+    fn add_lower_origin(&mut self) {
+        let Some(lower) = &mut self.lower else { return };
+        let (wire_bytes, hit_bytes) = (lower.origin.wire_bytes(), lower.origin.hit_bytes());
+        self.origin.add_wire(wire_bytes.saturating_sub(lower.wire_bytes));
+        self.origin.add_hit(hit_bytes.saturating_sub(lower.hit_bytes));
+        (lower.wire_bytes, lower.hit_bytes) = (wire_bytes, hit_bytes);
     }
 
-    /// The stream is of no use any more: asks for the rest, unless `error` is final.
-    fn broke_off(&mut self, error: Error) -> Result<()> {
-        self.pass_on_origin();
+    /// The stream has broken off with `error`: requests the missing bytes.
+    ///
+    /// # Errors
+    /// The error that the reader gets, if the body cannot be resumed.
+    fn resume_after(&mut self, error: Error) -> Result<()> {
+        self.add_lower_origin();
         self.meter = None;
-        self.below = None;
+        self.lower = None;
         self.stream = stream::empty().boxed();
-        if self.change_over() {
+        if self.switch_to_second_request() {
             return Ok(());
         }
-        let error = self.lost.take().unwrap_or(error);
+        let error = self.race_error.take().unwrap_or(error);
         self.silent_since = None;
         let Some(resume) = &mut self.resume else { return Err(error) };
-        let missing = self.at..self.range.end;
-        self.resuming = Some(resume.ask(&self.core, missing, error, self.permit.take(), &self.activity)?.1);
+        let permit = self.permit.take();
+        self.resuming = Some(resume.request(&self.core, self.check.missing(), error, permit, &self.activity)?.1);
         Ok(())
     }
 
-    /// Goes on with the rest.
+    /// Ready once the missing bytes, if they were requested, begin to arrive.
     fn poll_resumed(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let Some(resuming) = &mut self.resuming else { return Poll::Ready(Ok(())) };
-        let Resumed { answered, permit } = ready!(resuming.poll_unpin(cx));
+        let ResumedAnswer { answered, permit } = ready!(resuming.poll_unpin(cx));
         self.resuming = None;
         self.permit = permit.or_else(|| self.permit.take());
         Poll::Ready(match answered {
             Ok((result, ttfb)) => {
-                let below = Origin::of(&result.extensions);
+                let lower = Origin::of(&result.extensions);
                 self.stream = result.into_stream();
-                self.measure(ttfb, below);
+                self.measure(ttfb, lower);
                 Ok(())
             }
-            Err(error) => self.broke_off(error),
+            Err(error) => self.resume_after(error),
         })
     }
 
     fn end(&mut self) {
-        self.pass_on_origin();
+        self.add_lower_origin();
         self.ended = true;
         self.permit = None;
         self.meter = None;
         self.race = None;
-        if self.overtaken.take().is_some() {
+        if self.stalled.take().is_some() {
             self.core.counters.cancel();
         }
         self.stream = stream::empty().boxed();
+    }
+
+    /// What one poll of the stream gives the reader; `None` if there is nothing for it yet.
+    fn on_polled(&mut self, polled: Option<Result<Bytes>>) -> Result<Option<Option<Bytes>>> {
+        match polled {
+            Some(Ok(bytes)) if bytes.is_empty() => Ok(None),
+            Some(Ok(bytes)) => {
+                self.check.on_chunk(bytes.len())?;
+                self.on_chunk(bytes.len() as u64);
+                Ok(Some(Some(bytes)))
+            }
+            // After the last byte, an error does not matter; more bytes do.
+            None | Some(Err(_)) if self.check.is_complete() => Ok(Some(None)),
+            Some(Err(error)) => self.resume_after(error).map(|()| None),
+            None => match self.check.on_end() {
+                Ok(()) => Ok(Some(None)),
+                Err(short) => self.resume_after(short.into()).map(|()| None),
+            },
+        }
     }
 }
 
@@ -237,58 +256,47 @@ impl Stream for ResponseBody {
             return Poll::Ready(None);
         }
         loop {
-            let wrong = match ready!(this.poll_resumed(cx)) {
-                Err(error) => error,
+            let polled = match ready!(this.poll_resumed(cx)) {
+                Err(error) => Err(error),
                 Ok(()) if this.resuming.is_some() => continue,
                 Ok(()) => {
                     ready!(this.poll_permit(cx));
-                    match ready!(this.poll_stream(cx)) {
-                        Some(Ok(bytes)) if bytes.is_empty() => continue,
-                        Some(Ok(bytes)) if bytes.len() as u64 <= this.range.end - this.at => {
-                            this.arrived(bytes.len() as u64);
-                            return Poll::Ready(Some(Ok(bytes)));
-                        }
-                        // What comes after the last byte, be it an error, is of no interest; more bytes are.
-                        None | Some(Err(_)) if this.at == this.range.end => {
-                            this.end();
-                            return Poll::Ready(None);
-                        }
-                        Some(Ok(_)) => FetchError::LongBody { start: this.range.start, end: this.range.end }.into(),
-                        Some(Err(error)) => match this.broke_off(error) {
-                            Ok(()) => continue,
-                            Err(error) => error,
-                        },
-                        None => {
-                            let Range { start, end } = this.range;
-                            match this.broke_off(FetchError::ShortBody { start, end, at: this.at }.into()) {
-                                Ok(()) => continue,
-                                Err(error) => error,
-                            }
-                        }
-                    }
+                    let polled = ready!(this.poll_stream(cx));
+                    this.on_polled(polled)
                 }
             };
-            this.end();
-            return Poll::Ready(Some(Err(wrong)));
+            match polled {
+                Ok(None) => {}
+                Ok(Some(Some(bytes))) => return Poll::Ready(Some(Ok(bytes))),
+                Ok(Some(None)) => {
+                    this.end();
+                    return Poll::Ready(None);
+                }
+                Err(error) => {
+                    this.end();
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
         }
     }
 }
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        if !self.ended && self.resuming.is_none() && self.at < self.range.end {
+        if !self.ended && self.resuming.is_none() && !self.check.is_complete() {
             self.core.counters.cancel();
         }
     }
 }
 
-/// Hands the body of a call's only GET to its reader.
+/// The body of a read that is one request, as its reader polls it.
 struct PassThroughBody {
     body: ResponseBody,
     waker: Arc<IdleWaker>,
     started: Instant,
-    /// When the reader took the latest chunk, and all the time it has spent elsewhere.
+    /// When the reader took the latest chunk.
     taken_at: Option<Instant>,
+    /// How long the reader has been elsewhere in all.
     away: Duration,
 }
 
@@ -308,15 +316,15 @@ impl Stream for PassThroughBody {
         if let Some(taken_at) = self.taken_at.take() {
             let now = Instant::now();
             self.away += now.duration_since(taken_at);
-            if self.away * READER_SET_THE_RATE > now.duration_since(self.started) {
-                self.body.app_limited();
+            if self.away * APP_LIMITED_SHARE > now.duration_since(self.started) {
+                self.body.mark_app_limited();
             }
         }
-        // A consumer of bytes that are ready leaves the thread to others now and then.
-        let turn = ready!(coop::poll_proceed(cx));
+        // A reader of chunks that are always ready yields to other tasks from time to time.
+        let coop = ready!(coop::poll_proceed(cx));
         let waker = self.waker.begin_poll(cx);
         let item = ready!(self.body.poll_next_unpin(&mut Context::from_waker(&waker)));
-        turn.made_progress();
+        coop.made_progress();
         if let Some(Ok(bytes)) = &item {
             self.body.core.counters.delivered(bytes.len() as u64);
             self.body.mark_idle();
@@ -326,6 +334,6 @@ impl Stream for PassThroughBody {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (usize::from(self.body.at < self.body.range.end), None)
+        (usize::from(!self.body.check.is_complete()), None)
     }
 }

@@ -1,7 +1,6 @@
-//! One request finds out whether a store that refuses all requests of a read answers again; the others wait for it.
+//! A circuit breaker for the requests of one read: while all fail, one of them probes the store and the others wait.
 //!
-//! The parts of a read are sent together. Over a store that is down, each would be tried as often as a single request, and the
-//! store would be asked ten times for every part. As a circuit breaker does it, one part is tried, and what it finds counts for all.
+//! The parts of a read are sent together. Without the breaker, a store that is down would get ten attempts for every part.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,34 +8,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::future::{Either, select};
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
-/// What the requests of one read know of the store's state.
+/// What the requests of one read know about the availability of the store.
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
     answers: AtomicU64,
     answered: Notify,
-    trying: Mutex<()>,
+    probing: Mutex<()>,
 }
 
-/// Held by the request that is tried.
+/// Held by the request that probes the store.
 pub(crate) type ProbeTurn<'a> = MutexGuard<'a, ()>;
 
 impl Outage {
     /// A request was answered.
-    pub(crate) fn answered(&self) {
+    pub(crate) fn on_answer(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
         self.answered.notify_waiters();
     }
 
-    /// A request has failed: waits until it is the one to be tried, or until another one was answered (`None`).
+    /// A request has failed: waits until it may probe the store, or until another request is answered (`None`).
     ///
     /// # Cancel safety
-    /// Cancel safe. Dropping what this returns passes the turn on.
-    pub(crate) async fn turn(&self) -> Option<ProbeTurn<'_>> {
+    /// Cancel safe. Dropping the returned guard lets the next request probe.
+    pub(crate) async fn wait_for_probe(&self) -> Option<ProbeTurn<'_>> {
         let before = self.answers.load(Ordering::Relaxed);
-        // Made before the look at the number: it hears of whatever comes after.
+        // Created before the count is read, so that no later answer is missed.
         let answered = self.answered.notified();
-        match select(pin!(self.trying.lock()), pin!(answered)).await {
-            Either::Left((trying, _)) => (self.answers.load(Ordering::Relaxed) == before).then_some(trying),
+        match select(pin!(self.probing.lock()), pin!(answered)).await {
+            Either::Left((probe, _)) => (self.answers.load(Ordering::Relaxed) == before).then_some(probe),
             Either::Right(((), _)) => None,
         }
     }
@@ -48,12 +47,12 @@ mod tests {
     use futures::FutureExt;
 
     #[tokio::test]
-    async fn one_tries_and_the_others_go_on_once_it_is_answered() {
+    async fn one_request_probes_and_the_others_continue_once_it_is_answered() {
         let outage = Outage::default();
-        let first = outage.turn().await.expect("nobody else tries");
-        let mut others = [outage.turn().boxed(), outage.turn().boxed()];
+        let first = outage.wait_for_probe().await.expect("no other request probes");
+        let mut others = [outage.wait_for_probe().boxed(), outage.wait_for_probe().boxed()];
         assert!(others.iter_mut().all(|other| other.now_or_never().is_none()));
-        outage.answered();
+        outage.on_answer();
         drop(first);
         for other in others {
             assert!(other.await.is_none());
@@ -61,10 +60,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_turn_passes_on_where_the_first_gives_up() {
+    async fn the_next_request_probes_if_the_first_gives_up() {
         let outage = Outage::default();
-        let first = outage.turn().await;
-        let mut second = outage.turn().boxed();
+        let first = outage.wait_for_probe().await;
+        let mut second = outage.wait_for_probe().boxed();
         assert!((&mut second).now_or_never().is_none());
         drop(first);
         assert!(second.await.is_some());

@@ -1,16 +1,18 @@
-//! What a store has refused of what our layers add to requests: it is not added again.
+//! Remembers which additions of our layers a store refuses, and leaves them out of later requests.
 //!
-//! **Pins.** Some servers answer 412 to their own entity tag (they want it without quotes, or refuse any), others 400 or 501 to any
-//! `If-Match`. The bare client sends none, so a pin must not make a read fail: where one is refused, a HEAD tells whether the object
-//! has changed. If not, the request is sent without the pin, and its answer is compared instead, from then on for every
-//! request to this store.
+//! **Pins.** Some servers answer 412 to their own entity tag (they want it without quotes, or refuse any), others
+//! 400 or 501 to any `If-Match`. The plain client sends none, so a pin must not make a read fail. If one is
+//! refused, a HEAD tells whether the object has changed. If not, this request and later ones to the store are sent
+//! without a pin, and their answers are compared instead.
 //!
-//! **Entity tags.** Some clusters have a tag for each replica, or a new one for each answer. Where a tag differs, and size and settled
-//! modification date do not, two HEADs tell: after an overwrite that kept the date both show the new tag. Where they show different tags, or the one
-//! of before, tags tell nothing, and dates are compared from then on, as over stores without tags.
+//! **Entity tags.** Some clusters have a tag per replica, or a new one in each answer. If a tag differs while size
+//! and settled modification date are equal, two HEADs tell: after an overwrite that kept the date, both show the
+//! new tag. If they show different tags, or the previous one, tags are useless; dates are compared from then on, as
+//! for stores without tags.
 //!
-//! **Ranges.** Parts, pages and read-ahead ask for other ranges than the caller. Where such a range is refused, the layer
-//! that chose it asks for what its caller asked for ([`RangeOrigin`]). If that is answered, the store does not like our ranges.
+//! **Ranges.** Parts, pages and read-ahead request other ranges than the caller. If such a range is refused, the
+//! layer that chose it requests what its caller requested ([`RangeOrigin`]). If that is answered, the store refuses
+//! our ranges.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -21,12 +23,15 @@ use crate::error::{ExplainsError, FetchError, ObjectChanged, is_past_end, source
 use crate::protocol::extensions::CacheHint;
 use crate::protocol::version::ObjectVersion;
 use crate::request::retryable::is_transient;
+use crate::trace_events;
 
-/// In [`GetOptions::extensions`]: one of our layers has pinned this request to this version (see [`ObjectVersion::pin`]).
+/// In [`GetOptions::extensions`]: one of our layers has pinned the request to this version (see
+/// [`ObjectVersion::pin`]).
 #[derive(Debug, Clone)]
 pub(crate) struct Pinned(pub(crate) ObjectVersion);
 
-/// What one store has refused, as far as one layer has seen. The refusals of a moment ago are enough: nothing waits for them.
+/// What one store has refused, as seen by one layer. Its atomics are relaxed: slightly outdated values are good
+/// enough.
 #[derive(Debug, Default)]
 pub struct Refusals {
     /// A pin was honoured.
@@ -38,11 +43,12 @@ pub struct Refusals {
     heads: Omission,
 }
 
-/// How often something is left out after refusals, before it is tried once more: what was refused for a reason of that moment must not be
-/// missing for ever, and where it is refused again, that is two requests in as many.
+/// How many requests leave something out after it was refused, before it is tried again. A temporary refusal must
+/// not last for ever; if it is refused again, that costs two requests in this many.
 const LEFT_OUT: u32 = 256;
 
-/// Something that is left out of the next requests, once it was refused twice and not granted in between: one refusal may be an accident.
+/// Something that is left out of later requests after two refusals without an acceptance in between. One refusal
+/// may be an accident.
 #[derive(Debug, Default)]
 struct Omission {
     was_refused: AtomicBool,
@@ -63,18 +69,18 @@ impl Omission {
         }
     }
 
-    /// Whether to leave it out once more.
+    /// Whether to leave it out of this request, too.
     fn is_left_out(&self) -> bool {
         self.times.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |times| times.checked_sub(1)).is_ok()
     }
 }
 
 impl Refusals {
-    /// `get_opts` of `store`, without the pin where that has turned out to be refused. Answers to requests that one of our layers has pinned
-    /// are of that version, pinned or not.
+    /// `get_opts` of `store`, without the pin if the store refuses pins. The answer to a request that one of
+    /// our layers has pinned is of that version in any case.
     ///
     /// # Errors
-    /// The store's own; [`ObjectChanged`] where the answer to a request without its pin is of another version.
+    /// Those of the store; [`ObjectChanged`] if the answer to a request without its pin is of another version.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -93,7 +99,8 @@ impl Refusals {
                 }
                 Err(error) => error,
             };
-            // Where pins are honoured, only a tag can be of another replica: a store that names versions has changed.
+            // If pins are honoured, only an entity tag can be another replica's: a store that names
+            // versions has changed the object.
             let is_honoured = self.pinned.load(Ordering::Relaxed);
             let may_be_replica = says_another_version(&error) && version.differs_in_tag_alone(&version);
             if !may_be_the_pin(&error) || is_honoured && !may_be_replica {
@@ -101,7 +108,7 @@ impl Refusals {
             }
             match head(store, path, &extensions).await {
                 Ok(found) if version.is_same(&found) => {
-                    tracing::debug!(%path, %error, "the store refuses requests for a version: answers are compared instead");
+                    trace_events::pins_refused(path, &error);
                     self.pins.refused();
                 }
                 Ok(found) if self.tags_tell_nothing(store, path, &version, &found, &extensions).await => {}
@@ -120,7 +127,8 @@ impl Refusals {
         Ok(answer)
     }
 
-    /// Whether `found` differs from `known` in its entity tag alone, and tags of this store tell nothing: two HEADs find out.
+    /// Whether `found` differs from `known` only in its entity tag, and tags of this store are useless: two
+    /// HEADs tell.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -145,13 +153,13 @@ impl Refusals {
         // After an overwrite both show the tag that was found.
         let tells_nothing = tags[0] != tags[1] || tags[0] == known.e_tag;
         if tells_nothing {
-            tracing::debug!(%path, "entity tags of this store tell nothing: dates are compared instead");
+            trace_events::entity_tags_ignored(path);
             self.tags.store(true, Ordering::Relaxed);
         }
         tells_nothing
     }
 
-    /// Fails with [`ObjectChanged`] unless `meta` is of `version`, by its date where tags of this store tell nothing.
+    /// Checks that `meta` is of `version`, by its date if tags of this store are useless.
     ///
     /// # Errors
     /// [`object_store::Error::Precondition`] with [`ObjectChanged`] as its source.
@@ -160,7 +168,7 @@ impl Refusals {
         if is_by_date { Ok(()) } else { version.check(meta) }
     }
 
-    /// After `changed`: finds out whether that was a change at all, or tags of this store tell nothing.
+    /// Finds out whether `changed` was a change, or entity tags of this store are useless.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -170,7 +178,7 @@ impl Refusals {
         }
     }
 
-    /// `answer` without its entity tag, where tags of this store tell nothing and its date does.
+    /// Removes the entity tag of `answer` if tags of this store are useless and it has a date.
     fn without_tag(&self, mut answer: GetResult) -> GetResult {
         if self.tags.load(Ordering::Relaxed) && ObjectVersion::of(&answer.meta).last_modified.is_some() {
             answer.meta.e_tag = None;
@@ -178,10 +186,12 @@ impl Refusals {
         answer
     }
 
-    /// A range of ours up to `asked_end` was refused, and what the caller asked for was answered: the object has `size` bytes.
+    /// A range of our choice up to `asked_end` was refused, and the range of the caller was answered. The
+    /// object has `size` bytes.
     pub fn refused_range(&self, asked_end: u64, size: u64) {
         if asked_end >= size {
-            // It was the end that nobody knew, or that the range was all of the object. An empty object has no range anywhere.
+            // The refused range reached an end that was not known, or was the whole object. An empty
+            // object has no range at all.
             if size > 0 {
                 self.ends.refused();
             }
@@ -190,29 +200,31 @@ impl Refusals {
         }
     }
 
-    /// Whether only what callers ask for is asked for, of objects whose size is known or not.
+    /// Whether only ranges of callers may be requested, of objects whose size is known or not.
     pub fn refuses_ours(&self, is_known: bool) -> bool {
         self.refuses_ranges() || !is_known && self.refuses_ends()
     }
 
-    /// A range of ours was refused, and what a caller asked for was answered; the size of the object was known before or not.
+    /// A range of our choice was refused, and the range of a caller was answered. The size of the object was
+    /// known before or not.
     pub fn refused_ours(&self, was_known: bool, size: u64) {
         self.refused_range(if was_known { 0 } else { u64::MAX }, size);
     }
 
-    /// A range that the caller did not ask for was answered.
+    /// A range of our choice was answered.
     pub fn granted_range(&self) {
         self.ends.granted();
         self.ranges.granted();
     }
 
-    /// Whether ranges that reach the end of an object, or go past it, are refused: where its size is not known, only what the caller asked
-    /// for is asked for.
+    /// Whether ranges that reach or pass the end of an object are refused. Then, only ranges of callers may be
+    /// requested of objects of unknown size.
     pub fn refuses_ends(&self) -> bool {
         self.refuses_ranges() || self.ends.is_left_out()
     }
 
-    /// Whether ranges of ours are refused within objects too: only what callers ask for is asked for.
+    /// Whether ranges of our choice are refused within objects, too. Then, only ranges of callers may be
+    /// requested.
     pub fn refuses_ranges(&self) -> bool {
         self.ranges.is_left_out()
     }
@@ -233,7 +245,7 @@ impl Refusals {
     }
 }
 
-/// What a HEAD past all caches shows of the object. It is not tried again.
+/// The version that a HEAD past all caches shows. It is not retried.
 async fn head(store: &dyn ObjectStore, path: &Path, extensions: &Extensions) -> Result<ObjectVersion> {
     let mut head = GetOptions::new().with_head(true);
     head.extensions = extensions.clone();
@@ -247,8 +259,8 @@ fn says_another_version(error: &Error) -> bool {
     matches!(error, Error::NotFound { .. } | Error::Precondition { .. })
 }
 
-/// Whether `error` may be a refusal of a range: another range of the same object may be answered. Errors in which the client says that
-/// something else is wrong are none.
+/// Whether `error` may be a refusal of the range: another range of the same object may be answered. Excludes errors
+/// in which the client reports another problem.
 #[must_use]
 pub fn may_be_the_range(error: &Error) -> bool {
     match error {
@@ -273,7 +285,8 @@ fn may_be_about_range(said: &str) -> bool {
     !is_about_another
 }
 
-/// Whether `error` may be a refusal of the pin: by a status that servers give for what they do not know.
+/// Whether `error` may be a refusal of the pin, judged by the statuses with which servers refuse what they do not
+/// support.
 fn may_be_the_pin(error: &Error) -> bool {
     match error {
         error if says_another_version(error) => ObjectChanged::find(error).is_none(),

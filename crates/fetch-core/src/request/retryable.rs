@@ -1,8 +1,8 @@
-//! Which errors are worth another try: one table, with reasons.
+//! Which errors are retried: one table, with reasons.
 //!
-//! Everything that is not known to pass goes to the caller at once. The table is about the same faults that the clients of
-//! `object_store` retry; those clients say most of them in words only, those of `object_store` 0.14; the facade's
-//! `tests/odd_servers.rs` and `tests/tls.rs` notice where they change.
+//! Errors that are not known to pass go to the caller at once. The table covers the faults that the clients of
+//! `object_store` retry. Those clients report most of them only as text, that of `object_store` 0.14;
+//! `tests/odd_servers.rs` and `tests/tls.rs` of the facade fail if the text changes.
 
 use std::error::Error;
 use std::io::ErrorKind;
@@ -10,14 +10,14 @@ use std::io::ErrorKind;
 use crate::error::{FetchError, Throttled, says_invalid_range, sources};
 use crate::options::ConfigError;
 
-/// A row of the table: the error, whether the request is sent again, and why.
+/// One row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryRule {
     /// The error.
     pub error: &'static str,
     /// Whether the request is sent again.
     pub is_retried: bool,
-    /// Why.
+    /// The reason.
     pub why: &'static str,
 }
 
@@ -25,7 +25,7 @@ const fn rule(error: &'static str, is_retried: bool, why: &'static str) -> Retry
     RetryRule { error, is_retried, why }
 }
 
-/// The table, for documentation: what [`is_transient`] decides.
+/// The table, for documentation. [`is_transient`] implements it.
 pub const RETRY_RULES: &[RetryRule] = &[
     rule("429, 503", true, "the store has too many requests now; `Retry-After` is obeyed"),
     rule("408, and every 5xx but 501 and 505", true, "the state of one server, and the next try may meet another one"),
@@ -48,15 +48,15 @@ pub const RETRY_RULES: &[RetryRule] = &[
     rule("everything else", false, "nobody knows that it passes"),
 ];
 
-/// The connection to a store was refused, reset or cut: worth another try.
+/// The connection to a store was refused, reset or cut. The request is retried.
 ///
-/// For stores that do not say so by a [`std::io::Error`] or an HTTP client's error: the source of an
-/// [`object_store::Error::Generic`], in whatever depth.
+/// For stores that do not report this by a [`std::io::Error`] or the error of an HTTP client. It is a source of an
+/// [`object_store::Error::Generic`], at any depth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the connection failed")]
 pub struct ConnectionFault;
 
-/// Whether `error` may go away by itself; see [`RETRY_RULES`].
+/// Whether `error` may pass, so that the request is retried; see [`RETRY_RULES`].
 #[must_use]
 pub fn is_transient(error: &object_store::Error) -> bool {
     let is_about_certificate = || sources(error).any(|cause| cause.to_string().contains("invalid peer certificate"));
@@ -98,8 +98,8 @@ fn is_transient_status(status: &str) -> bool {
     matches!(status, "408" | "429") || status.starts_with('5') && !matches!(status, "501" | "505")
 }
 
-/// What the HTTP client says of an error without a status. Of requests its kind tells what may pass; a body that has begun
-/// breaks off for no reason that lasts.
+/// Judges an error of the HTTP client without a status. For a request, its kind tells whether it may pass. A body
+/// that has begun always breaks off for a reason that may pass.
 #[cfg(feature = "client")]
 fn is_transient_http_error(cause: &(dyn Error + 'static), _: &str, is_about_request: bool) -> Option<bool> {
     use object_store::client::{HttpError, HttpErrorKind};
@@ -108,7 +108,7 @@ fn is_transient_http_error(cause: &(dyn Error + 'static), _: &str, is_about_requ
         kind,
         HttpErrorKind::Connect | HttpErrorKind::Request | HttpErrorKind::Timeout | HttpErrorKind::Interrupted
     );
-    // The source may say more: that the store is throttled, for one.
+    // The source may say more, for example that the store throttles.
     (passes || !is_about_request).then_some(true)
 }
 
@@ -135,8 +135,8 @@ fn is_transient_io_error(error: &std::io::Error) -> bool {
     )
 }
 
-/// Whether `error` is about what was asked for (its range, its preconditions), not about the object or the store: another request for
-/// the same object may be answered.
+/// Whether `error` is about the request (its range, its preconditions), not about the object or the store. Another
+/// request for the same object may then be answered.
 #[must_use]
 pub fn depends_on_request(error: &object_store::Error) -> bool {
     use object_store::Error::{Generic, NotImplemented, NotModified, NotSupported, Precondition};

@@ -1,4 +1,4 @@
-//! A lock that lets `shuttle` choose who gets it next; the other crates' tests include this file.
+//! A mutex that lets `shuttle` choose the next owner. Unit tests of the other crates include this file by its path.
 
 use std::cell::Cell;
 use std::fmt;
@@ -40,7 +40,7 @@ impl<T> fmt::Debug for Mutex<T> {
     }
 }
 
-/// Runs `test` under so many schedules, chosen by `shuttle` from a fixed seed.
+/// Runs `test` under this many random schedules, from a fixed seed.
 pub(crate) fn explore(schedules: usize, test: impl Fn() + Send + Sync + 'static) {
     EXPLORING.set(true);
     let mut config = shuttle::Config::new();
