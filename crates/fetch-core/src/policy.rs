@@ -1,4 +1,5 @@
-//! Pure decisions about requests: sizes, delays, limits and estimates. The files below do no I/O and take time as `now`.
+//! Pure decisions about requests: sizes, delays, limits and estimates. The files below do no I/O and take time as
+//! `now`.
 
 pub(crate) mod body_check;
 pub mod byte_range;

@@ -42,8 +42,8 @@ pub(crate) enum AnswerPayload {
 }
 
 impl FetchCore {
-    /// Sends one GET, and sends it again while `retry_if` accepts the error. Its body is resumed if it breaks off. `permit`
-    /// is held until the body ends or is dropped; bytes from the network are counted on `origin`.
+    /// Sends one GET, and sends it again while `retry_if` accepts the error. Its body is resumed if it breaks off.
+    /// `permit` is held until the body ends or is dropped; bytes from the network are counted on `origin`.
     pub(crate) async fn request(
         self: &Arc<Self>,
         path: &Path,

@@ -133,7 +133,8 @@ async fn the_first_error_ends_the_read() {
             ] {
                 let bench = answered(read, answer);
                 let Err(error) = bench.read(options.clone()).await else {
-                    // The first part of a read to the end may be refused for its range: then the caller's own request answers.
+                    // The first part of a read to the end may be refused for its range: then the caller's own request
+                    // answers.
                     assert_eq!((read, answer), (0, Answer::Unavailable));
                     assert!(!matches!(options.range, Some(GetRange::Bounded(_) | GetRange::Suffix(_))));
                     continue;

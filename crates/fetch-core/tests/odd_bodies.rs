@@ -1,4 +1,5 @@
-//! Bodies that begin late or pause, and stores that are down: how many requests they cost, and how much time. In virtual time.
+//! Bodies that begin late or pause, and stores that are down: how many requests they cost, and how much time. In
+//! virtual time.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

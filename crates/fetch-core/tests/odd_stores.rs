@@ -1,4 +1,5 @@
-//! Stores that behave oddly, or fail in the ordinary way: bytes stay right, nothing hangs, and nothing is left out for ever. In virtual time.
+//! Stores that behave oddly, or fail in the ordinary way: bytes stay right, nothing hangs, and nothing is left out for
+//! ever. In virtual time.
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
 
@@ -108,7 +109,8 @@ async fn the_callers_absence_is_no_pause_of_the_store() {
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
 
-/// A correct server with strong tags, whose files have one date (SOURCE_DATE_EPOCH, Nix, `cp -p`, `rsync -t`): overwritten by the same size while it is read.
+/// A correct server with strong tags, whose files have one date (SOURCE_DATE_EPOCH, Nix, `cp -p`, `rsync -t`):
+/// overwritten by the same size while it is read.
 #[tokio::test(start_paused = true)]
 async fn a_strong_tag_that_changes_is_another_version_though_the_date_is_the_same() {
     let odd = Odd::correct();
@@ -163,7 +165,8 @@ async fn nothing_is_asked_for_after_the_last_byte() {
     assert_eq!(gets(&odd), 1);
 }
 
-/// One part waits for the store, whose other parts are answered: a second part that failed once does not wait for the first.
+/// One part waits for the store, whose other parts are answered: a second part that failed once does not wait for the
+/// first.
 #[tokio::test(start_paused = true)]
 async fn a_part_does_not_wait_for_the_pauses_of_another_while_the_store_answers() {
     let _n = Arc::new(AtomicUsize::new(0));
@@ -240,7 +243,8 @@ async fn dropped_in_a_race_everything_is_given_back() {
     }
 }
 
-/// A store that refuses ranges past the end: the object grows between the request that says where its end is and the parts.
+/// A store that refuses ranges past the end: the object grows between the request that says where its end is and the
+/// parts.
 #[tokio::test(start_paused = true)]
 async fn a_sized_read_of_an_object_that_grows_is_whole() {
     let longer = Arc::new(AtomicBool::new(false));
@@ -477,7 +481,8 @@ async fn a_second_request_obeys_retry_after() {
     got.unwrap();
 }
 
-/// A body pauses for ten seconds; the second request is refused for good (overwritten meanwhile, a token of one use). The first body goes on and is all there.
+/// A body pauses for ten seconds; the second request is refused for good (overwritten meanwhile, a token of one use).
+/// The first body goes on and is all there.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_pauses_is_not_given_up_because_a_second_request_is_refused() {
     let odd = Odd::new(move |_, n, _, a| match n {

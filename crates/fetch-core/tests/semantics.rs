@@ -121,8 +121,8 @@ proptest! {
         })?;
     }
 
-    /// Local files on the default profile, some of whose answers are opened files and some streams, and some of whose bodies break off:
-    /// what is counted as delivered is what calls returned from streams, each byte once.
+    /// Local files on the default profile, some of whose answers are opened files and some streams, and some of whose
+    /// bodies break off: what is counted as delivered is what calls returned from streams, each byte once.
     #[test]
     fn what_get_ranges_delivers_is_counted_exactly(
         calls in prop::collection::vec(

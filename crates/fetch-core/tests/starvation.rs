@@ -1,4 +1,5 @@
-//! What nobody polls, what a stopped runtime holds, and what waits for a refused request to be tried again starves nobody.
+//! What nobody polls, what a stopped runtime holds, and what waits for a refused request to be tried again starves
+//! nobody.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -17,7 +18,8 @@ use headstart_sim::LinkProfile;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::time::Instant;
 
-/// As `select! { body.next(), command => store.get_range(..) }` leaves them behind, with the default of 32 and with one.
+/// As `select! { body.next(), command => store.get_range(..) }` leaves them behind, with the default of 32 and with
+/// one.
 #[tokio::test(start_paused = true)]
 async fn bodies_polled_once_and_left_alone_keep_no_permit() {
     for concurrency in [1, 32] {

@@ -1,4 +1,5 @@
-//! Stores whose answers have no entity tag or version: what identifies a version by its date, and what nothing identifies.
+//! Stores whose answers have no entity tag or version: what identifies a version by its date, and what nothing
+//! identifies.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -111,8 +112,8 @@ async fn a_version_of_the_same_size_is_never_mixed_in() {
     }
 }
 
-/// A part is answered while the object is too young for its date to identify it, and the head of the read, which is refused at first,
-/// after that: parts and head may be of two versions with one date.
+/// A part is answered while the object is too young for its date to identify it, and the head of the read, which is
+/// refused at first, after that: parts and head may be of two versions with one date.
 #[tokio::test(start_paused = true)]
 async fn a_date_that_settles_between_two_answers_proves_nothing_of_the_first() {
     for overwritten in 1..12 {
@@ -204,8 +205,9 @@ async fn a_body_without_a_validator_goes_on_only_where_nothing_was_handed_on() {
     assert_eq!(store.stats().gets(), 1);
 }
 
-/// Overwritten by something shorter while the first parts go out, or while a body is resumed, on a server that ignores pins: the
-/// object changed, and that is what the caller is told, not the store's complaint about a range that we have chosen.
+/// Overwritten by something shorter while the first parts go out, or while a body is resumed, on a server that ignores
+/// pins: the object changed, and that is what the caller is told, not the store's complaint about a range that we have
+/// chosen.
 #[tokio::test(start_paused = true)]
 async fn a_shorter_version_is_a_changed_object_not_a_bad_range() {
     for read in 0..14 {

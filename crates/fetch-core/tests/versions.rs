@@ -19,8 +19,8 @@ fn setup(pin: PinBy, versioned: bool, faults: FaultPlan) -> Setup {
     Setup { link: slow_link().lognormal(), profile, versioned, faults, ..Setup::default() }
 }
 
-/// Every request boundary, both kinds of bucket, every pin, every kind of read. `check_body` compares each byte with the
-/// version that the answer named.
+/// Every request boundary, both kinds of bucket, every pin, every kind of read. `check_body` compares each byte with
+/// the version that the answer named.
 #[tokio::test(start_paused = true)]
 async fn a_change_at_any_request_boundary_is_seen() {
     let (key, size) = (KEY.to_owned(), Setup::default().size);
@@ -62,8 +62,8 @@ async fn a_change_at_any_request_boundary_is_seen() {
     assert!(seen > 100 && finished > 100 && restarted > 10);
 }
 
-/// A mutant that neither pins nor compares: what it asks of the store has no pin, and every answer seems to be of the first
-/// one's version. The check of every byte must catch it, or the tests here would prove nothing.
+/// A mutant that neither pins nor compares: what it asks of the store has no pin, and every answer seems to be of the
+/// first one's version. The check of every byte must catch it, or the tests here would prove nothing.
 #[tokio::test(start_paused = true)]
 async fn a_mutant_without_pin_is_caught() {
     let mut caught = 0;

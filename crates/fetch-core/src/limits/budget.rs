@@ -1,5 +1,5 @@
-//! The memory budget that all layers of a process share: bytes are reserved before they are filled, and released when they
-//! are handed to the caller.
+//! The memory budget that all layers of a process share: bytes are reserved before they are filled, and released when
+//! they are handed to the caller.
 
 use std::sync::Arc;
 

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use crate::internal::mutation::Mutation;
 
-/// Since when a call has been idle. A call is idle if it was woken, or got what it waited for, and was not polled since.
+/// Since when a call has been idle. A call is idle if it was woken, or got what it waited for, and was not polled
+/// since.
 ///
 /// A call that waits for the network is not idle: its waker has not been called.
 #[derive(Debug)]

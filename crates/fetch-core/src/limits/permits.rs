@@ -1,11 +1,11 @@
 //! Permits: one hard limit on the GETs in flight. Demand is served before speculation, each in FIFO order.
 //!
-//! If there are two permits or more, speculation never holds all of them, so a demand rarely waits for a speculative body to
-//! end. A speculative waiter whose [`Promotion`] is used moves to the end of the demand queue.
+//! If there are two permits or more, speculation never holds all of them, so a demand rarely waits for a speculative
+//! body to end. A speculative waiter whose [`Promotion`] is used moves to the end of the demand queue.
 //!
 //! A permit that its holder does not use is reclaimed for the waiters: nobody polls the call it belongs to
-//! ([`CallActivity`]), or the runtime of its task has stopped ([`TaskRuntime`]). An application may therefore open a hundred
-//! objects and read them in any order, or poll a body once and leave it, without blocking itself.
+//! ([`CallActivity`]), or the runtime of its task has stopped ([`TaskRuntime`]). An application may therefore open a
+//! hundred objects and read them in any order, or poll a body once and leave it, without blocking itself.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -34,9 +34,9 @@ const LATER_WAITERS_SCAN_EVERY: Duration = Duration::from_secs(1);
 /// The shortest time between two scans for idle permits, however many calls wait.
 const BETWEEN_SCANS: Duration = Duration::from_millis(10);
 
-/// One permit in this many is reserved for demand: one of 32, which a single demand finds free. With four of 32, the first
-/// 256 MiB of an announced sequential read took 5 % longer, and many demands at once gained nothing, since demand is served
-/// first in any case.
+/// One permit in this many is reserved for demand: one of 32, which a single demand finds free. With four of 32, the
+/// first 256 MiB of an announced sequential read took 5 % longer, and many demands at once gained nothing, since demand
+/// is served first in any case.
 const RESERVED_FOR_DEMAND: usize = 32;
 
 /// Limits the number of GETs in flight.
@@ -175,8 +175,8 @@ impl Permits {
         to_wake.iter().for_each(|waiter| waiter.wake());
     }
 
-    /// Reclaims unused permits, at most as many as there are waiters: those of calls that have been idle for `idle_timeout`,
-    /// and those of `stopped`, a runtime that runs no tasks. Returns whether there were any.
+    /// Reclaims unused permits, at most as many as there are waiters: those of calls that have been idle for
+    /// `idle_timeout`, and those of `stopped`, a runtime that runs no tasks. Returns whether there were any.
     fn reclaim_idle(&self, idle_timeout: Duration, stopped: Option<&TaskRuntime>) -> bool {
         let now = self.started.elapsed();
         let reclaimed = {
@@ -363,7 +363,8 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// Whether the permit was reclaimed because it was not used. Its holder drops it and acquires another one to continue.
+    /// Whether the permit was reclaimed because it was not used. Its holder drops it and acquires another one to
+    /// continue.
     pub(crate) fn is_reclaimed(&self) -> bool {
         self.reclaimed.load(Ordering::Acquire)
     }

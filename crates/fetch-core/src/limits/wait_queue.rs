@@ -1,8 +1,8 @@
 //! A FIFO wait queue with priorities: who waits, who was granted something and has not come for it yet.
 //!
-//! The owner keeps the queue under its lock together with what it grants, and calls [`QueuedWaiter::wake`] outside the lock.
-//! A waiter that is dropped calls [`WaitQueue::leave`] and returns a grant that it no longer wants. To join, to leave and to
-//! be served are each O(log n).
+//! The owner keeps the queue under its lock together with what it grants, and calls [`QueuedWaiter::wake`] outside the
+//! lock. A waiter that is dropped calls [`WaitQueue::leave`] and returns a grant that it no longer wants. To join, to
+//! leave and to be served are each O(log n).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

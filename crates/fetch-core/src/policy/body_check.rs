@@ -1,8 +1,8 @@
 //! Checks that an answer covers the requested range, and that its body has exactly the promised bytes.
 //!
-//! [`BodyCheck`] counts the bytes of one body. Its owner reports each chunk ([`BodyCheck::on_chunk`]) before it uses it, and
-//! the end of the stream ([`BodyCheck::on_end`]); both fail with the error that the reader gets. `internal::exact_body` does
-//! this for a body that is only passed on.
+//! [`BodyCheck`] counts the bytes of one body. Its owner reports each chunk ([`BodyCheck::on_chunk`]) before it uses
+//! it, and the end of the stream ([`BodyCheck::on_end`]); both fail with the error that the reader gets.
+//! `internal::exact_body` does this for a body that is only passed on.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -39,8 +39,8 @@ impl BodyCheck {
         Self { at: range.start, range }
     }
 
-    /// The body of an answer that covers the bytes `answered` of an object of `size`, to a request for `requested`. The end of
-    /// an object cuts the range of an answer short; nothing else may.
+    /// The body of an answer that covers the bytes `answered` of an object of `size`, to a request for `requested`. The
+    /// end of an object cuts the range of an answer short; nothing else may.
     ///
     /// # Errors
     /// [`FetchError::WrongRange`].

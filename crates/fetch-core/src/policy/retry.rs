@@ -1,17 +1,17 @@
 //! Retry backoff: whether a request is sent again, and after what pause.
 //!
-//! Exponential backoff with full jitter ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015): the pause before an
-//! attempt is random between zero and a ceiling that doubles with each attempt. `Retry-After` is added to it: without jitter,
-//! clients that were throttled together would return together.
+//! Exponential backoff with full jitter ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015): the pause
+//! before an attempt is random between zero and a ceiling that doubles with each attempt. `Retry-After` is added to it:
+//! without jitter, clients that were throttled together would return together.
 
 use std::time::Duration;
 
-/// The ceiling of the first pause: about a round trip, since most refusals come from one server and the next attempt meets
-/// another one.
+/// The ceiling of the first pause: about a round trip, since most refusals come from one server and the next attempt
+/// meets another one.
 const FIRST_CEILING: Duration = Duration::from_millis(50);
 
-/// The highest ceiling: ten pauses then take 3.3 s on average, as long as those of `object_store`'s clients. With a higher
-/// one, callers would get the same error later than without this crate.
+/// The highest ceiling: ten pauses then take 3.3 s on average, as long as those of `object_store`'s clients. With a
+/// higher one, callers would get the same error later than without this crate.
 const MAX_CEILING: Duration = Duration::from_secs(1);
 
 /// How often and for how long a request is retried.

@@ -8,8 +8,8 @@ use crate::policy::link::Link;
 /// (`TCP_RTO_MIN`).
 const MIN_STALL_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// A stall takes at least this many times the p95 of the time to the first byte: all but one answer in twenty begin within a
-/// quarter of the timeout.
+/// A stall takes at least this many times the p95 of the time to the first byte: all but one answer in twenty begin
+/// within a quarter of the timeout.
 const TTFB_MULTIPLE: u32 = 4;
 
 /// The stall timeout is this many times longer until the link is measured: the profile may describe another store.
@@ -18,12 +18,12 @@ const UNMEASURED_MULTIPLE: u32 = 4;
 /// Bytes that may arrive in one burst, after a silence as long as the link takes to carry them.
 const BURST_BYTES: f64 = 256.0 * 1024.0;
 
-/// A longer silence is not remembered as usual: the reader may have been away, which looks the same, and HTTP clients give up
-/// after this time themselves.
+/// A longer silence is not remembered as usual: the reader may have been away, which looks the same, and HTTP clients
+/// give up after this time themselves.
 const LONGEST_USUAL_PAUSE: Duration = Duration::from_secs(30);
 
-/// How long a body may be silent on `link` while `streams` bodies are open. A timeout that is too short costs a request, not
-/// an error, and each stall of a body doubles its timeout.
+/// How long a body may be silent on `link` while `streams` bodies are open. A timeout that is too short costs a
+/// request, not an error, and each stall of a body doubles its timeout.
 #[expect(clippy::cast_precision_loss, reason = "a number of streams")]
 pub(crate) fn stall_timeout(link: &Link, is_measured: bool, streams: usize) -> Duration {
     let share = link.stream_bytes_per_s.min(link.aggregate_bytes_per_s / streams.max(1) as f64);

@@ -26,12 +26,13 @@ use crate::trace_events;
 const UNMEASURED_DELAY: Duration = Duration::from_secs(1);
 
 impl FetchCore {
-    /// Sends a GET. If its answer is late and the request is demanded, sends a hedge; the request that is answered later is
-    /// dropped at once. Also returns the time until the answer. `number` counts the attempts of this request from 1.
+    /// Sends a GET. If its answer is late and the request is demanded, sends a hedge; the request that is answered
+    /// later is dropped at once. Also returns the time until the answer. `number` counts the attempts of this request
+    /// from 1.
     ///
     /// If the hedge is answered first, its permit replaces `permit`. The time returned is then the time since the first
-    /// request was sent. The first answer would have taken even longer, but leaving it out would lower the quantiles, and the
-    /// next requests would be hedged too soon.
+    /// request was sent. The first answer would have taken even longer, but leaving it out would lower the quantiles,
+    /// and the next requests would be hedged too soon.
     pub(crate) async fn attempt(
         self: &Arc<Self>,
         path: &Path,
@@ -85,7 +86,8 @@ impl FetchCore {
         answered.map(|result| (result, sent_at.elapsed()))
     }
 
-    /// Whether a hedge may be sent: the request is demanded or may become so, the store is remote, and there is a timer.
+    /// Whether a hedge may be sent: the request is demanded or may become so, the store is remote, and there is a
+    /// timer.
     fn may_hedge(&self, options: &GetOptions) -> bool {
         self.config.enabled
             && self.config.hedge

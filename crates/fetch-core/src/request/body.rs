@@ -27,8 +27,8 @@ mod stall_race;
 
 use stall_race::{StallRace, StalledStream};
 
-/// A reader that is elsewhere for more than one part in this many of its time is app-limited: it sets the rate of the body,
-/// the link does not.
+/// A reader that is elsewhere for more than one part in this many of its time is app-limited: it sets the rate of the
+/// body, the link does not.
 const APP_LIMITED_SHARE: u32 = 10;
 
 /// The body of one GET. It ends after exactly the promised bytes, or with an error.

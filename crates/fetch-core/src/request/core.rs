@@ -59,7 +59,8 @@ impl FetchCore {
         RetryAttempts::new(policy, self.now())
     }
 
-    /// The pause before the next attempt after the transient `error`; `None` if no attempt is left, or there is no timer.
+    /// The pause before the next attempt after the transient `error`; `None` if no attempt is left, or there is no
+    /// timer.
     pub(crate) fn pause_after(&self, attempts: &mut RetryAttempts, path: &Path, error: &Error) -> Option<Duration> {
         // A local disk fails the same way again, and the errors of local stores do not tell which ones may pass.
         if !has_timer() || self.config.profile.is_local() {
@@ -72,8 +73,8 @@ impl FetchCore {
         Some(pause)
     }
 
-    /// Waits for the `pause` before the next attempt after `error`. The permit is released meanwhile and acquired again, so
-    /// that requests to parts of the store that do answer proceed.
+    /// Waits for the `pause` before the next attempt after `error`. The permit is released meanwhile and acquired
+    /// again, so that requests to parts of the store that do answer proceed.
     pub(crate) async fn pause(
         self: &Arc<Self>,
         pause: Duration,
@@ -86,8 +87,8 @@ impl FetchCore {
             tokio::time::sleep(pause).await;
             return permit;
         }
-        // A throttled request keeps its permit for as long as an answer usually takes. If refusals are quick and the permit
-        // were released at once, the next waiter would run into the same refusal.
+        // A throttled request keeps its permit for as long as an answer usually takes. If refusals are quick and the
+        // permit were released at once, the next waiter would run into the same refusal.
         let is_throttled = Throttled::find(error).is_some();
         let held = if is_throttled { self.link.link().ttfb_p50.min(pause) } else { Duration::ZERO };
         tokio::time::sleep(held).await;

@@ -1,6 +1,7 @@
 //! A circuit breaker for the requests of one read: while all fail, one of them probes the store and the others wait.
 //!
-//! The parts of a read are sent together. Without the breaker, a store that is down would get ten attempts for every part.
+//! The parts of a read are sent together. Without the breaker, a store that is down would get ten attempts for every
+//! part.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -27,8 +27,8 @@ pub(crate) struct Resume {
     version: ObjectVersion,
     /// Whether the request is pinned to the version that the body began with.
     pinned: bool,
-    /// The first byte of the body. If nothing proves the version, a body can only be requested again before any byte of it
-    /// has been handed on.
+    /// The first byte of the body. If nothing proves the version, a body can only be requested again before any byte of
+    /// it has been handed on.
     start: u64,
     is_provable: bool,
     attempts: RetryAttempts,

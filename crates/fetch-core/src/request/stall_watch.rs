@@ -30,8 +30,8 @@ impl StallWatch {
         self.waiting_since.is_some_and(|since| since.elapsed() >= silence)
     }
 
-    /// Called when no chunk is there. Ready with the time waited once that exceeds `timeout`, which doubles with each stall
-    /// of this body. Never ready outside a runtime with a timer.
+    /// Called when no chunk is there. Ready with the time waited once that exceeds `timeout`, which doubles with each
+    /// stall of this body. Never ready outside a runtime with a timer.
     pub(crate) fn poll_stalled(&mut self, cx: &mut Context<'_>, timeout: impl Fn() -> Duration) -> Poll<Duration> {
         if self.timer.is_none() && !has_timer() {
             return Poll::Pending;

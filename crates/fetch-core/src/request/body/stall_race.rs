@@ -20,7 +20,8 @@ use crate::trace_events;
 /// A stream that has been waited for this long counts as silent if another stream has bytes.
 const MIN_SILENCE: Duration = Duration::from_millis(250);
 
-/// A second request for the missing bytes of a silent body. The stream that has bytes first is read on; both share a permit.
+/// A second request for the missing bytes of a silent body. The stream that has bytes first is read on; both share a
+/// permit.
 pub(super) struct StallRace {
     silent_since: Instant,
     /// When the second request is sent: the store may have demanded a pause.
@@ -28,8 +29,8 @@ pub(super) struct StallRace {
     second: SecondRequest,
 }
 
-/// The stream that lost the race. Some stores pause in every body: if the other stream falls silent too, this one is read on
-/// from the byte that the other has reached.
+/// The stream that lost the race. Some stores pause in every body: if the other stream falls silent too, this one is
+/// read on from the byte that the other has reached.
 pub(super) struct StalledStream {
     stream: BoxStream<'static, Result<Bytes>>,
     at: u64,
@@ -85,11 +86,11 @@ impl ResponseBody {
         }
     }
 
-    /// Sends a second request for the missing bytes after the stream, and an earlier second request, have been silent for the
-    /// time `waited`.
+    /// Sends a second request for the missing bytes after the stream, and an earlier second request, have been silent
+    /// for the time `waited`.
     ///
-    /// If that is impossible (no attempt is left, or a second request was refused), the stream is waited for until the retry
-    /// timeout.
+    /// If that is impossible (no attempt is left, or a second request was refused), the stream is waited for until the
+    /// retry timeout.
     ///
     /// # Errors
     /// The error that the reader gets after the retry timeout.
@@ -161,8 +162,8 @@ impl ResponseBody {
         Poll::Ready(None)
     }
 
-    /// The first bytes of the second request, which replaces the silent stream; `None` if there is no second request, or it
-    /// has failed.
+    /// The first bytes of the second request, which replaces the silent stream; `None` if there is no second request,
+    /// or it has failed.
     fn poll_second_request(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let Some(race) = &mut self.race else { return Poll::Ready(None) };
         loop {
