@@ -90,7 +90,8 @@ pub enum DownloadError {
     /// Something that is not a regular file has the name of the part file or the journal. A symbolic link, for
     /// example, could make us overwrite another file.
     #[error(
-        "cannot keep an unfinished download in {}: it is {found}, not a regular file; remove it, or download to another name",
+        "cannot keep an unfinished download in {}: it is {found}, not a regular file; \
+         remove it, or download to another name",
         path.display()
     )]
     Obstructed {

@@ -4,12 +4,14 @@
 pub mod client;
 pub(crate) mod deletes;
 pub(crate) mod exact_body;
+mod forward;
 pub mod mutation;
 pub mod runtime;
 pub(crate) mod sync;
 pub(crate) mod url_key;
 
 pub use crate::error::{SharedError, is_invalid_range, may_be_past_end, share};
+pub use crate::forward_object_store;
 pub use crate::policy::body_check::{BodyCheck, check_range};
 pub use crate::policy::byte_range;
 pub use crate::policy::link::{EndedBody, Estimator};

@@ -88,3 +88,18 @@ pub(crate) fn entity_tags_ignored(path: &Path) {
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_table_lists_every_event() {
+        let source = include_str!("trace_events.rs");
+        let (table, code) = source.split_once("\nuse ").expect("the table precedes the code");
+        let events: Vec<_> = code.lines().filter_map(|line| line.trim().strip_prefix("debug!(")).collect();
+        assert_eq!(events.len(), 10);
+        for event in events {
+            let name = event.rsplit('"').nth(1).expect("the last argument is the name");
+            assert!(table.contains(&format!("| `{name}` | event | debug |")), "{name}");
+        }
+    }
+}

@@ -52,6 +52,11 @@ mod tests {
         assert!(matches!(FetchError::find(&short.expect_err("short")), Some(FetchError::ShortBody { at: 3, .. })));
         let long = exact_body(&(1..5), answer(&[b"abcde"])).expect("the right range").try_collect::<Vec<_>>().await;
         assert!(matches!(FetchError::find(&long.expect_err("long")), Some(FetchError::LongBody { .. })));
+        let mut cut = answer(&[]);
+        let error = object_store::Error::NotImplemented { operation: "read".into(), implementer: "test".into() };
+        cut.payload = GetResultPayload::Stream(stream::iter([Ok(Bytes::from_static(b"ab")), Err(error)]).boxed());
+        let cut = exact_body(&(1..5), cut).expect("the right range").try_collect::<Vec<_>>().await;
+        assert!(matches!(cut, Err(object_store::Error::NotImplemented { .. })), "an error passes through");
         assert!(exact_body(&(0..5), answer(&[b"abcd"])).is_err());
     }
 }

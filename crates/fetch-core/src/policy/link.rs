@@ -326,7 +326,8 @@ mod tests {
                     2 => estimator.on_bytes(now, bytes),
                     _ => {
                         let (elapsed, all_bytes) = (ms * MS, bytes * u64::from(ms % 40));
-                        estimator.on_body_end(now, EndedBody { bytes, elapsed, all_bytes, app_limited: bytes % 2 == 1 });
+                        let app_limited = bytes % 2 == 1;
+                        estimator.on_body_end(now, EndedBody { bytes, elapsed, all_bytes, app_limited });
                     }
                 }
                 let link = estimator.link();

@@ -127,7 +127,10 @@ mod tests {
         fn follows_the_table(
             retries in 0_usize..14,
             timeout_ms in 0_u32..60_000,
-            failures in prop::collection::vec((0_u32..2_000, prop::option::of(0_u32..5_000), 0.0_f64..1.0, prop::bool::weighted(0.1)), 0..40),
+            failures in prop::collection::vec(
+                (0_u32..2_000, prop::option::of(0_u32..5_000), 0.0_f64..1.0, prop::bool::weighted(0.1)),
+                0..40,
+            ),
         ) {
             let policy = RetryPolicy { retries, timeout: timeout_ms * MS };
             let mut now = 77 * MS;

@@ -271,7 +271,8 @@ mod tests {
             stream in 1.0_f64..2_000.0,
             arrived in prop::collection::vec(0_u64..50, 0..20),
         ) {
-            let profile = BackendProfile { min_part_bytes: min, max_part_bytes: min + more, ..BackendProfile::default() };
+            let (min_part_bytes, max_part_bytes) = (min, min + more);
+            let profile = BackendProfile { min_part_bytes, max_part_bytes, ..BackendProfile::default() };
             let split = Split::plan(&link(30, stream, 1e9), &profile, concurrency).expect("splitting pays");
             let split = split.for_range(bytes);
             let (mut unsent, mut outstanding, mut sizes) = (bytes, 0_u64, Vec::new());

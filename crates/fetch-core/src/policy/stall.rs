@@ -67,10 +67,7 @@ mod tests {
         let link =
             Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s: stream, aggregate_bytes_per_s: aggregate };
         assert_eq!(stall_timeout(&link, true, streams).as_millis(), expected_ms);
-        assert_eq!(
-            stall_timeout(&link, false, streams).as_millis(),
-            stall_timeout(&link, true, streams).as_millis() * 4
-        );
+        assert_eq!(stall_timeout(&link, false, streams), stall_timeout(&link, true, streams) * UNMEASURED_MULTIPLE);
     }
 
     #[test]

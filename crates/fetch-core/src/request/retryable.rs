@@ -35,7 +35,7 @@ pub const RETRY_RULES: &[RetryRule] = &[
     rule(
         "errors that the client below has retried already",
         false,
-        "tries would multiply: this is how credential errors come",
+        "retries would multiply; credential errors arrive this way",
     ),
     rule("untrusted or expired certificate", false, "the next connection shows the same one"),
     rule("every other 4xx, redirects that lead nowhere", false, "the store has given its answer"),
@@ -45,7 +45,7 @@ pub const RETRY_RULES: &[RetryRule] = &[
         "the server makes all its answers so",
     ),
     rule("no such object, no permission, failed precondition", false, "the store has given its answer"),
-    rule("everything else", false, "nobody knows that it passes"),
+    rule("everything else", false, "not known to pass"),
 ];
 
 /// The connection to a store was refused, reset or cut. The request is retried.
