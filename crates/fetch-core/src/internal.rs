@@ -21,7 +21,7 @@ pub use crate::protocol::extensions::{ConfirmedAt, Crc32c, FreshUntil, Origin, P
 pub use crate::protocol::link_estimate::{BodyMeter, MeasuredLink};
 pub use crate::protocol::version::is_lasting_version;
 pub use crate::read::local_file::LocalFile;
-pub use crate::read::ranges::{MergedRun, MergedRun as Run};
+pub use crate::read::ranges::MergedRun;
 pub use crate::request::refusals::{Refusals, may_be_the_range};
 pub use crate::request::retryable::{RETRY_RULES, RetryRule, depends_on_request, is_transient};
 pub use deletes::observe_deletes;

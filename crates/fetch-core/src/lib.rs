@@ -125,6 +125,3 @@ pub use protocol::version::{ObjectVersion, PinBy};
 pub use request::retryable::ConnectionFault;
 pub use stats::FetchStats;
 pub use store::FetchStore;
-
-#[doc(hidden)]
-pub use internal::*;

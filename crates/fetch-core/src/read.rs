@@ -267,12 +267,12 @@ impl ReadCall<'_> {
 
 /// Whether the first request of an open-ended read, whose range is our choice, is retried.
 fn is_worth_a_range(error: &Error) -> bool {
-    if Mutation::GivesUpParts.is_back() { Throttled::find(error).is_some() } else { is_transient(error) }
+    if Mutation::GivesUpParts.is_active() { Throttled::find(error).is_some() } else { is_transient(error) }
 }
 
 /// Whether `error` may be a refusal of a range of our choice, not of the read itself.
 fn may_be_ours(error: &Error) -> bool {
-    may_be_the_range(error) || Mutation::GivesUpParts.is_back() && matches!(error, Error::Generic { .. })
+    may_be_the_range(error) || Mutation::GivesUpParts.is_active() && matches!(error, Error::Generic { .. })
 }
 
 /// The answer to the whole read, from the answer to its first part.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use headstart_cache::CacheConfig;
+use headstart_fetch_core::internal::byte_range;
 use headstart_fetch_core::levels::{self, Levels, Pair, Sections, Source};
 use headstart_fetch_core::options::{format_bytes, parse_bytes};
-use headstart_fetch_core::{ConfigError, FetchConfig, OptionSpec, Options, byte_range};
+use headstart_fetch_core::{ConfigError, FetchConfig, OptionSpec, Options};
 #[cfg(feature = "gcp")]
 use headstart_gcs_backend::GcsConfig;
 use headstart_prefetch::PrefetchConfig;

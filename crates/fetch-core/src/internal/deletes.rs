@@ -73,7 +73,7 @@ impl<F: Fn(&Path)> ObservedDeletes<F> {
                 pending.remove(path);
                 (self.forget)(path);
             }
-            Err(_) if Mutation::ForgetsDeletedOnly.is_back() => {}
+            Err(_) if Mutation::ForgetsDeletedOnly.is_active() => {}
             Err(error) => match path_of(error).and_then(|named| pending.find(named)) {
                 Some(path) => {
                     pending.remove(&path);
@@ -91,7 +91,7 @@ impl<F: Fn(&Path)> ObservedDeletes<F> {
 
     /// Nothing more will be reported.
     fn over(&self) {
-        if Mutation::ForgetsDeletedOnly.is_back() {
+        if Mutation::ForgetsDeletedOnly.is_active() {
             return;
         }
         let paths = std::mem::take(&mut self.pending.lock().paths);

@@ -61,16 +61,16 @@ impl Mutation {
     /// Whether a test has switched the mutation on.
     #[inline]
     #[must_use]
-    pub fn is_back(self) -> bool {
+    pub fn is_active(self) -> bool {
         #[cfg(feature = "mutation")]
-        return put_back::PRESENT.get() & (1 << self as u32) != 0;
+        return active::PRESENT.get() & (1 << self as u32) != 0;
         #[cfg(not(feature = "mutation"))]
         return false;
     }
 }
 
 #[cfg(feature = "mutation")]
-mod put_back {
+mod active {
     use std::cell::Cell;
 
     use super::Mutation;
@@ -81,7 +81,7 @@ mod put_back {
         /// Switches the mutation on for everything that runs on this thread, until the returned guard is
         /// dropped.
         #[must_use = "dropping it removes the fault"]
-        pub fn put_back(self) -> ActiveMutation {
+        pub fn activate(self) -> ActiveMutation {
             PRESENT.set(PRESENT.get() | 1 << self as u32);
             ActiveMutation(self)
         }
@@ -99,6 +99,4 @@ mod put_back {
 }
 
 #[cfg(feature = "mutation")]
-pub use put_back::ActiveMutation;
-
-pub use Mutation as Fault;
+pub use active::ActiveMutation;

@@ -86,8 +86,6 @@ impl TaskRuntime {
     }
 }
 
-pub use TaskRuntime as Home;
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -75,7 +75,7 @@ impl Wake for IdleWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !Mutation::KeepsPermits.is_back() {
+        if !Mutation::KeepsPermits.is_active() {
             self.activity.mark_idle();
         }
         self.caller.wake();

@@ -256,7 +256,7 @@ impl PermitPlace {
                 continue;
             }
             found_idle = self.permits.reclaim_idle(IDLE_TIMEOUT, None);
-            if Mutation::TrustsRuntimes.is_back() {
+            if Mutation::TrustsRuntimes.is_active() {
                 continue;
             }
             for runtime in self.permits.other_runtimes() {

@@ -187,7 +187,7 @@ impl ConfirmedAt {
     #[must_use]
     pub fn of(extensions: &Extensions, asked_at: Instant) -> Instant {
         match extensions.get() {
-            Some(Self(_)) if Mutation::ConfirmsNow.is_back() => Instant::now(),
+            Some(Self(_)) if Mutation::ConfirmsNow.is_active() => Instant::now(),
             Some(Self(confirmed_at)) => asked_at.min(*confirmed_at),
             None => asked_at,
         }

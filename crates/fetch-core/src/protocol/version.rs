@@ -88,7 +88,7 @@ impl ObjectVersion {
 
     /// Compares the first validator that both have; `None` if there is none.
     fn compare(&self, other: &Self) -> Option<bool> {
-        if Mutation::ComparesSizeAlone.is_back() && self.version.is_none() && self.e_tag.is_none() {
+        if Mutation::ComparesSizeAlone.is_active() && self.version.is_none() && self.e_tag.is_none() {
             return Some(true);
         }
         if let (Some(a), Some(b)) = (&self.version, &other.version) {
@@ -109,7 +109,7 @@ impl ObjectVersion {
     /// request per range, since nothing proves that two answers are of one version.
     #[must_use]
     pub fn has_validator(&self) -> bool {
-        self.is_exact() || self.last_modified.is_some() || Mutation::ComparesSizeAlone.is_back()
+        self.is_exact() || self.last_modified.is_some() || Mutation::ComparesSizeAlone.is_active()
     }
 
     /// Whether this identifies the exact bytes, across restarts too.
@@ -149,7 +149,7 @@ impl ObjectVersion {
 
 /// Whether an entity tag is weak: objects with it are equivalent, but not necessarily equal.
 fn is_weak(e_tag: &str) -> bool {
-    e_tag.starts_with("W/") && !Mutation::TrustsWeakTags.is_back()
+    e_tag.starts_with("W/") && !Mutation::TrustsWeakTags.is_active()
 }
 
 #[cfg(test)]

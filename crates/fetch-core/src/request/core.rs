@@ -83,7 +83,7 @@ impl FetchCore {
         options: &GetOptions,
         activity: &Arc<CallActivity>,
     ) -> Option<Permit> {
-        if permit.is_none() || Mutation::HoldsPermitsInPauses.is_back() {
+        if permit.is_none() || Mutation::HoldsPermitsInPauses.is_active() {
             tokio::time::sleep(pause).await;
             return permit;
         }
@@ -133,7 +133,7 @@ impl FetchCore {
         version: &ObjectVersion,
         options: &GetOptions,
     ) -> Error {
-        if Mutation::TellsRangeErrors.is_back() {
+        if Mutation::TellsRangeErrors.is_active() {
             return if pinned { ObjectChanged::explain(error, path, version) } else { error };
         }
         // A layer above may have pinned it, too.
