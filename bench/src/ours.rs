@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use headstart::{CacheConfig, Headstart, HeadstartBuilder, Reader};
-use headstart_fetch_core::byte_range::in_memory;
+use headstart_fetch_core::internal::byte_range::in_memory;
 use headstart_fetch_core::{FetchConfig, FetchStore};
 use object_store::buffered::BufReader;
 use object_store::path::Path;

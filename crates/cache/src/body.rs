@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
-use headstart_fetch_core::byte_range;
+use headstart_fetch_core::internal::byte_range;
 use object_store::{GetResult, Result};
 
 use crate::call::Call;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use headstart_fetch_core::{Intent, Origin, Promotion};
+use headstart_fetch_core::Intent;
+use headstart_fetch_core::internal::{Origin, Promotion};
 use object_store::Extensions;
 use object_store::path::Path;
 

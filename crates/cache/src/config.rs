@@ -5,11 +5,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use headstart_fetch_core::internal::byte_range;
 use headstart_fetch_core::options::{
     OptionRow, assign, duration_text, format_bytes, format_duration, format_switch, parse_bytes, parse_duration,
     parse_switch,
 };
-use headstart_fetch_core::{ConfigError, LinkEstimate, MemoryBudget, Options, PinBy, byte_range};
+use headstart_fetch_core::{ConfigError, LinkEstimate, MemoryBudget, Options, PinBy};
 use serde::{Deserialize, Serialize};
 
 use crate::page::PageSize;

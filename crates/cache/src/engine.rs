@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use headstart_fetch_core::mutation::Fault;
-use headstart_fetch_core::{ConfirmedAt, FetchError, FreshUntil, Origin, Refusals, Reserved, byte_range};
+use headstart_fetch_core::FetchError;
+use headstart_fetch_core::internal::mutation::Mutation;
+use headstart_fetch_core::internal::{ConfirmedAt, FreshUntil, Origin, Refusals, Reserved, byte_range};
 use object_store::{Extensions, GetResult, GetResultPayload, ObjectStore, Result};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -189,7 +190,7 @@ impl Engine {
         match &self.config.budget {
             Some(budget) if bytes > 0 && extensions.get::<Reserved>().is_none() => {
                 let unreserved =
-                    || if Fault::IgnoresTheBudget.is_back() { Charge::Elsewhere } else { Charge::Lockstep };
+                    || if Mutation::IgnoresTheBudget.is_active() { Charge::Elsewhere } else { Charge::Lockstep };
                 budget.try_reserve(byte_range::in_memory(bytes)).map_or_else(unreserved, Charge::Reserved)
             }
             _ => Charge::Elsewhere,
@@ -217,7 +218,7 @@ impl Engine {
     pub(crate) fn has_room(&self, call: &Call, bytes: u64) -> bool {
         match &self.config.budget {
             Some(budget) if call.extensions.get::<Reserved>().is_none() => {
-                budget.free_bytes() as u64 >= bytes || Fault::IgnoresTheBudget.is_back()
+                budget.free_bytes() as u64 >= bytes || Mutation::IgnoresTheBudget.is_active()
             }
             _ => true,
         }

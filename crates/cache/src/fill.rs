@@ -6,9 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future;
 use futures::stream::{BoxStream, StreamExt};
-use headstart_fetch_core::{
-    FetchError, Intent, LocalFile, ObjectChanged, ObjectVersion, Origin, PinBy, RangeOrigin, Reserved, byte_range,
-};
+use headstart_fetch_core::internal::{LocalFile, Origin, RangeOrigin, Reserved, byte_range};
+use headstart_fetch_core::{FetchError, Intent, ObjectChanged, ObjectVersion, PinBy};
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetResult, Result};
 use tokio::runtime::Handle;

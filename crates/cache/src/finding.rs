@@ -4,8 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use futures::future;
-use headstart_fetch_core::mutation::Fault;
-use headstart_fetch_core::{ObjectChanged, is_transient};
+use headstart_fetch_core::ObjectChanged;
+use headstart_fetch_core::internal::is_transient;
+use headstart_fetch_core::internal::mutation::Mutation;
 use object_store::{GetOptions, GetRange, Result};
 
 use crate::call::Call;
@@ -147,7 +148,7 @@ impl Engine {
     /// Fetches `ranges` of an object that is not known, at once, and compares the versions of the answers: of the first
     /// [`REQUESTS`] stretches the first window. Nobody knows which bytes beyond them exist.
     pub(crate) async fn open_ranges(self: &Arc<Self>, call: &Call, ranges: &[Range<u64>]) -> Result<Found, Unanswered> {
-        let all = Fault::SizesByTheRange.is_back();
+        let all = Mutation::SizesByTheRange.is_active();
         let windows = self.pages.stretches(ranges, self.bridge_bytes()).into_iter().flat_map(|stretch| {
             let starts = std::iter::successors(Some(stretch.start), |start| Some(self.pages.window_end(*start)));
             let starts = starts.take_while(move |start| *start < stretch.end).take(if all { usize::MAX } else { 1 });

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use headstart_fetch_core::runtime::Home;
-use headstart_fetch_core::{Promotion, byte_range};
+use headstart_fetch_core::internal::runtime::TaskRuntime;
+use headstart_fetch_core::internal::{Promotion, byte_range};
 use object_store::path::Path;
 
 use tokio::sync::Notify;
@@ -42,7 +42,7 @@ pub(crate) struct Flight {
     pub(crate) room: Notify,
     pub(crate) task: OnceLock<AbortHandle>,
     /// Where its task runs.
-    pub(crate) home: Option<Home>,
+    pub(crate) home: Option<TaskRuntime>,
 }
 
 #[derive(Default)]
@@ -109,7 +109,7 @@ impl Flight {
             tick: Notify::new(),
             room: Notify::new(),
             task: OnceLock::new(),
-            home: Home::current(),
+            home: TaskRuntime::current(),
         })
     }
 

@@ -7,7 +7,8 @@ use bytes::{Buf, Bytes};
 use futures::StreamExt;
 use futures::future;
 use futures::stream;
-use headstart_fetch_core::{Intent, Origin, byte_range};
+use headstart_fetch_core::Intent;
+use headstart_fetch_core::internal::{Origin, byte_range};
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, GetResult};
 

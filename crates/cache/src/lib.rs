@@ -39,8 +39,8 @@
 //!   once bytes are handed out, fails with [`ObjectChanged`](headstart_fetch_core::ObjectChanged).
 //! - **No older than allowed.** [`Freshness`] says how long a version is taken for the present one after others overwrite
 //!   the object. Answers to requests with an [`Intent`](headstart_fetch_core::Intent) say when their version
-//!   was confirmed and until when it is trusted ([`ConfirmedAt`](headstart_fetch_core::ConfirmedAt),
-//!   [`FreshUntil`](headstart_fetch_core::FreshUntil)). Layers above count from there, and so does this cache with what layers below
+//!   was confirmed and until when it is trusted ([`ConfirmedAt`](headstart_fetch_core::internal::ConfirmedAt),
+//!   [`FreshUntil`](headstart_fetch_core::internal::FreshUntil)). Layers above count from there, and so does this cache with what layers below
 //!   tell: windows do not add up. A write through the cache is seen by every read that begins after it, also where the write failed or was
 //!   dropped half-way.
 //! - **One fetch.** Readers of the same missing bytes share one request. A cold read of any form is one GET and no HEAD; a

@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use headstart_fetch_core::mutation::Fault;
-use headstart_fetch_core::{CacheHint, byte_range};
+use headstart_fetch_core::CacheHint;
+use headstart_fetch_core::internal::byte_range;
+use headstart_fetch_core::internal::mutation::Mutation;
 
 use crate::config::Freshness;
 
@@ -111,7 +112,7 @@ pub(crate) fn may_have_grown(plan: &Plan, size: u64, asked_at: Duration, range: 
     range.end > size
         && plan.freshness != Freshness::Immutable
         && (range.start >= size || now.saturating_sub(asked_at) >= END_SETTLES_FOR)
-        && !Fault::TrustsTheEnd.is_back()
+        && !Mutation::TrustsTheEnd.is_active()
 }
 
 /// What a request asks of an object whose size is not known yet.

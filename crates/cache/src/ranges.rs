@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use headstart_fetch_core::byte_range;
-use headstart_fetch_core::mutation::Fault;
+use headstart_fetch_core::internal::byte_range;
+use headstart_fetch_core::internal::mutation::Mutation;
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, Result};
 
@@ -194,7 +194,7 @@ impl Engine {
 
 /// How many requests of one call are in flight at once.
 fn requests_at_once() -> usize {
-    if Fault::AsksAllAtOnce.is_back() { usize::MAX } else { REQUESTS }
+    if Mutation::AsksAllAtOnce.is_active() { usize::MAX } else { REQUESTS }
 }
 
 /// Puts `range` together from what was fetched for `needs`: a slice where one page holds it, else a copy.

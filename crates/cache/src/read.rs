@@ -6,9 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future;
 use futures::stream::{self, StreamExt};
-use headstart_fetch_core::{
-    CacheHint, FetchError, LocalFile, RangeOrigin, is_invalid_range, is_lasting_version, may_be_the_range,
-};
+use headstart_fetch_core::internal::{LocalFile, RangeOrigin, is_invalid_range, is_lasting_version, may_be_the_range};
+use headstart_fetch_core::{CacheHint, FetchError};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, GetResult, Result};
 

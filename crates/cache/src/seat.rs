@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::future;
-use headstart_fetch_core::mutation::Fault;
-use headstart_fetch_core::runtime::has_timer;
-use headstart_fetch_core::{Promotion, byte_range, depends_on_request, share};
+use headstart_fetch_core::internal::mutation::Mutation;
+use headstart_fetch_core::internal::runtime::has_timer;
+use headstart_fetch_core::internal::{Promotion, byte_range, depends_on_request, share};
 
 use crate::flight::{Board, End, Flight, Vain};
 use crate::flights::Flights;
@@ -147,7 +147,7 @@ impl Seat {
     /// whose runtime has stopped.
     async fn until<T>(&self, page: Option<u64>, ready: impl Fn(&Board) -> Option<T>) -> Result<T, Vain> {
         let mut awaiting = None;
-        let shares_errors = Fault::SharesRangeErrors.is_back();
+        let shares_errors = Mutation::SharesRangeErrors.is_active();
         loop {
             // Before the look, so that no tick is missed.
             let tick = self.flight.tick.notified();
@@ -191,7 +191,7 @@ impl Seat {
 
     /// The reader waits for the flight however long nothing arrives.
     fn is_patient(&self) -> bool {
-        self.mine && !Fault::QueueingStalls.is_back()
+        self.mine && !Mutation::QueueingStalls.is_active()
     }
 
     /// Resolves when nothing has arrived for so long that a reader who joined the flight fetches itself.
@@ -205,7 +205,7 @@ impl Seat {
     /// Resolves when the flight's task stands still because its runtime has stopped.
     pub(crate) async fn stopped(&self) {
         match &self.flight.home {
-            Some(home) if !Fault::TrustsRuntimes.is_back() => home.stopped().await,
+            Some(home) if !Mutation::TrustsRuntimes.is_active() => home.stopped().await,
             _ => future::pending().await,
         }
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use headstart_fetch_core::{ConfigError, Options, Refusals, observe_deletes};
+use headstart_fetch_core::internal::{Refusals, observe_deletes};
+use headstart_fetch_core::{ConfigError, Options};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use headstart_fetch_core::{Intent, byte_range};
+use headstart_fetch_core::Intent;
+use headstart_fetch_core::internal::byte_range;
 use object_store::path::Path;
 use object_store::{Error, Extensions, GetOptions, GetRange, Result};
 use tokio::sync::Mutex;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use common::{KIB, MIB, Mood, cache, cache_with, content};
 use futures::{FutureExt, future};
 use headstart_cache::{CacheConfig, CacheStore, Freshness};
-use headstart_fetch_core::mutation::Fault;
-use headstart_fetch_core::{Intent, MemoryBudget, Promotion};
+use headstart_fetch_core::internal::Promotion;
+use headstart_fetch_core::internal::mutation::Mutation;
+use headstart_fetch_core::{Intent, MemoryBudget};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 
@@ -296,8 +297,8 @@ async fn a_store_that_is_silent_longer_than_the_stall_timeout_is_waited_for() {
 /// A caller that gave up its own fetch after the stall timeout would send it again and again.
 #[tokio::test(start_paused = true)]
 async fn put_back_ones_own_fetch_is_given_up_while_it_queues() {
-    for fault in [None, Some(Fault::QueueingStalls)] {
-        let _present = fault.map(Fault::put_back);
+    for fault in [None, Some(Mutation::QueueingStalls)] {
+        let _present = fault.map(Mutation::activate);
         let (double, store) = cache(Freshness::default());
         double.write(A, content(1, 100_000)).await;
         *double.delay.lock() = Duration::from_secs(150);
@@ -390,7 +391,7 @@ async fn a_reader_that_waits_promotes_what_was_fetched_ahead() {
         double.feel(Mood::Wait);
         let ahead = tokio::spawn({
             let store = store.clone();
-            let options = headstart_fetch_core::ask(50_000..60_000, Intent::Speculative);
+            let options = headstart_fetch_core::internal::ask(50_000..60_000, Intent::Speculative);
             async move { store.get_opts(&path(), options).await.expect("there").bytes().await }
         });
         eventually("a GET", || double.gets() == 1).await;
@@ -421,7 +422,7 @@ async fn whoever_comes_to_wait_for_one_reader_promotes_what_it_joined() {
     double.feel(Mood::Wait);
     let ahead = |promotion: &Promotion| {
         let store = store.clone();
-        let mut options = headstart_fetch_core::ask(50_000..60_000, Intent::Speculative);
+        let mut options = headstart_fetch_core::internal::ask(50_000..60_000, Intent::Speculative);
         options.extensions.insert(promotion.clone());
         tokio::spawn(async move { store.get_opts(&path(), options).await.expect("there").bytes().await })
     };

@@ -5,7 +5,7 @@
 #[path = "../../fetch-core/tests/common/scripted.rs"]
 mod odd;
 use headstart_cache::*;
-use headstart_fetch_core::*;
+use headstart_fetch_core::internal::RangeOrigin;
 use object_store::path::Path;
 use object_store::*;
 use odd::*;

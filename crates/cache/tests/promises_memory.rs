@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use headstart_cache::{CacheConfig, CacheStore, Freshness};
-use headstart_fetch_core::{Intent, ask};
+use headstart_fetch_core::Intent;
+use headstart_fetch_core::internal::ask;
 use headstart_sim::{Content, LinkProfile, SimStore};
 use object_store::ObjectStore;
 use object_store::path::Path;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{KIB, MIB, cache, content};
 use headstart_cache::Freshness;
-use headstart_fetch_core::mutation::Fault;
+use headstart_fetch_core::internal::mutation::Mutation;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
@@ -89,7 +89,7 @@ async fn a_call_of_many_ranges_that_is_dropped_blocks_nobody() {
 /// The count above notices where it is not kept.
 #[tokio::test(start_paused = true)]
 async fn put_back_all_requests_of_a_call_are_sent_at_once() {
-    let _present = Fault::AsksAllAtOnce.put_back();
+    let _present = Mutation::AsksAllAtOnce.activate();
     let (double, store) = cache(Freshness::default());
     double.write(A, content(1, 4 * MIB)).await;
     *double.delay.lock() = Duration::from_millis(10);

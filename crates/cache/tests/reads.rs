@@ -9,7 +9,8 @@ use bytes::Bytes;
 use common::{KIB, Mood, cache, cache_with, content};
 use futures::TryStreamExt;
 use headstart_cache::{CacheConfig, CacheStore, Freshness};
-use headstart_fetch_core::{CacheHint, FreshUntil, Intent, Origin};
+use headstart_fetch_core::internal::{FreshUntil, Origin};
+use headstart_fetch_core::{CacheHint, Intent};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload};
 
@@ -263,13 +264,13 @@ async fn a_large_object_without_a_validator_is_streamed_from_one_get() {
 async fn intent_goes_down_and_origin_comes_up() {
     let (double, store) = cache(Freshness::default());
     double.write(A, content(1, LEN)).await;
-    let ask = || headstart_fetch_core::ask(0..20_000, Intent::Speculative);
+    let ask = || headstart_fetch_core::internal::ask(0..20_000, Intent::Speculative);
     let result = store.get_opts(&path(), ask()).await.expect("there");
     let origin = Origin::of(&result.extensions).expect("always there");
     result.bytes().await.expect("read");
     assert_eq!((origin.wire_bytes(), origin.hit_bytes()), (32 * KIB, 0));
     assert_eq!(Intent::of(&double.requests.lock()[0].extensions), Intent::Speculative);
-    let ask = |range| headstart_fetch_core::ask(range, Intent::Demand);
+    let ask = |range| headstart_fetch_core::internal::ask(range, Intent::Demand);
     let result = store.get_opts(&path(), ask(5..10)).await.expect("there");
     let origin = Origin::of(&result.extensions).expect("asked with an intent");
     assert_eq!((origin.wire_bytes(), origin.hit_bytes()), (0, 5));
@@ -359,8 +360,10 @@ async fn answers_say_until_when_they_may_be_trusted() {
         let (double, store) = cache(Freshness::Ttl(ttl));
         double.write(A, content(1, LEN)).await;
         let until = async |range| {
-            let answer =
-                store.get_opts(&path(), headstart_fetch_core::ask(range, Intent::Demand)).await.expect("there");
+            let answer = store
+                .get_opts(&path(), headstart_fetch_core::internal::ask(range, Intent::Demand))
+                .await
+                .expect("there");
             answer.extensions.get().map(|FreshUntil(until)| *until)
         };
         let asked = tokio::time::Instant::now();

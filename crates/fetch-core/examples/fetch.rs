@@ -1,4 +1,4 @@
-//! Reads a file as if it were an object far away: in parts, in parallel, in order.
+//! Reads a file as if it were a remote object: in parts, in parallel, in order.
 //!
 //! `cargo run --release --example fetch -- FILE`
 

@@ -16,10 +16,10 @@ use tokio::time::Instant;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
-/// Of the random reads.
+/// The number of random reads.
 const LENGTHS: [u64; 5] = [4 * KIB, 64 * KIB, MIB, 4 * MIB, 16 * MIB];
 
-/// Of each measurement: the best one counts, for nothing but the machine's other work makes one slower.
+/// Repetitions of each measurement. The fastest counts: other work on the machine only makes one slower.
 const ROUNDS: usize = 5;
 
 #[tokio::main]
@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     print!("{:<28}{:>14}{:>14}", "", "get, stream", "get, bytes");
     LENGTHS.iter().for_each(|length| print!("{:>10} KiB", length / KIB));
     println!();
-    // Side by side, so that all see the same machine.
+    // In turn, so that all see the same machine.
     let mut best = vec![vec![Duration::MAX; 2 + LENGTHS.len()]; stores.len()];
     for _ in 0..ROUNDS {
         for ((_, store), best) in stores.iter().zip(&mut best) {
@@ -86,12 +86,12 @@ async fn stream(store: &Arc<dyn ObjectStore>, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Enough to take some 100 ms.
+/// Enough reads to take some 100 ms.
 fn reads_of(length: u64) -> u64 {
     (256 * MIB / length).min(4096)
 }
 
-/// The same offsets for all, unaligned.
+/// The same unaligned offsets for all.
 async fn random_reads(store: &Arc<dyn ObjectStore>, path: &Path, size: u64, length: u64) -> Result<()> {
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     for _ in 0..reads_of(length) {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::budget::MemoryBudget;
+use crate::limits::budget::MemoryBudget;
 use crate::options::{
     ConfigError, OptionRow, Options, assign, duration_text, format_duration, format_switch, parse_count,
     parse_duration, parse_switch,
 };
-use crate::profile::BackendProfile;
+use crate::policy::profile::BackendProfile;
 
 /// The settings of a [`crate::FetchStore`].
 #[derive(Debug, Clone, Serialize, Deserialize)]

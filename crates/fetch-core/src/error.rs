@@ -1,4 +1,4 @@
-//! Errors that more than one layer speaks of.
+//! Errors of this crate, and what errors of `object_store` say.
 
 use std::error::Error;
 use std::fmt;
@@ -8,16 +8,16 @@ use std::time::Duration;
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore};
 
-use crate::intent::CacheHint;
 use crate::options::ConfigError;
-use crate::refusals::{Pinned, may_be_the_range};
-use crate::retryable::is_transient;
-use crate::version::ObjectVersion;
+use crate::protocol::extensions::CacheHint;
+use crate::protocol::version::ObjectVersion;
+use crate::request::refusals::{Pinned, may_be_the_range};
+use crate::request::retryable::is_transient;
 
-/// The object was overwritten or deleted while it was being read.
+/// The object was overwritten or deleted while it was read.
 ///
-/// Travels as [`object_store::Error::Precondition`] whose source downcasts to this type;
-/// [`ObjectChanged::find`] does so.
+/// It travels as [`object_store::Error::Precondition`] whose source downcasts to this type; [`ObjectChanged::find`]
+/// does so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObjectChanged {
@@ -25,7 +25,7 @@ pub struct ObjectChanged {
     pub path: String,
     /// The version the read began with.
     pub expected: ObjectVersion,
-    /// The version that answered instead, where one did.
+    /// The version that answered instead, if one did.
     pub found: Option<ObjectVersion>,
 }
 
@@ -42,11 +42,12 @@ impl ObjectChanged {
         sources(error).find_map(|cause| cause.downcast_ref())
     }
 
-    /// Finds out whether the `error` of a `request` for bytes of the version `expected` is because the object changed.
+    /// Finds out whether the `error` of a `request` for bytes of the version `expected` means that the object
+    /// changed.
     ///
-    /// The 404 or 412 that a pin caused is. Other errors that say nothing of their own may be: without a pin, or over a server that
-    /// ignores it, the object may be gone, or shorter than the range, and the store does not say so. A HEAD of the same
-    /// `version`, if the request named one, past all caches, tells.
+    /// The 404 or 412 of a pinned request does. Other errors may: if the request is not pinned, or the server
+    /// ignores the pin, the object may be gone or shorter than the range, and the store does not say so. A HEAD
+    /// that bypasses all caches tells. It names the `version` that the request named.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -69,12 +70,12 @@ impl ObjectChanged {
         let mut options = GetOptions { version: request.version, ..GetOptions::new().with_head(true) };
         options.extensions = request.extensions;
         options.extensions.insert(CacheHint::Refetch);
-        options.extensions.insert(Explains);
+        options.extensions.insert(ExplainsError);
         options.extensions.remove::<Pinned>();
         match store.get_opts(path, options).await {
             Ok(answer) => expected.check(&answer.meta).err().unwrap_or(error),
             Err(object_store::Error::NotFound { .. }) => Self::new(path, expected, None).into(),
-            // No answer now; but bytes that the version has cannot be past its end.
+            // There is no answer now, but bytes that the version has cannot lie past its end.
             Err(unanswered) if is_transient(&unanswered) && is_past_end(&error) => {
                 Self::new(path, expected, None).into()
             }
@@ -82,7 +83,7 @@ impl ObjectChanged {
         }
     }
 
-    /// Turns the 404 or 412 that a pin of ours caused into `ObjectChanged`; other errors pass through.
+    /// Turns the 404 or 412 of a request that we have pinned into `ObjectChanged`. Other errors pass through.
     #[must_use]
     pub fn explain(error: object_store::Error, path: &Path, expected: &ObjectVersion) -> object_store::Error {
         match error {
@@ -115,16 +116,16 @@ impl From<ObjectChanged> for object_store::Error {
     }
 }
 
-/// The store refused a request because it has too many, or cannot answer at the moment: 429, 503 and their like.
+/// The store has throttled a request: status 429, 503 and the like.
 ///
-/// The source of an [`object_store::Error::Generic`], in whatever depth; [`Throttled::find`] finds it. Whoever connects
-/// to a store puts it there: the errors of `object_store`'s clients hide the status and drop `Retry-After`.
+/// It is a source of an [`object_store::Error::Generic`], at any depth; [`Throttled::find`] finds it. The adapter
+/// of a store adds it, since the errors of `object_store`'s clients hide the status and `Retry-After`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("throttled by the store (HTTP {status})")]
 pub struct Throttled {
     /// The HTTP status.
     pub status: u16,
-    /// What `Retry-After` says, where the answer has one.
+    /// The pause that `Retry-After` demands, if the answer has one.
     pub retry_after: Option<Duration>,
 }
 
@@ -136,7 +137,8 @@ impl Throttled {
     }
 }
 
-/// Whether this is what `object_store` says of a range that an object does not have. Its type can be had but not named.
+/// Whether this is `object_store`'s error for a range that an object does not have. Its type exists but cannot be
+/// named.
 pub(crate) fn says_invalid_range(cause: &(dyn Error + 'static)) -> bool {
     fn is_like<T: Error + 'static>(_: &T, cause: &(dyn Error + 'static)) -> bool {
         cause.is::<T>()
@@ -144,11 +146,11 @@ pub(crate) fn says_invalid_range(cause: &(dyn Error + 'static)) -> bool {
     object_store::GetRange::Offset(1).as_range(0).is_err_and(|example| is_like(&example, cause))
 }
 
-/// Marks a HEAD that is to explain an error: it is not tried again, since the tries of the request that failed are over.
+/// Marks a HEAD that explains an error. It is not retried: the attempts of the failed request are used up.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Explains;
+pub(crate) struct ExplainsError;
 
-/// Whether `error` may come of a range that the object does not have (any more): not one that says so of something else.
+/// Whether `error` may mean that the object does not have the range (any more).
 #[must_use]
 pub fn may_be_past_end(error: &object_store::Error) -> bool {
     if !may_be_the_range(error) {
@@ -170,14 +172,15 @@ pub fn may_be_past_end(error: &object_store::Error) -> bool {
     is_past_end(error) || !sources(error).any(|cause| is_about_another(&cause.to_string()))
 }
 
-/// Whether `error` is what `object_store` itself, or one of our layers, says of a range that an object of a known size does not have.
+/// Whether `error` says that the object, whose size was known, does not have the range. `object_store` and our
+/// layers say so.
 #[must_use]
 pub fn is_invalid_range(error: &object_store::Error) -> bool {
     let is_ours = matches!(FetchError::find(error), Some(FetchError::PastEnd { .. }));
     is_ours || sources(error).any(says_invalid_range)
 }
 
-/// Whether `error` says that the object ends before the range begins, by status 416 or in the client's own words.
+/// Whether `error` says that the object ends before the range, by status 416 or in the words of the client.
 pub(crate) fn is_past_end(error: &object_store::Error) -> bool {
     let says_416 =
         |cause: &(dyn Error + 'static)| cause.to_string().starts_with("Server returned non-2xx status code: 416");
@@ -235,7 +238,7 @@ pub fn share(error: &Arc<object_store::Error>) -> object_store::Error {
     }
 }
 
-/// What can be wrong with an answer or a call, as the source of an [`object_store::Error`].
+/// What can be wrong with an answer or a call. The source of an [`object_store::Error`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
@@ -249,7 +252,7 @@ pub enum FetchError {
         /// Where it ended.
         at: u64,
     },
-    /// No byte of a body came for so long that the connection was given up.
+    /// A body stalled for so long that it was given up.
     #[error("the body of bytes {start}..{end} stalled at byte {at} for {waited:?}")]
     Stalled {
         /// First byte of the body.
@@ -261,7 +264,7 @@ pub enum FetchError {
         /// How long it was waited for.
         waited: Duration,
     },
-    /// A body went on past its last byte.
+    /// A body has more bytes than promised.
     #[error("the body of bytes {start}..{end} is longer than promised")]
     LongBody {
         /// First byte of the body.
@@ -269,7 +272,7 @@ pub enum FetchError {
         /// One past the last byte promised.
         end: u64,
     },
-    /// An answer covers another range than the one that was asked for.
+    /// An answer covers another range than the requested one.
     #[error("asked for bytes {wanted_start}..{wanted_end} and was answered {start}..{end}")]
     WrongRange {
         /// First byte asked for.
@@ -297,10 +300,10 @@ pub enum FetchError {
         /// One past the last byte asked for.
         end: u64,
     },
-    /// The task that fetched some of the bytes ended without a word.
+    /// A task that fetched some of the bytes ended without a result.
     #[error("a task that fetched bytes of this read panicked, or its runtime was shut down")]
     TaskLost,
-    /// The runtime that fetched some of the bytes runs no tasks any more.
+    /// The runtime that fetched some of the bytes has stopped.
     #[error("the runtime that fetched bytes of this read has stopped running its tasks; read again")]
     RuntimeStopped,
     /// No tokio runtime is running on this thread.

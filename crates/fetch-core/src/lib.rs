@@ -1,19 +1,7 @@
 //! Fetches ranges of an object store as fast as the link allows.
 //!
-//! [`FetchStore`] wraps any [`ObjectStore`](object_store::ObjectStore) and is one. What is read through it
-//! is fetched in parts, side by side, and handed on in order, from one version of the object.
-//!
-//! ```text
-//!  get_opts · get_range · get_ranges                          ▲ Bytes, in order, as they arrive
-//!       │                                                     │
-//!   split, merge (pure)     which parts, how large          parts: one task drains one body
-//!       │                                                     ▲      into memory reserved before
-//!   permits                 demand before speculation         │
-//!       │                                                     │
-//!   request ── ranged GET, pinned ──▶ inner store ── answer: checked, measured, counted
-//!    retry · hedge · resume (pure decisions)                  │
-//!                                   LinkEstimate ◀────────────┘ first byte, rate of a stream, rate of all
-//! ```
+//! [`FetchStore`] wraps any [`ObjectStore`](object_store::ObjectStore) and is one. It fetches large reads in parallel
+//! parts, hands them on in order and in one version, retries what may pass, and hedges late answers.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -35,137 +23,100 @@
 //! # }
 //! ```
 //!
-//! # What a read becomes
+//! # How a read is answered
 //!
-//! A read of up to one and a half parts is one GET, its body passed through untouched. A longer one is
-//! split, where one stream does not get the link by itself. The size of a part follows from the link:
-//! what one stream carries in about three round trips, within the bounds of the [`BackendProfile`]. An
-//! object of unknown size costs no extra request: the first part says how long it is.
+//! ```text
+//!  get_opts · get_range · get_ranges                          ▲ Bytes, in order, as they arrive
+//!       │                                                     │
+//!   policy (pure)           which parts, how large          read: one task drains one body
+//!       │                                                     ▲      into memory reserved before
+//!   limits                  permits, memory budget            │
+//!       │                                                     │
+//!   request ── ranged GET, pinned ──▶ inner store ── answer: checked, measured, counted
+//!    retry · hedge · resume                                   │
+//!                                   LinkEstimate ◀────────────┘ time to first byte, bandwidth
+//! ```
 //!
-//! A local file is no remote object: it is read in a few large steps, and the answer is marked [`LocalFile`].
+//! A read of up to one and a half parts is one GET, and its body is passed through. A longer one is split, unless one
+//! stream gets the whole bandwidth. The size of a part is what one stream carries in about three round trips, within
+//! the bounds of the [`BackendProfile`]. An object of unknown size costs no extra request: the first part tells its
+//! size.
 //!
-//! Every answer is compared with the first one, and whatever is sent after it is pinned to its version,
-//! so bytes of two versions are never mixed: a change is [`ObjectChanged`], or a new beginning where the
-//! answer has not been handed on yet.
+//! A local file is read in a few large steps.
 //!
-//! [`FetchStore::download`] reads so into a file: resumable, checked, and never half under its name.
+//! Every answer is compared with the first one, and requests sent after it are pinned to its version, so bytes of two
+//! versions are never mixed. A change is [`ObjectChanged`], or a restart if nothing has been handed on yet.
+//!
+//! [`FetchStore::download`] reads into a file in this way: resumable, with a checksum, and never incomplete under its
+//! final name.
 //!
 //! # What it does not do
 //!
-//! It remembers nothing it has read (`headstart-cache` does), reads nothing ahead (`headstart-prefetch`
-//! does), and does not touch writes and lists.
+//! It does not cache (`headstart-cache` does) or read ahead (`headstart-prefetch` does). Writes and lists are
+//! forwarded.
 //!
-//! # When something goes wrong
+//! # Errors and retries
 //!
-//! Reads are tried again here, so the inner store should not do it (`max_retries: 0` for the clients of `object_store`): errors
-//! that may go away, with exponential backoff and jitter, `Retry-After` honoured where the store's adapter reports it as
-//! [`Throttled`]. A body that is cut short, or of which nothing comes for longer than this link explains, goes on at the missing
-//! byte, in the same version. What the store has said for good (not found, not allowed, no such range) is not tried again.
+//! Reads are retried here, so the inner store should not retry (`max_retries: 0` for the clients of `object_store`).
+//! Errors that may pass are retried with exponential backoff and jitter; `Retry-After` is honoured if the adapter of
+//! the store reports it as [`Throttled`]. A body that breaks off or stalls is resumed at the missing byte, in the same
+//! version. Final answers (not found, not allowed, no such range) are not retried.
 //!
-//! A GET that somebody waits for, and whose first byte is later than `max(p95, 2·p50)` of the latest ones, is sent once more; the
-//! slower answer is dropped. Such hedges are at most 5 % of the requests, and none where they do not help: when
-//! everything is slow, or after 32 in a row that were not faster.
+//! A demanded GET whose first byte is later than `max(p95, 2·p50)` of the latest ones is hedged: it is sent once more,
+//! and the slower answer is dropped. Hedges are at most 5 % of the requests. None are sent while they do not help:
+//! after 32 in a row that were not faster.
 //!
-//! # Who goes first
+//! # Priority
 //!
-//! At most `concurrency` GETs are in flight: fewer while the store refuses many of them, and more than 64 only as long as more
-//! carry more. Demand goes before speculation ([`Intent`]), which always leaves
-//! one in 32 of them free; a [`Promotion`] makes a speculative read a demanded one while it waits.
+//! At most `concurrency` GETs are in flight; fewer while the store throttles, and more than 64 only while more bring
+//! more bandwidth. Demand is served before speculation ([`Intent`]), which always leaves one permit in 32 free.
 //!
 //! # Memory
 //!
-//! A read in parts holds at most `1.25 × concurrency × 1.25 × part` bytes ahead of its reader (one that is sent at once: `concurrency × 2 × part`), and less
-//! where the [`MemoryBudget`] has less: with the defaults, and 4 MiB a part, 200 MiB (256 MiB) of the
-//! budget's 512. Where nothing is free, a read goes on with one request at a time and 256 KiB. Bytes
-//! handed to the caller, and reads that are one request, are not charged.
+//! A read in parts holds at most `1.25 × concurrency × 1.25 × part` bytes ahead of its reader, or `concurrency × 2 ×
+//! part` if it is sent at once, and less if the [`MemoryBudget`] has less. With the defaults and parts of 4 MiB that is
+//! 200 MiB (256 MiB) of the budget's 512 MiB. If no memory is free, a read continues with one request at a time and 256
+//! KiB. Bytes handed to the caller, and reads that are one request, are not charged.
 //!
 //! # Cancel safety
 //!
-//! Dropping a read, its future or its body, at any point aborts what it has in flight and gives back its
-//! permits and memory. The first error does the same to the other parts. Nothing is detached.
+//! Dropping a read, its future or its body, at any point aborts its requests and releases its permits and memory. The
+//! first error does the same to the other parts. No task is detached.
 //!
 //! # Runtime
 //!
-//! A read in parts needs a tokio runtime with time enabled, and is [`FetchError::NoRuntime`] without one;
-//! a read that is one request needs none, but is neither tried again nor hedged then.
+//! A read in parts needs a tokio runtime with time enabled, and fails with [`FetchError::NoRuntime`] without one. A
+//! read that is one request needs none, but is neither retried nor hedged then.
 //!
-//! Tokio can be asked whether a runtime has time only by making a timer, which panics if it has not. The panic is caught, and its
-//! message printed; a program built with `panic = "abort"` has to enable time in the runtimes it reads in.
+//! Tokio can only be asked whether a runtime has time enabled by creating a timer, which panics if not. The panic is
+//! caught, and its message printed. A program built with `panic = "abort"` must enable time in the runtimes it reads
+//! in.
 
-mod attempt;
-mod attention;
-mod body;
-mod budget;
-pub mod byte_range;
-mod checksum;
-#[cfg(feature = "client")]
-pub mod client;
-mod concurrency;
 mod config;
-mod deletes;
 mod download;
 mod error;
-mod estimate;
-mod hedge;
-mod intent;
-mod jitter;
-mod key;
-pub mod link;
-mod local;
-mod merge;
 #[doc(hidden)]
-pub mod mutation;
+pub mod internal;
+mod limits;
 pub mod options;
-mod outage;
-mod part_file;
-mod parts;
-mod permits;
-mod positioned;
-mod profile;
-mod ranges;
+mod policy;
+mod protocol;
 mod read;
-mod refusals;
 mod request;
-mod resume;
-mod retry;
-mod retryable;
-#[doc(hidden)]
-pub mod runtime;
-mod slots;
-mod split;
-mod spread;
-mod stall;
 mod stats;
 mod store;
-mod sync;
-mod version;
+mod trace_events;
 
-pub use budget::{MemoryBudget, Reservation};
-pub use checksum::Crc32c;
 pub use config::FetchConfig;
-#[doc(hidden)]
-pub use deletes::observe_deletes;
-pub use download::{Download, DownloadError, Downloaded, Progress};
-pub use error::{FetchError, ObjectChanged, SharedError, Throttled, share};
-#[doc(hidden)]
-pub use error::{is_invalid_range, may_be_past_end};
-pub use estimate::{BodyMeter, LinkEstimate, MeasuredLink};
-pub use intent::{
-    AccessHint, CacheHint, ConfirmedAt, FreshUntil, Intent, Origin, Promotion, RangeOrigin, Reserved, ask,
-};
-pub use key::path_of_url_key;
-pub use link::Link;
-pub use local::LocalFile;
-pub use merge::merge_ranges;
+pub use download::{Download, DownloadError, DownloadProgress, Downloaded};
+pub use error::{FetchError, ObjectChanged, Throttled};
+pub use limits::budget::{MemoryBudget, Reservation};
 pub use options::{ConfigError, OptionSpec, Options};
-pub use profile::{BackendProfile, Prices};
-pub use ranges::Run;
-#[doc(hidden)]
-pub use refusals::{Refusals, may_be_the_range};
-pub use retryable::ConnectionFault;
-#[doc(hidden)]
-pub use retryable::{RETRY_RULES, RetryRule, depends_on_request, is_transient};
-pub use spread::spread_bytes;
+pub use policy::link::Link;
+pub use policy::profile::{BackendProfile, Prices};
+pub use protocol::extensions::{AccessHint, CacheHint, Intent};
+pub use protocol::link_estimate::LinkEstimate;
+pub use protocol::version::{ObjectVersion, PinBy};
+pub use request::retryable::ConnectionFault;
 pub use stats::FetchStats;
 pub use store::FetchStore;
-pub use version::{ObjectVersion, PinBy, is_lasting_version};

@@ -1,4 +1,10 @@
-//! The ways to answer a read: one request, or several.
+//! Decides how a read is answered: by one request, or by several parts.
+
+pub(crate) mod local_file;
+pub(crate) mod parts;
+pub(crate) mod positioned;
+pub(crate) mod ranges;
+pub(crate) mod slots;
 
 use std::future::poll_fn;
 use std::ops::Range;
@@ -10,49 +16,51 @@ use futures::{FutureExt, StreamExt};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, GetResult, GetResultPayload, Result};
 
-use crate::attention::{Attended, Attention};
-use crate::byte_range;
 use crate::error::{ObjectChanged, Throttled, is_past_end};
-use crate::intent::{Origin, RangeOrigin};
-use crate::mutation::Fault;
-use crate::parts::Parts;
-use crate::refusals::may_be_the_range;
-use crate::request::{Answer, Core, Payload};
-use crate::retryable::is_transient;
-use crate::split::Split;
-use crate::version::ObjectVersion;
+use crate::internal::mutation::Mutation;
+use crate::limits::call_activity::{CallActivity, TrackedCall};
+use crate::policy::byte_range;
+use crate::policy::split::Split;
+use crate::protocol::extensions::{Origin, RangeOrigin};
+use crate::protocol::version::ObjectVersion;
+use crate::read::parts::Parts;
+use crate::request::core::FetchCore;
+use crate::request::refusals::may_be_the_range;
+use crate::request::retryable::is_transient;
+use crate::request::{AnswerPayload, FetchAnswer};
+use crate::trace_events;
 
-/// How often a read begins anew when the object changed before the first answer was handed on.
+/// How often a read begins anew if the object changes before the first answer is handed on.
 pub(crate) const RESTARTS: usize = 2;
 
-/// A longer range (1 TiB) is no range but a way to say "to the end": no part of it is sent before the size is known.
+/// A longer range (1 TiB) means "to the end": none of its parts is sent before the size is known.
 const OPEN_END_BYTES: u64 = 1 << 40;
 
-impl Core {
+impl FetchCore {
     /// Answers one read.
     pub(crate) async fn read(self: &Arc<Self>, path: &Path, options: GetOptions) -> Result<GetResult> {
         if options.head {
             return self.head(path, options).await;
         }
-        let attention = self.permits.attention();
-        Attended::new(&attention, Call { core: self, path, attention: &attention }.answer(options)).await
+        let activity = self.permits.activity();
+        TrackedCall::new(&activity, ReadCall { core: self, path, activity: &activity }.answer(options)).await
     }
 }
 
 /// One read of one object, polled by its caller.
 #[derive(Clone, Copy)]
-struct Call<'a> {
-    core: &'a Arc<Core>,
+struct ReadCall<'a> {
+    core: &'a Arc<FetchCore>,
     path: &'a Path,
-    attention: &'a Arc<Attention>,
+    activity: &'a Arc<CallActivity>,
 }
 
-impl Call<'_> {
+impl ReadCall<'_> {
     async fn answer(self, options: GetOptions) -> Result<GetResult> {
         let core = self.core;
         if !core.config.enabled {
             let origin = Origin::default();
-            let answer = core.request(self.path, options, None, &origin, is_transient, self.attention);
+            let answer = core.request(self.path, options, None, &origin, is_transient, self.activity);
             return Ok(answer.await?.into_result());
         }
         let split = Split::plan(&core.link.link(), &core.config.profile, core.config.concurrency);
@@ -60,16 +68,19 @@ impl Call<'_> {
         let Some(split) = split.filter(|_| !is_asked && core.may_split(&options)) else {
             return self.whole(options).await;
         };
-        // A caller who names a version gets that one or an error; nobody else has seen one yet.
+        // A caller that names a version gets this version or an error. Other callers have not seen a version
+        // yet.
         let mut restarts = if options.if_match.is_some() || options.version.is_some() { 0 } else { RESTARTS };
         loop {
             match self.split(options.clone(), split).await {
                 Err(error) if restarts > 0 && ObjectChanged::find(&error).is_some() => {
                     restarts -= 1;
                     core.counters.restart();
+                    trace_events::version_changed(self.path, &error);
                     core.refusals.look_at_tags(&*core.inner, self.path, &error, &options.extensions).await;
                     if restarts == 0 {
-                        // What changes all the time, or looks so because its server's answers differ, comes in one piece.
+                        // The object changes constantly, or seems to because answers of the
+                        // server differ. One request gives one answer.
                         return self.whole(options).await;
                     }
                 }
@@ -97,22 +108,23 @@ impl Call<'_> {
                 let bytes = *bytes;
                 self.suffix(options, split, bytes).await
             }
-            // One request; an empty or reversed range is the inner store's to refuse.
+            // One request. The inner store refuses empty and reversed ranges.
             Some(GetRange::Bounded(_) | GetRange::Suffix(_)) => self.whole(options).await,
         }
     }
 
-    /// One request, as the caller wrote it.
+    /// Sends one request, as the caller wrote it.
     async fn whole(self, options: GetOptions) -> Result<GetResult> {
         let answer = self.ask(options.clone(), &Origin::default(), is_transient).await?;
         self.core.note_version(&answer.meta, &options);
         Ok(answer.into_result())
     }
 
-    /// One request, as the caller wrote it, after a range of ours up to `asked_end` was refused with `error`.
+    /// Sends one request, as the caller wrote it, after a range of our choice up to `asked_end` was refused
+    /// with `error`.
     async fn whole_after(self, error: Error, options: GetOptions, asked_end: u64) -> Result<GetResult> {
         if options.extensions.get() == Some(&RangeOrigin::Chosen) {
-            // Whoever chose the range asks again.
+            // The layer that chose the range sends the next request.
             return Err(error);
         }
         let answer = self.whole(options).await?;
@@ -120,8 +132,8 @@ impl Call<'_> {
         Ok(answer)
     }
 
-    /// A read to the end of an object, of a store that refuses ranges which reach that: one request as the caller wrote it says where it
-    /// is, and brings all of an object that is not worth parts.
+    /// Reads to the end of an object in a store that refuses ranges which reach the end. One request, as the
+    /// caller wrote it, tells the size, and brings all of an object that is not worth splitting.
     async fn sized(self, options: GetOptions, split: Split, wanted: Range<u64>) -> Result<GetResult> {
         let answer = self.whole(options.clone()).await?;
         let range = wanted.start..wanted.end.min(answer.meta.size);
@@ -132,29 +144,29 @@ impl Call<'_> {
         let version = ObjectVersion::of(&answer.meta);
         drop(answer);
         let answer = self.bounded(options, split, range).await?;
-        // It may have grown meanwhile.
+        // The object may have grown meanwhile.
         version.check(&answer.meta)?;
         Ok(answer)
     }
 
-    /// One request, when its turn has come.
-    async fn ask(self, options: GetOptions, origin: &Origin, retry_if: impl Fn(&Error) -> bool) -> Result<Answer> {
-        let permit = self.core.permits.acquire_for(&options.extensions, self.attention).await;
-        self.core.request(self.path, options, Some(permit), origin, retry_if, self.attention).await
+    /// Acquires a permit and sends one request.
+    async fn ask(self, options: GetOptions, origin: &Origin, retry_if: impl Fn(&Error) -> bool) -> Result<FetchAnswer> {
+        let permit = self.core.permits.acquire_for(&options.extensions, self.activity).await;
+        self.core.request(self.path, options, Some(permit), origin, retry_if, self.activity).await
     }
 
-    /// A range whose length is known, though perhaps not all of it exists: every part is sent at once.
+    /// Reads a range of known length, which may reach past the end of the object. All parts are sent at once.
     async fn bounded(self, options: GetOptions, split: Split, range: Range<u64>) -> Result<GetResult> {
         let core = self.core;
         let parts = Parts::new(core, self.path, options.clone(), split, range.clone(), Origin::default())?;
-        // The head takes its permit before the others queue for theirs.
-        let permit = core.permits.acquire_for(&options.extensions, self.attention).await;
+        // The first part acquires its permit before the others join the queue.
+        let permit = core.permits.acquire_for(&options.extensions, self.activity).await;
         let head_range = parts.take_head(None);
         let head = options.clone().with_range(Some(head_range.clone()));
         parts.send();
         let answered = {
             let (outage, origin) = (Some(parts.outage()), parts.origin());
-            let answer = core.request_of(outage, self.path, head, Some(permit), origin, is_transient, self.attention);
+            let answer = core.request_of(outage, self.path, head, Some(permit), origin, is_transient, self.activity);
             let mut answer = pin!(answer);
             poll_fn(|cx| match parts.poll_failure(cx) {
                 Poll::Ready(error) => Poll::Ready(Err(error)),
@@ -181,7 +193,7 @@ impl Call<'_> {
         Ok(in_parts(parts, answer, whole))
     }
 
-    /// A range whose end is the end of the object: the first part says where that is.
+    /// Reads to the end of the object. The answer to the first part tells the size.
     async fn open_ended(self, options: GetOptions, split: Split, wanted: Range<u64>) -> Result<GetResult> {
         let core = self.core;
         if core.refusals.refuses_ends() {
@@ -192,7 +204,8 @@ impl Call<'_> {
         let request = options.clone().with_range(Some(first.clone()));
         let answer = match self.ask(request, &origin, is_worth_a_range).await {
             Ok(answer) => answer,
-            // The range is ours. An empty object has none, and one that is decompressed on its way knows none.
+            // The refused range was our choice. An empty object has no range, and an object that is
+            // decompressed in transit has none.
             Err(error) if may_be_ours(&error) => return self.whole_after(error, options, first.end).await,
             Err(error) => return Err(error),
         };
@@ -202,8 +215,8 @@ impl Call<'_> {
         if answer.range == whole {
             return Ok(answer.into_result());
         }
-        if matches!(answer.payload, Payload::File(_)) {
-            return Ok(Answer { range: whole, ..answer }.into_result());
+        if matches!(answer.payload, AnswerPayload::File(_)) {
+            return Ok(FetchAnswer { range: whole, ..answer }.into_result());
         }
         if !is_provable {
             drop(answer);
@@ -216,7 +229,8 @@ impl Call<'_> {
         Ok(in_parts(parts, answer, whole))
     }
 
-    /// The last bytes of an object: its end is fetched first and says how long the object is, then what precedes it.
+    /// Reads the last bytes of an object. The end is fetched first and tells the size, then the bytes before
+    /// it.
     async fn suffix(self, options: GetOptions, split: Split, bytes: u64) -> Result<GetResult> {
         let origin = Origin::default();
         let last = options.clone().with_range(Some(GetRange::Suffix(split.first_bytes())));
@@ -231,14 +245,14 @@ impl Call<'_> {
         if answer.range == whole {
             return Ok(answer.into_result());
         }
-        let Answer { meta, range, attributes, mut extensions, payload } = answer;
+        let FetchAnswer { meta, range, attributes, mut extensions, payload } = answer;
         let payload = match payload {
-            Payload::File(file) => file,
-            Payload::Body(body) if !is_provable => {
+            AnswerPayload::File(file) => file,
+            AnswerPayload::Body(body) if !is_provable => {
                 drop(body);
                 return self.whole(options).await;
             }
-            Payload::Body(body) => {
+            AnswerPayload::Body(body) => {
                 let parts = Parts::new(self.core, self.path, options, split, whole.clone(), origin)?;
                 parts.answered(&meta)?;
                 parts.tail_body(range, body);
@@ -251,23 +265,23 @@ impl Call<'_> {
     }
 }
 
-/// Whether the first request of an open-ended read, which has a range of ours, is worth another try.
+/// Whether the first request of an open-ended read, whose range is our choice, is retried.
 fn is_worth_a_range(error: &Error) -> bool {
-    if Fault::GivesUpParts.is_back() { Throttled::find(error).is_some() } else { is_transient(error) }
+    if Mutation::GivesUpParts.is_active() { Throttled::find(error).is_some() } else { is_transient(error) }
 }
 
-/// Whether `error` may say that the store did not like a range of ours. Others say that there is nothing to be had.
+/// Whether `error` may be a refusal of a range of our choice, not of the read itself.
 fn may_be_ours(error: &Error) -> bool {
-    may_be_the_range(error) || Fault::GivesUpParts.is_back() && matches!(error, Error::Generic { .. })
+    may_be_the_range(error) || Mutation::GivesUpParts.is_active() && matches!(error, Error::Generic { .. })
 }
 
-/// The answer to the whole of a read, from the answer to its head.
-fn in_parts(parts: Parts, head: Answer, whole: Range<u64>) -> GetResult {
-    let Answer { meta, range: _, attributes, mut extensions, payload } = head;
+/// The answer to the whole read, from the answer to its first part.
+fn in_parts(parts: Parts, head: FetchAnswer, whole: Range<u64>) -> GetResult {
+    let FetchAnswer { meta, range: _, attributes, mut extensions, payload } = head;
     let payload = match payload {
-        // The file is all there: the parts are given up.
-        Payload::File(file) => file,
-        Payload::Body(body) => {
+        // The file has all bytes, so the parts are dropped.
+        AnswerPayload::File(file) => file,
+        AnswerPayload::Body(body) => {
             parts.head_body(body);
             extensions.insert(parts.origin().clone());
             GetResultPayload::Stream(parts.boxed())

@@ -1,185 +1,49 @@
-//! One GET: sent until it is answered, measured, counted.
+//! One GET: sent until it is answered, measured and counted.
+
+pub(crate) mod attempt;
+pub(crate) mod body;
+pub(crate) mod core;
+pub(crate) mod outage;
+pub(crate) mod refusals;
+pub(crate) mod resume;
+pub(crate) mod retryable;
+pub(crate) mod stall_watch;
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use object_store::path::Path;
-use object_store::{
-    Attributes, Error, Extensions, GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore, Result,
-};
-use parking_lot::Mutex;
-use tokio::time::Instant;
+use object_store::{Attributes, Error, Extensions, GetOptions, GetResult, GetResultPayload, ObjectMeta, Result};
 
-use crate::attention::Attention;
-use crate::body::Body;
-use crate::budget::MemoryBudget;
-use crate::concurrency::Concurrency;
-use crate::config::FetchConfig;
-use crate::error::{Explains, ObjectChanged, Throttled};
-use crate::estimate::LinkEstimate;
-use crate::hedge::Hedging;
-use crate::intent::{CacheHint, Origin};
-use crate::jitter::Jitter;
-use crate::mutation::Fault;
-use crate::outage::Outage;
-use crate::permits::{Permit, Permits};
-use crate::refusals::{Pinned, Refusals};
-use crate::resume::Resume;
-use crate::retry::{RetryPolicy, Tries};
-use crate::retryable::is_transient;
-use crate::runtime::has_timer;
-use crate::stall::Pauses;
-use crate::stats::Counters;
-use crate::version::ObjectVersion;
+use crate::limits::call_activity::CallActivity;
+use crate::limits::permits::Permit;
+use crate::protocol::extensions::Origin;
+use crate::request::body::ResponseBody;
+use crate::request::core::FetchCore;
+use crate::request::outage::Outage;
+use crate::request::resume::Resume;
 
-/// What all calls of one store share.
-pub(crate) struct Core {
-    pub(crate) inner: Arc<dyn ObjectStore>,
-    pub(crate) refusals: Refusals,
-    pub(crate) config: FetchConfig,
-    pub(crate) budget: Arc<MemoryBudget>,
-    pub(crate) permits: Arc<Permits>,
-    pub(crate) link: Arc<LinkEstimate>,
-    pub(crate) counters: Counters,
-    pub(crate) hedging: Mutex<Hedging>,
-    pub(crate) pauses: Mutex<Pauses>,
-    pub(crate) concurrency: Mutex<Concurrency>,
-    pub(crate) jitter: Jitter,
-    pub(crate) started: Instant,
-    /// The latest answer had nothing that identifies a version: reads are not split until one has.
-    pub(crate) lacks_validators: AtomicBool,
-}
-
-/// An answer, its body not yet read.
-pub(crate) struct Answer {
+/// An answer whose body has not been read yet.
+pub(crate) struct FetchAnswer {
     pub(crate) meta: ObjectMeta,
     pub(crate) range: Range<u64>,
     pub(crate) attributes: Attributes,
     pub(crate) extensions: Extensions,
-    pub(crate) payload: Payload,
+    pub(crate) payload: AnswerPayload,
 }
 
 /// What an answer carries.
 #[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
-pub(crate) enum Payload {
+pub(crate) enum AnswerPayload {
     /// A local file, handed on untouched.
     File(GetResultPayload),
-    /// A body on the wire.
-    Body(Body),
+    /// A body from the network.
+    Body(ResponseBody),
 }
 
-impl Core {
-    /// Time since the store was made.
-    pub(crate) fn now(&self) -> Duration {
-        self.started.elapsed()
-    }
-
-    /// The tries at something that begins now.
-    pub(crate) fn tries(&self) -> Tries {
-        let policy = RetryPolicy { retries: self.config.retries, timeout: self.config.retry_timeout };
-        Tries::new(policy, self.now())
-    }
-
-    /// The pause before the next of `tries` after the transient `error`; `None` where there is none left, or no clock.
-    pub(crate) fn pause_after(&self, tries: &mut Tries, error: &Error) -> Option<Duration> {
-        // A disk says the same again, and the local store's errors do not tell what is worth a try.
-        if !has_timer() || self.config.profile.is_local() {
-            return None;
-        }
-        let retry_after = Throttled::find(error).and_then(|throttled| throttled.retry_after);
-        let pause = tries.after_failure(self.now(), retry_after, self.jitter.next())?;
-        self.counters.retry();
-        Some(pause)
-    }
-
-    /// Waits for the `pause` before the next try after `error`. `permit` is given back meanwhile, so that requests to parts of the
-    /// store that do answer go on, and waited for again.
-    pub(crate) async fn pause(
-        self: &Arc<Self>,
-        pause: Duration,
-        error: &Error,
-        permit: Option<Permit>,
-        options: &GetOptions,
-        attention: &Arc<Attention>,
-    ) -> Option<Permit> {
-        if permit.is_none() || Fault::HoldsPermitsInPauses.is_back() {
-            tokio::time::sleep(pause).await;
-            return permit;
-        }
-        // A refusal holds its permit for as long as an answer usually takes. Given back at once where refusals are quick, it would send the
-        // next waiter into the same refusal.
-        let is_refused = Throttled::find(error).is_some();
-        let held = if is_refused { self.link.link().ttfb_p50.min(pause) } else { Duration::ZERO };
-        tokio::time::sleep(held).await;
-        drop(permit);
-        tokio::time::sleep(pause - held).await;
-        Some(self.permits.acquire_for(&options.extensions, attention).await)
-    }
-
-    /// Whether answers of `version` to several requests can be put together: something identifies the version, or the caller has said
-    /// that objects never change.
-    pub(crate) fn is_provable(&self, version: &ObjectVersion, options: &GetOptions) -> bool {
-        version.has_validator() || self.is_immutable(options)
-    }
-
-    /// Whether the caller has said that the object never changes.
-    fn is_immutable(&self, options: &GetOptions) -> bool {
-        self.config.immutable || options.extensions.get() == Some(&CacheHint::Immutable)
-    }
-
-    /// Whether it is worth asking for parts: their answers can probably be put together.
-    pub(crate) fn may_split(&self, options: &GetOptions) -> bool {
-        let can_prove = !self.lacks_validators.load(Ordering::Relaxed) || self.is_immutable(options);
-        can_prove && !self.refusals.refuses_ranges()
-    }
-
-    /// Remembers whether this store's answers identify versions. Returns whether this one's can be put together with others.
-    pub(crate) fn note_version(&self, meta: &ObjectMeta, options: &GetOptions) -> bool {
-        let lacks_validators = !ObjectVersion::of(meta).has_validator();
-        if self.lacks_validators.load(Ordering::Relaxed) != lacks_validators {
-            self.lacks_validators.store(lacks_validators, Ordering::Relaxed);
-        }
-        !lacks_validators || self.is_immutable(options)
-    }
-
-    /// Finds out whether the `error` of a request with `options` for bytes of `version` is because the object changed: see
-    /// [`ObjectChanged::explain_or_ask`].
-    pub(crate) async fn explain(
-        &self,
-        error: Error,
-        pinned: bool,
-        path: &Path,
-        version: &ObjectVersion,
-        options: &GetOptions,
-    ) -> Error {
-        if Fault::TellsRangeErrors.is_back() {
-            return if pinned { ObjectChanged::explain(error, path, version) } else { error };
-        }
-        // By us, or by a layer above.
-        let pinned = pinned || options.extensions.get::<Pinned>().is_some();
-        let request = GetOptions { range: None, ..options.clone() };
-        ObjectChanged::explain_or_ask(error, pinned, &*self.inner, path, version, request).await
-    }
-
-    /// The properties of an object, tried again where that helps.
-    pub(crate) async fn head(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        let mut tries = self.tries();
-        loop {
-            self.counters.head();
-            match self.inner.get_opts(path, options.clone()).await {
-                Ok(result) => return Ok(result),
-                Err(error) => {
-                    let retry = is_transient(&error) && options.extensions.get::<Explains>().is_none();
-                    let pause = if retry { self.pause_after(&mut tries, &error) } else { None };
-                    tokio::time::sleep(pause.ok_or(error)?).await;
-                }
-            }
-        }
-    }
-
-    /// One GET, tried again while `retry_if` says so of the error; its body is resumed where it breaks off. `permit` is held until the body ends or is dropped; bytes from the wire are counted on `origin`.
+impl FetchCore {
+    /// Sends one GET, and sends it again while `retry_if` accepts the error. Its body is resumed if it breaks off.
+    /// `permit` is held until the body ends or is dropped; bytes from the network are counted on `origin`.
     pub(crate) async fn request(
         self: &Arc<Self>,
         path: &Path,
@@ -187,12 +51,12 @@ impl Core {
         permit: Option<Permit>,
         origin: &Origin,
         retry_if: impl Fn(&Error) -> bool,
-        attention: &Arc<Attention>,
-    ) -> Result<Answer> {
-        self.request_of(None, path, options, permit, origin, retry_if, attention).await
+        activity: &Arc<CallActivity>,
+    ) -> Result<FetchAnswer> {
+        self.request_of(None, path, options, permit, origin, retry_if, activity).await
     }
 
-    /// The same for one of several requests, which know of each other by `outage`.
+    /// The same for one of several requests of a read, which share `outage`.
     #[expect(clippy::too_many_arguments, reason = "two more callers than it would take to put them into a type")]
     pub(crate) async fn request_of(
         self: &Arc<Self>,
@@ -202,70 +66,75 @@ impl Core {
         mut permit: Option<Permit>,
         origin: &Origin,
         retry_if: impl Fn(&Error) -> bool,
-        attention: &Arc<Attention>,
-    ) -> Result<Answer> {
-        let mut tries = self.tries();
-        let mut turn = None;
+        activity: &Arc<CallActivity>,
+    ) -> Result<FetchAnswer> {
+        let mut attempts = self.attempts();
+        let mut probe = None;
         let (result, ttfb) = loop {
-            match self.attempt(path, &options, &mut permit, attention).await {
+            match self.attempt(path, &options, attempts.number(), &mut permit, activity).await {
                 Ok(answered) => break answered,
                 Err(error) => {
                     let retry = retry_if(&error);
-                    let pause = if retry { self.pause_after(&mut tries, &error) } else { None };
+                    let pause = if retry { self.pause_after(&mut attempts, path, &error) } else { None };
                     let Some(pause) = pause else { return Err(error) };
-                    if let (Some(outage), None) = (outage, &turn) {
+                    if let (Some(outage), None) = (outage, &probe) {
                         let waiting_since = self.now();
                         let had_permit = permit.take().is_some();
-                        turn = outage.turn().await;
+                        probe = outage.wait_for_probe().await;
                         if had_permit {
-                            permit = Some(self.permits.acquire_for(&options.extensions, attention).await);
+                            permit = Some(self.permits.acquire_for(&options.extensions, activity).await);
                         }
-                        tries.waited(self.now().saturating_sub(waiting_since));
+                        attempts.exclude_queueing(self.now().saturating_sub(waiting_since));
                     }
                     let paused_at = self.now();
-                    permit = self.pause(pause, &error, permit, &options, attention).await;
-                    tries.waited(self.now().saturating_sub(paused_at + pause));
+                    permit = self.pause(pause, &error, permit, &options, activity).await;
+                    attempts.exclude_queueing(self.now().saturating_sub(paused_at + pause));
                 }
             }
         };
         if let Some(outage) = outage {
-            outage.answered();
+            outage.on_answer();
         }
-        drop(turn);
+        drop(probe);
         let GetResult { payload, meta, range, attributes, extensions } = result;
         let payload = match payload {
             GetResultPayload::Stream(stream) => {
-                let mut body = Body::new(self, stream, &range, origin, attention);
+                let mut body = ResponseBody::new(self, stream, &range, origin, activity);
                 if self.config.retries > 0 {
                     body = body.resumable(Resume::new(self, path, options, &meta, range.start));
                 }
-                Payload::Body(body.answered(ttfb, permit, Origin::of(&extensions)))
+                AnswerPayload::Body(body.answered(ttfb, permit, Origin::of(&extensions)))
             }
-            file @ GetResultPayload::File(..) => Payload::File(file),
+            file @ GetResultPayload::File(..) => AnswerPayload::File(file),
         };
-        Ok(Answer { meta, range, attributes, extensions, payload })
+        Ok(FetchAnswer { meta, range, attributes, extensions, payload })
     }
 }
 
-impl Answer {
-    /// The body, read from the file where it is one.
-    pub(crate) fn into_body(self, core: &Arc<Core>, origin: &Origin, attention: &Arc<Attention>) -> Body {
+impl FetchAnswer {
+    /// The body; a file is read as a stream.
+    pub(crate) fn into_body(
+        self,
+        core: &Arc<FetchCore>,
+        origin: &Origin,
+        activity: &Arc<CallActivity>,
+    ) -> ResponseBody {
         let Self { meta, range, attributes, extensions, payload } = self;
         match payload {
-            Payload::Body(body) => body,
-            Payload::File(payload) => {
+            AnswerPayload::Body(body) => body,
+            AnswerPayload::File(payload) => {
                 let file = GetResult { payload, meta, range: range.clone(), attributes, extensions };
-                Body::new(core, file.into_stream(), &range, origin, attention)
+                ResponseBody::new(core, file.into_stream(), &range, origin, activity)
             }
         }
     }
 
-    /// The answer as the caller gets it: one request, its body passed through.
+    /// The answer for the caller of a read that is one request: its body is passed through.
     pub(crate) fn into_result(self) -> GetResult {
         let Self { meta, range, attributes, mut extensions, payload } = self;
         let payload = match payload {
-            Payload::File(file) => file,
-            Payload::Body(body) => {
+            AnswerPayload::File(file) => file,
+            AnswerPayload::Body(body) => {
                 extensions.insert(body.origin().clone());
                 GetResultPayload::Stream(body.pass_through())
             }

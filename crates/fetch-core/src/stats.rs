@@ -1,38 +1,39 @@
-//! What a `FetchStore` counts.
+//! The statistics of a `FetchStore`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::intent::Intent;
-use crate::profile::Prices;
+use crate::policy::profile::Prices;
+use crate::protocol::extensions::Intent;
 
 /// What a [`crate::FetchStore`] has done so far. Writes and lists are forwarded uncounted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct FetchStats {
-    /// GETs sent because somebody waited for the bytes.
+    /// GETs sent for bytes that a reader waits for.
     pub demand_gets: u64,
-    /// GETs sent before anybody asked.
+    /// GETs sent for bytes that no reader waits for yet.
     pub speculative_gets: u64,
     /// HEADs sent.
     pub heads: u64,
-    /// Bytes that the answers to all GETs promised.
+    /// Bytes promised by the answers to all GETs.
     pub requested_bytes: u64,
     /// Bytes that arrived.
     pub fetched_bytes: u64,
     /// Bytes handed to callers.
     pub delivered_bytes: u64,
-    /// Bytes that arrived and were thrown away: the call was dropped or failed, or they fill a hole between merged ranges.
+    /// Bytes that arrived and were discarded: the read was dropped or failed, or they lie between merged
+    /// ranges.
     pub wasted_bytes: u64,
-    /// GETs given up before their end.
+    /// GETs cancelled before their end.
     pub cancels: u64,
-    /// Calls begun anew because the object changed before the first answer was handed on.
+    /// Reads begun anew because the object changed before the first answer was handed on.
     pub restarts: u64,
-    /// GETs sent for a second time because the answer was late.
+    /// Hedges: second GETs sent because the first answer was late.
     pub hedges: u64,
-    /// Of these, the ones that were answered first.
+    /// Hedges that were answered first.
     pub hedges_won: u64,
     /// Requests sent again after a failure, and bodies resumed.
     pub retries: u64,
@@ -40,7 +41,8 @@ pub struct FetchStats {
     pub in_flight: u64,
     /// The most GETs in flight at once; never more than `concurrency`.
     pub peak_in_flight: u64,
-    /// GETs that may be in flight now: `concurrency`, or fewer where the store refuses more or more would not be faster.
+    /// The current limit on GETs in flight: `concurrency`, or fewer while the store throttles or more GETs
+    /// bring no more bandwidth.
     pub limit_in_flight: u64,
     /// What the requests and bytes cost at the profile's prices, in US dollars.
     pub cost_usd: f64,
@@ -56,11 +58,11 @@ impl FetchStats {
 
 /// The counters behind [`FetchStats`].
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct FetchCounters {
     demand_gets: AtomicU64,
     speculative_gets: AtomicU64,
     heads: AtomicU64,
-    asked: AtomicU64,
+    requested: AtomicU64,
     fetched: AtomicU64,
     delivered: AtomicU64,
     wasted: AtomicU64,
@@ -71,7 +73,7 @@ pub(crate) struct Counters {
     retries: AtomicU64,
 }
 
-impl Counters {
+impl FetchCounters {
     pub(crate) fn get(&self, intent: Intent) {
         let gets = match intent {
             Intent::Demand => &self.demand_gets,
@@ -84,8 +86,8 @@ impl Counters {
         add(&self.heads, 1);
     }
 
-    pub(crate) fn asked(&self, bytes: u64) {
-        add(&self.asked, bytes);
+    pub(crate) fn requested(&self, bytes: u64) {
+        add(&self.requested, bytes);
     }
 
     pub(crate) fn fetched(&self, bytes: u64) {
@@ -100,8 +102,9 @@ impl Counters {
         add(&self.wasted, bytes);
     }
 
-    /// `bytes` that were counted as delivered turn out to be of no use. No more than were counted: there is no room below zero.
-    pub(crate) fn delivered_in_vain(&self, bytes: u64) {
+    /// Moves `bytes` from delivered to wasted. They must have been counted as delivered before: the counter
+    /// must not go below zero.
+    pub(crate) fn reclassify_as_wasted(&self, bytes: u64) {
         self.delivered.fetch_sub(bytes, Ordering::Relaxed);
         self.wasted(bytes);
     }
@@ -132,7 +135,7 @@ impl Counters {
             demand_gets: read(&self.demand_gets),
             speculative_gets: read(&self.speculative_gets),
             heads: read(&self.heads),
-            requested_bytes: read(&self.asked),
+            requested_bytes: read(&self.requested),
             fetched_bytes: read(&self.fetched),
             delivered_bytes: read(&self.delivered),
             wasted_bytes: read(&self.wasted),

@@ -1,4 +1,4 @@
-//! `FetchStore`: reads through the engine, everything else forwarded.
+//! `FetchStore`: an `ObjectStore` whose reads are split, retried and hedged. Other calls are forwarded.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,38 +7,35 @@ use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, RenameOptions, Result,
-};
+use object_store::{GetOptions, GetResult, ObjectStore, Result};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::budget::MemoryBudget;
-use crate::concurrency::Concurrency;
 use crate::config::FetchConfig;
 use crate::download::Download;
-use crate::estimate::{LinkEstimate, MeasuredLink};
-use crate::intent::Intent;
-use crate::jitter::Jitter;
-use crate::local;
+use crate::internal::forward_object_store;
+use crate::limits::budget::MemoryBudget;
+use crate::limits::permits::Permits;
 use crate::options::{ConfigError, Options};
-use crate::permits::Permits;
-use crate::refusals::Refusals;
-use crate::request::Core;
-use crate::stats::{Counters, FetchStats};
+use crate::policy::concurrency::Concurrency;
+use crate::protocol::extensions::Intent;
+use crate::protocol::link_estimate::{LinkEstimate, MeasuredLink};
+use crate::read::local_file;
+use crate::request::core::FetchCore;
+use crate::request::core::Jitter;
+use crate::request::refusals::Refusals;
+use crate::stats::{FetchCounters, FetchStats};
 
-/// The memory for parts in flight where the config shares none.
+/// The budget for parts in flight if the config does not share one.
 const OWN_BUDGET_BYTES: usize = 512 * 1024 * 1024;
 
-/// An [`ObjectStore`] that fetches each range as well as the link allows.
+/// An [`ObjectStore`] that fetches each range as fast as the link allows.
 ///
-/// Clones share everything. See the [crate's page](crate) for what it does and what it needs.
+/// Clones share everything. The [front page of the crate](crate) describes what it does and needs.
 #[derive(Clone)]
 pub struct FetchStore {
-    core: Arc<Core>,
+    core: Arc<FetchCore>,
 }
 
 impl FetchStore {
@@ -59,13 +56,13 @@ impl FetchStore {
     pub fn try_new(inner: Arc<dyn ObjectStore>, config: FetchConfig) -> Result<Self, ConfigError> {
         config.check()?;
         let concurrency = Concurrency::new(config.concurrency);
-        let core = Core {
+        let core = FetchCore {
             inner,
             refusals: Refusals::default(),
             budget: config.budget.clone().unwrap_or_else(|| MemoryBudget::new(OWN_BUDGET_BYTES)),
             permits: Permits::new(concurrency.limit()),
             link: LinkEstimate::new(&config.profile),
-            counters: Counters::default(),
+            counters: FetchCounters::default(),
             hedging: Mutex::default(),
             pauses: Mutex::default(),
             concurrency: Mutex::new(concurrency),
@@ -77,14 +74,15 @@ impl FetchStore {
         Ok(Self { core: Arc::new(core) })
     }
 
-    /// Downloads the object at `path` to `file`: await what this returns, or say more about it before.
+    /// Downloads the object at `path` to `file`. Await the result, or set options on it before.
     ///
-    /// The object is fetched as any read is, of one version, written as it arrives, and checked against its CRC32C where
-    /// the store or the caller names one. Until the file is whole and synced it is called `NAME.headstart-part`; then it
-    /// takes the place of whatever was called `NAME`. After an error, a dropped future or a killed process the next
-    /// download of the same version to the same name goes on with what is there (one request more, to ask whether the object
-    /// has changed); of another version, it begins anew. `NAME.headstart-journal` beside it says what is there; delete
-    /// both to give up. Where `NAME` is a symbolic link to a file, the file it leads to is replaced; what is no regular file is refused.
+    /// The object is fetched like any read, in one version, written as it arrives, and checked against its
+    /// CRC32C if the store or the caller names one. The file is called `NAME.headstart-part` until it is
+    /// complete and synced; then it replaces `NAME`. After an error, a dropped future or a killed process, the
+    /// next download of the same version to the same name resumes (with one extra request that asks whether the
+    /// object has changed). A download of another version starts anew. `NAME.headstart-journal` records what
+    /// has been written; delete both files to discard the download. If `NAME` is a symbolic link to a file,
+    /// that file is replaced. Anything that is no regular file is refused.
     ///
     /// ```no_run
     /// # async fn example(store: headstart_fetch_core::FetchStore) -> Result<(), headstart_fetch_core::DownloadError> {
@@ -102,17 +100,17 @@ impl FetchStore {
     /// [`DownloadError`](crate::DownloadError), when awaited.
     ///
     /// # Memory
-    /// Beside what a read holds, up to 8 MiB that wait to be written, charged to the budget; where that has nothing free, one
-    /// mebibyte.
+    /// Besides what a read holds, up to 8 MiB that wait to be written, charged to the budget; 1 MiB if the
+    /// budget has none free.
     ///
     /// # Cancel safety
-    /// Dropping the future keeps what has been written. Writes already under way on blocking threads end by themselves;
-    /// another download to the same file waits for them.
+    /// Dropping the future keeps what has been written. Writes in flight on blocking threads finish by
+    /// themselves; another download to the same file waits for them.
     pub fn download(&self, path: &Path, file: impl AsRef<std::path::Path>) -> Download {
         Download::new(&self.core, path, file.as_ref().to_owned())
     }
 
-    /// What the link can do, as far as it is known; other layers may read it.
+    /// The estimate of the link, shared with other layers.
     #[must_use]
     pub fn link(&self) -> Arc<LinkEstimate> {
         Arc::clone(&self.core.link)
@@ -136,7 +134,7 @@ impl fmt::Display for FetchStore {
     }
 }
 
-/// The inner store shows by its `Display`: the `Debug` of some clients prints credentials.
+/// Shows the inner store by its `Display`: the `Debug` of some clients prints credentials.
 impl fmt::Debug for FetchStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("FetchStore");
@@ -148,13 +146,7 @@ impl fmt::Debug for FetchStore {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl ObjectStore for FetchStore {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        self.core.inner.put_opts(location, payload, opts).await
-    }
-
-    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.core.inner.put_multipart_opts(location, opts).await
-    }
+    forward_object_store!(self => self.core.inner; writes, lists);
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let asks_for_link = options.extensions.get::<Intent>().is_some();
@@ -162,7 +154,7 @@ impl ObjectStore for FetchStore {
         if !self.core.config.enabled {
             return Ok(answer);
         }
-        let mut answer = local::in_large_steps(answer);
+        let mut answer = local_file::in_large_steps(answer);
         if asks_for_link {
             answer.extensions.insert(MeasuredLink(self.link()));
         }
@@ -171,29 +163,5 @@ impl ObjectStore for FetchStore {
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         self.core.read_ranges(location, ranges).await
-    }
-
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.core.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.core.inner.list(prefix)
-    }
-
-    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.core.inner.list_with_offset(prefix, offset)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.core.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.core.inner.copy_opts(from, to, options).await
-    }
-
-    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.core.inner.rename_opts(from, to, options).await
     }
 }

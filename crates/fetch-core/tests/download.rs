@@ -1,4 +1,4 @@
-//! Downloads: byte for byte, of one version, resumable, and under the final name only when whole.
+//! Downloads: exact bytes of one version, resumable, and under the final name only when complete.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -21,7 +21,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-/// A place to download to.
+/// A directory to download to.
 struct Place {
     directory: TempDir,
     file: PathBuf,
@@ -62,7 +62,7 @@ fn assert_is(file: &FilePath, version: &ObjectVersion) {
     Content::new(KEY, generation).check(0, &bytes).unwrap_or_else(|wrong| panic!("{wrong:?}"));
 }
 
-/// Downloads for so long (of virtual time), then drops the future. Returns whether it was through before.
+/// Downloads for this long (in virtual time), then drops the future. Returns whether it was complete before.
 async fn download_for(store: &FetchStore, file: &FilePath, life: Duration) -> bool {
     match timeout(life, store.download(&path(), file)).await {
         Ok(downloaded) => {
@@ -73,8 +73,8 @@ async fn download_for(store: &FetchStore, file: &FilePath, life: Duration) -> bo
     }
 }
 
-/// A download of 24 MiB that was dropped when half of it or so had been written.
-async fn half_done(bench: &Bench, place: &Place) {
+/// A download of 24 MiB that was dropped when about half of it had been written.
+async fn half_complete(bench: &Bench, place: &Place) {
     let written = Arc::new(tokio::sync::Notify::new());
     let half = Arc::clone(&written);
     let download = bench.store.download(&path(), &place.file).on_progress(move |progress| {
@@ -115,7 +115,7 @@ async fn every_byte_arrives_and_nothing_else_is_left() {
     }
 }
 
-/// A life of some 120 ms goes by with two connections and two first bytes, a whole download takes some 200 ms more.
+/// About 120 ms pass for two connections and two first bytes; a whole download takes some 200 ms more.
 #[tokio::test(start_paused = true)]
 async fn killed_at_random_points_and_resumed_a_hundred_times() {
     let seed: u64 = rand_seed();
@@ -134,7 +134,7 @@ async fn killed_at_random_points_and_resumed_a_hundred_times() {
         } else {
             kills += 1;
             assert!(!place.file.exists(), "seed {seed}");
-            // Sometimes the object changes between two tries.
+            // Sometimes the object changes between two downloads.
             if up_to(20) == 0 {
                 bench.sim.overwrite(KEY, Some(20 * MIB + up_to(8 * MIB))).unwrap();
             }
@@ -147,12 +147,12 @@ async fn killed_at_random_points_and_resumed_a_hundred_times() {
         "seed {seed}: {through} downloads came through; the last one had {} bytes to begin with",
         got.resumed_bytes
     );
-    assert!(through > 0, "seed {seed}: no life was long enough");
+    assert!(through > 0, "seed {seed}: no download was long enough");
     settle().await;
     bench.assert_nothing_left("at the end");
 }
 
-/// What the hasher of a map starts from: random, and different in each process.
+/// A random seed that differs in each process.
 fn rand_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
@@ -161,7 +161,7 @@ fn rand_seed() -> u64 {
 #[tokio::test(start_paused = true)]
 async fn what_is_there_is_not_fetched_again() {
     let (bench, place) = (cloud(24 * MIB).build(), Place::new());
-    half_done(&bench, &place).await;
+    half_complete(&bench, &place).await;
     let before = bench.store.stats();
     let got = bench.store.download(&path(), &place.file).await.unwrap();
     let after = bench.store.stats();
@@ -171,7 +171,7 @@ async fn what_is_there_is_not_fetched_again() {
     assert_eq!(after.heads - before.heads, 1);
 }
 
-/// A crash leaves anything in the files: the journal is believed only where the bytes bear it out.
+/// After a crash the files may hold anything: the journal counts only where the bytes have the recorded checksum.
 #[tokio::test(start_paused = true)]
 async fn damage_is_noticed() {
     type Damage = fn(&Place);
@@ -187,9 +187,9 @@ async fn damage_is_noticed() {
     ];
     for (what, damage) in damages {
         let (bench, place) = (cloud(24 * MIB).build(), Place::new());
-        half_done(&bench, &place).await;
+        half_complete(&bench, &place).await;
         damage(&place);
-        // Torn lines are followed by good ones when the next try is interrupted as well.
+        // Torn lines are followed by valid ones if the next download is interrupted as well.
         download_for(&bench.store, &place.file, Duration::from_millis(80)).await;
         let got = bench.store.download(&path(), &place.file).await.unwrap();
         assert_is(&place.file, &got.version);
@@ -208,7 +208,7 @@ fn edit(file: &FilePath, edit: impl FnOnce(&mut Vec<u8>)) {
 async fn another_version_begins_anew() {
     for versioned in [false, true] {
         let (bench, place) = (Setup { versioned, ..cloud(24 * MIB) }.build(), Place::new());
-        half_done(&bench, &place).await;
+        half_complete(&bench, &place).await;
         bench.sim.overwrite(KEY, Some(MIB)).unwrap();
         let got = bench.store.download(&path(), &place.file).await.unwrap();
         assert_eq!((got.version.size, got.resumed_bytes), (MIB, 0));
@@ -257,7 +257,7 @@ async fn a_wrong_checksum_leaves_nothing() {
     assert_is(&place.file, &got.version);
 }
 
-/// A body that ends too early, again and again.
+/// A body that repeatedly ends too early.
 #[tokio::test(start_paused = true)]
 async fn a_short_read_is_an_error() {
     let short = |read| (When::Read(read), Event::Answer(Answer::Short { after: 0.5 }));
@@ -281,7 +281,7 @@ async fn clear_errors() {
 
     let failed = bench.store.download(&"nothing".into(), &place.file).await.unwrap_err();
     assert!(matches!(failed, DownloadError::Store(Error::NotFound { .. })), "{failed}");
-    assert_eq!(place.names(), [""; 0], "nothing there, nothing left");
+    assert_eq!(place.names(), [""; 0], "no file is left");
 
     fs::create_dir(place.part()).unwrap();
     let failed = bench.store.download(&path(), &place.file).await.unwrap_err();
@@ -289,7 +289,8 @@ async fn clear_errors() {
     assert_eq!(
         failed.to_string(),
         format!(
-            "cannot keep an unfinished download in {}: it is a directory, not a regular file; remove it, or download to another name",
+            "cannot keep an unfinished download in {}: it is a directory, not a regular file; \
+             remove it, or download to another name",
             place.part().display()
         )
     );
@@ -302,7 +303,7 @@ async fn clear_errors() {
     assert_is(&place.file, &first.await.unwrap().version);
 }
 
-/// A store of the same object that answers nothing at present.
+/// A store of the same object that is unreachable at present.
 fn unreachable(bench: &Bench) -> FetchStore {
     let refused = |_| Err(Error::Generic { store: "test", source: "no route to host".into() });
     let retries = 0;
@@ -313,13 +314,13 @@ fn unreachable(bench: &Bench) -> FetchStore {
 #[tokio::test(start_paused = true)]
 async fn a_try_during_an_outage_keeps_what_an_earlier_one_has_fetched() {
     let (bench, place) = (cloud(24 * MIB).build(), Place::new());
-    half_done(&bench, &place).await;
+    half_complete(&bench, &place).await;
     for _ in 0..3 {
         let failed = unreachable(&bench).download(&path(), &place.file).await.unwrap_err();
         assert!(matches!(failed, DownloadError::Store(Error::Generic { .. })), "{failed}");
         assert_eq!(place.names(), ["file.headstart-journal", "file.headstart-part"]);
     }
-    // Nor does a failed download of another object take them away.
+    // A failed download of another object does not remove them either.
     bench.store.download(&"nothing".into(), &place.file).await.unwrap_err();
     let got = bench.store.download(&path(), &place.file).await.unwrap();
     assert_is(&place.file, &got.version);
@@ -330,7 +331,7 @@ async fn a_try_during_an_outage_keeps_what_an_earlier_one_has_fetched() {
 #[tokio::test(start_paused = true)]
 async fn bytes_of_another_store_are_not_resumed() {
     let (bench, place) = (cloud(24 * MIB).build(), Place::new());
-    half_done(&bench, &place).await;
+    half_complete(&bench, &place).await;
     let elsewhere = Altered::named("Bucket(other)".to_owned(), bench.sim.clone(), Ok);
     let other = FetchStore::new(Arc::new(elsewhere), FetchConfig::default());
     assert_eq!(other.download(&path(), &place.file).await.unwrap().resumed_bytes, 0);
@@ -340,7 +341,7 @@ async fn bytes_of_another_store_are_not_resumed() {
 #[tokio::test(start_paused = true)]
 async fn an_older_journal_begins_anew() {
     let (bench, place) = (cloud(24 * MIB).build(), Place::new());
-    half_done(&bench, &place).await;
+    half_complete(&bench, &place).await;
     edit(&place.journal(), |bytes| {
         let text = String::from_utf8(std::mem::take(bytes)).unwrap();
         let (header, pieces) = text.split_once('\n').unwrap();
@@ -391,11 +392,11 @@ mod not_regular {
         assert!(matches!(failed, DownloadError::NotRegular { found: "a device", .. }), "{failed}");
     }
 
-    /// It comes to be one while the download is under way.
+    /// The target becomes a socket during the download.
     #[tokio::test(start_paused = true)]
     async fn a_target_that_becomes_a_socket_is_refused_at_the_end() {
         let (bench, place) = (cloud(24 * MIB).build(), Place::new());
-        half_done(&bench, &place).await;
+        half_complete(&bench, &place).await;
         let file = place.file.clone();
         let mut socket = None;
         let download = bench.store.download(&path(), &place.file).on_progress(move |_| {
@@ -410,7 +411,7 @@ mod not_regular {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_link_to_a_file_is_written_through() {
+    async fn a_link_to_a_file_is_followed() {
         let (bench, place) = (cloud(MIB).build(), Place::new());
         let (folder, link) = (place.directory.path().join("folder"), place.directory.path().join("link"));
         fs::create_dir(&folder).unwrap();
@@ -425,7 +426,7 @@ mod not_regular {
         assert!(matches!(failed, DownloadError::IsDirectory { .. }), "{failed}");
     }
 
-    /// Where others may write to the folder, they could have us overwrite any file of ours by a link.
+    /// Others who may write to the folder could make us overwrite any of our files by a link.
     #[tokio::test(start_paused = true)]
     async fn part_files_and_journals_that_are_links_are_refused() {
         let (bench, place) = (cloud(MIB).build(), Place::new());

@@ -1,4 +1,4 @@
-//! How reads end early: dropped, failed, starved. Whatever happens, nothing stays behind.
+//! How reads end early: dropped, failed, starved. No request, permit or memory is left behind.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -14,7 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::{Altered, Bench, KEY, KIB, Setup, check_body, path, settle, tiny_parts};
 use futures::{StreamExt, TryStreamExt};
-use headstart_fetch_core::{FetchConfig, FetchError, FetchStore, Intent, MemoryBudget, Origin, Reserved, ask};
+use headstart_fetch_core::internal::{Origin, Reserved, ask};
+use headstart_fetch_core::{FetchConfig, FetchError, FetchStore, Intent, MemoryBudget};
 use headstart_sim::{Answer, Event, FaultPlan, When};
 use object_store::chunked::ChunkedStore;
 use object_store::memory::InMemory;
@@ -26,7 +27,7 @@ fn reads() -> [GetOptions; 4] {
         .map(|range| GetOptions { range, ..GetOptions::default() })
 }
 
-/// Polls `read` `polls` times, then drops it. True when it was done before.
+/// Polls `read` `polls` times, then drops it. Returns whether it was done before.
 async fn dropped_after<T>(polls: usize, read: impl Future<Output = T>) -> bool {
     let mut read = pin!(read);
     let mut left = polls;
@@ -65,7 +66,7 @@ async fn dropping_a_read_at_any_point_leaves_nothing() {
     }
 }
 
-/// Among refusals, cuts, stalls and late first bytes: pauses, resumptions and hedges are dropped, too.
+/// With throttling, cuts, stalls and late first bytes: pauses, resumed bodies and hedges are dropped, too.
 #[tokio::test(start_paused = true)]
 async fn dropping_a_read_that_goes_wrong_leaves_nothing() {
     let (mut retries, mut hedges) = (0, 0);
@@ -120,7 +121,7 @@ fn fetch_error(error: &Error) -> Option<FetchError> {
     std::error::Error::source(error)?.downcast_ref().cloned()
 }
 
-/// The first error stops the other parts: no request after it, none open, nothing delivered.
+/// The first error cancels the other parts: no request is sent after it, none is open, and nothing is delivered.
 #[tokio::test(start_paused = true)]
 async fn the_first_error_ends_the_read() {
     for options in reads() {
@@ -133,7 +134,8 @@ async fn the_first_error_ends_the_read() {
             ] {
                 let bench = answered(read, answer);
                 let Err(error) = bench.read(options.clone()).await else {
-                    // The first part of a read to the end may be refused for its range: then the caller's own request answers.
+                    // The first part of a read to the end may be refused for its range: then the caller's own request
+                    // answers.
                     assert_eq!((read, answer), (0, Answer::Unavailable));
                     assert!(!matches!(options.range, Some(GetRange::Bounded(_) | GetRange::Suffix(_))));
                     continue;
@@ -158,7 +160,7 @@ async fn the_first_error_ends_the_read() {
     }
 }
 
-/// However little memory there is, a read comes to its end, and no more than is there is used.
+/// A read ends with any budget, and uses no more than the budget has.
 #[tokio::test(start_paused = true)]
 async fn any_budget_is_enough() {
     for budget_bytes in [0, 1, 4 << 10, 20 << 10, 100 << 10] {
@@ -171,7 +173,7 @@ async fn any_budget_is_enough() {
     }
 }
 
-/// Reads that starve each other of memory and permits all come to their end.
+/// Reads that compete for memory and permits all end.
 #[tokio::test(start_paused = true)]
 async fn many_reads_share_what_there_is() {
     let bench = Setup { budget_bytes: 60 << 10, ..Setup::default() }.build();
@@ -183,7 +185,7 @@ async fn many_reads_share_what_there_is() {
     bench.assert_nothing_left("at the end");
 }
 
-/// More objects opened than requests may be in flight, and read in the wrong order: no deadlock.
+/// More objects opened than permits, and read in the wrong order: no deadlock.
 #[tokio::test(start_paused = true)]
 async fn open_bodies_do_not_lock_others_out() {
     for (range, budget_bytes) in [(0..4 * KIB, 0), (0..200 * KIB, 0), (0..200 * KIB, 512 << 20)] {
@@ -200,7 +202,8 @@ async fn open_bodies_do_not_lock_others_out() {
     }
 }
 
-/// A reader that stops reading: the parts in flight are drained into memory, and no more is asked for than the window.
+/// A reader that stops reading: the parts in flight are drained into memory, and no more than the window is
+/// requested.
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_holds_no_body_open() {
     let bench = Setup { size: 10 << 20, ..Setup::default() }.build();
@@ -259,8 +262,8 @@ async fn a_part_that_panics_is_an_error_not_a_hang() {
     }
 }
 
-/// A range that we added is refused (an empty object, one that is decompressed on its way) or ignored: the caller's own
-/// request answers.
+/// A range of our choice is refused (an empty object, one that is decompressed in transit) or ignored: the request
+/// of the caller answers.
 #[tokio::test(start_paused = true)]
 async fn a_store_without_ranges_is_read_whole() {
     let bench = Setup::default().build();
@@ -271,7 +274,7 @@ async fn a_store_without_ranges_is_read_whole() {
     let ignoring = Altered::new(bench.sim.clone(), |options| Ok(GetOptions { range: None, ..options }));
     for (store, refuses) in [(refusing, true), (ignoring, false)].map(|(s, refuses)| (bench.store_over(s), refuses)) {
         assert_eq!(check_body(store.get(&path()).await.unwrap()).await.unwrap(), bench.size);
-        // An error that does not say what it is about is not tried again.
+        // An error of unknown cause is not retried.
         assert_eq!(store.stats().gets(), 2);
         settle().await;
         bench.assert_nothing_left("after the answer");
@@ -295,12 +298,13 @@ async fn demand_overtakes_speculation() {
     };
     let (read, (waited, speculative_before)) = futures::join!(speculation, demand);
     assert_eq!(read.unwrap(), bench.size);
-    // One speculative part (10 ms and 16 KiB at 200 kB/s) ends first; those that wait do not go before.
+    // One speculative part (10 ms and 16 KiB at 200 kB/s) ends first; speculation that waits is served after
+    // demand.
     assert!(waited < Duration::from_millis(120), "{waited:?}");
     assert!(speculative_before < bench.store.stats().speculative_gets / 2);
 }
 
-/// The runtime that began a read is gone: its reader, on another one, is told so.
+/// The runtime that began a read is gone: its reader, on another runtime, gets an error.
 #[test]
 fn a_runtime_that_shuts_down_is_an_error_not_a_hang() {
     let runtime =
@@ -317,7 +321,7 @@ fn a_runtime_that_shuts_down_is_an_error_not_a_hang() {
     assert_eq!(bench.budget.used_bytes(), 0);
 }
 
-/// Several threads at once, in real time: reads that end, fail and are dropped at any moment.
+/// Several threads in real time: reads end, fail and are dropped at any moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn threads_do_not_get_in_each_others_way() {
     let (path, bytes) = (path(), Bytes::from((0..300 * 1024_u32).map(|i| i.to_le_bytes()[1]).collect::<Vec<_>>()));

@@ -1,4 +1,4 @@
-//! A store and a link that misbehave: what reads cost then, in virtual time. Exact figures, printed.
+//! Faults of stores and links: what reads cost then, in virtual time. Prints exact figures.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -23,7 +23,7 @@ fn cloud(link: LinkProfile, faults: FaultPlan) -> Setup {
     Setup { link, faults, profile, size: OBJECT_BYTES, concurrency: 32, seed: 3, ..Setup::default() }
 }
 
-/// Times of reads, in order of length.
+/// Times of reads, in ascending order.
 struct Times(Vec<Duration>);
 
 impl Times {
@@ -32,13 +32,13 @@ impl Times {
         self.0[(self.0.len() * per_mille / 1000).min(self.0.len() - 1)]
     }
 
-    /// How many times longer than `unit`.
+    /// The quantile as a multiple of `unit`.
     fn ratio(&self, per_mille: usize, unit: Duration) -> f64 {
         self.quantile(per_mille).as_secs_f64() / unit.as_secs_f64()
     }
 }
 
-/// `reads` reads of 1 MiB at random places by `readers` at a time, each checked to the byte.
+/// `reads` reads of 1 MiB at random offsets, by `readers` at a time. Every byte is checked.
 async fn random_reads(bench: &Bench, store: &dyn ObjectStore, reads: usize, readers: usize) -> Times {
     let mut dice = Dice::new(11);
     let path = path();
@@ -58,7 +58,7 @@ async fn random_reads(bench: &Bench, store: &dyn ObjectStore, reads: usize, read
     Times(times)
 }
 
-/// The 95th percentile of a read without faults, by the store as it is.
+/// The 95th percentile of a read of the plain store without faults.
 async fn calm_p95() -> Duration {
     let bench = cloud(LinkProfile::gcs().lognormal(), FaultPlan::default()).build();
     random_reads(&bench, &bench.sim, 10_000, 1).await.quantile(950)
@@ -66,7 +66,8 @@ async fn calm_p95() -> Duration {
 
 fn show(what: &str, times: &Times, calm: Duration, stats: &FetchStats) {
     eprintln!(
-        "{what}: calm p95 {calm:?}; p50 {:?}, p99 {:?} = {:.2} ×, p99.9 {:?} = {:.2} ×, longest {:?}; {} GETs, {} hedges, {} won, {} retries",
+        "{what}: calm p95 {calm:?}; p50 {:?}, p99 {:?} = {:.2} ×, p99.9 {:?} = {:.2} ×, longest {:?}; \
+         {} GETs, {} hedges, {} won, {} retries",
         times.quantile(500),
         times.quantile(990),
         times.ratio(990, calm),
@@ -87,7 +88,7 @@ fn late() -> FaultPlan {
 #[tokio::test(start_paused = true)]
 async fn late_first_bytes_are_hedged() {
     let calm = calm_p95().await;
-    // A connection whose answer is dropped is lost. Where there are no others, a new one costs 30 ms more.
+    // A connection whose answer is dropped is lost, and a new one costs 30 ms more.
     for (readers, warm_connections, limit) in [(1, 10_000, 2.0), (8, 10_000, 2.0), (1, 1, 2.5)] {
         let bench = Setup { warm_connections, ..cloud(LinkProfile::gcs().lognormal(), late()) }.build();
         let times = random_reads(&bench, &bench.store, 10_000, readers).await;
@@ -134,7 +135,8 @@ async fn without_hedges_a_late_first_byte_is_waited_for() {
     assert_eq!((bench.store.stats().hedges, bench.store.stats().gets()), (0, 1000));
 }
 
-/// The whole link is, or becomes, 200 ms slower: that is no accident of single requests.
+/// The whole link is, or becomes, 200 ms slower. This does not affect single requests only, so hedges would not
+/// help.
 #[tokio::test(start_paused = true)]
 async fn a_link_that_is_slow_as_a_whole_is_not_hedged() {
     for (link, calm_reads) in [LinkProfile::gcs(), LinkProfile::gcs().lognormal()]
@@ -159,7 +161,7 @@ async fn a_link_that_is_slow_as_a_whole_is_not_hedged() {
     }
 }
 
-/// What may be read, and how: one GET, several parts, an unknown end.
+/// Kinds of reads: one GET, several parts, an unknown end.
 fn reads() -> [GetOptions; 4] {
     [None, Some(GetRange::Offset(KIB)), Some((KIB..250 * KIB).into()), Some(GetRange::Bounded(0..5 * KIB))]
         .map(|range| GetOptions { range, ..GetOptions::default() })
@@ -169,9 +171,9 @@ fn answered(read: u64, answer: Answer) -> FaultPlan {
     FaultPlan { script: vec![(When::Read(read), Event::Answer(answer))], ..FaultPlan::default() }
 }
 
-/// Whichever request fails, and however: the read does not.
+/// Any single request may fail in any way: the read does not.
 #[tokio::test(start_paused = true)]
-async fn one_failure_anywhere_is_made_good() {
+async fn one_failure_of_any_request_is_retried() {
     let retry_after = 3000 * MS;
     for options in reads() {
         let calm = Setup::default().build();
@@ -205,7 +207,7 @@ async fn one_failure_anywhere_is_made_good() {
     }
 }
 
-/// A body goes on in the version it began with, or not at all.
+/// A body is resumed in the version it began with, or not at all.
 #[tokio::test(start_paused = true)]
 async fn a_body_is_resumed_in_its_own_version() {
     for (versioned, size) in [(false, None), (true, None), (false, Some(2000))] {
@@ -232,7 +234,7 @@ async fn a_body_is_resumed_in_its_own_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_final_is_not_tried_again() {
+async fn final_errors_are_not_retried() {
     for (answer, gets) in [(Answer::Long { extra_bytes: 1 }, 1), (Answer::Whole, 1)] {
         let bench = Setup { faults: answered(0, answer), ..Setup::default() }.build();
         let start = if answer == Answer::Whole { bench.size } else { 0 };
@@ -247,9 +249,9 @@ async fn what_is_final_is_not_tried_again() {
     assert_eq!(bench.store.stats().retries, 0);
 }
 
-/// A store that is down: the last error, after as many tries as there are.
+/// A store that is down: the last error, after all attempts.
 #[tokio::test(start_paused = true)]
-async fn tries_come_to_an_end() {
+async fn attempts_are_limited() {
     for (faults, status) in [
         (FaultPlan { unavailable: 1.0, ..FaultPlan::default() }, Some(503)),
         (FaultPlan { throttled: 1.0, retry_after: Duration::from_secs(600), ..FaultPlan::default() }, Some(429)),
@@ -261,8 +263,8 @@ async fn tries_come_to_an_end() {
             assert_eq!(Throttled::find(&error).map(|throttled| throttled.status), status, "{error:?}");
             let retries = bench.store.stats().retries;
             match status {
-                Some(429) => assert_eq!(retries, 0, "no use in coming back when the time is over"),
-                // Other parts have their own tries until one has used up all of its.
+                Some(429) => assert_eq!(retries, 0, "Retry-After is longer than the retry timeout"),
+                // Other parts have their own attempts until one part has used up all of its.
                 _ => assert!((4..=4 * 4 + 1).contains(&retries), "{retries} retries"),
             }
             settle().await;
@@ -275,7 +277,7 @@ async fn tries_come_to_an_end() {
     assert_eq!((bench.store.stats().heads, bench.store.stats().retries), (5, 4));
 }
 
-/// A link so slow that a chunk takes longer than any stall elsewhere: it is waited for.
+/// On a slow link, a chunk takes longer than a stall elsewhere. It is waited for.
 #[tokio::test(start_paused = true)]
 async fn a_slow_link_is_no_stall() {
     let link = LinkProfile { stream_bytes_per_s: 30e3, nic_bytes_per_s: 100e3, ..common::slow_link() };
@@ -287,10 +289,10 @@ async fn a_slow_link_is_no_stall() {
     let second = bench.store.stats();
     eprintln!("{} retries in the first read, {} in the second", first.retries, second.retries - first.retries);
     assert!(first.retries <= 40, "{first:?}");
-    assert_eq!(second.retries, first.retries, "the link is known by now");
+    assert_eq!(second.retries, first.retries, "the link is measured by now");
 }
 
-/// Without retries a failure is the caller's, as it is.
+/// Without retries the caller gets the failure.
 #[tokio::test(start_paused = true)]
 async fn retries_can_be_turned_off() {
     let bench = Setup { faults: answered(0, Answer::Short { after: 0.5 }), retries: 0, ..Setup::default() }.build();
@@ -300,9 +302,9 @@ async fn retries_can_be_turned_off() {
     assert_eq!(bench.store.stats().gets(), 1);
 }
 
-/// A store that bears 8 requests at once: reads go on at that pace, and refusals become few.
+/// A store that accepts 8 requests at once: reads adapt, and throttled requests become few.
 #[tokio::test(start_paused = true)]
-async fn a_store_that_refuses_is_asked_for_less() {
+async fn a_throttling_store_gets_fewer_requests() {
     let setup = || Setup { concurrency: 32, size: 40 * MIB, retries: 100, ..Setup::default() };
     let bench = setup().build();
     let sim = bench.sim.clone();

@@ -1,4 +1,4 @@
-//! Bodies that begin late or pause, and stores that are down: how many requests they cost, and how much time. In virtual time.
+//! Bodies that begin late or pause, and stores that are down: what they cost in requests and virtual time.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -19,7 +19,7 @@ const KEY: &str = "data.bin";
 const SIZE: u64 = 100_000;
 const MS: Duration = Duration::from_millis(1);
 
-/// A store over a server that behaves so.
+/// A store over a server with this behaviour.
 fn over(behaviour: &str) -> (Arc<HostileServer>, FetchStore) {
     let behaviour = behaviours::ALL.iter().find(|known| known.name == behaviour).expect(behaviour);
     let server = behaviour.server(HostileObject::new(KEY, SIZE));
@@ -33,7 +33,7 @@ fn over(behaviour: &str) -> (Arc<HostileServer>, FetchStore) {
     (server, store)
 }
 
-/// Reads all of it; returns the requests that this took, and the time.
+/// Reads the whole object. Returns the number of requests, and the time.
 async fn read(server: &HostileServer, store: &FetchStore) -> (usize, Duration) {
     let (before, started) = (server.request_count(), Instant::now());
     let bytes = store.get(&Path::from(KEY)).await.unwrap().bytes().await.unwrap();
@@ -46,11 +46,11 @@ async fn read(server: &HostileServer, store: &FetchStore) -> (usize, Duration) {
 async fn a_body_that_begins_late_is_raced_once_and_waited_for_then() {
     let (server, store) = over("first-byte-late");
     let (requests, took) = read(&server, &store).await;
-    assert_eq!(requests, 2, "the silent one goes on, the other one is dropped");
+    assert_eq!(requests, 2, "the silent body continues, the second request is dropped");
     assert!(took < 5100 * MS, "{took:?}");
     for _ in 0..3 {
         let (requests, took) = read(&server, &store).await;
-        assert_eq!(requests, 1, "it is known to be usual here");
+        assert_eq!(requests, 1, "such a pause is known to be usual here");
         assert!(took < 5100 * MS, "{took:?}");
     }
     assert_eq!(store.stats().in_flight, 0);
@@ -79,9 +79,9 @@ async fn a_body_that_is_lost_is_replaced_by_the_second_request() {
     assert_eq!(store.stats().in_flight, 0);
 }
 
-/// The parts of a read are refused together; one of them tries for all.
+/// The parts of a read are refused together. One of them probes the store for all.
 #[tokio::test(start_paused = true)]
-async fn a_read_in_parts_asks_a_store_that_is_down_no_more_often_than_its_parts_and_tries() {
+async fn a_read_in_parts_sends_a_store_that_is_down_one_request_per_part_and_one_probe_per_retry() {
     for down_for in [None, Some(Duration::from_secs(1))] {
         let sim = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(32).build();
         let key = Path::from("synthetic/64MiB/a");
@@ -98,7 +98,7 @@ async fn a_read_in_parts_asks_a_store_that_is_down_no_more_often_than_its_parts_
         let store = FetchStore::new(Arc::new(store), config);
         let read = async { store.get_range(&key, 0..64 << 20).await };
         match (read.await, down_for) {
-            (Ok(bytes), Some(_)) => assert_eq!(bytes.len(), 64 << 20, "a short outage is ridden out"),
+            (Ok(bytes), Some(_)) => assert_eq!(bytes.len(), 64 << 20, "a short outage is survived"),
             (Err(_), None) => {
                 let asked = asked.load(Ordering::Relaxed);
                 assert!(asked <= 32 + 10, "{asked} requests");

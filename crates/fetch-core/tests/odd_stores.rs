@@ -1,4 +1,5 @@
-//! Stores that behave oddly, or fail in the ordinary way: bytes stay right, nothing hangs, and nothing is left out for ever. In virtual time.
+//! Stores that behave oddly or fail: bytes stay right, nothing hangs, and no feature stays off for ever. In virtual
+//! time.
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
 
@@ -29,7 +30,7 @@ fn gets(odd: &Odd) -> usize {
     odd.requests().iter().filter(|(_, o)| !o.head).count()
 }
 
-/// One 400 in the life of a store, long after ranges have been answered, turns splitting off for ever.
+/// A single 400 of a store that has answered ranges before must not turn splitting off.
 #[tokio::test(start_paused = true)]
 async fn one_400_in_the_life_of_a_correct_store_does_not_turn_splitting_off() {
     let fail = Arc::new(AtomicBool::new(false));
@@ -50,7 +51,7 @@ async fn one_400_in_the_life_of_a_correct_store_does_not_turn_splitting_off() {
     assert!(gets(&odd) > 3, "split after one 400: {} requests", gets(&odd));
 }
 
-/// A body falls silent, and so does the body of the second request.
+/// A body falls silent, and the body of the second request does too.
 #[tokio::test(start_paused = true)]
 async fn two_silent_bodies_do_not_hang() {
     let n = Arc::new(AtomicUsize::new(0));
@@ -65,14 +66,15 @@ async fn two_silent_bodies_do_not_hang() {
     assert_eq!(got.expect("hangs").unwrap(), pattern(100_000, 0));
 }
 
-/// The caller goes away while a second request is under way; the silence counts as a usual pause afterwards.
+/// The caller is away while a second request is in flight. Its absence must not count as a usual pause of the
+/// store.
 #[tokio::test(start_paused = true)]
-async fn the_callers_absence_is_no_pause_of_the_store() {
+async fn the_callers_absence_does_not_count_as_a_pause() {
     let phase = Arc::new(AtomicUsize::new(0));
     let ph = phase.clone();
     let odd = Odd::new(move |_, _, _o, a| {
         match ph.fetch_add(1, Ordering::SeqCst) {
-            // silent for 3 s after 1000 bytes, then goes on
+            // Silent for 3 s after 1000 bytes, then continues.
             0 => a.map(|mut a| {
                 let GetResultPayload::Stream(body) = a.payload else { panic!() };
                 let body = body.then(|c| async move { c }).enumerate().then(|(n, c)| async move {
@@ -84,9 +86,9 @@ async fn the_callers_absence_is_no_pause_of_the_store() {
                 a.payload = GetResultPayload::Stream(body.boxed());
                 a
             }),
-            // the rival is silent too
+            // The second request is silent, too.
             1 => a.map(|a| silent_after(a, 0)),
-            // later: another body falls silent
+            // Later another body falls silent.
             2 => a.map(|a| silent_after(a, 1000)),
             _ => a,
         }
@@ -95,7 +97,7 @@ async fn the_callers_absence_is_no_pause_of_the_store() {
     let s = store(&odd);
     let mut body = s.get(&p()).await.unwrap().into_stream();
     assert!(body.next().await.is_some());
-    // Waits until the second request is under way, then does something else for an hour.
+    // Waits until the second request is in flight, then is away for an hour.
     assert!(timeout(Duration::from_millis(2500), body.next()).await.is_err());
     tokio::time::sleep(Duration::from_secs(3600)).await;
     while let Some(c) = body.next().await {
@@ -108,7 +110,8 @@ async fn the_callers_absence_is_no_pause_of_the_store() {
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
 
-/// A correct server with strong tags, whose files have one date (SOURCE_DATE_EPOCH, Nix, `cp -p`, `rsync -t`): overwritten by the same size while it is read.
+/// A correct server with strong tags, whose files all have one date (SOURCE_DATE_EPOCH, Nix, `cp -p`, `rsync -t`).
+/// A file is overwritten by one of the same size while it is read.
 #[tokio::test(start_paused = true)]
 async fn a_strong_tag_that_changes_is_another_version_though_the_date_is_the_same() {
     let odd = Odd::correct();
@@ -136,7 +139,7 @@ async fn a_strong_tag_that_changes_is_another_version_though_the_date_is_the_sam
     );
 }
 
-/// Two replicas, each with its tag, that honour If-Match, in turn.
+/// Two replicas with different tags, both of which honour If-Match, answer in turn.
 #[tokio::test(start_paused = true)]
 async fn replicas_with_tags_of_their_own_that_honour_pins() {
     let odd = Odd::new(|odd, n, o, _| {
@@ -152,7 +155,7 @@ async fn replicas_with_tags_of_their_own_that_honour_pins() {
     }
 }
 
-/// A body whose end is late is all there: nothing more is asked for.
+/// A body whose end is late is complete: nothing more is requested.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_asked_for_after_the_last_byte() {
     let odd = Odd::new(|_, n, _, a| if n == 0 { a.map(|a| silent_after(a, usize::MAX)) } else { a });
@@ -163,7 +166,8 @@ async fn nothing_is_asked_for_after_the_last_byte() {
     assert_eq!(gets(&odd), 1);
 }
 
-/// One part waits for the store, whose other parts are answered: a second part that failed once does not wait for the first.
+/// One part is throttled while the store answers other parts: a second part that failed once does not wait for the
+/// first.
 #[tokio::test(start_paused = true)]
 async fn a_part_does_not_wait_for_the_pauses_of_another_while_the_store_answers() {
     let _n = Arc::new(AtomicUsize::new(0));
@@ -180,7 +184,7 @@ async fn a_part_does_not_wait_for_the_pauses_of_another_while_the_store_answers(
             f.2 = Some(Instant::now());
             return Err(status("500 Internal Server Error"));
         }
-        // Part 2 is refused three times and told to come back after 20 s.
+        // Part 2 is throttled three times, with a Retry-After of 20 s.
         if f.0 > 0
             && r.start == f.0
             && n < 1000
@@ -204,9 +208,9 @@ async fn a_part_does_not_wait_for_the_pauses_of_another_while_the_store_answers(
     assert!(waited < Duration::from_secs(5), "{waited:?}");
 }
 
-/// A failing credential (not a refusal of anything) at the first pinned request.
+/// A credential error at the first pinned request.
 #[tokio::test(start_paused = true)]
-async fn dropped_in_a_race_everything_is_given_back() {
+async fn dropped_in_a_race_everything_is_released() {
     for polls in 0..40u64 {
         eprintln!("polls {polls}");
         let odd = Odd::new(move |_, n, _, a| {
@@ -240,7 +244,7 @@ async fn dropped_in_a_race_everything_is_given_back() {
     }
 }
 
-/// A store that refuses ranges past the end: the object grows between the request that says where its end is and the parts.
+/// A store that refuses ranges past the end. The object grows between the request that tells its end and the parts.
 #[tokio::test(start_paused = true)]
 async fn a_sized_read_of_an_object_that_grows_is_whole() {
     let longer = Arc::new(AtomicBool::new(false));
@@ -272,9 +276,9 @@ async fn a_sized_read_of_an_object_that_grows_is_whole() {
     assert!(got == pattern(30 << 20, 0) || got == pattern(40 << 20, 9), "{} bytes of an object of {size}", got.len());
 }
 
-/// Bodies that pause, break off, are silent: the bytes are right, and everything is given back.
+/// Bodies that pause, break off or fall silent: the bytes are right, and everything is released.
 #[tokio::test(start_paused = true)]
-async fn races_model() {
+async fn silent_and_broken_bodies_are_read_exactly() {
     for seed in 0..3000u64 {
         let odd = Odd::new(move |_, n, _o, a| {
             a.map(|mut a| {
@@ -399,9 +403,9 @@ async fn a_store_that_pauses_in_every_body_is_slow_and_no_failure() {
     }
 }
 
-/// Requests at once are few, the store is down for a while, several calls and readers: nothing stands still.
+/// Few permits, an outage of the store, several calls and readers: nothing gets stuck.
 #[tokio::test(start_paused = true)]
-async fn outages_with_few_permits_do_not_stand_still() {
+async fn outages_with_few_permits_do_not_get_stuck() {
     for seed in 0..60u64 {
         let odd = Odd::new(move |_, n, _o, a| {
             let mut x = (seed * 1000 + n as u64 + 1).wrapping_mul(0x9E3779B97F4A7C15) | 1;
@@ -457,7 +461,7 @@ async fn outages_with_few_permits_do_not_stand_still() {
     }
 }
 
-/// The second request for a silent body is told to come back after a minute: it is not sent again before that.
+/// The second request for a silent body gets a Retry-After of a minute: it is not sent again before.
 #[tokio::test(start_paused = true)]
 async fn a_second_request_obeys_retry_after() {
     let began = Instant::now();
@@ -477,7 +481,8 @@ async fn a_second_request_obeys_retry_after() {
     got.unwrap();
 }
 
-/// A body pauses for ten seconds; the second request is refused for good (overwritten meanwhile, a token of one use). The first body goes on and is all there.
+/// A body pauses for ten seconds, and the second request is refused for good (overwritten meanwhile, or a
+/// single-use token). The first body continues and is complete.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_pauses_is_not_given_up_because_a_second_request_is_refused() {
     let odd = Odd::new(move |_, n, _, a| match n {

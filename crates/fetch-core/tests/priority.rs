@@ -1,4 +1,4 @@
-//! Who goes first: demand beside speculation, and what is promoted. In virtual time, exact.
+//! Priority: demand beside speculation, and promotion. Exact figures in virtual time.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use common::{Bench, KIB, MIB, Setup, check_body, path};
 use futures::StreamExt;
-use headstart_fetch_core::{BackendProfile, Intent, Promotion, ask};
+use headstart_fetch_core::internal::{Promotion, ask};
+use headstart_fetch_core::{BackendProfile, Intent};
 use headstart_sim::{Dice, LinkProfile};
 use object_store::ObjectStore;
 use tokio::time::Instant;
 
-/// Times of `reads` demanded reads of 1 MiB, `in_flight` at a time, in order of length.
+/// Times of `reads` demanded reads of 1 MiB, `in_flight` at a time, in ascending order.
 async fn demand(bench: &Bench, reads: usize, in_flight: usize) -> Vec<Duration> {
     let mut dice = Dice::new(11);
     let starts: Vec<u64> = (0..reads).map(|_| dice.below(bench.size - MIB)).collect();
@@ -32,7 +33,7 @@ async fn demand(bench: &Bench, reads: usize, in_flight: usize) -> Vec<Duration> 
 }
 
 #[tokio::test(start_paused = true)]
-async fn demand_does_not_feel_unlimited_speculation() {
+async fn demand_is_not_slowed_by_unlimited_speculation() {
     for link in [LinkProfile::gcs(), LinkProfile::gcs().lognormal()] {
         let setup = || Setup {
             link: link.clone(),
@@ -54,7 +55,7 @@ async fn demand_does_not_feel_unlimited_speculation() {
                 })
             })
             .collect();
-        // Speculation has taken all that it gets when demand begins.
+        // Speculation has all the permits it can get when demand begins.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let before = bench.store.stats();
         let beside = demand(&bench, 10_000, 100).await;
@@ -65,7 +66,8 @@ async fn demand_does_not_feel_unlimited_speculation() {
         for per_mille in [500, 990, 999] {
             let [alone, beside] = [&alone, &beside].map(|times| times[times.len() * per_mille / 1000].as_secs_f64());
             eprintln!(
-                "{link}: {per_mille} of 1,000 reads within {alone:.3} s alone, {beside:.3} s beside speculation: {:.3} ×",
+                "{link}: {per_mille} of 1,000 reads within {alone:.3} s alone, \
+                 {beside:.3} s beside speculation: {:.3} ×",
                 beside / alone
             );
             assert!(per_mille == 999 || beside <= 1.1 * alone);
@@ -73,7 +75,7 @@ async fn demand_does_not_feel_unlimited_speculation() {
     }
 }
 
-/// A single demand finds a permit at once, though speculation would take all.
+/// A single demand finds a permit at once, although speculation would take all.
 #[tokio::test(start_paused = true)]
 async fn a_single_demand_does_not_wait_for_speculation() {
     let bench = Setup { concurrency: 4, ..Setup::default() }.build();
@@ -85,7 +87,7 @@ async fn a_single_demand_does_not_wait_for_speculation() {
         start.elapsed()
     };
     let (_, waited) = futures::join!(speculation, demand);
-    // 10 ms for the first byte and 1 KiB at 200 kB/s.
+    // 10 ms for the first byte, and 1 KiB at 200 kB/s.
     assert!(waited <= Duration::from_millis(17), "{waited:?}");
     assert_eq!(bench.sim.log().counts().peak_live, 4, "three of them speculative");
 }
@@ -109,9 +111,9 @@ async fn a_promoted_read_overtakes_speculation() {
     promotion.promote();
     let promoted = promoted.await.unwrap();
     let first = others.remove(0).await.unwrap();
-    assert!(promoted > first, "the one in flight ends first");
+    assert!(promoted > first, "the request in flight ends first");
     for other in others {
-        assert!(other.await.unwrap() > promoted, "those that wait do not");
+        assert!(other.await.unwrap() > promoted, "waiting speculation does not");
     }
     assert_eq!((bench.store.stats().speculative_gets, bench.store.stats().demand_gets), (10, 1));
     bench.assert_nothing_left("at the end");

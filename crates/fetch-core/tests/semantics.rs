@@ -1,4 +1,4 @@
-//! A `FetchStore` answers as the store it wraps does: the same calls to both, over objects and parts of a few bytes.
+//! A `FetchStore` answers like the store it wraps: the same calls to both, over objects and parts of a few bytes.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use headstart_fetch_core::{BackendProfile, FetchConfig, FetchError, FetchStore, LocalFile, MemoryBudget};
+use headstart_fetch_core::internal::LocalFile;
+use headstart_fetch_core::{BackendProfile, FetchConfig, FetchError, FetchStore, MemoryBudget};
 use object_store::chunked::ChunkedStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -46,7 +47,7 @@ async fn objects() -> Arc<InMemory> {
     Arc::new(inner)
 }
 
-/// All that a caller can see of an answer.
+/// Everything that a caller can see of an answer.
 async fn seen(store: &dyn ObjectStore, path: &Path, options: GetOptions) -> Result<String, String> {
     let result = store.get_opts(path, options.clone()).await.map_err(|error| variant(&error))?;
     let (meta, range, attributes) = (result.meta.clone(), result.range.clone(), result.attributes.clone());
@@ -70,7 +71,10 @@ fn ranges() -> impl Strategy<Value = Option<GetRange>> {
 
 /// Options, and how many days after the object's date the two date conditions lie.
 fn options() -> impl Strategy<Value = (GetOptions, Option<i8>, Option<i8>)> {
-    let tag = || prop_oneof![5 => Just(None), 1 => Just(Some("*".to_owned())), 1 => (0..8).prop_map(|n| Some(format!("\"{n}\"")))];
+    let tag = || {
+        let one_of_eight = (0..8).prop_map(|n| Some(format!("\"{n}\"")));
+        prop_oneof![5 => Just(None), 1 => Just(Some("*".to_owned())), 1 => one_of_eight]
+    };
     let day = || prop_oneof![5 => Just(None), 1 => (-1..2_i8).prop_map(Some)];
     (ranges(), tag(), tag(), day(), day(), prop::bool::weighted(0.1)).prop_map(
         |(range, if_match, if_none_match, modified, unmodified, head)| {
@@ -111,7 +115,8 @@ proptest! {
             let chunked = ChunkedStore::new(Arc::clone(&inner) as Arc<dyn ObjectStore>, chunk);
             let store = FetchStore::new(Arc::new(chunked), config);
             for _ in 0..2 {
-                let (expected, got) = (seen(&*inner, &path, options.clone()).await, seen(&store, &path, options.clone()).await);
+                let expected = seen(&*inner, &path, options.clone()).await;
+                let got = seen(&store, &path, options.clone()).await;
                 prop_assert_eq!(got, expected);
             }
             settle().await;
@@ -121,8 +126,8 @@ proptest! {
         })?;
     }
 
-    /// Local files on the default profile, some of whose answers are opened files and some streams, and some of whose bodies break off:
-    /// what is counted as delivered is what calls returned from streams, each byte once.
+    /// Local files on the default profile. Some answers are files and some are streams, and some bodies break
+    /// off. The bytes counted as delivered are those that calls returned from streams, each once.
     #[test]
     fn what_get_ranges_delivers_is_counted_exactly(
         calls in prop::collection::vec(
@@ -148,7 +153,8 @@ proptest! {
                 answer
             });
             let profile = if tiny { profile() } else { BackendProfile::default() };
-            let store = FetchStore::new(Arc::new(altered), FetchConfig { retries: 0, profile, ..FetchConfig::default() });
+            let config = FetchConfig { retries: 0, profile, ..FetchConfig::default() };
+            let store = FetchStore::new(Arc::new(altered), config);
             let mut delivered = 0;
             for (ranges, streams, broken) in calls {
                 as_stream.store(streams, Relaxed);
@@ -188,7 +194,7 @@ proptest! {
             let store = FetchStore::new(Arc::new(chunked), config(concurrency, budget_bytes));
             let got = store.get_ranges(&path, &ranges).await;
             match inner.get_ranges(&path, &ranges).await {
-                // Of nothing nothing is asked, so nothing is missed.
+                // Empty ranges are not requested, so nothing is missing.
                 Err(_) if ranges.is_empty() => prop_assert_eq!(got.unwrap(), Vec::<bytes::Bytes>::new()),
                 Ok(expected) => {
                     prop_assert_eq!(got.unwrap(), expected);
@@ -215,7 +221,7 @@ async fn get_ranges_says_what_is_wrong() {
         let ranges: Vec<Range<u64>> = ranges.iter().map(|&(start, end)| start..end).collect();
         store.get_ranges(&Path::from("300"), &ranges).await
     };
-    // Merged with a range that is there, and alone.
+    // Merged with a valid range, and alone.
     assert_eq!(fetch_error(read(&[(290, 300), (300, 310)]).await), FetchError::PastEnd { start: 300, size: 300 });
     assert!(read(&[(400, 410)]).await.is_err());
     assert_eq!(fetch_error(read(&[(0, 5), (7, 7)]).await), FetchError::EmptyRange { start: 7, end: 7 });
@@ -254,7 +260,7 @@ async fn local_files_are_read_in_large_steps() {
     let bytes = headstart_sim::Content::new("a", 1).bytes(0..SIZE as u64);
     inner.put(&path, bytes.clone().into()).await.unwrap();
     inner.put(&empty, Vec::new().into()).await.unwrap();
-    // Split as if they were far away, or known to be near.
+    // With a remote profile, which splits, and with the local one.
     for profile in [profile(), BackendProfile::local()] {
         let store = FetchStore::new(inner.clone(), FetchConfig { profile, ..FetchConfig::default() });
         for (range, expected, reads) in [
@@ -301,7 +307,7 @@ async fn a_local_file_that_shrinks_is_an_error() {
 }
 
 #[test]
-fn names_what_it_wraps_and_refuses_what_makes_no_sense() {
+fn shows_the_inner_store_and_refuses_an_invalid_config() {
     let inner = Arc::new(InMemory::new());
     assert_eq!(FetchStore::new(inner.clone(), FetchConfig::default()).to_string(), "FetchStore(InMemory)");
     let none = FetchConfig { concurrency: 0, ..FetchConfig::default() };

@@ -1,4 +1,4 @@
-//! What nobody polls, what a stopped runtime holds, and what waits for a refused request to be tried again starves nobody.
+//! Starvation: calls that nobody polls, stopped runtimes and requests in a retry pause do not block others.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -11,13 +11,14 @@ use std::time::Duration;
 use common::{Altered, KIB, Setup, check_body, path, settle, slow_link, tiny_parts};
 use futures::StreamExt;
 #[cfg(feature = "mutation")]
-use headstart_fetch_core::mutation::Fault;
+use headstart_fetch_core::internal::mutation::Mutation;
 use headstart_fetch_core::{BackendProfile, ConnectionFault, FetchConfig, FetchStore, Throttled};
 use headstart_sim::LinkProfile;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::time::Instant;
 
-/// As `select! { body.next(), command => store.get_range(..) }` leaves them behind, with the default of 32 and with one.
+/// As `select! { body.next(), command => store.get_range(..) }` leaves bodies behind, with the default concurrency
+/// of 32 and with one.
 #[tokio::test(start_paused = true)]
 async fn bodies_polled_once_and_left_alone_keep_no_permit() {
     for concurrency in [1, 32] {
@@ -26,7 +27,7 @@ async fn bodies_polled_once_and_left_alone_keep_no_permit() {
         for n in 0..concurrency + 5 {
             let options = GetOptions::new().with_range(Some(0..8 * KIB));
             let answer = bench.store.get_opts(&key, options);
-            let answer = tokio::time::timeout(Duration::from_secs(5), answer).await.expect("not locked out").unwrap();
+            let answer = tokio::time::timeout(Duration::from_secs(5), answer).await.expect("not blocked").unwrap();
             let mut body = answer.into_stream();
             if n % 2 == 0 {
                 drop(body.next().await.unwrap().unwrap());
@@ -37,7 +38,7 @@ async fn bodies_polled_once_and_left_alone_keep_no_permit() {
         }
         let start = Instant::now();
         let read = bench.store.get_range(&key, 0..8 * KIB);
-        tokio::time::timeout(Duration::from_secs(5), read).await.expect("not locked out").unwrap();
+        tokio::time::timeout(Duration::from_secs(5), read).await.expect("not blocked").unwrap();
         assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
         // They can be read on at any time.
         for body in left_alone {
@@ -61,7 +62,7 @@ async fn calls_polled_once_and_left_alone_keep_no_permit() {
             assert!(futures::poll!(call).is_pending());
         }
         let read = bench.store.get_range(&key, 0..8 * KIB);
-        tokio::time::timeout(Duration::from_secs(5), read).await.expect("not locked out").unwrap();
+        tokio::time::timeout(Duration::from_secs(5), read).await.expect("not blocked").unwrap();
         for call in left_alone {
             assert_eq!(call.await.unwrap().len() as u64, range.end);
         }
@@ -70,7 +71,7 @@ async fn calls_polled_once_and_left_alone_keep_no_permit() {
     }
 }
 
-/// A call that waits for a slow answer is not idle: it keeps its permit, and the cap holds.
+/// A call that waits for a slow answer is not idle: it keeps its permit, and the limit holds.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_waits_for_the_network_is_not_idle() {
     let link = LinkProfile { ttfb: Duration::from_secs(2), ..slow_link() };
@@ -85,9 +86,10 @@ async fn a_call_that_waits_for_the_network_is_not_idle() {
     assert_eq!(bench.sim.log().counts().peak_live, 2);
 }
 
-/// Sequential reads on one single-thread runtime, then one on another: parts of the first one's last read stand still.
+/// Sequential reads on one single-thread runtime, then one on another: parts of the first runtime's last read make
+/// no progress.
 #[test]
-fn a_runtime_that_has_stopped_holds_up_no_other() {
+fn a_runtime_that_has_stopped_blocks_no_other() {
     let new = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let (first, second) = (new(), new());
     let bench = first.block_on(async { Setup { concurrency: 4, ..Setup::default() }.build() });
@@ -95,7 +97,7 @@ fn a_runtime_that_has_stopped_holds_up_no_other() {
         for n in 0..5 {
             bench.store.get_range(&path(), n * 8 * KIB..(n + 1) * 8 * KIB).await.unwrap();
         }
-        // One read in parts that is given up, and one that goes on: no task of either runs again.
+        // One dropped read in parts, and one that is kept: no task of either runs again.
         let mut body = bench.store.get(&path()).await.unwrap().into_stream();
         drop(body.next().await);
         std::mem::forget(body);
@@ -105,15 +107,15 @@ fn a_runtime_that_has_stopped_holds_up_no_other() {
     second.block_on(async {
         let key = path();
         let read = tokio::time::timeout(Duration::from_secs(30), bench.store.get_range(&key, 0..8 * KIB));
-        assert_eq!(read.await.expect("not locked out").unwrap().len() as u64, 8 * KIB);
+        assert_eq!(read.await.expect("not blocked").unwrap().len() as u64, 8 * KIB);
     });
 }
 
-/// Marks reads of a part of the store that refuses them.
+/// Marks reads of a prefix that the store throttles.
 #[derive(Debug, Clone, Copy)]
 struct Busy;
 
-/// One part of the store refuses requests for a long time; reads of others go on as if nothing had happened.
+/// The store throttles one prefix for a long time; reads of other prefixes are not affected.
 #[tokio::test(start_paused = true)]
 async fn a_throttled_prefix_starves_no_other() {
     let took = ten_reads_beside_a_throttled_prefix().await;
@@ -123,7 +125,7 @@ async fn a_throttled_prefix_starves_no_other() {
 #[cfg(feature = "mutation")]
 #[tokio::test(start_paused = true)]
 async fn put_back_permits_are_held_in_pauses() {
-    let _present = Fault::HoldsPermitsInPauses.put_back();
+    let _present = Mutation::HoldsPermitsInPauses.activate();
     assert!(ten_reads_beside_a_throttled_prefix().await > Duration::from_secs(5));
 }
 
@@ -166,7 +168,7 @@ async fn ten_reads_beside_a_throttled_prefix() -> Duration {
     took
 }
 
-/// One error on the first request of an open-ended read, of whatever kind, does not leave a single stream.
+/// One error of any kind on the first request of an open-ended read does not reduce it to a single stream.
 #[tokio::test(start_paused = true)]
 async fn one_fault_on_the_first_request_costs_no_parallelism() {
     let usual = read_after(None).await;
@@ -180,7 +182,7 @@ async fn one_fault_on_the_first_request_costs_no_parallelism() {
 #[tokio::test(start_paused = true)]
 async fn put_back_one_fault_leaves_a_single_stream() {
     let usual = read_after(None).await;
-    let _present = Fault::GivesUpParts.put_back();
+    let _present = Mutation::GivesUpParts.activate();
     assert!(read_after(Some(FIRST_FAULTS[0])).await > usual * 2);
 }
 
@@ -192,7 +194,7 @@ const FIRST_FAULTS: [MakeError; 3] = [
     || Error::Generic { store: "test", source: Throttled { status: 503, retry_after: None }.into() },
 ];
 
-/// How long a read of the whole object takes whose first request fails like this.
+/// The time for a read of the whole object whose first request fails with `fault`.
 async fn read_after(fault: Option<MakeError>) -> Duration {
     let bench = Setup::default().build();
     let sent = AtomicUsize::new(0);
@@ -205,9 +207,9 @@ async fn read_after(fault: Option<MakeError>) -> Duration {
     start.elapsed()
 }
 
-/// A read whose first part is refused for as long as it may be tried again is not begun anew for as long.
+/// A read whose first part fails until the retry timeout is not restarted for as long again.
 #[tokio::test(start_paused = true)]
-async fn an_outage_is_ridden_out_once() {
+async fn a_read_is_not_restarted_after_an_outage() {
     let bench = Setup::default().build();
     for range in [None, Some(GetRange::Offset(5)), Some(GetRange::Suffix(200 * KIB))] {
         let start = Instant::now();
@@ -218,7 +220,7 @@ async fn an_outage_is_ridden_out_once() {
     }
 }
 
-/// Without timers nobody is woken to look for idle calls.
+/// Without timers no waiter is woken to look for idle calls.
 #[test]
 fn bodies_left_alone_keep_no_permit_in_a_runtime_without_time() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -235,7 +237,7 @@ fn bodies_left_alone_keep_no_permit_in_a_runtime_without_time() {
             for _ in 0..100 {
                 tokio::task::yield_now().await;
             }
-            assert!(get.is_finished(), "locked out");
+            assert!(get.is_finished(), "blocked");
             left_alone.push(get.await.unwrap());
         }
         for answer in left_alone {
@@ -259,13 +261,13 @@ fn a_runtime_without_time_reads() {
     });
 }
 
-/// Bytes that are ready do not keep a thread from other tasks.
+/// Chunks that are ready do not keep a thread from other tasks.
 #[tokio::test(start_paused = true)]
 async fn a_reader_of_ready_bytes_yields() {
     let memory = object_store::memory::InMemory::new();
     memory.put(&path(), vec![7; 4_000_000].into()).await.unwrap();
     let chunks = Altered::new(memory, Ok).answers(|mut answer| {
-        // As a client's socket buffers would bring them.
+        // As the socket buffers of a client would bring them.
         let bytes = vec![
             bytes::Bytes::from_static(&[7; 1024]);
             usize::try_from(answer.range.end - answer.range.start).unwrap() / 1024
@@ -289,6 +291,6 @@ async fn a_reader_of_ready_bytes_yields() {
     while let Some(chunk) = body.next().await {
         chunk.unwrap();
     }
-    assert!(turns.load(Ordering::SeqCst) - before >= 5, "of 1,024 chunks, 128 are one turn");
+    assert!(turns.load(Ordering::SeqCst) - before >= 5, "a task yields after 128 of 1,024 chunks");
     neighbour.abort();
 }

@@ -1,4 +1,4 @@
-//! How close to the link's limit reads come, in virtual time: exact figures.
+//! Throughput as a share of what the link can carry. Exact figures in virtual time.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -29,14 +29,14 @@ fn bench(link: LinkProfile, size: u64, seed: u64) -> Bench {
     .build()
 }
 
-/// The least time in which `link` can answer a read of `bytes`.
+/// The shortest time in which `link` can answer a read of `bytes`.
 #[expect(clippy::cast_precision_loss, reason = "a time")]
 fn limit(link: &LinkProfile, bytes: u64) -> Duration {
     let rate = link.nic_bytes_per_s.min(f64::from(CONCURRENCY) * link.stream_bytes_per_s);
     link.ttfb + Duration::from_secs_f64(bytes as f64 / rate)
 }
 
-/// Reads once; returns the limit's share of the time taken, after checking counts and memory.
+/// Reads once. Returns the shortest possible time divided by the time taken, after checking counts and memory.
 async fn efficiency(link: &LinkProfile, seed: u64, size: u64, options: GetOptions) -> f64 {
     let bench = bench(link.clone(), size, seed);
     let start = Instant::now();
@@ -45,7 +45,8 @@ async fn efficiency(link: &LinkProfile, seed: u64, size: u64, options: GetOption
     let (counts, stats) = (bench.sim.log().counts(), bench.store.stats());
     let gets_per_gib = counts.gets * 1024 * MIB / read;
     eprintln!(
-        "{} {:?} seed {seed}: {} MiB: {efficiency:.4} of the limit, {} GETs ({gets_per_gib} per GiB), peak {} in flight, {} MiB held",
+        "{} {:?} seed {seed}: {} MiB: {efficiency:.4} of the limit, \
+         {} GETs ({gets_per_gib} per GiB), peak {} in flight, {} MiB held",
         link.name,
         link.spread,
         read / MIB,
@@ -98,7 +99,7 @@ async fn varying_first_bytes_cost_little() {
     }
 }
 
-/// What the link has taught is as good as what the profile said: the tenth read is as fast as the first.
+/// The tenth read, from measurements, is as fast as the first, from the profile.
 #[tokio::test(start_paused = true)]
 async fn a_measured_link_is_used_as_well() {
     for link in [LinkProfile::gcs(), LinkProfile::s3(), LinkProfile::near(), LinkProfile::wan()] {
@@ -145,7 +146,7 @@ async fn an_object_of_one_part_is_one_request() {
     }
 }
 
-/// The reader of a part's start never waits for its end.
+/// The reader of a part's first bytes does not wait for its last ones.
 #[tokio::test(start_paused = true)]
 async fn bytes_are_handed_on_as_they_arrive() {
     use futures::StreamExt;

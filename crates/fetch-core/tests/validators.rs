@@ -1,4 +1,5 @@
-//! Stores whose answers have no entity tag or version: what identifies a version by its date, and what nothing identifies.
+//! Stores whose answers have no entity tag or version: objects that a date identifies, and objects that nothing
+//! identifies.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -12,7 +13,7 @@ use headstart_fetch_core::{CacheHint, FetchConfig, FetchError, FetchStore, Objec
 use headstart_sim::{Answer, Change, Content, Event, FIRST_GENERATION, FaultPlan, When};
 use object_store::{GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt};
 
-/// What an answer tells of the version.
+/// What an answer tells about the version.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Tells {
     Date,
@@ -28,7 +29,7 @@ impl Tells {
         matches!(self, Self::Date | Self::WeakTagAndDate)
     }
 
-    /// The generation goes along where a test can find it and the store does not look.
+    /// The generation travels where a test finds it and the store does not look.
     fn strip(self, mut answer: GetResult) -> GetResult {
         let generation: i64 = answer.meta.version.take().unwrap().parse().unwrap();
         let age = generation - i64::try_from(FIRST_GENERATION).unwrap();
@@ -45,7 +46,7 @@ impl Tells {
 #[derive(Debug, Clone, Copy)]
 struct Generation(u64);
 
-/// A store that ignores pins, as it has nothing to compare them with.
+/// A store that ignores pins, since it has nothing to compare them with.
 fn unpinned(options: GetOptions) -> object_store::Result<GetOptions> {
     Ok(GetOptions { if_match: None, version: None, ..options })
 }
@@ -57,7 +58,7 @@ fn over(bench: &common::Bench, tells: Tells, config: FetchConfig) -> FetchStore 
     )
 }
 
-/// Every byte is of the generation that the answer's head was of.
+/// Every byte is of the generation that the head of the answer names.
 async fn check(answer: GetResult) -> object_store::Result<u64> {
     let Generation(generation) = *answer.extensions.get().expect("put there by `strip`");
     let range = answer.range.clone();
@@ -77,7 +78,8 @@ fn reads(size: u64) -> [GetOptions; 4] {
     ]
 }
 
-/// Overwritten by as many bytes at every request boundary, and cut at each: one version an answer, or an error.
+/// Overwritten by an object of the same size, or cut, at every request boundary: one version per answer, or an
+/// error.
 #[tokio::test(start_paused = true)]
 async fn a_version_of_the_same_size_is_never_mixed_in() {
     for tells in WITHOUT_TAGS {
@@ -97,7 +99,8 @@ async fn a_version_of_the_same_size_is_never_mixed_in() {
                             Err(error) if tells.identifies() => {
                                 assert!(ObjectChanged::find(&error).is_some(), "{tells:?}: {error}");
                             }
-                            // As with the bare client, a body that breaks off is an error.
+                            // As with the plain client, a body that breaks off is an
+                            // error.
                             Err(error) => assert!(cut.is_some() && ObjectChanged::find(&error).is_none(), "{error}"),
                             Ok(_) => {}
                         },
@@ -111,8 +114,8 @@ async fn a_version_of_the_same_size_is_never_mixed_in() {
     }
 }
 
-/// A part is answered while the object is too young for its date to identify it, and the head of the read, which is refused at first,
-/// after that: parts and head may be of two versions with one date.
+/// A part is answered while the date of the object is too young to count, and the first part, which is refused at
+/// first, after that: both may be of different versions with one date.
 #[tokio::test(start_paused = true)]
 async fn a_date_that_settles_between_two_answers_proves_nothing_of_the_first() {
     for overwritten in 1..12 {
@@ -123,7 +126,7 @@ async fn a_date_that_settles_between_two_answers_proves_nothing_of_the_first() {
         let setup = Setup { faults: FaultPlan { script, ..FaultPlan::default() }, ..Setup::default() };
         let config = setup.config();
         let bench = setup.build();
-        // The version in which the object had become old enough.
+        // The version in which the date had become old enough.
         let settled_in = AtomicI64::new(0);
         let answers = move |answer: GetResult| {
             let generation: i64 = answer.meta.version.as_deref().unwrap().parse().unwrap();
@@ -158,11 +161,11 @@ async fn without_a_validator_each_read_is_one_request_once_that_is_known() {
             let gets = store.stats().gets() - before;
             match (tells.identifies(), n) {
                 (true, _) => assert!(gets > 10, "{tells:?}: {gets} GETs"),
-                (false, 0) => assert_eq!(gets, 2, "{tells:?}: the first one says that there is nothing"),
+                (false, 0) => assert_eq!(gets, 2, "{tells:?}: the first answer shows that there is no validator"),
                 (false, _) => assert_eq!(gets, 1, "{tells:?}"),
             }
         }
-        // A range read in parts is sent at once; what came of it is thrown away.
+        // A range read in parts is sent at once; its parts are then discarded.
         let store = over(&bench, tells, Setup::default().config());
         check(store.get_opts(&path(), reads(bench.size)[1].clone()).await.unwrap()).await.unwrap();
         settle().await;
@@ -194,7 +197,7 @@ async fn a_body_without_a_validator_goes_on_only_where_nothing_was_handed_on() {
         let read = check(store.get_opts(&path(), GetOptions::new().with_range(Some(0..4 * KIB))).await.unwrap()).await;
         assert_eq!(read.is_ok(), ok, "{read:?}");
     }
-    // A pause that a raw stream would sit out is no reason to give it up, either.
+    // Nor is a body given up after a pause that a plain stream would wait for.
     let pause = std::time::Duration::from_secs(20);
     let script = vec![(When::Read(0), Event::Answer(Answer::Stalled { after: 0.5, pause }))];
     let bench = Setup { faults: FaultPlan { script, ..FaultPlan::default() }, ..Setup::default() }.build();
@@ -204,8 +207,8 @@ async fn a_body_without_a_validator_goes_on_only_where_nothing_was_handed_on() {
     assert_eq!(store.stats().gets(), 1);
 }
 
-/// Overwritten by something shorter while the first parts go out, or while a body is resumed, on a server that ignores pins: the
-/// object changed, and that is what the caller is told, not the store's complaint about a range that we have chosen.
+/// Overwritten by a shorter object while the first parts are sent or a body is resumed, on a server that ignores
+/// pins: the caller gets `ObjectChanged`, not the store's error about a range of our choice.
 #[tokio::test(start_paused = true)]
 async fn a_shorter_version_is_a_changed_object_not_a_bad_range() {
     for read in 0..14 {

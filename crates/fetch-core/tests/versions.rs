@@ -1,4 +1,4 @@
-//! An object that changes while it is read: bytes of one version, or `ObjectChanged`; never a splice of two.
+//! An object that changes while it is read: bytes of one version, or `ObjectChanged`; never bytes of two.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -13,14 +13,14 @@ fn change_before(read: u64, change: Change) -> FaultPlan {
     FaultPlan { script: vec![(When::Read(read), Event::Change(change))], ..FaultPlan::default() }
 }
 
-/// First bytes vary, so that the head of the line is not always answered first.
+/// Times to the first byte vary, so that the first part is not always answered first.
 fn setup(pin: PinBy, versioned: bool, faults: FaultPlan) -> Setup {
     let profile = BackendProfile { pin, ..tiny_parts() };
     Setup { link: slow_link().lognormal(), profile, versioned, faults, ..Setup::default() }
 }
 
-/// Every request boundary, both kinds of bucket, every pin, every kind of read. `check_body` compares each byte with the
-/// version that the answer named.
+/// Every request boundary, both kinds of bucket, every pin, every kind of read. `check_body` compares each byte
+/// with the version that the answer named.
 #[tokio::test(start_paused = true)]
 async fn a_change_at_any_request_boundary_is_seen() {
     let (key, size) = (KEY.to_owned(), Setup::default().size);
@@ -62,8 +62,8 @@ async fn a_change_at_any_request_boundary_is_seen() {
     assert!(seen > 100 && finished > 100 && restarted > 10);
 }
 
-/// A mutant that neither pins nor compares: what it asks of the store has no pin, and every answer seems to be of the first
-/// one's version. The check of every byte must catch it, or the tests here would prove nothing.
+/// A mutant that neither pins nor compares: its requests have no pin, and every answer seems to be of the first
+/// answer's version. The check of every byte must catch it.
 #[tokio::test(start_paused = true)]
 async fn a_mutant_without_pin_is_caught() {
     let mut caught = 0;
@@ -81,7 +81,7 @@ async fn a_mutant_without_pin_is_caught() {
     assert_eq!(caught, 19, "each splice of two versions is seen");
 }
 
-/// The parts of the first wave are answered with two versions, and the head of the line is not answered first.
+/// The parts of the first wave are answered with two versions, and the first part is not answered first.
 #[tokio::test(start_paused = true)]
 async fn a_change_before_the_first_answer_begins_anew() {
     let mut restarts = 0;
@@ -94,10 +94,10 @@ async fn a_change_before_the_first_answer_begins_anew() {
         }
         restarts += bench.store.stats().restarts;
     }
-    assert!((5..20).contains(&restarts), "{restarts} of 20 began anew");
+    assert!((5..20).contains(&restarts), "{restarts} of 20 were restarted");
 }
 
-/// Without a pin an unversioned store would answer later parts with the new version; with one it is not even asked to.
+/// Without a pin an unversioned store would answer later parts with the new version.
 #[tokio::test(start_paused = true)]
 async fn later_parts_carry_the_pin() {
     for pin in [PinBy::ETag, PinBy::Version] {
@@ -150,7 +150,7 @@ async fn ranges_of_one_call_are_of_one_version() {
 #[tokio::test(start_paused = true)]
 async fn every_request_carries_the_callers_intent() {
     let bench = Setup::default().build();
-    let options = headstart_fetch_core::ask(0..bench.size, Intent::Speculative);
+    let options = headstart_fetch_core::internal::ask(0..bench.size, Intent::Speculative);
     bench.read(options).await.unwrap();
     let log = bench.sim.log().snapshot();
     assert!(log.len() > 10);

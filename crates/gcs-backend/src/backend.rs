@@ -6,7 +6,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use headstart_fetch_core::client::{self, ReadWriteClients, ThrottleConnector};
+use headstart_fetch_core::internal::client::{self, ReadWriteClients, ThrottleConnector};
 use headstart_fetch_core::{BackendProfile, ConfigError, Options};
 use http::{HeaderMap, HeaderValue};
 use object_store::gcp::{GcpCredential, GcpCredentialProvider, GoogleCloudStorage, GoogleCloudStorageBuilder};

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use headstart_fetch_core::Crc32c;
+use headstart_fetch_core::internal::Crc32c;
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 

@@ -1,6 +1,7 @@
 //! What a `gs://` URL names: bucket, object, generation.
 
-use headstart_fetch_core::{ConfigError, path_of_url_key};
+use headstart_fetch_core::ConfigError;
+use headstart_fetch_core::internal::path_of_url_key;
 use object_store::path::Path;
 use url::{Position, Url};
 

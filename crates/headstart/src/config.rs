@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use headstart_cache::CacheConfig;
 use headstart_fetch_core::options::{OptionRow, assign, format_bytes, format_switch, parse_bytes};
-use headstart_fetch_core::{ConfigError, FetchConfig, OptionSpec, Options, byte_range};
+use headstart_fetch_core::{ConfigError, FetchConfig, OptionSpec, Options};
 #[cfg(feature = "gcp")]
 use headstart_gcs_backend::GcsConfig;
 use headstart_prefetch::PrefetchConfig;

@@ -159,7 +159,7 @@ pub use headstart_fetch_core::{
     LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, OptionSpec, PinBy, Prices,
 };
 #[cfg(feature = "download")]
-pub use headstart_fetch_core::{Download, DownloadError, Downloaded, Progress as DownloadProgress};
+pub use headstart_fetch_core::{Download, DownloadError, DownloadProgress, Downloaded};
 #[cfg(feature = "gcp")]
 pub use headstart_gcs_backend::GcsError;
 pub use headstart_prefetch::{BlockingReader, PrefetchConfig, PrefetchStats, PrefetchStore, Reader};

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 #[cfg(any(feature = "azure", feature = "http"))]
-use headstart_fetch_core::client::{ReadWriteClients, ThrottleConnector, client_options};
-use headstart_fetch_core::{BackendProfile, ConfigError, path_of_url_key};
+use headstart_fetch_core::internal::client::{ReadWriteClients, ThrottleConnector, client_options};
+use headstart_fetch_core::internal::path_of_url_key;
+use headstart_fetch_core::{BackendProfile, ConfigError};
 use headstart_local_backend::LocalBackend;
 use object_store::ObjectStore;
 #[cfg(any(feature = "azure", feature = "http"))]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use headstart::{Headstart, HeadstartBuilder};
-use headstart_fetch_core::is_transient;
+use headstart_fetch_core::internal::is_transient;
 use headstart_sim::hostile::behaviours;
 use headstart_sim::hostile::{AskedRequest, HostileObject, HostileServer, Listening};
 use object_store::http::HttpBuilder;

@@ -16,7 +16,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use headstart::{CacheConfig, FetchConfig, Headstart, HeadstartBuilder, PrefetchConfig};
 use headstart_cache::CacheStore;
-use headstart_fetch_core::client::{ReadWriteClients, ThrottleConnector};
+use headstart_fetch_core::internal::client::{ReadWriteClients, ThrottleConnector};
 use headstart_fetch_core::{FetchStore, LinkEstimate, MemoryBudget};
 use headstart_gcs_backend::{Credentials, GcsBackend, GcsConfig};
 use headstart_local_backend::LocalBackend;

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
-use headstart_fetch_core::{LocalFile, byte_range};
+use headstart_fetch_core::internal::{LocalFile, byte_range};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{

@@ -10,10 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use headstart_fetch_core::{
-    AccessHint, CacheHint, ConfirmedAt, Intent, LocalFile, ObjectVersion, Origin, PinBy, RangeOrigin, ask,
-    is_transient, may_be_the_range,
+use headstart_fetch_core::internal::{
+    ConfirmedAt, LocalFile, Origin, RangeOrigin, ask, is_transient, may_be_the_range,
 };
+use headstart_fetch_core::{AccessHint, CacheHint, Intent, ObjectVersion, PinBy};
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, GetResult, GetResultPayload, Result};
 use parking_lot::Mutex;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::{Either, select};
-use headstart_fetch_core::byte_range::in_memory;
-use headstart_fetch_core::mutation::Fault;
-use headstart_fetch_core::runtime::Home;
-use headstart_fetch_core::{FetchError, share};
+use headstart_fetch_core::FetchError;
+use headstart_fetch_core::internal::byte_range::in_memory;
+use headstart_fetch_core::internal::mutation::Mutation;
+use headstart_fetch_core::internal::runtime::TaskRuntime;
+use headstart_fetch_core::internal::share;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -19,7 +20,7 @@ use crate::sync::Mutex;
 #[derive(Debug)]
 pub(crate) struct Cell {
     /// Where the task that fills it runs.
-    home: Home,
+    home: TaskRuntime,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -53,13 +54,13 @@ pub(crate) enum Found {
 
 impl Cell {
     /// An empty cell for the bytes from `start` on, which a task on the runtime `home` is to fill.
-    pub(crate) fn new(start: u64, home: Home) -> Arc<Self> {
+    pub(crate) fn new(start: u64, home: TaskRuntime) -> Arc<Self> {
         let state = State { chunks: Vec::new(), filled_to: start, end: End::Open, confirmed_at: None };
         Arc::new(Self { home, state: Mutex::new(state), changed: Notify::new() })
     }
 
     /// Where the task that fills it runs.
-    pub(crate) fn home(&self) -> &Home {
+    pub(crate) fn home(&self) -> &TaskRuntime {
         &self.home
     }
 
@@ -127,7 +128,7 @@ impl Cell {
                 return found;
             }
             if let Either::Right(_) = select(changed.as_mut(), pin!(self.home.stopped())).await
-                && !Fault::TrustsRuntimes.is_back()
+                && !Mutation::TrustsRuntimes.is_active()
             {
                 // Its task stands still, perhaps for ever: whoever waits does the work again.
                 self.fail(Arc::new(FetchError::RuntimeStopped.into()));
@@ -161,7 +162,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_are_readable_as_they_arrive() {
-        let cell = Cell::new(100, Home::current().unwrap());
+        let cell = Cell::new(100, TaskRuntime::current().unwrap());
         let wanted = 102..110;
         let mut waiting = cell.at(&wanted).boxed();
         assert!((&mut waiting).now_or_never().is_none());
@@ -175,7 +176,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_reaches_those_who_need_what_is_missing_only() {
-        let cell = Cell::new(0, Home::current().unwrap());
+        let cell = Cell::new(0, TaskRuntime::current().unwrap());
         cell.push(Bytes::from_static(b"ab"));
         cell.fail(Arc::new(object_store::Error::NotFound { path: "x".into(), source: "gone".into() }));
         assert!(matches!(cell.at(&(0..4)).await, Ok(Found::Bytes(b)) if b == "ab"));
@@ -188,7 +189,7 @@ mod tests {
         explore(3000, || {
             // A home is needed, and never asked: there is no timer here.
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let cell = Cell::new(0, Home::of(runtime.handle()));
+            let cell = Cell::new(0, TaskRuntime::of(runtime.handle()));
             let readers: Vec<_> = [0..2, 3..4, 4..9, 9..12]
                 .into_iter()
                 .map(|range: Range<u64>| {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use headstart_fetch_core::{LinkEstimate, MemoryBudget, ObjectVersion, PinBy, Refusals};
+use headstart_fetch_core::internal::Refusals;
+use headstart_fetch_core::{LinkEstimate, MemoryBudget, ObjectVersion, PinBy};
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, ObjectStore};
 use parking_lot::Mutex;

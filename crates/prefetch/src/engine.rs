@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use headstart_fetch_core::byte_range::in_memory;
-use headstart_fetch_core::runtime::Home;
-use headstart_fetch_core::{AccessHint, FetchError, Intent, ObjectVersion, PinBy, Promotion, Reservation};
+use headstart_fetch_core::internal::Promotion;
+use headstart_fetch_core::internal::byte_range::in_memory;
+use headstart_fetch_core::internal::runtime::TaskRuntime;
+use headstart_fetch_core::{AccessHint, FetchError, Intent, ObjectVersion, PinBy, Reservation};
 use object_store::path::Path;
 use object_store::{Attributes, ObjectMeta};
 use parking_lot::{Mutex, MutexGuard};
@@ -285,7 +286,7 @@ impl Engine {
     }
 
     /// The runtime `home` has stopped, where it is another one: what its tasks were to bring is asked for again when it is needed.
-    pub(crate) fn abandon(&self, home: &Home) {
+    pub(crate) fn abandon(&self, home: &TaskRuntime) {
         if home.is_current() {
             return;
         }
@@ -397,7 +398,7 @@ impl Engine {
             return !short;
         };
         add(if demanded { &counters.demand_requests } else { &counters.speculative_requests }, 1);
-        let cell = Cell::new(range.start, Home::of(runtime));
+        let cell = Cell::new(range.start, TaskRuntime::of(runtime));
         let lost = fetch::FailIfLost(Arc::clone(&cell));
         let promotion = Promotion::default();
         let known = state.known.clone();

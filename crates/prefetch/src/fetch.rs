@@ -6,11 +6,11 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use headstart_fetch_core::runtime::has_timer;
-use headstart_fetch_core::{
-    ConfirmedAt, FetchError, FreshUntil, Intent, LocalFile, ObjectChanged, PinBy, Promotion, RangeOrigin, Reserved,
-    ask, depends_on_request,
+use headstart_fetch_core::internal::runtime::has_timer;
+use headstart_fetch_core::internal::{
+    ConfirmedAt, FreshUntil, LocalFile, Promotion, RangeOrigin, Reserved, ask, depends_on_request,
 };
+use headstart_fetch_core::{FetchError, Intent, ObjectChanged, PinBy};
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, GetResultPayload};
 use tokio::time::Instant;

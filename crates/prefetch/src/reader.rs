@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use headstart_fetch_core::{
-    AccessHint, Intent, ObjectVersion, RangeOrigin, ask, is_transient, may_be_past_end, may_be_the_range,
-};
+use headstart_fetch_core::internal::{RangeOrigin, ask, is_transient, may_be_past_end, may_be_the_range};
+use headstart_fetch_core::{AccessHint, Intent, ObjectVersion};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, GetResult, ObjectMeta, Result};
 use tokio::runtime::{Handle, RuntimeFlavor};

@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use headstart_fetch_core::internal::{MergedRun, Refusals, merge_ranges, observe_deletes};
 use headstart_fetch_core::{
     AccessHint, BackendProfile, ConfigError, LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, Options,
-    Refusals, Run, merge_ranges, observe_deletes,
 };
 use object_store::path::Path;
 use object_store::{
@@ -136,10 +136,10 @@ impl PrefetchStore {
             let answer = self.get_opts(path, GetOptions::new().with_range(Some(run))).await?;
             let version = version.get_or_init(|| ObjectVersion::of(&answer.meta));
             self.common.refusals.check(version, &answer.meta)?;
-            Run::collect(answer).await
+            MergedRun::collect(answer).await
         });
-        let runs: Vec<Run> = futures::stream::iter(reads).buffered(concurrency).try_collect().await?;
-        ranges.iter().map(|range| Run::cut(&runs, range)).collect()
+        let runs: Vec<MergedRun> = futures::stream::iter(reads).buffered(concurrency).try_collect().await?;
+        ranges.iter().map(|range| MergedRun::cut(&runs, range)).collect()
     }
 
     fn forget(&self, path: &Path) {

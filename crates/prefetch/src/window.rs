@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use headstart_fetch_core::{Link, spread_bytes};
+use headstart_fetch_core::Link;
+use headstart_fetch_core::internal::spread_bytes;
 
 /// Requests are never smaller than this while a run is young, so that a ramp costs tens of requests, not thousands.
 const MIN_RAMP_PART: u64 = 256 * 1024;

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use common::{KEY, MIB, settle};
 use futures::FutureExt;
 use futures::stream::{self, BoxStream, StreamExt};
-use headstart_fetch_core::mutation::Fault;
+use headstart_fetch_core::internal::mutation::Mutation;
 use headstart_prefetch::{PrefetchConfig, PrefetchStore};
 use headstart_sim::{LinkProfile, SimStore};
 use object_store::path::Path;
@@ -93,7 +93,7 @@ async fn bytes_ahead_of_a_deleted_object_are_not_served() {
 
 #[tokio::test(start_paused = true)]
 async fn put_back_only_what_was_reported_as_deleted_is_forgotten() {
-    let _present = Fault::ForgetsDeletedOnly.put_back();
+    let _present = Mutation::ForgetsDeletedOnly.activate();
     for reports in ALL_REPORTS {
         assert!(serves_what_was_deleted(reports).await, "{reports:?}");
     }

@@ -6,6 +6,7 @@
 mod odd;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use headstart_fetch_core::internal::RangeOrigin;
 use headstart_fetch_core::*;
 use headstart_prefetch::*;
 use object_store::path::Path;

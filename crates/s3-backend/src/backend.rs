@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headstart_fetch_core::client::{ReadWriteClients, ThrottleConnector, client_options};
-use headstart_fetch_core::{BackendProfile, ConfigError, PinBy, Prices, path_of_url_key};
+use headstart_fetch_core::internal::client::{ReadWriteClients, ThrottleConnector, client_options};
+use headstart_fetch_core::internal::path_of_url_key;
+use headstart_fetch_core::{BackendProfile, ConfigError, PinBy, Prices};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
 use object_store::{ObjectStore, RetryConfig};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use headstart_fetch_core::ConnectionFault;
-use headstart_fetch_core::byte_range::{self, in_memory};
+use headstart_fetch_core::internal::byte_range::{self, in_memory};
 
 use crate::catalog::Generation;
 use crate::cloud::Request;

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use headstart_fetch_core::byte_range::{self, in_memory};
+use headstart_fetch_core::internal::byte_range::{self, in_memory};
 
 use crate::dice::{GOLDEN, mix};
 

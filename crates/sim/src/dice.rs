@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headstart_fetch_core::byte_range::in_memory;
+use headstart_fetch_core::internal::byte_range::in_memory;
 
 /// The step of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): 2⁶⁴ over the golden ratio, odd.
 pub(crate) const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;

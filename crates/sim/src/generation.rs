@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
-use headstart_fetch_core::byte_range::in_memory;
+use headstart_fetch_core::internal::byte_range::in_memory;
 use headstart_fetch_core::options::parse_bytes;
 use object_store::{Attributes, ObjectMeta, path};
 

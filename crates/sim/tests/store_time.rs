@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use futures::{FutureExt, StreamExt};
-use headstart_fetch_core::{Intent, ask};
+use headstart_fetch_core::Intent;
+use headstart_fetch_core::internal::ask;
 use headstart_sim::{Content, End, FIRST_GENERATION, LinkProfile, RequestKind, RequestRecord, SimStore, Trace};
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt};

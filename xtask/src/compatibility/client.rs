@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 use headstart::{BackendProfile, FetchConfig, Headstart};
-use headstart_fetch_core::client::{ReadWriteClients, ThrottleConnector};
+use headstart_fetch_core::internal::client::{ReadWriteClients, ThrottleConnector};
 use headstart_gcs_backend::gcs_profile;
 use headstart_s3_backend::s3_profile;
 use headstart_sim::hostile::{HostileServer, InMemoryConnector};

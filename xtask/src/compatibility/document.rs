@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use headstart_fetch_core::RETRY_RULES;
+use headstart_fetch_core::internal::RETRY_RULES;
 use headstart_sim::hostile::behaviours::{self, Topic};
 
 use super::exceptions::{self, Exception};

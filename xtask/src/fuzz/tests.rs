@@ -1,6 +1,6 @@
 //! The fuzzer itself: it finds nothing wrong with the bare client, catches what is wrong, and repeats itself.
 
-use headstart_fetch_core::mutation::Fault;
+use headstart_fetch_core::internal::mutation::Mutation;
 
 use super::CI_SEEDS;
 use super::case::Case;
@@ -45,20 +45,20 @@ fn every_mistake_is_caught_and_shrinks() {
 }
 
 /// Faults whose cost or cause no answer shows: tests of their crates, named `put_back_…`, catch these.
-const CAUGHT_BY_NAMED_TESTS: [Fault; 5] = [
-    Fault::AsksAllAtOnce,
-    Fault::ForgetsDeletedOnly,
-    Fault::GivesUpParts,
-    Fault::HoldsPermitsInPauses,
-    Fault::QueueingStalls,
+const CAUGHT_BY_NAMED_TESTS: [Mutation; 5] = [
+    Mutation::AsksAllAtOnce,
+    Mutation::ForgetsDeletedOnly,
+    Mutation::GivesUpParts,
+    Mutation::HoldsPermitsInPauses,
+    Mutation::QueueingStalls,
 ];
 
 /// Each fault that was fixed, put back, is found within CI's seeds.
 #[test]
 fn every_fault_that_was_fixed_is_caught() {
     let mut missed = Vec::new();
-    for fault in Fault::ALL.into_iter().filter(|fault| !CAUGHT_BY_NAMED_TESTS.contains(fault)) {
-        let _present = fault.put_back();
+    for fault in Mutation::ALL.into_iter().filter(|fault| !CAUGHT_BY_NAMED_TESTS.contains(fault)) {
+        let _present = fault.activate();
         let (first, n) = CI_SEEDS;
         let caught = (first..first + n).find_map(|seed| {
             let mut case = generate(seed);

@@ -1,4 +1,4 @@
-//! What the integration tests share.
+//! Shared by the integration tests.
 
 #![allow(
     dead_code,
@@ -26,7 +26,7 @@ pub fn path() -> Path {
     Path::from(KEY)
 }
 
-/// Splits objects of a few KiB: parts of 4 to 16 KiB on a link of 10 ms.
+/// A profile that splits objects of a few KiB: parts of 4 to 16 KiB on a link of 10 ms.
 pub fn tiny_parts() -> BackendProfile {
     BackendProfile {
         ttfb: Duration::from_millis(10),
@@ -91,7 +91,7 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// The settings of its store, but for the budget.
+    /// The config of the store, apart from the budget.
     pub fn config(&self) -> FetchConfig {
         FetchConfig {
             concurrency: self.concurrency,
@@ -121,7 +121,8 @@ impl Setup {
 }
 
 impl Bench {
-    /// Reads to the end and checks that all bytes are of the version that the answer names; returns how many.
+    /// Reads to the end and checks that all bytes are of the version that the answer names. Returns their
+    /// number.
     pub async fn read(&self, options: GetOptions) -> Result<u64> {
         check_body(self.store.get_opts(&path(), options).await?).await
     }
@@ -133,7 +134,7 @@ impl Bench {
         FetchStore::new(Arc::new(inner), config)
     }
 
-    /// Nothing is in flight, held or under way any more.
+    /// Checks that no request, permit or memory is left.
     #[track_caller]
     pub fn assert_nothing_left(&self, when: &str) {
         assert_eq!(self.sim.log().counts().live, 0, "live requests {when}");
@@ -159,7 +160,7 @@ pub async fn check_body(result: GetResult) -> Result<u64> {
     Ok(range.end - range.start)
 }
 
-/// Lets aborted tasks go.
+/// Lets aborted tasks end.
 pub async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! A scripted store: a correct one in memory, unless its script says otherwise.
+//! A store in memory that follows a script where one is set.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its part of this")]
 
 use std::fmt;
@@ -54,7 +54,7 @@ impl std::error::Error for Status {
     }
 }
 
-/// As the clients of object_store say it.
+/// An error in the words of object_store's clients.
 pub fn status(said: &str) -> Error {
     let inner = format!("Server returned non-2xx status code: {said}: ");
     let outer = format!("Error performing GET http://x/ in 1ms - {inner}");
@@ -108,7 +108,7 @@ impl Odd {
             Some(r) => r.as_range(size).map_err(|_| status("416 Range Not Satisfiable"))?,
         };
         let data = v.data.slice(range.start as usize..range.end as usize);
-        // chunks of 64 KiB
+        // Chunks of 64 KiB.
         let chunks: Vec<Result<Bytes>> = if options.head {
             vec![]
         } else {
@@ -124,7 +124,7 @@ impl Odd {
     }
 }
 
-/// The first `n` bytes of the body and then nothing, ever.
+/// The first `n` bytes of the body, then nothing.
 pub fn silent_after(mut answer: GetResult, n: usize) -> GetResult {
     let GetResultPayload::Stream(body) = answer.payload else { panic!() };
     let mut left = n;

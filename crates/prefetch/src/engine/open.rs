@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use headstart_fetch_core::mutation::Fault;
-use headstart_fetch_core::{ConfirmedAt, FreshUntil, ObjectVersion, PinBy};
+use headstart_fetch_core::internal::mutation::Mutation;
+use headstart_fetch_core::internal::{ConfirmedAt, FreshUntil};
+use headstart_fetch_core::{ObjectVersion, PinBy};
 use object_store::path::Path;
 use object_store::{Attributes, GetResult, ObjectMeta};
 use parking_lot::MutexGuard;
@@ -67,7 +68,7 @@ impl Engine {
     pub(crate) fn learn(self: &Arc<Self>, answer: &GetResult, asked_at: Instant) -> object_store::Result<()> {
         // A cache below says how long it trusts what it says; its time and ours do not add up.
         let trusted_until = match answer.extensions.get() {
-            Some(FreshUntil(until)) if !Fault::ConfirmsNow.is_back() => self.common.at(*until),
+            Some(FreshUntil(until)) if !Mutation::ConfirmsNow.is_active() => self.common.at(*until),
             _ => self.common.at(ConfirmedAt::of(&answer.extensions, asked_at)).saturating_add(self.common.max_age),
         };
         let mut state = self.state.lock();

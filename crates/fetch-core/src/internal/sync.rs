@@ -1,0 +1,10 @@
+//! The mutex of state that several tasks share. In unit tests `shuttle` decides which task gets the lock next.
+
+#[cfg(not(test))]
+pub(crate) use parking_lot::Mutex;
+
+#[cfg(test)]
+pub(crate) use explored::{Mutex, explore};
+
+#[cfg(test)]
+mod explored;

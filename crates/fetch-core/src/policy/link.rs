@@ -1,0 +1,340 @@
+//! Estimates time to first byte and bandwidth from measurements. [`crate::LinkEstimate`] shares the estimate.
+//!
+//! Bandwidths are windowed maxima, as in BBR: an app-limited sample (too few streams, a slow reader) can only raise
+//! them. Times to the first byte are quantiles of the latest answers.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::policy::byte_range;
+use crate::policy::profile::BackendProfile;
+
+/// Answers whose time to the first byte is remembered. With 64 lognormal times the 95th percentile would be off by
+/// an eighth.
+const TTFB_SAMPLES: usize = 256;
+/// Answers before the measured times replace those of the profile. One outlier must not decide.
+const TTFB_ENOUGH: usize = 8;
+/// Two answers suffice if even the faster one took this many times as long as the profile says: the store is of
+/// another kind.
+const FAR_SLOWER: u32 = 8;
+/// Bodies whose rate is remembered.
+const STREAM_SAMPLES: usize = 64;
+/// The rate of a shorter body says nothing: it arrives from socket buffers at once.
+const STREAM_MIN_BYTES: u64 = 256 * 1024;
+/// The time over which arrivals of all streams are summed.
+const BUCKET: Duration = Duration::from_millis(100);
+/// Streams that carry this share of the estimated bandwidth have saturated the link.
+const FULL: f64 = 0.8;
+/// Buckets remembered.
+const BUCKETS: usize = 20;
+
+/// What the link is estimated to carry now.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Link {
+    /// Half of all answers begin within this time.
+    pub ttfb_p50: Duration,
+    /// 95 % of all answers begin within this time.
+    pub ttfb_p95: Duration,
+    /// Rate of one stream in bytes per second.
+    pub stream_bytes_per_s: f64,
+    /// Rate of all streams together in bytes per second.
+    pub aggregate_bytes_per_s: f64,
+}
+
+impl Link {
+    /// Bytes that one stream carries during a round trip: a hole of this size costs as much as a new request.
+    #[must_use]
+    pub fn round_trip_bytes(&self) -> u64 {
+        byte_range::from_f64(self.ttfb_p50.as_secs_f64() * self.stream_bytes_per_s)
+    }
+}
+
+/// A body that has ended or was dropped.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EndedBody {
+    /// Bytes that arrived.
+    pub bytes: u64,
+    /// Time since the first byte.
+    pub elapsed: Duration,
+    /// Bytes that all streams carried in that time, including this one.
+    pub all_bytes: u64,
+    /// The application read more slowly than bytes arrived, so the rate says nothing about the link (as in BBR).
+    pub app_limited: bool,
+}
+
+/// The estimator behind [`crate::LinkEstimate`].
+#[derive(Debug, Clone)]
+pub struct Estimator {
+    prior: BackendProfile,
+    ttfb: VecDeque<Duration>,
+    /// The same times, in ascending order.
+    ttfb_sorted: Vec<Duration>,
+    stream: VecDeque<f64>,
+    bucket_start: Duration,
+    bucket_bytes: u64,
+    bucket_min_streams: usize,
+    streams: usize,
+    all_bytes: u64,
+    /// The rate of each past bucket, and whether the link limited it.
+    buckets: VecDeque<(f64, bool)>,
+}
+
+impl Estimator {
+    /// Starts from the profile of the kind of store. Impossible values in it are replaced by the nearest
+    /// possible ones.
+    #[must_use]
+    pub fn new(prior: BackendProfile) -> Self {
+        Self {
+            prior: prior.usable(),
+            ttfb: VecDeque::new(),
+            ttfb_sorted: Vec::new(),
+            stream: VecDeque::new(),
+            bucket_start: Duration::ZERO,
+            bucket_bytes: 0,
+            bucket_min_streams: 0,
+            streams: 0,
+            all_bytes: 0,
+            buckets: VecDeque::new(),
+        }
+    }
+
+    /// An answer began `ttfb` after its request.
+    pub fn on_first_byte(&mut self, ttfb: Duration) {
+        if self.ttfb.len() == TTFB_SAMPLES
+            && let Some(oldest) = self.ttfb.pop_front()
+        {
+            self.ttfb_sorted.remove(self.ttfb_sorted.partition_point(|sample| *sample < oldest));
+        }
+        self.ttfb.push_back(ttfb);
+        self.ttfb_sorted.insert(self.ttfb_sorted.partition_point(|sample| *sample < ttfb), ttfb);
+    }
+
+    /// Whether enough answers have been measured to replace the times of the profile.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        self.ttfb.len() >= TTFB_ENOUGH
+    }
+
+    /// A body was opened. Returns the bytes that all streams have carried before.
+    pub fn on_body_start(&mut self, now: Duration) -> u64 {
+        self.roll(now);
+        self.streams += 1;
+        self.all_bytes
+    }
+
+    /// The bytes that all streams have carried.
+    #[must_use]
+    pub fn all_bytes(&self) -> u64 {
+        self.all_bytes
+    }
+
+    /// `bytes` of a body have arrived.
+    pub fn on_bytes(&mut self, now: Duration, bytes: u64) {
+        self.roll(now);
+        self.bucket_bytes += bytes;
+        self.all_bytes += bytes;
+    }
+
+    /// A body has ended.
+    ///
+    /// Streams that saturate the link together have only a share of it each. Such a sample can raise the
+    /// estimate of a stream's rate, but not lower it. Otherwise, parts would shrink because there are many of
+    /// them.
+    #[expect(clippy::cast_precision_loss, reason = "rates need no 53 bits")]
+    pub fn on_body_end(&mut self, now: Duration, body: EndedBody) {
+        self.roll(now);
+        self.streams = self.streams.saturating_sub(1);
+        self.bucket_min_streams = self.bucket_min_streams.min(self.streams);
+        if body.app_limited || body.bytes < STREAM_MIN_BYTES || body.elapsed.is_zero() {
+            return;
+        }
+        let seconds = body.elapsed.as_secs_f64();
+        let (rate, believed) = (body.bytes as f64 / seconds, self.stream());
+        let filled = body.all_bytes as f64 / seconds >= FULL * self.aggregate(believed);
+        push(&mut self.stream, if filled { rate.max(believed) } else { rate }, STREAM_SAMPLES);
+    }
+
+    /// The current estimate.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        let (ttfb_p50, ttfb_p95) = if self.is_measured() {
+            let sorted = &self.ttfb_sorted;
+            (sorted[sorted.len() / 2], sorted[sorted.len() * 95 / 100])
+        } else {
+            let fastest = self.ttfb_sorted.first().filter(|_| self.ttfb_sorted.len() >= 2);
+            let usual = fastest.copied().filter(|fastest| *fastest > self.prior.ttfb.saturating_mul(FAR_SLOWER));
+            let ttfb = usual.unwrap_or(self.prior.ttfb);
+            (ttfb, ttfb)
+        };
+        let stream = self.stream();
+        Link {
+            ttfb_p50,
+            ttfb_p95,
+            stream_bytes_per_s: stream,
+            aggregate_bytes_per_s: self.aggregate(stream).max(stream),
+        }
+    }
+
+    /// The third highest rate: streams that share the link are slower than one alone, and bursts from buffers
+    /// are faster.
+    fn stream(&self) -> f64 {
+        third_highest(&self.stream).unwrap_or(self.prior.stream_bytes_per_s)
+    }
+
+    fn aggregate(&self, stream: f64) -> f64 {
+        let prior = self.prior.aggregate_bytes_per_s.max(stream);
+        let best =
+            |link_limited: bool| self.buckets.iter().filter(|b| !link_limited || b.1).map(|b| b.0).fold(0.0, f64::max);
+        let limited = best(true);
+        if limited > 0.0 { limited } else { prior.max(best(false)) }
+    }
+
+    /// Closes the buckets that ended before `now`.
+    #[expect(clippy::cast_precision_loss, reason = "rates need no 53 bits")]
+    fn roll(&mut self, now: Duration) {
+        let open_for = now.saturating_sub(self.bucket_start);
+        if open_for < BUCKET {
+            return;
+        }
+        if self.bucket_bytes > 0 && open_for < 2 * BUCKET {
+            let rate = self.bucket_bytes as f64 / open_for.as_secs_f64();
+            let could_carry = self.bucket_min_streams as f64 * self.stream();
+            push(&mut self.buckets, (rate, could_carry > 1.25 * rate), BUCKETS);
+        }
+        self.bucket_start = now;
+        self.bucket_bytes = 0;
+        self.bucket_min_streams = self.streams;
+    }
+}
+
+fn push<T>(samples: &mut VecDeque<T>, sample: T, most: usize) {
+    if samples.len() == most {
+        samples.pop_front();
+    }
+    samples.push_back(sample);
+}
+
+fn third_highest(samples: &VecDeque<f64>) -> Option<f64> {
+    let mut sorted: Vec<_> = samples.iter().copied().collect();
+    sorted.sort_unstable_by(|a, b| b.total_cmp(a));
+    sorted.get(2).or(sorted.last()).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn starts_from_the_profile() {
+        let link = Estimator::new(BackendProfile::default()).link();
+        assert_eq!(link.ttfb_p95, 30 * MS);
+        assert_eq!(link.round_trip_bytes(), 1_800_000);
+    }
+
+    #[test]
+    fn one_late_answer_does_not_steer() {
+        let mut estimator = Estimator::new(BackendProfile::default());
+        for ms in [10, 10, 10, 10, 500, 10, 10, 10, 10, 10] {
+            estimator.on_first_byte(ms * MS);
+        }
+        assert_eq!(estimator.link().ttfb_p50, 10 * MS);
+    }
+
+    proptest! {
+        /// The quantiles equal those of the latest answers, sorted anew each time.
+        #[test]
+        fn quantiles_are_of_the_latest_answers(samples in prop::collection::vec(0_u32..500, 8..700)) {
+            let mut estimator = Estimator::new(BackendProfile::default());
+            for (n, ms) in samples.iter().enumerate() {
+                estimator.on_first_byte(*ms * MS);
+                let mut latest = samples[(n + 1).saturating_sub(TTFB_SAMPLES)..=n].to_vec();
+                latest.sort_unstable();
+                let link = estimator.link();
+                if latest.len() >= TTFB_ENOUGH {
+                    prop_assert_eq!(link.ttfb_p50, latest[latest.len() / 2] * MS);
+                    prop_assert_eq!(link.ttfb_p95, latest[latest.len() * 95 / 100] * MS);
+                }
+            }
+        }
+    }
+
+    /// `streams` bodies share a link. A slow link lowers the aggregate estimate, an idle one does not.
+    #[track_caller]
+    fn aggregate_after(streams: u64, bytes_per_ms: u64) -> f64 {
+        let mut estimator = Estimator::new(BackendProfile::default());
+        for _ in 0..streams {
+            estimator.on_body_start(Duration::ZERO);
+        }
+        for ms in 1..1000 {
+            estimator.on_bytes(ms * MS, bytes_per_ms);
+        }
+        estimator.link().aggregate_bytes_per_s
+    }
+
+    #[test]
+    fn only_a_full_link_lowers_the_aggregate() {
+        assert!((aggregate_after(32, 200_000) - 200e6).abs() < 10e6, "32 streams got 200 MB/s: that is the link");
+        assert!((aggregate_after(1, 60_000) - 1e9).abs() < 1.0, "one stream at its own rate says nothing");
+        assert!(aggregate_after(2, 2_000_000) > 1.9e9, "more than we thought is believed at once");
+    }
+
+    #[test]
+    fn a_share_of_a_full_link_does_not_lower_the_stream() {
+        let mut estimator = Estimator::new(BackendProfile::default());
+        let mut body = EndedBody { bytes: 8_000_000, elapsed: 250 * MS, all_bytes: 250_000_000, app_limited: false };
+        for _ in 0..64 {
+            estimator.on_body_end(250 * MS, body);
+        }
+        assert!((estimator.link().stream_bytes_per_s - 60e6).abs() < 1.0, "32 MB/s of 1,000 is a share");
+        body.all_bytes = body.bytes;
+        for _ in 0..64 {
+            estimator.on_body_end(500 * MS, body);
+        }
+        assert!((estimator.link().stream_bytes_per_s - 32e6).abs() < 1.0, "32 MB/s alone is the stream");
+    }
+
+    /// Any profile: `LinkEstimate::new` accepts one without a check.
+    fn profile() -> impl Strategy<Value = BackendProfile> {
+        let rate = || prop_oneof![2 => Just(60e6), 1 => prop::num::f64::ANY];
+        let ttfb = prop_oneof![Just(30 * MS), Just(Duration::ZERO), Just(Duration::MAX)];
+        (ttfb, rate(), rate()).prop_map(|(ttfb, stream_bytes_per_s, aggregate_bytes_per_s)| BackendProfile {
+            ttfb,
+            stream_bytes_per_s,
+            aggregate_bytes_per_s,
+            ..BackendProfile::default()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn always_a_usable_link(
+            profile in profile(),
+            events in prop::collection::vec((0_u8..4, 0_u32..5_000, 0_u64..50_000_000), 0..200),
+        ) {
+            let mut estimator = Estimator::new(profile);
+            let unmeasured = estimator.link();
+            prop_assert!(unmeasured.stream_bytes_per_s >= 1.0 && unmeasured.aggregate_bytes_per_s.is_finite());
+            let mut now = Duration::ZERO;
+            for (kind, ms, bytes) in events {
+                now += ms * MS;
+                match kind {
+                    0 => estimator.on_first_byte(ms * MS),
+                    1 => { estimator.on_body_start(now); }
+                    2 => estimator.on_bytes(now, bytes),
+                    _ => {
+                        let (elapsed, all_bytes) = (ms * MS, bytes * u64::from(ms % 40));
+                        let app_limited = bytes % 2 == 1;
+                        estimator.on_body_end(now, EndedBody { bytes, elapsed, all_bytes, app_limited });
+                    }
+                }
+                let link = estimator.link();
+                prop_assert!(link.stream_bytes_per_s > 0.0 && link.stream_bytes_per_s.is_finite());
+                prop_assert!(link.aggregate_bytes_per_s >= link.stream_bytes_per_s);
+                prop_assert!(link.ttfb_p50 <= link.ttfb_p95);
+            }
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! A read in several parts: fetched in parallel, handed on in order.
+//!
+//! A task per part drains its body at link speed into memory that was reserved before the request. The first part
+//! never waits for memory: without a reservation, its task pauses while a few chunks are unread. So a read makes
+//! progress with any budget. Nothing outlives the reader: dropping [`Parts`] drops the slots of all parts, and each
+//! slot owns its task.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use object_store::path::Path;
+use object_store::{Error, GetOptions, ObjectMeta, Result};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::coop;
+
+use crate::error::{FetchError, ObjectChanged};
+use crate::policy::byte_range;
+use crate::policy::split::Split;
+use crate::protocol::extensions::{Origin, Reserved};
+use crate::protocol::version::ObjectVersion;
+use crate::read::slots::{PartMemory, PartTask, PutOutcome, Slot, Slots};
+use crate::request::body::ResponseBody;
+use crate::request::core::FetchCore;
+use crate::request::outage::Outage;
+use crate::request::refusals::may_be_the_range;
+use crate::request::retryable::{depends_on_request, is_transient};
+
+/// The reader's end of a split read. Dropping it ends the read.
+pub(crate) struct Parts(Arc<SplitRead>);
+
+/// What the parts of one read share.
+struct SplitRead {
+    core: Arc<FetchCore>,
+    path: Path,
+    /// The caller's options; each part sets its own range.
+    options: GetOptions,
+    split: Split,
+    runtime: Handle,
+    origin: Origin,
+    outage: Outage,
+    state: Mutex<Slots>,
+}
+
+impl Parts {
+    /// A read of `range`, before anything is sent. Its bytes are counted on `origin`.
+    ///
+    /// # Errors
+    /// [`FetchError::NoRuntime`] outside a tokio runtime.
+    pub(crate) fn new(
+        core: &Arc<FetchCore>,
+        path: &Path,
+        options: GetOptions,
+        split: Split,
+        range: Range<u64>,
+        origin: Origin,
+    ) -> Result<Self> {
+        let runtime = Handle::try_current().map_err(|_| FetchError::NoRuntime)?;
+        let split = split.for_range(byte_range::len(&range));
+        let state = Slots {
+            line: VecDeque::new(),
+            tail: None,
+            position: range.start,
+            unsent: range,
+            version: None,
+            sent: 0,
+            failure: None,
+            closed: false,
+            reader: None,
+        };
+        Ok(Self(Arc::new(SplitRead {
+            core: Arc::clone(core),
+            path: path.clone(),
+            options,
+            split,
+            runtime,
+            origin,
+            outage: Outage::default(),
+            state: Mutex::new(state),
+        })))
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.0.origin
+    }
+
+    /// Takes the first part, whose request the caller sends. [`Parts::answered`] and [`Parts::head_body`]
+    /// follow.
+    pub(crate) fn take_head(&self, bytes: Option<u64>) -> Range<u64> {
+        let mut state = self.0.state.lock();
+        let unsent = byte_range::len(&state.unsent);
+        let bytes = bytes.unwrap_or_else(|| self.0.split.next_bytes(0, 0, unsent));
+        self.0.cut(&mut state, bytes, true).map_or(0..0, |(_, range)| range)
+    }
+
+    /// Sends as many parts as permits, memory and window allow.
+    pub(crate) fn send(&self) {
+        self.0.refill();
+    }
+
+    /// The circuit breaker that the requests of this read share.
+    pub(crate) fn outage(&self) -> &Outage {
+        &self.0.outage
+    }
+
+    /// Takes the version and the size from the first answer.
+    ///
+    /// # Errors
+    /// [`ObjectChanged`] if another part has been answered with another version.
+    pub(crate) fn answered(&self, meta: &ObjectMeta) -> Result<()> {
+        self.0.learn(meta)
+    }
+
+    /// The body of the first part, drained from now on.
+    pub(crate) fn head_body(&self, body: ResponseBody) {
+        self.0.spawn(0, Arc::clone(&self.0).drain(0, body.read_by_task()));
+    }
+
+    /// The body of a part behind all others. It is drained if memory is free, else dropped and requested later.
+    pub(crate) fn tail_body(&self, range: Range<u64>, body: ResponseBody) {
+        let call = &self.0;
+        let number = {
+            let mut state = call.state.lock();
+            let Some(memory) = call.memory(byte_range::len(&range)) else { return };
+            state.unsent.end = range.start;
+            let number = state.number();
+            state.tail = Some(Slot::new(number, range, memory));
+            number
+        };
+        call.spawn(number, Arc::clone(call).drain(number, body.read_by_task()));
+    }
+
+    /// Ready with the error that has ended the read.
+    pub(crate) fn poll_failure(&self, cx: &mut Context<'_>) -> Poll<Error> {
+        let mut state = self.0.state.lock();
+        match state.failure.take() {
+            Some(error) => Poll::Ready(error),
+            None => {
+                state.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Stream for Parts {
+    type Item = Result<Bytes>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        // A reader of chunks that are always ready yields to other tasks from time to time.
+        let turn = ready!(coop::poll_proceed(cx));
+        let taken = ready!(self.0.state.lock().take(cx));
+        turn.made_progress();
+        if let Some(Ok(bytes)) = &taken {
+            self.0.core.counters.delivered(bytes.len() as u64);
+            self.0.refill();
+        }
+        Poll::Ready(taken)
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        self.0.end(None);
+    }
+}
+
+impl SplitRead {
+    /// Cuts and sends parts while permits, window and memory allow.
+    ///
+    /// Tasks are spawned outside the lock: a runtime that is shutting down drops them at once.
+    fn refill(self: &Arc<Self>) {
+        loop {
+            let (number, range) = {
+                let mut state = self.state.lock();
+                let unsent = byte_range::len(&state.unsent);
+                let running = state.all().filter(|slot| slot.is_running()).count();
+                if unsent == 0 || running >= self.split.slots() {
+                    return;
+                }
+                let outstanding = state.all().map(|slot| slot.range.end - slot.at).sum();
+                let bytes = self.split.next_bytes(state.sent, outstanding, unsent);
+                let is_head = state.line.is_empty();
+                let ahead_bytes = state.unsent.start - state.position;
+                if !is_head && ahead_bytes.saturating_add(bytes) > self.split.window_bytes() {
+                    return;
+                }
+                let Some(part) = self.cut(&mut state, bytes, is_head) else { return };
+                part
+            };
+            self.spawn(number, Arc::clone(self).fetch(number, range));
+        }
+    }
+
+    /// Cuts `bytes` off the unsent range; `None` if no memory is free and the part can wait.
+    fn cut(&self, state: &mut Slots, bytes: u64, is_head: bool) -> Option<(u64, Range<u64>)> {
+        let memory = match self.memory(bytes) {
+            Some(memory) => memory,
+            None if is_head => PartMemory::Unreserved,
+            None => return None,
+        };
+        let range = state.unsent.start..state.unsent.start.saturating_add(bytes).min(state.unsent.end);
+        state.unsent.start = range.end;
+        let number = state.number();
+        state.line.push_back(Slot::new(number, range.clone(), memory));
+        Some((number, range))
+    }
+
+    fn memory(&self, bytes: u64) -> Option<PartMemory> {
+        if self.options.extensions.get::<Reserved>().is_some() {
+            return Some(PartMemory::Elsewhere);
+        }
+        self.core.budget.try_reserve(byte_range::in_memory(bytes)).map(PartMemory::Reserved)
+    }
+
+    /// Runs `work` for the part `number` until it ends or the part is dropped.
+    fn spawn(self: &Arc<Self>, number: u64, work: impl Future<Output = ()> + Send + 'static) {
+        let task = self.runtime.spawn(FailIfTaskLost { call: Arc::clone(self), number, armed: true }.watch(work));
+        self.adopt(number, PartTask(task.abort_handle()));
+    }
+
+    /// Stores the task in its slot. Without a slot the read is over, and the task is aborted.
+    fn adopt(&self, number: u64, task: PartTask) {
+        let mut state = self.state.lock();
+        let refused = match state.slot(number) {
+            Some(slot) => {
+                slot.task = Some(task);
+                None
+            }
+            None => Some(task),
+        };
+        drop(state);
+        drop(refused);
+    }
+
+    /// Fetches one part, from its request to its last byte.
+    async fn fetch(self: Arc<Self>, number: u64, range: Range<u64>) {
+        let core = &self.core;
+        let activity = core.permits.activity();
+        let answer = loop {
+            let permit = core.permits.acquire_for(&self.options.extensions, &activity).await;
+            let version = self.state.lock().version.clone();
+            let mut options = self.options.clone().with_range(Some(range.clone()));
+            let pinned = version.as_ref().is_some_and(|version| version.pin(core.config.profile.pin, &mut options));
+            if version.is_some() {
+                // The first answer has met these conditions.
+                options.if_none_match = None;
+                options.if_modified_since = None;
+            }
+            let (path, origin) = (&self.path, &self.origin);
+            let request = core.request_of(
+                Some(&self.outage),
+                path,
+                options.clone(),
+                Some(permit),
+                origin,
+                is_transient,
+                &activity,
+            );
+            match (request.await, &version) {
+                (Ok(answer), _) => break answer,
+                (Err(error), Some(version)) => {
+                    let error = core.explain(error, pinned, &self.path, version, &options).await;
+                    return self.part_failed(number, error);
+                }
+                (Err(error), None) if !may_be_past_this_end(&error) => return self.part_failed(number, error),
+                (Err(error), None) => {
+                    // Until the size is known, the part may lie past the end of the object, and
+                    // is not needed then. Otherwise another version than the one being read has
+                    // refused it.
+                    let version = poll_fn(|cx| self.state.lock().poll_version(number, cx)).await;
+                    if !depends_on_request(&error) {
+                        let error = core.explain(error, false, &self.path, &version, &options).await;
+                        return self.part_failed(number, error);
+                    }
+                }
+            }
+        };
+        if let Err(changed) = self.learn(&answer.meta) {
+            return self.part_failed(number, changed);
+        }
+        let body = answer.into_body(core, &self.origin, &activity);
+        self.drain(number, body).await;
+    }
+
+    /// Moves `body` into its slot as it arrives.
+    async fn drain(self: Arc<Self>, number: u64, mut body: ResponseBody) {
+        while let Some(chunk) = body.next().await {
+            let bytes = match chunk {
+                Ok(bytes) => bytes,
+                Err(error) => return self.part_failed(number, error),
+            };
+            let put = self.state.lock().put(number, bytes);
+            match put {
+                PutOutcome::Go => continue,
+                PutOutcome::Full => {}
+                PutOutcome::Unwanted(bytes) => return self.core.counters.wasted(bytes),
+            }
+            body.mark_app_limited();
+            body.mark_idle();
+            poll_fn(|cx| self.state.lock().poll_room(number, cx)).await;
+        }
+        drop(body);
+        self.state.lock().done(number);
+        self.refill();
+    }
+
+    /// Remembers the version and size of the first answer, and compares every later answer with it.
+    fn learn(&self, meta: &ObjectMeta) -> Result<()> {
+        let beyond = {
+            let mut state = self.state.lock();
+            if let Some(version) = &state.version {
+                self.core.refusals.check(version, meta)?;
+                if self.core.is_provable(version, &self.options) {
+                    return Ok(());
+                }
+                // The date became old enough to count between two answers, so it proves nothing
+                // about the first.
+                let found = ObjectVersion::of(meta);
+                let is_late = self.core.is_provable(&found, &self.options);
+                return if is_late {
+                    Err(ObjectChanged::new(&meta.location, version, Some(&found)).into())
+                } else {
+                    Ok(())
+                };
+            }
+            let version = ObjectVersion::of(meta);
+            let beyond = state.cut_off_at(version.size);
+            state.version = Some(version);
+            beyond
+        };
+        // Outside the lock, since their tasks are dropped with them.
+        drop(beyond);
+        let mut state = self.state.lock();
+        state.all_mut().filter_map(|slot| slot.failed.take()).for_each(Waker::wake);
+        Ok(())
+    }
+
+    /// Ends the read with `error` if the part `number` still belongs to it. An aborted part does not.
+    fn part_failed(&self, number: u64, error: Error) {
+        let is_wanted = self.state.lock().slot(number).is_some();
+        if is_wanted {
+            self.end(Some(error));
+        }
+    }
+
+    /// Ends the read. Only the first error is kept. Aborts the tasks and releases the memory.
+    fn end(&self, why: Option<Error>) {
+        let (slots, tail, reader) = {
+            let mut state = self.state.lock();
+            if state.closed {
+                return;
+            }
+            state.closed = true;
+            state.failure = why;
+            state.unsent.start = state.unsent.end;
+            (std::mem::take(&mut state.line), state.tail.take(), state.reader.take())
+        };
+        self.core.counters.wasted(slots.iter().chain(&tail).map(|slot| slot.unread_bytes).sum());
+        drop((slots, tail));
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
+
+/// Whether `error`, before the size is known, may mean that the part lies past the end or that another version
+/// refused it.
+fn may_be_past_this_end(error: &Error) -> bool {
+    depends_on_request(error) && (!matches!(error, Error::Generic { .. }) || may_be_the_range(error))
+}
+
+/// Fails the read if the task of a part ends without a result: it panicked, or its runtime was shut down.
+struct FailIfTaskLost {
+    call: Arc<SplitRead>,
+    number: u64,
+    armed: bool,
+}
+
+impl FailIfTaskLost {
+    async fn watch(mut self, work: impl Future<Output = ()>) {
+        work.await;
+        self.armed = false;
+    }
+}
+
+impl Drop for FailIfTaskLost {
+    fn drop(&mut self) {
+        if self.armed {
+            self.call.part_failed(self.number, FetchError::TaskLost.into());
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Reads several ranges of one object in one call: merges neighbours and fetches the rest in parallel.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
+use object_store::{Error, Extensions, GetOptions, GetResult, GetResultPayload, Result};
+
+use crate::error::{FetchError, ObjectChanged};
+use crate::policy::byte_range;
+use crate::policy::merge::merge_ranges;
+use crate::protocol::version::ObjectVersion;
+use crate::read::RESTARTS;
+use crate::request::core::FetchCore;
+use crate::stats::FetchCounters;
+use crate::trace_events;
+
+/// The answer to one request for merged ranges (see [`merge_ranges`]).
+#[derive(Debug)]
+pub struct MergedRun {
+    range: Range<u64>,
+    size: u64,
+    chunks: Vec<Bytes>,
+    /// The bytes come from a file that the store opened, so none of them was counted.
+    is_file: bool,
+}
+
+impl MergedRun {
+    /// Collects the body of `answer`.
+    ///
+    /// # Errors
+    /// Those of the body.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: dropping the future drops the body.
+    pub async fn collect(answer: GetResult) -> Result<Self> {
+        let (range, size) = (answer.range.clone(), answer.meta.size);
+        let is_file = matches!(answer.payload, GetResultPayload::File(..));
+        let chunks = match answer.payload {
+            // The store's own stream of a file reads 8 KiB at a time.
+            GetResultPayload::File(..) => vec![answer.bytes().await?],
+            GetResultPayload::Stream(body) => body.try_collect().await?,
+        };
+        Ok(Self { range, size, chunks, is_file })
+    }
+
+    /// Cuts `range` out of the one of `runs` that contains it. Copies only if the range crosses chunks.
+    ///
+    /// # Errors
+    /// [`FetchError::PastEnd`] if the object ends before `range` begins.
+    ///
+    /// # Panics
+    /// If no run begins at or before `range`. `runs` are those of [`merge_ranges`] over ranges that include
+    /// this one.
+    pub fn cut(runs: &[Self], range: &Range<u64>) -> Result<Bytes> {
+        let after = runs.partition_point(|run| run.range.start <= range.start);
+        let run = after.checked_sub(1).map(|last| &runs[last]).expect("every range is in a run");
+        let range = range.start..range.end.min(run.range.end);
+        if range.is_empty() {
+            return Err(FetchError::PastEnd { start: range.start, size: run.size }.into());
+        }
+        let mut at = run.range.start;
+        let mut pieces =
+            run.chunks.iter().filter_map(|chunk| {
+                let here = at..at + chunk.len() as u64;
+                at = here.end;
+                let piece = byte_range::intersection(&here, &range)?;
+                Some(chunk.slice(
+                    byte_range::in_memory(piece.start - here.start)..byte_range::in_memory(piece.end - here.start),
+                ))
+            });
+        let first = pieces.next().unwrap_or_default();
+        if first.len() as u64 == byte_range::len(&range) {
+            return Ok(first);
+        }
+        let mut joined = BytesMut::with_capacity(byte_range::in_memory(byte_range::len(&range)));
+        joined.extend_from_slice(&first);
+        pieces.for_each(|piece| joined.extend_from_slice(&piece));
+        Ok(joined.freeze())
+    }
+}
+
+impl FetchCore {
+    /// Reads `ranges` of one version of the object. Returns them in the same order.
+    pub(crate) async fn read_ranges(self: &Arc<Self>, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        if let Some(range) = ranges.iter().find(|range| range.is_empty()) {
+            return Err(FetchError::EmptyRange { start: range.start, end: range.end }.into());
+        }
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        if !self.config.enabled {
+            return self.inner.get_ranges(path, ranges).await;
+        }
+        if self.config.profile.is_local() {
+            match self.inner.get_ranges(path, ranges).await {
+                // `LocalFileSystem` refuses a range past the end of the file here, although it cuts
+                // such ranges off elsewhere.
+                Err(Error::Generic { .. }) => {}
+                read => return read,
+            }
+        }
+        let mut restarts = RESTARTS;
+        loop {
+            match self.read_merged(path, ranges).await {
+                Err(error) if restarts > 0 && ObjectChanged::find(&error).is_some() => {
+                    restarts -= 1;
+                    self.counters.restart();
+                    trace_events::version_changed(path, &error);
+                    self.refusals.look_at_tags(&*self.inner, path, &error, &Extensions::new()).await;
+                }
+                read => return read,
+            }
+        }
+    }
+
+    async fn read_merged(self: &Arc<Self>, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let runs = merge_ranges(ranges, &self.link.link(), self.config.concurrency);
+        let version = OnceLock::new();
+        let mut tally = DeliveryTally { counters: &self.counters, delivered: Arc::default(), returned: 0 };
+        let runs: Vec<MergedRun> = stream::iter(runs)
+            .map(|run| self.read_run(path, run, &version, &tally.delivered))
+            .buffered(self.config.concurrency)
+            .try_collect()
+            .await?;
+        let answer: Vec<Bytes> = ranges.iter().map(|range| MergedRun::cut(&runs, range)).collect::<Result<_>>()?;
+        tally.returned = asked_for(ranges, &runs);
+        Ok(answer)
+    }
+
+    async fn read_run(
+        self: &Arc<Self>,
+        path: &Path,
+        run: Range<u64>,
+        version: &OnceLock<ObjectVersion>,
+        delivered: &Arc<AtomicU64>,
+    ) -> Result<MergedRun> {
+        let mut options = GetOptions::new().with_range(Some(run));
+        let pinned = version.get().is_some_and(|version| version.pin(self.config.profile.pin, &mut options));
+        let read = async {
+            let mut result = self.read(path, options.clone()).await?;
+            self.refusals.check(version.get_or_init(|| ObjectVersion::of(&result.meta)), &result.meta)?;
+            result.payload = match result.payload {
+                GetResultPayload::Stream(body) => {
+                    let delivered = Arc::clone(delivered);
+                    let count = move |chunk: &Bytes| _ = delivered.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                    GetResultPayload::Stream(body.inspect_ok(count).boxed())
+                }
+                file @ GetResultPayload::File(..) => file,
+            };
+            MergedRun::collect(result).await
+        };
+        match (read.await, version.get()) {
+            (Err(error), Some(version)) => Err(self.explain(error, pinned, path, version, &options).await),
+            (read, _) => read,
+        }
+    }
+}
+
+/// The bytes of counted `runs` that `ranges` contain, each once. The other bytes lie between ranges.
+fn asked_for(ranges: &[Range<u64>], runs: &[MergedRun]) -> u64 {
+    let mut sorted = ranges.to_vec();
+    sorted.sort_unstable_by_key(|range| range.start);
+    let asked_for = |run: &MergedRun| {
+        // Every range begins in the run that contains it.
+        let first = sorted.partition_point(|range| range.start < run.range.start);
+        let holes = byte_range::missing(&run.range, sorted[first..].iter().cloned());
+        byte_range::len(&run.range) - holes.iter().map(byte_range::len).sum::<u64>()
+    };
+    runs.iter().filter(|run| !run.is_file).map(asked_for).sum()
+}
+
+/// The bytes that the bodies of one call have delivered to it. When the call ends, by an error or a drop too, the
+/// bytes that it does not return are counted as wasted instead.
+struct DeliveryTally<'a> {
+    counters: &'a FetchCounters,
+    delivered: Arc<AtomicU64>,
+    returned: u64,
+}
+
+impl Drop for DeliveryTally<'_> {
+    fn drop(&mut self) {
+        self.counters.reclassify_as_wasted(self.delivered.load(Ordering::Relaxed).saturating_sub(self.returned));
+    }
+}

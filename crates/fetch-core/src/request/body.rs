@@ -1,0 +1,339 @@
+//! The body of one GET: counted, measured, resumed if it breaks off, and exactly as long as promised.
+
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, Stream, StreamExt};
+use object_store::{Error, Result};
+use tokio::task::coop;
+use tokio::time::Instant;
+
+use crate::limits::call_activity::{CallActivity, IdleWaker};
+use crate::limits::permits::Permit;
+use crate::policy::body_check::BodyCheck;
+use crate::protocol::extensions::{Intent, Origin};
+use crate::protocol::link_estimate::BodyMeter;
+use crate::request::core::FetchCore;
+use crate::request::resume::{Resume, ResumedAnswer};
+use crate::request::stall_watch::StallWatch;
+
+mod stall_race;
+
+use stall_race::{StallRace, StalledStream};
+
+/// A reader that is elsewhere for more than one part in this many of its time is app-limited: it sets the rate of the
+/// body, the link does not.
+const APP_LIMITED_SHARE: u32 = 10;
+
+/// The body of one GET. It ends after exactly the promised bytes, or with an error.
+pub(crate) struct ResponseBody {
+    core: Arc<FetchCore>,
+    stream: BoxStream<'static, Result<Bytes>>,
+    check: BodyCheck,
+    /// Whether somebody still reads the body.
+    activity: Arc<CallActivity>,
+    permit: Option<Permit>,
+    reacquiring: Option<BoxFuture<'static, Permit>>,
+    resume: Option<Box<Resume>>,
+    resuming: Option<BoxFuture<'static, ResumedAnswer>>,
+    watch: StallWatch,
+    race: Option<StallRace>,
+    /// Why the latest second request failed.
+    race_error: Option<Error>,
+    /// When the current silence began, once it has been long enough for a second request.
+    silent_since: Option<Instant>,
+    stalled: Option<StalledStream>,
+    meter: Option<BodyMeter>,
+    lower: Option<LowerOrigin>,
+    origin: Origin,
+    ended: bool,
+}
+
+/// The origin that a layer below reports, and how much of it has been added to ours.
+struct LowerOrigin {
+    origin: Origin,
+    wire_bytes: u64,
+    hit_bytes: u64,
+}
+
+impl ResponseBody {
+    /// The body of the bytes `range`, counted on `origin`.
+    pub(crate) fn new(
+        core: &Arc<FetchCore>,
+        stream: BoxStream<'static, Result<Bytes>>,
+        range: &Range<u64>,
+        origin: &Origin,
+        activity: &Arc<CallActivity>,
+    ) -> Self {
+        Self {
+            core: Arc::clone(core),
+            stream,
+            check: BodyCheck::new(range.clone()),
+            activity: Arc::clone(activity),
+            permit: None,
+            reacquiring: None,
+            resume: None,
+            resuming: None,
+            watch: StallWatch::default(),
+            race: None,
+            race_error: None,
+            silent_since: None,
+            stalled: None,
+            meter: None,
+            lower: None,
+            origin: origin.clone(),
+            ended: false,
+        }
+    }
+
+    /// The answer began `ttfb` after its request and holds `permit`. `lower` is the origin that a layer below reports.
+    pub(crate) fn answered(mut self, ttfb: Duration, permit: Option<Permit>, lower: Option<Origin>) -> Self {
+        self.permit = permit;
+        self.measure(ttfb, lower);
+        self
+    }
+
+    fn measure(&mut self, ttfb: Duration, lower: Option<Origin>) {
+        // An answer of a cache below says nothing about the link.
+        self.meter = lower.is_none().then(|| self.core.link.body_started(ttfb));
+        self.lower = lower.map(|origin| LowerOrigin { origin, wire_bytes: 0, hit_bytes: 0 });
+    }
+
+    /// Resumes the body by `resume` if it breaks off or stalls.
+    pub(crate) fn resumable(mut self, resume: Resume) -> Self {
+        self.resume = Some(Box::new(resume));
+        self
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The stream for the reader of a read that is one request.
+    pub(crate) fn pass_through(self) -> BoxStream<'static, Result<Bytes>> {
+        PassThroughBody::new(self).boxed()
+    }
+
+    /// The reader has what it asked for. If it does not poll again soon, the permit may be reclaimed.
+    pub(crate) fn mark_idle(&self) {
+        self.activity.mark_idle();
+    }
+
+    /// A task of its own reads the body from now on, instead of the call that sent the request.
+    pub(crate) fn read_by_task(mut self) -> Self {
+        self.activity = self.core.permits.activity();
+        if let Some(permit) = &self.permit {
+            permit.set_activity(&self.activity);
+        }
+        self
+    }
+
+    /// Excludes the rate of this body from the estimate of the link: its reader limits it.
+    pub(crate) fn mark_app_limited(&mut self) {
+        if let Some(meter) = &mut self.meter {
+            meter.mark_app_limited();
+        }
+    }
+
+    fn poll_permit(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.activity.mark_active();
+        if self.permit.as_ref().is_some_and(Permit::is_reclaimed) {
+            self.permit = None;
+            let (permits, activity) = (Arc::clone(&self.core.permits), Arc::clone(&self.activity));
+            self.reacquiring = Some(async move { permits.acquire(Intent::Demand, &activity).await }.boxed());
+        }
+        if let Some(acquiring) = &mut self.reacquiring {
+            self.permit = Some(ready!(acquiring.poll_unpin(cx)));
+            self.reacquiring = None;
+        }
+        Poll::Ready(())
+    }
+
+    fn on_chunk(&mut self, bytes: u64) {
+        self.core.counters.fetched(bytes);
+        if let Some(meter) = &mut self.meter {
+            meter.arrived(bytes);
+        }
+        if self.lower.is_none() {
+            self.origin.add_wire(bytes);
+        }
+        self.add_lower_origin();
+        if self.check.is_complete() {
+            self.permit = None;
+            self.meter = None;
+        }
+    }
+
+    fn add_lower_origin(&mut self) {
+        let Some(lower) = &mut self.lower else { return };
+        let (wire_bytes, hit_bytes) = (lower.origin.wire_bytes(), lower.origin.hit_bytes());
+        self.origin.add_wire(wire_bytes.saturating_sub(lower.wire_bytes));
+        self.origin.add_hit(hit_bytes.saturating_sub(lower.hit_bytes));
+        (lower.wire_bytes, lower.hit_bytes) = (wire_bytes, hit_bytes);
+    }
+
+    /// The stream has broken off with `error`: requests the missing bytes.
+    ///
+    /// # Errors
+    /// The error that the reader gets, if the body cannot be resumed.
+    fn resume_after(&mut self, error: Error) -> Result<()> {
+        self.add_lower_origin();
+        self.meter = None;
+        self.lower = None;
+        self.stream = stream::empty().boxed();
+        if self.switch_to_second_request() {
+            return Ok(());
+        }
+        let error = self.race_error.take().unwrap_or(error);
+        self.silent_since = None;
+        let Some(resume) = &mut self.resume else { return Err(error) };
+        let permit = self.permit.take();
+        self.resuming = Some(resume.request(&self.core, self.check.missing(), error, permit, &self.activity)?.1);
+        Ok(())
+    }
+
+    /// Ready once the missing bytes, if they were requested, begin to arrive.
+    fn poll_resumed(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let Some(resuming) = &mut self.resuming else { return Poll::Ready(Ok(())) };
+        let ResumedAnswer { answered, permit } = ready!(resuming.poll_unpin(cx));
+        self.resuming = None;
+        self.permit = permit.or_else(|| self.permit.take());
+        Poll::Ready(match answered {
+            Ok((result, ttfb)) => {
+                let lower = Origin::of(&result.extensions);
+                self.stream = result.into_stream();
+                self.measure(ttfb, lower);
+                Ok(())
+            }
+            Err(error) => self.resume_after(error),
+        })
+    }
+
+    fn end(&mut self) {
+        self.add_lower_origin();
+        self.ended = true;
+        self.permit = None;
+        self.meter = None;
+        self.race = None;
+        if self.stalled.take().is_some() {
+            self.core.counters.cancel();
+        }
+        self.stream = stream::empty().boxed();
+    }
+
+    /// What one poll of the stream gives the reader; `None` if there is nothing for it yet.
+    fn on_polled(&mut self, polled: Option<Result<Bytes>>) -> Result<Option<Option<Bytes>>> {
+        match polled {
+            Some(Ok(bytes)) if bytes.is_empty() => Ok(None),
+            Some(Ok(bytes)) => {
+                self.check.on_chunk(bytes.len())?;
+                self.on_chunk(bytes.len() as u64);
+                Ok(Some(Some(bytes)))
+            }
+            // After the last byte, an error does not matter; more bytes do.
+            None | Some(Err(_)) if self.check.is_complete() => Ok(Some(None)),
+            Some(Err(error)) => self.resume_after(error).map(|()| None),
+            None => match self.check.on_end() {
+                Ok(()) => Ok(Some(None)),
+                Err(short) => self.resume_after(short.into()).map(|()| None),
+            },
+        }
+    }
+}
+
+impl Stream for ResponseBody {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        loop {
+            let polled = match ready!(this.poll_resumed(cx)) {
+                Err(error) => Err(error),
+                Ok(()) if this.resuming.is_some() => continue,
+                Ok(()) => {
+                    ready!(this.poll_permit(cx));
+                    let polled = ready!(this.poll_stream(cx));
+                    this.on_polled(polled)
+                }
+            };
+            match polled {
+                Ok(None) => {}
+                Ok(Some(Some(bytes))) => return Poll::Ready(Some(Ok(bytes))),
+                Ok(Some(None)) => {
+                    this.end();
+                    return Poll::Ready(None);
+                }
+                Err(error) => {
+                    this.end();
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        if !self.ended && self.resuming.is_none() && !self.check.is_complete() {
+            self.core.counters.cancel();
+        }
+    }
+}
+
+/// The body of a read that is one request, as its reader polls it.
+struct PassThroughBody {
+    body: ResponseBody,
+    waker: Arc<IdleWaker>,
+    started: Instant,
+    /// When the reader took the latest chunk.
+    taken_at: Option<Instant>,
+    /// How long the reader has been elsewhere in all.
+    away: Duration,
+}
+
+impl PassThroughBody {
+    fn new(body: ResponseBody) -> Self {
+        let now = Instant::now();
+        body.mark_idle();
+        let waker = IdleWaker::new(&body.activity);
+        Self { body, waker, started: now, taken_at: Some(now), away: Duration::ZERO }
+    }
+}
+
+impl Stream for PassThroughBody {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        if let Some(taken_at) = self.taken_at.take() {
+            let now = Instant::now();
+            self.away += now.duration_since(taken_at);
+            if self.away * APP_LIMITED_SHARE > now.duration_since(self.started) {
+                self.body.mark_app_limited();
+            }
+        }
+        // A reader of chunks that are always ready yields to other tasks from time to time.
+        let coop = ready!(coop::poll_proceed(cx));
+        let waker = self.waker.begin_poll(cx);
+        let item = ready!(self.body.poll_next_unpin(&mut Context::from_waker(&waker)));
+        coop.made_progress();
+        if let Some(Ok(bytes)) = &item {
+            self.body.core.counters.delivered(bytes.len() as u64);
+            self.body.mark_idle();
+            self.taken_at = Some(Instant::now());
+        }
+        Poll::Ready(item)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (usize::from(!self.body.check.is_complete()), None)
+    }
+}
