@@ -11,7 +11,7 @@ use headstart_fetch_core::options::{
 use headstart_fetch_core::{ConfigError, LinkEstimate, MemoryBudget, OptionSpec, Options, PinBy, byte_range};
 use serde::{Deserialize, Serialize};
 
-use crate::page::PageSize;
+use crate::policy::page::PageSize;
 
 /// More memory than any machine of today has: a slip of the pen.
 const MAX_MEMORY_BYTES: usize = 1 << 44;

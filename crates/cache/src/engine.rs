@@ -1,4 +1,4 @@
-//! Where bytes come from: pages that are here, flights of others, and flights of one's own.
+//! Where bytes come from: pages that are here, in_flight of others, and in_flight of one's own.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use object_store::{Extensions, GetResult, GetResultPayload, ObjectStore, Result}
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::call::Call;
 use crate::config::{CacheConfig, Freshness};
-use crate::flight::Vain;
-use crate::flights::{Claim, Flights};
-use crate::memory::Memory;
-use crate::page::{Need, PageSize, WINDOW_BYTES};
-use crate::pieces::{Charge, UNRESERVED_BYTES};
-use crate::policy::Plan;
-use crate::seat::{Interest, Seat};
-use crate::stats::Counters;
-use crate::version_table::{Asking, Head, VersionTable};
+use crate::fetches::arrived_pages::{Charge, UNRESERVED_BYTES};
+use crate::fetches::fetch::WaitError;
+use crate::fetches::registry::{Claim, InFlight};
+use crate::fetches::waiter::{FetchWaiter, Interest};
+use crate::lookup::call::ReadCall;
+use crate::lookup::memory_tier::MemoryTier;
+use crate::lookup::version_table::{ObjectHead, RequestStamp, VersionTable};
+use crate::policy::freshness::CachePlan;
+use crate::policy::page::{PageNeed, PageSize, WINDOW_BYTES};
+use crate::stats::CacheCounters;
 
 /// Holes up to this are bridged where a round trip costs more: what `object_store` itself coalesces.
 const MAX_BRIDGE_BYTES: u64 = 1 << 20;
@@ -34,9 +34,9 @@ pub(crate) struct Engine {
     pub(crate) config: CacheConfig,
     pub(crate) pages: PageSize,
     pub(crate) table: VersionTable,
-    pub(crate) memory: Memory,
-    pub(crate) flights: Arc<Flights>,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) memory: MemoryTier,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) counters: Arc<CacheCounters>,
     /// The zero of the cache's clock: before the cache was made, as layers below may have confirmed their answers earlier.
     pub(crate) start: Instant,
     #[cfg(test)]
@@ -44,16 +44,16 @@ pub(crate) struct Engine {
 }
 
 /// What a call needs of a page, and where it gets it.
-pub(crate) struct Take {
-    pub(crate) need: Need,
-    pub(crate) from: Source,
+pub(crate) struct PlannedPage {
+    pub(crate) need: PageNeed,
+    pub(crate) from: PageSource,
 }
 
-pub(crate) enum Source {
-    Page(Bytes),
+pub(crate) enum PageSource {
+    Held(Bytes),
     /// In memory when the call looked. It is looked up again when its turn comes: until then nothing keeps it there.
-    Memory,
-    Flight(Interest),
+    InMemory,
+    InFlight(Interest),
 }
 
 impl Engine {
@@ -64,7 +64,7 @@ impl Engine {
     }
 
     /// What an answer from the version `head` tells those above.
-    pub(crate) fn upwards(&self, head: &Head, plan: &Plan, origin: Origin) -> Extensions {
+    pub(crate) fn upwards(&self, head: &ObjectHead, plan: &CachePlan, origin: Origin) -> Extensions {
         let mut extensions = Extensions::new();
         extensions.insert(origin);
         if let Some(confirmed_at) = self.start.checked_add(head.asked_at) {
@@ -79,56 +79,56 @@ impl Engine {
     }
 
     /// `asking`, of a request answered with `extensions`, as of when the answer was confirmed: a layer below may have known it.
-    pub(crate) fn confirmed(&self, asking: Asking, extensions: &Extensions) -> Asking {
+    pub(crate) fn confirmed(&self, asking: RequestStamp, extensions: &Extensions) -> RequestStamp {
         let confirmed_at = ConfirmedAt::of(extensions, self.start + asking.at);
-        Asking { at: confirmed_at.saturating_duration_since(self.start), ..asking }
+        RequestStamp { at: confirmed_at.saturating_duration_since(self.start), ..asking }
     }
 
-    /// Finds each of `needs`: in a flight that the call waits in already, in a page, in the flight of another call, or
+    /// Finds each of `needs`: in a fetch that the call waits in already, in a page, in the fetch of another call, or
     /// in a new one.
     pub(crate) fn claim(
         self: &Arc<Self>,
-        call: &Call,
-        head: &Arc<Head>,
-        needs: Vec<Need>,
-        seats: &[Arc<Seat>],
-    ) -> Result<Vec<Take>, Vain> {
-        self.claim_by(call, head, needs, seats, false)
+        call: &ReadCall,
+        head: &Arc<ObjectHead>,
+        needs: Vec<PageNeed>,
+        waiters: &[Arc<FetchWaiter>],
+    ) -> Result<Vec<PlannedPage>, WaitError> {
+        self.claim_by(call, head, needs, waiters, false)
     }
 
-    /// As [`Engine::claim`]; `alone`: what is not here comes by flights that nobody shares.
+    /// As [`Engine::claim`]; `alone`: what is not here comes by in_flight that nobody shares.
     pub(crate) fn claim_by(
         self: &Arc<Self>,
-        call: &Call,
-        head: &Arc<Head>,
-        needs: Vec<Need>,
-        seats: &[Arc<Seat>],
+        call: &ReadCall,
+        head: &Arc<ObjectHead>,
+        needs: Vec<PageNeed>,
+        waiters: &[Arc<FetchWaiter>],
         alone: bool,
-    ) -> Result<Vec<Take>, Vain> {
+    ) -> Result<Vec<PlannedPage>, WaitError> {
         let keep = call.plan.may_keep(head.has_validator());
         let mut takes = Vec::with_capacity(needs.len());
         let mut open = Vec::new();
         let (mut hits, mut joins, mut misses) = (0, 0, 0);
         for need in needs {
-            if let Some(interest) = seats.iter().find_map(|seat| seat.interest(&need)) {
+            if let Some(interest) = waiters.iter().find_map(|waiter| waiter.interest(&need)) {
                 takes.push(Some(self.take_of(need, interest)));
             } else if let Some(page) = self.page(call, head, &need) {
                 hits += 1;
-                takes.push(Some(Take { need, from: Source::Page(page) }));
+                takes.push(Some(PlannedPage { need, from: PageSource::Held(page) }));
             } else {
                 open.push((takes.len(), need));
                 takes.push(None);
             }
         }
-        seats.iter().for_each(|seat| seat.decided());
+        waiters.iter().for_each(|waiter| waiter.decided());
         if !open.is_empty() {
             if !keep {
                 // Nothing would tell whether another request is answered with the same version.
-                return Err(Vain::Lost);
+                return Err(WaitError::Lost);
             }
             let runtime = runtime()?;
-            let wanted: Vec<Need> = open.iter().map(|(_, need)| need.clone()).collect();
-            let (claims, runs) = self.flights.claim(
+            let wanted: Vec<PageNeed> = open.iter().map(|(_, need)| need.clone()).collect();
+            let (claims, runs) = self.in_flight.claim(
                 call,
                 head.id,
                 &wanted,
@@ -136,25 +136,25 @@ impl Engine {
                 |page| call.plan.look.then(|| self.memory.get(head.place(page))).flatten(),
                 |missing| self.pages.runs(missing, self.bridge_bytes()),
             );
-            for (run, seat) in &runs {
-                self.launch_fill(call, &runtime, head, run, seat);
+            for (run, waiter) in &runs {
+                self.launch_fill(call, &runtime, head, run, waiter);
             }
             for ((at, need), claim) in open.into_iter().zip(claims) {
                 let from = match claim {
-                    Claim::Here(page) => {
+                    Claim::InMemory(page) => {
                         hits += 1;
-                        Source::Page(self.slice(&page, &need))
+                        PageSource::Held(self.slice(&page, &need))
                     }
                     Claim::Join(interest) => {
                         joins += 1;
-                        Source::Flight(interest)
+                        PageSource::InFlight(interest)
                     }
                     Claim::Fetch(interest) => {
                         misses += 1;
-                        Source::Flight(interest)
+                        PageSource::InFlight(interest)
                     }
                 };
-                takes[at] = Some(Take { need, from });
+                takes[at] = Some(PlannedPage { need, from });
             }
         }
         self.counters.hits.add(hits);
@@ -163,42 +163,42 @@ impl Engine {
         Ok(takes.into_iter().flatten().collect())
     }
 
-    pub(crate) fn count_hit(&self, call: &Call, bytes: &Bytes) {
+    pub(crate) fn count_hit(&self, call: &ReadCall, bytes: &Bytes) {
         call.origin.add_hit(bytes.len() as u64);
         self.counters.hit_bytes.add(bytes.len() as u64);
     }
 
-    /// Takes what is needed of a page from a flight, and counts it where another call had begun that.
-    pub(crate) async fn take(&self, interest: &Interest, need: &Need) -> Result<Bytes, Vain> {
-        let bytes = interest.seat.take(self.pages, need).await?;
-        if !interest.seat.mine {
+    /// Takes what is needed of a page from a fetch, and counts it where another call had begun that.
+    pub(crate) async fn take(&self, interest: &Interest, need: &PageNeed) -> Result<Bytes, WaitError> {
+        let bytes = interest.waiter.take(self.pages, need).await?;
+        if !interest.waiter.mine {
             self.counters.joined_bytes.add(bytes.len() as u64);
         }
         Ok(bytes)
     }
 
-    /// What a seat that the call has already brings.
-    pub(crate) fn take_of(&self, need: Need, interest: Interest) -> Take {
-        if interest.seat.mine { &self.counters.misses } else { &self.counters.joins }.add(1);
-        Take { need, from: Source::Flight(interest) }
+    /// What a waiter that the call has already brings.
+    pub(crate) fn take_of(&self, need: PageNeed, interest: Interest) -> PlannedPage {
+        if interest.waiter.mine { &self.counters.misses } else { &self.counters.joins }.add(1);
+        PlannedPage { need, from: PageSource::InFlight(interest) }
     }
 
-    /// Memory for `bytes` that a request with `extensions` brings. Nothing ever waits for memory while it holds an open request: where none is
+    /// MemoryTier for `bytes` that a request with `extensions` brings. Nothing ever waits for memory while it holds an open request: where none is
     /// free, the request goes in lockstep with its readers.
     pub(crate) fn charge(&self, extensions: &Extensions, bytes: u64) -> Charge {
         match &self.config.budget {
             Some(budget) if bytes > 0 && extensions.get::<Reserved>().is_none() => {
                 let unreserved =
-                    || if Fault::IgnoresTheBudget.is_back() { Charge::Elsewhere } else { Charge::Lockstep };
+                    || if Fault::IgnoresTheBudget.is_back() { Charge::NotCharged } else { Charge::Lockstep };
                 budget.try_reserve(byte_range::in_memory(bytes)).map_or_else(unreserved, Charge::Reserved)
             }
-            _ => Charge::Elsewhere,
+            _ => Charge::NotCharged,
         }
     }
 
     /// The part of `window` that a call keeps or fetches at once: all of it, where there is memory; else its first pages that are
     /// all here, and few, or all missing, so that they come by one request in lockstep.
-    pub(crate) fn affordable(&self, call: &Call, head: &Head, window: Range<u64>) -> Range<u64> {
+    pub(crate) fn affordable(&self, call: &ReadCall, head: &ObjectHead, window: Range<u64>) -> Range<u64> {
         if self.has_room(call, byte_range::len(&window)) {
             return window;
         }
@@ -214,7 +214,7 @@ impl Engine {
     }
 
     /// Whether memory for `bytes` that a request of `call` brings is free.
-    pub(crate) fn has_room(&self, call: &Call, bytes: u64) -> bool {
+    pub(crate) fn has_room(&self, call: &ReadCall, bytes: u64) -> bool {
         match &self.config.budget {
             Some(budget) if call.extensions.get::<Reserved>().is_none() => {
                 budget.free_bytes() as u64 >= bytes || Fault::IgnoresTheBudget.is_back()
@@ -223,11 +223,11 @@ impl Engine {
         }
     }
 
-    pub(crate) fn page(&self, call: &Call, head: &Head, need: &Need) -> Option<Bytes> {
+    pub(crate) fn page(&self, call: &ReadCall, head: &ObjectHead, need: &PageNeed) -> Option<Bytes> {
         call.plan.look.then(|| self.memory.get(head.place(need.page))).flatten().map(|page| self.slice(&page, need))
     }
 
-    fn slice(&self, page: &Bytes, need: &Need) -> Bytes {
+    fn slice(&self, page: &Bytes, need: &PageNeed) -> Bytes {
         let start = self.pages.start(need.page);
         let at = |offset: u64| byte_range::in_memory(offset - start);
         page.slice(at(need.bytes.start)..at(need.bytes.end))
@@ -239,18 +239,18 @@ impl Engine {
     }
 }
 
-impl Take {
-    /// The call's seat in the flight that brings it, if one does; the interest in it is given up.
-    pub(crate) fn into_seat(self) -> Option<Arc<Seat>> {
+impl PlannedPage {
+    /// The call's waiter in the fetch that brings it, if one does; the interest in it is given up.
+    pub(crate) fn into_seat(self) -> Option<Arc<FetchWaiter>> {
         match self.from {
-            Source::Flight(interest) => Some(Arc::clone(&interest.seat)),
-            Source::Page(_) | Source::Memory => None,
+            PageSource::InFlight(interest) => Some(Arc::clone(&interest.waiter)),
+            PageSource::Held(_) | PageSource::InMemory => None,
         }
     }
 
     /// Its call has it fetched.
     pub(crate) fn is_mine(&self) -> bool {
-        matches!(&self.from, Source::Flight(interest) if interest.seat.mine)
+        matches!(&self.from, PageSource::InFlight(interest) if interest.waiter.mine)
     }
 }
 
@@ -258,7 +258,7 @@ impl Take {
 #[inline]
 pub(crate) fn result(
     extensions: Extensions,
-    head: &Head,
+    head: &ObjectHead,
     range: Range<u64>,
     stream: BoxStream<'static, Result<Bytes>>,
 ) -> GetResult {
@@ -276,4 +276,4 @@ pub(crate) fn runtime() -> Result<Handle> {
     Handle::try_current().map_err(|_| FetchError::NoRuntime.into())
 }
 
-const _: () = assert!(WINDOW_BYTES.is_multiple_of(crate::page::MAX_PAGE_BYTES as u64));
+const _: () = assert!(WINDOW_BYTES.is_multiple_of(crate::policy::page::MAX_PAGE_BYTES as u64));

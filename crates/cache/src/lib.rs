@@ -8,7 +8,7 @@
 //!        │
 //!      pages        (version, page number) → bytes                  what is here: a slice, no copy
 //!        │
-//!     flights       one task a run of missing pages                 what somebody fetches already: wait with them
+//!     in_flight       one task a run of missing pages                 what somebody fetches already: wait with them
 //!        │
 //!   inner store     one GET a run, pinned to the version
 //! ```
@@ -68,13 +68,13 @@
 //! It keeps no older versions of its own accord: a call that names a `version` gets that one, from pages where it was read by that
 //! name before.
 //!
-//! # Memory
+//! # MemoryTier
 //!
 //! ```text
 //! memory_bytes                                   pages, each counted with 320 bytes of overhead
 //! + 512 bytes × objects known                    at most memory_bytes / 16 KiB objects: about 3 %; as many named versions
 //! + 16 MiB × bodies being read                   two windows each; large bodies only
-//! + 8 MiB × other fetches in flight
+//! + 8 MiB × other fetches in fetch
 //! + what callers keep                            CacheStats::lent_bytes
 //! ```
 //!
@@ -98,34 +98,17 @@
 //! silent is left after [`CacheConfig::stall_timeout`], where the runtime has time enabled. Hits use up tokio's cooperative budget, so that a reader of cached bytes does not starve
 //! its neighbours.
 
-mod body;
-mod call;
 mod config;
 mod engine;
 mod error;
-mod fill;
-mod finding;
-mod flight;
-mod flights;
-mod hits;
-mod memory;
+mod fetches;
+mod lookup;
 #[cfg(test)]
 mod mutants;
-mod page;
-mod pieces;
 mod policy;
-#[cfg(test)]
-mod races;
-mod ranges;
-mod read;
-#[cfg(test)]
-mod schedules;
-mod seat;
+mod reads;
 mod stats;
 mod store;
-mod sync;
-mod version_table;
-mod warm;
 
 #[cfg(test)]
 extern crate self as headstart_cache;

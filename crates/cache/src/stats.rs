@@ -40,12 +40,12 @@ pub struct CacheStats {
     /// A slice counts as the page it was cut from. These are beyond `memory_bytes`.
     pub lent_bytes: u64,
     /// Pages and objects being fetched now.
-    pub flights: u64,
+    pub in_flight: u64,
 }
 
 /// The counters behind [`CacheStats`].
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct CacheCounters {
     pub(crate) hits: Counter,
     pub(crate) misses: Counter,
     pub(crate) joins: Counter,
@@ -78,7 +78,7 @@ impl Counter {
     }
 }
 
-impl Counters {
+impl CacheCounters {
     /// The counts as they are now.
     pub(crate) fn snapshot(&self) -> CacheStats {
         CacheStats {

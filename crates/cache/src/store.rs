@@ -1,5 +1,8 @@
 //! `CacheStore`: the cache as an `ObjectStore`.
 
+#[cfg(test)]
+mod race_tests;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,15 +21,15 @@ use tokio::time::Instant;
 
 use crate::config::CacheConfig;
 use crate::engine::Engine;
-use crate::flights::Flights;
-use crate::memory::Memory;
+use crate::fetches::registry::InFlight;
+use crate::lookup::memory_tier::MemoryTier;
+use crate::lookup::version_table::VersionTable;
 #[cfg(test)]
 use crate::mutants::Mutant;
-use crate::page::PageSize;
-use crate::stats::{CacheStats, Counters};
-use crate::version_table::VersionTable;
+use crate::policy::page::PageSize;
+use crate::stats::{CacheCounters, CacheStats};
 
-/// Memory that one head is worth, when the room for heads is derived from that for pages: about 3 % of it go to heads.
+/// MemoryTier that one head is worth, when the room for heads is derived from that for pages: about 3 % of it go to heads.
 const MEMORY_BYTES_A_HEAD: usize = 16 << 10;
 
 /// An [`ObjectStore`] that never fetches the same bytes of the same version twice, as long as they fit its memory.
@@ -47,15 +50,15 @@ impl CacheStore {
         let pages = PageSize::new(config.page_bytes).ok_or_else(|| {
             ConfigError::bad("page_bytes", config.page_bytes, "expected a power of two from 16KiB to 4MiB")
         })?;
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(CacheCounters::default());
         let objects = (config.memory_bytes / MEMORY_BYTES_A_HEAD).clamp(64, 1 << 16);
         let engine = Engine {
             inner,
             refusals: Refusals::default(),
             pages,
             table: VersionTable::new(objects),
-            memory: Memory::new(&config, pages, Arc::clone(&counters)),
-            flights: Flights::new(config.stall_timeout),
+            memory: MemoryTier::new(&config, pages, Arc::clone(&counters)),
+            in_flight: InFlight::new(config.stall_timeout),
             counters,
             start: clock_zero(),
             #[cfg(test)]
@@ -72,7 +75,7 @@ impl CacheStore {
             held_bytes: self.engine.memory.held_bytes(),
             held_pages: self.engine.memory.held_pages(),
             lent_bytes: self.engine.memory.lent_bytes(),
-            flights: self.engine.flights.len() as u64,
+            in_flight: self.engine.in_flight.len() as u64,
             ..self.engine.counters.snapshot()
         }
     }
@@ -101,13 +104,13 @@ impl CacheStore {
         &self.engine.config
     }
 
-    fn invalidate_after(&self, path: &Path) -> Invalidate {
+    fn invalidate_after(&self, path: &Path) -> InvalidateOnDrop {
         #[cfg(test)]
         if self.engine.mutation.is(Mutant::InvalidatesBefore) {
             self.engine.table.invalidate(path);
-            return Invalidate { engine: Arc::clone(&self.engine), path: Path::ROOT };
+            return InvalidateOnDrop { engine: Arc::clone(&self.engine), path: Path::ROOT };
         }
-        Invalidate { engine: Arc::clone(&self.engine), path: path.clone() }
+        InvalidateOnDrop { engine: Arc::clone(&self.engine), path: path.clone() }
     }
 }
 
@@ -119,12 +122,12 @@ fn clock_zero() -> Instant {
 
 /// Forgets what is known of a path when a write to it is over, however it ends: error and cancellation leave open
 /// whether the store has done it.
-struct Invalidate {
+struct InvalidateOnDrop {
     engine: Arc<Engine>,
     path: Path,
 }
 
-impl Drop for Invalidate {
+impl Drop for InvalidateOnDrop {
     fn drop(&mut self) {
         self.engine.table.invalidate(&self.path);
     }

@@ -31,7 +31,7 @@ async fn eventually(what: &str, found: impl Fn() -> bool) {
 }
 
 async fn quiet(store: &CacheStore) {
-    eventually("no flights left", || store.stats().flights == 0).await;
+    eventually("no flights left", || store.stats().in_flight == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

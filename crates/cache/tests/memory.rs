@@ -342,7 +342,7 @@ async fn whatever_is_read_beside_whatever_nothing_hangs_or_is_torn() {
             reader.await.unwrap_or_else(|error| panic!("seed {seed}, budget {budget_bytes}: {error}"));
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!((budget.used_bytes(), store.stats().flights, double.open()), (0, 0, 0), "seed {seed}");
+        assert_eq!((budget.used_bytes(), store.stats().in_flight, double.open()), (0, 0, 0), "seed {seed}");
         assert!(budget.peak_bytes() <= budget_bytes);
     }
 }

@@ -58,7 +58,7 @@ fn a_fetch_on_a_runtime_that_has_stopped_is_taken_over() {
             tokio::time::timeout(Duration::from_secs(5), read).await.expect("it is taken over")
         });
         assert!(read.expect("read") == data, "known: {known}");
-        assert_eq!((store.stats().flights, budget.used_bytes()), (0, 0), "tasks that stand still keep nothing");
+        assert_eq!((store.stats().in_flight, budget.used_bytes()), (0, 0), "tasks that stand still keep nothing");
         // The reader there begins anew when it is driven again.
         let waited = first.block_on(waiting).expect("no panic").expect("read");
         assert!(waited == data.slice(500_000..));

@@ -30,7 +30,7 @@ async fn what_was_warmed_is_a_hit_and_nothing_is_fetched_twice() {
         double.forget_requests();
         assert_eq!(store.get_range(&path(), 0..LEN as u64).await.expect("read"), content(1, LEN));
         assert_eq!(double.gets(), 0, "{freshness}");
-        assert_eq!((store.stats().held_pages, store.stats().flights), (7, 0));
+        assert_eq!((store.stats().held_pages, store.stats().in_flight), (7, 0));
     }
 }
 
@@ -93,7 +93,7 @@ async fn dropping_it_aborts_its_fetches() {
     let warming = store.warm(&object, &ranges);
     tokio::time::timeout(std::time::Duration::from_millis(1), warming).await.expect_err("it hangs");
     tokio::task::yield_now().await;
-    assert_eq!((double.open(), store.stats().flights), (0, 0));
+    assert_eq!((double.open(), store.stats().in_flight), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

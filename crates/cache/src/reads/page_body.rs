@@ -9,14 +9,14 @@ use futures::stream::{self, StreamExt};
 use headstart_fetch_core::byte_range;
 use object_store::{GetResult, Result};
 
-use crate::call::Call;
-use crate::engine::{Engine, Source, Take, result, runtime};
-use crate::fill::Rest;
-use crate::flight::Vain;
-use crate::page::Need;
-use crate::pieces::{Charge, UNRESERVED_BYTES};
-use crate::seat::Seat;
-use crate::version_table::Head;
+use crate::engine::{Engine, PageSource, PlannedPage, result, runtime};
+use crate::fetches::arrived_pages::{Charge, UNRESERVED_BYTES};
+use crate::fetches::fetch::WaitError;
+use crate::fetches::fill::RemainingBody;
+use crate::fetches::waiter::FetchWaiter;
+use crate::lookup::call::ReadCall;
+use crate::lookup::version_table::ObjectHead;
+use crate::policy::page::PageNeed;
 
 /// How often a lost fetch is begun anew once bytes are handed out; the last time by a request that nobody shares.
 const TRIES: usize = 3;
@@ -24,42 +24,42 @@ const TRIES: usize = 3;
 /// Hands out a range window by window. The next window is on its way while one is read; no further one is.
 pub(crate) struct PageBody {
     engine: Arc<Engine>,
-    call: Arc<Call>,
-    head: Arc<Head>,
+    call: Arc<ReadCall>,
+    head: Arc<ObjectHead>,
     window: Window,
     ahead: Window,
     /// What is not claimed yet.
     unclaimed: Range<u64>,
     /// The body that brings it, where one is open.
-    rest: Option<Rest>,
+    rest: Option<RemainingBody>,
 }
 
 /// What comes next, page by page.
 #[derive(Default)]
 struct Window {
-    takes: VecDeque<Take>,
+    takes: VecDeque<PlannedPage>,
     /// The memory of pages that the cache may have evicted since.
     _pages: Charge,
 }
 
 impl Window {
     /// A window of `takes`. It keeps the pages that are here, where there is memory for them; else the first few.
-    fn new(engine: &Engine, call: &Call, takes: Vec<Take>) -> Self {
+    fn new(engine: &Engine, call: &ReadCall, takes: Vec<PlannedPage>) -> Self {
         let mut takes = VecDeque::from(takes);
         let pages =
-            || takes.iter().filter_map(|take| if let Source::Page(page) = &take.from { Some(page) } else { None });
+            || takes.iter().filter_map(|take| if let PageSource::Held(page) = &take.from { Some(page) } else { None });
         let bytes: usize = pages().map(Bytes::len).sum();
         if bytes <= UNRESERVED_BYTES {
-            return Self { takes, _pages: Charge::Elsewhere };
+            return Self { takes, _pages: Charge::NotCharged };
         }
         let charge = engine.charge(&call.extensions, bytes as u64);
         if matches!(charge, Charge::Lockstep) {
             let mut left = UNRESERVED_BYTES;
             for take in &mut takes {
-                if let Source::Page(page) = &take.from {
+                if let PageSource::Held(page) = &take.from {
                     match left.checked_sub(page.len()) {
                         Some(rest) => left = rest,
-                        None => (left, take.from) = (0, Source::Memory),
+                        None => (left, take.from) = (0, PageSource::InMemory),
                     }
                 }
             }
@@ -71,11 +71,11 @@ impl Window {
 impl PageBody {
     pub(crate) fn new(
         engine: &Arc<Engine>,
-        call: &Arc<Call>,
-        head: Arc<Head>,
-        window: Vec<Take>,
+        call: &Arc<ReadCall>,
+        head: Arc<ObjectHead>,
+        window: Vec<PlannedPage>,
         unclaimed: Range<u64>,
-        rest: Option<Rest>,
+        rest: Option<RemainingBody>,
     ) -> Self {
         // The body ends with this window: whoever waits for its rest would keep it open.
         let rest = rest.filter(|_| !unclaimed.is_empty());
@@ -113,25 +113,25 @@ impl PageBody {
         for tries_left in (0..TRIES).rev() {
             let Some(take) = self.window.takes.pop_front() else { return Ok(None) };
             match take.from {
-                Source::Page(bytes) => {
+                PageSource::Held(bytes) => {
                     self.engine.count_hit(&self.call, &bytes);
                     return Ok(Some(bytes));
                 }
-                Source::Memory => match self.engine.page(&self.call, &self.head, &take.need) {
+                PageSource::InMemory => match self.engine.page(&self.call, &self.head, &take.need) {
                     Some(bytes) => {
                         self.engine.count_hit(&self.call, &bytes);
                         return Ok(Some(bytes));
                     }
                     None => self.claim_again(take.need, None, tries_left == 1)?,
                 },
-                Source::Flight(interest) => match self.engine.take(&interest, &take.need).await {
+                PageSource::InFlight(interest) => match self.engine.take(&interest, &take.need).await {
                     Ok(bytes) => return Ok(Some(bytes)),
-                    Err(Vain::Failed(error)) => return Err(error),
-                    Err(Vain::Lost) => self.claim_again(take.need, Some(&interest.seat), tries_left == 1)?,
+                    Err(WaitError::Failed(error)) => return Err(error),
+                    Err(WaitError::Lost) => self.claim_again(take.need, Some(&interest.waiter), tries_left == 1)?,
                 },
             }
         }
-        Err(Vain::Lost.into())
+        Err(WaitError::Lost.into())
     }
 
     /// Where the window is read, the one ahead takes its place.
@@ -143,11 +143,11 @@ impl PageBody {
 
     /// Finds `need`, and whatever else of the window was to come from the fetch of `lost` or from memory, elsewhere: the version is known,
     /// so nothing can be torn.
-    fn claim_again(&mut self, need: Need, lost: Option<&Arc<Seat>>, alone: bool) -> Result<()> {
-        let is_lost = |take: &Take| match &take.from {
-            Source::Page(_) => false,
-            Source::Memory => true,
-            Source::Flight(interest) => lost.is_some_and(|lost| Arc::ptr_eq(&interest.seat, lost)),
+    fn claim_again(&mut self, need: PageNeed, lost: Option<&Arc<FetchWaiter>>, alone: bool) -> Result<()> {
+        let is_lost = |take: &PlannedPage| match &take.from {
+            PageSource::Held(_) => false,
+            PageSource::InMemory => true,
+            PageSource::InFlight(interest) => lost.is_some_and(|lost| Arc::ptr_eq(&interest.waiter, lost)),
         };
         let (mut needs, mut takes) = (vec![need], Vec::new());
         for take in self.window.takes.drain(..) {

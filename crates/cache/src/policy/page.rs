@@ -20,7 +20,7 @@ pub(crate) struct PageSize {
 
 /// The bytes that are needed of one page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Need {
+pub(crate) struct PageNeed {
     /// Number of the page in its object.
     pub(crate) page: u64,
     /// Which bytes of the object, all of them in this page.
@@ -72,13 +72,13 @@ impl PageSize {
     }
 
     /// What `ranges` need, page by page in order. Ranges that share a page share its need.
-    pub(crate) fn needs(self, ranges: &[Range<u64>]) -> Vec<Need> {
+    pub(crate) fn needs(self, ranges: &[Range<u64>]) -> Vec<PageNeed> {
         let mut needs = Vec::new();
         for range in ranges.iter().filter(|range| range.start < range.end) {
             for page in self.of(range.start)..=self.of(range.end - 1) {
                 let bytes =
                     range.start.max(self.start(page))..range.end.min(self.start(page).saturating_add(self.bytes()));
-                needs.push(Need { page, bytes });
+                needs.push(PageNeed { page, bytes });
             }
         }
         needs.sort_by_key(|need| need.page);

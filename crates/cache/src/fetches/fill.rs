@@ -1,4 +1,4 @@
-//! The tasks behind flights: send one request, check the answer, cut the body into pages.
+//! The tasks behind in_flight: send one request, check the answer, cut the body into pages.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use object_store::{Extensions, GetOptions, GetResult, Result};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::call::Call;
-use crate::engine::{Engine, Source, Take, runtime};
-use crate::flight::{End, Pilot};
-use crate::flights::Sharing;
-use crate::page::{Need, WINDOW_BYTES};
-use crate::pieces::Charge;
-use crate::policy::{self, Asked, Step};
-use crate::seat::Seat;
-use crate::version_table::{Asking, Head};
+use crate::engine::{Engine, PageSource, PlannedPage, runtime};
+use crate::fetches::arrived_pages::Charge;
+use crate::fetches::fetch::{FetchGuard, FetchOutcome};
+use crate::fetches::registry::Sharing;
+use crate::fetches::waiter::FetchWaiter;
+use crate::lookup::call::ReadCall;
+use crate::lookup::version_table::{ObjectHead, RequestStamp};
+use crate::policy::freshness::{self, FirstStep, OpenRequest};
+use crate::policy::page::{PageNeed, WINDOW_BYTES};
 
 /// What a task needs to know of the call that began it.
-struct Job {
+struct FetchTask {
     engine: Arc<Engine>,
     path: Path,
     /// The version that the caller names, if any.
@@ -34,17 +34,17 @@ struct Job {
     extensions: Extensions,
     /// Charged with what crosses the wire.
     origin: Origin,
-    asking: Asking,
+    asking: RequestStamp,
     keeps_without_validator: bool,
-    /// Memory for what it brings has been looked for.
+    /// MemoryTier for what it brings has been looked for.
     is_charged: bool,
 }
 
 /// The part of a body that nobody has asked for yet, and what keeps it coming.
-pub(crate) struct Rest {
-    body: oneshot::Receiver<Body>,
-    /// The flight that still reads the part before.
-    before: Arc<Seat>,
+pub(crate) struct RemainingBody {
+    body: oneshot::Receiver<FillBody>,
+    /// The fetch that still reads the part before.
+    before: Arc<FetchWaiter>,
 }
 
 impl Engine {
@@ -54,58 +54,58 @@ impl Engine {
     /// `request`: the caller's options, of which preconditions go down.
     pub(crate) fn join_or_launch(
         self: &Arc<Self>,
-        call: &Call,
-        asked: Asked,
+        call: &ReadCall,
+        asked: OpenRequest,
         request: GetOptions,
         sharing: Sharing,
-    ) -> Result<Option<(Arc<Seat>, Option<Rest>)>> {
+    ) -> Result<Option<(Arc<FetchWaiter>, Option<RemainingBody>)>> {
         let runtime = runtime()?;
         let asking = self.table.asking(&call.path, self.now());
         let now = asking.at;
         let known = || {
             let known = self.known(call).map(|head| head.known());
-            matches!(policy::first_step(&call.plan, known, now), Step::Serve | Step::Bypass)
+            matches!(freshness::first_step(&call.plan, known, now), FirstStep::Serve | FirstStep::Bypass)
         };
-        let Some(seat) = self.flights.open(call, &asked, asking, sharing, known) else { return Ok(None) };
-        if !seat.mine {
-            return Ok(Some((seat, None)));
+        let Some(waiter) = self.in_flight.open(call, &asked, asking, sharing, known) else { return Ok(None) };
+        if !waiter.mine {
+            return Ok(Some((waiter, None)));
         }
-        let mut job = self.job(call, &seat, asking);
-        if matches!(asked, Asked::Bounded(_)) {
+        let mut job = self.job(call, &waiter, asking);
+        if matches!(asked, OpenRequest::Bounded(_)) {
             job.extensions.insert(RangeOrigin::Chosen);
         }
         if let Some(bytes) = asked.most_bytes().filter(|bytes| *bytes <= WINDOW_BYTES) {
-            job.charge(&seat, bytes);
+            job.charge(&waiter, bytes);
         }
         let (hand_on, body) = oneshot::channel();
-        self.flights.launch(&runtime, &seat, |pilot| {
+        self.in_flight.launch(&runtime, &waiter, |guard| {
             Box::pin(async move {
-                let end = job.open(&pilot, &asked, request, hand_on).await;
-                pilot.land(end.unwrap_or_else(|error| End::Failed(Arc::new(error))));
+                let end = job.open(&guard, &asked, request, hand_on).await;
+                guard.finish(end.unwrap_or_else(|error| FetchOutcome::Failed(Arc::new(error))));
             })
         });
-        let rest = Rest { body, before: Arc::clone(&seat) };
-        Ok(Some((seat, Some(rest))))
+        let rest = RemainingBody { body, before: Arc::clone(&waiter) };
+        Ok(Some((waiter, Some(rest))))
     }
 
     /// Sends the request that fills `run`, pages of the version `head`.
     pub(crate) fn launch_fill(
         self: &Arc<Self>,
-        call: &Call,
+        call: &ReadCall,
         runtime: &Handle,
-        head: &Arc<Head>,
+        head: &Arc<ObjectHead>,
         run: &Range<u64>,
-        seat: &Seat,
+        waiter: &FetchWaiter,
     ) {
-        let mut job = self.job(call, seat, self.table.asking(&call.path, self.now()));
+        let mut job = self.job(call, waiter, self.table.asking(&call.path, self.now()));
         job.extensions.insert(RangeOrigin::Chosen);
         let head = Arc::clone(head);
         let bytes = self.pages.start(run.start)..self.pages.start(run.end).min(head.meta.size);
-        job.charge(seat, byte_range::len(&bytes));
-        self.flights.launch(runtime, seat, |pilot| {
+        job.charge(waiter, byte_range::len(&bytes));
+        self.in_flight.launch(runtime, waiter, |guard| {
             Box::pin(async move {
-                let end = job.fill(&pilot, &head, bytes).await;
-                pilot.land(end.unwrap_or_else(|error| End::Failed(Arc::new(error))));
+                let end = job.fill(&guard, &head, bytes).await;
+                guard.finish(end.unwrap_or_else(|error| FetchOutcome::Failed(Arc::new(error))));
             })
         });
     }
@@ -113,23 +113,23 @@ impl Engine {
     /// Goes on reading an open body: the bytes of `window`, of which the caller needs `needs`; and hands on the rest of that.
     pub(crate) fn launch_window(
         self: &Arc<Self>,
-        call: &Call,
+        call: &ReadCall,
         runtime: &Handle,
-        head: &Arc<Head>,
+        head: &Arc<ObjectHead>,
         window: Range<u64>,
-        needs: Vec<Need>,
-        rest: Rest,
-    ) -> (Vec<Take>, Rest) {
+        needs: Vec<PageNeed>,
+        rest: RemainingBody,
+    ) -> (Vec<PlannedPage>, RemainingBody) {
         let head = Arc::clone(head);
         let whole = self.pages.whole_in(&window, head.meta.size);
         let admit = call.plan.admit && call.plan.may_keep(head.has_validator());
-        let seat = self.flights.window(call, head.id, whole.clone(), admit);
-        let mut job = self.job(call, &seat, self.table.asking(&call.path, self.now()));
-        job.charge(&seat, byte_range::len(&window));
-        let take = |need: Need| Take { from: Source::Flight(seat.interest_in(need.page)), need };
+        let waiter = self.in_flight.window(call, head.id, whole.clone(), admit);
+        let mut job = self.job(call, &waiter, self.table.asking(&call.path, self.now()));
+        job.charge(&waiter, byte_range::len(&window));
+        let take = |need: PageNeed| PlannedPage { from: PageSource::InFlight(waiter.interest_in(need.page)), need };
         let takes = needs.into_iter().map(take).collect();
         let (hand_on, body) = oneshot::channel();
-        self.flights.launch(runtime, &seat, |pilot| {
+        self.in_flight.launch(runtime, &waiter, |guard| {
             Box::pin(async move {
                 let body = tokio::select! {
                     biased;
@@ -137,32 +137,32 @@ impl Engine {
                     // The task that reads the part before is on a runtime that has stopped.
                     () = rest.before.stopped() => None,
                     // Never ends: it makes the part before read on for a reader of this one, however slow that part's own reader is.
-                    () = pull(&pilot, &rest.before) => None,
+                    () = pull(&guard, &rest.before) => None,
                 };
                 let end = match body {
                     Some(body) if body.at == window.start => {
-                        pilot.answered(&head, job.engine.pages, window.clone(), whole);
-                        job.drain(&pilot, &head, body, window.end, hand_on).await.map(|()| End::Landed)
+                        guard.answered(&head, job.engine.pages, window.clone(), whole);
+                        job.drain(&guard, &head, body, window.end, hand_on).await.map(|()| FetchOutcome::Finished)
                     }
-                    _ => Ok(End::Lost),
+                    _ => Ok(FetchOutcome::Lost),
                 };
-                pilot.land(end.unwrap_or_else(|error| End::Failed(Arc::new(error))));
+                guard.finish(end.unwrap_or_else(|error| FetchOutcome::Failed(Arc::new(error))));
             })
         });
-        (takes, Rest { body, before: seat })
+        (takes, RemainingBody { body, before: waiter })
     }
 
-    /// What the task of `seat`'s flight needs.
-    fn job(self: &Arc<Self>, call: &Call, seat: &Seat, asking: Asking) -> Job {
+    /// What the task of `waiter`'s fetch needs.
+    fn job(self: &Arc<Self>, call: &ReadCall, waiter: &FetchWaiter, asking: RequestStamp) -> FetchTask {
         let mut extensions = call.extensions.clone();
         if extensions.get::<Intent>().is_none() {
             // With one, layers below tell where their answers come from, and when they were confirmed.
             extensions.insert(Intent::Demand);
         }
-        if let Some(promotion) = seat.promotion() {
+        if let Some(promotion) = waiter.promotion() {
             extensions.insert(promotion.clone());
         }
-        Job {
+        FetchTask {
             engine: Arc::clone(self),
             path: call.path.clone(),
             version: call.version.clone(),
@@ -176,34 +176,34 @@ impl Engine {
 }
 
 /// Reads on what comes `before` as long as somebody waits for what comes after it.
-async fn pull(pilot: &Pilot, before: &Seat) {
-    pilot.awaited().await;
+async fn pull(guard: &FetchGuard, before: &FetchWaiter) {
+    guard.awaited().await;
     let _ = before.landed().await;
     future::pending::<()>().await;
 }
 
-impl Job {
-    /// Looks for memory for `bytes` that the request of `seat`'s flight brings.
-    fn charge(&mut self, seat: &Seat, bytes: u64) {
+impl FetchTask {
+    /// Looks for memory for `bytes` that the request of `waiter`'s fetch brings.
+    fn charge(&mut self, waiter: &FetchWaiter, bytes: u64) {
         let charge = self.engine.charge(&self.extensions, bytes);
         if matches!(charge, Charge::Reserved(_)) {
             // A byte is charged once.
             self.extensions.insert(Reserved);
         }
-        seat.charge(charge, self.engine.pages);
+        waiter.charge(charge, self.engine.pages);
         self.is_charged = true;
     }
 
     async fn open(
         self,
-        pilot: &Pilot,
-        asked: &Asked,
+        guard: &FetchGuard,
+        asked: &OpenRequest,
         mut options: GetOptions,
-        hand_on: oneshot::Sender<Body>,
-    ) -> Result<End> {
+        hand_on: oneshot::Sender<FillBody>,
+    ) -> Result<FetchOutcome> {
         let engine = &self.engine;
         options.extensions = self.extensions.clone();
-        if *asked == Asked::Head { &engine.counters.validations } else { &engine.counters.fills }.add(1);
+        if *asked == OpenRequest::Head { &engine.counters.validations } else { &engine.counters.fills }.add(1);
         let result = match engine.inner.get_opts(&self.path, options).await {
             Err(error @ object_store::Error::NotFound { .. }) => {
                 engine.table.gone(&self.path, self.version.as_deref());
@@ -217,32 +217,32 @@ impl Job {
         let (meta, attributes) = (result.meta.clone(), result.attributes.clone());
         let head = engine.table.learn(&self.path, self.version.as_deref(), confirmed, meta, attributes, opaque);
         let opaque = head.opaque;
-        if *asked == Asked::Head {
+        if *asked == OpenRequest::Head {
             engine.refusals.granted_head();
-            pilot.answered(&head, engine.pages, 0..0, 0..0);
-            return Ok(End::Landed);
+            guard.answered(&head, engine.pages, 0..0, 0..0);
+            return Ok(FetchOutcome::Finished);
         }
         if opaque {
             // The next try goes past the cache.
-            return Ok(End::Lost);
+            return Ok(FetchOutcome::Lost);
         }
-        if matches!(asked, Asked::Bounded(_)) {
+        if matches!(asked, OpenRequest::Bounded(_)) {
             engine.refusals.granted_range();
         }
-        let body = Body::new(result);
+        let body = FillBody::new(result);
         let span = body.at..body.end.min(engine.pages.window_end(body.at));
         let keep = self.keeps_without_validator || head.has_validator();
         let whole = if keep { engine.pages.whole_in(&span, head.meta.size) } else { 0..0 };
         if !self.is_charged {
             // The layer below reads ahead on its own account: this is for what waits here.
-            pilot.charge(engine.charge(&self.extensions, byte_range::len(&span)), engine.pages);
+            guard.charge(engine.charge(&self.extensions, byte_range::len(&span)), engine.pages);
         }
-        pilot.answered(&head, engine.pages, span.clone(), whole);
-        self.drain(pilot, &head, body, span.end, hand_on).await?;
-        Ok(End::Landed)
+        guard.answered(&head, engine.pages, span.clone(), whole);
+        self.drain(guard, &head, body, span.end, hand_on).await?;
+        Ok(FetchOutcome::Finished)
     }
 
-    async fn fill(self, pilot: &Pilot, head: &Arc<Head>, run: Range<u64>) -> Result<End> {
+    async fn fill(self, guard: &FetchGuard, head: &Arc<ObjectHead>, run: Range<u64>) -> Result<FetchOutcome> {
         let table = &self.engine.table;
         let result = self.request(head, &run).await.inspect_err(|error| {
             if ObjectChanged::find(error).is_some() {
@@ -251,7 +251,7 @@ impl Job {
         })?;
         if LocalFile::is_source_of(&result) {
             table.forget(&self.path, self.version.as_deref(), head.id);
-            return Ok(End::Lost);
+            return Ok(FetchOutcome::Lost);
         }
         if result.range != run {
             let (wanted, got) = (run, result.range);
@@ -265,13 +265,13 @@ impl Job {
         }
         self.engine.refusals.granted_range();
         let whole = self.engine.pages.whole_in(&run, head.meta.size);
-        pilot.answered(head, self.engine.pages, run.clone(), whole);
-        self.cut(pilot, head, &mut Body::new(result), run.end).await?;
-        Ok(End::Landed)
+        guard.answered(head, self.engine.pages, run.clone(), whole);
+        self.cut(guard, head, &mut FillBody::new(result), run.end).await?;
+        Ok(FetchOutcome::Finished)
     }
 
     /// Asks for `run` of the version `head`, and makes sure that the answer is of that version.
-    async fn request(&self, head: &Head, run: &Range<u64>) -> Result<GetResult> {
+    async fn request(&self, head: &ObjectHead, run: &Range<u64>) -> Result<GetResult> {
         let engine = &self.engine;
         // Some servers refuse a range that covers the whole object.
         let is_all = *run == (0..head.meta.size) && engine.refusals.refuses_ends();
@@ -320,13 +320,13 @@ impl Job {
     /// Reads `body` up to `until`, and hands on what is left of it then.
     async fn drain(
         self,
-        pilot: &Pilot,
-        head: &Arc<Head>,
-        mut body: Body,
+        guard: &FetchGuard,
+        head: &Arc<ObjectHead>,
+        mut body: FillBody,
         until: u64,
-        hand_on: oneshot::Sender<Body>,
+        hand_on: oneshot::Sender<FillBody>,
     ) -> Result<()> {
-        self.cut(pilot, head, &mut body, until).await?;
+        self.cut(guard, head, &mut body, until).await?;
         if body.at < body.end {
             // Where nobody wants it, it is dropped, and the request aborted.
             let _ = hand_on.send(body);
@@ -335,17 +335,17 @@ impl Job {
     }
 
     /// Cuts `body` into pages up to `until`, stores and hands on each.
-    async fn cut(&self, pilot: &Pilot, head: &Arc<Head>, body: &mut Body, until: u64) -> Result<()> {
+    async fn cut(&self, guard: &FetchGuard, head: &Arc<ObjectHead>, body: &mut FillBody, until: u64) -> Result<()> {
         let pages = self.engine.pages;
         let keep = self.keeps_without_validator || head.has_validator();
         while body.at < until {
             let page = pages.of(body.at);
             let piece = body.at..pages.start(page + 1).min(until);
             let length = byte_range::in_memory(byte_range::len(&piece));
-            pilot.room(page, length).await;
+            guard.room(page, length).await;
             let bytes = body.take(length, self).await?;
             let whole = keep && !pages.whole_in(&piece, head.meta.size).is_empty();
-            pilot.arrived(page, self.engine.memory.counted(bytes), |bytes, arrival| {
+            guard.arrived(page, self.engine.memory.counted(bytes), |bytes, arrival| {
                 if whole {
                     self.engine.memory.insert(head.place(page), bytes, arrival);
                 }
@@ -356,20 +356,20 @@ impl Job {
 }
 
 /// Whether `result` is what was asked for, cut by the end of the object.
-fn answers(asked: &Asked, result: &GetResult) -> bool {
+fn answers(asked: &OpenRequest, result: &GetResult) -> bool {
     let size = result.meta.size;
     let expected = match asked {
-        Asked::Head => return true,
-        Asked::Whole => 0..size,
-        Asked::Bounded(range) => range.start..range.end.min(size),
-        Asked::From(start) => *start..size,
-        Asked::Last(n) => size.saturating_sub(*n)..size,
+        OpenRequest::Head => return true,
+        OpenRequest::Whole => 0..size,
+        OpenRequest::Bounded(range) => range.start..range.end.min(size),
+        OpenRequest::From(start) => *start..size,
+        OpenRequest::Last(n) => size.saturating_sub(*n)..size,
     };
     result.range == expected
 }
 
 /// A body that is being read.
-pub(crate) struct Body {
+pub(crate) struct FillBody {
     stream: BoxStream<'static, Result<Bytes>>,
     /// The unread rest of the last chunk.
     chunk: Bytes,
@@ -381,7 +381,7 @@ pub(crate) struct Body {
     below: Option<(Origin, u64)>,
 }
 
-impl Body {
+impl FillBody {
     fn new(result: GetResult) -> Self {
         let below = Origin::of(&result.extensions).map(|origin| (origin, 0));
         let range = result.range.clone();
@@ -397,7 +397,7 @@ impl Body {
 
     /// The next `n` bytes, in memory of their own: a slice of the chunk would hold on to all of it. The one exception is
     /// a chunk that is the whole answer.
-    async fn take(&mut self, n: usize, job: &Job) -> Result<Bytes> {
+    async fn take(&mut self, n: usize, job: &FetchTask) -> Result<Bytes> {
         let mut taken = Vec::new();
         while taken.len() < n {
             if self.chunk.is_empty() {
@@ -430,7 +430,7 @@ impl Body {
         Ok(taken)
     }
 
-    async fn next_chunk(&mut self, job: &Job) -> Result<Option<Bytes>> {
+    async fn next_chunk(&mut self, job: &FetchTask) -> Result<Option<Bytes>> {
         let chunk = self.stream.next().await.transpose()?;
         let bytes = chunk.as_ref().map_or(0, Bytes::len) as u64;
         job.engine.counters.fetched_bytes.add(bytes);
@@ -447,6 +447,6 @@ impl Body {
 }
 
 /// Whether an answer pinned this way proves which version is the present one.
-pub(crate) fn proves_present(pin: PinBy, head: &Head) -> bool {
+pub(crate) fn proves_present(pin: PinBy, head: &ObjectHead) -> bool {
     pin != PinBy::Version || head.meta.version.is_none()
 }

@@ -14,7 +14,7 @@ pub(crate) const UNRESERVED_BYTES: usize = 256 << 10;
 pub(crate) enum Charge {
     /// There is no budget, or a layer above has reserved the bytes.
     #[default]
-    Elsewhere,
+    NotCharged,
     /// Reserved: all bytes that are still to arrive or to be taken.
     Reserved(Reservation),
     /// Nothing is reserved. The fetch reads on only as its readers take what has arrived.
@@ -23,7 +23,7 @@ pub(crate) enum Charge {
 
 /// The pages of a fetch that have arrived and are still wanted.
 #[derive(Debug, Default)]
-pub(crate) struct Pieces {
+pub(crate) struct ArrivedPages {
     arrived: BTreeMap<u64, Bytes>,
     /// The page that arrives next.
     next: Option<u64>,
@@ -39,7 +39,7 @@ pub(crate) struct Pieces {
     unreserved_bytes: usize,
 }
 
-impl Pieces {
+impl ArrivedPages {
     /// Sets the memory for a fetch of pages of `page_bytes`.
     pub(crate) fn charge(&mut self, charge: Charge, page_bytes: usize) {
         self.charge = charge;
@@ -114,7 +114,7 @@ impl Pieces {
     /// Whether the fetch may read `page`, of `bytes`, now.
     pub(crate) fn may_read(&self, page: u64, bytes: usize) -> bool {
         match self.charge {
-            Charge::Elsewhere | Charge::Reserved(_) => true,
+            Charge::NotCharged | Charge::Reserved(_) => true,
             Charge::Lockstep => {
                 self.held_bytes == 0
                     || self.held_bytes + bytes <= self.unreserved_bytes
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn what_is_taken_or_unwanted_is_dropped_and_uncharged() {
         let budget = MemoryBudget::new(1 << 20);
-        let mut pieces = Pieces::default();
+        let mut pieces = ArrivedPages::default();
         pieces.charge(Charge::Reserved(budget.try_reserve(8 * PAGE).expect("free")), PAGE);
         pieces.starts(10, 4 * PAGE);
         assert_eq!(budget.used_bytes(), 4 * PAGE, "less than was reserved");
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn readers_that_are_undecided_want_everything() {
-        let mut pieces = Pieces::default();
+        let mut pieces = ArrivedPages::default();
         pieces.undecided();
         pieces.starts(0, 3 * PAGE);
         (0..3).for_each(|at| pieces.push(at, page()));
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn in_lockstep_it_reads_on_only_for_a_reader_and_holds_little() {
-        let mut pieces = Pieces::default();
+        let mut pieces = ArrivedPages::default();
         pieces.charge(Charge::Lockstep, PAGE);
         pieces.starts(0, 20 * PAGE);
         (0..20).for_each(|at| assert!(pieces.want(at)));
@@ -253,7 +253,7 @@ mod tests {
         pieces.wait_no_more(7);
         assert!(!pieces.may_read(8, PAGE));
         assert!(pieces.is_gone(3) && pieces.get(4).is_some(), "the oldest made room");
-        let mut large = Pieces::default();
+        let mut large = ArrivedPages::default();
         large.charge(Charge::Lockstep, 1 << 20);
         assert!(large.want(0) && large.want(1));
         large.push(0, Bytes::from(vec![0; 1 << 20]));

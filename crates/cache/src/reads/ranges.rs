@@ -11,36 +11,36 @@ use headstart_fetch_core::mutation::Fault;
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, Result};
 
-use crate::call::Call;
-use crate::engine::{Engine, Source, Take};
-use crate::finding::{Found, REQUESTS, Tries, Unanswered};
-use crate::flight::Vain;
-use crate::page::Need;
-use crate::policy::{Plan, Step};
-use crate::read::{is_range_refused, resolve};
-use crate::seat::Seat;
-use crate::version_table::Head;
+use crate::engine::{Engine, PageSource, PlannedPage};
+use crate::fetches::fetch::WaitError;
+use crate::fetches::waiter::FetchWaiter;
+use crate::lookup::call::ReadCall;
+use crate::lookup::version_table::ObjectHead;
+use crate::policy::freshness::{CachePlan, FirstStep};
+use crate::policy::page::PageNeed;
+use crate::reads::get::{is_range_refused, resolve};
+use crate::reads::version::{AttemptError, FoundVersion, MAX_REQUESTS_PER_CALL, ReadAttempts};
 
 /// Needs that are fetched by one request, with their numbers in the call.
-enum Group {
-    /// Its request is in flight.
-    Claimed(Vec<(usize, Take)>),
+enum PageGroup {
+    /// Its request is in fetch.
+    Claimed(Vec<(usize, PlannedPage)>),
     /// Its request is sent when others have ended.
-    Unclaimed(Vec<(usize, Need)>),
+    Unclaimed(Vec<(usize, PageNeed)>),
 }
 
 impl Engine {
     /// `get_ranges`.
     pub(crate) async fn get_ranges(self: &Arc<Self>, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let plan = Plan::new(self.config.enabled, self.config.freshness, None, false);
+        let plan = CachePlan::new(self.config.enabled, self.config.freshness, None, false);
         if ranges.is_empty() {
             return Ok(Vec::new());
         }
         if !plan.bypass && ranges.iter().all(|range| range.start < range.end) {
-            let call = Call::new(path, None, plan, Extensions::new());
+            let call = ReadCall::new(path, None, plan, Extensions::new());
             let was_known = self.known(&call).is_some();
             let mut refused = None;
-            let mut tries = Tries::new();
+            let mut tries = ReadAttempts::new();
             while !self.refusals.refuses_ours(was_known)
                 && let Some(found) = tries.next()
             {
@@ -70,38 +70,38 @@ impl Engine {
 
     async fn try_ranges(
         self: &Arc<Self>,
-        call: &Arc<Call>,
+        call: &Arc<ReadCall>,
         ranges: &[Range<u64>],
-        found: Option<Found>,
-    ) -> Result<Vec<Bytes>, Unanswered> {
+        found: Option<FoundVersion>,
+    ) -> Result<Vec<Bytes>, AttemptError> {
         let found = match found {
             Some(found) => found,
             None => match self.look_up(call) {
                 Ok(found) => found,
-                Err(Step::Open) => self.open_ranges(call, ranges).await?,
-                Err(_) => return Err(Unanswered::Bypass),
+                Err(FirstStep::Open) => self.open_ranges(call, ranges).await?,
+                Err(_) => return Err(AttemptError::Bypass),
             },
         };
         let head = &found.head;
         if self.is_out_of_reach(call, &found) {
-            return Err(Unanswered::Bypass);
+            return Err(AttemptError::Bypass);
         }
         self.confirm_end(call, &found, ranges.iter()).await?;
         let resolved = ranges.iter().map(|range| resolve(Some(&GetRange::Bounded(range.clone())), head.meta.size));
         let resolved = match resolved.collect::<Result<Vec<_>>>() {
             Ok(resolved) => resolved,
-            Err(_) if !found.valid => return Err(Unanswered::With(self.validate(call).await?)),
-            Err(error) => return Err(Unanswered::Fail(error)),
+            Err(_) if !found.valid => return Err(AttemptError::RetryWith(self.validate(call).await?)),
+            Err(error) => return Err(AttemptError::Fail(error)),
         };
         let needs = self.pages.needs(&resolved);
         if !found.valid && !self.has_any(head, &needs) {
-            return Err(Unanswered::With(self.open_ranges(call, ranges).await?));
+            return Err(AttemptError::RetryWith(self.open_ranges(call, ranges).await?));
         }
-        let (mut pages, groups) = self.groups(call, head, &needs, &found.seats)?;
+        let (mut pages, groups) = self.groups(call, head, &needs, &found.waiters)?;
         if !found.valid {
-            let is_mine = groups
-                .iter()
-                .any(|group| matches!(group, Group::Claimed(takes) if takes.iter().any(|(_, take)| take.is_mine())));
+            let is_mine = groups.iter().any(
+                |group| matches!(group, PageGroup::Claimed(takes) if takes.iter().any(|(_, take)| take.is_mine())),
+            );
             self.prove(call, head, is_mine).await?;
         }
         // Everything owned: borrowed, the future would be `Send` for one lifetime only.
@@ -116,22 +116,23 @@ impl Engine {
         Ok(resolved.into_iter().map(|range| assemble(&needs, &pages, &range)).collect())
     }
 
-    /// What is here of `needs`, and in which groups the others come. The first [`REQUESTS`] groups are claimed at once; the others are
+    /// What is here of `needs`, and in which groups the others come. The first [`MAX_REQUESTS_PER_CALL`] groups are claimed at once; the others are
     /// not registered before their requests are sent, so that a call that is dropped leaves nothing behind.
     fn groups(
         self: &Arc<Self>,
-        call: &Call,
-        head: &Arc<Head>,
-        needs: &[Need],
-        seats: &[Arc<Seat>],
-    ) -> Result<(Vec<Bytes>, VecDeque<Group>), Vain> {
+        call: &ReadCall,
+        head: &Arc<ObjectHead>,
+        needs: &[PageNeed],
+        waiters: &[Arc<FetchWaiter>],
+    ) -> Result<(Vec<Bytes>, VecDeque<PageGroup>), WaitError> {
         let mut pages = vec![Bytes::new(); needs.len()];
-        let mut by_seat: Vec<Vec<(usize, Take)>> = seats.iter().map(|_| Vec::new()).collect();
+        let mut by_seat: Vec<Vec<(usize, PlannedPage)>> = waiters.iter().map(|_| Vec::new()).collect();
         let mut missing = VecDeque::new();
         for (at, need) in needs.iter().enumerate() {
-            let interest = seats.iter().enumerate().find_map(|(seat, brings)| Some((seat, brings.interest(need)?)));
-            if let Some((seat, interest)) = interest {
-                by_seat[seat].push((at, self.take_of(need.clone(), interest)));
+            let interest =
+                waiters.iter().enumerate().find_map(|(waiter, brings)| Some((waiter, brings.interest(need)?)));
+            if let Some((waiter, interest)) = interest {
+                by_seat[waiter].push((at, self.take_of(need.clone(), interest)));
             } else if let Some(page) = self.page(call, head, need) {
                 self.counters.hits.add(1);
                 self.count_hit(call, &page);
@@ -140,17 +141,17 @@ impl Engine {
                 missing.push_back((at, need.clone()));
             }
         }
-        seats.iter().for_each(|seat| seat.decided());
+        waiters.iter().for_each(|waiter| waiter.decided());
         let mut groups: VecDeque<_> =
-            by_seat.into_iter().filter(|takes| !takes.is_empty()).map(Group::Claimed).collect();
+            by_seat.into_iter().filter(|takes| !takes.is_empty()).map(PageGroup::Claimed).collect();
         let missing_pages: Vec<u64> = missing.iter().map(|(_, need)| need.page).collect();
         for run in self.pages.runs(&missing_pages, self.bridge_bytes()) {
             let length = missing.partition_point(|(_, need)| need.page < run.end);
             let group: Vec<_> = missing.drain(..length).collect();
             groups.push_back(if groups.len() < requests_at_once() {
-                Group::Claimed(self.claim_group(call, head, group)?)
+                PageGroup::Claimed(self.claim_group(call, head, group)?)
             } else {
-                Group::Unclaimed(group)
+                PageGroup::Unclaimed(group)
             });
         }
         Ok((pages, groups))
@@ -158,33 +159,33 @@ impl Engine {
 
     fn claim_group(
         self: &Arc<Self>,
-        call: &Call,
-        head: &Arc<Head>,
-        group: Vec<(usize, Need)>,
-    ) -> Result<Vec<(usize, Take)>, Vain> {
+        call: &ReadCall,
+        head: &Arc<ObjectHead>,
+        group: Vec<(usize, PageNeed)>,
+    ) -> Result<Vec<(usize, PlannedPage)>, WaitError> {
         let (numbers, needs): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         Ok(numbers.into_iter().zip(self.claim(call, head, needs, &[])?).collect())
     }
 
     async fn fetch_group(
         self: Arc<Self>,
-        call: Arc<Call>,
-        head: Arc<Head>,
-        group: Group,
-    ) -> Result<Vec<(usize, Bytes)>, Unanswered> {
+        call: Arc<ReadCall>,
+        head: Arc<ObjectHead>,
+        group: PageGroup,
+    ) -> Result<Vec<(usize, Bytes)>, AttemptError> {
         let takes = match group {
-            Group::Claimed(takes) => takes,
-            Group::Unclaimed(needs) => self.claim_group(&call, &head, needs)?,
+            PageGroup::Claimed(takes) => takes,
+            PageGroup::Unclaimed(needs) => self.claim_group(&call, &head, needs)?,
         };
         let mut pages = Vec::with_capacity(takes.len());
         for (at, take) in takes {
             let page = match take.from {
-                Source::Page(bytes) => {
+                PageSource::Held(bytes) => {
                     self.count_hit(&call, &bytes);
                     bytes
                 }
-                Source::Memory => self.page(&call, &head, &take.need).ok_or(Vain::Lost)?,
-                Source::Flight(interest) => self.take(&interest, &take.need).await?,
+                PageSource::InMemory => self.page(&call, &head, &take.need).ok_or(WaitError::Lost)?,
+                PageSource::InFlight(interest) => self.take(&interest, &take.need).await?,
             };
             pages.push((at, page));
         }
@@ -192,13 +193,13 @@ impl Engine {
     }
 }
 
-/// How many requests of one call are in flight at once.
+/// How many requests of one call are in fetch at once.
 fn requests_at_once() -> usize {
-    if Fault::AsksAllAtOnce.is_back() { usize::MAX } else { REQUESTS }
+    if Fault::AsksAllAtOnce.is_back() { usize::MAX } else { MAX_REQUESTS_PER_CALL }
 }
 
 /// Puts `range` together from what was fetched for `needs`: a slice where one page holds it, else a copy.
-fn assemble(needs: &[Need], pages: &[Bytes], range: &Range<u64>) -> Bytes {
+fn assemble(needs: &[PageNeed], pages: &[Bytes], range: &Range<u64>) -> Bytes {
     let first = needs.partition_point(|need| need.bytes.end <= range.start);
     let part = |at: usize| {
         let bytes = &needs[at].bytes;

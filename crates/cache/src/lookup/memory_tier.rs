@@ -1,4 +1,4 @@
-//! The memory tier: pages in `quick_cache`, weighed in bytes. Flights are ours, storage is theirs.
+//! The memory tier: pages in `quick_cache`, weighed in bytes. InFlight are ours, storage is theirs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -9,8 +9,8 @@ use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
 use crate::config::CacheConfig;
-use crate::page::PageSize;
-use crate::stats::Counters;
+use crate::policy::page::PageSize;
+use crate::stats::CacheCounters;
 
 /// What a page costs beyond its bytes: key and value (56), the slots and ghosts of the table (21 more, times up to 3), the
 /// owner that counts it (64) and the allocator's headers.
@@ -33,7 +33,7 @@ pub(crate) struct PageKey {
 
 /// Where a page is to be found.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct PageLocation {
     pub(crate) key: PageKey,
     /// Bytes of the object.
     pub(crate) size: u64,
@@ -44,26 +44,26 @@ pub(crate) struct Place {
 pub(crate) enum Arrival {
     /// Somebody waits for it.
     Demanded,
-    /// It was fetched ahead; perhaps in vain.
-    Ahead,
+    /// It was fetched ahead; perhaps in error.
+    Speculative,
     /// It was fetched ahead by a caller that has said it will be read: as good as read once.
     Announced,
 }
 
 /// Pages held in memory.
-pub(crate) struct Memory {
-    pages: Shelf,
+pub(crate) struct MemoryTier {
+    pages: PageTable,
     /// The pages at both ends of objects, where they compete among themselves alone: no scan drives a footer out.
-    edges: Option<Shelf>,
+    edges: Option<PageTable>,
     edge_bytes: u64,
     page_size: PageSize,
-    counters: Arc<Counters>,
+    counters: Arc<CacheCounters>,
 }
 
-type Shelf = Cache<PageKey, Page, ByBytes, FixedState, CountEvictions>;
+type PageTable = Cache<PageKey, Page, WeighPages, FixedState, CountEvictions>;
 
-impl Memory {
-    pub(crate) fn new(config: &CacheConfig, page_size: PageSize, counters: Arc<Counters>) -> Self {
+impl MemoryTier {
+    pub(crate) fn new(config: &CacheConfig, page_size: PageSize, counters: Arc<CacheCounters>) -> Self {
         let edge_share = if config.edge_bytes == 0 { 0 } else { config.memory_bytes / EDGE_SHARE };
         let shelf = |bytes: usize| {
             let options = OptionsBuilder::new()
@@ -73,7 +73,7 @@ impl Memory {
                 .build()
                 .expect("both capacities are given");
             // The keys are numbers of ours, so nobody can choose colliding ones; hashed alike in every run, what is evicted repeats.
-            Cache::with_options(options, ByBytes, FixedState::default(), CountEvictions(Arc::clone(&counters)))
+            Cache::with_options(options, WeighPages, FixedState::default(), CountEvictions(Arc::clone(&counters)))
         };
         Self {
             pages: shelf(config.memory_bytes - edge_share),
@@ -85,21 +85,21 @@ impl Memory {
     }
 
     #[inline]
-    pub(crate) fn get(&self, place: Place) -> Option<Bytes> {
+    pub(crate) fn get(&self, place: PageLocation) -> Option<Bytes> {
         self.shelf(place).get(&place.key).map(|page| page.bytes)
     }
 
     /// Whether the page is here; no access in the eyes of the eviction policy.
-    pub(crate) fn has(&self, place: Place) -> bool {
+    pub(crate) fn has(&self, place: PageLocation) -> bool {
         self.shelf(place).contains_key(&place.key)
     }
 
     /// Keeps a page. `bytes` must own its memory alone: a slice would hold on to all that it was cut from.
-    pub(crate) fn insert(&self, place: Place, bytes: Bytes, arrival: Arrival) {
+    pub(crate) fn insert(&self, place: PageLocation, bytes: Bytes, arrival: Arrival) {
         let shelf = self.shelf(place);
         let unread = match arrival {
             Arrival::Demanded => 0,
-            Arrival::Ahead => 1,
+            Arrival::Speculative => 1,
             // The look below is one of them.
             Arrival::Announced => 2,
         };
@@ -120,12 +120,12 @@ impl Memory {
     pub(crate) fn counted(&self, bytes: Bytes) -> Bytes {
         let counters = Arc::clone(&self.counters);
         counters.live_bytes.add(bytes.len() as u64);
-        Bytes::from_owner(Counted { bytes, counters })
+        Bytes::from_owner(CountedPage { bytes, counters })
     }
 
     /// Bytes held, overhead included.
     pub(crate) fn held_bytes(&self) -> u64 {
-        self.shelves().map(Shelf::weight).sum()
+        self.shelves().map(PageTable::weight).sum()
     }
 
     pub(crate) fn held_pages(&self) -> u64 {
@@ -138,14 +138,14 @@ impl Memory {
         self.counters.live_bytes.now().saturating_sub(kept)
     }
 
-    fn shelf(&self, place: Place) -> &Shelf {
+    fn shelf(&self, place: PageLocation) -> &PageTable {
         match &self.edges {
             Some(edges) if self.page_size.is_edge(place.key.page, place.size, self.edge_bytes) => edges,
             _ => &self.pages,
         }
     }
 
-    fn shelves(&self) -> impl Iterator<Item = &Shelf> {
+    fn shelves(&self) -> impl Iterator<Item = &PageTable> {
         [&self.pages].into_iter().chain(&self.edges)
     }
 }
@@ -168,35 +168,35 @@ impl Clone for Page {
     }
 }
 
-/// Memory of a page, the cache's or a reader's.
-struct Counted {
+/// MemoryTier of a page, the cache's or a reader's.
+struct CountedPage {
     bytes: Bytes,
-    counters: Arc<Counters>,
+    counters: Arc<CacheCounters>,
 }
 
-impl AsRef<[u8]> for Counted {
+impl AsRef<[u8]> for CountedPage {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountedPage {
     fn drop(&mut self) {
         self.counters.live_bytes.sub(self.bytes.len() as u64);
     }
 }
 
 #[derive(Clone)]
-struct ByBytes;
+struct WeighPages;
 
-impl Weighter<PageKey, Page> for ByBytes {
+impl Weighter<PageKey, Page> for WeighPages {
     fn weight(&self, _: &PageKey, page: &Page) -> u64 {
         page.bytes.len() as u64 + ENTRY_OVERHEAD_BYTES
     }
 }
 
 #[derive(Clone)]
-struct CountEvictions(Arc<Counters>);
+struct CountEvictions(Arc<CacheCounters>);
 
 impl Lifecycle<PageKey, Page> for CountEvictions {
     /// The page evicted last: freed after the shard's lock is released, as usually there is only one.
@@ -219,27 +219,27 @@ mod tests {
     const SIZE: u64 = 10_000 * PAGE as u64;
     const MEMORY: usize = 8 << 20;
 
-    fn memory(edge_bytes: usize) -> (Memory, Arc<Counters>) {
-        let counters = Arc::new(Counters::default());
+    fn memory(edge_bytes: usize) -> (MemoryTier, Arc<CacheCounters>) {
+        let counters = Arc::new(CacheCounters::default());
         let config = CacheConfig { memory_bytes: MEMORY, page_bytes: PAGE, edge_bytes, ..CacheConfig::default() };
-        (Memory::new(&config, PageSize::new(PAGE).expect("allowed"), Arc::clone(&counters)), counters)
+        (MemoryTier::new(&config, PageSize::new(PAGE).expect("allowed"), Arc::clone(&counters)), counters)
     }
 
-    fn place(version: u64, page: u64) -> Place {
-        Place { key: PageKey { version, page }, size: SIZE }
+    fn place(version: u64, page: u64) -> PageLocation {
+        PageLocation { key: PageKey { version, page }, size: SIZE }
     }
 
-    fn keep(memory: &Memory, version: u64, page: u64, arrival: Arrival) {
+    fn keep(memory: &MemoryTier, version: u64, page: u64, arrival: Arrival) {
         memory.insert(place(version, page), memory.counted(Bytes::from(vec![0; PAGE])), arrival);
     }
 
     /// Reads once, in a version of its own, so many pages that are no ends.
-    fn scan(memory: &Memory, version: u64, pages: u64) {
+    fn scan(memory: &MemoryTier, version: u64, pages: u64) {
         (10..10 + pages).for_each(|page| keep(memory, version, page, Arrival::Demanded));
     }
 
     /// A memory that is full: the first pages of all are hot for want of others.
-    fn full(edge_bytes: usize) -> (Memory, Arc<Counters>) {
+    fn full(edge_bytes: usize) -> (MemoryTier, Arc<CacheCounters>) {
         let (memory, counters) = memory(edge_bytes);
         scan(&memory, 9, 1000);
         (memory, counters)
@@ -249,7 +249,7 @@ mod tests {
     fn never_holds_more_than_it_may() {
         for edge_bytes in [0, 40_000] {
             let (memory, counters) = memory(edge_bytes);
-            let arrivals = [Arrival::Demanded, Arrival::Ahead, Arrival::Announced];
+            let arrivals = [Arrival::Demanded, Arrival::Speculative, Arrival::Announced];
             for (page, arrival) in (0..10_000).zip(arrivals.into_iter().cycle()) {
                 keep(&memory, 1, page, arrival);
                 assert!(memory.held_bytes() <= MEMORY as u64);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     /// Of these pages, the ones that a scan leaves.
-    fn left_by_a_scan(memory: &Memory, pages: Range<u64>) -> Vec<u64> {
+    fn left_by_a_scan(memory: &MemoryTier, pages: Range<u64>) -> Vec<u64> {
         scan(memory, 2, 2000);
         pages.filter(|page| memory.has(place(1, *page))).collect()
     }
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn of_what_is_fetched_a_scan_leaves_what_was_read_from_here_or_announced() {
         for (arrival, left, unread) in
-            [(Arrival::Demanded, 1..4, 0), (Arrival::Ahead, 1..4, 1), (Arrival::Announced, 0..4, 0)]
+            [(Arrival::Demanded, 1..4, 0), (Arrival::Speculative, 1..4, 1), (Arrival::Announced, 0..4, 0)]
         {
             let (memory, counters) = full(0);
             (0..4).for_each(|page| keep(&memory, 1, page, arrival));
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_page_evicted_and_fetched_ahead_again_is_no_second_use() {
-        for (arrival, left) in [(Arrival::Ahead, vec![]), (Arrival::Demanded, vec![0])] {
+        for (arrival, left) in [(Arrival::Speculative, vec![]), (Arrival::Demanded, vec![0])] {
             let (memory, _) = full(0);
             keep(&memory, 1, 0, Arrival::Demanded);
             scan(&memory, 3, 200);

@@ -9,13 +9,13 @@ use object_store::path::Path;
 use object_store::{Error, Extensions, GetOptions, GetRange, Result};
 use tokio::sync::Mutex;
 
-use crate::call::Call;
-use crate::engine::{Engine, Take};
-use crate::finding::{Found, Tries, Unanswered};
-use crate::page::WINDOW_BYTES;
-use crate::policy::{Plan, Step};
-use crate::read::resolve;
-use crate::seat::Seat;
+use crate::engine::{Engine, PlannedPage};
+use crate::fetches::waiter::FetchWaiter;
+use crate::lookup::call::ReadCall;
+use crate::policy::freshness::{CachePlan, FirstStep};
+use crate::policy::page::WINDOW_BYTES;
+use crate::reads::get::resolve;
+use crate::reads::version::{AttemptError, FoundVersion, ReadAttempts};
 
 /// Windows on their way at once.
 const WINDOWS: usize = 8;
@@ -23,15 +23,16 @@ const WINDOWS: usize = 8;
 impl Engine {
     /// Fetches what is missing of `ranges`, and returns how many bytes came.
     pub(crate) async fn warm(self: &Arc<Self>, path: &Path, ranges: &[Range<u64>]) -> Result<u64> {
-        let plan = Plan { announced: true, ..Plan::new(self.config.enabled, self.config.freshness, None, false) };
+        let plan =
+            CachePlan { announced: true, ..CachePlan::new(self.config.enabled, self.config.freshness, None, false) };
         let ranges: Vec<_> = ranges.iter().filter(|range| range.start < range.end).cloned().collect();
         if plan.bypass || ranges.is_empty() {
             return Ok(0);
         }
         let mut extensions = Extensions::new();
         extensions.insert(Intent::Speculative);
-        let call = Call::new(path, None, plan, extensions);
-        let mut tries = Tries::new();
+        let call = ReadCall::new(path, None, plan, extensions);
+        let mut tries = ReadAttempts::new();
         while let Some(found) = tries.next() {
             if let Some(answer) = tries.answered(self.try_warm(&call, &ranges, found).await) {
                 return answer.map(|()| call.origin.wire_bytes());
@@ -49,35 +50,35 @@ impl Engine {
 
     async fn try_warm(
         self: &Arc<Self>,
-        call: &Arc<Call>,
+        call: &Arc<ReadCall>,
         ranges: &[Range<u64>],
-        found: Option<Found>,
-    ) -> Result<(), Unanswered> {
+        found: Option<FoundVersion>,
+    ) -> Result<(), AttemptError> {
         let found = match found {
             Some(found) => found,
             None => match self.look_up(call) {
                 Ok(found) => found,
-                Err(Step::Open) => {
+                Err(FirstStep::Open) => {
                     let range = &ranges[0];
                     let first = range.start..range.end.min(self.pages.window_end(range.start));
                     match self.open(call, &GetOptions::new().with_range(Some(first))).await {
                         // Of an empty object stores have no first bytes.
-                        Err(Unanswered::Fail(error))
+                        Err(AttemptError::Fail(error))
                             if range.start == 0 && !matches!(error, Error::NotFound { .. }) =>
                         {
-                            return Err(Unanswered::With(self.validate(call).await?));
+                            return Err(AttemptError::RetryWith(self.validate(call).await?));
                         }
                         opened => opened?,
                     }
                 }
-                Err(_) => return Err(Unanswered::Bypass),
+                Err(_) => return Err(AttemptError::Bypass),
             },
         };
         if !call.plan.may_keep(found.head.has_validator()) {
-            return Err(Unanswered::Bypass);
+            return Err(AttemptError::Bypass);
         }
         if !found.valid {
-            return Err(Unanswered::With(self.validate(call).await?));
+            return Err(AttemptError::RetryWith(self.validate(call).await?));
         }
         self.confirm_end(call, &found, ranges.iter()).await?;
         let size = found.head.meta.size;
@@ -94,7 +95,7 @@ impl Engine {
             .map(|(start, end)| start..end.min(self.pages.window_end(start)))
             .collect();
         // What is fetched is kept, and not taken from here.
-        found.seats.iter().for_each(|seat| seat.decided());
+        found.waiters.iter().for_each(|waiter| waiter.decided());
         let (found, turn) = (Arc::new(found), Arc::default());
         // Everything owned: borrowed, the future would be `Send` for one lifetime only, and nobody could spawn it.
         stream::iter(windows)
@@ -109,11 +110,11 @@ impl Engine {
 
     async fn warm_window(
         self: Arc<Self>,
-        call: Arc<Call>,
-        found: Arc<Found>,
+        call: Arc<ReadCall>,
+        found: Arc<FoundVersion>,
         window: Range<u64>,
         turn: Arc<Mutex<()>>,
-    ) -> Result<(), Unanswered> {
+    ) -> Result<(), AttemptError> {
         let _turn = if self.has_room(&call, byte_range::len(&window)) {
             None
         } else {
@@ -123,21 +124,21 @@ impl Engine {
         debug_assert!(window.end - window.start <= WINDOW_BYTES);
         let mut needs = self.pages.needs(&[window]);
         // What it has brought has been brought: the second time round, it is of no use.
-        let mut seats = found.seats.as_slice();
+        let mut waiters = found.waiters.as_slice();
         loop {
             needs.retain(|need| !self.memory.has(found.head.place(need.page)));
             let mut joined = false;
-            let takes = self.claim(&call, &found.head, needs.clone(), std::mem::take(&mut seats))?;
-            let mut fetching: Vec<Arc<Seat>> = takes.into_iter().filter_map(Take::into_seat).collect();
+            let takes = self.claim(&call, &found.head, needs.clone(), std::mem::take(&mut waiters))?;
+            let mut fetching: Vec<Arc<FetchWaiter>> = takes.into_iter().filter_map(PlannedPage::into_seat).collect();
             fetching.dedup_by(|one, other| Arc::ptr_eq(one, other));
-            for seat in fetching {
-                joined |= !seat.mine;
-                seat.landed().await?;
+            for waiter in fetching {
+                joined |= !waiter.mine;
+                waiter.landed().await?;
             }
             if !joined {
                 return Ok(());
             }
-            // The call that began the flight may have wanted nothing kept, until we came.
+            // The call that began the fetch may have wanted nothing kept, until we came.
         }
     }
 }

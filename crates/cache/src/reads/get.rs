@@ -12,14 +12,14 @@ use headstart_fetch_core::{
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, GetResult, Result};
 
-use crate::body::PageBody;
-use crate::call::Call;
 use crate::config::Freshness;
-use crate::engine::{Engine, Source, Take, result};
-use crate::finding::{Found, Tries, Unanswered, has_preconditions};
-use crate::flight::Vain;
-use crate::policy::{Plan, Step};
-use crate::seat::Seat;
+use crate::engine::{Engine, PageSource, PlannedPage, result};
+use crate::fetches::fetch::WaitError;
+use crate::fetches::waiter::FetchWaiter;
+use crate::lookup::call::ReadCall;
+use crate::policy::freshness::{CachePlan, FirstStep};
+use crate::reads::page_body::PageBody;
+use crate::reads::version::{AttemptError, FoundVersion, ReadAttempts, has_preconditions};
 
 impl Engine {
     /// `get_opts`.
@@ -27,13 +27,13 @@ impl Engine {
         let plan = self.plan(&options);
         let origin = options.extensions.get::<RangeOrigin>().copied();
         if !plan.bypass && is_plain(&options) {
-            let call = Call::new(path, options.version.clone(), plan, options.extensions.clone());
+            let call = ReadCall::new(path, options.version.clone(), plan, options.extensions.clone());
             let head = self.known(&call);
             let is_as_asked = origin == Some(RangeOrigin::Asked) || self.refusals.refuses_ours(head.is_some());
             let mut is_refused = false;
             // Of an object that is not known, only bounded ranges are asked for otherwise than the caller did.
             let adds = origin.is_none() && (head.is_some() || matches!(options.range, Some(GetRange::Bounded(_))));
-            let mut tries = Tries::new();
+            let mut tries = ReadAttempts::new();
             while !is_as_asked
                 && !is_refused
                 && let Some(found) = tries.next()
@@ -60,7 +60,7 @@ impl Engine {
 
     /// What the caller asked for, from the inner store: that has refused what we ask for in its place, or a HEAD. The answer tells
     /// what the object is like, so that the next reads know where it ends and which version is the present one.
-    async fn ask_as_asked(&self, call: &Call, mut options: GetOptions, head_refused: bool) -> Result<GetResult> {
+    async fn ask_as_asked(&self, call: &ReadCall, mut options: GetOptions, head_refused: bool) -> Result<GetResult> {
         self.counters.bypasses.add(1);
         let asking = self.table.asking(&call.path, self.now());
         if !head_refused {
@@ -75,47 +75,47 @@ impl Engine {
 
     /// How a call with these options uses the cache.
     #[inline]
-    pub(crate) fn plan(&self, options: &GetOptions) -> Plan {
+    pub(crate) fn plan(&self, options: &GetOptions) -> CachePlan {
         let hint = options.extensions.get::<CacheHint>().copied();
-        Plan::new(self.config.enabled, self.config.freshness, hint, options.head)
+        CachePlan::new(self.config.enabled, self.config.freshness, hint, options.head)
     }
 
     async fn try_get(
         self: &Arc<Self>,
-        call: &Arc<Call>,
+        call: &Arc<ReadCall>,
         options: &GetOptions,
-        found: Option<Found>,
-    ) -> Result<GetResult, Unanswered> {
+        found: Option<FoundVersion>,
+    ) -> Result<GetResult, AttemptError> {
         let plan = call.plan;
         let found = match found {
             Some(found) => found,
             None => match self.look_up(call) {
                 Ok(found) => found,
-                Err(Step::Open) => self.open(call, options).await?,
-                Err(_) => return Err(Unanswered::Bypass),
+                Err(FirstStep::Open) => self.open(call, options).await?,
+                Err(_) => return Err(AttemptError::Bypass),
             },
         };
         let head = Arc::clone(&found.head);
         // The store answers for a version that the answer does not name.
         if options.version.is_some() && options.version != head.meta.version {
-            return Err(Unanswered::Bypass);
+            return Err(AttemptError::Bypass);
         }
         if self.is_out_of_reach(call, &found) {
-            return Err(Unanswered::Bypass);
+            return Err(AttemptError::Bypass);
         }
         if !found.valid && (options.head || has_preconditions(options)) {
-            return Err(Unanswered::With(self.validate(call).await?));
+            return Err(AttemptError::RetryWith(self.validate(call).await?));
         }
         if !found.checked
             && let Err(error) = options.check_preconditions(&head.meta)
         {
-            let hearsay = !found.asked && plan.freshness != Freshness::Immutable && options.version.is_none();
+            let is_unconfirmed = !found.asked && plan.freshness != Freshness::Immutable && options.version.is_none();
             return match error {
                 // Whoever asks for another version than we know may know better.
-                object_store::Error::Precondition { .. } if hearsay => {
-                    Err(Unanswered::With(self.open(call, options).await?))
+                object_store::Error::Precondition { .. } if is_unconfirmed => {
+                    Err(AttemptError::RetryWith(self.open(call, options).await?))
                 }
-                error => Err(Unanswered::Fail(error)),
+                error => Err(AttemptError::Fail(error)),
             };
         }
         if options.head {
@@ -134,14 +134,14 @@ impl Engine {
         self.confirm_end(call, &found, std::iter::once(&wanted)).await?;
         let range = match resolve(options.range.as_ref(), head.meta.size) {
             Ok(range) => range,
-            Err(_) if !found.valid => return Err(Unanswered::With(self.validate(call).await?)),
-            Err(error) => return Err(Unanswered::Fail(error)),
+            Err(_) if !found.valid => return Err(AttemptError::RetryWith(self.validate(call).await?)),
+            Err(error) => return Err(AttemptError::Fail(error)),
         };
         if range.is_empty() {
             // Stores do not agree on what the empty part of an object is: only an answer of this one to this question will do.
             return match found.rest {
-                None if options.range.is_some() => Err(Unanswered::Bypass),
-                None if !found.valid => Err(Unanswered::With(self.validate(call).await?)),
+                None if options.range.is_some() => Err(AttemptError::Bypass),
+                None if !found.valid => Err(AttemptError::RetryWith(self.validate(call).await?)),
                 _ => Ok(result(
                     self.upwards(&head, &plan, call.origin.clone()),
                     &head,
@@ -153,18 +153,18 @@ impl Engine {
 
         let window = range.start..range.end.min(self.pages.window_end(range.start));
         if !plan.may_keep(head.has_validator()) && found.rest.is_none() && window.end < range.end {
-            // What the flight of another brings is not all, and nothing tells whether the rest is of the same version.
-            return Err(Unanswered::Bypass);
+            // What the fetch of another brings is not all, and nothing tells whether the rest is of the same version.
+            return Err(AttemptError::Bypass);
         }
         let window = if found.rest.is_some() { window } else { self.affordable(call, &head, window) };
         let needs = self.pages.needs(std::slice::from_ref(&window));
         if !found.valid && !self.has_any(&head, &needs) {
             // Nothing to validate for: the GET that is needed anyway tells the version.
-            return Err(Unanswered::With(self.open(call, options).await?));
+            return Err(AttemptError::RetryWith(self.open(call, options).await?));
         }
-        let takes = self.claim(call, &head, needs, &found.seats)?;
+        let takes = self.claim(call, &head, needs, &found.waiters)?;
         if !found.valid {
-            self.prove(call, &head, takes.iter().any(Take::is_mine)).await?;
+            self.prove(call, &head, takes.iter().any(PlannedPage::is_mine)).await?;
         }
         self.first_of_each(&takes).await?;
         // The same version, perhaps shown to be the present one a moment ago.
@@ -175,14 +175,14 @@ impl Engine {
 
     /// Waits until every fetch among `takes` has brought its first page: what can still begin anew without anybody
     /// having seen bytes does so now.
-    async fn first_of_each(&self, takes: &[Take]) -> Result<(), Vain> {
-        let mut last: Option<&Arc<Seat>> = None;
+    async fn first_of_each(&self, takes: &[PlannedPage]) -> Result<(), WaitError> {
+        let mut last: Option<&Arc<FetchWaiter>> = None;
         for take in takes {
-            if let Source::Flight(interest) = &take.from
-                && !last.is_some_and(|last| Arc::ptr_eq(last, &interest.seat))
+            if let PageSource::InFlight(interest) = &take.from
+                && !last.is_some_and(|last| Arc::ptr_eq(last, &interest.waiter))
             {
-                interest.seat.take(self.pages, &take.need).await?;
-                last = Some(&interest.seat);
+                interest.waiter.take(self.pages, &take.need).await?;
+                last = Some(&interest.waiter);
             }
         }
         Ok(())

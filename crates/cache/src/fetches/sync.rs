@@ -7,5 +7,5 @@ pub(crate) use parking_lot::Mutex;
 pub(crate) use explored::{Mutex, explore};
 
 #[cfg(test)]
-#[path = "../../fetch-core/src/explored.rs"]
+#[path = "../../../fetch-core/src/explored.rs"]
 mod explored;

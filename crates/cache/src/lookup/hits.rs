@@ -1,4 +1,4 @@
-//! Answers from pages alone: no task, no flight, nothing to wait for.
+//! Answers from pages alone: no task, no fetch, nothing to wait for.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, GetResult};
 
 use crate::engine::{Engine, result};
-use crate::policy::{self, Plan, Step};
-use crate::version_table::Head;
+use crate::lookup::version_table::ObjectHead;
+use crate::policy::freshness::{self, CachePlan, FirstStep};
 
 /// One page, or a part of it.
-pub(crate) struct Hit {
-    head: Arc<Head>,
+pub(crate) struct PageHit {
+    head: Arc<ObjectHead>,
     range: Range<u64>,
     bytes: Bytes,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Hit {
 impl Engine {
     /// The answer to `get_opts`, where one page that is here holds all of it and nothing has to be asked.
     #[inline]
-    pub(crate) fn hit(&self, path: &Path, options: &GetOptions) -> Option<Hit> {
+    pub(crate) fn hit(&self, path: &Path, options: &GetOptions) -> Option<PageHit> {
         let Some(GetRange::Bounded(range)) = &options.range else { return None };
         if options.head || range.start >= range.end {
             return None;
@@ -46,14 +46,14 @@ impl Engine {
         bytes.truncate(byte_range::in_memory(byte_range::len(&range)));
         self.counters.hits.add(1);
         self.counters.hit_bytes.add(bytes.len() as u64);
-        Some(Hit { head, range, bytes })
+        Some(PageHit { head, range, bytes })
     }
 
     /// The answer of a `hit`. Who means to look at the [`Origin`] sends an [`Intent`]: to make one takes as long as the page
     /// takes to find.
     #[inline]
-    pub(crate) fn answer(&self, hit: Hit, options: &GetOptions) -> GetResult {
-        let Hit { head, range, bytes } = hit;
+    pub(crate) fn answer(&self, hit: PageHit, options: &GetOptions) -> GetResult {
+        let PageHit { head, range, bytes } = hit;
         let extensions = if options.extensions.get::<Intent>().is_some() {
             let origin = Origin::default();
             origin.add_hit(bytes.len() as u64);
@@ -102,15 +102,15 @@ impl Engine {
 
     /// What is known of `path`, where that may be used as it is.
     #[inline]
-    fn trusted(&self, path: &Path, plan: &Plan) -> Option<Arc<Head>> {
+    fn trusted(&self, path: &Path, plan: &CachePlan) -> Option<Arc<ObjectHead>> {
         let head = self.table.get(path)?;
-        (policy::first_step(plan, Some(head.known()), self.now()) == Step::Serve).then_some(head)
+        (freshness::first_step(plan, Some(head.known()), self.now()) == FirstStep::Serve).then_some(head)
     }
 
     /// Whether the store is to be asked before a `range` beyond the end of `head` is answered.
     #[inline]
-    pub(crate) fn may_have_grown(&self, plan: &Plan, head: &Head, range: &Range<u64>) -> bool {
-        range.end > head.meta.size && policy::may_have_grown(plan, head.meta.size, head.asked_at, range, self.now())
+    pub(crate) fn may_have_grown(&self, plan: &CachePlan, head: &ObjectHead, range: &Range<u64>) -> bool {
+        range.end > head.meta.size && freshness::may_have_grown(plan, head.meta.size, head.asked_at, range, self.now())
     }
 
     /// The page that holds all of `range`, where there is one.

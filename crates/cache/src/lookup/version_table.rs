@@ -12,47 +12,47 @@ use parking_lot::Mutex;
 use quick_cache::DefaultHashBuilder;
 use quick_cache::sync::Cache;
 
-use crate::memory::{PageKey, Place};
-use crate::policy::Known;
+use crate::lookup::memory_tier::{PageKey, PageLocation};
+use crate::policy::freshness::KnownVersion;
 
 /// Paths are spread over this many epochs. Two paths that share one cost, at worst, an answer that is not remembered.
 const EPOCHS: usize = 1024;
 
 /// What an answer told of an object.
 #[derive(Debug)]
-pub(crate) struct Head {
+pub(crate) struct ObjectHead {
     /// The version's number: equal exactly where the version is, and never used again for another.
     pub(crate) id: u64,
     pub(crate) meta: ObjectMeta,
     pub(crate) attributes: Attributes,
     /// When the request was sent that showed this version to be the present one, by this cache or by a layer below.
     pub(crate) asked_at: Duration,
-    /// The cache has no use for such answers (see [`Known`]).
+    /// The cache has no use for such answers (see [`KnownVersion`]).
     pub(crate) opaque: bool,
     pub(crate) version: ObjectVersion,
 }
 
-impl Head {
+impl ObjectHead {
     pub(crate) fn has_validator(&self) -> bool {
         self.version.has_validator()
     }
 
     /// Where `page` of this version is to be found.
-    pub(crate) fn place(&self, page: u64) -> Place {
-        Place { key: PageKey { version: self.id, page }, size: self.meta.size }
+    pub(crate) fn place(&self, page: u64) -> PageLocation {
+        PageLocation { key: PageKey { version: self.id, page }, size: self.meta.size }
     }
 
-    pub(crate) fn known(&self) -> Known {
+    pub(crate) fn known(&self) -> KnownVersion {
         let has_validator = self.has_validator();
         // The clients of `object_store` fill in the Unix epoch where an answer has no date.
         let gets_validator = !has_validator && self.meta.last_modified.timestamp() > 0;
-        Known { asked_at: self.asked_at, has_validator, gets_validator, opaque: self.opaque }
+        KnownVersion { asked_at: self.asked_at, has_validator, gets_validator, opaque: self.opaque }
     }
 }
 
 /// A request's place in history: what it may still say when its answer comes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asking {
+pub(crate) struct RequestStamp {
     /// The path's epoch when the request was sent.
     pub(crate) epoch: u64,
     /// When it was sent; of an answer, when that was confirmed.
@@ -61,17 +61,17 @@ pub(crate) struct Asking {
 
 /// A version that was asked for by its name.
 #[derive(Debug, Clone)]
-struct Named {
-    head: Arc<Head>,
+struct NamedHead {
+    head: Arc<ObjectHead>,
     /// The path's epoch when it was learned: what makes the path's head worthless makes this worthless too.
     epoch: u64,
 }
 
 /// The heads of the objects in use.
 pub(crate) struct VersionTable {
-    heads: Cache<Path, Arc<Head>>,
+    heads: Cache<Path, Arc<ObjectHead>>,
     /// What answers told that were asked for by version. None of them ever becomes the present head.
-    named: Cache<(Path, String), Named>,
+    named: Cache<(Path, String), NamedHead>,
     /// Counts what made older answers worthless, for each group of paths. Its lock orders all changes to their heads.
     epochs: Box<[Mutex<u64>]>,
     hasher: DefaultHashBuilder,
@@ -96,12 +96,12 @@ impl VersionTable {
     }
 
     #[inline]
-    pub(crate) fn get(&self, path: &Path) -> Option<Arc<Head>> {
+    pub(crate) fn get(&self, path: &Path) -> Option<Arc<ObjectHead>> {
         self.heads.get(path)
     }
 
     /// What is known of `path`: of its present version, or of the one that is called `version`.
-    pub(crate) fn find(&self, path: &Path, version: Option<&str>) -> Option<Arc<Head>> {
+    pub(crate) fn find(&self, path: &Path, version: Option<&str>) -> Option<Arc<ObjectHead>> {
         let present = self.heads.get(path);
         let Some(version) = version else { return present };
         let epoch = *self.epoch(path).lock();
@@ -112,8 +112,8 @@ impl VersionTable {
     }
 
     /// To be called before a request for `path` is sent.
-    pub(crate) fn asking(&self, path: &Path, now: Duration) -> Asking {
-        Asking { epoch: *self.epoch(path).lock(), at: now }
+    pub(crate) fn asking(&self, path: &Path, now: Duration) -> RequestStamp {
+        RequestStamp { epoch: *self.epoch(path).lock(), at: now }
     }
 
     /// Takes in an answer, and returns what it says.
@@ -124,11 +124,11 @@ impl VersionTable {
         &self,
         path: &Path,
         named: Option<&str>,
-        asking: Asking,
+        asking: RequestStamp,
         meta: ObjectMeta,
         attributes: Attributes,
         opaque: bool,
-    ) -> Arc<Head> {
+    ) -> Arc<ObjectHead> {
         let version = ObjectVersion::of(&meta);
         // Of a store that ignores the name, nothing is known.
         let opaque = opaque || named.is_some_and(|named| meta.version.as_deref() != Some(named));
@@ -145,13 +145,13 @@ impl VersionTable {
         let id = same.map_or_else(|| self.next_id.fetch_add(1, Ordering::Relaxed), |head| head.id);
         #[cfg(test)]
         let id = if self.by_path_alone { self.hasher.hash_one(path) } else { id };
-        let head = Arc::new(Head { id, meta, attributes, asked_at: asking.at, opaque, version });
+        let head = Arc::new(ObjectHead { id, meta, attributes, asked_at: asking.at, opaque, version });
         let before = if named.is_some() { by_name } else { present };
         if *epoch == asking.epoch && before.is_none_or(|before| before.asked_at <= asking.at) {
             match named {
                 None => self.heads.insert(path.clone(), Arc::clone(&head)),
                 Some(name) => {
-                    let named = Named { head: Arc::clone(&head), epoch: *epoch };
+                    let named = NamedHead { head: Arc::clone(&head), epoch: *epoch };
                     self.named.insert((path.clone(), name.to_owned()), named);
                 }
             }
@@ -204,7 +204,7 @@ mod tests {
         ObjectMeta { location: "a".into(), last_modified: Utc::now(), size, e_tag: Some(tag.into()), version: None }
     }
 
-    fn learn(table: &VersionTable, asking: Asking, tag: &str) -> u64 {
+    fn learn(table: &VersionTable, asking: RequestStamp, tag: &str) -> u64 {
         table.learn(&"a".into(), None, asking, meta(tag, 1), Attributes::new(), false).id
     }
 

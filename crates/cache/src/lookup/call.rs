@@ -6,22 +6,22 @@ use headstart_fetch_core::{Intent, Origin, Promotion};
 use object_store::Extensions;
 use object_store::path::Path;
 
-use crate::policy::Plan;
+use crate::policy::freshness::CachePlan;
 
 /// A read of one object, by one call of the wrapper.
-pub(crate) struct Call {
+pub(crate) struct ReadCall {
     pub(crate) path: Path,
     /// The version that the caller names, if any.
     pub(crate) version: Option<String>,
-    pub(crate) plan: Plan,
-    /// Go down with every request, but for the [`Promotion`]: each flight of a speculative call has one of its own.
+    pub(crate) plan: CachePlan,
+    /// Go down with every request, but for the [`Promotion`]: each fetch of a speculative call has one of its own.
     pub(crate) extensions: Extensions,
     pub(crate) origin: Origin,
 }
 
-impl Call {
+impl ReadCall {
     /// A call for `path`. It is one call, with one origin, however often it has to begin anew.
-    pub(crate) fn new(path: &Path, version: Option<String>, plan: Plan, extensions: Extensions) -> Arc<Self> {
+    pub(crate) fn new(path: &Path, version: Option<String>, plan: CachePlan, extensions: Extensions) -> Arc<Self> {
         Arc::new(Self { path: path.clone(), version, plan, extensions, origin: Origin::default() })
     }
 

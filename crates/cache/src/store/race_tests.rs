@@ -200,7 +200,7 @@ async fn race(
     }
     assert!(reads > 200, "{reads} reads are too few to prove anything");
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!((store.stats().flights, double.open()), (0, 0));
+    assert_eq!((store.stats().in_flight, double.open()), (0, 0));
     Ok(())
 }
 
