@@ -99,16 +99,14 @@
 //! its neighbours.
 
 mod config;
-mod engine;
 mod error;
 mod fetches;
 mod lookup;
-#[cfg(test)]
-mod mutants;
 mod policy;
 mod reads;
 mod stats;
 mod store;
+mod trace_events;
 
 #[cfg(test)]
 extern crate self as headstart_cache;

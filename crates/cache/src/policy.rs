@@ -1,4 +1,32 @@
-//! The decisions of the cache: no I/O, clock, lock or task.
+//! The decisions of the cache, without I/O, clock, lock or task.
+//!
+//! | file | decides |
+//! |---|---|
+//! | `freshness.rs` | whether a known version may be served, has to be validated, or is passed by |
+//! | `joining.rs` | whether a read waits for a request in flight or sends its own |
+//! | `page.rs` | which pages a range needs, and which missing pages share a request |
+//!
+//! What is evicted is decided by `quick_cache`, as `lookup/memory_tier.rs` configures it.
 
 pub(crate) mod freshness;
+pub(crate) mod joining;
 pub(crate) mod page;
+
+/// The rules that keep answers correct. The shipped cache follows [`SafetyRules::ALL`]. Tests build caches that break
+/// one of them, and check that the suite notices.
+///
+/// A plain struct of flags: none of them is read on the hit path, so neither generics nor dynamic dispatch would gain
+/// anything.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SafetyRules {
+    /// A fill is pinned to its version, and its answer is compared with that version.
+    pub(crate) verify_fills: bool,
+    /// Pages are stored under the version of their object, not under its path alone.
+    pub(crate) key_by_version: bool,
+    /// A write drops the known version of its path when it ends, not when it begins.
+    pub(crate) invalidate_after_write: bool,
+}
+
+impl SafetyRules {
+    pub(crate) const ALL: Self = Self { verify_fills: true, key_by_version: true, invalidate_after_write: true };
+}

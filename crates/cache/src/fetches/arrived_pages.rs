@@ -1,15 +1,15 @@
-//! What has arrived of a fetch and is still wanted, and the memory that is charged for it.
+//! The pages of a fetch that have arrived and are still wanted, and the memory that is charged for them.
 
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use headstart_fetch_core::Reservation;
 
-/// Bytes that a fetch without a reservation may hold before a reader takes them, unless a page is larger. `FetchStore` allows a part
-/// without a reservation as much.
+/// Bytes that a fetch without a reservation may hold before a reader takes them, unless a page is larger. `FetchStore`
+/// allows a part without a reservation the same.
 pub(crate) const UNRESERVED_BYTES: usize = 256 << 10;
 
-/// The memory for what a fetch brings, until it is taken.
+/// The memory for the pages of a fetch, until they are taken.
 #[derive(Debug, Default)]
 pub(crate) enum Charge {
     /// There is no budget, or a layer above has reserved the bytes.
@@ -28,14 +28,14 @@ pub(crate) struct ArrivedPages {
     /// The page that arrives next.
     next: Option<u64>,
     held_bytes: usize,
-    /// How many readers want each page.
-    wanted: HashMap<u64, usize>,
-    /// Readers that do not know yet which pages they want.
+    /// Number of readers that are interested in each page.
+    interests: HashMap<u64, usize>,
+    /// Number of readers that do not know yet which pages they want.
     undecided: usize,
-    /// The pages that readers wait for now; `u64::MAX` where one waits for all.
-    awaited: BTreeMap<u64, usize>,
+    /// Number of readers that wait for each page now; `u64::MAX` stands for all pages.
+    waits: BTreeMap<u64, usize>,
     charge: Charge,
-    /// The most a fetch in lockstep holds.
+    /// The most that a fetch in lockstep holds.
     unreserved_bytes: usize,
 }
 
@@ -46,13 +46,13 @@ impl ArrivedPages {
         self.unreserved_bytes = UNRESERVED_BYTES.max(page_bytes);
     }
 
-    /// Whether the fetch has no memory of its own, so that a reader may find a page gone that it wants.
+    /// Whether the fetch has no memory of its own, so that it may drop a page before an interested reader has taken it.
     pub(crate) fn is_lockstep(&self) -> bool {
         matches!(self.charge, Charge::Lockstep)
     }
 
-    /// Whether `page` has arrived and is here no more.
-    pub(crate) fn is_gone(&self, page: u64) -> bool {
+    /// Whether `page` has arrived and was dropped.
+    pub(crate) fn is_dropped(&self, page: u64) -> bool {
         self.next.is_some_and(|next| page < next) && !self.arrived.contains_key(&page)
     }
 
@@ -60,79 +60,85 @@ impl ArrivedPages {
         self.arrived.get(&page)
     }
 
-    /// One reader more wants `page`; false where it is gone.
-    pub(crate) fn want(&mut self, page: u64) -> bool {
-        let is_there = !self.is_gone(page);
-        if is_there {
-            *self.wanted.entry(page).or_default() += 1;
+    /// Adds a reader that is interested in `page`; false where the page was dropped.
+    pub(crate) fn add_interest(&mut self, page: u64) -> bool {
+        let is_available = !self.is_dropped(page);
+        if is_available {
+            *self.interests.entry(page).or_default() += 1;
         }
-        is_there
+        is_available
     }
 
-    /// One reader less wants `page`.
-    pub(crate) fn unwant(&mut self, page: u64) {
-        if decrement(&mut self.wanted, page) && self.undecided == 0 {
+    /// Removes a reader that was interested in `page`.
+    pub(crate) fn remove_interest(&mut self, page: u64) {
+        let is_last = match self.interests.get_mut(&page) {
+            Some(readers) if *readers > 1 => {
+                *readers -= 1;
+                false
+            }
+            _ => {
+                self.interests.remove(&page);
+                true
+            }
+        };
+        if is_last && self.undecided == 0 {
             self.remove(page);
         }
     }
 
-    /// One reader more does not know yet what it wants.
-    pub(crate) fn undecided(&mut self) {
+    /// Adds a reader that does not know yet which pages it wants: all of them are kept for it.
+    pub(crate) fn add_undecided(&mut self) {
         self.undecided += 1;
     }
 
-    /// One reader less does not know what it wants.
-    pub(crate) fn decided(&mut self) {
+    /// Removes a reader that did not know which pages it wants.
+    pub(crate) fn remove_undecided(&mut self) {
         self.undecided -= 1;
         if self.undecided == 0 {
             let unwanted: Vec<u64> =
-                self.arrived.keys().filter(|page| !self.wanted.contains_key(page)).copied().collect();
+                self.arrived.keys().filter(|page| !self.interests.contains_key(page)).copied().collect();
             unwanted.into_iter().for_each(|page| self.remove(page));
         }
     }
 
-    /// One reader more waits for `page`.
-    pub(crate) fn wait_for(&mut self, page: u64) {
-        *self.awaited.entry(page).or_default() += 1;
+    /// Adds a reader that waits for `page`.
+    pub(crate) fn add_wait(&mut self, page: u64) {
+        *self.waits.entry(page).or_default() += 1;
     }
 
-    /// One reader less waits for `page`.
-    pub(crate) fn wait_no_more(&mut self, page: u64) {
-        if let Some(readers) = self.awaited.get_mut(&page) {
+    /// Removes a reader that waited for `page`.
+    pub(crate) fn remove_wait(&mut self, page: u64) {
+        if let Some(readers) = self.waits.get_mut(&page) {
             *readers -= 1;
             if *readers == 0 {
-                self.awaited.remove(&page);
+                self.waits.remove(&page);
             }
         }
     }
 
-    /// Whether any reader waits for any page.
+    /// Whether a reader waits for any page.
     pub(crate) fn is_awaited(&self) -> bool {
-        !self.awaited.is_empty()
+        !self.waits.is_empty()
     }
 
     /// Whether the fetch may read `page`, of `bytes`, now.
     pub(crate) fn may_read(&self, page: u64, bytes: usize) -> bool {
-        match self.charge {
-            Charge::NotCharged | Charge::Reserved(_) => true,
-            Charge::Lockstep => {
-                self.held_bytes == 0
-                    || self.held_bytes + bytes <= self.unreserved_bytes
-                    || self.awaited.last_key_value().is_some_and(|(awaited, _)| *awaited >= page)
-            }
-        }
+        !self.is_lockstep()
+            || self.held_bytes == 0
+            || self.held_bytes + bytes <= self.unreserved_bytes
+            || self.waits.last_key_value().is_some_and(|(awaited, _)| *awaited >= page)
     }
 
-    /// Whether pages have to go before `bytes` are taken in.
+    /// Whether pages have to be dropped before `bytes` are taken in.
     pub(crate) fn makes_room_for(&self, bytes: usize) -> bool {
         self.is_lockstep() && self.held_bytes > 0 && self.held_bytes + bytes > self.unreserved_bytes
     }
 
-    /// Takes in `page`. In lockstep the oldest pages make room for it, whoever wants them still: these readers find them in the cache's
-    /// memory, or fetch them again.
+    /// Takes in `page`. In lockstep the oldest pages are dropped for it, even those that readers are interested in: these
+    /// readers find them in the memory tier, or fetch them again.
     pub(crate) fn push(&mut self, page: u64, bytes: Bytes) {
         self.next = Some(page + 1);
-        if self.undecided == 0 && !self.wanted.contains_key(&page) {
+        if self.undecided == 0 && !self.interests.contains_key(&page) {
             return self.release(bytes.len());
         }
         self.held_bytes += bytes.len();
@@ -145,14 +151,14 @@ impl ArrivedPages {
         }
     }
 
-    /// The fetch will bring `bytes` in all, from `first` page on.
-    pub(crate) fn starts(&mut self, first: u64, bytes: usize) {
+    /// The request is answered: the fetch brings `bytes`, beginning in page `first`.
+    pub(crate) fn begin(&mut self, first: u64, bytes: usize) {
         self.next = Some(first);
         self.keep_reserved(bytes);
     }
 
-    /// Nothing more arrives: what is reserved beyond the pages held is released.
-    pub(crate) fn ends(&mut self) {
+    /// The fetch has ended: releases what is reserved beyond the held pages.
+    pub(crate) fn end(&mut self) {
         self.keep_reserved(self.held_bytes);
     }
 
@@ -176,16 +182,6 @@ impl ArrivedPages {
     }
 }
 
-/// Counts one less; whether none is left.
-fn decrement(counts: &mut HashMap<u64, usize>, key: u64) -> bool {
-    let Some(count) = counts.get_mut(&key) else { return true };
-    *count -= 1;
-    if *count == 0 {
-        counts.remove(&key);
-    }
-    !counts.contains_key(&key)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,66 +194,66 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_or_unwanted_is_dropped_and_uncharged() {
+    fn pages_that_are_taken_or_unwanted_are_dropped_and_uncharged() {
         let budget = MemoryBudget::new(1 << 20);
-        let mut pieces = ArrivedPages::default();
-        pieces.charge(Charge::Reserved(budget.try_reserve(8 * PAGE).expect("free")), PAGE);
-        pieces.starts(10, 4 * PAGE);
-        assert_eq!(budget.used_bytes(), 4 * PAGE, "less than was reserved");
-        assert!(pieces.want(10) && pieces.want(10) && pieces.want(12));
-        (10..13).for_each(|at| pieces.push(at, page()));
+        let mut pages = ArrivedPages::default();
+        pages.charge(Charge::Reserved(budget.try_reserve(8 * PAGE).expect("free")), PAGE);
+        pages.begin(10, 4 * PAGE);
+        assert_eq!(budget.used_bytes(), 4 * PAGE, "the rest of the reservation is released");
+        assert!(pages.add_interest(10) && pages.add_interest(10) && pages.add_interest(12));
+        (10..13).for_each(|at| pages.push(at, page()));
         assert_eq!(budget.used_bytes(), 3 * PAGE, "nobody wants page 11");
-        pieces.unwant(10);
-        assert!(pieces.get(10).is_some(), "another reader wants it");
-        pieces.unwant(10);
-        assert!(pieces.is_gone(10) && pieces.is_gone(11) && !pieces.is_gone(12) && !pieces.is_gone(13));
-        assert!(!pieces.want(10));
-        pieces.ends();
+        pages.remove_interest(10);
+        assert!(pages.get(10).is_some(), "another reader wants it");
+        pages.remove_interest(10);
+        assert!(pages.is_dropped(10) && pages.is_dropped(11) && !pages.is_dropped(12) && !pages.is_dropped(13));
+        assert!(!pages.add_interest(10));
+        pages.end();
         assert_eq!(budget.used_bytes(), PAGE);
-        pieces.unwant(12);
+        pages.remove_interest(12);
         assert_eq!(budget.used_bytes(), 0);
     }
 
     #[test]
-    fn readers_that_are_undecided_want_everything() {
-        let mut pieces = ArrivedPages::default();
-        pieces.undecided();
-        pieces.starts(0, 3 * PAGE);
-        (0..3).for_each(|at| pieces.push(at, page()));
-        assert!(pieces.want(1));
-        pieces.decided();
-        assert!(pieces.is_gone(0) && pieces.get(1).is_some() && pieces.is_gone(2));
+    fn undecided_readers_keep_all_pages() {
+        let mut pages = ArrivedPages::default();
+        pages.add_undecided();
+        pages.begin(0, 3 * PAGE);
+        (0..3).for_each(|at| pages.push(at, page()));
+        assert!(pages.add_interest(1));
+        pages.remove_undecided();
+        assert!(pages.is_dropped(0) && pages.get(1).is_some() && pages.is_dropped(2));
     }
 
     #[test]
-    fn in_lockstep_it_reads_on_only_for_a_reader_and_holds_little() {
-        let mut pieces = ArrivedPages::default();
-        pieces.charge(Charge::Lockstep, PAGE);
-        pieces.starts(0, 20 * PAGE);
-        (0..20).for_each(|at| assert!(pieces.want(at)));
+    fn a_fetch_in_lockstep_reads_on_only_for_a_reader_and_holds_little() {
+        let mut pages = ArrivedPages::default();
+        pages.charge(Charge::Lockstep, PAGE);
+        pages.begin(0, 20 * PAGE);
+        (0..20).for_each(|at| assert!(pages.add_interest(at)));
         let mut next = 0;
-        while pieces.may_read(next, PAGE) {
-            pieces.push(next, page());
+        while pages.may_read(next, PAGE) {
+            pages.push(next, page());
             next += 1;
         }
         assert_eq!(next, 4, "256 KiB");
-        pieces.unwant(0);
-        assert!(pieces.may_read(4, PAGE), "one was taken");
-        pieces.push(4, page());
-        assert!(!pieces.may_read(5, PAGE));
-        pieces.wait_for(7);
+        pages.remove_interest(0);
+        assert!(pages.may_read(4, PAGE), "a page was taken");
+        pages.push(4, page());
+        assert!(!pages.may_read(5, PAGE));
+        pages.add_wait(7);
         (5..8).for_each(|at| {
-            assert!(pieces.may_read(at, PAGE), "one is waited for");
-            pieces.push(at, page());
+            assert!(pages.may_read(at, PAGE), "a reader waits for page 7");
+            pages.push(at, page());
         });
-        pieces.wait_no_more(7);
-        assert!(!pieces.may_read(8, PAGE));
-        assert!(pieces.is_gone(3) && pieces.get(4).is_some(), "the oldest made room");
+        pages.remove_wait(7);
+        assert!(!pages.may_read(8, PAGE));
+        assert!(pages.is_dropped(3) && pages.get(4).is_some(), "the oldest page made room");
         let mut large = ArrivedPages::default();
         large.charge(Charge::Lockstep, 1 << 20);
-        assert!(large.want(0) && large.want(1));
+        assert!(large.add_interest(0) && large.add_interest(1));
         large.push(0, Bytes::from(vec![0; 1 << 20]));
-        assert!(large.get(0).is_some(), "one page at least");
+        assert!(large.get(0).is_some(), "at least one page");
         assert!(!large.may_read(1, 1 << 20));
     }
 }

@@ -1,4 +1,4 @@
-//! One fetch, as its task and those who wait for it share it.
+//! One fetch: the state that its task shares with the readers that wait for it.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,14 +8,13 @@ use bytes::Bytes;
 use headstart_fetch_core::runtime::Home;
 use headstart_fetch_core::{Promotion, byte_range};
 use object_store::path::Path;
-
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use super::arrived_pages::{ArrivedPages, Charge};
+use super::registry::InFlight;
+use super::sync::Mutex;
 use crate::error::CacheError;
-use crate::fetches::arrived_pages::{ArrivedPages, Charge};
-use crate::fetches::registry::InFlight;
-use crate::fetches::sync::Mutex;
 use crate::lookup::call::ReadCall;
 use crate::lookup::memory_tier::{Arrival, PageKey};
 use crate::lookup::version_table::ObjectHead;
@@ -23,41 +22,41 @@ use crate::policy::page::PageSize;
 
 /// One request, or one window of a long body.
 pub(crate) struct Fetch {
-    /// Which bytes it brings; known when it is answered.
-    pub(crate) span: OnceLock<Range<u64>>,
-    /// Keep what it brings. A reader that keeps pages may join one that does not.
-    pub(crate) admit: AtomicBool,
-    /// Of a speculative fetch: turns it into one that is waited for. A reader that waits may join one that nobody waits for.
-    pub(crate) promotion: Option<Promotion>,
-    /// Its caller has said that what it brings will be read.
-    pub(crate) announced: bool,
+    /// The bytes that it brings; set when the request is answered.
+    pub(super) span: OnceLock<Range<u64>>,
+    /// Whether its pages are kept. A reader that keeps pages may join a fetch that does not.
+    pub(super) admit: AtomicBool,
+    /// Turns a speculative fetch into a demanded one, when a reader begins to wait for it.
+    pub(super) promotion: Option<Promotion>,
+    /// Its caller has announced that the pages will be read.
+    pub(super) announced: bool,
     /// The version that its request names, if any.
-    pub(crate) version: Option<String>,
-    /// Nobody joins it.
-    pub(crate) alone: bool,
-    pub(crate) progress: Mutex<FetchProgress>,
-    /// Ticks whenever the progress changes. Whoever has waited longest is woken first, so that virtual time repeats itself.
-    pub(crate) tick: Notify,
-    /// Ticks whenever the fetch may have room to read on.
-    pub(crate) room: Notify,
-    pub(crate) task: OnceLock<AbortHandle>,
-    /// Where its task runs.
-    pub(crate) home: Option<Home>,
+    pub(super) version: Option<String>,
+    /// No other call joins it.
+    pub(super) is_private: bool,
+    pub(super) progress: Mutex<FetchProgress>,
+    /// Notified whenever `progress` changes. Wakes waiters in FIFO order, which makes virtual-time runs reproducible.
+    pub(super) changed: Notify,
+    /// Notified whenever the fetch may have room to read on.
+    pub(super) room: Notify,
+    pub(super) task: OnceLock<AbortHandle>,
+    /// The runtime of its task.
+    pub(super) runtime: Option<Home>,
 }
 
 #[derive(Default)]
-pub(crate) struct FetchProgress {
+pub(super) struct FetchProgress {
     /// Readers that wait or may still read. Changed under the registry's lock only.
-    pub(crate) waiters: usize,
-    /// The pages registered in its name. Changed under the registry's lock only.
-    pub(crate) keys: Vec<PageKey>,
-    /// The path it is an opening of, as long as it is registered as one.
-    pub(crate) opens: Option<Path>,
-    pub(crate) answer: Option<Arc<ObjectHead>>,
-    /// A reader that had joined it has left, because nothing had arrived for long.
-    pub(crate) silent: bool,
-    pub(crate) pieces: ArrivedPages,
-    pub(crate) end: Option<FetchOutcome>,
+    pub(super) waiters: usize,
+    /// The pages registered for it. Changed under the registry's lock only.
+    pub(super) keys: Vec<PageKey>,
+    /// The path that it opens, while it is registered as an opening fetch.
+    pub(super) opens: Option<Path>,
+    pub(super) answer: Option<Arc<ObjectHead>>,
+    /// A reader that had joined it has left, because nothing had arrived for `stall_timeout`.
+    pub(super) is_stalled: bool,
+    pub(super) pages: ArrivedPages,
+    pub(super) outcome: Option<FetchOutcome>,
 }
 
 /// How a fetch ended.
@@ -65,13 +64,13 @@ pub(crate) struct FetchProgress {
 pub(crate) enum FetchOutcome {
     /// Everything arrived.
     Finished,
-    /// All who wait get this error, once.
+    /// All waiters get this error, once.
     Failed(Arc<object_store::Error>),
-    /// It brings nothing, and that is nobody's error: its task is gone, or the answer is of no use to a cache.
+    /// The fetch ended without data and without an error: its task was dropped, or the answer cannot be cached.
     Lost,
 }
 
-/// Why a wait was in error.
+/// Why a waiter got nothing.
 #[derive(Debug)]
 pub(crate) enum WaitError {
     /// The fetch failed.
@@ -96,42 +95,41 @@ impl From<WaitError> for object_store::Error {
 }
 
 impl Fetch {
-    /// A fetch that begins for `call`.
-    pub(crate) fn of(call: &ReadCall, admit: bool, alone: bool) -> Arc<Self> {
+    pub(super) fn new(call: &ReadCall, admit: bool, is_private: bool) -> Arc<Self> {
         Arc::new(Self {
             span: OnceLock::new(),
             admit: AtomicBool::new(admit),
-            promotion: call.is_ahead().then(Promotion::default),
+            promotion: call.is_speculative().then(Promotion::default),
             announced: call.plan.announced,
             version: call.version.clone(),
-            alone,
+            is_private,
             progress: Mutex::default(),
-            tick: Notify::new(),
+            changed: Notify::new(),
             room: Notify::new(),
             task: OnceLock::new(),
-            home: Home::current(),
+            runtime: Home::current(),
         })
     }
 
-    pub(crate) fn charge(&self, charge: Charge, pages: PageSize) {
-        self.progress.lock().pieces.charge(charge, byte_range::in_memory(pages.bytes()));
+    /// Sets the memory for its pages.
+    pub(super) fn charge(&self, charge: Charge, pages: PageSize) {
+        self.progress.lock().pages.charge(charge, byte_range::in_memory(pages.bytes()));
     }
 
-    /// Somebody waits for it.
-    pub(crate) fn promote(&self) {
+    /// A reader waits for it from now on.
+    pub(super) fn promote(&self) {
         if let Some(promotion) = &self.promotion {
             promotion.promote();
         }
     }
 
-    /// Nobody waits for it yet.
-    pub(crate) fn is_ahead(&self) -> bool {
+    /// Whether it is speculative: no reader waits for it yet.
+    pub(super) fn is_speculative(&self) -> bool {
         self.promotion.as_ref().is_some_and(|promotion| !promotion.is_promoted())
     }
 
-    /// How its pages come.
     fn arrival(&self) -> Arrival {
-        match (self.announced, self.is_ahead()) {
+        match (self.announced, self.is_speculative()) {
             (true, _) => Arrival::Announced,
             (false, true) => Arrival::Speculative,
             (false, false) => Arrival::Demanded,
@@ -139,37 +137,38 @@ impl Fetch {
     }
 }
 
-/// A fetch as its task sees it. Dropped without [`FetchGuard::finish`], by a panic, an abort or a runtime that shuts down, it is lost.
+/// A fetch, as its task sees it. If the guard is dropped without [`FetchGuard::finish`] (panic, abort, shutdown of the
+/// runtime), the fetch is lost.
 pub(crate) struct FetchGuard {
-    pub(crate) fetch: Arc<Fetch>,
-    pub(crate) in_flight: Arc<InFlight>,
+    pub(super) fetch: Arc<Fetch>,
+    pub(super) in_flight: Arc<InFlight>,
 }
 
 impl FetchGuard {
-    /// The request is answered: the fetch will bring `span`, and the pages that lie wholly in it can be joined from now on.
+    /// The request is answered: the fetch brings `span`. Other calls can join it for the pages `whole_pages` from now on.
     pub(crate) fn answered(&self, head: &Arc<ObjectHead>, pages: PageSize, span: Range<u64>, whole_pages: Range<u64>) {
         {
             let mut registry = self.in_flight.registry.lock();
             if self.fetch.progress.lock().waiters > 0 {
-                // From an opening to pages in one step: a reader finds one or the other.
+                // From an opening fetch to registered pages in one step: a reader finds one or the other.
                 registry.deregister(&self.fetch);
-                if !self.fetch.alone {
+                if !self.fetch.is_private {
                     registry.register(&self.fetch, head.id, whole_pages);
                 }
             }
         }
-        let starts = (pages.of(span.start), byte_range::in_memory(byte_range::len(&span)));
+        let (first, bytes) = (pages.of(span.start), byte_range::in_memory(byte_range::len(&span)));
         let _ = self.fetch.span.set(span);
         {
             let mut progress = self.fetch.progress.lock();
-            progress.pieces.starts(starts.0, starts.1);
+            progress.pages.begin(first, bytes);
             progress.answer = Some(Arc::clone(head));
-            progress.silent = false;
+            progress.is_stalled = false;
         }
-        self.fetch.tick.notify_waiters();
+        self.fetch.changed.notify_waiters();
     }
 
-    /// Sets the memory for what the fetch brings.
+    /// Sets the memory for the pages of the fetch.
     pub(crate) fn charge(&self, charge: Charge, pages: PageSize) {
         self.fetch.charge(charge, pages);
     }
@@ -177,46 +176,51 @@ impl FetchGuard {
     /// Waits until there is room for `page`, of `bytes`.
     ///
     /// # Cancel safety
-    /// Cancel safe: it only watches.
+    /// Cancel safe: nothing changes while it waits.
     pub(crate) async fn room(&self, page: u64, bytes: usize) {
-        self.until(|progress| progress.pieces.may_read(page, bytes)).await;
-        if self.fetch.progress.lock().pieces.makes_room_for(bytes) {
-            // The readers of the pages that go were woken when these arrived, and may take them now.
+        self.until(|progress| progress.pages.may_read(page, bytes)).await;
+        if self.fetch.progress.lock().pages.makes_room_for(bytes) {
+            // The pages that have to go have woken their readers when they arrived; now these can take them.
             tokio::task::yield_now().await;
         }
     }
 
-    /// Waits until a reader waits for something of the fetch.
+    /// Resolves when a reader waits for a page of the fetch.
     ///
     /// # Cancel safety
-    /// Cancel safe: it only watches.
+    /// Cancel safe: nothing changes while it waits.
     pub(crate) async fn awaited(&self) {
-        self.until(|progress| progress.pieces.is_awaited()).await;
+        self.until(|progress| progress.pages.is_awaited()).await;
     }
 
     async fn until(&self, ready: impl Fn(&FetchProgress) -> bool) {
-        // The task is the only one that waits for room, so that a tick before it waits is not lost.
+        // Only the task waits for `room`, so a notification sent before it waits is kept for it.
         while !ready(&self.fetch.progress.lock()) {
             self.fetch.room.notified().await;
         }
     }
 
-    /// `page`, or part of it, arrived; `keep` stores it, told how it comes.
-    pub(crate) fn arrived(&self, page: u64, piece: Bytes, keep: impl FnOnce(Bytes, Arrival)) {
+    /// `page`, or a part of it, has arrived. `keep` stores it.
+    pub(crate) fn arrived(&self, page: u64, bytes: Bytes, keep: impl FnOnce(Bytes, Arrival)) {
         if self.fetch.admit.load(Ordering::Relaxed) {
-            keep(piece.clone(), self.fetch.arrival());
+            keep(bytes.clone(), self.fetch.arrival());
         }
         {
             let mut progress = self.fetch.progress.lock();
-            progress.pieces.push(page, piece);
-            progress.silent = false;
+            progress.pages.push(page, bytes);
+            progress.is_stalled = false;
         }
-        self.fetch.tick.notify_waiters();
+        self.fetch.changed.notify_waiters();
     }
 
-    /// The fetch is over.
-    pub(crate) fn finish(self, end: FetchOutcome) {
-        self.in_flight.end(&self.fetch, end);
+    /// Bytes that the fetch brings, as far as that is known.
+    pub(crate) fn span_bytes(&self) -> u64 {
+        self.fetch.span.get().map_or(0, byte_range::len)
+    }
+
+    /// Ends the fetch.
+    pub(crate) fn finish(self, outcome: object_store::Result<FetchOutcome>) {
+        self.in_flight.end(&self.fetch, outcome.unwrap_or_else(|error| FetchOutcome::Failed(Arc::new(error))));
     }
 }
 

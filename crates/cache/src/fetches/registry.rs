@@ -1,8 +1,8 @@
-//! Fetches in the registry: who fetches which pages, and who joins whom.
+//! Single flight: which fetch brings which page, and which reads join it.
 //!
-//! Every fetch is a task of its own, so no reader depends on another's fate. Whoever wants a page takes a [`FetchWaiter`] in its
-//! fetch; when the last waiter is given up, the task is aborted, and its GET with it. One lock guards who flies what;
-//! it is never held across an await.
+//! Every fetch is a task of its own, so no reader depends on what becomes of another. A reader that wants a page holds a
+//! [`FetchWaiter`] of its fetch. When the last waiter is dropped, the task is aborted, and its GET with it. One lock
+//! guards the registry; it is never held across an await.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,61 +12,61 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use object_store::path::Path;
-
 use tokio::runtime::Handle;
 
-use crate::fetches::fetch::{Fetch, FetchGuard, FetchOutcome};
-use crate::fetches::sync::Mutex;
-use crate::fetches::waiter::{FetchWaiter, Interest};
+use super::fetch::{Fetch, FetchGuard, FetchOutcome};
+use super::sync::Mutex;
+use super::waiter::{FetchWaiter, Interest};
 use crate::lookup::call::ReadCall;
 use crate::lookup::memory_tier::PageKey;
 use crate::lookup::version_table::RequestStamp;
-use crate::policy::freshness::{OpenRequest, worth_joining};
+use crate::policy::joining::{OpenRequest, worth_joining};
 use crate::policy::page::PageNeed;
 
-/// All fetches in the registry.
+/// All fetches in flight.
 pub(crate) struct InFlight {
-    pub(crate) registry: Mutex<Registry>,
-    pub(crate) stall_timeout: Duration,
+    pub(super) registry: Mutex<Registry>,
+    pub(super) stall_timeout: Duration,
 }
 
 #[derive(Default)]
-pub(crate) struct Registry {
-    /// Who fetches which page.
+pub(super) struct Registry {
+    /// The fetch of each page.
     pages: HashMap<PageKey, Arc<Fetch>>,
-    /// Requests whose version is not known before they are answered.
+    /// Requests whose version is not known until they are answered.
     openings: HashMap<Path, Vec<OpeningFetch>>,
 }
 
 struct OpeningFetch {
-    asked: OpenRequest,
-    asking: RequestStamp,
+    request: OpenRequest,
+    stamp: RequestStamp,
     fetch: Arc<Fetch>,
 }
 
 /// Which calls share the answer to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sharing {
-    /// The caller joins a request in fetch, and others may join the caller's.
+    /// The caller joins a request in flight, and others may join the caller's.
     Full,
-    /// The caller needs the answer to a request sent from now on; others may join it.
+    /// The caller needs the answer to a request sent from now on. Others may join it.
     NewRequest,
-    /// Nobody: the request has preconditions of its own.
+    /// No other call: the request has preconditions of its own.
     None,
 }
 
-/// What to do about a page that is not here.
+/// How a call gets a page that it did not find in memory.
 pub(crate) enum Claim {
-    /// Somebody fetches it.
+    /// From another call's fetch.
     Join(Interest),
-    /// It arrived in the meantime.
+    /// From memory: it has arrived in the meantime.
     InMemory(Bytes),
-    /// It is fetched in the caller's name.
+    /// From a new fetch of the caller's own.
     Fetch(Interest),
 }
 
-/// A run of pages that is to be fetched, and the waiter of the reader that has it fetched.
+/// A new fetch of a run of pages, and the waiter of the call that has to launch it.
 pub(crate) type NewFetch = (Range<u64>, Arc<FetchWaiter>);
 
 impl InFlight {
@@ -74,61 +74,61 @@ impl InFlight {
         Arc::new(Self { registry: Mutex::default(), stall_timeout })
     }
 
-    /// Pages and objects being fetched now.
+    /// Pages and objects that are being fetched now.
     pub(crate) fn len(&self) -> usize {
         let registry = self.registry.lock();
         registry.pages.len() + registry.openings.values().map(Vec::len).sum::<usize>()
     }
 
-    /// A waiter in a fetch that opens `path`: one that brings something of what is `asked` and is `fresh` enough, or a new
-    /// one, which is the caller's to launch. `None` where `known` says that no fetch is needed any more.
+    /// A waiter for a fetch that opens the object of `call`: for one in flight that brings part of `request` and is fresh
+    /// enough, or for a new one, which the caller has to launch. `None` where `is_known` says that no request is needed
+    /// any more.
     ///
-    /// All under one lock: an answer is known before its fetch stops being an opening, so of readers that come together
-    /// one flies, and the others find either its fetch or its answer.
+    /// All under one lock: an answer is recorded before its fetch is deregistered, so of readers that come together
+    /// one sends a request, and the others find either its fetch or its answer.
     pub(crate) fn open(
         self: &Arc<Self>,
         call: &ReadCall,
-        asked: &OpenRequest,
-        asking: RequestStamp,
+        request: &OpenRequest,
+        stamp: RequestStamp,
         sharing: Sharing,
-        known: impl Fn() -> bool,
+        is_known: impl Fn() -> bool,
     ) -> Option<Arc<FetchWaiter>> {
         let path = &call.path;
         let mut registry = self.registry.lock();
-        if sharing == Sharing::Full && call.plan.look {
-            let of_use = |opening: &&OpeningFetch| {
+        if sharing == Sharing::Full && call.plan.reads_cache {
+            let is_useful = |opening: &&OpeningFetch| {
                 opening.fetch.version == call.version
-                    && opening.asking.epoch == asking.epoch
-                    && call.plan.is_fresh(opening.asking.at, asking.at)
-                    && worth_joining(&opening.asked, asked)
+                    && opening.stamp.epoch == stamp.epoch
+                    && call.plan.is_fresh(opening.stamp.at, stamp.at)
+                    && worth_joining(&opening.request, request)
             };
-            if let Some(opening) = registry.openings.get(path).and_then(|openings| openings.iter().find(of_use)) {
-                let waiter = self.join(&opening.fetch, call, opening.asked == *asked);
-                return Some(waiter.undecided());
+            if let Some(opening) = registry.openings.get(path).and_then(|openings| openings.iter().find(is_useful)) {
+                return Some(self.join(&opening.fetch, call, opening.request == *request).undecided());
             }
-            if known() {
+            if is_known() {
                 return None;
             }
         }
-        let fetch = Fetch::of(call, call.plan.admit, false);
+        let fetch = Fetch::new(call, call.plan.admit, false);
         if sharing != Sharing::None {
             fetch.progress.lock().opens = Some(path.clone());
-            let opening = OpeningFetch { asked: asked.clone(), asking, fetch: Arc::clone(&fetch) };
+            let opening = OpeningFetch { request: request.clone(), stamp, fetch: Arc::clone(&fetch) };
             registry.openings.entry(path.clone()).or_default().push(opening);
         }
         Some(self.waiter(&fetch, call, true, true).undecided())
     }
 
-    /// Claims `needs` of the version `id`, all under one lock: what is `here` by now, what is in the registry, and what is
-    /// missing; the missing ones are grouped by `runs` into in_flight, returned with their pages, and are the caller's to launch.
-    /// `alone`: no other fetch is joined, and nobody joins the new ones.
+    /// Finds each of `needs` of the version `id`, all under one lock: in flight, `in_memory` by now, or missing. The missing
+    /// ones are grouped by `runs` into new fetches, which the caller has to launch. `is_private`: no fetch of others is
+    /// joined, and no other call joins the new ones.
     pub(crate) fn claim(
         self: &Arc<Self>,
         call: &ReadCall,
         id: u64,
         needs: &[PageNeed],
-        alone: bool,
-        here: impl Fn(u64) -> Option<Bytes>,
+        is_private: bool,
+        in_memory: impl Fn(u64) -> Option<Bytes>,
         runs: impl Fn(&[u64]) -> Vec<Range<u64>>,
     ) -> (Vec<Claim>, Vec<NewFetch>) {
         let mut joined: Vec<Arc<FetchWaiter>> = Vec::new();
@@ -138,11 +138,11 @@ impl InFlight {
             .iter()
             .map(|need| {
                 let key = PageKey { version: id, page: need.page };
-                if call.plan.look
-                    && !alone
+                if call.plan.reads_cache
+                    && !is_private
                     && let Some(fetch) = registry.pages.get(&key)
                 {
-                    if fetch.progress.lock().pieces.want(need.page) {
+                    if fetch.progress.lock().pages.add_interest(need.page) {
                         let known = joined.iter().find(|waiter| Arc::ptr_eq(&waiter.fetch, fetch)).cloned();
                         let waiter = known.unwrap_or_else(|| {
                             let waiter = self.join(fetch, call, true);
@@ -151,79 +151,80 @@ impl InFlight {
                         });
                         return Some(Claim::Join(Interest { waiter, page: need.page }));
                     }
-                    // It has arrived there, was taken, and is dropped.
+                    // The fetch has brought the page, and dropped it after its readers had taken it.
                     registry.pages.remove(&key);
                 }
-                // A fetch stores a page before it gives up its registration: looked up in this order, none slips through.
-                if let Some(page) = here(need.page) {
+                // A fetch stores a page before it is deregistered, so this order of looking misses none.
+                if let Some(page) = in_memory(need.page) {
                     return Some(Claim::InMemory(page));
                 }
                 missing.push(need.page);
                 None
             })
             .collect();
-        let in_flight: Vec<NewFetch> = runs(&missing)
+        let new_fetches: Vec<NewFetch> = runs(&missing)
             .into_iter()
             .map(|run| {
-                let fetch = Fetch::of(call, call.plan.admit, alone);
-                if !alone {
+                let fetch = Fetch::new(call, call.plan.admit, is_private);
+                if !is_private {
                     registry.register(&fetch, id, run.clone());
                 }
                 (run, self.waiter(&fetch, call, true, true))
             })
             .collect();
-        let fetch = |page: u64| {
-            let (_, waiter) =
-                in_flight.iter().find(|(run, _)| run.contains(&page)).expect("every missing page is in a run");
-            Claim::Fetch(waiter.interest_in(page))
+        let own = |page: u64| {
+            let found = new_fetches.iter().find(|(run, _)| run.contains(&page));
+            Claim::Fetch(found.expect("every missing page is in a run").1.interest_in(page))
         };
-        let claims = claims.into_iter().zip(needs).map(|(claim, need)| claim.unwrap_or_else(|| fetch(need.page)));
-        (claims.collect(), in_flight)
+        let claims = claims.into_iter().zip(needs).map(|(claim, need)| claim.unwrap_or_else(|| own(need.page)));
+        (claims.collect(), new_fetches)
     }
 
-    /// A new fetch for `pages` of the version `id`, whoever else fetches them: the next window of a body that is open already.
-    pub(crate) fn window(
+    /// A new fetch of `pages` of the version `id`, also of those that are in flight already: the next window of a body that
+    /// is open anyway.
+    pub(crate) fn next_window(
         self: &Arc<Self>,
         call: &ReadCall,
         id: u64,
         pages: Range<u64>,
         admit: bool,
     ) -> Arc<FetchWaiter> {
-        let fetch = Fetch::of(call, admit, false);
+        let fetch = Fetch::new(call, admit, false);
         let mut registry = self.registry.lock();
         registry.register(&fetch, id, pages);
         self.waiter(&fetch, call, true, true)
     }
 
-    /// Runs the task that flies `fetch`. Whatever becomes of the task, its [`FetchGuard`] tells the waiters.
+    /// Runs the task of a fetch. However the task ends, its [`FetchGuard`] informs the waiters.
     pub(crate) fn launch(
         self: &Arc<Self>,
         runtime: &Handle,
         waiter: &FetchWaiter,
-        task: impl FnOnce(FetchGuard) -> futures::future::BoxFuture<'static, ()>,
+        task: impl FnOnce(FetchGuard) -> BoxFuture<'static, ()>,
     ) {
         let guard = FetchGuard { fetch: Arc::clone(&waiter.fetch), in_flight: Arc::clone(self) };
         let task = runtime.spawn(task(guard));
-        // The waiter in hand keeps everyone from wanting to abort it before this line.
+        // `waiter` is alive, so nobody has wanted to abort the task before this line.
         let _ = waiter.fetch.task.set(task.abort_handle());
     }
 
-    /// `fetch` is over.
-    pub(crate) fn end(&self, fetch: &Fetch, end: FetchOutcome) {
-        // First out of the registry: who tries again must not find this fetch.
+    /// Ends `fetch` and wakes its waiters.
+    pub(super) fn end(&self, fetch: &Fetch, outcome: FetchOutcome) {
+        // Deregistered first: a waiter that retries must not find this fetch.
         self.registry.lock().deregister(fetch);
         {
             let mut progress = fetch.progress.lock();
-            progress.end.get_or_insert(end);
-            progress.pieces.ends();
+            progress.outcome.get_or_insert(outcome);
+            progress.pages.end();
         }
-        fetch.tick.notify_waiters();
+        fetch.changed.notify_waiters();
     }
 
-    /// A waiter in the fetch of another call: what it brings is kept if one of both wants that, and waited for if one of both waits.
+    /// A waiter for the fetch of another call. Its pages are kept if either call wants that, and it is demanded if either
+    /// call is.
     fn join(self: &Arc<Self>, fetch: &Arc<Fetch>, call: &ReadCall, same_request: bool) -> Arc<FetchWaiter> {
         fetch.admit.fetch_or(call.plan.admit, Ordering::Relaxed);
-        if !call.is_ahead() {
+        if !call.is_speculative() {
             fetch.promote();
         }
         self.waiter(fetch, call, false, same_request && fetch.version == call.version)
@@ -233,20 +234,20 @@ impl InFlight {
         self: &Arc<Self>,
         fetch: &Arc<Fetch>,
         call: &ReadCall,
-        mine: bool,
+        is_own: bool,
         same_request: bool,
     ) -> Arc<FetchWaiter> {
         fetch.progress.lock().waiters += 1;
         let promotion = call.promotion().cloned();
         let is_undecided = AtomicBool::new(false);
         let (fetch, in_flight) = (Arc::clone(fetch), Arc::clone(self));
-        Arc::new(FetchWaiter { fetch, in_flight, mine, same_request, promotion, is_undecided })
+        Arc::new(FetchWaiter { fetch, in_flight, is_own, same_request, promotion, is_undecided })
     }
 }
 
 impl Registry {
-    /// Registers `pages` in the name of `fetch`, where nobody else has them.
-    pub(crate) fn register(&mut self, fetch: &Arc<Fetch>, version: u64, pages: Range<u64>) {
+    /// Registers `pages` for `fetch`, except those that another fetch brings already.
+    pub(super) fn register(&mut self, fetch: &Arc<Fetch>, version: u64, pages: Range<u64>) {
         let mut progress = fetch.progress.lock();
         for page in pages {
             let key = PageKey { version, page };
@@ -257,8 +258,8 @@ impl Registry {
         }
     }
 
-    /// Nobody joins `fetch` from here on.
-    pub(crate) fn deregister(&mut self, fetch: &Fetch) {
+    /// Removes all registrations of `fetch`: no further call joins it.
+    pub(super) fn deregister(&mut self, fetch: &Fetch) {
         let mut progress = fetch.progress.lock();
         for key in progress.keys.drain(..) {
             if let Entry::Occupied(occupied) = self.pages.entry(key)

@@ -1,5 +1,5 @@
-//! Readers that share fetches, under schedules that `shuttle` chooses: each has its bytes, none waits for ever, and nothing is fetched twice
-//! while it is in fetch.
+//! Readers that share fetches, under schedules that `shuttle` chooses: every reader gets its bytes, none waits for ever, and
+//! no page is fetched twice at the same time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use crate::fetches::registry::{Claim, InFlight};
 use crate::fetches::sync::{Mutex, explore};
 use crate::lookup::call::ReadCall;
 use crate::lookup::version_table::{ObjectHead, VersionTable};
+use crate::policy::SafetyRules;
 use crate::policy::freshness::CachePlan;
 use crate::policy::page::{MIN_PAGE_BYTES, PageNeed, PageSize};
 
@@ -30,14 +31,14 @@ struct World {
     pages: PageSize,
     head: Arc<ObjectHead>,
     kept: Mutex<HashMap<u64, Bytes>>,
-    /// Fetches of each page that are in fetch now.
+    /// Number of fetches of each page that are active now.
     active_fetches: [AtomicUsize; PAGES as usize],
     budget: Arc<MemoryBudget>,
 }
 
 impl World {
     fn new() -> Arc<Self> {
-        let table = VersionTable::new(10);
+        let table = VersionTable::new(10, SafetyRules::ALL);
         let meta = ObjectMeta {
             location: "a".into(),
             last_modified: Utc::now(),
@@ -45,11 +46,11 @@ impl World {
             e_tag: Some("1".into()),
             version: None,
         };
-        let asking = table.asking(&"a".into(), Duration::ZERO);
+        let stamp = table.stamp(&"a".into(), Duration::ZERO);
         Arc::new(Self {
             in_flight: InFlight::new(Duration::from_secs(60)),
             pages: PageSize::new(MIN_PAGE_BYTES).expect("it is allowed"),
-            head: table.learn(&"a".into(), None, asking, meta, Attributes::new(), false),
+            head: table.record(&"a".into(), None, stamp, meta, Attributes::new(), false),
             kept: Mutex::default(),
             active_fetches: Default::default(),
             budget: MemoryBudget::new(MIN_PAGE_BYTES * 3),
@@ -59,36 +60,36 @@ impl World {
     fn claim(self: &Arc<Self>, needs: &[PageNeed]) -> Vec<Claim> {
         let plan = CachePlan::new(true, Freshness::default(), None, false);
         let call = ReadCall::new(&"a".into(), None, plan, Extensions::new());
-        let here = |page| self.kept.lock().get(&page).cloned();
+        let in_memory = |page| self.kept.lock().get(&page).cloned();
         let runs = |missing: &[u64]| missing.iter().map(|page| *page..page + 1).collect();
-        let (claims, runs) = self.in_flight.claim(&call, self.head.id, needs, false, here, runs);
+        let (claims, runs) = self.in_flight.claim(&call, self.head.id, needs, false, in_memory, runs);
         for (run, waiter) in runs {
             let guard = FetchGuard { fetch: Arc::clone(&waiter.fetch), in_flight: Arc::clone(&self.in_flight) };
             match self.budget.try_reserve(MIN_PAGE_BYTES) {
                 Some(reservation) => guard.charge(Charge::Reserved(reservation), self.pages),
                 None => guard.charge(Charge::Lockstep, self.pages),
             }
-            drop(shuttle::future::spawn(fly(Arc::clone(self), guard, run.start)));
+            drop(shuttle::future::spawn(run_fetch(Arc::clone(self), guard, run.start)));
         }
         claims
     }
 }
 
-/// The task of a fetch of `page`: one in so many is lost.
-async fn fly(world: Arc<World>, guard: FetchGuard, page: u64) {
+/// The task of a fetch of `page`. That of page 3 is lost at the end.
+async fn run_fetch(world: Arc<World>, guard: FetchGuard, page: u64) {
     let fetches = &world.active_fetches[usize::try_from(page).expect("small")];
     assert_eq!(fetches.fetch_add(1, Ordering::SeqCst), 0, "page {page} is fetched twice");
     shuttle::future::yield_now().await;
-    let bytes = page * PAGE..(page + 1) * PAGE;
-    guard.answered(&world.head, world.pages, bytes, page..page + 1);
+    let span = page * PAGE..(page + 1) * PAGE;
+    guard.answered(&world.head, world.pages, span, page..page + 1);
     guard.room(page, MIN_PAGE_BYTES).await;
-    let piece = Bytes::from(vec![u8::try_from(page).expect("small"); MIN_PAGE_BYTES]);
-    guard.arrived(page, piece, |bytes, _| drop(world.kept.lock().insert(page, bytes)));
+    let bytes = Bytes::from(vec![u8::try_from(page).expect("small"); MIN_PAGE_BYTES]);
+    guard.arrived(page, bytes, |bytes, _| drop(world.kept.lock().insert(page, bytes)));
     fetches.fetch_sub(1, Ordering::SeqCst);
-    guard.finish(if page == 3 { FetchOutcome::Lost } else { FetchOutcome::Finished });
+    guard.finish(Ok(if page == 3 { FetchOutcome::Lost } else { FetchOutcome::Finished }));
 }
 
-/// Reads pages `first..last`; gives up after so many of them.
+/// Reads pages `first..last`; drops the others after `gives_up_after` of them.
 async fn read(world: Arc<World>, first: u64, last: u64, gives_up_after: usize) {
     let needs: Vec<_> = (first..last).map(|page| PageNeed { page, bytes: page * PAGE..page * PAGE + 10 }).collect();
     let claims = world.claim(&needs);
@@ -124,7 +125,7 @@ fn no_schedule_loses_a_page_or_fetches_one_twice() {
                 reader.await.expect("no reader panics");
             }
         });
-        // Fetches that nobody waits for any more end by themselves here; there is no runtime that would abort them.
+        // No runtime aborts fetches without waiters here: they run to their end.
         while world.in_flight.len() > 0 {
             shuttle::thread::yield_now();
         }

@@ -1,10 +1,13 @@
-//! One call, as far as its fetches need to know it.
+//! What one call asks for: an object, perhaps a version of it, a range and preconditions.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use headstart_fetch_core::{Intent, Origin, Promotion};
-use object_store::Extensions;
+use headstart_fetch_core::{
+    FetchError, Intent, Origin, Promotion, is_invalid_range, is_lasting_version, may_be_the_range,
+};
 use object_store::path::Path;
+use object_store::{Error, Extensions, GetOptions, GetRange, Result};
 
 use crate::policy::freshness::CachePlan;
 
@@ -14,24 +17,62 @@ pub(crate) struct ReadCall {
     /// The version that the caller names, if any.
     pub(crate) version: Option<String>,
     pub(crate) plan: CachePlan,
-    /// Go down with every request, but for the [`Promotion`]: each fetch of a speculative call has one of its own.
+    /// Sent with every request, except for the [`Promotion`]: each fetch of a speculative call has one of its own.
     pub(crate) extensions: Extensions,
     pub(crate) origin: Origin,
 }
 
 impl ReadCall {
-    /// A call for `path`. It is one call, with one origin, however often it has to begin anew.
+    /// A call for `path`. However often it is retried, it is one call with one origin.
     pub(crate) fn new(path: &Path, version: Option<String>, plan: CachePlan, extensions: Extensions) -> Arc<Self> {
         Arc::new(Self { path: path.clone(), version, plan, extensions, origin: Origin::default() })
     }
 
-    /// Nobody waits for its bytes yet.
-    pub(crate) fn is_ahead(&self) -> bool {
+    /// Whether the call is speculative: nobody waits for its bytes yet.
+    pub(crate) fn is_speculative(&self) -> bool {
         Intent::of(&self.extensions) == Intent::Speculative
     }
 
-    /// Tells when somebody comes to wait for them.
+    /// Tells when somebody begins to wait for the bytes of a speculative call.
     pub(crate) fn promotion(&self) -> Option<&Promotion> {
-        Promotion::of(&self.extensions).filter(|_| self.is_ahead())
+        Promotion::of(&self.extensions).filter(|_| self.is_speculative())
     }
+}
+
+pub(crate) fn has_preconditions(options: &GetOptions) -> bool {
+    options.if_match.is_some()
+        || options.if_none_match.is_some()
+        || options.if_modified_since.is_some()
+        || options.if_unmodified_since.is_some()
+}
+
+/// Whether a call with these options means the same on every store. An empty or reversed range does not, nor does a
+/// range of a HEAD.
+pub(crate) fn is_portable(options: &GetOptions) -> bool {
+    if options.version.as_deref().is_some_and(|version| !is_lasting_version(version)) {
+        return false;
+    }
+    match &options.range {
+        None => true,
+        Some(_) if options.head => false,
+        Some(GetRange::Bounded(range)) => range.start < range.end,
+        Some(GetRange::Suffix(n)) => *n > 0,
+        Some(GetRange::Offset(_)) => true,
+    }
+}
+
+/// Whether `error` may mean that the store refuses the range which the cache requested in place of the caller's.
+pub(crate) fn is_range_refused(options: &GetOptions, error: &Error) -> bool {
+    !options.head && may_be_the_range(error) && !is_invalid_range(error)
+}
+
+/// The bytes that `range` selects of an object of `size` bytes.
+pub(crate) fn resolve(range: Option<&GetRange>, size: u64) -> Result<Range<u64>> {
+    let Some(range) = range else { return Ok(0..size) };
+    let start = match range {
+        GetRange::Bounded(range) => range.start,
+        GetRange::Offset(start) => *start,
+        GetRange::Suffix(_) => 0,
+    };
+    range.as_range(size).map_err(|_| FetchError::PastEnd { start, size }.into())
 }

@@ -1,4 +1,5 @@
-//! The memory tier: pages in `quick_cache`, weighed in bytes. InFlight are ours, storage is theirs.
+//! The memory tier: pages in `quick_cache`, weighed in bytes. `quick_cache` decides what is evicted; this file decides
+//! what counts as a use, and which pages compete with each other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -11,112 +12,117 @@ use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use crate::config::CacheConfig;
 use crate::policy::page::PageSize;
 use crate::stats::CacheCounters;
+use crate::trace_events;
 
-/// What a page costs beyond its bytes: key and value (56), the slots and ghosts of the table (21 more, times up to 3), the
-/// owner that counts it (64) and the allocator's headers.
+/// Memory of a page beyond its bytes: key and value (56), slots and ghost entries of the table (21 each, up to 3 times),
+/// the owner that counts it (64) and the headers of the allocator.
 const ENTRY_OVERHEAD_BYTES: u64 = 320;
 
-/// Locks a table is divided among, at most: more than cores that hit at once, and the same on every machine.
+/// Shards of a table, at most: more than the cores that read at once. A constant, so that evictions are the same on every
+/// machine.
 const SHARDS: usize = 64;
 
-/// The share of the memory that goes to the ends of objects, where they are kept apart: one in so many bytes.
+/// One byte in so many goes to the ends of objects, where these have a table of their own.
 const EDGE_SHARE: usize = 8;
 
 /// A page of a version of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PageKey {
-    /// The version's number in the version table: never used twice.
+    /// Number of the version in the version table; never used twice.
     pub(crate) version: u64,
-    /// The page's number in the object.
+    /// Number of the page in the object.
     pub(crate) page: u64,
 }
 
-/// Where a page is to be found.
+/// What it takes to find a page.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageLocation {
     pub(crate) key: PageKey,
-    /// Bytes of the object.
+    /// Bytes of the object: tells whether the page is at one of its ends.
     pub(crate) size: u64,
 }
 
-/// How a page comes to be kept.
+/// Why a page was fetched. Decides what counts as its first use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrival {
-    /// Somebody waits for it.
+    /// A reader waits for it.
     Demanded,
-    /// It was fetched ahead; perhaps in error.
+    /// It was fetched ahead, and may never be read.
     Speculative,
-    /// It was fetched ahead by a caller that has said it will be read: as good as read once.
+    /// It was fetched ahead for a caller that announced a read: counts as read once.
     Announced,
 }
 
 /// Pages held in memory.
 pub(crate) struct MemoryTier {
     pages: PageTable,
-    /// The pages at both ends of objects, where they compete among themselves alone: no scan drives a footer out.
+    /// Pages at both ends of objects, where `edge_bytes` is set. They compete only with each other, so that no scan
+    /// evicts a footer.
     edges: Option<PageTable>,
     edge_bytes: u64,
     page_size: PageSize,
     counters: Arc<CacheCounters>,
 }
 
-type PageTable = Cache<PageKey, Page, WeighPages, FixedState, CountEvictions>;
+type PageTable = Cache<PageKey, CachedPage, WeighPages, FixedState, CountEvictions>;
 
 impl MemoryTier {
     pub(crate) fn new(config: &CacheConfig, page_size: PageSize, counters: Arc<CacheCounters>) -> Self {
         let edge_share = if config.edge_bytes == 0 { 0 } else { config.memory_bytes / EDGE_SHARE };
-        let shelf = |bytes: usize| {
+        let table = |bytes: usize| {
             let options = OptionsBuilder::new()
                 .estimated_items_capacity(bytes / config.page_bytes)
                 .weight_capacity(bytes as u64)
                 .shards(SHARDS)
                 .build()
                 .expect("both capacities are given");
-            // The keys are numbers of ours, so nobody can choose colliding ones; hashed alike in every run, what is evicted repeats.
+            // Keys are our own numbers, so nobody can choose colliding ones. A fixed hasher makes evictions reproducible.
             Cache::with_options(options, WeighPages, FixedState::default(), CountEvictions(Arc::clone(&counters)))
         };
         Self {
-            pages: shelf(config.memory_bytes - edge_share),
-            edges: (edge_share > 0).then(|| shelf(edge_share)),
+            pages: table(config.memory_bytes - edge_share),
+            edges: (edge_share > 0).then(|| table(edge_share)),
             edge_bytes: config.edge_bytes as u64,
             page_size,
             counters,
         }
     }
 
+    /// The page, if it is here. Counts as a use.
     #[inline]
-    pub(crate) fn get(&self, place: PageLocation) -> Option<Bytes> {
-        self.shelf(place).get(&place.key).map(|page| page.bytes)
+    pub(crate) fn get(&self, location: PageLocation) -> Option<Bytes> {
+        self.table(location).get(&location.key).map(|page| page.bytes)
     }
 
-    /// Whether the page is here; no access in the eyes of the eviction policy.
-    pub(crate) fn has(&self, place: PageLocation) -> bool {
-        self.shelf(place).contains_key(&place.key)
+    /// Whether the page is here. Does not count as a use.
+    pub(crate) fn has(&self, location: PageLocation) -> bool {
+        self.table(location).contains_key(&location.key)
     }
 
-    /// Keeps a page. `bytes` must own its memory alone: a slice would hold on to all that it was cut from.
-    pub(crate) fn insert(&self, place: PageLocation, bytes: Bytes, arrival: Arrival) {
-        let shelf = self.shelf(place);
+    /// Keeps a page. `bytes` must own its memory alone: a slice would keep all that it was cut from.
+    pub(crate) fn insert(&self, location: PageLocation, bytes: Bytes, arrival: Arrival) {
+        let table = self.table(location);
         let unread = match arrival {
             Arrival::Demanded => 0,
             Arrival::Speculative => 1,
-            // The look below is one of them.
+            // The `get` below counts as a read.
             Arrival::Announced => 2,
         };
         if unread > 0 {
-            if shelf.contains_key(&place.key) {
+            if table.contains_key(&location.key) {
                 return;
             }
-            // Of a page evicted not long ago, the table remembers that; fetched ahead, it has been wanted no second time.
-            shelf.remove(&place.key);
+            // The table remembers recently evicted pages, and would take the insertion for a second use. No reader has
+            // asked for the page a second time.
+            table.remove(&location.key);
         }
-        shelf.insert(place.key, Page { bytes, unread: AtomicU8::new(unread) });
+        table.insert(location.key, CachedPage { bytes, unread: AtomicU8::new(unread) });
         if arrival == Arrival::Announced {
-            shelf.get(&place.key);
+            table.get(&location.key);
         }
     }
 
-    /// `bytes`, counted until nobody holds them any more.
+    /// `bytes`, counted in `live_bytes` until nobody holds them any more.
     pub(crate) fn counted(&self, bytes: Bytes) -> Bytes {
         let counters = Arc::clone(&self.counters);
         counters.live_bytes.add(bytes.len() as u64);
@@ -125,40 +131,40 @@ impl MemoryTier {
 
     /// Bytes held, overhead included.
     pub(crate) fn held_bytes(&self) -> u64 {
-        self.shelves().map(PageTable::weight).sum()
+        self.tables().map(PageTable::weight).sum()
     }
 
     pub(crate) fn held_pages(&self) -> u64 {
-        self.shelves().map(|shelf| shelf.len() as u64).sum()
+        self.tables().map(|table| table.len() as u64).sum()
     }
 
-    /// Bytes of pages that are held by others alone.
+    /// Bytes of pages that only others hold.
     pub(crate) fn lent_bytes(&self) -> u64 {
         let kept = self.held_bytes().saturating_sub(self.held_pages() * ENTRY_OVERHEAD_BYTES);
         self.counters.live_bytes.now().saturating_sub(kept)
     }
 
-    fn shelf(&self, place: PageLocation) -> &PageTable {
+    fn table(&self, location: PageLocation) -> &PageTable {
         match &self.edges {
-            Some(edges) if self.page_size.is_edge(place.key.page, place.size, self.edge_bytes) => edges,
+            Some(edges) if self.page_size.is_edge(location.key.page, location.size, self.edge_bytes) => edges,
             _ => &self.pages,
         }
     }
 
-    fn shelves(&self) -> impl Iterator<Item = &PageTable> {
+    fn tables(&self) -> impl Iterator<Item = &PageTable> {
         [&self.pages].into_iter().chain(&self.edges)
     }
 }
 
-/// A page as the table holds it.
-struct Page {
+/// A page, as the table keeps it.
+struct CachedPage {
     bytes: Bytes,
-    /// More than zero: fetched ahead, and not read since.
+    /// More than zero for a page that was fetched ahead and not read since.
     unread: AtomicU8,
 }
 
-/// The table hands out pages by cloning them: the one it keeps counts that.
-impl Clone for Page {
+/// The table hands out pages by cloning them, so a clone counts as a read of the page that is kept.
+impl Clone for CachedPage {
     fn clone(&self) -> Self {
         let unread = self.unread.load(Ordering::Relaxed);
         if unread > 0 {
@@ -168,7 +174,7 @@ impl Clone for Page {
     }
 }
 
-/// MemoryTier of a page, the cache's or a reader's.
+/// Memory of a page, whether the cache or a reader holds it.
 struct CountedPage {
     bytes: Bytes,
     counters: Arc<CacheCounters>,
@@ -189,8 +195,8 @@ impl Drop for CountedPage {
 #[derive(Clone)]
 struct WeighPages;
 
-impl Weighter<PageKey, Page> for WeighPages {
-    fn weight(&self, _: &PageKey, page: &Page) -> u64 {
+impl Weighter<PageKey, CachedPage> for WeighPages {
+    fn weight(&self, _: &PageKey, page: &CachedPage) -> u64 {
         page.bytes.len() as u64 + ENTRY_OVERHEAD_BYTES
     }
 }
@@ -198,13 +204,15 @@ impl Weighter<PageKey, Page> for WeighPages {
 #[derive(Clone)]
 struct CountEvictions(Arc<CacheCounters>);
 
-impl Lifecycle<PageKey, Page> for CountEvictions {
-    /// The page evicted last: freed after the shard's lock is released, as usually there is only one.
+impl Lifecycle<PageKey, CachedPage> for CountEvictions {
+    /// The page evicted last, usually the only one. It is freed after the lock of the shard is released.
     type RequestState = Option<Bytes>;
 
-    fn on_evict(&self, evicted: &mut Option<Bytes>, _: PageKey, page: Page) {
+    fn on_evict(&self, evicted: &mut Option<Bytes>, key: PageKey, page: CachedPage) {
+        let is_unread = page.unread.into_inner() > 0;
+        trace_events::page_evicted(key, page.bytes.len(), is_unread);
         self.0.evictions.add(1);
-        self.0.evicted_unread.add(u64::from(page.unread.into_inner() > 0));
+        self.0.evicted_unread.add(u64::from(is_unread));
         *evicted = Some(page.bytes);
     }
 }
@@ -225,20 +233,20 @@ mod tests {
         (MemoryTier::new(&config, PageSize::new(PAGE).expect("allowed"), Arc::clone(&counters)), counters)
     }
 
-    fn place(version: u64, page: u64) -> PageLocation {
+    fn location(version: u64, page: u64) -> PageLocation {
         PageLocation { key: PageKey { version, page }, size: SIZE }
     }
 
     fn keep(memory: &MemoryTier, version: u64, page: u64, arrival: Arrival) {
-        memory.insert(place(version, page), memory.counted(Bytes::from(vec![0; PAGE])), arrival);
+        memory.insert(location(version, page), memory.counted(Bytes::from(vec![0; PAGE])), arrival);
     }
 
-    /// Reads once, in a version of its own, so many pages that are no ends.
+    /// Reads `pages` pages of a version of its own once; none of them is at an end of the object.
     fn scan(memory: &MemoryTier, version: u64, pages: u64) {
         (10..10 + pages).for_each(|page| keep(memory, version, page, Arrival::Demanded));
     }
 
-    /// A memory that is full: the first pages of all are hot for want of others.
+    /// A full memory tier. Its very first pages count as hot, as there were no others.
     fn full(edge_bytes: usize) -> (MemoryTier, Arc<CacheCounters>) {
         let (memory, counters) = memory(edge_bytes);
         scan(&memory, 9, 1000);
@@ -266,25 +274,25 @@ mod tests {
             keep(&memory, 1, 0, Arrival::Demanded);
             keep(&memory, 1, 9999, Arrival::Demanded);
             scan(&memory, 2, 2000);
-            assert_eq!([0, 9999].map(|page| memory.has(place(1, page))), [kept; 2], "{edge_bytes}");
+            assert_eq!([0, 9999].map(|page| memory.has(location(1, page))), [kept; 2], "{edge_bytes}");
         }
     }
 
-    /// Of these pages, the ones that a scan leaves.
+    /// The pages among these that are left after a scan.
     fn left_by_a_scan(memory: &MemoryTier, pages: Range<u64>) -> Vec<u64> {
         scan(memory, 2, 2000);
-        pages.filter(|page| memory.has(place(1, *page))).collect()
+        pages.filter(|page| memory.has(location(1, *page))).collect()
     }
 
     #[test]
-    fn of_what_is_fetched_a_scan_leaves_what_was_read_from_here_or_announced() {
+    fn a_scan_leaves_fetched_pages_that_were_read_from_here_or_announced() {
         for (arrival, left, unread) in
             [(Arrival::Demanded, 1..4, 0), (Arrival::Speculative, 1..4, 1), (Arrival::Announced, 0..4, 0)]
         {
             let (memory, counters) = full(0);
             (0..4).for_each(|page| keep(&memory, 1, page, arrival));
             for page in 1..4 {
-                assert!(memory.get(place(1, page)).is_some());
+                assert!(memory.get(location(1, page)).is_some());
             }
             assert_eq!(left_by_a_scan(&memory, 0..4), left.collect::<Vec<_>>(), "{arrival:?}");
             assert_eq!(counters.evicted_unread.now(), unread, "{arrival:?}");
@@ -292,22 +300,22 @@ mod tests {
     }
 
     #[test]
-    fn a_page_evicted_and_fetched_ahead_again_is_no_second_use() {
+    fn to_fetch_an_evicted_page_ahead_again_is_not_a_second_use() {
         for (arrival, left) in [(Arrival::Speculative, vec![]), (Arrival::Demanded, vec![0])] {
             let (memory, _) = full(0);
             keep(&memory, 1, 0, Arrival::Demanded);
             scan(&memory, 3, 200);
-            assert!(!memory.has(place(1, 0)), "evicted");
+            assert!(!memory.has(location(1, 0)), "evicted");
             keep(&memory, 1, 0, arrival);
             assert_eq!(left_by_a_scan(&memory, 0..1), left, "{arrival:?}");
         }
     }
 
     #[test]
-    fn what_others_hold_is_told() {
+    fn lent_bytes_are_those_that_only_others_hold() {
         let (memory, _) = full(0);
         keep(&memory, 1, 0, Arrival::Demanded);
-        let held = memory.get(place(1, 0)).expect("kept");
+        let held = memory.get(location(1, 0)).expect("kept");
         assert_eq!(memory.lent_bytes(), 0, "kept as well");
         memory.pages.clear();
         assert_eq!(memory.lent_bytes(), PAGE as u64);

@@ -1,44 +1,44 @@
-//! What to do with a call: bypass, open, validate or serve; whom to join; what to store. Pure.
+//! How a call uses the cache, and whether a known version may be served, validated or must be passed by.
 
 use std::ops::Range;
 use std::time::Duration;
 
+use headstart_fetch_core::CacheHint;
 use headstart_fetch_core::mutation::Fault;
-use headstart_fetch_core::{CacheHint, byte_range};
 
 use crate::config::Freshness;
 
-/// A modification date younger than this is no validator yet (see [`headstart_fetch_core::ObjectVersion`]).
+/// A modification date younger than this is not a validator yet (see [`headstart_fetch_core::ObjectVersion`]).
 const DATE_SETTLES_AFTER: Duration = Duration::from_secs(2);
 
-/// A version confirmed this recently is trusted to end where it ends. Readers of small files ask for more than there is, again and
-/// again: with this they cost one HEAD a second at most, and an object that has grown is noticed a second late.
+/// For this long after a version was confirmed, its known end is trusted. Readers of small files repeatedly ask for
+/// more bytes than exist: they cost at most one HEAD a second, and growth is noticed at most a second late.
 const END_SETTLES_FOR: Duration = Duration::from_secs(1);
 
 /// How one call uses the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CachePlan {
-    /// Neither look nor store.
+    /// Use the cache neither for reading nor for storing.
     pub(crate) bypass: bool,
-    /// Look for pages, heads and in_flight that are there already.
-    pub(crate) look: bool,
-    /// Store what is fetched.
+    /// Use cached pages, known versions and requests in flight.
+    pub(crate) reads_cache: bool,
+    /// Store the fetched pages.
     pub(crate) admit: bool,
-    /// How long a head is trusted.
+    /// How long a version is trusted.
     pub(crate) freshness: Freshness,
     /// The call opens the object, in the sense of [`Freshness::OnOpen`].
     pub(crate) opens: bool,
-    /// The caller has said that what is fetched will be read.
+    /// The caller has announced that the fetched pages will be read.
     pub(crate) announced: bool,
 }
 
 impl CachePlan {
-    /// The plan for a call with `hint`; `head`: it asks for metadata alone.
+    /// The plan for a call with `hint`; `head`: it asks for metadata only.
     pub(crate) fn new(enabled: bool, freshness: Freshness, hint: Option<CacheHint>, head: bool) -> Self {
         let freshness = if hint == Some(CacheHint::Immutable) { Freshness::Immutable } else { freshness };
         Self {
             bypass: !enabled || hint == Some(CacheHint::Bypass),
-            look: hint != Some(CacheHint::Refetch),
+            reads_cache: hint != Some(CacheHint::Refetch),
             admit: hint != Some(CacheHint::NoAdmit),
             freshness,
             opens: head,
@@ -46,7 +46,7 @@ impl CachePlan {
         }
     }
 
-    /// Whether an answer to a request that was sent at `asked_at` may still be used at `now`.
+    /// Whether the answer to a request sent at `asked_at` may still be used at `now`.
     pub(crate) fn is_fresh(&self, asked_at: Duration, now: Duration) -> bool {
         match self.freshness {
             Freshness::Immutable => true,
@@ -56,35 +56,35 @@ impl CachePlan {
         }
     }
 
-    /// Whether bytes of an object may be kept: only what can be told from its next version, or never has one.
+    /// Whether bytes of an object may be kept: its version can be told from the next one, or there never is a next one.
     pub(crate) fn may_keep(&self, has_validator: bool) -> bool {
         has_validator || self.freshness == Freshness::Immutable
     }
 }
 
-/// What is known of an object before a call.
+/// The known version of an object, as far as decisions need it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KnownVersion {
-    /// When the request was sent whose answer said so.
+    /// When the request was sent whose answer showed this version.
     pub(crate) asked_at: Duration,
-    /// Its version can be told from others.
+    /// The version can be told from others.
     pub(crate) has_validator: bool,
-    /// It has no validator yet: its modification date will be one when it is old enough.
+    /// There is no validator yet, but the modification date becomes one when it is old enough.
     pub(crate) gets_validator: bool,
-    /// The cache has no use for it: its answers are local files, or ignore ranges.
-    pub(crate) opaque: bool,
+    /// The object cannot be cached: its answers are local files, or ignore ranges.
+    pub(crate) uncacheable: bool,
 }
 
 /// The first step of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FirstStep {
-    /// The inner store answers alone.
+    /// Hand the call to the inner store.
     Bypass,
-    /// Fetch what is wanted; the answer tells the version.
+    /// Send the caller's request; its answer shows the version.
     Open,
-    /// Serve from what is known.
+    /// Serve the known version.
     Serve,
-    /// Find out first whether what is known still holds.
+    /// Check first whether the known version is still the present one.
     Validate,
 }
 
@@ -93,19 +93,19 @@ pub(crate) fn first_step(plan: &CachePlan, known: Option<KnownVersion>, now: Dur
     match known {
         _ if plan.bypass => FirstStep::Bypass,
         None => FirstStep::Open,
-        Some(known) if known.opaque => FirstStep::Bypass,
+        Some(known) if known.uncacheable => FirstStep::Bypass,
         Some(known) if !plan.may_keep(known.has_validator) => {
             let is_settled = known.gets_validator && now.saturating_sub(known.asked_at) > DATE_SETTLES_AFTER;
             if is_settled { FirstStep::Open } else { FirstStep::Bypass }
         }
-        Some(_) if !plan.look => FirstStep::Open,
+        Some(_) if !plan.reads_cache => FirstStep::Open,
         Some(known) if plan.is_fresh(known.asked_at, now) => FirstStep::Serve,
         Some(_) => FirstStep::Validate,
     }
 }
 
-/// Whether an object known to be of `size` since `asked_at` may have grown, so that the store is asked before a `range` that goes
-/// beyond the known end is answered. A caller that reads there may know a newer version, from a list for example.
+/// Whether the store is asked before a `range` beyond the known end is answered: an object known to have `size` bytes since
+/// `asked_at` may have grown. A caller that reads beyond the end may know a newer version, from a listing for example.
 #[inline]
 pub(crate) fn may_have_grown(
     plan: &CachePlan,
@@ -118,47 +118,6 @@ pub(crate) fn may_have_grown(
         && plan.freshness != Freshness::Immutable
         && (range.start >= size || now.saturating_sub(asked_at) >= END_SETTLES_FOR)
         && !Fault::TrustsTheEnd.is_back()
-}
-
-/// What a request asks of an object whose size is not known yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum OpenRequest {
-    /// Metadata.
-    Head,
-    /// Everything.
-    Whole,
-    /// These bytes, as far as they exist.
-    Bounded(Range<u64>),
-    /// Everything from this byte on.
-    From(u64),
-    /// The last bytes, this many.
-    Last(u64),
-}
-
-impl OpenRequest {
-    /// The most bytes that the answer brings, where that is known.
-    pub(crate) fn most_bytes(&self) -> Option<u64> {
-        match self {
-            Self::Head => Some(0),
-            Self::Bounded(range) => Some(byte_range::len(range)),
-            Self::Last(bytes) => Some(*bytes),
-            Self::Whole | Self::From(_) => None,
-        }
-    }
-}
-
-/// Whether waiting for the answer to `running` brings something that `wanted` asks for.
-///
-/// Where one cannot know before the size is known, the answer is no: a second request costs less than a wait in error.
-pub(crate) fn worth_joining(running: &OpenRequest, wanted: &OpenRequest) -> bool {
-    use OpenRequest::{Bounded, From, Head, Last, Whole};
-    match (running, wanted) {
-        (_, Head) => true,
-        (Head, _) | (Bounded(_), Last(_)) | (Last(_), Bounded(_)) => false,
-        (Bounded(a), Bounded(b)) => byte_range::intersection(a, b).is_some(),
-        (Bounded(a), From(from)) | (From(from), Bounded(a)) => *from < a.end,
-        (Whole, _) | (_, Whole) | (From(_) | Last(_), From(_) | Last(_)) => true,
-    }
 }
 
 #[cfg(test)]
@@ -190,7 +149,7 @@ mod tests {
 
     #[test]
     fn first_steps() {
-        let known = KnownVersion { asked_at: SECOND, has_validator: true, gets_validator: false, opaque: false };
+        let known = KnownVersion { asked_at: SECOND, has_validator: true, gets_validator: false, uncacheable: false };
         let dated = KnownVersion { has_validator: false, gets_validator: true, ..known };
         let ttl = Freshness::Ttl(SECOND);
         let hinted = |hint| CachePlan::new(true, ttl, Some(hint), false);
@@ -208,7 +167,7 @@ mod tests {
                 SECOND,
                 FirstStep::Serve,
             ),
-            (plan(Freshness::Immutable), Some(KnownVersion { opaque: true, ..known }), SECOND, FirstStep::Bypass),
+            (plan(Freshness::Immutable), Some(KnownVersion { uncacheable: true, ..known }), SECOND, FirstStep::Bypass),
             (hinted(CacheHint::Bypass), Some(known), SECOND, FirstStep::Bypass),
             (hinted(CacheHint::Refetch), Some(known), SECOND, FirstStep::Open),
             (hinted(CacheHint::NoAdmit), Some(known), SECOND, FirstStep::Serve),
@@ -231,25 +190,6 @@ mod tests {
             (Freshness::Immutable, 10..11, 5 * SECOND, false),
         ] {
             assert_eq!(may_have_grown(&plan(freshness), 10, SECOND, &range, SECOND + age), asks, "{range:?} {age:?}");
-        }
-    }
-
-    #[test]
-    fn requests_that_overlap_are_joined() {
-        use OpenRequest::{Bounded, From, Head, Last, Whole};
-        for (running, wanted, join) in [
-            (Bounded(0..10), Bounded(9..20), true),
-            (Bounded(0..10), Bounded(10..20), false),
-            (Bounded(0..10), From(9), true),
-            (From(10), Bounded(0..10), false),
-            (Bounded(0..10), Last(5), false),
-            (Bounded(0..10), Whole, true),
-            (Last(5), From(0), true),
-            (Last(5), Last(9), true),
-            (Bounded(0..10), Head, true),
-            (Head, Whole, false),
-        ] {
-            assert_eq!(worth_joining(&running, &wanted), join, "{running:?} {wanted:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How `get_ranges` is answered: what is here at once, the rest by a bounded number of requests.
+//! Answers `get_ranges`: pages in memory at once, the others by a bounded number of requests in flight.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,103 +11,92 @@ use headstart_fetch_core::mutation::Fault;
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, Result};
 
-use crate::engine::{Engine, PageSource, PlannedPage};
+use super::Reads;
+use super::version::{AttemptError, FoundVersion, MAX_REQUESTS_PER_CALL, ReadAttempts};
 use crate::fetches::fetch::WaitError;
 use crate::fetches::waiter::FetchWaiter;
-use crate::lookup::call::ReadCall;
+use crate::fetches::{PageSource, PlannedPage};
+use crate::lookup::call::{ReadCall, is_range_refused, resolve};
 use crate::lookup::version_table::ObjectHead;
-use crate::policy::freshness::{CachePlan, FirstStep};
 use crate::policy::page::PageNeed;
-use crate::reads::get::{is_range_refused, resolve};
-use crate::reads::version::{AttemptError, FoundVersion, MAX_REQUESTS_PER_CALL, ReadAttempts};
 
-/// Needs that are fetched by one request, with their numbers in the call.
+/// Pages that one request brings, with their indexes in the needs of the call.
 enum PageGroup {
-    /// Its request is in fetch.
+    /// Its request is in flight.
     Claimed(Vec<(usize, PlannedPage)>),
     /// Its request is sent when others have ended.
     Unclaimed(Vec<(usize, PageNeed)>),
 }
 
-impl Engine {
+impl Reads {
     /// `get_ranges`.
-    pub(crate) async fn get_ranges(self: &Arc<Self>, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let plan = CachePlan::new(self.config.enabled, self.config.freshness, None, false);
+    pub(crate) async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         if ranges.is_empty() {
             return Ok(Vec::new());
         }
+        let plan = self.lookup.plan(&GetOptions::new());
         if !plan.bypass && ranges.iter().all(|range| range.start < range.end) {
+            let refusals = self.fetches.refusals();
             let call = ReadCall::new(path, None, plan, Extensions::new());
-            let was_known = self.known(&call).is_some();
-            let mut refused = None;
-            let mut tries = ReadAttempts::new();
-            while !self.refusals.refuses_ours(was_known)
-                && let Some(found) = tries.next()
+            let is_known = self.lookup.known(&call).is_some();
+            let mut is_refused = false;
+            let mut attempts = ReadAttempts::new();
+            while !is_refused
+                && !refusals.refuses_ours(is_known)
+                && let Some(found) = attempts.begin_next()
             {
-                match tries.answered(self.try_ranges(&call, ranges, found).await) {
-                    Some(Err(error)) if is_range_refused(&GetOptions::new(), &error) => {
-                        refused = Some(error);
-                        break;
-                    }
+                match attempts.end(self.try_ranges(&call, ranges, found).await) {
+                    Some(Err(error)) if is_range_refused(&GetOptions::new(), &error) => is_refused = true,
                     Some(answer) => return answer,
                     None => {}
                 }
             }
-            if refused.is_some() || tries.head_refused {
+            if is_refused || attempts.is_head_refused {
                 self.counters.bypasses.add(1);
-                let answer = self.inner.get_ranges(path, ranges).await?;
-                match refused {
-                    Some(_) => self.refusals.refused_ours(was_known, u64::MAX),
-                    None => self.refusals.refused_head(),
+                let answer = self.fetches.inner().get_ranges(path, ranges).await?;
+                if is_refused {
+                    refusals.refused_ours(is_known, u64::MAX);
+                } else {
+                    refusals.refused_head();
                 }
                 return Ok(answer);
             }
         }
         self.counters.bypasses.add(1);
-        // Not a fill: as if there were no cache.
-        self.inner.get_ranges(path, ranges).await
+        self.fetches.inner().get_ranges(path, ranges).await
     }
 
     async fn try_ranges(
-        self: &Arc<Self>,
+        &self,
         call: &Arc<ReadCall>,
         ranges: &[Range<u64>],
         found: Option<FoundVersion>,
     ) -> Result<Vec<Bytes>, AttemptError> {
-        let found = match found {
-            Some(found) => found,
-            None => match self.look_up(call) {
-                Ok(found) => found,
-                Err(FirstStep::Open) => self.open_ranges(call, ranges).await?,
-                Err(_) => return Err(AttemptError::Bypass),
-            },
-        };
+        let finder = self.finder(call);
+        let found = finder.begin(found, finder.open_ranges(ranges)).await?;
         let head = &found.head;
-        if self.is_out_of_reach(call, &found) {
-            return Err(AttemptError::Bypass);
-        }
-        self.confirm_end(call, &found, ranges.iter()).await?;
+        finder.confirm_end(&found, ranges).await?;
         let resolved = ranges.iter().map(|range| resolve(Some(&GetRange::Bounded(range.clone())), head.meta.size));
         let resolved = match resolved.collect::<Result<Vec<_>>>() {
             Ok(resolved) => resolved,
-            Err(_) if !found.valid => return Err(AttemptError::RetryWith(self.validate(call).await?)),
+            Err(_) if !found.is_valid => return Err(AttemptError::RetryWith(finder.validate().await?)),
             Err(error) => return Err(AttemptError::Fail(error)),
         };
-        let needs = self.pages.needs(&resolved);
-        if !found.valid && !self.has_any(head, &needs) {
-            return Err(AttemptError::RetryWith(self.open_ranges(call, ranges).await?));
+        let needs = self.lookup.page_size().needs(&resolved);
+        if !found.is_valid && !finder.has_any(head, &needs) {
+            return Err(AttemptError::RetryWith(finder.open_ranges(ranges).await?));
         }
-        let (mut pages, groups) = self.groups(call, head, &needs, &found.waiters)?;
-        if !found.valid {
-            let is_mine = groups.iter().any(
-                |group| matches!(group, PageGroup::Claimed(takes) if takes.iter().any(|(_, take)| take.is_mine())),
+        let (mut pages, groups) = self.plan_groups(call, head, &needs, &found.waiters)?;
+        if !found.is_valid {
+            let has_own_fill = groups.iter().any(
+                |group| matches!(group, PageGroup::Claimed(planned) if planned.iter().any(|(_, page)| page.is_own())),
             );
-            self.prove(call, head, is_mine).await?;
+            finder.prove(head, has_own_fill).await?;
         }
-        // Everything owned: borrowed, the future would be `Send` for one lifetime only.
+        // The closure owns all that it captures: with borrows, the future would not be `Send` for all lifetimes.
         let mut fetched = stream::iter(groups)
-            .map(|group| Arc::clone(self).fetch_group(Arc::clone(call), Arc::clone(head), group))
-            .buffer_unordered(requests_at_once());
+            .map(|group| self.clone().fetch_group(Arc::clone(call), Arc::clone(head), group))
+            .buffer_unordered(max_requests());
         while let Some(group) = fetched.try_next().await? {
             for (at, bytes) in group {
                 pages[at] = bytes;
@@ -116,39 +105,39 @@ impl Engine {
         Ok(resolved.into_iter().map(|range| assemble(&needs, &pages, &range)).collect())
     }
 
-    /// What is here of `needs`, and in which groups the others come. The first [`MAX_REQUESTS_PER_CALL`] groups are claimed at once; the others are
-    /// not registered before their requests are sent, so that a call that is dropped leaves nothing behind.
-    fn groups(
-        self: &Arc<Self>,
+    /// The bytes of `needs` that are in memory, and the groups in which the others come. The first
+    /// [`MAX_REQUESTS_PER_CALL`] groups are claimed at once. The others are registered only when their requests are sent,
+    /// so that a call that is dropped leaves nothing behind.
+    fn plan_groups(
+        &self,
         call: &ReadCall,
         head: &Arc<ObjectHead>,
         needs: &[PageNeed],
         waiters: &[Arc<FetchWaiter>],
     ) -> Result<(Vec<Bytes>, VecDeque<PageGroup>), WaitError> {
         let mut pages = vec![Bytes::new(); needs.len()];
-        let mut by_seat: Vec<Vec<(usize, PlannedPage)>> = waiters.iter().map(|_| Vec::new()).collect();
+        let mut by_waiter: Vec<Vec<(usize, PlannedPage)>> = waiters.iter().map(|_| Vec::new()).collect();
         let mut missing = VecDeque::new();
         for (at, need) in needs.iter().enumerate() {
-            let interest =
-                waiters.iter().enumerate().find_map(|(waiter, brings)| Some((waiter, brings.interest(need)?)));
-            if let Some((waiter, interest)) = interest {
-                by_seat[waiter].push((at, self.take_of(need.clone(), interest)));
-            } else if let Some(page) = self.page(call, head, need) {
+            let interest = waiters.iter().enumerate().find_map(|(n, waiter)| Some((n, waiter.interest(need)?)));
+            if let Some((n, interest)) = interest {
+                by_waiter[n].push((at, self.fetches.from_own_waiter(need.clone(), interest)));
+            } else if let Some(page) = self.lookup.page(call, head, need) {
                 self.counters.hits.add(1);
-                self.count_hit(call, &page);
+                self.lookup.count_hit(call, &page);
                 pages[at] = page;
             } else {
                 missing.push_back((at, need.clone()));
             }
         }
-        waiters.iter().for_each(|waiter| waiter.decided());
+        waiters.iter().for_each(|waiter| waiter.decide());
         let mut groups: VecDeque<_> =
-            by_seat.into_iter().filter(|takes| !takes.is_empty()).map(PageGroup::Claimed).collect();
+            by_waiter.into_iter().filter(|planned| !planned.is_empty()).map(PageGroup::Claimed).collect();
         let missing_pages: Vec<u64> = missing.iter().map(|(_, need)| need.page).collect();
-        for run in self.pages.runs(&missing_pages, self.bridge_bytes()) {
+        for run in self.lookup.page_size().runs(&missing_pages, self.lookup.bridge_bytes()) {
             let length = missing.partition_point(|(_, need)| need.page < run.end);
             let group: Vec<_> = missing.drain(..length).collect();
-            groups.push_back(if groups.len() < requests_at_once() {
+            groups.push_back(if groups.len() < max_requests() {
                 PageGroup::Claimed(self.claim_group(call, head, group)?)
             } else {
                 PageGroup::Unclaimed(group)
@@ -158,34 +147,34 @@ impl Engine {
     }
 
     fn claim_group(
-        self: &Arc<Self>,
+        &self,
         call: &ReadCall,
         head: &Arc<ObjectHead>,
         group: Vec<(usize, PageNeed)>,
     ) -> Result<Vec<(usize, PlannedPage)>, WaitError> {
-        let (numbers, needs): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        Ok(numbers.into_iter().zip(self.claim(call, head, needs, &[])?).collect())
+        let (indexes, needs): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        Ok(indexes.into_iter().zip(self.fetches.claim(call, head, needs, &[], false)?).collect())
     }
 
     async fn fetch_group(
-        self: Arc<Self>,
+        self,
         call: Arc<ReadCall>,
         head: Arc<ObjectHead>,
         group: PageGroup,
     ) -> Result<Vec<(usize, Bytes)>, AttemptError> {
-        let takes = match group {
-            PageGroup::Claimed(takes) => takes,
+        let planned = match group {
+            PageGroup::Claimed(planned) => planned,
             PageGroup::Unclaimed(needs) => self.claim_group(&call, &head, needs)?,
         };
-        let mut pages = Vec::with_capacity(takes.len());
-        for (at, take) in takes {
-            let page = match take.from {
+        let mut pages = Vec::with_capacity(planned.len());
+        for (at, PlannedPage { need, source }) in planned {
+            let page = match source {
                 PageSource::Held(bytes) => {
-                    self.count_hit(&call, &bytes);
+                    self.lookup.count_hit(&call, &bytes);
                     bytes
                 }
-                PageSource::InMemory => self.page(&call, &head, &take.need).ok_or(WaitError::Lost)?,
-                PageSource::InFlight(interest) => self.take(&interest, &take.need).await?,
+                PageSource::InMemory => self.lookup.page(&call, &head, &need).ok_or(WaitError::Lost)?,
+                PageSource::InFlight(interest) => self.fetches.take(&interest, &need).await?,
             };
             pages.push((at, page));
         }
@@ -193,12 +182,11 @@ impl Engine {
     }
 }
 
-/// How many requests of one call are in fetch at once.
-fn requests_at_once() -> usize {
+fn max_requests() -> usize {
     if Fault::AsksAllAtOnce.is_back() { usize::MAX } else { MAX_REQUESTS_PER_CALL }
 }
 
-/// Puts `range` together from what was fetched for `needs`: a slice where one page holds it, else a copy.
+/// The bytes of `range`, from the `pages` that hold `needs`: a slice where one page contains the range, else a copy.
 fn assemble(needs: &[PageNeed], pages: &[Bytes], range: &Range<u64>) -> Bytes {
     let first = needs.partition_point(|need| need.bytes.end <= range.start);
     let part = |at: usize| {

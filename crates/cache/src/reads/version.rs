@@ -1,4 +1,4 @@
-//! Finding the version that a call reads: what is known, whether it still holds, and what has to be asked.
+//! Finds the version that a call reads: the known one, whether it still holds, and what has to be requested.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,47 +8,47 @@ use headstart_fetch_core::mutation::Fault;
 use headstart_fetch_core::{ObjectChanged, is_transient};
 use object_store::{GetOptions, GetRange, Result};
 
-use crate::engine::Engine;
 use crate::fetches::fetch::WaitError;
-use crate::fetches::fill::{RemainingBody, proves_present};
-use crate::fetches::registry::Sharing;
 use crate::fetches::waiter::FetchWaiter;
-use crate::lookup::call::ReadCall;
+use crate::fetches::{Fetches, RemainingBody, Sharing};
+use crate::lookup::Lookup;
+use crate::lookup::call::{ReadCall, has_preconditions};
 use crate::lookup::version_table::ObjectHead;
-use crate::policy::freshness::{self, FirstStep, OpenRequest};
+use crate::policy::freshness::FirstStep;
+use crate::policy::joining::OpenRequest;
 use crate::policy::page::PageNeed;
 
-/// How often a read begins anew when the object changed under it, a fetch was lost, or a question was answered first,
-/// before the inner store answers alone.
-const TRIES: usize = 4;
+/// How often a read is attempted (the object changed under it, a fetch was lost, or another call's request was answered
+/// first) before it is handed to the inner store.
+const MAX_ATTEMPTS: usize = 4;
 
-/// How many requests of one `get_ranges` are in fetch at once: enough to hide the round trip of small ranges from most links.
-/// `object_store`'s own `get_ranges` sends ten.
-pub(crate) const MAX_REQUESTS_PER_CALL: usize = 32;
+/// How many requests of one `get_ranges` are in flight at once: enough to hide the round trips of small ranges on most
+/// links. `object_store`'s own `get_ranges` sends ten.
+pub(super) const MAX_REQUESTS_PER_CALL: usize = 32;
 
 /// The version that a call reads.
-pub(crate) struct FoundVersion {
-    pub(crate) head: Arc<ObjectHead>,
+pub(super) struct FoundVersion {
+    pub(super) head: Arc<ObjectHead>,
     /// It was the present version during this call, or is trusted to be.
-    pub(crate) valid: bool,
-    /// The store was asked by this very call.
-    pub(crate) asked: bool,
-    /// The store has evaluated the caller's preconditions itself.
-    pub(crate) checked: bool,
-    /// InFlight that the call waits in already.
-    pub(crate) waiters: Vec<Arc<FetchWaiter>>,
-    pub(crate) rest: Option<RemainingBody>,
+    pub(super) is_valid: bool,
+    /// The answer to a request of this very call showed it.
+    pub(super) is_confirmed: bool,
+    /// The store has evaluated the caller's preconditions.
+    pub(super) is_checked: bool,
+    /// The fetches that the call waits for already.
+    pub(super) waiters: Vec<Arc<FetchWaiter>>,
+    pub(super) remaining: Option<RemainingBody>,
 }
 
-/// Why a try did not answer.
-pub(crate) enum AttemptError {
-    /// The inner store has to answer alone.
+/// Why an attempt to read gave no answer.
+pub(super) enum AttemptError {
+    /// The call is handed to the inner store.
     Bypass,
-    /// It has to, because it answers no HEAD.
+    /// The call is handed to the inner store, because that refuses HEAD requests.
     HeadRefused,
-    /// What was known holds no more: begin anew.
+    /// What was known holds no more: retry.
     Retry,
-    /// Begin anew with this.
+    /// Retry with this version.
     RetryWith(FoundVersion),
     /// The answer is an error.
     Fail(object_store::Error),
@@ -70,105 +70,120 @@ impl From<WaitError> for AttemptError {
 }
 
 impl FoundVersion {
-    pub(crate) fn trusted(head: Arc<ObjectHead>, valid: bool) -> Self {
-        Self { head, valid, asked: false, checked: false, waiters: Vec::new(), rest: None }
+    fn known(head: Arc<ObjectHead>, is_valid: bool) -> Self {
+        Self { head, is_valid, is_confirmed: false, is_checked: false, waiters: Vec::new(), remaining: None }
     }
 }
 
-/// The tries of one call, each with what the one before has found.
-pub(crate) struct ReadAttempts {
+/// The attempts of one call, each with the version that the one before has found.
+pub(super) struct ReadAttempts {
     left: usize,
-    /// The inner store has to answer alone, and not because tries ran out.
-    pub(crate) bypassed: bool,
-    /// Because it answers no HEAD.
-    pub(crate) head_refused: bool,
+    /// The call is handed to the inner store, and not because all attempts failed.
+    pub(super) is_bypassed: bool,
+    /// The inner store refuses HEAD requests.
+    pub(super) is_head_refused: bool,
     found: Option<FoundVersion>,
 }
 
 impl ReadAttempts {
-    pub(crate) fn new() -> Self {
-        Self { left: TRIES, bypassed: false, head_refused: false, found: None }
+    pub(super) fn new() -> Self {
+        Self { left: MAX_ATTEMPTS, is_bypassed: false, is_head_refused: false, found: None }
     }
 
-    /// The next try, which begins with what was found; `None` where the inner store has to answer alone.
-    pub(crate) fn next(&mut self) -> Option<Option<FoundVersion>> {
+    /// Begins the next attempt, with the version found so far; `None` where the call is handed to the inner store.
+    pub(super) fn begin_next(&mut self) -> Option<Option<FoundVersion>> {
         self.left = self.left.checked_sub(1)?;
         Some(self.found.take())
     }
 
-    /// What the call says after a try ended so; `None` where it has to try again.
-    pub(crate) fn answered<T>(&mut self, outcome: Result<T, AttemptError>) -> Option<Result<T>> {
+    /// The answer of the call after an attempt with this outcome; `None` where it needs another attempt.
+    pub(super) fn end<T>(&mut self, outcome: Result<T, AttemptError>) -> Option<Result<T>> {
         match outcome {
             Ok(answer) => return Some(Ok(answer)),
             Err(AttemptError::Fail(error)) => return Some(Err(error)),
             Err(AttemptError::RetryWith(found)) => self.found = Some(found),
             Err(AttemptError::Retry) => {}
-            Err(AttemptError::Bypass) => (self.left, self.bypassed) = (0, true),
-            Err(AttemptError::HeadRefused) => (self.left, self.bypassed, self.head_refused) = (0, true, true),
+            Err(AttemptError::Bypass) => (self.left, self.is_bypassed) = (0, true),
+            Err(AttemptError::HeadRefused) => (self.left, self.is_bypassed, self.is_head_refused) = (0, true, true),
         }
         None
     }
 }
 
-impl Engine {
-    /// The head of the version that a call reads, as far as it is known.
-    pub(crate) fn known(&self, call: &ReadCall) -> Option<Arc<ObjectHead>> {
-        self.table.find(&call.path, call.version.as_deref())
+/// Finds the version that one call reads.
+pub(super) struct VersionFinder<'a> {
+    lookup: &'a Lookup,
+    fetches: &'a Arc<Fetches>,
+    call: &'a ReadCall,
+}
+
+impl<'a> VersionFinder<'a> {
+    pub(super) fn new(lookup: &'a Lookup, fetches: &'a Arc<Fetches>, call: &'a ReadCall) -> Self {
+        Self { lookup, fetches, call }
     }
 
-    /// What is known of the object, or the first step where that is no answer.
-    pub(crate) fn look_up(&self, call: &ReadCall) -> Result<FoundVersion, FirstStep> {
-        let head = self.known(call);
-        match freshness::first_step(&call.plan, head.as_ref().map(|head| head.known()), self.now()) {
-            step @ (FirstStep::Serve | FirstStep::Validate) => {
-                head.map(|head| FoundVersion::trusted(head, step == FirstStep::Serve)).ok_or(FirstStep::Open)
-            }
-            step => Err(step),
-        }
-    }
-
-    /// Fetches what a call asks for of an object that is not known; the answer tells its version.
-    pub(crate) async fn open(
-        self: &Arc<Self>,
-        call: &ReadCall,
-        options: &GetOptions,
+    /// How every attempt begins: the version that the attempt before has `found`, else the known one, else that of the
+    /// answer which `open` waits for.
+    pub(super) async fn begin(
+        &self,
+        found: Option<FoundVersion>,
+        open: impl Future<Output = Result<FoundVersion, AttemptError>>,
     ) -> Result<FoundVersion, AttemptError> {
-        let asked = match &options.range {
+        let found = match found {
+            Some(found) => found,
+            None => match self.lookup.first_step(self.call) {
+                Ok((head, is_valid)) => FoundVersion::known(head, is_valid),
+                Err(FirstStep::Open) => open.await?,
+                Err(_) => return Err(AttemptError::Bypass),
+            },
+        };
+        // Where no other request can be told to be of the same version, the fetches that the call waits for must bring all.
+        let keeps = self.call.plan.may_keep(found.head.has_validator());
+        if !keeps && (found.waiters.is_empty() || found.waiters.iter().any(|waiter| waiter.may_miss_pages())) {
+            return Err(AttemptError::Bypass);
+        }
+        Ok(found)
+    }
+
+    /// Sends the caller's request for an object that is not known. The answer shows its version.
+    pub(super) async fn open(&self, options: &GetOptions) -> Result<FoundVersion, AttemptError> {
+        let request = match &options.range {
             _ if options.head => OpenRequest::Head,
             None => OpenRequest::Whole,
-            Some(GetRange::Bounded(range)) => OpenRequest::Bounded(self.pages.align(range)),
+            Some(GetRange::Bounded(range)) => OpenRequest::Bounded(self.lookup.page_size().align(range)),
             Some(GetRange::Offset(start)) => OpenRequest::From(*start),
             Some(GetRange::Suffix(n)) => OpenRequest::Last(*n),
         };
-        let request = GetOptions { range: request_range(&asked), ..options.clone() };
-        let conditional = has_preconditions(options);
-        let sharing = if conditional { Sharing::None } else { Sharing::Full };
-        let (waiter, rest) = self.join_or_launch(call, asked, request, sharing)?.ok_or(AttemptError::Retry)?;
+        let range = match &request {
+            OpenRequest::Bounded(range) => Some(GetRange::Bounded(range.clone())),
+            _ => options.range.clone(),
+        };
+        let sent = GetOptions { range, ..options.clone() };
+        let is_checked = has_preconditions(options);
+        let sharing = if is_checked { Sharing::None } else { Sharing::Full };
+        let opened = self.fetches.open(self.call, request, sent, sharing)?;
+        let (waiter, remaining) = opened.ok_or(AttemptError::Retry)?;
         let head = waiter.answer().await?;
-        Ok(FoundVersion { head, valid: true, asked: waiter.mine, checked: conditional, waiters: vec![waiter], rest })
+        let is_confirmed = waiter.is_own;
+        Ok(FoundVersion { head, is_valid: true, is_confirmed, is_checked, waiters: vec![waiter], remaining })
     }
 
-    /// Fetches `ranges` of an object that is not known, at once, and compares the versions of the answers: of the first
-    /// [`MAX_REQUESTS_PER_CALL`] stretches the first window. Nobody knows which bytes beyond them exist.
-    pub(crate) async fn open_ranges(
-        self: &Arc<Self>,
-        call: &ReadCall,
-        ranges: &[Range<u64>],
-    ) -> Result<FoundVersion, AttemptError> {
+    /// Requests `ranges` of an object that is not known, all at once, and compares the versions of the answers. Of each of
+    /// the first [`MAX_REQUESTS_PER_CALL`] stretches it requests the first window: the object may end there.
+    pub(super) async fn open_ranges(&self, ranges: &[Range<u64>]) -> Result<FoundVersion, AttemptError> {
+        let pages = self.lookup.page_size();
         let all = Fault::SizesByTheRange.is_back();
-        let windows = self.pages.stretches(ranges, self.bridge_bytes()).into_iter().flat_map(|stretch| {
-            let starts = std::iter::successors(Some(stretch.start), |start| Some(self.pages.window_end(*start)));
-            let starts = starts.take_while(move |start| *start < stretch.end).take(if all { usize::MAX } else { 1 });
-            starts.map(move |start| start..stretch.end.min(self.pages.window_end(start)))
+        let windows = pages.stretches(ranges, self.lookup.bridge_bytes()).into_iter().flat_map(|stretch| {
+            let windows = pages.windows(stretch);
+            windows.take(if all { usize::MAX } else { 1 })
         });
         let mut waiters = Vec::new();
         for window in windows.take(if all { usize::MAX } else { MAX_REQUESTS_PER_CALL }) {
-            let asked = OpenRequest::Bounded(window);
-            let request = GetOptions::new().with_range(request_range(&asked));
-            match self.join_or_launch(call, asked, request, Sharing::Full)? {
+            let options = GetOptions::new().with_range(Some(window.clone()));
+            match self.fetches.open(self.call, OpenRequest::Bounded(window), options, Sharing::Full)? {
                 Some((waiter, _)) => waiters.push(waiter),
                 None if waiters.is_empty() => return Err(AttemptError::Retry),
-                // One of these has been answered already: what is left is fetched as of that version.
+                // One of these requests is answered already: the other stretches are fetched as of its version.
                 None => break,
             }
         }
@@ -177,88 +192,55 @@ impl Engine {
         if heads.iter().any(|other| other.id != head.id) {
             return Err(AttemptError::Retry);
         }
-        let asked = waiters.iter().all(|waiter| waiter.mine);
-        Ok(FoundVersion { head, valid: true, asked, checked: false, waiters, rest: None })
+        let is_confirmed = waiters.iter().all(|waiter| waiter.is_own);
+        Ok(FoundVersion { is_confirmed, waiters, ..FoundVersion::known(head, true) })
     }
 
-    /// Asks the store for the present version, and nothing else.
-    pub(crate) async fn validate(self: &Arc<Self>, call: &ReadCall) -> Result<FoundVersion, AttemptError> {
-        self.validate_by(call, Sharing::Full).await
+    /// Asks the store for the present version by a HEAD, shared with other calls.
+    pub(super) async fn validate(&self) -> Result<FoundVersion, AttemptError> {
+        self.validate_by(Sharing::Full).await
     }
 
-    /// Asks the store once where one of `ranges` goes beyond the known end of an object that may have grown since.
-    pub(crate) async fn confirm_end<'a>(
-        self: &Arc<Self>,
-        call: &ReadCall,
-        found: &FoundVersion,
-        mut ranges: impl Iterator<Item = &'a Range<u64>>,
-    ) -> Result<(), AttemptError> {
-        // What is not valid yet is validated anyway, and a version that is named never grows.
-        let is_known = found.asked || !found.valid || call.version.is_some();
-        if is_known || !ranges.any(|range| self.may_have_grown(&call.plan, &found.head, range)) {
+    /// Asks the store once where one of `ranges` exceeds the known end of an object that may have grown.
+    pub(super) async fn confirm_end(&self, found: &FoundVersion, ranges: &[Range<u64>]) -> Result<(), AttemptError> {
+        // A version that is not valid yet is validated anyway, and a named version never grows.
+        let is_settled = found.is_confirmed || !found.is_valid || self.call.version.is_some();
+        if is_settled || !ranges.iter().any(|range| self.lookup.may_have_grown(&self.call.plan, &found.head, range)) {
             return Ok(());
         }
-        Err(AttemptError::RetryWith(self.validate_by(call, Sharing::NewRequest).await?))
+        Err(AttemptError::RetryWith(self.validate_by(Sharing::NewRequest).await?))
     }
 
-    async fn validate_by(self: &Arc<Self>, call: &ReadCall, sharing: Sharing) -> Result<FoundVersion, AttemptError> {
-        if !call.plan.opens && self.refusals.refuses_heads() {
+    async fn validate_by(&self, sharing: Sharing) -> Result<FoundVersion, AttemptError> {
+        let opens = self.call.plan.opens;
+        if !opens && self.fetches.refusals().refuses_heads() {
             return Err(AttemptError::HeadRefused);
         }
-        let request = GetOptions { version: call.version.clone(), ..GetOptions::new().with_head(true) };
-        let (waiter, _) = self.join_or_launch(call, OpenRequest::Head, request, sharing)?.ok_or(AttemptError::Retry)?;
+        let options = GetOptions { version: self.call.version.clone(), ..GetOptions::new().with_head(true) };
+        let opened = self.fetches.open(self.call, OpenRequest::Head, options, sharing)?;
+        let (waiter, _) = opened.ok_or(AttemptError::Retry)?;
         match waiter.answer().await.map_err(AttemptError::from) {
-            Ok(head) => Ok(FoundVersion { asked: waiter.mine, ..FoundVersion::trusted(head, true) }),
-            // Some servers have no HEAD, and say so by 403, 404 or 405.
-            Err(AttemptError::Fail(error)) if !call.plan.opens && !is_transient(&error) => {
-                Err(AttemptError::HeadRefused)
-            }
-            Err(unanswered) => Err(unanswered),
+            Ok(head) => Ok(FoundVersion { is_confirmed: waiter.is_own, ..FoundVersion::known(head, true) }),
+            // Some servers refuse HEAD requests, with 403, 404 or 405.
+            Err(AttemptError::Fail(error)) if !opens && !is_transient(&error) => Err(AttemptError::HeadRefused),
+            Err(error) => Err(error),
         }
     }
 
-    /// Makes sure that `head` is the present version, before bytes that were here already are handed out as its.
+    /// Makes sure that `head` is the present version, before bytes from memory are handed out as its.
     ///
-    /// A fill of ours does so by its answer (`is_mine`); else a HEAD does.
-    pub(crate) async fn prove(
-        self: &Arc<Self>,
-        call: &ReadCall,
-        head: &Arc<ObjectHead>,
-        is_mine: bool,
-    ) -> Result<(), AttemptError> {
-        if is_mine && (call.version.is_some() || proves_present(self.config.pin, head)) {
-            // Every fill of ours is waited for, and each fails where the version is another.
+    /// The answer to a fill of the call's own proves it (`has_own_fill`), else a HEAD does.
+    pub(super) async fn prove(&self, head: &Arc<ObjectHead>, has_own_fill: bool) -> Result<(), AttemptError> {
+        if has_own_fill && (self.call.version.is_some() || self.fetches.fill_proves_present(head)) {
+            // The call waits for each of its own fills, and a fill fails where the version is another.
             return Ok(());
         }
-        let found = self.validate(call).await?;
+        let found = self.validate().await?;
         if found.head.id == head.id { Ok(()) } else { Err(AttemptError::RetryWith(found)) }
     }
 
-    /// Whether the inner store has to answer alone, because what another request answers cannot be told to be of the same version, and
-    /// what was found does not bring all.
-    pub(crate) fn is_out_of_reach(&self, call: &ReadCall, found: &FoundVersion) -> bool {
-        let keep = call.plan.may_keep(found.head.has_validator());
-        !keep && (found.waiters.is_empty() || found.waiters.iter().any(|waiter| waiter.may_drop_pages()))
-    }
-
-    /// Whether any page of `needs` is here.
-    pub(crate) fn has_any(&self, head: &ObjectHead, needs: &[PageNeed]) -> bool {
-        needs.iter().any(|need| self.memory.has(head.place(need.page)))
-    }
-}
-
-pub(crate) fn has_preconditions(options: &GetOptions) -> bool {
-    options.if_match.is_some()
-        || options.if_none_match.is_some()
-        || options.if_modified_since.is_some()
-        || options.if_unmodified_since.is_some()
-}
-
-fn request_range(asked: &OpenRequest) -> Option<GetRange> {
-    match asked {
-        OpenRequest::Head | OpenRequest::Whole => None,
-        OpenRequest::Bounded(range) => Some(GetRange::Bounded(range.clone())),
-        OpenRequest::From(start) => Some(GetRange::Offset(*start)),
-        OpenRequest::Last(n) => Some(GetRange::Suffix(*n)),
+    /// Whether any page of `needs` is in memory.
+    pub(super) fn has_any(&self, head: &ObjectHead, needs: &[PageNeed]) -> bool {
+        needs.iter().any(|need| self.lookup.has_page(head, need.page))
     }
 }

@@ -1,4 +1,4 @@
-//! Fetching pages before anybody reads them.
+//! Fetches pages before anybody reads them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,22 +9,20 @@ use object_store::path::Path;
 use object_store::{Error, Extensions, GetOptions, GetRange, Result};
 use tokio::sync::Mutex;
 
-use crate::engine::{Engine, PlannedPage};
+use super::Reads;
+use super::version::{AttemptError, FoundVersion, ReadAttempts, VersionFinder};
+use crate::fetches::PlannedPage;
 use crate::fetches::waiter::FetchWaiter;
-use crate::lookup::call::ReadCall;
-use crate::policy::freshness::{CachePlan, FirstStep};
-use crate::policy::page::WINDOW_BYTES;
-use crate::reads::get::resolve;
-use crate::reads::version::{AttemptError, FoundVersion, ReadAttempts};
+use crate::lookup::call::{ReadCall, resolve};
+use crate::policy::freshness::CachePlan;
 
-/// Windows on their way at once.
-const WINDOWS: usize = 8;
+/// Windows in flight at once.
+const MAX_WINDOWS: usize = 8;
 
-impl Engine {
-    /// Fetches what is missing of `ranges`, and returns how many bytes came.
-    pub(crate) async fn warm(self: &Arc<Self>, path: &Path, ranges: &[Range<u64>]) -> Result<u64> {
-        let plan =
-            CachePlan { announced: true, ..CachePlan::new(self.config.enabled, self.config.freshness, None, false) };
+impl Reads {
+    /// Fetches the missing pages of `ranges`, and returns how many bytes crossed the wire.
+    pub(crate) async fn warm(&self, path: &Path, ranges: &[Range<u64>]) -> Result<u64> {
+        let plan = CachePlan { announced: true, ..self.lookup.plan(&GetOptions::new()) };
         let ranges: Vec<_> = ranges.iter().filter(|range| range.start < range.end).cloned().collect();
         if plan.bypass || ranges.is_empty() {
             return Ok(0);
@@ -32,120 +30,106 @@ impl Engine {
         let mut extensions = Extensions::new();
         extensions.insert(Intent::Speculative);
         let call = ReadCall::new(path, None, plan, extensions);
-        let mut tries = ReadAttempts::new();
-        while let Some(found) = tries.next() {
-            if let Some(answer) = tries.answered(self.try_warm(&call, &ranges, found).await) {
+        let mut attempts = ReadAttempts::new();
+        while let Some(found) = attempts.begin_next() {
+            if let Some(answer) = attempts.end(self.try_warm(&call, &ranges, found).await) {
                 return answer.map(|()| call.origin.wire_bytes());
             }
         }
-        if !tries.bypassed {
-            // The object changes all the time, or others' requests for it fail. The store says whether there is anything to warm.
+        if !attempts.is_bypassed {
+            // The object changes all the time, or other calls' requests for it fail. The store says whether it exists and
+            // has these ranges.
             let mut head = GetOptions::new().with_head(true);
             head.extensions.insert(Intent::Demand);
-            let size = self.inner.get_opts(path, head).await?.meta.size;
+            let size = self.fetches.inner().get_opts(path, head).await?.meta.size;
             clamp(&ranges, size)?;
         }
         Ok(call.origin.wire_bytes())
     }
 
     async fn try_warm(
-        self: &Arc<Self>,
+        &self,
         call: &Arc<ReadCall>,
         ranges: &[Range<u64>],
         found: Option<FoundVersion>,
     ) -> Result<(), AttemptError> {
-        let found = match found {
-            Some(found) => found,
-            None => match self.look_up(call) {
-                Ok(found) => found,
-                Err(FirstStep::Open) => {
-                    let range = &ranges[0];
-                    let first = range.start..range.end.min(self.pages.window_end(range.start));
-                    match self.open(call, &GetOptions::new().with_range(Some(first))).await {
-                        // Of an empty object stores have no first bytes.
-                        Err(AttemptError::Fail(error))
-                            if range.start == 0 && !matches!(error, Error::NotFound { .. }) =>
-                        {
-                            return Err(AttemptError::RetryWith(self.validate(call).await?));
-                        }
-                        opened => opened?,
-                    }
-                }
-                Err(_) => return Err(AttemptError::Bypass),
-            },
-        };
+        let finder = self.finder(call);
+        let pages = self.lookup.page_size();
+        let first = ranges[0].start..ranges[0].end.min(pages.window_end(ranges[0].start));
+        let found = finder.begin(found, open_first(&finder, first)).await?;
         if !call.plan.may_keep(found.head.has_validator()) {
             return Err(AttemptError::Bypass);
         }
-        if !found.valid {
-            return Err(AttemptError::RetryWith(self.validate(call).await?));
+        if !found.is_valid {
+            return Err(AttemptError::RetryWith(finder.validate().await?));
         }
-        self.confirm_end(call, &found, ranges.iter()).await?;
+        finder.confirm_end(&found, ranges).await?;
         let size = found.head.meta.size;
-        let ranges = clamp(ranges, size)?;
-        // Whole pages: what another fetch brings of a page in part is not kept.
-        let ranges = self.pages.stretches(&ranges, self.bridge_bytes());
-        let windows: Vec<_> = ranges
-            .iter()
-            .flat_map(|range| {
-                let begins = std::iter::successors(Some(range.start), |start| Some(self.pages.window_end(*start)));
-                let end = range.end.min(size);
-                begins.take_while(move |start| *start < end).map(move |start| (start, end))
-            })
-            .map(|(start, end)| start..end.min(self.pages.window_end(start)))
-            .collect();
-        // What is fetched is kept, and not taken from here.
-        found.waiters.iter().for_each(|waiter| waiter.decided());
+        // Whole pages, as parts of pages are not kept.
+        let stretches = pages.stretches(&clamp(ranges, size)?, self.lookup.bridge_bytes());
+        let windows: Vec<_> =
+            stretches.into_iter().flat_map(|stretch| pages.windows(stretch.start..stretch.end.min(size))).collect();
+        // The call keeps pages, and takes none of them.
+        found.waiters.iter().for_each(|waiter| waiter.decide());
         let (found, turn) = (Arc::new(found), Arc::default());
-        // Everything owned: borrowed, the future would be `Send` for one lifetime only, and nobody could spawn it.
+        // The closure owns all that it captures: with borrows, the future would not be `Send` for all lifetimes.
         stream::iter(windows)
             .map(|window| {
                 let (call, found, turn) = (Arc::clone(call), Arc::clone(&found), Arc::clone(&turn));
-                Ok(Arc::clone(self).warm_window(call, found, window, turn))
+                Ok(self.clone().warm_window(call, found, window, turn))
             })
-            .try_buffer_unordered(WINDOWS)
+            .try_buffer_unordered(MAX_WINDOWS)
             .try_collect()
             .await
     }
 
     async fn warm_window(
-        self: Arc<Self>,
+        self,
         call: Arc<ReadCall>,
         found: Arc<FoundVersion>,
         window: Range<u64>,
         turn: Arc<Mutex<()>>,
     ) -> Result<(), AttemptError> {
-        let _turn = if self.has_room(&call, byte_range::len(&window)) {
-            None
-        } else {
-            // Windows without memory of their own come one after the other.
-            Some(turn.lock_owned().await)
-        };
-        debug_assert!(window.end - window.start <= WINDOW_BYTES);
-        let mut needs = self.pages.needs(&[window]);
-        // What it has brought has been brought: the second time round, it is of no use.
+        // Windows without memory of their own come one after the other.
+        let has_room = self.fetches.has_room(&call, byte_range::len(&window));
+        let _turn = if has_room { None } else { Some(turn.lock_owned().await) };
+        let mut needs = self.lookup.page_size().needs(&[window]);
+        // The fetches that opened the object count once: what they have brought is in memory the second time.
         let mut waiters = found.waiters.as_slice();
         loop {
-            needs.retain(|need| !self.memory.has(found.head.place(need.page)));
-            let mut joined = false;
-            let takes = self.claim(&call, &found.head, needs.clone(), std::mem::take(&mut waiters))?;
-            let mut fetching: Vec<Arc<FetchWaiter>> = takes.into_iter().filter_map(PlannedPage::into_seat).collect();
+            needs.retain(|need| !self.lookup.has_page(&found.head, need.page));
+            let waiters = std::mem::take(&mut waiters);
+            let planned = self.fetches.claim(&call, &found.head, needs.clone(), waiters, false)?;
+            let mut fetching: Vec<Arc<FetchWaiter>> =
+                planned.into_iter().filter_map(PlannedPage::into_waiter).collect();
             fetching.dedup_by(|one, other| Arc::ptr_eq(one, other));
+            let mut has_joined = false;
             for waiter in fetching {
-                joined |= !waiter.mine;
-                waiter.landed().await?;
+                has_joined |= !waiter.is_own;
+                waiter.finished().await?;
             }
-            if !joined {
+            if !has_joined {
                 return Ok(());
             }
-            // The call that began the fetch may have wanted nothing kept, until we came.
+            // The pages that another call's fetch brought before this call joined it may not have been kept: look again.
         }
     }
 }
 
-/// What there is of `ranges` in an object of `size` bytes.
+/// Opens an object by its `first` window. For the first bytes of an empty object stores have no answer but an error, so a
+/// HEAD has to show its version.
+async fn open_first(finder: &VersionFinder<'_>, first: Range<u64>) -> Result<FoundVersion, AttemptError> {
+    let starts_at_0 = first.start == 0;
+    match finder.open(&GetOptions::new().with_range(Some(first))).await {
+        Err(AttemptError::Fail(error)) if starts_at_0 && !matches!(error, Error::NotFound { .. }) => {
+            Err(AttemptError::RetryWith(finder.validate().await?))
+        }
+        opened => opened,
+    }
+}
+
+/// The bytes of `ranges` that an object of `size` bytes has. Of an empty object, a range from its start is empty.
 fn clamp(ranges: &[Range<u64>], size: u64) -> Result<Vec<Range<u64>>> {
     let bounded = |range: &Range<u64>| resolve(Some(&GetRange::Bounded(range.clone())), size);
-    // Of an empty object, all is here.
     ranges.iter().filter(|range| size > 0 || range.start > 0).map(bounded).collect()
 }
