@@ -1,6 +1,7 @@
 //! Fetches in flight: each missing page is requested once, however many reads want it, and stored when it arrives.
 //!
-//! [`Fetches`] finds pages in memory (through [`Lookup`]), in flight, or starts a fill. `reads` decides what to ask for.
+//! [`Fetches`] finds pages in memory (through [`Lookup`]), in flight, or starts a fill. `reads` decides what to ask
+//! for.
 
 pub(crate) mod arrived_pages;
 pub(crate) mod fetch;
@@ -68,7 +69,8 @@ pub(crate) struct PlannedPage {
 pub(crate) enum PageSource {
     /// The call holds the bytes.
     Held(Bytes),
-    /// The page was in memory when the call looked. It is looked up again when its turn comes: it may be evicted until then.
+    /// The page was in memory when the call looked. It is looked up again when its turn comes: it may be evicted
+    /// until then.
     InMemory,
     InFlight(Interest),
 }
@@ -108,11 +110,11 @@ impl Fetches {
         self.in_flight.len() as u64
     }
 
-    /// Finds each of `needs`: in a fetch of `waiters` (which the call waits for already), in memory, in another call's fetch, or
-    /// in a new one. `is_private`: missing pages come by fetches that no other call shares.
+    /// Finds each of `needs`: in a fetch of `waiters` (which the call waits for already), in memory, in another
+    /// call's fetch, or in a new one. `is_private`: missing pages come by fetches that no other call shares.
     pub(crate) fn claim(
         self: &Arc<Self>,
-        call: &ReadCall,
+        call: &Arc<ReadCall>,
         head: &Arc<ObjectHead>,
         needs: Vec<PageNeed>,
         waiters: &[Arc<FetchWaiter>],
@@ -120,10 +122,10 @@ impl Fetches {
     ) -> Result<Vec<PlannedPage>, WaitError> {
         let mut planned = Vec::with_capacity(needs.len());
         let mut open = Vec::new();
-        let (mut hits, mut joins, mut misses) = (0, 0, 0);
+        let mut hits = 0;
         for need in needs {
             if let Some(interest) = waiters.iter().find_map(|waiter| waiter.interest(&need)) {
-                planned.push(Some(self.from_own_waiter(need, interest)));
+                planned.push(Some(self.in_flight_page(need, interest)));
             } else if let Some(page) = self.lookup.page(call, head, &need) {
                 hits += 1;
                 planned.push(Some(PlannedPage { need, source: PageSource::Held(page) }));
@@ -152,39 +154,27 @@ impl Fetches {
                 self.launch_fill(call, &runtime, head, run, waiter);
             }
             for ((at, need), claim) in open.into_iter().zip(claims) {
-                let source = match claim {
+                planned[at] = Some(match claim {
+                    Claim::InFlight(interest) => self.in_flight_page(need, interest),
                     Claim::InMemory(page) => {
                         hits += 1;
-                        PageSource::Held(self.lookup.slice(&page, &need))
+                        PlannedPage { source: PageSource::Held(self.lookup.slice(&page, &need)), need }
                     }
-                    Claim::Join(interest) => {
-                        joins += 1;
-                        PageSource::InFlight(interest)
-                    }
-                    Claim::Fetch(interest) => {
-                        misses += 1;
-                        PageSource::InFlight(interest)
-                    }
-                };
-                planned[at] = Some(PlannedPage { need, source });
+                });
             }
         }
         self.counters.hits.add(hits);
-        self.counters.joins.add(joins);
-        self.counters.misses.add(misses);
         Ok(planned.into_iter().flatten().collect())
     }
 
-    /// A page that comes from a fetch which the call waits for already.
-    pub(crate) fn from_own_waiter(&self, need: PageNeed, interest: Interest) -> PlannedPage {
+    /// A page that a fetch in flight brings. Counts a miss where the call began the fetch, else a join.
+    pub(crate) fn in_flight_page(&self, need: PageNeed, interest: Interest) -> PlannedPage {
         if interest.waiter.is_own { &self.counters.misses } else { &self.counters.joins }.add(1);
         PlannedPage { need, source: PageSource::InFlight(interest) }
     }
 
     /// Waits for a page of a fetch and takes the needed bytes of it. Counts them where another call began the fetch.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: nothing changes while it waits.
+    /// Cancel safe.
     pub(crate) async fn take(&self, interest: &Interest, need: &PageNeed) -> Result<Bytes, WaitError> {
         let bytes = interest.waiter.take(self.lookup.page_size(), need).await?;
         if !interest.waiter.is_own {
@@ -193,8 +183,8 @@ impl Fetches {
         Ok(bytes)
     }
 
-    /// Memory for `bytes` that a request with `extensions` brings. A fetch never waits for memory while it holds an open
-    /// request: where none is free, it reads on in lockstep with its readers.
+    /// Memory for `bytes` that a request with `extensions` brings. A fetch never waits for memory while it holds an
+    /// open request: where none is free, it reads on in lockstep with its readers.
     pub(crate) fn charge(&self, extensions: &Extensions, bytes: u64) -> Charge {
         match &self.budget {
             Some(budget) if bytes > 0 && extensions.get::<Reserved>().is_none() => {
@@ -216,8 +206,9 @@ impl Fetches {
         }
     }
 
-    /// The part of `window` that a call holds or fetches at once: all of it where memory is free. Else its first pages, as
-    /// long as all of them are in memory (and few), or all are missing, so that one request brings them in lockstep.
+    /// The part of `window` that a call holds or fetches at once: all of it where memory is free. Else its first
+    /// pages, as long as all of them are in memory (and few), or all are missing, so that one request brings them in
+    /// lockstep.
     pub(crate) fn affordable(&self, call: &ReadCall, head: &ObjectHead, window: Range<u64>) -> Range<u64> {
         if self.has_room(call, byte_range::len(&window)) {
             return window;

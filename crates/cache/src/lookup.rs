@@ -28,8 +28,8 @@ use crate::policy::page::{PageNeed, PageSize};
 use crate::stats::{CacheCounters, CacheStats};
 use crate::trace_events;
 
-/// Holes up to this size are fetched along with their neighbours where a round trip costs more; `object_store` coalesces
-/// ranges up to the same distance.
+/// Holes up to this size are fetched along with their neighbours where a round trip costs more; `object_store`
+/// coalesces ranges up to the same distance.
 const MAX_BRIDGE_BYTES: u64 = 1 << 20;
 
 /// One known object for so many bytes of pages: known objects take about 3 % of the memory for pages.

@@ -1,7 +1,7 @@
 //! The reads of the cache: which version a call reads, what it takes from memory, and what it has fetched.
 //!
-//! `version.rs` finds the version. `get.rs`, `ranges.rs` and `warm.rs` are the three operations; `page_stream.rs` is the
-//! body of an answer to `get`.
+//! `version.rs` finds the version. `get.rs`, `ranges.rs` and `warm.rs` are the three operations; `page_stream.rs` is
+//! the body of an answer to `get`.
 
 mod get;
 mod page_stream;
@@ -30,7 +30,7 @@ impl Reads {
         Self { lookup, fetches, counters }
     }
 
-    fn finder<'a>(&'a self, call: &'a ReadCall) -> VersionFinder<'a> {
+    fn finder<'a>(&'a self, call: &'a Arc<ReadCall>) -> VersionFinder<'a> {
         VersionFinder::new(&self.lookup, &self.fetches, call)
     }
 }

@@ -67,18 +67,18 @@ impl CacheStore {
         CacheStats { in_flight: self.fetches.len(), ..self.lookup.stats() }
     }
 
-    /// Fetches the missing pages of `ranges` of an object, so that later reads find them in memory. Returns how many bytes
-    /// this took.
+    /// Fetches the missing pages of `ranges` of an object, so that later reads find them in memory. Returns how many
+    /// bytes this took.
     ///
-    /// Ranges end where the object ends: `0..u64::MAX` is all of it. The requests are speculative, so reads go before them;
-    /// eight of at most 8 MiB are in flight at once. Pages count as read once, and so outlive a scan; ranges of more than
-    /// [`CacheConfig::memory_bytes`] evict the pages that came first. Local files and objects without a validator (a
-    /// version, a strong entity tag or a modification date) cannot be kept: of these, nothing is fetched beyond the answer
-    /// that shows it. A cache that is off sends no request.
+    /// Ranges end where the object ends: `0..u64::MAX` is all of it. The requests are speculative, so reads go before
+    /// them; eight of at most 8 MiB are in flight at once. Pages count as read once, and so outlive a scan; ranges of
+    /// more than [`CacheConfig::memory_bytes`] evict the pages that came first. Local files and objects without a
+    /// validator (a version, a strong entity tag or a modification date) cannot be kept: of these, nothing is fetched
+    /// beyond the answer that shows it. A cache that is off sends no request.
     ///
     /// # Errors
-    /// Those of the inner store; [`FetchError::PastEnd`](headstart_fetch_core::FetchError::PastEnd) where a range begins at
-    /// or past the end. Pages that arrived before the error stay.
+    /// Those of the inner store; [`FetchError::PastEnd`](headstart_fetch_core::FetchError::PastEnd) where a range
+    /// begins at or past the end. Pages that arrived before the error stay.
     ///
     /// # Cancel safety
     /// Dropping the future aborts its fetches, except those that other reads wait for. Pages that have arrived stay.
@@ -102,8 +102,8 @@ impl CacheStore {
     }
 }
 
-/// Drops what is known of a path when a write to it ends, however it ends: after an error or a cancellation, the store may
-/// still have done the write.
+/// Drops what is known of a path when a write to it ends, however it ends: after an error or a cancellation, the
+/// store may still have done the write.
 struct InvalidateOnDrop {
     lookup: Arc<Lookup>,
     path: Path,

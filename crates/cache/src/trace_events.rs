@@ -11,8 +11,8 @@
 //! | `version changed` | DEBUG | `path`, `old`, `new` | an answer shows another version than the known one |
 //! | `page evicted` | TRACE | `version_id`, `page`, `bytes`, `unread` | a page makes room for others |
 //!
-//! Without a subscriber each event costs one relaxed load and a comparison. `range` is a range of bytes, or what a request
-//! for an object of unknown size asks for.
+//! Without a subscriber each event costs one relaxed load and a comparison. `range` is a range of bytes, or what a
+//! request for an object of unknown size asks for.
 
 use std::fmt::Debug;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Deletions through the cache: seen at once, also where they are reported as errors or not at all, and no other path pays for it.
+//! Deletions through the cache: seen at once, also where they are reported as errors or not at all, and no other path
+//! pays for it.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! The cache over stores that behave oddly, or fail in the ordinary way: pages stay right, and the cache stays on. In virtual time.
+//! The cache over stores that behave oddly, or fail in the ordinary way: pages stay right, and the cache stays on. In
+//! virtual time.
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
 

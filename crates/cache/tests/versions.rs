@@ -1,4 +1,5 @@
-//! Which version an answer is of: what identifies one, how long one is trusted, and what a call that knows more is told.
+//! Which version an answer is of: what identifies one, how long one is trusted, and what a call that knows more is
+//! told.
 
 mod common;
 
@@ -239,8 +240,8 @@ async fn versions_asked_for_by_name_are_cached_and_never_mixed_with_the_present_
     }
 }
 
-/// A body of a version asked for by name joins the fetch of another reader, who asked for the present one: an overwrite refuses the
-/// latter alone.
+/// A body of a version asked for by name joins the fetch of another reader, who asked for the present one: an
+/// overwrite refuses the latter alone.
 #[tokio::test(start_paused = true)]
 async fn a_version_asked_for_by_name_does_not_fail_with_a_fetch_of_the_present_one() {
     const SIZE: u64 = 20 << 20;

@@ -132,7 +132,8 @@ async fn ranges_that_touch_are_one_request() {
     assert_eq!(double.gets(), 1);
 }
 
-/// A page that another reader's fetch brings, and that is driven out before warming looks: fetched again, and not looked for for ever.
+/// A page that another reader's fetch brings, and that is driven out before warming looks: fetched again, and not
+/// looked for for ever.
 #[tokio::test]
 async fn what_is_driven_out_at_once_ends_nevertheless() {
     let config = CacheConfig { memory_bytes: 64 << 10, page_bytes: 16 << 10, ..CacheConfig::default() };

@@ -134,8 +134,8 @@ impl ArrivedPages {
         self.is_lockstep() && self.held_bytes > 0 && self.held_bytes + bytes > self.unreserved_bytes
     }
 
-    /// Takes in `page`. In lockstep the oldest pages are dropped for it, even those that readers are interested in: these
-    /// readers find them in the memory tier, or fetch them again.
+    /// Takes in `page`. In lockstep the oldest pages are dropped for it, even those that readers are interested in:
+    /// these readers find them in the memory tier, or fetch them again.
     pub(crate) fn push(&mut self, page: u64, bytes: Bytes) {
         self.next = Some(page + 1);
         if self.undecided == 0 && !self.interests.contains_key(&page) {

@@ -145,7 +145,8 @@ pub(crate) struct FetchGuard {
 }
 
 impl FetchGuard {
-    /// The request is answered: the fetch brings `span`. Other calls can join it for the pages `whole_pages` from now on.
+    /// The request is answered: the fetch brings `span`. Other calls can join it for the pages `whole_pages` from now
+    /// on.
     pub(crate) fn answered(&self, head: &Arc<ObjectHead>, pages: PageSize, span: Range<u64>, whole_pages: Range<u64>) {
         {
             let mut registry = self.in_flight.registry.lock();
@@ -168,15 +169,7 @@ impl FetchGuard {
         self.fetch.changed.notify_waiters();
     }
 
-    /// Sets the memory for the pages of the fetch.
-    pub(crate) fn charge(&self, charge: Charge, pages: PageSize) {
-        self.fetch.charge(charge, pages);
-    }
-
-    /// Waits until there is room for `page`, of `bytes`.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: nothing changes while it waits.
+    /// Waits until there is room for `page`, of `bytes`. Cancel safe.
     pub(crate) async fn room(&self, page: u64, bytes: usize) {
         self.until(|progress| progress.pages.may_read(page, bytes)).await;
         if self.fetch.progress.lock().pages.makes_room_for(bytes) {
@@ -185,10 +178,7 @@ impl FetchGuard {
         }
     }
 
-    /// Resolves when a reader waits for a page of the fetch.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: nothing changes while it waits.
+    /// Resolves when a reader waits for a page of the fetch. Cancel safe.
     pub(crate) async fn awaited(&self) {
         self.until(|progress| progress.pages.is_awaited()).await;
     }

@@ -38,8 +38,8 @@ impl FillBody {
         self.end
     }
 
-    /// The next `n` bytes, in memory of their own: a slice of the chunk would keep all of it. The one exception is a chunk
-    /// that is the whole answer.
+    /// The next `n` bytes, in memory of their own: a slice of the chunk would keep all of it. The one exception is a
+    /// chunk that is the whole answer.
     pub(super) async fn take(&mut self, n: usize, counters: &CacheCounters, origin: &Origin) -> Result<Bytes> {
         let mut taken = Vec::new();
         while taken.len() < n {

@@ -1,4 +1,5 @@
-//! Starts the tasks of fetches: a request that opens an object, a fill of missing pages, the next window of an open body.
+//! Starts the tasks of fetches: a request that opens an object, a fill of missing pages, the next window of an open
+//! body.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,13 +29,13 @@ pub(crate) struct RemainingBody {
 }
 
 impl Fetches {
-    /// Sends a request for an object whose present version is not known, or waits for one in flight that is fresh enough.
-    /// `None` where the version is known by now.
+    /// Sends a request for an object whose present version is not known, or waits for one in flight that is fresh
+    /// enough. `None` where the version is known by now.
     ///
     /// `options`: those of the request to send, preconditions included.
     pub(crate) fn open(
         self: &Arc<Self>,
-        call: &ReadCall,
+        call: &Arc<ReadCall>,
         request: OpenRequest,
         options: GetOptions,
         sharing: Sharing,
@@ -68,7 +69,7 @@ impl Fetches {
     /// Sends the request that fills `run`, pages of the version `head`.
     pub(super) fn launch_fill(
         self: &Arc<Self>,
-        call: &ReadCall,
+        call: &Arc<ReadCall>,
         runtime: &Handle,
         head: &Arc<ObjectHead>,
         run: &Range<u64>,
@@ -89,11 +90,11 @@ impl Fetches {
         });
     }
 
-    /// Reads on in an open body: the bytes of `window`, of which the caller needs `needs`. Returns the planned pages, and the
-    /// body beyond the window.
+    /// Reads on in an open body: the bytes of `window`, of which the caller needs `needs`. Returns the planned pages,
+    /// and the body beyond the window.
     pub(crate) fn next_window(
         self: &Arc<Self>,
-        call: &ReadCall,
+        call: &Arc<ReadCall>,
         head: &Arc<ObjectHead>,
         window: Range<u64>,
         needs: Vec<PageNeed>,
@@ -133,30 +134,22 @@ impl Fetches {
     }
 
     /// The task of the fetch of `waiter`.
-    fn task(self: &Arc<Self>, call: &ReadCall, waiter: &FetchWaiter, stamp: RequestStamp) -> FetchTask {
+    fn task(self: &Arc<Self>, call: &Arc<ReadCall>, waiter: &FetchWaiter, stamp: RequestStamp) -> FetchTask {
         let mut extensions = call.extensions.clone();
         if extensions.get::<Intent>().is_none() {
             // To requests with an intent, layers below say where their answers come from and when they were confirmed.
             extensions.insert(Intent::Demand);
         }
-        if let Some(promotion) = waiter.promotion() {
+        if let Some(promotion) = &waiter.fetch.promotion {
             extensions.insert(promotion.clone());
         }
-        FetchTask {
-            fetches: Arc::clone(self),
-            path: call.path.clone(),
-            version: call.version.clone(),
-            extensions,
-            origin: call.origin.clone(),
-            stamp,
-            keeps_without_validator: call.plan.may_keep(false),
-            is_charged: false,
-        }
+        let (fetches, call) = (Arc::clone(self), Arc::clone(call));
+        FetchTask { fetches, call, extensions, stamp, is_charged: false }
     }
 }
 
-/// Waits for all of the window `before`, once a reader waits for the window after it. The wait makes the fetch of `before` read on,
-/// however slowly its own reader takes the pages. Never resolves.
+/// Waits for all of the window `before`, once a reader waits for the window after it. The wait makes the fetch of
+/// `before` read on, however slowly its own reader takes the pages. Never resolves.
 async fn read_on(guard: &FetchGuard, before: &FetchWaiter) {
     guard.awaited().await;
     let _ = before.finished().await;

@@ -1,8 +1,8 @@
 //! Single flight: which fetch brings which page, and which reads join it.
 //!
-//! Every fetch is a task of its own, so no reader depends on what becomes of another. A reader that wants a page holds a
-//! [`FetchWaiter`] of its fetch. When the last waiter is dropped, the task is aborted, and its GET with it. One lock
-//! guards the registry; it is never held across an await.
+//! Every fetch is a task of its own, so no reader depends on what becomes of another. A reader that wants a page
+//! holds a [`FetchWaiter`] of its fetch. When the last waiter is dropped, the task is aborted, and its GET with it.
+//! One lock guards the registry; it is never held across an await.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -58,12 +58,10 @@ pub(crate) enum Sharing {
 
 /// How a call gets a page that it did not find in memory.
 pub(crate) enum Claim {
-    /// From another call's fetch.
-    Join(Interest),
     /// From memory: it has arrived in the meantime.
     InMemory(Bytes),
-    /// From a new fetch of the caller's own.
-    Fetch(Interest),
+    /// From another call's fetch, or from a new one.
+    InFlight(Interest),
 }
 
 /// A new fetch of a run of pages, and the waiter of the call that has to launch it.
@@ -80,9 +78,9 @@ impl InFlight {
         registry.pages.len() + registry.openings.values().map(Vec::len).sum::<usize>()
     }
 
-    /// A waiter for a fetch that opens the object of `call`: for one in flight that brings part of `request` and is fresh
-    /// enough, or for a new one, which the caller has to launch. `None` where `is_known` says that no request is needed
-    /// any more.
+    /// A waiter for a fetch that opens the object of `call`: for one in flight that brings part of `request` and is
+    /// fresh enough, or for a new one, which the caller has to launch. `None` where `is_known` says that no request
+    /// is needed any more.
     ///
     /// All under one lock: an answer is recorded before its fetch is deregistered, so of readers that come together
     /// one sends a request, and the others find either its fetch or its answer.
@@ -119,9 +117,9 @@ impl InFlight {
         Some(self.waiter(&fetch, call, true, true).undecided())
     }
 
-    /// Finds each of `needs` of the version `id`, all under one lock: in flight, `in_memory` by now, or missing. The missing
-    /// ones are grouped by `runs` into new fetches, which the caller has to launch. `is_private`: no fetch of others is
-    /// joined, and no other call joins the new ones.
+    /// Finds each of `needs` of the version `id`, all under one lock: in flight, `in_memory` by now, or missing. The
+    /// missing ones are grouped by `runs` into new fetches, which the caller has to launch. `is_private`: no fetch of
+    /// others is joined, and no other call joins the new ones.
     pub(crate) fn claim(
         self: &Arc<Self>,
         call: &ReadCall,
@@ -149,7 +147,7 @@ impl InFlight {
                             joined.push(Arc::clone(&waiter));
                             waiter
                         });
-                        return Some(Claim::Join(Interest { waiter, page: need.page }));
+                        return Some(Claim::InFlight(Interest { waiter, page: need.page }));
                     }
                     // The fetch has brought the page, and dropped it after its readers had taken it.
                     registry.pages.remove(&key);
@@ -174,14 +172,14 @@ impl InFlight {
             .collect();
         let own = |page: u64| {
             let found = new_fetches.iter().find(|(run, _)| run.contains(&page));
-            Claim::Fetch(found.expect("every missing page is in a run").1.interest_in(page))
+            Claim::InFlight(found.expect("every missing page is in a run").1.interest_in(page))
         };
         let claims = claims.into_iter().zip(needs).map(|(claim, need)| claim.unwrap_or_else(|| own(need.page)));
         (claims.collect(), new_fetches)
     }
 
-    /// A new fetch of `pages` of the version `id`, also of those that are in flight already: the next window of a body that
-    /// is open anyway.
+    /// A new fetch of `pages` of the version `id`, also of those that are in flight already: the next window of a
+    /// body that is open anyway.
     pub(crate) fn next_window(
         self: &Arc<Self>,
         call: &ReadCall,
@@ -220,8 +218,8 @@ impl InFlight {
         fetch.changed.notify_waiters();
     }
 
-    /// A waiter for the fetch of another call. Its pages are kept if either call wants that, and it is demanded if either
-    /// call is.
+    /// A waiter for the fetch of another call. Its pages are kept if either call wants that, and it is demanded if
+    /// either call is.
     fn join(self: &Arc<Self>, fetch: &Arc<Fetch>, call: &ReadCall, same_request: bool) -> Arc<FetchWaiter> {
         fetch.admit.fetch_or(call.plan.admit, Ordering::Relaxed);
         if !call.is_speculative() {

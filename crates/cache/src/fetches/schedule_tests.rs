@@ -1,5 +1,5 @@
-//! Readers that share fetches, under schedules that `shuttle` chooses: every reader gets its bytes, none waits for ever, and
-//! no page is fetched twice at the same time.
+//! Readers that share fetches, under schedules that `shuttle` chooses: every reader gets its bytes, none waits for
+//! ever, and no page is fetched twice at the same time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -66,8 +66,8 @@ impl World {
         for (run, waiter) in runs {
             let guard = FetchGuard { fetch: Arc::clone(&waiter.fetch), in_flight: Arc::clone(&self.in_flight) };
             match self.budget.try_reserve(MIN_PAGE_BYTES) {
-                Some(reservation) => guard.charge(Charge::Reserved(reservation), self.pages),
-                None => guard.charge(Charge::Lockstep, self.pages),
+                Some(reservation) => guard.fetch.charge(Charge::Reserved(reservation), self.pages),
+                None => guard.fetch.charge(Charge::Lockstep, self.pages),
             }
             drop(shuttle::future::spawn(run_fetch(Arc::clone(self), guard, run.start)));
         }
@@ -98,7 +98,7 @@ async fn read(world: Arc<World>, first: u64, last: u64, gives_up_after: usize) {
         for _ in 0..4 {
             let bytes = match claim.take().unwrap_or_else(|| world.claim(std::slice::from_ref(&need)).remove(0)) {
                 Claim::InMemory(page) => Ok(page.slice(..10)),
-                Claim::Join(interest) | Claim::Fetch(interest) => interest.waiter.take(world.pages, &need).await,
+                Claim::InFlight(interest) => interest.waiter.take(world.pages, &need).await,
             };
             match bytes {
                 Ok(bytes) => {

@@ -4,10 +4,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
-use headstart_fetch_core::{
-    FetchError, LocalFile, ObjectChanged, ObjectVersion, Origin, RangeOrigin, Reserved, byte_range,
-};
-use object_store::path::Path;
+use headstart_fetch_core::{FetchError, LocalFile, ObjectChanged, ObjectVersion, RangeOrigin, Reserved, byte_range};
 use object_store::{Error, Extensions, GetOptions, GetResult, Result};
 use tokio::sync::oneshot;
 
@@ -16,22 +13,19 @@ use super::arrived_pages::Charge;
 use super::fetch::{FetchGuard, FetchOutcome};
 use super::fill_body::FillBody;
 use super::waiter::FetchWaiter;
+use crate::lookup::call::ReadCall;
 use crate::lookup::version_table::{ObjectHead, RequestStamp};
 use crate::policy::joining::OpenRequest;
 use crate::trace_events;
 
-/// What a task needs to know of the call that began it.
+/// The task of one fetch.
 pub(super) struct FetchTask {
     pub(super) fetches: Arc<Fetches>,
-    pub(super) path: Path,
-    /// The version that the caller names, if any.
-    pub(super) version: Option<String>,
-    /// Sent with the request: the intent, hints and other extensions of the caller.
+    /// The call that began the fetch.
+    pub(super) call: Arc<ReadCall>,
+    /// Sent with the request.
     pub(super) extensions: Extensions,
-    /// Counts the bytes that cross the wire.
-    pub(super) origin: Origin,
     pub(super) stamp: RequestStamp,
-    pub(super) keeps_without_validator: bool,
     /// Memory for its pages has been requested from the budget.
     pub(super) is_charged: bool,
 }
@@ -44,7 +38,7 @@ impl FetchTask {
             // A byte is charged once: layers below do not reserve again.
             self.extensions.insert(Reserved);
         }
-        waiter.charge(charge, self.fetches.lookup.page_size());
+        waiter.fetch.charge(charge, self.fetches.lookup.page_size());
         self.is_charged = true;
     }
 
@@ -64,20 +58,20 @@ impl FetchTask {
             fetches.counters.validations.add(1);
         } else {
             fetches.counters.fills.add(1);
-            trace_events::fill_started(&self.path, request);
+            trace_events::fill_started(&self.call.path, request);
         }
-        let result = fetches.inner.get_opts(&self.path, options).await.inspect_err(|error| {
+        let result = fetches.inner.get_opts(&self.call.path, options).await.inspect_err(|error| {
             if matches!(error, Error::NotFound { .. }) {
-                lookup.remove(&self.path, self.version.as_deref());
+                lookup.remove(&self.call.path, self.call.version.as_deref());
             }
         })?;
-        // To cache a local file gains nothing. To cache an object of a store that ignores ranges does harm, as the cache
-        // requests wider ranges than its callers.
+        // To cache a local file gains nothing. To cache an object of a store that ignores ranges does harm, as the
+        // cache requests wider ranges than its callers.
         let has_range = *request == OpenRequest::Head || result.range == request.range_in(result.meta.size);
         let uncacheable = LocalFile::is_source_of(&result) || !has_range;
-        let head = lookup.record(&self.path, self.version.as_deref(), self.stamp, &result, uncacheable);
+        let head = lookup.record(&self.call.path, self.call.version.as_deref(), self.stamp, &result, uncacheable);
         if *request == OpenRequest::Head {
-            trace_events::version_validated(&self.path, head.meta.size);
+            trace_events::version_validated(&self.call.path, head.meta.size);
             fetches.refusals.granted_head();
             guard.answered(&head, pages, 0..0, 0..0);
             return Ok(FetchOutcome::Finished);
@@ -94,7 +88,7 @@ impl FetchTask {
         let whole_pages = if self.keeps(&head) { pages.whole_in(&window, head.meta.size) } else { 0..0 };
         if !self.is_charged {
             // The layer below charges its own read-ahead; this is for the bytes that wait here.
-            guard.charge(fetches.charge(&self.extensions, byte_range::len(&window)), pages);
+            guard.fetch.charge(fetches.charge(&self.extensions, byte_range::len(&window)), pages);
         }
         guard.answered(&head, pages, window.clone(), whole_pages);
         self.drain(guard, &head, body, window.end, hand_on).await?;
@@ -109,14 +103,14 @@ impl FetchTask {
         range: &Range<u64>,
     ) -> Result<FetchOutcome> {
         let lookup = &*self.fetches.lookup;
-        trace_events::fill_started(&self.path, range);
+        trace_events::fill_started(&self.call.path, range);
         let result = self.request(head, range).await.inspect_err(|error| {
             if ObjectChanged::find(error).is_some() {
-                lookup.forget(&self.path, self.version.as_deref(), head);
+                lookup.forget(&self.call.path, self.call.version.as_deref(), head);
             }
         })?;
         if LocalFile::is_source_of(&result) {
-            lookup.forget(&self.path, self.version.as_deref(), head);
+            lookup.forget(&self.call.path, self.call.version.as_deref(), head);
             return Ok(FetchOutcome::Lost);
         }
         if result.range != *range {
@@ -141,28 +135,30 @@ impl FetchTask {
         // Some servers refuse a range that covers the whole object.
         let is_whole = *range == (0..head.meta.size) && fetches.refusals.refuses_ends();
         let mut options = GetOptions::new().with_range((!is_whole).then(|| range.clone()));
-        options.version.clone_from(&self.version);
+        options.version.clone_from(&self.call.version);
         options.extensions = self.extensions.clone();
         if is_whole {
             options.extensions.insert(RangeOrigin::Asked);
         }
         if !fetches.rules.verify_fills {
             options = GetOptions::new().with_range(Some(range.clone()));
-            return fetches.inner.get_opts(&self.path, options).await;
+            return fetches.inner.get_opts(&self.call.path, options).await;
         }
         let is_pinned = head.version.pin(fetches.pin, &mut options);
         let named = options.version.clone();
         fetches.counters.fills.add(1);
-        let result = match fetches.refusals.get_opts(&*fetches.inner, &self.path, options).await {
+        let result = match fetches.refusals.get_opts(&*fetches.inner, &self.call.path, options).await {
             Ok(result) => result,
             Err(error) => {
                 let extensions = self.extensions.clone();
                 let asked = GetOptions { version: named, extensions, ..GetOptions::new() };
                 let (store, version) = (&*fetches.inner, &head.version);
-                return Err(ObjectChanged::explain_or_ask(error, is_pinned, store, &self.path, version, asked).await);
+                return Err(
+                    ObjectChanged::explain_or_ask(error, is_pinned, store, &self.call.path, version, asked).await
+                );
             }
         };
-        if !head.has_validator() && self.keeps_without_validator && result.meta.size == head.meta.size {
+        if !head.has_validator() && self.keeps(head) && result.meta.size == head.meta.size {
             // Without a validator, only objects that never change are fetched in parts.
             return Ok(result);
         }
@@ -170,12 +166,12 @@ impl FetchTask {
             // A version that was requested by name need not be the present one.
             ObjectVersion::of(&result.meta)
         } else {
-            fetches.lookup.record(&self.path, None, self.stamp, &result, false).version.clone()
+            fetches.lookup.record(&self.call.path, None, self.stamp, &result, false).version.clone()
         };
         if head.version.is_same(&found) {
             return Ok(result);
         }
-        Err(ObjectChanged::new(&self.path, &head.version, Some(&found)).into())
+        Err(ObjectChanged::new(&self.call.path, &head.version, Some(&found)).into())
     }
 
     /// Reads `body` up to `until`, and hands on the rest.
@@ -205,7 +201,7 @@ impl FetchTask {
             let range = body.at()..pages.start(page + 1).min(until);
             let length = byte_range::in_memory(byte_range::len(&range));
             guard.room(page, length).await;
-            let bytes = body.take(length, &self.fetches.counters, &self.origin).await?;
+            let bytes = body.take(length, &self.fetches.counters, &self.call.origin).await?;
             let is_whole = keep && !pages.whole_in(&range, head.meta.size).is_empty();
             guard.arrived(page, lookup.counted(bytes), |bytes, arrival| {
                 if is_whole {
@@ -218,14 +214,14 @@ impl FetchTask {
 
     /// Whether pages of `head` may be kept.
     fn keeps(&self, head: &ObjectHead) -> bool {
-        self.keeps_without_validator || head.has_validator()
+        self.call.plan.may_keep(head.has_validator())
     }
 
     pub(super) fn trace_outcome(&self, guard: &FetchGuard, range: &impl Debug, outcome: &Result<FetchOutcome>) {
         match outcome {
-            Ok(FetchOutcome::Finished) => trace_events::fill_finished(&self.path, range, guard.span_bytes()),
-            Ok(_) => trace_events::fill_unusable(&self.path, range),
-            Err(error) => trace_events::fill_failed(&self.path, range, error),
+            Ok(FetchOutcome::Finished) => trace_events::fill_finished(&self.call.path, range, guard.span_bytes()),
+            Ok(_) => trace_events::fill_unusable(&self.call.path, range),
+            Err(error) => trace_events::fill_failed(&self.call.path, range, error),
         }
     }
 }

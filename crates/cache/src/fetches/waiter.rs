@@ -9,7 +9,7 @@ use headstart_fetch_core::mutation::Fault;
 use headstart_fetch_core::runtime::has_timer;
 use headstart_fetch_core::{Promotion, byte_range, depends_on_request, share};
 
-use super::arrived_pages::{ArrivedPages, Charge};
+use super::arrived_pages::ArrivedPages;
 use super::fetch::{Fetch, FetchOutcome, FetchProgress, WaitError};
 use super::registry::InFlight;
 use crate::lookup::version_table::ObjectHead;
@@ -71,11 +71,6 @@ impl FetchWaiter {
         }
     }
 
-    /// Sets the memory for the pages of the fetch.
-    pub(super) fn charge(&self, charge: Charge, pages: PageSize) {
-        self.fetch.charge(charge, pages);
-    }
-
     /// Whether the fetch may drop pages before this reader has taken them: it is another reader's, and in lockstep.
     pub(crate) fn may_miss_pages(&self) -> bool {
         !self.is_own && self.fetch.progress.lock().pages.is_lockstep()
@@ -95,23 +90,12 @@ impl FetchWaiter {
         is_available.then(|| Interest { waiter: Arc::clone(self), page: need.page })
     }
 
-    /// Sent with the request of a speculative fetch: turns it into demand once a reader waits.
-    pub(super) fn promotion(&self) -> Option<&Promotion> {
-        self.fetch.promotion.as_ref()
-    }
-
-    /// Waits for the answer: the version that the fetch brings.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: nothing changes while it waits.
+    /// Waits for the answer: the version that the fetch brings. Cancel safe.
     pub(crate) async fn answer(&self) -> Result<Arc<ObjectHead>, WaitError> {
         self.until(None, |progress| progress.answer.clone()).await
     }
 
-    /// Waits for a page of the fetch and takes the needed bytes of it, without a copy.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: nothing changes while it waits.
+    /// Waits for a page of the fetch and takes the needed bytes of it, without a copy. Cancel safe.
     pub(crate) async fn take(&self, pages: PageSize, need: &PageNeed) -> Result<Bytes, WaitError> {
         self.until(Some(need.page), |progress| {
             let span = self.fetch.span.get()?;
@@ -126,10 +110,7 @@ impl FetchWaiter {
         .await?
     }
 
-    /// Waits until everything has arrived.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: nothing changes while it waits.
+    /// Waits until everything has arrived. Cancel safe.
     pub(crate) async fn finished(&self) -> Result<(), WaitError> {
         self.until(Some(u64::MAX), |progress| matches!(progress.outcome, Some(FetchOutcome::Finished)).then_some(()))
             .await
@@ -137,9 +118,9 @@ impl FetchWaiter {
 
     /// Waits until `ready` finds what it looks for; `page` is the page that it waits for, `u64::MAX` all of the fetch.
     ///
-    /// The layer below may be silent for many reasons: an outage, a queue, memory. A reader waits for a fetch of its own as
-    /// long as that layer does. It leaves another reader's fetch after `stall_timeout`, to send a request of its own, and
-    /// any fetch whose runtime has stopped.
+    /// The layer below may be silent for many reasons: an outage, a queue, memory. A reader waits for a fetch of its
+    /// own as long as that layer does. It leaves another reader's fetch after `stall_timeout`, to send a request of
+    /// its own, and any fetch whose runtime has stopped.
     async fn until<T>(&self, page: Option<u64>, ready: impl Fn(&FetchProgress) -> Option<T>) -> Result<T, WaitError> {
         let mut active_wait = None;
         let shares_errors = Fault::SharesRangeErrors.is_back();
@@ -152,7 +133,8 @@ impl FetchWaiter {
                     return Ok(found);
                 }
                 match &progress.outcome {
-                    // The error is about another request's range, precondition or version; the reader's own may succeed.
+                    // The error is about another request's range, precondition or version; the reader's own may
+                    // succeed.
                     Some(FetchOutcome::Failed(error))
                         if !self.same_request && depends_on_request(error) && !shares_errors =>
                     {
@@ -174,7 +156,8 @@ impl FetchWaiter {
                 () = changed => {}
                 () = self.promoted() => self.fetch.promote(),
                 () = self.stalled() => {
-                    // A speculative request may queue behind demand for as long as there is any, so only an answered one stalls.
+                    // A speculative request may queue behind demand for as long as there is any, so only an answered
+                    // one stalls.
                     if !self.fetch.is_speculative() || self.fetch.span.get().is_some() {
                         let mut registry = self.in_flight.registry.lock();
                         registry.deregister(&self.fetch);

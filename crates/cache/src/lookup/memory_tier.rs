@@ -14,12 +14,12 @@ use crate::policy::page::PageSize;
 use crate::stats::CacheCounters;
 use crate::trace_events;
 
-/// Memory of a page beyond its bytes: key and value (56), slots and ghost entries of the table (21 each, up to 3 times),
-/// the owner that counts it (64) and the headers of the allocator.
+/// Memory of a page beyond its bytes: key and value (56), slots and ghost entries of the table (21 each, up to 3
+/// times), the owner that counts it (64) and the headers of the allocator.
 const ENTRY_OVERHEAD_BYTES: u64 = 320;
 
-/// Shards of a table, at most: more than the cores that read at once. A constant, so that evictions are the same on every
-/// machine.
+/// Shards of a table, at most: more than the cores that read at once. A constant, so that evictions are the same on
+/// every machine.
 const SHARDS: usize = 64;
 
 /// One byte in so many goes to the ends of objects, where these have a table of their own.
@@ -76,7 +76,8 @@ impl MemoryTier {
                 .shards(SHARDS)
                 .build()
                 .expect("both capacities are given");
-            // Keys are our own numbers, so nobody can choose colliding ones. A fixed hasher makes evictions reproducible.
+            // Keys are our own numbers, so nobody can choose colliding ones. A fixed hasher makes evictions
+            // reproducible.
             Cache::with_options(options, WeighPages, FixedState::default(), CountEvictions(Arc::clone(&counters)))
         };
         Self {

@@ -1,5 +1,5 @@
-//! The known version of each object. The table is bounded, and the answer to a request from before a write never restores
-//! what the write dropped.
+//! The known version of each object. The table is bounded, and the answer to a request from before a write never
+//! restores what the write dropped.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::policy::SafetyRules;
 use crate::policy::freshness::KnownVersion;
 use crate::trace_events;
 
-/// Paths share this many epochs, by hash. Where two paths share one, a write to one path can at worst keep an answer for the
-/// other from being remembered.
+/// Paths share this many epochs, by hash. Where two paths share one, a write to one path can at worst keep an answer
+/// for the other from being remembered.
 const EPOCHS: usize = 1024;
 
 /// One version of an object, as an answer showed it.
@@ -77,8 +77,8 @@ pub(crate) struct VersionTable {
     heads: Cache<Path, Arc<ObjectHead>>,
     /// Versions that were requested by name. None of them ever becomes the present version.
     named: Cache<(Path, String), NamedHead>,
-    /// One counter for each group of paths, increased by each event that makes older answers worthless. Its lock orders all
-    /// changes to the heads of these paths.
+    /// One counter for each group of paths, increased by each event that makes older answers worthless. Its lock
+    /// orders all changes to the heads of these paths.
     epochs: Box<[Mutex<u64>]>,
     hasher: DefaultHashBuilder,
     next_id: AtomicU64,

@@ -104,8 +104,9 @@ pub(crate) fn first_step(plan: &CachePlan, known: Option<KnownVersion>, now: Dur
     }
 }
 
-/// Whether the store is asked before a `range` beyond the known end is answered: an object known to have `size` bytes since
-/// `asked_at` may have grown. A caller that reads beyond the end may know a newer version, from a listing for example.
+/// Whether the store is asked before a `range` beyond the known end is answered: an object known to have `size` bytes
+/// since `asked_at` may have grown. A caller that reads beyond the end may know a newer version, from a listing for
+/// example.
 #[inline]
 pub(crate) fn may_have_grown(
     plan: &CachePlan,

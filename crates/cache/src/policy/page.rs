@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-/// The most bytes that one fill requests. A longer run of missing pages becomes several fills in parallel; a longer body
-/// is handed on window by window, so that one stream never holds more than two windows.
+/// The most bytes that one fill requests. A longer run of missing pages becomes several fills in parallel; a longer
+/// body is handed on window by window, so that one stream never holds more than two windows.
 pub(crate) const WINDOW_BYTES: u64 = 8 << 20;
 
 /// The smallest page.
@@ -100,8 +100,9 @@ impl PageSize {
         needs
     }
 
-    /// The stretches of whole pages that `ranges` touch, in ascending order. Stretches with a hole of at most `bridge_bytes`
-    /// between them are merged. There are never more stretches than ranges, however long the ranges are.
+    /// The stretches of whole pages that `ranges` touch, in ascending order. Stretches with a hole of at most
+    /// `bridge_bytes` between them are merged. There are never more stretches than ranges, however long the ranges
+    /// are.
     pub(crate) fn stretches(self, ranges: &[Range<u64>], bridge_bytes: u64) -> Vec<Range<u64>> {
         let mut aligned: Vec<_> = ranges.iter().filter(|range| range.start < range.end).cloned().collect();
         aligned.sort_unstable_by_key(|range| range.start);

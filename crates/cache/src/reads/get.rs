@@ -57,8 +57,8 @@ impl Reads {
         self.fetches.inner().get_opts(path, options).await
     }
 
-    /// Sends the caller's own request to the inner store, which has refused the one that the cache sent in its place, or a
-    /// HEAD. The answer is recorded, so that the next reads know the present version and its end.
+    /// Sends the caller's own request to the inner store, which has refused the one that the cache sent in its place,
+    /// or a HEAD. The answer is recorded, so that the next reads know the present version and its end.
     async fn get_as_asked(&self, call: &ReadCall, mut options: GetOptions, is_head_refused: bool) -> Result<GetResult> {
         self.counters.bypasses.add(1);
         let stamp = self.lookup.stamp(&call.path);
@@ -103,7 +103,8 @@ impl Reads {
         let pages = self.lookup.page_size();
         let window = range.start..range.end.min(pages.window_end(range.start));
         if !call.plan.may_keep(head.has_validator()) && found.remaining.is_none() && window.end < range.end {
-            // Another call's fetch brings only this window, and nothing would tell whether the rest is of the same version.
+            // Another call's fetch brings only this window, and nothing would tell whether the rest is of the same
+            // version.
             return Err(AttemptError::Bypass);
         }
         let window = if found.remaining.is_some() { window } else { self.fetches.affordable(call, &head, window) };

@@ -77,7 +77,8 @@ impl PageStream {
         unclaimed: Range<u64>,
         remaining: Option<RemainingBody>,
     ) -> Self {
-        // Where the stream ends with this window, nobody reads the remaining body: to hold it would keep the request open.
+        // Where the stream ends with this window, nobody reads the remaining body: to hold it would keep the request
+        // open.
         let remaining = remaining.filter(|_| !unclaimed.is_empty());
         Self {
             reads: reads.clone(),
@@ -137,8 +138,8 @@ impl PageStream {
         }
     }
 
-    /// Plans `need` again, and all pages of the window that were to come from the fetch of `lost` or from memory. The version
-    /// is known, so the stream never mixes two.
+    /// Plans `need` again, and all pages of the window that were to come from the fetch of `lost` or from memory. The
+    /// version is known, so the stream never mixes two.
     fn claim_again(&mut self, need: PageNeed, lost: Option<&Arc<FetchWaiter>>, is_private: bool) -> Result<()> {
         let is_lost = |page: &PlannedPage| match &page.source {
             PageSource::Held(_) => false,

@@ -106,11 +106,11 @@ impl Reads {
     }
 
     /// The bytes of `needs` that are in memory, and the groups in which the others come. The first
-    /// [`MAX_REQUESTS_PER_CALL`] groups are claimed at once. The others are registered only when their requests are sent,
-    /// so that a call that is dropped leaves nothing behind.
+    /// [`MAX_REQUESTS_PER_CALL`] groups are claimed at once. The others are registered only when their requests are
+    /// sent, so that a call that is dropped leaves nothing behind.
     fn plan_groups(
         &self,
-        call: &ReadCall,
+        call: &Arc<ReadCall>,
         head: &Arc<ObjectHead>,
         needs: &[PageNeed],
         waiters: &[Arc<FetchWaiter>],
@@ -121,7 +121,7 @@ impl Reads {
         for (at, need) in needs.iter().enumerate() {
             let interest = waiters.iter().enumerate().find_map(|(n, waiter)| Some((n, waiter.interest(need)?)));
             if let Some((n, interest)) = interest {
-                by_waiter[n].push((at, self.fetches.from_own_waiter(need.clone(), interest)));
+                by_waiter[n].push((at, self.fetches.in_flight_page(need.clone(), interest)));
             } else if let Some(page) = self.lookup.page(call, head, need) {
                 self.counters.hits.add(1);
                 self.lookup.count_hit(call, &page);
@@ -148,7 +148,7 @@ impl Reads {
 
     fn claim_group(
         &self,
-        call: &ReadCall,
+        call: &Arc<ReadCall>,
         head: &Arc<ObjectHead>,
         group: Vec<(usize, PageNeed)>,
     ) -> Result<Vec<(usize, PlannedPage)>, WaitError> {

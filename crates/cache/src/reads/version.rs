@@ -114,11 +114,11 @@ impl ReadAttempts {
 pub(super) struct VersionFinder<'a> {
     lookup: &'a Lookup,
     fetches: &'a Arc<Fetches>,
-    call: &'a ReadCall,
+    call: &'a Arc<ReadCall>,
 }
 
 impl<'a> VersionFinder<'a> {
-    pub(super) fn new(lookup: &'a Lookup, fetches: &'a Arc<Fetches>, call: &'a ReadCall) -> Self {
+    pub(super) fn new(lookup: &'a Lookup, fetches: &'a Arc<Fetches>, call: &'a Arc<ReadCall>) -> Self {
         Self { lookup, fetches, call }
     }
 
@@ -137,7 +137,8 @@ impl<'a> VersionFinder<'a> {
                 Err(_) => return Err(AttemptError::Bypass),
             },
         };
-        // Where no other request can be told to be of the same version, the fetches that the call waits for must bring all.
+        // Where no other request can be told to be of the same version, the fetches that the call waits for must
+        // bring all.
         let keeps = self.call.plan.may_keep(found.head.has_validator());
         if !keeps && (found.waiters.is_empty() || found.waiters.iter().any(|waiter| waiter.may_miss_pages())) {
             return Err(AttemptError::Bypass);
@@ -168,8 +169,8 @@ impl<'a> VersionFinder<'a> {
         Ok(FoundVersion { head, is_valid: true, is_confirmed, is_checked, waiters: vec![waiter], remaining })
     }
 
-    /// Requests `ranges` of an object that is not known, all at once, and compares the versions of the answers. Of each of
-    /// the first [`MAX_REQUESTS_PER_CALL`] stretches it requests the first window: the object may end there.
+    /// Requests `ranges` of an object that is not known, all at once, and compares the versions of the answers. Of
+    /// each of the first [`MAX_REQUESTS_PER_CALL`] stretches it requests the first window: the object may end there.
     pub(super) async fn open_ranges(&self, ranges: &[Range<u64>]) -> Result<FoundVersion, AttemptError> {
         let pages = self.lookup.page_size();
         let all = Fault::SizesByTheRange.is_back();

@@ -1,5 +1,5 @@
-//! Readers and writers at the same time: no answer mixes versions, none is older than allowed, and no read is held up by
-//! another. Caches that break a rule on purpose (mutants) are caught by the same tests.
+//! Readers and writers at the same time: no answer mixes versions, none is older than allowed, and no read is held up
+//! by another. Caches that break a rule on purpose (mutants) are caught by the same tests.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -139,8 +139,8 @@ enum Writes {
 }
 
 /// Twelve readers and a writer: of a hundred requests five fail and two have short bodies, of a hundred reads ten are
-/// dropped. A read that begins after a version was written, longer ago than the freshness window, sees that version or a
-/// later one.
+/// dropped. A read that begins after a version was written, longer ago than the freshness window, sees that version
+/// or a later one.
 async fn race(freshness: Freshness, pin: PinBy, writes: Writes, rules: SafetyRules, seed: u64) -> Result<(), String> {
     let (double, store) = cache(freshness, pin, rules);
     double.write(A, content(1, 100_000)).await;
