@@ -58,7 +58,9 @@ impl Fetches {
         self.in_flight.launch(&runtime, &waiter, |guard| {
             Box::pin(async move {
                 let outcome = task.open(&guard, &request, options, hand_on).await;
-                task.trace_outcome(&guard, &request, &outcome);
+                if request != OpenRequest::Head {
+                    task.trace_outcome(&guard, &request, &outcome);
+                }
                 guard.finish(outcome);
             })
         });
