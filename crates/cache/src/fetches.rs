@@ -7,9 +7,9 @@ pub(crate) mod arrived_pages;
 pub(crate) mod fetch;
 mod fill_body;
 mod launch;
-mod registry;
 #[cfg(test)]
 mod schedule_tests;
+mod single_flight;
 mod task;
 pub(crate) mod waiter;
 
@@ -37,12 +37,12 @@ use object_store::{Extensions, ObjectStore};
 use self::arrived_pages::{Charge, UNRESERVED_BYTES};
 use self::fetch::WaitError;
 pub(crate) use self::launch::{RemainingBody, current_runtime};
-pub(crate) use self::registry::Sharing;
-use self::registry::{Claim, InFlight};
+pub(crate) use self::single_flight::Sharing;
+use self::single_flight::{Claim, InFlight};
 use self::waiter::{FetchWaiter, Interest};
 use crate::config::CacheConfig;
 use crate::lookup::Lookup;
-use crate::lookup::call::ReadCall;
+use crate::lookup::call::CacheCall;
 use crate::lookup::version_table::ObjectHead;
 use crate::policy::SafetyRules;
 use crate::policy::page::PageNeed;
@@ -114,7 +114,7 @@ impl Fetches {
     /// call's fetch, or in a new one. `is_private`: missing pages come by fetches that no other call shares.
     pub(crate) fn claim(
         self: &Arc<Self>,
-        call: &Arc<ReadCall>,
+        call: &Arc<CacheCall>,
         head: &Arc<ObjectHead>,
         needs: Vec<PageNeed>,
         waiters: &[Arc<FetchWaiter>],
@@ -197,7 +197,7 @@ impl Fetches {
     }
 
     /// Whether memory for `bytes` that a request of `call` brings is free.
-    pub(crate) fn has_room(&self, call: &ReadCall, bytes: u64) -> bool {
+    pub(crate) fn has_room(&self, call: &CacheCall, bytes: u64) -> bool {
         match &self.budget {
             Some(budget) if call.extensions.get::<Reserved>().is_none() => {
                 budget.free_bytes() as u64 >= bytes || Fault::IgnoresTheBudget.is_back()
@@ -209,12 +209,12 @@ impl Fetches {
     /// The part of `window` that a call holds or fetches at once: all of it where memory is free. Else its first
     /// pages, as long as all of them are in memory (and few), or all are missing, so that one request brings them in
     /// lockstep.
-    pub(crate) fn affordable(&self, call: &ReadCall, head: &ObjectHead, window: Range<u64>) -> Range<u64> {
+    pub(crate) fn affordable(&self, call: &CacheCall, head: &ObjectHead, window: Range<u64>) -> Range<u64> {
         if self.has_room(call, byte_range::len(&window)) {
             return window;
         }
         let pages = self.lookup.page_size();
-        let in_memory = |page: u64| call.plan.reads_cache && self.lookup.has_page(head, page);
+        let in_memory = |page: u64| call.plan.reads_cache && self.lookup.memory().has(head.locate(page));
         let first = pages.of(window.start);
         let first_in_memory = in_memory(first);
         let max_end = if first_in_memory {

@@ -18,8 +18,8 @@ use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetResult, GetResultPayload, Result};
 use tokio::time::Instant;
 
-use self::call::ReadCall;
-use self::memory_tier::{Arrival, MemoryTier};
+use self::call::CacheCall;
+use self::memory_tier::MemoryTier;
 use self::version_table::{ObjectHead, RequestStamp, VersionTable};
 use crate::config::{CacheConfig, Freshness};
 use crate::policy::SafetyRules;
@@ -69,6 +69,14 @@ impl Lookup {
         self.pages
     }
 
+    pub(crate) fn versions(&self) -> &VersionTable {
+        &self.table
+    }
+
+    pub(crate) fn memory(&self) -> &MemoryTier {
+        &self.memory
+    }
+
     /// How a call with these options uses the cache.
     #[inline]
     pub(crate) fn plan(&self, options: &GetOptions) -> CachePlan {
@@ -76,12 +84,12 @@ impl Lookup {
     }
 
     /// The known version that a call reads.
-    pub(crate) fn known(&self, call: &ReadCall) -> Option<Arc<ObjectHead>> {
+    pub(crate) fn known(&self, call: &CacheCall) -> Option<Arc<ObjectHead>> {
         self.table.find(&call.path, call.version.as_deref())
     }
 
     /// The known version of the object and whether it may be served without a check; else the step to take instead.
-    pub(crate) fn first_step(&self, call: &ReadCall) -> Result<(Arc<ObjectHead>, bool), FirstStep> {
+    pub(crate) fn first_step(&self, call: &CacheCall) -> Result<(Arc<ObjectHead>, bool), FirstStep> {
         let head = self.known(call);
         match freshness::first_step(&call.plan, head.as_ref().map(|head| head.summary()), self.now()) {
             step @ (FirstStep::Serve | FirstStep::Validate) => {
@@ -96,7 +104,7 @@ impl Lookup {
     }
 
     /// Whether a call needs no request to find its version, at the time of `stamp`.
-    pub(crate) fn needs_no_request(&self, call: &ReadCall, stamp: RequestStamp) -> bool {
+    pub(crate) fn needs_no_request(&self, call: &CacheCall, stamp: RequestStamp) -> bool {
         let known = self.known(call).map(|head| head.summary());
         matches!(freshness::first_step(&call.plan, known, stamp.at), FirstStep::Serve | FirstStep::Bypass)
     }
@@ -123,21 +131,6 @@ impl Lookup {
         self.table.record(path, named, stamp, result.meta.clone(), result.attributes.clone(), uncacheable)
     }
 
-    /// Drops what is known of `path`, or of its version called `named`: the store does not have it.
-    pub(crate) fn remove(&self, path: &Path, named: Option<&str>) {
-        self.table.remove(path, named);
-    }
-
-    /// Drops `head`, found not to be the present version of `path`, or not the version called `named`.
-    pub(crate) fn forget(&self, path: &Path, named: Option<&str>, head: &ObjectHead) {
-        self.table.forget(path, named, head.id);
-    }
-
-    /// Drops all versions of `path`, and the answers to requests that are in flight for it.
-    pub(crate) fn invalidate(&self, path: &Path) {
-        self.table.invalidate(path);
-    }
-
     /// Whether the store is asked before a `range` beyond the end of `head` is answered.
     #[inline]
     pub(crate) fn may_have_grown(&self, plan: &CachePlan, head: &ObjectHead, range: &Range<u64>) -> bool {
@@ -145,18 +138,13 @@ impl Lookup {
     }
 
     /// The needed bytes of a page that is in memory.
-    pub(crate) fn page(&self, call: &ReadCall, head: &ObjectHead, need: &PageNeed) -> Option<Bytes> {
+    pub(crate) fn page(&self, call: &CacheCall, head: &ObjectHead, need: &PageNeed) -> Option<Bytes> {
         self.whole_page(call, head, need.page).map(|page| self.slice(&page, need))
     }
 
     /// A page that is in memory.
-    pub(crate) fn whole_page(&self, call: &ReadCall, head: &ObjectHead, page: u64) -> Option<Bytes> {
+    pub(crate) fn whole_page(&self, call: &CacheCall, head: &ObjectHead, page: u64) -> Option<Bytes> {
         call.plan.reads_cache.then(|| self.memory.get(head.locate(page))).flatten()
-    }
-
-    /// Whether a page is in memory. Not an access in the eyes of the eviction policy.
-    pub(crate) fn has_page(&self, head: &ObjectHead, page: u64) -> bool {
-        self.memory.has(head.locate(page))
     }
 
     /// The needed bytes of `page`.
@@ -166,17 +154,7 @@ impl Lookup {
         page.slice(at(need.bytes.start)..at(need.bytes.end))
     }
 
-    /// Keeps a page. `bytes` must own its memory alone: a slice would keep all that it was cut from.
-    pub(crate) fn insert_page(&self, head: &ObjectHead, page: u64, bytes: Bytes, arrival: Arrival) {
-        self.memory.insert(head.locate(page), bytes, arrival);
-    }
-
-    /// `bytes`, counted in [`CacheStats::lent_bytes`] until nobody holds them any more.
-    pub(crate) fn counted(&self, bytes: Bytes) -> Bytes {
-        self.memory.counted(bytes)
-    }
-
-    pub(crate) fn count_hit(&self, call: &ReadCall, bytes: &Bytes) {
+    pub(crate) fn count_hit(&self, call: &CacheCall, bytes: &Bytes) {
         call.origin.add_hit(bytes.len() as u64);
         self.counters.hit_bytes.add(bytes.len() as u64);
     }
@@ -186,32 +164,20 @@ impl Lookup {
         self.link.get().map_or(0, |link| link.link().round_trip_bytes().min(MAX_BRIDGE_BYTES))
     }
 
-    #[inline]
-    fn answer(
-        &self,
-        head: &ObjectHead,
-        range: Range<u64>,
-        stream: BoxStream<'static, Result<Bytes>>,
-        extensions: Extensions,
-    ) -> GetResult {
-        let payload = GetResultPayload::Stream(stream);
-        GetResult { payload, meta: head.meta.clone(), range, attributes: head.attributes.clone(), extensions }
-    }
-
     /// An answer from the version `head` to `call`.
     pub(crate) fn answer_call(
         &self,
-        call: &ReadCall,
+        call: &CacheCall,
         head: &ObjectHead,
         range: Range<u64>,
         stream: BoxStream<'static, Result<Bytes>>,
     ) -> GetResult {
         let extensions = self.answer_extensions(head, &call.plan, call.origin.clone(), &call.extensions);
-        self.answer(head, range, stream, extensions)
+        answer(head, range, stream, extensions)
     }
 
     /// The extensions of an answer from the version `head` to a request with the extensions `request`.
-    pub(crate) fn answer_extensions(
+    fn answer_extensions(
         &self,
         head: &ObjectHead,
         plan: &CachePlan,
@@ -260,6 +226,17 @@ impl Lookup {
     fn now(&self) -> Duration {
         self.start.elapsed()
     }
+}
+
+#[inline]
+fn answer(
+    head: &ObjectHead,
+    range: Range<u64>,
+    stream: BoxStream<'static, Result<Bytes>>,
+    extensions: Extensions,
+) -> GetResult {
+    let payload = GetResultPayload::Stream(stream);
+    GetResult { payload, meta: head.meta.clone(), range, attributes: head.attributes.clone(), extensions }
 }
 
 /// A day ago. No answer of a layer below is trusted for as long as that after the cache was made.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use self::version::VersionFinder;
 use crate::fetches::Fetches;
 use crate::lookup::Lookup;
-use crate::lookup::call::ReadCall;
+use crate::lookup::call::CacheCall;
 use crate::stats::CacheCounters;
 
 /// Answers reads that need more than one page in memory. Clones share everything.
@@ -30,7 +30,7 @@ impl Reads {
         Self { lookup, fetches, counters }
     }
 
-    fn finder<'a>(&'a self, call: &'a Arc<ReadCall>) -> VersionFinder<'a> {
+    fn finder<'a>(&'a self, call: &'a Arc<CacheCall>) -> VersionFinder<'a> {
         VersionFinder::new(&self.lookup, &self.fetches, call)
     }
 }

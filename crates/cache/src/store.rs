@@ -95,7 +95,7 @@ impl CacheStore {
     /// A guard that drops what is known of `path` when a write to it ends.
     fn invalidate_after(&self, path: &Path) -> InvalidateOnDrop {
         if !self.rules.invalidate_after_write {
-            self.lookup.invalidate(path);
+            self.lookup.versions().invalidate(path);
             return InvalidateOnDrop { lookup: Arc::clone(&self.lookup), path: Path::ROOT };
         }
         InvalidateOnDrop { lookup: Arc::clone(&self.lookup), path: path.clone() }
@@ -111,7 +111,7 @@ struct InvalidateOnDrop {
 
 impl Drop for InvalidateOnDrop {
     fn drop(&mut self) {
-        self.lookup.invalidate(&self.path);
+        self.lookup.versions().invalidate(&self.path);
     }
 }
 
@@ -164,7 +164,7 @@ impl ObjectStore for CacheStore {
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let lookup = Arc::clone(&self.lookup);
-        observe_deletes(&*self.inner, locations, move |path| lookup.invalidate(path))
+        observe_deletes(&*self.inner, locations, move |path| lookup.versions().invalidate(path))
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

@@ -12,10 +12,10 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::arrived_pages::{ArrivedPages, Charge};
-use super::registry::InFlight;
+use super::single_flight::InFlight;
 use super::sync::Mutex;
 use crate::error::CacheError;
-use crate::lookup::call::ReadCall;
+use crate::lookup::call::CacheCall;
 use crate::lookup::memory_tier::{Arrival, PageKey};
 use crate::lookup::version_table::ObjectHead;
 use crate::policy::page::PageSize;
@@ -95,7 +95,7 @@ impl From<WaitError> for object_store::Error {
 }
 
 impl Fetch {
-    pub(super) fn new(call: &ReadCall, admit: bool, is_private: bool) -> Arc<Self> {
+    pub(super) fn new(call: &CacheCall, admit: bool, is_private: bool) -> Arc<Self> {
         Arc::new(Self {
             span: OnceLock::new(),
             admit: AtomicBool::new(admit),

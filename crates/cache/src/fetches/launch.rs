@@ -12,13 +12,13 @@ use tokio::sync::oneshot;
 
 use super::fetch::{FetchGuard, FetchOutcome};
 use super::fill_body::FillBody;
-use super::registry::Sharing;
+use super::single_flight::Sharing;
 use super::task::FetchTask;
 use super::waiter::FetchWaiter;
 use super::{Fetches, PageSource, PlannedPage};
-use crate::lookup::call::ReadCall;
+use crate::lookup::call::CacheCall;
 use crate::lookup::version_table::{ObjectHead, RequestStamp};
-use crate::policy::joining::OpenRequest;
+use crate::policy::joining::OpeningRequest;
 use crate::policy::page::{PageNeed, WINDOW_BYTES};
 
 /// The part of an open body that no window has claimed yet.
@@ -35,8 +35,8 @@ impl Fetches {
     /// `options`: those of the request to send, preconditions included.
     pub(crate) fn open(
         self: &Arc<Self>,
-        call: &Arc<ReadCall>,
-        request: OpenRequest,
+        call: &Arc<CacheCall>,
+        request: OpeningRequest,
         options: GetOptions,
         sharing: Sharing,
     ) -> Result<Option<(Arc<FetchWaiter>, Option<RemainingBody>)>> {
@@ -48,7 +48,7 @@ impl Fetches {
             return Ok(Some((waiter, None)));
         }
         let mut task = self.task(call, &waiter, stamp);
-        if matches!(request, OpenRequest::Bounded(_)) {
+        if matches!(request, OpeningRequest::Bounded(_)) {
             task.extensions.insert(RangeOrigin::Chosen);
         }
         if let Some(bytes) = request.max_bytes().filter(|bytes| *bytes <= WINDOW_BYTES) {
@@ -58,7 +58,7 @@ impl Fetches {
         self.in_flight.launch(&runtime, &waiter, |guard| {
             Box::pin(async move {
                 let outcome = task.open(&guard, &request, options, hand_on).await;
-                if request != OpenRequest::Head {
+                if request != OpeningRequest::Head {
                     task.trace_outcome(&guard, &request, &outcome);
                 }
                 guard.finish(outcome);
@@ -71,7 +71,7 @@ impl Fetches {
     /// Sends the request that fills `run`, pages of the version `head`.
     pub(super) fn launch_fill(
         self: &Arc<Self>,
-        call: &Arc<ReadCall>,
+        call: &Arc<CacheCall>,
         runtime: &Handle,
         head: &Arc<ObjectHead>,
         run: &Range<u64>,
@@ -96,7 +96,7 @@ impl Fetches {
     /// and the body beyond the window.
     pub(crate) fn next_window(
         self: &Arc<Self>,
-        call: &Arc<ReadCall>,
+        call: &Arc<CacheCall>,
         head: &Arc<ObjectHead>,
         window: Range<u64>,
         needs: Vec<PageNeed>,
@@ -136,7 +136,7 @@ impl Fetches {
     }
 
     /// The task of the fetch of `waiter`.
-    fn task(self: &Arc<Self>, call: &Arc<ReadCall>, waiter: &FetchWaiter, stamp: RequestStamp) -> FetchTask {
+    fn task(self: &Arc<Self>, call: &Arc<CacheCall>, waiter: &FetchWaiter, stamp: RequestStamp) -> FetchTask {
         let mut extensions = call.extensions.clone();
         if extensions.get::<Intent>().is_none() {
             // To requests with an intent, layers below say where their answers come from and when they were confirmed.

@@ -14,9 +14,9 @@ use object_store::{Attributes, Extensions, ObjectMeta};
 use crate::config::Freshness;
 use crate::fetches::arrived_pages::Charge;
 use crate::fetches::fetch::{FetchGuard, FetchOutcome, WaitError};
-use crate::fetches::registry::{Claim, InFlight};
+use crate::fetches::single_flight::{Claim, InFlight};
 use crate::fetches::sync::{Mutex, explore};
-use crate::lookup::call::ReadCall;
+use crate::lookup::call::CacheCall;
 use crate::lookup::version_table::{ObjectHead, VersionTable};
 use crate::policy::SafetyRules;
 use crate::policy::freshness::CachePlan;
@@ -59,7 +59,7 @@ impl World {
 
     fn claim(self: &Arc<Self>, needs: &[PageNeed]) -> Vec<Claim> {
         let plan = CachePlan::new(true, Freshness::default(), None, false);
-        let call = ReadCall::new(&"a".into(), None, plan, Extensions::new());
+        let call = CacheCall::new(&"a".into(), None, plan, Extensions::new());
         let in_memory = |page| self.kept.lock().get(&page).cloned();
         let runs = |missing: &[u64]| missing.iter().map(|page| *page..page + 1).collect();
         let (claims, runs) = self.in_flight.claim(&call, self.head.id, needs, false, in_memory, runs);

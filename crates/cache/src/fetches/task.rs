@@ -13,16 +13,16 @@ use super::arrived_pages::Charge;
 use super::fetch::{FetchGuard, FetchOutcome};
 use super::fill_body::FillBody;
 use super::waiter::FetchWaiter;
-use crate::lookup::call::ReadCall;
+use crate::lookup::call::CacheCall;
 use crate::lookup::version_table::{ObjectHead, RequestStamp};
-use crate::policy::joining::OpenRequest;
+use crate::policy::joining::OpeningRequest;
 use crate::trace_events;
 
 /// The task of one fetch.
 pub(super) struct FetchTask {
     pub(super) fetches: Arc<Fetches>,
     /// The call that began the fetch.
-    pub(super) call: Arc<ReadCall>,
+    pub(super) call: Arc<CacheCall>,
     /// Sent with the request.
     pub(super) extensions: Extensions,
     pub(super) stamp: RequestStamp,
@@ -47,14 +47,14 @@ impl FetchTask {
     pub(super) async fn open(
         &self,
         guard: &FetchGuard,
-        request: &OpenRequest,
+        request: &OpeningRequest,
         mut options: GetOptions,
         hand_on: oneshot::Sender<FillBody>,
     ) -> Result<FetchOutcome> {
         let (fetches, lookup) = (&*self.fetches, &*self.fetches.lookup);
         let pages = lookup.page_size();
         options.extensions = self.extensions.clone();
-        if *request == OpenRequest::Head {
+        if *request == OpeningRequest::Head {
             fetches.counters.validations.add(1);
         } else {
             fetches.counters.fills.add(1);
@@ -62,15 +62,15 @@ impl FetchTask {
         }
         let result = fetches.inner.get_opts(&self.call.path, options).await.inspect_err(|error| {
             if matches!(error, Error::NotFound { .. }) {
-                lookup.remove(&self.call.path, self.call.version.as_deref());
+                lookup.versions().remove(&self.call.path, self.call.version.as_deref());
             }
         })?;
         // To cache a local file gains nothing. To cache an object of a store that ignores ranges does harm, as the
         // cache requests wider ranges than its callers.
-        let has_range = *request == OpenRequest::Head || result.range == request.range_in(result.meta.size);
+        let has_range = *request == OpeningRequest::Head || result.range == request.range_in(result.meta.size);
         let uncacheable = LocalFile::is_source_of(&result) || !has_range;
         let head = lookup.record(&self.call.path, self.call.version.as_deref(), self.stamp, &result, uncacheable);
-        if *request == OpenRequest::Head {
+        if *request == OpeningRequest::Head {
             trace_events::version_validated(&self.call.path, head.meta.size);
             fetches.refusals.granted_head();
             guard.answered(&head, pages, 0..0, 0..0);
@@ -80,7 +80,7 @@ impl FetchTask {
             // The next attempt bypasses the cache.
             return Ok(FetchOutcome::Lost);
         }
-        if matches!(request, OpenRequest::Bounded(_)) {
+        if matches!(request, OpeningRequest::Bounded(_)) {
             fetches.refusals.granted_range();
         }
         let body = FillBody::new(result);
@@ -106,11 +106,11 @@ impl FetchTask {
         trace_events::fill_started(&self.call.path, range);
         let result = self.request(head, range).await.inspect_err(|error| {
             if ObjectChanged::find(error).is_some() {
-                lookup.forget(&self.call.path, self.call.version.as_deref(), head);
+                lookup.versions().forget(&self.call.path, self.call.version.as_deref(), head.id);
             }
         })?;
         if LocalFile::is_source_of(&result) {
-            lookup.forget(&self.call.path, self.call.version.as_deref(), head);
+            lookup.versions().forget(&self.call.path, self.call.version.as_deref(), head.id);
             return Ok(FetchOutcome::Lost);
         }
         if result.range != *range {
@@ -203,9 +203,9 @@ impl FetchTask {
             guard.room(page, length).await;
             let bytes = body.take(length, &self.fetches.counters, &self.call.origin).await?;
             let is_whole = keep && !pages.whole_in(&range, head.meta.size).is_empty();
-            guard.arrived(page, lookup.counted(bytes), |bytes, arrival| {
+            guard.arrived(page, lookup.memory().counted(bytes), |bytes, arrival| {
                 if is_whole {
-                    lookup.insert_page(head, page, bytes, arrival);
+                    lookup.memory().insert(head.locate(page), bytes, arrival);
                 }
             });
         }

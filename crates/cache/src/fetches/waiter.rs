@@ -11,7 +11,7 @@ use headstart_fetch_core::{Promotion, byte_range, depends_on_request, share};
 
 use super::arrived_pages::ArrivedPages;
 use super::fetch::{Fetch, FetchOutcome, FetchProgress, WaitError};
-use super::registry::InFlight;
+use super::single_flight::InFlight;
 use crate::lookup::version_table::ObjectHead;
 use crate::policy::page::{PageNeed, PageSize};
 

@@ -12,7 +12,7 @@ use object_store::{Error, Extensions, GetOptions, GetRange, Result};
 use crate::policy::freshness::CachePlan;
 
 /// A read of one object, by one call of the wrapper.
-pub(crate) struct ReadCall {
+pub(crate) struct CacheCall {
     pub(crate) path: Path,
     /// The version that the caller names, if any.
     pub(crate) version: Option<String>,
@@ -22,7 +22,7 @@ pub(crate) struct ReadCall {
     pub(crate) origin: Origin,
 }
 
-impl ReadCall {
+impl CacheCall {
     /// A call for `path`. However often it is retried, it is one call with one origin.
     pub(crate) fn new(path: &Path, version: Option<String>, plan: CachePlan, extensions: Extensions) -> Arc<Self> {
         Arc::new(Self { path: path.clone(), version, plan, extensions, origin: Origin::default() })

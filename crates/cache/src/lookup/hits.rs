@@ -11,8 +11,8 @@ use headstart_fetch_core::{Intent, Origin, byte_range};
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, GetResult};
 
-use super::Lookup;
 use super::version_table::ObjectHead;
+use super::{Lookup, answer};
 use crate::policy::freshness::{self, CachePlan, FirstStep};
 
 /// One page that is in memory, or a part of it.
@@ -61,7 +61,7 @@ impl Lookup {
         } else {
             Extensions::new()
         };
-        self.answer(&head, range, stream::once(future::ready(Ok(bytes))).boxed(), extensions)
+        answer(&head, range, stream::once(future::ready(Ok(bytes))).boxed(), extensions)
     }
 
     /// The answer to `get_ranges`, where each range lies in one page, all these pages are in memory and the store need

@@ -6,7 +6,7 @@ use headstart_fetch_core::byte_range;
 
 /// What a request asks of an object whose size is not known yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum OpenRequest {
+pub(crate) enum OpeningRequest {
     /// Metadata only.
     Head,
     /// The whole object.
@@ -19,7 +19,7 @@ pub(crate) enum OpenRequest {
     Last(u64),
 }
 
-impl OpenRequest {
+impl OpeningRequest {
     /// The most bytes that the answer brings, where the request limits them.
     pub(crate) fn max_bytes(&self) -> Option<u64> {
         match self {
@@ -46,8 +46,8 @@ impl OpenRequest {
 ///
 /// Where this depends on the unknown size, the answer is no: a second request costs less than waiting for an answer
 /// that turns out to be of no use.
-pub(crate) fn worth_joining(running: &OpenRequest, wanted: &OpenRequest) -> bool {
-    use OpenRequest::{Bounded, From, Head, Last, Whole};
+pub(crate) fn worth_joining(running: &OpeningRequest, wanted: &OpeningRequest) -> bool {
+    use OpeningRequest::{Bounded, From, Head, Last, Whole};
     match (running, wanted) {
         (_, Head) => true,
         (Head, _) | (Bounded(_), Last(_)) | (Last(_), Bounded(_)) => false,
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn requests_that_overlap_are_joined() {
-        use OpenRequest::{Bounded, From, Head, Last, Whole};
+        use OpeningRequest::{Bounded, From, Head, Last, Whole};
         for (running, wanted, join) in [
             (Bounded(0..10), Bounded(9..20), true),
             (Bounded(0..10), Bounded(10..20), false),

@@ -17,7 +17,7 @@ use crate::config::Freshness;
 use crate::fetches::fetch::WaitError;
 use crate::fetches::waiter::FetchWaiter;
 use crate::fetches::{PageSource, PlannedPage};
-use crate::lookup::call::{ReadCall, has_preconditions, is_portable, is_range_refused, resolve};
+use crate::lookup::call::{CacheCall, has_preconditions, is_portable, is_range_refused, resolve};
 
 impl Reads {
     /// `get_opts`.
@@ -26,7 +26,7 @@ impl Reads {
         let origin = options.extensions.get::<RangeOrigin>().copied();
         if !plan.bypass && is_portable(&options) {
             let refusals = self.fetches.refusals();
-            let call = ReadCall::new(path, options.version.clone(), plan, options.extensions.clone());
+            let call = CacheCall::new(path, options.version.clone(), plan, options.extensions.clone());
             let is_known = self.lookup.known(&call).is_some();
             let is_as_asked = origin == Some(RangeOrigin::Asked) || refusals.refuses_ours(is_known);
             let mut is_refused = false;
@@ -59,7 +59,12 @@ impl Reads {
 
     /// Sends the caller's own request to the inner store, which has refused the one that the cache sent in its place,
     /// or a HEAD. The answer is recorded, so that the next reads know the present version and its end.
-    async fn get_as_asked(&self, call: &ReadCall, mut options: GetOptions, is_head_refused: bool) -> Result<GetResult> {
+    async fn get_as_asked(
+        &self,
+        call: &CacheCall,
+        mut options: GetOptions,
+        is_head_refused: bool,
+    ) -> Result<GetResult> {
         self.counters.bypasses.add(1);
         let stamp = self.lookup.stamp(&call.path);
         if !is_head_refused {
@@ -73,7 +78,7 @@ impl Reads {
 
     async fn try_get(
         &self,
-        call: &Arc<ReadCall>,
+        call: &Arc<CacheCall>,
         options: &GetOptions,
         found: Option<FoundVersion>,
     ) -> Result<GetResult, AttemptError> {
@@ -144,7 +149,7 @@ impl Reads {
 /// precondition.
 async fn check_preconditions(
     finder: &VersionFinder<'_>,
-    call: &ReadCall,
+    call: &CacheCall,
     options: &GetOptions,
     found: &FoundVersion,
 ) -> Result<(), AttemptError> {

@@ -14,7 +14,7 @@ use crate::fetches::arrived_pages::{Charge, UNRESERVED_BYTES};
 use crate::fetches::fetch::WaitError;
 use crate::fetches::waiter::FetchWaiter;
 use crate::fetches::{Fetches, PageSource, PlannedPage, RemainingBody};
-use crate::lookup::call::ReadCall;
+use crate::lookup::call::CacheCall;
 use crate::lookup::version_table::ObjectHead;
 use crate::policy::page::PageNeed;
 
@@ -25,7 +25,7 @@ const MAX_ATTEMPTS: usize = 3;
 /// Hands out a range window by window. While one window is read, the next one is in flight, and no further one.
 pub(super) struct PageStream {
     reads: Reads,
-    call: Arc<ReadCall>,
+    call: Arc<CacheCall>,
     head: Arc<ObjectHead>,
     window: StreamWindow,
     next_window: StreamWindow,
@@ -45,7 +45,7 @@ struct StreamWindow {
 
 impl StreamWindow {
     /// Holds the pages that are in memory, where the budget has room for them; else the first few of them.
-    fn new(fetches: &Fetches, call: &ReadCall, planned: Vec<PlannedPage>) -> Self {
+    fn new(fetches: &Fetches, call: &CacheCall, planned: Vec<PlannedPage>) -> Self {
         let mut planned = VecDeque::from(planned);
         let held = planned.iter().map(|page| if let PageSource::Held(bytes) = &page.source { bytes.len() } else { 0 });
         let held_bytes: usize = held.sum();
@@ -71,7 +71,7 @@ impl StreamWindow {
 impl PageStream {
     pub(super) fn new(
         reads: &Reads,
-        call: &Arc<ReadCall>,
+        call: &Arc<CacheCall>,
         head: Arc<ObjectHead>,
         window: Vec<PlannedPage>,
         unclaimed: Range<u64>,

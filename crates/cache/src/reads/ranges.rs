@@ -16,7 +16,7 @@ use super::version::{AttemptError, FoundVersion, MAX_REQUESTS_PER_CALL, ReadAtte
 use crate::fetches::fetch::WaitError;
 use crate::fetches::waiter::FetchWaiter;
 use crate::fetches::{PageSource, PlannedPage};
-use crate::lookup::call::{ReadCall, is_range_refused, resolve};
+use crate::lookup::call::{CacheCall, is_range_refused, resolve};
 use crate::lookup::version_table::ObjectHead;
 use crate::policy::page::PageNeed;
 
@@ -37,7 +37,7 @@ impl Reads {
         let plan = self.lookup.plan(&GetOptions::new());
         if !plan.bypass && ranges.iter().all(|range| range.start < range.end) {
             let refusals = self.fetches.refusals();
-            let call = ReadCall::new(path, None, plan, Extensions::new());
+            let call = CacheCall::new(path, None, plan, Extensions::new());
             let is_known = self.lookup.known(&call).is_some();
             let mut is_refused = false;
             let mut attempts = ReadAttempts::new();
@@ -68,7 +68,7 @@ impl Reads {
 
     async fn try_ranges(
         &self,
-        call: &Arc<ReadCall>,
+        call: &Arc<CacheCall>,
         ranges: &[Range<u64>],
         found: Option<FoundVersion>,
     ) -> Result<Vec<Bytes>, AttemptError> {
@@ -110,7 +110,7 @@ impl Reads {
     /// sent, so that a call that is dropped leaves nothing behind.
     fn plan_groups(
         &self,
-        call: &Arc<ReadCall>,
+        call: &Arc<CacheCall>,
         head: &Arc<ObjectHead>,
         needs: &[PageNeed],
         waiters: &[Arc<FetchWaiter>],
@@ -148,7 +148,7 @@ impl Reads {
 
     fn claim_group(
         &self,
-        call: &Arc<ReadCall>,
+        call: &Arc<CacheCall>,
         head: &Arc<ObjectHead>,
         group: Vec<(usize, PageNeed)>,
     ) -> Result<Vec<(usize, PlannedPage)>, WaitError> {
@@ -158,7 +158,7 @@ impl Reads {
 
     async fn fetch_group(
         self,
-        call: Arc<ReadCall>,
+        call: Arc<CacheCall>,
         head: Arc<ObjectHead>,
         group: PageGroup,
     ) -> Result<Vec<(usize, Bytes)>, AttemptError> {

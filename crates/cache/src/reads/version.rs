@@ -12,10 +12,10 @@ use crate::fetches::fetch::WaitError;
 use crate::fetches::waiter::FetchWaiter;
 use crate::fetches::{Fetches, RemainingBody, Sharing};
 use crate::lookup::Lookup;
-use crate::lookup::call::{ReadCall, has_preconditions};
+use crate::lookup::call::{CacheCall, has_preconditions};
 use crate::lookup::version_table::ObjectHead;
 use crate::policy::freshness::FirstStep;
-use crate::policy::joining::OpenRequest;
+use crate::policy::joining::OpeningRequest;
 use crate::policy::page::PageNeed;
 
 /// How often a read is attempted (the object changed under it, a fetch was lost, or another call's request was answered
@@ -114,11 +114,11 @@ impl ReadAttempts {
 pub(super) struct VersionFinder<'a> {
     lookup: &'a Lookup,
     fetches: &'a Arc<Fetches>,
-    call: &'a Arc<ReadCall>,
+    call: &'a Arc<CacheCall>,
 }
 
 impl<'a> VersionFinder<'a> {
-    pub(super) fn new(lookup: &'a Lookup, fetches: &'a Arc<Fetches>, call: &'a Arc<ReadCall>) -> Self {
+    pub(super) fn new(lookup: &'a Lookup, fetches: &'a Arc<Fetches>, call: &'a Arc<CacheCall>) -> Self {
         Self { lookup, fetches, call }
     }
 
@@ -149,14 +149,14 @@ impl<'a> VersionFinder<'a> {
     /// Sends the caller's request for an object that is not known. The answer shows its version.
     pub(super) async fn open(&self, options: &GetOptions) -> Result<FoundVersion, AttemptError> {
         let request = match &options.range {
-            _ if options.head => OpenRequest::Head,
-            None => OpenRequest::Whole,
-            Some(GetRange::Bounded(range)) => OpenRequest::Bounded(self.lookup.page_size().align(range)),
-            Some(GetRange::Offset(start)) => OpenRequest::From(*start),
-            Some(GetRange::Suffix(n)) => OpenRequest::Last(*n),
+            _ if options.head => OpeningRequest::Head,
+            None => OpeningRequest::Whole,
+            Some(GetRange::Bounded(range)) => OpeningRequest::Bounded(self.lookup.page_size().align(range)),
+            Some(GetRange::Offset(start)) => OpeningRequest::From(*start),
+            Some(GetRange::Suffix(n)) => OpeningRequest::Last(*n),
         };
         let range = match &request {
-            OpenRequest::Bounded(range) => Some(GetRange::Bounded(range.clone())),
+            OpeningRequest::Bounded(range) => Some(GetRange::Bounded(range.clone())),
             _ => options.range.clone(),
         };
         let sent = GetOptions { range, ..options.clone() };
@@ -181,7 +181,7 @@ impl<'a> VersionFinder<'a> {
         let mut waiters = Vec::new();
         for window in windows.take(if all { usize::MAX } else { MAX_REQUESTS_PER_CALL }) {
             let options = GetOptions::new().with_range(Some(window.clone()));
-            match self.fetches.open(self.call, OpenRequest::Bounded(window), options, Sharing::Full)? {
+            match self.fetches.open(self.call, OpeningRequest::Bounded(window), options, Sharing::Full)? {
                 Some((waiter, _)) => waiters.push(waiter),
                 None if waiters.is_empty() => return Err(AttemptError::Retry),
                 // One of these requests is answered already: the other stretches are fetched as of its version.
@@ -218,7 +218,7 @@ impl<'a> VersionFinder<'a> {
             return Err(AttemptError::HeadRefused);
         }
         let options = GetOptions { version: self.call.version.clone(), ..GetOptions::new().with_head(true) };
-        let opened = self.fetches.open(self.call, OpenRequest::Head, options, sharing)?;
+        let opened = self.fetches.open(self.call, OpeningRequest::Head, options, sharing)?;
         let (waiter, _) = opened.ok_or(AttemptError::Retry)?;
         match waiter.answer().await.map_err(AttemptError::from) {
             Ok(head) => Ok(FoundVersion { is_confirmed: waiter.is_own, ..FoundVersion::known(head, true) }),
@@ -242,6 +242,6 @@ impl<'a> VersionFinder<'a> {
 
     /// Whether any page of `needs` is in memory.
     pub(super) fn has_any(&self, head: &ObjectHead, needs: &[PageNeed]) -> bool {
-        needs.iter().any(|need| self.lookup.has_page(head, need.page))
+        needs.iter().any(|need| self.lookup.memory().has(head.locate(need.page)))
     }
 }

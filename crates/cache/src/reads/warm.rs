@@ -13,7 +13,7 @@ use super::Reads;
 use super::version::{AttemptError, FoundVersion, ReadAttempts, VersionFinder};
 use crate::fetches::PlannedPage;
 use crate::fetches::waiter::FetchWaiter;
-use crate::lookup::call::{ReadCall, resolve};
+use crate::lookup::call::{CacheCall, resolve};
 use crate::policy::freshness::CachePlan;
 
 /// Windows in flight at once.
@@ -29,7 +29,7 @@ impl Reads {
         }
         let mut extensions = Extensions::new();
         extensions.insert(Intent::Speculative);
-        let call = ReadCall::new(path, None, plan, extensions);
+        let call = CacheCall::new(path, None, plan, extensions);
         let mut attempts = ReadAttempts::new();
         while let Some(found) = attempts.begin_next() {
             if let Some(answer) = attempts.end(self.try_warm(&call, &ranges, found).await) {
@@ -49,7 +49,7 @@ impl Reads {
 
     async fn try_warm(
         &self,
-        call: &Arc<ReadCall>,
+        call: &Arc<CacheCall>,
         ranges: &[Range<u64>],
         found: Option<FoundVersion>,
     ) -> Result<(), AttemptError> {
@@ -85,7 +85,7 @@ impl Reads {
 
     async fn warm_window(
         self,
-        call: Arc<ReadCall>,
+        call: Arc<CacheCall>,
         found: Arc<FoundVersion>,
         window: Range<u64>,
         turn: Arc<Mutex<()>>,
@@ -97,7 +97,7 @@ impl Reads {
         // The fetches that opened the object count once: what they have brought is in memory the second time.
         let mut waiters = found.waiters.as_slice();
         loop {
-            needs.retain(|need| !self.lookup.has_page(&found.head, need.page));
+            needs.retain(|need| !self.lookup.memory().has(found.head.locate(need.page)));
             let waiters = std::mem::take(&mut waiters);
             let planned = self.fetches.claim(&call, &found.head, needs.clone(), waiters, false)?;
             let mut fetching: Vec<Arc<FetchWaiter>> =

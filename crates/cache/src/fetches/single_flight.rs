@@ -19,10 +19,10 @@ use tokio::runtime::Handle;
 use super::fetch::{Fetch, FetchGuard, FetchOutcome};
 use super::sync::Mutex;
 use super::waiter::{FetchWaiter, Interest};
-use crate::lookup::call::ReadCall;
+use crate::lookup::call::CacheCall;
 use crate::lookup::memory_tier::PageKey;
 use crate::lookup::version_table::RequestStamp;
-use crate::policy::joining::{OpenRequest, worth_joining};
+use crate::policy::joining::{OpeningRequest, worth_joining};
 use crate::policy::page::PageNeed;
 
 /// All fetches in flight.
@@ -40,7 +40,7 @@ pub(super) struct Registry {
 }
 
 struct OpeningFetch {
-    request: OpenRequest,
+    request: OpeningRequest,
     stamp: RequestStamp,
     fetch: Arc<Fetch>,
 }
@@ -86,8 +86,8 @@ impl InFlight {
     /// one sends a request, and the others find either its fetch or its answer.
     pub(crate) fn open(
         self: &Arc<Self>,
-        call: &ReadCall,
-        request: &OpenRequest,
+        call: &CacheCall,
+        request: &OpeningRequest,
         stamp: RequestStamp,
         sharing: Sharing,
         is_known: impl Fn() -> bool,
@@ -122,7 +122,7 @@ impl InFlight {
     /// others is joined, and no other call joins the new ones.
     pub(crate) fn claim(
         self: &Arc<Self>,
-        call: &ReadCall,
+        call: &CacheCall,
         id: u64,
         needs: &[PageNeed],
         is_private: bool,
@@ -182,7 +182,7 @@ impl InFlight {
     /// body that is open anyway.
     pub(crate) fn next_window(
         self: &Arc<Self>,
-        call: &ReadCall,
+        call: &CacheCall,
         id: u64,
         pages: Range<u64>,
         admit: bool,
@@ -220,7 +220,7 @@ impl InFlight {
 
     /// A waiter for the fetch of another call. Its pages are kept if either call wants that, and it is demanded if
     /// either call is.
-    fn join(self: &Arc<Self>, fetch: &Arc<Fetch>, call: &ReadCall, same_request: bool) -> Arc<FetchWaiter> {
+    fn join(self: &Arc<Self>, fetch: &Arc<Fetch>, call: &CacheCall, same_request: bool) -> Arc<FetchWaiter> {
         fetch.admit.fetch_or(call.plan.admit, Ordering::Relaxed);
         if !call.is_speculative() {
             fetch.promote();
@@ -231,7 +231,7 @@ impl InFlight {
     fn waiter(
         self: &Arc<Self>,
         fetch: &Arc<Fetch>,
-        call: &ReadCall,
+        call: &CacheCall,
         is_own: bool,
         same_request: bool,
     ) -> Arc<FetchWaiter> {
