@@ -114,21 +114,25 @@ impl Lookup {
         self.table.stamp(path, self.now())
     }
 
-    /// Takes in the answer to a request with `stamp` for `path` (for its version called `named`, if any), and returns
-    /// the version that it shows. `uncacheable`: the cache cannot use such answers.
+    /// Takes in the answer to a request of `call`, and returns the version that it shows. `uncacheable`: the cache
+    /// cannot use such answers.
     pub(crate) fn record(
         &self,
-        path: &Path,
-        named: Option<&str>,
+        call: &CacheCall,
         stamp: RequestStamp,
         result: &GetResult,
         uncacheable: bool,
     ) -> Arc<ObjectHead> {
-        self.note_link(&result.extensions);
+        if self.link.get().is_none()
+            && let Some(MeasuredLink(link)) = result.extensions.get()
+        {
+            let _ = self.link.set(Arc::clone(link));
+        }
         // A layer below may have known the version already, and says since when.
         let confirmed_at = ConfirmedAt::of(&result.extensions, self.start + stamp.at);
         let stamp = RequestStamp { at: confirmed_at.saturating_duration_since(self.start), ..stamp };
-        self.table.record(path, named, stamp, result.meta.clone(), result.attributes.clone(), uncacheable)
+        let (meta, attributes) = (result.meta.clone(), result.attributes.clone());
+        self.table.record(&call.path, call.version.as_deref(), stamp, meta, attributes, uncacheable)
     }
 
     /// Whether the store is asked before a `range` beyond the end of `head` is answered.
@@ -209,15 +213,6 @@ impl Lookup {
             held_pages: self.memory.held_pages(),
             lent_bytes: self.memory.lent_bytes(),
             ..self.counters.snapshot()
-        }
-    }
-
-    /// Adopts the first estimate of the link that the layer below tells, where none is configured.
-    fn note_link(&self, extensions: &Extensions) {
-        if self.link.get().is_none()
-            && let Some(MeasuredLink(link)) = extensions.get()
-        {
-            let _ = self.link.set(Arc::clone(link));
         }
     }
 

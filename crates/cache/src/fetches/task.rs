@@ -69,7 +69,7 @@ impl FetchTask {
         // cache requests wider ranges than its callers.
         let has_range = *request == OpeningRequest::Head || result.range == request.range_in(result.meta.size);
         let uncacheable = LocalFile::is_source_of(&result) || !has_range;
-        let head = lookup.record(&self.call.path, self.call.version.as_deref(), self.stamp, &result, uncacheable);
+        let head = lookup.record(&self.call, self.stamp, &result, uncacheable);
         if *request == OpeningRequest::Head {
             trace_events::version_validated(&self.call.path, head.meta.size);
             fetches.refusals.granted_head();
@@ -166,7 +166,7 @@ impl FetchTask {
             // A version that was requested by name need not be the present one.
             ObjectVersion::of(&result.meta)
         } else {
-            fetches.lookup.record(&self.call.path, None, self.stamp, &result, false).version.clone()
+            fetches.lookup.record(&self.call, self.stamp, &result, false).version.clone()
         };
         if head.version.is_same(&found) {
             return Ok(result);

@@ -3,11 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use headstart_fetch_core::{
-    FetchError, Intent, Origin, Promotion, is_invalid_range, is_lasting_version, may_be_the_range,
-};
+use headstart_fetch_core::{FetchError, Intent, Origin, Promotion, is_lasting_version};
 use object_store::path::Path;
-use object_store::{Error, Extensions, GetOptions, GetRange, Result};
+use object_store::{Extensions, GetOptions, GetRange, Result};
 
 use crate::policy::freshness::CachePlan;
 
@@ -59,11 +57,6 @@ pub(crate) fn is_portable(options: &GetOptions) -> bool {
         Some(GetRange::Suffix(n)) => *n > 0,
         Some(GetRange::Offset(_)) => true,
     }
-}
-
-/// Whether `error` may mean that the store refuses the range which the cache requested in place of the caller's.
-pub(crate) fn is_range_refused(options: &GetOptions, error: &Error) -> bool {
-    !options.head && may_be_the_range(error) && !is_invalid_range(error)
 }
 
 /// The bytes that `range` selects of an object of `size` bytes.

@@ -17,7 +17,7 @@ use crate::config::Freshness;
 use crate::fetches::fetch::WaitError;
 use crate::fetches::waiter::FetchWaiter;
 use crate::fetches::{PageSource, PlannedPage};
-use crate::lookup::call::{CacheCall, has_preconditions, is_portable, is_range_refused, resolve};
+use crate::lookup::call::{CacheCall, has_preconditions, is_portable, resolve};
 
 impl Reads {
     /// `get_opts`.
@@ -29,25 +29,19 @@ impl Reads {
             let call = CacheCall::new(path, options.version.clone(), plan, options.extensions.clone());
             let is_known = self.lookup.known(&call).is_some();
             let is_as_asked = origin == Some(RangeOrigin::Asked) || refusals.refuses_ours(is_known);
-            let mut is_refused = false;
             // Of an object that is not known, only bounded ranges are widened.
-            let adds = origin.is_none() && (is_known || matches!(options.range, Some(GetRange::Bounded(_))));
-            let mut attempts = ReadAttempts::new();
-            while !is_as_asked
-                && !is_refused
-                && let Some(found) = attempts.begin_next()
-            {
-                match attempts.end(self.try_get(&call, &options, found).await) {
-                    Some(Err(error)) if adds && is_range_refused(&options, &error) => is_refused = true,
-                    Some(answer) => return answer,
-                    None => {}
+            let widens = is_known || matches!(options.range, Some(GetRange::Bounded(_)));
+            let mut attempts = ReadAttempts::new(widens && origin.is_none() && !options.head);
+            while !is_as_asked && let Some(found) = attempts.begin_next() {
+                if let Some(answer) = attempts.end(self.try_get(&call, &options, found).await) {
+                    return answer;
                 }
             }
-            if is_as_asked || is_refused || attempts.is_head_refused {
+            if is_as_asked || attempts.is_range_refused || attempts.is_head_refused {
                 let answer = self.get_as_asked(&call, options, attempts.is_head_refused).await?;
                 if attempts.is_head_refused {
                     refusals.refused_head();
-                } else if is_refused {
+                } else if attempts.is_range_refused {
                     refusals.refused_ours(is_known, answer.meta.size);
                 }
                 return Ok(answer);
@@ -72,7 +66,7 @@ impl Reads {
         }
         let result = self.fetches.inner().get_opts(&call.path, options).await?;
         let uncacheable = LocalFile::is_source_of(&result);
-        self.lookup.record(&call.path, call.version.as_deref(), stamp, &result, uncacheable);
+        self.lookup.record(call, stamp, &result, uncacheable);
         Ok(result)
     }
 

@@ -16,7 +16,7 @@ use super::version::{AttemptError, FoundVersion, MAX_REQUESTS_PER_CALL, ReadAtte
 use crate::fetches::fetch::WaitError;
 use crate::fetches::waiter::FetchWaiter;
 use crate::fetches::{PageSource, PlannedPage};
-use crate::lookup::call::{CacheCall, is_range_refused, resolve};
+use crate::lookup::call::{CacheCall, resolve};
 use crate::lookup::version_table::ObjectHead;
 use crate::policy::page::PageNeed;
 
@@ -39,22 +39,18 @@ impl Reads {
             let refusals = self.fetches.refusals();
             let call = CacheCall::new(path, None, plan, Extensions::new());
             let is_known = self.lookup.known(&call).is_some();
-            let mut is_refused = false;
-            let mut attempts = ReadAttempts::new();
-            while !is_refused
+            let mut attempts = ReadAttempts::new(true);
+            while let Some(found) = attempts.begin_next()
                 && !refusals.refuses_ours(is_known)
-                && let Some(found) = attempts.begin_next()
             {
-                match attempts.end(self.try_ranges(&call, ranges, found).await) {
-                    Some(Err(error)) if is_range_refused(&GetOptions::new(), &error) => is_refused = true,
-                    Some(answer) => return answer,
-                    None => {}
+                if let Some(answer) = attempts.end(self.try_ranges(&call, ranges, found).await) {
+                    return answer;
                 }
             }
-            if is_refused || attempts.is_head_refused {
+            if attempts.is_range_refused || attempts.is_head_refused {
                 self.counters.bypasses.add(1);
                 let answer = self.fetches.inner().get_ranges(path, ranges).await?;
-                if is_refused {
+                if attempts.is_range_refused {
                     refusals.refused_ours(is_known, u64::MAX);
                 } else {
                     refusals.refused_head();

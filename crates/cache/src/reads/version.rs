@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future;
 use headstart_fetch_core::mutation::Fault;
-use headstart_fetch_core::{ObjectChanged, is_transient};
+use headstart_fetch_core::{ObjectChanged, is_invalid_range, is_transient, may_be_the_range};
 use object_store::{GetOptions, GetRange, Result};
 
 use crate::fetches::fetch::WaitError;
@@ -82,12 +82,17 @@ pub(super) struct ReadAttempts {
     pub(super) is_bypassed: bool,
     /// The inner store refuses HEAD requests.
     pub(super) is_head_refused: bool,
+    /// The inner store refuses the range that the cache requested in place of the caller's.
+    pub(super) is_range_refused: bool,
+    widens_range: bool,
     found: Option<FoundVersion>,
 }
 
 impl ReadAttempts {
-    pub(super) fn new() -> Self {
-        Self { left: MAX_ATTEMPTS, is_bypassed: false, is_head_refused: false, found: None }
+    /// `widens_range`: the requests may have other ranges than the caller's.
+    pub(super) fn new(widens_range: bool) -> Self {
+        let (is_bypassed, is_head_refused, is_range_refused) = (false, false, false);
+        Self { left: MAX_ATTEMPTS, is_bypassed, is_head_refused, is_range_refused, widens_range, found: None }
     }
 
     /// Begins the next attempt, with the version found so far; `None` where the call is handed to the inner store.
@@ -100,6 +105,11 @@ impl ReadAttempts {
     pub(super) fn end<T>(&mut self, outcome: Result<T, AttemptError>) -> Option<Result<T>> {
         match outcome {
             Ok(answer) => return Some(Ok(answer)),
+            Err(AttemptError::Fail(error))
+                if self.widens_range && may_be_the_range(&error) && !is_invalid_range(&error) =>
+            {
+                (self.left, self.is_range_refused) = (0, true);
+            }
             Err(AttemptError::Fail(error)) => return Some(Err(error)),
             Err(AttemptError::RetryWith(found)) => self.found = Some(found),
             Err(AttemptError::Retry) => {}

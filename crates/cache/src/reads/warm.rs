@@ -30,7 +30,7 @@ impl Reads {
         let mut extensions = Extensions::new();
         extensions.insert(Intent::Speculative);
         let call = CacheCall::new(path, None, plan, extensions);
-        let mut attempts = ReadAttempts::new();
+        let mut attempts = ReadAttempts::new(false);
         while let Some(found) = attempts.begin_next() {
             if let Some(answer) = attempts.end(self.try_warm(&call, &ranges, found).await) {
                 return answer.map(|()| call.origin.wire_bytes());
