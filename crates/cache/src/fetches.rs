@@ -83,11 +83,12 @@ impl Fetches {
         rules: SafetyRules,
         counters: Arc<CacheCounters>,
     ) -> Self {
+        let pages = lookup.page_size();
         Self {
             inner,
             refusals: Refusals::default(),
             lookup,
-            in_flight: InFlight::new(config.stall_timeout),
+            in_flight: InFlight::new(pages, config.stall_timeout),
             budget: config.budget.clone(),
             pin: config.pin,
             rules,
@@ -176,7 +177,7 @@ impl Fetches {
     /// Waits for a page of a fetch and takes the needed bytes of it. Counts them where another call began the fetch.
     /// Cancel safe.
     pub(crate) async fn take(&self, interest: &Interest, need: &PageNeed) -> Result<Bytes, WaitError> {
-        let bytes = interest.waiter.take(self.lookup.page_size(), need).await?;
+        let bytes = interest.waiter.take(need).await?;
         if !interest.waiter.is_own {
             self.counters.joined_bytes.add(bytes.len() as u64);
         }

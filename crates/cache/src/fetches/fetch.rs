@@ -18,7 +18,7 @@ use crate::error::CacheError;
 use crate::lookup::call::CacheCall;
 use crate::lookup::memory_tier::{Arrival, PageKey};
 use crate::lookup::version_table::ObjectHead;
-use crate::policy::page::PageSize;
+use crate::policy::page::{PageNeed, PageSize};
 
 /// One request, or one window of a long body.
 pub(crate) struct Fetch {
@@ -34,6 +34,7 @@ pub(crate) struct Fetch {
     pub(super) version: Option<String>,
     /// No other call joins it.
     pub(super) is_private: bool,
+    pages: PageSize,
     pub(super) progress: Mutex<FetchProgress>,
     /// Notified whenever `progress` changes. Wakes waiters in FIFO order, which makes virtual-time runs reproducible.
     pub(super) changed: Notify,
@@ -95,7 +96,7 @@ impl From<WaitError> for object_store::Error {
 }
 
 impl Fetch {
-    pub(super) fn new(call: &CacheCall, admit: bool, is_private: bool) -> Arc<Self> {
+    pub(super) fn new(call: &CacheCall, pages: PageSize, admit: bool, is_private: bool) -> Arc<Self> {
         Arc::new(Self {
             span: OnceLock::new(),
             admit: AtomicBool::new(admit),
@@ -103,6 +104,7 @@ impl Fetch {
             announced: call.plan.announced,
             version: call.version.clone(),
             is_private,
+            pages,
             progress: Mutex::default(),
             changed: Notify::new(),
             room: Notify::new(),
@@ -112,8 +114,19 @@ impl Fetch {
     }
 
     /// Sets the memory for its pages.
-    pub(super) fn charge(&self, charge: Charge, pages: PageSize) {
-        self.progress.lock().pages.charge(charge, byte_range::in_memory(pages.bytes()));
+    pub(super) fn charge(&self, charge: Charge) {
+        self.progress.lock().pages.charge(charge, byte_range::in_memory(self.pages.bytes()));
+    }
+
+    /// The needed bytes of a page that has arrived; `None` while it has not, an error where it was dropped.
+    pub(super) fn arrived(&self, progress: &FetchProgress, need: &PageNeed) -> Option<Result<Bytes, WaitError>> {
+        let span = self.span.get()?;
+        if progress.pages.is_dropped(need.page) {
+            return Some(Err(WaitError::Lost));
+        }
+        let page_start = span.start.max(self.pages.start(need.page));
+        let at = |offset: u64| byte_range::in_memory(offset - page_start);
+        Some(Ok(progress.pages.get(need.page)?.slice(at(need.bytes.start)..at(need.bytes.end))))
     }
 
     /// A reader waits for it from now on.
@@ -147,7 +160,7 @@ pub(crate) struct FetchGuard {
 impl FetchGuard {
     /// The request is answered: the fetch brings `span`. Other calls can join it for the pages `whole_pages` from now
     /// on.
-    pub(crate) fn answered(&self, head: &Arc<ObjectHead>, pages: PageSize, span: Range<u64>, whole_pages: Range<u64>) {
+    pub(crate) fn answered(&self, head: &Arc<ObjectHead>, span: Range<u64>, whole_pages: Range<u64>) {
         {
             let mut registry = self.in_flight.registry.lock();
             if self.fetch.progress.lock().waiters > 0 {
@@ -158,7 +171,7 @@ impl FetchGuard {
                 }
             }
         }
-        let (first, bytes) = (pages.of(span.start), byte_range::in_memory(byte_range::len(&span)));
+        let (first, bytes) = (self.fetch.pages.of(span.start), byte_range::in_memory(byte_range::len(&span)));
         let _ = self.fetch.span.set(span);
         {
             let mut progress = self.fetch.progress.lock();

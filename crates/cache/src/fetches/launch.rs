@@ -123,8 +123,7 @@ impl Fetches {
                 };
                 let outcome = match body {
                     Some(body) if body.at() == window.start => {
-                        let pages = task.fetches.lookup.page_size();
-                        guard.answered(&head, pages, window.clone(), whole_pages);
+                        guard.answered(&head, window.clone(), whole_pages);
                         task.drain(&guard, &head, body, window.end, hand_on).await.map(|()| FetchOutcome::Finished)
                     }
                     _ => Ok(FetchOutcome::Lost),

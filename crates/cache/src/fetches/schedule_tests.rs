@@ -28,7 +28,6 @@ const PAGE: u64 = MIN_PAGE_BYTES as u64;
 /// What the readers share.
 struct World {
     in_flight: Arc<InFlight>,
-    pages: PageSize,
     head: Arc<ObjectHead>,
     kept: Mutex<HashMap<u64, Bytes>>,
     /// Number of fetches of each page that are active now.
@@ -47,9 +46,9 @@ impl World {
             version: None,
         };
         let stamp = table.stamp(&"a".into(), Duration::ZERO);
+        let pages = PageSize::new(MIN_PAGE_BYTES).expect("it is allowed");
         Arc::new(Self {
-            in_flight: InFlight::new(Duration::from_secs(60)),
-            pages: PageSize::new(MIN_PAGE_BYTES).expect("it is allowed"),
+            in_flight: InFlight::new(pages, Duration::from_secs(60)),
             head: table.record(&"a".into(), None, stamp, meta, Attributes::new(), false),
             kept: Mutex::default(),
             active_fetches: Default::default(),
@@ -66,8 +65,8 @@ impl World {
         for (run, waiter) in runs {
             let guard = FetchGuard { fetch: Arc::clone(&waiter.fetch), in_flight: Arc::clone(&self.in_flight) };
             match self.budget.try_reserve(MIN_PAGE_BYTES) {
-                Some(reservation) => guard.fetch.charge(Charge::Reserved(reservation), self.pages),
-                None => guard.fetch.charge(Charge::Lockstep, self.pages),
+                Some(reservation) => guard.fetch.charge(Charge::Reserved(reservation)),
+                None => guard.fetch.charge(Charge::Lockstep),
             }
             drop(shuttle::future::spawn(run_fetch(Arc::clone(self), guard, run.start)));
         }
@@ -81,7 +80,7 @@ async fn run_fetch(world: Arc<World>, guard: FetchGuard, page: u64) {
     assert_eq!(fetches.fetch_add(1, Ordering::SeqCst), 0, "page {page} is fetched twice");
     shuttle::future::yield_now().await;
     let span = page * PAGE..(page + 1) * PAGE;
-    guard.answered(&world.head, world.pages, span, page..page + 1);
+    guard.answered(&world.head, span, page..page + 1);
     guard.room(page, MIN_PAGE_BYTES).await;
     let bytes = Bytes::from(vec![u8::try_from(page).expect("small"); MIN_PAGE_BYTES]);
     guard.arrived(page, bytes, |bytes, _| drop(world.kept.lock().insert(page, bytes)));
@@ -98,7 +97,7 @@ async fn read(world: Arc<World>, first: u64, last: u64, gives_up_after: usize) {
         for _ in 0..4 {
             let bytes = match claim.take().unwrap_or_else(|| world.claim(std::slice::from_ref(&need)).remove(0)) {
                 Claim::InMemory(page) => Ok(page.slice(..10)),
-                Claim::InFlight(interest) => interest.waiter.take(world.pages, &need).await,
+                Claim::InFlight(interest) => interest.waiter.take(&need).await,
             };
             match bytes {
                 Ok(bytes) => {

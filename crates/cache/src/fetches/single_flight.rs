@@ -23,11 +23,12 @@ use crate::lookup::call::CacheCall;
 use crate::lookup::memory_tier::PageKey;
 use crate::lookup::version_table::RequestStamp;
 use crate::policy::joining::{OpeningRequest, worth_joining};
-use crate::policy::page::PageNeed;
+use crate::policy::page::{PageNeed, PageSize};
 
 /// All fetches in flight.
 pub(crate) struct InFlight {
     pub(super) registry: Mutex<Registry>,
+    pages: PageSize,
     pub(super) stall_timeout: Duration,
 }
 
@@ -68,8 +69,8 @@ pub(crate) enum Claim {
 pub(crate) type NewFetch = (Range<u64>, Arc<FetchWaiter>);
 
 impl InFlight {
-    pub(crate) fn new(stall_timeout: Duration) -> Arc<Self> {
-        Arc::new(Self { registry: Mutex::default(), stall_timeout })
+    pub(crate) fn new(pages: PageSize, stall_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self { registry: Mutex::default(), pages, stall_timeout })
     }
 
     /// Pages and objects that are being fetched now.
@@ -108,7 +109,7 @@ impl InFlight {
                 return None;
             }
         }
-        let fetch = Fetch::new(call, call.plan.admit, false);
+        let fetch = Fetch::new(call, self.pages, call.plan.admit, false);
         if sharing != Sharing::None {
             fetch.progress.lock().opens = Some(path.clone());
             let opening = OpeningFetch { request: request.clone(), stamp, fetch: Arc::clone(&fetch) };
@@ -163,7 +164,7 @@ impl InFlight {
         let new_fetches: Vec<NewFetch> = runs(&missing)
             .into_iter()
             .map(|run| {
-                let fetch = Fetch::new(call, call.plan.admit, is_private);
+                let fetch = Fetch::new(call, self.pages, call.plan.admit, is_private);
                 if !is_private {
                     registry.register(&fetch, id, run.clone());
                 }
@@ -187,7 +188,7 @@ impl InFlight {
         pages: Range<u64>,
         admit: bool,
     ) -> Arc<FetchWaiter> {
-        let fetch = Fetch::new(call, admit, false);
+        let fetch = Fetch::new(call, self.pages, admit, false);
         let mut registry = self.registry.lock();
         registry.register(&fetch, id, pages);
         self.waiter(&fetch, call, true, true)

@@ -38,7 +38,7 @@ impl FetchTask {
             // A byte is charged once: layers below do not reserve again.
             self.extensions.insert(Reserved);
         }
-        waiter.fetch.charge(charge, self.fetches.lookup.page_size());
+        waiter.fetch.charge(charge);
         self.is_charged = true;
     }
 
@@ -73,7 +73,7 @@ impl FetchTask {
         if *request == OpeningRequest::Head {
             trace_events::version_validated(&self.call.path, head.meta.size);
             fetches.refusals.granted_head();
-            guard.answered(&head, pages, 0..0, 0..0);
+            guard.answered(&head, 0..0, 0..0);
             return Ok(FetchOutcome::Finished);
         }
         if head.uncacheable {
@@ -88,9 +88,9 @@ impl FetchTask {
         let whole_pages = if self.keeps(&head) { pages.whole_in(&window, head.meta.size) } else { 0..0 };
         if !self.is_charged {
             // The layer below charges its own read-ahead; this is for the bytes that wait here.
-            guard.fetch.charge(fetches.charge(&self.extensions, byte_range::len(&window)), pages);
+            guard.fetch.charge(fetches.charge(&self.extensions, byte_range::len(&window)));
         }
-        guard.answered(&head, pages, window.clone(), whole_pages);
+        guard.answered(&head, window.clone(), whole_pages);
         self.drain(guard, &head, body, window.end, hand_on).await?;
         Ok(FetchOutcome::Finished)
     }
@@ -124,7 +124,7 @@ impl FetchTask {
         }
         self.fetches.refusals.granted_range();
         let pages = lookup.page_size();
-        guard.answered(head, pages, range.clone(), pages.whole_in(range, head.meta.size));
+        guard.answered(head, range.clone(), pages.whole_in(range, head.meta.size));
         self.cut(guard, head, &mut FillBody::new(result), range.end).await?;
         Ok(FetchOutcome::Finished)
     }

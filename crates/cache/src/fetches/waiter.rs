@@ -7,13 +7,13 @@ use bytes::Bytes;
 use futures::future;
 use headstart_fetch_core::mutation::Fault;
 use headstart_fetch_core::runtime::has_timer;
-use headstart_fetch_core::{Promotion, byte_range, depends_on_request, share};
+use headstart_fetch_core::{Promotion, depends_on_request, share};
 
 use super::arrived_pages::ArrivedPages;
 use super::fetch::{Fetch, FetchOutcome, FetchProgress, WaitError};
 use super::single_flight::InFlight;
 use crate::lookup::version_table::ObjectHead;
-use crate::policy::page::{PageNeed, PageSize};
+use crate::policy::page::PageNeed;
 
 /// A reader that waits for a fetch, or may still read from it. When the last waiter is dropped, the fetch is aborted,
 /// unless it has finished.
@@ -96,18 +96,8 @@ impl FetchWaiter {
     }
 
     /// Waits for a page of the fetch and takes the needed bytes of it, without a copy. Cancel safe.
-    pub(crate) async fn take(&self, pages: PageSize, need: &PageNeed) -> Result<Bytes, WaitError> {
-        self.until(Some(need.page), |progress| {
-            let span = self.fetch.span.get()?;
-            if progress.pages.is_dropped(need.page) {
-                return Some(Err(WaitError::Lost));
-            }
-            let page = progress.pages.get(need.page)?;
-            let page_start = span.start.max(pages.start(need.page));
-            let at = |offset: u64| byte_range::in_memory(offset - page_start);
-            Some(Ok(page.slice(at(need.bytes.start)..at(need.bytes.end))))
-        })
-        .await?
+    pub(crate) async fn take(&self, need: &PageNeed) -> Result<Bytes, WaitError> {
+        self.until(Some(need.page), |progress| self.fetch.arrived(progress, need)).await?
     }
 
     /// Waits until everything has arrived. Cancel safe.

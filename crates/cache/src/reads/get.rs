@@ -131,7 +131,7 @@ impl Reads {
             if let PageSource::InFlight(interest) = &page.source
                 && !last.is_some_and(|last| Arc::ptr_eq(last, &interest.waiter))
             {
-                interest.waiter.take(self.lookup.page_size(), &page.need).await?;
+                interest.waiter.take(&page.need).await?;
                 last = Some(&interest.waiter);
             }
         }
