@@ -53,7 +53,7 @@
 //!
 //! | | ns |
 //! |---|---|
-//! | one page of 64 KiB by `get_range` | 358, of which 227 are the call itself (a wrapper that returns a ready answer) |
+//! | one page of 64 KiB by `get_range` | 358, of which 227 are the call itself (a wrapper with a ready answer) |
 //! | one range of 4 KiB of 32 by `get_ranges`, each in a page of its own | 55 |
 //! | one page of 64 KiB of a stream of 1 MiB | 236: nothing is copied (a copy of 1 MiB takes 23,300) |
 //! | bare `quick_cache`, `foyer`, `moka`: one look-up, without version and freshness | 22, 79, 145 |

@@ -3,9 +3,9 @@
 //! | event | level | fields | when |
 //! |---|---|---|---|
 //! | `fill started` | DEBUG | `path`, `range` | a GET is sent |
-//! | `fill finished` | DEBUG | `path`, `range`, `bytes` | the first window of its body, or all of it, has arrived |
-//! | `fill unusable` | DEBUG | `path`, `range` | its answer cannot be cached: a local file, or a range that was ignored |
-//! | `fill failed` | DEBUG | `path`, `range`, `error` | it failed; all waiters get the error |
+//! | `fill finished` | DEBUG | `path`, `range`, `bytes` | all of its body, or the first window, has arrived |
+//! | `fill unusable` | DEBUG | `path`, `range` | its answer cannot be cached: a local file, or an ignored range |
+//! | `fill failed` | DEBUG | `path`, `range`, `error` | it failed, and all waiters get the error |
 //! | `version stale` | DEBUG | `path`, `age_ms` | a read finds a known version that is too old to be served unchecked |
 //! | `version validated` | DEBUG | `path`, `size` | a HEAD was answered with the present version |
 //! | `version changed` | DEBUG | `path`, `old`, `new` | an answer shows another version than the known one |

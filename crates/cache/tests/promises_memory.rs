@@ -31,7 +31,8 @@ impl Weighter<(bool, u64), u64> for ByBytes {
     }
 }
 
-/// Accesses to ten thousand pages by a Zipf law; every second access is to a page of a scan, which is read once, in order.
+/// Accesses to ten thousand pages by a Zipf law. Every second access is to a page of a scan, which is read once, in
+/// order.
 fn zipf_beside_a_scan(accesses: u64) -> Vec<(bool, u64)> {
     let mut dice = StdRng::seed_from_u64(7);
     let zipf = Zipf::new(10_000.0, 0.9).expect("a distribution");

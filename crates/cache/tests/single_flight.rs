@@ -1,4 +1,5 @@
-//! Single flight: many readers of the same bytes, first readers that are dropped, errors, panics, stopped runtimes, stalls.
+//! Single flight: many readers of the same bytes, first readers that are dropped, errors, panics, stopped runtimes,
+//! stalls.
 
 mod common;
 
@@ -95,7 +96,8 @@ async fn the_last_to_leave_aborts_the_get() {
         double.feel(Mood::Wait);
         if range.end == 10 {
             store.delete(&path()).await.expect("memory");
-            double.write(A, content(2, 100_000)).await; // The version is unknown again: the next request opens the object.
+            // The version is unknown now: the next request opens the object.
+            double.write(A, content(2, 100_000)).await;
         }
         let readers = [(); 2].map(|()| {
             let (store, range) = (store.clone(), range.clone());
