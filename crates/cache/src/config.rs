@@ -6,45 +6,45 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headstart_fetch_core::options::{
-    format_bytes, format_duration, format_switch, parse_bytes, parse_duration, parse_switch,
+    OptionRow, assign, duration_text, format_bytes, format_duration, format_switch, parse_bytes, parse_duration,
+    parse_switch,
 };
-use headstart_fetch_core::{ConfigError, LinkEstimate, MemoryBudget, OptionSpec, Options, PinBy, byte_range};
+use headstart_fetch_core::{ConfigError, LinkEstimate, MemoryBudget, Options, PinBy, byte_range};
 use serde::{Deserialize, Serialize};
 
 use crate::policy::page::PageSize;
 
-/// More memory than any machine of today has: a slip of the pen.
+/// More memory than any machine has. A larger value is a typing error.
 const MAX_MEMORY_BYTES: usize = 1 << 44;
 
-/// An eighth of the memory holds four of them.
+/// The least number of pages for which an eighth of the memory holds four.
 const LEAST_PAGES_WITH_EDGES: usize = 32;
 
-/// How long the cache trusts what it knows of an object.
+/// How long the cache serves a version without asking the store whether it is current.
 ///
-/// Bytes are always served under the version they were fetched with, so no setting mixes two versions in one answer.
-/// This is about *which* version is taken for the present one, after somebody else has overwritten the object. A write
-/// through the cache itself is seen at once with every setting.
+/// Every answer consists of one version, whatever the setting: this decides only how soon the overwrite of an object by
+/// another program is seen. A write through the cache itself is seen at once.
 ///
-/// Times are measured by tokio's clock, which stands still while the machine is suspended (`CLOCK_MONOTONIC` on Linux): an hour of
-/// sleep does not count, and a version that was confirmed just before is trusted after it. Where that matters, use
+/// Times are measured by tokio's clock, which stops while the machine is suspended (`CLOCK_MONOTONIC` on Linux): a
+/// version confirmed just before an hour of sleep is still trusted after it. Where this matters, use
 /// [`Freshness::EveryRead`] or [`Freshness::OnOpen`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Freshness {
-    /// Objects never change: no version is ever validated, and objects without a validator are cached too.
+    /// Objects never change: versions are never validated, and objects without a validator are cached too.
     Immutable,
-    /// A version is taken for the present one for this long after the request that showed it was sent.
+    /// A version is current for this long, counted from when the request was sent whose answer showed it.
     Ttl(Duration),
-    /// Every read asks the store: by its own GET where bytes are missing, by one HEAD where they are all here.
+    /// Every read asks the store: with its own GET if bytes are missing, else with one HEAD.
     EveryRead,
-    /// An object's version is settled when it is opened: by every `head`, and by a read of an object that is not known
-    /// (yet, or any more). Reads in between trust it. A store has no handles, so nothing else counts as opening;
-    /// whoever wants the newest version asks for the `head` first, as with close-to-open file systems.
+    /// Every `head`, and the first read of an unknown object, asks the store; other reads trust its answer. A store has
+    /// no handles, so nothing else counts as opening: send a `head` first for the newest version, as close-to-open file
+    /// systems do.
     OnOpen,
 }
 
 impl Default for Freshness {
-    /// One minute: what gcsfuse and mountpoint-s3 do where caching is turned on.
+    /// One minute, as gcsfuse and mountpoint-s3 when caching is on.
     fn default() -> Self {
         Self::Ttl(Duration::from_secs(60))
     }
@@ -94,28 +94,29 @@ impl From<Freshness> for String {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
-    /// Whether anything is cached at all. Off, every call goes straight to the inner store. Default: on.
+    /// Whether anything is cached. Off, every call goes to the inner store. Default: on.
     pub enabled: bool,
-    /// Bytes of pages to keep, overhead included. Default: 256 MiB.
+    /// The memory for pages in bytes, overhead included. Default: 256 MiB.
     pub memory_bytes: usize,
-    /// Bytes a page: a power of two from 16 KiB to 4 MiB. Default: 64 KiB.
+    /// The size of a page in bytes: a power of two from 16 KiB to 4 MiB. Default: 64 KiB.
     pub page_bytes: usize,
-    /// Where more than 0, pages of the first and last so many bytes of an object have an eighth of the memory to
-    /// themselves: headers and footers, which are read most, outlive scans. Objects hardly longer than both ends are all ends, and
-    /// have that eighth alone. Default: 0, all pages are alike.
+    /// If more than 0, an eighth of the memory is reserved for pages of the first and last `edge_bytes` of each object.
+    /// Headers and footers are read most often, so they survive scans. An object of at most twice this length uses that
+    /// eighth only. Default: 0, no reservation.
     pub edge_bytes: usize,
-    /// How long a version is taken for the present one. Default: 60 s.
+    /// How long a version counts as current without being validated. Default: 60 s.
     pub freshness: Freshness,
-    /// How fills are pinned to the version they belong to. Default: [`PinBy::ETag`].
+    /// How the requests that fill pages are pinned to a version. Default: [`PinBy::ETag`].
     pub pin: PinBy,
-    /// How long a caller waits for another's fetch from which nothing arrives before it fetches itself. A fetch of its own it waits for
-    /// as long as the layer below does. Default: 60 s.
+    /// How long a caller waits for another caller's fetch that makes no progress before it fetches itself. Its own
+    /// fetch may take as long as the layer below allows. Default: 60 s.
+    #[serde(with = "duration_text")]
     pub stall_timeout: Duration,
-    /// What the link is like: holes that cost less than a round trip are fetched along with their neighbours.
-    /// Default: none; only neighbouring pages share a request then.
+    /// The link estimate: a hole that costs less than a round trip is fetched together with its neighbours. Default:
+    /// the estimate of the layer below, if it has one; else only adjacent pages share a request.
     #[serde(skip)]
     pub link: Option<Arc<LinkEstimate>>,
-    /// The memory that fills in flight are charged to, unless the caller has reserved it. Default: none; they are not charged.
+    /// The memory budget for fills in flight, unless the caller has reserved memory. Default: none.
     #[serde(skip)]
     pub budget: Option<Arc<MemoryBudget>>,
 }
@@ -137,49 +138,57 @@ impl Default for CacheConfig {
 }
 
 impl Options for CacheConfig {
-    const SPECS: &'static [OptionSpec] = &[
-        OptionSpec { key: "enabled", takes: "on or off", what: "keep pages of what was read" },
-        OptionSpec { key: "memory_bytes", takes: "bytes", what: "pages to keep, overhead included" },
-        OptionSpec { key: "page_bytes", takes: "bytes, a power of two from 16KiB to 4MiB", what: "size of a page" },
-        OptionSpec { key: "edge_bytes", takes: "bytes", what: "each end of an object that is kept longer; 0: none" },
-        OptionSpec {
+    const ROWS: &'static [OptionRow<Self>] = &[
+        OptionRow {
+            key: "enabled",
+            takes: "on or off",
+            what: "keep pages of what was read",
+            get: |config| format_switch(config.enabled),
+            set: |config, key, value| assign(&mut config.enabled, parse_switch(key, value)),
+        },
+        OptionRow {
+            key: "memory_bytes",
+            takes: "bytes",
+            what: "pages to keep, overhead included",
+            get: |config| format_bytes(config.memory_bytes as u64),
+            set: |config, key, value| assign(&mut config.memory_bytes, parse_size(key, value)),
+        },
+        OptionRow {
+            key: "page_bytes",
+            takes: "bytes, a power of two from 16KiB to 4MiB",
+            what: "size of a page",
+            get: |config| format_bytes(config.page_bytes as u64),
+            set: |config, key, value| assign(&mut config.page_bytes, parse_size(key, value)),
+        },
+        OptionRow {
+            key: "edge_bytes",
+            takes: "bytes",
+            what: "each end of an object that is kept longer; 0: none",
+            get: |config| format_bytes(config.edge_bytes as u64),
+            set: |config, key, value| assign(&mut config.edge_bytes, parse_size(key, value)),
+        },
+        OptionRow {
             key: "freshness",
             takes: "immutable, every-read, on-open or a time",
             what: "how long a version is taken for the present one",
+            get: |config| config.freshness.to_string(),
+            set: |config, _, value| assign(&mut config.freshness, value.parse()),
         },
-        OptionSpec { key: "pin", takes: "e_tag, version or unpinned", what: "how fills are pinned to a version" },
-        OptionSpec { key: "stall_timeout", takes: "a time", what: "how long to wait for another's silent fetch" },
+        OptionRow {
+            key: "pin",
+            takes: "e_tag, version or unpinned",
+            what: "how fills are pinned to a version",
+            get: |config| format_pin(config.pin).to_owned(),
+            set: |config, key, value| assign(&mut config.pin, parse_pin(key, value)),
+        },
+        OptionRow {
+            key: "stall_timeout",
+            takes: "a time",
+            what: "how long to wait for another caller's fetch that brings nothing",
+            get: |config| format_duration(config.stall_timeout),
+            set: |config, key, value| assign(&mut config.stall_timeout, parse_duration(key, value)),
+        },
     ];
-
-    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
-        let mut changed = self.clone();
-        match key {
-            "enabled" => changed.enabled = parse_switch(key, value)?,
-            "memory_bytes" => changed.memory_bytes = parse_size(key, value)?,
-            "page_bytes" => changed.page_bytes = parse_size(key, value)?,
-            "edge_bytes" => changed.edge_bytes = parse_size(key, value)?,
-            "freshness" => changed.freshness = value.parse()?,
-            "pin" => changed.pin = parse_pin(key, value)?,
-            "stall_timeout" => changed.stall_timeout = parse_duration(key, value)?,
-            _ => return Err(ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key))),
-        }
-        changed.check()?;
-        *self = changed;
-        Ok(())
-    }
-
-    fn value(&self, key: &str) -> Option<String> {
-        match key {
-            "enabled" => Some(format_switch(self.enabled)),
-            "memory_bytes" => Some(format_bytes(self.memory_bytes as u64)),
-            "page_bytes" => Some(format_bytes(self.page_bytes as u64)),
-            "edge_bytes" => Some(format_bytes(self.edge_bytes as u64)),
-            "freshness" => Some(self.freshness.to_string()),
-            "pin" => Some(format_pin(self.pin).to_owned()),
-            "stall_timeout" => Some(format_duration(self.stall_timeout)),
-            _ => None,
-        }
-    }
 
     fn check(&self) -> Result<(), ConfigError> {
         if PageSize::new(self.page_bytes).is_none() {
@@ -245,7 +254,7 @@ mod tests {
             config.set(key, value).expect(key);
             assert_eq!(config.value(key).as_deref(), Some(value));
         }
-        assert_eq!(CacheConfig::SPECS.iter().filter(|spec| config.value(spec.key).is_none()).count(), 0);
+        assert_eq!(CacheConfig::ROWS.iter().filter(|row| config.value(row.key).is_none()).count(), 0);
         config.set("freshness", "1500ms").expect("a time");
         assert_eq!(config.freshness, Freshness::Ttl(Duration::from_millis(1500)));
     }

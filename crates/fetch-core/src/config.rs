@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::MemoryBudget;
 use crate::options::{
-    ConfigError, OptionSpec, Options, format_duration, format_switch, parse_count, parse_duration, parse_switch,
+    ConfigError, OptionRow, Options, assign, duration_text, format_duration, format_switch, parse_count,
+    parse_duration, parse_switch,
 };
 use crate::profile::BackendProfile;
 
@@ -17,24 +18,25 @@ use crate::profile::BackendProfile;
 pub struct FetchConfig {
     /// Whether ranges are split at all. Off, every call is one request. Default: on.
     pub enabled: bool,
-    /// The most GETs in flight at once through this store; fewer while it refuses many. Default: 32.
+    /// The most GETs in flight through this store; fewer while the store throttles. Default: 32.
     pub concurrency: usize,
-    /// How often a request that failed is tried again, and how often in a row a body that broke off is resumed. 0 leaves both to
-    /// the inner store, stalls too. Default: 10.
+    /// How often a failed request is sent again, and how often in a row a broken body is resumed. 0 leaves retries,
+    /// resumption and stalls to the inner store. Default: 10.
     pub retries: usize,
-    /// No try begins later than this after the first one, or after a body's last progress. Default: 180 s.
+    /// No retry begins later than this after the first try, or after the last progress of a body. Default: 180 s.
+    #[serde(with = "duration_text")]
     pub retry_timeout: Duration,
-    /// Whether a GET that somebody waits for is sent once more when its answer is late. Default: on.
+    /// Whether a demanded GET is sent a second time when its first byte is late. Default: on.
     pub hedge: bool,
-    /// Whether objects never change under their names. On, reads of stores whose answers identify no version (no entity tag, version
-    /// or date) are split and resumed like others. Default: off.
+    /// Whether objects never change under their names. On, reads are also split and resumed over stores whose answers
+    /// identify no version (no entity tag, version or date). Default: off.
     pub immutable: bool,
-    /// What the pauses between tries follow from, for runs that must repeat exactly. Default: the operating system.
+    /// Seed of the jitter of pauses between retries, for reproducible runs. Default: a random seed.
     #[serde(skip)]
     pub jitter_seed: Option<u64>,
-    /// What the store is like before anything has been measured. Default: [`BackendProfile::default`].
+    /// What to assume of the store before anything is measured. Default: [`BackendProfile::default`].
     pub profile: BackendProfile,
-    /// The memory that parts in flight are charged to. Default: a budget of 512 MiB of its own.
+    /// The memory budget for parts in flight. Default: a budget of its own of 512 MiB.
     #[serde(skip)]
     pub budget: Option<Arc<MemoryBudget>>,
 }
@@ -56,50 +58,50 @@ impl Default for FetchConfig {
 }
 
 impl Options for FetchConfig {
-    const SPECS: &'static [OptionSpec] = &[
-        OptionSpec { key: "enabled", takes: "on or off", what: "split ranges and fetch the parts in parallel" },
-        OptionSpec { key: "concurrency", takes: "1 to 4096", what: "the most GETs in flight at once" },
-        OptionSpec {
+    const ROWS: &'static [OptionRow<Self>] = &[
+        OptionRow {
+            key: "enabled",
+            takes: "on or off",
+            what: "split ranges and fetch the parts in parallel",
+            get: |config| format_switch(config.enabled),
+            set: |config, key, value| assign(&mut config.enabled, parse_switch(key, value)),
+        },
+        OptionRow {
+            key: "concurrency",
+            takes: "1 to 4096",
+            what: "the most GETs in flight at once",
+            get: |config| config.concurrency.to_string(),
+            set: |config, key, value| assign(&mut config.concurrency, parse_count(key, value)),
+        },
+        OptionRow {
             key: "retries",
             takes: "0 to 100",
-            what: "tries after a failure, and resumptions of a broken body",
+            what: "retries of a failed request, and resumptions of a broken body",
+            get: |config| config.retries.to_string(),
+            set: |config, key, value| assign(&mut config.retries, parse_count(key, value)),
         },
-        OptionSpec { key: "retry_timeout", takes: "a time", what: "no try begins later than this after the first" },
-        OptionSpec { key: "hedge", takes: "on or off", what: "send a demanded GET once more when its answer is late" },
-        OptionSpec {
+        OptionRow {
+            key: "retry_timeout",
+            takes: "a time",
+            what: "no retry begins later than this after the first try",
+            get: |config| format_duration(config.retry_timeout),
+            set: |config, key, value| assign(&mut config.retry_timeout, parse_duration(key, value)),
+        },
+        OptionRow {
+            key: "hedge",
+            takes: "on or off",
+            what: "send a demanded GET once more when its answer is late",
+            get: |config| format_switch(config.hedge),
+            set: |config, key, value| assign(&mut config.hedge, parse_switch(key, value)),
+        },
+        OptionRow {
             key: "immutable",
             takes: "on or off",
             what: "objects never change: split reads of stores without versions too",
+            get: |config| format_switch(config.immutable),
+            set: |config, key, value| assign(&mut config.immutable, parse_switch(key, value)),
         },
     ];
-
-    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
-        let mut changed = self.clone();
-        match key {
-            "enabled" => changed.enabled = parse_switch(key, value)?,
-            "concurrency" => changed.concurrency = parse_count(key, value)?,
-            "retries" => changed.retries = parse_count(key, value)?,
-            "retry_timeout" => changed.retry_timeout = parse_duration(key, value)?,
-            "hedge" => changed.hedge = parse_switch(key, value)?,
-            "immutable" => changed.immutable = parse_switch(key, value)?,
-            _ => return Err(ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key))),
-        }
-        changed.check()?;
-        *self = changed;
-        Ok(())
-    }
-
-    fn value(&self, key: &str) -> Option<String> {
-        match key {
-            "enabled" => Some(format_switch(self.enabled)),
-            "concurrency" => Some(self.concurrency.to_string()),
-            "retries" => Some(self.retries.to_string()),
-            "retry_timeout" => Some(format_duration(self.retry_timeout)),
-            "hedge" => Some(format_switch(self.hedge)),
-            "immutable" => Some(format_switch(self.immutable)),
-            _ => None,
-        }
-    }
 
     fn check(&self) -> Result<(), ConfigError> {
         if !(1..=4096).contains(&self.concurrency) {
@@ -141,7 +143,7 @@ mod tests {
             config.set(key, value).expect(key);
             assert_eq!(config.value(key).as_deref(), Some(value), "{key}");
         }
-        assert!(FetchConfig::SPECS.iter().all(|spec| config.value(spec.key).is_some()));
+        assert!(FetchConfig::ROWS.iter().all(|row| config.value(row.key).is_some()));
         assert!(config.set("retries", "101").is_err());
     }
     #[test]

@@ -110,7 +110,6 @@ mod hedge;
 mod intent;
 mod jitter;
 mod key;
-pub mod levels;
 pub mod link;
 mod local;
 mod merge;

@@ -1,44 +1,94 @@
-//! Config structs that string keys and values can fill: the same rules for every layer. Pure.
+//! Options: config structs that string keys and values can fill, and how values are written.
 
 use std::time::Duration;
 
-/// One option of a config struct.
+/// What an option is called, takes and does: for documentation and error messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OptionSpec {
-    /// Its key.
+    /// The key, without the name of the layer.
     pub key: &'static str,
-    /// What values it takes, for people: `bytes`, `on or off`, …
+    /// The values that the option takes: `bytes`, `on or off`, …
     pub takes: &'static str,
-    /// What it does, in a line.
+    /// What the option does, in one line.
     pub what: &'static str,
 }
 
 impl OptionSpec {
-    /// Whether a value may be a secret, or have one in it: a key that was pasted in place of its file, a password in a URL.
-    pub(crate) fn may_hold_a_secret(&self) -> bool {
+    /// Whether a value may be a secret or contain one: a key pasted in place of its file, a password in a URL.
+    #[must_use]
+    pub fn may_hold_a_secret(&self) -> bool {
         ["secret", "URL", "path"].iter().any(|word| self.takes.contains(word))
     }
 }
 
-/// A config struct that string keys and values can fill.
-pub trait Options: Default {
+/// One option of the config struct `C`: a row of [`Options::ROWS`].
+#[derive(Debug)]
+pub struct OptionRow<C> {
+    /// See [`OptionSpec::key`].
+    pub key: &'static str,
+    /// See [`OptionSpec::takes`].
+    pub takes: &'static str,
+    /// See [`OptionSpec::what`].
+    pub what: &'static str,
+    /// The present value, in a form that `set` takes. Secrets are shown as `***`.
+    pub get: fn(&C) -> String,
+    /// Sets the value, given the key (for errors) and the text.
+    pub set: fn(&mut C, &str, &str) -> Result<(), ConfigError>,
+}
+
+impl<C> OptionRow<C> {
+    /// The row without its functions.
+    #[must_use]
+    pub fn spec(&self) -> OptionSpec {
+        OptionSpec { key: self.key, takes: self.takes, what: self.what }
+    }
+}
+
+/// A config struct that string keys and values can fill. A new option is one more row.
+pub trait Options: Clone + Default + Sized + 'static {
     /// Every option, in the order the documentation shows them.
-    const SPECS: &'static [OptionSpec];
-
-    /// Sets the option `key`.
-    ///
-    /// # Errors
-    /// [`ConfigError`] where the key is unknown or the value is not allowed; nothing is changed then.
-    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError>;
-
-    /// The present value of `key`, in a form that [`Options::set`] takes; `None` for an unknown key.
-    fn value(&self, key: &str) -> Option<String>;
+    const ROWS: &'static [OptionRow<Self>];
 
     /// Checks the whole.
     ///
     /// # Errors
     /// [`ConfigError`] where a value, or values together, make no sense.
     fn check(&self) -> Result<(), ConfigError>;
+
+    /// Every option without its functions.
+    #[must_use]
+    fn specs() -> Vec<OptionSpec> {
+        Self::ROWS.iter().map(OptionRow::spec).collect()
+    }
+
+    /// Sets the option `key`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where the key is unknown or the value is not allowed; nothing is changed then.
+    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+        let row = Self::ROWS.iter().find(|row| row.key == key);
+        let row = row.ok_or_else(|| ConfigError::unknown(key, Self::ROWS.iter().map(|row| row.key)))?;
+        let mut changed = self.clone();
+        (row.set)(&mut changed, key, value)?;
+        changed.check()?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// The present value of `key`, in a form that [`Options::set`] takes; `None` for an unknown key.
+    #[must_use]
+    fn value(&self, key: &str) -> Option<String> {
+        Self::ROWS.iter().find(|row| row.key == key).map(|row| (row.get)(self))
+    }
+}
+
+/// Puts a parsed value into its field: the last step of most [`OptionRow::set`] functions.
+///
+/// # Errors
+/// That of `value`; the field keeps what it has then.
+pub fn assign<T>(field: &mut T, value: Result<T, ConfigError>) -> Result<(), ConfigError> {
+    *field = value?;
+    Ok(())
 }
 
 /// A config value that cannot be used.
@@ -53,9 +103,11 @@ pub enum ConfigError {
         /// The most similar name there is.
         nearest: Option<String>,
     },
-    /// A piece of an option string sets no option. Its text is not repeated: it may be the rest of a secret that has a comma.
+    /// A piece of an option string sets no option. Its text is not repeated: it may be the rest of a secret that has a
+    /// comma.
     #[error(
-        "piece {number} of the option string {what}: expected key=value,key=value; give a value that has a comma with .option(key, value)"
+        "piece {number} of the option string {what}: expected key=value,key=value; \
+         give a value that has a comma with .option(key, value)"
     )]
     UnusablePiece {
         /// Which piece, from 1; empty ones do not count.
@@ -181,7 +233,30 @@ pub fn format_switch(on: bool) -> String {
     if on { "on" } else { "off" }.to_owned()
 }
 
-/// Levenshtein's distance.
+/// Durations in serde, written as in options: `"10s"`. For `#[serde(with = "duration_text")]`.
+pub mod duration_text {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Writes `"10s"`.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::format_duration(*time))
+    }
+
+    /// Reads `"10s"`.
+    ///
+    /// # Errors
+    /// Those of the deserializer, and for a text that is no time.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        super::parse_duration("duration", &String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// The Levenshtein distance.
 fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

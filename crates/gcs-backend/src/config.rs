@@ -1,11 +1,11 @@
-//! The settings of a `GcsBackend`: from options and the provider's environment variables, which only this file reads.
+//! The settings of a `GcsBackend`, from options and the provider's environment variables. Only this file reads those.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use headstart_fetch_core::options::{format_duration, parse_duration, parse_switch};
-use headstart_fetch_core::{ConfigError, OptionSpec, Options};
+use headstart_fetch_core::options::{OptionRow, assign, format_duration, format_switch, parse_duration, parse_switch};
+use headstart_fetch_core::{ConfigError, Options};
 use url::Url;
 
 /// The settings of a [`crate::GcsBackend`].
@@ -16,7 +16,7 @@ pub struct GcsConfig {
     pub bucket: Option<String>,
     /// Where requests go, without a slash at the end. `http://` means an emulator. Default: Google.
     pub endpoint: Option<String>,
-    /// Who asks. Default: [`Credentials::ApplicationDefault`].
+    /// The credentials of all requests. Default: [`Credentials::ApplicationDefault`].
     pub credentials: Credentials,
     /// The project that pays for requests to a requester-pays bucket. Default: none.
     pub user_project: Option<String>,
@@ -24,12 +24,12 @@ pub struct GcsConfig {
     pub connect_timeout: Duration,
     /// How long a body may be silent. There is no limit on a whole body. Default: 30 s.
     pub read_timeout: Duration,
-    /// A PEM file of certificate authorities to trust besides the system's. Not an option: it is not of Google alone.
-    /// Default: none.
+    /// A PEM file of certificate authorities to trust besides the system's. It is an option of the whole stack, not of
+    /// GCS. Default: none.
     pub ca_certificate: Option<PathBuf>,
 }
 
-/// An endpoint that cannot be used is not shown: it may hold a password.
+/// An invalid endpoint is not shown: it may contain a password.
 impl fmt::Debug for GcsConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { bucket, endpoint: _, credentials, user_project, connect_timeout, read_timeout, ca_certificate } =
@@ -41,12 +41,12 @@ impl fmt::Debug for GcsConfig {
     }
 }
 
-/// Who asks. Secrets are not shown by `Debug`.
+/// The credentials of all requests. `Debug` does not show secrets.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Credentials {
-    /// Application default credentials: the file named, else the one that `gcloud auth application-default login` wrote,
-    /// else the machine's own account. Never sent to an emulator, which gets a placeholder token.
+    /// Application default credentials: the named file, else the file written by `gcloud auth application-default
+    /// login`, else the service account of the machine. Never sent to an emulator, which gets a placeholder token.
     ApplicationDefault(Option<PathBuf>),
     /// A service account's key file.
     ServiceAccountFile(PathBuf),
@@ -54,7 +54,7 @@ pub enum Credentials {
     ServiceAccountKey(String),
     /// A bearer token that is never refreshed.
     Token(String),
-    /// Nobody: for public buckets.
+    /// No credentials: for public buckets.
     Anonymous,
 }
 
@@ -84,7 +84,7 @@ impl Default for GcsConfig {
     }
 }
 
-/// The variables and the options they stand for, the strongest first.
+/// The variables and the options that they set, in order of precedence.
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("GOOGLE_SKIP_SIGNATURE", "anonymous"),
     ("GOOGLE_BEARER_TOKEN", "token"),
@@ -99,11 +99,11 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("GOOGLE_CLOUD_QUOTA_PROJECT", "user_project"),
 ];
 
-/// Options that say who asks: one of them at a time.
+/// Options that give credentials. Only one may be given.
 const CREDENTIALS: &[&str] =
     &["anonymous", "token", "service_account_key", "service_account", "application_credentials"];
 
-/// What is shown in place of a secret.
+/// The text shown in place of a secret.
 const REDACTED: &str = "***";
 
 impl GcsConfig {
@@ -116,7 +116,7 @@ impl GcsConfig {
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
         let mut config = Self::default();
-        // The strongest variable is set last and stays.
+        // In reverse order of precedence: the last one set wins.
         for (variable, key) in ENVIRONMENT.iter().rev() {
             if let Some(value) = environment(variable).filter(|value| !value.is_empty()) {
                 config.set(key, &value).map_err(|error| naming(variable, error))?;
@@ -126,8 +126,9 @@ impl GcsConfig {
         for (key, value) in options {
             let (key, value) = (key.as_ref(), value.as_ref());
             config.set(key, value)?;
-            let says_who = CREDENTIALS.iter().find(|name| **name == key);
-            if let Some(name) = says_who.filter(|_| key != "anonymous" || config.credentials == Credentials::Anonymous)
+            let is_credential = CREDENTIALS.iter().find(|name| **name == key);
+            if let Some(name) =
+                is_credential.filter(|_| key != "anonymous" || config.credentials == Credentials::Anonymous)
                 && let Some(other) = credential.replace(name)
                 && other != name
             {
@@ -138,13 +139,41 @@ impl GcsConfig {
         Ok(config)
     }
 
-    /// Whether the option `key` says who asks: of these, one at a time may be given.
+    /// The bucket, for use without a URL. Default: none.
+    #[must_use]
+    pub fn with_bucket(mut self, bucket: impl Into<String>) -> Self {
+        self.bucket = Some(bucket.into());
+        self
+    }
+
+    /// Where requests go; `http://` means an emulator. Default: Google.
+    #[must_use]
+    pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.endpoint = Some(endpoint.into());
+        self
+    }
+
+    /// The credentials of all requests. Default: [`Credentials::ApplicationDefault`].
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = credentials;
+        self
+    }
+
+    /// The project that pays for requests to a requester-pays bucket. Default: none.
+    #[must_use]
+    pub fn with_user_project(mut self, project: impl Into<String>) -> Self {
+        self.user_project = Some(project.into());
+        self
+    }
+
+    /// Whether the option `key` gives credentials. Only one of these options may be given.
     #[must_use]
     pub fn is_credential_key(key: &str) -> bool {
         CREDENTIALS.contains(&key)
     }
 
-    /// The variables that are read, each with the option it stands for, the strongest first.
+    /// The variables that are read, each with the option it sets, in order of precedence.
     #[must_use]
     pub fn variables() -> &'static [(&'static str, &'static str)] {
         ENVIRONMENT
@@ -169,7 +198,7 @@ impl GcsConfig {
     }
 }
 
-/// The error of an option, told of the variable that set it.
+/// The error of an option, naming the variable that set it.
 fn naming(variable: &str, error: ConfigError) -> ConfigError {
     match error {
         ConfigError::BadValue { value, allowed, .. } => ConfigError::bad(variable, value, allowed),
@@ -178,93 +207,91 @@ fn naming(variable: &str, error: ConfigError) -> ConfigError {
 }
 
 impl Options for GcsConfig {
-    const SPECS: &'static [OptionSpec] = &[
-        OptionSpec { key: "bucket", takes: "a name", what: "the bucket, where no URL names it" },
-        OptionSpec {
+    const ROWS: &'static [OptionRow<Self>] = &[
+        OptionRow {
+            key: "bucket",
+            takes: "a name",
+            what: "the bucket, where no URL names it",
+            get: |config| config.bucket.clone().unwrap_or_default(),
+            set: |config, key, value| assign(&mut config.bucket, parse_text(key, value).map(Some)),
+        },
+        OptionRow {
             key: "endpoint",
             takes: "a URL or host:port",
             what: "where requests go; http:// means an emulator",
+            get: |config| config.shown_endpoint().unwrap_or_default(),
+            set: |config, key, value| assign(&mut config.endpoint, parse_endpoint(key, value).map(Some)),
         },
-        OptionSpec { key: "anonymous", takes: "on or off", what: "ask without credentials" },
-        OptionSpec { key: "token", takes: "a secret", what: "a bearer token that is never refreshed" },
-        OptionSpec { key: "service_account", takes: "a path", what: "a service account's key file" },
-        OptionSpec { key: "service_account_key", takes: "a secret", what: "a service account's key, as JSON" },
-        OptionSpec { key: "application_credentials", takes: "a path", what: "an application default credentials file" },
-        OptionSpec { key: "user_project", takes: "a name", what: "the project that pays, for requester-pays buckets" },
-        OptionSpec { key: "connect_timeout", takes: "a time", what: "how long a connection may take to be made" },
-        OptionSpec { key: "read_timeout", takes: "a time", what: "how long a body may be silent" },
+        OptionRow {
+            key: "anonymous",
+            takes: "on or off",
+            what: "send requests without credentials",
+            get: |config| format_switch(config.credentials == Credentials::Anonymous),
+            set: set_anonymous,
+        },
+        OptionRow {
+            key: "token",
+            takes: "a secret",
+            what: "a bearer token that is never refreshed",
+            get: |config| shown_secret(matches!(config.credentials, Credentials::Token(_))),
+            set: |config, key, value| assign(&mut config.credentials, parse_token(key, value).map(Credentials::Token)),
+        },
+        OptionRow {
+            key: "service_account",
+            takes: "a path",
+            what: "a service account's key file",
+            get: |config| match &config.credentials {
+                Credentials::ServiceAccountFile(path) => path.display().to_string(),
+                _ => String::new(),
+            },
+            set: |config, key, value| {
+                assign(&mut config.credentials, parse_path(key, value).map(Credentials::ServiceAccountFile))
+            },
+        },
+        OptionRow {
+            key: "service_account_key",
+            takes: "a secret",
+            what: "a service account's key, as JSON",
+            get: |config| shown_secret(matches!(config.credentials, Credentials::ServiceAccountKey(_))),
+            set: |config, key, value| {
+                assign(&mut config.credentials, parse_text(key, value).map(Credentials::ServiceAccountKey))
+            },
+        },
+        OptionRow {
+            key: "application_credentials",
+            takes: "a path",
+            what: "an application default credentials file",
+            get: |config| match &config.credentials {
+                Credentials::ApplicationDefault(Some(path)) => path.display().to_string(),
+                _ => String::new(),
+            },
+            set: |config, key, value| {
+                let path = parse_path(key, value).map(Some);
+                assign(&mut config.credentials, path.map(Credentials::ApplicationDefault))
+            },
+        },
+        OptionRow {
+            key: "user_project",
+            takes: "a name",
+            what: "the project that pays, for requester-pays buckets",
+            get: |config| config.user_project.clone().unwrap_or_default(),
+            set: |config, key, value| assign(&mut config.user_project, parse_project(key, value).map(Some)),
+        },
+        OptionRow {
+            key: "connect_timeout",
+            takes: "a time",
+            what: "how long a connection may take to be made",
+            get: |config| format_duration(config.connect_timeout),
+            set: |config, key, value| assign(&mut config.connect_timeout, parse_timeout(key, value)),
+        },
+        OptionRow {
+            key: "read_timeout",
+            takes: "a time",
+            what: "how long a body may be silent",
+            get: |config| format_duration(config.read_timeout),
+            set: |config, key, value| assign(&mut config.read_timeout, parse_timeout(key, value)),
+        },
     ];
-
-    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
-        let text = || match value.is_empty() {
-            true => Err(ConfigError::bad(key, value, "expected a value that is not empty")),
-            false => Ok(value.to_owned()),
-        };
-        match key {
-            "bucket" => self.bucket = Some(text()?),
-            "endpoint" => self.endpoint = Some(parse_endpoint(key, value)?),
-            "anonymous" => match parse_switch(key, value)? {
-                true => self.credentials = Credentials::Anonymous,
-                false if self.credentials == Credentials::Anonymous => {
-                    self.credentials = Credentials::ApplicationDefault(None);
-                }
-                false => {}
-            },
-            "token" => {
-                let token = text()?;
-                if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-                    return Err(ConfigError::bad(key, REDACTED, "expected visible ASCII characters"));
-                }
-                self.credentials = Credentials::Token(token);
-            }
-            "service_account" | "application_credentials" if value.trim_start().starts_with('{') => {
-                let allowed = "expected a path; a service account's key as JSON is given as service_account_key";
-                return Err(ConfigError::bad(key, REDACTED, allowed));
-            }
-            "service_account" => self.credentials = Credentials::ServiceAccountFile(text()?.into()),
-            "service_account_key" => self.credentials = Credentials::ServiceAccountKey(text()?),
-            "application_credentials" => {
-                self.credentials = Credentials::ApplicationDefault(Some(text()?.into()));
-            }
-            "user_project" => {
-                if !text()?.bytes().all(|byte| byte.is_ascii_graphic()) {
-                    return Err(ConfigError::bad(key, value, "expected a project's name or number"));
-                }
-                self.user_project = Some(value.to_owned());
-            }
-            "connect_timeout" => self.connect_timeout = parse_timeout(key, value)?,
-            "read_timeout" => self.read_timeout = parse_timeout(key, value)?,
-            _ => return Err(ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key))),
-        }
-        Ok(())
-    }
-
-    /// Secrets are shown as `***`; what is not set as nothing.
-    fn value(&self, key: &str) -> Option<String> {
-        let credentials = &self.credentials;
-        let value = match key {
-            "bucket" => self.bucket.clone(),
-            "endpoint" => self.shown_endpoint(),
-            "anonymous" => Some(if *credentials == Credentials::Anonymous { "on" } else { "off" }.to_owned()),
-            "token" => matches!(credentials, Credentials::Token(_)).then(|| REDACTED.to_owned()),
-            "service_account_key" => {
-                matches!(credentials, Credentials::ServiceAccountKey(_)).then(|| REDACTED.to_owned())
-            }
-            "service_account" => match credentials {
-                Credentials::ServiceAccountFile(path) => Some(path.display().to_string()),
-                _ => None,
-            },
-            "application_credentials" => match credentials {
-                Credentials::ApplicationDefault(Some(path)) => Some(path.display().to_string()),
-                _ => None,
-            },
-            "user_project" => self.user_project.clone(),
-            "connect_timeout" => Some(format_duration(self.connect_timeout)),
-            "read_timeout" => Some(format_duration(self.read_timeout)),
-            _ => return None,
-        };
-        Some(value.unwrap_or_default())
-    }
 
     fn check(&self) -> Result<(), ConfigError> {
         for (key, time) in [("connect_timeout", self.connect_timeout), ("read_timeout", self.read_timeout)] {
@@ -301,6 +328,53 @@ fn parse_endpoint(key: &str, value: &str) -> Result<String, ConfigError> {
     }
 }
 
+fn parse_text(key: &str, value: &str) -> Result<String, ConfigError> {
+    match value {
+        "" => Err(ConfigError::bad(key, value, "expected a value that is not empty")),
+        _ => Ok(value.to_owned()),
+    }
+}
+
+fn set_anonymous(config: &mut GcsConfig, key: &str, value: &str) -> Result<(), ConfigError> {
+    match parse_switch(key, value)? {
+        true => config.credentials = Credentials::Anonymous,
+        false if config.credentials == Credentials::Anonymous => {
+            config.credentials = Credentials::ApplicationDefault(None);
+        }
+        false => {}
+    }
+    Ok(())
+}
+
+fn parse_token(key: &str, value: &str) -> Result<String, ConfigError> {
+    let token = parse_text(key, value)?;
+    match token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(token),
+        false => Err(ConfigError::bad(key, REDACTED, "expected visible ASCII characters")),
+    }
+}
+
+fn parse_project(key: &str, value: &str) -> Result<String, ConfigError> {
+    let project = parse_text(key, value)?;
+    match project.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(project),
+        false => Err(ConfigError::bad(key, value, "expected a project's name or number")),
+    }
+}
+
+fn parse_path(key: &str, value: &str) -> Result<PathBuf, ConfigError> {
+    if value.trim_start().starts_with('{') {
+        let allowed = "expected a path; a service account's key as JSON is given as service_account_key";
+        return Err(ConfigError::bad(key, REDACTED, allowed));
+    }
+    parse_text(key, value).map(PathBuf::from)
+}
+
+/// `***` for a secret that is set.
+fn shown_secret(is_set: bool) -> String {
+    if is_set { REDACTED.to_owned() } else { String::new() }
+}
+
 fn parse_timeout(key: &str, value: &str) -> Result<Duration, ConfigError> {
     match parse_duration(key, value)? {
         Duration::ZERO => Err(ConfigError::bad(key, value, "expected more than no time")),
@@ -309,96 +383,4 @@ fn parse_timeout(key: &str, value: &str) -> Result<Duration, ConfigError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Resolves `options` and `environment` and shows what came of it, or the error.
-    fn resolve(options: &[(&str, &str)], environment: &[(&str, &str)]) -> Result<GcsConfig, String> {
-        let lookup =
-            |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        GcsConfig::resolve(options.iter().copied(), lookup).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn option_beats_environment_beats_default() {
-        let environment = [("STORAGE_EMULATOR_HOST", "localhost:4443"), ("GOOGLE_BUCKET", "theirs")];
-        let config = resolve(&[("endpoint", "https://storage.example/")], &environment).unwrap();
-        assert_eq!(config.endpoint.as_deref(), Some("https://storage.example"));
-        assert_eq!(config.bucket.as_deref(), Some("theirs"));
-        assert_eq!(resolve(&[], &environment).unwrap().endpoint.as_deref(), Some("http://localhost:4443"));
-        assert_eq!(resolve(&[], &[]).unwrap(), GcsConfig::default());
-    }
-
-    #[test]
-    fn the_strongest_credential_wins_and_an_option_hides_them_all() {
-        let environment = [
-            ("GOOGLE_APPLICATION_CREDENTIALS", "/adc.json"),
-            ("GOOGLE_SERVICE_ACCOUNT", "/account.json"),
-            ("GOOGLE_BEARER_TOKEN", ""),
-        ];
-        let of = |options: &[(&str, &str)]| resolve(options, &environment).unwrap().credentials;
-        assert_eq!(of(&[]), Credentials::ServiceAccountFile("/account.json".into()));
-        assert_eq!(of(&[("token", "t")]), Credentials::Token("t".into()));
-        assert_eq!(of(&[("anonymous", "on")]), Credentials::Anonymous);
-        assert_eq!(of(&[("anonymous", "off"), ("token", "t")]), Credentials::Token("t".into()));
-    }
-
-    #[test]
-    fn errors_name_the_option_or_the_variable() {
-        for (options, environment, expected) in [
-            (&[("endpiont", "x")][..], &[][..], "unknown option 'endpiont'; did you mean 'endpoint'?"),
-            (&[("read_timeout", "0")], &[], "option 'read_timeout' is '0': expected more than no time"),
-            (&[("anonymous", "maybe")], &[], "option 'anonymous' is 'maybe': expected on or off"),
-            (&[], &[("GOOGLE_SKIP_SIGNATURE", "2")], "option 'GOOGLE_SKIP_SIGNATURE' is '2': expected on or off"),
-            (
-                &[("token", "a"), ("anonymous", "1")],
-                &[],
-                "option 'anonymous' is '***': 'token' is given too; give one of them",
-            ),
-            (&[("bucket", "")], &[], "option 'bucket' is '': expected a value that is not empty"),
-            (&[("bucket", "a/b")], &[], "option 'bucket' is 'a/b': expected a bucket's name alone"),
-        ] {
-            assert_eq!(resolve(options, environment).unwrap_err(), expected);
-        }
-        for endpoint in ["ftp://host", "http://", "https://host?query", "https://me:hunter2@host", "", "a b"] {
-            let error = resolve(&[("endpoint", endpoint)], &[]).expect_err(endpoint);
-            assert!(error.starts_with("option 'endpoint' is ") && !error.contains("hunter2"), "{error}");
-        }
-    }
-
-    #[test]
-    fn secrets_are_not_shown() {
-        for key in ["token", "service_account_key"] {
-            let config = resolve(&[(key, "hunter2")], &[]).unwrap();
-            assert_eq!(config.value(key).as_deref(), Some("***"));
-            let shown =
-                format!("{config:?} {:?}", GcsConfig::SPECS.iter().map(|s| config.value(s.key)).collect::<Vec<_>>());
-            assert!(!shown.contains("hunter2"), "{shown}");
-        }
-        let error = resolve(&[("token", "hunter2\n")], &[]).unwrap_err();
-        assert!(!error.contains("hunter2"), "{error}");
-    }
-
-    #[test]
-    fn every_option_is_known_to_both_sides() {
-        let config = GcsConfig::default();
-        for spec in GcsConfig::SPECS {
-            assert!(config.value(spec.key).is_some(), "{}", spec.key);
-        }
-        for (variable, key) in ENVIRONMENT {
-            assert!(GcsConfig::SPECS.iter().any(|spec| spec.key == *key), "{variable}");
-        }
-        for key in CREDENTIALS {
-            assert!(GcsConfig::SPECS.iter().any(|spec| spec.key == *key), "{key}");
-        }
-    }
-    #[test]
-    fn no_time_is_refused_in_a_struct_too() {
-        let connect = GcsConfig { connect_timeout: Duration::ZERO, ..GcsConfig::default() };
-        let read = GcsConfig { read_timeout: Duration::ZERO, ..GcsConfig::default() };
-        for (key, config) in [("connect_timeout", connect), ("read_timeout", read)] {
-            let error = config.check().expect_err(key).to_string();
-            assert_eq!(error, format!("option '{key}' is '0s': expected more than no time"));
-        }
-    }
-}
+mod tests;

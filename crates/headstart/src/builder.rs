@@ -1,4 +1,4 @@
-//! Builds the stack: which layers, in which order, sharing what.
+//! Builds the stack: its layers, their order and what they share.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headstart_cache::{CacheConfig, CacheStore, Freshness};
-use headstart_fetch_core::levels::{self, Source};
-use headstart_fetch_core::{BackendProfile, ConfigError, FetchConfig, FetchStore, MemoryBudget};
+use headstart_fetch_core::{BackendProfile, FetchConfig, FetchStore, MemoryBudget};
 use headstart_prefetch::{PrefetchConfig, PrefetchStore};
 use object_store::ObjectStore;
 use object_store::path::Path;
 
-use crate::config::{Settings, options, process_environment};
+use crate::config::{Mode, Settings, options, process_environment};
+use crate::precedence::{self, Source};
 use crate::schemes::{self, Backend};
 use crate::{Error, Headstart};
 
 /// Builds a [`Headstart`]; see [`Headstart::builder`].
 ///
-/// An explicit call goes before the option string, the option string before the environment, the environment before the default.
+/// An explicit call overrides the option string, which overrides the environment, which overrides the default.
 #[derive(Default)]
 #[must_use]
 pub struct HeadstartBuilder {
@@ -32,7 +32,7 @@ pub struct HeadstartBuilder {
     prefetch: Option<PrefetchConfig>,
 }
 
-/// Keys and no values, for some are secrets; and nothing of the environment.
+/// Shows keys without values, because some values are secrets, and nothing of the environment.
 impl fmt::Debug for HeadstartBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = options();
@@ -42,7 +42,7 @@ impl fmt::Debug for HeadstartBuilder {
         shown.field("url", &self.url.as_deref().map(schemes::without_secrets));
         shown.field("store", &self.store.as_ref().map(ToString::to_string));
         shown.field("options", &self.options.iter().map(|(key, _)| key).collect::<Vec<_>>());
-        // What is no known key may be the rest of a secret.
+        // An unknown key may be the rest of a secret.
         shown.field("options_str", &in_string.filter(is_known).collect::<Vec<_>>());
         shown.field("fetch", &self.fetch).field("cache", &self.cache).field("prefetch", &self.prefetch);
         shown.finish_non_exhaustive()
@@ -50,13 +50,14 @@ impl fmt::Debug for HeadstartBuilder {
 }
 
 impl HeadstartBuilder {
-    /// The store to read from, and the object in it: `gs://bucket/key`, `s3://…`, `https://…`, `file:///…`, `memory:///…`.
+    /// The store to read from, and the object in it: `gs://bucket/key`, `s3://…`, `https://…`, `file:///…`,
+    /// `memory:///…`.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into());
         self
     }
 
-    /// The store to read from, in place of a URL.
+    /// The store to read from, instead of a URL.
     pub fn store(mut self, store: Arc<dyn ObjectStore>) -> Self {
         self.store = Some(store);
         self
@@ -68,26 +69,26 @@ impl HeadstartBuilder {
         self
     }
 
-    /// Sets options as users write them beside a URL, `key=value,key=value`: weaker than [`HeadstartBuilder::option`],
-    /// stronger than the environment. Values with a comma need [`HeadstartBuilder::option`].
+    /// Sets options from one string, `key=value,key=value`. [`HeadstartBuilder::option`] overrides it; it overrides the
+    /// environment. A value that contains a comma needs [`HeadstartBuilder::option`].
     pub fn options_str(mut self, options: impl Into<String>) -> Self {
         self.string = options.into();
         self
     }
 
-    /// Reads these variables in place of the process's. Default: the process's environment.
+    /// Environment variables to read instead of those of the process. Default: those of the process.
     pub fn environment(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
         self.environment = Some(variables.into_iter().collect());
         self
     }
 
-    /// All settings of fetching at once. The backend's profile replaces a default one.
+    /// All settings of fetch at once.
     pub fn fetch(mut self, config: FetchConfig) -> Self {
         self.fetch = Some(config);
         self
     }
 
-    /// Turns the cache on, with these settings.
+    /// Switches the cache on and sets all its settings.
     pub fn cache(mut self, config: CacheConfig) -> Self {
         self.cache = Some(config);
         self
@@ -97,6 +98,11 @@ impl HeadstartBuilder {
     pub fn prefetch(mut self, config: PrefetchConfig) -> Self {
         self.prefetch = Some(config);
         self
+    }
+
+    /// Which layers work. Default: [`Mode::Adaptive`].
+    pub fn mode(self, mode: Mode) -> Self {
+        self.option("mode", mode.to_string())
     }
 
     /// The memory of all layers together, in bytes, the cache's included. Default: 512 MiB.
@@ -115,8 +121,11 @@ impl HeadstartBuilder {
         let environment = self.environment.unwrap_or_else(process_environment);
         let mut settings = Settings::default();
         settings.read_environment(&environment)?;
-        let pairs = levels::from_text(&settings.sections().0, &self.string)?;
+        let pairs = precedence::from_text(&settings.sections().0, &self.string)?;
         settings.read(&pairs, Source::Url)?;
+        // Among explicit calls a mode is the most general, then come structs, then single options.
+        let (modes, options): (Vec<_>, Vec<_>) = self.options.into_iter().partition(|(key, _)| key == "mode");
+        settings.read(&modes, Source::Explicit)?;
         if let Some(config) = self.fetch {
             settings.fetch = config;
             settings.given("fetch");
@@ -129,23 +138,22 @@ impl HeadstartBuilder {
             settings.cache = config;
             settings.given("cache");
         }
-        settings.read(&self.options, Source::Explicit)?;
-        levels::check(&settings.sections().0)?;
+        settings.read(&options, Source::Explicit)?;
+        precedence::check(&settings.sections().0)?;
         let budget_bytes = settings.divide_memory()?;
         let shown = self.url.as_deref().map(schemes::without_secrets);
         let backend = match (self.url, self.store) {
             (Some(url), None) => schemes::open(&url, &mut settings, &environment)?,
             (None, Some(store)) => Backend::new(store, BackendProfile::default(), Path::ROOT),
-            _ => {
-                return Err(ConfigError::bad("url", "", "expected a URL or a store, one of them").into());
-            }
+            (Some(_), Some(_)) => return Err(Error::UrlAndStore),
+            (None, None) => return Err(Error::NoSource),
         };
         stack(backend, shown, settings, budget_bytes)
     }
 }
 
-/// Read-ahead over cache over fetch over the backend, with one budget and one estimate of the link. Calls on files go to fetch
-/// straight: they would be left alone above, and that is not free.
+/// Stacks read-ahead over cache over fetch over the backend, with one memory budget and one link estimate. Calls on
+/// local files go to fetch directly: the upper layers would pass them through, at a cost.
 fn stack(
     backend: Backend,
     url: Option<String>,
@@ -153,7 +161,7 @@ fn stack(
     budget_bytes: usize,
 ) -> Result<Headstart, Error> {
     let budget = MemoryBudget::new(budget_bytes);
-    let is_given = |key: &str| settings.levels.source(key) != Source::Default;
+    let is_given = |key: &str| settings.given.source(key) != Source::Default;
     let pin_given = is_given("cache.pin");
     let immutable_given = [is_given("fetch.immutable"), is_given("prefetch.immutable")];
     let (fetch, cache, prefetch) = (&mut settings.fetch, &mut settings.cache, &mut settings.prefetch);
@@ -171,11 +179,11 @@ fn stack(
     if !pin_given {
         cache.pin = profile.pin;
     }
-    // Objects that never change never change for any layer.
+    // `cache.freshness=immutable` holds for all layers.
     let never_change = cache.freshness == Freshness::Immutable;
     fetch.immutable |= never_change && !immutable_given[0];
     prefetch.immutable |= never_change && !immutable_given[1];
-    // Bytes read ahead for calls without a handle are no older than the cache would allow.
+    // Calls without a handle get bytes no older than the cache allows.
     match cache.freshness {
         Freshness::Ttl(ttl) if cache.enabled => prefetch.max_age = prefetch.max_age.min(ttl),
         Freshness::EveryRead if cache.enabled => prefetch.max_age = Duration::ZERO,
@@ -186,9 +194,9 @@ fn stack(
     }
 
     let mut store = backend.store;
-    let fetching = fetch.enabled.then(|| Arc::new(FetchStore::new(Arc::clone(&store), fetch.clone())));
-    if let Some(fetching) = &fetching {
-        store = Arc::clone(fetching) as _;
+    let fetching = FetchStore::new(Arc::clone(&store), fetch.clone());
+    if fetch.enabled {
+        store = Arc::new(fetching.clone());
         cache.link.get_or_insert_with(|| fetching.link());
         prefetch.link.get_or_insert_with(|| fetching.link());
     }
@@ -202,16 +210,18 @@ fn stack(
     if prefetch.enabled && !backend.is_local {
         store = Arc::new(prefetching.clone());
     }
-    let (sections, levels) = settings.sections();
+    let fetch_is_on = fetch.enabled;
+    let (sections, given) = settings.sections();
     Ok(Headstart {
         store,
         fetching,
+        fetch_is_on,
         caching,
         prefetching,
         budget,
         url,
         path: backend.path,
         generation: backend.generation,
-        effective: levels.effective(&sections),
+        effective: given.effective(&sections),
     })
 }

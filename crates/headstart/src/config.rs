@@ -1,42 +1,86 @@
-//! Every option of the stack and where its value came from; alone reads `HEADSTART_*`.
+//! Every option of the stack and where its value came from. This file alone reads `HEADSTART_*`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use headstart_cache::CacheConfig;
-use headstart_fetch_core::levels::{self, Levels, Pair, Sections, Source};
-use headstart_fetch_core::options::{format_bytes, parse_bytes};
+use headstart_fetch_core::options::{OptionRow, assign, format_bytes, format_switch, parse_bytes};
 use headstart_fetch_core::{ConfigError, FetchConfig, OptionSpec, Options, byte_range};
 #[cfg(feature = "gcp")]
 use headstart_gcs_backend::GcsConfig;
 use headstart_prefetch::PrefetchConfig;
 #[cfg(feature = "aws")]
 use headstart_s3_backend::S3Config;
+use serde::{Deserialize, Serialize};
+
+use crate::precedence::{self, GivenOptions, Pair, Sections, Source};
 
 const MIB: u64 = 1 << 20;
 
-/// What must be left of `memory_bytes` beside the cache for bytes on their way: one part of the largest size.
+/// The least share of `memory_bytes` for bytes in flight: one part of the largest size.
 const MIN_BUDGET_BYTES: u64 = 16 * MIB;
 
-/// More memory than any machine has: a value beyond it is a slip of the pen.
+/// More memory than any machine has. A larger value is a typing error.
 const MAX_MEMORY_BYTES: u64 = 1 << 44;
 
-/// What all variables of ours begin with.
+/// The prefix of our variables.
 const PREFIX: &str = "HEADSTART_";
 
-/// The switches, and how each mode sets them.
-const SWITCHES: [&str; 3] = ["fetch", "prefetch", "cache"];
-const MODES: &[(&str, [&str; 3])] = &[
-    ("none", ["off", "off", "off"]),
-    ("fetch", ["on", "off", "off"]),
-    ("adaptive", ["on", "on", "off"]),
-    ("cached", ["on", "on", "on"]),
-];
+/// Which layers work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Mode {
+    /// None: calls go to the store as they are.
+    None,
+    /// Fetch: parallel, resumed, hedged requests.
+    Fetch,
+    /// Fetch and read-ahead.
+    #[default]
+    Adaptive,
+    /// Fetch, read-ahead and the cache.
+    Cached,
+}
 
-/// Every option there is: its full key, what it takes and does.
+impl Mode {
+    const ALL: [Self; 4] = [Self::None, Self::Fetch, Self::Adaptive, Self::Cached];
+
+    /// The options that switch the layers, with the values of this mode.
+    fn switches(self) -> [(&'static str, bool); 3] {
+        [
+            ("fetch", self != Self::None),
+            ("prefetch", matches!(self, Self::Adaptive | Self::Cached)),
+            ("cache", self == Self::Cached),
+        ]
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Fetch => "fetch",
+            Self::Adaptive => "adaptive",
+            Self::Cached => "cached",
+        })
+    }
+}
+
+impl FromStr for Mode {
+    type Err = ConfigError;
+
+    fn from_str(value: &str) -> Result<Self, ConfigError> {
+        let mode = Self::ALL.into_iter().find(|mode| mode.to_string() == value);
+        mode.ok_or_else(|| ConfigError::bad("mode", value, "expected none, fetch, adaptive or cached"))
+    }
+}
+
+/// Every option: its full key, the values it takes and what it does.
 #[must_use]
 pub fn options() -> Vec<(String, OptionSpec)> {
-    levels::all(&Settings::default().sections().0)
+    precedence::all(&Settings::default().sections().0)
 }
 
 /// The environment of this process.
@@ -46,64 +90,65 @@ pub(crate) fn process_environment() -> BTreeMap<String, String> {
 }
 
 /// The options of the stack itself.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct StackConfig {
-    mode: &'static str,
+    mode: Mode,
     memory_bytes: u64,
     pub(crate) ca_certificate: Option<PathBuf>,
 }
 
 impl Default for StackConfig {
     fn default() -> Self {
-        Self { mode: "adaptive", memory_bytes: 512 * MIB, ca_certificate: None }
+        Self { mode: Mode::default(), memory_bytes: 512 * MIB, ca_certificate: None }
     }
 }
 
 impl Options for StackConfig {
-    const SPECS: &'static [OptionSpec] = &[
-        OptionSpec { key: "mode", takes: "none, fetch, adaptive or cached", what: "which layers work, in a word" },
-        OptionSpec { key: "memory_bytes", takes: "16MiB to 16TiB", what: "the memory of all layers together" },
-        OptionSpec { key: "ca_certificate", takes: "a path", what: "a PEM file of CAs to trust besides the system's" },
+    const ROWS: &'static [OptionRow<Self>] = &[
+        OptionRow {
+            key: "mode",
+            takes: "none, fetch, adaptive or cached",
+            what: "which layers work",
+            get: |config| config.mode.to_string(),
+            set: |config, _, value| assign(&mut config.mode, value.parse()),
+        },
+        OptionRow {
+            key: "memory_bytes",
+            takes: "16MiB to 16TiB",
+            what: "the memory of all layers together",
+            get: |config| format_bytes(config.memory_bytes),
+            set: |config, key, value| assign(&mut config.memory_bytes, parse_memory(key, value)),
+        },
+        OptionRow {
+            key: "ca_certificate",
+            takes: "a path",
+            what: "a PEM file of CAs to trust besides the system's",
+            get: |config| config.ca_certificate.iter().map(|path| path.display().to_string()).collect(),
+            set: |config, key, value| assign(&mut config.ca_certificate, parse_certificate(key, value).map(Some)),
+        },
     ];
-
-    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
-        match key {
-            "mode" => self.mode = mode(value)?.0,
-            "memory_bytes" => match parse_bytes(key, value)? {
-                bytes @ MIN_BUDGET_BYTES..=MAX_MEMORY_BYTES => self.memory_bytes = bytes,
-                _ => return Err(ConfigError::bad(key, value, "expected 16MiB to 16TiB")),
-            },
-            // What is pasted in place of a path is not repeated: a private key may stand beside the certificate.
-            "ca_certificate" if value.is_empty() || value.contains("-----BEGIN") => {
-                return Err(ConfigError::bad(key, "***", "expected the path of a PEM file"));
-            }
-            "ca_certificate" => self.ca_certificate = Some(value.into()),
-            _ => return Err(ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key))),
-        }
-        Ok(())
-    }
-
-    fn value(&self, key: &str) -> Option<String> {
-        match key {
-            "mode" => Some(self.mode.to_owned()),
-            "memory_bytes" => Some(format_bytes(self.memory_bytes)),
-            "ca_certificate" => Some(self.ca_certificate.iter().map(|path| path.display().to_string()).collect()),
-            _ => None,
-        }
-    }
 
     fn check(&self) -> Result<(), ConfigError> {
         Ok(())
     }
 }
 
-/// A mode's name, and what it sets the switches to.
-fn mode(value: &str) -> Result<(&'static str, [&'static str; 3]), ConfigError> {
-    let mode = MODES.iter().copied().find(|(name, _)| *name == value);
-    mode.ok_or_else(|| ConfigError::bad("mode", value, "expected none, fetch, adaptive or cached"))
+fn parse_memory(key: &str, value: &str) -> Result<u64, ConfigError> {
+    match parse_bytes(key, value)? {
+        bytes @ MIN_BUDGET_BYTES..=MAX_MEMORY_BYTES => Ok(bytes),
+        _ => Err(ConfigError::bad(key, value, "expected 16MiB to 16TiB")),
+    }
 }
 
-/// The settings of every layer and backend, and who gave them.
+/// The error does not repeat a value pasted instead of a path: it may contain a private key.
+fn parse_certificate(key: &str, value: &str) -> Result<PathBuf, ConfigError> {
+    match value.is_empty() || value.contains("-----BEGIN") {
+        true => Err(ConfigError::bad(key, "***", "expected the path of a PEM file")),
+        false => Ok(value.into()),
+    }
+}
+
+/// The settings of every layer and backend, and their sources.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) stack: StackConfig,
@@ -114,7 +159,7 @@ pub(crate) struct Settings {
     pub(crate) gcs: GcsConfig,
     #[cfg(feature = "aws")]
     pub(crate) s3: S3Config,
-    pub(crate) levels: Levels,
+    pub(crate) given: GivenOptions,
 }
 
 impl Default for Settings {
@@ -128,14 +173,14 @@ impl Default for Settings {
             gcs: GcsConfig::default(),
             #[cfg(feature = "aws")]
             s3: S3Config::default(),
-            levels: Levels::default(),
+            given: GivenOptions::default(),
         }
     }
 }
 
 impl Settings {
-    /// All options under their names, and who gave them.
-    pub(crate) fn sections(&mut self) -> (Sections<'_>, &mut Levels) {
+    /// All options by section, and their sources.
+    pub(crate) fn sections(&mut self) -> (Sections<'_>, &mut GivenOptions) {
         let sections: Sections<'_> = vec![
             ("", &mut self.stack),
             ("fetch", &mut self.fetch),
@@ -146,43 +191,43 @@ impl Settings {
             #[cfg(feature = "aws")]
             ("s3", &mut self.s3),
         ];
-        (sections, &mut self.levels)
+        (sections, &mut self.given)
     }
 
-    /// Takes in one level, the weakest first; `mode` before the switches that refine it.
+    /// Applies the options of one source. `mode` goes before the switches that refine it.
     pub(crate) fn read(&mut self, pairs: &[Pair], source: Source) -> Result<(), ConfigError> {
         let mut ordered = Vec::new();
-        // A mode that there is not is refused below, in its turn.
-        for (_, on) in pairs.iter().filter(|(key, _)| key == "mode").filter_map(|(_, value)| mode(value).ok()) {
-            let switches = SWITCHES.into_iter().zip(on);
-            ordered.extend(switches.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        // An unknown mode is refused below, in the order of the options.
+        let modes = pairs.iter().filter(|(key, _)| key == "mode").filter_map(|(_, value)| value.parse::<Mode>().ok());
+        for (key, on) in modes.flat_map(Mode::switches) {
+            ordered.push((key.to_owned(), format_switch(on)));
         }
         ordered.extend_from_slice(pairs);
-        let (mut sections, levels) = self.sections();
-        levels.read(&mut sections, &ordered, source)
+        let (mut sections, given) = self.sections();
+        given.read(&mut sections, &ordered, source)
     }
 
-    /// Notes that `layer` was given as a struct.
+    /// Records that `layer` was given as a struct.
     pub(crate) fn given(&mut self, layer: &str) {
-        let (sections, levels) = self.sections();
-        levels.given_whole(&sections, layer, Source::Explicit);
+        let (sections, given) = self.sections();
+        given.given_whole(&sections, layer, Source::Explicit);
     }
 
-    /// Takes in the variables of ours.
+    /// Applies our environment variables.
     pub(crate) fn read_environment(&mut self, environment: &BTreeMap<String, String>) -> Result<(), ConfigError> {
-        let pairs = levels::from_environment(&self.sections().0, PREFIX, environment)?;
-        let variable = |error| levels::renamed(error, |key| levels::variable(PREFIX, key));
+        let pairs = precedence::from_environment(&self.sections().0, PREFIX, environment)?;
+        let variable = |error| precedence::renamed(error, |key| precedence::variable(PREFIX, key));
         self.read(&pairs, Source::Environment).map_err(variable)
     }
 
-    /// Divides the memory: returns what is left for bytes on their way once the cache has its share. A cache whose
-    /// size nobody gave takes at most half.
+    /// Divides the memory: returns the bytes left for requests in flight after the share of the cache. A cache of
+    /// default size takes at most half.
     pub(crate) fn divide_memory(&mut self) -> Result<usize, ConfigError> {
         let total = self.stack.memory_bytes;
         if !self.cache.enabled {
             return Ok(byte_range::in_memory(total));
         }
-        if self.levels.source("cache.memory_bytes") == Source::Default {
+        if self.given.source("cache.memory_bytes") == Source::Default {
             self.cache.memory_bytes = self.cache.memory_bytes.min(byte_range::in_memory(total / 2));
         }
         let cached = self.cache.memory_bytes as u64;

@@ -1,4 +1,4 @@
-//! From a URL to a store: one function a scheme.
+//! Opens the store of a URL: one function for each scheme.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -16,26 +16,32 @@ use url::{Position, Url};
 
 use crate::Error;
 use crate::config::Settings;
+#[cfg(any(feature = "gcp", feature = "aws"))]
+use crate::precedence::Source;
 
-/// A store, and what a URL says of it.
+/// A store and what its URL names.
 pub(crate) struct Backend {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) profile: BackendProfile,
     pub(crate) path: Path,
     pub(crate) generation: Option<String>,
-    /// Files of this machine, which the kernel caches and reads ahead of.
+    /// Local files, which the kernel caches and reads ahead.
     pub(crate) is_local: bool,
 }
 
 impl Backend {
-    /// A store that is not local, and of whose objects the URL names no generation.
+    /// A store that is not local, without a generation.
     pub(crate) fn new(store: Arc<dyn ObjectStore>, profile: BackendProfile, path: Path) -> Self {
         Self { store, profile, path, generation: None, is_local: false }
     }
 }
 
-/// Objects of `memory:///`, which all of a process's `memory:///` URLs share: one that nobody can write to would be empty.
+/// The objects of `memory:///`. All `memory:///` URLs of a process share them; a store of their own would always be
+/// empty.
 static MEMORY: LazyLock<Arc<InMemory>> = LazyLock::new(Arc::default);
+
+const SIGNATURE: &str = "a signature in a URL is not used, it would be part of the key; \
+                         give credentials as options or variables, and write a '?' of a key as %3F";
 
 /// Opens the store that `text` names.
 pub(crate) fn open(
@@ -52,13 +58,11 @@ pub(crate) fn open(
         }
         "file" => local(&url),
         "memory" => memory(&url),
-        // A URL parser resolves these before anyone sees them: another object would be read.
+        // The URL parser resolves such segments, and another object would be read.
         _ if in_bucket && text.split(['/', '?', '#']).any(|segment| segment == "." || segment == "..") => {
             Err(bad("a key with a segment '.' or '..' cannot be read"))
         }
-        _ if in_bucket && url.query_pairs().any(|(name, _)| is_signature(&name)) => Err(bad(
-            "a signature in a URL is not used, it would be part of the key; give credentials as options or variables, and write a '?' of a key as %3F",
-        )),
+        _ if in_bucket && url.query_pairs().any(|(name, _)| is_signature(&name)) => Err(bad(SIGNATURE)),
         "gs" => gcs(&url, settings, environment),
         "s3" | "s3a" => s3(&url, settings, environment),
         "az" | "azure" | "abfs" | "abfss" => azure(&url, settings, environment),
@@ -67,12 +71,13 @@ pub(crate) fn open(
     }
 }
 
-/// Whether a parameter of this name signs a request: whoever pastes such a URL does not mean a key with a secret in it.
+/// Whether a parameter of this name signs a request. A pasted signed URL is never meant as a key.
 fn is_signature(name: &str) -> bool {
     ["sig", "x-goog-signature", "x-amz-signature", "x-amz-security-token"].contains(&&*name.to_ascii_lowercase())
 }
 
-/// What of `text` may be repeated: what stands before a query or fragment, and of a URL that may have a password the scheme alone.
+/// The part of `text` without secrets: the part before a query or fragment, or the scheme alone if there may be a
+/// password.
 pub(crate) fn without_secrets(text: &str) -> String {
     match text.split_once(':') {
         Some((scheme, rest)) if rest.contains(['@', '\\']) => format!("{scheme}:…"),
@@ -94,22 +99,22 @@ fn memory(url: &Url) -> Result<Backend, Error> {
     Ok(Backend::new(Arc::clone(&MEMORY) as _, BackendProfile::local(), path))
 }
 
-/// Notes which options of a provider its own variables have set.
+/// Records which options of a provider were set by its own variables.
 #[cfg(any(feature = "gcp", feature = "aws"))]
 fn note_found<T: headstart_fetch_core::Options>(settings: &mut Settings, name: &str, config: &T) {
     let default = T::default();
-    for spec in T::SPECS.iter().filter(|spec| config.value(spec.key) != default.value(spec.key)) {
-        let source = if spec.key == "bucket" { crate::Source::Url } else { crate::Source::Environment };
-        settings.levels.found(format!("{name}.{}", spec.key), source);
+    for row in T::ROWS.iter().filter(|row| (row.get)(config) != (row.get)(&default)) {
+        let source = if row.key == "bucket" { Source::Url } else { Source::Environment };
+        settings.given.found(format!("{name}.{}", row.key), source);
     }
 }
 
 #[cfg(feature = "gcp")]
 fn gcs(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String>) -> Result<Backend, Error> {
     use headstart_gcs_backend::{GcsBackend, GcsConfig};
-    // Of options that say who asks, the strongest level counts alone.
-    let source = |key: &str| settings.levels.source(&format!("gcs.{key}"));
-    let given = || settings.levels.given_for("gcs");
+    // Of the options that give credentials, only those of the overriding source count.
+    let source = |key: &str| settings.given.source(&format!("gcs.{key}"));
+    let given = || settings.given.given_for("gcs");
     let strongest = given().filter(|(key, _)| GcsConfig::is_credential_key(key)).map(|(key, _)| source(key)).max();
     let options = given().filter(|(key, _)| !GcsConfig::is_credential_key(key) || Some(source(key)) == strongest);
     let mut config = GcsConfig::resolve(options, |name| environment.get(name).cloned())?;
@@ -130,10 +135,10 @@ fn gcs(_: &Url, _: &mut Settings, _: &BTreeMap<String, String>) -> Result<Backen
 #[cfg(feature = "aws")]
 fn s3(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String>) -> Result<Backend, Error> {
     use headstart_s3_backend::{S3Backend, S3Config};
-    let mut config = S3Config::resolve(settings.levels.given_for("s3"), environment.clone())?;
-    // `AWS_CA_BUNDLE` stands for the option, where nobody gave that.
+    let mut config = S3Config::resolve(settings.given.given_for("s3"), environment.clone())?;
+    // `AWS_CA_BUNDLE` sets the option unless another source has.
     if let Some(path) = config.ca_certificate.take() {
-        settings.levels.found("ca_certificate".to_owned(), crate::Source::Environment);
+        settings.given.found("ca_certificate".to_owned(), Source::Environment);
         settings.stack.ca_certificate.get_or_insert(path);
     }
     config.ca_certificate.clone_from(&settings.stack.ca_certificate);
@@ -149,8 +154,8 @@ fn s3(_: &Url, _: &mut Settings, _: &BTreeMap<String, String>) -> Result<Backend
     Err(Error::MissingFeature { scheme: "s3", feature: "aws" })
 }
 
-/// The client that `build` makes; below a `FetchStore` two of them, for that retries reads better than the client does. `name` is
-/// for clients that do not show which store they are of.
+/// The client that `build` makes. Below a `FetchStore` there are two: one without retries for reads, which `FetchStore`
+/// retries itself, and one for everything else. `name` is for clients whose `Display` names no store.
 #[cfg(any(feature = "azure", feature = "http"))]
 fn one_or_two<S: ObjectStore>(
     settings: &Settings,
@@ -170,7 +175,7 @@ fn one_or_two<S: ObjectStore>(
     }))
 }
 
-/// Azure, by the client's own `AZURE_*` variables, as a cloud store of which nothing is known.
+/// Azure, configured by the client's own `AZURE_*` variables, with the default profile.
 #[cfg(feature = "azure")]
 fn azure(url: &Url, settings: &Settings, environment: &BTreeMap<String, String>) -> Result<Backend, Error> {
     use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
@@ -179,7 +184,7 @@ fn azure(url: &Url, settings: &Settings, environment: &BTreeMap<String, String>)
         return Err(ConfigError::bad("url", format!("{}:…", url.scheme()), allowed).into());
     }
     let ours = environment.iter().filter(|(name, value)| name.starts_with("AZURE_") && !value.is_empty());
-    // As with the client, a variable that it does not know is somebody else's.
+    // The client ignores variables that it does not know.
     let known = ours.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value)));
     let builder = known.fold(MicrosoftAzureBuilder::new(), |builder, (key, value)| builder.with_config(key, value));
     let endpoint = builder.get_config_value(&AzureConfigKey::Endpoint);
@@ -221,7 +226,7 @@ fn http(url: &Url, settings: &Settings) -> Result<Backend, Error> {
     let builder =
         builder.with_client_options(client_options(url.scheme() == "http", settings.stack.ca_certificate.as_deref())?);
     let path = path_of_url_key(url.path().trim_start_matches('/'))?;
-    // Its user, password and query are refused above.
+    // Safe to show: a user, password or query is an error above.
     let name = format!("HttpStore({})", &url[..Position::BeforePath]);
     let store = one_or_two(settings, Some(name), |reads| match reads {
         Some((retry, connector)) => builder.clone().with_retry(retry).with_http_connector(connector).build(),

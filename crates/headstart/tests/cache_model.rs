@@ -1,7 +1,9 @@
-//! Random operations through and behind the cache, alone, above and below read-ahead, against the history of every object.
+//! Random operations through and behind the cache, alone, above and below read-ahead, against the history of every
+//! object.
 //!
-//! The oracle remembers each version an object ever had and when it began. A read is right if one version explains all of
-//! it, and that version was the present one at some moment of the read's window: `EveryRead` has none but the read itself.
+//! The oracle remembers each version an object ever had and when it began. A read is right if one version explains all
+//! of it, and that version was the present one at some moment of the read's window: `EveryRead` has none but the read
+//! itself.
 
 #[path = "../../cache/tests/common/mod.rs"]
 mod common;
@@ -90,13 +92,15 @@ fn op() -> impl Strategy<Value = Op> {
         (0_u64..110_000).prop_map(|n| Some(GetRange::Suffix(n))),
     ];
     prop_oneof![
-        3 => (name.clone(), 0..SIZES.len(), any::<bool>()).prop_map(|(name, size, behind)| Op::Put { name, size: SIZES[size], behind }),
+        3 => (name.clone(), 0..SIZES.len(), any::<bool>())
+            .prop_map(|(name, size, behind)| Op::Put { name, size: SIZES[size], behind }),
         1 => (name.clone(), 0..SIZES.len()).prop_map(|(name, size)| Op::Multipart { name, size: SIZES[size] }),
         1 => (name.clone(), any::<bool>()).prop_map(|(name, behind)| Op::Delete { name, behind }),
         1 => (name.clone(), any::<bool>()).prop_map(|(name, behind)| Op::Copy { name, behind }),
         1 => (name.clone(), any::<bool>()).prop_map(|(name, behind)| Op::Rename { name, behind }),
         9 => (name.clone(), form, 0_u8..5).prop_map(|(name, range, condition)| Op::Read { name, range, condition }),
-        4 => (name.clone(), prop::collection::vec(range(), 1..4)).prop_map(|(name, ranges)| Op::Ranges { name, ranges }),
+        4 => (name.clone(), prop::collection::vec(range(), 1..4))
+            .prop_map(|(name, ranges)| Op::Ranges { name, ranges }),
         2 => name.clone().prop_map(|name| Op::Head { name }),
         2 => (name.clone(), 5_000_u64..30_000, any::<bool>(), prop_oneof![Just(0_u64), 1_u64..900])
             .prop_map(|(name, step, backward, pause_ms)| Op::Walk { name, step, backward, pause_ms }),

@@ -1,17 +1,20 @@
-//! Servers that break rules, through the real clients over TCP. The whole matrix is `cargo xtask compatibility`; these are its rows that
-//! were reported by users, with the exact numbers of requests.
+//! Servers that break rules, through the real clients over TCP. The whole matrix is `cargo xtask compatibility`; these
+//! are its rows that were reported by users, with the exact numbers of requests.
 
 #![cfg(all(feature = "gcp", feature = "aws", feature = "http"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
 use headstart::{Headstart, HeadstartBuilder};
+use headstart_fetch_core::is_transient;
 use headstart_sim::hostile::behaviours;
 use headstart_sim::hostile::{AskedRequest, HostileObject, HostileServer, Listening};
-use object_store::ObjectStoreExt;
+use object_store::http::HttpBuilder;
+use object_store::{ClientOptions, ObjectStoreExt, RetryConfig};
 use percent_encoding::percent_decode_str;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
@@ -156,6 +159,27 @@ async fn errors_of_credentials_are_final() {
     let requests = served.server.request_count();
     assert!(requests <= 11, "{requests} requests to the metadata service");
     assert_eq!(headstart.stats().fetch.unwrap().retries, 0);
+}
+
+/// `is_transient` recognises three texts of the client: the prefixes of a failed request and of a refusal, and the note
+/// that the client has retried. If this test fails after an update of `object_store`, adapt them in `retryable.rs`.
+#[tokio::test]
+async fn the_clients_messages_are_those_of_object_store_0_14_2() {
+    let served = Served::new("500", 1).await;
+    let retry = RetryConfig { max_retries: 2, ..RetryConfig::default() };
+    let builder = HttpBuilder::new().with_url(served.listening.url()).with_retry(retry);
+    let client = builder.with_client_options(ClientOptions::new().with_allow_http(true)).build().unwrap();
+    let error = client.get(&KEY.into()).await.expect_err("the server answers 500");
+    let mut texts = Vec::new();
+    let mut cause: Option<&dyn Error> = Some(&error);
+    while let Some(error) = cause {
+        texts.push(error.to_string());
+        cause = error.source();
+    }
+    let is_told = |found: &dyn Fn(&str) -> bool| assert!(texts.iter().any(|text| found(text)), "{texts:?}");
+    is_told(&|text| text.starts_with("Error performing ") && text.contains(", after 2 retries, max_retries: 2"));
+    is_told(&|text| text.starts_with("Server returned non-2xx status code: 500"));
+    assert!(!is_transient(&error), "the client has retried it");
 }
 
 /// F6: as many requests as there are bytes worth one.

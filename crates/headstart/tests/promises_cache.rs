@@ -62,7 +62,8 @@ async fn wandering_about_over_a_cache() {
         let faster = (RAW_MIB * 64).as_secs_f64() / (sim.elapsed() - began).as_secs_f64();
         drop(reader);
         let counts = sim.log().counts();
-        // Of a body that was given up, the page under way is lost, and perhaps one that has left the store and not arrived.
+        // Of a body that was given up, the page under way is lost, and perhaps one that has left the store and not
+        // arrived.
         let lost = |request: &RequestRecord| if request.end == Some(End::Aborted) { 2 * PAGE } else { 0 };
         let of = |request: RequestRecord| {
             let range = request.range.clone()?;
@@ -81,8 +82,8 @@ async fn wandering_about_over_a_cache() {
     }
 }
 
-/// How long a cold sequential read in reads of `len` takes through a cache above: ours, which pins what it asks for and so has just what
-/// the raw store would give it, or anybody's that asks for plain pages.
+/// How long a cold sequential read in reads of `len` takes through a cache above: ours, which pins what it asks for and
+/// so has just what the raw store would give it, or anybody's that asks for plain pages.
 async fn through_a_cache_above(len: u64, ours: bool, ahead: bool) -> Duration {
     let size = 128 * MIB;
     let sim = cloud(size);
@@ -120,7 +121,8 @@ async fn a_cache_above_is_not_slower_and_one_that_does_not_pin_profits() {
     }
 }
 
-/// Random reads, by handle and by call, against the same object in memory: with a cache below, with one above, with none.
+/// Random reads, by handle and by call, against the same object in memory: with a cache below, with one above, with
+/// none.
 #[derive(Debug, Clone, Copy)]
 enum Caches {
     None,

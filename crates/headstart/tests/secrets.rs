@@ -1,4 +1,5 @@
-//! No secret is shown: one is put wherever it can stand, and looked for in what every public type, error and log event says.
+//! No secret is shown: one is put wherever it can stand, and looked for in what every public type, error and log event
+//! says.
 
 #![cfg(all(feature = "gcp", feature = "aws", feature = "azure", feature = "http"))]
 #![allow(clippy::unwrap_used, reason = "tests")]

@@ -85,7 +85,7 @@ async fn every_mode_reads_every_byte_right() {
                     at = range.end % (39 * MIB);
                 }
                 drop(reader);
-                headstart.close().await;
+                drop(headstart);
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 assert_eq!(sim.log().counts().live, 0, "{mode} {memory} seed {seed}");
             }

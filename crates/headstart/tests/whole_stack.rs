@@ -39,7 +39,8 @@ fn check_live(sim: &SimStore, key: &str, offset: u64, bytes: &Bytes) {
     Content::new(key, generation).check(offset, bytes).unwrap_or_else(|wrong| panic!("{wrong:?}"));
 }
 
-/// The cache trusts a version for 60 s, read-ahead for 10: together that is 60, not 70, whoever has read the object meanwhile.
+/// The cache trusts a version for 60 s, read-ahead for 10: together that is 60, not 70, whoever has read the object
+/// meanwhile.
 #[tokio::test(start_paused = true)]
 async fn freshness_windows_do_not_add_up() {
     for read_every in [5, 59] {

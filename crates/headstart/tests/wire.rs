@@ -210,7 +210,7 @@ impl Served {
             assert_eq!(after.len(), 1, "{what}");
             assert_eq!(headstart.list_with_delimiter(Some(&prefix)).await.unwrap().objects.len(), 1, "{what}");
         }
-        headstart.close().await;
+        drop(headstart);
 
         let requests = self.wire.requests();
         let count = |is: &dyn Fn(&str) -> bool| requests.iter().filter(|request| is(request)).count();

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headstart_fetch_core::options::{
-    format_bytes, format_duration, format_switch, parse_bytes, parse_count, parse_duration, parse_switch,
+    OptionRow, assign, duration_text, format_bytes, format_duration, format_switch, parse_bytes, parse_count,
+    parse_duration, parse_switch,
 };
-use headstart_fetch_core::{ConfigError, LinkEstimate, MemoryBudget, OptionSpec, Options, PinBy};
+use headstart_fetch_core::{ConfigError, LinkEstimate, MemoryBudget, Options, PinBy};
 use serde::{Deserialize, Serialize};
 
 /// No request is larger: a tebibyte.
@@ -16,34 +17,36 @@ const MAX_PART_BYTES: u64 = 1 << 40;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrefetchConfig {
-    /// Whether anything is read ahead at all. Default: on.
+    /// Whether anything is read ahead. Default: on.
     pub enabled: bool,
-    /// Reads in a row before anything is read ahead. Default: 2.
+    /// The number of sequential reads before read-ahead starts. Default: 2.
     pub start_after: u64,
-    /// Bytes that may be ahead of the readers of one object, whatever the window. Default: 1 GiB, so that memory decides.
+    /// The most bytes ahead of the readers of one object, whatever the window. 0 turns read-ahead off. Default: 1 GiB,
+    /// so that the memory budget decides.
     pub max_prefetch_bytes: u64,
-    /// Requests ahead of the readers of one object that may be in flight at once. Default: 32.
+    /// The most requests in flight ahead of the readers of one object. Default: 32.
     pub concurrency: usize,
-    /// The most bytes a second that are asked for ahead of all readers together. Default: no limit.
+    /// The most bytes per second requested ahead by all readers together. Default: no limit.
     pub max_bytes_per_s: Option<u64>,
-    /// How long bytes fetched ahead may be served to a call without a handle, and how fresh a version must be that a new reader shares
-    /// with others; 0 reads nothing ahead across such calls and shares nothing. Where a cache below trusts its answers for a time of its own, a
-    /// version is fresh enough as long as that cache says so. The time that a machine is suspended does not count: tokio's
-    /// clock stands still meanwhile (`CLOCK_MONOTONIC` on Linux). Default: 10 s.
+    /// How long prefetched bytes may serve calls without a `Reader`, and how recently a version must have been
+    /// confirmed for a new `Reader` to share the bytes of others. 0 turns both off. Where a cache below trusts its
+    /// versions for a time of its own, that time counts instead. Time during which the machine is suspended does not
+    /// count, because tokio's clock stops (`CLOCK_MONOTONIC` on Linux). Default: 10 s.
+    #[serde(with = "duration_text")]
     pub max_age: Duration,
-    /// Whether objects never change under their names. On, stores whose answers identify no version (no entity tag, version or date) are
-    /// read ahead of like others. Default: off; such an object is read by one request a read.
+    /// Whether objects never change under their names. On, read-ahead also works over stores whose answers identify no
+    /// version (no entity tag, version or date). Default: off; such an object takes one request per read.
     pub immutable: bool,
-    /// How further requests are pinned to the version of the first answer. Default: by entity tag.
+    /// How requests after the first answer are pinned to its version. Default: by entity tag.
     pub pin: PinBy,
-    /// The smallest request ahead, in bytes, once a run is long. Default: 1 MiB.
+    /// The smallest request ahead in bytes, once a run is long. Default: 1 MiB.
     pub min_part_bytes: u64,
-    /// The largest request ahead, in bytes. Default: 16 MiB.
+    /// The largest request ahead in bytes. Default: 16 MiB.
     pub max_part_bytes: u64,
-    /// What the link can do. Default: estimated from this store's own answers.
+    /// The link estimate. Default: that of the layer below, if it has one; else measured from answers.
     #[serde(skip)]
     pub link: Option<Arc<LinkEstimate>>,
-    /// The memory that bytes ahead are charged to. Default: a budget of 512 MiB of its own.
+    /// The memory budget for prefetched bytes. Default: a budget of its own of 512 MiB.
     #[serde(skip)]
     pub budget: Option<Arc<MemoryBudget>>,
 }
@@ -68,60 +71,59 @@ impl Default for PrefetchConfig {
 }
 
 impl Options for PrefetchConfig {
-    const SPECS: &'static [OptionSpec] = &[
-        OptionSpec { key: "enabled", takes: "on or off", what: "read ahead of sequential streams" },
-        OptionSpec { key: "start_after", takes: "1 to 1000", what: "reads in a row before anything is read ahead" },
-        OptionSpec { key: "max_prefetch_bytes", takes: "bytes", what: "the most bytes ahead of one object's readers" },
-        OptionSpec { key: "concurrency", takes: "1 to 4096", what: "requests ahead of one object's readers in flight" },
-        OptionSpec {
+    const ROWS: &'static [OptionRow<Self>] = &[
+        OptionRow {
+            key: "enabled",
+            takes: "on or off",
+            what: "read ahead of sequential streams",
+            get: |config| format_switch(config.enabled),
+            set: |config, key, value| assign(&mut config.enabled, parse_switch(key, value)),
+        },
+        OptionRow {
+            key: "start_after",
+            takes: "1 to 1000",
+            what: "reads in a row before anything is read ahead",
+            get: |config| config.start_after.to_string(),
+            set: |config, key, value| {
+                assign(&mut config.start_after, parse_count(key, value).map(|count| count as u64))
+            },
+        },
+        OptionRow {
+            key: "max_prefetch_bytes",
+            takes: "bytes",
+            what: "the most bytes ahead of one object's readers",
+            get: |config| format_bytes(config.max_prefetch_bytes),
+            set: |config, key, value| assign(&mut config.max_prefetch_bytes, parse_bytes(key, value)),
+        },
+        OptionRow {
+            key: "concurrency",
+            takes: "1 to 4096",
+            what: "requests ahead of one object's readers in flight",
+            get: |config| config.concurrency.to_string(),
+            set: |config, key, value| assign(&mut config.concurrency, parse_count(key, value)),
+        },
+        OptionRow {
             key: "max_bytes_per_s",
             takes: "bytes, or off",
             what: "the most bytes a second asked for ahead of all readers",
+            get: |config| config.max_bytes_per_s.map_or_else(|| "off".to_owned(), format_bytes),
+            set: |config, key, value| assign(&mut config.max_bytes_per_s, parse_limit(key, value)),
         },
-        OptionSpec {
+        OptionRow {
             key: "max_age",
             takes: "a time",
             what: "how long a call without a handle may be served bytes fetched ahead",
+            get: |config| format_duration(config.max_age),
+            set: |config, key, value| assign(&mut config.max_age, parse_duration(key, value)),
         },
-        OptionSpec {
+        OptionRow {
             key: "immutable",
             takes: "on or off",
             what: "objects never change: read ahead in stores without versions too",
+            get: |config| format_switch(config.immutable),
+            set: |config, key, value| assign(&mut config.immutable, parse_switch(key, value)),
         },
     ];
-
-    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
-        let mut changed = self.clone();
-        match key {
-            "enabled" => changed.enabled = parse_switch(key, value)?,
-            "start_after" => changed.start_after = parse_count(key, value)? as u64,
-            "max_prefetch_bytes" => changed.max_prefetch_bytes = parse_bytes(key, value)?,
-            "concurrency" => changed.concurrency = parse_count(key, value)?,
-            "max_bytes_per_s" => {
-                let off = matches!(value.trim(), "off" | "false" | "0");
-                changed.max_bytes_per_s = if off { None } else { Some(parse_bytes(key, value)?) };
-            }
-            "max_age" => changed.max_age = parse_duration(key, value)?,
-            "immutable" => changed.immutable = parse_switch(key, value)?,
-            _ => return Err(ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key))),
-        }
-        changed.check()?;
-        *self = changed;
-        Ok(())
-    }
-
-    fn value(&self, key: &str) -> Option<String> {
-        Some(match key {
-            "enabled" => format_switch(self.enabled),
-            "start_after" => self.start_after.to_string(),
-            "max_prefetch_bytes" => format_bytes(self.max_prefetch_bytes),
-            "concurrency" => self.concurrency.to_string(),
-            "max_bytes_per_s" => self.max_bytes_per_s.map_or_else(|| "off".to_owned(), format_bytes),
-            "max_age" => format_duration(self.max_age),
-            "immutable" => format_switch(self.immutable),
-            _ => return None,
-        })
-    }
 
     fn check(&self) -> Result<(), ConfigError> {
         if !(1..=1000).contains(&self.start_after) {
@@ -147,6 +149,11 @@ impl Options for PrefetchConfig {
     }
 }
 
+/// Bytes a second, or `None` for no limit.
+fn parse_limit(key: &str, value: &str) -> Result<Option<u64>, ConfigError> {
+    if matches!(value.trim(), "off" | "false" | "0") { Ok(None) } else { parse_bytes(key, value).map(Some) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,7 +173,7 @@ mod tests {
             config.set(key, value).expect(key);
             assert_eq!(config.value(key).as_deref(), Some(value));
         }
-        assert_eq!(PrefetchConfig::SPECS.len(), 7, "an option was added: list it above");
+        assert_eq!(PrefetchConfig::ROWS.len(), 7, "an option was added: list it above");
     }
 
     #[test]

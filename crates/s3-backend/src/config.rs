@@ -1,20 +1,20 @@
-//! The settings of an `S3Backend`: from options and the client's `AWS_*` variables, which only this file reads.
+//! The settings of an `S3Backend`, from options and the client's `AWS_*` variables. Only this file reads those.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use headstart_fetch_core::options::{format_switch, parse_switch};
-use headstart_fetch_core::{ConfigError, OptionSpec, Options};
+use headstart_fetch_core::options::{OptionRow, format_switch, parse_switch};
+use headstart_fetch_core::{ConfigError, Options};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 
 /// The settings of a [`crate::S3Backend`].
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct S3Config {
-    /// By the client's own key. Secrets included.
+    /// Values by the client's own keys, secrets included.
     settings: BTreeMap<String, String>,
-    /// A PEM file of certificate authorities to trust besides the system's. Not an option: it is not of S3 alone.
-    /// Default: what `AWS_CA_BUNDLE` says, which object_store's client does not read.
+    /// A PEM file of certificate authorities to trust besides the system's. It is an option of the whole stack, not of
+    /// S3. Default: what `AWS_CA_BUNDLE` says, which object_store's client does not read.
     pub ca_certificate: Option<PathBuf>,
 }
 
@@ -25,7 +25,7 @@ impl fmt::Debug for S3Config {
     }
 }
 
-/// What is shown in place of a secret.
+/// The text shown in place of a secret.
 const REDACTED: &str = "***";
 
 const SWITCH: &str = "on or off";
@@ -45,11 +45,11 @@ impl S3Config {
             if variable == "AWS_CA_BUNDLE" && !value.is_empty() {
                 config.ca_certificate = Some(value.into());
             } else if variable.starts_with("AWS_") && !value.is_empty()
-                // As with the client, a variable that it does not know is somebody else's.
+                // The client ignores variables that it does not know.
                 && let Ok(key) = variable.to_ascii_lowercase().parse::<AmazonS3ConfigKey>()
             {
                 let is_endpoint = matches!(key, AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint);
-                // Others that are URLs (of the metadata service, say) are repeated by the client's errors too.
+                // The client's errors repeat other URLs too, such as that of the metadata service.
                 let is_server = key.as_ref().contains("endpoint") || key.as_ref().ends_with("_uri");
                 if is_endpoint || is_server && value.contains('@') {
                     check_endpoint(&variable, &value)?;
@@ -63,11 +63,11 @@ impl S3Config {
         Ok(config)
     }
 
-    /// The client's variables, each with the option of ours it stands for. Those that no option of ours stands for count too.
+    /// The client's variables that have an option here. The client's other variables are read too.
     pub fn variables() -> impl Iterator<Item = (String, &'static str)> {
         let variable = |key: &'static str| Some((client_key(key)?.as_ref().to_ascii_uppercase(), key));
         let service = (AmazonS3ConfigKey::S3Endpoint.as_ref().to_ascii_uppercase(), "endpoint");
-        std::iter::once(service).chain(Self::SPECS.iter().filter_map(move |spec| variable(spec.key)))
+        std::iter::once(service).chain(Self::ROWS.iter().filter_map(move |row| variable(row.key)))
     }
 
     /// The process's environment, for [`S3Config::resolve`].
@@ -85,7 +85,43 @@ impl S3Config {
         endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"))
     }
 
-    /// Hands the settings to the client.
+    /// What was given for the option `key`.
+    fn given(&self, key: &str) -> Option<&String> {
+        let service = self.settings.get(AmazonS3ConfigKey::S3Endpoint.as_ref()).filter(|_| key == "endpoint");
+        service.or_else(|| self.settings.get(client_key(key)?.as_ref()))
+    }
+
+    fn shown_switch(&self, key: &str) -> String {
+        format_switch(self.given(key).is_some_and(|value| parse_switch(key, value).unwrap_or(true)))
+    }
+
+    fn shown_secret(&self, key: &str) -> String {
+        self.given(key).map(|_| REDACTED.to_owned()).unwrap_or_default()
+    }
+
+    fn set_text(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+        if value.is_empty() {
+            return Err(ConfigError::bad(key, value, "expected a value that is not empty"));
+        }
+        if let Some(client) = client_key(key) {
+            self.settings.insert(client.as_ref().to_owned(), value.to_owned());
+        }
+        Ok(())
+    }
+
+    fn set_endpoint(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+        check_endpoint(key, value)?;
+        self.settings.remove(AmazonS3ConfigKey::S3Endpoint.as_ref());
+        self.set_text(key, value)
+    }
+
+    fn set_switch(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+        // `requester` is the value of the header, and what other tools and the client take for `AWS_REQUEST_PAYER`.
+        let is_on = key == "request_payer" && value.eq_ignore_ascii_case("requester") || parse_switch(key, value)?;
+        self.set_text(key, &is_on.to_string())
+    }
+
+    /// Applies the settings to the client's builder.
     pub(crate) fn apply(&self, builder: AmazonS3Builder) -> AmazonS3Builder {
         self.settings.iter().fold(builder, |builder, (key, value)| match key.parse() {
             Ok(key) => builder.with_config(key, value),
@@ -94,9 +130,9 @@ impl S3Config {
     }
 }
 
-/// The client's key for an option of ours.
+/// The client's key for the option `key`.
 fn client_key(key: &str) -> Option<AmazonS3ConfigKey> {
-    S3Config::SPECS.iter().find(|spec| spec.key == key)?;
+    S3Config::ROWS.iter().find(|row| row.key == key)?;
     (if key == "anonymous" { "skip_signature" } else { key }).parse().ok()
 }
 
@@ -109,53 +145,65 @@ fn check_endpoint(key: &str, value: &str) -> Result<(), ConfigError> {
     }
 }
 
-fn takes(key: &str) -> &'static str {
-    S3Config::SPECS.iter().find(|spec| spec.key == key).map_or("", |spec| spec.takes)
-}
-
 impl Options for S3Config {
-    const SPECS: &'static [OptionSpec] = &[
-        OptionSpec { key: "endpoint", takes: "a URL", what: "where requests go; http:// means an emulator" },
-        OptionSpec { key: "region", takes: "a name", what: "the bucket's region" },
-        OptionSpec { key: "anonymous", takes: SWITCH, what: "ask without credentials" },
-        OptionSpec { key: "access_key_id", takes: "a name", what: "access key ID" },
-        OptionSpec { key: "secret_access_key", takes: SECRET, what: "the key that signs" },
-        OptionSpec { key: "session_token", takes: SECRET, what: "the token of temporary keys" },
-        OptionSpec { key: "virtual_hosted_style_request", takes: SWITCH, what: "put the bucket in the host's name" },
-        OptionSpec { key: "request_payer", takes: SWITCH, what: "pay for requests to a requester-pays bucket" },
+    const ROWS: &'static [OptionRow<Self>] = &[
+        OptionRow {
+            key: "endpoint",
+            takes: "a URL",
+            what: "where requests go; http:// means an emulator",
+            get: |config| config.given("endpoint").cloned().unwrap_or_default(),
+            set: S3Config::set_endpoint,
+        },
+        OptionRow {
+            key: "region",
+            takes: "a name",
+            what: "the bucket's region",
+            get: |config| config.given("region").cloned().unwrap_or_default(),
+            set: S3Config::set_text,
+        },
+        OptionRow {
+            key: "anonymous",
+            takes: SWITCH,
+            what: "send requests without credentials",
+            get: |config| config.shown_switch("anonymous"),
+            set: S3Config::set_switch,
+        },
+        OptionRow {
+            key: "access_key_id",
+            takes: "a name",
+            what: "access key ID",
+            get: |config| config.given("access_key_id").cloned().unwrap_or_default(),
+            set: S3Config::set_text,
+        },
+        OptionRow {
+            key: "secret_access_key",
+            takes: SECRET,
+            what: "secret access key",
+            get: |config| config.shown_secret("secret_access_key"),
+            set: S3Config::set_text,
+        },
+        OptionRow {
+            key: "session_token",
+            takes: SECRET,
+            what: "session token of temporary credentials",
+            get: |config| config.shown_secret("session_token"),
+            set: S3Config::set_text,
+        },
+        OptionRow {
+            key: "virtual_hosted_style_request",
+            takes: SWITCH,
+            what: "put the bucket in the host's name",
+            get: |config| config.shown_switch("virtual_hosted_style_request"),
+            set: S3Config::set_switch,
+        },
+        OptionRow {
+            key: "request_payer",
+            takes: SWITCH,
+            what: "pay for requests to a requester-pays bucket",
+            get: |config| config.shown_switch("request_payer"),
+            set: S3Config::set_switch,
+        },
     ];
-
-    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
-        let client =
-            client_key(key).ok_or_else(|| ConfigError::unknown(key, Self::SPECS.iter().map(|spec| spec.key)))?;
-        let value = match takes(key) {
-            // What the header says, and what other tools take for `AWS_REQUEST_PAYER`, as the client does.
-            SWITCH if key == "request_payer" && value.eq_ignore_ascii_case("requester") => true.to_string(),
-            SWITCH => parse_switch(key, value)?.to_string(),
-            _ if value.is_empty() => {
-                return Err(ConfigError::bad(key, value, "expected a value that is not empty"));
-            }
-            _ => value.to_owned(),
-        };
-        if key == "endpoint" {
-            check_endpoint(key, &value)?;
-            self.settings.remove(AmazonS3ConfigKey::S3Endpoint.as_ref());
-        }
-        self.settings.insert(client.as_ref().to_owned(), value);
-        Ok(())
-    }
-
-    /// Secrets are shown as `***`; what is not set as nothing.
-    fn value(&self, key: &str) -> Option<String> {
-        let client = client_key(key)?;
-        let service = self.settings.get(AmazonS3ConfigKey::S3Endpoint.as_ref()).filter(|_| key == "endpoint");
-        let set = service.or_else(|| self.settings.get(client.as_ref()));
-        Some(match (takes(key), set) {
-            (SWITCH, set) => format_switch(set.is_some_and(|value| parse_switch(key, value).unwrap_or(true))),
-            (SECRET, Some(_)) => REDACTED.to_owned(),
-            (_, set) => set.cloned().unwrap_or_default(),
-        })
-    }
 
     fn check(&self) -> Result<(), ConfigError> {
         Ok(())
@@ -214,7 +262,7 @@ mod tests {
             }
         }
         let config = resolve(&[("session_token", "hunter2")], &[("AWS_SECRET_ACCESS_KEY", "hunter2")]).unwrap();
-        let values: Vec<_> = S3Config::SPECS.iter().map(|spec| config.value(spec.key)).collect();
+        let values: Vec<_> = S3Config::ROWS.iter().map(|row| config.value(row.key)).collect();
         assert!(!format!("{config:?} {values:?}").contains("hunter2"));
         assert_eq!(config.value("secret_access_key").as_deref(), Some("***"));
     }

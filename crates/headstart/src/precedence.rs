@@ -1,32 +1,31 @@
-//! One table of options over several config structs: who set what, and whose word counts. Pure.
+//! Precedence of option sources: who set each option, and how variables and option strings are read.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use headstart_fetch_core::{ConfigError, OptionSpec, Options};
 use serde::Serialize;
 
-use crate::options::{ConfigError, OptionSpec, Options};
-
-/// Where an option's value came from, the weakest first.
+/// Where the value of an option came from. A later variant overrides an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// Nobody set it.
+    /// The default.
     Default,
-    /// A variable of the environment.
+    /// An environment variable.
     Environment,
-    /// The URL, or the option string beside it.
+    /// The URL or the option string.
     Url,
-    /// A call.
+    /// A call of the builder.
     Explicit,
 }
 
-/// One option as it is in force.
+/// One option with its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Setting {
-    /// Its full key, such as `fetch.concurrency`.
+    /// The full key, such as `fetch.concurrency`.
     pub key: String,
-    /// Its value, in the form in which it may be set; secrets are `***`.
+    /// The value, in a form that can be set. Secrets are shown as `***`.
     pub value: String,
     /// Where the value came from.
     pub source: Source,
@@ -39,26 +38,16 @@ impl fmt::Display for Setting {
 }
 
 /// [`Options`] as a trait object.
-pub trait Section {
-    /// See [`Options::SPECS`].
-    fn specs(&self) -> &'static [OptionSpec];
-    /// See [`Options::set`].
-    ///
-    /// # Errors
-    /// As there.
+pub(crate) trait Section {
+    fn specs(&self) -> Vec<OptionSpec>;
     fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError>;
-    /// See [`Options::value`].
     fn value(&self, key: &str) -> Option<String>;
-    /// See [`Options::check`].
-    ///
-    /// # Errors
-    /// As there.
     fn check(&self) -> Result<(), ConfigError>;
 }
 
 impl<T: Options> Section for T {
-    fn specs(&self) -> &'static [OptionSpec] {
-        T::SPECS
+    fn specs(&self) -> Vec<OptionSpec> {
+        T::specs()
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
@@ -74,33 +63,37 @@ impl<T: Options> Section for T {
     }
 }
 
-/// Config structs under their names. An option's full key is `name.key`; the switch `enabled` goes by the bare name,
-/// and so do the options of the section without a name.
-pub type Sections<'a> = Vec<(&'static str, &'a mut dyn Section)>;
+/// Config structs with their names. The full key of an option is `name.key`, or `key` in the section without a name.
+pub(crate) type Sections<'a> = Vec<(&'static str, &'a mut dyn Section)>;
 
 /// A key and its value.
-pub type Pair = (String, String);
+pub(crate) type Pair = (String, String);
 
-/// Who set what. Levels are read from the weakest to the strongest.
+/// What was given for each option, and by which source. Sources are read in order, the overriding ones last.
 #[derive(Clone, Default)]
-pub struct Levels {
-    /// By full key: what was last given, in its own words, and by whom. `None` where a struct was given as a whole.
-    given: BTreeMap<String, (Option<String>, Source)>,
+pub(crate) struct GivenOptions {
+    /// By full key: the last given text and its source. The text is `None` if a whole struct was given.
+    by_key: BTreeMap<String, (Option<String>, Source)>,
 }
 
-/// Values are left out: some are secrets.
-impl fmt::Debug for Levels {
+/// Shows no values, because some are secrets.
+impl fmt::Debug for GivenOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.given.iter().map(|(key, (_, source))| (key, source))).finish()
+        f.debug_map().entries(self.by_key.iter().map(|(key, (_, source))| (key, source))).finish()
     }
 }
 
-impl Levels {
+impl GivenOptions {
     /// Sets `pairs`, which come from `source`.
     ///
     /// # Errors
     /// [`ConfigError`] with the option's full key.
-    pub fn read(&mut self, sections: &mut Sections<'_>, pairs: &[Pair], source: Source) -> Result<(), ConfigError> {
+    pub(crate) fn read(
+        &mut self,
+        sections: &mut Sections<'_>,
+        pairs: &[Pair],
+        source: Source,
+    ) -> Result<(), ConfigError> {
         let mut after_secret = false;
         for (key, value) in pairs {
             let (name, spec) = find(sections, key).ok_or_else(|| unknown(key, keys(sections)))?;
@@ -108,49 +101,51 @@ impl Levels {
                 .iter_mut()
                 .find(|(section, _)| *section == name)
                 .map(|(_, section)| section.set(spec.key, value));
-            // In a string this may be the rest of a secret that has a comma.
+            // The value may be the rest of a secret that contains a comma.
             let shown = |error| if after_secret && source == Source::Url { without_value(error) } else { error };
             set.unwrap_or(Ok(())).map_err(|error| renamed(shown(error), |option| full_key(name, option)))?;
             after_secret |= spec.may_hold_a_secret();
-            self.given.insert(key.clone(), (Some(value.clone()), source));
+            self.by_key.insert(key.clone(), (Some(value.clone()), source));
         }
         Ok(())
     }
 
-    /// Notes that the section `name` was given as a whole.
-    pub fn given_whole(&mut self, sections: &Sections<'_>, name: &str, source: Source) {
+    /// Records that the whole section `name` was given.
+    pub(crate) fn given_whole(&mut self, sections: &Sections<'_>, name: &str, source: Source) {
         for (section, spec) in specs(sections).filter(|(section, _)| *section == name) {
-            self.given.insert(full_key(section, spec.key), (None, source));
+            self.by_key.insert(full_key(section, spec.key), (None, source));
         }
     }
 
-    /// Notes that `source` gave `key`, unless somebody has.
-    pub fn found(&mut self, key: String, source: Source) {
-        self.given.entry(key).or_insert((None, source));
+    /// Records that `source` set `key`, unless another source has.
+    #[cfg(any(feature = "gcp", feature = "aws"))]
+    pub(crate) fn found(&mut self, key: String, source: Source) {
+        self.by_key.entry(key).or_insert((None, source));
     }
 
-    /// What was given for the section `name`, in the givers' words: keys without the name.
-    pub fn given_for<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.given
+    /// The texts given for the section `name`, by keys without that name.
+    #[cfg(any(feature = "gcp", feature = "aws", test))]
+    pub(crate) fn given_for<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.by_key
             .iter()
             .filter_map(move |(key, (value, _))| Some((key.strip_prefix(name)?.strip_prefix('.')?, value.as_deref()?)))
     }
 
-    /// Who set `key`.
+    /// The source of the option `key`.
     #[must_use]
-    pub fn source(&self, key: &str) -> Source {
-        self.given.get(key).map_or(Source::Default, |(_, source)| *source)
+    pub(crate) fn source(&self, key: &str) -> Source {
+        self.by_key.get(key).map_or(Source::Default, |(_, source)| *source)
     }
 
-    /// Every option as it is in force.
+    /// Every option with its value and source.
     #[must_use]
-    pub fn effective(&self, sections: &Sections<'_>) -> Vec<Setting> {
+    pub(crate) fn effective(&self, sections: &Sections<'_>) -> Vec<Setting> {
         let of_section = |(name, section): &(&'static str, &mut dyn Section)| {
-            let setting = |spec: &OptionSpec| {
+            let setting = |spec: OptionSpec| {
                 let key = full_key(name, spec.key);
                 Some(Setting { value: section.value(spec.key)?, source: self.source(&key), key })
             };
-            section.specs().iter().filter_map(setting).collect::<Vec<_>>()
+            section.specs().into_iter().filter_map(setting).collect::<Vec<_>>()
         };
         sections.iter().flat_map(of_section).collect()
     }
@@ -160,7 +155,7 @@ impl Levels {
 ///
 /// # Errors
 /// [`ConfigError`] with the option's full key.
-pub fn check(sections: &Sections<'_>) -> Result<(), ConfigError> {
+pub(crate) fn check(sections: &Sections<'_>) -> Result<(), ConfigError> {
     sections
         .iter()
         .try_for_each(|(name, section)| section.check().map_err(|error| renamed(error, |key| full_key(name, key))))
@@ -168,22 +163,22 @@ pub fn check(sections: &Sections<'_>) -> Result<(), ConfigError> {
 
 /// Every option's full key and what it takes.
 #[must_use]
-pub fn all(sections: &Sections<'_>) -> Vec<(String, OptionSpec)> {
-    specs(sections).map(|(name, spec)| (full_key(name, spec.key), *spec)).collect()
+pub(crate) fn all(sections: &Sections<'_>) -> Vec<(String, OptionSpec)> {
+    specs(sections).map(|(name, spec)| (full_key(name, spec.key), spec)).collect()
 }
 
-/// What `environment` sets by variables of the name `PREFIX_SECTION_KEY`.
+/// The options that `environment` sets by variables called `PREFIX_SECTION_KEY`.
 ///
 /// # Errors
-/// [`ConfigError::UnknownKey`] for a variable with the prefix that sets nothing, but for empty ones and those that Kubernetes sets beside a
-/// service of that name.
-pub fn from_environment(
+/// [`ConfigError::UnknownKey`] for a variable with the prefix that is no option. Empty variables, and those that
+/// Kubernetes sets for a service of that name, are skipped.
+pub(crate) fn from_environment(
     sections: &Sections<'_>,
     prefix: &str,
     environment: &BTreeMap<String, String>,
 ) -> Result<Vec<Pair>, ConfigError> {
     let keys: BTreeMap<String, String> = keys(sections).map(|key| (variable(prefix, &key), key)).collect();
-    // An empty variable is how shells and manifests unset one.
+    // Shells and manifests unset a variable by making it empty.
     let ours = environment.iter().filter(|(name, value)| name.starts_with(prefix) && !value.is_empty());
     let pair = |(name, value): (&String, &String)| match keys.get(name) {
         Some(key) => Some(Ok((key.clone(), value.clone()))),
@@ -193,8 +188,8 @@ pub fn from_environment(
     ours.filter_map(pair).collect()
 }
 
-/// Whether Kubernetes has set a variable that ends so, beside a service whose name the prefix begins: `SERVICE_HOST`, `SERVICE_PORT`,
-/// `SERVICE_PORT_HTTP`, `PORT`, `PORT_80_TCP`, `PORT_80_TCP_ADDR`, each perhaps after the rest of the name.
+/// Whether Kubernetes sets variables with this ending for a service whose name begins with the prefix: `SERVICE_HOST`,
+/// `SERVICE_PORT`, `SERVICE_PORT_HTTP`, `PORT`, `PORT_80_TCP`, `PORT_80_TCP_ADDR`, possibly after the rest of the name.
 fn is_service_variable(rest: &str) -> bool {
     let words: Vec<&str> = rest.split('_').collect();
     let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
@@ -209,16 +204,16 @@ fn is_service_variable(rest: &str) -> bool {
 
 /// The variable that sets the option `key`.
 #[must_use]
-pub fn variable(prefix: &str, key: &str) -> String {
+pub(crate) fn variable(prefix: &str, key: &str) -> String {
     format!("{prefix}{}", key.to_ascii_uppercase().replace('.', "_"))
 }
 
 /// Reads `key=value,key=value`.
 ///
 /// # Errors
-/// [`ConfigError::UnknownKey`]; [`ConfigError::UnusablePiece`], which does not repeat it, for a piece without `=`, and for an unknown key
-/// that may be the rest of a secret: one after an option that may hold one.
-pub fn from_text(sections: &Sections<'_>, text: &str) -> Result<Vec<Pair>, ConfigError> {
+/// [`ConfigError::UnknownKey`]. [`ConfigError::UnusablePiece`], which does not repeat the text, for a piece without `=`
+/// and for an unknown key after an option that may hold a secret: that key may be the rest of the secret.
+pub(crate) fn from_text(sections: &Sections<'_>, text: &str) -> Result<Vec<Pair>, ConfigError> {
     let mut after_secret = false;
     let pieces = text.split(',').map(str::trim).filter(|piece| !piece.is_empty());
     let pair = |(n, piece): (usize, &str)| {
@@ -242,25 +237,25 @@ fn without_value(error: ConfigError) -> ConfigError {
     }
 }
 
-/// `error` under another name of its option.
+/// `error` with another name of the option.
 #[must_use]
-pub fn renamed(error: ConfigError, name: impl FnOnce(&str) -> String) -> ConfigError {
+pub(crate) fn renamed(error: ConfigError, name: impl FnOnce(&str) -> String) -> ConfigError {
     match error {
         ConfigError::BadValue { key, value, allowed } => ConfigError::BadValue { key: name(&key), value, allowed },
         other => other,
     }
 }
 
-fn specs(sections: &Sections<'_>) -> impl Iterator<Item = (&'static str, &'static OptionSpec)> {
-    sections.iter().flat_map(|(name, section)| section.specs().iter().map(|spec| (*name, spec)))
+fn specs(sections: &Sections<'_>) -> impl Iterator<Item = (&'static str, OptionSpec)> {
+    sections.iter().flat_map(|(name, section)| section.specs().into_iter().map(|spec| (*name, spec)))
 }
 
 fn keys(sections: &Sections<'_>) -> impl Iterator<Item = String> {
     specs(sections).map(|(name, spec)| full_key(name, spec.key))
 }
 
-/// The section and option that `key` names.
-fn find(sections: &Sections<'_>, key: &str) -> Option<(&'static str, &'static OptionSpec)> {
+/// The section and option called `key`.
+fn find(sections: &Sections<'_>, key: &str) -> Option<(&'static str, OptionSpec)> {
     specs(sections).find(|(name, spec)| full_key(name, spec.key) == key)
 }
 
@@ -280,7 +275,8 @@ fn unknown(key: &str, known: impl Iterator<Item = String>) -> ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::FetchConfig;
+    use headstart_fetch_core::FetchConfig;
+    use headstart_fetch_core::options::{OptionRow, parse_count};
 
     fn pairs(pairs: &[(&str, &str)]) -> Vec<Pair> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -290,14 +286,14 @@ mod tests {
     fn the_last_level_read_counts_and_is_named() {
         let mut fetch = FetchConfig::default();
         let mut sections: Sections<'_> = vec![("fetch", &mut fetch)];
-        let mut levels = Levels::default();
-        levels
+        let mut given = GivenOptions::default();
+        given
             .read(&mut sections, &pairs(&[("fetch", "off"), ("fetch.concurrency", "7")]), Source::Environment)
             .unwrap();
-        levels.read(&mut sections, &pairs(&[("fetch.concurrency", "8")]), Source::Explicit).unwrap();
-        let shown: Vec<_> = levels.effective(&sections).iter().take(2).map(ToString::to_string).collect();
+        given.read(&mut sections, &pairs(&[("fetch.concurrency", "8")]), Source::Explicit).unwrap();
+        let shown: Vec<_> = given.effective(&sections).iter().take(2).map(ToString::to_string).collect();
         assert_eq!(shown, ["fetch = off (Environment)", "fetch.concurrency = 8 (Explicit)"]);
-        assert_eq!(levels.given_for("fetch").collect::<Vec<_>>(), [("concurrency", "8")]);
+        assert_eq!(given.given_for("fetch").collect::<Vec<_>>(), [("concurrency", "8")]);
     }
 
     #[test]
@@ -305,7 +301,7 @@ mod tests {
         let mut fetch = FetchConfig::default();
         let mut sections: Sections<'_> = vec![("fetch", &mut fetch)];
         let mut read = |key, value| {
-            let error = Levels::default().read(&mut sections, &pairs(&[(key, value)]), Source::Url);
+            let error = GivenOptions::default().read(&mut sections, &pairs(&[(key, value)]), Source::Url);
             error.expect_err(key).to_string()
         };
         assert_eq!(read("fetch.concurrency", "0"), "option 'fetch.concurrency' is '0': expected 1 to 4096");
@@ -323,22 +319,20 @@ mod tests {
     }
 
     /// Holds a secret.
-    #[derive(Default)]
+    #[derive(Clone, Default)]
     struct Login;
 
     impl Options for Login {
-        const SPECS: &'static [OptionSpec] = &[
-            OptionSpec { key: "token", takes: "a secret", what: "" },
-            OptionSpec { key: "count", takes: "a number", what: "" },
+        const ROWS: &'static [OptionRow<Self>] = &[
+            OptionRow { key: "token", takes: "a secret", what: "", get: |_| String::new(), set: |_, _, _| Ok(()) },
+            OptionRow {
+                key: "count",
+                takes: "a number",
+                what: "",
+                get: |_| String::new(),
+                set: |_, key, value| parse_count(key, value).map(drop),
+            },
         ];
-
-        fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
-            if key == "count" { crate::options::parse_count(key, value).map(drop) } else { Ok(()) }
-        }
-
-        fn value(&self, _: &str) -> Option<String> {
-            None
-        }
 
         fn check(&self) -> Result<(), ConfigError> {
             Ok(())
@@ -359,8 +353,8 @@ mod tests {
         ] {
             let mut login = Login;
             let mut sections: Sections<'_> = vec![("in", &mut login)];
-            let read =
-                from_text(&sections, text).and_then(|pairs| Levels::default().read(&mut sections, &pairs, Source::Url));
+            let read = from_text(&sections, text)
+                .and_then(|pairs| GivenOptions::default().read(&mut sections, &pairs, Source::Url));
             assert_eq!(read.expect_err(text).to_string(), expected);
         }
     }

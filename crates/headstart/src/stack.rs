@@ -1,0 +1,224 @@
+//! `Headstart`: the stack as one `ObjectStore`, and what it can tell about itself.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use headstart_cache::{CacheStats, CacheStore};
+use headstart_fetch_core::{FetchStats, FetchStore, MemoryBudget};
+use headstart_prefetch::{PrefetchStats, PrefetchStore, Reader};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, RenameOptions,
+};
+use serde::Serialize;
+
+use crate::precedence::Setting;
+use crate::{Error, HeadstartBuilder};
+
+/// A stack of layers over a store, as one `ObjectStore`.
+///
+/// Clones share everything. As an `ObjectStore` it behaves as the inner store does; a [`Reader`] behaves as a file
+/// does. Dropping the last clone and the last reader aborts what is in flight and frees all memory.
+#[derive(Clone)]
+pub struct Headstart {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    /// For downloads in every mode; a layer of `store` where `fetch_is_on`.
+    pub(crate) fetching: FetchStore,
+    pub(crate) fetch_is_on: bool,
+    pub(crate) caching: Option<Arc<CacheStore>>,
+    pub(crate) prefetching: PrefetchStore,
+    pub(crate) budget: Arc<MemoryBudget>,
+    /// The URL it was opened with, without secrets.
+    pub(crate) url: Option<String>,
+    pub(crate) path: Path,
+    pub(crate) generation: Option<String>,
+    pub(crate) effective: Vec<Setting>,
+}
+
+/// Counts of all layers since the stack was built; `None` for a layer that is off.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stats {
+    /// Requests and bytes on the wire.
+    pub fetch: Option<FetchStats>,
+    /// Read-ahead.
+    pub prefetch: PrefetchStats,
+    /// The cache.
+    pub cache: Option<CacheStats>,
+    /// Memory for bytes in flight and ahead of readers.
+    pub budget: BudgetStats,
+}
+
+/// Memory for bytes in flight and ahead of readers, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct BudgetStats {
+    /// The limit.
+    pub limit_bytes: u64,
+    /// In use at the moment.
+    pub used_bytes: u64,
+    /// The most in use at the same time since the stack was built.
+    pub peak_bytes: u64,
+}
+
+impl Headstart {
+    /// A builder with the defaults: fetch and read-ahead on, cache off.
+    pub fn builder() -> HeadstartBuilder {
+        HeadstartBuilder::default()
+    }
+
+    /// Opens the object at `path`. Sends no request: the first answer pins the version.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn reader(&self, path: &Path) -> Result<Reader, Error> {
+        Ok(self.prefetching.reader(path)?)
+    }
+
+    /// Opens the object that the URL names. Sends no request, except one HEAD if the URL names a generation.
+    ///
+    /// # Errors
+    /// [`Error::NoKey`] and [`Error::NoUrl`] if no URL names an object; [`Error::Store`] for the HEAD.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn open(&self) -> Result<Reader, Error> {
+        if self.path.is_root() {
+            return Err(match self.url.clone() {
+                Some(url) => Error::NoKey { url },
+                None => Error::NoUrl,
+            });
+        }
+        let Some(generation) = &self.generation else { return self.reader(&self.path) };
+        let head = GetOptions::new().with_head(true).with_version(Some(generation));
+        let meta = self.store.get_opts(&self.path, head).await?.meta;
+        Ok(self.prefetching.reader_with(meta)?)
+    }
+
+    /// The path of the object that the URL names; the root if it names none.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Fetches the parts of `ranges` that the cache lacks and returns the number of fetched bytes. See
+    /// [`CacheStore::warm`]. Without a cache ([`Mode::Cached`](crate::Mode::Cached) has one) this does nothing.
+    ///
+    /// # Errors
+    /// Those of the store, and an error for a range that begins at or past the end of the object.
+    ///
+    /// # Cancel safety
+    /// Dropping the future aborts its fetches; complete pages stay in the cache.
+    pub async fn warm(&self, path: &Path, ranges: &[Range<u64>]) -> Result<u64, Error> {
+        match &self.caching {
+            Some(cache) => Ok(cache.warm(path, ranges).await?),
+            None => Ok(0),
+        }
+    }
+
+    /// Downloads the object at `path` to `file`, resumable and checked: see [`FetchStore::download`]. Bytes come from
+    /// the store directly, in parallel requests in every mode, and not from the cache.
+    ///
+    /// # Errors
+    /// [`DownloadError`](crate::DownloadError), when awaited.
+    ///
+    /// # Cancel safety
+    /// Dropping the future keeps what has been written; the next download of the same version continues there.
+    #[cfg(feature = "download")]
+    pub fn download(&self, path: &Path, file: impl AsRef<std::path::Path>) -> crate::Download {
+        self.fetching.download(path, file)
+    }
+
+    /// Counts of all layers since the stack was built.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let budget = &self.budget;
+        Stats {
+            fetch: self.fetch_is_on.then(|| self.fetching.stats()),
+            prefetch: self.prefetching.stats(),
+            cache: self.caching.as_ref().map(|store| store.stats()),
+            budget: BudgetStats {
+                limit_bytes: budget.limit_bytes() as u64,
+                used_bytes: budget.used_bytes() as u64,
+                peak_bytes: budget.peak_bytes() as u64,
+            },
+        }
+    }
+
+    /// Every option, its value and its source. Secrets are shown as `***`.
+    #[must_use]
+    pub fn effective_config(&self) -> &[Setting] {
+        &self.effective
+    }
+}
+
+impl fmt::Display for Headstart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Headstart({})", self.store)
+    }
+}
+
+// By `Display`: the `Debug` of some clients prints credentials.
+impl fmt::Debug for Headstart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Headstart({})", self.store)
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl ObjectStore for Headstart {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, opts: PutOptions) -> object_store::Result<PutResult> {
+        self.store.put_opts(path, payload, opts).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        opts: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.store.put_multipart_opts(path, opts).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        self.store.get_opts(path, options).await
+    }
+
+    async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> object_store::Result<Vec<Bytes>> {
+        self.store.get_ranges(path, ranges).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.store.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.store.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.store.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        self.store.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
+        self.store.copy_opts(from, to, options).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> object_store::Result<()> {
+        self.store.rename_opts(from, to, options).await
+    }
+}
