@@ -1,11 +1,14 @@
-//! What can go wrong in the cache itself.
+//! Errors of the cache itself.
 
-/// An error of the cache's own, as the source of an [`object_store::Error::Generic`].
+/// An error of the cache itself, as the source of an [`object_store::Error::Generic`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheError {
-    /// Fetches of the same bytes ended again and again without an answer: panicked, or were shut down with their runtime.
-    #[error("a fetch ended without an answer")]
+    /// Several fetches of the same bytes ended without an answer: their tasks panicked, or were shut down with their
+    /// runtime.
+    #[error(
+        "several fetches of the same bytes ended without an answer; their tasks panicked or their runtime shut down"
+    )]
     Lost,
 }
 

@@ -1,245 +1,32 @@
-//! What to do with a call: bypass, open, validate or serve; whom to join; what to store. Pure.
+//! The decisions of the cache, without I/O, clock, lock or task.
+//!
+//! | file | decides |
+//! |---|---|
+//! | `freshness.rs` | whether a known version may be served, has to be validated, or is passed by |
+//! | `joining.rs` | whether a read waits for a request in flight or sends its own |
+//! | `page.rs` | which pages a range needs, and which missing pages share a request |
+//!
+//! What is evicted is decided by `quick_cache`, as `lookup/memory_tier.rs` configures it.
 
-use std::ops::Range;
-use std::time::Duration;
+pub(crate) mod freshness;
+pub(crate) mod joining;
+pub(crate) mod page;
 
-use headstart_fetch_core::CacheHint;
-use headstart_fetch_core::internal::byte_range;
-use headstart_fetch_core::internal::mutation::Mutation;
-
-use crate::config::Freshness;
-
-/// A modification date younger than this is no validator yet (see [`headstart_fetch_core::ObjectVersion`]).
-const DATE_SETTLES_AFTER: Duration = Duration::from_secs(2);
-
-/// A version confirmed this recently is trusted to end where it ends. Readers of small files ask for more than there is, again and
-/// again: with this they cost one HEAD a second at most, and an object that has grown is noticed a second late.
-const END_SETTLES_FOR: Duration = Duration::from_secs(1);
-
-/// How one call uses the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Plan {
-    /// Neither look nor store.
-    pub(crate) bypass: bool,
-    /// Look for pages, heads and flights that are there already.
-    pub(crate) look: bool,
-    /// Store what is fetched.
-    pub(crate) admit: bool,
-    /// How long a head is trusted.
-    pub(crate) freshness: Freshness,
-    /// The call opens the object, in the sense of [`Freshness::OnOpen`].
-    pub(crate) opens: bool,
-    /// The caller has said that what is fetched will be read.
-    pub(crate) announced: bool,
-}
-
-impl Plan {
-    /// The plan for a call with `hint`; `head`: it asks for metadata alone.
-    pub(crate) fn new(enabled: bool, freshness: Freshness, hint: Option<CacheHint>, head: bool) -> Self {
-        let freshness = if hint == Some(CacheHint::Immutable) { Freshness::Immutable } else { freshness };
-        Self {
-            bypass: !enabled || hint == Some(CacheHint::Bypass),
-            look: hint != Some(CacheHint::Refetch),
-            admit: hint != Some(CacheHint::NoAdmit),
-            freshness,
-            opens: head,
-            announced: false,
-        }
-    }
-
-    /// Whether an answer to a request that was sent at `asked_at` may still be used at `now`.
-    pub(crate) fn is_fresh(&self, asked_at: Duration, now: Duration) -> bool {
-        match self.freshness {
-            Freshness::Immutable => true,
-            Freshness::Ttl(ttl) => now.saturating_sub(asked_at) < ttl,
-            Freshness::EveryRead => false,
-            Freshness::OnOpen => !self.opens,
-        }
-    }
-
-    /// Whether bytes of an object may be kept: only what can be told from its next version, or never has one.
-    pub(crate) fn may_keep(&self, has_validator: bool) -> bool {
-        has_validator || self.freshness == Freshness::Immutable
-    }
-}
-
-/// What is known of an object before a call.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Known {
-    /// When the request was sent whose answer said so.
-    pub(crate) asked_at: Duration,
-    /// Its version can be told from others.
-    pub(crate) has_validator: bool,
-    /// It has no validator yet: its modification date will be one when it is old enough.
-    pub(crate) gets_validator: bool,
-    /// The cache has no use for it: its answers are local files, or ignore ranges.
-    pub(crate) opaque: bool,
-}
-
-/// The first step of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// The inner store answers alone.
-    Bypass,
-    /// Fetch what is wanted; the answer tells the version.
-    Open,
-    /// Serve from what is known.
-    Serve,
-    /// Find out first whether what is known still holds.
-    Validate,
-}
-
-/// Decides the first step of a call.
-pub(crate) fn first_step(plan: &Plan, known: Option<Known>, now: Duration) -> Step {
-    match known {
-        _ if plan.bypass => Step::Bypass,
-        None => Step::Open,
-        Some(known) if known.opaque => Step::Bypass,
-        Some(known) if !plan.may_keep(known.has_validator) => {
-            let is_settled = known.gets_validator && now.saturating_sub(known.asked_at) > DATE_SETTLES_AFTER;
-            if is_settled { Step::Open } else { Step::Bypass }
-        }
-        Some(_) if !plan.look => Step::Open,
-        Some(known) if plan.is_fresh(known.asked_at, now) => Step::Serve,
-        Some(_) => Step::Validate,
-    }
-}
-
-/// Whether an object known to be of `size` since `asked_at` may have grown, so that the store is asked before a `range` that goes
-/// beyond the known end is answered. A caller that reads there may know a newer version, from a list for example.
-#[inline]
-pub(crate) fn may_have_grown(plan: &Plan, size: u64, asked_at: Duration, range: &Range<u64>, now: Duration) -> bool {
-    range.end > size
-        && plan.freshness != Freshness::Immutable
-        && (range.start >= size || now.saturating_sub(asked_at) >= END_SETTLES_FOR)
-        && !Mutation::TrustsTheEnd.is_active()
-}
-
-/// What a request asks of an object whose size is not known yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// Metadata.
-    Head,
-    /// Everything.
-    Whole,
-    /// These bytes, as far as they exist.
-    Bounded(Range<u64>),
-    /// Everything from this byte on.
-    From(u64),
-    /// The last bytes, this many.
-    Last(u64),
-}
-
-impl Asked {
-    /// The most bytes that the answer brings, where that is known.
-    pub(crate) fn most_bytes(&self) -> Option<u64> {
-        match self {
-            Self::Head => Some(0),
-            Self::Bounded(range) => Some(byte_range::len(range)),
-            Self::Last(bytes) => Some(*bytes),
-            Self::Whole | Self::From(_) => None,
-        }
-    }
-}
-
-/// Whether waiting for the answer to `running` brings something that `wanted` asks for.
+/// The rules that keep answers correct. The shipped cache follows [`SafetyRules::ALL`]. Tests build caches that break
+/// one of them, and check that the suite notices.
 ///
-/// Where one cannot know before the size is known, the answer is no: a second request costs less than a wait in vain.
-pub(crate) fn worth_joining(running: &Asked, wanted: &Asked) -> bool {
-    use Asked::{Bounded, From, Head, Last, Whole};
-    match (running, wanted) {
-        (_, Head) => true,
-        (Head, _) | (Bounded(_), Last(_)) | (Last(_), Bounded(_)) => false,
-        (Bounded(a), Bounded(b)) => byte_range::intersection(a, b).is_some(),
-        (Bounded(a), From(from)) | (From(from), Bounded(a)) => *from < a.end,
-        (Whole, _) | (_, Whole) | (From(_) | Last(_), From(_) | Last(_)) => true,
-    }
+/// A plain struct of flags: none of them is read on the hit path, so neither generics nor dynamic dispatch would gain
+/// anything.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SafetyRules {
+    /// A fill is pinned to its version, and its answer is compared with that version.
+    pub(crate) verify_fills: bool,
+    /// Pages are stored under the version of their object, not under its path alone.
+    pub(crate) key_by_version: bool,
+    /// A write drops the known version of its path when it ends, not when it begins.
+    pub(crate) invalidate_after_write: bool,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn plan(freshness: Freshness) -> Plan {
-        Plan::new(true, freshness, None, false)
-    }
-
-    #[test]
-    fn freshness_is_counted_from_when_the_request_was_sent() {
-        let head = |freshness| Plan::new(true, freshness, None, true);
-        for (plan, age, fresh) in [
-            (plan(Freshness::Immutable), 1000 * SECOND, true),
-            (plan(Freshness::Ttl(SECOND)), SECOND / 2, true),
-            (plan(Freshness::Ttl(SECOND)), SECOND, false),
-            (plan(Freshness::Ttl(Duration::ZERO)), Duration::ZERO, false),
-            (plan(Freshness::EveryRead), Duration::ZERO, false),
-            (plan(Freshness::OnOpen), 1000 * SECOND, true),
-            (head(Freshness::OnOpen), Duration::ZERO, false),
-            (head(Freshness::Ttl(SECOND)), SECOND / 2, true),
-        ] {
-            assert_eq!(plan.is_fresh(SECOND, SECOND + age), fresh, "{plan:?} after {age:?}");
-        }
-    }
-
-    #[test]
-    fn first_steps() {
-        let known = Known { asked_at: SECOND, has_validator: true, gets_validator: false, opaque: false };
-        let dated = Known { has_validator: false, gets_validator: true, ..known };
-        let ttl = Freshness::Ttl(SECOND);
-        let hinted = |hint| Plan::new(true, ttl, Some(hint), false);
-        for (plan, known, now, step) in [
-            (plan(ttl), None, SECOND, Step::Open),
-            (plan(ttl), Some(known), SECOND, Step::Serve),
-            (plan(ttl), Some(known), 2 * SECOND, Step::Validate),
-            (plan(ttl), Some(Known { has_validator: false, ..known }), SECOND, Step::Bypass),
-            (plan(ttl), Some(Known { has_validator: false, ..known }), 9 * SECOND, Step::Bypass),
-            (plan(ttl), Some(dated), 3 * SECOND, Step::Bypass),
-            (plan(ttl), Some(dated), 4 * SECOND, Step::Open),
-            (plan(Freshness::Immutable), Some(Known { has_validator: false, ..known }), SECOND, Step::Serve),
-            (plan(Freshness::Immutable), Some(Known { opaque: true, ..known }), SECOND, Step::Bypass),
-            (hinted(CacheHint::Bypass), Some(known), SECOND, Step::Bypass),
-            (hinted(CacheHint::Refetch), Some(known), SECOND, Step::Open),
-            (hinted(CacheHint::NoAdmit), Some(known), SECOND, Step::Serve),
-            (hinted(CacheHint::Immutable), Some(known), 9 * SECOND, Step::Serve),
-            (Plan::new(false, ttl, None, false), Some(known), SECOND, Step::Bypass),
-        ] {
-            assert_eq!(first_step(&plan, known, now), step, "{plan:?} {known:?}");
-        }
-    }
-
-    #[test]
-    fn a_range_beyond_the_end_asks_whether_the_object_has_grown() {
-        let ttl = Freshness::Ttl(9 * SECOND);
-        for (freshness, range, age, asks) in [
-            (ttl, 0..10, 5 * SECOND, false),
-            (ttl, 0..11, 5 * SECOND, true),
-            (ttl, 0..11, SECOND / 2, false),
-            (ttl, 10..11, SECOND / 2, true),
-            (Freshness::OnOpen, 10..11, SECOND / 2, true),
-            (Freshness::Immutable, 10..11, 5 * SECOND, false),
-        ] {
-            assert_eq!(may_have_grown(&plan(freshness), 10, SECOND, &range, SECOND + age), asks, "{range:?} {age:?}");
-        }
-    }
-
-    #[test]
-    fn requests_that_overlap_are_joined() {
-        use Asked::{Bounded, From, Head, Last, Whole};
-        for (running, wanted, join) in [
-            (Bounded(0..10), Bounded(9..20), true),
-            (Bounded(0..10), Bounded(10..20), false),
-            (Bounded(0..10), From(9), true),
-            (From(10), Bounded(0..10), false),
-            (Bounded(0..10), Last(5), false),
-            (Bounded(0..10), Whole, true),
-            (Last(5), From(0), true),
-            (Last(5), Last(9), true),
-            (Bounded(0..10), Head, true),
-            (Head, Whole, false),
-        ] {
-            assert_eq!(worth_joining(&running, &wanted), join, "{running:?} {wanted:?}");
-        }
-    }
+impl SafetyRules {
+    pub(crate) const ALL: Self = Self { verify_fills: true, key_by_version: true, invalidate_after_write: true };
 }

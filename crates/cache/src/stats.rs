@@ -4,48 +4,49 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-/// What a cache has done so far. Counts only grow; from `held_bytes` on, they are of this moment.
+/// What a cache has done so far. Counts only grow; the fields from `held_bytes` on describe the present moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// Pages that were here when they were asked for.
+    /// Pages that were in memory when they were asked for.
     pub hits: u64,
-    /// Pages that a call had to have fetched.
+    /// Pages for which a call sent a request.
     pub misses: u64,
-    /// Pages that a call got from a fetch which another call had begun.
+    /// Pages that a call got from another call's fetch.
     pub joins: u64,
     /// GETs sent.
     pub fills: u64,
-    /// HEADs sent to learn or confirm a version, or to see whether an object has grown; those that ask why a fill failed are not counted.
+    /// HEADs sent to find or confirm a version, or to see whether an object has grown. HEADs that explain why a fill
+    /// failed are not counted.
     pub validations: u64,
-    /// Calls that the inner store answered alone.
+    /// Calls that were handed to the inner store.
     pub bypasses: u64,
-    /// Bytes served from pages.
+    /// Bytes served from memory.
     pub hit_bytes: u64,
-    /// Bytes served from fetches that another call had begun.
+    /// Bytes served from another call's fetch.
     pub joined_bytes: u64,
-    /// Bytes that the inner store answered with; those of bypassed calls are not counted.
+    /// Bytes of the inner store's answers; those of bypassed calls are not counted.
     pub fetched_bytes: u64,
     /// Pages evicted to make room, or replaced by the same page fetched again.
     pub evictions: u64,
-    /// Of these, the ones that were fetched ahead, or by [`crate::CacheStore::warm`], and never read from here. Read-ahead above the
-    /// cache holds what it fetches, and its reader reads that: it counts here too.
+    /// The evicted pages that were fetched ahead, or by [`crate::CacheStore::warm`], and never read from here. Where
+    /// read-ahead is stacked above the cache, readers take the bytes from it, and the pages count here too.
     pub evicted_unread: u64,
-    /// Bytes of pages held now, overhead included.
+    /// Bytes of the pages held now, overhead included.
     pub held_bytes: u64,
     /// Pages held now.
     pub held_pages: u64,
-    /// Bytes in memory because callers, or fetches under way, hold them: pages that were evicted since, or never kept. A fetch holds a
-    /// page until its readers have taken it.
-    /// A slice counts as the page it was cut from. These are beyond `memory_bytes`.
+    /// Bytes of pages that are in memory only because callers or fetches hold them: evicted since, or never kept. A
+    /// fetch holds a page until its readers have taken it; a slice counts as the page that it was cut from. These bytes
+    /// come on top of `memory_bytes`.
     pub lent_bytes: u64,
-    /// Pages and objects being fetched now.
-    pub flights: u64,
+    /// Pages and objects that are being fetched now.
+    pub in_flight: u64,
 }
 
 /// The counters behind [`CacheStats`].
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct CacheCounters {
     pub(crate) hits: Counter,
     pub(crate) misses: Counter,
     pub(crate) joins: Counter,
@@ -78,7 +79,7 @@ impl Counter {
     }
 }
 
-impl Counters {
+impl CacheCounters {
     /// The counts as they are now.
     pub(crate) fn snapshot(&self) -> CacheStats {
         CacheStats {

@@ -1,41 +1,42 @@
 //! `CacheStore`: the cache as an `ObjectStore`.
 
+#[cfg(test)]
+mod race_tests;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use headstart_fetch_core::internal::{Refusals, observe_deletes};
+use headstart_fetch_core::internal::observe_deletes;
 use headstart_fetch_core::{ConfigError, Options};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
-use tokio::time::Instant;
 
 use crate::config::CacheConfig;
-use crate::engine::Engine;
-use crate::flights::Flights;
-use crate::memory::Memory;
-#[cfg(test)]
-use crate::mutants::Mutant;
-use crate::page::PageSize;
-use crate::stats::{CacheStats, Counters};
-use crate::version_table::VersionTable;
-
-/// Memory that one head is worth, when the room for heads is derived from that for pages: about 3 % of it go to heads.
-const MEMORY_BYTES_A_HEAD: usize = 16 << 10;
+use crate::fetches::Fetches;
+use crate::lookup::Lookup;
+use crate::policy::SafetyRules;
+use crate::policy::page::PageSize;
+use crate::reads::Reads;
+use crate::stats::{CacheCounters, CacheStats};
 
 /// An [`ObjectStore`] that never fetches the same bytes of the same version twice, as long as they fit its memory.
 ///
 /// Clones share everything. See the [crate's documentation](crate) for what is promised.
 #[derive(Clone)]
 pub struct CacheStore {
-    pub(crate) engine: Arc<Engine>,
+    inner: Arc<dyn ObjectStore>,
+    config: Arc<CacheConfig>,
+    rules: SafetyRules,
+    lookup: Arc<Lookup>,
+    fetches: Arc<Fetches>,
+    reads: Reads,
 }
 
 impl CacheStore {
@@ -44,105 +45,89 @@ impl CacheStore {
     /// # Errors
     /// [`ConfigError`] where a setting makes no sense.
     pub fn new(inner: Arc<dyn ObjectStore>, config: CacheConfig) -> Result<Self, ConfigError> {
+        Self::with_rules(inner, config, SafetyRules::ALL)
+    }
+
+    /// A cache that follows these rules; in tests, not all of them.
+    fn with_rules(inner: Arc<dyn ObjectStore>, config: CacheConfig, rules: SafetyRules) -> Result<Self, ConfigError> {
         config.check()?;
         let pages = PageSize::new(config.page_bytes).ok_or_else(|| {
             ConfigError::bad("page_bytes", config.page_bytes, "expected a power of two from 16KiB to 4MiB")
         })?;
-        let counters = Arc::new(Counters::default());
-        let objects = (config.memory_bytes / MEMORY_BYTES_A_HEAD).clamp(64, 1 << 16);
-        let engine = Engine {
-            inner,
-            refusals: Refusals::default(),
-            pages,
-            table: VersionTable::new(objects),
-            memory: Memory::new(&config, pages, Arc::clone(&counters)),
-            flights: Flights::new(config.stall_timeout),
-            counters,
-            start: clock_zero(),
-            #[cfg(test)]
-            mutation: crate::mutants::Mutation::default(),
-            config,
-        };
-        Ok(Self { engine: Arc::new(engine) })
+        let counters = Arc::new(CacheCounters::default());
+        let lookup = Arc::new(Lookup::new(&config, pages, rules, Arc::clone(&counters)));
+        let fetches =
+            Arc::new(Fetches::new(Arc::clone(&inner), Arc::clone(&lookup), &config, rules, Arc::clone(&counters)));
+        let reads = Reads::new(Arc::clone(&lookup), Arc::clone(&fetches), counters);
+        Ok(Self { inner, config: Arc::new(config), rules, lookup, fetches, reads })
     }
 
     /// What the cache has done so far.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
-        CacheStats {
-            held_bytes: self.engine.memory.held_bytes(),
-            held_pages: self.engine.memory.held_pages(),
-            lent_bytes: self.engine.memory.lent_bytes(),
-            flights: self.engine.flights.len() as u64,
-            ..self.engine.counters.snapshot()
-        }
+        CacheStats { in_flight: self.fetches.len(), ..self.lookup.stats() }
     }
 
-    /// Fetches what is missing of `ranges` of an object, so that reads find it here, and returns how many bytes that took.
+    /// Fetches the missing pages of `ranges` of an object, so that later reads find them in memory. Returns how many
+    /// bytes this took.
     ///
-    /// Ranges are cut by the end of the object: `0..u64::MAX` is all of it. The requests are speculative, so reads go before
-    /// them; eight of at most 8 MiB are under way at once. Pages count as read once, and so outlive a scan; more than
-    /// [`CacheConfig::memory_bytes`] drives out what came first. Where nothing can be kept, nothing is fetched beyond the answer
-    /// that shows it: local files, objects without a validator (a version, a strong entity tag
-    /// or a modification date); a cache that is off sends no request.
+    /// Ranges end where the object ends: `0..u64::MAX` is all of it. The requests are speculative, so reads go before
+    /// them; eight of at most 8 MiB are in flight at once. Pages count as read once, and so outlive a scan; ranges of
+    /// more than [`CacheConfig::memory_bytes`] evict the pages that came first. Local files and objects without a
+    /// validator (a version, a strong entity tag or a modification date) cannot be kept: of these, nothing is fetched
+    /// beyond the answer that shows it. A cache that is off sends no request.
     ///
     /// # Errors
-    /// Those of the inner store; [`FetchError::PastEnd`](headstart_fetch_core::FetchError::PastEnd) where a range begins at or
-    /// past the end. What came before the error stays.
+    /// Those of the inner store; [`FetchError::PastEnd`](headstart_fetch_core::FetchError::PastEnd) where a range
+    /// begins at or past the end. Pages that arrived before the error stay.
     ///
     /// # Cancel safety
-    /// Dropping the future aborts its fetches, except those that somebody else waits for. Pages that had arrived stay.
+    /// Dropping the future aborts its fetches, except those that other reads wait for. Pages that have arrived stay.
     pub async fn warm(&self, location: &Path, ranges: &[Range<u64>]) -> Result<u64> {
-        self.engine.warm(location, ranges).await
+        self.reads.warm(location, ranges).await
     }
 
     /// The settings in force.
     #[must_use]
     pub fn config(&self) -> &CacheConfig {
-        &self.engine.config
+        &self.config
     }
 
-    fn invalidate_after(&self, path: &Path) -> Invalidate {
-        #[cfg(test)]
-        if self.engine.mutation.is(Mutant::InvalidatesBefore) {
-            self.engine.table.invalidate(path);
-            return Invalidate { engine: Arc::clone(&self.engine), path: Path::ROOT };
+    /// A guard that drops what is known of `path` when a write to it ends.
+    fn invalidate_after(&self, path: &Path) -> InvalidateOnDrop {
+        if !self.rules.invalidate_after_write {
+            self.lookup.versions().invalidate(path);
+            return InvalidateOnDrop { lookup: Arc::clone(&self.lookup), path: Path::ROOT };
         }
-        Invalidate { engine: Arc::clone(&self.engine), path: path.clone() }
+        InvalidateOnDrop { lookup: Arc::clone(&self.lookup), path: path.clone() }
     }
 }
 
-/// A day ago. No answer of a layer below is trusted for as long as that after the cache was made.
-fn clock_zero() -> Instant {
-    let now = Instant::now();
-    now.checked_sub(Duration::from_secs(24 * 60 * 60)).unwrap_or(now)
-}
-
-/// Forgets what is known of a path when a write to it is over, however it ends: error and cancellation leave open
-/// whether the store has done it.
-struct Invalidate {
-    engine: Arc<Engine>,
+/// Drops what is known of a path when a write to it ends, however it ends: after an error or a cancellation, the
+/// store may still have done the write.
+struct InvalidateOnDrop {
+    lookup: Arc<Lookup>,
     path: Path,
 }
 
-impl Drop for Invalidate {
+impl Drop for InvalidateOnDrop {
     fn drop(&mut self) {
-        self.engine.table.invalidate(&self.path);
+        self.lookup.versions().invalidate(&self.path);
     }
 }
 
 impl fmt::Display for CacheStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CacheStore({})", self.engine.inner)
+        write!(f, "CacheStore({})", self.inner)
     }
 }
 
-/// The inner store shows by its `Display`: the `Debug` of some clients prints credentials.
+/// Shows the inner store by its `Display`, as the `Debug` of some clients prints credentials.
 impl fmt::Debug for CacheStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheStore")
-            .field("inner", &format_args!("{}", self.engine.inner))
-            .field("config", &self.engine.config)
+            .field("inner", &format_args!("{}", self.inner))
+            .field("config", &self.config)
             .field("stats", &self.stats())
             .finish()
     }
@@ -153,71 +138,67 @@ impl fmt::Debug for CacheStore {
 impl ObjectStore for CacheStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         let _after = self.invalidate_after(location);
-        self.engine.inner.put_opts(location, payload, opts).await
+        self.inner.put_opts(location, payload, opts).await
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        let upload = self.engine.inner.put_multipart_opts(location, opts).await?;
+        let upload = self.inner.put_multipart_opts(location, opts).await?;
         Ok(Box::new(CacheUpload { upload, store: self.clone(), path: location.clone() }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         tokio::task::consume_budget().await;
-        #[cfg(test)]
-        let _turn = self.engine.mutation.turn().await;
-        if let Some(hit) = self.engine.hit(location, &options) {
-            return Ok(self.engine.answer(hit, &options));
+        if let Some(hit) = self.lookup.hit(location, &options) {
+            return Ok(self.lookup.answer_hit(hit, &options));
         }
-        // In a box of its own, so that hits do not pay for its size.
-        Box::pin(self.engine.get(location, options)).await
+        // Boxed, so that hits do not pay for the size of this future.
+        Box::pin(self.reads.get(location, options)).await
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         tokio::task::consume_budget().await;
-        #[cfg(test)]
-        let _turn = self.engine.mutation.turn().await;
-        if let Some(parts) = self.engine.hits(location, ranges) {
+        if let Some(parts) = self.lookup.hits(location, ranges) {
             return Ok(parts);
         }
-        Box::pin(self.engine.get_ranges(location, ranges)).await
+        Box::pin(self.reads.get_ranges(location, ranges)).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let engine = Arc::clone(&self.engine);
-        observe_deletes(&*self.engine.inner, locations, move |path| engine.table.invalidate(path))
+        let lookup = Arc::clone(&self.lookup);
+        observe_deletes(&*self.inner, locations, move |path| lookup.versions().invalidate(path))
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.engine.inner.list(prefix)
+        self.inner.list(prefix)
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.engine.inner.list_with_offset(prefix, offset)
+        self.inner.list_with_offset(prefix, offset)
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.engine.inner.list_with_delimiter(prefix).await
+        self.inner.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         let _after = self.invalidate_after(to);
-        self.engine.inner.copy_opts(from, to, options).await
+        self.inner.copy_opts(from, to, options).await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
         let _after = (self.invalidate_after(from), self.invalidate_after(to));
-        self.engine.inner.rename_opts(from, to, options).await
+        self.inner.rename_opts(from, to, options).await
     }
 }
 
-/// An upload that is seen by the cache when it is complete.
+/// An upload that invalidates its path when it is complete.
 struct CacheUpload {
     upload: Box<dyn MultipartUpload>,
     store: CacheStore,
     path: Path,
 }
 
-/// Without the client's own upload, whose `Debug` may print credentials.
+/// Does not show the client's own upload, whose `Debug` may print credentials.
 impl fmt::Debug for CacheUpload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheUpload").field("store", &format_args!("{}", self.store)).field("path", &self.path).finish()

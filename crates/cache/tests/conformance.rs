@@ -12,11 +12,11 @@ fn over(inner: Arc<dyn ObjectStore>, freshness: Freshness) -> CacheStore {
     CacheStore::new(inner, CacheConfig { freshness, ..CacheConfig::default() }).expect("a good config")
 }
 
-/// All of them: every write goes through the cache, so each freshness has to do.
+/// Runs all of these functions. Every write goes through the cache, so they pass with each freshness.
 async fn conforms(make: impl Fn() -> CacheStore, memory: bool) {
     put_get_delete_list(&make()).await;
     if memory {
-        // Local files know neither attributes nor conditional puts.
+        // Local files have neither attributes nor conditional puts.
         put_get_attributes(&make()).await;
         put_opts(&make(), true).await;
     } else {

@@ -1,4 +1,5 @@
-//! Deletions through the cache: seen at once, also where they are reported as errors or not at all, and no other path pays for it.
+//! Deletions through the cache are seen at once, also where they are reported as errors or not at all. They affect no
+//! other path.
 
 mod common;
 
@@ -12,7 +13,7 @@ use object_store::{Error, ObjectStore, ObjectStoreExt};
 
 const LEN: usize = 1000;
 
-/// A cache that trusts what it has for ever, which has read `names`.
+/// A cache with `Freshness::Immutable` that has read `names`.
 async fn having_read(names: &[&str]) -> (Arc<common::Double>, CacheStore) {
     let (double, store) = cache(Freshness::Immutable);
     for name in names {
@@ -57,7 +58,7 @@ async fn deletions_of_a_dropped_stream_are_seen() {
     assert_gone(&store, "a").await;
 }
 
-/// A failed deletion is over once it is reported: what is read after it is not thrown away when the next one fails.
+/// A failed deletion has ended when it is reported: pages that are read after it stay when the next one fails.
 #[tokio::test]
 async fn a_failed_deletion_is_in_doubt_no_longer_than_it_is_under_way() {
     for mood in [Mood::Fail, Mood::RefuseDelete] {

@@ -1,4 +1,4 @@
-//! What the budget allows is kept to, and nothing waits for memory that waits for it.
+//! The cache stays within its budget, and no fetch waits for memory that another fetch waits for.
 
 mod common;
 
@@ -49,7 +49,7 @@ async fn read(sim: &SimStore, store: &CacheStore, path: &str) -> Duration {
     started.elapsed()
 }
 
-/// Warms `objects` of `bytes` at once, while others read; all of them end in due time.
+/// Warms `objects` of `bytes` at once, while others read. All of them end in time.
 async fn warm_beside_readers(budget_bytes: usize, objects: usize, bytes: u64) {
     let alone = {
         let sim = bucket(objects + 4, bytes);
@@ -77,7 +77,8 @@ async fn warm_beside_readers(budget_bytes: usize, objects: usize, bytes: u64) {
     let (took, least) = (started.elapsed(), Duration::from_secs_f64(objects as f64 * bytes as f64 / 1e9));
     assert_eq!(warmed.expect("there").iter().sum::<u64>(), objects as u64 * bytes);
     println!(
-        "{objects} × {} MiB warmed with {} MiB: {took:?}; at 1 GB/s {least:?}; readers {slowest:?}, alone {alone:?} (promised 2 ×)",
+        "{objects} × {} MiB warmed with {} MiB: {took:?}; at 1 GB/s {least:?}; \
+         readers {slowest:?}, alone {alone:?} (promised 2 ×)",
         bytes >> 20,
         budget_bytes >> 20
     );
@@ -98,7 +99,7 @@ async fn overlapping_warms_end_where_memory_is_short() {
     for budget_bytes in [32 << 20, 24 << 20, 12 << 20, 1 << 20] {
         warm_beside_readers(budget_bytes, 2, 64 << 20).await;
     }
-    // Of the same object, too.
+    // Several warms of the same object as well.
     let sim = bucket(1, 64 << 20);
     let store = stack(Arc::new(sim.clone()), &MemoryBudget::new(32 << 20), 512 << 20);
     let (path, ranges) = (Path::from("0"), [0..40 << 20, 20 << 20..64 << 20]);
@@ -142,7 +143,7 @@ async fn open_streams(streams: usize, memory_bytes: usize, one_object: bool) {
     assert!(more == data);
     drop(more);
     assert!(alive(&store) <= allowed, "{} alive, {allowed} allowed", alive(&store));
-    // Each goes on where it was left.
+    // Each stream goes on where it stopped.
     let rest: FuturesUnordered<_> = open
         .into_iter()
         .map(|(body, at)| {
@@ -234,7 +235,7 @@ async fn without_any_budget_everything_is_read() {
     assert_eq!(budget.peak_bytes(), 0);
 }
 
-/// One reader that reads in all ways, leaves bodies open and gives up at random.
+/// One reader that reads in all ways, leaves bodies open and drops reads at random.
 async fn reads_at_random(store: CacheStore, plain: Bytes, mut dice: u64) {
     let len = plain.len() as u64;
     let mut left_open = Vec::new();
@@ -290,18 +291,18 @@ async fn reads_at_random(store: CacheStore, plain: Bytes, mut dice: u64) {
     }
 }
 
-/// What was read; nothing where the object was `overwritten` meanwhile.
+/// The bytes that were read; `None` where the object was `overwritten` meanwhile.
 #[track_caller]
 fn unless<T>(overwritten: bool, read: object_store::Result<T>) -> Option<T> {
     assert!(read.is_ok() || overwritten, "{:?}", read.err());
     read.ok()
 }
 
-/// The version of `bytes` at `start`; fails where they are of several.
+/// The version of `bytes`, which begin at `start`; panics where they mix versions.
 fn check(plain: &Bytes, start: u64, bytes: &[u8]) -> u8 {
     let start = usize::try_from(start).expect("small");
     let plain = &plain[start..start + bytes.len()];
-    // Some bytes of each page tell its version.
+    // Some bytes of each page show its version.
     let mut some = bytes.iter().zip(plain).step_by(997);
     assert!(some.all(|(byte, plain_byte)| byte ^ plain_byte == bytes[0] ^ plain[0]), "torn");
     bytes[0] ^ plain[0]
@@ -343,7 +344,7 @@ async fn whatever_is_read_beside_whatever_nothing_hangs_or_is_torn() {
             reader.await.unwrap_or_else(|error| panic!("seed {seed}, budget {budget_bytes}: {error}"));
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!((budget.used_bytes(), store.stats().flights, double.open()), (0, 0, 0), "seed {seed}");
+        assert_eq!((budget.used_bytes(), store.stats().in_flight, double.open()), (0, 0, 0), "seed {seed}");
         assert!(budget.peak_bytes() <= budget_bytes);
     }
 }

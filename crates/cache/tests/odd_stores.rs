@@ -1,4 +1,5 @@
-//! The cache over stores that behave oddly, or fail in the ordinary way: pages stay right, and the cache stays on. In virtual time.
+//! The cache over stores that behave oddly, or fail in the ordinary way: pages stay right, and the cache stays on. In
+//! virtual time.
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
 
@@ -24,7 +25,7 @@ fn gets(odd: &Odd) -> usize {
     odd.requests().iter().filter(|(_, o)| !o.head).count()
 }
 
-/// Pages that are here are served, whatever one request was told once.
+/// Pages in memory are served, whatever error one request got.
 #[tokio::test(start_paused = true)]
 async fn one_odd_error_does_not_turn_the_cache_off() {
     let fail = Arc::new(AtomicBool::new(false));
@@ -52,7 +53,7 @@ async fn one_odd_error_does_not_turn_the_cache_off() {
     assert_eq!(gets(&odd), 0);
 }
 
-/// A HEAD fails once by what passes (an expired token), and the GET after it is answered.
+/// A HEAD fails once with an error that passes (an expired token), and the GET after it is answered.
 #[tokio::test(start_paused = true)]
 async fn one_failed_head_does_not_turn_validation_off() {
     let fail = Arc::new(AtomicBool::new(false));
@@ -75,7 +76,7 @@ async fn one_failed_head_does_not_turn_validation_off() {
     assert_eq!(gets(&odd), 0);
 }
 
-/// Deleted and written again between the HEAD and the GET.
+/// An object is deleted and written again between the HEAD and the GET.
 #[tokio::test(start_paused = true)]
 async fn an_object_that_comes_back_does_not_turn_validation_off() {
     let gone = Arc::new(AtomicBool::new(false));
@@ -96,11 +97,11 @@ async fn an_object_that_comes_back_does_not_turn_validation_off() {
     for _ in 0..5 {
         s.get_range(&p("a"), 0..1000).await.unwrap();
     }
-    // The first read may fetch anew, those after it not.
+    // The first read may fetch again, the reads after it may not.
     assert!(gets(&odd) <= 1, "{}", gets(&odd));
 }
 
-/// A request that the layer above asks as its user did, of an object that is known here: nothing was refused.
+/// A layer above sends its caller's own request for an object that is known here. This is not a refusal.
 #[tokio::test(start_paused = true)]
 async fn a_request_as_asked_is_no_refusal() {
     let odd = Odd::correct();
@@ -118,7 +119,7 @@ async fn a_request_as_asked_is_no_refusal() {
     assert_eq!(gets(&odd), 0);
 }
 
-/// Overwritten by a shorter one; dates alone identify versions; reads go on.
+/// An object is overwritten by a shorter one; only dates identify versions. The next reads succeed.
 #[tokio::test(start_paused = true)]
 async fn a_shorter_overwrite_does_not_turn_the_cache_off() {
     for freshness in [Freshness::EveryRead, Freshness::Ttl(Duration::from_secs(60)), Freshness::OnOpen] {
@@ -148,7 +149,7 @@ async fn a_shorter_overwrite_does_not_turn_the_cache_off() {
     }
 }
 
-/// A known object that has grown: a read of the new end while the head is trusted.
+/// A known object has grown, and its new end is read while the old version is trusted.
 #[tokio::test(start_paused = true)]
 async fn ranges_past_the_end_and_growth() {
     let odd = Odd::correct();
@@ -168,7 +169,7 @@ async fn ranges_past_the_end_and_growth() {
     assert_eq!(gets(&odd), 0);
 }
 
-/// A strong tag that changes under one date: never a mixture of pages.
+/// The strong tag changes and the date stays: no answer mixes pages of both versions.
 #[tokio::test(start_paused = true)]
 async fn pages_are_of_one_version_where_dates_stay() {
     let odd = Odd::correct();
@@ -182,7 +183,7 @@ async fn pages_are_of_one_version_where_dates_stay() {
     assert!(got == one || got == two, "torn");
 }
 
-/// One 400 at the first pinned request of a correct store turns pins off.
+/// One 400 for the first pinned request of a correct store turns pins off.
 #[tokio::test(start_paused = true)]
 async fn one_400_does_not_turn_pins_off() {
     let fail = Arc::new(AtomicBool::new(false));

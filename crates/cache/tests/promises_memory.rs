@@ -1,4 +1,4 @@
-//! What is promised of the memory tier: it keeps what is read again, and takes no more memory than it says.
+//! Promises of the memory tier: it keeps pages that are read again, and takes no more memory than it says.
 
 use std::sync::Arc;
 
@@ -32,7 +32,8 @@ impl Weighter<(bool, u64), u64> for ByBytes {
     }
 }
 
-/// Accesses: of ten thousand pages, by a Zipf law; and every second one a page that is read this once, in order.
+/// Accesses to ten thousand pages by a Zipf law. Every second access is to a page of a scan, which is read once, in
+/// order.
 fn zipf_beside_a_scan(accesses: u64) -> Vec<(bool, u64)> {
     let mut dice = StdRng::seed_from_u64(7);
     let zipf = Zipf::new(10_000.0, 0.9).expect("a distribution");
@@ -44,7 +45,7 @@ fn zipf_beside_a_scan(accesses: u64) -> Vec<(bool, u64)> {
         }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to 10,000")]
         let rank = dice.sample(zipf) as u64;
-        // Neighbours in rank are no neighbours in the object.
+        // Pages of neighbouring ranks are not neighbours in the object.
         (false, rank * 7919 % 10_000)
     };
     (0..accesses).map(|_| access()).collect()
@@ -88,7 +89,7 @@ async fn a_scan_does_not_drive_out_what_is_read_again() {
             let (path, content) = &contents[usize::from(*scan)];
             let range = page * PAGE..(page + 1) * PAGE;
             let before = store.stats().misses + store.stats().fills;
-            // Read-ahead above the cache fetches a page unasked, once, and its reader gets it from there.
+            // Read-ahead above the cache fetches a page once, and its reader takes it from the read-ahead.
             let intent = if *scan { intent } else { Intent::Demand };
             let bytes =
                 store.get_opts(path, ask(range.clone(), intent)).await.expect("there").bytes().await.expect("read");

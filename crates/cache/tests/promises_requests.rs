@@ -28,7 +28,7 @@ async fn a_herd_waits_as_long_as_one_reader() {
     let reads = (0..64).map(|_| store.get_range(&path, 0..MIB));
     let bytes = future::try_join_all(reads).await.expect("there");
     assert!(bytes.iter().all(|read| *read == bytes[0]));
-    // 30 ms to the first byte, 1 MiB at 60 MB/s; the timer rounds up.
+    // 30 ms to the first byte and 1 MiB at 60 MB/s; the timer rounds up.
     assert!(started.elapsed() <= Duration::from_millis(49), "{:?}", started.elapsed());
     assert_eq!(sim.log().counts().gets, 1);
     assert_eq!(sim.log().counts().bytes_sent, MIB);
@@ -87,7 +87,8 @@ async fn cold_random_reads_cost_what_they_cost_raw() {
         let (counts, elapsed) = (sim.log().counts(), sim.elapsed() - raw.1);
         let reads = trace.reads.len() as u64;
         println!(
-            "random {size}: {} GETs (promised: at most {}), {} HEADs, {:.2} × the bytes asked for (at most {:.2}), {:.3} × the time",
+            "random {size}: {} GETs (promised: at most {}), {} HEADs, {:.2} × the bytes asked for (at most {:.2}), \
+             {:.3} × the time",
             counts.gets,
             raw.0.gets,
             counts.heads,

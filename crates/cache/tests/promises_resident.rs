@@ -1,4 +1,5 @@
-//! What is promised of memory: the process holds no more than the cache says. One test, for it measures the whole process.
+//! Promise of memory: the process holds no more than the cache says. One test only, because it measures the whole
+//! process.
 #![cfg(target_os = "linux")]
 
 use std::sync::Arc;

@@ -83,10 +83,10 @@ async fn a_call_of_many_ranges_that_is_dropped_blocks_nobody() {
     assert_eq!(store.get_range(&object, last).await.expect("read"), data.slice(at..at + 15));
     assert!(started.elapsed() < Duration::from_millis(15), "{:?}", started.elapsed());
     tokio::task::yield_now().await;
-    assert_eq!((double.open(), store.stats().flights), (0, 0));
+    assert_eq!((double.open(), store.stats().in_flight), (0, 0));
 }
 
-/// The count above notices where it is not kept.
+/// The test above notices where the limit is not kept.
 #[tokio::test(start_paused = true)]
 async fn put_back_all_requests_of_a_call_are_sent_at_once() {
     let _present = Mutation::AsksAllAtOnce.activate();

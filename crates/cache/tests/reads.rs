@@ -56,7 +56,7 @@ async fn a_cold_read_of_any_form_is_one_get_and_a_second_pass_is_none() {
         assert_eq!((result.range.clone(), result.meta.size), (expected.start as u64..expected.end as u64, LEN as u64));
         assert_eq!(result.bytes().await.expect("read"), data.slice(expected.clone()), "{range:?}");
         assert_eq!((double.gets(), double.heads()), (1, 0), "{range:?}");
-        // A suffix shorter than the last page is no page: it is fetched again, as asked.
+        // A suffix shorter than the last page is not kept as a page: it is fetched again, as asked.
         let whole_pages = !matches!(range, Some(GetRange::Suffix(8)));
         if whole_pages {
             read(&store, GetOptions::new()).await;
@@ -83,7 +83,7 @@ async fn a_cold_bounded_read_fetches_whole_pages_and_no_more() {
     store.get_range(&path(), 20_000..20_010).await.expect("read");
     assert_eq!(double.ranges(), [Some(GetRange::Bounded(16 * KIB..32 * KIB))]);
     double.forget_requests();
-    // The second page is here; the first and the third to fifth are two runs.
+    // The second page is in memory; the first, and the third to fifth, are two runs.
     store.get_range(&path(), 10..70_000).await.expect("read");
     assert_eq!(double.ranges(), [Some(GetRange::Bounded(0..16 * KIB)), Some(GetRange::Bounded(32 * KIB..80 * KIB))]);
     assert!(double.requests.lock().iter().all(|options| options.if_match.is_some()), "pinned");
@@ -369,7 +369,7 @@ async fn answers_say_until_when_they_may_be_trusted() {
         let asked = tokio::time::Instant::now();
         for (range, wait) in [(0..10, second / 2), (5..10, second), (0..10, second), (0..20_000, second)] {
             let wanted = if tokio::time::Instant::now() < asked + second { asked } else { tokio::time::Instant::now() };
-            // What has expired is asked for anew, and the answer is as good as new.
+            // After the time-to-live, the next read asks the store, and its answer is trusted again.
             assert_eq!(until(range.clone()).await, expires.then(|| wanted + ttl), "{range:?}");
             tokio::time::sleep(wait).await;
         }

@@ -23,7 +23,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// Lets `work` run for some milliseconds, and leaves it undone.
+/// Lets `work` run for some milliseconds, then drops it.
 async fn begin(work: impl Future) {
     tokio::time::timeout(Duration::from_millis(20), work).await.map(|_| ()).expect_err("it hangs");
 }
@@ -45,7 +45,7 @@ fn a_fetch_on_a_runtime_that_has_stopped_is_taken_over() {
             }
         });
         double.feel(Mood::Wait);
-        // One reader is gone, one waits still, one has a body in its hands; none is driven any more.
+        // One reader is dropped, one still waits, one holds a body; their runtime drives none of them any more.
         let waiting = first.spawn({
             let store = store.clone();
             async move { store.get_range(&path(), 500_000..MIB as u64).await }
@@ -58,8 +58,8 @@ fn a_fetch_on_a_runtime_that_has_stopped_is_taken_over() {
             tokio::time::timeout(Duration::from_secs(5), read).await.expect("it is taken over")
         });
         assert!(read.expect("read") == data, "known: {known}");
-        assert_eq!((store.stats().flights, budget.used_bytes()), (0, 0), "tasks that stand still keep nothing");
-        // The reader there begins anew when it is driven again.
+        assert_eq!((store.stats().in_flight, budget.used_bytes()), (0, 0), "tasks of a stopped runtime hold nothing");
+        // The reader on the first runtime retries when it is driven again.
         let waited = first.block_on(waiting).expect("no panic").expect("read");
         assert!(waited == data.slice(500_000..));
     }

@@ -1,4 +1,4 @@
-//! Which version an answer is of: what identifies one, how long one is trusted, and what a call that knows more is told.
+//! The version of an answer: what identifies it, how long it is trusted, and what a call that names a version gets.
 
 mod common;
 
@@ -23,32 +23,32 @@ fn path() -> Path {
     Path::from(A)
 }
 
-/// The modification date becomes one of long ago, a minute later for each version.
+/// Sets an old modification date, a minute later for each version.
 fn date_versions(meta: &mut ObjectMeta) {
     let version =
         meta.e_tag.as_ref().and_then(|tag| tag.trim_matches('"').parse().ok()).expect("memory counts versions");
     meta.last_modified = DateTime::UNIX_EPOCH + TimeDelta::days(9000) + TimeDelta::minutes(version);
 }
 
-/// A weak entity tag that stays, and no date.
+/// Sets a weak entity tag that is the same for all versions, and no date.
 fn weak_tag(meta: &mut ObjectMeta) {
     meta.e_tag = Some("W/\"a\"".into());
     meta.last_modified = DateTime::UNIX_EPOCH;
 }
 
-/// A weak entity tag that stays, and a date.
+/// Sets a weak entity tag that is the same for all versions, and a date.
 fn weak_tag_and_date(meta: &mut ObjectMeta) {
     date_versions(meta);
     meta.e_tag = Some("W/\"a\"".into());
 }
 
-/// A date alone.
+/// Sets a date and no entity tag.
 fn date_alone(meta: &mut ObjectMeta) {
     date_versions(meta);
     meta.e_tag = None;
 }
 
-/// A date alone, which becomes old enough two seconds after the write.
+/// Sets a date and no entity tag. The date becomes old enough two seconds after the write.
 fn nearly_a_minute_old(meta: &mut ObjectMeta) {
     meta.last_modified -= TimeDelta::seconds(58);
     meta.e_tag = None;
@@ -77,7 +77,7 @@ async fn a_weak_tag_alone_is_no_validator_and_a_modification_date_is_one() {
             assert_eq!(store.get_range(&path(), 5..20).await.expect("read"), content(1, 20).slice(5..));
             assert_eq!(double.gets(), gets);
         }
-        // Two requests for one answer, of which the second finds another version.
+        // Two requests for one answer; the second finds another version.
         double.write(A, content(2, LEN)).await;
         let all = store.get_range(&path(), 0..LEN as u64).await.expect("read");
         assert!(all == content(2, LEN));
@@ -164,12 +164,12 @@ async fn a_read_beyond_the_known_end_asks_once_whether_the_object_has_grown() {
             }
         }
         assert_eq!(double.heads(), heads, "{what}");
-        // Where it has not grown, the error is the store's, after one question.
+        // Where the object has not grown, the error is the store's, after one request.
         double.forget_requests();
         let error = store.get_range(&path(), end..end + 1).await.expect_err("past the end").to_string();
         assert!(error.contains("300000"), "{error}");
         assert_eq!((double.gets(), double.heads()), (0, 1));
-        // And whoever asks for more than there is costs no question while the version is fresh from the store.
+        // A read beyond the end costs no request while the version was confirmed a moment ago.
         for _ in 0..3 {
             assert_eq!(store.get_range(&path(), end - 8..end + 8).await.expect("read"), data.slice(LONG - 8..));
         }
@@ -185,7 +185,7 @@ async fn a_read_beyond_the_known_end_asks_once_whether_the_object_has_grown() {
     assert_eq!((double.gets(), double.heads()), (1, 0));
 }
 
-/// A versioned bucket with two versions of an object, and a cache over it.
+/// A versioned bucket with two versions of an object, and a cache over the bucket.
 fn versioned(freshness: Freshness) -> (SimStore, CacheStore, [String; 2]) {
     let sim = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(64).versioned(true).build();
     let old = sim.catalog().add_synthetic(A, 300_000).number;
@@ -195,7 +195,7 @@ fn versioned(freshness: Freshness) -> (SimStore, CacheStore, [String; 2]) {
     (sim, store, [old, new].map(|number| number.to_string()))
 }
 
-/// Reads `range` of a version, or of the present one, and checks that it is of the version called `expected`.
+/// Reads `range` of a named version or the present one, and checks that the bytes are of the version called `expected`.
 async fn read(store: &CacheStore, version: Option<&str>, range: Range<u64>, expected: &str) {
     let options = GetOptions { version: version.map(Into::into), ..GetOptions::new().with_range(Some(range.clone())) };
     let answer = store.get_opts(&path(), options).await.expect("there");
@@ -218,7 +218,7 @@ async fn versions_asked_for_by_name_are_cached_and_never_mixed_with_the_present_
             assert_eq!((sim.log().counts().gets, sim.log().counts().heads), (2, 0), "one a page of 64 KiB");
         }
         sim.log().clear();
-        // The present version is found out by one GET, and has the pages of its name.
+        // One GET finds the present version, which shares the pages that were fetched by its name.
         read(&store, None, 130_000..140_000, &new).await;
         assert_eq!((sim.log().counts().gets, sim.log().counts().heads), (1, 0));
         for version in [None, Some(&*new)] {
@@ -229,7 +229,7 @@ async fn versions_asked_for_by_name_are_cached_and_never_mixed_with_the_present_
         read(&store, None, 0..200_000, &new).await;
         let counts = sim.log().counts();
         assert_eq!((counts.gets, counts.heads), (3, 0));
-        // A write through the cache forgets the names, too.
+        // A write through the cache drops the named versions, too.
         store.delete(&path()).await.expect("there");
         sim.log().clear();
         read(&store, Some(&old), 0..10, &old).await;
@@ -240,8 +240,8 @@ async fn versions_asked_for_by_name_are_cached_and_never_mixed_with_the_present_
     }
 }
 
-/// A body of a version asked for by name joins the fetch of another reader, who asked for the present one: an overwrite refuses the
-/// latter alone.
+/// A read of a named version joins the fetch of a read of the present one. After an overwrite, only the fetch of the
+/// present version fails.
 #[tokio::test(start_paused = true)]
 async fn a_version_asked_for_by_name_does_not_fail_with_a_fetch_of_the_present_one() {
     const SIZE: u64 = 20 << 20;

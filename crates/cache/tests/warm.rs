@@ -30,7 +30,7 @@ async fn what_was_warmed_is_a_hit_and_nothing_is_fetched_twice() {
         double.forget_requests();
         assert_eq!(store.get_range(&path(), 0..LEN as u64).await.expect("read"), content(1, LEN));
         assert_eq!(double.gets(), 0, "{freshness}");
-        assert_eq!((store.stats().held_pages, store.stats().flights), (7, 0));
+        assert_eq!((store.stats().held_pages, store.stats().in_flight), (7, 0));
     }
 }
 
@@ -64,7 +64,7 @@ async fn what_cannot_be_warmed_is_told() {
     for _ in 0..2 {
         assert_eq!(store.warm(&"empty".into(), &[0..u64::MAX]).await.expect("nothing to do"), 0);
     }
-    // An overwrite is found out, and the new version warmed.
+    // An overwrite is noticed, and the new version is warmed.
     store.warm(&path(), &[0..10]).await.expect("there");
     double.write(A, content(2, LEN)).await;
     store.warm(&path(), &[0..u64::MAX]).await.expect("there");
@@ -93,11 +93,11 @@ async fn dropping_it_aborts_its_fetches() {
     let warming = store.warm(&object, &ranges);
     tokio::time::timeout(std::time::Duration::from_millis(1), warming).await.expect_err("it hangs");
     tokio::task::yield_now().await;
-    assert_eq!((double.open(), store.stats().flights), (0, 0));
+    assert_eq!((double.open(), store.stats().in_flight), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_of_one_window_makes_no_haste_of_the_others() {
+async fn a_reader_of_one_window_does_not_promote_the_others() {
     let (double, store) = cache_with(CacheConfig::default());
     double.write(A, content(1, 40 << 20)).await;
     store.get_range(&path(), 0..10).await.expect("read");
@@ -132,9 +132,10 @@ async fn ranges_that_touch_are_one_request() {
     assert_eq!(double.gets(), 1);
 }
 
-/// A page that another reader's fetch brings, and that is driven out before warming looks: fetched again, and not looked for for ever.
+/// A page that another reader's fetch brings is evicted before warming looks for it: it is fetched again, a bounded
+/// number of times.
 #[tokio::test]
-async fn what_is_driven_out_at_once_ends_nevertheless() {
+async fn warming_ends_where_pages_are_evicted_at_once() {
     let config = CacheConfig { memory_bytes: 64 << 10, page_bytes: 16 << 10, ..CacheConfig::default() };
     for size in [MIB, 20 * MIB] {
         let (double, store) = cache_with(config.clone());

@@ -394,7 +394,7 @@ fn run(stack: Stack, freshness: Freshness, pin: PinBy, memory_bytes: usize, ops:
         }
         // Nobody reads any more: what is under way ahead arrives, and waits for a reader.
         tokio::time::sleep(Duration::from_millis(2)).await;
-        assert_eq!(world.cache.stats().flights, 0, "nothing is left in the air");
+        assert_eq!(world.cache.stats().in_flight, 0, "nothing is left in the air");
         assert_eq!(world.double.open(), 0, "nor any GET");
     });
 }

@@ -180,7 +180,7 @@ impl Run {
         settle();
         let left = [
             ("requests in flight, says the fetch layer", fetch.as_ref().map_or(0, |store| store.stats().in_flight)),
-            ("flights, says the cache", cache.as_ref().map_or(0, |store| store.stats().flights)),
+            ("flights, says the cache", cache.as_ref().map_or(0, |store| store.stats().in_flight)),
         ];
         drop((fetch, cache));
         settle();

@@ -28,22 +28,22 @@ pub(crate) const MIB: usize = 1 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
     Well,
-    /// Answers 503. Deletions are done all the same, and nobody learns which.
+    /// Answers 503. Deletions are done nevertheless; their errors name no path.
     Fail,
-    /// Deletions are done, and reported as an error that names the path.
+    /// Deletions are done, and reported as errors that name the path.
     RefuseDelete,
     Panic,
-    /// Waits for [`Double::gate`] with the answer in its hand.
+    /// Holds each answer back until [`Double::gate`] permits it.
     Wait,
-    /// Writes wait for [`Double::gate`] before they are done.
+    /// Holds each write back until [`Double::gate`] permits it.
     HoldPut,
-    /// Writes are done and never say so.
+    /// Writes are done, but never return.
     HangAfterPut,
     /// The body ends one byte early.
     Truncate,
     /// The body has one byte too many.
     Lengthen,
-    /// Says nothing of versions.
+    /// Answers have no entity tag.
     NoToken,
 }
 
@@ -56,22 +56,22 @@ pub(crate) struct Double {
     pub(crate) gate: Semaphore,
     /// GETs whose future or body is alive.
     pub(crate) open: Arc<AtomicUsize>,
-    /// Of a hundred requests, so many fail, and so many are answered with a body one byte short.
+    /// Of a hundred requests, the first number fails and the second has a body that is one byte short.
     pub(crate) faults: Mutex<(u64, u64)>,
     dice: AtomicU64,
     /// The next request panics.
     pub(crate) panic_once: AtomicBool,
-    /// Changes what answers say of the object.
+    /// Changes the metadata of answers.
     pub(crate) meta: Mutex<Option<fn(&mut ObjectMeta)>>,
     /// How long each answer takes.
     pub(crate) delay: Mutex<Duration>,
     /// The most GETs that were open at once.
     pub(crate) peak_open: AtomicUsize,
-    /// Bytes of answers that somebody still holds.
+    /// Bytes of answers that are still held.
     pub(crate) alive_bytes: Arc<AtomicUsize>,
 }
 
-/// Bytes of an answer, counted while anybody holds them.
+/// Bytes of an answer, counted until they are dropped.
 struct Counted(Vec<u8>, Arc<AtomicUsize>);
 
 impl Counted {
@@ -145,7 +145,7 @@ impl Double {
         self.open.load(Ordering::SeqCst)
     }
 
-    /// What happens to this request.
+    /// The mood that applies to this request.
     fn mood(&self) -> Mood {
         let (fail, truncate) = *self.faults.lock();
         let rolled = roll(&mut self.dice.fetch_add(1, Ordering::Relaxed), 100);
@@ -161,7 +161,7 @@ impl Double {
     }
 }
 
-/// Less than `sides`; `dice` is thrown further (splitmix64).
+/// A random number less than `sides`; advances `dice` (splitmix64).
 pub(crate) fn roll(dice: &mut u64, sides: u64) -> u64 {
     *dice = dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *dice;
@@ -189,7 +189,7 @@ pub(crate) fn cache_with(config: CacheConfig) -> (Arc<Double>, CacheStore) {
     (double, store)
 }
 
-/// Bytes that tell where they are, and of which version.
+/// Bytes that show their position and version.
 pub(crate) fn content(version: u8, len: usize) -> Bytes {
     (0..len).map(|at| version ^ u8::try_from((at * 31 + at / 251) % 256).expect("a byte")).collect::<Vec<_>>().into()
 }
@@ -250,7 +250,7 @@ impl ObjectStore for Double {
             Mood::Lengthen => [&bytes[..], b"!"].concat(),
             _ => bytes,
         };
-        // In chunks that fit no page.
+        // In chunks that do not match pages.
         let alive_bytes = Arc::clone(&self.alive_bytes);
         let chunks = (0..bytes.len().div_ceil(10_000)).map(move |n| {
             let _ = &alive;

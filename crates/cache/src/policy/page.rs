@@ -1,9 +1,9 @@
-//! Arithmetic of pages: which pages a range touches, and which of them are fetched together. Pure.
+//! Page arithmetic: which pages a range needs, and which missing pages are fetched by one request.
 
 use std::ops::Range;
 
-/// The most bytes one fill asks for. A larger run is several fills, in parallel; a longer body is handed on
-/// window by window, so that one stream never holds more than two windows.
+/// The most bytes that one fill requests. A longer run of missing pages becomes several fills in parallel; a longer
+/// body is handed on window by window, so that one stream never holds more than two windows.
 pub(crate) const WINDOW_BYTES: u64 = 8 << 20;
 
 /// The smallest page.
@@ -18,67 +18,75 @@ pub(crate) struct PageSize {
     shift: u32,
 }
 
-/// The bytes that are needed of one page.
+/// The bytes that a call needs of one page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Need {
+pub(crate) struct PageNeed {
     /// Number of the page in its object.
     pub(crate) page: u64,
-    /// Which bytes of the object, all of them in this page.
+    /// The needed range of the object; it lies within this page.
     pub(crate) bytes: Range<u64>,
 }
 
 impl PageSize {
-    /// Pages of `bytes`; `None` where that is no power of two within the limits.
+    /// Pages of `bytes`; `None` unless `bytes` is a power of two within the limits.
     pub(crate) fn new(bytes: usize) -> Option<Self> {
         let allowed = bytes.is_power_of_two() && (MIN_PAGE_BYTES..=MAX_PAGE_BYTES).contains(&bytes);
         allowed.then(|| Self { shift: bytes.trailing_zeros() })
     }
 
-    /// Bytes a page.
+    /// Bytes of one page.
     pub(crate) fn bytes(self) -> u64 {
         1 << self.shift
     }
 
-    /// The page that byte `offset` is in.
+    /// The page that contains byte `offset`.
     pub(crate) fn of(self, offset: u64) -> u64 {
         offset >> self.shift
     }
 
-    /// The first byte of `page`; no page begins later than the last possible offset.
+    /// The first byte of `page`, at most `u64::MAX`.
     pub(crate) fn start(self, page: u64) -> u64 {
         page.saturating_mul(self.bytes())
     }
 
-    /// `range`, widened to whole pages. The end of the object cuts it, wherever that is.
+    /// `range`, widened to whole pages. The result may exceed the end of the object.
     pub(crate) fn align(self, range: &Range<u64>) -> Range<u64> {
         self.start(self.of(range.start))..range.end.checked_next_multiple_of(self.bytes()).unwrap_or(range.end)
     }
 
-    /// The pages that lie wholly in `range` of an object of `size` bytes; the last page ends with the object.
+    /// The pages that lie entirely in `range`, of an object of `size` bytes; the last page ends with the object.
     pub(crate) fn whole_in(self, range: &Range<u64>, size: u64) -> Range<u64> {
         let first = range.start.div_ceil(self.bytes());
         let last = if range.end >= size { size.div_ceil(self.bytes()) } else { self.of(range.end) };
         first..last.max(first)
     }
 
-    /// Whether `page` holds one of the first or last `edge_bytes` of an object of `size` bytes.
+    /// Whether `page` contains one of the first or last `edge_bytes` of an object of `size` bytes.
     pub(crate) fn is_edge(self, page: u64, size: u64, edge_bytes: u64) -> bool {
         self.start(page) < edge_bytes || self.start(page + 1) > size.saturating_sub(edge_bytes)
     }
 
-    /// Where the window that begins at byte `start` ends at the latest: at a page's end.
+    /// The latest end of a window that begins at byte `start`: the end of a page.
     pub(crate) fn window_end(self, start: u64) -> u64 {
         self.start(self.of(start)).saturating_add(WINDOW_BYTES)
     }
 
-    /// What `ranges` need, page by page in order. Ranges that share a page share its need.
-    pub(crate) fn needs(self, ranges: &[Range<u64>]) -> Vec<Need> {
+    /// `range`, cut into windows.
+    pub(crate) fn windows(self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        let starts = std::iter::successors(Some(range.start), move |start| Some(self.window_end(*start)));
+        starts
+            .take_while(move |start| *start < range.end)
+            .map(move |start| start..range.end.min(self.window_end(start)))
+    }
+
+    /// The needed pages of `ranges`, in ascending order. Ranges that touch the same page share one entry.
+    pub(crate) fn needs(self, ranges: &[Range<u64>]) -> Vec<PageNeed> {
         let mut needs = Vec::new();
         for range in ranges.iter().filter(|range| range.start < range.end) {
             for page in self.of(range.start)..=self.of(range.end - 1) {
                 let bytes =
                     range.start.max(self.start(page))..range.end.min(self.start(page).saturating_add(self.bytes()));
-                needs.push(Need { page, bytes });
+                needs.push(PageNeed { page, bytes });
             }
         }
         needs.sort_by_key(|need| need.page);
@@ -92,8 +100,9 @@ impl PageSize {
         needs
     }
 
-    /// The stretches of whole pages that `ranges` touch, ascending; those with a hole of at most `bridge_bytes` between them are one.
-    /// However long the ranges are, there are no more stretches than ranges.
+    /// The stretches of whole pages that `ranges` touch, in ascending order. Stretches with a hole of at most
+    /// `bridge_bytes` between them are merged. There are never more stretches than ranges, however long the ranges
+    /// are.
     pub(crate) fn stretches(self, ranges: &[Range<u64>], bridge_bytes: u64) -> Vec<Range<u64>> {
         let mut aligned: Vec<_> = ranges.iter().filter(|range| range.start < range.end).cloned().collect();
         aligned.sort_unstable_by_key(|range| range.start);
@@ -111,13 +120,13 @@ impl PageSize {
 
     /// Groups `missing` pages (ascending) into runs, each fetched by one request of at most [`WINDOW_BYTES`].
     ///
-    /// Neighbours go together, and pages with a hole of at most `bridge_bytes` between them.
+    /// A run contains neighbouring pages, and pages with a hole of at most `bridge_bytes` between them.
     pub(crate) fn runs(self, missing: &[u64], bridge_bytes: u64) -> Vec<Range<u64>> {
-        let most = WINDOW_BYTES >> self.shift;
+        let max_pages = WINDOW_BYTES >> self.shift;
         let mut runs: Vec<Range<u64>> = Vec::new();
         for &page in missing {
             match runs.last_mut() {
-                Some(run) if (page - run.end) <= bridge_bytes >> self.shift && page < run.start + most => {
+                Some(run) if (page - run.end) <= bridge_bytes >> self.shift && page < run.start + max_pages => {
                     run.end = page + 1;
                 }
                 _ => runs.push(page..page + 1),
@@ -126,6 +135,8 @@ impl PageSize {
         runs
     }
 }
+
+const _: () = assert!(WINDOW_BYTES.is_multiple_of(MAX_PAGE_BYTES as u64));
 
 #[cfg(test)]
 mod tests {
@@ -167,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_number_line_is_no_trap() {
+    fn offsets_near_u64_max_do_not_overflow() {
         let range = u64::MAX - 5..u64::MAX;
         assert_eq!(pages().align(&range).end, u64::MAX);
         assert_eq!(pages().needs(&[range]).len(), 1);

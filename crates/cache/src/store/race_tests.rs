@@ -1,6 +1,7 @@
-//! Readers and writers at the same time: nothing torn, nothing older than it may be, nobody held up by another. And what
-//! makes the same mistakes as other caches is caught.
+//! Readers and writers at the same time: no answer mixes versions, none is older than allowed, and no read is held up
+//! by another. Caches that break a rule on purpose (mutants) are caught by the same tests.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,20 +14,22 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::common::{Double, Mood, content, roll};
-use crate::mutants::Mutant;
+use crate::policy::SafetyRules;
 use crate::{CacheConfig, CacheStore, Freshness};
 
 const A: &str = "a";
 const LEN: u64 = 100_000;
+const ALL: SafetyRules = SafetyRules::ALL;
 
 fn path() -> Path {
     Path::from(A)
 }
 
-fn cache(freshness: Freshness, pin: PinBy, mutant: Option<Mutant>) -> (Arc<Double>, CacheStore) {
+fn cache(freshness: Freshness, pin: PinBy, rules: SafetyRules) -> (Arc<Double>, CacheStore) {
     let double = Double::new();
     let config = CacheConfig { freshness, pin, page_bytes: 16 << 10, memory_bytes: 1 << 20, ..CacheConfig::default() };
-    let store = CacheStore::mutated(Arc::clone(&double) as Arc<dyn ObjectStore>, config, mutant);
+    let inner = Arc::clone(&double) as Arc<dyn ObjectStore>;
+    let store = CacheStore::with_rules(inner, config, rules).expect("a good config");
     (double, store)
 }
 
@@ -38,7 +41,7 @@ async fn first_bytes(store: &CacheStore) -> Bytes {
     store.get_range(&path(), 0..10).await.expect("read")
 }
 
-/// The version that `bytes` at `start` are of; `None` where they are of several.
+/// The version of `bytes`, which begin at `start`; `None` where they mix versions.
 fn version(start: u64, bytes: &Bytes) -> Option<u8> {
     let at = usize::try_from(start).expect("small");
     let plain = content(0, at + bytes.len()).slice(at..);
@@ -48,7 +51,7 @@ fn version(start: u64, bytes: &Bytes) -> Option<u8> {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_was_under_way_during_a_write_is_not_remembered() {
-    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, None);
+    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, ALL);
     double.write(A, content(1, 100_000)).await;
     double.feel(Mood::Wait);
     let spawn = || {
@@ -59,7 +62,7 @@ async fn an_answer_that_was_under_way_during_a_write_is_not_remembered() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(double.gets(), 1);
     put(&store, 2).await;
-    // A reader that comes after the write does not wait for the answer to a question from before it.
+    // A read that begins after the write does not wait for the answer to a request from before it.
     let late = spawn();
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(double.gets(), 2);
@@ -72,7 +75,7 @@ async fn an_answer_that_was_under_way_during_a_write_is_not_remembered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_is_given_up_and_done_nevertheless_is_seen() {
-    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, None);
+    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, ALL);
     put(&store, 1).await;
     assert_eq!(first_bytes(&store).await, content(1, 10));
     double.feel(Mood::HangAfterPut);
@@ -80,9 +83,9 @@ async fn a_write_that_is_given_up_and_done_nevertheless_is_seen() {
     assert_eq!(first_bytes(&store).await, content(2, 10));
 }
 
-/// A read during a write sees the old version, and leaves nothing of it to those who read after the write.
-async fn read_during_a_write(mutant: Option<Mutant>) -> Result<(), String> {
-    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, mutant);
+/// A read during a write sees the old version. Reads after the write do not.
+async fn read_during_a_write(rules: SafetyRules) -> Result<(), String> {
+    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, rules);
     double.write(A, content(1, 100_000)).await;
     double.feel(Mood::HoldPut);
     let write = tokio::spawn({
@@ -96,51 +99,50 @@ async fn read_during_a_write(mutant: Option<Mutant>) -> Result<(), String> {
     if first_bytes(&store).await == content(2, 10) { Ok(()) } else { Err("stale after a write".into()) }
 }
 
-/// Neither a hit nor a miss waits for a fetch of something else that hangs.
-async fn read_beside_a_hanging_one(mutant: Option<Mutant>) -> Result<(), String> {
-    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, mutant);
+/// Neither a hit nor a miss waits for a fetch of something else that hangs. `lock`: a mutant, held during every read.
+async fn read_beside_a_hanging_one(lock: Option<Arc<tokio::sync::Mutex<()>>>) -> Result<(), String> {
+    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, ALL);
     double.write(A, content(1, 100_000)).await;
     double.write("b", content(1, 100_000)).await;
     first_bytes(&store).await;
+    let read = |path: &str, range: Range<u64>| {
+        let (store, lock, path) = (store.clone(), lock.clone(), Path::from(path));
+        async move {
+            let _locked = if let Some(lock) = &lock { Some(lock.lock().await) } else { None };
+            store.get_range(&path, range).await.expect("read")
+        }
+    };
     double.feel(Mood::Wait);
-    let hanging = tokio::spawn({
-        let store = store.clone();
-        async move { store.get_range(&path(), 50_000..60_000).await }
-    });
+    let hanging = tokio::spawn(read(A, 50_000..60_000));
     tokio::time::sleep(Duration::from_millis(1)).await;
     double.feel(Mood::Well);
     let others = async {
-        first_bytes(&store).await;
-        store.get_range(&"b".into(), 0..10).await.expect("read");
+        read(A, 0..10).await;
+        read("b", 0..10).await;
     };
     let waited = tokio::time::timeout(Duration::from_millis(1), others).await;
     hanging.abort();
     waited.map_err(|_| "held up by another's fetch".into())
 }
 
-/// Whether this is how a truncated body is told, to one reader or to several.
+/// Whether this is the error of a truncated body, for one reader or shared by several.
 fn was_short(error: &Error) -> bool {
     let causes = std::iter::successors(Some(error as &dyn std::error::Error), |cause| cause.source());
     causes.filter_map(|cause| cause.downcast_ref()).any(|cause| matches!(cause, FetchError::ShortBody { .. }))
 }
 
-/// Who writes, and where.
+/// Whether the writer writes through the cache or behind it.
 #[derive(Clone, Copy)]
 enum Writes {
     Through,
     Behind,
 }
 
-/// Twelve readers and a writer: of a hundred requests five fail and two are answered short, of a hundred callers ten give
-/// up. Whoever begins to read after a version was written, longer ago than the window, sees that version or a later one.
-async fn race(
-    freshness: Freshness,
-    pin: PinBy,
-    writes: Writes,
-    mutant: Option<Mutant>,
-    seed: u64,
-) -> Result<(), String> {
-    let (double, store) = cache(freshness, pin, mutant);
+/// Twelve readers and a writer: of a hundred requests five fail and two have short bodies, of a hundred reads ten are
+/// dropped. A read that begins after a version was written, longer ago than the freshness window, sees that version
+/// or a later one.
+async fn race(freshness: Freshness, pin: PinBy, writes: Writes, rules: SafetyRules, seed: u64) -> Result<(), String> {
+    let (double, store) = cache(freshness, pin, rules);
     double.write(A, content(1, 100_000)).await;
     *double.faults.lock() = (5, 2);
     let window = match freshness {
@@ -200,62 +202,62 @@ async fn race(
     }
     assert!(reads > 200, "{reads} reads are too few to prove anything");
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!((store.stats().flights, double.open()), (0, 0));
+    assert_eq!((store.stats().in_flight, double.open()), (0, 0));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_read_under_writes_behind_the_cache() {
-    race(Freshness::EveryRead, PinBy::ETag, Writes::Behind, None, 1).await.expect("one present version");
+    race(Freshness::EveryRead, PinBy::ETag, Writes::Behind, ALL, 1).await.expect("one present version");
     // As over a server that ignores `If-Match`.
-    race(Freshness::EveryRead, PinBy::Unpinned, Writes::Behind, None, 2).await.expect("one present version");
-    race(Freshness::Ttl(Duration::ZERO), PinBy::ETag, Writes::Behind, None, 3).await.expect("one present version");
+    race(Freshness::EveryRead, PinBy::Unpinned, Writes::Behind, ALL, 2).await.expect("one present version");
+    race(Freshness::Ttl(Duration::ZERO), PinBy::ETag, Writes::Behind, ALL, 3).await.expect("one present version");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn within_the_window_under_writes_behind_the_cache() {
     let ttl = Freshness::Ttl(Duration::from_millis(20));
-    race(ttl, PinBy::ETag, Writes::Behind, None, 4).await.expect("one version of the window");
-    race(ttl, PinBy::Unpinned, Writes::Behind, None, 5).await.expect("one version of the window");
+    race(ttl, PinBy::ETag, Writes::Behind, ALL, 4).await.expect("one version of the window");
+    race(ttl, PinBy::Unpinned, Writes::Behind, ALL, 5).await.expect("one version of the window");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_trusted_writes_through_the_cache_are_seen() {
     for (seed, freshness) in [(6, Freshness::EveryRead), (7, Freshness::Immutable), (8, Freshness::OnOpen)] {
-        race(freshness, PinBy::ETag, Writes::Through, None, seed).await.expect("one present version");
+        race(freshness, PinBy::ETag, Writes::Through, ALL, seed).await.expect("one present version");
     }
-    race(Freshness::default(), PinBy::Unpinned, Writes::Through, None, 9).await.expect("one present version");
+    race(Freshness::default(), PinBy::Unpinned, Writes::Through, ALL, 9).await.expect("one present version");
 }
 
 #[tokio::test(start_paused = true)]
 async fn reads_do_not_get_into_each_others_way() {
-    read_during_a_write(None).await.expect("the write is seen");
+    read_during_a_write(ALL).await.expect("the write is seen");
     read_beside_a_hanging_one(None).await.expect("nobody waits");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_mutant_that_trusts_answers_is_caught() {
-    let mutant = Some(Mutant::TrustsAnswers);
-    let found = race(Freshness::Ttl(Duration::from_millis(20)), PinBy::ETag, Writes::Behind, mutant, 10).await;
+async fn a_mutant_that_does_not_verify_fills_is_caught() {
+    let rules = SafetyRules { verify_fills: false, ..ALL };
+    let found = race(Freshness::Ttl(Duration::from_millis(20)), PinBy::ETag, Writes::Behind, rules, 10).await;
     assert!(found.as_ref().is_err_and(|error| error.starts_with("torn")), "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mutant_that_keys_by_path_alone_is_caught() {
-    let mutant = Some(Mutant::KeysByPathAlone);
-    let found = race(Freshness::EveryRead, PinBy::ETag, Writes::Behind, mutant, 11).await;
-    let told = |error: &String| error.starts_with("stale") || error.starts_with("torn");
-    assert!(found.as_ref().is_err_and(told), "{found:?}");
+    let rules = SafetyRules { key_by_version: false, ..ALL };
+    let found = race(Freshness::EveryRead, PinBy::ETag, Writes::Behind, rules, 11).await;
+    let is_wrong = |error: &String| error.starts_with("stale") || error.starts_with("torn");
+    assert!(found.as_ref().is_err_and(is_wrong), "{found:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_mutant_that_invalidates_before_the_write_is_caught() {
-    let found = read_during_a_write(Some(Mutant::InvalidatesBefore)).await;
+    let found = read_during_a_write(SafetyRules { invalidate_after_write: false, ..ALL }).await;
     assert_eq!(found, Err("stale after a write".into()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_mutant_that_waits_under_a_lock_is_caught() {
-    let found = read_beside_a_hanging_one(Some(Mutant::WaitsUnderLock)).await;
+    let found = read_beside_a_hanging_one(Some(Arc::default())).await;
     assert_eq!(found, Err("held up by another's fetch".into()));
 }

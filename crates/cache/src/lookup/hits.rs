@@ -1,4 +1,4 @@
-//! Answers from pages alone: no task, no flight, nothing to wait for.
+//! Answers from memory alone: no task, no request, nothing to wait for. This is the hot path.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,71 +12,72 @@ use headstart_fetch_core::internal::{Origin, byte_range};
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, GetResult};
 
-use crate::engine::{Engine, result};
-use crate::policy::{self, Plan, Step};
-use crate::version_table::Head;
+use super::version_table::ObjectHead;
+use super::{Lookup, answer};
+use crate::policy::freshness::{self, CachePlan, FirstStep};
 
-/// One page, or a part of it.
-pub(crate) struct Hit {
-    head: Arc<Head>,
+/// One page that is in memory, or a part of it.
+pub(crate) struct PageHit {
+    head: Arc<ObjectHead>,
     range: Range<u64>,
     bytes: Bytes,
 }
 
-impl Engine {
-    /// The answer to `get_opts`, where one page that is here holds all of it and nothing has to be asked.
+impl Lookup {
+    /// The answer to `get_opts`, where a single page in memory contains it and the store need not be asked.
     #[inline]
-    pub(crate) fn hit(&self, path: &Path, options: &GetOptions) -> Option<Hit> {
+    pub(crate) fn hit(&self, path: &Path, options: &GetOptions) -> Option<PageHit> {
         let Some(GetRange::Bounded(range)) = &options.range else { return None };
         if options.head || range.start >= range.end {
             return None;
         }
         let plan = self.plan(options);
         let head = self.trusted(path, &plan)?;
+        // `reads` handles named versions, failed preconditions and ranges beyond the known end.
         if options.version.is_some()
             || options.check_preconditions(&head.meta).is_err()
             || self.may_have_grown(&plan, &head, range)
         {
-            // The longer way knows what to make of them.
             return None;
         }
         let range = range.start..range.end.min(head.meta.size);
         let page = self.only_page(&range)?;
-        let mut bytes = self.memory.get(head.place(page))?;
+        let mut bytes = self.memory.get(head.locate(page))?;
         bytes.advance(byte_range::in_memory(range.start - self.pages.start(page)));
         bytes.truncate(byte_range::in_memory(byte_range::len(&range)));
         self.counters.hits.add(1);
         self.counters.hit_bytes.add(bytes.len() as u64);
-        Some(Hit { head, range, bytes })
+        Some(PageHit { head, range, bytes })
     }
 
-    /// The answer of a `hit`. Who means to look at the [`Origin`] sends an [`Intent`]: to make one takes as long as the page
-    /// takes to find.
+    /// The result for a `hit`. Extensions are added only to answers to requests with an [`Intent`]: to build them
+    /// takes as long as to find the page.
     #[inline]
-    pub(crate) fn answer(&self, hit: Hit, options: &GetOptions) -> GetResult {
-        let Hit { head, range, bytes } = hit;
+    pub(crate) fn answer_hit(&self, hit: PageHit, options: &GetOptions) -> GetResult {
+        let PageHit { head, range, bytes } = hit;
         let extensions = if options.extensions.get::<Intent>().is_some() {
             let origin = Origin::default();
             origin.add_hit(bytes.len() as u64);
-            self.upwards(&head, &self.plan(options), origin)
+            self.answer_extensions(&head, &self.plan(options), origin, &options.extensions)
         } else {
             Extensions::new()
         };
-        result(extensions, &head, range, stream::once(future::ready(Ok(bytes))).boxed())
+        answer(&head, range, stream::once(future::ready(Ok(bytes))).boxed(), extensions)
     }
 
-    /// The answer to `get_ranges`, where each range lies in one page, all of them are here and nothing has to be asked.
+    /// The answer to `get_ranges`, where each range lies in one page, all these pages are in memory and the store need
+    /// not be asked.
     pub(crate) fn hits(&self, path: &Path, ranges: &[Range<u64>]) -> Option<Vec<Bytes>> {
         let plan = self.plan(&GetOptions::new());
         let head = self.trusted(path, &plan)?;
         if ranges.iter().any(|range| self.may_have_grown(&plan, &head, range)) {
             return None;
         }
-        // All or none: a page that is looked at here, and again by the longer way, would pass for read twice.
+        // All or none: a page that is read here, and again by `reads`, would count as read twice.
         let mut before = None;
         for range in ranges {
             let page = self.only_page(&(range.start..range.end.min(head.meta.size)))?;
-            if before.replace(page) != Some(page) && !self.memory.has(head.place(page)) {
+            if before.replace(page) != Some(page) && !self.memory.has(head.locate(page)) {
                 return None;
             }
         }
@@ -89,7 +90,7 @@ impl Engine {
                 Some((at, page_bytes)) if *at == page => page_bytes,
                 _ => {
                     pages += 1;
-                    &last.insert((page, self.memory.get(head.place(page))?)).1
+                    &last.insert((page, self.memory.get(head.locate(page))?)).1
                 }
             };
             let at = |offset: u64| byte_range::in_memory(offset - self.pages.start(page));
@@ -101,20 +102,14 @@ impl Engine {
         Some(parts)
     }
 
-    /// What is known of `path`, where that may be used as it is.
+    /// The known version of `path`, where it may be served without a check.
     #[inline]
-    fn trusted(&self, path: &Path, plan: &Plan) -> Option<Arc<Head>> {
+    fn trusted(&self, path: &Path, plan: &CachePlan) -> Option<Arc<ObjectHead>> {
         let head = self.table.get(path)?;
-        (policy::first_step(plan, Some(head.known()), self.now()) == Step::Serve).then_some(head)
+        (freshness::first_step(plan, Some(head.summary()), self.now()) == FirstStep::Serve).then_some(head)
     }
 
-    /// Whether the store is to be asked before a `range` beyond the end of `head` is answered.
-    #[inline]
-    pub(crate) fn may_have_grown(&self, plan: &Plan, head: &Head, range: &Range<u64>) -> bool {
-        range.end > head.meta.size && policy::may_have_grown(plan, head.meta.size, head.asked_at, range, self.now())
-    }
-
-    /// The page that holds all of `range`, where there is one.
+    /// The page that contains all of `range`, if there is one.
     fn only_page(&self, range: &Range<u64>) -> Option<u64> {
         let page = self.pages.of(range.start);
         (range.start < range.end && self.pages.of(range.end - 1) == page).then_some(page)

@@ -1,4 +1,5 @@
-//! Who fetches, who waits, and what happens to those who wait: herds, leaders that die, errors, aborts.
+//! Single flight: many readers of the same bytes, first readers that are dropped, errors, panics, stopped runtimes,
+//! stalls.
 
 mod common;
 
@@ -32,11 +33,11 @@ async fn eventually(what: &str, found: impl Fn() -> bool) {
 }
 
 async fn quiet(store: &CacheStore) {
-    eventually("no flights left", || store.stats().flights == 0).await;
+    eventually("no fetch left", || store.stats().in_flight == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_cold_herd_is_one_get() {
+async fn many_cold_readers_are_one_get() {
     let (double, store) = cache(Freshness::default());
     let data = content(1, MIB);
     double.write(A, data.clone()).await;
@@ -58,7 +59,7 @@ async fn a_cold_herd_is_one_get() {
 }
 
 #[tokio::test]
-async fn a_herd_of_heads_is_one_head() {
+async fn many_heads_are_one_head() {
     let (double, store) = cache(Freshness::default());
     double.write(A, "x").await;
     let path = path();
@@ -68,7 +69,7 @@ async fn a_herd_of_heads_is_one_head() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_leaves_takes_nothing_along() {
+async fn dropping_the_first_reader_does_not_hurt_the_others() {
     let (double, store) = cache(Freshness::default());
     let data = content(1, 100_000);
     double.write(A, data.clone()).await;
@@ -91,12 +92,13 @@ async fn a_leader_that_leaves_takes_nothing_along() {
 async fn the_last_to_leave_aborts_the_get() {
     let (double, store) = cache(Freshness::default());
     double.write(A, content(1, 100_000)).await;
-    store.get_range(&path(), 0..10).await.expect("read"); // The version is known: the next one is a fill.
+    store.get_range(&path(), 0..10).await.expect("read"); // The version is known: the next request is a fill.
     for range in [0..100_000, 0..10] {
         double.feel(Mood::Wait);
         if range.end == 10 {
             store.delete(&path()).await.expect("memory");
-            double.write(A, content(2, 100_000)).await; // Not known any more: an opening.
+            // The version is unknown now: the next request opens the object.
+            double.write(A, content(2, 100_000)).await;
         }
         let readers = [(); 2].map(|()| {
             let (store, range) = (store.clone(), range.clone());
@@ -177,12 +179,12 @@ async fn an_error_of_anothers_range_is_not_ours() {
     assert_eq!(rest.expect("read"), data.slice(10..));
     assert_eq!(ranges.expect("read"), [data.slice(..10), data.slice(5..)]);
     warmed.expect("there");
-    // A herd that asks for the same gets the same answer, once.
+    // Readers with the same request share one answer.
     store.delete(&object).await.expect("memory");
     double.write(A, data).await;
     double.forget_requests();
-    let herd = future::join_all((0..8).map(|_| read(Some(GetRange::Bounded(100_000..100_010))))).await;
-    assert!(herd.iter().all(Result::is_err));
+    let readers = future::join_all((0..8).map(|_| read(Some(GetRange::Bounded(100_000..100_010))))).await;
+    assert!(readers.iter().all(Result::is_err));
     assert_eq!(double.gets(), 1);
     quiet(&store).await;
 }
@@ -201,7 +203,7 @@ async fn a_panic_below_is_the_callers_own_and_harms_nobody_else() {
             let store = store.clone();
             tokio::spawn(async move { store.get_range(&path(), 50_000..60_000).await })
         };
-        // The leader's fetch panics; both begin anew, and one of them fetches.
+        // The first reader's fetch panics; both readers retry, and one of them fetches.
         let (leader, follower) = (spawn(), spawn());
         for reader in [leader, follower] {
             let bytes = reader.await.expect("no reader panics").expect("read");
@@ -211,7 +213,7 @@ async fn a_panic_below_is_the_callers_own_and_harms_nobody_else() {
         store.delete(&path()).await.expect("memory");
         double.write(A, content(1, 100_000)).await;
     }
-    // Where every fetch panics, it is as without a cache.
+    // Where every fetch panics, the read panics as without a cache.
     double.feel(Mood::Panic);
     let reader = tokio::spawn({
         let store = store.clone();
@@ -294,7 +296,7 @@ async fn a_store_that_is_silent_longer_than_the_stall_timeout_is_waited_for() {
     }
 }
 
-/// A caller that gave up its own fetch after the stall timeout would send it again and again.
+/// A caller that left its own fetch after the stall timeout would send it again and again.
 #[tokio::test(start_paused = true)]
 async fn put_back_ones_own_fetch_is_given_up_while_it_queues() {
     for fault in [None, Some(Mutation::QueueingStalls)] {

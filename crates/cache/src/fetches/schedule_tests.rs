@@ -1,0 +1,135 @@
+//! Readers that share fetches, under schedules that `shuttle` chooses: every reader gets its bytes, none waits for
+//! ever, and no page is fetched twice at the same time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::Utc;
+use headstart_fetch_core::MemoryBudget;
+use object_store::{Attributes, Extensions, ObjectMeta};
+
+use crate::config::Freshness;
+use crate::fetches::arrived_pages::Charge;
+use crate::fetches::fetch::{FetchGuard, FetchOutcome, WaitError};
+use crate::fetches::single_flight::{Claim, InFlight};
+use crate::fetches::sync::{Mutex, explore};
+use crate::lookup::call::CacheCall;
+use crate::lookup::version_table::{ObjectHead, VersionTable};
+use crate::policy::SafetyRules;
+use crate::policy::freshness::CachePlan;
+use crate::policy::page::{MIN_PAGE_BYTES, PageNeed, PageSize};
+
+const PAGES: u32 = 4;
+const PAGE: u64 = MIN_PAGE_BYTES as u64;
+
+/// What the readers share.
+struct World {
+    in_flight: Arc<InFlight>,
+    head: Arc<ObjectHead>,
+    kept: Mutex<HashMap<u64, Bytes>>,
+    /// Number of fetches of each page that are active now.
+    active_fetches: [AtomicUsize; PAGES as usize],
+    budget: Arc<MemoryBudget>,
+}
+
+impl World {
+    fn new() -> Arc<Self> {
+        let table = VersionTable::new(10, SafetyRules::ALL);
+        let meta = ObjectMeta {
+            location: "a".into(),
+            last_modified: Utc::now(),
+            size: u64::from(PAGES) * PAGE,
+            e_tag: Some("1".into()),
+            version: None,
+        };
+        let stamp = table.stamp(&"a".into(), Duration::ZERO);
+        let pages = PageSize::new(MIN_PAGE_BYTES).expect("it is allowed");
+        Arc::new(Self {
+            in_flight: InFlight::new(pages, Duration::from_secs(60)),
+            head: table.record(&"a".into(), None, stamp, meta, Attributes::new(), false),
+            kept: Mutex::default(),
+            active_fetches: Default::default(),
+            budget: MemoryBudget::new(MIN_PAGE_BYTES * 3),
+        })
+    }
+
+    fn claim(self: &Arc<Self>, needs: &[PageNeed]) -> Vec<Claim> {
+        let plan = CachePlan::new(true, Freshness::default(), None, false);
+        let call = CacheCall::new(&"a".into(), None, plan, Extensions::new());
+        let in_memory = |page| self.kept.lock().get(&page).cloned();
+        let runs = |missing: &[u64]| missing.iter().map(|page| *page..page + 1).collect();
+        let (claims, runs) = self.in_flight.claim(&call, self.head.id, needs, false, in_memory, runs);
+        for (run, waiter) in runs {
+            let guard = FetchGuard { fetch: Arc::clone(&waiter.fetch), in_flight: Arc::clone(&self.in_flight) };
+            match self.budget.try_reserve(MIN_PAGE_BYTES) {
+                Some(reservation) => guard.fetch.charge(Charge::Reserved(reservation)),
+                None => guard.fetch.charge(Charge::Lockstep),
+            }
+            drop(shuttle::future::spawn(run_fetch(Arc::clone(self), guard, run.start)));
+        }
+        claims
+    }
+}
+
+/// The task of a fetch of `page`. That of page 3 is lost at the end.
+async fn run_fetch(world: Arc<World>, guard: FetchGuard, page: u64) {
+    let fetches = &world.active_fetches[usize::try_from(page).expect("small")];
+    assert_eq!(fetches.fetch_add(1, Ordering::SeqCst), 0, "page {page} is fetched twice");
+    shuttle::future::yield_now().await;
+    let span = page * PAGE..(page + 1) * PAGE;
+    guard.answered(&world.head, span, page..page + 1);
+    guard.room(page, MIN_PAGE_BYTES).await;
+    let bytes = Bytes::from(vec![u8::try_from(page).expect("small"); MIN_PAGE_BYTES]);
+    guard.arrived(page, bytes, |bytes, _| drop(world.kept.lock().insert(page, bytes)));
+    fetches.fetch_sub(1, Ordering::SeqCst);
+    guard.finish(Ok(if page == 3 { FetchOutcome::Lost } else { FetchOutcome::Finished }));
+}
+
+/// Reads pages `first..last`; drops the others after `gives_up_after` of them.
+async fn read(world: Arc<World>, first: u64, last: u64, gives_up_after: usize) {
+    let needs: Vec<_> = (first..last).map(|page| PageNeed { page, bytes: page * PAGE..page * PAGE + 10 }).collect();
+    let claims = world.claim(&needs);
+    for (claim, need) in claims.into_iter().zip(needs).take(gives_up_after) {
+        let mut claim = Some(claim);
+        for _ in 0..4 {
+            let bytes = match claim.take().unwrap_or_else(|| world.claim(std::slice::from_ref(&need)).remove(0)) {
+                Claim::InMemory(page) => Ok(page.slice(..10)),
+                Claim::InFlight(interest) => interest.waiter.take(&need).await,
+            };
+            match bytes {
+                Ok(bytes) => {
+                    assert_eq!(bytes, vec![u8::try_from(need.page).expect("small"); 10]);
+                    break;
+                }
+                Err(WaitError::Lost) => {}
+                Err(WaitError::Failed(error)) => panic!("nothing fails here: {error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn no_schedule_loses_a_page_or_fetches_one_twice() {
+    explore(3000, || {
+        let world = World::new();
+        let readers: Vec<_> = [(0, 4, 9), (0, 2, 9), (1, 4, 1), (2, 4, 9), (0, 4, 2)]
+            .into_iter()
+            .map(|(first, last, gives_up)| shuttle::future::spawn(read(Arc::clone(&world), first, last, gives_up)))
+            .collect();
+        shuttle::future::block_on(async {
+            for reader in readers {
+                reader.await.expect("no reader panics");
+            }
+        });
+        // No runtime aborts fetches without waiters here: they run to their end.
+        while world.in_flight.len() > 0 {
+            shuttle::thread::yield_now();
+        }
+        while world.budget.used_bytes() > 0 {
+            shuttle::thread::yield_now();
+        }
+    });
+}

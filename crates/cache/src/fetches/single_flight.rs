@@ -1,0 +1,279 @@
+//! Single flight: which fetch brings which page, and which reads join it.
+//!
+//! Every fetch is a task of its own, so no reader depends on what becomes of another. A reader that wants a page
+//! holds a [`FetchWaiter`] of its fetch. When the last waiter is dropped, the task is aborted, and its GET with it.
+//! One lock guards the registry; it is never held across an await.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use object_store::path::Path;
+use tokio::runtime::Handle;
+
+use super::fetch::{Fetch, FetchGuard, FetchOutcome};
+use super::sync::Mutex;
+use super::waiter::{FetchWaiter, Interest};
+use crate::lookup::call::CacheCall;
+use crate::lookup::memory_tier::PageKey;
+use crate::lookup::version_table::RequestStamp;
+use crate::policy::joining::{OpeningRequest, worth_joining};
+use crate::policy::page::{PageNeed, PageSize};
+
+/// All fetches in flight.
+pub(crate) struct InFlight {
+    pub(super) registry: Mutex<Registry>,
+    pages: PageSize,
+    pub(super) stall_timeout: Duration,
+}
+
+#[derive(Default)]
+pub(super) struct Registry {
+    /// The fetch of each page.
+    pages: HashMap<PageKey, Arc<Fetch>>,
+    /// Requests whose version is not known until they are answered.
+    openings: HashMap<Path, Vec<OpeningFetch>>,
+}
+
+struct OpeningFetch {
+    request: OpeningRequest,
+    stamp: RequestStamp,
+    fetch: Arc<Fetch>,
+}
+
+/// Which calls share the answer to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// The caller joins a request in flight, and others may join the caller's.
+    Full,
+    /// The caller needs the answer to a request sent from now on. Others may join it.
+    NewRequest,
+    /// No other call: the request has preconditions of its own.
+    None,
+}
+
+/// How a call gets a page that it did not find in memory.
+pub(crate) enum Claim {
+    /// From memory: it has arrived in the meantime.
+    InMemory(Bytes),
+    /// From another call's fetch, or from a new one.
+    InFlight(Interest),
+}
+
+/// A new fetch of a run of pages, and the waiter of the call that has to launch it.
+pub(crate) type NewFetch = (Range<u64>, Arc<FetchWaiter>);
+
+impl InFlight {
+    pub(crate) fn new(pages: PageSize, stall_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self { registry: Mutex::default(), pages, stall_timeout })
+    }
+
+    /// Pages and objects that are being fetched now.
+    pub(crate) fn len(&self) -> usize {
+        let registry = self.registry.lock();
+        registry.pages.len() + registry.openings.values().map(Vec::len).sum::<usize>()
+    }
+
+    /// A waiter for a fetch that opens the object of `call`: for one in flight that brings part of `request` and is
+    /// fresh enough, or for a new one, which the caller has to launch. `None` where `is_known` says that no request
+    /// is needed any more.
+    ///
+    /// All under one lock: an answer is recorded before its fetch is deregistered, so of readers that come together
+    /// one sends a request, and the others find either its fetch or its answer.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        call: &CacheCall,
+        request: &OpeningRequest,
+        stamp: RequestStamp,
+        sharing: Sharing,
+        is_known: impl Fn() -> bool,
+    ) -> Option<Arc<FetchWaiter>> {
+        let path = &call.path;
+        let mut registry = self.registry.lock();
+        if sharing == Sharing::Full && call.plan.reads_cache {
+            let is_useful = |opening: &&OpeningFetch| {
+                opening.fetch.version == call.version
+                    && opening.stamp.epoch == stamp.epoch
+                    && call.plan.is_fresh(opening.stamp.at, stamp.at)
+                    && worth_joining(&opening.request, request)
+            };
+            if let Some(opening) = registry.openings.get(path).and_then(|openings| openings.iter().find(is_useful)) {
+                return Some(self.join(&opening.fetch, call, opening.request == *request).undecided());
+            }
+            if is_known() {
+                return None;
+            }
+        }
+        let fetch = Fetch::new(call, self.pages, call.plan.admit, false);
+        if sharing != Sharing::None {
+            fetch.progress.lock().opens = Some(path.clone());
+            let opening = OpeningFetch { request: request.clone(), stamp, fetch: Arc::clone(&fetch) };
+            registry.openings.entry(path.clone()).or_default().push(opening);
+        }
+        Some(self.waiter(&fetch, call, true, true).undecided())
+    }
+
+    /// Finds each of `needs` of the version `id`, all under one lock: in flight, `in_memory` by now, or missing. The
+    /// missing ones are grouped by `runs` into new fetches, which the caller has to launch. `is_private`: no fetch of
+    /// others is joined, and no other call joins the new ones.
+    pub(crate) fn claim(
+        self: &Arc<Self>,
+        call: &CacheCall,
+        id: u64,
+        needs: &[PageNeed],
+        is_private: bool,
+        in_memory: impl Fn(u64) -> Option<Bytes>,
+        runs: impl Fn(&[u64]) -> Vec<Range<u64>>,
+    ) -> (Vec<Claim>, Vec<NewFetch>) {
+        let mut joined: Vec<Arc<FetchWaiter>> = Vec::new();
+        let mut missing = Vec::new();
+        let mut registry = self.registry.lock();
+        let claims: Vec<Option<Claim>> = needs
+            .iter()
+            .map(|need| {
+                let key = PageKey { version: id, page: need.page };
+                if call.plan.reads_cache
+                    && !is_private
+                    && let Some(fetch) = registry.pages.get(&key)
+                {
+                    if fetch.progress.lock().pages.add_interest(need.page) {
+                        let known = joined.iter().find(|waiter| Arc::ptr_eq(&waiter.fetch, fetch)).cloned();
+                        let waiter = known.unwrap_or_else(|| {
+                            let waiter = self.join(fetch, call, true);
+                            joined.push(Arc::clone(&waiter));
+                            waiter
+                        });
+                        return Some(Claim::InFlight(Interest { waiter, page: need.page }));
+                    }
+                    // The fetch has brought the page, and dropped it after its readers had taken it.
+                    registry.pages.remove(&key);
+                }
+                // A fetch stores a page before it is deregistered, so this order of looking misses none.
+                if let Some(page) = in_memory(need.page) {
+                    return Some(Claim::InMemory(page));
+                }
+                missing.push(need.page);
+                None
+            })
+            .collect();
+        let new_fetches: Vec<NewFetch> = runs(&missing)
+            .into_iter()
+            .map(|run| {
+                let fetch = Fetch::new(call, self.pages, call.plan.admit, is_private);
+                if !is_private {
+                    registry.register(&fetch, id, run.clone());
+                }
+                (run, self.waiter(&fetch, call, true, true))
+            })
+            .collect();
+        let own = |page: u64| {
+            let found = new_fetches.iter().find(|(run, _)| run.contains(&page));
+            Claim::InFlight(found.expect("every missing page is in a run").1.interest_in(page))
+        };
+        let claims = claims.into_iter().zip(needs).map(|(claim, need)| claim.unwrap_or_else(|| own(need.page)));
+        (claims.collect(), new_fetches)
+    }
+
+    /// A new fetch of `pages` of the version `id`, also of those that are in flight already: the next window of a
+    /// body that is open anyway.
+    pub(crate) fn next_window(
+        self: &Arc<Self>,
+        call: &CacheCall,
+        id: u64,
+        pages: Range<u64>,
+        admit: bool,
+    ) -> Arc<FetchWaiter> {
+        let fetch = Fetch::new(call, self.pages, admit, false);
+        let mut registry = self.registry.lock();
+        registry.register(&fetch, id, pages);
+        self.waiter(&fetch, call, true, true)
+    }
+
+    /// Runs the task of a fetch. However the task ends, its [`FetchGuard`] informs the waiters.
+    pub(crate) fn launch(
+        self: &Arc<Self>,
+        runtime: &Handle,
+        waiter: &FetchWaiter,
+        task: impl FnOnce(FetchGuard) -> BoxFuture<'static, ()>,
+    ) {
+        let guard = FetchGuard { fetch: Arc::clone(&waiter.fetch), in_flight: Arc::clone(self) };
+        let task = runtime.spawn(task(guard));
+        // `waiter` is alive, so nobody has wanted to abort the task before this line.
+        let _ = waiter.fetch.task.set(task.abort_handle());
+    }
+
+    /// Ends `fetch` and wakes its waiters.
+    pub(super) fn end(&self, fetch: &Fetch, outcome: FetchOutcome) {
+        // Deregistered first: a waiter that retries must not find this fetch.
+        self.registry.lock().deregister(fetch);
+        {
+            let mut progress = fetch.progress.lock();
+            progress.outcome.get_or_insert(outcome);
+            progress.pages.end();
+        }
+        fetch.changed.notify_waiters();
+    }
+
+    /// A waiter for the fetch of another call. Its pages are kept if either call wants that, and it is demanded if
+    /// either call is.
+    fn join(self: &Arc<Self>, fetch: &Arc<Fetch>, call: &CacheCall, same_request: bool) -> Arc<FetchWaiter> {
+        fetch.admit.fetch_or(call.plan.admit, Ordering::Relaxed);
+        if !call.is_speculative() {
+            fetch.promote();
+        }
+        self.waiter(fetch, call, false, same_request && fetch.version == call.version)
+    }
+
+    fn waiter(
+        self: &Arc<Self>,
+        fetch: &Arc<Fetch>,
+        call: &CacheCall,
+        is_own: bool,
+        same_request: bool,
+    ) -> Arc<FetchWaiter> {
+        fetch.progress.lock().waiters += 1;
+        let promotion = call.promotion().cloned();
+        let is_undecided = AtomicBool::new(false);
+        let (fetch, in_flight) = (Arc::clone(fetch), Arc::clone(self));
+        Arc::new(FetchWaiter { fetch, in_flight, is_own, same_request, promotion, is_undecided })
+    }
+}
+
+impl Registry {
+    /// Registers `pages` for `fetch`, except those that another fetch brings already.
+    pub(super) fn register(&mut self, fetch: &Arc<Fetch>, version: u64, pages: Range<u64>) {
+        let mut progress = fetch.progress.lock();
+        for page in pages {
+            let key = PageKey { version, page };
+            if let Entry::Vacant(vacant) = self.pages.entry(key) {
+                vacant.insert(Arc::clone(fetch));
+                progress.keys.push(key);
+            }
+        }
+    }
+
+    /// Removes all registrations of `fetch`: no further call joins it.
+    pub(super) fn deregister(&mut self, fetch: &Fetch) {
+        let mut progress = fetch.progress.lock();
+        for key in progress.keys.drain(..) {
+            if let Entry::Occupied(occupied) = self.pages.entry(key)
+                && std::ptr::eq(&raw const **occupied.get(), fetch)
+            {
+                occupied.remove();
+            }
+        }
+        if let Some(path) = progress.opens.take()
+            && let Entry::Occupied(mut openings) = self.openings.entry(path)
+        {
+            openings.get_mut().retain(|opening| !std::ptr::eq(&raw const *opening.fetch, fetch));
+            if openings.get().is_empty() {
+                openings.remove();
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The task of a fetch: sends one request, checks the version of the answer, cuts the body into pages and stores them.
+
+use std::fmt::Debug;
+use std::ops::Range;
+use std::sync::Arc;
+
+use headstart_fetch_core::internal::{LocalFile, RangeOrigin, Reserved, byte_range};
+use headstart_fetch_core::{FetchError, ObjectChanged, ObjectVersion};
+use object_store::{Error, Extensions, GetOptions, GetResult, Result};
+use tokio::sync::oneshot;
+
+use super::Fetches;
+use super::arrived_pages::Charge;
+use super::fetch::{FetchGuard, FetchOutcome};
+use super::fill_body::FillBody;
+use super::waiter::FetchWaiter;
+use crate::lookup::call::CacheCall;
+use crate::lookup::version_table::{ObjectHead, RequestStamp};
+use crate::policy::joining::OpeningRequest;
+use crate::trace_events;
+
+/// The task of one fetch.
+pub(super) struct FetchTask {
+    pub(super) fetches: Arc<Fetches>,
+    /// The call that began the fetch.
+    pub(super) call: Arc<CacheCall>,
+    /// Sent with the request.
+    pub(super) extensions: Extensions,
+    pub(super) stamp: RequestStamp,
+    /// Memory for its pages has been requested from the budget.
+    pub(super) is_charged: bool,
+}
+
+impl FetchTask {
+    /// Requests memory for `bytes` from the budget.
+    pub(super) fn charge(&mut self, waiter: &FetchWaiter, bytes: u64) {
+        let charge = self.fetches.charge(&self.extensions, bytes);
+        if matches!(charge, Charge::Reserved(_)) {
+            // A byte is charged once: layers below do not reserve again.
+            self.extensions.insert(Reserved);
+        }
+        waiter.fetch.charge(charge);
+        self.is_charged = true;
+    }
+
+    /// Sends a request for an object whose version is not known, and reads the first window of the answer. Hands on the
+    /// body beyond the window.
+    pub(super) async fn open(
+        &self,
+        guard: &FetchGuard,
+        request: &OpeningRequest,
+        mut options: GetOptions,
+        hand_on: oneshot::Sender<FillBody>,
+    ) -> Result<FetchOutcome> {
+        let (fetches, lookup) = (&*self.fetches, &*self.fetches.lookup);
+        let pages = lookup.page_size();
+        options.extensions = self.extensions.clone();
+        if *request == OpeningRequest::Head {
+            fetches.counters.validations.add(1);
+        } else {
+            fetches.counters.fills.add(1);
+            trace_events::fill_started(&self.call.path, request);
+        }
+        let result = fetches.inner.get_opts(&self.call.path, options).await.inspect_err(|error| {
+            if matches!(error, Error::NotFound { .. }) {
+                lookup.versions().remove(&self.call.path, self.call.version.as_deref());
+            }
+        })?;
+        // To cache a local file gains nothing. To cache an object of a store that ignores ranges does harm, as the
+        // cache requests wider ranges than its callers.
+        let has_range = *request == OpeningRequest::Head || result.range == request.range_in(result.meta.size);
+        let uncacheable = LocalFile::is_source_of(&result) || !has_range;
+        let head = lookup.record(&self.call, self.stamp, &result, uncacheable);
+        if *request == OpeningRequest::Head {
+            trace_events::version_validated(&self.call.path, head.meta.size);
+            fetches.refusals.granted_head();
+            guard.answered(&head, 0..0, 0..0);
+            return Ok(FetchOutcome::Finished);
+        }
+        if head.uncacheable {
+            // The next attempt bypasses the cache.
+            return Ok(FetchOutcome::Lost);
+        }
+        if matches!(request, OpeningRequest::Bounded(_)) {
+            fetches.refusals.granted_range();
+        }
+        let body = FillBody::new(result);
+        let window = body.at()..body.end().min(pages.window_end(body.at()));
+        let whole_pages = if self.keeps(&head) { pages.whole_in(&window, head.meta.size) } else { 0..0 };
+        if !self.is_charged {
+            // The layer below charges its own read-ahead; this is for the bytes that wait here.
+            guard.fetch.charge(fetches.charge(&self.extensions, byte_range::len(&window)));
+        }
+        guard.answered(&head, window.clone(), whole_pages);
+        self.drain(guard, &head, body, window.end, hand_on).await?;
+        Ok(FetchOutcome::Finished)
+    }
+
+    /// Fetches `range`, whole pages of the version `head`.
+    pub(super) async fn fill(
+        &self,
+        guard: &FetchGuard,
+        head: &Arc<ObjectHead>,
+        range: &Range<u64>,
+    ) -> Result<FetchOutcome> {
+        let lookup = &*self.fetches.lookup;
+        trace_events::fill_started(&self.call.path, range);
+        let result = self.request(head, range).await.inspect_err(|error| {
+            if ObjectChanged::find(error).is_some() {
+                lookup.versions().forget(&self.call.path, self.call.version.as_deref(), head.id);
+            }
+        })?;
+        if LocalFile::is_source_of(&result) {
+            lookup.versions().forget(&self.call.path, self.call.version.as_deref(), head.id);
+            return Ok(FetchOutcome::Lost);
+        }
+        if result.range != *range {
+            return Err(FetchError::WrongRange {
+                wanted_start: range.start,
+                wanted_end: range.end,
+                start: result.range.start,
+                end: result.range.end,
+            }
+            .into());
+        }
+        self.fetches.refusals.granted_range();
+        let pages = lookup.page_size();
+        guard.answered(head, range.clone(), pages.whole_in(range, head.meta.size));
+        self.cut(guard, head, &mut FillBody::new(result), range.end).await?;
+        Ok(FetchOutcome::Finished)
+    }
+
+    /// Requests `range` of the version `head`, and checks that the answer is of that version.
+    async fn request(&self, head: &ObjectHead, range: &Range<u64>) -> Result<GetResult> {
+        let fetches = &*self.fetches;
+        // Some servers refuse a range that covers the whole object.
+        let is_whole = *range == (0..head.meta.size) && fetches.refusals.refuses_ends();
+        let mut options = GetOptions::new().with_range((!is_whole).then(|| range.clone()));
+        options.version.clone_from(&self.call.version);
+        options.extensions = self.extensions.clone();
+        if is_whole {
+            options.extensions.insert(RangeOrigin::Asked);
+        }
+        if !fetches.rules.verify_fills {
+            options = GetOptions::new().with_range(Some(range.clone()));
+            return fetches.inner.get_opts(&self.call.path, options).await;
+        }
+        let is_pinned = head.version.pin(fetches.pin, &mut options);
+        let named = options.version.clone();
+        fetches.counters.fills.add(1);
+        let result = match fetches.refusals.get_opts(&*fetches.inner, &self.call.path, options).await {
+            Ok(result) => result,
+            Err(error) => {
+                let extensions = self.extensions.clone();
+                let asked = GetOptions { version: named, extensions, ..GetOptions::new() };
+                let (store, version) = (&*fetches.inner, &head.version);
+                return Err(
+                    ObjectChanged::explain_or_ask(error, is_pinned, store, &self.call.path, version, asked).await
+                );
+            }
+        };
+        if !head.has_validator() && self.keeps(head) && result.meta.size == head.meta.size {
+            // Without a validator, only objects that never change are fetched in parts.
+            return Ok(result);
+        }
+        let found = if named.is_some() {
+            // A version that was requested by name need not be the present one.
+            ObjectVersion::of(&result.meta)
+        } else {
+            fetches.lookup.record(&self.call, self.stamp, &result, false).version.clone()
+        };
+        if head.version.is_same(&found) {
+            return Ok(result);
+        }
+        Err(ObjectChanged::new(&self.call.path, &head.version, Some(&found)).into())
+    }
+
+    /// Reads `body` up to `until`, and hands on the rest.
+    pub(super) async fn drain(
+        &self,
+        guard: &FetchGuard,
+        head: &Arc<ObjectHead>,
+        mut body: FillBody,
+        until: u64,
+        hand_on: oneshot::Sender<FillBody>,
+    ) -> Result<()> {
+        self.cut(guard, head, &mut body, until).await?;
+        if body.at() < body.end() {
+            // Where no reader wants the rest, the body is dropped, which aborts the request.
+            let _ = hand_on.send(body);
+        }
+        Ok(())
+    }
+
+    /// Cuts `body` into pages up to `until`, stores and hands on each.
+    async fn cut(&self, guard: &FetchGuard, head: &Arc<ObjectHead>, body: &mut FillBody, until: u64) -> Result<()> {
+        let lookup = &*self.fetches.lookup;
+        let pages = lookup.page_size();
+        let keep = self.keeps(head);
+        while body.at() < until {
+            let page = pages.of(body.at());
+            let range = body.at()..pages.start(page + 1).min(until);
+            let length = byte_range::in_memory(byte_range::len(&range));
+            guard.room(page, length).await;
+            let bytes = body.take(length, &self.fetches.counters, &self.call.origin).await?;
+            let is_whole = keep && !pages.whole_in(&range, head.meta.size).is_empty();
+            guard.arrived(page, lookup.memory().counted(bytes), |bytes, arrival| {
+                if is_whole {
+                    lookup.memory().insert(head.locate(page), bytes, arrival);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether pages of `head` may be kept.
+    fn keeps(&self, head: &ObjectHead) -> bool {
+        self.call.plan.may_keep(head.has_validator())
+    }
+
+    pub(super) fn trace_outcome(&self, guard: &FetchGuard, range: &impl Debug, outcome: &Result<FetchOutcome>) {
+        match outcome {
+            Ok(FetchOutcome::Finished) => trace_events::fill_finished(&self.call.path, range, guard.span_bytes()),
+            Ok(_) => trace_events::fill_unusable(&self.call.path, range),
+            Err(error) => trace_events::fill_failed(&self.call.path, range, error),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! A reader's side of a fetch: waiting for it, taking pages from it, leaving it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use futures::future;
+use headstart_fetch_core::internal::mutation::Mutation;
+use headstart_fetch_core::internal::runtime::has_timer;
+use headstart_fetch_core::internal::{Promotion, depends_on_request, share};
+
+use super::arrived_pages::ArrivedPages;
+use super::fetch::{Fetch, FetchOutcome, FetchProgress, WaitError};
+use super::single_flight::InFlight;
+use crate::lookup::version_table::ObjectHead;
+use crate::policy::page::PageNeed;
+
+/// A reader that waits for a fetch, or may still read from it. When the last waiter is dropped, the fetch is aborted,
+/// unless it has finished.
+pub(crate) struct FetchWaiter {
+    pub(super) fetch: Arc<Fetch>,
+    pub(super) in_flight: Arc<InFlight>,
+    /// The reader's call has begun the fetch.
+    pub(crate) is_own: bool,
+    /// The reader's own request would be the same as that of the fetch.
+    pub(super) same_request: bool,
+    /// Tells when somebody begins to wait for a speculative reader, and so for the fetch.
+    pub(super) promotion: Option<Promotion>,
+    /// The reader does not know yet which pages it wants. Until then the fetch keeps all of them.
+    pub(super) is_undecided: AtomicBool,
+}
+
+/// A reader's interest in one page of a fetch. When nobody is interested any more, the fetch drops the page.
+pub(crate) struct Interest {
+    pub(crate) waiter: Arc<FetchWaiter>,
+    pub(super) page: u64,
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        self.waiter.fetch.progress.lock().pages.remove_interest(self.page);
+        self.waiter.fetch.room.notify_one();
+    }
+}
+
+/// Counts a reader that waits for a page of a fetch, or for all of it, until it is dropped.
+struct ActiveWait<'a> {
+    fetch: &'a Fetch,
+    page: u64,
+}
+
+impl Drop for ActiveWait<'_> {
+    fn drop(&mut self) {
+        self.fetch.progress.lock().pages.remove_wait(self.page);
+    }
+}
+
+impl FetchWaiter {
+    /// The waiter of a reader that does not know yet which pages it wants.
+    pub(super) fn undecided(self: Arc<Self>) -> Arc<Self> {
+        self.is_undecided.store(true, Ordering::Relaxed);
+        self.fetch.progress.lock().pages.add_undecided();
+        self
+    }
+
+    /// The reader wants only the pages that it has an [`Interest`] in.
+    pub(crate) fn decide(&self) {
+        if self.is_undecided.swap(false, Ordering::Relaxed) {
+            self.fetch.progress.lock().pages.remove_undecided();
+            self.fetch.room.notify_one();
+        }
+    }
+
+    /// Whether the fetch may drop pages before this reader has taken them: it is another reader's, and in lockstep.
+    pub(crate) fn may_miss_pages(&self) -> bool {
+        !self.is_own && self.fetch.progress.lock().pages.is_lockstep()
+    }
+
+    /// The reader's interest in `page` of a fetch that has not been launched yet.
+    pub(super) fn interest_in(self: &Arc<Self>, page: u64) -> Interest {
+        self.fetch.progress.lock().pages.add_interest(page);
+        Interest { waiter: Arc::clone(self), page }
+    }
+
+    /// The reader's interest in `need`, where the fetch is answered, and brings the page or still has it.
+    pub(crate) fn interest(self: &Arc<Self>, need: &PageNeed) -> Option<Interest> {
+        let span = self.fetch.span.get()?;
+        let is_in_span = span.start <= need.bytes.start && need.bytes.end <= span.end;
+        let is_available = is_in_span && self.fetch.progress.lock().pages.add_interest(need.page);
+        is_available.then(|| Interest { waiter: Arc::clone(self), page: need.page })
+    }
+
+    /// Waits for the answer: the version that the fetch brings. Cancel safe.
+    pub(crate) async fn answer(&self) -> Result<Arc<ObjectHead>, WaitError> {
+        self.until(None, |progress| progress.answer.clone()).await
+    }
+
+    /// Waits for a page of the fetch and takes the needed bytes of it, without a copy. Cancel safe.
+    pub(crate) async fn take(&self, need: &PageNeed) -> Result<Bytes, WaitError> {
+        self.until(Some(need.page), |progress| self.fetch.arrived(progress, need)).await?
+    }
+
+    /// Waits until everything has arrived. Cancel safe.
+    pub(crate) async fn finished(&self) -> Result<(), WaitError> {
+        self.until(Some(u64::MAX), |progress| matches!(progress.outcome, Some(FetchOutcome::Finished)).then_some(()))
+            .await
+    }
+
+    /// Waits until `ready` finds what it looks for; `page` is the page that it waits for, `u64::MAX` all of the fetch.
+    ///
+    /// The layer below may be silent for many reasons: an outage, a queue, memory. A reader waits for a fetch of its
+    /// own as long as that layer does. It leaves another reader's fetch after `stall_timeout`, to send a request of
+    /// its own, and any fetch whose runtime has stopped.
+    async fn until<T>(&self, page: Option<u64>, ready: impl Fn(&FetchProgress) -> Option<T>) -> Result<T, WaitError> {
+        let mut active_wait = None;
+        let shares_errors = Mutation::SharesRangeErrors.is_active();
+        loop {
+            // Created before the check, so that no notification is missed.
+            let changed = self.fetch.changed.notified();
+            {
+                let mut progress = self.fetch.progress.lock();
+                if let Some(found) = ready(&progress) {
+                    return Ok(found);
+                }
+                match &progress.outcome {
+                    // The error is about another request's range, precondition or version; the reader's own may
+                    // succeed.
+                    Some(FetchOutcome::Failed(error))
+                        if !self.same_request && depends_on_request(error) && !shares_errors =>
+                    {
+                        return Err(WaitError::Lost);
+                    }
+                    Some(FetchOutcome::Failed(error)) => return Err(WaitError::Failed(share(error))),
+                    Some(FetchOutcome::Finished | FetchOutcome::Lost) => return Err(WaitError::Lost),
+                    None if progress.is_stalled && !self.has_no_timeout() => return Err(WaitError::Lost),
+                    None => {}
+                }
+                if let (None, Some(page)) = (&active_wait, page) {
+                    progress.pages.add_wait(page);
+                    active_wait = Some(ActiveWait { fetch: &self.fetch, page });
+                    self.fetch.room.notify_one();
+                }
+            }
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = self.promoted() => self.fetch.promote(),
+                () = self.stalled() => {
+                    // A speculative request may queue behind demand for as long as there is any, so only an answered
+                    // one stalls.
+                    if !self.fetch.is_speculative() || self.fetch.span.get().is_some() {
+                        let mut registry = self.in_flight.registry.lock();
+                        registry.deregister(&self.fetch);
+                        self.fetch.progress.lock().is_stalled = true;
+                    }
+                }
+                () = self.stopped() => self.abandon(),
+            }
+        }
+    }
+
+    /// Resolves when somebody begins to wait for this speculative reader, and so for its fetch.
+    async fn promoted(&self) {
+        match &self.promotion {
+            Some(promotion) if self.fetch.is_speculative() => promotion.promoted().await,
+            _ => future::pending().await,
+        }
+    }
+
+    /// Whether the reader waits however long nothing arrives.
+    fn has_no_timeout(&self) -> bool {
+        self.is_own && !Mutation::QueueingStalls.is_active()
+    }
+
+    /// Resolves when nothing has arrived for `stall_timeout`.
+    async fn stalled(&self) {
+        if self.has_no_timeout() || !has_timer() {
+            return future::pending().await;
+        }
+        tokio::time::sleep(self.in_flight.stall_timeout).await;
+    }
+
+    /// Resolves when the task of the fetch makes no progress because its runtime has stopped.
+    pub(super) async fn stopped(&self) {
+        match &self.fetch.runtime {
+            Some(runtime) if !Mutation::TrustsRuntimes.is_active() => runtime.stopped().await,
+            _ => future::pending().await,
+        }
+    }
+
+    /// Ends a fetch whose task will not go on: all its waiters retry.
+    fn abandon(&self) {
+        self.in_flight.end(&self.fetch, FetchOutcome::Lost);
+        if let Some(task) = self.fetch.task.get() {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for FetchWaiter {
+    fn drop(&mut self) {
+        self.decide();
+        let mut unwanted = ArrivedPages::default();
+        let is_last = {
+            let mut registry = self.in_flight.registry.lock();
+            let waiters = {
+                let mut progress = self.fetch.progress.lock();
+                progress.waiters -= 1;
+                progress.waiters
+            };
+            if waiters == 0 {
+                registry.deregister(&self.fetch);
+                // The task may be on a runtime that has stopped, and never drop its pages: their memory is freed here.
+                unwanted = std::mem::take(&mut self.fetch.progress.lock().pages);
+            }
+            waiters == 0
+        };
+        drop(unwanted);
+        // Outside the locks: to abort the task may drop its `FetchGuard` right here, which takes them.
+        if is_last && let Some(task) = self.fetch.task.get() {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What the cache knows and holds: the version of each object, pages in memory, and the answers that need no request.
+//!
+//! [`Lookup`] sends no request and waits for nothing. `fetches` fills it, `reads` asks it first.
+
+pub(crate) mod call;
+mod hits;
+pub(crate) mod memory_tier;
+pub(crate) mod version_table;
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use headstart_fetch_core::internal::{ConfirmedAt, FreshUntil, MeasuredLink, Origin, byte_range};
+use headstart_fetch_core::{Intent, LinkEstimate};
+use object_store::path::Path;
+use object_store::{Extensions, GetOptions, GetResult, GetResultPayload, Result};
+use tokio::time::Instant;
+
+use self::call::CacheCall;
+use self::memory_tier::MemoryTier;
+use self::version_table::{ObjectHead, RequestStamp, VersionTable};
+use crate::config::{CacheConfig, Freshness};
+use crate::policy::SafetyRules;
+use crate::policy::freshness::{self, CachePlan, FirstStep};
+use crate::policy::page::{PageNeed, PageSize};
+use crate::stats::{CacheCounters, CacheStats};
+use crate::trace_events;
+
+/// Holes up to this size are fetched along with their neighbours where a round trip costs more; `object_store`
+/// coalesces ranges up to the same distance.
+const MAX_BRIDGE_BYTES: u64 = 1 << 20;
+
+/// One known object for so many bytes of pages: known objects take about 3 % of the memory for pages.
+const MEMORY_BYTES_PER_OBJECT: usize = 16 << 10;
+
+/// The versions and pages that the cache holds, and the decisions about them.
+pub(crate) struct Lookup {
+    is_enabled: bool,
+    freshness: Freshness,
+    pages: PageSize,
+    table: VersionTable,
+    memory: MemoryTier,
+    /// The configured estimate of the link, else the first one that an answer from below carried.
+    link: OnceLock<Arc<LinkEstimate>>,
+    /// The zero of the cache's clock. It lies before the cache was made, as layers below may have confirmed their
+    /// answers earlier.
+    start: Instant,
+    counters: Arc<CacheCounters>,
+}
+
+impl Lookup {
+    pub(crate) fn new(config: &CacheConfig, pages: PageSize, rules: SafetyRules, counters: Arc<CacheCounters>) -> Self {
+        let objects = (config.memory_bytes / MEMORY_BYTES_PER_OBJECT).clamp(64, 1 << 16);
+        Self {
+            is_enabled: config.enabled,
+            freshness: config.freshness,
+            pages,
+            table: VersionTable::new(objects, rules),
+            memory: MemoryTier::new(config, pages, Arc::clone(&counters)),
+            link: config.link.clone().map_or_else(OnceLock::new, OnceLock::from),
+            start: clock_zero(),
+            counters,
+        }
+    }
+
+    pub(crate) fn page_size(&self) -> PageSize {
+        self.pages
+    }
+
+    pub(crate) fn versions(&self) -> &VersionTable {
+        &self.table
+    }
+
+    pub(crate) fn memory(&self) -> &MemoryTier {
+        &self.memory
+    }
+
+    /// How a call with these options uses the cache.
+    #[inline]
+    pub(crate) fn plan(&self, options: &GetOptions) -> CachePlan {
+        CachePlan::new(self.is_enabled, self.freshness, options.extensions.get().copied(), options.head)
+    }
+
+    /// The known version that a call reads.
+    pub(crate) fn known(&self, call: &CacheCall) -> Option<Arc<ObjectHead>> {
+        self.table.find(&call.path, call.version.as_deref())
+    }
+
+    /// The known version of the object and whether it may be served without a check; else the step to take instead.
+    pub(crate) fn first_step(&self, call: &CacheCall) -> Result<(Arc<ObjectHead>, bool), FirstStep> {
+        let head = self.known(call);
+        match freshness::first_step(&call.plan, head.as_ref().map(|head| head.summary()), self.now()) {
+            step @ (FirstStep::Serve | FirstStep::Validate) => {
+                let head = head.ok_or(FirstStep::Open)?;
+                if step == FirstStep::Validate {
+                    trace_events::version_stale(&call.path, self.now().saturating_sub(head.asked_at));
+                }
+                Ok((head, step == FirstStep::Serve))
+            }
+            step => Err(step),
+        }
+    }
+
+    /// Whether a call needs no request to find its version, at the time of `stamp`.
+    pub(crate) fn needs_no_request(&self, call: &CacheCall, stamp: RequestStamp) -> bool {
+        let known = self.known(call).map(|head| head.summary());
+        matches!(freshness::first_step(&call.plan, known, stamp.at), FirstStep::Serve | FirstStep::Bypass)
+    }
+
+    /// The stamp of a request for `path` that is sent now.
+    pub(crate) fn stamp(&self, path: &Path) -> RequestStamp {
+        self.table.stamp(path, self.now())
+    }
+
+    /// Takes in the answer to a request of `call`, and returns the version that it shows. `uncacheable`: the cache
+    /// cannot use such answers.
+    pub(crate) fn record(
+        &self,
+        call: &CacheCall,
+        stamp: RequestStamp,
+        result: &GetResult,
+        uncacheable: bool,
+    ) -> Arc<ObjectHead> {
+        if self.link.get().is_none()
+            && let Some(MeasuredLink(link)) = result.extensions.get()
+        {
+            let _ = self.link.set(Arc::clone(link));
+        }
+        // A layer below may have known the version already, and says since when.
+        let confirmed_at = ConfirmedAt::of(&result.extensions, self.start + stamp.at);
+        let stamp = RequestStamp { at: confirmed_at.saturating_duration_since(self.start), ..stamp };
+        let (meta, attributes) = (result.meta.clone(), result.attributes.clone());
+        self.table.record(&call.path, call.version.as_deref(), stamp, meta, attributes, uncacheable)
+    }
+
+    /// Whether the store is asked before a `range` beyond the end of `head` is answered.
+    #[inline]
+    pub(crate) fn may_have_grown(&self, plan: &CachePlan, head: &ObjectHead, range: &Range<u64>) -> bool {
+        range.end > head.meta.size && freshness::may_have_grown(plan, head.meta.size, head.asked_at, range, self.now())
+    }
+
+    /// The needed bytes of a page that is in memory.
+    pub(crate) fn page(&self, call: &CacheCall, head: &ObjectHead, need: &PageNeed) -> Option<Bytes> {
+        self.whole_page(call, head, need.page).map(|page| self.slice(&page, need))
+    }
+
+    /// A page that is in memory.
+    pub(crate) fn whole_page(&self, call: &CacheCall, head: &ObjectHead, page: u64) -> Option<Bytes> {
+        call.plan.reads_cache.then(|| self.memory.get(head.locate(page))).flatten()
+    }
+
+    /// The needed bytes of `page`.
+    pub(crate) fn slice(&self, page: &Bytes, need: &PageNeed) -> Bytes {
+        let start = self.pages.start(need.page);
+        let at = |offset: u64| byte_range::in_memory(offset - start);
+        page.slice(at(need.bytes.start)..at(need.bytes.end))
+    }
+
+    pub(crate) fn count_hit(&self, call: &CacheCall, bytes: &Bytes) {
+        call.origin.add_hit(bytes.len() as u64);
+        self.counters.hit_bytes.add(bytes.len() as u64);
+    }
+
+    /// The largest hole between missing pages that costs less to fetch along than a request of its own.
+    pub(crate) fn bridge_bytes(&self) -> u64 {
+        self.link.get().map_or(0, |link| link.link().round_trip_bytes().min(MAX_BRIDGE_BYTES))
+    }
+
+    /// An answer from the version `head` to `call`.
+    pub(crate) fn answer_call(
+        &self,
+        call: &CacheCall,
+        head: &ObjectHead,
+        range: Range<u64>,
+        stream: BoxStream<'static, Result<Bytes>>,
+    ) -> GetResult {
+        let extensions = self.answer_extensions(head, &call.plan, call.origin.clone(), &call.extensions);
+        answer(head, range, stream, extensions)
+    }
+
+    /// The extensions of an answer from the version `head` to a request with the extensions `request`.
+    fn answer_extensions(
+        &self,
+        head: &ObjectHead,
+        plan: &CachePlan,
+        origin: Origin,
+        request: &Extensions,
+    ) -> Extensions {
+        let mut extensions = Extensions::new();
+        extensions.insert(origin);
+        if let Some(confirmed_at) = self.start.checked_add(head.asked_at) {
+            extensions.insert(ConfirmedAt(confirmed_at));
+        }
+        if let Freshness::Ttl(ttl) = plan.freshness
+            && let Some(until) = self.start.checked_add(head.asked_at.saturating_add(ttl))
+        {
+            extensions.insert(FreshUntil(until));
+        }
+        if request.get::<Intent>().is_some()
+            && let Some(link) = self.link.get()
+        {
+            extensions.insert(MeasuredLink(Arc::clone(link)));
+        }
+        extensions
+    }
+
+    /// The part of [`CacheStats`] that is about pages, beside the counters.
+    pub(crate) fn stats(&self) -> CacheStats {
+        CacheStats {
+            held_bytes: self.memory.held_bytes(),
+            held_pages: self.memory.held_pages(),
+            lent_bytes: self.memory.lent_bytes(),
+            ..self.counters.snapshot()
+        }
+    }
+
+    /// Time since `start`.
+    #[inline]
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
+#[inline]
+fn answer(
+    head: &ObjectHead,
+    range: Range<u64>,
+    stream: BoxStream<'static, Result<Bytes>>,
+    extensions: Extensions,
+) -> GetResult {
+    let payload = GetResultPayload::Stream(stream);
+    GetResult { payload, meta: head.meta.clone(), range, attributes: head.attributes.clone(), extensions }
+}
+
+/// A day ago. No answer of a layer below is trusted for as long as that after the cache was made.
+fn clock_zero() -> Instant {
+    let now = Instant::now();
+    now.checked_sub(Duration::from_secs(24 * 60 * 60)).unwrap_or(now)
+}

@@ -1,0 +1,194 @@
+//! The body of an answer: a range page by page, without a copy.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use headstart_fetch_core::internal::byte_range;
+use object_store::{GetResult, Result};
+
+use super::Reads;
+use crate::fetches::arrived_pages::{Charge, UNRESERVED_BYTES};
+use crate::fetches::fetch::WaitError;
+use crate::fetches::waiter::FetchWaiter;
+use crate::fetches::{Fetches, PageSource, PlannedPage, RemainingBody};
+use crate::lookup::call::CacheCall;
+use crate::lookup::version_table::ObjectHead;
+use crate::policy::page::PageNeed;
+
+/// How often a page is planned, once bytes are handed out. The last plan is a private fetch, which no other call can
+/// affect.
+const MAX_ATTEMPTS: usize = 3;
+
+/// Hands out a range window by window. While one window is read, the next one is in flight, and no further one.
+pub(super) struct PageStream {
+    reads: Reads,
+    call: Arc<CacheCall>,
+    head: Arc<ObjectHead>,
+    window: StreamWindow,
+    next_window: StreamWindow,
+    /// The bytes that no window covers yet.
+    unclaimed: Range<u64>,
+    /// The open body that brings them, if there is one.
+    remaining: Option<RemainingBody>,
+}
+
+/// The next pages of a stream, in order.
+#[derive(Default)]
+struct StreamWindow {
+    planned: VecDeque<PlannedPage>,
+    /// Memory for the held pages: the memory tier may have evicted them.
+    _charge: Charge,
+}
+
+impl StreamWindow {
+    /// Holds the pages that are in memory, where the budget has room for them; else the first few of them.
+    fn new(fetches: &Fetches, call: &CacheCall, planned: Vec<PlannedPage>) -> Self {
+        let mut planned = VecDeque::from(planned);
+        let held = planned.iter().map(|page| if let PageSource::Held(bytes) = &page.source { bytes.len() } else { 0 });
+        let held_bytes: usize = held.sum();
+        if held_bytes <= UNRESERVED_BYTES {
+            return Self { planned, _charge: Charge::NotCharged };
+        }
+        let charge = fetches.charge(&call.extensions, held_bytes as u64);
+        if matches!(charge, Charge::Lockstep) {
+            let mut left = UNRESERVED_BYTES;
+            for page in &mut planned {
+                if let PageSource::Held(bytes) = &page.source {
+                    match left.checked_sub(bytes.len()) {
+                        Some(rest) => left = rest,
+                        None => (left, page.source) = (0, PageSource::InMemory),
+                    }
+                }
+            }
+        }
+        Self { planned, _charge: charge }
+    }
+}
+
+impl PageStream {
+    pub(super) fn new(
+        reads: &Reads,
+        call: &Arc<CacheCall>,
+        head: Arc<ObjectHead>,
+        window: Vec<PlannedPage>,
+        unclaimed: Range<u64>,
+        remaining: Option<RemainingBody>,
+    ) -> Self {
+        // Where the stream ends with this window, nobody reads the remaining body: to hold it would keep the request
+        // open.
+        let remaining = remaining.filter(|_| !unclaimed.is_empty());
+        Self {
+            reads: reads.clone(),
+            call: Arc::clone(call),
+            head,
+            window: StreamWindow::new(&reads.fetches, call, window),
+            next_window: StreamWindow::default(),
+            unclaimed,
+            remaining,
+        }
+    }
+
+    /// The answer with this stream as its body.
+    pub(super) fn into_result(self, range: Range<u64>) -> GetResult {
+        let (lookup, call, head) = (Arc::clone(&self.reads.lookup), Arc::clone(&self.call), Arc::clone(&self.head));
+        let pages =
+            stream::try_unfold(self, |mut pages| async move { Ok(pages.next().await?.map(|page| (page, pages))) });
+        lookup.answer_call(&call, &head, range, pages.boxed())
+    }
+
+    /// The next page.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: a page that is waited for is lost. `try_unfold` never drops this future before its end.
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        tokio::task::consume_budget().await;
+        self.advance_window();
+        let is_empty = self.window.planned.is_empty();
+        if self.next_window.planned.is_empty() && !self.unclaimed.is_empty() && (is_empty || self.has_room_for_next()) {
+            self.claim_next_window()?;
+            self.advance_window();
+        }
+        for attempts_left in (0..MAX_ATTEMPTS).rev() {
+            let Some(PlannedPage { need, source }) = self.window.planned.pop_front() else { return Ok(None) };
+            let (held, lost) = match source {
+                PageSource::Held(bytes) => (Some(bytes), None),
+                PageSource::InMemory => (self.reads.lookup.page(&self.call, &self.head, &need), None),
+                PageSource::InFlight(interest) => match self.reads.fetches.take(&interest, &need).await {
+                    Ok(bytes) => return Ok(Some(bytes)),
+                    Err(WaitError::Failed(error)) => return Err(error),
+                    Err(WaitError::Lost) => (None, Some(Arc::clone(&interest.waiter))),
+                },
+            };
+            if let Some(bytes) = held {
+                self.reads.lookup.count_hit(&self.call, &bytes);
+                return Ok(Some(bytes));
+            }
+            self.claim_again(need, lost.as_ref(), attempts_left == 1)?;
+        }
+        Err(WaitError::Lost.into())
+    }
+
+    /// Replaces a window that is read by the next one.
+    fn advance_window(&mut self) {
+        if self.window.planned.is_empty() {
+            self.window = std::mem::take(&mut self.next_window);
+        }
+    }
+
+    /// Plans `need` again, and all pages of the window that were to come from the fetch of `lost` or from memory. The
+    /// version is known, so the stream never mixes two.
+    fn claim_again(&mut self, need: PageNeed, lost: Option<&Arc<FetchWaiter>>, is_private: bool) -> Result<()> {
+        let is_lost = |page: &PlannedPage| match &page.source {
+            PageSource::Held(_) => false,
+            PageSource::InMemory => true,
+            PageSource::InFlight(interest) => lost.is_some_and(|lost| Arc::ptr_eq(&interest.waiter, lost)),
+        };
+        let (mut needs, mut planned) = (vec![need], Vec::new());
+        for page in self.window.planned.drain(..) {
+            if is_lost(&page) {
+                needs.push(page.need);
+            } else {
+                planned.push(page);
+            }
+        }
+        let fetches = &self.reads.fetches;
+        planned.extend(fetches.claim(&self.call, &self.head, needs, &[], is_private)?);
+        planned.sort_by_key(|page| page.need.page);
+        self.window = StreamWindow::new(fetches, &self.call, planned);
+        Ok(())
+    }
+
+    fn next_range(&self) -> Range<u64> {
+        let start = self.unclaimed.start;
+        start..self.unclaimed.end.min(self.reads.lookup.page_size().window_end(start))
+    }
+
+    /// Whether there is memory for the next window while this one is read.
+    fn has_room_for_next(&self) -> bool {
+        self.reads.fetches.has_room(&self.call, byte_range::len(&self.next_range()))
+    }
+
+    fn claim_next_window(&mut self) -> Result<()> {
+        let (pages, fetches) = (self.reads.lookup.page_size(), &self.reads.fetches);
+        let mut range = self.next_range();
+        if self.remaining.is_none() {
+            range = fetches.affordable(&self.call, &self.head, range);
+        }
+        let needs = pages.needs(std::slice::from_ref(&range));
+        let planned = match self.remaining.take() {
+            None => fetches.claim(&self.call, &self.head, needs, &[], false)?,
+            Some(remaining) => {
+                let aligned = range.start..pages.align(&range).end.min(self.head.meta.size);
+                let (planned, remaining) = fetches.next_window(&self.call, &self.head, aligned, needs, remaining)?;
+                self.remaining = Some(remaining).filter(|_| range.end < self.unclaimed.end);
+                planned
+            }
+        };
+        self.next_window = StreamWindow::new(fetches, &self.call, planned);
+        self.unclaimed.start = range.end;
+        Ok(())
+    }
+}

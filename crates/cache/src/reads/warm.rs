@@ -1,0 +1,137 @@
+//! Fetches pages before anybody reads them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use headstart_fetch_core::Intent;
+use headstart_fetch_core::internal::byte_range;
+use object_store::path::Path;
+use object_store::{Error, Extensions, GetOptions, GetRange, Result};
+use tokio::sync::Mutex;
+
+use super::Reads;
+use super::version::{AttemptError, FoundVersion, ReadAttempts, VersionFinder};
+use crate::fetches::PlannedPage;
+use crate::fetches::waiter::FetchWaiter;
+use crate::lookup::call::{CacheCall, resolve};
+use crate::policy::freshness::CachePlan;
+
+/// Windows in flight at once.
+const MAX_WINDOWS: usize = 8;
+
+impl Reads {
+    /// Fetches the missing pages of `ranges`, and returns how many bytes crossed the wire.
+    pub(crate) async fn warm(&self, path: &Path, ranges: &[Range<u64>]) -> Result<u64> {
+        let plan = CachePlan { announced: true, ..self.lookup.plan(&GetOptions::new()) };
+        let ranges: Vec<_> = ranges.iter().filter(|range| range.start < range.end).cloned().collect();
+        if plan.bypass || ranges.is_empty() {
+            return Ok(0);
+        }
+        let mut extensions = Extensions::new();
+        extensions.insert(Intent::Speculative);
+        let call = CacheCall::new(path, None, plan, extensions);
+        let mut attempts = ReadAttempts::new(false);
+        while let Some(found) = attempts.begin_next() {
+            if let Some(answer) = attempts.end(self.try_warm(&call, &ranges, found).await) {
+                return answer.map(|()| call.origin.wire_bytes());
+            }
+        }
+        if !attempts.is_bypassed {
+            // The object changes all the time, or other calls' requests for it fail. The store says whether it exists
+            // and has these ranges.
+            let mut head = GetOptions::new().with_head(true);
+            head.extensions.insert(Intent::Demand);
+            let size = self.fetches.inner().get_opts(path, head).await?.meta.size;
+            clamp(&ranges, size)?;
+        }
+        Ok(call.origin.wire_bytes())
+    }
+
+    async fn try_warm(
+        &self,
+        call: &Arc<CacheCall>,
+        ranges: &[Range<u64>],
+        found: Option<FoundVersion>,
+    ) -> Result<(), AttemptError> {
+        let finder = self.finder(call);
+        let pages = self.lookup.page_size();
+        let first = ranges[0].start..ranges[0].end.min(pages.window_end(ranges[0].start));
+        let found = finder.begin(found, open_first(&finder, first)).await?;
+        if !call.plan.may_keep(found.head.has_validator()) {
+            return Err(AttemptError::Bypass);
+        }
+        if !found.is_valid {
+            return Err(AttemptError::RetryWith(finder.validate().await?));
+        }
+        finder.confirm_end(&found, ranges).await?;
+        let size = found.head.meta.size;
+        // Whole pages, as parts of pages are not kept.
+        let stretches = pages.stretches(&clamp(ranges, size)?, self.lookup.bridge_bytes());
+        let windows: Vec<_> =
+            stretches.into_iter().flat_map(|stretch| pages.windows(stretch.start..stretch.end.min(size))).collect();
+        // The call keeps pages, and takes none of them.
+        found.waiters.iter().for_each(|waiter| waiter.decide());
+        let (found, turn) = (Arc::new(found), Arc::default());
+        // The closure owns all that it captures: with borrows, the future would not be `Send` for all lifetimes.
+        stream::iter(windows)
+            .map(|window| {
+                let (call, found, turn) = (Arc::clone(call), Arc::clone(&found), Arc::clone(&turn));
+                Ok(self.clone().warm_window(call, found, window, turn))
+            })
+            .try_buffer_unordered(MAX_WINDOWS)
+            .try_collect()
+            .await
+    }
+
+    async fn warm_window(
+        self,
+        call: Arc<CacheCall>,
+        found: Arc<FoundVersion>,
+        window: Range<u64>,
+        turn: Arc<Mutex<()>>,
+    ) -> Result<(), AttemptError> {
+        // Windows without memory of their own come one after the other.
+        let has_room = self.fetches.has_room(&call, byte_range::len(&window));
+        let _turn = if has_room { None } else { Some(turn.lock_owned().await) };
+        let mut needs = self.lookup.page_size().needs(&[window]);
+        // The fetches that opened the object count once: what they have brought is in memory the second time.
+        let mut waiters = found.waiters.as_slice();
+        loop {
+            needs.retain(|need| !self.lookup.memory().has(found.head.locate(need.page)));
+            let waiters = std::mem::take(&mut waiters);
+            let planned = self.fetches.claim(&call, &found.head, needs.clone(), waiters, false)?;
+            let mut fetching: Vec<Arc<FetchWaiter>> =
+                planned.into_iter().filter_map(PlannedPage::into_waiter).collect();
+            fetching.dedup_by(|one, other| Arc::ptr_eq(one, other));
+            let mut has_joined = false;
+            for waiter in fetching {
+                has_joined |= !waiter.is_own;
+                waiter.finished().await?;
+            }
+            if !has_joined {
+                return Ok(());
+            }
+            // The pages that another call's fetch brought before this call joined it may not have been kept: look
+            // again.
+        }
+    }
+}
+
+/// Opens an object by its `first` window. For the first bytes of an empty object stores have no answer but an error,
+/// so a HEAD has to show its version.
+async fn open_first(finder: &VersionFinder<'_>, first: Range<u64>) -> Result<FoundVersion, AttemptError> {
+    let starts_at_0 = first.start == 0;
+    match finder.open(&GetOptions::new().with_range(Some(first))).await {
+        Err(AttemptError::Fail(error)) if starts_at_0 && !matches!(error, Error::NotFound { .. }) => {
+            Err(AttemptError::RetryWith(finder.validate().await?))
+        }
+        opened => opened,
+    }
+}
+
+/// The bytes of `ranges` that an object of `size` bytes has. Of an empty object, a range from its start is empty.
+fn clamp(ranges: &[Range<u64>], size: u64) -> Result<Vec<Range<u64>>> {
+    let bounded = |range: &Range<u64>| resolve(Some(&GetRange::Bounded(range.clone())), size);
+    ranges.iter().filter(|range| size > 0 || range.start > 0).map(bounded).collect()
+}
