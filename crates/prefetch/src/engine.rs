@@ -16,41 +16,45 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::{Handle, Id};
 use tokio::task::AbortHandle;
 
-use crate::cell::Cell;
-use crate::common::Common;
-use crate::fetch;
-use crate::gate::{Gate, closed};
-use crate::parts::PartId;
-use crate::plan::{Action, Announced, Plan, ReaderId, Settings};
+use crate::engine::part_buffer::PartBuffer;
+use crate::engine::run_history::prefix_of;
+use crate::engine::store_shared::StoreShared;
 use crate::planner::Planner;
-use crate::read::Read;
-use crate::runs::prefix_of;
-use crate::stats::add;
+use crate::planner::messages::{AnnouncedPattern, PlannerAction, PlannerSettings, ReadPlan, ReaderId};
+use crate::planner::parts::part_map::PartId;
+use crate::reader::active_read::ActiveRead;
+use crate::reader::close_signal::{CloseSignal, closed};
+use crate::store::stats::add;
 
 mod open;
+pub(crate) mod open_objects;
+pub(crate) mod part_buffer;
+pub(crate) mod part_request;
+pub(crate) mod run_history;
+pub(crate) mod store_shared;
 
 /// One object: its planner, and the bytes it holds, for all who read it. Dropping it aborts its requests.
 #[derive(Debug)]
-pub(crate) struct Engine {
-    pub(crate) common: Arc<Common>,
+pub(crate) struct ObjectEngine {
+    pub(crate) common: Arc<StoreShared>,
     pub(crate) path: Path,
     /// How requests are pinned to the version that is known.
     pub(crate) pin: PinBy,
     id: u64,
     prefix: String,
-    settings: Settings,
+    settings: PlannerSettings,
     /// The runtime it was opened in: requests run there, so readers from elsewhere do not share it.
     runtime: Option<Id>,
     /// When somebody read last, in nanoseconds since the store was made.
     read_at: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<EngineState>,
 }
 
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct EngineState {
     pub(crate) planner: Planner,
-    held: HashMap<PartId, Held>,
-    known: Option<Arc<Known>>,
+    held: HashMap<PartId, HeldPart>,
+    known: Option<Arc<KnownObject>>,
     /// Until when the version that is known may be taken for the present one by readers who open the object.
     trusted_until: Option<Duration>,
     readers: ReaderId,
@@ -61,14 +65,14 @@ pub(crate) struct State {
 /// A read that has begun.
 pub(crate) enum Begun {
     /// Its bytes come from the engine.
-    Ours(Read),
+    Ours(ActiveRead),
     /// The caller sends the request itself; this only watches it: alive for as long as the caller waits.
-    Callers(Read),
+    Callers(ActiveRead),
 }
 
 /// What the first answer told of the object.
 #[derive(Debug, Clone)]
-pub(crate) struct Known {
+pub(crate) struct KnownObject {
     pub(crate) version: ObjectVersion,
     pub(crate) meta: ObjectMeta,
     pub(crate) attributes: Attributes,
@@ -76,30 +80,30 @@ pub(crate) struct Known {
 
 /// A part's bytes, the task that fetches them, and the memory they are charged to.
 #[derive(Debug)]
-struct Held {
-    cell: Arc<Cell>,
+struct HeldPart {
+    cell: Arc<PartBuffer>,
     task: AbortHandle,
     charge: Option<Reservation>,
     promotion: Promotion,
 }
 
-impl Held {
-    fn charge_no_more_than(&mut self, bytes: usize) {
+impl HeldPart {
+    fn shrink_charge(&mut self, bytes: usize) {
         if let Some(charge) = &mut self.charge {
             charge.release(charge.bytes().saturating_sub(bytes));
         }
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldPart {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Engine {
-    pub(crate) fn new(common: Arc<Common>, path: Path, pin: PinBy, settings: Settings) -> Arc<Self> {
-        let state = State {
+impl ObjectEngine {
+    pub(crate) fn new(common: Arc<StoreShared>, path: Path, pin: PinBy, settings: PlannerSettings) -> Arc<Self> {
+        let state = EngineState {
             planner: Planner::new(settings.clone()),
             held: HashMap::new(),
             known: None,
@@ -121,7 +125,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`FetchError::NoRuntime`] outside a runtime; [`object_store::Error::Generic`] once `gate` is closed.
-    pub(crate) fn begin(self: &Arc<Self>, gate: &Arc<Gate>, range: Range<u64>) -> object_store::Result<Read> {
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        gate: &Arc<CloseSignal>,
+        range: Range<u64>,
+    ) -> object_store::Result<ActiveRead> {
         if gate.is_closed() {
             return Err(closed(&self.path));
         }
@@ -134,17 +142,21 @@ impl Engine {
     /// the caller's own request is as good as ours.
     ///
     /// # Errors
-    /// As [`Engine::begin`].
+    /// As [`ObjectEngine::begin`].
     pub(crate) fn begin_call(self: &Arc<Self>, range: &Range<u64>) -> object_store::Result<Begun> {
         self.begin_read(None, range)
     }
 
-    fn begin_read(self: &Arc<Self>, gate: Option<&Arc<Gate>>, range: &Range<u64>) -> object_store::Result<Begun> {
+    fn begin_read(
+        self: &Arc<Self>,
+        gate: Option<&Arc<CloseSignal>>,
+        range: &Range<u64>,
+    ) -> object_store::Result<Begun> {
         let runtime = self.common.current_runtime();
         if runtime.is_none() && gate.is_some() {
             return Err(FetchError::NoRuntime.into());
         }
-        let around = self.common.surroundings(self.id, &self.prefix);
+        let inputs = self.common.planner_inputs(self.id, &self.prefix);
         let now = self.touch();
         let reader = gate.map_or(0, |gate| gate.reader);
         let mut actions = Vec::new();
@@ -153,7 +165,8 @@ impl Engine {
         if gate.is_some_and(|gate| gate.is_closed()) {
             return Err(closed(&self.path));
         }
-        let planned = self.guarded(&mut state, |planner| planner.on_read(now, reader, range, &around, &mut actions));
+        let planned =
+            self.catch_planner_panic(&mut state, |planner| planner.on_read(now, reader, range, &inputs, &mut actions));
         let plan = match planned {
             Ok(plan) => plan,
             Err(panic) => {
@@ -165,8 +178,9 @@ impl Engine {
         add(&counters.reads, 1);
         add(&counters.demanded_bytes, range.end - range.start);
         add(&counters.ahead_bytes, plan.ahead_bytes);
-        let own =
-            actions.iter().position(|action| matches!(action, Action::Fetch { range: asked, .. } if asked == range));
+        let own = actions
+            .iter()
+            .position(|action| matches!(action, PlannerAction::Fetch { range: asked, .. } if asked == range));
         let callers = gate.is_none() && (own.is_some() || plan.pieces.is_empty());
         if callers {
             if let Some(own) = own {
@@ -186,39 +200,39 @@ impl Engine {
         drop(state);
         self.common.objects.reclaim(now, short);
         if callers {
-            return Ok(Begun::Callers(Read::new(Arc::clone(self), None, plan, Vec::new())));
+            return Ok(Begun::Callers(ActiveRead::new(Arc::clone(self), None, plan, Vec::new())));
         }
         let lost = cells.len() < plan.pieces.len();
-        let read = Read::new(Arc::clone(self), gate.cloned(), plan, cells).with_own_request(is_as_asked);
+        let read = ActiveRead::new(Arc::clone(self), gate.cloned(), plan, cells).with_own_request(is_as_asked);
         if lost { Err(FetchError::NoRuntime.into()) } else { Ok(Begun::Ours(read)) }
     }
 
     /// Takes in what the reader behind `gate`, or a caller without a handle, says of its future.
-    pub(crate) fn advise(self: &Arc<Self>, gate: Option<&Gate>, hint: &AccessHint) {
-        if gate.is_some_and(Gate::is_closed) {
+    pub(crate) fn advise(self: &Arc<Self>, gate: Option<&CloseSignal>, hint: &AccessHint) {
+        if gate.is_some_and(CloseSignal::is_closed) {
             return;
         }
         self.touch();
         let reader = gate.map_or(0, |gate| gate.reader);
-        let around = self.common.surroundings(self.id, &self.prefix);
-        self.tell(|planner, now, actions| match hint {
+        let inputs = self.common.planner_inputs(self.id, &self.prefix);
+        self.dispatch(|planner, now, actions| match hint {
             // Closed meanwhile: a reader that is gone does not come back.
-            _ if gate.is_some_and(Gate::is_closed) => {}
-            AccessHint::Normal => planner.on_announced(reader, Announced::Nothing, actions),
-            AccessHint::Sequential => planner.on_announced(reader, Announced::Sequential, actions),
-            AccessHint::Random => planner.on_announced(reader, Announced::Random, actions),
-            AccessHint::WillNeed(ranges) => planner.on_will_need(now, reader, ranges, &around, actions),
+            _ if gate.is_some_and(CloseSignal::is_closed) => {}
+            AccessHint::Normal => planner.on_announced(reader, AnnouncedPattern::Normal, actions),
+            AccessHint::Sequential => planner.on_announced(reader, AnnouncedPattern::Sequential, actions),
+            AccessHint::Random => planner.on_announced(reader, AnnouncedPattern::Random, actions),
+            AccessHint::WillNeed(ranges) => planner.on_will_need(now, reader, ranges, &inputs, actions),
             AccessHint::DontNeed(ranges) => planner.on_dont_need(reader, ranges, actions),
             _ => {}
         });
     }
 
     /// Feeds the planner one event, outside of any read, and acts on what it decides.
-    pub(crate) fn tell(self: &Arc<Self>, event: impl FnOnce(&mut Planner, Duration, &mut Vec<Action>)) {
+    pub(crate) fn dispatch(self: &Arc<Self>, event: impl FnOnce(&mut Planner, Duration, &mut Vec<PlannerAction>)) {
         let mut actions = Vec::new();
         let now = self.common.now();
         let mut state = self.state.lock();
-        if self.guarded(&mut state, |planner| event(planner, now, &mut actions)).is_err() {
+        if self.catch_planner_panic(&mut state, |planner| event(planner, now, &mut actions)).is_err() {
             tracing::error!(path = %self.path, "the planner panicked; it begins anew");
             return;
         }
@@ -226,15 +240,15 @@ impl Engine {
     }
 
     /// A read of `plan` has ended.
-    pub(crate) fn on_read_end(self: &Arc<Self>, plan: &Plan, answered: bool) {
+    pub(crate) fn on_read_end(self: &Arc<Self>, plan: &ReadPlan, answered: bool) {
         self.touch();
-        self.tell(|planner, now, actions| planner.on_read_end(now, plan, answered, actions));
+        self.dispatch(|planner, now, actions| planner.on_read_end(now, plan, answered, actions));
     }
 
     /// The reader behind `gate` reads no more.
-    pub(crate) fn close_reader(self: &Arc<Self>, gate: &Gate) {
+    pub(crate) fn close_reader(self: &Arc<Self>, gate: &CloseSignal) {
         if gate.close() {
-            self.tell(|planner, _, actions| planner.on_reader_gone(gate.reader, actions));
+            self.dispatch(|planner, _, actions| planner.on_reader_gone(gate.reader, actions));
         }
     }
 
@@ -244,7 +258,7 @@ impl Engine {
     }
 
     /// What is known of the object, once something answered.
-    pub(crate) fn known(&self) -> Option<Arc<Known>> {
+    pub(crate) fn known(&self) -> Option<Arc<KnownObject>> {
         self.state.lock().known.clone()
     }
 
@@ -270,10 +284,10 @@ impl Engine {
     pub(crate) fn completed(self: &Arc<Self>, id: PartId, bytes: usize) {
         if let Some(held) = self.state.lock().held.get_mut(&id) {
             // The object may end before the range that was asked for.
-            held.charge_no_more_than(bytes);
+            held.shrink_charge(bytes);
         }
-        let around = self.common.surroundings(self.id, &self.prefix);
-        self.tell(|planner, now, actions| planner.on_complete(now, id, &around, actions));
+        let inputs = self.common.planner_inputs(self.id, &self.prefix);
+        self.dispatch(|planner, now, actions| planner.on_complete(now, id, &inputs, actions));
     }
 
     /// The request of part `id` failed.
@@ -290,8 +304,9 @@ impl Engine {
             return;
         }
         let mut state = self.state.lock();
-        let of_home =
-            |(id, held): (&PartId, &Held)| (held.cell.is_open() && held.cell.home().id() == home.id()).then_some(*id);
+        let of_home = |(id, held): (&PartId, &HeldPart)| {
+            (held.cell.is_open() && held.cell.home().id() == home.id()).then_some(*id)
+        };
         let lost: Vec<PartId> = state.held.iter().filter_map(of_home).collect();
         for id in lost {
             state.planner.on_not_sent(id);
@@ -304,7 +319,7 @@ impl Engine {
 
     /// The planner panics at the next read.
     #[cfg(test)]
-    pub(crate) fn sabotage(&self) {
+    pub(crate) fn panic_at_next_read(&self) {
         self.state.lock().planner.panics = true;
     }
 
@@ -315,13 +330,17 @@ impl Engine {
 
     /// When it was last read, if it holds anything and nobody reads now.
     pub(crate) fn holds_since(&self) -> Option<Duration> {
-        let idle = |state: MutexGuard<'_, State>| !state.held.is_empty() && !state.planner.is_being_read();
+        let idle = |state: MutexGuard<'_, EngineState>| !state.held.is_empty() && !state.planner.is_being_read();
         let holds = self.state.try_lock().is_some_and(idle);
         holds.then(|| Duration::from_nanos(self.read_at.load(Ordering::Relaxed)))
     }
 
     /// Asks the planner. Where it panics, all it knew is worthless: who waits gets an error, and the next read finds a new one.
-    fn guarded<T>(&self, state: &mut State, ask: impl FnOnce(&mut Planner) -> T) -> std::thread::Result<T> {
+    fn catch_planner_panic<T>(
+        &self,
+        state: &mut EngineState,
+        ask: impl FnOnce(&mut Planner) -> T,
+    ) -> std::thread::Result<T> {
         let answer = catch_unwind(AssertUnwindSafe(|| ask(&mut state.planner)));
         if answer.is_err() {
             state.planner = state.planner.successor(self.settings.clone());
@@ -337,8 +356,8 @@ impl Engine {
     /// Does what the planner has decided, after a read of `asked` if it was one. True where memory was short.
     fn act(
         self: &Arc<Self>,
-        state: &mut State,
-        actions: Vec<Action>,
+        state: &mut EngineState,
+        actions: Vec<PlannerAction>,
         runtime: Option<&Handle>,
         asked: Option<&Range<u64>>,
     ) -> bool {
@@ -346,21 +365,21 @@ impl Engine {
         for action in actions {
             match action {
                 // What came before may have cost it its place.
-                Action::Fetch { id, .. } if !state.planner.has(id) => {}
-                Action::Fetch { id, range, intent, ahead_bytes } => {
+                PlannerAction::Fetch { id, .. } if !state.planner.has(id) => {}
+                PlannerAction::Fetch { id, range, intent, ahead_bytes } => {
                     self.common.spend(ahead_bytes);
                     let as_asked = asked == Some(&range);
                     short |= !self.send(state, id, (range, as_asked), intent, runtime);
                 }
-                Action::Stop(id) => {
+                PlannerAction::Stop(id) => {
                     if let Some(held) = state.held.get_mut(&id) {
                         add(&self.common.counters.cancels, 1);
                         let kept = held.cell.complete();
                         held.task.abort();
-                        held.charge_no_more_than(kept);
+                        held.shrink_charge(kept);
                     }
                 }
-                Action::Drop(id) => {
+                PlannerAction::Drop(id) => {
                     if let Some(held) = state.held.remove(&id) {
                         add(&self.common.counters.cancels, u64::from(held.cell.is_open()));
                     }
@@ -374,7 +393,7 @@ impl Engine {
     /// Sends the request of part `id`, if there is memory for it or somebody waits. False where memory was short.
     fn send(
         self: &Arc<Self>,
-        state: &mut State,
+        state: &mut EngineState,
         id: PartId,
         (range, as_asked): (Range<u64>, bool),
         intent: Intent,
@@ -397,19 +416,19 @@ impl Engine {
             return !short;
         };
         add(if demanded { &counters.demand_requests } else { &counters.speculative_requests }, 1);
-        let cell = Cell::new(range.start, Home::of(runtime));
-        let lost = fetch::FailIfLost(Arc::clone(&cell));
+        let cell = PartBuffer::new(range.start, Home::of(runtime));
+        let lost = part_request::FailOnDrop(Arc::clone(&cell));
         let promotion = Promotion::default();
         let known = state.known.clone();
-        let request = fetch::Request { id, range, intent, as_asked, known, promotion: promotion.clone() };
+        let request = part_request::PartRequest { id, range, intent, as_asked, known, promotion: promotion.clone() };
         let (engine, common, path) = (Arc::downgrade(self), Arc::clone(&self.common), self.path.clone());
-        let task = runtime.spawn(fetch::run(engine, common, path, lost, request));
-        state.held.insert(id, Held { cell, task: task.abort_handle(), charge, promotion });
+        let task = runtime.spawn(part_request::run(engine, common, path, lost, request));
+        state.held.insert(id, HeldPart { cell, task: task.abort_handle(), charge, promotion });
         !short
     }
 
     /// Brings what others see up to date: how much memory this object wants, what it wasted, what was learnt.
-    fn settle(&self, state: &mut State) {
+    fn settle(&self, state: &mut EngineState) {
         let counters = &self.common.counters;
         self.common.shares.lock().want(self.id, state.planner.wanted_bytes());
         let ledger = state.planner.ledger();
@@ -419,19 +438,19 @@ impl Engine {
         (state.wasted_seen, state.outstanding_seen) = (ledger.wasted, ledger.outstanding);
         counters.window_bytes.store(state.planner.window().ahead_bytes, Ordering::Relaxed);
         counters.window_wanted_bytes.store(state.planner.window_wanted().ahead_bytes, Ordering::Relaxed);
-        let (runs, turned) = state.planner.take_learnt();
+        let (runs, new_shape) = state.planner.take_observations();
         self.common.runs.on_events(&self.prefix, &runs);
-        for shape in turned {
+        for shape in new_shape {
             tracing::trace!(path = %self.path, ?shape, "a stream was found");
             counters.found(shape);
         }
     }
 }
 
-impl Drop for Engine {
+impl Drop for ObjectEngine {
     fn drop(&mut self) {
         let state = self.state.get_mut();
-        let (runs, _) = state.planner.take_learnt();
+        let (runs, _) = state.planner.take_observations();
         self.common.runs.on_events(&self.prefix, &[runs, state.planner.all_ended()].concat());
         self.common.shares.lock().want(self.id, 0);
         let counters = &self.common.counters;

@@ -16,7 +16,7 @@
 //!
 //! Two reads in a row start it ([`PrefetchConfig::start_after`]); three where they go down, four where they are equally far apart. From
 //! then on at most three times what the run has read may be ahead of it unread, less or more as the store teaches: under each prefix it is
-//! learned how long runs last, and as much is bet as three in four of those that came so far have gone on for. Runs of sixteen reads are
+//! learned how long runs last, and as much is bet as three in four of those that came so far have gone on for. RunHistory of sixteen reads are
 //! so read ahead of to the sixteenth; where readers go through whole objects, their first read starts it. Over the life of an
 //! object's readers, what is wasted and what is ahead is at most a tenth of what was read, and two windows.
 //! [`AccessHint::Sequential`](headstart_fetch_core::AccessHint::Sequential) has a whole window from the first answer on, `Random` nothing, `WillNeed` is fetched whatever the pattern.
@@ -56,7 +56,7 @@
 //! Ahead of one reader, at most: `part + 1.75 · min(reader's rate, link's rate) · (time to first byte + part / stream's rate)`,
 //! about 170 MiB for a reader that keeps up with 1 GB/s at 30 ms, 8 MiB for one of 20 MB/s. All objects that are read share
 //! three quarters of [`PrefetchConfig::budget`], max-min fairly; a read itself never waits for memory. Behind a reader: its last read (at least 1 MiB, at
-//! most 32 MiB). Objects that nobody has read for a second give all back when others need it, after ten seconds as soon as anybody reads
+//! most 32 MiB). OpenObjects that nobody has read for a second give all back when others need it, after ten seconds as soon as anybody reads
 //! another one. An idle store of `n` known paths holds some hundred bytes for each of the latest 256, and a kibibyte for each of 256 prefixes.
 //!
 //! # Statistics
@@ -69,46 +69,15 @@
 //! Every future may be dropped at any await: requests that only it waited for are aborted, the others go on for those who do.
 //! Dropping a [`Reader`] aborts all of its requests. Errors reach only the reads that need the bytes that failed.
 
-mod blocking;
-mod calls;
-mod cell;
-mod common;
 mod config;
-mod cursor;
 mod engine;
-mod fetch;
-mod gate;
-mod holdings;
-mod learned;
-mod objects;
-mod part;
-mod part_index;
-mod parts;
-mod places;
-mod plan;
 mod planner;
-mod ranges;
-mod rate_cap;
-mod read;
+mod policy;
 mod reader;
-mod reading;
-mod readings;
-mod runs;
-mod shares;
-mod stats;
 mod store;
-mod stream;
-mod streams;
-mod sum_tree;
-mod sync;
-mod visits;
-mod waiting;
-mod wanted;
-mod waste;
-mod window;
 
-pub use blocking::BlockingReader;
 pub use config::PrefetchConfig;
 pub use reader::Reader;
-pub use stats::PrefetchStats;
+pub use reader::blocking::BlockingReader;
 pub use store::PrefetchStore;
+pub use store::stats::PrefetchStats;

@@ -1,5 +1,10 @@
 //! An open object: reads by position, and the position-less `AsyncRead` family on top.
 
+pub(crate) mod active_read;
+pub(crate) mod blocking;
+pub(crate) mod close_signal;
+pub(crate) mod cursor;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,14 +21,14 @@ use object_store::{Error, GetOptions, GetRange, GetResult, ObjectMeta, Result};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
-use crate::blocking::BlockingReader;
-use crate::common::Common;
-use crate::cursor::Cursor;
-use crate::engine::{Engine, Known};
-use crate::fetch::{exact_body, explain};
-use crate::gate::{Gate, closed};
-use crate::plan::Settings;
-use crate::read::{OPEN_END_BYTES, stands_still};
+use crate::engine::part_request::{exact_body, explain};
+use crate::engine::store_shared::StoreShared;
+use crate::engine::{KnownObject, ObjectEngine};
+use crate::planner::messages::PlannerSettings;
+use crate::reader::active_read::{OPEN_END_BYTES, is_runtime_stopped};
+use crate::reader::blocking::BlockingReader;
+use crate::reader::close_signal::{CloseSignal, closed};
+use crate::reader::cursor::ReadCursor;
 
 /// After copying so many bytes, which takes 0.1 ms at 10 GB/s, others have a turn.
 const COPY_STEP: usize = 1024 * 1024;
@@ -47,8 +52,8 @@ const UNKNOWN: u64 = u64::MAX;
 /// by an answer within [`PrefetchConfig::max_age`](crate::PrefetchConfig::max_age) and the runtime is the same, and has a version of its
 /// own otherwise.
 pub struct Reader {
-    inner: Arc<Inner>,
-    pub(crate) cursor: Cursor,
+    inner: Arc<ReaderShared>,
+    pub(crate) cursor: ReadCursor,
 }
 
 /// The store shows by its `Display` (the `Debug` of some clients prints credentials), and the object by its path.
@@ -63,23 +68,23 @@ impl fmt::Debug for Reader {
 }
 
 /// What the reader, its streams and its futures share.
-pub(crate) struct Inner {
-    engine: Arc<Engine>,
-    gate: Arc<Gate>,
+pub(crate) struct ReaderShared {
+    engine: Arc<ObjectEngine>,
+    gate: Arc<CloseSignal>,
     size: AtomicU64,
     reads_ahead: bool,
 }
 
 /// What those who read on from a position get first.
-pub(crate) enum First {
+pub(crate) enum FirstChunks {
     Chunks(Vec<Bytes>),
     /// Nothing: the store refuses the range.
-    Refused(Refused),
+    RangeRefusal(RangeRefusal),
 }
 
 /// Whether ranges that nobody asked for are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum RangeRefusal {
     No,
     /// By requests before.
     Before,
@@ -88,15 +93,20 @@ pub(crate) enum Refused {
 }
 
 impl Reader {
-    pub(crate) fn new(common: &Arc<Common>, path: Path, settings: Settings, meta: Option<ObjectMeta>) -> Result<Self> {
+    pub(crate) fn new(
+        common: &Arc<StoreShared>,
+        path: Path,
+        settings: PlannerSettings,
+        meta: Option<ObjectMeta>,
+    ) -> Result<Self> {
         let reads_ahead = settings.max_prefetch_bytes > 0;
-        let (engine, gate) = Engine::open(common, path, settings, meta.as_ref());
-        let inner = Inner { engine, gate, size: AtomicU64::new(UNKNOWN), reads_ahead };
+        let (engine, gate) = ObjectEngine::open(common, path, settings, meta.as_ref());
+        let inner = ReaderShared { engine, gate, size: AtomicU64::new(UNKNOWN), reads_ahead };
         if let Some(meta) = meta {
             inner.engine.is_told(&meta)?;
             inner.size.store(meta.size, Ordering::Relaxed);
         }
-        Ok(Self { inner: Arc::new(inner), cursor: Cursor::default() })
+        Ok(Self { inner: Arc::new(inner), cursor: ReadCursor::default() })
     }
 
     /// The object's path.
@@ -142,7 +152,7 @@ impl Reader {
         } else {
             // Nothing is ahead of any step then: one request is as good as the store below can do.
             let (inner, at) = (Arc::clone(&self.inner), self.cursor.position());
-            futures::stream::once(async move { inner.body_from(at, Refused::No).await }).try_flatten().boxed()
+            futures::stream::once(async move { inner.body_from(at, RangeRefusal::No).await }).try_flatten().boxed()
         }
     }
 
@@ -150,13 +160,13 @@ impl Reader {
         let (inner, start) = (Arc::clone(&self.inner), self.cursor.position());
         let first = async move {
             let chunks = match inner.first_chunks(start, STREAM_STEP).await? {
-                First::Chunks(chunks) => chunks,
-                First::Refused(refused) => return inner.body_from(start, refused).await,
+                FirstChunks::Chunks(chunks) => chunks,
+                FirstChunks::RangeRefusal(refused) => return inner.body_from(start, refused).await,
             };
             if inner.engine.is_unprovable() {
                 // Steps could be of different versions: it has to be one answer.
                 drop(chunks);
-                return inner.body_from(start, Refused::No).await;
+                return inner.body_from(start, RangeRefusal::No).await;
             }
             let next = start + chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
             let is_end = next == start;
@@ -238,18 +248,18 @@ impl Reader {
         BlockingReader::new(self, runtime)
     }
 
-    pub(crate) fn inner(&self) -> &Arc<Inner> {
+    pub(crate) fn inner(&self) -> &Arc<ReaderShared> {
         &self.inner
     }
 }
 
-impl Drop for Inner {
+impl Drop for ReaderShared {
     fn drop(&mut self) {
         self.close();
     }
 }
 
-impl Inner {
+impl ReaderShared {
     fn close(&self) {
         self.engine.close_reader(&self.gate);
     }
@@ -260,27 +270,27 @@ impl Inner {
     }
 
     /// The first `bytes` of those who read on from byte `at` to the end, unless one answer with the rest of the object is to be asked for.
-    pub(crate) async fn first_chunks(&self, at: u64, bytes: u64) -> Result<First> {
+    pub(crate) async fn first_chunks(&self, at: u64, bytes: u64) -> Result<FirstChunks> {
         let range = at..at.saturating_add(bytes);
         if at > 0 {
-            return self.chunks_at(range).await.map(First::Chunks);
+            return self.chunks_at(range).await.map(FirstChunks::Chunks);
         }
         if self.refuses_ours() {
-            return Ok(First::Refused(Refused::Before));
+            return Ok(FirstChunks::RangeRefusal(RangeRefusal::Before));
         }
         self.remember_size();
         let range = at..range.end.min(self.size.load(Ordering::Relaxed));
         if range.is_empty() {
-            return Ok(First::Chunks(Vec::new()));
+            return Ok(FirstChunks::Chunks(Vec::new()));
         }
         match self.chunks_of(range.clone()).await {
-            Err(error) if stands_still(&error) => self.chunks_at(range).await.map(First::Chunks),
+            Err(error) if is_runtime_stopped(&error) => self.chunks_at(range).await.map(FirstChunks::Chunks),
             Err(error) if may_be_the_range(&error) && !self.gate.is_closed() => {
-                Ok(First::Refused(Refused::UpTo(range.end)))
+                Ok(FirstChunks::RangeRefusal(RangeRefusal::UpTo(range.end)))
             }
             chunks => {
                 self.remember_size();
-                chunks.map(First::Chunks)
+                chunks.map(FirstChunks::Chunks)
             }
         }
     }
@@ -318,7 +328,7 @@ impl Inner {
                     return Ok(chunks);
                 }
                 Err(error) if tries == 0 => return Err(error),
-                Err(error) if stands_still(&error) => {}
+                Err(error) if is_runtime_stopped(&error) => {}
                 // Nobody knew the end when the read began: what it asked for beyond may have been refused.
                 Err(error) => match self.end_if_refused(&error).await {
                     Some(size) if size < range.end => {
@@ -344,7 +354,7 @@ impl Inner {
             match read.chunks().await {
                 Ok(chunks) if !self.engine.is_unprovable() => return Ok(chunks),
                 Ok(chunks) => {
-                    self.engine.tell(|planner, _, actions| planner.clear(actions));
+                    self.engine.dispatch(|planner, _, actions| planner.clear(actions));
                     if is_one_request {
                         return Ok(chunks);
                     }
@@ -392,7 +402,7 @@ impl Inner {
 
     /// The store's own stream from `at` to the end, of the version this reader is pinned to; as one request, where ranges of ours have been
     /// `refused`.
-    pub(crate) async fn body_from(&self, at: u64, refused: Refused) -> Result<BoxStream<'static, Result<Bytes>>> {
+    pub(crate) async fn body_from(&self, at: u64, refused: RangeRefusal) -> Result<BoxStream<'static, Result<Bytes>>> {
         let nothing = || Ok(futures::stream::empty().boxed());
         if at >= self.size.load(Ordering::Relaxed) {
             return nothing();
@@ -400,7 +410,7 @@ impl Inner {
         let common = &self.engine.common;
         let mut options = GetOptions::new().with_range((at > 0).then_some(GetRange::Offset(at)));
         options.extensions.insert(Intent::Demand);
-        if refused != Refused::No {
+        if refused != RangeRefusal::No {
             options.extensions.insert(RangeOrigin::Asked);
         }
         let asked_at = Instant::now();
@@ -411,7 +421,7 @@ impl Inner {
             Ok(answer) => {
                 self.engine.learn(&answer, asked_at)?;
                 self.remember_size();
-                if let Refused::UpTo(end) = refused {
+                if let RangeRefusal::UpTo(end) = refused {
                     common.refusals.refused_range(end, answer.meta.size);
                 }
                 exact_body(&(at..answer.meta.size), answer)
@@ -431,7 +441,7 @@ impl Inner {
         Ok(self.known().await?.version.size)
     }
 
-    async fn known(&self) -> Result<Arc<Known>> {
+    async fn known(&self) -> Result<Arc<KnownObject>> {
         if let Some(known) = self.engine.known() {
             self.remember_size();
             return Ok(known);
@@ -453,7 +463,7 @@ impl Inner {
         }
     }
 
-    fn learnt(&self, answer: &GetResult, asked_at: Instant) -> Result<Arc<Known>> {
+    fn learnt(&self, answer: &GetResult, asked_at: Instant) -> Result<Arc<KnownObject>> {
         self.engine.learn(answer, asked_at)?;
         self.remember_size();
         Ok(self.engine.known().expect("learnt above"))
@@ -501,7 +511,7 @@ mod tests {
         for n in 0..10 {
             assert_eq!(reader.read_at(range(n)).await.unwrap(), bytes[n * 1000..][..1000]);
         }
-        reader.inner.engine.sabotage();
+        reader.inner.engine.panic_at_next_read();
         let other = Arc::clone(&reader);
         let read = tokio::spawn(async move { other.read_at(range(10)).await }).await;
         assert!(read.expect_err("it panicked").is_panic());

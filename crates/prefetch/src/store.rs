@@ -1,5 +1,8 @@
 //! `PrefetchStore`: any object store with read-ahead in front of it.
 
+pub(crate) mod get_calls;
+pub(crate) mod stats;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
@@ -22,14 +25,14 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::calls::Calls;
-use crate::common::Common;
 use crate::config::PrefetchConfig;
-use crate::objects::Objects;
-use crate::plan::Settings;
+use crate::engine::open_objects::OpenObjects;
+use crate::engine::run_history::RunHistory;
+use crate::engine::store_shared::StoreShared;
+use crate::planner::messages::PlannerSettings;
 use crate::reader::Reader;
-use crate::runs::Runs;
-use crate::stats::{Counters, PrefetchStats};
+use crate::store::get_calls::GetCalls;
+use crate::store::stats::{PrefetchCounters, PrefetchStats};
 
 /// The budget of a store that was given none.
 const OWN_BUDGET_BYTES: usize = 512 << 20;
@@ -43,10 +46,10 @@ const RANGES_TRIES: usize = 3;
 /// only call `get_range(s)`: reads of one path that follow each other are recognised as a stream too.
 #[derive(Clone)]
 pub struct PrefetchStore {
-    common: Arc<Common>,
-    settings: Settings,
+    common: Arc<StoreShared>,
+    settings: PlannerSettings,
     /// `None` where nothing may be ahead of calls without a handle.
-    calls: Option<Arc<Calls>>,
+    calls: Option<Arc<GetCalls>>,
 }
 
 impl PrefetchStore {
@@ -68,14 +71,14 @@ impl PrefetchStore {
     /// On a `config` that [`Options::check`] refuses.
     pub fn try_new(inner: Arc<dyn ObjectStore>, config: PrefetchConfig) -> Result<Self, ConfigError> {
         config.check()?;
-        let settings = Settings {
+        let settings = PlannerSettings {
             start_after: config.start_after,
             max_prefetch_bytes: if config.enabled { config.max_prefetch_bytes } else { 0 },
             concurrency: config.concurrency,
             part_bytes: (config.min_part_bytes, config.max_part_bytes),
             serve_once_within: None,
         };
-        let common = Arc::new(Common {
+        let common = Arc::new(StoreShared {
             inner,
             refusals: Refusals::default(),
             measures: config.link.is_none(),
@@ -84,17 +87,18 @@ impl PrefetchStore {
             pin: config.pin,
             max_age: config.max_age,
             immutable: config.immutable,
-            counters: Counters::default(),
+            counters: PrefetchCounters::default(),
             runtime: Handle::try_current().ok(),
-            objects: Objects::default(),
-            runs: Runs::default(),
+            objects: OpenObjects::default(),
+            runs: RunHistory::default(),
             shares: Mutex::default(),
             rate_cap: config.max_bytes_per_s.map(|rate| (rate, Mutex::default())),
             started: Instant::now(),
             engines: AtomicU64::new(0),
         });
         let across_calls = config.enabled && !config.max_age.is_zero() && config.max_prefetch_bytes > 0;
-        let calls = across_calls.then(|| Arc::new(Calls::new(Arc::clone(&common), settings.clone(), config.max_age)));
+        let calls =
+            across_calls.then(|| Arc::new(GetCalls::new(Arc::clone(&common), settings.clone(), config.max_age)));
         Ok(Self { common, settings, calls })
     }
 
@@ -151,25 +155,25 @@ impl PrefetchStore {
 
     /// Forgets what is ahead of each path, now and when the guard is dropped: a write is on its way, and it may
     /// have happened even if its caller never learns so.
-    fn written<'a>(&'a self, paths: &'a [&'a Path]) -> Written<'a> {
-        let written = Written { store: self, paths };
+    fn written<'a>(&'a self, paths: &'a [&'a Path]) -> ForgetOnWrite<'a> {
+        let written = ForgetOnWrite { store: self, paths };
         written.forget();
         written
     }
 }
 
-struct Written<'a> {
+struct ForgetOnWrite<'a> {
     store: &'a PrefetchStore,
     paths: &'a [&'a Path],
 }
 
-impl Written<'_> {
+impl ForgetOnWrite<'_> {
     fn forget(&self) {
         self.paths.iter().for_each(|path| self.store.forget(path));
     }
 }
 
-impl Drop for Written<'_> {
+impl Drop for ForgetOnWrite<'_> {
     fn drop(&mut self) {
         self.forget();
     }
@@ -205,7 +209,7 @@ impl ObjectStore for PrefetchStore {
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         let upload = self.common.inner.put_multipart_opts(location, options).await?;
-        Ok(Box::new(Upload { upload, store: self.clone(), path: location.clone() }))
+        Ok(Box::new(ForgettingUpload { upload, store: self.clone(), path: location.clone() }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -265,22 +269,25 @@ impl ObjectStore for PrefetchStore {
 }
 
 /// An upload that forgets what is ahead of its path when it completes.
-struct Upload {
+struct ForgettingUpload {
     upload: Box<dyn MultipartUpload>,
     store: PrefetchStore,
     path: Path,
 }
 
 /// Without the client's own upload, whose `Debug` may print credentials.
-impl fmt::Debug for Upload {
+impl fmt::Debug for ForgettingUpload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upload").field("store", &format_args!("{}", self.store)).field("path", &self.path).finish()
+        f.debug_struct("ForgettingUpload")
+            .field("store", &format_args!("{}", self.store))
+            .field("path", &self.path)
+            .finish()
     }
 }
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
-impl MultipartUpload for Upload {
+impl MultipartUpload for ForgettingUpload {
     fn put_part(&mut self, data: PutPayload) -> object_store::UploadPart {
         self.upload.put_part(data)
     }

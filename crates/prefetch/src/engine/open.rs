@@ -10,20 +10,20 @@ use parking_lot::MutexGuard;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::{Engine, Known, State};
-use crate::common::Common;
-use crate::gate::Gate;
-use crate::plan::{ReaderId, Settings};
+use super::{EngineState, KnownObject, ObjectEngine};
+use crate::engine::store_shared::StoreShared;
+use crate::planner::messages::{PlannerSettings, ReaderId};
+use crate::reader::close_signal::CloseSignal;
 
-impl Engine {
+impl ObjectEngine {
     /// Opens the object at `path` for one more reader, who may share what others have fetched of it lately. `meta` is what the reader
     /// knows of the object.
     pub(crate) fn open(
-        common: &Arc<Common>,
+        common: &Arc<StoreShared>,
         path: Path,
-        settings: Settings,
+        settings: PlannerSettings,
         meta: Option<&ObjectMeta>,
-    ) -> (Arc<Self>, Arc<Gate>) {
+    ) -> (Arc<Self>, Arc<CloseSignal>) {
         let shares = settings.max_prefetch_bytes > 0 && !common.max_age.is_zero();
         let shared = shares.then(|| common.objects.shared(&path)).flatten();
         if let Some(engine) = shared
@@ -32,7 +32,7 @@ impl Engine {
             return (engine, gate);
         }
         let engine = Self::new(Arc::clone(common), path, common.pin, settings);
-        let gate = Gate::new(engine.name_reader());
+        let gate = CloseSignal::new(engine.name_reader());
         if shares {
             common.objects.share(&engine);
         }
@@ -40,7 +40,7 @@ impl Engine {
     }
 
     /// One reader more, if what is here is fresh enough for it.
-    fn join(&self, meta: Option<&ObjectMeta>) -> Option<Arc<Gate>> {
+    fn join(&self, meta: Option<&ObjectMeta>) -> Option<Arc<CloseSignal>> {
         if self.runtime != Handle::try_current().ok().map(|runtime| runtime.id()) {
             return None;
         }
@@ -52,7 +52,7 @@ impl Engine {
             (None, meta) => meta.is_none(),
         };
         drop(state);
-        fits.then(|| Gate::new(self.name_reader()))
+        fits.then(|| CloseSignal::new(self.name_reader()))
     }
 
     fn name_reader(&self) -> ReaderId {
@@ -96,19 +96,20 @@ impl Engine {
         }
     }
 
-    fn know(self: &Arc<Self>, mut state: MutexGuard<'_, State>, meta: &ObjectMeta, attributes: &Attributes) {
-        let known = Known { version: ObjectVersion::of(meta), meta: meta.clone(), attributes: attributes.clone() };
+    fn know(self: &Arc<Self>, mut state: MutexGuard<'_, EngineState>, meta: &ObjectMeta, attributes: &Attributes) {
+        let known =
+            KnownObject { version: ObjectVersion::of(meta), meta: meta.clone(), attributes: attributes.clone() };
         let is_provable = self.common.is_provable(&known.version);
         state.known = Some(Arc::new(known));
         drop(state);
         if !is_provable {
             // Like a file: every read asks for itself.
-            self.tell(|planner, _, actions| {
+            self.dispatch(|planner, _, actions| {
                 planner.on_local(actions);
                 planner.clear(actions);
             });
         }
-        let around = self.common.surroundings(self.id, &self.prefix);
-        self.tell(|planner, now, actions| planner.on_size(now, meta.size, &around, actions));
+        let inputs = self.common.planner_inputs(self.id, &self.prefix);
+        self.dispatch(|planner, now, actions| planner.on_size(now, meta.size, &inputs, actions));
     }
 }

@@ -5,19 +5,19 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::Planner;
-use crate::parts::{Part, PartId};
-use crate::plan::{Action, Announced, ReaderId, Surroundings};
-use crate::stream::announced_by;
-use crate::window::window;
+use crate::planner::messages::{AnnouncedPattern, PlannerAction, PlannerInputs, ReaderId};
+use crate::planner::parts::part_map::{PartId, PartState};
+use crate::planner::streams::read_stream::announced_by;
+use crate::policy::window::window;
 
 impl Planner {
     /// Reader `reader` says what it will do.
-    pub(crate) fn on_announced(&mut self, reader: ReaderId, announced: Announced, out: &mut Vec<Action>) {
-        self.readings.of(reader).announced = announced;
-        if announced == Announced::Random {
-            let readings = &self.readings;
-            let unwanted = |part: &Part| !part.is_announced() && !readings.want(part, Some(reader));
-            self.holdings.drop_unread_where(unwanted, out);
+    pub(crate) fn on_announced(&mut self, reader: ReaderId, announced: AnnouncedPattern, out: &mut Vec<PlannerAction>) {
+        self.readers.of(reader).announced = announced;
+        if announced == AnnouncedPattern::Random {
+            let readers = &self.readers;
+            let unwanted = |part: &PartState| !part.is_announced() && !readers.want(part, Some(reader));
+            self.parts.drop_unread_where(unwanted, out);
         }
     }
 
@@ -27,26 +27,26 @@ impl Planner {
         now: Duration,
         reader: ReaderId,
         ranges: &[Range<u64>],
-        around: &Surroundings,
-        out: &mut Vec<Action>,
+        inputs: &PlannerInputs,
+        out: &mut Vec<PlannerAction>,
     ) {
         if self.local {
             return;
         }
-        self.readings.of(reader);
-        let mut free_bytes = around.free_bytes;
-        let window = window(&around.link, f64::INFINITY, self.settings.part_bytes);
-        let most = around.share_bytes.min(self.settings.max_prefetch_bytes);
+        self.readers.of(reader);
+        let mut free_bytes = inputs.free_bytes;
+        let window = window(&inputs.link, f64::INFINITY, self.settings.part_bytes);
+        let most = inputs.share_bytes.min(self.settings.max_prefetch_bytes);
         for range in ranges {
             let mut at = range.start;
             let end = self.size.map_or(range.end, |size| range.end.min(size));
             loop {
-                at = self.holdings.parts().covered_until(at);
-                let left = most.saturating_sub(self.holdings.ledger.outstanding).min(free_bytes);
+                at = self.parts.map().covered_until(at);
+                let left = most.saturating_sub(self.parts.ledger.outstanding).min(free_bytes);
                 if at >= end || left == 0 {
                     break;
                 }
-                let next = self.holdings.parts().next_start(at).unwrap_or(end);
+                let next = self.parts.map().next_start(at).unwrap_or(end);
                 let part = at..end.min(next).min(at.saturating_add(window.part_bytes.min(left)));
                 at = part.end;
                 free_bytes -= part.end - part.start;
@@ -56,11 +56,11 @@ impl Planner {
     }
 
     /// The reader will not read `ranges` again.
-    pub(crate) fn on_dont_need(&mut self, reader: ReaderId, ranges: &[Range<u64>], out: &mut Vec<Action>) {
-        let parts = ranges.iter().flat_map(|range| self.holdings.parts().within(range));
-        let unwanted = parts.filter(|part| !self.readings.want(part, Some(reader)));
+    pub(crate) fn on_dont_need(&mut self, reader: ReaderId, ranges: &[Range<u64>], out: &mut Vec<PlannerAction>) {
+        let parts = ranges.iter().flat_map(|range| self.parts.map().within(range));
+        let unwanted = parts.filter(|part| !self.readers.want(part, Some(reader)));
         // In the order of their offsets, each once, however the ranges overlap.
         let starts: BTreeMap<u64, PartId> = unwanted.map(|part| (part.range.start, part.id)).collect();
-        self.holdings.drop_parts(starts.into_values(), out);
+        self.parts.drop_parts(starts.into_values(), out);
     }
 }

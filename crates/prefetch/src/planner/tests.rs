@@ -7,18 +7,18 @@ use headstart_fetch_core::Link;
 use proptest::prelude::*;
 
 use super::*;
-use crate::learned::{Run, RunLengths};
-use crate::plan::Announced;
+use crate::planner::messages::AnnouncedPattern;
+use crate::policy::run_lengths::{ReadRun, RunLengths};
 
-mod crowd;
+mod many_readers;
 mod oracle;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const SIZE: u64 = 512 * MIB;
 
-fn settings() -> Settings {
-    Settings {
+fn settings() -> PlannerSettings {
+    PlannerSettings {
         start_after: 2,
         max_prefetch_bytes: u64::MAX / 4,
         concurrency: 32,
@@ -27,10 +27,10 @@ fn settings() -> Settings {
     }
 }
 
-fn around() -> Surroundings {
+fn inputs() -> PlannerInputs {
     let ttfb = Duration::from_millis(30);
     let link = Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s: 60e6, aggregate_bytes_per_s: 1e9 };
-    Surroundings { link, share_bytes: 512 * MIB, free_bytes: 512 * MIB, runs: Arc::new(RunLengths::default()) }
+    PlannerInputs { link, share_bytes: 512 * MIB, free_bytes: 512 * MIB, runs: Arc::new(RunLengths::default()) }
 }
 
 /// A planner, and what an engine that does all it is told would hold.
@@ -39,31 +39,31 @@ struct World {
     now: Duration,
     /// Bytes of each live part.
     live: BTreeMap<PartId, Range<u64>>,
-    open: Vec<(Range<u64>, Plan)>,
-    around: Surroundings,
+    open: Vec<(Range<u64>, ReadPlan)>,
+    inputs: PlannerInputs,
 }
 
 impl World {
-    fn new(settings: Settings) -> Self {
+    fn new(settings: PlannerSettings) -> Self {
         let mut planner = Planner::new(settings);
-        planner.on_size(Duration::ZERO, SIZE, &around(), &mut Vec::new());
-        Self { planner, now: Duration::ZERO, live: BTreeMap::new(), open: Vec::new(), around: around() }
+        planner.on_size(Duration::ZERO, SIZE, &inputs(), &mut Vec::new());
+        Self { planner, now: Duration::ZERO, live: BTreeMap::new(), open: Vec::new(), inputs: inputs() }
     }
 
-    fn obey(&mut self, actions: Vec<Action>) {
+    fn obey(&mut self, actions: Vec<PlannerAction>) {
         for action in actions {
             match action {
-                Action::Fetch { id, range, .. } => {
+                PlannerAction::Fetch { id, range, .. } => {
                     let clash = self.live.values().find(|held| held.start < range.end && range.start < held.end);
                     assert_eq!(clash, None, "{range:?} is asked for while held or in flight");
                     assert!(range.start < range.end && range.end <= SIZE, "{range:?}");
                     self.live.insert(id, range);
                 }
-                Action::Stop(id) => {
-                    let part = self.planner.holdings.parts().get(id).expect("a stopped part lives on");
+                PlannerAction::Stop(id) => {
+                    let part = self.planner.parts.map().get(id).expect("a stopped part lives on");
                     self.live.insert(id, part.range.clone());
                 }
-                Action::Drop(id) => {
+                PlannerAction::Drop(id) => {
                     assert!(
                         self.open.iter().all(|(_, plan)| plan.pieces.iter().all(|p| p.part != id)),
                         "somebody reads part {id}"
@@ -80,7 +80,7 @@ impl World {
 
     fn begin_by(&mut self, reader: ReaderId, range: Range<u64>) {
         let mut actions = Vec::new();
-        let plan = self.planner.on_read(self.now, reader, &range, &self.around, &mut actions);
+        let plan = self.planner.on_read(self.now, reader, &range, &self.inputs, &mut actions);
         let covered: Vec<_> = plan.pieces.iter().map(|piece| piece.range.clone()).collect();
         if covered.is_empty() {
             assert!(self.planner.settings.serve_once_within.is_some(), "a snapshot always answers");
@@ -110,7 +110,7 @@ impl World {
     }
 
     fn outstanding(&self) -> u64 {
-        self.planner.holdings.parts().iter().map(Part::unread).sum()
+        self.planner.parts.map().iter().map(PartState::unread).sum()
     }
 
     fn read_all(&mut self, reads: impl IntoIterator<Item = Range<u64>>) {
@@ -152,7 +152,10 @@ fn a_random_read_is_fetched_exactly() {
         world.fill_everything();
         world.end(0, true);
     }
-    assert_eq!(world.planner.ledger(), Ledger { demanded: 6 * (5000 - 17), outstanding: 0, wasted: 0, forgiven: 0 });
+    assert_eq!(
+        world.planner.ledger(),
+        SpeculationAccount { demanded: 6 * (5000 - 17), outstanding: 0, wasted: 0, forgiven: 0 }
+    );
     assert_eq!(world.live.len(), 1, "only the last read is kept");
 }
 
@@ -163,7 +166,7 @@ fn a_jump_stops_what_is_in_flight_and_keeps_what_arrived() {
     world.begin(64 * MIB..65 * MIB);
     world.end(0, true);
     let in_flight = |world: &World| {
-        world.planner.holdings.parts().iter().filter(|p| p.in_flight()).map(|p| p.range.end - p.filled_to).sum::<u64>()
+        world.planner.parts.map().iter().filter(|p| p.in_flight()).map(|p| p.range.end - p.filled_to).sum::<u64>()
     };
     let held = world.outstanding() - in_flight(&world);
     world.begin(400 * MIB..401 * MIB);
@@ -233,7 +236,7 @@ fn readers_share_parts_and_keep_what_others_need() {
     world.planner.on_reader_gone(2, &mut actions);
     world.obey(actions);
     assert!(world.live.is_empty(), "{:?}", world.live);
-    assert!(matches!(world.planner.take_learnt().0.as_slice(), [RunEvent::Ended(_), RunEvent::Ended(_)]));
+    assert!(matches!(world.planner.take_observations().0.as_slice(), [RunEvent::Ended(_), RunEvent::Ended(_)]));
 }
 
 #[test]
@@ -241,19 +244,22 @@ fn what_runs_have_taught_decides_what_is_bet() {
     let mut world = World::new(settings());
     let mut runs = RunLengths::default();
     for _ in 0..8 {
-        runs.on_event(RunEvent::Ended(Run { bytes: 4 * MIB, is_proven: true, is_first: false }));
+        runs.on_event(RunEvent::Ended(ReadRun { bytes: 4 * MIB, is_proven: true, is_first: false }));
     }
-    world.around.runs = Arc::new(runs);
+    world.inputs.runs = Arc::new(runs);
     world.read_all((100..104).map(|n| n * MIB..(n + 1) * MIB));
     assert_eq!(world.outstanding(), 0, "runs of four end after the fourth");
-    assert_eq!(world.planner.ledger(), Ledger { demanded: 4 * MIB, outstanding: 0, wasted: 0, forgiven: 0 });
+    assert_eq!(
+        world.planner.ledger(),
+        SpeculationAccount { demanded: 4 * MIB, outstanding: 0, wasted: 0, forgiven: 0 }
+    );
 }
 
 #[test]
 fn announced_random_is_left_alone() {
     let mut world = World::new(settings());
     let mut actions = Vec::new();
-    world.planner.on_announced(1, Announced::Random, &mut actions);
+    world.planner.on_announced(1, AnnouncedPattern::Random, &mut actions);
     world.read_all((0..64).map(|n| n * MIB..(n + 1) * MIB));
     assert_eq!(world.outstanding(), 0);
 }
@@ -262,7 +268,7 @@ fn announced_random_is_left_alone() {
 fn announced_ranges_are_fetched_once() {
     let mut world = World::new(settings());
     let mut actions = Vec::new();
-    world.planner.on_will_need(Duration::ZERO, 1, &[0..10 * MIB, 8 * MIB..20 * MIB], &around(), &mut actions);
+    world.planner.on_will_need(Duration::ZERO, 1, &[0..10 * MIB, 8 * MIB..20 * MIB], &inputs(), &mut actions);
     world.obey(actions);
     assert_eq!(world.live.values().map(|r| r.end - r.start).sum::<u64>(), 20 * MIB);
     let before = world.live.clone();
@@ -277,7 +283,7 @@ fn announced_ranges_are_fetched_once() {
 
 #[test]
 fn serving_once_never_serves_twice_nor_late() {
-    let mut world = World::new(Settings { serve_once_within: Some(Duration::from_secs(10)), ..settings() });
+    let mut world = World::new(PlannerSettings { serve_once_within: Some(Duration::from_secs(10)), ..settings() });
     world.read_all((0..8).map(|n| n * MIB..(n + 1) * MIB));
     assert!(world.outstanding() > 0);
     world.begin(7 * MIB..8 * MIB);
@@ -331,7 +337,7 @@ proptest! {
     #[test]
     fn promises_hold_after_every_event(events in events(), once: bool) {
         let serve_once_within = once.then(|| Duration::from_millis(200));
-        let mut world = World::new(Settings { serve_once_within, ..settings() });
+        let mut world = World::new(PlannerSettings { serve_once_within, ..settings() });
         // Two readers go up, one of them in two places; one goes down, two in strides.
         let mut at = [0, 100 * MIB, 300 * MIB, 250 * MIB, 0, SIZE - 8 * MIB];
         let mut announced = 0;
@@ -358,11 +364,11 @@ proptest! {
                 Event::Complete(which) => {
                     if let Some((id, range)) = world.live.iter().nth(which).map(|(id, range)| (*id, range.clone())) {
                         world.planner.on_filled(id, range.end);
-                        world.planner.on_complete(world.now, id, &world.around, &mut actions);
+                        world.planner.on_complete(world.now, id, &world.inputs, &mut actions);
                     }
                 }
                 Event::Gone(reader) => world.planner.on_reader_gone(reader, &mut actions),
-                Event::Memory(bytes) => world.around.free_bytes = bytes,
+                Event::Memory(bytes) => world.inputs.free_bytes = bytes,
                 Event::End(which, answered) if which < world.open.len() => world.end(which, answered),
                 Event::Fill(which) => {
                     if let Some((id, range)) = world.live.iter().nth(which) {
@@ -377,23 +383,23 @@ proptest! {
                     }
                 }
                 Event::Wait(ms) => world.now += Duration::from_millis(ms),
-                Event::Announce(0) => world.planner.on_announced(1, Announced::Random, &mut actions),
-                Event::Announce(1) => world.planner.on_announced(1, Announced::Sequential, &mut actions),
-                Event::Announce(_) => world.planner.on_announced(1, Announced::Nothing, &mut actions),
+                Event::Announce(0) => world.planner.on_announced(1, AnnouncedPattern::Random, &mut actions),
+                Event::Announce(1) => world.planner.on_announced(1, AnnouncedPattern::Sequential, &mut actions),
+                Event::Announce(_) => world.planner.on_announced(1, AnnouncedPattern::Normal, &mut actions),
                 Event::WillNeed(at, len) => {
                     announced += len;
-                    world.planner.on_will_need(world.now, 1, &[at..at + len], &around(), &mut actions);
+                    world.planner.on_will_need(world.now, 1, &[at..at + len], &inputs(), &mut actions);
                 }
                 Event::DontNeed(at, len) => world.planner.on_dont_need(1, &[at..at + len], &mut actions),
                 _ => {}
             }
             world.obey(actions);
             oracle::check(&mut world.planner);
-            let parts: BTreeMap<_, _> = world.planner.holdings.parts().iter().map(|p| (p.id, p.range.clone())).collect();
+            let parts: BTreeMap<_, _> = world.planner.parts.map().iter().map(|p| (p.id, p.range.clone())).collect();
             prop_assert_eq!(&parts, &world.live, "what the planner thinks is what is");
             prop_assert_eq!(world.planner.ledger().outstanding, world.outstanding());
             // Each of the three readers may have its own windows, at different places.
-            let window = crate::window::window(&around().link, f64::INFINITY, (MIB, 16 * MIB)).ahead_bytes;
+            let window = crate::policy::window::window(&inputs().link, f64::INFINITY, (MIB, 16 * MIB)).ahead_bytes;
             let ledger = world.planner.ledger();
             prop_assert!(ledger.wasted - ledger.forgiven + ledger.outstanding <= ledger.demanded / 10 + 3 * 2 * window + announced);
         }

@@ -1,0 +1,230 @@
+//! The bytes of one part: filled by its request, read by whoever needs them, without a copy.
+
+use std::ops::Range;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::{Either, select};
+use headstart_fetch_core::byte_range::in_memory;
+use headstart_fetch_core::mutation::Fault;
+use headstart_fetch_core::runtime::Home;
+use headstart_fetch_core::{FetchError, share};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+#[cfg(not(test))]
+use parking_lot::Mutex;
+
+#[cfg(test)]
+use explored::Mutex;
+
+#[cfg(test)]
+#[path = "../../../fetch-core/src/explored.rs"]
+mod explored;
+
+/// A part's bytes as they arrive. Bytes given out stay valid after the cell is gone.
+#[derive(Debug)]
+pub(crate) struct PartBuffer {
+    /// Where the task that fills it runs.
+    home: Home,
+    state: Mutex<BufferState>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct BufferState {
+    /// Each chunk and the offset in the object of its first byte; without holes.
+    chunks: Vec<(u64, Bytes)>,
+    filled_to: u64,
+    end: BufferEnd,
+    /// When the version of its bytes was confirmed to be the present one.
+    confirmed_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum BufferEnd {
+    /// More is on its way.
+    Open,
+    /// This is all there is: the object's end, or the request was stopped here.
+    Complete,
+    Failed(Arc<object_store::Error>),
+}
+
+/// What a cell has at an offset.
+pub(crate) enum BufferedBytes {
+    /// Bytes from that offset on: at least one.
+    Bytes(Bytes),
+    /// The cell ended before that offset, without an error.
+    End,
+}
+
+impl PartBuffer {
+    /// An empty cell for the bytes from `start` on, which a task on the runtime `home` is to fill.
+    pub(crate) fn new(start: u64, home: Home) -> Arc<Self> {
+        let state = BufferState { chunks: Vec::new(), filled_to: start, end: BufferEnd::Open, confirmed_at: None };
+        Arc::new(Self { home, state: Mutex::new(state), changed: Notify::new() })
+    }
+
+    /// Where the task that fills it runs.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Its request has been answered; the version was confirmed to be the present one at `confirmed_at`.
+    pub(crate) fn confirm(&self, confirmed_at: Instant) {
+        self.state.lock().confirmed_at = Some(confirmed_at);
+    }
+
+    /// When the version of its bytes was confirmed to be the present one, once its request has been answered.
+    pub(crate) fn confirmed_at(&self) -> Option<Instant> {
+        self.state.lock().confirmed_at
+    }
+
+    /// Appends bytes; returns where the cell is filled to.
+    pub(crate) fn push(&self, bytes: Bytes) -> u64 {
+        let mut state = self.state.lock();
+        let at = state.filled_to;
+        if !bytes.is_empty() {
+            state.filled_to += bytes.len() as u64;
+            state.chunks.push((at, bytes));
+        }
+        let filled_to = state.filled_to;
+        drop(state);
+        self.changed.notify_waiters();
+        filled_to
+    }
+
+    /// No more bytes will come. Returns how many came.
+    pub(crate) fn complete(&self) -> usize {
+        self.finish(BufferEnd::Complete);
+        self.state.lock().chunks.iter().map(|(_, chunk)| chunk.len()).sum()
+    }
+
+    /// Whether more bytes may come.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state.lock().end, BufferEnd::Open)
+    }
+
+    /// No more bytes will come, because of `error`.
+    pub(crate) fn fail(&self, error: Arc<object_store::Error>) {
+        self.finish(BufferEnd::Failed(error));
+    }
+
+    fn finish(&self, end: BufferEnd) {
+        let mut state = self.state.lock();
+        if matches!(state.end, BufferEnd::Open) {
+            state.end = end;
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits for a byte at `range.start`; returns what there is of `range` from there without a copy.
+    ///
+    /// # Errors
+    /// The error of the request, in the variant it came in; [`FetchError::RuntimeStopped`] where its task's runtime has stopped.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is taken out.
+    pub(crate) async fn at(&self, range: &Range<u64>) -> object_store::Result<BufferedBytes> {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Some(found) = self.poll_at(range) {
+                return found;
+            }
+            if let Either::Right(_) = select(changed.as_mut(), pin!(self.home.stopped())).await
+                && !Fault::TrustsRuntimes.is_back()
+            {
+                // Its task stands still, perhaps for ever: whoever waits does the work again.
+                self.fail(Arc::new(FetchError::RuntimeStopped.into()));
+            }
+        }
+    }
+
+    /// What there is at `range.start`, if that is known already.
+    pub(crate) fn poll_at(&self, range: &Range<u64>) -> Option<object_store::Result<BufferedBytes>> {
+        let state = self.state.lock();
+        if range.start < state.filled_to {
+            let index = state.chunks.partition_point(|(offset, _)| *offset <= range.start) - 1;
+            let (offset, chunk) = &state.chunks[index];
+            let from = in_memory(range.start - offset);
+            let to = in_memory(range.end - offset).min(chunk.len());
+            return Some(Ok(BufferedBytes::Bytes(chunk.slice(from..to))));
+        }
+        match &state.end {
+            BufferEnd::Open => None,
+            BufferEnd::Complete => Some(Ok(BufferedBytes::End)),
+            BufferEnd::Failed(error) => Some(Err(share(error))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::explored::explore;
+    use super::*;
+    use futures::FutureExt;
+
+    #[tokio::test]
+    async fn bytes_are_readable_as_they_arrive() {
+        let cell = PartBuffer::new(100, Home::current().unwrap());
+        let wanted = 102..110;
+        let mut waiting = cell.at(&wanted).boxed();
+        assert!((&mut waiting).now_or_never().is_none());
+        cell.push(Bytes::from_static(b"abcd"));
+        assert!(matches!(waiting.await, Ok(BufferedBytes::Bytes(b)) if b == "cd"));
+        cell.push(Bytes::from_static(b"efgh"));
+        cell.complete();
+        assert!(matches!(cell.at(&(105..106)).await, Ok(BufferedBytes::Bytes(b)) if b == "f"));
+        assert!(matches!(cell.at(&(108..109)).await, Ok(BufferedBytes::End)));
+    }
+
+    #[tokio::test]
+    async fn an_error_reaches_those_who_need_what_is_missing_only() {
+        let cell = PartBuffer::new(0, Home::current().unwrap());
+        cell.push(Bytes::from_static(b"ab"));
+        cell.fail(Arc::new(object_store::Error::NotFound { path: "x".into(), source: "gone".into() }));
+        assert!(matches!(cell.at(&(0..4)).await, Ok(BufferedBytes::Bytes(b)) if b == "ab"));
+        assert!(matches!(cell.at(&(2..4)).await, Err(object_store::Error::NotFound { .. })));
+    }
+
+    /// Under schedules chosen at random: whoever waits for bytes, or for the end, is woken.
+    #[test]
+    fn no_schedule_loses_a_wake_up() {
+        explore(3000, || {
+            // A home is needed, and never asked: there is no timer here.
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let cell = PartBuffer::new(0, Home::of(runtime.handle()));
+            let readers: Vec<_> = [0..2, 3..4, 4..9, 9..12]
+                .into_iter()
+                .map(|range: Range<u64>| {
+                    let cell = Arc::clone(&cell);
+                    shuttle::future::spawn(async move {
+                        let mut at = range.start;
+                        while at < range.end
+                            && let BufferedBytes::Bytes(bytes) = cell.at(&(at..range.end)).await.unwrap()
+                        {
+                            at += bytes.len() as u64;
+                        }
+                        at
+                    })
+                })
+                .collect();
+            let filler = Arc::clone(&cell);
+            let filling = shuttle::future::spawn(async move {
+                for len in [1, 4, 5] {
+                    filler.push(Bytes::from(vec![7; len]));
+                }
+                filler.complete();
+            });
+            shuttle::future::block_on(async {
+                filling.await.unwrap();
+                for (reader, end) in readers.into_iter().zip([2, 4, 9, 10]) {
+                    assert_eq!(reader.await.unwrap(), end);
+                }
+            });
+        });
+    }
+}
