@@ -1,4 +1,4 @@
-//! The objects that are open: who reads the same one shares it, and who has not read for a while gives memory back.
+//! The open objects of one store: which readers share an object, and which idle objects give memory back.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -9,28 +9,27 @@ use parking_lot::Mutex;
 
 use crate::engine::ObjectEngine;
 
-/// An object that nobody has read for so long gives back what it holds when others need it…
+/// When memory is short, an object gives back its bytes after so long without a read.
 const IDLE: Duration = Duration::from_secs(1);
-/// …and after so long as soon as anybody reads another one: who pauses for that long hardly notices a round trip.
+/// Otherwise, after so long, as soon as another object is read. After such a pause one more round trip is hardly
+/// noticed.
 const LONG_IDLE: Duration = Duration::from_secs(10);
-/// Those who are idle are looked for at most this often.
+/// Idle objects are looked for at most this often.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The open objects of one store.
 #[derive(Debug, Default)]
 pub(crate) struct OpenObjects(Mutex<OpenObjectsState>);
 
 #[derive(Debug, Default)]
 struct OpenObjectsState {
     all: Vec<Weak<ObjectEngine>>,
-    /// The one that a new reader of a path may share.
+    /// The object that a new reader of the path may share.
     shared: HashMap<Path, Weak<ObjectEngine>>,
-    /// From when on it is worth looking for idle ones again: where memory is short, and otherwise.
+    /// When to look for idle objects again: where memory is short, and otherwise.
     look_again: [Duration; 2],
 }
 
 impl OpenObjects {
-    /// `engine` is open from here on.
     pub(crate) fn add(&self, engine: &Arc<ObjectEngine>) {
         let mut open = self.0.lock();
         if open.all.len() == open.all.capacity() {
@@ -40,7 +39,7 @@ impl OpenObjects {
         open.all.push(Arc::downgrade(engine));
     }
 
-    /// What readers of `path` share, if any do.
+    /// The object that a new reader of `path` may share.
     pub(crate) fn shared(&self, path: &Path) -> Option<Arc<ObjectEngine>> {
         self.0.lock().shared.get(path)?.upgrade()
     }
@@ -50,13 +49,13 @@ impl OpenObjects {
         self.0.lock().shared.insert(engine.path.clone(), Arc::downgrade(engine));
     }
 
-    /// New readers of `path` share nothing with those that are there.
+    /// New readers of `path` share nothing with the present ones.
     pub(crate) fn forget(&self, path: &Path) {
         self.0.lock().shared.remove(path);
     }
 
-    /// Lets objects that nobody has read for a while give back what they hold: a short while where memory is `short`. Must not be
-    /// called with any engine's lock held.
+    /// Lets objects give back their bytes that were not read for a while; a short while where memory is `short`. Must
+    /// not be called with an engine's lock held.
     pub(crate) fn reclaim(&self, now: Duration, short: bool) {
         let holding: Vec<(Duration, Arc<ObjectEngine>)> = {
             let mut open = self.0.lock();
@@ -65,7 +64,7 @@ impl OpenObjects {
                 return;
             }
             *look_again = now + if short { PAUSE } else { IDLE };
-            let since = |engine: Arc<ObjectEngine>| Some((engine.holds_since()?, engine));
+            let since = |engine: Arc<ObjectEngine>| Some((engine.idle_since()?, engine));
             open.all.iter().filter_map(Weak::upgrade).filter_map(since).collect()
         };
         let enough = if short { IDLE } else { LONG_IDLE };

@@ -1,4 +1,4 @@
-//! The bytes of one part: filled by its request, read by whoever needs them, without a copy.
+//! The bytes of one part: filled by its request and read by any waiter, without a copy.
 
 use std::ops::Range;
 use std::pin::pin;
@@ -23,10 +23,9 @@ use explored::Mutex;
 #[path = "../../../fetch-core/src/explored.rs"]
 mod explored;
 
-/// A part's bytes as they arrive. Bytes given out stay valid after the cell is gone.
+/// The bytes of one part as they arrive. Bytes handed out stay valid after the buffer is dropped.
 #[derive(Debug)]
 pub(crate) struct PartBuffer {
-    /// Where the task that fills it runs.
     home: Home,
     state: Mutex<BufferState>,
     changed: Notify,
@@ -34,54 +33,52 @@ pub(crate) struct PartBuffer {
 
 #[derive(Debug)]
 struct BufferState {
-    /// Each chunk and the offset in the object of its first byte; without holes.
+    /// Each chunk with the offset in the object of its first byte; without holes.
     chunks: Vec<(u64, Bytes)>,
     filled_to: u64,
     end: BufferEnd,
-    /// When the version of its bytes was confirmed to be the present one.
+    /// When the version of the bytes was confirmed to be the present one.
     confirmed_at: Option<Instant>,
 }
 
 #[derive(Debug)]
 enum BufferEnd {
-    /// More is on its way.
     Open,
-    /// This is all there is: the object's end, or the request was stopped here.
+    /// No more bytes will come: the object ended, or the request was stopped.
     Complete,
     Failed(Arc<object_store::Error>),
 }
 
-/// What a cell has at an offset.
+/// What a buffer has at an offset.
 pub(crate) enum BufferedBytes {
-    /// Bytes from that offset on: at least one.
+    /// At least one byte from the offset on.
     Bytes(Bytes),
-    /// The cell ended before that offset, without an error.
+    /// The buffer ended before the offset, without an error.
     End,
 }
 
 impl PartBuffer {
-    /// An empty cell for the bytes from `start` on, which a task on the runtime `home` is to fill.
+    /// An empty buffer for the bytes from `start` on, filled by a task on the runtime `home`.
     pub(crate) fn new(start: u64, home: Home) -> Arc<Self> {
         let state = BufferState { chunks: Vec::new(), filled_to: start, end: BufferEnd::Open, confirmed_at: None };
         Arc::new(Self { home, state: Mutex::new(state), changed: Notify::new() })
     }
 
-    /// Where the task that fills it runs.
     pub(crate) fn home(&self) -> &Home {
         &self.home
     }
 
-    /// Its request has been answered; the version was confirmed to be the present one at `confirmed_at`.
+    /// The request was answered, and the version was confirmed to be the present one at `confirmed_at`.
     pub(crate) fn confirm(&self, confirmed_at: Instant) {
         self.state.lock().confirmed_at = Some(confirmed_at);
     }
 
-    /// When the version of its bytes was confirmed to be the present one, once its request has been answered.
+    /// When the version was confirmed to be the present one; `None` before the request was answered.
     pub(crate) fn confirmed_at(&self) -> Option<Instant> {
         self.state.lock().confirmed_at
     }
 
-    /// Appends bytes; returns where the cell is filled to.
+    /// Appends bytes. Returns the offset up to which the buffer is filled.
     pub(crate) fn push(&self, bytes: Bytes) -> u64 {
         let mut state = self.state.lock();
         let at = state.filled_to;
@@ -95,18 +92,16 @@ impl PartBuffer {
         filled_to
     }
 
-    /// No more bytes will come. Returns how many came.
+    /// Ends the buffer. Returns how many bytes arrived.
     pub(crate) fn complete(&self) -> usize {
         self.finish(BufferEnd::Complete);
         self.state.lock().chunks.iter().map(|(_, chunk)| chunk.len()).sum()
     }
 
-    /// Whether more bytes may come.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state.lock().end, BufferEnd::Open)
     }
 
-    /// No more bytes will come, because of `error`.
     pub(crate) fn fail(&self, error: Arc<object_store::Error>) {
         self.finish(BufferEnd::Failed(error));
     }
@@ -123,7 +118,7 @@ impl PartBuffer {
     /// Waits for a byte at `range.start`; returns what there is of `range` from there without a copy.
     ///
     /// # Errors
-    /// The error of the request, in the variant it came in; [`FetchError::RuntimeStopped`] where its task's runtime has stopped.
+    /// The error of the request, in its variant; [`FetchError::RuntimeStopped`] where its runtime has stopped.
     ///
     /// # Cancel safety
     /// Cancel safe: nothing is taken out.
@@ -137,13 +132,13 @@ impl PartBuffer {
             if let Either::Right(_) = select(changed.as_mut(), pin!(self.home.stopped())).await
                 && !Fault::TrustsRuntimes.is_back()
             {
-                // Its task stands still, perhaps for ever: whoever waits does the work again.
+                // The task may never run again, so the waiter sends a request of its own.
                 self.fail(Arc::new(FetchError::RuntimeStopped.into()));
             }
         }
     }
 
-    /// What there is at `range.start`, if that is known already.
+    /// What there is at `range.start`, if this is known already.
     pub(crate) fn poll_at(&self, range: &Range<u64>) -> Option<object_store::Result<BufferedBytes>> {
         let state = self.state.lock();
         if range.start < state.filled_to {
@@ -190,11 +185,11 @@ mod tests {
         assert!(matches!(cell.at(&(2..4)).await, Err(object_store::Error::NotFound { .. })));
     }
 
-    /// Under schedules chosen at random: whoever waits for bytes, or for the end, is woken.
+    /// With random schedules: every waiter for bytes or for the end is woken.
     #[test]
     fn no_schedule_loses_a_wake_up() {
         explore(3000, || {
-            // A home is needed, and never asked: there is no timer here.
+            // The constructor needs a runtime, which is never used: there is no timer in this test.
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let cell = PartBuffer::new(0, Home::of(runtime.handle()));
             let readers: Vec<_> = [0..2, 3..4, 4..9, 9..12]

@@ -1,4 +1,4 @@
-//! One request of the engine: asks the store below, checks the answer, and fills a cell as bytes arrive.
+//! One request of the engine: asks the store below, checks the answer, and fills a buffer as bytes arrive.
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};
@@ -8,8 +8,8 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::runtime::has_timer;
 use headstart_fetch_core::{
-    ConfirmedAt, FetchError, FreshUntil, Intent, LocalFile, ObjectChanged, PinBy, Promotion, RangeOrigin, Reserved,
-    ask, depends_on_request,
+    ConfirmedAt, FetchError, FreshUntil, Intent, ObjectChanged, PinBy, Promotion, RangeOrigin, Reserved, ask,
+    depends_on_request,
 };
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, GetResultPayload};
@@ -18,52 +18,52 @@ use tokio::time::Instant;
 use crate::engine::part_buffer::PartBuffer;
 use crate::engine::store_shared::StoreShared;
 use crate::engine::{KnownObject, ObjectEngine};
-use crate::planner::parts::part_map::PartId;
+use crate::planner::parts::part_state::PartId;
 
-/// What to ask for, and for which part.
 pub(crate) struct PartRequest {
     pub(crate) id: PartId,
     pub(crate) range: Range<u64>,
     pub(crate) intent: Intent,
-    /// The range is that of a read.
+    /// Whether the range is exactly that of a read.
     pub(crate) as_asked: bool,
     pub(crate) known: Option<Arc<KnownObject>>,
-    /// Goes down with the request: whoever comes to wait for it says so with this.
+    /// Travels down with the request; a demand that comes to wait for it promotes it.
     pub(crate) promotion: Promotion,
 }
 
-/// RunHistory `request` to its end. It holds the engine weakly: dropping the engine aborts this task, not the other way round.
+/// Runs `request` to its end. Holds the engine weakly: dropping the engine aborts this task.
 pub(crate) async fn run(
     engine: Weak<ObjectEngine>,
-    common: Arc<StoreShared>,
+    shared: Arc<StoreShared>,
     path: Path,
-    cell: FailOnDrop,
+    buffer: FailOnDrop,
     request: PartRequest,
 ) {
     let id = request.id;
     let asked = Instant::now();
-    let mut fresh_until = None;
-    match fill(&engine, &common, &path, &cell.0, request, &mut fresh_until).await {
-        Ok(()) => {
-            let bytes = cell.0.complete();
+    let fresh_until = match fill(&engine, &shared, &path, &buffer.0, request).await {
+        Ok(fresh_until) => {
+            let bytes = buffer.0.complete();
             if let Some(engine) = engine.upgrade() {
-                engine.completed(id, bytes);
+                engine.on_complete(id, bytes);
             }
+            fresh_until
         }
         Err(error) => {
             if let Some(engine) = engine.upgrade() {
                 if ObjectChanged::find(&error).is_some() {
-                    common.objects.forget(&path);
+                    shared.objects.forget(&path);
                 }
-                engine.failed(id);
+                engine.on_failed(id);
             }
-            cell.0.fail(Arc::new(error));
+            buffer.0.fail(Arc::new(error));
+            return;
         }
-    }
+    };
     if !has_timer() {
         return;
     }
-    // What is served once may be served for a while only; then it goes, whether anybody still reads or not.
+    // A part that is served once expires, whether there still are readers or not.
     let Some(within) = engine.upgrade().and_then(|engine| engine.serve_once_within()) else { return };
     let expires_at = fresh_until.map_or(asked + within, |fresh_until| fresh_until.min(asked + within));
     tokio::time::sleep_until(expires_at).await;
@@ -72,7 +72,7 @@ pub(crate) async fn run(
     }
 }
 
-/// Fails its cell when the task ends without an end of its own: it panicked, or its runtime is gone, perhaps before it began.
+/// Fails its buffer when the task is dropped before it ended the buffer: it panicked, or its runtime shut down.
 pub(crate) struct FailOnDrop(pub(crate) Arc<PartBuffer>);
 
 impl Drop for FailOnDrop {
@@ -85,12 +85,11 @@ impl Drop for FailOnDrop {
 
 async fn fill(
     engine: &Weak<ObjectEngine>,
-    common: &StoreShared,
+    shared: &StoreShared,
     path: &Path,
-    cell: &PartBuffer,
+    buffer: &PartBuffer,
     request: PartRequest,
-    fresh_until: &mut Option<Instant>,
-) -> object_store::Result<()> {
+) -> object_store::Result<Option<Instant>> {
     let pin = engine.upgrade().map_or(PinBy::Unpinned, |engine| engine.pin);
     let mut known = request.known.clone();
     let (asked, answer) = loop {
@@ -99,43 +98,35 @@ async fn fill(
         if !request.as_asked {
             options.extensions.insert(RangeOrigin::Chosen);
         }
-        // What is ahead was reserved before, and what somebody waits for does not wait for memory: it all ends up in this cell.
+        // The engine has reserved the memory of this part already, or a read waits for it, which needs no reservation.
         options.extensions.insert(Reserved);
         options.extensions.insert(request.promotion.clone());
         let pinned = known.as_ref().is_some_and(|known| known.version.pin(pin, &mut options));
         let version = options.version.clone();
-        let error = match common.get(path, options).await {
+        let error = match shared.get_below(path, options).await {
             Ok(answer) => break (asked, answer),
             Err(error) => error,
         };
         let learnt = engine.upgrade().and_then(|engine| engine.known()).filter(|_| known.is_none());
         match learnt.filter(|learnt| request.range.start < learnt.version.size && depends_on_request(&error)) {
-            // Another version than the one that others have learnt meanwhile has refused it.
+            // Other answers have shown another version meanwhile: ask again, pinned to that version.
             Some(learnt) => known = Some(learnt),
-            None => return Err(explain(common, path, known.as_deref(), (pinned, version), error).await),
+            None => return Err(explain(shared, path, known.as_deref(), (pinned, version), error).await),
         }
     };
     if !request.as_asked {
-        common.refusals.granted_range();
+        shared.refusals.granted_range();
     }
-    let Some(alive) = engine.upgrade() else { return Ok(()) };
-    alive.learn(&answer, asked)?;
-    cell.confirm(ConfirmedAt::of(&answer.extensions, asked));
-    if LocalFile::is_source_of(&answer) {
-        alive.dispatch(|planner, _, actions| planner.on_local(actions));
-    }
-    if let Some(FreshUntil(until)) = answer.extensions.get() {
-        *fresh_until = Some(*until);
-        let expires_at = common.at(*until);
-        alive.dispatch(|planner, _, _| planner.on_fresh_until(request.id, expires_at));
-    }
+    let Some(alive) = engine.upgrade() else { return Ok(None) };
+    alive.on_answered(request.id, &answer, asked)?;
+    buffer.confirm(ConfirmedAt::of(&answer.extensions, asked));
     drop(alive);
+    let fresh_until = answer.extensions.get().map(|FreshUntil(until)| *until);
     let promised = check_range(&request.range, &answer)?;
-    let mut meter = common.measures.then(|| common.link.body_started(asked.elapsed()));
-
+    let mut meter = shared.link.to_measure().map(|estimate| estimate.body_started(asked.elapsed()));
     let mut body = match answer.payload {
         GetResultPayload::Stream(body) => body,
-        // The store's own stream of a file reads 8 KiB at a time; one read is what a file is good at.
+        // The store's stream of a file reads 8 KiB at a time; one large read is faster.
         payload @ GetResultPayload::File(..) => {
             let bytes = GetResult { payload, ..answer }.bytes();
             futures::stream::once(bytes).boxed()
@@ -148,23 +139,23 @@ async fn fill(
         if at + len > promised.end {
             return Err(FetchError::LongBody { start: promised.start, end: promised.end }.into());
         }
-        at = cell.push(chunk);
+        at = buffer.push(chunk);
         if let Some(meter) = &mut meter {
             meter.arrived(len);
         }
-        let Some(engine) = engine.upgrade() else { return Ok(()) };
-        engine.filled(request.id, at, len);
+        let Some(engine) = engine.upgrade() else { return Ok(None) };
+        engine.on_filled(request.id, at, len);
     }
     if at < promised.end {
         return Err(FetchError::ShortBody { start: promised.start, end: promised.end, at }.into());
     }
-    Ok(())
+    Ok(fresh_until)
 }
 
-/// What the `error` of a request for bytes of the version that is `known`, if any, says: the object may have changed. The request was
-/// `pinned` to that version by us, perhaps by its `version`.
+/// Explains the `error` of a request for bytes of the version `known`: the object may have changed. `pinned` and
+/// `version` are the pin that we added to the request.
 pub(crate) async fn explain(
-    common: &StoreShared,
+    shared: &StoreShared,
     path: &Path,
     known: Option<&KnownObject>,
     (pinned, version): (bool, Option<String>),
@@ -173,13 +164,13 @@ pub(crate) async fn explain(
     let Some(known) = known else { return error };
     let mut head = GetOptions { version, ..GetOptions::new() };
     head.extensions.insert(Intent::Demand);
-    ObjectChanged::explain_or_ask(error, pinned, &*common.inner, path, &known.version, head).await
+    ObjectChanged::explain_or_ask(error, pinned, &*shared.inner, path, &known.version, head).await
 }
 
-/// The body of `answer`, which must be `range` of the object: it ends after just these bytes, or with an error.
+/// The body of `answer`, which must be `range` of the object. It ends after exactly these bytes, or with an error.
 ///
 /// # Errors
-/// [`FetchError::WrongRange`] where it is another range.
+/// [`FetchError::WrongRange`] where the answer has another range.
 pub(crate) fn exact_body(
     range: &Range<u64>,
     answer: GetResult,
@@ -199,7 +190,7 @@ pub(crate) fn exact_body(
     Ok(body.fuse().boxed())
 }
 
-/// The bytes an answer promises: those asked for, cut at the object's end.
+/// The range that an answer must have: the requested one, cut at the end of the object.
 pub(crate) fn check_range(asked: &Range<u64>, answer: &GetResult) -> object_store::Result<Range<u64>> {
     let expected = asked.start..asked.end.min(answer.meta.size);
     if answer.range == expected {

@@ -1,4 +1,4 @@
-//! What has been learned of the runs of reads, by part of the store.
+//! What was learned about runs of reads, by prefix.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,33 +8,30 @@ use parking_lot::Mutex;
 
 use crate::policy::run_lengths::{RunEvent, RunLengths};
 
-/// Prefixes of which anything is remembered, a kibibyte each.
+/// Prefixes remembered at once; each takes a kibibyte.
 const MOST_PREFIXES: usize = 256;
 
-/// What has been learned, by prefix: the path without its last part.
+/// Run lengths by prefix: the path without its last part.
 #[derive(Debug, Default)]
 pub(crate) struct RunHistory(Mutex<PrefixLengths>);
 
 #[derive(Debug, Default)]
 struct PrefixLengths {
-    /// Of the whole store: what is taken to be true of a prefix of which nothing is known.
+    /// The lengths of the whole store, used for prefixes that have none.
     store: Arc<RunLengths>,
     by_prefix: HashMap<String, Arc<RunLengths>>,
 }
 
-/// The part of the store that `path` is in.
 pub(crate) fn prefix_of(path: &Path) -> String {
     path.as_ref().rsplit_once('/').map_or_else(String::new, |(prefix, _)| prefix.to_owned())
 }
 
 impl RunHistory {
-    /// How long runs last under `prefix`.
     pub(crate) fn of(&self, prefix: &str) -> Arc<RunLengths> {
         let lengths = self.0.lock();
         Arc::clone(lengths.by_prefix.get(prefix).unwrap_or(&lengths.store))
     }
 
-    /// Takes in what has become of runs under `prefix`.
     pub(crate) fn on_events(&self, prefix: &str, events: &[RunEvent]) {
         if events.is_empty() {
             return;

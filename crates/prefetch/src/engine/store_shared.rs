@@ -1,11 +1,11 @@
-//! What all objects of one store share.
+//! What all objects of one store share: the store below, the link estimate, memory, learned runs and counters.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use headstart_fetch_core::{LinkEstimate, MemoryBudget, ObjectVersion, PinBy, Refusals};
+use headstart_fetch_core::{BackendProfile, LinkEstimate, MeasuredLink, MemoryBudget, ObjectVersion, PinBy, Refusals};
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, ObjectStore};
 use parking_lot::Mutex;
@@ -18,92 +18,127 @@ use crate::planner::messages::PlannerInputs;
 use crate::policy::memory_shares::MemoryShares;
 use crate::policy::speculation::RateCap;
 use crate::store::stats::PrefetchCounters;
+use crate::trace_events;
 
-/// Quarters of the budget that are divided into shares: the rest is for what is being read just now, and behind the readers. Were all of
-/// it divided, whoever comes last would find nothing: ten readers of 64 MiB had shares of 0.93 by Jain's index then, and have 0.998 now.
+/// Quarters of the memory budget that are divided into shares. The rest is for reads in progress and for bytes behind
+/// the readers. With four quarters the last reader found no memory: ten readers of 64 MiB got shares with a Jain index
+/// of 0.93, and with three quarters of 0.998.
 const SHARED_QUARTERS: u64 = 3;
 
-/// What all objects of one store share.
 pub(crate) struct StoreShared {
     pub(crate) inner: Arc<dyn ObjectStore>,
     pub(crate) refusals: Refusals,
-    pub(crate) link: Arc<LinkEstimate>,
-    /// Whether `link` is ours to feed: nobody below measures.
-    pub(crate) measures: bool,
+    pub(crate) link: LinkSource,
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) pin: PinBy,
-    /// How old bytes may be that one reader gets of another one's requests.
+    /// The greatest age of bytes that a reader may take over from another reader.
     pub(crate) max_age: Duration,
     /// Whether objects never change under their names.
     pub(crate) immutable: bool,
     pub(crate) counters: PrefetchCounters,
-    /// The runtime the store was made in: requests run there when a caller has none of its own.
+    /// The runtime in which the store was made: requests run there when their caller has none.
     pub(crate) runtime: Option<Handle>,
     pub(crate) objects: OpenObjects,
     pub(crate) runs: RunHistory,
     pub(crate) shares: Mutex<MemoryShares>,
-    /// The cap on speculation in bytes per second, and what has been spent of it.
+    /// The cap on speculation in bytes per second, and its token bucket.
     pub(crate) rate_cap: Option<(u64, Mutex<RateCap>)>,
     pub(crate) started: Instant,
     pub(crate) engines: AtomicU64,
 }
 
-/// The inner store shows by its `Display`: the `Debug` of some clients prints credentials.
+/// The link estimate: that of the layer below, or our own until an answer has brought it.
+#[derive(Debug)]
+pub(crate) struct LinkSource {
+    /// Given by the configuration, or found in an answer.
+    below: OnceLock<Arc<LinkEstimate>>,
+    own: Arc<LinkEstimate>,
+}
+
+impl LinkSource {
+    /// The estimate `given` by the configuration, or our own until an answer has one.
+    pub(crate) fn new(given: Option<Arc<LinkEstimate>>) -> Self {
+        let below = given.map_or_else(OnceLock::new, OnceLock::from);
+        Self { below, own: LinkEstimate::new(&BackendProfile::default()) }
+    }
+
+    pub(crate) fn estimate(&self) -> &LinkEstimate {
+        self.below.get().unwrap_or(&self.own)
+    }
+
+    /// Our own estimate, if no layer below measures the link.
+    pub(crate) fn to_measure(&self) -> Option<&Arc<LinkEstimate>> {
+        self.below.get().is_none().then_some(&self.own)
+    }
+
+    /// Uses the estimate in `answer` from now on, if it is the first one.
+    fn adopt(&self, answer: &GetResult) {
+        if self.below.get().is_none()
+            && let Some(MeasuredLink(estimate)) = answer.extensions.get()
+            && self.below.set(Arc::clone(estimate)).is_ok()
+        {
+            trace_events::link_estimate_found();
+        }
+    }
+}
+
+/// Shows the inner store by its `Display`, because the `Debug` of some clients prints credentials.
 impl fmt::Debug for StoreShared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("StoreShared");
         shown.field("inner", &format_args!("{}", self.inner)).field("pin", &self.pin).field("max_age", &self.max_age);
-        shown.field("link", &self.link.link()).field("budget", &self.budget).field("stats", &self.counters.snapshot());
-        shown.finish_non_exhaustive()
+        shown.field("link", &self.link.estimate().link()).field("budget", &self.budget);
+        shown.field("stats", &self.counters.snapshot()).finish_non_exhaustive()
     }
 }
 
 impl StoreShared {
-    /// The caller's runtime, or the one the store was made in.
+    /// The runtime of the caller, or the one in which the store was made.
     pub(crate) fn current_runtime(&self) -> Option<Handle> {
         Handle::try_current().ok().or_else(|| self.runtime.clone())
     }
 
-    /// Asks the store below, without the pin of ours where that is refused.
-    pub(crate) async fn get(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
-        self.refusals.get_opts(&*self.inner, path, options).await
+    /// Asks the store below, without our version pin where the store refuses it.
+    pub(crate) async fn get_below(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        let answer = self.refusals.get_opts(&*self.inner, path, options).await?;
+        self.link.adopt(&answer);
+        Ok(answer)
     }
 
-    /// Time since the store was made.
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// The time that `instant` is on the same clock.
+    /// `instant` as the time since the store was made.
     pub(crate) fn at(&self, instant: Instant) -> Duration {
         instant.saturating_duration_since(self.started)
     }
 
-    /// A name for an engine.
-    pub(crate) fn engine_id(&self) -> u64 {
+    /// Returns an engine id that was not returned before.
+    pub(crate) fn new_engine_id(&self) -> u64 {
         self.engines.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// What the planner of `engine`, whose object is under `prefix`, has to reckon with now.
+    /// The present inputs of the planner of `engine`, whose object is under `prefix`.
     pub(crate) fn planner_inputs(&self, engine: u64, prefix: &str) -> PlannerInputs {
         let budget = &self.budget;
-        let free = budget.free_bytes() as u64;
-        let capped = self.rate_cap.as_ref().map(|(rate, cap)| cap.lock().available(self.now(), *rate));
+        let free_bytes = budget.free_bytes() as u64;
+        let capped = self.rate_cap.as_ref().map(|(rate, cap)| cap.lock().available_bytes(self.now(), *rate));
         PlannerInputs {
-            link: self.link.link(),
+            link: self.link.estimate().link(),
             share_bytes: self.shares.lock().level(engine, budget.limit_bytes() as u64 / 4 * SHARED_QUARTERS),
-            free_bytes: capped.map_or(free, |capped| free.min(capped)),
+            free_bytes: capped.map_or(free_bytes, |capped| free_bytes.min(capped)),
             runs: self.runs.of(prefix),
         }
     }
 
-    /// Whether answers of `version` to several requests can be put together.
+    /// Whether several answers with `version` can be proven to be of one version.
     pub(crate) fn is_provable(&self, version: &ObjectVersion) -> bool {
         self.immutable || version.has_validator()
     }
 
-    /// `bytes` are asked for ahead.
-    pub(crate) fn spend(&self, bytes: u64) {
+    /// Charges `bytes` of a request ahead to the rate cap.
+    pub(crate) fn spend_rate(&self, bytes: u64) {
         if let Some((_, cap)) = &self.rate_cap {
             cap.lock().spend(bytes);
         }

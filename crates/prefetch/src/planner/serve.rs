@@ -1,4 +1,4 @@
-//! Finds or asks for the bytes of one read, and gives up what its reader has left behind. Pure.
+//! Finds or requests the bytes of one read, and stops requests that the reader has left behind.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,13 +7,14 @@ use headstart_fetch_core::Intent;
 
 use super::Planner;
 use crate::planner::messages::{PlannedPiece, PlannerAction, PlannerInputs, ReadPlan, ReaderId};
-use crate::planner::parts::part_map::PartId;
-use crate::planner::streams::read_stream::{ReadStreamId, reader_of};
+use crate::planner::parts::part_state::PartId;
+use crate::planner::streams::PartOwner;
 use crate::planner::streams::stream_table::{FoundStream, StreamJoin};
+use crate::policy::speculation::SpeculationLimits;
 
 impl Planner {
-    /// A reader that has gone elsewhere: requests ahead of where it was stop, unless finishing is cheaper than asking anew, or
-    /// it has been away before and came back, or another reader wants them.
+    /// The reader went elsewhere. Stops requests ahead of its old position, unless finishing is cheaper than a new
+    /// request, or the reader has come back from elsewhere before, or another reader wants the bytes.
     pub(super) fn stop_unwanted(
         &mut self,
         reader: ReaderId,
@@ -22,15 +23,15 @@ impl Planner {
         out: &mut Vec<PlannerAction>,
     ) {
         let size = self.size;
-        let Some(reading) = self.readers.get_mut(reader) else { return };
-        let Some((left, ended)) = reading.leave_latest(size) else { return };
+        let Some(state) = self.readers.get_mut(reader) else { return };
+        let Some((left, ended)) = state.leave_latest(size) else { return };
         self.runs.extend(ended);
-        let round_trip = inputs.link.round_trip_bytes();
+        let round_trip_bytes = inputs.link.round_trip_bytes();
         let unwanted: Vec<PartId> = self
             .parts
             .map()
-            .of_streams(left..=left)
-            .filter(|p| p.readers == 0 && p.range.end - p.filled_to > round_trip)
+            .of_owner(PartOwner::stream(reader, left))
+            .filter(|p| p.readers == 0 && p.range.end - p.filled_to > round_trip_bytes)
             .filter(|p| p.range.end <= range.start || range.end <= p.range.start)
             .filter(|p| !self.readers.want(p, Some(reader)))
             .map(|p| p.id)
@@ -40,27 +41,31 @@ impl Planner {
         }
     }
 
-    /// Finds or asks for every byte of `range`. A request for its last bytes is made longer by what may be fetched ahead
-    /// (as the kernel does): one request serves the read and what follows.
-    pub(super) fn cover(
+    /// Finds or requests every byte of `range`. Lengthens the request for its last bytes by what `limits` allow, as the
+    /// kernel's read-ahead does: one request serves the read and its successors.
+    #[expect(clippy::too_many_arguments, reason = "one event of the planner")]
+    pub(super) fn plan_read(
         &mut self,
         now: Duration,
         reader: ReaderId,
         range: &Range<u64>,
         found: &FoundStream,
+        limits: Option<SpeculationLimits>,
         inputs: &PlannerInputs,
         out: &mut Vec<PlannerAction>,
     ) -> ReadPlan {
-        let ahead = self.may_lengthen(reader, found.stream, inputs);
-        let mut plan = ReadPlan::default();
+        let lengthening_bytes = self.lengthening_bytes(limits, reader, found.stream);
+        let owner = PartOwner::stream(reader, found.stream);
+        let mut plan = ReadPlan { reader, stream: Some(found.stream), ..ReadPlan::default() };
         let mut at = range.start;
         while at < range.end {
             let known = self.parts.map().overlapping(&(at..range.end)).next().map(|part| (part.id, part.range.clone()));
             if let Some((part, held)) = &known
                 && held.start <= at
             {
-                // A stream's own reads wait for its own requests; whoever comes from elsewhere may be better off alone.
-                if found.joined == StreamJoin::New
+                // The stream's own reads wait for its requests. A read from elsewhere is faster with its own request
+                // where the bytes it needs come late in a request in flight.
+                if found.join == StreamJoin::New
                     && self.parts.is_far_off(*part, at, inputs.link.round_trip_bytes())
                     && !self.readers.want(self.parts.part(*part), Some(reader))
                 {
@@ -75,53 +80,53 @@ impl Planner {
             }
             let hole = at..known.map_or(range.end, |(_, held)| held.start);
             let mut asked = hole.clone();
-            if hole.end == range.end {
-                let wanted = self.request_bytes(reader, found.stream, hole.start, inputs);
-                if ahead > 0 && ahead >= wanted && hole.end - hole.start < wanted {
-                    asked.end = self.fit(hole.start, wanted).max(hole.end);
+            if hole.end == range.end && lengthening_bytes > 0 {
+                let wanted_bytes = self.request_bytes(reader, found.stream, hole.start, inputs);
+                if lengthening_bytes >= wanted_bytes && hole.end - hole.start < wanted_bytes {
+                    asked.end = self.fit(hole.start, wanted_bytes).max(hole.end);
                 }
             }
             let ahead_bytes = asked.end - hole.end;
-            let id = self.fetch(now, asked, found.stream, Intent::Demand, ahead_bytes, out);
+            let as_asked = asked == *range;
+            let id = self.add_part(now, asked.clone(), owner);
+            if as_asked {
+                plan.is_as_asked = true;
+            }
+            // The caller of a call without a reader sends a request for exactly its range itself.
+            if !(as_asked && self.serves_once()) {
+                out.push(PlannerAction::Fetch { id, range: asked, intent: Intent::Demand, ahead_bytes, as_asked });
+            }
             at = hole.end;
             plan.pieces.push(PlannedPiece { part: id, range: hole });
         }
         plan
     }
 
-    /// Where a request of `wanted` bytes from `start` ends: at the object's end or the next part at the latest.
-    pub(super) fn fit(&self, start: u64, wanted: u64) -> u64 {
-        let end = start.saturating_add(wanted).min(self.size.unwrap_or(u64::MAX));
+    /// Where a request of `wanted_bytes` from `start` ends: at the object's end or the next part at the latest.
+    pub(super) fn fit(&self, start: u64, wanted_bytes: u64) -> u64 {
+        let end = start.saturating_add(wanted_bytes).min(self.size.unwrap_or(u64::MAX));
         self.parts.map().next_start(start).map_or(end, |next| end.min(next))
     }
 
+    /// Requests `range`, which no read has asked for.
     pub(super) fn speculate(
         &mut self,
         now: Duration,
         range: Range<u64>,
-        stream: ReadStreamId,
+        owner: PartOwner,
         out: &mut Vec<PlannerAction>,
     ) {
         let ahead_bytes = range.end - range.start;
-        self.fetch(now, range, stream, Intent::Speculative, ahead_bytes, out);
+        let id = self.add_part(now, range.clone(), owner);
+        out.push(PlannerAction::Fetch { id, range, intent: Intent::Speculative, ahead_bytes, as_asked: false });
     }
 
-    fn fetch(
-        &mut self,
-        now: Duration,
-        range: Range<u64>,
-        stream: ReadStreamId,
-        intent: Intent,
-        ahead_bytes: u64,
-        out: &mut Vec<PlannerAction>,
-    ) -> PartId {
-        let reading = self.readers.get_mut(reader_of(stream));
-        if let Some(stream) = reading.and_then(|reading| reading.streams.get_mut(stream)) {
+    fn add_part(&mut self, now: Duration, range: Range<u64>, owner: PartOwner) -> PartId {
+        let state = self.readers.get_mut(owner.reader);
+        if let Some(stream) = state.zip(owner.stream).and_then(|(state, stream)| state.streams.get_mut(stream)) {
             stream.requests += 1;
         }
         self.requests += 1;
-        let id = self.parts.add(range.clone(), stream, now);
-        out.push(PlannerAction::Fetch { id, range, intent, ahead_bytes });
-        id
+        self.parts.add(range, owner, now)
     }
 }

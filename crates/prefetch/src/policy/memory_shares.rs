@@ -1,20 +1,20 @@
-//! Divides the memory for speculation among the objects that are read. Pure.
+//! Divides the memory for speculation among the open objects.
 //!
-//! Max-min fair (Bertsekas and Gallager, *Data Networks*, section 6.5): who wants less than an even share has what it wants, and
-//! the others share what that leaves.
+//! Max-min fair (Bertsekas and Gallager, *Data Networks*, section 6.5): an object that wants less than an even share
+//! gets what it wants, and the others divide the rest.
 
 use std::collections::BTreeMap;
 
-/// Who wants how much of what there is.
+/// The bytes that each object wants, by engine id.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryShares {
     wants: BTreeMap<u64, u64>,
-    /// Nobody gets more than this; `None` after a change.
+    /// The most that any object gets; `None` after a change.
     level: Option<u64>,
 }
 
 impl MemoryShares {
-    /// `who` wants `bytes` from now on; nothing takes it off the list.
+    /// Object `who` wants `bytes` from now on; with 0 it is removed.
     pub(crate) fn want(&mut self, who: u64, bytes: u64) {
         let before = if bytes == 0 { self.wants.remove(&who) } else { self.wants.insert(who, bytes) };
         if before.unwrap_or(0) != bytes {
@@ -22,7 +22,8 @@ impl MemoryShares {
         }
     }
 
-    /// The most that anybody may have of `total_bytes`, `who` among them, whatever it has wanted so far.
+    /// The most that an object may have of `total_bytes`. An object that has stated no wish yet counts as one that
+    /// wants everything.
     pub(crate) fn level(&mut self, who: u64, total_bytes: u64) -> u64 {
         if let Some(level) = self.level
             && self.wants.contains_key(&who)
@@ -40,7 +41,8 @@ impl MemoryShares {
     }
 }
 
-/// The level up to which `total` fills what each of `wants` (ascending) can hold; all of it where that is more than they want.
+/// The level up to which `total` fills the `wants` (ascending). Where more is there than is wanted, the last one gets
+/// the rest.
 fn water_level(wants: &[u64], total: u64) -> u64 {
     let mut left = total;
     for (n, want) in wants.iter().enumerate() {
@@ -50,7 +52,6 @@ fn water_level(wants: &[u64], total: u64) -> u64 {
         }
         left -= want;
     }
-    // The last one may have what nobody else wants.
     left + wants.last().copied().unwrap_or(0)
 }
 
@@ -73,7 +74,7 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is left while anybody wants more, and nobody has more than another who wants more.
+        /// Nothing is left while an object wants more, and no object has more than another that wants more.
         #[test]
         fn is_max_min_fair(mut wants in prop::collection::vec(1_u64..1000, 1..20), total in 0_u64..5000) {
             wants.sort_unstable();

@@ -1,33 +1,33 @@
-//! Learns how long runs of reads last in one part of a store, and so how much of a run's length may be bet on its going on. Pure.
+//! Learns how long runs of reads last under a prefix, and limits speculation by that.
 //!
-//! Of the runs that came as far as the present one, so many went on to twice its length, or four times, or more: where three in
-//! four did, as much may be fetched ahead. (Survival analysis, as of Kaplan and Meier 1958, without their censoring: a run
-//! that ends with its object counts as endless.) RunHistory of sixteen reads are so read ahead of to the sixteenth and no further.
+//! Of the earlier runs that came as far as the present one, some went on to twice its length, four times, or more.
+//! Bytes may be fetched ahead up to the length that three in four of them reached. (Survival analysis as in Kaplan and
+//! Meier 1958, without censoring: a run that ends with its object counts as endless.) So runs of sixteen reads are read
+//! ahead to the sixteenth read and no further.
 
-/// What may be bet at most, in lengths of the run so far.
+/// The highest speculation limit, in lengths of the run so far.
 const MOST: u64 = 16;
-/// What is bet where nothing is known, in the same measure.
+/// The limit without any knowledge, in the same unit.
 const UNKNOWN: u64 = 3;
-/// One in four bets may be lost.
+/// The share of earlier runs that must have reached a length.
 const SAFE: f32 = 0.75;
-/// As if so many runs had been seen before any was: they go on to four times their length, and half of them further.
+/// Weight of the prior: runs that reach four times their length, and half of them more.
 const PRIOR_RUNS: f32 = 2.0;
-/// What remains of the weight of earlier runs with each new one: the latest 30 or so count.
+/// Factor on the weight of earlier runs at each new run: about the latest 30 count.
 const MEMORY: f32 = 0.97;
-/// A first read at byte 0 was the first of a long run if at least so many bytes followed.
+/// A reader whose first read was at byte 0 made a long run if it read at least so many bytes.
 const LONG_BYTES: u64 = 8 * 1024 * 1024;
-/// Readers whose first read was at byte 0, before anything is fetched ahead of such a read.
+/// Readers that began at byte 0, before such a first read starts read-ahead.
 const FIRST_READS: f32 = 4.0;
 
-/// Four to an octave, up to 2⁶⁴.
+/// Classes of run lengths: four to an octave, up to 2⁶⁴.
 const CLASSES: usize = 256;
 
-/// How long runs have lasted.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RunLengths {
-    /// Weight of the runs that were at least as long as the class's lower bound.
+    /// Weight of the runs that were at least as long as the lower bound of the class.
     at_least: Box<[f32; CLASSES]>,
-    /// Of those who read byte 0 first, how many went on for long.
+    /// Weight of the long runs among those that began with a first read at byte 0, and of all of those.
     first_long: f32,
     first_all: f32,
 }
@@ -35,20 +35,18 @@ pub(crate) struct RunLengths {
 /// A run of reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReadRun {
-    /// Bytes that it read; `u64::MAX` where the object ended before it.
+    /// Bytes read; `u64::MAX` where the run ended with its object.
     pub(crate) bytes: u64,
-    /// Whether it was more than one read.
     pub(crate) is_proven: bool,
-    /// Whether it began with byte 0, and was the reader's first read.
+    /// Whether it began with the reader's first read, at byte 0.
     pub(crate) is_first: bool,
 }
 
-/// What has become of a run.
+/// The end of a run, or its correction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RunEvent {
-    /// It has ended.
     Ended(ReadRun),
-    /// It had not: its reader has come back.
+    /// The run was reported as ended, but its reader came back.
     Resumed(ReadRun),
 }
 
@@ -59,7 +57,6 @@ impl Default for RunLengths {
 }
 
 impl RunLengths {
-    /// Takes in what has become of a run.
     pub(crate) fn on_event(&mut self, event: RunEvent) {
         match event {
             RunEvent::Ended(run) => self.on_ended(run),
@@ -78,7 +75,7 @@ impl RunLengths {
         }
     }
 
-    /// Takes the run out again, as far as it has not been forgotten.
+    /// Removes a run that was reported as ended, as far as its weight is still there.
     fn on_resumed(&mut self, run: ReadRun) {
         if run.is_first {
             self.first_all = (self.first_all - 1.0).max(0.0);
@@ -92,7 +89,6 @@ impl RunLengths {
     }
 
     /// How many bytes may be unread ahead of a run that has read `run_bytes`.
-    #[must_use]
     pub(crate) fn speculation_limit_bytes(&self, run_bytes: u64) -> u64 {
         let reached = self.at_least[class(run_bytes)] + PRIOR_RUNS;
         let is_safe = |times: u64| {
@@ -102,20 +98,18 @@ impl RunLengths {
         run_bytes.saturating_mul((1..=MOST).rev().find(|times| is_safe(*times)).unwrap_or(0))
     }
 
-    /// Whether a run that has read `run_bytes` is known to go on for longer than an unknown one.
-    #[must_use]
+    /// Whether a run that has read `run_bytes` goes on for longer than the prior assumes.
     pub(crate) fn is_long(&self, run_bytes: u64) -> bool {
         self.speculation_limit_bytes(run_bytes) > run_bytes.saturating_mul(UNKNOWN)
     }
 
-    /// Whether a first read at byte 0 is the first of a long run, most probably.
-    #[must_use]
+    /// Whether a reader's first read at byte 0 most probably begins a long run.
     pub(crate) fn starts_at_once(&self) -> bool {
         self.first_all >= FIRST_READS * MEMORY.powi(4) && self.first_long >= SAFE * self.first_all
     }
 }
 
-/// The class of a length: the greatest whose lower bound is not above it.
+/// The class of a length: the greatest whose lower bound is at most `bytes`.
 fn class(bytes: u64) -> usize {
     let bytes = bytes.max(1);
     let octave = bytes.ilog2();
@@ -123,7 +117,7 @@ fn class(bytes: u64) -> usize {
     (octave as usize) * 4 + usize::try_from(quarter).unwrap_or(0)
 }
 
-/// The lowest class of which every length is at least `bytes`.
+/// The lowest class whose lengths are all at least `bytes`.
 fn class_above(bytes: u64) -> usize {
     (class(bytes.saturating_sub(1)) + 1).min(CLASSES - 1)
 }
@@ -139,7 +133,7 @@ mod tests {
         ReadRun { bytes, is_proven: true, is_first: false }
     }
 
-    /// What may be ahead at each length, in MiB, after `runs` of so many MiB.
+    /// Checks the limits in MiB at each run length in MiB, after `runs` of so many MiB.
     #[track_caller]
     fn check(runs: &[u64], expected: &[(u64, u64)]) {
         let mut lengths = RunLengths::default();
@@ -153,7 +147,7 @@ mod tests {
     fn begins_with_three_and_is_taught() {
         check(&[], &[(1, 3), (2, 6), (100, 300)]);
         check(&[u64::MAX; 8], &[(1, 16), (2, 32), (100, 1600)]);
-        // To the sixteenth, and no further; beyond what was ever seen nothing is known.
+        // Up to the sixteenth and no further. Beyond the longest run the prior decides.
         check(&[16; 8], &[(2, 14), (3, 12), (4, 12), (5, 10), (8, 8), (9, 0), (16, 0), (20, 60)]);
         check(&[1; 8], &[(1, 0), (2, 6)]);
     }
@@ -203,7 +197,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a list of all runs, each weighed by its age.
+        /// Compares with a list of all runs, each weighted by its age.
         #[test]
         fn as_a_list_of_runs_would_say(runs in prop::collection::vec(1_u64..1 << 40, 0..60), at in 1_u64..1 << 40) {
             let mut lengths = RunLengths::default();

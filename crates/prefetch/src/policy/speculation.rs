@@ -1,78 +1,83 @@
-//! What speculation may cost: a ledger of bytes read, bytes bet on and bytes lost. Pure.
+//! Limits on speculation: the accounting of one object's readers, and a cap on the rate of all.
 //!
-//! Two bounds hold at any time. Of one run: what is fetched ahead and unread is at most ρ × what the run has read, where ρ is learned
-//! (`learned.rs`). Over the readers' lives: wasted + outstanding ≤ 0.1 · demanded + 2 · window, where readers at different places
-//! have each their window, what went with a reader is forgiven, and what hints have announced does not count.
+//! Two limits hold at any time. For one run: the unread bytes ahead are at most ρ × the bytes that the run has read,
+//! where ρ is learned ([`RunLengths`](crate::policy::run_lengths::RunLengths)). Over the lives of the readers: wasted +
+//! outstanding ≤ 0.1 · demanded + 2 · window. Readers at different places have a window each, waste that went with a
+//! closed reader is exempt, and bytes announced by hints do not count.
 
 use std::time::Duration;
 
 use crate::policy::window::to_bytes;
 
 /// One demanded byte in this many may be wasted in the long run.
-const LIFETIME_SHARE: u64 = 10;
+const WASTE_DIVISOR: u64 = 10;
 
-/// The books of one object's readers, in bytes on the wire.
+/// The rate cap always allows one request of this size when nothing is owed: as large as most requests ahead.
+const ONE_REQUEST_BYTES: u64 = 5 * 1024 * 1024;
+
+/// The accounting of one object's readers, in bytes received from the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct SpeculationAccount {
-    /// Bytes they asked for.
-    pub(crate) demanded: u64,
-    /// Bytes asked for ahead of them that nobody has read yet.
-    pub(crate) outstanding: u64,
-    /// Bytes fetched ahead and dropped unread.
-    pub(crate) wasted: u64,
-    /// Of these, what was dropped with the reader it was for.
-    pub(crate) forgiven: u64,
+    pub(crate) demanded_bytes: u64,
+    /// Bytes requested ahead that no read has asked for yet.
+    pub(crate) outstanding_bytes: u64,
+    /// Bytes that arrived ahead and were dropped unread.
+    pub(crate) wasted_bytes: u64,
+    /// Of these, bytes dropped because their reader was closed; they count against no limit.
+    pub(crate) exempt_bytes: u64,
 }
 
 impl SpeculationAccount {
-    /// How many more bytes may be asked for ahead of a run that is worth a bet of `speculation_limit_bytes` and has `run_outstanding` unread ahead.
-    ///
-    /// Of what is outstanding, `announced_bytes` are no bets.
-    #[must_use]
-    pub(crate) fn allowance(
-        &self,
-        speculation_limit_bytes: u64,
-        run_outstanding: u64,
-        window_bytes: u64,
-        announced_bytes: u64,
-    ) -> u64 {
-        let bets = self.outstanding.saturating_sub(announced_bytes);
-        speculation_limit_bytes.saturating_sub(run_outstanding).min(self.most(window_bytes).saturating_sub(bets))
-    }
-
-    /// How many bytes may be unread ahead of all readers, whatever their runs are worth.
-    #[must_use]
-    pub(crate) fn most(&self, window_bytes: u64) -> u64 {
-        let of_life = (self.demanded / LIFETIME_SHARE).saturating_add(window_bytes.saturating_mul(2));
-        of_life.saturating_sub(self.wasted - self.forgiven)
+    /// How many bytes may be unread ahead of all readers, whose windows add up to `windows_bytes`.
+    pub(crate) fn outstanding_limit_bytes(&self, windows_bytes: u64) -> u64 {
+        let lifetime_bytes = (self.demanded_bytes / WASTE_DIVISOR).saturating_add(windows_bytes.saturating_mul(2));
+        lifetime_bytes.saturating_sub(self.wasted_bytes - self.exempt_bytes)
     }
 }
 
-/// As much as a request ahead usually asks for at most.
-const ONE_REQUEST: u64 = 5 * 1024 * 1024;
+/// The limits on speculation for one stream during one event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SpeculationLimits {
+    /// Unread bytes ahead of this run.
+    pub(crate) run_bytes: u64,
+    /// Whether bytes ahead of the run count against `run_bytes`; not where the reader announced sequential reads.
+    pub(crate) counts_unread: bool,
+    /// Unread bytes ahead of all readers of the object.
+    pub(crate) object_bytes: u64,
+    /// Bytes that the memory budget and the rate cap allow now.
+    pub(crate) free_bytes: u64,
+}
 
-/// A cap on the rate of speculation, as a bucket of tokens that holds a second's worth.
+impl SpeculationLimits {
+    /// How many more bytes may be requested, where `run_unread_bytes` are ahead of the run and `outstanding_bytes`
+    /// ahead of all readers.
+    pub(crate) fn remaining_bytes(&self, run_unread_bytes: u64, outstanding_bytes: u64) -> u64 {
+        let run_bytes = self.run_bytes.saturating_sub(run_unread_bytes);
+        run_bytes.min(self.object_bytes.saturating_sub(outstanding_bytes)).min(self.free_bytes)
+    }
+}
+
+/// A token bucket for the rate of speculation. It holds the bytes of one second.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RateCap {
-    /// Bytes spent that the rate has not made good yet.
+    /// Bytes requested that the rate has not paid for yet.
     debt_bytes: f64,
     at: Duration,
 }
 
 impl RateCap {
-    /// How many bytes may be asked for `now` at `bytes_per_s`.
+    /// How many bytes may be requested `now` at `bytes_per_s`.
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    pub(crate) fn available(&mut self, now: Duration, bytes_per_s: u64) -> u64 {
+    pub(crate) fn available_bytes(&mut self, now: Duration, bytes_per_s: u64) -> u64 {
         let rate = bytes_per_s as f64;
         let elapsed = now.saturating_sub(self.at).as_secs_f64();
         self.at = self.at.max(now);
         self.debt_bytes = (self.debt_bytes - elapsed * rate).max(0.0);
-        // Whoever is out of debt may send one request, however low the rate.
-        let least = if self.debt_bytes > 0.0 { 0 } else { ONE_REQUEST };
-        bytes_per_s.saturating_sub(to_bytes(self.debt_bytes)).max(least)
+        // Without debt one request may go out, however low the rate.
+        let least_bytes = if self.debt_bytes > 0.0 { 0 } else { ONE_REQUEST_BYTES };
+        bytes_per_s.saturating_sub(to_bytes(self.debt_bytes)).max(least_bytes)
     }
 
-    /// `bytes` were asked for.
     #[expect(clippy::cast_precision_loss, reason = "a sum")]
     pub(crate) fn spend(&mut self, bytes: u64) {
         self.debt_bytes += bytes as f64;
@@ -83,29 +88,37 @@ impl RateCap {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_run_pays_for_its_own_read_ahead() {
-        let ledger = SpeculationAccount { demanded: 200, outstanding: 0, wasted: 0, forgiven: 0 };
-        assert_eq!(ledger.allowance(600, 0, 10_000, 0), 600);
-        assert_eq!(ledger.allowance(600, 500, 10_000, 0), 100);
-        assert_eq!(ledger.allowance(600, 700, 10_000, 0), 0);
+    /// The remaining bytes of a run that may have `run_bytes` ahead and has `unread_bytes`.
+    fn remaining(account: SpeculationAccount, run_bytes: u64, unread_bytes: u64, windows_bytes: u64) -> u64 {
+        let object_bytes = account.outstanding_limit_bytes(windows_bytes);
+        let limits = SpeculationLimits { run_bytes, counts_unread: true, object_bytes, free_bytes: u64::MAX };
+        limits.remaining_bytes(unread_bytes, account.outstanding_bytes)
     }
 
     #[test]
-    fn losses_end_speculation() {
-        let ledger = SpeculationAccount { demanded: 1_000, outstanding: 0, wasted: 2_100, forgiven: 0 };
-        assert_eq!(ledger.allowance(1_000, 0, 1_000, 0), 0);
+    fn a_run_is_limited_by_what_it_has_read() {
+        let account = SpeculationAccount { demanded_bytes: 200, ..SpeculationAccount::default() };
+        assert_eq!(remaining(account, 600, 0, 10_000), 600);
+        assert_eq!(remaining(account, 600, 500, 10_000), 100);
+        assert_eq!(remaining(account, 600, 700, 10_000), 0);
+    }
+
+    #[test]
+    fn waste_ends_speculation() {
+        let account =
+            SpeculationAccount { demanded_bytes: 1_000, wasted_bytes: 2_100, ..SpeculationAccount::default() };
+        assert_eq!(remaining(account, 1_000, 0, 1_000), 0);
     }
 
     #[test]
     fn a_rate_is_kept() {
         let mut cap = RateCap::default();
         let (second, rate) = (Duration::from_secs(1), 100_000_000);
-        assert_eq!(cap.available(second, rate), rate);
+        assert_eq!(cap.available_bytes(second, rate), rate);
         cap.spend(250_000_000);
-        assert_eq!(cap.available(second, rate), 0);
-        assert_eq!(cap.available(3 * second, rate), 50_000_000);
-        assert_eq!(cap.available(60 * second, rate), rate, "no more than a second's worth is saved up");
-        assert_eq!(RateCap::default().available(second, 10), ONE_REQUEST, "and no less than a request");
+        assert_eq!(cap.available_bytes(second, rate), 0);
+        assert_eq!(cap.available_bytes(3 * second, rate), 50_000_000);
+        assert_eq!(cap.available_bytes(60 * second, rate), rate, "no more than the bytes of a second are saved up");
+        assert_eq!(RateCap::default().available_bytes(second, 10), ONE_REQUEST_BYTES, "and no less than a request");
     }
 }

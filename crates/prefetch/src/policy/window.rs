@@ -1,42 +1,42 @@
-//! Sizes the read-ahead window: how far ahead, in requests of what size. Pure.
+//! Sizes the read-ahead window and the requests that fill it.
 //!
-//! The window is the bandwidth × delay product, as BBR keeps its congestion window: enough requests
-//! in flight that the link, or the reader if it is slower, never waits for a round trip.
+//! As with BBR's congestion window, the size is the bandwidth × delay product: enough requests in flight that the link,
+//! or the reader if that is slower, never waits for a round trip.
 
 use std::time::Duration;
 
 use headstart_fetch_core::{Link, spread_bytes};
 
-/// Requests are never smaller than this while a run is young, so that a ramp costs tens of requests, not thousands.
+/// The smallest request of a young run, in bytes, so that its ramp takes tens of requests, not thousands.
 const MIN_RAMP_PART: u64 = 256 * 1024;
-/// Times the bandwidth × delay product that is kept ahead. BBR and AnyBlob take 1.25; but ours must be handed on in order, and what
-/// arrived waits for what comes before it. Over 1 GiB on the simulated GCS link, 1.25 reached 0.78–0.90 of the limit, 1.75 reaches
-/// 0.81–0.89, and 2.0 no more.
+/// Factor on the bandwidth × delay product. BBR and AnyBlob use 1.25. Our bytes are handed on in order, so arrived
+/// bytes wait for those before them. Reading 1 GiB over the simulated GCS link, 1.25 reached 0.78–0.90 of the limit,
+/// 1.75 reaches 0.81–0.89, and 2.0 no more.
 const HEADROOM: f64 = 1.75;
-/// Sizes of requests are whole multiples of this.
+/// Request sizes are multiples of this many bytes.
 const GRAIN: u64 = 64 * 1024;
-/// Requests of a burst over which their size grows: as many as may be in flight, but for those that demand has for itself.
+/// Requests of a burst over which their size grows: as many as may be in flight, minus those reserved for demand.
 const GROWTH_REQUESTS: u64 = 28;
-/// Requests of a burst that are smaller than others: some 400 MiB with requests of 4. In virtual time, 1 GiB announced on the simulated GCS link: 0.86 of
-/// the limit over the first 256 MiB and 0.94 over all; with full size from the start 0.77 and 0.95.
+/// Requests of a burst that are smaller than later ones: about 400 MiB with requests of 4 MiB. Reading 1 GiB with an
+/// announced pattern over the simulated GCS link reached 0.86 of the limit over the first 256 MiB and 0.94 over all;
+/// with full size from the start 0.77 and 0.95.
 const BURST_REQUESTS: u64 = 120;
-/// Requests among which the end of an object is divided: about as many streams as fill a link.
+/// Requests that divide the end of an object: about as many streams as fill a link.
 const TAIL_REQUESTS: u64 = 16;
-/// How much one more read weighs in the measured rate of a reader.
+/// Weight of earlier reads in the measured rate of a reader.
 const RATE_MEMORY: f64 = 0.75;
 
 /// How far ahead of a reader to fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ReadAheadWindow {
-    /// Bytes that may be in flight or waiting, ahead of the reader.
+    /// Bytes that may be in flight or held unread, ahead of the reader.
     pub(crate) ahead_bytes: u64,
     /// Size of one request in bytes; a power of two.
     pub(crate) part_bytes: u64,
 }
 
 impl ReadAheadWindow {
-    /// This window with no more than `most_bytes` ahead: its requests shrink with it, so that there are still several.
-    #[must_use]
+    /// This window with at most `most_bytes` ahead. Its requests shrink with it, so that several fit.
     pub(crate) fn within(self, most_bytes: u64) -> Self {
         let ahead_bytes = self.ahead_bytes.min(most_bytes);
         let part_bytes = self.part_bytes.min(pow2_floor(ahead_bytes / 4).max(GRAIN));
@@ -44,16 +44,15 @@ impl ReadAheadWindow {
     }
 }
 
-/// The size of one request that keeps a link of this kind busy, between the bounds `parts`: a power of two.
+/// The size of one request on this link, a power of two between the bounds `parts`.
 ///
-/// Three round trips' worth of one stream: a round trip then costs a quarter of a request's time, and other requests hide it.
-#[must_use]
+/// It takes as long as three round trips: one round trip then is a quarter of a request's time, and other requests hide
+/// it.
 pub(crate) fn part_bytes(link: &Link, parts: (u64, u64)) -> u64 {
     pow2_floor(3 * link.round_trip_bytes()).clamp(parts.0, parts.1)
 }
 
 /// The window for a reader that takes `consumer_bytes_per_s`.
-#[must_use]
 pub(crate) fn window(link: &Link, consumer_bytes_per_s: f64, parts: (u64, u64)) -> ReadAheadWindow {
     let part = part_bytes(link, parts);
     let rate = consumer_bytes_per_s.min(link.aggregate_bytes_per_s);
@@ -61,23 +60,21 @@ pub(crate) fn window(link: &Link, consumer_bytes_per_s: f64, parts: (u64, u64)) 
     ReadAheadWindow { ahead_bytes: part + to_bytes(HEADROOM * rate * delay), part_bytes: part }
 }
 
-/// The size of one request of a run that may be `allowed_bytes` ahead in all: a quarter of it, so that a young run is parallel
-/// too, but at least two reads, so that read-ahead takes fewer requests than the reads it replaces.
-#[must_use]
+/// The size of one request of a run that may be `allowed_bytes` ahead. A quarter of that, so that a young run has
+/// parallel requests; but at least two reads, so that there are fewer requests than reads.
 pub(crate) fn ramp_part_bytes(allowed_bytes: u64, read_bytes: u64, part_bytes: u64) -> u64 {
     let wanted = pow2_floor(allowed_bytes / 4).max(read_bytes.saturating_mul(2));
     pow2_floor(wanted).clamp(MIN_RAMP_PART.min(part_bytes), part_bytes)
 }
 
-/// The size of request number `nth` of a stream, where a request may be about `part_bytes` and `left_bytes` of the object are
-/// not asked for yet. A stream that has a whole window from the start `bursts`.
+/// The size of request number `nth` of a stream, near `part_bytes`, where `left_bytes` of the object are not requested
+/// yet. A stream that has its whole window from the start `bursts`.
 ///
-/// Requests of one size that are sent together share the link, end together, and leave it idle for a round trip. So those of a burst
-/// grow evenly, the nearest to the reader ending first; all that follow are sent when one has ended, and so end
-/// apart. They stay a little smaller for a while: what is in flight beyond a byte when that byte arrives has delayed it. All others are
-/// spread in size ([`spread_bytes`]). The last ones of an object shrink: nothing follows them, and a large one would end alone, at
-/// the rate of one stream.
-#[must_use]
+/// Requests of one size that are sent together end together, and then leave the link idle for a round trip. So the
+/// requests of a burst grow evenly: the nearest to the reader ends first, and each later one is sent when another ends.
+/// They stay a little smaller for a while, because bytes in flight beyond a byte delay that byte. All other sizes are
+/// spread ([`spread_bytes`]). The last requests of an object shrink: a large last one would end alone, at the rate of
+/// one stream.
 pub(crate) fn request_bytes(nth: u64, bursts: bool, part_bytes: u64, left_bytes: u64, smallest: u64) -> u64 {
     let wanted = if bursts && nth < BURST_REQUESTS {
         let full = part_bytes / 5 * 4;
@@ -89,7 +86,7 @@ pub(crate) fn request_bytes(nth: u64, bursts: bool, part_bytes: u64, left_bytes:
     (wanted.min(tail).max(smallest.min(part_bytes)) / GRAIN).max(1) * GRAIN
 }
 
-/// Measures how fast a reader takes bytes; time it waits for us does not count.
+/// Measures how fast a reader takes bytes, without the time it waits for bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ConsumerRate {
     bytes: f64,
@@ -97,14 +94,13 @@ pub(crate) struct ConsumerRate {
 }
 
 impl ConsumerRate {
-    /// The reader thought for `think_time` and then asked for `bytes`.
+    /// The reader asked for `bytes` after `think_time`.
     pub(crate) fn on_read(&mut self, think_time: Duration, bytes: u64) {
         self.bytes = RATE_MEMORY * self.bytes + to_f64(bytes);
         self.seconds = RATE_MEMORY * self.seconds + think_time.as_secs_f64();
     }
 
-    /// Bytes per second; infinite for a reader that only ever waits.
-    #[must_use]
+    /// Bytes per second; infinite for a reader without think time.
     pub(crate) fn bytes_per_s(&self) -> f64 {
         if self.seconds > 0.0 { self.bytes / self.seconds } else { f64::INFINITY }
     }
@@ -186,9 +182,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn grows_with_the_reader_and_stays_finite(ttfb_ms in 0_u64..2_000, stream in 1e3_f64..1e10, aggregate in 1e3_f64..1e11, slow in 0.0_f64..1e9, more in 1.0_f64..100.0) {
+        fn grows_with_the_reader_and_stays_finite(
+            ttfb_ms in 0_u64..2_000,
+            stream_bytes_per_s in 1e3_f64..1e10,
+            aggregate_bytes_per_s in 1e3_f64..1e11,
+            slow in 0.0_f64..1e9,
+            more in 1.0_f64..100.0,
+        ) {
             let ttfb = Duration::from_millis(ttfb_ms);
-            let link = Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s: stream, aggregate_bytes_per_s: aggregate };
+            let link = Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s, aggregate_bytes_per_s };
             let (a, b) = (window(&link, slow, PARTS), window(&link, slow * more, PARTS));
             prop_assert!(a.ahead_bytes <= b.ahead_bytes);
             prop_assert!(a.part_bytes.is_power_of_two() && a.ahead_bytes >= a.part_bytes);

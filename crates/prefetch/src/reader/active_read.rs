@@ -16,20 +16,19 @@ use crate::planner::messages::ReadPlan;
 use crate::reader::close_signal::{CloseSignal, closed};
 use crate::store::stats::add;
 
-/// A longer range (1 TiB) is a way to say "to the end": it is not read in pieces before it is known where that is.
+/// A longer range (1 TiB) means "to the end". It is read only after the length of the object is known.
 pub(crate) const OPEN_END_BYTES: u64 = 1 << 40;
 
-/// A read in progress. Dropping it gives it up: requests that nobody else needs are aborted.
+/// A read in progress. Dropping it aborts the requests that no other read needs.
 #[derive(Debug)]
 pub(crate) struct ActiveRead {
     engine: Arc<ObjectEngine>,
     plan: ReadPlan,
-    cells: Vec<Arc<PartBuffer>>,
-    /// Closing it ends the read with an error; calls without a handle have none.
-    gate: Option<Arc<CloseSignal>>,
-    /// One request asks for just this read.
-    as_asked: bool,
-    /// The piece to read next, and the offset within the object.
+    buffers: Vec<Arc<PartBuffer>>,
+    /// Ends the read with an error when its reader is closed; `None` for calls without a reader.
+    signal: Option<Arc<CloseSignal>>,
+    is_passed_through: bool,
+    /// The index of the next piece, and the next offset within the object.
     piece: usize,
     at: u64,
     began: Duration,
@@ -37,29 +36,35 @@ pub(crate) struct ActiveRead {
 }
 
 impl ActiveRead {
+    /// A read that is served from `buffers`, one for each piece of `plan`.
     pub(crate) fn new(
         engine: Arc<ObjectEngine>,
-        gate: Option<Arc<CloseSignal>>,
+        signal: Option<Arc<CloseSignal>>,
         plan: ReadPlan,
-        cells: Vec<Arc<PartBuffer>>,
+        buffers: Vec<Arc<PartBuffer>>,
     ) -> Self {
         let at = plan.pieces.first().map_or(0, |piece| piece.range.start);
-        let began = engine.common.now();
-        Self { engine, plan, cells, gate, as_asked: false, piece: 0, at, began, ended: false }
+        let began = engine.shared.now();
+        Self { engine, plan, buffers, signal, is_passed_through: false, piece: 0, at, began, ended: false }
     }
 
-    /// The same, where one request asks for just its range.
-    pub(crate) fn with_own_request(mut self, as_asked: bool) -> Self {
-        self.as_asked = as_asked;
-        self
+    /// A read whose caller sends the request itself. The value only measures how long the caller waits.
+    pub(crate) fn passed_through(engine: Arc<ObjectEngine>, plan: ReadPlan) -> Self {
+        let mut read = Self::new(engine, None, plan, Vec::new());
+        read.is_passed_through = true;
+        read
     }
 
-    /// Whether one request asks for just its range: a refusal is the caller's own.
+    /// Whether the caller has to send the request itself.
+    pub(crate) fn is_passed_through(&self) -> bool {
+        self.is_passed_through
+    }
+
+    /// Whether one request asks for exactly its range: a refusal of the store then concerns the caller's own range.
     pub(crate) fn is_as_asked(&self) -> bool {
-        self.as_asked
+        self.plan.is_as_asked
     }
 
-    /// The bytes it covers.
     pub(crate) fn range(&self) -> Range<u64> {
         let pieces = &self.plan.pieces;
         match (pieces.first(), pieces.last()) {
@@ -68,23 +73,23 @@ impl ActiveRead {
         }
     }
 
-    /// Whether all of it comes from one answer of the store.
+    /// Whether all bytes come from one answer of the store.
     pub(crate) fn is_one_request(&self) -> bool {
         self.plan.pieces.len() <= 1
     }
 
-    /// When the version of its bytes was confirmed to be the present one, once all pieces have been [`ActiveRead::answered`].
+    /// When the version of the bytes was confirmed to be the present one, after [`ActiveRead::answered`].
     pub(crate) fn confirmed_at(&self) -> Option<Instant> {
-        self.cells.iter().filter_map(|cell| cell.confirmed_at()).min()
+        self.buffers.iter().filter_map(|buffer| buffer.confirmed_at()).min()
     }
 
-    /// Waits for the first byte of every piece: from here on no answer can turn out to be of another version.
+    /// Waits for the first byte of every piece. After that no answer can turn out to be of another version.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub(crate) async fn answered(&self) -> object_store::Result<()> {
-        for (cell, piece) in self.cells.iter().zip(&self.plan.pieces) {
-            cell.at(&piece.range).await?;
+        for (buffer, piece) in self.buffers.iter().zip(&self.plan.pieces) {
+            buffer.at(&piece.range).await?;
         }
         Ok(())
     }
@@ -94,7 +99,7 @@ impl ActiveRead {
     /// # Cancel safety
     /// Cancel safe: bytes not returned are returned by the next call.
     pub(crate) async fn next(&mut self) -> object_store::Result<Option<Bytes>> {
-        // A reader of bytes that are here leaves the thread to others now and then.
+        // Yields now and then, also where all bytes are there already.
         coop::consume_budget().await;
         while let Some(piece) = self.plan.pieces.get(self.piece) {
             let wanted: Range<u64> = self.at.max(piece.range.start)..piece.range.end;
@@ -102,12 +107,12 @@ impl ActiveRead {
                 self.piece += 1;
                 continue;
             }
-            let cell = &self.cells[self.piece];
-            let found = match (&self.gate, cell.poll_at(&wanted)) {
-                (Some(gate), Some(_)) if gate.is_closed() => Err(closed(&self.engine.path)),
+            let buffer = &self.buffers[self.piece];
+            let found = match (&self.signal, buffer.poll_at(&wanted)) {
+                (Some(signal), Some(_)) if signal.is_closed() => Err(closed(&self.engine.path)),
                 (_, Some(found)) => found,
-                (Some(gate), None) => gate.pass(&self.engine.path, cell.at(&wanted)).await,
-                (None, None) => cell.at(&wanted).await,
+                (Some(signal), None) => signal.run_until_closed(&self.engine.path, buffer.at(&wanted)).await,
+                (None, None) => buffer.at(&wanted).await,
             };
             match found {
                 Ok(BufferedBytes::Bytes(bytes)) => {
@@ -116,11 +121,11 @@ impl ActiveRead {
                 }
                 Ok(BufferedBytes::End) => break,
                 Err(error) => {
-                    // Gone already where the request itself failed; a lost task could not say so.
-                    if self.gate.as_ref().is_none_or(|gate| !gate.is_closed()) {
-                        self.engine.failed(piece.part);
+                    // A failed request has removed its part already, but a lost task has not.
+                    if self.signal.as_ref().is_none_or(|signal| !signal.is_closed()) {
+                        self.engine.on_failed(piece.part);
                         if is_runtime_stopped(&error) {
-                            self.engine.abandon(cell.home());
+                            self.engine.on_runtime_stopped(buffer.home());
                         }
                     }
                     self.end(false);
@@ -132,7 +137,6 @@ impl ActiveRead {
         Ok(None)
     }
 
-    /// All of it, without a copy.
     pub(crate) async fn chunks(mut self) -> object_store::Result<Vec<Bytes>> {
         let mut chunks = Vec::new();
         while let Some(bytes) = self.next().await? {
@@ -141,7 +145,7 @@ impl ActiveRead {
         Ok(chunks)
     }
 
-    /// The same as a stream that starts with `first`.
+    /// The bytes as a stream that starts with `first`.
     pub(crate) fn into_stream(
         self,
         first: Option<Bytes>,
@@ -159,7 +163,7 @@ impl ActiveRead {
         chunks.fuse()
     }
 
-    /// The caller's own request has brought all of it.
+    /// The caller's own request has brought all bytes.
     pub(crate) fn answered_elsewhere(mut self) {
         self.end(true);
     }
@@ -168,13 +172,13 @@ impl ActiveRead {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        let stalled = self.engine.common.now().saturating_sub(self.began);
-        add(&self.engine.common.counters.stalled_ns, u64::try_from(stalled.as_nanos()).unwrap_or(u64::MAX));
+        let waited = self.engine.shared.now().saturating_sub(self.began);
+        add(&self.engine.shared.counters.waited_ns, u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX));
         self.engine.on_read_end(&self.plan, answered);
     }
 }
 
-/// Whether `error` says that the task of a request stands still because its runtime does: this read can do the work itself.
+/// Whether `error` says that the runtime of a request has stopped, so that the read has to send a new one.
 pub(crate) fn is_runtime_stopped(error: &object_store::Error) -> bool {
     FetchError::find(error) == Some(&FetchError::RuntimeStopped)
 }

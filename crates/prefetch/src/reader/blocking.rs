@@ -1,4 +1,4 @@
-//! A reader for plain threads: `std::io::{Read, Seek, BufRead}`.
+//! A reader for threads without a runtime: `std::io::{Read, Seek, BufRead}`.
 
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -24,7 +24,7 @@ impl BlockingReader {
         Self { reader, runtime }
     }
 
-    /// [`Reader::read_at`], waiting for the answer.
+    /// [`Reader::read_at`], blocking.
     ///
     /// # Errors
     /// As [`Reader::read_at`].
@@ -40,7 +40,7 @@ impl BlockingReader {
         self.runtime.block_on(self.reader.size())
     }
 
-    /// The reader itself.
+    /// The asynchronous reader.
     #[must_use]
     pub fn into_inner(self) -> Reader {
         self.reader

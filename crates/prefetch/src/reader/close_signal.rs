@@ -1,4 +1,4 @@
-//! Closes one reader's reads, whoever else reads the object.
+//! Ends the reads of one reader when it is closed, while other readers of the object go on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::planner::messages::ReaderId;
 
-/// What a reader's reads pass through.
+/// Tells the reads of one reader that it was closed.
 #[derive(Debug)]
 pub(crate) struct CloseSignal {
     pub(crate) reader: ReaderId,
@@ -18,28 +18,26 @@ pub(crate) struct CloseSignal {
 }
 
 impl CloseSignal {
-    /// An open gate.
     pub(crate) fn new(reader: ReaderId) -> Arc<Self> {
         Arc::new(Self { reader, closed: AtomicBool::new(false), changed: Notify::new() })
     }
 
-    /// Closes it for good. Returns whether it was open.
+    /// Closes the reader for good. Returns whether it was open.
     pub(crate) fn close(&self) -> bool {
         let was_open = !self.closed.swap(true, Ordering::AcqRel);
         self.changed.notify_waiters();
         was_open
     }
 
-    /// Whether it was closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// The outcome of `work`, or an error as soon as the gate is closed.
+    /// The outcome of `work`, or an error as soon as the reader is closed.
     ///
     /// # Cancel safety
     /// As cancel safe as `work`.
-    pub(crate) async fn pass<T>(&self, path: &Path, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(crate) async fn run_until_closed<T>(&self, path: &Path, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             biased;
             () = self.closed() => Err(closed(path)),
@@ -57,7 +55,7 @@ impl CloseSignal {
     }
 }
 
-/// The error of a read whose reader was closed.
+/// The error of reads whose reader was closed.
 pub(crate) fn closed(path: &Path) -> object_store::Error {
     object_store::Error::Generic { store: "headstart", source: format!("the reader of {path} was closed").into() }
 }

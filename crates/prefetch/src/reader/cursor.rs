@@ -1,4 +1,4 @@
-//! A reader's position, and `AsyncRead`, `AsyncSeek` and `AsyncBufRead` on top of it.
+//! The position of a reader, with `AsyncRead`, `AsyncSeek` and `AsyncBufRead` on top of it.
 
 use std::collections::VecDeque;
 use std::io::{self, SeekFrom};
@@ -16,37 +16,39 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 use tokio::task::coop;
 
-use crate::reader::{FirstChunks, RangeRefusal, Reader, ReaderShared};
+use crate::reader::Reader;
+use crate::reader::reader_shared::{FirstChunks, RangeRefusal, ReaderShared};
 
-/// What `AsyncBufRead` asks for at a time, in bytes; nobody says how much it will use.
+/// Bytes that `AsyncBufRead` requests at a time: its callers do not say how much they will use.
 pub(crate) const BUFFER_BYTES: u64 = 64 * 1024;
 
-/// The least that `AsyncRead` asks for, in bytes: callers such as `read_to_end` begin with buffers of 32 bytes. At the beginning of an
-/// object, which is read on more often than not, 256 KiB take 4 ms at 60 MB/s; elsewhere as much as `AsyncBufRead`.
+/// Bytes that `AsyncRead` requests at least at the start of an object, because callers such as `read_to_end` begin with
+/// buffers of 32 bytes. Such reads are continued more often than not, and 256 KiB take 4 ms at 60 MB/s. Elsewhere the
+/// minimum is that of `AsyncBufRead`.
 const LEAST_AT_START: u64 = 256 * 1024;
 
-/// By how much the least grows from one request to the next, as long as reads go on in order, and how far: 3 MB come by three
+/// Factor on the minimum from one request to the next while reads are in order, and its limit in bytes: 3 MB take three
 /// requests.
 const GROWTH: u64 = 4;
 const MOST_OF_LEAST: u64 = 2 * 1024 * 1024;
 
-/// A position, the bytes at hand from there on, and what is awaited. The futures sit in a lock so that a `Reader` is `Sync`;
-/// it is never contended, since they are polled through `&mut`.
+/// The position, the bytes available from there on, and the futures in progress. The locks make `Reader` `Sync`; they
+/// are never contended, because the futures are polled through `&mut`.
 #[derive(Default)]
 pub(crate) struct ReadCursor {
     position: u64,
     ready: VecDeque<Bytes>,
-    /// The least to ask for next, where reads go on in order.
+    /// Bytes to request at least next, where reads are in order.
     least: Option<u64>,
     /// The store refuses to answer with the rest of the object.
     chunks_alone: bool,
-    /// The rest of the object as one answer, where the store refuses ranges that nobody asked for.
+    /// The rest of the object as one answer, where the store refuses ranges that the caller did not ask for.
     body: Mutex<Option<BoxStream<'static, Result<Bytes>>>>,
     reading: Mutex<Option<BoxFuture<'static, Result<CursorFill>>>>,
     seeking: Mutex<Option<(i64, BoxFuture<'static, Result<u64>>)>>,
 }
 
-/// What a request has brought.
+/// The result of one request.
 enum CursorFill {
     Chunks(Vec<Bytes>),
     /// The store has refused to answer with the rest of the object.
@@ -65,7 +67,7 @@ impl ReadCursor {
         self.position
     }
 
-    /// Moves to `position`; bytes at hand stay if they are from there on.
+    /// Moves to `position`; keeps the available bytes from there on.
     pub(crate) fn seek(&mut self, position: u64) {
         let mut skip = position.checked_sub(self.position);
         while let (Some(bytes), Some(chunk)) = (skip, self.ready.front_mut()) {
@@ -95,14 +97,14 @@ impl ReadCursor {
     }
 }
 
-/// Where `offset` from `base` is, or the error that `std::io::Seek` asks for.
+/// `offset` bytes from `base`, or the error that `std::io::Seek` requires.
 pub(crate) fn offset_from(base: u64, offset: i64) -> io::Result<u64> {
     base.checked_add_signed(offset)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "seek to a position before byte 0 or beyond u64"))
 }
 
 impl Reader {
-    /// Waits until bytes are at hand at the position, or the end is known; `wanted` is what to ask for if none are.
+    /// Waits until bytes are available at the position or the end is known. Requests `wanted` bytes if none are.
     fn poll_ready(&mut self, cx: &mut Context<'_>, wanted: u64) -> Poll<io::Result<()>> {
         while self.cursor.ready.is_empty() && wanted > 0 {
             let at = self.cursor.position;
@@ -112,7 +114,7 @@ impl Reader {
                     Some(Ok(chunk)) if chunk.is_empty() => {}
                     Some(Ok(chunk)) => self.cursor.ready.push_back(chunk),
                     end => {
-                        // What is read next is asked for anew.
+                        // The next read sends a new request.
                         *self.cursor.body.get_mut() = None;
                         self.cursor.least = None;
                         return Poll::Ready(end.map_or(Ok(()), |end| end.map(drop).map_err(io::Error::from)));
@@ -147,13 +149,13 @@ impl Reader {
 }
 
 impl ReaderShared {
-    /// What there is from `at` on: `wanted` bytes or `least`, whichever is more, or the rest of the object as one answer. `goes_on`: the
-    /// reads before were of what comes before.
+    /// The bytes from `at` on: the larger of `wanted` and `least`, or the rest of the object as one answer. `goes_on`
+    /// tells whether the previous read ended at `at`.
     async fn arrive(&self, at: u64, wanted: u64, least: u64, goes_on: bool) -> Result<CursorFill> {
         if goes_on && (self.is_one_answer_better() || self.refuses_ours()) {
             let refused = if self.refuses_ours() { RangeRefusal::Before } else { RangeRefusal::No };
             match self.body_from(at, refused).await {
-                // Some servers know no range without an end.
+                // Some servers do not support ranges without an end.
                 Err(error) if may_be_the_range(&error) && !self.is_unprovable() => {
                     let bytes = if self.refuses_ours() { wanted } else { wanted.max(least) };
                     return self.chunks_at(at..at.saturating_add(bytes)).await.map(CursorFill::ChunksAlone);
@@ -165,8 +167,8 @@ impl ReaderShared {
             return self.chunks_at(at..at.saturating_add(wanted)).await.map(CursorFill::Chunks);
         }
         match self.first_chunks(at, wanted.max(least)).await? {
-            FirstChunks::RangeRefusal(refused) => self.body_from(at, refused).await.map(CursorFill::Body),
-            // More of it could be of another version: it has to be one answer.
+            FirstChunks::Refused(refused) => self.body_from(at, refused).await.map(CursorFill::Body),
+            // Further answers may be of another version, so one answer must have all bytes.
             FirstChunks::Chunks(chunks) if at == 0 && self.is_unprovable() && !self.is_all(&chunks) => {
                 drop(chunks);
                 self.body_from(at, RangeRefusal::No).await.map(CursorFill::Body)
@@ -179,7 +181,7 @@ impl ReaderShared {
 impl AsyncRead for Reader {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // A reader of bytes that are at hand leaves the thread to others now and then.
+        // Yields now and then, also where bytes are available.
         let turn = ready!(coop::poll_proceed(cx));
         ready!(this.poll_ready(cx, buf.remaining() as u64))?;
         turn.made_progress();

@@ -1,7 +1,8 @@
-//! Reads without a handle: which paths engines read by `get_range`, and the few bytes ahead of each.
+//! Calls without a reader: `get_opts` of the store, for applications that only call `get_range`.
 //!
-//! Such a read promises what the raw store does: one version a call, fresh as of the call but for what was fetched ahead
-//! within `max_age`. So bytes are served once, an answer of another version forgets all, and a write through the wrapper too.
+//! Such a call keeps the promises of the raw store: one version per call, fresh as of the call except for bytes fetched
+//! ahead within `max_age`. So bytes are served once, and an answer of another version drops all, as a write through the
+//! wrapper does.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,113 +22,113 @@ use tokio::time::Instant;
 
 use crate::engine::part_request::{check_range, explain};
 use crate::engine::store_shared::StoreShared;
-use crate::engine::{Begun, KnownObject, ObjectEngine};
+use crate::engine::{KnownObject, ObjectEngine};
 use crate::planner::messages::PlannerSettings;
 use crate::reader::active_read::{ActiveRead, OPEN_END_BYTES, is_runtime_stopped};
 
-/// Paths remembered at once. They cost some hundred bytes each while nothing is ahead of them.
+/// Paths remembered at once. Each takes some hundred bytes while nothing is fetched ahead.
 const MOST_PATHS: usize = 256;
 
-/// How long a call waits for a request ahead of it that is tried again and again, before the error of that is its own: as long as the
-/// longest pause between two tries of `FetchStore`.
+/// How long a call waits for a request ahead that is being retried, before the error of this request becomes its own:
+/// the longest pause between two tries of `FetchStore`.
 const FAIR_TRIAL: Duration = Duration::from_secs(1);
 
-/// The paths that calls without a handle read, the latest at the back.
+/// The paths that are read by calls, the latest at the back.
 #[derive(Debug)]
 pub(crate) struct GetCalls {
-    common: Arc<StoreShared>,
+    shared: Arc<StoreShared>,
     settings: PlannerSettings,
     pin: PinBy,
     engines: Mutex<Vec<Arc<ObjectEngine>>>,
 }
 
 impl GetCalls {
-    pub(crate) fn new(common: Arc<StoreShared>, settings: PlannerSettings, max_age: Duration) -> Self {
+    pub(crate) fn new(shared: Arc<StoreShared>, settings: PlannerSettings, max_age: Duration) -> Self {
         let settings = PlannerSettings { serve_once_within: Some(max_age), ..settings };
-        // Pinned by its version, an object that was overwritten in a versioned bucket would be served for ever.
-        let pin = if common.pin == PinBy::Version { PinBy::ETag } else { common.pin };
-        Self { common, settings, pin, engines: Mutex::default() }
+        // With a pin by version, an overwritten object of a versioned bucket would be served for ever.
+        let pin = if shared.pin == PinBy::Version { PinBy::ETag } else { shared.pin };
+        Self { shared, settings, pin, engines: Mutex::default() }
     }
 
-    /// Answers one call, from bytes ahead where there are any.
+    /// Answers one call, from bytes fetched ahead where there are any.
     pub(crate) async fn get(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         let Some(range) = plain_range(&options) else {
-            // What a call for an older version is told is not about the present one.
+            // The answer for an older version does not concern the present one.
             let engine = if options.version.is_none() { self.find(path) } else { None };
             let asked_at = Instant::now();
-            let answer = self.common.inner.get_opts(path, options).await;
+            let answer = self.shared.inner.get_opts(path, options).await;
             return self.observe(engine.as_ref(), answer, asked_at);
         };
         let engine = self.engine(path);
         let asked_at = Instant::now();
         let past_end = engine.known().is_some_and(|known| range.end > known.version.size);
-        let refuses_ours = self.common.refusals.refuses_ours(engine.known().is_some());
+        let refuses_ours = self.shared.refusals.refuses_ours(engine.known().is_some());
         if past_end || refuses_ours || engine.is_unprovable() {
-            let answer = self.common.inner.get_opts(path, options).await;
+            let answer = self.shared.inner.get_opts(path, options).await;
             return self.observe(Some(&engine), answer, asked_at);
         }
         if let Some(hint) = options.extensions.get::<AccessHint>() {
             engine.advise(None, hint);
         }
-        let mut read = match engine.begin_call(&range) {
-            Err(_) => return self.common.inner.get_opts(path, options).await,
-            Ok(Begun::Ours(read)) => read,
-            Ok(Begun::Callers(watch)) => {
-                let answer = self.common.inner.get_opts(path, options).await;
-                let answer = self.observe(Some(&engine), answer, asked_at)?;
-                if LocalFile::is_source_of(&answer) {
-                    engine.dispatch(|planner, _, actions| planner.on_local(actions));
-                }
-                return Ok(watched(answer, watch));
-            }
+        let Ok(mut read) = engine.begin(None, &range) else {
+            return self.shared.inner.get_opts(path, options).await;
         };
+        if read.is_passed_through() {
+            let answer = self.shared.inner.get_opts(path, options).await;
+            let answer = self.observe(Some(&engine), answer, asked_at)?;
+            if LocalFile::is_source_of(&answer) {
+                engine.dispatch(|planner, _, actions| planner.on_local(actions));
+            }
+            return Ok(end_with_body(answer, read));
+        }
         let was_known = engine.known().is_some();
         let mut refused = false;
         match read.answered().await {
             Ok(()) => {
                 if let Some(known) = engine.known()
                     && range.end <= known.version.size
-                    && (read.is_one_request() || self.common.is_provable(&known.version))
+                    && (read.is_one_request() || self.shared.is_provable(&known.version))
                     && let Ok(first) = read.next().await
                 {
                     return Ok(answer(&engine, &known, read, first));
                 }
             }
-            // Tried again for so long, while this call waited for it: to begin anew would take twice as long as the raw store.
+            // The request was retried for as long as this call waited. Starting again would take twice as long as the
+            // raw store.
             Err(error) if is_transient(&error) && asked_at.elapsed() >= FAIR_TRIAL => return Err(error),
             Err(error) if read.is_as_asked() && may_be_the_range(&error) => return Err(error),
             Err(error) => refused = may_be_the_range(&error),
         }
-        // Whatever went wrong ahead of the call is not the caller's: the raw store answers.
+        // A failure of read-ahead is not the caller's: the raw store answers.
         drop(read);
         self.forget(path);
         let mut options = options;
         if refused {
             options.extensions.insert(RangeOrigin::Asked);
         }
-        let answer = self.common.inner.get_opts(path, options).await?;
+        let answer = self.shared.inner.get_opts(path, options).await?;
         if refused {
-            self.common.refusals.refused_ours(was_known, answer.meta.size);
+            self.shared.refusals.refused_ours(was_known, answer.meta.size);
         }
         Ok(answer)
     }
 
-    /// Forgets what is ahead of `path`: it was written, or may have been.
+    /// Drops the bytes fetched ahead of `path`: it was written, or may have been.
     pub(crate) fn forget(&self, path: &Path) {
-        self.common.objects.forget(path);
+        self.shared.objects.forget(path);
         let gone: Vec<_> = self.engines.lock().extract_if(.., |engine| engine.path == *path).collect();
-        // Reads in progress go on; what was fetched for nobody is dropped.
+        // Reads in progress go on with their parts.
         for engine in gone {
             engine.dispatch(|planner, _, actions| planner.clear(actions));
         }
     }
 
-    /// The engine of `path`, now the latest.
+    /// The engine of `path`, which becomes the latest.
     pub(crate) fn engine(&self, path: &Path) -> Arc<ObjectEngine> {
         let mut engines = self.engines.lock();
         let found = engines.iter().rposition(|engine| engine.path == *path).map(|at| engines.remove(at));
         let engine = found.unwrap_or_else(|| {
-            ObjectEngine::new(Arc::clone(&self.common), path.clone(), self.pin, self.settings.clone())
+            ObjectEngine::new(Arc::clone(&self.shared), path.clone(), self.pin, self.settings.clone())
         });
         engines.push(Arc::clone(&engine));
         let oldest = (engines.len() > MOST_PATHS).then(|| engines.remove(0));
@@ -140,7 +141,8 @@ impl GetCalls {
         self.engines.lock().iter().rfind(|engine| engine.path == *path).cloned()
     }
 
-    /// Compares an answer of the raw store with what `engine`, the path's when the call began, knows: another version forgets all.
+    /// Compares an answer of the raw store with the version that `engine` knows. Another version drops all bytes
+    /// fetched ahead. `engine` is that of the beginning of the call.
     fn observe(
         &self,
         engine: Option<&Arc<ObjectEngine>>,
@@ -150,9 +152,9 @@ impl GetCalls {
         if let Some(engine) = engine {
             let same = match &answer {
                 Ok(answer) => {
-                    let fits = engine.learn(answer, asked_at).is_ok();
-                    // A modification date may have become old enough since to identify the version.
-                    let is_provable = || self.common.is_provable(&ObjectVersion::of(&answer.meta));
+                    let fits = engine.learn_version(answer, asked_at).is_ok();
+                    // A modification date may identify the version only after a while.
+                    let is_provable = || self.shared.is_provable(&ObjectVersion::of(&answer.meta));
                     fits && !(engine.is_unprovable() && is_provable())
                 }
                 Err(object_store::Error::NotFound { .. }) => engine.known().is_none(),
@@ -166,7 +168,7 @@ impl GetCalls {
     }
 }
 
-/// The range of a call that asks for nothing but a range of the latest version, for itself.
+/// The range of a plain call: a range of the latest version, without conditions.
 fn plain_range(options: &GetOptions) -> Option<Range<u64>> {
     let plain = options.if_match.is_none()
         && options.if_none_match.is_none()
@@ -186,8 +188,8 @@ fn plain_range(options: &GetOptions) -> Option<Range<u64>> {
     }
 }
 
-/// `answer` with `watch` alive until its body ends: time the caller waits for the body is not time it thinks.
-fn watched(answer: GetResult, watch: ActiveRead) -> GetResult {
+/// `answer`, whose body keeps `read` in progress until it ends: waiting for the body is not think time.
+fn end_with_body(answer: GetResult, watch: ActiveRead) -> GetResult {
     let GetResultPayload::Stream(body) = answer.payload else { return answer };
     let body = stream::unfold((body, watch), |(mut body, watch)| async move {
         let Some(chunk) = body.next().await else {
@@ -196,11 +198,11 @@ fn watched(answer: GetResult, watch: ActiveRead) -> GetResult {
         };
         Some((chunk, (body, watch)))
     });
-    // Fused: an empty body is polled once more by whoever collects it.
+    // Fused, because collecting an empty body polls it once more.
     GetResult { payload: GetResultPayload::Stream(body.fuse().boxed()), ..answer }
 }
 
-/// The bytes `rest` of an answer of `known`, from the store below.
+/// The bytes `rest` of the version `known`, from the store below.
 async fn rest_of(
     engine: &ObjectEngine,
     known: &KnownObject,
@@ -208,17 +210,17 @@ async fn rest_of(
 ) -> Result<BoxStream<'static, Result<Bytes>>> {
     let mut options = ask(rest.clone(), Intent::Demand);
     let pinned = known.version.pin(engine.pin, &mut options);
-    let (common, path, version) = (&engine.common, &engine.path, options.version.clone());
-    let answer = match common.get(path, options).await {
+    let (shared, path, version) = (&engine.shared, &engine.path, options.version.clone());
+    let answer = match shared.get_below(path, options).await {
         Ok(answer) => answer,
-        Err(error) => return Err(explain(common, path, Some(known), (pinned, version), error).await),
+        Err(error) => return Err(explain(shared, path, Some(known), (pinned, version), error).await),
     };
-    common.refusals.check(&known.version, &answer.meta)?;
+    shared.refusals.check(&known.version, &answer.meta)?;
     check_range(&rest, &answer)?;
     Ok(answer.into_stream())
 }
 
-/// The answer to a call, from the bytes of `read`.
+/// The answer to a call, with the bytes of `read`.
 fn answer(engine: &Arc<ObjectEngine>, known: &Arc<KnownObject>, read: ActiveRead, first: Option<Bytes>) -> GetResult {
     let range = read.range();
     let mut extensions = Extensions::new();

@@ -1,7 +1,6 @@
-//! What read-ahead did and what it cost, counted_ends over all objects of a store.
+//! What read-ahead has done and what it has cost, counted over all objects of a store.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,41 +10,40 @@ use crate::planner::streams::read_stream::StreamShape;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PrefetchStats {
-    /// Reads answered, or handed on.
+    /// Reads answered, or passed through.
     pub reads: u64,
     /// Bytes those reads asked for.
     pub demanded_bytes: u64,
-    /// Of these, bytes that were there or on their way before they were asked for.
+    /// Of these, bytes that were held or in flight before they were asked for.
     pub ahead_bytes: u64,
-    /// Bytes that arrived from below.
+    /// Bytes that arrived from the store below.
     pub fetched_bytes: u64,
     /// Bytes fetched ahead and dropped unread.
     pub wasted_bytes: u64,
-    /// Requests sent because somebody waited.
+    /// Requests sent for a waiting read.
     pub demand_requests: u64,
     /// Requests sent ahead.
     pub speculative_requests: u64,
     /// Requests aborted before their last byte.
     pub cancels: u64,
-    /// Requests ahead that were not sent because the memory budget had no room.
+    /// Requests ahead that were not sent because memory was short.
     pub budget_waits: u64,
-    /// Time reads waited for bytes, summed over reads.
-    pub stalled: Duration,
-    /// Bytes asked for ahead, or here already, that nobody has read yet.
+    /// Microseconds that reads waited for bytes, summed over reads.
+    pub waited_us: u64,
+    /// Bytes requested ahead, in flight or held, that no read has asked for yet.
     pub outstanding_bytes: u64,
-    /// The window of the latest read that belonged to a stream, in bytes.
+    /// The window of the latest read of a stream, in bytes.
     pub window_bytes: u64,
-    /// What that window would have been with all the memory there could be.
+    /// The same window without the limits of memory and settings.
     pub window_wanted_bytes: u64,
-    /// StreamTable found that go up.
+    /// Forward streams found.
     pub streams_forward: u64,
-    /// StreamTable found that go down.
+    /// Backward streams found.
     pub streams_backward: u64,
-    /// StreamTable found of reads that are equally far apart.
+    /// Strided streams found.
     pub streams_strided: u64,
 }
 
-/// The counters behind [`PrefetchStats`].
 #[derive(Debug, Default)]
 pub(crate) struct PrefetchCounters {
     pub(crate) reads: AtomicU64,
@@ -57,7 +55,7 @@ pub(crate) struct PrefetchCounters {
     pub(crate) speculative_requests: AtomicU64,
     pub(crate) cancels: AtomicU64,
     pub(crate) budget_waits: AtomicU64,
-    pub(crate) stalled_ns: AtomicU64,
+    pub(crate) waited_ns: AtomicU64,
     pub(crate) outstanding_bytes: AtomicU64,
     pub(crate) window_bytes: AtomicU64,
     pub(crate) window_wanted_bytes: AtomicU64,
@@ -72,7 +70,7 @@ pub(crate) fn add(counter: &AtomicU64, n: u64) {
 }
 
 impl PrefetchCounters {
-    /// A stream has shown its shape.
+    /// A stream was found, or changed its shape.
     pub(crate) fn found(&self, shape: StreamShape) {
         let counter = match shape {
             StreamShape::Forward => &self.streams_forward,
@@ -94,7 +92,7 @@ impl PrefetchCounters {
             speculative_requests: get(&self.speculative_requests),
             cancels: get(&self.cancels),
             budget_waits: get(&self.budget_waits),
-            stalled: Duration::from_nanos(get(&self.stalled_ns)),
+            waited_us: get(&self.waited_ns) / 1000,
             outstanding_bytes: get(&self.outstanding_bytes),
             window_bytes: get(&self.window_bytes),
             window_wanted_bytes: get(&self.window_wanted_bytes),

@@ -1,38 +1,36 @@
-//! What the parts of one object add up to, and where those of each kind start: kept as parts change. Pure.
+//! Sums over the parts of one object, and sorted sets of parts of each kind, updated with every change of a part.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::planner::messages::ReaderId;
 use crate::planner::parts::part_state::PartState;
-use crate::planner::streams::read_stream::ReadStreamId;
+use crate::planner::streams::PartOwner;
 
-/// Sums over all parts, and sets of parts by where they start.
+/// Sums over all parts, and sets of parts by their start.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct PartIndex {
-    /// Parts that are in flight.
     pub(crate) in_flight: usize,
-    /// Of these, parts that nobody reads.
+    /// Of these, parts that are not being read.
     pub(crate) in_flight_unasked: usize,
-    /// Parts that somebody reads.
     pub(crate) being_read: usize,
-    /// Bytes that nobody has read.
     pub(crate) unread_bytes: u64,
-    /// Of these, bytes of announced parts.
+    /// Of these, bytes that a hint announced.
     pub(crate) announced_bytes: u64,
-    /// Bytes that nobody has read, by the stream they are for; only streams that have some.
-    unread_by_stream: BTreeMap<ReadStreamId, u64>,
-    by_stream: BTreeSet<(ReadStreamId, u64)>,
-    /// Not read to the end, and nobody reads them.
+    /// Unread bytes by owner, without zeros.
+    unread_by_owner: BTreeMap<PartOwner, u64>,
+    by_owner: BTreeSet<(PartOwner, u64)>,
+    /// Parts with unread bytes that are not being read.
     idle_unread: BTreeSet<u64>,
-    /// Suspects that nobody reads: those that were read to the end, and the others.
+    /// Sweep candidates that are not being read: without unread bytes, and with some.
     read_candidates: BTreeSet<u64>,
-    unread_candidates: BTreeSet<(ReadStreamId, u64)>,
+    unread_candidates: BTreeSet<(PartOwner, u64)>,
 }
 
-/// What of a part the index depends on.
+/// The properties of a part that the index depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IndexedPart {
     start: u64,
-    stream: ReadStreamId,
+    owner: PartOwner,
     unread_bytes: u64,
     in_flight: bool,
     is_announced: bool,
@@ -41,12 +39,11 @@ pub(crate) struct IndexedPart {
 }
 
 impl IndexedPart {
-    /// That of `part`.
     pub(crate) fn of(part: &PartState) -> Self {
         Self {
             start: part.range.start,
-            stream: part.stream,
-            unread_bytes: part.unread(),
+            owner: part.owner,
+            unread_bytes: part.unread_bytes(),
             in_flight: part.in_flight(),
             is_announced: part.is_announced(),
             is_being_read: part.readers > 0,
@@ -54,25 +51,25 @@ impl IndexedPart {
         }
     }
 
-    fn in_stream(self) -> (ReadStreamId, u64) {
-        (self.stream, self.start)
+    fn by_owner(self) -> (PartOwner, u64) {
+        (self.owner, self.start)
     }
 
     fn idle_unread(self) -> Option<u64> {
         (!self.is_being_read && self.unread_bytes > 0).then_some(self.start)
     }
 
-    fn read_suspect(self) -> Option<u64> {
+    fn read_candidate(self) -> Option<u64> {
         (self.is_sweep_candidate && !self.is_being_read && self.unread_bytes == 0).then_some(self.start)
     }
 
-    fn unread_suspect(self) -> Option<(ReadStreamId, u64)> {
-        (self.is_sweep_candidate && !self.is_being_read && self.unread_bytes > 0).then_some(self.in_stream())
+    fn unread_candidate(self) -> Option<(PartOwner, u64)> {
+        (self.is_sweep_candidate && !self.is_being_read && self.unread_bytes > 0).then_some(self.by_owner())
     }
 }
 
 impl PartIndex {
-    /// A part that was as `before` is as `now`; `None` stands for a part that is not there.
+    /// Replaces the properties of one part; `None` stands for a part that does not exist.
     pub(crate) fn replace(&mut self, before: Option<IndexedPart>, now: Option<IndexedPart>) {
         if before == now {
             return;
@@ -91,11 +88,11 @@ impl PartIndex {
             self.unread_bytes += entry.unread_bytes;
             self.announced_bytes += if entry.is_announced { entry.unread_bytes } else { 0 };
         }
-        let unread = |entry: IndexedPart| (entry.stream, entry.unread_bytes);
+        let unread = |entry: IndexedPart| (entry.owner, entry.unread_bytes);
         if before.map(unread) != now.map(unread) {
             self.move_unread(before, now);
         }
-        move_entry(&mut self.by_stream, before.map(IndexedPart::in_stream), now.map(IndexedPart::in_stream));
+        move_entry(&mut self.by_owner, before.map(IndexedPart::by_owner), now.map(IndexedPart::by_owner));
         move_entry(
             &mut self.idle_unread,
             before.and_then(IndexedPart::idle_unread),
@@ -103,60 +100,60 @@ impl PartIndex {
         );
         move_entry(
             &mut self.read_candidates,
-            before.and_then(IndexedPart::read_suspect),
-            now.and_then(IndexedPart::read_suspect),
+            before.and_then(IndexedPart::read_candidate),
+            now.and_then(IndexedPart::read_candidate),
         );
-        let (before, now) = (before.and_then(IndexedPart::unread_suspect), now.and_then(IndexedPart::unread_suspect));
+        let (before, now) =
+            (before.and_then(IndexedPart::unread_candidate), now.and_then(IndexedPart::unread_candidate));
         move_entry(&mut self.unread_candidates, before, now);
     }
 
-    /// Bytes fetched for `stream` that nobody has read.
-    pub(crate) fn unread_of(&self, stream: ReadStreamId) -> u64 {
-        self.unread_by_stream.get(&stream).copied().unwrap_or(0)
+    pub(crate) fn unread_of(&self, owner: PartOwner) -> u64 {
+        self.unread_by_owner.get(&owner).copied().unwrap_or(0)
     }
 
-    /// Where the parts fetched for `streams` start that start below `end`; by stream, each ascending.
-    pub(crate) fn of_streams(
-        &self,
-        streams: std::ops::RangeInclusive<ReadStreamId>,
-        end: u64,
-    ) -> impl DoubleEndedIterator<Item = u64> {
-        let (first, last) = streams.into_inner();
-        self.by_stream.range((first, 0)..(last, end)).map(|(_, start)| *start)
+    /// The starts below `end` of the parts of `owner`, ascending.
+    pub(crate) fn of_owner(&self, owner: PartOwner, end: u64) -> impl DoubleEndedIterator<Item = u64> {
+        self.by_owner.range((owner, 0)..(owner, end)).map(|(_, start)| *start)
     }
 
-    /// Where the parts start that nobody reads and that were not read to the end.
+    /// The starts of the parts of `reader`: by owner, each ascending.
+    pub(crate) fn of_reader(&self, reader: ReaderId) -> impl Iterator<Item = u64> {
+        let owners = (PartOwner::hint(reader), 0)..=(PartOwner::last_of(reader), u64::MAX);
+        self.by_owner.range(owners).map(|(_, start)| *start)
+    }
+
+    /// The starts of the parts that have unread bytes and are not being read.
     pub(crate) fn idle_unread(&self) -> impl Iterator<Item = u64> {
         self.idle_unread.iter().copied()
     }
 
-    /// Where the suspects start that were read to the end.
     pub(crate) fn read_candidates(&self) -> impl Iterator<Item = u64> {
         self.read_candidates.iter().copied()
     }
 
-    /// Where the suspects start that were not read to the end: those of `stream`, or all.
-    pub(crate) fn unread_candidates(&self, stream: Option<ReadStreamId>) -> impl Iterator<Item = u64> {
-        let (first, last) = stream.map_or((0, ReadStreamId::MAX), |stream| (stream, stream));
+    /// The starts of the sweep candidates with unread bytes: those of `owner`, or all.
+    pub(crate) fn unread_candidates(&self, owner: Option<PartOwner>) -> impl Iterator<Item = u64> {
+        let (first, last) = owner.map_or((PartOwner::FIRST, PartOwner::LAST), |owner| (owner, owner));
         self.unread_candidates.range((first, 0)..=(last, u64::MAX)).map(|(_, start)| *start)
     }
 
     fn move_unread(&mut self, before: Option<IndexedPart>, now: Option<IndexedPart>) {
         if let Some(now) = now.filter(|now| now.unread_bytes > 0) {
-            *self.unread_by_stream.entry(now.stream).or_default() += now.unread_bytes;
+            *self.unread_by_owner.entry(now.owner).or_default() += now.unread_bytes;
         }
         if let Some(before) = before.filter(|before| before.unread_bytes > 0)
-            && let Some(unread) = self.unread_by_stream.get_mut(&before.stream)
+            && let Some(unread) = self.unread_by_owner.get_mut(&before.owner)
         {
             *unread -= before.unread_bytes;
             if *unread == 0 {
-                self.unread_by_stream.remove(&before.stream);
+                self.unread_by_owner.remove(&before.owner);
             }
         }
     }
 }
 
-/// `before` leaves `set` and `now` enters it.
+/// Replaces the key `before` in `set` by `now`.
 fn move_entry<K: Ord + Copy>(set: &mut BTreeSet<K>, before: Option<K>, now: Option<K>) {
     if before == now {
         return;

@@ -1,38 +1,41 @@
-//! What is here, in flight or behind: the requests of one object as disjoint ranges. Pure; the engine holds the bytes.
+//! The parts of one object by offset: disjoint ranges that are held or in flight. The engine holds their bytes.
 
 use std::collections::BTreeMap;
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::time::Duration;
 
+use crate::planner::messages::ReaderId;
 use crate::planner::parts::part_index::{IndexedPart, PartIndex};
-pub(crate) use crate::planner::parts::part_state::{PartId, PartState};
+use crate::planner::parts::part_state::{PartId, PartState};
 use crate::planner::parts::range_set::RangeSet;
-use crate::planner::streams::read_stream::{RangeFilter, ReadStreamId};
+use crate::planner::streams::PartOwner;
+use crate::planner::streams::read_stream::RangeFilter;
 use crate::planner::visits;
 
-/// The parts of one object: disjoint, by their first byte.
+/// The parts of one object, disjoint, by their first byte.
 ///
-/// Parts change through [`PartMap::change`] only: it keeps the index and what is covered in step.
+/// Parts change through [`PartMap::change`] only, which updates the index and the covered ranges.
 #[derive(Debug, Default)]
 pub(crate) struct PartMap {
     by_start: BTreeMap<u64, PartState>,
     starts: BTreeMap<PartId, u64>,
     index: PartIndex,
-    /// The bytes of all parts. Neighbours are one range, so a covered stretch is found at once, however many parts it has.
+    /// The bytes of all parts. Adjacent parts are one range here, so finding the end of a covered stretch takes one
+    /// lookup.
     covered: RangeSet,
     next_id: PartId,
 }
 
 impl PartMap {
-    /// Adds a part over `range`, which no other part may overlap. Returns its name.
-    pub(crate) fn add(&mut self, range: Range<u64>, stream: ReadStreamId, now: Duration) -> PartId {
+    /// Adds a part over `range`, which must not overlap another part. Returns its id.
+    pub(crate) fn add(&mut self, range: Range<u64>, owner: PartOwner, now: Duration) -> PartId {
         debug_assert!(self.overlapping(&range).next().is_none(), "parts are disjoint: {range:?}");
-        // A part that was cut to nothing gives way.
+        // A part that was truncated to nothing gives way.
         if let Some(empty) = self.by_start.get(&range.start).map(|part| part.id) {
             self.remove(empty);
         }
         self.next_id += 1;
-        let part = PartState::new(self.next_id, range.clone(), stream, now);
+        let part = PartState::new(self.next_id, range.clone(), owner, now);
         self.index.replace(None, Some(IndexedPart::of(&part)));
         self.starts.insert(part.id, range.start);
         self.covered.insert(range.clone());
@@ -40,33 +43,29 @@ impl PartMap {
         self.next_id
     }
 
-    /// Names no part as `other` has named one.
-    pub(crate) fn begin_after(&mut self, other: &Self) {
+    /// Uses no part id that `other` has used.
+    pub(crate) fn continue_ids_of(&mut self, other: &Self) {
         self.next_id = other.next_id;
     }
 
-    /// What they add up to.
     pub(crate) fn index(&self) -> &PartIndex {
         &self.index
     }
 
-    /// Every part, ascending. No event that is told of every read may ask for them.
+    /// All parts, ascending. Must not run at every read.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &PartState> {
         self.by_start.values().inspect(|_| visits::count())
     }
 
-    /// The part called `id`.
     pub(crate) fn get(&self, id: PartId) -> Option<&PartState> {
         self.at(*self.starts.get(&id)?)
     }
 
-    /// The part that starts at `start`.
     pub(crate) fn at(&self, start: u64) -> Option<&PartState> {
         visits::count();
         self.by_start.get(&start)
     }
 
-    /// The parts that overlap `range`, ascending.
     pub(crate) fn overlapping(&self, range: &Range<u64>) -> impl Iterator<Item = &PartState> {
         let from = self.by_start.range(..=range.start).next_back().map_or(range.start, |(start, _)| *start);
         let (start, end) = (range.start, range.end.max(from));
@@ -81,24 +80,30 @@ impl PartMap {
         parts.filter(move |part| part.range.end <= end)
     }
 
-    /// The parts that `reached` holds, descending.
-    pub(crate) fn reached(&self, reached: RangeFilter) -> impl Iterator<Item = &PartState> {
-        let parts = self.by_start.range(..reached.to).rev().map(|(_, part)| part).inspect(|_| visits::count());
-        parts.take_while(move |part| part.range.end >= reached.from)
+    /// The parts that `filter` matches, descending.
+    pub(crate) fn matching(&self, filter: RangeFilter) -> impl Iterator<Item = &PartState> {
+        let parts = self.by_start.range(..filter.start_below).rev().map(|(_, part)| part).inspect(|_| visits::count());
+        parts.take_while(move |part| part.range.end >= filter.min_end)
     }
 
-    /// Those of them that were fetched for `stream`, descending.
-    pub(crate) fn reached_of(&self, stream: ReadStreamId, reached: RangeFilter) -> impl Iterator<Item = &PartState> {
-        let starts = self.index.of_streams(stream..=stream, reached.to).rev();
-        starts.filter_map(|start| self.at(start)).take_while(move |part| part.range.end >= reached.from)
+    /// The parts of `owner` that `filter` matches, descending.
+    pub(crate) fn matching_of(&self, owner: PartOwner, filter: RangeFilter) -> impl Iterator<Item = &PartState> {
+        let starts = self.index.of_owner(owner, filter.start_below).rev();
+        starts.filter_map(|start| self.at(start)).take_while(move |part| part.range.end >= filter.min_end)
     }
 
-    /// The parts fetched for `streams`; by stream, each ascending.
-    pub(crate) fn of_streams(&self, streams: RangeInclusive<ReadStreamId>) -> impl Iterator<Item = &PartState> {
-        self.index.of_streams(streams, u64::MAX).filter_map(|start| self.at(start))
+    /// The parts of `owner`, ascending.
+    pub(crate) fn of_owner(&self, owner: PartOwner) -> impl Iterator<Item = &PartState> {
+        self.index.of_owner(owner, u64::MAX).filter_map(|start| self.at(start))
     }
 
-    /// Changes the part called `id`, but for its name and its first byte; it may become shorter, not longer. `None` if it is not there.
+    /// The parts of `reader`: by owner, each ascending.
+    pub(crate) fn of_reader(&self, reader: ReaderId) -> impl Iterator<Item = &PartState> {
+        self.index.of_reader(reader).filter_map(|start| self.at(start))
+    }
+
+    /// Changes part `id`, except its id and first byte; the part may become shorter, not longer. `None` if it does not
+    /// exist.
     pub(crate) fn change<T>(&mut self, id: PartId, change: impl FnOnce(&mut PartState) -> T) -> Option<T> {
         visits::count();
         let part = self.by_start.get_mut(self.starts.get(&id)?)?;
@@ -109,7 +114,6 @@ impl PartMap {
         Some(answer)
     }
 
-    /// Removes the part called `id`.
     pub(crate) fn remove(&mut self, id: PartId) -> Option<PartState> {
         visits::count();
         let part = self.by_start.remove(&self.starts.remove(&id)?)?;
@@ -119,26 +123,22 @@ impl PartMap {
     }
 
     /// The first byte at or after `offset` that no part covers.
-    #[must_use]
     pub(crate) fn covered_until(&self, offset: u64) -> u64 {
         self.covered.at_or_below(offset).map_or(offset, |run| run.end.max(offset))
     }
 
-    /// The lowest offset from which on, up to `offset`, parts cover every byte.
-    #[must_use]
+    /// The lowest offset from which parts cover every byte up to `offset`.
     pub(crate) fn covered_down_to(&self, offset: u64) -> u64 {
         let run = offset.checked_sub(1).and_then(|below| self.covered.at_or_below(below));
         run.filter(|run| run.end >= offset).map_or(offset, |run| run.start)
     }
 
-    /// Where the last part that starts below `offset` ends, if that is not above it.
-    #[must_use]
+    /// The end of the last part that starts below `offset`, but at most `offset`.
     pub(crate) fn end_below(&self, offset: u64) -> Option<u64> {
         self.by_start.range(..offset).next_back().map(|(_, part)| part.range.end.min(offset))
     }
 
-    /// Where the first part that starts at or after `offset` starts.
-    #[must_use]
+    /// The start of the first part that starts at or after `offset`.
     pub(crate) fn next_start(&self, offset: u64) -> Option<u64> {
         self.by_start.range(offset..).next().map(|(start, _)| *start)
     }
@@ -151,13 +151,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn coverage_is_that_of_its_bytes(lens in prop::collection::vec((0_u64..6, 1_u64..6), 0..10), probe in 0_u64..70, len in 1_u64..20) {
+        fn coverage_is_that_of_its_bytes(
+            lens in prop::collection::vec((0_u64..6, 1_u64..6), 0..10),
+            probe in 0_u64..70,
+            len in 1_u64..20,
+        ) {
             let mut map = PartMap::default();
             let mut covered = Vec::new();
             let mut at = 0;
             for (gap, len) in lens {
                 at += gap;
-                map.add(at..at + len, 1, Duration::ZERO);
+                map.add(at..at + len, PartOwner::hint(1), Duration::ZERO);
                 covered.extend(at..at + len);
                 at += len;
             }
@@ -175,21 +179,23 @@ mod tests {
         }
     }
     proptest! {
-        /// Whatever becomes of parts (also if they are cut to nothing and others begin there): the index is that of the parts anew, and what is covered is what they cover.
+        /// After any changes (also after truncation to nothing) the index and the covered ranges equal those computed
+        /// anew.
         #[test]
         fn the_index_is_a_recount(steps in prop::collection::vec((0_u64..60, 1_u64..8, 0_u64..4, 0_u8..9), 1..80)) {
             let mut map = PartMap::default();
             for (at, len, stream, what) in steps {
+                let owner = PartOwner::hint(stream);
                 let id = map.overlapping(&(at..at + 1)).next().map(|part| part.id);
                 match (id, what) {
                     (None, _) => {
                         let end = map.next_start(at + 1).map_or(at + len, |next| next.min(at + len));
-                        map.add(at..end, stream, Duration::ZERO);
+                        map.add(at..end, owner, Duration::ZERO);
                     }
                     (Some(id), 0) => drop(map.remove(id)),
-                    (Some(id), 1) => drop(map.change(id, |part| part.cut(at))),
+                    (Some(id), 1) => drop(map.change(id, |part| part.truncate(at))),
                     (Some(id), 2) => drop(map.change(id, |part| part.filled_to = at)),
-                    (Some(id), 3) => drop(map.change(id, |part| part.stream = stream)),
+                    (Some(id), 3) => drop(map.change(id, |part| part.owner = owner)),
                     (Some(id), 4) => drop(map.change(id, |part| part.is_sweep_candidate = !part.is_sweep_candidate)),
                     (Some(id), 5) => drop(map.change(id, |part| part.readers = part.readers.saturating_sub(1))),
                     (Some(id), _) => drop(map.change(id, |part| part.begin_read(at..part.range.end.min(at + len)))),
@@ -197,20 +203,21 @@ mod tests {
                 let mut index = PartIndex::default();
                 map.iter().for_each(|part| index.replace(None, Some(IndexedPart::of(part))));
                 prop_assert_eq!(map.index(), &index);
-                prop_assert_eq!(map.index().unread_bytes, map.iter().map(PartState::unread).sum::<u64>());
+                prop_assert_eq!(map.index().unread_bytes, map.iter().map(PartState::unread_bytes).sum::<u64>());
                 prop_assert_eq!(map.index().in_flight, map.iter().filter(|part| part.in_flight()).count());
                 let covered: Vec<u64> = map.covered.iter().flatten().collect();
                 let bytes: Vec<u64> = map.iter().flat_map(|part| part.range.clone()).collect();
                 prop_assert_eq!(covered, bytes);
                 prop_assert!(map.iter().all(|part| map.get(part.id).is_some_and(|found| found.range == part.range)));
-                for stream in 0..4 {
-                    let own = || map.iter().filter(move |part| part.stream == stream);
-                    prop_assert_eq!(map.index().unread_of(stream), own().map(PartState::unread).sum::<u64>());
-                    prop_assert!(map.of_streams(stream..=stream).map(|part| part.id).eq(own().map(|part| part.id)));
+                for owner in (0..4).map(PartOwner::hint) {
+                    let own = || map.iter().filter(move |part| part.owner == owner);
+                    prop_assert_eq!(map.index().unread_of(owner), own().map(PartState::unread_bytes).sum::<u64>());
+                    prop_assert!(map.of_owner(owner).map(|part| part.id).eq(own().map(|part| part.id)));
                 }
-                let reached = RangeFilter { from: at, to: at + len };
-                let naive: Vec<PartId> = map.iter().filter(|part| reached.holds(&part.range)).map(|part| part.id).collect();
-                let mut found: Vec<PartId> = map.reached(reached).map(|part| part.id).collect();
+                let filter = RangeFilter { min_end: at, start_below: at + len };
+                let matching = map.iter().filter(|part| filter.matches(&part.range));
+                let naive: Vec<PartId> = matching.map(|part| part.id).collect();
+                let mut found: Vec<PartId> = map.matching(filter).map(|part| part.id).collect();
                 found.reverse();
                 prop_assert_eq!(found, naive);
             }

@@ -1,4 +1,4 @@
-//! A set of bytes of one object, as disjoint ranges. Pure.
+//! A set of bytes of one object, as disjoint ranges.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,14 +8,14 @@ use std::ops::Range;
 pub(crate) struct RangeSet(BTreeMap<u64, u64>);
 
 impl RangeSet {
-    /// Adds `range`; returns how many of its bytes were new.
+    /// Adds `range`. Returns how many of its bytes were new.
     pub(crate) fn insert(&mut self, range: Range<u64>) -> u64 {
         if range.start >= range.end {
             return 0;
         }
         let mut merged = range.clone();
         let mut known = 0;
-        // Every range that touches `range`, from the one that starts last.
+        // Merges every range that touches `range`, from the last one on.
         while let Some((&start, &end)) = self.0.range(..=merged.end).next_back() {
             if end < merged.start {
                 break;
@@ -28,7 +28,6 @@ impl RangeSet {
         range.end - range.start - known
     }
 
-    /// Removes `range`.
     pub(crate) fn remove(&mut self, range: &Range<u64>) {
         if range.start >= range.end {
             return;
@@ -46,8 +45,6 @@ impl RangeSet {
         }
     }
 
-    /// Bytes of `range` that are in the set.
-    #[must_use]
     pub(crate) fn overlap(&self, range: &Range<u64>) -> u64 {
         let from = self.at_or_below(range.start).map_or(range.start, |first| first.start);
         let ranges = self.0.range(from..range.end.max(from));
@@ -55,12 +52,11 @@ impl RangeSet {
     }
 
     /// The last range that starts at or below `offset`.
-    #[must_use]
     pub(crate) fn at_or_below(&self, offset: u64) -> Option<Range<u64>> {
         self.0.range(..=offset).next_back().map(|(&start, &end)| start..end)
     }
 
-    /// Forgets ranges that end at or below `offset`.
+    /// Removes ranges that end at or below `offset`.
     pub(crate) fn forget_below(&mut self, offset: u64) {
         while let Some((&start, &end)) = self.0.first_key_value()
             && end <= offset
@@ -69,7 +65,6 @@ impl RangeSet {
         }
     }
 
-    /// The ranges, ascending.
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.0.iter().map(|(&start, &end)| start..end)
@@ -84,7 +79,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn is_a_set_of_bytes(inserts in prop::collection::vec((0_u64..50, 0_u64..12), 0..20), probe in (0_u64..50, 0_u64..20)) {
+        fn is_a_set_of_bytes(
+            inserts in prop::collection::vec((0_u64..50, 0_u64..12), 0..20),
+            probe in (0_u64..50, 0_u64..20),
+        ) {
             let mut set = RangeSet::default();
             let mut model = BTreeSet::new();
             for (start, len) in inserts {
@@ -95,7 +93,8 @@ mod tests {
             prop_assert!(ranges.windows(2).all(|w| w[0].end < w[1].start), "disjoint, not touching: {:?}", ranges);
             let probe = probe.0..probe.0 + probe.1;
             prop_assert_eq!(set.overlap(&probe), probe.clone().filter(|byte| model.contains(byte)).count() as u64);
-            let from = (0..=probe.start).rev().find(|byte| model.contains(byte) && (*byte == 0 || !model.contains(&(byte - 1))));
+            let begins = |byte: &u64| model.contains(byte) && (*byte == 0 || !model.contains(&(byte - 1)));
+            let from = (0..=probe.start).rev().find(begins);
             let run = from.map(|from| from..(from..).find(|byte| !model.contains(byte)).unwrap());
             prop_assert_eq!(set.at_or_below(probe.start), run);
             let mut rest = set.clone();

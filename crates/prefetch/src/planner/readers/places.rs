@@ -1,7 +1,7 @@
-//! At how many places of an object it is being read, and how large the windows there are. Pure.
+//! The places at which the readers of an object read, and the windows there.
 //!
-//! Readers near each other are at one place and share a window. Both figures are asked for at every read, so they are kept by place
-//! and not counted_ends anew: a reader that moves changes its own entries only.
+//! Readers near each other are at one place and share a window. The number of places and the sum of their windows are
+//! needed at every read, so both are kept in trees: a reader that moves changes only its own entries.
 
 use std::collections::BTreeMap;
 
@@ -10,31 +10,29 @@ use crate::planner::readers::reader_state::ReaderState;
 use crate::planner::readers::sum_tree::{SumTree, Summary, TreeKey};
 use crate::planner::streams::read_stream::ReadStream;
 
-/// Where the readers of an object are.
+/// The places of all readers of one object.
 #[derive(Debug)]
 pub(crate) struct ReadPlaces {
-    /// Of every stream that is being read now, where its reader is.
+    /// The positions of all active streams.
     streams: SumTree<GapSummary>,
-    /// Of every reader, where it read last, and its window.
+    /// The position of each reader's latest read, and its window.
     windows: SumTree<WindowSummary>,
     entries: BTreeMap<ReaderId, PlaceEntries>,
 }
 
-/// What one reader has in the trees.
+/// The entries of one reader in the trees.
 #[derive(Debug, Default)]
 struct PlaceEntries {
-    /// Ascending.
     streams: Vec<TreeKey>,
     window: Option<(TreeKey, u64)>,
 }
 
 impl ReadPlaces {
-    /// No readers.
     pub(crate) fn new() -> Self {
         Self { streams: SumTree::new(0), windows: SumTree::new(0), entries: BTreeMap::new() }
     }
 
-    /// `reader` is where `reading` says from here on; nowhere if it has gone.
+    /// Moves `reader` to where `reading` says; removes it where this is `None`.
     pub(crate) fn update(&mut self, reader: ReaderId, reading: Option<&ReaderState>) {
         let Some(reading) = reading else {
             if let Some(gone) = self.entries.remove(&reader) {
@@ -44,7 +42,7 @@ impl ReadPlaces {
             return;
         };
         let entries = self.entries.entry(reader).or_default();
-        let key = |stream: &ReadStream| TreeKey::new(stream.position(), stream.id);
+        let key = |stream: &ReadStream| TreeKey::new(stream.position(), stream.id.0);
         let mut streams: Vec<TreeKey> = reading.streams.active().map(key).collect();
         streams.sort_unstable();
         if streams != entries.streams {
@@ -67,38 +65,38 @@ impl ReadPlaces {
         }
     }
 
-    /// Readers within `near_bytes` of each other are at one place from here on.
+    /// Lets readers within `near_bytes` of each other share a place from now on.
     ///
-    /// Looks at every reader if that is another distance than before: it follows from the link's estimate, in powers of two.
+    /// Visits every reader where the distance changes. It follows from the link estimate, in powers of two, so it
+    /// seldom does.
     pub(crate) fn set_near(&mut self, near_bytes: u64) {
         self.streams.set_context(near_bytes);
         self.windows.set_context(near_bytes);
     }
 
-    /// At how many places streams are being read; one at least.
+    /// The number of places at which streams are being read; at least one.
     pub(crate) fn count(&self) -> u64 {
         self.streams.sum().map_or(1, |gaps| gaps.wide + 1)
     }
 
-    /// At how many offsets streams are being read; one at least.
+    /// The number of different positions of active streams; at least one.
     pub(crate) fn offsets(&self) -> u64 {
         self.streams.sum().map_or(1, |gaps| gaps.any + 1)
     }
 
-    /// The windows of all readers together: of those at one place, who share one, the largest.
+    /// The windows of all places together; of each place, the largest one.
     pub(crate) fn windows_bytes(&self) -> u64 {
         self.windows.sum().map_or(0, |windows| windows.all())
     }
 }
 
-/// Offsets of neighbours, and the gaps between them.
+/// The gaps between neighbouring positions.
 #[derive(Debug, Clone, Copy)]
 struct GapSummary {
     first: u64,
     last: u64,
-    /// GapSummary that are wider than what is near.
+    /// Gaps wider than the distance within which readers share a place.
     wide: u64,
-    /// GapSummary that are not empty.
     any: u64,
 }
 
@@ -121,16 +119,15 @@ impl Summary for GapSummary {
     }
 }
 
-/// The windows of neighbours. Those at the lowest and at the highest place may share theirs with neighbours beyond.
+/// The windows of neighbours. Those at the lowest and at the highest place may share a place with further neighbours.
 #[derive(Debug, Clone, Copy)]
 struct WindowSummary {
     first: u64,
     last: u64,
-    /// The largest window at the lowest place.
     lowest: u64,
-    /// The largest window at the highest place; `None` if there is one place only.
+    /// The largest window at the highest place; `None` where there is one place only.
     highest: Option<u64>,
-    /// The largest windows at the places between, together.
+    /// The sum of the largest windows at the places between.
     between: u64,
 }
 
@@ -169,37 +166,39 @@ impl Summary for WindowSummary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::planner::streams::StreamIds;
     use proptest::prelude::*;
     use std::ops::Range;
     use std::time::Duration;
 
-    /// GapSummary wider than `near_bytes` between `streams`, and one.
+    /// The number of gaps wider than `near_bytes` between `streams`, plus one.
     fn places(mut streams: Vec<u64>, near_bytes: u64) -> u64 {
         streams.sort_unstable();
         1 + streams.windows(2).filter(|pair| pair[1] - pair[0] > near_bytes).count() as u64
     }
 
-    /// Of the `windows` (offset and size) near each other, the largest; all of these together.
+    /// The sum of the largest window (offset and size) of each place.
     fn windows_bytes(mut windows: Vec<(u64, u64)>, near_bytes: u64) -> u64 {
         windows.sort_unstable();
         let together = windows.chunk_by(|a, b| b.0 - a.0 <= near_bytes);
         together.map(|near| near.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0)).sum()
     }
 
-    /// A reader that reads `range` next and wants `window_bytes` ahead of it.
-    fn read(reading: &mut ReaderState, range: &Range<u64>, window_bytes: u64) {
-        reading.latest_stream = Some(reading.streams.on_read(Duration::ZERO, range).0.stream);
+    /// Reads `range` as the latest read, with a window of `window_bytes`.
+    fn read(ids: &mut StreamIds, reading: &mut ReaderState, range: &Range<u64>, window_bytes: u64) {
+        reading.latest_stream = Some(reading.streams.on_read(ids, Duration::ZERO, range).0.stream);
         reading.window_bytes = window_bytes;
     }
 
     proptest! {
-        /// Whoever reads where, comes and goes: both figures are those of going through everybody.
+        /// Whatever readers do: both figures equal those computed from all readers.
         #[test]
         fn figures_are_those_of_all_readers(
             steps in prop::collection::vec((1_u64..12, 0_u64..40, 1_u64..4, 0_u64..50, 0_u8..12), 1..120),
             near in (0_u64..6, 0_u64..6),
         ) {
             let mut kept = ReadPlaces::new();
+            let mut ids = StreamIds::default();
             let mut readers = BTreeMap::new();
             let at_end = steps.len() / 2;
             for (n, (reader, at, len, window_bytes, what)) in steps.into_iter().enumerate() {
@@ -207,11 +206,11 @@ mod tests {
                 if what == 0 {
                     readers.remove(&reader);
                 } else {
-                    let reading = readers.entry(reader).or_insert_with(|| ReaderState::new(reader));
+                    let reading = readers.entry(reader).or_insert_with(ReaderState::default);
                     let last = reading.latest_stream.and_then(|id| reading.streams.get(id)).map(|stream| stream.end);
-                    // Most reads go on.
+                    // Most reads continue a stream.
                     let start = last.filter(|_| what > 3).unwrap_or(at);
-                    read(reading, &(start..start + len), window_bytes);
+                    read(&mut ids, reading, &(start..start + len), window_bytes);
                 }
                 kept.update(reader, readers.get(&reader));
                 kept.set_near(near_bytes);
@@ -222,7 +221,8 @@ mod tests {
                 };
                 prop_assert_eq!(kept.count(), places(streams.clone(), near_bytes));
                 prop_assert_eq!(kept.offsets(), places(streams, 0));
-                prop_assert_eq!(kept.windows_bytes(), windows_bytes(readers.values().filter_map(last).collect(), near_bytes));
+                let windows = readers.values().filter_map(last).collect();
+                prop_assert_eq!(kept.windows_bytes(), windows_bytes(windows, near_bytes));
             }
         }
     }

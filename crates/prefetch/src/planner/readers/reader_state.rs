@@ -1,49 +1,33 @@
-//! One reader of an object: its streams, what it has announced, and when it waits. Pure.
+//! The state of one reader of an object: its streams, its announced pattern, and its think time.
 
 use std::time::Duration;
 
-use crate::planner::messages::{AnnouncedPattern, ReaderId};
-use crate::planner::streams::read_stream::{ReadStream, ReadStreamId, announced_by};
+use crate::planner::messages::AnnouncedPattern;
+use crate::planner::streams::ReadStreamId;
+use crate::planner::streams::read_stream::ReadStream;
 use crate::planner::streams::stream_table::{StreamJoin, StreamTable};
 use crate::policy::run_lengths::{ReadRun, RunEvent};
 
-/// What is known of one reader.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ReaderState {
     pub(crate) streams: StreamTable,
     pub(crate) announced: AnnouncedPattern,
-    pub(crate) waiting: ThinkClock,
-    /// How far ahead of it bytes were wanted lately, were there memory enough.
+    pub(crate) think_clock: ThinkClock,
+    /// The size of its latest window, without the limits of memory and settings.
     pub(crate) window_bytes: u64,
-    /// The stream of its latest read.
     pub(crate) latest_stream: Option<ReadStreamId>,
-    first_stream: ReadStreamId,
-    /// StreamTable that seem to have ended, and as what they have been counted_ends.
+    /// Streams that were reported as ended, with the runs reported for them.
     counted_ends: Vec<(ReadStreamId, ReadRun)>,
 }
 
 impl ReaderState {
-    /// A reader that has read nothing yet.
-    pub(crate) fn new(reader: ReaderId) -> Self {
-        let first_id = announced_by(reader);
-        Self {
-            streams: StreamTable::new(first_id),
-            announced: AnnouncedPattern::Normal,
-            waiting: ThinkClock::default(),
-            window_bytes: 0,
-            latest_stream: None,
-            first_stream: first_id + 1,
-            counted_ends: Vec::new(),
-        }
-    }
-
-    /// Whether `stream` is the one that the reader began with.
+    /// Whether `stream` is the first stream of the reader.
     pub(crate) fn is_first(&self, stream: ReadStreamId) -> bool {
-        stream == self.first_stream
+        self.streams.is_first(stream)
     }
 
-    /// The reader goes elsewhere from the stream it read last. Returns that stream, where it has not yet shown that it comes
-    /// back, and what that tells.
+    /// The reader goes elsewhere from its latest stream. Returns this stream and the report of its end, unless the
+    /// reader has come back to the stream before.
     pub(crate) fn leave_latest(&mut self, size: Option<u64>) -> Option<(ReadStreamId, Option<RunEvent>)> {
         let id = self.latest_stream?;
         if !self.streams.get_mut(id)?.leave() {
@@ -56,7 +40,7 @@ impl ReaderState {
         Some((id, ended))
     }
 
-    /// What it tells that `stream` has ended; nothing if that has been told.
+    /// The report of the end of `stream`, if it was not reported yet.
     pub(crate) fn ended(&self, stream: &ReadStream, size: Option<u64>) -> Option<RunEvent> {
         let is_counted = self.counted_ends.iter().any(|(id, _)| *id == stream.id);
         let run = ReadRun {
@@ -67,20 +51,19 @@ impl ReaderState {
         (!is_counted).then_some(RunEvent::Ended(run))
     }
 
-    /// `stream` goes on, though it may have been counted_ends as ended.
-    pub(crate) fn resumed(&mut self, stream: ReadStreamId, joined: StreamJoin) -> Option<RunEvent> {
+    /// Corrects the report of the end of `stream`, if there was one and the stream continues.
+    pub(crate) fn resumed(&mut self, stream: ReadStreamId, join: StreamJoin) -> Option<RunEvent> {
         let at =
-            self.counted_ends.iter().position(|(id, _)| *id == stream).filter(|_| joined == StreamJoin::Continued)?;
+            self.counted_ends.iter().position(|(id, _)| *id == stream).filter(|_| join == StreamJoin::Continued)?;
         Some(RunEvent::Resumed(self.counted_ends.swap_remove(at).1))
     }
 
-    /// `stream` is forgotten.
     pub(crate) fn forget(&mut self, stream: ReadStreamId) {
         self.counted_ends.retain(|(id, _)| *id != stream);
     }
 }
 
-/// How many reads wait now, since when, and how long any have in all.
+/// Measures think time: the time during which no read of the reader was in progress.
 #[derive(Debug, Default)]
 pub(crate) struct ThinkClock {
     reads: u32,
@@ -89,8 +72,8 @@ pub(crate) struct ThinkClock {
 }
 
 impl ThinkClock {
-    /// One read more waits. Returns the time so far in which nobody did.
-    pub(crate) fn begin(&mut self, now: Duration) -> Duration {
+    /// A read begins. Returns the think time so far.
+    pub(crate) fn on_read_begin(&mut self, now: Duration) -> Duration {
         if self.reads == 0 {
             self.since = now;
         }
@@ -98,8 +81,8 @@ impl ThinkClock {
         self.since.saturating_sub(self.in_all)
     }
 
-    /// One read fewer waits. Returns the time so far in which nobody did.
-    pub(crate) fn end(&mut self, now: Duration) -> Duration {
+    /// A read ends. Returns the think time so far.
+    pub(crate) fn on_read_end(&mut self, now: Duration) -> Duration {
         self.reads = self.reads.saturating_sub(1);
         if self.reads > 0 {
             return self.since.saturating_sub(self.in_all);
@@ -117,10 +100,10 @@ mod tests {
     fn overlapping_waits_count_once() {
         let ms = Duration::from_millis;
         let mut waiting = ThinkClock::default();
-        assert_eq!(waiting.begin(ms(10)), ms(10));
-        assert_eq!(waiting.begin(ms(20)), ms(10));
-        assert_eq!(waiting.end(ms(30)), ms(10));
-        assert_eq!(waiting.end(ms(40)), ms(10));
-        assert_eq!(waiting.begin(ms(45)), ms(15));
+        assert_eq!(waiting.on_read_begin(ms(10)), ms(10));
+        assert_eq!(waiting.on_read_begin(ms(20)), ms(10));
+        assert_eq!(waiting.on_read_end(ms(30)), ms(10));
+        assert_eq!(waiting.on_read_end(ms(40)), ms(10));
+        assert_eq!(waiting.on_read_begin(ms(45)), ms(15));
     }
 }

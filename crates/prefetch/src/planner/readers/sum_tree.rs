@@ -1,43 +1,40 @@
-//! An ordered map that knows what every stretch of its entries sums up to. Pure.
+//! An ordered map with a summary of each stretch of its entries.
 //!
-//! A binary radix tree with skipped levels (Morrison, *PATRICIA*, 1968; Okasaki and Gill, *Fast Mergeable Integer Maps*, 1998) with
-//! a summary in every node. Its shape follows from its keys alone, so there is nothing to balance, and runs repeat themselves.
+//! A binary radix tree with skipped levels (Morrison, *PATRICIA*, 1968; Okasaki and Gill, *Fast Mergeable Integer
+//! Maps*, 1998) with a summary in every node. Its shape depends only on its keys, so there is nothing to balance, and
+//! virtual-time runs are reproducible.
 
 use std::fmt::Debug;
 
 use crate::planner::visits;
 
-/// What is known of neighbouring entries together.
+/// The summary of neighbouring entries.
 pub(crate) trait Summary: Copy + Debug {
-    /// An entry's value.
     type Value: Copy + Debug;
-    /// What summaries depend on besides the entries; the same for the whole tree.
+    /// A parameter of all summaries of a tree.
     type Context: Copy + Debug + PartialEq;
 
-    /// The summary of one entry.
     fn of(key: TreeKey, value: Self::Value) -> Self;
 
-    /// The summary of these and of `higher` entries, which follow them.
+    /// The summary of these entries and the `higher` ones that follow them.
     fn join(self, higher: Self, context: Self::Context) -> Self;
 }
 
-/// The key of an entry: an offset, and a name that tells entries at the same offset apart.
+/// The key of an entry: an offset, and an id that tells entries at the same offset apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TreeKey(u128);
 
 impl TreeKey {
-    /// The key of what is called `name` at `offset`. Keys are in the order of their offsets.
+    /// The key of entry `id` at `offset`. Keys are ordered by offset.
     pub(crate) fn new(offset: u64, name: u64) -> Self {
         Self(u128::from(offset) << u64::BITS | u128::from(name))
     }
 
-    /// Its offset.
     pub(crate) fn offset(self) -> u64 {
         (self.0 >> u64::BITS) as u64
     }
 }
 
-/// PlaceEntries by key, and what they sum up to.
 #[derive(Debug)]
 pub(crate) struct SumTree<S: Summary> {
     root: Option<TreeNode<S>>,
@@ -52,9 +49,9 @@ enum TreeNode<S: Summary> {
 
 #[derive(Debug)]
 struct TreeFork<S: Summary> {
-    /// What all keys below it begin with, and zeros: the lowest key that may be below it.
+    /// The common high bits of all keys below, followed by zeros: the lowest possible key.
     lowest: u128,
-    /// The highest bit in which keys below it differ: those on the `high` side have it.
+    /// The highest bit in which keys below differ. It is set in keys on the `high` side.
     bit: u128,
     sum: S,
     low: Box<TreeNode<S>>,
@@ -62,12 +59,11 @@ struct TreeFork<S: Summary> {
 }
 
 impl<S: Summary> SumTree<S> {
-    /// No entries.
     pub(crate) fn new(context: S::Context) -> Self {
         Self { root: None, context }
     }
 
-    /// Sets the value of the entry `key`, which need not be there.
+    /// Sets the value of the entry `key`, new or not.
     pub(crate) fn insert(&mut self, key: TreeKey, value: S::Value) {
         match &mut self.root {
             Some(root) => root.insert(key, value, self.context),
@@ -75,7 +71,6 @@ impl<S: Summary> SumTree<S> {
         }
     }
 
-    /// Removes the entry `key`, if it is there.
     pub(crate) fn remove(&mut self, key: TreeKey) {
         match &mut self.root {
             Some(TreeNode::Entry(own, _)) if *own == key => self.root = None,
@@ -84,12 +79,12 @@ impl<S: Summary> SumTree<S> {
         }
     }
 
-    /// The summary of all entries; `None` if there are none.
+    /// The summary of all entries; `None` where there are none.
     pub(crate) fn sum(&self) -> Option<S> {
         self.root.as_ref().map(TreeNode::sum)
     }
 
-    /// The summary of the entries at offsets up to `offset`; `None` if there are none.
+    /// The summary of the entries at offsets up to `offset`; `None` where there are none.
     pub(crate) fn sum_up_to(&self, offset: u64) -> Option<S> {
         let last = TreeKey::new(offset, u64::MAX).0;
         let mut sum = None::<S>;
@@ -116,7 +111,7 @@ impl<S: Summary> SumTree<S> {
         sum
     }
 
-    /// Summaries depend on `context` from here on. Looks at every entry if it is another one.
+    /// Changes the parameter of the summaries. Visits every entry where it differs.
     pub(crate) fn set_context(&mut self, context: S::Context) {
         if std::mem::replace(&mut self.context, context) != context
             && let Some(root) = &mut self.root
@@ -167,7 +162,7 @@ impl<S: Summary> TreeNode<S> {
                 fork.sum = fork.low.sum().join(fork.high.sum(), context);
             }
             Self::Entry(own, value) if own == key => {
-                // The other side takes the fork's place.
+                // The sibling takes the place of the fork.
                 if let Self::Fork(fork) = std::mem::replace(self, Self::Entry(own, value)) {
                     *self = *if key.0 & fork.bit == 0 { fork.high } else { fork.low };
                 }
@@ -187,12 +182,11 @@ impl<S: Summary> TreeNode<S> {
 }
 
 impl<S: Summary> TreeFork<S> {
-    /// The highest key that may be below it.
+    /// The highest possible key below.
     fn highest(&self) -> u128 {
         self.lowest | self.bit | (self.bit - 1)
     }
 
-    /// Whether `key` belongs below it.
     fn holds(&self, key: TreeKey) -> bool {
         (self.lowest..=self.highest()).contains(&key.0)
     }
@@ -208,7 +202,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    /// The entries themselves, as far as eight fit: any mistake in their order shows. And how many there are.
+    /// The digits of up to eight entries, so that a wrong order shows, and the number of entries.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     struct Digits(u128, u32);
 
@@ -236,7 +230,15 @@ mod tests {
     proptest! {
         #[test]
         fn sums_are_those_of_the_entries(
-            steps in prop::collection::vec((prop_oneof![0_u64..20, u64::MAX - 3..=u64::MAX], prop_oneof![0_u64..3, Just(u64::MAX)], any::<u8>(), 0_u8..3), 1..80),
+            steps in prop::collection::vec(
+                (
+                    prop_oneof![0_u64..20, u64::MAX - 3..=u64::MAX],
+                    prop_oneof![0_u64..3, Just(u64::MAX)],
+                    any::<u8>(),
+                    0_u8..3,
+                ),
+                1..80,
+            ),
             factors in (3_u128..1_000_003, 3_u128..1_000_003),
             up_to in 0_u64..22,
         ) {

@@ -1,96 +1,72 @@
-//! One stream of reads: where it is, which way it goes, and which reads belong to it. Pure.
+//! One stream of reads: its position and shape, and which reads belong to it.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::time::Duration;
 
-use crate::planner::messages::ReaderId;
 use crate::planner::parts::range_set::RangeSet;
+use crate::planner::streams::ReadStreamId;
 use crate::policy::window::ConsumerRate;
 
-/// A stream skips ahead at most this far, or twice as far as its reads have been out of order, and is still the same stream.
+/// A stream may skip this far ahead, or twice as far as its reads have been out of order.
 const GAP_BYTES: u64 = 128 * 1024;
-/// Reads of one stream that may be on their way at once and so arrive out of order.
+/// Reads of one stream that may be in flight at once and so arrive out of order.
 const REORDER_READS: u64 = 8;
-/// A hole up to this share of a read is fetched along with it: skipping it would cost a request each time.
+/// A hole of up to one tenth of a read is fetched along with the read: skipping it would cost a request each time.
 const HOLE_SHARE: u64 = 10;
-/// Kept behind a reader at least, in bytes: people look back a little.
-const KEEP_BEHIND: u64 = 1024 * 1024;
-/// Kept behind a reader at most, in bytes, however large its reads are.
-pub(crate) const KEEP_BEHIND_MOST: u64 = 32 * 1024 * 1024;
+/// Bytes kept behind a reader at least, for short seeks back.
+const KEEP_BEHIND_BYTES: u64 = 1024 * 1024;
+/// Bytes kept behind a reader at most, however large its reads are.
+pub(crate) const KEEP_BEHIND_MOST_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Names a stream; never used twice within one object.
-pub(crate) type ReadStreamId = u64;
-
-/// StreamTable that one reader can name.
-const NAMES_BITS: u32 = 40;
-
-/// The name under which `reader` has parts that it announced; no stream has it, and all of its streams' names are higher.
-pub(crate) fn announced_by(reader: ReaderId) -> ReadStreamId {
-    reader << NAMES_BITS
-}
-
-/// The names of all of `reader`'s streams and of what it announced.
-pub(crate) fn names_of(reader: ReaderId) -> RangeInclusive<ReadStreamId> {
-    announced_by(reader)..=announced_by(reader) | ((1 << NAMES_BITS) - 1)
-}
-
-/// Whose stream, or announcement, `stream` is.
-pub(crate) fn reader_of(stream: ReadStreamId) -> ReaderId {
-    stream >> NAMES_BITS
-}
-
-/// Which way a stream goes.
+/// The direction and distance of a stream's reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamShape {
-    /// Up, each read where the last one ended. A single read counts as this.
+    /// Each read begins where the last one ended. A single read counts as forward.
     Forward,
-    /// Down, each read ends where the last one began.
+    /// Each read ends where the last one began.
     Backward,
-    /// Each read as far from the last one as that from the one before; up or down.
-    Strided {
-        /// From the start of one to the start of the next, in bytes.
-        step: i64,
-    },
+    /// The starts of reads are equally far apart, up or down.
+    Strided { step: i64 },
 }
 
-/// How near a read is to a stream.
+/// How well a read fits a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamMatch {
-    /// It is just the read that was expected.
+    /// The expected next read.
     Next,
-    /// It may belong to it.
+    /// A read near the expected one; it may belong to the stream.
     Near,
-    /// It does not belong to it.
     No,
 }
 
-/// Ranges that reach into a stretch of an object: those that end at or above `from` and start below `to`.
+/// A set of ranges: those that end at or above `min_end` and start below `start_below`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RangeFilter {
-    /// The lowest end.
-    pub(crate) from: u64,
-    /// One above the highest start.
-    pub(crate) to: u64,
+    pub(crate) min_end: u64,
+    pub(crate) start_below: u64,
 }
 
 impl RangeFilter {
-    /// Ranges with bytes at or after `start` that start below `to`.
-    fn after(start: u64, to: u64) -> Self {
-        Self { from: start.saturating_add(1), to }
+    /// Ranges with bytes at or after `start` that start below `start_below`.
+    fn after(start: u64, start_below: u64) -> Self {
+        Self { min_end: start.saturating_add(1), start_below }
     }
 
-    /// Whether `range` is one of them.
-    pub(crate) fn holds(self, range: &Range<u64>) -> bool {
-        self.from <= range.end && range.start < self.to
+    pub(crate) fn matches(self, range: &Range<u64>) -> bool {
+        self.min_end <= range.end && range.start < self.start_below
     }
 
-    /// All disjoint ranges that `before` holds and `now` does not, and at most one more at either end.
-    pub(crate) fn lost(before: Option<Self>, now: Option<Self>) -> impl Iterator<Item = Self> {
+    /// Filters that match the ranges which `before` matches and `now` does not. Of disjoint ranges they match at most
+    /// one more at either end.
+    pub(crate) fn difference(before: Option<Self>, now: Option<Self>) -> impl Iterator<Item = Self> {
         let (below, above) = match (before, now) {
             (Some(before), Some(now)) => {
-                let below = Self { to: before.to.min(now.from), ..before };
-                let above = Self { from: before.from.max(now.to), ..before };
-                ((before.from < now.from).then_some(below), (now.to < before.to).then_some(above))
+                let below = Self { start_below: before.start_below.min(now.min_end), ..before };
+                let above = Self { min_end: before.min_end.max(now.start_below), ..before };
+                (
+                    (before.min_end < now.min_end).then_some(below),
+                    (now.start_below < before.start_below).then_some(above),
+                )
             }
             (before, _) => (before, None),
         };
@@ -98,51 +74,46 @@ impl RangeFilter {
     }
 }
 
-/// A run of reads, each where an earlier one has led.
+/// A run of reads that follow each other.
 #[derive(Debug, Clone)]
 pub(crate) struct ReadStream {
-    /// Its name.
     pub(crate) id: ReadStreamId,
-    /// Which way it goes.
     pub(crate) shape: StreamShape,
-    /// The lowest byte it has read.
     pub(crate) start: u64,
-    /// One past the highest byte it has read.
+    /// One past the highest byte read.
     pub(crate) end: u64,
-    /// Its latest read that went on.
+    /// The latest read that continued the stream.
     pub(crate) last: Range<u64>,
-    /// Reads that count as evidence.
+    /// Reads that continued the stream.
     pub(crate) run_reads: u64,
     /// Bytes of those reads.
     pub(crate) run_bytes: u64,
-    /// Requests sent for it.
     pub(crate) requests: u64,
-    /// How fast it is being read.
+    /// How fast its reader takes bytes.
     pub(crate) rate: ConsumerRate,
-    /// How far ahead of it bytes are wanted.
+    /// Bytes wanted ahead of the position.
     pub(crate) ahead_bytes: u64,
-    /// The number, among all reads of its reader, of its latest.
+    /// The number of the latest read, among all reads of the reader.
     pub(crate) read_number: u64,
-    /// And that of the one before.
+    /// The number of the read before.
     pub(crate) read_before: u64,
     /// Whether the reader went elsewhere, and whether it ever came back after that.
     pub(crate) left: bool,
     pub(crate) came_back: bool,
-    /// When it last waited for nothing, on the clock that stops while a read waits for us.
+    /// Think time of the reader when it last got an answer.
     think_time_at_last: Duration,
-    /// Reads that came near its end, exact or not.
+    /// Reads that matched the stream, exactly or nearly.
     joins: u64,
-    /// Where the latest read that went back into it ended.
+    /// Where the latest read within already read bytes ended.
     revisited_to: Option<u64>,
-    /// How far behind its end bytes were read for the first time.
+    /// How far behind `end` bytes were read for the first time.
     reorder_bytes: u64,
-    /// What has been read above `seen_from`; below that, everything counts as read.
+    /// Bytes read above `seen_from`; all bytes below count as read.
     seen: RangeSet,
     seen_from: u64,
 }
 
 impl ReadStream {
-    /// A stream of one read.
     pub(crate) fn single(id: ReadStreamId, think_time: Duration, read: &Range<u64>, read_number: u64) -> Self {
         let mut seen = RangeSet::default();
         let bytes = seen.insert(read.clone());
@@ -170,7 +141,8 @@ impl ReadStream {
         }
     }
 
-    /// A stream of four reads, `step` apart, of which `read` is the last. Where little lies between them it is an ordinary one.
+    /// A stream of four reads that are `step` apart; `read` is the last. With small holes between the reads it is a
+    /// forward stream.
     pub(crate) fn strided(
         id: ReadStreamId,
         think_time: Duration,
@@ -188,22 +160,20 @@ impl ReadStream {
         Self { shape, start: all.start, end: all.end, run_reads: 4, run_bytes: 4 * len, joins: 3, seen_from, ..single }
     }
 
-    /// Whether it is a single read so far.
     pub(crate) fn is_single(&self) -> bool {
         self.run_reads == 1
     }
 
-    /// Length of its latest read in bytes.
     pub(crate) fn last_len(&self) -> u64 {
         self.last.end - self.last.start
     }
 
-    /// Whether anybody has come back to it: it is worth keeping.
+    /// Whether a later read came back to it: then bytes behind it are worth keeping.
     pub(crate) fn is_revisited(&self) -> bool {
         self.joins > 0
     }
 
-    /// Where its reader is: the next read begins here, or ends here if it goes down.
+    /// The position of the reader: the next read begins here, or ends here in a backward stream.
     pub(crate) fn position(&self) -> u64 {
         match self.shape {
             StreamShape::Forward => self.end,
@@ -212,7 +182,8 @@ impl ReadStream {
         }
     }
 
-    /// How near `read` is. A single read has no neighbourhood but itself: otherwise random reads would seem to join.
+    /// How well `read` fits. Only reads within a single read are near it; otherwise random reads would seem to continue
+    /// it.
     pub(crate) fn reach(&self, read: &Range<u64>) -> StreamMatch {
         let (up, down) = (read.start == self.end, read.end == self.start);
         let within = |low: u64, high: u64| (low..=high).contains(&read.start);
@@ -222,7 +193,7 @@ impl ReadStream {
                 let low = self.end.saturating_sub(self.behind_bytes()).max(self.start);
                 (up, down && self.reorder_bytes > 0 || within(low, self.end.saturating_add(self.skip_bytes())))
             }
-            // Two reads down may as well be two reads of a stream in another order.
+            // Two backward reads may be two reads of a forward stream in another order.
             StreamShape::Backward => {
                 let low = self.start.saturating_sub(self.skip_bytes());
                 let high = self.start.saturating_add(self.behind_bytes()).min(self.end);
@@ -242,7 +213,7 @@ impl ReadStream {
         }
     }
 
-    /// Whether `read`, which is near, is the second in a row within what has been read already.
+    /// Whether `read`, which is near, is the second in a row within already read bytes.
     pub(crate) fn is_second_revisit(&mut self, read: &Range<u64>) -> bool {
         let second = self.revisited_to == Some(read.start) && self.fresh_bytes(read) == 0;
         if second {
@@ -251,7 +222,7 @@ impl ReadStream {
         second
     }
 
-    /// Takes in a read that belongs to it, `expected` or near. Returns whether it is evidence that the stream goes on.
+    /// Takes in a read that belongs to the stream, `expected` or near. Returns whether the read continues the stream.
     pub(crate) fn take(&mut self, think_time: Duration, read: &Range<u64>, read_number: u64, expected: bool) -> bool {
         self.joins += 1;
         self.read_before = std::mem::replace(&mut self.read_number, read_number);
@@ -276,7 +247,7 @@ impl ReadStream {
         evidence
     }
 
-    /// Whether it ended because the object of `size` bytes did.
+    /// Whether it ended because the object of `size` bytes ended.
     pub(crate) fn is_at_the_end(&self, size: Option<u64>) -> bool {
         let Some(size) = size.filter(|_| !self.is_single()) else { return false };
         match self.shape {
@@ -287,12 +258,11 @@ impl ReadStream {
         }
     }
 
-    /// A read was answered.
     pub(crate) fn on_answered(&mut self, think_time: Duration) {
         self.think_time_at_last = think_time;
     }
 
-    /// The reader goes elsewhere. True where it has not yet shown that it comes back.
+    /// The reader goes elsewhere. Returns whether it has never come back so far.
     pub(crate) fn leave(&mut self) -> bool {
         self.left = true;
         !self.came_back
@@ -308,7 +278,6 @@ impl ReadStream {
             && other.end <= self.end.saturating_add(reach)
     }
 
-    /// Becomes one with `other`, which it has caught up with.
     pub(crate) fn absorb(&mut self, other: &Self) {
         self.run_reads += other.run_reads;
         self.run_bytes += other.run_bytes;
@@ -320,33 +289,32 @@ impl ReadStream {
         self.see(&(other.start..other.end));
     }
 
-    /// Whether bytes of `range` lie ahead of it and are wanted: all that was fetched for it (`own`), and what others have fetched as
-    /// far as the window reaches.
+    /// Whether `range` is ahead and wanted: any part of its own (`own`), and parts of others within the window.
     pub(crate) fn is_ahead(&self, range: &Range<u64>, own: bool) -> bool {
-        self.ahead(own).is_some_and(|reached| reached.holds(range))
+        self.ahead(own).is_some_and(|filter| filter.matches(range))
     }
 
-    /// The ranges for which [`ReadStream::is_ahead`] is true.
+    /// The ranges that [`ReadStream::is_ahead`] accepts.
     pub(crate) fn ahead(&self, own: bool) -> Option<RangeFilter> {
         match self.shape {
             StreamShape::Forward => {
-                let to = if own { u64::MAX } else { self.end.saturating_add(self.ahead_bytes) };
-                Some(RangeFilter::after(self.end, to))
+                let start_below = if own { u64::MAX } else { self.end.saturating_add(self.ahead_bytes) };
+                Some(RangeFilter::after(self.end, start_below))
             }
-            StreamShape::Backward if own => Some(RangeFilter { from: 0, to: self.start }),
+            StreamShape::Backward if own => Some(RangeFilter { min_end: 0, start_below: self.start }),
             StreamShape::Backward => {
-                let from = self.start.saturating_add(1).saturating_sub(self.ahead_bytes);
-                Some(RangeFilter { from, to: self.start })
+                let min_end = self.start.saturating_add(1).saturating_sub(self.ahead_bytes);
+                Some(RangeFilter { min_end, start_below: self.start })
             }
             StreamShape::Strided { step } if step > 0 => own.then(|| RangeFilter::after(self.last.end, u64::MAX)),
-            StreamShape::Strided { .. } => own.then_some(RangeFilter { from: 0, to: self.last.start }),
+            StreamShape::Strided { .. } => own.then_some(RangeFilter { min_end: 0, start_below: self.last.start }),
         }
     }
 
-    /// The ranges with bytes that are kept behind the reader: the last read, a mebibyte, twice the disorder seen.
+    /// The ranges kept behind the reader: the last read, at least 1 MiB, and twice the disorder seen.
     pub(crate) fn just_behind(&self) -> RangeFilter {
         let wanted = self.last_len().max(2 * self.reorder_bytes);
-        let keep = wanted.clamp(KEEP_BEHIND, KEEP_BEHIND_MOST);
+        let keep = wanted.clamp(KEEP_BEHIND_BYTES, KEEP_BEHIND_MOST_BYTES);
         match self.shape {
             StreamShape::Forward => RangeFilter::after(self.end.saturating_sub(keep), self.end),
             StreamShape::Backward => RangeFilter::after(self.start, self.start.saturating_add(keep)),
@@ -354,7 +322,7 @@ impl ReadStream {
         }
     }
 
-    /// Goes the way that `read`, which is evidence, leads.
+    /// Updates the shape after `read`, which continues the stream.
     fn turn(&mut self, read: &Range<u64>) {
         let weak = self.run_reads <= 2;
         if weak && read.end == self.start && self.shape == StreamShape::Forward && self.is_single() {
@@ -364,7 +332,7 @@ impl ReadStream {
         }
     }
 
-    /// Bytes of `read` that it has not read before.
+    /// Bytes of `read` that the stream has not read before.
     fn fresh_bytes(&self, read: &Range<u64>) -> u64 {
         match self.shape {
             StreamShape::Forward => {
@@ -392,7 +360,7 @@ impl ReadStream {
         }
     }
 
-    /// How far behind its end a read may still belong to it, in bytes.
+    /// How far behind `end` a read may belong to the stream, in bytes.
     fn behind_bytes(&self) -> u64 {
         self.last_len().saturating_mul(REORDER_READS)
     }

@@ -1,25 +1,25 @@
-//! What the planner keeps as it goes, found by going through everything instead: the two must agree after every event.
+//! Recomputes from scratch what the planner keeps incrementally, and compares.
 
 use super::*;
 use crate::planner::parts::part_index::{IndexedPart, PartIndex};
-use crate::planner::streams::read_stream::{ReadStream, ReadStreamId};
+use crate::planner::streams::read_stream::ReadStream;
 
-/// Checks all that `planner` keeps.
+/// Checks all that `planner` keeps incrementally.
 #[track_caller]
 pub(super) fn check(planner: &mut Planner) {
     check_parts(planner);
     check_wanted(planner);
     check_places(planner);
-    // A sweep looks at suspects only, and at those alone that were read or that its stream is about: so this is enough for none to
-    // miss anything.
+    // A sweep looks only at candidates that were read or have the given owner. So it misses nothing if all useless
+    // parts are candidates.
     let missed = useless(planner).find(|part| !part.is_sweep_candidate);
     assert!(missed.is_none(), "useless, but no mark_sweep_candidates: {missed:?}");
 }
 
-/// Checks that a sweep at the end of a read of `stream` has dropped all that going through every part would have dropped.
+/// Checks that the sweep at the end of a read has dropped all useless parts that were read or that have this `owner`.
 #[track_caller]
-pub(super) fn check_swept(planner: &Planner, stream: Option<ReadStreamId>) {
-    let about = |part: &&PartState| part.unread() == 0 || Some(part.stream) == stream;
+pub(super) fn check_swept(planner: &Planner, owner: Option<PartOwner>) {
+    let about = |part: &&PartState| part.unread_bytes() == 0 || Some(part.owner) == owner;
     let left: Vec<_> = useless(planner).filter(about).collect();
     assert!(left.is_empty(), "useless, but kept: {left:?}");
 }
@@ -35,11 +35,11 @@ fn useless(planner: &Planner) -> impl Iterator<Item = &PartState> {
 fn check_parts(planner: &Planner) {
     let parts = planner.parts.map();
     let (index, mut recount) = (parts.index(), PartIndex::default());
-    let mut streams = std::collections::BTreeSet::new();
+    let mut owners = std::collections::BTreeSet::new();
     for part in parts.iter() {
         recount.replace(None, Some(IndexedPart::of(part)));
-        streams.insert(part.stream);
-        assert_eq!(part.unread(), part.range.end - part.range.start - part.read.overlap(&part.range));
+        owners.insert(part.owner);
+        assert_eq!(part.unread_bytes(), part.range.end - part.range.start - part.read.overlap(&part.range));
         assert_eq!(parts.get(part.id).map(|found| &found.range), Some(&part.range));
     }
     assert_eq!(*index, recount);
@@ -47,15 +47,15 @@ fn check_parts(planner: &Planner) {
     assert_eq!(index.in_flight, count(PartState::in_flight));
     assert_eq!(index.in_flight_unasked, count(|part| part.in_flight() && part.readers == 0));
     assert_eq!(index.being_read, count(|part| part.readers > 0));
-    assert_eq!(index.unread_bytes, parts.iter().map(PartState::unread).sum::<u64>());
+    assert_eq!(index.unread_bytes, parts.iter().map(PartState::unread_bytes).sum::<u64>());
     assert_eq!(
         index.announced_bytes,
-        parts.iter().filter(|part| part.is_announced()).map(PartState::unread).sum::<u64>()
+        parts.iter().filter(|part| part.is_announced()).map(PartState::unread_bytes).sum::<u64>()
     );
-    for stream in streams {
-        let own = || parts.iter().filter(move |part| part.stream == stream);
-        assert_eq!(index.unread_of(stream), own().map(PartState::unread).sum::<u64>());
-        assert!(parts.of_streams(stream..=stream).map(|part| part.id).eq(own().map(|part| part.id)));
+    for owner in owners {
+        let own = || parts.iter().filter(move |part| part.owner == owner);
+        assert_eq!(index.unread_of(owner), own().map(PartState::unread_bytes).sum::<u64>());
+        assert!(parts.of_owner(owner).map(|part| part.id).eq(own().map(|part| part.id)));
     }
 }
 
@@ -68,13 +68,14 @@ fn check_wanted(planner: &Planner) {
     }
 }
 
-/// Whether `part` is ahead of, or just behind, a stream of anybody `but` one. Where bytes are served once, nothing behind is.
+/// Whether `part` is ahead of, or just behind, a stream of any reader except `but`. Where bytes are served once,
+/// nothing behind is.
 fn is_wanted(planner: &Planner, part: &PartState, but: Option<ReaderId>) -> bool {
     let once = planner.serves_once();
     let wants = |reading: &ReaderState, stream: &ReadStream| {
-        let (own, latest) = (part.stream == stream.id, Some(stream.id) == reading.latest_stream);
+        let (own, latest) = (part.owner.stream == Some(stream.id), Some(stream.id) == reading.latest_stream);
         (own || latest) && stream.is_ahead(&part.range, own)
-            || !once && (latest || stream.is_revisited()) && stream.just_behind().holds(&part.range)
+            || !once && (latest || stream.is_revisited()) && stream.just_behind().matches(&part.range)
     };
     let others = planner.readers.iter().filter(|(reader, _)| Some(*reader) != but);
     others.into_iter().any(|(_, reading)| reading.streams.iter().any(|stream| wants(reading, stream)))
