@@ -8,12 +8,14 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::planner::messages::{Decision, PlannerAction, PlannerInputs, PlannerSettings, ReadPlan, ReaderId};
+use crate::planner::messages::{
+    Decision, PlannerAction, PlannerEvent, PlannerInputs, PlannerSettings, ReadPlan, ReaderId,
+};
 use crate::planner::parts::accounted_parts::{AccountedParts, SweepScope};
 use crate::planner::parts::part_state::{PartId, PartState};
 use crate::planner::readers::ReaderStates;
 use crate::planner::readers::reader_state::ReaderState;
-use crate::planner::streams::read_stream::{KEEP_BEHIND_MOST_BYTES, StreamShape};
+use crate::planner::streams::read_stream::StreamShape;
 use crate::planner::streams::stream_table::{FoundStream, StreamJoin};
 use crate::planner::streams::{PartOwner, StreamIds};
 use crate::policy::run_lengths::RunEvent;
@@ -149,7 +151,7 @@ impl Planner {
         self.parts.mark_sweep_candidates(starts);
         // The limit of the accounting shrinks by this reader's windows, so its last waste is exempt.
         let (readers, once) = (&self.readers, self.serves_once());
-        self.parts.exempt_waste(|parts| sweep(parts, readers, once, SweepScope::Everything, out));
+        self.parts.exempt_waste(|parts| parts.sweep(SweepScope::Everything, readers, once, out));
     }
 
     /// A reader asks for `range`, which must not be empty nor start past a known end. Every plan must be ended by
@@ -172,9 +174,10 @@ impl Planner {
             return Decision::PassThrough(ReadPlan { reader, ..ReadPlan::default() });
         }
         self.parts.account.demanded_bytes += range.end - range.start;
-        let found = self.find_stream(reader, think_time, range, out);
+        let event = &mut PlannerEvent { now, inputs, out };
+        let found = self.find_stream(reader, think_time, range, event.out);
         if found.join == StreamJoin::New && !self.is_footer(range.start) {
-            self.stop_unwanted(reader, range, inputs, out);
+            self.stop_unwanted(reader, range, event);
         }
         if let Some(state) = self.readers.get_mut(reader) {
             state.latest_stream = Some(found.stream);
@@ -182,12 +185,12 @@ impl Planner {
         // Before the window is computed: memory is divided by where the readers are.
         self.readers.on_moved(reader);
         let limits = self.update_window(reader, found.stream, inputs);
-        let mut plan = self.plan_read(now, reader, range, &found, limits, inputs, out);
+        let mut plan = self.plan_read(reader, range, &found, limits, event);
         for piece in &plan.pieces {
             self.parts.begin_read(piece.part, piece.range.clone());
         }
         if let Some(limits) = limits {
-            self.fill_window(now, reader, found.stream, limits, inputs, out);
+            self.fill_window(reader, found.stream, limits, event);
         }
         self.on_wants_changed(reader);
         if !(self.serves_once() && plan.is_as_asked) {
@@ -218,13 +221,8 @@ impl Planner {
             }
         }
         // Only parts of this read and of its stream can have become useless.
-        sweep(
-            &mut self.parts,
-            &self.readers,
-            self.settings.serve_once_within.is_some(),
-            SweepScope::Owner(plan.owner()),
-            out,
-        );
+        let once = self.serves_once();
+        self.parts.sweep(SweepScope::Owner(plan.owner()), &self.readers, once, out);
     }
 
     pub(crate) fn on_filled(&mut self, id: PartId, filled_to: u64) {
@@ -243,7 +241,7 @@ impl Planner {
             return;
         };
         if self.readers.get(reader).is_some_and(|state| state.latest_stream == Some(stream)) {
-            self.read_ahead(now, reader, stream, inputs, out);
+            self.read_ahead(reader, stream, &mut PlannerEvent { now, inputs, out });
             self.on_wants_changed(reader);
         }
     }
@@ -291,7 +289,7 @@ impl Planner {
         }
         for reader in readers {
             if let Some(stream) = self.readers.get(reader).and_then(|state| state.latest_stream) {
-                self.read_ahead(now, reader, stream, inputs, out);
+                self.read_ahead(reader, stream, &mut PlannerEvent { now, inputs, out });
                 self.on_wants_changed(reader);
             }
         }
@@ -365,29 +363,6 @@ impl Planner {
             self.parts.mark_sweep_candidates(starts);
         }
     }
-}
-
-/// Drops the sweep candidates within `scope` that no stream can still want.
-fn sweep(
-    parts: &mut AccountedParts,
-    readers: &ReaderStates,
-    once: bool,
-    scope: SweepScope,
-    out: &mut Vec<PlannerAction>,
-) {
-    parts.sweep(scope, |part| is_useless(part, readers, once, |part| readers.want(part, None)), out);
-}
-
-/// Whether no read is expected of `part`, which is not being read now.
-fn is_useless(part: &PartState, readers: &ReaderStates, once: bool, is_wanted: impl Fn(&PartState) -> bool) -> bool {
-    if part.is_announced() && part.unread_bytes() > 0 {
-        // The announced read is still to come, unless its reader is closed.
-        return !readers.contains(part.owner.reader);
-    }
-    if part.unread_bytes() == 0 && (once || part.range.end - part.range.start > KEEP_BEHIND_MOST_BYTES) {
-        return true;
-    }
-    !is_wanted(part)
 }
 
 /// Counts the parts and readers that the planner looks at. Tests compare these counts: they do not depend on the

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::Planner;
-use crate::planner::messages::{AnnouncedPattern, PlannerAction, PlannerInputs, ReaderId};
+use crate::planner::messages::{AnnouncedPattern, PlannerAction, PlannerEvent, PlannerInputs, ReaderId};
 use crate::planner::parts::part_state::{PartId, PartState};
 use crate::planner::streams::PartOwner;
 use crate::policy::window::window;
@@ -50,7 +50,7 @@ impl Planner {
                 let part = at..end.min(next).min(at.saturating_add(window.part_bytes.min(left_bytes)));
                 at = part.end;
                 free_bytes -= part.end - part.start;
-                self.speculate(now, part, PartOwner::hint(reader), out);
+                self.speculate(part, PartOwner::hint(reader), &mut PlannerEvent { now, inputs, out });
             }
         }
     }

@@ -40,6 +40,14 @@ pub(crate) struct PlannerInputs {
     pub(crate) runs: Arc<RunLengths>,
 }
 
+/// The context of one event inside the planner.
+pub(super) struct PlannerEvent<'a> {
+    pub(super) now: Duration,
+    pub(super) inputs: &'a PlannerInputs,
+    /// Receives the actions.
+    pub(super) out: &'a mut Vec<PlannerAction>,
+}
+
 /// The access pattern that a reader has announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum AnnouncedPattern {

@@ -1,10 +1,9 @@
 //! Decides how far ahead of a stream to fetch, and which bytes next.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use super::Planner;
-use crate::planner::messages::{AnnouncedPattern, PlannerAction, PlannerInputs, ReaderId};
+use crate::planner::messages::{AnnouncedPattern, PlannerEvent, PlannerInputs, ReaderId};
 use crate::planner::streams::read_stream::{ReadStream, StreamShape};
 use crate::planner::streams::{PartOwner, ReadStreamId};
 use crate::policy::speculation::SpeculationLimits;
@@ -16,16 +15,9 @@ const LONG_RUN_READS: u64 = 12;
 
 impl Planner {
     /// Computes the window of `stream` and fills it.
-    pub(super) fn read_ahead(
-        &mut self,
-        now: Duration,
-        reader: ReaderId,
-        stream: ReadStreamId,
-        inputs: &PlannerInputs,
-        out: &mut Vec<PlannerAction>,
-    ) {
-        if let Some(limits) = self.update_window(reader, stream, inputs) {
-            self.fill_window(now, reader, stream, limits, inputs, out);
+    pub(super) fn read_ahead(&mut self, reader: ReaderId, stream: ReadStreamId, event: &mut PlannerEvent<'_>) {
+        if let Some(limits) = self.update_window(reader, stream, event.inputs) {
+            self.fill_window(reader, stream, limits, event);
         }
     }
 
@@ -33,23 +25,21 @@ impl Planner {
     /// next request goes out before the window is empty.
     pub(super) fn fill_window(
         &mut self,
-        now: Duration,
         reader: ReaderId,
         stream: ReadStreamId,
         limits: SpeculationLimits,
-        inputs: &PlannerInputs,
-        out: &mut Vec<PlannerAction>,
+        event: &mut PlannerEvent<'_>,
     ) {
-        if self.size.is_none() || !self.saves_requests(reader, stream, inputs) {
+        if self.size.is_none() || !self.saves_requests(reader, stream, event.inputs) {
             return;
         }
         let mut allowed_bytes = self.remaining_bytes(limits, reader, stream);
         for _ in self.parts.map().index().in_flight_unasked..self.settings.concurrency {
             // A request is sent whole or not at all: small ones would cost a round trip each.
-            let next = self.next_ahead(reader, stream, inputs);
+            let next = self.next_ahead(reader, stream, event.inputs);
             let Some(range) = next.filter(|range| range.end - range.start <= allowed_bytes) else { break };
             allowed_bytes -= range.end - range.start;
-            self.speculate(now, range, PartOwner::stream(reader, stream), out);
+            self.speculate(range, PartOwner::stream(reader, stream), event);
         }
     }
 

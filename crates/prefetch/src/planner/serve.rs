@@ -6,7 +6,7 @@ use std::time::Duration;
 use headstart_fetch_core::Intent;
 
 use super::Planner;
-use crate::planner::messages::{PlannedPiece, PlannerAction, PlannerInputs, ReadPlan, ReaderId};
+use crate::planner::messages::{PlannedPiece, PlannerAction, PlannerEvent, ReadPlan, ReaderId};
 use crate::planner::parts::part_state::PartId;
 use crate::planner::streams::PartOwner;
 use crate::planner::streams::stream_table::{FoundStream, StreamJoin};
@@ -15,18 +15,12 @@ use crate::policy::speculation::SpeculationLimits;
 impl Planner {
     /// The reader went elsewhere. Stops requests ahead of its old position, unless finishing is cheaper than a new
     /// request, or the reader has come back from elsewhere before, or another reader wants the bytes.
-    pub(super) fn stop_unwanted(
-        &mut self,
-        reader: ReaderId,
-        range: &Range<u64>,
-        inputs: &PlannerInputs,
-        out: &mut Vec<PlannerAction>,
-    ) {
+    pub(super) fn stop_unwanted(&mut self, reader: ReaderId, range: &Range<u64>, event: &mut PlannerEvent<'_>) {
         let size = self.size;
         let Some(state) = self.readers.get_mut(reader) else { return };
         let Some((left, ended)) = state.leave_latest(size) else { return };
         self.runs.extend(ended);
-        let round_trip_bytes = inputs.link.round_trip_bytes();
+        let round_trip_bytes = event.inputs.link.round_trip_bytes();
         let unwanted: Vec<PartId> = self
             .parts
             .map()
@@ -37,22 +31,19 @@ impl Planner {
             .map(|p| p.id)
             .collect();
         for id in unwanted {
-            self.parts.stop_part(id, out);
+            self.parts.stop_part(id, event.out);
         }
     }
 
     /// Finds or requests every byte of `range`. Lengthens the request for its last bytes by what `limits` allow, as the
     /// kernel's read-ahead does: one request serves the read and its successors.
-    #[expect(clippy::too_many_arguments, reason = "one event of the planner")]
     pub(super) fn plan_read(
         &mut self,
-        now: Duration,
         reader: ReaderId,
         range: &Range<u64>,
         found: &FoundStream,
         limits: Option<SpeculationLimits>,
-        inputs: &PlannerInputs,
-        out: &mut Vec<PlannerAction>,
+        event: &mut PlannerEvent<'_>,
     ) -> ReadPlan {
         let lengthening_bytes = self.lengthening_bytes(limits, reader, found.stream);
         let owner = PartOwner::stream(reader, found.stream);
@@ -66,10 +57,10 @@ impl Planner {
                 // The stream's own reads wait for its requests. A read from elsewhere is faster with its own request
                 // where the bytes it needs come late in a request in flight.
                 if found.join == StreamJoin::New
-                    && self.parts.is_far_off(*part, at, inputs.link.round_trip_bytes())
+                    && self.parts.is_far_off(*part, at, event.inputs.link.round_trip_bytes())
                     && !self.readers.want(self.parts.part(*part), Some(reader))
                 {
-                    self.parts.stop_part(*part, out);
+                    self.parts.stop_part(*part, event.out);
                     continue;
                 }
                 let piece = at..held.end.min(range.end);
@@ -81,20 +72,24 @@ impl Planner {
             let hole = at..known.map_or(range.end, |(_, held)| held.start);
             let mut asked = hole.clone();
             if hole.end == range.end && lengthening_bytes > 0 {
-                let wanted_bytes = self.request_bytes(reader, found.stream, hole.start, inputs);
+                let wanted_bytes = self.request_bytes(reader, found.stream, hole.start, event.inputs);
                 if lengthening_bytes >= wanted_bytes && hole.end - hole.start < wanted_bytes {
                     asked.end = self.fit(hole.start, wanted_bytes).max(hole.end);
                 }
             }
             let ahead_bytes = asked.end - hole.end;
             let as_asked = asked == *range;
-            let id = self.add_part(now, asked.clone(), owner);
-            if as_asked {
-                plan.is_as_asked = true;
-            }
+            plan.is_as_asked |= as_asked;
+            let id = self.add_part(event.now, asked.clone(), owner);
             // The caller of a call without a reader sends a request for exactly its range itself.
             if !(as_asked && self.serves_once()) {
-                out.push(PlannerAction::Fetch { id, range: asked, intent: Intent::Demand, ahead_bytes, as_asked });
+                event.out.push(PlannerAction::Fetch {
+                    id,
+                    range: asked,
+                    intent: Intent::Demand,
+                    ahead_bytes,
+                    as_asked,
+                });
             }
             at = hole.end;
             plan.pieces.push(PlannedPiece { part: id, range: hole });
@@ -109,16 +104,10 @@ impl Planner {
     }
 
     /// Requests `range`, which no read has asked for.
-    pub(super) fn speculate(
-        &mut self,
-        now: Duration,
-        range: Range<u64>,
-        owner: PartOwner,
-        out: &mut Vec<PlannerAction>,
-    ) {
+    pub(super) fn speculate(&mut self, range: Range<u64>, owner: PartOwner, event: &mut PlannerEvent<'_>) {
         let ahead_bytes = range.end - range.start;
-        let id = self.add_part(now, range.clone(), owner);
-        out.push(PlannerAction::Fetch { id, range, intent: Intent::Speculative, ahead_bytes, as_asked: false });
+        let id = self.add_part(event.now, range.clone(), owner);
+        event.out.push(PlannerAction::Fetch { id, range, intent: Intent::Speculative, ahead_bytes, as_asked: false });
     }
 
     fn add_part(&mut self, now: Duration, range: Range<u64>, owner: PartOwner) -> PartId {

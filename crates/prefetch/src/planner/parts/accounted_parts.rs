@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::planner::messages::PlannerAction;
 use crate::planner::parts::part_map::PartMap;
 use crate::planner::parts::part_state::{PartId, PartState};
+use crate::planner::readers::ReaderStates;
 use crate::planner::streams::PartOwner;
+use crate::planner::streams::read_stream::KEEP_BEHIND_MOST_BYTES;
 use crate::policy::speculation::SpeculationAccount;
 
 /// The parts that a sweep may drop.
@@ -55,7 +57,7 @@ impl AccountedParts {
         }
     }
 
-    /// Drops the sweep candidates that are `useless` and not being read; candidates with unread bytes only within
+    /// Drops the sweep candidates that are useless and not being read; candidates with unread bytes only within
     /// `scope`. The others are no longer candidates.
     ///
     /// Every part that can be useless is a candidate: a part becomes one when it is added, read, truncated or given to
@@ -63,7 +65,8 @@ impl AccountedParts {
     pub(crate) fn sweep(
         &mut self,
         scope: SweepScope,
-        useless: impl Fn(&PartState) -> bool,
+        readers: &ReaderStates,
+        once: bool,
         out: &mut Vec<PlannerAction>,
     ) {
         let index = self.map.index();
@@ -77,7 +80,7 @@ impl AccountedParts {
         for start in starts {
             let Some(part) = self.map.at(start) else { continue };
             let id = part.id;
-            if useless(part) {
+            if is_useless(part, readers, once, |part| readers.want(part, None)) {
                 self.drop_part(id, out);
             } else {
                 self.change(id, |part| part.is_sweep_candidate = false);
@@ -199,4 +202,21 @@ impl AccountedParts {
         self.account.outstanding_bytes = self.map.index().unread_bytes;
         answer
     }
+}
+
+/// Whether no read is expected of `part`, which is not being read now.
+pub(crate) fn is_useless(
+    part: &PartState,
+    readers: &ReaderStates,
+    once: bool,
+    is_wanted: impl Fn(&PartState) -> bool,
+) -> bool {
+    if part.is_announced() && part.unread_bytes() > 0 {
+        // The announced read is still to come, unless its reader is closed.
+        return !readers.contains(part.owner.reader);
+    }
+    if part.unread_bytes() == 0 && (once || part.range.end - part.range.start > KEEP_BEHIND_MOST_BYTES) {
+        return true;
+    }
+    !is_wanted(part)
 }

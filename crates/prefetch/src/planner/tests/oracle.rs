@@ -1,6 +1,7 @@
 //! Recomputes from scratch what the planner keeps incrementally, and compares.
 
 use super::*;
+use crate::planner::parts::accounted_parts::is_useless;
 use crate::planner::parts::part_index::{IndexedPart, PartIndex};
 use crate::planner::streams::read_stream::ReadStream;
 
@@ -27,7 +28,7 @@ pub(super) fn check_swept(planner: &Planner, owner: Option<PartOwner>) {
 fn useless(planner: &Planner) -> impl Iterator<Item = &PartState> {
     let is_useless = |part: &&PartState| {
         let is_wanted = |part: &PartState| is_wanted(planner, part, None);
-        super::is_useless(part, &planner.readers, planner.serves_once(), is_wanted)
+        is_useless(part, &planner.readers, planner.serves_once(), is_wanted)
     };
     planner.parts.map().iter().filter(|part| part.readers == 0).filter(is_useless)
 }
