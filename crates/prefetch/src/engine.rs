@@ -314,7 +314,7 @@ impl Drop for ObjectEngine {
         let state = self.state.get_mut();
         let (runs, _) = state.planner.take_observations();
         self.shared.runs.on_events(&self.prefix, &[runs, state.planner.all_ended()].concat());
-        self.shared.shares.lock().want(self.id, 0);
+        self.shared.shares.lock().set_want(self.id, 0);
         let counters = &self.shared.counters;
         counters.outstanding_bytes.fetch_sub(state.published.outstanding_bytes, Ordering::Relaxed);
         add(&counters.wasted_bytes, state.planner.arrived_unread_bytes());

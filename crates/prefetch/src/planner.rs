@@ -335,7 +335,7 @@ impl Planner {
             state.forget(evicted.id);
             let parts = self.parts.map().of_owner(PartOwner::stream(reader, evicted.id));
             let unwanted: Vec<PartId> =
-                parts.filter(|part| !self.readers.want(part, Some(reader))).map(|part| part.id).collect();
+                parts.filter(|part| !self.readers.is_wanted(part, Some(reader))).map(|part| part.id).collect();
             self.parts.drop_parts(unwanted, out);
         }
         let owner = |stream| PartOwner::stream(reader, stream);

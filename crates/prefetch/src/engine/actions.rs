@@ -118,7 +118,7 @@ impl ObjectEngine {
         let (counters, planner, published) = (&self.shared.counters, &mut state.planner, &mut state.published);
         let wanted_bytes = planner.wanted_bytes();
         if wanted_bytes != std::mem::replace(&mut published.wanted_bytes, wanted_bytes) {
-            self.shared.shares.lock().want(self.id, wanted_bytes);
+            self.shared.shares.lock().set_want(self.id, wanted_bytes);
         }
         let account = planner.account();
         add(&counters.wasted_bytes, account.wasted_bytes - published.wasted_bytes);

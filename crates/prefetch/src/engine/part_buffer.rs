@@ -164,25 +164,25 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_are_readable_as_they_arrive() {
-        let cell = PartBuffer::new(100, Home::current().unwrap());
+        let buffer = PartBuffer::new(100, Home::current().unwrap());
         let wanted = 102..110;
-        let mut waiting = cell.at(&wanted).boxed();
+        let mut waiting = buffer.at(&wanted).boxed();
         assert!((&mut waiting).now_or_never().is_none());
-        cell.push(Bytes::from_static(b"abcd"));
+        buffer.push(Bytes::from_static(b"abcd"));
         assert!(matches!(waiting.await, Ok(BufferedBytes::Bytes(b)) if b == "cd"));
-        cell.push(Bytes::from_static(b"efgh"));
-        cell.complete();
-        assert!(matches!(cell.at(&(105..106)).await, Ok(BufferedBytes::Bytes(b)) if b == "f"));
-        assert!(matches!(cell.at(&(108..109)).await, Ok(BufferedBytes::End)));
+        buffer.push(Bytes::from_static(b"efgh"));
+        buffer.complete();
+        assert!(matches!(buffer.at(&(105..106)).await, Ok(BufferedBytes::Bytes(b)) if b == "f"));
+        assert!(matches!(buffer.at(&(108..109)).await, Ok(BufferedBytes::End)));
     }
 
     #[tokio::test]
     async fn an_error_reaches_those_who_need_what_is_missing_only() {
-        let cell = PartBuffer::new(0, Home::current().unwrap());
-        cell.push(Bytes::from_static(b"ab"));
-        cell.fail(Arc::new(object_store::Error::NotFound { path: "x".into(), source: "gone".into() }));
-        assert!(matches!(cell.at(&(0..4)).await, Ok(BufferedBytes::Bytes(b)) if b == "ab"));
-        assert!(matches!(cell.at(&(2..4)).await, Err(object_store::Error::NotFound { .. })));
+        let buffer = PartBuffer::new(0, Home::current().unwrap());
+        buffer.push(Bytes::from_static(b"ab"));
+        buffer.fail(Arc::new(object_store::Error::NotFound { path: "x".into(), source: "gone".into() }));
+        assert!(matches!(buffer.at(&(0..4)).await, Ok(BufferedBytes::Bytes(b)) if b == "ab"));
+        assert!(matches!(buffer.at(&(2..4)).await, Err(object_store::Error::NotFound { .. })));
     }
 
     /// With random schedules: every waiter for bytes or for the end is woken.
@@ -191,15 +191,15 @@ mod tests {
         explore(3000, || {
             // The constructor needs a runtime, which is never used: there is no timer in this test.
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let cell = PartBuffer::new(0, Home::of(runtime.handle()));
+            let buffer = PartBuffer::new(0, Home::of(runtime.handle()));
             let readers: Vec<_> = [0..2, 3..4, 4..9, 9..12]
                 .into_iter()
                 .map(|range: Range<u64>| {
-                    let cell = Arc::clone(&cell);
+                    let buffer = Arc::clone(&buffer);
                     shuttle::future::spawn(async move {
                         let mut at = range.start;
                         while at < range.end
-                            && let BufferedBytes::Bytes(bytes) = cell.at(&(at..range.end)).await.unwrap()
+                            && let BufferedBytes::Bytes(bytes) = buffer.at(&(at..range.end)).await.unwrap()
                         {
                             at += bytes.len() as u64;
                         }
@@ -207,7 +207,7 @@ mod tests {
                     })
                 })
                 .collect();
-            let filler = Arc::clone(&cell);
+            let filler = Arc::clone(&buffer);
             let filling = shuttle::future::spawn(async move {
                 for len in [1, 4, 5] {
                     filler.push(Bytes::from(vec![7; len]));

@@ -16,7 +16,7 @@ impl Planner {
         self.readers.get_or_insert(reader).announced = announced;
         if announced == AnnouncedPattern::Random {
             let readers = &self.readers;
-            let is_unwanted = |part: &PartState| !part.is_announced() && !readers.want(part, Some(reader));
+            let is_unwanted = |part: &PartState| !part.is_announced() && !readers.is_wanted(part, Some(reader));
             self.parts.drop_unread_where(is_unwanted, out);
         }
     }
@@ -58,7 +58,7 @@ impl Planner {
     /// `reader` will not read `ranges` again.
     pub(crate) fn on_dont_need(&mut self, reader: ReaderId, ranges: &[Range<u64>], out: &mut Vec<PlannerAction>) {
         let parts = ranges.iter().flat_map(|range| self.parts.map().within(range));
-        let unwanted = parts.filter(|part| !self.readers.want(part, Some(reader)));
+        let unwanted = parts.filter(|part| !self.readers.is_wanted(part, Some(reader)));
         // In ascending order, each part once, also where ranges overlap.
         let starts: BTreeMap<u64, PartId> = unwanted.map(|part| (part.range.start, part.id)).collect();
         self.parts.drop_parts(starts.into_values(), out);

@@ -50,7 +50,7 @@ impl ReaderStates {
 
     /// All readers, ascending. Must not run at every read.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ReaderId, &ReaderState)> {
-        self.by_id.iter().inspect(|_| visits::count()).map(|(reader, reading)| (*reader, reading))
+        self.by_id.iter().inspect(|_| visits::count()).map(|(reader, state)| (*reader, state))
     }
 
     pub(crate) fn contains(&self, reader: ReaderId) -> bool {
@@ -85,11 +85,11 @@ impl ReaderStates {
         self.places.offsets()
     }
 
-    /// Whether any reader except `but` wants `part`: it is ahead of, or just behind, one of the reader's streams.
-    pub(crate) fn want(&self, part: &PartState, but: Option<ReaderId>) -> bool {
+    /// Whether any reader except `excluded` wants `part`: it is ahead of, or just behind, one of the reader's streams.
+    pub(crate) fn is_wanted(&self, part: &PartState, excluded: Option<ReaderId>) -> bool {
         let PartOwner { reader, stream } = part.owner;
-        let own = stream.filter(|_| Some(reader) != but).and_then(|stream| self.get(reader)?.streams.get(stream));
+        let own = stream.filter(|_| Some(reader) != excluded).and_then(|stream| self.get(reader)?.streams.get(stream));
         // Parts of other owners are wanted if they are in the window of a reader.
-        own.is_some_and(|stream| stream.is_ahead(&part.range, true)) || self.wanted.contains(&part.range, but)
+        own.is_some_and(|stream| stream.is_ahead(&part.range, true)) || self.wanted.contains(&part.range, excluded)
     }
 }

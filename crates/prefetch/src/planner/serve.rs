@@ -27,7 +27,7 @@ impl Planner {
             .of_owner(PartOwner::stream(reader, left))
             .filter(|p| p.readers == 0 && p.range.end - p.filled_to > round_trip_bytes)
             .filter(|p| p.range.end <= range.start || range.end <= p.range.start)
-            .filter(|p| !self.readers.want(p, Some(reader)))
+            .filter(|p| !self.readers.is_wanted(p, Some(reader)))
             .map(|p| p.id)
             .collect();
         for id in unwanted {
@@ -58,7 +58,7 @@ impl Planner {
                 // where the bytes it needs come late in a request in flight.
                 if found.join == StreamJoin::New
                     && self.parts.is_far_off(*part, at, event.inputs.link.round_trip_bytes())
-                    && !self.readers.want(self.parts.part(*part), Some(reader))
+                    && !self.readers.is_wanted(self.parts.part(*part), Some(reader))
                 {
                     self.parts.stop_part(*part, event.out);
                     continue;

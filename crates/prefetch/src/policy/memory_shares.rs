@@ -15,7 +15,7 @@ pub(crate) struct MemoryShares {
 
 impl MemoryShares {
     /// Object `who` wants `bytes` from now on; with 0 it is removed.
-    pub(crate) fn want(&mut self, who: u64, bytes: u64) {
+    pub(crate) fn set_want(&mut self, who: u64, bytes: u64) {
         let before = if bytes == 0 { self.wants.remove(&who) } else { self.wants.insert(who, bytes) };
         if before.unwrap_or(0) != bytes {
             self.level = None;
@@ -65,11 +65,11 @@ mod tests {
         let mut shares = MemoryShares::default();
         assert_eq!(shares.level(1, 100), 100, "alone");
         for (who, bytes) in [(1, 10), (2, 60), (3, 90)] {
-            shares.want(who, bytes);
+            shares.set_want(who, bytes);
         }
         assert_eq!(shares.level(3, 100), 45);
         assert_eq!(shares.level(4, 100), 30, "a fourth one who wants everything");
-        shares.want(3, 0);
+        shares.set_want(3, 0);
         assert_eq!(shares.level(2, 100), 90, "more than it wants");
     }
 

@@ -80,7 +80,7 @@ impl AccountedParts {
         for start in starts {
             let Some(part) = self.map.at(start) else { continue };
             let id = part.id;
-            if is_useless(part, readers, once, |part| readers.want(part, None)) {
+            if is_useless(part, readers, once, |part| readers.is_wanted(part, None)) {
                 self.drop_part(id, out);
             } else {
                 self.change(id, |part| part.is_sweep_candidate = false);

@@ -32,9 +32,9 @@ impl ReadPlaces {
         Self { streams: SumTree::new(0), windows: SumTree::new(0), entries: BTreeMap::new() }
     }
 
-    /// Moves `reader` to where `reading` says; removes it where this is `None`.
-    pub(crate) fn update(&mut self, reader: ReaderId, reading: Option<&ReaderState>) {
-        let Some(reading) = reading else {
+    /// Moves `reader` to where `state` says; removes it where this is `None`.
+    pub(crate) fn update(&mut self, reader: ReaderId, state: Option<&ReaderState>) {
+        let Some(state) = state else {
             if let Some(gone) = self.entries.remove(&reader) {
                 gone.streams.iter().for_each(|key| self.streams.remove(*key));
                 gone.window.iter().for_each(|(key, _)| self.windows.remove(*key));
@@ -43,7 +43,7 @@ impl ReadPlaces {
         };
         let entries = self.entries.entry(reader).or_default();
         let key = |stream: &ReadStream| TreeKey::new(stream.position(), stream.id.0);
-        let mut streams: Vec<TreeKey> = reading.streams.active().map(key).collect();
+        let mut streams: Vec<TreeKey> = state.streams.active().map(key).collect();
         streams.sort_unstable();
         if streams != entries.streams {
             let gone = entries.streams.iter().filter(|key| streams.binary_search(key).is_err());
@@ -52,8 +52,8 @@ impl ReadPlaces {
             new.for_each(|key| self.streams.insert(*key, ()));
             entries.streams = streams;
         }
-        let last = reading.latest_stream.and_then(|id| reading.streams.get(id));
-        let window = last.map(|stream| (TreeKey::new(stream.position(), reader), reading.window_bytes));
+        let last = state.latest_stream.and_then(|id| state.streams.get(id));
+        let window = last.map(|stream| (TreeKey::new(stream.position(), reader), state.window_bytes));
         if window != entries.window {
             if let Some((key, _)) = entries.window.filter(|(key, _)| Some(*key) != window.map(|(key, _)| key)) {
                 self.windows.remove(key);
@@ -185,9 +185,9 @@ mod tests {
     }
 
     /// Reads `range` as the latest read, with a window of `window_bytes`.
-    fn read(ids: &mut StreamIds, reading: &mut ReaderState, range: &Range<u64>, window_bytes: u64) {
-        reading.latest_stream = Some(reading.streams.on_read(ids, Duration::ZERO, range).0.stream);
-        reading.window_bytes = window_bytes;
+    fn read(ids: &mut StreamIds, state: &mut ReaderState, range: &Range<u64>, window_bytes: u64) {
+        state.latest_stream = Some(state.streams.on_read(ids, Duration::ZERO, range).0.stream);
+        state.window_bytes = window_bytes;
     }
 
     proptest! {
@@ -206,18 +206,18 @@ mod tests {
                 if what == 0 {
                     readers.remove(&reader);
                 } else {
-                    let reading = readers.entry(reader).or_insert_with(ReaderState::default);
-                    let last = reading.latest_stream.and_then(|id| reading.streams.get(id)).map(|stream| stream.end);
+                    let state = readers.entry(reader).or_insert_with(ReaderState::default);
+                    let last = state.latest_stream.and_then(|id| state.streams.get(id)).map(|stream| stream.end);
                     // Most reads continue a stream.
                     let start = last.filter(|_| what > 3).unwrap_or(at);
-                    read(&mut ids, reading, &(start..start + len), window_bytes);
+                    read(&mut ids, state, &(start..start + len), window_bytes);
                 }
                 kept.update(reader, readers.get(&reader));
                 kept.set_near(near_bytes);
                 let streams: Vec<u64> =
-                    readers.values().flat_map(|reading| reading.streams.active()).map(ReadStream::position).collect();
-                let last = |reading: &ReaderState| {
-                    Some((reading.streams.get(reading.latest_stream?)?.position(), reading.window_bytes))
+                    readers.values().flat_map(|state| state.streams.active()).map(ReadStream::position).collect();
+                let last = |state: &ReaderState| {
+                    Some((state.streams.get(state.latest_stream?)?.position(), state.window_bytes))
                 };
                 prop_assert_eq!(kept.count(), places(streams.clone(), near_bytes));
                 prop_assert_eq!(kept.offsets(), places(streams, 0));

@@ -67,28 +67,28 @@ impl ReaderState {
 #[derive(Debug, Default)]
 pub(crate) struct ThinkClock {
     reads: u32,
-    since: Duration,
-    in_all: Duration,
+    busy_since: Duration,
+    busy_total: Duration,
 }
 
 impl ThinkClock {
     /// A read begins. Returns the think time so far.
     pub(crate) fn on_read_begin(&mut self, now: Duration) -> Duration {
         if self.reads == 0 {
-            self.since = now;
+            self.busy_since = now;
         }
         self.reads += 1;
-        self.since.saturating_sub(self.in_all)
+        self.busy_since.saturating_sub(self.busy_total)
     }
 
     /// A read ends. Returns the think time so far.
     pub(crate) fn on_read_end(&mut self, now: Duration) -> Duration {
         self.reads = self.reads.saturating_sub(1);
         if self.reads > 0 {
-            return self.since.saturating_sub(self.in_all);
+            return self.busy_since.saturating_sub(self.busy_total);
         }
-        self.in_all += now.saturating_sub(self.since);
-        now.saturating_sub(self.in_all)
+        self.busy_total += now.saturating_sub(self.busy_since);
+        now.saturating_sub(self.busy_total)
     }
 }
 

@@ -52,17 +52,17 @@ impl WantedSpans {
         Self { once, ahead: SumTree::new(()), behind: SumTree::new(()), streams: BTreeMap::new() }
     }
 
-    /// Replaces the spans of `reader` by those of `reading`; removes them where it is `None`. Returns what changed.
-    pub(crate) fn update(&mut self, reader: ReaderId, reading: Option<&ReaderState>) -> Vec<SpansChange> {
-        let mut now: Vec<StreamSpans> = reading.map_or_else(Vec::new, |reading| {
-            let latest = |stream: &ReadStream| Some(stream.id) == reading.latest_stream;
+    /// Replaces the spans of `reader` by those of `state`; removes them where it is `None`. Returns what changed.
+    pub(crate) fn update(&mut self, reader: ReaderId, state: Option<&ReaderState>) -> Vec<SpansChange> {
+        let mut now: Vec<StreamSpans> = state.map_or_else(Vec::new, |state| {
+            let latest = |stream: &ReadStream| Some(stream.id) == state.latest_stream;
             let spans = |stream: &ReadStream| StreamSpans {
                 stream: stream.id,
                 own: stream.ahead(true),
                 ahead: stream.ahead(false).filter(|_| latest(stream)),
                 behind: (!self.once && (latest(stream) || stream.is_revisited())).then(|| stream.just_behind()),
             };
-            reading.streams.iter().map(spans).collect()
+            state.streams.iter().map(spans).collect()
         });
         now.sort_unstable_by_key(|spans| spans.stream);
         let known = self.streams.remove(&reader).unwrap_or_default();
@@ -81,19 +81,19 @@ impl WantedSpans {
         for new in next {
             self.replace(reader, None, Some(new));
         }
-        if reading.is_some() {
+        if state.is_some() {
             self.streams.insert(reader, now);
         }
         changes
     }
 
-    /// Whether any reader except `but` wants parts over `range`, whoever owns them.
-    pub(crate) fn contains(&self, range: &Range<u64>, but: Option<ReaderId>) -> bool {
+    /// Whether any reader except `excluded` wants parts over `range`, whoever owns them.
+    pub(crate) fn contains(&self, range: &Range<u64>, excluded: Option<ReaderId>) -> bool {
         // Of the spans that begin low enough, the one with the highest end decides.
         [&self.ahead, &self.behind]
             .into_iter()
             .filter_map(|tree| tree.sum_up_to(range.end))
-            .any(|furthest| furthest.but(but) > range.start)
+            .any(|furthest| furthest.excluded(excluded) > range.start)
     }
 
     /// Replaces the spans of one stream of `reader`; `None` stands for a stream that does not exist.
@@ -141,9 +141,9 @@ struct FurthestEnds {
 }
 
 impl FurthestEnds {
-    /// The highest end among readers except `but`; 0 if there is none.
-    fn but(self, but: Option<ReaderId>) -> u64 {
-        if Some(self.first.1) == but { self.other } else { self.first.0 }
+    /// The highest end among readers except `excluded`; 0 if there is none.
+    fn excluded(self, excluded: Option<ReaderId>) -> u64 {
+        if Some(self.first.1) == excluded { self.other } else { self.first.0 }
     }
 }
 
@@ -172,10 +172,10 @@ mod tests {
 
     const UNIT: u64 = 256 * 1024;
 
-    /// Whether `reading` wants parts over `range` that were fetched for its stream `own_id`, if for any.
-    fn wants(reading: &ReaderState, own_id: Option<ReadStreamId>, range: &Range<u64>, once: bool) -> bool {
-        reading.streams.iter().any(|own| {
-            let latest = Some(own.id) == reading.latest_stream;
+    /// Whether `state` wants parts over `range` that were fetched for its stream `own_id`, if for any.
+    fn wants(state: &ReaderState, own_id: Option<ReadStreamId>, range: &Range<u64>, once: bool) -> bool {
+        state.streams.iter().any(|own| {
+            let latest = Some(own.id) == state.latest_stream;
             Some(own.id) == own_id && own.is_ahead(range, true)
                 || latest && own.is_ahead(range, false)
                 || !once && (latest || own.is_revisited()) && own.just_behind().matches(range)
@@ -203,17 +203,17 @@ mod tests {
             }
             for (reader, at, len, ahead, what) in steps {
                 let wanted = |readers: &BTreeMap<ReaderId, ReaderState>| -> BTreeSet<u64> {
-                    let Some(reading) = readers.get(&reader) else { return BTreeSet::new() };
+                    let Some(state) = readers.get(&reader) else { return BTreeSet::new() };
                     let own_id = |owner: PartOwner| owner.stream.filter(|_| owner.reader == reader);
-                    let wanted = map.iter().filter(|part| wants(reading, own_id(part.owner), &part.range, once));
+                    let wanted = map.iter().filter(|part| wants(state, own_id(part.owner), &part.range, once));
                     wanted.map(|part| part.range.start).collect()
                 };
                 let before = wanted(&readers);
                 if what == 0 {
                     readers.remove(&reader);
                 } else {
-                    let reading = readers.entry(reader).or_insert_with(ReaderState::default);
-                    let last = reading.latest_stream.and_then(|id| reading.streams.get(id)).map(|s| (s.start, s.end));
+                    let state = readers.entry(reader).or_insert_with(ReaderState::default);
+                    let last = state.latest_stream.and_then(|id| state.streams.get(id)).map(|s| (s.start, s.end));
                     let len = len * UNIT;
                     // Most reads continue a stream, up or down.
                     let start = match last {
@@ -221,19 +221,19 @@ mod tests {
                         Some((start, _)) if what > 3 && start >= len => start - len,
                         _ => at * UNIT,
                     };
-                    let stream = reading.streams.on_read(&mut ids, Duration::ZERO, &(start..start + len)).0.stream;
-                    reading.latest_stream = Some(stream);
-                    reading.streams.get_mut(stream).expect("just read").ahead_bytes = ahead * UNIT;
+                    let stream = state.streams.on_read(&mut ids, Duration::ZERO, &(start..start + len)).0.stream;
+                    state.latest_stream = Some(stream);
+                    state.streams.get_mut(stream).expect("just read").ahead_bytes = ahead * UNIT;
                 }
                 let lost = kept.update(reader, readers.get(&reader));
                 let lost: BTreeSet<u64> = lost.iter().flat_map(|lost| lost.starts_of_lost(&map)).collect();
                 let gone: BTreeSet<u64> = before.difference(&wanted(&readers)).copied().collect();
                 prop_assert!(gone.is_subset(&lost), "{gone:?} were lost, {lost:?} are said to be");
                 for part in map.iter() {
-                    for but in (1..8).map(Some).chain([None]) {
-                        let others = || readers.iter().filter(|(reader, _)| Some(**reader) != but);
-                        let any = others().any(|(_, reading)| wants(reading, None, &part.range, once));
-                        prop_assert_eq!(kept.contains(&part.range, but), any, "{:?} but {:?}", part.range, but);
+                    for excluded in (1..8).map(Some).chain([None]) {
+                        let others = || readers.iter().filter(|(reader, _)| Some(**reader) != excluded);
+                        let any = others().any(|(_, state)| wants(state, None, &part.range, once));
+                        prop_assert_eq!(kept.contains(&part.range, excluded), any, "{:?} excluded {:?}", part.range, excluded);
                     }
                 }
             }

@@ -101,7 +101,7 @@ pub(crate) struct ReadStream {
     pub(crate) left: bool,
     pub(crate) came_back: bool,
     /// Think time of the reader when it last got an answer.
-    think_time_at_last: Duration,
+    think_time_at_answer: Duration,
     /// Reads that matched the stream, exactly or nearly.
     joins: u64,
     /// Where the latest read within already read bytes ended.
@@ -132,7 +132,7 @@ impl ReadStream {
             read_before: read_number,
             left: false,
             came_back: false,
-            think_time_at_last: think_time,
+            think_time_at_answer: think_time,
             joins: 0,
             revisited_to: None,
             reorder_bytes: 0,
@@ -184,7 +184,7 @@ impl ReadStream {
 
     /// How well `read` fits. Only reads within a single read are near it; otherwise random reads would seem to continue
     /// it.
-    pub(crate) fn reach(&self, read: &Range<u64>) -> StreamMatch {
+    pub(crate) fn match_read(&self, read: &Range<u64>) -> StreamMatch {
         let (up, down) = (read.start == self.end, read.end == self.start);
         let within = |low: u64, high: u64| (low..=high).contains(&read.start);
         let (next, near) = match self.shape {
@@ -223,14 +223,20 @@ impl ReadStream {
     }
 
     /// Takes in a read that belongs to the stream, `expected` or near. Returns whether the read continues the stream.
-    pub(crate) fn take(&mut self, think_time: Duration, read: &Range<u64>, read_number: u64, expected: bool) -> bool {
+    pub(crate) fn record_read(
+        &mut self,
+        think_time: Duration,
+        read: &Range<u64>,
+        read_number: u64,
+        expected: bool,
+    ) -> bool {
         self.joins += 1;
         self.read_before = std::mem::replace(&mut self.read_number, read_number);
         let fresh = self.fresh_bytes(read);
         let evidence = expected || (fresh > 0 && self.joins > 2);
         if evidence {
-            self.turn(read);
-            self.rate.on_read(think_time.saturating_sub(self.think_time_at_last), read.end - read.start);
+            self.update_shape(read);
+            self.rate.on_read(think_time.saturating_sub(self.think_time_at_answer), read.end - read.start);
             self.run_reads += 1;
             self.run_bytes += read.end - read.start;
             self.came_back |= self.left;
@@ -242,8 +248,8 @@ impl ReadStream {
         } else if self.shape == StreamShape::Forward && read.start < self.end {
             self.reorder_bytes = self.reorder_bytes.max(self.end - read.start);
         }
-        self.think_time_at_last = think_time;
-        self.see(read);
+        self.think_time_at_answer = think_time;
+        self.record_seen(read);
         evidence
     }
 
@@ -259,7 +265,7 @@ impl ReadStream {
     }
 
     pub(crate) fn on_answered(&mut self, think_time: Duration) {
-        self.think_time_at_last = think_time;
+        self.think_time_at_answer = think_time;
     }
 
     /// The reader goes elsewhere. Returns whether it has never come back so far.
@@ -286,7 +292,7 @@ impl ReadStream {
         if other.end > self.end {
             self.reorder_bytes = self.reorder_bytes.max(other.end - self.end + self.last_len());
         }
-        self.see(&(other.start..other.end));
+        self.record_seen(&(other.start..other.end));
     }
 
     /// Whether `range` is ahead and wanted: any part of its own (`own`), and parts of others within the window.
@@ -323,7 +329,7 @@ impl ReadStream {
     }
 
     /// Updates the shape after `read`, which continues the stream.
-    fn turn(&mut self, read: &Range<u64>) {
+    fn update_shape(&mut self, read: &Range<u64>) {
         let weak = self.run_reads <= 2;
         if weak && read.end == self.start && self.shape == StreamShape::Forward && self.is_single() {
             self.shape = StreamShape::Backward;
@@ -348,7 +354,7 @@ impl ReadStream {
         }
     }
 
-    fn see(&mut self, read: &Range<u64>) {
+    fn record_seen(&mut self, read: &Range<u64>) {
         if self.seen_from == self.start {
             self.seen_from = self.seen_from.min(read.start);
         }

@@ -56,10 +56,10 @@ impl StreamTable {
         read: &Range<u64>,
     ) -> (FoundStream, Option<ReadStream>) {
         self.reads += 1;
-        let next = |stream: &ReadStream| stream.reach(read) == StreamMatch::Next;
+        let next = |stream: &ReadStream| stream.match_read(read) == StreamMatch::Next;
         let up = self.table.iter().rposition(|stream| stream.end == read.start && next(stream));
         let exact = up.or_else(|| self.table.iter().rposition(next));
-        let near = || self.table.iter().rposition(|stream| stream.reach(read) == StreamMatch::Near);
+        let near = || self.table.iter().rposition(|stream| stream.match_read(read) == StreamMatch::Near);
         let Some(at) = exact.or_else(near) else {
             return self.start_single(ids, think_time, read);
         };
@@ -69,7 +69,7 @@ impl StreamTable {
         }
         let mut stream = self.table.remove(at);
         let shape = stream.shape;
-        let evidence = stream.take(think_time, read, self.reads, exact.is_some());
+        let evidence = stream.record_read(think_time, read, self.reads, exact.is_some());
         let merged = self.merge_into(&mut stream);
         let new_shape = (evidence && (stream.run_reads == 2 || stream.shape != shape)).then_some(stream.shape);
         let join = if evidence { StreamJoin::Continued } else { StreamJoin::Near };
@@ -133,7 +133,7 @@ impl StreamTable {
             found =
                 FoundStream { join: StreamJoin::Continued, stream: stream.id, new_shape: Some(stream.shape), ..found };
             if stream.shape == StreamShape::Forward {
-                found.merged = self.members(step, read);
+                found.merged = self.stride_members(step, read);
                 self.table.retain(|single| !found.merged.contains(&single.id));
             }
             self.table.push(stream);
@@ -156,7 +156,7 @@ impl StreamTable {
     }
 
     /// The single reads of the stride that ends with `read`.
-    fn members(&self, step: i64, read: &Range<u64>) -> Vec<ReadStreamId> {
+    fn stride_members(&self, step: i64, read: &Range<u64>) -> Vec<ReadStreamId> {
         let starts = [0, 1, 2, 3].map(|n| read.start.wrapping_add_signed(-n * step));
         let members = self.table.iter().filter(|stream| stream.is_single() && starts.contains(&stream.start));
         members.map(|stream| stream.id).collect()

@@ -14,7 +14,7 @@ pub(super) fn check(planner: &mut Planner) {
     // A sweep looks only at candidates that were read or have the given owner. So it misses nothing if all useless
     // parts are candidates.
     let missed = useless(planner).find(|part| !part.is_sweep_candidate);
-    assert!(missed.is_none(), "useless, but no mark_sweep_candidates: {missed:?}");
+    assert!(missed.is_none(), "useless, excluded no mark_sweep_candidates: {missed:?}");
 }
 
 /// Checks that the sweep at the end of a read has dropped all useless parts that were read or that have this `owner`.
@@ -22,7 +22,7 @@ pub(super) fn check(planner: &mut Planner) {
 pub(super) fn check_swept(planner: &Planner, owner: Option<PartOwner>) {
     let about = |part: &&PartState| part.unread_bytes() == 0 || Some(part.owner) == owner;
     let left: Vec<_> = useless(planner).filter(about).collect();
-    assert!(left.is_empty(), "useless, but kept: {left:?}");
+    assert!(left.is_empty(), "useless, excluded kept: {left:?}");
 }
 
 fn useless(planner: &Planner) -> impl Iterator<Item = &PartState> {
@@ -63,33 +63,35 @@ fn check_parts(planner: &Planner) {
 fn check_wanted(planner: &Planner) {
     let readers: Vec<_> = planner.readers.iter().map(|(reader, _)| Some(reader)).collect();
     for part in planner.parts.map().iter() {
-        for but in readers.iter().copied().chain([None]) {
-            assert_eq!(planner.readers.want(part, but), is_wanted(planner, part, but), "{part:?} but {but:?}");
+        for excluded in readers.iter().copied().chain([None]) {
+            assert_eq!(
+                planner.readers.is_wanted(part, excluded),
+                is_wanted(planner, part, excluded),
+                "{part:?} except {excluded:?}"
+            );
         }
     }
 }
 
-/// Whether `part` is ahead of, or just behind, a stream of any reader except `but`. Where bytes are served once,
+/// Whether `part` is ahead of, or just behind, a stream of any reader except `excluded`. Where bytes are served once,
 /// nothing behind is.
-fn is_wanted(planner: &Planner, part: &PartState, but: Option<ReaderId>) -> bool {
+fn is_wanted(planner: &Planner, part: &PartState, excluded: Option<ReaderId>) -> bool {
     let once = planner.serves_once();
-    let wants = |reading: &ReaderState, stream: &ReadStream| {
-        let (own, latest) = (part.owner.stream == Some(stream.id), Some(stream.id) == reading.latest_stream);
+    let wants = |state: &ReaderState, stream: &ReadStream| {
+        let (own, latest) = (part.owner.stream == Some(stream.id), Some(stream.id) == state.latest_stream);
         (own || latest) && stream.is_ahead(&part.range, own)
             || !once && (latest || stream.is_revisited()) && stream.just_behind().matches(&part.range)
     };
-    let others = planner.readers.iter().filter(|(reader, _)| Some(*reader) != but);
-    others.into_iter().any(|(_, reading)| reading.streams.iter().any(|stream| wants(reading, stream)))
+    let others = planner.readers.iter().filter(|(reader, _)| Some(*reader) != excluded);
+    others.into_iter().any(|(_, state)| state.streams.iter().any(|stream| wants(state, stream)))
 }
 
 fn check_places(planner: &mut Planner) {
-    let readers = || planner.readers.iter().map(|(_, reading)| reading);
-    let mut streams: Vec<u64> =
-        readers().flat_map(|reading| reading.streams.active()).map(ReadStream::position).collect();
+    let readers = || planner.readers.iter().map(|(_, state)| state);
+    let mut streams: Vec<u64> = readers().flat_map(|state| state.streams.active()).map(ReadStream::position).collect();
     streams.sort_unstable();
     let apart = |near| streams.windows(2).filter(|pair| pair[1] - pair[0] > near).count() as u64 + 1;
-    let place =
-        |reading: &ReaderState| Some((reading.streams.get(reading.latest_stream?)?.position(), reading.window_bytes));
+    let place = |state: &ReaderState| Some((state.streams.get(state.latest_stream?)?.position(), state.window_bytes));
     let mut windows: Vec<(u64, u64)> = readers().filter_map(place).collect();
     windows.sort_unstable();
     let windows_bytes = |near| {
