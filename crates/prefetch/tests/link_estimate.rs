@@ -1,4 +1,5 @@
 //! A stack made by hand, without `PrefetchConfig::link`, uses the link estimate of the `FetchStore` below it.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

@@ -50,7 +50,7 @@ impl World {
         for action in actions {
             match action {
                 PlannerAction::Fetch { id, range, .. } if self.planner.contains_part(id) => {
-                    drop(self.live.insert(id, range))
+                    self.live.insert(id, range);
                 }
                 PlannerAction::Fetch { .. } | PlannerAction::Stop(_) => {}
                 PlannerAction::Drop(id) => drop(self.live.remove(&id)),
