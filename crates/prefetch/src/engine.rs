@@ -21,7 +21,7 @@ use crate::planner::Planner;
 use crate::planner::messages::{
     AnnouncedPattern, Decision, PlannerAction, PlannerInputs, PlannerSettings, ReadPlan, ReaderId,
 };
-use crate::planner::parts::part_state::PartId;
+use crate::planner::parts::PartId;
 use crate::reader::active_read::ActiveRead;
 use crate::reader::close_signal::{CloseSignal, closed};
 use crate::store::stats::add;

@@ -11,13 +11,9 @@ use std::time::Duration;
 use crate::planner::messages::{
     Decision, PlannerAction, PlannerEvent, PlannerInputs, PlannerSettings, ReadPlan, ReaderId,
 };
-use crate::planner::parts::accounted_parts::{AccountedParts, SweepScope};
-use crate::planner::parts::part_state::{PartId, PartState};
-use crate::planner::readers::ReaderStates;
-use crate::planner::readers::reader_state::ReaderState;
-use crate::planner::streams::read_stream::StreamShape;
-use crate::planner::streams::stream_table::{FoundStream, StreamJoin};
-use crate::planner::streams::{PartOwner, StreamIds};
+use crate::planner::parts::{AccountedParts, PartId, PartState, SweepScope};
+use crate::planner::readers::{ReaderState, ReaderStates};
+use crate::planner::streams::{FoundStream, PartOwner, StreamIds, StreamJoin, StreamShape};
 use crate::policy::run_lengths::RunEvent;
 use crate::policy::speculation::SpeculationAccount;
 use crate::policy::window::ReadAheadWindow;

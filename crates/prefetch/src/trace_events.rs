@@ -16,7 +16,7 @@ use object_store::path::Path;
 use tracing::Level;
 
 use crate::planner::Planner;
-use crate::planner::streams::read_stream::StreamShape;
+use crate::planner::streams::StreamShape;
 use crate::store::stats::PrefetchCounters;
 
 const TARGET: &str = "headstart::prefetch";

@@ -14,7 +14,7 @@ use super::{EngineState, ObjectEngine};
 use crate::engine::part_buffer::PartBuffer;
 use crate::engine::part_request::{self, FailOnDrop, PartRequest};
 use crate::planner::messages::PlannerAction;
-use crate::planner::parts::part_state::PartId;
+use crate::planner::parts::PartId;
 use crate::store::stats::add;
 use crate::trace_events;
 

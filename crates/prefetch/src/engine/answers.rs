@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{EngineState, KnownObject, ObjectEngine};
 use crate::engine::store_shared::StoreShared;
 use crate::planner::messages::{PlannerSettings, ReaderId};
-use crate::planner::parts::part_state::PartId;
+use crate::planner::parts::PartId;
 use crate::reader::close_signal::CloseSignal;
 use crate::store::stats::add;
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::engine::part_buffer::PartBuffer;
 use crate::engine::store_shared::StoreShared;
 use crate::engine::{KnownObject, ObjectEngine};
-use crate::planner::parts::part_state::PartId;
+use crate::planner::parts::PartId;
 
 pub(crate) struct PartRequest {
     pub(crate) id: PartId,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Planner;
 use crate::planner::messages::{AnnouncedPattern, PlannerAction, PlannerEvent, PlannerInputs, ReaderId};
-use crate::planner::parts::part_state::{PartId, PartState};
+use crate::planner::parts::{PartId, PartState};
 use crate::planner::streams::PartOwner;
 use crate::policy::window::window;
 

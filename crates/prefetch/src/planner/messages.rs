@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headstart_fetch_core::{Intent, Link};
 
-use crate::planner::parts::part_state::PartId;
+use crate::planner::parts::PartId;
 use crate::planner::streams::{PartOwner, ReadStreamId};
 use crate::policy::run_lengths::RunLengths;
 

@@ -4,8 +4,7 @@ use std::ops::Range;
 
 use super::Planner;
 use crate::planner::messages::{AnnouncedPattern, PlannerEvent, PlannerInputs, ReaderId};
-use crate::planner::streams::read_stream::{ReadStream, StreamShape};
-use crate::planner::streams::{PartOwner, ReadStreamId};
+use crate::planner::streams::{PartOwner, ReadStream, ReadStreamId, StreamShape};
 use crate::policy::speculation::SpeculationLimits;
 use crate::policy::window::{ReadAheadWindow, ramp_part_bytes, request_bytes, window};
 

@@ -3,18 +3,20 @@
 //! No event of a read visits all readers, because a read would cost more with each reader. Instead [`WantedSpans`]
 //! (which parts any reader wants) and [`ReadPlaces`] (at how many places they read) are updated when a reader moves.
 
-pub(crate) mod places;
-pub(crate) mod reader_state;
-pub(crate) mod sum_tree;
-pub(crate) mod wanted;
+mod places;
+mod reader_state;
+mod sum_tree;
+mod wanted;
+
+pub(crate) use places::ReadPlaces;
+pub(crate) use reader_state::ReaderState;
+pub(crate) use sum_tree::{SumTree, Summary, TreeKey};
+pub(crate) use wanted::{SpansChange, WantedSpans};
 
 use std::collections::BTreeMap;
 
 use crate::planner::messages::ReaderId;
-use crate::planner::parts::part_state::PartState;
-use crate::planner::readers::places::ReadPlaces;
-use crate::planner::readers::reader_state::ReaderState;
-use crate::planner::readers::wanted::{SpansChange, WantedSpans};
+use crate::planner::parts::PartState;
 use crate::planner::streams::PartOwner;
 use crate::planner::visits;
 

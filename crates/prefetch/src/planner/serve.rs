@@ -7,9 +7,8 @@ use headstart_fetch_core::Intent;
 
 use super::Planner;
 use crate::planner::messages::{PlannedPiece, PlannerAction, PlannerEvent, ReadPlan, ReaderId};
-use crate::planner::parts::part_state::PartId;
-use crate::planner::streams::PartOwner;
-use crate::planner::streams::stream_table::{FoundStream, StreamJoin};
+use crate::planner::parts::PartId;
+use crate::planner::streams::{FoundStream, PartOwner, StreamJoin};
 use crate::policy::speculation::SpeculationLimits;
 
 impl Planner {

@@ -2,8 +2,11 @@
 
 use crate::planner::messages::ReaderId;
 
-pub(crate) mod read_stream;
-pub(crate) mod stream_table;
+mod read_stream;
+mod stream_table;
+
+pub(crate) use read_stream::{KEEP_BEHIND_MOST_BYTES, RangeFilter, ReadStream, StreamMatch, StreamShape};
+pub(crate) use stream_table::{FoundStream, StreamJoin, StreamTable};
 
 /// Identifies a stream; never used twice within one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::planner::streams::read_stream::StreamShape;
+use crate::planner::streams::StreamShape;
 
 /// A snapshot of what a [`crate::PrefetchStore`] has done since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -4,11 +4,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::planner::messages::PlannerAction;
-use crate::planner::parts::part_map::PartMap;
-use crate::planner::parts::part_state::{PartId, PartState};
+use crate::planner::parts::{PartId, PartMap, PartState};
 use crate::planner::readers::ReaderStates;
-use crate::planner::streams::PartOwner;
-use crate::planner::streams::read_stream::KEEP_BEHIND_MOST_BYTES;
+use crate::planner::streams::{KEEP_BEHIND_MOST_BYTES, PartOwner};
 use crate::policy::speculation::SpeculationAccount;
 
 /// The parts that a sweep may drop.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::planner::messages::ReaderId;
-use crate::planner::parts::part_state::PartState;
+use crate::planner::parts::PartState;
 use crate::planner::streams::PartOwner;
 
 /// Sums over all parts, and sets of parts by their start.

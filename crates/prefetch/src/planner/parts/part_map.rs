@@ -5,11 +5,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::planner::messages::ReaderId;
-use crate::planner::parts::part_index::{IndexedPart, PartIndex};
-use crate::planner::parts::part_state::{PartId, PartState};
-use crate::planner::parts::range_set::RangeSet;
-use crate::planner::streams::PartOwner;
-use crate::planner::streams::read_stream::RangeFilter;
+use crate::planner::parts::{IndexedPart, PartId, PartIndex, PartState, RangeSet};
+use crate::planner::streams::{PartOwner, RangeFilter};
 use crate::planner::visits;
 
 /// The parts of one object, disjoint, by their first byte.

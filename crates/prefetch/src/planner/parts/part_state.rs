@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::planner::parts::range_set::RangeSet;
+use crate::planner::parts::RangeSet;
 use crate::planner::streams::PartOwner;
 
 /// Identifies a part; never used twice within one object.

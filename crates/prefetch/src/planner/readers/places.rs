@@ -6,9 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::planner::messages::ReaderId;
-use crate::planner::readers::reader_state::ReaderState;
-use crate::planner::readers::sum_tree::{SumTree, Summary, TreeKey};
-use crate::planner::streams::read_stream::ReadStream;
+use crate::planner::readers::{ReaderState, SumTree, Summary, TreeKey};
+use crate::planner::streams::ReadStream;
 
 /// The places of all readers of one object.
 #[derive(Debug)]

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use crate::planner::messages::AnnouncedPattern;
-use crate::planner::streams::ReadStreamId;
-use crate::planner::streams::read_stream::ReadStream;
-use crate::planner::streams::stream_table::{StreamJoin, StreamTable};
+use crate::planner::streams::{ReadStream, ReadStreamId, StreamJoin, StreamTable};
 use crate::policy::run_lengths::{ReadRun, RunEvent};
 
 #[derive(Debug, Default)]

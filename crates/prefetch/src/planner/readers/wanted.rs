@@ -8,11 +8,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::planner::messages::ReaderId;
-use crate::planner::parts::part_map::PartMap;
-use crate::planner::readers::reader_state::ReaderState;
-use crate::planner::readers::sum_tree::{SumTree, Summary, TreeKey};
-use crate::planner::streams::read_stream::{RangeFilter, ReadStream};
-use crate::planner::streams::{PartOwner, ReadStreamId};
+use crate::planner::parts::PartMap;
+use crate::planner::readers::{ReaderState, SumTree, Summary, TreeKey};
+use crate::planner::streams::{PartOwner, RangeFilter, ReadStream, ReadStreamId};
 
 /// The spans that the readers of one object want.
 #[derive(Debug)]

@@ -9,8 +9,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::planner::streams::read_stream::{ReadStream, StreamMatch, StreamShape};
-use crate::planner::streams::{ReadStreamId, StreamIds};
+use crate::planner::streams::{ReadStream, ReadStreamId, StreamIds, StreamMatch, StreamShape};
 
 /// Streams and single reads remembered at once.
 const MOST: usize = 32;

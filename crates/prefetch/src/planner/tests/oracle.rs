@@ -1,9 +1,8 @@
 //! Recomputes from scratch what the planner keeps incrementally, and compares.
 
 use super::*;
-use crate::planner::parts::accounted_parts::is_useless;
-use crate::planner::parts::part_index::{IndexedPart, PartIndex};
-use crate::planner::streams::read_stream::ReadStream;
+use crate::planner::parts::{IndexedPart, PartIndex, is_useless};
+use crate::planner::streams::ReadStream;
 
 /// Checks all that `planner` keeps incrementally.
 #[track_caller]
