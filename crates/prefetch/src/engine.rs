@@ -1,4 +1,4 @@
-//! Acts on what the planner decides, for one object: sends requests, holds their bytes, aborts and frees them.
+//! Performs what the planner decides, for one object: sends requests, holds their bytes, aborts and frees them.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -7,457 +7,320 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use headstart_fetch_core::internal::Promotion;
-use headstart_fetch_core::internal::byte_range::in_memory;
 use headstart_fetch_core::internal::runtime::TaskRuntime;
-use headstart_fetch_core::{AccessHint, FetchError, Intent, ObjectVersion, PinBy, Reservation};
+use headstart_fetch_core::{AccessHint, FetchError, ObjectVersion, PinBy, Reservation};
 use object_store::path::Path;
 use object_store::{Attributes, ObjectMeta};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::{Handle, Id};
-use tokio::task::AbortHandle;
 
-use crate::cell::Cell;
-use crate::common::Common;
-use crate::fetch;
-use crate::gate::{Gate, closed};
-use crate::parts::PartId;
-use crate::plan::{Action, Announced, Plan, ReaderId, Settings};
+use crate::engine::actions::HeldPart;
+use crate::engine::run_history::prefix_of;
+use crate::engine::store_shared::StoreShared;
 use crate::planner::Planner;
-use crate::read::Read;
-use crate::runs::prefix_of;
-use crate::stats::add;
+use crate::planner::messages::{
+    AnnouncedPattern, Decision, PlannerAction, PlannerInputs, PlannerSettings, ReadPlan, ReaderId,
+};
+use crate::planner::parts::PartId;
+use crate::reader::active_read::ActiveRead;
+use crate::reader::close_signal::{CloseSignal, closed};
+use crate::store::stats::add;
+use crate::trace_events;
 
-mod open;
+mod actions;
+mod answers;
+pub(crate) mod open_objects;
+pub(crate) mod part_buffer;
+pub(crate) mod part_request;
+pub(crate) mod run_history;
+pub(crate) mod store_shared;
 
-/// One object: its planner, and the bytes it holds, for all who read it. Dropping it aborts its requests.
+/// One object with its planner and the bytes held for its readers. Dropping it aborts its requests.
 #[derive(Debug)]
-pub(crate) struct Engine {
-    pub(crate) common: Arc<Common>,
+pub(crate) struct ObjectEngine {
+    pub(crate) shared: Arc<StoreShared>,
     pub(crate) path: Path,
-    /// How requests are pinned to the version that is known.
+    /// How requests are pinned to the known version.
     pub(crate) pin: PinBy,
     id: u64,
     prefix: String,
-    settings: Settings,
-    /// The runtime it was opened in: requests run there, so readers from elsewhere do not share it.
+    settings: PlannerSettings,
+    /// The runtime in which the object was opened. Requests run there, so readers of other runtimes do not share it.
     runtime: Option<Id>,
-    /// When somebody read last, in nanoseconds since the store was made.
-    read_at: AtomicU64,
-    state: Mutex<State>,
+    /// The time of the latest read or hint, in nanoseconds since the store was made.
+    latest_read_ns: AtomicU64,
+    state: Mutex<EngineState>,
 }
 
 #[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) planner: Planner,
-    held: HashMap<PartId, Held>,
-    known: Option<Arc<Known>>,
-    /// Until when the version that is known may be taken for the present one by readers who open the object.
+struct EngineState {
+    planner: Planner,
+    held: HashMap<PartId, HeldPart>,
+    known: Option<Arc<KnownObject>>,
+    /// Until when new readers may take the known version for the present one.
     trusted_until: Option<Duration>,
     readers: ReaderId,
-    wasted_seen: u64,
-    outstanding_seen: u64,
+    /// Figures of the planner that the store's counters already contain.
+    published: PublishedFigures,
 }
 
-/// A read that has begun.
-pub(crate) enum Begun {
-    /// Its bytes come from the engine.
-    Ours(Read),
-    /// The caller sends the request itself; this only watches it: alive for as long as the caller waits.
-    Callers(Read),
+/// Figures of one planner as they were published last.
+#[derive(Debug, Default)]
+struct PublishedFigures {
+    wasted_bytes: u64,
+    outstanding_bytes: u64,
+    wanted_bytes: u64,
 }
 
-/// What the first answer told of the object.
+/// The version and metadata of the object, from the first answer.
 #[derive(Debug, Clone)]
-pub(crate) struct Known {
+pub(crate) struct KnownObject {
     pub(crate) version: ObjectVersion,
     pub(crate) meta: ObjectMeta,
     pub(crate) attributes: Attributes,
 }
 
-/// A part's bytes, the task that fetches them, and the memory they are charged to.
-#[derive(Debug)]
-struct Held {
-    cell: Arc<Cell>,
-    task: AbortHandle,
-    charge: Option<Reservation>,
-    promotion: Promotion,
-}
-
-impl Held {
-    fn charge_no_more_than(&mut self, bytes: usize) {
-        if let Some(charge) = &mut self.charge {
-            charge.release(charge.bytes().saturating_sub(bytes));
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Engine {
-    pub(crate) fn new(common: Arc<Common>, path: Path, pin: PinBy, settings: Settings) -> Arc<Self> {
-        let state = State {
+impl ObjectEngine {
+    pub(crate) fn new(shared: Arc<StoreShared>, path: Path, pin: PinBy, settings: PlannerSettings) -> Arc<Self> {
+        let state = EngineState {
             planner: Planner::new(settings.clone()),
             held: HashMap::new(),
             known: None,
             trusted_until: None,
             readers: 0,
-            wasted_seen: 0,
-            outstanding_seen: 0,
+            published: PublishedFigures::default(),
         };
-        let (id, prefix) = (common.engine_id(), prefix_of(&path));
-        let (state, runtime) = (Mutex::new(state), Handle::try_current().ok().map(|runtime| runtime.id()));
-        let read_at = AtomicU64::new(0);
-        let engine = Arc::new(Self { common, path, pin, id, prefix, settings, runtime, read_at, state });
-        engine.touch();
-        engine.common.objects.add(&engine);
+        let engine = Arc::new(Self {
+            id: shared.new_engine_id(),
+            prefix: prefix_of(&path),
+            runtime: Handle::try_current().ok().map(|runtime| runtime.id()),
+            latest_read_ns: AtomicU64::new(0),
+            state: Mutex::new(state),
+            shared,
+            path,
+            pin,
+            settings,
+        });
+        engine.mark_read();
+        engine.shared.objects.add(&engine);
         engine
     }
 
-    /// Starts a read of `range`, which must not be empty or start past a known end.
+    /// Begins a read of `range`, which must not be empty nor start past a known end: a read of the reader of `signal`,
+    /// or of a call without a reader. Only the latter can be passed through ([`ActiveRead::is_passed_through`]).
     ///
     /// # Errors
-    /// [`FetchError::NoRuntime`] outside a runtime; [`object_store::Error::Generic`] once `gate` is closed.
-    pub(crate) fn begin(self: &Arc<Self>, gate: &Arc<Gate>, range: Range<u64>) -> object_store::Result<Read> {
-        if gate.is_closed() {
+    /// [`FetchError::NoRuntime`] outside a runtime; [`object_store::Error::Generic`] once the reader is closed.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        signal: Option<&Arc<CloseSignal>>,
+        range: &Range<u64>,
+    ) -> object_store::Result<ActiveRead> {
+        let is_closed = || signal.is_some_and(|signal| signal.is_closed());
+        if is_closed() {
             return Err(closed(&self.path));
         }
-        match self.begin_read(Some(gate), &range)? {
-            Begun::Ours(read) | Begun::Callers(read) => Ok(read),
-        }
-    }
-
-    /// Starts a read for a call without a handle: where nothing is ahead of it and nothing is to follow it,
-    /// the caller's own request is as good as ours.
-    ///
-    /// # Errors
-    /// As [`Engine::begin`].
-    pub(crate) fn begin_call(self: &Arc<Self>, range: &Range<u64>) -> object_store::Result<Begun> {
-        self.begin_read(None, range)
-    }
-
-    fn begin_read(self: &Arc<Self>, gate: Option<&Arc<Gate>>, range: &Range<u64>) -> object_store::Result<Begun> {
-        let runtime = self.common.current_runtime();
-        if runtime.is_none() && gate.is_some() {
+        if signal.is_some() && self.shared.current_runtime().is_none() {
             return Err(FetchError::NoRuntime.into());
         }
-        let around = self.common.surroundings(self.id, &self.prefix);
-        let now = self.touch();
-        let reader = gate.map_or(0, |gate| gate.reader);
+        let inputs = self.planner_inputs();
+        let now = self.mark_read();
+        let reader = signal.map_or(0, |signal| signal.reader);
         let mut actions = Vec::new();
         let mut state = self.state.lock();
-        // Closed meanwhile: the planner has forgotten the reader, or will.
-        if gate.is_some_and(|gate| gate.is_closed()) {
+        // The planner has forgotten a reader that was closed meanwhile, or is about to.
+        if is_closed() {
             return Err(closed(&self.path));
         }
-        let planned = self.guarded(&mut state, |planner| planner.on_read(now, reader, range, &around, &mut actions));
-        let plan = match planned {
-            Ok(plan) => plan,
+        let decided =
+            self.catch_planner_panic(&mut state, |planner| planner.on_read(now, reader, range, &inputs, &mut actions));
+        let decision = match decided {
+            Ok(decision) => decision,
             Err(panic) => {
                 drop(state);
                 resume_unwind(panic)
             }
         };
-        let counters = &self.common.counters;
+        let mut is_short = self.perform(&mut state, actions);
+        is_short |= (self.shared.budget.free_bytes() as u64) < state.planner.window_wanted().ahead_bytes;
+        let counters = &self.shared.counters;
         add(&counters.reads, 1);
         add(&counters.demanded_bytes, range.end - range.start);
-        add(&counters.ahead_bytes, plan.ahead_bytes);
-        let own =
-            actions.iter().position(|action| matches!(action, Action::Fetch { range: asked, .. } if asked == range));
-        let callers = gate.is_none() && (own.is_some() || plan.pieces.is_empty());
-        if callers {
-            if let Some(own) = own {
-                actions.remove(own);
-                state.planner.on_not_sent(plan.pieces[0].part);
+        let read = match decision {
+            Decision::PassThrough(plan) => {
+                add(&counters.demand_requests, 1);
+                Ok(ActiveRead::passed_through(Arc::clone(self), plan))
             }
-            add(&counters.demand_requests, 1);
-        }
-        let is_as_asked = own.is_some();
-        let mut short = self.act(&mut state, actions, runtime.as_ref(), Some(range));
-        short |= (self.common.budget.free_bytes() as u64) < state.planner.window_wanted().ahead_bytes;
-        let mut cells = Vec::with_capacity(plan.pieces.len());
-        for held in plan.pieces.iter().filter_map(|piece| state.held.get(&piece.part)).take_while(|_| !callers) {
-            held.promotion.promote();
-            cells.push(Arc::clone(&held.cell));
-        }
+            Decision::Serve(plan) => {
+                add(&counters.ahead_bytes, plan.ahead_bytes);
+                let mut buffers = Vec::with_capacity(plan.pieces.len());
+                for held in plan.pieces.iter().filter_map(|piece| state.held.get(&piece.part)) {
+                    held.promotion.promote();
+                    buffers.push(Arc::clone(&held.buffer));
+                }
+                let is_incomplete = buffers.len() < plan.pieces.len();
+                let read = ActiveRead::new(Arc::clone(self), signal.cloned(), plan, buffers);
+                if is_incomplete { Err((read, FetchError::NoRuntime)) } else { Ok(read) }
+            }
+        };
         drop(state);
-        self.common.objects.reclaim(now, short);
-        if callers {
-            return Ok(Begun::Callers(Read::new(Arc::clone(self), None, plan, Vec::new())));
-        }
-        let lost = cells.len() < plan.pieces.len();
-        let read = Read::new(Arc::clone(self), gate.cloned(), plan, cells).with_own_request(is_as_asked);
-        if lost { Err(FetchError::NoRuntime.into()) } else { Ok(Begun::Ours(read)) }
+        self.shared.objects.reclaim(now, is_short);
+        read.map_err(|(_, error)| error.into())
     }
 
-    /// Takes in what the reader behind `gate`, or a caller without a handle, says of its future.
-    pub(crate) fn advise(self: &Arc<Self>, gate: Option<&Gate>, hint: &AccessHint) {
-        if gate.is_some_and(Gate::is_closed) {
+    /// Takes in an access hint of the reader of `signal`, or of a caller without a reader.
+    pub(crate) fn advise(self: &Arc<Self>, signal: Option<&CloseSignal>, hint: &AccessHint) {
+        if signal.is_some_and(CloseSignal::is_closed) {
             return;
         }
-        self.touch();
-        let reader = gate.map_or(0, |gate| gate.reader);
-        let around = self.common.surroundings(self.id, &self.prefix);
-        self.tell(|planner, now, actions| match hint {
-            // Closed meanwhile: a reader that is gone does not come back.
-            _ if gate.is_some_and(Gate::is_closed) => {}
-            AccessHint::Normal => planner.on_announced(reader, Announced::Nothing, actions),
-            AccessHint::Sequential => planner.on_announced(reader, Announced::Sequential, actions),
-            AccessHint::Random => planner.on_announced(reader, Announced::Random, actions),
-            AccessHint::WillNeed(ranges) => planner.on_will_need(now, reader, ranges, &around, actions),
+        self.mark_read();
+        let reader = signal.map_or(0, |signal| signal.reader);
+        let inputs = self.planner_inputs();
+        self.dispatch(|planner, now, actions| match hint {
+            // A reader that was closed meanwhile must not be entered again.
+            _ if signal.is_some_and(CloseSignal::is_closed) => {}
+            AccessHint::Normal => planner.on_announced(reader, AnnouncedPattern::Normal, actions),
+            AccessHint::Sequential => planner.on_announced(reader, AnnouncedPattern::Sequential, actions),
+            AccessHint::Random => planner.on_announced(reader, AnnouncedPattern::Random, actions),
+            AccessHint::WillNeed(ranges) => planner.on_will_need(now, reader, ranges, &inputs, actions),
             AccessHint::DontNeed(ranges) => planner.on_dont_need(reader, ranges, actions),
             _ => {}
         });
     }
 
-    /// Feeds the planner one event, outside of any read, and acts on what it decides.
-    pub(crate) fn tell(self: &Arc<Self>, event: impl FnOnce(&mut Planner, Duration, &mut Vec<Action>)) {
+    /// Gives the planner one event that is not a read, and performs the resulting actions.
+    pub(crate) fn dispatch(self: &Arc<Self>, event: impl FnOnce(&mut Planner, Duration, &mut Vec<PlannerAction>)) {
+        self.dispatch_locked(&mut self.state.lock(), event);
+    }
+
+    fn dispatch_locked(
+        self: &Arc<Self>,
+        state: &mut EngineState,
+        event: impl FnOnce(&mut Planner, Duration, &mut Vec<PlannerAction>),
+    ) {
         let mut actions = Vec::new();
-        let now = self.common.now();
-        let mut state = self.state.lock();
-        if self.guarded(&mut state, |planner| event(planner, now, &mut actions)).is_err() {
-            tracing::error!(path = %self.path, "the planner panicked; it begins anew");
+        let now = self.shared.now();
+        if self.catch_planner_panic(state, |planner| event(planner, now, &mut actions)).is_err() {
+            trace_events::planner_panicked(&self.path);
             return;
         }
-        self.act(&mut state, actions, self.common.current_runtime().as_ref(), None);
+        self.perform(state, actions);
     }
 
-    /// A read of `plan` has ended.
-    pub(crate) fn on_read_end(self: &Arc<Self>, plan: &Plan, answered: bool) {
-        self.touch();
-        self.tell(|planner, now, actions| planner.on_read_end(now, plan, answered, actions));
+    pub(crate) fn on_read_end(self: &Arc<Self>, plan: &ReadPlan, answered: bool) {
+        self.mark_read();
+        self.dispatch(|planner, now, actions| planner.on_read_end(now, plan, answered, actions));
     }
 
-    /// The reader behind `gate` reads no more.
-    pub(crate) fn close_reader(self: &Arc<Self>, gate: &Gate) {
-        if gate.close() {
-            self.tell(|planner, _, actions| planner.on_reader_gone(gate.reader, actions));
+    /// Closes the reader of `signal`.
+    pub(crate) fn close_reader(self: &Arc<Self>, signal: &CloseSignal) {
+        if signal.close() {
+            self.dispatch(|planner, _, actions| planner.on_reader_gone(signal.reader, actions));
         }
     }
 
-    /// Where bytes are served once, how long after they were asked for.
+    /// How long after its request a part may be served, where bytes are served once.
     pub(crate) fn serve_once_within(&self) -> Option<Duration> {
         self.settings.serve_once_within
     }
 
-    /// What is known of the object, once something answered.
-    pub(crate) fn known(&self) -> Option<Arc<Known>> {
+    /// The version and metadata of the object, once an answer had them.
+    pub(crate) fn known(&self) -> Option<Arc<KnownObject>> {
         self.state.lock().known.clone()
     }
 
-    /// Whether nothing identifies the object's version: then no two answers can be put together, and nothing is read ahead or kept.
+    /// Whether nothing identifies the version of the object. Then no two answers can be combined, and nothing is read
+    /// ahead or kept.
     pub(crate) fn is_unprovable(&self) -> bool {
-        self.state.lock().known.as_ref().is_some_and(|known| !self.common.is_provable(&known.version))
+        self.state.lock().known.as_ref().is_some_and(|known| !self.shared.is_provable(&known.version))
     }
 
-    /// Somebody reads, or says what it will read. Returns the time.
-    fn touch(&self) -> Duration {
-        let now = self.common.now();
-        self.read_at.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        now
-    }
-
-    /// `bytes` more of part `id` arrived, up to `filled_to`.
-    pub(crate) fn filled(&self, id: PartId, filled_to: u64, bytes: u64) {
-        add(&self.common.counters.fetched_bytes, bytes);
-        self.state.lock().planner.on_filled(id, filled_to);
-    }
-
-    /// The request of part `id` has brought all it was asked for.
-    pub(crate) fn completed(self: &Arc<Self>, id: PartId, bytes: usize) {
-        if let Some(held) = self.state.lock().held.get_mut(&id) {
-            // The object may end before the range that was asked for.
-            held.charge_no_more_than(bytes);
-        }
-        let around = self.common.surroundings(self.id, &self.prefix);
-        self.tell(|planner, now, actions| planner.on_complete(now, id, &around, actions));
-    }
-
-    /// The request of part `id` failed.
-    pub(crate) fn failed(&self, id: PartId) {
+    pub(crate) fn on_failed(&self, id: PartId) {
         let mut state = self.state.lock();
         state.planner.on_failed(id);
         state.held.remove(&id);
-        self.settle(&mut state);
+        self.publish(&mut state);
     }
 
-    /// The runtime `home` has stopped, where it is another one: what its tasks were to bring is asked for again when it is needed.
-    pub(crate) fn abandon(&self, home: &TaskRuntime) {
+    /// The runtime of `home` has stopped: fails the requests of its tasks, unless this is the same runtime. Reads that
+    /// need their bytes send new requests.
+    pub(crate) fn on_runtime_stopped(&self, home: &TaskRuntime) {
         if home.is_current() {
             return;
         }
         let mut state = self.state.lock();
-        let of_home =
-            |(id, held): (&PartId, &Held)| (held.cell.is_open() && held.cell.home().id() == home.id()).then_some(*id);
-        let lost: Vec<PartId> = state.held.iter().filter_map(of_home).collect();
+        let is_lost = |held: &HeldPart| held.buffer.is_open() && held.buffer.home().id() == home.id();
+        let lost: Vec<PartId> = state.held.iter().filter(|(_, held)| is_lost(held)).map(|(id, _)| *id).collect();
         for id in lost {
             state.planner.on_not_sent(id);
             if let Some(held) = state.held.remove(&id) {
-                held.cell.fail(Arc::new(FetchError::RuntimeStopped.into()));
+                held.buffer.fail(Arc::new(FetchError::RuntimeStopped.into()));
             }
         }
-        self.settle(&mut state);
+        self.publish(&mut state);
     }
 
-    /// The planner panics at the next read.
+    /// Lets the planner panic at the next read.
     #[cfg(test)]
-    pub(crate) fn sabotage(&self) {
-        self.state.lock().planner.panics = true;
+    pub(crate) fn panic_at_next_read(&self) {
+        self.state.lock().planner.panics_at_next_read = true;
     }
 
-    /// Bytes that are held here or reserved for what is on its way.
+    /// Bytes held here, or reserved for requests in flight.
     pub(crate) fn held_bytes(&self) -> usize {
         self.state.lock().held.values().map(|held| held.charge.as_ref().map_or(0, Reservation::bytes)).sum()
     }
 
-    /// When it was last read, if it holds anything and nobody reads now.
-    pub(crate) fn holds_since(&self) -> Option<Duration> {
-        let idle = |state: MutexGuard<'_, State>| !state.held.is_empty() && !state.planner.is_being_read();
-        let holds = self.state.try_lock().is_some_and(idle);
-        holds.then(|| Duration::from_nanos(self.read_at.load(Ordering::Relaxed)))
+    /// The time of the latest read, if bytes are held and no read is in progress.
+    pub(crate) fn idle_since(&self) -> Option<Duration> {
+        let is_idle = |state: MutexGuard<'_, EngineState>| !state.held.is_empty() && !state.planner.is_being_read();
+        let holds = self.state.try_lock().is_some_and(is_idle);
+        holds.then(|| Duration::from_nanos(self.latest_read_ns.load(Ordering::Relaxed)))
     }
 
-    /// Asks the planner. Where it panics, all it knew is worthless: who waits gets an error, and the next read finds a new one.
-    fn guarded<T>(&self, state: &mut State, ask: impl FnOnce(&mut Planner) -> T) -> std::thread::Result<T> {
-        let answer = catch_unwind(AssertUnwindSafe(|| ask(&mut state.planner)));
+    /// Notes the time of a read or hint, and returns it.
+    fn mark_read(&self) -> Duration {
+        let now = self.shared.now();
+        self.latest_read_ns.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        now
+    }
+
+    fn planner_inputs(&self) -> PlannerInputs {
+        self.shared.planner_inputs(self.id, &self.prefix)
+    }
+
+    /// Calls the planner. A planner that panicked is replaced by a new one: waiters get an error, and the next read
+    /// begins without held bytes.
+    fn catch_planner_panic<T>(
+        &self,
+        state: &mut EngineState,
+        call: impl FnOnce(&mut Planner) -> T,
+    ) -> std::thread::Result<T> {
+        let answer = catch_unwind(AssertUnwindSafe(|| call(&mut state.planner)));
         if answer.is_err() {
             state.planner = state.planner.successor(self.settings.clone());
-            state.wasted_seen = 0;
+            state.published.wasted_bytes = 0;
             for (_, held) in state.held.drain() {
-                held.cell.fail(Arc::new(FetchError::TaskLost.into()));
+                held.buffer.fail(Arc::new(FetchError::TaskLost.into()));
             }
-            self.settle(state);
+            self.publish(state);
         }
         answer
     }
-
-    /// Does what the planner has decided, after a read of `asked` if it was one. True where memory was short.
-    fn act(
-        self: &Arc<Self>,
-        state: &mut State,
-        actions: Vec<Action>,
-        runtime: Option<&Handle>,
-        asked: Option<&Range<u64>>,
-    ) -> bool {
-        let mut short = false;
-        for action in actions {
-            match action {
-                // What came before may have cost it its place.
-                Action::Fetch { id, .. } if !state.planner.has(id) => {}
-                Action::Fetch { id, range, intent, ahead_bytes } => {
-                    self.common.spend(ahead_bytes);
-                    let as_asked = asked == Some(&range);
-                    short |= !self.send(state, id, (range, as_asked), intent, runtime);
-                }
-                Action::Stop(id) => {
-                    if let Some(held) = state.held.get_mut(&id) {
-                        add(&self.common.counters.cancels, 1);
-                        let kept = held.cell.complete();
-                        held.task.abort();
-                        held.charge_no_more_than(kept);
-                    }
-                }
-                Action::Drop(id) => {
-                    if let Some(held) = state.held.remove(&id) {
-                        add(&self.common.counters.cancels, u64::from(held.cell.is_open()));
-                    }
-                }
-            }
-        }
-        self.settle(state);
-        short
-    }
-
-    /// Sends the request of part `id`, if there is memory for it or somebody waits. False where memory was short.
-    fn send(
-        self: &Arc<Self>,
-        state: &mut State,
-        id: PartId,
-        (range, as_asked): (Range<u64>, bool),
-        intent: Intent,
-        runtime: Option<&Handle>,
-    ) -> bool {
-        let counters = &self.common.counters;
-        let demanded = intent == Intent::Demand;
-        let wanted = in_memory(range.end - range.start);
-        let mut charge = self.common.budget.try_reserve(wanted);
-        let short = charge.is_none();
-        if short && demanded && wanted <= self.common.budget.limit_bytes() {
-            let mut given_up = Vec::new();
-            state.planner.on_memory_short(&mut given_up);
-            self.act(state, given_up, None, None);
-            charge = self.common.budget.try_reserve(wanted);
-        }
-        let Some(runtime) = runtime.filter(|_| demanded || charge.is_some()) else {
-            add(&counters.budget_waits, 1);
-            state.planner.on_not_sent(id);
-            return !short;
-        };
-        add(if demanded { &counters.demand_requests } else { &counters.speculative_requests }, 1);
-        let cell = Cell::new(range.start, TaskRuntime::of(runtime));
-        let lost = fetch::FailIfLost(Arc::clone(&cell));
-        let promotion = Promotion::default();
-        let known = state.known.clone();
-        let request = fetch::Request { id, range, intent, as_asked, known, promotion: promotion.clone() };
-        let (engine, common, path) = (Arc::downgrade(self), Arc::clone(&self.common), self.path.clone());
-        let task = runtime.spawn(fetch::run(engine, common, path, lost, request));
-        state.held.insert(id, Held { cell, task: task.abort_handle(), charge, promotion });
-        !short
-    }
-
-    /// Brings what others see up to date: how much memory this object wants, what it wasted, what was learnt.
-    fn settle(&self, state: &mut State) {
-        let counters = &self.common.counters;
-        self.common.shares.lock().want(self.id, state.planner.wanted_bytes());
-        let ledger = state.planner.ledger();
-        add(&counters.wasted_bytes, ledger.wasted - state.wasted_seen);
-        counters.outstanding_bytes.fetch_add(ledger.outstanding, Ordering::Relaxed);
-        counters.outstanding_bytes.fetch_sub(state.outstanding_seen, Ordering::Relaxed);
-        (state.wasted_seen, state.outstanding_seen) = (ledger.wasted, ledger.outstanding);
-        counters.window_bytes.store(state.planner.window().ahead_bytes, Ordering::Relaxed);
-        counters.window_wanted_bytes.store(state.planner.window_wanted().ahead_bytes, Ordering::Relaxed);
-        let (runs, turned) = state.planner.take_learnt();
-        self.common.runs.on_events(&self.prefix, &runs);
-        for shape in turned {
-            tracing::trace!(path = %self.path, ?shape, "a stream was found");
-            counters.found(shape);
-        }
-    }
 }
 
-impl Drop for Engine {
+impl Drop for ObjectEngine {
     fn drop(&mut self) {
         let state = self.state.get_mut();
-        let (runs, _) = state.planner.take_learnt();
-        self.common.runs.on_events(&self.prefix, &[runs, state.planner.all_ended()].concat());
-        self.common.shares.lock().want(self.id, 0);
-        let counters = &self.common.counters;
-        counters.outstanding_bytes.fetch_sub(state.outstanding_seen, Ordering::Relaxed);
-        let ledger = state.planner.ledger();
-        add(&counters.wasted_bytes, state.planner.arrived_unread());
-        let all = counters.snapshot();
-        tracing::debug!(
-            path = %self.path,
-            demanded_bytes = ledger.demanded,
-            wasted_bytes = ledger.wasted,
-            window_bytes = state.planner.window().ahead_bytes,
-            window_wanted_bytes = state.planner.window_wanted().ahead_bytes,
-            store.fetched_bytes = all.fetched_bytes,
-            store.wasted_bytes = all.wasted_bytes,
-            store.stalled_ms = u64::try_from(all.stalled.as_millis()).unwrap_or(u64::MAX),
-            store.cancels = all.cancels,
-            store.budget_waits = all.budget_waits,
-            store.streams_forward = all.streams_forward,
-            store.streams_backward = all.streams_backward,
-            store.streams_strided = all.streams_strided,
-            "no longer read"
-        );
+        let (runs, _) = state.planner.take_observations();
+        self.shared.runs.on_events(&self.prefix, &[runs, state.planner.all_ended()].concat());
+        self.shared.shares.lock().set_want(self.id, 0);
+        let counters = &self.shared.counters;
+        counters.outstanding_bytes.fetch_sub(state.published.outstanding_bytes, Ordering::Relaxed);
+        add(&counters.wasted_bytes, state.planner.arrived_unread_bytes());
+        trace_events::object_closed(&self.path, &state.planner, counters);
         for (_, held) in state.held.drain() {
-            held.cell.fail(Arc::new(closed(&self.path)));
+            held.buffer.fail(Arc::new(closed(&self.path)));
         }
     }
 }

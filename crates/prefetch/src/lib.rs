@@ -1,33 +1,8 @@
-//! Read-ahead for any [`object_store`]: have the bytes there when they are asked for.
+//! Read-ahead for any [`object_store`]: fetches bytes before they are asked for.
 //!
-//! [`PrefetchStore`] wraps an `Arc<dyn ObjectStore>` and watches what is read. Reads that follow each other are a stream: upwards,
-//! downwards, equally far apart, or slightly out of order, up to 16 of them by turns through one handle. Ahead of a stream it keeps as
-//! much in flight as the link, or the reader if that is slower, can use. Reads that follow no order are handed on untouched.
-//!
-//! ```text
-//!  read ──► streams ──► window ──► ledger ──► planner ──actions──► engine ──get_opts──► the store below
-//!           who, which   how far    at what    (pure)              (tokio)
-//!           way          ahead      risk          ▲                   │
-//!                          ▲          ▲           └── what arrived ◄──┘
-//!                     memory, link   how long runs have lasted here
-//! ```
-//!
-//! # What is bet
-//!
-//! Two reads in a row start it ([`PrefetchConfig::start_after`]); three where they go down, four where they are equally far apart. From
-//! then on at most three times what the run has read may be ahead of it unread, less or more as the store teaches: under each prefix it is
-//! learned how long runs last, and as much is bet as three in four of those that came so far have gone on for. Runs of sixteen reads are
-//! so read ahead of to the sixteenth; where readers go through whole objects, their first read starts it. Over the life of an
-//! object's readers, what is wasted and what is ahead is at most a tenth of what was read, and two windows.
-//! [`AccessHint::Sequential`](headstart_fetch_core::AccessHint::Sequential) has a whole window from the first answer on, `Random` nothing, `WillNeed` is fetched whatever the pattern.
-//!
-//! # Two ways in
-//!
-//! * [`PrefetchStore::reader`] opens one object: a [`Reader`] is a snapshot of one version with a file's manners,
-//!   `AsyncRead + AsyncSeek + AsyncBufRead`, a stream, positioned reads, and [`Reader::blocking`] for plain threads. Readers of one
-//!   object share its requests: 64 at the same pace cost what one does.
-//! * As an `ObjectStore` it serves engines that only call `get_range(s)`. Such a call is as fresh as the raw store's but for
-//!   bytes fetched ahead of it, which are served once, and only within [`PrefetchConfig::max_age`].
+//! [`PrefetchStore`] wraps an `Arc<dyn ObjectStore>` and watches the reads. Reads that follow each other are a stream:
+//! forward, backward, strided, or slightly out of order, and up to 16 interleaved streams per reader. Ahead of a stream
+//! it keeps as much in flight as the link, or a slower reader, can use. Random reads are passed through.
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -45,70 +20,74 @@
 //! # }
 //! ```
 //!
-//! # What it does not do
+//! # Two interfaces
 //!
-//! * It does not split one large read: that is how, and belongs to `headstart-fetch-core`'s `FetchStore` below it.
-//! * It keeps no cache: bytes behind a reader go, but for the last read and 1 MiB. Put a `CacheStore` below it.
-//! * Local files ([`object_store::GetResultPayload::File`]) are left to the kernel's own read-ahead.
+//! * [`PrefetchStore::reader`] opens one object. A [`Reader`] is a snapshot of one version with the interfaces of
+//!   a file: `AsyncRead + AsyncSeek + AsyncBufRead`, a stream, reads at any position, and [`Reader::blocking`] for
+//!   threads without a runtime. Readers of one object share its requests: 64 readers at the same pace cost as
+//!   much as one.
+//! * As an `ObjectStore` it serves applications that only call `get_range(s)`. Such a call is as fresh as one of the
+//!   inner store, except for bytes fetched ahead. These are served once, and only within [`PrefetchConfig::max_age`].
+//!
+//! # How it works
+//!
+//! ```text
+//!  read ──► streams ──► window ──► limits ──► planner ──actions──► engine ──get_opts──► the store below
+//!           which        how far   on waste   (pure)               (tokio)
+//!           pattern      ahead        ▲          ▲                    │
+//!                          ▲          │          └── what arrived ◄───┘
+//!                     memory, link   earlier run lengths
+//! ```
+//!
+//! Read-ahead starts at the second read in a row ([`PrefetchConfig::start_after`]), of backward reads at the third, and
+//! of strided reads at the fourth. From then on, the unread bytes ahead are at most three times what the run has read.
+//! This factor is learned per prefix from the lengths of earlier runs: as much may be fetched ahead as three in four of
+//! them went on for. So runs of sixteen reads are read ahead to the sixteenth read; where readers read whole objects,
+//! their first read starts read-ahead. Over the lives of an object's readers, wasted bytes and bytes ahead are at most
+//! a tenth of the bytes read, plus two windows.
+//! [`AccessHint::Sequential`](headstart_fetch_core::AccessHint::Sequential) gets a whole window from the first answer
+//! on, `Random` gets no read-ahead, and `WillNeed` is fetched whatever the pattern.
+//!
+//! Without [`PrefetchConfig::link`], the store uses the link estimate of the layer below, which it finds in the first
+//! answer ([`MeasuredLink`](headstart_fetch_core::internal::MeasuredLink)). Where no layer below has one, it measures the link
+//! itself.
+//!
+//! # Non-goals
+//!
+//! * It does not split one large read; `headstart-fetch-core`'s `FetchStore` below does.
+//! * It is not a cache: bytes behind a reader are dropped, except for the last read and 1 MiB. Put a `CacheStore`
+//!   below.
+//! * Local files ([`object_store::GetResultPayload::File`]) are left to the kernel's read-ahead.
 //!
 //! # Memory
 //!
-//! Ahead of one reader, at most: `part + 1.75 · min(reader's rate, link's rate) · (time to first byte + part / stream's rate)`,
-//! about 170 MiB for a reader that keeps up with 1 GB/s at 30 ms, 8 MiB for one of 20 MB/s. All objects that are read share
-//! three quarters of [`PrefetchConfig::budget`], max-min fairly; a read itself never waits for memory. Behind a reader: its last read (at least 1 MiB, at
-//! most 32 MiB). Objects that nobody has read for a second give all back when others need it, after ten seconds as soon as anybody reads
-//! another one. An idle store of `n` known paths holds some hundred bytes for each of the latest 256, and a kibibyte for each of 256 prefixes.
+//! Ahead of one reader there are at most `part + 1.75 · min(reader's rate, link's rate) · (time to first byte + part /
+//! stream's rate)` bytes: about 170 MiB for a reader that keeps up with 1 GB/s at 30 ms, and 8 MiB for one of 20 MB/s.
+//! All open objects share three quarters of [`PrefetchConfig::budget`], max-min fairly; a read itself never waits for
+//! memory. Behind a reader its last read is kept (at least 1 MiB, at most 32 MiB). An object without reads for a second
+//! gives its bytes back when others need memory, and after ten seconds as soon as another object is read. An idle store
+//! holds some hundred bytes for each of the latest 256 paths, and a kibibyte for each of 256 prefixes.
 //!
-//! # Statistics
+//! # Observability
 //!
-//! [`PrefetchStore::stats`] is a snapshot of what read-ahead did and cost. The same figures are fields of a `tracing` event at level `debug` when an object is
-//! read no longer; streams are told of at level `trace` when they are found.
+//! [`PrefetchStore::stats`] is a snapshot of what read-ahead has done and has cost. `tracing` events have the target
+//! `headstart::prefetch`: `debug` when an object is closed, `trace` when a stream is found.
 //!
 //! # Cancel safety
 //!
-//! Every future may be dropped at any await: requests that only it waited for are aborted, the others go on for those who do.
-//! Dropping a [`Reader`] aborts all of its requests. Errors reach only the reads that need the bytes that failed.
+//! Every future may be dropped at any await. Requests that only this future waited for are aborted; others continue.
+//! Dropping a [`Reader`] aborts its requests. Errors reach only the reads that need the bytes that failed.
 
-mod blocking;
-mod calls;
-mod cell;
-mod common;
 mod config;
-mod cursor;
 mod engine;
-mod fetch;
-mod gate;
-mod holdings;
-mod learned;
-mod objects;
-mod part;
-mod part_index;
-mod parts;
-mod places;
-mod plan;
 mod planner;
-mod ranges;
-mod rate_cap;
-mod read;
+mod policy;
 mod reader;
-mod reading;
-mod readings;
-mod runs;
-mod shares;
-mod stats;
 mod store;
-mod stream;
-mod streams;
-mod sum_tree;
-mod sync;
-mod visits;
-mod waiting;
-mod wanted;
-mod waste;
-mod window;
+mod trace_events;
 
-pub use blocking::BlockingReader;
 pub use config::PrefetchConfig;
 pub use reader::Reader;
-pub use stats::PrefetchStats;
+pub use reader::blocking::BlockingReader;
 pub use store::PrefetchStore;
+pub use store::stats::PrefetchStats;

@@ -1,331 +1,344 @@
-//! Decides what to fetch, keep and drop: events come in with `now`, actions go out. Pure; `engine.rs` acts.
+//! Decides what to fetch, keep and drop: events come in with the present time, actions go out; the engine performs
+//! them.
 //!
-//! One planner serves one object and all who read it. It owns their stream tables, the part map and the ledger, and keeps these
-//! true after every event: parts are disjoint (no byte is fetched twice while held or in flight), a part somebody reads
-//! is never dropped, and nothing is fetched ahead that the ledger does not allow.
+//! One planner serves one object and all of its readers. It owns their streams, the parts and the accounting. These
+//! invariants hold after every event: parts are disjoint (no byte is fetched twice while held or in flight), a part
+//! that is being read is never dropped, and nothing is fetched ahead beyond the limits of the accounting.
 
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::holdings::{About, Holdings};
-use crate::learned::RunEvent;
-use crate::parts::{Part, PartId};
-use crate::plan::{Action, Plan, ReaderId, Settings, Surroundings};
-use crate::reading::Reading;
-use crate::readings::Readings;
-use crate::stream::{KEEP_BEHIND_MOST, Shape, names_of, reader_of};
-use crate::streams::{Found, Joined};
-use crate::waste::Ledger;
-use crate::window::Window;
+use crate::planner::messages::{
+    Decision, PlannerAction, PlannerEvent, PlannerInputs, PlannerSettings, ReadPlan, ReaderId,
+};
+use crate::planner::parts::{AccountedParts, PartId, PartState, SweepScope};
+use crate::planner::readers::{ReaderState, ReaderStates};
+use crate::planner::streams::{FoundStream, PartOwner, StreamIds, StreamJoin, StreamShape};
+use crate::policy::run_lengths::RunEvent;
+use crate::policy::speculation::SpeculationAccount;
+use crate::policy::window::ReadAheadWindow;
 
-mod ahead;
-mod cover;
 mod hints;
+pub(crate) mod messages;
+pub(crate) mod parts;
+mod read_ahead;
+pub(crate) mod readers;
+mod serve;
+pub(crate) mod streams;
 
-/// A read this close to the object's end is a footer: it neither breaks a stream nor starts one.
+/// A read this close to the end of the object is a footer read: it neither ends a stream nor starts one.
 const FOOTER_BYTES: u64 = 1024 * 1024;
 
-/// Decides for one object.
+/// The planner of one object.
 #[derive(Debug)]
 pub(crate) struct Planner {
-    settings: Settings,
-    readings: Readings,
-    holdings: Holdings,
+    settings: PlannerSettings,
+    readers: ReaderStates,
+    stream_ids: StreamIds,
+    parts: AccountedParts,
+    /// The length of the object, once it is known.
     size: Option<u64>,
-    local: bool,
-    /// Sent so far.
+    /// Whether nothing is to be fetched ahead: the object is a local file, or nothing identifies its version.
+    is_local: bool,
+    /// Requests sent so far.
     requests: u64,
-    /// A request ahead has failed, and no read was answered since.
-    failing: bool,
-    /// Of the latest read.
-    window: Window,
-    window_wanted: Window,
+    /// Whether a request has failed and no read was answered since.
+    is_failing: bool,
+    window: ReadAheadWindow,
+    /// The same without the limits of memory and settings.
+    window_wanted: ReadAheadWindow,
+    /// Ends of runs that [`Planner::take_observations`] has not returned yet.
     runs: Vec<RunEvent>,
-    turned: Vec<Shape>,
+    /// Shapes of streams that it has not returned yet.
+    new_shapes: Vec<StreamShape>,
     #[cfg(test)]
-    pub(crate) panics: bool,
+    pub(crate) panics_at_next_read: bool,
 }
 
 impl Planner {
-    /// A planner for an object just opened.
-    #[must_use]
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: PlannerSettings) -> Self {
         Self {
-            readings: Readings::new(settings.serve_once_within.is_some()),
+            readers: ReaderStates::new(settings.serve_once_within.is_some()),
+            stream_ids: StreamIds::default(),
             settings,
-            holdings: Holdings::default(),
+            parts: AccountedParts::default(),
             size: None,
-            local: false,
+            is_local: false,
             requests: 0,
-            failing: false,
-            window: Window::default(),
-            window_wanted: Window::default(),
+            is_failing: false,
+            window: ReadAheadWindow::default(),
+            window_wanted: ReadAheadWindow::default(),
             runs: Vec::new(),
-            turned: Vec::new(),
+            new_shapes: Vec::new(),
             #[cfg(test)]
-            panics: false,
+            panics_at_next_read: false,
         }
     }
 
-    /// The books.
-    #[must_use]
-    pub(crate) fn ledger(&self) -> Ledger {
-        self.holdings.ledger
+    pub(crate) fn account(&self) -> SpeculationAccount {
+        self.parts.account
     }
 
-    /// The window of the latest read.
-    #[must_use]
-    pub(crate) fn window(&self) -> Window {
+    pub(crate) fn window(&self) -> ReadAheadWindow {
         self.window
     }
 
-    /// What it would be if neither memory nor options bounded it.
-    #[must_use]
-    pub(crate) fn window_wanted(&self) -> Window {
+    /// The same window without the limits of memory and settings.
+    pub(crate) fn window_wanted(&self) -> ReadAheadWindow {
         self.window_wanted
     }
 
-    /// Whether bytes are on their way, or here and not read yet.
-    #[must_use]
+    /// Whether bytes are in flight, or held and not read yet.
     pub(crate) fn is_active(&self) -> bool {
-        let index = self.holdings.parts().index();
+        let index = self.parts.map().index();
         index.in_flight > 0 || index.unread_bytes > 0
     }
 
-    /// Whether any part is being read.
-    #[must_use]
     pub(crate) fn is_being_read(&self) -> bool {
-        self.holdings.parts().index().being_read > 0
+        self.parts.map().index().being_read > 0
     }
 
-    /// Whether part `id` is still wanted.
-    #[must_use]
-    pub(crate) fn has(&self, id: PartId) -> bool {
-        self.holdings.parts().get(id).is_some()
+    pub(crate) fn contains_part(&self, id: PartId) -> bool {
+        self.parts.map().get(id).is_some()
     }
 
-    /// How much memory its readers can use, all windows together.
-    #[must_use]
+    /// The memory that the windows of all readers together would use, in bytes.
     pub(crate) fn wanted_bytes(&self) -> u64 {
-        if self.is_active() { self.window_wanted.ahead_bytes.saturating_mul(self.readings.offsets()) } else { 0 }
+        if self.is_active() { self.window_wanted.ahead_bytes.saturating_mul(self.readers.offsets()) } else { 0 }
     }
 
-    /// What has been learnt since this was asked last: runs that have ended, and shapes that streams have shown.
-    pub(crate) fn take_learnt(&mut self) -> (Vec<RunEvent>, Vec<Shape>) {
-        (std::mem::take(&mut self.runs), std::mem::take(&mut self.turned))
+    /// Takes out what was observed since the last call: ends of runs, and shapes of streams.
+    pub(crate) fn take_observations(&mut self) -> (Vec<RunEvent>, Vec<StreamShape>) {
+        (std::mem::take(&mut self.runs), std::mem::take(&mut self.new_shapes))
     }
 
-    /// All runs that would end if every reader went now.
+    /// The runs that would end if all readers closed now.
     pub(crate) fn all_ended(&self) -> Vec<RunEvent> {
-        let of =
-            |reading: &Reading| reading.streams.iter().filter_map(|s| reading.ended(s, self.size)).collect::<Vec<_>>();
-        self.readings.iter().flat_map(|(_, reading)| of(reading)).collect()
+        let ends =
+            |state: &ReaderState| state.streams.iter().filter_map(|s| state.ended(s, self.size)).collect::<Vec<_>>();
+        self.readers.iter().flat_map(|(_, state)| ends(state)).collect()
     }
 
-    /// Bytes that have arrived and that nobody has read.
-    #[must_use]
-    pub(crate) fn arrived_unread(&self) -> u64 {
-        self.holdings.parts().iter().map(Part::arrived_unread).sum()
+    pub(crate) fn arrived_unread_bytes(&self) -> u64 {
+        self.parts.map().iter().map(PartState::arrived_unread_bytes).sum()
     }
 
-    /// A planner that knows nothing of what this one has planned, and uses none of its names.
-    pub(crate) fn successor(&self, settings: Settings) -> Self {
-        let mut successor = Self { size: self.size, local: self.local, ..Self::new(settings) };
-        successor.holdings.begin_after(&self.holdings);
+    /// A new planner for the same object, without the state of this one. It uses none of the ids of this one.
+    pub(crate) fn successor(&self, settings: PlannerSettings) -> Self {
+        let mut successor =
+            Self { size: self.size, is_local: self.is_local, stream_ids: self.stream_ids, ..Self::new(settings) };
+        successor.parts.continue_ids_of(&self.parts);
         successor
     }
 
-    /// Somebody opens the object.
+    /// A reader opened the object.
     pub(crate) fn on_reader(&mut self, reader: ReaderId) {
-        *self.readings.of(reader) = Reading::new(reader);
+        *self.readers.get_or_insert(reader) = ReaderState::default();
         self.on_moved(reader);
     }
 
-    /// Reader `reader` has gone, and what was fetched for it alone.
-    pub(crate) fn on_reader_gone(&mut self, reader: ReaderId, out: &mut Vec<Action>) {
-        let Some(reading) = self.readings.remove(reader) else { return };
+    /// A reader was closed: drops the parts that only this reader wanted.
+    pub(crate) fn on_reader_gone(&mut self, reader: ReaderId, out: &mut Vec<PlannerAction>) {
+        let Some(state) = self.readers.remove(reader) else { return };
         let size = self.size;
-        self.runs.extend(reading.streams.iter().filter_map(|stream| reading.ended(stream, size)));
+        self.runs.extend(state.streams.iter().filter_map(|stream| state.ended(stream, size)));
         self.on_wants_changed(reader);
-        let parts = self.holdings.parts().of_streams(names_of(reader));
-        let starts: Vec<u64> = parts.map(|part| part.range.start).collect();
-        self.holdings.suspect(starts);
-        // Its two windows go with it, and so does what it has lost at the end.
-        let (readings, once) = (&self.readings, self.serves_once());
-        self.holdings.forgive(|holdings| sweep(holdings, readings, once, About::Everything, out));
+        let starts: Vec<u64> = self.parts.map().of_reader(reader).map(|part| part.range.start).collect();
+        self.parts.mark_sweep_candidates(starts);
+        // The limit of the accounting shrinks by this reader's windows, so its last waste is exempt.
+        let (readers, once) = (&self.readers, self.serves_once());
+        self.parts.exempt_waste(|parts| parts.sweep(SweepScope::Everything, readers, once, out));
     }
 
-    /// Reader `reader` asks for `range` (not empty, not past a known end). Every plan must be ended by [`Planner::on_read_end`];
-    /// one without pieces says that nothing here may answer.
+    /// A reader asks for `range`, which must not be empty nor start past a known end. Every plan must be ended by
+    /// [`Planner::on_read_end`].
+    ///
+    /// Passes the read through only for calls without a reader: where held bytes may not be served, and where the
+    /// planner would send just the request of the caller.
     pub(crate) fn on_read(
         &mut self,
         now: Duration,
         reader: ReaderId,
         range: &Range<u64>,
-        around: &Surroundings,
-        out: &mut Vec<Action>,
-    ) -> Plan {
+        inputs: &PlannerInputs,
+        out: &mut Vec<PlannerAction>,
+    ) -> Decision {
         #[cfg(test)]
-        assert!(!std::mem::take(&mut self.panics), "this panic is part of a test");
-        let thinking = self.readings.of(reader).waiting.begin(now);
-        if !self.forget_unservable(now, range, out) {
-            return Plan { reader, ..Plan::default() };
+        assert!(!std::mem::take(&mut self.panics_at_next_read), "this panic is part of a test");
+        let think_time = self.readers.get_or_insert(reader).think_clock.on_read_begin(now);
+        if !self.drop_unservable(now, range, out) {
+            return Decision::PassThrough(ReadPlan { reader, ..ReadPlan::default() });
         }
-        self.holdings.ledger.demanded += range.end - range.start;
-        let found = self.find_stream(reader, thinking, range, out);
-        if found.joined == Joined::New && !self.is_footer(range.start) {
-            self.stop_unwanted(reader, range, around, out);
+        self.parts.account.demanded_bytes += range.end - range.start;
+        let event = &mut PlannerEvent { now, inputs, out };
+        let found = self.find_stream(reader, think_time, range, event.out);
+        if found.join == StreamJoin::New && !self.is_footer(range.start) {
+            self.stop_unwanted(reader, range, event);
         }
-        if let Some(reading) = self.readings.get_mut(reader) {
-            reading.read_last = Some(found.stream);
+        if let Some(state) = self.readers.get_mut(reader) {
+            state.latest_stream = Some(found.stream);
         }
-        // Before windows are shared out by where readers are.
-        self.readings.on_moved(reader);
-        let mut plan = self.cover(now, reader, range, &found, around, out);
+        // Before the window is computed: memory is divided by where the readers are.
+        self.readers.on_moved(reader);
+        let limits = self.update_window(reader, found.stream, inputs);
+        let mut plan = self.plan_read(reader, range, &found, limits, event);
         for piece in &plan.pieces {
-            self.holdings.begin_read(piece.part, piece.range.clone());
+            self.parts.begin_read(piece.part, piece.range.clone());
         }
-        self.read_ahead(now, reader, found.stream, around, out);
+        if let Some(limits) = limits {
+            self.fill_window(reader, found.stream, limits, event);
+        }
         self.on_wants_changed(reader);
-        plan.reader = reader;
-        plan.stream = Some(found.stream);
-        plan
+        if !(self.serves_once() && plan.is_as_asked) {
+            return Decision::Serve(plan);
+        }
+        for piece in plan.pieces.drain(..) {
+            self.parts.remove(piece.part);
+        }
+        Decision::PassThrough(plan)
     }
 
-    /// The read of `plan` was answered, failed, or was given up by its caller.
-    pub(crate) fn on_read_end(&mut self, now: Duration, plan: &Plan, answered: bool, out: &mut Vec<Action>) {
+    /// The read of `plan` was answered, failed, or was dropped by its caller.
+    pub(crate) fn on_read_end(&mut self, now: Duration, plan: &ReadPlan, answered: bool, out: &mut Vec<PlannerAction>) {
         for piece in &plan.pieces {
-            // What nobody waits for any more and nobody bet on is not worth finishing.
-            let pointless = |part: &Part| !answered && part.in_flight() && part.unread() == 0;
-            if self.holdings.end_read(piece.part, pointless) {
-                self.holdings.drop_part(piece.part, out);
+            // A request without waiters and without bytes fetched ahead is not worth finishing.
+            let is_pointless = |part: &PartState| !answered && part.in_flight() && part.unread_bytes() == 0;
+            if self.parts.end_read(piece.part, is_pointless) {
+                self.parts.drop_part(piece.part, out);
             }
         }
         if answered {
-            self.failing = false;
+            self.is_failing = false;
         }
-        if let Some(reading) = self.readings.get_mut(plan.reader) {
-            let thinking = reading.waiting.end(now);
-            if let Some(stream) = plan.stream.and_then(|id| reading.streams.get_mut(id)) {
-                stream.on_answered(thinking);
+        if let Some(state) = self.readers.get_mut(plan.reader) {
+            let think_time = state.think_clock.on_read_end(now);
+            if let Some(stream) = plan.stream.and_then(|id| state.streams.get_mut(id)) {
+                stream.on_answered(think_time);
             }
         }
-        // Only what it was about can have become useless.
+        // Only parts of this read and of its stream can have become useless.
         let once = self.serves_once();
-        sweep(&mut self.holdings, &self.readings, once, About::Stream(plan.stream), out);
+        self.parts.sweep(SweepScope::Owner(plan.owner()), &self.readers, once, out);
     }
 
-    /// Bytes of part `id` up to `filled_to` have arrived.
     pub(crate) fn on_filled(&mut self, id: PartId, filled_to: u64) {
-        self.holdings.fill(id, filled_to);
+        self.parts.fill(id, filled_to);
     }
 
-    /// All bytes of part `id` have arrived: another request may go out, if its stream is still being read.
-    pub(crate) fn on_complete(&mut self, now: Duration, id: PartId, around: &Surroundings, out: &mut Vec<Action>) {
-        let Some(stream) = self.holdings.parts().get(id).map(|part| part.stream) else { return };
-        let reader = reader_of(stream);
-        if self.readings.get(reader).is_some_and(|reading| reading.read_last == Some(stream)) {
-            self.read_ahead(now, reader, stream, around, out);
+    /// All bytes of part `id` have arrived: another request may go out, if the reader still reads this stream.
+    pub(crate) fn on_complete(
+        &mut self,
+        now: Duration,
+        id: PartId,
+        inputs: &PlannerInputs,
+        out: &mut Vec<PlannerAction>,
+    ) {
+        let Some(PartOwner { reader, stream: Some(stream) }) = self.parts.map().get(id).map(|part| part.owner) else {
+            return;
+        };
+        if self.readers.get(reader).is_some_and(|state| state.latest_stream == Some(stream)) {
+            self.read_ahead(reader, stream, &mut PlannerEvent { now, inputs, out });
             self.on_wants_changed(reader);
         }
     }
 
-    /// The request of part `id` failed. Reads that wait for it have the error; the next one starts clean, and nothing more is
-    /// asked for ahead until one is answered.
+    /// The request of part `id` failed. Its waiters get the error. The next read sends a new request, and nothing is
+    /// fetched ahead until a read was answered.
     pub(crate) fn on_failed(&mut self, id: PartId) {
-        self.failing = true;
-        self.holdings.remove(id);
+        self.is_failing = true;
+        self.parts.remove(id);
     }
 
-    /// The request of part `id` was not sent.
+    /// The request of part `id` was not sent, or its task was lost.
     pub(crate) fn on_not_sent(&mut self, id: PartId) {
-        self.holdings.remove(id);
+        self.parts.remove(id);
     }
 
-    /// Memory is short and somebody waits: gives up what nobody has asked for.
-    pub(crate) fn on_memory_short(&mut self, out: &mut Vec<Action>) {
-        self.holdings.drop_unread_where(|_| true, out);
+    /// Memory is short and a read waits: drops all parts that no read has asked for.
+    pub(crate) fn on_memory_short(&mut self, out: &mut Vec<PlannerAction>) {
+        self.parts.drop_unread_where(|_| true, out);
     }
 
-    /// Gives up all that nobody waits for: it may not be served from here on, or others need the memory.
-    pub(crate) fn clear(&mut self, out: &mut Vec<Action>) {
-        self.holdings.drop_where(|_| true, out);
+    /// Drops all parts that are not being read: they may no longer be served, or other objects need the memory.
+    pub(crate) fn clear(&mut self, out: &mut Vec<PlannerAction>) {
+        self.parts.drop_where(|_| true, out);
     }
 
-    /// Part `id` may be served until `expires_at` at the latest.
     pub(crate) fn on_fresh_until(&mut self, id: PartId, expires_at: Duration) {
-        self.holdings.expire_at(id, expires_at);
+        self.parts.expire_at(id, expires_at);
     }
 
-    /// Part `id` is too old to be served.
-    pub(crate) fn on_expired(&mut self, id: PartId, out: &mut Vec<Action>) {
-        self.holdings.drop_parts([id], out);
+    pub(crate) fn on_expired(&mut self, id: PartId, out: &mut Vec<PlannerAction>) {
+        self.parts.drop_parts([id], out);
     }
 
-    /// The object's length is known: parts end there. Who is to be read ahead of waits no longer for that.
-    pub(crate) fn on_size(&mut self, now: Duration, size: u64, around: &Surroundings, out: &mut Vec<Action>) {
+    /// The length of the object is known: truncates parts and streams to it, and reads ahead where this was waited for.
+    pub(crate) fn on_size(&mut self, now: Duration, size: u64, inputs: &PlannerInputs, out: &mut Vec<PlannerAction>) {
         if self.size.replace(size) == Some(size) {
             return;
         }
-        self.holdings.end_at(size);
-        let readers: Vec<ReaderId> = self.readings.iter().map(|(reader, _)| reader).collect();
+        self.parts.end_at(size);
+        let readers: Vec<ReaderId> = self.readers.iter().map(|(reader, _)| reader).collect();
         for reader in &readers {
-            self.readings.of(*reader).streams.end_at(size);
+            self.readers.get_or_insert(*reader).streams.end_at(size);
             self.on_moved(*reader);
         }
         for reader in readers {
-            if let Some(stream) = self.readings.get(reader).and_then(|reading| reading.read_last) {
-                self.read_ahead(now, reader, stream, around, out);
+            if let Some(stream) = self.readers.get(reader).and_then(|state| state.latest_stream) {
+                self.read_ahead(reader, stream, &mut PlannerEvent { now, inputs, out });
                 self.on_wants_changed(reader);
             }
         }
     }
 
     /// The object is a local file: the kernel reads ahead of it, and its bytes are not worth holding twice.
-    pub(crate) fn on_local(&mut self, out: &mut Vec<Action>) {
-        self.local = true;
+    pub(crate) fn on_local(&mut self, out: &mut Vec<PlannerAction>) {
+        self.is_local = true;
         self.on_memory_short(out);
     }
 
-    /// Serving once: what was served before, or asked for too long ago, is gone. False where another read still needs some of
-    /// that for itself: then this one is the raw store's to answer.
-    fn forget_unservable(&mut self, now: Duration, range: &Range<u64>, out: &mut Vec<Action>) -> bool {
+    /// Where bytes are served once: drops the parts that were served before or are too old. Returns false where another
+    /// read is still using such a part, so that this read cannot be served from here.
+    fn drop_unservable(&mut self, now: Duration, range: &Range<u64>, out: &mut Vec<PlannerAction>) -> bool {
         let Some(within) = self.settings.serve_once_within else { return true };
-        let stale = |part: &Part| {
-            let old = now.saturating_sub(part.sent_at) >= within || part.expires_at.is_some_and(|at| at <= now);
-            old || part.read.overlap(range) > 0
+        let is_stale = |part: &PartState| {
+            let is_old = now.saturating_sub(part.sent_at) >= within || part.expires_at.is_some_and(|at| at <= now);
+            is_old || part.read.overlap(range) > 0
         };
-        self.holdings.drop_where(stale, out);
-        !self.holdings.parts().overlapping(range).any(stale)
+        self.parts.drop_where(is_stale, out);
+        !self.parts.map().overlapping(range).any(is_stale)
     }
 
     fn is_footer(&self, offset: u64) -> bool {
         self.size.is_some_and(|size| size >= 2 * FOOTER_BYTES && offset >= size - FOOTER_BYTES)
     }
 
-    /// Finds the stream that a read of `range` belongs to, and forgets the one that has to make room for it.
+    /// Finds the stream that a read of `range` belongs to. Drops the parts of the stream that the table evicts for it.
     fn find_stream(
         &mut self,
         reader: ReaderId,
-        thinking: Duration,
+        think_time: Duration,
         range: &Range<u64>,
-        out: &mut Vec<Action>,
-    ) -> Found {
+        out: &mut Vec<PlannerAction>,
+    ) -> FoundStream {
         let size = self.size;
-        let reading = self.readings.of(reader);
-        let (found, forgotten) = reading.streams.on_read(thinking, range);
-        self.runs.extend(reading.resumed(found.stream, found.joined));
-        self.runs.extend(found.merged.iter().filter_map(|merged| reading.resumed(*merged, Joined::Continued)));
-        if let Some(gone) = forgotten {
-            self.runs.extend(reading.ended(&gone, size));
-            reading.forget(gone.id);
-            let parts = self.holdings.parts().of_streams(gone.id..=gone.id);
+        let state = self.readers.get_or_insert(reader);
+        let (found, evicted) = state.streams.on_read(&mut self.stream_ids, think_time, range);
+        self.runs.extend(state.resumed(found.stream, found.join));
+        self.runs.extend(found.merged.iter().filter_map(|merged| state.resumed(*merged, StreamJoin::Continued)));
+        if let Some(evicted) = evicted {
+            self.runs.extend(state.ended(&evicted, size));
+            state.forget(evicted.id);
+            let parts = self.parts.map().of_owner(PartOwner::stream(reader, evicted.id));
             let unwanted: Vec<PartId> =
-                parts.filter(|part| !self.readings.want(part, Some(reader))).map(|part| part.id).collect();
-            self.holdings.drop_parts(unwanted, out);
+                parts.filter(|part| !self.readers.is_wanted(part, Some(reader))).map(|part| part.id).collect();
+            self.parts.drop_parts(unwanted, out);
         }
-        self.holdings.relabel(&found.merged, found.stream);
-        self.turned.extend(found.turned);
+        let owner = |stream| PartOwner::stream(reader, stream);
+        for merged in &found.merged {
+            self.parts.change_owner(owner(*merged), owner(found.stream));
+        }
+        self.new_shapes.extend(found.new_shape);
         found
     }
 
@@ -333,35 +346,41 @@ impl Planner {
         self.settings.serve_once_within.is_some()
     }
 
-    /// `reader` is elsewhere: what is shared out by place, and what is wanted, follows.
+    /// The position or the window of `reader` changed.
     fn on_moved(&mut self, reader: ReaderId) {
-        self.readings.on_moved(reader);
+        self.readers.on_moved(reader);
         self.on_wants_changed(reader);
     }
 
-    /// `reader` may want other bytes than before: parts that it wants no more may have become useless.
+    /// `reader` may want other bytes than before: the parts that it no longer wants may have become useless.
     fn on_wants_changed(&mut self, reader: ReaderId) {
-        for lost in self.readings.on_wants_changed(reader) {
-            let starts = lost.starts(self.holdings.parts());
-            self.holdings.suspect(starts);
+        for change in self.readers.on_wants_changed(reader) {
+            let starts = change.starts_of_lost(self.parts.map());
+            self.parts.mark_sweep_candidates(starts);
         }
     }
 }
 
-/// Drops those of the parts that may be useless that no stream can still want.
-fn sweep(holdings: &mut Holdings, readings: &Readings, once: bool, about: About, out: &mut Vec<Action>) {
-    holdings.sweep(about, |part| is_useless(part, readings, once, |part| readings.want(part, None)), out);
-}
+/// Counts the parts and readers that the planner looks at. Tests compare these counts: they do not depend on the
+/// machine.
+pub(crate) mod visits {
+    #[cfg(test)]
+    thread_local! {
+        static VISITS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
 
-/// Whether nobody will read `part` again, for all that is known; nobody reads it now.
-fn is_useless(part: &Part, readings: &Readings, once: bool, is_wanted: impl Fn(&Part) -> bool) -> bool {
-    if part.is_announced() && part.unread() > 0 {
-        return !readings.contains(reader_of(part.stream)); // still to come
+    /// Counts one part or reader. Costs nothing outside of tests.
+    #[inline]
+    pub(crate) fn count() {
+        #[cfg(test)]
+        VISITS.set(VISITS.get() + 1);
     }
-    if part.unread() == 0 && (once || part.range.end - part.range.start > KEEP_BEHIND_MOST) {
-        return true;
+
+    /// Returns the count of this thread and resets it.
+    #[cfg(test)]
+    pub(crate) fn take() -> u64 {
+        VISITS.take()
     }
-    !is_wanted(part)
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! `PrefetchStore`: any object store with read-ahead in front of it.
 
+pub(crate) mod get_calls;
+pub(crate) mod stats;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
@@ -10,9 +13,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::internal::{MergedRun, Refusals, merge_ranges, observe_deletes};
-use headstart_fetch_core::{
-    AccessHint, BackendProfile, ConfigError, LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, Options,
-};
+use headstart_fetch_core::{AccessHint, ConfigError, MemoryBudget, ObjectChanged, ObjectVersion, Options};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Extensions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -22,31 +23,31 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::calls::Calls;
-use crate::common::Common;
 use crate::config::PrefetchConfig;
-use crate::objects::Objects;
-use crate::plan::Settings;
+use crate::engine::open_objects::OpenObjects;
+use crate::engine::run_history::RunHistory;
+use crate::engine::store_shared::{LinkSource, StoreShared};
+use crate::planner::messages::PlannerSettings;
 use crate::reader::Reader;
-use crate::runs::Runs;
-use crate::stats::{Counters, PrefetchStats};
+use crate::store::get_calls::GetCalls;
+use crate::store::stats::{PrefetchCounters, PrefetchStats};
 
-/// The budget of a store that was given none.
+/// The memory budget of a store that was given none.
 const OWN_BUDGET_BYTES: usize = 512 << 20;
 
-/// How often `get_ranges` begins, at most, where the object changes under it.
+/// How often `get_ranges` starts at most, where the object changes meanwhile.
 const RANGES_TRIES: usize = 3;
 
 /// An object store with read-ahead in front of it.
 ///
-/// [`PrefetchStore::reader`] opens one object as a snapshot with a position. As an [`ObjectStore`] it serves engines that
-/// only call `get_range(s)`: reads of one path that follow each other are recognised as a stream too.
+/// [`PrefetchStore::reader`] opens one object as a snapshot with a position. As an [`ObjectStore`] it serves
+/// applications that only call `get_range(s)`: reads of one path that follow each other are recognised as a stream too.
 #[derive(Clone)]
 pub struct PrefetchStore {
-    common: Arc<Common>,
-    settings: Settings,
-    /// `None` where nothing may be ahead of calls without a handle.
-    calls: Option<Arc<Calls>>,
+    shared: Arc<StoreShared>,
+    settings: PlannerSettings,
+    /// Calls without a reader; `None` where nothing may be fetched ahead of them.
+    calls: Option<Arc<GetCalls>>,
 }
 
 impl PrefetchStore {
@@ -68,108 +69,109 @@ impl PrefetchStore {
     /// On a `config` that [`Options::check`] refuses.
     pub fn try_new(inner: Arc<dyn ObjectStore>, config: PrefetchConfig) -> Result<Self, ConfigError> {
         config.check()?;
-        let settings = Settings {
+        let settings = PlannerSettings {
             start_after: config.start_after,
             max_prefetch_bytes: if config.enabled { config.max_prefetch_bytes } else { 0 },
             concurrency: config.concurrency,
             part_bytes: (config.min_part_bytes, config.max_part_bytes),
             serve_once_within: None,
         };
-        let common = Arc::new(Common {
+        let shared = Arc::new(StoreShared {
             inner,
             refusals: Refusals::default(),
-            measures: config.link.is_none(),
-            link: config.link.unwrap_or_else(|| LinkEstimate::new(&BackendProfile::default())),
+            link: LinkSource::new(config.link),
             budget: config.budget.unwrap_or_else(|| MemoryBudget::new(OWN_BUDGET_BYTES)),
             pin: config.pin,
             max_age: config.max_age,
             immutable: config.immutable,
-            counters: Counters::default(),
+            counters: PrefetchCounters::default(),
             runtime: Handle::try_current().ok(),
-            objects: Objects::default(),
-            runs: Runs::default(),
+            objects: OpenObjects::default(),
+            runs: RunHistory::default(),
             shares: Mutex::default(),
             rate_cap: config.max_bytes_per_s.map(|rate| (rate, Mutex::default())),
             started: Instant::now(),
             engines: AtomicU64::new(0),
         });
         let across_calls = config.enabled && !config.max_age.is_zero() && config.max_prefetch_bytes > 0;
-        let calls = across_calls.then(|| Arc::new(Calls::new(Arc::clone(&common), settings.clone(), config.max_age)));
-        Ok(Self { common, settings, calls })
+        let calls =
+            across_calls.then(|| Arc::new(GetCalls::new(Arc::clone(&shared), settings.clone(), config.max_age)));
+        Ok(Self { shared, settings, calls })
     }
 
-    /// Opens `path` without any request: the first answer pins the version.
+    /// Opens `path` without a request: the first answer pins the version.
     ///
     /// # Errors
-    /// None today; opening may check more one day.
+    /// None today; later versions may check more.
     pub fn reader(&self, path: &Path) -> Result<Reader> {
-        Reader::new(&self.common, path.clone(), self.settings.clone(), None)
+        Reader::new(&self.shared, path.clone(), self.settings.clone(), None)
     }
 
-    /// Opens the object that `meta` tells of: pinned to its version and sized, without any request.
+    /// Opens the object of `meta` without a request, pinned to its version and with its length.
     ///
     /// # Errors
     /// As [`PrefetchStore::reader`].
     pub fn reader_with(&self, meta: ObjectMeta) -> Result<Reader> {
         let path = meta.location.clone();
-        Reader::new(&self.common, path, self.settings.clone(), Some(meta))
+        Reader::new(&self.shared, path, self.settings.clone(), Some(meta))
     }
 
-    /// Says what calls without a handle will read of `path`. Never waits.
+    /// Announces what calls without a reader will read of `path`. Never waits.
     pub fn advise(&self, path: &Path, hint: AccessHint) {
         if let Some(calls) = &self.calls {
             calls.engine(path).advise(None, &hint);
         }
     }
 
-    /// What read-ahead did so far.
+    /// What read-ahead has done so far.
     #[must_use]
     pub fn stats(&self) -> PrefetchStats {
-        self.common.counters.snapshot()
+        self.shared.counters.snapshot()
     }
 
-    /// Reads `ranges` of one version of the object, in their order.
+    /// Reads `ranges` of one version of the object, in the given order.
     async fn merged_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let concurrency = self.settings.concurrency;
         let version = OnceLock::new();
-        let reads = merge_ranges(ranges, &self.common.link.link(), concurrency).into_iter().map(|run| async {
-            let answer = self.get_opts(path, GetOptions::new().with_range(Some(run))).await?;
-            let version = version.get_or_init(|| ObjectVersion::of(&answer.meta));
-            self.common.refusals.check(version, &answer.meta)?;
-            MergedRun::collect(answer).await
-        });
+        let reads =
+            merge_ranges(ranges, &self.shared.link.estimate().link(), concurrency).into_iter().map(|run| async {
+                let answer = self.get_opts(path, GetOptions::new().with_range(Some(run))).await?;
+                let version = version.get_or_init(|| ObjectVersion::of(&answer.meta));
+                self.shared.refusals.check(version, &answer.meta)?;
+                MergedRun::collect(answer).await
+            });
         let runs: Vec<MergedRun> = futures::stream::iter(reads).buffered(concurrency).try_collect().await?;
         ranges.iter().map(|range| MergedRun::cut(&runs, range)).collect()
     }
 
     fn forget(&self, path: &Path) {
-        self.common.objects.forget(path);
+        self.shared.objects.forget(path);
         if let Some(calls) = &self.calls {
             calls.forget(path);
         }
     }
 
-    /// Forgets what is ahead of each path, now and when the guard is dropped: a write is on its way, and it may
-    /// have happened even if its caller never learns so.
-    fn written<'a>(&'a self, paths: &'a [&'a Path]) -> Written<'a> {
-        let written = Written { store: self, paths };
+    /// Drops the bytes fetched ahead of `paths` now, and again when the guard is dropped: a write is in progress, and
+    /// it may take effect even if its caller never gets an answer.
+    fn written<'a>(&'a self, paths: &'a [&'a Path]) -> ForgetOnWrite<'a> {
+        let written = ForgetOnWrite { store: self, paths };
         written.forget();
         written
     }
 }
 
-struct Written<'a> {
+struct ForgetOnWrite<'a> {
     store: &'a PrefetchStore,
     paths: &'a [&'a Path],
 }
 
-impl Written<'_> {
+impl ForgetOnWrite<'_> {
     fn forget(&self) {
         self.paths.iter().for_each(|path| self.store.forget(path));
     }
 }
 
-impl Drop for Written<'_> {
+impl Drop for ForgetOnWrite<'_> {
     fn drop(&mut self) {
         self.forget();
     }
@@ -177,16 +179,16 @@ impl Drop for Written<'_> {
 
 impl fmt::Display for PrefetchStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PrefetchStore({})", self.common.inner)
+        write!(f, "PrefetchStore({})", self.shared.inner)
     }
 }
 
-/// The inner store shows by its `Display`: the `Debug` of some clients prints credentials.
+/// Shows the inner store by its `Display`, because the `Debug` of some clients prints credentials.
 impl fmt::Debug for PrefetchStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("PrefetchStore");
-        shown.field("inner", &format_args!("{}", self.common.inner)).field("settings", &self.settings);
-        shown.field("max_age", &self.common.max_age).field("stats", &self.stats()).finish_non_exhaustive()
+        shown.field("inner", &format_args!("{}", self.shared.inner)).field("settings", &self.settings);
+        shown.field("max_age", &self.shared.max_age).field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 
@@ -196,7 +198,7 @@ impl ObjectStore for PrefetchStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let paths = [location];
         let _written = self.written(&paths);
-        self.common.inner.put_opts(location, payload, options).await
+        self.shared.inner.put_opts(location, payload, options).await
     }
 
     async fn put_multipart_opts(
@@ -204,21 +206,21 @@ impl ObjectStore for PrefetchStore {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        let upload = self.common.inner.put_multipart_opts(location, options).await?;
-        Ok(Box::new(Upload { upload, store: self.clone(), path: location.clone() }))
+        let upload = self.shared.inner.put_multipart_opts(location, options).await?;
+        Ok(Box::new(ForgettingUpload { upload, store: self.clone(), path: location.clone() }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         match &self.calls {
             Some(calls) => calls.get(location, options).await,
-            None => self.common.inner.get_opts(location, options).await,
+            None => self.shared.inner.get_opts(location, options).await,
         }
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         if ranges.iter().any(Range::is_empty) {
-            // Stores do not agree on what that is: an error, and which, or no bytes.
-            return self.common.inner.get_ranges(location, ranges).await;
+            // Stores answer empty ranges differently (with an error or without bytes), so this one does.
+            return self.shared.inner.get_ranges(location, ranges).await;
         }
         let mut tries = RANGES_TRIES;
         loop {
@@ -226,8 +228,8 @@ impl ObjectStore for PrefetchStore {
             match self.merged_ranges(location, ranges).await {
                 Err(error) if tries > 0 && ObjectChanged::find(&error).is_some() => {
                     self.forget(location);
-                    let common = &self.common;
-                    common.refusals.look_at_tags(&*common.inner, location, &error, &Extensions::new()).await;
+                    let shared = &self.shared;
+                    shared.refusals.look_at_tags(&*shared.inner, location, &error, &Extensions::new()).await;
                 }
                 answer => return answer,
             }
@@ -236,51 +238,54 @@ impl ObjectStore for PrefetchStore {
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let store = self.clone();
-        observe_deletes(&*self.common.inner, locations, move |path| store.forget(path))
+        observe_deletes(&*self.shared.inner, locations, move |path| store.forget(path))
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.common.inner.list(prefix)
+        self.shared.inner.list(prefix)
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.common.inner.list_with_offset(prefix, offset)
+        self.shared.inner.list_with_offset(prefix, offset)
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.common.inner.list_with_delimiter(prefix).await
+        self.shared.inner.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         let paths = [to];
         let _written = self.written(&paths);
-        self.common.inner.copy_opts(from, to, options).await
+        self.shared.inner.copy_opts(from, to, options).await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
         let paths = [from, to];
         let _written = self.written(&paths);
-        self.common.inner.rename_opts(from, to, options).await
+        self.shared.inner.rename_opts(from, to, options).await
     }
 }
 
-/// An upload that forgets what is ahead of its path when it completes.
-struct Upload {
+/// An upload that drops the bytes fetched ahead of its path when it completes.
+struct ForgettingUpload {
     upload: Box<dyn MultipartUpload>,
     store: PrefetchStore,
     path: Path,
 }
 
-/// Without the client's own upload, whose `Debug` may print credentials.
-impl fmt::Debug for Upload {
+/// Omits the client's own upload, whose `Debug` may print credentials.
+impl fmt::Debug for ForgettingUpload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upload").field("store", &format_args!("{}", self.store)).field("path", &self.path).finish()
+        f.debug_struct("ForgettingUpload")
+            .field("store", &format_args!("{}", self.store))
+            .field("path", &self.path)
+            .finish()
     }
 }
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
-impl MultipartUpload for Upload {
+impl MultipartUpload for ForgettingUpload {
     fn put_part(&mut self, data: PutPayload) -> object_store::UploadPart {
         self.upload.put_part(data)
     }

@@ -1,4 +1,4 @@
-//! Reads without a handle, as engines make them: faster in a row, and never less fresh than promised.
+//! Calls without a reader, as query engines make them: sequential calls are faster, and none is older than `max_age`.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -53,7 +53,8 @@ async fn many_ranges_in_one_call() {
     assert!(bench.store.get_ranges(&path(), &[0..10, 300 * MIB..301 * MIB]).await.is_err());
 }
 
-/// Reads in a row, an overwrite before read `at`, and on: each call is one version, and never older than `max_age` allows.
+/// Sequential calls with an overwrite before call `at`: each call is of one version, and never older than `max_age`
+/// allows.
 async fn versions_seen(at: usize, max_age: Duration, pause: Duration) {
     let bench = Bench::with(32 * MIB, PrefetchConfig { max_age, ..PrefetchConfig::default() });
     let before = bench.sim.catalog().get(KEY, None).unwrap().number;
@@ -78,7 +79,7 @@ async fn versions_seen(at: usize, max_age: Duration, pause: Duration) {
         }
         tokio::time::sleep(pause).await;
     }
-    // 32 pauses of 50 ms: by the end, an overwrite in the first half is older than 300 ms.
+    // 32 pauses of 50 ms: at the end, an overwrite in the first half is older than 300 ms.
     if at < 16 && pause > Duration::ZERO {
         assert_eq!(newest, before + 1);
     }
@@ -100,14 +101,14 @@ async fn bytes_ahead_are_served_once() {
         bench.store.get_range(&path(), range).await.unwrap();
     }
     bench.sim.overwrite(KEY, None).unwrap();
-    // Served before, so asked for anew: the new version, and from here on nothing old.
+    // These bytes were served before, so a new request brings the new version, and all later bytes are of it.
     for range in [10 * MIB..11 * MIB, 16 * MIB..17 * MIB, 17 * MIB..18 * MIB] {
         let bytes = bench.store.get_range(&path(), range.clone()).await.unwrap();
         bench.check(&range, &[bytes]);
     }
 }
 
-/// A versioned bucket goes on serving the old version to whoever asks for it by name.
+/// A versioned bucket still serves the old version to requests that name it.
 #[tokio::test(start_paused = true)]
 async fn a_pin_by_version_does_not_keep_an_old_version_alive() {
     let bench = Bench::with(64 * MIB, PrefetchConfig { pin: PinBy::Version, ..PrefetchConfig::default() });

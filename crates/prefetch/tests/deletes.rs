@@ -1,5 +1,5 @@
-//! Deletions through read-ahead: bytes ahead of a deleted object are not served, also where the deletion was reported as an error or
-//! its stream was dropped.
+//! Deletions through read-ahead: bytes ahead of a deleted object are not served, also where the deletion was reported
+//! as an error or its stream was dropped.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -22,7 +22,7 @@ use object_store::{
 };
 use tokio::sync::Semaphore;
 
-/// Takes a path in, deletes it once `gate` opens, and reports an error that names it, one that names nothing, or never anything.
+/// A store that deletes a path once `gate` opens, and reports an error with the path, an error without it, or nothing.
 #[derive(Debug)]
 struct Deletes {
     inner: SimStore,
@@ -99,7 +99,7 @@ async fn put_back_only_what_was_reported_as_deleted_is_forgotten() {
     }
 }
 
-/// Whether bytes that were fetched ahead while the deletion was under way are served after it.
+/// Whether bytes that were fetched ahead during the deletion are served after it.
 async fn serves_what_was_deleted(reports: Reports) -> bool {
     let sim = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(256).build();
     sim.catalog().add_synthetic(KEY, 64 * MIB);
@@ -107,7 +107,7 @@ async fn serves_what_was_deleted(reports: Reports) -> bool {
     let double = Deletes { inner: sim.clone(), gate: Arc::clone(&gate), reports };
     let store = PrefetchStore::new(Arc::new(double), PrefetchConfig::default());
     let path = Path::from(KEY);
-    // Taken in, and not deleted yet: what is read now is read ahead.
+    // The store has the path but has not deleted the object yet: what is read now is read ahead.
     let mut deleted = store.delete_stream(stream::iter([Ok(path.clone())]).boxed());
     assert!(deleted.next().now_or_never().is_none());
     for n in 0..16 {

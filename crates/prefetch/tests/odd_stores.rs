@@ -1,4 +1,4 @@
-//! Readers of stores that behave oddly, or fail in the ordinary way: bytes stay right, and read-ahead stays on. In virtual time.
+//! Readers of stores that break rules, or fail: bytes stay right, and read-ahead stays on. In virtual time.
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
 
@@ -50,7 +50,7 @@ async fn stream_requests(odd: &Odd, s: &PrefetchStore, key: &str) -> (usize, usi
     (gets(odd), asked(odd))
 }
 
-/// A correct store; somebody reads past the end of a small object.
+/// Reading past the end of a small object of a correct store.
 #[tokio::test(start_paused = true)]
 async fn a_read_past_the_end_does_not_turn_read_ahead_off() {
     let odd = Odd::correct();
@@ -94,7 +94,7 @@ async fn a_seek_past_the_end_does_not_turn_read_ahead_off() {
     assert_eq!((after.1, later.1), (0, 0));
 }
 
-/// One failure that is nobody's refusal, at the first read of a reader.
+/// One failure that is no refusal of the range, at the first read of a reader.
 #[tokio::test(start_paused = true)]
 async fn one_odd_error_does_not_turn_read_ahead_off() {
     let fail = Arc::new(AtomicBool::new(false));
@@ -113,7 +113,8 @@ async fn one_odd_error_does_not_turn_read_ahead_off() {
     assert_eq!(asked, 0, "{all} requests");
 }
 
-/// No read-ahead: after the first chunk the rest comes as one answer. It fails in the middle; the next read must not say that this is the end.
+/// No read-ahead: after the first chunk the rest comes as one answer, which fails in the middle. The next read must not
+/// report the end of the object.
 #[tokio::test(start_paused = true)]
 async fn after_an_error_of_the_body_the_next_read_is_no_end() {
     let odd = Odd::new(|_, n, o, a| {
@@ -146,7 +147,7 @@ async fn after_an_error_of_the_body_the_next_read_is_no_end() {
     assert_eq!((got.len(), errors), (BIG, 1));
 }
 
-/// A body that ends before it should is an error, not the end of the object.
+/// A body that is too short is an error, not the end of the object.
 #[tokio::test(start_paused = true)]
 async fn a_short_body_is_no_end() {
     let odd = Odd::new(|_, _n, o, a| {
@@ -168,7 +169,7 @@ async fn a_short_body_is_no_end() {
     assert!(read.is_err(), "{} bytes of {BIG} and {read:?}", got.len());
 }
 
-/// An answer about other bytes than were asked for.
+/// An answer with another range than the requested one.
 #[tokio::test(start_paused = true)]
 async fn another_range_is_an_error() {
     let odd = Odd::new(|odd, _n, o, a| {
@@ -186,7 +187,8 @@ async fn another_range_is_an_error() {
     assert!(read.is_err() || got == pattern(BIG, 1), "{} bytes of {BIG} and {read:?}", got.len());
 }
 
-/// Nothing identifies the version, and it is overwritten by the same size between the first chunk and the rest.
+/// Nothing identifies the version, and between the first chunk and the rest the object is overwritten with the same
+/// size.
 #[tokio::test(start_paused = true)]
 async fn async_read_of_an_unprovable_object_is_of_one_version() {
     let odd = Odd::correct();
@@ -243,7 +245,7 @@ async fn requests_do_not_multiply_where_ranges_are_refused() {
     assert!(gets(&odd) < 100, "{}", gets(&odd));
 }
 
-/// Random seeks, reads and consumes against a slice, over odd and correct stores.
+/// Random seeks, reads and consumes compared with a slice, over odd and correct stores.
 #[tokio::test(start_paused = true)]
 async fn positions_model() {
     for (seed, ahead) in (0..60u64).flat_map(|s| [(s, None), (s, Some(0u64))]) {
@@ -308,7 +310,7 @@ async fn positions_model() {
                 }
                 _ => {
                     let mut buf = vec![0; rnd(200_000) as usize + 1];
-                    // Given up now and then.
+                    // Drops the read now and then.
                     if rnd(3) == 0 {
                         let _ = timeout(Duration::from_millis(rnd(12)), r.read(&mut [0; 0])).await;
                     }
@@ -326,7 +328,7 @@ async fn positions_model() {
     }
 }
 
-/// A closed reader reads no more.
+/// A closed reader returns no more bytes.
 #[tokio::test(start_paused = true)]
 async fn a_closed_reader_reads_no_more() {
     let odd = Odd::correct();
@@ -341,7 +343,7 @@ async fn a_closed_reader_reads_no_more() {
     assert!(read.is_err() && gets(&odd) == 0);
 }
 
-/// The body is under way, and the reader is closed.
+/// The reader is closed while the body arrives.
 #[tokio::test(start_paused = true)]
 async fn closing_ends_a_body() {
     let odd = Odd::correct();
@@ -354,7 +356,7 @@ async fn closing_ends_a_body() {
     assert!(r.read_to_end(&mut got).await.is_err(), "{} bytes after close", got.len());
 }
 
-/// A server that knows no range without an end: it is not asked for one again and again.
+/// A server that rejects ranges without an end is not asked for one again and again.
 #[tokio::test(start_paused = true)]
 async fn open_ranges_that_are_refused_are_not_asked_for_again() {
     let odd = Odd::new(
@@ -370,7 +372,7 @@ async fn open_ranges_that_are_refused_are_not_asked_for_again() {
     assert!(refused <= 2);
 }
 
-/// Two replicas with tags of their own, which honour pins: a reader over fetch over them.
+/// Two replicas with different entity tags, which honour pins: a reader over fetch over them.
 #[tokio::test(start_paused = true)]
 async fn a_reader_over_replicas_with_tags_of_their_own() {
     for over in [false, true] {
@@ -403,7 +405,7 @@ async fn a_reader_never_mixes_strong_tags() {
     assert!(b.is_err() || b.as_ref().unwrap() == &one.slice(9_000_000..9_001_000), "of the second version");
 }
 
-/// The rest as one answer is of the version that the reader has begun with, or an error.
+/// The rest as one answer is of the version of the first chunk, or an error.
 #[tokio::test(start_paused = true)]
 async fn the_rest_as_one_answer_is_of_the_same_version() {
     for pins in [true, false] {
@@ -422,7 +424,7 @@ async fn the_rest_as_one_answer_is_of_the_same_version() {
     }
 }
 
-/// A store that refuses ranges which go past the end, and no others: what is known is read ahead all the same.
+/// A store that refuses only ranges past the end: known objects are still read ahead.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_refuses_ends_alone_is_read_ahead() {
     let odd = Odd::new(|_, _, o, a| match &o.range {

@@ -1,4 +1,4 @@
-//! What is promised of other orders of reads, in virtual time: exact figures, printed.
+//! Promises for other access patterns, in virtual time: prints exact figures.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -31,7 +31,8 @@ async fn interleaved_streams_are_as_good_as_handles_of_their_own() {
         let apart = many.sim.elapsed() - began;
         let (gets, gets_apart) = (one.counts().gets, many.counts().gets);
         println!(
-            "{streams} interleaved streams: {gets} GETs beside {gets_apart} of separate handles (promised ≤ 1.05 ×), {took:?} beside \
+            "{streams} interleaved streams: {gets} GETs beside {gets_apart} of separate handles (promised ≤ 1.05 ×), \
+                 {took:?} beside \
              {apart:?} (1.1 ×)"
         );
         assert!(gets * 100 <= gets_apart * 105);
@@ -39,7 +40,7 @@ async fn interleaved_streams_are_as_good_as_handles_of_their_own() {
     }
 }
 
-/// Reads in order, but each group of eight in an order of its own, eight at a time as threads would.
+/// Sequential reads, but each group of eight in a random order, eight at a time as from threads.
 #[tokio::test(start_paused = true)]
 async fn preads_out_of_order_cost_the_requests_of_reads_in_order() {
     for len in [64 * KIB, MIB] {
@@ -61,7 +62,8 @@ async fn preads_out_of_order_cost_the_requests_of_reads_in_order() {
         threads.for_each(async |_| {}).await;
         let (gets, in_order) = (bench.counts().gets, ordered.counts().gets);
         println!(
-            "eight threads, {} KiB out of order: {gets} GETs beside {in_order} in order (promised ≤ 1.05 ×), {:?} beside {:?}",
+            "eight threads, {} KiB out of order: {gets} GETs beside {in_order} in order (promised ≤ 1.05 ×), \
+                 {:?} beside {:?}",
             len / KIB,
             bench.sim.elapsed(),
             ordered.sim.elapsed()
@@ -146,7 +148,8 @@ async fn nothing_latches() {
     bench.read_all(&reader, sequential(600 * MIB, MIB).skip(500)).await;
     let again = times(raw(&sequential(100 * MIB, MIB).collect::<Vec<_>>()), bench.sim.elapsed() - before);
     println!(
-        "16 MiB in order, 40 random reads: {outstanding} bytes outstanding (promised 0), {:.3} × raw; then 100 MiB in order: {again:.1} × raw",
+        "16 MiB in order, 40 random reads: {outstanding} bytes outstanding (promised 0), {:.3} × raw; \
+             then 100 MiB in order: {again:.1} × raw",
         times(raw(&random), slow)
     );
     assert_eq!(outstanding, 0);
@@ -168,7 +171,8 @@ async fn random_reads_cost_what_they_cost_raw() {
         let raw = raw(&reads[..1]);
         let counts = bench.counts();
         println!(
-            "random {} KiB, seed {seed}: {} GETs (promised ≤ 1020), {:.4} × the bytes (1.02), p50 {:.4} ×, p99 {:.4} × raw (1.01)",
+            "random {} KiB, seed {seed}: {} GETs (promised ≤ 1020), {:.4} × the bytes (1.02), \
+                 p50 {:.4} ×, p99 {:.4} × raw (1.01)",
             len / KIB,
             counts.gets,
             ratio(counts.bytes_sent, bytes_of(&reads)),
@@ -205,7 +209,7 @@ async fn large_random_reads_are_the_store_belows() {
     }
 }
 
-/// `steps` blocks of 1 MiB: three on and back to where they began, or home and one further each time.
+/// `steps` blocks of 1 MiB: three on and back to the start, or alternately the first block and a new one.
 fn wandering(steps: usize) -> [(&'static str, Vec<Range<u64>>); 2] {
     let block = |n: u64| n * MIB..(n + 1) * MIB;
     let back = [1].into_iter().chain((0..).flat_map(|n| [3 * n + 2, 3 * n + 3, 3 * n + 4, 3 * n + 2]));
@@ -306,7 +310,7 @@ async fn a_far_seek_is_as_fast_as_raw() {
         let reader = bench.reader();
         bench.read_all(&reader, sequential(128 * MIB, MIB)).await;
         if warm {
-            // Idle connections, while a window is in flight: others have ended theirs.
+            // The connections of the idle readers, while a window is in flight.
             let path = common::KEY.into();
             let store = bench.fetch_alone();
             futures::future::join_all((0..64).map(|n| store.get_range(&path, n..n + 1))).await;
@@ -322,7 +326,8 @@ async fn a_far_seek_is_as_fast_as_raw() {
         });
         let slow = raw(&[seek]);
         println!(
-            "far seek from a full window of {live} bodies: {took:?}, raw {slow:?} (promised raw + 1 ms); {live_after} bodies 1 ms later"
+            "far seek from a full window of {live} bodies: {took:?}, raw {slow:?} (promised raw + 1 ms); \
+         {live_after} bodies 1 ms later"
         );
         assert!(took <= slow + MS, "{took:?} since {began:?}");
         tokio::time::sleep(100 * MS).await;

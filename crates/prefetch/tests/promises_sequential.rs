@@ -1,4 +1,4 @@
-//! What is promised of reads in order, in virtual time: exact figures, printed.
+//! Promises for sequential reads, in virtual time: prints exact figures.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -14,7 +14,7 @@ use object_store::ObjectStoreExt;
 
 const SIZE: u64 = 1024 * MIB;
 
-/// Shares of the link's limit that were reached, and what that took.
+/// The share of the link's limit that was reached, and the requests and memory it took.
 #[derive(Debug)]
 struct Reached {
     whole: f64,
@@ -34,7 +34,7 @@ async fn read_through(bench: &Bench, reader: &Reader, len: u64) -> Reached {
         bench.read(reader, range).await;
         marks.push((end, elapsed()));
     }
-    // Read by read: what is asked for in large reads is measured at the first read's end past the mark.
+    // A mark within a large read is measured at the end of this read.
     let at = |bytes: u64| *marks.iter().find(|(end, _)| *end >= bytes).unwrap();
     let (first_bytes, first_took) = at(256 * MIB);
     let (half_bytes, half_took) = at(512 * MIB);
@@ -55,7 +55,8 @@ const LENGTHS: [u64; 4] = [64 * KIB, MIB, 16 * MIB, 100 * MIB];
 #[track_caller]
 fn promise(what: &str, len: u64, reached: &Reached, whole: f64, first_256_mib: f64) {
     println!(
-        "sequential {} KiB, {what}: {:.3} of the limit over 1 GiB (promised {whole}), {:.3} over the first 256 MiB ({first_256_mib}), \
+        "sequential {} KiB, {what}: {:.3} of the limit over 1 GiB (promised {whole}), \
+             {:.3} over the first 256 MiB ({first_256_mib}), \
          {:.3} over the last 512 MiB (0.95), {} GETs (360)",
         len / KIB,
         reached.whole,
@@ -102,7 +103,7 @@ async fn once_the_store_has_shown_long_runs() {
     }
 }
 
-/// Whatever the size of the reads, read-ahead is no slower than the store below it alone.
+/// For reads of any size, read-ahead is no slower than the store below it alone.
 #[tokio::test(start_paused = true)]
 async fn never_slower_than_the_store_below() {
     for len in [4 * KIB, 64 * KIB, MIB, 3 * MIB, 8 * MIB, 16 * MIB, 64 * MIB, 100 * MIB, 256 * MIB] {
@@ -122,7 +123,7 @@ async fn never_slower_than_the_store_below() {
     }
 }
 
-/// A consumer that takes 1 MiB at a time, at `mb_per_s`; returns when it waited, and the most that was held.
+/// A consumer that takes 1 MiB at a time at `mb_per_s`. Returns its waits, and the most bytes held.
 async fn consume(bench: &Bench, mb_per_s: u64, bytes: u64) -> (Vec<(Duration, Duration)>, usize) {
     let reader = bench.reader();
     let mut waits = Vec::new();
@@ -137,7 +138,7 @@ async fn consume(bench: &Bench, mb_per_s: u64, bytes: u64) -> (Vec<(Duration, Du
     (waits, held)
 }
 
-/// The window of a reader of `rate` bytes per second, as it is promised: a part, and 1.25 times bandwidth × delay.
+/// The promised window of a reader of `rate` bytes per second: a part, and 1.25 times bandwidth × delay.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few megabytes")]
 fn window(rate: f64) -> usize {
     let part = 4_194_304.0;
@@ -155,7 +156,8 @@ async fn slow_consumers_wait_at_the_start_only_and_hold_little() {
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         let most = window(mb_per_s as f64 * 1e6) * 3 / 2;
         println!(
-            "consumer of {mb_per_s} MB/s: stalled {stalled:?} (promised 180 ms), {late:?} of it after 300 ms (0), held {} KiB ({} KiB)",
+            "consumer of {mb_per_s} MB/s: stalled {stalled:?} (promised 180 ms), {late:?} of it after 300 ms (0), \
+             held {} KiB ({} KiB)",
             held / 1024,
             most / 1024
         );
@@ -179,7 +181,7 @@ async fn slow_consumers_on_a_link_that_varies() {
     }
 }
 
-/// Of a full window and of what comes after a pause: no body is open meanwhile, and nothing goes wrong.
+/// A pause with a full window: no body stays open meanwhile, and reading continues without an error.
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_pauses_ten_minutes() {
     let bench = Bench::new(SIZE);

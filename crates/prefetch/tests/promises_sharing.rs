@@ -1,4 +1,4 @@
-//! What is promised of many readers that share memory or an object, in virtual time: exact figures, printed.
+//! Promises for many readers that share memory or an object, in virtual time: prints exact figures.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -43,7 +43,7 @@ async fn read(sim: &SimStore, reader: &Reader, range: std::ops::Range<u64>) -> u
     at - range.start
 }
 
-/// Jain's index: 1 where all have the same, 1/n where one has all.
+/// Jain's index: 1 where all have the same, 1/n where one has everything.
 #[expect(clippy::cast_precision_loss, reason = "an index")]
 fn jain(shares: &[u64]) -> f64 {
     let shares: Vec<f64> = shares.iter().map(|share| *share as f64).collect();
@@ -57,7 +57,7 @@ async fn a_thousand_idle_readers_and_ten_active_ones() {
         let (sim, store, budget) = bucket(1010, 1024 * MIB, budget_bytes);
         let readers: Vec<_> = (0..1010).map(|n| store.reader(&Path::from(format!("object-{n}"))).unwrap()).collect();
         let (idle, active) = readers.split_at(1000);
-        // The idle ones have read something once: 256 KiB in order.
+        // The idle readers have read 256 KiB in order before.
         for reader in idle {
             for range in sequential(256 * KIB, 64 * KIB) {
                 read(&sim, reader, range).await;
@@ -79,7 +79,8 @@ async fn a_thousand_idle_readers_and_ten_active_ones() {
         let index = jain(&shares);
         let idle_hold: usize = idle.iter().map(|reader| reader.held_bytes()).sum();
         println!(
-            "1,000 idle and 10 active readers, budget {} MiB: Jain {index:.4} (promised 0.95), {} MB/s in all, the idle hold {idle_hold} bytes (0), peak {} MiB",
+            "1,000 idle and 10 active readers, budget {} MiB: Jain {index:.4} (promised 0.95), {} MB/s in all, \
+         the idle hold {idle_hold} bytes (0), peak {} MiB",
             budget_bytes >> 20,
             shares.iter().sum::<u64>() / 2_000_000,
             budget.peak_bytes() >> 20
@@ -121,7 +122,7 @@ async fn readers_of_one_object_share_its_requests() {
     assert_eq!((bench.counts().live, bench.budget.used_bytes()), (0, 0));
 }
 
-/// Whoever joins an object that others read finds its end where it is.
+/// A reader that joins others of the object knows its end.
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_joins_reads_across_the_end() {
     let bench = Bench::new(50_000);
@@ -134,7 +135,7 @@ async fn a_reader_that_joins_reads_across_the_end() {
     assert_eq!(bench.budget.used_bytes(), 50_000, "no more is charged than there is");
 }
 
-/// What one reader announces and never reads neither outlives it nor stops another's read-ahead.
+/// Bytes that a reader announced and never reads are dropped with it, and do not stop the read-ahead of others.
 #[tokio::test(start_paused = true)]
 async fn announced_ranges_belong_to_their_reader() {
     let bench = Bench::new(1024 * MIB);
@@ -151,7 +152,7 @@ async fn announced_ranges_belong_to_their_reader() {
     assert_eq!(bench.budget.used_bytes(), 0);
 }
 
-/// Reads that are larger than all the memory there is leave none of it pinned.
+/// Reads larger than the whole budget leave no memory reserved.
 #[tokio::test(start_paused = true)]
 async fn reads_larger_than_the_budget_pin_nothing() {
     let (sim, store, budget) = bucket(1, 1024 * MIB, 8 << 20);
@@ -166,7 +167,7 @@ async fn reads_larger_than_the_budget_pin_nothing() {
     assert_eq!(budget.used_bytes(), 0);
 }
 
-/// A listing of an hour ago does not make an old version look fresh to others.
+/// A listing of an hour ago does not make an old version look fresh to other readers.
 #[tokio::test(start_paused = true)]
 async fn what_a_reader_was_told_is_no_news_of_the_store() {
     let bench = Bench::new(8 * MIB);
@@ -179,7 +180,7 @@ async fn what_a_reader_was_told_is_no_news_of_the_store() {
     assert!(ObjectChanged::find(&told.read_at(0..10).await.unwrap_err()).is_some());
 }
 
-/// Options bound speculation from above, and 0 bytes of it are none.
+/// Options limit speculation, and a limit of 0 bytes turns it off.
 #[tokio::test(start_paused = true)]
 async fn options_are_kept() {
     let with = |change: fn(&mut PrefetchConfig)| {
@@ -216,7 +217,7 @@ async fn options_are_kept() {
     }
 }
 
-/// An overwrite before any read: the reader goes on with its version or says so; a new one sees the new version.
+/// An overwrite before any read: an open reader keeps its version or fails; a new one sees the new version.
 #[tokio::test(start_paused = true)]
 async fn an_overwrite_at_every_step() {
     const SIZE: u64 = 64 * MIB;
@@ -246,7 +247,7 @@ async fn an_overwrite_at_every_step() {
                 seen += 1;
             }
         }
-        // Ten seconds on, nobody may be given what was replaced before.
+        // After ten seconds no reader may get bytes that were replaced before.
         tokio::time::sleep(Duration::from_secs(10)).await;
         let late = bench.reader();
         bench.read(&late, 0..MIB).await;
@@ -255,7 +256,7 @@ async fn an_overwrite_at_every_step() {
     assert!(seen > 10);
 }
 
-/// A write through the store: whoever opens the object after it sees it.
+/// After a write through the store, a new reader sees it.
 #[tokio::test(start_paused = true)]
 async fn a_reader_opened_after_a_write_sees_it() {
     use object_store::ObjectStoreExt;
@@ -267,7 +268,7 @@ async fn a_reader_opened_after_a_write_sees_it() {
     assert_eq!(after.read_at(0..10).await.unwrap(), vec![7; 10]);
     assert_eq!(after.size().await.unwrap(), 1000);
     tokio::time::sleep(MS).await;
-    // The first one is a snapshot: what it held it may give, and no byte of the other version.
+    // The first reader is a snapshot: it may return held bytes, but none of the other version.
     let again = before.read_at(0..10).await;
     assert!(again.is_ok_and(|bytes| bytes != vec![7; 10]));
 }

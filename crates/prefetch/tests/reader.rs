@@ -1,4 +1,4 @@
-//! A `Reader`'s manners: a file's, whatever the store below does; one version or an error.
+//! A `Reader` behaves like a file whatever the store below does: one version, or an error.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -63,7 +63,7 @@ async fn absurd_and_simultaneous_ends_are_clamped_too() {
     bench.check(&(0..1000), &[bench.store.get_range(&Path::from(KEY), 0..u64::MAX).await.unwrap()]);
 }
 
-/// Panics in its first request.
+/// A store that panics in its first request.
 #[derive(Debug)]
 struct Panics(AtomicBool, Arc<InMemory>);
 
@@ -109,7 +109,7 @@ async fn a_panic_below_reaches_that_read_and_the_next_one_starts_clean() {
     assert_eq!(reader.read_at(0..10).await.unwrap(), numbers(10));
 }
 
-/// Whichever request fails, only reads that need its bytes do, and the same read works the next time.
+/// Whichever request fails, only the reads that need its bytes fail, and the same read works the next time.
 #[tokio::test(start_paused = true)]
 async fn a_failed_range_can_be_read_again() {
     const SIZE: u64 = 32 * MIB;
@@ -138,7 +138,7 @@ async fn a_failed_range_can_be_read_again() {
             assert_eq!(sim.log().counts().live, 0);
         }
     }
-    // Of those that were ahead, most are asked for again before anybody waits for them.
+    // Most failed requests ahead are sent again before a read waits for them.
     assert!((4..=24).contains(&failures), "{failures} reads failed, for 24 requests");
 }
 
@@ -318,7 +318,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    /// Any mixture of reads, by handle and by call: every byte right, nothing left over.
+    /// Random reads by readers and by calls: all bytes are right, and no memory stays reserved.
     #[test]
     fn any_mixture_of_reads_is_right(ops in ops(), size in 0_u64..16 * MIB, by_handle: bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

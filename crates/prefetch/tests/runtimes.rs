@@ -1,4 +1,4 @@
-//! Readers on small, blocked, stopped and crowded runtimes, and calls that wait for read-ahead that fails.
+//! Readers on small, blocked, stopped and crowded runtimes, and calls that wait for a failing request ahead.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -23,7 +23,7 @@ fn path() -> Path {
     Path::from(KEY)
 }
 
-/// Reads in a row on one single-thread runtime, then on another: what the first one was fetching ahead stands still.
+/// Sequential reads on one single-thread runtime, then on another: the requests of the first one no longer run.
 #[test]
 fn what_a_stopped_runtime_was_fetching_is_fetched_again() {
     let new = || Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -51,7 +51,7 @@ fn what_a_stopped_runtime_was_fetching_is_fetched_again() {
     });
 }
 
-/// Joining what was read needs no further thread of the pool that its caller blocks.
+/// Joining chunks needs no further thread of a pool whose threads are blocked by callers.
 #[test]
 fn two_blocking_readers_of_large_ranges_need_no_third_thread() {
     let runtime = Builder::new_multi_thread().worker_threads(1).max_blocking_threads(2).enable_time().build().unwrap();
@@ -64,7 +64,7 @@ fn two_blocking_readers_of_large_ranges_need_no_third_thread() {
             let (reader, handle) = (store.reader(&path()).unwrap(), handle.clone());
             tokio::task::spawn_blocking(move || {
                 let reader = reader.blocking_on(handle);
-                // Twice, so that what is read comes in several chunks.
+                // Twice, so that the bytes come in several chunks.
                 reader.read_at(0..MIB + n).unwrap();
                 reader.read_at(0..4 * MIB).unwrap().len()
             })
@@ -92,7 +92,7 @@ fn a_runtime_without_time_reads() {
     });
 }
 
-/// 2,000 reads of bytes that are here: others on the thread have their turns meanwhile.
+/// 2,000 reads of held bytes yield to other tasks of the thread.
 #[tokio::test(start_paused = true)]
 async fn a_reader_of_bytes_that_are_here_yields() {
     let bench = Bench::new(8 * MIB);
@@ -121,8 +121,8 @@ async fn a_reader_of_bytes_that_are_here_yields() {
     neighbour.abort();
 }
 
-/// An outage that begins while a window is on its way: a call that waits for it fails when the bare store would, not after twice the
-/// time; and a `Reader` too.
+/// An outage while a window is in flight: a call or `Reader` that waits for it fails when the bare store would, not
+/// after twice the time.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_waits_for_failing_read_ahead_fails_in_time() {
     let sim = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(256).build();
@@ -146,7 +146,7 @@ async fn a_call_that_waits_for_failing_read_ahead_fails_in_time() {
         reader.read_at(range).await.unwrap();
     }
     is_down.store(true, Ordering::SeqCst);
-    // What was under way still arrives.
+    // The requests in flight still arrive.
     let start = Instant::now();
     let failed = loop {
         if let Err(error) = store.get_range(&path(), ranges.next().unwrap()).await {

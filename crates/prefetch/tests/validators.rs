@@ -1,4 +1,5 @@
-//! Objects of which nothing identifies the version: every read is one answer of the store, and nothing is kept for another.
+//! Objects without anything that identifies their version: every read is one answer of the store, and no bytes are kept
+//! for another.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -32,7 +33,7 @@ fn sim() -> SimStore {
     sim
 }
 
-/// Answers without entity tag, version and, unless `dated`, date.
+/// A store whose answers have no entity tag, no version and, unless `dated`, no date.
 fn bare(sim: &SimStore, dated: bool) -> Altered {
     let strip = move |mut answer: GetResult| {
         let generation: u64 = answer.meta.version.take().unwrap().parse().unwrap();
@@ -46,7 +47,7 @@ fn bare(sim: &SimStore, dated: bool) -> Altered {
     Altered::new(sim.clone(), |options| Ok(GetOptions { if_match: None, version: None, ..options })).answers(strip)
 }
 
-/// The one generation that `chunks` at `range` are of.
+/// The only generation that `chunks` at `range` can be of.
 #[track_caller]
 fn generation(sim: &SimStore, range: &Range<u64>, chunks: &[Bytes]) -> u64 {
     let live = sim.catalog().get(KEY, None).unwrap().number;
@@ -60,8 +61,8 @@ fn generation(sim: &SimStore, range: &Range<u64>, chunks: &[Bytes]) -> u64 {
     (FIRST_GENERATION..=live).find(is).unwrap_or_else(|| panic!("{range:?} is of several versions"))
 }
 
-/// Sequential, overlapping and backward reads, overwritten between any two: each read is of one version. Without a date all readers see
-/// the newest; with one, those who began before are told that the object changed.
+/// Sequential, overlapping and backward reads, with an overwrite between any two: each read is of one version. Without
+/// a date all readers see the newest version; with a date, earlier readers get an error that the object changed.
 #[tokio::test(start_paused = true)]
 async fn no_read_mixes_versions_of_one_size() {
     for dated in [false, true] {
@@ -113,7 +114,7 @@ async fn nothing_is_read_ahead_or_kept_without_a_validator() {
     let counts = sim.log().counts();
     assert_eq!((counts.gets, counts.heads), (40, 0));
     assert_eq!((reader.held_bytes(), store.stats().outstanding_bytes), (0, 0));
-    // All the ways of reading it.
+    // All other ways to read the object.
     reader.seek(std::io::SeekFrom::End(-100)).await.unwrap();
     let mut end = Vec::new();
     reader.read_to_end(&mut end).await.unwrap();
@@ -137,8 +138,8 @@ async fn a_date_or_a_promise_is_enough_to_read_ahead() {
     }
 }
 
-/// A cache below trusts a version for 60 s. Read-ahead must not trust that cache's answers for 10 s more, or a reader who opens the
-/// object late reads a version that was overwritten a minute before.
+/// A cache below trusts a version for 60 s. Read-ahead must not trust its answers for 10 s more: otherwise a late
+/// reader would read a version that was overwritten a minute before.
 #[tokio::test(start_paused = true)]
 async fn a_reader_joins_others_only_while_what_they_read_is_trusted() {
     for (says_until, at, joins) in [(true, 59, true), (true, 61, false), (false, 9, true), (false, 11, false)] {
@@ -156,7 +157,7 @@ async fn a_reader_joins_others_only_while_what_they_read_is_trusted() {
         let before = first.read_at(0..KIB).await.unwrap();
         sim.overwrite(KEY, None).unwrap();
         tokio::time::sleep_until(start + Duration::from_secs(at)).await;
-        // Its own reads confirm nothing: the answers are the cache's.
+        // The reader's own reads confirm nothing: the answers come from the cache.
         assert_eq!(first.read_at(0..KIB).await.unwrap(), before);
         let second = store.reader(&path()).unwrap().read_at(0..KIB).await.unwrap();
         assert_eq!(second == before, joins, "says until: {says_until}, at {at} s");

@@ -1,5 +1,5 @@
-//! A simulated GCS bucket, a reader over it, and reads whose every byte is checked.
-#![allow(dead_code, reason = "each test file uses some of it")]
+//! A simulated GCS bucket, a reader of it, and reads with a check of every byte.
+#![allow(dead_code, reason = "no test file uses all of this")]
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -35,13 +35,22 @@ impl Bench {
 
     /// The same on another link, with another budget of memory.
     pub(crate) fn on(link: LinkProfile, size: u64, budget_bytes: usize, config: PrefetchConfig) -> Self {
+        Self::stacked(link, size, budget_bytes, config, true)
+    }
+
+    /// The same without `PrefetchConfig::link`, as a stack made by hand often is.
+    pub(crate) fn without_link(size: u64) -> Self {
+        Self::stacked(LinkProfile::gcs(), size, 512 << 20, PrefetchConfig::default(), false)
+    }
+
+    fn stacked(link: LinkProfile, size: u64, budget_bytes: usize, config: PrefetchConfig, gives_link: bool) -> Self {
         let sim = SimStore::builder().profile(link).warm_connections(256).build();
         sim.catalog().add_synthetic(KEY, size);
         let budget = MemoryBudget::new(budget_bytes);
         let fetch_config = FetchConfig { budget: Some(Arc::clone(&budget)), ..FetchConfig::default() };
         let fetch = FetchStore::new(Arc::new(sim.clone()), fetch_config);
-        let link = fetch.link();
-        let config = PrefetchConfig { link: Some(link), budget: Some(Arc::clone(&budget)), ..config };
+        let link = gives_link.then(|| fetch.link());
+        let config = PrefetchConfig { link, budget: Some(Arc::clone(&budget)), ..config };
         Self { store: PrefetchStore::new(Arc::new(fetch), config), sim, budget, size }
     }
 
@@ -101,13 +110,14 @@ pub(crate) fn sequential(size: u64, len: u64) -> impl Iterator<Item = Range<u64>
     (0..size).step_by(usize::try_from(len).unwrap()).map(move |at| at..(at + len).min(size))
 }
 
-/// What `reads` take one after the other as plain `get_range`s: 30 ms each, and 60 MB/s, each to the next millisecond (the timer's).
+/// The time that `reads` take one after the other by plain `get_range`: each 30 ms, plus its bytes at 60 MB/s, rounded
+/// up to a millisecond of the timer.
 pub(crate) fn raw(reads: &[Range<u64>]) -> Duration {
     let one = |read: &Range<u64>| (Duration::from_millis(30) + at_rate(read.end - read.start, 60e6)).as_nanos();
     reads.iter().map(|read| Duration::from_millis(u64::try_from(one(read).div_ceil(1_000_000)).unwrap())).sum()
 }
 
-/// What a perfect reader needs: one round trip, then the link's rate.
+/// The time of a perfect reader: one round trip, then the rate of the link.
 pub(crate) fn limit(bytes: u64) -> Duration {
     Duration::from_millis(30) + at_rate(bytes, 1e9)
 }
@@ -127,13 +137,13 @@ pub(crate) fn bytes_of(reads: &[Range<u64>]) -> u64 {
     reads.iter().map(|read| read.end - read.start).sum()
 }
 
-/// The reads of a workload that has a name.
+/// The reads of the workload `name`.
 pub(crate) fn workload(name: &str, size: u64, seed: u64) -> Vec<Range<u64>> {
     let trace = headstart_sim::Trace::named(name, size, seed).unwrap();
     trace.reads.into_iter().map(|read| read.offset..read.offset + read.len).collect()
 }
 
-/// Lets aborted requests go.
+/// Lets the tasks of aborted requests end.
 pub(crate) async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;

@@ -1,0 +1,138 @@
+//! Performs the actions of the planner: sends requests, stops and drops parts, and publishes the resulting figures.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use headstart_fetch_core::internal::Promotion;
+use headstart_fetch_core::internal::byte_range::in_memory;
+use headstart_fetch_core::internal::runtime::TaskRuntime;
+use headstart_fetch_core::{Intent, Reservation};
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use super::{EngineState, ObjectEngine};
+use crate::engine::part_buffer::PartBuffer;
+use crate::engine::part_request::{self, FailOnDrop, PartRequest};
+use crate::planner::messages::PlannerAction;
+use crate::planner::parts::PartId;
+use crate::store::stats::add;
+use crate::trace_events;
+
+/// The bytes of one part, the task that fetches them, and the memory they are charged to. Dropping it aborts the task.
+#[derive(Debug)]
+pub(super) struct HeldPart {
+    pub(super) buffer: Arc<PartBuffer>,
+    pub(super) charge: Option<Reservation>,
+    pub(super) promotion: Promotion,
+    task: AbortHandle,
+}
+
+impl HeldPart {
+    /// Releases the charge beyond `bytes`.
+    pub(super) fn shrink_charge(&mut self, bytes: usize) {
+        if let Some(charge) = &mut self.charge {
+            charge.release(charge.bytes().saturating_sub(bytes));
+        }
+    }
+}
+
+impl Drop for HeldPart {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl ObjectEngine {
+    /// Performs `actions`. Returns whether memory was short.
+    pub(super) fn perform(self: &Arc<Self>, state: &mut EngineState, actions: Vec<PlannerAction>) -> bool {
+        let mut is_short = false;
+        for action in actions {
+            match action {
+                PlannerAction::Fetch { id, range, intent, ahead_bytes, as_asked } => {
+                    // An earlier request of this batch may have taken its memory.
+                    if state.planner.contains_part(id) {
+                        self.shared.spend_rate(ahead_bytes);
+                        is_short |= !self.send(state, id, range, intent, as_asked);
+                    }
+                }
+                PlannerAction::Stop(id) => {
+                    if let Some(held) = state.held.get_mut(&id) {
+                        add(&self.shared.counters.cancels, 1);
+                        let kept_bytes = held.buffer.complete();
+                        held.task.abort();
+                        held.shrink_charge(kept_bytes);
+                    }
+                }
+                PlannerAction::Drop(id) => {
+                    if let Some(held) = state.held.remove(&id) {
+                        add(&self.shared.counters.cancels, u64::from(held.buffer.is_open()));
+                    }
+                }
+            }
+        }
+        self.publish(state);
+        is_short
+    }
+
+    /// Sends the request of part `id`, if there is memory for it or a read waits. Returns false where memory was short.
+    fn send(
+        self: &Arc<Self>,
+        state: &mut EngineState,
+        id: PartId,
+        range: Range<u64>,
+        intent: Intent,
+        as_asked: bool,
+    ) -> bool {
+        let counters = &self.shared.counters;
+        let is_demand = intent == Intent::Demand;
+        let wanted_bytes = in_memory(range.end - range.start);
+        let mut charge = self.shared.budget.try_reserve(wanted_bytes);
+        let is_short = charge.is_none();
+        if is_short && is_demand && wanted_bytes <= self.shared.budget.limit_bytes() {
+            let mut drops = Vec::new();
+            state.planner.on_memory_short(&mut drops);
+            self.perform(state, drops);
+            charge = self.shared.budget.try_reserve(wanted_bytes);
+        }
+        let runtime: Option<Handle> = self.shared.current_runtime().filter(|_| is_demand || charge.is_some());
+        let Some(runtime) = runtime else {
+            add(&counters.budget_waits, 1);
+            state.planner.on_not_sent(id);
+            return !is_short;
+        };
+        add(if is_demand { &counters.demand_requests } else { &counters.speculative_requests }, 1);
+        let buffer = PartBuffer::new(range.start, TaskRuntime::of(&runtime));
+        let promotion = Promotion::default();
+        let request =
+            PartRequest { id, range, intent, as_asked, known: state.known.clone(), promotion: promotion.clone() };
+        let (engine, shared, path) = (Arc::downgrade(self), Arc::clone(&self.shared), self.path.clone());
+        let fail_on_drop = FailOnDrop(Arc::clone(&buffer));
+        let task = runtime.spawn(part_request::run(engine, shared, path, fail_on_drop, request));
+        state.held.insert(id, HeldPart { buffer, charge, promotion, task: task.abort_handle() });
+        !is_short
+    }
+
+    /// Publishes the figures of the planner: the memory it wants, its waste and outstanding bytes, and its
+    /// observations.
+    pub(super) fn publish(&self, state: &mut EngineState) {
+        let (counters, planner, published) = (&self.shared.counters, &mut state.planner, &mut state.published);
+        let wanted_bytes = planner.wanted_bytes();
+        if wanted_bytes != std::mem::replace(&mut published.wanted_bytes, wanted_bytes) {
+            self.shared.shares.lock().set_want(self.id, wanted_bytes);
+        }
+        let account = planner.account();
+        add(&counters.wasted_bytes, account.wasted_bytes - published.wasted_bytes);
+        counters.outstanding_bytes.fetch_add(account.outstanding_bytes, Ordering::Relaxed);
+        counters.outstanding_bytes.fetch_sub(published.outstanding_bytes, Ordering::Relaxed);
+        (published.wasted_bytes, published.outstanding_bytes) = (account.wasted_bytes, account.outstanding_bytes);
+        counters.window_bytes.store(planner.window().ahead_bytes, Ordering::Relaxed);
+        counters.window_wanted_bytes.store(planner.window_wanted().ahead_bytes, Ordering::Relaxed);
+        let (runs, shapes) = planner.take_observations();
+        self.shared.runs.on_events(&self.prefix, &runs);
+        for shape in shapes {
+            trace_events::stream_found(&self.path, shape);
+            counters.found(shape);
+        }
+    }
+}

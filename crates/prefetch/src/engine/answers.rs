@@ -1,0 +1,179 @@
+//! What answers of the store tell about an object: its version and length, its source, and how long it may be served.
+//! And who may share the object: readers that open it while its version is trusted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headstart_fetch_core::internal::mutation::Mutation;
+use headstart_fetch_core::internal::{ConfirmedAt, FreshUntil, LocalFile};
+use headstart_fetch_core::{ObjectVersion, PinBy};
+use object_store::path::Path;
+use object_store::{Attributes, GetResult, ObjectMeta};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::{EngineState, KnownObject, ObjectEngine};
+use crate::engine::store_shared::StoreShared;
+use crate::planner::messages::{PlannerSettings, ReaderId};
+use crate::planner::parts::PartId;
+use crate::reader::close_signal::CloseSignal;
+use crate::store::stats::add;
+
+impl ObjectEngine {
+    /// Opens the object at `path` for one more reader, which shares the engine of other readers where their version is
+    /// fresh enough. `meta` is the reader's own knowledge of the object.
+    pub(crate) fn open(
+        shared: &Arc<StoreShared>,
+        path: Path,
+        settings: PlannerSettings,
+        meta: Option<&ObjectMeta>,
+    ) -> (Arc<Self>, Arc<CloseSignal>) {
+        let may_share = settings.max_prefetch_bytes > 0 && !shared.max_age.is_zero();
+        if let Some(engine) = may_share.then(|| shared.objects.shared(&path)).flatten()
+            && let Some(signal) = engine.join(meta)
+        {
+            return (engine, signal);
+        }
+        let engine = Self::new(Arc::clone(shared), path, shared.pin, settings);
+        let signal = CloseSignal::new(engine.new_reader());
+        if may_share {
+            shared.objects.share(&engine);
+        }
+        (engine, signal)
+    }
+
+    /// Adds one reader, if the known version is fresh enough for it.
+    fn join(&self, meta: Option<&ObjectMeta>) -> Option<Arc<CloseSignal>> {
+        if self.runtime != Handle::try_current().ok().map(|runtime| runtime.id()) {
+            return None;
+        }
+        let state = self.state.lock();
+        let is_fresh = state.trusted_until.is_some_and(|until| self.shared.now() < until);
+        let fits = match (&state.known, meta) {
+            (Some(known), Some(meta)) => known.version.check(meta).is_ok() && (is_fresh || known.version.is_exact()),
+            (Some(_), None) => is_fresh,
+            (None, meta) => meta.is_none(),
+        };
+        drop(state);
+        fits.then(|| CloseSignal::new(self.new_reader()))
+    }
+
+    fn new_reader(&self) -> ReaderId {
+        let mut state = self.state.lock();
+        state.readers += 1;
+        let reader = state.readers;
+        state.planner.on_reader(reader);
+        reader
+    }
+
+    /// Takes in the answer to the request of part `id`, which was sent at `asked_at`.
+    ///
+    /// # Errors
+    /// `Precondition` with [`ObjectChanged`](headstart_fetch_core::ObjectChanged) where another version is known.
+    pub(crate) fn on_answered(
+        self: &Arc<Self>,
+        id: PartId,
+        answer: &GetResult,
+        asked_at: Instant,
+    ) -> object_store::Result<()> {
+        let is_local = LocalFile::is_source_of(answer);
+        let expires_at = answer.extensions.get().map(|FreshUntil(until)| self.shared.at(*until));
+        let mut state = self.state.lock();
+        self.learn_locked(&mut state, answer, asked_at)?;
+        if is_local || expires_at.is_some() {
+            self.dispatch_locked(&mut state, |planner, _, actions| {
+                if is_local {
+                    planner.on_local(actions);
+                }
+                if let Some(expires_at) = expires_at {
+                    planner.on_fresh_until(id, expires_at);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes in the version that `answer` shows, to a request sent at `asked_at`.
+    ///
+    /// # Errors
+    /// As [`ObjectEngine::on_answered`].
+    pub(crate) fn learn_version(self: &Arc<Self>, answer: &GetResult, asked_at: Instant) -> object_store::Result<()> {
+        self.learn_locked(&mut self.state.lock(), answer, asked_at)
+    }
+
+    fn learn_locked(
+        self: &Arc<Self>,
+        state: &mut EngineState,
+        answer: &GetResult,
+        asked_at: Instant,
+    ) -> object_store::Result<()> {
+        let trusted_until = self.trusted_until(answer, asked_at);
+        if let Some(known) = &state.known {
+            self.shared.refusals.check(&known.version, &answer.meta)?;
+            // A request pinned by version is answered even after the object was overwritten, so it confirms nothing.
+            if self.pin != PinBy::Version {
+                state.trusted_until = state.trusted_until.max(Some(trusted_until));
+            }
+            return Ok(());
+        }
+        state.trusted_until = Some(trusted_until);
+        self.set_known(state, &answer.meta, &answer.attributes);
+        Ok(())
+    }
+
+    /// Until when the version of `answer` may be taken for the present one. A cache below states its own limit; the
+    /// time it trusts and `max_age` do not add up.
+    fn trusted_until(&self, answer: &GetResult, asked_at: Instant) -> Duration {
+        match answer.extensions.get() {
+            Some(FreshUntil(until)) if !Mutation::ConfirmsNow.is_active() => self.shared.at(*until),
+            _ => self.shared.at(ConfirmedAt::of(&answer.extensions, asked_at)).saturating_add(self.shared.max_age),
+        }
+    }
+
+    /// Takes in metadata that a reader brought along, of any age.
+    ///
+    /// # Errors
+    /// As [`ObjectEngine::on_answered`].
+    pub(crate) fn set_meta(self: &Arc<Self>, meta: &ObjectMeta) -> object_store::Result<()> {
+        let mut state = self.state.lock();
+        match &state.known {
+            Some(known) => known.version.check(meta),
+            None => {
+                self.set_known(&mut state, meta, &Attributes::new());
+                Ok(())
+            }
+        }
+    }
+
+    fn set_known(self: &Arc<Self>, state: &mut EngineState, meta: &ObjectMeta, attributes: &Attributes) {
+        let known =
+            KnownObject { version: ObjectVersion::of(meta), meta: meta.clone(), attributes: attributes.clone() };
+        let is_provable = self.shared.is_provable(&known.version);
+        state.known = Some(Arc::new(known));
+        if !is_provable {
+            // As for a local file, each read sends its own request.
+            self.dispatch_locked(state, |planner, _, actions| {
+                planner.on_local(actions);
+                planner.clear(actions);
+            });
+        }
+        let inputs = self.planner_inputs();
+        self.dispatch_locked(state, |planner, now, actions| planner.on_size(now, meta.size, &inputs, actions));
+    }
+
+    /// `bytes` more of part `id` have arrived, up to `filled_to`.
+    pub(crate) fn on_filled(&self, id: PartId, filled_to: u64, bytes: u64) {
+        add(&self.shared.counters.fetched_bytes, bytes);
+        self.state.lock().planner.on_filled(id, filled_to);
+    }
+
+    /// The request of part `id` has ended after `bytes`: fewer than requested where the object ended before.
+    pub(crate) fn on_complete(self: &Arc<Self>, id: PartId, bytes: usize) {
+        let mut state = self.state.lock();
+        if let Some(held) = state.held.get_mut(&id) {
+            held.shrink_charge(bytes);
+        }
+        let inputs = self.planner_inputs();
+        self.dispatch_locked(&mut state, |planner, now, actions| planner.on_complete(now, id, &inputs, actions));
+    }
+}

@@ -1,0 +1,117 @@
+//! What goes into the planner and what comes out of it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headstart_fetch_core::{Intent, Link};
+
+use crate::planner::parts::PartId;
+use crate::planner::streams::{PartOwner, ReadStreamId};
+use crate::policy::run_lengths::RunLengths;
+
+/// Identifies a reader of an object; 0 stands for calls without a reader.
+pub(crate) type ReaderId = u64;
+
+/// Settings that do not change while an object is open.
+#[derive(Debug, Clone)]
+pub(crate) struct PlannerSettings {
+    /// Reads in a row before anything is fetched ahead.
+    pub(crate) start_after: u64,
+    /// Bytes that may be fetched ahead of one object, whatever the window.
+    pub(crate) max_prefetch_bytes: u64,
+    pub(crate) concurrency: usize,
+    /// The smallest and largest request, in bytes.
+    pub(crate) part_bytes: (u64, u64),
+    /// Bytes are served at most once, and only this long after their request was sent. `None` for a reader: a snapshot
+    /// of one version has no such limit.
+    pub(crate) serve_once_within: Option<Duration>,
+}
+
+/// Measurements and limits that may have changed since the last event.
+#[derive(Debug, Clone)]
+pub(crate) struct PlannerInputs {
+    pub(crate) link: Link,
+    /// This object's share of the memory budget, in bytes.
+    pub(crate) share_bytes: u64,
+    /// Bytes that may be fetched ahead now: the free memory of the budget, or less where the rate is capped.
+    pub(crate) free_bytes: u64,
+    /// How long runs of reads last under this object's prefix.
+    pub(crate) runs: Arc<RunLengths>,
+}
+
+/// The context of one event inside the planner.
+pub(super) struct PlannerEvent<'a> {
+    pub(super) now: Duration,
+    pub(super) inputs: &'a PlannerInputs,
+    /// Receives the actions.
+    pub(super) out: &'a mut Vec<PlannerAction>,
+}
+
+/// The access pattern that a reader has announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum AnnouncedPattern {
+    #[default]
+    Normal,
+    /// Reads in order.
+    Sequential,
+    /// Reads in no order.
+    Random,
+}
+
+/// An order to the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PlannerAction {
+    /// Request `range` and fill part `id` with the answer.
+    Fetch {
+        id: PartId,
+        range: Range<u64>,
+        /// `Demand` where a read waits for any of the bytes.
+        intent: Intent,
+        /// Bytes of `range` that no read has asked for.
+        ahead_bytes: u64,
+        /// Whether `range` is exactly the range of a read.
+        as_asked: bool,
+    },
+    /// Abort the request of this part, and keep the bytes that have arrived.
+    Stop(PartId),
+    /// Abort the request of this part if it is in flight, and free its bytes.
+    Drop(PartId),
+}
+
+/// A stretch of a read, and the part that has or will have its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PlannedPiece {
+    pub(crate) part: PartId,
+    pub(crate) range: Range<u64>,
+}
+
+/// Where the bytes of one read come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct ReadPlan {
+    pub(crate) reader: ReaderId,
+    /// The stream that the read belongs to; `None` where the planner did not look for one.
+    pub(crate) stream: Option<ReadStreamId>,
+    /// In ascending order, covering the read without holes.
+    pub(crate) pieces: Vec<PlannedPiece>,
+    /// Bytes of the read that were held or in flight before the read began.
+    pub(crate) ahead_bytes: u64,
+    /// Whether one request asks for exactly the range of the read.
+    pub(crate) is_as_asked: bool,
+}
+
+impl ReadPlan {
+    /// The owner of the parts that were fetched for the read's stream.
+    pub(crate) fn owner(&self) -> Option<PartOwner> {
+        self.stream.map(|stream| PartOwner::stream(self.reader, stream))
+    }
+}
+
+/// The planner's answer to a read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// The engine serves the read from the parts of the plan.
+    Serve(ReadPlan),
+    /// The caller sends its own request. The plan has no pieces; it is ended like any other, for the think time.
+    PassThrough(ReadPlan),
+}

@@ -1,0 +1,218 @@
+//! Decides how far ahead of a stream to fetch, and which bytes next.
+
+use std::ops::Range;
+
+use super::Planner;
+use crate::planner::messages::{AnnouncedPattern, PlannerEvent, PlannerInputs, ReaderId};
+use crate::planner::streams::{PartOwner, ReadStream, ReadStreamId, StreamShape};
+use crate::policy::speculation::SpeculationLimits;
+use crate::policy::window::{ReadAheadWindow, ramp_part_bytes, request_bytes, window};
+
+/// Reads in a row after which a run counts as long, whatever was learned. Of runs that go on with a probability of two
+/// in three, as column chunks of a Parquet file do, one in a hundred gets so far.
+const LONG_RUN_READS: u64 = 12;
+
+impl Planner {
+    /// Computes the window of `stream` and fills it.
+    pub(super) fn read_ahead(&mut self, reader: ReaderId, stream: ReadStreamId, event: &mut PlannerEvent<'_>) {
+        if let Some(limits) = self.update_window(reader, stream, event.inputs) {
+            self.fill_window(reader, stream, limits, event);
+        }
+    }
+
+    /// Requests bytes ahead of `stream` until the window is full or a limit is reached. Runs at every read, so that the
+    /// next request goes out before the window is empty.
+    pub(super) fn fill_window(
+        &mut self,
+        reader: ReaderId,
+        stream: ReadStreamId,
+        limits: SpeculationLimits,
+        event: &mut PlannerEvent<'_>,
+    ) {
+        if self.size.is_none() || !self.saves_requests(reader, stream, event.inputs) {
+            return;
+        }
+        let mut allowed_bytes = self.remaining_bytes(limits, reader, stream);
+        for _ in self.parts.map().index().in_flight_unasked..self.settings.concurrency {
+            // A request is sent whole or not at all: small ones would cost a round trip each.
+            let next = self.next_ahead(reader, stream, event.inputs);
+            let Some(range) = next.filter(|range| range.end - range.start <= allowed_bytes) else { break };
+            allowed_bytes -= range.end - range.start;
+            self.speculate(range, PartOwner::stream(reader, stream), event);
+        }
+    }
+
+    /// Computes the window of `stream` and the limits on speculation during this event. `None` where nothing may be
+    /// fetched ahead.
+    pub(super) fn update_window(
+        &mut self,
+        reader: ReaderId,
+        id: ReadStreamId,
+        inputs: &PlannerInputs,
+    ) -> Option<SpeculationLimits> {
+        let state = self.readers.get(reader)?;
+        let stream = state.streams.get(id)?;
+        let announced = state.announced == AnnouncedPattern::Sequential && stream.shape == StreamShape::Forward;
+        let proven = match stream.shape {
+            StreamShape::Forward => stream.run_reads >= self.settings.start_after,
+            // Two backward reads may be two reads of a forward stream in another order.
+            StreamShape::Backward => stream.run_reads > self.settings.start_after,
+            StreamShape::Strided { .. } => true,
+        };
+        let is_stream = proven || self.starts_at_once(reader, stream, inputs);
+        if self.is_local
+            || self.is_failing
+            || state.announced == AnnouncedPattern::Random
+            || !(announced || is_stream && !self.is_footer(stream.start))
+        {
+            return None;
+        }
+        let wanted = window(&inputs.link, stream.rate.bytes_per_s(), self.settings.part_bytes);
+        let run_bytes = if announced { u64::MAX } else { inputs.runs.speculation_limit_bytes(stream.run_bytes) };
+        if let Some(state) = self.readers.get_mut(reader) {
+            state.window_bytes = wanted.ahead_bytes;
+        }
+        self.readers.on_moved(reader);
+        // The memory of the object is divided among the places where it is read, so that the first reader does not
+        // take all of it.
+        let places = self.readers.places_apart(wanted.part_bytes);
+        let (places, windows_bytes) = (places.count(), places.windows_bytes());
+        let object_bytes = self.parts.account.outstanding_limit_bytes(windows_bytes);
+        let most_bytes = self.settings.max_prefetch_bytes.min(inputs.share_bytes).min(object_bytes);
+        let window = wanted.within(most_bytes / places);
+        if let Some(stream) = self.readers.get_mut(reader).and_then(|state| state.streams.get_mut(id)) {
+            stream.ahead_bytes = window.ahead_bytes;
+        }
+        (self.window, self.window_wanted) = (window, wanted);
+        let counts_unread = !announced;
+        Some(SpeculationLimits { run_bytes, counts_unread, object_bytes, free_bytes: inputs.free_bytes })
+    }
+
+    /// Bytes that may still be fetched ahead of `stream`, with what is held and in flight now.
+    fn remaining_bytes(&self, limits: SpeculationLimits, reader: ReaderId, id: ReadStreamId) -> u64 {
+        let unread_bytes = match self.stream(reader, id) {
+            Some(stream) if limits.counts_unread => self.unread_ahead_of(reader, stream),
+            _ => 0,
+        };
+        let announced_bytes = self.parts.map().index().announced_bytes;
+        limits.remaining_bytes(unread_bytes, self.parts.account.outstanding_bytes.saturating_sub(announced_bytes))
+    }
+
+    /// Whether requests ahead of `stream` replace at least as many reads as they cost requests. This is true of small
+    /// reads, and large ones are split below anyway. But where a read is about as long as a request, one request beyond
+    /// the end of a run is one too many.
+    fn saves_requests(&self, reader: ReaderId, stream: ReadStreamId, inputs: &PlannerInputs) -> bool {
+        let Some(stream) = self.stream(reader, stream) else { return false };
+        let mean_bytes = stream.run_bytes / stream.run_reads;
+        let part_bytes = self.window_wanted.part_bytes;
+        let alike = part_bytes / 8 * 3..part_bytes / 2 * 3;
+        let known = self.is_announced_sequential(reader) || inputs.runs.is_long(stream.run_bytes);
+        known
+            || stream.run_reads >= LONG_RUN_READS
+            || stream.shape != StreamShape::Forward
+            || !alike.contains(&mean_bytes)
+    }
+
+    /// How many bytes longer than the read its own request may be. Zero but for forward streams: otherwise the reader
+    /// would wait for bytes that it did not ask for.
+    pub(super) fn lengthening_bytes(
+        &self,
+        limits: Option<SpeculationLimits>,
+        reader: ReaderId,
+        id: ReadStreamId,
+    ) -> u64 {
+        let Some(limits) = limits else { return 0 };
+        match self.stream(reader, id).map(|stream| stream.shape) {
+            // Without a known size, the store cuts the request off at the end of the object.
+            Some(StreamShape::Forward) if self.size.is_some() || self.is_announced_sequential(reader) => {
+                self.remaining_bytes(limits, reader, id)
+            }
+            _ => 0,
+        }
+    }
+
+    /// The size of the next request ahead of `stream`, from `at` on.
+    pub(super) fn request_bytes(&self, reader: ReaderId, stream: ReadStreamId, at: u64, inputs: &PlannerInputs) -> u64 {
+        let Some(stream) = self.stream(reader, stream) else { return 0 };
+        let announced = self.is_announced_sequential(reader);
+        let limit_bytes = match inputs.runs.speculation_limit_bytes(stream.run_bytes) {
+            _ if announced => u64::MAX,
+            // Smaller first requests arrive earlier, and the run proves its length earlier.
+            limit_bytes if self.starts_at_once(reader, stream, inputs) => limit_bytes / 2,
+            limit_bytes => limit_bytes,
+        };
+        let part_bytes = ramp_part_bytes(limit_bytes, stream.last_len(), self.window.part_bytes);
+        let size = self.size.unwrap_or(u64::MAX);
+        let left_bytes = if stream.shape == StreamShape::Backward { at } else { size.saturating_sub(at) };
+        let left_bytes = if announced || stream.run_bytes >= self.window.ahead_bytes { left_bytes } else { u64::MAX };
+        let nth = if announced { stream.requests } else { self.requests };
+        request_bytes(nth, announced, part_bytes, left_bytes, self.settings.part_bytes.0)
+    }
+
+    fn stream(&self, reader: ReaderId, stream: ReadStreamId) -> Option<&ReadStream> {
+        self.readers.get(reader)?.streams.get(stream)
+    }
+
+    /// Whether `stream` is the first of its reader, begins with byte 0, and such streams were long under this prefix.
+    fn starts_at_once(&self, reader: ReaderId, stream: &ReadStream, inputs: &PlannerInputs) -> bool {
+        let is_first = self.readers.get(reader).is_some_and(|state| state.is_first(stream.id));
+        is_first && stream.start == 0 && inputs.runs.starts_at_once()
+    }
+
+    fn is_announced_sequential(&self, reader: ReaderId) -> bool {
+        self.readers.get(reader).is_some_and(|state| state.announced == AnnouncedPattern::Sequential)
+    }
+
+    /// Unread bytes ahead of `stream`, fetched for this stream or for others at the same place.
+    fn unread_ahead_of(&self, reader: ReaderId, stream: &ReadStream) -> u64 {
+        let parts = self.parts.map();
+        let own_bytes = parts.index().unread_of(PartOwner::stream(reader, stream.id));
+        let adjacent_bytes = match stream.shape {
+            StreamShape::Forward => parts.covered_until(stream.end) - stream.end,
+            StreamShape::Backward => stream.start - parts.covered_down_to(stream.start),
+            StreamShape::Strided { .. } => 0,
+        };
+        adjacent_bytes.max(own_bytes)
+    }
+
+    /// The bytes to request next ahead of `stream`, if its window is not full.
+    fn next_ahead(&self, reader: ReaderId, id: ReadStreamId, inputs: &PlannerInputs) -> Option<Range<u64>> {
+        let stream = self.stream(reader, id)?;
+        let ReadAheadWindow { ahead_bytes, part_bytes } = self.window;
+        let (parts, size) = (self.parts.map(), self.size?);
+        match stream.shape {
+            StreamShape::Forward => {
+                let at = parts.covered_until(stream.end);
+                let bound = self.readers.get(reader)?.streams.next_start(stream).unwrap_or(u64::MAX);
+                let end = self.fit(at, self.request_bytes(reader, id, at, inputs)).min(bound);
+                (at < end && end <= stream.end.saturating_add(ahead_bytes)).then_some(at..end)
+            }
+            StreamShape::Backward => {
+                let at = parts.covered_down_to(stream.start);
+                let wanted_bytes = self.request_bytes(reader, id, at, inputs);
+                let start = at.saturating_sub(wanted_bytes).max(parts.end_below(at).unwrap_or(0));
+                (start < at && start.saturating_add(ahead_bytes) >= stream.start).then_some(start..at)
+            }
+            StreamShape::Strided { step } => {
+                let len = stream.last_len();
+                let mut ahead = 0;
+                let mut start = stream.last.start.checked_add_signed(step)?;
+                // The first read ahead that is not fully covered, among as many as the window holds and as may be in
+                // flight.
+                for _ in 0..=self.settings.concurrency.saturating_mul(2) {
+                    let read = start..start.saturating_add(len).min(size);
+                    ahead += len;
+                    if read.start >= read.end || ahead > ahead_bytes {
+                        return None;
+                    }
+                    let at = parts.covered_until(read.start);
+                    if at < read.end {
+                        return Some(at..self.fit(at, part_bytes.min(read.end - at)));
+                    }
+                    start = start.checked_add_signed(step)?;
+                }
+                None
+            }
+        }
+    }
+}

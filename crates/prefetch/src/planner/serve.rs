@@ -1,0 +1,120 @@
+//! Finds or requests the bytes of one read, and stops requests that the reader has left behind.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use headstart_fetch_core::Intent;
+
+use super::Planner;
+use crate::planner::messages::{PlannedPiece, PlannerAction, PlannerEvent, ReadPlan, ReaderId};
+use crate::planner::parts::PartId;
+use crate::planner::streams::{FoundStream, PartOwner, StreamJoin};
+use crate::policy::speculation::SpeculationLimits;
+
+impl Planner {
+    /// The reader went elsewhere. Stops requests ahead of its old position, unless finishing is cheaper than a new
+    /// request, or the reader has come back from elsewhere before, or another reader wants the bytes.
+    pub(super) fn stop_unwanted(&mut self, reader: ReaderId, range: &Range<u64>, event: &mut PlannerEvent<'_>) {
+        let size = self.size;
+        let Some(state) = self.readers.get_mut(reader) else { return };
+        let Some((left, ended)) = state.leave_latest(size) else { return };
+        self.runs.extend(ended);
+        let round_trip_bytes = event.inputs.link.round_trip_bytes();
+        let unwanted: Vec<PartId> = self
+            .parts
+            .map()
+            .of_owner(PartOwner::stream(reader, left))
+            .filter(|p| p.readers == 0 && p.range.end - p.filled_to > round_trip_bytes)
+            .filter(|p| p.range.end <= range.start || range.end <= p.range.start)
+            .filter(|p| !self.readers.is_wanted(p, Some(reader)))
+            .map(|p| p.id)
+            .collect();
+        for id in unwanted {
+            self.parts.stop_part(id, event.out);
+        }
+    }
+
+    /// Finds or requests every byte of `range`. Lengthens the request for its last bytes by what `limits` allow, as the
+    /// kernel's read-ahead does: one request serves the read and its successors.
+    pub(super) fn plan_read(
+        &mut self,
+        reader: ReaderId,
+        range: &Range<u64>,
+        found: &FoundStream,
+        limits: Option<SpeculationLimits>,
+        event: &mut PlannerEvent<'_>,
+    ) -> ReadPlan {
+        let lengthening_bytes = self.lengthening_bytes(limits, reader, found.stream);
+        let owner = PartOwner::stream(reader, found.stream);
+        let mut plan = ReadPlan { reader, stream: Some(found.stream), ..ReadPlan::default() };
+        let mut at = range.start;
+        while at < range.end {
+            let known = self.parts.map().overlapping(&(at..range.end)).next().map(|part| (part.id, part.range.clone()));
+            if let Some((part, held)) = &known
+                && held.start <= at
+            {
+                // The stream's own reads wait for its requests. A read from elsewhere is faster with its own request
+                // where the bytes it needs come late in a request in flight.
+                if found.join == StreamJoin::New
+                    && self.parts.is_far_off(*part, at, event.inputs.link.round_trip_bytes())
+                    && !self.readers.is_wanted(self.parts.part(*part), Some(reader))
+                {
+                    self.parts.stop_part(*part, event.out);
+                    continue;
+                }
+                let piece = at..held.end.min(range.end);
+                plan.ahead_bytes += piece.end - piece.start;
+                at = piece.end;
+                plan.pieces.push(PlannedPiece { part: *part, range: piece });
+                continue;
+            }
+            let hole = at..known.map_or(range.end, |(_, held)| held.start);
+            let mut asked = hole.clone();
+            if hole.end == range.end && lengthening_bytes > 0 {
+                let wanted_bytes = self.request_bytes(reader, found.stream, hole.start, event.inputs);
+                if lengthening_bytes >= wanted_bytes && hole.end - hole.start < wanted_bytes {
+                    asked.end = self.fit(hole.start, wanted_bytes).max(hole.end);
+                }
+            }
+            let ahead_bytes = asked.end - hole.end;
+            let as_asked = asked == *range;
+            plan.is_as_asked |= as_asked;
+            let id = self.add_part(event.now, asked.clone(), owner);
+            // The caller of a call without a reader sends a request for exactly its range itself.
+            if !(as_asked && self.serves_once()) {
+                event.out.push(PlannerAction::Fetch {
+                    id,
+                    range: asked,
+                    intent: Intent::Demand,
+                    ahead_bytes,
+                    as_asked,
+                });
+            }
+            at = hole.end;
+            plan.pieces.push(PlannedPiece { part: id, range: hole });
+        }
+        plan
+    }
+
+    /// Where a request of `wanted_bytes` from `start` ends: at the object's end or the next part at the latest.
+    pub(super) fn fit(&self, start: u64, wanted_bytes: u64) -> u64 {
+        let end = start.saturating_add(wanted_bytes).min(self.size.unwrap_or(u64::MAX));
+        self.parts.map().next_start(start).map_or(end, |next| end.min(next))
+    }
+
+    /// Requests `range`, which no read has asked for.
+    pub(super) fn speculate(&mut self, range: Range<u64>, owner: PartOwner, event: &mut PlannerEvent<'_>) {
+        let ahead_bytes = range.end - range.start;
+        let id = self.add_part(event.now, range.clone(), owner);
+        event.out.push(PlannerAction::Fetch { id, range, intent: Intent::Speculative, ahead_bytes, as_asked: false });
+    }
+
+    fn add_part(&mut self, now: Duration, range: Range<u64>, owner: PartOwner) -> PartId {
+        let state = self.readers.get_mut(owner.reader);
+        if let Some(stream) = state.zip(owner.stream).and_then(|(state, stream)| state.streams.get_mut(stream)) {
+            stream.requests += 1;
+        }
+        self.requests += 1;
+        self.parts.add(range, owner, now)
+    }
+}

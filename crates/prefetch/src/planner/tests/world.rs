@@ -1,0 +1,129 @@
+//! A planner with a model of the engine: performs all actions, and checks them on the way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headstart_fetch_core::Link;
+
+use super::*;
+use crate::policy::run_lengths::RunLengths;
+
+pub(super) const KIB: u64 = 1024;
+pub(super) const MIB: u64 = 1024 * KIB;
+pub(super) const SIZE: u64 = 512 * MIB;
+
+pub(super) fn settings() -> PlannerSettings {
+    PlannerSettings {
+        start_after: 2,
+        max_prefetch_bytes: u64::MAX / 4,
+        concurrency: 32,
+        part_bytes: (MIB, 16 * MIB),
+        serve_once_within: None,
+    }
+}
+
+pub(super) fn inputs() -> PlannerInputs {
+    let ttfb = Duration::from_millis(30);
+    let link = Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s: 60e6, aggregate_bytes_per_s: 1e9 };
+    PlannerInputs { link, share_bytes: 512 * MIB, free_bytes: 512 * MIB, runs: Arc::new(RunLengths::default()) }
+}
+
+/// A planner and what an engine would hold that performs all of its actions.
+pub(super) struct World {
+    pub(super) planner: Planner,
+    pub(super) now: Duration,
+    /// The range of each live part.
+    pub(super) live: BTreeMap<PartId, Range<u64>>,
+    pub(super) open: Vec<(Range<u64>, ReadPlan)>,
+    pub(super) inputs: PlannerInputs,
+}
+
+impl World {
+    pub(super) fn new(settings: PlannerSettings) -> Self {
+        let mut planner = Planner::new(settings);
+        planner.on_size(Duration::ZERO, SIZE, &inputs(), &mut Vec::new());
+        Self { planner, now: Duration::ZERO, live: BTreeMap::new(), open: Vec::new(), inputs: inputs() }
+    }
+
+    pub(super) fn perform(&mut self, actions: Vec<PlannerAction>) {
+        for action in actions {
+            match action {
+                PlannerAction::Fetch { id, range, .. } => {
+                    let clash = self.live.values().find(|held| held.start < range.end && range.start < held.end);
+                    assert_eq!(clash, None, "{range:?} is asked for while held or in flight");
+                    assert!(range.start < range.end && range.end <= SIZE, "{range:?}");
+                    self.live.insert(id, range);
+                }
+                PlannerAction::Stop(id) => {
+                    let part = self.planner.parts.map().get(id).expect("a stopped part lives on");
+                    self.live.insert(id, part.range.clone());
+                }
+                PlannerAction::Drop(id) => {
+                    assert!(
+                        self.open.iter().all(|(_, plan)| plan.pieces.iter().all(|p| p.part != id)),
+                        "somebody reads part {id}"
+                    );
+                    self.live.remove(&id).expect("only live parts are dropped");
+                }
+            }
+        }
+    }
+
+    pub(super) fn begin(&mut self, range: Range<u64>) {
+        self.begin_by(1, range);
+    }
+
+    pub(super) fn begin_by(&mut self, reader: ReaderId, range: Range<u64>) {
+        let mut actions = Vec::new();
+        let plan = match self.planner.on_read(self.now, reader, &range, &self.inputs, &mut actions) {
+            Decision::Serve(plan) => plan,
+            Decision::PassThrough(plan) => {
+                assert!(
+                    self.planner.settings.serve_once_within.is_some(),
+                    "reads of a reader are never passed through"
+                );
+                self.open.push((range, plan));
+                return self.perform(actions);
+            }
+        };
+        let covered: Vec<_> = plan.pieces.iter().map(|piece| piece.range.clone()).collect();
+        assert_eq!(covered.first().map(|r| r.start), Some(range.start));
+        assert!(covered.windows(2).all(|w| w[0].end == w[1].start), "no holes: {covered:?}");
+        assert_eq!(covered.last().map(|r| r.end), Some(range.end));
+        self.open.push((range, plan));
+        self.perform(actions);
+        for piece in &self.open.last().expect("just pushed").1.pieces {
+            let part = &self.live[&piece.part];
+            assert!(
+                part.start <= piece.range.start && piece.range.end <= part.end,
+                "{piece:?} is in its part {part:?}"
+            );
+        }
+    }
+
+    pub(super) fn end(&mut self, which: usize, answered: bool) {
+        let (_, plan) = self.open.remove(which);
+        let mut actions = Vec::new();
+        self.planner.on_read_end(self.now, &plan, answered, &mut actions);
+        self.perform(actions);
+        oracle::check_swept(&self.planner, plan.owner());
+    }
+
+    pub(super) fn outstanding(&self) -> u64 {
+        self.planner.parts.map().iter().map(PartState::unread_bytes).sum()
+    }
+
+    pub(super) fn read_all(&mut self, reads: impl IntoIterator<Item = Range<u64>>) {
+        for range in reads {
+            self.begin(range);
+            self.fill_everything();
+            self.end(0, true);
+        }
+    }
+
+    pub(super) fn fill_everything(&mut self) {
+        for (id, range) in &self.live {
+            self.planner.on_filled(*id, range.end);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Divides the memory for speculation among the open objects.
+//!
+//! Max-min fair (Bertsekas and Gallager, *Data Networks*, section 6.5): an object that wants less than an even share
+//! gets what it wants, and the others divide the rest.
+
+use std::collections::BTreeMap;
+
+/// The bytes that each object wants, by engine id.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryShares {
+    wants: BTreeMap<u64, u64>,
+    /// The most that any object gets; `None` after a change.
+    level: Option<u64>,
+}
+
+impl MemoryShares {
+    /// Object `who` wants `bytes` from now on; with 0 it is removed.
+    pub(crate) fn set_want(&mut self, who: u64, bytes: u64) {
+        let before = if bytes == 0 { self.wants.remove(&who) } else { self.wants.insert(who, bytes) };
+        if before.unwrap_or(0) != bytes {
+            self.level = None;
+        }
+    }
+
+    /// The most that an object may have of `total_bytes`. An object that has stated no wish yet counts as one that
+    /// wants everything.
+    pub(crate) fn level(&mut self, who: u64, total_bytes: u64) -> u64 {
+        if let Some(level) = self.level
+            && self.wants.contains_key(&who)
+        {
+            return level;
+        }
+        let is_new = !self.wants.contains_key(&who);
+        let mut wants: Vec<u64> = self.wants.values().copied().chain(is_new.then_some(u64::MAX)).collect();
+        wants.sort_unstable();
+        let level = water_level(&wants, total_bytes);
+        if !is_new {
+            self.level = Some(level);
+        }
+        level
+    }
+}
+
+/// The level up to which `total` fills the `wants` (ascending). Where more is there than is wanted, the last one gets
+/// the rest.
+fn water_level(wants: &[u64], total: u64) -> u64 {
+    let mut left = total;
+    for (n, want) in wants.iter().enumerate() {
+        let even = left / (wants.len() - n) as u64;
+        if *want > even {
+            return even;
+        }
+        left -= want;
+    }
+    left + wants.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn who_wants_little_leaves_the_rest() {
+        let mut shares = MemoryShares::default();
+        assert_eq!(shares.level(1, 100), 100, "alone");
+        for (who, bytes) in [(1, 10), (2, 60), (3, 90)] {
+            shares.set_want(who, bytes);
+        }
+        assert_eq!(shares.level(3, 100), 45);
+        assert_eq!(shares.level(4, 100), 30, "a fourth one who wants everything");
+        shares.set_want(3, 0);
+        assert_eq!(shares.level(2, 100), 90, "more than it wants");
+    }
+
+    proptest! {
+        /// Nothing is left while an object wants more, and no object has more than another that wants more.
+        #[test]
+        fn is_max_min_fair(mut wants in prop::collection::vec(1_u64..1000, 1..20), total in 0_u64..5000) {
+            wants.sort_unstable();
+            let level = water_level(&wants, total);
+            let given: u64 = wants.iter().map(|want| (*want).min(level)).sum();
+            prop_assert!(given <= total);
+            let wanted: u64 = wants.iter().sum();
+            prop_assert!(given == wanted.min(given) && (given == wanted || total - given < wants.len() as u64));
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! One read in progress: hands on the bytes of its pieces in order, as they arrive.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use headstart_fetch_core::FetchError;
+use tokio::task::coop;
+use tokio::time::Instant;
+
+use crate::engine::ObjectEngine;
+use crate::engine::part_buffer::{BufferedBytes, PartBuffer};
+use crate::planner::messages::ReadPlan;
+use crate::reader::close_signal::{CloseSignal, closed};
+use crate::store::stats::add;
+
+/// A longer range (1 TiB) means "to the end". It is read only after the length of the object is known.
+pub(crate) const OPEN_END_BYTES: u64 = 1 << 40;
+
+/// A read in progress. Dropping it aborts the requests that no other read needs.
+#[derive(Debug)]
+pub(crate) struct ActiveRead {
+    engine: Arc<ObjectEngine>,
+    plan: ReadPlan,
+    buffers: Vec<Arc<PartBuffer>>,
+    /// Ends the read with an error when its reader is closed; `None` for calls without a reader.
+    signal: Option<Arc<CloseSignal>>,
+    is_passed_through: bool,
+    /// The index of the next piece, and the next offset within the object.
+    piece: usize,
+    at: u64,
+    began: Duration,
+    ended: bool,
+}
+
+impl ActiveRead {
+    /// A read that is served from `buffers`, one for each piece of `plan`.
+    pub(crate) fn new(
+        engine: Arc<ObjectEngine>,
+        signal: Option<Arc<CloseSignal>>,
+        plan: ReadPlan,
+        buffers: Vec<Arc<PartBuffer>>,
+    ) -> Self {
+        let at = plan.pieces.first().map_or(0, |piece| piece.range.start);
+        let began = engine.shared.now();
+        Self { engine, plan, buffers, signal, is_passed_through: false, piece: 0, at, began, ended: false }
+    }
+
+    /// A read whose caller sends the request itself. The value only measures how long the caller waits.
+    pub(crate) fn passed_through(engine: Arc<ObjectEngine>, plan: ReadPlan) -> Self {
+        let mut read = Self::new(engine, None, plan, Vec::new());
+        read.is_passed_through = true;
+        read
+    }
+
+    /// Whether the caller has to send the request itself.
+    pub(crate) fn is_passed_through(&self) -> bool {
+        self.is_passed_through
+    }
+
+    /// Whether one request asks for exactly its range: a refusal of the store then concerns the caller's own range.
+    pub(crate) fn is_as_asked(&self) -> bool {
+        self.plan.is_as_asked
+    }
+
+    pub(crate) fn range(&self) -> Range<u64> {
+        let pieces = &self.plan.pieces;
+        match (pieces.first(), pieces.last()) {
+            (Some(first), Some(last)) => first.range.start..last.range.end,
+            _ => 0..0,
+        }
+    }
+
+    /// Whether all bytes come from one answer of the store.
+    pub(crate) fn is_one_request(&self) -> bool {
+        self.plan.pieces.len() <= 1
+    }
+
+    /// When the version of the bytes was confirmed to be the present one, after [`ActiveRead::answered`].
+    pub(crate) fn confirmed_at(&self) -> Option<Instant> {
+        self.buffers.iter().filter_map(|buffer| buffer.confirmed_at()).min()
+    }
+
+    /// Waits for the first byte of every piece. After that no answer can turn out to be of another version.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn answered(&self) -> object_store::Result<()> {
+        for (buffer, piece) in self.buffers.iter().zip(&self.plan.pieces) {
+            buffer.at(&piece.range).await?;
+        }
+        Ok(())
+    }
+
+    /// The next bytes, without a copy; `None` at the end of the read or of the object.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: bytes not returned are returned by the next call.
+    pub(crate) async fn next(&mut self) -> object_store::Result<Option<Bytes>> {
+        // Yields now and then, also where all bytes are there already.
+        coop::consume_budget().await;
+        while let Some(piece) = self.plan.pieces.get(self.piece) {
+            let wanted: Range<u64> = self.at.max(piece.range.start)..piece.range.end;
+            if wanted.is_empty() {
+                self.piece += 1;
+                continue;
+            }
+            let buffer = &self.buffers[self.piece];
+            let found = match (&self.signal, buffer.poll_at(&wanted)) {
+                (Some(signal), Some(_)) if signal.is_closed() => Err(closed(&self.engine.path)),
+                (_, Some(found)) => found,
+                (Some(signal), None) => signal.run_until_closed(&self.engine.path, buffer.at(&wanted)).await,
+                (None, None) => buffer.at(&wanted).await,
+            };
+            match found {
+                Ok(BufferedBytes::Bytes(bytes)) => {
+                    self.at = wanted.start + bytes.len() as u64;
+                    return Ok(Some(bytes));
+                }
+                Ok(BufferedBytes::End) => break,
+                Err(error) => {
+                    // A failed request has removed its part already, but a lost task has not.
+                    if self.signal.as_ref().is_none_or(|signal| !signal.is_closed()) {
+                        self.engine.on_failed(piece.part);
+                        if is_runtime_stopped(&error) {
+                            self.engine.on_runtime_stopped(buffer.home());
+                        }
+                    }
+                    self.end(false);
+                    return Err(error);
+                }
+            }
+        }
+        self.end(true);
+        Ok(None)
+    }
+
+    pub(crate) async fn chunks(mut self) -> object_store::Result<Vec<Bytes>> {
+        let mut chunks = Vec::new();
+        while let Some(bytes) = self.next().await? {
+            chunks.push(bytes);
+        }
+        Ok(chunks)
+    }
+
+    /// The bytes as a stream that starts with `first`.
+    pub(crate) fn into_stream(
+        self,
+        first: Option<Bytes>,
+    ) -> impl Stream<Item = object_store::Result<Bytes>> + Send + 'static {
+        let chunks = futures::stream::unfold((Some(self), first), |(read, first)| async move {
+            let mut read = read?;
+            if let Some(first) = first {
+                return Some((Ok(first), (Some(read), None)));
+            }
+            match read.next().await {
+                Ok(bytes) => bytes.map(|bytes| (Ok(bytes), (Some(read), None))),
+                Err(error) => Some((Err(error), (None, None))),
+            }
+        });
+        chunks.fuse()
+    }
+
+    /// The caller's own request has brought all bytes.
+    pub(crate) fn answered_elsewhere(mut self) {
+        self.end(true);
+    }
+
+    fn end(&mut self, answered: bool) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let waited = self.engine.shared.now().saturating_sub(self.began);
+        add(&self.engine.shared.counters.waited_ns, u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX));
+        self.engine.on_read_end(&self.plan, answered);
+    }
+}
+
+/// Whether `error` says that the runtime of a request has stopped, so that the read has to send a new one.
+pub(crate) fn is_runtime_stopped(error: &object_store::Error) -> bool {
+    FetchError::find(error) == Some(&FetchError::RuntimeStopped)
+}
+
+impl Drop for ActiveRead {
+    fn drop(&mut self) {
+        self.end(false);
+    }
+}

@@ -1,0 +1,275 @@
+//! The requests of a reader: reads of ranges, sequential reads, and the metadata of the object.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use headstart_fetch_core::Intent;
+use headstart_fetch_core::internal::{RangeOrigin, ask, is_transient, may_be_past_end, may_be_the_range};
+use object_store::{Error, GetOptions, GetRange, GetResult, Result};
+use tokio::time::Instant;
+
+use crate::engine::part_request::{exact_body, explain};
+use crate::engine::{KnownObject, ObjectEngine};
+use crate::reader::active_read::{OPEN_END_BYTES, is_runtime_stopped};
+use crate::reader::close_signal::{CloseSignal, closed};
+
+/// Bytes that [`Reader::stream`](crate::Reader::stream) reads at a time.
+pub(super) const STREAM_STEP: u64 = 1024 * 1024;
+/// How often a read starts at most. It starts again where it waited for a task of a stopped runtime, and where the
+/// object turns out to end before the read.
+const CHUNKS_TRIES: usize = 3;
+/// Stands for an unknown length of the object.
+pub(super) const UNKNOWN: u64 = u64::MAX;
+
+/// What a reader shares with its streams and futures.
+pub(crate) struct ReaderShared {
+    pub(super) engine: Arc<ObjectEngine>,
+    pub(super) signal: Arc<CloseSignal>,
+    pub(super) size: AtomicU64,
+    pub(super) reads_ahead: bool,
+}
+
+/// The first bytes of a sequential read.
+pub(crate) enum FirstChunks {
+    Chunks(Vec<Bytes>),
+    /// None: the store refuses the range.
+    Refused(RangeRefusal),
+}
+
+/// Whether the store refuses ranges that the caller did not ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RangeRefusal {
+    No,
+    /// It refused earlier requests.
+    Before,
+    /// It refused a request up to this byte just now.
+    UpTo(u64),
+}
+
+impl Drop for ReaderShared {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl ReaderShared {
+    pub(super) fn close(&self) {
+        self.engine.close_reader(&self.signal);
+    }
+
+    pub(super) async fn step(&self, at: u64) -> Result<Vec<Bytes>> {
+        self.chunks_at(at..at.saturating_add(STREAM_STEP)).await
+    }
+
+    /// The first `bytes` of a sequential read from byte `at` on, unless one answer with the rest of the object is
+    /// needed.
+    pub(crate) async fn first_chunks(&self, at: u64, bytes: u64) -> Result<FirstChunks> {
+        let range = at..at.saturating_add(bytes);
+        if at > 0 {
+            return self.chunks_at(range).await.map(FirstChunks::Chunks);
+        }
+        if self.refuses_ours() {
+            return Ok(FirstChunks::Refused(RangeRefusal::Before));
+        }
+        self.remember_size();
+        let range = at..range.end.min(self.size.load(Ordering::Relaxed));
+        if range.is_empty() {
+            return Ok(FirstChunks::Chunks(Vec::new()));
+        }
+        match self.chunks_of(range.clone()).await {
+            Err(error) if is_runtime_stopped(&error) => self.chunks_at(range).await.map(FirstChunks::Chunks),
+            Err(error) if may_be_the_range(&error) && !self.signal.is_closed() => {
+                Ok(FirstChunks::Refused(RangeRefusal::UpTo(range.end)))
+            }
+            chunks => {
+                self.remember_size();
+                chunks.map(FirstChunks::Chunks)
+            }
+        }
+    }
+
+    /// Whether a sequential read should request the rest of the object at once: there is no read-ahead, or nothing
+    /// identifies the version.
+    pub(crate) fn is_one_answer_better(&self) -> bool {
+        !self.reads_ahead || self.is_unprovable()
+    }
+
+    /// Whether `chunks`, from byte 0 on, are the whole object.
+    pub(crate) fn is_all(&self, chunks: &[Bytes]) -> bool {
+        chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>() >= self.size.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_unprovable(&self) -> bool {
+        self.engine.is_unprovable()
+    }
+
+    pub(crate) async fn chunks_at(&self, range: Range<u64>) -> Result<Vec<Bytes>> {
+        // Another reader of the object may have learned it.
+        self.remember_size();
+        let mut size = self.size.load(Ordering::Relaxed);
+        if size == UNKNOWN && range.end.saturating_sub(range.start) > OPEN_END_BYTES {
+            size = self.size().await?;
+        }
+        let mut range = range.start..range.end.min(size);
+        let mut tries = CHUNKS_TRIES;
+        while range.start < range.end {
+            tries -= 1;
+            match self.chunks_of(range.clone()).await {
+                Ok(chunks) => {
+                    self.remember_size();
+                    return Ok(chunks);
+                }
+                Err(error) if tries == 0 => return Err(error),
+                Err(error) if is_runtime_stopped(&error) => {}
+                // The end was unknown when the read began: the store may have refused bytes beyond it.
+                Err(error) => match self.end_if_refused(&error).await {
+                    Some(size) if size < range.end => {
+                        if range.start < size {
+                            self.engine.shared.refusals.refused_ours(false, size);
+                        }
+                        range.end = size;
+                    }
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// The bytes of `range`, where the object is not known to end before its end.
+    async fn chunks_of(&self, range: Range<u64>) -> Result<Vec<Bytes>> {
+        let was_known = self.engine.known().is_some();
+        let mut refused = false;
+        if !self.engine.is_unprovable() && !self.refuses_ours() {
+            let read = self.engine.begin(Some(&self.signal), &range)?;
+            let (is_one_request, is_as_asked) = (read.is_one_request(), read.is_as_asked());
+            match read.chunks().await {
+                Ok(chunks) if !self.engine.is_unprovable() => return Ok(chunks),
+                Ok(chunks) => {
+                    self.engine.dispatch(|planner, _, actions| planner.clear(actions));
+                    if is_one_request {
+                        return Ok(chunks);
+                    }
+                }
+                Err(error) if !is_as_asked && may_be_the_range(&error) && !self.signal.is_closed() => refused = true,
+                Err(error) => return Err(error),
+            }
+        }
+        // Several answers cannot be proven to be of one version, or the store refuses our ranges: sends exactly one
+        // request.
+        let mut options = ask(range.clone(), Intent::Demand);
+        if refused || self.refuses_ours() {
+            options.extensions.insert(RangeOrigin::Asked);
+        }
+        let path = &self.engine.path;
+        let read = async {
+            let known = self.engine.known();
+            let pinned = known.as_ref().is_some_and(|known| known.version.pin(self.engine.pin, &mut options));
+            let version = options.version.clone();
+            let asked_at = Instant::now();
+            let answer = match self.engine.shared.get_below(path, options).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    let shared = &self.engine.shared;
+                    return Err(explain(shared, path, known.as_deref(), (pinned, version), error).await);
+                }
+            };
+            self.engine.learn_version(&answer, asked_at)?;
+            if refused {
+                self.engine.shared.refusals.refused_ours(was_known, answer.meta.size);
+            }
+            exact_body(&range, answer)?.try_collect().await
+        };
+        self.signal.run_until_closed(path, read).await
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.signal.is_closed() { Err(closed(&self.engine.path)) } else { Ok(()) }
+    }
+
+    /// Whether the store refuses ranges that the caller did not ask for.
+    pub(crate) fn refuses_ours(&self) -> bool {
+        self.engine.shared.refusals.refuses_ours(self.engine.known().is_some())
+    }
+
+    /// The body from `at` to the end, of the pinned version. `refused` tells whether the store refuses ranges that the
+    /// caller did not ask for.
+    pub(crate) async fn body_from(&self, at: u64, refused: RangeRefusal) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let nothing = || Ok(futures::stream::empty().boxed());
+        if at >= self.size.load(Ordering::Relaxed) {
+            return nothing();
+        }
+        let shared = &self.engine.shared;
+        let mut options = GetOptions::new().with_range((at > 0).then_some(GetRange::Offset(at)));
+        options.extensions.insert(Intent::Demand);
+        if refused != RangeRefusal::No {
+            options.extensions.insert(RangeOrigin::Asked);
+        }
+        let asked_at = Instant::now();
+        let known = self.engine.known();
+        let pinned = known.as_ref().is_some_and(|known| known.version.pin(self.engine.pin, &mut options));
+        let version = options.version.clone();
+        match shared.get_below(&self.engine.path, options).await {
+            Ok(answer) => {
+                self.engine.learn_version(&answer, asked_at)?;
+                self.remember_size();
+                if let RangeRefusal::UpTo(end) = refused {
+                    shared.refusals.refused_range(end, answer.meta.size);
+                }
+                exact_body(&(at..answer.meta.size), answer)
+            }
+            Err(error) if self.end_if_refused(&error).await.is_some_and(|end| at >= end) => nothing(),
+            Err(error) => Err(explain(shared, &self.engine.path, known.as_deref(), (pinned, version), error).await),
+        }
+    }
+
+    /// The end of the object, where `error` may be the refusal of bytes past it, which a file would not report.
+    async fn end_if_refused(&self, error: &Error) -> Option<u64> {
+        // A transient error says nothing about the end, and has taken its time already.
+        if may_be_past_end(error) && !self.signal.is_closed() { self.size().await.ok() } else { None }
+    }
+
+    pub(crate) async fn size(&self) -> Result<u64> {
+        Ok(self.known().await?.version.size)
+    }
+
+    pub(super) async fn known(&self) -> Result<Arc<KnownObject>> {
+        if let Some(known) = self.engine.known() {
+            self.remember_size();
+            return Ok(known);
+        }
+        let mut head = GetOptions::new().with_head(true);
+        head.extensions.insert(Intent::Demand);
+        let asked_at = Instant::now();
+        let shared = &self.engine.shared;
+        let refused = match shared.inner.get_opts(&self.engine.path, head.clone()).await {
+            Ok(answer) => return self.learnt(&answer, asked_at),
+            Err(error) if is_transient(&error) => return Err(error),
+            Err(error) => error,
+        };
+        // Some servers have no HEAD. The header of a GET has the same metadata.
+        let get = GetOptions { head: false, ..head };
+        match shared.inner.get_opts(&self.engine.path, get).await {
+            Ok(answer) => self.learnt(&answer, asked_at),
+            Err(_) => Err(refused),
+        }
+    }
+
+    fn learnt(&self, answer: &GetResult, asked_at: Instant) -> Result<Arc<KnownObject>> {
+        self.engine.learn_version(answer, asked_at)?;
+        self.remember_size();
+        Ok(self.engine.known().expect("learnt above"))
+    }
+
+    fn remember_size(&self) {
+        if self.size.load(Ordering::Relaxed) == UNKNOWN
+            && let Some(known) = self.engine.known()
+        {
+            self.size.store(known.version.size, Ordering::Relaxed);
+        }
+    }
+}

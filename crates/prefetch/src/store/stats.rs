@@ -1,0 +1,104 @@
+//! What read-ahead has done and what it has cost, counted over all objects of a store.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::planner::streams::StreamShape;
+
+/// A snapshot of what a [`crate::PrefetchStore`] has done since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PrefetchStats {
+    /// Reads answered, or passed through.
+    pub reads: u64,
+    /// Bytes those reads asked for.
+    pub demanded_bytes: u64,
+    /// Of these, bytes that were held or in flight before they were asked for.
+    pub ahead_bytes: u64,
+    /// Bytes that arrived from the store below.
+    pub fetched_bytes: u64,
+    /// Bytes fetched ahead and dropped unread.
+    pub wasted_bytes: u64,
+    /// Requests sent for a waiting read.
+    pub demand_requests: u64,
+    /// Requests sent ahead.
+    pub speculative_requests: u64,
+    /// Requests aborted before their last byte.
+    pub cancels: u64,
+    /// Requests ahead that were not sent because memory was short.
+    pub budget_waits: u64,
+    /// Microseconds that reads waited for bytes, summed over reads.
+    pub waited_us: u64,
+    /// Bytes requested ahead, in flight or held, that no read has asked for yet.
+    pub outstanding_bytes: u64,
+    /// The window of the latest read of a stream, in bytes.
+    pub window_bytes: u64,
+    /// The same window without the limits of memory and settings.
+    pub window_wanted_bytes: u64,
+    /// Forward streams found.
+    pub streams_forward: u64,
+    /// Backward streams found.
+    pub streams_backward: u64,
+    /// Strided streams found.
+    pub streams_strided: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct PrefetchCounters {
+    pub(crate) reads: AtomicU64,
+    pub(crate) demanded_bytes: AtomicU64,
+    pub(crate) ahead_bytes: AtomicU64,
+    pub(crate) fetched_bytes: AtomicU64,
+    pub(crate) wasted_bytes: AtomicU64,
+    pub(crate) demand_requests: AtomicU64,
+    pub(crate) speculative_requests: AtomicU64,
+    pub(crate) cancels: AtomicU64,
+    pub(crate) budget_waits: AtomicU64,
+    pub(crate) waited_ns: AtomicU64,
+    pub(crate) outstanding_bytes: AtomicU64,
+    pub(crate) window_bytes: AtomicU64,
+    pub(crate) window_wanted_bytes: AtomicU64,
+    streams_forward: AtomicU64,
+    streams_backward: AtomicU64,
+    streams_strided: AtomicU64,
+}
+
+/// Adds to a counter.
+pub(crate) fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+impl PrefetchCounters {
+    /// A stream was found, or changed its shape.
+    pub(crate) fn found(&self, shape: StreamShape) {
+        let counter = match shape {
+            StreamShape::Forward => &self.streams_forward,
+            StreamShape::Backward => &self.streams_backward,
+            StreamShape::Strided { .. } => &self.streams_strided,
+        };
+        add(counter, 1);
+    }
+
+    pub(crate) fn snapshot(&self) -> PrefetchStats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        PrefetchStats {
+            reads: get(&self.reads),
+            demanded_bytes: get(&self.demanded_bytes),
+            ahead_bytes: get(&self.ahead_bytes),
+            fetched_bytes: get(&self.fetched_bytes),
+            wasted_bytes: get(&self.wasted_bytes),
+            demand_requests: get(&self.demand_requests),
+            speculative_requests: get(&self.speculative_requests),
+            cancels: get(&self.cancels),
+            budget_waits: get(&self.budget_waits),
+            waited_us: get(&self.waited_ns) / 1000,
+            outstanding_bytes: get(&self.outstanding_bytes),
+            window_bytes: get(&self.window_bytes),
+            window_wanted_bytes: get(&self.window_wanted_bytes),
+            streams_forward: get(&self.streams_forward),
+            streams_backward: get(&self.streams_backward),
+            streams_strided: get(&self.streams_strided),
+        }
+    }
+}
