@@ -1,5 +1,12 @@
 //! The requests of one client to a simulated cloud, on tokio's clock.
 
+pub(crate) mod body;
+pub(crate) mod catalog;
+mod condition;
+pub(crate) mod generation;
+pub(crate) mod log;
+mod uploads;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +16,18 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::catalog::{Catalog, CatalogError, EPOCH};
-use crate::connections::Connections;
-use crate::dice::Dice;
-use crate::faults::{Fault, Faults};
-use crate::link::{LinkModel, Pull, StreamId};
-use crate::log::{End, RequestId, RequestLog, RequestRecord};
-use crate::profile::LinkProfile;
+use self::catalog::{Catalog, CatalogError};
+use self::generation::EPOCH;
+use self::log::{End, RequestId, RequestLog, RequestRecord};
+use crate::policy::connections::Connections;
+use crate::policy::faults::{Fault, Faults};
+use crate::policy::link::{LinkModel, Pull, StreamId};
+use crate::policy::profile::LinkProfile;
+use crate::policy::rng::Dice;
 
 /// A bucket, the link to it, and a client's end of that link.
 #[derive(Debug)]
-pub(crate) struct Cloud {
+pub(crate) struct SimCloud {
     pub(crate) profile: LinkProfile,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) log: Arc<RequestLog>,
@@ -37,7 +45,7 @@ struct Traffic {
     faults: Faults,
 }
 
-impl Cloud {
+impl SimCloud {
     pub(crate) fn new(
         profile: LinkProfile,
         catalog: Arc<Catalog>,
@@ -75,13 +83,13 @@ impl Cloud {
         let now = self.now();
         let fault = self.traffic.lock().faults.next(now);
         for (at, change) in &fault.changes {
-            change.apply(&self.catalog, date(*at));
+            self.catalog.apply(change, date(*at));
         }
         fault
     }
 
     /// A request that arrives now, and takes a connection.
-    pub(crate) fn request(self: &Arc<Self>, record: RequestRecord) -> Request {
+    pub(crate) fn request(self: &Arc<Self>, record: RequestRecord) -> SimRequest {
         let setup = if self.traffic.lock().connections.take() { self.profile.setup } else { Duration::ZERO };
         let connected_at = record.at + setup;
         let mut request = self.request_over(connected_at, record);
@@ -90,10 +98,19 @@ impl Cloud {
     }
 
     /// A request that arrives now, over a connection of the caller's that is up at `connected_at`.
-    pub(crate) fn request_over(self: &Arc<Self>, connected_at: Duration, record: RequestRecord) -> Request {
+    pub(crate) fn request_over(self: &Arc<Self>, connected_at: Duration, record: RequestRecord) -> SimRequest {
         let ttfb = self.profile.first_byte(&mut self.traffic.lock().dice);
         let id = self.log.begin(record);
-        Request { cloud: Arc::clone(self), id, connected_at, ttfb, pooled: false, stream: None, sent: 0, ended: false }
+        SimRequest {
+            cloud: Arc::clone(self),
+            id,
+            connected_at,
+            ttfb,
+            pooled: false,
+            stream: None,
+            sent: 0,
+            ended: false,
+        }
     }
 
     /// One request other than a read, with a body of `body_bytes`: the link, then `operation` on the catalog.
@@ -122,8 +139,8 @@ impl Cloud {
 
 /// A request under way: it holds a connection, at times a stream, and an entry in the log. Dropped before its end it counts as aborted.
 #[derive(Debug)]
-pub(crate) struct Request {
-    pub(crate) cloud: Arc<Cloud>,
+pub(crate) struct SimRequest {
+    pub(crate) cloud: Arc<SimCloud>,
     id: RequestId,
     /// When its connection is up.
     pub(crate) connected_at: Duration,
@@ -136,7 +153,7 @@ pub(crate) struct Request {
     ended: bool,
 }
 
-impl Request {
+impl SimRequest {
     pub(crate) fn status(&self, status: u16) {
         self.cloud.log.update(self.id, |record| record.status = status);
     }
@@ -206,7 +223,7 @@ impl Request {
     }
 }
 
-impl Drop for Request {
+impl Drop for SimRequest {
     fn drop(&mut self) {
         self.end(End::Aborted);
     }

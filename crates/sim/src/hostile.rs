@@ -38,7 +38,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use crate::content::Content;
+use crate::policy::content::Content;
 
 pub mod behaviours;
 mod connection;

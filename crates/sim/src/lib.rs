@@ -44,40 +44,23 @@
 //! Only from `tests/`, never from `src/`: a unit test of a crate that this one depends on would link that crate twice, and extensions such as
 //! [`Intent`](headstart_fetch_core::Intent) would be silently lost between the two.
 
-mod altered;
-mod body;
-mod builder;
-mod catalog;
 mod cloud;
-mod condition;
-mod connections;
-mod content;
-mod dice;
-mod faults;
-mod generation;
 pub mod hostile;
-mod link;
-mod log;
-mod profile;
+mod policy;
 pub mod server;
-mod sim_fault;
 mod store;
-mod store_upload;
-mod uploads;
-mod workload;
 
-pub use altered::Altered;
-pub use builder::SimStoreBuilder;
-pub use catalog::{
-    Catalog, CatalogError, Condition, EPOCH, FIRST_GENERATION, Generation, ListPage, ListQuery, Versioning,
-};
-pub use connections::Connections;
-pub use content::{Content, WrongByte};
-pub use dice::Dice;
-pub use faults::{Answer, Change, Event, Fault, FaultPlan, Faults, When};
-pub use link::{CHUNK_BYTES, LinkModel, Pull, StreamId};
-pub use log::{End, RequestCounts, RequestId, RequestKind, RequestLog, RequestRecord};
-pub use profile::{LinkProfile, Spread, UnknownProfile};
-pub use sim_fault::SimFault;
+pub use cloud::catalog::{Catalog, CatalogError, Condition, ListPage, ListQuery, Versioning};
+pub use cloud::generation::{EPOCH, FIRST_GENERATION, Generation};
+pub use cloud::log::{End, RequestCounts, RequestId, RequestKind, RequestLog, RequestRecord};
+pub use policy::connections::Connections;
+pub use policy::content::{Content, WrongByte};
+pub use policy::faults::{Answer, Change, Event, Fault, FaultPlan, Faults, When};
+pub use policy::link::{CHUNK_BYTES, LinkModel, Pull, StreamId};
+pub use policy::profile::{LinkProfile, Spread, UnknownProfile};
+pub use policy::read_pattern::{Read, Trace, TraceError};
+pub use policy::rng::Dice;
 pub use store::SimStore;
-pub use workload::{Read, Trace, TraceError};
+pub use store::altered::Altered;
+pub use store::builder::SimStoreBuilder;
+pub use store::fault::SimFault;

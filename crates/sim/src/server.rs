@@ -16,13 +16,13 @@
 //! Another process reads the log and changes objects through `/_sim/`: `GET /_sim/log` (counts), `GET /_sim/requests`,
 //! `POST /_sim/reset`, `POST /_sim/overwrite?key=…[&size=…]`.
 
+mod bucket;
 mod control;
 mod dialect;
 mod exchange;
 mod json;
 mod json_api;
-mod operations;
-mod refusal;
+mod reply;
 mod request;
 #[cfg(feature = "tls")]
 mod tls;
@@ -44,15 +44,15 @@ pub use dialect::Dialect;
 #[cfg(feature = "tls")]
 pub use tls::TlsIdentity;
 
-use crate::catalog::{Catalog, Versioning};
-use crate::cloud::Cloud;
-use crate::connections::Connections;
-use crate::dice::Dice;
-use crate::faults::{FaultPlan, Faults};
-use crate::log::RequestLog;
-use crate::profile::LinkProfile;
-use exchange::{Connection, Service};
-use operations::Bucket;
+use crate::cloud::SimCloud;
+use crate::cloud::catalog::{Catalog, Versioning};
+use crate::cloud::log::RequestLog;
+use crate::policy::connections::Connections;
+use crate::policy::faults::{FaultPlan, Faults};
+use crate::policy::profile::LinkProfile;
+use crate::policy::rng::Dice;
+use bucket::ServedBucket;
+use exchange::{ServedConnection, ServerShared};
 
 /// What a server simulates.
 #[derive(Debug, Clone)]
@@ -100,7 +100,7 @@ pub struct SimServer;
 #[derive(Debug)]
 pub struct SimServerHandle {
     url: String,
-    service: Arc<Service>,
+    service: Arc<ServerShared>,
     stop: Option<oneshot::Sender<Infallible>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -117,7 +117,7 @@ impl SimServer {
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port))?;
         listener.set_nonblocking(true)?;
-        let security = Security::of(&config);
+        let security = Transport::of(&config);
         let url = format!("{}://{}", security.scheme(), listener.local_addr()?);
         // A task copies many bytes at a time: with the usual 61 of them between two looks at timers and sockets, due
         // times would pass.
@@ -127,10 +127,10 @@ impl SimServer {
         let cloud = {
             // The clock is this runtime's, even where the caller's is paused.
             let _inside = runtime.enter();
-            Cloud::new(config.profile, Arc::clone(&catalog), faults, Connections::default(), dice)
+            SimCloud::new(config.profile, Arc::clone(&catalog), faults, Connections::default(), dice)
         };
-        let bucket = Bucket { name: config.bucket, url: url.clone(), dialect: config.dialect, catalog };
-        let service = Arc::new(Service { cloud, bucket });
+        let bucket = ServedBucket { name: config.bucket, url: url.clone(), dialect: config.dialect, catalog };
+        let service = Arc::new(ServerShared { cloud, bucket });
         let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&service);
         let thread = std::thread::Builder::new().name("sim-server".to_owned()).spawn(move || {
@@ -191,13 +191,13 @@ impl Drop for SimServerHandle {
 
 /// Whether connections are in the clear or over TLS.
 #[derive(Clone)]
-enum Security {
+enum Transport {
     Clear,
     #[cfg(feature = "tls")]
     Tls(tokio_rustls::TlsAcceptor),
 }
 
-impl Security {
+impl Transport {
     #[cfg(feature = "tls")]
     fn of(config: &SimServerConfig) -> Self {
         config.tls.as_ref().map_or(Self::Clear, |identity| Self::Tls(identity.acceptor()))
@@ -217,7 +217,7 @@ impl Security {
     }
 }
 
-async fn serve(listener: TcpListener, service: Arc<Service>, security: Security) -> io::Result<()> {
+async fn serve(listener: TcpListener, service: Arc<ServerShared>, security: Transport) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
         let (stream, _) = match listener.accept().await {
@@ -230,12 +230,12 @@ async fn serve(listener: TcpListener, service: Arc<Service>, security: Security)
             }
         };
         stream.set_nodelay(true)?;
-        let (connection, security) = (Arc::new(Connection::new(&service)), security.clone());
+        let (connection, security) = (Arc::new(ServedConnection::new(&service)), security.clone());
         tokio::spawn(async move {
             match security {
-                Security::Clear => answer(stream, connection).await,
+                Transport::Clear => answer(stream, connection).await,
                 #[cfg(feature = "tls")]
-                Security::Tls(acceptor) => match acceptor.accept(stream).await {
+                Transport::Tls(acceptor) => match acceptor.accept(stream).await {
                     Ok(stream) => answer(stream, connection).await,
                     // A client that does not trust the certificate says so.
                     Err(error) => tracing::debug!(%error, "handshake"),
@@ -246,7 +246,7 @@ async fn serve(listener: TcpListener, service: Arc<Service>, security: Security)
 }
 
 /// Answers the requests of one connection until it ends.
-async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, connection: Arc<Connection>) {
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, connection: Arc<ServedConnection>) {
     let answer = service_fn(move |request| {
         let connection = Arc::clone(&connection);
         async move { Ok::<_, Infallible>(connection.answer(request).await) }

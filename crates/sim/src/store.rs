@@ -1,5 +1,10 @@
 //! An [`ObjectStore`] in a simulated cloud, on tokio's clock.
 
+pub(crate) mod altered;
+pub(crate) mod builder;
+pub(crate) mod fault;
+mod upload;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +19,16 @@ use object_store::{
     ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-use crate::body::Body;
-use crate::builder::SimStoreBuilder;
-use crate::catalog::{Catalog, CatalogError, Condition, Generation, ListPage, ListQuery};
-use crate::cloud::Cloud;
-use crate::connections::Connections;
-use crate::faults::{Answer, Fault};
-use crate::log::{End, RequestKind, RequestLog, RequestRecord};
-use crate::sim_fault::SimFault;
-use crate::store_upload::SimUpload;
+use self::builder::SimStoreBuilder;
+use self::fault::SimFault;
+use self::upload::SimUpload;
+use crate::cloud::SimCloud;
+use crate::cloud::body::SimBody;
+use crate::cloud::catalog::{Catalog, CatalogError, Condition, ListPage, ListQuery};
+use crate::cloud::generation::Generation;
+use crate::cloud::log::{End, RequestKind, RequestLog, RequestRecord};
+use crate::policy::connections::Connections;
+use crate::policy::faults::{Answer, Fault};
 
 /// A bucket at the other end of a simulated link, and one client of it.
 ///
@@ -30,7 +36,7 @@ use crate::store_upload::SimUpload;
 /// byte and the millisecond. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct SimStore {
-    pub(crate) cloud: Arc<Cloud>,
+    pub(crate) cloud: Arc<SimCloud>,
 }
 
 impl SimStore {
@@ -39,7 +45,7 @@ impl SimStore {
         SimStoreBuilder::default()
     }
 
-    pub(crate) fn new(cloud: Arc<Cloud>) -> Self {
+    pub(crate) fn new(cloud: Arc<SimCloud>) -> Self {
         Self { cloud }
     }
 
@@ -160,7 +166,7 @@ impl ObjectStore for SimStore {
         };
         let (sent, how) = if options.head { (0..0, Answer::Whole) } else { (range.clone(), fault.answer) };
         // Opened before the wait: the link knows of the stream beforehand, and the wait may end late.
-        let mut body = Body::open(request, Arc::clone(&generation), sent, first_byte_at, how);
+        let mut body = SimBody::open(request, Arc::clone(&generation), sent, first_byte_at, how);
         self.cloud.sleep_until(first_byte_at).await;
         body.answered(if options.range.is_some() { 206 } else { 200 });
         Ok(GetResult {

@@ -11,9 +11,9 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, StatusCode, Uri};
 use serde::Serialize;
 
-use super::exchange::Service;
-use super::operations::{Payload, Reply};
-use super::refusal::Refusal;
+use super::bucket::{ServerPayload, ServerReply};
+use super::exchange::ServerShared;
+use super::reply::Refusal;
 use super::request::Target;
 
 /// No bucket can be called this.
@@ -25,18 +25,18 @@ pub(super) fn is_meant(uri: &Uri) -> bool {
 }
 
 /// Answers a request that is for the server itself.
-pub(super) fn answer(service: &Service, method: &Method, uri: &Uri) -> Reply {
-    execute(service, method, uri).unwrap_or_else(Reply::from)
+pub(super) fn answer(service: &ServerShared, method: &Method, uri: &Uri) -> ServerReply {
+    execute(service, method, uri).unwrap_or_else(ServerReply::from)
 }
 
-fn execute(service: &Service, method: &Method, uri: &Uri) -> Result<Reply, Refusal> {
+fn execute(service: &ServerShared, method: &Method, uri: &Uri) -> Result<ServerReply, Refusal> {
     let target = Target::parse(uri)?;
     match (method.as_str(), target.key.as_deref().unwrap_or_default()) {
         ("GET", "log") => Ok(json(&service.cloud.log.counts())),
         ("GET", "requests") => Ok(json(&service.cloud.log.snapshot())),
         ("POST", "reset") => {
             service.cloud.log.clear();
-            Ok(Reply::empty(StatusCode::NO_CONTENT))
+            Ok(ServerReply::empty(StatusCode::NO_CONTENT))
         }
         ("POST", "overwrite") => {
             let key = target.parameter("key").ok_or_else(|| Refusal::invalid("which key?"))?;
@@ -49,9 +49,10 @@ fn execute(service: &Service, method: &Method, uri: &Uri) -> Result<Reply, Refus
     }
 }
 
-fn json<T: Serialize>(value: &T) -> Reply {
+fn json<T: Serialize>(value: &T) -> ServerReply {
     let payload = serde_json::to_vec(value).expect("counts, records and numbers are plain data");
-    let mut reply = Reply { payload: Payload::Whole(Bytes::from(payload)), ..Reply::empty(StatusCode::OK) };
+    let mut reply =
+        ServerReply { payload: ServerPayload::Whole(Bytes::from(payload)), ..ServerReply::empty(StatusCode::OK) };
     reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     reply
 }

@@ -11,50 +11,50 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::{BodyExt, Collected, Either, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 
-use super::operations::{Bucket, Payload, Reply};
-use super::refusal::Refusal;
+use super::bucket::{ServedBucket, ServerPayload, ServerReply};
+use super::reply::Refusal;
 use super::request::Operation;
 use super::{control, json_api};
-use crate::body::Body;
-use crate::cloud::{Cloud, Request};
-use crate::faults::{Answer, Fault};
-use crate::log::{End, RequestKind, RequestRecord};
+use crate::cloud::body::SimBody;
+use crate::cloud::log::{End, RequestKind, RequestRecord};
+use crate::cloud::{SimCloud, SimRequest};
+use crate::policy::faults::{Answer, Fault};
 
 /// Time for what was sent before a cut to leave: an error makes hyper drop what it has not written yet.
 const FLUSH: Duration = Duration::from_millis(5);
 
 /// The body of an answer: there already, or made as it is sent.
-pub(super) type SimBody = Either<Full<Bytes>, StreamBody<BoxStream<'static, object_store::Result<Frame<Bytes>>>>>;
+pub(super) type ServerBody = Either<Full<Bytes>, StreamBody<BoxStream<'static, object_store::Result<Frame<Bytes>>>>>;
 
 /// All that the connections of a server share.
 #[derive(Debug)]
-pub(super) struct Service {
-    pub(super) cloud: Arc<Cloud>,
-    pub(super) bucket: Bucket,
+pub(super) struct ServerShared {
+    pub(super) cloud: Arc<SimCloud>,
+    pub(super) bucket: ServedBucket,
 }
 
 /// A client's connection.
 #[derive(Debug)]
-pub(super) struct Connection {
-    service: Arc<Service>,
+pub(super) struct ServedConnection {
+    service: Arc<ServerShared>,
     /// When it is up: requests that come sooner wait.
     ready_at: Duration,
 }
 
-impl Connection {
+impl ServedConnection {
     /// A connection that the client begins to set up now.
-    pub(super) fn new(service: &Arc<Service>) -> Self {
+    pub(super) fn new(service: &Arc<ServerShared>) -> Self {
         Self { ready_at: service.cloud.now() + service.cloud.profile.setup, service: Arc::clone(service) }
     }
 
     /// Answers a request.
-    pub(super) async fn answer(&self, request: http::Request<Incoming>) -> Response<SimBody> {
-        let Service { cloud, bucket } = &*self.service;
+    pub(super) async fn answer(&self, request: http::Request<Incoming>) -> Response<ServerBody> {
+        let ServerShared { cloud, bucket } = &*self.service;
         if control::is_meant(request.uri()) {
             return at_once(control::answer(&self.service, request.method(), request.uri()));
         }
         let (parts, body) = request.into_parts();
-        let refused = if bucket.speaks_json(&parts.uri) { json_api::refused } else { Reply::from };
+        let refused = if bucket.speaks_json(&parts.uri) { json_api::refused } else { ServerReply::from };
         let operation = bucket.parse(&parts);
         let record = record(cloud.now(), &parts, operation.as_ref().ok());
         let mut request = cloud.request_over(self.ready_at.max(record.at), record);
@@ -80,10 +80,10 @@ impl Connection {
 }
 
 /// Sends `reply` when its first byte is due; where that is past, now.
-async fn send(mut request: Request, mut reply: Reply, fault: &Fault) -> Response<SimBody> {
+async fn send(mut request: SimRequest, mut reply: ServerReply, fault: &Fault) -> Response<ServerBody> {
     let cloud = Arc::clone(&request.cloud);
     let first_byte_at = request.connected_at + request.ttfb + fault.late_by;
-    let Payload::Object { generation, range } = &reply.payload else {
+    let ServerPayload::Object { generation, range } = &reply.payload else {
         cloud.sleep_until(first_byte_at).await;
         request.status(reply.status.as_u16());
         let failed = matches!(fault.answer, Answer::Unavailable | Answer::Throttled { .. });
@@ -94,7 +94,7 @@ async fn send(mut request: Request, mut reply: Reply, fault: &Fault) -> Response
         request.asked_for(range.clone());
     }
     // Opened before the wait: the link knows of the stream beforehand, and the wait may end late.
-    let mut body = Body::open(request, Arc::clone(generation), range.clone(), first_byte_at, fault.answer);
+    let mut body = SimBody::open(request, Arc::clone(generation), range.clone(), first_byte_at, fault.answer);
     reply.headers.insert(CONTENT_LENGTH, body.content_length().into());
     cloud.sleep_until(first_byte_at).await;
     body.answered(reply.status.as_u16());
@@ -107,15 +107,15 @@ async fn send(mut request: Request, mut reply: Reply, fault: &Fault) -> Response
     response(reply.status, reply.headers, Either::Right(StreamBody::new(chunks.boxed())))
 }
 
-fn at_once(reply: Reply) -> Response<SimBody> {
+fn at_once(reply: ServerReply) -> Response<ServerBody> {
     let bytes = match reply.payload {
-        Payload::Whole(bytes) => bytes,
-        Payload::Object { generation, range } => generation.bytes(range),
+        ServerPayload::Whole(bytes) => bytes,
+        ServerPayload::Object { generation, range } => generation.bytes(range),
     };
     response(reply.status, reply.headers, Either::Left(Full::new(bytes)))
 }
 
-fn response(status: StatusCode, headers: HeaderMap, body: SimBody) -> Response<SimBody> {
+fn response(status: StatusCode, headers: HeaderMap, body: ServerBody) -> Response<ServerBody> {
     let mut response = Response::new(body);
     (*response.status_mut(), *response.headers_mut()) = (status, headers);
     response

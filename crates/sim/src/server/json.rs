@@ -9,14 +9,15 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::operations::Bucket;
+use super::bucket::ServedBucket;
 use super::xml::time;
-use crate::catalog::{EPOCH, Generation, Versioning};
+use crate::cloud::catalog::Versioning;
+use crate::cloud::generation::{EPOCH, Generation};
 
 /// An object as this API shows it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Object {
+pub(super) struct ObjectResource {
     kind: &'static str,
     id: String,
     self_link: String,
@@ -48,19 +49,19 @@ pub(super) struct Object {
 /// A page of objects. What is empty is left out.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Objects {
+pub(super) struct ObjectList {
     pub(super) kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) next_page_token: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) prefixes: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) items: Vec<Object>,
+    pub(super) items: Vec<ObjectResource>,
 }
 
-impl Object {
+impl ObjectResource {
     /// `generation` of the object `key`.
-    pub(super) fn new(bucket: &Bucket, key: &str, generation: &Generation) -> Self {
+    pub(super) fn new(bucket: &ServedBucket, key: &str, generation: &Generation) -> Self {
         let number = generation.number;
         let path = format!("storage/v1/b/{}/o/{}", bucket.name, utf8_percent_encode(key, NON_ALPHANUMERIC));
         let written = time(generation.last_modified);
@@ -95,7 +96,7 @@ impl Object {
 }
 
 /// The resource of a bucket.
-pub(super) fn bucket(bucket: &Bucket) -> Value {
+pub(super) fn bucket(bucket: &ServedBucket) -> Value {
     json!({
         "kind": "storage#bucket",
         "id": bucket.name,

@@ -14,12 +14,13 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use object_store::GetOptions;
 use serde::Serialize;
 
+use super::bucket::{ServedBucket, ServerPayload, ServerReply};
 use super::json;
-use super::operations::{Bucket, Payload, Reply};
-use super::refusal::Refusal;
+use super::reply::Refusal;
 use super::request::{MAX_KEYS, Target, get_options};
-use crate::catalog::{Generation, ListQuery};
-use crate::log::RequestKind;
+use crate::cloud::catalog::ListQuery;
+use crate::cloud::generation::Generation;
+use crate::cloud::log::RequestKind;
 
 /// What the paths of this API begin with. The bucket follows.
 const PREFIXES: [&str; 3] = [RESOURCES, "/download/storage/v1/b/", "/upload/storage/v1/b/"];
@@ -30,20 +31,20 @@ pub(super) const RESERVED: [&str; 3] = ["storage", "download", "upload"];
 
 /// What a request of this API asks for.
 #[derive(Debug)]
-pub(super) enum Call {
+pub(super) enum JsonCall {
     /// The bucket's resource.
     Bucket,
     /// A page of objects.
     List(ListQuery),
     /// An object's resource.
-    Object(Wanted),
+    Object(WantedObject),
     /// An object's bytes or, of a HEAD, only their headers.
-    Media(Wanted),
+    Media(WantedObject),
 }
 
 /// An object and what must hold of it.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct WantedObject {
     key: String,
     options: GetOptions,
     generation_match: Option<u64>,
@@ -55,7 +56,7 @@ pub(super) fn is_meant(uri: &Uri) -> bool {
     PREFIXES.iter().any(|prefix| uri.path().starts_with(prefix))
 }
 
-impl Call {
+impl JsonCall {
     /// What a request wants of `bucket`.
     pub(super) fn parse(bucket: &str, request: &http::request::Parts) -> Result<Self, Refusal> {
         let path = request.uri.path();
@@ -75,7 +76,7 @@ impl Call {
             (Some(key), _) => {
                 let is_media = target.parameter("alt") == Some("media");
                 let is_head = request.method == Method::HEAD;
-                let wanted = Wanted::parse(key.clone(), &target, &request.headers, is_head)?;
+                let wanted = WantedObject::parse(key.clone(), &target, &request.headers, is_head)?;
                 Ok(if is_media { Self::Media(wanted) } else { Self::Object(wanted) })
             }
             (None, None | Some("")) if of_resources => Ok(Self::Bucket),
@@ -108,14 +109,14 @@ impl Call {
     }
 
     /// Answers it with what `bucket` holds.
-    pub(super) fn execute(&self, bucket: &Bucket) -> Result<Reply, Refusal> {
+    pub(super) fn execute(&self, bucket: &ServedBucket) -> Result<ServerReply, Refusal> {
         match self {
             Self::Bucket => Ok(reply(StatusCode::OK, &json::bucket(bucket))),
             Self::List(query) => Ok(reply(StatusCode::OK, &list(bucket, query))),
             Self::Object(wanted) => {
                 let generation = bucket.find(&wanted.key, &wanted.options)?;
                 wanted.check(bucket, &generation)?;
-                let mut reply = reply(StatusCode::OK, &json::Object::new(bucket, &wanted.key, &generation));
+                let mut reply = reply(StatusCode::OK, &json::ObjectResource::new(bucket, &wanted.key, &generation));
                 reply.headers.extend(bucket.about(&generation).into_iter().filter(|(name, _)| *name == ETAG));
                 Ok(unquoted(reply))
             }
@@ -128,7 +129,7 @@ impl Call {
     }
 }
 
-impl Wanted {
+impl WantedObject {
     fn parse(key: String, target: &Target, headers: &HeaderMap, head: bool) -> Result<Self, Refusal> {
         for metageneration in ["ifMetagenerationMatch", "ifMetagenerationNotMatch"] {
             if target.parameter(metageneration).is_some() {
@@ -151,7 +152,7 @@ impl Wanted {
         })
     }
 
-    fn check(&self, bucket: &Bucket, generation: &Generation) -> Result<(), Refusal> {
+    fn check(&self, bucket: &ServedBucket, generation: &Generation) -> Result<(), Refusal> {
         if self.generation_match.is_some_and(|number| number != generation.number) {
             return Err(Refusal::precondition_failed(&self.key));
         }
@@ -163,9 +164,9 @@ impl Wanted {
 }
 
 /// What is refused, as this API says it.
-pub(super) fn refused(refusal: Refusal) -> Reply {
+pub(super) fn refused(refusal: Refusal) -> ServerReply {
     let mut answer = if refusal.status == StatusCode::NOT_MODIFIED {
-        Reply::empty(refusal.status)
+        ServerReply::empty(refusal.status)
     } else {
         let (message, reason) = match refusal.status {
             // Clients know the end of an object by these words.
@@ -184,17 +185,17 @@ pub(super) fn refused(refusal: Refusal) -> Reply {
     unquoted(answer)
 }
 
-fn reply<T: Serialize>(status: StatusCode, value: &T) -> Reply {
+fn reply<T: Serialize>(status: StatusCode, value: &T) -> ServerReply {
     let payload = serde_json::to_vec(value).expect("resources are plain data");
-    let mut reply = Reply { payload: Payload::Whole(Bytes::from(payload)), ..Reply::empty(status) };
+    let mut reply = ServerReply { payload: ServerPayload::Whole(Bytes::from(payload)), ..ServerReply::empty(status) };
     reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
     reply
 }
 
-fn list(bucket: &Bucket, query: &ListQuery) -> json::Objects {
+fn list(bucket: &ServedBucket, query: &ListQuery) -> json::ObjectList {
     let page = bucket.catalog.list(query);
-    let items = page.objects.iter().map(|(key, live)| json::Object::new(bucket, key, live));
-    json::Objects {
+    let items = page.objects.iter().map(|(key, live)| json::ObjectResource::new(bucket, key, live));
+    json::ObjectList {
         kind: "storage#objects",
         items: items.collect(),
         prefixes: page.prefixes,
@@ -228,7 +229,7 @@ fn quoted(tag: String) -> String {
     if tag == "*" || tag.contains('"') { tag } else { format!("\"{tag}\"") }
 }
 
-fn unquoted(mut reply: Reply) -> Reply {
+fn unquoted(mut reply: ServerReply) -> ServerReply {
     let plain = reply.headers.get(ETAG).and_then(|tag| tag.to_str().ok()?.trim_matches('"').parse().ok());
     if let Some(plain) = plain {
         reply.headers.insert(ETAG, plain);

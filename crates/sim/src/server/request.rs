@@ -10,9 +10,9 @@ use object_store::{Attribute, Attributes, GetOptions, GetRange};
 use percent_encoding::percent_decode_str;
 
 use super::Dialect;
-use super::json_api::Call;
-use super::refusal::Refusal;
-use crate::catalog::{Condition, ListQuery};
+use super::json_api::JsonCall;
+use super::reply::Refusal;
+use crate::cloud::catalog::{Condition, ListQuery};
 
 /// The most keys in a page of a list.
 pub(super) const MAX_KEYS: usize = 1000;
@@ -37,7 +37,7 @@ pub(super) enum Operation {
     /// A step of an upload in parts.
     Upload { key: String, step: UploadStep },
     /// A request of the JSON API.
-    Json(Call),
+    Json(JsonCall),
 }
 
 /// A step of an upload in parts.

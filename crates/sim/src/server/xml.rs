@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "PascalCase")]
 pub(super) struct CompleteMultipartUpload {
     #[serde(default)]
-    pub(super) part: Vec<Part>,
+    pub(super) part: Vec<PartElement>,
 }
 
 /// One part of a [`CompleteMultipartUpload`].
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Part {
+pub(super) struct PartElement {
     pub(super) part_number: usize,
     #[serde(rename = "ETag")]
     pub(super) e_tag: String,
@@ -25,7 +25,7 @@ pub(super) struct Part {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Delete {
     #[serde(default)]
-    pub(super) object: Vec<Key>,
+    pub(super) object: Vec<KeyElement>,
     #[serde(default)]
     pub(super) quiet: bool,
 }
@@ -33,7 +33,7 @@ pub(super) struct Delete {
 /// A key, in and out.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Key {
+pub(super) struct KeyElement {
     pub(super) key: String,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Key {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct DeleteResult {
-    pub(super) deleted: Vec<Key>,
+    pub(super) deleted: Vec<KeyElement>,
 }
 
 /// The answer to the start of a multipart upload.
@@ -91,14 +91,14 @@ pub(super) struct ListBucketResult {
     pub(super) is_truncated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) next_continuation_token: Option<String>,
-    pub(super) contents: Vec<Contents>,
-    pub(super) common_prefixes: Vec<CommonPrefix>,
+    pub(super) contents: Vec<ObjectElement>,
+    pub(super) common_prefixes: Vec<PrefixElement>,
 }
 
 /// One object of a [`ListBucketResult`].
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Contents {
+pub(super) struct ObjectElement {
     pub(super) key: String,
     pub(super) last_modified: String,
     #[serde(rename = "ETag")]
@@ -109,14 +109,14 @@ pub(super) struct Contents {
 /// One directory of a [`ListBucketResult`].
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct CommonPrefix {
+pub(super) struct PrefixElement {
     pub(super) prefix: String,
 }
 
 /// The body of a refusal.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Error<'a> {
+#[serde(rename = "Error", rename_all = "PascalCase")]
+pub(super) struct ErrorDocument<'a> {
     pub(super) code: &'a str,
     pub(super) message: &'a str,
 }
@@ -139,13 +139,13 @@ mod tests {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct ReadBack {
-        deleted: Key,
+        deleted: KeyElement,
     }
 
     #[test]
     fn keys_are_escaped() {
         let key = "I'm a < & weird path".to_owned();
-        let xml = document(&DeleteResult { deleted: vec![Key { key: key.clone() }] });
+        let xml = document(&DeleteResult { deleted: vec![KeyElement { key: key.clone() }] });
         assert!(!xml.contains("< &"), "{xml}");
         let read: ReadBack = quick_xml::de::from_str(&xml).unwrap();
         assert_eq!(read.deleted.key, key);
@@ -153,14 +153,14 @@ mod tests {
 
     #[test]
     fn lists_of_what_was_sent_are_read() {
-        let body = "<CompleteMultipartUpload><Part><ETag>\"a\"</ETag><PartNumber>1</PartNumber></Part>\
-                    <Part><ETag>\"b\"</ETag><PartNumber>2</PartNumber></Part></CompleteMultipartUpload>";
+        let body = "<CompleteMultipartUpload><PartElement><ETag>\"a\"</ETag><PartNumber>1</PartNumber></PartElement>\
+                    <PartElement><ETag>\"b\"</ETag><PartNumber>2</PartNumber></PartElement></CompleteMultipartUpload>";
         let parts: CompleteMultipartUpload = quick_xml::de::from_str(body).unwrap();
         let parts: Vec<_> = parts.part.iter().map(|part| (part.part_number, part.e_tag.as_str())).collect();
         assert_eq!(parts, [(1, "\"a\""), (2, "\"b\"")]);
 
         let body = "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
-                    <Object><Key>a b</Key></Object><Object><Key>c &lt; d</Key></Object></Delete>";
+                    <Object><KeyElement>a b</KeyElement></Object><Object><KeyElement>c &lt; d</KeyElement></Object></Delete>";
         let delete: Delete = quick_xml::de::from_str(body).unwrap();
         let keys: Vec<_> = delete.object.iter().map(|object| object.key.as_str()).collect();
         assert_eq!((keys, delete.quiet), (vec!["a b", "c < d"], false));

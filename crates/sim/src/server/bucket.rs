@@ -18,23 +18,24 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Dialect;
-use super::json_api::{self, Call};
-use super::refusal::Refusal;
+use super::json_api::{self, JsonCall};
+use super::reply::Refusal;
 use super::request::{Operation, Target, UploadStep};
 use super::xml;
-use crate::catalog::{Catalog, Generation, ListQuery, Versioning};
+use crate::cloud::catalog::{Catalog, ListQuery, Versioning};
+use crate::cloud::generation::Generation;
 
 /// What a request is answered with.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct ServerReply {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    pub(super) payload: Payload,
+    pub(super) payload: ServerPayload,
 }
 
 /// The body of an answer.
 #[derive(Debug)]
-pub(super) enum Payload {
+pub(super) enum ServerPayload {
     /// Bytes that are there already.
     Whole(Bytes),
     /// Part of an object, made as it is sent.
@@ -43,7 +44,7 @@ pub(super) enum Payload {
 
 /// A bucket as one of the dialects shows it.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(super) struct ServedBucket {
     pub(super) name: String,
     /// Where the server listens.
     pub(super) url: String,
@@ -51,7 +52,7 @@ pub(super) struct Bucket {
     pub(super) catalog: Arc<Catalog>,
 }
 
-impl Bucket {
+impl ServedBucket {
     /// Whether a request is one of the JSON API.
     pub(super) fn speaks_json(&self, uri: &Uri) -> bool {
         self.dialect == Dialect::Gcs && json_api::is_meant(uri)
@@ -60,7 +61,7 @@ impl Bucket {
     /// What a request wants of this bucket.
     pub(super) fn parse(&self, request: &http::request::Parts) -> Result<Operation, Refusal> {
         if self.speaks_json(&request.uri) {
-            return Call::parse(&self.name, request).map(Operation::Json);
+            return JsonCall::parse(&self.name, request).map(Operation::Json);
         }
         let target = Target::parse(&request.uri)?;
         if target.bucket != self.name {
@@ -70,7 +71,12 @@ impl Bucket {
     }
 
     /// Does what `operation` asks for at the time `now`; `body` is the request's.
-    pub(super) fn execute(&self, operation: Operation, body: Bytes, now: DateTime<Utc>) -> Result<Reply, Refusal> {
+    pub(super) fn execute(
+        &self,
+        operation: Operation,
+        body: Bytes,
+        now: DateTime<Utc>,
+    ) -> Result<ServerReply, Refusal> {
         let catalog = &self.catalog;
         match operation {
             Operation::Get { key, options } => {
@@ -81,15 +87,15 @@ impl Bucket {
             Operation::Json(call) => call.execute(self),
             Operation::Put { key, condition, attributes } => {
                 let made = catalog.put(&key, body, attributes, &condition, now)?;
-                Ok(Reply::empty(StatusCode::OK).saying(self.about(&made)))
+                Ok(ServerReply::empty(StatusCode::OK).saying(self.about(&made)))
             }
             Operation::Copy { from, to, condition } => {
                 let made = catalog.copy(&from, &to, &condition, now)?;
                 let (e_tag, last_modified) = (made.e_tag.clone(), xml::time(made.last_modified));
-                Ok(Reply::xml(&xml::CopyObjectResult { e_tag, last_modified }).saying(self.about(&made)))
+                Ok(ServerReply::xml(&xml::CopyObjectResult { e_tag, last_modified }).saying(self.about(&made)))
             }
             Operation::Delete { key } => match (catalog.delete(&key), self.dialect) {
-                (true, _) | (false, Dialect::S3) => Ok(Reply::empty(StatusCode::NO_CONTENT)),
+                (true, _) | (false, Dialect::S3) => Ok(ServerReply::empty(StatusCode::NO_CONTENT)),
                 (false, Dialect::Gcs) => Err(Refusal::no_such_key(&key)),
             },
             Operation::DeleteMany => {
@@ -98,28 +104,28 @@ impl Bucket {
                     catalog.delete(&object.key);
                 }
                 let deleted = if delete.quiet { Vec::new() } else { delete.object };
-                Ok(Reply::xml(&xml::DeleteResult { deleted }))
+                Ok(ServerReply::xml(&xml::DeleteResult { deleted }))
             }
             Operation::List(query) => Ok(self.list(&query)),
             Operation::Upload { key, step } => self.upload(key, step, body, now),
         }
     }
 
-    fn upload(&self, key: String, step: UploadStep, body: Bytes, now: DateTime<Utc>) -> Result<Reply, Refusal> {
+    fn upload(&self, key: String, step: UploadStep, body: Bytes, now: DateTime<Utc>) -> Result<ServerReply, Refusal> {
         let catalog = &self.catalog;
         match step {
             UploadStep::Begin { attributes } => {
                 let upload_id = catalog.begin_upload(&key, attributes);
-                Ok(Reply::xml(&xml::InitiateMultipartUploadResult { bucket: self.name.clone(), key, upload_id }))
+                Ok(ServerReply::xml(&xml::InitiateMultipartUploadResult { bucket: self.name.clone(), key, upload_id }))
             }
             UploadStep::Put { upload, number } => {
                 let e_tag = catalog.put_part(&upload, number, body)?;
-                Ok(Reply::empty(StatusCode::OK).saying(vec![(ETAG, value(&e_tag))]))
+                Ok(ServerReply::empty(StatusCode::OK).saying(vec![(ETAG, value(&e_tag))]))
             }
             UploadStep::Copy { from, upload, number } => {
                 let source = catalog.get(&from, None)?;
                 let e_tag = catalog.put_part(&upload, number, source.bytes(0..source.size))?;
-                Ok(Reply::xml(&xml::CopyPartResult { e_tag }))
+                Ok(ServerReply::xml(&xml::CopyPartResult { e_tag }))
             }
             UploadStep::Complete { upload, condition } => {
                 let complete: xml::CompleteMultipartUpload = parse(&body)?;
@@ -127,11 +133,11 @@ impl Bucket {
                 let made = catalog.complete_upload(&upload, &parts, &condition, now)?;
                 let (bucket, e_tag) = (self.name.clone(), made.e_tag.clone());
                 let result = xml::CompleteMultipartUploadResult { bucket, key, e_tag };
-                Ok(Reply::xml(&result).saying(self.about(&made)))
+                Ok(ServerReply::xml(&result).saying(self.about(&made)))
             }
             UploadStep::Abort { upload } => {
                 catalog.abort_upload(&upload)?;
-                Ok(Reply::empty(StatusCode::NO_CONTENT))
+                Ok(ServerReply::empty(StatusCode::NO_CONTENT))
             }
         }
     }
@@ -156,7 +162,7 @@ impl Bucket {
     }
 
     /// Answers with the bytes that `options` ask for, or with what a HEAD tells of them.
-    pub(super) fn serve(&self, generation: Arc<Generation>, options: &GetOptions) -> Result<Reply, Refusal> {
+    pub(super) fn serve(&self, generation: Arc<Generation>, options: &GetOptions) -> Result<ServerReply, Refusal> {
         let size = generation.size;
         let (status, range) = match &options.range {
             None => (StatusCode::OK, 0..size),
@@ -165,7 +171,7 @@ impl Bucket {
                 _ => return Err(Refusal::range_not_satisfiable(size)),
             },
         };
-        let mut reply = Reply::empty(status).saying(self.about(&generation));
+        let mut reply = ServerReply::empty(status).saying(self.about(&generation));
         reply.headers.insert(CONTENT_LENGTH, (range.end - range.start).into());
         if status == StatusCode::PARTIAL_CONTENT {
             let content_range = format!("bytes {}-{}/{size}", range.start, range.end - 1);
@@ -177,22 +183,22 @@ impl Bucket {
             }
         }
         if !options.head {
-            reply.payload = Payload::Object { generation, range };
+            reply.payload = ServerPayload::Object { generation, range };
         }
         Ok(reply)
     }
 
-    fn list(&self, query: &ListQuery) -> Reply {
+    fn list(&self, query: &ListQuery) -> ServerReply {
         let page = self.catalog.list(query);
-        let contents = page.objects.into_iter().map(|(key, live)| xml::Contents {
+        let contents = page.objects.into_iter().map(|(key, live)| xml::ObjectElement {
             key,
             last_modified: xml::time(live.last_modified),
             e_tag: live.e_tag.clone(),
             size: live.size,
         });
         let contents: Vec<_> = contents.collect();
-        let common_prefixes: Vec<_> = page.prefixes.into_iter().map(|prefix| xml::CommonPrefix { prefix }).collect();
-        Reply::xml(&xml::ListBucketResult {
+        let common_prefixes: Vec<_> = page.prefixes.into_iter().map(|prefix| xml::PrefixElement { prefix }).collect();
+        ServerReply::xml(&xml::ListBucketResult {
             name: self.name.clone(),
             prefix: query.prefix.clone(),
             key_count: contents.len() + common_prefixes.len(),
@@ -239,13 +245,13 @@ impl Bucket {
     }
 }
 
-impl Reply {
+impl ServerReply {
     pub(super) fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), payload: Payload::Whole(Bytes::new()) }
+        Self { status, headers: HeaderMap::new(), payload: ServerPayload::Whole(Bytes::new()) }
     }
 
     fn xml<T: Serialize>(value: &T) -> Self {
-        let payload = Payload::Whole(xml::document(value).into());
+        let payload = ServerPayload::Whole(xml::document(value).into());
         Self { payload, ..Self::empty(StatusCode::OK) }
             .saying(vec![(CONTENT_TYPE, HeaderValue::from_static("application/xml"))])
     }
@@ -256,11 +262,11 @@ impl Reply {
     }
 }
 
-impl From<Refusal> for Reply {
+impl From<Refusal> for ServerReply {
     fn from(refusal: Refusal) -> Self {
         let reply = match refusal.status {
             StatusCode::NOT_MODIFIED => Self::empty(refusal.status),
-            _ => Self::xml(&xml::Error { code: refusal.code, message: &refusal.message }),
+            _ => Self::xml(&xml::ErrorDocument { code: refusal.code, message: &refusal.message }),
         };
         Self { status: refusal.status, ..reply }.saying(refusal.headers)
     }

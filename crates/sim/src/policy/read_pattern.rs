@@ -4,7 +4,7 @@
 
 use headstart_fetch_core::options::parse_bytes;
 
-use crate::dice::Dice;
+use crate::policy::rng::Dice;
 
 const MIB: u64 = 1 << 20;
 

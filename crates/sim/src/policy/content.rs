@@ -8,7 +8,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use headstart_fetch_core::byte_range::{self, in_memory};
 
-use crate::dice::{GOLDEN, mix};
+use crate::policy::rng::{GOLDEN, mix};
 
 /// Bytes in a word.
 const WORD: usize = 8;

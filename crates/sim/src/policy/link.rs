@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::profile::LinkProfile;
+use crate::policy::profile::LinkProfile;
 
 /// The least that a stream hands out at once, but for its end: about what one read of a socket yields.
 pub const CHUNK_BYTES: u64 = 64 * 1024;
@@ -37,7 +37,7 @@ pub struct LinkModel {
     window_bytes: u64,
     now_s: f64,
     served: f64,
-    streams: BTreeMap<StreamId, Stream>,
+    streams: BTreeMap<StreamId, LinkStream>,
     /// Streams that wait for their first byte, by its time in seconds.
     arrivals: BTreeSet<(Mark, StreamId)>,
     /// Active streams, by the value of `served` at which they stop.
@@ -46,7 +46,7 @@ pub struct LinkModel {
 }
 
 #[derive(Debug)]
-struct Stream {
+struct LinkStream {
     len: u64,
     taken: u64,
     phase: Phase,
@@ -89,7 +89,7 @@ impl LinkModel {
         let id = StreamId(self.opened);
         self.opened += 1;
         let from = first_byte_at.max(now).as_secs_f64();
-        self.streams.insert(id, Stream { len, taken: 0, phase: Phase::Waiting(from) });
+        self.streams.insert(id, LinkStream { len, taken: 0, phase: Phase::Waiting(from) });
         self.arrivals.insert((Mark(from), id));
         id
     }
@@ -221,7 +221,7 @@ impl LinkModel {
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded by the length of the stream")]
-    fn sent(&self, stream: &Stream) -> u64 {
+    fn sent(&self, stream: &LinkStream) -> u64 {
         match stream.phase {
             Phase::Waiting(_) => 0,
             // To the nearest byte: times are rounded to nanoseconds, in which a fast link moves about a byte.
@@ -231,7 +231,7 @@ impl LinkModel {
     }
 
     /// When `stream` will be at byte `at` if no stream begins before; it will be later if one does.
-    fn due(&self, stream: &Stream, at: u64) -> Duration {
+    fn due(&self, stream: &LinkStream, at: u64) -> Duration {
         let due_s = match stream.phase {
             Phase::Waiting(from) => from,
             Phase::Stopped(_) => self.now_s,

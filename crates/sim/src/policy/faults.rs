@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-
-use crate::catalog::Catalog;
-use crate::dice::{Dice, mix};
+use crate::policy::rng::{Dice, mix};
 
 /// How reads (GET and HEAD) go wrong. Probabilities are per request and add up to at most 1, but for `late`, which is
 /// independent of the others. By default nothing does.
@@ -179,16 +176,6 @@ impl Faults {
             changes: Vec::new(),
             late_by: if late { plan.late_by } else { Duration::ZERO },
             answer: hit.map_or(Answer::Whole, |(_, answer)| answer),
-        }
-    }
-}
-
-impl Change {
-    /// Makes the change in `catalog`. One to an object that does not exist is none.
-    pub fn apply(&self, catalog: &Catalog, now: DateTime<Utc>) {
-        match self {
-            Self::Overwrite { key, size } => drop(catalog.overwrite_synthetic(key, *size, now)),
-            Self::Delete { key } => drop(catalog.delete(key)),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headstart_fetch_core::BackendProfile;
 
-use crate::dice::Dice;
+use crate::policy::rng::Dice;
 
 /// A million bytes: links are measured in these.
 const MB: f64 = 1e6;

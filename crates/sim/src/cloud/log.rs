@@ -99,10 +99,10 @@ pub struct RequestCounts {
 
 /// Every request of a store, in the order of their arrival.
 #[derive(Debug, Default)]
-pub struct RequestLog(Mutex<Entries>);
+pub struct RequestLog(Mutex<LogEntries>);
 
 #[derive(Debug, Default)]
-struct Entries {
+struct LogEntries {
     records: Vec<RequestRecord>,
     /// Requests before the last [`RequestLog::clear`]: their ids mean nothing any more.
     forgotten: usize,
@@ -169,7 +169,7 @@ impl RequestLog {
     /// Forgets every request, those under way included.
     pub fn clear(&self) {
         let entries = &mut *self.0.lock();
-        *entries = Entries { forgotten: entries.forgotten + entries.records.len(), ..Entries::default() };
+        *entries = LogEntries { forgotten: entries.forgotten + entries.records.len(), ..LogEntries::default() };
     }
 }
 

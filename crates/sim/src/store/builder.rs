@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, Versioning};
-use crate::cloud::Cloud;
-use crate::connections::Connections;
-use crate::dice::Dice;
-use crate::faults::{FaultPlan, Faults};
-use crate::profile::LinkProfile;
+use crate::cloud::SimCloud;
+use crate::cloud::catalog::{Catalog, Versioning};
+use crate::policy::connections::Connections;
+use crate::policy::faults::{FaultPlan, Faults};
+use crate::policy::profile::LinkProfile;
+use crate::policy::rng::Dice;
 use crate::store::SimStore;
 
 /// Builds a [`SimStore`].
@@ -57,7 +57,7 @@ impl SimStoreBuilder {
     pub fn build(self) -> SimStore {
         let catalog = Arc::new(Catalog::new(self.versioning));
         let connections = Connections::warm(self.warm_connections);
-        let cloud = Cloud::new(self.profile, catalog, Faults::new(self.faults), connections, Dice::new(self.seed));
+        let cloud = SimCloud::new(self.profile, catalog, Faults::new(self.faults), connections, Dice::new(self.seed));
         SimStore::new(cloud)
     }
 }

@@ -9,8 +9,8 @@ use object_store::path::Path;
 use object_store::{MultipartUpload, PutPayload, PutResult, Result, UploadPart};
 use parking_lot::Mutex;
 
-use crate::catalog::Condition;
-use crate::log::{RequestKind, RequestRecord};
+use crate::cloud::catalog::Condition;
+use crate::cloud::log::{RequestKind, RequestRecord};
 use crate::store::{SimStore, put_result};
 
 /// An upload in parts.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::header::{CONTENT_RANGE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::catalog::CatalogError;
+use crate::cloud::catalog::CatalogError;
 
 /// A request that is answered with an error.
 #[derive(Debug, Clone, PartialEq, Eq)]

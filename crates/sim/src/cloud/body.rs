@@ -9,19 +9,19 @@ use futures::stream::{self, BoxStream, StreamExt};
 use headstart_fetch_core::ConnectionFault;
 use headstart_fetch_core::byte_range::{self, in_memory};
 
-use crate::catalog::Generation;
-use crate::cloud::Request;
-use crate::faults::Answer;
-use crate::log::End;
-use crate::sim_fault::SimFault;
+use crate::cloud::SimRequest;
+use crate::cloud::generation::Generation;
+use crate::cloud::log::End;
+use crate::policy::faults::Answer;
+use crate::store::fault::SimFault;
 
 /// The most that is handed on at once: what has gathered for a slow reader comes in pieces that stay in its cache.
 const MAX_CHUNK_BYTES: u64 = 256 * 1024;
 
 /// A body under way. Dropped before its end, its request counts as aborted.
 #[derive(Debug)]
-pub(crate) struct Body {
-    request: Request,
+pub(crate) struct SimBody {
+    request: SimRequest,
     generation: Arc<Generation>,
     /// What was promised.
     range: Range<u64>,
@@ -30,23 +30,23 @@ pub(crate) struct Body {
     /// Where the body ends in fact.
     end: u64,
     /// What comes of the body at `end` if not its proper end.
-    ending: Ending,
+    ending: BodyEnding,
     /// A pause, and the byte after which it comes.
     pause: Option<(u64, Duration)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
+enum BodyEnding {
     Proper,
     Cut,
     /// It ends as if it were the proper end.
     Unsaid,
 }
 
-impl Body {
+impl SimBody {
     /// Opens the body of `range`, whose first byte leaves at `first_byte_at`.
     pub(crate) fn open(
-        mut request: Request,
+        mut request: SimRequest,
         generation: Arc<Generation>,
         range: Range<u64>,
         first_byte_at: Duration,
@@ -54,11 +54,11 @@ impl Body {
     ) -> Self {
         let within = |after: f64| range.start + share(byte_range::len(&range), after);
         let (end, ending, pause) = match answer {
-            Answer::Cut { after } => (within(after), Ending::Cut, None),
-            Answer::Short { after } => (within(after), Ending::Unsaid, None),
-            Answer::Long { extra_bytes } => (range.end + extra_bytes, Ending::Unsaid, None),
-            Answer::Stalled { after, pause } => (range.end, Ending::Proper, Some((within(after), pause))),
-            Answer::Whole | Answer::Unavailable | Answer::Throttled { .. } => (range.end, Ending::Proper, None),
+            Answer::Cut { after } => (within(after), BodyEnding::Cut, None),
+            Answer::Short { after } => (within(after), BodyEnding::Unsaid, None),
+            Answer::Long { extra_bytes } => (range.end + extra_bytes, BodyEnding::Unsaid, None),
+            Answer::Stalled { after, pause } => (range.end, BodyEnding::Proper, Some((within(after), pause))),
+            Answer::Whole | Answer::Unavailable | Answer::Throttled { .. } => (range.end, BodyEnding::Proper, None),
         };
         request.open_stream(first_byte_at, pause.map_or(end, |(at, _)| at) - range.start);
         Self { request, generation, at: range.start, range, end, ending, pause }
@@ -72,7 +72,7 @@ impl Body {
 
     /// What the answer gives as its length: the truth, unless the body is to be cut.
     pub(crate) fn content_length(&self) -> u64 {
-        let end = if self.ending == Ending::Cut { self.range.end } else { self.end };
+        let end = if self.ending == BodyEnding::Cut { self.range.end } else { self.end };
         end - self.range.start
     }
 
@@ -103,8 +103,8 @@ impl Body {
                 continue;
             }
             match self.ending {
-                Ending::Proper | Ending::Unsaid => return None,
-                Ending::Cut => {
+                BodyEnding::Proper | BodyEnding::Unsaid => return None,
+                BodyEnding::Cut => {
                     self.request.end(End::Failed);
                     return Some(Err(
                         SimFault::BodyCut { bytes: self.at - self.range.start, fault: ConnectionFault }.into()
@@ -123,8 +123,8 @@ impl Body {
 
     /// A client knows the length: with the last byte it is done, whether or not it asks for more.
     fn end_if_complete(&mut self) {
-        if self.at == self.end && self.ending != Ending::Cut {
-            self.request.end(if self.ending == Ending::Proper { End::Completed } else { End::Failed });
+        if self.at == self.end && self.ending != BodyEnding::Cut {
+            self.request.end(if self.ending == BodyEnding::Proper { End::Completed } else { End::Failed });
         }
     }
 }

@@ -9,7 +9,7 @@ use headstart_fetch_core::byte_range::in_memory;
 use headstart_fetch_core::options::parse_bytes;
 use object_store::{Attributes, ObjectMeta, path};
 
-use crate::content::Content;
+use crate::policy::content::Content;
 
 /// The generation of objects that exist by their name alone; what is written later counts up from here.
 pub const FIRST_GENERATION: u64 = 1_700_000_000_000_000;
@@ -32,11 +32,11 @@ pub struct Generation {
     pub attributes: Attributes,
     /// Its CRC32C, where its bytes were written; those of synthetic objects would have to be made first.
     pub crc32c: Option<u32>,
-    pub(crate) body: Body,
+    pub(crate) body: GenerationBytes,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum Body {
+pub(crate) enum GenerationBytes {
     /// What was written.
     Stored(Bytes),
     /// Made when it is asked for.
@@ -44,11 +44,17 @@ pub(crate) enum Body {
 }
 
 impl Generation {
-    pub(crate) fn new(number: u64, size: u64, body: Body, attributes: Attributes, now: DateTime<Utc>) -> Arc<Self> {
+    pub(crate) fn new(
+        number: u64,
+        size: u64,
+        body: GenerationBytes,
+        attributes: Attributes,
+        now: DateTime<Utc>,
+    ) -> Arc<Self> {
         let last_modified = now.duration_trunc(TimeDelta::seconds(1)).unwrap_or(now);
         let crc32c = match &body {
-            Body::Stored(bytes) => Some(crc32c::crc32c(bytes)),
-            Body::Synthetic(_) => None,
+            GenerationBytes::Stored(bytes) => Some(crc32c::crc32c(bytes)),
+            GenerationBytes::Synthetic(_) => None,
         };
         Arc::new(Self { crc32c, number, size, e_tag: format!("\"{number:x}\""), last_modified, attributes, body })
     }
@@ -57,7 +63,7 @@ impl Generation {
     pub(crate) fn by_name(key: &str) -> Option<Arc<Self>> {
         let (size, _) = key.strip_prefix("synthetic/")?.split_once('/')?;
         let size = parse_bytes("size", size).ok()?;
-        let body = Body::Synthetic(Content::new(key, FIRST_GENERATION));
+        let body = GenerationBytes::Synthetic(Content::new(key, FIRST_GENERATION));
         Some(Self::new(FIRST_GENERATION, size, body, Attributes::default(), EPOCH))
     }
 
@@ -69,8 +75,8 @@ impl Generation {
     pub fn bytes(&self, range: Range<u64>) -> Bytes {
         assert!(range.start <= range.end && range.end <= self.size, "{range:?} of {} bytes", self.size);
         match &self.body {
-            Body::Stored(bytes) => bytes.slice(in_memory(range.start)..in_memory(range.end)),
-            Body::Synthetic(content) => content.bytes(range),
+            GenerationBytes::Stored(bytes) => bytes.slice(in_memory(range.start)..in_memory(range.end)),
+            GenerationBytes::Synthetic(content) => content.bytes(range),
         }
     }
 

@@ -12,11 +12,11 @@ use chrono::{DateTime, Utc};
 use object_store::Attributes;
 use parking_lot::Mutex;
 
-pub use crate::condition::{CatalogError, Condition};
-use crate::content::Content;
-use crate::generation::Body;
-pub use crate::generation::{EPOCH, FIRST_GENERATION, Generation};
-use crate::uploads::Uploads;
+pub use super::condition::{CatalogError, Condition};
+use super::generation::{EPOCH, FIRST_GENERATION, Generation, GenerationBytes};
+use super::uploads::Uploads;
+use crate::policy::content::Content;
+use crate::policy::faults::Change;
 
 /// Whether a bucket keeps what was overwritten or deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,20 +56,20 @@ pub struct ListPage {
 #[derive(Debug)]
 pub struct Catalog {
     versioning: Versioning,
-    state: Mutex<State>,
+    state: Mutex<CatalogState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct CatalogState {
     next_generation: u64,
-    objects: BTreeMap<String, Object>,
+    objects: BTreeMap<String, CatalogObject>,
     uploads: Uploads,
 }
 
 /// An object that was ever written. One that is deleted stays as a tombstone, for its older generations and because its name may be one
 /// that exists by itself.
 #[derive(Debug, Default)]
-struct Object {
+struct CatalogObject {
     live: Option<Arc<Generation>>,
     older: Vec<Arc<Generation>>,
 }
@@ -78,8 +78,11 @@ impl Catalog {
     /// An empty bucket.
     #[must_use]
     pub fn new(versioning: Versioning) -> Self {
-        let state =
-            State { next_generation: FIRST_GENERATION + 1, objects: BTreeMap::new(), uploads: Uploads::default() };
+        let state = CatalogState {
+            next_generation: FIRST_GENERATION + 1,
+            objects: BTreeMap::new(),
+            uploads: Uploads::default(),
+        };
         Self { versioning, state: Mutex::new(state) }
     }
 
@@ -134,7 +137,15 @@ impl Catalog {
         now: DateTime<Utc>,
     ) -> Result<Arc<Generation>, CatalogError> {
         let size = bytes.len() as u64;
-        self.state.lock().write(self.versioning, key, size, |_| Body::Stored(bytes), attributes, condition, now)
+        self.state.lock().write(
+            self.versioning,
+            key,
+            size,
+            |_| GenerationBytes::Stored(bytes),
+            attributes,
+            condition,
+            now,
+        )
     }
 
     /// Copies the live generation of `from`, attributes included, to `to`, on which `condition` must hold.
@@ -163,6 +174,14 @@ impl Catalog {
             state.object(key).retire(self.versioning);
         }
         deleted
+    }
+
+    /// Makes a change by another client. A change of an object that does not exist has no effect.
+    pub(crate) fn apply(&self, change: &Change, now: DateTime<Utc>) {
+        match change {
+            Change::Overwrite { key, size } => drop(self.overwrite_synthetic(key, *size, now)),
+            Change::Delete { key } => drop(self.delete(key)),
+        }
     }
 
     /// Lists live objects, a page at a time.
@@ -229,7 +248,8 @@ impl Catalog {
         let mut state = self.state.lock();
         let (key, attributes, bytes) = state.uploads.assemble(upload, parts)?;
         let size = bytes.len() as u64;
-        let made = state.write(self.versioning, &key, size, |_| Body::Stored(bytes), attributes, condition, now)?;
+        let made =
+            state.write(self.versioning, &key, size, |_| GenerationBytes::Stored(bytes), attributes, condition, now)?;
         state.uploads.remove(upload)?;
         Ok(made)
     }
@@ -243,7 +263,7 @@ impl Catalog {
     }
 
     fn write_synthetic(&self, key: &str, size: u64, now: DateTime<Utc>) -> Arc<Generation> {
-        let body = |number| Body::Synthetic(Content::new(key, number));
+        let body = |number| GenerationBytes::Synthetic(Content::new(key, number));
         self.state
             .lock()
             .write(self.versioning, key, size, body, Attributes::default(), &Condition::Always, now)
@@ -251,14 +271,14 @@ impl Catalog {
     }
 }
 
-impl State {
+impl CatalogState {
     #[expect(clippy::too_many_arguments, reason = "the one place where a generation comes into being")]
     fn write(
         &mut self,
         versioning: Versioning,
         key: &str,
         size: u64,
-        body: impl FnOnce(u64) -> Body,
+        body: impl FnOnce(u64) -> GenerationBytes,
         attributes: Attributes,
         condition: &Condition,
         now: DateTime<Utc>,
@@ -274,14 +294,14 @@ impl State {
     }
 
     /// The object `key` as something that can be changed.
-    fn object(&mut self, key: &str) -> &mut Object {
+    fn object(&mut self, key: &str) -> &mut CatalogObject {
         self.objects
             .entry(key.to_owned())
-            .or_insert_with(|| Object { live: Generation::by_name(key), older: Vec::new() })
+            .or_insert_with(|| CatalogObject { live: Generation::by_name(key), older: Vec::new() })
     }
 }
 
-impl Object {
+impl CatalogObject {
     fn find(&self, generation: Option<u64>) -> Option<Arc<Generation>> {
         match generation {
             None => self.live.clone(),

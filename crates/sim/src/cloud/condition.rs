@@ -1,6 +1,6 @@
 //! Under which conditions an object changes, and why it does not.
 
-use crate::generation::Generation;
+use crate::cloud::generation::Generation;
 
 /// What must hold of an object for a change to happen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::{Bytes, BytesMut};
 use object_store::Attributes;
 
-use crate::catalog::CatalogError;
+use crate::cloud::catalog::CatalogError;
 
 /// The uploads in progress of one bucket.
 #[derive(Debug, Default)]
 pub(crate) struct Uploads {
     begun: u64,
-    open: HashMap<String, Upload>,
+    open: HashMap<String, PendingUpload>,
 }
 
 #[derive(Debug)]
-struct Upload {
+struct PendingUpload {
     key: String,
     attributes: Attributes,
     /// Entity tag and bytes by part number.
@@ -28,7 +28,7 @@ impl Uploads {
     pub(crate) fn begin(&mut self, key: &str, attributes: Attributes) -> String {
         self.begun += 1;
         let id = format!("upload-{}", self.begun);
-        let upload = Upload { key: key.to_owned(), attributes, parts: BTreeMap::new(), uploaded: 0 };
+        let upload = PendingUpload { key: key.to_owned(), attributes, parts: BTreeMap::new(), uploaded: 0 };
         self.open.insert(id.clone(), upload);
         id
     }
