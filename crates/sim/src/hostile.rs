@@ -47,7 +47,7 @@ mod reply;
 mod request;
 
 pub use connector::InMemoryConnector;
-pub use reply::{Reply, Step};
+pub use reply::{BodyStep, Reply};
 pub use request::AskedRequest;
 
 /// What a server answers a request with, given the answer of a correct server.
