@@ -1,9 +1,7 @@
-//! The JSON bodies of the GCS dialect: the resources of an object, of a page of objects and of a bucket, and errors.
+//! JSON bodies of the GCS dialect: object, page of objects, bucket, error.
 
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use object_store::Attribute;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -14,7 +12,7 @@ use super::xml::time;
 use crate::cloud::catalog::Versioning;
 use crate::cloud::generation::{EPOCH, Generation};
 
-/// An object as this API shows it.
+/// The resource of an object.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ObjectResource {
@@ -46,7 +44,7 @@ pub(super) struct ObjectResource {
     metadata: BTreeMap<String, String>,
 }
 
-/// A page of objects. What is empty is left out.
+/// A page of objects. Empty fields are left out.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ObjectList {
@@ -60,12 +58,12 @@ pub(super) struct ObjectList {
 }
 
 impl ObjectResource {
-    /// `generation` of the object `key`.
+    /// The resource of `generation` of the object `key`.
     pub(super) fn new(bucket: &ServedBucket, key: &str, generation: &Generation) -> Self {
         let number = generation.number;
         let path = format!("storage/v1/b/{}/o/{}", bucket.name, utf8_percent_encode(key, NON_ALPHANUMERIC));
         let written = time(generation.last_modified);
-        let said = |attribute: Attribute| generation.attributes.get(&attribute).map(|value| value.to_string());
+        let text = |attribute: Attribute| generation.attributes.get(&attribute).map(|value| value.to_string());
         let metadata = generation.attributes.iter().filter_map(|(attribute, value)| match attribute {
             Attribute::Metadata(name) => Some((name.to_string(), value.to_string())),
             _ => None,
@@ -79,17 +77,17 @@ impl ObjectResource {
             bucket: bucket.name.clone(),
             generation: number.to_string(),
             metageneration: "1",
-            content_type: said(Attribute::ContentType).unwrap_or_else(|| "application/octet-stream".to_owned()),
-            storage_class: said(Attribute::StorageClass).unwrap_or_else(|| "STANDARD".to_owned()),
+            content_type: text(Attribute::ContentType).unwrap_or_else(|| "application/octet-stream".to_owned()),
+            storage_class: text(Attribute::StorageClass).unwrap_or_else(|| "STANDARD".to_owned()),
             size: generation.size.to_string(),
             etag: generation.e_tag.trim_matches('"').to_owned(),
-            crc32c: generation.crc32c.map(|crc32c| BASE64_STANDARD.encode(crc32c.to_be_bytes())),
+            crc32c: generation.crc32c_base64(),
             time_created: written.clone(),
             updated: written,
-            cache_control: said(Attribute::CacheControl),
-            content_disposition: said(Attribute::ContentDisposition),
-            content_encoding: said(Attribute::ContentEncoding),
-            content_language: said(Attribute::ContentLanguage),
+            cache_control: text(Attribute::CacheControl),
+            content_disposition: text(Attribute::ContentDisposition),
+            content_encoding: text(Attribute::ContentEncoding),
+            content_language: text(Attribute::ContentLanguage),
             metadata: metadata.collect(),
         }
     }
@@ -112,7 +110,7 @@ pub(super) fn bucket(bucket: &ServedBucket) -> Value {
     })
 }
 
-/// The body of a refusal.
+/// The body of an error.
 pub(super) fn error(code: u16, message: &str, reason: &str) -> Value {
     let errors = json!([{ "message": message, "domain": "global", "reason": reason }]);
     json!({ "error": { "code": code, "message": message, "errors": errors } })

@@ -1,20 +1,78 @@
-//! Why a request is refused. Pure.
+//! Answers of the server, errors included.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_RANGE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
 
+use super::xml;
 use crate::cloud::catalog::CatalogError;
+use crate::cloud::generation::Generation;
 
-/// A request that is answered with an error.
+/// The answer to a request.
+#[derive(Debug)]
+pub(super) struct ServerReply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: ServerPayload,
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(super) enum ServerPayload {
+    /// Bytes in memory.
+    Whole(Bytes),
+    /// A range of an object, read while it is sent.
+    Object { generation: Arc<Generation>, range: Range<u64> },
+}
+
+impl ServerReply {
+    pub(super) fn empty(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), payload: ServerPayload::Whole(Bytes::new()) }
+    }
+
+    /// An answer whose body is `payload`.
+    fn new(status: StatusCode, content_type: &'static str, payload: impl Into<Bytes>) -> Self {
+        let payload = ServerPayload::Whole(payload.into());
+        Self { payload, ..Self::empty(status) }.with(vec![(CONTENT_TYPE, HeaderValue::from_static(content_type))])
+    }
+
+    pub(super) fn xml<T: Serialize>(status: StatusCode, value: &T) -> Self {
+        Self::new(status, "application/xml", xml::document(value))
+    }
+
+    pub(super) fn json<T: Serialize>(status: StatusCode, content_type: &'static str, value: &T) -> Self {
+        Self::new(status, content_type, serde_json::to_vec(value).expect("plain data serializes"))
+    }
+
+    pub(super) fn with(mut self, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+}
+
+impl From<Refusal> for ServerReply {
+    fn from(refusal: Refusal) -> Self {
+        let reply = match refusal.status {
+            StatusCode::NOT_MODIFIED => Self::empty(refusal.status),
+            status => Self::xml(status, &xml::ErrorDocument { code: refusal.code, message: &refusal.message }),
+        };
+        reply.with(refusal.headers)
+    }
+}
+
+/// An error that the server answers with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
-    /// The code in the XML body.
+    /// The error code in the XML body.
     pub(super) code: &'static str,
     pub(super) message: String,
-    /// What the answer says besides.
+    /// Further headers of the answer.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -23,37 +81,37 @@ impl Refusal {
         Self { status, code, message: message.into(), headers: Vec::new() }
     }
 
-    /// The request makes no sense.
+    /// The request is malformed.
     pub(super) fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "InvalidArgument", message)
     }
 
-    /// The real store does this; the simulated one does not.
+    /// The real store supports the request, the simulated store does not.
     pub(super) fn unsupported(what: &str) -> Self {
         Self::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", format!("not simulated: {what}"))
     }
 
-    /// The method is not one for this kind of target.
+    /// The resource does not support the method.
     pub(super) fn not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "this method is not for this resource")
     }
 
-    /// There is no such object.
+    /// The object does not exist.
     pub(super) fn no_such_key(key: &str) -> Self {
         CatalogError::NotFound(key.to_owned()).into()
     }
 
-    /// The caller has the bytes already.
+    /// `If-None-Match` or `If-Modified-Since` says that the client has the object.
     pub(super) fn not_modified() -> Self {
         Self::new(StatusCode::NOT_MODIFIED, "NotModified", "not modified")
     }
 
-    /// The object is not as the request wants it.
+    /// A precondition of the request does not hold.
     pub(super) fn precondition_failed(key: &str) -> Self {
         CatalogError::Precondition(key.to_owned()).into()
     }
 
-    /// No byte of an object of `size` bytes is in the range.
+    /// An object of `size` bytes has no byte in the requested range.
     pub(super) fn range_not_satisfiable(size: u64) -> Self {
         let content_range = format!("bytes */{size}").parse().expect("digits");
         let headers = vec![(CONTENT_RANGE, content_range)];
@@ -61,20 +119,20 @@ impl Refusal {
         Self { headers, ..Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", message) }
     }
 
-    /// The store cannot answer now.
+    /// The fault plan answers 503.
     pub(super) fn unavailable() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "a fault was asked for")
     }
 
-    /// The request is throttled (HTTP 503 with Retry-After).
+    /// The fault plan answers 429.
     pub(super) fn throttled(retry_after: Duration) -> Self {
-        // HTTP has whole seconds: a client that waits for what it is told waits long enough.
+        // Rounded up: `Retry-After` has whole seconds, and a client must wait at least `retry_after`.
         let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
         let headers = vec![(RETRY_AFTER, seconds.into())];
         Self { headers, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "a fault was asked for") }
     }
 
-    /// The server has one bucket, and it is not this one.
+    /// The bucket does not exist: the server has one bucket with another name.
     pub(super) fn no_such_bucket(bucket: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NoSuchBucket", format!("no bucket '{bucket}'"))
     }

@@ -1,4 +1,4 @@
-//! The XML bodies of both dialects, which share their shapes.
+//! XML bodies, which are the same in both dialects.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub(super) struct Delete {
     pub(super) quiet: bool,
 }
 
-/// A key, in and out.
+/// The key of an object to delete, or of a deleted object.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct KeyElement {
@@ -44,7 +44,7 @@ pub(super) struct DeleteResult {
     pub(super) deleted: Vec<KeyElement>,
 }
 
-/// The answer to the start of a multipart upload.
+/// The answer to the begin of a multipart upload.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct InitiateMultipartUploadResult {
@@ -72,7 +72,7 @@ pub(super) struct CopyObjectResult {
     pub(super) last_modified: String,
 }
 
-/// The answer to the copy of an object into a part.
+/// The answer to the copy of an object into a part of an upload.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct CopyPartResult {
@@ -106,14 +106,14 @@ pub(super) struct ObjectElement {
     pub(super) size: u64,
 }
 
-/// One directory of a [`ListBucketResult`].
+/// One common prefix of a [`ListBucketResult`].
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct PrefixElement {
     pub(super) prefix: String,
 }
 
-/// The body of a refusal.
+/// The body of an error.
 #[derive(Debug, Serialize)]
 #[serde(rename = "Error", rename_all = "PascalCase")]
 pub(super) struct ErrorDocument<'a> {
@@ -121,13 +121,13 @@ pub(super) struct ErrorDocument<'a> {
     pub(super) message: &'a str,
 }
 
-/// A whole XML document.
+/// Serializes an XML document.
 pub(super) fn document<T: Serialize>(value: &T) -> String {
-    let body = quick_xml::se::to_string(value).expect("these types have nothing that XML cannot say");
+    let body = quick_xml::se::to_string(value).expect("plain data serializes");
     format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{body}")
 }
 
-/// Times in XML are RFC 3339, those in headers are not.
+/// A time in RFC 3339 format, as in XML and JSON bodies; headers have another format.
 pub(super) fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_what_was_sent_are_read() {
+    fn request_bodies_are_parsed() {
         let body = "<CompleteMultipartUpload><PartElement><ETag>\"a\"</ETag><PartNumber>1</PartNumber></PartElement>\
                     <PartElement><ETag>\"b\"</ETag><PartNumber>2</PartNumber></PartElement></CompleteMultipartUpload>";
         let parts: CompleteMultipartUpload = quick_xml::de::from_str(body).unwrap();
