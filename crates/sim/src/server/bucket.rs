@@ -123,9 +123,9 @@ impl ServedBucket {
             }
             Operation::Copy { from, to, condition } => {
                 let made = catalog.copy(&from, &to, &condition, now)?;
-                let (e_tag, last_modified) = (made.e_tag.clone(), xml::time(made.last_modified));
-                Ok(ServerReply::xml(StatusCode::OK, &xml::CopyObjectResult { e_tag, last_modified })
-                    .with(self.about(&made)))
+                let date = xml::text("LastModified", xml::time(made.last_modified));
+                let children = [xml::text("ETag", &made.e_tag), date];
+                Ok(ServerReply::xml("CopyObjectResult", &children).with(self.about(&made)))
             }
             Operation::Delete { key } => match (catalog.delete(&key), self.dialect) {
                 (true, _) | (false, Dialect::S3) => Ok(ServerReply::empty(StatusCode::NO_CONTENT)),
@@ -136,8 +136,9 @@ impl ServedBucket {
                 for object in &delete.object {
                     catalog.delete(&object.key);
                 }
-                let deleted = if delete.quiet { Vec::new() } else { delete.object };
-                Ok(ServerReply::xml(StatusCode::OK, &xml::DeleteResult { deleted }))
+                let shown = if delete.quiet { Vec::new() } else { delete.object };
+                let deleted = |object: &xml::KeyElement| xml::element("Deleted", &[xml::text("Key", &object.key)]);
+                Ok(ServerReply::xml("DeleteResult", &shown.iter().map(deleted).collect::<Vec<_>>()))
             }
             Operation::List(query) => Ok(self.list(&query)),
             Operation::Upload { key, step } => self.upload(key, step, body, now),
@@ -148,11 +149,9 @@ impl ServedBucket {
         let catalog = &self.catalog;
         match step {
             UploadStep::Begin { attributes } => {
-                let upload_id = catalog.begin_upload(&key, attributes);
-                Ok(ServerReply::xml(
-                    StatusCode::OK,
-                    &xml::InitiateMultipartUploadResult { bucket: self.name.clone(), key, upload_id },
-                ))
+                let id = catalog.begin_upload(&key, attributes);
+                let children = [xml::text("Bucket", &self.name), xml::text("Key", &key), xml::text("UploadId", id)];
+                Ok(ServerReply::xml("InitiateMultipartUploadResult", &children))
             }
             UploadStep::Put { upload, number } => {
                 let e_tag = catalog.put_part(&upload, number, body)?;
@@ -161,15 +160,15 @@ impl ServedBucket {
             UploadStep::Copy { from, upload, number } => {
                 let source = catalog.get(&from, None)?;
                 let e_tag = catalog.put_part(&upload, number, source.bytes(0..source.size))?;
-                Ok(ServerReply::xml(StatusCode::OK, &xml::CopyPartResult { e_tag }))
+                Ok(ServerReply::xml("CopyPartResult", &[xml::text("ETag", &e_tag)]))
             }
             UploadStep::Complete { upload, condition } => {
                 let complete: xml::CompleteMultipartUpload = parse(&body)?;
                 let parts: Vec<_> = complete.part.into_iter().map(|part| (part.part_number, part.e_tag)).collect();
                 let made = catalog.complete_upload(&upload, &parts, &condition, now)?;
-                let (bucket, e_tag) = (self.name.clone(), made.e_tag.clone());
-                let result = xml::CompleteMultipartUploadResult { bucket, key, e_tag };
-                Ok(ServerReply::xml(StatusCode::OK, &result).with(self.about(&made)))
+                let children =
+                    [xml::text("Bucket", &self.name), xml::text("Key", &key), xml::text("ETag", &made.e_tag)];
+                Ok(ServerReply::xml("CompleteMultipartUploadResult", &children).with(self.about(&made)))
             }
             UploadStep::Abort { upload } => {
                 catalog.abort_upload(&upload)?;
@@ -226,27 +225,22 @@ impl ServedBucket {
 
     fn list(&self, query: &ListQuery) -> ServerReply {
         let page = self.catalog.list(query);
-        let contents = page.objects.into_iter().map(|(key, live)| xml::ObjectElement {
-            key,
-            last_modified: xml::time(live.last_modified),
-            e_tag: live.e_tag.clone(),
-            size: live.size,
-        });
-        let contents: Vec<_> = contents.collect();
-        let common_prefixes: Vec<_> = page.prefixes.into_iter().map(|prefix| xml::PrefixElement { prefix }).collect();
-        ServerReply::xml(
-            StatusCode::OK,
-            &xml::ListBucketResult {
-                name: self.name.clone(),
-                prefix: query.prefix.clone(),
-                key_count: contents.len() + common_prefixes.len(),
-                max_keys: query.max_keys,
-                is_truncated: page.next.is_some(),
-                next_continuation_token: page.next,
-                contents,
-                common_prefixes,
-            },
-        )
+        let mut children = vec![
+            xml::text("Name", &self.name),
+            xml::text("Prefix", &query.prefix),
+            xml::text("KeyCount", page.objects.len() + page.prefixes.len()),
+            xml::text("MaxKeys", query.max_keys),
+            xml::text("IsTruncated", page.next.is_some()),
+        ];
+        children.extend(page.next.map(|next| xml::text("NextContinuationToken", next)));
+        children.extend(page.objects.iter().map(|(key, live)| {
+            let (date, e_tag) = (xml::time(live.last_modified), &live.e_tag);
+            let object = [("Key", key), ("LastModified", &date), ("ETag", e_tag), ("Size", &live.size.to_string())];
+            xml::element("Contents", &object.map(|(name, value)| xml::text(name, value)))
+        }));
+        children
+            .extend(page.prefixes.iter().map(|prefix| xml::element("CommonPrefixes", &[xml::text("Prefix", prefix)])));
+        ServerReply::xml("ListBucketResult", &children)
     }
 
     /// The headers of every answer about an object.

@@ -11,7 +11,7 @@
 use http::header::ETAG;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use object_store::GetOptions;
-use serde::Serialize;
+use serde_json::Value;
 
 use super::bucket::ServedBucket;
 use super::json;
@@ -111,11 +111,11 @@ impl JsonCall {
     pub(super) fn execute(&self, bucket: &ServedBucket) -> Result<ServerReply, Refusal> {
         match self {
             Self::Bucket => Ok(reply(StatusCode::OK, &json::bucket(bucket))),
-            Self::List(query) => Ok(reply(StatusCode::OK, &list(bucket, query))),
+            Self::List(query) => Ok(reply(StatusCode::OK, &json::objects(bucket, &bucket.catalog.list(query)))),
             Self::Object(wanted) => {
                 let generation = bucket.find(&wanted.key, &wanted.options)?;
                 wanted.check(bucket, &generation)?;
-                let mut reply = reply(StatusCode::OK, &json::ObjectResource::new(bucket, &wanted.key, &generation));
+                let mut reply = reply(StatusCode::OK, &json::object(bucket, &wanted.key, &generation));
                 reply.headers.extend(bucket.about(&generation).into_iter().filter(|(name, _)| *name == ETAG));
                 Ok(unquoted(reply))
             }
@@ -180,19 +180,8 @@ pub(super) fn refused(refusal: Refusal) -> ServerReply {
     unquoted(answer)
 }
 
-fn reply<T: Serialize>(status: StatusCode, value: &T) -> ServerReply {
+fn reply(status: StatusCode, value: &Value) -> ServerReply {
     ServerReply::json(status, "application/json; charset=UTF-8", value)
-}
-
-fn list(bucket: &ServedBucket, query: &ListQuery) -> json::ObjectList {
-    let page = bucket.catalog.list(query);
-    let items = page.objects.iter().map(|(key, live)| json::ObjectResource::new(bucket, key, live));
-    json::ObjectList {
-        kind: "storage#objects",
-        items: items.collect(),
-        prefixes: page.prefixes,
-        next_page_token: page.next,
-    }
 }
 
 fn list_query(target: &Target) -> Result<ListQuery, Refusal> {

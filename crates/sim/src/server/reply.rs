@@ -41,8 +41,9 @@ impl ServerReply {
         Self { payload, ..Self::empty(status) }.with(vec![(CONTENT_TYPE, HeaderValue::from_static(content_type))])
     }
 
-    pub(super) fn xml<T: Serialize>(status: StatusCode, value: &T) -> Self {
-        Self::new(status, "application/xml", xml::document(value))
+    /// An answer with an XML document.
+    pub(super) fn xml(root: &str, children: &[String]) -> Self {
+        Self::new(StatusCode::OK, "application/xml", xml::document(root, children))
     }
 
     pub(super) fn json<T: Serialize>(status: StatusCode, content_type: &'static str, value: &T) -> Self {
@@ -59,9 +60,9 @@ impl From<Refusal> for ServerReply {
     fn from(refusal: Refusal) -> Self {
         let reply = match refusal.status {
             StatusCode::NOT_MODIFIED => Self::empty(refusal.status),
-            status => Self::xml(status, &xml::ErrorDocument { code: refusal.code, message: &refusal.message }),
+            _ => Self::xml("Error", &[xml::text("Code", refusal.code), xml::text("Message", &refusal.message)]),
         };
-        reply.with(refusal.headers)
+        Self { status: refusal.status, ..reply }.with(refusal.headers)
     }
 }
 

@@ -1,9 +1,12 @@
 //! XML bodies, which are the same in both dialects.
 
-use chrono::{DateTime, SecondsFormat, Utc};
-use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 
-/// A body that completes a multipart upload.
+use chrono::{DateTime, SecondsFormat, Utc};
+use quick_xml::escape::partial_escape;
+use serde::Deserialize;
+
+/// The body of a request that completes a multipart upload.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct CompleteMultipartUpload {
@@ -11,7 +14,7 @@ pub(super) struct CompleteMultipartUpload {
     pub(super) part: Vec<PartElement>,
 }
 
-/// One part of a [`CompleteMultipartUpload`].
+/// A part of a [`CompleteMultipartUpload`].
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct PartElement {
@@ -20,7 +23,7 @@ pub(super) struct PartElement {
     pub(super) e_tag: String,
 }
 
-/// A body that deletes many keys.
+/// The body of a request that deletes several objects.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Delete {
@@ -30,101 +33,26 @@ pub(super) struct Delete {
     pub(super) quiet: bool,
 }
 
-/// The key of an object to delete, or of a deleted object.
-#[derive(Debug, Serialize, Deserialize)]
+/// An object of a [`Delete`].
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct KeyElement {
     pub(super) key: String,
 }
 
-/// The answer to a [`Delete`].
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct DeleteResult {
-    pub(super) deleted: Vec<KeyElement>,
+/// A document with the root element `name`.
+pub(super) fn document(name: &str, children: &[String]) -> String {
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}", element(name, children))
 }
 
-/// The answer to the begin of a multipart upload.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct InitiateMultipartUploadResult {
-    pub(super) bucket: String,
-    pub(super) key: String,
-    pub(super) upload_id: String,
+/// An element that contains `children`.
+pub(super) fn element(name: &str, children: &[String]) -> String {
+    format!("<{name}>{}</{name}>", children.concat())
 }
 
-/// The answer to the completion of a multipart upload.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct CompleteMultipartUploadResult {
-    pub(super) bucket: String,
-    pub(super) key: String,
-    #[serde(rename = "ETag")]
-    pub(super) e_tag: String,
-}
-
-/// The answer to a copy of an object.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct CopyObjectResult {
-    #[serde(rename = "ETag")]
-    pub(super) e_tag: String,
-    pub(super) last_modified: String,
-}
-
-/// The answer to the copy of an object into a part of an upload.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct CopyPartResult {
-    #[serde(rename = "ETag")]
-    pub(super) e_tag: String,
-}
-
-/// The answer to a list request.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct ListBucketResult {
-    pub(super) name: String,
-    pub(super) prefix: String,
-    pub(super) key_count: usize,
-    pub(super) max_keys: usize,
-    pub(super) is_truncated: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) next_continuation_token: Option<String>,
-    pub(super) contents: Vec<ObjectElement>,
-    pub(super) common_prefixes: Vec<PrefixElement>,
-}
-
-/// One object of a [`ListBucketResult`].
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct ObjectElement {
-    pub(super) key: String,
-    pub(super) last_modified: String,
-    #[serde(rename = "ETag")]
-    pub(super) e_tag: String,
-    pub(super) size: u64,
-}
-
-/// One common prefix of a [`ListBucketResult`].
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct PrefixElement {
-    pub(super) prefix: String,
-}
-
-/// The body of an error.
-#[derive(Debug, Serialize)]
-#[serde(rename = "Error", rename_all = "PascalCase")]
-pub(super) struct ErrorDocument<'a> {
-    pub(super) code: &'a str,
-    pub(super) message: &'a str,
-}
-
-/// Serializes an XML document.
-pub(super) fn document<T: Serialize>(value: &T) -> String {
-    let body = quick_xml::se::to_string(value).expect("plain data serializes");
-    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{body}")
+/// An element that contains `text`.
+pub(super) fn text(name: &str, text: impl Display) -> String {
+    format!("<{name}>{}</{name}>", partial_escape(text.to_string()))
 }
 
 /// A time in RFC 3339 format, as in XML and JSON bodies; headers have another format.
@@ -136,31 +64,25 @@ pub(super) fn time(at: DateTime<Utc>) -> String {
 mod tests {
     use super::*;
 
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct ReadBack {
-        deleted: KeyElement,
-    }
-
     #[test]
-    fn keys_are_escaped() {
-        let key = "I'm a < & weird path".to_owned();
-        let xml = document(&DeleteResult { deleted: vec![KeyElement { key: key.clone() }] });
+    fn text_is_escaped() {
+        let key = "I'm a < & weird path";
+        let xml = document("Object", &[text("Key", key)]);
         assert!(!xml.contains("< &"), "{xml}");
-        let read: ReadBack = quick_xml::de::from_str(&xml).unwrap();
-        assert_eq!(read.deleted.key, key);
+        let read: KeyElement = quick_xml::de::from_str(&xml).unwrap();
+        assert_eq!(read.key, key);
     }
 
     #[test]
     fn request_bodies_are_parsed() {
-        let body = "<CompleteMultipartUpload><PartElement><ETag>\"a\"</ETag><PartNumber>1</PartNumber></PartElement>\
-                    <PartElement><ETag>\"b\"</ETag><PartNumber>2</PartNumber></PartElement></CompleteMultipartUpload>";
+        let body = "<CompleteMultipartUpload><Part><ETag>\"a\"</ETag><PartNumber>1</PartNumber></Part>\
+                    <Part><ETag>\"b\"</ETag><PartNumber>2</PartNumber></Part></CompleteMultipartUpload>";
         let parts: CompleteMultipartUpload = quick_xml::de::from_str(body).unwrap();
         let parts: Vec<_> = parts.part.iter().map(|part| (part.part_number, part.e_tag.as_str())).collect();
         assert_eq!(parts, [(1, "\"a\""), (2, "\"b\"")]);
 
         let body = "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
-                    <Object><KeyElement>a b</KeyElement></Object><Object><KeyElement>c &lt; d</KeyElement></Object></Delete>";
+                    <Object><Key>a b</Key></Object><Object><Key>c &lt; d</Key></Object></Delete>";
         let delete: Delete = quick_xml::de::from_str(body).unwrap();
         let keys: Vec<_> = delete.object.iter().map(|object| object.key.as_str()).collect();
         assert_eq!((keys, delete.quiet), (vec!["a b", "c < d"], false));
