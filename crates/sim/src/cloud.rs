@@ -1,4 +1,4 @@
-//! The requests of one client to a simulated cloud, on tokio's clock.
+//! A bucket behind a link, and the requests of its clients, on tokio's clock.
 
 pub(crate) mod body;
 pub(crate) mod catalog;
@@ -25,7 +25,7 @@ use crate::policy::link::{LinkModel, Pull, StreamId};
 use crate::policy::profile::LinkProfile;
 use crate::policy::rng::Dice;
 
-/// A bucket, the link to it, and a client's end of that link.
+/// A bucket, the link to it, and the client's connections.
 #[derive(Debug)]
 pub(crate) struct SimCloud {
     pub(crate) profile: LinkProfile,
@@ -33,7 +33,7 @@ pub(crate) struct SimCloud {
     pub(crate) log: Arc<RequestLog>,
     start: Instant,
     traffic: Mutex<Traffic>,
-    /// Told when a stream is given up: the others become faster than they were told.
+    /// Notified when a stream is aborted: the other streams become faster than predicted.
     freed: Notify,
 }
 
@@ -69,7 +69,7 @@ impl SimCloud {
         self.start.elapsed()
     }
 
-    /// The store's date.
+    /// The date of the store.
     pub(crate) fn date(&self) -> DateTime<Utc> {
         date(self.now())
     }
@@ -78,7 +78,7 @@ impl SimCloud {
         self.traffic.lock().connections
     }
 
-    /// What goes wrong with the read that arrives now; what others did to the bucket has been done on return.
+    /// Returns the fault of the read that arrives now. Applies the changes of objects that are due to the bucket.
     pub(crate) fn next_fault(&self) -> Fault {
         let now = self.now();
         let fault = self.traffic.lock().faults.next(now);
@@ -88,7 +88,7 @@ impl SimCloud {
         fault
     }
 
-    /// A request that arrives now, and takes a connection.
+    /// Begins a request that arrives now, over a pooled connection.
     pub(crate) fn request(self: &Arc<Self>, record: RequestRecord) -> SimRequest {
         let setup = if self.traffic.lock().connections.take() { self.profile.setup } else { Duration::ZERO };
         let connected_at = record.at + setup;
@@ -97,7 +97,7 @@ impl SimCloud {
         request
     }
 
-    /// A request that arrives now, over a connection of the caller's that is up at `connected_at`.
+    /// Begins a request that arrives now, over a connection that the caller establishes at `connected_at`.
     pub(crate) fn request_over(self: &Arc<Self>, connected_at: Duration, record: RequestRecord) -> SimRequest {
         let ttfb = self.profile.first_byte(&mut self.traffic.lock().dice);
         let id = self.log.begin(record);
@@ -113,7 +113,7 @@ impl SimCloud {
         }
     }
 
-    /// One request other than a read, with a body of `body_bytes`: the link, then `operation` on the catalog.
+    /// Performs a request other than a read, with a body of `body_bytes`: first the transfer, then `operation`.
     pub(crate) async fn call<T>(
         self: Arc<Self>,
         record: RequestRecord,
@@ -124,12 +124,12 @@ impl SimCloud {
         request.upload(body_bytes).await;
         self.sleep_until(request.connected_at.max(self.now()) + request.ttfb).await;
         let result = operation(&self.catalog, self.date());
-        request.status(result.as_ref().map_or_else(status_of, |_| 200));
+        request.set_status(result.as_ref().map_or_else(status_of, |_| 200));
         request.end(End::Completed);
         Ok(result?)
     }
 
-    /// Waits until `due`; not at all where that is past, as tokio's timer would wait for its next millisecond.
+    /// Waits until `due`. Returns at once if it has passed, where tokio's timer would wait for its next millisecond.
     pub(crate) async fn sleep_until(&self, due: Duration) {
         if due > self.now() {
             tokio::time::sleep_until(self.start + due).await;
@@ -137,47 +137,49 @@ impl SimCloud {
     }
 }
 
-/// A request under way: it holds a connection, at times a stream, and an entry in the log. Dropped before its end it counts as aborted.
+/// A request in progress: it holds a connection, a stream while a body is transferred, and an entry in the log.
+/// Dropping it before its end aborts it.
 #[derive(Debug)]
 pub(crate) struct SimRequest {
     pub(crate) cloud: Arc<SimCloud>,
     id: RequestId,
-    /// When its connection is up.
+    /// When its connection is established.
     pub(crate) connected_at: Duration,
     pub(crate) ttfb: Duration,
-    /// Whether it holds one of the client's connections.
+    /// Whether its connection comes from the client's pool.
     pooled: bool,
     stream: Option<StreamId>,
-    /// Bytes of the streams before the present one.
+    /// Bytes sent by its earlier streams.
     sent: u64,
     ended: bool,
 }
 
 impl SimRequest {
-    pub(crate) fn status(&self, status: u16) {
+    /// Records the status of the answer.
+    pub(crate) fn set_status(&self, status: u16) {
         self.cloud.log.update(self.id, |record| record.status = status);
     }
 
-    /// What it asked for, once that is known.
-    pub(crate) fn asked_for(&self, range: Range<u64>) {
+    /// Records the requested range.
+    pub(crate) fn set_range(&self, range: Range<u64>) {
         self.cloud.log.update(self.id, |record| record.range = Some(range));
     }
 
-    /// Opens the stream of the next `bytes` of the body, in place of the one before.
+    /// Opens a stream for the next `bytes` of the body and closes the one before.
     pub(crate) fn open_stream(&mut self, first_byte_at: Duration, bytes: u64) {
         let now = self.cloud.now();
         self.close_stream(now);
         self.stream = Some(self.cloud.traffic.lock().link.open(now, first_byte_at, bytes));
     }
 
-    /// Waits for the next bytes of the stream, at most `max_bytes`, and returns how many there are; 0 at its end.
+    /// Waits for the next bytes of the stream, at most `max_bytes`, and returns their number; 0 at its end.
     ///
     /// # Cancel safety
-    /// Bytes are taken on return only.
+    /// Dropping the future takes no bytes.
     pub(crate) async fn pull(&self, max_bytes: u64) -> u64 {
         let Some(stream) = self.stream else { return 0 };
         loop {
-            // Made before the look at the link: no stream given up after it is missed.
+            // Created before the look at the link, so that no abort after the look is missed.
             let freed = self.cloud.freed.notified();
             let pull = self.cloud.traffic.lock().link.pull(self.cloud.now(), stream, max_bytes);
             match pull {
@@ -191,7 +193,7 @@ impl SimRequest {
         }
     }
 
-    /// The request has ended. Only a completed one leaves its connection to others.
+    /// Ends the request. Only a completed request returns its connection to the pool.
     pub(crate) fn end(&mut self, end: End) {
         if std::mem::replace(&mut self.ended, true) {
             return;
@@ -207,11 +209,11 @@ impl SimRequest {
         self.cloud.log.end(self.id, now, end, self.sent);
     }
 
-    /// Waits until a request's body of `bytes` is with the store.
+    /// Transfers a request body of `bytes` to the store.
     pub(crate) async fn upload(&mut self, bytes: u64) {
         self.open_stream(self.connected_at, bytes);
         while self.pull(u64::MAX).await > 0 {}
-        // Only bytes that the store sends are counted.
+        // The log counts bytes that the store sends, not those that it receives.
         self.close_stream(self.cloud.now());
         self.sent = 0;
     }

@@ -1,4 +1,4 @@
-//! An [`ObjectStore`] in a simulated cloud, on tokio's clock.
+//! `SimStore`: an [`ObjectStore`] over a simulated link, on tokio's clock.
 
 pub(crate) mod altered;
 pub(crate) mod builder;
@@ -30,17 +30,17 @@ use crate::cloud::log::{End, RequestKind, RequestLog, RequestRecord};
 use crate::policy::connections::Connections;
 use crate::policy::faults::{Answer, Fault};
 
-/// A bucket at the other end of a simulated link, and one client of it.
+/// A bucket behind a simulated link.
 ///
-/// Time is tokio's: under the paused clock (`#[tokio::test(start_paused = true)]`) a run on one thread takes no time, is exact, and repeats to the
-/// byte and the millisecond. Clones share everything.
+/// Time is tokio's. Under the paused clock (`#[tokio::test(start_paused = true)]`) a run on one thread takes no wall time
+/// and is reproducible to the byte and the millisecond. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct SimStore {
     pub(crate) cloud: Arc<SimCloud>,
 }
 
 impl SimStore {
-    /// Begins to build a store.
+    /// A builder with the default settings.
     pub fn builder() -> SimStoreBuilder {
         SimStoreBuilder::default()
     }
@@ -49,13 +49,13 @@ impl SimStore {
         Self { cloud }
     }
 
-    /// What the bucket holds.
+    /// The objects of the bucket.
     #[must_use]
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.cloud.catalog
     }
 
-    /// Every request so far.
+    /// The requests so far.
     #[must_use]
     pub fn log(&self) -> &Arc<RequestLog> {
         &self.cloud.log
@@ -67,16 +67,16 @@ impl SimStore {
         self.cloud.connections()
     }
 
-    /// Time since the store was built: what the log counts in.
+    /// Time since the store was built, as in the log.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.cloud.now()
     }
 
-    /// Overwrites an object now with a new synthetic generation, of the same size where `size` is `None`.
+    /// Overwrites an object with a new synthetic generation; `None` keeps its size.
     ///
     /// # Errors
-    /// [`CatalogError::NotFound`] where there is no such object and no size is given.
+    /// [`CatalogError::NotFound`] where the object does not exist and `size` is `None`.
     pub fn overwrite(&self, key: &str, size: Option<u64>) -> Result<Arc<Generation>, CatalogError> {
         self.cloud.catalog.overwrite_synthetic(key, size, self.cloud.date())
     }
@@ -99,7 +99,7 @@ impl SimStore {
             .boxed()
     }
 
-    /// The objects of a page, and the query for the page after it.
+    /// Returns the objects of a page and the query for the next page.
     async fn next_page(
         self,
         query: Option<ListQuery>,
@@ -146,8 +146,8 @@ impl ObjectStore for SimStore {
         let kind = if options.head { RequestKind::Head } else { RequestKind::Get };
         let mut record = self.record(kind, location.as_ref());
         record.intent = options.extensions.get::<Intent>().copied();
-        // The store answers with what it holds when the request arrives.
-        let found = answer(&self.cloud.catalog, location, &options, &fault);
+        // A read sees the store at its arrival.
+        let found = find(&self.cloud.catalog, location, &options, &fault);
         record.range = match (&options.range, &found) {
             (Some(_), Ok((_, range))) => Some(range.clone()),
             (Some(GetRange::Bounded(range)), Err(_)) => Some(range.clone()),
@@ -159,16 +159,16 @@ impl ObjectStore for SimStore {
             Ok(found) => found,
             Err(error) => {
                 self.cloud.sleep_until(first_byte_at).await;
-                request.status(status_of(&error));
+                request.set_status(status_of(&error));
                 request.end(if SimFault::find(&error).is_some() { End::Failed } else { End::Completed });
                 return Err(error);
             }
         };
-        let (sent, how) = if options.head { (0..0, Answer::Whole) } else { (range.clone(), fault.answer) };
-        // Opened before the wait: the link knows of the stream beforehand, and the wait may end late.
-        let mut body = SimBody::open(request, Arc::clone(&generation), sent, first_byte_at, how);
+        let (sent, answer) = if options.head { (0..0, Answer::Whole) } else { (range.clone(), fault.answer) };
+        // Opens the stream before the wait, so that a late wake-up does not delay its bytes on the link.
+        let mut body = SimBody::open(request, Arc::clone(&generation), sent, first_byte_at, answer);
         self.cloud.sleep_until(first_byte_at).await;
-        body.answered(if options.range.is_some() { 206 } else { 200 });
+        body.on_headers(if options.range.is_some() { 206 } else { 200 });
         Ok(GetResult {
             payload: GetResultPayload::Stream(body.into_stream()),
             attributes: generation.attributes.clone(),
@@ -239,8 +239,8 @@ impl ObjectStore for SimStore {
     }
 }
 
-/// What the store answers to a read, the link aside.
-fn answer(
+/// Finds the generation and range that a read asks for, or the error of its fault.
+fn find(
     catalog: &Catalog,
     location: &Path,
     options: &GetOptions,
@@ -297,7 +297,7 @@ pub(crate) fn put_result(made: &Generation) -> PutResult {
     }
 }
 
-/// The keys below `prefix`, itself not among them.
+/// The key prefix of the objects below `prefix`.
 fn folder(prefix: Option<&Path>) -> String {
     prefix.filter(|path| !path.as_ref().is_empty()).map(|path| format!("{path}/")).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The body of an answer: bytes when they are due, and what goes wrong with them.
+//! The body of an answer: its bytes when they are due, and its faults.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,32 +15,34 @@ use crate::cloud::log::End;
 use crate::policy::faults::Answer;
 use crate::store::fault::SimFault;
 
-/// The most that is handed on at once: what has gathered for a slow reader comes in pieces that stay in its cache.
+/// The largest piece that a body yields. A slow reader gets its backlog in pieces that fit its CPU cache.
 const MAX_CHUNK_BYTES: u64 = 256 * 1024;
 
-/// A body under way. Dropped before its end, its request counts as aborted.
+/// A body in progress. Dropping it before its end aborts its request.
 #[derive(Debug)]
 pub(crate) struct SimBody {
     request: SimRequest,
     generation: Arc<Generation>,
-    /// What was promised.
+    /// The range that the headers announce.
     range: Range<u64>,
-    /// The next byte.
-    at: u64,
-    /// Where the body ends in fact.
+    /// Offset of the next byte.
+    offset: u64,
+    /// Where the body really ends.
     end: u64,
-    /// What comes of the body at `end` if not its proper end.
+    /// How the body ends at `end`.
     ending: BodyEnding,
-    /// A pause, and the byte after which it comes.
+    /// A pause, and the offset of the byte before which it happens.
     pause: Option<(u64, Duration)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BodyEnding {
-    Proper,
+    /// At the end of the range.
+    Complete,
+    /// With an error.
     Cut,
-    /// It ends as if it were the proper end.
-    Unsaid,
+    /// At another byte than announced, without an error.
+    WrongLength,
 }
 
 impl SimBody {
@@ -52,31 +54,31 @@ impl SimBody {
         first_byte_at: Duration,
         answer: Answer,
     ) -> Self {
-        let within = |after: f64| range.start + share(byte_range::len(&range), after);
+        let byte_after = |after: f64| range.start + share(byte_range::len(&range), after);
         let (end, ending, pause) = match answer {
-            Answer::Cut { after } => (within(after), BodyEnding::Cut, None),
-            Answer::Short { after } => (within(after), BodyEnding::Unsaid, None),
-            Answer::Long { extra_bytes } => (range.end + extra_bytes, BodyEnding::Unsaid, None),
-            Answer::Stalled { after, pause } => (range.end, BodyEnding::Proper, Some((within(after), pause))),
-            Answer::Whole | Answer::Unavailable | Answer::Throttled { .. } => (range.end, BodyEnding::Proper, None),
+            Answer::Cut { after } => (byte_after(after), BodyEnding::Cut, None),
+            Answer::Short { after } => (byte_after(after), BodyEnding::WrongLength, None),
+            Answer::Long { extra_bytes } => (range.end + extra_bytes, BodyEnding::WrongLength, None),
+            Answer::Stalled { after, pause } => (range.end, BodyEnding::Complete, Some((byte_after(after), pause))),
+            Answer::Whole | Answer::Unavailable | Answer::Throttled { .. } => (range.end, BodyEnding::Complete, None),
         };
         request.open_stream(first_byte_at, pause.map_or(end, |(at, _)| at) - range.start);
-        Self { request, generation, at: range.start, range, end, ending, pause }
+        Self { request, generation, offset: range.start, range, end, ending, pause }
     }
 
-    /// The head of the answer arrives.
-    pub(crate) fn answered(&mut self, status: u16) {
-        self.request.status(status);
+    /// Records that the head of the answer has arrived.
+    pub(crate) fn on_headers(&mut self, status: u16) {
+        self.request.set_status(status);
         self.end_if_complete();
     }
 
-    /// What the answer gives as its length: the truth, unless the body is to be cut.
+    /// The length that the answer announces. It hides only a cut.
     pub(crate) fn content_length(&self) -> u64 {
         let end = if self.ending == BodyEnding::Cut { self.range.end } else { self.end };
         end - self.range.start
     }
 
-    /// The body as `object_store` wants it.
+    /// The body as a stream for `GetResult`.
     pub(crate) fn into_stream(self) -> BoxStream<'static, object_store::Result<Bytes>> {
         stream::unfold(Some(self), |body| async {
             let mut body = body?;
@@ -85,15 +87,15 @@ impl SimBody {
                 Err(error) => Some((Err(error), None)),
             }
         })
-        // `object_store` asks an empty body twice.
+        // `object_store` polls an empty body twice.
         .fuse()
         .boxed()
     }
 
     async fn next(&mut self) -> Option<object_store::Result<Bytes>> {
         loop {
-            // Bytes past the promised end come by themselves.
-            let to_boundary = self.range.end.checked_sub(self.at).filter(|n| *n > 0).unwrap_or(MAX_CHUNK_BYTES);
+            // Ends a piece at the announced end: bytes beyond it are not the object's.
+            let to_boundary = self.range.end.checked_sub(self.offset).filter(|n| *n > 0).unwrap_or(MAX_CHUNK_BYTES);
             let bytes = self.request.pull(to_boundary.min(MAX_CHUNK_BYTES)).await;
             if bytes > 0 {
                 return Some(Ok(self.take(bytes)));
@@ -103,33 +105,35 @@ impl SimBody {
                 continue;
             }
             match self.ending {
-                BodyEnding::Proper | BodyEnding::Unsaid => return None,
+                BodyEnding::Complete | BodyEnding::WrongLength => return None,
                 BodyEnding::Cut => {
                     self.request.end(End::Failed);
-                    return Some(Err(
-                        SimFault::BodyCut { bytes: self.at - self.range.start, fault: ConnectionFault }.into()
-                    ));
+                    return Some(Err(SimFault::BodyCut {
+                        bytes: self.offset - self.range.start,
+                        fault: ConnectionFault,
+                    }
+                    .into()));
                 }
             }
         }
     }
 
     fn take(&mut self, bytes: u64) -> Bytes {
-        let piece = self.at..self.at + bytes;
-        self.at = piece.end;
+        let piece = self.offset..self.offset + bytes;
+        self.offset = piece.end;
         self.end_if_complete();
         if piece.start < self.range.end { self.generation.bytes(piece) } else { vec![0; in_memory(bytes)].into() }
     }
 
-    /// A client knows the length: with the last byte it is done, whether or not it asks for more.
+    /// Ends the request with its last byte: clients know the length and need not poll for the end.
     fn end_if_complete(&mut self) {
-        if self.at == self.end && self.ending != BodyEnding::Cut {
-            self.request.end(if self.ending == BodyEnding::Proper { End::Completed } else { End::Failed });
+        if self.offset == self.end && self.ending != BodyEnding::Cut {
+            self.request.end(if self.ending == BodyEnding::Complete { End::Completed } else { End::Failed });
         }
     }
 }
 
-/// The first `after` of `len`, in whole bytes.
+/// The first `after` of `len` bytes, rounded down.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

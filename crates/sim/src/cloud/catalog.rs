@@ -1,8 +1,8 @@
-//! A bucket's objects and their versions: what exists, under which conditions it changes. No I/O, no clock.
+//! The objects of a bucket and their versions.
 //!
-//! An object need not be stored to exist: a *synthetic* one has a size and the bytes of its [`Content`]. Every object named
-//! `synthetic/<size>/<anything>` exists without having been added, with [`FIRST_GENERATION`] and as many bytes as its second
-//! segment says (`4096`, `64KiB`, `1GiB`, `1GB`); such an object is not listed until it is first written to.
+//! A *synthetic* object has a size and the bytes of its [`Content`], and stores nothing. Every object with a name of the
+//! form `synthetic/<size>/<anything>` exists from the start, with [`FIRST_GENERATION`] and the size in its name (`4096`,
+//! `64KiB`, `1GiB`, `1GB`). It is not listed until it is first written to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,37 +18,37 @@ use super::uploads::Uploads;
 use crate::policy::content::Content;
 use crate::policy::faults::Change;
 
-/// Whether a bucket keeps what was overwritten or deleted.
+/// Whether a bucket keeps generations that were overwritten or deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Versioning {
-    /// Older generations can be read by their number.
+    /// They can be read by their number.
     #[default]
     Kept,
-    /// A generation that was overwritten or deleted is gone.
+    /// They are gone.
     Off,
 }
 
-/// Which objects to list.
+/// A query for a page of a listing.
 #[derive(Debug, Clone, Default)]
 pub struct ListQuery {
-    /// Keys that start with these characters.
+    /// Prefix of the listed keys.
     pub prefix: String,
-    /// Keys after this one.
+    /// The listed keys come after this key.
     pub start_after: Option<String>,
-    /// What ends a common prefix, if keys are to be folded.
+    /// The delimiter that ends common prefixes; `None` lists every key.
     pub delimiter: Option<String>,
-    /// The most keys and prefixes in one page; 0 stands for 1,000.
+    /// The most keys and prefixes in a page; 0 means 1,000.
     pub max_keys: usize,
 }
 
-/// One page of a listing, in the order of keys.
+/// A page of a listing, in the order of keys.
 #[derive(Debug, Clone, Default)]
 pub struct ListPage {
     /// The objects.
     pub objects: Vec<(String, Arc<Generation>)>,
-    /// The common prefixes, their delimiter included.
+    /// The common prefixes, delimiter included.
     pub prefixes: Vec<String>,
-    /// The `start_after` of the next page, if there is one.
+    /// The `start_after` of the next page; `None` on the last page.
     pub next: Option<String>,
 }
 
@@ -66,8 +66,8 @@ struct CatalogState {
     uploads: Uploads,
 }
 
-/// An object that was ever written. One that is deleted stays as a tombstone, for its older generations and because its name may be one
-/// that exists by itself.
+/// An object that was written to. A deleted object stays as a tombstone: it may have older generations, and a synthetic
+/// object must not reappear.
 #[derive(Debug, Default)]
 struct CatalogObject {
     live: Option<Arc<Generation>>,
@@ -86,21 +86,21 @@ impl Catalog {
         Self { versioning, state: Mutex::new(state) }
     }
 
-    /// Whether it keeps older generations.
+    /// Whether the bucket keeps older generations.
     #[must_use]
     pub fn versioning(&self) -> Versioning {
         self.versioning
     }
 
-    /// Adds an object of `size` bytes that are never stored, dated [`EPOCH`].
+    /// Adds a synthetic object of `size` bytes, dated [`EPOCH`].
     pub fn add_synthetic(&self, key: &str, size: u64) -> Arc<Generation> {
         self.write_synthetic(key, size, EPOCH)
     }
 
-    /// Overwrites an object with a new synthetic generation, of the same size where `size` is `None`.
+    /// Overwrites an object with a new synthetic generation; `None` keeps its size.
     ///
     /// # Errors
-    /// [`CatalogError::NotFound`] where there is no such object and no size is given.
+    /// [`CatalogError::NotFound`] where the object does not exist and `size` is `None`.
     pub fn overwrite_synthetic(
         &self,
         key: &str,
@@ -111,7 +111,7 @@ impl Catalog {
         Ok(self.write_synthetic(key, size, now))
     }
 
-    /// The live generation of an object, or the one with the number `generation`.
+    /// Finds the live generation of an object, or the generation with a number.
     ///
     /// # Errors
     /// [`CatalogError::NotFound`].
@@ -148,7 +148,7 @@ impl Catalog {
         )
     }
 
-    /// Copies the live generation of `from`, attributes included, to `to`, on which `condition` must hold.
+    /// Copies the live generation of `from`, attributes included, to `to`. The condition is one on `to`.
     /// The copy of a synthetic object has the bytes of its source.
     ///
     /// # Errors
@@ -166,7 +166,7 @@ impl Catalog {
         self.state.lock().write(self.versioning, to, source.size, |_| body, attributes, condition, now)
     }
 
-    /// Deletes the live generation of an object; returns whether there was one.
+    /// Deletes the live generation of an object; returns whether it existed.
     pub fn delete(&self, key: &str) -> bool {
         let mut state = self.state.lock();
         let deleted = state.object(key).live.is_some();
@@ -184,7 +184,7 @@ impl Catalog {
         }
     }
 
-    /// Lists live objects, a page at a time.
+    /// Lists a page of the live objects.
     #[must_use]
     pub fn list(&self, query: &ListQuery) -> ListPage {
         let limit = if query.max_keys == 0 { 1000 } else { query.max_keys };
@@ -214,18 +214,18 @@ impl Catalog {
                     None => page.objects.push((key.clone(), Arc::clone(live))),
                 }
             }
-            // A page that ends with a prefix goes on after the last key that it stands for.
+            // After a page that ends with a common prefix, the next page starts after the last key with that prefix.
             last = Some(key.clone());
         }
         page
     }
 
-    /// Begins an upload in parts and returns its id.
+    /// Begins a multipart upload and returns its id.
     pub fn begin_upload(&self, key: &str, attributes: Attributes) -> String {
         self.state.lock().uploads.begin(key, attributes)
     }
 
-    /// Keeps a part of an upload, in place of an earlier one with its number, and returns its entity tag.
+    /// Stores a part of an upload, replacing an earlier part with its number, and returns its entity tag.
     ///
     /// # Errors
     /// [`CatalogError::NoSuchUpload`].
@@ -233,11 +233,11 @@ impl Catalog {
         self.state.lock().uploads.put_part(upload, part, bytes)
     }
 
-    /// Makes an object of the parts of an upload, given by number and entity tag in the order they are to have.
+    /// Writes an object from parts of an upload, given by number and entity tag in the order of their bytes.
     ///
     /// # Errors
-    /// [`CatalogError::NoSuchUpload`], [`CatalogError::NoSuchPart`], or where `condition` does not hold
-    /// [`CatalogError::AlreadyExists`] or [`CatalogError::Precondition`]; the upload stays then.
+    /// [`CatalogError::NoSuchUpload`], [`CatalogError::NoSuchPart`]; where `condition` does not hold,
+    /// [`CatalogError::AlreadyExists`] or [`CatalogError::Precondition`]. The upload stays open on every error.
     pub fn complete_upload(
         &self,
         upload: &str,
@@ -254,7 +254,7 @@ impl Catalog {
         Ok(made)
     }
 
-    /// Forgets an upload and its parts.
+    /// Discards an upload and its parts.
     ///
     /// # Errors
     /// [`CatalogError::NoSuchUpload`].
@@ -272,7 +272,7 @@ impl Catalog {
 }
 
 impl CatalogState {
-    #[expect(clippy::too_many_arguments, reason = "the one place where a generation comes into being")]
+    #[expect(clippy::too_many_arguments, reason = "the one function that creates generations")]
     fn write(
         &mut self,
         versioning: Versioning,
@@ -293,7 +293,7 @@ impl CatalogState {
         Ok(made)
     }
 
-    /// The object `key` as something that can be changed.
+    /// The entry of `key`, created if it is missing.
     fn object(&mut self, key: &str) -> &mut CatalogObject {
         self.objects
             .entry(key.to_owned())

@@ -1,4 +1,4 @@
-//! Reads requests from a connection and writes the answers of the script.
+//! Serves a connection: reads requests and writes the answers of the script.
 
 use std::io;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ const PIECE_BYTES: u64 = 256 * 1024;
 impl HostileServer {
     /// Serves a connection until either side closes it.
     pub(super) async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let _turn = match self.served {
+        let _permit = match self.served {
             ServedConnections::All => None,
-            ServedConnections::OneAtATime => self.turns.acquire().await.ok(),
+            ServedConnections::OneAtATime => self.one_at_a_time.acquire().await.ok(),
             ServedConnections::None => return,
         };
         let connection = self.next_connection();

@@ -1,63 +1,63 @@
-//! What goes wrong, and when: a plan that follows from its seed. Pure.
+//! Fault plans: which reads fail, how and when.
 
 use std::time::Duration;
 
 use crate::policy::rng::{Dice, mix};
 
-/// How reads (GET and HEAD) go wrong. Probabilities are per request and add up to at most 1, but for `late`, which is
-/// independent of the others. By default nothing does.
+/// How reads (GET and HEAD) fail. Probabilities are per request and add up to at most 1, except for `late`, which is
+/// independent of the others. By default no read fails.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FaultPlan {
-    /// What the whole plan follows from.
+    /// The seed of all random choices.
     pub seed: u64,
     /// Probability of a 503.
     pub unavailable: f64,
     /// Probability of a 429.
     pub throttled: f64,
-    /// What a 429 asks the client to wait.
+    /// The `Retry-After` of a 429.
     pub retry_after: Duration,
     /// Probability that the connection breaks within the body.
     pub cut: f64,
-    /// Probability that the body stands still for `stall` at some byte.
+    /// Probability that the body stalls for `stall` at some byte.
     pub stalled: f64,
-    /// How long a stalled body stands still.
+    /// How long a body stalls.
     pub stall: Duration,
-    /// Probability that the body ends early, or goes on after its end, and nobody says so.
+    /// Probability that the body is shorter or longer than requested, without an error.
     pub wrong_length: f64,
-    /// Probability that the first byte is late by `late_by`.
+    /// Probability that the first byte is delayed by `late_by`.
     pub late: f64,
-    /// How late a late first byte is.
+    /// The delay of a late first byte.
     pub late_by: Duration,
-    /// What happens for certain.
+    /// Events that happen in any case.
     pub script: Vec<(When, Event)>,
 }
 
-/// The moment of a scripted event.
+/// When a scripted event happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// At this time after the start.
     At(Duration),
-    /// Just before the read of this number, counted from 0.
+    /// At the read with this number, counted from 0.
     Read(u64),
 }
 
-/// What a script makes happen.
+/// A scripted event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The object changes.
     Change(Change),
-    /// This read, or at a time the next one, is answered so.
+    /// This read, or the next read after a time, is answered in this way.
     Answer(Answer),
 }
 
-/// A change of an object by somebody else.
+/// A change of an object by another client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// A new synthetic generation, of the same size where none is given.
+    /// The object gets a new synthetic generation.
     Overwrite {
         /// The object's key.
         key: String,
-        /// Its new size in bytes.
+        /// Its new size in bytes; `None` keeps the size.
         size: Option<u64>,
     },
     /// The object is deleted.
@@ -67,55 +67,55 @@ pub enum Change {
     },
 }
 
-/// How one read is answered. Where in the body something happens is a share of its length in `0.0..=1.0`.
+/// How a read is answered. `after` is a fraction of the body's length in `0.0..=1.0`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Answer {
-    /// As it should be.
+    /// Correctly.
     #[default]
     Whole,
     /// 503.
     Unavailable,
     /// 429.
     Throttled {
-        /// What `Retry-After` says; HTTP has whole seconds.
+        /// The `Retry-After` header, which has whole seconds over HTTP.
         retry_after: Duration,
     },
-    /// The connection breaks.
+    /// The connection breaks within the body.
     Cut {
-        /// After this share of the body.
+        /// Where in the body.
         after: f64,
     },
-    /// The body stands still.
+    /// The body stalls.
     Stalled {
-        /// After this share of the body.
+        /// Where in the body.
         after: f64,
-        /// For so long.
+        /// For how long.
         pause: Duration,
     },
     /// The body ends as if it were complete.
     Short {
-        /// After this share of it.
+        /// Where in the body.
         after: f64,
     },
-    /// The body goes on after its end, with zeros.
+    /// Zeros follow the body.
     Long {
-        /// For so many bytes.
+        /// Number of zeros.
         extra_bytes: u64,
     },
 }
 
-/// What happens to one read.
+/// What happens to a read.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Fault {
-    /// What has changed in the bucket since the read before, in order, and when. Apply these first.
+    /// Changes of objects since the read before, with their times, in order. They apply before the read.
     pub changes: Vec<(Duration, Change)>,
-    /// By how much the first byte is late.
+    /// Delay of the first byte.
     pub late_by: Duration,
     /// How the read is answered.
     pub answer: Answer,
 }
 
-/// A plan being carried out.
+/// A fault plan in progress.
 #[derive(Debug)]
 pub struct Faults {
     plan: FaultPlan,
@@ -123,13 +123,13 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Begins to carry out `plan`.
+    /// Starts `plan`.
     #[must_use]
     pub fn new(plan: FaultPlan) -> Self {
         Self { plan, reads: 0 }
     }
 
-    /// What happens to the read that arrives `now`, counted from the start.
+    /// Returns the fault of the read that arrives at `now`, a time since the start.
     pub fn next(&mut self, now: Duration) -> Fault {
         let read = self.reads;
         self.reads += 1;
@@ -151,7 +151,7 @@ impl Faults {
         fault
     }
 
-    /// The chances of one read depend on its number alone, not on what happened to others.
+    /// The random choices for a read. They depend on its number alone, not on earlier reads.
     fn roll(&self, read: u64) -> Fault {
         let plan = &self.plan;
         let mut dice = Dice::new(plan.seed ^ mix(read));

@@ -1,6 +1,6 @@
-//! Who reads what, in which order: workloads as data. Pure.
+//! Read patterns of applications, by name.
 //!
-//! A workload has a name of the form `pattern[-number][-size]`, such as `seq-64k` or `interleaved-2`; [`Trace::named`] lists them.
+//! Names have the form `pattern[-number][-size]`, such as `seq-64k` or `interleaved-2`. [`Trace::named`] lists them.
 
 use headstart_fetch_core::options::parse_bytes;
 
@@ -8,45 +8,45 @@ use crate::policy::rng::Dice;
 
 const MIB: u64 = 1 << 20;
 
-/// Reads of a workload whose pattern has no end of its own.
+/// Number of reads of random patterns.
 const RANDOM_READS: usize = 256;
 
-/// One read.
+/// A read of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Read {
-    /// Its first byte.
+    /// Offset of its first byte.
     pub offset: u64,
-    /// Its length in bytes, never 0.
+    /// Its length in bytes; not 0.
     pub len: u64,
 }
 
-/// The reads of one object, one after the other.
+/// A sequence of reads of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     /// Its name.
     pub name: String,
-    /// Length of the object in bytes; no read goes beyond it.
+    /// Length of the object in bytes. No read ends beyond it.
     pub object_bytes: u64,
-    /// The reads.
+    /// The reads in order.
     pub reads: Vec<Read>,
 }
 
-/// A workload that cannot be made.
+/// Why a pattern cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TraceError {
-    /// No workload has this name.
+    /// No pattern has this name.
     #[error(
         "unknown workload '{0}': expected seq-SIZE, rand-SIZE, runs-SIZE, interleaved-STREAMS[-SIZE], reordered-SIZE, strided-SIZE, \
          backward-SIZE, backtrack-SIZE, home-SIZE, footer-SIZE, parquet or whole, with a SIZE such as 64k or 1m"
     )]
     UnknownName(String),
-    /// The object has no room for a single read.
+    /// The object is too small for a single read.
     #[error("workload '{name}' needs an object of at least {needed_bytes} bytes, not {object_bytes}")]
     ObjectTooSmall {
-        /// The workload.
+        /// Name of the pattern.
         name: String,
-        /// The smallest object it can read.
+        /// Size of the smallest object that it can read.
         needed_bytes: u64,
         /// The object's size.
         object_bytes: u64,
@@ -54,15 +54,15 @@ pub enum TraceError {
 }
 
 impl Trace {
-    /// The workload called `name` on an object of `object_bytes`:
+    /// The pattern `name` on an object of `object_bytes`:
     ///
     /// | name | reads |
     /// |---|---|
     /// | `seq-64k` | from the first byte to the last, 64 KiB at a time |
-    /// | `rand-64k` | 256 reads of 64 KiB at random offsets, aligned to nothing |
+    /// | `rand-64k` | 256 reads of 64 KiB at random, unaligned offsets |
     /// | `runs-64k` | runs of 4 to 40 reads of 64 KiB, each run at a random offset; 256 reads in all |
-    /// | `interleaved-2`, `interleaved-2-64k` | that many sequential readers of equal shares of the object, in turn; 1 MiB where no size is given |
-    /// | `reordered-64k` | from the first byte to the last, but each four reads of 64 KiB shuffled |
+    /// | `interleaved-2`, `interleaved-2-64k` | two sequential readers of a half of the object each, in turn; 1 MiB by default |
+    /// | `reordered-64k` | from the first byte to the last, each group of four reads of 64 KiB shuffled |
     /// | `strided-64k` | 64 KiB of every 512 KiB |
     /// | `backward-64k` | from the last byte to the first |
     /// | `backtrack-64k` | blocks 1 2 3 4 2 5 6 7 5, then the same on the next seven |
@@ -71,7 +71,7 @@ impl Trace {
     /// | `footer-64k` | the last 8 bytes, the 256 KiB before them, then from the first byte to the last, 64 KiB at a time |
     /// | `whole` | the whole object at once |
     ///
-    /// `seed` decides what is random; sizes are read as options are (`k` and `KiB` are 1,024 bytes).
+    /// `seed` decides the random choices. Sizes are parsed like options (`k` and `KiB` are 1,024 bytes).
     ///
     /// # Errors
     /// [`TraceError`].
@@ -113,14 +113,14 @@ impl Trace {
         Ok(Self { name: name.to_owned(), object_bytes, reads })
     }
 
-    /// Bytes of all reads together.
+    /// Total bytes of all reads.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.reads.iter().map(|read| read.len).sum()
     }
 }
 
-/// Reads of whole blocks of `len`; the last one of the object may be shorter.
+/// Reads of blocks of `len` bytes, by block number; the last block of the object may be shorter.
 fn at_blocks(object_bytes: u64, len: u64, blocks: impl Iterator<Item = u64>) -> Vec<Read> {
     let read = |block| {
         let offset = block * len;
@@ -146,7 +146,7 @@ fn runs(object_bytes: u64, len: u64, dice: &mut Dice) -> Vec<Read> {
     reads
 }
 
-/// All blocks in order, but each four of them shuffled.
+/// All blocks in order, each group of four shuffled.
 fn reordered(blocks: u64, dice: &mut Dice) -> Vec<u64> {
     let mut order: Vec<u64> = (0..blocks).collect();
     order.chunks_mut(4).for_each(|four| dice.shuffle(four));
@@ -178,12 +178,12 @@ const FOOTER_BYTES: u64 = 64 * 1024;
 fn parquet(object_bytes: u64, dice: &mut Dice) -> Vec<Read> {
     let Some(data_bytes) = object_bytes.checked_sub(FOOTER_BYTES) else { return Vec::new() };
     let mut reads = vec![Read { offset: data_bytes, len: FOOTER_BYTES }];
-    // The magic number that a Parquet file begins with.
+    // Skips the magic number at the start of a Parquet file.
     let mut offset = 4;
     loop {
         for _ in 0..20 {
             let len = MIB + dice.below(3 * MIB + 1);
-            // Every third column or so is not wanted.
+            // Skips about every third column.
             offset += if dice.below(3) == 0 { MIB + dice.below(3 * MIB) } else { 0 };
             if offset + len > data_bytes {
                 return reads;
@@ -191,7 +191,7 @@ fn parquet(object_bytes: u64, dice: &mut Dice) -> Vec<Read> {
             reads.push(Read { offset, len });
             offset += len;
         }
-        // Page indexes and statistics between row groups.
+        // Skips page indexes and statistics between row groups.
         offset += dice.below(MIB);
     }
 }
@@ -201,13 +201,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The reads of a workload as numbers of KiB blocks.
+    /// The reads of a pattern as block numbers of 1 KiB.
     fn blocks(name: &str, object_kib: u64) -> Vec<u64> {
         Trace::named(name, object_kib << 10, 1).unwrap().reads.iter().map(|read| read.offset >> 10).collect()
     }
 
     #[test]
-    fn patterns_are_what_their_names_say() {
+    fn patterns_match_their_names() {
         assert_eq!(blocks("seq-1k", 4), [0, 1, 2, 3]);
         assert_eq!(blocks("backward-1k", 4), [3, 2, 1, 0]);
         assert_eq!(blocks("strided-1k", 20), [0, 8, 16]);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn random_reads_follow_their_seed_and_are_aligned_to_nothing() {
+    fn random_reads_follow_their_seed_and_are_unaligned() {
         let one = Trace::named("rand-64k", 1 << 30, 1).unwrap();
         assert_eq!(one, Trace::named("rand-64k", 1 << 30, 1).unwrap());
         assert_ne!(one, Trace::named("rand-64k", 1 << 30, 2).unwrap());
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_mean_nothing_are_refused() {
+    fn unknown_names_are_refused() {
         for name in [
             "",
             "seq",

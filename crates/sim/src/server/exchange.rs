@@ -98,19 +98,19 @@ async fn send(mut request: SimRequest, mut reply: ServerReply, fault: &Fault) ->
     let first_byte_at = request.connected_at + request.ttfb + fault.late_by;
     let ServerPayload::Object { generation, range } = &reply.payload else {
         cloud.sleep_until(first_byte_at).await;
-        request.status(reply.status.as_u16());
+        request.set_status(reply.status.as_u16());
         let failed = matches!(fault.answer, Answer::Unavailable | Answer::Throttled { .. });
         request.end(if failed { End::Failed } else { End::Completed });
         return at_once(reply);
     };
     if reply.status == StatusCode::PARTIAL_CONTENT {
-        request.asked_for(range.clone());
+        request.set_range(range.clone());
     }
     // Opens the stream before the wait, so that a late wake-up does not delay its bytes on the link.
     let mut body = SimBody::open(request, Arc::clone(generation), range.clone(), first_byte_at, fault.answer);
     reply.headers.insert(CONTENT_LENGTH, body.content_length().into());
     cloud.sleep_until(first_byte_at).await;
-    body.answered(reply.status.as_u16());
+    body.on_headers(reply.status.as_u16());
     let chunks = body.into_stream().then(|chunk| async {
         if chunk.is_err() {
             tokio::time::sleep(FLUSH).await;

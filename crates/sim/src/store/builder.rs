@@ -22,37 +22,37 @@ pub struct SimStoreBuilder {
 }
 
 impl SimStoreBuilder {
-    /// What the link is like. Default: [`LinkProfile::loopback`].
+    /// The link. Default: [`LinkProfile::loopback`].
     pub fn profile(mut self, profile: LinkProfile) -> Self {
         self.profile = profile;
         self
     }
 
-    /// What goes wrong. Default: nothing.
+    /// The faults. Default: none.
     pub fn faults(mut self, faults: FaultPlan) -> Self {
         self.faults = faults;
         self
     }
 
-    /// Whether older generations stay readable. Default: yes.
+    /// Whether older generations can still be read. Default: yes.
     pub fn versioned(mut self, versioned: bool) -> Self {
         self.versioning = if versioned { Versioning::Kept } else { Versioning::Off };
         self
     }
 
-    /// What varying first bytes follow from; the faults have a seed of their own. Default: 0.
+    /// Seed of the variation of first-byte times. The fault plan has its own seed. Default: 0.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Connections that are up from the start. Default: 0.
+    /// Connections that are established from the start. Default: 0.
     pub fn warm_connections(mut self, connections: usize) -> Self {
         self.warm_connections = connections;
         self
     }
 
-    /// Starts the store: its time counts from here.
+    /// Builds the store. Its time starts now.
     #[must_use]
     pub fn build(self) -> SimStore {
         let catalog = Arc::new(Catalog::new(self.versioning));

@@ -1,28 +1,29 @@
-//! How what goes wrong looks to a client of `SimStore`.
+//! The errors that `SimStore` returns for faults.
 
 use std::time::Duration;
 
 use headstart_fetch_core::{ConnectionFault, Throttled};
 
-/// How a fault looks to a client that does not retry: the source of an [`object_store::Error::Generic`].
+/// The error of a fault, in the form of a client that does not retry: the source of an
+/// [`object_store::Error::Generic`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SimFault {
     /// 503 or 429.
-    #[error("refused")]
+    #[error("throttled by the store")]
     Refused(#[source] Throttled),
-    /// The connection broke within the body.
+    /// The connection was lost within the body.
     #[error("the connection was lost after {bytes} bytes of the body")]
     BodyCut {
-        /// Bytes of the body that had arrived.
+        /// Bytes of the body that arrived before.
         bytes: u64,
-        /// Says that it is worth another try.
+        /// Marks the error as one to retry.
         #[source]
         fault: ConnectionFault,
     },
 }
 
 impl SimFault {
-    /// Finds a fault in the sources of `error`.
+    /// Finds a fault among the sources of `error`.
     #[must_use]
     pub fn find(error: &object_store::Error) -> Option<Self> {
         let mut source = std::error::Error::source(error);

@@ -1,4 +1,4 @@
-//! An upload in parts to a [`SimStore`].
+//! A multipart upload to a [`SimStore`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use crate::cloud::catalog::Condition;
 use crate::cloud::log::{RequestKind, RequestRecord};
 use crate::store::{SimStore, put_result};
 
-/// An upload in parts.
+/// A multipart upload.
 #[derive(Debug)]
 pub(crate) struct SimUpload {
     store: SimStore,
     location: Path,
     id: String,
-    begun: usize,
-    /// Entity tags of the parts that are there, by number.
+    begun_parts: usize,
+    /// Entity tags of the uploaded parts, by number.
     parts: Arc<Mutex<BTreeMap<usize, String>>>,
 }
 
 impl SimUpload {
     pub(crate) fn new(store: SimStore, location: Path, id: String) -> Self {
-        Self { store, location, id, begun: 0, parts: Arc::default() }
+        Self { store, location, id, begun_parts: 0, parts: Arc::default() }
     }
 
     fn record(&self) -> RequestRecord {
@@ -37,8 +37,8 @@ impl SimUpload {
 #[async_trait]
 impl MultipartUpload for SimUpload {
     fn put_part(&mut self, payload: PutPayload) -> UploadPart {
-        let number = self.begun;
-        self.begun += 1;
+        let number = self.begun_parts;
+        self.begun_parts += 1;
         let (store, id, parts) = (self.store.clone(), self.id.clone(), Arc::clone(&self.parts));
         let location = self.location.clone();
         Box::pin(async move {
@@ -52,10 +52,10 @@ impl MultipartUpload for SimUpload {
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        // A part that is missing has no entity tag, and the catalog says so.
+        // A missing part gets an empty tag, for which the catalog returns an error.
         let parts: Vec<_> = {
-            let there = self.parts.lock();
-            (0..self.begun).map(|number| (number, there.get(&number).cloned().unwrap_or_default())).collect()
+            let uploaded = self.parts.lock();
+            (0..self.begun_parts).map(|number| (number, uploaded.get(&number).cloned().unwrap_or_default())).collect()
         };
         let call = Arc::clone(&self.store.cloud)
             .call(self.record(), 0, |catalog, now| catalog.complete_upload(&self.id, &parts, &Condition::Always, now));
