@@ -10,13 +10,13 @@ use std::time::Duration;
 use common::{Bench, KIB, MIB, Setup, check_body, path};
 use futures::StreamExt;
 use headstart_fetch_core::{BackendProfile, Intent, Promotion, ask};
-use headstart_sim::{Dice, LinkProfile};
+use headstart_sim::{LinkProfile, SeededRng};
 use object_store::ObjectStore;
 use tokio::time::Instant;
 
 /// Times of `reads` demanded reads of 1 MiB, `in_flight` at a time, in order of length.
 async fn demand(bench: &Bench, reads: usize, in_flight: usize) -> Vec<Duration> {
-    let mut dice = Dice::new(11);
+    let mut dice = SeededRng::new(11);
     let starts: Vec<u64> = (0..reads).map(|_| dice.below(bench.size - MIB)).collect();
     let mut times: Vec<Duration> = futures::stream::iter(starts)
         .map(async |start| {

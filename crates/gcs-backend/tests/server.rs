@@ -5,7 +5,7 @@ use std::time::Duration;
 use headstart_fetch_core::{FetchConfig, FetchStore, Throttled};
 use headstart_gcs_backend::{GcsBackend, GcsConfig};
 use headstart_sim::server::{SimServer, SimServerConfig, SimServerHandle};
-use headstart_sim::{Answer, Content, Event, FaultPlan, When};
+use headstart_sim::{Content, FaultEvent, FaultPlan, ReadAnswer, When};
 use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
@@ -53,9 +53,9 @@ async fn a_generation_in_the_url_is_the_version_to_ask_for() {
 
 /// Reads an object of which one read is answered `answer`: through the store for a `FetchStore` alone, then through one.
 /// Returns the error of the former; the latter makes good what went wrong.
-async fn read_with(answer: Answer) -> Error {
+async fn read_with(answer: ReadAnswer) -> Error {
     const SIZE: u64 = 200_000;
-    let fault = |read| (When::Read(read), Event::Answer(answer));
+    let fault = |read| (When::Read(read), FaultEvent::Answer(answer));
     let faults = FaultPlan { script: vec![fault(0), fault(1)], ..FaultPlan::default() };
     let server = SimServer::start(SimServerConfig { faults, ..SimServerConfig::default() }).expect("a free port");
     server.catalog().add_synthetic("key", SIZE);
@@ -78,18 +78,18 @@ async fn read_with(answer: Answer) -> Error {
 #[tokio::test]
 async fn a_store_that_asks_for_patience_is_heard() {
     let begun = Instant::now();
-    let error = read_with(Answer::Throttled { retry_after: Duration::from_secs(1) }).await;
+    let error = read_with(ReadAnswer::Throttled { retry_after: Duration::from_secs(1) }).await;
     let expected = Throttled { status: 429, retry_after: Some(Duration::from_secs(1)) };
     assert_eq!(Throttled::find(&error), Some(expected), "{error:?}");
     assert!(begun.elapsed() >= Duration::from_secs(1), "the second try waited as it was told to");
 
-    let error = read_with(Answer::Unavailable).await;
+    let error = read_with(ReadAnswer::Unavailable).await;
     assert_eq!(Throttled::find(&error), Some(Throttled { status: 503, retry_after: None }), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_body_that_is_cut_is_the_engines_to_go_on_with() {
-    let error = read_with(Answer::Cut { after: 0.5 }).await;
+    let error = read_with(ReadAnswer::Cut { after: 0.5 }).await;
     assert_eq!(Throttled::find(&error), None);
 }
 

@@ -18,12 +18,12 @@ use tokio::time::Instant;
 
 use self::catalog::{Catalog, CatalogError};
 use self::generation::EPOCH;
-use self::log::{End, RequestId, RequestLog, RequestRecord};
+use self::log::{RequestEnd, RequestId, RequestLog, RequestRecord};
 use crate::policy::connections::Connections;
-use crate::policy::faults::{Fault, Faults};
-use crate::policy::link::{LinkModel, Pull, StreamId};
+use crate::policy::faults::{Faults, ReadFault};
+use crate::policy::link::{LinkModel, LinkStreamId, Pull};
 use crate::policy::profile::LinkProfile;
-use crate::policy::rng::Dice;
+use crate::policy::rng::SeededRng;
 
 /// A bucket, the link to it, and the client's connections.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct SimCloud {
 struct Traffic {
     link: LinkModel,
     connections: Connections,
-    dice: Dice,
+    rng: SeededRng,
     faults: Faults,
 }
 
@@ -51,9 +51,9 @@ impl SimCloud {
         catalog: Arc<Catalog>,
         faults: Faults,
         connections: Connections,
-        dice: Dice,
+        rng: SeededRng,
     ) -> Arc<Self> {
-        let traffic = Traffic { link: LinkModel::new(&profile), connections, dice, faults };
+        let traffic = Traffic { link: LinkModel::new(&profile), connections, rng, faults };
         Arc::new(Self {
             profile,
             catalog,
@@ -79,7 +79,7 @@ impl SimCloud {
     }
 
     /// Returns the fault of the read that arrives now. Applies the changes of objects that are due to the bucket.
-    pub(crate) fn next_fault(&self) -> Fault {
+    pub(crate) fn next_fault(&self) -> ReadFault {
         let now = self.now();
         let fault = self.traffic.lock().faults.next(now);
         for (at, change) in &fault.changes {
@@ -99,7 +99,7 @@ impl SimCloud {
 
     /// Begins a request that arrives now, over a connection that the caller establishes at `connected_at`.
     pub(crate) fn request_over(self: &Arc<Self>, connected_at: Duration, record: RequestRecord) -> SimRequest {
-        let ttfb = self.profile.first_byte(&mut self.traffic.lock().dice);
+        let ttfb = self.profile.first_byte(&mut self.traffic.lock().rng);
         let id = self.log.begin(record);
         SimRequest {
             cloud: Arc::clone(self),
@@ -125,7 +125,7 @@ impl SimCloud {
         self.sleep_until(request.connected_at.max(self.now()) + request.ttfb).await;
         let result = operation(&self.catalog, self.date());
         request.set_status(result.as_ref().map_or_else(status_of, |_| 200));
-        request.end(End::Completed);
+        request.end(RequestEnd::Completed);
         Ok(result?)
     }
 
@@ -148,7 +148,7 @@ pub(crate) struct SimRequest {
     pub(crate) ttfb: Duration,
     /// Whether its connection comes from the client's pool.
     pooled: bool,
-    stream: Option<StreamId>,
+    stream: Option<LinkStreamId>,
     /// Bytes sent by its earlier streams.
     sent: u64,
     ended: bool,
@@ -194,16 +194,16 @@ impl SimRequest {
     }
 
     /// Ends the request. Only a completed request returns its connection to the pool.
-    pub(crate) fn end(&mut self, end: End) {
+    pub(crate) fn end(&mut self, end: RequestEnd) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         let now = self.cloud.now();
         self.close_stream(now);
-        if end == End::Completed && self.pooled {
+        if end == RequestEnd::Completed && self.pooled {
             self.cloud.traffic.lock().connections.give_back();
         }
-        if end != End::Completed {
+        if end != RequestEnd::Completed {
             self.cloud.freed.notify_waiters();
         }
         self.cloud.log.end(self.id, now, end, self.sent);
@@ -227,7 +227,7 @@ impl SimRequest {
 
 impl Drop for SimRequest {
     fn drop(&mut self) {
-        self.end(End::Aborted);
+        self.end(RequestEnd::Aborted);
     }
 }
 

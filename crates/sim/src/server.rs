@@ -48,7 +48,7 @@ use crate::cloud::log::RequestLog;
 use crate::policy::connections::Connections;
 use crate::policy::faults::{FaultPlan, Faults};
 use crate::policy::profile::LinkProfile;
-use crate::policy::rng::Dice;
+use crate::policy::rng::SeededRng;
 use bucket::ServedBucket;
 use exchange::{ClientConnection, ServerShared};
 
@@ -120,11 +120,11 @@ impl SimServer {
         // A task copies many bytes per poll. With the default interval of 61 polls, timers would fire late.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(7).build()?;
         let catalog = Arc::new(Catalog::new(if config.versioned { Versioning::Kept } else { Versioning::Off }));
-        let (faults, dice) = (Faults::new(config.faults), Dice::new(config.seed));
+        let (faults, rng) = (Faults::new(config.faults), SeededRng::new(config.seed));
         let cloud = {
             // Uses the clock of this runtime, since the caller's may be paused.
             let _inside = runtime.enter();
-            SimCloud::new(config.profile, Arc::clone(&catalog), faults, Connections::default(), dice)
+            SimCloud::new(config.profile, Arc::clone(&catalog), faults, Connections::default(), rng)
         };
         let bucket = ServedBucket { name: config.bucket, url: url.clone(), dialect: config.dialect, catalog };
         let shared = Arc::new(ServerShared { cloud, bucket });

@@ -24,11 +24,11 @@ use self::fault::SimFault;
 use self::upload::SimUpload;
 use crate::cloud::SimCloud;
 use crate::cloud::body::SimBody;
-use crate::cloud::catalog::{Catalog, CatalogError, Condition, ListPage, ListQuery};
+use crate::cloud::catalog::{Catalog, CatalogError, ListPage, ListQuery, WriteCondition};
 use crate::cloud::generation::Generation;
-use crate::cloud::log::{End, RequestKind, RequestLog, RequestRecord};
+use crate::cloud::log::{RequestEnd, RequestKind, RequestLog, RequestRecord};
 use crate::policy::connections::Connections;
-use crate::policy::faults::{Answer, Fault};
+use crate::policy::faults::{ReadAnswer, ReadFault};
 
 /// A bucket behind a simulated link.
 ///
@@ -160,11 +160,11 @@ impl ObjectStore for SimStore {
             Err(error) => {
                 self.cloud.sleep_until(first_byte_at).await;
                 request.set_status(status_of(&error));
-                request.end(if SimFault::find(&error).is_some() { End::Failed } else { End::Completed });
+                request.end(if SimFault::find(&error).is_some() { RequestEnd::Failed } else { RequestEnd::Completed });
                 return Err(error);
             }
         };
-        let (sent, answer) = if options.head { (0..0, Answer::Whole) } else { (range.clone(), fault.answer) };
+        let (sent, answer) = if options.head { (0..0, ReadAnswer::Whole) } else { (range.clone(), fault.answer) };
         // Opens the stream before the wait, so that a late wake-up does not delay its bytes on the link.
         let mut body = SimBody::open(request, Arc::clone(&generation), sent, first_byte_at, answer);
         self.cloud.sleep_until(first_byte_at).await;
@@ -228,8 +228,8 @@ impl ObjectStore for SimStore {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         let condition = match options.mode {
-            CopyMode::Overwrite => Condition::Always,
-            CopyMode::Create => Condition::Absent,
+            CopyMode::Overwrite => WriteCondition::Always,
+            CopyMode::Create => WriteCondition::Absent,
         };
         let record = self.record(RequestKind::Copy, to.as_ref());
         Arc::clone(&self.cloud)
@@ -244,11 +244,11 @@ fn find(
     catalog: &Catalog,
     location: &Path,
     options: &GetOptions,
-    fault: &Fault,
+    fault: &ReadFault,
 ) -> Result<(Arc<Generation>, std::ops::Range<u64>)> {
     match fault.answer {
-        Answer::Unavailable => return Err(SimFault::UNAVAILABLE.into()),
-        Answer::Throttled { retry_after } => return Err(SimFault::throttled(retry_after).into()),
+        ReadAnswer::Unavailable => return Err(SimFault::UNAVAILABLE.into()),
+        ReadAnswer::Throttled { retry_after } => return Err(SimFault::throttled(retry_after).into()),
         _ => {}
     }
     let version = options.version.as_deref().map(str::parse).transpose();
@@ -274,13 +274,13 @@ fn status_of(error: &object_store::Error) -> u16 {
     }
 }
 
-fn condition(mode: PutMode) -> Result<Condition> {
+fn condition(mode: PutMode) -> Result<WriteCondition> {
     match mode {
-        PutMode::Overwrite => Ok(Condition::Always),
-        PutMode::Create => Ok(Condition::Absent),
+        PutMode::Overwrite => Ok(WriteCondition::Always),
+        PutMode::Create => Ok(WriteCondition::Absent),
         PutMode::Update(known) => match (known.version.as_deref().map(str::parse), known.e_tag) {
-            (Some(Ok(number)), _) => Ok(Condition::Generation(number)),
-            (None, Some(e_tag)) => Ok(Condition::ETag(e_tag)),
+            (Some(Ok(number)), _) => Ok(WriteCondition::Generation(number)),
+            (None, Some(e_tag)) => Ok(WriteCondition::ETag(e_tag)),
             _ => Err(object_store::Error::Generic {
                 store: "SimStore",
                 source: "an update needs a generation or an entity tag of this store".into(),

@@ -5,7 +5,7 @@ mod common;
 use common::{raw, serve};
 use futures::TryStreamExt;
 use headstart_sim::server::{Dialect, SimServerConfig};
-use headstart_sim::{Content, Dice, EPOCH, FIRST_GENERATION, RequestCounts, RequestKind};
+use headstart_sim::{Content, EPOCH, FIRST_GENERATION, RequestCounts, RequestKind, SeededRng};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStoreExt};
 
@@ -23,11 +23,11 @@ async fn any_range_is_exact_to_the_byte() {
     for dialect in DIALECTS {
         let (_server, store) = serve(config(dialect));
         let seed = 7;
-        let mut dice = Dice::new(seed);
+        let mut rng = SeededRng::new(seed);
         for _ in 0..60 {
-            let start = dice.below(SIZE);
-            let end = start + 1 + dice.below(2 * (SIZE - start));
-            let (range, expected) = match dice.below(4) {
+            let start = rng.below(SIZE);
+            let end = start + 1 + rng.below(2 * (SIZE - start));
+            let (range, expected) = match rng.below(4) {
                 0 => (Some(GetRange::Offset(start)), start..SIZE),
                 1 => (Some(GetRange::Suffix(end)), SIZE.saturating_sub(end)..SIZE),
                 2 => (None, 0..SIZE),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{RawAnswer, raw, serve};
 use headstart_sim::server::{Dialect, SimServer, SimServerConfig, SimServerHandle};
 use headstart_sim::{
-    Answer, Content, EPOCH, Event, FIRST_GENERATION, FaultPlan, LinkProfile, RequestCounts, RequestKind, When,
+    Content, EPOCH, FIRST_GENERATION, FaultEvent, FaultPlan, LinkProfile, ReadAnswer, RequestCounts, RequestKind, When,
 };
 use object_store::path::Path;
 use object_store::{Attribute, Attributes, ObjectStore, PutOptions};
@@ -269,7 +269,7 @@ async fn metadata_counts_as_a_head_and_media_as_a_get() {
 #[tokio::test]
 async fn faults_strike_metadata_as_they_strike_media() {
     for uri in [OBJECT.to_owned(), format!("{OBJECT}?alt=media")] {
-        let script = vec![(When::Read(0), Event::Answer(Answer::Unavailable))];
+        let script = vec![(When::Read(0), FaultEvent::Answer(ReadAnswer::Unavailable))];
         let faults = FaultPlan { script, ..FaultPlan::default() };
         let server = SimServer::start(SimServerConfig { faults, ..SimServerConfig::default() }).unwrap();
         let struck = get(&server, &uri).await;

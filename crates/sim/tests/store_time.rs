@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use futures::{FutureExt, StreamExt};
 use headstart_fetch_core::{Intent, ask};
-use headstart_sim::{Content, End, FIRST_GENERATION, LinkProfile, RequestKind, RequestRecord, SimStore, Trace};
+use headstart_sim::{
+    Content, FIRST_GENERATION, LinkProfile, ReadPattern, RequestEnd, RequestKind, RequestRecord, SimStore,
+};
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
 use tokio::time::Instant;
@@ -90,8 +92,8 @@ async fn an_aborted_body_frees_the_link_at_once_and_costs_its_connection() {
     assert_took(start, 30 * MS + 20 * MS + 40 * MS);
     let records = store.log().snapshot();
     let ended = |record: &RequestRecord| (record.end, record.ended_at, record.bytes_sent);
-    assert_eq!(ended(&records[0]), (Some(End::Aborted), Some(50 * MS), 1_000_000));
-    assert_eq!(ended(&records[1]), (Some(End::Completed), Some(90 * MS), 5_000_000));
+    assert_eq!(ended(&records[0]), (Some(RequestEnd::Aborted), Some(50 * MS), 1_000_000));
+    assert_eq!(ended(&records[1]), (Some(RequestEnd::Completed), Some(90 * MS), 5_000_000));
     assert_eq!((store.connections().idle(), store.log().counts().live), (1, 0));
 }
 
@@ -133,7 +135,7 @@ async fn the_log_says_what_was_asked_and_why() {
             (record.kind, record.key, record.range, record.intent, record.bytes_sent, record.status, record.end)
         })
         .collect();
-    let done = Some(End::Completed);
+    let done = Some(RequestEnd::Completed);
     assert_eq!(
         log,
         [
@@ -148,7 +150,7 @@ async fn the_log_says_what_was_asked_and_why() {
 /// A busy run: random reads on 8 tasks, some given up.
 async fn busy_run(seed: u64) -> (Vec<RequestRecord>, Duration) {
     let store = SimStore::builder().profile(LinkProfile::gcs().lognormal()).seed(seed).build();
-    let trace = Trace::named("rand-1m", 1 << 30, 7).expect("a workload of this name");
+    let trace = ReadPattern::named("rand-1m", 1 << 30, 7).expect("a workload of this name");
     join_all(trace.reads.chunks(32).map(|reads| async {
         for (n, one) in reads.iter().enumerate() {
             let range = one.offset..one.offset + one.len;
@@ -168,7 +170,7 @@ async fn busy_run(seed: u64) -> (Vec<RequestRecord>, Duration) {
 #[tokio::test(start_paused = true)]
 async fn two_runs_have_the_same_log() {
     let one = busy_run(1).await;
-    assert!(one.0.iter().any(|record| record.end == Some(End::Aborted)));
+    assert!(one.0.iter().any(|record| record.end == Some(RequestEnd::Aborted)));
     assert_eq!(one, busy_run(1).await);
     assert_ne!(one, busy_run(2).await);
 }

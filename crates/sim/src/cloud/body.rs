@@ -11,8 +11,8 @@ use headstart_fetch_core::byte_range::{self, in_memory};
 
 use crate::cloud::SimRequest;
 use crate::cloud::generation::Generation;
-use crate::cloud::log::End;
-use crate::policy::faults::Answer;
+use crate::cloud::log::RequestEnd;
+use crate::policy::faults::ReadAnswer;
 use crate::store::fault::SimFault;
 
 /// The largest piece that a body yields. A slow reader gets its backlog in pieces that fit its CPU cache.
@@ -52,15 +52,17 @@ impl SimBody {
         generation: Arc<Generation>,
         range: Range<u64>,
         first_byte_at: Duration,
-        answer: Answer,
+        answer: ReadAnswer,
     ) -> Self {
         let byte_after = |after: f64| range.start + share(byte_range::len(&range), after);
         let (end, ending, pause) = match answer {
-            Answer::Cut { after } => (byte_after(after), BodyEnding::Cut, None),
-            Answer::Short { after } => (byte_after(after), BodyEnding::WrongLength, None),
-            Answer::Long { extra_bytes } => (range.end + extra_bytes, BodyEnding::WrongLength, None),
-            Answer::Stalled { after, pause } => (range.end, BodyEnding::Complete, Some((byte_after(after), pause))),
-            Answer::Whole | Answer::Unavailable | Answer::Throttled { .. } => (range.end, BodyEnding::Complete, None),
+            ReadAnswer::Cut { after } => (byte_after(after), BodyEnding::Cut, None),
+            ReadAnswer::Short { after } => (byte_after(after), BodyEnding::WrongLength, None),
+            ReadAnswer::Long { extra_bytes } => (range.end + extra_bytes, BodyEnding::WrongLength, None),
+            ReadAnswer::Stalled { after, pause } => (range.end, BodyEnding::Complete, Some((byte_after(after), pause))),
+            ReadAnswer::Whole | ReadAnswer::Unavailable | ReadAnswer::Throttled { .. } => {
+                (range.end, BodyEnding::Complete, None)
+            }
         };
         request.open_stream(first_byte_at, pause.map_or(end, |(at, _)| at) - range.start);
         Self { request, generation, offset: range.start, range, end, ending, pause }
@@ -107,7 +109,7 @@ impl SimBody {
             match self.ending {
                 BodyEnding::Complete | BodyEnding::WrongLength => return None,
                 BodyEnding::Cut => {
-                    self.request.end(End::Failed);
+                    self.request.end(RequestEnd::Failed);
                     return Some(Err(SimFault::BodyCut {
                         bytes: self.offset - self.range.start,
                         fault: ConnectionFault,
@@ -128,7 +130,11 @@ impl SimBody {
     /// Ends the request with its last byte: clients know the length and need not poll for the end.
     fn end_if_complete(&mut self) {
         if self.offset == self.end && self.ending != BodyEnding::Cut {
-            self.request.end(if self.ending == BodyEnding::Complete { End::Completed } else { End::Failed });
+            self.request.end(if self.ending == BodyEnding::Complete {
+                RequestEnd::Completed
+            } else {
+                RequestEnd::Failed
+            });
         }
     }
 }

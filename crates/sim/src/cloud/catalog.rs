@@ -12,11 +12,11 @@ use chrono::{DateTime, Utc};
 use object_store::Attributes;
 use parking_lot::Mutex;
 
-pub use super::condition::{CatalogError, Condition};
+pub use super::condition::{CatalogError, WriteCondition};
 use super::generation::{EPOCH, FIRST_GENERATION, Generation, GenerationBytes};
 use super::uploads::Uploads;
 use crate::policy::content::Content;
-use crate::policy::faults::Change;
+use crate::policy::faults::ExternalChange;
 
 /// Whether a bucket keeps generations that were overwritten or deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -133,7 +133,7 @@ impl Catalog {
         key: &str,
         bytes: Bytes,
         attributes: Attributes,
-        condition: &Condition,
+        condition: &WriteCondition,
         now: DateTime<Utc>,
     ) -> Result<Arc<Generation>, CatalogError> {
         let size = bytes.len() as u64;
@@ -158,7 +158,7 @@ impl Catalog {
         &self,
         from: &str,
         to: &str,
-        condition: &Condition,
+        condition: &WriteCondition,
         now: DateTime<Utc>,
     ) -> Result<Arc<Generation>, CatalogError> {
         let source = self.get(from, None)?;
@@ -177,10 +177,10 @@ impl Catalog {
     }
 
     /// Makes a change by another client. A change of an object that does not exist has no effect.
-    pub(crate) fn apply(&self, change: &Change, now: DateTime<Utc>) {
+    pub(crate) fn apply(&self, change: &ExternalChange, now: DateTime<Utc>) {
         match change {
-            Change::Overwrite { key, size } => drop(self.overwrite_synthetic(key, *size, now)),
-            Change::Delete { key } => drop(self.delete(key)),
+            ExternalChange::Overwrite { key, size } => drop(self.overwrite_synthetic(key, *size, now)),
+            ExternalChange::Delete { key } => drop(self.delete(key)),
         }
     }
 
@@ -242,7 +242,7 @@ impl Catalog {
         &self,
         upload: &str,
         parts: &[(usize, String)],
-        condition: &Condition,
+        condition: &WriteCondition,
         now: DateTime<Utc>,
     ) -> Result<Arc<Generation>, CatalogError> {
         let mut state = self.state.lock();
@@ -266,7 +266,7 @@ impl Catalog {
         let body = |number| GenerationBytes::Synthetic(Content::new(key, number));
         self.state
             .lock()
-            .write(self.versioning, key, size, body, Attributes::default(), &Condition::Always, now)
+            .write(self.versioning, key, size, body, Attributes::default(), &WriteCondition::Always, now)
             .expect("a write without a condition succeeds")
     }
 }
@@ -280,7 +280,7 @@ impl CatalogState {
         size: u64,
         body: impl FnOnce(u64) -> GenerationBytes,
         attributes: Attributes,
-        condition: &Condition,
+        condition: &WriteCondition,
         now: DateTime<Utc>,
     ) -> Result<Arc<Generation>, CatalogError> {
         let number = self.next_generation;

@@ -4,7 +4,7 @@ use crate::cloud::generation::Generation;
 
 /// A condition that an object must meet to be written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Condition {
+pub enum WriteCondition {
     /// No condition.
     #[default]
     Always,
@@ -53,7 +53,7 @@ impl From<CatalogError> for object_store::Error {
     }
 }
 
-impl Condition {
+impl WriteCondition {
     pub(crate) fn check(&self, key: &str, live: Option<&Generation>) -> Result<(), CatalogError> {
         let holds = match (self, live) {
             (Self::Always, _) | (Self::Absent, None) => true,

@@ -30,7 +30,7 @@ pub enum RequestKind {
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum End {
+pub enum RequestEnd {
     /// It was answered to the last byte; the answer may be an error such as 404.
     Completed,
     /// A fault of the store or the link.
@@ -58,7 +58,7 @@ pub struct RequestRecord {
     /// When it ended.
     pub ended_at: Option<Duration>,
     /// How it ended.
-    pub end: Option<End>,
+    pub end: Option<RequestEnd>,
     /// HTTP status of its answer; 0 before the answer.
     pub status: u16,
 }
@@ -131,7 +131,7 @@ impl RequestLog {
     }
 
     /// Records how a request ended and how many bytes of its body were sent. Later calls for a request do nothing.
-    pub fn end(&self, id: RequestId, at: Duration, end: End, bytes_sent: u64) {
+    pub fn end(&self, id: RequestId, at: Duration, end: RequestEnd, bytes_sent: u64) {
         let entries = &mut *self.0.lock();
         if let Some(index) = id.0.checked_sub(entries.cleared) {
             let record = &mut entries.records[index];
@@ -160,8 +160,8 @@ impl RequestLog {
                 _ => &mut counts.others,
             } += 1;
             counts.bytes_sent += record.bytes_sent;
-            counts.failed += u64::from(record.end == Some(End::Failed));
-            counts.aborted += u64::from(record.end == Some(End::Aborted));
+            counts.failed += u64::from(record.end == Some(RequestEnd::Failed));
+            counts.aborted += u64::from(record.end == Some(RequestEnd::Aborted));
         }
         counts
     }
@@ -183,9 +183,9 @@ mod tests {
         let begin = |kind| log.begin(RequestRecord::new(Duration::ZERO, kind, "a"));
         let (one, two, head) = (begin(RequestKind::Get), begin(RequestKind::Get), begin(RequestKind::Head));
         log.update(two, |record| record.bytes_sent = 3);
-        log.end(one, Duration::from_secs(1), End::Aborted, 5);
-        log.end(one, Duration::from_secs(2), End::Completed, 9);
-        log.end(head, Duration::from_secs(1), End::Completed, 0);
+        log.end(one, Duration::from_secs(1), RequestEnd::Aborted, 5);
+        log.end(one, Duration::from_secs(2), RequestEnd::Completed, 9);
+        log.end(head, Duration::from_secs(1), RequestEnd::Completed, 0);
         let expected =
             RequestCounts { gets: 2, heads: 1, bytes_sent: 8, aborted: 1, live: 1, peak_live: 2, ..Default::default() };
         assert_eq!(log.counts(), expected);
@@ -198,7 +198,7 @@ mod tests {
         let id = log.begin(RequestRecord::new(Duration::ZERO, RequestKind::Get, "a"));
         log.clear();
         log.begin(RequestRecord::new(Duration::ZERO, RequestKind::Put, "b"));
-        log.end(id, Duration::ZERO, End::Completed, 7);
+        log.end(id, Duration::ZERO, RequestEnd::Completed, 7);
         assert_eq!(log.counts(), RequestCounts { others: 1, ..Default::default() });
     }
 }

@@ -1,8 +1,8 @@
-//! Fault plans: which reads fail, how and when.
+//! ReadFault plans: which reads fail, how and when.
 
 use std::time::Duration;
 
-use crate::policy::rng::{Dice, mix};
+use crate::policy::rng::{SeededRng, mix};
 
 /// How reads (GET and HEAD) fail. Probabilities are per request and add up to at most 1, except for `late`, which is
 /// independent of the others. By default no read fails.
@@ -29,7 +29,7 @@ pub struct FaultPlan {
     /// The delay of a late first byte.
     pub late_by: Duration,
     /// Events that happen in any case.
-    pub script: Vec<(When, Event)>,
+    pub script: Vec<(When, FaultEvent)>,
 }
 
 /// When a scripted event happens.
@@ -43,16 +43,16 @@ pub enum When {
 
 /// A scripted event.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Event {
+pub enum FaultEvent {
     /// The object changes.
-    Change(Change),
+    Change(ExternalChange),
     /// This read, or the next read after a time, is answered in this way.
-    Answer(Answer),
+    Answer(ReadAnswer),
 }
 
 /// A change of an object by another client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum ExternalChange {
     /// The object gets a new synthetic generation.
     Overwrite {
         /// The object's key.
@@ -69,7 +69,7 @@ pub enum Change {
 
 /// How a read is answered. `after` is a fraction of the body's length in `0.0..=1.0`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub enum Answer {
+pub enum ReadAnswer {
     /// Correctly.
     #[default]
     Whole,
@@ -106,13 +106,13 @@ pub enum Answer {
 
 /// What happens to a read.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Fault {
+pub struct ReadFault {
     /// Changes of objects since the read before, with their times, in order. They apply before the read.
-    pub changes: Vec<(Duration, Change)>,
+    pub changes: Vec<(Duration, ExternalChange)>,
     /// Delay of the first byte.
     pub late_by: Duration,
     /// How the read is answered.
-    pub answer: Answer,
+    pub answer: ReadAnswer,
 }
 
 /// A fault plan in progress.
@@ -130,7 +130,7 @@ impl Faults {
     }
 
     /// Returns the fault of the read that arrives at `now`, a time since the start.
-    pub fn next(&mut self, now: Duration) -> Fault {
+    pub fn next(&mut self, now: Duration) -> ReadFault {
         let read = self.reads;
         self.reads += 1;
         let mut fault = self.roll(read);
@@ -140,8 +140,8 @@ impl Faults {
         };
         for (when, event) in self.plan.script.extract_if(.., |(when, _)| due(when)) {
             match event {
-                Event::Answer(answer) => fault.answer = answer,
-                Event::Change(change) => {
+                FaultEvent::Answer(answer) => fault.answer = answer,
+                FaultEvent::Change(change) => {
                     let at = if let When::At(at) = when { at } else { now };
                     fault.changes.push((at, change));
                 }
@@ -152,30 +152,30 @@ impl Faults {
     }
 
     /// The random choices for a read. They depend on its number alone, not on earlier reads.
-    fn roll(&self, read: u64) -> Fault {
+    fn roll(&self, read: u64) -> ReadFault {
         let plan = &self.plan;
-        let mut dice = Dice::new(plan.seed ^ mix(read));
-        let late = dice.unit() < plan.late;
-        let after = dice.unit();
-        let longer = dice.below(2) == 0;
+        let mut rng = SeededRng::new(plan.seed ^ mix(read));
+        let late = rng.unit() < plan.late;
+        let after = rng.unit();
+        let longer = rng.below(2) == 0;
         let wrong_length =
-            if longer { Answer::Long { extra_bytes: 1 + dice.below(1000) } } else { Answer::Short { after } };
+            if longer { ReadAnswer::Long { extra_bytes: 1 + rng.below(1000) } } else { ReadAnswer::Short { after } };
         let chances = [
-            (plan.unavailable, Answer::Unavailable),
-            (plan.throttled, Answer::Throttled { retry_after: plan.retry_after }),
-            (plan.cut, Answer::Cut { after }),
-            (plan.stalled, Answer::Stalled { after, pause: plan.stall }),
+            (plan.unavailable, ReadAnswer::Unavailable),
+            (plan.throttled, ReadAnswer::Throttled { retry_after: plan.retry_after }),
+            (plan.cut, ReadAnswer::Cut { after }),
+            (plan.stalled, ReadAnswer::Stalled { after, pause: plan.stall }),
             (plan.wrong_length, wrong_length),
         ];
-        let mut roll = dice.unit();
+        let mut roll = rng.unit();
         let hit = chances.into_iter().find(|(probability, _)| {
             roll -= probability;
             roll < 0.0
         });
-        Fault {
+        ReadFault {
             changes: Vec::new(),
             late_by: if late { plan.late_by } else { Duration::ZERO },
-            answer: hit.map_or(Answer::Whole, |(_, answer)| answer),
+            answer: hit.map_or(ReadAnswer::Whole, |(_, answer)| answer),
         }
     }
 }
@@ -208,15 +208,15 @@ mod tests {
         let faults = run(1);
         assert_eq!(faults, run(1));
         assert_ne!(faults, run(2));
-        let share = |wanted: fn(&Fault) -> bool| faults.iter().filter(|fault| wanted(fault)).count();
+        let share = |wanted: fn(&ReadFault) -> bool| faults.iter().filter(|fault| wanted(fault)).count();
         for (count, expected) in [
-            (share(|f| f.answer == Answer::Whole), 4000),
-            (share(|f| f.answer == Answer::Unavailable), 1000),
-            (share(|f| f.answer == Answer::Throttled { retry_after: SECOND }), 1000),
-            (share(|f| matches!(f.answer, Answer::Cut { .. })), 1000),
-            (share(|f| matches!(f.answer, Answer::Stalled { pause: SECOND, .. })), 1000),
-            (share(|f| matches!(f.answer, Answer::Short { .. })), 1000),
-            (share(|f| matches!(f.answer, Answer::Long { extra_bytes: 1.. })), 1000),
+            (share(|f| f.answer == ReadAnswer::Whole), 4000),
+            (share(|f| f.answer == ReadAnswer::Unavailable), 1000),
+            (share(|f| f.answer == ReadAnswer::Throttled { retry_after: SECOND }), 1000),
+            (share(|f| matches!(f.answer, ReadAnswer::Cut { .. })), 1000),
+            (share(|f| matches!(f.answer, ReadAnswer::Stalled { pause: SECOND, .. })), 1000),
+            (share(|f| matches!(f.answer, ReadAnswer::Short { .. })), 1000),
+            (share(|f| matches!(f.answer, ReadAnswer::Long { extra_bytes: 1.. })), 1000),
             (share(|f| f.late_by == SECOND), 5000),
         ] {
             assert!(count.abs_diff(expected) < 150, "{count} of 10,000 instead of {expected}");
@@ -225,21 +225,21 @@ mod tests {
 
     #[test]
     fn scripted_events_happen_once_and_in_order_of_time() {
-        let change = |key: &str| Change::Delete { key: key.into() };
+        let change = |key: &str| ExternalChange::Delete { key: key.into() };
         let mut faults = Faults::new(FaultPlan {
             script: vec![
-                (When::At(3 * SECOND), Event::Change(change("later"))),
-                (When::At(2 * SECOND), Event::Change(change("sooner"))),
-                (When::Read(1), Event::Answer(Answer::Unavailable)),
-                (When::Read(2), Event::Change(change("second"))),
+                (When::At(3 * SECOND), FaultEvent::Change(change("later"))),
+                (When::At(2 * SECOND), FaultEvent::Change(change("sooner"))),
+                (When::Read(1), FaultEvent::Answer(ReadAnswer::Unavailable)),
+                (When::Read(2), FaultEvent::Change(change("second"))),
             ],
             ..FaultPlan::default()
         });
-        assert_eq!(faults.next(SECOND), Fault::default());
-        assert_eq!(faults.next(SECOND), Fault { answer: Answer::Unavailable, ..Fault::default() });
+        assert_eq!(faults.next(SECOND), ReadFault::default());
+        assert_eq!(faults.next(SECOND), ReadFault { answer: ReadAnswer::Unavailable, ..ReadFault::default() });
         let changes =
             vec![(2 * SECOND, change("sooner")), (3 * SECOND, change("later")), (4 * SECOND, change("second"))];
-        assert_eq!(faults.next(4 * SECOND), Fault { changes, ..Fault::default() });
-        assert_eq!(faults.next(5 * SECOND), Fault::default());
+        assert_eq!(faults.next(4 * SECOND), ReadFault { changes, ..ReadFault::default() });
+        assert_eq!(faults.next(5 * SECOND), ReadFault::default());
     }
 }

@@ -17,7 +17,7 @@ pub const CHUNK_BYTES: u64 = 64 * 1024;
 
 /// Id of a stream of a [`LinkModel`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamId(u64);
+pub struct LinkStreamId(u64);
 
 /// The result of [`LinkModel::pull`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +38,11 @@ pub struct LinkModel {
     window_bytes: u64,
     now_s: f64,
     served: f64,
-    streams: BTreeMap<StreamId, LinkStream>,
+    streams: BTreeMap<LinkStreamId, LinkStream>,
     /// Streams that wait for their first byte, ordered by its time in seconds.
-    arrivals: BTreeSet<(Mark, StreamId)>,
+    arrivals: BTreeSet<(Mark, LinkStreamId)>,
     /// Active streams, ordered by the value of `served` at which they stop.
-    stops: BTreeSet<(Mark, StreamId)>,
+    stops: BTreeSet<(Mark, LinkStreamId)>,
     opened: u64,
 }
 
@@ -85,9 +85,9 @@ impl LinkModel {
     }
 
     /// Opens a stream of `len` bytes whose first byte is sent at `first_byte_at`.
-    pub fn open(&mut self, now: Duration, first_byte_at: Duration, len: u64) -> StreamId {
+    pub fn open(&mut self, now: Duration, first_byte_at: Duration, len: u64) -> LinkStreamId {
         self.advance(now);
-        let id = StreamId(self.opened);
+        let id = LinkStreamId(self.opened);
         self.opened += 1;
         let from = first_byte_at.max(now).as_secs_f64();
         self.streams.insert(id, LinkStream { len, taken: 0, phase: Phase::Waiting(from) });
@@ -99,7 +99,7 @@ impl LinkModel {
     ///
     /// # Panics
     /// Where `id` was closed.
-    pub fn pull(&mut self, now: Duration, id: StreamId, max_bytes: u64) -> Pull {
+    pub fn pull(&mut self, now: Duration, id: LinkStreamId, max_bytes: u64) -> Pull {
         self.advance(now);
         let stream = &self.streams[&id];
         let wanted = (stream.len - stream.taken).min(CHUNK_BYTES).min(self.window_bytes);
@@ -120,7 +120,7 @@ impl LinkModel {
     ///
     /// # Panics
     /// Where `id` was closed before.
-    pub fn close(&mut self, now: Duration, id: StreamId) -> u64 {
+    pub fn close(&mut self, now: Duration, id: LinkStreamId) -> u64 {
         self.advance(now);
         let stream = self.streams.remove(&id).expect("a stream is closed once");
         let sent = self.sent(&stream);
@@ -178,7 +178,7 @@ impl LinkModel {
 
     /// Makes stream `id`, now at byte `sent`, active if it may send any byte.
     #[expect(clippy::cast_precision_loss, reason = "objects are shorter than 2⁵³ bytes")]
-    fn start(&mut self, id: StreamId, sent: u64) {
+    fn start(&mut self, id: LinkStreamId, sent: u64) {
         let stream = self.streams.get_mut(&id).expect("an open stream");
         let stop = stream.len.min(stream.taken.saturating_add(self.window_bytes));
         stream.phase = if sent < stop {
@@ -191,7 +191,7 @@ impl LinkModel {
     }
 
     /// Stops the stream whose mark `served` has reached.
-    fn stop(&mut self, id: StreamId) {
+    fn stop(&mut self, id: LinkStreamId) {
         self.stops.pop_first();
         if self.stops.is_empty() {
             // Only differences of `served` matter. A reset on an idle link keeps them exact over a long run.
@@ -203,7 +203,7 @@ impl LinkModel {
         }
     }
 
-    fn take(&mut self, id: StreamId, bytes: u64) {
+    fn take(&mut self, id: LinkStreamId, bytes: u64) {
         let stream = self.streams.get_mut(&id).expect("an open stream");
         stream.taken += bytes;
         let (len, allowed) = (stream.len, stream.taken.saturating_add(self.window_bytes));

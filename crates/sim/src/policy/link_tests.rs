@@ -16,7 +16,7 @@ fn link(stream: f64, nic: f64, window: u64) -> LinkModel {
 }
 
 /// Reads a stream to its end without delay and returns the time of its last byte.
-fn drain(link: &mut LinkModel, mut now: Duration, id: StreamId) -> Duration {
+fn drain(link: &mut LinkModel, mut now: Duration, id: LinkStreamId) -> Duration {
     loop {
         match link.pull(now, id, u64::MAX) {
             Pull::Ready(_) => {}
@@ -102,7 +102,7 @@ proptest! {
         const STREAM: f64 = 60e6;
         const NIC: f64 = 150e6;
         let mut link = link(STREAM, NIC, window);
-        let mut open: Vec<StreamId> = Vec::new();
+        let mut open: Vec<LinkStreamId> = Vec::new();
         let mut now = Duration::ZERO;
         for (wait_us, op) in ops {
             let seconds = wait_us as f64 / 1e6;
@@ -157,7 +157,7 @@ proptest! {
     #[test]
     fn predicted_times_are_exact(streams in prop::collection::vec((0_u64..5_000, 1_u64..3_000_000), 1..12)) {
         let mut link = link(60e6, 150e6, u64::MAX);
-        let mut due: Vec<(Duration, StreamId)> = streams
+        let mut due: Vec<(Duration, LinkStreamId)> = streams
             .iter()
             .map(|&(at, len)| (Duration::ZERO, link.open(Duration::ZERO, Duration::from_micros(at), len)))
             .collect();

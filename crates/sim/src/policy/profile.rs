@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headstart_fetch_core::BackendProfile;
 
-use crate::policy::rng::Dice;
+use crate::policy::rng::SeededRng;
 
 /// A million bytes.
 const MB: f64 = 1e6;
@@ -23,7 +23,7 @@ pub struct LinkProfile {
     /// Time from a request to the first byte of its answer: the median.
     pub ttfb: Duration,
     /// Variation of `ttfb`.
-    pub spread: Spread,
+    pub spread: TtfbSpread,
     /// Time to establish a connection.
     pub setup: Duration,
     /// Rate of one stream in bytes per second.
@@ -36,7 +36,7 @@ pub struct LinkProfile {
 
 /// How the time to the first byte varies from request to request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Spread {
+pub enum TtfbSpread {
     /// No variation.
     #[default]
     Constant,
@@ -78,7 +78,7 @@ impl LinkProfile {
         Self {
             name: "loopback".to_owned(),
             ttfb: Duration::ZERO,
-            spread: Spread::Constant,
+            spread: TtfbSpread::Constant,
             setup: Duration::ZERO,
             stream_bytes_per_s: f64::INFINITY,
             nic_bytes_per_s: f64::INFINITY,
@@ -89,14 +89,14 @@ impl LinkProfile {
     /// The same link with lognormal first-byte times.
     #[must_use]
     pub fn lognormal(self) -> Self {
-        Self { spread: Spread::Lognormal, ..self }
+        Self { spread: TtfbSpread::Lognormal, ..self }
     }
 
     /// Draws the time to the first byte of a request.
-    pub fn first_byte(&self, dice: &mut Dice) -> Duration {
+    pub fn first_byte(&self, rng: &mut SeededRng) -> Duration {
         match self.spread {
-            Spread::Constant => self.ttfb,
-            Spread::Lognormal => dice.lognormal(self.ttfb, SIGMA),
+            TtfbSpread::Constant => self.ttfb,
+            TtfbSpread::Lognormal => rng.lognormal(self.ttfb, SIGMA),
         }
     }
 
@@ -105,7 +105,7 @@ impl LinkProfile {
         Self {
             name: name.to_owned(),
             ttfb,
-            spread: Spread::Constant,
+            spread: TtfbSpread::Constant,
             setup: ttfb,
             stream_bytes_per_s: stream_mb_per_s * MB,
             nic_bytes_per_s: nic_mb_per_s * MB,
@@ -136,7 +136,7 @@ impl FromStr for LinkProfile {
 impl fmt::Display for LinkProfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
-        if self.spread == Spread::Lognormal { f.write_str("-lognormal") } else { Ok(()) }
+        if self.spread == TtfbSpread::Lognormal { f.write_str("-lognormal") } else { Ok(()) }
     }
 }
 
@@ -168,7 +168,7 @@ mod tests {
     fn names_read_back() {
         for name in LinkProfile::NAMES {
             let link: LinkProfile = name.parse().unwrap();
-            assert_eq!((link.spread, link.to_string().as_str()), (Spread::Constant, name));
+            assert_eq!((link.spread, link.to_string().as_str()), (TtfbSpread::Constant, name));
             let varying: LinkProfile = format!("{name}-lognormal").parse().unwrap();
             assert_eq!(varying, link.lognormal());
         }
@@ -189,8 +189,8 @@ mod tests {
     #[test]
     fn lognormal_first_bytes_have_the_median_and_the_tail_they_promise() {
         let link = LinkProfile::gcs().lognormal();
-        let mut dice = Dice::new(42);
-        let mut ms: Vec<f64> = (0..20_000).map(|_| link.first_byte(&mut dice).as_secs_f64() * 1000.0).collect();
+        let mut rng = SeededRng::new(42);
+        let mut ms: Vec<f64> = (0..20_000).map(|_| link.first_byte(&mut rng).as_secs_f64() * 1000.0).collect();
         ms.sort_by(f64::total_cmp);
         let (p50, p99) = (ms[10_000], ms[19_800]);
         assert!((29.0..31.0).contains(&p50), "median {p50} ms");

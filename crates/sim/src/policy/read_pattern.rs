@@ -1,10 +1,10 @@
-//! Read patterns of applications, by name.
+//! PatternRead patterns of applications, by name.
 //!
-//! Names have the form `pattern[-number][-size]`, such as `seq-64k` or `interleaved-2`. [`Trace::named`] lists them.
+//! Names have the form `pattern[-number][-size]`, such as `seq-64k` or `interleaved-2`. [`ReadPattern::named`] lists them.
 
 use headstart_fetch_core::options::parse_bytes;
 
-use crate::policy::rng::Dice;
+use crate::policy::rng::SeededRng;
 
 const MIB: u64 = 1 << 20;
 
@@ -13,7 +13,7 @@ const RANDOM_READS: usize = 256;
 
 /// A read of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Read {
+pub struct PatternRead {
     /// Offset of its first byte.
     pub offset: u64,
     /// Its length in bytes; not 0.
@@ -22,19 +22,19 @@ pub struct Read {
 
 /// A sequence of reads of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trace {
+pub struct ReadPattern {
     /// Its name.
     pub name: String,
     /// Length of the object in bytes. No read ends beyond it.
     pub object_bytes: u64,
     /// The reads in order.
-    pub reads: Vec<Read>,
+    pub reads: Vec<PatternRead>,
 }
 
 /// Why a pattern cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum TraceError {
+pub enum PatternError {
     /// No pattern has this name.
     #[error(
         "unknown workload '{0}': expected seq-SIZE, rand-SIZE, runs-SIZE, interleaved-STREAMS[-SIZE], reordered-SIZE, strided-SIZE, \
@@ -53,7 +53,7 @@ pub enum TraceError {
     },
 }
 
-impl Trace {
+impl ReadPattern {
     /// The pattern `name` on an object of `object_bytes`:
     ///
     /// | name | reads |
@@ -74,15 +74,15 @@ impl Trace {
     /// `seed` decides the random choices. Sizes are parsed like options (`k` and `KiB` are 1,024 bytes).
     ///
     /// # Errors
-    /// [`TraceError`].
-    pub fn named(name: &str, object_bytes: u64, seed: u64) -> Result<Self, TraceError> {
-        let unknown = || TraceError::UnknownName(name.to_owned());
+    /// [`PatternError`].
+    pub fn named(name: &str, object_bytes: u64, seed: u64) -> Result<Self, PatternError> {
+        let unknown = || PatternError::UnknownName(name.to_owned());
         let size = |text: &str| parse_bytes("size", text).ok().filter(|bytes| *bytes > 0).ok_or_else(unknown);
         let (pattern, argument) = name.split_once('-').unwrap_or((name, ""));
-        let mut dice = Dice::new(seed);
+        let mut rng = SeededRng::new(seed);
         let (needed_bytes, reads) = match pattern {
             "whole" if argument.is_empty() => (1, at_blocks(object_bytes, object_bytes.max(1), 0..object_bytes.min(1))),
-            "parquet" if argument.is_empty() => (FOOTER_BYTES, parquet(object_bytes, &mut dice)),
+            "parquet" if argument.is_empty() => (FOOTER_BYTES, parquet(object_bytes, &mut rng)),
             "interleaved" => {
                 let (streams, len) = argument.split_once('-').unwrap_or((argument, "1m"));
                 let streams = streams.parse().ok().filter(|n| (1..=10_000).contains(n)).ok_or_else(unknown)?;
@@ -97,10 +97,10 @@ impl Trace {
                     "strided" => at_blocks(object_bytes, len, blocks().step_by(8)),
                     "backtrack" => at_blocks(object_bytes, len, backtracking(blocks().end)),
                     "home" => at_blocks(object_bytes, len, blocks().skip(1).flat_map(|block| [0, block])),
-                    "reordered" => at_blocks(object_bytes, len, reordered(blocks().end, &mut dice).into_iter()),
+                    "reordered" => at_blocks(object_bytes, len, reordered(blocks().end, &mut rng).into_iter()),
                     "footer" => footer_first(object_bytes, at_blocks(object_bytes, len, blocks())),
-                    "runs" => runs(object_bytes, len, &mut dice),
-                    "rand" => random(object_bytes, len, &mut dice),
+                    "runs" => runs(object_bytes, len, &mut rng),
+                    "rand" => random(object_bytes, len, &mut rng),
                     _ => return Err(unknown()),
                 };
                 (if matches!(pattern, "rand" | "runs") { len } else { 1 }, reads)
@@ -108,7 +108,7 @@ impl Trace {
         };
         if object_bytes < needed_bytes || reads.is_empty() {
             let needed_bytes = needed_bytes.max(1);
-            return Err(TraceError::ObjectTooSmall { name: name.to_owned(), needed_bytes, object_bytes });
+            return Err(PatternError::ObjectTooSmall { name: name.to_owned(), needed_bytes, object_bytes });
         }
         Ok(Self { name: name.to_owned(), object_bytes, reads })
     }
@@ -121,25 +121,25 @@ impl Trace {
 }
 
 /// Reads of blocks of `len` bytes, by block number; the last block of the object may be shorter.
-fn at_blocks(object_bytes: u64, len: u64, blocks: impl Iterator<Item = u64>) -> Vec<Read> {
+fn at_blocks(object_bytes: u64, len: u64, blocks: impl Iterator<Item = u64>) -> Vec<PatternRead> {
     let read = |block| {
         let offset = block * len;
-        Read { offset, len: len.min(object_bytes - offset) }
+        PatternRead { offset, len: len.min(object_bytes - offset) }
     };
     blocks.map(read).collect()
 }
 
-fn random(object_bytes: u64, len: u64, dice: &mut Dice) -> Vec<Read> {
+fn random(object_bytes: u64, len: u64, rng: &mut SeededRng) -> Vec<PatternRead> {
     let Some(room) = object_bytes.checked_sub(len) else { return Vec::new() };
-    (0..RANDOM_READS).map(|_| Read { offset: dice.below(room + 1), len }).collect()
+    (0..RANDOM_READS).map(|_| PatternRead { offset: rng.below(room + 1), len }).collect()
 }
 
-fn runs(object_bytes: u64, len: u64, dice: &mut Dice) -> Vec<Read> {
+fn runs(object_bytes: u64, len: u64, rng: &mut SeededRng) -> Vec<PatternRead> {
     let Some(room) = object_bytes.checked_sub(len) else { return Vec::new() };
     let mut reads = Vec::new();
     while reads.len() < RANDOM_READS {
-        let (start, run) = (dice.below(room + 1), 4 + dice.below(37));
-        let run = (0..run).map(|n| Read { offset: start + n * len, len });
+        let (start, run) = (rng.below(room + 1), 4 + rng.below(37));
+        let run = (0..run).map(|n| PatternRead { offset: start + n * len, len });
         reads.extend(run.take_while(|read| read.offset + len <= object_bytes));
     }
     reads.truncate(RANDOM_READS);
@@ -147,25 +147,26 @@ fn runs(object_bytes: u64, len: u64, dice: &mut Dice) -> Vec<Read> {
 }
 
 /// All blocks in order, each group of four shuffled.
-fn reordered(blocks: u64, dice: &mut Dice) -> Vec<u64> {
+fn reordered(blocks: u64, rng: &mut SeededRng) -> Vec<u64> {
     let mut order: Vec<u64> = (0..blocks).collect();
-    order.chunks_mut(4).for_each(|four| dice.shuffle(four));
+    order.chunks_mut(4).for_each(|four| rng.shuffle(four));
     order
 }
 
-fn footer_first(object_bytes: u64, in_order: Vec<Read>) -> Vec<Read> {
+fn footer_first(object_bytes: u64, in_order: Vec<PatternRead>) -> Vec<PatternRead> {
     let tail = object_bytes.saturating_sub(8);
     let footer = tail.saturating_sub(4 * FOOTER_BYTES);
-    let ends = [Read { offset: tail, len: object_bytes - tail }, Read { offset: footer, len: tail - footer }];
+    let ends =
+        [PatternRead { offset: tail, len: object_bytes - tail }, PatternRead { offset: footer, len: tail - footer }];
     ends.into_iter().filter(|read| read.len > 0).chain(in_order).collect()
 }
 
-fn interleaved(object_bytes: u64, streams: u64, len: u64) -> Vec<Read> {
+fn interleaved(object_bytes: u64, streams: u64, len: u64) -> Vec<PatternRead> {
     let share = object_bytes / streams;
     let rounds = at_blocks(share, len, 0..share.div_ceil(len));
     rounds
         .into_iter()
-        .flat_map(|read| (0..streams).map(move |stream| Read { offset: stream * share + read.offset, ..read }))
+        .flat_map(|read| (0..streams).map(move |stream| PatternRead { offset: stream * share + read.offset, ..read }))
         .collect()
 }
 
@@ -175,24 +176,24 @@ fn backtracking(blocks: u64) -> impl Iterator<Item = u64> {
 
 const FOOTER_BYTES: u64 = 64 * 1024;
 
-fn parquet(object_bytes: u64, dice: &mut Dice) -> Vec<Read> {
+fn parquet(object_bytes: u64, rng: &mut SeededRng) -> Vec<PatternRead> {
     let Some(data_bytes) = object_bytes.checked_sub(FOOTER_BYTES) else { return Vec::new() };
-    let mut reads = vec![Read { offset: data_bytes, len: FOOTER_BYTES }];
+    let mut reads = vec![PatternRead { offset: data_bytes, len: FOOTER_BYTES }];
     // Skips the magic number at the start of a Parquet file.
     let mut offset = 4;
     loop {
         for _ in 0..20 {
-            let len = MIB + dice.below(3 * MIB + 1);
+            let len = MIB + rng.below(3 * MIB + 1);
             // Skips about every third column.
-            offset += if dice.below(3) == 0 { MIB + dice.below(3 * MIB) } else { 0 };
+            offset += if rng.below(3) == 0 { MIB + rng.below(3 * MIB) } else { 0 };
             if offset + len > data_bytes {
                 return reads;
             }
-            reads.push(Read { offset, len });
+            reads.push(PatternRead { offset, len });
             offset += len;
         }
         // Skips page indexes and statistics between row groups.
-        offset += dice.below(MIB);
+        offset += rng.below(MIB);
     }
 }
 
@@ -203,7 +204,7 @@ mod tests {
 
     /// The reads of a pattern as block numbers of 1 KiB.
     fn blocks(name: &str, object_kib: u64) -> Vec<u64> {
-        Trace::named(name, object_kib << 10, 1).unwrap().reads.iter().map(|read| read.offset >> 10).collect()
+        ReadPattern::named(name, object_kib << 10, 1).unwrap().reads.iter().map(|read| read.offset >> 10).collect()
     }
 
     #[test]
@@ -226,25 +227,25 @@ mod tests {
 
     #[test]
     fn runs_are_of_4_to_40_reads() {
-        let reads = Trace::named("runs-1k", 1 << 30, 1).unwrap().reads;
-        let runs: Vec<usize> = reads.chunk_by(|a, b| a.offset + a.len == b.offset).map(<[Read]>::len).collect();
+        let reads = ReadPattern::named("runs-1k", 1 << 30, 1).unwrap().reads;
+        let runs: Vec<usize> = reads.chunk_by(|a, b| a.offset + a.len == b.offset).map(<[PatternRead]>::len).collect();
         assert!(reads.len() == 256 && runs.len() > 5, "{runs:?}");
         assert!(runs[..runs.len() - 1].iter().all(|run| (4..=40).contains(run)), "{runs:?}");
     }
 
     #[test]
     fn random_reads_follow_their_seed_and_are_unaligned() {
-        let one = Trace::named("rand-64k", 1 << 30, 1).unwrap();
-        assert_eq!(one, Trace::named("rand-64k", 1 << 30, 1).unwrap());
-        assert_ne!(one, Trace::named("rand-64k", 1 << 30, 2).unwrap());
+        let one = ReadPattern::named("rand-64k", 1 << 30, 1).unwrap();
+        assert_eq!(one, ReadPattern::named("rand-64k", 1 << 30, 1).unwrap());
+        assert_ne!(one, ReadPattern::named("rand-64k", 1 << 30, 2).unwrap());
         assert_eq!((one.reads.len(), one.bytes()), (256, 16 << 20));
         assert!(one.reads.iter().filter(|read| read.offset % 512 == 0).count() < 10);
     }
 
     #[test]
     fn parquet_reads_the_footer_then_ascends() {
-        let trace = Trace::named("parquet", 1 << 30, 1).unwrap();
-        assert_eq!(trace.reads[0], Read { offset: (1 << 30) - FOOTER_BYTES, len: FOOTER_BYTES });
+        let trace = ReadPattern::named("parquet", 1 << 30, 1).unwrap();
+        assert_eq!(trace.reads[0], PatternRead { offset: (1 << 30) - FOOTER_BYTES, len: FOOTER_BYTES });
         assert!(trace.reads[1..].windows(2).all(|pair| pair[0].offset + pair[0].len <= pair[1].offset));
         let gaps = trace.reads[1..].windows(2).filter(|pair| pair[0].offset + pair[0].len < pair[1].offset).count();
         assert!((60..=200).contains(&gaps), "{gaps} gaps in {} reads", trace.reads.len());
@@ -265,14 +266,14 @@ mod tests {
             "whole-1k",
             "zigzag-1k",
         ] {
-            assert_eq!(Trace::named(name, 1 << 30, 1), Err(TraceError::UnknownName(name.into())), "{name}");
+            assert_eq!(ReadPattern::named(name, 1 << 30, 1), Err(PatternError::UnknownName(name.into())), "{name}");
         }
         for (name, needed_bytes) in [("seq-1k", 1), ("rand-1k", 1024), ("parquet", FOOTER_BYTES), ("interleaved-3", 3)]
         {
             let name = name.to_owned();
             assert_eq!(
-                Trace::named(&name, 0, 1),
-                Err(TraceError::ObjectTooSmall { name, needed_bytes, object_bytes: 0 })
+                ReadPattern::named(&name, 0, 1),
+                Err(PatternError::ObjectTooSmall { name, needed_bytes, object_bytes: 0 })
             );
         }
     }
@@ -284,7 +285,7 @@ mod tests {
             for name in ["seq", "rand", "runs", "reordered", "strided", "backward", "backtrack", "home", "footer"].map(|name| format!("{name}-{len}"))
                 .into_iter().chain(["parquet".to_owned(), "whole".to_owned(), format!("interleaved-{streams}-{len}")])
             {
-                let Ok(trace) = Trace::named(&name, object_bytes, seed) else { continue };
+                let Ok(trace) = ReadPattern::named(&name, object_bytes, seed) else { continue };
                 for read in &trace.reads {
                     prop_assert!(read.len > 0 && read.offset + read.len <= object_bytes, "{}: {:?}", name, read);
                 }

@@ -21,9 +21,9 @@ pub(crate) const fn mix(mut x: u64) -> u64 {
 /// `rand`'s `StdRng` has the same numbers only within one version of `rand`; workloads and fault plans must not change
 /// with a dependency.
 #[derive(Debug, Clone)]
-pub struct Dice(u64);
+pub struct SeededRng(u64);
 
-impl Dice {
+impl SeededRng {
     /// A generator whose numbers follow from `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
@@ -70,17 +70,17 @@ mod tests {
     #[test]
     fn the_sequence_is_the_published_one() {
         // The test vector of other SplitMix64 implementations for this seed.
-        let mut dice = Dice(1_234_567);
+        let mut rng = SeededRng(1_234_567);
         let published = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
-        assert_eq!([dice.bits(), dice.bits(), dice.bits()], published);
+        assert_eq!([rng.bits(), rng.bits(), rng.bits()], published);
     }
 
     #[test]
     fn every_order_comes_up() {
-        let mut dice = Dice::new(3);
+        let mut rng = SeededRng::new(3);
         let orders = (0..200).map(|_| {
             let mut items = [0, 1, 2];
-            dice.shuffle(&mut items);
+            rng.shuffle(&mut items);
             items
         });
         assert_eq!(orders.collect::<std::collections::BTreeSet<_>>().len(), 6);
@@ -88,10 +88,10 @@ mod tests {
 
     #[test]
     fn numbers_stay_below_and_reach_both_ends() {
-        let mut dice = Dice::new(7);
-        let seen: std::collections::BTreeSet<u64> = (0..1000).map(|_| dice.below(10)).collect();
+        let mut rng = SeededRng::new(7);
+        let seen: std::collections::BTreeSet<u64> = (0..1000).map(|_| rng.below(10)).collect();
         assert!(seen.into_iter().eq(0..10));
-        assert!((0..1000).map(|_| dice.unit()).all(|x| (0.0..1.0).contains(&x)));
-        assert_eq!(dice.below(0), 0);
+        assert!((0..1000).map(|_| rng.unit()).all(|x| (0.0..1.0).contains(&x)));
+        assert_eq!(rng.below(0), 0);
     }
 }

@@ -25,9 +25,9 @@ use super::json_api;
 use super::reply::{Refusal, ServerPayload, ServerReply};
 use super::request::{Operation, Target};
 use crate::cloud::body::SimBody;
-use crate::cloud::log::{End, RequestKind, RequestRecord};
+use crate::cloud::log::{RequestEnd, RequestKind, RequestRecord};
 use crate::cloud::{SimCloud, SimRequest};
-use crate::policy::faults::{Answer, Fault};
+use crate::policy::faults::{ReadAnswer, ReadFault};
 
 /// First segment of the paths of the server's own resources.
 const CONTROL: &str = "_sim";
@@ -81,11 +81,11 @@ impl ClientConnection {
         } else {
             request.upload(body.len() as u64).await;
             cloud.sleep_until(request.connected_at.max(cloud.now()) + request.ttfb).await;
-            Fault::default()
+            ReadFault::default()
         };
         let reply = match fault.answer {
-            Answer::Unavailable => Err(Refusal::unavailable()),
-            Answer::Throttled { retry_after } => Err(Refusal::throttled(retry_after)),
+            ReadAnswer::Unavailable => Err(Refusal::unavailable()),
+            ReadAnswer::Throttled { retry_after } => Err(Refusal::throttled(retry_after)),
             _ => operation.and_then(|operation| bucket.execute(operation, body, cloud.date())),
         };
         send(request, reply.unwrap_or_else(refused), &fault).await
@@ -93,14 +93,14 @@ impl ClientConnection {
 }
 
 /// Sends `reply` when its first byte is due, or now if that time has passed.
-async fn send(mut request: SimRequest, mut reply: ServerReply, fault: &Fault) -> Response<ServerBody> {
+async fn send(mut request: SimRequest, mut reply: ServerReply, fault: &ReadFault) -> Response<ServerBody> {
     let cloud = Arc::clone(&request.cloud);
     let first_byte_at = request.connected_at + request.ttfb + fault.late_by;
     let ServerPayload::Object { generation, range } = &reply.payload else {
         cloud.sleep_until(first_byte_at).await;
         request.set_status(reply.status.as_u16());
-        let failed = matches!(fault.answer, Answer::Unavailable | Answer::Throttled { .. });
-        request.end(if failed { End::Failed } else { End::Completed });
+        let failed = matches!(fault.answer, ReadAnswer::Unavailable | ReadAnswer::Throttled { .. });
+        request.end(if failed { RequestEnd::Failed } else { RequestEnd::Completed });
         return at_once(reply);
     };
     if reply.status == StatusCode::PARTIAL_CONTENT {

@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 use super::bucket::Dialect;
 use super::json_api::JsonCall;
 use super::reply::Refusal;
-use crate::cloud::catalog::{Condition, ListQuery};
+use crate::cloud::catalog::{ListQuery, WriteCondition};
 
 /// The most keys in a page of a listing.
 const MAX_KEYS: usize = 1000;
@@ -27,9 +27,9 @@ pub(super) enum Operation {
     /// Reads an object; with `options.head` its headers alone.
     Get { key: String, options: GetOptions },
     /// Writes an object; the body is the new generation.
-    Put { key: String, condition: Condition, attributes: Attributes },
+    Put { key: String, condition: WriteCondition, attributes: Attributes },
     /// Copies the object `from` to `to`.
-    Copy { from: String, to: String, condition: Condition },
+    Copy { from: String, to: String, condition: WriteCondition },
     /// Deletes an object.
     Delete { key: String },
     /// Deletes the objects that the body names.
@@ -52,7 +52,7 @@ pub(super) enum UploadStep {
     /// Copies the object `from` into a part.
     Copy { from: String, upload: String, number: usize },
     /// Makes an object of the parts that the body names, in this order.
-    Complete { upload: String, condition: Condition },
+    Complete { upload: String, condition: WriteCondition },
     /// Aborts the upload.
     Abort { upload: String },
 }
@@ -234,19 +234,19 @@ fn parse_range(header: &str) -> Option<GetRange> {
     }
 }
 
-fn condition(dialect: Dialect, headers: &HeaderMap) -> Result<Condition, Refusal> {
+fn condition(dialect: Dialect, headers: &HeaderMap) -> Result<WriteCondition, Refusal> {
     match dialect {
         Dialect::Gcs => match text(headers, &GENERATION_MATCH)?.map(str::parse) {
-            None => Ok(Condition::Always),
-            Some(Ok(0)) => Ok(Condition::Absent),
-            Some(Ok(generation)) => Ok(Condition::Generation(generation)),
+            None => Ok(WriteCondition::Always),
+            Some(Ok(0)) => Ok(WriteCondition::Absent),
+            Some(Ok(generation)) => Ok(WriteCondition::Generation(generation)),
             Some(Err(_)) => Err(Refusal::invalid("a generation must be a number")),
         },
         Dialect::S3 => match (text(headers, &IF_NONE_MATCH)?, text(headers, &IF_MATCH)?) {
-            (Some("*"), _) => Ok(Condition::Absent),
+            (Some("*"), _) => Ok(WriteCondition::Absent),
             (Some(_), _) => Err(Refusal::invalid("If-None-Match of a write must be *")),
-            (None, Some(e_tag)) => Ok(Condition::ETag(e_tag.to_owned())),
-            (None, None) => Ok(Condition::Always),
+            (None, Some(e_tag)) => Ok(WriteCondition::ETag(e_tag.to_owned())),
+            (None, None) => Ok(WriteCondition::Always),
         },
     }
 }
@@ -324,14 +324,14 @@ mod tests {
             condition(dialect, &headers).ok()
         };
         for (dialect, name, value, expected) in [
-            (Dialect::Gcs, "x-goog-if-generation-match", "0", Some(Condition::Absent)),
-            (Dialect::Gcs, "x-goog-if-generation-match", "7", Some(Condition::Generation(7))),
+            (Dialect::Gcs, "x-goog-if-generation-match", "0", Some(WriteCondition::Absent)),
+            (Dialect::Gcs, "x-goog-if-generation-match", "7", Some(WriteCondition::Generation(7))),
             (Dialect::Gcs, "x-goog-if-generation-match", "x", None),
-            (Dialect::Gcs, "if-none-match", "*", Some(Condition::Always)),
-            (Dialect::S3, "if-none-match", "*", Some(Condition::Absent)),
+            (Dialect::Gcs, "if-none-match", "*", Some(WriteCondition::Always)),
+            (Dialect::S3, "if-none-match", "*", Some(WriteCondition::Absent)),
             (Dialect::S3, "if-none-match", "\"a\"", None),
-            (Dialect::S3, "if-match", "\"a\"", Some(Condition::ETag("\"a\"".into()))),
-            (Dialect::S3, "x-goog-if-generation-match", "0", Some(Condition::Always)),
+            (Dialect::S3, "if-match", "\"a\"", Some(WriteCondition::ETag("\"a\"".into()))),
+            (Dialect::S3, "x-goog-if-generation-match", "0", Some(WriteCondition::Always)),
         ] {
             assert_eq!(parse(dialect, name, value), expected, "{dialect:?} {name}: {value}");
         }

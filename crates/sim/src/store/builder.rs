@@ -7,7 +7,7 @@ use crate::cloud::catalog::{Catalog, Versioning};
 use crate::policy::connections::Connections;
 use crate::policy::faults::{FaultPlan, Faults};
 use crate::policy::profile::LinkProfile;
-use crate::policy::rng::Dice;
+use crate::policy::rng::SeededRng;
 use crate::store::SimStore;
 
 /// Builds a [`SimStore`].
@@ -57,7 +57,8 @@ impl SimStoreBuilder {
     pub fn build(self) -> SimStore {
         let catalog = Arc::new(Catalog::new(self.versioning));
         let connections = Connections::warm(self.warm_connections);
-        let cloud = SimCloud::new(self.profile, catalog, Faults::new(self.faults), connections, Dice::new(self.seed));
+        let cloud =
+            SimCloud::new(self.profile, catalog, Faults::new(self.faults), connections, SeededRng::new(self.seed));
         SimStore::new(cloud)
     }
 }

@@ -9,7 +9,7 @@ use object_store::path::Path;
 use object_store::{MultipartUpload, PutPayload, PutResult, Result, UploadPart};
 use parking_lot::Mutex;
 
-use crate::cloud::catalog::Condition;
+use crate::cloud::catalog::WriteCondition;
 use crate::cloud::log::{RequestKind, RequestRecord};
 use crate::store::{SimStore, put_result};
 
@@ -57,8 +57,9 @@ impl MultipartUpload for SimUpload {
             let uploaded = self.parts.lock();
             (0..self.begun_parts).map(|number| (number, uploaded.get(&number).cloned().unwrap_or_default())).collect()
         };
-        let call = Arc::clone(&self.store.cloud)
-            .call(self.record(), 0, |catalog, now| catalog.complete_upload(&self.id, &parts, &Condition::Always, now));
+        let call = Arc::clone(&self.store.cloud).call(self.record(), 0, |catalog, now| {
+            catalog.complete_upload(&self.id, &parts, &WriteCondition::Always, now)
+        });
         Ok(put_result(&*call.await?))
     }
 
