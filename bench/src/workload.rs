@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use headstart_fetch_core::options::parse_bytes;
 use headstart_sim::{FaultPlan, ReadPattern, SeededRng};
-use headstart_trace::{Call, Header, Keys, Kind, Trace};
+use headstart_trace::{CallKind, Keys, Trace, TraceCall, TraceHeader};
 use serde::Deserialize;
 
 /// The files, in the order of the tables.
@@ -214,13 +214,13 @@ impl Workload {
                 maker.close();
             }
         }
-        let header = Header::new(Keys::Plain, format!("{}: {} (seed {seed})", self.name, self.about));
+        let header = TraceHeader::new(Keys::Plain, format!("{}: {} (seed {seed})", self.name, self.about));
         Ok(Trace { header, calls: maker.calls })
     }
 }
 
 struct Maker {
-    calls: Vec<Call>,
+    calls: Vec<TraceCall>,
     handles: u32,
 }
 
@@ -230,25 +230,25 @@ impl Maker {
         self.handles - 1
     }
 
-    fn add(&mut self, object: &Object, kind: Kind, after: Option<u64>) -> (&mut Call, u64) {
+    fn add(&mut self, object: &Object, kind: CallKind, after: Option<u64>) -> (&mut TraceCall, u64) {
         let n = self.calls.len() as u64;
-        self.calls.push(Call { size: Some(object.size), after, ..Call::new(n, &object.key, kind) });
+        self.calls.push(TraceCall { size: Some(object.size), after, ..TraceCall::new(n, &object.key, kind) });
         (self.calls.last_mut().expect("it was just added"), n)
     }
 
     fn read(&mut self, after: Option<u64>, handle: u32, object: &Object, offset: u64, len: u64, wait_us: u64) -> u64 {
-        let (call, n) = self.add(object, Kind::Read, after);
+        let (call, n) = self.add(object, CallKind::Read, after);
         call.ranges = vec![[offset, offset + len]];
         (call.handle, call.wait_us, call.bytes) = (Some(handle), wait_us, len);
         n
     }
 
     fn overwrite(&mut self, after: Option<u64>, object: &Object) -> u64 {
-        self.add(object, Kind::Overwrite, after).1
+        self.add(object, CallKind::Overwrite, after).1
     }
 
     fn close(&mut self) {
-        if let Some(call) = self.calls.iter_mut().rfind(|call| call.kind == Kind::Read) {
+        if let Some(call) = self.calls.iter_mut().rfind(|call| call.kind == CallKind::Read) {
             call.is_last = true;
         }
     }
