@@ -1,8 +1,8 @@
 //! Cost of recording a request: the same calls with and without a recorder. Promise: at most 500 ns more.
 //!
 //! The store answers at once, and the trace is written to a temporary folder. Each batch of 64 calls is timed. A pause
-//! after each batch lets the writing thread catch up, as it can where requests go over a network. Without the pause, at a
-//! million requests a second, the thread would occupy a core and slow the calls through caches and the allocator.
+//! after each batch lets the writing thread catch up, as it can where requests go over a network. Without the pause, at
+//! a million requests a second, the thread would occupy a core and slow the calls through caches and the allocator.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Records the reads of an application at an [`ObjectStore`](object_store::ObjectStore) as JSON lines that can be replayed.
+//! Records the reads of an application at an [`ObjectStore`](object_store::ObjectStore) as JSON lines that can be
+//! replayed.
 //!
 //! ```text
 //!   application ── TraceRecorder ── any ObjectStore
@@ -29,9 +30,9 @@
 //! ```
 //!
 //! # The format, version 1
-//! One JSON object a line, in UTF-8. The first line is the [`TraceHeader`]. Every other line is a [`TraceCall`], roughly
-//! in the order of their ends. Absent fields have their defaults, and readers skip unknown fields. [`Trace::read`] orders
-//! calls by their begin.
+//! One JSON object a line, in UTF-8. The first line is the [`TraceHeader`]. Every other line is a [`TraceCall`],
+//! roughly in the order of their ends. Absent fields have their defaults, and readers skip unknown fields.
+//! [`Trace::read`] orders calls by their begin.
 //!
 //! | field | meaning | default |
 //! |---|---|---|
@@ -44,11 +45,11 @@
 //! | `after` | number of the call that this call came after | none |
 //! | `wait_us` | time from the end of `after` (or from the start of the trace) to the begin of this call | 0 |
 //! | `busy_us` | time that the caller of a `get` took before the first and between later pieces of the body | 0 |
-//! | `bytes` | bytes that the caller took; for a local file, which the caller reads by itself, the requested bytes | 0 |
+//! | `bytes` | bytes that the caller took; for a file, which the caller reads by itself, the requested bytes | 0 |
 //! | `at_us`, `first_us`, `took_us` | time of the begin; time to the answer; time to the end | 0 |
 //! | `is_conditional` | whether the call has a precondition or names a version | `false` |
 //! | `error` | variant of `object_store::Error`, or `dropped` if the caller dropped the call before the answer | none |
-//! | `handle`, `is_last` | in generated traces: number of the open handle; whether it is closed after the call | none, `false` |
+//! | `handle`, `is_last` | in generated traces: the open handle; whether this is its last call | none, `false` |
 //!
 //! `after` is the call of the same task that ended last before this call began. For the first call of a task, and for
 //! calls outside of tasks, it is the call that ended last overall. So a replay over a faster store is faster, as the

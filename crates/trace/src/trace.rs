@@ -159,8 +159,8 @@ impl TraceCall {
 pub struct Trace {
     /// Its first line.
     pub header: TraceHeader,
-    /// Its calls, in the order of their begin. Calls that the recorder lost and calls that were in progress at its end are
-    /// missing.
+    /// Its calls, in the order of their begin. Calls that the recorder lost and calls that were in progress at its end
+    /// are missing.
     pub calls: Vec<TraceCall>,
 }
 
@@ -173,7 +173,8 @@ pub enum TraceError {
     Io(#[from] io::Error),
     /// The first line is not the header of a trace.
     #[error(
-        "not a trace: the first line must be a header such as {{\"trace\":\"headstart\",\"version\":{VERSION},\"keys\":\"hashed\"}}"
+        "not a trace: the first line must be a header such as \
+         {{\"trace\":\"headstart\",\"version\":{VERSION},\"keys\":\"hashed\"}}"
     )]
     NoHeader,
     /// The format is newer than this program.

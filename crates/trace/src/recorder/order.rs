@@ -103,7 +103,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn after_is_always_an_earlier_call_that_has_ended(steps in prop::collection::vec((0_u64..200, any::<bool>()), 1..200)) {
+        fn after_is_always_an_earlier_call_that_has_ended(
+            steps in prop::collection::vec((0_u64..200, any::<bool>()), 1..200),
+        ) {
             let mut order = CallOrder::new();
             let mut open = Vec::new();
             let mut ended = std::collections::HashMap::new();
