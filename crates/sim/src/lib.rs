@@ -34,16 +34,17 @@
 //! ```
 //!
 //! # Non-goals
-//! The model has no packets, no slow start and no loss: a stream has its rate from its first byte on. PUTs and GETs share
-//! one direction of the link. Nothing is stored on disk.
+//! The model has no packets, no slow start and no loss: a stream has its rate from its first byte on. PUTs and GETs
+//! share one direction of the link. Nothing is stored on disk.
 //!
 //! # Memory
-//! Written objects (in a versioned bucket all their versions) and about 200 bytes a request for the log. Synthetic objects
-//! store nothing; a body in progress holds at most 256 KiB.
+//! Written objects (in a versioned bucket all their versions) and about 200 bytes a request for the log. Synthetic
+//! objects store nothing; a body in progress holds at most 256 KiB.
 //!
 //! # Use in tests
-//! Use this crate only from `tests/`, never from `src/`. A unit test of a crate that this crate depends on would link that
-//! crate twice, and extensions such as [`Intent`](headstart_fetch_core::Intent) would be silently lost between the two.
+//! Use this crate only from `tests/`, never from `src/`. A unit test of a crate that this crate depends on would link
+//! that crate twice, and extensions such as [`Intent`](headstart_fetch_core::Intent) would be silently lost between the
+//! two.
 
 mod cloud;
 pub mod hostile;

@@ -8,8 +8,8 @@
 //! `Header("if-none-match", "*")`. Conditional writes work with its default.
 //!
 //! The GCS dialect also has the reading part of the JSON API, for gcsfs and OpenDAL: paths that begin with
-//! `/storage/v1/b/` or `/download/storage/v1/b/` (`json_api`). An object's resource is logged and delayed as a HEAD, its
-//! bytes as a GET. Writes are refused.
+//! `/storage/v1/b/` or `/download/storage/v1/b/` (`json_api`). An object's resource is logged and delayed as a HEAD,
+//! its bytes as a GET. Writes are refused.
 //!
 //! With the feature `tls` and a `TlsIdentity` in the configuration the server speaks TLS.
 //!

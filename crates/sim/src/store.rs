@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use headstart_fetch_core::{Intent, Throttled};
+use headstart_fetch_core::Intent;
 use object_store::path::Path;
 use object_store::{
     CopyMode, CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
@@ -20,7 +20,7 @@ use object_store::{
 };
 
 use self::builder::SimStoreBuilder;
-use self::fault::SimFault;
+use self::fault::{SimFault, status_of};
 use self::upload::SimUpload;
 use crate::cloud::SimCloud;
 use crate::cloud::body::SimBody;
@@ -32,8 +32,8 @@ use crate::policy::faults::{ReadAnswer, ReadFault};
 
 /// A bucket behind a simulated link.
 ///
-/// Time is tokio's. Under the paused clock (`#[tokio::test(start_paused = true)]`) a run on one thread takes no wall time
-/// and is reproducible to the byte and the millisecond. Clones share everything.
+/// Time is tokio's. Under the paused clock (`#[tokio::test(start_paused = true)]`) a run on one thread takes no wall
+/// time and is reproducible to the byte and the millisecond. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct SimStore {
     pub(crate) cloud: Arc<SimCloud>,
@@ -262,16 +262,6 @@ fn find(
             .map_err(|source| object_store::Error::Generic { store: "SimStore", source: Box::new(source) })?,
     };
     Ok((generation, range))
-}
-
-fn status_of(error: &object_store::Error) -> u16 {
-    match (error, SimFault::find(error)) {
-        (_, Some(SimFault::Refused(Throttled { status, .. }))) => status,
-        (object_store::Error::NotFound { .. }, _) => 404,
-        (object_store::Error::NotModified { .. }, _) => 304,
-        (object_store::Error::Precondition { .. }, _) => 412,
-        _ => 416,
-    }
 }
 
 fn condition(mode: PutMode) -> Result<WriteCondition> {

@@ -1,4 +1,4 @@
-//! What a `SimServer` says on the wire: ranges, conditions, versions, keys, control.
+//! Tests of `SimServer` over HTTP: ranges, conditions, versions, keys, control.
 
 mod common;
 
@@ -43,7 +43,7 @@ async fn any_range_is_exact_to_the_byte() {
 }
 
 #[tokio::test]
-async fn heads_say_what_real_stores_say() {
+async fn statuses_and_headers_are_those_of_real_stores() {
     for (dialect, version_header) in [(Dialect::Gcs, "x-goog-generation"), (Dialect::S3, "x-amz-version-id")] {
         let (server, _) = serve(config(dialect));
         let get = async |headers: &[(&str, &str)]| raw(&server, "GET /bucket/synthetic/100/a", headers, "").await;
@@ -191,7 +191,7 @@ async fn long_lists_come_in_pages() {
 }
 
 #[tokio::test]
-async fn the_log_can_be_read_and_objects_changed_from_outside() {
+async fn another_process_reads_the_log_and_changes_objects() {
     let (server, store) = serve(config(Dialect::Gcs));
     let path = Path::from("synthetic/1000/a b");
     store.get_range(&path, 10..20).await.unwrap();

@@ -1,6 +1,6 @@
-//! How a `SimServer`'s answers travel: rates, set-up, aborted bodies and faults.
+//! Tests of the timing and faults of `SimServer`: rates, connection set-up, aborted and faulty bodies.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+#![expect(clippy::unwrap_used, reason = "a failure here fails the test")]
 
 mod common;
 
@@ -22,7 +22,7 @@ fn shaped() -> SimServerConfig {
     SimServerConfig { profile: LinkProfile::gcs(), ..SimServerConfig::default() }
 }
 
-/// The server sees the end of a body a little after or before the client does.
+/// Waits until the log has the end of a request, which the server may see later than the client.
 async fn ended(server: &SimServerHandle, request: usize) -> RequestRecord {
     for _ in 0..1000 {
         let record = server.log().snapshot()[request].clone();
@@ -52,7 +52,7 @@ async fn one_stream_gets_the_rate_of_one_stream() {
         assert_eq!(at, SIZE);
         times.push(start.elapsed());
     }
-    // A busy machine may make it late, nothing makes it early.
+    // A busy machine may delay the stream, but nothing makes it faster.
     let fastest = *times.iter().min().unwrap();
     assert!((510 * MS..690 * MS).contains(&fastest), "{times:?} instead of 600 ms");
 }
@@ -73,7 +73,7 @@ async fn a_new_connection_costs_a_first_byte_time() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_given_up_is_logged_as_aborted() {
+async fn an_aborted_body_is_logged_as_aborted() {
     let (server, store) = serve(shaped());
     let path = Path::from("synthetic/1GiB/a");
     let mut body = store.get(&path).await.unwrap().into_stream();
@@ -85,7 +85,7 @@ async fn a_body_that_is_given_up_is_logged_as_aborted() {
     assert!((1..64 << 20).contains(&record.bytes_sent), "{} bytes", record.bytes_sent);
     assert_eq!(server.log().counts().live, 0);
 
-    // Given up before its first byte.
+    // Aborted before its first byte.
     let waiting = tokio::time::timeout(20 * MS, store.get(&path)).await;
     assert!(waiting.is_err(), "the first byte comes after 60 ms");
     let record = ended(&server, 1).await;
@@ -97,7 +97,7 @@ fn faulty(answer: ReadAnswer) -> SimServerConfig {
     SimServerConfig { faults: FaultPlan { script, ..FaultPlan::default() }, ..SimServerConfig::default() }
 }
 
-/// Reads an object of 1,000,000 bytes and returns what came of it: the bytes before the end, and whether that was an error.
+/// Reads an object of 1,000,000 bytes. Returns the number of bytes and whether the body failed.
 async fn read(store: &dyn ObjectStore) -> (u64, bool) {
     let path = Path::from("synthetic/1000000/a");
     let content = Content::new(path.as_ref(), FIRST_GENERATION);
@@ -123,7 +123,7 @@ async fn refusals_have_their_status_and_are_logged_as_failed() {
             assert_eq!((refused.status, refused.header("retry-after")), (status, retry_after));
             let record = ended(&server, 0).await;
             assert_eq!((record.status, record.end), (status, Some(RequestEnd::Failed)));
-            assert_eq!(read(&*store).await, (1_000_000, false), "the next read is well");
+            assert_eq!(read(&*store).await, (1_000_000, false), "the next read succeeds");
         }
     }
 }
@@ -146,7 +146,7 @@ async fn a_stalled_body_goes_on_after_its_pause() {
 }
 
 #[tokio::test]
-async fn a_body_of_the_wrong_length_does_not_say_so() {
+async fn a_body_of_the_wrong_length_ends_without_an_error() {
     for (answer, bytes) in
         [(ReadAnswer::Short { after: 0.25 }, 250_000), (ReadAnswer::Long { extra_bytes: 99 }, 1_000_099)]
     {

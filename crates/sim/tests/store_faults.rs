@@ -1,4 +1,4 @@
-//! What `SimStore` does when something goes wrong, as its plan says.
+//! Tests of the faults of `SimStore`.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn first(answer: ReadAnswer) -> SimStore {
     scripted(vec![(When::Read(0), FaultEvent::Answer(answer))])
 }
 
-/// The pieces of a body until its end or an error.
+/// Reads the object until its end or an error.
 async fn drain(store: &SimStore) -> (Vec<u8>, Option<object_store::Error>) {
     let mut body = match store.get(&Path::from(KEY)).await {
         Ok(answer) => answer.into_stream(),
@@ -74,12 +74,12 @@ async fn each_fault_looks_as_it_would_to_a_client() {
         let end = if answer == ReadAnswer::Whole { RequestEnd::Completed } else { RequestEnd::Failed };
         assert_eq!((record.status, record.end, record.bytes_sent), (status, Some(end), len as u64), "{answer:?}");
         assert_eq!(store.connections().idle(), usize::from(answer == ReadAnswer::Whole));
-        assert_eq!(drain(&store).await.0.len(), 1_000_000, "the next read is well");
+        assert_eq!(drain(&store).await.0.len(), 1_000_000, "the next read succeeds");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stall_and_a_late_first_byte_take_their_time_and_spoil_nothing() {
+async fn stalls_and_late_first_bytes_delay_the_body_without_an_error() {
     let plain = Duration::from_secs_f64(0.030 + 1e6 / 60e6);
     let pause = Duration::from_secs(5);
     let late = SimStore::builder()

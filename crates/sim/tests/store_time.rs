@@ -1,4 +1,4 @@
-//! `SimStore` under the paused clock: exact times, shared rates, and runs that repeat.
+//! Tests of `SimStore` under the paused clock: exact times, shared rates, reproducible runs.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const MIB: u64 = 1 << 20;
 const MS: Duration = Duration::from_millis(1);
 const KEY: &str = "synthetic/1GiB/a";
 
-/// Reads `range` and checks every byte as it comes; returns the number of pieces.
+/// Reads `range`, checks every byte, and returns the number of pieces.
 async fn read(store: &SimStore, range: Range<u64>) -> usize {
     let content = Content::new(KEY, FIRST_GENERATION);
     let mut at = range.start;
@@ -119,7 +119,7 @@ async fn a_slow_reader_holds_no_more_than_its_window() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_log_says_what_was_asked_and_why() {
+async fn the_log_has_range_intent_and_end_of_each_request() {
     let store = SimStore::builder().profile(LinkProfile::near()).build();
     let path = Path::from(KEY);
     let speculative = store.get_opts(&path, ask(5..10, Intent::Speculative)).await.unwrap();
@@ -147,7 +147,7 @@ async fn the_log_says_what_was_asked_and_why() {
     );
 }
 
-/// A busy run: random reads on 8 tasks, some given up.
+/// A run with random reads on 8 tasks, some of them aborted.
 async fn busy_run(seed: u64) -> (Vec<RequestRecord>, Duration) {
     let store = SimStore::builder().profile(LinkProfile::gcs().lognormal()).seed(seed).build();
     let trace = ReadPattern::named("rand-1m", 1 << 30, 7).expect("a workload of this name");
@@ -156,7 +156,7 @@ async fn busy_run(seed: u64) -> (Vec<RequestRecord>, Duration) {
             let range = one.offset..one.offset + one.len;
             if n % 5 == 0 {
                 let path = Path::from(KEY);
-                // Whether it is in time does not matter here.
+                // The result does not matter: the read may or may not be in time.
                 drop(tokio::time::timeout(40 * MS, store.get_range(&path, range)).await);
             } else {
                 read(&store, range).await;

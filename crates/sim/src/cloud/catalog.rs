@@ -1,8 +1,8 @@
 //! The objects of a bucket and their versions.
 //!
-//! A *synthetic* object has a size and the bytes of its [`Content`], and stores nothing. Every object with a name of the
-//! form `synthetic/<size>/<anything>` exists from the start, with [`FIRST_GENERATION`] and the size in its name (`4096`,
-//! `64KiB`, `1GiB`, `1GB`). It is not listed until it is first written to.
+//! A *synthetic* object has a size and the bytes of its [`Content`], and stores nothing. Every object with a name of
+//! the form `synthetic/<size>/<anything>` exists from the start, with [`FIRST_GENERATION`] and the size in its name
+//! (`4096`, `64KiB`, `1GiB`, `1GB`). It is not listed until it is first written to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -131,7 +131,8 @@ async fn next_request(
     }
 }
 
-/// Parses the request at the start of `received` and returns the length of its head; `None` while the head is incomplete.
+/// Parses the request at the start of `received` and returns the length of its head; `None` while the head is
+/// incomplete.
 fn parse(received: &BytesMut) -> io::Result<Option<(AskedRequest, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);

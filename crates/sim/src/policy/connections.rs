@@ -25,7 +25,8 @@ impl Connections {
         !reused
     }
 
-    /// Returns a connection to the pool. A client does so once it has read an answer to its end, and closes it otherwise.
+    /// Returns a connection to the pool. A client does so once it has read an answer to its end, and closes it
+    /// otherwise.
     pub fn give_back(&mut self) {
         self.idle += 1;
     }

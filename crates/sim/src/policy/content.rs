@@ -154,7 +154,11 @@ mod tests {
 
         #[test]
         fn what_is_not_the_range_is_detected(
-            offset in 0_u64..1 << 40, len in LONG_ENOUGH..10_000, shift in 1_u64..1 << 30, at in any::<prop::sample::Index>(), bit in 0..8,
+            offset in 0_u64..1 << 40,
+            len in LONG_ENOUGH..10_000,
+            shift in 1_u64..1 << 30,
+            at in any::<prop::sample::Index>(),
+            bit in 0..8,
         ) {
             let content = Content::new("k", 3);
             let range = offset..offset + len as u64;

@@ -1,10 +1,10 @@
 //! A link that several streams share.
 //!
-//! Processor sharing: every active stream gets `min(stream rate, NIC rate ÷ active streams)`. All rates are equal at any
-//! moment, so one number describes the whole link: `served`, the bytes that a stream active from the start would have
-//! received. A stream receives what `served` grows by while the stream is active, and stops when `served` reaches a mark
-//! known beforehand. So arrivals and ends happen at their exact times, however late the model is asked, and delays of the
-//! caller do not accumulate.
+//! Processor sharing: every active stream gets `min(stream rate, NIC rate ÷ active streams)`. All rates are equal at
+//! any moment, so one number describes the whole link: `served`, the bytes that a stream active from the start would
+//! have received. A stream receives what `served` grows by while the stream is active, and stops when `served` reaches
+//! a mark known beforehand. So arrivals and ends happen at their exact times, however late the model is asked, and
+//! delays of the caller do not accumulate.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};

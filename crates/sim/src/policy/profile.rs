@@ -157,7 +157,10 @@ impl From<&LinkProfile> for BackendProfile {
 
 /// The error for an unknown name of a link.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown link profile '{0}': expected one of {names}, with or without '-lognormal'", names = LinkProfile::NAMES.join(", "))]
+#[error(
+    "unknown link profile '{0}': expected one of {names}, with or without '-lognormal'",
+    names = LinkProfile::NAMES.join(", ")
+)]
 pub struct UnknownProfile(String);
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! PatternRead patterns of applications, by name.
 //!
-//! Names have the form `pattern[-number][-size]`, such as `seq-64k` or `interleaved-2`. [`ReadPattern::named`] lists them.
+//! Names have the form `pattern[-number][-size]`, such as `seq-64k` or `interleaved-2`. [`ReadPattern::named`] lists
+//! them.
 
 use headstart_fetch_core::options::parse_bytes;
 
@@ -37,8 +38,9 @@ pub struct ReadPattern {
 pub enum PatternError {
     /// No pattern has this name.
     #[error(
-        "unknown workload '{0}': expected seq-SIZE, rand-SIZE, runs-SIZE, interleaved-STREAMS[-SIZE], reordered-SIZE, strided-SIZE, \
-         backward-SIZE, backtrack-SIZE, home-SIZE, footer-SIZE, parquet or whole, with a SIZE such as 64k or 1m"
+        "unknown workload '{0}': expected seq-SIZE, rand-SIZE, runs-SIZE, interleaved-STREAMS[-SIZE], reordered-SIZE, \
+         strided-SIZE, backward-SIZE, backtrack-SIZE, home-SIZE, footer-SIZE, parquet or whole, with a SIZE such as \
+         64k or 1m"
     )]
     UnknownName(String),
     /// The object is too small for a single read.
@@ -61,14 +63,14 @@ impl ReadPattern {
     /// | `seq-64k` | from the first byte to the last, 64 KiB at a time |
     /// | `rand-64k` | 256 reads of 64 KiB at random, unaligned offsets |
     /// | `runs-64k` | runs of 4 to 40 reads of 64 KiB, each run at a random offset; 256 reads in all |
-    /// | `interleaved-2`, `interleaved-2-64k` | two sequential readers of a half of the object each, in turn; 1 MiB by default |
+    /// | `interleaved-2[-64k]` | two sequential readers of a half of the object each, in turn; 1 MiB by default |
     /// | `reordered-64k` | from the first byte to the last, each group of four reads of 64 KiB shuffled |
     /// | `strided-64k` | 64 KiB of every 512 KiB |
     /// | `backward-64k` | from the last byte to the first |
     /// | `backtrack-64k` | blocks 1 2 3 4 2 5 6 7 5, then the same on the next seven |
     /// | `home-64k` | blocks 1 2 1 3 1 4 1 … |
     /// | `parquet` | a footer of 64 KiB, then row groups of 20 column chunks of 1 to 4 MiB, ascending, with gaps |
-    /// | `footer-64k` | the last 8 bytes, the 256 KiB before them, then from the first byte to the last, 64 KiB at a time |
+    /// | `footer-64k` | the last 8 bytes, the 256 KiB before them, then the object, 64 KiB at a time |
     /// | `whole` | the whole object at once |
     ///
     /// `seed` decides the random choices. Sizes are parsed like options (`k` and `KiB` are 1,024 bytes).
@@ -244,11 +246,11 @@ mod tests {
 
     #[test]
     fn parquet_reads_the_footer_then_ascends() {
-        let trace = ReadPattern::named("parquet", 1 << 30, 1).unwrap();
-        assert_eq!(trace.reads[0], PatternRead { offset: (1 << 30) - FOOTER_BYTES, len: FOOTER_BYTES });
-        assert!(trace.reads[1..].windows(2).all(|pair| pair[0].offset + pair[0].len <= pair[1].offset));
-        let gaps = trace.reads[1..].windows(2).filter(|pair| pair[0].offset + pair[0].len < pair[1].offset).count();
-        assert!((60..=200).contains(&gaps), "{gaps} gaps in {} reads", trace.reads.len());
+        let pattern = ReadPattern::named("parquet", 1 << 30, 1).unwrap();
+        assert_eq!(pattern.reads[0], PatternRead { offset: (1 << 30) - FOOTER_BYTES, len: FOOTER_BYTES });
+        assert!(pattern.reads[1..].windows(2).all(|pair| pair[0].offset + pair[0].len <= pair[1].offset));
+        let gaps = pattern.reads[1..].windows(2).filter(|pair| pair[0].offset + pair[0].len < pair[1].offset).count();
+        assert!((60..=200).contains(&gaps), "{gaps} gaps in {} reads", pattern.reads.len());
     }
 
     #[test]
@@ -280,17 +282,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_read_is_empty_or_beyond_the_end(object_bytes in 1_u64..20_000_000, len in 1_u64..100_000, seed: u64, streams in 1_u64..9) {
+        fn no_read_is_empty_or_beyond_the_end(
+            object_bytes in 1_u64..20_000_000,
+            len in 1_u64..100_000,
+            seed: u64,
+            streams in 1_u64..9,
+        ) {
             let len = len.max(object_bytes / 1000);
-            for name in ["seq", "rand", "runs", "reordered", "strided", "backward", "backtrack", "home", "footer"].map(|name| format!("{name}-{len}"))
-                .into_iter().chain(["parquet".to_owned(), "whole".to_owned(), format!("interleaved-{streams}-{len}")])
-            {
-                let Ok(trace) = ReadPattern::named(&name, object_bytes, seed) else { continue };
-                for read in &trace.reads {
+            let sized = ["seq", "rand", "runs", "reordered", "strided", "backward", "backtrack", "home", "footer"];
+            let others = ["parquet".to_owned(), "whole".to_owned(), format!("interleaved-{streams}-{len}")];
+            for name in sized.map(|name| format!("{name}-{len}")).into_iter().chain(others) {
+                let Ok(pattern) = ReadPattern::named(&name, object_bytes, seed) else { continue };
+                for read in &pattern.reads {
                     prop_assert!(read.len > 0 && read.offset + read.len <= object_bytes, "{}: {:?}", name, read);
                 }
                 if name.starts_with("seq") || name.starts_with("backward") {
-                    prop_assert_eq!(trace.bytes(), object_bytes);
+                    prop_assert_eq!(pattern.bytes(), object_bytes);
                 }
             }
         }

@@ -25,7 +25,8 @@ use crate::cloud::generation::Generation;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
-    /// The XML API of Google Cloud Storage as `object_store`'s GCS client uses it, and the reading part of its JSON API.
+    /// The XML API of Google Cloud Storage as `object_store`'s GCS client uses it, and the reading part of its JSON
+    /// API.
     #[default]
     Gcs,
     /// Amazon S3 with path-style requests.

@@ -1,6 +1,7 @@
 //! One request and its answer: the delays, faults and log entries around an operation.
 //!
-//! The server's own resources, by which another process reads the log and changes objects, are neither delayed nor logged:
+//! The server's own resources, by which another process reads the log and changes objects, are neither delayed nor
+//! logged:
 //!
 //! - `GET /_sim/log`: the `RequestCounts` as JSON.
 //! - `GET /_sim/requests`: every `RequestRecord` as JSON.

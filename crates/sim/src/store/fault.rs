@@ -35,9 +35,7 @@ impl SimFault {
         }
         None
     }
-}
 
-impl SimFault {
     /// 503.
     pub const UNAVAILABLE: Self = Self::Refused(Throttled { status: 503, retry_after: None });
 
@@ -51,5 +49,16 @@ impl SimFault {
 impl From<SimFault> for object_store::Error {
     fn from(fault: SimFault) -> Self {
         Self::Generic { store: "SimStore", source: Box::new(fault) }
+    }
+}
+
+/// The HTTP status of the answer that `error` stands for.
+pub(super) fn status_of(error: &object_store::Error) -> u16 {
+    match (error, SimFault::find(error)) {
+        (_, Some(SimFault::Refused(Throttled { status, .. }))) => status,
+        (object_store::Error::NotFound { .. }, _) => 404,
+        (object_store::Error::NotModified { .. }, _) => 304,
+        (object_store::Error::Precondition { .. }, _) => 412,
+        _ => 416,
     }
 }
