@@ -115,7 +115,7 @@ impl SimCloud {
 
     /// Performs a request other than a read, with a body of `body_bytes`: first the transfer, then `operation`.
     pub(crate) async fn call<T>(
-        self: Arc<Self>,
+        self: &Arc<Self>,
         record: RequestRecord,
         body_bytes: u64,
         operation: impl FnOnce(&Catalog, DateTime<Utc>) -> Result<T, CatalogError>,

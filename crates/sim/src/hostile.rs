@@ -12,10 +12,7 @@
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let object = HostileObject::new("data.bin", 1000);
-//! let server = HostileServer::new(object, |_, mut reply| {
-//!     reply.remove_header("etag");
-//!     reply
-//! });
+//! let server = HostileServer::new(object, |_, reply| reply.without("etag"));
 //! let client = HttpBuilder::new()
 //!     .with_url("http://server.test")
 //!     .with_http_connector(InMemoryConnector::new(Arc::clone(&server)))

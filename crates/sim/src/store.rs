@@ -6,12 +6,14 @@ pub(crate) mod fault;
 mod upload;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use chrono::{DateTime, Utc};
+use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use headstart_fetch_core::Intent;
 use object_store::path::Path;
 use object_store::{
@@ -81,33 +83,42 @@ impl SimStore {
         self.cloud.catalog.overwrite_synthetic(key, size, self.cloud.date())
     }
 
-    pub(crate) fn record(&self, kind: RequestKind, key: impl Into<String>) -> RequestRecord {
+    fn record(&self, kind: RequestKind, key: impl Into<String>) -> RequestRecord {
         RequestRecord::new(self.cloud.now(), kind, key)
     }
 
-    async fn page(&self, query: ListQuery) -> Result<ListPage> {
-        let record = self.record(RequestKind::List, &query.prefix);
-        Arc::clone(&self.cloud).call(record, 0, |catalog, _| Ok(catalog.list(&query))).await
+    /// Performs a request other than a read, with a body of `body_bytes`.
+    async fn call<T>(
+        &self,
+        kind: RequestKind,
+        key: &str,
+        body_bytes: u64,
+        operation: impl FnOnce(&Catalog, DateTime<Utc>) -> Result<T, CatalogError>,
+    ) -> Result<T> {
+        self.cloud.call(self.record(kind, key), body_bytes, operation).await
+    }
+
+    /// The pages of a listing.
+    fn pages(&self, query: ListQuery) -> impl Stream<Item = Result<ListPage>> + use<> {
+        let store = self.clone();
+        stream::try_unfold(Some(query), move |query| {
+            let store = store.clone();
+            async move {
+                let Some(query) = query else { return Ok(None) };
+                let page =
+                    store.call(RequestKind::List, &query.prefix, 0, |catalog, _| Ok(catalog.list(&query))).await?;
+                let next = page.next.clone().map(|next| ListQuery { start_after: Some(next), ..query });
+                Ok(Some((page, next)))
+            }
+        })
     }
 
     fn list_from(&self, prefix: Option<&Path>, start_after: Option<String>) -> BoxStream<'static, Result<ObjectMeta>> {
         let query = ListQuery { prefix: folder(prefix), start_after, ..ListQuery::default() };
-        let store = self.clone();
-        stream::try_unfold(Some(query), move |query| store.clone().next_page(query))
-            .map_ok(|objects| stream::iter(objects.into_iter().map(|(key, object)| meta(&key, &object))))
+        self.pages(query)
+            .map_ok(|page| stream::iter(page.objects.into_iter().map(|(key, object)| meta(&key, &object))))
             .try_flatten()
             .boxed()
-    }
-
-    /// Returns the objects of a page and the query for the next page.
-    async fn next_page(
-        self,
-        query: Option<ListQuery>,
-    ) -> Result<Option<(Vec<(String, Arc<Generation>)>, Option<ListQuery>)>> {
-        let Some(query) = query else { return Ok(None) };
-        let page = self.page(query.clone()).await?;
-        let next = page.next.map(|next| ListQuery { start_after: Some(next), ..query });
-        Ok(Some((page.objects, next)))
     }
 }
 
@@ -122,11 +133,11 @@ impl ObjectStore for SimStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let condition = condition(options.mode)?;
         let bytes = Bytes::from(payload);
-        let record = self.record(RequestKind::Put, location.as_ref());
-        let call = Arc::clone(&self.cloud).call(record, bytes.len() as u64, |catalog, now| {
-            catalog.put(location.as_ref(), bytes, options.attributes, &condition, now)
+        let (key, body_bytes) = (location.as_ref(), bytes.len() as u64);
+        let put = self.call(RequestKind::Put, key, body_bytes, |catalog, now| {
+            catalog.put(key, bytes, options.attributes, &condition, now)
         });
-        Ok(put_result(&*call.await?))
+        Ok(put_result(&*put.await?))
     }
 
     async fn put_multipart_opts(
@@ -134,10 +145,9 @@ impl ObjectStore for SimStore {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        let record = self.record(RequestKind::Multipart, location.as_ref());
-        let begin = Arc::clone(&self.cloud)
-            .call(record, 0, |catalog, _| Ok(catalog.begin_upload(location.as_ref(), options.attributes)));
-        let id = begin.await?;
+        let key = location.as_ref();
+        let begin = |catalog: &Catalog, _| Ok(catalog.begin_upload(key, options.attributes));
+        let id = self.call(RequestKind::Multipart, key, 0, begin).await?;
         Ok(Box::new(SimUpload::new(self.clone(), location.clone(), id)))
     }
 
@@ -184,9 +194,8 @@ impl ObjectStore for SimStore {
             .and_then(move |location| {
                 let store = store.clone();
                 async move {
-                    let record = store.record(RequestKind::Delete, location.as_ref());
                     let key = location.as_ref();
-                    store.cloud.call(record, 0, |catalog, _| Ok(catalog.delete(key))).await?;
+                    store.call(RequestKind::Delete, key, 0, |catalog, _| Ok(catalog.delete(key))).await?;
                     Ok(location)
                 }
             })
@@ -203,27 +212,18 @@ impl ObjectStore for SimStore {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let delimiter = Some("/".to_owned());
-        let mut query = ListQuery { prefix: folder(prefix), delimiter, ..ListQuery::default() };
+        let query = ListQuery { prefix: folder(prefix), delimiter, ..ListQuery::default() };
+        let mut pages = pin!(self.pages(query));
         let (mut objects, mut common_prefixes) = (Vec::new(), Vec::new());
-        loop {
-            let page = self.page(query.clone()).await?;
+        while let Some(page) = pages.try_next().await? {
             for (key, object) in &page.objects {
                 objects.push(meta(key, object)?);
             }
             for prefix in &page.prefixes {
                 common_prefixes.push(Path::parse(prefix)?);
             }
-            match page.next {
-                Some(next) => query.start_after = Some(next),
-                None => {
-                    return Ok(ListResult {
-                        objects,
-                        common_prefixes,
-                        extensions: object_store::Extensions::default(),
-                    });
-                }
-            }
         }
+        Ok(ListResult { objects, common_prefixes, extensions: object_store::Extensions::default() })
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
@@ -231,11 +231,8 @@ impl ObjectStore for SimStore {
             CopyMode::Overwrite => WriteCondition::Always,
             CopyMode::Create => WriteCondition::Absent,
         };
-        let record = self.record(RequestKind::Copy, to.as_ref());
-        Arc::clone(&self.cloud)
-            .call(record, 0, |catalog, now| catalog.copy(from.as_ref(), to.as_ref(), &condition, now))
-            .await
-            .map(drop)
+        let (from, to) = (from.as_ref(), to.as_ref());
+        self.call(RequestKind::Copy, to, 0, |catalog, now| catalog.copy(from, to, &condition, now)).await.map(drop)
     }
 }
 

@@ -96,7 +96,8 @@ impl Reply {
             .with("x-goog-generation", &object.version)
             .with("x-amz-version-id", &object.version);
         if status == 206 {
-            reply.set_header("content-range", format!("bytes {}-{}/{}", range.start, range.end - 1, object.size));
+            let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, object.size);
+            reply = reply.with("content-range", content_range);
         }
         reply.body = vec![BodyStep::Object(range)];
         reply
@@ -105,14 +106,15 @@ impl Reply {
     /// The same answer with a header, given by its name in lower case.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.set_header(name, value);
+        self = self.without(name);
+        self.headers.push((name.to_owned(), value.into()));
         self
     }
 
     /// The same answer without a header, given by its name in lower case.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
-        self.remove_header(name);
+        self.headers.retain(|(known, _)| known != name);
         self
     }
 
@@ -137,17 +139,6 @@ impl Reply {
     /// Sends `bytes` in place of the whole answer, then closes the connection.
     pub(super) fn replaced_by(self, bytes: &'static [u8]) -> Self {
         Self { garbage: Some(Bytes::from_static(bytes)), body: Vec::new(), closes: true, ..self }
-    }
-
-    /// Sets a header, by its name in lower case.
-    pub fn set_header(&mut self, name: &str, value: impl Into<String>) {
-        self.remove_header(name);
-        self.headers.push((name.to_owned(), value.into()));
-    }
-
-    /// Removes a header, by its name in lower case.
-    pub fn remove_header(&mut self, name: &str) {
-        self.headers.retain(|(known, _)| known != name);
     }
 
     /// Whether the answer has the object's bytes or headers: its status is 200 or 206.

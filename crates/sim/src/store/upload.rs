@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use object_store::path::Path;
 use object_store::{MultipartUpload, PutPayload, PutResult, Result, UploadPart};
 use parking_lot::Mutex;
 
-use crate::cloud::catalog::WriteCondition;
-use crate::cloud::log::{RequestKind, RequestRecord};
-use crate::store::{SimStore, put_result};
+use super::{SimStore, put_result};
+use crate::cloud::catalog::{Catalog, CatalogError, WriteCondition};
+use crate::cloud::log::RequestKind;
 
 /// A multipart upload.
 #[derive(Debug)]
@@ -29,8 +30,12 @@ impl SimUpload {
         Self { store, location, id, begun_parts: 0, parts: Arc::default() }
     }
 
-    fn record(&self) -> RequestRecord {
-        self.store.record(RequestKind::Multipart, self.location.as_ref())
+    /// Performs a request of the upload without a body.
+    async fn call<T>(
+        &self,
+        operation: impl FnOnce(&Catalog, DateTime<Utc>) -> std::result::Result<T, CatalogError>,
+    ) -> Result<T> {
+        self.store.call(RequestKind::Multipart, self.location.as_ref(), 0, operation).await
     }
 }
 
@@ -43,9 +48,9 @@ impl MultipartUpload for SimUpload {
         let location = self.location.clone();
         Box::pin(async move {
             let bytes = Bytes::from(payload);
-            let record = store.record(RequestKind::Multipart, location.as_ref());
-            let put = store.cloud.call(record, bytes.len() as u64, |catalog, _| catalog.put_part(&id, number, bytes));
-            let e_tag = put.await?;
+            let (key, body_bytes) = (location.as_ref(), bytes.len() as u64);
+            let put = |catalog: &Catalog, _| catalog.put_part(&id, number, bytes);
+            let e_tag = store.call(RequestKind::Multipart, key, body_bytes, put).await?;
             parts.lock().insert(number, e_tag);
             Ok(())
         })
@@ -57,13 +62,11 @@ impl MultipartUpload for SimUpload {
             let uploaded = self.parts.lock();
             (0..self.begun_parts).map(|number| (number, uploaded.get(&number).cloned().unwrap_or_default())).collect()
         };
-        let call = Arc::clone(&self.store.cloud).call(self.record(), 0, |catalog, now| {
-            catalog.complete_upload(&self.id, &parts, &WriteCondition::Always, now)
-        });
-        Ok(put_result(&*call.await?))
+        let complete = |catalog: &Catalog, now| catalog.complete_upload(&self.id, &parts, &WriteCondition::Always, now);
+        Ok(put_result(&*self.call(complete).await?))
     }
 
     async fn abort(&mut self) -> Result<()> {
-        Arc::clone(&self.store.cloud).call(self.record(), 0, |catalog, _| catalog.abort_upload(&self.id)).await
+        self.call(|catalog, _| catalog.abort_upload(&self.id)).await
     }
 }
