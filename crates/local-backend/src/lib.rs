@@ -22,7 +22,7 @@
 //! # Versions
 //!
 //! The version of a file is its inode, its size and the time of its last modification in microseconds. An overwrite
-//! that renames another file into place, as `LocalFileSystem` does, is always detected: the new file has another inode
+//! that renames another file into place, as `LocalFileSystem` does, is detected: the new file has another inode
 //! while the old file exists. These changes are not detected:
 //!
 //! - a change in place that keeps the size, within the resolution of the file system's clock (1–10 ms on most local

@@ -1,5 +1,5 @@
-//! Serves a simulated bucket until its stdin is closed. With the arguments `gcs s3` it speaks the S3 dialect over a link
-//! like that of GCS:
+//! Serves a simulated bucket until its stdin is closed. With the arguments `gcs s3` it speaks the S3 dialect over a
+//! link like that of GCS:
 //!
 //! ```sh
 //! cargo run --release -p headstart-sim --example serve -- gcs s3

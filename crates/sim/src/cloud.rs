@@ -16,11 +16,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use self::catalog::{Catalog, CatalogError};
+use self::catalog::{Catalog, CatalogError, Versioning};
 use self::generation::EPOCH;
 use self::log::{RequestEnd, RequestId, RequestLog, RequestRecord};
 use crate::policy::connections::Connections;
-use crate::policy::faults::{Faults, ReadFault};
+use crate::policy::faults::{FaultPlan, Faults, ReadFault};
 use crate::policy::link::{LinkModel, LinkStreamId, Pull};
 use crate::policy::profile::LinkProfile;
 use crate::policy::rng::SeededRng;
@@ -37,6 +37,7 @@ pub(crate) struct SimCloud {
     freed: Notify,
 }
 
+/// The mutable state of the link and its client.
 #[derive(Debug)]
 struct Traffic {
     link: LinkModel,
@@ -48,15 +49,20 @@ struct Traffic {
 impl SimCloud {
     pub(crate) fn new(
         profile: LinkProfile,
-        catalog: Arc<Catalog>,
-        faults: Faults,
-        connections: Connections,
-        rng: SeededRng,
+        versioned: bool,
+        faults: FaultPlan,
+        warm_connections: usize,
+        seed: u64,
     ) -> Arc<Self> {
-        let traffic = Traffic { link: LinkModel::new(&profile), connections, rng, faults };
+        let traffic = Traffic {
+            link: LinkModel::new(&profile),
+            connections: Connections::warm(warm_connections),
+            rng: SeededRng::new(seed),
+            faults: Faults::new(faults),
+        };
         Arc::new(Self {
             profile,
-            catalog,
+            catalog: Arc::new(Catalog::new(if versioned { Versioning::Kept } else { Versioning::Off })),
             log: Arc::default(),
             start: Instant::now(),
             traffic: Mutex::new(traffic),
@@ -78,7 +84,7 @@ impl SimCloud {
         self.traffic.lock().connections
     }
 
-    /// Returns the fault of the read that arrives now. Applies the changes of objects that are due to the bucket.
+    /// Makes the changes of objects that are due, and returns the fault of the read that arrives now.
     pub(crate) fn next_fault(&self) -> ReadFault {
         let now = self.now();
         let fault = self.traffic.lock().faults.next(now);
@@ -108,7 +114,7 @@ impl SimCloud {
             ttfb,
             pooled: false,
             stream: None,
-            sent: 0,
+            sent_bytes: 0,
             ended: false,
         }
     }
@@ -150,7 +156,7 @@ pub(crate) struct SimRequest {
     pooled: bool,
     stream: Option<LinkStreamId>,
     /// Bytes sent by its earlier streams.
-    sent: u64,
+    sent_bytes: u64,
     ended: bool,
 }
 
@@ -206,7 +212,7 @@ impl SimRequest {
         if end != RequestEnd::Completed {
             self.cloud.freed.notify_waiters();
         }
-        self.cloud.log.end(self.id, now, end, self.sent);
+        self.cloud.log.end(self.id, now, end, self.sent_bytes);
     }
 
     /// Transfers a request body of `bytes` to the store.
@@ -215,12 +221,12 @@ impl SimRequest {
         while self.pull(u64::MAX).await > 0 {}
         // The log counts bytes that the store sends, not those that it receives.
         self.close_stream(self.cloud.now());
-        self.sent = 0;
+        self.sent_bytes = 0;
     }
 
     fn close_stream(&mut self, now: Duration) {
         if let Some(stream) = self.stream.take() {
-            self.sent += self.cloud.traffic.lock().link.close(now, stream);
+            self.sent_bytes += self.cloud.traffic.lock().link.close(now, stream);
         }
     }
 }

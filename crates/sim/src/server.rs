@@ -43,12 +43,10 @@ pub use bucket::Dialect;
 pub use tls::TlsIdentity;
 
 use crate::cloud::SimCloud;
-use crate::cloud::catalog::{Catalog, Versioning};
+use crate::cloud::catalog::Catalog;
 use crate::cloud::log::RequestLog;
-use crate::policy::connections::Connections;
-use crate::policy::faults::{FaultPlan, Faults};
+use crate::policy::faults::FaultPlan;
 use crate::policy::profile::LinkProfile;
-use crate::policy::rng::SeededRng;
 use bucket::ServedBucket;
 use exchange::{ClientConnection, ServerShared};
 
@@ -119,13 +117,12 @@ impl SimServer {
         let url = format!("{}://{}", transport.scheme(), listener.local_addr()?);
         // A task copies many bytes per poll. With the default interval of 61 polls, timers would fire late.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(7).build()?;
-        let catalog = Arc::new(Catalog::new(if config.versioned { Versioning::Kept } else { Versioning::Off }));
-        let (faults, rng) = (Faults::new(config.faults), SeededRng::new(config.seed));
         let cloud = {
             // Uses the clock of this runtime, since the caller's may be paused.
             let _inside = runtime.enter();
-            SimCloud::new(config.profile, Arc::clone(&catalog), faults, Connections::default(), rng)
+            SimCloud::new(config.profile, config.versioned, config.faults, 0, config.seed)
         };
+        let catalog = Arc::clone(&cloud.catalog);
         let bucket = ServedBucket { name: config.bucket, url: url.clone(), dialect: config.dialect, catalog };
         let shared = Arc::new(ServerShared { cloud, bucket });
         let (stop, stopped) = oneshot::channel();

@@ -38,17 +38,13 @@ use crate::policy::faults::{ReadAnswer, ReadFault};
 /// time and is reproducible to the byte and the millisecond. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct SimStore {
-    pub(crate) cloud: Arc<SimCloud>,
+    cloud: Arc<SimCloud>,
 }
 
 impl SimStore {
     /// A builder with the default settings.
     pub fn builder() -> SimStoreBuilder {
         SimStoreBuilder::default()
-    }
-
-    pub(crate) fn new(cloud: Arc<SimCloud>) -> Self {
-        Self { cloud }
     }
 
     /// The objects of the bucket.

@@ -1,14 +1,9 @@
 //! Builds a [`SimStore`].
 
-use std::sync::Arc;
-
+use super::SimStore;
 use crate::cloud::SimCloud;
-use crate::cloud::catalog::{Catalog, Versioning};
-use crate::policy::connections::Connections;
-use crate::policy::faults::{FaultPlan, Faults};
+use crate::policy::faults::FaultPlan;
 use crate::policy::profile::LinkProfile;
-use crate::policy::rng::SeededRng;
-use crate::store::SimStore;
 
 /// Builds a [`SimStore`].
 #[derive(Debug, Clone)]
@@ -16,7 +11,7 @@ use crate::store::SimStore;
 pub struct SimStoreBuilder {
     profile: LinkProfile,
     faults: FaultPlan,
-    versioning: Versioning,
+    versioned: bool,
     seed: u64,
     warm_connections: usize,
 }
@@ -36,7 +31,7 @@ impl SimStoreBuilder {
 
     /// Whether older generations can still be read. Default: yes.
     pub fn versioned(mut self, versioned: bool) -> Self {
-        self.versioning = if versioned { Versioning::Kept } else { Versioning::Off };
+        self.versioned = versioned;
         self
     }
 
@@ -55,11 +50,8 @@ impl SimStoreBuilder {
     /// Builds the store. Its time starts now.
     #[must_use]
     pub fn build(self) -> SimStore {
-        let catalog = Arc::new(Catalog::new(self.versioning));
-        let connections = Connections::warm(self.warm_connections);
-        let cloud =
-            SimCloud::new(self.profile, catalog, Faults::new(self.faults), connections, SeededRng::new(self.seed));
-        SimStore::new(cloud)
+        let (profile, faults) = (self.profile, self.faults);
+        SimStore { cloud: SimCloud::new(profile, self.versioned, faults, self.warm_connections, self.seed) }
     }
 }
 
@@ -68,7 +60,7 @@ impl Default for SimStoreBuilder {
         Self {
             profile: LinkProfile::loopback(),
             faults: FaultPlan::default(),
-            versioning: Versioning::Kept,
+            versioned: true,
             seed: 0,
             warm_connections: 0,
         }
