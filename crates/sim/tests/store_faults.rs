@@ -99,7 +99,7 @@ async fn stalls_and_late_first_bytes_delay_the_body_without_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_is_overwritten_and_deleted_when_the_script_says_and_bodies_under_way_stay_whole() {
+async fn scripted_changes_happen_in_time_and_do_not_affect_open_bodies() {
     let path = Path::from(KEY);
     let overwrite = ExternalChange::Overwrite { key: KEY.into(), size: Some(10) };
     let store = scripted(vec![
@@ -127,7 +127,7 @@ async fn an_object_is_overwritten_and_deleted_when_the_script_says_and_bodies_un
 }
 
 #[tokio::test]
-async fn in_an_unversioned_bucket_what_was_overwritten_is_gone() {
+async fn an_unversioned_bucket_loses_overwritten_generations() {
     let store = SimStore::builder().versioned(false).build();
     let path = Path::from(KEY);
     let version = store.head(&path).await.unwrap().version;

@@ -153,7 +153,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_not_the_range_is_detected(
+        fn other_bytes_are_detected(
             offset in 0_u64..1 << 40,
             len in LONG_ENOUGH..10_000,
             shift in 1_u64..1 << 30,
