@@ -1,11 +1,12 @@
 //! Tests of driving a trace.
 
 use super::*;
-use headstart_trace::{Header, Keys};
+use headstart_trace::{Keys, TraceHeader};
 
 fn trace(after: &[Option<u64>]) -> Trace {
-    let calls = after.iter().zip(0..).map(|(after, n)| Call { after: *after, ..Call::new(n, "a", Kind::Get) });
-    Trace { header: Header::new(Keys::Plain, ""), calls: calls.collect() }
+    let calls =
+        after.iter().zip(0..).map(|(after, n)| TraceCall { after: *after, ..TraceCall::new(n, "a", CallKind::Get) });
+    Trace { header: TraceHeader::new(Keys::Plain, ""), calls: calls.collect() }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future;
 use headstart_cache::{CacheConfig, CacheStore, Freshness};
 use headstart_fetch_core::{BackendProfile, LinkEstimate};
-use headstart_sim::{Content, LinkProfile, SimStore, Trace};
+use headstart_sim::{Content, LinkProfile, ReadPattern, SimStore};
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::time::Instant;
 
@@ -64,7 +64,7 @@ async fn small_holes_are_bridged_where_the_link_says_so() {
 }
 
 /// Reads all of `trace` from the object `a`, and checks every byte.
-async fn replay(sim: &SimStore, store: &dyn ObjectStore, trace: &Trace) {
+async fn replay(sim: &SimStore, store: &dyn ObjectStore, trace: &ReadPattern) {
     let content = Content::new("a", sim.catalog().get("a", None).expect("there").number);
     for read in &trace.reads {
         let bytes = store.get_range(&"a".into(), read.offset..read.offset + read.len).await.expect("there");
@@ -76,7 +76,7 @@ async fn replay(sim: &SimStore, store: &dyn ObjectStore, trace: &Trace) {
 #[tokio::test(start_paused = true)]
 async fn cold_random_reads_cost_what_they_cost_raw() {
     for (seed, size) in ["4k", "64k", "1m"].into_iter().enumerate() {
-        let trace = Trace::named(&format!("rand-{size}"), 1 << 30, seed as u64).expect("a workload");
+        let trace = ReadPattern::named(&format!("rand-{size}"), 1 << 30, seed as u64).expect("a workload");
         let (sim, config) = bucket();
         sim.catalog().add_synthetic("a", trace.object_bytes);
         replay(&sim, &sim, &trace).await;
@@ -120,7 +120,7 @@ async fn a_second_pass_of_any_workload_asks_for_nothing_that_fits() {
     ];
     for freshness in [Freshness::Immutable, Freshness::Ttl(Duration::from_secs(3600)), Freshness::EveryRead] {
         for name in workloads {
-            let trace = Trace::named(name, 96 * MIB, 5).expect("a workload");
+            let trace = ReadPattern::named(name, 96 * MIB, 5).expect("a workload");
             let (sim, config) = bucket();
             sim.catalog().add_synthetic("a", trace.object_bytes);
             let config = CacheConfig { freshness, ..config };

@@ -13,7 +13,7 @@ use std::time::Duration;
 use common::{Altered, Bench, KEY, KIB, MIB, Setup, is_object_changed, path, settle};
 use futures::FutureExt;
 use headstart_fetch_core::{BackendProfile, DownloadError, FetchConfig, FetchStore, ObjectVersion};
-use headstart_sim::{Answer, Change, Content, Event, FaultPlan, LinkProfile, When};
+use headstart_sim::{Content, ExternalChange, FaultEvent, FaultPlan, LinkProfile, ReadAnswer, When};
 use object_store::{Error, ObjectStoreExt};
 use parking_lot::Mutex;
 use proptest::prelude::Rng;
@@ -219,8 +219,8 @@ async fn another_version_begins_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn a_change_on_the_way_is_an_error_and_the_next_try_gets_the_new_object() {
-    let change = Change::Overwrite { key: KEY.to_owned(), size: None };
-    let faults = FaultPlan { script: vec![(When::Read(6), Event::Change(change))], ..FaultPlan::default() };
+    let change = ExternalChange::Overwrite { key: KEY.to_owned(), size: None };
+    let faults = FaultPlan { script: vec![(When::Read(6), FaultEvent::Change(change))], ..FaultPlan::default() };
     let (bench, place) = (Setup { faults, ..cloud(64 * MIB) }.build(), Place::new());
     let failed = bench.store.download(&path(), &place.file).await.unwrap_err();
     let DownloadError::Store(error) = failed else { panic!("{failed}") };
@@ -260,7 +260,7 @@ async fn a_wrong_checksum_leaves_nothing() {
 /// A body that repeatedly ends too early.
 #[tokio::test(start_paused = true)]
 async fn a_short_read_is_an_error() {
-    let short = |read| (When::Read(read), Event::Answer(Answer::Short { after: 0.5 }));
+    let short = |read| (When::Read(read), FaultEvent::Answer(ReadAnswer::Short { after: 0.5 }));
     let faults = FaultPlan { script: (0..10_000).map(short).collect(), ..FaultPlan::default() };
     let (bench, place) = (Setup { faults, ..cloud(300 * KIB) }.build(), Place::new());
     let failed = bench.store.download(&path(), &place.file).await.unwrap_err();

@@ -16,7 +16,7 @@ use common::{Altered, Bench, KEY, KIB, Setup, check_body, path, settle, tiny_par
 use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::internal::{Origin, Reserved, ask};
 use headstart_fetch_core::{FetchConfig, FetchError, FetchStore, Intent, MemoryBudget};
-use headstart_sim::{Answer, Event, FaultPlan, When};
+use headstart_sim::{FaultEvent, FaultPlan, ReadAnswer, When};
 use object_store::chunked::ChunkedStore;
 use object_store::memory::InMemory;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
@@ -112,8 +112,8 @@ async fn dropping_get_ranges_leaves_nothing() {
     }
 }
 
-fn answered(read: u64, answer: Answer) -> Bench {
-    let faults = FaultPlan { script: vec![(When::Read(read), Event::Answer(answer))], ..FaultPlan::default() };
+fn answered(read: u64, answer: ReadAnswer) -> Bench {
+    let faults = FaultPlan { script: vec![(When::Read(read), FaultEvent::Answer(answer))], ..FaultPlan::default() };
     Setup { faults, retries: 0, ..Setup::default() }.build()
 }
 
@@ -127,25 +127,25 @@ async fn the_first_error_ends_the_read() {
     for options in reads() {
         for read in 0..12 {
             for answer in [
-                Answer::Unavailable,
-                Answer::Cut { after: 0.5 },
-                Answer::Short { after: 0.5 },
-                Answer::Long { extra_bytes: 10 },
+                ReadAnswer::Unavailable,
+                ReadAnswer::Cut { after: 0.5 },
+                ReadAnswer::Short { after: 0.5 },
+                ReadAnswer::Long { extra_bytes: 10 },
             ] {
                 let bench = answered(read, answer);
                 let Err(error) = bench.read(options.clone()).await else {
                     // The first part of a read to the end may be refused for its range: then the caller's own request
                     // answers.
-                    assert_eq!((read, answer), (0, Answer::Unavailable));
+                    assert_eq!((read, answer), (0, ReadAnswer::Unavailable));
                     assert!(!matches!(options.range, Some(GetRange::Bounded(_) | GetRange::Suffix(_))));
                     continue;
                 };
                 assert!(matches!(error, Error::Generic { .. }), "{error:?}");
                 match answer {
-                    Answer::Short { .. } => {
+                    ReadAnswer::Short { .. } => {
                         assert!(matches!(fetch_error(&error), Some(FetchError::ShortBody { .. })), "{error:?}");
                     }
-                    Answer::Long { .. } => {
+                    ReadAnswer::Long { .. } => {
                         assert!(matches!(fetch_error(&error), Some(FetchError::LongBody { .. })), "{error:?}");
                     }
                     _ => {}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{Altered, Bench, KIB, MIB, Setup, check_body, path, settle};
 use futures::StreamExt;
 use headstart_fetch_core::{BackendProfile, FetchConfig, FetchError, FetchStats, FetchStore, ObjectChanged, Throttled};
-use headstart_sim::{Answer, Change, Dice, Event, FaultPlan, LinkProfile, When};
+use headstart_sim::{ExternalChange, FaultEvent, FaultPlan, LinkProfile, ReadAnswer, SeededRng, When};
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::time::Instant;
@@ -40,7 +40,7 @@ impl Times {
 
 /// `reads` reads of 1 MiB at random offsets, by `readers` at a time. Every byte is checked.
 async fn random_reads(bench: &Bench, store: &dyn ObjectStore, reads: usize, readers: usize) -> Times {
-    let mut dice = Dice::new(11);
+    let mut dice = SeededRng::new(11);
     let path = path();
     let starts: Vec<u64> = (0..reads).map(|_| dice.below(bench.size - MIB)).collect();
     let mut times: Vec<Duration> = futures::stream::iter(starts)
@@ -167,8 +167,8 @@ fn reads() -> [GetOptions; 4] {
         .map(|range| GetOptions { range, ..GetOptions::default() })
 }
 
-fn answered(read: u64, answer: Answer) -> FaultPlan {
-    FaultPlan { script: vec![(When::Read(read), Event::Answer(answer))], ..FaultPlan::default() }
+fn answered(read: u64, answer: ReadAnswer) -> FaultPlan {
+    FaultPlan { script: vec![(When::Read(read), FaultEvent::Answer(answer))], ..FaultPlan::default() }
 }
 
 /// Any single request may fail in any way: the read does not.
@@ -181,18 +181,18 @@ async fn one_failure_of_any_request_is_retried() {
         let requests = calm.store.stats().gets();
         for read in 0..requests {
             for answer in [
-                Answer::Unavailable,
-                Answer::Throttled { retry_after },
-                Answer::Cut { after: 0.0 },
-                Answer::Cut { after: 0.5 },
-                Answer::Short { after: 0.5 },
-                Answer::Stalled { after: 0.5, pause: Duration::from_secs(3600) },
+                ReadAnswer::Unavailable,
+                ReadAnswer::Throttled { retry_after },
+                ReadAnswer::Cut { after: 0.0 },
+                ReadAnswer::Cut { after: 0.5 },
+                ReadAnswer::Short { after: 0.5 },
+                ReadAnswer::Stalled { after: 0.5, pause: Duration::from_secs(3600) },
             ] {
                 let bench = Setup { faults: answered(read, answer), ..Setup::default() }.build();
                 let start = Instant::now();
                 assert_eq!(bench.read(options.clone()).await.unwrap(), wanted, "{answer:?} of read {read}");
                 let took = start.elapsed();
-                if matches!(answer, Answer::Throttled { .. }) {
+                if matches!(answer, ReadAnswer::Throttled { .. }) {
                     assert!(took >= retry_after, "{took:?}");
                 }
                 assert!(took < Duration::from_secs(8), "{took:?} after {answer:?} of read {read}");
@@ -211,9 +211,11 @@ async fn one_failure_of_any_request_is_retried() {
 #[tokio::test(start_paused = true)]
 async fn a_body_is_resumed_in_its_own_version() {
     for (versioned, size) in [(false, None), (true, None), (false, Some(2000))] {
-        let change = Change::Overwrite { key: common::KEY.to_owned(), size };
-        let script =
-            vec![(When::Read(0), Event::Answer(Answer::Cut { after: 0.5 })), (When::Read(1), Event::Change(change))];
+        let change = ExternalChange::Overwrite { key: common::KEY.to_owned(), size };
+        let script = vec![
+            (When::Read(0), FaultEvent::Answer(ReadAnswer::Cut { after: 0.5 })),
+            (When::Read(1), FaultEvent::Change(change)),
+        ];
         for pin in common::ALL_PINS {
             let faults = FaultPlan { script: script.clone(), ..FaultPlan::default() };
             let profile = BackendProfile { pin, ..common::tiny_parts() };
@@ -235,9 +237,9 @@ async fn a_body_is_resumed_in_its_own_version() {
 
 #[tokio::test(start_paused = true)]
 async fn final_errors_are_not_retried() {
-    for (answer, gets) in [(Answer::Long { extra_bytes: 1 }, 1), (Answer::Whole, 1)] {
+    for (answer, gets) in [(ReadAnswer::Long { extra_bytes: 1 }, 1), (ReadAnswer::Whole, 1)] {
         let bench = Setup { faults: answered(0, answer), ..Setup::default() }.build();
-        let start = if answer == Answer::Whole { bench.size } else { 0 };
+        let start = if answer == ReadAnswer::Whole { bench.size } else { 0 };
         bench.read(GetOptions::new().with_range(Some(start..start + KIB))).await.unwrap_err();
         let stats = bench.store.stats();
         assert_eq!((stats.gets(), stats.retries), (gets, 0), "{answer:?}");
@@ -295,7 +297,7 @@ async fn a_slow_link_is_no_stall() {
 /// Without retries the caller gets the failure.
 #[tokio::test(start_paused = true)]
 async fn retries_can_be_turned_off() {
-    let bench = Setup { faults: answered(0, Answer::Short { after: 0.5 }), retries: 0, ..Setup::default() }.build();
+    let bench = Setup { faults: answered(0, ReadAnswer::Short { after: 0.5 }), retries: 0, ..Setup::default() }.build();
     let error = bench.read(GetOptions::new().with_range(Some(0..KIB))).await.unwrap_err();
     let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
     assert_eq!(source, Some(&FetchError::ShortBody { start: 0, end: KIB, at: 512 }), "{error:?}");

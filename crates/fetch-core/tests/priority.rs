@@ -11,13 +11,13 @@ use common::{Bench, KIB, MIB, Setup, check_body, path};
 use futures::StreamExt;
 use headstart_fetch_core::internal::{Promotion, ask};
 use headstart_fetch_core::{BackendProfile, Intent};
-use headstart_sim::{Dice, LinkProfile};
+use headstart_sim::{LinkProfile, SeededRng};
 use object_store::ObjectStore;
 use tokio::time::Instant;
 
 /// Times of `reads` demanded reads of 1 MiB, `in_flight` at a time, in ascending order.
 async fn demand(bench: &Bench, reads: usize, in_flight: usize) -> Vec<Duration> {
-    let mut dice = Dice::new(11);
+    let mut dice = SeededRng::new(11);
     let starts: Vec<u64> = (0..reads).map(|_| dice.below(bench.size - MIB)).collect();
     let mut times: Vec<Duration> = futures::stream::iter(starts)
         .map(async |start| {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use common::{Altered, KEY, KIB, Setup, check_body, path, settle};
 use headstart_fetch_core::{CacheHint, FetchConfig, FetchError, FetchStore, ObjectChanged};
-use headstart_sim::{Answer, Change, Content, Event, FIRST_GENERATION, FaultPlan, When};
+use headstart_sim::{Content, ExternalChange, FIRST_GENERATION, FaultEvent, FaultPlan, ReadAnswer, When};
 use object_store::{GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt};
 
 /// What an answer tells about the version.
@@ -85,9 +85,11 @@ async fn a_version_of_the_same_size_is_never_mixed_in() {
     for tells in WITHOUT_TAGS {
         for read in 0..12 {
             for cut in [None, Some(read)] {
-                let mut script =
-                    vec![(When::Read(read + 1), Event::Change(Change::Overwrite { key: KEY.into(), size: None }))];
-                script.extend(cut.map(|cut| (When::Read(cut), Event::Answer(Answer::Cut { after: 0.5 }))));
+                let mut script = vec![(
+                    When::Read(read + 1),
+                    FaultEvent::Change(ExternalChange::Overwrite { key: KEY.into(), size: None }),
+                )];
+                script.extend(cut.map(|cut| (When::Read(cut), FaultEvent::Answer(ReadAnswer::Cut { after: 0.5 }))));
                 let faults = FaultPlan { script, ..FaultPlan::default() };
                 let setup = Setup { faults, ..Setup::default() };
                 let config = setup.config();
@@ -120,8 +122,8 @@ async fn a_version_of_the_same_size_is_never_mixed_in() {
 async fn a_date_that_settles_between_two_answers_proves_nothing_of_the_first() {
     for overwritten in 1..12 {
         let script = vec![
-            (When::Read(0), Event::Answer(Answer::Unavailable)),
-            (When::Read(overwritten), Event::Change(Change::Overwrite { key: KEY.into(), size: None })),
+            (When::Read(0), FaultEvent::Answer(ReadAnswer::Unavailable)),
+            (When::Read(overwritten), FaultEvent::Change(ExternalChange::Overwrite { key: KEY.into(), size: None })),
         ];
         let setup = Setup { faults: FaultPlan { script, ..FaultPlan::default() }, ..Setup::default() };
         let config = setup.config();
@@ -191,7 +193,7 @@ async fn objects_that_never_change_are_split_without_a_validator() {
 #[tokio::test(start_paused = true)]
 async fn a_body_without_a_validator_goes_on_only_where_nothing_was_handed_on() {
     for (after, ok) in [(0.0, true), (0.5, false)] {
-        let script = vec![(When::Read(0), Event::Answer(Answer::Cut { after }))];
+        let script = vec![(When::Read(0), FaultEvent::Answer(ReadAnswer::Cut { after }))];
         let bench = Setup { faults: FaultPlan { script, ..FaultPlan::default() }, ..Setup::default() }.build();
         let store = over(&bench, Tells::Nothing, Setup::default().config());
         let read = check(store.get_opts(&path(), GetOptions::new().with_range(Some(0..4 * KIB))).await.unwrap()).await;
@@ -199,7 +201,7 @@ async fn a_body_without_a_validator_goes_on_only_where_nothing_was_handed_on() {
     }
     // Nor is a body given up after a pause that a plain stream would wait for.
     let pause = std::time::Duration::from_secs(20);
-    let script = vec![(When::Read(0), Event::Answer(Answer::Stalled { after: 0.5, pause }))];
+    let script = vec![(When::Read(0), FaultEvent::Answer(ReadAnswer::Stalled { after: 0.5, pause }))];
     let bench = Setup { faults: FaultPlan { script, ..FaultPlan::default() }, ..Setup::default() }.build();
     let store = over(&bench, Tells::Nothing, Setup::default().config());
     let options = GetOptions::new().with_range(Some(0..4 * KIB));
@@ -213,9 +215,9 @@ async fn a_body_without_a_validator_goes_on_only_where_nothing_was_handed_on() {
 async fn a_shorter_version_is_a_changed_object_not_a_bad_range() {
     for read in 0..14 {
         for cut in [None, Some(read)] {
-            let change = Change::Overwrite { key: KEY.into(), size: Some(20 * KIB) };
-            let mut script = vec![(When::Read(read + 1), Event::Change(change))];
-            script.extend(cut.map(|cut| (When::Read(cut), Event::Answer(Answer::Cut { after: 0.5 }))));
+            let change = ExternalChange::Overwrite { key: KEY.into(), size: Some(20 * KIB) };
+            let mut script = vec![(When::Read(read + 1), FaultEvent::Change(change))];
+            script.extend(cut.map(|cut| (When::Read(cut), FaultEvent::Answer(ReadAnswer::Cut { after: 0.5 }))));
             let faults = FaultPlan { script, ..FaultPlan::default() };
             let bench = Setup { faults, ..Setup::default() }.build();
             let store = FetchStore::new(Arc::new(Altered::new(bench.sim.clone(), unpinned)), Setup::default().config());

@@ -6,11 +6,11 @@ mod common;
 
 use common::{ALL_PINS, Altered, KEY, KIB, Setup, check_body, is_object_changed, path, settle, slow_link, tiny_parts};
 use headstart_fetch_core::{BackendProfile, Intent, ObjectChanged, PinBy};
-use headstart_sim::{Change, Event, FaultPlan, RequestKind, When};
+use headstart_sim::{ExternalChange, FaultEvent, FaultPlan, RequestKind, When};
 use object_store::{Error, GetOptions, GetRange, GetResult, ObjectStore};
 
-fn change_before(read: u64, change: Change) -> FaultPlan {
-    FaultPlan { script: vec![(When::Read(read), Event::Change(change))], ..FaultPlan::default() }
+fn change_before(read: u64, change: ExternalChange) -> FaultPlan {
+    FaultPlan { script: vec![(When::Read(read), FaultEvent::Change(change))], ..FaultPlan::default() }
 }
 
 /// Times to the first byte vary, so that the first part is not always answered first.
@@ -25,10 +25,10 @@ fn setup(pin: PinBy, versioned: bool, faults: FaultPlan) -> Setup {
 async fn a_change_at_any_request_boundary_is_seen() {
     let (key, size) = (KEY.to_owned(), Setup::default().size);
     let changes = [
-        Change::Overwrite { key: key.clone(), size: None },
-        Change::Overwrite { key: key.clone(), size: Some(size / 2) },
-        Change::Overwrite { key: key.clone(), size: Some(size * 2) },
-        Change::Delete { key },
+        ExternalChange::Overwrite { key: key.clone(), size: None },
+        ExternalChange::Overwrite { key: key.clone(), size: Some(size / 2) },
+        ExternalChange::Overwrite { key: key.clone(), size: Some(size * 2) },
+        ExternalChange::Delete { key },
     ];
     let ranges =
         [None, Some(GetRange::Offset(5 * KIB)), Some((KIB..250 * KIB).into()), Some(GetRange::Suffix(200 * KIB))];
@@ -47,7 +47,10 @@ async fn a_change_at_any_request_boundary_is_seen() {
                         Ok(_) => finished += 1,
                         Err(error) if ObjectChanged::find(&error).is_some() => seen += 1,
                         Err(Error::NotFound { .. }) => {
-                            assert!(matches!(change, Change::Delete { .. }) && boundary < 5, "boundary {boundary}");
+                            assert!(
+                                matches!(change, ExternalChange::Delete { .. }) && boundary < 5,
+                                "boundary {boundary}"
+                            );
                         }
                         Err(error) => panic!("{change:?} at {boundary}, {range:?}, {pin:?}: {error}"),
                     }
@@ -68,7 +71,7 @@ async fn a_change_at_any_request_boundary_is_seen() {
 async fn a_mutant_without_pin_is_caught() {
     let mut caught = 0;
     for boundary in 1..20 {
-        let change = Change::Overwrite { key: KEY.to_owned(), size: None };
+        let change = ExternalChange::Overwrite { key: KEY.to_owned(), size: None };
         let bench = setup(PinBy::ETag, false, change_before(boundary, change)).build();
         let first = std::sync::OnceLock::new();
         let blind =
@@ -86,7 +89,7 @@ async fn a_mutant_without_pin_is_caught() {
 async fn a_change_before_the_first_answer_begins_anew() {
     let mut restarts = 0;
     for seed in 0..20 {
-        let change = Change::Overwrite { key: KEY.to_owned(), size: None };
+        let change = ExternalChange::Overwrite { key: KEY.to_owned(), size: None };
         let bench = Setup { seed, ..setup(PinBy::ETag, false, change_before(2, change)) }.build();
         match bench.read(GetOptions::new().with_range(Some(0..64 * KIB))).await {
             Ok(bytes) => assert_eq!((bytes, bench.store.stats().restarts), (64 * KIB, 1), "seed {seed}"),
@@ -137,7 +140,7 @@ async fn the_callers_version_is_never_replaced() {
 async fn ranges_of_one_call_are_of_one_version() {
     let ranges: Vec<_> = (0..10).map(|n| n * 30 * KIB..n * 30 * KIB + 100).collect();
     for boundary in 0..12 {
-        let change = Change::Overwrite { key: KEY.to_owned(), size: None };
+        let change = ExternalChange::Overwrite { key: KEY.to_owned(), size: None };
         let bench = setup(PinBy::ETag, false, change_before(boundary, change)).build();
         let old = bench.sim.catalog().get(KEY, None).unwrap();
         let got = bench.store.get_ranges(&path(), &ranges).await.expect("a restart finds the new version");

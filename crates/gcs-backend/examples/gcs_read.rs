@@ -1,4 +1,8 @@
-//! Reads the first bytes of an object: `cargo run -p headstart-gcs-backend --example gcs_read -- gs://bucket/key [option=value …]`.
+//! Reads the first bytes of an object:
+//!
+//! ```sh
+//! cargo run -p headstart-gcs-backend --example gcs_read -- gs://bucket/key [option=value …]
+//! ```
 
 use std::error::Error;
 use std::process::ExitCode;

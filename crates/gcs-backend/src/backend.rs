@@ -1,4 +1,4 @@
-//! Builds the client that settings describe, and what the engine needs to know of it.
+//! `GcsBackend`: builds the client for a bucket.
 
 use std::fmt;
 use std::fs::File;
@@ -14,15 +14,14 @@ use object_store::path::Path;
 use object_store::{ClientOptions, CredentialProvider, ObjectStore, RetryConfig, StaticCredentialProvider};
 use url::Url;
 
-use crate::checksum::crc32c_of;
 use crate::config::{Credentials, GcsConfig};
-use crate::location::Location;
-use crate::profile::gcs_profile;
+use crate::location::GcsLocation;
+use crate::profile::{crc32c_of, gcs_profile};
 
-/// What an emulator is sent: some refuse writes without a token, none looks at it.
+/// The token sent to emulators. Some refuse writes without a token; none checks it.
 const EMULATOR_TOKEN: &str = "emulator";
 
-/// A bucket, ready to be read.
+/// A client for a bucket, and the object that a URL names.
 #[derive(Clone)]
 pub struct GcsBackend {
     store: Arc<GoogleCloudStorage>,
@@ -36,7 +35,7 @@ pub struct GcsBackend {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GcsError {
-    /// A URL, option or variable cannot be used.
+    /// A URL, option or environment variable is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Neither the URL nor the option `bucket` nor the environment names a bucket.
@@ -47,18 +46,21 @@ pub enum GcsError {
     KeyFile {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The error of the file system.
         source: std::io::Error,
     },
-    /// A key file or key is not one. The parser's own words are withheld: they quote the secret.
-    #[error("{origin} is an invalid service-account key: expected the JSON of a service account{}", if *default { " or of application default credentials" } else { "" })]
+    /// A key or key file is invalid. The error of the parser is left out, since it quotes the secret.
+    #[error(
+        "{origin} is an invalid service-account key: expected the JSON of a service account{}",
+        if *default { " or of application default credentials" } else { "" }
+    )]
     Key {
-        /// Where the key came from.
+        /// Source of the key.
         origin: String,
-        /// Whether application default credentials would have done.
+        /// Whether application default credentials are valid here too.
         default: bool,
     },
-    /// The client refuses the settings.
+    /// The client rejects the settings.
     #[error("the client cannot be built")]
     Client(#[source] object_store::Error),
 }
@@ -72,10 +74,10 @@ impl From<GcsError> for object_store::Error {
 impl GcsBackend {
     /// Opens `gs://bucket[/key[#generation]]` with `options` (see [`GcsConfig`]) and the process's environment.
     ///
-    /// Nothing is sent yet; whether the bucket exists shows with the first read.
+    /// Sends no request: the first read shows whether the bucket exists.
     ///
     /// # Errors
-    /// [`GcsError`]: the URL, an option or a variable cannot be used, a key file cannot be opened.
+    /// [`GcsError`]: the URL, an option, a variable or a key is invalid, or a key file cannot be opened.
     pub fn from_url<K: AsRef<str>, V: AsRef<str>>(
         url: &Url,
         options: impl IntoIterator<Item = (K, V)>,
@@ -92,13 +94,13 @@ impl GcsBackend {
         Self::open(None, GcsConfig::resolve(no_options, GcsConfig::process_environment)?)
     }
 
-    /// Opens `url`, or the bucket of `config` where there is none. A bucket in the URL goes before one from the environment.
+    /// Opens `url`, or the bucket of `config` if `url` is `None` or names no bucket.
     ///
     /// # Errors
     /// As [`GcsBackend::from_url`].
     pub fn open(url: Option<&Url>, mut config: GcsConfig) -> Result<Self, GcsError> {
         config.check()?;
-        let location = url.map(Location::of).transpose()?;
+        let location = url.map(GcsLocation::of).transpose()?;
         let (bucket, path, generation) = match location {
             Some(location) => (location.bucket, location.path, location.generation),
             None => (None, Path::ROOT, None),
@@ -110,32 +112,32 @@ impl GcsBackend {
         Ok(Self { store: Arc::new(store), for_fetch, config, path, generation })
     }
 
-    /// The store to read from and write to. The client retries by itself.
+    /// The store for reads and writes. The client retries failed requests.
     #[must_use]
     pub fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.store) as _
     }
 
-    /// The same for a [`FetchStore`](headstart_fetch_core::FetchStore), which retries reads better than the client does: reads
-    /// fail at the first fault, and report throttling and which checksum the object has.
+    /// The store for a [`FetchStore`](headstart_fetch_core::FetchStore), which retries reads itself: reads are not
+    /// retried by the client, and their results report throttling and the checksum of the object.
     #[must_use]
     pub fn store_for_fetch(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.for_fetch) as _
     }
 
-    /// What the store is like before anything has been measured.
+    /// The starting profile of the link.
     #[must_use]
     pub fn profile(&self) -> BackendProfile {
         gcs_profile()
     }
 
-    /// The settings in force, the bucket's name included.
+    /// The settings in force, including the name of the bucket.
     #[must_use]
     pub fn config(&self) -> &GcsConfig {
         &self.config
     }
 
-    /// The object that the URL names; the root where it names a bucket only.
+    /// The object that the URL names; the root if the URL names a bucket only.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -148,7 +150,7 @@ impl GcsBackend {
     }
 }
 
-/// Without the client's own `Debug`.
+/// Leaves out the client's `Debug`, which prints credentials.
 impl fmt::Debug for GcsBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("GcsBackend");
@@ -174,17 +176,17 @@ fn client_options(config: &GcsConfig) -> Result<ClientOptions, ConfigError> {
     Ok(options)
 }
 
-/// Names the project that pays for a request.
+/// Header that names the project billed for a request.
 const USER_PROJECT: http::HeaderName = http::HeaderName::from_static("x-goog-user-project");
 
-/// The client that retries, and one for reads that does not.
+/// A client with retries, and a client without retries for reads.
 fn clients(bucket: &str, config: &GcsConfig) -> Result<(GoogleCloudStorage, GoogleCloudStorage), GcsError> {
     let mut builder =
         GoogleCloudStorageBuilder::new().with_bucket_name(bucket).with_client_options(client_options(config)?);
     if let Some(endpoint) = &config.endpoint {
         builder = builder.with_base_url(endpoint);
     }
-    // A static token is given to the anonymous too: without one the client asks the metadata server on writes.
+    // Anonymous clients get an empty token: without a token the client would ask the metadata server on writes.
     let token = |token: &str| Arc::new(StaticCredentialProvider::new(GcpCredential { bearer: token.to_owned() })) as _;
     let (builder, credentials): (_, GcpCredentialProvider) = match &config.credentials {
         Credentials::Token(secret) => (builder, token(secret)),
@@ -203,7 +205,7 @@ fn clients(bucket: &str, config: &GcsConfig) -> Result<(GoogleCloudStorage, Goog
             refreshed(builder.with_service_account_key(key), "the option 'service_account_key'", false)?
         }
     };
-    let builder = builder.with_credentials(Arc::new(Quiet(credentials)));
+    let builder = builder.with_credentials(Arc::new(RedactedCredentials(credentials)));
     let reads = builder
         .clone()
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
@@ -211,7 +213,7 @@ fn clients(bucket: &str, config: &GcsConfig) -> Result<(GoogleCloudStorage, Goog
     Ok((builder.build().map_err(GcsError::Client)?, reads.build().map_err(GcsError::Client)?))
 }
 
-/// The credentials that the client makes of its settings: tokens it refreshes itself.
+/// Credentials that the client creates from its settings and refreshes.
 fn refreshed(
     builder: GoogleCloudStorageBuilder,
     origin: &str,
@@ -223,7 +225,7 @@ fn refreshed(
     }
 }
 
-/// `path` as the client takes it, once it is known that it can be opened.
+/// Checks that the file can be opened and returns its path as a string for the client.
 fn readable(path: &FilePath) -> Result<String, GcsError> {
     let opened = File::open(path).and_then(|file| file.metadata()).and_then(|file| match file.is_dir() {
         true => Err(std::io::ErrorKind::IsADirectory.into()),
@@ -232,17 +234,17 @@ fn readable(path: &FilePath) -> Result<String, GcsError> {
     opened.map_err(|source| GcsError::KeyFile { path: path.to_owned(), source })
 }
 
-/// Credentials whose `Debug` does not show them: the client's own prints tokens and refresh secrets.
-struct Quiet(GcpCredentialProvider);
+/// Hides credentials in `Debug` output, where the client's own prints tokens and refresh secrets.
+struct RedactedCredentials(GcpCredentialProvider);
 
-impl fmt::Debug for Quiet {
+impl fmt::Debug for RedactedCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
 }
 
 #[async_trait]
-impl CredentialProvider for Quiet {
+impl CredentialProvider for RedactedCredentials {
     type Credential = GcpCredential;
 
     async fn get_credential(&self) -> object_store::Result<Arc<GcpCredential>> {
@@ -290,14 +292,14 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_none() {
+    fn invalid_keys_are_refused_without_quoting_them() {
         let missing = open("gs://b/k", &[("service_account", "/nowhere/key.json")]).unwrap_err();
         assert!(matches!(&missing, GcsError::KeyFile { path, .. } if path.ends_with("key.json")), "{missing}");
         let directory = std::env::temp_dir();
         let error = open("gs://b/k", &[("application_credentials", directory.to_str().unwrap())]).unwrap_err();
         assert!(matches!(error, GcsError::KeyFile { .. }), "{error}");
 
-        // Both parsers would quote this.
+        // The errors of both parsers would quote this text.
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"\"hunter2\"").unwrap();
         for (key, value) in [

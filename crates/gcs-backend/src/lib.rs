@@ -1,4 +1,4 @@
-//! Google Cloud Storage for Headstart: from a URL, options and the environment to a store and what it is like.
+//! Google Cloud Storage for Headstart: opens a bucket from a URL, options and the environment.
 //!
 //! ```text
 //! gs://bucket/key#generation ┐
@@ -7,25 +7,9 @@
 //!                                                          path(), generation()
 //! ```
 //!
-//! The client is `object_store`'s. This crate sets it up for many long reads (HTTP/1.1, a pool of connections, a read
-//! timeout instead of one for the whole body), keeps secrets out of whatever is printed, and says what the engine
-//! should expect of the service before it has measured anything.
-//!
-//! # URLs
-//! `gs://bucket/key` is a URL: percent-escapes are decoded, `%` itself is written `%25`. `?` belongs to the key. So does `#`,
-//! unless an integer follows: that is a generation, and the `#` of a key `a#17` is written `%23`. Keys with `//` are read as
-//! they are. `.` and `..` segments, a leading `/` and control characters cannot be named (`object_store::path::Path`
-//! has no room for them); a slash at the end is dropped.
-//!
-//! # Credentials
-//! The first of: the option given; `GOOGLE_SKIP_SIGNATURE`, `GOOGLE_BEARER_TOKEN`, `GOOGLE_SERVICE_ACCOUNT_KEY`,
-//! `GOOGLE_SERVICE_ACCOUNT`, `GOOGLE_APPLICATION_CREDENTIALS`; the file of `gcloud auth application-default login`; the
-//! machine's own account. An emulator (`STORAGE_EMULATOR_HOST`, or an `endpoint` of `http://`) is never sent application
-//! default credentials.
-//!
-//! # What it does not do
-//! It makes nothing fast: that is what `FetchStore`, `CacheStore` and `PrefetchStore` do on top. Zonal buckets over gRPC
-//! are not reached.
+//! The client is `object_store`'s. This crate configures it for many long reads (HTTP/1.1, a pool of connections, a
+//! read timeout in place of a timeout for the whole body), keeps secrets out of `Debug` output and errors, and provides
+//! the starting profile of the link.
 //!
 //! ```
 //! use headstart_gcs_backend::GcsBackend;
@@ -37,9 +21,24 @@
 //! assert_eq!(landsat.store().to_string(), "GoogleCloudStorage(gcp-public-data-landsat)");
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # URLs
+//! In `gs://bucket/key` percent-escapes are decoded, so `%` is written `%25`. `?` belongs to the key. `#` belongs to
+//! the key too, unless an integer follows: then the integer is a generation, and the `#` of a key `a#17` is written
+//! `%23`. Keys with `//` are unchanged. `object_store::path::Path` does not support `.` and `..` segments, a leading
+//! `/` and control characters. A slash at the end is dropped.
+//!
+//! # Credentials
+//! The first of: the option; `GOOGLE_SKIP_SIGNATURE`, `GOOGLE_BEARER_TOKEN`, `GOOGLE_SERVICE_ACCOUNT_KEY`,
+//! `GOOGLE_SERVICE_ACCOUNT`, `GOOGLE_APPLICATION_CREDENTIALS`; the file of `gcloud auth application-default login`; the
+//! service account of the machine. Application default credentials are never sent to an emulator
+//! (`STORAGE_EMULATOR_HOST`, or an `endpoint` of `http://`).
+//!
+//! # Non-goals
+//! This crate does not make reads faster; `FetchStore`, `CacheStore` and `PrefetchStore` do so on top of it. It does
+//! not support zonal buckets over gRPC.
 
 mod backend;
-mod checksum;
 mod config;
 mod location;
 mod profile;

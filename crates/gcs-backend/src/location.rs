@@ -1,24 +1,24 @@
-//! What a `gs://` URL names: bucket, object, generation.
+//! Parses `gs://` URLs into bucket, object and generation.
 
 use headstart_fetch_core::ConfigError;
 use headstart_fetch_core::internal::path_of_url_key;
 use object_store::path::Path;
 use url::{Position, Url};
 
-/// A bucket, and the object in it.
+/// The parts of a `gs://` URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Location {
+pub(crate) struct GcsLocation {
     pub(crate) bucket: Option<String>,
     pub(crate) path: Path,
     pub(crate) generation: Option<String>,
 }
 
-impl Location {
-    /// Reads `gs://bucket/key#generation`.
+impl GcsLocation {
+    /// Parses `gs://bucket/key#generation`.
     ///
-    /// `?` means nothing in such a URL and belongs to the key; so does `#`, unless an integer follows it.
+    /// `?` belongs to the key, and so does `#` unless an integer follows.
     pub(crate) fn of(url: &Url) -> Result<Self, ConfigError> {
-        // The URL itself is not repeated: it may hold a password.
+        // The errors leave out the URL, which may contain a password.
         if url.scheme() != "gs" {
             return Err(ConfigError::bad("url", format!("{}:…", url.scheme()), "expected gs://bucket/key"));
         }
@@ -51,7 +51,7 @@ mod tests {
 
     #[track_caller]
     fn check(url: &str, key: &str, generation: Option<&str>) {
-        let location = Location::of(&url.parse().expect("a URL")).expect("a location");
+        let location = GcsLocation::of(&url.parse().expect("a URL")).expect("a location");
         assert_eq!((location.path.as_ref(), location.generation.as_deref()), (key, generation), "{url}");
         assert_eq!(location.bucket.as_deref(), Some("bucket_1.eu"));
     }
@@ -77,13 +77,13 @@ mod tests {
     #[test]
     fn not_a_bucket() {
         for url in ["s3://b/k", "gs://user:hunter2@b/k", "gs://b:80/k", "gs://b//k"] {
-            let error = Location::of(&url.parse().expect("a URL")).expect_err(url).to_string();
+            let error = GcsLocation::of(&url.parse().expect("a URL")).expect_err(url).to_string();
             assert!(!error.contains("hunter2"), "{error}");
         }
-        assert_eq!(Location::of(&"gs:///k".parse().expect("a URL")).expect("a location").bucket, None);
+        assert_eq!(GcsLocation::of(&"gs:///k".parse().expect("a URL")).expect("a location").bucket, None);
     }
 
-    /// Keys whose every segment is one that a path can have.
+    /// Keys without `.` and `..` segments.
     fn keys() -> impl Strategy<Value = String> {
         "[a-z#?%~ é日+&=]{1,6}(/{1,2}[a-z#?%~ é日.+&=]{1,6}){0,3}"
             .prop_filter("relative", |key| key.split('/').all(|segment| segment != "." && segment != ".."))
@@ -98,18 +98,18 @@ mod tests {
                 url.push('#');
                 url.push_str(number);
             }
-            let location = Location::of(&url.parse().expect("a URL")).expect("a location");
+            let location = GcsLocation::of(&url.parse().expect("a URL")).expect("a location");
             prop_assert_eq!(location.path.as_ref(), key);
             prop_assert_eq!(location.generation, generation);
         }
 
-        /// As people type it: only `%`, a space at the end, `#` before an integer, and `?` and `#` after `/.` need escaping.
+        /// Typed by hand, only `%`, spaces at the end, `#` before an integer, and `?` and `#` after `/.` need escapes.
         #[test]
         fn a_typed_key_comes_back(key in keys()) {
             prop_assume!(!key.contains('%') && key.trim() == key);
             prop_assume!(key.split(['/', '?', '#']).all(|segment| segment != "." && segment != ".."));
             let url: Url = format!("gs://bucket/{key}").parse().expect("a URL");
-            let location = Location::of(&url).expect("a location");
+            let location = GcsLocation::of(&url).expect("a location");
             let typed = match &location.generation {
                 Some(number) => format!("{}#{number}", location.path),
                 None => location.path.to_string(),

@@ -1,11 +1,11 @@
-//! The client as this crate sets it up, against a server that speaks Google's dialect over real HTTP.
+//! The client of this crate against a server that speaks Google's dialect over real HTTP.
 
 use std::time::Duration;
 
 use headstart_fetch_core::{FetchConfig, FetchStore, Throttled};
 use headstart_gcs_backend::{GcsBackend, GcsConfig};
 use headstart_sim::server::{SimServer, SimServerConfig, SimServerHandle};
-use headstart_sim::{Answer, Content, Event, FaultPlan, When};
+use headstart_sim::{Content, FaultEvent, FaultPlan, ReadAnswer, When};
 use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ fn open(server: &SimServerHandle, key: &str, options: &[(&str, &str)]) -> GcsBac
 }
 
 #[tokio::test]
-async fn everybody_reads_and_writes_an_emulator() {
+async fn an_emulator_accepts_all_credentials() {
     let server = SimServer::start(SimServerConfig::default()).expect("a free port");
     for options in [&[][..], &[("token", "any")], &[("anonymous", "on")], &[("user_project", "payer")]] {
         let backend = open(&server, "key", options);
@@ -29,7 +29,7 @@ async fn everybody_reads_and_writes_an_emulator() {
 }
 
 #[tokio::test]
-async fn keys_are_sent_as_they_are() {
+async fn special_characters_in_keys_reach_the_server() {
     let server = SimServer::start(SimServerConfig::default()).expect("a free port");
     for key in ["a b", "a?b", "a#b", "a%2Fb", "a//b", "100%", "ü/日本", "+*~'\"<>[]{}|^`\\"] {
         let backend = open(&server, &utf8_percent_encode(key, NON_ALPHANUMERIC).to_string(), &[]);
@@ -51,11 +51,11 @@ async fn a_generation_in_the_url_is_the_version_to_ask_for() {
     assert_eq!(answer.bytes().await.expect("a body"), "first");
 }
 
-/// Reads an object of which one read is answered `answer`: through the store for a `FetchStore` alone, then through one.
-/// Returns the error of the former; the latter makes good what went wrong.
-async fn read_with(answer: Answer) -> Error {
+/// Reads an object whose first two reads are answered `answer`: first without a `FetchStore`, which fails, then with
+/// one, which succeeds. Returns the error of the first read.
+async fn read_with(answer: ReadAnswer) -> Error {
     const SIZE: u64 = 200_000;
-    let fault = |read| (When::Read(read), Event::Answer(answer));
+    let fault = |read| (When::Read(read), FaultEvent::Answer(answer));
     let faults = FaultPlan { script: vec![fault(0), fault(1)], ..FaultPlan::default() };
     let server = SimServer::start(SimServerConfig { faults, ..SimServerConfig::default() }).expect("a free port");
     server.catalog().add_synthetic("key", SIZE);
@@ -63,7 +63,7 @@ async fn read_with(answer: Answer) -> Error {
 
     let read = async || backend.store_for_fetch().get(backend.path()).await?.bytes().await;
     let error = read().await.expect_err("the client does not retry");
-    assert_eq!(server.log().counts().gets, 1, "nor go on unseen");
+    assert_eq!(server.log().counts().gets, 1, "nor resume");
 
     let config = FetchConfig { profile: backend.profile(), ..FetchConfig::default() };
     let store = FetchStore::new(backend.store_for_fetch(), config);
@@ -76,20 +76,20 @@ async fn read_with(answer: Answer) -> Error {
 }
 
 #[tokio::test]
-async fn a_store_that_asks_for_patience_is_heard() {
+async fn retry_after_is_obeyed() {
     let begun = Instant::now();
-    let error = read_with(Answer::Throttled { retry_after: Duration::from_secs(1) }).await;
+    let error = read_with(ReadAnswer::Throttled { retry_after: Duration::from_secs(1) }).await;
     let expected = Throttled { status: 429, retry_after: Some(Duration::from_secs(1)) };
     assert_eq!(Throttled::find(&error), Some(expected), "{error:?}");
-    assert!(begun.elapsed() >= Duration::from_secs(1), "the second try waited as it was told to");
+    assert!(begun.elapsed() >= Duration::from_secs(1), "the second try waited for Retry-After");
 
-    let error = read_with(Answer::Unavailable).await;
+    let error = read_with(ReadAnswer::Unavailable).await;
     assert_eq!(Throttled::find(&error), Some(Throttled { status: 503, retry_after: None }), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_body_that_is_cut_is_the_engines_to_go_on_with() {
-    let error = read_with(Answer::Cut { after: 0.5 }).await;
+async fn a_cut_body_is_resumed_by_the_fetch_store() {
+    let error = read_with(ReadAnswer::Cut { after: 0.5 }).await;
     assert_eq!(Throttled::find(&error), None);
 }
 

@@ -11,7 +11,7 @@ use headstart::Headstart;
 use headstart_cache::{CacheConfig, CacheStore};
 use headstart_fetch_core::{FetchConfig, FetchStore};
 use headstart_prefetch::{PrefetchConfig, PrefetchStore};
-use headstart_sim::{Content, Dice, End, LinkProfile, RequestRecord, SimStore};
+use headstart_sim::{Content, LinkProfile, RequestEnd, RequestRecord, SeededRng, SimStore};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -64,7 +64,7 @@ async fn wandering_about_over_a_cache() {
         let counts = sim.log().counts();
         // Of a body that was given up, the page under way is lost, and perhaps one that has left the store and not
         // arrived.
-        let lost = |request: &RequestRecord| if request.end == Some(End::Aborted) { 2 * PAGE } else { 0 };
+        let lost = |request: &RequestRecord| if request.end == Some(RequestEnd::Aborted) { 2 * PAGE } else { 0 };
         let of = |request: RequestRecord| {
             let range = request.range.clone()?;
             Some(range.start..range.start + request.bytes_sent.saturating_sub(lost(&request)))
@@ -155,7 +155,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let mut dice = Dice::new(seed);
+            let mut dice = SeededRng::new(seed);
             let bytes: Vec<u8> = (0..size).map(|n| (n.wrapping_mul(0x9e37_79b9) >> 16) as u8).collect();
             let (inner, path) = (Arc::new(InMemory::new()), Path::from(KEY));
             inner.put(&path, bytes.clone().into()).await.unwrap();

@@ -23,7 +23,7 @@ use headstart_local_backend::LocalBackend;
 use headstart_prefetch::PrefetchStore;
 use headstart_s3_backend::{S3Backend, S3Config};
 use headstart_sim::server::{Dialect, SimServer, SimServerConfig, SimServerHandle};
-use headstart_sim::{Answer, Event, FaultPlan, When};
+use headstart_sim::{FaultEvent, FaultPlan, ReadAnswer, When};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -288,7 +288,7 @@ async fn no_wrapper_shows_the_debug_of_the_store_below() {
 #[tokio::test]
 async fn requests_to_a_server_show_no_credentials() {
     capture();
-    let unavailable = (0..4).map(|read| (When::Read(read), Event::Answer(Answer::Unavailable))).collect();
+    let unavailable = (0..4).map(|read| (When::Read(read), FaultEvent::Answer(ReadAnswer::Unavailable))).collect();
     let faults = FaultPlan { script: unavailable, ..FaultPlan::default() };
     for mode in MODES {
         let (gcs, s3) = (server(Dialect::Gcs, faults.clone()), server(Dialect::S3, faults.clone()));

@@ -6,7 +6,7 @@
 use futures::TryStreamExt;
 use headstart::{Headstart, HeadstartBuilder, ObjectChanged};
 use headstart_sim::server::{Dialect, SimServer, SimServerConfig, SimServerHandle};
-use headstart_sim::{Answer, Content, Event, FaultPlan, When};
+use headstart_sim::{Content, FaultEvent, FaultPlan, ReadAnswer, When};
 use object_store::{ObjectStore, ObjectStoreExt};
 
 const MIB: u64 = 1 << 20;
@@ -60,7 +60,7 @@ async fn every_byte_is_right_and_every_get_is_counted() {
 async fn what_the_server_logs_is_what_is_counted_whatever_goes_wrong() {
     for dialect in [Dialect::Gcs, Dialect::S3] {
         let refused_for = std::time::Duration::from_secs(1);
-        let throttled = (When::Read(3), Event::Answer(Answer::Throttled { retry_after: refused_for }));
+        let throttled = (When::Read(3), FaultEvent::Answer(ReadAnswer::Throttled { retry_after: refused_for }));
         let script = vec![throttled];
         let faults = FaultPlan { seed: 7, unavailable: 0.1, cut: 0.1, script, ..FaultPlan::default() };
         let server = server_with(dialect, faults);

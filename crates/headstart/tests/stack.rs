@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headstart::Headstart;
-use headstart_sim::{Content, Dice, LinkProfile, SimStore};
+use headstart_sim::{Content, LinkProfile, SeededRng, SimStore};
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -66,7 +66,7 @@ async fn every_mode_reads_every_byte_right() {
                 let (sim, headstart) =
                     stack(40 * MIB + 12_345, &format!("mode={mode},memory_bytes={memory}{cache}")).await;
                 let reader = headstart.reader(&Path::from(KEY)).unwrap();
-                let mut dice = Dice::new(seed);
+                let mut dice = SeededRng::new(seed);
                 let mut at = 0;
                 for _ in 0..60 {
                     if dice.below(4) == 0 {

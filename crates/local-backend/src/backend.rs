@@ -1,4 +1,4 @@
-//! Turns a URL into the store of this machine's files.
+//! `LocalBackend`: opens `file://` URLs.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use url::{Position, Url};
 
 use crate::store::LocalStore;
 
-/// The files of this machine, and the one that a URL names.
+/// A store of local files, and the file that a URL names.
 #[derive(Debug, Clone)]
 pub struct LocalBackend {
     store: Arc<LocalStore>,
@@ -19,37 +19,37 @@ pub struct LocalBackend {
 }
 
 impl LocalBackend {
-    /// Opens `file:///path`. Looks at no file yet; whether it exists shows with the first read.
+    /// Opens `file:///path`. Does not access the file: the first read shows whether it exists.
     ///
     /// # Errors
-    /// [`ConfigError`] of `url`.
+    /// [`ConfigError`]: the URL is invalid.
     pub fn from_url(url: &Url) -> Result<Self, ConfigError> {
-        // The URL itself is not repeated: it may hold a password.
+        // The errors leave out the URL, which may contain a password.
         let bad = |allowed: &str| ConfigError::bad("url", format!("{}:…", url.scheme()), allowed);
         if url.scheme() != "file" {
             return Err(bad("expected file:///path"));
         }
         if url.host_str().is_some_and(|host| !host.is_empty()) {
-            return Err(bad("expected three slashes and a path: there is no host"));
+            return Err(bad("expected three slashes and a path: a file URL has no host"));
         }
         let path = path_of_url_key(url[Position::BeforePath..].trim_start_matches('/'))?;
         Ok(Self { store: Arc::new(LocalStore::new(LocalFileSystem::new())), path })
     }
 
-    /// The store to read from and write to. Paths are those of the machine, without the first slash.
+    /// The store for reads and writes. Its paths are absolute paths without the first slash.
     #[must_use]
     pub fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.store) as _
     }
 
-    /// What files are like before anything has been measured: no latency to hide, one stream gets all there is. The answer
-    /// tells the version, and every answer is compared: asking for one would only add a comparison of strings.
+    /// The profile of local files: no latency to hide, and one stream has the full rate. Requests are not pinned: every
+    /// answer has the version and is compared anyway.
     #[must_use]
     pub fn profile(&self) -> BackendProfile {
         BackendProfile::local()
     }
 
-    /// The file that the URL names; the root where it names none.
+    /// The file that the URL names; the root if the URL names no file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -79,9 +79,9 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_file_is_told() {
+    fn invalid_urls_are_refused() {
         for (url, expected) in [
-            ("file://host/a", "there is no host"),
+            ("file://host/a", "a file URL has no host"),
             ("https://host/a", "expected file:///path"),
             ("file:///a%00", "control character"),
         ] {
@@ -90,9 +90,9 @@ mod tests {
         }
     }
 
-    /// The promise of the crate's documentation: which overwrites are seen.
+    /// The documentation of the crate promises which overwrites are detected.
     #[tokio::test]
-    async fn a_version_is_told_by_inode_size_and_time() {
+    async fn a_version_is_inode_size_and_time() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("a file");
         let backend = open(&format!("file://{}/a%20file", folder.path().display())).expect("a URL");
@@ -107,7 +107,7 @@ mod tests {
         std::fs::write(&file, "three").expect("in place");
         let third = tag().await;
         assert_ne!(third, second, "another size");
-        // In place, of the same size, and the time set back: not to be told apart.
+        // A change in place that keeps size and time is not detected.
         let time = std::fs::metadata(&file).expect("there").modified().expect("a time");
         std::fs::write(&file, "THREE").expect("in place");
         std::fs::File::options().write(true).open(&file).expect("there").set_modified(time).expect("set back");

@@ -1,8 +1,8 @@
-//! Files of this machine for Headstart: from a URL to a store and what it is like.
+//! Local files for Headstart: opens a file from a `file://` URL.
 //!
-//! `file:///path` is a URL: percent-escapes are decoded, `?` and `#` belong to the path, `..` is resolved before any link is looked
-//! at. There are no options, and no variable counts. Files whose names end in `#` and digits cannot be read: `LocalFileSystem` keeps
-//! such names for itself.
+//! In `file:///path` percent-escapes are decoded, `?` and `#` belong to the path, and `..` is resolved before symbolic
+//! links. There are no options and no environment variables. Files with names that end in `#` and digits cannot be
+//! read, since `LocalFileSystem` reserves such names.
 //!
 //! ```
 //! use headstart_local_backend::LocalBackend;
@@ -14,25 +14,28 @@
 //!
 //! # How files are read
 //!
-//! The store is `object_store`'s `LocalFileSystem`, but that a range of up to 1 MiB is opened and read in one visit to a blocking
-//! thread, not two. A `FetchStore` on top of it neither splits nor merges: one read gets all that a disk or the kernel's cache
-//! gives. It turns files that are to be streamed into reads of megabytes, where the store alone hops to a blocking thread for
-//! each 8 KiB. Caches and read-ahead leave files alone: the kernel has both. `cargo xtask local` measures all of it.
+//! The store is `object_store`'s `LocalFileSystem`, except that a range of up to 1 MiB is opened and read in one task
+//! on a blocking thread, not in two. A `FetchStore` on top of it neither splits nor merges ranges: one read uses the
+//! full rate of the disk or the kernel's page cache. It streams files in reads of megabytes, where the store alone
+//! needs a blocking task for each 8 KiB. The cache and read-ahead do not apply to files, since the kernel has both.
 //!
 //! # Versions
 //!
-//! A file's version is its inode, its size and the time of its last change in microseconds. So an overwrite by renaming
-//! another file into place, as `LocalFileSystem` does it, is seen: the new file has another inode while the old one is there. What
-//! cannot be told apart:
+//! The version of a file is its inode, its size and the time of its last modification in microseconds. An overwrite
+//! that renames another file into place, as `LocalFileSystem` does, is detected: the new file has another inode
+//! while the old file exists. These changes are not detected:
 //!
-//! - a file changed in place, without a change of size, within the resolution of the file system's clock (1–10 ms on most
-//!   local ones, 1–2 s on FAT and some network ones), or by one who sets the time back afterwards;
-//! - a file replaced twice within a tick of that clock, by one of the same size that got the first one's inode again;
-//! - a file changed through a memory map that has not been written back yet;
-//! - on network file systems that make inodes up, a file that is replaced by one of the same size and time.
+//! - a change in place that keeps the size, within the resolution of the file system's clock (1–10 ms on most local
+//!   file systems, 1–2 s on FAT and some network file systems), or with the modification time set back afterwards;
+//! - two replacements within a tick of that clock, if the second file has the same size and reuses the first inode;
+//! - a change through a memory map that has not been written back yet;
+//! - on network file systems with synthetic inodes, a replacement with the same size and time.
 //!
-//! An answer that is open while its file is overwritten in place may mix both: files have no snapshots. A file that is
-//! replaced by a rename keeps its old bytes for those who have it open.
+//! Files have no snapshots: a read during an overwrite in place may return bytes of both versions. After a replacement
+//! by rename, open files keep their old bytes.
+//!
+//! # Non-goals
+//! This crate does not watch files for changes and does not lock them.
 
 mod backend;
 mod store;

@@ -1,4 +1,4 @@
-//! `LocalFileSystem`, whose small reads take one step in place of two.
+//! `LocalStore`: a `LocalFileSystem` with faster small reads.
 
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -21,11 +21,11 @@ use object_store::{
 };
 use tokio::runtime::Handle;
 
-/// Up to so many bytes, the hops to a blocking thread and back cost more than the read.
+/// Reads up to this size take less time than a switch to a blocking thread and back.
 const SMALL_BYTES: u64 = 1024 * 1024;
 
-/// Files of this machine. A small range is opened, looked at and read in one visit to a blocking thread; `LocalFileSystem` makes
-/// two. All else is its.
+/// A store of local files. Small ranges are opened and read in one task on a blocking thread, where `LocalFileSystem`
+/// uses two. All other calls go to `LocalFileSystem`.
 #[derive(Debug, Clone)]
 pub(crate) struct LocalStore {
     inner: Arc<LocalFileSystem>,
@@ -36,9 +36,9 @@ impl LocalStore {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The answer, where all is as it mostly is: a file that holds all of a small range. `None` sends the call the longer way, which
-    /// knows all cases and all errors.
-    async fn small(&self, location: &Path, options: &GetOptions) -> Option<GetResult> {
+    /// Reads a small range of a regular file. Returns `None` for other requests and on every error; `LocalFileSystem`
+    /// then serves the call, with its errors.
+    async fn read_small(&self, location: &Path, options: &GetOptions) -> Option<GetResult> {
         let Some(GetRange::Bounded(range)) = &options.range else { return None };
         let small = range.start < range.end && byte_range::len(range) <= SMALL_BYTES;
         if !small || options.head || options.version.is_some() {
@@ -60,21 +60,22 @@ impl LocalStore {
     }
 }
 
-/// What is there of `range`, and what the file is. Looked at after it was opened, so both are of one file.
+/// Reads the part of `range` that the file has, and its metadata. Both come from the open file, so they are of one
+/// version.
 fn read(path: PathBuf, range: &Range<u64>) -> Option<(Metadata, Bytes)> {
-    // To open a pipe is to wait for its other end.
+    // Checked before opening, since opening a pipe blocks until its other end is open.
     std::fs::metadata(&path).ok().filter(Metadata::is_file)?;
     let mut file = File::open(path).ok()?;
     let metadata = file.metadata().ok().filter(Metadata::is_file)?;
     let end = range.end.min(metadata.len());
     let mut bytes = vec![0; byte_range::in_memory(end.checked_sub(range.start).filter(|len| *len > 0)?)];
     file.seek(SeekFrom::Start(range.start)).ok()?;
-    // Cut short since: the longer way says how that is told.
+    // Fails if the file was truncated meanwhile; `LocalFileSystem` then returns its error.
     file.read_exact(&mut bytes).ok()?;
     Some((metadata, bytes.into()))
 }
 
-/// The same words for the same file as `LocalFileSystem` uses; a test holds them together.
+/// The metadata that `LocalFileSystem` returns for the same file; a test compares both.
 fn meta(metadata: &Metadata, location: &Path) -> Option<ObjectMeta> {
     let modified = metadata.modified().ok()?;
     let micros = modified.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_micros();
@@ -116,7 +117,7 @@ impl ObjectStore for LocalStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        match self.small(location, &options).await {
+        match self.read_small(location, &options).await {
             Some(answer) => Ok(answer),
             None => self.inner.get_opts(location, options).await,
         }
@@ -158,7 +159,7 @@ mod tests {
 
     const LEN: u64 = 100_000;
 
-    /// A file, through ours and through the plain store.
+    /// A folder with a file, as a `LocalStore` and as a `LocalFileSystem`.
     fn stores() -> (tempfile::TempDir, LocalStore, LocalFileSystem) {
         let folder = tempfile::tempdir().expect("a folder");
         let open = || LocalFileSystem::new_with_prefix(folder.path()).expect("it is there");
@@ -169,8 +170,8 @@ mod tests {
         (folder, ours, plain)
     }
 
-    /// What is said of a read: everything, or the kind of error.
-    async fn said(store: &dyn ObjectStore, path: &str, options: GetOptions) -> Result<String, String> {
+    /// The result of a read as text: metadata and bytes, or the error.
+    async fn outcome(store: &dyn ObjectStore, path: &str, options: GetOptions) -> Result<String, String> {
         let answer = store.get_opts(&path.into(), options).await.map_err(|error| error.to_string())?;
         let (meta, range, attributes) = (answer.meta.clone(), answer.range.clone(), answer.attributes.clone());
         let bytes = answer.bytes().await.map_err(|error| error.to_string())?;
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_says_what_the_plain_store_says() {
+    async fn results_equal_those_of_local_file_system() {
         let (_folder, ours, plain) = stores();
         let tag = plain.head(&"a".into()).await.expect("there").e_tag.expect("files have tags");
         let asked = |range: Range<u64>| GetOptions::new().with_range(Some(range));
@@ -202,7 +203,7 @@ mod tests {
                 asked(0..9).with_if_none_match(Some("\"other\"")),
             ] {
                 let (ours, plain) =
-                    (said(&ours, path, options.clone()).await, said(&plain, path, options.clone()).await);
+                    (outcome(&ours, path, options.clone()).await, outcome(&plain, path, options.clone()).await);
                 assert_eq!(ours, plain, "{path} {options:?}");
             }
         }
@@ -214,7 +215,7 @@ mod tests {
         let options = GetOptions::new().with_range(Some(10..20));
         let answer = ours.get_opts(&"a".into(), options.clone()).await.expect("there");
         assert!(LocalFile::is_source_of(&answer) && matches!(answer.payload, GetResultPayload::Stream(_)));
-        let answer = std::thread::spawn(move || futures::executor::block_on(said(&ours, "a", options)));
+        let answer = std::thread::spawn(move || futures::executor::block_on(outcome(&ours, "a", options)));
         assert!(answer.join().expect("no panic").is_ok());
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{Bench, KIB, MIB, bytes_of, raw, sequential, settle, times, workload};
 use futures::StreamExt;
 use headstart_fetch_core::AccessHint;
-use headstart_sim::Dice;
+use headstart_sim::SeededRng;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 const SIZE: u64 = 1024 * MIB;
@@ -47,7 +47,7 @@ async fn preads_out_of_order_cost_the_requests_of_reads_in_order() {
         let reads: Vec<_> = sequential(SIZE, len).collect();
         let ordered = Bench::new(SIZE);
         ordered.read_all(&ordered.reader(), reads.clone()).await;
-        let mut dice = Dice::new(len);
+        let mut dice = SeededRng::new(len);
         let mut shuffled = Vec::new();
         for group in reads.chunks(8) {
             let mut group = group.to_vec();
@@ -111,7 +111,7 @@ async fn runs_that_end_are_never_slower_than_raw() {
     for run in [4_u64, 16, 64] {
         let bench = Bench::new(SIZE);
         let reader = bench.reader();
-        let mut dice = Dice::new(run);
+        let mut dice = SeededRng::new(run);
         let reads: Vec<_> = (0..2048 / run)
             .flat_map(|_| {
                 let start = dice.below(SIZE - run * MIB);
@@ -139,7 +139,7 @@ async fn nothing_latches() {
     let bench = Bench::new(SIZE);
     let reader = bench.reader();
     bench.read_all(&reader, sequential(16 * MIB, MIB)).await;
-    let mut dice = Dice::new(5);
+    let mut dice = SeededRng::new(5);
     let random: Vec<_> = (0..40).map(|_| dice.below(SIZE - MIB)).map(|at| at..at + MIB).collect();
     let slow = bench.read_all(&reader, random.clone()).await;
     settle().await;
@@ -161,7 +161,7 @@ async fn random_reads_cost_what_they_cost_raw() {
     for (len, seed) in [4 * KIB, 64 * KIB, MIB].into_iter().flat_map(|len| [1, 2, 3].map(|seed| (len, seed))) {
         let bench = Bench::new(SIZE);
         let reader = bench.reader();
-        let mut dice = Dice::new(seed * 1_000_003 + len);
+        let mut dice = SeededRng::new(seed * 1_000_003 + len);
         let reads: Vec<_> = (0..1000).map(|_| dice.below(SIZE - len)).map(|at| at..at + len).collect();
         let mut took = Vec::new();
         for range in reads.clone() {
@@ -187,7 +187,7 @@ async fn random_reads_cost_what_they_cost_raw() {
 #[tokio::test(start_paused = true)]
 async fn large_random_reads_are_the_store_belows() {
     for len in [16 * MIB, 100 * MIB] {
-        let mut dice = Dice::new(len);
+        let mut dice = SeededRng::new(len);
         let reads: Vec<_> = (0..20).map(|_| dice.below(SIZE - len)).map(|at| at..at + len).collect();
         let bench = Bench::new(SIZE);
         let took = bench.read_all(&bench.reader(), reads.clone()).await;

@@ -14,7 +14,7 @@ use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use headstart_fetch_core::ObjectChanged;
 use headstart_prefetch::{PrefetchConfig, PrefetchStore};
-use headstart_sim::{Answer, Event, FaultPlan, LinkProfile, SimStore, When};
+use headstart_sim::{FaultEvent, FaultPlan, LinkProfile, ReadAnswer, SimStore, When};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -115,9 +115,9 @@ async fn a_failed_range_can_be_read_again() {
     const SIZE: u64 = 32 * MIB;
     let mut failures = 0;
     for failing in 0..12 {
-        for answer in [Answer::Unavailable, Answer::Cut { after: 0.5 }] {
+        for answer in [ReadAnswer::Unavailable, ReadAnswer::Cut { after: 0.5 }] {
             let faults =
-                FaultPlan { script: vec![(When::Read(failing), Event::Answer(answer))], ..FaultPlan::default() };
+                FaultPlan { script: vec![(When::Read(failing), FaultEvent::Answer(answer))], ..FaultPlan::default() };
             let sim = SimStore::builder().profile(LinkProfile::gcs()).faults(faults).build();
             sim.catalog().add_synthetic(KEY, SIZE);
             let store = PrefetchStore::new(Arc::new(sim.clone()), PrefetchConfig::default());

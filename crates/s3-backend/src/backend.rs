@@ -1,4 +1,4 @@
-//! Builds the client that settings describe, and what the engine needs to know of it.
+//! `S3Backend`: builds the client for a bucket.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use url::{Position, Url};
 
 use crate::config::S3Config;
 
-/// A bucket, ready to be read.
+/// A client for a bucket, and the object that a URL names.
 #[derive(Clone)]
 pub struct S3Backend {
     store: Arc<AmazonS3>,
@@ -27,13 +27,13 @@ pub struct S3Backend {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum S3Error {
-    /// A URL or option cannot be used.
+    /// A URL or option is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The URL names no bucket.
     #[error("no bucket: expected s3://bucket/key")]
     MissingBucket,
-    /// The client refuses the settings.
+    /// The client rejects the settings.
     #[error("the client cannot be built")]
     Client(#[source] object_store::Error),
 }
@@ -47,7 +47,7 @@ impl From<S3Error> for object_store::Error {
 impl S3Backend {
     /// Opens `s3://bucket[/key]` with `options` (see [`S3Config`]) and the process's environment.
     ///
-    /// Nothing is sent yet; whether the bucket exists shows with the first read.
+    /// Sends no request: the first read shows whether the bucket exists.
     ///
     /// # Errors
     /// [`S3Error`].
@@ -63,7 +63,7 @@ impl S3Backend {
     /// # Errors
     /// [`S3Error`].
     pub fn open(url: &Url, config: S3Config) -> Result<Self, S3Error> {
-        // The URL itself is not repeated: it may hold a password.
+        // The errors leave out the URL, which may contain a password.
         if !matches!(url.scheme(), "s3" | "s3a") {
             return Err(ConfigError::bad("url", format!("{}:…", url.scheme()), "expected s3://bucket/key").into());
         }
@@ -77,7 +77,7 @@ impl S3Backend {
         let builder =
             builder.with_client_options(client_options(config.is_emulator(), config.ca_certificate.as_deref())?);
         let store = builder.clone().build().map_err(S3Error::Client)?;
-        // S3 names checksums only where a signed header asks for them, which the client cannot be told to send.
+        // No checksum: S3 sends checksums only if a signed request header asks for them, and the client cannot send it.
         let reads = builder
             .with_credentials(Arc::clone(store.credentials()))
             .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
@@ -87,20 +87,20 @@ impl S3Backend {
         Ok(Self { store: Arc::new(store), for_fetch, config, path })
     }
 
-    /// The store to read from and write to. The client retries by itself.
+    /// The store for reads and writes. The client retries failed requests.
     #[must_use]
     pub fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.store) as _
     }
 
-    /// The same for a [`FetchStore`](headstart_fetch_core::FetchStore), which retries reads better than the client does: reads
-    /// fail at the first fault, and report throttling.
+    /// The store for a [`FetchStore`](headstart_fetch_core::FetchStore), which retries reads itself: reads are not
+    /// retried by the client, and their errors report throttling.
     #[must_use]
     pub fn store_for_fetch(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.for_fetch) as _
     }
 
-    /// What the store is like before anything has been measured.
+    /// The starting profile of the link.
     #[must_use]
     pub fn profile(&self) -> BackendProfile {
         s3_profile()
@@ -112,14 +112,14 @@ impl S3Backend {
         &self.config
     }
 
-    /// The object that the URL names; the root where it names a bucket only.
+    /// The object that the URL names; the root if the URL names a bucket only.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Without the client's own `Debug`.
+/// Leaves out the client's `Debug`, which prints credentials.
 impl fmt::Debug for S3Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("S3Backend");
@@ -128,12 +128,13 @@ impl fmt::Debug for S3Backend {
     }
 }
 
-/// A bucket read from a machine in its region.
+/// The profile of a bucket, read from a machine in its region.
 ///
-/// A first byte after about 25 ms, 90 MB/s a stream, as much as the machine's network in all (1,000 MB/s assumed). A GET costs
-/// $0.0004 per 1,000; bytes cost nothing within the region, and readers elsewhere set `prices.per_gb` themselves.
+/// The first byte comes after about 25 ms; a stream has 90 MB/s; all streams together have the machine's network,
+/// assumed as 1,000 MB/s. GETs cost $0.0004 per 1,000; bytes are free within the region, and readers elsewhere set
+/// `prices.per_gb` themselves.
 ///
-/// Requests are pinned by entity tag: naming a `versionId` needs a permission that many readers lack.
+/// Requests are pinned by entity tag, since requests with a `versionId` need a permission that many readers lack.
 #[must_use]
 pub fn s3_profile() -> BackendProfile {
     BackendProfile {

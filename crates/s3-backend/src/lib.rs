@@ -1,8 +1,15 @@
-//! Amazon S3, and what speaks its language, for Headstart: from a URL, options and the environment to a store and what it is like.
+//! Amazon S3 and compatible stores for Headstart: opens a bucket from a URL, options and the environment.
 //!
-//! The client is `object_store`'s, set up for many long reads: HTTP/1.1, a read timeout instead of one for the whole body.
-//! `s3://bucket/key` is a URL: percent-escapes are decoded, `?` and `#` belong to the key. All of the client's `AWS_*`
-//! variables count; options go before them.
+//! ```text
+//! s3://bucket/key       ┐
+//! options (key = value) ├─► S3Config ─► S3Backend ─► store():   Arc<dyn ObjectStore>
+//! AWS_*                 ┘                            profile(): BackendProfile
+//!                                                    path()
+//! ```
+//!
+//! The client is `object_store`'s, configured for many long reads: HTTP/1.1, and a read timeout in place of a timeout
+//! for the whole body. In `s3://bucket/key` percent-escapes are decoded; `?` and `#` belong to the key. The client
+//! reads its `AWS_*` environment variables; options take precedence over them.
 //!
 //! ```
 //! use headstart_s3_backend::S3Backend;
@@ -13,6 +20,10 @@
 //! assert_eq!(backend.store().to_string(), "AmazonS3(noaa-ghcn-pds)");
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Non-goals
+//! This crate does not make reads faster; `FetchStore`, `CacheStore` and `PrefetchStore` do so on top of it. Versions
+//! of objects (`versionId`) cannot be named in URLs.
 
 mod backend;
 mod config;

@@ -1,5 +1,10 @@
-//! Serves a simulated bucket until its stdin is closed: `cargo run --release -p headstart-sim --example serve -- gcs s3`
-//! speaks the S3 dialect over a link like GCS's. Then, for instance: `curl -o /dev/null $URL/bucket/synthetic/1GiB/a`.
+//! Serves a simulated bucket until its stdin is closed. With the arguments `gcs s3` it speaks the S3 dialect over a
+//! link like that of GCS:
+//!
+//! ```sh
+//! cargo run --release -p headstart-sim --example serve -- gcs s3
+//! curl -o /dev/null $URL/bucket/synthetic/1GiB/a
+//! ```
 
 use headstart_sim::server::{Dialect, SimServer, SimServerConfig};
 

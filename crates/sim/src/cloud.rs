@@ -1,4 +1,11 @@
-//! The requests of one client to a simulated cloud, on tokio's clock.
+//! A bucket behind a link, and the requests of its clients, on tokio's clock.
+
+pub(crate) mod body;
+pub(crate) mod catalog;
+mod condition;
+pub(crate) mod generation;
+pub(crate) mod log;
+mod uploads;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,46 +16,53 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::catalog::{Catalog, CatalogError, EPOCH};
-use crate::connections::Connections;
-use crate::dice::Dice;
-use crate::faults::{Fault, Faults};
-use crate::link::{LinkModel, Pull, StreamId};
-use crate::log::{End, RequestId, RequestLog, RequestRecord};
-use crate::profile::LinkProfile;
+use self::catalog::{Catalog, CatalogError, Versioning};
+use self::generation::EPOCH;
+use self::log::{RequestEnd, RequestId, RequestLog, RequestRecord};
+use crate::policy::connections::Connections;
+use crate::policy::faults::{FaultPlan, Faults, ReadFault};
+use crate::policy::link::{LinkModel, LinkStreamId, Pull};
+use crate::policy::profile::LinkProfile;
+use crate::policy::rng::SeededRng;
 
-/// A bucket, the link to it, and a client's end of that link.
+/// A bucket, the link to it, and the client's connections.
 #[derive(Debug)]
-pub(crate) struct Cloud {
+pub(crate) struct SimCloud {
     pub(crate) profile: LinkProfile,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) log: Arc<RequestLog>,
     start: Instant,
     traffic: Mutex<Traffic>,
-    /// Told when a stream is given up: the others become faster than they were told.
+    /// Notified when a stream is aborted: the other streams become faster than predicted.
     freed: Notify,
 }
 
+/// The mutable state of the link and its client.
 #[derive(Debug)]
 struct Traffic {
     link: LinkModel,
     connections: Connections,
-    dice: Dice,
+    rng: SeededRng,
     faults: Faults,
 }
 
-impl Cloud {
+impl SimCloud {
     pub(crate) fn new(
         profile: LinkProfile,
-        catalog: Arc<Catalog>,
-        faults: Faults,
-        connections: Connections,
-        dice: Dice,
+        versioned: bool,
+        faults: FaultPlan,
+        warm_connections: usize,
+        seed: u64,
     ) -> Arc<Self> {
-        let traffic = Traffic { link: LinkModel::new(&profile), connections, dice, faults };
+        let traffic = Traffic {
+            link: LinkModel::new(&profile),
+            connections: Connections::warm(warm_connections),
+            rng: SeededRng::new(seed),
+            faults: Faults::new(faults),
+        };
         Arc::new(Self {
             profile,
-            catalog,
+            catalog: Arc::new(Catalog::new(if versioned { Versioning::Kept } else { Versioning::Off })),
             log: Arc::default(),
             start: Instant::now(),
             traffic: Mutex::new(traffic),
@@ -61,7 +75,7 @@ impl Cloud {
         self.start.elapsed()
     }
 
-    /// The store's date.
+    /// The date of the store.
     pub(crate) fn date(&self) -> DateTime<Utc> {
         date(self.now())
     }
@@ -70,18 +84,18 @@ impl Cloud {
         self.traffic.lock().connections
     }
 
-    /// What goes wrong with the read that arrives now; what others did to the bucket has been done on return.
-    pub(crate) fn next_fault(&self) -> Fault {
+    /// Makes the changes of objects that are due, and returns the fault of the read that arrives now.
+    pub(crate) fn next_fault(&self) -> ReadFault {
         let now = self.now();
         let fault = self.traffic.lock().faults.next(now);
         for (at, change) in &fault.changes {
-            change.apply(&self.catalog, date(*at));
+            self.catalog.apply(change, date(*at));
         }
         fault
     }
 
-    /// A request that arrives now, and takes a connection.
-    pub(crate) fn request(self: &Arc<Self>, record: RequestRecord) -> Request {
+    /// Begins a request that arrives now, over a pooled connection.
+    pub(crate) fn request(self: &Arc<Self>, record: RequestRecord) -> SimRequest {
         let setup = if self.traffic.lock().connections.take() { self.profile.setup } else { Duration::ZERO };
         let connected_at = record.at + setup;
         let mut request = self.request_over(connected_at, record);
@@ -89,16 +103,25 @@ impl Cloud {
         request
     }
 
-    /// A request that arrives now, over a connection of the caller's that is up at `connected_at`.
-    pub(crate) fn request_over(self: &Arc<Self>, connected_at: Duration, record: RequestRecord) -> Request {
-        let ttfb = self.profile.first_byte(&mut self.traffic.lock().dice);
+    /// Begins a request that arrives now, over a connection that the caller establishes at `connected_at`.
+    pub(crate) fn request_over(self: &Arc<Self>, connected_at: Duration, record: RequestRecord) -> SimRequest {
+        let ttfb = self.profile.first_byte(&mut self.traffic.lock().rng);
         let id = self.log.begin(record);
-        Request { cloud: Arc::clone(self), id, connected_at, ttfb, pooled: false, stream: None, sent: 0, ended: false }
+        SimRequest {
+            cloud: Arc::clone(self),
+            id,
+            connected_at,
+            ttfb,
+            pooled: false,
+            stream: None,
+            sent_bytes: 0,
+            ended: false,
+        }
     }
 
-    /// One request other than a read, with a body of `body_bytes`: the link, then `operation` on the catalog.
+    /// Performs a request other than a read, with a body of `body_bytes`: first the transfer, then `operation`.
     pub(crate) async fn call<T>(
-        self: Arc<Self>,
+        self: &Arc<Self>,
         record: RequestRecord,
         body_bytes: u64,
         operation: impl FnOnce(&Catalog, DateTime<Utc>) -> Result<T, CatalogError>,
@@ -107,12 +130,12 @@ impl Cloud {
         request.upload(body_bytes).await;
         self.sleep_until(request.connected_at.max(self.now()) + request.ttfb).await;
         let result = operation(&self.catalog, self.date());
-        request.status(result.as_ref().map_or_else(status_of, |_| 200));
-        request.end(End::Completed);
+        request.set_status(result.as_ref().map_or_else(status_of, |_| 200));
+        request.end(RequestEnd::Completed);
         Ok(result?)
     }
 
-    /// Waits until `due`; not at all where that is past, as tokio's timer would wait for its next millisecond.
+    /// Waits until `due`. Returns at once if it has passed, where tokio's timer would wait for its next millisecond.
     pub(crate) async fn sleep_until(&self, due: Duration) {
         if due > self.now() {
             tokio::time::sleep_until(self.start + due).await;
@@ -120,47 +143,49 @@ impl Cloud {
     }
 }
 
-/// A request under way: it holds a connection, at times a stream, and an entry in the log. Dropped before its end it counts as aborted.
+/// A request in progress: it holds a connection, a stream while a body is transferred, and an entry in the log.
+/// Dropping it before its end aborts it.
 #[derive(Debug)]
-pub(crate) struct Request {
-    pub(crate) cloud: Arc<Cloud>,
+pub(crate) struct SimRequest {
+    pub(crate) cloud: Arc<SimCloud>,
     id: RequestId,
-    /// When its connection is up.
+    /// When its connection is established.
     pub(crate) connected_at: Duration,
     pub(crate) ttfb: Duration,
-    /// Whether it holds one of the client's connections.
+    /// Whether its connection comes from the client's pool.
     pooled: bool,
-    stream: Option<StreamId>,
-    /// Bytes of the streams before the present one.
-    sent: u64,
+    stream: Option<LinkStreamId>,
+    /// Bytes sent by its earlier streams.
+    sent_bytes: u64,
     ended: bool,
 }
 
-impl Request {
-    pub(crate) fn status(&self, status: u16) {
+impl SimRequest {
+    /// Records the status of the answer.
+    pub(crate) fn set_status(&self, status: u16) {
         self.cloud.log.update(self.id, |record| record.status = status);
     }
 
-    /// What it asked for, once that is known.
-    pub(crate) fn asked_for(&self, range: Range<u64>) {
+    /// Records the requested range.
+    pub(crate) fn set_range(&self, range: Range<u64>) {
         self.cloud.log.update(self.id, |record| record.range = Some(range));
     }
 
-    /// Opens the stream of the next `bytes` of the body, in place of the one before.
+    /// Opens a stream for the next `bytes` of the body and closes the one before.
     pub(crate) fn open_stream(&mut self, first_byte_at: Duration, bytes: u64) {
         let now = self.cloud.now();
         self.close_stream(now);
         self.stream = Some(self.cloud.traffic.lock().link.open(now, first_byte_at, bytes));
     }
 
-    /// Waits for the next bytes of the stream, at most `max_bytes`, and returns how many there are; 0 at its end.
+    /// Waits for the next bytes of the stream, at most `max_bytes`, and returns their number; 0 at its end.
     ///
     /// # Cancel safety
-    /// Bytes are taken on return only.
+    /// Dropping the future takes no bytes.
     pub(crate) async fn pull(&self, max_bytes: u64) -> u64 {
         let Some(stream) = self.stream else { return 0 };
         loop {
-            // Made before the look at the link: no stream given up after it is missed.
+            // Created before the look at the link, so that no abort after the look is missed.
             let freed = self.cloud.freed.notified();
             let pull = self.cloud.traffic.lock().link.pull(self.cloud.now(), stream, max_bytes);
             match pull {
@@ -174,41 +199,41 @@ impl Request {
         }
     }
 
-    /// The request has ended. Only a completed one leaves its connection to others.
-    pub(crate) fn end(&mut self, end: End) {
+    /// Ends the request. Only a completed request returns its connection to the pool.
+    pub(crate) fn end(&mut self, end: RequestEnd) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         let now = self.cloud.now();
         self.close_stream(now);
-        if end == End::Completed && self.pooled {
+        if end == RequestEnd::Completed && self.pooled {
             self.cloud.traffic.lock().connections.give_back();
         }
-        if end != End::Completed {
+        if end != RequestEnd::Completed {
             self.cloud.freed.notify_waiters();
         }
-        self.cloud.log.end(self.id, now, end, self.sent);
+        self.cloud.log.end(self.id, now, end, self.sent_bytes);
     }
 
-    /// Waits until a request's body of `bytes` is with the store.
+    /// Transfers a request body of `bytes` to the store.
     pub(crate) async fn upload(&mut self, bytes: u64) {
         self.open_stream(self.connected_at, bytes);
         while self.pull(u64::MAX).await > 0 {}
-        // Only bytes that the store sends are counted.
+        // The log counts bytes that the store sends, not those that it receives.
         self.close_stream(self.cloud.now());
-        self.sent = 0;
+        self.sent_bytes = 0;
     }
 
     fn close_stream(&mut self, now: Duration) {
         if let Some(stream) = self.stream.take() {
-            self.sent += self.cloud.traffic.lock().link.close(now, stream);
+            self.sent_bytes += self.cloud.traffic.lock().link.close(now, stream);
         }
     }
 }
 
-impl Drop for Request {
+impl Drop for SimRequest {
     fn drop(&mut self) {
-        self.end(End::Aborted);
+        self.end(RequestEnd::Aborted);
     }
 }
 

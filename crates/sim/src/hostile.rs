@@ -1,9 +1,8 @@
-//! `HostileServer`: one object behind HTTP that breaks the rules of HTTP, S3 or GCS the way real servers do.
+//! `HostileServer`: an HTTP server with one object that violates HTTP, S3 or GCS as some real servers do.
 //!
-//! A [`Script`] turns the answer of a correct server ([`Reply::to`]) into what the server sends instead, one request
-//! at a time. [`behaviours`] is a table of scripts, each taken from reports about real servers. The server is reached over TCP
-//! ([`HostileServer::listen`]) by the clients as they are, or through an [`InMemoryConnector`], where tokio's paused
-//! clock makes every delay exact and free.
+//! For each request a [`Script`] alters the answer of a correct server ([`Reply::to`]). [`behaviours`] is a table of
+//! scripts, each from a report about a real server. Clients reach the server over TCP ([`HostileServer::listen`]) or
+//! through an [`InMemoryConnector`], which makes delays exact and free under tokio's paused clock.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -13,10 +12,7 @@
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let object = HostileObject::new("data.bin", 1000);
-//! let server = HostileServer::new(object, |_, mut reply| {
-//!     reply.remove_header("etag");
-//!     reply
-//! });
+//! let server = HostileServer::new(object, |_, reply| reply.without("etag"));
 //! let client = HttpBuilder::new()
 //!     .with_url("http://server.test")
 //!     .with_http_connector(InMemoryConnector::new(Arc::clone(&server)))
@@ -38,7 +34,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use crate::content::Content;
+use crate::policy::content::Content;
 
 pub mod behaviours;
 mod connection;
@@ -47,32 +43,32 @@ mod reply;
 mod request;
 
 pub use connector::InMemoryConnector;
-pub use reply::{Reply, Step};
+pub use reply::{BodyStep, Reply};
 pub use request::AskedRequest;
 
-/// What a server answers a request with, given the answer of a correct server.
+/// Alters the answer of a correct server to a request.
 pub type Script = dyn Fn(&AskedRequest, Reply) -> Reply + Send + Sync;
 
-/// How long the server takes to answer.
+/// Time from a request to its answer.
 const LATENCY: Duration = Duration::from_millis(20);
 
-/// The one object of a server.
+/// The object of a server.
 #[derive(Debug, Clone)]
 pub struct HostileObject {
-    /// Its key: the path of a request ends with it.
+    /// Its key. The path of a request ends with it.
     pub key: String,
     /// Its length in bytes.
     pub size: u64,
     /// Its entity tag, quotes included.
     pub e_tag: String,
-    /// When it was last modified, as a header says it.
+    /// When it was last modified, in the format of the header.
     pub last_modified: String,
     /// Its generation or version id.
     pub version: String,
 }
 
 impl HostileObject {
-    /// An object of `size` bytes that has not changed for years.
+    /// An object of `size` bytes with a modification date years ago.
     #[must_use]
     pub fn new(key: &str, size: u64) -> Self {
         Self {
@@ -84,31 +80,31 @@ impl HostileObject {
         }
     }
 
-    /// Its bytes.
+    /// Its content.
     #[must_use]
     pub fn content(&self) -> Content {
         Content::new(&self.key, 1)
     }
 }
 
-/// How many connections the server serves.
+/// The connections that a server accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ServedConnections {
-    /// As many as there are.
+    /// Every connection.
     #[default]
     All,
-    /// One at a time: the next one waits until the client closes the one before.
+    /// One at a time: a connection waits until the client closes the one before.
     OneAtATime,
-    /// None: each is refused.
+    /// None: every connection is refused.
     None,
 }
 
-/// A server that answers as its script says.
+/// A server whose script alters its answers.
 pub struct HostileServer {
     object: HostileObject,
     script: Box<Script>,
     served: ServedConnections,
-    turns: Semaphore,
+    one_at_a_time: Semaphore,
     connections: AtomicUsize,
     requests: Mutex<Vec<AskedRequest>>,
 }
@@ -120,7 +116,7 @@ impl fmt::Debug for HostileServer {
 }
 
 impl HostileServer {
-    /// A server of `object` that answers as `script` says.
+    /// A server of `object` whose answers `script` alters.
     pub fn new(
         object: HostileObject,
         script: impl Fn(&AskedRequest, Reply) -> Reply + Send + Sync + 'static,
@@ -128,7 +124,7 @@ impl HostileServer {
         Self::with_connections(object, ServedConnections::All, script)
     }
 
-    /// The same, for a server that does not serve every connection.
+    /// The same, with a limit on connections.
     pub fn with_connections(
         object: HostileObject,
         served: ServedConnections,
@@ -138,7 +134,7 @@ impl HostileServer {
             object,
             script: Box::new(script),
             served,
-            turns: Semaphore::new(1),
+            one_at_a_time: Semaphore::new(1),
             connections: AtomicUsize::new(0),
             requests: Mutex::default(),
         })
@@ -150,22 +146,22 @@ impl HostileServer {
         &self.object
     }
 
-    /// Every request so far, in the order of arrival.
+    /// The requests so far, in order of arrival.
     #[must_use]
     pub fn requests(&self) -> Vec<AskedRequest> {
         self.requests.lock().clone()
     }
 
-    /// How many requests there were so far.
+    /// Number of requests so far.
     #[must_use]
     pub fn request_count(&self) -> usize {
         self.requests.lock().len()
     }
 
-    /// Serves over TCP on 127.0.0.1, on the present runtime, until what this returns is dropped.
+    /// Serves over TCP on 127.0.0.1 in the current runtime until the returned handle is dropped.
     ///
     /// # Errors
-    /// Where no port can be had.
+    /// The port cannot be bound.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -174,7 +170,7 @@ impl HostileServer {
         let address = listener.local_addr()?;
         let server = Arc::clone(self);
         let task = tokio::spawn(async move {
-            // Dropping the set ends the connections with the server.
+            // Dropping the set closes the connections.
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
@@ -190,7 +186,7 @@ impl HostileServer {
     }
 }
 
-/// A server that listens until this is dropped.
+/// A listening server. Dropping the handle stops it.
 #[derive(Debug)]
 pub struct Listening {
     address: SocketAddr,
@@ -198,7 +194,7 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Where it listens, without a slash at the end.
+    /// Base URL of the server, without a slash at the end.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)

@@ -1,28 +1,26 @@
 //! `SimServer`: a bucket of the simulated cloud behind real HTTP on 127.0.0.1.
 //!
-//! One thread with a runtime of its own serves all connections. Requests are read in `request`, carried out in
-//! `operations`, delayed and paced in `exchange`, on the same model as [`SimStore`](crate::SimStore).
+//! One thread with its own runtime serves all connections. `request` parses requests, `bucket` executes them, and
+//! `exchange` delays and paces the answers with the same model as [`SimStore`](crate::SimStore).
 //!
-//! What is simulated of each dialect is what `object_store`'s clients use; any credentials do. For copies that must not
-//! overwrite, its S3 client has to be told how: `S3CopyIfNotExists::Multipart`, as with S3 itself, or
+//! Each dialect supports the requests of `object_store`'s clients, with any credentials. The S3 client copies without
+//! overwriting only if it is configured to: `S3CopyIfNotExists::Multipart`, as with S3 itself, or
 //! `Header("if-none-match", "*")`. Conditional writes work with its default.
 //!
-//! The GCS dialect also has the reading half of the JSON API, for gcsfs and OpenDAL: the paths that begin with
-//! `/storage/v1/b/` and `/download/storage/v1/b/` (`json_api`). An object's resource is logged and delayed as a HEAD, its
-//! bytes as a GET. What writes there is refused.
+//! The GCS dialect also has the reading part of the JSON API, for gcsfs and OpenDAL: paths that begin with
+//! `/storage/v1/b/` or `/download/storage/v1/b/` (`json_api`). An object's resource is logged and delayed as a HEAD,
+//! its bytes as a GET. Writes are refused.
 //!
-//! With the feature `tls`, a `TlsIdentity` in the configuration makes the server speak TLS.
+//! With the feature `tls` and a `TlsIdentity` in the configuration the server speaks TLS.
 //!
 //! Another process reads the log and changes objects through `/_sim/`: `GET /_sim/log` (counts), `GET /_sim/requests`,
 //! `POST /_sim/reset`, `POST /_sim/overwrite?key=…[&size=…]`.
 
-mod control;
-mod dialect;
+mod bucket;
 mod exchange;
 mod json;
 mod json_api;
-mod operations;
-mod refusal;
+mod reply;
 mod request;
 #[cfg(feature = "tls")]
 mod tls;
@@ -40,38 +38,36 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
-pub use dialect::Dialect;
+pub use bucket::Dialect;
 #[cfg(feature = "tls")]
 pub use tls::TlsIdentity;
 
-use crate::catalog::{Catalog, Versioning};
-use crate::cloud::Cloud;
-use crate::connections::Connections;
-use crate::dice::Dice;
-use crate::faults::{FaultPlan, Faults};
-use crate::log::RequestLog;
-use crate::profile::LinkProfile;
-use exchange::{Connection, Service};
-use operations::Bucket;
+use crate::cloud::SimCloud;
+use crate::cloud::catalog::Catalog;
+use crate::cloud::log::RequestLog;
+use crate::policy::faults::FaultPlan;
+use crate::policy::profile::LinkProfile;
+use bucket::ServedBucket;
+use exchange::{ClientConnection, ServerShared};
 
-/// What a server simulates.
+/// Configuration of a [`SimServer`].
 #[derive(Debug, Clone)]
 pub struct SimServerConfig {
     /// The link between the clients and the bucket. Default: `loopback`.
     pub profile: LinkProfile,
     /// The protocol. Default: [`Dialect::Gcs`].
     pub dialect: Dialect,
-    /// The bucket's name. Default: `bucket`.
+    /// Name of the bucket. Default: `bucket`.
     pub bucket: String,
-    /// Whether older versions stay readable. Default: yes.
+    /// Whether older versions can still be read. Default: yes.
     pub versioned: bool,
-    /// What goes wrong. Default: nothing.
+    /// The faults. Default: none.
     pub faults: FaultPlan,
-    /// Decides how first bytes vary, where they do. Default: 0.
+    /// Seed of the variation of first-byte times. Default: 0.
     pub seed: u64,
-    /// The port to listen on; 0 takes a free one. Default: 0.
+    /// The port to listen on; 0 picks a free port. Default: 0.
     pub port: u16,
-    /// What the server shows to clients over TLS. Default: none, plain HTTP.
+    /// The TLS certificate. Default: none, plain HTTP.
     #[cfg(feature = "tls")]
     pub tls: Option<TlsIdentity>,
 }
@@ -96,61 +92,59 @@ impl Default for SimServerConfig {
 #[derive(Debug)]
 pub struct SimServer;
 
-/// A running server, which stops, its connections with it, when this is dropped.
+/// A running server. Dropping the handle stops the server and closes its connections.
 #[derive(Debug)]
 pub struct SimServerHandle {
     url: String,
-    service: Arc<Service>,
+    shared: Arc<ServerShared>,
     stop: Option<oneshot::Sender<Infallible>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl SimServer {
-    /// Listens, and serves on a thread of its own.
+    /// Starts a server on a new thread.
     ///
     /// # Errors
-    /// Where the port is taken, the bucket's name is one that the dialect's paths begin with, or no thread can be had.
+    /// The port is in use, the bucket has a reserved name, or the thread or its runtime cannot be created.
     pub fn start(config: SimServerConfig) -> io::Result<SimServerHandle> {
         if config.dialect == Dialect::Gcs && json_api::RESERVED.contains(&config.bucket.as_str()) {
-            let why = format!("no bucket can be called '{}': paths of the JSON API begin so", config.bucket);
+            let why = format!("the bucket name '{}' is reserved for the JSON API", config.bucket);
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port))?;
         listener.set_nonblocking(true)?;
-        let security = Security::of(&config);
-        let url = format!("{}://{}", security.scheme(), listener.local_addr()?);
-        // A task copies many bytes at a time: with the usual 61 of them between two looks at timers and sockets, due
-        // times would pass.
+        let transport = Transport::of(&config);
+        let url = format!("{}://{}", transport.scheme(), listener.local_addr()?);
+        // A task copies many bytes per poll. With the default interval of 61 polls, timers would fire late.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(7).build()?;
-        let catalog = Arc::new(Catalog::new(if config.versioned { Versioning::Kept } else { Versioning::Off }));
-        let (faults, dice) = (Faults::new(config.faults), Dice::new(config.seed));
         let cloud = {
-            // The clock is this runtime's, even where the caller's is paused.
+            // Uses the clock of this runtime, since the caller's may be paused.
             let _inside = runtime.enter();
-            Cloud::new(config.profile, Arc::clone(&catalog), faults, Connections::default(), dice)
+            SimCloud::new(config.profile, config.versioned, config.faults, 0, config.seed)
         };
-        let bucket = Bucket { name: config.bucket, url: url.clone(), dialect: config.dialect, catalog };
-        let service = Arc::new(Service { cloud, bucket });
+        let catalog = Arc::clone(&cloud.catalog);
+        let bucket = ServedBucket { name: config.bucket, url: url.clone(), dialect: config.dialect, catalog };
+        let shared = Arc::new(ServerShared { cloud, bucket });
         let (stop, stopped) = oneshot::channel();
-        let serving = Arc::clone(&service);
+        let serving = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("sim-server".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    served = serve(listener, serving, security) => {
+                    served = serve(listener, serving, transport) => {
                         if let Err(error) = served { tracing::error!(%error, "the simulated server stopped"); }
                     }
                     _ = stopped => {}
                 }
             });
         })?;
-        Ok(SimServerHandle { url, service, stop: Some(stop), thread: Some(thread) })
+        Ok(SimServerHandle { url, shared, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Serves as a process of its own: prints the server's URL as one line on stdout, then serves until stdin is closed,
-    /// so that no server outlives whoever started it.
+    /// Runs a server as a process of its own: prints its URL as one line to stdout and serves until stdin is closed, so
+    /// that the server does not outlive its parent process.
     ///
     /// # Errors
-    /// As [`SimServer::start`], and where stdin or stdout cannot be used.
+    /// As [`SimServer::start`], and errors of stdin.
     pub fn run_until_stdin_closes(config: SimServerConfig) -> io::Result<()> {
         let server = Self::start(config)?;
         println!("{}", server.url());
@@ -160,22 +154,22 @@ impl SimServer {
 }
 
 impl SimServerHandle {
-    /// Where the server listens, without a slash at the end.
+    /// Base URL of the server, without a slash at the end.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// What is in the bucket.
+    /// The objects of the bucket.
     #[must_use]
     pub fn catalog(&self) -> &Arc<Catalog> {
-        &self.service.cloud.catalog
+        &self.shared.cloud.catalog
     }
 
-    /// What was asked of the server.
+    /// The requests so far.
     #[must_use]
     pub fn log(&self) -> &Arc<RequestLog> {
-        &self.service.cloud.log
+        &self.shared.cloud.log
     }
 }
 
@@ -183,46 +177,46 @@ impl Drop for SimServerHandle {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic of the server has been printed already.
+            // An error is a panic of the server, which has been printed already.
             let _ = thread.join();
         }
     }
 }
 
-/// Whether connections are in the clear or over TLS.
+/// Plain HTTP or TLS.
 #[derive(Clone)]
-enum Security {
-    Clear,
+enum Transport {
+    Plain,
     #[cfg(feature = "tls")]
     Tls(tokio_rustls::TlsAcceptor),
 }
 
-impl Security {
+impl Transport {
     #[cfg(feature = "tls")]
     fn of(config: &SimServerConfig) -> Self {
-        config.tls.as_ref().map_or(Self::Clear, |identity| Self::Tls(identity.acceptor()))
+        config.tls.as_ref().map_or(Self::Plain, |identity| Self::Tls(identity.acceptor()))
     }
 
     #[cfg(not(feature = "tls"))]
     fn of(_: &SimServerConfig) -> Self {
-        Self::Clear
+        Self::Plain
     }
 
     fn scheme(&self) -> &'static str {
         match self {
-            Self::Clear => "http",
+            Self::Plain => "http",
             #[cfg(feature = "tls")]
             Self::Tls(_) => "https",
         }
     }
 }
 
-async fn serve(listener: TcpListener, service: Arc<Service>, security: Security) -> io::Result<()> {
+async fn serve(listener: TcpListener, shared: Arc<ServerShared>, transport: Transport) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
         let (stream, _) = match listener.accept().await {
             Ok(accepted) => accepted,
-            // A client that is gone already, or too many open files: neither is the end of the server.
+            // The client has disconnected, or there are too many open files. The server goes on.
             Err(error) => {
                 tracing::warn!(%error, "accept");
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -230,14 +224,14 @@ async fn serve(listener: TcpListener, service: Arc<Service>, security: Security)
             }
         };
         stream.set_nodelay(true)?;
-        let (connection, security) = (Arc::new(Connection::new(&service)), security.clone());
+        let (connection, transport) = (Arc::new(ClientConnection::new(&shared)), transport.clone());
         tokio::spawn(async move {
-            match security {
-                Security::Clear => answer(stream, connection).await,
+            match transport {
+                Transport::Plain => answer(stream, connection).await,
                 #[cfg(feature = "tls")]
-                Security::Tls(acceptor) => match acceptor.accept(stream).await {
+                Transport::Tls(acceptor) => match acceptor.accept(stream).await {
                     Ok(stream) => answer(stream, connection).await,
-                    // A client that does not trust the certificate says so.
+                    // For example, the client does not trust the certificate.
                     Err(error) => tracing::debug!(%error, "handshake"),
                 },
             }
@@ -246,7 +240,7 @@ async fn serve(listener: TcpListener, service: Arc<Service>, security: Security)
 }
 
 /// Answers the requests of one connection until it ends.
-async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, connection: Arc<Connection>) {
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, connection: Arc<ClientConnection>) {
     let answer = service_fn(move |request| {
         let connection = Arc::clone(&connection);
         async move { Ok::<_, Infallible>(connection.answer(request).await) }

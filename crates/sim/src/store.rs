@@ -1,55 +1,59 @@
-//! An [`ObjectStore`] in a simulated cloud, on tokio's clock.
+//! `SimStore`: an [`ObjectStore`] over a simulated link, on tokio's clock.
+
+pub(crate) mod altered;
+pub(crate) mod builder;
+pub(crate) mod fault;
+mod upload;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use headstart_fetch_core::{Intent, Throttled};
+use chrono::{DateTime, Utc};
+use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
+use headstart_fetch_core::Intent;
 use object_store::path::Path;
 use object_store::{
     CopyMode, CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-use crate::body::Body;
-use crate::builder::SimStoreBuilder;
-use crate::catalog::{Catalog, CatalogError, Condition, Generation, ListPage, ListQuery};
-use crate::cloud::Cloud;
-use crate::connections::Connections;
-use crate::faults::{Answer, Fault};
-use crate::log::{End, RequestKind, RequestLog, RequestRecord};
-use crate::sim_fault::SimFault;
-use crate::store_upload::SimUpload;
+use self::builder::SimStoreBuilder;
+use self::fault::{SimFault, status_of};
+use self::upload::SimUpload;
+use crate::cloud::SimCloud;
+use crate::cloud::body::SimBody;
+use crate::cloud::catalog::{Catalog, CatalogError, ListPage, ListQuery, WriteCondition};
+use crate::cloud::generation::Generation;
+use crate::cloud::log::{RequestEnd, RequestKind, RequestLog, RequestRecord};
+use crate::policy::connections::Connections;
+use crate::policy::faults::{ReadAnswer, ReadFault};
 
-/// A bucket at the other end of a simulated link, and one client of it.
+/// A bucket behind a simulated link.
 ///
-/// Time is tokio's: under the paused clock (`#[tokio::test(start_paused = true)]`) a run on one thread takes no time, is exact, and repeats to the
-/// byte and the millisecond. Clones share everything.
+/// Time is tokio's. Under the paused clock (`#[tokio::test(start_paused = true)]`) a run on one thread takes no wall
+/// time and is reproducible to the byte and the millisecond. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct SimStore {
-    pub(crate) cloud: Arc<Cloud>,
+    cloud: Arc<SimCloud>,
 }
 
 impl SimStore {
-    /// Begins to build a store.
+    /// A builder with the default settings.
     pub fn builder() -> SimStoreBuilder {
         SimStoreBuilder::default()
     }
 
-    pub(crate) fn new(cloud: Arc<Cloud>) -> Self {
-        Self { cloud }
-    }
-
-    /// What the bucket holds.
+    /// The objects of the bucket.
     #[must_use]
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.cloud.catalog
     }
 
-    /// Every request so far.
+    /// The requests so far.
     #[must_use]
     pub fn log(&self) -> &Arc<RequestLog> {
         &self.cloud.log
@@ -61,47 +65,56 @@ impl SimStore {
         self.cloud.connections()
     }
 
-    /// Time since the store was built: what the log counts in.
+    /// Time since the store was built, as in the log.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.cloud.now()
     }
 
-    /// Overwrites an object now with a new synthetic generation, of the same size where `size` is `None`.
+    /// Overwrites an object with a new synthetic generation; `None` keeps its size.
     ///
     /// # Errors
-    /// [`CatalogError::NotFound`] where there is no such object and no size is given.
+    /// [`CatalogError::NotFound`] where the object does not exist and `size` is `None`.
     pub fn overwrite(&self, key: &str, size: Option<u64>) -> Result<Arc<Generation>, CatalogError> {
         self.cloud.catalog.overwrite_synthetic(key, size, self.cloud.date())
     }
 
-    pub(crate) fn record(&self, kind: RequestKind, key: impl Into<String>) -> RequestRecord {
+    fn record(&self, kind: RequestKind, key: impl Into<String>) -> RequestRecord {
         RequestRecord::new(self.cloud.now(), kind, key)
     }
 
-    async fn page(&self, query: ListQuery) -> Result<ListPage> {
-        let record = self.record(RequestKind::List, &query.prefix);
-        Arc::clone(&self.cloud).call(record, 0, |catalog, _| Ok(catalog.list(&query))).await
+    /// Performs a request other than a read, with a body of `body_bytes`.
+    async fn call<T>(
+        &self,
+        kind: RequestKind,
+        key: &str,
+        body_bytes: u64,
+        operation: impl FnOnce(&Catalog, DateTime<Utc>) -> Result<T, CatalogError>,
+    ) -> Result<T> {
+        self.cloud.call(self.record(kind, key), body_bytes, operation).await
+    }
+
+    /// The pages of a listing.
+    fn pages(&self, query: ListQuery) -> impl Stream<Item = Result<ListPage>> + use<> {
+        let store = self.clone();
+        stream::try_unfold(Some(query), move |query| {
+            let store = store.clone();
+            async move {
+                let Some(query) = query else { return Ok(None) };
+                let page =
+                    store.call(RequestKind::List, &query.prefix, 0, |catalog, _| Ok(catalog.list(&query))).await?;
+                let next = page.next.clone().map(|next| ListQuery { start_after: Some(next), ..query });
+                Ok(Some((page, next)))
+            }
+        })
     }
 
     fn list_from(&self, prefix: Option<&Path>, start_after: Option<String>) -> BoxStream<'static, Result<ObjectMeta>> {
         let query = ListQuery { prefix: folder(prefix), start_after, ..ListQuery::default() };
-        let store = self.clone();
-        stream::try_unfold(Some(query), move |query| store.clone().next_page(query))
-            .map_ok(|objects| stream::iter(objects.into_iter().map(|(key, object)| meta(&key, &object))))
+        self.pages(query)
+            .map_ok(|page| stream::iter(page.objects.into_iter().map(|(key, object)| meta(&key, &object))))
             .try_flatten()
             .boxed()
-    }
-
-    /// The objects of a page, and the query for the page after it.
-    async fn next_page(
-        self,
-        query: Option<ListQuery>,
-    ) -> Result<Option<(Vec<(String, Arc<Generation>)>, Option<ListQuery>)>> {
-        let Some(query) = query else { return Ok(None) };
-        let page = self.page(query.clone()).await?;
-        let next = page.next.map(|next| ListQuery { start_after: Some(next), ..query });
-        Ok(Some((page.objects, next)))
     }
 }
 
@@ -116,11 +129,11 @@ impl ObjectStore for SimStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let condition = condition(options.mode)?;
         let bytes = Bytes::from(payload);
-        let record = self.record(RequestKind::Put, location.as_ref());
-        let call = Arc::clone(&self.cloud).call(record, bytes.len() as u64, |catalog, now| {
-            catalog.put(location.as_ref(), bytes, options.attributes, &condition, now)
+        let (key, body_bytes) = (location.as_ref(), bytes.len() as u64);
+        let put = self.call(RequestKind::Put, key, body_bytes, |catalog, now| {
+            catalog.put(key, bytes, options.attributes, &condition, now)
         });
-        Ok(put_result(&*call.await?))
+        Ok(put_result(&*put.await?))
     }
 
     async fn put_multipart_opts(
@@ -128,10 +141,9 @@ impl ObjectStore for SimStore {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        let record = self.record(RequestKind::Multipart, location.as_ref());
-        let begin = Arc::clone(&self.cloud)
-            .call(record, 0, |catalog, _| Ok(catalog.begin_upload(location.as_ref(), options.attributes)));
-        let id = begin.await?;
+        let key = location.as_ref();
+        let begin = |catalog: &Catalog, _| Ok(catalog.begin_upload(key, options.attributes));
+        let id = self.call(RequestKind::Multipart, key, 0, begin).await?;
         Ok(Box::new(SimUpload::new(self.clone(), location.clone(), id)))
     }
 
@@ -140,8 +152,8 @@ impl ObjectStore for SimStore {
         let kind = if options.head { RequestKind::Head } else { RequestKind::Get };
         let mut record = self.record(kind, location.as_ref());
         record.intent = options.extensions.get::<Intent>().copied();
-        // The store answers with what it holds when the request arrives.
-        let found = answer(&self.cloud.catalog, location, &options, &fault);
+        // A read sees the store at its arrival.
+        let found = find(&self.cloud.catalog, location, &options, &fault);
         record.range = match (&options.range, &found) {
             (Some(_), Ok((_, range))) => Some(range.clone()),
             (Some(GetRange::Bounded(range)), Err(_)) => Some(range.clone()),
@@ -153,16 +165,16 @@ impl ObjectStore for SimStore {
             Ok(found) => found,
             Err(error) => {
                 self.cloud.sleep_until(first_byte_at).await;
-                request.status(status_of(&error));
-                request.end(if SimFault::find(&error).is_some() { End::Failed } else { End::Completed });
+                request.set_status(status_of(&error));
+                request.end(if SimFault::find(&error).is_some() { RequestEnd::Failed } else { RequestEnd::Completed });
                 return Err(error);
             }
         };
-        let (sent, how) = if options.head { (0..0, Answer::Whole) } else { (range.clone(), fault.answer) };
-        // Opened before the wait: the link knows of the stream beforehand, and the wait may end late.
-        let mut body = Body::open(request, Arc::clone(&generation), sent, first_byte_at, how);
+        let (sent, answer) = if options.head { (0..0, ReadAnswer::Whole) } else { (range.clone(), fault.answer) };
+        // Opens the stream before the wait, so that a late wake-up does not delay its bytes on the link.
+        let mut body = SimBody::open(request, Arc::clone(&generation), sent, first_byte_at, answer);
         self.cloud.sleep_until(first_byte_at).await;
-        body.answered(if options.range.is_some() { 206 } else { 200 });
+        body.on_headers(if options.range.is_some() { 206 } else { 200 });
         Ok(GetResult {
             payload: GetResultPayload::Stream(body.into_stream()),
             attributes: generation.attributes.clone(),
@@ -178,9 +190,8 @@ impl ObjectStore for SimStore {
             .and_then(move |location| {
                 let store = store.clone();
                 async move {
-                    let record = store.record(RequestKind::Delete, location.as_ref());
                     let key = location.as_ref();
-                    store.cloud.call(record, 0, |catalog, _| Ok(catalog.delete(key))).await?;
+                    store.call(RequestKind::Delete, key, 0, |catalog, _| Ok(catalog.delete(key))).await?;
                     Ok(location)
                 }
             })
@@ -197,52 +208,40 @@ impl ObjectStore for SimStore {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let delimiter = Some("/".to_owned());
-        let mut query = ListQuery { prefix: folder(prefix), delimiter, ..ListQuery::default() };
+        let query = ListQuery { prefix: folder(prefix), delimiter, ..ListQuery::default() };
+        let mut pages = pin!(self.pages(query));
         let (mut objects, mut common_prefixes) = (Vec::new(), Vec::new());
-        loop {
-            let page = self.page(query.clone()).await?;
+        while let Some(page) = pages.try_next().await? {
             for (key, object) in &page.objects {
                 objects.push(meta(key, object)?);
             }
             for prefix in &page.prefixes {
                 common_prefixes.push(Path::parse(prefix)?);
             }
-            match page.next {
-                Some(next) => query.start_after = Some(next),
-                None => {
-                    return Ok(ListResult {
-                        objects,
-                        common_prefixes,
-                        extensions: object_store::Extensions::default(),
-                    });
-                }
-            }
         }
+        Ok(ListResult { objects, common_prefixes, extensions: object_store::Extensions::default() })
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         let condition = match options.mode {
-            CopyMode::Overwrite => Condition::Always,
-            CopyMode::Create => Condition::Absent,
+            CopyMode::Overwrite => WriteCondition::Always,
+            CopyMode::Create => WriteCondition::Absent,
         };
-        let record = self.record(RequestKind::Copy, to.as_ref());
-        Arc::clone(&self.cloud)
-            .call(record, 0, |catalog, now| catalog.copy(from.as_ref(), to.as_ref(), &condition, now))
-            .await
-            .map(drop)
+        let (from, to) = (from.as_ref(), to.as_ref());
+        self.call(RequestKind::Copy, to, 0, |catalog, now| catalog.copy(from, to, &condition, now)).await.map(drop)
     }
 }
 
-/// What the store answers to a read, the link aside.
-fn answer(
+/// Finds the generation and range that a read asks for, or the error of its fault.
+fn find(
     catalog: &Catalog,
     location: &Path,
     options: &GetOptions,
-    fault: &Fault,
+    fault: &ReadFault,
 ) -> Result<(Arc<Generation>, std::ops::Range<u64>)> {
     match fault.answer {
-        Answer::Unavailable => return Err(SimFault::UNAVAILABLE.into()),
-        Answer::Throttled { retry_after } => return Err(SimFault::throttled(retry_after).into()),
+        ReadAnswer::Unavailable => return Err(SimFault::UNAVAILABLE.into()),
+        ReadAnswer::Throttled { retry_after } => return Err(SimFault::throttled(retry_after).into()),
         _ => {}
     }
     let version = options.version.as_deref().map(str::parse).transpose();
@@ -258,23 +257,13 @@ fn answer(
     Ok((generation, range))
 }
 
-fn status_of(error: &object_store::Error) -> u16 {
-    match (error, SimFault::find(error)) {
-        (_, Some(SimFault::Refused(Throttled { status, .. }))) => status,
-        (object_store::Error::NotFound { .. }, _) => 404,
-        (object_store::Error::NotModified { .. }, _) => 304,
-        (object_store::Error::Precondition { .. }, _) => 412,
-        _ => 416,
-    }
-}
-
-fn condition(mode: PutMode) -> Result<Condition> {
+fn condition(mode: PutMode) -> Result<WriteCondition> {
     match mode {
-        PutMode::Overwrite => Ok(Condition::Always),
-        PutMode::Create => Ok(Condition::Absent),
+        PutMode::Overwrite => Ok(WriteCondition::Always),
+        PutMode::Create => Ok(WriteCondition::Absent),
         PutMode::Update(known) => match (known.version.as_deref().map(str::parse), known.e_tag) {
-            (Some(Ok(number)), _) => Ok(Condition::Generation(number)),
-            (None, Some(e_tag)) => Ok(Condition::ETag(e_tag)),
+            (Some(Ok(number)), _) => Ok(WriteCondition::Generation(number)),
+            (None, Some(e_tag)) => Ok(WriteCondition::ETag(e_tag)),
             _ => Err(object_store::Error::Generic {
                 store: "SimStore",
                 source: "an update needs a generation or an entity tag of this store".into(),
@@ -291,7 +280,7 @@ pub(crate) fn put_result(made: &Generation) -> PutResult {
     }
 }
 
-/// The keys below `prefix`, itself not among them.
+/// The key prefix of the objects below `prefix`.
 fn folder(prefix: Option<&Path>) -> String {
     prefix.filter(|path| !path.as_ref().is_empty()).map(|path| format!("{path}/")).unwrap_or_default()
 }

@@ -1,11 +1,11 @@
-//! What a `SimServer` says on the wire: ranges, conditions, versions, keys, control.
+//! Tests of `SimServer` over HTTP: ranges, conditions, versions, keys, control.
 
 mod common;
 
 use common::{raw, serve};
 use futures::TryStreamExt;
 use headstart_sim::server::{Dialect, SimServerConfig};
-use headstart_sim::{Content, Dice, EPOCH, FIRST_GENERATION, RequestCounts, RequestKind};
+use headstart_sim::{Content, EPOCH, FIRST_GENERATION, RequestCounts, RequestKind, SeededRng};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStoreExt};
 
@@ -23,11 +23,11 @@ async fn any_range_is_exact_to_the_byte() {
     for dialect in DIALECTS {
         let (_server, store) = serve(config(dialect));
         let seed = 7;
-        let mut dice = Dice::new(seed);
+        let mut rng = SeededRng::new(seed);
         for _ in 0..60 {
-            let start = dice.below(SIZE);
-            let end = start + 1 + dice.below(2 * (SIZE - start));
-            let (range, expected) = match dice.below(4) {
+            let start = rng.below(SIZE);
+            let end = start + 1 + rng.below(2 * (SIZE - start));
+            let (range, expected) = match rng.below(4) {
                 0 => (Some(GetRange::Offset(start)), start..SIZE),
                 1 => (Some(GetRange::Suffix(end)), SIZE.saturating_sub(end)..SIZE),
                 2 => (None, 0..SIZE),
@@ -43,7 +43,7 @@ async fn any_range_is_exact_to_the_byte() {
 }
 
 #[tokio::test]
-async fn heads_say_what_real_stores_say() {
+async fn statuses_and_headers_are_those_of_real_stores() {
     for (dialect, version_header) in [(Dialect::Gcs, "x-goog-generation"), (Dialect::S3, "x-amz-version-id")] {
         let (server, _) = serve(config(dialect));
         let get = async |headers: &[(&str, &str)]| raw(&server, "GET /bucket/synthetic/100/a", headers, "").await;
@@ -191,7 +191,7 @@ async fn long_lists_come_in_pages() {
 }
 
 #[tokio::test]
-async fn the_log_can_be_read_and_objects_changed_from_outside() {
+async fn another_process_reads_the_log_and_changes_objects() {
     let (server, store) = serve(config(Dialect::Gcs));
     let path = Path::from("synthetic/1000/a b");
     store.get_range(&path, 10..20).await.unwrap();

@@ -1,11 +1,11 @@
-//! `object_store`'s own suite through its real clients, against a versioned bucket of each dialect.
+//! `object_store`'s integration tests with its real clients, against a versioned bucket of each dialect.
 
 mod common;
 
 use headstart_sim::server::{Dialect, SimServerConfig};
 use object_store::integration;
 
-/// One test for each function of the suite and each dialect, each on a bucket of its own.
+/// A test for each function of the suite and each dialect, with a new bucket each.
 macro_rules! suite {
     ($($name:ident: |$store:ident| $run:expr;)*) => {
         mod gcs { $(suite!(@test $name, Gcs, $store, $run);)* }

@@ -1,6 +1,6 @@
-//! What a `SimServer` of the GCS dialect says in the JSON API: objects, their bytes, lists, refusals, and what it logs.
+//! Tests of the JSON API of `SimServer`: objects, bytes, lists, errors, log entries.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+#![expect(clippy::unwrap_used, reason = "a failure here fails the test")]
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{RawAnswer, raw, serve};
 use headstart_sim::server::{Dialect, SimServer, SimServerConfig, SimServerHandle};
 use headstart_sim::{
-    Answer, Content, EPOCH, Event, FIRST_GENERATION, FaultPlan, LinkProfile, RequestCounts, RequestKind, When,
+    Content, EPOCH, FIRST_GENERATION, FaultEvent, FaultPlan, LinkProfile, ReadAnswer, RequestCounts, RequestKind, When,
 };
 use object_store::path::Path;
 use object_store::{Attribute, Attributes, ObjectStore, PutOptions};
@@ -34,7 +34,7 @@ fn body(answer: &RawAnswer) -> Value {
 }
 
 #[tokio::test]
-async fn an_objects_resource_says_what_the_catalog_knows() {
+async fn the_resource_of_an_object_has_its_metadata() {
     let server = server();
     let answer = get(&server, OBJECT).await;
     let e_tag = format!("{FIRST_GENERATION:x}");
@@ -67,7 +67,7 @@ async fn an_objects_resource_says_what_the_catalog_knows() {
 }
 
 #[tokio::test]
-async fn what_was_said_at_the_write_is_in_the_resource() {
+async fn the_resource_of_an_object_has_its_attributes() {
     let (server, store) = serve(SimServerConfig::default());
     let attributes = Attributes::from_iter([
         (Attribute::ContentType, "text/plain"),
@@ -75,11 +75,11 @@ async fn what_was_said_at_the_write_is_in_the_resource() {
         (Attribute::Metadata("owner".into()), "me"),
     ]);
     store.put_opts(&Path::from("a b"), "123456789".into(), PutOptions::from(attributes)).await.unwrap();
-    let said = body(&get(&server, "/storage/v1/b/bucket/o/a%20b").await);
-    assert_eq!((&said["contentType"], &said["cacheControl"]), (&json!("text/plain"), &json!("no-store")));
-    assert_eq!(said["metadata"], json!({ "owner": "me" }));
-    // The check value that CRC-32C is published with, base64.
-    assert_eq!(said["crc32c"], json!("4waSgw=="));
+    let resource = body(&get(&server, "/storage/v1/b/bucket/o/a%20b").await);
+    assert_eq!((&resource["contentType"], &resource["cacheControl"]), (&json!("text/plain"), &json!("no-store")));
+    assert_eq!(resource["metadata"], json!({ "owner": "me" }));
+    // The published check value of CRC-32C, in base64.
+    assert_eq!(resource["crc32c"], json!("4waSgw=="));
 }
 
 #[tokio::test]
@@ -228,7 +228,7 @@ async fn refusals_are_json() {
 }
 
 #[tokio::test]
-async fn a_bucket_cannot_be_called_as_the_paths_are() {
+async fn reserved_bucket_names_are_refused() {
     for name in ["storage", "download", "upload"] {
         let config = |dialect| SimServerConfig { bucket: name.to_owned(), dialect, ..SimServerConfig::default() };
         let refused = SimServer::start(config(Dialect::Gcs)).unwrap_err();
@@ -267,13 +267,13 @@ async fn metadata_counts_as_a_head_and_media_as_a_get() {
 }
 
 #[tokio::test]
-async fn faults_strike_metadata_as_they_strike_media() {
+async fn faults_apply_to_metadata_and_media() {
     for uri in [OBJECT.to_owned(), format!("{OBJECT}?alt=media")] {
-        let script = vec![(When::Read(0), Event::Answer(Answer::Unavailable))];
+        let script = vec![(When::Read(0), FaultEvent::Answer(ReadAnswer::Unavailable))];
         let faults = FaultPlan { script, ..FaultPlan::default() };
         let server = SimServer::start(SimServerConfig { faults, ..SimServerConfig::default() }).unwrap();
-        let struck = get(&server, &uri).await;
-        assert_eq!((struck.status, &body(&struck)["error"]["errors"][0]["reason"]), (503, &json!("backendError")));
+        let faulty = get(&server, &uri).await;
+        assert_eq!((faulty.status, &body(&faulty)["error"]["errors"][0]["reason"]), (503, &json!("backendError")));
         assert_eq!(get(&server, &uri).await.status, 200);
     }
 }

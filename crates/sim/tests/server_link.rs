@@ -1,6 +1,6 @@
-//! How a `SimServer`'s answers travel: rates, set-up, aborted bodies and faults.
+//! Tests of the timing and faults of `SimServer`: rates, connection set-up, aborted and faulty bodies.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+#![expect(clippy::unwrap_used, reason = "a failure here fails the test")]
 
 mod common;
 
@@ -9,7 +9,9 @@ use std::time::Duration;
 use common::{raw, serve};
 use futures::StreamExt;
 use headstart_sim::server::{Dialect, SimServerConfig, SimServerHandle};
-use headstart_sim::{Answer, Content, End, Event, FIRST_GENERATION, FaultPlan, LinkProfile, RequestRecord, When};
+use headstart_sim::{
+    Content, FIRST_GENERATION, FaultEvent, FaultPlan, LinkProfile, ReadAnswer, RequestEnd, RequestRecord, When,
+};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::time::Instant;
@@ -20,7 +22,7 @@ fn shaped() -> SimServerConfig {
     SimServerConfig { profile: LinkProfile::gcs(), ..SimServerConfig::default() }
 }
 
-/// The server sees the end of a body a little after or before the client does.
+/// Waits until the log has the end of a request, which the server may see later than the client.
 async fn ended(server: &SimServerHandle, request: usize) -> RequestRecord {
     for _ in 0..1000 {
         let record = server.log().snapshot()[request].clone();
@@ -50,7 +52,7 @@ async fn one_stream_gets_the_rate_of_one_stream() {
         assert_eq!(at, SIZE);
         times.push(start.elapsed());
     }
-    // A busy machine may make it late, nothing makes it early.
+    // A busy machine may delay the stream, but nothing makes it faster.
     let fastest = *times.iter().min().unwrap();
     assert!((510 * MS..690 * MS).contains(&fastest), "{times:?} instead of 600 ms");
 }
@@ -71,7 +73,7 @@ async fn a_new_connection_costs_a_first_byte_time() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_given_up_is_logged_as_aborted() {
+async fn an_aborted_body_is_logged_as_aborted() {
     let (server, store) = serve(shaped());
     let path = Path::from("synthetic/1GiB/a");
     let mut body = store.get(&path).await.unwrap().into_stream();
@@ -79,23 +81,23 @@ async fn a_body_that_is_given_up_is_logged_as_aborted() {
     assert_eq!(server.log().counts().live, 1);
     drop(body);
     let record = ended(&server, 0).await;
-    assert_eq!(record.end, Some(End::Aborted));
+    assert_eq!(record.end, Some(RequestEnd::Aborted));
     assert!((1..64 << 20).contains(&record.bytes_sent), "{} bytes", record.bytes_sent);
     assert_eq!(server.log().counts().live, 0);
 
-    // Given up before its first byte.
+    // Aborted before its first byte.
     let waiting = tokio::time::timeout(20 * MS, store.get(&path)).await;
     assert!(waiting.is_err(), "the first byte comes after 60 ms");
     let record = ended(&server, 1).await;
-    assert_eq!((record.end, record.bytes_sent), (Some(End::Aborted), 0));
+    assert_eq!((record.end, record.bytes_sent), (Some(RequestEnd::Aborted), 0));
 }
 
-fn faulty(answer: Answer) -> SimServerConfig {
-    let script = vec![(When::Read(0), Event::Answer(answer))];
+fn faulty(answer: ReadAnswer) -> SimServerConfig {
+    let script = vec![(When::Read(0), FaultEvent::Answer(answer))];
     SimServerConfig { faults: FaultPlan { script, ..FaultPlan::default() }, ..SimServerConfig::default() }
 }
 
-/// Reads an object of 1,000,000 bytes and returns what came of it: the bytes before the end, and whether that was an error.
+/// Reads an object of 1,000,000 bytes. Returns the number of bytes and whether the body failed.
 async fn read(store: &dyn ObjectStore) -> (u64, bool) {
     let path = Path::from("synthetic/1000000/a");
     let content = Content::new(path.as_ref(), FIRST_GENERATION);
@@ -113,30 +115,30 @@ async fn read(store: &dyn ObjectStore) -> (u64, bool) {
 #[tokio::test]
 async fn refusals_have_their_status_and_are_logged_as_failed() {
     for (answer, status, retry_after) in
-        [(Answer::Unavailable, 503, None), (Answer::Throttled { retry_after: 1500 * MS }, 429, Some("2"))]
+        [(ReadAnswer::Unavailable, 503, None), (ReadAnswer::Throttled { retry_after: 1500 * MS }, 429, Some("2"))]
     {
         for dialect in [Dialect::Gcs, Dialect::S3] {
             let (server, store) = serve(SimServerConfig { dialect, ..faulty(answer) });
             let refused = raw(&server, "GET /bucket/synthetic/1000000/a", &[], "").await;
             assert_eq!((refused.status, refused.header("retry-after")), (status, retry_after));
             let record = ended(&server, 0).await;
-            assert_eq!((record.status, record.end), (status, Some(End::Failed)));
-            assert_eq!(read(&*store).await, (1_000_000, false), "the next read is well");
+            assert_eq!((record.status, record.end), (status, Some(RequestEnd::Failed)));
+            assert_eq!(read(&*store).await, (1_000_000, false), "the next read succeeds");
         }
     }
 }
 
 #[tokio::test]
 async fn a_cut_body_ends_in_an_error_after_what_was_sent() {
-    let (server, store) = serve(faulty(Answer::Cut { after: 0.5 }));
+    let (server, store) = serve(faulty(ReadAnswer::Cut { after: 0.5 }));
     assert_eq!(read(&*store).await, (500_000, true));
     let record = ended(&server, 0).await;
-    assert_eq!((record.end, record.bytes_sent), (Some(End::Failed), 500_000));
+    assert_eq!((record.end, record.bytes_sent), (Some(RequestEnd::Failed), 500_000));
 }
 
 #[tokio::test]
 async fn a_stalled_body_goes_on_after_its_pause() {
-    let (server, store) = serve(faulty(Answer::Stalled { after: 0.5, pause: 200 * MS }));
+    let (server, store) = serve(faulty(ReadAnswer::Stalled { after: 0.5, pause: 200 * MS }));
     let start = Instant::now();
     assert_eq!(read(&*store).await, (1_000_000, false));
     assert!(start.elapsed() >= 200 * MS, "{:?}", start.elapsed());
@@ -144,10 +146,12 @@ async fn a_stalled_body_goes_on_after_its_pause() {
 }
 
 #[tokio::test]
-async fn a_body_of_the_wrong_length_does_not_say_so() {
-    for (answer, bytes) in [(Answer::Short { after: 0.25 }, 250_000), (Answer::Long { extra_bytes: 99 }, 1_000_099)] {
+async fn a_body_of_the_wrong_length_ends_without_an_error() {
+    for (answer, bytes) in
+        [(ReadAnswer::Short { after: 0.25 }, 250_000), (ReadAnswer::Long { extra_bytes: 99 }, 1_000_099)]
+    {
         let (server, store) = serve(faulty(answer));
         assert_eq!(read(&*store).await, (bytes, false));
-        assert_eq!(ended(&server, 0).await.end, Some(End::Failed), "{answer:?}");
+        assert_eq!(ended(&server, 0).await.end, Some(RequestEnd::Failed), "{answer:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! `object_store`'s own tests over `SimStore`: unshaped, and over a link in virtual time.
+//! `object_store`'s integration tests over `SimStore`, without a link and over a link in virtual time.
 
 use headstart_sim::{LinkProfile, SimStore};
 use object_store::ObjectStore;
@@ -30,7 +30,7 @@ async fn a_versioned_bucket_conforms() {
 
 #[tokio::test]
 async fn an_unversioned_bucket_conforms_but_for_old_versions() {
-    // `get_opts` reads an old version wherever a version is reported, so it is left out.
+    // Leaves out `get_opts`, which reads an old version if versions are reported.
     let fresh = || SimStore::builder().versioned(false).build();
     put_get_delete_list(&fresh()).await;
     put_opts(&fresh(), true).await;
@@ -44,7 +44,7 @@ async fn a_bucket_behind_a_link_conforms() {
     conforms(|| SimStore::builder().profile(LinkProfile::wan().lognormal()).seed(1).build()).await;
 }
 
-/// The errors of reads are `InMemory`'s, variant by variant.
+/// Reads fail with the same error variants as those of `InMemory`.
 #[tokio::test]
 async fn reads_fail_like_those_of_memory() {
     use object_store::{GetOptions, GetRange, ObjectStoreExt, memory::InMemory, path::Path};

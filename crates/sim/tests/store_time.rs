@@ -1,4 +1,4 @@
-//! `SimStore` under the paused clock: exact times, shared rates, and runs that repeat.
+//! Tests of `SimStore` under the paused clock: exact times, shared rates, reproducible runs.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,7 +7,9 @@ use futures::future::join_all;
 use futures::{FutureExt, StreamExt};
 use headstart_fetch_core::Intent;
 use headstart_fetch_core::internal::ask;
-use headstart_sim::{Content, End, FIRST_GENERATION, LinkProfile, RequestKind, RequestRecord, SimStore, Trace};
+use headstart_sim::{
+    Content, FIRST_GENERATION, LinkProfile, ReadPattern, RequestEnd, RequestKind, RequestRecord, SimStore,
+};
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
 use tokio::time::Instant;
@@ -16,7 +18,7 @@ const MIB: u64 = 1 << 20;
 const MS: Duration = Duration::from_millis(1);
 const KEY: &str = "synthetic/1GiB/a";
 
-/// Reads `range` and checks every byte as it comes; returns the number of pieces.
+/// Reads `range`, checks every byte, and returns the number of pieces.
 async fn read(store: &SimStore, range: Range<u64>) -> usize {
     let content = Content::new(KEY, FIRST_GENERATION);
     let mut at = range.start;
@@ -91,8 +93,8 @@ async fn an_aborted_body_frees_the_link_at_once_and_costs_its_connection() {
     assert_took(start, 30 * MS + 20 * MS + 40 * MS);
     let records = store.log().snapshot();
     let ended = |record: &RequestRecord| (record.end, record.ended_at, record.bytes_sent);
-    assert_eq!(ended(&records[0]), (Some(End::Aborted), Some(50 * MS), 1_000_000));
-    assert_eq!(ended(&records[1]), (Some(End::Completed), Some(90 * MS), 5_000_000));
+    assert_eq!(ended(&records[0]), (Some(RequestEnd::Aborted), Some(50 * MS), 1_000_000));
+    assert_eq!(ended(&records[1]), (Some(RequestEnd::Completed), Some(90 * MS), 5_000_000));
     assert_eq!((store.connections().idle(), store.log().counts().live), (1, 0));
 }
 
@@ -118,7 +120,7 @@ async fn a_slow_reader_holds_no_more_than_its_window() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_log_says_what_was_asked_and_why() {
+async fn the_log_has_range_intent_and_end_of_each_request() {
     let store = SimStore::builder().profile(LinkProfile::near()).build();
     let path = Path::from(KEY);
     let speculative = store.get_opts(&path, ask(5..10, Intent::Speculative)).await.unwrap();
@@ -134,7 +136,7 @@ async fn the_log_says_what_was_asked_and_why() {
             (record.kind, record.key, record.range, record.intent, record.bytes_sent, record.status, record.end)
         })
         .collect();
-    let done = Some(End::Completed);
+    let done = Some(RequestEnd::Completed);
     assert_eq!(
         log,
         [
@@ -146,16 +148,16 @@ async fn the_log_says_what_was_asked_and_why() {
     );
 }
 
-/// A busy run: random reads on 8 tasks, some given up.
+/// A run with random reads on 8 tasks, some of them aborted.
 async fn busy_run(seed: u64) -> (Vec<RequestRecord>, Duration) {
     let store = SimStore::builder().profile(LinkProfile::gcs().lognormal()).seed(seed).build();
-    let trace = Trace::named("rand-1m", 1 << 30, 7).expect("a workload of this name");
+    let trace = ReadPattern::named("rand-1m", 1 << 30, 7).expect("a workload of this name");
     join_all(trace.reads.chunks(32).map(|reads| async {
         for (n, one) in reads.iter().enumerate() {
             let range = one.offset..one.offset + one.len;
             if n % 5 == 0 {
                 let path = Path::from(KEY);
-                // Whether it is in time does not matter here.
+                // The result does not matter: the read may or may not be in time.
                 drop(tokio::time::timeout(40 * MS, store.get_range(&path, range)).await);
             } else {
                 read(&store, range).await;
@@ -169,7 +171,7 @@ async fn busy_run(seed: u64) -> (Vec<RequestRecord>, Duration) {
 #[tokio::test(start_paused = true)]
 async fn two_runs_have_the_same_log() {
     let one = busy_run(1).await;
-    assert!(one.0.iter().any(|record| record.end == Some(End::Aborted)));
+    assert!(one.0.iter().any(|record| record.end == Some(RequestEnd::Aborted)));
     assert_eq!(one, busy_run(1).await);
     assert_ne!(one, busy_run(2).await);
 }

@@ -1,8 +1,8 @@
-//! What recording costs a request: the same calls bare and recorded. Promised: at most 500 ns more.
+//! Cost of recording a request: the same calls with and without a recorder. Promise: at most 500 ns more.
 //!
-//! The store below answers at once, and the file goes to a temporary folder as it would in earnest. Batches of 64 calls are timed, with a pause after each in
-//! which the thread that writes can catch up, as it can wherever requests go over a network. Without a pause, at a million requests a second, it takes a
-//! core for itself, and what it does to the caches and the allocator comes on top.
+//! The store answers at once, and the trace is written to a temporary folder. Each batch of 64 calls is timed. A pause
+//! after each batch lets the writing thread catch up, as it can where requests go over a network. Without the pause, at
+//! a million requests a second, the thread would occupy a core and slow the calls through caches and the allocator.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ fn requests(criterion: &mut Criterion) {
         for (how, store) in [("bare", &bare), ("recorded", &recorded)] {
             group.bench_function(how, |bencher| {
                 bencher.iter_custom(|batches| {
-                    // In a task, as applications read.
+                    // In a task, as in applications.
                     let task = runtime.spawn(timed(Arc::clone(store), path.clone(), kind, batches));
                     runtime.block_on(task).expect("no call panics")
                 });

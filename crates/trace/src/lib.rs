@@ -1,9 +1,10 @@
-//! What an application really reads: recorded at an [`ObjectStore`](object_store::ObjectStore), kept as JSON lines, replayed anywhere.
+//! Records the reads of an application at an [`ObjectStore`](object_store::ObjectStore) as JSON lines that can be
+//! replayed.
 //!
 //! ```text
 //!   application ── TraceRecorder ── any ObjectStore
 //!                       │
-//!                  trace.jsonl ── Trace ── cargo xtask replay trace.jsonl --profile gcs
+//!                  trace.jsonl ── Trace ── your replay or analysis
 //! ```
 //!
 //! ```
@@ -17,7 +18,7 @@
 //! # std::fs::create_dir_all(&folder)?;
 //! # let file = folder.join("trace.jsonl");
 //! let store = TraceRecorder::create(Arc::new(InMemory::new()), &file)?;
-//! store.put(&"key".into(), "a value".into()).await?; // Writes pass unrecorded.
+//! store.put(&"key".into(), "a value".into()).await?; // Writes are not recorded.
 //! store.get_range(&"key".into(), 2..7).await?;
 //! assert_eq!(store.finish()?.calls, 1);
 //!
@@ -29,46 +30,44 @@
 //! ```
 //!
 //! # The format, version 1
-//! One JSON object a line, in UTF-8. The first line is the [`Header`]. Every other line is a [`Call`], about in the order in which they ended; absent fields have
-//! their defaults; readers skip fields that they do not know. [`Trace::read`] puts calls in the order in which they began.
+//! One JSON object a line, in UTF-8. The first line is the [`TraceHeader`]. Every other line is a [`TraceCall`],
+//! roughly in the order of their ends. Absent fields have their defaults, and readers skip unknown fields.
+//! [`Trace::read`] orders calls by their begin.
 //!
 //! | field | meaning | default |
 //! |---|---|---|
-//! | `n` | number of the call, counted from 0 by begin | |
-//! | `key` | the object: a hash of its path, or the path itself where the header says so | |
-//! | `size` | length of the object in bytes, where the answer told it | unknown |
-//! | `call` | [`Kind`]: `get`, `head`, `get_ranges`; `read` and `overwrite` in traces that were made, not recorded | |
-//! | `ranges` | bytes asked for, `[[start, end], …]` | all |
-//! | `offset`, `suffix` | bytes asked for: from here on; the last so many | |
-//! | `after` | the call that this one came after | none |
-//! | `wait_us` | time from the end of `after` (without it: of the trace's beginning) to the begin of this call | 0 |
-//! | `busy_us` | time that the caller of a `get` took before the body's first piece and between the others | 0 |
-//! | `bytes` | bytes that the caller took; of a local file, which it reads without us, all that it asked for | 0 |
-//! | `at_us`, `first_us`, `took_us` | when it began; time to the answer; time to the end | 0 |
-//! | `is_conditional` | it had a condition or asked for a version | `false` |
-//! | `error` | name of the error that it ended with: a variant of `object_store::Error`, or `dropped` where the caller gave up before the answer | none |
-//! | `handle`, `is_last` | in made traces: calls through one open object; the last of them | none, `false` |
+//! | `n` | number of the call, counted from 0 in the order of begin | |
+//! | `key` | the object: a hash of its path, or the path itself, as the header says | |
+//! | `size` | length of the object in bytes, where the answer has it | unknown |
+//! | `call` | [`CallKind`]: `get`, `head`, `get_ranges`; in generated traces also `read` and `overwrite` | |
+//! | `ranges` | requested bytes, `[[start, end], …]` | all |
+//! | `offset`, `suffix` | requested bytes: from this offset on; this many at the end | |
+//! | `after` | number of the call that this call came after | none |
+//! | `wait_us` | time from the end of `after` (or from the start of the trace) to the begin of this call | 0 |
+//! | `busy_us` | time that the caller of a `get` took before the first and between later pieces of the body | 0 |
+//! | `bytes` | bytes that the caller took; for a file, which the caller reads by itself, the requested bytes | 0 |
+//! | `at_us`, `first_us`, `took_us` | time of the begin; time to the answer; time to the end | 0 |
+//! | `is_conditional` | whether the call has a precondition or names a version | `false` |
+//! | `error` | variant of `object_store::Error`, or `dropped` if the caller dropped the call before the answer | none |
+//! | `handle`, `is_last` | in generated traces: the open handle; whether this is its last call | none, `false` |
 //!
-//! `after` is what makes a trace tell more than a list of times: it is the call of the same task that ended last before this one began or, for the first call
-//! of a task, and for those outside of any, the last of all. So a replay over a faster store is faster, as the application would be.
+//! `after` is the call of the same task that ended last before this call began. For the first call of a task, and for
+//! calls outside of tasks, it is the call that ended last overall. So a replay over a faster store is faster, as the
+//! application would be.
 //!
 //! # Privacy
-//! Paths are hashed with a key that is drawn for each recorder and never written. Sizes, offsets and times are plain.
+//! Paths are hashed with a random key for each recorder, which is never written. Sizes, offsets and times are plain.
 //!
 //! # Cost
-//! Below 500 ns a request (`cargo bench -p headstart-trace`), without waiting for the disk: lines are written by a thread of their own. A thread that falls behind by
-//! [`MOST_WAITING`] calls loses some, and says how many. About 200 bytes of memory a call that waits.
+//! Less than 500 ns a call. A separate thread writes to the disk. If [`MAX_WAITING_CALLS`] calls wait for the disk,
+//! further calls are lost and counted. A waiting call takes about 200 bytes of memory.
 //!
-//! # What it does not do
-//! Writes, deletes and lists pass unrecorded. Reads of a `Reader` of Headstart are no calls of a store: what reaches the store below it can be recorded there.
+//! # Non-goals
+//! Writes, deletes and lists are not recorded. Reads through a `Reader` of Headstart are not calls of a store; record
+//! below it what reaches the store.
 
-mod body;
-mod entry;
-mod ledger;
 mod recorder;
 mod trace;
-mod writer;
 
-pub use recorder::TraceRecorder;
-pub use trace::{Call, DROPPED, Header, Keys, Kind, Trace, TraceError, VERSION};
-pub use writer::{MOST_WAITING, Written};
+pub use recorder::{MAX_WAITING_CALLS, TraceRecorder, TraceSummary};
+pub use trace::{CallKind, DROPPED, Keys, Trace, TraceCall, TraceError, TraceHeader, VERSION};

@@ -1,13 +1,16 @@
-//! `TraceRecorder`: a store that notes what is read from it.
+//! `TraceRecorder`: an `ObjectStore` that records the reads of another.
+
+mod call;
+mod order;
+mod writer;
 
 use std::fmt;
 use std::fs::File;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, RandomState};
+use std::hash::RandomState;
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::Path as FilePath;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,147 +22,59 @@ use object_store::{
 };
 use tokio::time::Instant;
 
-use crate::body::Body;
-use crate::entry::{Ask, Entry, name};
-use crate::ledger::Begun;
-use crate::trace::{DROPPED, Header, Keys};
-use crate::writer::{Writer, Written};
+use self::call::{OpenCall, RecordedBody, RequestedBytes};
+use self::writer::TraceWriter;
+pub use self::writer::{MAX_WAITING_CALLS, TraceSummary};
+use crate::trace::{Keys, TraceHeader};
 
-/// Forwards every call, and notes those that read: see the [front page](crate) for the format and the cost.
+/// Forwards every call and records the reads. The [front page](crate) describes the format and the cost.
 ///
-/// Where it stands decides what is recorded: above a stack, what the application asks; below a layer, what that layer asks. Clones share one trace.
-/// Dropping the last of them waits until all is written.
+/// Above a stack of layers it records the reads of the application, below a layer the reads of that layer. Clones share
+/// one trace. Dropping the last clone waits until the trace is written.
 ///
 /// # Cancel safety
-/// As the inner store's. A call whose future is dropped is noted as [`DROPPED`].
+/// As the inner store's. A call whose future is dropped is recorded with the error [`DROPPED`](crate::DROPPED).
 #[derive(Clone)]
 pub struct TraceRecorder {
     inner: Arc<dyn ObjectStore>,
-    shared: Arc<Shared>,
+    shared: Arc<RecorderShared>,
 }
 
+/// What all clones and calls of a recorder share.
 #[derive(Debug)]
-struct Shared {
+struct RecorderShared {
     started: Instant,
     hash: RandomState,
-    writer: Writer,
+    writer: TraceWriter,
 }
 
 impl TraceRecorder {
-    /// Records what is read from `inner` into a new file, which replaces one of that name. Time counts from here.
+    /// Records the reads of `inner` into a new file. An existing file is replaced. Times count from this call.
     ///
     /// # Errors
-    /// Where the file cannot be made, or no thread started.
+    /// The file cannot be created, or the thread cannot be started.
     pub fn create(inner: Arc<dyn ObjectStore>, file: impl AsRef<FilePath>) -> io::Result<Self> {
         Self::new(inner, BufWriter::new(File::create(file)?))
     }
 
-    /// Records into anything that can be written to; a file should have a `BufWriter` around it.
+    /// Records into any writer. A file should be wrapped in a `BufWriter`.
     ///
     /// # Errors
-    /// `file`'s own where it does not take the header; where no thread can be started.
+    /// The header cannot be written, or the thread cannot be started.
     pub fn new(inner: Arc<dyn ObjectStore>, file: impl Write + Send + 'static) -> io::Result<Self> {
         let about = format!("recorded by headstart-trace {}", env!("CARGO_PKG_VERSION"));
-        let writer = Writer::start(file, &Header::new(Keys::Hashed, about))?;
-        Ok(Self { inner, shared: Arc::new(Shared { started: Instant::now(), hash: RandomState::new(), writer }) })
+        let writer = TraceWriter::start(file, &TraceHeader::new(Keys::Hashed, about))?;
+        let shared = RecorderShared { started: Instant::now(), hash: RandomState::new(), writer };
+        Ok(Self { inner, shared: Arc::new(shared) })
     }
 
-    /// Ends the trace and waits until it is written: blocks for as long as the disk takes. Reads go on, unrecorded; those under way are not in the trace.
+    /// Ends the trace and waits until it is written. Blocks for as long as the disk takes. Later reads are forwarded
+    /// without a record, and calls in progress are not part of the trace.
     ///
     /// # Errors
-    /// What kept the trace from being written; where it has been finished before.
-    pub fn finish(&self) -> io::Result<Written> {
+    /// The trace could not be written, or it is already finished.
+    pub fn finish(&self) -> io::Result<TraceSummary> {
         self.shared.writer.finish()
-    }
-
-    fn begin(&self, path: &Path, ask: Ask, is_conditional: bool) -> Open {
-        let began = Instant::now();
-        let at = began - self.shared.started;
-        let task = Shared::task();
-        Open {
-            begun: self.shared.writer.open.lock().ledger.begin(task, at),
-            key: self.shared.hash.hash_one(path),
-            shared: Arc::clone(&self.shared),
-            ask: Some(ask),
-            is_conditional,
-            began,
-            first: None,
-            size: None,
-            bytes: 0,
-            busy: Duration::ZERO,
-            error: None,
-        }
-    }
-}
-
-impl Shared {
-    /// The task that is running, as a well-mixed number.
-    fn task() -> Option<u64> {
-        tokio::task::try_id().map(|id| BuildHasherDefault::<DefaultHasher>::default().hash_one(id))
-    }
-}
-
-/// A call under way; noted when it ends, at the latest when it is dropped.
-pub(crate) struct Open {
-    shared: Arc<Shared>,
-    begun: Begun,
-    key: u64,
-    /// Taken when it ends.
-    ask: Option<Ask>,
-    is_conditional: bool,
-    began: Instant,
-    first: Option<Duration>,
-    size: Option<u64>,
-    pub(crate) bytes: u64,
-    pub(crate) busy: Duration,
-    pub(crate) error: Option<&'static str>,
-}
-
-impl Open {
-    /// The answer, or the error in place of it, is here.
-    fn answered(&mut self, now: Instant) {
-        self.first = Some(now - self.began);
-    }
-
-    /// Notes the call, once: it ends `now`. Clocks are not free, so each is read once and handed on.
-    pub(crate) fn end(&mut self, now: Instant) {
-        let Some(ask) = self.ask.take() else { return };
-        let took = now - self.began;
-        let at = self.began - self.shared.started;
-        let entry = Entry {
-            begun: self.begun,
-            key: self.key,
-            ask,
-            is_conditional: self.is_conditional,
-            size: self.size,
-            bytes: self.bytes,
-            at,
-            first: self.first.unwrap_or(took),
-            took,
-            busy: self.busy,
-            error: self.error,
-        };
-        let task = Shared::task();
-        let open = &mut *self.shared.writer.open.lock();
-        open.ledger.end(self.begun.n, task, at + took);
-        self.shared.writer.push(open, entry);
-    }
-
-    fn failed(&mut self, error: &object_store::Error, now: Instant) {
-        self.error = Some(name(error));
-        self.end(now);
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if self.ask.is_none() {
-            return;
-        }
-        if self.first.is_none() && self.error.is_none() {
-            self.error = Some(DROPPED);
-        }
-        self.end(Instant::now());
     }
 }
 
@@ -169,7 +84,7 @@ impl fmt::Display for TraceRecorder {
     }
 }
 
-/// The inner store shows by its `Display`: the `Debug` of some clients prints credentials.
+/// Shows the inner store by its `Display`, since the `Debug` of some clients prints credentials.
 impl fmt::Debug for TraceRecorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = format_args!("{}", self.inner);
@@ -184,24 +99,25 @@ impl fmt::Debug for TraceRecorder {
 #[deny(clippy::missing_trait_methods)]
 impl ObjectStore for TraceRecorder {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let ask = if options.head { Ask::Head } else { Ask::Get(options.range.clone()) };
+        let is_head = options.head;
+        let requested = if is_head { RequestedBytes::Head } else { RequestedBytes::Get(options.range.clone()) };
         let is_conditional = options.version.is_some()
             || options.if_match.is_some()
             || options.if_none_match.is_some()
             || options.if_modified_since.is_some()
             || options.if_unmodified_since.is_some();
-        let is_head = options.head;
-        let mut call = self.begin(location, ask, is_conditional);
+        let mut call = OpenCall::begin(&self.shared, location, requested, is_conditional);
         let answer = self.inner.get_opts(location, options).await;
         let now = Instant::now();
-        call.answered(now);
-        let mut answer = answer.inspect_err(|error| call.failed(error, now))?;
-        call.size = Some(answer.meta.size);
+        let mut answer = answer.inspect_err(|error| call.on_error(now, error))?;
+        call.on_answer(now, Some(answer.meta.size));
         answer.payload = match answer.payload {
-            GetResultPayload::Stream(body) if !is_head => GetResultPayload::Stream(Body::new(body, call, now).boxed()),
+            GetResultPayload::Stream(body) if !is_head => {
+                GetResultPayload::Stream(RecordedBody::new(body, call, now).boxed())
+            }
             other => {
-                // A file is read without us: what of it cannot be known.
-                call.bytes = if is_head { 0 } else { answer.range.end - answer.range.start };
+                // The caller reads a file by itself, so the recorder assumes that it reads all of the range.
+                call.on_bytes(if is_head { 0 } else { answer.range.end - answer.range.start });
                 call.end(now);
                 other
             }
@@ -210,12 +126,12 @@ impl ObjectStore for TraceRecorder {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let mut call = self.begin(location, Ask::Ranges(ranges.into()), false);
+        let mut call = OpenCall::begin(&self.shared, location, RequestedBytes::Ranges(ranges.into()), false);
         let answer = self.inner.get_ranges(location, ranges).await;
         let now = Instant::now();
-        call.answered(now);
-        let parts = answer.inspect_err(|error| call.failed(error, now))?;
-        call.bytes = parts.iter().map(|part| part.len() as u64).sum();
+        let parts = answer.inspect_err(|error| call.on_error(now, error))?;
+        call.on_answer(now, None);
+        call.on_bytes(parts.iter().map(|part| part.len() as u64).sum());
         call.end(now);
         Ok(parts)
     }

@@ -1,27 +1,27 @@
-//! The file: its lines, read and written. Pure.
+//! The file format: reads and writes the lines of a trace.
 
 use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-/// Version of the format that is written, and the newest that can be read.
+/// Version of the format: the version that is written, and the newest that can be read.
 pub const VERSION: u32 = 1;
 
 /// The first line of a trace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Header {
-    /// Always `headstart`: what tells a trace from other JSON lines.
+pub struct TraceHeader {
+    /// Always `headstart`; distinguishes a trace from other JSON lines.
     pub trace: String,
-    /// [`VERSION`] of the program that wrote it.
+    /// Version of the format.
     pub version: u32,
-    /// What `key` of a call is.
+    /// Meaning of the keys of calls.
     pub keys: Keys,
-    /// What was recorded, or made, in a few words; may be empty.
+    /// A short description of the trace; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub about: String,
 }
 
-impl Header {
+impl TraceHeader {
     /// The first line of a new trace.
     #[must_use]
     pub fn new(keys: Keys, about: impl Into<String>) -> Self {
@@ -29,45 +29,45 @@ impl Header {
     }
 }
 
-/// What every version's first line begins with.
+/// The fields of the first line that every version has.
 #[derive(Deserialize)]
-struct First {
+struct HeaderVersion {
     trace: String,
     version: u32,
 }
 
-/// What the keys of a trace are.
+/// The keys of the calls of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Keys {
-    /// Hashes of paths: the same key is the same object, and that is all there is to know.
+    /// Hashes of paths: equal keys are the same object.
     Hashed,
     /// Paths.
     Plain,
 }
 
-/// What a call is.
+/// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// `get_opts` with a body, which is streamed: `get` and `get_range` come down to it.
+pub enum CallKind {
+    /// `get_opts` with a body, also as `get` and `get_range`.
     Get,
-    /// `get_opts` without a body.
+    /// `get_opts` with `head`.
     Head,
     /// `get_ranges`.
     GetRanges,
-    /// A read through an open object. In made traces.
+    /// A read through an open handle. Only in generated traces.
     Read,
-    /// Somebody else writes a new version of the object. In made traces.
+    /// Another client overwrites the object. Only in generated traces.
     Overwrite,
 }
 
-/// The `error` of a call that its caller dropped before there was an answer.
+/// The `error` of a call that the caller dropped before the answer.
 pub const DROPPED: &str = "dropped";
 
 /// One call of an application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Call {
+pub struct TraceCall {
     /// Its number, counted from 0 in the order in which calls began.
     pub n: u64,
     /// The object.
@@ -75,62 +75,62 @@ pub struct Call {
     /// Length of the object in bytes, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// What it is.
+    /// Its kind.
     #[serde(rename = "call")]
-    pub kind: Kind,
-    /// Bytes asked for: `[start, end]` each. Empty where all are, or `offset` or `suffix` says which.
+    pub kind: CallKind,
+    /// Requested ranges, `[start, end]` each. Empty for the whole object, or with `offset` or `suffix`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ranges: Vec<[u64; 2]>,
-    /// All bytes from here on are asked for.
+    /// Requests all bytes from this offset on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
-    /// The last so many bytes are asked for.
+    /// Requests this many bytes at the end of the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suffix: Option<u64>,
-    /// Whether it had a condition, or asked for a version.
+    /// Whether the call has a precondition or names a version.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_conditional: bool,
-    /// The open object it goes through.
+    /// The open handle that the call reads through. Only in generated traces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handle: Option<u32>,
-    /// Whether the object is closed after it.
+    /// Whether the handle is closed after the call. Only in generated traces.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_last: bool,
-    /// The call that this one came after: always an earlier one.
+    /// Number of the call that this call came after; always lower than `n`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
-    /// Microseconds from the end of `after`, or from the trace's beginning.
+    /// Microseconds from the end of `after`, or from the start of the trace.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub wait_us: u64,
-    /// Microseconds that the caller took between the pieces of the body.
+    /// Microseconds that the caller took between pieces of the body.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub busy_us: u64,
-    /// Bytes that the caller took; in a made trace those that it will take.
+    /// Bytes that the caller took, or in a generated trace will take.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub bytes: u64,
-    /// Microseconds from the trace's beginning to the call's.
+    /// Microseconds from the start of the trace to the begin of the call.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub at_us: u64,
-    /// Microseconds from the call's beginning to the answer.
+    /// Microseconds from the begin of the call to the answer.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub first_us: u64,
-    /// Microseconds from the call's beginning to its end: for a body, until it was read or dropped.
+    /// Microseconds from the begin of the call to its end. A call with a body ends when the body is read or dropped.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub took_us: u64,
-    /// Name of the error that it ended with: a variant of `object_store::Error`, or [`DROPPED`].
+    /// The error: the name of a variant of `object_store::Error`, or [`DROPPED`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
-impl Call {
-    /// A call about which nothing else is known.
+impl TraceCall {
+    /// A call with default values in all other fields.
     #[must_use]
-    pub fn new(n: u64, key: impl Into<String>, kind: Kind) -> Self {
+    pub fn new(n: u64, key: impl Into<String>, kind: CallKind) -> Self {
         Self {
             n,
             key: key.into(),
@@ -154,28 +154,30 @@ impl Call {
     }
 }
 
-/// A whole trace.
+/// A trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     /// Its first line.
-    pub header: Header,
-    /// Its calls, in the order in which they began. Those that a recorder lost are not there, nor are those that were under way at its end.
-    pub calls: Vec<Call>,
+    pub header: TraceHeader,
+    /// Its calls, in the order of their begin. Calls that the recorder lost and calls that were in progress at its end
+    /// are missing.
+    pub calls: Vec<TraceCall>,
 }
 
-/// Why a file is not a trace.
+/// Why a trace cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TraceError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("the trace cannot be read")]
     Io(#[from] io::Error),
-    /// It does not begin as a trace does.
+    /// The first line is not the header of a trace.
     #[error(
-        "not a trace: the first line must be a header such as {{\"trace\":\"headstart\",\"version\":{VERSION},\"keys\":\"hashed\"}}"
+        "not a trace: the first line must be a header such as \
+         {{\"trace\":\"headstart\",\"version\":{VERSION},\"keys\":\"hashed\"}}"
     )]
     NoHeader,
-    /// A newer program wrote it.
+    /// The format is newer than this program.
     #[error("the trace has version {found}, this program reads up to {VERSION}")]
     NewerVersion {
         /// Its version.
@@ -184,30 +186,30 @@ pub enum TraceError {
     /// A line is not a call.
     #[error("line {line} of the trace is not a call")]
     BadLine {
-        /// Counted from 1.
+        /// Number of the line, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The error of the parser.
         source: serde_json::Error,
     },
-    /// A line contradicts itself or another.
+    /// A line contradicts itself or another line.
     #[error("line {line} of the trace: {what}")]
     Contradiction {
-        /// Counted from 1.
+        /// Number of the line, counted from 1.
         line: usize,
-        /// What is wrong.
+        /// The contradiction.
         what: &'static str,
     },
 }
 
 impl Trace {
-    /// Reads a trace to its end. Empty lines are skipped; a last line that was cut short, as after a crash, is dropped.
+    /// Reads a trace to its end. Skips empty lines and an incomplete last line, as a crash leaves it.
     ///
     /// # Errors
     /// [`TraceError`].
     pub fn read(mut file: impl BufRead) -> Result<Self, TraceError> {
         let mut line = Vec::new();
         file.read_until(b'\n', &mut line)?;
-        let first: First = serde_json::from_slice(&line).map_err(|_| TraceError::NoHeader)?;
+        let first: HeaderVersion = serde_json::from_slice(&line).map_err(|_| TraceError::NoHeader)?;
         if first.trace != "headstart" {
             return Err(TraceError::NoHeader);
         }
@@ -215,7 +217,7 @@ impl Trace {
             return Err(TraceError::NewerVersion { found: first.version });
         }
         let header = serde_json::from_slice(&line).map_err(|_| TraceError::NoHeader)?;
-        let mut calls: Vec<(usize, Call)> = Vec::new();
+        let mut calls: Vec<(usize, TraceCall)> = Vec::new();
         for number in 2.. {
             line.clear();
             if file.read_until(b'\n', &mut line)? == 0 {
@@ -235,10 +237,10 @@ impl Trace {
         Ok(Self { header, calls: calls.into_iter().map(|(_, call)| call).collect() })
     }
 
-    /// Writes the trace, a line each.
+    /// Writes the trace.
     ///
     /// # Errors
-    /// `file`'s own.
+    /// Errors of `file`.
     pub fn write(&self, mut file: impl Write) -> io::Result<()> {
         write_line(&mut file, &self.header)?;
         self.calls.iter().try_for_each(|call| write_line(&mut file, call))
@@ -251,7 +253,7 @@ pub(crate) fn write_line(mut file: impl Write, line: &impl Serialize) -> io::Res
     file.write_all(b"\n")
 }
 
-fn check(calls: &[(usize, Call)]) -> Result<(), TraceError> {
+fn check(calls: &[(usize, TraceCall)]) -> Result<(), TraceError> {
     let wrong = |line, what| Err(TraceError::Contradiction { line, what });
     for pair in calls.windows(2) {
         if pair[0].1.n == pair[1].1.n {
@@ -260,7 +262,7 @@ fn check(calls: &[(usize, Call)]) -> Result<(), TraceError> {
     }
     for (line, call) in calls {
         if call.after.is_some_and(|after| after >= call.n) {
-            return wrong(*line, "a call comes after an earlier one only");
+            return wrong(*line, "`after` must be an earlier call");
         }
         if call.ranges.iter().any(|[start, end]| start > end) {
             return wrong(*line, "a range ends before it starts");
@@ -270,9 +272,9 @@ fn check(calls: &[(usize, Call)]) -> Result<(), TraceError> {
             return wrong(*line, "ranges, offset and suffix exclude each other");
         }
         match call.kind {
-            Kind::Read if call.ranges.is_empty() => return wrong(*line, "a read needs its ranges"),
-            Kind::Read if call.handle.is_none() => return wrong(*line, "a read needs its handle"),
-            Kind::Get if call.ranges.len() > 1 => return wrong(*line, "a get has one range"),
+            CallKind::Read if call.ranges.is_empty() => return wrong(*line, "a read needs its ranges"),
+            CallKind::Read if call.handle.is_none() => return wrong(*line, "a read needs its handle"),
+            CallKind::Get if call.ranges.len() > 1 => return wrong(*line, "a get has one range"),
             _ => {}
         }
     }

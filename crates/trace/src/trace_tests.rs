@@ -1,4 +1,4 @@
-//! Tests of the file.
+//! Tests of the file format.
 
 use super::*;
 
@@ -9,14 +9,14 @@ fn read(lines: &[&str]) -> Result<Trace, String> {
 }
 
 #[test]
-fn a_line_is_as_the_front_page_says() {
-    let call = Call {
+fn a_line_has_the_documented_format() {
+    let call = TraceCall {
         size: Some(10),
         ranges: vec![[2, 7]],
         after: Some(3),
         wait_us: 5,
         bytes: 5,
-        ..Call::new(4, "k", Kind::GetRanges)
+        ..TraceCall::new(4, "k", CallKind::GetRanges)
     };
     let line = r#"{"n":4,"key":"k","size":10,"call":"get_ranges","ranges":[[2,7]],"after":3,"wait_us":5,"bytes":5}"#;
     assert_eq!(serde_json::to_string(&call).unwrap(), line);
@@ -24,7 +24,7 @@ fn a_line_is_as_the_front_page_says() {
 }
 
 #[test]
-fn calls_come_in_the_order_in_which_they_began_and_unknown_fields_are_skipped() {
+fn calls_are_ordered_by_begin_and_unknown_fields_are_skipped() {
     let lines =
         [HEADER, r#"{"n":1,"key":"a","call":"head","colour":"red"}"#, "", r#"{"n":0,"key":"a","call":"get"}"#, ""];
     let trace = read(&lines).unwrap();
@@ -40,7 +40,7 @@ fn a_line_cut_short_by_a_crash_is_dropped() {
 }
 
 #[test]
-fn what_is_no_trace_is_told_why() {
+fn errors_say_why_a_file_is_not_a_trace() {
     for (lines, says) in [
         (&[][..], "not a trace"),
         (&["{}"], "not a trace"),

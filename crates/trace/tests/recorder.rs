@@ -1,4 +1,4 @@
-//! What a recorder notes, in virtual time and over stores that fail.
+//! Tests of the recorder, in virtual time and over stores and disks that fail.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use headstart_sim::{LinkProfile, SimStore};
-use headstart_trace::{Call, Keys, Kind, MOST_WAITING, Trace, TraceRecorder};
+use headstart_trace::{CallKind, Keys, MAX_WAITING_CALLS, Trace, TraceCall, TraceRecorder};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
@@ -14,9 +14,9 @@ use parking_lot::Mutex;
 
 /// A file in memory.
 #[derive(Clone, Default)]
-struct Sheet(Arc<Mutex<Vec<u8>>>);
+struct MemoryFile(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Sheet {
+impl Write for MemoryFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -27,15 +27,15 @@ impl Write for Sheet {
     }
 }
 
-impl Sheet {
+impl MemoryFile {
     fn trace(&self) -> Trace {
         Trace::read(&**self.0.lock()).expect("what was recorded can be read")
     }
 }
 
-fn recorded(store: impl ObjectStore) -> (TraceRecorder, Sheet) {
-    let sheet = Sheet::default();
-    (TraceRecorder::new(Arc::new(store), sheet.clone()).expect("memory takes all"), sheet)
+fn recorded(store: impl ObjectStore) -> (TraceRecorder, MemoryFile) {
+    let file = MemoryFile::default();
+    (TraceRecorder::new(Arc::new(store), file.clone()).expect("memory has no limit"), file)
 }
 
 fn gcs() -> SimStore {
@@ -45,8 +45,8 @@ fn gcs() -> SimStore {
 const MIB: u64 = 1 << 20;
 
 #[tokio::test(start_paused = true)]
-async fn every_kind_of_read_is_noted_with_its_times() {
-    let (store, sheet) = recorded(gcs());
+async fn every_kind_of_read_is_recorded_with_its_times() {
+    let (store, file) = recorded(gcs());
     let (path, missing) = (Path::from("synthetic/1MiB/a"), Path::from("missing"));
     store.head(&path).await.unwrap();
     tokio::time::sleep(Duration::from_millis(7)).await;
@@ -66,9 +66,9 @@ async fn every_kind_of_read_is_noted_with_its_times() {
     store.get(&missing).await.unwrap().bytes().await.unwrap();
     assert_eq!(store.finish().unwrap().calls, 8);
 
-    let trace = sheet.trace();
+    let trace = file.trace();
     assert_eq!(trace.header.keys, Keys::Hashed);
-    let shown = |call: &Call| {
+    let shown = |call: &TraceCall| {
         let ask = (call.ranges.clone(), call.offset, call.suffix);
         (call.kind, ask, call.bytes, call.error.clone().unwrap_or_default())
     };
@@ -76,14 +76,14 @@ async fn every_kind_of_read_is_noted_with_its_times() {
     assert_eq!(
         trace.calls.iter().map(shown).collect::<Vec<_>>(),
         [
-            (Kind::Head, none.clone(), 0, String::new()),
-            (Kind::Get, (vec![[100, 200]], None, None), 100, String::new()),
-            (Kind::GetRanges, (vec![[0, 10], [20, 30]], None, None), 20, String::new()),
-            (Kind::Get, (vec![], None, Some(8)), 8, String::new()),
-            (Kind::Get, (vec![], Some(MIB - 4), None), 0, String::new()),
-            (Kind::Get, none.clone(), 0, "Precondition".into()),
-            (Kind::Get, none.clone(), 0, "NotFound".into()),
-            (Kind::Get, none, 7, String::new()),
+            (CallKind::Head, none.clone(), 0, String::new()),
+            (CallKind::Get, (vec![[100, 200]], None, None), 100, String::new()),
+            (CallKind::GetRanges, (vec![[0, 10], [20, 30]], None, None), 20, String::new()),
+            (CallKind::Get, (vec![], None, Some(8)), 8, String::new()),
+            (CallKind::Get, (vec![], Some(MIB - 4), None), 0, String::new()),
+            (CallKind::Get, none.clone(), 0, "Precondition".into()),
+            (CallKind::Get, none.clone(), 0, "NotFound".into()),
+            (CallKind::Get, none, 7, String::new()),
         ]
     );
     let range = &trace.calls[1];
@@ -92,12 +92,12 @@ async fn every_kind_of_read_is_noted_with_its_times() {
     assert!(trace.calls[5].is_conditional && !trace.calls[6].is_conditional);
     let keys: Vec<&str> = trace.calls.iter().map(|call| call.key.as_str()).collect();
     assert!(keys[..6].iter().all(|key| *key == keys[0]) && keys[6] == keys[7] && keys[0] != keys[6]);
-    assert!(!trace.calls.iter().any(|call| call.key.contains("synthetic")), "paths stay at home");
+    assert!(!trace.calls.iter().any(|call| call.key.contains("synthetic")), "paths are not written");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_ends_when_its_body_was_read_or_dropped() {
-    let (store, sheet) = recorded(gcs());
+    let (store, file) = recorded(gcs());
     let path = Path::from("synthetic/64MiB/a");
     let mut body = store.get(&path).await.unwrap().into_stream();
     let first = body.next().await.unwrap().unwrap();
@@ -106,15 +106,15 @@ async fn a_call_ends_when_its_body_was_read_or_dropped() {
     drop(body);
     tokio::time::timeout(Duration::from_millis(10), store.get(&path)).await.unwrap_err();
     store.finish().unwrap();
-    let [read, given_up] = &sheet.trace().calls[..] else { panic!("two calls") };
+    let [read, given_up] = &file.trace().calls[..] else { panic!("two calls") };
     assert_eq!(read.bytes, (first.len() + second.len()) as u64);
     assert!(read.busy_us >= 500_000 && read.took_us > read.busy_us, "{read:?}");
     assert_eq!((given_up.error.as_deref(), given_up.took_us), (Some("dropped"), 10_000));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_comes_after_its_tasks_last_one() {
-    let (store, sheet) = recorded(gcs());
+async fn a_call_comes_after_the_last_call_of_its_task() {
+    let (store, file) = recorded(gcs());
     let readers = (0..3).map(|reader: u64| {
         let store = store.clone();
         tokio::spawn(async move {
@@ -127,7 +127,7 @@ async fn a_call_comes_after_its_tasks_last_one() {
     });
     futures::future::join_all(readers.collect::<Vec<_>>()).await;
     store.finish().unwrap();
-    let calls = sheet.trace().calls;
+    let calls = file.trace().calls;
     for call in &calls {
         let Some(after) = call.after else { continue };
         assert_eq!(calls[usize::try_from(after).unwrap()].key, call.key, "{call:?}");
@@ -136,7 +136,7 @@ async fn a_call_comes_after_its_tasks_last_one() {
 }
 
 #[tokio::test]
-async fn a_disk_that_fails_is_told_and_reads_go_on() {
+async fn an_error_of_the_disk_is_returned_by_finish_and_reads_continue() {
     struct Full(usize);
     impl Write for Full {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -152,47 +152,47 @@ async fn a_disk_that_fails_is_told_and_reads_go_on() {
     let inner = InMemory::new();
     inner.put(&"a".into(), "bytes".into()).await.unwrap();
     let store = TraceRecorder::new(Arc::new(inner), Full(500)).unwrap();
-    for _ in 0..2 * MOST_WAITING {
+    for _ in 0..2 * MAX_WAITING_CALLS {
         assert_eq!(store.get_range(&"a".into(), 0..3).await.unwrap(), "byt");
     }
     assert_eq!(store.finish().unwrap_err().kind(), io::ErrorKind::StorageFull);
     assert_eq!(store.get_range(&"a".into(), 0..3).await.unwrap(), "byt");
-    assert!(store.finish().is_err(), "it is finished once");
+    assert!(store.finish().is_err(), "it is already finished");
     assert!(TraceRecorder::new(Arc::new(InMemory::new()), Full(3)).is_err());
 }
 
 #[tokio::test]
-async fn nothing_is_lost_without_being_counted() {
+async fn lost_calls_are_counted() {
     let inner = InMemory::new();
     inner.put(&"a".into(), "bytes".into()).await.unwrap();
-    let (store, sheet) = recorded(inner);
+    let (store, file) = recorded(inner);
     const CALLS: u64 = 20_000;
     for _ in 0..CALLS {
         store.get_range(&"a".into(), 0..3).await.unwrap();
     }
     let written = store.finish().unwrap();
     assert_eq!(written.calls + written.lost, CALLS);
-    assert_eq!(sheet.trace().calls.len() as u64, written.calls);
+    assert_eq!(file.trace().calls.len() as u64, written.calls);
 }
 
 #[tokio::test]
-async fn the_last_clone_writes_what_is_left() {
-    let (store, sheet) = recorded(InMemory::new());
+async fn dropping_the_last_clone_writes_the_rest() {
+    let (store, file) = recorded(InMemory::new());
     let other = store.clone();
     other.get(&"a".into()).await.unwrap_err();
     drop(store);
-    assert_eq!(sheet.trace().calls.len(), 0);
+    assert_eq!(file.trace().calls.len(), 0);
     drop(other);
-    assert_eq!(sheet.trace().calls.len(), 1);
+    assert_eq!(file.trace().calls.len(), 1);
 }
 
-/// The `Debug` of a store in memory shows its bytes, that of some clients their credentials.
+/// The `Debug` of `InMemory` shows its bytes, and that of some clients their credentials.
 #[tokio::test]
 async fn a_recorder_shows_the_store_below_by_its_display() {
     let inner = InMemory::new();
     inner.put(&Path::from("a"), "hunter2".into()).await.unwrap();
     assert!(format!("{inner:?}").contains("hunter2"));
-    let (recorder, _sheet) = recorded(inner);
+    let (recorder, _file) = recorded(inner);
     assert!(format!("{recorder:?}").contains("InMemory"));
     assert!(!format!("{recorder:?} {recorder:#?}").contains("hunter2"));
 }

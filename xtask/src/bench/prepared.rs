@@ -11,7 +11,7 @@ use headstart_bench::results::{Group, WorkloadNote};
 use headstart_bench::system::System;
 use headstart_bench::workload::{Object, Workload};
 use headstart_sim::LinkProfile;
-use headstart_trace::{Kind, Trace};
+use headstart_trace::{CallKind, Trace};
 
 /// A workload and its trace.
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ impl Prepared {
 /// Whether each handle reads from its object's first byte on without a gap.
 fn in_order(trace: &Trace) -> bool {
     let mut at: HashMap<u32, u64> = HashMap::new();
-    trace.calls.iter().filter(|call| call.kind == Kind::Read).all(|call| {
+    trace.calls.iter().filter(|call| call.kind == CallKind::Read).all(|call| {
         let (Some(handle), [start, end]) = (call.handle, call.ranges[0]) else { return false };
         at.insert(handle, end).unwrap_or(0) == start
     })

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use headstart_cache::Freshness;
 use headstart_fetch_core::PinBy;
-use headstart_sim::Dice;
+use headstart_sim::SeededRng;
 
 use super::case::{CacheSpec, Case, CloudSpec, Fault, FetchSpec, Layer, PrefetchSpec, Task, Tokens, Turns, WriteFault};
 use super::op::{Change, Op};
@@ -15,7 +15,7 @@ const MIB: u64 = 1 << 20;
 
 /// The case of `seed`.
 pub(crate) fn generate(seed: u64) -> Case {
-    let mut dice = Dice::new(seed);
+    let mut dice = SeededRng::new(seed);
     let dice = &mut dice;
     let tokens = one_of(
         dice,
@@ -74,17 +74,17 @@ pub(crate) fn generate(seed: u64) -> Case {
 }
 
 /// A percentage.
-pub(super) fn chance(dice: &mut Dice, percent: u64) -> bool {
+pub(super) fn chance(dice: &mut SeededRng, percent: u64) -> bool {
     dice.below(100) < percent
 }
 
 /// A number below `n`.
-pub(super) fn pick(dice: &mut Dice, n: usize) -> usize {
+pub(super) fn pick(dice: &mut SeededRng, n: usize) -> usize {
     in_memory(dice.below(n as u64))
 }
 
 /// One of several, by weight.
-pub(super) fn one_of<T: Clone>(dice: &mut Dice, choices: &[(u64, T)]) -> T {
+pub(super) fn one_of<T: Clone>(dice: &mut SeededRng, choices: &[(u64, T)]) -> T {
     let all: u64 = choices.iter().map(|(weight, _)| weight).sum();
     let mut at = dice.below(all);
     for (weight, choice) in choices {
@@ -101,7 +101,7 @@ pub(super) fn in_memory(n: u64) -> usize {
 }
 
 /// A size up to `largest`: of a few bytes, about a page, or anything.
-pub(super) fn size(dice: &mut Dice, largest: u64) -> u64 {
+pub(super) fn size(dice: &mut SeededRng, largest: u64) -> u64 {
     let odd = dice.below(3);
     match dice.below(10) {
         0 => dice.below(3),
@@ -114,7 +114,7 @@ pub(super) fn size(dice: &mut Dice, largest: u64) -> u64 {
 }
 
 /// A time: most things happen in the first second, some after a window has passed.
-pub(super) fn when(dice: &mut Dice) -> u64 {
+pub(super) fn when(dice: &mut SeededRng) -> u64 {
     match dice.below(10) {
         0..7 => dice.below(600),
         7 | 8 => dice.below(15_000),
@@ -123,7 +123,7 @@ pub(super) fn when(dice: &mut Dice) -> u64 {
 }
 
 /// A change of an object; in half of all cases its size stays.
-pub(super) fn change(dice: &mut Dice, objects: &[Option<u64>], largest: u64) -> Change {
+pub(super) fn change(dice: &mut SeededRng, objects: &[Option<u64>], largest: u64) -> Change {
     let key = pick(dice, objects.len());
     if chance(dice, 15) {
         return Change::Delete { key };
@@ -132,7 +132,7 @@ pub(super) fn change(dice: &mut Dice, objects: &[Option<u64>], largest: u64) -> 
 }
 
 /// The size of an object that is overwritten: the same, a little more or less, or any.
-pub(super) fn new_size(dice: &mut Dice, old: Option<u64>, largest: u64) -> u64 {
+pub(super) fn new_size(dice: &mut SeededRng, old: Option<u64>, largest: u64) -> u64 {
     match (old, dice.below(4)) {
         (Some(old), 0 | 1) => old,
         (Some(old), 2) => (old / 2 + dice.below(old + 1)).min(largest),
@@ -140,7 +140,7 @@ pub(super) fn new_size(dice: &mut Dice, old: Option<u64>, largest: u64) -> u64 {
     }
 }
 
-fn cloud(dice: &mut Dice, tokens: Tokens, largest: u64) -> CloudSpec {
+fn cloud(dice: &mut SeededRng, tokens: Tokens, largest: u64) -> CloudSpec {
     let bytes_per_ms = one_of(dice, &[(1, 2000), (3, 20_000), (4, 100_000), (1, 1_000_000)]);
     // At most a hundred chunks an object, and none that takes longer than 50 ms.
     let chunk_bytes = one_of(dice, &[(2, 16 * KIB), (3, 64 * KIB), (1, MIB)]);
@@ -155,7 +155,7 @@ fn cloud(dice: &mut Dice, tokens: Tokens, largest: u64) -> CloudSpec {
     }
 }
 
-fn layers(dice: &mut Dice, largest: u64) -> Vec<Layer> {
+fn layers(dice: &mut SeededRng, largest: u64) -> Vec<Layer> {
     let order = one_of(
         dice,
         &[
@@ -184,12 +184,12 @@ fn layers(dice: &mut Dice, largest: u64) -> Vec<Layer> {
 }
 
 /// The smallest and the largest part, so that objects have several.
-fn part_bytes(dice: &mut Dice, largest: u64) -> (u64, u64) {
+fn part_bytes(dice: &mut SeededRng, largest: u64) -> (u64, u64) {
     let least = one_of(dice, &[(1, 16 * KIB), (3, 64 * KIB), (2, 256 * KIB), (1, MIB)]).max(largest / 200);
     (least, least * one_of(dice, &[(1, 1), (2, 4), (2, 16)]))
 }
 
-fn fetch(dice: &mut Dice, largest: u64) -> FetchSpec {
+fn fetch(dice: &mut SeededRng, largest: u64) -> FetchSpec {
     FetchSpec {
         enabled: !chance(dice, 5),
         concurrency: one_of(dice, &[(2, 1), (2, 2), (3, 4), (4, 32)]),
@@ -202,7 +202,7 @@ fn fetch(dice: &mut Dice, largest: u64) -> FetchSpec {
     }
 }
 
-fn cache(dice: &mut Dice) -> CacheSpec {
+fn cache(dice: &mut SeededRng) -> CacheSpec {
     let page_bytes = in_memory(one_of(dice, &[(3, 16 * KIB), (4, 64 * KIB), (1, MIB), (1, 4 * MIB)]));
     let memory_bytes = page_bytes * one_of(dice, &[(2, 4), (2, 32), (4, 512)]);
     let edges = memory_bytes >= 32 * page_bytes && chance(dice, 20);
@@ -221,7 +221,7 @@ fn cache(dice: &mut Dice) -> CacheSpec {
     }
 }
 
-fn prefetch(dice: &mut Dice, largest: u64) -> PrefetchSpec {
+fn prefetch(dice: &mut SeededRng, largest: u64) -> PrefetchSpec {
     PrefetchSpec {
         enabled: !chance(dice, 10),
         start_after: one_of(dice, &[(2, 1), (3, 2), (1, 4)]),
@@ -234,7 +234,7 @@ fn prefetch(dice: &mut Dice, largest: u64) -> PrefetchSpec {
 }
 
 /// Faults of requests and writes, and outages.
-fn break_things(dice: &mut Dice, case: &mut Case) {
+fn break_things(dice: &mut SeededRng, case: &mut Case) {
     let ops = case.ops().count() as u64;
     let kind = dice.below(10);
     // Without the fetch layer at the bottom, bytes of no object may be handed on, as the bare client does.
@@ -265,7 +265,7 @@ fn break_things(dice: &mut Dice, case: &mut Case) {
     }
 }
 
-fn fault(dice: &mut Dice, noticed: bool) -> Fault {
+fn fault(dice: &mut SeededRng, noticed: bool) -> Fault {
     let within = dice.below(101);
     let percent = one_of(dice, &[(1, 0), (3, within), (1, 100)]);
     match dice.below(10) {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use headstart_fetch_core::{AccessHint, CacheHint};
-use headstart_sim::Dice;
+use headstart_sim::SeededRng;
 
 use super::case::{Case, Task, Turns};
 use super::generate::{chance, change, new_size, one_of, pick, task};
@@ -13,7 +13,7 @@ const KIB: u64 = 1 << 10;
 
 /// What operations are made of.
 pub(super) struct Plan<'a> {
-    pub(super) dice: &'a mut Dice,
+    pub(super) dice: &'a mut SeededRng,
     pub(super) case: &'a Case,
     pub(super) largest: u64,
     /// Objects change during the case.
@@ -257,7 +257,7 @@ impl Plan<'_> {
 }
 
 /// A moment at which a future is dropped.
-fn quit_sometime(dice: &mut Dice) -> Quit {
+fn quit_sometime(dice: &mut SeededRng) -> Quit {
     if chance(dice, 50) {
         Quit::Polls(1 + pick(dice, 6))
     } else {

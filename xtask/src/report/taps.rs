@@ -12,7 +12,7 @@ use headstart_cache::{CacheConfig, CacheStore};
 use headstart_fetch_core::{FetchConfig, FetchStore};
 use headstart_prefetch::{PrefetchConfig, PrefetchStore};
 use headstart_sim::{LinkProfile, SimStore};
-use headstart_trace::{Call, TraceRecorder};
+use headstart_trace::{TraceCall, TraceRecorder};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use tokio::time::Instant;
@@ -65,7 +65,7 @@ impl Tap {
 
 /// Parts of a millisecond are all that is lost.
 #[expect(clippy::cast_precision_loss, reason = "a place in a picture")]
-fn asked(call: &Call) -> Asked {
+fn asked(call: &TraceCall) -> Asked {
     let start = call.ranges.first().map(|[start, _]| *start).or(call.offset).unwrap_or(0);
     Asked {
         start_ms: call.at_us as f64 / 1000.0,

@@ -139,7 +139,7 @@ pub(crate) fn bytes_of(reads: &[Range<u64>]) -> u64 {
 
 /// The reads of the workload `name`.
 pub(crate) fn workload(name: &str, size: u64, seed: u64) -> Vec<Range<u64>> {
-    let trace = headstart_sim::Trace::named(name, size, seed).unwrap();
+    let trace = headstart_sim::ReadPattern::named(name, size, seed).unwrap();
     trace.reads.into_iter().map(|read| read.offset..read.offset + read.len).collect()
 }
 

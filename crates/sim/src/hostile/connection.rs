@@ -1,29 +1,29 @@
-//! Reads requests from a connection and writes the answers of the script.
+//! Serves a connection: reads requests and writes the answers of the script.
 
 use std::io;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{AskedRequest, HostileServer, Reply, ServedConnections, Step};
+use super::{AskedRequest, BodyStep, HostileServer, Reply, ServedConnections};
 
-/// Headers that a request may have.
-const MOST_HEADERS: usize = 64;
+/// The most headers that a request may have.
+const MAX_HEADERS: usize = 64;
 
-/// Bytes of the object that are made and sent at a time.
+/// Size of the buffer in which the object's bytes are generated and sent.
 const PIECE_BYTES: u64 = 256 * 1024;
 
 impl HostileServer {
-    /// Serves one connection until either side closes it.
+    /// Serves a connection until either side closes it.
     pub(super) async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let _turn = match self.served {
+        let _permit = match self.served {
             ServedConnections::All => None,
-            ServedConnections::OneAtATime => self.turns.acquire().await.ok(),
+            ServedConnections::OneAtATime => self.one_at_a_time.acquire().await.ok(),
             ServedConnections::None => return,
         };
         let connection = self.next_connection();
-        // An error is a client that has left.
+        // The only errors are a client that has disconnected, or one that does not speak HTTP.
         let _ = self.exchange(connection, stream).await;
     }
 
@@ -46,7 +46,7 @@ impl HostileServer {
         Ok(())
     }
 
-    /// Sends `reply`; false where the connection is to be closed.
+    /// Sends `reply`; returns false where the connection is to be closed.
     async fn answer(
         &self,
         stream: &mut (impl AsyncWrite + Unpin),
@@ -69,7 +69,7 @@ impl HostileServer {
         let chunked = reply.chunked && !asked.is_head();
         for step in steps {
             match step {
-                Step::Object(range) => {
+                BodyStep::Object(range) => {
                     let mut at = range.start;
                     while at < range.end {
                         let end = range.end.min(at + PIECE_BYTES);
@@ -77,10 +77,10 @@ impl HostileServer {
                         at = end;
                     }
                 }
-                Step::Bytes(bytes) => send(stream, &bytes, chunked).await?,
-                Step::Pause(pause) => tokio::time::sleep(pause).await,
-                Step::Close => return Ok(false),
-                Step::Endless => loop {
+                BodyStep::Bytes(bytes) => send(stream, &bytes, chunked).await?,
+                BodyStep::Pause(pause) => tokio::time::sleep(pause).await,
+                BodyStep::Close => return Ok(false),
+                BodyStep::Endless => loop {
                     send(stream, &[b'x'; 4096], chunked).await?;
                     tokio::task::yield_now().await;
                 },
@@ -108,7 +108,7 @@ async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8], chunked: boo
     stream.flush().await
 }
 
-/// Reads the next request, its body thrown away; `None` once the client has closed the connection.
+/// Reads the next request and discards its body; returns `None` once the client has closed the connection.
 async fn next_request(
     received: &mut BytesMut,
     stream: &mut (impl AsyncRead + Unpin),
@@ -131,9 +131,10 @@ async fn next_request(
     }
 }
 
-/// The request that `received` begins with and the length of its head, once that is complete.
+/// Parses the request at the start of `received` and returns the length of its head; `None` while the head is
+/// incomplete.
 fn parse(received: &BytesMut) -> io::Result<Option<(AskedRequest, usize)>> {
-    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let status = request.parse(received).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     let httparse::Status::Complete(head_bytes) = status else { return Ok(None) };
@@ -147,24 +148,4 @@ fn parse(received: &BytesMut) -> io::Result<Option<(AskedRequest, usize)>> {
         connection: 0,
     };
     Ok(Some((asked, head_bytes)))
-}
-
-/// What stands for a body that is cut into pieces.
-pub(super) fn pieces(range: std::ops::Range<u64>, bytes: u64, between: &[Step]) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut at = range.start;
-    while at < range.end {
-        let end = range.end.min(at + bytes);
-        steps.push(Step::Object(at..end));
-        if end < range.end {
-            steps.extend_from_slice(between);
-        }
-        at = end;
-    }
-    steps
-}
-
-/// Bytes that are no answer.
-pub(super) fn garbage() -> Bytes {
-    Bytes::from_static(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
 }

@@ -1,8 +1,7 @@
-//! An `HttpConnector` that reaches a server within the process: hyper over a pipe in memory, on tokio's clock.
+//! An `HttpConnector` for servers in the same process: hyper over an in-memory pipe, on tokio's clock.
 //!
-//! Under a paused clock every delay of the server and every timeout of the client is exact and takes no time. It keeps the habits of
-//! the connector that `object_store` uses otherwise: connections are kept for later requests, redirects are followed, and a
-//! silence of 30 s within a request is an error.
+//! Under a paused clock all delays and timeouts are exact and take no wall time. Like `object_store`'s default
+//! connector, it reuses connections, follows redirects, and fails a request after 30 s without data.
 
 use std::error::Error;
 use std::fmt;
@@ -32,23 +31,23 @@ use tokio::time::{Instant, Sleep};
 
 use super::{HostileServer, ServedConnections};
 
-/// Bytes that a connection holds between the two sides.
+/// Capacity of a connection's buffers.
 const PIPE_BYTES: usize = 64 * 1024;
 
-/// How long the client waits for the next byte of an answer.
+/// The longest time without data within a request.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Redirects that the client follows, as many as reqwest does.
-const MOST_REDIRECTS: usize = 10;
+/// The most redirects that the client follows, as in reqwest.
+const MAX_REDIRECTS: usize = 10;
 
-/// Reaches one server, whatever host a URL names.
+/// Connects every URL to one server.
 #[derive(Debug, Clone)]
 pub struct InMemoryConnector {
     server: Arc<HostileServer>,
 }
 
 impl InMemoryConnector {
-    /// Reaches `server`.
+    /// A connector to `server`.
     pub fn new(server: Arc<HostileServer>) -> Self {
         Self { server }
     }
@@ -64,7 +63,7 @@ impl HttpConnector for InMemoryConnector {
     }
 }
 
-/// Opens connections.
+/// Opens connections for hyper's client.
 #[derive(Clone)]
 struct Dial(Arc<HostileServer>);
 
@@ -131,10 +130,11 @@ impl fmt::Debug for InMemoryClient {
 #[async_trait]
 impl HttpService for InMemoryClient {
     async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        for _ in 0..=MOST_REDIRECTS {
+        for _ in 0..=MAX_REDIRECTS {
             let sent = request.clone();
             let answered = tokio::time::timeout(READ_TIMEOUT, self.0.request(sent)).await;
-            let answer = answered.map_err(|late| HttpError::new(HttpErrorKind::Timeout, late))?.map_err(of_client)?;
+            let answer =
+                answered.map_err(|late| HttpError::new(HttpErrorKind::Timeout, late))?.map_err(client_error)?;
             match redirected(&request, &answer) {
                 Some(uri) => *request.uri_mut() = uri,
                 None => return Ok(answer.map(|body| HttpResponseBody::new(TimedBody::new(body)))),
@@ -144,7 +144,7 @@ impl HttpService for InMemoryClient {
     }
 }
 
-/// Where `answer` sends a reader to.
+/// The target of a redirect of a read.
 fn redirected(request: &HttpRequest, answer: &http::Response<Incoming>) -> Option<Uri> {
     let is_redirect = matches!(
         answer.status(),
@@ -166,7 +166,7 @@ fn redirected(request: &HttpRequest, answer: &http::Response<Incoming>) -> Optio
     location.parse().ok()
 }
 
-/// A body that is an error once nothing has come for [`READ_TIMEOUT`].
+/// A body that fails after [`READ_TIMEOUT`] without data.
 struct TimedBody {
     inner: Incoming,
     timeout: Pin<Box<Sleep>>,
@@ -187,7 +187,7 @@ impl Body for TimedBody {
         match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(frame) => {
                 this.timeout.as_mut().reset(Instant::now() + READ_TIMEOUT);
-                Poll::Ready(frame.map(|frame| frame.map_err(of_sources)))
+                Poll::Ready(frame.map(|frame| frame.map_err(http_error)))
             }
             Poll::Pending => {
                 ready!(this.timeout.as_mut().poll(cx));
@@ -206,12 +206,12 @@ impl Body for TimedBody {
     }
 }
 
-fn of_client(error: ClientError) -> HttpError {
-    if error.is_connect() { HttpError::new(HttpErrorKind::Connect, error) } else { of_sources(error) }
+fn client_error(error: ClientError) -> HttpError {
+    if error.is_connect() { HttpError::new(HttpErrorKind::Connect, error) } else { http_error(error) }
 }
 
-/// `error` with the kind that `object_store` gives it: by the first of its sources that has one.
-fn of_sources(error: impl Error + Send + Sync + 'static) -> HttpError {
+/// Converts an error as `object_store` does: the first of its sources with a kind decides the kind.
+fn http_error(error: impl Error + Send + Sync + 'static) -> HttpError {
     let kind =
         std::iter::successors(Some(&error as &(dyn Error + 'static)), |cause| (*cause).source()).find_map(kind_of);
     HttpError::new(kind.unwrap_or(HttpErrorKind::Unknown), error)

@@ -1,4 +1,4 @@
-//! The answer to a request, as a script may change it.
+//! The answer to a request, and how a script may change it.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use bytes::Bytes;
 
 use super::{AskedRequest, HostileObject, LATENCY};
 
-/// A piece of a body, or what happens between two pieces.
+/// One step in sending a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum BodyStep {
     /// Sends these bytes of the object.
     Object(Range<u64>),
     /// Sends these bytes.
@@ -25,19 +25,19 @@ pub enum Step {
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// How long after the request it begins; `None`: never.
+    /// Time from the request to the answer; `None` sends no answer.
     pub after: Option<Duration>,
     /// Its status.
     pub status: u16,
-    /// Its headers.
+    /// Its headers; names are in lower case.
     pub headers: Vec<(String, String)>,
-    /// Sent in place of the status line and headers.
+    /// Bytes sent in place of the status line and headers.
     pub garbage: Option<Bytes>,
-    /// Its body; a HEAD is answered without.
-    pub body: Vec<Step>,
+    /// Its body, which answers to HEAD leave out.
+    pub body: Vec<BodyStep>,
     /// Whether the body is sent in chunks, without a length.
     pub chunked: bool,
-    /// Whether the connection is closed after it, without notice.
+    /// Whether the server closes the connection after the answer.
     pub closes: bool,
 }
 
@@ -48,7 +48,7 @@ impl Reply {
         Self::text(status, "")
     }
 
-    /// An answer whose body says `text`.
+    /// An answer whose body is `text`.
     #[must_use]
     pub fn text(status: u16, text: &str) -> Self {
         Self {
@@ -56,13 +56,13 @@ impl Reply {
             status,
             headers: vec![("content-length".into(), text.len().to_string())],
             garbage: None,
-            body: vec![Step::Bytes(Bytes::copy_from_slice(text.as_bytes()))],
+            body: vec![BodyStep::Bytes(Bytes::copy_from_slice(text.as_bytes()))],
             chunked: false,
             closes: false,
         }
     }
 
-    /// What a correct server answers to `asked`: whole objects, one range, preconditions by entity tag, versions.
+    /// The answer of a correct server to `asked`: supports one range, preconditions by entity tag, and versions.
     #[must_use]
     pub fn to(object: &HostileObject, asked: &AskedRequest) -> Self {
         if !asked.is_for(&object.key) {
@@ -71,7 +71,7 @@ impl Reply {
         if !matches!(asked.method.as_str(), "GET" | "HEAD") {
             return Self::text(405, "this object is only read");
         }
-        if asked.parameter("generation").or(asked.parameter("versionId")).is_some_and(|named| named != object.version) {
+        if asked.version().is_some_and(|named| named != object.version) {
             return Self::text(404, "no such version");
         }
         if asked.header("if-match").is_some_and(|tag| tag != "*" && tag != object.e_tag) {
@@ -96,68 +96,69 @@ impl Reply {
             .with("x-goog-generation", &object.version)
             .with("x-amz-version-id", &object.version);
         if status == 206 {
-            reply.set_header("content-range", format!("bytes {}-{}/{}", range.start, range.end - 1, object.size));
+            let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, object.size);
+            reply = reply.with("content-range", content_range);
         }
-        reply.body = vec![Step::Object(range)];
+        reply.body = vec![BodyStep::Object(range)];
         reply
     }
 
-    /// The same with a header set.
+    /// The same answer with a header, given by its name in lower case.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.set_header(name, value);
+        self = self.without(name);
+        self.headers.push((name.to_owned(), value.into()));
         self
     }
 
-    /// The same without a header.
+    /// The same answer without a header, given by its name in lower case.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
-        self.remove_header(name);
+        self.headers.retain(|(known, _)| known != name);
         self
     }
 
-    /// The same, which begins after `delay`.
+    /// The same answer, sent `delay` after the request.
     #[must_use]
     pub fn delayed(self, delay: Duration) -> Self {
         Self { after: Some(delay), ..self }
     }
 
-    /// The same in chunks, without a length.
+    /// The same answer in chunks, without a length.
     #[must_use]
     pub fn in_chunks(self) -> Self {
         Self { chunked: true, ..self.without("content-length").with("transfer-encoding", "chunked") }
     }
 
-    /// The same with another body.
+    /// The same answer with another body.
     #[must_use]
-    pub fn with_body(self, body: Vec<Step>) -> Self {
+    pub fn with_body(self, body: Vec<BodyStep>) -> Self {
         Self { body, ..self }
     }
 
-    /// Sets a header, by its name in lower case.
-    pub fn set_header(&mut self, name: &str, value: impl Into<String>) {
-        self.remove_header(name);
-        self.headers.push((name.to_owned(), value.into()));
+    /// Sends `bytes` in place of the whole answer, then closes the connection.
+    pub(super) fn replaced_by(self, bytes: &'static [u8]) -> Self {
+        Self { garbage: Some(Bytes::from_static(bytes)), body: Vec::new(), closes: true, ..self }
     }
 
-    /// Removes a header, by its name in lower case.
-    pub fn remove_header(&mut self, name: &str) {
-        self.headers.retain(|(known, _)| known != name);
-    }
-
-    /// Whether it carries the object or a part of it, or says what it is like.
+    /// Whether the answer has the object's bytes or headers: its status is 200 or 206.
     #[must_use]
     pub fn is_about_object(&self) -> bool {
         matches!(self.status, 200 | 206)
     }
 
-    /// The bytes of the object that its body carries.
+    /// The range of the object that the body sends first; `0..0` where it sends none.
     #[must_use]
     pub fn range(&self) -> Range<u64> {
         let range = self.body.iter().find_map(|step| match step {
-            Step::Object(range) => Some(range.clone()),
+            BodyStep::Object(range) => Some(range.clone()),
             _ => None,
         });
         range.unwrap_or(0..0)
+    }
+
+    pub(super) fn range_bytes(&self) -> u64 {
+        let range = self.range();
+        range.end - range.start
     }
 }

@@ -1,4 +1,13 @@
-//! One request and its answer: delays, faults and the log around an operation.
+//! One request and its answer: the delays, faults and log entries around an operation.
+//!
+//! The server's own resources, by which another process reads the log and changes objects, are neither delayed nor
+//! logged:
+//!
+//! - `GET /_sim/log`: the `RequestCounts` as JSON.
+//! - `GET /_sim/requests`: every `RequestRecord` as JSON.
+//! - `POST /_sim/reset`: clears the log.
+//! - `POST /_sim/overwrite?key=…[&size=…]`: writes a new synthetic generation, by default of the same size, and answers
+//!   with its number.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,97 +16,102 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Collected, Either, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
+use serde::Serialize;
 
-use super::operations::{Bucket, Payload, Reply};
-use super::refusal::Refusal;
-use super::request::Operation;
-use super::{control, json_api};
-use crate::body::Body;
-use crate::cloud::{Cloud, Request};
-use crate::faults::{Answer, Fault};
-use crate::log::{End, RequestKind, RequestRecord};
+use super::bucket::ServedBucket;
+use super::json_api;
+use super::reply::{Refusal, ServerPayload, ServerReply};
+use super::request::{Operation, Target};
+use crate::cloud::body::SimBody;
+use crate::cloud::log::{RequestEnd, RequestKind, RequestRecord};
+use crate::cloud::{SimCloud, SimRequest};
+use crate::policy::faults::{ReadAnswer, ReadFault};
 
-/// Time for what was sent before a cut to leave: an error makes hyper drop what it has not written yet.
+/// First segment of the paths of the server's own resources.
+const CONTROL: &str = "_sim";
+
+/// Delay before a body fails. On an error hyper drops bytes that it has not written yet; the delay lets it write them.
 const FLUSH: Duration = Duration::from_millis(5);
 
-/// The body of an answer: there already, or made as it is sent.
-pub(super) type SimBody = Either<Full<Bytes>, StreamBody<BoxStream<'static, object_store::Result<Frame<Bytes>>>>>;
+/// The body of an answer: bytes in memory, or a stream.
+pub(super) type ServerBody = Either<Full<Bytes>, StreamBody<BoxStream<'static, object_store::Result<Frame<Bytes>>>>>;
 
-/// All that the connections of a server share.
+/// The state that the connections of a server share.
 #[derive(Debug)]
-pub(super) struct Service {
-    pub(super) cloud: Arc<Cloud>,
-    pub(super) bucket: Bucket,
+pub(super) struct ServerShared {
+    pub(super) cloud: Arc<SimCloud>,
+    pub(super) bucket: ServedBucket,
 }
 
 /// A client's connection.
 #[derive(Debug)]
-pub(super) struct Connection {
-    service: Arc<Service>,
-    /// When it is up: requests that come sooner wait.
+pub(super) struct ClientConnection {
+    shared: Arc<ServerShared>,
+    /// When the connection is established. Earlier requests wait for it.
     ready_at: Duration,
 }
 
-impl Connection {
-    /// A connection that the client begins to set up now.
-    pub(super) fn new(service: &Arc<Service>) -> Self {
-        Self { ready_at: service.cloud.now() + service.cloud.profile.setup, service: Arc::clone(service) }
+impl ClientConnection {
+    /// A connection whose set-up begins now.
+    pub(super) fn new(shared: &Arc<ServerShared>) -> Self {
+        Self { ready_at: shared.cloud.now() + shared.cloud.profile.setup, shared: Arc::clone(shared) }
     }
 
     /// Answers a request.
-    pub(super) async fn answer(&self, request: http::Request<Incoming>) -> Response<SimBody> {
-        let Service { cloud, bucket } = &*self.service;
-        if control::is_meant(request.uri()) {
-            return at_once(control::answer(&self.service, request.method(), request.uri()));
+    pub(super) async fn answer(&self, request: http::Request<Incoming>) -> Response<ServerBody> {
+        let ServerShared { cloud, bucket } = &*self.shared;
+        if is_control(request.uri()) {
+            let reply = control(cloud, request.method(), request.uri());
+            return at_once(reply.unwrap_or_else(ServerReply::from));
         }
         let (parts, body) = request.into_parts();
-        let refused = if bucket.speaks_json(&parts.uri) { json_api::refused } else { Reply::from };
+        let refused = if bucket.speaks_json(&parts.uri) { json_api::refused } else { ServerReply::from };
         let operation = bucket.parse(&parts);
         let record = record(cloud.now(), &parts, operation.as_ref().ok());
         let mut request = cloud.request_over(self.ready_at.max(record.at), record);
-        // The whole body is read, whatever the answer: what is left of it would be taken for the next request.
+        // Reads the whole body even for a refusal: the rest would be parsed as the next request.
         let Ok(body) = body.collect().await.map(Collected::to_bytes) else {
-            return at_once(refused(Refusal::invalid("the request's body broke off")));
+            return at_once(refused(Refusal::invalid("the request's body is incomplete")));
         };
-        // A read is answered with what the store holds when it arrives; everything else happens when it is answered.
+        // A read sees the store at its arrival; any other operation takes effect when its answer is sent.
         let fault = if operation.as_ref().is_ok_and(Operation::is_read) {
             cloud.next_fault()
         } else {
             request.upload(body.len() as u64).await;
             cloud.sleep_until(request.connected_at.max(cloud.now()) + request.ttfb).await;
-            Fault::default()
+            ReadFault::default()
         };
         let reply = match fault.answer {
-            Answer::Unavailable => Err(Refusal::unavailable()),
-            Answer::Throttled { retry_after } => Err(Refusal::throttled(retry_after)),
+            ReadAnswer::Unavailable => Err(Refusal::unavailable()),
+            ReadAnswer::Throttled { retry_after } => Err(Refusal::throttled(retry_after)),
             _ => operation.and_then(|operation| bucket.execute(operation, body, cloud.date())),
         };
         send(request, reply.unwrap_or_else(refused), &fault).await
     }
 }
 
-/// Sends `reply` when its first byte is due; where that is past, now.
-async fn send(mut request: Request, mut reply: Reply, fault: &Fault) -> Response<SimBody> {
+/// Sends `reply` when its first byte is due, or now if that time has passed.
+async fn send(mut request: SimRequest, mut reply: ServerReply, fault: &ReadFault) -> Response<ServerBody> {
     let cloud = Arc::clone(&request.cloud);
     let first_byte_at = request.connected_at + request.ttfb + fault.late_by;
-    let Payload::Object { generation, range } = &reply.payload else {
+    let ServerPayload::Object { generation, range } = &reply.payload else {
         cloud.sleep_until(first_byte_at).await;
-        request.status(reply.status.as_u16());
-        let failed = matches!(fault.answer, Answer::Unavailable | Answer::Throttled { .. });
-        request.end(if failed { End::Failed } else { End::Completed });
+        request.set_status(reply.status.as_u16());
+        let failed = matches!(fault.answer, ReadAnswer::Unavailable | ReadAnswer::Throttled { .. });
+        request.end(if failed { RequestEnd::Failed } else { RequestEnd::Completed });
         return at_once(reply);
     };
     if reply.status == StatusCode::PARTIAL_CONTENT {
-        request.asked_for(range.clone());
+        request.set_range(range.clone());
     }
-    // Opened before the wait: the link knows of the stream beforehand, and the wait may end late.
-    let mut body = Body::open(request, Arc::clone(generation), range.clone(), first_byte_at, fault.answer);
+    // Opens the stream before the wait, so that a late wake-up does not delay its bytes on the link.
+    let mut body = SimBody::open(request, Arc::clone(generation), range.clone(), first_byte_at, fault.answer);
     reply.headers.insert(CONTENT_LENGTH, body.content_length().into());
     cloud.sleep_until(first_byte_at).await;
-    body.answered(reply.status.as_u16());
+    body.on_headers(reply.status.as_u16());
     let chunks = body.into_stream().then(|chunk| async {
         if chunk.is_err() {
             tokio::time::sleep(FLUSH).await;
@@ -107,18 +121,46 @@ async fn send(mut request: Request, mut reply: Reply, fault: &Fault) -> Response
     response(reply.status, reply.headers, Either::Right(StreamBody::new(chunks.boxed())))
 }
 
-fn at_once(reply: Reply) -> Response<SimBody> {
+fn at_once(reply: ServerReply) -> Response<ServerBody> {
     let bytes = match reply.payload {
-        Payload::Whole(bytes) => bytes,
-        Payload::Object { generation, range } => generation.bytes(range),
+        ServerPayload::Whole(bytes) => bytes,
+        ServerPayload::Object { generation, range } => generation.bytes(range),
     };
     response(reply.status, reply.headers, Either::Left(Full::new(bytes)))
 }
 
-fn response(status: StatusCode, headers: HeaderMap, body: SimBody) -> Response<SimBody> {
+fn response(status: StatusCode, headers: HeaderMap, body: ServerBody) -> Response<ServerBody> {
     let mut response = Response::new(body);
     (*response.status_mut(), *response.headers_mut()) = (status, headers);
     response
+}
+
+/// Whether a request is for the server's own resources.
+fn is_control(uri: &Uri) -> bool {
+    uri.path().strip_prefix('/').and_then(|path| path.split('/').next()) == Some(CONTROL)
+}
+
+fn control(cloud: &SimCloud, method: &Method, uri: &Uri) -> Result<ServerReply, Refusal> {
+    let target = Target::parse(uri)?;
+    match (method.as_str(), target.key.as_deref().unwrap_or_default()) {
+        ("GET", "log") => Ok(control_json(&cloud.log.counts())),
+        ("GET", "requests") => Ok(control_json(&cloud.log.snapshot())),
+        ("POST", "reset") => {
+            cloud.log.clear();
+            Ok(ServerReply::empty(StatusCode::NO_CONTENT))
+        }
+        ("POST", "overwrite") => {
+            let key = target.parameter("key").ok_or_else(|| Refusal::invalid("the parameter key is missing"))?;
+            let size = target.number("size")?;
+            let made = cloud.catalog.overwrite_synthetic(key, size, cloud.date())?;
+            Ok(control_json(&made.number))
+        }
+        _ => Err(Refusal::not_allowed()),
+    }
+}
+
+fn control_json<T: Serialize>(value: &T) -> ServerReply {
+    ServerReply::json(StatusCode::OK, "application/json", value)
 }
 
 fn record(at: Duration, parts: &http::request::Parts, operation: Option<&Operation>) -> RequestRecord {
@@ -132,7 +174,7 @@ fn record(at: Duration, parts: &http::request::Parts, operation: Option<&Operati
         Some(Operation::List(query)) => (RequestKind::List, query.prefix.as_str()),
         Some(Operation::Upload { key, .. }) => (RequestKind::Multipart, key.as_str()),
         Some(Operation::Json(call)) => (call.kind(), call.key()),
-        // Not understood: it is refused, but it was sent.
+        // The request cannot be parsed. It counts all the same.
         None => {
             let kind = match parts.method {
                 Method::GET => RequestKind::Get,

@@ -1,101 +1,78 @@
-//! The JSON bodies of the GCS dialect: the resources of an object, of a page of objects and of a bucket, and errors.
+//! JSON bodies of the GCS dialect: object, page of objects, bucket, error.
 
-use std::collections::BTreeMap;
-
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use object_store::Attribute;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::operations::Bucket;
+use super::bucket::ServedBucket;
 use super::xml::time;
-use crate::catalog::{EPOCH, Generation, Versioning};
+use crate::cloud::catalog::{ListPage, Versioning};
+use crate::cloud::generation::{EPOCH, Generation};
 
-/// An object as this API shows it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Object {
-    kind: &'static str,
-    id: String,
-    self_link: String,
-    media_link: String,
-    name: String,
-    bucket: String,
-    generation: String,
-    metageneration: &'static str,
-    content_type: String,
-    storage_class: String,
-    size: String,
-    etag: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    crc32c: Option<String>,
-    time_created: String,
-    updated: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cache_control: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_disposition: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_encoding: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_language: Option<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<String, String>,
-}
-
-/// A page of objects. What is empty is left out.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Objects {
-    pub(super) kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) next_page_token: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) prefixes: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) items: Vec<Object>,
-}
-
-impl Object {
-    /// `generation` of the object `key`.
-    pub(super) fn new(bucket: &Bucket, key: &str, generation: &Generation) -> Self {
-        let number = generation.number;
-        let path = format!("storage/v1/b/{}/o/{}", bucket.name, utf8_percent_encode(key, NON_ALPHANUMERIC));
-        let written = time(generation.last_modified);
-        let said = |attribute: Attribute| generation.attributes.get(&attribute).map(|value| value.to_string());
-        let metadata = generation.attributes.iter().filter_map(|(attribute, value)| match attribute {
-            Attribute::Metadata(name) => Some((name.to_string(), value.to_string())),
-            _ => None,
-        });
-        Self {
-            kind: "storage#object",
-            id: format!("{}/{key}/{number}", bucket.name),
-            self_link: format!("{}/{path}", bucket.url),
-            media_link: format!("{}/download/{path}?generation={number}&alt=media", bucket.url),
-            name: key.to_owned(),
-            bucket: bucket.name.clone(),
-            generation: number.to_string(),
-            metageneration: "1",
-            content_type: said(Attribute::ContentType).unwrap_or_else(|| "application/octet-stream".to_owned()),
-            storage_class: said(Attribute::StorageClass).unwrap_or_else(|| "STANDARD".to_owned()),
-            size: generation.size.to_string(),
-            etag: generation.e_tag.trim_matches('"').to_owned(),
-            crc32c: generation.crc32c.map(|crc32c| BASE64_STANDARD.encode(crc32c.to_be_bytes())),
-            time_created: written.clone(),
-            updated: written,
-            cache_control: said(Attribute::CacheControl),
-            content_disposition: said(Attribute::ContentDisposition),
-            content_encoding: said(Attribute::ContentEncoding),
-            content_language: said(Attribute::ContentLanguage),
-            metadata: metadata.collect(),
-        }
+/// The resource of `generation` of the object `key`.
+pub(super) fn object(bucket: &ServedBucket, key: &str, generation: &Generation) -> Value {
+    let (name, url, number) = (&bucket.name, &bucket.url, generation.number);
+    let path = format!("storage/v1/b/{name}/o/{}", utf8_percent_encode(key, NON_ALPHANUMERIC));
+    let written = time(generation.last_modified);
+    let mut resource = json!({
+        "kind": "storage#object",
+        "id": format!("{name}/{key}/{number}"),
+        "selfLink": format!("{url}/{path}"),
+        "mediaLink": format!("{url}/download/{path}?generation={number}&alt=media"),
+        "name": key,
+        "bucket": name,
+        "generation": number.to_string(),
+        "metageneration": "1",
+        "contentType": "application/octet-stream",
+        "storageClass": "STANDARD",
+        "size": generation.size.to_string(),
+        "etag": generation.e_tag.trim_matches('"'),
+        "timeCreated": written,
+        "updated": written,
+    });
+    if let Some(crc32c) = generation.crc32c_base64() {
+        resource["crc32c"] = crc32c.into();
     }
+    let mut metadata = Map::new();
+    for (attribute, value) in &generation.attributes {
+        let field = match attribute {
+            Attribute::CacheControl => "cacheControl",
+            Attribute::ContentDisposition => "contentDisposition",
+            Attribute::ContentEncoding => "contentEncoding",
+            Attribute::ContentLanguage => "contentLanguage",
+            Attribute::ContentType => "contentType",
+            Attribute::StorageClass => "storageClass",
+            Attribute::Metadata(name) => {
+                metadata.insert(name.to_string(), value.as_ref().into());
+                continue;
+            }
+            _ => continue,
+        };
+        resource[field] = value.as_ref().into();
+    }
+    if !metadata.is_empty() {
+        resource["metadata"] = metadata.into();
+    }
+    resource
+}
+
+/// The resource of a page of objects. Empty fields are left out.
+pub(super) fn objects(bucket: &ServedBucket, page: &ListPage) -> Value {
+    let mut list = json!({ "kind": "storage#objects" });
+    if !page.objects.is_empty() {
+        list["items"] = page.objects.iter().map(|(key, live)| object(bucket, key, live)).collect();
+    }
+    if !page.prefixes.is_empty() {
+        list["prefixes"] = page.prefixes.as_slice().into();
+    }
+    if let Some(next) = &page.next {
+        list["nextPageToken"] = next.as_str().into();
+    }
+    list
 }
 
 /// The resource of a bucket.
-pub(super) fn bucket(bucket: &Bucket) -> Value {
+pub(super) fn bucket(bucket: &ServedBucket) -> Value {
     json!({
         "kind": "storage#bucket",
         "id": bucket.name,
@@ -111,7 +88,7 @@ pub(super) fn bucket(bucket: &Bucket) -> Value {
     })
 }
 
-/// The body of a refusal.
+/// The body of an error.
 pub(super) fn error(code: u16, message: &str, reason: &str) -> Value {
     let errors = json!([{ "message": message, "domain": "global", "reason": reason }]);
     json!({ "error": { "code": code, "message": message, "errors": errors } })

@@ -1,4 +1,6 @@
-//! Reads what a request asks for.
+//! Parses requests.
+
+use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use http::header::{
@@ -9,53 +11,53 @@ use http::{HeaderMap, HeaderName, Method, Uri};
 use object_store::{Attribute, Attributes, GetOptions, GetRange};
 use percent_encoding::percent_decode_str;
 
-use super::Dialect;
-use super::json_api::Call;
-use super::refusal::Refusal;
-use crate::catalog::{Condition, ListQuery};
+use super::bucket::Dialect;
+use super::json_api::JsonCall;
+use super::reply::Refusal;
+use crate::cloud::catalog::{ListQuery, WriteCondition};
 
-/// The most keys in a page of a list.
-pub(super) const MAX_KEYS: usize = 1000;
+/// The most keys in a page of a listing.
+const MAX_KEYS: usize = 1000;
 
 static GENERATION_MATCH: HeaderName = HeaderName::from_static("x-goog-if-generation-match");
 
-/// What a request asks for. Bodies are read later, where an operation has one.
+/// A parsed request, except for its body.
 #[derive(Debug)]
 pub(super) enum Operation {
-    /// Bytes or, with `head`, only the headers of an object.
+    /// Reads an object; with `options.head` its headers alone.
     Get { key: String, options: GetOptions },
-    /// The body is a new generation.
-    Put { key: String, condition: Condition, attributes: Attributes },
-    /// The object `from` is a new generation of `to`.
-    Copy { from: String, to: String, condition: Condition },
-    /// Removes the live generation.
+    /// Writes an object; the body is the new generation.
+    Put { key: String, condition: WriteCondition, attributes: Attributes },
+    /// Copies the object `from` to `to`.
+    Copy { from: String, to: String, condition: WriteCondition },
+    /// Deletes an object.
     Delete { key: String },
-    /// The body names the keys to delete.
+    /// Deletes the objects that the body names.
     DeleteMany,
-    /// A page of keys.
+    /// Asks for a page of keys.
     List(ListQuery),
-    /// A step of an upload in parts.
+    /// A step of a multipart upload.
     Upload { key: String, step: UploadStep },
-    /// A request of the JSON API.
-    Json(Call),
+    /// A request to the JSON API.
+    Json(JsonCall),
 }
 
-/// A step of an upload in parts.
+/// A step of a multipart upload.
 #[derive(Debug)]
 pub(super) enum UploadStep {
-    /// Begins one.
+    /// Begins an upload.
     Begin { attributes: Attributes },
-    /// The body is a part.
+    /// Uploads the body as a part.
     Put { upload: String, number: usize },
-    /// The object `from` is a part.
+    /// Copies the object `from` into a part.
     Copy { from: String, upload: String, number: usize },
-    /// The body names the parts of the new generation, in order.
-    Complete { upload: String, condition: Condition },
-    /// Forgets the parts.
+    /// Makes an object of the parts that the body names, in this order.
+    Complete { upload: String, condition: WriteCondition },
+    /// Aborts the upload.
     Abort { upload: String },
 }
 
-/// The bucket and, unless the bucket itself is meant, the key in a request's path, and the parameters of its query.
+/// The URI of a request: the bucket, the key (`None` for the bucket itself), and the query parameters.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) bucket: String,
@@ -64,14 +66,14 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Takes `uri` apart. Everything after the bucket's `/` is the key, slashes and all.
+    /// Parses `/bucket/key`. The key is everything after the second `/`, further slashes included.
     pub(super) fn parse(uri: &Uri) -> Result<Self, Refusal> {
-        let path = uri.path().strip_prefix('/').ok_or_else(|| Refusal::invalid("a path begins with a slash"))?;
+        let path = uri.path().strip_prefix('/').ok_or_else(|| Refusal::invalid("the path must begin with a slash"))?;
         let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
         Self::new(bucket, key, uri.query())
     }
 
-    /// Decodes the parts of a URI. An empty key is none.
+    /// Decodes the parts of a URI. An empty key becomes `None`.
     pub(super) fn new(bucket: &str, key: &str, query: Option<&str>) -> Result<Self, Refusal> {
         Ok(Self {
             bucket: decode(bucket)?,
@@ -80,14 +82,36 @@ impl Target {
         })
     }
 
-    /// The value of a parameter; empty where it has none.
+    /// The value of a parameter; empty for a parameter without `=`.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a parameter that is not empty.
+    pub(super) fn given(&self, name: &str) -> Option<&str> {
+        self.parameter(name).filter(|value| !value.is_empty())
+    }
+
+    /// The value of a numeric parameter.
+    pub(super) fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Refusal> {
+        let number = self.given(name).map(str::parse).transpose();
+        number.map_err(|_| Refusal::invalid(format!("{name} must be a number")))
+    }
+
+    /// The page of a listing that the parameters ask for. A page token is the last key of the page before.
+    pub(super) fn list_query(&self, max_keys: &str, page_tokens: &[&str]) -> Result<ListQuery, Refusal> {
+        let text = |name| self.given(name).map(str::to_owned);
+        Ok(ListQuery {
+            prefix: text("prefix").unwrap_or_default(),
+            start_after: page_tokens.iter().find_map(|name| text(name)),
+            delimiter: text("delimiter"),
+            max_keys: self.number(max_keys)?.unwrap_or(MAX_KEYS).min(MAX_KEYS),
+        })
     }
 }
 
 impl Operation {
-    /// Whether it reads an object, if only its properties.
+    /// Whether the request reads an object or its metadata.
     pub(super) fn is_read(&self) -> bool {
         match self {
             Self::Get { .. } => true,
@@ -96,7 +120,7 @@ impl Operation {
         }
     }
 
-    /// What `method` and `headers` want of `target`.
+    /// Parses a request in `dialect`.
     pub(super) fn parse(
         dialect: Dialect,
         method: &Method,
@@ -106,7 +130,7 @@ impl Operation {
         let upload = target.parameter("uploadId").map(str::to_owned);
         let Some(key) = target.key.clone() else {
             return match *method {
-                Method::GET => Ok(Self::List(list_query(target)?)),
+                Method::GET => target.list_query("max-keys", &["continuation-token", "start-after"]).map(Self::List),
                 Method::POST if target.parameter("delete").is_some() => Ok(Self::DeleteMany),
                 _ => Err(Refusal::not_allowed()),
             };
@@ -132,8 +156,7 @@ impl Operation {
                 UploadStep::Begin { attributes: attributes(dialect, headers)? }
             }
             ("PUT", Some(upload), from) => {
-                let number = target.parameter("partNumber").and_then(|n| n.parse().ok());
-                let number = number.ok_or_else(|| Refusal::invalid("partNumber must be a number"))?;
+                let number = target.number("partNumber")?.ok_or_else(|| Refusal::invalid("partNumber is missing"))?;
                 match from {
                     Some(from) => UploadStep::Copy { from, upload, number },
                     None => UploadStep::Put { upload, number },
@@ -152,7 +175,7 @@ fn decode(encoded: &str) -> Result<String, Refusal> {
     decoded.map(Into::into).map_err(|_| Refusal::invalid("bucket, key and query must be UTF-8"))
 }
 
-/// Parameters are form-encoded: a space is a `+`.
+/// Parses form-encoded parameters, in which `+` is a space.
 fn parse_query(query: &str) -> Result<Vec<(String, String)>, Refusal> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs
@@ -163,25 +186,12 @@ fn parse_query(query: &str) -> Result<Vec<(String, String)>, Refusal> {
         .collect()
 }
 
-fn list_query(target: &Target) -> Result<ListQuery, Refusal> {
-    let given = |name| target.parameter(name).filter(|value| !value.is_empty()).map(str::to_owned);
-    let max_keys = given("max-keys").map(|keys| keys.parse::<usize>()).transpose();
-    let max_keys = max_keys.map_err(|_| Refusal::invalid("max-keys must be a number"))?;
-    Ok(ListQuery {
-        prefix: given("prefix").unwrap_or_default(),
-        // The token of a page is the last key before it.
-        start_after: given("continuation-token").or_else(|| given("start-after")),
-        delimiter: given("delimiter"),
-        max_keys: max_keys.unwrap_or(MAX_KEYS).min(MAX_KEYS),
-    })
-}
-
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
     let value = headers.get(name).map(|value| std::str::from_utf8(value.as_bytes()));
     value.transpose().map_err(|_| Refusal::invalid("headers must be UTF-8"))
 }
 
-/// The key of a copy's source, which must be in the same `bucket`.
+/// The key of the source of a copy, which must be in the same `bucket`.
 fn copy_source(bucket: &str, source: &str) -> Result<String, Refusal> {
     if source.contains('?') {
         return Err(Refusal::unsupported("copying an older version"));
@@ -195,7 +205,7 @@ fn copy_source(bucket: &str, source: &str) -> Result<String, Refusal> {
 
 pub(super) fn get_options(headers: &HeaderMap, version: Option<String>, head: bool) -> Result<GetOptions, Refusal> {
     let tag = |name| text(headers, &name).map(|tag| tag.map(str::to_owned));
-    // A date that cannot be read is ignored, as RFC 9110 wants it.
+    // RFC 9110: a recipient ignores invalid dates.
     let date = |name| text(headers, &name).map(|date| date.and_then(http_date));
     Ok(GetOptions::default()
         .with_version(version)
@@ -211,7 +221,7 @@ fn http_date(date: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc2822(date).ok().map(|date| date.with_timezone(&Utc))
 }
 
-/// Several ranges, other units and nonsense are ignored, as RFC 9110 allows: the whole object answers.
+/// Parses a single byte range. RFC 9110 allows to ignore other `Range` headers, so they get the whole object.
 fn parse_range(header: &str) -> Option<GetRange> {
     let (first, last) = header.strip_prefix("bytes=")?.split_once('-')?;
     match (first.trim(), last.trim()) {
@@ -224,19 +234,19 @@ fn parse_range(header: &str) -> Option<GetRange> {
     }
 }
 
-fn condition(dialect: Dialect, headers: &HeaderMap) -> Result<Condition, Refusal> {
+fn condition(dialect: Dialect, headers: &HeaderMap) -> Result<WriteCondition, Refusal> {
     match dialect {
         Dialect::Gcs => match text(headers, &GENERATION_MATCH)?.map(str::parse) {
-            None => Ok(Condition::Always),
-            Some(Ok(0)) => Ok(Condition::Absent),
-            Some(Ok(generation)) => Ok(Condition::Generation(generation)),
-            Some(Err(_)) => Err(Refusal::invalid("a generation is a number")),
+            None => Ok(WriteCondition::Always),
+            Some(Ok(0)) => Ok(WriteCondition::Absent),
+            Some(Ok(generation)) => Ok(WriteCondition::Generation(generation)),
+            Some(Err(_)) => Err(Refusal::invalid("a generation must be a number")),
         },
         Dialect::S3 => match (text(headers, &IF_NONE_MATCH)?, text(headers, &IF_MATCH)?) {
-            (Some("*"), _) => Ok(Condition::Absent),
+            (Some("*"), _) => Ok(WriteCondition::Absent),
             (Some(_), _) => Err(Refusal::invalid("If-None-Match of a write must be *")),
-            (None, Some(e_tag)) => Ok(Condition::ETag(e_tag.to_owned())),
-            (None, None) => Ok(Condition::Always),
+            (None, Some(e_tag)) => Ok(WriteCondition::ETag(e_tag.to_owned())),
+            (None, None) => Ok(WriteCondition::Always),
         },
     }
 }
@@ -314,14 +324,14 @@ mod tests {
             condition(dialect, &headers).ok()
         };
         for (dialect, name, value, expected) in [
-            (Dialect::Gcs, "x-goog-if-generation-match", "0", Some(Condition::Absent)),
-            (Dialect::Gcs, "x-goog-if-generation-match", "7", Some(Condition::Generation(7))),
+            (Dialect::Gcs, "x-goog-if-generation-match", "0", Some(WriteCondition::Absent)),
+            (Dialect::Gcs, "x-goog-if-generation-match", "7", Some(WriteCondition::Generation(7))),
             (Dialect::Gcs, "x-goog-if-generation-match", "x", None),
-            (Dialect::Gcs, "if-none-match", "*", Some(Condition::Always)),
-            (Dialect::S3, "if-none-match", "*", Some(Condition::Absent)),
+            (Dialect::Gcs, "if-none-match", "*", Some(WriteCondition::Always)),
+            (Dialect::S3, "if-none-match", "*", Some(WriteCondition::Absent)),
             (Dialect::S3, "if-none-match", "\"a\"", None),
-            (Dialect::S3, "if-match", "\"a\"", Some(Condition::ETag("\"a\"".into()))),
-            (Dialect::S3, "x-goog-if-generation-match", "0", Some(Condition::Always)),
+            (Dialect::S3, "if-match", "\"a\"", Some(WriteCondition::ETag("\"a\"".into()))),
+            (Dialect::S3, "x-goog-if-generation-match", "0", Some(WriteCondition::Always)),
         ] {
             assert_eq!(parse(dialect, name, value), expected, "{dialect:?} {name}: {value}");
         }

@@ -1,4 +1,4 @@
-//! `TlsIdentity`: a certificate authority of its own, and the certificate that it has signed for a server.
+//! `TlsIdentity`: a server certificate and the certificate authority that signed it.
 
 use std::fmt;
 use std::io;
@@ -10,15 +10,15 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// What a server shows to clients that connect over TLS: a certificate for `127.0.0.1` and `localhost`, signed by a
-/// certificate authority that nobody knows. A client reads from the server once it trusts [`TlsIdentity::ca_pem`].
+/// A TLS certificate for `127.0.0.1` and `localhost`, signed by a new certificate authority. Clients must trust
+/// [`TlsIdentity::ca_pem`] to read from the server.
 #[derive(Clone)]
 pub struct TlsIdentity {
     ca_pem: String,
     config: Arc<ServerConfig>,
 }
 
-/// Without keys.
+/// Leaves out the keys.
 impl fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsIdentity").field("ca_pem", &self.ca_pem).finish_non_exhaustive()
@@ -26,10 +26,10 @@ impl fmt::Debug for TlsIdentity {
 }
 
 impl TlsIdentity {
-    /// Makes an authority and a certificate, with new keys.
+    /// Generates an authority and a certificate.
     ///
     /// # Errors
-    /// Where no keys can be made.
+    /// Key generation failed.
     pub fn new() -> io::Result<Self> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -41,7 +41,7 @@ impl TlsIdentity {
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let certificate = CertificateParams::new(names).and_then(|params| params.signed_by(&key, &authority));
         let chain = vec![certificate.map_err(io::Error::other)?.into()];
-        // The provider is named: where another one is built too, there is no default.
+        // Names the provider: rustls has no default where two providers are compiled in.
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .and_then(|config| {
@@ -50,7 +50,7 @@ impl TlsIdentity {
         Ok(Self { ca_pem: authority.pem(), config: Arc::new(config.map_err(io::Error::other)?) })
     }
 
-    /// The certificate of the authority, as PEM.
+    /// The certificate of the authority in PEM format.
     #[must_use]
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem

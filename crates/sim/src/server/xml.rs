@@ -1,133 +1,61 @@
-//! The XML bodies of both dialects, which share their shapes.
+//! XML bodies, which are the same in both dialects.
+
+use std::fmt::Display;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::{Deserialize, Serialize};
+use quick_xml::escape::partial_escape;
+use serde::Deserialize;
 
-/// A body that completes a multipart upload.
+/// The body of a request that completes a multipart upload.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct CompleteMultipartUpload {
     #[serde(default)]
-    pub(super) part: Vec<Part>,
+    pub(super) part: Vec<PartElement>,
 }
 
-/// One part of a [`CompleteMultipartUpload`].
+/// A part of a [`CompleteMultipartUpload`].
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Part {
+pub(super) struct PartElement {
     pub(super) part_number: usize,
     #[serde(rename = "ETag")]
     pub(super) e_tag: String,
 }
 
-/// A body that deletes many keys.
+/// The body of a request that deletes several objects.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Delete {
     #[serde(default)]
-    pub(super) object: Vec<Key>,
+    pub(super) object: Vec<KeyElement>,
     #[serde(default)]
     pub(super) quiet: bool,
 }
 
-/// A key, in and out.
-#[derive(Debug, Serialize, Deserialize)]
+/// An object of a [`Delete`].
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Key {
+pub(super) struct KeyElement {
     pub(super) key: String,
 }
 
-/// The answer to a [`Delete`].
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct DeleteResult {
-    pub(super) deleted: Vec<Key>,
+/// A document with the root element `name`.
+pub(super) fn document(name: &str, children: &[String]) -> String {
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}", element(name, children))
 }
 
-/// The answer to the start of a multipart upload.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct InitiateMultipartUploadResult {
-    pub(super) bucket: String,
-    pub(super) key: String,
-    pub(super) upload_id: String,
+/// An element that contains `children`.
+pub(super) fn element(name: &str, children: &[String]) -> String {
+    format!("<{name}>{}</{name}>", children.concat())
 }
 
-/// The answer to the completion of a multipart upload.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct CompleteMultipartUploadResult {
-    pub(super) bucket: String,
-    pub(super) key: String,
-    #[serde(rename = "ETag")]
-    pub(super) e_tag: String,
+/// An element that contains `text`.
+pub(super) fn text(name: &str, text: impl Display) -> String {
+    format!("<{name}>{}</{name}>", partial_escape(text.to_string()))
 }
 
-/// The answer to a copy of an object.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct CopyObjectResult {
-    #[serde(rename = "ETag")]
-    pub(super) e_tag: String,
-    pub(super) last_modified: String,
-}
-
-/// The answer to the copy of an object into a part.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct CopyPartResult {
-    #[serde(rename = "ETag")]
-    pub(super) e_tag: String,
-}
-
-/// The answer to a list request.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct ListBucketResult {
-    pub(super) name: String,
-    pub(super) prefix: String,
-    pub(super) key_count: usize,
-    pub(super) max_keys: usize,
-    pub(super) is_truncated: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) next_continuation_token: Option<String>,
-    pub(super) contents: Vec<Contents>,
-    pub(super) common_prefixes: Vec<CommonPrefix>,
-}
-
-/// One object of a [`ListBucketResult`].
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Contents {
-    pub(super) key: String,
-    pub(super) last_modified: String,
-    #[serde(rename = "ETag")]
-    pub(super) e_tag: String,
-    pub(super) size: u64,
-}
-
-/// One directory of a [`ListBucketResult`].
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct CommonPrefix {
-    pub(super) prefix: String,
-}
-
-/// The body of a refusal.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Error<'a> {
-    pub(super) code: &'a str,
-    pub(super) message: &'a str,
-}
-
-/// A whole XML document.
-pub(super) fn document<T: Serialize>(value: &T) -> String {
-    let body = quick_xml::se::to_string(value).expect("these types have nothing that XML cannot say");
-    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{body}")
-}
-
-/// Times in XML are RFC 3339, those in headers are not.
+/// A time in RFC 3339 format, as in XML and JSON bodies; headers have another format.
 pub(super) fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
@@ -136,23 +64,17 @@ pub(super) fn time(at: DateTime<Utc>) -> String {
 mod tests {
     use super::*;
 
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct ReadBack {
-        deleted: Key,
-    }
-
     #[test]
-    fn keys_are_escaped() {
-        let key = "I'm a < & weird path".to_owned();
-        let xml = document(&DeleteResult { deleted: vec![Key { key: key.clone() }] });
+    fn text_is_escaped() {
+        let key = "I'm a < & weird path";
+        let xml = document("Object", &[text("Key", key)]);
         assert!(!xml.contains("< &"), "{xml}");
-        let read: ReadBack = quick_xml::de::from_str(&xml).unwrap();
-        assert_eq!(read.deleted.key, key);
+        let read: KeyElement = quick_xml::de::from_str(&xml).unwrap();
+        assert_eq!(read.key, key);
     }
 
     #[test]
-    fn lists_of_what_was_sent_are_read() {
+    fn request_bodies_are_parsed() {
         let body = "<CompleteMultipartUpload><Part><ETag>\"a\"</ETag><PartNumber>1</PartNumber></Part>\
                     <Part><ETag>\"b\"</ETag><PartNumber>2</PartNumber></Part></CompleteMultipartUpload>";
         let parts: CompleteMultipartUpload = quick_xml::de::from_str(body).unwrap();

@@ -1,7 +1,7 @@
 //! Real clients for a `SimServer`.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its share")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of this module")]
+#![expect(clippy::unwrap_used, reason = "a failure here fails the test")]
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use object_store::{ClientOptions, ObjectStore, RetryConfig, StaticCredentialProv
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A server and a client that speaks its dialect. Retries are off, so that every fault is seen.
+/// A server and a client for its dialect. Retries are off, so that faults reach the test.
 pub fn serve(config: SimServerConfig) -> (SimServerHandle, Arc<dyn ObjectStore>) {
     let (dialect, bucket) = (config.dialect, config.bucket.clone());
     let server = SimServer::start(config).unwrap();
@@ -41,7 +41,7 @@ pub fn client(dialect: Dialect, url: &str, bucket: &str) -> Arc<dyn ObjectStore>
                 .with_bucket_name(bucket)
                 .with_access_key_id("any")
                 .with_secret_access_key("any")
-                // S3 itself has no other way to copy only where nothing is yet.
+                // S3 has no other way to copy without overwriting.
                 .with_copy_if_not_exists(S3CopyIfNotExists::Multipart)
                 .with_client_options(options)
                 .with_retry(retry)
@@ -51,7 +51,7 @@ pub fn client(dialect: Dialect, url: &str, bucket: &str) -> Arc<dyn ObjectStore>
     }
 }
 
-/// An answer as it came over the wire.
+/// An unparsed HTTP answer.
 #[derive(Debug)]
 pub struct RawAnswer {
     pub status: u16,
@@ -67,7 +67,7 @@ impl RawAnswer {
     }
 }
 
-/// Sends one request over a connection of its own and reads until the server closes it.
+/// Sends a request over a new connection and reads until the server closes it.
 pub async fn raw(server: &SimServerHandle, request_line: &str, headers: &[(&str, &str)], body: &str) -> RawAnswer {
     let mut stream = TcpStream::connect(server.url().trim_start_matches("http://")).await.unwrap();
     let mut request = format!("{request_line} HTTP/1.1\r\nhost: sim\r\nconnection: close\r\n");

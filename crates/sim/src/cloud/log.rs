@@ -1,4 +1,4 @@
-//! What was asked of a simulated store, and how it ended.
+//! The log of requests to a simulated store.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use headstart_fetch_core::Intent;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-/// What a request asks for.
+/// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RequestKind {
-    /// An object's bytes.
+    /// Reads an object.
     Get,
-    /// An object's properties.
+    /// Reads an object's metadata.
     Head,
     /// Writes an object.
     Put,
@@ -21,50 +21,50 @@ pub enum RequestKind {
     Copy,
     /// Deletes objects.
     Delete,
-    /// A page of a listing.
+    /// Lists a page of objects.
     List,
-    /// A step of an upload in parts.
+    /// A step of a multipart upload.
     Multipart,
 }
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum End {
-    /// Answered to the last byte, if only with a 404.
+pub enum RequestEnd {
+    /// It was answered to the last byte; the answer may be an error such as 404.
     Completed,
-    /// The store or the link failed it.
+    /// A fault of the store or the link.
     Failed,
-    /// The client gave it up.
+    /// The client aborted it.
     Aborted,
 }
 
-/// One request.
+/// The log entry of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRecord {
-    /// When it arrived, counted from the start of the store.
+    /// When it arrived, since the start of the store.
     pub at: Duration,
-    /// What it asked for.
+    /// Its kind.
     pub kind: RequestKind,
     /// The object's key, or the prefix of a listing.
     pub key: String,
-    /// The bytes it asked for, as far as the object has them; `None` where it asked for all.
+    /// The requested range, clamped to the object's size; `None` for the whole object.
     pub range: Option<Range<u64>>,
-    /// What it was meant for; unknown over HTTP.
+    /// The intent in its options; unknown over HTTP.
     #[serde(skip)]
     pub intent: Option<Intent>,
-    /// Bytes of its body that left the store.
+    /// Bytes of its body that the store sent.
     pub bytes_sent: u64,
     /// When it ended.
     pub ended_at: Option<Duration>,
     /// How it ended.
-    pub end: Option<End>,
-    /// The HTTP status of its answer; 0 before there is one.
+    pub end: Option<RequestEnd>,
+    /// HTTP status of its answer; 0 before the answer.
     pub status: u16,
 }
 
 impl RequestRecord {
-    /// A request that has just arrived.
+    /// An entry of a request that has just arrived.
     #[must_use]
     pub fn new(at: Duration, kind: RequestKind, key: impl Into<String>) -> Self {
         let key = key.into();
@@ -72,11 +72,11 @@ impl RequestRecord {
     }
 }
 
-/// A request in a [`RequestLog`].
+/// Id of a request in a [`RequestLog`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestId(usize);
 
-/// Sums over a log.
+/// Totals of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RequestCounts {
     /// GETs.
@@ -85,33 +85,33 @@ pub struct RequestCounts {
     pub heads: u64,
     /// Requests of any other kind.
     pub others: u64,
-    /// Bytes of bodies that left the store.
+    /// Bytes of bodies that the store sent.
     pub bytes_sent: u64,
     /// Requests that failed.
     pub failed: u64,
-    /// Requests that were given up.
+    /// Requests that the client aborted.
     pub aborted: u64,
-    /// GETs that are open now, waiting for their first byte or with their body under way.
+    /// GETs in progress: waiting for the first byte or sending the body.
     pub live: u64,
-    /// The most GETs that were ever open at once.
+    /// The most GETs that were in progress at once.
     pub peak_live: u64,
 }
 
-/// Every request of a store, in the order of their arrival.
+/// The requests of a store in order of arrival.
 #[derive(Debug, Default)]
-pub struct RequestLog(Mutex<Entries>);
+pub struct RequestLog(Mutex<LogEntries>);
 
 #[derive(Debug, Default)]
-struct Entries {
+struct LogEntries {
     records: Vec<RequestRecord>,
-    /// Requests before the last [`RequestLog::clear`]: their ids mean nothing any more.
-    forgotten: usize,
+    /// Requests before the last [`RequestLog::clear`]. Their ids are no longer valid.
+    cleared: usize,
     live: u64,
     peak_live: u64,
 }
 
 impl RequestLog {
-    /// Enters a request that has just arrived.
+    /// Adds a request that has just arrived.
     pub fn begin(&self, record: RequestRecord) -> RequestId {
         let entries = &mut *self.0.lock();
         if record.kind == RequestKind::Get {
@@ -119,21 +119,21 @@ impl RequestLog {
             entries.peak_live = entries.peak_live.max(entries.live);
         }
         entries.records.push(record);
-        RequestId(entries.forgotten + entries.records.len() - 1)
+        RequestId(entries.cleared + entries.records.len() - 1)
     }
 
-    /// Changes the entry of a request: its status, its bytes.
+    /// Changes the entry of a request.
     pub fn update(&self, id: RequestId, change: impl FnOnce(&mut RequestRecord)) {
         let entries = &mut *self.0.lock();
-        if let Some(index) = id.0.checked_sub(entries.forgotten) {
+        if let Some(index) = id.0.checked_sub(entries.cleared) {
             change(&mut entries.records[index]);
         }
     }
 
-    /// Says how a request ended, and how many bytes of its body had left the store. Only the first end counts.
-    pub fn end(&self, id: RequestId, at: Duration, end: End, bytes_sent: u64) {
+    /// Records how a request ended and how many bytes of its body were sent. Later calls for a request do nothing.
+    pub fn end(&self, id: RequestId, at: Duration, end: RequestEnd, bytes_sent: u64) {
         let entries = &mut *self.0.lock();
-        if let Some(index) = id.0.checked_sub(entries.forgotten) {
+        if let Some(index) = id.0.checked_sub(entries.cleared) {
             let record = &mut entries.records[index];
             if record.end.is_none() {
                 (record.ended_at, record.end, record.bytes_sent) = (Some(at), Some(end), bytes_sent);
@@ -142,13 +142,13 @@ impl RequestLog {
         }
     }
 
-    /// All requests, in the order of their arrival.
+    /// All requests in order of arrival.
     #[must_use]
     pub fn snapshot(&self) -> Vec<RequestRecord> {
         self.0.lock().records.clone()
     }
 
-    /// The sums.
+    /// The totals.
     #[must_use]
     pub fn counts(&self) -> RequestCounts {
         let entries = self.0.lock();
@@ -160,16 +160,16 @@ impl RequestLog {
                 _ => &mut counts.others,
             } += 1;
             counts.bytes_sent += record.bytes_sent;
-            counts.failed += u64::from(record.end == Some(End::Failed));
-            counts.aborted += u64::from(record.end == Some(End::Aborted));
+            counts.failed += u64::from(record.end == Some(RequestEnd::Failed));
+            counts.aborted += u64::from(record.end == Some(RequestEnd::Aborted));
         }
         counts
     }
 
-    /// Forgets every request, those under way included.
+    /// Removes all requests, those in progress included.
     pub fn clear(&self) {
         let entries = &mut *self.0.lock();
-        *entries = Entries { forgotten: entries.forgotten + entries.records.len(), ..Entries::default() };
+        *entries = LogEntries { cleared: entries.cleared + entries.records.len(), ..LogEntries::default() };
     }
 }
 
@@ -183,9 +183,9 @@ mod tests {
         let begin = |kind| log.begin(RequestRecord::new(Duration::ZERO, kind, "a"));
         let (one, two, head) = (begin(RequestKind::Get), begin(RequestKind::Get), begin(RequestKind::Head));
         log.update(two, |record| record.bytes_sent = 3);
-        log.end(one, Duration::from_secs(1), End::Aborted, 5);
-        log.end(one, Duration::from_secs(2), End::Completed, 9);
-        log.end(head, Duration::from_secs(1), End::Completed, 0);
+        log.end(one, Duration::from_secs(1), RequestEnd::Aborted, 5);
+        log.end(one, Duration::from_secs(2), RequestEnd::Completed, 9);
+        log.end(head, Duration::from_secs(1), RequestEnd::Completed, 0);
         let expected =
             RequestCounts { gets: 2, heads: 1, bytes_sent: 8, aborted: 1, live: 1, peak_live: 2, ..Default::default() };
         assert_eq!(log.counts(), expected);
@@ -193,12 +193,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_forgotten_can_still_end() {
+    fn a_request_may_end_after_the_log_was_cleared() {
         let log = RequestLog::default();
         let id = log.begin(RequestRecord::new(Duration::ZERO, RequestKind::Get, "a"));
         log.clear();
         log.begin(RequestRecord::new(Duration::ZERO, RequestKind::Put, "b"));
-        log.end(id, Duration::ZERO, End::Completed, 7);
+        log.end(id, Duration::ZERO, RequestEnd::Completed, 7);
         assert_eq!(log.counts(), RequestCounts { others: 1, ..Default::default() });
     }
 }

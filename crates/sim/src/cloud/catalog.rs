@@ -1,8 +1,8 @@
-//! A bucket's objects and their versions: what exists, under which conditions it changes. No I/O, no clock.
+//! The objects of a bucket and their versions.
 //!
-//! An object need not be stored to exist: a *synthetic* one has a size and the bytes of its [`Content`]. Every object named
-//! `synthetic/<size>/<anything>` exists without having been added, with [`FIRST_GENERATION`] and as many bytes as its second
-//! segment says (`4096`, `64KiB`, `1GiB`, `1GB`); such an object is not listed until it is first written to.
+//! A *synthetic* object has a size and the bytes of its [`Content`], and stores nothing. Every object with a name of
+//! the form `synthetic/<size>/<anything>` exists from the start, with [`FIRST_GENERATION`] and the size in its name
+//! (`4096`, `64KiB`, `1GiB`, `1GB`). It is not listed until it is first written to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,43 +12,43 @@ use chrono::{DateTime, Utc};
 use object_store::Attributes;
 use parking_lot::Mutex;
 
-pub use crate::condition::{CatalogError, Condition};
-use crate::content::Content;
-use crate::generation::Body;
-pub use crate::generation::{EPOCH, FIRST_GENERATION, Generation};
-use crate::uploads::Uploads;
+pub use super::condition::{CatalogError, WriteCondition};
+use super::generation::{EPOCH, FIRST_GENERATION, Generation, GenerationBytes};
+use super::uploads::Uploads;
+use crate::policy::content::Content;
+use crate::policy::faults::ExternalChange;
 
-/// Whether a bucket keeps what was overwritten or deleted.
+/// Whether a bucket keeps generations that were overwritten or deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Versioning {
-    /// Older generations can be read by their number.
+    /// They can be read by their number.
     #[default]
     Kept,
-    /// A generation that was overwritten or deleted is gone.
+    /// They are gone.
     Off,
 }
 
-/// Which objects to list.
+/// A query for a page of a listing.
 #[derive(Debug, Clone, Default)]
 pub struct ListQuery {
-    /// Keys that start with these characters.
+    /// Prefix of the listed keys.
     pub prefix: String,
-    /// Keys after this one.
+    /// The listed keys come after this key.
     pub start_after: Option<String>,
-    /// What ends a common prefix, if keys are to be folded.
+    /// The delimiter that ends common prefixes; `None` lists every key.
     pub delimiter: Option<String>,
-    /// The most keys and prefixes in one page; 0 stands for 1,000.
+    /// The most keys and prefixes in a page; 0 means 1,000.
     pub max_keys: usize,
 }
 
-/// One page of a listing, in the order of keys.
+/// A page of a listing, in the order of keys.
 #[derive(Debug, Clone, Default)]
 pub struct ListPage {
     /// The objects.
     pub objects: Vec<(String, Arc<Generation>)>,
-    /// The common prefixes, their delimiter included.
+    /// The common prefixes, delimiter included.
     pub prefixes: Vec<String>,
-    /// The `start_after` of the next page, if there is one.
+    /// The `start_after` of the next page; `None` on the last page.
     pub next: Option<String>,
 }
 
@@ -56,20 +56,20 @@ pub struct ListPage {
 #[derive(Debug)]
 pub struct Catalog {
     versioning: Versioning,
-    state: Mutex<State>,
+    state: Mutex<CatalogState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct CatalogState {
     next_generation: u64,
-    objects: BTreeMap<String, Object>,
+    objects: BTreeMap<String, CatalogObject>,
     uploads: Uploads,
 }
 
-/// An object that was ever written. One that is deleted stays as a tombstone, for its older generations and because its name may be one
-/// that exists by itself.
+/// An object that was written to. A deleted object stays as a tombstone: it may have older generations, and a synthetic
+/// object must not reappear.
 #[derive(Debug, Default)]
-struct Object {
+struct CatalogObject {
     live: Option<Arc<Generation>>,
     older: Vec<Arc<Generation>>,
 }
@@ -78,26 +78,29 @@ impl Catalog {
     /// An empty bucket.
     #[must_use]
     pub fn new(versioning: Versioning) -> Self {
-        let state =
-            State { next_generation: FIRST_GENERATION + 1, objects: BTreeMap::new(), uploads: Uploads::default() };
+        let state = CatalogState {
+            next_generation: FIRST_GENERATION + 1,
+            objects: BTreeMap::new(),
+            uploads: Uploads::default(),
+        };
         Self { versioning, state: Mutex::new(state) }
     }
 
-    /// Whether it keeps older generations.
+    /// Whether the bucket keeps older generations.
     #[must_use]
     pub fn versioning(&self) -> Versioning {
         self.versioning
     }
 
-    /// Adds an object of `size` bytes that are never stored, dated [`EPOCH`].
+    /// Adds a synthetic object of `size` bytes, dated [`EPOCH`].
     pub fn add_synthetic(&self, key: &str, size: u64) -> Arc<Generation> {
         self.write_synthetic(key, size, EPOCH)
     }
 
-    /// Overwrites an object with a new synthetic generation, of the same size where `size` is `None`.
+    /// Overwrites an object with a new synthetic generation; `None` keeps its size.
     ///
     /// # Errors
-    /// [`CatalogError::NotFound`] where there is no such object and no size is given.
+    /// [`CatalogError::NotFound`] where the object does not exist and `size` is `None`.
     pub fn overwrite_synthetic(
         &self,
         key: &str,
@@ -108,7 +111,7 @@ impl Catalog {
         Ok(self.write_synthetic(key, size, now))
     }
 
-    /// The live generation of an object, or the one with the number `generation`.
+    /// Finds the live generation of an object, or the generation with a number.
     ///
     /// # Errors
     /// [`CatalogError::NotFound`].
@@ -130,14 +133,22 @@ impl Catalog {
         key: &str,
         bytes: Bytes,
         attributes: Attributes,
-        condition: &Condition,
+        condition: &WriteCondition,
         now: DateTime<Utc>,
     ) -> Result<Arc<Generation>, CatalogError> {
         let size = bytes.len() as u64;
-        self.state.lock().write(self.versioning, key, size, |_| Body::Stored(bytes), attributes, condition, now)
+        self.state.lock().write(
+            self.versioning,
+            key,
+            size,
+            |_| GenerationBytes::Stored(bytes),
+            attributes,
+            condition,
+            now,
+        )
     }
 
-    /// Copies the live generation of `from`, attributes included, to `to`, on which `condition` must hold.
+    /// Copies the live generation of `from`, attributes included, to `to`. The condition is one on `to`.
     /// The copy of a synthetic object has the bytes of its source.
     ///
     /// # Errors
@@ -147,7 +158,7 @@ impl Catalog {
         &self,
         from: &str,
         to: &str,
-        condition: &Condition,
+        condition: &WriteCondition,
         now: DateTime<Utc>,
     ) -> Result<Arc<Generation>, CatalogError> {
         let source = self.get(from, None)?;
@@ -155,7 +166,7 @@ impl Catalog {
         self.state.lock().write(self.versioning, to, source.size, |_| body, attributes, condition, now)
     }
 
-    /// Deletes the live generation of an object; returns whether there was one.
+    /// Deletes the live generation of an object; returns whether it existed.
     pub fn delete(&self, key: &str) -> bool {
         let mut state = self.state.lock();
         let deleted = state.object(key).live.is_some();
@@ -165,7 +176,15 @@ impl Catalog {
         deleted
     }
 
-    /// Lists live objects, a page at a time.
+    /// Makes a change by another client. A change of an object that does not exist has no effect.
+    pub(crate) fn apply(&self, change: &ExternalChange, now: DateTime<Utc>) {
+        match change {
+            ExternalChange::Overwrite { key, size } => drop(self.overwrite_synthetic(key, *size, now)),
+            ExternalChange::Delete { key } => drop(self.delete(key)),
+        }
+    }
+
+    /// Lists a page of the live objects.
     #[must_use]
     pub fn list(&self, query: &ListQuery) -> ListPage {
         let limit = if query.max_keys == 0 { 1000 } else { query.max_keys };
@@ -195,18 +214,18 @@ impl Catalog {
                     None => page.objects.push((key.clone(), Arc::clone(live))),
                 }
             }
-            // A page that ends with a prefix goes on after the last key that it stands for.
+            // After a page that ends with a common prefix, the next page starts after the last key with that prefix.
             last = Some(key.clone());
         }
         page
     }
 
-    /// Begins an upload in parts and returns its id.
+    /// Begins a multipart upload and returns its id.
     pub fn begin_upload(&self, key: &str, attributes: Attributes) -> String {
         self.state.lock().uploads.begin(key, attributes)
     }
 
-    /// Keeps a part of an upload, in place of an earlier one with its number, and returns its entity tag.
+    /// Stores a part of an upload, replacing an earlier part with its number, and returns its entity tag.
     ///
     /// # Errors
     /// [`CatalogError::NoSuchUpload`].
@@ -214,27 +233,28 @@ impl Catalog {
         self.state.lock().uploads.put_part(upload, part, bytes)
     }
 
-    /// Makes an object of the parts of an upload, given by number and entity tag in the order they are to have.
+    /// Writes an object from parts of an upload, given by number and entity tag in the order of their bytes.
     ///
     /// # Errors
-    /// [`CatalogError::NoSuchUpload`], [`CatalogError::NoSuchPart`], or where `condition` does not hold
-    /// [`CatalogError::AlreadyExists`] or [`CatalogError::Precondition`]; the upload stays then.
+    /// [`CatalogError::NoSuchUpload`], [`CatalogError::NoSuchPart`]; where `condition` does not hold,
+    /// [`CatalogError::AlreadyExists`] or [`CatalogError::Precondition`]. The upload stays open on every error.
     pub fn complete_upload(
         &self,
         upload: &str,
         parts: &[(usize, String)],
-        condition: &Condition,
+        condition: &WriteCondition,
         now: DateTime<Utc>,
     ) -> Result<Arc<Generation>, CatalogError> {
         let mut state = self.state.lock();
         let (key, attributes, bytes) = state.uploads.assemble(upload, parts)?;
         let size = bytes.len() as u64;
-        let made = state.write(self.versioning, &key, size, |_| Body::Stored(bytes), attributes, condition, now)?;
+        let made =
+            state.write(self.versioning, &key, size, |_| GenerationBytes::Stored(bytes), attributes, condition, now)?;
         state.uploads.remove(upload)?;
         Ok(made)
     }
 
-    /// Forgets an upload and its parts.
+    /// Discards an upload and its parts.
     ///
     /// # Errors
     /// [`CatalogError::NoSuchUpload`].
@@ -243,24 +263,24 @@ impl Catalog {
     }
 
     fn write_synthetic(&self, key: &str, size: u64, now: DateTime<Utc>) -> Arc<Generation> {
-        let body = |number| Body::Synthetic(Content::new(key, number));
+        let body = |number| GenerationBytes::Synthetic(Content::new(key, number));
         self.state
             .lock()
-            .write(self.versioning, key, size, body, Attributes::default(), &Condition::Always, now)
+            .write(self.versioning, key, size, body, Attributes::default(), &WriteCondition::Always, now)
             .expect("a write without a condition succeeds")
     }
 }
 
-impl State {
-    #[expect(clippy::too_many_arguments, reason = "the one place where a generation comes into being")]
+impl CatalogState {
+    #[expect(clippy::too_many_arguments, reason = "the one function that creates generations")]
     fn write(
         &mut self,
         versioning: Versioning,
         key: &str,
         size: u64,
-        body: impl FnOnce(u64) -> Body,
+        body: impl FnOnce(u64) -> GenerationBytes,
         attributes: Attributes,
-        condition: &Condition,
+        condition: &WriteCondition,
         now: DateTime<Utc>,
     ) -> Result<Arc<Generation>, CatalogError> {
         let number = self.next_generation;
@@ -273,15 +293,15 @@ impl State {
         Ok(made)
     }
 
-    /// The object `key` as something that can be changed.
-    fn object(&mut self, key: &str) -> &mut Object {
+    /// The entry of `key`, created if it is missing.
+    fn object(&mut self, key: &str) -> &mut CatalogObject {
         self.objects
             .entry(key.to_owned())
-            .or_insert_with(|| Object { live: Generation::by_name(key), older: Vec::new() })
+            .or_insert_with(|| CatalogObject { live: Generation::by_name(key), older: Vec::new() })
     }
 }
 
-impl Object {
+impl CatalogObject {
     fn find(&self, generation: Option<u64>) -> Option<Arc<Generation>> {
         match generation {
             None => self.live.clone(),

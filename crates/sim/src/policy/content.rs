@@ -1,19 +1,19 @@
-//! Self-describing bytes: what any byte of any object is follows from key, version and offset. Pure.
+//! Self-describing content: every byte of an object follows from its key, version and offset.
 //!
-//! Word `i` of an object, eight bytes little-endian, is `x ^ (x >> 32)` with `x = seed + i · step`. The next word costs an
-//! addition, so that bytes are made and checked at several GB/s, and no word repeats within 2⁶⁴.
+//! Word `i` of an object, eight bytes little-endian, is `x ^ (x >> 32)` with `x = seed + i · step`. A word costs one
+//! addition, so bytes are generated and checked at several GB/s. No word repeats within 2⁶⁴ words.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use headstart_fetch_core::internal::byte_range::{self, in_memory};
 
-use crate::dice::{GOLDEN, mix};
+use crate::policy::rng::{GOLDEN, mix};
 
 /// Bytes in a word.
 const WORD: usize = 8;
 
-/// Bytes compared before a look at the outcome: enough to be vectorised, few enough to stay in the nearest cache.
+/// Bytes compared at a time: large enough for vector instructions, small enough for the L1 cache.
 const BLOCK: usize = 4096;
 
 /// The bytes of one version of an object.
@@ -22,20 +22,20 @@ pub struct Content {
     seed: u64,
 }
 
-/// A byte that is not what the object's name, version and offset say.
+/// A byte that differs from the content of the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("byte {offset} is {found:#04x} instead of {expected:#04x}")]
 pub struct WrongByte {
-    /// Where in the object.
+    /// Offset in the object.
     pub offset: u64,
-    /// What the byte ought to be.
+    /// The byte of the content.
     pub expected: u8,
-    /// What it is.
+    /// The byte that was found.
     pub found: u8,
 }
 
 impl Content {
-    /// The bytes of version `version` of the object `key`.
+    /// The content of version `version` of the object `key`.
     #[must_use]
     pub fn new(key: &str, version: u64) -> Self {
         let mut seed = mix(version ^ GOLDEN);
@@ -44,11 +44,11 @@ impl Content {
             word[..chunk.len()].copy_from_slice(chunk);
             seed = mix(seed ^ u64::from_le_bytes(word)).wrapping_add(GOLDEN);
         }
-        // The length tells "a" from "a\0".
+        // The length distinguishes "a" from "a\0".
         Self { seed: mix(seed ^ key.len() as u64) }
     }
 
-    /// Fills `buf` with the bytes that start at `offset`.
+    /// Fills `buf` with the bytes from `offset` on.
     pub fn fill(&self, offset: u64, buf: &mut [u8]) {
         let (index, skipped) = (offset / WORD as u64, in_memory(offset % WORD as u64));
         let lead = buf.len().min((WORD - skipped) % WORD);
@@ -73,7 +73,7 @@ impl Content {
         buf.into()
     }
 
-    /// Checks that `bytes` are the ones that start at `offset`.
+    /// Checks that `bytes` are the bytes from `offset` on.
     ///
     /// # Errors
     /// The first [`WrongByte`].
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Long enough that a wrong range cannot pass by chance: 2⁻¹²⁸.
+    /// At this length a wrong range passes with a probability of 2⁻¹²⁸.
     const LONG_ENOUGH: usize = 16;
 
     #[test]
@@ -153,8 +153,12 @@ mod tests {
         }
 
         #[test]
-        fn what_is_not_the_range_is_detected(
-            offset in 0_u64..1 << 40, len in LONG_ENOUGH..10_000, shift in 1_u64..1 << 30, at in any::<prop::sample::Index>(), bit in 0..8,
+        fn other_bytes_are_detected(
+            offset in 0_u64..1 << 40,
+            len in LONG_ENOUGH..10_000,
+            shift in 1_u64..1 << 30,
+            at in any::<prop::sample::Index>(),
+            bit in 0..8,
         ) {
             let content = Content::new("k", 3);
             let range = offset..offset + len as u64;

@@ -1,4 +1,4 @@
-//! What a simulated link is like, and the links that have names. Pure.
+//! Properties of simulated links, and the named links.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,46 +6,46 @@ use std::time::Duration;
 
 use headstart_fetch_core::BackendProfile;
 
-use crate::dice::Dice;
+use crate::policy::rng::SeededRng;
 
-/// A million bytes: links are measured in these.
+/// A million bytes.
 const MB: f64 = 1e6;
 
-/// The logarithm's deviation of a lognormal time whose 99th percentile is three times its median: ln 3 over the normal
-/// distribution's 99th percentile.
+/// Standard deviation of the logarithm of a lognormal time whose 99th percentile is three times its median: ln 3
+/// divided by the 99th percentile of the standard normal distribution.
 const SIGMA: f64 = 1.098_612_288_668_11 / 2.326_347_874_040_84;
 
-/// What a link between a client and a store is like.
+/// A link between a client and a store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinkProfile {
     /// Its name.
     pub name: String,
-    /// From a request to the first byte of its answer: the median.
+    /// Time from a request to the first byte of its answer: the median.
     pub ttfb: Duration,
-    /// How that time varies.
-    pub spread: Spread,
-    /// What a new connection costs before its first request.
+    /// Variation of `ttfb`.
+    pub spread: TtfbSpread,
+    /// Time to establish a connection.
     pub setup: Duration,
     /// Rate of one stream in bytes per second.
     pub stream_bytes_per_s: f64,
-    /// Rate of all streams together in bytes per second, divided fairly among them.
+    /// Rate of all streams together in bytes per second, shared equally.
     pub nic_bytes_per_s: f64,
-    /// Bytes of one stream that may wait for a slow reader; a stream that has so many makes no progress.
+    /// Bytes of a stream that may wait for a slow reader. At this limit the stream pauses.
     pub receive_window_bytes: u64,
 }
 
 /// How the time to the first byte varies from request to request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Spread {
-    /// Not at all.
+pub enum TtfbSpread {
+    /// No variation.
     #[default]
     Constant,
-    /// Lognormally, with a 99th percentile of three times the median.
+    /// A lognormal distribution with a 99th percentile of three times the median.
     Lognormal,
 }
 
 impl LinkProfile {
-    /// The names of all links that have one.
+    /// The names of all named links.
     pub const NAMES: [&'static str; 5] = ["gcs", "s3", "near", "wan", "loopback"];
 
     /// A bucket of Google Cloud Storage in the same region: 30 ms, 60 MB/s a stream, 1,000 MB/s in all.
@@ -60,7 +60,7 @@ impl LinkProfile {
         Self::shaped("s3", 25, 90.0, 1000.0)
     }
 
-    /// A store in the next rack: 5 ms, 200 MB/s a stream, 1,000 MB/s in all.
+    /// A store in the same data centre: 5 ms, 200 MB/s a stream, 1,000 MB/s in all.
     #[must_use]
     pub fn near() -> Self {
         Self::shaped("near", 5, 200.0, 1000.0)
@@ -72,13 +72,13 @@ impl LinkProfile {
         Self::shaped("wan", 100, 20.0, 200.0)
     }
 
-    /// No link at all: every byte is there at once.
+    /// A link without delay or limit.
     #[must_use]
     pub fn loopback() -> Self {
         Self {
             name: "loopback".to_owned(),
             ttfb: Duration::ZERO,
-            spread: Spread::Constant,
+            spread: TtfbSpread::Constant,
             setup: Duration::ZERO,
             stream_bytes_per_s: f64::INFINITY,
             nic_bytes_per_s: f64::INFINITY,
@@ -86,17 +86,17 @@ impl LinkProfile {
         }
     }
 
-    /// The same link with a time to the first byte that varies.
+    /// The same link with lognormal first-byte times.
     #[must_use]
     pub fn lognormal(self) -> Self {
-        Self { spread: Spread::Lognormal, ..self }
+        Self { spread: TtfbSpread::Lognormal, ..self }
     }
 
-    /// The time to the first byte of one request.
-    pub fn first_byte(&self, dice: &mut Dice) -> Duration {
+    /// Draws the time to the first byte of a request.
+    pub fn first_byte(&self, rng: &mut SeededRng) -> Duration {
         match self.spread {
-            Spread::Constant => self.ttfb,
-            Spread::Lognormal => dice.lognormal(self.ttfb, SIGMA),
+            TtfbSpread::Constant => self.ttfb,
+            TtfbSpread::Lognormal => rng.lognormal(self.ttfb, SIGMA),
         }
     }
 
@@ -105,11 +105,11 @@ impl LinkProfile {
         Self {
             name: name.to_owned(),
             ttfb,
-            spread: Spread::Constant,
+            spread: TtfbSpread::Constant,
             setup: ttfb,
             stream_bytes_per_s: stream_mb_per_s * MB,
             nic_bytes_per_s: nic_mb_per_s * MB,
-            // What Linux lets a receive buffer grow to, about (`tcp_rmem`).
+            // About the default limit of Linux's receive buffers (`tcp_rmem`).
             receive_window_bytes: 4 << 20,
         }
     }
@@ -118,7 +118,7 @@ impl LinkProfile {
 impl FromStr for LinkProfile {
     type Err = UnknownProfile;
 
-    /// Finds a link by name; `-lognormal` after it makes its first bytes vary.
+    /// Parses the name of a link, with an optional suffix `-lognormal`.
     fn from_str(name: &str) -> Result<Self, UnknownProfile> {
         let (base, varies) = name.strip_suffix("-lognormal").map_or((name, false), |base| (base, true));
         let link = match base {
@@ -136,12 +136,12 @@ impl FromStr for LinkProfile {
 impl fmt::Display for LinkProfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
-        if self.spread == Spread::Lognormal { f.write_str("-lognormal") } else { Ok(()) }
+        if self.spread == TtfbSpread::Lognormal { f.write_str("-lognormal") } else { Ok(()) }
     }
 }
 
 impl From<&LinkProfile> for BackendProfile {
-    /// What somebody who knows the link would start from.
+    /// An exact starting estimate.
     fn from(link: &LinkProfile) -> Self {
         if link.nic_bytes_per_s.is_infinite() {
             return Self { pin: Self::default().pin, ..Self::local() };
@@ -155,9 +155,12 @@ impl From<&LinkProfile> for BackendProfile {
     }
 }
 
-/// No link has this name.
+/// The error for an unknown name of a link.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown link profile '{0}': expected one of {names}, with or without '-lognormal'", names = LinkProfile::NAMES.join(", "))]
+#[error(
+    "unknown link profile '{0}': expected one of {names}, with or without '-lognormal'",
+    names = LinkProfile::NAMES.join(", ")
+)]
 pub struct UnknownProfile(String);
 
 #[cfg(test)]
@@ -168,7 +171,7 @@ mod tests {
     fn names_read_back() {
         for name in LinkProfile::NAMES {
             let link: LinkProfile = name.parse().unwrap();
-            assert_eq!((link.spread, link.to_string().as_str()), (Spread::Constant, name));
+            assert_eq!((link.spread, link.to_string().as_str()), (TtfbSpread::Constant, name));
             let varying: LinkProfile = format!("{name}-lognormal").parse().unwrap();
             assert_eq!(varying, link.lognormal());
         }
@@ -189,8 +192,8 @@ mod tests {
     #[test]
     fn lognormal_first_bytes_have_the_median_and_the_tail_they_promise() {
         let link = LinkProfile::gcs().lognormal();
-        let mut dice = Dice::new(42);
-        let mut ms: Vec<f64> = (0..20_000).map(|_| link.first_byte(&mut dice).as_secs_f64() * 1000.0).collect();
+        let mut rng = SeededRng::new(42);
+        let mut ms: Vec<f64> = (0..20_000).map(|_| link.first_byte(&mut rng).as_secs_f64() * 1000.0).collect();
         ms.sort_by(f64::total_cmp);
         let (p50, p99) = (ms[10_000], ms[19_800]);
         assert!((29.0..31.0).contains(&p50), "median {p50} ms");

@@ -1,13 +1,14 @@
-//! Seeded chance that is the same for ever, on every platform. Pure.
+//! A seeded random number generator with the same numbers on every platform and in every version.
 
 use std::time::Duration;
 
 use headstart_fetch_core::internal::byte_range::in_memory;
 
-/// The step of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): 2⁶⁴ over the golden ratio, odd.
+/// The increment of SplitMix64: 2⁶⁴ divided by the golden ratio, odd. Source: Steele, Lea, Flood, "Fast splittable
+/// pseudorandom number generators", 2014.
 pub(crate) const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// Spreads every bit of `x` over all 64: SplitMix64's finaliser.
+/// SplitMix64's finaliser: each bit of `x` affects all 64 bits.
 #[must_use]
 pub(crate) const fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -17,13 +18,13 @@ pub(crate) const fn mix(mut x: u64) -> u64 {
 
 /// A SplitMix64 generator.
 ///
-/// Not `rand`'s `StdRng`, which promises the same numbers only within one version of `rand`: a trace or a
-/// fault plan must not change because a dependency did.
+/// `rand`'s `StdRng` has the same numbers only within one version of `rand`; workloads and fault plans must not change
+/// with a dependency.
 #[derive(Debug, Clone)]
-pub struct Dice(u64);
+pub struct SeededRng(u64);
 
-impl Dice {
-    /// A generator whose whole sequence follows from `seed`.
+impl SeededRng {
+    /// A generator whose numbers follow from `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(mix(seed ^ GOLDEN))
@@ -46,7 +47,7 @@ impl Dice {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Puts `items` in a random order (Fisher and Yates's method).
+    /// Shuffles `items` (Fisher–Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             let other = in_memory(self.below(last as u64 + 1));
@@ -54,7 +55,7 @@ impl Dice {
         }
     }
 
-    /// A time whose logarithm is normal (Box and Muller's method), with this median; `sigma` is the logarithm's deviation.
+    /// A lognormal time with this median (Box–Muller); `sigma` is the standard deviation of its logarithm.
     pub fn lognormal(&mut self, median: Duration, sigma: f64) -> Duration {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         let normal = radius * (std::f64::consts::TAU * self.unit()).cos();
@@ -68,18 +69,18 @@ mod tests {
 
     #[test]
     fn the_sequence_is_the_published_one() {
-        // The vector that other implementations of SplitMix64 publish for this seed.
-        let mut dice = Dice(1_234_567);
+        // The test vector of other SplitMix64 implementations for this seed.
+        let mut rng = SeededRng(1_234_567);
         let published = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
-        assert_eq!([dice.bits(), dice.bits(), dice.bits()], published);
+        assert_eq!([rng.bits(), rng.bits(), rng.bits()], published);
     }
 
     #[test]
     fn every_order_comes_up() {
-        let mut dice = Dice::new(3);
+        let mut rng = SeededRng::new(3);
         let orders = (0..200).map(|_| {
             let mut items = [0, 1, 2];
-            dice.shuffle(&mut items);
+            rng.shuffle(&mut items);
             items
         });
         assert_eq!(orders.collect::<std::collections::BTreeSet<_>>().len(), 6);
@@ -87,10 +88,10 @@ mod tests {
 
     #[test]
     fn numbers_stay_below_and_reach_both_ends() {
-        let mut dice = Dice::new(7);
-        let seen: std::collections::BTreeSet<u64> = (0..1000).map(|_| dice.below(10)).collect();
+        let mut rng = SeededRng::new(7);
+        let seen: std::collections::BTreeSet<u64> = (0..1000).map(|_| rng.below(10)).collect();
         assert!(seen.into_iter().eq(0..10));
-        assert!((0..1000).map(|_| dice.unit()).all(|x| (0.0..1.0).contains(&x)));
-        assert_eq!(dice.below(0), 0);
+        assert!((0..1000).map(|_| rng.unit()).all(|x| (0.0..1.0).contains(&x)));
+        assert_eq!(rng.below(0), 0);
     }
 }

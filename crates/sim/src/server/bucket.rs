@@ -1,66 +1,100 @@
-//! Carries out operations on the catalog. No I/O, no clock.
+//! Executes requests on the bucket's catalog.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
     CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, StatusCode, Uri};
 use object_store::path::Path;
 use object_store::{Attribute, GetOptions};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use super::Dialect;
-use super::json_api::{self, Call};
-use super::refusal::Refusal;
+use super::json_api::{self, JsonCall};
+use super::reply::{Refusal, ServerPayload, ServerReply};
 use super::request::{Operation, Target, UploadStep};
 use super::xml;
-use crate::catalog::{Catalog, Generation, ListQuery, Versioning};
+use crate::cloud::catalog::{Catalog, ListQuery, Versioning};
+use crate::cloud::generation::Generation;
 
-/// What a request is answered with.
-#[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) payload: Payload,
+/// The protocol that a server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// The XML API of Google Cloud Storage as `object_store`'s GCS client uses it, and the reading part of its JSON
+    /// API.
+    #[default]
+    Gcs,
+    /// Amazon S3 with path-style requests.
+    S3,
 }
 
-/// The body of an answer.
-#[derive(Debug)]
-pub(super) enum Payload {
-    /// Bytes that are there already.
-    Whole(Bytes),
-    /// Part of an object, made as it is sent.
-    Object { generation: Arc<Generation>, range: Range<u64> },
+impl Dialect {
+    /// Query parameter that names a version.
+    pub(super) fn version_parameter(self) -> &'static str {
+        match self {
+            Self::Gcs => "generation",
+            Self::S3 => "versionId",
+        }
+    }
+
+    /// Response header with the object's version.
+    pub(super) fn version_header(self) -> HeaderName {
+        HeaderName::from_static(match self {
+            Self::Gcs => "x-goog-generation",
+            Self::S3 => "x-amz-version-id",
+        })
+    }
+
+    /// Request header that turns a PUT into a copy of `/bucket/key`.
+    pub(super) fn copy_source_header(self) -> HeaderName {
+        HeaderName::from_static(match self {
+            Self::Gcs => "x-goog-copy-source",
+            Self::S3 => "x-amz-copy-source",
+        })
+    }
+
+    /// Request and response header of the storage class.
+    pub(super) fn storage_class_header(self) -> HeaderName {
+        HeaderName::from_static(match self {
+            Self::Gcs => "x-goog-storage-class",
+            Self::S3 => "x-amz-storage-class",
+        })
+    }
+
+    /// Prefix of the headers of user metadata.
+    pub(super) fn metadata_prefix(self) -> &'static str {
+        match self {
+            Self::Gcs => "x-goog-meta-",
+            Self::S3 => "x-amz-meta-",
+        }
+    }
 }
 
-/// A bucket as one of the dialects shows it.
+/// A bucket behind one of the dialects.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(super) struct ServedBucket {
     pub(super) name: String,
-    /// Where the server listens.
+    /// Base URL of the server.
     pub(super) url: String,
     pub(super) dialect: Dialect,
     pub(super) catalog: Arc<Catalog>,
 }
 
-impl Bucket {
-    /// Whether a request is one of the JSON API.
+impl ServedBucket {
+    /// Whether a request is for the JSON API.
     pub(super) fn speaks_json(&self, uri: &Uri) -> bool {
-        self.dialect == Dialect::Gcs && json_api::is_meant(uri)
+        self.dialect == Dialect::Gcs && json_api::is_json_api(uri)
     }
 
-    /// What a request wants of this bucket.
+    /// Parses a request to this bucket.
     pub(super) fn parse(&self, request: &http::request::Parts) -> Result<Operation, Refusal> {
         if self.speaks_json(&request.uri) {
-            return Call::parse(&self.name, request).map(Operation::Json);
+            return JsonCall::parse(&self.name, request).map(Operation::Json);
         }
         let target = Target::parse(&request.uri)?;
         if target.bucket != self.name {
@@ -69,8 +103,13 @@ impl Bucket {
         Operation::parse(self.dialect, &request.method, &target, &request.headers)
     }
 
-    /// Does what `operation` asks for at the time `now`; `body` is the request's.
-    pub(super) fn execute(&self, operation: Operation, body: Bytes, now: DateTime<Utc>) -> Result<Reply, Refusal> {
+    /// Executes `operation` at the time `now`; `body` is the body of the request.
+    pub(super) fn execute(
+        &self,
+        operation: Operation,
+        body: Bytes,
+        now: DateTime<Utc>,
+    ) -> Result<ServerReply, Refusal> {
         let catalog = &self.catalog;
         match operation {
             Operation::Get { key, options } => {
@@ -81,15 +120,16 @@ impl Bucket {
             Operation::Json(call) => call.execute(self),
             Operation::Put { key, condition, attributes } => {
                 let made = catalog.put(&key, body, attributes, &condition, now)?;
-                Ok(Reply::empty(StatusCode::OK).saying(self.about(&made)))
+                Ok(ServerReply::empty(StatusCode::OK).with(self.about(&made)))
             }
             Operation::Copy { from, to, condition } => {
                 let made = catalog.copy(&from, &to, &condition, now)?;
-                let (e_tag, last_modified) = (made.e_tag.clone(), xml::time(made.last_modified));
-                Ok(Reply::xml(&xml::CopyObjectResult { e_tag, last_modified }).saying(self.about(&made)))
+                let date = xml::text("LastModified", xml::time(made.last_modified));
+                let children = [xml::text("ETag", &made.e_tag), date];
+                Ok(ServerReply::xml("CopyObjectResult", &children).with(self.about(&made)))
             }
             Operation::Delete { key } => match (catalog.delete(&key), self.dialect) {
-                (true, _) | (false, Dialect::S3) => Ok(Reply::empty(StatusCode::NO_CONTENT)),
+                (true, _) | (false, Dialect::S3) => Ok(ServerReply::empty(StatusCode::NO_CONTENT)),
                 (false, Dialect::Gcs) => Err(Refusal::no_such_key(&key)),
             },
             Operation::DeleteMany => {
@@ -97,55 +137,57 @@ impl Bucket {
                 for object in &delete.object {
                     catalog.delete(&object.key);
                 }
-                let deleted = if delete.quiet { Vec::new() } else { delete.object };
-                Ok(Reply::xml(&xml::DeleteResult { deleted }))
+                let shown = if delete.quiet { Vec::new() } else { delete.object };
+                let deleted = |object: &xml::KeyElement| xml::element("Deleted", &[xml::text("Key", &object.key)]);
+                Ok(ServerReply::xml("DeleteResult", &shown.iter().map(deleted).collect::<Vec<_>>()))
             }
             Operation::List(query) => Ok(self.list(&query)),
             Operation::Upload { key, step } => self.upload(key, step, body, now),
         }
     }
 
-    fn upload(&self, key: String, step: UploadStep, body: Bytes, now: DateTime<Utc>) -> Result<Reply, Refusal> {
+    fn upload(&self, key: String, step: UploadStep, body: Bytes, now: DateTime<Utc>) -> Result<ServerReply, Refusal> {
         let catalog = &self.catalog;
         match step {
             UploadStep::Begin { attributes } => {
-                let upload_id = catalog.begin_upload(&key, attributes);
-                Ok(Reply::xml(&xml::InitiateMultipartUploadResult { bucket: self.name.clone(), key, upload_id }))
+                let id = catalog.begin_upload(&key, attributes);
+                let children = [xml::text("Bucket", &self.name), xml::text("Key", &key), xml::text("UploadId", id)];
+                Ok(ServerReply::xml("InitiateMultipartUploadResult", &children))
             }
             UploadStep::Put { upload, number } => {
                 let e_tag = catalog.put_part(&upload, number, body)?;
-                Ok(Reply::empty(StatusCode::OK).saying(vec![(ETAG, value(&e_tag))]))
+                Ok(ServerReply::empty(StatusCode::OK).with(vec![(ETAG, value(&e_tag))]))
             }
             UploadStep::Copy { from, upload, number } => {
                 let source = catalog.get(&from, None)?;
                 let e_tag = catalog.put_part(&upload, number, source.bytes(0..source.size))?;
-                Ok(Reply::xml(&xml::CopyPartResult { e_tag }))
+                Ok(ServerReply::xml("CopyPartResult", &[xml::text("ETag", &e_tag)]))
             }
             UploadStep::Complete { upload, condition } => {
                 let complete: xml::CompleteMultipartUpload = parse(&body)?;
                 let parts: Vec<_> = complete.part.into_iter().map(|part| (part.part_number, part.e_tag)).collect();
                 let made = catalog.complete_upload(&upload, &parts, &condition, now)?;
-                let (bucket, e_tag) = (self.name.clone(), made.e_tag.clone());
-                let result = xml::CompleteMultipartUploadResult { bucket, key, e_tag };
-                Ok(Reply::xml(&result).saying(self.about(&made)))
+                let children =
+                    [xml::text("Bucket", &self.name), xml::text("Key", &key), xml::text("ETag", &made.e_tag)];
+                Ok(ServerReply::xml("CompleteMultipartUploadResult", &children).with(self.about(&made)))
             }
             UploadStep::Abort { upload } => {
                 catalog.abort_upload(&upload)?;
-                Ok(Reply::empty(StatusCode::NO_CONTENT))
+                Ok(ServerReply::empty(StatusCode::NO_CONTENT))
             }
         }
     }
 
-    /// The generation that `options` name.
+    /// Finds the generation that `options` name.
     pub(super) fn find(&self, key: &str, options: &GetOptions) -> Result<Arc<Generation>, Refusal> {
         let number = options.version.as_deref().map(str::parse).transpose();
-        let number = number.map_err(|_| Refusal::invalid("a version is a number"))?;
+        let number = number.map_err(|_| Refusal::invalid("a version must be a number"))?;
         Ok(self.catalog.get(key, number)?)
     }
 
     /// Checks that the conditions of `options` hold.
     pub(super) fn check(&self, key: &str, generation: &Generation, options: &GetOptions) -> Result<(), Refusal> {
-        // The location is of no account for preconditions, and not every key can be one.
+        // The path does not matter for preconditions, and some keys are not valid paths.
         options.check_preconditions(&generation.meta(Path::default())).map_err(|error| {
             let refusal = match error {
                 object_store::Error::NotModified { .. } => Refusal::not_modified(),
@@ -155,8 +197,8 @@ impl Bucket {
         })
     }
 
-    /// Answers with the bytes that `options` ask for, or with what a HEAD tells of them.
-    pub(super) fn serve(&self, generation: Arc<Generation>, options: &GetOptions) -> Result<Reply, Refusal> {
+    /// Answers with the bytes that `options` ask for; for a HEAD, with the headers alone.
+    pub(super) fn serve(&self, generation: Arc<Generation>, options: &GetOptions) -> Result<ServerReply, Refusal> {
         let size = generation.size;
         let (status, range) = match &options.range {
             None => (StatusCode::OK, 0..size),
@@ -165,7 +207,7 @@ impl Bucket {
                 _ => return Err(Refusal::range_not_satisfiable(size)),
             },
         };
-        let mut reply = Reply::empty(status).saying(self.about(&generation));
+        let mut reply = ServerReply::empty(status).with(self.about(&generation));
         reply.headers.insert(CONTENT_LENGTH, (range.end - range.start).into());
         if status == StatusCode::PARTIAL_CONTENT {
             let content_range = format!("bytes {}-{}/{size}", range.start, range.end - 1);
@@ -177,34 +219,32 @@ impl Bucket {
             }
         }
         if !options.head {
-            reply.payload = Payload::Object { generation, range };
+            reply.payload = ServerPayload::Object { generation, range };
         }
         Ok(reply)
     }
 
-    fn list(&self, query: &ListQuery) -> Reply {
+    fn list(&self, query: &ListQuery) -> ServerReply {
         let page = self.catalog.list(query);
-        let contents = page.objects.into_iter().map(|(key, live)| xml::Contents {
-            key,
-            last_modified: xml::time(live.last_modified),
-            e_tag: live.e_tag.clone(),
-            size: live.size,
-        });
-        let contents: Vec<_> = contents.collect();
-        let common_prefixes: Vec<_> = page.prefixes.into_iter().map(|prefix| xml::CommonPrefix { prefix }).collect();
-        Reply::xml(&xml::ListBucketResult {
-            name: self.name.clone(),
-            prefix: query.prefix.clone(),
-            key_count: contents.len() + common_prefixes.len(),
-            max_keys: query.max_keys,
-            is_truncated: page.next.is_some(),
-            next_continuation_token: page.next,
-            contents,
-            common_prefixes,
-        })
+        let mut children = vec![
+            xml::text("Name", &self.name),
+            xml::text("Prefix", &query.prefix),
+            xml::text("KeyCount", page.objects.len() + page.prefixes.len()),
+            xml::text("MaxKeys", query.max_keys),
+            xml::text("IsTruncated", page.next.is_some()),
+        ];
+        children.extend(page.next.map(|next| xml::text("NextContinuationToken", next)));
+        children.extend(page.objects.iter().map(|(key, live)| {
+            let (date, e_tag) = (xml::time(live.last_modified), &live.e_tag);
+            let object = [("Key", key), ("LastModified", &date), ("ETag", e_tag), ("Size", &live.size.to_string())];
+            xml::element("Contents", &object.map(|(name, value)| xml::text(name, value)))
+        }));
+        children
+            .extend(page.prefixes.iter().map(|prefix| xml::element("CommonPrefixes", &[xml::text("Prefix", prefix)])));
+        ServerReply::xml("ListBucketResult", &children)
     }
 
-    /// What every answer about an object says.
+    /// The headers of every answer about an object.
     pub(super) fn about(&self, generation: &Generation) -> Vec<(HeaderName, HeaderValue)> {
         let date = generation.last_modified.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
         let mut headers = vec![
@@ -212,15 +252,14 @@ impl Bucket {
             (LAST_MODIFIED, value(&date)),
             (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
         ];
-        // S3 speaks of versions only where it keeps them.
+        // S3 sends version ids only for versioned buckets.
         if self.dialect == Dialect::Gcs || self.catalog.versioning() == Versioning::Kept {
             headers.push((self.dialect.version_header(), generation.number.into()));
         }
         if self.dialect == Dialect::Gcs
-            && let Some(crc32c) = generation.crc32c
+            && let Some(crc32c) = generation.crc32c_base64()
         {
-            let hash = format!("crc32c={}", BASE64_STANDARD.encode(crc32c.to_be_bytes()));
-            headers.push((HeaderName::from_static("x-goog-hash"), value(&hash)));
+            headers.push((HeaderName::from_static("x-goog-hash"), value(&format!("crc32c={crc32c}"))));
         }
         headers
     }
@@ -236,33 +275,6 @@ impl Bucket {
             Attribute::Metadata(key) => format!("{}{key}", self.dialect.metadata_prefix()).parse().ok(),
             _ => None,
         }
-    }
-}
-
-impl Reply {
-    pub(super) fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), payload: Payload::Whole(Bytes::new()) }
-    }
-
-    fn xml<T: Serialize>(value: &T) -> Self {
-        let payload = Payload::Whole(xml::document(value).into());
-        Self { payload, ..Self::empty(StatusCode::OK) }
-            .saying(vec![(CONTENT_TYPE, HeaderValue::from_static("application/xml"))])
-    }
-
-    fn saying(mut self, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
-        self.headers.extend(headers);
-        self
-    }
-}
-
-impl From<Refusal> for Reply {
-    fn from(refusal: Refusal) -> Self {
-        let reply = match refusal.status {
-            StatusCode::NOT_MODIFIED => Self::empty(refusal.status),
-            _ => Self::xml(&xml::Error { code: refusal.code, message: &refusal.message }),
-        };
-        Self { status: refusal.status, ..reply }.saying(refusal.headers)
     }
 }
 

@@ -1,6 +1,6 @@
-//! Connections of a client that keeps idle ones for reuse. Pure.
+//! The connection pool of a client.
 
-/// How many connections there are, and how many are idle.
+/// The connections of a client that reuses idle ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Connections {
     idle: usize,
@@ -8,13 +8,13 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// A client that has `idle` connections from the start.
+    /// A pool that has `idle` connections from the start.
     #[must_use]
     pub fn warm(idle: usize) -> Self {
         Self { idle, opened: 0 }
     }
 
-    /// Takes a connection for a request; returns whether it had to be opened.
+    /// Takes a connection for a request; returns whether it is a new connection.
     pub fn take(&mut self) -> bool {
         let reused = self.idle > 0;
         if reused {
@@ -25,18 +25,19 @@ impl Connections {
         !reused
     }
 
-    /// Gives back a connection whose answer was read to its end. One whose answer was not is lost.
+    /// Returns a connection to the pool. A client does so once it has read an answer to its end, and closes it
+    /// otherwise.
     pub fn give_back(&mut self) {
         self.idle += 1;
     }
 
-    /// Connections that wait for a request.
+    /// Idle connections.
     #[must_use]
     pub fn idle(&self) -> usize {
         self.idle
     }
 
-    /// Connections that had to be opened.
+    /// Connections that were opened for requests.
     #[must_use]
     pub fn opened(&self) -> u64 {
         self.opened

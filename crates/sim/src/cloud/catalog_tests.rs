@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 const DAY: TimeDelta = TimeDelta::days(1);
 
-fn put(catalog: &Catalog, key: &str, bytes: &'static str, condition: &Condition) -> Result<u64, CatalogError> {
+fn put(catalog: &Catalog, key: &str, bytes: &'static str, condition: &WriteCondition) -> Result<u64, CatalogError> {
     let bytes = Bytes::from_static(bytes.as_bytes());
     catalog.put(key, bytes, Attributes::default(), condition, EPOCH + DAY).map(|made| made.number)
 }
@@ -32,11 +32,11 @@ fn an_object_exists_by_its_name_until_it_is_written_to() {
     let first = catalog.get(key, Some(FIRST_GENERATION)).unwrap();
     assert_eq!(Content::new(key, first.number).check(40, &first.bytes(40..90)), Ok(()));
     assert!(catalog.list(&ListQuery::default()).objects.is_empty());
-    assert!(matches!(put(&catalog, key, "mine", &Condition::Absent), Err(CatalogError::AlreadyExists(_))));
+    assert!(matches!(put(&catalog, key, "mine", &WriteCondition::Absent), Err(CatalogError::AlreadyExists(_))));
     assert!(catalog.delete(key));
     assert_eq!(read(&catalog, key, None), None, "deleted for good");
     assert!(!catalog.delete(key));
-    put(&catalog, key, "mine", &Condition::Absent).unwrap();
+    put(&catalog, key, "mine", &WriteCondition::Absent).unwrap();
     assert_eq!(read(&catalog, key, None).unwrap(), "mine");
 }
 
@@ -61,21 +61,21 @@ fn older_generations_stay_only_where_they_are_kept() {
 #[test]
 fn conditions_hold_or_nothing_changes() {
     let catalog = Catalog::new(Versioning::Kept);
-    let one = put(&catalog, "a", "1", &Condition::Absent).unwrap();
-    assert_eq!(put(&catalog, "a", "2", &Condition::Absent), Err(CatalogError::AlreadyExists("a".into())));
+    let one = put(&catalog, "a", "1", &WriteCondition::Absent).unwrap();
+    assert_eq!(put(&catalog, "a", "2", &WriteCondition::Absent), Err(CatalogError::AlreadyExists("a".into())));
     let e_tag = catalog.get("a", None).unwrap().e_tag.clone();
-    let two = put(&catalog, "a", "2", &Condition::ETag(e_tag.clone())).unwrap();
-    for stale in [Condition::ETag(e_tag), Condition::Generation(one)] {
+    let two = put(&catalog, "a", "2", &WriteCondition::ETag(e_tag.clone())).unwrap();
+    for stale in [WriteCondition::ETag(e_tag), WriteCondition::Generation(one)] {
         assert_eq!(put(&catalog, "a", "3", &stale), Err(CatalogError::Precondition("a".into())));
         assert_eq!(put(&catalog, "none", "3", &stale), Err(CatalogError::Precondition("none".into())));
     }
-    put(&catalog, "a", "3", &Condition::Generation(two)).unwrap();
+    put(&catalog, "a", "3", &WriteCondition::Generation(two)).unwrap();
     assert_eq!(read(&catalog, "a", None).unwrap(), "3");
 
-    catalog.copy("a", "b", &Condition::Absent, EPOCH).unwrap();
+    catalog.copy("a", "b", &WriteCondition::Absent, EPOCH).unwrap();
     assert_eq!(read(&catalog, "b", None).unwrap(), "3");
-    assert!(matches!(catalog.copy("a", "b", &Condition::Absent, EPOCH), Err(CatalogError::AlreadyExists(_))));
-    assert!(matches!(catalog.copy("none", "b", &Condition::Always, EPOCH), Err(CatalogError::NotFound(_))));
+    assert!(matches!(catalog.copy("a", "b", &WriteCondition::Absent, EPOCH), Err(CatalogError::AlreadyExists(_))));
+    assert!(matches!(catalog.copy("none", "b", &WriteCondition::Always, EPOCH), Err(CatalogError::NotFound(_))));
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn an_upload_is_made_of_the_parts_named_in_their_order() {
     let replaced = part(1, "zero").unwrap();
     let one = part(1, "one").unwrap();
     assert_eq!(read(&catalog, "a", None), None);
-    let complete = |parts: &[(usize, String)]| catalog.complete_upload(&upload, parts, &Condition::Always, EPOCH);
+    let complete = |parts: &[(usize, String)]| catalog.complete_upload(&upload, parts, &WriteCondition::Always, EPOCH);
     for wrong in [(1, replaced), (3, two.clone())] {
         let part = wrong.0;
         assert_eq!(complete(&[wrong]).unwrap_err(), CatalogError::NoSuchPart { upload: upload.clone(), part });
@@ -128,7 +128,7 @@ proptest! {
     ) {
         let catalog = Catalog::new(Versioning::Kept);
         for key in &keys {
-            put(&catalog, key, "x", &Condition::Always).unwrap();
+            put(&catalog, key, "x", &WriteCondition::Always).unwrap();
         }
         catalog.delete(&gone);
         let wanted = keys.iter().filter(|key| {

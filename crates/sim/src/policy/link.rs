@@ -1,31 +1,32 @@
-//! How bytes move over a link that several streams share. Pure.
+//! A link that several streams share.
 //!
-//! Processor sharing: every active stream gets `min(stream rate, NIC rate ÷ active streams)`. All rates are equal at any moment, so one number
-//! describes the whole link: `served`, the bytes that a stream active from the start would have got. A stream has what `served` grew by
-//! since it became active, and it stops when `served` reaches a mark known beforehand; so arrivals and ends happen at their exact times
-//! however late anybody asks, and lateness never adds up.
+//! Processor sharing: every active stream gets `min(stream rate, NIC rate ÷ active streams)`. All rates are equal at
+//! any moment, so one number describes the whole link: `served`, the bytes that a stream active from the start would
+//! have received. A stream receives what `served` grows by while the stream is active, and stops when `served` reaches
+//! a mark known beforehand. So arrivals and ends happen at their exact times, however late the model is asked, and
+//! delays of the caller do not accumulate.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::profile::LinkProfile;
+use crate::policy::profile::LinkProfile;
 
-/// The least that a stream hands out at once, but for its end: about what one read of a socket yields.
+/// The smallest piece that a stream yields, except at its end: about as much as one read of a socket.
 pub const CHUNK_BYTES: u64 = 64 * 1024;
 
-/// A stream of a [`LinkModel`].
+/// Id of a stream of a [`LinkModel`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamId(u64);
+pub struct LinkStreamId(u64);
 
-/// What a stream has for its reader.
+/// The result of [`LinkModel::pull`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pull {
-    /// The next so many bytes; they are taken now.
+    /// This many bytes are taken.
     Ready(u64),
-    /// Nothing before this time, unless another stream is closed: ask again then.
+    /// Nothing is ready before this time, unless another stream is closed.
     NotBefore(Duration),
-    /// Every byte was taken.
+    /// Every byte has been taken.
     End,
 }
 
@@ -37,16 +38,16 @@ pub struct LinkModel {
     window_bytes: u64,
     now_s: f64,
     served: f64,
-    streams: BTreeMap<StreamId, Stream>,
-    /// Streams that wait for their first byte, by its time in seconds.
-    arrivals: BTreeSet<(Mark, StreamId)>,
-    /// Active streams, by the value of `served` at which they stop.
-    stops: BTreeSet<(Mark, StreamId)>,
+    streams: BTreeMap<LinkStreamId, LinkStream>,
+    /// Streams that wait for their first byte, ordered by its time in seconds.
+    arrivals: BTreeSet<(Mark, LinkStreamId)>,
+    /// Active streams, ordered by the value of `served` at which they stop.
+    stops: BTreeSet<(Mark, LinkStreamId)>,
     opened: u64,
 }
 
 #[derive(Debug)]
-struct Stream {
+struct LinkStream {
     len: u64,
     taken: u64,
     phase: Phase,
@@ -54,15 +55,15 @@ struct Stream {
 
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    /// Its first byte comes at this second.
+    /// The first byte comes at this time in seconds.
     Waiting(f64),
-    /// It was at byte 0, or would have been, when `served` was `base`, and stops at byte `stop`.
+    /// The stream is at byte `served - base` and stops at byte `stop`.
     Active { base: f64, stop: u64 },
-    /// It ended, or its reader's window is full, at this byte.
+    /// The stream has ended, or its receive window is full, at this byte.
     Stopped(u64),
 }
 
-/// A number that orders totally.
+/// A float with a total order.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Mark(f64);
 
@@ -83,22 +84,22 @@ impl LinkModel {
         }
     }
 
-    /// Opens a stream of `len` bytes whose first byte leaves at `first_byte_at`.
-    pub fn open(&mut self, now: Duration, first_byte_at: Duration, len: u64) -> StreamId {
+    /// Opens a stream of `len` bytes whose first byte is sent at `first_byte_at`.
+    pub fn open(&mut self, now: Duration, first_byte_at: Duration, len: u64) -> LinkStreamId {
         self.advance(now);
-        let id = StreamId(self.opened);
+        let id = LinkStreamId(self.opened);
         self.opened += 1;
         let from = first_byte_at.max(now).as_secs_f64();
-        self.streams.insert(id, Stream { len, taken: 0, phase: Phase::Waiting(from) });
+        self.streams.insert(id, LinkStream { len, taken: 0, phase: Phase::Waiting(from) });
         self.arrivals.insert((Mark(from), id));
         id
     }
 
-    /// Takes what stream `id` has by `now`, at most `max_bytes`; once it has a chunk, not before.
+    /// Takes the bytes that stream `id` has at `now`, at most `max_bytes`, once there is at least a chunk.
     ///
     /// # Panics
     /// Where `id` was closed.
-    pub fn pull(&mut self, now: Duration, id: StreamId, max_bytes: u64) -> Pull {
+    pub fn pull(&mut self, now: Duration, id: LinkStreamId, max_bytes: u64) -> Pull {
         self.advance(now);
         let stream = &self.streams[&id];
         let wanted = (stream.len - stream.taken).min(CHUNK_BYTES).min(self.window_bytes);
@@ -107,7 +108,7 @@ impl LinkModel {
         }
         let ready = self.sent(stream) - stream.taken;
         if ready < wanted {
-            // Rounding may say "now" of what is a fraction of a byte away.
+            // With a fraction of a byte missing, rounding may yield `now`.
             return Pull::NotBefore(self.due(stream, stream.taken + wanted).max(now + Duration::from_nanos(1)));
         }
         let bytes = ready.min(max_bytes.max(1));
@@ -115,11 +116,11 @@ impl LinkModel {
         Pull::Ready(bytes)
     }
 
-    /// Ends stream `id` and returns the bytes that left the store, taken or not. Others may become faster by it.
+    /// Closes stream `id` and returns the bytes that were sent, taken or not. The other streams may become faster.
     ///
     /// # Panics
     /// Where `id` was closed before.
-    pub fn close(&mut self, now: Duration, id: StreamId) -> u64 {
+    pub fn close(&mut self, now: Duration, id: LinkStreamId) -> u64 {
         self.advance(now);
         let stream = self.streams.remove(&id).expect("a stream is closed once");
         let sent = self.sent(&stream);
@@ -131,19 +132,19 @@ impl LinkModel {
         sent
     }
 
-    /// Streams that are open.
+    /// Number of open streams.
     #[must_use]
     pub fn open_streams(&self) -> usize {
         self.streams.len()
     }
 
-    /// What each of `active` streams gets, in bytes per second.
-    #[expect(clippy::cast_precision_loss, reason = "nobody opens 2⁵³ streams")]
+    /// Rate of each of `active` streams in bytes per second.
+    #[expect(clippy::cast_precision_loss, reason = "fewer than 2⁵³ streams")]
     fn rate(&self, active: usize) -> f64 {
         self.stream_bytes_per_s.min(self.nic_bytes_per_s / active as f64)
     }
 
-    /// Lives through everything that happens until `now`.
+    /// Moves the model to `now`, through all arrivals and stops before it.
     fn advance(&mut self, now: Duration) {
         let now_s = now.as_secs_f64();
         loop {
@@ -175,9 +176,9 @@ impl LinkModel {
         }
     }
 
-    /// Makes stream `id`, now at byte `sent`, active, if there is anything that it may send.
+    /// Makes stream `id`, now at byte `sent`, active if it may send any byte.
     #[expect(clippy::cast_precision_loss, reason = "objects are shorter than 2⁵³ bytes")]
-    fn start(&mut self, id: StreamId, sent: u64) {
+    fn start(&mut self, id: LinkStreamId, sent: u64) {
         let stream = self.streams.get_mut(&id).expect("an open stream");
         let stop = stream.len.min(stream.taken.saturating_add(self.window_bytes));
         stream.phase = if sent < stop {
@@ -189,11 +190,11 @@ impl LinkModel {
         };
     }
 
-    /// Stops the stream whose mark was reached.
-    fn stop(&mut self, id: StreamId) {
+    /// Stops the stream whose mark `served` has reached.
+    fn stop(&mut self, id: LinkStreamId) {
         self.stops.pop_first();
         if self.stops.is_empty() {
-            // Only differences count: starting anew keeps them exact however long the link lives.
+            // Only differences of `served` matter. A reset on an idle link keeps them exact over a long run.
             self.served = 0.0;
         }
         let stream = self.streams.get_mut(&id).expect("an open stream");
@@ -202,7 +203,7 @@ impl LinkModel {
         }
     }
 
-    fn take(&mut self, id: StreamId, bytes: u64) {
+    fn take(&mut self, id: LinkStreamId, bytes: u64) {
         let stream = self.streams.get_mut(&id).expect("an open stream");
         stream.taken += bytes;
         let (len, allowed) = (stream.len, stream.taken.saturating_add(self.window_bytes));
@@ -221,17 +222,17 @@ impl LinkModel {
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded by the length of the stream")]
-    fn sent(&self, stream: &Stream) -> u64 {
+    fn sent(&self, stream: &LinkStream) -> u64 {
         match stream.phase {
             Phase::Waiting(_) => 0,
-            // To the nearest byte: times are rounded to nanoseconds, in which a fast link moves about a byte.
+            // Rounded to the nearest byte: times have nanoseconds, in which a fast link moves about a byte.
             Phase::Active { base, stop } => ((self.served - base).round() as u64).clamp(stream.taken, stop),
             Phase::Stopped(sent) => sent,
         }
     }
 
-    /// When `stream` will be at byte `at` if no stream begins before; it will be later if one does.
-    fn due(&self, stream: &Stream, at: u64) -> Duration {
+    /// When `stream` will reach byte `at` if no other stream starts before; otherwise it will be later.
+    fn due(&self, stream: &LinkStream, at: u64) -> Duration {
         let due_s = match stream.phase {
             Phase::Waiting(from) => from,
             Phase::Stopped(_) => self.now_s,
@@ -250,13 +251,14 @@ impl LinkModel {
     }
 }
 
-/// The value of `served` at which a stream that began at `base` is at byte `at`.
+/// The value of `served` at which a stream with this `base` is at byte `at`.
 #[expect(clippy::cast_precision_loss, reason = "objects are shorter than 2⁵³ bytes")]
 fn mark(base: f64, at: u64) -> Mark {
     Mark(base + at as f64)
 }
 
-/// Up, as a chunk must not be due before it is there; but not for a rounding error, as a timer makes a whole millisecond of it.
+/// Rounds up, since a chunk must not be due before it is ready. The tolerance of 0.1 ns absorbs floating-point errors,
+/// which would cost a whole millisecond of tokio's timer.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and times are not negative")]
 fn ceil_to_nanos(seconds: f64) -> Duration {
     Duration::from_nanos((seconds * 1e9 - 0.1).ceil() as u64)

@@ -15,8 +15,8 @@ fn link(stream: f64, nic: f64, window: u64) -> LinkModel {
     })
 }
 
-/// Reads a stream to its end, as soon as anything is due, and returns when its last byte came.
-fn drain(link: &mut LinkModel, mut now: Duration, id: StreamId) -> Duration {
+/// Reads a stream to its end without delay and returns the time of its last byte.
+fn drain(link: &mut LinkModel, mut now: Duration, id: LinkStreamId) -> Duration {
     loop {
         match link.pull(now, id, u64::MAX) {
             Pull::Ready(_) => {}
@@ -27,7 +27,7 @@ fn drain(link: &mut LinkModel, mut now: Duration, id: StreamId) -> Duration {
 }
 
 #[test]
-fn a_chunk_is_due_when_the_rate_says_not_at_the_timers_next_tick() {
+fn a_chunk_is_due_at_the_exact_time_of_the_rate() {
     let mut link = LinkModel::new(&LinkProfile::gcs());
     let id = link.open(Duration::ZERO, 30 * MS, 10 * CHUNK_BYTES);
     assert_eq!(link.pull(Duration::ZERO, id, u64::MAX), Pull::NotBefore(30 * MS));
@@ -49,14 +49,14 @@ fn an_unshaped_link_has_everything_at_once() {
 }
 
 #[test]
-fn streams_share_the_nic_and_the_rest_speeds_up_when_one_ends_or_is_closed() {
+fn streams_share_the_nic_and_speed_up_when_another_ends_or_is_closed() {
     let mut link = link(100e6, 100e6, u64::MAX);
     let short = link.open(Duration::ZERO, Duration::ZERO, 1_000_000);
     let long = link.open(Duration::ZERO, Duration::ZERO, 3_000_000);
     let closed = link.open(Duration::ZERO, 20 * MS, u64::MAX >> 12);
-    // Two share until 20 ms; the link was never idle.
+    // Two streams share the link until 20 ms.
     assert_eq!(drain(&mut link, Duration::ZERO, short), 20 * MS);
-    // Then two again, with a new one, until that is closed at 30 ms.
+    // Two streams share the link until `closed` is closed at 30 ms.
     assert_eq!(link.close(30 * MS, closed), 500_000);
     assert_eq!(drain(&mut link, 30 * MS, long), 45 * MS);
 }
@@ -73,7 +73,7 @@ fn a_slow_reader_stops_its_stream_and_frees_the_link_for_others() {
     assert_eq!(link.close(300 * MS, unread), 2_200_000, "a window beyond what was taken");
 }
 
-/// What a test does to a link, after some microseconds.
+/// An operation of a test on a link.
 #[derive(Debug, Clone)]
 enum Op {
     Open { wait_us: u64, len: u64 },
@@ -89,30 +89,37 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Bytes that differ by less than a rounding to nanoseconds and whole bytes explains.
+/// Whether two byte counts differ by no more than rounding to nanoseconds and whole bytes.
 fn about(bytes: f64, expected: f64, streams: usize) -> bool {
     (bytes - expected).abs() <= 2.0 + streams as f64
 }
 
 proptest! {
-    /// Whatever is opened, read and closed, and however late: within every interval in which nobody pulls, no stream exceeds its rate, all together
-    /// do not exceed the NIC's, those that are active throughout get the same, and the link idles only where nobody could use it.
+    /// Within every interval between operations, no stream exceeds its rate, all together do not exceed the NIC's rate,
+    /// streams that are active throughout receive equal bytes, and the link is fully used while streams are active.
     #[test]
-    fn rates_are_kept_shared_and_used_up(ops in prop::collection::vec((0_u64..2_000, op()), 1..60), window in 70_000_u64..400_000) {
+    fn rates_are_kept_shared_and_used_up(
+        ops in prop::collection::vec((0_u64..2_000, op()), 1..60),
+        window in 70_000_u64..400_000,
+    ) {
         const STREAM: f64 = 60e6;
         const NIC: f64 = 150e6;
         let mut link = link(STREAM, NIC, window);
-        let mut open: Vec<StreamId> = Vec::new();
+        let mut open: Vec<LinkStreamId> = Vec::new();
         let mut now = Duration::ZERO;
         for (wait_us, op) in ops {
             let seconds = wait_us as f64 / 1e6;
-            let all: Vec<(u64, Phase)> = open.iter().map(|id| (link.sent(&link.streams[id]), link.streams[id].phase)).collect();
+            let state = |link: &LinkModel, id| (link.sent(&link.streams[id]), link.streams[id].phase);
+            let all: Vec<(u64, Phase)> = open.iter().map(|id| state(&link, id)).collect();
             now += Duration::from_micros(wait_us);
             link.advance(now);
-            let grown: Vec<f64> = open.iter().zip(&all).map(|(id, (sent, _))| (link.sent(&link.streams[id]) - sent) as f64).collect();
+            let grown = open.iter().zip(&all).map(|(id, (sent, _))| (state(&link, id).0 - sent) as f64);
+            let grown: Vec<f64> = grown.collect();
             let total: f64 = grown.iter().sum();
-            prop_assert!(grown.iter().all(|bytes| *bytes <= STREAM * seconds + 2.0), "a stream is too fast: {grown:?} in {seconds} s");
-            prop_assert!(total <= NIC * seconds + 2.0 + open.len() as f64, "the NIC is too fast: {total} in {seconds} s");
+            let is_kept = grown.iter().all(|bytes| *bytes <= STREAM * seconds + 2.0);
+            prop_assert!(is_kept, "a stream is too fast: {grown:?} in {seconds} s");
+            let most = NIC * seconds + 2.0 + open.len() as f64;
+            prop_assert!(total <= most, "the NIC is too fast: {total} in {seconds} s");
             let throughout: Vec<f64> = open
                 .iter()
                 .zip(&all)
@@ -153,12 +160,11 @@ proptest! {
         prop_assert!(link.stops.is_empty() && link.arrivals.is_empty());
     }
 
-    /// Read as it comes, each chunk is told for the moment at which it is there: no sooner, or nothing would be ready then; no later,
-    /// or more would be.
+    /// Every predicted time is exact: at that time a chunk is ready, and not much more than a chunk.
     #[test]
-    fn what_is_told_comes_true(streams in prop::collection::vec((0_u64..5_000, 1_u64..3_000_000), 1..12)) {
+    fn predicted_times_are_exact(streams in prop::collection::vec((0_u64..5_000, 1_u64..3_000_000), 1..12)) {
         let mut link = link(60e6, 150e6, u64::MAX);
-        let mut due: Vec<(Duration, StreamId)> = streams
+        let mut due: Vec<(Duration, LinkStreamId)> = streams
             .iter()
             .map(|&(at, len)| (Duration::ZERO, link.open(Duration::ZERO, Duration::from_micros(at), len)))
             .collect();
@@ -169,7 +175,7 @@ proptest! {
             asked += 1;
             match link.pull(now, id, u64::MAX) {
                 Pull::Ready(bytes) => {
-                    prop_assert!(bytes <= CHUNK_BYTES + 2, "told late: {bytes} bytes are ready");
+                    prop_assert!(bytes <= CHUNK_BYTES + 2, "predicted late: {bytes} bytes are ready");
                     chunks += 1;
                     read += bytes;
                     due.push((now, id));
@@ -178,7 +184,7 @@ proptest! {
                 Pull::End => {}
             }
         }
-        // Each arrival may make what was told to the others too early, once for each of them.
+        // Each arrival may make the predictions for the other streams too early, once for each stream.
         let others = streams.len() * streams.len();
         prop_assert!(asked <= 2 * chunks + 2 * streams.len() + others, "asked {asked} times for {chunks} chunks");
         prop_assert_eq!(read, streams.iter().map(|(_, len)| len).sum::<u64>());

@@ -1,47 +1,47 @@
-//! Uploads in parts that are not yet an object.
+//! Multipart uploads that are not complete.
 
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::{Bytes, BytesMut};
 use object_store::Attributes;
 
-use crate::catalog::CatalogError;
+use crate::cloud::catalog::CatalogError;
 
-/// The uploads in progress of one bucket.
+/// The open uploads of a bucket.
 #[derive(Debug, Default)]
 pub(crate) struct Uploads {
-    begun: u64,
-    open: HashMap<String, Upload>,
+    begun_uploads: u64,
+    open: HashMap<String, PendingUpload>,
 }
 
 #[derive(Debug)]
-struct Upload {
+struct PendingUpload {
     key: String,
     attributes: Attributes,
     /// Entity tag and bytes by part number.
     parts: BTreeMap<usize, (String, Bytes)>,
-    /// Parts ever uploaded: the entity tag of a part that replaces another differs from its.
-    uploaded: u64,
+    /// Parts ever uploaded. Its use in entity tags gives a replaced part a new tag.
+    uploaded_parts: u64,
 }
 
 impl Uploads {
     pub(crate) fn begin(&mut self, key: &str, attributes: Attributes) -> String {
-        self.begun += 1;
-        let id = format!("upload-{}", self.begun);
-        let upload = Upload { key: key.to_owned(), attributes, parts: BTreeMap::new(), uploaded: 0 };
+        self.begun_uploads += 1;
+        let id = format!("upload-{}", self.begun_uploads);
+        let upload = PendingUpload { key: key.to_owned(), attributes, parts: BTreeMap::new(), uploaded_parts: 0 };
         self.open.insert(id.clone(), upload);
         id
     }
 
     pub(crate) fn put_part(&mut self, id: &str, part: usize, bytes: Bytes) -> Result<String, CatalogError> {
         let upload = self.open.get_mut(id).ok_or_else(|| CatalogError::NoSuchUpload(id.to_owned()))?;
-        upload.uploaded += 1;
-        let e_tag = format!("\"{id}-{part}-{}\"", upload.uploaded);
+        upload.uploaded_parts += 1;
+        let e_tag = format!("\"{id}-{part}-{}\"", upload.uploaded_parts);
         upload.parts.insert(part, (e_tag.clone(), bytes));
         Ok(e_tag)
     }
 
-    /// Key, attributes and bytes of the object that `parts` make.
+    /// Key, attributes and bytes of the object made of `parts`.
     pub(crate) fn assemble(
         &self,
         id: &str,

@@ -1,4 +1,4 @@
-//! A test double between a layer and its store: other requests, other answers.
+//! A wrapper for tests that alters requests and answers.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use object_store::{
 type AlterRequest = dyn Fn(GetOptions) -> Result<GetOptions> + Send + Sync;
 type AlterAnswer = dyn Fn(GetResult) -> GetResult + Send + Sync;
 
-/// A store that sees other options than its caller gave, or refuses them; its answers may be altered, too.
+/// A store whose reads get other options than the caller's, or fail. Answers can be altered too.
 pub struct Altered {
     name: String,
     inner: Box<dyn ObjectStore>,
@@ -22,7 +22,7 @@ pub struct Altered {
 }
 
 impl Altered {
-    /// Reads of `inner` with the options that `alter` makes of the caller's, or its error.
+    /// Reads from `inner` with the options that `alter` returns, or fails with its error.
     pub fn new(
         inner: impl ObjectStore,
         alter: impl Fn(GetOptions) -> Result<GetOptions> + Send + Sync + 'static,
@@ -30,7 +30,7 @@ impl Altered {
         Self::named(format!("Altered({inner})"), inner, alter)
     }
 
-    /// The same, shown as `name`.
+    /// The same with `name` as its `Display`.
     pub fn named(
         name: String,
         inner: impl ObjectStore,
@@ -39,7 +39,7 @@ impl Altered {
         Self { name, inner: Box::new(inner), alter: Box::new(alter), alter_answer: Box::new(|answer| answer) }
     }
 
-    /// Answers with what `alter` makes of the inner store's answers.
+    /// Alters the answers of the inner store.
     #[must_use]
     pub fn answers(self, alter: impl Fn(GetResult) -> GetResult + Send + Sync + 'static) -> Self {
         Self { alter_answer: Box::new(alter), ..self }

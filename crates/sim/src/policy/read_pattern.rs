@@ -1,88 +1,90 @@
-//! Who reads what, in which order: workloads as data. Pure.
+//! PatternRead patterns of applications, by name.
 //!
-//! A workload has a name of the form `pattern[-number][-size]`, such as `seq-64k` or `interleaved-2`; [`Trace::named`] lists them.
+//! Names have the form `pattern[-number][-size]`, such as `seq-64k` or `interleaved-2`. [`ReadPattern::named`] lists
+//! them.
 
 use headstart_fetch_core::options::parse_bytes;
 
-use crate::dice::Dice;
+use crate::policy::rng::SeededRng;
 
 const MIB: u64 = 1 << 20;
 
-/// Reads of a workload whose pattern has no end of its own.
+/// Number of reads of random patterns.
 const RANDOM_READS: usize = 256;
 
-/// One read.
+/// A read of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Read {
-    /// Its first byte.
+pub struct PatternRead {
+    /// Offset of its first byte.
     pub offset: u64,
-    /// Its length in bytes, never 0.
+    /// Its length in bytes; not 0.
     pub len: u64,
 }
 
-/// The reads of one object, one after the other.
+/// A sequence of reads of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trace {
+pub struct ReadPattern {
     /// Its name.
     pub name: String,
-    /// Length of the object in bytes; no read goes beyond it.
+    /// Length of the object in bytes. No read ends beyond it.
     pub object_bytes: u64,
-    /// The reads.
-    pub reads: Vec<Read>,
+    /// The reads in order.
+    pub reads: Vec<PatternRead>,
 }
 
-/// A workload that cannot be made.
+/// Why a pattern cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum TraceError {
-    /// No workload has this name.
+pub enum PatternError {
+    /// No pattern has this name.
     #[error(
-        "unknown workload '{0}': expected seq-SIZE, rand-SIZE, runs-SIZE, interleaved-STREAMS[-SIZE], reordered-SIZE, strided-SIZE, \
-         backward-SIZE, backtrack-SIZE, home-SIZE, footer-SIZE, parquet or whole, with a SIZE such as 64k or 1m"
+        "unknown workload '{0}': expected seq-SIZE, rand-SIZE, runs-SIZE, interleaved-STREAMS[-SIZE], reordered-SIZE, \
+         strided-SIZE, backward-SIZE, backtrack-SIZE, home-SIZE, footer-SIZE, parquet or whole, with a SIZE such as \
+         64k or 1m"
     )]
     UnknownName(String),
-    /// The object has no room for a single read.
+    /// The object is too small for a single read.
     #[error("workload '{name}' needs an object of at least {needed_bytes} bytes, not {object_bytes}")]
     ObjectTooSmall {
-        /// The workload.
+        /// Name of the pattern.
         name: String,
-        /// The smallest object it can read.
+        /// Size of the smallest object that it can read.
         needed_bytes: u64,
         /// The object's size.
         object_bytes: u64,
     },
 }
 
-impl Trace {
-    /// The workload called `name` on an object of `object_bytes`:
+impl ReadPattern {
+    /// The pattern `name` on an object of `object_bytes`:
     ///
     /// | name | reads |
     /// |---|---|
     /// | `seq-64k` | from the first byte to the last, 64 KiB at a time |
-    /// | `rand-64k` | 256 reads of 64 KiB at random offsets, aligned to nothing |
+    /// | `rand-64k` | 256 reads of 64 KiB at random, unaligned offsets |
     /// | `runs-64k` | runs of 4 to 40 reads of 64 KiB, each run at a random offset; 256 reads in all |
-    /// | `interleaved-2`, `interleaved-2-64k` | that many sequential readers of equal shares of the object, in turn; 1 MiB where no size is given |
-    /// | `reordered-64k` | from the first byte to the last, but each four reads of 64 KiB shuffled |
+    /// | `interleaved-2[-64k]` | two sequential readers of a half of the object each, in turn; 1 MiB by default |
+    /// | `reordered-64k` | from the first byte to the last, each group of four reads of 64 KiB shuffled |
     /// | `strided-64k` | 64 KiB of every 512 KiB |
     /// | `backward-64k` | from the last byte to the first |
     /// | `backtrack-64k` | blocks 1 2 3 4 2 5 6 7 5, then the same on the next seven |
     /// | `home-64k` | blocks 1 2 1 3 1 4 1 … |
     /// | `parquet` | a footer of 64 KiB, then row groups of 20 column chunks of 1 to 4 MiB, ascending, with gaps |
-    /// | `footer-64k` | the last 8 bytes, the 256 KiB before them, then from the first byte to the last, 64 KiB at a time |
+    /// | `footer-64k` | the last 8 bytes, the 256 KiB before them, then the object, 64 KiB at a time |
     /// | `whole` | the whole object at once |
     ///
-    /// `seed` decides what is random; sizes are read as options are (`k` and `KiB` are 1,024 bytes).
+    /// `seed` decides the random choices. Sizes are parsed like options (`k` and `KiB` are 1,024 bytes).
     ///
     /// # Errors
-    /// [`TraceError`].
-    pub fn named(name: &str, object_bytes: u64, seed: u64) -> Result<Self, TraceError> {
-        let unknown = || TraceError::UnknownName(name.to_owned());
+    /// [`PatternError`].
+    pub fn named(name: &str, object_bytes: u64, seed: u64) -> Result<Self, PatternError> {
+        let unknown = || PatternError::UnknownName(name.to_owned());
         let size = |text: &str| parse_bytes("size", text).ok().filter(|bytes| *bytes > 0).ok_or_else(unknown);
         let (pattern, argument) = name.split_once('-').unwrap_or((name, ""));
-        let mut dice = Dice::new(seed);
+        let mut rng = SeededRng::new(seed);
         let (needed_bytes, reads) = match pattern {
             "whole" if argument.is_empty() => (1, at_blocks(object_bytes, object_bytes.max(1), 0..object_bytes.min(1))),
-            "parquet" if argument.is_empty() => (FOOTER_BYTES, parquet(object_bytes, &mut dice)),
+            "parquet" if argument.is_empty() => (FOOTER_BYTES, parquet(object_bytes, &mut rng)),
             "interleaved" => {
                 let (streams, len) = argument.split_once('-').unwrap_or((argument, "1m"));
                 let streams = streams.parse().ok().filter(|n| (1..=10_000).contains(n)).ok_or_else(unknown)?;
@@ -97,10 +99,10 @@ impl Trace {
                     "strided" => at_blocks(object_bytes, len, blocks().step_by(8)),
                     "backtrack" => at_blocks(object_bytes, len, backtracking(blocks().end)),
                     "home" => at_blocks(object_bytes, len, blocks().skip(1).flat_map(|block| [0, block])),
-                    "reordered" => at_blocks(object_bytes, len, reordered(blocks().end, &mut dice).into_iter()),
+                    "reordered" => at_blocks(object_bytes, len, reordered(blocks().end, &mut rng).into_iter()),
                     "footer" => footer_first(object_bytes, at_blocks(object_bytes, len, blocks())),
-                    "runs" => runs(object_bytes, len, &mut dice),
-                    "rand" => random(object_bytes, len, &mut dice),
+                    "runs" => runs(object_bytes, len, &mut rng),
+                    "rand" => random(object_bytes, len, &mut rng),
                     _ => return Err(unknown()),
                 };
                 (if matches!(pattern, "rand" | "runs") { len } else { 1 }, reads)
@@ -108,64 +110,65 @@ impl Trace {
         };
         if object_bytes < needed_bytes || reads.is_empty() {
             let needed_bytes = needed_bytes.max(1);
-            return Err(TraceError::ObjectTooSmall { name: name.to_owned(), needed_bytes, object_bytes });
+            return Err(PatternError::ObjectTooSmall { name: name.to_owned(), needed_bytes, object_bytes });
         }
         Ok(Self { name: name.to_owned(), object_bytes, reads })
     }
 
-    /// Bytes of all reads together.
+    /// Total bytes of all reads.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.reads.iter().map(|read| read.len).sum()
     }
 }
 
-/// Reads of whole blocks of `len`; the last one of the object may be shorter.
-fn at_blocks(object_bytes: u64, len: u64, blocks: impl Iterator<Item = u64>) -> Vec<Read> {
+/// Reads of blocks of `len` bytes, by block number; the last block of the object may be shorter.
+fn at_blocks(object_bytes: u64, len: u64, blocks: impl Iterator<Item = u64>) -> Vec<PatternRead> {
     let read = |block| {
         let offset = block * len;
-        Read { offset, len: len.min(object_bytes - offset) }
+        PatternRead { offset, len: len.min(object_bytes - offset) }
     };
     blocks.map(read).collect()
 }
 
-fn random(object_bytes: u64, len: u64, dice: &mut Dice) -> Vec<Read> {
+fn random(object_bytes: u64, len: u64, rng: &mut SeededRng) -> Vec<PatternRead> {
     let Some(room) = object_bytes.checked_sub(len) else { return Vec::new() };
-    (0..RANDOM_READS).map(|_| Read { offset: dice.below(room + 1), len }).collect()
+    (0..RANDOM_READS).map(|_| PatternRead { offset: rng.below(room + 1), len }).collect()
 }
 
-fn runs(object_bytes: u64, len: u64, dice: &mut Dice) -> Vec<Read> {
+fn runs(object_bytes: u64, len: u64, rng: &mut SeededRng) -> Vec<PatternRead> {
     let Some(room) = object_bytes.checked_sub(len) else { return Vec::new() };
     let mut reads = Vec::new();
     while reads.len() < RANDOM_READS {
-        let (start, run) = (dice.below(room + 1), 4 + dice.below(37));
-        let run = (0..run).map(|n| Read { offset: start + n * len, len });
+        let (start, run) = (rng.below(room + 1), 4 + rng.below(37));
+        let run = (0..run).map(|n| PatternRead { offset: start + n * len, len });
         reads.extend(run.take_while(|read| read.offset + len <= object_bytes));
     }
     reads.truncate(RANDOM_READS);
     reads
 }
 
-/// All blocks in order, but each four of them shuffled.
-fn reordered(blocks: u64, dice: &mut Dice) -> Vec<u64> {
+/// All blocks in order, each group of four shuffled.
+fn reordered(blocks: u64, rng: &mut SeededRng) -> Vec<u64> {
     let mut order: Vec<u64> = (0..blocks).collect();
-    order.chunks_mut(4).for_each(|four| dice.shuffle(four));
+    order.chunks_mut(4).for_each(|four| rng.shuffle(four));
     order
 }
 
-fn footer_first(object_bytes: u64, in_order: Vec<Read>) -> Vec<Read> {
+fn footer_first(object_bytes: u64, in_order: Vec<PatternRead>) -> Vec<PatternRead> {
     let tail = object_bytes.saturating_sub(8);
     let footer = tail.saturating_sub(4 * FOOTER_BYTES);
-    let ends = [Read { offset: tail, len: object_bytes - tail }, Read { offset: footer, len: tail - footer }];
+    let ends =
+        [PatternRead { offset: tail, len: object_bytes - tail }, PatternRead { offset: footer, len: tail - footer }];
     ends.into_iter().filter(|read| read.len > 0).chain(in_order).collect()
 }
 
-fn interleaved(object_bytes: u64, streams: u64, len: u64) -> Vec<Read> {
+fn interleaved(object_bytes: u64, streams: u64, len: u64) -> Vec<PatternRead> {
     let share = object_bytes / streams;
     let rounds = at_blocks(share, len, 0..share.div_ceil(len));
     rounds
         .into_iter()
-        .flat_map(|read| (0..streams).map(move |stream| Read { offset: stream * share + read.offset, ..read }))
+        .flat_map(|read| (0..streams).map(move |stream| PatternRead { offset: stream * share + read.offset, ..read }))
         .collect()
 }
 
@@ -175,24 +178,24 @@ fn backtracking(blocks: u64) -> impl Iterator<Item = u64> {
 
 const FOOTER_BYTES: u64 = 64 * 1024;
 
-fn parquet(object_bytes: u64, dice: &mut Dice) -> Vec<Read> {
+fn parquet(object_bytes: u64, rng: &mut SeededRng) -> Vec<PatternRead> {
     let Some(data_bytes) = object_bytes.checked_sub(FOOTER_BYTES) else { return Vec::new() };
-    let mut reads = vec![Read { offset: data_bytes, len: FOOTER_BYTES }];
-    // The magic number that a Parquet file begins with.
+    let mut reads = vec![PatternRead { offset: data_bytes, len: FOOTER_BYTES }];
+    // Skips the magic number at the start of a Parquet file.
     let mut offset = 4;
     loop {
         for _ in 0..20 {
-            let len = MIB + dice.below(3 * MIB + 1);
-            // Every third column or so is not wanted.
-            offset += if dice.below(3) == 0 { MIB + dice.below(3 * MIB) } else { 0 };
+            let len = MIB + rng.below(3 * MIB + 1);
+            // Skips about every third column.
+            offset += if rng.below(3) == 0 { MIB + rng.below(3 * MIB) } else { 0 };
             if offset + len > data_bytes {
                 return reads;
             }
-            reads.push(Read { offset, len });
+            reads.push(PatternRead { offset, len });
             offset += len;
         }
-        // Page indexes and statistics between row groups.
-        offset += dice.below(MIB);
+        // Skips page indexes and statistics between row groups.
+        offset += rng.below(MIB);
     }
 }
 
@@ -201,13 +204,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The reads of a workload as numbers of KiB blocks.
+    /// The reads of a pattern as block numbers of 1 KiB.
     fn blocks(name: &str, object_kib: u64) -> Vec<u64> {
-        Trace::named(name, object_kib << 10, 1).unwrap().reads.iter().map(|read| read.offset >> 10).collect()
+        ReadPattern::named(name, object_kib << 10, 1).unwrap().reads.iter().map(|read| read.offset >> 10).collect()
     }
 
     #[test]
-    fn patterns_are_what_their_names_say() {
+    fn patterns_match_their_names() {
         assert_eq!(blocks("seq-1k", 4), [0, 1, 2, 3]);
         assert_eq!(blocks("backward-1k", 4), [3, 2, 1, 0]);
         assert_eq!(blocks("strided-1k", 20), [0, 8, 16]);
@@ -226,32 +229,32 @@ mod tests {
 
     #[test]
     fn runs_are_of_4_to_40_reads() {
-        let reads = Trace::named("runs-1k", 1 << 30, 1).unwrap().reads;
-        let runs: Vec<usize> = reads.chunk_by(|a, b| a.offset + a.len == b.offset).map(<[Read]>::len).collect();
+        let reads = ReadPattern::named("runs-1k", 1 << 30, 1).unwrap().reads;
+        let runs: Vec<usize> = reads.chunk_by(|a, b| a.offset + a.len == b.offset).map(<[PatternRead]>::len).collect();
         assert!(reads.len() == 256 && runs.len() > 5, "{runs:?}");
         assert!(runs[..runs.len() - 1].iter().all(|run| (4..=40).contains(run)), "{runs:?}");
     }
 
     #[test]
-    fn random_reads_follow_their_seed_and_are_aligned_to_nothing() {
-        let one = Trace::named("rand-64k", 1 << 30, 1).unwrap();
-        assert_eq!(one, Trace::named("rand-64k", 1 << 30, 1).unwrap());
-        assert_ne!(one, Trace::named("rand-64k", 1 << 30, 2).unwrap());
+    fn random_reads_follow_their_seed_and_are_unaligned() {
+        let one = ReadPattern::named("rand-64k", 1 << 30, 1).unwrap();
+        assert_eq!(one, ReadPattern::named("rand-64k", 1 << 30, 1).unwrap());
+        assert_ne!(one, ReadPattern::named("rand-64k", 1 << 30, 2).unwrap());
         assert_eq!((one.reads.len(), one.bytes()), (256, 16 << 20));
         assert!(one.reads.iter().filter(|read| read.offset % 512 == 0).count() < 10);
     }
 
     #[test]
     fn parquet_reads_the_footer_then_ascends() {
-        let trace = Trace::named("parquet", 1 << 30, 1).unwrap();
-        assert_eq!(trace.reads[0], Read { offset: (1 << 30) - FOOTER_BYTES, len: FOOTER_BYTES });
-        assert!(trace.reads[1..].windows(2).all(|pair| pair[0].offset + pair[0].len <= pair[1].offset));
-        let gaps = trace.reads[1..].windows(2).filter(|pair| pair[0].offset + pair[0].len < pair[1].offset).count();
-        assert!((60..=200).contains(&gaps), "{gaps} gaps in {} reads", trace.reads.len());
+        let pattern = ReadPattern::named("parquet", 1 << 30, 1).unwrap();
+        assert_eq!(pattern.reads[0], PatternRead { offset: (1 << 30) - FOOTER_BYTES, len: FOOTER_BYTES });
+        assert!(pattern.reads[1..].windows(2).all(|pair| pair[0].offset + pair[0].len <= pair[1].offset));
+        let gaps = pattern.reads[1..].windows(2).filter(|pair| pair[0].offset + pair[0].len < pair[1].offset).count();
+        assert!((60..=200).contains(&gaps), "{gaps} gaps in {} reads", pattern.reads.len());
     }
 
     #[test]
-    fn names_that_mean_nothing_are_refused() {
+    fn unknown_names_are_refused() {
         for name in [
             "",
             "seq",
@@ -265,31 +268,36 @@ mod tests {
             "whole-1k",
             "zigzag-1k",
         ] {
-            assert_eq!(Trace::named(name, 1 << 30, 1), Err(TraceError::UnknownName(name.into())), "{name}");
+            assert_eq!(ReadPattern::named(name, 1 << 30, 1), Err(PatternError::UnknownName(name.into())), "{name}");
         }
         for (name, needed_bytes) in [("seq-1k", 1), ("rand-1k", 1024), ("parquet", FOOTER_BYTES), ("interleaved-3", 3)]
         {
             let name = name.to_owned();
             assert_eq!(
-                Trace::named(&name, 0, 1),
-                Err(TraceError::ObjectTooSmall { name, needed_bytes, object_bytes: 0 })
+                ReadPattern::named(&name, 0, 1),
+                Err(PatternError::ObjectTooSmall { name, needed_bytes, object_bytes: 0 })
             );
         }
     }
 
     proptest! {
         #[test]
-        fn no_read_is_empty_or_beyond_the_end(object_bytes in 1_u64..20_000_000, len in 1_u64..100_000, seed: u64, streams in 1_u64..9) {
+        fn no_read_is_empty_or_beyond_the_end(
+            object_bytes in 1_u64..20_000_000,
+            len in 1_u64..100_000,
+            seed: u64,
+            streams in 1_u64..9,
+        ) {
             let len = len.max(object_bytes / 1000);
-            for name in ["seq", "rand", "runs", "reordered", "strided", "backward", "backtrack", "home", "footer"].map(|name| format!("{name}-{len}"))
-                .into_iter().chain(["parquet".to_owned(), "whole".to_owned(), format!("interleaved-{streams}-{len}")])
-            {
-                let Ok(trace) = Trace::named(&name, object_bytes, seed) else { continue };
-                for read in &trace.reads {
+            let sized = ["seq", "rand", "runs", "reordered", "strided", "backward", "backtrack", "home", "footer"];
+            let others = ["parquet".to_owned(), "whole".to_owned(), format!("interleaved-{streams}-{len}")];
+            for name in sized.map(|name| format!("{name}-{len}")).into_iter().chain(others) {
+                let Ok(pattern) = ReadPattern::named(&name, object_bytes, seed) else { continue };
+                for read in &pattern.reads {
                     prop_assert!(read.len > 0 && read.offset + read.len <= object_bytes, "{}: {:?}", name, read);
                 }
                 if name.starts_with("seq") || name.starts_with("backward") {
-                    prop_assert_eq!(trace.bytes(), object_bytes);
+                    prop_assert_eq!(pattern.bytes(), object_bytes);
                 }
             }
         }

@@ -1,14 +1,14 @@
-//! Under which conditions an object changes, and why it does not.
+//! Conditions of writes, and errors of the catalog.
 
-use crate::generation::Generation;
+use crate::cloud::generation::Generation;
 
-/// What must hold of an object for a change to happen.
+/// A condition that an object must meet to be written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Condition {
-    /// Nothing.
+pub enum WriteCondition {
+    /// No condition.
     #[default]
     Always,
-    /// There is no such object.
+    /// The object does not exist.
     Absent,
     /// The object has this entity tag, quotes included.
     ETag(String),
@@ -16,23 +16,23 @@ pub enum Condition {
     Generation(u64),
 }
 
-/// Why the catalog does not do what it was asked.
+/// Why the catalog refuses an operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CatalogError {
-    /// There is no such object, or no such generation of it any more.
-    #[error("no object '{0}', or not this generation of it")]
+    /// The object or the generation does not exist.
+    #[error("no object '{0}', or no such generation of it")]
     NotFound(String),
-    /// The object was to be absent and is there.
+    /// The condition is that the object does not exist, but it does.
     #[error("object '{0}' exists already")]
     AlreadyExists(String),
-    /// The object is not the one the condition names, or is not there at all.
-    #[error("object '{0}' is not the one the condition names")]
+    /// The object does not have the entity tag or generation of the condition, or does not exist.
+    #[error("object '{0}' does not meet the condition")]
     Precondition(String),
-    /// There is no such upload, or it was completed or aborted.
+    /// The upload does not exist, or was completed or aborted.
     #[error("no upload '{0}'")]
     NoSuchUpload(String),
-    /// A part that an upload is to be made of was never uploaded.
+    /// A part was never uploaded.
     #[error("upload '{upload}' has no part {part} with this entity tag")]
     NoSuchPart {
         /// The upload.
@@ -53,7 +53,7 @@ impl From<CatalogError> for object_store::Error {
     }
 }
 
-impl Condition {
+impl WriteCondition {
     pub(crate) fn check(&self, key: &str, live: Option<&Generation>) -> Result<(), CatalogError> {
         let holds = match (self, live) {
             (Self::Always, _) | (Self::Absent, None) => true,

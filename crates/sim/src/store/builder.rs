@@ -1,14 +1,9 @@
 //! Builds a [`SimStore`].
 
-use std::sync::Arc;
-
-use crate::catalog::{Catalog, Versioning};
-use crate::cloud::Cloud;
-use crate::connections::Connections;
-use crate::dice::Dice;
-use crate::faults::{FaultPlan, Faults};
-use crate::profile::LinkProfile;
-use crate::store::SimStore;
+use super::SimStore;
+use crate::cloud::SimCloud;
+use crate::policy::faults::FaultPlan;
+use crate::policy::profile::LinkProfile;
 
 /// Builds a [`SimStore`].
 #[derive(Debug, Clone)]
@@ -16,49 +11,47 @@ use crate::store::SimStore;
 pub struct SimStoreBuilder {
     profile: LinkProfile,
     faults: FaultPlan,
-    versioning: Versioning,
+    versioned: bool,
     seed: u64,
     warm_connections: usize,
 }
 
 impl SimStoreBuilder {
-    /// What the link is like. Default: [`LinkProfile::loopback`].
+    /// The link. Default: [`LinkProfile::loopback`].
     pub fn profile(mut self, profile: LinkProfile) -> Self {
         self.profile = profile;
         self
     }
 
-    /// What goes wrong. Default: nothing.
+    /// The faults. Default: none.
     pub fn faults(mut self, faults: FaultPlan) -> Self {
         self.faults = faults;
         self
     }
 
-    /// Whether older generations stay readable. Default: yes.
+    /// Whether older generations can still be read. Default: yes.
     pub fn versioned(mut self, versioned: bool) -> Self {
-        self.versioning = if versioned { Versioning::Kept } else { Versioning::Off };
+        self.versioned = versioned;
         self
     }
 
-    /// What varying first bytes follow from; the faults have a seed of their own. Default: 0.
+    /// Seed of the variation of first-byte times. The fault plan has its own seed. Default: 0.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Connections that are up from the start. Default: 0.
+    /// Connections that are established from the start. Default: 0.
     pub fn warm_connections(mut self, connections: usize) -> Self {
         self.warm_connections = connections;
         self
     }
 
-    /// Starts the store: its time counts from here.
+    /// Builds the store. Its time starts now.
     #[must_use]
     pub fn build(self) -> SimStore {
-        let catalog = Arc::new(Catalog::new(self.versioning));
-        let connections = Connections::warm(self.warm_connections);
-        let cloud = Cloud::new(self.profile, catalog, Faults::new(self.faults), connections, Dice::new(self.seed));
-        SimStore::new(cloud)
+        let (profile, faults) = (self.profile, self.faults);
+        SimStore { cloud: SimCloud::new(profile, self.versioned, faults, self.warm_connections, self.seed) }
     }
 }
 
@@ -67,7 +60,7 @@ impl Default for SimStoreBuilder {
         Self {
             profile: LinkProfile::loopback(),
             faults: FaultPlan::default(),
-            versioning: Versioning::Kept,
+            versioned: true,
             seed: 0,
             warm_connections: 0,
         }
