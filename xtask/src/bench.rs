@@ -27,7 +27,6 @@ use headstart_s3_backend::s3_profile;
 pub(crate) use args::BenchArgs;
 pub(crate) use child::{ChildArgs, run as run_one};
 pub(crate) use server::{ServeArgs, serve};
-pub(crate) use summary::{median, quantile};
 pub(crate) use virtual_time::gates as count_for_gates;
 
 use self::peers::Peers;

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use headstart_bench::results::{Results, Row, Spread};
 
-use crate::report::number;
+use crate::numbers::{number, to_float};
 
 /// Medians that differ by less are the same, even where no run of one is among those of the other.
 const RATE_NOISE: f64 = 0.05;
@@ -82,9 +82,9 @@ fn measured(old: &Row, new: &Row) -> Vec<String> {
         }
     }
     if let (Some(before), Some(after)) = (old.peak_memory_bytes, new.peak_memory_bytes)
-        && is_beyond(float(before), float(after), MEMORY_NOISE)
+        && is_beyond(to_float(before), to_float(after), MEMORY_NOISE)
     {
-        changes.push(format!("peak memory {before} → {after} bytes ({})", relative(float(before), float(after))));
+        changes.push(format!("peak memory {before} → {after} bytes ({})", relative(to_float(before), to_float(after))));
     }
     changes.extend(exact(old, new));
     changes
@@ -138,17 +138,12 @@ fn is_beyond(before: f64, after: f64, noise: f64) -> bool {
 }
 
 fn per_byte(count: u64, row: &Row) -> f64 {
-    if row.delivered_bytes == 0 { float(count) } else { float(count) / float(row.delivered_bytes) }
+    if row.delivered_bytes == 0 { to_float(count) } else { to_float(count) / to_float(row.delivered_bytes) }
 }
 
 /// By how much, in percent.
 fn relative(before: f64, after: f64) -> String {
     if before == 0.0 { "from nothing".into() } else { format!("{:+.1} %", (after / before - 1.0) * 100.0) }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for ratios")]
-fn float(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::time::{Duration, Instant};
 
-use crate::bench::quantile;
+use crate::numbers::quantile;
 
 const KEY: &str = "file";
 const FILE_BYTES: u64 = 256 << 20;

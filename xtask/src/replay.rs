@@ -17,7 +17,7 @@ use headstart_sim::LinkProfile;
 use headstart_trace::Kind;
 
 use crate::bench::prices_of;
-use crate::report::number;
+use crate::numbers::number;
 
 /// The ways of reading that take every kind of call.
 const SYSTEMS: [System; 4] = [System::Raw, System::Fetch, System::Headstart, System::HeadstartCache];

@@ -10,6 +10,8 @@ use headstart_bench::results::{QUANTILES, Results, Row, SCHEMA, Spread, Timeline
 use headstart_bench::system::System;
 use headstart_fetch_core::Prices;
 
+use crate::numbers::{median, quantile, to_float};
+
 /// The row of `runs`; `None` where there is none.
 pub(crate) fn row(workload: &str, system: System, runs: &[(Outcome, Wire)], prices: &Prices) -> Option<Row> {
     let mut by_rate: Vec<&(Outcome, Wire)> = runs.iter().collect();
@@ -186,27 +188,8 @@ fn compact_rows(results: &serde_json::Value) -> Result<String> {
     Ok(format!("{{\n{}\n}}\n", lines.join(",\n")))
 }
 
-/// The middle of `values`; of an even number the lower.
-pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    quantile(&values, 50.0)
-}
-
-/// The nearest-rank quantile of `sorted`.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a rank within a list"
-)]
-pub(crate) fn quantile<T: Copy>(sorted: &[T], percent: f64) -> Option<T> {
-    let rank = (sorted.len() as f64 * percent / 100.0).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).copied()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a time within a run")]
-fn quantile_ms(sorted: &[u64], percent: f64) -> Option<f64> {
-    quantile(sorted, percent).map(|us| us as f64 / 1000.0)
+fn quantile_ms(sorted_us: &[u64], percent: f64) -> Option<f64> {
+    quantile(sorted_us, percent).map(|us| to_float(us) / 1000.0)
 }
 
 fn machine() -> String {

@@ -58,17 +58,6 @@ fn rows_are_compared_within_their_workload() {
 }
 
 #[test]
-fn quantiles_are_real_samples() {
-    let times: Vec<u64> = (1..=200).collect();
-    for (percent, expected) in [(50.0, 100), (99.0, 198), (100.0, 200)] {
-        assert_eq!(quantile(&times, percent), Some(expected), "p{percent}");
-    }
-    assert_eq!((quantile(&times[..1], 99.0), quantile::<u64>(&[], 50.0)), (Some(1), None));
-    let thousands: Vec<u64> = (1..=1000).map(|ms| ms * 1000).collect();
-    assert_eq!((quantile_ms(&thousands, 99.9), quantile_ms(&thousands, 0.0)), (Some(999.0), Some(1.0)));
-}
-
-#[test]
 fn results_read_back() {
     let results = results(about(), vec![], vec![made(System::HeadstartCache, 100.0)], vec![]);
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -12,7 +12,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::time::{Duration, Instant};
 
-use crate::bench::quantile;
+use crate::numbers::quantile;
 use crate::servers::{HowToRead, Kind, Running, Shape};
 
 const BUCKET: &str = "bucket";
