@@ -26,6 +26,11 @@ impl Source {
         self.path.contains("/tests/") || self.path.ends_with("tests.rs")
     }
 
+    /// The path below the crate's `src/`, if the file lies there.
+    pub(super) fn path_in_src(&self) -> Option<&str> {
+        self.path.strip_prefix(self.package())?.strip_prefix("/src/")
+    }
+
     /// The crate's folder: `crates/cache`, `xtask`.
     pub(super) fn package(&self) -> &str {
         match self.path.strip_prefix("crates/").and_then(|rest| rest.find('/')) {
