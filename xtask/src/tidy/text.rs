@@ -13,7 +13,7 @@ const REFUSED_WORDS: [&str; 12] = [
     concat!("pi", "lot"),
     concat!("va", "in"),
     concat!("ro", "b"),
-    concat!("rob", "bed"),
+    concat!("ro", "bbed"),
     concat!("pur", "se"),
     concat!("hear", "say"),
     concat!("doo", "med"),
