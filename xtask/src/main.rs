@@ -7,6 +7,7 @@ mod compatibility;
 mod conformance;
 mod fuzz;
 mod local;
+mod metadata;
 mod numbers;
 mod python;
 mod ramp;

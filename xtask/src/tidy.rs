@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use self::source::Source;
+use crate::metadata;
 
 /// The most lines of code that the facade may have: the facade builds the stack and decides nothing.
 const FACADE_LINES: usize = 720;
@@ -44,7 +45,7 @@ impl fmt::Display for Problem {
 /// Checks every rule and prints what is broken.
 pub(crate) fn run() -> Result<()> {
     let root = crate::workspace_root();
-    let mut problems = direction::check(&direction::read(root)?);
+    let mut problems = direction::check(&metadata::read(root)?);
     let mut sources = Vec::new();
     let files = read_files(root)?;
     let all = files.len();
