@@ -13,7 +13,7 @@ use clap::Args;
 
 use crate::check::Checker;
 use crate::meter::{Meter, Outcome};
-use crate::source::{Overwriter, Source};
+use crate::source::{Overwriter, ReadSource};
 use crate::{drive, file};
 
 /// Longer than this after its time a run is taken to hang.
@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_secs(60);
 
 /// What a process is to do, whatever its way of reading.
 #[derive(Debug, Clone, Args)]
-pub struct Task {
+pub struct ChildTask {
     /// The trace.
     #[arg(long)]
     pub trace: PathBuf,
@@ -39,12 +39,12 @@ pub struct Task {
     pub copy: Option<PathBuf>,
 }
 
-impl Task {
+impl ChildTask {
     /// Reads the trace, says that it is ready, waits for its turn, and reads by `source`.
     ///
     /// # Errors
     /// Where the trace cannot be read, or a read fails, or none of them ends.
-    pub async fn carry_out(&self, source: Arc<dyn Source>, overwriter: Option<Arc<dyn Overwriter>>) -> Result<Outcome> {
+    pub async fn run(&self, source: Arc<dyn ReadSource>, overwriter: Option<Arc<dyn Overwriter>>) -> Result<Outcome> {
         let trace = Arc::new(file::load(&self.trace)?);
         let sources = self.places(&source)?;
         let meter = Arc::new(self.begin()?);
@@ -68,7 +68,7 @@ impl Task {
         Ok(Meter::start(checker, Some(Duration::from_millis(self.limit_ms))))
     }
 
-    fn places(&self, source: &Arc<dyn Source>) -> Result<Vec<Option<Arc<dyn Source>>>> {
+    fn places(&self, source: &Arc<dyn ReadSource>) -> Result<Vec<Option<Arc<dyn ReadSource>>>> {
         ensure!(self.process < self.processes, "there is no process {} of {}", self.process, self.processes);
         let own = |process| (process == self.process).then(|| Arc::clone(source));
         Ok((0..self.processes).map(own).collect())

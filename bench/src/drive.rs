@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::meter::Meter;
-use crate::source::{Handle, Overwriter, Source};
+use crate::source::{Handle, Overwriter, ReadSource};
 
 /// Calls that come one after the other, and what must have ended before the first of them.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ fn chains(trace: &Trace) -> Vec<Chain> {
 /// Cancel safe: nothing outlives the future.
 pub async fn run(
     trace: Arc<Trace>,
-    sources: &[Option<Arc<dyn Source>>],
+    sources: &[Option<Arc<dyn ReadSource>>],
     overwriter: Option<Arc<dyn Overwriter>>,
     meter: Arc<Meter>,
 ) -> Result<()> {
@@ -107,7 +107,7 @@ struct Reader {
     /// Who waits for the end of which call.
     starts: HashMap<u64, Vec<oneshot::Sender<()>>>,
     trace: Arc<Trace>,
-    source: Arc<dyn Source>,
+    source: Arc<dyn ReadSource>,
     overwriter: Option<Arc<dyn Overwriter>>,
     meter: Arc<Meter>,
     open: HashMap<u32, OpenObject>,

@@ -28,7 +28,7 @@ async fn a_pause_is_as_long_as_told_on_the_whole() {
 struct Memory;
 
 #[async_trait::async_trait]
-impl Source for Memory {
+impl ReadSource for Memory {
     async fn open(&self, _: &str, _: u64) -> Result<Box<dyn Handle>> {
         bail!("it is called as a store")
     }

@@ -31,9 +31,9 @@ pub fn save(trace: &Trace, file: &Path) -> Result<()> {
 
 /// A file in memory, for a recorder to write into. Clones are one file.
 #[derive(Debug, Clone, Default)]
-pub struct Sheet(Arc<Mutex<Vec<u8>>>);
+pub struct TraceBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Sheet {
+impl TraceBuffer {
     /// The trace that was written.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Sheet {
     }
 }
 
-impl Write for Sheet {
+impl Write for TraceBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())

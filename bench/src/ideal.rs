@@ -22,7 +22,7 @@ const MIB: u64 = 1024 * 1024;
 
 /// How many requests of which size are in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub enum IdealShape {
     /// The trace's own reads, in its order, so many at once.
     Reads(usize),
     /// Parts of all the bytes that the trace asks for, so many of so many bytes at once, taken in whatever order they come.
@@ -32,8 +32,12 @@ pub enum Shape {
 /// The shapes of which the best counts. Where every object is read wholly and once, and nobody thinks, what is read in which order is the same to it: parts
 /// of one size sent together end together and leave the link idle for a round trip, and which of the two loses less depends on the link.
 #[must_use]
-pub fn shapes(trace: &Trace) -> &'static [Shape] {
-    if parts(trace).is_some() { &[Shape::Parts(16, 8 * MIB), Shape::Parts(32, 4 * MIB)] } else { &[Shape::Reads(16)] }
+pub fn shapes(trace: &Trace) -> &'static [IdealShape] {
+    if parts(trace).is_some() {
+        &[IdealShape::Parts(16, 8 * MIB), IdealShape::Parts(32, 4 * MIB)]
+    } else {
+        &[IdealShape::Reads(16)]
+    }
 }
 
 /// The extents of the objects' bytes, where parts of them will do: two traces with the same ones are one to the ideal.
@@ -51,10 +55,10 @@ pub fn parts(trace: &Trace) -> Option<Vec<Vec<Range<u64>>>> {
 ///
 /// # Errors
 /// The first of any read.
-pub async fn run(trace: &Trace, shape: Shape, store: &Arc<dyn ObjectStore>, meter: &Meter) -> Result<()> {
+pub async fn run(trace: &Trace, shape: IdealShape, store: &Arc<dyn ObjectStore>, meter: &Meter) -> Result<()> {
     match shape {
-        Shape::Reads(requests) => reads_in_flight(trace, requests, store, meter).await,
-        Shape::Parts(requests, part_bytes) => parts_in_flight(trace, requests, part_bytes, store, meter).await,
+        IdealShape::Reads(requests) => reads_in_flight(trace, requests, store, meter).await,
+        IdealShape::Parts(requests, part_bytes) => parts_in_flight(trace, requests, part_bytes, store, meter).await,
     }
 }
 
@@ -112,7 +116,7 @@ async fn reads_in_flight(trace: &Trace, requests: usize, store: &Arc<dyn ObjectS
     // A task each: they go on while the reader thinks.
     let reads = stream::iter(calls).map(|call| {
         let (store, key, range) = (Arc::clone(store), call.key.clone(), call.ranges[0][0]..call.ranges[0][1]);
-        let read = Abort(tokio::spawn(async move {
+        let read = AbortOnDrop(tokio::spawn(async move {
             let began = Instant::now();
             let bytes = store.get_range(&Path::parse(&key)?, range).await?;
             Ok::<_, object_store::Error>((bytes, began.elapsed()))
@@ -134,9 +138,9 @@ async fn reads_in_flight(trace: &Trace, requests: usize, store: &Arc<dyn ObjectS
 }
 
 /// A task that ends when nobody waits for it any more.
-struct Abort<T>(tokio::task::JoinHandle<T>);
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
 
-impl<T> Future for Abort<T> {
+impl<T> Future for AbortOnDrop<T> {
     type Output = Result<T, tokio::task::JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -144,7 +148,7 @@ impl<T> Future for Abort<T> {
     }
 }
 
-impl<T> Drop for Abort<T> {
+impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
         self.0.abort();
     }

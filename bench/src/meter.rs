@@ -129,7 +129,7 @@ impl Meter {
 
     /// Keeps every read, for [`Meter::reads`].
     #[must_use]
-    pub fn noting_reads(self) -> Self {
+    pub fn recording_reads(self) -> Self {
         self.sums.lock().reads = Some(Vec::new());
         self
     }

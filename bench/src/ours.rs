@@ -16,11 +16,11 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use crate::source::{Handle, Source};
+use crate::source::{Handle, ReadSource};
 use crate::system::System;
 
 /// A client of a store, and what our layers need of it.
-pub struct Client {
+pub struct StoreClient {
     /// With the client's own retries.
     pub store: Arc<dyn ObjectStore>,
     /// Without: our layers retry themselves.
@@ -33,7 +33,7 @@ pub struct Client {
 ///
 /// # Errors
 /// Where `system` is another program, or no way of reading of its own; where the facade cannot be built.
-pub async fn source(system: System, client: Client) -> Result<Arc<dyn Source>> {
+pub async fn source(system: System, client: StoreClient) -> Result<Arc<dyn ReadSource>> {
     let fetch = |store| Arc::new(FetchStore::new(store, FetchConfig::default()));
     Ok(match system {
         System::Raw => Arc::new(Ranges(client.store)),
@@ -50,7 +50,7 @@ pub async fn source(system: System, client: Client) -> Result<Arc<dyn Source>> {
 struct Ranges(Arc<dyn ObjectStore>);
 
 #[async_trait]
-impl Source for Ranges {
+impl ReadSource for Ranges {
     async fn open(&self, key: &str, _: u64) -> Result<Box<dyn Handle>> {
         Ok(Box::new(RangesOf { store: Arc::clone(&self.0), path: Path::parse(key)? }))
     }
@@ -75,7 +75,7 @@ impl Handle for RangesOf {
 struct Streams(Arc<dyn ObjectStore>);
 
 #[async_trait]
-impl Source for Streams {
+impl ReadSource for Streams {
     async fn open(&self, key: &str, _: u64) -> Result<Box<dyn Handle>> {
         let body = self.0.get(&Path::parse(key)?).await?.into_stream();
         Ok(Box::new(StreamOf { body, at: 0, held: Bytes::new() }))
@@ -109,7 +109,7 @@ impl Handle for StreamOf {
 struct Buffered(Arc<dyn ObjectStore>);
 
 #[async_trait]
-impl Source for Buffered {
+impl ReadSource for Buffered {
     async fn open(&self, key: &str, size: u64) -> Result<Box<dyn Handle>> {
         // `BufReader` must be told the size. Whoever uses it has it from a listing or a HEAD; here it is a gift.
         let meta = ObjectMeta {
@@ -146,7 +146,7 @@ impl Handle for BufferOf {
 pub(crate) struct Facade(pub(crate) Headstart);
 
 #[async_trait]
-impl Source for Facade {
+impl ReadSource for Facade {
     async fn open(&self, key: &str, _: u64) -> Result<Box<dyn Handle>> {
         Ok(Box::new(ReaderOf(self.0.reader(&Path::parse(key)?)?)))
     }

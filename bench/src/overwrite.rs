@@ -9,23 +9,23 @@ use tokio::net::TcpStream;
 use crate::source::Overwriter;
 
 /// In this process.
-pub struct Here(pub SimStore);
+pub struct LocalOverwriter(pub SimStore);
 
 #[async_trait]
-impl Overwriter for Here {
+impl Overwriter for LocalOverwriter {
     async fn overwrite(&self, key: &str) -> Result<u64> {
         Ok(self.0.overwrite(key, None)?.number)
     }
 }
 
 /// Behind HTTP: the simulated server's `/_sim/overwrite`, whose keys need no escapes.
-pub struct There {
+pub struct HttpOverwriter {
     /// Where the server listens, as `http://127.0.0.1:1234`.
     pub endpoint: String,
 }
 
 #[async_trait]
-impl Overwriter for There {
+impl Overwriter for HttpOverwriter {
     async fn overwrite(&self, key: &str) -> Result<u64> {
         let address = self.endpoint.strip_prefix("http://").context("the server speaks plain HTTP")?;
         let mut stream = TcpStream::connect(address).await.context("the server is gone")?;

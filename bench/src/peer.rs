@@ -7,22 +7,22 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use serde::Serialize;
 
-use crate::child::Task;
-use crate::overwrite::There;
-use crate::source::Source;
+use crate::child::ChildTask;
+use crate::overwrite::HttpOverwriter;
+use crate::source::ReadSource;
 use crate::system::System;
 
 /// Reads a trace in somebody else's way
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(flatten)]
-    task: Option<Task>,
+    task: Option<ChildTask>,
     /// Where the simulated server listens
-    #[arg(long, requires = "Task")]
+    #[arg(long, requires = "ChildTask")]
     endpoint: Option<String>,
-    #[arg(long, requires = "Task")]
+    #[arg(long, requires = "ChildTask")]
     bucket: Option<String>,
-    #[arg(long, requires = "Task")]
+    #[arg(long, requires = "ChildTask")]
     system: Option<System>,
     /// Print the versions of what is measured, and end
     #[arg(long, exclusive = true)]
@@ -33,7 +33,10 @@ struct Cli {
 ///
 /// # Errors
 /// Where the command line does not say what to read, or a read fails.
-pub fn run(versions: impl Serialize, source: impl FnOnce(System, &str, &str) -> Result<Arc<dyn Source>>) -> Result<()> {
+pub fn run(
+    versions: impl Serialize,
+    source: impl FnOnce(System, &str, &str) -> Result<Arc<dyn ReadSource>>,
+) -> Result<()> {
     let cli = Cli::parse();
     if cli.versions {
         println!("{}", serde_json::to_string(&versions)?);
@@ -46,7 +49,7 @@ pub fn run(versions: impl Serialize, source: impl FnOnce(System, &str, &str) -> 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         let source = source(system, &endpoint, &bucket)?;
-        task.carry_out(source, Some(Arc::new(There { endpoint }))).await
+        task.run(source, Some(Arc::new(HttpOverwriter { endpoint }))).await
     })?;
     println!("{}", serde_json::to_string(&outcome)?);
     Ok(stdout().flush()?)

@@ -79,7 +79,7 @@ pub enum Group {
 
 /// What the store's side saw of one run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wire {
+pub struct WireCounts {
     /// GETs.
     pub gets: u64,
     /// HEADs.

@@ -15,12 +15,12 @@ use tokio::time::Instant;
 use crate::check::Checker;
 use crate::child::finish;
 use crate::drive;
-use crate::ideal::{self, Shape};
+use crate::ideal::{self, IdealShape};
 use crate::meter::{Meter, Outcome, ms};
-use crate::ours::{self, Client, Facade};
-use crate::overwrite::Here;
-use crate::results::{Bar, Sample, Wire};
-use crate::source::Source;
+use crate::ours::{self, Facade, StoreClient};
+use crate::overwrite::LocalOverwriter;
+use crate::results::{Bar, Sample, WireCounts};
+use crate::source::ReadSource;
 use crate::system::System;
 
 /// More than any system has in flight: no run pays for setting one up.
@@ -43,14 +43,21 @@ pub struct Simulation {
     /// Processes that share the link, each with a stack of its own.
     pub processes: usize,
     /// Shape of `ideal`.
-    pub shape: Shape,
+    pub shape: IdealShape,
 }
 
 impl Simulation {
     /// One process, nothing wrong, no options.
     #[must_use]
     pub fn new(profile: LinkProfile, seed: u64) -> Self {
-        Self { profile, seed, faults: FaultPlan::default(), options: Vec::new(), processes: 1, shape: Shape::Reads(16) }
+        Self {
+            profile,
+            seed,
+            faults: FaultPlan::default(),
+            options: Vec::new(),
+            processes: 1,
+            shape: IdealShape::Reads(16),
+        }
     }
 
     fn store(&self) -> SimStore {
@@ -62,29 +69,29 @@ impl Simulation {
             .build()
     }
 
-    fn client(&self, store: &SimStore) -> Client {
+    fn client(&self, store: &SimStore) -> StoreClient {
         let shared = Arc::new(store.clone());
         let facade = Headstart::builder().environment([]).store(Arc::clone(&shared) as _);
         let facade = self.options.iter().fold(facade, |facade, (key, value)| facade.option(key, value));
-        Client { store: Arc::clone(&shared) as _, for_fetch: shared, facade }
+        StoreClient { store: Arc::clone(&shared) as _, for_fetch: shared, facade }
     }
 
     /// Reads as `trace` says by `system`.
     ///
     /// # Errors
     /// Where a read fails, or the options are none.
-    pub fn run(&self, trace: &Arc<Trace>, system: System) -> Result<(Outcome, Wire)> {
+    pub fn run(&self, trace: &Arc<Trace>, system: System) -> Result<(Outcome, WireCounts)> {
         paused()?.block_on(async {
             let store = self.store();
             let meter = Arc::new(Meter::start(Checker::Simulated, None));
             if system == System::Ideal {
                 ideal::run(trace, self.shape, &self.client(&store).store, &meter).await?;
             } else {
-                let mut sources: Vec<Option<Arc<dyn Source>>> = Vec::new();
+                let mut sources: Vec<Option<Arc<dyn ReadSource>>> = Vec::new();
                 for _ in 0..self.processes {
                     sources.push(Some(ours::source(system, self.client(&store)).await?));
                 }
-                let overwriter = Arc::new(Here(store.clone()));
+                let overwriter = Arc::new(LocalOverwriter(store.clone()));
                 drive::run(Arc::clone(trace), &sources, Some(overwriter), Arc::clone(&meter)).await?;
             }
             Ok((exact(finish(meter)?), wire(&store)))
@@ -101,9 +108,9 @@ impl Simulation {
         let every = Duration::from_secs_f64(outcome.elapsed_ms / 1000.0) / SAMPLES;
         paused()?.block_on(async {
             let store = self.store();
-            let meter = Arc::new(Meter::start(Checker::Simulated, None).noting_reads());
+            let meter = Arc::new(Meter::start(Checker::Simulated, None).recording_reads());
             let headstart = self.client(&store).facade.build().await?;
-            let sources: [Option<Arc<dyn Source>>; 1] = [Some(Arc::new(Facade(headstart.clone())))];
+            let sources: [Option<Arc<dyn ReadSource>>; 1] = [Some(Arc::new(Facade(headstart.clone())))];
             let samples = {
                 let (store, meter) = (store.clone(), Arc::clone(&meter));
                 tokio::spawn(async move {
@@ -135,9 +142,9 @@ pub fn paused() -> io::Result<Runtime> {
 }
 
 /// What the store saw.
-fn wire(store: &SimStore) -> Wire {
+fn wire(store: &SimStore) -> WireCounts {
     let counts = store.log().counts();
-    Wire { gets: counts.gets, heads: counts.heads, fetched_bytes: counts.bytes_sent }
+    WireCounts { gets: counts.gets, heads: counts.heads, fetched_bytes: counts.bytes_sent }
 }
 
 /// Memory, CPU time and the date are this process's, which makes many runs, and not exact.

@@ -10,7 +10,7 @@ use object_store::ObjectStore;
 
 /// A way of reading, as one process uses it.
 #[async_trait]
-pub trait Source: Send + Sync + 'static {
+pub trait ReadSource: Send + Sync + 'static {
     /// Opens an object of `size` bytes.
     async fn open(&self, key: &str, size: u64) -> Result<Box<dyn Handle>>;
 

@@ -178,7 +178,7 @@ impl Workload {
     /// # Errors
     /// Where an object has no room for the reads.
     pub fn trace(&self, objects: &[Object], seed: u64) -> Result<Trace> {
-        let mut maker = Maker { calls: Vec::new(), handles: 0 };
+        let mut maker = TraceMaker { calls: Vec::new(), handles: 0 };
         for idle in 0..self.idle {
             let object = &objects[pick(idle, objects.len())];
             let handle = maker.handle();
@@ -219,12 +219,12 @@ impl Workload {
     }
 }
 
-struct Maker {
+struct TraceMaker {
     calls: Vec<Call>,
     handles: u32,
 }
 
-impl Maker {
+impl TraceMaker {
     fn handle(&mut self) -> u32 {
         self.handles += 1;
         self.handles - 1

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryFutureExt};
 use headstart::{CacheConfig, Headstart};
-use headstart_bench::file::Sheet;
+use headstart_bench::file::TraceBuffer;
 use headstart_bench::meter::ms;
 use headstart_bench::replay::on_simulated_objects;
 use headstart_bench::simulate::{Simulation, WARM_CONNECTIONS, paused};
@@ -125,7 +125,7 @@ fn live(system: System, file: &[u8]) -> Result<(Cost, Trace)> {
             other => panic!("{other} is not read live"),
         };
         let (before, began) = (cloud.log().counts(), cloud.elapsed());
-        let sheet = Sheet::default();
+        let sheet = TraceBuffer::default();
         let recorder = TraceRecorder::new(store, sheet.clone())?;
         let store: Arc<dyn ObjectStore> = Arc::new(recorder.clone());
         let first = tokio::spawn({

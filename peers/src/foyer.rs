@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use foyer_memory::{Cache, CacheBuilder, CacheProperties};
 use futures::stream::{self, StreamExt, TryStreamExt};
-use headstart_bench::source::{Handle, Source};
+use headstart_bench::source::{Handle, ReadSource};
 use headstart_gcs_backend::{GcsBackend, GcsConfig};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -40,7 +40,7 @@ impl Pages {
 }
 
 #[async_trait]
-impl Source for Pages {
+impl ReadSource for Pages {
     async fn open(&self, key: &str, size: u64) -> Result<Box<dyn Handle>> {
         let (store, cache) = (Arc::clone(&self.store), self.cache.clone());
         Ok(Box::new(Open { store, cache, path: Path::parse(key)?, size }))

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{AsyncReadExt, AsyncSeekExt};
-use headstart_bench::source::{Handle, Source};
+use headstart_bench::source::{Handle, ReadSource};
 use opendal::options::ReaderOptions;
 use opendal::services::Gcs;
 use opendal::{ErrorKind, FuturesAsyncReader, Operator, Reader};
@@ -34,7 +34,7 @@ impl Chunked {
 }
 
 #[async_trait]
-impl Source for Chunked {
+impl ReadSource for Chunked {
     async fn open(&self, key: &str, size: u64) -> Result<Box<dyn Handle>> {
         let reader = self.operator.reader_options(key, self.options.clone()).await?;
         // Told the size, as `BufReader` is: it sends no HEAD.

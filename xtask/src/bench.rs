@@ -3,6 +3,7 @@
 mod args;
 mod bucket;
 mod child;
+mod counting_store;
 pub(crate) mod gates;
 mod http;
 mod peers;
@@ -11,7 +12,6 @@ mod prepared;
 mod server;
 mod summary;
 mod table;
-mod tally;
 mod virtual_time;
 
 use std::collections::BTreeMap;
@@ -30,13 +30,13 @@ pub(crate) use server::{ServeArgs, serve};
 pub(crate) use virtual_time::gates as count_for_gates;
 
 use self::peers::Peers;
-use self::plan::Plan;
-use self::prepared::Prepared;
+use self::plan::BenchPlan;
+use self::prepared::PreparedWorkload;
 use crate::compare;
 
 /// Benches as `args` say, prints the table, and writes the JSON.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let begun = summary::Begun::now();
+    let begun = summary::BenchStart::now();
     // Known before minutes are spent, not after.
     let json = args.update.as_ref().unwrap_or(&args.json);
     let folder = json.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             (plan, prices_of(&args.profile.name), args.profile.to_string())
         }
     };
-    let about = summary::About {
+    let about = summary::BenchFacts {
         begun,
         profile,
         is_virtual: args.virtual_time,
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         failures: plan.failures.clone(),
     };
     let timelines = if args.url.is_none() { virtual_time::timelines(&args.profile, args.seed)? } else { Vec::new() };
-    let notes = plan.workloads.iter().map(Prepared::note).collect();
+    let notes = plan.workloads.iter().map(PreparedWorkload::note).collect();
     let results = summary::results(about, notes, plan.rows(&prices), timelines);
     print!("{}", table::render(&results));
     match earlier {
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     verdict(&plan.failures, &results.rows)
 }
 
-fn in_virtual_time(args: &BenchArgs) -> Result<Plan> {
+fn in_virtual_time(args: &BenchArgs) -> Result<BenchPlan> {
     let plan = virtual_time::plan(args.workloads()?, &args.systems()?, &args.profile, args.seed)?;
     http::each_run(args, plan, |plan, job| virtual_time::run(plan, job, &args.profile, args.seed))
 }

@@ -20,8 +20,8 @@ use headstart_sim::hostile::behaviours::{self, Behaviour, Sizes};
 use tokio::time::Instant;
 
 use access::Access;
-use cell::{Cell, Fault, Seen};
-use client::{Client, Mode};
+use cell::{CellFault, CellRecord, MatrixCell};
+use client::{ClientKind, Mode};
 
 /// What to try.
 #[derive(Debug, Default, Args)]
@@ -34,7 +34,7 @@ pub(crate) struct CompatibilityArgs {
     mode: Option<Mode>,
     /// Only this client
     #[arg(long)]
-    client: Option<Client>,
+    client: Option<ClientKind>,
     /// Only this way to read
     #[arg(long)]
     access: Option<Access>,
@@ -51,7 +51,7 @@ const SMALL_BYTES: u64 = 1000;
 const LARGE_BYTES: u64 = 12 << 20;
 
 /// One behaviour, client and size: what a thread takes at a time.
-type Job = (&'static Behaviour, Client, u64);
+type MatrixJob = (&'static Behaviour, ClientKind, u64);
 
 /// Runs the matrix, prints what fails, and fails where anything does.
 pub(crate) fn run(args: &CompatibilityArgs) -> Result<()> {
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &CompatibilityArgs) -> Result<()> {
                 loop {
                     let job = jobs.lock().expect("no thread panics with it").pop();
                     let Some(job) = job else { return };
-                    let done = take(job, args);
+                    let done = run_job(job, args);
                     outcomes.lock().expect("no thread panics with it").extend(done);
                 }
             });
@@ -85,16 +85,16 @@ pub(crate) fn run(args: &CompatibilityArgs) -> Result<()> {
     panic::set_hook(hook);
     let outcomes = outcomes.into_inner().expect("all threads have ended");
     let took = started.elapsed().as_secs_f64();
-    tell(&outcomes, args, took)
+    report(&outcomes, args, took)
 }
 
-fn jobs(args: &CompatibilityArgs) -> Vec<Job> {
+fn jobs(args: &CompatibilityArgs) -> Vec<MatrixJob> {
     let mut jobs = Vec::new();
     for behaviour in behaviours::ALL {
         if !args.behaviours.is_empty() && !args.behaviours.iter().any(|name| name == behaviour.name) {
             continue;
         }
-        for client in Client::ALL.into_iter().filter(|client| args.client.is_none_or(|only| only == *client)) {
+        for client in ClientKind::ALL.into_iter().filter(|client| args.client.is_none_or(|only| only == *client)) {
             jobs.push((behaviour, client, SMALL_BYTES));
             if behaviour.sizes == Sizes::All {
                 jobs.push((behaviour, client, LARGE_BYTES));
@@ -106,44 +106,44 @@ fn jobs(args: &CompatibilityArgs) -> Vec<Job> {
 }
 
 /// A cell, what the bare client and ours have seen, and what is wrong.
-struct Outcome {
-    cell: Cell,
-    raw: Seen,
-    ours: Seen,
-    faults: Vec<Fault>,
+struct CellOutcome {
+    cell: MatrixCell,
+    raw: CellRecord,
+    ours: CellRecord,
+    faults: Vec<CellFault>,
 }
 
-fn take((behaviour, client, size): Job, args: &CompatibilityArgs) -> Vec<Outcome> {
+fn run_job((behaviour, client, size): MatrixJob, args: &CompatibilityArgs) -> Vec<CellOutcome> {
     let mut outcomes = Vec::new();
     for access in Access::ALL.into_iter().filter(|access| args.access.is_none_or(|only| only == *access)) {
-        let raw = cell::see(behaviour, client, size, access, None);
+        let raw = cell::run_cell(behaviour, client, size, access, None);
         for mode in Mode::ALL.into_iter().filter(|mode| args.mode.is_none_or(|only| only == *mode)) {
-            let ours = cell::see(behaviour, client, size, access, Some(mode));
+            let ours = cell::run_cell(behaviour, client, size, access, Some(mode));
             let usual = if size > SMALL_BYTES { usual_requests(client, access, mode) } else { 0 };
             let faults = cell::compare(&raw, &ours, usual);
-            let cell = Cell { behaviour: behaviour.name, client, size, access, mode };
-            outcomes.push(Outcome { cell, raw: raw.clone(), ours, faults });
+            let cell = MatrixCell { behaviour: behaviour.name, client, size, access, mode };
+            outcomes.push(CellOutcome { cell, raw: raw.clone(), ours, faults });
         }
     }
     outcomes
 }
 
 /// How many requests a large object takes of a correct server: it is read in parts, on purpose.
-fn usual_requests(client: Client, access: Access, mode: Mode) -> usize {
-    static KNOWN: Mutex<BTreeMap<(Client, Access, Mode), usize>> = Mutex::new(BTreeMap::new());
+fn usual_requests(client: ClientKind, access: Access, mode: Mode) -> usize {
+    static KNOWN: Mutex<BTreeMap<(ClientKind, Access, Mode), usize>> = Mutex::new(BTreeMap::new());
     let known = KNOWN.lock().expect("no thread panics with it").get(&(client, access, mode)).copied();
     known.unwrap_or_else(|| {
-        let requests = cell::see(behaviours::CORRECT, client, LARGE_BYTES, access, Some(mode)).request_count();
+        let requests = cell::run_cell(behaviours::CORRECT, client, LARGE_BYTES, access, Some(mode)).request_count();
         KNOWN.lock().expect("no thread panics with it").insert((client, access, mode), requests);
         requests
     })
 }
 
-fn tell(outcomes: &[Outcome], args: &CompatibilityArgs, took: f64) -> Result<()> {
+fn report(outcomes: &[CellOutcome], args: &CompatibilityArgs, took: f64) -> Result<()> {
     let mut unexplained = BTreeMap::<&str, usize>::new();
     let (mut explained, mut failed) = (0, 0);
     let mut used = vec![false; exceptions::ALL.len()];
-    for Outcome { cell, raw, ours, faults } in outcomes {
+    for CellOutcome { cell, raw, ours, faults } in outcomes {
         let open: Vec<_> = faults.iter().filter(|fault| !exceptions::explains(cell, **fault, &mut used)).collect();
         explained += usize::from(open.is_empty() && !faults.is_empty());
         if !open.is_empty() {

@@ -7,8 +7,8 @@ mod backend;
 mod deviations;
 mod differential;
 mod matrix;
+mod native_write;
 mod shaped;
-mod side_door;
 mod stack;
 mod suite;
 
@@ -19,9 +19,9 @@ use clap::Args;
 use tokio::time::Instant;
 
 use crate::servers;
-use backend::{Backend, Server};
+use backend::{Backend, BackendServer};
 use matrix::Matrix;
-use stack::Stack;
+use stack::StackKind;
 
 const STEPS: u64 = 10_000;
 const SEED: u64 = 1;
@@ -71,12 +71,12 @@ pub(crate) fn run(args: &ConformanceArgs) -> Result<()> {
 
 async fn over(backend: Backend, args: &ConformanceArgs, matrix: &mut Matrix) -> Result<()> {
     let started = Instant::now();
-    let server = Server::start(backend).await?;
+    let server = BackendServer::start(backend).await?;
     let expected = deviations::of(backend).map(|(function, _)| function).collect::<BTreeSet<_>>();
     let mut bare = BTreeMap::new();
-    for stack in Stack::ALL {
+    for stack in StackKind::ALL {
         let failed = suite::failures(&server, *stack).await?;
-        if *stack == Stack::Bare {
+        if *stack == StackKind::Bare {
             bare = failed.clone();
             matrix.compare_bare(backend, &failed, &expected);
         }

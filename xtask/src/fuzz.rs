@@ -1,31 +1,31 @@
 //! `cargo xtask fuzz`: random stacks over a store that does everything stores do, in virtual time; every answer is judged.
 
-mod act;
 mod answer;
 mod body;
 mod case;
 mod cloud;
 mod cloud_store;
+mod context;
 mod drive;
+mod error_kind;
 mod evidence;
 mod failure;
 mod generate;
 mod history;
-mod judge;
 #[cfg(test)]
 mod mistake;
 mod op;
 mod patterns;
-mod plan;
 mod reading;
+mod rules;
+mod runner;
 mod shrink;
 mod stack;
 mod supervise;
 mod tally;
+mod tasks;
 #[cfg(test)]
 mod tests;
-mod trouble;
-mod world;
 mod writing;
 
 use std::collections::BTreeMap;
@@ -36,8 +36,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 use tokio::time::Instant;
 
-use supervise::{Ended, supervise};
-use world::Tally;
+use context::Tally;
+use supervise::{WorkerExit, supervise};
 
 /// The first of CI's seeds, and how many there are.
 const CI_SEEDS: (u64, u64) = (1, 10_000);
@@ -87,9 +87,9 @@ pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
     args.cases = args.cases.or_else(|| args.seconds.is_none().then_some(CI_SEEDS.1));
     loop {
         match supervise(&args)? {
-            Ended::Well if died == 0 => return Ok(()),
-            Ended::Well | Ended::Failed => bail!("cases failed; {died} of them ended the process"),
-            Ended::Died { seed, how } => {
+            WorkerExit::Well if died == 0 => return Ok(()),
+            WorkerExit::Well | WorkerExit::Failed => bail!("cases failed; {died} of them ended the process"),
+            WorkerExit::Died { seed, how } => {
                 died += 1;
                 println!("\nended the process: {how}; again with: cargo xtask fuzz --seed {seed} --cases 1");
                 let next = seed + 1;

@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use headstart_bench::file;
 use headstart_bench::meter::{Outcome, megabytes};
 use headstart_bench::replay::{bytes, on_simulated_objects, recorded_time};
-use headstart_bench::results::Wire;
+use headstart_bench::results::WireCounts;
 use headstart_bench::simulate::Simulation;
 use headstart_bench::system::System;
 use headstart_bench::workload::Workload;
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<()> {
     Ok(())
 }
 
-fn table(rows: &[(System, Outcome, Wire)], profile: &LinkProfile) -> Table {
+fn table(rows: &[(System, Outcome, WireCounts)], profile: &LinkProfile) -> Table {
     let mut table = Table::new();
     let header = ["system", "s", "waited s", "MB/s", "GETs", "HEADs", "MB fetched", "fetched ÷ read", "$"];
     table.load_style(presets::ASCII_MARKDOWN).set_header(header);

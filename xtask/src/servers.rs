@@ -12,8 +12,8 @@ use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 pub(crate) use environment::install;
-pub(crate) use kind::{HowToRead, Kind};
-pub(crate) use process::{Running, Shape};
+pub(crate) use kind::{HowToRead, ServerKind};
+pub(crate) use process::{LinkShape, RunningServer};
 
 /// The bucket that `cargo xtask servers` makes, and the object in it.
 const BUCKET: &str = "bucket";
@@ -25,7 +25,7 @@ const OBJECT_BYTES: usize = 64 << 20;
 pub(crate) struct ServersArgs {
     /// Start only these
     #[arg(value_name = "SERVER")]
-    servers: Vec<Kind>,
+    servers: Vec<ServerKind>,
     /// Install all of them, as xtask/servers.txt and xtask/servers/ pin them, into target/servers, and start none
     #[arg(long, conflicts_with = "servers")]
     install: bool,
@@ -39,7 +39,7 @@ pub(crate) struct ServersArgs {
 
 /// Whether all of them are there, in the versions that are pinned.
 pub(crate) fn is_installed() -> bool {
-    Kind::ALL.iter().all(|kind| kind.is_installed())
+    ServerKind::ALL.iter().all(|kind| kind.is_installed())
 }
 
 /// Installs, or starts what is asked for, tells how to read from each, and stops them when it is interrupted.
@@ -47,17 +47,17 @@ pub(crate) fn run(args: &ServersArgs) -> Result<()> {
     if args.install {
         return install();
     }
-    let kinds = if args.servers.is_empty() { Kind::ALL.to_vec() } else { args.servers.clone() };
-    let shape = Shape { latency_ms: args.latency_ms, jitter_ms: 0, stream_mb_per_s: args.stream_mb_per_s };
+    let kinds = if args.servers.is_empty() { ServerKind::ALL.to_vec() } else { args.servers.clone() };
+    let shape = LinkShape { latency_ms: args.latency_ms, jitter_ms: 0, stream_mb_per_s: args.stream_mb_per_s };
     ensure!(
-        shape == Shape::default() || kinds.contains(&Kind::Hadro),
+        shape == LinkShape::default() || kinds.contains(&ServerKind::Hadro),
         "--latency-ms and --stream-mb-per-s shape hadro, which is not among the servers to start"
     );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let serve = async {
         let mut running = Vec::new();
         for kind in kinds {
-            let server = Running::start(kind, shape).await?;
+            let server = RunningServer::start(kind, shape).await?;
             server.make_bucket(BUCKET).await?;
             server.write(BUCKET, OBJECT, vec![7; OBJECT_BYTES].into()).await?;
             println!("\n{kind} at {}: an object of 64 MiB. Read it with", server.url());

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use self::source::Source;
+use self::source::SourceFile;
 use crate::metadata;
 
 /// The most lines of code that the facade may have: the facade builds the stack and decides nothing.
@@ -31,7 +31,7 @@ impl Problem {
         Self { place: place.into(), what: what.into() }
     }
 
-    fn at(source: &Source, line: usize, what: impl Into<String>) -> Self {
+    fn at(source: &SourceFile, line: usize, what: impl Into<String>) -> Self {
         Self::new(format!("{}:{line}", source.path), what)
     }
 }
@@ -53,7 +53,7 @@ pub(crate) fn run() -> Result<()> {
         problems.extend(text::long_lines(&path, &text));
         problems.extend(text::refused_words(&path, &text));
         if path.ends_with(".rs") {
-            sources.push(Source::new(path, text));
+            sources.push(SourceFile::new(path, text));
         }
     }
     for source in &sources {

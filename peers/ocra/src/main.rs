@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
 use headstart_bench::peer;
-use headstart_bench::source::{Handle, Source};
+use headstart_bench::source::{Handle, ReadSource};
 use headstart_bench::system::System;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
@@ -40,7 +40,7 @@ impl Pages {
 }
 
 #[async_trait]
-impl Source for Pages {
+impl ReadSource for Pages {
     async fn open(&self, key: &str, _: u64) -> Result<Box<dyn Handle>> {
         Ok(Box::new(Open { store: Arc::clone(&self.0), path: Path::parse(key)? }))
     }

@@ -14,14 +14,14 @@ use url::{Position, Url};
 use super::args::BenchArgs;
 use super::child;
 use super::http::{each_run, write_traces};
-use super::plan::Plan;
-use super::prepared::Prepared;
+use super::plan::BenchPlan;
+use super::prepared::PreparedWorkload;
 
 /// So much of an object is read at most.
 const MOST_BYTES: u64 = 1 << 30;
 
 /// Reads `url` in every way asked for, and says what requests cost there.
-pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<(Plan, Prices)> {
+pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<(BenchPlan, Prices)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let root: Url = url[..Position::BeforePath].parse()?;
     let path = path_of_url_key(url[Position::BeforePath..].trim_start_matches('/'))?;
@@ -32,10 +32,10 @@ pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<(Plan, Prices)> {
     ensure!(size > 0, "{url} is empty");
     let object = Object { key: path.to_string(), size };
     let prepared = args.workloads()?.into_iter().map(|workload| {
-        Prepared::new(workload, std::slice::from_ref(&object), args.seed, None, None)
+        PreparedWorkload::new(workload, std::slice::from_ref(&object), args.seed, None, None)
             .context("the object is too small for this workload: leave it out, or take a larger object")
     });
-    let plan = Plan::new(prepared.collect::<Result<_>>()?, &args.systems()?);
+    let plan = BenchPlan::new(prepared.collect::<Result<_>>()?, &args.systems()?);
     announce(args, &plan, &profile.prices, size)?;
 
     let mut copy = NamedTempFile::new().context("no room for a copy of the object")?;
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<(Plan, Prices)> {
 }
 
 /// Says what the bench will ask of the store at most, and waits for a yes.
-fn announce(args: &BenchArgs, plan: &Plan, prices: &Prices, size: u64) -> Result<()> {
+fn announce(args: &BenchArgs, plan: &BenchPlan, prices: &Prices, size: u64) -> Result<()> {
     let (requests, bytes) = at_most(args, plan, size);
     println!(
         "This reads {:.0} MB in {} ways, {} times each: at most about {requests} GETs (${:.4}) and {:.1} GB, usually much \
@@ -92,7 +92,7 @@ fn announce(args: &BenchArgs, plan: &Plan, prices: &Prices, size: u64) -> Result
 }
 
 /// GETs and bytes if no run were ended by its time, the copy and the HEAD before it included.
-fn at_most(args: &BenchArgs, plan: &Plan, size: u64) -> (u64, u64) {
+fn at_most(args: &BenchArgs, plan: &BenchPlan, size: u64) -> (u64, u64) {
     /// What `BufReader` fetches at least at a time, and about what a speculation may cost that nobody reads.
     const AROUND: u64 = 1024 * 1024;
     let (mut requests, mut bytes) = (0, 0);

@@ -11,11 +11,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use headstart::{FetchConfig, Headstart};
-use headstart_bench::child::Task;
+use headstart_bench::child::ChildTask;
 use headstart_bench::meter::Outcome;
-use headstart_bench::ours::{self, Client};
-use headstart_bench::overwrite::There;
-use headstart_bench::results::Wire;
+use headstart_bench::ours::{self, StoreClient};
+use headstart_bench::overwrite::HttpOverwriter;
+use headstart_bench::results::WireCounts;
 use headstart_bench::source::Overwriter;
 use headstart_bench::system::System;
 use headstart_bench::{file, ideal};
@@ -28,8 +28,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::prepared::Prepared;
-use super::tally::Tally;
+use super::counting_store::CountingStore;
+use super::prepared::PreparedWorkload;
 
 /// A process that says nothing for so long after its run's time hangs.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 #[derive(Debug, Args)]
 pub(crate) struct ChildArgs {
     #[command(flatten)]
-    task: Task,
+    task: ChildTask,
     /// The store: `gs://bucket`, `s3://bucket` or `file:///`.
     #[arg(long)]
     root: Url,
@@ -54,16 +54,16 @@ pub(crate) struct ChildArgs {
 
 /// What a process of ours says: how it went, and what it saw of the wire where the store cannot be asked.
 #[derive(Debug, Serialize, Deserialize)]
-struct Said {
+struct ProcessReport {
     #[serde(flatten)]
     outcome: Outcome,
     #[serde(default)]
-    wire: Option<Wire>,
+    wire: Option<WireCounts>,
 }
 
 /// Runs `processes` at once, and says what they came to together; requests where they have counted them.
-pub(crate) fn run_all(processes: Vec<Command>, limit: Duration) -> Result<(Outcome, Option<Wire>)> {
-    let mut running = processes.into_iter().map(Running::start).collect::<Result<Vec<_>>>()?;
+pub(crate) fn run_all(processes: Vec<Command>, limit: Duration) -> Result<(Outcome, Option<WireCounts>)> {
+    let mut running = processes.into_iter().map(RunningProcess::start).collect::<Result<Vec<_>>>()?;
     let (done, watched) = channel::<()>();
     let children: Vec<_> = running.iter().map(|one| Arc::clone(&one.child)).collect();
     // Killed, a process that hangs closes its pipes, and whoever waits for it goes on.
@@ -75,11 +75,11 @@ pub(crate) fn run_all(processes: Vec<Command>, limit: Duration) -> Result<(Outco
     drop(done);
     drop(running);
     watchdog.join().ok().context("the watchdog panicked")?;
-    let (mut outcomes, mut wire) = (Vec::new(), None::<Wire>);
+    let (mut outcomes, mut wire) = (Vec::new(), None::<WireCounts>);
     for said in said? {
         outcomes.push(said.outcome);
         wire = match (wire, said.wire) {
-            (Some(Wire { gets, heads, fetched_bytes }), Some(more)) => Some(Wire {
+            (Some(WireCounts { gets, heads, fetched_bytes }), Some(more)) => Some(WireCounts {
                 gets: gets + more.gets,
                 heads: heads + more.heads,
                 fetched_bytes: fetched_bytes + more.fetched_bytes,
@@ -90,7 +90,7 @@ pub(crate) fn run_all(processes: Vec<Command>, limit: Duration) -> Result<(Outco
     Ok((Outcome::of_all(outcomes).context("there was no process")?, wire))
 }
 
-fn all(running: &mut [Running]) -> Result<Vec<Said>> {
+fn all(running: &mut [RunningProcess]) -> Result<Vec<ProcessReport>> {
     for one in &mut *running {
         let line = one.line()?;
         if line.trim() != "ready" {
@@ -100,7 +100,7 @@ fn all(running: &mut [Running]) -> Result<Vec<Said>> {
     for one in &mut *running {
         one.go()?;
     }
-    let said = |one: &mut Running| {
+    let said = |one: &mut RunningProcess| {
         let line = one.line()?;
         serde_json::from_str(&line).with_context(|| format!("a process did not say what its run came to, but '{line}'"))
     };
@@ -108,14 +108,14 @@ fn all(running: &mut [Running]) -> Result<Vec<Said>> {
 }
 
 /// A process, killed when this is dropped.
-struct Running {
+struct RunningProcess {
     child: Arc<Mutex<Child>>,
     lines: BufReader<ChildStdout>,
     /// Reads what it says on stderr, so that it never waits for a reader.
     errors: Option<JoinHandle<String>>,
 }
 
-impl Running {
+impl RunningProcess {
     fn start(mut command: Command) -> Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -150,7 +150,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProcess {
     fn drop(&mut self) {
         let mut child = self.child.lock();
         // It has mostly ended already.
@@ -160,7 +160,7 @@ impl Drop for Running {
 }
 
 /// The arguments that every process takes.
-pub(crate) fn common(command: &mut Command, task: &Task, system: System) {
+pub(crate) fn common(command: &mut Command, task: &ChildTask, system: System) {
     command.arg("--trace").arg(&task.trace).args(["--system", &system.to_string()]);
     command.args(["--limit-ms", &task.limit_ms.to_string()]);
     command.args(["--processes", &task.processes.to_string(), "--process", &task.process.to_string()]);
@@ -168,7 +168,7 @@ pub(crate) fn common(command: &mut Command, task: &Task, system: System) {
 
 /// The command that reads in one of our ways.
 pub(crate) fn command(
-    task: &Task,
+    task: &ChildTask,
     root: &Url,
     endpoint: Option<&str>,
     system: System,
@@ -188,15 +188,15 @@ pub(crate) fn command(
 
 /// The tasks of the processes that read `prepared`, whose trace is in `file`.
 pub(crate) fn tasks(
-    prepared: &Prepared,
+    prepared: &PreparedWorkload,
     system: System,
     file: PathBuf,
     copy: Option<PathBuf>,
     limit: Duration,
-) -> Vec<Task> {
+) -> Vec<ChildTask> {
     // Nothing is won by telling the ideal to share.
     let processes = if system == System::Ideal { 1 } else { prepared.workload.processes };
-    let task = |process| Task {
+    let task = |process| ChildTask {
         trace: file.clone(),
         limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
         processes,
@@ -214,7 +214,7 @@ pub(crate) fn run(args: ChildArgs) -> Result<()> {
     Ok(())
 }
 
-async fn measured(args: ChildArgs) -> Result<Said> {
+async fn measured(args: ChildArgs) -> Result<ProcessReport> {
     let (mut client, profile) = client(&args.root, args.endpoint.as_deref())?;
     // A real store has no log that could be asked.
     let tally = args.task.copy.is_some().then(|| {
@@ -223,7 +223,7 @@ async fn measured(args: ChildArgs) -> Result<Said> {
         } else {
             &client.for_fetch
         };
-        Arc::new(Tally::new(Arc::clone(counted)))
+        Arc::new(CountingStore::new(Arc::clone(counted)))
     });
     if let Some(tally) = &tally {
         let fetch = FetchConfig { profile, ..FetchConfig::default() };
@@ -238,14 +238,14 @@ async fn measured(args: ChildArgs) -> Result<Said> {
         meter.finish()
     } else {
         let source = ours::source(args.system, client).await?;
-        let overwriter = args.endpoint.map(|endpoint| Arc::new(There { endpoint }) as Arc<dyn Overwriter>);
-        args.task.carry_out(source, overwriter).await?
+        let overwriter = args.endpoint.map(|endpoint| Arc::new(HttpOverwriter { endpoint }) as Arc<dyn Overwriter>);
+        args.task.run(source, overwriter).await?
     };
-    Ok(Said { outcome, wire: tally.map(|tally| tally.wire()) })
+    Ok(ProcessReport { outcome, wire: tally.map(|tally| tally.wire()) })
 }
 
 /// The client of the store at `root`, and the store's profile. A simulated store is none of the environment's business.
-pub(crate) fn client(root: &Url, endpoint: Option<&str>) -> Result<(Client, BackendProfile)> {
+pub(crate) fn client(root: &Url, endpoint: Option<&str>) -> Result<(StoreClient, BackendProfile)> {
     let facade = Headstart::builder().environment([]).url(root.as_str());
     let no_options: [(&str, &str); 0] = [];
     let (store, for_fetch, profile): (Arc<dyn ObjectStore>, Arc<dyn ObjectStore>, _) = match (root.scheme(), endpoint) {
@@ -274,7 +274,7 @@ pub(crate) fn client(root: &Url, endpoint: Option<&str>) -> Result<(Client, Back
         None if root.scheme() != "file" => Headstart::builder().url(root.as_str()),
         None => facade,
     };
-    Ok((Client { store, for_fetch, facade }, profile))
+    Ok((StoreClient { store, for_fetch, facade }, profile))
 }
 
 #[cfg(test)]

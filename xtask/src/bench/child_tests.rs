@@ -8,7 +8,7 @@ fn shell(script: &str) -> Command {
     command
 }
 
-fn run(scripts: &[&str]) -> Result<(Outcome, Option<Wire>), String> {
+fn run(scripts: &[&str]) -> Result<(Outcome, Option<WireCounts>), String> {
     let processes = scripts.iter().map(|script| shell(script)).collect();
     run_all(processes, Duration::from_secs(1)).map_err(|error| format!("{error:#}"))
 }

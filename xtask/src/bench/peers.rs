@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use headstart_bench::child::Task;
+use headstart_bench::child::ChildTask;
 use headstart_bench::system::System;
 use serde::Deserialize;
 
@@ -61,7 +61,7 @@ impl Peers {
     }
 
     /// The command that reads by `system` from the simulated server at `endpoint`.
-    pub(crate) fn command(&self, task: &Task, system: System, endpoint: &str) -> Command {
+    pub(crate) fn command(&self, task: &ChildTask, system: System, endpoint: &str) -> Command {
         let mut command = if system.is_python() {
             let mut python = Command::new(&self.python);
             python.arg(&self.script);

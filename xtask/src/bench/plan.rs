@@ -1,19 +1,19 @@
 //! What is run in which order, and what comes of it.
 
 use anyhow::Error;
-use headstart_bench::ideal::Shape;
+use headstart_bench::ideal::IdealShape;
 use headstart_bench::meter::Outcome;
-use headstart_bench::results::{Row, Wire};
+use headstart_bench::results::{Row, WireCounts};
 use headstart_bench::system::System;
 use headstart_fetch_core::Prices;
 
-use super::prepared::Prepared;
+use super::prepared::PreparedWorkload;
 use super::summary;
 use crate::explain;
 
 /// One way of reading one workload, by their places in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Job {
+pub(crate) struct BenchJob {
     pub(crate) workload: usize,
     pub(crate) system: System,
     /// Which of the system's shapes.
@@ -22,24 +22,24 @@ pub(crate) struct Job {
 
 /// All jobs and what their runs came to.
 #[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) workloads: Vec<Prepared>,
+pub(crate) struct BenchPlan {
+    pub(crate) workloads: Vec<PreparedWorkload>,
     rows: Vec<(usize, System)>,
-    jobs: Vec<(Job, Vec<(Outcome, Wire)>)>,
+    jobs: Vec<(BenchJob, Vec<(Outcome, WireCounts)>)>,
     /// What failed, one line each.
     pub(crate) failures: Vec<String>,
 }
 
-impl Plan {
+impl BenchPlan {
     /// Every system on every workload it can read.
-    pub(crate) fn new(workloads: Vec<Prepared>, systems: &[System]) -> Self {
+    pub(crate) fn new(workloads: Vec<PreparedWorkload>, systems: &[System]) -> Self {
         let pairs = (0..workloads.len()).flat_map(|workload| systems.iter().map(move |system| (workload, *system)));
         let rows: Vec<_> = pairs.filter(|(workload, system)| workloads[*workload].suits(*system)).collect();
         let mut plan = Self { workloads, rows, jobs: Vec::new(), failures: Vec::new() };
         let measured = plan.rows.iter().filter(|(workload, system)| plan.stand_in(*workload, *system) == *workload);
         let jobs = measured.flat_map(|&(workload, system)| {
             let shapes = 0..plan.workloads[workload].shapes(system).len();
-            shapes.map(move |shape| (Job { workload, system, shape }, Vec::new()))
+            shapes.map(move |shape| (BenchJob { workload, system, shape }, Vec::new()))
         });
         plan.jobs = jobs.collect();
         plan
@@ -53,19 +53,19 @@ impl Plan {
     }
 
     /// The workload of `job`.
-    pub(crate) fn workload(&self, job: Job) -> &Prepared {
+    pub(crate) fn workload(&self, job: BenchJob) -> &PreparedWorkload {
         &self.workloads[job.workload]
     }
 
     /// The shape of `job`.
-    pub(crate) fn shape(&self, job: Job) -> Shape {
+    pub(crate) fn shape(&self, job: BenchJob) -> IdealShape {
         self.workload(job).shapes(job.system)[job.shape]
     }
 
     /// The jobs of run number `run`: workload by workload, each time beginning with another system, so that none always
     /// has the machine as the same other one left it.
-    pub(crate) fn order(&self, run: usize) -> Vec<Job> {
-        let jobs: Vec<Job> = self.jobs.iter().map(|(job, _)| *job).collect();
+    pub(crate) fn order(&self, run: usize) -> Vec<BenchJob> {
+        let jobs: Vec<BenchJob> = self.jobs.iter().map(|(job, _)| *job).collect();
         let rotated = jobs.chunk_by(|a, b| a.workload == b.workload).flat_map(|of_workload| {
             let (before, after) = of_workload.split_at(run % of_workload.len());
             [after, before].concat()
@@ -74,7 +74,7 @@ impl Plan {
     }
 
     /// Takes in what a run of `job` came to.
-    pub(crate) fn record(&mut self, job: Job, outcome: Result<(Outcome, Wire), Error>) {
+    pub(crate) fn record(&mut self, job: BenchJob, outcome: Result<(Outcome, WireCounts), Error>) {
         match outcome {
             Ok(run) => {
                 if let Some((_, runs)) = self.jobs.iter_mut().find(|(known, _)| *known == job) {
@@ -100,7 +100,7 @@ impl Plan {
             fastest.map(|row| Row { wrong_bytes, ..row })
         };
         let mut rows: Vec<Row> = self.rows.iter().filter_map(row).collect();
-        let notes: Vec<_> = self.workloads.iter().map(Prepared::note).collect();
+        let notes: Vec<_> = self.workloads.iter().map(PreparedWorkload::note).collect();
         summary::compare(&mut rows, &notes);
         rows
     }
@@ -112,20 +112,20 @@ mod tests {
     use headstart_bench::workload::Workload;
     use headstart_sim::LinkProfile;
 
-    fn plan(workloads: &[&str], systems: &[System]) -> Plan {
+    fn plan(workloads: &[&str], systems: &[System]) -> BenchPlan {
         let prepared = workloads.iter().map(|name| {
             let workload = Workload::named(name).unwrap();
             let objects = workload.objects(1).unwrap();
-            Prepared::new(workload, &objects, 1, Some(&LinkProfile::gcs()), None).unwrap()
+            PreparedWorkload::new(workload, &objects, 1, Some(&LinkProfile::gcs()), None).unwrap()
         });
-        Plan::new(prepared.collect(), systems)
+        BenchPlan::new(prepared.collect(), systems)
     }
 
     #[test]
     fn each_run_begins_with_another_system() {
         let plan = plan(&["seq-1m", "rand-1m"], &[System::Raw, System::Stream, System::Ideal]);
         let names = |run| {
-            let name = |job: Job| format!("{} {} {}", plan.workload(job).name(), job.system, job.shape);
+            let name = |job: BenchJob| format!("{} {} {}", plan.workload(job).name(), job.system, job.shape);
             plan.order(run).into_iter().map(name).collect::<Vec<_>>()
         };
         let first =
@@ -142,7 +142,7 @@ mod tests {
         let [slow, fast] = plan.order(0)[..] else { panic!("ideal has two shapes, and is measured once for both") };
         for (job, elapsed_ms) in [(slow, 20.0), (fast, 10.0)] {
             let outcome = Outcome { elapsed_ms, delivered_bytes: 1_000_000, ..Outcome::default() };
-            plan.record(job, Ok((outcome, Wire::default())));
+            plan.record(job, Ok((outcome, WireCounts::default())));
         }
         plan.record(slow, Err(anyhow::anyhow!("no route")));
         let rows = plan.rows(&Prices::default());

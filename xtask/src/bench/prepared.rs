@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use headstart_bench::ideal::{self, Shape};
+use headstart_bench::ideal::{self, IdealShape};
 use headstart_bench::limit;
 use headstart_bench::results::{Group, WorkloadNote};
 use headstart_bench::system::System;
@@ -15,14 +15,14 @@ use headstart_trace::{Kind, Trace};
 
 /// A workload and its trace.
 #[derive(Debug, Clone)]
-pub(crate) struct Prepared {
+pub(crate) struct PreparedWorkload {
     pub(crate) workload: Workload,
     pub(crate) trace: Arc<Trace>,
     limit_mb_per_s: Option<f64>,
     in_order: bool,
 }
 
-impl Prepared {
+impl PreparedWorkload {
     /// `workload` on `objects`, over a link that is known if it is simulated.
     pub(crate) fn new(
         workload: Workload,
@@ -56,8 +56,8 @@ impl Prepared {
     }
 
     /// How often `system` must be run in another shape.
-    pub(crate) fn shapes(&self, system: System) -> &'static [Shape] {
-        if system == System::Ideal { ideal::shapes(&self.trace) } else { &[Shape::Reads(1)] }
+    pub(crate) fn shapes(&self, system: System) -> &'static [IdealShape] {
+        if system == System::Ideal { ideal::shapes(&self.trace) } else { &[IdealShape::Reads(1)] }
     }
 
     /// What the two have in common that are one workload to the ideal.
@@ -89,10 +89,10 @@ fn in_order(trace: &Trace) -> bool {
 mod tests {
     use super::*;
 
-    fn prepared(name: &str) -> Prepared {
+    fn prepared(name: &str) -> PreparedWorkload {
         let workload = Workload::named(name).unwrap();
         let objects = workload.objects(1).unwrap();
-        Prepared::new(workload, &objects, 1, Some(&LinkProfile::gcs()), None).unwrap()
+        PreparedWorkload::new(workload, &objects, 1, Some(&LinkProfile::gcs()), None).unwrap()
     }
 
     #[test]
@@ -117,6 +117,6 @@ mod tests {
             assert_eq!(prepared(name).same_to_ideal(&sequential), same, "{name}");
         }
         assert_eq!(sequential.shapes(System::Ideal).len(), 2);
-        assert_eq!(prepared("home-1m").shapes(System::Ideal), [Shape::Reads(16)]);
+        assert_eq!(prepared("home-1m").shapes(System::Ideal), [IdealShape::Reads(16)]);
     }
 }

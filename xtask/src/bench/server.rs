@@ -11,7 +11,7 @@ use clap::Args;
 use headstart_sim::server::{SimServer, SimServerConfig};
 use headstart_sim::{LinkProfile, RequestCounts};
 
-use headstart_bench::results::Wire;
+use headstart_bench::results::WireCounts;
 use headstart_bench::workload::Workload;
 
 /// The bucket that is served.
@@ -55,7 +55,7 @@ pub(crate) fn serve(args: ServeArgs) -> Result<()> {
 }
 
 /// A server process; it ends when this is dropped.
-pub(crate) struct Server {
+pub(crate) struct BenchServer {
     process: Child,
     /// `None` once the pipe is closed.
     questions: Option<ChildStdin>,
@@ -63,7 +63,7 @@ pub(crate) struct Server {
     url: String,
 }
 
-impl Server {
+impl BenchServer {
     /// Starts this program again, as a server for `workload`.
     pub(crate) fn start(profile: &LinkProfile, seed: u64, workload: &str) -> Result<Self> {
         let mut process = Command::new(std::env::current_exe().context("cannot find this program")?)
@@ -85,12 +85,12 @@ impl Server {
     }
 
     /// What was asked of it so far, once all of it has ended.
-    pub(crate) async fn counts(&mut self) -> Result<Wire> {
+    pub(crate) async fn counts(&mut self) -> Result<WireCounts> {
         let deadline = tokio::time::Instant::now() + SETTLING;
         loop {
             let counts: RequestCounts = serde_json::from_str(&self.ask("counts")?)?;
             if counts.live == 0 {
-                return Ok(Wire { gets: counts.gets, heads: counts.heads, fetched_bytes: counts.bytes_sent });
+                return Ok(WireCounts { gets: counts.gets, heads: counts.heads, fetched_bytes: counts.bytes_sent });
             }
             if tokio::time::Instant::now() >= deadline {
                 bail!("{} requests are still open {SETTLING:?} after the client has gone", counts.live);
@@ -115,7 +115,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for BenchServer {
     fn drop(&mut self) {
         drop(self.questions.take());
         // Nothing is left to be done about a server that cannot be waited for.

@@ -6,15 +6,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use headstart_bench::meter::{Outcome, megabytes};
-use headstart_bench::results::{QUANTILES, Results, Row, SCHEMA, Spread, Timeline, Wire, WorkloadNote};
+use headstart_bench::results::{QUANTILES, Results, Row, SCHEMA, Spread, Timeline, WireCounts, WorkloadNote};
 use headstart_bench::system::System;
 use headstart_fetch_core::Prices;
 
 use crate::numbers::{median, quantile, to_float};
 
 /// The row of `runs`; `None` where there is none.
-pub(crate) fn row(workload: &str, system: System, runs: &[(Outcome, Wire)], prices: &Prices) -> Option<Row> {
-    let mut by_rate: Vec<&(Outcome, Wire)> = runs.iter().collect();
+pub(crate) fn row(workload: &str, system: System, runs: &[(Outcome, WireCounts)], prices: &Prices) -> Option<Row> {
+    let mut by_rate: Vec<&(Outcome, WireCounts)> = runs.iter().collect();
     by_rate.sort_by(|(a, _), (b, _)| a.mb_per_s().total_cmp(&b.mb_per_s()));
     let (typical, wire) = quantile(&by_rate, 50.0)?;
     let median_of =
@@ -72,8 +72,8 @@ pub(crate) fn compare(rows: &mut [Row], workloads: &[WorkloadNote]) {
 }
 
 /// What a bench is told about itself.
-pub(crate) struct About {
-    pub(crate) begun: Begun,
+pub(crate) struct BenchFacts {
+    pub(crate) begun: BenchStart,
     pub(crate) profile: String,
     pub(crate) is_virtual: bool,
     pub(crate) seed: u64,
@@ -83,19 +83,24 @@ pub(crate) struct About {
 }
 
 /// What was so when a bench began.
-pub(crate) struct Begun {
+pub(crate) struct BenchStart {
     date: String,
     commit: String,
 }
 
-impl Begun {
+impl BenchStart {
     pub(crate) fn now() -> Self {
         Self { date: chrono::Local::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, false), commit: commit() }
     }
 }
 
 /// The results of a bench: what was found, and where and when.
-pub(crate) fn results(about: About, workloads: Vec<WorkloadNote>, rows: Vec<Row>, timelines: Vec<Timeline>) -> Results {
+pub(crate) fn results(
+    about: BenchFacts,
+    workloads: Vec<WorkloadNote>,
+    rows: Vec<Row>,
+    timelines: Vec<Timeline>,
+) -> Results {
     // Where its results go is no part of what it does.
     let mut words = Vec::new();
     let mut said = std::env::args().skip(1);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use headstart_bench::meter::Outcome;
-use headstart_bench::results::{Group, Row, Timeline, Wire};
+use headstart_bench::results::{Group, Row, Timeline, WireCounts};
 use headstart_bench::simulate::Simulation;
 use headstart_bench::system::System;
 use headstart_bench::workload::Workload;
@@ -14,8 +14,8 @@ use headstart_sim::LinkProfile;
 use headstart_trace::Trace;
 
 use super::gates::{Gate, Gates};
-use super::plan::{Job, Plan};
-use super::prepared::Prepared;
+use super::plan::{BenchJob, BenchPlan};
+use super::prepared::PreparedWorkload;
 
 /// What there is to see in a timeline, and of how many reads.
 const LOOKS: [(&str, usize, &str); 5] = [
@@ -27,16 +27,21 @@ const LOOKS: [(&str, usize, &str); 5] = [
 ];
 
 /// What is run of `workloads`, each to its end.
-pub(crate) fn plan(workloads: Vec<Workload>, systems: &[System], profile: &LinkProfile, seed: u64) -> Result<Plan> {
+pub(crate) fn plan(
+    workloads: Vec<Workload>,
+    systems: &[System],
+    profile: &LinkProfile,
+    seed: u64,
+) -> Result<BenchPlan> {
     let prepared = workloads.into_iter().map(|workload| {
         let objects = workload.objects(seed)?;
-        Prepared::new(workload, &objects, seed, Some(profile), None)
+        PreparedWorkload::new(workload, &objects, seed, Some(profile), None)
     });
-    Ok(Plan::new(prepared.collect::<Result<_>>()?, systems))
+    Ok(BenchPlan::new(prepared.collect::<Result<_>>()?, systems))
 }
 
 /// Makes one run on a store and a clock of its own.
-pub(crate) fn run(plan: &Plan, job: Job, profile: &LinkProfile, seed: u64) -> Result<(Outcome, Wire)> {
+pub(crate) fn run(plan: &BenchPlan, job: BenchJob, profile: &LinkProfile, seed: u64) -> Result<(Outcome, WireCounts)> {
     let prepared = plan.workload(job);
     let simulation = Simulation {
         faults: prepared.workload.faults(seed),

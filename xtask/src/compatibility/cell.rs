@@ -10,7 +10,7 @@ use object_store::path::Path;
 use tokio::time::Instant;
 
 use super::access::{Access, Pieces};
-use super::client::{Client, Mode};
+use super::client::{ClientKind, Mode};
 
 /// The object's key.
 const KEY: &str = "data.bin";
@@ -23,15 +23,15 @@ const HANGS_AFTER: Duration = Duration::from_secs(7200);
 
 /// Which cell.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Cell {
+pub(super) struct MatrixCell {
     pub(super) behaviour: &'static str,
-    pub(super) client: Client,
+    pub(super) client: ClientKind,
     pub(super) size: u64,
     pub(super) access: Access,
     pub(super) mode: Mode,
 }
 
-impl fmt::Display for Cell {
+impl fmt::Display for MatrixCell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { behaviour, client, size, access, mode } = self;
         write!(f, "{behaviour} {client} {size} {access} {mode}")
@@ -40,7 +40,7 @@ impl fmt::Display for Cell {
 
 /// How one read ended.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Ended {
+pub(super) enum ReadEnd {
     Right,
     Wrong(String),
     Failed(String),
@@ -49,8 +49,8 @@ pub(super) enum Ended {
 
 /// What was seen in a cell.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
-    reads: Vec<Ended>,
+pub(super) struct CellRecord {
+    reads: Vec<ReadEnd>,
     requests: Vec<AskedRequest>,
     took: Duration,
     panicked: bool,
@@ -58,7 +58,7 @@ pub(super) struct Seen {
 
 /// What is wrong with a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum CellFault {
     WrongBytes,
     Fails,
     Requests,
@@ -67,7 +67,7 @@ pub(super) enum Fault {
     Hangs,
 }
 
-impl Fault {
+impl CellFault {
     /// What there is more of than with the bare client.
     pub(super) fn what(self) -> &'static str {
         match self {
@@ -89,7 +89,13 @@ pub(super) fn note_panic() {
 }
 
 /// Reads through the bare client, or in a mode of ours.
-pub(super) fn see(behaviour: &Behaviour, client: Client, size: u64, access: Access, mode: Option<Mode>) -> Seen {
+pub(super) fn run_cell(
+    behaviour: &Behaviour,
+    client: ClientKind,
+    size: u64,
+    access: Access,
+    mode: Option<Mode>,
+) -> CellRecord {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime without I/O");
     let server = behaviour.server(HostileObject::new(KEY, size));
@@ -113,15 +119,15 @@ pub(super) fn see(behaviour: &Behaviour, client: Client, size: u64, access: Acce
             let read = std::panic::AssertUnwindSafe(tokio::time::timeout(HANGS_AFTER, read));
             reads.push(match futures::FutureExt::catch_unwind(read).await {
                 Ok(Ok(Ok(pieces))) => judge(&server.object().content(), access.expected(size), &pieces),
-                Ok(Ok(Err(error))) => Ended::Failed(told(&error)),
-                Ok(Err(_)) => Ended::Hung,
-                Err(_) => Ended::Failed("panic".to_owned()),
+                Ok(Ok(Err(error))) => ReadEnd::Failed(told(&error)),
+                Ok(Err(_)) => ReadEnd::Hung,
+                Err(_) => ReadEnd::Failed("panic".to_owned()),
             });
         }
         (reads, started.elapsed())
     });
     drop(runtime);
-    Seen { reads, requests: server.requests(), took, panicked: PANICKED.get() }
+    CellRecord { reads, requests: server.requests(), took, panicked: PANICKED.get() }
 }
 
 /// The error with its sources, as far as they say more.
@@ -137,11 +143,11 @@ fn told(error: &anyhow::Error) -> String {
     told
 }
 
-fn judge(content: &headstart_sim::Content, expected: Vec<std::ops::Range<u64>>, pieces: &Pieces) -> Ended {
+fn judge(content: &headstart_sim::Content, expected: Vec<std::ops::Range<u64>>, pieces: &Pieces) -> ReadEnd {
     let mut brought: Vec<std::ops::Range<u64>> = Vec::new();
     for (at, bytes) in pieces {
         if let Err(wrong) = content.check(*at, bytes) {
-            return Ended::Wrong(wrong.to_string());
+            return ReadEnd::Wrong(wrong.to_string());
         }
         let range = *at..at + bytes.len() as u64;
         match brought.last_mut() {
@@ -155,11 +161,11 @@ fn judge(content: &headstart_sim::Content, expected: Vec<std::ops::Range<u64>>, 
         }
     }
     brought.retain(|range| !range.is_empty());
-    if brought == expected { Ended::Right } else { Ended::Wrong(format!("{brought:?} instead of {expected:?}")) }
+    if brought == expected { ReadEnd::Right } else { ReadEnd::Wrong(format!("{brought:?} instead of {expected:?}")) }
 }
 
 /// What is wrong with `ours` beside `raw`, or beside our `usual` number of requests where that is higher.
-pub(super) fn compare(raw: &Seen, ours: &Seen, usual: usize) -> Vec<Fault> {
+pub(super) fn compare(raw: &CellRecord, ours: &CellRecord, usual: usize) -> Vec<CellFault> {
     let mut faults = Vec::new();
     let pairs = || raw.reads.iter().zip(&ours.reads);
     let mut check = |fault, is_there: bool| {
@@ -167,16 +173,16 @@ pub(super) fn compare(raw: &Seen, ours: &Seen, usual: usize) -> Vec<Fault> {
             faults.push(fault);
         }
     };
-    check(Fault::WrongBytes, ours.reads.iter().any(|read| matches!(read, Ended::Wrong(_))));
-    check(Fault::Fails, pairs().any(|(raw, ours)| *raw == Ended::Right && matches!(ours, Ended::Failed(_))));
-    check(Fault::Hangs, pairs().any(|(raw, ours)| *raw != Ended::Hung && *ours == Ended::Hung));
-    check(Fault::Requests, ours.requests.len() > 2 * raw.requests.len().max(usual) + READS);
-    check(Fault::Time, ours.took > raw.took.mul_f64(1.5) + Duration::from_secs(1));
-    check(Fault::Panics, ours.panicked && !raw.panicked);
+    check(CellFault::WrongBytes, ours.reads.iter().any(|read| matches!(read, ReadEnd::Wrong(_))));
+    check(CellFault::Fails, pairs().any(|(raw, ours)| *raw == ReadEnd::Right && matches!(ours, ReadEnd::Failed(_))));
+    check(CellFault::Hangs, pairs().any(|(raw, ours)| *raw != ReadEnd::Hung && *ours == ReadEnd::Hung));
+    check(CellFault::Requests, ours.requests.len() > 2 * raw.requests.len().max(usual) + READS);
+    check(CellFault::Time, ours.took > raw.took.mul_f64(1.5) + Duration::from_secs(1));
+    check(CellFault::Panics, ours.panicked && !raw.panicked);
     faults
 }
 
-impl Seen {
+impl CellRecord {
     /// How many requests there were.
     pub(super) fn request_count(&self) -> usize {
         self.requests.len()
@@ -193,15 +199,15 @@ impl Seen {
     }
 }
 
-impl fmt::Display for Seen {
+impl fmt::Display for CellRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} requests, {:.2} s", self.requests.len(), self.took.as_secs_f64())?;
         for read in &self.reads {
             match read {
-                Ended::Right => f.write_str(", right")?,
-                Ended::Wrong(why) => write!(f, ", wrong ({why})")?,
-                Ended::Failed(why) => write!(f, ", failed ({why})")?,
-                Ended::Hung => f.write_str(", hung")?,
+                ReadEnd::Right => f.write_str(", right")?,
+                ReadEnd::Wrong(why) => write!(f, ", wrong ({why})")?,
+                ReadEnd::Failed(why) => write!(f, ", failed ({why})")?,
+                ReadEnd::Hung => f.write_str(", hung")?,
             }
         }
         if self.panicked { f.write_str(", panicked") } else { Ok(()) }

@@ -21,7 +21,7 @@ const URL: &str = "http://server.test";
 
 /// A client of `object_store`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub(crate) enum Client {
+pub(crate) enum ClientKind {
     Http,
     S3,
     Gcs,
@@ -36,7 +36,7 @@ pub(crate) enum Mode {
     Cached,
 }
 
-impl Client {
+impl ClientKind {
     pub(super) const ALL: [Self; 3] = [Self::Http, Self::S3, Self::Gcs];
 
     fn profile(self) -> BackendProfile {
@@ -114,7 +114,7 @@ impl Mode {
     pub(super) const ALL: [Self; 4] = [Self::None, Self::Fetch, Self::Adaptive, Self::Cached];
 }
 
-impl fmt::Display for Client {
+impl fmt::Display for ClientKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.to_possible_value().expect("no client is hidden").get_name())
     }

@@ -1,14 +1,14 @@
 //! Where ours is meant to differ from the bare client, by name and reason.
 
 use super::access::Access;
-use super::cell::{Cell, Fault};
+use super::cell::{CellFault, MatrixCell};
 use super::client::Mode;
 
 /// Cells that may have a fault, and why.
 #[derive(Debug)]
 pub(super) struct Exception {
     pub(super) behaviours: &'static [&'static str],
-    pub(super) faults: &'static [Fault],
+    pub(super) faults: &'static [CellFault],
     /// Empty: all.
     pub(super) accesses: &'static [Access],
     /// Empty: all.
@@ -24,7 +24,7 @@ const LARGE: Option<u64> = Some(super::LARGE_BYTES);
 pub(super) const ALL: &[Exception] = &[
     Exception {
         behaviours: &["401-later", "403-later"],
-        faults: &[Fault::Fails, Fault::Requests],
+        faults: &[CellFault::Fails, CellFault::Requests],
         accesses: &[],
         modes: &[],
         size: LARGE,
@@ -32,7 +32,7 @@ pub(super) const ALL: &[Exception] = &[
     },
     Exception {
         behaviours: &["501", "ranges-501", "if-match-501"],
-        faults: &[Fault::Time, Fault::Requests],
+        faults: &[CellFault::Time, CellFault::Requests],
         accesses: &[Access::ReadAt, Access::ReadToEnd],
         modes: &[Mode::None],
         size: None,
@@ -40,7 +40,7 @@ pub(super) const ALL: &[Exception] = &[
     },
     Exception {
         behaviours: &["cut-after-headers", "cut-every-64-kib", "too-short", "silent-body", "pause-in-body"],
-        faults: &[Fault::Requests],
+        faults: &[CellFault::Requests],
         accesses: &[],
         modes: &[],
         size: LARGE,
@@ -48,7 +48,7 @@ pub(super) const ALL: &[Exception] = &[
     },
     Exception {
         behaviours: &["redirect-loop"],
-        faults: &[Fault::Requests],
+        faults: &[CellFault::Requests],
         accesses: &[Access::GetRangePastEnd],
         modes: &[],
         size: LARGE,
@@ -56,7 +56,7 @@ pub(super) const ALL: &[Exception] = &[
     },
     Exception {
         behaviours: &["if-match-refused", "if-match-unquoted", "if-match-400", "if-match-501", "version-refused"],
-        faults: &[Fault::Requests],
+        faults: &[CellFault::Requests],
         accesses: &[Access::Stream],
         modes: &[Mode::Cached],
         size: LARGE,
@@ -64,7 +64,7 @@ pub(super) const ALL: &[Exception] = &[
     },
     Exception {
         behaviours: &["tag-changes", "tag-of-replica"],
-        faults: &[Fault::Requests],
+        faults: &[CellFault::Requests],
         accesses: &[Access::Get, Access::GetRanges, Access::ReadToEnd, Access::Stream],
         modes: &[Mode::Fetch, Mode::Adaptive, Mode::Cached],
         size: LARGE,
@@ -72,7 +72,7 @@ pub(super) const ALL: &[Exception] = &[
     },
     Exception {
         behaviours: &["ranges-416", "ranges-501"],
-        faults: &[Fault::Requests],
+        faults: &[CellFault::Requests],
         accesses: &[Access::Stream, Access::ReadToEnd],
         modes: &[Mode::Cached],
         size: Some(super::SMALL_BYTES),
@@ -80,7 +80,7 @@ pub(super) const ALL: &[Exception] = &[
     },
     Exception {
         behaviours: &["slow", "first-byte-late", "pause-in-body", "open-ranges-ignored"],
-        faults: &[Fault::Time, Fault::Requests],
+        faults: &[CellFault::Time, CellFault::Requests],
         accesses: &[Access::ReadToEnd],
         modes: &[Mode::None, Mode::Fetch, Mode::Adaptive],
         size: LARGE,
@@ -89,7 +89,7 @@ pub(super) const ALL: &[Exception] = &[
     },
     Exception {
         behaviours: &["slow", "pause-in-body"],
-        faults: &[Fault::Time],
+        faults: &[CellFault::Time],
         accesses: &[Access::Stream],
         modes: &[Mode::Adaptive],
         size: LARGE,
@@ -97,7 +97,7 @@ pub(super) const ALL: &[Exception] = &[
     },
     Exception {
         behaviours: &["one-at-a-time"],
-        faults: &[Fault::Time],
+        faults: &[CellFault::Time],
         accesses: &[],
         modes: &[],
         size: None,
@@ -107,7 +107,7 @@ pub(super) const ALL: &[Exception] = &[
 ];
 
 /// Whether an exception explains the `fault` of `cell`; notes in `used` which.
-pub(super) fn explains(cell: &Cell, fault: Fault, used: &mut [bool]) -> bool {
+pub(super) fn explains(cell: &MatrixCell, fault: CellFault, used: &mut [bool]) -> bool {
     fn has<T: PartialEq>(all: &[T], one: &T) -> bool {
         all.is_empty() || all.contains(one)
     }

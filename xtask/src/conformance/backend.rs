@@ -17,8 +17,8 @@ use object_store::memory::InMemory;
 use object_store::prefix::PrefixStore;
 use tempfile::TempDir;
 
-use super::side_door::SideDoor;
-use crate::servers::{Kind, Running, Shape};
+use super::native_write::NativeWriteStore;
+use crate::servers::{LinkShape, RunningServer, ServerKind};
 
 pub(super) type Store = Arc<dyn ObjectStore>;
 
@@ -62,13 +62,13 @@ impl Backend {
     ];
 
     /// The server of others that it needs.
-    pub(super) fn server(self) -> Option<Kind> {
+    pub(super) fn server(self) -> Option<ServerKind> {
         match self {
             Self::Memory | Self::Local | Self::SimGcs | Self::SimS3 => None,
-            Self::FakeGcs => Some(Kind::FakeGcs),
-            Self::MotoS3 | Self::MotoGcs => Some(Kind::Moto),
-            Self::HadroGcs | Self::HadroS3 => Some(Kind::Hadro),
-            Self::Azurite => Some(Kind::Azurite),
+            Self::FakeGcs => Some(ServerKind::FakeGcs),
+            Self::MotoS3 | Self::MotoGcs => Some(ServerKind::Moto),
+            Self::HadroGcs | Self::HadroS3 => Some(ServerKind::Hadro),
+            Self::Azurite => Some(ServerKind::Azurite),
         }
     }
 
@@ -92,7 +92,7 @@ impl Backend {
 
     /// Whether the server lets clients write: others are written by their own means.
     pub(super) fn is_written_by_client(self) -> bool {
-        !matches!(self.server(), Some(Kind::FakeGcs | Kind::Hadro))
+        !matches!(self.server(), Some(ServerKind::FakeGcs | ServerKind::Hadro))
     }
 
     /// Whether a put may be conditional on a version. Local files have nothing of the kind.
@@ -120,17 +120,17 @@ impl fmt::Display for Backend {
 
 /// A backend that runs.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct BackendServer {
     pub(super) backend: Backend,
-    runs: Runs,
+    runs: HostedBy,
     buckets: AtomicUsize,
 }
 
 #[derive(Debug)]
-enum Runs {
+enum HostedBy {
     Here,
     Sim,
-    Third(Arc<Running>),
+    Third(Arc<RunningServer>),
 }
 
 /// An empty bucket.
@@ -139,7 +139,7 @@ pub(super) struct Bucket {
     /// The bare store.
     pub(super) store: Store,
     /// What the facade opens.
-    opens: Opens,
+    opens: FacadeInput,
     /// What it is like.
     pub(super) profile: BackendProfile,
     /// A request takes milliseconds of a processor.
@@ -149,7 +149,7 @@ pub(super) struct Bucket {
 }
 
 #[derive(Debug)]
-enum Opens {
+enum FacadeInput {
     /// What a URL opens below a `FetchStore`: of servers, a client that leaves retries to it.
     Store(Store),
     /// Where no adapter gives that: the URL itself, and the variables that it needs.
@@ -164,12 +164,12 @@ enum Alive {
     Sim(SimServerHandle),
 }
 
-impl Server {
+impl BackendServer {
     pub(super) async fn start(backend: Backend) -> Result<Self> {
         let runs = match (backend.server(), backend.dialect()) {
-            (Some(kind), _) => Runs::Third(Arc::new(Running::start(kind, Shape::default()).await?)),
-            (None, Some(_)) => Runs::Sim,
-            (None, None) => Runs::Here,
+            (Some(kind), _) => HostedBy::Third(Arc::new(RunningServer::start(kind, LinkShape::default()).await?)),
+            (None, Some(_)) => HostedBy::Sim,
+            (None, None) => HostedBy::Here,
         };
         Ok(Self { backend, runs, buckets: AtomicUsize::new(0) })
     }
@@ -178,30 +178,30 @@ impl Server {
     pub(super) async fn bucket(&self) -> Result<Bucket> {
         let dialect = self.backend.dialect();
         let (name, endpoint, alive) = match &self.runs {
-            Runs::Here if self.backend == Backend::Local => {
+            HostedBy::Here if self.backend == Backend::Local => {
                 let folder = tempfile::tempdir().context("no room for a folder")?;
                 // What a `file://` URL opens, with the folder for a root.
                 let backend = LocalBackend::from_url(&format!("file://{}", folder.path().display()).parse()?)?;
                 let store: Store = Arc::new(PrefixStore::new(backend.store(), backend.path().clone()));
                 return Ok(Bucket::here(store, backend.profile(), Alive::Folder(folder)));
             }
-            Runs::Here => {
+            HostedBy::Here => {
                 let profile = BackendProfile { pin: PinBy::ETag, ..BackendProfile::local() };
                 return Ok(Bucket::here(Arc::new(InMemory::new()), profile, Alive::Nothing));
             }
-            Runs::Sim => {
+            HostedBy::Sim => {
                 let dialect = dialect.expect("the simulated cloud speaks one");
                 let server = SimServer::start(SimServerConfig { dialect, ..SimServerConfig::default() })?;
                 ("bucket".to_owned(), server.url().to_owned(), Alive::Sim(server))
             }
-            Runs::Third(server) => {
+            HostedBy::Third(server) => {
                 let name = format!("bucket{}", self.buckets.fetch_add(1, Ordering::Relaxed));
                 server.make_bucket(&name).await?;
                 (name, server.url(), Alive::Nothing)
             }
         };
-        let is_slow = matches!(self.runs, Runs::Third(_));
-        if let (Backend::Azurite, Runs::Third(server)) = (self.backend, &self.runs) {
+        let is_slow = matches!(self.runs, HostedBy::Third(_));
+        if let (Backend::Azurite, HostedBy::Third(server)) = (self.backend, &self.runs) {
             let (store, opens) = azure(&name, server)?;
             let profile = BackendProfile { pin: self.backend.pin(), ..BackendProfile::default() };
             return Ok(Bucket { store, opens, profile, is_slow, _alive: alive });
@@ -210,25 +210,25 @@ impl Server {
             Some(Dialect::S3) => s3(&name, &endpoint)?,
             _ => gcs(&name, &endpoint)?,
         };
-        if let (Runs::Third(server), false) = (&self.runs, self.backend.is_written_by_client()) {
-            let door = |store| Arc::new(SideDoor::new(store, Arc::clone(server), name.clone())) as Store;
+        if let (HostedBy::Third(server), false) = (&self.runs, self.backend.is_written_by_client()) {
+            let door = |store| Arc::new(NativeWriteStore::new(store, Arc::clone(server), name.clone())) as Store;
             (store, for_fetch) = (door(store), door(for_fetch));
         }
         let profile = BackendProfile { pin: self.backend.pin(), ..profile };
-        Ok(Bucket { store, opens: Opens::Store(for_fetch), profile, is_slow, _alive: alive })
+        Ok(Bucket { store, opens: FacadeInput::Store(for_fetch), profile, is_slow, _alive: alive })
     }
 }
 
 impl Bucket {
     fn here(store: Store, profile: BackendProfile, alive: Alive) -> Self {
-        Self { opens: Opens::Store(Arc::clone(&store)), store, profile, is_slow: false, _alive: alive }
+        Self { opens: FacadeInput::Store(Arc::clone(&store)), store, profile, is_slow: false, _alive: alive }
     }
 
     /// The facade over it, with fetching on.
     pub(super) fn headstart(&self) -> HeadstartBuilder {
         match &self.opens {
-            Opens::Store(store) => Headstart::builder().environment([]).store(Arc::clone(store)),
-            Opens::Url(url, variables) => Headstart::builder().environment(variables.clone()).url(url),
+            FacadeInput::Store(store) => Headstart::builder().environment([]).store(Arc::clone(store)),
+            FacadeInput::Url(url, variables) => Headstart::builder().environment(variables.clone()).url(url),
         }
     }
 }
@@ -252,8 +252,8 @@ fn s3(bucket: &str, endpoint: &str) -> Result<Clients> {
     Ok((backend.store(), backend.store_for_fetch(), backend.profile()))
 }
 
-fn azure(container: &str, server: &Running) -> Result<(Store, Opens)> {
+fn azure(container: &str, server: &RunningServer) -> Result<(Store, FacadeInput)> {
     let read = server.how_to_read(container, "").into_iter().next().context("Azurite is read by no URL")?;
     let variables = read.variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Ok((Arc::new(server.azure_client(container)?), Opens::Url(read.url, variables)))
+    Ok((Arc::new(server.azure_client(container)?), FacadeInput::Url(read.url, variables)))
 }

@@ -13,7 +13,7 @@ use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use super::backend::{Bucket, Server};
+use super::backend::{BackendServer, Bucket};
 use super::stack::splitting;
 
 const KEY: &str = "dir/object";
@@ -25,7 +25,7 @@ const SIZES: [u64; 3] = [700_001, 512 * 1024, 300_000];
 const STEPS_A_WRITE: u64 = 100;
 
 /// The run: what is there, and what has been seen.
-struct Run {
+struct RandomRun {
     headstart: Headstart,
     bucket: Bucket,
     has_suffixes: bool,
@@ -49,7 +49,7 @@ struct Snapshot {
 }
 
 /// Runs `steps` of them, and tells what happened.
-pub(super) async fn run(server: &Server, steps: u64, seed: u64) -> Result<String> {
+pub(super) async fn run(server: &BackendServer, steps: u64, seed: u64) -> Result<String> {
     let bucket = server.bucket().await?;
     let cache = CacheConfig {
         freshness: Freshness::EveryRead,
@@ -59,7 +59,7 @@ pub(super) async fn run(server: &Server, steps: u64, seed: u64) -> Result<String
         ..CacheConfig::default()
     };
     let headstart = bucket.headstart().fetch(splitting(&bucket, true)).cache(cache).build().await?;
-    let mut run = Run {
+    let mut run = RandomRun {
         headstart,
         bucket,
         has_suffixes: server.backend.has_suffixes(),
@@ -82,7 +82,7 @@ pub(super) async fn run(server: &Server, steps: u64, seed: u64) -> Result<String
     ))
 }
 
-impl Run {
+impl RandomRun {
     /// Less than `sides`.
     fn roll(&mut self, sides: u64) -> u64 {
         self.dice.below(sides)

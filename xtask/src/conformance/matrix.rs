@@ -8,13 +8,13 @@ use comfy_table::{Table, presets};
 
 use super::backend::Backend;
 use super::deviations;
-use super::stack::Stack;
-use super::suite::{Failure, SUITE};
+use super::stack::StackKind;
+use super::suite::{SUITE, SuiteFailure};
 
 /// Everything that was seen.
 #[derive(Debug, Default)]
 pub(super) struct Matrix {
-    passed: BTreeMap<Backend, BTreeMap<Stack, usize>>,
+    passed: BTreeMap<Backend, BTreeMap<StackKind, usize>>,
     told: BTreeMap<Backend, String>,
     /// What should not be.
     wrong: Vec<String>,
@@ -25,11 +25,11 @@ impl Matrix {
     pub(super) fn compare_bare(
         &mut self,
         backend: Backend,
-        failed: &BTreeMap<&'static str, Failure>,
+        failed: &BTreeMap<&'static str, SuiteFailure>,
         expected: &BTreeSet<&'static str>,
     ) {
         for (name, failure) in failed.iter().filter(|(name, _)| !expected.contains(*name)) {
-            let Failure { said, at } = failure;
+            let SuiteFailure { said, at } = failure;
             self.wrong.push(format!("{backend}, bare: {name} fails, and deviations.rs does not say so: {said} {at:?}"));
         }
         for name in expected.iter().filter(|name| !failed.contains_key(*name)) {
@@ -41,14 +41,14 @@ impl Matrix {
     pub(super) fn note(
         &mut self,
         backend: Backend,
-        stack: Stack,
-        failed: &BTreeMap<&'static str, Failure>,
-        bare: &BTreeMap<&'static str, Failure>,
+        stack: StackKind,
+        failed: &BTreeMap<&'static str, SuiteFailure>,
+        bare: &BTreeMap<&'static str, SuiteFailure>,
     ) {
         self.passed.entry(backend).or_default().insert(stack, SUITE.len() - failed.len());
         for (name, failure) in failed {
-            let Failure { said, at } = failure;
-            let as_far = |bare: &Failure| match (bare.at.as_slice(), at.as_slice()) {
+            let SuiteFailure { said, at } = failure;
+            let as_far = |bare: &SuiteFailure| match (bare.at.as_slice(), at.as_slice()) {
                 ([bare], [here]) => bare.0 == here.0 && bare.1 <= here.1,
                 _ => false,
             };
@@ -82,10 +82,11 @@ impl fmt::Display for Matrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
         table.load_style(presets::ASCII_MARKDOWN);
-        let header = ["passed of the suite".to_owned()].into_iter().chain(Stack::ALL.iter().map(ToString::to_string));
+        let header =
+            ["passed of the suite".to_owned()].into_iter().chain(StackKind::ALL.iter().map(ToString::to_string));
         table.set_header(header);
         for (backend, stacks) in &self.passed {
-            let cells = Stack::ALL.iter().map(|stack| match stacks.get(stack) {
+            let cells = StackKind::ALL.iter().map(|stack| match stacks.get(stack) {
                 Some(passed) => format!("{passed}/{}", SUITE.len()),
                 None => String::new(),
             });

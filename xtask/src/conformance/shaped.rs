@@ -13,7 +13,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::time::{Duration, Instant};
 
 use crate::numbers::quantile;
-use crate::servers::{HowToRead, Kind, Running, Shape};
+use crate::servers::{HowToRead, LinkShape, RunningServer, ServerKind};
 
 const BUCKET: &str = "bucket";
 const KEY: &str = "object";
@@ -27,8 +27,8 @@ const ROUNDS: usize = 3;
 
 /// Measures both clients, and fails where a promise is not kept.
 pub(super) async fn run(seed: u64) -> Result<()> {
-    let shape = Shape { latency_ms: 40, jitter_ms: 20, stream_mb_per_s: Some(20) };
-    let server = Running::start(Kind::Hadro, shape).await?;
+    let shape = LinkShape { latency_ms: 40, jitter_ms: 20, stream_mb_per_s: Some(20) };
+    let server = RunningServer::start(ServerKind::Hadro, shape).await?;
     server.make_bucket(BUCKET).await?;
     server.write(BUCKET, KEY, Content::new(KEY, 1).bytes(0..OBJECT_BYTES)).await?;
     println!("hadro: 40 to 60 ms to the first byte, 20 MB/s a stream; medians of {ROUNDS}, the order in turn");

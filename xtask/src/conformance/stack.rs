@@ -14,7 +14,7 @@ use super::backend::{Bucket, Store};
 
 /// How a store is wrapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stack {
+pub(super) enum StackKind {
     Bare,
     /// A `FetchStore` alone, as the facade makes it.
     Fetch,
@@ -29,7 +29,7 @@ pub(super) enum Stack {
     Reversed,
 }
 
-impl Stack {
+impl StackKind {
     pub(super) const ALL: &[Self] = &[
         Self::Bare,
         Self::Fetch,
@@ -92,7 +92,7 @@ pub(super) fn splitting(bucket: &Bucket, large: bool) -> FetchConfig {
     FetchConfig { profile, ..FetchConfig::default() }
 }
 
-impl fmt::Display for Stack {
+impl fmt::Display for StackKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Bare => "bare",

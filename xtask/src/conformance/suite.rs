@@ -13,8 +13,8 @@ use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, integration};
 
-use super::backend::{Backend, Server, Store};
-use super::stack::Stack;
+use super::backend::{Backend, BackendServer, Store};
+use super::stack::StackKind;
 
 /// A function of the suite: its name, whether its objects are large, and how it is called.
 type Function = (&'static str, bool, fn(Store, Backend) -> BoxFuture<'static, ()>);
@@ -95,7 +95,7 @@ async fn reads(store: &dyn ObjectStore, has_suffixes: bool) {
 
 /// How a function failed.
 #[derive(Debug, Clone)]
-pub(super) struct Failure {
+pub(super) struct SuiteFailure {
     /// What it said.
     pub(super) said: String,
     /// Where: its file and line, and whatever panicked besides.
@@ -128,7 +128,7 @@ impl Drop for Quiet {
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs every function on a bucket of its own, and returns those that fail. One that passes while something panics fails.
-pub(super) async fn failures(server: &Server, stack: Stack) -> Result<BTreeMap<&'static str, Failure>> {
+pub(super) async fn failures(server: &BackendServer, stack: StackKind) -> Result<BTreeMap<&'static str, SuiteFailure>> {
     let _quiet = Quiet::new();
     let mut failed = BTreeMap::new();
     for (name, large, function) in SUITE {
@@ -140,14 +140,14 @@ pub(super) async fn failures(server: &Server, stack: Stack) -> Result<BTreeMap<&
             Ok(()) => "it passes, and something panics".to_owned(),
             Err(said) => said,
         };
-        failed.insert(*name, Failure { said, at });
+        failed.insert(*name, SuiteFailure { said, at });
     }
     Ok(failed)
 }
 
 async fn one(
-    server: &Server,
-    stack: Stack,
+    server: &BackendServer,
+    stack: StackKind,
     large: bool,
     function: fn(Store, Backend) -> BoxFuture<'static, ()>,
 ) -> Result<Result<(), String>> {

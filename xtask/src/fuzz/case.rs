@@ -5,7 +5,7 @@ use std::ops::Range;
 use headstart_cache::Freshness;
 use headstart_fetch_core::PinBy;
 
-use super::op::{Change, Op};
+use super::op::{ObjectChange, Op};
 
 /// Everything that a run follows from. Printed with `Debug` when it fails.
 #[derive(Debug, Clone)]
@@ -25,15 +25,15 @@ pub(crate) struct Case {
     /// Sizes in bytes of the objects that are there at the beginning; `None`: no object.
     pub(crate) objects: Vec<Option<u64>>,
     /// Writes behind the stack, by the millisecond.
-    pub(crate) events: Vec<(u64, Change)>,
+    pub(crate) events: Vec<(u64, ObjectChange)>,
     /// What goes wrong with the n-th GET or HEAD.
-    pub(crate) faults: Vec<(u64, Fault)>,
+    pub(crate) faults: Vec<(u64, RequestFault)>,
     /// What goes wrong with the n-th write through the stack.
     pub(crate) write_faults: Vec<(u64, WriteFault)>,
     /// Milliseconds during which every request is refused.
     pub(crate) outages: Vec<Range<u64>>,
     /// Who does what.
-    pub(crate) tasks: Vec<Task>,
+    pub(crate) tasks: Vec<CaseTask>,
     /// Which runtime is driven when.
     pub(crate) turns: Turns,
     /// What the top of the stack does wrong, to see whether it is caught.
@@ -43,7 +43,7 @@ pub(crate) struct Case {
 
 /// What one task does, in order.
 #[derive(Debug, Clone)]
-pub(crate) struct Task {
+pub(crate) struct CaseTask {
     /// Which runtime it runs in: 0 or 1.
     pub(crate) runtime: usize,
     /// What it does.
@@ -159,7 +159,7 @@ pub(crate) struct PrefetchSpec {
 
 /// What goes wrong with a GET or HEAD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum RequestFault {
     /// The connection is reset before there is an answer.
     Reset,
     /// 503, with `Retry-After` or without.
@@ -248,7 +248,7 @@ impl Case {
         let changed = self.events.iter().filter_map(|(_, change)| change.size());
         let written = self.ops().filter_map(|op| match op {
             Op::Put { size, .. } => Some(*size),
-            Op::Behind(change) => change.size(),
+            Op::OutOfBand(change) => change.size(),
             _ => None,
         });
         there.chain(changed).chain(written).max().unwrap_or(0)

@@ -13,17 +13,17 @@ use object_store::{Error, GetOptions, GetRange, ObjectMeta, Result};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::body::Counted;
-use super::case::{Case, CloudSpec, Fault, Tokens, WriteFault};
-use super::history::{At, History, Hit, Version};
-use super::op::Change;
+use super::body::OpenRequest;
+use super::case::{Case, CloudSpec, RequestFault, Tokens, WriteFault};
+use super::history::{CaseTime, FaultEffect, History, Version};
+use super::op::ObjectChange;
 
 /// What injected errors say; the judge knows them by it.
 pub(crate) const INJECTED: &str = "injected";
 
 /// The version that a write through the stack brings, in the extensions of its options.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Written(pub(crate) Version);
+pub(crate) struct WrittenVersion(pub(crate) Version);
 
 /// The store. Clones share everything.
 #[derive(Clone)]
@@ -33,10 +33,10 @@ pub(super) struct Shared {
     pub(super) spec: CloudSpec,
     began: Instant,
     history: Mutex<History>,
-    pub(super) faults: BTreeMap<u64, Fault>,
+    pub(super) faults: BTreeMap<u64, RequestFault>,
     pub(super) write_faults: BTreeMap<u64, WriteFault>,
     outages: Vec<std::ops::Range<u64>>,
-    events: Mutex<VecDeque<(u64, Change)>>,
+    events: Mutex<VecDeque<(u64, ObjectChange)>>,
     pub(super) requests: AtomicU64,
     pub(super) writes: AtomicU64,
     open: Arc<AtomicUsize>,
@@ -64,7 +64,7 @@ impl Cloud {
     }
 
     /// Time since the case began.
-    pub(crate) fn now(&self) -> At {
+    pub(crate) fn now(&self) -> CaseTime {
         self.0.began.elapsed()
     }
 
@@ -108,14 +108,14 @@ impl Cloud {
     }
 
     /// A write that the stack does not see.
-    pub(crate) fn change(&self, change: Change) {
+    pub(crate) fn change(&self, change: ObjectChange) {
         let now = self.now();
         self.history(|history| match change {
-            Change::Put { key, size } => {
+            ObjectChange::Put { key, size } => {
                 let version = history.written(size);
                 history.store(key, now, Some(version));
             }
-            Change::Delete { key } => history.store(key, now, None),
+            ObjectChange::Delete { key } => history.store(key, now, None),
         });
     }
 
@@ -133,8 +133,8 @@ impl Cloud {
         }
     }
 
-    pub(super) fn counted(&self) -> Counted {
-        Counted::new(&self.0.open)
+    pub(super) fn counted(&self) -> OpenRequest {
+        OpenRequest::new(&self.0.open)
     }
 
     pub(super) async fn half_way(&self) {
@@ -142,20 +142,20 @@ impl Cloud {
     }
 
     /// The error that a request for `key` gets, if `fault` is one, or the store is out of order.
-    pub(super) fn refusal(&self, key: usize, fault: Option<Fault>) -> Option<Error> {
+    pub(super) fn refusal(&self, key: usize, fault: Option<RequestFault>) -> Option<Error> {
         let now = self.now();
         let ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let out = self.0.outages.iter().any(|outage| outage.contains(&ms));
         let (error, retry_after) = match fault {
-            Some(Fault::Throttled { retry_after_ms }) => {
+            Some(RequestFault::Throttled { retry_after_ms }) => {
                 let retry_after = retry_after_ms.map(Duration::from_millis);
                 (generic(Throttled { status: 503, retry_after }), retry_after.unwrap_or_default())
             }
-            Some(Fault::Reset) => (injected("connection reset"), Duration::ZERO),
+            Some(RequestFault::Reset) => (injected("connection reset"), Duration::ZERO),
             _ if out => (injected("connection refused"), Duration::ZERO),
             _ => return None,
         };
-        self.history(|history| history.hit(key, now, Hit::Transient { retry_after }));
+        self.history(|history| history.record_fault(key, now, FaultEffect::Transient { retry_after }));
         Some(error)
     }
 

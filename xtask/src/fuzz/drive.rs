@@ -10,10 +10,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::act::perform;
 use super::case::{Case, Turns};
+use super::context::{CaseContext, Tally};
 use super::failure::Failure;
-use super::world::{Tally, World};
+use super::runner::run_task;
 
 /// No case takes longer than this; its operations have limits of their own.
 const END: Duration = Duration::from_secs(24 * 3600);
@@ -26,7 +26,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 
 /// What a run of a case came to.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct CaseOutcome {
     pub(crate) failure: Option<Failure>,
     pub(crate) tally: Tally,
 }
@@ -37,10 +37,10 @@ thread_local! {
 }
 
 /// Runs `case`.
-pub(crate) fn run(case: &Case) -> Outcome {
+pub(crate) fn run(case: &Case) -> CaseOutcome {
     record_panics();
     PANICS.set(Some(Vec::new()));
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| Run::new(case).map(Run::finish)));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| CaseRun::new(case).map(CaseRun::finish)));
     let panics = PANICS.take().unwrap_or_default();
     let (mut failure, tally) = match outcome {
         Ok(Ok(verdict)) => verdict,
@@ -50,7 +50,7 @@ pub(crate) fn run(case: &Case) -> Outcome {
     if let Some(panic) = panics.into_iter().next() {
         failure = Some(Failure::new("panic", panic));
     }
-    Outcome { failure, tally }
+    CaseOutcome { failure, tally }
 }
 
 /// Panics of a run are kept and not printed; all others go on as before.
@@ -67,28 +67,28 @@ fn record_panics() {
     });
 }
 
-struct Run {
-    world: Arc<World>,
+struct CaseRun {
+    context: Arc<CaseContext>,
     runtimes: [Runtime; 2],
     tasks: [FuturesUnordered<JoinHandle<()>>; 2],
 }
 
-impl Run {
+impl CaseRun {
     fn new(case: &Case) -> Result<Self, Failure> {
         let runtimes = [runtime(), runtime()];
-        let world = runtimes[0]
-            .block_on(async { World::new(case) })
+        let context = runtimes[0]
+            .block_on(async { CaseContext::new(case) })
             .map_err(|error| Failure::new("refused settings", error.to_string()))?;
         let tasks = [FuturesUnordered::new(), FuturesUnordered::new()];
         for task in &case.tasks {
             let runtime = if case.turns == Turns::One { 0 } else { task.runtime };
-            tasks[runtime].push(runtimes[runtime].spawn(perform(Arc::clone(&world), runtime, task.ops.clone())));
+            tasks[runtime].push(runtimes[runtime].spawn(run_task(Arc::clone(&context), runtime, task.ops.clone())));
         }
-        Ok(Self { world, runtimes, tasks })
+        Ok(Self { context, runtimes, tasks })
     }
 
     fn finish(mut self) -> (Option<Failure>, Tally) {
-        match self.world.case.turns.clone() {
+        match self.context.case.turns.clone() {
             Turns::One => {}
             Turns::Handover { after_ms } => {
                 self.turn(0, Duration::from_millis(after_ms));
@@ -96,7 +96,7 @@ impl Run {
             }
             Turns::Alternate { turn_ms } => {
                 let mut turns = 0_u32;
-                while self.tasks.iter().any(|tasks| !tasks.is_empty()) && !self.world.has_failed() {
+                while self.tasks.iter().any(|tasks| !tasks.is_empty()) && !self.context.has_failed() {
                     // Longer and longer: what waits for minutes is not driven by the millisecond.
                     let turn = Duration::from_millis(turn_ms).saturating_mul(1 << (turns / TURNS_ALIKE).min(16));
                     self.turn(usize::from(turns % 2 == 1), turn);
@@ -116,23 +116,23 @@ impl Run {
         let behind = began.saturating_duration_since(before) + Duration::from_micros(500);
         let behind = Duration::from_millis(u64::try_from(behind.as_millis()).unwrap_or(u64::MAX));
         if !behind.is_zero() {
-            self.world.was_frozen(runtime, behind);
+            self.context.was_frozen(runtime, behind);
         }
-        let (world, tasks) = (Arc::clone(&self.world), &mut self.tasks[runtime]);
+        let (context, tasks) = (Arc::clone(&self.context), &mut self.tasks[runtime]);
         self.runtimes[runtime].block_on(async move {
             if !behind.is_zero() {
                 tokio::time::advance(behind).await;
             }
             let changes = async {
-                world.cloud.make_changes().await;
+                context.cloud.make_changes().await;
                 std::future::pending::<()>().await;
             };
             let all = async {
                 while let Some(ended) = tasks.next().await {
                     if ended.is_err() {
-                        world.fail(Failure::new("panic", "a task panicked"));
+                        context.fail(Failure::new("panic", "a task panicked"));
                     }
-                    if world.has_failed() {
+                    if context.has_failed() {
                         return;
                     }
                 }
@@ -150,7 +150,7 @@ impl Run {
 
     /// Drops everything, layer by layer, and looks at what is left.
     fn leave_nothing(self) -> (Option<Failure>, Tally) {
-        let Self { world, runtimes: [first, second], tasks } = self;
+        let Self { context, runtimes: [first, second], tasks } = self;
         tasks.iter().flat_map(|tasks| tasks.iter()).for_each(JoinHandle::abort);
         drop(tasks);
         let settle = || {
@@ -158,23 +158,23 @@ impl Run {
             second.block_on(async { sleep(SETTLE).await });
         };
         settle();
-        if let Some(counter) = world.stack.wrapped_counter() {
-            world.fail(Failure::new("counter", counter));
+        if let Some(counter) = context.stack.wrapped_counter() {
+            context.fail(Failure::new("counter", counter));
         }
-        let budget = Arc::clone(&world.stack.budget);
+        let budget = Arc::clone(&context.stack.budget);
         if budget.peak_bytes() > budget.limit_bytes() {
             let what = format!("{} bytes of {} were reserved at once", budget.peak_bytes(), budget.limit_bytes());
-            world.fail(Failure::new("memory", what));
+            context.fail(Failure::new("memory", what));
         }
-        if world.has_failed() {
+        if context.has_failed() {
             // Tasks that hang hold the store: nothing can be said of what is left.
-            return world.verdict();
+            return context.verdict();
         }
-        let verdict = world.verdict();
-        let Ok(world) = Arc::try_unwrap(world).map_err(drop) else {
+        let verdict = context.verdict();
+        let Ok(context) = Arc::try_unwrap(context).map_err(drop) else {
             return (Some(Failure::new("left", "a task outlives its end")), verdict.1);
         };
-        let (cloud, stack) = world.into_parts();
+        let (cloud, stack) = context.into_parts();
         let (fetch, cache) = (stack.fetch.clone(), stack.cache.clone());
         first.block_on(async move { drop(stack) });
         settle();

@@ -45,7 +45,7 @@ impl fmt::Display for Failure {
 
 /// What an error of the stack says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum ErrorKind {
     NotFound,
     NotModified,
     /// A precondition of the caller's does not hold.
@@ -60,7 +60,7 @@ pub(crate) enum Trouble {
     Other(String),
 }
 
-impl Trouble {
+impl ErrorKind {
     /// Its name, for counting.
     pub(crate) fn name(&self) -> &'static str {
         match self {

@@ -6,9 +6,11 @@ use headstart_cache::Freshness;
 use headstart_fetch_core::PinBy;
 use headstart_sim::Dice;
 
-use super::case::{CacheSpec, Case, CloudSpec, Fault, FetchSpec, Layer, PrefetchSpec, Task, Tokens, Turns, WriteFault};
-use super::op::{Change, Op};
-use super::plan::Plan;
+use super::case::{
+    CacheSpec, Case, CaseTask, CloudSpec, FetchSpec, Layer, PrefetchSpec, RequestFault, Tokens, Turns, WriteFault,
+};
+use super::op::{ObjectChange, Op};
+use super::tasks::TaskGenerator;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -61,7 +63,7 @@ pub(crate) fn generate(seed: u64) -> Case {
     let immutable = case.cache().is_some_and(|cache| cache.freshness == Freshness::Immutable);
     let may_change = !immutable || tokens.are_strong();
     let changes = may_change && chance(dice, 60);
-    let mut plan = Plan { dice: &mut *dice, case: &case, largest, changes, may_change };
+    let mut plan = TaskGenerator { dice: &mut *dice, case: &case, largest, changes, may_change };
     (case.tasks, case.turns) = (plan.tasks(), plan.turns());
     if changes {
         case.events = (0..pick(dice, 5)).map(|_| (when(dice), change(dice, &case.objects, largest))).collect();
@@ -123,12 +125,12 @@ pub(super) fn when(dice: &mut Dice) -> u64 {
 }
 
 /// A change of an object; in half of all cases its size stays.
-pub(super) fn change(dice: &mut Dice, objects: &[Option<u64>], largest: u64) -> Change {
+pub(super) fn change(dice: &mut Dice, objects: &[Option<u64>], largest: u64) -> ObjectChange {
     let key = pick(dice, objects.len());
     if chance(dice, 15) {
-        return Change::Delete { key };
+        return ObjectChange::Delete { key };
     }
-    Change::Put { key, size: new_size(dice, objects[key], largest) }
+    ObjectChange::Put { key, size: new_size(dice, objects[key], largest) }
 }
 
 /// The size of an object that is overwritten: the same, a little more or less, or any.
@@ -241,7 +243,8 @@ fn break_things(dice: &mut Dice, case: &mut Case) {
     let noticed = case.order().starts_with('F') && case.fetch().is_some();
     if kind < 8 {
         let n = 1 + dice.below(6);
-        let mut faults: Vec<(u64, Fault)> = (0..n).map(|_| (dice.below(2 + ops * 2), fault(dice, noticed))).collect();
+        let mut faults: Vec<(u64, RequestFault)> =
+            (0..n).map(|_| (dice.below(2 + ops * 2), fault(dice, noticed))).collect();
         if chance(dice, 15) {
             // The same, many times in a row.
             let (first, fault) = faults[0];
@@ -265,22 +268,22 @@ fn break_things(dice: &mut Dice, case: &mut Case) {
     }
 }
 
-fn fault(dice: &mut Dice, noticed: bool) -> Fault {
+fn fault(dice: &mut Dice, noticed: bool) -> RequestFault {
     let within = dice.below(101);
     let percent = one_of(dice, &[(1, 0), (3, within), (1, 100)]);
     match dice.below(10) {
-        0 | 1 => Fault::Reset,
-        2 => Fault::Throttled { retry_after_ms: chance(dice, 50).then(|| dice.below(4000)) },
-        3 | 4 => Fault::Late { ms: one_of(dice, &[(3, 300), (2, 3000), (1, 30_000)]) },
-        5 | 6 => Fault::Cut { percent },
-        7 => Fault::Short { percent },
-        8 => Fault::Stall { percent, ms: one_of(dice, &[(2, 500), (2, 5000), (1, 70_000)]) },
-        _ if noticed && chance(dice, 20) => Fault::Long,
-        _ => Fault::Cut { percent },
+        0 | 1 => RequestFault::Reset,
+        2 => RequestFault::Throttled { retry_after_ms: chance(dice, 50).then(|| dice.below(4000)) },
+        3 | 4 => RequestFault::Late { ms: one_of(dice, &[(3, 300), (2, 3000), (1, 30_000)]) },
+        5 | 6 => RequestFault::Cut { percent },
+        7 => RequestFault::Short { percent },
+        8 => RequestFault::Stall { percent, ms: one_of(dice, &[(2, 500), (2, 5000), (1, 70_000)]) },
+        _ if noticed && chance(dice, 20) => RequestFault::Long,
+        _ => RequestFault::Cut { percent },
     }
 }
 
 /// A task of a runtime.
-pub(super) fn task(runtime: usize, ops: Vec<Op>) -> Task {
-    Task { runtime, ops }
+pub(super) fn task(runtime: usize, ops: Vec<Op>) -> CaseTask {
+    CaseTask { runtime, ops }
 }

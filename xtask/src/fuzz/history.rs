@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Time since the case began.
-pub(crate) type At = Duration;
+pub(crate) type CaseTime = Duration;
 
 /// One version of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,14 +20,14 @@ pub(crate) struct Version {
 /// A time in which a key had one version, or none.
 #[derive(Debug, Clone, Copy)]
 struct Presence {
-    from: At,
-    until: At,
+    from: CaseTime,
+    until: CaseTime,
     version: Option<Version>,
 }
 
 /// What was injected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hit {
+pub(crate) enum FaultEffect {
     /// An error that may go away, and what the store asked for.
     Transient { retry_after: Duration },
     /// A body that breaks off or stands still.
@@ -48,8 +48,8 @@ pub(crate) struct History {
 struct Key {
     presences: Vec<Presence>,
     /// When writes through the stack were over, however they ended.
-    written: Vec<At>,
-    hits: Vec<(At, Hit)>,
+    written: Vec<CaseTime>,
+    faults_seen: Vec<(CaseTime, FaultEffect)>,
 }
 
 impl History {
@@ -58,7 +58,7 @@ impl History {
         let mut history = Self { keys: sizes.iter().map(|_| Key::default()).collect(), ..Self::default() };
         for (key, size) in sizes.iter().enumerate() {
             let version = size.map(|size| history.written(size));
-            history.keys[key].presences.push(Presence { from: At::ZERO, until: At::MAX, version });
+            history.keys[key].presences.push(Presence { from: CaseTime::ZERO, until: CaseTime::MAX, version });
         }
         history
     }
@@ -81,22 +81,22 @@ impl History {
     }
 
     /// From `now` on, `key` has this version, or none.
-    pub(crate) fn store(&mut self, key: usize, now: At, version: Option<Version>) {
+    pub(crate) fn store(&mut self, key: usize, now: CaseTime, version: Option<Version>) {
         let presences = &mut self.keys[key].presences;
         if let Some(last) = presences.last_mut() {
             last.until = now;
         }
-        presences.push(Presence { from: now, until: At::MAX, version });
+        presences.push(Presence { from: now, until: CaseTime::MAX, version });
     }
 
     /// A write of `key` through the stack is over, or was given up.
-    pub(crate) fn write_is_over(&mut self, key: usize, now: At) {
+    pub(crate) fn write_is_over(&mut self, key: usize, now: CaseTime) {
         self.keys[key].written.push(now);
     }
 
     /// Something was injected into a request for `key`.
-    pub(crate) fn hit(&mut self, key: usize, now: At, hit: Hit) {
-        self.keys[key].hits.push((now, hit));
+    pub(crate) fn record_fault(&mut self, key: usize, now: CaseTime, record_fault: FaultEffect) {
+        self.keys[key].faults_seen.push((now, record_fault));
     }
 
     /// The version that is there now.
@@ -115,23 +115,27 @@ impl History {
     }
 
     /// What `key` had at any time of `interval`, ends included.
-    pub(crate) fn during(&self, key: usize, interval: RangeInclusive<At>) -> impl Iterator<Item = Option<Version>> {
+    pub(crate) fn during(
+        &self,
+        key: usize,
+        interval: RangeInclusive<CaseTime>,
+    ) -> impl Iterator<Item = Option<Version>> {
         let meets = move |presence: &&Presence| presence.from <= *interval.end() && presence.until >= *interval.start();
         self.keys[key].presences.iter().filter(meets).map(|presence| presence.version)
     }
 
     /// How often `key` changed in `interval`.
-    pub(crate) fn changes(&self, key: usize, interval: RangeInclusive<At>) -> usize {
+    pub(crate) fn changes(&self, key: usize, interval: RangeInclusive<CaseTime>) -> usize {
         self.keys[key].presences.iter().skip(1).filter(|presence| interval.contains(&presence.from)).count()
     }
 
     /// When the latest write through the stack that ended before `now` did so. What ended at the same moment may have come after.
-    pub(crate) fn last_written(&self, key: usize, now: At) -> Option<At> {
+    pub(crate) fn last_written(&self, key: usize, now: CaseTime) -> Option<CaseTime> {
         self.keys[key].written.iter().copied().filter(|at| *at < now).max()
     }
 
     /// What was injected into requests for `key` up to `until`.
-    pub(crate) fn hits(&self, key: usize, until: At) -> impl Iterator<Item = (At, Hit)> {
-        self.keys[key].hits.iter().copied().filter(move |(at, _)| *at <= until)
+    pub(crate) fn faults_seen(&self, key: usize, until: CaseTime) -> impl Iterator<Item = (CaseTime, FaultEffect)> {
+        self.keys[key].faults_seen.iter().copied().filter(move |(at, _)| *at <= until)
     }
 }

@@ -68,7 +68,7 @@ impl Mistake {
 }
 
 /// A store that makes one mistake.
-pub(super) struct Mistaken {
+pub(super) struct MistakenStore {
     inner: Arc<dyn ObjectStore>,
     mistake: Mistake,
     state: Mutex<State>,
@@ -81,7 +81,7 @@ struct State {
     kept: Arc<Mutex<Vec<Bytes>>>,
 }
 
-impl Mistaken {
+impl MistakenStore {
     pub(super) fn new(inner: Arc<dyn ObjectStore>, mistake: Mistake) -> Self {
         Self { inner, mistake, state: Mutex::default() }
     }
@@ -127,7 +127,7 @@ impl Mistaken {
                 Ok(Self::answer(copy, bytes))
             }
             Mistake::Fails if nth.is_multiple_of(7) => {
-                Err(Error::Generic { store: "Mistaken", source: "for no reason".into() })
+                Err(Error::Generic { store: "MistakenStore", source: "for no reason".into() })
             }
             Mistake::Denies if nth.is_multiple_of(7) => {
                 Err(Error::NotFound { path: location.to_string(), source: "for no reason".into() })
@@ -150,20 +150,20 @@ impl Mistaken {
     }
 }
 
-impl fmt::Debug for Mistaken {
+impl fmt::Debug for MistakenStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mistaken({:?})", self.mistake)
+        write!(f, "MistakenStore({:?})", self.mistake)
     }
 }
 
-impl fmt::Display for Mistaken {
+impl fmt::Display for MistakenStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mistaken({:?})", self.mistake)
+        write!(f, "MistakenStore({:?})", self.mistake)
     }
 }
 
 #[async_trait]
-impl ObjectStore for Mistaken {
+impl ObjectStore for MistakenStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         self.inner.put_opts(location, payload, options).await
     }

@@ -8,29 +8,29 @@ use headstart_fetch_core::{AccessHint, CacheHint};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Op {
     /// `get_opts` and its body.
-    Get { key: usize, span: Span, condition: Condition, hint: Option<CacheHint>, body: Body, quit: Quit },
+    Get { key: usize, span: Span, condition: GetCondition, hint: Option<CacheHint>, body: BodyUse, cancel: Cancel },
     /// `get_range`.
-    GetRange { key: usize, range: Range<u64>, quit: Quit },
+    GetRange { key: usize, range: Range<u64>, cancel: Cancel },
     /// `get_ranges`.
-    GetRanges { key: usize, ranges: Vec<Range<u64>>, quit: Quit },
+    GetRanges { key: usize, ranges: Vec<Range<u64>>, cancel: Cancel },
     /// `head`.
-    Head { key: usize, quit: Quit },
+    Head { key: usize, cancel: Cancel },
     /// Opens a reader in place of the task's present one.
     Open { key: usize, by: OpenBy },
     /// `Reader::read_at`.
-    ReadAt { range: Range<u64>, quit: Quit },
+    ReadAt { range: Range<u64>, cancel: Cancel },
     /// `Reader::chunks_at`.
-    ChunksAt { range: Range<u64>, quit: Quit },
+    ChunksAt { range: Range<u64>, cancel: Cancel },
     /// `AsyncSeek`.
-    Seek { to: SeekTo, quit: Quit },
+    Seek { to: SeekTo, cancel: Cancel },
     /// `AsyncRead` of up to so many bytes.
-    Read { len: u64, quit: Quit },
+    Read { len: u64, cancel: Cancel },
     /// `AsyncBufRead`; all that is there is consumed.
-    FillBuf { quit: Quit },
+    FillBuf { cancel: Cancel },
     /// `Reader::stream`.
-    Stream { body: Body, quit: Quit },
+    Stream { body: BodyUse, cancel: Cancel },
     /// `Reader::size`.
-    Size { quit: Quit },
+    Size { cancel: Cancel },
     /// Drops the reader.
     Close,
     /// `PrefetchStore::advise`.
@@ -38,19 +38,19 @@ pub(crate) enum Op {
     /// `Reader::advise`.
     AdviseReader { hint: AccessHint },
     /// `CacheStore::warm`.
-    Warm { key: usize, ranges: Vec<Range<u64>>, quit: Quit },
+    Warm { key: usize, ranges: Vec<Range<u64>>, cancel: Cancel },
     /// `put_opts` through the stack, or a multipart upload.
-    Put { key: usize, size: u64, multipart: bool, quit: Quit },
+    Put { key: usize, size: u64, multipart: bool, cancel: Cancel },
     /// `delete_stream` through the stack.
-    Delete { keys: Vec<usize>, quit: Quit },
+    Delete { keys: Vec<usize>, cancel: Cancel },
     /// `copy_opts` through the stack.
-    Copy { from: usize, to: usize, quit: Quit },
+    Copy { from: usize, to: usize, cancel: Cancel },
     /// `rename_opts` through the stack.
-    Rename { from: usize, to: usize, quit: Quit },
+    Rename { from: usize, to: usize, cancel: Cancel },
     /// A write that the stack does not see.
-    Behind(Change),
+    OutOfBand(ObjectChange),
     /// Reads the body that was left alone longest to its end.
-    Resume { quit: Quit },
+    Resume { cancel: Cancel },
     /// Drops the bodies that were left alone.
     DropKept,
     /// Waits.
@@ -101,7 +101,7 @@ impl Span {
 
 /// A condition of a get. `back` counts versions of the key, from the present one into the past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Condition {
+pub(crate) enum GetCondition {
     None,
     IfMatch { back: usize },
     IfNoneMatch { back: usize },
@@ -110,7 +110,7 @@ pub(crate) enum Condition {
 
 /// What becomes of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Body {
+pub(crate) enum BodyUse {
     /// Read to its end.
     ToEnd,
     /// Dropped after so many chunks.
@@ -123,7 +123,7 @@ pub(crate) enum Body {
 
 /// When a future is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Quit {
+pub(crate) enum Cancel {
     Never,
     /// After it was polled so often.
     Polls(usize),
@@ -153,12 +153,12 @@ pub(crate) enum SeekTo {
 
 /// What happens to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum ObjectChange {
     Put { key: usize, size: u64 },
     Delete { key: usize },
 }
 
-impl Change {
+impl ObjectChange {
     /// The object's size afterwards.
     pub(crate) fn size(&self) -> Option<u64> {
         if let Self::Put { size, .. } = self { Some(*size) } else { None }
@@ -167,30 +167,30 @@ impl Change {
 
 impl Op {
     /// When the operation is given up.
-    pub(crate) fn quit_mut(&mut self) -> Option<&mut Quit> {
+    pub(crate) fn cancel_mut(&mut self) -> Option<&mut Cancel> {
         match self {
-            Self::Get { quit, .. }
-            | Self::GetRange { quit, .. }
-            | Self::GetRanges { quit, .. }
-            | Self::Head { quit, .. }
-            | Self::ReadAt { quit, .. }
-            | Self::ChunksAt { quit, .. }
-            | Self::Seek { quit, .. }
-            | Self::Read { quit, .. }
-            | Self::FillBuf { quit }
-            | Self::Stream { quit, .. }
-            | Self::Size { quit }
-            | Self::Warm { quit, .. }
-            | Self::Put { quit, .. }
-            | Self::Delete { quit, .. }
-            | Self::Copy { quit, .. }
-            | Self::Rename { quit, .. }
-            | Self::Resume { quit } => Some(quit),
+            Self::Get { cancel, .. }
+            | Self::GetRange { cancel, .. }
+            | Self::GetRanges { cancel, .. }
+            | Self::Head { cancel, .. }
+            | Self::ReadAt { cancel, .. }
+            | Self::ChunksAt { cancel, .. }
+            | Self::Seek { cancel, .. }
+            | Self::Read { cancel, .. }
+            | Self::FillBuf { cancel }
+            | Self::Stream { cancel, .. }
+            | Self::Size { cancel }
+            | Self::Warm { cancel, .. }
+            | Self::Put { cancel, .. }
+            | Self::Delete { cancel, .. }
+            | Self::Copy { cancel, .. }
+            | Self::Rename { cancel, .. }
+            | Self::Resume { cancel } => Some(cancel),
             Self::Open { .. }
             | Self::Close
             | Self::Advise { .. }
             | Self::AdviseReader { .. }
-            | Self::Behind(_)
+            | Self::OutOfBand(_)
             | Self::DropKept
             | Self::Sleep { .. } => None,
         }
@@ -209,7 +209,7 @@ impl Op {
     }
 
     /// What becomes of the body it opens.
-    pub(crate) fn body_mut(&mut self) -> Option<&mut Body> {
+    pub(crate) fn body_mut(&mut self) -> Option<&mut BodyUse> {
         match self {
             Self::Get { body, .. } | Self::Stream { body, .. } => Some(body),
             _ => None,
@@ -239,7 +239,7 @@ impl Op {
             Self::Delete { .. } => "delete",
             Self::Copy { .. } => "copy",
             Self::Rename { .. } => "rename",
-            Self::Behind(_) => "behind",
+            Self::OutOfBand(_) => "behind",
             Self::Resume { .. } => "resume",
             Self::DropKept => "drop_kept",
             Self::Sleep { .. } => "sleep",

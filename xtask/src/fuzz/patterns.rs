@@ -5,12 +5,12 @@ use std::ops::Range;
 use headstart_cache::Freshness;
 
 use super::generate::{chance, one_of};
-use super::op::{Body, Change, Condition, Op, OpenBy, Quit, Span};
-use super::plan::Plan;
+use super::op::{BodyUse, Cancel, GetCondition, ObjectChange, Op, OpenBy, Span};
+use super::tasks::TaskGenerator;
 
-const QUIT: Quit = Quit::Never;
+const QUIT: Cancel = Cancel::Never;
 
-impl Plan<'_> {
+impl TaskGenerator<'_> {
     /// One of the patterns, where the case allows any.
     pub(super) fn pattern(&mut self) -> Option<Vec<Op>> {
         let key = self.key();
@@ -36,16 +36,16 @@ impl Plan<'_> {
 
     fn some_read(&mut self, key: usize, range: Range<u64>) -> Vec<Op> {
         if self.case.prefetch().is_some() && chance(self.dice, 60) {
-            return vec![Op::Open { key, by: OpenBy::Path }, Op::ReadAt { range, quit: QUIT }];
+            return vec![Op::Open { key, by: OpenBy::Path }, Op::ReadAt { range, cancel: QUIT }];
         }
-        vec![Op::GetRange { key, range, quit: QUIT }]
+        vec![Op::GetRange { key, range, cancel: QUIT }]
     }
 
     /// An object is overwritten, and read again and again while windows end.
     fn aging(&mut self, key: usize, size: u64) -> Vec<Op> {
         let range = 0..size.min(5000);
         let mut ops = self.some_read(key, range.clone());
-        ops.push(Op::Behind(Change::Put { key, size }));
+        ops.push(Op::OutOfBand(ObjectChange::Put { key, size }));
         for _ in 0..2 + self.dice.below(3) {
             ops.push(Op::Sleep { ms: self.nearly_a_window() });
             ops.extend(self.some_read(key, range.clone()));
@@ -56,9 +56,15 @@ impl Plan<'_> {
     /// An object becomes longer, or shorter, and is read at its new end.
     fn longer(&mut self, key: usize, size: u64) -> Vec<Op> {
         let new = if chance(self.dice, 70) { size + 1 + self.dice.below(size) } else { size / 2 };
-        let whole =
-            Op::Get { key, span: Span::Whole, condition: Condition::None, hint: None, body: Body::ToEnd, quit: QUIT };
-        let mut ops = vec![whole, Op::Behind(Change::Put { key, size: new })];
+        let whole = Op::Get {
+            key,
+            span: Span::Whole,
+            condition: GetCondition::None,
+            hint: None,
+            body: BodyUse::ToEnd,
+            cancel: QUIT,
+        };
+        let mut ops = vec![whole, Op::OutOfBand(ObjectChange::Put { key, size: new })];
         ops.extend(self.some_read(key, new - 8..new));
         ops
     }
@@ -66,16 +72,16 @@ impl Plan<'_> {
     /// An object is read in order, and written through the stack before the next read.
     fn written(&mut self, key: usize, size: u64) -> Vec<Op> {
         let step = (size / 8).max(1);
-        let read = |n: u64| Op::GetRange { key, range: n * step..(n + 1) * step, quit: QUIT };
+        let read = |n: u64| Op::GetRange { key, range: n * step..(n + 1) * step, cancel: QUIT };
         let mut ops: Vec<Op> = (0..3).map(read).collect();
         if chance(self.dice, 50) {
             ops.push(Op::Sleep { ms: 100 });
         }
-        let quit = if chance(self.dice, 30) { Quit::Ms(self.case.cloud.ttfb_ms * 3 / 4) } else { QUIT };
+        let cancel = if chance(self.dice, 30) { Cancel::Ms(self.case.cloud.ttfb_ms * 3 / 4) } else { QUIT };
         ops.push(match self.dice.below(4) {
-            0 | 1 => Op::Delete { keys: vec![key], quit },
-            2 => Op::Put { key, size, multipart: false, quit },
-            _ => Op::Put { key, size, multipart: true, quit },
+            0 | 1 => Op::Delete { keys: vec![key], cancel },
+            2 => Op::Put { key, size, multipart: false, cancel },
+            _ => Op::Put { key, size, multipart: true, cancel },
         });
         ops.extend((3..6).map(read));
         ops

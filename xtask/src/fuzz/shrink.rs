@@ -1,8 +1,8 @@
 //! Makes a failing case smaller while it fails in the same way. Pure, but for the runs that it is given.
 
-use super::case::{Case, Layer, Task, Turns};
+use super::case::{Case, CaseTask, Layer, Turns};
 use super::failure::Failure;
-use super::op::{Body, Condition, Op, Quit, Span};
+use super::op::{BodyUse, Cancel, GetCondition, Op, Span};
 
 /// So much memory that nothing waits for it.
 const LARGE_BUDGET_BYTES: usize = 512 << 20;
@@ -96,7 +96,7 @@ impl Simpler<'_> {
 fn simpler(case: &Case) -> Vec<Case> {
     let mut simpler = Simpler { case, all: Vec::new() };
     simpler.without_each(|case| &mut case.tasks);
-    for (task, Task { ops, .. }) in case.tasks.iter().enumerate() {
+    for (task, CaseTask { ops, .. }) in case.tasks.iter().enumerate() {
         let half = ops.len() / 2;
         if half > 1 {
             simpler.with(|case| case.tasks[task].ops.truncate(half));
@@ -112,7 +112,7 @@ fn simpler(case: &Case) -> Vec<Case> {
     for task in 0..case.tasks.len() {
         simpler.without_each(|case| &mut case.tasks[task].ops);
     }
-    for (task, Task { ops, .. }) in case.tasks.iter().enumerate() {
+    for (task, CaseTask { ops, .. }) in case.tasks.iter().enumerate() {
         for (at, op) in ops.iter().enumerate() {
             for simple in simpler_ops(op) {
                 simpler.with(|case| case.tasks[task].ops[at] = simple);
@@ -150,30 +150,30 @@ fn plainer(layer: &Layer) -> Layer {
 fn simpler_ops(op: &Op) -> Vec<Op> {
     let mut all = Vec::new();
     let mut plain = op.clone();
-    if let Some(quit) = plain.quit_mut().filter(|quit| **quit != Quit::Never) {
-        *quit = Quit::Never;
+    if let Some(cancel) = plain.cancel_mut().filter(|cancel| **cancel != Cancel::Never) {
+        *cancel = Cancel::Never;
         all.push(plain);
     }
     let mut plain = op.clone();
-    if let Some(body) = plain.body_mut().filter(|body| **body != Body::ToEnd) {
-        *body = Body::ToEnd;
+    if let Some(body) = plain.body_mut().filter(|body| **body != BodyUse::ToEnd) {
+        *body = BodyUse::ToEnd;
         all.push(plain);
     }
     match op {
-        Op::Get { key, span, condition, hint, body, quit } => {
-            if *condition != Condition::None || hint.is_some() {
-                let (span, condition) = (span.clone(), Condition::None);
-                all.push(Op::Get { key: *key, span, condition, hint: None, body: *body, quit: *quit });
+        Op::Get { key, span, condition, hint, body, cancel } => {
+            if *condition != GetCondition::None || hint.is_some() {
+                let (span, condition) = (span.clone(), GetCondition::None);
+                all.push(Op::Get { key: *key, span, condition, hint: None, body: *body, cancel: *cancel });
             }
-            if let (Span::Bounded(range), Body::ToEnd) = (span, body) {
-                all.push(Op::GetRange { key: *key, range: range.clone(), quit: *quit });
+            if let (Span::Bounded(range), BodyUse::ToEnd) = (span, body) {
+                all.push(Op::GetRange { key: *key, range: range.clone(), cancel: *cancel });
             }
         }
-        Op::GetRanges { key, ranges, quit } => {
+        Op::GetRanges { key, ranges, cancel } => {
             for at in 0..ranges.len() {
                 let mut ranges = ranges.clone();
                 ranges.remove(at);
-                all.push(Op::GetRanges { key: *key, ranges, quit: *quit });
+                all.push(Op::GetRanges { key: *key, ranges, cancel: *cancel });
             }
         }
         Op::Sleep { ms } if *ms > 1 => all.push(Op::Sleep { ms: ms / 2 }),

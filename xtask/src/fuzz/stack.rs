@@ -11,11 +11,11 @@ use object_store::ObjectStore;
 use super::case::{CacheSpec, Case, FetchSpec, Layer, PrefetchSpec};
 use super::cloud::Cloud;
 #[cfg(test)]
-use super::mistake::Mistaken;
+use super::mistake::MistakenStore;
 
 /// A case's store with its layers at hand.
 #[derive(Debug)]
-pub(crate) struct Stack {
+pub(crate) struct CaseStack {
     pub(crate) top: Arc<dyn ObjectStore>,
     pub(crate) fetch: Option<FetchStore>,
     pub(crate) cache: Option<CacheStore>,
@@ -23,7 +23,7 @@ pub(crate) struct Stack {
     pub(crate) budget: Arc<MemoryBudget>,
 }
 
-impl Stack {
+impl CaseStack {
     /// The layers of `case` over `cloud`.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Stack {
         }
         #[cfg(test)]
         if let Some(mistake) = case.mistake {
-            stack.top = Arc::new(Mistaken::new(Arc::clone(&stack.top), mistake));
+            stack.top = Arc::new(MistakenStore::new(Arc::clone(&stack.top), mistake));
         }
         Ok(stack)
     }

@@ -14,7 +14,7 @@ const MOST_KIB: u64 = 2 << 20;
 const ANNOUNCEMENT: &str = "next seed: ";
 
 /// How the process ended.
-pub(super) enum Ended {
+pub(super) enum WorkerExit {
     /// No case failed.
     Well,
     /// Cases failed, and it has said which.
@@ -32,7 +32,7 @@ pub(super) fn announce(seed: u64) {
 ///
 /// # Errors
 /// Where that cannot be started.
-pub(super) fn supervise(args: &FuzzArgs) -> Result<Ended> {
+pub(super) fn supervise(args: &FuzzArgs) -> Result<WorkerExit> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new("sh");
     command.arg("-c").arg(format!("ulimit -v {MOST_KIB}; exec \"$0\" \"$@\"")).arg(program);
@@ -54,8 +54,8 @@ pub(super) fn supervise(args: &FuzzArgs) -> Result<Ended> {
     }
     let status = child.wait().context("cannot wait for the worker")?;
     Ok(match status.code() {
-        Some(0) => Ended::Well,
-        Some(1) => Ended::Failed,
-        _ => Ended::Died { seed, how: status.to_string() },
+        Some(0) => WorkerExit::Well,
+        Some(1) => WorkerExit::Failed,
+        _ => WorkerExit::Died { seed, how: status.to_string() },
     })
 }

@@ -4,12 +4,12 @@ use headstart_fetch_core::mutation::Fault;
 
 use super::CI_SEEDS;
 use super::case::Case;
-use super::drive::{Outcome, run};
+use super::context::Tally;
+use super::drive::{CaseOutcome, run};
 use super::generate::generate;
 use super::mistake::Mistake;
 use super::shrink::shrink;
 use super::tally;
-use super::world::Tally;
 
 /// Seeds within which every mistake is caught.
 const SEEDS: u64 = 400;
@@ -24,7 +24,7 @@ fn bare(seed: u64, mistake: Option<Mistake>) -> Case {
 #[test]
 fn the_bare_client_keeps_every_promise() {
     for seed in 0..SEEDS {
-        let Outcome { failure, .. } = run(&bare(seed, None));
+        let CaseOutcome { failure, .. } = run(&bare(seed, None));
         assert_eq!(failure, None, "seed {seed}");
     }
 }

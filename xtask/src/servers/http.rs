@@ -9,12 +9,12 @@ use reqwest::{Method, Request};
 
 /// A client of one server.
 #[derive(Debug, Clone)]
-pub(super) struct Http {
+pub(super) struct ServerHttp {
     client: reqwest::Client,
     address: String,
 }
 
-impl Http {
+impl ServerHttp {
     pub(super) fn new(address: &str) -> Result<Self> {
         // No proxy of the environment stands between this machine and itself.
         let client = reqwest::Client::builder().no_proxy().build().context("cannot make an HTTP client")?;

@@ -10,11 +10,11 @@ use clap::ValueEnum;
 
 use super::azure;
 use super::environment::{has_node, has_python, node_program, python_program};
-use super::process::Shape;
+use super::process::LinkShape;
 
 /// A server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
-pub(crate) enum Kind {
+pub(crate) enum ServerKind {
     /// fake-gcs-server: GCS, with generations and checksums
     FakeGcs,
     /// moto: S3, with conditional requests and versions; GCS to some extent
@@ -37,7 +37,7 @@ pub(crate) struct HowToRead {
     pub(crate) variables: Pairs,
 }
 
-impl Kind {
+impl ServerKind {
     pub(crate) const ALL: [Self; 4] = [Self::FakeGcs, Self::Moto, Self::Hadro, Self::Azurite];
 
     /// Whether it is there, in the version that is pinned.
@@ -49,7 +49,7 @@ impl Kind {
     }
 
     /// The command that serves `folder` on `port`.
-    pub(super) fn command(self, port: u16, folder: &Path, shape: Shape) -> Result<Command> {
+    pub(super) fn command(self, port: u16, folder: &Path, shape: LinkShape) -> Result<Command> {
         let port = port.to_string();
         let mut command = match self {
             Self::FakeGcs => {
@@ -122,7 +122,7 @@ fn fake_gcs_binary() -> Result<OsString> {
     Ok(String::from_utf8(output.stdout).context("a path that is not UTF-8")?.into())
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ServerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.to_possible_value().expect("no server is hidden").get_name())
     }

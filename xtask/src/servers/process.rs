@@ -16,15 +16,15 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::azure;
-use super::http::Http;
-use super::kind::{HowToRead, Kind};
+use super::http::ServerHttp;
+use super::kind::{HowToRead, ServerKind};
 
 /// A slow machine takes some seconds to load Python or Node.js.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How hadro is to answer. Others cannot be shaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Shape {
+pub(crate) struct LinkShape {
     pub(crate) latency_ms: u32,
     pub(crate) jitter_ms: u32,
     /// No limit where there is none.
@@ -33,18 +33,18 @@ pub(crate) struct Shape {
 
 /// A server, killed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Running {
-    kind: Kind,
+pub(crate) struct RunningServer {
+    kind: ServerKind,
     address: String,
     child: Child,
-    http: Http,
+    http: ServerHttp,
     /// Holds its log, and hadro's objects.
     folder: TempDir,
 }
 
-impl Running {
+impl RunningServer {
     /// Starts a server on a free port of loopback, and waits until it answers.
-    pub(crate) async fn start(kind: Kind, shape: Shape) -> Result<Self> {
+    pub(crate) async fn start(kind: ServerKind, shape: LinkShape) -> Result<Self> {
         let folder = tempfile::tempdir().context("no room for a folder")?;
         let objects = folder.path().join("objects");
         fs::create_dir(&objects)?;
@@ -55,7 +55,7 @@ impl Running {
         let mut command = kind.command(port, &objects, shape)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {kind}"))?;
-        let mut server = Self { kind, http: Http::new(&address)?, address, child, folder };
+        let mut server = Self { kind, http: ServerHttp::new(&address)?, address, child, folder };
         server.until_ready().await?;
         Ok(server)
     }
@@ -98,36 +98,36 @@ impl Running {
     /// Makes an empty bucket.
     pub(crate) async fn make_bucket(&self, bucket: &str) -> Result<()> {
         match self.kind {
-            Kind::FakeGcs => {
+            ServerKind::FakeGcs => {
                 let body = format!(r#"{{"name":"{bucket}"}}"#).into();
                 self.http.send(Method::POST, "/storage/v1/b", &[("project", "p")], "application/json", body).await
             }
-            Kind::Moto => self.http.send(Method::PUT, &format!("/{bucket}"), &[], "", Bytes::new()).await,
-            Kind::Hadro => Ok(fs::create_dir(self.objects(bucket))?),
-            Kind::Azurite => self.http.execute(azure::make_container(&self.address, bucket)?).await,
+            ServerKind::Moto => self.http.send(Method::PUT, &format!("/{bucket}"), &[], "", Bytes::new()).await,
+            ServerKind::Hadro => Ok(fs::create_dir(self.objects(bucket))?),
+            ServerKind::Azurite => self.http.execute(azure::make_container(&self.address, bucket)?).await,
         }
     }
 
     /// Writes an object by the server's own means, whatever its dialect lets clients do.
     pub(crate) async fn write(&self, bucket: &str, key: &str, bytes: Bytes) -> Result<()> {
         match self.kind {
-            Kind::FakeGcs => {
+            ServerKind::FakeGcs => {
                 let path = format!("/upload/storage/v1/b/{bucket}/o");
                 let query = [("uploadType", "media"), ("name", key)];
                 self.http.send(Method::POST, &path, &query, "application/octet-stream", bytes).await
             }
-            Kind::Moto => {
+            ServerKind::Moto => {
                 let (key, kind) = (utf8_percent_encode(key, NON_ALPHANUMERIC), "application/octet-stream");
                 self.http.send(Method::PUT, &format!("/{bucket}/{key}"), &[], kind, bytes).await
             }
-            Kind::Hadro => {
+            ServerKind::Hadro => {
                 // Renamed into place, so that no reader sees half of it.
                 let (file, new) = (self.objects(bucket).join(key), self.folder.path().join("new"));
                 fs::create_dir_all(file.parent().unwrap_or(&file))?;
                 fs::write(&new, bytes)?;
                 Ok(fs::rename(new, file)?)
             }
-            Kind::Azurite => {
+            ServerKind::Azurite => {
                 self.azure_client(bucket)?.put(&key.into(), bytes.into()).await?;
                 Ok(())
             }
@@ -137,9 +137,9 @@ impl Running {
     /// Deletes an object by the server's own means.
     pub(crate) async fn delete(&self, bucket: &str, key: &str) -> Result<()> {
         match self.kind {
-            Kind::Hadro => Ok(fs::remove_file(self.objects(bucket).join(key))?),
-            Kind::Azurite => Ok(self.azure_client(bucket)?.delete(&key.into()).await?),
-            Kind::FakeGcs | Kind::Moto => {
+            ServerKind::Hadro => Ok(fs::remove_file(self.objects(bucket).join(key))?),
+            ServerKind::Azurite => Ok(self.azure_client(bucket)?.delete(&key.into()).await?),
+            ServerKind::FakeGcs | ServerKind::Moto => {
                 let key = utf8_percent_encode(key, NON_ALPHANUMERIC);
                 self.http.send(Method::DELETE, &format!("/{bucket}/{key}"), &[], "", Bytes::new()).await
             }
@@ -151,7 +151,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningServer {
     fn drop(&mut self) {
         // It may have ended already; then there is nothing to stop.
         let _ = self.child.kill();

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::Problem;
-use super::source::Source;
+use super::source::SourceFile;
 
 /// A type's name, and where it is defined.
 type Definition<'a> = (&'a str, String);
 
 /// No two structs, enums or traits of the libraries share a name; of xtask and bench, no two that other files can name.
-pub(super) fn unique_types(sources: &[Source]) -> Vec<Problem> {
+pub(super) fn unique_types(sources: &[SourceFile]) -> Vec<Problem> {
     let in_src = |package: fn(&str) -> bool| {
         sources
             .iter()
@@ -35,7 +35,7 @@ fn repeated<'a>(definitions: impl Iterator<Item = Definition<'a>>) -> Vec<Proble
 }
 
 /// The types that a file defines outside of its tests.
-fn definitions(source: &Source, only_public: bool) -> Vec<Definition<'_>> {
+fn definitions(source: &SourceFile, only_public: bool) -> Vec<Definition<'_>> {
     let mut found = Vec::new();
     for (number, line) in (1..).zip(source.shipped.lines()) {
         let mut words = line.split_whitespace().peekable();
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     fn check(files: &[(&str, &str)]) -> Vec<String> {
-        let sources: Vec<Source> = files.iter().map(|(path, text)| Source::new(*path, *text)).collect();
+        let sources: Vec<SourceFile> = files.iter().map(|(path, text)| SourceFile::new(*path, *text)).collect();
         unique_types(&sources).iter().map(ToString::to_string).collect()
     }
 

@@ -1,7 +1,7 @@
 //! The rules on single files, and the size of the facade.
 
 use super::Problem;
-use super::source::{Source, lines_with};
+use super::source::{SourceFile, lines_with};
 
 /// Folders below which every file is pure: the files decide, and other folders act.
 const PURE_FOLDERS: [&str; 2] = ["policy", "planner"];
@@ -22,7 +22,7 @@ const IMPURE: &[(&str, &str)] = &[
 const UNFINISHED: &[&str] = &["todo!(", "unimplemented!(", "#[ignore"];
 
 /// The first line says what the file holds.
-pub(super) fn first_line(source: &Source) -> Option<Problem> {
+pub(super) fn first_line(source: &SourceFile) -> Option<Problem> {
     let first = source.text.lines().next().unwrap_or_default();
     (!first.starts_with("//!") && !first.starts_with("#![doc")).then(|| {
         Problem::at(source, 1, "the first line is no `//!` line; start the file with one that says what it holds")
@@ -30,7 +30,7 @@ pub(super) fn first_line(source: &Source) -> Option<Problem> {
 }
 
 /// Files below a folder of [`PURE_FOLDERS`] in a crate's `src/` name nothing impure.
-pub(super) fn purity(source: &Source) -> Vec<Problem> {
+pub(super) fn purity(source: &SourceFile) -> Vec<Problem> {
     let is_pure = source
         .path_in_src()
         .is_some_and(|path| path.split('/').rev().skip(1).any(|folder| PURE_FOLDERS.contains(&folder)));
@@ -52,7 +52,7 @@ const FILE_LINES: (usize, usize) = (60, 400);
 
 /// Files in `src/` are neither too long nor too short. The roots of crates and modules, `error.rs` and `sync.rs` may be
 /// short.
-pub(super) fn file_length(source: &Source) -> Option<Problem> {
+pub(super) fn file_length(source: &SourceFile) -> Option<Problem> {
     let path = source.path_in_src()?;
     let lines = source.text.lines().count();
     let (least, most) = FILE_LINES;
@@ -78,7 +78,7 @@ fn is_module_root(code: &str) -> bool {
 }
 
 /// No code is unfinished, and every test runs.
-pub(super) fn unfinished(source: &Source) -> Vec<Problem> {
+pub(super) fn unfinished(source: &SourceFile) -> Vec<Problem> {
     UNFINISHED
         .iter()
         .flat_map(|word| lines_with(&source.code, word).map(move |line| (word, line)))
@@ -90,7 +90,7 @@ pub(super) fn unfinished(source: &Source) -> Vec<Problem> {
 
 /// A library's `src/` never uses the simulation: in a unit test the crate exists twice, and extensions are lost between
 /// the two copies.
-pub(super) fn simulation_in_src(source: &Source) -> Vec<Problem> {
+pub(super) fn simulation_in_src(source: &SourceFile) -> Vec<Problem> {
     let library = source.package().starts_with("crates/") && source.package() != "crates/sim";
     if !library || !source.path.starts_with(&format!("{}/src/", source.package())) {
         return Vec::new();
@@ -101,7 +101,7 @@ pub(super) fn simulation_in_src(source: &Source) -> Vec<Problem> {
 }
 
 /// The facade stays small: lines of code in its `src/`, without tests, comments and blank lines.
-pub(super) fn facade_size(sources: &[Source], most: usize) -> Option<Problem> {
+pub(super) fn facade_size(sources: &[SourceFile], most: usize) -> Option<Problem> {
     const FACADE: &str = "crates/headstart/src";
     let lines: usize = sources
         .iter()
@@ -120,8 +120,8 @@ mod tests {
     use super::*;
 
     /// Applies `rule` to a file and gives the lines it complains of.
-    fn lines<P: IntoIterator<Item = Problem>>(rule: fn(&Source) -> P, path: &str, text: &str) -> Vec<String> {
-        let problems = rule(&Source::new(path, text)).into_iter();
+    fn lines<P: IntoIterator<Item = Problem>>(rule: fn(&SourceFile) -> P, path: &str, text: &str) -> Vec<String> {
+        let problems = rule(&SourceFile::new(path, text)).into_iter();
         let mut lines: Vec<String> =
             problems.map(|problem| problem.place.strip_prefix(path).unwrap_or(&problem.place).to_owned()).collect();
         lines.sort();
@@ -169,12 +169,16 @@ mod tests {
             ("crates/cache/tests/a.rs", 5, true),
             ("xtask/src/a.rs", 5, false),
         ] {
-            assert_eq!(file_length(&Source::new(path, text(lines))).is_none(), is_allowed, "{path} of {lines} lines");
+            assert_eq!(
+                file_length(&SourceFile::new(path, text(lines))).is_none(),
+                is_allowed,
+                "{path} of {lines} lines"
+            );
         }
         let root = "//! A.\n\nmod b;\n#[cfg(test)]\nmod c;\npub(crate) use b::{\n    D,\n    E,\n};\n";
-        assert_eq!(file_length(&Source::new("crates/cache/src/a.rs", root)), None);
+        assert_eq!(file_length(&SourceFile::new("crates/cache/src/a.rs", root)), None);
         let code = format!("{root}struct D;\n");
-        assert!(file_length(&Source::new("crates/cache/src/a.rs", code)).is_some());
+        assert!(file_length(&SourceFile::new("crates/cache/src/a.rs", code)).is_some());
     }
 
     #[test]
@@ -194,12 +198,12 @@ mod tests {
     #[test]
     fn the_facade_is_counted_without_tests_and_comments() {
         let files = [
-            Source::new(
+            SourceFile::new(
                 "crates/headstart/src/lib.rs",
                 "//! A.\n\nuse a;\nuse b; // why\n#[cfg(test)]\nmod tests {\n}\n",
             ),
-            Source::new("crates/headstart/src/tests.rs", "use a;\n"),
-            Source::new("crates/cache/src/lib.rs", "use a;\n"),
+            SourceFile::new("crates/headstart/src/tests.rs", "use a;\n"),
+            SourceFile::new("crates/cache/src/lib.rs", "use a;\n"),
         ];
         assert_eq!(facade_size(&files, 2), None);
         assert!(facade_size(&files, 1).is_some());

@@ -13,13 +13,13 @@ use headstart_fetch_core::ConfigError;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::case::{Case, Fault, Turns};
+use super::case::{Case, RequestFault, Turns};
 use super::cloud::Cloud;
-use super::failure::{Failure, Trouble};
-use super::history::At;
-use super::judge::Rules;
-use super::op::{Body, Op, Quit, Span};
-use super::stack::Stack;
+use super::failure::{ErrorKind, Failure};
+use super::history::CaseTime;
+use super::op::{BodyUse, Cancel, Op, Span};
+use super::rules::Rules;
+use super::stack::CaseStack;
 
 /// An operation may take so long beside its transfer and what goes wrong.
 const BASE: Duration = Duration::from_secs(60);
@@ -37,11 +37,11 @@ const BEHIND_BYTES: usize = 4 << 20;
 pub(crate) type Tally = BTreeMap<String, u64>;
 
 /// What all tasks of a case share.
-pub(crate) struct World {
+pub(crate) struct CaseContext {
     pub(crate) case: Case,
     pub(crate) cloud: Cloud,
     pub(crate) rules: Rules,
-    pub(crate) stack: Stack,
+    pub(crate) stack: CaseStack,
     pub(crate) largest_bytes: u64,
     patience: Duration,
     failure: Mutex<Option<Failure>>,
@@ -52,14 +52,14 @@ pub(crate) struct World {
     held: AtomicUsize,
 }
 
-impl World {
+impl CaseContext {
     /// Builds the store of `case`.
     ///
     /// # Errors
     /// Where a layer refuses its settings.
     pub(crate) fn new(case: &Case) -> Result<Arc<Self>, ConfigError> {
         let cloud = Cloud::new(case);
-        let stack = Stack::build(case, &cloud)?;
+        let stack = CaseStack::build(case, &cloud)?;
         Ok(Arc::new(Self {
             cloud,
             rules: Rules::of(case),
@@ -76,11 +76,11 @@ impl World {
     }
 
     /// The store and what wraps it.
-    pub(crate) fn into_parts(self) -> (Cloud, Stack) {
+    pub(crate) fn into_parts(self) -> (Cloud, CaseStack) {
         (self.cloud, self.stack)
     }
 
-    pub(crate) fn now(&self) -> At {
+    pub(crate) fn now(&self) -> CaseTime {
         self.cloud.now()
     }
 
@@ -104,8 +104,8 @@ impl World {
         *self.tally.lock().entry(name.into()).or_default() += 1;
     }
 
-    pub(crate) fn count_trouble(&self, trouble: &Trouble) {
-        self.count(format!("ended: {}", trouble.name()));
+    pub(crate) fn count_error(&self, error_kind: &ErrorKind) {
+        self.count(format!("ended: {}", error_kind.name()));
     }
 
     /// `runtime` has stood still for so long.
@@ -125,12 +125,12 @@ impl World {
     pub(crate) async fn limited<T>(
         &self,
         runtime: usize,
-        quit: Quit,
+        cancel: Cancel,
         future: impl Future<Output = T> + Send,
     ) -> Result<Option<T>, Failure> {
         self.held_bytes.fetch_add(OPEN_REQUEST_BYTES, Ordering::Relaxed);
         self.held.fetch_add(1, Ordering::Relaxed);
-        let outcome = self.patiently(runtime, quit, future).await;
+        let outcome = self.patiently(runtime, cancel, future).await;
         self.held_bytes.fetch_sub(OPEN_REQUEST_BYTES, Ordering::Relaxed);
         self.held.fetch_sub(1, Ordering::Relaxed);
         outcome
@@ -139,7 +139,7 @@ impl World {
     async fn patiently<T>(
         &self,
         runtime: usize,
-        quit: Quit,
+        cancel: Cancel,
         future: impl Future<Output = T> + Send,
     ) -> Result<Option<T>, Failure> {
         let mut future: BoxFuture<'_, T> = future.boxed();
@@ -150,11 +150,11 @@ impl World {
             polls += 1;
             match poll {
                 Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-                Poll::Pending if matches!(quit, Quit::Polls(most) if polls >= most) => Poll::Ready(None),
+                Poll::Pending if matches!(cancel, Cancel::Polls(most) if polls >= most) => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             }
         });
-        if let Quit::Ms(ms) = quit {
+        if let Cancel::Ms(ms) = cancel {
             return Ok(timeout(Duration::from_millis(ms), polled).await.ok().flatten());
         }
         let mut left = self.patience;
@@ -172,20 +172,20 @@ impl World {
     }
 
     /// The caller holds up to `bytes` until the guard is dropped.
-    pub(crate) fn holds(self: &Arc<Self>, bytes: u64) -> Held {
+    pub(crate) fn holds(self: &Arc<Self>, bytes: u64) -> HeldBytes {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.held.fetch_add(1, Ordering::Relaxed);
-        Held { world: Arc::clone(self), bytes }
+        HeldBytes { context: Arc::clone(self), bytes }
     }
 
     /// The caller holds the answer to `span` until the guard is dropped.
-    pub(crate) fn holds_answer(self: &Arc<Self>, spans: &[Span]) -> Held {
+    pub(crate) fn holds_answer(self: &Arc<Self>, spans: &[Span]) -> HeldBytes {
         self.holds(spans.iter().map(|span| span.most(self.largest_bytes)).sum())
     }
 
     /// A reader keeps so much behind it.
-    pub(crate) fn holds_behind(self: &Arc<Self>, last_read: u64) -> Held {
+    pub(crate) fn holds_behind(self: &Arc<Self>, last_read: u64) -> HeldBytes {
         self.holds(last_read.max(BEHIND_BYTES as u64))
     }
 
@@ -216,15 +216,15 @@ impl World {
 }
 
 /// Memory that the caller holds.
-pub(crate) struct Held {
-    world: Arc<World>,
+pub(crate) struct HeldBytes {
+    context: Arc<CaseContext>,
     bytes: usize,
 }
 
-impl Drop for Held {
+impl Drop for HeldBytes {
     fn drop(&mut self) {
-        self.world.held_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.world.held.fetch_sub(1, Ordering::Relaxed);
+        self.context.held_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.context.held.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -261,8 +261,8 @@ fn patience(case: &Case) -> Duration {
     let abandoned = case.ops().filter(|op| {
         matches!(
             op,
-            Op::Get { body: Body::Keep { .. } | Body::KeepPolled, .. }
-                | Op::Stream { body: Body::Keep { .. } | Body::KeepPolled, .. }
+            Op::Get { body: BodyUse::Keep { .. } | BodyUse::KeepPolled, .. }
+                | Op::Stream { body: BodyUse::Keep { .. } | BodyUse::KeepPolled, .. }
         )
     });
     let abandoned = u32::try_from(abandoned.count()).unwrap_or(u32::MAX);
@@ -271,10 +271,10 @@ fn patience(case: &Case) -> Duration {
     BASE + waits + retrying + ABANDONED * abandoned + turns
 }
 
-fn late_ms(fault: Fault) -> u64 {
+fn late_ms(fault: RequestFault) -> u64 {
     match fault {
-        Fault::Late { ms } | Fault::Stall { ms, .. } => ms,
-        Fault::Throttled { retry_after_ms } => retry_after_ms.unwrap_or(0),
-        Fault::Reset | Fault::Cut { .. } | Fault::Short { .. } | Fault::Long => 0,
+        RequestFault::Late { ms } | RequestFault::Stall { ms, .. } => ms,
+        RequestFault::Throttled { retry_after_ms } => retry_after_ms.unwrap_or(0),
+        RequestFault::Reset | RequestFault::Cut { .. } | RequestFault::Short { .. } | RequestFault::Long => 0,
     }
 }

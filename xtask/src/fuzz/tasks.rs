@@ -5,14 +5,14 @@ use std::ops::Range;
 use headstart_fetch_core::{AccessHint, CacheHint};
 use headstart_sim::Dice;
 
-use super::case::{Case, Task, Turns};
+use super::case::{Case, CaseTask, Turns};
 use super::generate::{chance, change, new_size, one_of, pick, task};
-use super::op::{Body, Condition, Op, OpenBy, Quit, SeekTo, Span};
+use super::op::{BodyUse, Cancel, GetCondition, Op, OpenBy, SeekTo, Span};
 
 const KIB: u64 = 1 << 10;
 
 /// What operations are made of.
-pub(super) struct Plan<'a> {
+pub(super) struct TaskGenerator<'a> {
     pub(super) dice: &'a mut Dice,
     pub(super) case: &'a Case,
     pub(super) largest: u64,
@@ -22,9 +22,9 @@ pub(super) struct Plan<'a> {
     pub(super) may_change: bool,
 }
 
-impl Plan<'_> {
+impl TaskGenerator<'_> {
     /// Who does what.
-    pub(super) fn tasks(&mut self) -> Vec<Task> {
+    pub(super) fn tasks(&mut self) -> Vec<CaseTask> {
         let n = one_of(self.dice, &[(3, 1), (3, 2), (2, 3), (1, 6)]);
         let gives_up = chance(self.dice, 40);
         let abandons = chance(self.dice, 30);
@@ -33,18 +33,18 @@ impl Plan<'_> {
             for op in &mut ops {
                 if gives_up
                     && chance(self.dice, 30)
-                    && let Some(quit) = op.quit_mut()
+                    && let Some(cancel) = op.cancel_mut()
                 {
-                    *quit = quit_sometime(self.dice);
+                    *cancel = cancel_sometime(self.dice);
                 }
                 if abandons
                     && chance(self.dice, 60)
                     && let Some(body) = op.body_mut()
                 {
                     *body = if chance(self.dice, 60) {
-                        Body::KeepPolled
+                        BodyUse::KeepPolled
                     } else {
-                        Body::Keep { chunks: pick(self.dice, 4) }
+                        BodyUse::Keep { chunks: pick(self.dice, 4) }
                     };
                 }
             }
@@ -80,14 +80,14 @@ impl Plan<'_> {
                 0..3 => self.scan(&mut ops),
                 3..8 if reads => ops.push(self.reader_op()),
                 3..11 => ops.push(self.get()),
-                11 => ops.push(Op::Head { key: self.key(), quit: Quit::Never }),
+                11 => ops.push(Op::Head { key: self.key(), cancel: Cancel::Never }),
                 12 => ops.push(self.warm_or_advise()),
                 13 | 14 if self.may_change => ops.push(self.write()),
-                15 | 16 if self.changes => ops.push(Op::Behind(change(self.dice, &self.case.objects, self.largest))),
+                15 | 16 if self.changes => ops.push(Op::OutOfBand(change(self.dice, &self.case.objects, self.largest))),
                 17 => ops.push(Op::Sleep {
                     ms: one_of(self.dice, &[(3, 50), (2, 900), (1, 9000), (1, 12_000), (1, 55_000), (1, 70_000)]),
                 }),
-                18 => ops.push(if chance(self.dice, 50) { Op::Resume { quit: Quit::Never } } else { Op::DropKept }),
+                18 => ops.push(if chance(self.dice, 50) { Op::Resume { cancel: Cancel::Never } } else { Op::DropKept }),
                 _ => ops.push(self.get()),
             }
         }
@@ -121,12 +121,12 @@ impl Plan<'_> {
 
     fn get(&mut self) -> Op {
         let key = self.key();
-        let quit = Quit::Never;
+        let cancel = Cancel::Never;
         match self.dice.below(10) {
-            0..4 => Op::GetRange { key, range: self.range(key), quit },
+            0..4 => Op::GetRange { key, range: self.range(key), cancel },
             4 | 5 => {
                 let n = pick(self.dice, 8);
-                Op::GetRanges { key, ranges: (0..n).map(|_| self.range(key)).collect(), quit }
+                Op::GetRanges { key, ranges: (0..n).map(|_| self.range(key)).collect(), cancel }
             }
             _ => {
                 let span = match self.dice.below(6) {
@@ -137,15 +137,16 @@ impl Plan<'_> {
                 };
                 let back = pick(self.dice, 3);
                 let condition = match self.dice.below(12) {
-                    0 => Condition::IfMatch { back },
-                    1 => Condition::IfNoneMatch { back },
-                    2 => Condition::Version { back },
-                    _ => Condition::None,
+                    0 => GetCondition::IfMatch { back },
+                    1 => GetCondition::IfNoneMatch { back },
+                    2 => GetCondition::Version { back },
+                    _ => GetCondition::None,
                 };
                 let hints = [CacheHint::Bypass, CacheHint::NoAdmit, CacheHint::Refetch];
                 let hint = chance(self.dice, 10).then(|| hints[pick(self.dice, 3)]);
-                let body = if chance(self.dice, 15) { Body::Drop { chunks: pick(self.dice, 5) } } else { Body::ToEnd };
-                Op::Get { key, span, condition, hint, body, quit }
+                let body =
+                    if chance(self.dice, 15) { BodyUse::Drop { chunks: pick(self.dice, 5) } } else { BodyUse::ToEnd };
+                Op::Get { key, span, condition, hint, body, cancel }
             }
         }
     }
@@ -166,7 +167,7 @@ impl Plan<'_> {
         let key = self.key();
         let pause = chance(self.dice, 30);
         for range in self.steps(self.size(key)) {
-            ops.push(Op::GetRange { key, range, quit: Quit::Never });
+            ops.push(Op::GetRange { key, range, cancel: Cancel::Never });
             if pause && chance(self.dice, 30) {
                 ops.push(Op::Sleep { ms: self.dice.below(200) });
             }
@@ -174,20 +175,20 @@ impl Plan<'_> {
     }
 
     fn scan_reader(&mut self, ops: &mut Vec<Op>) {
-        let quit = Quit::Never;
+        let cancel = Cancel::Never;
         let joined = chance(self.dice, 50);
         let sequential = chance(self.dice, 30);
         let key = self.key();
         let seek = self.dice.below(self.size(key) + 1);
         if sequential {
-            ops.push(Op::Seek { to: SeekTo::Start(seek), quit });
+            ops.push(Op::Seek { to: SeekTo::Start(seek), cancel });
         }
         for range in self.steps(self.size(key)) {
             ops.push(match (sequential, joined) {
-                (true, true) => Op::Read { len: range.end - range.start, quit },
-                (true, false) => Op::FillBuf { quit },
-                (false, true) => Op::ReadAt { range, quit },
-                (false, false) => Op::ChunksAt { range, quit },
+                (true, true) => Op::Read { len: range.end - range.start, cancel },
+                (true, false) => Op::FillBuf { cancel },
+                (false, true) => Op::ReadAt { range, cancel },
+                (false, false) => Op::ChunksAt { range, cancel },
             });
         }
     }
@@ -198,22 +199,22 @@ impl Plan<'_> {
     }
 
     fn reader_op(&mut self) -> Op {
-        let quit = Quit::Never;
+        let cancel = Cancel::Never;
         let key = self.key();
         match self.dice.below(12) {
-            0..4 => Op::ReadAt { range: self.range(key), quit },
-            4 => Op::ChunksAt { range: self.range(key), quit },
-            5 => Op::Stream { body: Body::ToEnd, quit },
-            6 => Op::Stream { body: Body::Drop { chunks: pick(self.dice, 4) }, quit },
+            0..4 => Op::ReadAt { range: self.range(key), cancel },
+            4 => Op::ChunksAt { range: self.range(key), cancel },
+            5 => Op::Stream { body: BodyUse::ToEnd, cancel },
+            6 => Op::Stream { body: BodyUse::Drop { chunks: pick(self.dice, 4) }, cancel },
             7 => Op::Seek {
                 to: match self.dice.below(3) {
                     0 => SeekTo::Start(self.dice.below(self.size(key) + 10)),
                     1 => SeekTo::End(self.dice.below(self.size(key) + 1)),
                     _ => SeekTo::On(self.dice.below(100_000)),
                 },
-                quit,
+                cancel,
             },
-            8 => Op::Size { quit },
+            8 => Op::Size { cancel },
             9 => Op::AdviseReader { hint: self.hint(key) },
             10 => Op::Close,
             _ => self.open(),
@@ -234,33 +235,33 @@ impl Plan<'_> {
         if self.case.cache().is_some() && chance(self.dice, 70) {
             let whole = chance(self.dice, 50);
             let ranges = if whole { vec![0..u64::MAX] } else { vec![self.range(key)] };
-            return Op::Warm { key, ranges, quit: Quit::Never };
+            return Op::Warm { key, ranges, cancel: Cancel::Never };
         }
         Op::Advise { key, hint: self.hint(key) }
     }
 
     fn write(&mut self) -> Op {
         let (key, other) = (self.key(), self.key());
-        let quit = Quit::Never;
+        let cancel = Cancel::Never;
         match self.dice.below(10) {
             0..6 => {
                 let size = new_size(self.dice, self.case.objects[key], self.largest);
-                Op::Put { key, size, multipart: chance(self.dice, 20), quit }
+                Op::Put { key, size, multipart: chance(self.dice, 20), cancel }
             }
-            6 => Op::Delete { keys: vec![key], quit },
-            7 => Op::Delete { keys: vec![key, other], quit },
-            8 if key != other => Op::Copy { from: key, to: other, quit },
-            9 if key != other => Op::Rename { from: key, to: other, quit },
-            _ => Op::Delete { keys: vec![key], quit },
+            6 => Op::Delete { keys: vec![key], cancel },
+            7 => Op::Delete { keys: vec![key, other], cancel },
+            8 if key != other => Op::Copy { from: key, to: other, cancel },
+            9 if key != other => Op::Rename { from: key, to: other, cancel },
+            _ => Op::Delete { keys: vec![key], cancel },
         }
     }
 }
 
 /// A moment at which a future is dropped.
-fn quit_sometime(dice: &mut Dice) -> Quit {
+fn cancel_sometime(dice: &mut Dice) -> Cancel {
     if chance(dice, 50) {
-        Quit::Polls(1 + pick(dice, 6))
+        Cancel::Polls(1 + pick(dice, 6))
     } else {
-        Quit::Ms(one_of(dice, &[(1, 0), (3, 10), (3, 60), (1, 1000)]))
+        Cancel::Ms(one_of(dice, &[(1, 0), (3, 10), (3, 60), (1, 1000)]))
     }
 }
