@@ -8,13 +8,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use clap::Args;
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, Parser};
+use serde::Serialize;
 
 use crate::check::Checker;
+use crate::drive;
 use crate::meter::{Meter, Outcome};
-use crate::source::{Overwriter, ReadSource};
-use crate::{drive, file};
+use crate::source::{HttpOverwriter, Overwriter, ReadSource};
+use crate::system::System;
+use crate::traces;
 
 /// Longer than this after its time a run is taken to hang.
 const GRACE: Duration = Duration::from_secs(60);
@@ -45,7 +48,7 @@ impl ChildTask {
     /// # Errors
     /// Where the trace cannot be read, or a read fails, or none of them ends.
     pub async fn run(&self, source: Arc<dyn ReadSource>, overwriter: Option<Arc<dyn Overwriter>>) -> Result<Outcome> {
-        let trace = Arc::new(file::load(&self.trace)?);
+        let trace = Arc::new(traces::load(&self.trace)?);
         let sources = self.places(&source)?;
         let meter = Arc::new(self.begin()?);
         let read = drive::run(trace, &sources, overwriter, Arc::clone(&meter));
@@ -81,4 +84,47 @@ impl ChildTask {
 /// Where somebody does.
 pub fn finish(meter: Arc<Meter>) -> Result<Outcome> {
     Ok(Arc::into_inner(meter).context("a reader is still at work")?.finish())
+}
+
+/// Reads a trace in somebody else's way
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(flatten)]
+    task: Option<ChildTask>,
+    /// Where the simulated server listens
+    #[arg(long, requires = "ChildTask")]
+    endpoint: Option<String>,
+    #[arg(long, requires = "ChildTask")]
+    bucket: Option<String>,
+    #[arg(long, requires = "ChildTask")]
+    system: Option<System>,
+    /// Print the versions of what is measured, and end
+    #[arg(long, exclusive = true)]
+    versions: bool,
+}
+
+/// Is such a program: reads through what `source` makes of a system, an endpoint and a bucket, and tells the bench what came of it; or prints `versions`.
+///
+/// # Errors
+/// Where the command line does not say what to read, or a read fails.
+pub fn run_peer(
+    versions: impl Serialize,
+    source: impl FnOnce(System, &str, &str) -> Result<Arc<dyn ReadSource>>,
+) -> Result<()> {
+    let cli = Cli::parse();
+    if cli.versions {
+        println!("{}", serde_json::to_string(&versions)?);
+        return Ok(());
+    }
+    let (Some(task), Some(endpoint), Some(bucket), Some(system)) = (cli.task, cli.endpoint, cli.bucket, cli.system)
+    else {
+        bail!("--trace, --limit-ms, --endpoint, --bucket and --system say what to read");
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        let source = source(system, &endpoint, &bucket)?;
+        task.run(source, Some(Arc::new(HttpOverwriter { endpoint }))).await
+    })?;
+    println!("{}", serde_json::to_string(&outcome)?);
+    Ok(stdout().flush()?)
 }

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::check::{Checker, Verdict};
-use crate::process;
 use crate::results::Bar;
 
 /// What one run came to, in one process: a line of JSON on its way to the bench.
@@ -115,14 +114,14 @@ impl Meter {
     /// Starts the clock. The run is over after `limit`, or never by itself.
     #[must_use]
     pub fn start(checker: Checker, limit: Option<Duration>) -> Self {
-        process::forget_peak_memory();
-        let outcome = Outcome { base_memory_bytes: process::memory_bytes(), ..Outcome::default() };
+        forget_peak_memory();
+        let outcome = Outcome { base_memory_bytes: memory_bytes(), ..Outcome::default() };
         Self {
             checker,
             limit,
             started: Instant::now(),
             started_us: unix_us(),
-            cpu_before: process::cpu_time(),
+            cpu_before: cpu_time(),
             sums: Mutex::new(Sums { outcome, newest: FIRST_GENERATION, reads: None }),
         }
     }
@@ -245,8 +244,8 @@ impl Meter {
             started_us: self.started_us,
             ended_us: unix_us(),
             elapsed_ms: ms(elapsed),
-            peak_memory_bytes: process::peak_memory_bytes(),
-            cpu_s: process::cpu_time().zip(self.cpu_before).map(|(now, before)| (now - before).as_secs_f64()),
+            peak_memory_bytes: peak_memory_bytes(),
+            cpu_s: cpu_time().zip(self.cpu_before).map(|(now, before)| (now - before).as_secs_f64()),
             ..self.sums.into_inner().outcome
         }
     }
@@ -275,6 +274,90 @@ pub fn ms(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
+/// Memory that this process holds now, in bytes.
+fn memory_bytes() -> Option<u64> {
+    of_status("VmRSS:", &std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// The most memory this process has held at once, in bytes.
+fn peak_memory_bytes() -> Option<u64> {
+    of_status("VmHWM:", &std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// The peak begins anew, where the kernel allows it; elsewhere it is that of the whole process.
+fn forget_peak_memory() {
+    // Nothing is lost but a little exactness.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// CPU time of this process, in user space and in the kernel.
+fn cpu_time() -> Option<Duration> {
+    #[cfg(unix)]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Some(Duration::new(time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?))
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+fn of_status(field: &str, status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
 #[cfg(test)]
-#[path = "meter_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+    use headstart_sim::Content;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_adds_up() {
+        let meter = Meter::start(Checker::Simulated, Some(Duration::from_secs(1)));
+        let bytes = Content::new("a", FIRST_GENERATION).bytes(0..100);
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        assert_eq!(
+            meter.deliver("a", &(0..100), &[bytes.slice(..40), bytes.slice(40..)]).unwrap(),
+            Some(FIRST_GENERATION)
+        );
+        assert!(meter.deliver("a", &(0..101), std::slice::from_ref(&bytes)).is_err(), "a short read is an error");
+        meter.deliver_piece("a", 1, &bytes);
+        meter.read_ended(Instant::now() - Duration::from_millis(30), &(0..100));
+        assert!(!meter.is_over());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(meter.is_over());
+        let outcome = meter.finish();
+        assert_eq!((outcome.elapsed_ms, outcome.first_byte_ms, outcome.stalled_ms), (1030.0, Some(30.0), 30.0));
+        assert_eq!((outcome.delivered_bytes, outcome.latencies_us), (200, vec![30_000]));
+        assert!(outcome.wrong_bytes > 90, "{}", outcome.wrong_bytes);
+    }
+
+    #[test]
+    fn processes_are_one_run() {
+        let one = |started_us, ended_us| Outcome {
+            started_us,
+            ended_us,
+            first_byte_ms: Some(5.0),
+            latencies_us: vec![started_us],
+            delivered_bytes: 1_000_000,
+            peak_memory_bytes: Some(3),
+            base_memory_bytes: Some(1),
+            cpu_s: Some(0.5),
+            wrong_bytes: 1,
+            ..Outcome::default()
+        };
+        let all = Outcome::of_all(vec![one(2_000, 9_000), one(1_000, 5_000)]).unwrap();
+        assert_eq!((all.elapsed_ms, all.first_byte_ms, all.memory_bytes()), (8.0, Some(5.0), Some(4)));
+        assert_eq!((all.delivered_bytes, all.wrong_bytes, all.cpu_s), (2_000_000, 2, Some(1.0)));
+        assert!((all.mb_per_s() - 250.0).abs() < 1e-9);
+        assert_eq!(Outcome::of_all(vec![]), None);
+    }
+
+    #[test]
+    fn the_kernels_files_are_read() {
+        let status = "Name:\tx\nVmPeak:\t  90 kB\nVmHWM:\t   12 kB\nVmRSS:\t 7 kB\n";
+        assert_eq!((of_status("VmHWM:", status), of_status("VmRSS:", status)), (Some(12 * 1024), Some(7 * 1024)));
+        assert_eq!(of_status("VmHWM:", "Name:\tx\n"), None);
+    }
+}

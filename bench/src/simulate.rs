@@ -18,8 +18,8 @@ use crate::drive;
 use crate::ideal::{self, IdealShape};
 use crate::meter::{Meter, Outcome, ms};
 use crate::ours::{self, Facade, StoreClient};
-use crate::overwrite::LocalOverwriter;
 use crate::results::{Bar, Sample, WireCounts};
+use crate::source::LocalOverwriter;
 use crate::source::ReadSource;
 use crate::system::System;
 

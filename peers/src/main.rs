@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use headstart_bench::peer;
+use headstart_bench::child;
 use headstart_bench::system::System;
 
 fn main() -> Result<()> {
-    peer::run(versions(), |system, endpoint, bucket| {
+    child::run_peer(versions(), |system, endpoint, bucket| {
         Ok(match system {
             System::Opendal4 => Arc::new(opendal::Chunked::new(endpoint, bucket, 4)?),
             System::Opendal8 => Arc::new(opendal::Chunked::new(endpoint, bucket, 8)?),

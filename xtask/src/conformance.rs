@@ -1,10 +1,9 @@
 //! `cargo xtask conformance`: `object_store`'s own suite over every backend and every stack, and ten thousand random
 //! steps over every backend through the facade's stack.
 //!
-//! What the bare client passes, every stack must pass. What it fails is the server's own, and stands in `deviations.rs` by name.
+//! What the bare client passes, every stack must pass. What it fails is the server's own, and is listed in `matrix.rs` by name.
 
 mod backend;
-mod deviations;
 mod differential;
 mod matrix;
 mod native_write;
@@ -72,7 +71,7 @@ pub(crate) fn run(args: &ConformanceArgs) -> Result<()> {
 async fn over(backend: Backend, args: &ConformanceArgs, matrix: &mut Matrix) -> Result<()> {
     let started = Instant::now();
     let server = BackendServer::start(backend).await?;
-    let expected = deviations::of(backend).map(|(function, _)| function).collect::<BTreeSet<_>>();
+    let expected = matrix::deviations(backend).map(|(function, _)| function).collect::<BTreeSet<_>>();
     let mut bare = BTreeMap::new();
     for stack in StackKind::ALL {
         let failed = suite::failures(&server, *stack).await?;

@@ -7,7 +7,6 @@ mod cloud;
 mod cloud_store;
 mod context;
 mod drive;
-mod error_kind;
 mod evidence;
 mod failure;
 mod generate;

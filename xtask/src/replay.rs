@@ -6,12 +6,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use headstart_bench::file;
 use headstart_bench::meter::{Outcome, megabytes};
-use headstart_bench::replay::{bytes, on_simulated_objects, recorded_time};
 use headstart_bench::results::WireCounts;
 use headstart_bench::simulate::Simulation;
 use headstart_bench::system::System;
+use headstart_bench::traces;
+use headstart_bench::traces::{bytes, on_simulated_objects, recorded_time};
 use headstart_bench::workload::Workload;
 use headstart_sim::LinkProfile;
 use headstart_trace::Kind;
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<()> {
     if let Some(workload) = &args.write {
         write(workload, args)?;
     }
-    let recorded = file::load(&args.trace)?;
+    let recorded = traces::load(&args.trace)?;
     ensure!(!recorded.calls.is_empty(), "{} has no calls", args.trace.display());
     let trace = Arc::new(on_simulated_objects(&recorded));
     let systems = if args.systems.is_empty() { &SYSTEMS[..] } else { &args.systems };
@@ -114,5 +114,5 @@ fn table(rows: &[(System, Outcome, WireCounts)], profile: &LinkProfile) -> Table
 fn write(name: &str, args: &ReplayArgs) -> Result<()> {
     let workload = Workload::named(name)?;
     let trace = workload.trace(&workload.objects(args.seed)?, args.seed)?;
-    file::save(&trace, &args.trace)
+    traces::save(&trace, &args.trace)
 }

@@ -1,10 +1,9 @@
 //! `cargo xtask servers`: object stores written by others, started on loopback for tests and for trying things out.
 
-mod azure;
 mod environment;
-mod http;
 mod kind;
 mod process;
+mod requests;
 
 use std::io::{Write, stdout};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
-use headstart_bench::peer;
+use headstart_bench::child;
 use headstart_bench::source::{Handle, ReadSource};
 use headstart_bench::system::System;
 use object_store::gcp::GoogleCloudStorageBuilder;
@@ -61,7 +61,7 @@ impl Handle for Open {
 
 fn main() -> Result<()> {
     let versions = serde_json::json!({ "ocra": "0.1.1 (object_store 0.10.2)" });
-    peer::run(versions, |system, endpoint, bucket| {
+    child::run_peer(versions, |system, endpoint, bucket| {
         ensure!(system == System::Ocra, "this program reads by ocra");
         Ok(Arc::new(Pages::new(endpoint, bucket)?))
     })

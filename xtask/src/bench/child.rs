@@ -14,11 +14,11 @@ use headstart::{FetchConfig, Headstart};
 use headstart_bench::child::ChildTask;
 use headstart_bench::meter::Outcome;
 use headstart_bench::ours::{self, StoreClient};
-use headstart_bench::overwrite::HttpOverwriter;
 use headstart_bench::results::WireCounts;
+use headstart_bench::source::HttpOverwriter;
 use headstart_bench::source::Overwriter;
 use headstart_bench::system::System;
-use headstart_bench::{file, ideal};
+use headstart_bench::{ideal, traces};
 use headstart_fetch_core::BackendProfile;
 use headstart_gcs_backend::{GcsBackend, GcsConfig};
 use headstart_local_backend::LocalBackend;
@@ -231,7 +231,7 @@ async fn measured(args: ChildArgs) -> Result<ProcessReport> {
         (client.store, client.for_fetch) = (Arc::clone(tally) as _, Arc::clone(tally) as _);
     }
     let outcome = if args.system == System::Ideal {
-        let trace = file::load(&args.task.trace)?;
+        let trace = traces::load(&args.task.trace)?;
         let shape = *ideal::shapes(&trace).get(args.shape).context("there is no such shape")?;
         let meter = args.task.begin()?;
         ideal::run(&trace, shape, &client.store, &meter).await?;
@@ -278,5 +278,38 @@ pub(crate) fn client(root: &Url, endpoint: Option<&str>) -> Result<(StoreClient,
 }
 
 #[cfg(test)]
-#[path = "child_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    fn run(scripts: &[&str]) -> Result<(Outcome, Option<WireCounts>), String> {
+        let processes = scripts.iter().map(|script| shell(script)).collect();
+        run_all(processes, Duration::from_secs(1)).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn processes_begin_together_and_are_one_run() {
+        let outcome = Outcome { delivered_bytes: 5, elapsed_ms: 1.0, ..Outcome::default() };
+        let script = format!("echo ready; read line; echo '{}'", serde_json::to_string(&outcome).unwrap());
+        let (all, wire) = run(&[&script, &script]).unwrap();
+        assert_eq!((all.delivered_bytes, wire), (10, None));
+    }
+
+    #[test]
+    fn what_goes_wrong_in_a_process_is_told() {
+        for (script, says) in [
+            ("echo no such object >&2; exit 3", "no such object"),
+            ("echo hello", "instead of 'ready'"),
+            ("echo ready; read line; echo nonsense", "nonsense"),
+            ("echo ready; read line; echo late >&2; exit 1", "late"),
+        ] {
+            let error = run(&[script]).unwrap_err();
+            assert!(error.contains(says), "{script}: {error}");
+        }
+    }
+}

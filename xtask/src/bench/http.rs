@@ -60,7 +60,7 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<BenchPlan> 
 pub(crate) fn write_traces(folder: &TempDir, workloads: &[PreparedWorkload]) -> Result<Vec<PathBuf>> {
     let write = |prepared: &PreparedWorkload| {
         let file = folder.path().join(format!("{}.jsonl", prepared.name()));
-        headstart_bench::file::save(&prepared.trace, &file)?;
+        headstart_bench::traces::save(&prepared.trace, &file)?;
         Ok(file)
     };
     workloads.iter().map(write).collect()

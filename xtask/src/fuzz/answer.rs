@@ -9,9 +9,8 @@ use object_store::{GetResult, Result};
 use parking_lot::Mutex;
 
 use super::context::{CaseContext, HeldBytes};
-use super::error_kind;
 use super::evidence::Evidence;
-use super::failure::Failure;
+use super::failure::{ErrorKind, Failure};
 use super::history::Version;
 use super::op::{BodyUse, Span};
 use super::rules::CallRecord;
@@ -106,7 +105,7 @@ impl OpenBody {
                 Ok(true)
             }
             Some(Err(error)) => {
-                let error_kind = error_kind::of(&error);
+                let error_kind = ErrorKind::of(&error);
                 self.context.count_error(&error_kind);
                 self.call.ended = self.context.now();
                 self.context

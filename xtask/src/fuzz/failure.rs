@@ -1,6 +1,12 @@
-//! What a case can fail with, and what an error of the stack is. Pure.
+//! How a case can fail, and what kinds of errors the stack returns.
 
-use std::fmt;
+use std::error::Error as _;
+use std::{fmt, io};
+
+use headstart_fetch_core::{FetchError, ObjectChanged, Throttled};
+use object_store::Error;
+
+use super::cloud::INJECTED;
 
 /// A promise that was not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +67,27 @@ pub(crate) enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// What `error` says.
+    pub(crate) fn of(error: &Error) -> Self {
+        if ObjectChanged::find(error).is_some() {
+            return Self::Changed;
+        }
+        match error {
+            Error::NotFound { .. } => Self::NotFound,
+            Error::NotModified { .. } => Self::NotModified,
+            Error::Precondition { .. } => Self::Precondition,
+            _ => unspecific(error),
+        }
+    }
+
+    /// What an error of `AsyncRead` says.
+    pub(crate) fn of_io(error: &io::Error) -> Self {
+        match error.get_ref().and_then(|source| source.downcast_ref()) {
+            Some(error) => Self::of(error),
+            None => Self::Other(format!("{error:?}")),
+        }
+    }
+
     /// Its name, for counting.
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -73,4 +100,27 @@ impl ErrorKind {
             Self::Other(_) => "other error",
         }
     }
+}
+
+/// The kind of an error whose variant does not tell it.
+fn unspecific(error: &Error) -> ErrorKind {
+    let words = format!("{error}");
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    for cause in causes {
+        match cause.downcast_ref::<FetchError>() {
+            Some(FetchError::PastEnd { .. } | FetchError::EmptyRange { .. }) => return ErrorKind::Range,
+            Some(FetchError::ShortBody { .. } | FetchError::LongBody { .. } | FetchError::Stalled { .. }) => {
+                return ErrorKind::Injected(words);
+            }
+            _ => {}
+        }
+        if cause.is::<Throttled>() {
+            return ErrorKind::Injected(words);
+        }
+    }
+    // `object_store`'s type for ranges that do not exist can be had but not named.
+    if words.contains("Wanted range starting at") || words.contains("Range started at") {
+        return ErrorKind::Range;
+    }
+    if words.contains(INJECTED) { ErrorKind::Injected(words) } else { ErrorKind::Other(words) }
 }

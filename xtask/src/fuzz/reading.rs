@@ -11,7 +11,6 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt};
 use super::answer::OpenBody;
 use super::cloud::path;
 use super::context::HeldBytes;
-use super::error_kind;
 use super::evidence::Evidence;
 use super::failure::{ErrorKind, Failure};
 use super::history::Version;
@@ -99,7 +98,7 @@ impl TaskRunner {
                     Some(OpenReader { reader, call, versions, position: 0, is_lost: false, behind_bytes: 0, _behind });
                 Ok(())
             }
-            Err(error) => self.error_kind(&call, &error_kind::of(&error)),
+            Err(error) => self.error_kind(&call, &ErrorKind::of(&error)),
         }
     }
 
@@ -172,7 +171,7 @@ impl TaskRunner {
         match answer {
             None => Ok(()),
             Some(Ok(chunks)) => self.saw(open, &span, start, chunks.iter().map(|chunk| &**chunk), true),
-            Some(Err(error)) => self.judge_reader_error(open, span, &error_kind::of(&error)),
+            Some(Err(error)) => self.judge_reader_error(open, span, &ErrorKind::of(&error)),
         }
     }
 
@@ -204,7 +203,7 @@ impl TaskRunner {
                 }
             }
             Some(Err(error)) if error.kind() == std::io::ErrorKind::InvalidInput => Ok(()),
-            Some(Err(error)) => self.judge_reader_error(open, Span::Whole, &error_kind::of_io(&error)),
+            Some(Err(error)) => self.judge_reader_error(open, Span::Whole, &ErrorKind::of_io(&error)),
         }
     }
 
@@ -233,7 +232,7 @@ impl TaskRunner {
                 open.position += n as u64;
                 self.saw(open, &span, start, [&buffer[..n]], n == 0)
             }
-            Some(Err(error)) => self.judge_reader_error(open, span, &error_kind::of_io(&error)),
+            Some(Err(error)) => self.judge_reader_error(open, span, &ErrorKind::of_io(&error)),
         }
     }
 
@@ -249,7 +248,7 @@ impl TaskRunner {
                 let span = Span::Bounded(start..u64::MAX);
                 self.saw(open, &span, start, [&bytes[..]], bytes.is_empty())
             }
-            Some(Err(error)) => self.judge_reader_error(open, Span::Offset(start), &error_kind::of_io(&error)),
+            Some(Err(error)) => self.judge_reader_error(open, Span::Offset(start), &ErrorKind::of_io(&error)),
         }
     }
 
@@ -275,7 +274,7 @@ impl TaskRunner {
         match self.limited(cancel, open.reader.size()).await? {
             None => Ok(()),
             Some(Ok(size)) => self.sized(open, size),
-            Some(Err(error)) => self.judge_reader_error(open, Span::Whole, &error_kind::of(&error)),
+            Some(Err(error)) => self.judge_reader_error(open, Span::Whole, &ErrorKind::of(&error)),
         }
     }
 

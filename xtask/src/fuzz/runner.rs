@@ -12,7 +12,6 @@ use super::answer::OpenBody;
 use super::case::Tokens;
 use super::cloud::{get_range, path};
 use super::context::CaseContext;
-use super::error_kind;
 use super::evidence::Evidence;
 use super::failure::{ErrorKind, Failure};
 use super::history::Version;
@@ -177,7 +176,7 @@ impl TaskRunner {
                     let mut open = OpenBody::answered(&context, call.clone(), span, result)?;
                     Ok(Ok(open.take(body).await?.then_some(open)))
                 }
-                Err(error) => Ok(Err(error_kind::of(&error))),
+                Err(error) => Ok(Err(ErrorKind::of(&error))),
             }
         });
         match answered.await? {
@@ -200,7 +199,7 @@ impl TaskRunner {
         match self.limited(cancel, self.context.stack.top.get_range(&path, range)).await? {
             None => Ok(()),
             Some(Ok(bytes)) => self.bytes(&call, &span, start, &bytes).map(drop),
-            Some(Err(error)) => self.error_kind(&call, &error_kind::of(&error)),
+            Some(Err(error)) => self.error_kind(&call, &ErrorKind::of(&error)),
         }
     }
 
@@ -222,7 +221,7 @@ impl TaskRunner {
                 .zip(&ranges)
                 .zip(&spans)
                 .try_for_each(|((bytes, range), span)| self.bytes(&call, span, range.start, bytes).map(drop)),
-            Some(Err(error)) => self.error_kind(&call, &error_kind::of(&error)),
+            Some(Err(error)) => self.error_kind(&call, &ErrorKind::of(&error)),
         }
     }
 
@@ -243,7 +242,7 @@ impl TaskRunner {
                 cloud.history(|history| self.context.rules.head(history, &call, is))?;
                 Ok(Some(meta))
             }
-            Some(Err(error)) => self.error_kind(&call, &error_kind::of(&error)).map(|()| None),
+            Some(Err(error)) => self.error_kind(&call, &ErrorKind::of(&error)).map(|()| None),
         }
     }
 
@@ -254,7 +253,7 @@ impl TaskRunner {
         let path = path(key);
         match self.limited(cancel, cache.warm(&path, &ranges)).await? {
             None | Some(Ok(_)) => Ok(()),
-            Some(Err(error)) => self.error_kind(&call, &error_kind::of(&error)),
+            Some(Err(error)) => self.error_kind(&call, &ErrorKind::of(&error)),
         }
     }
 

@@ -8,7 +8,6 @@ use object_store::{ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, 
 use parking_lot::Mutex;
 
 use super::cloud::{WrittenVersion, path};
-use super::error_kind;
 use super::evidence;
 use super::failure::{ErrorKind, Failure};
 use super::history::CaseTime;
@@ -93,7 +92,7 @@ impl TaskRunner {
             source.is_some_and(|key| history.during(key, began..=now).any(|version| version.is_none()))
         });
         let Some(Err(error)) = outcome? else { return Ok(()) };
-        let error_kind = error_kind::of(&error);
+        let error_kind = ErrorKind::of(&error);
         self.context.count_error(&error_kind);
         let explained = match error_kind {
             ErrorKind::Injected(_) => !self.context.case.write_faults.is_empty(),

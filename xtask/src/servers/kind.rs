@@ -8,9 +8,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
-use super::azure;
 use super::environment::{has_node, has_python, node_program, python_program};
 use super::process::LinkShape;
+use super::requests::azure_variables;
 
 /// A server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
@@ -109,7 +109,7 @@ impl ServerKind {
             Self::FakeGcs => vec![gcs],
             Self::Moto => vec![s3, gcs],
             Self::Hadro => vec![gcs, s3],
-            Self::Azurite => vec![HowToRead { variables: azure::variables(address), ..read("az", Vec::new()) }],
+            Self::Azurite => vec![HowToRead { variables: azure_variables(address), ..read("az", Vec::new()) }],
         }
     }
 }

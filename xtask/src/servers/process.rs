@@ -15,9 +15,8 @@ use reqwest::Method;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use super::azure;
-use super::http::ServerHttp;
 use super::kind::{HowToRead, ServerKind};
+use super::requests::{ServerHttp, azure_client, make_azure_container};
 
 /// A slow machine takes some seconds to load Python or Node.js.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -92,7 +91,7 @@ impl RunningServer {
 
     /// `object_store`'s own client of a container of Azurite's.
     pub(crate) fn azure_client(&self, container: &str) -> Result<MicrosoftAzure> {
-        azure::client(&self.address, container)
+        azure_client(&self.address, container)
     }
 
     /// Makes an empty bucket.
@@ -104,7 +103,7 @@ impl RunningServer {
             }
             ServerKind::Moto => self.http.send(Method::PUT, &format!("/{bucket}"), &[], "", Bytes::new()).await,
             ServerKind::Hadro => Ok(fs::create_dir(self.objects(bucket))?),
-            ServerKind::Azurite => self.http.execute(azure::make_container(&self.address, bucket)?).await,
+            ServerKind::Azurite => self.http.execute(make_azure_container(&self.address, bucket)?).await,
         }
     }
 
