@@ -145,11 +145,7 @@ fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_possible_value().expect("no step is hidden").get_name())
-    }
-}
+display_as_argument!(Step);
 
 /// Displays a command as it would be typed in a shell.
 struct CommandLine<'a>(&'a Command);

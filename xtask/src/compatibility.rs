@@ -15,7 +15,7 @@ use std::panic;
 use std::sync::Mutex;
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use headstart_sim::hostile::behaviours::{self, Behaviour, Sizes};
 use tokio::time::Instant;
 
@@ -94,7 +94,7 @@ fn jobs(args: &CompatibilityArgs) -> Vec<MatrixJob> {
         if !args.behaviours.is_empty() && !args.behaviours.iter().any(|name| name == behaviour.name) {
             continue;
         }
-        for client in ClientKind::ALL.into_iter().filter(|client| args.client.is_none_or(|only| only == *client)) {
+        for client in chosen(args.client) {
             jobs.push((behaviour, client, SMALL_BYTES));
             if behaviour.sizes == Sizes::All {
                 jobs.push((behaviour, client, LARGE_BYTES));
@@ -103,6 +103,11 @@ fn jobs(args: &CompatibilityArgs) -> Vec<MatrixJob> {
     }
     jobs.reverse();
     jobs
+}
+
+/// The value that the command line names, or all.
+fn chosen<T: ValueEnum + Copy + 'static>(only: Option<T>) -> Vec<T> {
+    only.map_or_else(|| T::value_variants().to_vec(), |only| vec![only])
 }
 
 /// A cell, what the bare client and ours have seen, and what is wrong.
@@ -115,9 +120,9 @@ struct CellOutcome {
 
 fn run_job((behaviour, client, size): MatrixJob, args: &CompatibilityArgs) -> Vec<CellOutcome> {
     let mut outcomes = Vec::new();
-    for access in Access::ALL.into_iter().filter(|access| args.access.is_none_or(|only| only == *access)) {
+    for access in chosen(args.access) {
         let raw = cell::run_cell(behaviour, client, size, access, None);
-        for mode in Mode::ALL.into_iter().filter(|mode| args.mode.is_none_or(|only| only == *mode)) {
+        for mode in chosen(args.mode) {
             let ours = cell::run_cell(behaviour, client, size, access, Some(mode));
             let usual = if size > SMALL_BYTES { usual_requests(client, access, mode) } else { 0 };
             let faults = cell::compare(&raw, &ours, usual);

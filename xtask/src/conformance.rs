@@ -14,7 +14,7 @@ mod suite;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::time::Instant;
 
 use crate::servers;
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &ConformanceArgs) -> Result<()> {
     if args.shaped {
         return runtime.block_on(servers::until_told(shaped::run(args.seed)))?;
     }
-    let backends = if args.backends.is_empty() { Backend::ALL.to_vec() } else { args.backends.clone() };
+    let backends = if args.backends.is_empty() { Backend::value_variants().to_vec() } else { args.backends.clone() };
     if backends.iter().filter_map(|backend| backend.server()).any(|server| !server.is_installed()) {
         bail!("the servers are not installed: run `cargo xtask servers --install`");
     }
@@ -73,7 +73,7 @@ async fn over(backend: Backend, args: &ConformanceArgs, matrix: &mut Matrix) -> 
     let server = BackendServer::start(backend).await?;
     let expected = matrix::deviations(backend).map(|(function, _)| function).collect::<BTreeSet<_>>();
     let mut bare = BTreeMap::new();
-    for stack in StackKind::ALL {
+    for stack in StackKind::value_variants() {
         let failed = suite::failures(&server, *stack).await?;
         if *stack == StackKind::Bare {
             bare = failed.clone();

@@ -1,5 +1,16 @@
 //! The project's own commands: `cargo xtask bench`, `ci`, `conformance`, `fuzz`, `local`, `ramp`, `replay`, `report`, `servers` and `tidy`.
 
+/// Displays values of command-line enums as they are typed.
+macro_rules! display_as_argument {
+    ($($type:ty),*) => {$(
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(clap::ValueEnum::to_possible_value(self).expect("no value is hidden").get_name())
+            }
+        }
+    )*};
+}
+
 mod bench;
 mod ci;
 mod compare;

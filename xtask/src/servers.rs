@@ -8,7 +8,7 @@ mod requests;
 use std::io::{Write, stdout};
 
 use anyhow::{Result, bail, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 pub(crate) use environment::install;
 pub(crate) use kind::{HowToRead, ServerKind};
@@ -38,7 +38,7 @@ pub(crate) struct ServersArgs {
 
 /// Whether all of them are there, in the versions that are pinned.
 pub(crate) fn is_installed() -> bool {
-    ServerKind::ALL.iter().all(|kind| kind.is_installed())
+    ServerKind::value_variants().iter().all(|kind| kind.is_installed())
 }
 
 /// Installs, or starts what is asked for, tells how to read from each, and stops them when it is interrupted.
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &ServersArgs) -> Result<()> {
     if args.install {
         return install();
     }
-    let kinds = if args.servers.is_empty() { ServerKind::ALL.to_vec() } else { args.servers.clone() };
+    let kinds = if args.servers.is_empty() { ServerKind::value_variants().to_vec() } else { args.servers.clone() };
     let shape = LinkShape { latency_ms: args.latency_ms, jitter_ms: 0, stream_mb_per_s: args.stream_mb_per_s };
     ensure!(
         shape == LinkShape::default() || kinds.contains(&ServerKind::Hadro),

@@ -63,7 +63,8 @@ struct ProcessReport {
 
 /// Runs `processes` at once, and says what they came to together; requests where they have counted them.
 pub(crate) fn run_all(processes: Vec<Command>, limit: Duration) -> Result<(Outcome, Option<WireCounts>)> {
-    let mut running = processes.into_iter().map(RunningProcess::start).collect::<Result<Vec<_>>>()?;
+    let mut running =
+        processes.into_iter().map(|mut command| RunningProcess::start(&mut command)).collect::<Result<Vec<_>>>()?;
     let (done, watched) = channel::<()>();
     let children: Vec<_> = running.iter().map(|one| Arc::clone(&one.child)).collect();
     // Killed, a process that hangs closes its pipes, and whoever waits for it goes on.
@@ -98,7 +99,7 @@ fn all(running: &mut [RunningProcess]) -> Result<Vec<ProcessReport>> {
         }
     }
     for one in &mut *running {
-        one.go()?;
+        one.send("go")?;
     }
     let said = |one: &mut RunningProcess| {
         let line = one.line()?;
@@ -108,7 +109,7 @@ fn all(running: &mut [RunningProcess]) -> Result<Vec<ProcessReport>> {
 }
 
 /// A process, killed when this is dropped.
-struct RunningProcess {
+pub(crate) struct RunningProcess {
     child: Arc<Mutex<Child>>,
     lines: BufReader<ChildStdout>,
     /// Reads what it says on stderr, so that it never waits for a reader.
@@ -116,7 +117,7 @@ struct RunningProcess {
 }
 
 impl RunningProcess {
-    fn start(mut command: Command) -> Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.with_context(|| format!("cannot start {program}"))?;
@@ -131,14 +132,15 @@ impl RunningProcess {
         Ok(Self { child: Arc::new(Mutex::new(child)), lines, errors: Some(errors) })
     }
 
-    fn go(&mut self) -> Result<()> {
+    /// Writes a line to the process.
+    pub(crate) fn send(&mut self, line: &str) -> Result<()> {
         let mut child = self.child.lock();
-        let stdin = child.stdin.as_mut().context("it has no stdin")?;
-        stdin.write_all(b"go\n").and_then(|()| stdin.flush()).context("a process has ended before its run")
+        let stdin = child.stdin.as_mut().context("the process has no stdin")?;
+        writeln!(stdin, "{line}").and_then(|()| stdin.flush()).context("the process has ended")
     }
 
     /// Its next line; an error with what it said on stderr where it has ended.
-    fn line(&mut self) -> Result<String> {
+    pub(crate) fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         self.lines.read_line(&mut line)?;
         if !line.is_empty() {

@@ -1,6 +1,5 @@
 //! The ways to read an object, each as our users and as users of the bare client do it.
 
-use std::fmt;
 use std::ops::Range;
 
 use anyhow::Result;
@@ -40,18 +39,6 @@ pub(crate) enum Access {
 pub(super) type Pieces = Vec<(u64, Bytes)>;
 
 impl Access {
-    pub(super) const ALL: [Self; 9] = [
-        Self::Get,
-        Self::GetRange,
-        Self::GetRangePastEnd,
-        Self::GetSuffix,
-        Self::GetRanges,
-        Self::ReadAt,
-        Self::Stream,
-        Self::ReadToEnd,
-        Self::Head,
-    ];
-
     /// The bytes of an object of `size` that it is to bring.
     pub(super) fn expected(self, size: u64) -> Vec<Range<u64>> {
         match self {
@@ -145,8 +132,4 @@ async fn collect(mut at: u64, mut chunks: BoxStream<'_, object_store::Result<Byt
     Ok(pieces)
 }
 
-impl fmt::Display for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_possible_value().expect("no access is hidden").get_name())
-    }
-}
+display_as_argument!(Access);

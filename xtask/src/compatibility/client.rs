@@ -1,6 +1,5 @@
 //! The clients that the matrix is tried with, bare and below our layers, all of them over a server in memory.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,8 +36,6 @@ pub(crate) enum Mode {
 }
 
 impl ClientKind {
-    pub(super) const ALL: [Self; 3] = [Self::Http, Self::S3, Self::Gcs];
-
     fn profile(self) -> BackendProfile {
         match self {
             Self::Http => BackendProfile::default(),
@@ -110,18 +107,4 @@ fn even_retries() -> RetryConfig {
     }
 }
 
-impl Mode {
-    pub(super) const ALL: [Self; 4] = [Self::None, Self::Fetch, Self::Adaptive, Self::Cached];
-}
-
-impl fmt::Display for ClientKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_possible_value().expect("no client is hidden").get_name())
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_possible_value().expect("no mode is hidden").get_name())
-    }
-}
+display_as_argument!(ClientKind, Mode);

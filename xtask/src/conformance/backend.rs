@@ -1,6 +1,5 @@
 //! What the suite runs on: stores of this process, the simulated cloud, and servers written by others.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -48,19 +47,6 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    pub(super) const ALL: [Self; 10] = [
-        Self::Memory,
-        Self::Local,
-        Self::SimGcs,
-        Self::SimS3,
-        Self::FakeGcs,
-        Self::MotoS3,
-        Self::MotoGcs,
-        Self::HadroGcs,
-        Self::HadroS3,
-        Self::Azurite,
-    ];
-
     /// The server of others that it needs.
     pub(super) fn server(self) -> Option<ServerKind> {
         match self {
@@ -112,11 +98,7 @@ impl Backend {
     }
 }
 
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_possible_value().expect("no backend is hidden").get_name())
-    }
-}
+display_as_argument!(Backend);
 
 /// A backend that runs.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use anyhow::{Result, bail};
+use clap::ValueEnum;
 use comfy_table::{Table, presets};
 
 use super::backend::Backend;
@@ -116,11 +117,12 @@ impl fmt::Display for Matrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
         table.load_style(presets::ASCII_MARKDOWN);
-        let header =
-            ["passed of the suite".to_owned()].into_iter().chain(StackKind::ALL.iter().map(ToString::to_string));
+        let header = ["passed of the suite".to_owned()]
+            .into_iter()
+            .chain(StackKind::value_variants().iter().map(ToString::to_string));
         table.set_header(header);
         for (backend, stacks) in &self.passed {
-            let cells = StackKind::ALL.iter().map(|stack| match stacks.get(stack) {
+            let cells = StackKind::value_variants().iter().map(|stack| match stacks.get(stack) {
                 Some(passed) => format!("{passed}/{}", SUITE.len()),
                 None => String::new(),
             });

@@ -1,10 +1,10 @@
 //! Ways to wrap a store.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::ValueEnum;
 use headstart::{BackendProfile, CacheConfig, FetchConfig, Freshness, Headstart, PrefetchConfig};
 use headstart_cache::CacheStore;
 use headstart_fetch_core::FetchStore;
@@ -13,34 +13,25 @@ use headstart_prefetch::PrefetchStore;
 use super::backend::{Bucket, Store};
 
 /// How a store is wrapped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(super) enum StackKind {
     Bare,
     /// A `FetchStore` alone, as the facade makes it.
     Fetch,
     Cache,
+    /// A `CacheStore` that revalidates at every read.
     CacheEveryRead,
     Prefetch,
     /// The facade's order, every layer on.
     All,
     /// The facade with everything off.
+    #[value(name = "all-off")]
     Nothing,
     /// The other way round.
     Reversed,
 }
 
 impl StackKind {
-    pub(super) const ALL: &[Self] = &[
-        Self::Bare,
-        Self::Fetch,
-        Self::Cache,
-        Self::CacheEveryRead,
-        Self::Prefetch,
-        Self::All,
-        Self::Nothing,
-        Self::Reversed,
-    ];
-
     /// `bucket`, wrapped. `large`: the objects are of 15 MiB and more.
     pub(super) async fn over(self, bucket: &Bucket, large: bool) -> Result<Store> {
         let store = Arc::clone(&bucket.store);
@@ -92,17 +83,4 @@ pub(super) fn splitting(bucket: &Bucket, large: bool) -> FetchConfig {
     FetchConfig { profile, ..FetchConfig::default() }
 }
 
-impl fmt::Display for StackKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bare => "bare",
-            Self::Fetch => "fetch",
-            Self::Cache => "cache",
-            Self::CacheEveryRead => "cache, every read",
-            Self::Prefetch => "prefetch",
-            Self::All => "all",
-            Self::Nothing => "all off",
-            Self::Reversed => "reversed",
-        })
-    }
-}
+display_as_argument!(StackKind);

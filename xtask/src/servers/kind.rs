@@ -1,7 +1,6 @@
 //! Which servers there are, how each is started, and how it is read.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::Path;
 use std::process::Command;
 
@@ -38,8 +37,6 @@ pub(crate) struct HowToRead {
 }
 
 impl ServerKind {
-    pub(crate) const ALL: [Self; 4] = [Self::FakeGcs, Self::Moto, Self::Hadro, Self::Azurite];
-
     /// Whether it is there, in the version that is pinned.
     pub(crate) fn is_installed(self) -> bool {
         match self {
@@ -122,8 +119,4 @@ fn fake_gcs_binary() -> Result<OsString> {
     Ok(String::from_utf8(output.stdout).context("a path that is not UTF-8")?.into())
 }
 
-impl fmt::Display for ServerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_possible_value().expect("no server is hidden").get_name())
-    }
-}
+display_as_argument!(ServerKind);
