@@ -1,4 +1,4 @@
-//! A body that is being read, or was left alone.
+//! A body that is read, or was left open.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -15,15 +15,15 @@ use super::history::Version;
 use super::op::{BodyUse, Span};
 use super::rules::CallRecord;
 
-/// A body, and what was seen of it.
+/// A body, and what it has shown so far.
 pub(crate) struct OpenBody {
     context: Arc<CaseContext>,
     call: CallRecord,
     span: Span,
     evidence: Evidence,
-    /// In a lock that is never contended, so that a task's future is `Send` while it borrows its bodies.
+    /// The lock is never contended. It makes a task's future `Send` while the future borrows its bodies.
     body: Mutex<BoxStream<'static, Result<Bytes>>>,
-    /// One chunk at a time.
+    /// Accounts for one chunk at a time.
     _held: HeldBytes,
 }
 
@@ -31,7 +31,7 @@ impl OpenBody {
     /// The body of an answer.
     ///
     /// # Errors
-    /// Where its metadata are of no version.
+    /// If the answer's metadata match no version.
     pub(super) fn answered(
         context: &Arc<CaseContext>,
         call: CallRecord,
@@ -48,7 +48,7 @@ impl OpenBody {
         Ok(Self::new(context, call, span, evidence, answer.into_stream(), 0))
     }
 
-    /// A body of which `evidence` is known, and that may hold so many bytes besides a chunk.
+    /// A body of which `evidence` is known, and that may hold `held_bytes` besides a chunk.
     pub(super) fn new(
         context: &Arc<CaseContext>,
         call: CallRecord,
@@ -61,20 +61,20 @@ impl OpenBody {
         Self { context: Arc::clone(context), call, span, evidence, body: Mutex::new(body), _held }
     }
 
-    /// The versions that the body can be of.
+    /// The versions that the body can belong to.
     pub(super) fn versions(&self) -> &[Version] {
         &self.evidence.versions
     }
 
-    /// Whether nothing was seen of it yet.
+    /// Whether the body has shown no bytes yet.
     pub(super) fn is_empty(&self) -> bool {
         self.evidence.seen == 0
     }
 
-    /// Goes on as `body` says. Returns whether it is to be left alone now.
+    /// Continues as `body` says. Returns whether the body is to be left open.
     ///
     /// # Errors
-    /// The first promise that it breaks.
+    /// The first rule that the body breaks.
     pub(super) async fn take(&mut self, body: BodyUse) -> Result<bool, Failure> {
         let chunks = match body {
             BodyUse::ToEnd => usize::MAX,
@@ -96,7 +96,7 @@ impl OpenBody {
         Ok(matches!(body, BodyUse::Keep { .. }))
     }
 
-    /// Takes in what came; returns whether there may be more.
+    /// Records the next chunk; returns whether there may be more.
     fn saw(&mut self, chunk: Option<Result<Bytes>>) -> Result<bool, Failure> {
         match chunk {
             Some(Ok(chunk)) => {
@@ -110,7 +110,7 @@ impl OpenBody {
                 self.call.ended = self.context.now();
                 self.context
                     .cloud
-                    .history(|history| self.context.rules.error_kind(history, &self.call, &error_kind))?;
+                    .history(|history| self.context.rules.check_error(history, &self.call, &error_kind))?;
                 Ok(false)
             }
             None => self.judge(true).map(|()| false),
@@ -118,9 +118,9 @@ impl OpenBody {
     }
 
     fn judge(&mut self, is_whole: bool) -> Result<(), Failure> {
-        // An answer that was given stays allowed: later than this it cannot have been chosen.
+        // The version was chosen before now; a later change does not make the answer wrong.
         self.call.ended = self.context.now();
         let (rules, call, span, evidence) = (&self.context.rules, &self.call, &self.span, &self.evidence);
-        self.context.cloud.history(|history| rules.bytes(history, call, span, evidence, is_whole)).map(drop)
+        self.context.cloud.history(|history| rules.check_bytes(history, call, span, evidence, is_whole)).map(drop)
     }
 }

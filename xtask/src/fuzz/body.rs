@@ -1,4 +1,4 @@
-//! The bodies that the store at the bottom sends: chunk by chunk at its rate, whole or not.
+//! Bodies that the simulated store sends: in chunks at its rate, complete or with a fault.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use super::cloud::injected;
 use super::evidence;
 use super::history::{FaultEffect, Version};
 
-/// How a body goes on.
+/// A fault of a body, if any.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BodyEnding {
-    /// Where something happens.
+    /// The offset at which the fault happens.
     at: u64,
     what: What,
 }
@@ -33,7 +33,7 @@ enum What {
 }
 
 impl BodyEnding {
-    /// How a body of `range` goes on under `fault`, and what that is in the history.
+    /// The end of a body of `range` under `fault`, and its effect as the history records it.
     pub(super) fn of(fault: Option<RequestFault>, range: &Range<u64>) -> (Self, Option<FaultEffect>) {
         let len = range.end - range.start;
         let after = |percent: u64| range.start + len * percent.min(100) / 100;
@@ -53,7 +53,7 @@ impl BodyEnding {
     }
 }
 
-/// One request that is open.
+/// Counts an open request until it is dropped.
 pub(super) struct OpenRequest(Arc<AtomicUsize>);
 
 impl OpenRequest {
@@ -69,7 +69,7 @@ impl Drop for OpenRequest {
     }
 }
 
-/// A chunk's memory, counted while anybody holds a slice of it.
+/// A chunk's memory, counted until the last slice of it is dropped.
 struct Chunk {
     bytes: Vec<u8>,
     live_bytes: Arc<AtomicUsize>,
@@ -151,7 +151,7 @@ impl Sending {
                 return Some(Err(injected("the body broke off")));
             }
             Some(BodyEnding { at, what: What::End }) if at == self.at => return None,
-            // Once more as much as a chunk, of bytes that nobody asked for.
+            // Sends one more chunk, beyond the requested range.
             Some(BodyEnding { at, what: What::More }) if at == self.at => {
                 self.ending = None;
                 self.end = self.at + self.chunk_bytes;
@@ -164,7 +164,7 @@ impl Sending {
             return None;
         }
         let range = self.at..end.min(self.at + self.chunk_bytes);
-        // One chunk may have arrived while nobody asked for it; then the sender waits.
+        // The sender is at most one chunk ahead of the reader.
         let micros = (range.end - range.start) * 1000 / self.bytes_per_ms;
         self.due = (self.due + Duration::from_micros(micros)).max(Instant::now());
         sleep_until(self.due).await;

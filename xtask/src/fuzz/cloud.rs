@@ -1,4 +1,4 @@
-//! The store at the bottom of every case: versions with self-describing bytes, and whatever can go wrong, on tokio's clock.
+//! The simulated store of every case: versions with self-describing bytes, and faults, on tokio's clock.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -18,14 +18,14 @@ use super::case::{Case, CloudSpec, RequestFault, Tokens, WriteFault};
 use super::history::{CaseTime, FaultEffect, History, Version};
 use super::op::ObjectChange;
 
-/// What injected errors say; the judge knows them by it.
+/// The text of injected errors, by which the rules recognise them.
 pub(crate) const INJECTED: &str = "injected";
 
-/// The version that a write through the stack brings, in the extensions of its options.
+/// The version that a write through the stack stores. It travels in the extensions of the write's options.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WrittenVersion(pub(crate) Version);
 
-/// The store. Clones share everything.
+/// The store. Clones share their state.
 #[derive(Clone)]
 pub(crate) struct Cloud(pub(super) Arc<Shared>);
 
@@ -44,7 +44,7 @@ pub(super) struct Shared {
 }
 
 impl Cloud {
-    /// The store of `case`, as of now.
+    /// The store of `case`; its time starts now.
     pub(crate) fn new(case: &Case) -> Self {
         let mut events = case.events.clone();
         events.sort_by_key(|(ms, _)| *ms);
@@ -68,22 +68,22 @@ impl Cloud {
         self.0.began.elapsed()
     }
 
-    /// Looks at what was stored when, or adds to it.
+    /// Accesses the history of the store.
     pub(crate) fn history<T>(&self, look: impl FnOnce(&mut History) -> T) -> T {
         look(&mut self.0.history.lock())
     }
 
-    /// Requests whose answer or body is not over.
+    /// Requests whose answer or body has not ended.
     pub(crate) fn open_requests(&self) -> usize {
         self.0.open.load(Ordering::Relaxed)
     }
 
-    /// Bytes of chunks that somebody holds.
+    /// Bytes of chunks that are still referenced.
     pub(crate) fn live_bytes(&self) -> usize {
         self.0.live_bytes.load(Ordering::Relaxed)
     }
 
-    /// The token that requests name in `If-Match`.
+    /// The entity tag of a version, if the store sends one.
     pub(crate) fn e_tag(&self, version: &Version) -> Option<String> {
         match self.0.spec.tokens {
             Tokens::Strong | Tokens::Generation => Some(format!("\"{}\"", version.token)),
@@ -92,11 +92,11 @@ impl Cloud {
         }
     }
 
-    /// What the store says of a version.
+    /// The metadata that the store sends with a version.
     pub(crate) fn meta(&self, key: usize, version: &Version) -> ObjectMeta {
         let epoch = DateTime::<Utc>::UNIX_EPOCH;
         let dated = !matches!(self.0.spec.tokens, Tokens::Nothing | Tokens::Weak);
-        // Years ago and ten seconds apart: a date tells versions apart, and none is of now.
+        // Years ago, because recent dates do not count as validators. Ten seconds apart, so that versions differ.
         let seconds = if dated { 1_500_000_000 + 10 * i64::try_from(version.token).expect("few") } else { 0 };
         ObjectMeta {
             location: path(key),
@@ -107,7 +107,7 @@ impl Cloud {
         }
     }
 
-    /// A write that the stack does not see.
+    /// Makes a change out of band: the stack does not see it.
     pub(crate) fn change(&self, change: ObjectChange) {
         let now = self.now();
         self.history(|history| match change {
@@ -119,7 +119,7 @@ impl Cloud {
         });
     }
 
-    /// Makes the scripted changes when their time has come. Ends with the last.
+    /// Makes the case's out-of-band changes at their times. Returns after the last.
     pub(crate) async fn make_changes(&self) {
         loop {
             let Some((ms, change)) = self.0.events.lock().front().copied() else { return };
@@ -141,7 +141,7 @@ impl Cloud {
         sleep(Duration::from_millis(self.0.spec.ttfb_ms) / 2).await;
     }
 
-    /// The error that a request for `key` gets, if `fault` is one, or the store is out of order.
+    /// The error of a request for `key`, if `fault` is one or the store has an outage.
     pub(super) fn refusal(&self, key: usize, fault: Option<RequestFault>) -> Option<Error> {
         let now = self.now();
         let ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
@@ -159,7 +159,7 @@ impl Cloud {
         Some(error)
     }
 
-    /// The version that a request reads, and which of its bytes.
+    /// The version that a request reads, and the range of its bytes.
     pub(super) fn find(&self, key: usize, options: &GetOptions) -> Result<(Version, std::ops::Range<u64>)> {
         let present = self.history(|history| match &options.version {
             Some(named) if self.0.spec.tokens == Tokens::Generation => {
@@ -193,7 +193,7 @@ impl Cloud {
     }
 }
 
-/// Where the object number `key` is.
+/// The path of object number `key`.
 pub(crate) fn path(key: usize) -> Path {
     Path::from(format!("k{key}"))
 }
@@ -211,7 +211,7 @@ pub(super) fn injected(what: &str) -> Error {
     generic(Injected { what: what.to_owned(), fault: ConnectionFault })
 }
 
-/// A fault that the case wants, which passes.
+/// An injected fault, which a retry may pass.
 #[derive(Debug)]
 struct Injected {
     what: String,
@@ -242,7 +242,7 @@ impl fmt::Display for Cloud {
     }
 }
 
-/// The range of `object_store` that `span` is.
+/// The `object_store` range of `span`.
 pub(crate) fn get_range(span: &super::op::Span) -> Option<GetRange> {
     use super::op::Span;
     match span {

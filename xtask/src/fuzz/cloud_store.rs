@@ -1,4 +1,4 @@
-//! The store at the bottom as an `ObjectStore`.
+//! The simulated store as an `ObjectStore`.
 
 use std::fmt;
 use std::ops::Range;
@@ -21,7 +21,7 @@ use super::cloud::{Cloud, WrittenVersion, injected, key, path};
 use super::history::{CaseTime, History};
 
 impl Cloud {
-    /// A write arrives, is done, and its answer goes back.
+    /// A write: it arrives, takes effect, and is answered.
     async fn write<T>(&self, done: impl FnOnce(&mut History, CaseTime) -> Result<T>) -> Result<T> {
         let _counted = self.counted();
         let nth = self.0.writes.fetch_add(1, Ordering::Relaxed);
@@ -100,7 +100,7 @@ impl ObjectStore for Cloud {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        // Not the trait's own: it panics where one of several ranges is past the end.
+        // The trait's default panics if one of several ranges lies past the end.
         let get = |range: &Range<u64>| {
             let options = GetOptions::new().with_range(Some(range.clone()));
             async move { self.get_opts(location, options).await?.bytes().await }
@@ -155,7 +155,7 @@ impl ObjectStore for Cloud {
     }
 }
 
-/// An upload in parts; what counts is its end.
+/// An upload in parts. Its completion stores the version; the parts' bytes do not matter.
 struct CloudUpload {
     cloud: Cloud,
     location: Path,

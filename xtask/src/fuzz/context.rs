@@ -1,4 +1,5 @@
-//! What all tasks of a case share: the store, the rules, the limits of time and memory, and the first failure.
+//! The state that all tasks of a case share: the store, the rules, the limits of time and memory, and the first
+//! failure.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -21,22 +22,22 @@ use super::op::{BodyUse, Cancel, Op, Span};
 use super::rules::Rules;
 use super::stack::CaseStack;
 
-/// An operation may take so long beside its transfer and what goes wrong.
+/// Time that an operation may take in addition to its transfer and its faults.
 const BASE: Duration = Duration::from_secs(60);
 
-/// A body that is left alone may hold up the others for so long.
+/// Time for which a body that was left open may hold a permit.
 const ABANDONED: Duration = Duration::from_secs(2);
 
-/// What a call or a request under way may hold beside the budget and its chunks: reads go on with so much where nothing is free.
+/// Memory of an open call or request besides the budget and its chunks. Reads may use this much without budget.
 const OPEN_REQUEST_BYTES: usize = 256 << 10;
 
-/// What a reader keeps behind it, at least: a mebibyte for each of a few streams.
+/// The least memory that a reader keeps behind its position: 1 MiB for each of four streams.
 const BEHIND_BYTES: usize = 4 << 20;
 
-/// How often something happened, by name.
+/// Counts by name.
 pub(crate) type Tally = BTreeMap<String, u64>;
 
-/// What all tasks of a case share.
+/// The state that all tasks of a case share.
 pub(crate) struct CaseContext {
     pub(crate) case: Case,
     pub(crate) cloud: Cloud,
@@ -46,17 +47,17 @@ pub(crate) struct CaseContext {
     patience: Duration,
     failure: Mutex<Option<Failure>>,
     tally: Mutex<Tally>,
-    /// Time that each runtime has stood still, in milliseconds.
+    /// Time for which each runtime was stopped, in milliseconds.
     frozen_ms: [AtomicU64; 2],
     held_bytes: AtomicUsize,
     held: AtomicUsize,
 }
 
 impl CaseContext {
-    /// Builds the store of `case`.
+    /// Builds the stack of `case`.
     ///
     /// # Errors
-    /// Where a layer refuses its settings.
+    /// If a layer rejects its settings.
     pub(crate) fn new(case: &Case) -> Result<Arc<Self>, ConfigError> {
         let cloud = Cloud::new(case);
         let stack = CaseStack::build(case, &cloud)?;
@@ -75,7 +76,6 @@ impl CaseContext {
         }))
     }
 
-    /// The store and what wraps it.
     pub(crate) fn into_parts(self) -> (Cloud, CaseStack) {
         (self.cloud, self.stack)
     }
@@ -84,22 +84,22 @@ impl CaseContext {
         self.cloud.now()
     }
 
-    /// Remembers the first failure.
+    /// Records a failure; only the first one counts.
     pub(crate) fn fail(&self, failure: Failure) {
         self.failure.lock().get_or_insert(failure);
     }
 
-    /// Whether something has failed: nothing after it counts.
+    /// Whether a failure was recorded.
     pub(crate) fn has_failed(&self) -> bool {
         self.failure.lock().is_some()
     }
 
-    /// The first failure, and what was counted.
+    /// The first failure, and the counts.
     pub(crate) fn verdict(&self) -> (Option<Failure>, Tally) {
         (self.failure.lock().clone(), self.tally.lock().clone())
     }
 
-    /// Counts one more of `name`.
+    /// Adds one to the count of `name`.
     pub(crate) fn count(&self, name: impl Into<String>) {
         *self.tally.lock().entry(name.into()).or_default() += 1;
     }
@@ -108,7 +108,7 @@ impl CaseContext {
         self.count(format!("ended: {}", error_kind.name()));
     }
 
-    /// `runtime` has stood still for so long.
+    /// Records that `runtime` was stopped for `time`.
     pub(crate) fn was_frozen(&self, runtime: usize, time: Duration) {
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.frozen_ms[runtime].fetch_add(ms, Ordering::Relaxed);
@@ -118,10 +118,10 @@ impl CaseContext {
         Duration::from_millis(self.frozen_ms[runtime].load(Ordering::Relaxed))
     }
 
-    /// Drives `future` to its end, or until it is given up: `None`.
+    /// Drives `future` to its end, or until it is cancelled (`None`).
     ///
     /// # Errors
-    /// Where it takes longer than anything explains.
+    /// If `future` takes longer than the case explains.
     pub(crate) async fn limited<T>(
         &self,
         runtime: usize,
@@ -163,7 +163,7 @@ impl CaseContext {
             if let Ok(outcome) = timeout(left, &mut polled).await {
                 return Ok(outcome);
             }
-            // Only time in which its runtime was driven counts.
+            // Only time during which the runtime ran counts.
             left = self.frozen(runtime) - frozen;
             if left.is_zero() {
                 return Err(Failure::new("hang", format!("not over after {:?}, at {:?}", self.patience, self.now())));
@@ -171,7 +171,7 @@ impl CaseContext {
         }
     }
 
-    /// The caller holds up to `bytes` until the guard is dropped.
+    /// Accounts for up to `bytes` held by the caller, until the guard is dropped.
     pub(crate) fn holds(self: &Arc<Self>, bytes: u64) -> HeldBytes {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -179,12 +179,12 @@ impl CaseContext {
         HeldBytes { context: Arc::clone(self), bytes }
     }
 
-    /// The caller holds the answer to `span` until the guard is dropped.
+    /// Accounts for the answer to `spans`, until the guard is dropped.
     pub(crate) fn holds_answer(self: &Arc<Self>, spans: &[Span]) -> HeldBytes {
         self.holds(spans.iter().map(|span| span.most(self.largest_bytes)).sum())
     }
 
-    /// A reader keeps so much behind it.
+    /// Accounts for the memory behind a reader, until the guard is dropped.
     pub(crate) fn holds_behind(self: &Arc<Self>, last_read: u64) -> HeldBytes {
         self.holds(last_read.max(BEHIND_BYTES as u64))
     }
@@ -194,7 +194,7 @@ impl CaseContext {
         let live_bytes = chunk_live_bytes + lent_bytes;
         let held = self.held.load(Ordering::Relaxed);
         let chunk_bytes = self.case.cloud.chunk_bytes;
-        // A slice keeps its chunk, and its page.
+        // A slice keeps its whole chunk and page alive.
         let page_bytes = self.case.cache().map_or(0, |cache| cache.page_bytes);
         let called = self.held_bytes.load(Ordering::Relaxed) + held * 2 * (chunk_bytes + page_bytes);
         let open = self.cloud.open_requests() * (OPEN_REQUEST_BYTES + chunk_bytes + page_bytes);
@@ -202,7 +202,7 @@ impl CaseContext {
             Some(spec) if !spec.has_budget => (held + 1) * (16 << 20) + self.cloud.open_requests() * (8 << 20),
             _ => 0,
         };
-        // While a chunk is copied into pages, both are there.
+        // While a chunk is copied into pages, chunk and pages are both in memory.
         let copied = if self.case.cache().is_some() { self.case.budget_bytes / 4 } else { 0 };
         let allowed = copied + self.case.budget_bytes + self.stack.kept_bytes() + called + open + unbudgeted;
         if live_bytes > allowed {
@@ -215,7 +215,7 @@ impl CaseContext {
     }
 }
 
-/// Memory that the caller holds.
+/// Memory that a caller holds.
 pub(crate) struct HeldBytes {
     context: Arc<CaseContext>,
     bytes: usize,
@@ -228,7 +228,7 @@ impl Drop for HeldBytes {
     }
 }
 
-/// How long one operation may take, whatever the others do meanwhile.
+/// The most time that one operation may take, whatever other tasks do meanwhile.
 fn patience(case: &Case) -> Duration {
     let largest = case.largest_bytes();
     let page_bytes = case.cache().map_or(0, |cache| cache.page_bytes as u64);
@@ -249,7 +249,7 @@ fn patience(case: &Case) -> Duration {
     };
     let bytes: u64 = case.ops().map(spans).sum();
     let ops = case.ops().count() as u64;
-    // A chunk takes a millisecond at least: tokio's timers are no finer.
+    // A chunk takes at least a millisecond, the resolution of tokio's timers.
     let transfer_ms = bytes / case.cloud.bytes_per_ms + 2 * bytes / case.cloud.chunk_bytes as u64;
     let late_ms: u64 = case.faults.iter().map(|(_, fault)| late_ms(*fault)).sum();
     let out_ms: u64 = case.outages.iter().map(|outage| outage.end - outage.start).sum();

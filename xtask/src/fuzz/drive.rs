@@ -1,4 +1,4 @@
-//! Runs a case to its end, in virtual time, and says what it found.
+//! Runs a case to its end in virtual time, and reports what failed.
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
@@ -15,16 +15,16 @@ use super::context::{CaseContext, Tally};
 use super::failure::Failure;
 use super::runner::run_task;
 
-/// No case takes longer than this; its operations have limits of their own.
+/// The most virtual time of a case. Each operation has a shorter limit of its own.
 const END: Duration = Duration::from_secs(24 * 3600);
 
-/// So many turns by turns are of the same length.
+/// After this many turns, a turn becomes twice as long.
 const TURNS_ALIKE: u32 = 100;
 
-/// What was begun ahead of readers is over by then.
+/// The time in which speculation ends after the last operation.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// What a run of a case came to.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct CaseOutcome {
     pub(crate) failure: Option<Failure>,
@@ -32,11 +32,10 @@ pub(crate) struct CaseOutcome {
 }
 
 thread_local! {
-    /// What panicked on this thread while a case ran; `None` while none does.
+    /// Panics of this thread while a case runs; `None` while none runs.
     static PANICS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
-/// Runs `case`.
 pub(crate) fn run(case: &Case) -> CaseOutcome {
     record_panics();
     PANICS.set(Some(Vec::new()));
@@ -53,7 +52,7 @@ pub(crate) fn run(case: &Case) -> CaseOutcome {
     CaseOutcome { failure, tally }
 }
 
-/// Panics of a run are kept and not printed; all others go on as before.
+/// Records panics during a run instead of printing them. All other panics are handled as before.
 fn record_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -97,7 +96,7 @@ impl CaseRun {
             Turns::Alternate { turn_ms } => {
                 let mut turns = 0_u32;
                 while self.tasks.iter().any(|tasks| !tasks.is_empty()) && !self.context.has_failed() {
-                    // Longer and longer: what waits for minutes is not driven by the millisecond.
+                    // Turns become longer, so that waits of minutes do not take thousands of short turns.
                     let turn = Duration::from_millis(turn_ms).saturating_mul(1 << (turns / TURNS_ALIKE).min(16));
                     self.turn(usize::from(turns % 2 == 1), turn);
                     turns += 1;
@@ -108,11 +107,11 @@ impl CaseRun {
         self.leave_nothing()
     }
 
-    /// Drives `runtime` until its tasks are over, or for so long; the other one stands still.
+    /// Drives `runtime` until its tasks have ended or `most` has passed. The other runtime is stopped.
     fn turn(&mut self, runtime: usize, most: Duration) {
         let now = |runtime: &Runtime| runtime.block_on(async { Instant::now() });
         let [began, before] = [1 - runtime, runtime].map(|runtime| now(&self.runtimes[runtime]));
-        // To the millisecond: the clocks began some microseconds apart, and what follows from a seed must not follow from that.
+        // In whole milliseconds: the two clocks started microseconds apart, and that must not influence a run.
         let behind = began.saturating_duration_since(before) + Duration::from_micros(500);
         let behind = Duration::from_millis(u64::try_from(behind.as_millis()).unwrap_or(u64::MAX));
         if !behind.is_zero() {
@@ -148,7 +147,7 @@ impl CaseRun {
         });
     }
 
-    /// Drops everything, layer by layer, and looks at what is left.
+    /// Drops the stack layer by layer, and checks that nothing is left.
     fn leave_nothing(self) -> (Option<Failure>, Tally) {
         let Self { context, runtimes: [first, second], tasks } = self;
         tasks.iter().flat_map(|tasks| tasks.iter()).for_each(JoinHandle::abort);
@@ -167,7 +166,7 @@ impl CaseRun {
             context.fail(Failure::new("memory", what));
         }
         if context.has_failed() {
-            // Tasks that hang hold the store: nothing can be said of what is left.
+            // Tasks that hang hold the store, so that the checks below would fail too.
             return context.verdict();
         }
         let verdict = context.verdict();
@@ -184,7 +183,7 @@ impl CaseRun {
         ];
         drop((fetch, cache));
         settle();
-        // A layer holds those below it, and what they fetch ahead or hold in memory.
+        // The upper layers own the lower ones, their speculation and their memory.
         let live = [
             ("requests open at the store", cloud.open_requests() as u64),
             ("bytes held", cloud.live_bytes() as u64),

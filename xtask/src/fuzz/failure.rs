@@ -8,19 +8,18 @@ use object_store::Error;
 
 use super::cloud::INJECTED;
 
-/// A promise that was not kept.
+/// A broken rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// What kind of promise.
+    /// The class of the rule.
     pub(crate) class: &'static str,
-    /// During which operation.
+    /// The operation during which it broke; empty if none.
     pub(crate) op: &'static str,
-    /// What happened.
     pub(crate) what: String,
 }
 
 impl Failure {
-    /// A failure outside of any operation.
+    /// A failure outside of operations.
     pub(crate) fn new(class: &'static str, what: impl Into<String>) -> Self {
         Self { class, op: "", what: what.into() }
     }
@@ -33,7 +32,7 @@ impl Failure {
         self
     }
 
-    /// What failures with the same cause are likely to share.
+    /// Failures of the same kind are likely to have the same cause.
     pub(crate) fn kind(&self) -> (&'static str, &'static str) {
         (self.class, self.op)
     }
@@ -54,20 +53,20 @@ impl fmt::Display for Failure {
 pub(crate) enum ErrorKind {
     NotFound,
     NotModified,
-    /// A precondition of the caller's does not hold.
+    /// A precondition of the caller does not hold.
     Precondition,
     /// `ObjectChanged`.
     Changed,
     /// The range begins at or past the end, or is empty.
     Range,
-    /// What was injected, or what it leads to.
+    /// An injected error, or a consequence of one.
     Injected(String),
-    /// Anything else.
+    /// Any other error.
     Other(String),
 }
 
 impl ErrorKind {
-    /// What `error` says.
+    /// The kind of an error of `object_store`.
     pub(crate) fn of(error: &Error) -> Self {
         if ObjectChanged::find(error).is_some() {
             return Self::Changed;
@@ -80,7 +79,7 @@ impl ErrorKind {
         }
     }
 
-    /// What an error of `AsyncRead` says.
+    /// The kind of an error of `AsyncRead`.
     pub(crate) fn of_io(error: &io::Error) -> Self {
         match error.get_ref().and_then(|source| source.downcast_ref()) {
             Some(error) => Self::of(error),
@@ -88,7 +87,7 @@ impl ErrorKind {
         }
     }
 
-    /// Its name, for counting.
+    /// The name under which the kind is counted.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::NotFound => "not found",
@@ -102,7 +101,7 @@ impl ErrorKind {
     }
 }
 
-/// The kind of an error whose variant does not tell it.
+/// The kind of an error whose variant does not determine it.
 fn unspecific(error: &Error) -> ErrorKind {
     let words = format!("{error}");
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
@@ -118,7 +117,7 @@ fn unspecific(error: &Error) -> ErrorKind {
             return ErrorKind::Injected(words);
         }
     }
-    // `object_store`'s type for ranges that do not exist can be had but not named.
+    // `object_store`'s type for invalid ranges is private, so that only its text can be examined.
     if words.contains("Wanted range starting at") || words.contains("Range started at") {
         return ErrorKind::Range;
     }

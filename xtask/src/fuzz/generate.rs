@@ -1,4 +1,4 @@
-//! Makes a case from a seed. Pure.
+//! Generates a case from a seed.
 
 use std::ops::Range;
 
@@ -59,7 +59,7 @@ pub(crate) fn generate(seed: u64) -> Case {
         #[cfg(test)]
         mistake: None,
     };
-    // Objects that are declared immutable, and tell no versions apart, do not change.
+    // Objects that are declared immutable and have no strong validators must not change.
     let immutable = case.cache().is_some_and(|cache| cache.freshness == Freshness::Immutable);
     let may_change = !immutable || tokens.are_strong();
     let changes = may_change && chance(dice, 60);
@@ -75,7 +75,7 @@ pub(crate) fn generate(seed: u64) -> Case {
     case
 }
 
-/// A percentage.
+/// True with a probability of `percent`.
 pub(super) fn chance(dice: &mut Dice, percent: u64) -> bool {
     dice.below(100) < percent
 }
@@ -85,7 +85,7 @@ pub(super) fn pick(dice: &mut Dice, n: usize) -> usize {
     in_memory(dice.below(n as u64))
 }
 
-/// One of several, by weight.
+/// One of several choices, by weight.
 pub(super) fn one_of<T: Clone>(dice: &mut Dice, choices: &[(u64, T)]) -> T {
     let all: u64 = choices.iter().map(|(weight, _)| weight).sum();
     let mut at = dice.below(all);
@@ -102,7 +102,7 @@ pub(super) fn in_memory(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-/// A size up to `largest`: of a few bytes, about a page, or anything.
+/// A size up to `largest`: a few bytes, about a page, or any.
 pub(super) fn size(dice: &mut Dice, largest: u64) -> u64 {
     let odd = dice.below(3);
     match dice.below(10) {
@@ -115,7 +115,7 @@ pub(super) fn size(dice: &mut Dice, largest: u64) -> u64 {
     }
 }
 
-/// A time: most things happen in the first second, some after a window has passed.
+/// A time in milliseconds: mostly in the first second, sometimes after a freshness window has ended.
 pub(super) fn when(dice: &mut Dice) -> u64 {
     match dice.below(10) {
         0..7 => dice.below(600),
@@ -124,7 +124,7 @@ pub(super) fn when(dice: &mut Dice) -> u64 {
     }
 }
 
-/// A change of an object; in half of all cases its size stays.
+/// A change of an object. In half of the cases the size stays the same.
 pub(super) fn change(dice: &mut Dice, objects: &[Option<u64>], largest: u64) -> ObjectChange {
     let key = pick(dice, objects.len());
     if chance(dice, 15) {
@@ -133,7 +133,7 @@ pub(super) fn change(dice: &mut Dice, objects: &[Option<u64>], largest: u64) -> 
     ObjectChange::Put { key, size: new_size(dice, objects[key], largest) }
 }
 
-/// The size of an object that is overwritten: the same, a little more or less, or any.
+/// The new size of an overwritten object: the same, a similar one, or any.
 pub(super) fn new_size(dice: &mut Dice, old: Option<u64>, largest: u64) -> u64 {
     match (old, dice.below(4)) {
         (Some(old), 0 | 1) => old,
@@ -144,7 +144,7 @@ pub(super) fn new_size(dice: &mut Dice, old: Option<u64>, largest: u64) -> u64 {
 
 fn cloud(dice: &mut Dice, tokens: Tokens, largest: u64) -> CloudSpec {
     let bytes_per_ms = one_of(dice, &[(1, 2000), (3, 20_000), (4, 100_000), (1, 1_000_000)]);
-    // At most a hundred chunks an object, and none that takes longer than 50 ms.
+    // At most a hundred chunks an object, and at most 50 ms a chunk.
     let chunk_bytes = one_of(dice, &[(2, 16 * KIB), (3, 64 * KIB), (1, MIB)]);
     let chunk_bytes = chunk_bytes.max(largest / 100).min(bytes_per_ms * 50);
     CloudSpec {
@@ -185,7 +185,7 @@ fn layers(dice: &mut Dice, largest: u64) -> Vec<Layer> {
     order.chars().map(of).collect()
 }
 
-/// The smallest and the largest part, so that objects have several.
+/// The smallest and the largest part. Objects have several parts.
 fn part_bytes(dice: &mut Dice, largest: u64) -> (u64, u64) {
     let least = one_of(dice, &[(1, 16 * KIB), (3, 64 * KIB), (2, 256 * KIB), (1, MIB)]).max(largest / 200);
     (least, least * one_of(dice, &[(1, 1), (2, 4), (2, 16)]))
@@ -235,18 +235,18 @@ fn prefetch(dice: &mut Dice, largest: u64) -> PrefetchSpec {
     }
 }
 
-/// Faults of requests and writes, and outages.
+/// Adds faults of requests and writes, and outages.
 fn break_things(dice: &mut Dice, case: &mut Case) {
     let ops = case.ops().count() as u64;
     let kind = dice.below(10);
-    // Without the fetch layer at the bottom, bytes of no object may be handed on, as the bare client does.
+    // Without a fetch layer at the bottom, a body that is too long is passed on, as by the bare client.
     let noticed = case.order().starts_with('F') && case.fetch().is_some();
     if kind < 8 {
         let n = 1 + dice.below(6);
         let mut faults: Vec<(u64, RequestFault)> =
             (0..n).map(|_| (dice.below(2 + ops * 2), fault(dice, noticed))).collect();
         if chance(dice, 15) {
-            // The same, many times in a row.
+            // The same fault, many times in a row.
             let (first, fault) = faults[0];
             faults.extend((1..6 + dice.below(20)).map(|n| (first + n, fault)));
         }
@@ -283,7 +283,6 @@ fn fault(dice: &mut Dice, noticed: bool) -> RequestFault {
     }
 }
 
-/// A task of a runtime.
 pub(super) fn task(runtime: usize, ops: Vec<Op>) -> CaseTask {
     CaseTask { runtime, ops }
 }

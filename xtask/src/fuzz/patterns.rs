@@ -1,4 +1,5 @@
-//! Operations that follow each other as chance alone rarely has them: where windows end, and where writes meet read-ahead. Pure.
+//! Sequences of operations that random choice rarely produces: reads around the end of freshness windows, and writes
+//! during read-ahead.
 
 use std::ops::Range;
 
@@ -11,7 +12,7 @@ use super::tasks::TaskGenerator;
 const QUIT: Cancel = Cancel::Never;
 
 impl TaskGenerator<'_> {
-    /// One of the patterns, where the case allows any.
+    /// One of the sequences, if the case allows one.
     pub(super) fn pattern(&mut self) -> Option<Vec<Op>> {
         let key = self.key();
         let size = self.case.objects[key].filter(|size| *size > 1000)?;
@@ -23,7 +24,7 @@ impl TaskGenerator<'_> {
         }
     }
 
-    /// Nearly as long as a window lasts, in milliseconds.
+    /// About as long as a freshness window, in milliseconds.
     fn nearly_a_window(&mut self) -> u64 {
         let cache = match self.case.cache().map(|cache| cache.freshness) {
             Some(Freshness::Ttl(ttl)) => u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
@@ -41,7 +42,7 @@ impl TaskGenerator<'_> {
         vec![Op::GetRange { key, range, cancel: QUIT }]
     }
 
-    /// An object is overwritten, and read again and again while windows end.
+    /// An object is overwritten, and read repeatedly while windows end.
     fn aging(&mut self, key: usize, size: u64) -> Vec<Op> {
         let range = 0..size.min(5000);
         let mut ops = self.some_read(key, range.clone());
@@ -53,7 +54,7 @@ impl TaskGenerator<'_> {
         ops
     }
 
-    /// An object becomes longer, or shorter, and is read at its new end.
+    /// An object becomes longer or shorter, and is read at its new end.
     fn longer(&mut self, key: usize, size: u64) -> Vec<Op> {
         let new = if chance(self.dice, 70) { size + 1 + self.dice.below(size) } else { size / 2 };
         let whole = Op::Get {
@@ -69,7 +70,7 @@ impl TaskGenerator<'_> {
         ops
     }
 
-    /// An object is read in order, and written through the stack before the next read.
+    /// An object is read in order, and written through the stack between two reads.
     fn written(&mut self, key: usize, size: u64) -> Vec<Op> {
         let step = (size / 8).max(1);
         let read = |n: u64| Op::GetRange { key, range: n * step..(n + 1) * step, cancel: QUIT };

@@ -1,4 +1,4 @@
-//! What a task does with a reader.
+//! Operations of a task's reader.
 
 use std::io::SeekFrom;
 use std::ops::Range;
@@ -18,26 +18,26 @@ use super::op::{BodyUse, Cancel, Op, OpenBy, SeekTo, Span};
 use super::rules::{CallKind, CallRecord};
 use super::runner::TaskRunner;
 
-/// What a reader's stream reads at a time; the step before it stays behind it.
+/// Length of the reads of a reader's stream. The latest one stays in memory behind the reader.
 const STREAM_STEP_BYTES: u64 = 1 << 20;
 
-/// A reader, and what it has shown.
+/// A reader, and what it has shown so far.
 pub(super) struct OpenReader {
     reader: Reader,
-    /// The call that opened it: its window counts from there.
+    /// The call that opened the reader. The freshness window counts from its start.
     call: CallRecord,
-    /// What it can be of; `None` before its first answer, or where nobody can tell.
+    /// The versions that the reader can be on; `None` before its first answer, or without validators.
     versions: Option<Vec<Version>>,
     position: u64,
-    /// A seek was given up: the position has to be set anew.
+    /// A seek was cancelled, so that the position has to be set again.
     is_lost: bool,
-    /// Its longest read so far: so much may stay behind it.
+    /// Length of the longest read so far, which may stay in memory behind the reader.
     behind_bytes: u64,
     _behind: HeldBytes,
 }
 
 impl TaskRunner {
-    /// Does an operation of the task's reader; nothing where there is none.
+    /// Runs an operation of the task's reader; does nothing if there is none.
     pub(super) async fn use_reader(&mut self, op: Op) -> Result<(), Failure> {
         if let Op::Open { key, by } = op {
             return self.open(key, by).await;
@@ -69,7 +69,7 @@ impl TaskRunner {
     }
 
     async fn open(&mut self, key: usize, by: OpenBy) -> Result<(), Failure> {
-        // The one before stays open until the new one is: readers of one object share.
+        // The previous reader stays open until the new one is open, so that both share their engine.
         let Some(store) = self.context.stack.prefetch.clone() else { return Ok(()) };
         let call = CallRecord { is_file: true, ..self.call(key, CallKind::Reader, &[]) };
         let meta = match by {
@@ -98,7 +98,7 @@ impl TaskRunner {
                     Some(OpenReader { reader, call, versions, position: 0, is_lost: false, behind_bytes: 0, _behind });
                 Ok(())
             }
-            Err(error) => self.error_kind(&call, &ErrorKind::of(&error)),
+            Err(error) => self.check_error(&call, &ErrorKind::of(&error)),
         }
     }
 
@@ -113,7 +113,7 @@ impl TaskRunner {
         Ok(metas.into_iter().flatten().find(|meta| meta.location == path(key)))
     }
 
-    /// What is known of the reader's bytes before an answer that begins at `start`.
+    /// What is known about the version of an answer that starts at `start`.
     fn evidence(&self, open: &OpenReader, start: u64) -> Evidence {
         let mut evidence = self.context.cloud.history(|history| Evidence::new(history, open.call.key));
         if let Some(versions) = &open.versions {
@@ -123,7 +123,7 @@ impl TaskRunner {
         evidence
     }
 
-    /// Takes in what an answer showed.
+    /// Records an answer.
     fn saw<'a>(
         &self,
         open: &mut OpenReader,
@@ -136,7 +136,7 @@ impl TaskRunner {
         let call = CallRecord { ended: self.context.now(), ..open.call.clone() };
         let versions = self.context.cloud.history(|history| {
             chunks.into_iter().try_for_each(|chunk| evidence.take(history, chunk))?;
-            self.context.rules.bytes(history, &call, span, &evidence, is_whole)
+            self.context.rules.check_bytes(history, &call, span, &evidence, is_whole)
         })?;
         if self.context.rules.tells_versions && evidence.proves(span, is_whole) {
             open.versions = Some(versions);
@@ -144,9 +144,9 @@ impl TaskRunner {
         Ok(())
     }
 
-    fn judge_reader_error(&self, open: &OpenReader, span: Span, error_kind: &ErrorKind) -> Result<(), Failure> {
+    fn check_reader_error(&self, open: &OpenReader, span: Span, error_kind: &ErrorKind) -> Result<(), Failure> {
         let is_pinned = open.versions.is_some();
-        self.error_kind(&CallRecord { spans: vec![span], is_pinned, ..open.call.clone() }, error_kind)
+        self.check_error(&CallRecord { spans: vec![span], is_pinned, ..open.call.clone() }, error_kind)
     }
 
     async fn read_at(
@@ -171,7 +171,7 @@ impl TaskRunner {
         match answer {
             None => Ok(()),
             Some(Ok(chunks)) => self.saw(open, &span, start, chunks.iter().map(|chunk| &**chunk), true),
-            Some(Err(error)) => self.judge_reader_error(open, span, &ErrorKind::of(&error)),
+            Some(Err(error)) => self.check_reader_error(open, span, &ErrorKind::of(&error)),
         }
     }
 
@@ -203,15 +203,15 @@ impl TaskRunner {
                 }
             }
             Some(Err(error)) if error.kind() == std::io::ErrorKind::InvalidInput => Ok(()),
-            Some(Err(error)) => self.judge_reader_error(open, Span::Whole, &ErrorKind::of_io(&error)),
+            Some(Err(error)) => self.check_reader_error(open, Span::Whole, &ErrorKind::of_io(&error)),
         }
     }
 
-    /// Sets the position anew after a seek that was given up.
+    /// Sets the position again after a cancelled seek.
     async fn find_again(&mut self, open: &mut OpenReader) -> Result<(), Failure> {
         if std::mem::take(&mut open.is_lost) {
             let position = SeekFrom::Start(open.position);
-            // What was given up may fail once more.
+            // The cancelled seek may report its error first.
             let _ = self.limited(Cancel::Never, open.reader.seek(position)).await?;
             let _ = self.limited(Cancel::Never, open.reader.seek(position)).await?;
         }
@@ -232,7 +232,7 @@ impl TaskRunner {
                 open.position += n as u64;
                 self.saw(open, &span, start, [&buffer[..n]], n == 0)
             }
-            Some(Err(error)) => self.judge_reader_error(open, span, &ErrorKind::of_io(&error)),
+            Some(Err(error)) => self.check_reader_error(open, span, &ErrorKind::of_io(&error)),
         }
     }
 
@@ -248,7 +248,7 @@ impl TaskRunner {
                 let span = Span::Bounded(start..u64::MAX);
                 self.saw(open, &span, start, [&bytes[..]], bytes.is_empty())
             }
-            Some(Err(error)) => self.judge_reader_error(open, Span::Offset(start), &ErrorKind::of_io(&error)),
+            Some(Err(error)) => self.check_reader_error(open, Span::Offset(start), &ErrorKind::of_io(&error)),
         }
     }
 
@@ -274,16 +274,16 @@ impl TaskRunner {
         match self.limited(cancel, open.reader.size()).await? {
             None => Ok(()),
             Some(Ok(size)) => self.sized(open, size),
-            Some(Err(error)) => self.judge_reader_error(open, Span::Whole, &ErrorKind::of(&error)),
+            Some(Err(error)) => self.check_reader_error(open, Span::Whole, &ErrorKind::of(&error)),
         }
     }
 
-    /// The reader has said how long its object is.
+    /// Records the object's size as the reader reported it.
     fn sized(&self, open: &mut OpenReader, size: u64) -> Result<(), Failure> {
         let call = CallRecord { ended: self.context.now(), ..open.call.clone() };
         let known = open.versions.clone();
         let is = |version: &Version| version.size == size && known.as_ref().is_none_or(|known| known.contains(version));
-        let versions = self.context.cloud.history(|history| self.context.rules.head(history, &call, is))?;
+        let versions = self.context.cloud.history(|history| self.context.rules.check_head(history, &call, is))?;
         if self.context.rules.tells_versions {
             open.versions = Some(versions);
         }

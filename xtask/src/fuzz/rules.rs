@@ -1,4 +1,4 @@
-//! What an answer may be, given the history. Pure.
+//! Which answers are allowed, given the history of the store.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use super::failure::{ErrorKind, Failure};
 use super::history::{CaseTime, FaultEffect, History, Version};
 use super::op::Span;
 
-/// The longest pause between two tries, and some.
+/// A little more than the longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(11);
 
-/// How old an answer may be; `None`: any age.
+/// The greatest age of an answer; `None` for any age.
 pub(crate) type Window = Option<Duration>;
 
-/// What kind of call it is, as far as freshness goes.
+/// The kind of a call, as far as freshness depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CallKind {
-    /// A bounded range of the present version, which read-ahead may answer.
+    /// A bounded range of the current version, which read-ahead may serve.
     Bounded,
     /// Any other get, or a head.
     Other,
@@ -31,26 +31,26 @@ pub(crate) enum CallKind {
     Warm,
 }
 
-/// The promises of one stack.
+/// The rules for one stack.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
     cache: Window,
     has_cache: bool,
     max_age: Duration,
-    /// Retries and their time, where something retries.
+    /// The number of retries and the retry timeout, if there is a fetch layer.
     retries: Option<(usize, Duration)>,
-    /// The calls that do not pass by what retries, because they begin below it.
+    /// Calls that enter the stack below the fetch layer, and so are not retried.
     below: Vec<CallKind>,
-    /// Two runtimes' clocks differ by a little.
+    /// The clocks of two runtimes differ slightly.
     slack: Duration,
-    /// What retries is not the lowest layer: a request that fails below may break a body that it reads.
+    /// There are layers below the fetch layer. A failed request below may then end a body early.
     has_layers_below: bool,
     keeps_versions: bool,
-    /// Readers see one version; without tokens nobody can say so.
+    /// Whether validators distinguish versions. Without them a reader cannot stay on one version.
     pub(crate) tells_versions: bool,
 }
 
-/// A condition, with the token that it names.
+/// A condition with its token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NamedToken {
     IfMatch(u64),
@@ -58,7 +58,7 @@ pub(crate) enum NamedToken {
     Version(u64),
 }
 
-/// One call.
+/// A call and the rules that its options imply.
 #[derive(Debug, Clone)]
 pub(crate) struct CallRecord {
     pub(crate) key: usize,
@@ -68,9 +68,9 @@ pub(crate) struct CallRecord {
     pub(crate) window: Window,
     pub(crate) spans: Vec<Span>,
     pub(crate) named: Option<NamedToken>,
-    /// A reader's manners: past the end is empty.
+    /// A read of a `Reader`: it returns nothing past the end instead of failing.
     pub(crate) is_file: bool,
-    /// The reader knows its version.
+    /// Whether the reader has a version already.
     pub(crate) is_pinned: bool,
 }
 
@@ -100,7 +100,7 @@ impl Rules {
         }
     }
 
-    /// How old the answer to a call may be. Windows of several layers do not add up.
+    /// The greatest age of the answer to a call. Windows of several layers do not add up.
     pub(crate) fn window(&self, kind: CallKind, hint: Option<CacheHint>) -> Window {
         let ahead = if matches!(kind, CallKind::Other | CallKind::Warm) || hint.is_some() {
             Duration::ZERO
@@ -115,7 +115,7 @@ impl Rules {
         cache.map(|cache| cache.max(ahead))
     }
 
-    /// The time in which what answers `call` must have been there.
+    /// The interval in which the version of an answer must have been stored.
     fn interval(&self, history: &History, call: &CallRecord) -> RangeInclusive<CaseTime> {
         let oldest = call.window.map_or(CaseTime::ZERO, |window| call.began.saturating_sub(window));
         let written = history.last_written(call.key, call.began).unwrap_or_default();
@@ -132,11 +132,12 @@ impl Rules {
         }
     }
 
-    /// Judges what `call` for `span` was answered, wholly or, where not `is_whole`, so far. Returns the versions it can be of.
+    /// Checks the bytes of an answer to `call` for `span`. If not `is_whole`, more bytes follow. Returns the versions
+    /// that the answer can belong to.
     ///
     /// # Errors
-    /// The promise that it breaks.
-    pub(crate) fn bytes(
+    /// The rule that the answer breaks.
+    pub(crate) fn check_bytes(
         &self,
         history: &History,
         call: &CallRecord,
@@ -157,7 +158,7 @@ impl Rules {
             return Err(self.stale(history, call, &evidence.versions));
         }
         let unnoticed = self.retries(call).is_none()
-            && self.faults_seen(history, call).any(|(_, record_fault)| record_fault != FaultEffect::TooLong);
+            && self.faults(history, call).any(|(_, effect)| effect != FaultEffect::TooLong);
         let fits = |version: &&Version| {
             let range = match span.of(version.size) {
                 Ok(range) => range,
@@ -194,11 +195,11 @@ impl Rules {
         Failure::new("stale", what)
     }
 
-    /// Judges what a `head` said.
+    /// Checks the answer to a `head`.
     ///
     /// # Errors
-    /// The promise that it breaks.
-    pub(crate) fn head(
+    /// The rule that the answer breaks.
+    pub(crate) fn check_head(
         &self,
         history: &History,
         call: &CallRecord,
@@ -213,11 +214,11 @@ impl Rules {
         if fresh.is_empty() { Err(self.stale(history, call, &found)) } else { Ok(fresh) }
     }
 
-    /// Judges an error.
+    /// Checks an error.
     ///
     /// # Errors
-    /// Where the bare store would not have said so.
-    pub(crate) fn error_kind(
+    /// If the bare store would not have returned the error.
+    pub(crate) fn check_error(
         &self,
         history: &History,
         call: &CallRecord,
@@ -246,9 +247,9 @@ impl Rules {
             return Ok(());
         }
         let was: Vec<String> = history.during(key, interval.clone()).map(name).collect();
-        let faults_seen = self.faults_seen(history, call).count();
+        let faults = self.faults(history, call).count();
         let what = format!(
-            "k{key} began at {:?}, answered at {:?}: {error_kind:?}; from {:?} on there was {}; {} changes, {faults_seen} faults; {:?}",
+            "k{key} began at {:?}, answered at {:?}: {error_kind:?}; from {:?} on there was {}; {} changes, {faults} faults; {:?}",
             call.began,
             call.ended,
             interval.start(),
@@ -259,52 +260,52 @@ impl Rules {
         Err(Failure::new(error_class(error_kind), what))
     }
 
-    /// Whether a range that `call` names does not exist.
+    /// Whether a range of `call` does not exist.
     fn has_no_such_range(&self, history: &History, call: &CallRecord) -> bool {
         let fails = |version: Version| call.spans.iter().any(|span| span.of(version.size).is_err());
         if let Some(NamedToken::Version(token)) = call.named {
             return history.with_token(call.key, token).is_some_and(fails);
         }
         if call.is_file {
-            // A reader asks how long its object is where a range is past its end. That may fail, or come too late.
+            // A reader requests the object's size if a range lies past the end. That request may fail, or see a later
+            // version.
             let changed = !call.is_pinned && history.changes(call.key, self.interval(history, call)) > 0;
             let mut present = history.during(call.key, self.interval(history, call));
             return (changed || self.excuses(history, call)) && present.any(|version| version.is_some_and(fails));
         }
-        // An error is not remembered: whoever says that a range is past the end has looked, unless objects never change.
+        // Errors are not cached: the layer that reports a range past the end has asked the store, unless objects are
+        // immutable.
         let call = &CallRecord { window: call.window.map(|_| Duration::ZERO), ..call.clone() };
         let mut present = history.during(call.key, self.interval(history, call));
         call.spans.iter().any(Span::is_empty) || present.any(|version| version.is_some_and(fails))
     }
 
-    fn faults_seen<'a>(
+    fn faults<'a>(
         &self,
         history: &'a History,
         call: &CallRecord,
     ) -> impl Iterator<Item = (CaseTime, FaultEffect)> + use<'a> {
-        history.faults_seen(call.key, call.ended)
+        history.faults(call.key, call.ended)
     }
 
-    /// How often what `call` leads to is tried again, and how long. Where nothing does so, bodies may end early unnoticed, as those
-    /// of the bare client do.
+    /// The retries that apply to `call`. Without retries, bodies may end early unnoticed, as with the bare client.
     fn retries(&self, call: &CallRecord) -> Option<(usize, Duration)> {
         self.retries.filter(|_| !self.below.contains(&call.kind))
     }
 
-    /// Whether what was injected explains an error that retries should have hidden.
+    /// Whether injected faults explain an error that retries should have hidden.
     fn excuses(&self, history: &History, call: &CallRecord) -> bool {
-        let faults_seen: Vec<(CaseTime, FaultEffect)> = self.faults_seen(history, call).collect();
-        let Some((first, _)) = faults_seen.first() else { return false };
+        let faults: Vec<(CaseTime, FaultEffect)> = self.faults(history, call).collect();
+        let Some((first, _)) = faults.first() else { return false };
         let Some((retries, timeout)) = self.retries(call) else { return true };
-        // Where nobody can tell whether the object is still the same, a body that broke off does not go on.
-        let breaks_bodies = |record_fault: FaultEffect| record_fault == FaultEffect::Broken || self.has_layers_below;
-        let is_final = |record_fault: FaultEffect| {
-            record_fault == FaultEffect::TooLong || breaks_bodies(record_fault) && !self.tells_versions
-        };
-        if faults_seen.len() > retries || faults_seen.iter().any(|(_, record_fault)| is_final(*record_fault)) {
+        // Without validators, a body that ended early cannot be resumed.
+        let breaks_bodies = |effect: FaultEffect| effect == FaultEffect::Broken || self.has_layers_below;
+        let is_final =
+            |effect: FaultEffect| effect == FaultEffect::TooLong || breaks_bodies(effect) && !self.tells_versions;
+        if faults.len() > retries || faults.iter().any(|(_, effect)| is_final(*effect)) {
             return true;
         }
-        let asked_for = faults_seen.iter().map(|(_, record_fault)| match record_fault {
+        let asked_for = faults.iter().map(|(_, effect)| match effect {
             FaultEffect::Transient { retry_after } => *retry_after,
             FaultEffect::Broken | FaultEffect::TooLong => Duration::ZERO,
         });

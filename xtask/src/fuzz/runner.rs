@@ -1,4 +1,4 @@
-//! One task: does its operations one after the other and has every answer judged.
+//! Runs one task: its operations one after the other. Every answer is checked.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use super::op::{BodyUse, Cancel, GetCondition, Op, Span};
 use super::reading::OpenReader;
 use super::rules::{CallKind, CallRecord, NamedToken};
 
-/// A task at work.
+/// The state of a running task.
 pub(crate) struct TaskRunner {
     pub(super) context: Arc<CaseContext>,
     pub(super) runtime: usize,
     pub(super) reader: Option<OpenReader>,
-    /// Bodies that were left alone, the oldest first.
+    /// Bodies that were left open, the oldest first.
     pub(super) kept: Vec<OpenBody>,
 }
 
-/// Does `ops` in order, until they are over or something fails.
+/// Runs `ops` in order, until the last one or a failure.
 pub(crate) async fn run_task(context: Arc<CaseContext>, runtime: usize, ops: Vec<Op>) {
     let mut runner = TaskRunner { context, runtime, reader: None, kept: Vec::new() };
     for op in ops {
@@ -37,7 +37,7 @@ pub(crate) async fn run_task(context: Arc<CaseContext>, runtime: usize, ops: Vec
         }
         runner.context.count(format!("op: {}", op.name()));
         let name = op.name();
-        // In a box of its own: the futures of all operations together are large.
+        // Boxed, because the futures of all operations together are large.
         if let Err(failure) = runner.act(op).boxed().await {
             runner.context.fail(failure.during(name));
         }
@@ -78,7 +78,7 @@ impl TaskRunner {
         }
     }
 
-    /// A call that begins now.
+    /// A record of a call that begins now.
     pub(super) fn call(&self, key: usize, kind: CallKind, spans: &[Span]) -> CallRecord {
         let now = self.context.now();
         let window = self.context.rules.window(kind, None);
@@ -95,7 +95,7 @@ impl TaskRunner {
         }
     }
 
-    /// Drives `future` until it is over or given up.
+    /// Drives `future` until it ends or is cancelled.
     pub(super) async fn limited<T>(
         &self,
         cancel: Cancel,
@@ -108,15 +108,15 @@ impl TaskRunner {
         outcome
     }
 
-    /// Judges an error that `call` was answered.
-    pub(super) fn error_kind(&self, call: &CallRecord, error_kind: &ErrorKind) -> Result<(), Failure> {
+    /// Checks an error that answered `call`.
+    pub(super) fn check_error(&self, call: &CallRecord, error_kind: &ErrorKind) -> Result<(), Failure> {
         self.context.count_error(error_kind);
         let call = CallRecord { ended: self.context.now(), ..call.clone() };
-        self.context.cloud.history(|history| self.context.rules.error_kind(history, &call, error_kind))
+        self.context.cloud.history(|history| self.context.rules.check_error(history, &call, error_kind))
     }
 
-    /// Judges `bytes` that `call` was answered for `span`.
-    pub(super) fn bytes(
+    /// Checks `bytes` that answered `call` for `span`.
+    pub(super) fn check_bytes(
         &self,
         call: &CallRecord,
         span: &Span,
@@ -126,11 +126,11 @@ impl TaskRunner {
         let call = CallRecord { ended: self.context.now(), ..call.clone() };
         self.context.cloud.history(|history| {
             let evidence = Evidence::of(history, call.key, start, bytes)?;
-            self.context.rules.bytes(history, &call, span, &evidence, true)
+            self.context.rules.check_bytes(history, &call, span, &evidence, true)
         })
     }
 
-    /// The condition with the token it names, where the store knows such tokens.
+    /// The condition with the token that it names, if the store has such tokens.
     fn named(&self, key: usize, condition: GetCondition) -> Option<NamedToken> {
         let spec = &self.context.case.cloud;
         let token = |back| {
@@ -185,7 +185,7 @@ impl TaskRunner {
                 self.kept.extend(kept);
                 Ok(())
             }
-            Some(Ok(Err(error_kind))) => self.error_kind(&call, &error_kind),
+            Some(Ok(Err(error_kind))) => self.check_error(&call, &error_kind),
             Some(Err(failure)) => Err(failure),
         }
     }
@@ -198,15 +198,15 @@ impl TaskRunner {
         let path = path(key);
         match self.limited(cancel, self.context.stack.top.get_range(&path, range)).await? {
             None => Ok(()),
-            Some(Ok(bytes)) => self.bytes(&call, &span, start, &bytes).map(drop),
-            Some(Err(error)) => self.error_kind(&call, &ErrorKind::of(&error)),
+            Some(Ok(bytes)) => self.check_bytes(&call, &span, start, &bytes).map(drop),
+            Some(Err(error)) => self.check_error(&call, &ErrorKind::of(&error)),
         }
     }
 
     async fn get_ranges(&mut self, key: usize, ranges: Vec<Range<u64>>, cancel: Cancel) -> Result<(), Failure> {
         let spans: Vec<Span> = ranges.iter().cloned().map(Span::Bounded).collect();
         let call = self.call(key, CallKind::Bounded, &spans);
-        // What lies between ranges may be fetched along with them.
+        // The gaps between ranges may be fetched with them.
         let start = ranges.iter().map(|range| range.start).min().unwrap_or(0);
         let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
         let _held = (self.context.holds_answer(&spans), self.context.holds_answer(&[Span::Bounded(start..end)]));
@@ -220,12 +220,12 @@ impl TaskRunner {
                 .iter()
                 .zip(&ranges)
                 .zip(&spans)
-                .try_for_each(|((bytes, range), span)| self.bytes(&call, span, range.start, bytes).map(drop)),
-            Some(Err(error)) => self.error_kind(&call, &ErrorKind::of(&error)),
+                .try_for_each(|((bytes, range), span)| self.check_bytes(&call, span, range.start, bytes).map(drop)),
+            Some(Err(error)) => self.check_error(&call, &ErrorKind::of(&error)),
         }
     }
 
-    /// Asks for the metadata of `key`; `None` where that failed or was given up.
+    /// Requests the metadata of `key`; `None` if that failed or was cancelled.
     pub(super) async fn head(
         &mut self,
         key: usize,
@@ -239,10 +239,10 @@ impl TaskRunner {
                 let call = CallRecord { ended: self.context.now(), ..call };
                 let cloud = &self.context.cloud;
                 let is = |version: &Version| cloud.meta(key, version) == meta;
-                cloud.history(|history| self.context.rules.head(history, &call, is))?;
+                cloud.history(|history| self.context.rules.check_head(history, &call, is))?;
                 Ok(Some(meta))
             }
-            Some(Err(error)) => self.error_kind(&call, &ErrorKind::of(&error)).map(|()| None),
+            Some(Err(error)) => self.check_error(&call, &ErrorKind::of(&error)).map(|()| None),
         }
     }
 
@@ -253,11 +253,11 @@ impl TaskRunner {
         let path = path(key);
         match self.limited(cancel, cache.warm(&path, &ranges)).await? {
             None | Some(Ok(_)) => Ok(()),
-            Some(Err(error)) => self.error_kind(&call, &ErrorKind::of(&error)),
+            Some(Err(error)) => self.check_error(&call, &ErrorKind::of(&error)),
         }
     }
 
-    /// Reads the body that was left alone longest to its end.
+    /// Reads the body that was left open longest to its end.
     async fn resume(&mut self, cancel: Cancel) -> Result<(), Failure> {
         if self.kept.is_empty() {
             return Ok(());

@@ -1,13 +1,13 @@
-//! Makes a failing case smaller while it fails in the same way. Pure, but for the runs that it is given.
+//! Makes a failing case smaller while it fails in the same way.
 
 use super::case::{Case, CaseTask, Layer, Turns};
 use super::failure::Failure;
 use super::op::{BodyUse, Cancel, GetCondition, Op, Span};
 
-/// So much memory that nothing waits for it.
+/// A budget so large that nothing waits for memory.
 const LARGE_BUDGET_BYTES: usize = 512 << 20;
 
-/// The smallest case found that still fails as `failure` did, with its failure, in at most `most` runs.
+/// The smallest case found that fails like `failure`, with its failure, in at most `most` runs.
 pub(crate) fn shrink(
     case: Case,
     failure: Failure,
@@ -18,7 +18,7 @@ pub(crate) fn shrink(
     let mut left = most;
     loop {
         let mut smaller = false;
-        // What helped once may help again at the same place: begin anew only when all were tried.
+        // After a success, the next candidate at the same index is tried: it is likely to help too.
         let mut at = 0;
         while let Some(candidate) = simpler(&best).into_iter().nth(at) {
             if left == 0 {
@@ -38,7 +38,7 @@ pub(crate) fn shrink(
     }
 }
 
-/// Cases that are simpler than one in one way.
+/// Collects cases that are simpler than one case in one way.
 struct Simpler<'a> {
     case: &'a Case,
     all: Vec<Case>,
@@ -51,7 +51,7 @@ impl Simpler<'_> {
         self.all.push(candidate);
     }
 
-    /// Every element of a list left out, the last one first.
+    /// Removes each element of a list in turn, the last one first.
     fn without_each<T>(&mut self, list: impl Fn(&mut Case) -> &mut Vec<T>) {
         let len = list(&mut self.case.clone()).len();
         for at in (0..len).rev() {
@@ -61,7 +61,7 @@ impl Simpler<'_> {
         }
     }
 
-    /// Less that happens behind the stack, and settings nearer to the defaults.
+    /// Removes layers, faults and changes, and moves settings closer to the defaults.
     fn with_less(&mut self) {
         let case = self.case;
         self.without_each(|case| &mut case.layers);
@@ -92,7 +92,7 @@ impl Simpler<'_> {
     }
 }
 
-/// Cases that are simpler than `case` in one way, the ones that leave out most first.
+/// Cases that are simpler than `case` in one way; those that remove most come first.
 fn simpler(case: &Case) -> Vec<Case> {
     let mut simpler = Simpler { case, all: Vec::new() };
     simpler.without_each(|case| &mut case.tasks);
@@ -122,7 +122,7 @@ fn simpler(case: &Case) -> Vec<Case> {
     simpler.all
 }
 
-/// A layer with fewer peculiarities.
+/// A layer with settings closer to the defaults.
 fn plainer(layer: &Layer) -> Layer {
     let mut layer = layer.clone();
     match &mut layer {

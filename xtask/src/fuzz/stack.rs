@@ -1,4 +1,4 @@
-//! Builds the wrappers of a case, and asks them what they hold.
+//! Builds the stack of a case, and reads its counters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::cloud::Cloud;
 #[cfg(test)]
 use super::mistake::MistakenStore;
 
-/// A case's store with its layers at hand.
+/// The stack of a case, with access to its layers.
 #[derive(Debug)]
 pub(crate) struct CaseStack {
     pub(crate) top: Arc<dyn ObjectStore>,
@@ -24,10 +24,10 @@ pub(crate) struct CaseStack {
 }
 
 impl CaseStack {
-    /// The layers of `case` over `cloud`.
+    /// Wraps `cloud` in the layers of `case`.
     ///
     /// # Errors
-    /// Where a layer refuses its settings.
+    /// If a layer rejects its settings.
     pub(crate) fn build(case: &Case, cloud: &Cloud) -> Result<Self, ConfigError> {
         let budget = MemoryBudget::new(case.budget_bytes);
         let top: Arc<dyn ObjectStore> = Arc::new(cloud.clone());
@@ -118,7 +118,7 @@ impl CaseStack {
         }
     }
 
-    /// A counter that has wrapped below zero, by its name.
+    /// A counter that has wrapped below zero, with its value.
     pub(crate) fn wrapped_counter(&self) -> Option<String> {
         let fetch = self.fetch.as_ref().and_then(|store| serde_json::to_value(store.stats()).ok());
         let cache = self.cache.as_ref().and_then(|store| serde_json::to_value(store.stats()).ok());
@@ -132,7 +132,7 @@ impl CaseStack {
         })
     }
 
-    /// Bytes that the cache keeps, up to what it may. A page that is one chunk shares the chunk's memory.
+    /// Bytes that the cache holds, at most its limit. A page that consists of one chunk shares the chunk's memory.
     pub(crate) fn kept_bytes(&self) -> usize {
         self.cache.as_ref().map_or(0, |cache| {
             let kept = usize::try_from(cache.stats().held_bytes).unwrap_or(usize::MAX);
@@ -140,7 +140,7 @@ impl CaseStack {
         })
     }
 
-    /// Bytes that the cache has lent, beyond those it may keep.
+    /// Bytes of evicted pages that callers or fetches in flight still reference.
     pub(crate) fn lent_bytes(&self) -> usize {
         let lent = self.cache.as_ref().map_or(0, |cache| cache.stats().lent_bytes);
         usize::try_from(lent).unwrap_or(usize::MAX)

@@ -1,4 +1,4 @@
-//! Runs the cases in a process of their own, which may end in any way.
+//! Runs the cases in a worker process, which may end in any way.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -7,31 +7,33 @@ use anyhow::{Context, Result};
 
 use super::FuzzArgs;
 
-/// Memory that the process may map, in KiB: a fault that allocates without bounds does not take the machine's.
+/// Limit of the worker's address space in KiB. Unbounded allocation ends the worker, not the machine.
 const MOST_KIB: u64 = 2 << 20;
 
-/// How the process says which case comes next.
+/// Starts the line with which the worker announces the next case.
 const ANNOUNCEMENT: &str = "next seed: ";
 
-/// How the process ended.
+/// How the worker ended.
 pub(super) enum WorkerExit {
-    /// No case failed.
     Well,
-    /// Cases failed, and it has said which.
+    /// Cases failed, and the worker has reported them.
     Failed,
-    /// In the middle of a case.
-    Died { seed: u64, how: String },
+    /// The worker died during a case.
+    Died {
+        seed: u64,
+        how: String,
+    },
 }
 
-/// Says that the case of `seed` comes next.
+/// Announces the case of `seed`.
 pub(super) fn announce(seed: u64) {
     println!("{ANNOUNCEMENT}{seed}");
 }
 
-/// Runs the cases of `args` in another process and shows what it says.
+/// Runs the cases of `args` in a worker and forwards its output.
 ///
 /// # Errors
-/// Where that cannot be started.
+/// If the worker cannot be started.
 pub(super) fn supervise(args: &FuzzArgs) -> Result<WorkerExit> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new("sh");

@@ -1,4 +1,4 @@
-//! Counts what was generated, so that a generator that has stopped generating something is noticed. Pure.
+//! Counts what was generated. The counts show when the generator no longer generates something.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use headstart_cache::Freshness;
 use super::case::{Case, Layer, RequestFault, Turns};
 use super::context::Tally;
 
-/// Counts the dimensions of `case`.
+/// Counts the features of `case`.
 pub(crate) fn count_case(tally: &mut Tally, case: &Case) {
     let mut count = |name: String| *tally.entry(name).or_default() += 1;
     count("cases".into());
@@ -50,7 +50,7 @@ pub(crate) fn count_case(tally: &mut Tally, case: &Case) {
     }
 }
 
-/// The counts as lines, those of one dimension in one line.
+/// The counts as text, one line a dimension.
 pub(crate) fn show(tally: &Tally) -> String {
     let mut lines = String::new();
     let mut last = "";

@@ -1,4 +1,4 @@
-//! Makes up what the tasks of a case do. Pure.
+//! Generates the operations of a case's tasks.
 
 use std::ops::Range;
 
@@ -11,19 +11,18 @@ use super::op::{BodyUse, Cancel, GetCondition, Op, OpenBy, SeekTo, Span};
 
 const KIB: u64 = 1 << 10;
 
-/// What operations are made of.
+/// The inputs of generated operations.
 pub(super) struct TaskGenerator<'a> {
     pub(super) dice: &'a mut Dice,
     pub(super) case: &'a Case,
     pub(super) largest: u64,
-    /// Objects change during the case.
+    /// Whether objects change during the case.
     pub(super) changes: bool,
-    /// Objects may be written at all.
+    /// Whether writes are allowed.
     pub(super) may_change: bool,
 }
 
 impl TaskGenerator<'_> {
-    /// Who does what.
     pub(super) fn tasks(&mut self) -> Vec<CaseTask> {
         let n = one_of(self.dice, &[(3, 1), (3, 2), (2, 3), (1, 6)]);
         let gives_up = chance(self.dice, 40);
@@ -53,7 +52,7 @@ impl TaskGenerator<'_> {
         (0..n).map(task).collect()
     }
 
-    /// One runtime, or two.
+    /// One runtime in most cases, two in the others.
     pub(super) fn turns(&mut self) -> Turns {
         match self.dice.below(10) {
             0..8 => Turns::One,
@@ -102,7 +101,7 @@ impl TaskGenerator<'_> {
         self.case.objects[key].unwrap_or(self.largest)
     }
 
-    /// A range of `key`: small, large, at the end, beyond it, or everything there could be.
+    /// A range of `key`: short, long, at the end, past the end, or everything.
     fn range(&mut self, key: usize) -> Range<u64> {
         let size = self.size(key).max(1);
         let start = self.dice.below(size);
@@ -151,7 +150,7 @@ impl TaskGenerator<'_> {
         }
     }
 
-    /// Reads that follow each other.
+    /// Consecutive ranges, ascending or descending.
     fn steps(&mut self, size: u64) -> Vec<Range<u64>> {
         let n = 3 + self.dice.below(10);
         let step = one_of(self.dice, &[(2, 4 * KIB), (3, 64 * KIB), (2, size / n + 1)]);
@@ -257,7 +256,7 @@ impl TaskGenerator<'_> {
     }
 }
 
-/// A moment at which a future is dropped.
+/// A random time at which a future is dropped.
 fn cancel_sometime(dice: &mut Dice) -> Cancel {
     if chance(dice, 50) {
         Cancel::Polls(1 + pick(dice, 6))

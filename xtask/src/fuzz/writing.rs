@@ -1,4 +1,4 @@
-//! What a task writes through the stack.
+//! Writes of a task through the stack.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use super::op::{Cancel, Op};
 use super::runner::TaskRunner;
 
 impl TaskRunner {
-    /// Does an operation that writes.
+    /// Runs a write.
     pub(super) async fn write(&mut self, op: Op) -> Result<(), Failure> {
         let began = self.context.now();
         match op {
@@ -78,7 +78,8 @@ impl TaskRunner {
         self.wrote(&taken, None, began, outcome)
     }
 
-    /// A write of `keys` is over, or was given up: whatever it did is seen from now on. It may fail where `source` was missing.
+    /// Records that a write of `keys` ended or was cancelled, and checks its error. The write may fail if `source` was
+    /// missing.
     fn wrote(
         &self,
         keys: &[usize],
