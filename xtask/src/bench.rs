@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: how fast objects are read in each of several ways, every byte checked.
+//! `cargo xtask bench`: measures reads by several systems and checks every byte.
 
 mod args;
 mod bucket;
@@ -34,10 +34,10 @@ use self::plan::BenchPlan;
 use self::prepared::PreparedWorkload;
 use crate::compare;
 
-/// Benches as `args` say, prints the table, and writes the JSON.
+/// Runs the bench, prints its table, and writes its results as JSON.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let begun = summary::BenchStart::now();
-    // Known before minutes are spent, not after.
+    // Checked before the runs, which take minutes.
     let json = args.update.as_ref().unwrap_or(&args.json);
     let folder = json.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     ensure!(folder.is_dir() && !json.is_dir(), "cannot write {}: no such folder", json.display());
@@ -93,12 +93,12 @@ fn in_virtual_time(args: &BenchArgs) -> Result<BenchPlan> {
     http::each_run(args, plan, |plan, job| virtual_time::run(plan, job, &args.profile, args.seed))
 }
 
-/// What the store that a link is like charges.
+/// The prices of the store whose link is simulated.
 pub(crate) fn prices_of(link: &str) -> Prices {
     if link == "s3" { s3_profile().prices } else { gcs_profile().prices }
 }
 
-/// An error where a run failed, a byte was wrong, or an open object of ours gave bytes of two versions.
+/// Fails if a run failed, a byte was wrong, or one of our handles mixed two versions.
 fn verdict(failures: &[String], rows: &[Row]) -> Result<()> {
     let wrong: u64 = rows.iter().map(|row| row.wrong_bytes).sum();
     let promised = [System::FetchStream, System::Headstart, System::HeadstartCache].map(|system| system.to_string());

@@ -23,7 +23,7 @@ pub(crate) struct CiArgs {
     /// Run only this step; may be given several times
     #[arg(long = "step", value_name = "STEP")]
     steps: Vec<Step>,
-    /// Write what the virtual-time bench counts into xtask/gates.json instead of comparing; review the difference
+    /// Write the counts of the virtual-time bench to xtask/gates.json instead of comparing them; review the difference
     #[arg(long)]
     bless_gates: bool,
 }

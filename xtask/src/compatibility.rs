@@ -1,8 +1,9 @@
-//! `cargo xtask compatibility`: every behaviour of odd servers against every way to read, mode and client, beside the bare client.
+//! `cargo xtask compatibility`: reads from servers that break rules, by every way to read, mode and client, and
+//! compares with the bare client.
 //!
-//! A cell fails where ours has wrong bytes, an error that the bare client has not, more than twice the requests and one, more than one
-//! and a half times the time and a second, a panic or no end. Time is virtual. What is meant to differ stands in
-//! `exceptions.rs` by name and reason; `docs/compatibility.md` is written from the same tables.
+//! A cell fails if our layers return wrong bytes or an error that the bare client does not have, need more than twice
+//! its requests plus one a read, or more than 1.5 times its time plus a second, panic or hang. Time is virtual.
+//! Intended differences are listed in `exceptions.rs`. `docs/compatibility.md` is written from the same tables.
 
 mod access;
 mod cell;
@@ -23,7 +24,7 @@ use access::Access;
 use cell::{CellFault, CellRecord, MatrixCell};
 use client::{ClientKind, Mode};
 
-/// What to try.
+/// Which cells to try.
 #[derive(Debug, Default, Args)]
 pub(crate) struct CompatibilityArgs {
     /// Only these behaviours; default: all
@@ -38,7 +39,7 @@ pub(crate) struct CompatibilityArgs {
     /// Only this way to read
     #[arg(long)]
     access: Option<Access>,
-    /// Show every cell, and each request where few cells are chosen
+    /// Show every cell, and each request if few cells are chosen
     #[arg(long)]
     verbose: bool,
     /// Write docs/compatibility.md
@@ -46,14 +47,14 @@ pub(crate) struct CompatibilityArgs {
     write: bool,
 }
 
-/// Objects that behaviours are tried on: one that fits any request, and one that is read in parts.
+/// Sizes of the object: small enough for one request, and large enough for several parts.
 const SMALL_BYTES: u64 = 1000;
 const LARGE_BYTES: u64 = 12 << 20;
 
-/// One behaviour, client and size: what a thread takes at a time.
+/// A behaviour, client and size: the unit of work of a thread.
 type MatrixJob = (&'static Behaviour, ClientKind, u64);
 
-/// Runs the matrix, prints what fails, and fails where anything does.
+/// Runs the matrix and prints failed cells. Fails if there are any.
 pub(crate) fn run(args: &CompatibilityArgs) -> Result<()> {
     if args.write {
         return document::write();
@@ -110,7 +111,7 @@ fn chosen<T: ValueEnum + Copy + 'static>(only: Option<T>) -> Vec<T> {
     only.map_or_else(|| T::value_variants().to_vec(), |only| vec![only])
 }
 
-/// A cell, what the bare client and ours have seen, and what is wrong.
+/// A cell, the records of the bare client and of our layers, and what is wrong.
 struct CellOutcome {
     cell: MatrixCell,
     raw: CellRecord,
@@ -133,7 +134,7 @@ fn run_job((behaviour, client, size): MatrixJob, args: &CompatibilityArgs) -> Ve
     outcomes
 }
 
-/// How many requests a large object takes of a correct server: it is read in parts, on purpose.
+/// The requests that a large object takes from a correct server, where our layers read it in parts.
 fn usual_requests(client: ClientKind, access: Access, mode: Mode) -> usize {
     static KNOWN: Mutex<BTreeMap<(ClientKind, Access, Mode), usize>> = Mutex::new(BTreeMap::new());
     let known = KNOWN.lock().expect("no thread panics with it").get(&(client, access, mode)).copied();

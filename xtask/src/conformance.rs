@@ -1,7 +1,8 @@
-//! `cargo xtask conformance`: `object_store`'s own suite over every backend and every stack, and ten thousand random
-//! steps over every backend through the facade's stack.
+//! `cargo xtask conformance`: runs `object_store`'s own suite over every backend and stack, and random steps over every
+//! backend through the facade.
 //!
-//! What the bare client passes, every stack must pass. What it fails is the server's own, and is listed in `matrix.rs` by name.
+//! A stack must pass what the bare client passes. What the bare client fails is a deviation of the server, listed in
+//! `matrix.rs`.
 
 mod backend;
 mod differential;
@@ -31,25 +32,24 @@ pub(crate) struct ConformanceArgs {
     /// Only these backends; default: all
     #[arg(value_name = "BACKEND")]
     backends: Vec<Backend>,
-    /// Steps of the random run over each backend; 0 leaves it out
+    /// Steps of the random run over each backend; 0 skips it
     #[arg(long, default_value_t = STEPS)]
     steps: u64,
-    /// What is random is decided by this
+    /// Seed of the random run
     #[arg(long, default_value_t = SEED)]
     seed: u64,
-    /// In place of the suite: how fast reads are over hadro with a latency of 40 ms and 20 MB/s a stream
+    /// Instead of the suite, measure reads over hadro with 40 ms to the first byte and 20 MB/s a stream
     #[arg(long, conflicts_with_all = ["backends", "steps"])]
     shaped: bool,
 }
 
-/// All of it.
 impl Default for ConformanceArgs {
     fn default() -> Self {
         Self { backends: Vec::new(), steps: STEPS, seed: SEED, shaped: false }
     }
 }
 
-/// Runs the suite over `args.backends`, prints the matrix, and fails where a stack fails what the bare client passes.
+/// Runs the suite over `args.backends` and prints the matrix. Fails if a stack fails what the bare client passes.
 pub(crate) fn run(args: &ConformanceArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     if args.shaped {
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &ConformanceArgs) -> Result<()> {
     }
     let mut matrix = Matrix::default();
     for backend in &backends {
-        // However it ends, its server ends with it.
+        // The backend's server ends with this future.
         runtime.block_on(servers::until_told(over(*backend, args, &mut matrix)))??;
     }
     print!("{matrix}");

@@ -1,4 +1,4 @@
-//! Environments of Python, made once from pinned wheels, in `target/`.
+//! Python environments in `target/`, created once from pinned wheels.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,34 +6,33 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// An environment.
+/// A Python environment.
 #[derive(Debug)]
 pub(crate) struct Environment {
-    /// Where it is.
     pub(crate) folder: PathBuf,
-    /// What is installed, as `pip freeze` says it.
+    /// The pinned packages, in the format of `pip freeze`.
     pub(crate) pins: &'static str,
-    /// The file of the workspace that says so.
+    /// The file of the workspace that holds the pins.
     pub(crate) file: &'static str,
 }
 
 impl Environment {
-    /// A copy of what was installed.
+    /// The file that records the installed pins.
     fn stamp(&self) -> PathBuf {
         self.folder.join("installed.txt")
     }
 
-    /// Whether what is pinned is there.
+    /// Whether the environment has the pinned packages.
     pub(crate) fn is_installed(&self) -> bool {
         fs::read_to_string(self.stamp()).is_ok_and(|installed| installed == self.pins)
     }
 
-    /// Where it keeps its program `name`.
+    /// The path of a program of the environment.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.folder.join("bin").join(name)
     }
 
-    /// Makes the environment anew.
+    /// Creates the environment, and replaces an existing one.
     pub(crate) fn install(&self) -> Result<()> {
         let folder = &self.folder;
         if folder.exists() {

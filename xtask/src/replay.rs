@@ -1,4 +1,5 @@
-//! `cargo xtask replay`: what a recorded trace would have cost, in time, GETs, bytes and money, by other ways of reading and under any options.
+//! `cargo xtask replay`: computes what a recorded trace would cost, in time, GETs, bytes and money, with other systems
+//! and options.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,28 +20,28 @@ use headstart_trace::Kind;
 use crate::bench::prices_of;
 use crate::numbers::number;
 
-/// The ways of reading that take every kind of call.
+/// The systems that can replay every kind of call.
 const SYSTEMS: [System; 4] = [System::Raw, System::Fetch, System::Headstart, System::HeadstartCache];
 
 /// What to replay, and how.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
-    /// What `headstart_trace::TraceRecorder` has written, or a workload of bench/workloads as `--write` makes it
+    /// A file written by `headstart_trace::TraceRecorder`, or by `--write`
     #[arg(value_name = "TRACE.JSONL")]
     trace: PathBuf,
     /// Link to the simulated store: gcs, s3, near, wan, loopback; with `-lognormal` its first bytes vary
     #[arg(long, default_value = "gcs")]
     profile: LinkProfile,
-    /// Only this way of reading; may be given several times [default: raw, fetch, headstart, headstart+cache]
+    /// Only this system; may be given several times [default: raw, fetch, headstart, headstart+cache]
     #[arg(long = "system", value_name = "SYSTEM")]
     systems: Vec<System>,
     /// An option of Headstart, as in docs/configuration.md; may be given several times
     #[arg(long = "option", value_name = "KEY=VALUE", value_parser = option)]
     options: Vec<(String, String)>,
-    /// Seed of what varies
+    /// Seed of the link's variation
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// In place of a trace, write the one of this workload into the file, and replay it
+    /// Write the trace of this workload to the file first
     #[arg(long, value_name = "WORKLOAD")]
     write: Option<String>,
 }
@@ -50,7 +51,7 @@ fn option(text: &str) -> Result<(String, String), String> {
     Ok((pair.0.to_owned(), pair.1.to_owned()))
 }
 
-/// Replays, and prints a table.
+/// Replays the trace and prints a table.
 pub(crate) fn run(args: &ReplayArgs) -> Result<()> {
     if let Some(workload) = &args.write {
         write(workload, args)?;

@@ -1,4 +1,5 @@
-//! One run in processes of its own, so that their peak memory and CPU time are theirs: how they are started, and the one that reads in our ways.
+//! Runs in processes of their own, which keeps their peak memory and CPU time apart: starts the processes, and is the
+//! process for our systems.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
@@ -31,28 +32,28 @@ use url::Url;
 use super::counting_store::CountingStore;
 use super::prepared::PreparedWorkload;
 
-/// A process that says nothing for so long after its run's time hangs.
+/// A process that is silent this long after its run's time hangs.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// What a process reads, and how.
+/// The arguments of a process for one of our systems.
 #[derive(Debug, Args)]
 pub(crate) struct ChildArgs {
     #[command(flatten)]
     task: ChildTask,
-    /// The store: `gs://bucket`, `s3://bucket` or `file:///`.
+    /// The store: `gs://bucket`, `s3://bucket` or `file:///`
     #[arg(long)]
     root: Url,
-    /// Where a simulated store is.
+    /// The address of a simulated store
     #[arg(long)]
     endpoint: Option<String>,
     #[arg(long)]
     system: System,
-    /// Which of the system's shapes.
+    /// Index of the system's shape
     #[arg(long)]
     shape: usize,
 }
 
-/// What a process of ours says: how it went, and what it saw of the wire where the store cannot be asked.
+/// The line that a process prints at its end: the outcome, and its requests if the store has no log.
 #[derive(Debug, Serialize, Deserialize)]
 struct ProcessReport {
     #[serde(flatten)]
@@ -61,13 +62,13 @@ struct ProcessReport {
     wire: Option<WireCounts>,
 }
 
-/// Runs `processes` at once, and says what they came to together; requests where they have counted them.
+/// Runs `processes` at once; returns their joint outcome, and their requests if they counted them.
 pub(crate) fn run_all(processes: Vec<Command>, limit: Duration) -> Result<(Outcome, Option<WireCounts>)> {
     let mut running =
         processes.into_iter().map(|mut command| RunningProcess::start(&mut command)).collect::<Result<Vec<_>>>()?;
     let (done, watched) = channel::<()>();
     let children: Vec<_> = running.iter().map(|one| Arc::clone(&one.child)).collect();
-    // Killed, a process that hangs closes its pipes, and whoever waits for it goes on.
+    // Killing a process that hangs closes its pipes, which ends the reads below.
     let watchdog = thread::spawn(move || {
         let hangs = watched.recv_timeout(limit + PATIENCE) == Err(RecvTimeoutError::Timeout);
         children.iter().filter(|_| hangs).for_each(|child| drop(child.lock().kill()));
@@ -112,7 +113,7 @@ fn all(running: &mut [RunningProcess]) -> Result<Vec<ProcessReport>> {
 pub(crate) struct RunningProcess {
     child: Arc<Mutex<Child>>,
     lines: BufReader<ChildStdout>,
-    /// Reads what it says on stderr, so that it never waits for a reader.
+    /// Reads stderr, so that the process never blocks on it.
     errors: Option<JoinHandle<String>>,
 }
 
@@ -125,7 +126,7 @@ impl RunningProcess {
         let mut stderr = child.stderr.take().context("it has no stderr")?;
         let errors = thread::spawn(move || {
             let mut said = Vec::new();
-            // Where it cannot be read, what came before it is all there is.
+            // On an error, the output before it is all there is.
             let _ = stderr.read_to_end(&mut said);
             String::from_utf8_lossy(&said).trim().to_owned()
         });
@@ -139,14 +140,15 @@ impl RunningProcess {
         writeln!(stdin, "{line}").and_then(|()| stdin.flush()).context("the process has ended")
     }
 
-    /// Its next line; an error with what it said on stderr where it has ended.
+    /// The next line of its output; an error with its stderr if it has ended.
     pub(crate) fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         self.lines.read_line(&mut line)?;
         if !line.is_empty() {
             return Ok(line);
         }
-        // Its stderr ends with it; the watchdog, who needs the lock, may see to that.
+        // Stderr ends with the process. The lock stays free until then, because the watchdog needs it to kill the
+        // process.
         let why = self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default();
         bail!("{}: {why}", self.child.lock().wait()?)
     }
@@ -155,20 +157,20 @@ impl RunningProcess {
 impl Drop for RunningProcess {
     fn drop(&mut self) {
         let mut child = self.child.lock();
-        // It has mostly ended already.
+        // The process has usually ended already.
         let _ = child.kill();
         let _ = child.wait();
     }
 }
 
-/// The arguments that every process takes.
+/// Adds the arguments that every process takes.
 pub(crate) fn common(command: &mut Command, task: &ChildTask, system: System) {
     command.arg("--trace").arg(&task.trace).args(["--system", &system.to_string()]);
     command.args(["--limit-ms", &task.limit_ms.to_string()]);
     command.args(["--processes", &task.processes.to_string(), "--process", &task.process.to_string()]);
 }
 
-/// The command that reads in one of our ways.
+/// The command of a process for one of our systems.
 pub(crate) fn command(
     task: &ChildTask,
     root: &Url,
@@ -196,7 +198,7 @@ pub(crate) fn tasks(
     copy: Option<PathBuf>,
     limit: Duration,
 ) -> Vec<ChildTask> {
-    // Nothing is won by telling the ideal to share.
+    // The ideal gains nothing from sharing.
     let processes = if system == System::Ideal { 1 } else { prepared.workload.processes };
     let task = |process| ChildTask {
         trace: file.clone(),
@@ -208,7 +210,7 @@ pub(crate) fn tasks(
     (0..processes).map(task).collect()
 }
 
-/// Is such a process: reads, and prints the outcome as a line of JSON.
+/// Runs one task and prints its outcome as a line of JSON.
 pub(crate) fn run(args: ChildArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let said = runtime.block_on(measured(args))?;
@@ -218,7 +220,7 @@ pub(crate) fn run(args: ChildArgs) -> Result<()> {
 
 async fn measured(args: ChildArgs) -> Result<ProcessReport> {
     let (mut client, profile) = client(&args.root, args.endpoint.as_deref())?;
-    // A real store has no log that could be asked.
+    // A real store has no log, so the client counts its requests.
     let tally = args.task.copy.is_some().then(|| {
         let counted = if matches!(args.system, System::Raw | System::Stream | System::BufReader | System::Ideal) {
             &client.store
@@ -246,7 +248,7 @@ async fn measured(args: ChildArgs) -> Result<ProcessReport> {
     Ok(ProcessReport { outcome, wire: tally.map(|tally| tally.wire()) })
 }
 
-/// The client of the store at `root`, and the store's profile. A simulated store is none of the environment's business.
+/// The client of the store at `root`, and the store's profile. For a simulated store the environment is ignored.
 pub(crate) fn client(root: &Url, endpoint: Option<&str>) -> Result<(StoreClient, BackendProfile)> {
     let facade = Headstart::builder().environment([]).url(root.as_str());
     let no_options: [(&str, &str); 0] = [];
@@ -272,7 +274,7 @@ pub(crate) fn client(root: &Url, endpoint: Option<&str>) -> Result<(StoreClient,
     };
     let facade = match endpoint {
         Some(endpoint) => facade.option("gcs.endpoint", endpoint),
-        // A real store's client takes its credentials from where they always are.
+        // The client of a real store takes its credentials from the environment.
         None if root.scheme() != "file" => Headstart::builder().url(root.as_str()),
         None => facade,
     };

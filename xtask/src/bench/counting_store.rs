@@ -1,4 +1,4 @@
-//! A client that only reads, and counts what it reads: for stores whose log cannot be asked.
+//! A read-only client that counts its requests, for stores that have no log.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use object_store::{
 
 use headstart_bench::results::WireCounts;
 
-/// Forwards reads, counting them; refuses everything else.
+/// Forwards and counts reads; refuses everything else.
 #[derive(Debug)]
 pub(crate) struct CountingStore {
     inner: Arc<dyn ObjectStore>,
@@ -33,7 +33,7 @@ impl CountingStore {
         Self { inner, counts: Arc::default() }
     }
 
-    /// What was read so far: bytes count when they have arrived.
+    /// The requests so far. Bytes count when they arrive.
     pub(crate) fn wire(&self) -> WireCounts {
         let Counts { gets, heads, bytes } = &*self.counts;
         WireCounts { gets: gets.load(Relaxed), heads: heads.load(Relaxed), fetched_bytes: bytes.load(Relaxed) }

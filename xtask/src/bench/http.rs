@@ -1,4 +1,4 @@
-//! The bench over HTTP: every run in processes of its own, against a server in another.
+//! The bench over HTTP: every run in processes of its own, against a server in another process.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -20,7 +20,7 @@ use super::plan::{BenchJob, BenchPlan};
 use super::prepared::PreparedWorkload;
 use super::server::{BUCKET, BenchServer};
 
-/// Reads the simulated objects, and the files, in every way asked for.
+/// Reads the simulated objects, or local files, by every system.
 pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<BenchPlan> {
     let folder = tempfile::tempdir().context("no room for traces")?;
     let mut prepared = Vec::new();
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<BenchPlan> 
             let (outcome, _) = child::run_all(own.collect::<Result<_>>()?, cut)?;
             return Ok((outcome, WireCounts::default()));
         }
-        // A server of its own for every run: what one has changed, the next must not find.
+        // Every run has a server of its own, so that overwrites of one run do not affect the next.
         let mut server = BenchServer::start(&args.profile, args.seed, prepared.name())?;
         let commands = tasks.iter().map(|task| match job.system.group() {
             Group::Peer => Ok(peers.context("nobody asked for peers")?.command(task, job.system, server.url())),
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<BenchPlan> 
     })
 }
 
-/// Writes each workload's trace into a file of `folder`.
+/// Writes each workload's trace to a file in `folder`.
 pub(crate) fn write_traces(folder: &TempDir, workloads: &[PreparedWorkload]) -> Result<Vec<PathBuf>> {
     let write = |prepared: &PreparedWorkload| {
         let file = folder.path().join(format!("{}.jsonl", prepared.name()));
@@ -66,7 +66,7 @@ pub(crate) fn write_traces(folder: &TempDir, workloads: &[PreparedWorkload]) -> 
     workloads.iter().map(write).collect()
 }
 
-/// Makes files of a workload's objects, which are called by their paths from then on.
+/// Creates files for the objects of a local workload. The objects' keys become the files' paths.
 fn make_files(folder: &TempDir, workload: &Workload, objects: &mut [Object]) -> Result<()> {
     const PIECE: u64 = 1 << 20;
     for (n, object) in objects.iter_mut().enumerate() {
@@ -82,7 +82,7 @@ fn make_files(folder: &TempDir, workload: &Workload, objects: &mut [Object]) -> 
     Ok(())
 }
 
-/// Makes all runs of `plan` with `make`, showing how far they are.
+/// Runs all jobs of `plan` with `make`, and shows a progress bar.
 pub(crate) fn each_run(
     args: &BenchArgs,
     mut plan: BenchPlan,

@@ -1,4 +1,4 @@
-//! Other people's readers: built or installed where they are missing, and started as processes.
+//! Other libraries: built or installed if missing, and run as processes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,22 +13,22 @@ use super::child::common;
 use super::server::BUCKET;
 use crate::python::Environment;
 
-/// What those in Python need.
+/// The pinned wheels of peers in Python.
 const PINS: &str = include_str!("../../../peers/python/requirements.txt");
 
-/// The programs.
+/// The programs of the peers.
 #[derive(Debug)]
 pub(crate) struct Peers {
     rust: PathBuf,
     ocra: PathBuf,
     python: PathBuf,
     script: PathBuf,
-    /// What takes part, and in which version.
+    /// The versions of the peers.
     pub(crate) versions: BTreeMap<String, String>,
 }
 
 impl Peers {
-    /// Builds and installs what is missing, which takes some minutes the first time.
+    /// Builds and installs missing peers. The first time takes some minutes.
     pub(crate) fn ready(systems: &[System]) -> Result<Self> {
         let root = crate::workspace_root();
         let environment =
@@ -75,7 +75,7 @@ impl Peers {
     }
 }
 
-/// Builds a program, and says where it is.
+/// Builds a program and returns its path.
 fn build(root: &Path, what: &[&str]) -> Result<PathBuf> {
     #[derive(Deserialize)]
     struct Message {

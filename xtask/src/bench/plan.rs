@@ -1,4 +1,4 @@
-//! What is run in which order, and what comes of it.
+//! The jobs of a bench, their order, and the outcomes of their runs.
 
 use anyhow::Error;
 use headstart_bench::ideal::IdealShape;
@@ -11,27 +11,27 @@ use super::prepared::PreparedWorkload;
 use super::summary;
 use crate::explain;
 
-/// One way of reading one workload, by their places in the plan.
+/// One system on one workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BenchJob {
     pub(crate) workload: usize,
     pub(crate) system: System,
-    /// Which of the system's shapes.
+    /// Index of the system's shape.
     pub(crate) shape: usize,
 }
 
-/// All jobs and what their runs came to.
+/// All jobs with their outcomes.
 #[derive(Debug)]
 pub(crate) struct BenchPlan {
     pub(crate) workloads: Vec<PreparedWorkload>,
     rows: Vec<(usize, System)>,
     jobs: Vec<(BenchJob, Vec<(Outcome, WireCounts)>)>,
-    /// What failed, one line each.
+    /// The failures, one line each.
     pub(crate) failures: Vec<String>,
 }
 
 impl BenchPlan {
-    /// Every system on every workload it can read.
+    /// Every system on every workload that it can read.
     pub(crate) fn new(workloads: Vec<PreparedWorkload>, systems: &[System]) -> Self {
         let pairs = (0..workloads.len()).flat_map(|workload| systems.iter().map(move |system| (workload, *system)));
         let rows: Vec<_> = pairs.filter(|(workload, system)| workloads[*workload].suits(*system)).collect();
@@ -45,25 +45,23 @@ impl BenchPlan {
         plan
     }
 
-    /// The workload on which `system` is measured for `workload`. The ideal takes bytes in any order: whatever reads the same objects wholly is the
-    /// same to it, and measured once.
+    /// The workload whose runs count for `system` on `workload`. Workloads that read the same objects completely are
+    /// the same to the ideal, which takes bytes in any order; they are measured once.
     fn stand_in(&self, workload: usize, system: System) -> usize {
         let first = (0..workload).find(|other| self.workloads[*other].same_to_ideal(&self.workloads[workload]));
         if system == System::Ideal { first.unwrap_or(workload) } else { workload }
     }
 
-    /// The workload of `job`.
     pub(crate) fn workload(&self, job: BenchJob) -> &PreparedWorkload {
         &self.workloads[job.workload]
     }
 
-    /// The shape of `job`.
     pub(crate) fn shape(&self, job: BenchJob) -> IdealShape {
         self.workload(job).shapes(job.system)[job.shape]
     }
 
-    /// The jobs of run number `run`: workload by workload, each time beginning with another system, so that none always
-    /// has the machine as the same other one left it.
+    /// The jobs of run number `run`, workload by workload. Each run starts with another system, so that no system
+    /// always follows the same other one.
     pub(crate) fn order(&self, run: usize) -> Vec<BenchJob> {
         let jobs: Vec<BenchJob> = self.jobs.iter().map(|(job, _)| *job).collect();
         let rotated = jobs.chunk_by(|a, b| a.workload == b.workload).flat_map(|of_workload| {
@@ -73,7 +71,7 @@ impl BenchPlan {
         rotated.collect()
     }
 
-    /// Takes in what a run of `job` came to.
+    /// Records the outcome of a run.
     pub(crate) fn record(&mut self, job: BenchJob, outcome: Result<(Outcome, WireCounts), Error>) {
         match outcome {
             Ok(run) => {
@@ -88,7 +86,7 @@ impl BenchPlan {
         }
     }
 
-    /// One row for each workload and system: of several shapes the fastest.
+    /// One row for each workload and system. If a system has several shapes, the fastest counts.
     pub(crate) fn rows(&self, prices: &Prices) -> Vec<Row> {
         let row = |&(workload, system): &(usize, System)| {
             let measured = self.stand_in(workload, system);

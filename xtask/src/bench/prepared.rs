@@ -1,4 +1,4 @@
-//! A workload made ready: its trace, and which systems can read it.
+//! A workload with its trace, and the systems that can read it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) struct PreparedWorkload {
 }
 
 impl PreparedWorkload {
-    /// `workload` on `objects`, over a link that is known if it is simulated.
+    /// `workload` on `objects`. `link` is known for simulated stores.
     pub(crate) fn new(
         workload: Workload,
         objects: &[Object],
@@ -45,22 +45,24 @@ impl PreparedWorkload {
         &self.workload.name
     }
 
-    /// Whether `system` can read it at all: a single stream cannot jump, other people's programs are measured over the network, and OpenDAL's readers hold
-    /// all that they have ahead, 32 or 64 MiB each, however long nobody reads: a thousand of them end for want of memory.
+    /// Whether `system` can read the workload.
+    ///
+    /// One stream cannot jump. Peers are measured over the network only. OpenDAL's readers keep 32 or 64 MiB ahead even
+    /// while idle, so that a thousand of them run out of memory.
     pub(crate) fn suits(&self, system: System) -> bool {
         let is_opendal = matches!(system, System::Opendal4 | System::Opendal8);
-        // A stream cannot be taken up in the middle after it was told of a change.
+        // A stream cannot be resumed after a change of its object.
         let jumps = system.only_in_order() && (!self.in_order || self.workload.overwrite_after.is_some());
         let is_elsewhere = self.workload.local && system.group() == Group::Peer;
         !(jumps || is_elsewhere || (is_opendal && self.workload.idle > 100))
     }
 
-    /// How often `system` must be run in another shape.
+    /// The shapes in which `system` is run.
     pub(crate) fn shapes(&self, system: System) -> &'static [IdealShape] {
         if system == System::Ideal { ideal::shapes(&self.trace) } else { &[IdealShape::Reads(1)] }
     }
 
-    /// What the two have in common that are one workload to the ideal.
+    /// Whether both workloads are the same to the ideal.
     pub(crate) fn same_to_ideal(&self, other: &Self) -> bool {
         let parts =
             |one: &Self| ideal::parts(&one.trace).filter(|_| !one.workload.local && one.workload.processes == 1);
@@ -76,7 +78,7 @@ impl PreparedWorkload {
     }
 }
 
-/// Whether each handle reads from its object's first byte on without a gap.
+/// Whether every handle reads its object from the first byte on without gaps.
 fn in_order(trace: &Trace) -> bool {
     let mut at: HashMap<u32, u64> = HashMap::new();
     trace.calls.iter().filter(|call| call.kind == Kind::Read).all(|call| {

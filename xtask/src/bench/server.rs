@@ -1,6 +1,7 @@
-//! The simulated store as a process of its own, and the pipe through which it is asked what it has seen.
+//! The simulated store in a process of its own.
 //!
-//! One line in, one line out: `counts` answers with the sums of the request log. The server ends when the pipe does, so that none outlives its bench.
+//! The protocol is one line in, one line out: `counts` is answered with the counts of the request log. The server ends
+//! when its stdin closes, so that it does not outlive the bench.
 
 use std::io::BufRead;
 use std::process::Command;
@@ -15,10 +16,10 @@ use headstart_sim::{LinkProfile, RequestCounts};
 
 use super::child::RunningProcess;
 
-/// The bucket that is served.
+/// The bucket that the server has.
 pub(crate) const BUCKET: &str = "bench";
 
-/// How long a request that was given up may take to be noticed.
+/// The time in which the server notices that a request was cancelled.
 const SETTLING: Duration = Duration::from_secs(2);
 
 /// What to serve.
@@ -28,7 +29,7 @@ pub(crate) struct ServeArgs {
     profile: LinkProfile,
     #[arg(long)]
     seed: u64,
-    /// What goes wrong is this workload's.
+    /// The workload whose faults the store has
     #[arg(long)]
     workload: Option<String>,
 }
@@ -71,7 +72,7 @@ impl BenchServer {
         Ok(Self { process, url })
     }
 
-    /// Where it listens.
+    /// The server's address.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }

@@ -1,4 +1,4 @@
-//! Sums up runs: a row of medians for each workload and system, and where and when they were measured.
+//! Summarises runs: one row of medians for each workload and system, and where and when they were measured.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use headstart_fetch_core::Prices;
 
 use crate::numbers::{median, quantile, to_float};
 
-/// The row of `runs`; `None` where there is none.
+/// The row of `runs`; `None` if there are none.
 pub(crate) fn row(workload: &str, system: System, runs: &[(Outcome, WireCounts)], prices: &Prices) -> Option<Row> {
     let mut by_rate: Vec<&(Outcome, WireCounts)> = runs.iter().collect();
     by_rate.sort_by(|(a, _), (b, _)| a.mb_per_s().total_cmp(&b.mb_per_s()));
@@ -54,7 +54,7 @@ pub(crate) fn row(workload: &str, system: System, runs: &[(Outcome, WireCounts)]
     })
 }
 
-/// Fills in how each row compares with the raw and the ideal one of its workload, and with the limit.
+/// Fills in how each row compares with raw, ideal and the limit of its workload.
 pub(crate) fn compare(rows: &mut [Row], workloads: &[WorkloadNote]) {
     let rates: Vec<_> =
         rows.iter().map(|row| (row.system.clone(), row.workload.clone(), row.mb_per_s.median)).collect();
@@ -71,7 +71,7 @@ pub(crate) fn compare(rows: &mut [Row], workloads: &[WorkloadNote]) {
     }
 }
 
-/// What a bench is told about itself.
+/// The conditions of a bench.
 pub(crate) struct BenchFacts {
     pub(crate) begun: BenchStart,
     pub(crate) profile: String,
@@ -82,7 +82,7 @@ pub(crate) struct BenchFacts {
     pub(crate) failures: Vec<String>,
 }
 
-/// What was so when a bench began.
+/// The date and commit at the start of a bench.
 pub(crate) struct BenchStart {
     date: String,
     commit: String,
@@ -94,14 +94,14 @@ impl BenchStart {
     }
 }
 
-/// The results of a bench: what was found, and where and when.
+/// The results of a bench.
 pub(crate) fn results(
     about: BenchFacts,
     workloads: Vec<WorkloadNote>,
     rows: Vec<Row>,
     timelines: Vec<Timeline>,
 ) -> Results {
-    // Where its results go is no part of what it does.
+    // Options that name files are left out of the command.
     let mut words = Vec::new();
     let mut said = std::env::args().skip(1);
     while let Some(word) = said.next() {
@@ -129,8 +129,8 @@ pub(crate) fn results(
     }
 }
 
-/// Puts what was measured anew in its place among older results: rows of the same workload and system are replaced, and say when they were measured; all else
-/// stays.
+/// Replaces rows of older results by new ones of the same workload and system. The new rows record when they were
+/// measured.
 pub(crate) fn update(old: Results, new: Results) -> Result<Results> {
     ensure!(
         (old.is_virtual, &old.profile, old.seed) == (new.is_virtual, &new.profile, new.seed),
@@ -147,7 +147,7 @@ pub(crate) fn update(old: Results, new: Results) -> Result<Results> {
         match all.workloads.iter_mut().find(|known| known.name == note.name) {
             Some(known) => {
                 if known.about != note.about {
-                    // It means something else now.
+                    // The workload has changed; rows of other systems no longer belong to it.
                     all.rows.retain(|row| row.workload != note.name);
                 }
                 *known = note;
@@ -170,9 +170,9 @@ pub(crate) fn update(old: Results, new: Results) -> Result<Results> {
     Ok(all)
 }
 
-/// Writes them to `file`.
+/// Writes results to `file`.
 pub(crate) fn write(results: &Results, file: &Path) -> Result<()> {
-    // A row a line: what changes between two benches can be seen in a difference.
+    // One row a line, so that a diff of two files shows the rows that differ.
     let text = compact_rows(&serde_json::to_value(results)?)?;
     std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }

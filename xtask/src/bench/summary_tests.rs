@@ -1,4 +1,4 @@
-//! Tests of summing up.
+//! Tests of summaries.
 
 use super::super::verdict;
 use super::*;

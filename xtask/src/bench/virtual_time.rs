@@ -1,4 +1,4 @@
-//! The bench in virtual time: what it counts, and what the gates compare of it.
+//! The bench in virtual time, and the counts that the gates compare.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::gates::{Gate, Gates};
 use super::plan::{BenchJob, BenchPlan};
 use super::prepared::PreparedWorkload;
 
-/// What there is to see in a timeline, and of how many reads.
+/// The workloads of timelines, the number of their reads, and captions.
 const LOOKS: [(&str, usize, &str); 5] = [
     ("seq-1m", 256, "From a cold start to a full window: the first reads pay, then read-ahead keeps the link busy."),
     ("runs-1m", 160, "Runs, then jumps: each jump drops what is of no use any more, and the next run begins small."),
@@ -26,7 +26,7 @@ const LOOKS: [(&str, usize, &str); 5] = [
     ("rand-1m", 24, "Anywhere: nothing is fetched that nobody asked for."),
 ];
 
-/// What is run of `workloads`, each to its end.
+/// The runs of `workloads` in virtual time, each to its end.
 pub(crate) fn plan(
     workloads: Vec<Workload>,
     systems: &[System],
@@ -40,7 +40,7 @@ pub(crate) fn plan(
     Ok(BenchPlan::new(prepared.collect::<Result<_>>()?, systems))
 }
 
-/// Makes one run on a store and a clock of its own.
+/// Makes one run, on a store and a clock of its own.
 pub(crate) fn run(plan: &BenchPlan, job: BenchJob, profile: &LinkProfile, seed: u64) -> Result<(Outcome, WireCounts)> {
     let prepared = plan.workload(job);
     let simulation = Simulation {
@@ -54,7 +54,7 @@ pub(crate) fn run(plan: &BenchPlan, job: BenchJob, profile: &LinkProfile, seed: 
     Ok((outcome, wire))
 }
 
-/// Looks at a few runs closely.
+/// Records the timelines.
 pub(crate) fn timelines(profile: &LinkProfile, seed: u64) -> Result<Vec<Timeline>> {
     let look = |(name, reads, about): &(&str, usize, &str)| {
         let workload = Workload::named(name)?;
@@ -76,7 +76,7 @@ pub(crate) fn timelines(profile: &LinkProfile, seed: u64) -> Result<Vec<Timeline
     LOOKS.iter().map(look).collect()
 }
 
-/// What the gates compare: every system that needs no other program, on every workload.
+/// The counts that the gates compare: all systems but peers, on all workloads but local ones.
 pub(crate) fn gates() -> Result<Gates> {
     const SEED: u64 = 1;
     let profile = LinkProfile::gcs();

@@ -1,4 +1,4 @@
-//! One cell of the matrix: what is seen of one server, read one way through one stack, and how that compares.
+//! One cell of the matrix: one server, read in one way through one stack, compared with the bare client.
 
 use std::cell::Cell as Slot;
 use std::fmt;
@@ -12,16 +12,15 @@ use tokio::time::Instant;
 use super::access::{Access, Pieces};
 use super::client::{ClientKind, Mode};
 
-/// The object's key.
 const KEY: &str = "data.bin";
 
-/// How often each cell reads: the second time shows what was remembered.
+/// Reads of each cell. The second one shows the effect of cached state.
 const READS: usize = 2;
 
-/// A read that takes longer, in virtual time, has no end.
+/// A read that takes longer, in virtual time, hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(7200);
 
-/// Which cell.
+/// The coordinates of a cell.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct MatrixCell {
     pub(super) behaviour: &'static str,
@@ -47,7 +46,7 @@ pub(super) enum ReadEnd {
     Hung,
 }
 
-/// What was seen in a cell.
+/// The reads of a cell and their requests.
 #[derive(Debug, Clone)]
 pub(super) struct CellRecord {
     reads: Vec<ReadEnd>,
@@ -56,7 +55,7 @@ pub(super) struct CellRecord {
     panicked: bool,
 }
 
-/// What is wrong with a cell.
+/// A way in which a cell is worse than the bare client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CellFault {
     WrongBytes,
@@ -68,7 +67,7 @@ pub(super) enum CellFault {
 }
 
 impl CellFault {
-    /// What there is more of than with the bare client.
+    /// What the cell has more of than the bare client.
     pub(super) fn what(self) -> &'static str {
         match self {
             Self::WrongBytes => "wrong bytes",
@@ -83,12 +82,12 @@ impl CellFault {
 
 thread_local!(static PANICKED: Slot<bool> = const { Slot::new(false) });
 
-/// Something on this thread panics.
+/// Records a panic of this thread.
 pub(super) fn note_panic() {
     PANICKED.set(true);
 }
 
-/// Reads through the bare client, or in a mode of ours.
+/// Reads by the bare client, or in a mode of ours.
 pub(super) fn run_cell(
     behaviour: &Behaviour,
     client: ClientKind,
@@ -115,7 +114,7 @@ pub(super) fn run_cell(
                     Err(raw) => access.raw(&**raw, &path, size).await,
                 }
             };
-            // A task of its own, so that a panic is not this thread's.
+            // A task of its own catches panics.
             let read = std::panic::AssertUnwindSafe(tokio::time::timeout(HANGS_AFTER, read));
             reads.push(match futures::FutureExt::catch_unwind(read).await {
                 Ok(Ok(Ok(pieces))) => judge(&server.object().content(), access.expected(size), &pieces),
@@ -130,7 +129,7 @@ pub(super) fn run_cell(
     CellRecord { reads, requests: server.requests(), took, panicked: PANICKED.get() }
 }
 
-/// The error with its sources, as far as they say more.
+/// The error with its sources, unless they repeat it.
 fn told(error: &anyhow::Error) -> String {
     let mut told = String::new();
     for says in error.chain().map(ToString::to_string) {
@@ -164,7 +163,7 @@ fn judge(content: &headstart_sim::Content, expected: Vec<std::ops::Range<u64>>, 
     if brought == expected { ReadEnd::Right } else { ReadEnd::Wrong(format!("{brought:?} instead of {expected:?}")) }
 }
 
-/// What is wrong with `ours` beside `raw`, or beside our `usual` number of requests where that is higher.
+/// Compares `ours` with `raw`. `usual` is our number of requests with a correct server.
 pub(super) fn compare(raw: &CellRecord, ours: &CellRecord, usual: usize) -> Vec<CellFault> {
     let mut faults = Vec::new();
     let pairs = || raw.reads.iter().zip(&ours.reads);
@@ -183,12 +182,11 @@ pub(super) fn compare(raw: &CellRecord, ours: &CellRecord, usual: usize) -> Vec<
 }
 
 impl CellRecord {
-    /// How many requests there were.
     pub(super) fn request_count(&self) -> usize {
         self.requests.len()
     }
 
-    /// Each request, a line each.
+    /// The requests, one a line.
     pub(super) fn requests_told(&self) -> String {
         let line = |asked: &AskedRequest| {
             let header = |name: &str| asked.header(name).map(|value| format!(" {name}: {value}")).unwrap_or_default();

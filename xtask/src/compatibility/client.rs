@@ -1,4 +1,4 @@
-//! The clients that the matrix is tried with, bare and below our layers, all of them over a server in memory.
+//! The clients of the matrix, bare and below our layers, over a server in memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
 use object_store::http::HttpBuilder;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
 
-/// Where requests go to, as URLs have it; the connector knows only one server.
+/// The URL of requests. The connector has only one server.
 const URL: &str = "http://server.test";
 
 /// A client of `object_store`.
@@ -49,7 +49,7 @@ impl ClientKind {
         self.build(server, false)
     }
 
-    /// The facade over the client, as a URL opens it.
+    /// The facade over the client, as if opened by URL.
     pub(super) async fn headstart(self, server: &Arc<HostileServer>, mode: Mode) -> Result<Headstart> {
         let store = match mode {
             Mode::None => self.raw(server)?,
@@ -60,7 +60,7 @@ impl ClientKind {
         Ok(builder.option("mode", mode.to_string()).build().await?)
     }
 
-    /// The client; `for_fetch`, as the adapters build it for a `FetchStore`.
+    /// Builds the client; `for_fetch`, as the adapters build it for a `FetchStore`.
     fn build(self, server: &Arc<HostileServer>, for_fetch: bool) -> Result<Arc<dyn ObjectStore>> {
         let connector = InMemoryConnector::new(Arc::clone(server));
         let options = ClientOptions::new().with_allow_http(true);
@@ -98,7 +98,7 @@ impl ClientKind {
     }
 }
 
-/// The client's retries with pauses as long as its own are on average, 0.33 s, but without their dice: runs repeat.
+/// The client's retries, with a constant pause of their average, 0.33 s, instead of jitter. Runs are reproducible.
 fn even_retries() -> RetryConfig {
     let pause = Duration::from_millis(330);
     RetryConfig {

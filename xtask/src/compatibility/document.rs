@@ -1,5 +1,5 @@
-//! docs/compatibility.md: what we need from a server, and what is done where it lacks that. Written from the tables that the matrix and
-//! the retries are made of.
+//! Writes `docs/compatibility.md`, what servers need and what happens without it, from the tables of the matrix and the
+//! retry rules.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -108,7 +108,7 @@ pub(super) fn write() -> Result<()> {
     std::fs::write(path(), text()).context("cannot write docs/compatibility.md")
 }
 
-/// Fails where the document is not what the tables say.
+/// Fails if the document is out of date.
 pub(super) fn check() -> Result<()> {
     if std::fs::read_to_string(path()).is_ok_and(|found| found == text()) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Where ours is meant to differ from the bare client, by name and reason.
+//! Intended differences from the bare client, with reasons.
 
 use super::access::Access;
 use super::cell::{CellFault, MatrixCell};
@@ -9,18 +9,17 @@ use super::client::Mode;
 pub(super) struct Exception {
     pub(super) behaviours: &'static [&'static str],
     pub(super) faults: &'static [CellFault],
-    /// Empty: all.
+    /// Empty for all.
     pub(super) accesses: &'static [Access],
-    /// Empty: all.
+    /// Empty for all.
     pub(super) modes: &'static [Mode],
-    /// `None`: of any size.
+    /// `None` for any size.
     pub(super) size: Option<u64>,
     pub(super) why: &'static str,
 }
 
 const LARGE: Option<u64> = Some(super::LARGE_BYTES);
 
-/// Every exception.
 pub(super) const ALL: &[Exception] = &[
     Exception {
         behaviours: &["401-later", "403-later"],
@@ -106,7 +105,7 @@ pub(super) const ALL: &[Exception] = &[
     },
 ];
 
-/// Whether an exception explains the `fault` of `cell`; notes in `used` which.
+/// Whether an exception allows the `fault` of `cell`; marks it in `used`.
 pub(super) fn explains(cell: &MatrixCell, fault: CellFault, used: &mut [bool]) -> bool {
     fn has<T: PartialEq>(all: &[T], one: &T) -> bool {
         all.is_empty() || all.contains(one)

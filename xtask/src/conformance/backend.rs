@@ -1,4 +1,4 @@
-//! What the suite runs on: stores of this process, the simulated cloud, and servers written by others.
+//! The backends of the suite: stores of this process, the simulated cloud, and third-party servers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,9 +24,9 @@ pub(super) type Store = Arc<dyn ObjectStore>;
 /// A kind of store, and the client that reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Backend {
-    /// `object_store`'s memory
+    /// `object_store`'s `InMemory`
     Memory,
-    /// Files of this machine
+    /// Local files
     Local,
     /// The simulated GCS
     SimGcs,
@@ -47,7 +47,7 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    /// The server of others that it needs.
+    /// The third-party server that the backend needs.
     pub(super) fn server(self) -> Option<ServerKind> {
         match self {
             Self::Memory | Self::Local | Self::SimGcs | Self::SimS3 => None,
@@ -58,7 +58,7 @@ impl Backend {
         }
     }
 
-    /// What the simulated cloud speaks too.
+    /// The dialect of the simulated cloud that matches the backend.
     fn dialect(self) -> Option<Dialect> {
         match self {
             Self::Memory | Self::Local | Self::Azurite => None,
@@ -67,7 +67,7 @@ impl Backend {
         }
     }
 
-    /// How versions are pinned: as the adapters say, but for servers that have no generations.
+    /// How versions are pinned: as by the adapters, unless the server has no generations.
     pub(super) fn pin(self) -> PinBy {
         match self {
             Self::Local => PinBy::Unpinned,
@@ -76,23 +76,23 @@ impl Backend {
         }
     }
 
-    /// Whether the server lets clients write: others are written by their own means.
+    /// Whether clients can write. Other servers are written by an API of their own.
     pub(super) fn is_written_by_client(self) -> bool {
         !matches!(self.server(), Some(ServerKind::FakeGcs | ServerKind::Hadro))
     }
 
-    /// Whether a put may be conditional on a version. Local files have nothing of the kind.
+    /// Whether puts may be conditional on a version. Local files have no such condition.
     pub(super) fn updates(self) -> bool {
         self != Self::Local
     }
 
-    /// Whether the client can ask for the last bytes of an object. Azure's API knows no such range.
+    /// Whether the client supports suffix ranges. Azure's API has none.
     pub(super) fn has_suffixes(self) -> bool {
         self != Self::Azurite
     }
 
-    /// Whether the upload that is completed last wins, of two uploads in parts to one path. Azure keeps parts by path:
-    /// whichever is completed first removes the other's.
+    /// Whether the upload that completes last wins, of two multipart uploads to one path. Azure stores parts by path:
+    /// the upload that completes first removes the other's parts.
     pub(super) fn last_upload_wins(self) -> bool {
         self != Self::Azurite
     }
@@ -100,7 +100,7 @@ impl Backend {
 
 display_as_argument!(Backend);
 
-/// A backend that runs.
+/// A running backend.
 #[derive(Debug)]
 pub(super) struct BackendServer {
     pub(super) backend: Backend,
@@ -120,21 +120,21 @@ enum HostedBy {
 pub(super) struct Bucket {
     /// The bare store.
     pub(super) store: Store,
-    /// What the facade opens.
+    /// What the facade is built over.
     opens: FacadeInput,
-    /// What it is like.
+    /// The store's profile.
     pub(super) profile: BackendProfile,
-    /// A request takes milliseconds of a processor.
+    /// Whether a request takes milliseconds of CPU time.
     pub(super) is_slow: bool,
-    /// Kept alive.
+    /// Keeps the store alive.
     _alive: Alive,
 }
 
 #[derive(Debug)]
 enum FacadeInput {
-    /// What a URL opens below a `FetchStore`: of servers, a client that leaves retries to it.
+    /// The store that a URL opens below a `FetchStore`: for servers, a client without retries.
     Store(Store),
-    /// Where no adapter gives that: the URL itself, and the variables that it needs.
+    /// A URL and the variables that it needs, for stores without an adapter.
     Url(String, Vec<(String, String)>),
 }
 
@@ -156,13 +156,13 @@ impl BackendServer {
         Ok(Self { backend, runs, buckets: AtomicUsize::new(0) })
     }
 
-    /// A bucket that nobody has used.
+    /// A new bucket.
     pub(super) async fn bucket(&self) -> Result<Bucket> {
         let dialect = self.backend.dialect();
         let (name, endpoint, alive) = match &self.runs {
             HostedBy::Here if self.backend == Backend::Local => {
                 let folder = tempfile::tempdir().context("no room for a folder")?;
-                // What a `file://` URL opens, with the folder for a root.
+                // The store that a `file://` URL opens, with the folder as its root.
                 let backend = LocalBackend::from_url(&format!("file://{}", folder.path().display()).parse()?)?;
                 let store: Store = Arc::new(PrefixStore::new(backend.store(), backend.path().clone()));
                 return Ok(Bucket::here(store, backend.profile(), Alive::Folder(folder)));
@@ -206,7 +206,7 @@ impl Bucket {
         Self { opens: FacadeInput::Store(Arc::clone(&store)), store, profile, is_slow: false, _alive: alive }
     }
 
-    /// The facade over it, with fetching on.
+    /// A builder of the facade over the bucket, with fetching enabled.
     pub(super) fn headstart(&self) -> HeadstartBuilder {
         match &self.opens {
             FacadeInput::Store(store) => Headstart::builder().environment([]).store(Arc::clone(store)),
@@ -215,7 +215,7 @@ impl Bucket {
     }
 }
 
-/// The client, the same below a `FetchStore`, and what the store is like.
+/// The client, the client for a `FetchStore`, and the profile.
 type Clients = (Store, Store, BackendProfile);
 
 fn gcs(bucket: &str, endpoint: &str) -> Result<Clients> {
@@ -225,7 +225,7 @@ fn gcs(bucket: &str, endpoint: &str) -> Result<Clients> {
 }
 
 fn s3(bucket: &str, endpoint: &str) -> Result<Clients> {
-    // S3 itself has no other way to copy only where nothing is yet.
+    // S3 has no other way to copy only if the target does not exist.
     let environment =
         [("AWS_COPY_IF_NOT_EXISTS", "multipart"), ("AWS_ACCESS_KEY_ID", "any"), ("AWS_SECRET_ACCESS_KEY", "any")];
     let environment = environment.map(|(key, value)| (key.to_owned(), value.to_owned()));

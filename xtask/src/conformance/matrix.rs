@@ -1,4 +1,4 @@
-//! What came out, as a table: a row for each backend, a column for each stack.
+//! The results as a table: one row a backend, one column a stack.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,9 +11,10 @@ use super::backend::Backend;
 use super::stack::StackKind;
 use super::suite::{SUITE, SuiteFailure};
 
-/// Functions of the suite that the bare client fails on a server that does not behave like the store it stands for.
+/// Functions of the suite that the bare client fails, because the server does not behave like the store that it stands
+/// for.
 ///
-/// Each was found by a run. An entry that passes has to be removed, and a new failure to be looked at: both are errors.
+/// Each was found by a run. Both an entry that passes and a new failure are errors.
 const DEVIATIONS: &[(Backend, &str, &str)] = &[
     (Backend::FakeGcs, "get_opts", "it ignores If-Match, If-None-Match, If-Modified-Since and If-Unmodified-Since"),
     (Backend::FakeGcs, "list_with_offset_exclusivity", "it ignores start-after"),
@@ -44,17 +45,17 @@ pub(super) fn deviations(backend: Backend) -> impl Iterator<Item = (&'static str
     DEVIATIONS.iter().filter(move |(of, ..)| *of == backend).map(|(_, function, why)| (*function, *why))
 }
 
-/// Everything that was seen.
+/// The results so far.
 #[derive(Debug, Default)]
 pub(super) struct Matrix {
     passed: BTreeMap<Backend, BTreeMap<StackKind, usize>>,
     told: BTreeMap<Backend, String>,
-    /// What should not be.
+    /// Results that are not as expected.
     wrong: Vec<String>,
 }
 
 impl Matrix {
-    /// Compares what the bare client fails with what it is `expected` to.
+    /// Compares the bare client's failures with the expected ones.
     pub(super) fn compare_bare(
         &mut self,
         backend: Backend,
@@ -72,7 +73,8 @@ impl Matrix {
         }
     }
 
-    /// Notes what `stack` fails; it may fail what the `bare` client fails, as far on or farther, and nothing else.
+    /// Records the failures of `stack`. It may fail where the `bare` client fails, at the same place or later, and
+    /// nowhere else.
     pub(super) fn note(
         &mut self,
         backend: Backend,
@@ -94,17 +96,17 @@ impl Matrix {
         }
     }
 
-    /// Notes what the random run has to tell.
+    /// Records the summary of the random run.
     pub(super) fn tell(&mut self, backend: Backend, told: String) {
         self.told.insert(backend, told);
     }
 
-    /// Notes that the random run failed.
+    /// Records that the random run failed.
     pub(super) fn random_run_failed(&mut self, backend: Backend, why: &anyhow::Error) {
         self.wrong.push(format!("{backend}, the random run: {}", crate::explain(why)));
     }
 
-    /// An error where something should not be.
+    /// Fails if a result is not as expected.
     pub(super) fn verdict(&self) -> Result<()> {
         if self.wrong.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! A store that is read by its client and written by its server's own means, where the dialect lets clients write nothing.
+//! A store that is read by its client, and written by the server's own API where the dialect does not allow writes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -101,7 +101,7 @@ impl ObjectStore for NativeWriteStore {
     }
 }
 
-/// Parts in memory, written at once.
+/// An upload that keeps its parts in memory and writes them at once.
 #[derive(Debug)]
 struct NativeUpload {
     store: NativeWriteStore,

@@ -1,4 +1,4 @@
-//! Where the servers are installed: a Python environment, and in it a folder of npm's for those that need Node.js.
+//! Where the servers are installed: a Python environment, and a folder of npm packages in it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,11 +8,11 @@ use anyhow::{Context, Result, ensure};
 
 use crate::python::Environment;
 
-/// What npm installs. Its lock file names every package with its checksum, and no registry.
+/// The npm packages. The lock file has a checksum of every package, and names no registry.
 const PACKAGE: (&str, &str) = ("package.json", include_str!("../../servers/package.json"));
 const LOCK: (&str, &str) = ("package-lock.json", include_str!("../../servers/package-lock.json"));
 
-/// A copy of the lock file that was installed.
+/// The file that records the installed lock file.
 const STAMP: &str = "installed.json";
 
 const NOT_INSTALLED: &str = "the server is not installed: run `cargo xtask servers --install`";
@@ -29,29 +29,29 @@ fn node() -> PathBuf {
     python().folder.join("node")
 }
 
-/// Whether the servers that need Python are there, as they are pinned.
+/// Whether the servers in Python are installed as pinned.
 pub(super) fn has_python() -> bool {
     python().is_installed()
 }
 
-/// Whether the servers that need Node.js are there, as they are pinned.
+/// Whether the servers in Node.js are installed as pinned.
 pub(super) fn has_node() -> bool {
     fs::read_to_string(node().join(STAMP)).is_ok_and(|installed| installed == LOCK.1)
 }
 
-/// Where the Python environment keeps its program `name`; an error that says how to install it where it is not there.
+/// The path of a Python program. The error says how to install it.
 pub(super) fn python_program(name: &str) -> Result<PathBuf> {
     ensure!(has_python(), NOT_INSTALLED);
     Ok(python().program(name))
 }
 
-/// Where npm keeps its program `name`; an error that says how to install it where it is not there.
+/// The path of an npm program. The error says how to install it.
 pub(super) fn node_program(name: &str) -> Result<PathBuf> {
     ensure!(has_node(), NOT_INSTALLED);
     Ok(node().join("node_modules/.bin").join(name))
 }
 
-/// Makes all of it anew.
+/// Installs everything, and replaces what is there.
 pub(crate) fn install() -> Result<()> {
     ensure_node()?;
     python().install()?;
@@ -60,7 +60,7 @@ pub(crate) fn install() -> Result<()> {
     for (name, text) in [PACKAGE, LOCK] {
         fs::write(folder.join(name), text)?;
     }
-    // No package's script runs: Azurite needs none.
+    // Scripts of packages do not run: Azurite needs none.
     let npm = Command::new("npm")
         .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
         .current_dir(&folder)

@@ -1,4 +1,4 @@
-//! A server that runs: started, waited for, filled, and stopped when it is dropped.
+//! A running third-party server: started, filled, and killed when dropped.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -18,15 +18,15 @@ use tokio::time::Instant;
 use super::kind::{HowToRead, ServerKind};
 use super::requests::{ServerHttp, azure_client, make_azure_container};
 
-/// A slow machine takes some seconds to load Python or Node.js.
+/// Slow machines take seconds to load Python or Node.js.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How hadro is to answer. Others cannot be shaped.
+/// The link that hadro simulates. Other servers simulate none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct LinkShape {
     pub(crate) latency_ms: u32,
     pub(crate) jitter_ms: u32,
-    /// No limit where there is none.
+    /// `None` for no limit.
     pub(crate) stream_mb_per_s: Option<u32>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct RunningServer {
     address: String,
     child: Child,
     http: ServerHttp,
-    /// Holds its log, and hadro's objects.
+    /// Holds the server's log, and hadro's objects.
     folder: TempDir,
 }
 
@@ -48,7 +48,7 @@ impl RunningServer {
         let objects = folder.path().join("objects");
         fs::create_dir(&objects)?;
         let log = File::create(folder.path().join("log"))?;
-        // Free now; where another takes it before the server does, that ends, and says why.
+        // Another process may take the port first. Then the server ends with an error.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let address = format!("127.0.0.1:{port}");
         let mut command = kind.command(port, &objects, shape)?;
@@ -89,7 +89,7 @@ impl RunningServer {
         self.kind.how_to_read(&self.address, bucket, key)
     }
 
-    /// `object_store`'s own client of a container of Azurite's.
+    /// `object_store`'s client of an Azurite container.
     pub(crate) fn azure_client(&self, container: &str) -> Result<MicrosoftAzure> {
         azure_client(&self.address, container)
     }
@@ -107,7 +107,7 @@ impl RunningServer {
         }
     }
 
-    /// Writes an object by the server's own means, whatever its dialect lets clients do.
+    /// Writes an object by the server's own API.
     pub(crate) async fn write(&self, bucket: &str, key: &str, bytes: Bytes) -> Result<()> {
         match self.kind {
             ServerKind::FakeGcs => {
@@ -120,7 +120,7 @@ impl RunningServer {
                 self.http.send(Method::PUT, &format!("/{bucket}/{key}"), &[], kind, bytes).await
             }
             ServerKind::Hadro => {
-                // Renamed into place, so that no reader sees half of it.
+                // The rename makes the object visible completely or not at all.
                 let (file, new) = (self.objects(bucket).join(key), self.folder.path().join("new"));
                 fs::create_dir_all(file.parent().unwrap_or(&file))?;
                 fs::write(&new, bytes)?;
@@ -133,7 +133,7 @@ impl RunningServer {
         }
     }
 
-    /// Deletes an object by the server's own means.
+    /// Deletes an object by the server's own API.
     pub(crate) async fn delete(&self, bucket: &str, key: &str) -> Result<()> {
         match self.kind {
             ServerKind::Hadro => Ok(fs::remove_file(self.objects(bucket).join(key))?),
@@ -152,7 +152,7 @@ impl RunningServer {
 
 impl Drop for RunningServer {
     fn drop(&mut self) {
-        // It may have ended already; then there is nothing to stop.
+        // The server may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

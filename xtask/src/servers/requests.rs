@@ -1,4 +1,5 @@
-//! Requests that no object store's client sends: is a server ready, make a bucket, write an object by an API of its own.
+//! Requests that clients of object stores do not send: readiness checks, creation of buckets, and writes by a server's
+//! own API.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use object_store::client::{HttpRequest, HttpRequestBody};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, Request};
 
-/// A client of one server.
+/// An HTTP client of one server.
 #[derive(Debug, Clone)]
 pub(super) struct ServerHttp {
     client: reqwest::Client,
@@ -18,19 +19,19 @@ pub(super) struct ServerHttp {
 
 impl ServerHttp {
     pub(super) fn new(address: &str) -> Result<Self> {
-        // No proxy of the environment stands between this machine and itself.
+        // Loopback is never reached through a proxy.
         let client = reqwest::Client::builder().no_proxy().build().context("cannot make an HTTP client")?;
         Ok(Self { client, address: address.to_owned() })
     }
 
-    /// Whether `path` is answered, and with no error of the server's own. Azurite answers 200 to signed requests alone.
+    /// Whether `path` is answered without a server error. Azurite answers unsigned requests with a client error.
     pub(super) async fn answers(&self, path: &str) -> bool {
         let request = self.client.get(format!("http://{}{path}", self.address)).timeout(Duration::from_secs(2));
         let answer = request.send().await;
         answer.is_ok_and(|answer| !answer.status().is_server_error())
     }
 
-    /// Sends `body`, and fails where the answer is no success.
+    /// Sends `body`; fails unless the answer is a success.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -46,7 +47,7 @@ impl ServerHttp {
         self.execute(self.client.request(method, url).header(CONTENT_TYPE, kind).body(body).build()?).await
     }
 
-    /// Sends `request`, and fails where the answer is no success.
+    /// Sends `request`; fails unless the answer is a success.
     pub(super) async fn execute(&self, request: Request) -> Result<()> {
         let asked = format!("{} {}", request.method(), request.url().path());
         let answer = self.client.execute(request).await.with_context(|| asked.clone())?;
@@ -58,13 +59,13 @@ impl ServerHttp {
     }
 }
 
-/// The account that every Azurite has, and its key; both are in Azurite's documentation.
+/// Azurite's default account and key, from its documentation.
 const ACCOUNT: &str = "devstoreaccount1";
 const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-/// The variables with which an `az://` URL is one of the server at `address`.
+/// The variables with which `az://` URLs lead to the server at `address`.
 ///
-/// Not `AZURE_STORAGE_USE_EMULATOR`: the client would take the port from the environment of this process.
+/// `AZURE_STORAGE_USE_EMULATOR` is no alternative: it takes the port from the environment of this process.
 pub(super) fn azure_variables(address: &str) -> Vec<(&'static str, String)> {
     vec![
         ("AZURE_STORAGE_ENDPOINT", format!("http://{address}/{ACCOUNT}")),
@@ -73,7 +74,7 @@ pub(super) fn azure_variables(address: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// `object_store`'s own client of a container.
+/// `object_store`'s client of a container.
 pub(super) fn azure_client(address: &str, container: &str) -> Result<MicrosoftAzure> {
     let mut builder = MicrosoftAzureBuilder::new().with_container_name(container).with_allow_http(true);
     for (name, value) in azure_variables(address) {
@@ -82,7 +83,7 @@ pub(super) fn azure_client(address: &str, container: &str) -> Result<MicrosoftAz
     Ok(builder.build()?)
 }
 
-/// The request that makes a container, signed. The client has none.
+/// The signed request that creates a container. The client has no such method.
 pub(super) fn make_azure_container(address: &str, container: &str) -> Result<Request> {
     let mut request = HttpRequest::new(HttpRequestBody::empty());
     *request.method_mut() = Method::PUT;
