@@ -1,4 +1,5 @@
-//! A trace in virtual time: the simulated store under a paused clock, where every number is exact and the same every time.
+//! Runs a trace in virtual time, over the simulated store and under a paused clock. All numbers are exact and
+//! reproducible.
 
 use std::io;
 use std::sync::Arc;
@@ -23,31 +24,31 @@ use crate::source::LocalOverwriter;
 use crate::source::ReadSource;
 use crate::system::System;
 
-/// More than any system has in flight: no run pays for setting one up.
+/// More than any system has in flight, so that no run pays for new connections.
 pub const WARM_CONNECTIONS: usize = 1024;
 
 /// The most samples of a timeline.
 const SAMPLES: u32 = 400;
 
-/// What is simulated.
+/// The settings of a simulated run.
 #[derive(Debug, Clone)]
 pub struct Simulation {
     /// The link.
     pub profile: LinkProfile,
-    /// What varies, where something does, follows from it.
+    /// Seed of everything random.
     pub seed: u64,
-    /// What the store does wrong.
+    /// Faults of the store.
     pub faults: FaultPlan,
     /// Options of the facade.
     pub options: Vec<(String, String)>,
     /// Processes that share the link, each with a stack of its own.
     pub processes: usize,
-    /// Shape of `ideal`.
+    /// The shape of `ideal`.
     pub shape: IdealShape,
 }
 
 impl Simulation {
-    /// One process, nothing wrong, no options.
+    /// One process without faults and options.
     #[must_use]
     pub fn new(profile: LinkProfile, seed: u64) -> Self {
         Self {
@@ -76,10 +77,10 @@ impl Simulation {
         StoreClient { store: Arc::clone(&shared) as _, for_fetch: shared, facade }
     }
 
-    /// Reads as `trace` says by `system`.
+    /// Reads `trace` by `system`.
     ///
     /// # Errors
-    /// Where a read fails, or the options are none.
+    /// If a read fails, or an option is invalid.
     pub fn run(&self, trace: &Arc<Trace>, system: System) -> Result<(Outcome, WireCounts)> {
         paused()?.block_on(async {
             let store = self.store();
@@ -98,12 +99,12 @@ impl Simulation {
         })
     }
 
-    /// The same by the facade's defaults, looked at closely: reads, GETs and samples.
+    /// Reads `trace` by the facade's defaults, and records reads, GETs and samples.
     ///
     /// # Errors
-    /// Where a read fails.
-    pub fn look(&self, trace: &Arc<Trace>) -> Result<(Vec<Bar>, Vec<Bar>, Vec<Sample>)> {
-        // How long it takes decides how often to look.
+    /// If a read fails.
+    pub fn record_timeline(&self, trace: &Arc<Trace>) -> Result<(Vec<Bar>, Vec<Bar>, Vec<Sample>)> {
+        // A first run tells how long the run takes, and so the distance of samples.
         let (outcome, _) = self.run(trace, System::Headstart)?;
         let every = Duration::from_secs_f64(outcome.elapsed_ms / 1000.0) / SAMPLES;
         paused()?.block_on(async {
@@ -133,21 +134,21 @@ impl Simulation {
     }
 }
 
-/// A runtime whose time is virtual.
+/// A runtime with virtual time.
 ///
 /// # Errors
-/// Where the system gives none.
+/// If the runtime cannot be built.
 pub fn paused() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
 }
 
-/// What the store saw.
+/// The requests that the store saw.
 fn wire(store: &SimStore) -> WireCounts {
     let counts = store.log().counts();
     WireCounts { gets: counts.gets, heads: counts.heads, fetched_bytes: counts.bytes_sent }
 }
 
-/// Memory, CPU time and the date are this process's, which makes many runs, and not exact.
+/// Removes the measurements of this process, which makes many runs.
 fn exact(outcome: Outcome) -> Outcome {
     Outcome { started_us: 0, ended_us: 0, base_memory_bytes: None, peak_memory_bytes: None, cpu_s: None, ..outcome }
 }

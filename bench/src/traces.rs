@@ -14,16 +14,16 @@ use parking_lot::Mutex;
 /// Reads the trace in `file`.
 ///
 /// # Errors
-/// Where it cannot be read, or is none.
+/// If the file cannot be read, or is no trace.
 pub fn load(file: &Path) -> Result<Trace> {
     let open = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
     Trace::read(BufReader::new(open)).with_context(|| format!("{} cannot be used", file.display()))
 }
 
-/// Writes `trace` into a new `file`.
+/// Writes `trace` to a new `file`.
 ///
 /// # Errors
-/// Where that cannot be written.
+/// If the file cannot be written.
 pub fn save(trace: &Trace, file: &Path) -> Result<()> {
     let open = File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
     let mut open = BufWriter::new(open);
@@ -31,15 +31,15 @@ pub fn save(trace: &Trace, file: &Path) -> Result<()> {
     Ok(open.flush()?)
 }
 
-/// A file in memory, for a recorder to write into. Clones are one file.
+/// A buffer in memory that a recorder writes to. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct TraceBuffer(Arc<Mutex<Vec<u8>>>);
 
 impl TraceBuffer {
-    /// The trace that was written.
+    /// The trace in the buffer.
     ///
     /// # Errors
-    /// Where none was.
+    /// If there is none.
     pub fn trace(&self) -> Result<Trace> {
         Ok(Trace::read(&**self.0.lock())?)
     }
@@ -56,7 +56,8 @@ impl Write for TraceBuffer {
     }
 }
 
-/// The same calls on simulated objects. An object is as long as answers told or, where none did, as the furthest byte that was asked for.
+/// The same calls on simulated objects. The size of an object is that of its answers, or else the last byte that was
+/// requested.
 #[must_use]
 pub fn on_simulated_objects(trace: &Trace) -> Trace {
     let mut told: HashMap<&str, u64> = HashMap::new();
@@ -75,7 +76,7 @@ pub fn on_simulated_objects(trace: &Trace) -> Trace {
     let mut made = trace.clone();
     for call in &mut made.calls {
         let size = size_of(&call.key);
-        // Only letters and digits of a key can do no harm in a path.
+        // Other characters may not be allowed in a path.
         let name: String = call.key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         call.key = format!("synthetic/{size}/{name}");
         call.size = Some(size);
@@ -83,7 +84,7 @@ pub fn on_simulated_objects(trace: &Trace) -> Trace {
     made
 }
 
-/// How long the calls took when they were recorded, from the first one's beginning to the last one's end.
+/// The time from the start of the first recorded call to the end of the last.
 #[must_use]
 pub fn recorded_time(trace: &Trace) -> Duration {
     let begin = trace.calls.iter().map(|call| call.at_us).min().unwrap_or(0);
@@ -91,7 +92,7 @@ pub fn recorded_time(trace: &Trace) -> Duration {
     Duration::from_micros(end - begin)
 }
 
-/// Bytes that the calls took.
+/// Bytes that the calls returned.
 #[must_use]
 pub fn bytes(trace: &Trace) -> u64 {
     trace.calls.iter().filter(|call| call.kind != Kind::Overwrite).fold(0, |sum, call| sum.saturating_add(call.bytes))

@@ -1,4 +1,5 @@
-//! A real program, the `parquet` crate, reads a file through the stack while a recorder watches; the recorded trace, replayed, costs the same GETs.
+//! The `parquet` crate reads a file through the stack while a recorder writes a trace. The trace, replayed, costs the
+//! same GETs.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -87,7 +88,7 @@ impl MetadataSuffixFetch for &mut Stored {
     }
 }
 
-/// Opens the file and decodes `columns` of all row groups; says how many rows there were.
+/// Opens the file, decodes `columns` of all row groups, and returns the number of rows.
 async fn scan(store: Arc<dyn ObjectStore>, path: Path, columns: Vec<usize>) -> Result<usize> {
     let reader = Stored { store, path };
     let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
@@ -100,7 +101,7 @@ async fn scan(store: Arc<dyn ObjectStore>, path: Path, columns: Vec<usize>) -> R
     Ok(rows)
 }
 
-/// GETs, HEADs and bytes that the store saw, and virtual milliseconds.
+/// The GETs, HEADs and bytes that the store saw, and virtual milliseconds.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
     gets: u64,
@@ -109,7 +110,7 @@ struct Cost {
     ms: f64,
 }
 
-/// Two tasks read the file by `system`: one all columns, then two of them again; the other one column.
+/// Two tasks read the file by `system`: one reads all columns, then two of them again; the other reads one column.
 fn live(system: System, file: &[u8]) -> Result<(Cost, Trace)> {
     let runtime = paused()?;
     runtime.block_on(async {
@@ -177,7 +178,7 @@ fn what_was_recorded_raw_shows_what_another_configuration_would_have_cost() -> R
     let trace = Arc::new(on_simulated_objects(&trace));
     let (cached, wire) = Simulation::new(LinkProfile::gcs(), 1).run(&trace, System::HeadstartCache)?;
     println!("raw {raw:?}, with a cache {wire:?} in {} ms", cached.elapsed_ms);
-    // Two columns are read twice, and one of all by both tasks.
+    // Two columns are read twice, and one of them by both tasks.
     assert!(wire.fetched_bytes < raw.bytes, "{wire:?}");
     Ok(())
 }

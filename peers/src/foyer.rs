@@ -1,4 +1,4 @@
-//! Pages in foyer's memory over `object_store`: the cache that one writes in an afternoon, on the best of storages.
+//! The system `foyer`: a simple page cache in foyer's memory over `object_store`.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use headstart_gcs_backend::{GcsBackend, GcsConfig};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-/// As much as our own cache has by default.
+/// The default capacity of our cache.
 const CAPACITY: usize = 256 << 20;
 
 /// Length of a page.

@@ -27,7 +27,7 @@ fn main() -> Result<()> {
     })
 }
 
-/// What takes part, in the versions that the workspace has locked.
+/// The peers, in the versions of the workspace's lock file.
 fn versions() -> BTreeMap<&'static str, String> {
     const LOCK: &str = include_str!("../../Cargo.lock");
     let version = |name: &str| {

@@ -1,4 +1,4 @@
-//! One run of the bench by ocra's cache of pages in memory, over the `object_store` that it was written for.
+//! The system `ocra`: its page cache in memory, over the `object_store` version that it was written for.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use object_store::{ClientOptions, ObjectStore};
 use ocra::ReadThroughCache;
 use ocra::memory::InMemoryCache;
 
-/// As much as our own cache has by default.
+/// The default capacity of our cache.
 const CAPACITY: usize = 256 << 20;
 
-/// Not its default of 16 KiB: a megabyte would be 64 requests, two at a time.
+/// ocra's default of 16 KiB would need 64 requests a mebibyte, two at a time.
 const PAGE: usize = 1 << 20;
 
 /// A bucket, read page by page.

@@ -18,7 +18,7 @@ use super::plan::{BenchJob, BenchPlan};
 use super::prepared::PreparedWorkload;
 
 /// The workloads of timelines, the number of their reads, and captions.
-const LOOKS: [(&str, usize, &str); 5] = [
+const TIMELINES: [(&str, usize, &str); 5] = [
     ("seq-1m", 256, "From a cold start to a full window: the first reads pay, then read-ahead keeps the link busy."),
     ("runs-1m", 160, "Runs, then jumps: each jump drops what is of no use any more, and the next run begins small."),
     ("interleaved-2", 192, "Two places read by turns through one handle: two streams, each with a window of its own."),
@@ -56,13 +56,13 @@ pub(crate) fn run(plan: &BenchPlan, job: BenchJob, profile: &LinkProfile, seed: 
 
 /// Records the timelines.
 pub(crate) fn timelines(profile: &LinkProfile, seed: u64) -> Result<Vec<Timeline>> {
-    let look = |(name, reads, about): &(&str, usize, &str)| {
+    let record = |(name, reads, about): &(&str, usize, &str)| {
         let workload = Workload::named(name)?;
         let whole = workload.trace(&workload.objects(seed)?, seed)?;
         let calls = whole.calls.into_iter().take(*reads).collect();
         let trace = Arc::new(Trace { header: whole.header, calls });
         let object_bytes = trace.calls.first().and_then(|call| call.size).unwrap_or(0);
-        let (reads, gets, samples) = Simulation::new(profile.clone(), seed).look(&trace)?;
+        let (reads, gets, samples) = Simulation::new(profile.clone(), seed).record_timeline(&trace)?;
         Ok(Timeline {
             workload: (*name).to_owned(),
             system: System::Headstart.to_string(),
@@ -73,7 +73,7 @@ pub(crate) fn timelines(profile: &LinkProfile, seed: u64) -> Result<Vec<Timeline
             samples,
         })
     };
-    LOOKS.iter().map(look).collect()
+    TIMELINES.iter().map(record).collect()
 }
 
 /// The counts that the gates compare: all systems but peers, on all workloads but local ones.
