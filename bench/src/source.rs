@@ -67,7 +67,8 @@ impl Overwriter for HttpOverwriter {
         let address = self.endpoint.strip_prefix("http://").context("the server speaks plain HTTP")?;
         let mut stream = TcpStream::connect(address).await.context("the server is gone")?;
         let request = format!(
-            "POST /_sim/overwrite?key={key} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            "POST /_sim/overwrite?key={key} HTTP/1.1\r\nHost: {address}\r\n\
+             Content-Length: 0\r\nConnection: close\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();

@@ -21,7 +21,6 @@ mod fuzz;
 mod local;
 mod metadata;
 mod numbers;
-mod python;
 mod ramp;
 mod replay;
 mod report;

@@ -10,7 +10,7 @@ use std::io::{Write, stdout};
 use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
-pub(crate) use environment::install;
+pub(crate) use environment::{PythonEnvironment, install};
 pub(crate) use kind::{HowToRead, ServerKind};
 pub(crate) use process::{LinkShape, RunningServer};
 

@@ -69,8 +69,9 @@ pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<(BenchPlan, Prices)> {
 fn announce(args: &BenchArgs, plan: &BenchPlan, prices: &Prices, size: u64) -> Result<()> {
     let (requests, bytes) = at_most(args, plan, size);
     println!(
-        "This reads {:.0} MB in {} ways, {} times each: at most about {requests} GETs (${:.4}) and {:.1} GB, usually much \
-         less, since a run ends after {:?}. Bytes are free in the bucket's region; elsewhere they cost what leaves it costs you.",
+        "This reads {:.0} MB by {} systems, {} times each: at most about {requests} GETs (${:.4}) and {:.1} GB, \
+         usually much less, since a run is cut off after {:?}. Bytes are free within the bucket's region; elsewhere \
+         you pay for egress.",
         megabytes(size),
         plan.order(0).len(),
         args.runs(),

@@ -52,8 +52,8 @@ pub(crate) fn check(found: &Gates) -> Result<()> {
         eprintln!("{difference}");
     }
     bail!(
-        "{} of {} rows differ from xtask/gates.json; where that is meant, run `cargo xtask ci --bless-gates` and have the \
-         difference reviewed",
+        "{} of {} rows differ from xtask/gates.json; if the change is intended, run `cargo xtask ci --bless-gates` and \
+         have the difference reviewed",
         differences.len(),
         found.len().max(agreed.len())
     )

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::child::common;
 use super::server::BUCKET;
-use crate::python::Environment;
+use crate::servers::PythonEnvironment;
 
 /// The pinned wheels of peers in Python.
 const PINS: &str = include_str!("../../../peers/python/requirements.txt");
@@ -31,8 +31,11 @@ impl Peers {
     /// Builds and installs missing peers. The first time takes some minutes.
     pub(crate) fn ready(systems: &[System]) -> Result<Self> {
         let root = crate::workspace_root();
-        let environment =
-            Environment { folder: root.join("target/peers-python"), pins: PINS, file: "peers/python/requirements.txt" };
+        let environment = PythonEnvironment {
+            folder: root.join("target/peers-python"),
+            pins: PINS,
+            file: "peers/python/requirements.txt",
+        };
         let mut peers = Self {
             rust: PathBuf::new(),
             ocra: PathBuf::new(),

@@ -30,6 +30,7 @@ pub(crate) fn render(results: &Results) -> String {
     text
 }
 
+/// One line a row. Columns in which no row has a number are left out.
 fn table(rows: &[Row]) -> Table {
     let columns = columns(&rows.iter().collect::<Vec<_>>(), true);
     let mut table = Table::new();

@@ -27,7 +27,7 @@ pub(super) const ALL: &[Exception] = &[
         accesses: &[],
         modes: &[],
         size: LARGE,
-        why: "a read in parts sends more requests than the bare client, so it still needs the permission when that is gone",
+        why: "a read in parts sends more requests than the bare client, some of them after the permission has ended",
     },
     Exception {
         behaviours: &["501", "ranges-501", "if-match-501"],
@@ -35,7 +35,7 @@ pub(super) const ALL: &[Exception] = &[
         accesses: &[Access::ReadAt, Access::ReadToEnd],
         modes: &[Mode::None],
         size: None,
-        why: "without fetching the bare client below retries, and it retries 501",
+        why: "without the fetch layer the bare client below retries, and it retries 501",
     },
     Exception {
         behaviours: &["cut-after-headers", "cut-every-64-kib", "too-short", "silent-body", "pause-in-body"],
@@ -43,7 +43,7 @@ pub(super) const ALL: &[Exception] = &[
         accesses: &[],
         modes: &[],
         size: LARGE,
-        why: "each part of a read has a body of its own, which is resumed by itself",
+        why: "each part of a read has a body of its own, and each body is resumed separately",
     },
     Exception {
         behaviours: &["redirect-loop"],
@@ -59,7 +59,7 @@ pub(super) const ALL: &[Exception] = &[
         accesses: &[Access::Stream],
         modes: &[Mode::Cached],
         size: LARGE,
-        why: "requests that are in flight together find out together, each by a HEAD of its own; later ones know",
+        why: "requests in flight together detect the refusal together, each by a HEAD; later ones know of it",
     },
     Exception {
         behaviours: &["tag-changes", "tag-of-replica"],
@@ -67,7 +67,7 @@ pub(super) const ALL: &[Exception] = &[
         accesses: &[Access::Get, Access::GetRanges, Access::ReadToEnd, Access::Stream],
         modes: &[Mode::Fetch, Mode::Adaptive, Mode::Cached],
         size: LARGE,
-        why: "requests that are in flight together find out together, each by two HEADs; later ones know",
+        why: "requests in flight together detect the change together, each by two HEADs; later ones know of it",
     },
     Exception {
         behaviours: &["ranges-416", "ranges-501"],
@@ -75,7 +75,7 @@ pub(super) const ALL: &[Exception] = &[
         accesses: &[Access::Stream, Access::ReadToEnd],
         modes: &[Mode::Cached],
         size: Some(super::SMALL_BYTES),
-        why: "one refusal may be an accident: each layer leaves out what was refused twice; later reads know",
+        why: "one refusal may be transient: each layer leaves out what was refused twice; later reads do so at once",
     },
     Exception {
         behaviours: &["slow", "first-byte-late", "pause-in-body", "open-ranges-ignored"],
@@ -83,8 +83,8 @@ pub(super) const ALL: &[Exception] = &[
         accesses: &[Access::ReadToEnd],
         modes: &[Mode::None, Mode::Fetch, Mode::Adaptive],
         size: LARGE,
-        why: "`AsyncRead` does not say how much will be read: 256 KiB come first, the rest when it is asked for; `stream` and \
-              `get` ask for all of it at once",
+        why: "`AsyncRead` does not tell how much will be read: 256 KiB are requested first, the rest when it is read; \
+              `stream` and `get` request everything at once",
     },
     Exception {
         behaviours: &["slow", "pause-in-body"],
@@ -92,7 +92,7 @@ pub(super) const ALL: &[Exception] = &[
         accesses: &[Access::Stream],
         modes: &[Mode::Adaptive],
         size: LARGE,
-        why: "a stream asks for its first bytes before the rest, since it does not know the size: a second round trip",
+        why: "a stream requests its first bytes before the rest, because it does not know the size yet",
     },
     Exception {
         behaviours: &["one-at-a-time"],

@@ -208,7 +208,8 @@ impl CaseContext {
         if live_bytes > allowed {
             let budget = self.case.budget_bytes;
             let what = format!(
-                "{chunk_live_bytes} bytes of chunks and {lent_bytes} of pages are held: the budget has {budget}, callers {called}, open requests {open}"
+                "{chunk_live_bytes} bytes of chunks and {lent_bytes} of pages are held: the budget has {budget}, \
+                 callers {called}, open requests {open}"
             );
             self.fail(Failure::new("memory", what));
         }

@@ -249,7 +249,8 @@ impl Rules {
         let was: Vec<String> = history.during(key, interval.clone()).map(name).collect();
         let faults = self.faults(history, call).count();
         let what = format!(
-            "k{key} began at {:?}, answered at {:?}: {error_kind:?}; from {:?} on there was {}; {} changes, {faults} faults; {:?}",
+            "k{key} began at {:?}, answered at {:?}: {error_kind:?}; from {:?} on there was {}; {} changes, \
+             {faults} faults; {:?}",
             call.began,
             call.ended,
             interval.start(),

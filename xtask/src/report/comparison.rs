@@ -14,8 +14,8 @@ const LAYERS: [&str; 4] = ["fetch", "fetch-stream", OURS, "headstart+cache"];
 /// Rates that differ by less are listed as equal, even if no run of one is within the spread of the other.
 const LEAST_FACTOR: f64 = 1.02;
 
-const STREAMS_FILL_THE_LINK: &str = "as many plain streams fill the link by themselves; windows take time to grow, and what is in flight at the end of \
-     the run is lost";
+const STREAMS_FILL_THE_LINK: &str = "as many plain streams fill the link by themselves; windows take time to grow, and \
+                                     what is in flight at the end of the run is lost";
 
 /// Why headstart is slower than the bare client or a peer in these workloads.
 const REASONS: [(&str, &str); 11] = [
@@ -231,8 +231,8 @@ mod tests {
             [
                 "Against raw: median 0.10 × over 2 workloads, least 0.10 ×, greatest 35.0 ×.",
                 "Against the computed limit: median 74.7 %.",
-                "Against peers: in 1 workloads, faster than all of them in 0, slower than at least one in 1, within the \
-                 spread of the fastest in 0.",
+                "Against peers: in 1 workloads, faster than all of them in 0, slower than at least one in 1, within \
+                 the spread of the fastest in 0.",
                 "Measured on Monday: seq, by headstart+cache.",
             ]
         );

@@ -62,14 +62,14 @@ pub(super) fn page(results: &Results) -> String {
                         }
                         p {
                             (workload.note.about)
-                            @if let Some(limit) = workload.note.limit_mb_per_s { "; limit " (number(Some(limit))) " MB/s" }
+                            "; limit " (number(workload.note.limit_mb_per_s)) " MB/s"
                         }
                         (table(workload))
                     }
                 }
                 @if !results.timelines.is_empty() {
                     h2 { "Read-ahead over time" }
-                    p { "Single runs in virtual time. Boxes are GETs: their time and their bytes. The line is the reader." }
+                    p { "Single runs in virtual time. Boxes are GETs, their time and bytes. The line is the reader." }
                     @for run in &results.timelines { p { (caption(run)) } (PreEscaped(timeline(run))) }
                 }
                 h2 { "Versions" }

@@ -123,7 +123,8 @@ pub(super) fn caption(run: &Timeline) -> String {
     let end_ms = run.reads.iter().map(|read| read.end_ms).fold(0.0, f64::max);
     let most = run.samples.iter().map(|sample| sample.gets_in_flight).max().unwrap_or(0);
     format!(
-        "{} reads in {} ms, {} GETs, {ahead} of them ahead of the reader, {cancelled} cancelled; at most {most} in flight.",
+        "{} reads in {} ms, {} GETs, {ahead} of them ahead of the reader, {cancelled} cancelled; at most {most} in \
+         flight.",
         run.reads.len(),
         number(Some(end_ms)),
         run.gets.len(),

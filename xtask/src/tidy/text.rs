@@ -6,7 +6,7 @@ use super::source::has_word;
 /// The most columns of a line.
 const MOST_COLUMNS: usize = 120;
 
-/// Words replaced by plain ones (STYLE.md, "Plain words"). Written in two parts, so that this file does not refuse itself.
+/// Words replaced by plain ones (STYLE.md, "Plain words"), written in two parts so that this file is not refused.
 const REFUSED_WORDS: [&str; 12] = [
     concat!("se", "at"),
     concat!("se", "ats"),
@@ -25,8 +25,8 @@ const REFUSED_WORDS: [&str; 12] = [
 /// Lines of a file that are too long.
 ///
 /// In Markdown the rule leaves out table rows, fenced blocks without a language or with one of output (`text`,
-/// `console`, `json`), and generated files. A generated file has an HTML comment with "do not edit" among its first five
-/// lines. A word with a URL does not count, because nothing can break it.
+/// `console`, `json`), and generated files. A generated file has an HTML comment with "do not edit" among its first
+/// five lines. A word with a URL does not count, because nothing can break it.
 pub(super) fn long_lines(path: &str, text: &str) -> Vec<Problem> {
     let is_markdown = path.ends_with(".md");
     if is_markdown && text.lines().take(5).any(|line| line.starts_with("<!--") && line.contains("do not edit")) {
