@@ -5,7 +5,7 @@ use std::ops::Range;
 use headstart_cache::Freshness;
 use headstart_fetch_core::PinBy;
 
-use super::op::{ObjectChange, Op};
+use super::op::{ObjectChange, Op, Step};
 
 /// The complete input of a run. Printed with [`Case::text`] when the run fails.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ pub(crate) struct Case {
 pub(crate) struct CaseTask {
     /// The runtime of the task: 0 or 1.
     pub(crate) runtime: usize,
-    pub(crate) ops: Vec<Op>,
+    pub(crate) steps: Vec<Step>,
 }
 
 /// Which of the two single-threaded runtimes runs when. The other one is stopped meanwhile.
@@ -203,7 +203,7 @@ impl Case {
 
     /// All operations of all tasks.
     pub(crate) fn ops(&self) -> impl Iterator<Item = &Op> {
-        self.tasks.iter().flat_map(|task| &task.ops)
+        self.tasks.iter().flat_map(|task| &task.steps).map(|step| &step.op)
     }
 
     /// The layers' initials, the lowest first.
@@ -228,15 +228,15 @@ impl Case {
         lines.extend(events.iter().map(|event| format!("event: {event:?}")));
         for (number, task) in tasks.iter().enumerate() {
             lines.push(format!("task {number} in runtime {}", task.runtime));
-            lines.extend(task.ops.iter().map(|op| format!("    {op:?}")));
+            lines.extend(task.steps.iter().map(|Step { op, cancel }| format!("    {op:?}, cancel: {cancel:?}")));
         }
         lines.join("\n")
     }
 
     /// Caps every range at byte `most`.
     pub(crate) fn cap_ranges(&mut self, most: u64) {
-        let ops = self.tasks.iter_mut().flat_map(|task| &mut task.ops);
-        ops.flat_map(Op::ranges_mut).for_each(|range| range.end = range.end.min(most));
+        let steps = self.tasks.iter_mut().flat_map(|task| &mut task.steps);
+        steps.flat_map(|step| step.op.ranges_mut()).for_each(|range| range.end = range.end.min(most));
     }
 
     /// The size in bytes of the largest object that ever exists.

@@ -81,7 +81,7 @@ impl CaseRun {
         let tasks = [FuturesUnordered::new(), FuturesUnordered::new()];
         for task in &case.tasks {
             let runtime = if case.turns == Turns::One { 0 } else { task.runtime };
-            tasks[runtime].push(runtimes[runtime].spawn(run_task(Arc::clone(&context), runtime, task.ops.clone())));
+            tasks[runtime].push(runtimes[runtime].spawn(run_task(Arc::clone(&context), runtime, task.steps.clone())));
         }
         Ok(Self { context, runtimes, tasks })
     }

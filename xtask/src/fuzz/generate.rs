@@ -7,7 +7,7 @@ use headstart_fetch_core::PinBy;
 use headstart_sim::Dice;
 
 use super::case::{
-    CacheSpec, Case, CaseTask, CloudSpec, FetchSpec, Layer, PrefetchSpec, RequestFault, Tokens, Turns, WriteFault,
+    CacheSpec, Case, CloudSpec, FetchSpec, Layer, PrefetchSpec, RequestFault, Tokens, Turns, WriteFault,
 };
 use super::op::{ObjectChange, Op};
 use super::tasks::TaskGenerator;
@@ -281,8 +281,4 @@ fn fault(dice: &mut Dice, noticed: bool) -> RequestFault {
         _ if noticed && chance(dice, 20) => RequestFault::Long,
         _ => RequestFault::Cut { percent },
     }
-}
-
-pub(super) fn task(runtime: usize, ops: Vec<Op>) -> CaseTask {
-    CaseTask { runtime, ops }
 }

@@ -14,24 +14,20 @@ pub(crate) enum Op {
         condition: GetCondition,
         hint: Option<CacheHint>,
         body: BodyUse,
-        cancel: Cancel,
     },
     /// `get_range`.
     GetRange {
         key: usize,
         range: Range<u64>,
-        cancel: Cancel,
     },
     /// `get_ranges`.
     GetRanges {
         key: usize,
         ranges: Vec<Range<u64>>,
-        cancel: Cancel,
     },
     /// `head`.
     Head {
         key: usize,
-        cancel: Cancel,
     },
     /// Opens a reader and closes the task's current one.
     Open {
@@ -41,36 +37,27 @@ pub(crate) enum Op {
     /// `Reader::read_at`.
     ReadAt {
         range: Range<u64>,
-        cancel: Cancel,
     },
     /// `Reader::chunks_at`.
     ChunksAt {
         range: Range<u64>,
-        cancel: Cancel,
     },
     /// `AsyncSeek`.
     Seek {
         to: SeekTo,
-        cancel: Cancel,
     },
     /// `AsyncRead` of up to `len` bytes.
     Read {
         len: u64,
-        cancel: Cancel,
     },
     /// `AsyncBufRead`; the whole buffer is consumed.
-    FillBuf {
-        cancel: Cancel,
-    },
+    FillBuf,
     /// `Reader::stream`.
     Stream {
         body: BodyUse,
-        cancel: Cancel,
     },
     /// `Reader::size`.
-    Size {
-        cancel: Cancel,
-    },
+    Size,
     /// Drops the reader.
     Close,
     /// `PrefetchStore::advise`.
@@ -86,43 +73,49 @@ pub(crate) enum Op {
     Warm {
         key: usize,
         ranges: Vec<Range<u64>>,
-        cancel: Cancel,
     },
     /// `put_opts` through the stack, or a multipart upload.
     Put {
         key: usize,
         size: u64,
         multipart: bool,
-        cancel: Cancel,
     },
     /// `delete_stream` through the stack.
     Delete {
         keys: Vec<usize>,
-        cancel: Cancel,
     },
     /// `copy_opts` through the stack.
     Copy {
         from: usize,
         to: usize,
-        cancel: Cancel,
     },
     /// `rename_opts` through the stack.
     Rename {
         from: usize,
         to: usize,
-        cancel: Cancel,
     },
     /// A write out of band: the stack does not see it.
     OutOfBand(ObjectChange),
     /// Reads the body that was left open longest to its end.
-    Resume {
-        cancel: Cancel,
-    },
+    Resume,
     /// Drops the bodies that were left open.
     DropKept,
     Sleep {
         ms: u64,
     },
+}
+
+/// An operation, and when its future is dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) op: Op,
+    pub(crate) cancel: Cancel,
+}
+
+impl From<Op> for Step {
+    fn from(op: Op) -> Self {
+        Self { op, cancel: Cancel::Never }
+    }
 }
 
 /// The requested part of an object.
@@ -233,34 +226,18 @@ impl ObjectChange {
 }
 
 impl Op {
-    /// When the operation is cancelled, if it can be.
-    pub(crate) fn cancel_mut(&mut self) -> Option<&mut Cancel> {
-        match self {
-            Self::Get { cancel, .. }
-            | Self::GetRange { cancel, .. }
-            | Self::GetRanges { cancel, .. }
-            | Self::Head { cancel, .. }
-            | Self::ReadAt { cancel, .. }
-            | Self::ChunksAt { cancel, .. }
-            | Self::Seek { cancel, .. }
-            | Self::Read { cancel, .. }
-            | Self::FillBuf { cancel }
-            | Self::Stream { cancel, .. }
-            | Self::Size { cancel }
-            | Self::Warm { cancel, .. }
-            | Self::Put { cancel, .. }
-            | Self::Delete { cancel, .. }
-            | Self::Copy { cancel, .. }
-            | Self::Rename { cancel, .. }
-            | Self::Resume { cancel } => Some(cancel),
+    /// Whether the operation has a future that can be cancelled.
+    pub(crate) fn is_cancellable(&self) -> bool {
+        !matches!(
+            self,
             Self::Open { .. }
-            | Self::Close
-            | Self::Advise { .. }
-            | Self::AdviseReader { .. }
-            | Self::OutOfBand(_)
-            | Self::DropKept
-            | Self::Sleep { .. } => None,
-        }
+                | Self::Close
+                | Self::Advise { .. }
+                | Self::AdviseReader { .. }
+                | Self::OutOfBand(_)
+                | Self::DropKept
+                | Self::Sleep { .. }
+        )
     }
 
     /// The bounded ranges of the operation.
@@ -295,9 +272,9 @@ impl Op {
             Self::ChunksAt { .. } => "chunks_at",
             Self::Seek { .. } => "seek",
             Self::Read { .. } => "read",
-            Self::FillBuf { .. } => "fill_buf",
+            Self::FillBuf => "fill_buf",
             Self::Stream { .. } => "stream",
-            Self::Size { .. } => "size",
+            Self::Size => "size",
             Self::Close => "close",
             Self::Advise { .. } => "advise",
             Self::AdviseReader { .. } => "advise_reader",
@@ -307,7 +284,7 @@ impl Op {
             Self::Copy { .. } => "copy",
             Self::Rename { .. } => "rename",
             Self::OutOfBand(_) => "behind",
-            Self::Resume { .. } => "resume",
+            Self::Resume => "resume",
             Self::DropKept => "drop_kept",
             Self::Sleep { .. } => "sleep",
         }

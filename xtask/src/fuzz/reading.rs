@@ -14,7 +14,7 @@ use super::context::HeldBytes;
 use super::evidence::Evidence;
 use super::failure::{ErrorKind, Failure};
 use super::history::Version;
-use super::op::{BodyUse, Cancel, Op, OpenBy, SeekTo, Span};
+use super::op::{BodyUse, Op, OpenBy, SeekTo, Span};
 use super::rules::{CallKind, CallRecord};
 use super::runner::TaskRunner;
 
@@ -52,14 +52,14 @@ impl TaskRunner {
 
     async fn with_reader(&mut self, open: &mut OpenReader, op: &Op) -> Result<(), Failure> {
         match op {
-            Op::ReadAt { range, cancel } | Op::ChunksAt { range, cancel } => {
-                self.read_at(open, range.clone(), *cancel, matches!(op, Op::ReadAt { .. })).await
+            Op::ReadAt { range } | Op::ChunksAt { range } => {
+                self.read_at(open, range.clone(), matches!(op, Op::ReadAt { .. })).await
             }
-            Op::Seek { to, cancel } => self.seek(open, *to, *cancel).await,
-            Op::Read { len, cancel } => self.read(open, *len, *cancel).await,
-            Op::FillBuf { cancel } => self.fill_buf(open, *cancel).await,
-            Op::Stream { body, cancel } => self.stream(open, *body, *cancel).await,
-            Op::Size { cancel } => self.size(open, *cancel).await,
+            Op::Seek { to } => self.seek(open, *to).await,
+            Op::Read { len } => self.read(open, *len).await,
+            Op::FillBuf => self.fill_buf(open).await,
+            Op::Stream { body } => self.stream(open, *body).await,
+            Op::Size => self.size(open).await,
             Op::AdviseReader { hint } => {
                 open.reader.advise(hint.clone());
                 Ok(())
@@ -74,7 +74,7 @@ impl TaskRunner {
         let call = CallRecord { is_file: true, ..self.call(key, CallKind::Reader, &[]) };
         let meta = match by {
             OpenBy::Path => None,
-            OpenBy::Head => match self.head(key, Cancel::Never).await? {
+            OpenBy::Head => match self.head(key).await? {
                 Some(meta) => Some(meta),
                 None => return Ok(()),
             },
@@ -109,7 +109,7 @@ impl TaskRunner {
 
     async fn list(&self, key: usize) -> Result<Option<ObjectMeta>, Failure> {
         let listed = self.context.stack.top.list(None).collect::<Vec<_>>();
-        let metas = self.limited(Cancel::Never, listed).await?.unwrap_or_default();
+        let metas = self.uncancelled(listed).await?.unwrap_or_default();
         Ok(metas.into_iter().flatten().find(|meta| meta.location == path(key)))
     }
 
@@ -149,13 +149,7 @@ impl TaskRunner {
         self.check_error(&CallRecord { spans: vec![span], is_pinned, ..open.call.clone() }, error_kind)
     }
 
-    async fn read_at(
-        &mut self,
-        open: &mut OpenReader,
-        range: Range<u64>,
-        cancel: Cancel,
-        joined: bool,
-    ) -> Result<(), Failure> {
+    async fn read_at(&mut self, open: &mut OpenReader, range: Range<u64>, joined: bool) -> Result<(), Failure> {
         let span = Span::Bounded(range.clone());
         let start = range.start;
         let _held = self.context.holds_answer(std::slice::from_ref(&span));
@@ -166,7 +160,7 @@ impl TaskRunner {
                 open.reader.chunks_at(range).await
             }
         };
-        let answer = self.limited(cancel, read).await?;
+        let answer = self.limited(read).await?;
         self.keeps_behind(open, &span);
         match answer {
             None => Ok(()),
@@ -175,14 +169,14 @@ impl TaskRunner {
         }
     }
 
-    async fn seek(&mut self, open: &mut OpenReader, to: SeekTo, cancel: Cancel) -> Result<(), Failure> {
+    async fn seek(&mut self, open: &mut OpenReader, to: SeekTo) -> Result<(), Failure> {
         self.find_again(open).await?;
         let from = match to {
             SeekTo::Start(start) => SeekFrom::Start(start),
             SeekTo::End(back) => SeekFrom::End(-i64::try_from(back).unwrap_or(i64::MAX)),
             SeekTo::On(on) => SeekFrom::Current(i64::try_from(on).unwrap_or(i64::MAX)),
         };
-        match self.limited(cancel, open.reader.seek(from)).await? {
+        match self.limited(open.reader.seek(from)).await? {
             None => {
                 open.is_lost = true;
                 Ok(())
@@ -212,18 +206,18 @@ impl TaskRunner {
         if std::mem::take(&mut open.is_lost) {
             let position = SeekFrom::Start(open.position);
             // The cancelled seek may report its error first.
-            let _ = self.limited(Cancel::Never, open.reader.seek(position)).await?;
-            let _ = self.limited(Cancel::Never, open.reader.seek(position)).await?;
+            let _ = self.uncancelled(open.reader.seek(position)).await?;
+            let _ = self.uncancelled(open.reader.seek(position)).await?;
         }
         Ok(())
     }
 
-    async fn read(&mut self, open: &mut OpenReader, len: u64, cancel: Cancel) -> Result<(), Failure> {
+    async fn read(&mut self, open: &mut OpenReader, len: u64) -> Result<(), Failure> {
         self.find_again(open).await?;
         let span = Span::Bounded(open.position..open.position + len);
         let _held = self.context.holds_answer(std::slice::from_ref(&span));
         let mut buffer = vec![0; usize::try_from(len.min(self.context.largest_bytes + 1)).unwrap_or(0)];
-        let answer = self.limited(cancel, open.reader.read(&mut buffer)).await?;
+        let answer = self.limited(open.reader.read(&mut buffer)).await?;
         self.keeps_behind(open, &span);
         match answer {
             None => Ok(()),
@@ -236,11 +230,11 @@ impl TaskRunner {
         }
     }
 
-    async fn fill_buf(&mut self, open: &mut OpenReader, cancel: Cancel) -> Result<(), Failure> {
+    async fn fill_buf(&mut self, open: &mut OpenReader) -> Result<(), Failure> {
         self.find_again(open).await?;
         let start = open.position;
         let filled = async { open.reader.fill_buf().await.map(<[u8]>::to_vec) };
-        match self.limited(cancel, filled).await? {
+        match self.limited(filled).await? {
             None => Ok(()),
             Some(Ok(bytes)) => {
                 open.reader.consume(bytes.len());
@@ -252,14 +246,14 @@ impl TaskRunner {
         }
     }
 
-    async fn stream(&mut self, open: &mut OpenReader, body: BodyUse, cancel: Cancel) -> Result<(), Failure> {
+    async fn stream(&mut self, open: &mut OpenReader, body: BodyUse) -> Result<(), Failure> {
         self.find_again(open).await?;
         let span = Span::Offset(open.position);
         let evidence = self.evidence(open, open.position);
         let call = CallRecord { spans: vec![span.clone()], is_pinned: open.versions.is_some(), ..open.call.clone() };
         let streaming = open.reader.stream();
         let mut streamed = OpenBody::new(&self.context, call, span, evidence, streaming, 2 * STREAM_STEP_BYTES);
-        let kept = self.limited(cancel, streamed.take(body)).await?;
+        let kept = self.limited(streamed.take(body)).await?;
         if let Some(kept) = kept {
             let kept = kept?;
             if self.context.rules.tells_versions && !streamed.is_empty() {
@@ -270,8 +264,8 @@ impl TaskRunner {
         Ok(())
     }
 
-    async fn size(&mut self, open: &mut OpenReader, cancel: Cancel) -> Result<(), Failure> {
-        match self.limited(cancel, open.reader.size()).await? {
+    async fn size(&mut self, open: &mut OpenReader) -> Result<(), Failure> {
+        match self.limited(open.reader.size()).await? {
             None => Ok(()),
             Some(Ok(size)) => self.sized(open, size),
             Some(Err(error)) => self.check_reader_error(open, Span::Whole, &ErrorKind::of(&error)),

@@ -15,7 +15,7 @@ use super::context::CaseContext;
 use super::evidence::Evidence;
 use super::failure::{ErrorKind, Failure};
 use super::history::Version;
-use super::op::{BodyUse, Cancel, GetCondition, Op, Span};
+use super::op::{BodyUse, Cancel, GetCondition, Op, Span, Step};
 use super::reading::OpenReader;
 use super::rules::{CallKind, CallRecord, NamedToken};
 
@@ -23,15 +23,18 @@ use super::rules::{CallKind, CallRecord, NamedToken};
 pub(crate) struct TaskRunner {
     pub(super) context: Arc<CaseContext>,
     pub(super) runtime: usize,
+    /// When the future of the current step is dropped.
+    cancel: Cancel,
     pub(super) reader: Option<OpenReader>,
     /// Bodies that were left open, the oldest first.
     pub(super) kept: Vec<OpenBody>,
 }
 
-/// Runs `ops` in order, until the last one or a failure.
-pub(crate) async fn run_task(context: Arc<CaseContext>, runtime: usize, ops: Vec<Op>) {
-    let mut runner = TaskRunner { context, runtime, reader: None, kept: Vec::new() };
-    for op in ops {
+/// Runs `steps` in order, until the last one or a failure.
+pub(crate) async fn run_task(context: Arc<CaseContext>, runtime: usize, steps: Vec<Step>) {
+    let mut runner = TaskRunner { context, runtime, cancel: Cancel::Never, reader: None, kept: Vec::new() };
+    for Step { op, cancel } in steps {
+        runner.cancel = cancel;
         if runner.context.has_failed() {
             return;
         }
@@ -47,20 +50,18 @@ pub(crate) async fn run_task(context: Arc<CaseContext>, runtime: usize, ops: Vec
 impl TaskRunner {
     async fn act(&mut self, op: Op) -> Result<(), Failure> {
         match op {
-            Op::Get { key, span, condition, hint, body, cancel } => {
-                self.get(key, span, condition, hint, body, cancel).await
-            }
-            Op::GetRange { key, range, cancel } => self.get_range(key, range, cancel).await,
-            Op::GetRanges { key, ranges, cancel } => self.get_ranges(key, ranges, cancel).await,
-            Op::Head { key, cancel } => self.head(key, cancel).await.map(drop),
+            Op::Get { key, span, condition, hint, body } => self.get(key, span, condition, hint, body).await,
+            Op::GetRange { key, range } => self.get_range(key, range).await,
+            Op::GetRanges { key, ranges } => self.get_ranges(key, ranges).await,
+            Op::Head { key } => self.head(key).await.map(drop),
             Op::Advise { key, hint } => {
                 if let Some(store) = &self.context.stack.prefetch {
                     store.advise(&path(key), hint);
                 }
                 Ok(())
             }
-            Op::Warm { key, ranges, cancel } => self.warm(key, ranges, cancel).await,
-            Op::Resume { cancel } => self.resume(cancel).await,
+            Op::Warm { key, ranges } => self.warm(key, ranges).await,
+            Op::Resume => self.resume().await,
             Op::DropKept => {
                 self.kept.clear();
                 Ok(())
@@ -95,17 +96,18 @@ impl TaskRunner {
         }
     }
 
-    /// Drives `future` until it ends or is cancelled.
-    pub(super) async fn limited<T>(
-        &self,
-        cancel: Cancel,
-        future: impl Future<Output = T> + Send,
-    ) -> Result<Option<T>, Failure> {
-        let outcome = self.context.limited(self.runtime, cancel, future).await;
+    /// Drives `future` until it ends or is cancelled, as the current step says.
+    pub(super) async fn limited<T>(&self, future: impl Future<Output = T> + Send) -> Result<Option<T>, Failure> {
+        let outcome = self.context.limited(self.runtime, self.cancel, future).await;
         if matches!(outcome, Ok(None)) {
-            self.context.count("ended: given up");
+            self.context.count("ended: cancelled");
         }
         outcome
+    }
+
+    /// Drives `future` until it ends.
+    pub(super) async fn uncancelled<T>(&self, future: impl Future<Output = T> + Send) -> Result<Option<T>, Failure> {
+        self.context.limited(self.runtime, Cancel::Never, future).await
     }
 
     /// Checks an error that answered `call`.
@@ -152,7 +154,6 @@ impl TaskRunner {
         condition: GetCondition,
         hint: Option<CacheHint>,
         body: BodyUse,
-        cancel: Cancel,
     ) -> Result<(), Failure> {
         let named = self.named(key, condition);
         let mut options = GetOptions::new().with_range(get_range(&span));
@@ -170,7 +171,7 @@ impl TaskRunner {
         let window = self.context.rules.window(kind, hint);
         let call = CallRecord { window, named, ..self.call(key, kind, std::slice::from_ref(&span)) };
         let context = Arc::clone(&self.context);
-        let answered = self.limited(cancel, async {
+        let answered = self.limited(async {
             match context.stack.top.get_opts(&path(key), options).await {
                 Ok(result) => {
                     let mut open = OpenBody::answered(&context, call.clone(), span, result)?;
@@ -190,20 +191,20 @@ impl TaskRunner {
         }
     }
 
-    async fn get_range(&mut self, key: usize, range: Range<u64>, cancel: Cancel) -> Result<(), Failure> {
+    async fn get_range(&mut self, key: usize, range: Range<u64>) -> Result<(), Failure> {
         let span = Span::Bounded(range.clone());
         let call = self.call(key, CallKind::Bounded, std::slice::from_ref(&span));
         let _held = self.context.holds_answer(&call.spans);
         let start = range.start;
         let path = path(key);
-        match self.limited(cancel, self.context.stack.top.get_range(&path, range)).await? {
+        match self.limited(self.context.stack.top.get_range(&path, range)).await? {
             None => Ok(()),
             Some(Ok(bytes)) => self.check_bytes(&call, &span, start, &bytes).map(drop),
             Some(Err(error)) => self.check_error(&call, &ErrorKind::of(&error)),
         }
     }
 
-    async fn get_ranges(&mut self, key: usize, ranges: Vec<Range<u64>>, cancel: Cancel) -> Result<(), Failure> {
+    async fn get_ranges(&mut self, key: usize, ranges: Vec<Range<u64>>) -> Result<(), Failure> {
         let spans: Vec<Span> = ranges.iter().cloned().map(Span::Bounded).collect();
         let call = self.call(key, CallKind::Bounded, &spans);
         // The gaps between ranges may be fetched with them.
@@ -211,7 +212,7 @@ impl TaskRunner {
         let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
         let _held = (self.context.holds_answer(&spans), self.context.holds_answer(&[Span::Bounded(start..end)]));
         let path = path(key);
-        match self.limited(cancel, self.context.stack.top.get_ranges(&path, &ranges)).await? {
+        match self.limited(self.context.stack.top.get_ranges(&path, &ranges)).await? {
             None => Ok(()),
             Some(Ok(parts)) if parts.len() != ranges.len() => {
                 Err(Failure::new("wrong length", format!("{} answers to {} ranges", parts.len(), ranges.len())))
@@ -226,14 +227,10 @@ impl TaskRunner {
     }
 
     /// Requests the metadata of `key`; `None` if that failed or was cancelled.
-    pub(super) async fn head(
-        &mut self,
-        key: usize,
-        cancel: Cancel,
-    ) -> Result<Option<object_store::ObjectMeta>, Failure> {
+    pub(super) async fn head(&mut self, key: usize) -> Result<Option<object_store::ObjectMeta>, Failure> {
         let call = self.call(key, CallKind::Other, &[]);
         let path = path(key);
-        match self.limited(cancel, self.context.stack.top.head(&path)).await? {
+        match self.limited(self.context.stack.top.head(&path)).await? {
             None => Ok(None),
             Some(Ok(meta)) => {
                 let call = CallRecord { ended: self.context.now(), ..call };
@@ -246,23 +243,23 @@ impl TaskRunner {
         }
     }
 
-    async fn warm(&mut self, key: usize, ranges: Vec<Range<u64>>, cancel: Cancel) -> Result<(), Failure> {
+    async fn warm(&mut self, key: usize, ranges: Vec<Range<u64>>) -> Result<(), Failure> {
         let Some(cache) = self.context.stack.cache.clone() else { return Ok(()) };
         let spans: Vec<Span> = ranges.iter().cloned().map(Span::Bounded).collect();
         let call = self.call(key, CallKind::Warm, &spans);
         let path = path(key);
-        match self.limited(cancel, cache.warm(&path, &ranges)).await? {
+        match self.limited(cache.warm(&path, &ranges)).await? {
             None | Some(Ok(_)) => Ok(()),
             Some(Err(error)) => self.check_error(&call, &ErrorKind::of(&error)),
         }
     }
 
     /// Reads the body that was left open longest to its end.
-    async fn resume(&mut self, cancel: Cancel) -> Result<(), Failure> {
+    async fn resume(&mut self) -> Result<(), Failure> {
         if self.kept.is_empty() {
             return Ok(());
         }
         let mut open = self.kept.remove(0);
-        self.limited(cancel, async { open.take(BodyUse::ToEnd).await.map(drop) }).await?.unwrap_or(Ok(()))
+        self.limited(async { open.take(BodyUse::ToEnd).await.map(drop) }).await?.unwrap_or(Ok(()))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::case::{Case, CaseTask, Layer, Turns};
 use super::failure::Failure;
-use super::op::{BodyUse, Cancel, GetCondition, Op, Span};
+use super::op::{BodyUse, Cancel, GetCondition, Op, Span, Step};
 
 /// A budget so large that nothing waits for memory.
 const LARGE_BUDGET_BYTES: usize = 512 << 20;
@@ -96,12 +96,12 @@ impl Simpler<'_> {
 fn simpler(case: &Case) -> Vec<Case> {
     let mut simpler = Simpler { case, all: Vec::new() };
     simpler.without_each(|case| &mut case.tasks);
-    for (task, CaseTask { ops, .. }) in case.tasks.iter().enumerate() {
-        let half = ops.len() / 2;
+    for (task, CaseTask { steps, .. }) in case.tasks.iter().enumerate() {
+        let half = steps.len() / 2;
         if half > 1 {
-            simpler.with(|case| case.tasks[task].ops.truncate(half));
+            simpler.with(|case| case.tasks[task].steps.truncate(half));
             simpler.with(|case| {
-                case.tasks[task].ops.drain(..half);
+                case.tasks[task].steps.drain(..half);
             });
         }
     }
@@ -110,12 +110,12 @@ fn simpler(case: &Case) -> Vec<Case> {
     }
     simpler.with_less();
     for task in 0..case.tasks.len() {
-        simpler.without_each(|case| &mut case.tasks[task].ops);
+        simpler.without_each(|case| &mut case.tasks[task].steps);
     }
-    for (task, CaseTask { ops, .. }) in case.tasks.iter().enumerate() {
-        for (at, op) in ops.iter().enumerate() {
-            for simple in simpler_ops(op) {
-                simpler.with(|case| case.tasks[task].ops[at] = simple);
+    for (task, CaseTask { steps, .. }) in case.tasks.iter().enumerate() {
+        for (at, step) in steps.iter().enumerate() {
+            for simple in simpler_steps(step) {
+                simpler.with(|case| case.tasks[task].steps[at] = simple);
             }
         }
     }
@@ -147,37 +147,38 @@ fn plainer(layer: &Layer) -> Layer {
     layer
 }
 
-fn simpler_ops(op: &Op) -> Vec<Op> {
+fn simpler_steps(step: &Step) -> Vec<Step> {
+    let Step { op, cancel } = step;
     let mut all = Vec::new();
-    let mut plain = op.clone();
-    if let Some(cancel) = plain.cancel_mut().filter(|cancel| **cancel != Cancel::Never) {
-        *cancel = Cancel::Never;
-        all.push(plain);
+    if *cancel != Cancel::Never {
+        all.push(Step::from(op.clone()));
     }
+    let mut ops = Vec::new();
     let mut plain = op.clone();
     if let Some(body) = plain.body_mut().filter(|body| **body != BodyUse::ToEnd) {
         *body = BodyUse::ToEnd;
-        all.push(plain);
+        ops.push(plain);
     }
     match op {
-        Op::Get { key, span, condition, hint, body, cancel } => {
+        Op::Get { key, span, condition, hint, body } => {
             if *condition != GetCondition::None || hint.is_some() {
                 let (span, condition) = (span.clone(), GetCondition::None);
-                all.push(Op::Get { key: *key, span, condition, hint: None, body: *body, cancel: *cancel });
+                ops.push(Op::Get { key: *key, span, condition, hint: None, body: *body });
             }
             if let (Span::Bounded(range), BodyUse::ToEnd) = (span, body) {
-                all.push(Op::GetRange { key: *key, range: range.clone(), cancel: *cancel });
+                ops.push(Op::GetRange { key: *key, range: range.clone() });
             }
         }
-        Op::GetRanges { key, ranges, cancel } => {
+        Op::GetRanges { key, ranges } => {
             for at in 0..ranges.len() {
                 let mut ranges = ranges.clone();
                 ranges.remove(at);
-                all.push(Op::GetRanges { key: *key, ranges, cancel: *cancel });
+                ops.push(Op::GetRanges { key: *key, ranges });
             }
         }
-        Op::Sleep { ms } if *ms > 1 => all.push(Op::Sleep { ms: ms / 2 }),
+        Op::Sleep { ms } if *ms > 1 => ops.push(Op::Sleep { ms: ms / 2 }),
         _ => {}
     }
+    all.extend(ops.into_iter().map(|op| Step { op, cancel: *cancel }));
     all
 }

@@ -6,8 +6,8 @@ use headstart_fetch_core::{AccessHint, CacheHint};
 use headstart_sim::Dice;
 
 use super::case::{Case, CaseTask, Turns};
-use super::generate::{chance, change, new_size, one_of, pick, task};
-use super::op::{BodyUse, Cancel, GetCondition, Op, OpenBy, SeekTo, Span};
+use super::generate::{chance, change, new_size, one_of, pick};
+use super::op::{BodyUse, Cancel, GetCondition, Op, OpenBy, SeekTo, Span, Step};
 
 const KIB: u64 = 1 << 10;
 
@@ -28,17 +28,14 @@ impl TaskGenerator<'_> {
         let gives_up = chance(self.dice, 40);
         let abandons = chance(self.dice, 30);
         let task = |runtime: usize| {
-            let mut ops = self.ops();
-            for op in &mut ops {
-                if gives_up
-                    && chance(self.dice, 30)
-                    && let Some(cancel) = op.cancel_mut()
-                {
-                    *cancel = cancel_sometime(self.dice);
+            let mut steps = self.steps();
+            for step in &mut steps {
+                if gives_up && chance(self.dice, 30) && step.op.is_cancellable() {
+                    step.cancel = cancel_sometime(self.dice);
                 }
                 if abandons
                     && chance(self.dice, 60)
-                    && let Some(body) = op.body_mut()
+                    && let Some(body) = step.op.body_mut()
                 {
                     *body = if chance(self.dice, 60) {
                         BodyUse::KeepPolled
@@ -47,7 +44,7 @@ impl TaskGenerator<'_> {
                     };
                 }
             }
-            task(runtime % 2, ops)
+            CaseTask { runtime: runtime % 2, steps }
         };
         (0..n).map(task).collect()
     }
@@ -61,7 +58,7 @@ impl TaskGenerator<'_> {
         }
     }
 
-    fn ops(&mut self) -> Vec<Op> {
+    fn steps(&mut self) -> Vec<Step> {
         if chance(self.dice, 20)
             && let Some(ops) = self.pattern()
         {
@@ -79,18 +76,18 @@ impl TaskGenerator<'_> {
                 0..3 => self.scan(&mut ops),
                 3..8 if reads => ops.push(self.reader_op()),
                 3..11 => ops.push(self.get()),
-                11 => ops.push(Op::Head { key: self.key(), cancel: Cancel::Never }),
+                11 => ops.push(Op::Head { key: self.key() }),
                 12 => ops.push(self.warm_or_advise()),
                 13 | 14 if self.may_change => ops.push(self.write()),
                 15 | 16 if self.changes => ops.push(Op::OutOfBand(change(self.dice, &self.case.objects, self.largest))),
                 17 => ops.push(Op::Sleep {
                     ms: one_of(self.dice, &[(3, 50), (2, 900), (1, 9000), (1, 12_000), (1, 55_000), (1, 70_000)]),
                 }),
-                18 => ops.push(if chance(self.dice, 50) { Op::Resume { cancel: Cancel::Never } } else { Op::DropKept }),
+                18 => ops.push(if chance(self.dice, 50) { Op::Resume } else { Op::DropKept }),
                 _ => ops.push(self.get()),
             }
         }
-        ops
+        ops.into_iter().map(Step::from).collect()
     }
 
     pub(super) fn key(&mut self) -> usize {
@@ -120,12 +117,11 @@ impl TaskGenerator<'_> {
 
     fn get(&mut self) -> Op {
         let key = self.key();
-        let cancel = Cancel::Never;
         match self.dice.below(10) {
-            0..4 => Op::GetRange { key, range: self.range(key), cancel },
+            0..4 => Op::GetRange { key, range: self.range(key) },
             4 | 5 => {
                 let n = pick(self.dice, 8);
-                Op::GetRanges { key, ranges: (0..n).map(|_| self.range(key)).collect(), cancel }
+                Op::GetRanges { key, ranges: (0..n).map(|_| self.range(key)).collect() }
             }
             _ => {
                 let span = match self.dice.below(6) {
@@ -145,13 +141,13 @@ impl TaskGenerator<'_> {
                 let hint = chance(self.dice, 10).then(|| hints[pick(self.dice, 3)]);
                 let body =
                     if chance(self.dice, 15) { BodyUse::Drop { chunks: pick(self.dice, 5) } } else { BodyUse::ToEnd };
-                Op::Get { key, span, condition, hint, body, cancel }
+                Op::Get { key, span, condition, hint, body }
             }
         }
     }
 
     /// Consecutive ranges, ascending or descending.
-    fn steps(&mut self, size: u64) -> Vec<Range<u64>> {
+    fn ranges_in_a_row(&mut self, size: u64) -> Vec<Range<u64>> {
         let n = 3 + self.dice.below(10);
         let step = one_of(self.dice, &[(2, 4 * KIB), (3, 64 * KIB), (2, size / n + 1)]);
         let start = if chance(self.dice, 60) { 0 } else { self.dice.below(size.max(1)) };
@@ -165,8 +161,8 @@ impl TaskGenerator<'_> {
     fn scan(&mut self, ops: &mut Vec<Op>) {
         let key = self.key();
         let pause = chance(self.dice, 30);
-        for range in self.steps(self.size(key)) {
-            ops.push(Op::GetRange { key, range, cancel: Cancel::Never });
+        for range in self.ranges_in_a_row(self.size(key)) {
+            ops.push(Op::GetRange { key, range });
             if pause && chance(self.dice, 30) {
                 ops.push(Op::Sleep { ms: self.dice.below(200) });
             }
@@ -174,20 +170,19 @@ impl TaskGenerator<'_> {
     }
 
     fn scan_reader(&mut self, ops: &mut Vec<Op>) {
-        let cancel = Cancel::Never;
         let joined = chance(self.dice, 50);
         let sequential = chance(self.dice, 30);
         let key = self.key();
         let seek = self.dice.below(self.size(key) + 1);
         if sequential {
-            ops.push(Op::Seek { to: SeekTo::Start(seek), cancel });
+            ops.push(Op::Seek { to: SeekTo::Start(seek) });
         }
-        for range in self.steps(self.size(key)) {
+        for range in self.ranges_in_a_row(self.size(key)) {
             ops.push(match (sequential, joined) {
-                (true, true) => Op::Read { len: range.end - range.start, cancel },
-                (true, false) => Op::FillBuf { cancel },
-                (false, true) => Op::ReadAt { range, cancel },
-                (false, false) => Op::ChunksAt { range, cancel },
+                (true, true) => Op::Read { len: range.end - range.start },
+                (true, false) => Op::FillBuf,
+                (false, true) => Op::ReadAt { range },
+                (false, false) => Op::ChunksAt { range },
             });
         }
     }
@@ -198,22 +193,20 @@ impl TaskGenerator<'_> {
     }
 
     fn reader_op(&mut self) -> Op {
-        let cancel = Cancel::Never;
         let key = self.key();
         match self.dice.below(12) {
-            0..4 => Op::ReadAt { range: self.range(key), cancel },
-            4 => Op::ChunksAt { range: self.range(key), cancel },
-            5 => Op::Stream { body: BodyUse::ToEnd, cancel },
-            6 => Op::Stream { body: BodyUse::Drop { chunks: pick(self.dice, 4) }, cancel },
+            0..4 => Op::ReadAt { range: self.range(key) },
+            4 => Op::ChunksAt { range: self.range(key) },
+            5 => Op::Stream { body: BodyUse::ToEnd },
+            6 => Op::Stream { body: BodyUse::Drop { chunks: pick(self.dice, 4) } },
             7 => Op::Seek {
                 to: match self.dice.below(3) {
                     0 => SeekTo::Start(self.dice.below(self.size(key) + 10)),
                     1 => SeekTo::End(self.dice.below(self.size(key) + 1)),
                     _ => SeekTo::On(self.dice.below(100_000)),
                 },
-                cancel,
             },
-            8 => Op::Size { cancel },
+            8 => Op::Size,
             9 => Op::AdviseReader { hint: self.hint(key) },
             10 => Op::Close,
             _ => self.open(),
@@ -234,24 +227,23 @@ impl TaskGenerator<'_> {
         if self.case.cache().is_some() && chance(self.dice, 70) {
             let whole = chance(self.dice, 50);
             let ranges = if whole { vec![0..u64::MAX] } else { vec![self.range(key)] };
-            return Op::Warm { key, ranges, cancel: Cancel::Never };
+            return Op::Warm { key, ranges };
         }
         Op::Advise { key, hint: self.hint(key) }
     }
 
     fn write(&mut self) -> Op {
         let (key, other) = (self.key(), self.key());
-        let cancel = Cancel::Never;
         match self.dice.below(10) {
             0..6 => {
                 let size = new_size(self.dice, self.case.objects[key], self.largest);
-                Op::Put { key, size, multipart: chance(self.dice, 20), cancel }
+                Op::Put { key, size, multipart: chance(self.dice, 20) }
             }
-            6 => Op::Delete { keys: vec![key], cancel },
-            7 => Op::Delete { keys: vec![key, other], cancel },
-            8 if key != other => Op::Copy { from: key, to: other, cancel },
-            9 if key != other => Op::Rename { from: key, to: other, cancel },
-            _ => Op::Delete { keys: vec![key], cancel },
+            6 => Op::Delete { keys: vec![key] },
+            7 => Op::Delete { keys: vec![key, other] },
+            8 if key != other => Op::Copy { from: key, to: other },
+            9 if key != other => Op::Rename { from: key, to: other },
+            _ => Op::Delete { keys: vec![key] },
         }
     }
 }

@@ -11,7 +11,7 @@ use super::cloud::{WrittenVersion, path};
 use super::evidence;
 use super::failure::{ErrorKind, Failure};
 use super::history::CaseTime;
-use super::op::{Cancel, Op};
+use super::op::Op;
 use super::runner::TaskRunner;
 
 impl TaskRunner {
@@ -19,21 +19,21 @@ impl TaskRunner {
     pub(super) async fn write(&mut self, op: Op) -> Result<(), Failure> {
         let began = self.context.now();
         match op {
-            Op::Put { key, size, multipart, cancel } => {
+            Op::Put { key, size, multipart } => {
                 let begun = Arc::new(AtomicBool::new(!multipart));
-                let outcome = self.limited(cancel, self.put(key, size, multipart, Arc::clone(&begun))).await;
+                let outcome = self.limited(self.put(key, size, multipart, Arc::clone(&begun))).await;
                 let keys = if begun.load(Ordering::Relaxed) { vec![key] } else { Vec::new() };
                 self.wrote(&keys, None, began, outcome)
             }
-            Op::Delete { keys, cancel } => self.delete(&keys, cancel).await,
-            Op::Copy { from, to, cancel } => {
+            Op::Delete { keys } => self.delete(&keys).await,
+            Op::Copy { from, to } => {
                 let (source, target) = (path(from), path(to));
-                let outcome = self.limited(cancel, self.context.stack.top.copy(&source, &target)).await;
+                let outcome = self.limited(self.context.stack.top.copy(&source, &target)).await;
                 self.wrote(&[to], Some(from), began, outcome)
             }
-            Op::Rename { from, to, cancel } => {
+            Op::Rename { from, to } => {
                 let (source, target) = (path(from), path(to));
-                let outcome = self.limited(cancel, self.context.stack.top.rename(&source, &target)).await;
+                let outcome = self.limited(self.context.stack.top.rename(&source, &target)).await;
                 self.wrote(&[to, from], Some(from), began, outcome)
             }
             _ => Ok(()),
@@ -57,7 +57,7 @@ impl TaskRunner {
         upload.complete().await.map(drop)
     }
 
-    async fn delete(&self, keys: &[usize], cancel: Cancel) -> Result<(), Failure> {
+    async fn delete(&self, keys: &[usize]) -> Result<(), Failure> {
         let began = self.context.now();
         let taken = Arc::new(Mutex::new(Vec::new()));
         let taking = Arc::clone(&taken);
@@ -72,7 +72,7 @@ impl TaskRunner {
             }
             Ok(())
         };
-        let outcome = self.limited(cancel, all).await;
+        let outcome = self.limited(all).await;
         drop(deleted);
         let taken = taken.lock().clone();
         self.wrote(&taken, None, began, outcome)
