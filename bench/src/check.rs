@@ -1,4 +1,4 @@
-//! Tells right bytes from wrong ones.
+//! Checks the bytes that reads return.
 
 use std::fs::File;
 use std::path::Path;
@@ -6,37 +6,38 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use headstart_sim::{Content, FIRST_GENERATION};
 
-/// Bytes compared at a time: the check must not show in a run's peak memory.
+/// Bytes compared at a time. The buffer is small, so that the check does not add to a run's peak memory.
 const BLOCK: usize = 64 * 1024;
 
-/// What the bytes are compared with.
+/// The expected bytes.
 #[derive(Debug)]
 pub enum Checker {
-    /// Simulated objects: what a byte is follows from key, version and offset.
+    /// Simulated objects, whose bytes follow from key, version and offset.
     Simulated,
-    /// A copy of a real object that one plain GET made.
+    /// A copy of a real object, made with one plain GET.
     Copy(File),
 }
 
-/// What a read brought.
+/// The result of checking a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
-    /// Bytes that are not those of any one version.
+    /// Bytes that differ from the version with the fewest differences.
     pub wrong_bytes: u64,
-    /// The version that the bytes are of; `None` where they are wrong, or too few to tell.
+    /// The version of the bytes; `None` if they are wrong.
     pub version: Option<u64>,
 }
 
 impl Checker {
-    /// For a real object of which `file` is a copy.
+    /// Compares with `file`, a copy of a real object.
     ///
     /// # Errors
-    /// Where it cannot be opened.
+    /// If the file cannot be opened.
     pub fn copy(file: &Path) -> Result<Self> {
         Ok(Self::Copy(File::open(file).with_context(|| format!("cannot open {}", file.display()))?))
     }
 
-    /// Checks `pieces`, which claim to be bytes of `key` from `offset` on. Right is what is of one version, wholly: the first, or one up to `newest`.
+    /// Checks `pieces`, which claim to be bytes of `key` from `offset` on. They are right if all of them belong to one
+    /// version, from the first to `newest`.
     pub fn check<'a>(
         &self,
         key: &str,
@@ -46,7 +47,7 @@ impl Checker {
     ) -> Verdict {
         let wrong_in =
             |version| pieces_wrong(offset, pieces.clone(), &mut |at, bytes| self.wrong(key, version, at, bytes));
-        // The newest first: it is the likeliest, but for readers that hold on to what they opened.
+        // The newest version first, because most reads return it.
         let mut least = u64::MAX;
         for version in (FIRST_GENERATION..=newest).rev() {
             match wrong_in(version) {
@@ -100,7 +101,7 @@ fn read_at(mut file: &File, offset: u64, into: &mut [u8]) -> std::io::Result<()>
     file.read_exact(into)
 }
 
-/// Counts the bytes that differ from what `fill` says; all that it cannot tell count too.
+/// Counts bytes that differ from those that `fill` supplies. Bytes that `fill` cannot supply count too.
 fn differences(offset: u64, bytes: &[u8], mut fill: impl FnMut(u64, &mut [u8]) -> bool) -> u64 {
     let mut expected = vec![0; BLOCK.min(bytes.len())];
     let mut at = offset;

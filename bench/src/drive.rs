@@ -1,4 +1,4 @@
-//! Makes the calls of a trace, each when it is its turn, and hands every byte to the meter.
+//! Makes the calls of a trace in their order, and passes every byte to the meter.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use futures::StreamExt;
-use headstart_trace::{CallKind, Trace, TraceCall};
+use headstart_trace::{Call, Kind, Trace};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore};
 use tokio::sync::oneshot;
@@ -16,16 +16,16 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::meter::Meter;
-use crate::source::{Handle, Overwriter, Source};
+use crate::source::{Handle, Overwriter, ReadSource};
 
-/// Calls that come one after the other, and what must have ended before the first of them.
+/// Consecutive calls, and the call that must have ended before the first of them.
 #[derive(Debug, PartialEq, Eq)]
 struct Chain {
     after: Option<u64>,
     calls: Vec<usize>,
 }
 
-/// Follows `after`: a call continues the chain that it comes after the last call of, or begins one of its own.
+/// Groups calls by `after`: a call continues the chain whose last call it follows, or starts a new one.
 fn chains(trace: &Trace) -> Vec<Chain> {
     let mut chains: Vec<Chain> = Vec::new();
     let mut of_last: HashMap<u64, usize> = HashMap::new();
@@ -40,17 +40,19 @@ fn chains(trace: &Trace) -> Vec<Chain> {
     chains
 }
 
-/// Makes all calls, or as many as the meter has time for. Chain number `n` reads through `sources[n % sources.len()]`; a process among `n` others has
-/// `None` in the places of the others.
+/// Makes all calls, or as many as the meter has time for.
+///
+/// Chain `n` reads through `sources[n % sources.len()]`. A process that shares the trace with others has `None` in
+/// their places.
 ///
 /// # Errors
-/// The first of any read; the rest is given up.
+/// The first error of any call; all other calls are cancelled.
 ///
 /// # Cancel safety
 /// Cancel safe: nothing outlives the future.
 pub async fn run(
     trace: Arc<Trace>,
-    sources: &[Option<Arc<dyn Source>>],
+    sources: &[Option<Arc<dyn ReadSource>>],
     overwriter: Option<Arc<dyn Overwriter>>,
     meter: Arc<Meter>,
 ) -> Result<()> {
@@ -59,7 +61,7 @@ pub async fn run(
     let mut readers = Vec::new();
     for (n, chain) in chains(&trace).into_iter().enumerate() {
         let Some(source) = sources[n % sources.len()].clone() else { continue };
-        // A recorder may have lost the call that this chain came after: then it begins when it did.
+        // A recorder may have lost the call that this chain follows. Then the chain starts at its recorded time.
         let turn = chain.after.filter(|after| known.contains(after)).map(|after| {
             let (start, turn) = oneshot::channel();
             starts.entry(after).or_default().push(start);
@@ -82,9 +84,9 @@ pub async fn run(
         };
         tasks.spawn(reader.read(turn));
     }
-    // What waits for a call that another process makes will never have its turn.
+    // Chains that wait for a call of another process never start.
     drop(starts);
-    // Objects stay open until all is read.
+    // Objects stay open until all calls have ended.
     let mut open = Vec::new();
     while let Some(done) = tasks.join_next().await {
         open.push(done.context("a reader panicked")??);
@@ -94,27 +96,27 @@ pub async fn run(
 
 struct OpenObject {
     handle: Box<dyn Handle>,
-    /// The version of what it gave last.
+    /// The version of the latest read.
     version: Option<u64>,
-    /// It has given bytes of two versions.
+    /// Whether the handle has returned bytes of two versions.
     is_mixed: bool,
 }
 
 struct Reader {
     calls: Vec<usize>,
-    /// The call that its first one came after is not in the trace.
+    /// Whether the call before the first one is missing in the trace.
     is_lost: bool,
-    /// Who waits for the end of which call.
+    /// Chains that start when a call has ended.
     starts: HashMap<u64, Vec<oneshot::Sender<()>>>,
     trace: Arc<Trace>,
-    source: Arc<dyn Source>,
+    source: Arc<dyn ReadSource>,
     overwriter: Option<Arc<dyn Overwriter>>,
     meter: Arc<Meter>,
     open: HashMap<u32, OpenObject>,
 }
 
 impl Reader {
-    /// Waits for its turn, makes its calls, and hands back what is still open.
+    /// Waits for its start, makes its calls, and returns the objects that are still open.
     async fn read(mut self, turn: Option<oneshot::Receiver<()>>) -> Result<HashMap<u32, OpenObject>> {
         if let Some(turn) = turn
             && turn.await.is_err()
@@ -132,27 +134,27 @@ impl Reader {
             }
             self.make(call).await.with_context(|| format!("call {} of {}", call.n, call.key))?;
             for start in self.starts.remove(&call.n).unwrap_or_default() {
-                // Whoever is gone does not wait.
+                // A chain that was cancelled does not wait.
                 let _ = start.send(());
             }
         }
         Ok(self.open)
     }
 
-    async fn make(&mut self, call: &TraceCall) -> Result<()> {
+    async fn make(&mut self, call: &Call) -> Result<()> {
         match call.kind {
-            CallKind::Read => self.read_through_handle(call).await,
-            CallKind::Overwrite => {
+            Kind::Read => self.read_through_handle(call).await,
+            Kind::Overwrite => {
                 let overwriter = self.overwriter.as_ref().context("nobody can overwrite objects here")?;
                 let version = overwriter.overwrite(&call.key).await?;
                 self.meter.overwritten(version);
                 Ok(())
             }
-            CallKind::Head | CallKind::Get | CallKind::GetRanges => self.call_store(call).await,
+            Kind::Head | Kind::Get | Kind::GetRanges => self.call_store(call).await,
         }
     }
 
-    async fn read_through_handle(&mut self, call: &TraceCall) -> Result<()> {
+    async fn read_through_handle(&mut self, call: &Call) -> Result<()> {
         let (Some(id), Some(&[start, end]), Some(size)) = (call.handle, call.ranges.first(), call.size) else {
             bail!("a read needs a handle, a range and the object's size");
         };
@@ -176,8 +178,8 @@ impl Reader {
                     }
                     object.version = version.or(object.version);
                 }
-                // As an application would: opened anew, read again.
-                Err(error) if !told && self.source.tells_of_change(&error) => {
+                // Like an application, opens the object again and repeats the read.
+                Err(error) if !told && self.source.is_change_error(&error) => {
                     self.meter.change_told();
                     told = true;
                     continue;
@@ -191,8 +193,8 @@ impl Reader {
         }
     }
 
-    /// A call as an application has made it: given up if that one was, and failed if that one failed.
-    async fn call_store(&mut self, call: &TraceCall) -> Result<()> {
+    /// Repeats a recorded call. A call that was dropped is dropped after the same time; a call that failed may fail.
+    async fn call_store(&mut self, call: &Call) -> Result<()> {
         let store = self.source.store().context("this way of reading is no store")?;
         let began = Instant::now();
         let outcome = match call.error.as_deref() {
@@ -216,32 +218,32 @@ impl Reader {
     }
 }
 
-/// Makes a call of a store, and says which ranges it brought.
-async fn make(store: &dyn ObjectStore, call: &TraceCall) -> Result<Vec<(Range<u64>, Vec<Bytes>)>> {
+/// Makes a call of a store, and returns the ranges that it read.
+async fn make(store: &dyn ObjectStore, call: &Call) -> Result<Vec<(Range<u64>, Vec<Bytes>)>> {
     let path = Path::parse(&call.key)?;
-    if call.kind != CallKind::GetRanges {
+    if call.kind != Kind::GetRanges {
         return get(store, &path, call).await;
     }
     let size = call.size.unwrap_or(u64::MAX);
     let ranges: Vec<Range<u64>> = call.ranges.iter().map(|[start, end]| *start..*end).collect();
     let parts = store.get_ranges(&path, &ranges).await?;
     ensure!(parts.len() == ranges.len(), "{} ranges were answered by {} parts", ranges.len(), parts.len());
-    // What goes beyond the end is cut off there.
+    // Ranges past the end are truncated there.
     let held = ranges.into_iter().map(|range| range.start..range.end.min(size).max(range.start));
     Ok(held.zip(parts).map(|(range, part)| (range, vec![part])).collect())
 }
 
-/// Streams as much of the body as the application took, as slowly as it did.
-async fn get(store: &dyn ObjectStore, path: &Path, call: &TraceCall) -> Result<Vec<(Range<u64>, Vec<Bytes>)>> {
+/// Streams as much of the body as the application consumed, at its pace.
+async fn get(store: &dyn ObjectStore, path: &Path, call: &Call) -> Result<Vec<(Range<u64>, Vec<Bytes>)>> {
     let (range, start) = match (call.ranges.first(), call.offset, call.suffix, call.size) {
         (Some([start, end]), ..) => (Some(GetRange::Bounded(*start..*end)), *start),
         (_, Some(offset), ..) => (Some(GetRange::Offset(offset)), offset),
         (_, _, Some(suffix), size) => (Some(GetRange::Suffix(suffix)), size.unwrap_or(0).saturating_sub(suffix)),
         _ => (None, 0),
     };
-    let options = GetOptions::new().with_range(range).with_head(call.kind == CallKind::Head);
+    let options = GetOptions::new().with_range(range).with_head(call.kind == Kind::Head);
     let answer = store.get_opts(path, options).await?;
-    if call.kind == CallKind::Head {
+    if call.kind == Kind::Head {
         return Ok(Vec::new());
     }
     ensure!(answer.range.start == start, "the answer begins at {} instead of {start}", answer.range.start);
@@ -256,7 +258,7 @@ async fn get(store: &dyn ObjectStore, path: &Path, call: &TraceCall) -> Result<V
     }
     ensure!(taken >= call.bytes, "the body ended after {taken} of {} bytes", call.bytes);
     if taken == call.bytes && taken > 0 {
-        // An application that took all has seen that there is no more.
+        // An application that consumed all bytes has also seen the end of the body.
         if let Some(more) = body.next().await.transpose()? {
             taken += more.len() as u64;
             pieces.push(more);
@@ -265,8 +267,10 @@ async fn get(store: &dyn ObjectStore, path: &Path, call: &TraceCall) -> Result<V
     Ok(vec![(start..start + taken, pieces)])
 }
 
-/// Waits as long as it is told, on the whole. tokio's timer wakes at the next full millisecond: short waits are added up until they are worth one, and what a
-/// wait took too long is taken off the next.
+/// Waits as long as requested on average.
+///
+/// tokio's timer wakes at the next full millisecond. So short waits are collected until they reach one, and the excess
+/// of a wait is subtracted from the next.
 #[derive(Debug, Default)]
 pub(crate) struct Pause {
     owed: Duration,
@@ -294,5 +298,55 @@ fn share(part: u64, of: u64) -> f64 {
 }
 
 #[cfg(test)]
-#[path = "drive_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+    use headstart_trace::{Header, Keys};
+
+    fn trace(after: &[Option<u64>]) -> Trace {
+        let calls = after.iter().zip(0..).map(|(after, n)| Call { after: *after, ..Call::new(n, "a", Kind::Get) });
+        Trace { header: Header::new(Keys::Plain, ""), calls: calls.collect() }
+    }
+
+    #[test]
+    fn chains_follow_what_calls_come_after() {
+        let chains = chains(&trace(&[None, Some(0), None, Some(1), Some(1), Some(2)]));
+        let shown: Vec<_> = chains.iter().map(|chain| (chain.after, &chain.calls[..])).collect();
+        assert_eq!(shown, [(None, &[0, 1, 3][..]), (None, &[2, 5]), (Some(1), &[4])]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_as_long_as_told_on_the_whole() {
+        let (began, mut pause) = (Instant::now(), Pause::default());
+        for _ in 0..1000 {
+            pause.take(Duration::from_micros(3_277), None).await;
+        }
+        let took = began.elapsed();
+        assert!(took.abs_diff(Duration::from_micros(3_277_000)) < Duration::from_millis(5), "{took:?}");
+    }
+
+    struct Memory;
+
+    #[async_trait::async_trait]
+    impl ReadSource for Memory {
+        async fn open(&self, _: &str, _: u64) -> Result<Box<dyn Handle>> {
+            bail!("it is called as a store")
+        }
+
+        fn store(&self) -> Option<Arc<dyn ObjectStore>> {
+            Some(Arc::new(headstart_sim::SimStore::builder().build()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_after_a_lost_call_begins_when_it_did() {
+        let mut trace = trace(&[None, Some(7), Some(0)]);
+        for call in &mut trace.calls {
+            call.key = "synthetic/10/a".into();
+            (call.size, call.bytes, call.at_us) = (Some(10), 10, 40_000);
+        }
+        let meter = Arc::new(Meter::start(crate::check::Checker::Simulated, None));
+        let began = Instant::now();
+        run(Arc::new(trace), &[Some(Arc::new(Memory))], None, Arc::clone(&meter)).await.unwrap();
+        assert_eq!((meter.delivered_bytes(), began.elapsed().as_millis()), (30, 40));
+    }
+}

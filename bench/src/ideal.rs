@@ -1,5 +1,7 @@
-//! What many requests in flight bring, without any logic, by somebody who knows the whole trace. Not the most that is possible: repeated reads are made again, and
-//! sixteen short reads do not fill a fast link; the computed limit is [`crate::limit`].
+//! The system `ideal`: requests in flight without any logic, with the whole trace known.
+//!
+//! It is no upper limit: it repeats repeated reads, and sixteen short reads do not fill a fast link. [`crate::limit`]
+//! computes the limit.
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -9,7 +11,7 @@ use std::task::{Context, Poll};
 use anyhow::Result;
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
-use headstart_trace::{CallKind, Trace};
+use headstart_trace::{Kind, Trace};
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, ObjectStore, ObjectStoreExt};
 use tokio::time::{Duration, Instant};
@@ -20,26 +22,33 @@ use crate::meter::Meter;
 
 const MIB: u64 = 1024 * 1024;
 
-/// How many requests of which size are in flight.
+/// The number and size of requests in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    /// The trace's own reads, in its order, so many at once.
+pub enum IdealShape {
+    /// The trace's reads in their order, this many at once.
     Reads(usize),
-    /// Parts of all the bytes that the trace asks for, so many of so many bytes at once, taken in whatever order they come.
+    /// Parts of all bytes that the trace reads: this many at once, of this many bytes, in any order.
     Parts(usize, u64),
 }
 
-/// The shapes of which the best counts. Where every object is read wholly and once, and nobody thinks, what is read in which order is the same to it: parts
-/// of one size sent together end together and leave the link idle for a round trip, and which of the two loses less depends on the link.
+/// The shapes of a trace, of which the fastest counts.
+///
+/// If every object is read completely and once, without think time, parts in any order will do. Parts of one size that
+/// start together end together and leave the link idle for a round trip; which part size loses less depends on the
+/// link.
 #[must_use]
-pub fn shapes(trace: &Trace) -> &'static [Shape] {
-    if parts(trace).is_some() { &[Shape::Parts(16, 8 * MIB), Shape::Parts(32, 4 * MIB)] } else { &[Shape::Reads(16)] }
+pub fn shapes(trace: &Trace) -> &'static [IdealShape] {
+    if parts(trace).is_some() {
+        &[IdealShape::Parts(16, 8 * MIB), IdealShape::Parts(32, 4 * MIB)]
+    } else {
+        &[IdealShape::Reads(16)]
+    }
 }
 
-/// The extents of the objects' bytes, where parts of them will do: two traces with the same ones are one to the ideal.
+/// The extents of the objects, if parts of them will do. Traces with equal extents are the same to the ideal.
 #[must_use]
 pub fn parts(trace: &Trace) -> Option<Vec<Vec<Range<u64>>>> {
-    let simple = trace.calls.iter().all(|call| call.kind == CallKind::Read && call.wait_us == 0);
+    let simple = trace.calls.iter().all(|call| call.kind == Kind::Read && call.wait_us == 0);
     let extents: Vec<_> = extents(trace).into_values().collect();
     let once: u64 = extents.iter().flatten().map(|range| range.end - range.start).sum();
     let asked: u64 = trace.calls.iter().map(|call| call.bytes).sum();
@@ -47,14 +56,14 @@ pub fn parts(trace: &Trace) -> Option<Vec<Vec<Range<u64>>>> {
     (simple && once == asked && whole).then_some(extents)
 }
 
-/// Reads what `trace` asks for, or as much as the meter has time for.
+/// Reads what `trace` reads, or as much as the meter has time for.
 ///
 /// # Errors
-/// The first of any read.
-pub async fn run(trace: &Trace, shape: Shape, store: &Arc<dyn ObjectStore>, meter: &Meter) -> Result<()> {
+/// The first error of any read.
+pub async fn run(trace: &Trace, shape: IdealShape, store: &Arc<dyn ObjectStore>, meter: &Meter) -> Result<()> {
     match shape {
-        Shape::Reads(requests) => reads_in_flight(trace, requests, store, meter).await,
-        Shape::Parts(requests, part_bytes) => parts_in_flight(trace, requests, part_bytes, store, meter).await,
+        IdealShape::Reads(requests) => reads_in_flight(trace, requests, store, meter).await,
+        IdealShape::Parts(requests, part_bytes) => parts_in_flight(trace, requests, part_bytes, store, meter).await,
     }
 }
 
@@ -104,15 +113,15 @@ fn body(
         })
 }
 
-/// In whatever order they come, or, where their one reader thinks between them, in the trace's.
+/// Reads in any order, or in the trace's order if its reader has think time.
 async fn reads_in_flight(trace: &Trace, requests: usize, store: &Arc<dyn ObjectStore>, meter: &Meter) -> Result<()> {
     let thinks = trace.calls.iter().any(|call| call.wait_us > 0);
-    // Reads that have begun when the time is over are finished, as a loop finishes its last one.
-    let calls = trace.calls.iter().filter(|call| call.kind == CallKind::Read).take_while(|_| !meter.is_over());
-    // A task each: they go on while the reader thinks.
+    // Reads that are in flight at the end of the run are finished, as by a loop.
+    let calls = trace.calls.iter().filter(|call| call.kind == Kind::Read).take_while(|_| !meter.is_over());
+    // Tasks make progress while the reader thinks.
     let reads = stream::iter(calls).map(|call| {
         let (store, key, range) = (Arc::clone(store), call.key.clone(), call.ranges[0][0]..call.ranges[0][1]);
-        let read = Abort(tokio::spawn(async move {
+        let read = AbortOnDrop(tokio::spawn(async move {
             let began = Instant::now();
             let bytes = store.get_range(&Path::parse(&key)?, range).await?;
             Ok::<_, object_store::Error>((bytes, began.elapsed()))
@@ -133,10 +142,10 @@ async fn reads_in_flight(trace: &Trace, requests: usize, store: &Arc<dyn ObjectS
     }
 }
 
-/// A task that ends when nobody waits for it any more.
-struct Abort<T>(tokio::task::JoinHandle<T>);
+/// A task that is aborted when it is dropped.
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
 
-impl<T> Future for Abort<T> {
+impl<T> Future for AbortOnDrop<T> {
     type Output = Result<T, tokio::task::JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -144,7 +153,7 @@ impl<T> Future for Abort<T> {
     }
 }
 
-impl<T> Drop for Abort<T> {
+impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
         self.0.abort();
     }

@@ -1,27 +1,23 @@
-//! What the bench of Headstart is made of: workloads as data, the reads they mean, checks of every byte, results.
+//! The parts of Headstart's bench: workloads, their traces, checks of every byte, and results.
 //!
 //! ```text
-//!   workloads/*.toml ── Workload ── Trace ── drive ── Source: a way of reading
+//!   workloads/*.toml ── Workload ── Trace ── drive ── ReadSource: a system
 //!                                              │
 //!                                            Meter ── Outcome of a run ── Results of a bench
 //! ```
 //!
-//! `cargo xtask bench` runs it over ways of reading that stand in xtask; the programs in `peers/` run others by it.
+//! `cargo xtask bench` runs it for the systems of this crate, and the programs in `peers/` for other libraries.
 
 pub mod check;
 pub mod child;
 pub mod drive;
-pub mod file;
 pub mod ideal;
 pub mod limit;
 pub mod meter;
 pub mod ours;
-pub mod overwrite;
-pub mod peer;
-pub mod process;
-pub mod replay;
 pub mod results;
 pub mod simulate;
 pub mod source;
 pub mod system;
+pub mod traces;
 pub mod workload;

@@ -1,16 +1,19 @@
-//! What a link allows at most, by arithmetic. Pure.
+//! Computes the most that a link allows.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::time::Duration;
 
 use headstart_sim::LinkProfile;
-use headstart_trace::{CallKind, Trace};
+use headstart_trace::{Kind, Trace};
 
 use crate::meter::megabytes;
 
-/// The rate in 10⁶ bytes per second that nobody can exceed who reads as `trace` says over `link`, in a run that ends after `cut`: one first byte, then every
-/// byte that is asked for, once, at the link's full rate; and no reader takes its bytes faster than it thinks. `None` for a link without a limit.
+/// The highest possible rate of `trace` over `link` in 10⁶ bytes per second, if the run is cut off after `cut`; `None`
+/// for a link without a limit.
+///
+/// The limit is one first byte, then every requested byte once at the link's full rate. No reader is faster than its
+/// think time allows.
 #[must_use]
 pub fn mb_per_s(trace: &Trace, link: &LinkProfile, cut: Option<Duration>) -> Option<f64> {
     let rate = Some(link.nic_bytes_per_s / 1e6).filter(|rate| rate.is_finite())?;
@@ -23,7 +26,7 @@ pub fn mb_per_s(trace: &Trace, link: &LinkProfile, cut: Option<Duration>) -> Opt
     }
 }
 
-/// The bytes of each object that are asked for, in order, each once.
+/// The requested bytes of each object, in order and without overlaps.
 #[must_use]
 pub fn extents(trace: &Trace) -> BTreeMap<&str, Vec<Range<u64>>> {
     let mut extents: BTreeMap<&str, Vec<Range<u64>>> = BTreeMap::new();
@@ -50,10 +53,10 @@ fn len(range: &Range<u64>) -> u64 {
 }
 
 fn asked(trace: &Trace) -> u64 {
-    trace.calls.iter().filter(|call| call.kind == CallKind::Read).map(|call| call.bytes).sum()
+    trace.calls.iter().filter(|call| call.kind == Kind::Read).map(|call| call.bytes).sum()
 }
 
-/// The longest that one reader thinks.
+/// The longest think time of any reader.
 fn thinking(trace: &Trace) -> Duration {
     let mut until: HashMap<u64, u64> = HashMap::new();
     for call in &trace.calls {
@@ -86,7 +89,7 @@ mod tests {
         assert_eq!(mb_per_s(&Trace { header: header(), calls: vec![] }, &LinkProfile::loopback(), None), None);
     }
 
-    fn header() -> headstart_trace::TraceHeader {
-        headstart_trace::TraceHeader::new(headstart_trace::Keys::Plain, "")
+    fn header() -> headstart_trace::Header {
+        headstart_trace::Header::new(headstart_trace::Keys::Plain, "")
     }
 }

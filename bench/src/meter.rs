@@ -11,37 +11,36 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::check::{Checker, Verdict};
-use crate::process;
 use crate::results::Bar;
 
-/// What one run came to, in one process: a line of JSON on its way to the bench.
+/// The outcome of one run in one process. Processes send it to the bench as a line of JSON.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// When it began, in microseconds since 1970: what tells processes' runs apart and together.
+    /// The start in microseconds since 1970, by which the runs of several processes are aligned.
     pub started_us: u64,
-    /// When it ended.
+    /// The end, likewise.
     pub ended_us: u64,
     /// From the start to the end of the last read.
     pub elapsed_ms: f64,
-    /// Until a reader held its first byte.
+    /// From the start to a reader's first byte.
     pub first_byte_ms: Option<f64>,
-    /// How long each read took, in no order; empty where reads cannot be told apart.
+    /// The time of each read, in no order; empty if single reads cannot be told apart.
     pub latencies_us: Vec<u64>,
     /// Time that readers waited, all together.
     pub stalled_ms: f64,
     /// Bytes that readers got.
     pub delivered_bytes: u64,
-    /// Bytes that were not the object's.
+    /// Bytes that differ from the object's.
     pub wrong_bytes: u64,
     /// Memory before the first read.
     pub base_memory_bytes: Option<u64>,
-    /// The most memory held at once.
+    /// The greatest memory.
     pub peak_memory_bytes: Option<u64>,
-    /// CPU time of the run, the check of every byte included.
+    /// CPU time of the run, including the check of every byte.
     pub cpu_s: Option<f64>,
-    /// Handles that found the object changed, and said so.
+    /// Handles that reported that the object changed.
     pub changes_told: u64,
-    /// Handles that gave bytes of two versions without a word.
+    /// Handles that returned bytes of two versions without an error.
     pub changes_mixed: u64,
 }
 
@@ -58,13 +57,13 @@ impl Outcome {
         self.cpu_s.filter(|_| self.delivered_bytes > 0).map(|cpu_s| cpu_s / (megabytes(self.delivered_bytes) / 1000.0))
     }
 
-    /// Memory beyond what was held before the first read.
+    /// Memory beyond that before the first read.
     #[must_use]
     pub fn memory_bytes(&self) -> Option<u64> {
         Some(self.peak_memory_bytes?.saturating_sub(self.base_memory_bytes?))
     }
 
-    /// The run of several processes at once: it is as long as from the first one's start to the last one's end.
+    /// The joint outcome of several processes, from the first start to the last end.
     #[must_use]
     pub fn of_all(processes: Vec<Self>) -> Option<Self> {
         let started_us = processes.iter().map(|one| one.started_us).min()?;
@@ -92,7 +91,7 @@ impl Outcome {
     }
 }
 
-/// Times and bytes of one run in the making. Readers share it.
+/// The measurements of a run. Readers share it.
 #[derive(Debug)]
 pub struct Meter {
     checker: Checker,
@@ -107,34 +106,34 @@ pub struct Meter {
 struct Sums {
     outcome: Outcome,
     newest: u64,
-    /// `None` where nobody will look at them.
+    /// `None` unless reads are recorded.
     reads: Option<Vec<Bar>>,
 }
 
 impl Meter {
-    /// Starts the clock. The run is over after `limit`, or never by itself.
+    /// Starts the clock. The run ends after `limit`, if there is one.
     #[must_use]
     pub fn start(checker: Checker, limit: Option<Duration>) -> Self {
-        process::forget_peak_memory();
-        let outcome = Outcome { base_memory_bytes: process::memory_bytes(), ..Outcome::default() };
+        forget_peak_memory();
+        let outcome = Outcome { base_memory_bytes: memory_bytes(), ..Outcome::default() };
         Self {
             checker,
             limit,
             started: Instant::now(),
             started_us: unix_us(),
-            cpu_before: process::cpu_time(),
+            cpu_before: cpu_time(),
             sums: Mutex::new(Sums { outcome, newest: FIRST_GENERATION, reads: None }),
         }
     }
 
-    /// Keeps every read, for [`Meter::reads`].
+    /// Records every read, for [`Meter::reads`].
     #[must_use]
-    pub fn noting_reads(self) -> Self {
+    pub fn recording_reads(self) -> Self {
         self.sums.lock().reads = Some(Vec::new());
         self
     }
 
-    /// The reads so far, where they are kept.
+    /// The recorded reads.
     #[must_use]
     pub fn reads(&self) -> Vec<Bar> {
         self.sums.lock().reads.clone().unwrap_or_default()
@@ -146,28 +145,28 @@ impl Meter {
         self.sums.lock().outcome.delivered_bytes
     }
 
-    /// Whether the run has had its time.
+    /// Whether the run has reached its limit.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.limit.is_some_and(|limit| self.started.elapsed() >= limit)
     }
 
-    /// The first moment at which [`Meter::is_over`]; far away where there is no limit.
+    /// When the run reaches its limit; `None` without a limit.
     #[must_use]
     pub fn end(&self) -> Option<Instant> {
         self.limit.map(|limit| self.started + limit)
     }
 
-    /// A reader has bytes in hand. Only the first call counts.
+    /// Records that a reader has bytes. Only the first call counts.
     pub fn first_byte(&self) {
         let now = ms(self.started.elapsed());
         self.sums.lock().outcome.first_byte_ms.get_or_insert(now);
     }
 
-    /// Takes and checks the bytes that the read of `range` brought, and says which version they are of.
+    /// Checks the bytes that the read of `range` returned; returns their version.
     ///
     /// # Errors
-    /// Where they are not as many as the range: a reader that stops early is as wrong as one that invents bytes.
+    /// If the number of bytes differs from the range's.
     pub fn deliver(&self, key: &str, range: &Range<u64>, pieces: &[Bytes]) -> Result<Option<u64>> {
         let bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
         let wanted = range.end - range.start;
@@ -176,7 +175,7 @@ impl Meter {
         Ok(self.take(key, range.start, pieces).version)
     }
 
-    /// Takes and checks bytes of a range that is not all there yet.
+    /// Checks bytes of a range that is not complete yet.
     pub fn deliver_piece(&self, key: &str, offset: u64, piece: &Bytes) {
         if !piece.is_empty() {
             self.first_byte();
@@ -193,7 +192,7 @@ impl Meter {
         verdict
     }
 
-    /// A reader waited since `began` for the read of `range`.
+    /// Records the read of `range`, for which its reader waited since `began`.
     pub fn read_ended(&self, began: Instant, range: &Range<u64>) {
         let took = began.elapsed();
         self.read_overlapped(took);
@@ -212,27 +211,27 @@ impl Meter {
         }
     }
 
-    /// A read took `time` while its reader had others under way.
+    /// Records a read that took `time` while its reader had others in flight.
     pub fn read_overlapped(&self, time: Duration) {
         self.sums.lock().outcome.latencies_us.push(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// A reader waited `time` for whatever came first.
+    /// Records that a reader waited for `time`.
     pub fn waited(&self, time: Duration) {
         self.sums.lock().outcome.stalled_ms += ms(time);
     }
 
-    /// The object has a new version from now on.
+    /// Records that the object has a new version.
     pub fn overwritten(&self, version: u64) {
         self.sums.lock().newest = version;
     }
 
-    /// A handle found the object changed, and said so.
+    /// Records that a handle reported that the object changed.
     pub fn change_told(&self) {
         self.sums.lock().outcome.changes_told += 1;
     }
 
-    /// A handle gave bytes of two versions without a word.
+    /// Records that a handle returned bytes of two versions.
     pub fn change_mixed(&self) {
         self.sums.lock().outcome.changes_mixed += 1;
     }
@@ -245,8 +244,8 @@ impl Meter {
             started_us: self.started_us,
             ended_us: unix_us(),
             elapsed_ms: ms(elapsed),
-            peak_memory_bytes: process::peak_memory_bytes(),
-            cpu_s: process::cpu_time().zip(self.cpu_before).map(|(now, before)| (now - before).as_secs_f64()),
+            peak_memory_bytes: peak_memory_bytes(),
+            cpu_s: cpu_time().zip(self.cpu_before).map(|(now, before)| (now - before).as_secs_f64()),
             ..self.sums.into_inner().outcome
         }
     }
@@ -262,19 +261,103 @@ fn us_time(us: u64) -> Duration {
     Duration::from_micros(us)
 }
 
-/// 10⁶ bytes.
+/// Bytes in units of 10⁶.
 #[expect(clippy::cast_precision_loss, reason = "shown to a few digits")]
 #[must_use]
 pub fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Milliseconds, to the microsecond.
+/// A time in milliseconds, to the microsecond.
 #[must_use]
 pub fn ms(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
+/// Memory of this process in bytes. Known on Linux only, as are peak memory and CPU time.
+fn memory_bytes() -> Option<u64> {
+    of_status("VmRSS:", &std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// The greatest memory of this process in bytes.
+fn peak_memory_bytes() -> Option<u64> {
+    of_status("VmHWM:", &std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// Resets the peak, if the kernel allows it. Otherwise the peak is that of the whole process.
+fn forget_peak_memory() {
+    // Without the reset, the peak is less exact.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// CPU time of this process, user and kernel.
+fn cpu_time() -> Option<Duration> {
+    #[cfg(unix)]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Some(Duration::new(time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?))
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+fn of_status(field: &str, status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
 #[cfg(test)]
-#[path = "meter_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+    use headstart_sim::Content;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_adds_up() {
+        let meter = Meter::start(Checker::Simulated, Some(Duration::from_secs(1)));
+        let bytes = Content::new("a", FIRST_GENERATION).bytes(0..100);
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        assert_eq!(
+            meter.deliver("a", &(0..100), &[bytes.slice(..40), bytes.slice(40..)]).unwrap(),
+            Some(FIRST_GENERATION)
+        );
+        assert!(meter.deliver("a", &(0..101), std::slice::from_ref(&bytes)).is_err(), "a short read is an error");
+        meter.deliver_piece("a", 1, &bytes);
+        meter.read_ended(Instant::now() - Duration::from_millis(30), &(0..100));
+        assert!(!meter.is_over());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(meter.is_over());
+        let outcome = meter.finish();
+        assert_eq!((outcome.elapsed_ms, outcome.first_byte_ms, outcome.stalled_ms), (1030.0, Some(30.0), 30.0));
+        assert_eq!((outcome.delivered_bytes, outcome.latencies_us), (200, vec![30_000]));
+        assert!(outcome.wrong_bytes > 90, "{}", outcome.wrong_bytes);
+    }
+
+    #[test]
+    fn processes_are_one_run() {
+        let one = |started_us, ended_us| Outcome {
+            started_us,
+            ended_us,
+            first_byte_ms: Some(5.0),
+            latencies_us: vec![started_us],
+            delivered_bytes: 1_000_000,
+            peak_memory_bytes: Some(3),
+            base_memory_bytes: Some(1),
+            cpu_s: Some(0.5),
+            wrong_bytes: 1,
+            ..Outcome::default()
+        };
+        let all = Outcome::of_all(vec![one(2_000, 9_000), one(1_000, 5_000)]).unwrap();
+        assert_eq!((all.elapsed_ms, all.first_byte_ms, all.memory_bytes()), (8.0, Some(5.0), Some(4)));
+        assert_eq!((all.delivered_bytes, all.wrong_bytes, all.cpu_s), (2_000_000, 2, Some(1.0)));
+        assert!((all.mb_per_s() - 250.0).abs() < 1e-9);
+        assert_eq!(Outcome::of_all(vec![]), None);
+    }
+
+    #[test]
+    fn the_kernels_files_are_read() {
+        let status = "Name:\tx\nVmPeak:\t  90 kB\nVmHWM:\t   12 kB\nVmRSS:\t 7 kB\n";
+        assert_eq!((of_status("VmHWM:", status), of_status("VmRSS:", status)), (Some(12 * 1024), Some(7 * 1024)));
+        assert_eq!(of_status("VmHWM:", "Name:\tx\n"), None);
+    }
+}

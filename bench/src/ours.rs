@@ -1,4 +1,4 @@
-//! The ways of reading that need no other program: the bare client in three ways, and our layers.
+//! The systems that need no other program: the bare client in three ways, and our layers.
 
 use std::io::SeekFrom;
 use std::ops::Range;
@@ -16,24 +16,24 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use crate::source::{Handle, Source};
+use crate::source::{Handle, ReadSource};
 use crate::system::System;
 
-/// A client of a store, and what our layers need of it.
-pub struct Client {
+/// The clients of a store that the systems read through.
+pub struct StoreClient {
     /// With the client's own retries.
     pub store: Arc<dyn ObjectStore>,
-    /// Without: our layers retry themselves.
+    /// Without retries, because our layers retry.
     pub for_fetch: Arc<dyn ObjectStore>,
-    /// The facade over it.
+    /// A builder of the facade over the store.
     pub facade: HeadstartBuilder,
 }
 
-/// `system`, reading from `client`.
+/// The source of `system` over `client`.
 ///
 /// # Errors
-/// Where `system` is another program, or no way of reading of its own; where the facade cannot be built.
-pub async fn source(system: System, client: Client) -> Result<Arc<dyn Source>> {
+/// If `system` needs another program or has no source, or the facade cannot be built.
+pub async fn source(system: System, client: StoreClient) -> Result<Arc<dyn ReadSource>> {
     let fetch = |store| Arc::new(FetchStore::new(store, FetchConfig::default()));
     Ok(match system {
         System::Raw => Arc::new(Ranges(client.store)),
@@ -50,7 +50,7 @@ pub async fn source(system: System, client: Client) -> Result<Arc<dyn Source>> {
 struct Ranges(Arc<dyn ObjectStore>);
 
 #[async_trait]
-impl Source for Ranges {
+impl ReadSource for Ranges {
     async fn open(&self, key: &str, _: u64) -> Result<Box<dyn Handle>> {
         Ok(Box::new(RangesOf { store: Arc::clone(&self.0), path: Path::parse(key)? }))
     }
@@ -75,7 +75,7 @@ impl Handle for RangesOf {
 struct Streams(Arc<dyn ObjectStore>);
 
 #[async_trait]
-impl Source for Streams {
+impl ReadSource for Streams {
     async fn open(&self, key: &str, _: u64) -> Result<Box<dyn Handle>> {
         let body = self.0.get(&Path::parse(key)?).await?.into_stream();
         Ok(Box::new(StreamOf { body, at: 0, held: Bytes::new() }))
@@ -109,9 +109,9 @@ impl Handle for StreamOf {
 struct Buffered(Arc<dyn ObjectStore>);
 
 #[async_trait]
-impl Source for Buffered {
+impl ReadSource for Buffered {
     async fn open(&self, key: &str, size: u64) -> Result<Box<dyn Handle>> {
-        // `BufReader` must be told the size. Whoever uses it has it from a listing or a HEAD; here it is a gift.
+        // `BufReader` needs the size. Its users have it from a listing or a HEAD, which is not counted here.
         let meta = ObjectMeta {
             location: Path::parse(key)?,
             last_modified: chrono::DateTime::UNIX_EPOCH,
@@ -132,7 +132,7 @@ struct BufferOf {
 impl Handle for BufferOf {
     async fn read(&mut self, range: Range<u64>) -> Result<Vec<Bytes>> {
         let mut buffer = vec![0; in_memory(range.end - range.start)];
-        // A seek throws the buffer away, even one to where the reader is.
+        // A seek discards the buffer, even a seek to the current position.
         if range.start != self.at {
             self.reader.seek(SeekFrom::Start(range.start)).await?;
         }
@@ -146,7 +146,7 @@ impl Handle for BufferOf {
 pub(crate) struct Facade(pub(crate) Headstart);
 
 #[async_trait]
-impl Source for Facade {
+impl ReadSource for Facade {
     async fn open(&self, key: &str, _: u64) -> Result<Box<dyn Handle>> {
         Ok(Box::new(ReaderOf(self.0.reader(&Path::parse(key)?)?)))
     }

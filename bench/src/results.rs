@@ -1,4 +1,4 @@
-//! What a bench found, as it is kept in a file: the report, the tables in `docs/` and every comparison are made from it.
+//! The results of a bench, as its JSON file holds them. The report and all comparisons are made from it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,80 +6,79 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// Counts up with every change that an older reader of the file would misunderstand.
+/// The version of the file's format.
 pub const SCHEMA: u32 = 2;
 
-/// Shares of the reads whose latencies a row keeps, in percent.
+/// The percentages for which a row holds latencies.
 pub const QUANTILES: [f64; 25] = [
     0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0, 50.0, 55.0, 60.0, 65.0, 70.0, 75.0, 80.0, 85.0, 90.0,
     95.0, 98.0, 99.0, 99.5, 99.9, 100.0,
 ];
 
-/// A bench.
+/// The results of a bench.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Results {
-    /// [`SCHEMA`] of the program that wrote it.
+    /// The [`SCHEMA`] of the program that wrote the file.
     pub schema: u32,
     /// Processor, memory and kernel.
     pub machine: String,
-    /// When, in RFC 3339.
+    /// The date in RFC 3339.
     pub date: String,
-    /// The commit measured; ends in `-dirty` where files had been changed.
+    /// The commit; ends in `-dirty` if files had been changed.
     pub commit: String,
-    /// The command that does it again.
+    /// The command that repeats the bench.
     pub command: String,
     /// The simulated store's profile, or the URL of a real one.
     pub profile: String,
-    /// Whether time was virtual: then nothing is measured, all is counted, and every run is the same.
+    /// Whether time was virtual. Then every run is the same.
     pub is_virtual: bool,
     /// Seed of everything random.
     pub seed: u64,
-    /// Seconds after which a run was ended, if its workload had not ended before.
+    /// Seconds after which runs were cut off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_s: Option<f64>,
-    /// What took part, and in which version.
+    /// The systems and their versions.
     pub versions: BTreeMap<String, String>,
-    /// What was read, in the order of the tables.
+    /// The workloads, in the order of the tables.
     pub workloads: Vec<WorkloadNote>,
     /// One row for each workload and system, workload by workload.
     pub rows: Vec<Row>,
-    /// What failed, and so has no row or too few runs, a line each.
+    /// Runs that failed, one a line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<String>,
-    /// Runs looked at closely, in virtual time.
+    /// Timelines of single runs, in virtual time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timelines: Vec<Timeline>,
 }
 
-/// What is read.
+/// A workload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkloadNote {
     /// Its name.
     pub name: String,
-    /// Who reads what, in a sentence.
+    /// What is read, in a sentence.
     pub about: String,
-    /// What the link would give somebody who knew every read beforehand: one first byte, then its full rate, or the
-    /// readers' own if that is lower. In 10⁶ bytes per second; unknown for a real store.
+    /// The highest possible rate in 10⁶ bytes per second, by [`crate::limit`]; unknown for a real store.
     pub limit_mb_per_s: Option<f64>,
 }
 
-/// What a system is to the reader of a table.
+/// The kind of a system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Group {
-    /// The bare client, read in the usual ways.
+    /// The bare client.
     Raw,
-    /// Ours: one layer, two, all.
+    /// Our layers.
     Headstart,
-    /// Somebody else's.
+    /// Another library.
     Peer,
-    /// No system at all: requests in flight without any logic, knowing what will be read.
+    /// Requests in flight without any logic, with all reads known.
     Ideal,
 }
 
-/// What the store's side saw of one run.
+/// The requests that the store saw in one run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wire {
+pub struct WireCounts {
     /// GETs.
     pub gets: u64,
     /// HEADs.
@@ -88,30 +87,30 @@ pub struct Wire {
     pub fetched_bytes: u64,
 }
 
-/// A workload read in one way.
+/// A workload read by one system.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// The workload's name.
     pub workload: String,
-    /// The way of reading.
+    /// The system's name.
     pub system: String,
-    /// What that is.
+    /// The system's kind.
     pub group: Group,
-    /// Runs, of which the medians are given.
+    /// The number of runs.
     pub runs: usize,
     /// Bytes delivered per time, in 10⁶ bytes per second.
     pub mb_per_s: Spread,
     /// The rate as a multiple of `raw`'s.
     pub x_raw: Option<f64>,
-    /// … of `ideal`'s.
+    /// The rate as a multiple of `ideal`'s.
     pub x_ideal: Option<f64>,
-    /// … of the computed limit.
+    /// The rate as a share of the computed limit.
     pub x_limit: Option<f64>,
-    /// From the start to the first byte that a reader held.
+    /// From the start to a reader's first byte.
     pub first_byte_ms: Option<f64>,
-    /// Latencies of single reads at [`QUANTILES`], ascending; empty where reads cannot be told apart.
+    /// Latencies of single reads at [`QUANTILES`]; empty if reads cannot be told apart.
     pub latency_ms: Vec<f64>,
-    // The counts are those of the run with the median rate, so that they belong together.
+    // All counts belong to the run with the median rate.
     /// GETs that the store saw.
     pub gets: u64,
     /// HEADs that the store saw.
@@ -122,26 +121,25 @@ pub struct Row {
     pub delivered_bytes: u64,
     /// From the start to the end of the last read, in the run with the median rate.
     pub elapsed_ms: f64,
-    /// Time that readers waited, all readers together.
+    /// Time that readers waited, all together.
     pub stalled_ms: f64,
-    /// The most memory that the reading processes held, beyond what they held before the first read; the greatest of
-    /// all runs.
+    /// The greatest memory of the reading processes in all runs, beyond that before the first read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<u64>,
-    /// CPU time of the reading processes per 10⁹ bytes delivered, the check of every byte included.
+    /// CPU time of the reading processes per 10⁹ bytes delivered, including the check of every byte.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_s_per_gb: Option<f64>,
-    /// What the requests cost for 10¹² bytes delivered, in US dollars, within the bucket's region.
+    /// The price of requests per 10¹² bytes delivered, in US dollars, within the bucket's region.
     pub usd_per_tb: Option<f64>,
-    /// Bytes that were not the object's, of all runs together.
+    /// Bytes that differ from the object's, in all runs.
     pub wrong_bytes: u64,
-    /// Handles that found the object changed, and said so.
+    /// Handles that reported that the object changed.
     #[serde(default)]
     pub changes_told: u64,
-    /// Handles that gave bytes of two versions without a word.
+    /// Handles that returned bytes of two versions without an error.
     #[serde(default)]
     pub changes_mixed: u64,
-    /// When and at which commit, where that is not when the others were measured.
+    /// When and at which commit, if the row was measured later than the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<String>,
 }
@@ -155,10 +153,10 @@ impl Row {
     }
 }
 
-/// A number that was measured several times.
+/// The spread of a number over several runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
-    /// The middle one; of an even number the lower.
+    /// The median; of an even number the lower of the two in the middle.
     pub median: f64,
     /// The least.
     pub min: f64,
@@ -166,14 +164,14 @@ pub struct Spread {
     pub max: f64,
 }
 
-/// One run, looked at closely, in virtual time.
+/// One run over time, in virtual time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Timeline {
     /// The workload's name.
     pub workload: String,
-    /// The way of reading.
+    /// The system's name.
     pub system: String,
-    /// What there is to see, in a sentence.
+    /// What the timeline shows, in a sentence.
     pub about: String,
     /// Length of the object.
     pub object_bytes: u64,
@@ -181,39 +179,39 @@ pub struct Timeline {
     pub reads: Vec<Bar>,
     /// The GETs that the store saw, in order of their arrival.
     pub gets: Vec<Bar>,
-    /// What read-ahead held and meant to do, at equal distances of time.
+    /// The state of read-ahead, at equal distances of time.
     pub samples: Vec<Sample>,
 }
 
-/// Something that took its time over a range of the object.
+/// A read or request over time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Bar {
-    /// When it began.
+    /// Its start.
     pub start_ms: f64,
-    /// When it ended.
+    /// Its end.
     pub end_ms: f64,
-    /// The range's first byte.
+    /// The first byte of its range.
     pub offset: u64,
     /// Its length.
     pub len: u64,
-    /// Whether nobody waited for it when it began.
+    /// Whether no reader waited for it at its start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_ahead: bool,
-    /// Whether it was given up before its end.
+    /// Whether it was cancelled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_cancelled: bool,
 }
 
-/// What was so at one moment.
+/// The state of read-ahead at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// When.
+    /// The time.
     pub at_ms: f64,
     /// GETs in flight.
     pub gets_in_flight: u64,
-    /// How far ahead of the reader read-ahead meant to be.
+    /// The window of read-ahead.
     pub window_bytes: u64,
-    /// Bytes fetched ahead, or on their way, that nobody has read yet.
+    /// Bytes fetched ahead or in flight, and not read yet.
     pub ahead_bytes: u64,
     /// Bytes fetched ahead and dropped unread so far.
     pub wasted_bytes: u64,
@@ -224,10 +222,10 @@ pub struct Sample {
 }
 
 impl Results {
-    /// Reads them from `file`.
+    /// Reads results from `file`.
     ///
     /// # Errors
-    /// Where there is no such file, it is not a bench's, or that of another schema.
+    /// If the file cannot be read, or has another format.
     pub fn read(file: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
         let found: serde_json::Value =

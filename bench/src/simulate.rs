@@ -1,4 +1,5 @@
-//! A trace in virtual time: the simulated store under a paused clock, where every number is exact and the same every time.
+//! Runs a trace in virtual time, over the simulated store and under a paused clock. All numbers are exact and
+//! reproducible.
 
 use std::io;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use headstart::Headstart;
 use headstart_fetch_core::Intent;
-use headstart_sim::{FaultPlan, LinkProfile, RequestEnd, RequestKind, SimStore};
+use headstart_sim::{End, FaultPlan, LinkProfile, RequestKind, SimStore};
 use headstart_trace::Trace;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
@@ -15,42 +16,49 @@ use tokio::time::Instant;
 use crate::check::Checker;
 use crate::child::finish;
 use crate::drive;
-use crate::ideal::{self, Shape};
+use crate::ideal::{self, IdealShape};
 use crate::meter::{Meter, Outcome, ms};
-use crate::ours::{self, Client, Facade};
-use crate::overwrite::Here;
-use crate::results::{Bar, Sample, Wire};
-use crate::source::Source;
+use crate::ours::{self, Facade, StoreClient};
+use crate::results::{Bar, Sample, WireCounts};
+use crate::source::LocalOverwriter;
+use crate::source::ReadSource;
 use crate::system::System;
 
-/// More than any system has in flight: no run pays for setting one up.
+/// More than any system has in flight, so that no run pays for new connections.
 pub const WARM_CONNECTIONS: usize = 1024;
 
 /// The most samples of a timeline.
 const SAMPLES: u32 = 400;
 
-/// What is simulated.
+/// The settings of a simulated run.
 #[derive(Debug, Clone)]
 pub struct Simulation {
     /// The link.
     pub profile: LinkProfile,
-    /// What varies, where something does, follows from it.
+    /// Seed of everything random.
     pub seed: u64,
-    /// What the store does wrong.
+    /// Faults of the store.
     pub faults: FaultPlan,
     /// Options of the facade.
     pub options: Vec<(String, String)>,
     /// Processes that share the link, each with a stack of its own.
     pub processes: usize,
-    /// Shape of `ideal`.
-    pub shape: Shape,
+    /// The shape of `ideal`.
+    pub shape: IdealShape,
 }
 
 impl Simulation {
-    /// One process, nothing wrong, no options.
+    /// One process without faults and options.
     #[must_use]
     pub fn new(profile: LinkProfile, seed: u64) -> Self {
-        Self { profile, seed, faults: FaultPlan::default(), options: Vec::new(), processes: 1, shape: Shape::Reads(16) }
+        Self {
+            profile,
+            seed,
+            faults: FaultPlan::default(),
+            options: Vec::new(),
+            processes: 1,
+            shape: IdealShape::Reads(16),
+        }
     }
 
     fn store(&self) -> SimStore {
@@ -62,48 +70,48 @@ impl Simulation {
             .build()
     }
 
-    fn client(&self, store: &SimStore) -> Client {
+    fn client(&self, store: &SimStore) -> StoreClient {
         let shared = Arc::new(store.clone());
         let facade = Headstart::builder().environment([]).store(Arc::clone(&shared) as _);
         let facade = self.options.iter().fold(facade, |facade, (key, value)| facade.option(key, value));
-        Client { store: Arc::clone(&shared) as _, for_fetch: shared, facade }
+        StoreClient { store: Arc::clone(&shared) as _, for_fetch: shared, facade }
     }
 
-    /// Reads as `trace` says by `system`.
+    /// Reads `trace` by `system`.
     ///
     /// # Errors
-    /// Where a read fails, or the options are none.
-    pub fn run(&self, trace: &Arc<Trace>, system: System) -> Result<(Outcome, Wire)> {
+    /// If a read fails, or an option is invalid.
+    pub fn run(&self, trace: &Arc<Trace>, system: System) -> Result<(Outcome, WireCounts)> {
         paused()?.block_on(async {
             let store = self.store();
             let meter = Arc::new(Meter::start(Checker::Simulated, None));
             if system == System::Ideal {
                 ideal::run(trace, self.shape, &self.client(&store).store, &meter).await?;
             } else {
-                let mut sources: Vec<Option<Arc<dyn Source>>> = Vec::new();
+                let mut sources: Vec<Option<Arc<dyn ReadSource>>> = Vec::new();
                 for _ in 0..self.processes {
                     sources.push(Some(ours::source(system, self.client(&store)).await?));
                 }
-                let overwriter = Arc::new(Here(store.clone()));
+                let overwriter = Arc::new(LocalOverwriter(store.clone()));
                 drive::run(Arc::clone(trace), &sources, Some(overwriter), Arc::clone(&meter)).await?;
             }
             Ok((exact(finish(meter)?), wire(&store)))
         })
     }
 
-    /// The same by the facade's defaults, looked at closely: reads, GETs and samples.
+    /// Reads `trace` by the facade's defaults, and records reads, GETs and samples.
     ///
     /// # Errors
-    /// Where a read fails.
-    pub fn look(&self, trace: &Arc<Trace>) -> Result<(Vec<Bar>, Vec<Bar>, Vec<Sample>)> {
-        // How long it takes decides how often to look.
+    /// If a read fails.
+    pub fn record_timeline(&self, trace: &Arc<Trace>) -> Result<(Vec<Bar>, Vec<Bar>, Vec<Sample>)> {
+        // A first run tells how long the run takes, and so the distance of samples.
         let (outcome, _) = self.run(trace, System::Headstart)?;
         let every = Duration::from_secs_f64(outcome.elapsed_ms / 1000.0) / SAMPLES;
         paused()?.block_on(async {
             let store = self.store();
-            let meter = Arc::new(Meter::start(Checker::Simulated, None).noting_reads());
+            let meter = Arc::new(Meter::start(Checker::Simulated, None).recording_reads());
             let headstart = self.client(&store).facade.build().await?;
-            let sources: [Option<Arc<dyn Source>>; 1] = [Some(Arc::new(Facade(headstart.clone())))];
+            let sources: [Option<Arc<dyn ReadSource>>; 1] = [Some(Arc::new(Facade(headstart.clone())))];
             let samples = {
                 let (store, meter) = (store.clone(), Arc::clone(&meter));
                 tokio::spawn(async move {
@@ -126,21 +134,21 @@ impl Simulation {
     }
 }
 
-/// A runtime whose time is virtual.
+/// A runtime with virtual time.
 ///
 /// # Errors
-/// Where the system gives none.
+/// If the runtime cannot be built.
 pub fn paused() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
 }
 
-/// What the store saw.
-fn wire(store: &SimStore) -> Wire {
+/// The requests that the store saw.
+fn wire(store: &SimStore) -> WireCounts {
     let counts = store.log().counts();
-    Wire { gets: counts.gets, heads: counts.heads, fetched_bytes: counts.bytes_sent }
+    WireCounts { gets: counts.gets, heads: counts.heads, fetched_bytes: counts.bytes_sent }
 }
 
-/// Memory, CPU time and the date are this process's, which makes many runs, and not exact.
+/// Removes the measurements of this process, which makes many runs.
 fn exact(outcome: Outcome) -> Outcome {
     Outcome { started_us: 0, ended_us: 0, base_memory_bytes: None, peak_memory_bytes: None, cpu_s: None, ..outcome }
 }
@@ -154,7 +162,7 @@ fn gets(store: &SimStore) -> Vec<Bar> {
         offset: record.range.as_ref().map_or(0, |range| range.start),
         len: record.range.as_ref().map_or(record.bytes_sent, |range| range.end - range.start),
         is_ahead: record.intent == Some(Intent::Speculative),
-        is_cancelled: record.end == Some(RequestEnd::Aborted),
+        is_cancelled: record.end == Some(End::Aborted),
     };
     records.map(bar).collect()
 }

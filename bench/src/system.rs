@@ -1,4 +1,4 @@
-//! The ways of reading that are compared, by name.
+//! The names of the systems that are compared.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::results::Group;
 
-/// A way of reading.
+/// A system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum System {
@@ -41,18 +41,18 @@ pub enum System {
     Ocra,
     /// A cache of pages in foyer over `object_store`
     Foyer,
-    /// gcsfs as it comes: adaptive read-ahead
+    /// gcsfs with its defaults: adaptive read-ahead
     GcsfsAdaptive,
     /// gcsfs with `cache_type="readahead"`
     GcsfsReadahead,
     /// gcsfs with `cache_type="none"`
     GcsfsNone,
-    /// Ranges in flight without any logic, knowing every read
+    /// Ranges in flight without any logic, with all reads known
     Ideal,
 }
 
 impl System {
-    /// What it is to the reader of a table.
+    /// The system's kind.
     #[must_use]
     pub fn group(self) -> Group {
         match self {
@@ -63,13 +63,13 @@ impl System {
         }
     }
 
-    /// Whether it opens each object once and reads on, and never back.
+    /// Whether the system can only read objects from their start to their end.
     #[must_use]
     pub fn only_in_order(self) -> bool {
         matches!(self, Self::Stream | Self::FetchStream)
     }
 
-    /// Whether it is a program in Python.
+    /// Whether the system is a program in Python.
     #[must_use]
     pub fn is_python(self) -> bool {
         matches!(self, Self::GcsfsAdaptive | Self::GcsfsReadahead | Self::GcsfsNone)

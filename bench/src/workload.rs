@@ -1,12 +1,12 @@
-//! Workloads as data: `workloads/*.toml`, and the trace that each of them means. Pure.
+//! Workloads: the tables in `workloads/*.toml`, and the traces that they describe.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use headstart_fetch_core::options::parse_bytes;
-use headstart_sim::{FaultPlan, ReadPattern, SeededRng};
-use headstart_trace::{CallKind, Keys, Trace, TraceCall, TraceHeader};
+use headstart_sim::{Dice, FaultPlan, Trace as Pattern};
+use headstart_trace::{Call, Header, Keys, Kind, Trace};
 use serde::Deserialize;
 
 /// The files, in the order of the tables.
@@ -20,66 +20,67 @@ const FILES: [(&str, &str); 7] = [
     ("local.toml", include_str!("../workloads/local.toml")),
 ];
 
-/// Bytes that an idle reader has read.
+/// Bytes that an idle reader reads.
 const IDLE_BYTES: u64 = 64 * 1024;
 
-/// Who reads what. A *sitting* is one reader at one object, from open to close; a reader has one after the other.
+/// A workload. A *session* is one reader on one object, from open to close. A reader has one session after the other.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
-    /// Its name: the table's in the file.
+    /// The name of its table.
     #[serde(skip)]
     pub name: String,
-    /// Who reads what, in a sentence.
+    /// What is read, in a sentence.
     pub about: String,
     /// Length of each object, such as `1GiB`.
     #[serde(default)]
     size: Option<String>,
-    /// Lengths of the objects, one after the other, and from the start again.
+    /// Lengths of the objects; repeated if there are more objects.
     #[serde(default)]
     sizes: Vec<String>,
-    /// The least and the greatest length: objects are between, lengths of every magnitude equally likely.
+    /// The least and the greatest length. All magnitudes between them are equally likely.
     #[serde(default)]
     sizes_between: Option<[String; 2]>,
-    /// Objects.
+    /// The number of objects.
     #[serde(default = "one")]
     pub objects: u64,
-    /// Readers, all at once. Sittings are dealt to them in turn; there are as many as objects, or readers if they are more.
+    /// The number of concurrent readers. Sessions are distributed to them in turn. There are as many sessions as
+    /// objects, or as readers if these are more.
     #[serde(default = "one")]
     pub readers: u64,
-    /// What is read in a sitting: a pattern of `headstart_sim::ReadPattern::named`.
+    /// The reads of a session: a pattern of `headstart_sim::Trace::named`.
     reads: String,
-    /// The most reads of a sitting.
+    /// The most reads of a session.
     #[serde(default)]
     most_reads: Option<usize>,
-    /// What a reader takes at most, in 10⁶ bytes per second: it thinks after each read.
+    /// The greatest rate of a reader in 10⁶ bytes per second. The reader has think time after each read.
     #[serde(default)]
     most_mb_per_s: Option<u32>,
-    /// How often all sittings are gone through.
+    /// The number of passes over all sessions.
     #[serde(default = "one")]
     passes: u64,
-    /// Whether their order is drawn anew for every pass.
+    /// Whether every pass has an order of its own.
     #[serde(default)]
     shuffled: bool,
-    /// Readers that read once, at the start, and keep their object open.
+    /// Readers that read once at the start and keep their object open.
     #[serde(default)]
     pub idle: u64,
-    /// Processes that the readers are spread over.
+    /// Processes that share the readers.
     #[serde(default = "one")]
     pub processes: u64,
-    /// First bytes that are late.
+    /// First bytes that are delayed.
     #[serde(default)]
     late: Option<Late>,
-    /// The object is overwritten after so many reads.
+    /// The object is overwritten after this many reads.
     #[serde(default)]
     pub overwrite_after: Option<u64>,
-    /// How many times as long as others it may take before it is ended: for workloads that many share, and those that have phases.
+    /// The factor by which a run may take longer than others before it is cut off: for workloads of many processes.
     #[serde(default = "one_u32")]
     pub longer: u32,
     /// Whether the objects are files of this machine.
     #[serde(default)]
     pub local: bool,
-    /// Whether it is read where nobody says what to read.
+    /// Whether the workload is read by default.
     #[serde(default)]
     pub core: bool,
 }
@@ -99,7 +100,7 @@ fn one_u32() -> u32 {
     1
 }
 
-/// An object that is read.
+/// An object to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
     /// Its key.
@@ -112,7 +113,7 @@ impl Workload {
     /// All workloads, in the order of the tables.
     ///
     /// # Errors
-    /// Where a file is not as it should be; a test keeps that from happening.
+    /// If a file is invalid, which a test excludes.
     pub fn all() -> Result<Vec<Self>> {
         let mut all = Vec::new();
         for (file, text) in FILES {
@@ -124,7 +125,7 @@ impl Workload {
     /// The workload of this name.
     ///
     /// # Errors
-    /// Where there is none: says which there are.
+    /// If there is none; the error lists all names.
     pub fn named(name: &str) -> Result<Self> {
         let all = Self::all()?;
         let names: Vec<String> = all.iter().map(|workload| workload.name.clone()).collect();
@@ -133,7 +134,7 @@ impl Workload {
             .with_context(|| format!("there is no workload '{name}', but {}", names.join(", ")))
     }
 
-    /// Whether it reads one object, once, and asks nothing of the store but reads: then any object will do.
+    /// Whether any object will do: the workload reads one object, once, and needs nothing but reads.
     #[must_use]
     pub fn suits_any_object(&self) -> bool {
         self.objects == 1 && self.late.is_none() && self.overwrite_after.is_none() && self.idle == 0 && !self.local
@@ -142,10 +143,10 @@ impl Workload {
     /// The simulated objects.
     ///
     /// # Errors
-    /// Where no size is given, or one that cannot be read.
+    /// If no size is given, or an invalid one.
     pub fn objects(&self, seed: u64) -> Result<Vec<Object>> {
         let bytes = |text: &String| Ok::<u64, anyhow::Error>(parse_bytes("size", text)?);
-        let mut dice = SeededRng::new(seed);
+        let mut dice = Dice::new(seed);
         let mut sizes: Vec<u64> = match (&self.size, &self.sizes_between) {
             (Some(size), None) if self.sizes.is_empty() => vec![bytes(size)?],
             (None, None) if !self.sizes.is_empty() => self.sizes.iter().map(bytes).collect::<Result<_>>()?,
@@ -162,7 +163,7 @@ impl Workload {
         Ok((0..self.objects).zip(sizes.iter().cycle()).map(object).collect())
     }
 
-    /// What the store does wrong while it is read.
+    /// The faults of the store.
     #[must_use]
     pub fn faults(&self, seed: u64) -> FaultPlan {
         match self.late {
@@ -173,22 +174,22 @@ impl Workload {
         }
     }
 
-    /// Its calls on `objects`. The same seed makes the same calls.
+    /// The trace on `objects`. The same seed makes the same trace.
     ///
     /// # Errors
-    /// Where an object has no room for the reads.
+    /// If an object is too small for the reads.
     pub fn trace(&self, objects: &[Object], seed: u64) -> Result<Trace> {
-        let mut maker = Maker { calls: Vec::new(), handles: 0 };
+        let mut maker = TraceMaker { calls: Vec::new(), handles: 0 };
         for idle in 0..self.idle {
             let object = &objects[pick(idle, objects.len())];
             let handle = maker.handle();
             maker.read(None, handle, object, 0, IDLE_BYTES.min(object.size), 0);
         }
-        let sittings = self.objects.max(self.readers);
-        let mut dice = SeededRng::new(seed);
+        let sessions = self.objects.max(self.readers);
+        let mut dice = Dice::new(seed);
         let mut turns: Vec<u64> = Vec::new();
         for _ in 0..self.passes {
-            let mut pass: Vec<u64> = (0..sittings).collect();
+            let mut pass: Vec<u64> = (0..sessions).collect();
             if self.shuffled {
                 dice.shuffle(&mut pass);
             }
@@ -198,14 +199,14 @@ impl Workload {
             let mut last = None;
             let mut think_us = 0;
             let own = turns.iter().enumerate().filter(|(turn, _)| *turn as u64 % self.readers == reader);
-            for (_, sitting) in own {
-                let object = &objects[pick(*sitting, objects.len())];
-                let pattern = ReadPattern::named(&self.reads, object.size, seed ^ (sitting << 8))?;
+            for (_, session) in own {
+                let object = &objects[pick(*session, objects.len())];
+                let pattern = Pattern::named(&self.reads, object.size, seed ^ (session << 8))?;
                 let reads = pattern.reads.iter().take(self.most_reads.unwrap_or(usize::MAX));
                 let handle = maker.handle();
                 for (read, number) in reads.zip(1..) {
                     last = Some(maker.read(last, handle, object, read.offset, read.len, think_us));
-                    // Bytes per 10⁶ bytes a second are microseconds.
+                    // Bytes divided by 10⁶ bytes per second are microseconds.
                     think_us = self.most_mb_per_s.map_or(0, |rate| read.len / u64::from(rate));
                     if self.overwrite_after == Some(number) {
                         last = Some(maker.overwrite(last, object));
@@ -214,41 +215,41 @@ impl Workload {
                 maker.close();
             }
         }
-        let header = TraceHeader::new(Keys::Plain, format!("{}: {} (seed {seed})", self.name, self.about));
+        let header = Header::new(Keys::Plain, format!("{}: {} (seed {seed})", self.name, self.about));
         Ok(Trace { header, calls: maker.calls })
     }
 }
 
-struct Maker {
-    calls: Vec<TraceCall>,
+struct TraceMaker {
+    calls: Vec<Call>,
     handles: u32,
 }
 
-impl Maker {
+impl TraceMaker {
     fn handle(&mut self) -> u32 {
         self.handles += 1;
         self.handles - 1
     }
 
-    fn add(&mut self, object: &Object, kind: CallKind, after: Option<u64>) -> (&mut TraceCall, u64) {
+    fn add(&mut self, object: &Object, kind: Kind, after: Option<u64>) -> (&mut Call, u64) {
         let n = self.calls.len() as u64;
-        self.calls.push(TraceCall { size: Some(object.size), after, ..TraceCall::new(n, &object.key, kind) });
+        self.calls.push(Call { size: Some(object.size), after, ..Call::new(n, &object.key, kind) });
         (self.calls.last_mut().expect("it was just added"), n)
     }
 
     fn read(&mut self, after: Option<u64>, handle: u32, object: &Object, offset: u64, len: u64, wait_us: u64) -> u64 {
-        let (call, n) = self.add(object, CallKind::Read, after);
+        let (call, n) = self.add(object, Kind::Read, after);
         call.ranges = vec![[offset, offset + len]];
         (call.handle, call.wait_us, call.bytes) = (Some(handle), wait_us, len);
         n
     }
 
     fn overwrite(&mut self, after: Option<u64>, object: &Object) -> u64 {
-        self.add(object, CallKind::Overwrite, after).1
+        self.add(object, Kind::Overwrite, after).1
     }
 
     fn close(&mut self) {
-        if let Some(call) = self.calls.iter_mut().rfind(|call| call.kind == CallKind::Read) {
+        if let Some(call) = self.calls.iter_mut().rfind(|call| call.kind == Kind::Read) {
             call.is_last = true;
         }
     }
@@ -258,19 +259,19 @@ fn pick(n: u64, of: usize) -> usize {
     usize::try_from(n % of as u64).expect("less than a length")
 }
 
-/// A length of any magnitude between the two.
+/// A random length; all magnitudes are equally likely.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a length at random"
 )]
-fn between(least: u64, most: u64, dice: &mut SeededRng) -> u64 {
+fn between(least: u64, most: u64, dice: &mut Dice) -> u64 {
     let ratio = most as f64 / least as f64;
     (least as f64 * ratio.powf(dice.unit())).round() as u64
 }
 
-/// The tables of one file, in its order.
+/// The workloads of one file, in its order.
 fn parse(text: &str) -> Result<Vec<Workload>> {
     let mut tables: BTreeMap<String, Workload> = toml::from_str(text)?;
     for (name, workload) in &mut tables {
@@ -292,7 +293,7 @@ fn parse(text: &str) -> Result<Vec<Workload>> {
         );
         workload.objects(1).with_context(|| name.clone())?;
     }
-    // Tables have no order of their own; their headings have.
+    // Parsed tables have no order, but their headings do.
     let heading = |name: &str| text.find(&format!("\n[{name}]")).unwrap_or(0);
     let mut workloads: Vec<Workload> = tables.into_values().collect();
     workloads.sort_by_key(|workload| heading(&workload.name));

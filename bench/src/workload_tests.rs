@@ -7,9 +7,9 @@ fn made(text: &str) -> Trace {
     workload.trace(&workload.objects(1).unwrap(), 1).unwrap()
 }
 
-/// The calls as `handle:start` with `*` where the handle is closed.
+/// The calls as `handle:start`, with `*` where the handle is closed.
 fn shown(trace: &Trace) -> Vec<String> {
-    let shown = |call: &TraceCall| match call.handle {
+    let shown = |call: &Call| match call.handle {
         None => "overwrite".to_owned(),
         Some(handle) => format!("{handle}:{}{}", call.ranges[0][0], if call.is_last { "*" } else { "" }),
     };
@@ -38,7 +38,7 @@ fn names_are_unique_and_in_the_files_order() {
 }
 
 #[test]
-fn readers_share_the_sittings_and_keep_their_order() {
+fn readers_share_the_sessions_and_keep_their_order() {
     let trace = made("size = '2k'\nobjects = 3\nreaders = 2\nreads = 'seq-1k'");
     assert_eq!(shown(&trace), ["0:0", "0:1024*", "1:0", "1:1024*", "2:0", "2:1024*"]);
     let after: Vec<Option<u64>> = trace.calls.iter().map(|call| call.after).collect();

@@ -1,4 +1,5 @@
-//! A real program, the `parquet` crate, reads a file through the stack while a recorder watches; the recorded trace, replayed, costs the same GETs.
+//! The `parquet` crate reads a file through the stack while a recorder writes a trace. The trace, replayed, costs the
+//! same GETs.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,12 +11,12 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryFutureExt};
 use headstart::{CacheConfig, Headstart};
-use headstart_bench::file::Sheet;
 use headstart_bench::meter::ms;
-use headstart_bench::replay::on_simulated_objects;
 use headstart_bench::simulate::{Simulation, WARM_CONNECTIONS, paused};
 use headstart_bench::system::System;
-use headstart_sim::{LinkProfile, SeededRng, SimStore};
+use headstart_bench::traces::TraceBuffer;
+use headstart_bench::traces::on_simulated_objects;
+use headstart_sim::{Dice, LinkProfile, SimStore};
 use headstart_trace::{Trace, TraceRecorder};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
@@ -40,9 +41,9 @@ fn file() -> Result<Vec<u8>> {
         .set_dictionary_enabled(false)
         .build();
     let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties))?;
-    let mut dice = SeededRng::new(1);
+    let mut dice = Dice::new(1);
     for _ in 0..ROWS / ROWS_A_GROUP {
-        let column = |dice: &mut SeededRng| -> ArrayRef {
+        let column = |dice: &mut Dice| -> ArrayRef {
             Arc::new(Int64Array::from_iter_values((0..ROWS_A_GROUP).map(|_| dice.bits().cast_signed())))
         };
         let columns = (0..COLUMNS).map(|_| column(&mut dice)).collect();
@@ -87,7 +88,7 @@ impl MetadataSuffixFetch for &mut Stored {
     }
 }
 
-/// Opens the file and decodes `columns` of all row groups; says how many rows there were.
+/// Opens the file, decodes `columns` of all row groups, and returns the number of rows.
 async fn scan(store: Arc<dyn ObjectStore>, path: Path, columns: Vec<usize>) -> Result<usize> {
     let reader = Stored { store, path };
     let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
@@ -100,7 +101,7 @@ async fn scan(store: Arc<dyn ObjectStore>, path: Path, columns: Vec<usize>) -> R
     Ok(rows)
 }
 
-/// GETs, HEADs and bytes that the store saw, and virtual milliseconds.
+/// The GETs, HEADs and bytes that the store saw, and virtual milliseconds.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
     gets: u64,
@@ -109,7 +110,7 @@ struct Cost {
     ms: f64,
 }
 
-/// Two tasks read the file by `system`: one all columns, then two of them again; the other one column.
+/// Two tasks read the file by `system`: one reads all columns, then two of them again; the other reads one column.
 fn live(system: System, file: &[u8]) -> Result<(Cost, Trace)> {
     let runtime = paused()?;
     runtime.block_on(async {
@@ -125,7 +126,7 @@ fn live(system: System, file: &[u8]) -> Result<(Cost, Trace)> {
             other => panic!("{other} is not read live"),
         };
         let (before, began) = (cloud.log().counts(), cloud.elapsed());
-        let sheet = Sheet::default();
+        let sheet = TraceBuffer::default();
         let recorder = TraceRecorder::new(store, sheet.clone())?;
         let store: Arc<dyn ObjectStore> = Arc::new(recorder.clone());
         let first = tokio::spawn({
@@ -177,7 +178,7 @@ fn what_was_recorded_raw_shows_what_another_configuration_would_have_cost() -> R
     let trace = Arc::new(on_simulated_objects(&trace));
     let (cached, wire) = Simulation::new(LinkProfile::gcs(), 1).run(&trace, System::HeadstartCache)?;
     println!("raw {raw:?}, with a cache {wire:?} in {} ms", cached.elapsed_ms);
-    // Two columns are read twice, and one of all by both tasks.
+    // Two columns are read twice, and one of them by both tasks.
     assert!(wire.fetched_bytes < raw.bytes, "{wire:?}");
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! What a hit costs, through `dyn ObjectStore`, beside a wrapper that returns a ready answer and beside bare maps.
+//! The cost of a hit through `dyn ObjectStore`, compared with a wrapper that returns a ready answer, and with bare
+//! maps.
 //!
-//! Bare maps answer one question less: whether what they hold is still the object. Their figures are a floor, not a rival.
+//! Bare maps do not check whether their content is current. Their figures are a lower bound.
 
 use std::fmt;
 use std::hint::black_box;
@@ -26,10 +27,10 @@ const PAGE: usize = 64 << 10;
 const OBJECT: usize = 8 << 20;
 const PAGES: u64 = (OBJECT / PAGE) as u64;
 const RANGE: u64 = 4 << 10;
-/// No page twice, and no order that a processor could guess.
+/// A stride that visits every page once, in an order that a processor does not predict.
 const STRIDE: u64 = 37;
 
-/// The least a wrapper can do: look at nothing, return what it was given.
+/// A wrapper that returns a ready answer without looking at the request.
 #[derive(Debug)]
 struct Ready {
     page: Bytes,
@@ -57,27 +58,27 @@ impl ObjectStore for Ready {
     }
 
     async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {
-        unimplemented!("only reads are timed")
+        unreachable!("only reads are timed")
     }
 
     async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        unimplemented!("only reads are timed")
+        unreachable!("only reads are timed")
     }
 
     fn delete_stream(&self, _: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        unimplemented!("only reads are timed")
+        unreachable!("only reads are timed")
     }
 
     fn list(&self, _: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        unimplemented!("only reads are timed")
+        unreachable!("only reads are timed")
     }
 
     async fn list_with_delimiter(&self, _: Option<&Path>) -> Result<ListResult> {
-        unimplemented!("only reads are timed")
+        unreachable!("only reads are timed")
     }
 
     async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
-        unimplemented!("only reads are timed")
+        unreachable!("only reads are timed")
     }
 }
 
@@ -85,7 +86,7 @@ fn path() -> Path {
     Path::from("table/part-00000.parquet")
 }
 
-/// A cache that holds all of an object, and one ready page of it.
+/// A cache that holds a whole object, and a store that returns one ready page.
 fn stores(runtime: &Runtime) -> (Arc<dyn ObjectStore>, Arc<dyn ObjectStore>) {
     runtime.block_on(async {
         let memory = Arc::new(InMemory::new());
@@ -108,7 +109,7 @@ fn current_thread() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// Keys and pages as the cache has them, in a map of another make.
+/// Inserts the cache's keys and pages into another map.
 fn filled(mut insert: impl FnMut((u64, u64), Bytes)) {
     (0..PAGES).for_each(|page| insert((1, page), Bytes::from(vec![7; PAGE])));
 }
@@ -163,7 +164,7 @@ fn one_page(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Each in a page of its own.
+/// Ranges in different pages.
 fn many_ranges(criterion: &mut Criterion) {
     let runtime = current_thread();
     let (cache, _) = stores(&runtime);
@@ -195,7 +196,7 @@ fn stream(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What all tasks together get done.
+/// The throughput of several tasks.
 fn many_tasks(criterion: &mut Criterion) {
     const HITS: u64 = 256;
     let mut group = criterion.benchmark_group("hits by tasks on 2 threads");
@@ -210,7 +211,7 @@ fn many_tasks(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The time that `tasks` need for `rounds` times `hits`, divided among them.
+/// The time that `tasks` tasks need for `rounds` × `hits` hits.
 async fn rounds_by(tasks: u64, rounds: u64, hits: u64, store: &Arc<dyn ObjectStore>) -> Duration {
     let started = Instant::now();
     let tasks = (0..tasks).map(|task| {

@@ -1,4 +1,4 @@
-//! Pages in foyer's memory over `object_store`: the cache that one writes in an afternoon, on the best of storages.
+//! The system `foyer`: a simple page cache in foyer's memory over `object_store`.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use foyer_memory::{Cache, CacheBuilder, CacheProperties};
 use futures::stream::{self, StreamExt, TryStreamExt};
-use headstart_bench::source::{Handle, Source};
+use headstart_bench::source::{Handle, ReadSource};
 use headstart_gcs_backend::{GcsBackend, GcsConfig};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-/// As much as our own cache has by default.
+/// The default capacity of our cache.
 const CAPACITY: usize = 256 << 20;
 
 /// Length of a page.
@@ -40,7 +40,7 @@ impl Pages {
 }
 
 #[async_trait]
-impl Source for Pages {
+impl ReadSource for Pages {
     async fn open(&self, key: &str, size: u64) -> Result<Box<dyn Handle>> {
         let (store, cache) = (Arc::clone(&self.store), self.cache.clone());
         Ok(Box::new(Open { store, cache, path: Path::parse(key)?, size }))

@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use headstart_bench::peer;
+use headstart_bench::child;
 use headstart_bench::system::System;
 
 fn main() -> Result<()> {
-    peer::run(versions(), |system, endpoint, bucket| {
+    child::run_peer(versions(), |system, endpoint, bucket| {
         Ok(match system {
             System::Opendal4 => Arc::new(opendal::Chunked::new(endpoint, bucket, 4)?),
             System::Opendal8 => Arc::new(opendal::Chunked::new(endpoint, bucket, 8)?),
@@ -27,7 +27,7 @@ fn main() -> Result<()> {
     })
 }
 
-/// What takes part, in the versions that the workspace has locked.
+/// The peers, in the versions of the workspace's lock file.
 fn versions() -> BTreeMap<&'static str, String> {
     const LOCK: &str = include_str!("../../Cargo.lock");
     let version = |name: &str| {

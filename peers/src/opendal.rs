@@ -1,4 +1,4 @@
-//! OpenDAL's reader: chunks of 8 MiB, some at once, as many ahead.
+//! The systems `opendal-*`: OpenDAL's reader with chunks of 8 MiB, several at once, and as many ahead.
 
 use std::io::SeekFrom;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{AsyncReadExt, AsyncSeekExt};
-use headstart_bench::source::{Handle, Source};
+use headstart_bench::source::{Handle, ReadSource};
 use opendal::options::ReaderOptions;
 use opendal::services::Gcs;
 use opendal::{ErrorKind, FuturesAsyncReader, Operator, Reader};
@@ -34,27 +34,28 @@ impl Chunked {
 }
 
 #[async_trait]
-impl Source for Chunked {
+impl ReadSource for Chunked {
     async fn open(&self, key: &str, size: u64) -> Result<Box<dyn Handle>> {
         let reader = self.operator.reader_options(key, self.options.clone()).await?;
-        // Told the size, as `BufReader` is: it sends no HEAD.
+        // The size is given, as to `BufReader`, so that OpenDAL sends no HEAD.
         let stream = reader.clone().into_futures_async_read(0..size).await?;
         Ok(Box::new(Open { reader, stream, streamed: 0, at: 0 }))
     }
 
-    fn tells_of_change(&self, error: &anyhow::Error) -> bool {
+    fn is_change_error(&self, error: &anyhow::Error) -> bool {
         let causes = || error.chain().filter_map(|cause| cause.downcast_ref::<opendal::Error>());
         causes().any(|error| error.kind() == ErrorKind::ConditionNotMatch)
     }
 }
 
-/// Reads that go on are read from a stream, which has chunks ahead; a jump is a read of its range, in chunks at once. Both are what OpenDAL has for it.
+/// Consecutive reads use a stream with chunks ahead. A jump reads its range, in chunks at once. OpenDAL has one API for
+/// each.
 struct Open {
     reader: Reader,
     stream: FuturesAsyncReader,
-    /// Where the stream is.
+    /// The stream's position.
     streamed: u64,
-    /// Where the last read ended.
+    /// The end of the last read.
     at: u64,
 }
 
@@ -66,7 +67,7 @@ impl Handle for Open {
         if !goes_on {
             return Ok(self.reader.read(range).await?.collect());
         }
-        // A seek drops what is under way, even one to where the stream is.
+        // A seek drops chunks in flight, even a seek to the current position.
         if range.start != self.streamed {
             self.stream.seek(SeekFrom::Start(range.start)).await?;
         }

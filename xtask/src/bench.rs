@@ -1,8 +1,9 @@
-//! `cargo xtask bench`: how fast objects are read in each of several ways, every byte checked.
+//! `cargo xtask bench`: measures reads by several systems and checks every byte.
 
 mod args;
 mod bucket;
 mod child;
+mod counting_store;
 pub(crate) mod gates;
 mod http;
 mod peers;
@@ -11,7 +12,6 @@ mod prepared;
 mod server;
 mod summary;
 mod table;
-mod tally;
 mod virtual_time;
 
 use std::collections::BTreeMap;
@@ -27,18 +27,17 @@ use headstart_s3_backend::s3_profile;
 pub(crate) use args::BenchArgs;
 pub(crate) use child::{ChildArgs, run as run_one};
 pub(crate) use server::{ServeArgs, serve};
-pub(crate) use summary::{median, quantile};
 pub(crate) use virtual_time::gates as count_for_gates;
 
 use self::peers::Peers;
-use self::plan::Plan;
-use self::prepared::Prepared;
+use self::plan::BenchPlan;
+use self::prepared::PreparedWorkload;
 use crate::compare;
 
-/// Benches as `args` say, prints the table, and writes the JSON.
+/// Runs the bench, prints its table, and writes its results as JSON.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let begun = summary::Begun::now();
-    // Known before minutes are spent, not after.
+    let begun = summary::BenchStart::now();
+    // Checked before the runs, which take minutes.
     let json = args.update.as_ref().unwrap_or(&args.json);
     let folder = json.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     ensure!(folder.is_dir() && !json.is_dir(), "cannot write {}: no such folder", json.display());
@@ -57,7 +56,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             (plan, prices_of(&args.profile.name), args.profile.to_string())
         }
     };
-    let about = summary::About {
+    let about = summary::BenchFacts {
         begun,
         profile,
         is_virtual: args.virtual_time,
@@ -67,7 +66,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         failures: plan.failures.clone(),
     };
     let timelines = if args.url.is_none() { virtual_time::timelines(&args.profile, args.seed)? } else { Vec::new() };
-    let notes = plan.workloads.iter().map(Prepared::note).collect();
+    let notes = plan.workloads.iter().map(PreparedWorkload::note).collect();
     let results = summary::results(about, notes, plan.rows(&prices), timelines);
     print!("{}", table::render(&results));
     match earlier {
@@ -89,17 +88,17 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     verdict(&plan.failures, &results.rows)
 }
 
-fn in_virtual_time(args: &BenchArgs) -> Result<Plan> {
+fn in_virtual_time(args: &BenchArgs) -> Result<BenchPlan> {
     let plan = virtual_time::plan(args.workloads()?, &args.systems()?, &args.profile, args.seed)?;
     http::each_run(args, plan, |plan, job| virtual_time::run(plan, job, &args.profile, args.seed))
 }
 
-/// What the store that a link is like charges.
+/// The prices of the store whose link is simulated.
 pub(crate) fn prices_of(link: &str) -> Prices {
     if link == "s3" { s3_profile().prices } else { gcs_profile().prices }
 }
 
-/// An error where a run failed, a byte was wrong, or an open object of ours gave bytes of two versions.
+/// Fails if a run failed, a byte was wrong, or one of our handles mixed two versions.
 fn verdict(failures: &[String], rows: &[Row]) -> Result<()> {
     let wrong: u64 = rows.iter().map(|row| row.wrong_bytes).sum();
     let promised = [System::FetchStream, System::Headstart, System::HeadstartCache].map(|system| system.to_string());

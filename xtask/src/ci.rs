@@ -1,5 +1,7 @@
 //! `cargo xtask ci`: everything that must hold before a change goes in, step by step.
 
+mod package;
+
 use std::fmt;
 use std::process::{Command, Stdio};
 
@@ -15,25 +17,25 @@ use crate::fuzz;
 use crate::servers;
 use crate::tidy;
 
-/// What to check.
+/// Which steps to run.
 #[derive(Debug, Args)]
 pub(crate) struct CiArgs {
-    /// Take only this step; may be given several times
+    /// Run only this step; may be given several times
     #[arg(long = "step", value_name = "STEP")]
     steps: Vec<Step>,
-    /// Write what the virtual-time bench counts into xtask/gates.json instead of comparing; review the difference
+    /// Write the counts of the virtual-time bench to xtask/gates.json instead of comparing them; review the difference
     #[arg(long)]
     bless_gates: bool,
 }
 
-/// One step; they are taken in this order.
+/// The steps, in the order in which they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Step {
     /// Formatting
     Fmt,
     /// Lints, warnings denied
     Clippy,
-    /// The rules that no compiler checks
+    /// The rules of `cargo xtask tidy`
     Tidy,
     /// Tests
     Test,
@@ -41,23 +43,25 @@ enum Step {
     Doctest,
     /// Documentation, warnings denied
     Doc,
-    /// object_store's own suite over every backend and stack, random reads over every backend; installs the servers where they are not there
+    /// object_store's own suite over every backend and stack, and random reads; installs missing servers
     Conformance,
-    /// Odd servers beside the bare client, in virtual time
+    /// Servers that break rules, beside the bare client, in virtual time
     Compatibility,
-    /// Random stacks over a store that does everything stores do, in virtual time: CI's seeds
+    /// Random stacks over a simulated store with faults and overwrites, in virtual time: CI's seeds
     Fuzz,
     /// Exact counts of the virtual-time bench
     Gates,
+    /// Packages of all published crates, complete and without uncommitted changes
+    Package,
 }
 
-/// All packages and features: one set for every step, so that each dependency is built once for each kind of build.
+/// All packages and features. Every step uses the same set, so that each dependency is built once per kind of build.
 const EVERYTHING: [&str; 2] = ["--workspace", "--all-features"];
 
-/// What is linted and not built: benches beside heavy peers, which no test runs.
+/// The package of peers is linted and not built: its dependencies are heavy, and no test runs it.
 const PEERS: [&str; 2] = ["--exclude", "headstart-peers"];
 
-/// Takes the steps in order and stops at the first that fails.
+/// Runs the steps in order and stops at the first that fails.
 pub(crate) fn run(args: &CiArgs) -> Result<()> {
     if args.bless_gates {
         return gates::bless(&bench::count_for_gates()?);
@@ -70,25 +74,25 @@ pub(crate) fn run(args: &CiArgs) -> Result<()> {
         }
         println!("\n== {step}");
         let step_started = Instant::now();
-        take(*step)
+        run_step(*step)
             .map_err(|error| anyhow!("{}\nto run only this step: cargo xtask ci --step {step}", explain(&error)))?;
         times.push((step, step_started.elapsed()));
     }
-    println!("\n== all is well");
+    println!("\n== all steps passed");
     for (step, time) in times {
         println!("{:>8}  {step}", seconds(time));
     }
-    println!("{:>8}  in all", seconds(started.elapsed()));
+    println!("{:>8}  total", seconds(started.elapsed()));
     Ok(())
 }
 
-fn take(step: Step) -> Result<()> {
+fn run_step(step: Step) -> Result<()> {
     match step {
         Step::Fmt => cargo(&["fmt", "--all", "--check"], &[], None),
         Step::Clippy => cargo(&["clippy", "--all-targets"], &["--", "-D", "warnings"], None),
         Step::Tidy => tidy::run(),
         Step::Test if has_nextest() => cargo(&["nextest", "run"], &[], None),
-        // What is promised is printed with its figure, though it holds; `.config/nextest.toml` sees to that above.
+        // `--show-output` prints the figures of promises that hold. With nextest, `.config/nextest.toml` does so.
         Step::Test => cargo(&["test", "--all-targets"], &["--", "--show-output"], None),
         Step::Doctest => cargo(&["test", "--doc"], &[], None),
         Step::Doc => cargo(&["doc", "--no-deps"], &[], Some(("RUSTDOCFLAGS", "-D warnings"))),
@@ -101,24 +105,29 @@ fn take(step: Step) -> Result<()> {
         Step::Compatibility => compatibility::run(&CompatibilityArgs::default()),
         Step::Fuzz => fuzz::run_for_ci(),
         Step::Gates => gates::check(&bench::count_for_gates()?),
+        Step::Package => package::run(),
     }
 }
 
-/// Runs cargo on the whole workspace, showing its output as it comes.
+/// Runs cargo on the whole workspace.
 fn cargo(args: &[&str], last: &[&str], env: Option<(&str, &str)>) -> Result<()> {
     let mut command = Command::new("cargo");
-    command.args(args).current_dir(crate::workspace_root()).stdin(Stdio::null()).envs(env);
-    // What only the next build would read: two gigabytes on a machine that builds once.
-    command.env("CARGO_INCREMENTAL", "0");
+    command.args(args).envs(env);
     if args[0] != "fmt" {
         command.args(EVERYTHING);
         if args[0] != "clippy" {
             command.args(PEERS);
         }
     }
-    command.args(last);
-    let line = Line(&command).to_string();
+    run_cargo(command.args(last))
+}
+
+/// Runs a command of cargo in the workspace's root, showing its output as it comes.
+fn run_cargo(command: &mut Command) -> Result<()> {
+    let line = CommandLine(command).to_string();
     println!("$ {line}");
+    // Incremental data would only serve the next build, and takes two gigabytes on a machine that builds once.
+    command.current_dir(crate::workspace_root()).stdin(Stdio::null()).env("CARGO_INCREMENTAL", "0");
     let status = command.status().context("cannot run cargo")?;
     if !status.success() {
         bail!("`{line}` ended with {status}");
@@ -136,16 +145,12 @@ fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_possible_value().expect("no step is hidden").get_name())
-    }
-}
+display_as_argument!(Step);
 
-/// A command as one would type it.
-struct Line<'a>(&'a Command);
+/// Displays a command as it would be typed in a shell.
+struct CommandLine<'a>(&'a Command);
 
-impl fmt::Display for Line<'_> {
+impl fmt::Display for CommandLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (key, value) in self.0.get_envs() {
             write!(f, "{}=\"{}\" ", key.display(), value.unwrap_or_default().display())?;
@@ -163,6 +168,6 @@ mod tests {
     fn a_failing_command_is_shown_as_one_would_type_it() {
         let mut command = Command::new("cargo");
         command.args(["doc", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
-        assert_eq!(Line(&command).to_string(), "RUSTDOCFLAGS=\"-D warnings\" cargo doc --no-deps");
+        assert_eq!(CommandLine(&command).to_string(), "RUSTDOCFLAGS=\"-D warnings\" cargo doc --no-deps");
     }
 }

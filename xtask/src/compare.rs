@@ -1,23 +1,23 @@
-//! What has changed between two benches, beyond noise.
+//! Compares the results of two benches, and reports changes beyond noise.
 
 use anyhow::{Result, ensure};
 use headstart_bench::results::{Results, Row, Spread};
 
-use crate::report::number;
+use crate::numbers::{number, to_float};
 
-/// Medians that differ by less are the same, even where no run of one is among those of the other.
+/// Rates that differ by a smaller factor are equal, even if the spreads of their runs do not overlap.
 const RATE_NOISE: f64 = 0.05;
-/// … of GETs and of bytes fetched: they depend on the timing of a run.
+/// The same for GETs and fetched bytes, which depend on the timing of a run.
 const COUNT_NOISE: f64 = 0.02;
-/// … of memory: allocators and the kernel have their say.
+/// The same for memory, which depends on the allocator and the kernel.
 const MEMORY_NOISE: f64 = 0.2;
 
-/// What changed, a line each, in the order of the new rows; nothing if all is as it was.
+/// The changes, one a line, in the order of the new rows.
 ///
-/// Where time was measured a difference counts beyond noise only; where it was virtual every difference counts.
+/// Measured times differ by noise; in virtual time every difference counts.
 ///
 /// # Errors
-/// Where the two cannot be compared: other stores, other seeds, or measured against virtual time.
+/// If the benches cannot be compared: other stores or seeds, or measured against virtual time.
 pub(crate) fn changes(old: &Results, new: &Results) -> Result<Vec<String>> {
     let kind = |results: &Results| if results.is_virtual { "virtual" } else { "measured" };
     ensure!(
@@ -63,7 +63,7 @@ fn name(row: &Row) -> String {
     format!("{} {}", row.workload, row.system)
 }
 
-/// What changed of a row whose time was measured.
+/// Changes of a row whose time was measured.
 fn measured(old: &Row, new: &Row) -> Vec<String> {
     let mut changes = Vec::new();
     let (before, after) = (&old.mb_per_s, &new.mb_per_s);
@@ -75,22 +75,22 @@ fn measured(old: &Row, new: &Row) -> Vec<String> {
     }
     let counts = [("GETs", old.gets, new.gets), ("bytes fetched", old.fetched_bytes, new.fetched_bytes)];
     for (what, before, after) in counts {
-        // A run that stops after a time has read more where it was faster: what counts is what a byte took.
+        // A run that is cut off after a time reads more if it is faster. Counts are compared per byte delivered.
         let (each, now) = (per_byte(before, old), per_byte(after, new));
         if is_beyond(each, now, COUNT_NOISE) {
             changes.push(format!("{what} {before} → {after} ({} for each byte delivered)", relative(each, now)));
         }
     }
     if let (Some(before), Some(after)) = (old.peak_memory_bytes, new.peak_memory_bytes)
-        && is_beyond(float(before), float(after), MEMORY_NOISE)
+        && is_beyond(to_float(before), to_float(after), MEMORY_NOISE)
     {
-        changes.push(format!("peak memory {before} → {after} bytes ({})", relative(float(before), float(after))));
+        changes.push(format!("peak memory {before} → {after} bytes ({})", relative(to_float(before), to_float(after))));
     }
     changes.extend(exact(old, new));
     changes
 }
 
-/// What changed of a row in virtual time: nothing may, unless the code did.
+/// Changes of a row in virtual time, where only a change of the code changes anything.
 fn counted(old: &Row, new: &Row) -> Vec<String> {
     let counts = [
         ("GETs", old.gets, new.gets),
@@ -99,7 +99,7 @@ fn counted(old: &Row, new: &Row) -> Vec<String> {
         ("bytes delivered", old.delivered_bytes, new.delivered_bytes),
     ];
     let mut changes = differences(&counts);
-    // Written as decimals and read again, a time is the same to the last digit.
+    // Times are equal to the last digit: they are written as decimals and read back exactly.
     for (what, before, after) in
         [("elapsed", old.elapsed_ms, new.elapsed_ms), ("stalled", old.stalled_ms, new.stalled_ms)]
     {
@@ -114,7 +114,7 @@ fn counted(old: &Row, new: &Row) -> Vec<String> {
     changes
 }
 
-/// What is no matter of noise, however it was counted.
+/// Changes of counts that have no noise.
 fn exact(old: &Row, new: &Row) -> Vec<String> {
     differences(&[
         ("WRONG BYTES", old.wrong_bytes, new.wrong_bytes),
@@ -128,7 +128,7 @@ fn differences(counts: &[(&str, u64, u64)]) -> Vec<String> {
     differ.map(|(what, before, after)| format!("{what} {before} → {after}")).collect()
 }
 
-/// Whether no run of one is within the range of the other.
+/// Whether the spreads do not overlap.
 fn is_apart(a: &Spread, b: &Spread) -> bool {
     a.max < b.min || b.max < a.min
 }
@@ -138,17 +138,12 @@ fn is_beyond(before: f64, after: f64, noise: f64) -> bool {
 }
 
 fn per_byte(count: u64, row: &Row) -> f64 {
-    if row.delivered_bytes == 0 { float(count) } else { float(count) / float(row.delivered_bytes) }
+    if row.delivered_bytes == 0 { to_float(count) } else { to_float(count) / to_float(row.delivered_bytes) }
 }
 
-/// By how much, in percent.
+/// The relative change in percent.
 fn relative(before: f64, after: f64) -> String {
     if before == 0.0 { "from nothing".into() } else { format!("{:+.1} %", (after / before - 1.0) * 100.0) }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for ratios")]
-fn float(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]
@@ -156,7 +151,7 @@ mod tests {
     use super::*;
     use crate::report::sample::results;
 
-    /// What is said when `change` is made to a bench's third row, headstart's of 700 MB/s, give or take one percent.
+    /// Checks the changes reported when `change` is applied to the third row: headstart's, of 700 MB/s ± 1 %.
     #[track_caller]
     fn check(is_virtual: bool, change: impl FnOnce(&mut Row), expected: &[&str]) {
         let mut old = results();

@@ -1,8 +1,9 @@
-//! `cargo xtask compatibility`: every behaviour of odd servers against every way to read, mode and client, beside the bare client.
+//! `cargo xtask compatibility`: reads from servers that break rules, by every way to read, mode and client, and
+//! compares with the bare client.
 //!
-//! A cell fails where ours has wrong bytes, an error that the bare client has not, more than twice the requests and one, more than one
-//! and a half times the time and a second, a panic or no end. Time is virtual. What is meant to differ stands in
-//! `exceptions.rs` by name and reason; `docs/compatibility.md` is written from the same tables.
+//! A cell fails if our layers return wrong bytes or an error that the bare client does not have, need more than twice
+//! its requests plus one a read, or more than 1.5 times its time plus a second, panic or hang. Time is virtual.
+//! Intended differences are listed in `exceptions.rs`. `docs/compatibility.md` is written from the same tables.
 
 mod access;
 mod cell;
@@ -15,15 +16,15 @@ use std::panic;
 use std::sync::Mutex;
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use headstart_sim::hostile::behaviours::{self, Behaviour, Sizes};
 use tokio::time::Instant;
 
 use access::Access;
-use cell::{Cell, Fault, Seen};
-use client::{Client, Mode};
+use cell::{CellFault, CellRecord, MatrixCell};
+use client::{ClientKind, Mode};
 
-/// What to try.
+/// Which cells to try.
 #[derive(Debug, Default, Args)]
 pub(crate) struct CompatibilityArgs {
     /// Only these behaviours; default: all
@@ -34,11 +35,11 @@ pub(crate) struct CompatibilityArgs {
     mode: Option<Mode>,
     /// Only this client
     #[arg(long)]
-    client: Option<Client>,
+    client: Option<ClientKind>,
     /// Only this way to read
     #[arg(long)]
     access: Option<Access>,
-    /// Show every cell, and each request where few cells are chosen
+    /// Show every cell, and each request if few cells are chosen
     #[arg(long)]
     verbose: bool,
     /// Write docs/compatibility.md
@@ -46,14 +47,14 @@ pub(crate) struct CompatibilityArgs {
     write: bool,
 }
 
-/// Objects that behaviours are tried on: one that fits any request, and one that is read in parts.
+/// Sizes of the object: small enough for one request, and large enough for several parts.
 const SMALL_BYTES: u64 = 1000;
 const LARGE_BYTES: u64 = 12 << 20;
 
-/// One behaviour, client and size: what a thread takes at a time.
-type Job = (&'static Behaviour, Client, u64);
+/// A behaviour, client and size: the unit of work of a thread.
+type MatrixJob = (&'static Behaviour, ClientKind, u64);
 
-/// Runs the matrix, prints what fails, and fails where anything does.
+/// Runs the matrix and prints failed cells. Fails if there are any.
 pub(crate) fn run(args: &CompatibilityArgs) -> Result<()> {
     if args.write {
         return document::write();
@@ -76,7 +77,7 @@ pub(crate) fn run(args: &CompatibilityArgs) -> Result<()> {
                 loop {
                     let job = jobs.lock().expect("no thread panics with it").pop();
                     let Some(job) = job else { return };
-                    let done = take(job, args);
+                    let done = run_job(job, args);
                     outcomes.lock().expect("no thread panics with it").extend(done);
                 }
             });
@@ -85,16 +86,16 @@ pub(crate) fn run(args: &CompatibilityArgs) -> Result<()> {
     panic::set_hook(hook);
     let outcomes = outcomes.into_inner().expect("all threads have ended");
     let took = started.elapsed().as_secs_f64();
-    tell(&outcomes, args, took)
+    report(&outcomes, args, took)
 }
 
-fn jobs(args: &CompatibilityArgs) -> Vec<Job> {
+fn jobs(args: &CompatibilityArgs) -> Vec<MatrixJob> {
     let mut jobs = Vec::new();
-    for behaviour in behaviours::ALL.iter() {
+    for behaviour in behaviours::ALL {
         if !args.behaviours.is_empty() && !args.behaviours.iter().any(|name| name == behaviour.name) {
             continue;
         }
-        for client in Client::ALL.into_iter().filter(|client| args.client.is_none_or(|only| only == *client)) {
+        for client in chosen(args.client) {
             jobs.push((behaviour, client, SMALL_BYTES));
             if behaviour.sizes == Sizes::All {
                 jobs.push((behaviour, client, LARGE_BYTES));
@@ -105,45 +106,50 @@ fn jobs(args: &CompatibilityArgs) -> Vec<Job> {
     jobs
 }
 
-/// A cell, what the bare client and ours have seen, and what is wrong.
-struct Outcome {
-    cell: Cell,
-    raw: Seen,
-    ours: Seen,
-    faults: Vec<Fault>,
+/// The value that the command line names, or all.
+fn chosen<T: ValueEnum + Copy + 'static>(only: Option<T>) -> Vec<T> {
+    only.map_or_else(|| T::value_variants().to_vec(), |only| vec![only])
 }
 
-fn take((behaviour, client, size): Job, args: &CompatibilityArgs) -> Vec<Outcome> {
+/// A cell, the records of the bare client and of our layers, and what is wrong.
+struct CellOutcome {
+    cell: MatrixCell,
+    raw: CellRecord,
+    ours: CellRecord,
+    faults: Vec<CellFault>,
+}
+
+fn run_job((behaviour, client, size): MatrixJob, args: &CompatibilityArgs) -> Vec<CellOutcome> {
     let mut outcomes = Vec::new();
-    for access in Access::ALL.into_iter().filter(|access| args.access.is_none_or(|only| only == *access)) {
-        let raw = cell::see(behaviour, client, size, access, None);
-        for mode in Mode::ALL.into_iter().filter(|mode| args.mode.is_none_or(|only| only == *mode)) {
-            let ours = cell::see(behaviour, client, size, access, Some(mode));
+    for access in chosen(args.access) {
+        let raw = cell::run_cell(behaviour, client, size, access, None);
+        for mode in chosen(args.mode) {
+            let ours = cell::run_cell(behaviour, client, size, access, Some(mode));
             let usual = if size > SMALL_BYTES { usual_requests(client, access, mode) } else { 0 };
             let faults = cell::compare(&raw, &ours, usual);
-            let cell = Cell { behaviour: behaviour.name, client, size, access, mode };
-            outcomes.push(Outcome { cell, raw: raw.clone(), ours, faults });
+            let cell = MatrixCell { behaviour: behaviour.name, client, size, access, mode };
+            outcomes.push(CellOutcome { cell, raw: raw.clone(), ours, faults });
         }
     }
     outcomes
 }
 
-/// How many requests a large object takes of a correct server: it is read in parts, on purpose.
-fn usual_requests(client: Client, access: Access, mode: Mode) -> usize {
-    static KNOWN: Mutex<BTreeMap<(Client, Access, Mode), usize>> = Mutex::new(BTreeMap::new());
+/// The requests that a large object takes from a correct server, where our layers read it in parts.
+fn usual_requests(client: ClientKind, access: Access, mode: Mode) -> usize {
+    static KNOWN: Mutex<BTreeMap<(ClientKind, Access, Mode), usize>> = Mutex::new(BTreeMap::new());
     let known = KNOWN.lock().expect("no thread panics with it").get(&(client, access, mode)).copied();
     known.unwrap_or_else(|| {
-        let requests = cell::see(behaviours::CORRECT, client, LARGE_BYTES, access, Some(mode)).request_count();
+        let requests = cell::run_cell(behaviours::CORRECT, client, LARGE_BYTES, access, Some(mode)).request_count();
         KNOWN.lock().expect("no thread panics with it").insert((client, access, mode), requests);
         requests
     })
 }
 
-fn tell(outcomes: &[Outcome], args: &CompatibilityArgs, took: f64) -> Result<()> {
+fn report(outcomes: &[CellOutcome], args: &CompatibilityArgs, took: f64) -> Result<()> {
     let mut unexplained = BTreeMap::<&str, usize>::new();
     let (mut explained, mut failed) = (0, 0);
     let mut used = vec![false; exceptions::ALL.len()];
-    for Outcome { cell, raw, ours, faults } in outcomes {
+    for CellOutcome { cell, raw, ours, faults } in outcomes {
         let open: Vec<_> = faults.iter().filter(|fault| !exceptions::explains(cell, **fault, &mut used)).collect();
         explained += usize::from(open.is_empty() && !faults.is_empty());
         if !open.is_empty() {

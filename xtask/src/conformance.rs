@@ -1,27 +1,27 @@
-//! `cargo xtask conformance`: `object_store`'s own suite over every backend and every stack, and ten thousand random
-//! steps over every backend through the facade's stack.
+//! `cargo xtask conformance`: runs `object_store`'s own suite over every backend and stack, and random steps over every
+//! backend through the facade.
 //!
-//! What the bare client passes, every stack must pass. What it fails is the server's own, and stands in `deviations.rs` by name.
+//! A stack must pass what the bare client passes. What the bare client fails is a deviation of the server, listed in
+//! `matrix.rs`.
 
 mod backend;
-mod deviations;
 mod differential;
 mod matrix;
+mod native_write;
 mod shaped;
-mod side_door;
 mod stack;
 mod suite;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::time::Instant;
 
 use crate::servers;
-use backend::{Backend, Server};
+use backend::{Backend, BackendServer};
 use matrix::Matrix;
-use stack::Stack;
+use stack::StackKind;
 
 const STEPS: u64 = 10_000;
 const SEED: u64 = 1;
@@ -32,37 +32,36 @@ pub(crate) struct ConformanceArgs {
     /// Only these backends; default: all
     #[arg(value_name = "BACKEND")]
     backends: Vec<Backend>,
-    /// Steps of the random run over each backend; 0 leaves it out
+    /// Steps of the random run over each backend; 0 skips it
     #[arg(long, default_value_t = STEPS)]
     steps: u64,
-    /// What is random is decided by this
+    /// Seed of the random run
     #[arg(long, default_value_t = SEED)]
     seed: u64,
-    /// In place of the suite: how fast reads are over hadro with a latency of 40 ms and 20 MB/s a stream
+    /// Instead of the suite, measure reads over hadro with 40 ms to the first byte and 20 MB/s a stream
     #[arg(long, conflicts_with_all = ["backends", "steps"])]
     shaped: bool,
 }
 
-/// All of it.
 impl Default for ConformanceArgs {
     fn default() -> Self {
         Self { backends: Vec::new(), steps: STEPS, seed: SEED, shaped: false }
     }
 }
 
-/// Runs the suite over `args.backends`, prints the matrix, and fails where a stack fails what the bare client passes.
+/// Runs the suite over `args.backends` and prints the matrix. Fails if a stack fails what the bare client passes.
 pub(crate) fn run(args: &ConformanceArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     if args.shaped {
         return runtime.block_on(servers::until_told(shaped::run(args.seed)))?;
     }
-    let backends = if args.backends.is_empty() { Backend::ALL.to_vec() } else { args.backends.clone() };
+    let backends = if args.backends.is_empty() { Backend::value_variants().to_vec() } else { args.backends.clone() };
     if backends.iter().filter_map(|backend| backend.server()).any(|server| !server.is_installed()) {
         bail!("the servers are not installed: run `cargo xtask servers --install`");
     }
     let mut matrix = Matrix::default();
     for backend in &backends {
-        // However it ends, its server ends with it.
+        // The backend's server ends with this future.
         runtime.block_on(servers::until_told(over(*backend, args, &mut matrix)))??;
     }
     print!("{matrix}");
@@ -71,12 +70,12 @@ pub(crate) fn run(args: &ConformanceArgs) -> Result<()> {
 
 async fn over(backend: Backend, args: &ConformanceArgs, matrix: &mut Matrix) -> Result<()> {
     let started = Instant::now();
-    let server = Server::start(backend).await?;
-    let expected = deviations::of(backend).map(|(function, _)| function).collect::<BTreeSet<_>>();
+    let server = BackendServer::start(backend).await?;
+    let expected = matrix::deviations(backend).map(|(function, _)| function).collect::<BTreeSet<_>>();
     let mut bare = BTreeMap::new();
-    for stack in Stack::ALL {
+    for stack in StackKind::value_variants() {
         let failed = suite::failures(&server, *stack).await?;
-        if *stack == Stack::Bare {
+        if *stack == StackKind::Bare {
             bare = failed.clone();
             matrix.compare_bare(backend, &failed, &expected);
         }

@@ -1,31 +1,31 @@
-//! `cargo xtask fuzz`: random stacks over a store that does everything stores do, in virtual time; every answer is judged.
+//! `cargo xtask fuzz`: random stacks over a simulated store with faults and overwrites, in virtual time. Every answer
+//! is checked against the history of the store.
 
-mod act;
 mod answer;
 mod body;
 mod case;
 mod cloud;
 mod cloud_store;
+mod context;
 mod drive;
 mod evidence;
 mod failure;
 mod generate;
 mod history;
-mod judge;
 #[cfg(test)]
 mod mistake;
 mod op;
 mod patterns;
-mod plan;
 mod reading;
+mod rules;
+mod runner;
 mod shrink;
 mod stack;
 mod supervise;
 mod tally;
+mod tasks;
 #[cfg(test)]
 mod tests;
-mod trouble;
-mod world;
 mod writing;
 
 use std::collections::BTreeMap;
@@ -36,47 +36,47 @@ use anyhow::{Result, bail};
 use clap::Args;
 use tokio::time::Instant;
 
-use supervise::{Ended, supervise};
-use world::Tally;
+use context::Tally;
+use supervise::{WorkerExit, supervise};
 
-/// The first of CI's seeds, and how many there are.
+/// CI's first seed, and the number of seeds.
 const CI_SEEDS: (u64, u64) = (1, 10_000);
 
-/// A case that takes longer than this in real time is stuck where no clock helps.
+/// A case that takes longer than this in real time hangs without waiting for the virtual clock.
 const REAL_TIME: Duration = Duration::from_secs(60);
 
-/// Runs that shrinking one failure may take.
+/// The most runs spent on shrinking one failure.
 const SHRINK_RUNS: usize = 1500;
 
-/// How long, and from where.
+/// Which cases to run, and for how long.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FuzzArgs {
-    /// Begin with this seed
+    /// Start with this seed
     #[arg(long, default_value_t = CI_SEEDS.0)]
     seed: u64,
     /// Run this many cases; CI's number unless --seconds is given
     #[arg(long)]
     cases: Option<u64>,
-    /// Run cases for so long
+    /// Stop after this time
     #[arg(long)]
     seconds: Option<u64>,
-    /// Go on after a failure, and show the first of each kind
+    /// Continue after a failure, and show the first failure of each kind
     #[arg(long)]
     keep_going: bool,
-    /// Show failures as they were generated
+    /// Show failing cases as generated, without shrinking
     #[arg(long)]
     no_shrink: bool,
-    /// Let no range end beyond this byte
+    /// Cap every range at this byte
     #[arg(long, hide = true)]
     cap_ranges: Option<u64>,
-    /// Run the cases in this process, and say which one comes next
+    /// Run the cases in this process and announce each before it starts
     #[arg(long, hide = true)]
     worker: bool,
 }
 
-/// Runs the cases and fails where one of them does.
+/// Runs the cases and fails if one of them fails.
 ///
-/// They run in a process of their own, with limited memory: a fault may be one that ends it.
+/// A worker process with limited memory runs the cases, because a fault may abort or exhaust its process.
 pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
     if args.worker {
         return work(args);
@@ -87,9 +87,9 @@ pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
     args.cases = args.cases.or_else(|| args.seconds.is_none().then_some(CI_SEEDS.1));
     loop {
         match supervise(&args)? {
-            Ended::Well if died == 0 => return Ok(()),
-            Ended::Well | Ended::Failed => bail!("cases failed; {died} of them ended the process"),
-            Ended::Died { seed, how } => {
+            WorkerExit::Well if died == 0 => return Ok(()),
+            WorkerExit::Well | WorkerExit::Failed => bail!("cases failed; {died} of them ended the process"),
+            WorkerExit::Died { seed, how } => {
                 died += 1;
                 println!("\nended the process: {how}; again with: cargo xtask fuzz --seed {seed} --cases 1");
                 let next = seed + 1;
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
     }
 }
 
-/// What CI runs.
+/// Runs CI's seeds.
 pub(crate) fn run_for_ci() -> Result<()> {
     let (seed, cases) = CI_SEEDS;
     run(&FuzzArgs {
@@ -163,7 +163,7 @@ fn work(args: &FuzzArgs) -> Result<()> {
     Ok(())
 }
 
-/// Shows a failure, and the smallest case that fails like it.
+/// Shows a failure, and the smallest case that fails in the same way.
 fn show(seed: u64, case: case::Case, failure: failure::Failure, args: &FuzzArgs) {
     println!("\n{failure}\nagain with: cargo xtask fuzz --seed {seed} --cases 1");
     let (case, failure) = if args.no_shrink {
@@ -175,7 +175,7 @@ fn show(seed: u64, case: case::Case, failure: failure::Failure, args: &FuzzArgs)
     println!("shrunk: {failure}\n{}", case.text());
 }
 
-/// Runs `work` and ends the process where it never ends: that needs no clock's help to be a hang.
+/// Runs `work` and aborts the process if `work` takes longer than [`REAL_TIME`].
 fn watched<T>(seed: u64, work: impl FnOnce() -> T) -> T {
     let (over, watch) = mpsc::channel::<()>();
     let watcher = std::thread::spawn(move || {

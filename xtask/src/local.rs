@@ -1,4 +1,4 @@
-//! `cargo xtask local`: files of this machine through Headstart, beside `object_store`'s own store for them.
+//! `cargo xtask local`: measures reads of local files by Headstart and by `object_store`'s `LocalFileSystem`.
 
 use std::fmt;
 use std::fs;
@@ -12,31 +12,31 @@ use clap::Args;
 use comfy_table::{Table, presets};
 use futures::TryStreamExt;
 use headstart::Headstart;
-use headstart_sim::{Content, SeededRng};
+use headstart_sim::{Content, Dice};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::time::{Duration, Instant};
 
-use crate::bench::quantile;
+use crate::numbers::quantile;
 
 const KEY: &str = "file";
 const FILE_BYTES: u64 = 256 << 20;
 
-/// Bytes of one batch, at most; and calls.
+/// The most bytes and calls of a batch.
 const BATCH_BYTES: u64 = 128 << 20;
 const BATCH_CALLS: u64 = 400;
 
-/// Where the kernel takes its caches back.
+/// Writing to this file drops the kernel's page cache.
 const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
 
 /// How to measure.
 #[derive(Debug, Args)]
 pub(crate) struct LocalArgs {
-    /// Batches of each row and store, in turn; the table shows the median of their ratios
+    /// Batches of each row and store, alternating; the table shows the median of their ratios
     #[arg(long, default_value_t = 15)]
     rounds: usize,
-    /// What is random is decided by this
+    /// Seed of random offsets
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Drop the kernel's page cache before every batch
@@ -44,31 +44,31 @@ pub(crate) struct LocalArgs {
     cold: bool,
 }
 
-/// A way to ask for bytes.
+/// A kind of call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// `get_range`, in order
+    /// `get_range` in order
     Sequential(u64),
-    /// `get_range`, anywhere
+    /// `get_range` at random offsets
     Random(u64),
-    /// `get_ranges`, sixteen anywhere
+    /// `get_ranges` of sixteen random ranges
     Ranges(u64),
-    /// `get` of everything, collected
+    /// `get` of the whole file, collected
     Whole,
-    /// `get` of everything, as a stream
+    /// `get` of the whole file, streamed
     Stream,
 }
 
 const RANGES: usize = 16;
 
 impl Form {
-    /// The least that is promised of it, as a multiple of the plain store's speed.
+    /// The promised rate, as a multiple of `LocalFileSystem`'s.
     fn promised(self) -> f64 {
         if self == Self::Stream { 2.0 } else { 0.95 }
     }
 
     /// The ranges of one batch, call by call.
-    fn calls(self, dice: &mut SeededRng) -> Vec<Vec<Range<u64>>> {
+    fn calls(self, dice: &mut Dice) -> Vec<Vec<Range<u64>>> {
         let count = |len: u64| (BATCH_BYTES / len).clamp(1, BATCH_CALLS);
         let mut anywhere = |len: u64| {
             let start = dice.below(FILE_BYTES - len);
@@ -98,7 +98,7 @@ impl fmt::Display for Form {
     }
 }
 
-/// Measures, prints the table, and fails where a promise is not kept in three of four batches.
+/// Measures, prints the table, and fails if a promise is missed in three of four batches.
 pub(crate) fn run(args: &LocalArgs) -> Result<()> {
     ensure!(args.rounds > 0, "--rounds is 0: at least one is needed");
     if args.cold && fs::write(DROP_CACHES, "1").is_err() {
@@ -130,7 +130,7 @@ async fn measure(args: &LocalArgs) -> Result<()> {
     let mut table = Table::new();
     let header = ["", "LocalFileSystem, MB/s", "Headstart, MB/s", "median of ratios", "their middle half", "promised"];
     table.load_style(presets::ASCII_MARKDOWN).set_header(header);
-    let (mut dice, mut missed) = (SeededRng::new(args.seed), Vec::new());
+    let (mut dice, mut missed) = (Dice::new(args.seed), Vec::new());
     for form in forms {
         let (mut ratios, mut rates) = (Vec::new(), [Vec::new(), Vec::new()]);
         for round in 0..args.rounds {
@@ -163,7 +163,7 @@ async fn measure(args: &LocalArgs) -> Result<()> {
             format!("{low:.2}–{high:.2}"),
             format!("{:.2}", form.promised()),
         ]);
-        // Neighbours on the machine make single batches slow, not three of four.
+        // Other load on the machine slows single batches, but not three of four.
         if high < form.promised() {
             missed.push(format!("{form}: {ratio:.3}"));
         }
@@ -178,7 +178,7 @@ async fn measure(args: &LocalArgs) -> Result<()> {
     Ok(())
 }
 
-/// How long the calls take. What they answer is checked afterwards.
+/// The time that the calls take. The bytes are checked outside of this time.
 async fn batch(
     store: &Arc<dyn ObjectStore>,
     path: &Path,

@@ -1,4 +1,16 @@
-//! The project's own commands: `cargo xtask bench`, `ci`, `conformance`, `fuzz`, `local`, `ramp`, `replay`, `report`, `servers` and `tidy`.
+//! The project's commands: `bench`, `ci`, `compatibility`, `conformance`, `fuzz`, `local`, `ramp`, `replay`, `report`,
+//! `servers` and `tidy`.
+
+/// Displays values of command-line enums as they are typed.
+macro_rules! display_as_argument {
+    ($($type:ty),*) => {$(
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(clap::ValueEnum::to_possible_value(self).expect("no value is hidden").get_name())
+            }
+        }
+    )*};
+}
 
 mod bench;
 mod ci;
@@ -7,7 +19,8 @@ mod compatibility;
 mod conformance;
 mod fuzz;
 mod local;
-mod python;
+mod metadata;
+mod numbers;
 mod ramp;
 mod replay;
 mod report;
@@ -28,25 +41,25 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure how fast an object is read, beside other ways of reading it
+    /// Measure reads by several systems, with every byte checked
     Bench(Box<bench::BenchArgs>),
     /// Check everything that must hold before a change goes in
     Ci(ci::CiArgs),
-    /// Run object_store's own suite over every backend and stack, and random reads over every backend
+    /// Run object_store's own suite and random reads over every backend and stack
     Conformance(conformance::ConformanceArgs),
-    /// Reads from servers that break rules, beside the bare client, in virtual time
+    /// Read from servers that break rules, and compare with the bare client, in virtual time
     Compatibility(compatibility::CompatibilityArgs),
-    /// Run random stacks over a store that does everything stores do, and judge every answer
+    /// Run random stacks over a simulated store with faults and overwrites, and check every answer
     Fuzz(fuzz::FuzzArgs),
-    /// Measure how fast files of this machine are read, beside object_store's own store for them
+    /// Measure reads of local files, and compare with object_store's LocalFileSystem
     Local(local::LocalArgs),
-    /// Say what a recorded trace would have cost by other ways of reading, and under any options
+    /// Compute the cost of a recorded trace for other systems and options
     Replay(replay::ReplayArgs),
-    /// Draw how fast read-ahead comes up to the link's rate
+    /// Draw how fast read-ahead reaches the link's rate
     Ramp(ramp::RampArgs),
-    /// Make a page, a document and pictures of what a bench found
+    /// Write the results of a bench as a document, an HTML page and pictures
     Report(report::ReportArgs),
-    /// Start object stores written by others, to try things out on; Ctrl-C stops them
+    /// Start third-party object stores on loopback; Ctrl-C stops them
     Servers(servers::ServersArgs),
     /// Check the rules that no compiler checks
     Tidy,
@@ -63,7 +76,8 @@ fn workspace_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace")
 }
 
-/// An error with its causes. Those of `object_store` repeat theirs; nothing is said twice.
+/// An error with its causes. A cause whose text is already contained is left out: errors of `object_store` repeat their
+/// sources.
 fn explain(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |text, cause| match cause.to_string() {
         cause if text.is_empty() => cause,
@@ -72,9 +86,9 @@ fn explain(error: &anyhow::Error) -> String {
     })
 }
 
-/// Runs this program again where a proxy would stand between this machine and itself, and says how that ended.
+/// Runs this program again with loopback excluded from proxies, if the environment names a proxy.
 ///
-/// The clients that are tested read these variables, as they do for everybody.
+/// The clients under test read these variables.
 #[expect(clippy::disallowed_methods, reason = "the environment of what is tested")]
 fn past_the_proxy() -> Option<ExitCode> {
     const LOOPBACK: &str = "127.0.0.1,localhost";

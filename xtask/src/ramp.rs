@@ -1,23 +1,29 @@
-//! `cargo xtask ramp`: draws how fast read-ahead comes up to the link's rate, in virtual time.
+//! `cargo xtask ramp`: draws how fast read-ahead reaches the link's rate, in virtual time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use headstart::{AccessHint, Headstart};
 use headstart_bench::simulate::paused;
 use headstart_sim::{LinkProfile, SimStore};
 use object_store::path::Path;
-use plotters::prelude::*;
+
+use crate::numbers::{mebibytes, to_float};
+use crate::report::panel::{frame, time_axis};
+use crate::report::svg::{Anchor, BLUE, Canvas, GREEN, GRID, MUTED, RED, Scale, TEXT};
+use crate::report::write;
 
 const OBJECT: &str = "synthetic/1GiB/ramp";
 const MIB: u64 = 1 << 20;
-/// So much of the object is drawn: the ramp, and a little of what follows.
+/// Length of the prefix that is drawn: the ramp, and a little of what follows.
 const SHOWN_MIB: u64 = 320;
+/// Room for the axis of time.
+const AXIS: f64 = 40.0;
 /// Length of a read.
 const READ: u64 = 64 * 1024;
-/// Runs that teach a store that runs are long.
+/// Sequential runs after which read-ahead expects runs in this store to be long.
 const LESSONS: usize = 4;
 
 /// What to draw where.
@@ -28,10 +34,10 @@ pub(crate) struct RampArgs {
     out: PathBuf,
 }
 
-/// When so many milliseconds had passed, so many MiB had been read.
+/// MiB read by each time in milliseconds.
 type Curve = Vec<(f64, f64)>;
 
-/// How the reader begins.
+/// What read-ahead knows before the first read.
 #[derive(Clone, Copy)]
 enum Start {
     Cold,
@@ -45,15 +51,12 @@ pub(crate) fn run(args: &RampArgs) -> Result<()> {
     let read = |start| runtime.block_on(read_in_order(start));
     let curves = [
         ("announced", read(Start::Announced)?),
-        ("unannounced, where runs have been long", read(Start::Taught)?),
+        ("unannounced, after long runs in the same store", read(Start::Taught)?),
         ("unannounced, nothing known", read(Start::Cold)?),
     ];
-    draw(&args.out, &curves).with_context(|| format!("cannot write {}", args.out.display()))?;
-    println!("written to {}", args.out.display());
-    Ok(())
+    write(&args.out, &draw(curves))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a picture")]
 async fn read_in_order(start: Start) -> Result<Curve> {
     let store = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(256).build();
     let headstart = Headstart::builder().environment([]).store(Arc::new(store.clone())).build().await?;
@@ -75,54 +78,36 @@ async fn read_in_order(start: Start) -> Result<Curve> {
     for range in reads(SHOWN_MIB) {
         let end = range.end;
         reader.chunks_at(range).await?;
-        curve.push(((store.elapsed() - began).as_secs_f64() * 1e3, end as f64 / MIB as f64));
+        curve.push(((store.elapsed() - began).as_secs_f64() * 1e3, mebibytes(end)));
     }
     Ok(curve)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a picture")]
-fn draw(out: &std::path::Path, curves: &[(&str, Curve)]) -> Result<()> {
-    const GREY: RGBColor = RGBColor(130, 130, 130);
-    const COLOURS: [RGBColor; 3] = [RGBColor(0, 114, 178), RGBColor(0, 158, 115), RGBColor(213, 94, 0)];
-    let shown = SHOWN_MIB as f64;
+/// Draws the curves, the link's limit, and one plain GET for comparison.
+fn draw(curves: [(&str, Curve); 3]) -> String {
+    const SIZE: (f64, f64) = (860.0, 460.0);
     let most_ms = curves.iter().filter_map(|(_, curve)| curve.last()).map(|(ms, _)| *ms).fold(0.0, f64::max);
-    let area = SVGBackend::new(out, (860, 460)).into_drawing_area();
-    // Both on light and on dark pages.
-    area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&area)
-        .caption(
-            "1 GiB in reads of 64 KiB: 30 ms to the first byte, 60 MB/s a stream, 1,000 MB/s in all",
-            ("sans-serif", 15),
-        )
-        .margin(14)
-        .x_label_area_size(38)
-        .y_label_area_size(52)
-        .build_cartesian_2d(0.0..most_ms * 1.02, 0.0..shown)?;
-    chart.configure_mesh().x_desc("ms").y_desc("MiB read").light_line_style(WHITE).draw()?;
-    let limit = [(0.0, 0.0), (30.0, 0.0), (30.0 + shown * 1.048_576, shown)];
-    chart
-        .draw_series(LineSeries::new(limit, GREY.stroke_width(2)))?
-        .label("the link's limit")
-        .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], GREY.stroke_width(2)));
-    for ((name, curve), colour) in curves.iter().zip(COLOURS) {
-        chart
-            .draw_series(LineSeries::new(curve.iter().step_by(16).copied(), colour.stroke_width(2)))?
-            .label(*name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+    let shown = to_float(SHOWN_MIB);
+    let across = Scale::new((0.0, most_ms * 1.02), (52.0, SIZE.0 - 14.0));
+    let up = Scale::new((0.0, shown), (SIZE.1 - AXIS, 46.0));
+    let mut canvas = Canvas::default();
+    let label = "MiB read over time: announced, taught and cold, beside the link's limit";
+    let title = "1 GiB in reads of 64 KiB: 30 ms to the first byte, 60 MB/s a stream, 1,000 MB/s in all";
+    canvas.heading((52.0, 16.0), Anchor::Start, title);
+    frame(&mut canvas, &across, &up, (46.0, SIZE.1 - AXIS), "MiB read", 8);
+    time_axis(&mut canvas, &across, SIZE.1 - AXIS);
+    // One first byte, then 1,000 MB/s; and 60 MB/s, the rate of one stream.
+    let limit = vec![(0.0, 0.0), (30.0, 0.0), (30.0 + shown * 1.048_576, shown)];
+    let stream = vec![(30.0, 0.0), (most_ms, (most_ms - 30.0) * 60e3 / to_float(MIB))];
+    let references = [("the link's limit", limit), ("one plain GET, streamed", stream)];
+    let colours = [MUTED, GRID, BLUE, GREEN, RED];
+    for (((name, curve), colour), y) in
+        references.into_iter().chain(curves).zip(colours).zip((0..5).map(|n| 62.0 + 17.0 * f64::from(n)))
+    {
+        let points: Vec<_> = curve.iter().map(|(ms, mib)| (across.at(*ms), up.at(*mib))).collect();
+        canvas.path(&points, colour, 2);
+        canvas.line((66.0, y), (84.0, y), colour, 2);
+        canvas.text((90.0, y), Anchor::Start, TEXT, name);
     }
-    // 60 MB/s: what one stream of one GET would have read meanwhile.
-    let stream = [(30.0, 0.0), (most_ms, (most_ms - 30.0) * 60e3 / MIB as f64)];
-    chart
-        .draw_series(DashedLineSeries::new(stream, 4, 4, GREY.stroke_width(1)))?
-        .label("one plain GET, streamed")
-        .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], GREY.stroke_width(1)));
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE)
-        .border_style(GREY)
-        .label_font(("sans-serif", 14))
-        .draw()?;
-    area.present()?;
-    Ok(())
+    canvas.finish(SIZE, label)
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask replay`: what a recorded trace would have cost, in time, GETs, bytes and money, by other ways of reading and under any options.
+//! `cargo xtask replay`: computes what a recorded trace would cost, in time, GETs, bytes and money, with other systems
+//! and options.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,41 +7,41 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use headstart_bench::file;
 use headstart_bench::meter::{Outcome, megabytes};
-use headstart_bench::replay::{bytes, on_simulated_objects, recorded_time};
-use headstart_bench::results::Wire;
+use headstart_bench::results::WireCounts;
 use headstart_bench::simulate::Simulation;
 use headstart_bench::system::System;
+use headstart_bench::traces;
+use headstart_bench::traces::{bytes, on_simulated_objects, recorded_time};
 use headstart_bench::workload::Workload;
 use headstart_sim::LinkProfile;
-use headstart_trace::CallKind;
+use headstart_trace::Kind;
 
 use crate::bench::prices_of;
-use crate::report::number;
+use crate::numbers::number;
 
-/// The ways of reading that take every kind of call.
+/// The systems that can replay every kind of call.
 const SYSTEMS: [System; 4] = [System::Raw, System::Fetch, System::Headstart, System::HeadstartCache];
 
 /// What to replay, and how.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
-    /// What `headstart_trace::TraceRecorder` has written, or a workload of bench/workloads as `--write` makes it
+    /// A file written by `headstart_trace::TraceRecorder`, or by `--write`
     #[arg(value_name = "TRACE.JSONL")]
     trace: PathBuf,
     /// Link to the simulated store: gcs, s3, near, wan, loopback; with `-lognormal` its first bytes vary
     #[arg(long, default_value = "gcs")]
     profile: LinkProfile,
-    /// Only this way of reading; may be given several times [default: raw, fetch, headstart, headstart+cache]
+    /// Only this system; may be given several times [default: raw, fetch, headstart, headstart+cache]
     #[arg(long = "system", value_name = "SYSTEM")]
     systems: Vec<System>,
     /// An option of Headstart, as in docs/configuration.md; may be given several times
     #[arg(long = "option", value_name = "KEY=VALUE", value_parser = option)]
     options: Vec<(String, String)>,
-    /// Seed of what varies
+    /// Seed of the link's variation
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// In place of a trace, write the one of this workload into the file, and replay it
+    /// Write the trace of this workload to the file first
     #[arg(long, value_name = "WORKLOAD")]
     write: Option<String>,
 }
@@ -50,12 +51,12 @@ fn option(text: &str) -> Result<(String, String), String> {
     Ok((pair.0.to_owned(), pair.1.to_owned()))
 }
 
-/// Replays, and prints a table.
+/// Replays the trace and prints a table.
 pub(crate) fn run(args: &ReplayArgs) -> Result<()> {
     if let Some(workload) = &args.write {
         write(workload, args)?;
     }
-    let recorded = file::load(&args.trace)?;
+    let recorded = traces::load(&args.trace)?;
     ensure!(!recorded.calls.is_empty(), "{} has no calls", args.trace.display());
     let trace = Arc::new(on_simulated_objects(&recorded));
     let systems = if args.systems.is_empty() { &SYSTEMS[..] } else { &args.systems };
@@ -71,7 +72,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<()> {
     }
     let about = if recorded.header.about.is_empty() { "a trace" } else { &recorded.header.about };
     println!("{}: {about}", args.trace.display());
-    let reads = recorded.calls.iter().filter(|call| call.kind != CallKind::Overwrite).count();
+    let reads = recorded.calls.iter().filter(|call| call.kind != Kind::Overwrite).count();
     print!("{reads} reads, {} MB", number(Some(megabytes(bytes(&recorded)))));
     let time = recorded_time(&recorded);
     if !time.is_zero() {
@@ -85,7 +86,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<()> {
     Ok(())
 }
 
-fn table(rows: &[(System, Outcome, Wire)], profile: &LinkProfile) -> Table {
+fn table(rows: &[(System, Outcome, WireCounts)], profile: &LinkProfile) -> Table {
     let mut table = Table::new();
     let header = ["system", "s", "waited s", "MB/s", "GETs", "HEADs", "MB fetched", "fetched ÷ read", "$"];
     table.load_style(presets::ASCII_MARKDOWN).set_header(header);
@@ -114,5 +115,5 @@ fn table(rows: &[(System, Outcome, Wire)], profile: &LinkProfile) -> Table {
 fn write(name: &str, args: &ReplayArgs) -> Result<()> {
     let workload = Workload::named(name)?;
     let trace = workload.trace(&workload.objects(args.seed)?, args.seed)?;
-    file::save(&trace, &args.trace)
+    traces::save(&trace, &args.trace)
 }

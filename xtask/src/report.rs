@@ -1,25 +1,14 @@
-//! `cargo xtask report`: makes a page, a document and pictures of what a bench found.
+//! `cargo xtask report`: writes the results of a bench as a document, an HTML page and pictures of timelines.
 
-mod cost;
-mod findings;
-mod latency;
-mod legend;
+pub(crate) mod columns;
+mod comparison;
 mod markdown;
-mod overview;
 mod page;
-mod panel;
-mod picture;
+pub(crate) mod panel;
 #[cfg(test)]
 pub(crate) mod sample;
-mod scale;
-mod tables;
-mod taps;
-mod text;
-mod theme;
-mod throughput;
+pub(crate) mod svg;
 mod timeline;
-mod way;
-mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -27,55 +16,41 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use headstart_bench::results::Results;
 
-pub(crate) use self::text::number;
-
-/// Width of a picture that stands alone.
-const PICTURE_WIDTH: f64 = 860.0;
-
 /// What to read and where to write.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
     /// Read the results of a bench from this file
     #[arg(long, value_name = "FILE", default_value = "docs/benchmarks.json")]
     json: PathBuf,
-    /// Write a page with pictures to this file; it needs no other
-    #[arg(long, value_name = "FILE", default_value = "docs/benchmarks.html")]
-    html: PathBuf,
-    /// Write the tables as Markdown to this file
+    /// Write the summary as Markdown to this file
     #[arg(long, value_name = "FILE", default_value = "docs/benchmarks.md")]
     docs: PathBuf,
-    /// Write a picture of each timeline, and the guide's of the stack, into this folder
+    /// Write a page with every number to this file
+    #[arg(long, value_name = "FILE", default_value = "target/benchmarks.html")]
+    html: PathBuf,
+    /// Write a picture of each timeline into this folder
     #[arg(long, value_name = "FOLDER", default_value = "docs/pictures")]
     pictures: PathBuf,
 }
 
-/// Reads the results and writes all three.
+/// Reads the results and writes the document, the page and the pictures.
 pub(crate) fn run(args: &ReportArgs) -> Result<()> {
     let json = args.json.display();
     ensure!(args.json.is_file(), "there is no {json}: run `cargo xtask bench … --json {json}` first");
     let results = Results::read(&args.json)?;
     ensure!(!results.rows.is_empty(), "{json} has no rows: run `cargo xtask bench … --json {json}` again");
-    write(&args.html, &page::page(&results)?)?;
-    write(&args.docs, &markdown::document(&results, neighbour(&args.docs, &args.html).as_deref()))?;
+    write(&args.docs, &markdown::document(&results))?;
+    write(&args.html, &page::page(&results))?;
     for run in &results.timelines {
-        let (svg, size) = timeline::timeline(run, PICTURE_WIDTH, true)?;
-        let name = format!("{}-{}.svg", text::slug(&run.workload), text::slug(&run.system));
-        write(&args.pictures.join(name), &picture::standalone(&svg, size))?;
-    }
-    let levels = taps::record()?;
-    for (name, (svg, size)) in [("components.svg", way::components(&levels)?), ("read.svg", way::way(&levels)?)] {
-        write(&args.pictures.join(name), &picture::standalone(&svg, size))?;
+        let name = format!("{}-{}.svg", run.workload, run.system.replace('+', "-"));
+        write(&args.pictures.join(name), &timeline::timeline(run))?;
     }
     Ok(())
 }
 
-/// The name of `file` as a link in `from`, if they are in one folder.
-fn neighbour(from: &Path, file: &Path) -> Option<String> {
-    (from.parent() == file.parent()).then(|| file.file_name()).flatten()?.to_str().map(str::to_owned)
-}
-
-fn write(file: &Path, text: &str) -> Result<()> {
-    let problem = || format!("cannot write {}: is its folder one you may write to?", file.display());
+/// Writes `text` to `file`, creates its folder if needed, and prints the path.
+pub(crate) fn write(file: &Path, text: &str) -> Result<()> {
+    let problem = || format!("cannot write {}", file.display());
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).with_context(problem)?;
     }
@@ -91,26 +66,26 @@ mod tests {
     fn arguments(folder: &Path) -> ReportArgs {
         ReportArgs {
             json: folder.join("benchmarks.json"),
-            html: folder.join("benchmarks.html"),
             docs: folder.join("benchmarks.md"),
+            html: folder.join("target/benchmarks.html"),
             pictures: folder.join("pictures"),
         }
     }
 
     #[test]
-    fn all_three_are_written() {
+    fn the_document_the_page_and_the_pictures_are_written() {
         let folder = tempfile::tempdir().unwrap();
         let args = arguments(folder.path());
         std::fs::write(&args.json, serde_json::to_string(&sample::results()).unwrap()).unwrap();
         run(&args).unwrap();
         let read = |file: &Path| std::fs::read_to_string(file).unwrap();
         assert!(read(&args.html).starts_with("<!DOCTYPE html>"));
-        assert!(read(&args.docs).contains("[benchmarks.html](benchmarks.html)"));
+        assert!(read(&args.docs).contains("# Benchmarks"));
         assert!(read(&args.pictures.join("seq-headstart-cache.svg")).starts_with("<svg xmlns="));
     }
 
     #[test]
-    fn without_results_it_says_what_to_do() {
+    fn without_results_the_error_names_the_command() {
         let folder = tempfile::tempdir().unwrap();
         let error = run(&arguments(folder.path())).unwrap_err().to_string();
         assert!(error.contains("run `cargo xtask bench"), "{error}");

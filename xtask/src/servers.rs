@@ -1,63 +1,62 @@
-//! `cargo xtask servers`: object stores written by others, started on loopback for tests and for trying things out.
+//! `cargo xtask servers`: starts third-party object stores on loopback, for tests and for trying things out.
 
-mod azure;
 mod environment;
-mod http;
 mod kind;
 mod process;
+mod requests;
 
 use std::io::{Write, stdout};
 
 use anyhow::{Result, bail, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-pub(crate) use environment::install;
-pub(crate) use kind::{HowToRead, Kind};
-pub(crate) use process::{Running, Shape};
+pub(crate) use environment::{PythonEnvironment, install};
+pub(crate) use kind::{HowToRead, ServerKind};
+pub(crate) use process::{LinkShape, RunningServer};
 
-/// The bucket that `cargo xtask servers` makes, and the object in it.
+/// The bucket that `cargo xtask servers` creates, and its object.
 const BUCKET: &str = "bucket";
 const OBJECT: &str = "object";
 const OBJECT_BYTES: usize = 64 << 20;
 
-/// What to start.
+/// Which servers to start.
 #[derive(Debug, Args)]
 pub(crate) struct ServersArgs {
     /// Start only these
     #[arg(value_name = "SERVER")]
-    servers: Vec<Kind>,
-    /// Install all of them, as xtask/servers.txt and xtask/servers/ pin them, into target/servers, and start none
+    servers: Vec<ServerKind>,
+    /// Install all servers into target/servers, as pinned by xtask/servers.txt and xtask/servers/, and start none
     #[arg(long, conflicts_with = "servers")]
     install: bool,
-    /// Milliseconds that hadro's first bytes take
+    /// Milliseconds to hadro's first bytes
     #[arg(long, value_name = "MS", default_value_t = 0)]
     latency_ms: u32,
-    /// Megabytes a second that one stream of hadro gets
+    /// Megabytes per second of one stream of hadro
     #[arg(long, value_name = "MB_PER_S")]
     stream_mb_per_s: Option<u32>,
 }
 
-/// Whether all of them are there, in the versions that are pinned.
+/// Whether all servers are installed in their pinned versions.
 pub(crate) fn is_installed() -> bool {
-    Kind::ALL.iter().all(|kind| kind.is_installed())
+    ServerKind::value_variants().iter().all(|kind| kind.is_installed())
 }
 
-/// Installs, or starts what is asked for, tells how to read from each, and stops them when it is interrupted.
+/// Installs the servers, or starts them, prints how to read from each, and stops them at an interrupt.
 pub(crate) fn run(args: &ServersArgs) -> Result<()> {
     if args.install {
         return install();
     }
-    let kinds = if args.servers.is_empty() { Kind::ALL.to_vec() } else { args.servers.clone() };
-    let shape = Shape { latency_ms: args.latency_ms, jitter_ms: 0, stream_mb_per_s: args.stream_mb_per_s };
+    let kinds = if args.servers.is_empty() { ServerKind::value_variants().to_vec() } else { args.servers.clone() };
+    let shape = LinkShape { latency_ms: args.latency_ms, jitter_ms: 0, stream_mb_per_s: args.stream_mb_per_s };
     ensure!(
-        shape == Shape::default() || kinds.contains(&Kind::Hadro),
+        shape == LinkShape::default() || kinds.contains(&ServerKind::Hadro),
         "--latency-ms and --stream-mb-per-s shape hadro, which is not among the servers to start"
     );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let serve = async {
         let mut running = Vec::new();
         for kind in kinds {
-            let server = Running::start(kind, shape).await?;
+            let server = RunningServer::start(kind, shape).await?;
             server.make_bucket(BUCKET).await?;
             server.write(BUCKET, OBJECT, vec![7; OBJECT_BYTES].into()).await?;
             println!("\n{kind} at {}: an object of 64 MiB. Read it with", server.url());
@@ -74,11 +73,11 @@ pub(crate) fn run(args: &ServersArgs) -> Result<()> {
         std::future::pending::<()>().await;
         anyhow::Ok(())
     };
-    // Told to stop, it has done what it is for.
+    // An interrupt is the normal end of this command.
     runtime.block_on(until_told(serve)).unwrap_or(Ok(()))
 }
 
-/// What `work` says, or an error once this process is told to stop. Then `work` is dropped, and its servers end with it.
+/// The result of `work`, or an error if this process is interrupted. Then `work` is dropped, and with it its servers.
 pub(crate) async fn until_told<T>(work: impl Future<Output = T>) -> Result<T> {
     let interrupted = async {
         #[cfg(unix)]

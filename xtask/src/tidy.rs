@@ -1,19 +1,20 @@
-//! `cargo xtask tidy`: the rules that no compiler checks (who may depend on whom, what a pure file may name, …).
+//! `cargo xtask tidy`: the rules that no compiler checks: dependencies, purity, names, and the size and text of files.
 
 mod direction;
+mod names;
 mod rules;
 mod source;
+mod text;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use self::source::Source;
+use self::source::SourceFile;
+use crate::metadata;
 
-/// The most lines of code the facade may have: it builds the stack and decides nothing. The design's 300 did not reckon with
-/// where each option came from, the builder's calls, the forwarded methods, a stub for each feature that is off, and what of
-/// URLs and options may be shown.
+/// The most lines of code that the facade may have: the facade builds the stack and decides nothing.
 const FACADE_LINES: usize = 720;
 
 /// A broken rule.
@@ -30,7 +31,7 @@ impl Problem {
         Self { place: place.into(), what: what.into() }
     }
 
-    fn at(source: &Source, line: usize, what: impl Into<String>) -> Self {
+    fn at(source: &SourceFile, line: usize, what: impl Into<String>) -> Self {
         Self::new(format!("{}:{line}", source.path), what)
     }
 }
@@ -44,21 +45,32 @@ impl fmt::Display for Problem {
 /// Checks every rule and prints what is broken.
 pub(crate) fn run() -> Result<()> {
     let root = crate::workspace_root();
-    let sources = read_sources(root)?;
-    let mut problems = direction::check(&direction::read(root)?);
+    let mut problems = direction::check(&metadata::read(root)?);
+    let mut sources = Vec::new();
+    let files = read_files(root)?;
+    let all = files.len();
+    for (path, text) in files {
+        problems.extend(text::long_lines(&path, &text));
+        problems.extend(text::refused_words(&path, &text));
+        if path.ends_with(".rs") {
+            sources.push(SourceFile::new(path, text));
+        }
+    }
     for source in &sources {
         problems.extend(rules::first_line(source));
         problems.extend(rules::purity(source));
+        problems.extend(rules::file_length(source));
         problems.extend(rules::unfinished(source));
         problems.extend(rules::simulation_in_src(source));
     }
+    problems.extend(names::unique_types(&sources));
     problems.extend(rules::facade_size(&sources, FACADE_LINES));
     for problem in &problems {
         eprintln!("{problem}");
     }
     match problems.len() {
         0 => {
-            println!("tidy: {} files, nothing to say", sources.len());
+            println!("tidy: {all} files, no problem");
             Ok(())
         }
         1 => bail!("1 rule is broken"),
@@ -66,19 +78,17 @@ pub(crate) fn run() -> Result<()> {
     }
 }
 
-/// Every Rust file of the workspace, in a fixed order, with its path from the root.
-fn read_sources(root: &Path) -> Result<Vec<Source>> {
+/// Every Rust and Markdown file of the workspace, in a fixed order: its path from the root, and its text.
+fn read_files(root: &Path) -> Result<Vec<(String, String)>> {
     let mut paths = Vec::new();
-    for folder in ["crates", "xtask"] {
-        collect(&root.join(folder), &mut paths)?;
-    }
+    collect(root, &mut paths)?;
     paths.sort();
     paths
         .iter()
         .map(|path| {
             let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
             let relative = path.strip_prefix(root).unwrap_or(path);
-            Ok(Source::new(relative.to_string_lossy().replace('\\', "/"), text))
+            Ok((relative.to_string_lossy().replace('\\', "/"), text))
         })
         .collect()
 }
@@ -86,10 +96,11 @@ fn read_sources(root: &Path) -> Result<Vec<Source>> {
 fn collect(folder: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
     for entry in std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
         let path = entry?.path();
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if path.is_dir() && !hidden && !path.ends_with("target") {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_foreign = name.starts_with('.') || matches!(&*name, "target" | "node_modules");
+        if path.is_dir() && !is_foreign {
             collect(&path, into)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "md") {
             into.push(path);
         }
     }

@@ -1,4 +1,4 @@
-//! One run of the bench by ocra's cache of pages in memory, over the `object_store` that it was written for.
+//! The system `ocra`: its page cache in memory, over the `object_store` version that it was written for.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
-use headstart_bench::peer;
-use headstart_bench::source::{Handle, Source};
+use headstart_bench::child;
+use headstart_bench::source::{Handle, ReadSource};
 use headstart_bench::system::System;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
@@ -15,10 +15,10 @@ use object_store::{ClientOptions, ObjectStore};
 use ocra::ReadThroughCache;
 use ocra::memory::InMemoryCache;
 
-/// As much as our own cache has by default.
+/// The default capacity of our cache.
 const CAPACITY: usize = 256 << 20;
 
-/// Not its default of 16 KiB: a megabyte would be 64 requests, two at a time.
+/// ocra's default of 16 KiB would need 64 requests a mebibyte, two at a time.
 const PAGE: usize = 1 << 20;
 
 /// A bucket, read page by page.
@@ -40,7 +40,7 @@ impl Pages {
 }
 
 #[async_trait]
-impl Source for Pages {
+impl ReadSource for Pages {
     async fn open(&self, key: &str, _: u64) -> Result<Box<dyn Handle>> {
         Ok(Box::new(Open { store: Arc::clone(&self.0), path: Path::parse(key)? }))
     }
@@ -61,7 +61,7 @@ impl Handle for Open {
 
 fn main() -> Result<()> {
     let versions = serde_json::json!({ "ocra": "0.1.1 (object_store 0.10.2)" });
-    peer::run(versions, |system, endpoint, bucket| {
+    child::run_peer(versions, |system, endpoint, bucket| {
         ensure!(system == System::Ocra, "this program reads by ocra");
         Ok(Arc::new(Pages::new(endpoint, bucket)?))
     })

@@ -11,31 +11,31 @@ use headstart_bench::workload::Workload;
 use headstart_sim::LinkProfile;
 use url::Url;
 
-/// How to bench. Without arguments: our layers on a handful of workloads, over HTTP, in about three minutes.
+/// How to bench. Without arguments: our layers on six workloads, over HTTP, in about three minutes.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// Read the simulated store in virtual time, to each workload's end: exact, and the same every time
+    /// Read the simulated store in virtual time: exact and reproducible counts
     #[arg(long = "virtual", conflicts_with_all = ["url", "seconds"])]
     pub(crate) virtual_time: bool,
     /// Link to the simulated store: gcs, s3, near, wan, loopback; with `-lognormal` its first bytes vary
     #[arg(long, default_value = "gcs")]
     pub(crate) profile: LinkProfile,
-    /// Every workload of bench/workloads
+    /// All workloads of bench/workloads
     #[arg(long, conflicts_with = "workloads")]
     all: bool,
     /// Only this workload; may be given several times
     #[arg(long = "workload", value_name = "WORKLOAD")]
     workloads: Vec<String>,
-    /// Other people's readers too, and every workload: builds or installs them where they are missing
+    /// Other libraries and all workloads; builds or installs the libraries if they are missing
     #[arg(long, conflicts_with_all = ["virtual_time", "url"])]
     pub(crate) peers: bool,
     /// Only this system; may be given several times
     #[arg(long = "system", value_name = "SYSTEM")]
     systems: Vec<System>,
-    /// Runs of which the median counts [default: 3, and 1 in virtual time, where all are the same]
+    /// Runs, of which the median counts [default: 3; 1 in virtual time, where all runs are the same]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: Option<u32>,
-    /// End a run after so many seconds, if the workload has not ended before
+    /// End a run after this time, if the workload has not ended before
     #[arg(long, default_value = "1.5", value_parser = seconds)]
     pub(crate) seconds: Duration,
     /// Seed of everything random
@@ -44,10 +44,10 @@ pub(crate) struct BenchArgs {
     /// Write the results to this file
     #[arg(long, value_name = "FILE", default_value = "bench-results.json")]
     pub(crate) json: PathBuf,
-    /// Say what has changed, beyond noise, since these results
+    /// Report changes beyond noise since these results
     #[arg(long, value_name = "FILE")]
     pub(crate) compare: Option<PathBuf>,
-    /// Put what is measured in its place among the results in this file, and keep the others
+    /// Replace rows of the results in this file by the measured ones, and keep all others
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     pub(crate) update: Option<PathBuf>,
     /// Read this object, up to its first GiB, instead of a simulated one; costs money
@@ -62,7 +62,7 @@ impl BenchArgs {
     /// The workloads to read.
     ///
     /// # Errors
-    /// Where a name is none, or one that cannot be read here.
+    /// If a name is unknown, or its workload cannot be read here.
     pub(crate) fn workloads(&self) -> Result<Vec<Workload>> {
         for name in &self.workloads {
             let workload = Workload::named(name)?;
@@ -82,7 +82,7 @@ impl BenchArgs {
     /// The systems to compare.
     ///
     /// # Errors
-    /// Where one is named that is other people's, and those are not asked for.
+    /// If a peer is named without `--peers`.
     pub(crate) fn systems(&self) -> Result<Vec<System>> {
         let peer = self.systems.iter().find(|system| system.group() == Group::Peer && !self.peers);
         ensure!(
@@ -97,7 +97,7 @@ impl BenchArgs {
             .collect())
     }
 
-    /// How often each is run.
+    /// The number of runs of each system and workload.
     pub(crate) fn runs(&self) -> usize {
         self.runs.map_or(if self.virtual_time { 1 } else { 3 }, |runs| runs as usize)
     }

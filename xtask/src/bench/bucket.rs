@@ -1,4 +1,5 @@
-//! The bench on a real object: says what it will cost (after one HEAD for the size), makes one plain copy to compare with, and only reads.
+//! The bench on an object of a real bucket. It only reads: one HEAD, one plain copy to compare with, then the runs. It
+//! announces the cost before.
 
 use std::io::{IsTerminal, Write, stdin, stdout};
 
@@ -15,14 +16,14 @@ use url::{Position, Url};
 use super::args::BenchArgs;
 use super::child;
 use super::http::{each_run, write_traces};
-use super::plan::Plan;
-use super::prepared::Prepared;
+use super::plan::BenchPlan;
+use super::prepared::PreparedWorkload;
 
-/// So much of an object is read at most.
+/// The most bytes that are read of an object.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// Reads `url` in every way asked for, and says what requests cost there.
-pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<(Plan, Prices)> {
+/// Reads `url` by every system; returns the runs and the prices of the store.
+pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<(BenchPlan, Prices)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let root: Url = url[..Position::BeforePath].parse()?;
     let path = path_of_url_key(url[Position::BeforePath..].trim_start_matches('/'))?;
@@ -33,10 +34,10 @@ pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<(Plan, Prices)> {
     ensure!(size > 0, "{url} is empty");
     let object = Object { key: path.to_string(), size };
     let prepared = args.workloads()?.into_iter().map(|workload| {
-        Prepared::new(workload, std::slice::from_ref(&object), args.seed, None, None)
+        PreparedWorkload::new(workload, std::slice::from_ref(&object), args.seed, None, None)
             .context("the object is too small for this workload: leave it out, or take a larger object")
     });
-    let plan = Plan::new(prepared.collect::<Result<_>>()?, &args.systems()?);
+    let plan = BenchPlan::new(prepared.collect::<Result<_>>()?, &args.systems()?);
     announce(args, &plan, &profile.prices, size)?;
 
     let mut copy = NamedTempFile::new().context("no room for a copy of the object")?;
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<(Plan, Prices)> {
         copy.flush()?;
         anyhow::Ok(())
     })?;
-    // The clients of the runs are processes of their own; this one's connections must not share their link.
+    // The runs use clients in processes of their own. This client's connections must not share their link.
     drop((store, client.for_fetch, client.facade, runtime));
 
     let folder = tempfile::tempdir().context("no room for traces")?;
@@ -65,12 +66,13 @@ pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<(Plan, Prices)> {
     Ok((plan, profile.prices))
 }
 
-/// Says what the bench will ask of the store at most, and waits for a yes.
-fn announce(args: &BenchArgs, plan: &Plan, prices: &Prices, size: u64) -> Result<()> {
+/// Prints the most that the bench will request, and asks for consent.
+fn announce(args: &BenchArgs, plan: &BenchPlan, prices: &Prices, size: u64) -> Result<()> {
     let (requests, bytes) = at_most(args, plan, size);
     println!(
-        "This reads {:.0} MB in {} ways, {} times each: at most about {requests} GETs (${:.4}) and {:.1} GB, usually much \
-         less, since a run ends after {:?}. Bytes are free in the bucket's region; elsewhere they cost what leaves it costs you.",
+        "This reads {:.0} MB by {} systems, {} times each: at most about {requests} GETs (${:.4}) and {:.1} GB, \
+         usually much less, since a run is cut off after {:?}. Bytes are free within the bucket's region; elsewhere \
+         you pay for egress.",
         megabytes(size),
         plan.order(0).len(),
         args.runs(),
@@ -92,16 +94,16 @@ fn announce(args: &BenchArgs, plan: &Plan, prices: &Prices, size: u64) -> Result
     Ok(())
 }
 
-/// GETs and bytes if no run were ended by its time, the copy and the HEAD before it included.
-fn at_most(args: &BenchArgs, plan: &Plan, size: u64) -> (u64, u64) {
-    /// What `BufReader` fetches at least at a time, and about what a speculation may cost that nobody reads.
+/// The most GETs and bytes, if no run is cut off; includes the copy and the HEAD.
+fn at_most(args: &BenchArgs, plan: &BenchPlan, size: u64) -> (u64, u64) {
+    /// The least that `BufReader` fetches at a time, and about what one useless speculation costs.
     const AROUND: u64 = 1024 * 1024;
     let (mut requests, mut bytes) = (0, 0);
     for job in plan.order(0) {
         let calls = &plan.workload(job).trace.calls;
         let asked: u64 = calls.iter().map(|call| call.bytes).sum();
         let rounded: u64 = calls.iter().map(|call| call.bytes.max(AROUND)).sum();
-        // Part by part where a read is more than one; read by read otherwise.
+        // Long reads count by parts, short ones by reads.
         requests += calls.len() as u64 + asked.div_ceil(AROUND);
         bytes += rounded;
     }

@@ -1,4 +1,5 @@
-//! One run in processes of its own, so that their peak memory and CPU time are theirs: how they are started, and the one that reads in our ways.
+//! Runs in processes of their own, which keeps their peak memory and CPU time apart: starts the processes, and is the
+//! process for our systems.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
@@ -11,14 +12,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use headstart::{FetchConfig, Headstart};
-use headstart_bench::child::Task;
+use headstart_bench::child::ChildTask;
 use headstart_bench::meter::Outcome;
-use headstart_bench::ours::{self, Client};
-use headstart_bench::overwrite::There;
-use headstart_bench::results::Wire;
+use headstart_bench::ours::{self, StoreClient};
+use headstart_bench::results::WireCounts;
+use headstart_bench::source::HttpOverwriter;
 use headstart_bench::source::Overwriter;
 use headstart_bench::system::System;
-use headstart_bench::{file, ideal};
+use headstart_bench::{ideal, traces};
 use headstart_fetch_core::BackendProfile;
 use headstart_gcs_backend::{GcsBackend, GcsConfig};
 use headstart_local_backend::LocalBackend;
@@ -28,45 +29,46 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::prepared::Prepared;
-use super::tally::Tally;
+use super::counting_store::CountingStore;
+use super::prepared::PreparedWorkload;
 
-/// A process that says nothing for so long after its run's time hangs.
+/// A process that is silent this long after its run's time hangs.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// What a process reads, and how.
+/// The arguments of a process for one of our systems.
 #[derive(Debug, Args)]
 pub(crate) struct ChildArgs {
     #[command(flatten)]
-    task: Task,
-    /// The store: `gs://bucket`, `s3://bucket` or `file:///`.
+    task: ChildTask,
+    /// The store: `gs://bucket`, `s3://bucket` or `file:///`
     #[arg(long)]
     root: Url,
-    /// Where a simulated store is.
+    /// The address of a simulated store
     #[arg(long)]
     endpoint: Option<String>,
     #[arg(long)]
     system: System,
-    /// Which of the system's shapes.
+    /// Index of the system's shape
     #[arg(long)]
     shape: usize,
 }
 
-/// What a process of ours says: how it went, and what it saw of the wire where the store cannot be asked.
+/// The line that a process prints at its end: the outcome, and its requests if the store has no log.
 #[derive(Debug, Serialize, Deserialize)]
-struct Said {
+struct ProcessReport {
     #[serde(flatten)]
     outcome: Outcome,
     #[serde(default)]
-    wire: Option<Wire>,
+    wire: Option<WireCounts>,
 }
 
-/// Runs `processes` at once, and says what they came to together; requests where they have counted them.
-pub(crate) fn run_all(processes: Vec<Command>, limit: Duration) -> Result<(Outcome, Option<Wire>)> {
-    let mut running = processes.into_iter().map(Running::start).collect::<Result<Vec<_>>>()?;
+/// Runs `processes` at once; returns their joint outcome, and their requests if they counted them.
+pub(crate) fn run_all(processes: Vec<Command>, limit: Duration) -> Result<(Outcome, Option<WireCounts>)> {
+    let mut running =
+        processes.into_iter().map(|mut command| RunningProcess::start(&mut command)).collect::<Result<Vec<_>>>()?;
     let (done, watched) = channel::<()>();
     let children: Vec<_> = running.iter().map(|one| Arc::clone(&one.child)).collect();
-    // Killed, a process that hangs closes its pipes, and whoever waits for it goes on.
+    // Killing a process that hangs closes its pipes, which ends the reads below.
     let watchdog = thread::spawn(move || {
         let hangs = watched.recv_timeout(limit + PATIENCE) == Err(RecvTimeoutError::Timeout);
         children.iter().filter(|_| hangs).for_each(|child| drop(child.lock().kill()));
@@ -75,11 +77,11 @@ pub(crate) fn run_all(processes: Vec<Command>, limit: Duration) -> Result<(Outco
     drop(done);
     drop(running);
     watchdog.join().ok().context("the watchdog panicked")?;
-    let (mut outcomes, mut wire) = (Vec::new(), None::<Wire>);
+    let (mut outcomes, mut wire) = (Vec::new(), None::<WireCounts>);
     for said in said? {
         outcomes.push(said.outcome);
         wire = match (wire, said.wire) {
-            (Some(Wire { gets, heads, fetched_bytes }), Some(more)) => Some(Wire {
+            (Some(WireCounts { gets, heads, fetched_bytes }), Some(more)) => Some(WireCounts {
                 gets: gets + more.gets,
                 heads: heads + more.heads,
                 fetched_bytes: fetched_bytes + more.fetched_bytes,
@@ -90,7 +92,7 @@ pub(crate) fn run_all(processes: Vec<Command>, limit: Duration) -> Result<(Outco
     Ok((Outcome::of_all(outcomes).context("there was no process")?, wire))
 }
 
-fn all(running: &mut [Running]) -> Result<Vec<Said>> {
+fn all(running: &mut [RunningProcess]) -> Result<Vec<ProcessReport>> {
     for one in &mut *running {
         let line = one.line()?;
         if line.trim() != "ready" {
@@ -98,9 +100,9 @@ fn all(running: &mut [Running]) -> Result<Vec<Said>> {
         }
     }
     for one in &mut *running {
-        one.go()?;
+        one.send("go")?;
     }
-    let said = |one: &mut Running| {
+    let said = |one: &mut RunningProcess| {
         let line = one.line()?;
         serde_json::from_str(&line).with_context(|| format!("a process did not say what its run came to, but '{line}'"))
     };
@@ -108,15 +110,15 @@ fn all(running: &mut [Running]) -> Result<Vec<Said>> {
 }
 
 /// A process, killed when this is dropped.
-struct Running {
+pub(crate) struct RunningProcess {
     child: Arc<Mutex<Child>>,
     lines: BufReader<ChildStdout>,
-    /// Reads what it says on stderr, so that it never waits for a reader.
+    /// Reads stderr, so that the process never blocks on it.
     errors: Option<JoinHandle<String>>,
 }
 
-impl Running {
-    fn start(mut command: Command) -> Result<Self> {
+impl RunningProcess {
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.with_context(|| format!("cannot start {program}"))?;
@@ -124,51 +126,53 @@ impl Running {
         let mut stderr = child.stderr.take().context("it has no stderr")?;
         let errors = thread::spawn(move || {
             let mut said = Vec::new();
-            // Where it cannot be read, what came before it is all there is.
+            // On an error, the output before it is all there is.
             let _ = stderr.read_to_end(&mut said);
             String::from_utf8_lossy(&said).trim().to_owned()
         });
         Ok(Self { child: Arc::new(Mutex::new(child)), lines, errors: Some(errors) })
     }
 
-    fn go(&mut self) -> Result<()> {
+    /// Writes a line to the process.
+    pub(crate) fn send(&mut self, line: &str) -> Result<()> {
         let mut child = self.child.lock();
-        let stdin = child.stdin.as_mut().context("it has no stdin")?;
-        stdin.write_all(b"go\n").and_then(|()| stdin.flush()).context("a process has ended before its run")
+        let stdin = child.stdin.as_mut().context("the process has no stdin")?;
+        writeln!(stdin, "{line}").and_then(|()| stdin.flush()).context("the process has ended")
     }
 
-    /// Its next line; an error with what it said on stderr where it has ended.
-    fn line(&mut self) -> Result<String> {
+    /// The next line of its output; an error with its stderr if it has ended.
+    pub(crate) fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         self.lines.read_line(&mut line)?;
         if !line.is_empty() {
             return Ok(line);
         }
-        // Its stderr ends with it; the watchdog, who needs the lock, may see to that.
+        // Stderr ends with the process. The lock stays free until then, because the watchdog needs it to kill the
+        // process.
         let why = self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default();
         bail!("{}: {why}", self.child.lock().wait()?)
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProcess {
     fn drop(&mut self) {
         let mut child = self.child.lock();
-        // It has mostly ended already.
+        // The process has usually ended already.
         let _ = child.kill();
         let _ = child.wait();
     }
 }
 
-/// The arguments that every process takes.
-pub(crate) fn common(command: &mut Command, task: &Task, system: System) {
+/// Adds the arguments that every process takes.
+pub(crate) fn common(command: &mut Command, task: &ChildTask, system: System) {
     command.arg("--trace").arg(&task.trace).args(["--system", &system.to_string()]);
     command.args(["--limit-ms", &task.limit_ms.to_string()]);
     command.args(["--processes", &task.processes.to_string(), "--process", &task.process.to_string()]);
 }
 
-/// The command that reads in one of our ways.
+/// The command of a process for one of our systems.
 pub(crate) fn command(
-    task: &Task,
+    task: &ChildTask,
     root: &Url,
     endpoint: Option<&str>,
     system: System,
@@ -188,15 +192,15 @@ pub(crate) fn command(
 
 /// The tasks of the processes that read `prepared`, whose trace is in `file`.
 pub(crate) fn tasks(
-    prepared: &Prepared,
+    prepared: &PreparedWorkload,
     system: System,
     file: PathBuf,
     copy: Option<PathBuf>,
     limit: Duration,
-) -> Vec<Task> {
-    // Nothing is won by telling the ideal to share.
+) -> Vec<ChildTask> {
+    // The ideal gains nothing from sharing.
     let processes = if system == System::Ideal { 1 } else { prepared.workload.processes };
-    let task = |process| Task {
+    let task = |process| ChildTask {
         trace: file.clone(),
         limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
         processes,
@@ -206,7 +210,7 @@ pub(crate) fn tasks(
     (0..processes).map(task).collect()
 }
 
-/// Is such a process: reads, and prints the outcome as a line of JSON.
+/// Runs one task and prints its outcome as a line of JSON.
 pub(crate) fn run(args: ChildArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let said = runtime.block_on(measured(args))?;
@@ -214,16 +218,16 @@ pub(crate) fn run(args: ChildArgs) -> Result<()> {
     Ok(())
 }
 
-async fn measured(args: ChildArgs) -> Result<Said> {
+async fn measured(args: ChildArgs) -> Result<ProcessReport> {
     let (mut client, profile) = client(&args.root, args.endpoint.as_deref())?;
-    // A real store has no log that could be asked.
+    // A real store has no log, so the client counts its requests.
     let tally = args.task.copy.is_some().then(|| {
         let counted = if matches!(args.system, System::Raw | System::Stream | System::BufReader | System::Ideal) {
             &client.store
         } else {
             &client.for_fetch
         };
-        Arc::new(Tally::new(Arc::clone(counted)))
+        Arc::new(CountingStore::new(Arc::clone(counted)))
     });
     if let Some(tally) = &tally {
         let fetch = FetchConfig { profile, ..FetchConfig::default() };
@@ -231,21 +235,21 @@ async fn measured(args: ChildArgs) -> Result<Said> {
         (client.store, client.for_fetch) = (Arc::clone(tally) as _, Arc::clone(tally) as _);
     }
     let outcome = if args.system == System::Ideal {
-        let trace = file::load(&args.task.trace)?;
+        let trace = traces::load(&args.task.trace)?;
         let shape = *ideal::shapes(&trace).get(args.shape).context("there is no such shape")?;
         let meter = args.task.begin()?;
         ideal::run(&trace, shape, &client.store, &meter).await?;
         meter.finish()
     } else {
         let source = ours::source(args.system, client).await?;
-        let overwriter = args.endpoint.map(|endpoint| Arc::new(There { endpoint }) as Arc<dyn Overwriter>);
-        args.task.carry_out(source, overwriter).await?
+        let overwriter = args.endpoint.map(|endpoint| Arc::new(HttpOverwriter { endpoint }) as Arc<dyn Overwriter>);
+        args.task.run(source, overwriter).await?
     };
-    Ok(Said { outcome, wire: tally.map(|tally| tally.wire()) })
+    Ok(ProcessReport { outcome, wire: tally.map(|tally| tally.wire()) })
 }
 
-/// The client of the store at `root`, and the store's profile. A simulated store is none of the environment's business.
-pub(crate) fn client(root: &Url, endpoint: Option<&str>) -> Result<(Client, BackendProfile)> {
+/// The client of the store at `root`, and the store's profile. For a simulated store the environment is ignored.
+pub(crate) fn client(root: &Url, endpoint: Option<&str>) -> Result<(StoreClient, BackendProfile)> {
     let facade = Headstart::builder().environment([]).url(root.as_str());
     let no_options: [(&str, &str); 0] = [];
     let (store, for_fetch, profile): (Arc<dyn ObjectStore>, Arc<dyn ObjectStore>, _) = match (root.scheme(), endpoint) {
@@ -270,13 +274,46 @@ pub(crate) fn client(root: &Url, endpoint: Option<&str>) -> Result<(Client, Back
     };
     let facade = match endpoint {
         Some(endpoint) => facade.option("gcs.endpoint", endpoint),
-        // A real store's client takes its credentials from where they always are.
+        // The client of a real store takes its credentials from the environment.
         None if root.scheme() != "file" => Headstart::builder().url(root.as_str()),
         None => facade,
     };
-    Ok((Client { store, for_fetch, facade }, profile))
+    Ok((StoreClient { store, for_fetch, facade }, profile))
 }
 
 #[cfg(test)]
-#[path = "child_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    fn run(scripts: &[&str]) -> Result<(Outcome, Option<WireCounts>), String> {
+        let processes = scripts.iter().map(|script| shell(script)).collect();
+        run_all(processes, Duration::from_secs(1)).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn processes_begin_together_and_are_one_run() {
+        let outcome = Outcome { delivered_bytes: 5, elapsed_ms: 1.0, ..Outcome::default() };
+        let script = format!("echo ready; read line; echo '{}'", serde_json::to_string(&outcome).unwrap());
+        let (all, wire) = run(&[&script, &script]).unwrap();
+        assert_eq!((all.delivered_bytes, wire), (10, None));
+    }
+
+    #[test]
+    fn what_goes_wrong_in_a_process_is_told() {
+        for (script, says) in [
+            ("echo no such object >&2; exit 3", "no such object"),
+            ("echo hello", "instead of 'ready'"),
+            ("echo ready; read line; echo nonsense", "nonsense"),
+            ("echo ready; read line; echo late >&2; exit 1", "late"),
+        ] {
+            let error = run(&[script]).unwrap_err();
+            assert!(error.contains(says), "{script}: {error}");
+        }
+    }
+}

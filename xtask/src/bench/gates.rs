@@ -1,7 +1,7 @@
-//! The gates: what the virtual-time bench counted when people last agreed, compared exactly.
+//! The gates: exact counts of the virtual-time bench, compared with those in `xtask/gates.json`.
 //!
-//! Virtual time has no noise, so a number that differs is a change of behaviour: either a mistake, or a
-//! change that `--bless-gates` writes down for review.
+//! Virtual time has no noise. A different count is a change of behaviour: a mistake, or a change that `--bless-gates`
+//! records for review.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-/// What is compared of one run.
+/// The counts of one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Gate {
@@ -18,10 +18,11 @@ pub(crate) struct Gate {
     pub(crate) heads: u64,
     pub(crate) fetched_bytes: u64,
     pub(crate) virtual_ms: f64,
-    /// Handles that told of a change of their object.
+    /// Handles that reported that their object changed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) changes_told: u64,
-    /// Handles that mixed two versions: the bare client's, and `fetch`, whose calls promise no more.
+    /// Handles that mixed two versions: those of the bare client and of `fetch`, whose calls do not promise one
+    /// version.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) changes_mixed: u64,
 }
@@ -51,21 +52,21 @@ pub(crate) fn check(found: &Gates) -> Result<()> {
         eprintln!("{difference}");
     }
     bail!(
-        "{} of {} rows differ from xtask/gates.json; where that is meant, run `cargo xtask ci --bless-gates` and have the \
-         difference reviewed",
+        "{} of {} rows differ from xtask/gates.json; if the change is intended, run `cargo xtask ci --bless-gates` and \
+         have the difference reviewed",
         differences.len(),
         found.len().max(agreed.len())
     )
 }
 
-/// Writes `found` as what is agreed from now on.
+/// Writes `found` to the file.
 pub(crate) fn bless(found: &Gates) -> Result<()> {
     std::fs::write(file(), render(found)?).context("cannot write xtask/gates.json")?;
     println!("wrote {} rows to xtask/gates.json; look at the difference before you commit it", found.len());
     Ok(())
 }
 
-/// JSON with one row a line, so that a change of one number is a change of one line.
+/// JSON with one row a line, so that one changed count changes one line.
 fn render(gates: &Gates) -> Result<String> {
     let mut text = String::from("{\n");
     for (index, (name, gate)) in gates.iter().enumerate() {

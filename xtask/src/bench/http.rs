@@ -1,4 +1,4 @@
-//! The bench over HTTP: every run in processes of its own, against a server in another.
+//! The bench over HTTP: every run in processes of its own, against a server in another process.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use headstart_bench::meter::Outcome;
-use headstart_bench::results::{Group, Wire};
+use headstart_bench::results::{Group, WireCounts};
 use headstart_bench::workload::{Object, Workload};
 use headstart_sim::{Content, FIRST_GENERATION};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,12 +16,12 @@ use url::Url;
 use super::args::BenchArgs;
 use super::child;
 use super::peers::Peers;
-use super::plan::{Job, Plan};
-use super::prepared::Prepared;
-use super::server::{BUCKET, Server};
+use super::plan::{BenchJob, BenchPlan};
+use super::prepared::PreparedWorkload;
+use super::server::{BUCKET, BenchServer};
 
-/// Reads the simulated objects, and the files, in every way asked for.
-pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<Plan> {
+/// Reads the simulated objects, or local files, by every system.
+pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<BenchPlan> {
     let folder = tempfile::tempdir().context("no room for traces")?;
     let mut prepared = Vec::new();
     for workload in args.workloads()? {
@@ -30,23 +30,23 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<Plan> {
             make_files(&folder, &workload, &mut objects)?;
         }
         let cut = args.seconds * workload.longer;
-        prepared.push(Prepared::new(workload, &objects, args.seed, Some(&args.profile), Some(cut))?);
+        prepared.push(PreparedWorkload::new(workload, &objects, args.seed, Some(&args.profile), Some(cut))?);
     }
     let traces = write_traces(&folder, &prepared)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let bucket: Url = format!("gs://{BUCKET}").parse()?;
     let files: Url = "file:///".parse()?;
-    each_run(args, Plan::new(prepared, &args.systems()?), |plan, job| {
+    each_run(args, BenchPlan::new(prepared, &args.systems()?), |plan, job| {
         let prepared = plan.workload(job);
         let cut = args.seconds * prepared.workload.longer;
         let tasks = child::tasks(prepared, job.system, traces[job.workload].clone(), None, cut);
         if prepared.workload.local {
             let own = tasks.iter().map(|task| child::command(task, &files, None, job.system, job.shape));
             let (outcome, _) = child::run_all(own.collect::<Result<_>>()?, cut)?;
-            return Ok((outcome, Wire::default()));
+            return Ok((outcome, WireCounts::default()));
         }
-        // A server of its own for every run: what one has changed, the next must not find.
-        let mut server = Server::start(&args.profile, args.seed, prepared.name())?;
+        // Every run has a server of its own, so that overwrites of one run do not affect the next.
+        let mut server = BenchServer::start(&args.profile, args.seed, prepared.name())?;
         let commands = tasks.iter().map(|task| match job.system.group() {
             Group::Peer => Ok(peers.context("nobody asked for peers")?.command(task, job.system, server.url())),
             _ => child::command(task, &bucket, Some(server.url()), job.system, job.shape),
@@ -56,17 +56,17 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<Plan> {
     })
 }
 
-/// Writes each workload's trace into a file of `folder`.
-pub(crate) fn write_traces(folder: &TempDir, workloads: &[Prepared]) -> Result<Vec<PathBuf>> {
-    let write = |prepared: &Prepared| {
+/// Writes each workload's trace to a file in `folder`.
+pub(crate) fn write_traces(folder: &TempDir, workloads: &[PreparedWorkload]) -> Result<Vec<PathBuf>> {
+    let write = |prepared: &PreparedWorkload| {
         let file = folder.path().join(format!("{}.jsonl", prepared.name()));
-        headstart_bench::file::save(&prepared.trace, &file)?;
+        headstart_bench::traces::save(&prepared.trace, &file)?;
         Ok(file)
     };
     workloads.iter().map(write).collect()
 }
 
-/// Makes files of a workload's objects, which are called by their paths from then on.
+/// Creates files for the objects of a local workload. The objects' keys become the files' paths.
 fn make_files(folder: &TempDir, workload: &Workload, objects: &mut [Object]) -> Result<()> {
     const PIECE: u64 = 1 << 20;
     for (n, object) in objects.iter_mut().enumerate() {
@@ -82,12 +82,12 @@ fn make_files(folder: &TempDir, workload: &Workload, objects: &mut [Object]) -> 
     Ok(())
 }
 
-/// Makes all runs of `plan` with `make`, showing how far they are.
+/// Runs all jobs of `plan` with `make`, and shows a progress bar.
 pub(crate) fn each_run(
     args: &BenchArgs,
-    mut plan: Plan,
-    mut make: impl FnMut(&Plan, Job) -> Result<(Outcome, Wire)>,
-) -> Result<Plan> {
+    mut plan: BenchPlan,
+    mut make: impl FnMut(&BenchPlan, BenchJob) -> Result<(Outcome, WireCounts)>,
+) -> Result<BenchPlan> {
     let bar = ProgressBar::new((plan.order(0).len() * args.runs()) as u64)
         .with_style(ProgressStyle::with_template("{elapsed:>4} {wide_bar} {pos}/{len} {msg:32}")?);
     for run in 0..args.runs() {

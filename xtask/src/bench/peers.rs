@@ -1,38 +1,41 @@
-//! Other people's readers: built or installed where they are missing, and started as processes.
+//! Other libraries: built or installed if missing, and run as processes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use headstart_bench::child::Task;
+use headstart_bench::child::ChildTask;
 use headstart_bench::system::System;
 use serde::Deserialize;
 
 use super::child::common;
 use super::server::BUCKET;
-use crate::python::Environment;
+use crate::servers::PythonEnvironment;
 
-/// What those in Python need.
+/// The pinned wheels of peers in Python.
 const PINS: &str = include_str!("../../../peers/python/requirements.txt");
 
-/// The programs.
+/// The programs of the peers.
 #[derive(Debug)]
 pub(crate) struct Peers {
     rust: PathBuf,
     ocra: PathBuf,
     python: PathBuf,
     script: PathBuf,
-    /// What takes part, and in which version.
+    /// The versions of the peers.
     pub(crate) versions: BTreeMap<String, String>,
 }
 
 impl Peers {
-    /// Builds and installs what is missing, which takes some minutes the first time.
+    /// Builds and installs missing peers. The first time takes some minutes.
     pub(crate) fn ready(systems: &[System]) -> Result<Self> {
         let root = crate::workspace_root();
-        let environment =
-            Environment { folder: root.join("target/peers-python"), pins: PINS, file: "peers/python/requirements.txt" };
+        let environment = PythonEnvironment {
+            folder: root.join("target/peers-python"),
+            pins: PINS,
+            file: "peers/python/requirements.txt",
+        };
         let mut peers = Self {
             rust: PathBuf::new(),
             ocra: PathBuf::new(),
@@ -61,7 +64,7 @@ impl Peers {
     }
 
     /// The command that reads by `system` from the simulated server at `endpoint`.
-    pub(crate) fn command(&self, task: &Task, system: System, endpoint: &str) -> Command {
+    pub(crate) fn command(&self, task: &ChildTask, system: System, endpoint: &str) -> Command {
         let mut command = if system.is_python() {
             let mut python = Command::new(&self.python);
             python.arg(&self.script);
@@ -75,7 +78,7 @@ impl Peers {
     }
 }
 
-/// Builds a program, and says where it is.
+/// Builds a program and returns its path.
 fn build(root: &Path, what: &[&str]) -> Result<PathBuf> {
     #[derive(Deserialize)]
     struct Message {

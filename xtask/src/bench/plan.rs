@@ -1,71 +1,69 @@
-//! What is run in which order, and what comes of it.
+//! The jobs of a bench, their order, and the outcomes of their runs.
 
 use anyhow::Error;
-use headstart_bench::ideal::Shape;
+use headstart_bench::ideal::IdealShape;
 use headstart_bench::meter::Outcome;
-use headstart_bench::results::{Row, Wire};
+use headstart_bench::results::{Row, WireCounts};
 use headstart_bench::system::System;
 use headstart_fetch_core::Prices;
 
-use super::prepared::Prepared;
+use super::prepared::PreparedWorkload;
 use super::summary;
 use crate::explain;
 
-/// One way of reading one workload, by their places in the plan.
+/// One system on one workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Job {
+pub(crate) struct BenchJob {
     pub(crate) workload: usize,
     pub(crate) system: System,
-    /// Which of the system's shapes.
+    /// Index of the system's shape.
     pub(crate) shape: usize,
 }
 
-/// All jobs and what their runs came to.
+/// All jobs with their outcomes.
 #[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) workloads: Vec<Prepared>,
+pub(crate) struct BenchPlan {
+    pub(crate) workloads: Vec<PreparedWorkload>,
     rows: Vec<(usize, System)>,
-    jobs: Vec<(Job, Vec<(Outcome, Wire)>)>,
-    /// What failed, one line each.
+    jobs: Vec<(BenchJob, Vec<(Outcome, WireCounts)>)>,
+    /// The failures, one line each.
     pub(crate) failures: Vec<String>,
 }
 
-impl Plan {
-    /// Every system on every workload it can read.
-    pub(crate) fn new(workloads: Vec<Prepared>, systems: &[System]) -> Self {
+impl BenchPlan {
+    /// Every system on every workload that it can read.
+    pub(crate) fn new(workloads: Vec<PreparedWorkload>, systems: &[System]) -> Self {
         let pairs = (0..workloads.len()).flat_map(|workload| systems.iter().map(move |system| (workload, *system)));
         let rows: Vec<_> = pairs.filter(|(workload, system)| workloads[*workload].suits(*system)).collect();
         let mut plan = Self { workloads, rows, jobs: Vec::new(), failures: Vec::new() };
         let measured = plan.rows.iter().filter(|(workload, system)| plan.stand_in(*workload, *system) == *workload);
         let jobs = measured.flat_map(|&(workload, system)| {
             let shapes = 0..plan.workloads[workload].shapes(system).len();
-            shapes.map(move |shape| (Job { workload, system, shape }, Vec::new()))
+            shapes.map(move |shape| (BenchJob { workload, system, shape }, Vec::new()))
         });
         plan.jobs = jobs.collect();
         plan
     }
 
-    /// The workload on which `system` is measured for `workload`. The ideal takes bytes in any order: whatever reads the same objects wholly is the
-    /// same to it, and measured once.
+    /// The workload whose runs count for `system` on `workload`. Workloads that read the same objects completely are
+    /// the same to the ideal, which takes bytes in any order; they are measured once.
     fn stand_in(&self, workload: usize, system: System) -> usize {
         let first = (0..workload).find(|other| self.workloads[*other].same_to_ideal(&self.workloads[workload]));
         if system == System::Ideal { first.unwrap_or(workload) } else { workload }
     }
 
-    /// The workload of `job`.
-    pub(crate) fn workload(&self, job: Job) -> &Prepared {
+    pub(crate) fn workload(&self, job: BenchJob) -> &PreparedWorkload {
         &self.workloads[job.workload]
     }
 
-    /// The shape of `job`.
-    pub(crate) fn shape(&self, job: Job) -> Shape {
+    pub(crate) fn shape(&self, job: BenchJob) -> IdealShape {
         self.workload(job).shapes(job.system)[job.shape]
     }
 
-    /// The jobs of run number `run`: workload by workload, each time beginning with another system, so that none always
-    /// has the machine as the same other one left it.
-    pub(crate) fn order(&self, run: usize) -> Vec<Job> {
-        let jobs: Vec<Job> = self.jobs.iter().map(|(job, _)| *job).collect();
+    /// The jobs of run number `run`, workload by workload. Each run starts with another system, so that no system
+    /// always follows the same other one.
+    pub(crate) fn order(&self, run: usize) -> Vec<BenchJob> {
+        let jobs: Vec<BenchJob> = self.jobs.iter().map(|(job, _)| *job).collect();
         let rotated = jobs.chunk_by(|a, b| a.workload == b.workload).flat_map(|of_workload| {
             let (before, after) = of_workload.split_at(run % of_workload.len());
             [after, before].concat()
@@ -73,8 +71,8 @@ impl Plan {
         rotated.collect()
     }
 
-    /// Takes in what a run of `job` came to.
-    pub(crate) fn record(&mut self, job: Job, outcome: Result<(Outcome, Wire), Error>) {
+    /// Records the outcome of a run.
+    pub(crate) fn record(&mut self, job: BenchJob, outcome: Result<(Outcome, WireCounts), Error>) {
         match outcome {
             Ok(run) => {
                 if let Some((_, runs)) = self.jobs.iter_mut().find(|(known, _)| *known == job) {
@@ -88,7 +86,7 @@ impl Plan {
         }
     }
 
-    /// One row for each workload and system: of several shapes the fastest.
+    /// One row for each workload and system. If a system has several shapes, the fastest counts.
     pub(crate) fn rows(&self, prices: &Prices) -> Vec<Row> {
         let row = |&(workload, system): &(usize, System)| {
             let measured = self.stand_in(workload, system);
@@ -100,7 +98,7 @@ impl Plan {
             fastest.map(|row| Row { wrong_bytes, ..row })
         };
         let mut rows: Vec<Row> = self.rows.iter().filter_map(row).collect();
-        let notes: Vec<_> = self.workloads.iter().map(Prepared::note).collect();
+        let notes: Vec<_> = self.workloads.iter().map(PreparedWorkload::note).collect();
         summary::compare(&mut rows, &notes);
         rows
     }
@@ -112,20 +110,20 @@ mod tests {
     use headstart_bench::workload::Workload;
     use headstart_sim::LinkProfile;
 
-    fn plan(workloads: &[&str], systems: &[System]) -> Plan {
+    fn plan(workloads: &[&str], systems: &[System]) -> BenchPlan {
         let prepared = workloads.iter().map(|name| {
             let workload = Workload::named(name).unwrap();
             let objects = workload.objects(1).unwrap();
-            Prepared::new(workload, &objects, 1, Some(&LinkProfile::gcs()), None).unwrap()
+            PreparedWorkload::new(workload, &objects, 1, Some(&LinkProfile::gcs()), None).unwrap()
         });
-        Plan::new(prepared.collect(), systems)
+        BenchPlan::new(prepared.collect(), systems)
     }
 
     #[test]
     fn each_run_begins_with_another_system() {
         let plan = plan(&["seq-1m", "rand-1m"], &[System::Raw, System::Stream, System::Ideal]);
         let names = |run| {
-            let name = |job: Job| format!("{} {} {}", plan.workload(job).name(), job.system, job.shape);
+            let name = |job: BenchJob| format!("{} {} {}", plan.workload(job).name(), job.system, job.shape);
             plan.order(run).into_iter().map(name).collect::<Vec<_>>()
         };
         let first =
@@ -142,7 +140,7 @@ mod tests {
         let [slow, fast] = plan.order(0)[..] else { panic!("ideal has two shapes, and is measured once for both") };
         for (job, elapsed_ms) in [(slow, 20.0), (fast, 10.0)] {
             let outcome = Outcome { elapsed_ms, delivered_bytes: 1_000_000, ..Outcome::default() };
-            plan.record(job, Ok((outcome, Wire::default())));
+            plan.record(job, Ok((outcome, WireCounts::default())));
         }
         plan.record(slow, Err(anyhow::anyhow!("no route")));
         let rows = plan.rows(&Prices::default());

@@ -1,29 +1,29 @@
-//! A workload made ready: its trace, and which systems can read it.
+//! A workload with its trace, and the systems that can read it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use headstart_bench::ideal::{self, Shape};
+use headstart_bench::ideal::{self, IdealShape};
 use headstart_bench::limit;
 use headstart_bench::results::{Group, WorkloadNote};
 use headstart_bench::system::System;
 use headstart_bench::workload::{Object, Workload};
 use headstart_sim::LinkProfile;
-use headstart_trace::{CallKind, Trace};
+use headstart_trace::{Kind, Trace};
 
 /// A workload and its trace.
 #[derive(Debug, Clone)]
-pub(crate) struct Prepared {
+pub(crate) struct PreparedWorkload {
     pub(crate) workload: Workload,
     pub(crate) trace: Arc<Trace>,
     limit_mb_per_s: Option<f64>,
     in_order: bool,
 }
 
-impl Prepared {
-    /// `workload` on `objects`, over a link that is known if it is simulated.
+impl PreparedWorkload {
+    /// `workload` on `objects`. `link` is known for simulated stores.
     pub(crate) fn new(
         workload: Workload,
         objects: &[Object],
@@ -45,22 +45,24 @@ impl Prepared {
         &self.workload.name
     }
 
-    /// Whether `system` can read it at all: a single stream cannot jump, other people's programs are measured over the network, and OpenDAL's readers hold
-    /// all that they have ahead, 32 or 64 MiB each, however long nobody reads: a thousand of them end for want of memory.
+    /// Whether `system` can read the workload.
+    ///
+    /// One stream cannot jump. Peers are measured over the network only. OpenDAL's readers keep 32 or 64 MiB ahead even
+    /// while idle, so that a thousand of them run out of memory.
     pub(crate) fn suits(&self, system: System) -> bool {
         let is_opendal = matches!(system, System::Opendal4 | System::Opendal8);
-        // A stream cannot be taken up in the middle after it was told of a change.
+        // A stream cannot be resumed after a change of its object.
         let jumps = system.only_in_order() && (!self.in_order || self.workload.overwrite_after.is_some());
         let is_elsewhere = self.workload.local && system.group() == Group::Peer;
         !(jumps || is_elsewhere || (is_opendal && self.workload.idle > 100))
     }
 
-    /// How often `system` must be run in another shape.
-    pub(crate) fn shapes(&self, system: System) -> &'static [Shape] {
-        if system == System::Ideal { ideal::shapes(&self.trace) } else { &[Shape::Reads(1)] }
+    /// The shapes in which `system` is run.
+    pub(crate) fn shapes(&self, system: System) -> &'static [IdealShape] {
+        if system == System::Ideal { ideal::shapes(&self.trace) } else { &[IdealShape::Reads(1)] }
     }
 
-    /// What the two have in common that are one workload to the ideal.
+    /// Whether both workloads are the same to the ideal.
     pub(crate) fn same_to_ideal(&self, other: &Self) -> bool {
         let parts =
             |one: &Self| ideal::parts(&one.trace).filter(|_| !one.workload.local && one.workload.processes == 1);
@@ -76,10 +78,10 @@ impl Prepared {
     }
 }
 
-/// Whether each handle reads from its object's first byte on without a gap.
+/// Whether every handle reads its object from the first byte on without gaps.
 fn in_order(trace: &Trace) -> bool {
     let mut at: HashMap<u32, u64> = HashMap::new();
-    trace.calls.iter().filter(|call| call.kind == CallKind::Read).all(|call| {
+    trace.calls.iter().filter(|call| call.kind == Kind::Read).all(|call| {
         let (Some(handle), [start, end]) = (call.handle, call.ranges[0]) else { return false };
         at.insert(handle, end).unwrap_or(0) == start
     })
@@ -89,10 +91,10 @@ fn in_order(trace: &Trace) -> bool {
 mod tests {
     use super::*;
 
-    fn prepared(name: &str) -> Prepared {
+    fn prepared(name: &str) -> PreparedWorkload {
         let workload = Workload::named(name).unwrap();
         let objects = workload.objects(1).unwrap();
-        Prepared::new(workload, &objects, 1, Some(&LinkProfile::gcs()), None).unwrap()
+        PreparedWorkload::new(workload, &objects, 1, Some(&LinkProfile::gcs()), None).unwrap()
     }
 
     #[test]
@@ -117,6 +119,6 @@ mod tests {
             assert_eq!(prepared(name).same_to_ideal(&sequential), same, "{name}");
         }
         assert_eq!(sequential.shapes(System::Ideal).len(), 2);
-        assert_eq!(prepared("home-1m").shapes(System::Ideal), [Shape::Reads(16)]);
+        assert_eq!(prepared("home-1m").shapes(System::Ideal), [IdealShape::Reads(16)]);
     }
 }

@@ -1,23 +1,25 @@
-//! The simulated store as a process of its own, and the pipe through which it is asked what it has seen.
+//! The simulated store in a process of its own.
 //!
-//! One line in, one line out: `counts` answers with the sums of the request log. The server ends when the pipe does, so that none outlives its bench.
+//! The protocol is one line in, one line out: `counts` is answered with the counts of the request log. The server ends
+//! when its stdin closes, so that it does not outlive the bench.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::io::BufRead;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use headstart_bench::results::WireCounts;
+use headstart_bench::workload::Workload;
 use headstart_sim::server::{SimServer, SimServerConfig};
 use headstart_sim::{LinkProfile, RequestCounts};
 
-use headstart_bench::results::Wire;
-use headstart_bench::workload::Workload;
+use super::child::RunningProcess;
 
-/// The bucket that is served.
+/// The bucket that the server has.
 pub(crate) const BUCKET: &str = "bench";
 
-/// How long a request that was given up may take to be noticed.
+/// The time in which the server notices that a request was cancelled.
 const SETTLING: Duration = Duration::from_secs(2);
 
 /// What to serve.
@@ -27,7 +29,7 @@ pub(crate) struct ServeArgs {
     profile: LinkProfile,
     #[arg(long)]
     seed: u64,
-    /// What goes wrong is this workload's.
+    /// The workload whose faults the store has
     #[arg(long)]
     workload: Option<String>,
 }
@@ -54,71 +56,40 @@ pub(crate) fn serve(args: ServeArgs) -> Result<()> {
     Ok(())
 }
 
-/// A server process; it ends when this is dropped.
-pub(crate) struct Server {
-    process: Child,
-    /// `None` once the pipe is closed.
-    questions: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+/// A server process, killed when this is dropped.
+pub(crate) struct BenchServer {
+    process: RunningProcess,
     url: String,
 }
 
-impl Server {
+impl BenchServer {
     /// Starts this program again, as a server for `workload`.
     pub(crate) fn start(profile: &LinkProfile, seed: u64, workload: &str) -> Result<Self> {
-        let mut process = Command::new(std::env::current_exe().context("cannot find this program")?)
-            .args(["serve", "--profile", &profile.to_string(), "--seed", &seed.to_string(), "--workload", workload])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start the server")?;
-        let questions = process.stdin.take();
-        let answers = BufReader::new(process.stdout.take().context("the server has no stdout")?);
-        let mut server = Self { process, questions, answers, url: String::new() };
-        server.url = server.answer()?;
-        Ok(server)
+        let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
+        command.args(["serve", "--profile", &profile.to_string(), "--seed", &seed.to_string()]);
+        let mut process = RunningProcess::start(command.args(["--workload", workload]))?;
+        let url = process.line()?.trim_end().to_owned();
+        Ok(Self { process, url })
     }
 
-    /// Where it listens.
+    /// The server's address.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// What was asked of it so far, once all of it has ended.
-    pub(crate) async fn counts(&mut self) -> Result<Wire> {
+    /// The requests that the server has seen, once all of them have ended.
+    pub(crate) async fn counts(&mut self) -> Result<WireCounts> {
         let deadline = tokio::time::Instant::now() + SETTLING;
         loop {
-            let counts: RequestCounts = serde_json::from_str(&self.ask("counts")?)?;
+            self.process.send("counts")?;
+            let counts: RequestCounts = serde_json::from_str(&self.process.line()?)?;
             if counts.live == 0 {
-                return Ok(Wire { gets: counts.gets, heads: counts.heads, fetched_bytes: counts.bytes_sent });
+                return Ok(WireCounts { gets: counts.gets, heads: counts.heads, fetched_bytes: counts.bytes_sent });
             }
             if tokio::time::Instant::now() >= deadline {
                 bail!("{} requests are still open {SETTLING:?} after the client has gone", counts.live);
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-    }
-
-    fn ask(&mut self, question: &str) -> Result<String> {
-        let pipe = self.questions.as_mut().context("the server was stopped")?;
-        writeln!(pipe, "{question}").context("the server is gone")?;
-        self.answer()
-    }
-
-    fn answer(&mut self) -> Result<String> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).context("the server does not answer")?;
-        if line.is_empty() {
-            bail!("the server is gone");
-        }
-        Ok(line.trim_end().to_owned())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.questions.take());
-        // Nothing is left to be done about a server that cannot be waited for.
-        let _ = self.process.wait();
     }
 }

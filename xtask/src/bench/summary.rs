@@ -1,4 +1,4 @@
-//! Sums up runs: a row of medians for each workload and system, and where and when they were measured.
+//! Summarises runs: one row of medians for each workload and system, and where and when they were measured.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,13 +6,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use headstart_bench::meter::{Outcome, megabytes};
-use headstart_bench::results::{QUANTILES, Results, Row, SCHEMA, Spread, Timeline, Wire, WorkloadNote};
+use headstart_bench::results::{QUANTILES, Results, Row, SCHEMA, Spread, Timeline, WireCounts, WorkloadNote};
 use headstart_bench::system::System;
 use headstart_fetch_core::Prices;
 
-/// The row of `runs`; `None` where there is none.
-pub(crate) fn row(workload: &str, system: System, runs: &[(Outcome, Wire)], prices: &Prices) -> Option<Row> {
-    let mut by_rate: Vec<&(Outcome, Wire)> = runs.iter().collect();
+use crate::numbers::{median, quantile, to_float};
+
+/// The row of `runs`; `None` if there are none.
+pub(crate) fn row(workload: &str, system: System, runs: &[(Outcome, WireCounts)], prices: &Prices) -> Option<Row> {
+    let mut by_rate: Vec<&(Outcome, WireCounts)> = runs.iter().collect();
     by_rate.sort_by(|(a, _), (b, _)| a.mb_per_s().total_cmp(&b.mb_per_s()));
     let (typical, wire) = quantile(&by_rate, 50.0)?;
     let median_of =
@@ -52,7 +54,7 @@ pub(crate) fn row(workload: &str, system: System, runs: &[(Outcome, Wire)], pric
     })
 }
 
-/// Fills in how each row compares with the raw and the ideal one of its workload, and with the limit.
+/// Fills in how each row compares with raw, ideal and the limit of its workload.
 pub(crate) fn compare(rows: &mut [Row], workloads: &[WorkloadNote]) {
     let rates: Vec<_> =
         rows.iter().map(|row| (row.system.clone(), row.workload.clone(), row.mb_per_s.median)).collect();
@@ -69,9 +71,9 @@ pub(crate) fn compare(rows: &mut [Row], workloads: &[WorkloadNote]) {
     }
 }
 
-/// What a bench is told about itself.
-pub(crate) struct About {
-    pub(crate) begun: Begun,
+/// The conditions of a bench.
+pub(crate) struct BenchFacts {
+    pub(crate) begun: BenchStart,
     pub(crate) profile: String,
     pub(crate) is_virtual: bool,
     pub(crate) seed: u64,
@@ -80,21 +82,26 @@ pub(crate) struct About {
     pub(crate) failures: Vec<String>,
 }
 
-/// What was so when a bench began.
-pub(crate) struct Begun {
+/// The date and commit at the start of a bench.
+pub(crate) struct BenchStart {
     date: String,
     commit: String,
 }
 
-impl Begun {
+impl BenchStart {
     pub(crate) fn now() -> Self {
         Self { date: chrono::Local::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, false), commit: commit() }
     }
 }
 
-/// The results of a bench: what was found, and where and when.
-pub(crate) fn results(about: About, workloads: Vec<WorkloadNote>, rows: Vec<Row>, timelines: Vec<Timeline>) -> Results {
-    // Where its results go is no part of what it does.
+/// The results of a bench.
+pub(crate) fn results(
+    about: BenchFacts,
+    workloads: Vec<WorkloadNote>,
+    rows: Vec<Row>,
+    timelines: Vec<Timeline>,
+) -> Results {
+    // Options that name files are left out of the command.
     let mut words = Vec::new();
     let mut said = std::env::args().skip(1);
     while let Some(word) = said.next() {
@@ -122,8 +129,8 @@ pub(crate) fn results(about: About, workloads: Vec<WorkloadNote>, rows: Vec<Row>
     }
 }
 
-/// Puts what was measured anew in its place among older results: rows of the same workload and system are replaced, and say when they were measured; all else
-/// stays.
+/// Replaces rows of older results by new ones of the same workload and system. The new rows record when they were
+/// measured.
 pub(crate) fn update(old: Results, new: Results) -> Result<Results> {
     ensure!(
         (old.is_virtual, &old.profile, old.seed) == (new.is_virtual, &new.profile, new.seed),
@@ -140,7 +147,7 @@ pub(crate) fn update(old: Results, new: Results) -> Result<Results> {
         match all.workloads.iter_mut().find(|known| known.name == note.name) {
             Some(known) => {
                 if known.about != note.about {
-                    // It means something else now.
+                    // The workload has changed; rows of other systems no longer belong to it.
                     all.rows.retain(|row| row.workload != note.name);
                 }
                 *known = note;
@@ -163,9 +170,9 @@ pub(crate) fn update(old: Results, new: Results) -> Result<Results> {
     Ok(all)
 }
 
-/// Writes them to `file`.
+/// Writes results to `file`.
 pub(crate) fn write(results: &Results, file: &Path) -> Result<()> {
-    // A row a line: what changes between two benches can be seen in a difference.
+    // One row a line, so that a diff of two files shows the rows that differ.
     let text = compact_rows(&serde_json::to_value(results)?)?;
     std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
@@ -186,27 +193,8 @@ fn compact_rows(results: &serde_json::Value) -> Result<String> {
     Ok(format!("{{\n{}\n}}\n", lines.join(",\n")))
 }
 
-/// The middle of `values`; of an even number the lower.
-pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    quantile(&values, 50.0)
-}
-
-/// The nearest-rank quantile of `sorted`.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a rank within a list"
-)]
-pub(crate) fn quantile<T: Copy>(sorted: &[T], percent: f64) -> Option<T> {
-    let rank = (sorted.len() as f64 * percent / 100.0).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).copied()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a time within a run")]
-fn quantile_ms(sorted: &[u64], percent: f64) -> Option<f64> {
-    quantile(sorted, percent).map(|us| us as f64 / 1000.0)
+fn quantile_ms(sorted_us: &[u64], percent: f64) -> Option<f64> {
+    quantile(sorted_us, percent).map(|us| to_float(us) / 1000.0)
 }
 
 fn machine() -> String {

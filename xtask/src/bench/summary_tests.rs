@@ -1,4 +1,4 @@
-//! Tests of summing up.
+//! Tests of summaries.
 
 use super::super::verdict;
 use super::*;
@@ -17,12 +17,12 @@ fn run(elapsed_ms: f64, wrong_bytes: u64) -> Outcome {
 }
 
 fn made(system: System, elapsed_ms: f64) -> Row {
-    row("seq-1m", system, &[(run(elapsed_ms, 0), Wire::default())], &Prices::default()).expect("there is a run")
+    row("seq-1m", system, &[(run(elapsed_ms, 0), WireCounts::default())], &Prices::default()).expect("there is a run")
 }
 
-fn about() -> About {
-    About {
-        begun: Begun::now(),
+fn about() -> BenchFacts {
+    BenchFacts {
+        begun: BenchStart::now(),
         profile: "gcs".into(),
         is_virtual: true,
         seed: 1,
@@ -34,7 +34,7 @@ fn about() -> About {
 
 #[test]
 fn a_row_is_the_median_and_hides_no_wrong_byte() {
-    let wire = |gets| Wire { gets, heads: 0, fetched_bytes: gets };
+    let wire = |gets| WireCounts { gets, heads: 0, fetched_bytes: gets };
     let runs = [(run(500.0, 0), wire(1)), (run(100.0, 7), wire(2)), (run(200.0, 0), wire(3000))];
     let prices = Prices { per_1000_requests: 0.5, per_gb: 0.0 };
     let row = row("seq-1m", System::Raw, &runs, &prices).expect("there are runs");
@@ -55,17 +55,6 @@ fn rows_are_compared_within_their_workload() {
     let mut alone = [made(System::Headstart, 100.0)];
     compare(&mut alone, &[]);
     assert_eq!((alone[0].x_raw, alone[0].x_ideal, alone[0].x_limit), (None, None, None));
-}
-
-#[test]
-fn quantiles_are_real_samples() {
-    let times: Vec<u64> = (1..=200).collect();
-    for (percent, expected) in [(50.0, 100), (99.0, 198), (100.0, 200)] {
-        assert_eq!(quantile(&times, percent), Some(expected), "p{percent}");
-    }
-    assert_eq!((quantile(&times[..1], 99.0), quantile::<u64>(&[], 50.0)), (Some(1), None));
-    let thousands: Vec<u64> = (1..=1000).map(|ms| ms * 1000).collect();
-    assert_eq!((quantile_ms(&thousands, 99.9), quantile_ms(&thousands, 0.0)), (Some(999.0), Some(1.0)));
 }
 
 #[test]

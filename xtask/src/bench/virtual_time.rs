@@ -1,11 +1,11 @@
-//! The bench in virtual time: what it counts, and what the gates compare of it.
+//! The bench in virtual time, and the counts that the gates compare.
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use headstart_bench::meter::Outcome;
-use headstart_bench::results::{Group, Row, Timeline, Wire};
+use headstart_bench::results::{Group, Row, Timeline, WireCounts};
 use headstart_bench::simulate::Simulation;
 use headstart_bench::system::System;
 use headstart_bench::workload::Workload;
@@ -14,11 +14,11 @@ use headstart_sim::LinkProfile;
 use headstart_trace::Trace;
 
 use super::gates::{Gate, Gates};
-use super::plan::{Job, Plan};
-use super::prepared::Prepared;
+use super::plan::{BenchJob, BenchPlan};
+use super::prepared::PreparedWorkload;
 
-/// What there is to see in a timeline, and of how many reads.
-const LOOKS: [(&str, usize, &str); 5] = [
+/// The workloads of timelines, the number of their reads, and captions.
+const TIMELINES: [(&str, usize, &str); 5] = [
     ("seq-1m", 256, "From a cold start to a full window: the first reads pay, then read-ahead keeps the link busy."),
     ("runs-1m", 160, "Runs, then jumps: each jump drops what is of no use any more, and the next run begins small."),
     ("interleaved-2", 192, "Two places read by turns through one handle: two streams, each with a window of its own."),
@@ -26,17 +26,22 @@ const LOOKS: [(&str, usize, &str); 5] = [
     ("rand-1m", 24, "Anywhere: nothing is fetched that nobody asked for."),
 ];
 
-/// What is run of `workloads`, each to its end.
-pub(crate) fn plan(workloads: Vec<Workload>, systems: &[System], profile: &LinkProfile, seed: u64) -> Result<Plan> {
+/// The runs of `workloads` in virtual time, each to its end.
+pub(crate) fn plan(
+    workloads: Vec<Workload>,
+    systems: &[System],
+    profile: &LinkProfile,
+    seed: u64,
+) -> Result<BenchPlan> {
     let prepared = workloads.into_iter().map(|workload| {
         let objects = workload.objects(seed)?;
-        Prepared::new(workload, &objects, seed, Some(profile), None)
+        PreparedWorkload::new(workload, &objects, seed, Some(profile), None)
     });
-    Ok(Plan::new(prepared.collect::<Result<_>>()?, systems))
+    Ok(BenchPlan::new(prepared.collect::<Result<_>>()?, systems))
 }
 
-/// Makes one run on a store and a clock of its own.
-pub(crate) fn run(plan: &Plan, job: Job, profile: &LinkProfile, seed: u64) -> Result<(Outcome, Wire)> {
+/// Makes one run, on a store and a clock of its own.
+pub(crate) fn run(plan: &BenchPlan, job: BenchJob, profile: &LinkProfile, seed: u64) -> Result<(Outcome, WireCounts)> {
     let prepared = plan.workload(job);
     let simulation = Simulation {
         faults: prepared.workload.faults(seed),
@@ -49,15 +54,15 @@ pub(crate) fn run(plan: &Plan, job: Job, profile: &LinkProfile, seed: u64) -> Re
     Ok((outcome, wire))
 }
 
-/// Looks at a few runs closely.
+/// Records the timelines.
 pub(crate) fn timelines(profile: &LinkProfile, seed: u64) -> Result<Vec<Timeline>> {
-    let look = |(name, reads, about): &(&str, usize, &str)| {
+    let record = |(name, reads, about): &(&str, usize, &str)| {
         let workload = Workload::named(name)?;
         let whole = workload.trace(&workload.objects(seed)?, seed)?;
         let calls = whole.calls.into_iter().take(*reads).collect();
         let trace = Arc::new(Trace { header: whole.header, calls });
         let object_bytes = trace.calls.first().and_then(|call| call.size).unwrap_or(0);
-        let (reads, gets, samples) = Simulation::new(profile.clone(), seed).look(&trace)?;
+        let (reads, gets, samples) = Simulation::new(profile.clone(), seed).record_timeline(&trace)?;
         Ok(Timeline {
             workload: (*name).to_owned(),
             system: System::Headstart.to_string(),
@@ -68,10 +73,10 @@ pub(crate) fn timelines(profile: &LinkProfile, seed: u64) -> Result<Vec<Timeline
             samples,
         })
     };
-    LOOKS.iter().map(look).collect()
+    TIMELINES.iter().map(record).collect()
 }
 
-/// What the gates compare: every system that needs no other program, on every workload.
+/// The counts that the gates compare: all systems but peers, on all workloads but local ones.
 pub(crate) fn gates() -> Result<Gates> {
     const SEED: u64 = 1;
     let profile = LinkProfile::gcs();

@@ -1,6 +1,5 @@
-//! The ways to read an object, each as our users and as users of the bare client do it.
+//! The ways to read an object, by our layers and by the bare client.
 
-use std::fmt;
 use std::ops::Range;
 
 use anyhow::Result;
@@ -36,23 +35,11 @@ pub(crate) enum Access {
     Head,
 }
 
-/// What a read brought: pieces, each with its offset.
+/// The pieces that a read returned, each with its offset.
 pub(super) type Pieces = Vec<(u64, Bytes)>;
 
 impl Access {
-    pub(super) const ALL: [Self; 9] = [
-        Self::Get,
-        Self::GetRange,
-        Self::GetRangePastEnd,
-        Self::GetSuffix,
-        Self::GetRanges,
-        Self::ReadAt,
-        Self::Stream,
-        Self::ReadToEnd,
-        Self::Head,
-    ];
-
-    /// The bytes of an object of `size` that it is to bring.
+    /// The ranges that the read is expected to return of an object of `size` bytes.
     pub(super) fn expected(self, size: u64) -> Vec<Range<u64>> {
         match self {
             Self::Get | Self::Stream | Self::ReadToEnd => vec![0..size],
@@ -104,7 +91,7 @@ impl Access {
         }
     }
 
-    /// Reads by calls that every store has.
+    /// Reads by methods that every store has.
     async fn by_store(self, store: &dyn ObjectStore, path: &Path, size: u64) -> Result<Pieces> {
         match self {
             Self::GetRange => {
@@ -134,7 +121,7 @@ impl Access {
     }
 }
 
-/// The chunks of a stream that begins at byte `at`.
+/// The chunks of a stream that starts at offset `at`.
 async fn collect(mut at: u64, mut chunks: BoxStream<'_, object_store::Result<Bytes>>) -> Result<Pieces> {
     let mut pieces = Vec::new();
     while let Some(chunk) = chunks.try_next().await? {
@@ -145,8 +132,4 @@ async fn collect(mut at: u64, mut chunks: BoxStream<'_, object_store::Result<Byt
     Ok(pieces)
 }
 
-impl fmt::Display for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_possible_value().expect("no access is hidden").get_name())
-    }
-}
+display_as_argument!(Access);

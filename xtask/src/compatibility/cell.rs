@@ -1,4 +1,4 @@
-//! One cell of the matrix: what is seen of one server, read one way through one stack, and how that compares.
+//! One cell of the matrix: one server, read in one way through one stack, compared with the bare client.
 
 use std::cell::Cell as Slot;
 use std::fmt;
@@ -10,28 +10,27 @@ use object_store::path::Path;
 use tokio::time::Instant;
 
 use super::access::{Access, Pieces};
-use super::client::{Client, Mode};
+use super::client::{ClientKind, Mode};
 
-/// The object's key.
 const KEY: &str = "data.bin";
 
-/// How often each cell reads: the second time shows what was remembered.
+/// Reads of each cell. The second one shows the effect of cached state.
 const READS: usize = 2;
 
-/// A read that takes longer, in virtual time, has no end.
+/// A read that takes longer, in virtual time, hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(7200);
 
-/// Which cell.
+/// The coordinates of a cell.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Cell {
+pub(super) struct MatrixCell {
     pub(super) behaviour: &'static str,
-    pub(super) client: Client,
+    pub(super) client: ClientKind,
     pub(super) size: u64,
     pub(super) access: Access,
     pub(super) mode: Mode,
 }
 
-impl fmt::Display for Cell {
+impl fmt::Display for MatrixCell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { behaviour, client, size, access, mode } = self;
         write!(f, "{behaviour} {client} {size} {access} {mode}")
@@ -40,25 +39,25 @@ impl fmt::Display for Cell {
 
 /// How one read ended.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Ended {
+pub(super) enum ReadEnd {
     Right,
     Wrong(String),
     Failed(String),
     Hung,
 }
 
-/// What was seen in a cell.
+/// The reads of a cell and their requests.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
-    reads: Vec<Ended>,
+pub(super) struct CellRecord {
+    reads: Vec<ReadEnd>,
     requests: Vec<AskedRequest>,
     took: Duration,
     panicked: bool,
 }
 
-/// What is wrong with a cell.
+/// A way in which a cell is worse than the bare client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum CellFault {
     WrongBytes,
     Fails,
     Requests,
@@ -67,8 +66,8 @@ pub(super) enum Fault {
     Hangs,
 }
 
-impl Fault {
-    /// What there is more of than with the bare client.
+impl CellFault {
+    /// What the cell has more of than the bare client.
     pub(super) fn what(self) -> &'static str {
         match self {
             Self::WrongBytes => "wrong bytes",
@@ -83,13 +82,19 @@ impl Fault {
 
 thread_local!(static PANICKED: Slot<bool> = const { Slot::new(false) });
 
-/// Something on this thread panics.
+/// Records a panic of this thread.
 pub(super) fn note_panic() {
     PANICKED.set(true);
 }
 
-/// Reads through the bare client, or in a mode of ours.
-pub(super) fn see(behaviour: &Behaviour, client: Client, size: u64, access: Access, mode: Option<Mode>) -> Seen {
+/// Reads by the bare client, or in a mode of ours.
+pub(super) fn run_cell(
+    behaviour: &Behaviour,
+    client: ClientKind,
+    size: u64,
+    access: Access,
+    mode: Option<Mode>,
+) -> CellRecord {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime without I/O");
     let server = behaviour.server(HostileObject::new(KEY, size));
@@ -109,22 +114,22 @@ pub(super) fn see(behaviour: &Behaviour, client: Client, size: u64, access: Acce
                     Err(raw) => access.raw(&**raw, &path, size).await,
                 }
             };
-            // A task of its own, so that a panic is not this thread's.
+            // A task of its own catches panics.
             let read = std::panic::AssertUnwindSafe(tokio::time::timeout(HANGS_AFTER, read));
             reads.push(match futures::FutureExt::catch_unwind(read).await {
                 Ok(Ok(Ok(pieces))) => judge(&server.object().content(), access.expected(size), &pieces),
-                Ok(Ok(Err(error))) => Ended::Failed(told(&error)),
-                Ok(Err(_)) => Ended::Hung,
-                Err(_) => Ended::Failed("panic".to_owned()),
+                Ok(Ok(Err(error))) => ReadEnd::Failed(told(&error)),
+                Ok(Err(_)) => ReadEnd::Hung,
+                Err(_) => ReadEnd::Failed("panic".to_owned()),
             });
         }
         (reads, started.elapsed())
     });
     drop(runtime);
-    Seen { reads, requests: server.requests(), took, panicked: PANICKED.get() }
+    CellRecord { reads, requests: server.requests(), took, panicked: PANICKED.get() }
 }
 
-/// The error with its sources, as far as they say more.
+/// The error with its sources, unless they repeat it.
 fn told(error: &anyhow::Error) -> String {
     let mut told = String::new();
     for says in error.chain().map(ToString::to_string) {
@@ -137,11 +142,11 @@ fn told(error: &anyhow::Error) -> String {
     told
 }
 
-fn judge(content: &headstart_sim::Content, expected: Vec<std::ops::Range<u64>>, pieces: &Pieces) -> Ended {
+fn judge(content: &headstart_sim::Content, expected: Vec<std::ops::Range<u64>>, pieces: &Pieces) -> ReadEnd {
     let mut brought: Vec<std::ops::Range<u64>> = Vec::new();
     for (at, bytes) in pieces {
         if let Err(wrong) = content.check(*at, bytes) {
-            return Ended::Wrong(wrong.to_string());
+            return ReadEnd::Wrong(wrong.to_string());
         }
         let range = *at..at + bytes.len() as u64;
         match brought.last_mut() {
@@ -155,11 +160,11 @@ fn judge(content: &headstart_sim::Content, expected: Vec<std::ops::Range<u64>>, 
         }
     }
     brought.retain(|range| !range.is_empty());
-    if brought == expected { Ended::Right } else { Ended::Wrong(format!("{brought:?} instead of {expected:?}")) }
+    if brought == expected { ReadEnd::Right } else { ReadEnd::Wrong(format!("{brought:?} instead of {expected:?}")) }
 }
 
-/// What is wrong with `ours` beside `raw`, or beside our `usual` number of requests where that is higher.
-pub(super) fn compare(raw: &Seen, ours: &Seen, usual: usize) -> Vec<Fault> {
+/// Compares `ours` with `raw`. `usual` is our number of requests with a correct server.
+pub(super) fn compare(raw: &CellRecord, ours: &CellRecord, usual: usize) -> Vec<CellFault> {
     let mut faults = Vec::new();
     let pairs = || raw.reads.iter().zip(&ours.reads);
     let mut check = |fault, is_there: bool| {
@@ -167,22 +172,21 @@ pub(super) fn compare(raw: &Seen, ours: &Seen, usual: usize) -> Vec<Fault> {
             faults.push(fault);
         }
     };
-    check(Fault::WrongBytes, ours.reads.iter().any(|read| matches!(read, Ended::Wrong(_))));
-    check(Fault::Fails, pairs().any(|(raw, ours)| *raw == Ended::Right && matches!(ours, Ended::Failed(_))));
-    check(Fault::Hangs, pairs().any(|(raw, ours)| *raw != Ended::Hung && *ours == Ended::Hung));
-    check(Fault::Requests, ours.requests.len() > 2 * raw.requests.len().max(usual) + READS);
-    check(Fault::Time, ours.took > raw.took.mul_f64(1.5) + Duration::from_secs(1));
-    check(Fault::Panics, ours.panicked && !raw.panicked);
+    check(CellFault::WrongBytes, ours.reads.iter().any(|read| matches!(read, ReadEnd::Wrong(_))));
+    check(CellFault::Fails, pairs().any(|(raw, ours)| *raw == ReadEnd::Right && matches!(ours, ReadEnd::Failed(_))));
+    check(CellFault::Hangs, pairs().any(|(raw, ours)| *raw != ReadEnd::Hung && *ours == ReadEnd::Hung));
+    check(CellFault::Requests, ours.requests.len() > 2 * raw.requests.len().max(usual) + READS);
+    check(CellFault::Time, ours.took > raw.took.mul_f64(1.5) + Duration::from_secs(1));
+    check(CellFault::Panics, ours.panicked && !raw.panicked);
     faults
 }
 
-impl Seen {
-    /// How many requests there were.
+impl CellRecord {
     pub(super) fn request_count(&self) -> usize {
         self.requests.len()
     }
 
-    /// Each request, a line each.
+    /// The requests, one a line.
     pub(super) fn requests_told(&self) -> String {
         let line = |asked: &AskedRequest| {
             let header = |name: &str| asked.header(name).map(|value| format!(" {name}: {value}")).unwrap_or_default();
@@ -193,15 +197,15 @@ impl Seen {
     }
 }
 
-impl fmt::Display for Seen {
+impl fmt::Display for CellRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} requests, {:.2} s", self.requests.len(), self.took.as_secs_f64())?;
         for read in &self.reads {
             match read {
-                Ended::Right => f.write_str(", right")?,
-                Ended::Wrong(why) => write!(f, ", wrong ({why})")?,
-                Ended::Failed(why) => write!(f, ", failed ({why})")?,
-                Ended::Hung => f.write_str(", hung")?,
+                ReadEnd::Right => f.write_str(", right")?,
+                ReadEnd::Wrong(why) => write!(f, ", wrong ({why})")?,
+                ReadEnd::Failed(why) => write!(f, ", failed ({why})")?,
+                ReadEnd::Hung => f.write_str(", hung")?,
             }
         }
         if self.panicked { f.write_str(", panicked") } else { Ok(()) }

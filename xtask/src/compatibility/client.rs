@@ -1,6 +1,5 @@
-//! The clients that the matrix is tried with, bare and below our layers, all of them over a server in memory.
+//! The clients of the matrix, bare and below our layers, over a server in memory.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +15,12 @@ use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
 use object_store::http::HttpBuilder;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
 
-/// Where requests go to, as URLs have it; the connector knows only one server.
+/// The URL of requests. The connector has only one server.
 const URL: &str = "http://server.test";
 
 /// A client of `object_store`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub(crate) enum Client {
+pub(crate) enum ClientKind {
     Http,
     S3,
     Gcs,
@@ -36,9 +35,7 @@ pub(crate) enum Mode {
     Cached,
 }
 
-impl Client {
-    pub(super) const ALL: [Self; 3] = [Self::Http, Self::S3, Self::Gcs];
-
+impl ClientKind {
     fn profile(self) -> BackendProfile {
         match self {
             Self::Http => BackendProfile::default(),
@@ -52,7 +49,7 @@ impl Client {
         self.build(server, false)
     }
 
-    /// The facade over the client, as a URL opens it.
+    /// The facade over the client, as if opened by URL.
     pub(super) async fn headstart(self, server: &Arc<HostileServer>, mode: Mode) -> Result<Headstart> {
         let store = match mode {
             Mode::None => self.raw(server)?,
@@ -63,7 +60,7 @@ impl Client {
         Ok(builder.option("mode", mode.to_string()).build().await?)
     }
 
-    /// The client; `for_fetch`, as the adapters build it for a `FetchStore`.
+    /// Builds the client; `for_fetch`, as the adapters build it for a `FetchStore`.
     fn build(self, server: &Arc<HostileServer>, for_fetch: bool) -> Result<Arc<dyn ObjectStore>> {
         let connector = InMemoryConnector::new(Arc::clone(server));
         let options = ClientOptions::new().with_allow_http(true);
@@ -101,7 +98,7 @@ impl Client {
     }
 }
 
-/// The client's retries with pauses as long as its own are on average, 0.33 s, but without their dice: runs repeat.
+/// The client's retries, with a constant pause of their average, 0.33 s, instead of jitter. Runs are reproducible.
 fn even_retries() -> RetryConfig {
     let pause = Duration::from_millis(330);
     RetryConfig {
@@ -110,18 +107,4 @@ fn even_retries() -> RetryConfig {
     }
 }
 
-impl Mode {
-    pub(super) const ALL: [Self; 4] = [Self::None, Self::Fetch, Self::Adaptive, Self::Cached];
-}
-
-impl fmt::Display for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_possible_value().expect("no client is hidden").get_name())
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_possible_value().expect("no mode is hidden").get_name())
-    }
-}
+display_as_argument!(ClientKind, Mode);

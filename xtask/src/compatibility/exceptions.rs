@@ -1,54 +1,53 @@
-//! Where ours is meant to differ from the bare client, by name and reason.
+//! Intended differences from the bare client, with reasons.
 
 use super::access::Access;
-use super::cell::{Cell, Fault};
+use super::cell::{CellFault, MatrixCell};
 use super::client::Mode;
 
 /// Cells that may have a fault, and why.
 #[derive(Debug)]
 pub(super) struct Exception {
     pub(super) behaviours: &'static [&'static str],
-    pub(super) faults: &'static [Fault],
-    /// Empty: all.
+    pub(super) faults: &'static [CellFault],
+    /// Empty for all.
     pub(super) accesses: &'static [Access],
-    /// Empty: all.
+    /// Empty for all.
     pub(super) modes: &'static [Mode],
-    /// `None`: of any size.
+    /// `None` for any size.
     pub(super) size: Option<u64>,
     pub(super) why: &'static str,
 }
 
 const LARGE: Option<u64> = Some(super::LARGE_BYTES);
 
-/// Every exception.
 pub(super) const ALL: &[Exception] = &[
     Exception {
         behaviours: &["401-later", "403-later"],
-        faults: &[Fault::Fails, Fault::Requests],
+        faults: &[CellFault::Fails, CellFault::Requests],
         accesses: &[],
         modes: &[],
         size: LARGE,
-        why: "a read in parts sends more requests than the bare client, so it still needs the permission when that is gone",
+        why: "a read in parts sends more requests than the bare client, some of them after the permission has ended",
     },
     Exception {
         behaviours: &["501", "ranges-501", "if-match-501"],
-        faults: &[Fault::Time, Fault::Requests],
+        faults: &[CellFault::Time, CellFault::Requests],
         accesses: &[Access::ReadAt, Access::ReadToEnd],
         modes: &[Mode::None],
         size: None,
-        why: "without fetching the bare client below retries, and it retries 501",
+        why: "without the fetch layer the bare client below retries, and it retries 501",
     },
     Exception {
         behaviours: &["cut-after-headers", "cut-every-64-kib", "too-short", "silent-body", "pause-in-body"],
-        faults: &[Fault::Requests],
+        faults: &[CellFault::Requests],
         accesses: &[],
         modes: &[],
         size: LARGE,
-        why: "each part of a read has a body of its own, which is resumed by itself",
+        why: "each part of a read has a body of its own, and each body is resumed separately",
     },
     Exception {
         behaviours: &["redirect-loop"],
-        faults: &[Fault::Requests],
+        faults: &[CellFault::Requests],
         accesses: &[Access::GetRangePastEnd],
         modes: &[],
         size: LARGE,
@@ -56,48 +55,48 @@ pub(super) const ALL: &[Exception] = &[
     },
     Exception {
         behaviours: &["if-match-refused", "if-match-unquoted", "if-match-400", "if-match-501", "version-refused"],
-        faults: &[Fault::Requests],
+        faults: &[CellFault::Requests],
         accesses: &[Access::Stream],
         modes: &[Mode::Cached],
         size: LARGE,
-        why: "requests that are in flight together find out together, each by a HEAD of its own; later ones know",
+        why: "requests in flight together detect the refusal together, each by a HEAD; later ones know of it",
     },
     Exception {
         behaviours: &["tag-changes", "tag-of-replica"],
-        faults: &[Fault::Requests],
+        faults: &[CellFault::Requests],
         accesses: &[Access::Get, Access::GetRanges, Access::ReadToEnd, Access::Stream],
         modes: &[Mode::Fetch, Mode::Adaptive, Mode::Cached],
         size: LARGE,
-        why: "requests that are in flight together find out together, each by two HEADs; later ones know",
+        why: "requests in flight together detect the change together, each by two HEADs; later ones know of it",
     },
     Exception {
         behaviours: &["ranges-416", "ranges-501"],
-        faults: &[Fault::Requests],
+        faults: &[CellFault::Requests],
         accesses: &[Access::Stream, Access::ReadToEnd],
         modes: &[Mode::Cached],
         size: Some(super::SMALL_BYTES),
-        why: "one refusal may be an accident: each layer leaves out what was refused twice; later reads know",
+        why: "one refusal may be transient: each layer leaves out what was refused twice; later reads do so at once",
     },
     Exception {
         behaviours: &["slow", "first-byte-late", "pause-in-body", "open-ranges-ignored"],
-        faults: &[Fault::Time, Fault::Requests],
+        faults: &[CellFault::Time, CellFault::Requests],
         accesses: &[Access::ReadToEnd],
         modes: &[Mode::None, Mode::Fetch, Mode::Adaptive],
         size: LARGE,
-        why: "`AsyncRead` does not say how much will be read: 256 KiB come first, the rest when it is asked for; `stream` and \
-              `get` ask for all of it at once",
+        why: "`AsyncRead` does not tell how much will be read: 256 KiB are requested first, the rest when it is read; \
+              `stream` and `get` request everything at once",
     },
     Exception {
         behaviours: &["slow", "pause-in-body"],
-        faults: &[Fault::Time],
+        faults: &[CellFault::Time],
         accesses: &[Access::Stream],
         modes: &[Mode::Adaptive],
         size: LARGE,
-        why: "a stream asks for its first bytes before the rest, since it does not know the size: a second round trip",
+        why: "a stream requests its first bytes before the rest, because it does not know the size yet",
     },
     Exception {
         behaviours: &["one-at-a-time"],
-        faults: &[Fault::Time],
+        faults: &[CellFault::Time],
         accesses: &[],
         modes: &[],
         size: None,
@@ -106,8 +105,8 @@ pub(super) const ALL: &[Exception] = &[
     },
 ];
 
-/// Whether an exception explains the `fault` of `cell`; notes in `used` which.
-pub(super) fn explains(cell: &Cell, fault: Fault, used: &mut [bool]) -> bool {
+/// Whether an exception allows the `fault` of `cell`; marks it in `used`.
+pub(super) fn explains(cell: &MatrixCell, fault: CellFault, used: &mut [bool]) -> bool {
     fn has<T: PartialEq>(all: &[T], one: &T) -> bool {
         all.is_empty() || all.contains(one)
     }

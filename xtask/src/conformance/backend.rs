@@ -1,6 +1,5 @@
-//! What the suite runs on: stores of this process, the simulated cloud, and servers written by others.
+//! The backends of the suite: stores of this process, the simulated cloud, and third-party servers.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,17 +16,17 @@ use object_store::memory::InMemory;
 use object_store::prefix::PrefixStore;
 use tempfile::TempDir;
 
-use super::side_door::SideDoor;
-use crate::servers::{Kind, Running, Shape};
+use super::native_write::NativeWriteStore;
+use crate::servers::{LinkShape, RunningServer, ServerKind};
 
 pub(super) type Store = Arc<dyn ObjectStore>;
 
 /// A kind of store, and the client that reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Backend {
-    /// `object_store`'s memory
+    /// `object_store`'s `InMemory`
     Memory,
-    /// Files of this machine
+    /// Local files
     Local,
     /// The simulated GCS
     SimGcs,
@@ -48,31 +47,18 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    pub(super) const ALL: [Self; 10] = [
-        Self::Memory,
-        Self::Local,
-        Self::SimGcs,
-        Self::SimS3,
-        Self::FakeGcs,
-        Self::MotoS3,
-        Self::MotoGcs,
-        Self::HadroGcs,
-        Self::HadroS3,
-        Self::Azurite,
-    ];
-
-    /// The server of others that it needs.
-    pub(super) fn server(self) -> Option<Kind> {
+    /// The third-party server that the backend needs.
+    pub(super) fn server(self) -> Option<ServerKind> {
         match self {
             Self::Memory | Self::Local | Self::SimGcs | Self::SimS3 => None,
-            Self::FakeGcs => Some(Kind::FakeGcs),
-            Self::MotoS3 | Self::MotoGcs => Some(Kind::Moto),
-            Self::HadroGcs | Self::HadroS3 => Some(Kind::Hadro),
-            Self::Azurite => Some(Kind::Azurite),
+            Self::FakeGcs => Some(ServerKind::FakeGcs),
+            Self::MotoS3 | Self::MotoGcs => Some(ServerKind::Moto),
+            Self::HadroGcs | Self::HadroS3 => Some(ServerKind::Hadro),
+            Self::Azurite => Some(ServerKind::Azurite),
         }
     }
 
-    /// What the simulated cloud speaks too.
+    /// The dialect of the simulated cloud that matches the backend.
     fn dialect(self) -> Option<Dialect> {
         match self {
             Self::Memory | Self::Local | Self::Azurite => None,
@@ -81,7 +67,7 @@ impl Backend {
         }
     }
 
-    /// How versions are pinned: as the adapters say, but for servers that have no generations.
+    /// How versions are pinned: as by the adapters, unless the server has no generations.
     pub(super) fn pin(self) -> PinBy {
         match self {
             Self::Local => PinBy::Unpinned,
@@ -90,47 +76,43 @@ impl Backend {
         }
     }
 
-    /// Whether the server lets clients write: others are written by their own means.
+    /// Whether clients can write. Other servers are written by an API of their own.
     pub(super) fn is_written_by_client(self) -> bool {
-        !matches!(self.server(), Some(Kind::FakeGcs | Kind::Hadro))
+        !matches!(self.server(), Some(ServerKind::FakeGcs | ServerKind::Hadro))
     }
 
-    /// Whether a put may be conditional on a version. Local files have nothing of the kind.
+    /// Whether puts may be conditional on a version. Local files have no such condition.
     pub(super) fn updates(self) -> bool {
         self != Self::Local
     }
 
-    /// Whether the client can ask for the last bytes of an object. Azure's API knows no such range.
+    /// Whether the client supports suffix ranges. Azure's API has none.
     pub(super) fn has_suffixes(self) -> bool {
         self != Self::Azurite
     }
 
-    /// Whether the upload that is completed last wins, of two uploads in parts to one path. Azure keeps parts by path:
-    /// whichever is completed first removes the other's.
+    /// Whether the upload that completes last wins, of two multipart uploads to one path. Azure stores parts by path:
+    /// the upload that completes first removes the other's parts.
     pub(super) fn last_upload_wins(self) -> bool {
         self != Self::Azurite
     }
 }
 
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_possible_value().expect("no backend is hidden").get_name())
-    }
-}
+display_as_argument!(Backend);
 
-/// A backend that runs.
+/// A running backend.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct BackendServer {
     pub(super) backend: Backend,
-    runs: Runs,
+    runs: HostedBy,
     buckets: AtomicUsize,
 }
 
 #[derive(Debug)]
-enum Runs {
+enum HostedBy {
     Here,
     Sim,
-    Third(Arc<Running>),
+    Third(Arc<RunningServer>),
 }
 
 /// An empty bucket.
@@ -138,21 +120,21 @@ enum Runs {
 pub(super) struct Bucket {
     /// The bare store.
     pub(super) store: Store,
-    /// What the facade opens.
-    opens: Opens,
-    /// What it is like.
+    /// What the facade is built over.
+    opens: FacadeInput,
+    /// The store's profile.
     pub(super) profile: BackendProfile,
-    /// A request takes milliseconds of a processor.
+    /// Whether a request takes milliseconds of CPU time.
     pub(super) is_slow: bool,
-    /// Kept alive.
+    /// Keeps the store alive.
     _alive: Alive,
 }
 
 #[derive(Debug)]
-enum Opens {
-    /// What a URL opens below a `FetchStore`: of servers, a client that leaves retries to it.
+enum FacadeInput {
+    /// The store that a URL opens below a `FetchStore`: for servers, a client without retries.
     Store(Store),
-    /// Where no adapter gives that: the URL itself, and the variables that it needs.
+    /// A URL and the variables that it needs, for stores without an adapter.
     Url(String, Vec<(String, String)>),
 }
 
@@ -164,44 +146,44 @@ enum Alive {
     Sim(SimServerHandle),
 }
 
-impl Server {
+impl BackendServer {
     pub(super) async fn start(backend: Backend) -> Result<Self> {
         let runs = match (backend.server(), backend.dialect()) {
-            (Some(kind), _) => Runs::Third(Arc::new(Running::start(kind, Shape::default()).await?)),
-            (None, Some(_)) => Runs::Sim,
-            (None, None) => Runs::Here,
+            (Some(kind), _) => HostedBy::Third(Arc::new(RunningServer::start(kind, LinkShape::default()).await?)),
+            (None, Some(_)) => HostedBy::Sim,
+            (None, None) => HostedBy::Here,
         };
         Ok(Self { backend, runs, buckets: AtomicUsize::new(0) })
     }
 
-    /// A bucket that nobody has used.
+    /// A new bucket.
     pub(super) async fn bucket(&self) -> Result<Bucket> {
         let dialect = self.backend.dialect();
         let (name, endpoint, alive) = match &self.runs {
-            Runs::Here if self.backend == Backend::Local => {
+            HostedBy::Here if self.backend == Backend::Local => {
                 let folder = tempfile::tempdir().context("no room for a folder")?;
-                // What a `file://` URL opens, with the folder for a root.
+                // The store that a `file://` URL opens, with the folder as its root.
                 let backend = LocalBackend::from_url(&format!("file://{}", folder.path().display()).parse()?)?;
                 let store: Store = Arc::new(PrefixStore::new(backend.store(), backend.path().clone()));
                 return Ok(Bucket::here(store, backend.profile(), Alive::Folder(folder)));
             }
-            Runs::Here => {
+            HostedBy::Here => {
                 let profile = BackendProfile { pin: PinBy::ETag, ..BackendProfile::local() };
                 return Ok(Bucket::here(Arc::new(InMemory::new()), profile, Alive::Nothing));
             }
-            Runs::Sim => {
+            HostedBy::Sim => {
                 let dialect = dialect.expect("the simulated cloud speaks one");
                 let server = SimServer::start(SimServerConfig { dialect, ..SimServerConfig::default() })?;
                 ("bucket".to_owned(), server.url().to_owned(), Alive::Sim(server))
             }
-            Runs::Third(server) => {
+            HostedBy::Third(server) => {
                 let name = format!("bucket{}", self.buckets.fetch_add(1, Ordering::Relaxed));
                 server.make_bucket(&name).await?;
                 (name, server.url(), Alive::Nothing)
             }
         };
-        let is_slow = matches!(self.runs, Runs::Third(_));
-        if let (Backend::Azurite, Runs::Third(server)) = (self.backend, &self.runs) {
+        let is_slow = matches!(self.runs, HostedBy::Third(_));
+        if let (Backend::Azurite, HostedBy::Third(server)) = (self.backend, &self.runs) {
             let (store, opens) = azure(&name, server)?;
             let profile = BackendProfile { pin: self.backend.pin(), ..BackendProfile::default() };
             return Ok(Bucket { store, opens, profile, is_slow, _alive: alive });
@@ -210,30 +192,30 @@ impl Server {
             Some(Dialect::S3) => s3(&name, &endpoint)?,
             _ => gcs(&name, &endpoint)?,
         };
-        if let (Runs::Third(server), false) = (&self.runs, self.backend.is_written_by_client()) {
-            let door = |store| Arc::new(SideDoor::new(store, Arc::clone(server), name.clone())) as Store;
+        if let (HostedBy::Third(server), false) = (&self.runs, self.backend.is_written_by_client()) {
+            let door = |store| Arc::new(NativeWriteStore::new(store, Arc::clone(server), name.clone())) as Store;
             (store, for_fetch) = (door(store), door(for_fetch));
         }
         let profile = BackendProfile { pin: self.backend.pin(), ..profile };
-        Ok(Bucket { store, opens: Opens::Store(for_fetch), profile, is_slow, _alive: alive })
+        Ok(Bucket { store, opens: FacadeInput::Store(for_fetch), profile, is_slow, _alive: alive })
     }
 }
 
 impl Bucket {
     fn here(store: Store, profile: BackendProfile, alive: Alive) -> Self {
-        Self { opens: Opens::Store(Arc::clone(&store)), store, profile, is_slow: false, _alive: alive }
+        Self { opens: FacadeInput::Store(Arc::clone(&store)), store, profile, is_slow: false, _alive: alive }
     }
 
-    /// The facade over it, with fetching on.
+    /// A builder of the facade over the bucket, with fetching enabled.
     pub(super) fn headstart(&self) -> HeadstartBuilder {
         match &self.opens {
-            Opens::Store(store) => Headstart::builder().environment([]).store(Arc::clone(store)),
-            Opens::Url(url, variables) => Headstart::builder().environment(variables.clone()).url(url),
+            FacadeInput::Store(store) => Headstart::builder().environment([]).store(Arc::clone(store)),
+            FacadeInput::Url(url, variables) => Headstart::builder().environment(variables.clone()).url(url),
         }
     }
 }
 
-/// The client, the same below a `FetchStore`, and what the store is like.
+/// The client, the client for a `FetchStore`, and the profile.
 type Clients = (Store, Store, BackendProfile);
 
 fn gcs(bucket: &str, endpoint: &str) -> Result<Clients> {
@@ -243,7 +225,7 @@ fn gcs(bucket: &str, endpoint: &str) -> Result<Clients> {
 }
 
 fn s3(bucket: &str, endpoint: &str) -> Result<Clients> {
-    // S3 itself has no other way to copy only where nothing is yet.
+    // S3 has no other way to copy only if the target does not exist.
     let environment =
         [("AWS_COPY_IF_NOT_EXISTS", "multipart"), ("AWS_ACCESS_KEY_ID", "any"), ("AWS_SECRET_ACCESS_KEY", "any")];
     let environment = environment.map(|(key, value)| (key.to_owned(), value.to_owned()));
@@ -252,8 +234,8 @@ fn s3(bucket: &str, endpoint: &str) -> Result<Clients> {
     Ok((backend.store(), backend.store_for_fetch(), backend.profile()))
 }
 
-fn azure(container: &str, server: &Running) -> Result<(Store, Opens)> {
+fn azure(container: &str, server: &RunningServer) -> Result<(Store, FacadeInput)> {
     let read = server.how_to_read(container, "").into_iter().next().context("Azurite is read by no URL")?;
     let variables = read.variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Ok((Arc::new(server.azure_client(container)?), Opens::Url(read.url, variables)))
+    Ok((Arc::new(server.azure_client(container)?), FacadeInput::Url(read.url, variables)))
 }

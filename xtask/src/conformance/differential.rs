@@ -1,5 +1,5 @@
-//! Ten thousand random reads, seeks, hints and overwrites through the whole stack: every byte is right, or the error says that
-//! the object changed.
+//! Random reads, seeks, hints and overwrites through the whole stack. Every byte is right, or the error is
+//! `ObjectChanged`.
 
 use std::io::SeekFrom;
 use std::ops::Range;
@@ -8,29 +8,29 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use headstart::{AccessHint, CacheConfig, Freshness, Headstart, Reader};
 use headstart_fetch_core::ObjectChanged;
-use headstart_sim::{Content, SeededRng};
+use headstart_sim::{Content, Dice};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use super::backend::{Bucket, Server};
+use super::backend::{BackendServer, Bucket};
 use super::stack::splitting;
 
 const KEY: &str = "dir/object";
 
-/// Sizes that end in a page and on its edge.
+/// Sizes that end within a page and at its end.
 const SIZES: [u64; 3] = [700_001, 512 * 1024, 300_000];
 
-/// One in so many steps writes a new version.
+/// One of this many steps writes a new version.
 const STEPS_A_WRITE: u64 = 100;
 
-/// The run: what is there, and what has been seen.
-struct Run {
+/// The state of the run.
+struct RandomRun {
     headstart: Headstart,
     bucket: Bucket,
     has_suffixes: bool,
-    dice: SeededRng,
-    /// The present version: its number, and how long it is.
+    dice: Dice,
+    /// The number and size of the current version.
     present: (u64, u64),
     reader: Option<Snapshot>,
     steps: u64,
@@ -38,18 +38,18 @@ struct Run {
     changed: u64,
 }
 
-/// A reader, and the version that it has shown.
+/// A reader, and the versions that it can be on.
 struct Snapshot {
     reader: Reader,
-    /// Versions that it may be of: the one that was there when it was opened, and those written since, as far as what it has shown
-    /// is of them.
+    /// The version at its opening and those written since, as far as they agree with the bytes that the reader
+    /// returned.
     may_be: Vec<(u64, u64)>,
-    /// There was a write since it was opened.
+    /// Whether there was a write since the reader was opened.
     overwritten: bool,
 }
 
-/// Runs `steps` of them, and tells what happened.
-pub(super) async fn run(server: &Server, steps: u64, seed: u64) -> Result<String> {
+/// Runs `steps` random steps and returns a summary.
+pub(super) async fn run(server: &BackendServer, steps: u64, seed: u64) -> Result<String> {
     let bucket = server.bucket().await?;
     let cache = CacheConfig {
         freshness: Freshness::EveryRead,
@@ -59,11 +59,11 @@ pub(super) async fn run(server: &Server, steps: u64, seed: u64) -> Result<String
         ..CacheConfig::default()
     };
     let headstart = bucket.headstart().fetch(splitting(&bucket, true)).cache(cache).build().await?;
-    let mut run = Run {
+    let mut run = RandomRun {
         headstart,
         bucket,
         has_suffixes: server.backend.has_suffixes(),
-        dice: SeededRng::new(seed),
+        dice: Dice::new(seed),
         present: (0, 0),
         reader: None,
         steps: 0,
@@ -82,8 +82,8 @@ pub(super) async fn run(server: &Server, steps: u64, seed: u64) -> Result<String
     ))
 }
 
-impl Run {
-    /// Less than `sides`.
+impl RandomRun {
+    /// A random number below `sides`.
     fn roll(&mut self, sides: u64) -> u64 {
         self.dice.below(sides)
     }
@@ -97,7 +97,7 @@ impl Run {
         start..(start + 1 + self.roll(100_000)).min(size)
     }
 
-    /// Writes a new version, through the stack or behind its back.
+    /// Writes a new version, through the stack or out of band.
     async fn write(&mut self) -> Result<()> {
         self.writes += 1;
         let version = (self.writes, SIZES[usize::try_from(self.roll(3))?]);
@@ -152,7 +152,7 @@ impl Run {
         }
     }
 
-    /// Reads from a handle, which shows one version to its end.
+    /// Reads from a handle, which stays on one version.
     async fn read_by_handle(&mut self) -> Result<()> {
         let mut snapshot = match self.reader.take() {
             Some(snapshot) if self.roll(50) != 0 => snapshot,
@@ -162,7 +162,7 @@ impl Run {
                 overwritten: false,
             },
         };
-        // Within every version that it may be of: beyond the end of one there is nothing to compare.
+        // Within all versions that the reader can be on, so that every byte can be compared.
         let size = snapshot.may_be.iter().map(|(_, size)| *size).min().unwrap_or_default();
         let range = self.range_of(size);
         let (how, step) = (self.roll(8), 1 + self.roll(60_000));
@@ -174,7 +174,7 @@ impl Run {
             }
             Err(error) => error,
         };
-        // Without an overwrite since it was opened, nothing has changed.
+        // The error is only correct after an overwrite.
         let typed = error.downcast_ref::<Error>().is_some_and(|error| ObjectChanged::find(error).is_some());
         if typed && snapshot.overwritten {
             self.changed += 1;
@@ -208,11 +208,11 @@ impl Snapshot {
             _ => {}
         }
         let chunks = self.reader.chunks_at(range.clone()).await?;
-        // The range lies in every version that this may be of.
+        // The range lies within every version.
         self.check(&range, &chunks)
     }
 
-    /// Checks that one version explains `chunks`, and remembers which.
+    /// Checks that one version explains `chunks`, and keeps the versions that do.
     fn check(&mut self, range: &Range<u64>, chunks: &[Bytes]) -> Result<()> {
         if range.is_empty() {
             return Ok(());
@@ -226,7 +226,7 @@ impl Snapshot {
     }
 }
 
-/// The store's error in an I/O error.
+/// The store's error inside an I/O error.
 fn store_error(error: std::io::Error) -> anyhow::Error {
     match error.downcast::<Error>() {
         Ok(error) => error.into(),

@@ -1,41 +1,41 @@
-//! How fast reads are over a server of others that takes its time: hadro with 40 to 60 ms to the first byte and 20 MB/s a stream.
+//! Measures reads over hadro with 40 to 60 ms to the first byte and 20 MB/s a stream.
 //!
-//! A measurement in wall time, and so no part of CI: the counts that CI gates on are the simulated cloud's.
+//! The times are wall time, so CI does not run it. CI's gates are counts of the simulated cloud.
 
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use headstart::Headstart;
-use headstart_sim::{Content, ReadPattern};
+use headstart_sim::{Content, Trace};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::time::{Duration, Instant};
 
-use crate::bench::quantile;
-use crate::servers::{HowToRead, Kind, Running, Shape};
+use crate::numbers::quantile;
+use crate::servers::{HowToRead, LinkShape, RunningServer, ServerKind};
 
 const BUCKET: &str = "bucket";
 const KEY: &str = "object";
 const OBJECT_BYTES: u64 = 128 << 20;
 
-/// What is promised: sequential reads so many times as fast as a plain loop, and random ones at most so much slower.
+/// The promises, as multiples of a plain loop's rate for sequential reads, and of its time for random ones.
 const SEQUENTIAL_AT_LEAST: f64 = 8.0;
 const RANDOM_AT_MOST: f64 = 1.05;
 
 const ROUNDS: usize = 3;
 
-/// Measures both clients, and fails where a promise is not kept.
+/// Measures both, and fails if a promise is missed.
 pub(super) async fn run(seed: u64) -> Result<()> {
-    let shape = Shape { latency_ms: 40, jitter_ms: 20, stream_mb_per_s: Some(20) };
-    let server = Running::start(Kind::Hadro, shape).await?;
+    let shape = LinkShape { latency_ms: 40, jitter_ms: 20, stream_mb_per_s: Some(20) };
+    let server = RunningServer::start(ServerKind::Hadro, shape).await?;
     server.make_bucket(BUCKET).await?;
     server.write(BUCKET, KEY, Content::new(KEY, 1).bytes(0..OBJECT_BYTES)).await?;
     println!("hadro: 40 to 60 ms to the first byte, 20 MB/s a stream; medians of {ROUNDS}, the order in turn");
     let mut kept = true;
     for read in server.how_to_read(BUCKET, KEY) {
         for (workload, reads) in [("seq-1m", 128), ("rand-1m", 48)] {
-            let mut trace = ReadPattern::named(workload, OBJECT_BYTES, seed)?;
+            let mut trace = Trace::named(workload, OBJECT_BYTES, seed)?;
             trace.reads.truncate(reads);
             let (mut raw, mut ours) = (Vec::new(), Vec::new());
             for round in 0..ROUNDS {
@@ -63,8 +63,8 @@ pub(super) async fn run(seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// How long the reads of `trace` take, every byte checked. A store of its own each time: nothing is learned before.
-async fn time(read: &HowToRead, mode: &str, trace: &ReadPattern) -> Result<Duration> {
+/// The time that the reads of `trace` take. Every time has a new store, which has learned nothing.
+async fn time(read: &HowToRead, mode: &str, trace: &Trace) -> Result<Duration> {
     let mut builder = Headstart::builder().environment([]).url(&read.url).option("mode", mode);
     for (key, value) in &read.options {
         builder = builder.option(*key, value);

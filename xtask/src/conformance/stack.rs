@@ -1,10 +1,10 @@
-//! Ways to wrap a store.
+//! The stacks of the suite.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::ValueEnum;
 use headstart::{BackendProfile, CacheConfig, FetchConfig, Freshness, Headstart, PrefetchConfig};
 use headstart_cache::CacheStore;
 use headstart_fetch_core::FetchStore;
@@ -12,36 +12,27 @@ use headstart_prefetch::PrefetchStore;
 
 use super::backend::{Bucket, Store};
 
-/// How a store is wrapped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stack {
+/// A way to wrap a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(super) enum StackKind {
     Bare,
-    /// A `FetchStore` alone, as the facade makes it.
+    /// A `FetchStore`, as the facade builds it.
     Fetch,
     Cache,
+    /// A `CacheStore` that revalidates at every read.
     CacheEveryRead,
     Prefetch,
-    /// The facade's order, every layer on.
+    /// All layers in the facade's order.
     All,
-    /// The facade with everything off.
+    /// The facade with all layers disabled.
+    #[value(name = "all-off")]
     Nothing,
-    /// The other way round.
+    /// All layers in reverse order.
     Reversed,
 }
 
-impl Stack {
-    pub(super) const ALL: &[Self] = &[
-        Self::Bare,
-        Self::Fetch,
-        Self::Cache,
-        Self::CacheEveryRead,
-        Self::Prefetch,
-        Self::All,
-        Self::Nothing,
-        Self::Reversed,
-    ];
-
-    /// `bucket`, wrapped. `large`: the objects are of 15 MiB and more.
+impl StackKind {
+    /// Wraps `bucket`. `large` objects have 15 MiB and more.
     pub(super) async fn over(self, bucket: &Bucket, large: bool) -> Result<Store> {
         let store = Arc::clone(&bucket.store);
         let pin = bucket.profile.pin;
@@ -68,8 +59,8 @@ impl Stack {
     }
 }
 
-/// Parts so small that nearly every read is split; larger ones for large objects, and for servers that take milliseconds for each.
-/// Files are not split: they are fetched as the adapter says.
+/// Settings that split nearly every read: small parts, larger ones for large objects and for servers that need
+/// milliseconds a request. Files are not split, as by their adapter.
 pub(super) fn splitting(bucket: &Bucket, large: bool) -> FetchConfig {
     if bucket.profile == BackendProfile::local() {
         return FetchConfig { profile: bucket.profile.clone(), ..FetchConfig::default() };
@@ -92,17 +83,4 @@ pub(super) fn splitting(bucket: &Bucket, large: bool) -> FetchConfig {
     FetchConfig { profile, ..FetchConfig::default() }
 }
 
-impl fmt::Display for Stack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bare => "bare",
-            Self::Fetch => "fetch",
-            Self::Cache => "cache",
-            Self::CacheEveryRead => "cache, every read",
-            Self::Prefetch => "prefetch",
-            Self::All => "all",
-            Self::Nothing => "all off",
-            Self::Reversed => "reversed",
-        })
-    }
-}
+display_as_argument!(StackKind);

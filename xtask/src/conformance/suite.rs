@@ -1,4 +1,4 @@
-//! The functions of `object_store::integration` that take a `dyn ObjectStore`, all of them, and one of ours for read-only stores.
+//! All functions of `object_store::integration` that take a `dyn ObjectStore`, and one of ours for read-only stores.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -13,10 +13,10 @@ use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, integration};
 
-use super::backend::{Backend, Server, Store};
-use super::stack::Stack;
+use super::backend::{Backend, BackendServer, Store};
+use super::stack::StackKind;
 
-/// A function of the suite: its name, whether its objects are large, and how it is called.
+/// A function of the suite: its name, whether its objects are large, and its code.
 type Function = (&'static str, bool, fn(Store, Backend) -> BoxFuture<'static, ()>);
 
 macro_rules! functions {
@@ -50,8 +50,8 @@ pub(super) const SUITE: &[Function] = functions! {
     reads true |store, backend| reads(store, backend.has_suffixes()).await;
 };
 
-/// Every form of a read, and what lies beyond an object. Where the client has no suffix ranges, `NotSupported` is an
-/// answer to them; layers that know the object's size may do better.
+/// Every form of a read, also past the end. A client without suffix ranges may answer them with `NotSupported`; layers
+/// that know the object's size may serve them.
 async fn reads(store: &dyn ObjectStore, has_suffixes: bool) {
     let data: Bytes = (0..100_000_u32).flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>().into();
     let (path, size) = (Path::from("dir/object"), data.len());
@@ -95,17 +95,17 @@ async fn reads(store: &dyn ObjectStore, has_suffixes: bool) {
 
 /// How a function failed.
 #[derive(Debug, Clone)]
-pub(super) struct Failure {
-    /// What it said.
+pub(super) struct SuiteFailure {
+    /// The message.
     pub(super) said: String,
-    /// Where: its file and line, and whatever panicked besides.
+    /// The files and lines of its panics.
     pub(super) at: Vec<(String, u32)>,
 }
 
-/// Where panics were, since it was last emptied.
+/// The places of panics since the last function.
 static PANICS: Mutex<Vec<(String, u32)>> = Mutex::new(Vec::new());
 
-/// Notes panics in place of printing them, until it is dropped: the suite fails by panicking.
+/// Records panics instead of printing them, until it is dropped. Functions of the suite fail by panicking.
 struct Quiet;
 
 impl Quiet {
@@ -124,11 +124,12 @@ impl Drop for Quiet {
     }
 }
 
-/// No function takes longer, but one that hangs.
+/// A function that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Runs every function on a bucket of its own, and returns those that fail. One that passes while something panics fails.
-pub(super) async fn failures(server: &Server, stack: Stack) -> Result<BTreeMap<&'static str, Failure>> {
+/// Runs every function on a bucket of its own, and returns the failures. A function that passes also fails if anything
+/// panicked meanwhile.
+pub(super) async fn failures(server: &BackendServer, stack: StackKind) -> Result<BTreeMap<&'static str, SuiteFailure>> {
     let _quiet = Quiet::new();
     let mut failed = BTreeMap::new();
     for (name, large, function) in SUITE {
@@ -140,14 +141,14 @@ pub(super) async fn failures(server: &Server, stack: Stack) -> Result<BTreeMap<&
             Ok(()) => "it passes, and something panics".to_owned(),
             Err(said) => said,
         };
-        failed.insert(*name, Failure { said, at });
+        failed.insert(*name, SuiteFailure { said, at });
     }
     Ok(failed)
 }
 
 async fn one(
-    server: &Server,
-    stack: Stack,
+    server: &BackendServer,
+    stack: StackKind,
     large: bool,
     function: fn(Store, Backend) -> BoxFuture<'static, ()>,
 ) -> Result<Result<(), String>> {

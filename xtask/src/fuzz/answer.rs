@@ -1,4 +1,4 @@
-//! A body that is being read, or was left alone.
+//! A body that is read, or was left open.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -8,74 +8,78 @@ use futures::stream::{BoxStream, StreamExt};
 use object_store::{GetResult, Result};
 use parking_lot::Mutex;
 
+use super::context::{CaseContext, HeldBytes};
 use super::evidence::Evidence;
-use super::failure::Failure;
+use super::failure::{ErrorKind, Failure};
 use super::history::Version;
-use super::judge::Asked;
-use super::op::{Body, Span};
-use super::trouble;
-use super::world::{Held, World};
+use super::op::{BodyUse, Span};
+use super::rules::CallRecord;
 
-/// A body, and what was seen of it.
+/// A body, and what it has shown so far.
 pub(crate) struct OpenBody {
-    world: Arc<World>,
-    asked: Asked,
+    context: Arc<CaseContext>,
+    call: CallRecord,
     span: Span,
     evidence: Evidence,
-    /// In a lock that is never contended, so that a task's future is `Send` while it borrows its bodies.
+    /// The lock is never contended. It makes a task's future `Send` while the future borrows its bodies.
     body: Mutex<BoxStream<'static, Result<Bytes>>>,
-    /// One chunk at a time.
-    _held: Held,
+    /// Accounts for one chunk at a time.
+    _held: HeldBytes,
 }
 
 impl OpenBody {
     /// The body of an answer.
     ///
     /// # Errors
-    /// Where its metadata are of no version.
-    pub(super) fn answered(world: &Arc<World>, asked: Asked, span: Span, answer: GetResult) -> Result<Self, Failure> {
-        let mut evidence = world.cloud.history(|history| Evidence::new(history, asked.key));
-        let is = |version: &Version| world.cloud.meta(asked.key, version) == answer.meta;
+    /// If the answer's metadata match no version.
+    pub(super) fn answered(
+        context: &Arc<CaseContext>,
+        call: CallRecord,
+        span: Span,
+        answer: GetResult,
+    ) -> Result<Self, Failure> {
+        let mut evidence = context.cloud.history(|history| Evidence::new(history, call.key));
+        let is = |version: &Version| context.cloud.meta(call.key, version) == answer.meta;
         evidence.narrow(evidence.versions.iter().copied().filter(is).collect());
         if evidence.versions.is_empty() {
-            return Err(Failure::new("wrong head", format!("k{}: {:?} is of no version", asked.key, answer.meta)));
+            return Err(Failure::new("wrong head", format!("k{}: {:?} is of no version", call.key, answer.meta)));
         }
         evidence.start = Some(answer.range.start);
-        Ok(Self::new(world, asked, span, evidence, answer.into_stream(), 0))
+        Ok(Self::new(context, call, span, evidence, answer.into_stream(), 0))
     }
 
-    /// A body of which `evidence` is known, and that may hold so many bytes besides a chunk.
+    /// A body of which `evidence` is known, and that may hold `held_bytes` besides a chunk.
     pub(super) fn new(
-        world: &Arc<World>,
-        asked: Asked,
+        context: &Arc<CaseContext>,
+        call: CallRecord,
         span: Span,
         evidence: Evidence,
         body: BoxStream<'static, Result<Bytes>>,
         held_bytes: u64,
     ) -> Self {
-        let _held = world.holds(held_bytes);
-        Self { world: Arc::clone(world), asked, span, evidence, body: Mutex::new(body), _held }
+        let _held = context.holds(held_bytes);
+        Self { context: Arc::clone(context), call, span, evidence, body: Mutex::new(body), _held }
     }
 
-    /// The versions that the body can be of.
+    /// The versions that the body can belong to.
     pub(super) fn versions(&self) -> &[Version] {
         &self.evidence.versions
     }
 
-    /// Whether nothing was seen of it yet.
+    /// Whether the body has shown no bytes yet.
     pub(super) fn is_empty(&self) -> bool {
         self.evidence.seen == 0
     }
 
-    /// Goes on as `body` says. Returns whether it is to be left alone now.
+    /// Continues as `body` says. Returns whether the body is to be left open.
     ///
     /// # Errors
-    /// The first promise that it breaks.
-    pub(super) async fn take(&mut self, body: Body) -> Result<bool, Failure> {
+    /// The first rule that the body breaks.
+    pub(super) async fn take(&mut self, body: BodyUse) -> Result<bool, Failure> {
         let chunks = match body {
-            Body::ToEnd => usize::MAX,
-            Body::Drop { chunks } | Body::Keep { chunks } => chunks,
-            Body::KeepPolled => {
+            BodyUse::ToEnd => usize::MAX,
+            BodyUse::Drop { chunks } | BodyUse::Keep { chunks } => chunks,
+            BodyUse::KeepPolled => {
                 return match futures::poll!(self.body.get_mut().next()) {
                     Poll::Pending => Ok(true),
                     Poll::Ready(chunk) => self.saw(chunk),
@@ -89,22 +93,24 @@ impl OpenBody {
             }
         }
         self.judge(false)?;
-        Ok(matches!(body, Body::Keep { .. }))
+        Ok(matches!(body, BodyUse::Keep { .. }))
     }
 
-    /// Takes in what came; returns whether there may be more.
+    /// Records the next chunk; returns whether there may be more.
     fn saw(&mut self, chunk: Option<Result<Bytes>>) -> Result<bool, Failure> {
         match chunk {
             Some(Ok(chunk)) => {
-                let _held = self.world.holds(chunk.len() as u64);
-                self.world.cloud.history(|history| self.evidence.take(history, &chunk))?;
+                let _held = self.context.holds(chunk.len() as u64);
+                self.context.cloud.history(|history| self.evidence.take(history, &chunk))?;
                 Ok(true)
             }
             Some(Err(error)) => {
-                let trouble = trouble::of(&error);
-                self.world.count_trouble(&trouble);
-                self.asked.ended = self.world.now();
-                self.world.cloud.history(|history| self.world.rules.trouble(history, &self.asked, &trouble))?;
+                let error_kind = ErrorKind::of(&error);
+                self.context.count_error(&error_kind);
+                self.call.ended = self.context.now();
+                self.context
+                    .cloud
+                    .history(|history| self.context.rules.check_error(history, &self.call, &error_kind))?;
                 Ok(false)
             }
             None => self.judge(true).map(|()| false),
@@ -112,9 +118,9 @@ impl OpenBody {
     }
 
     fn judge(&mut self, is_whole: bool) -> Result<(), Failure> {
-        // An answer that was given stays allowed: later than this it cannot have been chosen.
-        self.asked.ended = self.world.now();
-        let (rules, asked, span, evidence) = (&self.world.rules, &self.asked, &self.span, &self.evidence);
-        self.world.cloud.history(|history| rules.bytes(history, asked, span, evidence, is_whole)).map(drop)
+        // The version was chosen before now; a later change does not make the answer wrong.
+        self.call.ended = self.context.now();
+        let (rules, call, span, evidence) = (&self.context.rules, &self.call, &self.span, &self.evidence);
+        self.context.cloud.history(|history| rules.check_bytes(history, call, span, evidence, is_whole)).map(drop)
     }
 }

@@ -1,4 +1,4 @@
-//! The bodies that the store at the bottom sends: chunk by chunk at its rate, whole or not.
+//! Bodies that the simulated store sends: in chunks at its rate, complete or with a fault.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use headstart_sim::Content;
 use object_store::Result;
 use tokio::time::{Instant, sleep_until};
 
-use super::case::{CloudSpec, Fault};
+use super::case::{CloudSpec, RequestFault};
 use super::cloud::injected;
 use super::evidence;
-use super::history::{Hit, Version};
+use super::history::{FaultEffect, Version};
 
-/// How a body goes on.
+/// A fault of a body, if any.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ending {
-    /// Where something happens.
+pub(super) struct BodyEnding {
+    /// The offset at which the fault happens.
     at: u64,
     what: What,
 }
@@ -32,44 +32,44 @@ enum What {
     Pause(Duration),
 }
 
-impl Ending {
-    /// How a body of `range` goes on under `fault`, and what that is in the history.
-    pub(super) fn of(fault: Option<Fault>, range: &Range<u64>) -> (Self, Option<Hit>) {
+impl BodyEnding {
+    /// The end of a body of `range` under `fault`, and its effect as the history records it.
+    pub(super) fn of(fault: Option<RequestFault>, range: &Range<u64>) -> (Self, Option<FaultEffect>) {
         let len = range.end - range.start;
         let after = |percent: u64| range.start + len * percent.min(100) / 100;
         let (at, what) = match fault {
-            Some(Fault::Cut { percent }) => (after(percent), What::Error),
-            Some(Fault::Short { percent }) => (after(percent), What::End),
-            Some(Fault::Long) => (range.end, What::More),
-            Some(Fault::Stall { percent, ms }) => (after(percent), What::Pause(Duration::from_millis(ms))),
+            Some(RequestFault::Cut { percent }) => (after(percent), What::Error),
+            Some(RequestFault::Short { percent }) => (after(percent), What::End),
+            Some(RequestFault::Long) => (range.end, What::More),
+            Some(RequestFault::Stall { percent, ms }) => (after(percent), What::Pause(Duration::from_millis(ms))),
             _ => (range.end, What::End),
         };
-        let hit = match what {
+        let record_fault = match what {
             What::End if at == range.end => None,
-            What::End | What::Error | What::Pause(_) => Some(Hit::Broken),
-            What::More => Some(Hit::TooLong),
+            What::End | What::Error | What::Pause(_) => Some(FaultEffect::Broken),
+            What::More => Some(FaultEffect::TooLong),
         };
-        (Self { at, what }, hit)
+        (Self { at, what }, record_fault)
     }
 }
 
-/// One request that is open.
-pub(super) struct Counted(Arc<AtomicUsize>);
+/// Counts an open request until it is dropped.
+pub(super) struct OpenRequest(Arc<AtomicUsize>);
 
-impl Counted {
+impl OpenRequest {
     pub(super) fn new(open: &Arc<AtomicUsize>) -> Self {
         open.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(open))
     }
 }
 
-impl Drop for Counted {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A chunk's memory, counted while anybody holds a slice of it.
+/// A chunk's memory, counted until the last slice of it is dropped.
 struct Chunk {
     bytes: Vec<u8>,
     live_bytes: Arc<AtomicUsize>,
@@ -100,12 +100,12 @@ struct Sending {
     content: Content,
     at: u64,
     end: u64,
-    ending: Option<Ending>,
+    ending: Option<BodyEnding>,
     chunk_bytes: u64,
     bytes_per_ms: u64,
     due: Instant,
     live_bytes: Arc<AtomicUsize>,
-    _counted: Counted,
+    _counted: OpenRequest,
 }
 
 /// The body of `range` of `version`.
@@ -113,9 +113,9 @@ pub(super) fn stream(
     spec: &CloudSpec,
     version: Version,
     range: Range<u64>,
-    ending: Ending,
+    ending: BodyEnding,
     live_bytes: &Arc<AtomicUsize>,
-    counted: Counted,
+    counted: OpenRequest,
 ) -> BoxStream<'static, Result<Bytes>> {
     let sending = Sending {
         content: evidence::content(&version),
@@ -140,31 +140,31 @@ pub(super) fn stream(
 
 impl Sending {
     async fn next(&mut self) -> Option<Result<Bytes>> {
-        if let Some(Ending { what: What::Pause(pause), .. }) = self.ending.filter(|ending| ending.at == self.at) {
+        if let Some(BodyEnding { what: What::Pause(pause), .. }) = self.ending.filter(|ending| ending.at == self.at) {
             self.ending = None;
             self.due = Instant::now() + pause;
             sleep_until(self.due).await;
         }
         let stop = self.ending.filter(|ending| ending.at < self.end || ending.what != What::End);
         let end = match stop {
-            Some(Ending { at, what: What::Error }) if at == self.at => {
+            Some(BodyEnding { at, what: What::Error }) if at == self.at => {
                 return Some(Err(injected("the body broke off")));
             }
-            Some(Ending { at, what: What::End }) if at == self.at => return None,
-            // Once more as much as a chunk, of bytes that nobody asked for.
-            Some(Ending { at, what: What::More }) if at == self.at => {
+            Some(BodyEnding { at, what: What::End }) if at == self.at => return None,
+            // Sends one more chunk, beyond the requested range.
+            Some(BodyEnding { at, what: What::More }) if at == self.at => {
                 self.ending = None;
                 self.end = self.at + self.chunk_bytes;
                 self.end
             }
-            Some(Ending { at, .. }) => at,
+            Some(BodyEnding { at, .. }) => at,
             None => self.end,
         };
         if self.at >= end {
             return None;
         }
         let range = self.at..end.min(self.at + self.chunk_bytes);
-        // One chunk may have arrived while nobody asked for it; then the sender waits.
+        // The sender is at most one chunk ahead of the reader.
         let micros = (range.end - range.start) * 1000 / self.bytes_per_ms;
         self.due = (self.due + Duration::from_micros(micros)).max(Instant::now());
         sleep_until(self.due).await;

@@ -1,18 +1,18 @@
-//! One generated case: what is stored, how it is wrapped, what goes wrong, and who does what when. Pure.
+//! A generated case: the stored objects, the stack, the faults, and the tasks with their operations.
 
 use std::ops::Range;
 
 use headstart_cache::Freshness;
 use headstart_fetch_core::PinBy;
 
-use super::op::{Change, Op};
+use super::op::{ObjectChange, Op, Step};
 
-/// Everything that a run follows from. Printed with `Debug` when it fails.
+/// The complete input of a run. Printed with [`Case::text`] when the run fails.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
-    /// What the case was made from, and what jitter follows from.
+    /// Generates the case, and seeds the jitter of retries.
     pub(crate) seed: u64,
-    /// The store at the bottom.
+    /// The simulated store.
     pub(crate) cloud: CloudSpec,
     /// The wrappers, the lowest first.
     pub(crate) layers: Vec<Layer>,
@@ -20,94 +20,91 @@ pub(crate) struct Case {
     pub(crate) pin: PinBy,
     /// The memory budget that all layers share.
     pub(crate) budget_bytes: usize,
-    /// Cache and read-ahead know the link that a `FetchStore` below measures.
+    /// Whether cache and read-ahead use the link estimate of a `FetchStore` below them.
     pub(crate) shares_link: bool,
-    /// Sizes in bytes of the objects that are there at the beginning; `None`: no object.
+    /// Sizes in bytes of the initial objects; `None` if the key has no object.
     pub(crate) objects: Vec<Option<u64>>,
-    /// Writes behind the stack, by the millisecond.
-    pub(crate) events: Vec<(u64, Change)>,
-    /// What goes wrong with the n-th GET or HEAD.
-    pub(crate) faults: Vec<(u64, Fault)>,
-    /// What goes wrong with the n-th write through the stack.
+    /// Out-of-band changes, with their times in milliseconds.
+    pub(crate) events: Vec<(u64, ObjectChange)>,
+    /// Faults of the n-th GET or HEAD.
+    pub(crate) faults: Vec<(u64, RequestFault)>,
+    /// Faults of the n-th write through the stack.
     pub(crate) write_faults: Vec<(u64, WriteFault)>,
-    /// Milliseconds during which every request is refused.
+    /// Times in milliseconds during which every request fails.
     pub(crate) outages: Vec<Range<u64>>,
-    /// Who does what.
-    pub(crate) tasks: Vec<Task>,
-    /// Which runtime is driven when.
+    pub(crate) tasks: Vec<CaseTask>,
+    /// How the two runtimes alternate.
     pub(crate) turns: Turns,
-    /// What the top of the stack does wrong, to see whether it is caught.
+    /// A bug in the top of the stack, to test whether it is found.
     #[cfg(test)]
     pub(super) mistake: Option<super::mistake::Mistake>,
 }
 
-/// What one task does, in order.
+/// The operations of one task.
 #[derive(Debug, Clone)]
-pub(crate) struct Task {
-    /// Which runtime it runs in: 0 or 1.
+pub(crate) struct CaseTask {
+    /// The runtime of the task: 0 or 1.
     pub(crate) runtime: usize,
-    /// What it does.
-    pub(crate) ops: Vec<Op>,
+    pub(crate) steps: Vec<Step>,
 }
 
-/// Which of the two single-thread runtimes is driven when. The other one stands still meanwhile.
+/// Which of the two single-threaded runtimes runs when. The other one is stopped meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Turns {
-    /// There is only runtime 0; tasks of runtime 1 run there too.
+    /// Only runtime 0 runs, and tasks of runtime 1 run there too.
     One,
-    /// Runtime 0 for so many milliseconds, then 1 until its tasks are over, then 0 again.
+    /// Runtime 0 runs for a time, then runtime 1 until its tasks have ended, then runtime 0 again.
     Handover {
-        /// When the first one stops.
+        /// When runtime 0 stops.
         after_ms: u64,
     },
-    /// By turns, each for so many milliseconds.
+    /// The runtimes alternate.
     Alternate {
         /// Length of a turn.
         turn_ms: u64,
     },
 }
 
-/// How the store at the bottom behaves.
+/// The behaviour of the simulated store.
 #[derive(Debug, Clone)]
 pub(crate) struct CloudSpec {
-    /// What tells versions apart.
+    /// The validators in answers.
     pub(crate) tokens: Tokens,
-    /// Whether `If-Match` and `If-None-Match` are looked at.
+    /// Whether the store evaluates `If-Match` and `If-None-Match`.
     pub(crate) honours_pins: bool,
-    /// Whether an older version can be read by its name.
+    /// Whether older versions can be read by version.
     pub(crate) keeps_versions: bool,
     /// Time to the first byte.
     pub(crate) ttfb_ms: u64,
-    /// Rate of one stream, in bytes a millisecond.
+    /// Rate of one stream, in bytes per millisecond.
     pub(crate) bytes_per_ms: u64,
     /// Length of a body's chunks.
     pub(crate) chunk_bytes: usize,
 }
 
-/// What a store says of an object's version.
+/// The validators that a store sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Tokens {
     /// A strong entity tag.
     Strong,
-    /// A version, and a strong entity tag.
+    /// A version and a strong entity tag.
     Generation,
-    /// A weak entity tag that two versions in a row may share.
+    /// A weak entity tag that two consecutive versions may share.
     Weak,
-    /// A date that differs between versions, long ago.
+    /// A date, years ago, that differs between versions.
     Modified,
-    /// A weak entity tag that versions may share, and a date that tells them apart.
+    /// A weak entity tag that versions may share, and a date that differs.
     WeakModified,
-    /// Nothing at all.
     Nothing,
 }
 
 impl Tokens {
-    /// Whether two versions can be told apart by what the store says.
+    /// Whether the validators distinguish any two versions.
     pub(crate) fn tell_versions(self) -> bool {
         !matches!(self, Self::Weak | Self::Nothing)
     }
 
-    /// Whether an entity tag can be named in `If-Match`.
+    /// Whether the entity tag can be used in `If-Match`.
     pub(crate) fn are_strong(self) -> bool {
         matches!(self, Self::Strong | Self::Generation)
     }
@@ -157,36 +154,36 @@ pub(crate) struct PrefetchSpec {
     pub(crate) part_bytes: (u64, u64),
 }
 
-/// What goes wrong with a GET or HEAD.
+/// A fault of a GET or HEAD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// The connection is reset before there is an answer.
+pub(crate) enum RequestFault {
+    /// The connection is reset before the answer.
     Reset,
     /// 503, with `Retry-After` or without.
     Throttled { retry_after_ms: Option<u64> },
-    /// The answer comes so much later.
+    /// The answer is delayed.
     Late { ms: u64 },
-    /// The body breaks off with an error after so many percent.
+    /// The body fails after a percentage of its bytes.
     Cut { percent: u64 },
-    /// The body ends after so many percent as if it were whole.
+    /// The body ends after a percentage of its bytes, without an error.
     Short { percent: u64 },
-    /// The body goes on past its end.
+    /// The body continues beyond its end.
     Long,
-    /// The body stands still after so many percent.
+    /// The body pauses after a percentage of its bytes.
     Stall { percent: u64, ms: u64 },
 }
 
-/// What goes wrong with a write.
+/// A fault of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriteFault {
-    /// It fails and is not done.
+    /// The write fails and has no effect.
     Refused,
-    /// It is done and fails nevertheless.
+    /// The write fails and has its effect.
     Done,
 }
 
 impl Case {
-    /// The settings of the fetch layer, if any that is on.
+    /// The settings of the fetch layer, if there is one and it is enabled.
     pub(crate) fn fetch(&self) -> Option<&FetchSpec> {
         self.layers.iter().find_map(|layer| match layer {
             Layer::Fetch(spec) if spec.enabled => Some(spec),
@@ -194,19 +191,19 @@ impl Case {
         })
     }
 
-    /// The settings of the cache, if any.
+    /// The settings of the cache, if there is one.
     pub(crate) fn cache(&self) -> Option<&CacheSpec> {
         self.layers.iter().find_map(|layer| if let Layer::Cache(spec) = layer { Some(spec) } else { None })
     }
 
-    /// The settings of read-ahead, if any.
+    /// The settings of read-ahead, if there is one.
     pub(crate) fn prefetch(&self) -> Option<&PrefetchSpec> {
         self.layers.iter().find_map(|layer| if let Layer::Prefetch(spec) = layer { Some(spec) } else { None })
     }
 
     /// All operations of all tasks.
     pub(crate) fn ops(&self) -> impl Iterator<Item = &Op> {
-        self.tasks.iter().flat_map(|task| &task.ops)
+        self.tasks.iter().flat_map(|task| &task.steps).map(|step| &step.op)
     }
 
     /// The layers' initials, the lowest first.
@@ -219,7 +216,7 @@ impl Case {
         if self.layers.is_empty() { "bare".into() } else { self.layers.iter().map(initial).collect() }
     }
 
-    /// The case as text, one thing a line.
+    /// The case as text, one item a line.
     pub(crate) fn text(&self) -> String {
         let Self { cloud, layers, pin, budget_bytes, shares_link, objects, turns, .. } = self;
         let Self { events, faults, write_faults, outages, tasks, .. } = self;
@@ -231,24 +228,24 @@ impl Case {
         lines.extend(events.iter().map(|event| format!("event: {event:?}")));
         for (number, task) in tasks.iter().enumerate() {
             lines.push(format!("task {number} in runtime {}", task.runtime));
-            lines.extend(task.ops.iter().map(|op| format!("    {op:?}")));
+            lines.extend(task.steps.iter().map(|Step { op, cancel }| format!("    {op:?}, cancel: {cancel:?}")));
         }
         lines.join("\n")
     }
 
-    /// Lets no range end beyond byte `most`.
+    /// Caps every range at byte `most`.
     pub(crate) fn cap_ranges(&mut self, most: u64) {
-        let ops = self.tasks.iter_mut().flat_map(|task| &mut task.ops);
-        ops.flat_map(Op::ranges_mut).for_each(|range| range.end = range.end.min(most));
+        let steps = self.tasks.iter_mut().flat_map(|task| &mut task.steps);
+        steps.flat_map(|step| step.op.ranges_mut()).for_each(|range| range.end = range.end.min(most));
     }
 
-    /// The largest object there ever is, in bytes.
+    /// The size in bytes of the largest object that ever exists.
     pub(crate) fn largest_bytes(&self) -> u64 {
         let there = self.objects.iter().copied().flatten();
         let changed = self.events.iter().filter_map(|(_, change)| change.size());
         let written = self.ops().filter_map(|op| match op {
             Op::Put { size, .. } => Some(*size),
-            Op::Behind(change) => change.size(),
+            Op::OutOfBand(change) => change.size(),
             _ => None,
         });
         there.chain(changed).chain(written).max().unwrap_or(0)

@@ -1,4 +1,4 @@
-//! The store at the bottom of every case: versions with self-describing bytes, and whatever can go wrong, on tokio's clock.
+//! The simulated store of every case: versions with self-describing bytes, and faults, on tokio's clock.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -13,19 +13,19 @@ use object_store::{Error, GetOptions, GetRange, ObjectMeta, Result};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::body::Counted;
-use super::case::{Case, CloudSpec, Fault, Tokens, WriteFault};
-use super::history::{At, History, Hit, Version};
-use super::op::Change;
+use super::body::OpenRequest;
+use super::case::{Case, CloudSpec, RequestFault, Tokens, WriteFault};
+use super::history::{CaseTime, FaultEffect, History, Version};
+use super::op::ObjectChange;
 
-/// What injected errors say; the judge knows them by it.
+/// The text of injected errors, by which the rules recognise them.
 pub(crate) const INJECTED: &str = "injected";
 
-/// The version that a write through the stack brings, in the extensions of its options.
+/// The version that a write through the stack stores. It travels in the extensions of the write's options.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Written(pub(crate) Version);
+pub(crate) struct WrittenVersion(pub(crate) Version);
 
-/// The store. Clones share everything.
+/// The store. Clones share their state.
 #[derive(Clone)]
 pub(crate) struct Cloud(pub(super) Arc<Shared>);
 
@@ -33,10 +33,10 @@ pub(super) struct Shared {
     pub(super) spec: CloudSpec,
     began: Instant,
     history: Mutex<History>,
-    pub(super) faults: BTreeMap<u64, Fault>,
+    pub(super) faults: BTreeMap<u64, RequestFault>,
     pub(super) write_faults: BTreeMap<u64, WriteFault>,
     outages: Vec<std::ops::Range<u64>>,
-    events: Mutex<VecDeque<(u64, Change)>>,
+    events: Mutex<VecDeque<(u64, ObjectChange)>>,
     pub(super) requests: AtomicU64,
     pub(super) writes: AtomicU64,
     open: Arc<AtomicUsize>,
@@ -44,7 +44,7 @@ pub(super) struct Shared {
 }
 
 impl Cloud {
-    /// The store of `case`, as of now.
+    /// The store of `case`; its time starts now.
     pub(crate) fn new(case: &Case) -> Self {
         let mut events = case.events.clone();
         events.sort_by_key(|(ms, _)| *ms);
@@ -64,26 +64,26 @@ impl Cloud {
     }
 
     /// Time since the case began.
-    pub(crate) fn now(&self) -> At {
+    pub(crate) fn now(&self) -> CaseTime {
         self.0.began.elapsed()
     }
 
-    /// Looks at what was stored when, or adds to it.
+    /// Accesses the history of the store.
     pub(crate) fn history<T>(&self, look: impl FnOnce(&mut History) -> T) -> T {
         look(&mut self.0.history.lock())
     }
 
-    /// Requests whose answer or body is not over.
+    /// Requests whose answer or body has not ended.
     pub(crate) fn open_requests(&self) -> usize {
         self.0.open.load(Ordering::Relaxed)
     }
 
-    /// Bytes of chunks that somebody holds.
+    /// Bytes of chunks that are still referenced.
     pub(crate) fn live_bytes(&self) -> usize {
         self.0.live_bytes.load(Ordering::Relaxed)
     }
 
-    /// The token that requests name in `If-Match`.
+    /// The entity tag of a version, if the store sends one.
     pub(crate) fn e_tag(&self, version: &Version) -> Option<String> {
         match self.0.spec.tokens {
             Tokens::Strong | Tokens::Generation => Some(format!("\"{}\"", version.token)),
@@ -92,11 +92,11 @@ impl Cloud {
         }
     }
 
-    /// What the store says of a version.
+    /// The metadata that the store sends with a version.
     pub(crate) fn meta(&self, key: usize, version: &Version) -> ObjectMeta {
         let epoch = DateTime::<Utc>::UNIX_EPOCH;
         let dated = !matches!(self.0.spec.tokens, Tokens::Nothing | Tokens::Weak);
-        // Years ago and ten seconds apart: a date tells versions apart, and none is of now.
+        // Years ago, because recent dates do not count as validators. Ten seconds apart, so that versions differ.
         let seconds = if dated { 1_500_000_000 + 10 * i64::try_from(version.token).expect("few") } else { 0 };
         ObjectMeta {
             location: path(key),
@@ -107,19 +107,19 @@ impl Cloud {
         }
     }
 
-    /// A write that the stack does not see.
-    pub(crate) fn change(&self, change: Change) {
+    /// Makes a change out of band: the stack does not see it.
+    pub(crate) fn change(&self, change: ObjectChange) {
         let now = self.now();
         self.history(|history| match change {
-            Change::Put { key, size } => {
+            ObjectChange::Put { key, size } => {
                 let version = history.written(size);
                 history.store(key, now, Some(version));
             }
-            Change::Delete { key } => history.store(key, now, None),
+            ObjectChange::Delete { key } => history.store(key, now, None),
         });
     }
 
-    /// Makes the scripted changes when their time has come. Ends with the last.
+    /// Makes the case's out-of-band changes at their times. Returns after the last.
     pub(crate) async fn make_changes(&self) {
         loop {
             let Some((ms, change)) = self.0.events.lock().front().copied() else { return };
@@ -133,33 +133,33 @@ impl Cloud {
         }
     }
 
-    pub(super) fn counted(&self) -> Counted {
-        Counted::new(&self.0.open)
+    pub(super) fn counted(&self) -> OpenRequest {
+        OpenRequest::new(&self.0.open)
     }
 
     pub(super) async fn half_way(&self) {
         sleep(Duration::from_millis(self.0.spec.ttfb_ms) / 2).await;
     }
 
-    /// The error that a request for `key` gets, if `fault` is one, or the store is out of order.
-    pub(super) fn refusal(&self, key: usize, fault: Option<Fault>) -> Option<Error> {
+    /// The error of a request for `key`, if `fault` is one or the store has an outage.
+    pub(super) fn refusal(&self, key: usize, fault: Option<RequestFault>) -> Option<Error> {
         let now = self.now();
         let ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let out = self.0.outages.iter().any(|outage| outage.contains(&ms));
         let (error, retry_after) = match fault {
-            Some(Fault::Throttled { retry_after_ms }) => {
+            Some(RequestFault::Throttled { retry_after_ms }) => {
                 let retry_after = retry_after_ms.map(Duration::from_millis);
                 (generic(Throttled { status: 503, retry_after }), retry_after.unwrap_or_default())
             }
-            Some(Fault::Reset) => (injected("connection reset"), Duration::ZERO),
+            Some(RequestFault::Reset) => (injected("connection reset"), Duration::ZERO),
             _ if out => (injected("connection refused"), Duration::ZERO),
             _ => return None,
         };
-        self.history(|history| history.hit(key, now, Hit::Transient { retry_after }));
+        self.history(|history| history.record_fault(key, now, FaultEffect::Transient { retry_after }));
         Some(error)
     }
 
-    /// The version that a request reads, and which of its bytes.
+    /// The version that a request reads, and the range of its bytes.
     pub(super) fn find(&self, key: usize, options: &GetOptions) -> Result<(Version, std::ops::Range<u64>)> {
         let present = self.history(|history| match &options.version {
             Some(named) if self.0.spec.tokens == Tokens::Generation => {
@@ -193,7 +193,7 @@ impl Cloud {
     }
 }
 
-/// Where the object number `key` is.
+/// The path of object number `key`.
 pub(crate) fn path(key: usize) -> Path {
     Path::from(format!("k{key}"))
 }
@@ -211,7 +211,7 @@ pub(super) fn injected(what: &str) -> Error {
     generic(Injected { what: what.to_owned(), fault: ConnectionFault })
 }
 
-/// A fault that the case wants, which passes.
+/// An injected fault, which a retry may pass.
 #[derive(Debug)]
 struct Injected {
     what: String,
@@ -242,7 +242,7 @@ impl fmt::Display for Cloud {
     }
 }
 
-/// The range of `object_store` that `span` is.
+/// The `object_store` range of `span`.
 pub(crate) fn get_range(span: &super::op::Span) -> Option<GetRange> {
     use super::op::Span;
     match span {

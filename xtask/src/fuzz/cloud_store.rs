@@ -1,4 +1,4 @@
-//! The store at the bottom as an `ObjectStore`.
+//! The simulated store as an `ObjectStore`.
 
 use std::fmt;
 use std::ops::Range;
@@ -15,14 +15,14 @@ use object_store::{
 };
 use tokio::time::sleep;
 
-use super::body::{self, Ending};
-use super::case::{Fault, WriteFault};
-use super::cloud::{Cloud, Written, injected, key, path};
-use super::history::{At, History};
+use super::body::{self, BodyEnding};
+use super::case::{RequestFault, WriteFault};
+use super::cloud::{Cloud, WrittenVersion, injected, key, path};
+use super::history::{CaseTime, History};
 
 impl Cloud {
-    /// A write arrives, is done, and its answer goes back.
-    async fn write<T>(&self, done: impl FnOnce(&mut History, At) -> Result<T>) -> Result<T> {
+    /// A write: it arrives, takes effect, and is answered.
+    async fn write<T>(&self, done: impl FnOnce(&mut History, CaseTime) -> Result<T>) -> Result<T> {
         let _counted = self.counted();
         let nth = self.0.writes.fetch_add(1, Ordering::Relaxed);
         let fault = self.0.write_faults.get(&nth);
@@ -37,7 +37,7 @@ impl Cloud {
     }
 
     async fn put(&self, location: &Path, extensions: &Extensions) -> Result<PutResult> {
-        let Written(version) = *extensions.get().expect("every layer hands on the extensions of a write");
+        let WrittenVersion(version) = *extensions.get().expect("every layer hands on the extensions of a write");
         let key = key(location);
         self.write(|history, now| {
             history.store(key, now, Some(version));
@@ -61,7 +61,7 @@ impl ObjectStore for Cloud {
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         self.half_way().await;
-        Ok(Box::new(Upload { cloud: self.clone(), location: location.clone(), extensions: options.extensions }))
+        Ok(Box::new(CloudUpload { cloud: self.clone(), location: location.clone(), extensions: options.extensions }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -73,7 +73,7 @@ impl ObjectStore for Cloud {
         if let Some(refusal) = self.refusal(key, fault) {
             return Err(refusal);
         }
-        if let Some(Fault::Late { ms }) = fault {
+        if let Some(RequestFault::Late { ms }) = fault {
             sleep(Duration::from_millis(ms)).await;
         }
         let found = self.find(key, &options);
@@ -83,10 +83,10 @@ impl ObjectStore for Cloud {
             drop(counted);
             futures::stream::empty().boxed()
         } else {
-            let (ending, hit) = Ending::of(fault, &range);
-            if let Some(hit) = hit {
+            let (ending, record_fault) = BodyEnding::of(fault, &range);
+            if let Some(record_fault) = record_fault {
                 let now = self.now();
-                self.history(|history| history.hit(key, now, hit));
+                self.history(|history| history.record_fault(key, now, record_fault));
             }
             body::stream(&self.0.spec, version, range.clone(), ending, &self.0.live_bytes, counted)
         };
@@ -100,7 +100,7 @@ impl ObjectStore for Cloud {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        // Not the trait's own: it panics where one of several ranges is past the end.
+        // The trait's default panics if one of several ranges lies past the end.
         let get = |range: &Range<u64>| {
             let options = GetOptions::new().with_range(Some(range.clone()));
             async move { self.get_opts(location, options).await?.bytes().await }
@@ -155,21 +155,21 @@ impl ObjectStore for Cloud {
     }
 }
 
-/// An upload in parts; what counts is its end.
-struct Upload {
+/// An upload in parts. Its completion stores the version; the parts' bytes do not matter.
+struct CloudUpload {
     cloud: Cloud,
     location: Path,
     extensions: Extensions,
 }
 
-impl fmt::Debug for Upload {
+impl fmt::Debug for CloudUpload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upload").field("location", &self.location).finish_non_exhaustive()
+        f.debug_struct("CloudUpload").field("location", &self.location).finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl MultipartUpload for Upload {
+impl MultipartUpload for CloudUpload {
     fn put_part(&mut self, _: PutPayload) -> UploadPart {
         let cloud = self.cloud.clone();
         Box::pin(async move {

@@ -1,4 +1,4 @@
-//! Runs a case to its end, in virtual time, and says what it found.
+//! Runs a case to its end in virtual time, and reports what failed.
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
@@ -10,37 +10,36 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::act::perform;
 use super::case::{Case, Turns};
+use super::context::{CaseContext, Tally};
 use super::failure::Failure;
-use super::world::{Tally, World};
+use super::runner::run_task;
 
-/// No case takes longer than this; its operations have limits of their own.
+/// The most virtual time of a case. Each operation has a shorter limit of its own.
 const END: Duration = Duration::from_secs(24 * 3600);
 
-/// So many turns by turns are of the same length.
+/// After this many turns, a turn becomes twice as long.
 const TURNS_ALIKE: u32 = 100;
 
-/// What was begun ahead of readers is over by then.
+/// The time in which speculation ends after the last operation.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// What a run of a case came to.
+/// The result of a run.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct CaseOutcome {
     pub(crate) failure: Option<Failure>,
     pub(crate) tally: Tally,
 }
 
 thread_local! {
-    /// What panicked on this thread while a case ran; `None` while none does.
+    /// Panics of this thread while a case runs; `None` while none runs.
     static PANICS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
-/// Runs `case`.
-pub(crate) fn run(case: &Case) -> Outcome {
+pub(crate) fn run(case: &Case) -> CaseOutcome {
     record_panics();
     PANICS.set(Some(Vec::new()));
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| Run::new(case).map(Run::finish)));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| CaseRun::new(case).map(CaseRun::finish)));
     let panics = PANICS.take().unwrap_or_default();
     let (mut failure, tally) = match outcome {
         Ok(Ok(verdict)) => verdict,
@@ -50,10 +49,10 @@ pub(crate) fn run(case: &Case) -> Outcome {
     if let Some(panic) = panics.into_iter().next() {
         failure = Some(Failure::new("panic", panic));
     }
-    Outcome { failure, tally }
+    CaseOutcome { failure, tally }
 }
 
-/// Panics of a run are kept and not printed; all others go on as before.
+/// Records panics during a run instead of printing them. All other panics are handled as before.
 fn record_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -67,28 +66,28 @@ fn record_panics() {
     });
 }
 
-struct Run {
-    world: Arc<World>,
+struct CaseRun {
+    context: Arc<CaseContext>,
     runtimes: [Runtime; 2],
     tasks: [FuturesUnordered<JoinHandle<()>>; 2],
 }
 
-impl Run {
+impl CaseRun {
     fn new(case: &Case) -> Result<Self, Failure> {
         let runtimes = [runtime(), runtime()];
-        let world = runtimes[0]
-            .block_on(async { World::new(case) })
+        let context = runtimes[0]
+            .block_on(async { CaseContext::new(case) })
             .map_err(|error| Failure::new("refused settings", error.to_string()))?;
         let tasks = [FuturesUnordered::new(), FuturesUnordered::new()];
         for task in &case.tasks {
             let runtime = if case.turns == Turns::One { 0 } else { task.runtime };
-            tasks[runtime].push(runtimes[runtime].spawn(perform(Arc::clone(&world), runtime, task.ops.clone())));
+            tasks[runtime].push(runtimes[runtime].spawn(run_task(Arc::clone(&context), runtime, task.steps.clone())));
         }
-        Ok(Self { world, runtimes, tasks })
+        Ok(Self { context, runtimes, tasks })
     }
 
     fn finish(mut self) -> (Option<Failure>, Tally) {
-        match self.world.case.turns.clone() {
+        match self.context.case.turns.clone() {
             Turns::One => {}
             Turns::Handover { after_ms } => {
                 self.turn(0, Duration::from_millis(after_ms));
@@ -96,8 +95,8 @@ impl Run {
             }
             Turns::Alternate { turn_ms } => {
                 let mut turns = 0_u32;
-                while self.tasks.iter().any(|tasks| !tasks.is_empty()) && !self.world.has_failed() {
-                    // Longer and longer: what waits for minutes is not driven by the millisecond.
+                while self.tasks.iter().any(|tasks| !tasks.is_empty()) && !self.context.has_failed() {
+                    // Turns become longer, so that waits of minutes do not take thousands of short turns.
                     let turn = Duration::from_millis(turn_ms).saturating_mul(1 << (turns / TURNS_ALIKE).min(16));
                     self.turn(usize::from(turns % 2 == 1), turn);
                     turns += 1;
@@ -108,31 +107,31 @@ impl Run {
         self.leave_nothing()
     }
 
-    /// Drives `runtime` until its tasks are over, or for so long; the other one stands still.
+    /// Drives `runtime` until its tasks have ended or `most` has passed. The other runtime is stopped.
     fn turn(&mut self, runtime: usize, most: Duration) {
         let now = |runtime: &Runtime| runtime.block_on(async { Instant::now() });
         let [began, before] = [1 - runtime, runtime].map(|runtime| now(&self.runtimes[runtime]));
-        // To the millisecond: the clocks began some microseconds apart, and what follows from a seed must not follow from that.
+        // In whole milliseconds: the two clocks started microseconds apart, and that must not influence a run.
         let behind = began.saturating_duration_since(before) + Duration::from_micros(500);
         let behind = Duration::from_millis(u64::try_from(behind.as_millis()).unwrap_or(u64::MAX));
         if !behind.is_zero() {
-            self.world.was_frozen(runtime, behind);
+            self.context.was_frozen(runtime, behind);
         }
-        let (world, tasks) = (Arc::clone(&self.world), &mut self.tasks[runtime]);
+        let (context, tasks) = (Arc::clone(&self.context), &mut self.tasks[runtime]);
         self.runtimes[runtime].block_on(async move {
             if !behind.is_zero() {
                 tokio::time::advance(behind).await;
             }
             let changes = async {
-                world.cloud.make_changes().await;
+                context.cloud.make_changes().await;
                 std::future::pending::<()>().await;
             };
             let all = async {
                 while let Some(ended) = tasks.next().await {
                     if ended.is_err() {
-                        world.fail(Failure::new("panic", "a task panicked"));
+                        context.fail(Failure::new("panic", "a task panicked"));
                     }
-                    if world.has_failed() {
+                    if context.has_failed() {
                         return;
                     }
                 }
@@ -148,9 +147,9 @@ impl Run {
         });
     }
 
-    /// Drops everything, layer by layer, and looks at what is left.
+    /// Drops the stack layer by layer, and checks that nothing is left.
     fn leave_nothing(self) -> (Option<Failure>, Tally) {
-        let Self { world, runtimes: [first, second], tasks } = self;
+        let Self { context, runtimes: [first, second], tasks } = self;
         tasks.iter().flat_map(|tasks| tasks.iter()).for_each(JoinHandle::abort);
         drop(tasks);
         let settle = || {
@@ -158,33 +157,33 @@ impl Run {
             second.block_on(async { sleep(SETTLE).await });
         };
         settle();
-        if let Some(counter) = world.stack.wrapped_counter() {
-            world.fail(Failure::new("counter", counter));
+        if let Some(counter) = context.stack.wrapped_counter() {
+            context.fail(Failure::new("counter", counter));
         }
-        let budget = Arc::clone(&world.stack.budget);
+        let budget = Arc::clone(&context.stack.budget);
         if budget.peak_bytes() > budget.limit_bytes() {
             let what = format!("{} bytes of {} were reserved at once", budget.peak_bytes(), budget.limit_bytes());
-            world.fail(Failure::new("memory", what));
+            context.fail(Failure::new("memory", what));
         }
-        if world.has_failed() {
-            // Tasks that hang hold the store: nothing can be said of what is left.
-            return world.verdict();
+        if context.has_failed() {
+            // Tasks that hang hold the store, so that the checks below would fail too.
+            return context.verdict();
         }
-        let verdict = world.verdict();
-        let Ok(world) = Arc::try_unwrap(world).map_err(drop) else {
+        let verdict = context.verdict();
+        let Ok(context) = Arc::try_unwrap(context).map_err(drop) else {
             return (Some(Failure::new("left", "a task outlives its end")), verdict.1);
         };
-        let (cloud, stack) = world.into_parts();
+        let (cloud, stack) = context.into_parts();
         let (fetch, cache) = (stack.fetch.clone(), stack.cache.clone());
         first.block_on(async move { drop(stack) });
         settle();
         let left = [
             ("requests in flight, says the fetch layer", fetch.as_ref().map_or(0, |store| store.stats().in_flight)),
-            ("flights, says the cache", cache.as_ref().map_or(0, |store| store.stats().in_flight)),
+            ("flights, says the cache", cache.as_ref().map_or(0, |store| store.stats().flights)),
         ];
         drop((fetch, cache));
         settle();
-        // A layer holds those below it, and what they fetch ahead or hold in memory.
+        // The upper layers own the lower ones, their speculation and their memory.
         let live = [
             ("requests open at the store", cloud.open_requests() as u64),
             ("bytes held", cloud.live_bytes() as u64),

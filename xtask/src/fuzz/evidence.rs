@@ -1,4 +1,4 @@
-//! Which versions the bytes of one answer can be of. Pure.
+//! Which versions the bytes of one answer can belong to.
 
 use headstart_sim::Content;
 
@@ -6,10 +6,10 @@ use super::failure::Failure;
 use super::history::{History, Version};
 use super::op::Span;
 
-/// Bytes compared at a time to find out whether an answer is torn or simply wrong.
+/// Bytes compared at a time to tell a torn answer from one with wrong bytes.
 const PIECE_BYTES: usize = 512;
 
-/// The name that all contents are made from: what differs is their number.
+/// The name from which all contents are derived, together with their number.
 const NAME: &str = "fuzz";
 
 /// The bytes of a version.
@@ -17,32 +17,32 @@ pub(crate) fn content(version: &Version) -> Content {
     Content::new(NAME, version.content)
 }
 
-/// What has been seen of one answer so far.
+/// What one answer has shown so far.
 #[derive(Debug, Clone)]
 pub(crate) struct Evidence {
     key: usize,
-    /// The versions that agree with all that was seen.
+    /// The versions that agree with all bytes so far.
     pub(crate) versions: Vec<Version>,
-    /// Nothing was known before: it may also be of a version that came since.
+    /// The versions were not narrowed yet, so that versions stored since the call began count too.
     is_open: bool,
-    /// Where the answer begins; `None` before that is known.
+    /// The answer's offset; `None` before it is known.
     pub(crate) start: Option<u64>,
-    /// Bytes seen.
+    /// Bytes seen so far.
     pub(crate) seen: u64,
 }
 
 impl Evidence {
-    /// Nothing has been seen of `key` yet.
+    /// No bytes of `key` have been seen.
     pub(crate) fn new(history: &History, key: usize) -> Self {
         Self { key, versions: history.versions(key).collect(), is_open: true, start: None, seen: 0 }
     }
 
-    /// It is of one of `versions`.
+    /// The answer belongs to one of `versions`.
     pub(crate) fn narrow(&mut self, versions: Vec<Version>) {
         (self.versions, self.is_open) = (versions, false);
     }
 
-    /// What an answer that begins at byte `start` showed.
+    /// The evidence of a complete answer that starts at byte `start`.
     pub(crate) fn of(history: &History, key: usize, start: u64, bytes: &[u8]) -> Result<Self, Failure> {
         let mut evidence = Self::new(history, key);
         evidence.start = Some(start);
@@ -50,15 +50,15 @@ impl Evidence {
         Ok(evidence)
     }
 
-    /// Whether an answer to `span` says anything of the object: one without bytes does so only where it is over.
+    /// Whether an answer to `span` identifies a version. An answer without bytes does so only at its end.
     pub(crate) fn proves(&self, span: &Span, is_whole: bool) -> bool {
         self.seen > 0 || is_whole && !span.is_empty()
     }
 
-    /// The answer goes on with `chunk`.
+    /// Records the next chunk.
     ///
     /// # Errors
-    /// Where no one version agrees with all of it.
+    /// If no single version agrees with all bytes.
     pub(crate) fn take(&mut self, history: &History, chunk: &[u8]) -> Result<(), Failure> {
         if chunk.is_empty() {
             return Ok(());
@@ -89,7 +89,7 @@ impl Evidence {
     }
 }
 
-/// Whether every byte is of some version: 512 bytes in a row are not by chance.
+/// Whether every byte belongs to some version. 512 matching bytes are no coincidence.
 fn is_mixed(history: &History, key: usize, at: u64, bytes: &[u8]) -> bool {
     let mut known = vec![false; bytes.len()];
     for version in history.versions(key).filter(|version| version.size > at) {
@@ -105,7 +105,7 @@ fn agrees(version: &Version, at: u64, bytes: &[u8]) -> bool {
     at + bytes.len() as u64 <= version.size && content(version).check(at, bytes).is_ok()
 }
 
-/// How a version is told of.
+/// A version as failures show it.
 pub(crate) fn name(version: Option<Version>) -> String {
     version.map_or_else(
         || "nothing".into(),

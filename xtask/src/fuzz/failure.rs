@@ -1,20 +1,25 @@
-//! What a case can fail with, and what an error of the stack is. Pure.
+//! How a case can fail, and what kinds of errors the stack returns.
 
-use std::fmt;
+use std::error::Error as _;
+use std::{fmt, io};
 
-/// A promise that was not kept.
+use headstart_fetch_core::{FetchError, ObjectChanged, Throttled};
+use object_store::Error;
+
+use super::cloud::INJECTED;
+
+/// A broken rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// What kind of promise.
+    /// The class of the rule.
     pub(crate) class: &'static str,
-    /// During which operation.
+    /// The operation during which it broke; empty if none.
     pub(crate) op: &'static str,
-    /// What happened.
     pub(crate) what: String,
 }
 
 impl Failure {
-    /// A failure outside of any operation.
+    /// A failure outside of operations.
     pub(crate) fn new(class: &'static str, what: impl Into<String>) -> Self {
         Self { class, op: "", what: what.into() }
     }
@@ -27,7 +32,7 @@ impl Failure {
         self
     }
 
-    /// What failures with the same cause are likely to share.
+    /// Failures of the same kind are likely to have the same cause.
     pub(crate) fn kind(&self) -> (&'static str, &'static str) {
         (self.class, self.op)
     }
@@ -45,23 +50,44 @@ impl fmt::Display for Failure {
 
 /// What an error of the stack says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum ErrorKind {
     NotFound,
     NotModified,
-    /// A precondition of the caller's does not hold.
+    /// A precondition of the caller does not hold.
     Precondition,
     /// `ObjectChanged`.
     Changed,
     /// The range begins at or past the end, or is empty.
     Range,
-    /// What was injected, or what it leads to.
+    /// An injected error, or a consequence of one.
     Injected(String),
-    /// Anything else.
+    /// Any other error.
     Other(String),
 }
 
-impl Trouble {
-    /// Its name, for counting.
+impl ErrorKind {
+    /// The kind of an error of `object_store`.
+    pub(crate) fn of(error: &Error) -> Self {
+        if ObjectChanged::find(error).is_some() {
+            return Self::Changed;
+        }
+        match error {
+            Error::NotFound { .. } => Self::NotFound,
+            Error::NotModified { .. } => Self::NotModified,
+            Error::Precondition { .. } => Self::Precondition,
+            _ => unspecific(error),
+        }
+    }
+
+    /// The kind of an error of `AsyncRead`.
+    pub(crate) fn of_io(error: &io::Error) -> Self {
+        match error.get_ref().and_then(|source| source.downcast_ref()) {
+            Some(error) => Self::of(error),
+            None => Self::Other(format!("{error:?}")),
+        }
+    }
+
+    /// The name under which the kind is counted.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::NotFound => "not found",
@@ -73,4 +99,27 @@ impl Trouble {
             Self::Other(_) => "other error",
         }
     }
+}
+
+/// The kind of an error whose variant does not determine it.
+fn unspecific(error: &Error) -> ErrorKind {
+    let words = format!("{error}");
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    for cause in causes {
+        match cause.downcast_ref::<FetchError>() {
+            Some(FetchError::PastEnd { .. } | FetchError::EmptyRange { .. }) => return ErrorKind::Range,
+            Some(FetchError::ShortBody { .. } | FetchError::LongBody { .. } | FetchError::Stalled { .. }) => {
+                return ErrorKind::Injected(words);
+            }
+            _ => {}
+        }
+        if cause.is::<Throttled>() {
+            return ErrorKind::Injected(words);
+        }
+    }
+    // `object_store`'s type for invalid ranges is private, so that only its text can be examined.
+    if words.contains("Wanted range starting at") || words.contains("Range started at") {
+        return ErrorKind::Range;
+    }
+    if words.contains(INJECTED) { ErrorKind::Injected(words) } else { ErrorKind::Other(words) }
 }

@@ -1,21 +1,23 @@
-//! Makes a case from a seed. Pure.
+//! Generates a case from a seed.
 
 use std::ops::Range;
 
 use headstart_cache::Freshness;
 use headstart_fetch_core::PinBy;
-use headstart_sim::SeededRng;
+use headstart_sim::Dice;
 
-use super::case::{CacheSpec, Case, CloudSpec, Fault, FetchSpec, Layer, PrefetchSpec, Task, Tokens, Turns, WriteFault};
-use super::op::{Change, Op};
-use super::plan::Plan;
+use super::case::{
+    CacheSpec, Case, CloudSpec, FetchSpec, Layer, PrefetchSpec, RequestFault, Tokens, Turns, WriteFault,
+};
+use super::op::{ObjectChange, Op};
+use super::tasks::TaskGenerator;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
 /// The case of `seed`.
 pub(crate) fn generate(seed: u64) -> Case {
-    let mut dice = SeededRng::new(seed);
+    let mut dice = Dice::new(seed);
     let dice = &mut dice;
     let tokens = one_of(
         dice,
@@ -57,11 +59,11 @@ pub(crate) fn generate(seed: u64) -> Case {
         #[cfg(test)]
         mistake: None,
     };
-    // Objects that are declared immutable, and tell no versions apart, do not change.
+    // Objects that are declared immutable and have no strong validators must not change.
     let immutable = case.cache().is_some_and(|cache| cache.freshness == Freshness::Immutable);
     let may_change = !immutable || tokens.are_strong();
     let changes = may_change && chance(dice, 60);
-    let mut plan = Plan { dice: &mut *dice, case: &case, largest, changes, may_change };
+    let mut plan = TaskGenerator { dice: &mut *dice, case: &case, largest, changes, may_change };
     (case.tasks, case.turns) = (plan.tasks(), plan.turns());
     if changes {
         case.events = (0..pick(dice, 5)).map(|_| (when(dice), change(dice, &case.objects, largest))).collect();
@@ -73,18 +75,18 @@ pub(crate) fn generate(seed: u64) -> Case {
     case
 }
 
-/// A percentage.
-pub(super) fn chance(dice: &mut SeededRng, percent: u64) -> bool {
+/// True with a probability of `percent`.
+pub(super) fn chance(dice: &mut Dice, percent: u64) -> bool {
     dice.below(100) < percent
 }
 
 /// A number below `n`.
-pub(super) fn pick(dice: &mut SeededRng, n: usize) -> usize {
+pub(super) fn pick(dice: &mut Dice, n: usize) -> usize {
     in_memory(dice.below(n as u64))
 }
 
-/// One of several, by weight.
-pub(super) fn one_of<T: Clone>(dice: &mut SeededRng, choices: &[(u64, T)]) -> T {
+/// One of several choices, by weight.
+pub(super) fn one_of<T: Clone>(dice: &mut Dice, choices: &[(u64, T)]) -> T {
     let all: u64 = choices.iter().map(|(weight, _)| weight).sum();
     let mut at = dice.below(all);
     for (weight, choice) in choices {
@@ -100,8 +102,8 @@ pub(super) fn in_memory(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-/// A size up to `largest`: of a few bytes, about a page, or anything.
-pub(super) fn size(dice: &mut SeededRng, largest: u64) -> u64 {
+/// A size up to `largest`: a few bytes, about a page, or any.
+pub(super) fn size(dice: &mut Dice, largest: u64) -> u64 {
     let odd = dice.below(3);
     match dice.below(10) {
         0 => dice.below(3),
@@ -113,8 +115,8 @@ pub(super) fn size(dice: &mut SeededRng, largest: u64) -> u64 {
     }
 }
 
-/// A time: most things happen in the first second, some after a window has passed.
-pub(super) fn when(dice: &mut SeededRng) -> u64 {
+/// A time in milliseconds: mostly in the first second, sometimes after a freshness window has ended.
+pub(super) fn when(dice: &mut Dice) -> u64 {
     match dice.below(10) {
         0..7 => dice.below(600),
         7 | 8 => dice.below(15_000),
@@ -122,17 +124,17 @@ pub(super) fn when(dice: &mut SeededRng) -> u64 {
     }
 }
 
-/// A change of an object; in half of all cases its size stays.
-pub(super) fn change(dice: &mut SeededRng, objects: &[Option<u64>], largest: u64) -> Change {
+/// A change of an object. In half of the cases the size stays the same.
+pub(super) fn change(dice: &mut Dice, objects: &[Option<u64>], largest: u64) -> ObjectChange {
     let key = pick(dice, objects.len());
     if chance(dice, 15) {
-        return Change::Delete { key };
+        return ObjectChange::Delete { key };
     }
-    Change::Put { key, size: new_size(dice, objects[key], largest) }
+    ObjectChange::Put { key, size: new_size(dice, objects[key], largest) }
 }
 
-/// The size of an object that is overwritten: the same, a little more or less, or any.
-pub(super) fn new_size(dice: &mut SeededRng, old: Option<u64>, largest: u64) -> u64 {
+/// The new size of an overwritten object: the same, a similar one, or any.
+pub(super) fn new_size(dice: &mut Dice, old: Option<u64>, largest: u64) -> u64 {
     match (old, dice.below(4)) {
         (Some(old), 0 | 1) => old,
         (Some(old), 2) => (old / 2 + dice.below(old + 1)).min(largest),
@@ -140,9 +142,9 @@ pub(super) fn new_size(dice: &mut SeededRng, old: Option<u64>, largest: u64) -> 
     }
 }
 
-fn cloud(dice: &mut SeededRng, tokens: Tokens, largest: u64) -> CloudSpec {
+fn cloud(dice: &mut Dice, tokens: Tokens, largest: u64) -> CloudSpec {
     let bytes_per_ms = one_of(dice, &[(1, 2000), (3, 20_000), (4, 100_000), (1, 1_000_000)]);
-    // At most a hundred chunks an object, and none that takes longer than 50 ms.
+    // At most a hundred chunks an object, and at most 50 ms a chunk.
     let chunk_bytes = one_of(dice, &[(2, 16 * KIB), (3, 64 * KIB), (1, MIB)]);
     let chunk_bytes = chunk_bytes.max(largest / 100).min(bytes_per_ms * 50);
     CloudSpec {
@@ -155,7 +157,7 @@ fn cloud(dice: &mut SeededRng, tokens: Tokens, largest: u64) -> CloudSpec {
     }
 }
 
-fn layers(dice: &mut SeededRng, largest: u64) -> Vec<Layer> {
+fn layers(dice: &mut Dice, largest: u64) -> Vec<Layer> {
     let order = one_of(
         dice,
         &[
@@ -183,13 +185,13 @@ fn layers(dice: &mut SeededRng, largest: u64) -> Vec<Layer> {
     order.chars().map(of).collect()
 }
 
-/// The smallest and the largest part, so that objects have several.
-fn part_bytes(dice: &mut SeededRng, largest: u64) -> (u64, u64) {
+/// The smallest and the largest part. Objects have several parts.
+fn part_bytes(dice: &mut Dice, largest: u64) -> (u64, u64) {
     let least = one_of(dice, &[(1, 16 * KIB), (3, 64 * KIB), (2, 256 * KIB), (1, MIB)]).max(largest / 200);
     (least, least * one_of(dice, &[(1, 1), (2, 4), (2, 16)]))
 }
 
-fn fetch(dice: &mut SeededRng, largest: u64) -> FetchSpec {
+fn fetch(dice: &mut Dice, largest: u64) -> FetchSpec {
     FetchSpec {
         enabled: !chance(dice, 5),
         concurrency: one_of(dice, &[(2, 1), (2, 2), (3, 4), (4, 32)]),
@@ -202,7 +204,7 @@ fn fetch(dice: &mut SeededRng, largest: u64) -> FetchSpec {
     }
 }
 
-fn cache(dice: &mut SeededRng) -> CacheSpec {
+fn cache(dice: &mut Dice) -> CacheSpec {
     let page_bytes = in_memory(one_of(dice, &[(3, 16 * KIB), (4, 64 * KIB), (1, MIB), (1, 4 * MIB)]));
     let memory_bytes = page_bytes * one_of(dice, &[(2, 4), (2, 32), (4, 512)]);
     let edges = memory_bytes >= 32 * page_bytes && chance(dice, 20);
@@ -221,7 +223,7 @@ fn cache(dice: &mut SeededRng) -> CacheSpec {
     }
 }
 
-fn prefetch(dice: &mut SeededRng, largest: u64) -> PrefetchSpec {
+fn prefetch(dice: &mut Dice, largest: u64) -> PrefetchSpec {
     PrefetchSpec {
         enabled: !chance(dice, 10),
         start_after: one_of(dice, &[(2, 1), (3, 2), (1, 4)]),
@@ -233,17 +235,18 @@ fn prefetch(dice: &mut SeededRng, largest: u64) -> PrefetchSpec {
     }
 }
 
-/// Faults of requests and writes, and outages.
-fn break_things(dice: &mut SeededRng, case: &mut Case) {
+/// Adds faults of requests and writes, and outages.
+fn break_things(dice: &mut Dice, case: &mut Case) {
     let ops = case.ops().count() as u64;
     let kind = dice.below(10);
-    // Without the fetch layer at the bottom, bytes of no object may be handed on, as the bare client does.
+    // Without a fetch layer at the bottom, a body that is too long is passed on, as by the bare client.
     let noticed = case.order().starts_with('F') && case.fetch().is_some();
     if kind < 8 {
         let n = 1 + dice.below(6);
-        let mut faults: Vec<(u64, Fault)> = (0..n).map(|_| (dice.below(2 + ops * 2), fault(dice, noticed))).collect();
+        let mut faults: Vec<(u64, RequestFault)> =
+            (0..n).map(|_| (dice.below(2 + ops * 2), fault(dice, noticed))).collect();
         if chance(dice, 15) {
-            // The same, many times in a row.
+            // The same fault, many times in a row.
             let (first, fault) = faults[0];
             faults.extend((1..6 + dice.below(20)).map(|n| (first + n, fault)));
         }
@@ -265,22 +268,17 @@ fn break_things(dice: &mut SeededRng, case: &mut Case) {
     }
 }
 
-fn fault(dice: &mut SeededRng, noticed: bool) -> Fault {
+fn fault(dice: &mut Dice, noticed: bool) -> RequestFault {
     let within = dice.below(101);
     let percent = one_of(dice, &[(1, 0), (3, within), (1, 100)]);
     match dice.below(10) {
-        0 | 1 => Fault::Reset,
-        2 => Fault::Throttled { retry_after_ms: chance(dice, 50).then(|| dice.below(4000)) },
-        3 | 4 => Fault::Late { ms: one_of(dice, &[(3, 300), (2, 3000), (1, 30_000)]) },
-        5 | 6 => Fault::Cut { percent },
-        7 => Fault::Short { percent },
-        8 => Fault::Stall { percent, ms: one_of(dice, &[(2, 500), (2, 5000), (1, 70_000)]) },
-        _ if noticed && chance(dice, 20) => Fault::Long,
-        _ => Fault::Cut { percent },
+        0 | 1 => RequestFault::Reset,
+        2 => RequestFault::Throttled { retry_after_ms: chance(dice, 50).then(|| dice.below(4000)) },
+        3 | 4 => RequestFault::Late { ms: one_of(dice, &[(3, 300), (2, 3000), (1, 30_000)]) },
+        5 | 6 => RequestFault::Cut { percent },
+        7 => RequestFault::Short { percent },
+        8 => RequestFault::Stall { percent, ms: one_of(dice, &[(2, 500), (2, 5000), (1, 70_000)]) },
+        _ if noticed && chance(dice, 20) => RequestFault::Long,
+        _ => RequestFault::Cut { percent },
     }
-}
-
-/// A task of a runtime.
-pub(super) fn task(runtime: usize, ops: Vec<Op>) -> Task {
-    Task { runtime, ops }
 }

@@ -1,4 +1,4 @@
-//! Mistakes that stores make, to see that each is caught: what catches nothing proves nothing.
+//! Bugs that stores may have, each of which the fuzzer must find.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,26 +15,26 @@ use object_store::{
 };
 use parking_lot::Mutex;
 
-/// What a store may do wrong.
+/// A bug of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mistake {
-    /// Answers a range by two requests of which the second is not pinned.
+    /// Answers a range by two requests, the second without a pin.
     Splices,
-    /// Answers a range as it did the first time.
+    /// Repeats the first answer to a range.
     ServesOld,
-    /// Leaves out the last byte of a long range.
+    /// Truncates long ranges.
     CutsShort,
     /// Never answers some ranges.
     Hangs,
-    /// Fails where nothing is wrong.
+    /// Returns errors without cause.
     Fails,
-    /// Says that what is there is not.
+    /// Returns `NotFound` for objects that exist.
     Denies,
-    /// Keeps all that it has read.
+    /// Keeps all bytes in memory.
     Keeps,
-    /// Never lets go of some bodies.
+    /// Leaks some bodies.
     Leaks,
-    /// Panics now and then.
+    /// Panics sometimes.
     Panics,
 }
 
@@ -51,7 +51,7 @@ impl Mistake {
         Self::Panics,
     ];
 
-    /// The class of failure that it leads to.
+    /// The class of failure that finds the bug.
     pub(super) fn class(self) -> &'static str {
         match self {
             Self::Splices => "torn",
@@ -67,8 +67,8 @@ impl Mistake {
     }
 }
 
-/// A store that makes one mistake.
-pub(super) struct Mistaken {
+/// A store with one bug.
+pub(super) struct MistakenStore {
     inner: Arc<dyn ObjectStore>,
     mistake: Mistake,
     state: Mutex<State>,
@@ -81,12 +81,12 @@ struct State {
     kept: Arc<Mutex<Vec<Bytes>>>,
 }
 
-impl Mistaken {
+impl MistakenStore {
     pub(super) fn new(inner: Arc<dyn ObjectStore>, mistake: Mistake) -> Self {
         Self { inner, mistake, state: Mutex::default() }
     }
 
-    /// The answer with other bytes.
+    /// The answer with a different body.
     fn answer(answer: GetResult, bytes: Bytes) -> GetResult {
         GetResult { payload: GetResultPayload::Stream(futures::stream::iter([Ok(bytes)]).boxed()), ..answer }
     }
@@ -127,7 +127,7 @@ impl Mistaken {
                 Ok(Self::answer(copy, bytes))
             }
             Mistake::Fails if nth.is_multiple_of(7) => {
-                Err(Error::Generic { store: "Mistaken", source: "for no reason".into() })
+                Err(Error::Generic { store: "MistakenStore", source: "for no reason".into() })
             }
             Mistake::Denies if nth.is_multiple_of(7) => {
                 Err(Error::NotFound { path: location.to_string(), source: "for no reason".into() })
@@ -150,20 +150,20 @@ impl Mistaken {
     }
 }
 
-impl fmt::Debug for Mistaken {
+impl fmt::Debug for MistakenStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mistaken({:?})", self.mistake)
+        write!(f, "MistakenStore({:?})", self.mistake)
     }
 }
 
-impl fmt::Display for Mistaken {
+impl fmt::Display for MistakenStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mistaken({:?})", self.mistake)
+        write!(f, "MistakenStore({:?})", self.mistake)
     }
 }
 
 #[async_trait]
-impl ObjectStore for Mistaken {
+impl ObjectStore for MistakenStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         self.inner.put_opts(location, payload, options).await
     }

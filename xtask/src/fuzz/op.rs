@@ -1,63 +1,124 @@
-//! What a task does. Pure.
+//! The operations of a task.
 
 use std::ops::Range;
 
 use headstart_fetch_core::{AccessHint, CacheHint};
 
-/// One operation. Those of a reader are left out where the task has none open.
+/// One operation. Operations of a reader are skipped if the task has no open reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Op {
     /// `get_opts` and its body.
-    Get { key: usize, span: Span, condition: Condition, hint: Option<CacheHint>, body: Body, quit: Quit },
+    Get {
+        key: usize,
+        span: Span,
+        condition: GetCondition,
+        hint: Option<CacheHint>,
+        body: BodyUse,
+    },
     /// `get_range`.
-    GetRange { key: usize, range: Range<u64>, quit: Quit },
+    GetRange {
+        key: usize,
+        range: Range<u64>,
+    },
     /// `get_ranges`.
-    GetRanges { key: usize, ranges: Vec<Range<u64>>, quit: Quit },
+    GetRanges {
+        key: usize,
+        ranges: Vec<Range<u64>>,
+    },
     /// `head`.
-    Head { key: usize, quit: Quit },
-    /// Opens a reader in place of the task's present one.
-    Open { key: usize, by: OpenBy },
+    Head {
+        key: usize,
+    },
+    /// Opens a reader and closes the task's current one.
+    Open {
+        key: usize,
+        by: OpenBy,
+    },
     /// `Reader::read_at`.
-    ReadAt { range: Range<u64>, quit: Quit },
+    ReadAt {
+        range: Range<u64>,
+    },
     /// `Reader::chunks_at`.
-    ChunksAt { range: Range<u64>, quit: Quit },
+    ChunksAt {
+        range: Range<u64>,
+    },
     /// `AsyncSeek`.
-    Seek { to: SeekTo, quit: Quit },
-    /// `AsyncRead` of up to so many bytes.
-    Read { len: u64, quit: Quit },
-    /// `AsyncBufRead`; all that is there is consumed.
-    FillBuf { quit: Quit },
+    Seek {
+        to: SeekTo,
+    },
+    /// `AsyncRead` of up to `len` bytes.
+    Read {
+        len: u64,
+    },
+    /// `AsyncBufRead`; the whole buffer is consumed.
+    FillBuf,
     /// `Reader::stream`.
-    Stream { body: Body, quit: Quit },
+    Stream {
+        body: BodyUse,
+    },
     /// `Reader::size`.
-    Size { quit: Quit },
+    Size,
     /// Drops the reader.
     Close,
     /// `PrefetchStore::advise`.
-    Advise { key: usize, hint: AccessHint },
+    Advise {
+        key: usize,
+        hint: AccessHint,
+    },
     /// `Reader::advise`.
-    AdviseReader { hint: AccessHint },
+    AdviseReader {
+        hint: AccessHint,
+    },
     /// `CacheStore::warm`.
-    Warm { key: usize, ranges: Vec<Range<u64>>, quit: Quit },
+    Warm {
+        key: usize,
+        ranges: Vec<Range<u64>>,
+    },
     /// `put_opts` through the stack, or a multipart upload.
-    Put { key: usize, size: u64, multipart: bool, quit: Quit },
+    Put {
+        key: usize,
+        size: u64,
+        multipart: bool,
+    },
     /// `delete_stream` through the stack.
-    Delete { keys: Vec<usize>, quit: Quit },
+    Delete {
+        keys: Vec<usize>,
+    },
     /// `copy_opts` through the stack.
-    Copy { from: usize, to: usize, quit: Quit },
+    Copy {
+        from: usize,
+        to: usize,
+    },
     /// `rename_opts` through the stack.
-    Rename { from: usize, to: usize, quit: Quit },
-    /// A write that the stack does not see.
-    Behind(Change),
-    /// Reads the body that was left alone longest to its end.
-    Resume { quit: Quit },
-    /// Drops the bodies that were left alone.
+    Rename {
+        from: usize,
+        to: usize,
+    },
+    /// A write out of band: the stack does not see it.
+    OutOfBand(ObjectChange),
+    /// Reads the body that was left open longest to its end.
+    Resume,
+    /// Drops the bodies that were left open.
     DropKept,
-    /// Waits.
-    Sleep { ms: u64 },
+    Sleep {
+        ms: u64,
+    },
 }
 
-/// What is asked for of an object.
+/// An operation, and when its future is dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) op: Op,
+    pub(crate) cancel: Cancel,
+}
+
+impl From<Op> for Step {
+    fn from(op: Op) -> Self {
+        Self { op, cancel: Cancel::Never }
+    }
+}
+
+/// The requested part of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Span {
     Whole,
@@ -66,12 +127,12 @@ pub(crate) enum Span {
     Suffix(u64),
 }
 
-/// Why the bytes a span asks for do not exist.
+/// A span without bytes in the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoSuchRange;
 
 impl Span {
-    /// The bytes this is of an object of `size` bytes, as `object_store` says.
+    /// The range of an object of `size` bytes, by the rules of `object_store`.
     pub(crate) fn of(&self, size: u64) -> Result<Range<u64>, NoSuchRange> {
         match self {
             Self::Whole => Ok(0..size),
@@ -83,12 +144,12 @@ impl Span {
         }
     }
 
-    /// Whether it names no byte of any object. Stores do not agree on what that is.
+    /// Whether the span is empty in every object. Stores do not agree on the answer to such spans.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Bounded(range) if range.start >= range.end)
     }
 
-    /// The most bytes this can be of an object of up to `size` bytes.
+    /// The most bytes that the span has in an object of up to `size` bytes.
     pub(crate) fn most(&self, size: u64) -> u64 {
         match self {
             Self::Whole => size,
@@ -99,104 +160,87 @@ impl Span {
     }
 }
 
-/// A condition of a get. `back` counts versions of the key, from the present one into the past.
+/// A condition of a get. `back` selects a version of the key: 0 is the current one, 1 the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Condition {
+pub(crate) enum GetCondition {
     None,
     IfMatch { back: usize },
     IfNoneMatch { back: usize },
     Version { back: usize },
 }
 
-/// What becomes of a body.
+/// How a body is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Body {
+pub(crate) enum BodyUse {
     /// Read to its end.
     ToEnd,
-    /// Dropped after so many chunks.
+    /// Dropped after this many chunks.
     Drop { chunks: usize },
-    /// Left alone after so many chunks.
+    /// Left open after this many chunks.
     Keep { chunks: usize },
-    /// Polled once and left alone.
+    /// Polled once and left open.
     KeepPolled,
 }
 
-/// When a future is dropped.
+/// When a future is dropped before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Quit {
+pub(crate) enum Cancel {
     Never,
-    /// After it was polled so often.
+    /// After this many polls.
     Polls(usize),
-    /// After so many milliseconds.
+    /// After this many milliseconds.
     Ms(u64),
 }
 
-/// How a reader is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OpenBy {
     Path,
-    /// With what a `head` through the stack says.
+    /// With the metadata of a `head` through the stack.
     Head,
-    /// With what a `list` through the stack says.
+    /// With the metadata of a `list` through the stack.
     List,
 }
 
-/// Where a reader goes.
+/// The target of a seek.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SeekTo {
     Start(u64),
-    /// So many bytes before the end.
+    /// This many bytes before the end.
     End(u64),
-    /// So many bytes on.
+    /// This many bytes forward.
     On(u64),
 }
 
-/// What happens to an object.
+/// A change of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum ObjectChange {
     Put { key: usize, size: u64 },
     Delete { key: usize },
 }
 
-impl Change {
-    /// The object's size afterwards.
+impl ObjectChange {
+    /// The object's new size; `None` if it is deleted.
     pub(crate) fn size(&self) -> Option<u64> {
         if let Self::Put { size, .. } = self { Some(*size) } else { None }
     }
 }
 
 impl Op {
-    /// When the operation is given up.
-    pub(crate) fn quit_mut(&mut self) -> Option<&mut Quit> {
-        match self {
-            Self::Get { quit, .. }
-            | Self::GetRange { quit, .. }
-            | Self::GetRanges { quit, .. }
-            | Self::Head { quit, .. }
-            | Self::ReadAt { quit, .. }
-            | Self::ChunksAt { quit, .. }
-            | Self::Seek { quit, .. }
-            | Self::Read { quit, .. }
-            | Self::FillBuf { quit }
-            | Self::Stream { quit, .. }
-            | Self::Size { quit }
-            | Self::Warm { quit, .. }
-            | Self::Put { quit, .. }
-            | Self::Delete { quit, .. }
-            | Self::Copy { quit, .. }
-            | Self::Rename { quit, .. }
-            | Self::Resume { quit } => Some(quit),
+    /// Whether the operation has a future that can be cancelled.
+    pub(crate) fn is_cancellable(&self) -> bool {
+        !matches!(
+            self,
             Self::Open { .. }
-            | Self::Close
-            | Self::Advise { .. }
-            | Self::AdviseReader { .. }
-            | Self::Behind(_)
-            | Self::DropKept
-            | Self::Sleep { .. } => None,
-        }
+                | Self::Close
+                | Self::Advise { .. }
+                | Self::AdviseReader { .. }
+                | Self::OutOfBand(_)
+                | Self::DropKept
+                | Self::Sleep { .. }
+        )
     }
 
-    /// The bounded ranges it asks for.
+    /// The bounded ranges of the operation.
     pub(crate) fn ranges_mut(&mut self) -> &mut [Range<u64>] {
         match self {
             Self::Get { span: Span::Bounded(range), .. }
@@ -208,15 +252,15 @@ impl Op {
         }
     }
 
-    /// What becomes of the body it opens.
-    pub(crate) fn body_mut(&mut self) -> Option<&mut Body> {
+    /// The use of the body that the operation opens.
+    pub(crate) fn body_mut(&mut self) -> Option<&mut BodyUse> {
         match self {
             Self::Get { body, .. } | Self::Stream { body, .. } => Some(body),
             _ => None,
         }
     }
 
-    /// Its name, for counting.
+    /// The name under which the operation is counted.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Get { .. } => "get",
@@ -228,9 +272,9 @@ impl Op {
             Self::ChunksAt { .. } => "chunks_at",
             Self::Seek { .. } => "seek",
             Self::Read { .. } => "read",
-            Self::FillBuf { .. } => "fill_buf",
+            Self::FillBuf => "fill_buf",
             Self::Stream { .. } => "stream",
-            Self::Size { .. } => "size",
+            Self::Size => "size",
             Self::Close => "close",
             Self::Advise { .. } => "advise",
             Self::AdviseReader { .. } => "advise_reader",
@@ -239,8 +283,8 @@ impl Op {
             Self::Delete { .. } => "delete",
             Self::Copy { .. } => "copy",
             Self::Rename { .. } => "rename",
-            Self::Behind(_) => "behind",
-            Self::Resume { .. } => "resume",
+            Self::OutOfBand(_) => "behind",
+            Self::Resume => "resume",
             Self::DropKept => "drop_kept",
             Self::Sleep { .. } => "sleep",
         }

@@ -1,18 +1,17 @@
-//! Operations that follow each other as chance alone rarely has them: where windows end, and where writes meet read-ahead. Pure.
+//! Sequences of operations that random choice rarely produces: reads around the end of freshness windows, and writes
+//! during read-ahead.
 
 use std::ops::Range;
 
 use headstart_cache::Freshness;
 
 use super::generate::{chance, one_of};
-use super::op::{Body, Change, Condition, Op, OpenBy, Quit, Span};
-use super::plan::Plan;
+use super::op::{BodyUse, Cancel, GetCondition, ObjectChange, Op, OpenBy, Span, Step};
+use super::tasks::TaskGenerator;
 
-const QUIT: Quit = Quit::Never;
-
-impl Plan<'_> {
-    /// One of the patterns, where the case allows any.
-    pub(super) fn pattern(&mut self) -> Option<Vec<Op>> {
+impl TaskGenerator<'_> {
+    /// One of the sequences, if the case allows one.
+    pub(super) fn pattern(&mut self) -> Option<Vec<Step>> {
         let key = self.key();
         let size = self.case.objects[key].filter(|size| *size > 1000)?;
         match self.dice.below(5) {
@@ -23,7 +22,7 @@ impl Plan<'_> {
         }
     }
 
-    /// Nearly as long as a window lasts, in milliseconds.
+    /// About as long as a freshness window, in milliseconds.
     fn nearly_a_window(&mut self) -> u64 {
         let cache = match self.case.cache().map(|cache| cache.freshness) {
             Some(Freshness::Ttl(ttl)) => u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
@@ -36,48 +35,48 @@ impl Plan<'_> {
 
     fn some_read(&mut self, key: usize, range: Range<u64>) -> Vec<Op> {
         if self.case.prefetch().is_some() && chance(self.dice, 60) {
-            return vec![Op::Open { key, by: OpenBy::Path }, Op::ReadAt { range, quit: QUIT }];
+            return vec![Op::Open { key, by: OpenBy::Path }, Op::ReadAt { range }];
         }
-        vec![Op::GetRange { key, range, quit: QUIT }]
+        vec![Op::GetRange { key, range }]
     }
 
-    /// An object is overwritten, and read again and again while windows end.
-    fn aging(&mut self, key: usize, size: u64) -> Vec<Op> {
+    /// An object is overwritten, and read repeatedly while windows end.
+    fn aging(&mut self, key: usize, size: u64) -> Vec<Step> {
         let range = 0..size.min(5000);
         let mut ops = self.some_read(key, range.clone());
-        ops.push(Op::Behind(Change::Put { key, size }));
+        ops.push(Op::OutOfBand(ObjectChange::Put { key, size }));
         for _ in 0..2 + self.dice.below(3) {
             ops.push(Op::Sleep { ms: self.nearly_a_window() });
             ops.extend(self.some_read(key, range.clone()));
         }
-        ops
+        ops.into_iter().map(Step::from).collect()
     }
 
-    /// An object becomes longer, or shorter, and is read at its new end.
-    fn longer(&mut self, key: usize, size: u64) -> Vec<Op> {
+    /// An object becomes longer or shorter, and is read at its new end.
+    fn longer(&mut self, key: usize, size: u64) -> Vec<Step> {
         let new = if chance(self.dice, 70) { size + 1 + self.dice.below(size) } else { size / 2 };
-        let whole =
-            Op::Get { key, span: Span::Whole, condition: Condition::None, hint: None, body: Body::ToEnd, quit: QUIT };
-        let mut ops = vec![whole, Op::Behind(Change::Put { key, size: new })];
+        let whole = Op::Get { key, span: Span::Whole, condition: GetCondition::None, hint: None, body: BodyUse::ToEnd };
+        let mut ops = vec![whole, Op::OutOfBand(ObjectChange::Put { key, size: new })];
         ops.extend(self.some_read(key, new - 8..new));
-        ops
+        ops.into_iter().map(Step::from).collect()
     }
 
-    /// An object is read in order, and written through the stack before the next read.
-    fn written(&mut self, key: usize, size: u64) -> Vec<Op> {
+    /// An object is read in order, and written through the stack between two reads.
+    fn written(&mut self, key: usize, size: u64) -> Vec<Step> {
         let step = (size / 8).max(1);
-        let read = |n: u64| Op::GetRange { key, range: n * step..(n + 1) * step, quit: QUIT };
-        let mut ops: Vec<Op> = (0..3).map(read).collect();
+        let read = |n: u64| Op::GetRange { key, range: n * step..(n + 1) * step };
+        let mut steps: Vec<Step> = (0..3).map(read).map(Step::from).collect();
         if chance(self.dice, 50) {
-            ops.push(Op::Sleep { ms: 100 });
+            steps.push(Op::Sleep { ms: 100 }.into());
         }
-        let quit = if chance(self.dice, 30) { Quit::Ms(self.case.cloud.ttfb_ms * 3 / 4) } else { QUIT };
-        ops.push(match self.dice.below(4) {
-            0 | 1 => Op::Delete { keys: vec![key], quit },
-            2 => Op::Put { key, size, multipart: false, quit },
-            _ => Op::Put { key, size, multipart: true, quit },
-        });
-        ops.extend((3..6).map(read));
-        ops
+        let cancel = if chance(self.dice, 30) { Cancel::Ms(self.case.cloud.ttfb_ms * 3 / 4) } else { Cancel::Never };
+        let write = match self.dice.below(4) {
+            0 | 1 => Op::Delete { keys: vec![key] },
+            2 => Op::Put { key, size, multipart: false },
+            _ => Op::Put { key, size, multipart: true },
+        };
+        steps.push(Step { op: write, cancel });
+        steps.extend((3..6).map(read).map(Step::from));
+        steps
     }
 }

@@ -1,4 +1,4 @@
-//! What a task does with a reader.
+//! Operations of a task's reader.
 
 use std::io::SeekFrom;
 use std::ops::Range;
@@ -8,37 +8,36 @@ use headstart_prefetch::Reader;
 use object_store::ObjectMeta;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt};
 
-use super::act::Actor;
 use super::answer::OpenBody;
 use super::cloud::path;
+use super::context::HeldBytes;
 use super::evidence::Evidence;
-use super::failure::{Failure, Trouble};
+use super::failure::{ErrorKind, Failure};
 use super::history::Version;
-use super::judge::{Asked, Kind};
-use super::op::{Body, Op, OpenBy, Quit, SeekTo, Span};
-use super::trouble;
-use super::world::Held;
+use super::op::{BodyUse, Op, OpenBy, SeekTo, Span};
+use super::rules::{CallKind, CallRecord};
+use super::runner::TaskRunner;
 
-/// What a reader's stream reads at a time; the step before it stays behind it.
+/// Length of the reads of a reader's stream. The latest one stays in memory behind the reader.
 const STREAM_STEP_BYTES: u64 = 1 << 20;
 
-/// A reader, and what it has shown.
+/// A reader, and what it has shown so far.
 pub(super) struct OpenReader {
     reader: Reader,
-    /// The call that opened it: its window counts from there.
-    asked: Asked,
-    /// What it can be of; `None` before its first answer, or where nobody can tell.
+    /// The call that opened the reader. The freshness window counts from its start.
+    call: CallRecord,
+    /// The versions that the reader can be on; `None` before its first answer, or without validators.
     versions: Option<Vec<Version>>,
     position: u64,
-    /// A seek was given up: the position has to be set anew.
+    /// A seek was cancelled, so that the position has to be set again.
     is_lost: bool,
-    /// Its longest read so far: so much may stay behind it.
+    /// Length of the longest read so far, which may stay in memory behind the reader.
     behind_bytes: u64,
-    _behind: Held,
+    _behind: HeldBytes,
 }
 
-impl Actor {
-    /// Does an operation of the task's reader; nothing where there is none.
+impl TaskRunner {
+    /// Runs an operation of the task's reader; does nothing if there is none.
     pub(super) async fn use_reader(&mut self, op: Op) -> Result<(), Failure> {
         if let Op::Open { key, by } = op {
             return self.open(key, by).await;
@@ -53,14 +52,14 @@ impl Actor {
 
     async fn with_reader(&mut self, open: &mut OpenReader, op: &Op) -> Result<(), Failure> {
         match op {
-            Op::ReadAt { range, quit } | Op::ChunksAt { range, quit } => {
-                self.read_at(open, range.clone(), *quit, matches!(op, Op::ReadAt { .. })).await
+            Op::ReadAt { range } | Op::ChunksAt { range } => {
+                self.read_at(open, range.clone(), matches!(op, Op::ReadAt { .. })).await
             }
-            Op::Seek { to, quit } => self.seek(open, *to, *quit).await,
-            Op::Read { len, quit } => self.read(open, *len, *quit).await,
-            Op::FillBuf { quit } => self.fill_buf(open, *quit).await,
-            Op::Stream { body, quit } => self.stream(open, *body, *quit).await,
-            Op::Size { quit } => self.size(open, *quit).await,
+            Op::Seek { to } => self.seek(open, *to).await,
+            Op::Read { len } => self.read(open, *len).await,
+            Op::FillBuf => self.fill_buf(open).await,
+            Op::Stream { body } => self.stream(open, *body).await,
+            Op::Size => self.size(open).await,
             Op::AdviseReader { hint } => {
                 open.reader.advise(hint.clone());
                 Ok(())
@@ -70,12 +69,12 @@ impl Actor {
     }
 
     async fn open(&mut self, key: usize, by: OpenBy) -> Result<(), Failure> {
-        // The one before stays open until the new one is: readers of one object share.
-        let Some(store) = self.world.stack.prefetch.clone() else { return Ok(()) };
-        let asked = Asked { is_file: true, ..self.asked(key, Kind::Reader, &[]) };
+        // The previous reader stays open until the new one is open, so that both share their engine.
+        let Some(store) = self.context.stack.prefetch.clone() else { return Ok(()) };
+        let call = CallRecord { is_file: true, ..self.call(key, CallKind::Reader, &[]) };
         let meta = match by {
             OpenBy::Path => None,
-            OpenBy::Head => match self.head(key, Quit::Never).await? {
+            OpenBy::Head => match self.head(key).await? {
                 Some(meta) => Some(meta),
                 None => return Ok(()),
             },
@@ -84,9 +83,9 @@ impl Actor {
                 None => return Ok(()),
             },
         };
-        let versions = meta.as_ref().filter(|_| self.world.rules.tells_versions).map(|meta| {
-            let all: Vec<Version> = self.world.cloud.history(|history| history.versions(key).collect());
-            all.into_iter().filter(|version| self.world.cloud.meta(key, version) == *meta).collect()
+        let versions = meta.as_ref().filter(|_| self.context.rules.tells_versions).map(|meta| {
+            let all: Vec<Version> = self.context.cloud.history(|history| history.versions(key).collect());
+            all.into_iter().filter(|version| self.context.cloud.meta(key, version) == *meta).collect()
         });
         let opened = match meta {
             Some(meta) => store.reader_with(meta),
@@ -94,29 +93,29 @@ impl Actor {
         };
         match opened {
             Ok(reader) => {
-                let _behind = self.world.holds_behind(0);
+                let _behind = self.context.holds_behind(0);
                 self.reader =
-                    Some(OpenReader { reader, asked, versions, position: 0, is_lost: false, behind_bytes: 0, _behind });
+                    Some(OpenReader { reader, call, versions, position: 0, is_lost: false, behind_bytes: 0, _behind });
                 Ok(())
             }
-            Err(error) => self.trouble(&asked, &trouble::of(&error)),
+            Err(error) => self.check_error(&call, &ErrorKind::of(&error)),
         }
     }
 
     fn keeps_behind(&self, open: &mut OpenReader, span: &Span) {
-        open.behind_bytes = open.behind_bytes.max(span.most(self.world.largest_bytes));
-        open._behind = self.world.holds_behind(2 * open.behind_bytes);
+        open.behind_bytes = open.behind_bytes.max(span.most(self.context.largest_bytes));
+        open._behind = self.context.holds_behind(2 * open.behind_bytes);
     }
 
     async fn list(&self, key: usize) -> Result<Option<ObjectMeta>, Failure> {
-        let listed = self.world.stack.top.list(None).collect::<Vec<_>>();
-        let metas = self.limited(Quit::Never, listed).await?.unwrap_or_default();
+        let listed = self.context.stack.top.list(None).collect::<Vec<_>>();
+        let metas = self.uncancelled(listed).await?.unwrap_or_default();
         Ok(metas.into_iter().flatten().find(|meta| meta.location == path(key)))
     }
 
-    /// What is known of the reader's bytes before an answer that begins at `start`.
+    /// What is known about the version of an answer that starts at `start`.
     fn evidence(&self, open: &OpenReader, start: u64) -> Evidence {
-        let mut evidence = self.world.cloud.history(|history| Evidence::new(history, open.asked.key));
+        let mut evidence = self.context.cloud.history(|history| Evidence::new(history, open.call.key));
         if let Some(versions) = &open.versions {
             evidence.narrow(versions.clone());
         }
@@ -124,7 +123,7 @@ impl Actor {
         evidence
     }
 
-    /// Takes in what an answer showed.
+    /// Records an answer.
     fn saw<'a>(
         &self,
         open: &mut OpenReader,
@@ -134,32 +133,26 @@ impl Actor {
         is_whole: bool,
     ) -> Result<(), Failure> {
         let mut evidence = self.evidence(open, start);
-        let asked = Asked { ended: self.world.now(), ..open.asked.clone() };
-        let versions = self.world.cloud.history(|history| {
+        let call = CallRecord { ended: self.context.now(), ..open.call.clone() };
+        let versions = self.context.cloud.history(|history| {
             chunks.into_iter().try_for_each(|chunk| evidence.take(history, chunk))?;
-            self.world.rules.bytes(history, &asked, span, &evidence, is_whole)
+            self.context.rules.check_bytes(history, &call, span, &evidence, is_whole)
         })?;
-        if self.world.rules.tells_versions && evidence.proves(span, is_whole) {
+        if self.context.rules.tells_versions && evidence.proves(span, is_whole) {
             open.versions = Some(versions);
         }
         Ok(())
     }
 
-    fn reader_trouble(&self, open: &OpenReader, span: Span, trouble: &Trouble) -> Result<(), Failure> {
+    fn check_reader_error(&self, open: &OpenReader, span: Span, error_kind: &ErrorKind) -> Result<(), Failure> {
         let is_pinned = open.versions.is_some();
-        self.trouble(&Asked { spans: vec![span], is_pinned, ..open.asked.clone() }, trouble)
+        self.check_error(&CallRecord { spans: vec![span], is_pinned, ..open.call.clone() }, error_kind)
     }
 
-    async fn read_at(
-        &mut self,
-        open: &mut OpenReader,
-        range: Range<u64>,
-        quit: Quit,
-        joined: bool,
-    ) -> Result<(), Failure> {
+    async fn read_at(&mut self, open: &mut OpenReader, range: Range<u64>, joined: bool) -> Result<(), Failure> {
         let span = Span::Bounded(range.clone());
         let start = range.start;
-        let _held = self.world.holds_answer(std::slice::from_ref(&span));
+        let _held = self.context.holds_answer(std::slice::from_ref(&span));
         let read = async {
             if joined {
                 open.reader.read_at(range).await.map(|bytes| vec![bytes])
@@ -167,23 +160,23 @@ impl Actor {
                 open.reader.chunks_at(range).await
             }
         };
-        let answer = self.limited(quit, read).await?;
+        let answer = self.limited(read).await?;
         self.keeps_behind(open, &span);
         match answer {
             None => Ok(()),
             Some(Ok(chunks)) => self.saw(open, &span, start, chunks.iter().map(|chunk| &**chunk), true),
-            Some(Err(error)) => self.reader_trouble(open, span, &trouble::of(&error)),
+            Some(Err(error)) => self.check_reader_error(open, span, &ErrorKind::of(&error)),
         }
     }
 
-    async fn seek(&mut self, open: &mut OpenReader, to: SeekTo, quit: Quit) -> Result<(), Failure> {
+    async fn seek(&mut self, open: &mut OpenReader, to: SeekTo) -> Result<(), Failure> {
         self.find_again(open).await?;
         let from = match to {
             SeekTo::Start(start) => SeekFrom::Start(start),
             SeekTo::End(back) => SeekFrom::End(-i64::try_from(back).unwrap_or(i64::MAX)),
             SeekTo::On(on) => SeekFrom::Current(i64::try_from(on).unwrap_or(i64::MAX)),
         };
-        match self.limited(quit, open.reader.seek(from)).await? {
+        match self.limited(open.reader.seek(from)).await? {
             None => {
                 open.is_lost = true;
                 Ok(())
@@ -204,27 +197,27 @@ impl Actor {
                 }
             }
             Some(Err(error)) if error.kind() == std::io::ErrorKind::InvalidInput => Ok(()),
-            Some(Err(error)) => self.reader_trouble(open, Span::Whole, &trouble::of_io(&error)),
+            Some(Err(error)) => self.check_reader_error(open, Span::Whole, &ErrorKind::of_io(&error)),
         }
     }
 
-    /// Sets the position anew after a seek that was given up.
+    /// Sets the position again after a cancelled seek.
     async fn find_again(&mut self, open: &mut OpenReader) -> Result<(), Failure> {
         if std::mem::take(&mut open.is_lost) {
             let position = SeekFrom::Start(open.position);
-            // What was given up may fail once more.
-            let _ = self.limited(Quit::Never, open.reader.seek(position)).await?;
-            let _ = self.limited(Quit::Never, open.reader.seek(position)).await?;
+            // The cancelled seek may report its error first.
+            let _ = self.uncancelled(open.reader.seek(position)).await?;
+            let _ = self.uncancelled(open.reader.seek(position)).await?;
         }
         Ok(())
     }
 
-    async fn read(&mut self, open: &mut OpenReader, len: u64, quit: Quit) -> Result<(), Failure> {
+    async fn read(&mut self, open: &mut OpenReader, len: u64) -> Result<(), Failure> {
         self.find_again(open).await?;
         let span = Span::Bounded(open.position..open.position + len);
-        let _held = self.world.holds_answer(std::slice::from_ref(&span));
-        let mut buffer = vec![0; usize::try_from(len.min(self.world.largest_bytes + 1)).unwrap_or(0)];
-        let answer = self.limited(quit, open.reader.read(&mut buffer)).await?;
+        let _held = self.context.holds_answer(std::slice::from_ref(&span));
+        let mut buffer = vec![0; usize::try_from(len.min(self.context.largest_bytes + 1)).unwrap_or(0)];
+        let answer = self.limited(open.reader.read(&mut buffer)).await?;
         self.keeps_behind(open, &span);
         match answer {
             None => Ok(()),
@@ -233,15 +226,15 @@ impl Actor {
                 open.position += n as u64;
                 self.saw(open, &span, start, [&buffer[..n]], n == 0)
             }
-            Some(Err(error)) => self.reader_trouble(open, span, &trouble::of_io(&error)),
+            Some(Err(error)) => self.check_reader_error(open, span, &ErrorKind::of_io(&error)),
         }
     }
 
-    async fn fill_buf(&mut self, open: &mut OpenReader, quit: Quit) -> Result<(), Failure> {
+    async fn fill_buf(&mut self, open: &mut OpenReader) -> Result<(), Failure> {
         self.find_again(open).await?;
         let start = open.position;
         let filled = async { open.reader.fill_buf().await.map(<[u8]>::to_vec) };
-        match self.limited(quit, filled).await? {
+        match self.limited(filled).await? {
             None => Ok(()),
             Some(Ok(bytes)) => {
                 open.reader.consume(bytes.len());
@@ -249,21 +242,21 @@ impl Actor {
                 let span = Span::Bounded(start..u64::MAX);
                 self.saw(open, &span, start, [&bytes[..]], bytes.is_empty())
             }
-            Some(Err(error)) => self.reader_trouble(open, Span::Offset(start), &trouble::of_io(&error)),
+            Some(Err(error)) => self.check_reader_error(open, Span::Offset(start), &ErrorKind::of_io(&error)),
         }
     }
 
-    async fn stream(&mut self, open: &mut OpenReader, body: Body, quit: Quit) -> Result<(), Failure> {
+    async fn stream(&mut self, open: &mut OpenReader, body: BodyUse) -> Result<(), Failure> {
         self.find_again(open).await?;
         let span = Span::Offset(open.position);
         let evidence = self.evidence(open, open.position);
-        let asked = Asked { spans: vec![span.clone()], is_pinned: open.versions.is_some(), ..open.asked.clone() };
+        let call = CallRecord { spans: vec![span.clone()], is_pinned: open.versions.is_some(), ..open.call.clone() };
         let streaming = open.reader.stream();
-        let mut streamed = OpenBody::new(&self.world, asked, span, evidence, streaming, 2 * STREAM_STEP_BYTES);
-        let kept = self.limited(quit, streamed.take(body)).await?;
+        let mut streamed = OpenBody::new(&self.context, call, span, evidence, streaming, 2 * STREAM_STEP_BYTES);
+        let kept = self.limited(streamed.take(body)).await?;
         if let Some(kept) = kept {
             let kept = kept?;
-            if self.world.rules.tells_versions && !streamed.is_empty() {
+            if self.context.rules.tells_versions && !streamed.is_empty() {
                 open.versions = Some(streamed.versions().to_vec());
             }
             self.kept.extend(kept.then_some(streamed));
@@ -271,21 +264,21 @@ impl Actor {
         Ok(())
     }
 
-    async fn size(&mut self, open: &mut OpenReader, quit: Quit) -> Result<(), Failure> {
-        match self.limited(quit, open.reader.size()).await? {
+    async fn size(&mut self, open: &mut OpenReader) -> Result<(), Failure> {
+        match self.limited(open.reader.size()).await? {
             None => Ok(()),
             Some(Ok(size)) => self.sized(open, size),
-            Some(Err(error)) => self.reader_trouble(open, Span::Whole, &trouble::of(&error)),
+            Some(Err(error)) => self.check_reader_error(open, Span::Whole, &ErrorKind::of(&error)),
         }
     }
 
-    /// The reader has said how long its object is.
+    /// Records the object's size as the reader reported it.
     fn sized(&self, open: &mut OpenReader, size: u64) -> Result<(), Failure> {
-        let asked = Asked { ended: self.world.now(), ..open.asked.clone() };
+        let call = CallRecord { ended: self.context.now(), ..open.call.clone() };
         let known = open.versions.clone();
         let is = |version: &Version| version.size == size && known.as_ref().is_none_or(|known| known.contains(version));
-        let versions = self.world.cloud.history(|history| self.world.rules.head(history, &asked, is))?;
-        if self.world.rules.tells_versions {
+        let versions = self.context.cloud.history(|history| self.context.rules.check_head(history, &call, is))?;
+        if self.context.rules.tells_versions {
             open.versions = Some(versions);
         }
         Ok(())

@@ -1,13 +1,13 @@
-//! Makes a failing case smaller while it fails in the same way. Pure, but for the runs that it is given.
+//! Makes a failing case smaller while it fails in the same way.
 
-use super::case::{Case, Layer, Task, Turns};
+use super::case::{Case, CaseTask, Layer, Turns};
 use super::failure::Failure;
-use super::op::{Body, Condition, Op, Quit, Span};
+use super::op::{BodyUse, Cancel, GetCondition, Op, Span, Step};
 
-/// So much memory that nothing waits for it.
+/// A budget so large that nothing waits for memory.
 const LARGE_BUDGET_BYTES: usize = 512 << 20;
 
-/// The smallest case found that still fails as `failure` did, with its failure, in at most `most` runs.
+/// The smallest case found that fails like `failure`, with its failure, in at most `most` runs.
 pub(crate) fn shrink(
     case: Case,
     failure: Failure,
@@ -18,7 +18,7 @@ pub(crate) fn shrink(
     let mut left = most;
     loop {
         let mut smaller = false;
-        // What helped once may help again at the same place: begin anew only when all were tried.
+        // After a success, the next candidate at the same index is tried: it is likely to help too.
         let mut at = 0;
         while let Some(candidate) = simpler(&best).into_iter().nth(at) {
             if left == 0 {
@@ -38,7 +38,7 @@ pub(crate) fn shrink(
     }
 }
 
-/// Cases that are simpler than one in one way.
+/// Collects cases that are simpler than one case in one way.
 struct Simpler<'a> {
     case: &'a Case,
     all: Vec<Case>,
@@ -51,7 +51,7 @@ impl Simpler<'_> {
         self.all.push(candidate);
     }
 
-    /// Every element of a list left out, the last one first.
+    /// Removes each element of a list in turn, the last one first.
     fn without_each<T>(&mut self, list: impl Fn(&mut Case) -> &mut Vec<T>) {
         let len = list(&mut self.case.clone()).len();
         for at in (0..len).rev() {
@@ -61,7 +61,7 @@ impl Simpler<'_> {
         }
     }
 
-    /// Less that happens behind the stack, and settings nearer to the defaults.
+    /// Removes layers, faults and changes, and moves settings closer to the defaults.
     fn with_less(&mut self) {
         let case = self.case;
         self.without_each(|case| &mut case.layers);
@@ -92,16 +92,16 @@ impl Simpler<'_> {
     }
 }
 
-/// Cases that are simpler than `case` in one way, the ones that leave out most first.
+/// Cases that are simpler than `case` in one way; those that remove most come first.
 fn simpler(case: &Case) -> Vec<Case> {
     let mut simpler = Simpler { case, all: Vec::new() };
     simpler.without_each(|case| &mut case.tasks);
-    for (task, Task { ops, .. }) in case.tasks.iter().enumerate() {
-        let half = ops.len() / 2;
+    for (task, CaseTask { steps, .. }) in case.tasks.iter().enumerate() {
+        let half = steps.len() / 2;
         if half > 1 {
-            simpler.with(|case| case.tasks[task].ops.truncate(half));
+            simpler.with(|case| case.tasks[task].steps.truncate(half));
             simpler.with(|case| {
-                case.tasks[task].ops.drain(..half);
+                case.tasks[task].steps.drain(..half);
             });
         }
     }
@@ -110,19 +110,19 @@ fn simpler(case: &Case) -> Vec<Case> {
     }
     simpler.with_less();
     for task in 0..case.tasks.len() {
-        simpler.without_each(|case| &mut case.tasks[task].ops);
+        simpler.without_each(|case| &mut case.tasks[task].steps);
     }
-    for (task, Task { ops, .. }) in case.tasks.iter().enumerate() {
-        for (at, op) in ops.iter().enumerate() {
-            for simple in simpler_ops(op) {
-                simpler.with(|case| case.tasks[task].ops[at] = simple);
+    for (task, CaseTask { steps, .. }) in case.tasks.iter().enumerate() {
+        for (at, step) in steps.iter().enumerate() {
+            for simple in simpler_steps(step) {
+                simpler.with(|case| case.tasks[task].steps[at] = simple);
             }
         }
     }
     simpler.all
 }
 
-/// A layer with fewer peculiarities.
+/// A layer with settings closer to the defaults.
 fn plainer(layer: &Layer) -> Layer {
     let mut layer = layer.clone();
     match &mut layer {
@@ -147,37 +147,38 @@ fn plainer(layer: &Layer) -> Layer {
     layer
 }
 
-fn simpler_ops(op: &Op) -> Vec<Op> {
+fn simpler_steps(step: &Step) -> Vec<Step> {
+    let Step { op, cancel } = step;
     let mut all = Vec::new();
-    let mut plain = op.clone();
-    if let Some(quit) = plain.quit_mut().filter(|quit| **quit != Quit::Never) {
-        *quit = Quit::Never;
-        all.push(plain);
+    if *cancel != Cancel::Never {
+        all.push(Step::from(op.clone()));
     }
+    let mut ops = Vec::new();
     let mut plain = op.clone();
-    if let Some(body) = plain.body_mut().filter(|body| **body != Body::ToEnd) {
-        *body = Body::ToEnd;
-        all.push(plain);
+    if let Some(body) = plain.body_mut().filter(|body| **body != BodyUse::ToEnd) {
+        *body = BodyUse::ToEnd;
+        ops.push(plain);
     }
     match op {
-        Op::Get { key, span, condition, hint, body, quit } => {
-            if *condition != Condition::None || hint.is_some() {
-                let (span, condition) = (span.clone(), Condition::None);
-                all.push(Op::Get { key: *key, span, condition, hint: None, body: *body, quit: *quit });
+        Op::Get { key, span, condition, hint, body } => {
+            if *condition != GetCondition::None || hint.is_some() {
+                let (span, condition) = (span.clone(), GetCondition::None);
+                ops.push(Op::Get { key: *key, span, condition, hint: None, body: *body });
             }
-            if let (Span::Bounded(range), Body::ToEnd) = (span, body) {
-                all.push(Op::GetRange { key: *key, range: range.clone(), quit: *quit });
+            if let (Span::Bounded(range), BodyUse::ToEnd) = (span, body) {
+                ops.push(Op::GetRange { key: *key, range: range.clone() });
             }
         }
-        Op::GetRanges { key, ranges, quit } => {
+        Op::GetRanges { key, ranges } => {
             for at in 0..ranges.len() {
                 let mut ranges = ranges.clone();
                 ranges.remove(at);
-                all.push(Op::GetRanges { key: *key, ranges, quit: *quit });
+                ops.push(Op::GetRanges { key: *key, ranges });
             }
         }
-        Op::Sleep { ms } if *ms > 1 => all.push(Op::Sleep { ms: ms / 2 }),
+        Op::Sleep { ms } if *ms > 1 => ops.push(Op::Sleep { ms: ms / 2 }),
         _ => {}
     }
+    all.extend(ops.into_iter().map(|op| Step { op, cancel: *cancel }));
     all
 }

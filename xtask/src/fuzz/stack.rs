@@ -1,4 +1,4 @@
-//! Builds the wrappers of a case, and asks them what they hold.
+//! Builds the stack of a case, and reads its counters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use object_store::ObjectStore;
 use super::case::{CacheSpec, Case, FetchSpec, Layer, PrefetchSpec};
 use super::cloud::Cloud;
 #[cfg(test)]
-use super::mistake::Mistaken;
+use super::mistake::MistakenStore;
 
-/// A case's store with its layers at hand.
+/// The stack of a case, with access to its layers.
 #[derive(Debug)]
-pub(crate) struct Stack {
+pub(crate) struct CaseStack {
     pub(crate) top: Arc<dyn ObjectStore>,
     pub(crate) fetch: Option<FetchStore>,
     pub(crate) cache: Option<CacheStore>,
@@ -23,11 +23,11 @@ pub(crate) struct Stack {
     pub(crate) budget: Arc<MemoryBudget>,
 }
 
-impl Stack {
-    /// The layers of `case` over `cloud`.
+impl CaseStack {
+    /// Wraps `cloud` in the layers of `case`.
     ///
     /// # Errors
-    /// Where a layer refuses its settings.
+    /// If a layer rejects its settings.
     pub(crate) fn build(case: &Case, cloud: &Cloud) -> Result<Self, ConfigError> {
         let budget = MemoryBudget::new(case.budget_bytes);
         let top: Arc<dyn ObjectStore> = Arc::new(cloud.clone());
@@ -55,7 +55,7 @@ impl Stack {
         }
         #[cfg(test)]
         if let Some(mistake) = case.mistake {
-            stack.top = Arc::new(Mistaken::new(Arc::clone(&stack.top), mistake));
+            stack.top = Arc::new(MistakenStore::new(Arc::clone(&stack.top), mistake));
         }
         Ok(stack)
     }
@@ -118,7 +118,7 @@ impl Stack {
         }
     }
 
-    /// A counter that has wrapped below zero, by its name.
+    /// A counter that has wrapped below zero, with its value.
     pub(crate) fn wrapped_counter(&self) -> Option<String> {
         let fetch = self.fetch.as_ref().and_then(|store| serde_json::to_value(store.stats()).ok());
         let cache = self.cache.as_ref().and_then(|store| serde_json::to_value(store.stats()).ok());
@@ -132,7 +132,7 @@ impl Stack {
         })
     }
 
-    /// Bytes that the cache keeps, up to what it may. A page that is one chunk shares the chunk's memory.
+    /// Bytes that the cache holds, at most its limit. A page that consists of one chunk shares the chunk's memory.
     pub(crate) fn kept_bytes(&self) -> usize {
         self.cache.as_ref().map_or(0, |cache| {
             let kept = usize::try_from(cache.stats().held_bytes).unwrap_or(usize::MAX);
@@ -140,7 +140,7 @@ impl Stack {
         })
     }
 
-    /// Bytes that the cache has lent, beyond those it may keep.
+    /// Bytes of evicted pages that callers or fetches in flight still reference.
     pub(crate) fn lent_bytes(&self) -> usize {
         let lent = self.cache.as_ref().map_or(0, |cache| cache.stats().lent_bytes);
         usize::try_from(lent).unwrap_or(usize::MAX)

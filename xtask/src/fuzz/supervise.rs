@@ -1,4 +1,4 @@
-//! Runs the cases in a process of their own, which may end in any way.
+//! Runs the cases in a worker process, which may end in any way.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -7,32 +7,34 @@ use anyhow::{Context, Result};
 
 use super::FuzzArgs;
 
-/// Memory that the process may map, in KiB: a fault that allocates without bounds does not take the machine's.
+/// Limit of the worker's address space in KiB. Unbounded allocation ends the worker, not the machine.
 const MOST_KIB: u64 = 2 << 20;
 
-/// How the process says which case comes next.
+/// Starts the line with which the worker announces the next case.
 const ANNOUNCEMENT: &str = "next seed: ";
 
-/// How the process ended.
-pub(super) enum Ended {
-    /// No case failed.
+/// How the worker ended.
+pub(super) enum WorkerExit {
     Well,
-    /// Cases failed, and it has said which.
+    /// Cases failed, and the worker has reported them.
     Failed,
-    /// In the middle of a case.
-    Died { seed: u64, how: String },
+    /// The worker died during a case.
+    Died {
+        seed: u64,
+        how: String,
+    },
 }
 
-/// Says that the case of `seed` comes next.
+/// Announces the case of `seed`.
 pub(super) fn announce(seed: u64) {
     println!("{ANNOUNCEMENT}{seed}");
 }
 
-/// Runs the cases of `args` in another process and shows what it says.
+/// Runs the cases of `args` in a worker and forwards its output.
 ///
 /// # Errors
-/// Where that cannot be started.
-pub(super) fn supervise(args: &FuzzArgs) -> Result<Ended> {
+/// If the worker cannot be started.
+pub(super) fn supervise(args: &FuzzArgs) -> Result<WorkerExit> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new("sh");
     command.arg("-c").arg(format!("ulimit -v {MOST_KIB}; exec \"$0\" \"$@\"")).arg(program);
@@ -54,8 +56,8 @@ pub(super) fn supervise(args: &FuzzArgs) -> Result<Ended> {
     }
     let status = child.wait().context("cannot wait for the worker")?;
     Ok(match status.code() {
-        Some(0) => Ended::Well,
-        Some(1) => Ended::Failed,
-        _ => Ended::Died { seed, how: status.to_string() },
+        Some(0) => WorkerExit::Well,
+        Some(1) => WorkerExit::Failed,
+        _ => WorkerExit::Died { seed, how: status.to_string() },
     })
 }

@@ -1,13 +1,13 @@
-//! Counts what was generated, so that a generator that has stopped generating something is noticed. Pure.
+//! Counts what was generated. The counts show when the generator no longer generates something.
 
 use std::fmt::Write;
 
 use headstart_cache::Freshness;
 
-use super::case::{Case, Fault, Layer, Turns};
-use super::world::Tally;
+use super::case::{Case, Layer, RequestFault, Turns};
+use super::context::Tally;
 
-/// Counts the dimensions of `case`.
+/// Counts the features of `case`.
 pub(crate) fn count_case(tally: &mut Tally, case: &Case) {
     let mut count = |name: String| *tally.entry(name).or_default() += 1;
     count("cases".into());
@@ -30,13 +30,13 @@ pub(crate) fn count_case(tally: &mut Tally, case: &Case) {
     }
     for (_, fault) in &case.faults {
         count(match fault {
-            Fault::Reset => "fault: reset".into(),
-            Fault::Throttled { .. } => "fault: throttled".into(),
-            Fault::Late { .. } => "fault: late".into(),
-            Fault::Cut { .. } => "fault: cut".into(),
-            Fault::Short { .. } => "fault: short".into(),
-            Fault::Long => "fault: long".into(),
-            Fault::Stall { .. } => "fault: stall".into(),
+            RequestFault::Reset => "fault: reset".into(),
+            RequestFault::Throttled { .. } => "fault: throttled".into(),
+            RequestFault::Late { .. } => "fault: late".into(),
+            RequestFault::Cut { .. } => "fault: cut".into(),
+            RequestFault::Short { .. } => "fault: short".into(),
+            RequestFault::Long => "fault: long".into(),
+            RequestFault::Stall { .. } => "fault: stall".into(),
         });
     }
     if !case.outages.is_empty() {
@@ -50,7 +50,7 @@ pub(crate) fn count_case(tally: &mut Tally, case: &Case) {
     }
 }
 
-/// The counts as lines, those of one dimension in one line.
+/// The counts as text, one line a dimension.
 pub(crate) fn show(tally: &Tally) -> String {
     let mut lines = String::new();
     let mut last = "";

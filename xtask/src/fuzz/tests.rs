@@ -1,20 +1,20 @@
-//! The fuzzer itself: it finds nothing wrong with the bare client, catches what is wrong, and repeats itself.
+//! Tests of the fuzzer: the bare client passes, bugs are found, and runs are reproducible.
 
 use headstart_fetch_core::internal::mutation::Mutation;
 
 use super::CI_SEEDS;
 use super::case::Case;
-use super::drive::{Outcome, run};
+use super::context::Tally;
+use super::drive::{CaseOutcome, run};
 use super::generate::generate;
 use super::mistake::Mistake;
 use super::shrink::shrink;
 use super::tally;
-use super::world::Tally;
 
-/// Seeds within which every mistake is caught.
+/// Every bug of [`Mistake`] is found within this many seeds.
 const SEEDS: u64 = 400;
 
-/// The case of `seed` without any of our layers.
+/// The case of `seed` without our layers.
 fn bare(seed: u64, mistake: Option<Mistake>) -> Case {
     let mut case = generate(seed);
     case.layers.clear();
@@ -24,7 +24,7 @@ fn bare(seed: u64, mistake: Option<Mistake>) -> Case {
 #[test]
 fn the_bare_client_keeps_every_promise() {
     for seed in 0..SEEDS {
-        let Outcome { failure, .. } = run(&bare(seed, None));
+        let CaseOutcome { failure, .. } = run(&bare(seed, None));
         assert_eq!(failure, None, "seed {seed}");
     }
 }
@@ -44,7 +44,7 @@ fn every_mistake_is_caught_and_shrinks() {
     }
 }
 
-/// Faults whose cost or cause no answer shows: tests of their crates, named `put_back_…`, catch these.
+/// Faults that change only costs or timing. Tests of their crates, named `put_back_…`, find these.
 const CAUGHT_BY_NAMED_TESTS: [Mutation; 5] = [
     Mutation::AsksAllAtOnce,
     Mutation::ForgetsDeletedOnly,
@@ -62,7 +62,7 @@ fn every_fault_that_was_fixed_is_caught() {
         let (first, n) = CI_SEEDS;
         let caught = (first..first + n).find_map(|seed| {
             let mut case = generate(seed);
-            // One of the faults allocates by the range.
+            // One of the faults allocates as much as a range is long.
             case.cap_ranges(1 << 26);
             run(&case).failure.map(|failure| (seed, failure))
         });
@@ -79,7 +79,7 @@ fn the_same_seed_does_the_same() {
     for seed in 0..60 {
         let case = generate(seed);
         assert_eq!(case.text(), generate(seed).text(), "seed {seed}");
-        // Two runtimes have clocks of their own, some microseconds apart.
+        // The clocks of two runtimes start microseconds apart.
         let mut case = Case { turns: super::case::Turns::One, ..case };
         case.cap_ranges(1 << 26);
         let (first, second) = (run(&case), run(&case));

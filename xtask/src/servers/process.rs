@@ -1,4 +1,4 @@
-//! A server that runs: started, waited for, filled, and stopped when it is dropped.
+//! A running third-party server: started, filled, and killed when dropped.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -15,47 +15,46 @@ use reqwest::Method;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use super::azure;
-use super::http::Http;
-use super::kind::{HowToRead, Kind};
+use super::kind::{HowToRead, ServerKind};
+use super::requests::{ServerHttp, azure_client, make_azure_container};
 
-/// A slow machine takes some seconds to load Python or Node.js.
+/// Slow machines take seconds to load Python or Node.js.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How hadro is to answer. Others cannot be shaped.
+/// The link that hadro simulates. Other servers simulate none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Shape {
+pub(crate) struct LinkShape {
     pub(crate) latency_ms: u32,
     pub(crate) jitter_ms: u32,
-    /// No limit where there is none.
+    /// `None` for no limit.
     pub(crate) stream_mb_per_s: Option<u32>,
 }
 
 /// A server, killed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Running {
-    kind: Kind,
+pub(crate) struct RunningServer {
+    kind: ServerKind,
     address: String,
     child: Child,
-    http: Http,
-    /// Holds its log, and hadro's objects.
+    http: ServerHttp,
+    /// Holds the server's log, and hadro's objects.
     folder: TempDir,
 }
 
-impl Running {
+impl RunningServer {
     /// Starts a server on a free port of loopback, and waits until it answers.
-    pub(crate) async fn start(kind: Kind, shape: Shape) -> Result<Self> {
+    pub(crate) async fn start(kind: ServerKind, shape: LinkShape) -> Result<Self> {
         let folder = tempfile::tempdir().context("no room for a folder")?;
         let objects = folder.path().join("objects");
         fs::create_dir(&objects)?;
         let log = File::create(folder.path().join("log"))?;
-        // Free now; where another takes it before the server does, that ends, and says why.
+        // Another process may take the port first. Then the server ends with an error.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let address = format!("127.0.0.1:{port}");
         let mut command = kind.command(port, &objects, shape)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {kind}"))?;
-        let mut server = Self { kind, http: Http::new(&address)?, address, child, folder };
+        let mut server = Self { kind, http: ServerHttp::new(&address)?, address, child, folder };
         server.until_ready().await?;
         Ok(server)
     }
@@ -90,56 +89,56 @@ impl Running {
         self.kind.how_to_read(&self.address, bucket, key)
     }
 
-    /// `object_store`'s own client of a container of Azurite's.
+    /// `object_store`'s client of an Azurite container.
     pub(crate) fn azure_client(&self, container: &str) -> Result<MicrosoftAzure> {
-        azure::client(&self.address, container)
+        azure_client(&self.address, container)
     }
 
     /// Makes an empty bucket.
     pub(crate) async fn make_bucket(&self, bucket: &str) -> Result<()> {
         match self.kind {
-            Kind::FakeGcs => {
+            ServerKind::FakeGcs => {
                 let body = format!(r#"{{"name":"{bucket}"}}"#).into();
                 self.http.send(Method::POST, "/storage/v1/b", &[("project", "p")], "application/json", body).await
             }
-            Kind::Moto => self.http.send(Method::PUT, &format!("/{bucket}"), &[], "", Bytes::new()).await,
-            Kind::Hadro => Ok(fs::create_dir(self.objects(bucket))?),
-            Kind::Azurite => self.http.execute(azure::make_container(&self.address, bucket)?).await,
+            ServerKind::Moto => self.http.send(Method::PUT, &format!("/{bucket}"), &[], "", Bytes::new()).await,
+            ServerKind::Hadro => Ok(fs::create_dir(self.objects(bucket))?),
+            ServerKind::Azurite => self.http.execute(make_azure_container(&self.address, bucket)?).await,
         }
     }
 
-    /// Writes an object by the server's own means, whatever its dialect lets clients do.
+    /// Writes an object by the server's own API.
     pub(crate) async fn write(&self, bucket: &str, key: &str, bytes: Bytes) -> Result<()> {
         match self.kind {
-            Kind::FakeGcs => {
+            ServerKind::FakeGcs => {
                 let path = format!("/upload/storage/v1/b/{bucket}/o");
                 let query = [("uploadType", "media"), ("name", key)];
                 self.http.send(Method::POST, &path, &query, "application/octet-stream", bytes).await
             }
-            Kind::Moto => {
+            ServerKind::Moto => {
                 let (key, kind) = (utf8_percent_encode(key, NON_ALPHANUMERIC), "application/octet-stream");
                 self.http.send(Method::PUT, &format!("/{bucket}/{key}"), &[], kind, bytes).await
             }
-            Kind::Hadro => {
-                // Renamed into place, so that no reader sees half of it.
+            ServerKind::Hadro => {
+                // The rename makes the object visible completely or not at all.
                 let (file, new) = (self.objects(bucket).join(key), self.folder.path().join("new"));
                 fs::create_dir_all(file.parent().unwrap_or(&file))?;
                 fs::write(&new, bytes)?;
                 Ok(fs::rename(new, file)?)
             }
-            Kind::Azurite => {
+            ServerKind::Azurite => {
                 self.azure_client(bucket)?.put(&key.into(), bytes.into()).await?;
                 Ok(())
             }
         }
     }
 
-    /// Deletes an object by the server's own means.
+    /// Deletes an object by the server's own API.
     pub(crate) async fn delete(&self, bucket: &str, key: &str) -> Result<()> {
         match self.kind {
-            Kind::Hadro => Ok(fs::remove_file(self.objects(bucket).join(key))?),
-            Kind::Azurite => Ok(self.azure_client(bucket)?.delete(&key.into()).await?),
-            Kind::FakeGcs | Kind::Moto => {
+            ServerKind::Hadro => Ok(fs::remove_file(self.objects(bucket).join(key))?),
+            ServerKind::Azurite => Ok(self.azure_client(bucket)?.delete(&key.into()).await?),
+            ServerKind::FakeGcs | ServerKind::Moto => {
                 let key = utf8_percent_encode(key, NON_ALPHANUMERIC);
                 self.http.send(Method::DELETE, &format!("/{bucket}/{key}"), &[], "", Bytes::new()).await
             }
@@ -151,9 +150,9 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningServer {
     fn drop(&mut self) {
-        // It may have ended already; then there is nothing to stop.
+        // The server may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,23 +1,10 @@
 //! The rules on single files, and the size of the facade.
 
 use super::Problem;
-use super::source::{Source, has_word, lines_with};
+use super::source::{SourceFile, lines_with};
 
-/// Files that decide and never act, whether they say so or not.
-const PURE: &[&str] = &[
-    "crates/cache/src/page.rs",
-    "crates/cache/src/policy.rs",
-    "crates/fetch-core/src/byte_range.rs",
-    "crates/fetch-core/src/hedge.rs",
-    "crates/fetch-core/src/link.rs",
-    "crates/fetch-core/src/retry.rs",
-    "crates/fetch-core/src/split.rs",
-    "crates/prefetch/src/parts.rs",
-    "crates/prefetch/src/planner.rs",
-    "crates/prefetch/src/streams.rs",
-    "crates/prefetch/src/waste.rs",
-    "crates/prefetch/src/window.rs",
-];
+/// Folders below which every file is pure: the files decide, and other folders act.
+const PURE_FOLDERS: [&str; 2] = ["policy", "planner"];
 
 /// What a pure file must not name, and why.
 const IMPURE: &[(&str, &str)] = &[
@@ -31,50 +18,79 @@ const IMPURE: &[(&str, &str)] = &[
     ("rand", "randomness comes in as a value or a seed"),
 ];
 
-/// What stands for work that was not done.
+/// Code that marks unfinished work.
 const UNFINISHED: &[&str] = &["todo!(", "unimplemented!(", "#[ignore"];
 
 /// The first line says what the file holds.
-pub(super) fn first_line(source: &Source) -> Option<Problem> {
+pub(super) fn first_line(source: &SourceFile) -> Option<Problem> {
     let first = source.text.lines().next().unwrap_or_default();
     (!first.starts_with("//!") && !first.starts_with("#![doc")).then(|| {
         Problem::at(source, 1, "the first line is no `//!` line; start the file with one that says what it holds")
     })
 }
 
-/// Pure files say so in their first line and name nothing impure.
-pub(super) fn purity(source: &Source) -> Vec<Problem> {
-    let declared = source.text.lines().next().is_some_and(|line| line.starts_with("//!") && has_word(line, "Pure"));
-    let listed = PURE.contains(&source.path.as_str());
-    let mut problems = Vec::new();
-    if source.is_test_file() || !(declared || listed) {
-        return problems;
+/// Files below a folder of [`PURE_FOLDERS`] in a crate's `src/` name nothing impure.
+pub(super) fn purity(source: &SourceFile) -> Vec<Problem> {
+    let is_pure = source
+        .path_in_src()
+        .is_some_and(|path| path.split('/').rev().skip(1).any(|folder| PURE_FOLDERS.contains(&folder)));
+    if !is_pure || !source.path.starts_with("crates/") || source.is_test_file() {
+        return Vec::new();
     }
-    if !declared {
-        problems.push(Problem::at(source, 1, "this file is pure by design; say \"Pure\" in its first line"));
-    }
-    for (word, why) in IMPURE {
-        for line in lines_with(&source.shipped, word) {
-            let what = format!("a pure file names `{word}`: {why}; move it to the engine or pass the value in");
-            problems.push(Problem::at(source, line, what));
-        }
-    }
-    problems
-}
-
-/// Nothing is left for later behind a name that promises it, and every test runs.
-pub(super) fn unfinished(source: &Source) -> Vec<Problem> {
-    UNFINISHED
-        .iter()
-        .flat_map(|word| lines_with(&source.code, word).map(move |line| (word, line)))
-        .map(|(word, line)| {
-            Problem::at(source, line, format!("`{word}` promises what is not there; finish it or take it out"))
+    let named =
+        IMPURE.iter().flat_map(|(word, why)| lines_with(&source.shipped, word).map(move |line| (word, why, line)));
+    named
+        .map(|(word, why, line)| {
+            let what = format!("a pure file names `{word}`: {why}; move the file, or pass the value in");
+            Problem::at(source, line, what)
         })
         .collect()
 }
 
-/// A library's `src/` never uses the simulation: in a unit test the crate exists twice, and extensions are lost between the two.
-pub(super) fn simulation_in_src(source: &Source) -> Vec<Problem> {
+/// The least and the most lines of a file in `src/`, tests included.
+const FILE_LINES: (usize, usize) = (60, 400);
+
+/// Files in `src/` are neither too long nor too short. The roots of crates and modules, `error.rs` and `sync.rs` may be
+/// short.
+pub(super) fn file_length(source: &SourceFile) -> Option<Problem> {
+    let path = source.path_in_src()?;
+    let lines = source.text.lines().count();
+    let (least, most) = FILE_LINES;
+    if lines > most {
+        let what = format!("the file has {lines} lines, at most {most} are allowed; split it");
+        return Some(Problem::new(&source.path, what));
+    }
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let may_be_short = matches!(name, "lib.rs" | "main.rs" | "error.rs" | "sync.rs") || is_module_root(&source.shipped);
+    (lines < least && !may_be_short).then(|| {
+        let what = format!("the file has {lines} lines, at least {least} are expected; merge it into its neighbour");
+        Problem::new(&source.path, what)
+    })
+}
+
+/// Whether code has nothing but `mod` and `use`.
+fn is_module_root(code: &str) -> bool {
+    let without_attributes =
+        code.lines().filter(|line| !line.trim_start().starts_with('#')).collect::<Vec<_>>().join("\n");
+    without_attributes.split(';').map(str::trim).all(|item| {
+        item.is_empty() || ["mod", "use"].iter().any(|word| item.split_whitespace().take(2).any(|found| found == *word))
+    })
+}
+
+/// No code is unfinished, and every test runs.
+pub(super) fn unfinished(source: &SourceFile) -> Vec<Problem> {
+    UNFINISHED
+        .iter()
+        .flat_map(|word| lines_with(&source.code, word).map(move |line| (word, line)))
+        .map(|(word, line)| {
+            Problem::at(source, line, format!("`{word}` marks unfinished work; finish it or remove it"))
+        })
+        .collect()
+}
+
+/// A library's `src/` never uses the simulation: in a unit test the crate exists twice, and extensions are lost between
+/// the two copies.
+pub(super) fn simulation_in_src(source: &SourceFile) -> Vec<Problem> {
     let library = source.package().starts_with("crates/") && source.package() != "crates/sim";
     if !library || !source.path.starts_with(&format!("{}/src/", source.package())) {
         return Vec::new();
@@ -85,7 +101,7 @@ pub(super) fn simulation_in_src(source: &Source) -> Vec<Problem> {
 }
 
 /// The facade stays small: lines of code in its `src/`, without tests, comments and blank lines.
-pub(super) fn facade_size(sources: &[Source], most: usize) -> Option<Problem> {
+pub(super) fn facade_size(sources: &[SourceFile], most: usize) -> Option<Problem> {
     const FACADE: &str = "crates/headstart/src";
     let lines: usize = sources
         .iter()
@@ -104,8 +120,8 @@ mod tests {
     use super::*;
 
     /// Applies `rule` to a file and gives the lines it complains of.
-    fn lines<P: IntoIterator<Item = Problem>>(rule: fn(&Source) -> P, path: &str, text: &str) -> Vec<String> {
-        let problems = rule(&Source::new(path, text)).into_iter();
+    fn lines<P: IntoIterator<Item = Problem>>(rule: fn(&SourceFile) -> P, path: &str, text: &str) -> Vec<String> {
+        let problems = rule(&SourceFile::new(path, text)).into_iter();
         let mut lines: Vec<String> =
             problems.map(|problem| problem.place.strip_prefix(path).unwrap_or(&problem.place).to_owned()).collect();
         lines.sort();
@@ -121,26 +137,52 @@ mod tests {
     }
 
     #[test]
-    fn a_pure_file_names_no_world() {
-        let path = "crates/sim/src/model.rs";
-        assert!(lines(purity, path, "//! Acts.\nuse tokio::time;\n").is_empty(), "it never said it was pure");
-        assert_eq!(lines(purity, path, "//! Decides. Pure.\n/// Unlike tokio.\nuse tokio::time;\n"), [":3"]);
-        let text = "//! Pure: no I/O.\nlet t = Instant::now();\nstd::sync::Mutex::new(1);\n";
-        assert_eq!(lines(purity, path, text), [":2", ":3"]);
-        assert!(lines(purity, path, "//! Pure.\nlet operand = \"tokio\";\n").is_empty());
-        assert!(lines(purity, path, "//! Pure.\n#[cfg(test)]\nmod tests {\n use rand::Rng;\n}\n").is_empty());
-        assert!(lines(purity, path, "//! Purely a wrapper.\nuse tokio::time;\n").is_empty());
+    fn a_file_below_a_pure_folder_names_nothing_impure() {
+        let path = "crates/cache/src/policy/page.rs";
+        let text = "//! Decides.\n/// Unlike tokio.\nuse tokio::time;\nlet t = Instant::now();\nMutex::new(1);\n";
+        assert_eq!(lines(purity, path, text), [":3", ":4", ":5"]);
+        assert_eq!(lines(purity, "crates/cache/src/planner/deep/page.rs", text), [":3", ":4", ":5"]);
+        for elsewhere in [
+            "crates/cache/src/policy.rs",
+            "crates/cache/src/reads/page.rs",
+            "crates/cache/src/policy/page_tests.rs",
+            "crates/cache/tests/policy/page.rs",
+            "xtask/src/policy/page.rs",
+        ] {
+            assert!(lines(purity, elsewhere, text).is_empty(), "{elsewhere}");
+        }
+        assert!(lines(purity, path, "//! A.\nlet operand = \"tokio\";\n").is_empty());
+        assert!(lines(purity, path, "//! A.\n#[cfg(test)]\nmod tests {\n use rand::Rng;\n}\n").is_empty());
     }
 
     #[test]
-    fn the_designs_pure_files_say_so() {
-        let path = "crates/cache/src/page.rs";
-        assert_eq!(lines(purity, path, "//! Arithmetic on pages.\n"), [":1"]);
-        assert!(lines(purity, path, "//! Arithmetic on pages. Pure.\n").is_empty());
+    fn files_have_60_to_400_lines() {
+        let text = |lines: usize| "fn f() {}\n".repeat(lines);
+        for (path, lines, is_allowed) in [
+            ("crates/cache/src/a.rs", 59, false),
+            ("crates/cache/src/a.rs", 60, true),
+            ("crates/cache/src/a_tests.rs", 400, true),
+            ("crates/cache/src/a/tests.rs", 401, false),
+            ("crates/cache/src/lib.rs", 5, true),
+            ("crates/cache/src/lib.rs", 401, false),
+            ("crates/cache/src/a/error.rs", 5, true),
+            ("crates/cache/tests/a.rs", 5, true),
+            ("xtask/src/a.rs", 5, false),
+        ] {
+            assert_eq!(
+                file_length(&SourceFile::new(path, text(lines))).is_none(),
+                is_allowed,
+                "{path} of {lines} lines"
+            );
+        }
+        let root = "//! A.\n\nmod b;\n#[cfg(test)]\nmod c;\npub(crate) use b::{\n    D,\n    E,\n};\n";
+        assert_eq!(file_length(&SourceFile::new("crates/cache/src/a.rs", root)), None);
+        let code = format!("{root}struct D;\n");
+        assert!(file_length(&SourceFile::new("crates/cache/src/a.rs", code)).is_some());
     }
 
     #[test]
-    fn nothing_is_left_for_later() {
+    fn unfinished_work_is_refused() {
         assert_eq!(lines(unfinished, "a.rs", "fn f() {\n  todo!()\n}\n#[ignore]\n"), [":2", ":4"]);
         assert!(lines(unfinished, "a.rs", "// todo!()\nlet s = \"unimplemented!()\";\n").is_empty());
     }
@@ -156,12 +198,12 @@ mod tests {
     #[test]
     fn the_facade_is_counted_without_tests_and_comments() {
         let files = [
-            Source::new(
+            SourceFile::new(
                 "crates/headstart/src/lib.rs",
                 "//! A.\n\nuse a;\nuse b; // why\n#[cfg(test)]\nmod tests {\n}\n",
             ),
-            Source::new("crates/headstart/src/tests.rs", "use a;\n"),
-            Source::new("crates/cache/src/lib.rs", "use a;\n"),
+            SourceFile::new("crates/headstart/src/tests.rs", "use a;\n"),
+            SourceFile::new("crates/cache/src/lib.rs", "use a;\n"),
         ];
         assert_eq!(facade_size(&files, 2), None);
         assert!(facade_size(&files, 1).is_some());

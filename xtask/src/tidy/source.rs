@@ -2,7 +2,7 @@
 
 /// A Rust file.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct SourceFile {
     /// Path from the workspace's root, with `/`.
     pub(super) path: String,
     /// The file as it is.
@@ -13,7 +13,7 @@ pub(super) struct Source {
     pub(super) shipped: String,
 }
 
-impl Source {
+impl SourceFile {
     pub(super) fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
         let text = text.into();
         let code = without_comments(&text);
@@ -24,6 +24,11 @@ impl Source {
     /// Whether the whole file is test code.
     pub(super) fn is_test_file(&self) -> bool {
         self.path.contains("/tests/") || self.path.ends_with("tests.rs")
+    }
+
+    /// The path below the crate's `src/`, if the file lies there.
+    pub(super) fn path_in_src(&self) -> Option<&str> {
+        self.path.strip_prefix(self.package())?.strip_prefix("/src/")
     }
 
     /// The crate's folder: `crates/cache`, `xtask`.
@@ -165,7 +170,7 @@ mod tests {
 
     #[track_caller]
     fn check_code(text: &str, expected: &str) {
-        assert_eq!(Source::new("a.rs", text).code, expected);
+        assert_eq!(SourceFile::new("a.rs", text).code, expected);
     }
 
     #[test]
@@ -182,9 +187,9 @@ mod tests {
 
     #[test]
     fn what_is_only_for_tests_is_not_shipped() {
-        let source = Source::new("a.rs", "use a;\n#[cfg(test)]\nmod tests {\n  fn f() { b }\n}\nuse c;\n");
+        let source = SourceFile::new("a.rs", "use a;\n#[cfg(test)]\nmod tests {\n  fn f() { b }\n}\nuse c;\n");
         assert_eq!(source.shipped.lines().map(str::trim).collect::<Vec<_>>(), ["use a;", "", "", "", "", "use c;"]);
-        let source = Source::new("a.rs", "#[cfg(test)]\nmod tests;\nuse c;");
+        let source = SourceFile::new("a.rs", "#[cfg(test)]\nmod tests;\nuse c;");
         assert_eq!(source.shipped.trim(), "use c;");
     }
 
@@ -199,7 +204,7 @@ mod tests {
 
     #[test]
     fn packages_are_folders() {
-        assert_eq!(Source::new("crates/cache/src/lib.rs", "").package(), "crates/cache");
-        assert_eq!(Source::new("xtask/src/main.rs", "").package(), "xtask");
+        assert_eq!(SourceFile::new("crates/cache/src/lib.rs", "").package(), "crates/cache");
+        assert_eq!(SourceFile::new("xtask/src/main.rs", "").package(), "xtask");
     }
 }

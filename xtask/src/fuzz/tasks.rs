@@ -1,59 +1,55 @@
-//! Makes up what the tasks of a case do. Pure.
+//! Generates the operations of a case's tasks.
 
 use std::ops::Range;
 
 use headstart_fetch_core::{AccessHint, CacheHint};
-use headstart_sim::SeededRng;
+use headstart_sim::Dice;
 
-use super::case::{Case, Task, Turns};
-use super::generate::{chance, change, new_size, one_of, pick, task};
-use super::op::{Body, Condition, Op, OpenBy, Quit, SeekTo, Span};
+use super::case::{Case, CaseTask, Turns};
+use super::generate::{chance, change, new_size, one_of, pick};
+use super::op::{BodyUse, Cancel, GetCondition, Op, OpenBy, SeekTo, Span, Step};
 
 const KIB: u64 = 1 << 10;
 
-/// What operations are made of.
-pub(super) struct Plan<'a> {
-    pub(super) dice: &'a mut SeededRng,
+/// The inputs of generated operations.
+pub(super) struct TaskGenerator<'a> {
+    pub(super) dice: &'a mut Dice,
     pub(super) case: &'a Case,
     pub(super) largest: u64,
-    /// Objects change during the case.
+    /// Whether objects change during the case.
     pub(super) changes: bool,
-    /// Objects may be written at all.
+    /// Whether writes are allowed.
     pub(super) may_change: bool,
 }
 
-impl Plan<'_> {
-    /// Who does what.
-    pub(super) fn tasks(&mut self) -> Vec<Task> {
+impl TaskGenerator<'_> {
+    pub(super) fn tasks(&mut self) -> Vec<CaseTask> {
         let n = one_of(self.dice, &[(3, 1), (3, 2), (2, 3), (1, 6)]);
         let gives_up = chance(self.dice, 40);
         let abandons = chance(self.dice, 30);
         let task = |runtime: usize| {
-            let mut ops = self.ops();
-            for op in &mut ops {
-                if gives_up
-                    && chance(self.dice, 30)
-                    && let Some(quit) = op.quit_mut()
-                {
-                    *quit = quit_sometime(self.dice);
+            let mut steps = self.steps();
+            for step in &mut steps {
+                if gives_up && chance(self.dice, 30) && step.op.is_cancellable() {
+                    step.cancel = cancel_sometime(self.dice);
                 }
                 if abandons
                     && chance(self.dice, 60)
-                    && let Some(body) = op.body_mut()
+                    && let Some(body) = step.op.body_mut()
                 {
                     *body = if chance(self.dice, 60) {
-                        Body::KeepPolled
+                        BodyUse::KeepPolled
                     } else {
-                        Body::Keep { chunks: pick(self.dice, 4) }
+                        BodyUse::Keep { chunks: pick(self.dice, 4) }
                     };
                 }
             }
-            task(runtime % 2, ops)
+            CaseTask { runtime: runtime % 2, steps }
         };
         (0..n).map(task).collect()
     }
 
-    /// One runtime, or two.
+    /// One runtime in most cases, two in the others.
     pub(super) fn turns(&mut self) -> Turns {
         match self.dice.below(10) {
             0..8 => Turns::One,
@@ -62,7 +58,7 @@ impl Plan<'_> {
         }
     }
 
-    fn ops(&mut self) -> Vec<Op> {
+    fn steps(&mut self) -> Vec<Step> {
         if chance(self.dice, 20)
             && let Some(ops) = self.pattern()
         {
@@ -80,18 +76,18 @@ impl Plan<'_> {
                 0..3 => self.scan(&mut ops),
                 3..8 if reads => ops.push(self.reader_op()),
                 3..11 => ops.push(self.get()),
-                11 => ops.push(Op::Head { key: self.key(), quit: Quit::Never }),
+                11 => ops.push(Op::Head { key: self.key() }),
                 12 => ops.push(self.warm_or_advise()),
                 13 | 14 if self.may_change => ops.push(self.write()),
-                15 | 16 if self.changes => ops.push(Op::Behind(change(self.dice, &self.case.objects, self.largest))),
+                15 | 16 if self.changes => ops.push(Op::OutOfBand(change(self.dice, &self.case.objects, self.largest))),
                 17 => ops.push(Op::Sleep {
                     ms: one_of(self.dice, &[(3, 50), (2, 900), (1, 9000), (1, 12_000), (1, 55_000), (1, 70_000)]),
                 }),
-                18 => ops.push(if chance(self.dice, 50) { Op::Resume { quit: Quit::Never } } else { Op::DropKept }),
+                18 => ops.push(if chance(self.dice, 50) { Op::Resume } else { Op::DropKept }),
                 _ => ops.push(self.get()),
             }
         }
-        ops
+        ops.into_iter().map(Step::from).collect()
     }
 
     pub(super) fn key(&mut self) -> usize {
@@ -102,7 +98,7 @@ impl Plan<'_> {
         self.case.objects[key].unwrap_or(self.largest)
     }
 
-    /// A range of `key`: small, large, at the end, beyond it, or everything there could be.
+    /// A range of `key`: short, long, at the end, past the end, or everything.
     fn range(&mut self, key: usize) -> Range<u64> {
         let size = self.size(key).max(1);
         let start = self.dice.below(size);
@@ -121,12 +117,11 @@ impl Plan<'_> {
 
     fn get(&mut self) -> Op {
         let key = self.key();
-        let quit = Quit::Never;
         match self.dice.below(10) {
-            0..4 => Op::GetRange { key, range: self.range(key), quit },
+            0..4 => Op::GetRange { key, range: self.range(key) },
             4 | 5 => {
                 let n = pick(self.dice, 8);
-                Op::GetRanges { key, ranges: (0..n).map(|_| self.range(key)).collect(), quit }
+                Op::GetRanges { key, ranges: (0..n).map(|_| self.range(key)).collect() }
             }
             _ => {
                 let span = match self.dice.below(6) {
@@ -137,21 +132,22 @@ impl Plan<'_> {
                 };
                 let back = pick(self.dice, 3);
                 let condition = match self.dice.below(12) {
-                    0 => Condition::IfMatch { back },
-                    1 => Condition::IfNoneMatch { back },
-                    2 => Condition::Version { back },
-                    _ => Condition::None,
+                    0 => GetCondition::IfMatch { back },
+                    1 => GetCondition::IfNoneMatch { back },
+                    2 => GetCondition::Version { back },
+                    _ => GetCondition::None,
                 };
                 let hints = [CacheHint::Bypass, CacheHint::NoAdmit, CacheHint::Refetch];
                 let hint = chance(self.dice, 10).then(|| hints[pick(self.dice, 3)]);
-                let body = if chance(self.dice, 15) { Body::Drop { chunks: pick(self.dice, 5) } } else { Body::ToEnd };
-                Op::Get { key, span, condition, hint, body, quit }
+                let body =
+                    if chance(self.dice, 15) { BodyUse::Drop { chunks: pick(self.dice, 5) } } else { BodyUse::ToEnd };
+                Op::Get { key, span, condition, hint, body }
             }
         }
     }
 
-    /// Reads that follow each other.
-    fn steps(&mut self, size: u64) -> Vec<Range<u64>> {
+    /// Consecutive ranges, ascending or descending.
+    fn ranges_in_a_row(&mut self, size: u64) -> Vec<Range<u64>> {
         let n = 3 + self.dice.below(10);
         let step = one_of(self.dice, &[(2, 4 * KIB), (3, 64 * KIB), (2, size / n + 1)]);
         let start = if chance(self.dice, 60) { 0 } else { self.dice.below(size.max(1)) };
@@ -165,8 +161,8 @@ impl Plan<'_> {
     fn scan(&mut self, ops: &mut Vec<Op>) {
         let key = self.key();
         let pause = chance(self.dice, 30);
-        for range in self.steps(self.size(key)) {
-            ops.push(Op::GetRange { key, range, quit: Quit::Never });
+        for range in self.ranges_in_a_row(self.size(key)) {
+            ops.push(Op::GetRange { key, range });
             if pause && chance(self.dice, 30) {
                 ops.push(Op::Sleep { ms: self.dice.below(200) });
             }
@@ -174,20 +170,19 @@ impl Plan<'_> {
     }
 
     fn scan_reader(&mut self, ops: &mut Vec<Op>) {
-        let quit = Quit::Never;
         let joined = chance(self.dice, 50);
         let sequential = chance(self.dice, 30);
         let key = self.key();
         let seek = self.dice.below(self.size(key) + 1);
         if sequential {
-            ops.push(Op::Seek { to: SeekTo::Start(seek), quit });
+            ops.push(Op::Seek { to: SeekTo::Start(seek) });
         }
-        for range in self.steps(self.size(key)) {
+        for range in self.ranges_in_a_row(self.size(key)) {
             ops.push(match (sequential, joined) {
-                (true, true) => Op::Read { len: range.end - range.start, quit },
-                (true, false) => Op::FillBuf { quit },
-                (false, true) => Op::ReadAt { range, quit },
-                (false, false) => Op::ChunksAt { range, quit },
+                (true, true) => Op::Read { len: range.end - range.start },
+                (true, false) => Op::FillBuf,
+                (false, true) => Op::ReadAt { range },
+                (false, false) => Op::ChunksAt { range },
             });
         }
     }
@@ -198,22 +193,20 @@ impl Plan<'_> {
     }
 
     fn reader_op(&mut self) -> Op {
-        let quit = Quit::Never;
         let key = self.key();
         match self.dice.below(12) {
-            0..4 => Op::ReadAt { range: self.range(key), quit },
-            4 => Op::ChunksAt { range: self.range(key), quit },
-            5 => Op::Stream { body: Body::ToEnd, quit },
-            6 => Op::Stream { body: Body::Drop { chunks: pick(self.dice, 4) }, quit },
+            0..4 => Op::ReadAt { range: self.range(key) },
+            4 => Op::ChunksAt { range: self.range(key) },
+            5 => Op::Stream { body: BodyUse::ToEnd },
+            6 => Op::Stream { body: BodyUse::Drop { chunks: pick(self.dice, 4) } },
             7 => Op::Seek {
                 to: match self.dice.below(3) {
                     0 => SeekTo::Start(self.dice.below(self.size(key) + 10)),
                     1 => SeekTo::End(self.dice.below(self.size(key) + 1)),
                     _ => SeekTo::On(self.dice.below(100_000)),
                 },
-                quit,
             },
-            8 => Op::Size { quit },
+            8 => Op::Size,
             9 => Op::AdviseReader { hint: self.hint(key) },
             10 => Op::Close,
             _ => self.open(),
@@ -234,33 +227,32 @@ impl Plan<'_> {
         if self.case.cache().is_some() && chance(self.dice, 70) {
             let whole = chance(self.dice, 50);
             let ranges = if whole { vec![0..u64::MAX] } else { vec![self.range(key)] };
-            return Op::Warm { key, ranges, quit: Quit::Never };
+            return Op::Warm { key, ranges };
         }
         Op::Advise { key, hint: self.hint(key) }
     }
 
     fn write(&mut self) -> Op {
         let (key, other) = (self.key(), self.key());
-        let quit = Quit::Never;
         match self.dice.below(10) {
             0..6 => {
                 let size = new_size(self.dice, self.case.objects[key], self.largest);
-                Op::Put { key, size, multipart: chance(self.dice, 20), quit }
+                Op::Put { key, size, multipart: chance(self.dice, 20) }
             }
-            6 => Op::Delete { keys: vec![key], quit },
-            7 => Op::Delete { keys: vec![key, other], quit },
-            8 if key != other => Op::Copy { from: key, to: other, quit },
-            9 if key != other => Op::Rename { from: key, to: other, quit },
-            _ => Op::Delete { keys: vec![key], quit },
+            6 => Op::Delete { keys: vec![key] },
+            7 => Op::Delete { keys: vec![key, other] },
+            8 if key != other => Op::Copy { from: key, to: other },
+            9 if key != other => Op::Rename { from: key, to: other },
+            _ => Op::Delete { keys: vec![key] },
         }
     }
 }
 
-/// A moment at which a future is dropped.
-fn quit_sometime(dice: &mut SeededRng) -> Quit {
+/// A random time at which a future is dropped.
+fn cancel_sometime(dice: &mut Dice) -> Cancel {
     if chance(dice, 50) {
-        Quit::Polls(1 + pick(dice, 6))
+        Cancel::Polls(1 + pick(dice, 6))
     } else {
-        Quit::Ms(one_of(dice, &[(1, 0), (3, 10), (3, 60), (1, 1000)]))
+        Cancel::Ms(one_of(dice, &[(1, 0), (3, 10), (3, 60), (1, 1000)]))
     }
 }

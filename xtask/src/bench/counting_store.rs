@@ -1,4 +1,4 @@
-//! A client that only reads, and counts what it reads: for stores whose log cannot be asked.
+//! A read-only client that counts its requests, for stores that have no log.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-use headstart_bench::results::Wire;
+use headstart_bench::results::WireCounts;
 
-/// Forwards reads, counting them; refuses everything else.
+/// Forwards and counts reads; refuses everything else.
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(crate) struct CountingStore {
     inner: Arc<dyn ObjectStore>,
     counts: Arc<Counts>,
 }
@@ -28,21 +28,21 @@ struct Counts {
     bytes: AtomicU64,
 }
 
-impl Tally {
+impl CountingStore {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>) -> Self {
         Self { inner, counts: Arc::default() }
     }
 
-    /// What was read so far: bytes count when they have arrived.
-    pub(crate) fn wire(&self) -> Wire {
+    /// The requests so far. Bytes count when they arrive.
+    pub(crate) fn wire(&self) -> WireCounts {
         let Counts { gets, heads, bytes } = &*self.counts;
-        Wire { gets: gets.load(Relaxed), heads: heads.load(Relaxed), fetched_bytes: bytes.load(Relaxed) }
+        WireCounts { gets: gets.load(Relaxed), heads: heads.load(Relaxed), fetched_bytes: bytes.load(Relaxed) }
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for CountingStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tally({})", self.inner)
+        write!(f, "CountingStore({})", self.inner)
     }
 }
 
@@ -51,7 +51,7 @@ fn refused(operation: &str) -> Error {
 }
 
 #[async_trait]
-impl ObjectStore for Tally {
+impl ObjectStore for CountingStore {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let requests = if options.head { &self.counts.heads } else { &self.counts.gets };
         requests.fetch_add(1, Relaxed);
@@ -106,11 +106,11 @@ mod tests {
         let inner: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let path = Path::from("a");
         inner.put(&path, "0123456789".into()).await.unwrap();
-        let tally = Tally::new(Arc::clone(&inner));
+        let tally = CountingStore::new(Arc::clone(&inner));
         assert_eq!(tally.get_range(&path, 2..5).await.unwrap(), "234");
         assert_eq!(tally.get(&path).await.unwrap().bytes().await.unwrap().len(), 10);
         tally.head(&path).await.unwrap();
-        assert_eq!(tally.wire(), Wire { gets: 2, heads: 1, fetched_bytes: 13 });
+        assert_eq!(tally.wire(), WireCounts { gets: 2, heads: 1, fetched_bytes: 13 });
         assert!(tally.put(&path, "x".into()).await.is_err());
         assert!(tally.delete(&path).await.is_err());
         assert_eq!(inner.head(&path).await.unwrap().size, 10);

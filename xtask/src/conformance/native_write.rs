@@ -1,4 +1,4 @@
-//! A store that is read by its client and written by its server's own means, where the dialect lets clients write nothing.
+//! A store that is read by its client, and written by the server's own API where the dialect does not allow writes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use object_store::{
 };
 
 use super::backend::Store;
-use crate::servers::Running;
+use crate::servers::RunningServer;
 
 /// See the module's documentation.
 #[derive(Debug, Clone)]
-pub(super) struct SideDoor {
+pub(super) struct NativeWriteStore {
     client: Store,
-    server: Arc<Running>,
+    server: Arc<RunningServer>,
     bucket: String,
 }
 
-impl SideDoor {
-    pub(super) fn new(client: Store, server: Arc<Running>, bucket: String) -> Self {
+impl NativeWriteStore {
+    pub(super) fn new(client: Store, server: Arc<RunningServer>, bucket: String) -> Self {
         Self { client, server, bucket }
     }
 
@@ -36,21 +36,21 @@ impl SideDoor {
 }
 
 fn failed(error: anyhow::Error) -> Error {
-    Error::Generic { store: "SideDoor", source: error.into() }
+    Error::Generic { store: "NativeWriteStore", source: error.into() }
 }
 
 fn not_supported(what: &str) -> Error {
     Error::NotSupported { source: format!("the server's own means know no {what}").into() }
 }
 
-impl fmt::Display for SideDoor {
+impl fmt::Display for NativeWriteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SideDoor({})", self.client)
+        write!(f, "NativeWriteStore({})", self.client)
     }
 }
 
 #[async_trait]
-impl ObjectStore for SideDoor {
+impl ObjectStore for NativeWriteStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         if opts.mode != PutMode::Overwrite {
             return Err(not_supported("conditional put"));
@@ -59,7 +59,7 @@ impl ObjectStore for SideDoor {
     }
 
     async fn put_multipart_opts(&self, location: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        Ok(Box::new(Upload { store: self.clone(), path: location.clone(), parts: Vec::new() }))
+        Ok(Box::new(NativeUpload { store: self.clone(), path: location.clone(), parts: Vec::new() }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -101,16 +101,16 @@ impl ObjectStore for SideDoor {
     }
 }
 
-/// Parts in memory, written at once.
+/// An upload that keeps its parts in memory and writes them at once.
 #[derive(Debug)]
-struct Upload {
-    store: SideDoor,
+struct NativeUpload {
+    store: NativeWriteStore,
     path: Path,
     parts: Vec<Bytes>,
 }
 
 #[async_trait]
-impl MultipartUpload for Upload {
+impl MultipartUpload for NativeUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
         self.parts.push(data.into());
         Box::pin(async { Ok(()) })

@@ -1,4 +1,5 @@
-//! What all tasks of a case share: the store, the rules, the limits of time and memory, and the first failure.
+//! The state that all tasks of a case share: the store, the rules, the limits of time and memory, and the first
+//! failure.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -13,53 +14,53 @@ use headstart_fetch_core::ConfigError;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::case::{Case, Fault, Turns};
+use super::case::{Case, RequestFault, Turns};
 use super::cloud::Cloud;
-use super::failure::{Failure, Trouble};
-use super::history::At;
-use super::judge::Rules;
-use super::op::{Body, Op, Quit, Span};
-use super::stack::Stack;
+use super::failure::{ErrorKind, Failure};
+use super::history::CaseTime;
+use super::op::{BodyUse, Cancel, Op, Span};
+use super::rules::Rules;
+use super::stack::CaseStack;
 
-/// An operation may take so long beside its transfer and what goes wrong.
+/// Time that an operation may take in addition to its transfer and its faults.
 const BASE: Duration = Duration::from_secs(60);
 
-/// A body that is left alone may hold up the others for so long.
+/// Time for which a body that was left open may hold a permit.
 const ABANDONED: Duration = Duration::from_secs(2);
 
-/// What a call or a request under way may hold beside the budget and its chunks: reads go on with so much where nothing is free.
+/// Memory of an open call or request besides the budget and its chunks. Reads may use this much without budget.
 const OPEN_REQUEST_BYTES: usize = 256 << 10;
 
-/// What a reader keeps behind it, at least: a mebibyte for each of a few streams.
+/// The least memory that a reader keeps behind its position: 1 MiB for each of four streams.
 const BEHIND_BYTES: usize = 4 << 20;
 
-/// How often something happened, by name.
+/// Counts by name.
 pub(crate) type Tally = BTreeMap<String, u64>;
 
-/// What all tasks of a case share.
-pub(crate) struct World {
+/// The state that all tasks of a case share.
+pub(crate) struct CaseContext {
     pub(crate) case: Case,
     pub(crate) cloud: Cloud,
     pub(crate) rules: Rules,
-    pub(crate) stack: Stack,
+    pub(crate) stack: CaseStack,
     pub(crate) largest_bytes: u64,
     patience: Duration,
     failure: Mutex<Option<Failure>>,
     tally: Mutex<Tally>,
-    /// Time that each runtime has stood still, in milliseconds.
+    /// Time for which each runtime was stopped, in milliseconds.
     frozen_ms: [AtomicU64; 2],
     held_bytes: AtomicUsize,
     held: AtomicUsize,
 }
 
-impl World {
-    /// Builds the store of `case`.
+impl CaseContext {
+    /// Builds the stack of `case`.
     ///
     /// # Errors
-    /// Where a layer refuses its settings.
+    /// If a layer rejects its settings.
     pub(crate) fn new(case: &Case) -> Result<Arc<Self>, ConfigError> {
         let cloud = Cloud::new(case);
-        let stack = Stack::build(case, &cloud)?;
+        let stack = CaseStack::build(case, &cloud)?;
         Ok(Arc::new(Self {
             cloud,
             rules: Rules::of(case),
@@ -75,40 +76,39 @@ impl World {
         }))
     }
 
-    /// The store and what wraps it.
-    pub(crate) fn into_parts(self) -> (Cloud, Stack) {
+    pub(crate) fn into_parts(self) -> (Cloud, CaseStack) {
         (self.cloud, self.stack)
     }
 
-    pub(crate) fn now(&self) -> At {
+    pub(crate) fn now(&self) -> CaseTime {
         self.cloud.now()
     }
 
-    /// Remembers the first failure.
+    /// Records a failure; only the first one counts.
     pub(crate) fn fail(&self, failure: Failure) {
         self.failure.lock().get_or_insert(failure);
     }
 
-    /// Whether something has failed: nothing after it counts.
+    /// Whether a failure was recorded.
     pub(crate) fn has_failed(&self) -> bool {
         self.failure.lock().is_some()
     }
 
-    /// The first failure, and what was counted.
+    /// The first failure, and the counts.
     pub(crate) fn verdict(&self) -> (Option<Failure>, Tally) {
         (self.failure.lock().clone(), self.tally.lock().clone())
     }
 
-    /// Counts one more of `name`.
+    /// Adds one to the count of `name`.
     pub(crate) fn count(&self, name: impl Into<String>) {
         *self.tally.lock().entry(name.into()).or_default() += 1;
     }
 
-    pub(crate) fn count_trouble(&self, trouble: &Trouble) {
-        self.count(format!("ended: {}", trouble.name()));
+    pub(crate) fn count_error(&self, error_kind: &ErrorKind) {
+        self.count(format!("ended: {}", error_kind.name()));
     }
 
-    /// `runtime` has stood still for so long.
+    /// Records that `runtime` was stopped for `time`.
     pub(crate) fn was_frozen(&self, runtime: usize, time: Duration) {
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.frozen_ms[runtime].fetch_add(ms, Ordering::Relaxed);
@@ -118,19 +118,19 @@ impl World {
         Duration::from_millis(self.frozen_ms[runtime].load(Ordering::Relaxed))
     }
 
-    /// Drives `future` to its end, or until it is given up: `None`.
+    /// Drives `future` to its end, or until it is cancelled (`None`).
     ///
     /// # Errors
-    /// Where it takes longer than anything explains.
+    /// If `future` takes longer than the case explains.
     pub(crate) async fn limited<T>(
         &self,
         runtime: usize,
-        quit: Quit,
+        cancel: Cancel,
         future: impl Future<Output = T> + Send,
     ) -> Result<Option<T>, Failure> {
         self.held_bytes.fetch_add(OPEN_REQUEST_BYTES, Ordering::Relaxed);
         self.held.fetch_add(1, Ordering::Relaxed);
-        let outcome = self.patiently(runtime, quit, future).await;
+        let outcome = self.patiently(runtime, cancel, future).await;
         self.held_bytes.fetch_sub(OPEN_REQUEST_BYTES, Ordering::Relaxed);
         self.held.fetch_sub(1, Ordering::Relaxed);
         outcome
@@ -139,7 +139,7 @@ impl World {
     async fn patiently<T>(
         &self,
         runtime: usize,
-        quit: Quit,
+        cancel: Cancel,
         future: impl Future<Output = T> + Send,
     ) -> Result<Option<T>, Failure> {
         let mut future: BoxFuture<'_, T> = future.boxed();
@@ -150,11 +150,11 @@ impl World {
             polls += 1;
             match poll {
                 Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-                Poll::Pending if matches!(quit, Quit::Polls(most) if polls >= most) => Poll::Ready(None),
+                Poll::Pending if matches!(cancel, Cancel::Polls(most) if polls >= most) => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             }
         });
-        if let Quit::Ms(ms) = quit {
+        if let Cancel::Ms(ms) = cancel {
             return Ok(timeout(Duration::from_millis(ms), polled).await.ok().flatten());
         }
         let mut left = self.patience;
@@ -163,7 +163,7 @@ impl World {
             if let Ok(outcome) = timeout(left, &mut polled).await {
                 return Ok(outcome);
             }
-            // Only time in which its runtime was driven counts.
+            // Only time during which the runtime ran counts.
             left = self.frozen(runtime) - frozen;
             if left.is_zero() {
                 return Err(Failure::new("hang", format!("not over after {:?}, at {:?}", self.patience, self.now())));
@@ -171,21 +171,21 @@ impl World {
         }
     }
 
-    /// The caller holds up to `bytes` until the guard is dropped.
-    pub(crate) fn holds(self: &Arc<Self>, bytes: u64) -> Held {
+    /// Accounts for up to `bytes` held by the caller, until the guard is dropped.
+    pub(crate) fn holds(self: &Arc<Self>, bytes: u64) -> HeldBytes {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.held.fetch_add(1, Ordering::Relaxed);
-        Held { world: Arc::clone(self), bytes }
+        HeldBytes { context: Arc::clone(self), bytes }
     }
 
-    /// The caller holds the answer to `span` until the guard is dropped.
-    pub(crate) fn holds_answer(self: &Arc<Self>, spans: &[Span]) -> Held {
+    /// Accounts for the answer to `spans`, until the guard is dropped.
+    pub(crate) fn holds_answer(self: &Arc<Self>, spans: &[Span]) -> HeldBytes {
         self.holds(spans.iter().map(|span| span.most(self.largest_bytes)).sum())
     }
 
-    /// A reader keeps so much behind it.
-    pub(crate) fn holds_behind(self: &Arc<Self>, last_read: u64) -> Held {
+    /// Accounts for the memory behind a reader, until the guard is dropped.
+    pub(crate) fn holds_behind(self: &Arc<Self>, last_read: u64) -> HeldBytes {
         self.holds(last_read.max(BEHIND_BYTES as u64))
     }
 
@@ -194,7 +194,7 @@ impl World {
         let live_bytes = chunk_live_bytes + lent_bytes;
         let held = self.held.load(Ordering::Relaxed);
         let chunk_bytes = self.case.cloud.chunk_bytes;
-        // A slice keeps its chunk, and its page.
+        // A slice keeps its whole chunk and page alive.
         let page_bytes = self.case.cache().map_or(0, |cache| cache.page_bytes);
         let called = self.held_bytes.load(Ordering::Relaxed) + held * 2 * (chunk_bytes + page_bytes);
         let open = self.cloud.open_requests() * (OPEN_REQUEST_BYTES + chunk_bytes + page_bytes);
@@ -202,33 +202,34 @@ impl World {
             Some(spec) if !spec.has_budget => (held + 1) * (16 << 20) + self.cloud.open_requests() * (8 << 20),
             _ => 0,
         };
-        // While a chunk is copied into pages, both are there.
+        // While a chunk is copied into pages, chunk and pages are both in memory.
         let copied = if self.case.cache().is_some() { self.case.budget_bytes / 4 } else { 0 };
         let allowed = copied + self.case.budget_bytes + self.stack.kept_bytes() + called + open + unbudgeted;
         if live_bytes > allowed {
             let budget = self.case.budget_bytes;
             let what = format!(
-                "{chunk_live_bytes} bytes of chunks and {lent_bytes} of pages are held: the budget has {budget}, callers {called}, open requests {open}"
+                "{chunk_live_bytes} bytes of chunks and {lent_bytes} of pages are held: the budget has {budget}, \
+                 callers {called}, open requests {open}"
             );
             self.fail(Failure::new("memory", what));
         }
     }
 }
 
-/// Memory that the caller holds.
-pub(crate) struct Held {
-    world: Arc<World>,
+/// Memory that a caller holds.
+pub(crate) struct HeldBytes {
+    context: Arc<CaseContext>,
     bytes: usize,
 }
 
-impl Drop for Held {
+impl Drop for HeldBytes {
     fn drop(&mut self) {
-        self.world.held_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.world.held.fetch_sub(1, Ordering::Relaxed);
+        self.context.held_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.context.held.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// How long one operation may take, whatever the others do meanwhile.
+/// The most time that one operation may take, whatever other tasks do meanwhile.
 fn patience(case: &Case) -> Duration {
     let largest = case.largest_bytes();
     let page_bytes = case.cache().map_or(0, |cache| cache.page_bytes as u64);
@@ -249,7 +250,7 @@ fn patience(case: &Case) -> Duration {
     };
     let bytes: u64 = case.ops().map(spans).sum();
     let ops = case.ops().count() as u64;
-    // A chunk takes a millisecond at least: tokio's timers are no finer.
+    // A chunk takes at least a millisecond, the resolution of tokio's timers.
     let transfer_ms = bytes / case.cloud.bytes_per_ms + 2 * bytes / case.cloud.chunk_bytes as u64;
     let late_ms: u64 = case.faults.iter().map(|(_, fault)| late_ms(*fault)).sum();
     let out_ms: u64 = case.outages.iter().map(|outage| outage.end - outage.start).sum();
@@ -261,8 +262,8 @@ fn patience(case: &Case) -> Duration {
     let abandoned = case.ops().filter(|op| {
         matches!(
             op,
-            Op::Get { body: Body::Keep { .. } | Body::KeepPolled, .. }
-                | Op::Stream { body: Body::Keep { .. } | Body::KeepPolled, .. }
+            Op::Get { body: BodyUse::Keep { .. } | BodyUse::KeepPolled, .. }
+                | Op::Stream { body: BodyUse::Keep { .. } | BodyUse::KeepPolled, .. }
         )
     });
     let abandoned = u32::try_from(abandoned.count()).unwrap_or(u32::MAX);
@@ -271,10 +272,10 @@ fn patience(case: &Case) -> Duration {
     BASE + waits + retrying + ABANDONED * abandoned + turns
 }
 
-fn late_ms(fault: Fault) -> u64 {
+fn late_ms(fault: RequestFault) -> u64 {
     match fault {
-        Fault::Late { ms } | Fault::Stall { ms, .. } => ms,
-        Fault::Throttled { retry_after_ms } => retry_after_ms.unwrap_or(0),
-        Fault::Reset | Fault::Cut { .. } | Fault::Short { .. } | Fault::Long => 0,
+        RequestFault::Late { ms } | RequestFault::Stall { ms, .. } => ms,
+        RequestFault::Throttled { retry_after_ms } => retry_after_ms.unwrap_or(0),
+        RequestFault::Reset | RequestFault::Cut { .. } | RequestFault::Short { .. } | RequestFault::Long => 0,
     }
 }

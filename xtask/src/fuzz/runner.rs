@@ -1,0 +1,265 @@
+//! Runs one task: its operations one after the other. Every answer is checked.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use headstart_fetch_core::CacheHint;
+use object_store::{GetOptions, ObjectStoreExt};
+
+use super::answer::OpenBody;
+use super::case::Tokens;
+use super::cloud::{get_range, path};
+use super::context::CaseContext;
+use super::evidence::Evidence;
+use super::failure::{ErrorKind, Failure};
+use super::history::Version;
+use super::op::{BodyUse, Cancel, GetCondition, Op, Span, Step};
+use super::reading::OpenReader;
+use super::rules::{CallKind, CallRecord, NamedToken};
+
+/// The state of a running task.
+pub(crate) struct TaskRunner {
+    pub(super) context: Arc<CaseContext>,
+    pub(super) runtime: usize,
+    /// When the future of the current step is dropped.
+    cancel: Cancel,
+    pub(super) reader: Option<OpenReader>,
+    /// Bodies that were left open, the oldest first.
+    pub(super) kept: Vec<OpenBody>,
+}
+
+/// Runs `steps` in order, until the last one or a failure.
+pub(crate) async fn run_task(context: Arc<CaseContext>, runtime: usize, steps: Vec<Step>) {
+    let mut runner = TaskRunner { context, runtime, cancel: Cancel::Never, reader: None, kept: Vec::new() };
+    for Step { op, cancel } in steps {
+        runner.cancel = cancel;
+        if runner.context.has_failed() {
+            return;
+        }
+        runner.context.count(format!("op: {}", op.name()));
+        let name = op.name();
+        // Boxed, because the futures of all operations together are large.
+        if let Err(failure) = runner.act(op).boxed().await {
+            runner.context.fail(failure.during(name));
+        }
+    }
+}
+
+impl TaskRunner {
+    async fn act(&mut self, op: Op) -> Result<(), Failure> {
+        match op {
+            Op::Get { key, span, condition, hint, body } => self.get(key, span, condition, hint, body).await,
+            Op::GetRange { key, range } => self.get_range(key, range).await,
+            Op::GetRanges { key, ranges } => self.get_ranges(key, ranges).await,
+            Op::Head { key } => self.head(key).await.map(drop),
+            Op::Advise { key, hint } => {
+                if let Some(store) = &self.context.stack.prefetch {
+                    store.advise(&path(key), hint);
+                }
+                Ok(())
+            }
+            Op::Warm { key, ranges } => self.warm(key, ranges).await,
+            Op::Resume => self.resume().await,
+            Op::DropKept => {
+                self.kept.clear();
+                Ok(())
+            }
+            Op::Sleep { ms } => {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                Ok(())
+            }
+            Op::OutOfBand(change) => {
+                self.context.cloud.change(change);
+                Ok(())
+            }
+            op @ (Op::Put { .. } | Op::Delete { .. } | Op::Copy { .. } | Op::Rename { .. }) => self.write(op).await,
+            op => self.use_reader(op).await,
+        }
+    }
+
+    /// A record of a call that begins now.
+    pub(super) fn call(&self, key: usize, kind: CallKind, spans: &[Span]) -> CallRecord {
+        let now = self.context.now();
+        let window = self.context.rules.window(kind, None);
+        CallRecord {
+            key,
+            kind,
+            began: now,
+            ended: now,
+            window,
+            spans: spans.to_vec(),
+            named: None,
+            is_file: false,
+            is_pinned: false,
+        }
+    }
+
+    /// Drives `future` until it ends or is cancelled, as the current step says.
+    pub(super) async fn limited<T>(&self, future: impl Future<Output = T> + Send) -> Result<Option<T>, Failure> {
+        let outcome = self.context.limited(self.runtime, self.cancel, future).await;
+        if matches!(outcome, Ok(None)) {
+            self.context.count("ended: cancelled");
+        }
+        outcome
+    }
+
+    /// Drives `future` until it ends.
+    pub(super) async fn uncancelled<T>(&self, future: impl Future<Output = T> + Send) -> Result<Option<T>, Failure> {
+        self.context.limited(self.runtime, Cancel::Never, future).await
+    }
+
+    /// Checks an error that answered `call`.
+    pub(super) fn check_error(&self, call: &CallRecord, error_kind: &ErrorKind) -> Result<(), Failure> {
+        self.context.count_error(error_kind);
+        let call = CallRecord { ended: self.context.now(), ..call.clone() };
+        self.context.cloud.history(|history| self.context.rules.check_error(history, &call, error_kind))
+    }
+
+    /// Checks `bytes` that answered `call` for `span`.
+    pub(super) fn check_bytes(
+        &self,
+        call: &CallRecord,
+        span: &Span,
+        start: u64,
+        bytes: &[u8],
+    ) -> Result<Vec<Version>, Failure> {
+        let call = CallRecord { ended: self.context.now(), ..call.clone() };
+        self.context.cloud.history(|history| {
+            let evidence = Evidence::of(history, call.key, start, bytes)?;
+            self.context.rules.check_bytes(history, &call, span, &evidence, true)
+        })
+    }
+
+    /// The condition with the token that it names, if the store has such tokens.
+    fn named(&self, key: usize, condition: GetCondition) -> Option<NamedToken> {
+        let spec = &self.context.case.cloud;
+        let token = |back| {
+            self.context.cloud.history(|history| history.versions(key).rev().nth(back).map(|version| version.token))
+        };
+        let pins = spec.tokens.are_strong() && spec.honours_pins;
+        match condition {
+            GetCondition::IfMatch { back } if pins => token(back).map(NamedToken::IfMatch),
+            GetCondition::IfNoneMatch { back } if pins => token(back).map(NamedToken::IfNoneMatch),
+            GetCondition::Version { back } if spec.tokens == Tokens::Generation => token(back).map(NamedToken::Version),
+            _ => None,
+        }
+    }
+
+    async fn get(
+        &mut self,
+        key: usize,
+        span: Span,
+        condition: GetCondition,
+        hint: Option<CacheHint>,
+        body: BodyUse,
+    ) -> Result<(), Failure> {
+        let named = self.named(key, condition);
+        let mut options = GetOptions::new().with_range(get_range(&span));
+        match named {
+            Some(NamedToken::IfMatch(token)) => options.if_match = Some(format!("\"{token}\"")),
+            Some(NamedToken::IfNoneMatch(token)) => options.if_none_match = Some(format!("\"{token}\"")),
+            Some(NamedToken::Version(token)) => options.version = Some(token.to_string()),
+            None => {}
+        }
+        if let Some(hint) = hint {
+            options.extensions.insert(hint);
+        }
+        let bounded = matches!(span, Span::Bounded(_)) && named.is_none();
+        let kind = if bounded { CallKind::Bounded } else { CallKind::Other };
+        let window = self.context.rules.window(kind, hint);
+        let call = CallRecord { window, named, ..self.call(key, kind, std::slice::from_ref(&span)) };
+        let context = Arc::clone(&self.context);
+        let answered = self.limited(async {
+            match context.stack.top.get_opts(&path(key), options).await {
+                Ok(result) => {
+                    let mut open = OpenBody::answered(&context, call.clone(), span, result)?;
+                    Ok(Ok(open.take(body).await?.then_some(open)))
+                }
+                Err(error) => Ok(Err(ErrorKind::of(&error))),
+            }
+        });
+        match answered.await? {
+            None => Ok(()),
+            Some(Ok(Ok(kept))) => {
+                self.kept.extend(kept);
+                Ok(())
+            }
+            Some(Ok(Err(error_kind))) => self.check_error(&call, &error_kind),
+            Some(Err(failure)) => Err(failure),
+        }
+    }
+
+    async fn get_range(&mut self, key: usize, range: Range<u64>) -> Result<(), Failure> {
+        let span = Span::Bounded(range.clone());
+        let call = self.call(key, CallKind::Bounded, std::slice::from_ref(&span));
+        let _held = self.context.holds_answer(&call.spans);
+        let start = range.start;
+        let path = path(key);
+        match self.limited(self.context.stack.top.get_range(&path, range)).await? {
+            None => Ok(()),
+            Some(Ok(bytes)) => self.check_bytes(&call, &span, start, &bytes).map(drop),
+            Some(Err(error)) => self.check_error(&call, &ErrorKind::of(&error)),
+        }
+    }
+
+    async fn get_ranges(&mut self, key: usize, ranges: Vec<Range<u64>>) -> Result<(), Failure> {
+        let spans: Vec<Span> = ranges.iter().cloned().map(Span::Bounded).collect();
+        let call = self.call(key, CallKind::Bounded, &spans);
+        // The gaps between ranges may be fetched with them.
+        let start = ranges.iter().map(|range| range.start).min().unwrap_or(0);
+        let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+        let _held = (self.context.holds_answer(&spans), self.context.holds_answer(&[Span::Bounded(start..end)]));
+        let path = path(key);
+        match self.limited(self.context.stack.top.get_ranges(&path, &ranges)).await? {
+            None => Ok(()),
+            Some(Ok(parts)) if parts.len() != ranges.len() => {
+                Err(Failure::new("wrong length", format!("{} answers to {} ranges", parts.len(), ranges.len())))
+            }
+            Some(Ok(parts)) => parts
+                .iter()
+                .zip(&ranges)
+                .zip(&spans)
+                .try_for_each(|((bytes, range), span)| self.check_bytes(&call, span, range.start, bytes).map(drop)),
+            Some(Err(error)) => self.check_error(&call, &ErrorKind::of(&error)),
+        }
+    }
+
+    /// Requests the metadata of `key`; `None` if that failed or was cancelled.
+    pub(super) async fn head(&mut self, key: usize) -> Result<Option<object_store::ObjectMeta>, Failure> {
+        let call = self.call(key, CallKind::Other, &[]);
+        let path = path(key);
+        match self.limited(self.context.stack.top.head(&path)).await? {
+            None => Ok(None),
+            Some(Ok(meta)) => {
+                let call = CallRecord { ended: self.context.now(), ..call };
+                let cloud = &self.context.cloud;
+                let is = |version: &Version| cloud.meta(key, version) == meta;
+                cloud.history(|history| self.context.rules.check_head(history, &call, is))?;
+                Ok(Some(meta))
+            }
+            Some(Err(error)) => self.check_error(&call, &ErrorKind::of(&error)).map(|()| None),
+        }
+    }
+
+    async fn warm(&mut self, key: usize, ranges: Vec<Range<u64>>) -> Result<(), Failure> {
+        let Some(cache) = self.context.stack.cache.clone() else { return Ok(()) };
+        let spans: Vec<Span> = ranges.iter().cloned().map(Span::Bounded).collect();
+        let call = self.call(key, CallKind::Warm, &spans);
+        let path = path(key);
+        match self.limited(cache.warm(&path, &ranges)).await? {
+            None | Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => self.check_error(&call, &ErrorKind::of(&error)),
+        }
+    }
+
+    /// Reads the body that was left open longest to its end.
+    async fn resume(&mut self) -> Result<(), Failure> {
+        if self.kept.is_empty() {
+            return Ok(());
+        }
+        let mut open = self.kept.remove(0);
+        self.limited(async { open.take(BodyUse::ToEnd).await.map(drop) }).await?.unwrap_or(Ok(()))
+    }
+}
