@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use futures::StreamExt;
-use headstart_trace::{Call, Kind, Trace};
+use headstart_trace::{CallKind, Trace, TraceCall};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore};
 use tokio::sync::oneshot;
@@ -141,20 +141,20 @@ impl Reader {
         Ok(self.open)
     }
 
-    async fn make(&mut self, call: &Call) -> Result<()> {
+    async fn make(&mut self, call: &TraceCall) -> Result<()> {
         match call.kind {
-            Kind::Read => self.read_through_handle(call).await,
-            Kind::Overwrite => {
+            CallKind::Read => self.read_through_handle(call).await,
+            CallKind::Overwrite => {
                 let overwriter = self.overwriter.as_ref().context("nobody can overwrite objects here")?;
                 let version = overwriter.overwrite(&call.key).await?;
                 self.meter.overwritten(version);
                 Ok(())
             }
-            Kind::Head | Kind::Get | Kind::GetRanges => self.call_store(call).await,
+            CallKind::Head | CallKind::Get | CallKind::GetRanges => self.call_store(call).await,
         }
     }
 
-    async fn read_through_handle(&mut self, call: &Call) -> Result<()> {
+    async fn read_through_handle(&mut self, call: &TraceCall) -> Result<()> {
         let (Some(id), Some(&[start, end]), Some(size)) = (call.handle, call.ranges.first(), call.size) else {
             bail!("a read needs a handle, a range and the object's size");
         };
@@ -194,7 +194,7 @@ impl Reader {
     }
 
     /// Repeats a recorded call. A call that was dropped is dropped after the same time; a call that failed may fail.
-    async fn call_store(&mut self, call: &Call) -> Result<()> {
+    async fn call_store(&mut self, call: &TraceCall) -> Result<()> {
         let store = self.source.store().context("this way of reading is no store")?;
         let began = Instant::now();
         let outcome = match call.error.as_deref() {
@@ -219,9 +219,9 @@ impl Reader {
 }
 
 /// Makes a call of a store, and returns the ranges that it read.
-async fn make(store: &dyn ObjectStore, call: &Call) -> Result<Vec<(Range<u64>, Vec<Bytes>)>> {
+async fn make(store: &dyn ObjectStore, call: &TraceCall) -> Result<Vec<(Range<u64>, Vec<Bytes>)>> {
     let path = Path::parse(&call.key)?;
-    if call.kind != Kind::GetRanges {
+    if call.kind != CallKind::GetRanges {
         return get(store, &path, call).await;
     }
     let size = call.size.unwrap_or(u64::MAX);
@@ -234,16 +234,16 @@ async fn make(store: &dyn ObjectStore, call: &Call) -> Result<Vec<(Range<u64>, V
 }
 
 /// Streams as much of the body as the application consumed, at its pace.
-async fn get(store: &dyn ObjectStore, path: &Path, call: &Call) -> Result<Vec<(Range<u64>, Vec<Bytes>)>> {
+async fn get(store: &dyn ObjectStore, path: &Path, call: &TraceCall) -> Result<Vec<(Range<u64>, Vec<Bytes>)>> {
     let (range, start) = match (call.ranges.first(), call.offset, call.suffix, call.size) {
         (Some([start, end]), ..) => (Some(GetRange::Bounded(*start..*end)), *start),
         (_, Some(offset), ..) => (Some(GetRange::Offset(offset)), offset),
         (_, _, Some(suffix), size) => (Some(GetRange::Suffix(suffix)), size.unwrap_or(0).saturating_sub(suffix)),
         _ => (None, 0),
     };
-    let options = GetOptions::new().with_range(range).with_head(call.kind == Kind::Head);
+    let options = GetOptions::new().with_range(range).with_head(call.kind == CallKind::Head);
     let answer = store.get_opts(path, options).await?;
-    if call.kind == Kind::Head {
+    if call.kind == CallKind::Head {
         return Ok(Vec::new());
     }
     ensure!(answer.range.start == start, "the answer begins at {} instead of {start}", answer.range.start);
@@ -300,11 +300,14 @@ fn share(part: u64, of: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use headstart_trace::{Header, Keys};
+    use headstart_trace::{Keys, TraceHeader};
 
     fn trace(after: &[Option<u64>]) -> Trace {
-        let calls = after.iter().zip(0..).map(|(after, n)| Call { after: *after, ..Call::new(n, "a", Kind::Get) });
-        Trace { header: Header::new(Keys::Plain, ""), calls: calls.collect() }
+        let calls = after
+            .iter()
+            .zip(0..)
+            .map(|(after, n)| TraceCall { after: *after, ..TraceCall::new(n, "a", CallKind::Get) });
+        Trace { header: TraceHeader::new(Keys::Plain, ""), calls: calls.collect() }
     }
 
     #[test]
@@ -315,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_is_as_long_as_told_on_the_whole() {
+    async fn pauses_are_exact_on_average() {
         let (began, mut pause) = (Instant::now(), Pause::default());
         for _ in 0..1000 {
             pause.take(Duration::from_micros(3_277), None).await;
@@ -338,7 +341,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_came_after_a_lost_call_begins_when_it_did() {
+    async fn a_chain_after_a_lost_call_starts_at_its_recorded_time() {
         let mut trace = trace(&[None, Some(7), Some(0)]);
         for call in &mut trace.calls {
             call.key = "synthetic/10/a".into();

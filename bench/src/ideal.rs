@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use anyhow::Result;
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
-use headstart_trace::{Kind, Trace};
+use headstart_trace::{CallKind, Trace};
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, ObjectStore, ObjectStoreExt};
 use tokio::time::{Duration, Instant};
@@ -48,7 +48,7 @@ pub fn shapes(trace: &Trace) -> &'static [IdealShape] {
 /// The extents of the objects, if parts of them will do. Traces with equal extents are the same to the ideal.
 #[must_use]
 pub fn parts(trace: &Trace) -> Option<Vec<Vec<Range<u64>>>> {
-    let simple = trace.calls.iter().all(|call| call.kind == Kind::Read && call.wait_us == 0);
+    let simple = trace.calls.iter().all(|call| call.kind == CallKind::Read && call.wait_us == 0);
     let extents: Vec<_> = extents(trace).into_values().collect();
     let once: u64 = extents.iter().flatten().map(|range| range.end - range.start).sum();
     let asked: u64 = trace.calls.iter().map(|call| call.bytes).sum();
@@ -117,7 +117,7 @@ fn body(
 async fn reads_in_flight(trace: &Trace, requests: usize, store: &Arc<dyn ObjectStore>, meter: &Meter) -> Result<()> {
     let thinks = trace.calls.iter().any(|call| call.wait_us > 0);
     // Reads that are in flight at the end of the run are finished, as by a loop.
-    let calls = trace.calls.iter().filter(|call| call.kind == Kind::Read).take_while(|_| !meter.is_over());
+    let calls = trace.calls.iter().filter(|call| call.kind == CallKind::Read).take_while(|_| !meter.is_over());
     // Tasks make progress while the reader thinks.
     let reads = stream::iter(calls).map(|call| {
         let (store, key, range) = (Arc::clone(store), call.key.clone(), call.ranges[0][0]..call.ranges[0][1]);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use headstart_sim::LinkProfile;
-use headstart_trace::{Kind, Trace};
+use headstart_trace::{CallKind, Trace};
 
 use crate::meter::megabytes;
 
@@ -53,7 +53,7 @@ fn len(range: &Range<u64>) -> u64 {
 }
 
 fn asked(trace: &Trace) -> u64 {
-    trace.calls.iter().filter(|call| call.kind == Kind::Read).map(|call| call.bytes).sum()
+    trace.calls.iter().filter(|call| call.kind == CallKind::Read).map(|call| call.bytes).sum()
 }
 
 /// The longest think time of any reader.
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(mb_per_s(&Trace { header: header(), calls: vec![] }, &LinkProfile::loopback(), None), None);
     }
 
-    fn header() -> headstart_trace::Header {
-        headstart_trace::Header::new(headstart_trace::Keys::Plain, "")
+    fn header() -> headstart_trace::TraceHeader {
+        headstart_trace::TraceHeader::new(headstart_trace::Keys::Plain, "")
     }
 }

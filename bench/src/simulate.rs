@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use headstart::Headstart;
 use headstart_fetch_core::Intent;
-use headstart_sim::{End, FaultPlan, LinkProfile, RequestKind, SimStore};
+use headstart_sim::{FaultPlan, LinkProfile, RequestEnd, RequestKind, SimStore};
 use headstart_trace::Trace;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
@@ -162,7 +162,7 @@ fn gets(store: &SimStore) -> Vec<Bar> {
         offset: record.range.as_ref().map_or(0, |range| range.start),
         len: record.range.as_ref().map_or(record.bytes_sent, |range| range.end - range.start),
         is_ahead: record.intent == Some(Intent::Speculative),
-        is_cancelled: record.end == Some(End::Aborted),
+        is_cancelled: record.end == Some(RequestEnd::Aborted),
     };
     records.map(bar).collect()
 }

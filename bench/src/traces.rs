@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use headstart_trace::{Kind, Trace};
+use headstart_trace::{CallKind, Trace};
 use parking_lot::Mutex;
 
 /// Reads the trace in `file`.
@@ -95,24 +95,28 @@ pub fn recorded_time(trace: &Trace) -> Duration {
 /// Bytes that the calls returned.
 #[must_use]
 pub fn bytes(trace: &Trace) -> u64 {
-    trace.calls.iter().filter(|call| call.kind != Kind::Overwrite).fold(0, |sum, call| sum.saturating_add(call.bytes))
+    trace
+        .calls
+        .iter()
+        .filter(|call| call.kind != CallKind::Overwrite)
+        .fold(0, |sum, call| sum.saturating_add(call.bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use headstart_trace::{Call, Header, Keys};
+    use headstart_trace::{Keys, TraceCall, TraceHeader};
 
     #[test]
-    fn objects_are_as_long_as_is_known() {
-        let call = |n, key: &str| Call::new(n, key, Kind::Get);
+    fn object_sizes_come_from_answers_or_requested_ranges() {
+        let call = |n, key: &str| TraceCall::new(n, key, CallKind::Get);
         let calls = vec![
-            Call { ranges: vec![[5, 9]], at_us: 10, took_us: 5, bytes: 4, ..call(0, "ab") },
-            Call { size: Some(100), suffix: Some(8), at_us: 20, took_us: 7, bytes: 8, ..call(1, "ab") },
-            Call { ranges: vec![[90, 200]], ..call(2, "ab") },
-            Call { ranges: vec![[0, 50]], ..call(3, "c/d?") },
+            TraceCall { ranges: vec![[5, 9]], at_us: 10, took_us: 5, bytes: 4, ..call(0, "ab") },
+            TraceCall { size: Some(100), suffix: Some(8), at_us: 20, took_us: 7, bytes: 8, ..call(1, "ab") },
+            TraceCall { ranges: vec![[90, 200]], ..call(2, "ab") },
+            TraceCall { ranges: vec![[0, 50]], ..call(3, "c/d?") },
         ];
-        let trace = Trace { header: Header::new(Keys::Plain, ""), calls };
+        let trace = Trace { header: TraceHeader::new(Keys::Plain, ""), calls };
         let made = on_simulated_objects(&trace);
         let keys: Vec<&str> = made.calls.iter().map(|call| call.key.as_str()).collect();
         assert_eq!(keys, ["synthetic/100/ab", "synthetic/100/ab", "synthetic/100/ab", "synthetic/50/c-d-"]);

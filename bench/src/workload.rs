@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use headstart_fetch_core::options::parse_bytes;
-use headstart_sim::{Dice, FaultPlan, Trace as Pattern};
-use headstart_trace::{Call, Header, Keys, Kind, Trace};
+use headstart_sim::{FaultPlan, ReadPattern, SeededRng};
+use headstart_trace::{CallKind, Keys, Trace, TraceCall, TraceHeader};
 use serde::Deserialize;
 
 /// The files, in the order of the tables.
@@ -48,7 +48,7 @@ pub struct Workload {
     /// objects, or as readers if these are more.
     #[serde(default = "one")]
     pub readers: u64,
-    /// The reads of a session: a pattern of `headstart_sim::Trace::named`.
+    /// The reads of a session: a pattern of `headstart_sim::ReadPattern::named`.
     reads: String,
     /// The most reads of a session.
     #[serde(default)]
@@ -146,7 +146,7 @@ impl Workload {
     /// If no size is given, or an invalid one.
     pub fn objects(&self, seed: u64) -> Result<Vec<Object>> {
         let bytes = |text: &String| Ok::<u64, anyhow::Error>(parse_bytes("size", text)?);
-        let mut dice = Dice::new(seed);
+        let mut dice = SeededRng::new(seed);
         let mut sizes: Vec<u64> = match (&self.size, &self.sizes_between) {
             (Some(size), None) if self.sizes.is_empty() => vec![bytes(size)?],
             (None, None) if !self.sizes.is_empty() => self.sizes.iter().map(bytes).collect::<Result<_>>()?,
@@ -186,7 +186,7 @@ impl Workload {
             maker.read(None, handle, object, 0, IDLE_BYTES.min(object.size), 0);
         }
         let sessions = self.objects.max(self.readers);
-        let mut dice = Dice::new(seed);
+        let mut dice = SeededRng::new(seed);
         let mut turns: Vec<u64> = Vec::new();
         for _ in 0..self.passes {
             let mut pass: Vec<u64> = (0..sessions).collect();
@@ -201,7 +201,7 @@ impl Workload {
             let own = turns.iter().enumerate().filter(|(turn, _)| *turn as u64 % self.readers == reader);
             for (_, session) in own {
                 let object = &objects[pick(*session, objects.len())];
-                let pattern = Pattern::named(&self.reads, object.size, seed ^ (session << 8))?;
+                let pattern = ReadPattern::named(&self.reads, object.size, seed ^ (session << 8))?;
                 let reads = pattern.reads.iter().take(self.most_reads.unwrap_or(usize::MAX));
                 let handle = maker.handle();
                 for (read, number) in reads.zip(1..) {
@@ -215,13 +215,13 @@ impl Workload {
                 maker.close();
             }
         }
-        let header = Header::new(Keys::Plain, format!("{}: {} (seed {seed})", self.name, self.about));
+        let header = TraceHeader::new(Keys::Plain, format!("{}: {} (seed {seed})", self.name, self.about));
         Ok(Trace { header, calls: maker.calls })
     }
 }
 
 struct TraceMaker {
-    calls: Vec<Call>,
+    calls: Vec<TraceCall>,
     handles: u32,
 }
 
@@ -231,25 +231,25 @@ impl TraceMaker {
         self.handles - 1
     }
 
-    fn add(&mut self, object: &Object, kind: Kind, after: Option<u64>) -> (&mut Call, u64) {
+    fn add(&mut self, object: &Object, kind: CallKind, after: Option<u64>) -> (&mut TraceCall, u64) {
         let n = self.calls.len() as u64;
-        self.calls.push(Call { size: Some(object.size), after, ..Call::new(n, &object.key, kind) });
+        self.calls.push(TraceCall { size: Some(object.size), after, ..TraceCall::new(n, &object.key, kind) });
         (self.calls.last_mut().expect("it was just added"), n)
     }
 
     fn read(&mut self, after: Option<u64>, handle: u32, object: &Object, offset: u64, len: u64, wait_us: u64) -> u64 {
-        let (call, n) = self.add(object, Kind::Read, after);
+        let (call, n) = self.add(object, CallKind::Read, after);
         call.ranges = vec![[offset, offset + len]];
         (call.handle, call.wait_us, call.bytes) = (Some(handle), wait_us, len);
         n
     }
 
     fn overwrite(&mut self, after: Option<u64>, object: &Object) -> u64 {
-        self.add(object, Kind::Overwrite, after).1
+        self.add(object, CallKind::Overwrite, after).1
     }
 
     fn close(&mut self) {
-        if let Some(call) = self.calls.iter_mut().rfind(|call| call.kind == Kind::Read) {
+        if let Some(call) = self.calls.iter_mut().rfind(|call| call.kind == CallKind::Read) {
             call.is_last = true;
         }
     }
@@ -266,7 +266,7 @@ fn pick(n: u64, of: usize) -> usize {
     clippy::cast_sign_loss,
     reason = "a length at random"
 )]
-fn between(least: u64, most: u64, dice: &mut Dice) -> u64 {
+fn between(least: u64, most: u64, dice: &mut SeededRng) -> u64 {
     let ratio = most as f64 / least as f64;
     (least as f64 * ratio.powf(dice.unit())).round() as u64
 }

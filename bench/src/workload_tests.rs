@@ -9,7 +9,7 @@ fn made(text: &str) -> Trace {
 
 /// The calls as `handle:start`, with `*` where the handle is closed.
 fn shown(trace: &Trace) -> Vec<String> {
-    let shown = |call: &Call| match call.handle {
+    let shown = |call: &TraceCall| match call.handle {
         None => "overwrite".to_owned(),
         Some(handle) => format!("{handle}:{}{}", call.ranges[0][0], if call.is_last { "*" } else { "" }),
     };

@@ -16,7 +16,7 @@ use headstart_bench::simulate::{Simulation, WARM_CONNECTIONS, paused};
 use headstart_bench::system::System;
 use headstart_bench::traces::TraceBuffer;
 use headstart_bench::traces::on_simulated_objects;
-use headstart_sim::{Dice, LinkProfile, SimStore};
+use headstart_sim::{LinkProfile, SeededRng, SimStore};
 use headstart_trace::{Trace, TraceRecorder};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
@@ -41,9 +41,9 @@ fn file() -> Result<Vec<u8>> {
         .set_dictionary_enabled(false)
         .build();
     let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties))?;
-    let mut dice = Dice::new(1);
+    let mut dice = SeededRng::new(1);
     for _ in 0..ROWS / ROWS_A_GROUP {
-        let column = |dice: &mut Dice| -> ArrayRef {
+        let column = |dice: &mut SeededRng| -> ArrayRef {
             Arc::new(Int64Array::from_iter_values((0..ROWS_A_GROUP).map(|_| dice.bits().cast_signed())))
         };
         let columns = (0..COLUMNS).map(|_| column(&mut dice)).collect();

@@ -91,7 +91,7 @@ pub(crate) fn run(args: &CompatibilityArgs) -> Result<()> {
 
 fn jobs(args: &CompatibilityArgs) -> Vec<MatrixJob> {
     let mut jobs = Vec::new();
-    for behaviour in behaviours::ALL {
+    for behaviour in behaviours::ALL.iter() {
         if !args.behaviours.is_empty() && !args.behaviours.iter().any(|name| name == behaviour.name) {
             continue;
         }

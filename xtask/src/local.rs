@@ -12,7 +12,7 @@ use clap::Args;
 use comfy_table::{Table, presets};
 use futures::TryStreamExt;
 use headstart::Headstart;
-use headstart_sim::{Content, Dice};
+use headstart_sim::{Content, SeededRng};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -68,7 +68,7 @@ impl Form {
     }
 
     /// The ranges of one batch, call by call.
-    fn calls(self, dice: &mut Dice) -> Vec<Vec<Range<u64>>> {
+    fn calls(self, dice: &mut SeededRng) -> Vec<Vec<Range<u64>>> {
         let count = |len: u64| (BATCH_BYTES / len).clamp(1, BATCH_CALLS);
         let mut anywhere = |len: u64| {
             let start = dice.below(FILE_BYTES - len);
@@ -130,7 +130,7 @@ async fn measure(args: &LocalArgs) -> Result<()> {
     let mut table = Table::new();
     let header = ["", "LocalFileSystem, MB/s", "Headstart, MB/s", "median of ratios", "their middle half", "promised"];
     table.load_style(presets::ASCII_MARKDOWN).set_header(header);
-    let (mut dice, mut missed) = (Dice::new(args.seed), Vec::new());
+    let (mut dice, mut missed) = (SeededRng::new(args.seed), Vec::new());
     for form in forms {
         let (mut ratios, mut rates) = (Vec::new(), [Vec::new(), Vec::new()]);
         for round in 0..args.rounds {

@@ -15,7 +15,7 @@ use headstart_bench::traces;
 use headstart_bench::traces::{bytes, on_simulated_objects, recorded_time};
 use headstart_bench::workload::Workload;
 use headstart_sim::LinkProfile;
-use headstart_trace::Kind;
+use headstart_trace::CallKind;
 
 use crate::bench::prices_of;
 use crate::numbers::number;
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<()> {
     }
     let about = if recorded.header.about.is_empty() { "a trace" } else { &recorded.header.about };
     println!("{}: {about}", args.trace.display());
-    let reads = recorded.calls.iter().filter(|call| call.kind != Kind::Overwrite).count();
+    let reads = recorded.calls.iter().filter(|call| call.kind != CallKind::Overwrite).count();
     print!("{reads} reads, {} MB", number(Some(megabytes(bytes(&recorded)))));
     let time = recorded_time(&recorded);
     if !time.is_zero() {

@@ -13,7 +13,7 @@ use headstart_fetch_core::options::{
 use headstart_fetch_core::{ConfigError, LinkEstimate, MemoryBudget, Options, PinBy};
 use serde::{Deserialize, Serialize};
 
-use crate::page::PageSize;
+use crate::policy::page::PageSize;
 
 /// More memory than any machine has. A larger value is a typing error.
 const MAX_MEMORY_BYTES: usize = 1 << 44;

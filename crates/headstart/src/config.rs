@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use headstart_cache::CacheConfig;
+use headstart_fetch_core::internal::byte_range;
 use headstart_fetch_core::options::{OptionRow, assign, format_bytes, format_switch, parse_bytes};
 use headstart_fetch_core::{ConfigError, FetchConfig, OptionSpec, Options};
 #[cfg(feature = "gcp")]

@@ -11,7 +11,7 @@ use headstart_bench::results::{Group, WorkloadNote};
 use headstart_bench::system::System;
 use headstart_bench::workload::{Object, Workload};
 use headstart_sim::LinkProfile;
-use headstart_trace::{Kind, Trace};
+use headstart_trace::{CallKind, Trace};
 
 /// A workload and its trace.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ impl PreparedWorkload {
 /// Whether every handle reads its object from the first byte on without gaps.
 fn in_order(trace: &Trace) -> bool {
     let mut at: HashMap<u32, u64> = HashMap::new();
-    trace.calls.iter().filter(|call| call.kind == Kind::Read).all(|call| {
+    trace.calls.iter().filter(|call| call.kind == CallKind::Read).all(|call| {
         let (Some(handle), [start, end]) = (call.handle, call.ranges[0]) else { return false };
         at.insert(handle, end).unwrap_or(0) == start
     })
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_reads_the_whole_object_is_one_to_the_ideal() {
+    fn complete_reads_of_the_same_objects_are_the_same_to_the_ideal() {
         let sequential = prepared("seq-1m");
         for (name, same) in
             [("seq-64k", true), ("interleaved-2", true), ("rand-1m", false), ("slow-200", false), ("strided-1m", false)]

@@ -57,7 +57,7 @@ const EXCEPTIONS: &str = "
 fn text() -> String {
     let mut text = INTRO.to_owned();
     let mut topic = None;
-    for behaviour in behaviours::ALL {
+    for behaviour in behaviours::ALL.iter() {
         if topic != Some(behaviour.topic) {
             topic = Some(behaviour.topic);
             let title = title(behaviour.topic);

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use headstart::{AccessHint, CacheConfig, Freshness, Headstart, Reader};
 use headstart_fetch_core::ObjectChanged;
-use headstart_sim::{Content, Dice};
+use headstart_sim::{Content, SeededRng};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -29,7 +29,7 @@ struct RandomRun {
     headstart: Headstart,
     bucket: Bucket,
     has_suffixes: bool,
-    dice: Dice,
+    dice: SeededRng,
     /// The number and size of the current version.
     present: (u64, u64),
     reader: Option<Snapshot>,
@@ -63,7 +63,7 @@ pub(super) async fn run(server: &BackendServer, steps: u64, seed: u64) -> Result
         headstart,
         bucket,
         has_suffixes: server.backend.has_suffixes(),
-        dice: Dice::new(seed),
+        dice: SeededRng::new(seed),
         present: (0, 0),
         reader: None,
         steps: 0,

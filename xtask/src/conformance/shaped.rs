@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use headstart::Headstart;
-use headstart_sim::{Content, Trace};
+use headstart_sim::{Content, ReadPattern};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::time::{Duration, Instant};
@@ -35,7 +35,7 @@ pub(super) async fn run(seed: u64) -> Result<()> {
     let mut kept = true;
     for read in server.how_to_read(BUCKET, KEY) {
         for (workload, reads) in [("seq-1m", 128), ("rand-1m", 48)] {
-            let mut trace = Trace::named(workload, OBJECT_BYTES, seed)?;
+            let mut trace = ReadPattern::named(workload, OBJECT_BYTES, seed)?;
             trace.reads.truncate(reads);
             let (mut raw, mut ours) = (Vec::new(), Vec::new());
             for round in 0..ROUNDS {
@@ -64,7 +64,7 @@ pub(super) async fn run(seed: u64) -> Result<()> {
 }
 
 /// The time that the reads of `trace` take. Every time has a new store, which has learned nothing.
-async fn time(read: &HowToRead, mode: &str, trace: &Trace) -> Result<Duration> {
+async fn time(read: &HowToRead, mode: &str, trace: &ReadPattern) -> Result<Duration> {
     let mut builder = Headstart::builder().environment([]).url(&read.url).option("mode", mode);
     for (key, value) in &read.options {
         builder = builder.option(*key, value);

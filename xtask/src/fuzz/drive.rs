@@ -179,7 +179,7 @@ impl CaseRun {
         settle();
         let left = [
             ("requests in flight, says the fetch layer", fetch.as_ref().map_or(0, |store| store.stats().in_flight)),
-            ("flights, says the cache", cache.as_ref().map_or(0, |store| store.stats().flights)),
+            ("fetches in flight, says the cache", cache.as_ref().map_or(0, |store| store.stats().in_flight)),
         ];
         drop((fetch, cache));
         settle();

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use headstart_cache::Freshness;
 use headstart_fetch_core::PinBy;
-use headstart_sim::Dice;
+use headstart_sim::SeededRng;
 
 use super::case::{
     CacheSpec, Case, CloudSpec, FetchSpec, Layer, PrefetchSpec, RequestFault, Tokens, Turns, WriteFault,
@@ -17,7 +17,7 @@ const MIB: u64 = 1 << 20;
 
 /// The case of `seed`.
 pub(crate) fn generate(seed: u64) -> Case {
-    let mut dice = Dice::new(seed);
+    let mut dice = SeededRng::new(seed);
     let dice = &mut dice;
     let tokens = one_of(
         dice,
@@ -76,17 +76,17 @@ pub(crate) fn generate(seed: u64) -> Case {
 }
 
 /// True with a probability of `percent`.
-pub(super) fn chance(dice: &mut Dice, percent: u64) -> bool {
+pub(super) fn chance(dice: &mut SeededRng, percent: u64) -> bool {
     dice.below(100) < percent
 }
 
 /// A number below `n`.
-pub(super) fn pick(dice: &mut Dice, n: usize) -> usize {
+pub(super) fn pick(dice: &mut SeededRng, n: usize) -> usize {
     in_memory(dice.below(n as u64))
 }
 
 /// One of several choices, by weight.
-pub(super) fn one_of<T: Clone>(dice: &mut Dice, choices: &[(u64, T)]) -> T {
+pub(super) fn one_of<T: Clone>(dice: &mut SeededRng, choices: &[(u64, T)]) -> T {
     let all: u64 = choices.iter().map(|(weight, _)| weight).sum();
     let mut at = dice.below(all);
     for (weight, choice) in choices {
@@ -103,7 +103,7 @@ pub(super) fn in_memory(n: u64) -> usize {
 }
 
 /// A size up to `largest`: a few bytes, about a page, or any.
-pub(super) fn size(dice: &mut Dice, largest: u64) -> u64 {
+pub(super) fn size(dice: &mut SeededRng, largest: u64) -> u64 {
     let odd = dice.below(3);
     match dice.below(10) {
         0 => dice.below(3),
@@ -116,7 +116,7 @@ pub(super) fn size(dice: &mut Dice, largest: u64) -> u64 {
 }
 
 /// A time in milliseconds: mostly in the first second, sometimes after a freshness window has ended.
-pub(super) fn when(dice: &mut Dice) -> u64 {
+pub(super) fn when(dice: &mut SeededRng) -> u64 {
     match dice.below(10) {
         0..7 => dice.below(600),
         7 | 8 => dice.below(15_000),
@@ -125,7 +125,7 @@ pub(super) fn when(dice: &mut Dice) -> u64 {
 }
 
 /// A change of an object. In half of the cases the size stays the same.
-pub(super) fn change(dice: &mut Dice, objects: &[Option<u64>], largest: u64) -> ObjectChange {
+pub(super) fn change(dice: &mut SeededRng, objects: &[Option<u64>], largest: u64) -> ObjectChange {
     let key = pick(dice, objects.len());
     if chance(dice, 15) {
         return ObjectChange::Delete { key };
@@ -134,7 +134,7 @@ pub(super) fn change(dice: &mut Dice, objects: &[Option<u64>], largest: u64) -> 
 }
 
 /// The new size of an overwritten object: the same, a similar one, or any.
-pub(super) fn new_size(dice: &mut Dice, old: Option<u64>, largest: u64) -> u64 {
+pub(super) fn new_size(dice: &mut SeededRng, old: Option<u64>, largest: u64) -> u64 {
     match (old, dice.below(4)) {
         (Some(old), 0 | 1) => old,
         (Some(old), 2) => (old / 2 + dice.below(old + 1)).min(largest),
@@ -142,7 +142,7 @@ pub(super) fn new_size(dice: &mut Dice, old: Option<u64>, largest: u64) -> u64 {
     }
 }
 
-fn cloud(dice: &mut Dice, tokens: Tokens, largest: u64) -> CloudSpec {
+fn cloud(dice: &mut SeededRng, tokens: Tokens, largest: u64) -> CloudSpec {
     let bytes_per_ms = one_of(dice, &[(1, 2000), (3, 20_000), (4, 100_000), (1, 1_000_000)]);
     // At most a hundred chunks an object, and at most 50 ms a chunk.
     let chunk_bytes = one_of(dice, &[(2, 16 * KIB), (3, 64 * KIB), (1, MIB)]);
@@ -157,7 +157,7 @@ fn cloud(dice: &mut Dice, tokens: Tokens, largest: u64) -> CloudSpec {
     }
 }
 
-fn layers(dice: &mut Dice, largest: u64) -> Vec<Layer> {
+fn layers(dice: &mut SeededRng, largest: u64) -> Vec<Layer> {
     let order = one_of(
         dice,
         &[
@@ -186,12 +186,12 @@ fn layers(dice: &mut Dice, largest: u64) -> Vec<Layer> {
 }
 
 /// The smallest and the largest part. Objects have several parts.
-fn part_bytes(dice: &mut Dice, largest: u64) -> (u64, u64) {
+fn part_bytes(dice: &mut SeededRng, largest: u64) -> (u64, u64) {
     let least = one_of(dice, &[(1, 16 * KIB), (3, 64 * KIB), (2, 256 * KIB), (1, MIB)]).max(largest / 200);
     (least, least * one_of(dice, &[(1, 1), (2, 4), (2, 16)]))
 }
 
-fn fetch(dice: &mut Dice, largest: u64) -> FetchSpec {
+fn fetch(dice: &mut SeededRng, largest: u64) -> FetchSpec {
     FetchSpec {
         enabled: !chance(dice, 5),
         concurrency: one_of(dice, &[(2, 1), (2, 2), (3, 4), (4, 32)]),
@@ -204,7 +204,7 @@ fn fetch(dice: &mut Dice, largest: u64) -> FetchSpec {
     }
 }
 
-fn cache(dice: &mut Dice) -> CacheSpec {
+fn cache(dice: &mut SeededRng) -> CacheSpec {
     let page_bytes = in_memory(one_of(dice, &[(3, 16 * KIB), (4, 64 * KIB), (1, MIB), (1, 4 * MIB)]));
     let memory_bytes = page_bytes * one_of(dice, &[(2, 4), (2, 32), (4, 512)]);
     let edges = memory_bytes >= 32 * page_bytes && chance(dice, 20);
@@ -223,7 +223,7 @@ fn cache(dice: &mut Dice) -> CacheSpec {
     }
 }
 
-fn prefetch(dice: &mut Dice, largest: u64) -> PrefetchSpec {
+fn prefetch(dice: &mut SeededRng, largest: u64) -> PrefetchSpec {
     PrefetchSpec {
         enabled: !chance(dice, 10),
         start_after: one_of(dice, &[(2, 1), (3, 2), (1, 4)]),
@@ -236,7 +236,7 @@ fn prefetch(dice: &mut Dice, largest: u64) -> PrefetchSpec {
 }
 
 /// Adds faults of requests and writes, and outages.
-fn break_things(dice: &mut Dice, case: &mut Case) {
+fn break_things(dice: &mut SeededRng, case: &mut Case) {
     let ops = case.ops().count() as u64;
     let kind = dice.below(10);
     // Without a fetch layer at the bottom, a body that is too long is passed on, as by the bare client.
@@ -268,7 +268,7 @@ fn break_things(dice: &mut Dice, case: &mut Case) {
     }
 }
 
-fn fault(dice: &mut Dice, noticed: bool) -> RequestFault {
+fn fault(dice: &mut SeededRng, noticed: bool) -> RequestFault {
     let within = dice.below(101);
     let percent = one_of(dice, &[(1, 0), (3, within), (1, 100)]);
     match dice.below(10) {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use headstart_fetch_core::{AccessHint, CacheHint};
-use headstart_sim::Dice;
+use headstart_sim::SeededRng;
 
 use super::case::{Case, CaseTask, Turns};
 use super::generate::{chance, change, new_size, one_of, pick};
@@ -13,7 +13,7 @@ const KIB: u64 = 1 << 10;
 
 /// The inputs of generated operations.
 pub(super) struct TaskGenerator<'a> {
-    pub(super) dice: &'a mut Dice,
+    pub(super) dice: &'a mut SeededRng,
     pub(super) case: &'a Case,
     pub(super) largest: u64,
     /// Whether objects change during the case.
@@ -249,7 +249,7 @@ impl TaskGenerator<'_> {
 }
 
 /// A random time at which a future is dropped.
-fn cancel_sometime(dice: &mut Dice) -> Cancel {
+fn cancel_sometime(dice: &mut SeededRng) -> Cancel {
     if chance(dice, 50) {
         Cancel::Polls(1 + pick(dice, 6))
     } else {
