@@ -175,7 +175,7 @@ fn sample(store: &SimStore, headstart: &Headstart, meter: &Meter, at: Duration) 
         window_bytes: stats.prefetch.window_bytes,
         ahead_bytes: stats.prefetch.outstanding_bytes,
         wasted_bytes: stats.prefetch.wasted_bytes,
-        memory_bytes: stats.budget.used_bytes as u64,
+        memory_bytes: stats.budget.used_bytes,
         read_bytes: meter.delivered_bytes(),
     }
 }
