@@ -60,7 +60,7 @@ impl ReadCall<'_> {
         let core = self.core;
         if !core.config.enabled {
             let origin = Origin::default();
-            let answer = core.request(self.path, options, None, &origin, is_transient, self.activity);
+            let answer = core.request(None, self.path, options, None, &origin, is_transient, self.activity);
             return Ok(answer.await?.into_result());
         }
         let split = Split::plan(&core.link.link(), &core.config.profile, core.config.concurrency);
@@ -75,7 +75,7 @@ impl ReadCall<'_> {
             match self.split(options.clone(), split).await {
                 Err(error) if restarts > 0 && ObjectChanged::find(&error).is_some() => {
                     restarts -= 1;
-                    core.counters.restart();
+                    core.counters.restarts.add(1);
                     trace_events::version_changed(self.path, &error);
                     core.refusals.look_at_tags(&*core.inner, self.path, &error, &options.extensions).await;
                     if restarts == 0 {
@@ -152,7 +152,7 @@ impl ReadCall<'_> {
     /// Acquires a permit and sends one request.
     async fn ask(self, options: GetOptions, origin: &Origin, retry_if: impl Fn(&Error) -> bool) -> Result<FetchAnswer> {
         let permit = self.core.permits.acquire_for(&options.extensions, self.activity).await;
-        self.core.request(self.path, options, Some(permit), origin, retry_if, self.activity).await
+        self.core.request(None, self.path, options, Some(permit), origin, retry_if, self.activity).await
     }
 
     /// Reads a range of known length, which may reach past the end of the object. All parts are sent at once.
@@ -166,7 +166,7 @@ impl ReadCall<'_> {
         parts.send();
         let answered = {
             let (outage, origin) = (Some(parts.outage()), parts.origin());
-            let answer = core.request_of(outage, self.path, head, Some(permit), origin, is_transient, self.activity);
+            let answer = core.request(outage, self.path, head, Some(permit), origin, is_transient, self.activity);
             let mut answer = pin!(answer);
             poll_fn(|cx| match parts.poll_failure(cx) {
                 Poll::Ready(error) => Poll::Ready(Err(error)),

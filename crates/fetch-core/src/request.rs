@@ -42,23 +42,11 @@ pub(crate) enum AnswerPayload {
 }
 
 impl FetchCore {
-    /// Sends one GET, and sends it again while `retry_if` accepts the error. Its body is resumed if it breaks off.
-    /// `permit` is held until the body ends or is dropped; bytes from the network are counted on `origin`.
+    /// Sends one GET, and sends it again while `retry_if` accepts the error. Its body is resumed if it breaks off. `permit`
+    /// is held until the body ends or is dropped; bytes from the network are counted on `origin`. The requests of one read
+    /// share an `outage`.
+    #[expect(clippy::too_many_arguments, reason = "a type for three callers would be longer")]
     pub(crate) async fn request(
-        self: &Arc<Self>,
-        path: &Path,
-        options: GetOptions,
-        permit: Option<Permit>,
-        origin: &Origin,
-        retry_if: impl Fn(&Error) -> bool,
-        activity: &Arc<CallActivity>,
-    ) -> Result<FetchAnswer> {
-        self.request_of(None, path, options, permit, origin, retry_if, activity).await
-    }
-
-    /// The same for one of several requests of a read, which share `outage`.
-    #[expect(clippy::too_many_arguments, reason = "two more callers than it would take to put them into a type")]
-    pub(crate) async fn request_of(
         self: &Arc<Self>,
         outage: Option<&Outage>,
         path: &Path,

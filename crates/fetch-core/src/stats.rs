@@ -56,101 +56,70 @@ impl FetchStats {
     }
 }
 
-/// The counters behind [`FetchStats`].
+/// The counters behind [`FetchStats`], under the same names.
 #[derive(Debug, Default)]
 pub(crate) struct FetchCounters {
-    demand_gets: AtomicU64,
-    speculative_gets: AtomicU64,
-    heads: AtomicU64,
-    requested: AtomicU64,
-    fetched: AtomicU64,
-    delivered: AtomicU64,
-    wasted: AtomicU64,
-    cancels: AtomicU64,
-    restarts: AtomicU64,
-    hedges: AtomicU64,
-    hedges_won: AtomicU64,
-    retries: AtomicU64,
+    demand_gets: EventCounter,
+    speculative_gets: EventCounter,
+    pub(crate) heads: EventCounter,
+    pub(crate) requested_bytes: EventCounter,
+    pub(crate) fetched_bytes: EventCounter,
+    pub(crate) delivered_bytes: EventCounter,
+    pub(crate) wasted_bytes: EventCounter,
+    pub(crate) cancels: EventCounter,
+    pub(crate) restarts: EventCounter,
+    pub(crate) hedges: EventCounter,
+    pub(crate) hedges_won: EventCounter,
+    pub(crate) retries: EventCounter,
+}
+
+/// A number that many tasks increase.
+#[derive(Debug, Default)]
+pub(crate) struct EventCounter(AtomicU64);
+
+impl EventCounter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl FetchCounters {
-    pub(crate) fn get(&self, intent: Intent) {
-        let gets = match intent {
+    /// The GETs sent with `intent`.
+    pub(crate) fn gets(&self, intent: Intent) -> &EventCounter {
+        match intent {
             Intent::Demand => &self.demand_gets,
             Intent::Speculative => &self.speculative_gets,
-        };
-        add(gets, 1);
+        }
     }
 
-    pub(crate) fn head(&self) {
-        add(&self.heads, 1);
-    }
-
-    pub(crate) fn requested(&self, bytes: u64) {
-        add(&self.requested, bytes);
-    }
-
-    pub(crate) fn fetched(&self, bytes: u64) {
-        add(&self.fetched, bytes);
-    }
-
-    pub(crate) fn delivered(&self, bytes: u64) {
-        add(&self.delivered, bytes);
-    }
-
-    pub(crate) fn wasted(&self, bytes: u64) {
-        add(&self.wasted, bytes);
-    }
-
-    /// Moves `bytes` from delivered to wasted. They must have been counted as delivered before: the counter
-    /// must not go below zero.
+    /// Moves `bytes` from delivered to wasted. They must have been counted as delivered before: the counter must not go
+    /// below zero.
     pub(crate) fn reclassify_as_wasted(&self, bytes: u64) {
-        self.delivered.fetch_sub(bytes, Ordering::Relaxed);
-        self.wasted(bytes);
-    }
-
-    pub(crate) fn cancel(&self) {
-        add(&self.cancels, 1);
-    }
-
-    pub(crate) fn restart(&self) {
-        add(&self.restarts, 1);
-    }
-
-    pub(crate) fn hedge(&self) {
-        add(&self.hedges, 1);
-    }
-
-    pub(crate) fn hedge_won(&self) {
-        add(&self.hedges_won, 1);
-    }
-
-    pub(crate) fn retry(&self) {
-        add(&self.retries, 1);
+        self.delivered_bytes.0.fetch_sub(bytes, Ordering::Relaxed);
+        self.wasted_bytes.add(bytes);
     }
 
     pub(crate) fn snapshot(&self, prices: &Prices) -> FetchStats {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut stats = FetchStats {
-            demand_gets: read(&self.demand_gets),
-            speculative_gets: read(&self.speculative_gets),
-            heads: read(&self.heads),
-            requested_bytes: read(&self.requested),
-            fetched_bytes: read(&self.fetched),
-            delivered_bytes: read(&self.delivered),
-            wasted_bytes: read(&self.wasted),
-            cancels: read(&self.cancels),
-            restarts: read(&self.restarts),
-            hedges: read(&self.hedges),
-            hedges_won: read(&self.hedges_won),
-            retries: read(&self.retries),
+            demand_gets: self.demand_gets.count(),
+            speculative_gets: self.speculative_gets.count(),
+            heads: self.heads.count(),
+            requested_bytes: self.requested_bytes.count(),
+            fetched_bytes: self.fetched_bytes.count(),
+            delivered_bytes: self.delivered_bytes.count(),
+            wasted_bytes: self.wasted_bytes.count(),
+            cancels: self.cancels.count(),
+            restarts: self.restarts.count(),
+            hedges: self.hedges.count(),
+            hedges_won: self.hedges_won.count(),
+            retries: self.retries.count(),
             ..FetchStats::default()
         };
         stats.cost_usd = prices.cost(stats.gets() + stats.heads, stats.fetched_bytes);
         stats
     }
-}
-
-fn add(counter: &AtomicU64, n: u64) {
-    counter.fetch_add(n, Ordering::Relaxed);
 }

@@ -47,6 +47,7 @@ impl LinkEstimate {
     }
 
     /// An answer began `ttfb` after its request: one more stream is open.
+    #[doc(hidden)]
     pub fn body_started(self: &Arc<Self>, ttfb: Duration) -> BodyMeter {
         let now = self.start.elapsed();
         let mut estimator = self.estimator.lock();

@@ -158,7 +158,7 @@ impl Stream for Parts {
         let taken = ready!(self.0.state.lock().take(cx));
         turn.made_progress();
         if let Some(Ok(bytes)) = &taken {
-            self.0.core.counters.delivered(bytes.len() as u64);
+            self.0.core.counters.delivered_bytes.add(bytes.len() as u64);
             self.0.refill();
         }
         Poll::Ready(taken)
@@ -254,15 +254,8 @@ impl SplitRead {
                 options.if_modified_since = None;
             }
             let (path, origin) = (&self.path, &self.origin);
-            let request = core.request_of(
-                Some(&self.outage),
-                path,
-                options.clone(),
-                Some(permit),
-                origin,
-                is_transient,
-                &activity,
-            );
+            let request =
+                core.request(Some(&self.outage), path, options.clone(), Some(permit), origin, is_transient, &activity);
             match (request.await, &version) {
                 (Ok(answer), _) => break answer,
                 (Err(error), Some(version)) => {
@@ -300,7 +293,7 @@ impl SplitRead {
             match put {
                 PutOutcome::Go => continue,
                 PutOutcome::Full => {}
-                PutOutcome::Unwanted(bytes) => return self.core.counters.wasted(bytes),
+                PutOutcome::Unwanted(bytes) => return self.core.counters.wasted_bytes.add(bytes),
             }
             body.mark_app_limited();
             body.mark_idle();
@@ -362,7 +355,7 @@ impl SplitRead {
             state.unsent.start = state.unsent.end;
             (std::mem::take(&mut state.line), state.tail.take(), state.reader.take())
         };
-        self.core.counters.wasted(slots.iter().chain(&tail).map(|slot| slot.unread_bytes).sum());
+        self.core.counters.wasted_bytes.add(slots.iter().chain(&tail).map(|slot| slot.unread_bytes).sum());
         drop((slots, tail));
         if let Some(reader) = reader {
             reader.wake();

@@ -108,7 +108,7 @@ impl FetchCore {
             match self.read_merged(path, ranges).await {
                 Err(error) if restarts > 0 && ObjectChanged::find(&error).is_some() => {
                     restarts -= 1;
-                    self.counters.restart();
+                    self.counters.restarts.add(1);
                     trace_events::version_changed(path, &error);
                     self.refusals.look_at_tags(&*self.inner, path, &error, &Extensions::new()).await;
                 }

@@ -60,7 +60,7 @@ impl FetchCore {
                 Either::Left((answered, _)) => break (answered, None),
                 Either::Right((hedge_permit, _)) => hedge_permit,
             };
-            self.counters.hedge();
+            self.counters.hedges.add(1);
             trace_events::hedge_sent(path, sent_at);
             let answered = match select(first.as_mut(), pin!(self.send(path, options, number))).await {
                 Either::Left((Err(error), hedge)) if is_transient(&error) => match hedge.await {
@@ -79,7 +79,7 @@ impl FetchCore {
             break answered;
         };
         if hedge_permit.is_some() {
-            self.counters.hedge_won();
+            self.counters.hedges_won.add(1);
             trace_events::hedge_won(path, sent_at);
             *permit = hedge_permit;
         }
@@ -139,7 +139,7 @@ impl FetchCore {
     /// Sends a GET and checks that its answer is about the range that was requested.
     async fn send(&self, path: &Path, options: &GetOptions, number: usize) -> Result<GetResult> {
         let intent = Intent::of(&options.extensions);
-        self.counters.get(intent);
+        self.counters.gets(intent).add(1);
         let cancel = CancelOnDrop(Some(self));
         let mut request = options.clone();
         if request.extensions.get::<Intent>().is_none() {
@@ -162,7 +162,7 @@ impl FetchCore {
         if let Some(expected) = expected {
             check_range(&expected, &result.range)?;
         }
-        self.counters.requested(byte_range::len(&result.range));
+        self.counters.requested_bytes.add(byte_range::len(&result.range));
         Ok(result)
     }
 }
@@ -179,7 +179,7 @@ impl CancelOnDrop<'_> {
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(core) = self.0 {
-            core.counters.cancel();
+            core.counters.cancels.add(1);
         }
     }
 }

@@ -156,7 +156,7 @@ impl ResponseBody {
     }
 
     fn on_chunk(&mut self, bytes: u64) {
-        self.core.counters.fetched(bytes);
+        self.core.counters.fetched_bytes.add(bytes);
         if let Some(meter) = &mut self.meter {
             meter.arrived(bytes);
         }
@@ -222,7 +222,7 @@ impl ResponseBody {
         self.meter = None;
         self.race = None;
         if self.stalled.take().is_some() {
-            self.core.counters.cancel();
+            self.core.counters.cancels.add(1);
         }
         self.stream = stream::empty().boxed();
     }
@@ -284,7 +284,7 @@ impl Stream for ResponseBody {
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         if !self.ended && self.resuming.is_none() && !self.check.is_complete() {
-            self.core.counters.cancel();
+            self.core.counters.cancels.add(1);
         }
     }
 }
@@ -326,7 +326,7 @@ impl Stream for PassThroughBody {
         let item = ready!(self.body.poll_next_unpin(&mut Context::from_waker(&waker)));
         coop.made_progress();
         if let Some(Ok(bytes)) = &item {
-            self.body.core.counters.delivered(bytes.len() as u64);
+            self.body.core.counters.delivered_bytes.add(bytes.len() as u64);
             self.body.mark_idle();
             self.taken_at = Some(Instant::now());
         }

@@ -68,7 +68,7 @@ impl FetchCore {
         }
         let retry_after = Throttled::find(error).and_then(|throttled| throttled.retry_after);
         let pause = attempts.after_failure(self.now(), retry_after, self.jitter.next())?;
-        self.counters.retry();
+        self.counters.retries.add(1);
         trace_events::retry(path, error, attempts.number(), pause);
         Some(pause)
     }
@@ -146,7 +146,7 @@ impl FetchCore {
     pub(crate) async fn head(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         let mut attempts = self.attempts();
         loop {
-            self.counters.head();
+            self.counters.heads.add(1);
             match self.inner.get_opts(path, options.clone()).await {
                 Ok(result) => return Ok(result),
                 Err(error) => {

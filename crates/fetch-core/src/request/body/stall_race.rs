@@ -103,7 +103,7 @@ impl ResponseBody {
         }
         let silent_since = match self.race.take() {
             Some(race) => {
-                self.core.counters.cancel();
+                self.core.counters.cancels.add(1);
                 race.silent_since
             }
             None => now - waited,
@@ -138,15 +138,15 @@ impl ResponseBody {
             }
             if self.race.is_none() && !self.watch.is_waiting_for(MIN_SILENCE) {
                 // The present stream is not silent. To read both would take bandwidth from it.
-                self.core.counters.fetched(len);
-                self.core.counters.wasted(len);
-                self.core.counters.cancel();
+                self.core.counters.fetched_bytes.add(len);
+                self.core.counters.wasted_bytes.add(len);
+                self.core.counters.cancels.add(1);
                 break;
             }
             let known = (at - stalled.at).min(len);
             stalled.at += len;
-            self.core.counters.fetched(known);
-            self.core.counters.wasted(known);
+            self.core.counters.fetched_bytes.add(known);
+            self.core.counters.wasted_bytes.add(known);
             bytes.advance(byte_range::in_memory(known));
             if bytes.is_empty() {
                 continue;
