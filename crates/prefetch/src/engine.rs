@@ -160,6 +160,7 @@ impl ObjectEngine {
                 }
                 let is_incomplete = buffers.len() < plan.pieces.len();
                 let read = ActiveRead::new(Arc::clone(self), signal.cloned(), plan, buffers);
+                // Not dropped here: the end of a read takes the lock.
                 if is_incomplete { Err((read, FetchError::NoRuntime)) } else { Ok(read) }
             }
         };

@@ -189,14 +189,14 @@ fn plain_range(options: &GetOptions) -> Option<Range<u64>> {
 }
 
 /// `answer`, whose body keeps `read` in progress until it ends: waiting for the body is not think time.
-fn end_with_body(answer: GetResult, watch: ActiveRead) -> GetResult {
+fn end_with_body(answer: GetResult, read: ActiveRead) -> GetResult {
     let GetResultPayload::Stream(body) = answer.payload else { return answer };
-    let body = stream::unfold((body, watch), |(mut body, watch)| async move {
+    let body = stream::unfold((body, read), |(mut body, read)| async move {
         let Some(chunk) = body.next().await else {
-            watch.answered_elsewhere();
+            read.answered_elsewhere();
             return None;
         };
-        Some((chunk, (body, watch)))
+        Some((chunk, (body, read)))
     });
     // Fused, because collecting an empty body polls it once more.
     GetResult { payload: GetResultPayload::Stream(body.fuse().boxed()), ..answer }
