@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_is_as_long_as_told_on_the_whole() {
+    async fn pauses_are_exact_on_average() {
         let (began, mut pause) = (Instant::now(), Pause::default());
         for _ in 0..1000 {
             pause.take(Duration::from_micros(3_277), None).await;
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_came_after_a_lost_call_begins_when_it_did() {
+    async fn a_chain_after_a_lost_call_starts_at_its_recorded_time() {
         let mut trace = trace(&[None, Some(7), Some(0)]);
         for call in &mut trace.calls {
             call.key = "synthetic/10/a".into();

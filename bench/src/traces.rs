@@ -104,7 +104,7 @@ mod tests {
     use headstart_trace::{Call, Header, Keys};
 
     #[test]
-    fn objects_are_as_long_as_is_known() {
+    fn object_sizes_come_from_answers_or_requested_ranges() {
         let call = |n, key: &str| Call::new(n, key, Kind::Get);
         let calls = vec![
             Call { ranges: vec![[5, 9]], at_us: 10, took_us: 5, bytes: 4, ..call(0, "ab") },

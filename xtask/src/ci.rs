@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failing_command_is_shown_as_one_would_type_it() {
+    fn commands_are_shown_as_typed() {
         let mut command = Command::new("cargo");
         command.args(["doc", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
         assert_eq!(CommandLine(&command).to_string(), "RUSTDOCFLAGS=\"-D warnings\" cargo doc --no-deps");

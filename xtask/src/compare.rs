@@ -22,7 +22,7 @@ pub(crate) fn changes(old: &Results, new: &Results) -> Result<Vec<String>> {
     let kind = |results: &Results| if results.is_virtual { "virtual" } else { "measured" };
     ensure!(
         old.is_virtual == new.is_virtual,
-        "the old times are {}, the new ones {}: run both in the same way",
+        "the old times are {}, the new ones {}: run both benches in the same way",
         kind(old),
         kind(new)
     );
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_it_is_told() {
+    fn changes_beyond_noise_are_reported() {
         check(false, |row| set_rate(row, 1.5), &["seq headstart: faster, 700 → 1,050 MB/s (+50.0 %)"]);
         check(false, |row| set_rate(row, 0.5), &["seq headstart: SLOWER, 700 → 350 MB/s (-50.0 %)"]);
         check(false, |row| row.gets = 1100, &["seq headstart: GETs 1000 → 1100 (+10.0 % for each byte delivered)"]);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_read_more_did_not_ask_for_more() {
+    fn counts_are_compared_per_byte_delivered() {
         let twice = |row: &mut Row| {
             row.gets *= 2;
             row.fetched_bytes *= 2;

@@ -53,7 +53,7 @@ impl Default for ConformanceArgs {
 pub(crate) fn run(args: &ConformanceArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     if args.shaped {
-        return runtime.block_on(servers::until_told(shaped::run(args.seed)))?;
+        return runtime.block_on(servers::until_interrupted(shaped::run(args.seed)))?;
     }
     let backends = if args.backends.is_empty() { Backend::value_variants().to_vec() } else { args.backends.clone() };
     if backends.iter().filter_map(|backend| backend.server()).any(|server| !server.is_installed()) {
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &ConformanceArgs) -> Result<()> {
     let mut matrix = Matrix::default();
     for backend in &backends {
         // The backend's server ends with this future.
-        runtime.block_on(servers::until_told(over(*backend, args, &mut matrix)))??;
+        runtime.block_on(servers::until_interrupted(over(*backend, args, &mut matrix)))??;
     }
     print!("{matrix}");
     matrix.verdict()

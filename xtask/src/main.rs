@@ -90,7 +90,7 @@ fn explain(error: &anyhow::Error) -> String {
 ///
 /// The clients under test read these variables.
 #[expect(clippy::disallowed_methods, reason = "the environment of what is tested")]
-fn past_the_proxy() -> Option<ExitCode> {
+fn rerun_without_proxy() -> Option<ExitCode> {
     const LOOPBACK: &str = "127.0.0.1,localhost";
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let proxies = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
@@ -106,7 +106,7 @@ fn past_the_proxy() -> Option<ExitCode> {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = past_the_proxy() {
+    if let Some(code) = rerun_without_proxy() {
         return code;
     }
     let outcome = match Cli::parse().command {
@@ -139,7 +139,7 @@ mod tests {
     use anyhow::anyhow;
 
     #[test]
-    fn nothing_is_said_twice() {
+    fn repeated_causes_are_left_out() {
         let error = anyhow!("refused").context("cannot connect: refused").context("cannot read");
         assert_eq!(explain(&error), "cannot read: cannot connect: refused");
     }

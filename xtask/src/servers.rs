@@ -74,11 +74,11 @@ pub(crate) fn run(args: &ServersArgs) -> Result<()> {
         anyhow::Ok(())
     };
     // An interrupt is the normal end of this command.
-    runtime.block_on(until_told(serve)).unwrap_or(Ok(()))
+    runtime.block_on(until_interrupted(serve)).unwrap_or(Ok(()))
 }
 
 /// The result of `work`, or an error if this process is interrupted. Then `work` is dropped, and with it its servers.
-pub(crate) async fn until_told<T>(work: impl Future<Output = T>) -> Result<T> {
+pub(crate) async fn until_interrupted<T>(work: impl Future<Output = T>) -> Result<T> {
     let interrupted = async {
         #[cfg(unix)]
         {

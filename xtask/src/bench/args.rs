@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_taken_in_the_tables_order_and_once() {
+    fn named_workloads_and_systems_come_once_and_in_order() {
         let args = parse(&["--system", "ideal", "--system", "raw", "--system", "raw"]).unwrap();
         assert_eq!(args.systems().unwrap(), [System::Raw, System::Ideal]);
         assert_eq!(workloads(&["--workload", "rand-1m", "--workload", "seq-1m"]), ["seq-1m", "rand-1m"]);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_unasked_depends_on_where() {
+    fn default_workloads_depend_on_the_store() {
         let core = workloads(&[]);
         assert_eq!(core, ["seq-64k", "seq-1m", "seq-16m", "rand-64k", "rand-1m", "interleaved-2"]);
         let (all, virtual_time) = (workloads(&["--all"]), workloads(&["--virtual"]));
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_is_told_what_there_is() {
+    fn errors_list_valid_values() {
         for (words, says) in [
             (&["--system", "warp"][..], "headstart+cache"),
             (&["--profile", "moon"], "loopback"),

@@ -96,7 +96,7 @@ fn all(running: &mut [RunningProcess]) -> Result<Vec<ProcessReport>> {
     for one in &mut *running {
         let line = one.line()?;
         if line.trim() != "ready" {
-            bail!("a process said '{}' instead of 'ready'", line.trim());
+            bail!("a process printed '{}' instead of 'ready'", line.trim());
         }
     }
     for one in &mut *running {
@@ -104,7 +104,7 @@ fn all(running: &mut [RunningProcess]) -> Result<Vec<ProcessReport>> {
     }
     let said = |one: &mut RunningProcess| {
         let line = one.line()?;
-        serde_json::from_str(&line).with_context(|| format!("a process did not say what its run came to, but '{line}'"))
+        serde_json::from_str(&line).with_context(|| format!("a process printed no outcome, but '{line}'"))
     };
     running.iter_mut().map(said).collect()
 }
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_begin_together_and_are_one_run() {
+    fn outcomes_of_processes_are_joined() {
         let outcome = Outcome { delivered_bytes: 5, elapsed_ms: 1.0, ..Outcome::default() };
         let script = format!("echo ready; read line; echo '{}'", serde_json::to_string(&outcome).unwrap());
         let (all, wire) = run(&[&script, &script]).unwrap();
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_wrong_in_a_process_is_told() {
+    fn errors_of_a_process_are_reported() {
         for (script, says) in [
             ("echo no such object >&2; exit 3", "no such object"),
             ("echo hello", "instead of 'ready'"),

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_reads_the_whole_object_is_one_to_the_ideal() {
+    fn complete_reads_of_the_same_objects_are_the_same_to_the_ideal() {
         let sequential = prepared("seq-1m");
         for (name, same) in
             [("seq-64k", true), ("interleaved-2", true), ("rand-1m", false), ("slow-200", false), ("strided-1m", false)]

@@ -69,7 +69,7 @@ fn results_read_back() {
 }
 
 #[test]
-fn what_is_measured_anew_takes_its_place() {
+fn updated_rows_replace_older_ones() {
     let results = |rows| super::results(about(), vec![], rows, vec![]);
     let old = results(vec![made(System::Raw, 1000.0), made(System::Headstart, 100.0)]);
     let all = update(old, results(vec![made(System::Headstart, 50.0)])).unwrap();

@@ -111,7 +111,7 @@ impl Matrix {
         if self.wrong.is_empty() {
             return Ok(());
         }
-        bail!("{} things are not as they should be:\n  {}", self.wrong.len(), self.wrong.join("\n  "))
+        bail!("{} results are not as expected:\n  {}", self.wrong.len(), self.wrong.join("\n  "))
     }
 }
 

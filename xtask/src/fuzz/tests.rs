@@ -75,7 +75,7 @@ fn every_fault_that_was_fixed_is_caught() {
 }
 
 #[test]
-fn the_same_seed_does_the_same() {
+fn runs_of_a_seed_are_reproducible() {
     for seed in 0..60 {
         let case = generate(seed);
         assert_eq!(case.text(), generate(seed).text(), "seed {seed}");

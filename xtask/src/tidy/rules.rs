@@ -25,7 +25,11 @@ const UNFINISHED: &[&str] = &["todo!(", "unimplemented!(", "#[ignore"];
 pub(super) fn first_line(source: &SourceFile) -> Option<Problem> {
     let first = source.text.lines().next().unwrap_or_default();
     (!first.starts_with("//!") && !first.starts_with("#![doc")).then(|| {
-        Problem::at(source, 1, "the first line is no `//!` line; start the file with one that says what it holds")
+        Problem::at(
+            source,
+            1,
+            "the first line is not a `//!` line; start the file with one that says what the file holds",
+        )
     })
 }
 
@@ -129,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_starts_with_what_it_holds() {
+    fn the_first_line_says_what_a_file_holds() {
         assert!(lines(first_line, "a.rs", "//! A thing.\n").is_empty());
         assert!(lines(first_line, "a.rs", "#![doc = include_str!(\"../README.md\")]\n").is_empty());
         assert_eq!(lines(first_line, "a.rs", "use a;\n//! Late.\n"), [":1"]);

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_only_for_tests_is_not_shipped() {
+    fn test_code_is_not_shipped() {
         let source = SourceFile::new("a.rs", "use a;\n#[cfg(test)]\nmod tests {\n  fn f() { b }\n}\nuse c;\n");
         assert_eq!(source.shipped.lines().map(str::trim).collect::<Vec<_>>(), ["use a;", "", "", "", "", "use c;"]);
         let source = SourceFile::new("a.rs", "#[cfg(test)]\nmod tests;\nuse c;");
