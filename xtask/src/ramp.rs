@@ -12,7 +12,7 @@ use object_store::path::Path;
 
 use crate::numbers::{mebibytes, to_float};
 use crate::report::panel::{frame, time_axis};
-use crate::report::svg::{Anchor, BLUE, Canvas, GREEN, GRID, MUTED, RED, Scale, TEXT};
+use crate::report::svg::{Anchor, BLUE, Canvas, GREEN, MUTED, ORANGE, RED, Scale, TEXT};
 use crate::report::write;
 
 const OBJECT: &str = "synthetic/1GiB/ramp";
@@ -100,7 +100,7 @@ fn draw(curves: [(&str, Curve); 3]) -> String {
     let limit = vec![(0.0, 0.0), (30.0, 0.0), (30.0 + shown * 1.048_576, shown)];
     let stream = vec![(30.0, 0.0), (most_ms, (most_ms - 30.0) * 60e3 / to_float(MIB))];
     let references = [("the link's limit", limit), ("one plain GET, streamed", stream)];
-    let colours = [MUTED, GRID, BLUE, GREEN, RED];
+    let colours = [MUTED, ORANGE, BLUE, GREEN, RED];
     for (((name, curve), colour), y) in
         references.into_iter().chain(curves).zip(colours).zip((0..5).map(|n| 62.0 + 17.0 * f64::from(n)))
     {
