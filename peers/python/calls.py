@@ -13,10 +13,10 @@ class Call:
         self.handle = line.get("handle")
         self.after = line.get("after")
         self.wait_s = (line.get("wait_us") or 0) / 1e6
-        # Traces of the crate say `is_last`.
+        # Traces of `headstart_trace` name this field `is_last`.
         self.close = bool(line.get("is_last"))
         size = line.get("size")
-        # No range is the whole object.
+        # A call without ranges reads the whole object.
         ranges = line.get("ranges") or ([[0, size]] if size is not None else [])
         self.ranges = [(start, end) for start, end in ranges]
         if self.kind not in ("read", "overwrite"):
@@ -26,7 +26,7 @@ class Call:
 
 
 class Chain:
-    """Calls of which each begins when the one before has ended."""
+    """Consecutive calls: each begins when the one before has ended."""
 
     def __init__(self, first):
         self.calls = [first]

@@ -1,20 +1,20 @@
-"""What any byte of a synthetic object is: `crates/sim/src/content.rs` once more, vectorised."""
+"""The bytes of synthetic objects, as in `crates/sim/src/content.rs`, vectorised."""
 
 import threading
 
 import numpy as np
 
-# Generation of an object that exists by its name alone: `FIRST_GENERATION` of crates/sim.
+# The first generation of an object: `FIRST_GENERATION` of crates/sim.
 FIRST_GENERATION = 1_700_000_000_000_000
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 _WORD = 8
 
-# Words compared at a time: few enough to stay in a core's own cache.
+# Words compared at a time. They fit into a core's cache.
 _BLOCK = 8192
 
-# What the words of a block differ by from its first.
+# Differences between the words of a block and its first word.
 _STEPS = np.arange(_BLOCK + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
 
 _SHIFT = np.uint64(32)
@@ -45,7 +45,7 @@ class Content:
     def differences(self, offset, data):
         """For each block which of its bytes differ; `None` where none does."""
         data = np.frombuffer(data, dtype=np.uint8)
-        # From a boundary of words on, whole words are compared; what comes before is part of one word.
+        # Whole words are compared from a word boundary on. The bytes before are part of one word.
         lead = min(-offset % _WORD, data.size)
         yield self._compare(offset, data[:lead])
         for at in range(lead, data.size, _BLOCK * _WORD):
@@ -56,7 +56,7 @@ class Content:
         words = -(-(skipped + data.size) // _WORD)
         expected = self._words(index, words)
         if skipped == 0 and data.size % _WORD == 0:
-            # Compared as words, eight times as fast; bytes are looked at only where words differ.
+            # Comparing words is eight times as fast; single bytes are compared only if words differ.
             if np.array_equal(data.view(np.uint64), expected):
                 return None
         wrong = data != expected.view(np.uint8)[skipped : skipped + data.size]

@@ -15,7 +15,7 @@ class Objects:
         self._contents = {}
         self._issued = threading.Condition()
         self._under_way = {}
-        # The server is on this machine, whatever proxies the environment names.
+        # The server is on this machine; proxies of the environment are ignored.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def overwrite(self, key):
@@ -40,10 +40,10 @@ class Objects:
     def judge(self, key, offset, data):
         """The number of the generation that `data` is of, or `None`; bytes that are wrong; whether it is a mixture."""
         known = self._known(key)
-        # Most reads are of the newest one.
+        # Most reads return the newest generation.
         which, wrong, explained = judge(known[::-1], offset, data)
         if which is None:
-            # A read can see a generation before the answer to the overwrite says its number.
+            # A read may return a generation before the answer to the overwrite arrives.
             with self._issued:
                 self._issued.wait_for(lambda: self._under_way.get(key, 0) == 0)
             known = self._known(key)

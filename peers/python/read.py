@@ -28,7 +28,7 @@ from importlib import metadata
 # gRPC: each open and each fetch would ask anew, and wait up to a minute for an answer. gcsfs's own switch leaves the class
 # that reads ordinary buckets, which are meant here; where the kind is known, both make the same requests.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
-# What would override the defaults that are to be measured, or the endpoint.
+# Settings that would override the measured defaults, or the endpoint.
 for name in ("DEFAULT_GCSFS_CONCURRENCY", "STORAGE_EMULATOR_HOST"):
     os.environ.pop(name, None)
 
@@ -140,7 +140,7 @@ class Run:
             return self._fs.open(f"{self._bucket}/{key}", "rb", **self._options)
 
         def changed(error):
-            # A precondition that failed, or a generation that is gone. Nothing else tells of a change.
+            # A failed precondition or a missing generation. Other errors do not report a change.
             tells = isinstance(error, (FileExistsError, FileNotFoundError)) or getattr(error, "code", None) in (404, 412)
             return tells and self._objects.was_overwritten(key)
 
@@ -153,7 +153,7 @@ class Run:
         except Exception as error:
             self._error = self._error or error
         finally:
-            # Who waits for a call that never came is not to wait for ever.
+            # Chains that wait for a call that was never made must not wait for ever.
             for call in chain.calls:
                 self._end(call)
 
@@ -185,7 +185,7 @@ class Run:
         handle = self._handles.get(call.handle)
         began = time.perf_counter()
         if handle is None:
-            # Without a handle it is one call of the file system, which opens and keeps nothing.
+            # A call without a handle is one call of the file system, which keeps no open file.
             path = f"{self._bucket}/{call.key}"
             pieces = [self._fs.cat_file(path, start=start, end=end) for start, end in call.ranges]
         else:
@@ -220,7 +220,7 @@ def memory(field):
 
 
 def forget_peak():
-    """Makes what is held now the most that was ever held, where the kernel lets a process."""
+    """Resets the peak memory, if the kernel allows it."""
     try:
         with open("/proc/self/clear_refs", "w", encoding="utf-8") as clear:
             clear.write("5")
@@ -249,11 +249,11 @@ def main():
     if given.versions:
         print(json.dumps(versions()))
         return 0
-    # Neither the user's files nor the environment are to change a default.
+    # The user's files and the environment must not change defaults.
     fsspec.config.conf.clear()
     try:
         chains = calls.share(calls.chains(calls.read(given.trace)), given.processes, given.process)
-        # aiohttp, by which gcsfs sends, goes through no proxy unless it is told to.
+        # gcsfs sends with aiohttp, which uses no proxy by default.
         fs = gcsfs.GCSFileSystem(token="anon", endpoint_url=given.endpoint)
         limit_s = None if given.limit_ms is None else given.limit_ms / 1e3
         run = Run(chains, fs, given.bucket, SYSTEMS[given.system], given.endpoint, limit_s)

@@ -1,4 +1,4 @@
-"""What needs no server: `python -m unittest` in this folder, with requirements.txt installed."""
+"""Tests without a server: run `python -m unittest` in this folder, with requirements.txt installed."""
 
 import json
 import random
@@ -29,7 +29,7 @@ def call(n, after=None, **more):
 
 class ContentTest(unittest.TestCase):
     def test_the_bytes_are_those_of_the_simulated_cloud(self):
-        # As in the tests of crates/sim/src/content.rs.
+        # The values of the tests in crates/sim/src/content.rs.
         self.assertEqual(expected("synthetic/1GiB/a", 1, 6, 10), bytes([96, 27, 219, 131]))
         self.assertEqual(Content("synthetic/1GiB/a", 1).wrong_bytes(6, bytes([96, 27, 219, 131])), 0)
 

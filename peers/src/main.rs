@@ -1,6 +1,6 @@
-//! Other people's readers, run by the bench: one run in one process, as `headstart_bench::child` describes it.
+//! Other libraries, run by the bench: one run a process, by the protocol of `headstart_bench::child`.
 //!
-//! `cargo xtask bench --peers` builds and starts it. The benches beside other caches are run by hand:
+//! `cargo xtask bench --peers` builds and starts it. The benches of cache hits are run by hand:
 //!
 //! ```console
 //! $ cargo bench -p headstart-peers --bench cache_hits
