@@ -34,7 +34,7 @@ pub struct StoreClient {
 /// # Errors
 /// If `system` needs another program or has no source, or the facade cannot be built.
 pub async fn source(system: System, client: StoreClient) -> Result<Arc<dyn ReadSource>> {
-    let fetch = |store| Arc::new(FetchStore::new(store, FetchConfig::default()));
+    let fetch = |store| Arc::new(FetchStore::new(store, FetchConfig::default()).expect("valid settings"));
     Ok(match system {
         System::Raw => Arc::new(Ranges(client.store)),
         System::Stream => Arc::new(Streams(client.store)),

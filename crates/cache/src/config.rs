@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use headstart_fetch_core::internal::byte_range;
 use headstart_fetch_core::options::{
-    OptionRow, assign, duration_text, format_bytes, format_duration, format_switch, parse_bytes, parse_duration,
-    parse_switch,
+    OptionRow, assign, duration_text, format_bytes, format_duration, parse_bytes, parse_duration,
 };
 use headstart_fetch_core::{ConfigError, LinkEstimate, MemoryBudget, Options, PinBy};
 use serde::{Deserialize, Serialize};
@@ -95,8 +94,6 @@ impl From<Freshness> for String {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
-    /// Whether anything is cached. Off, every call goes to the inner store. Default: on.
-    pub enabled: bool,
     /// The memory for pages in bytes, overhead included. Default: 256 MiB.
     pub memory_bytes: usize,
     /// The size of a page in bytes: a power of two from 16 KiB to 4 MiB. Default: 64 KiB.
@@ -108,7 +105,7 @@ pub struct CacheConfig {
     /// How long a version counts as current without being validated. Default: 60 s.
     pub freshness: Freshness,
     /// How the requests that fill pages are pinned to a version. Default: [`PinBy::ETag`].
-    pub pin: PinBy,
+    pub pin: Option<PinBy>,
     /// How long a caller waits for another caller's fetch that makes no progress before it fetches itself. Its own
     /// fetch may take as long as the layer below allows. Default: 60 s.
     #[serde(with = "duration_text")]
@@ -125,12 +122,11 @@ pub struct CacheConfig {
 impl Default for CacheConfig {
     fn default() -> Self {
         Self {
-            enabled: true,
             memory_bytes: 256 << 20,
             page_bytes: 64 << 10,
             edge_bytes: 0,
             freshness: Freshness::default(),
-            pin: PinBy::ETag,
+            pin: None,
             stall_timeout: Duration::from_secs(60),
             link: None,
             budget: None,
@@ -138,15 +134,14 @@ impl Default for CacheConfig {
     }
 }
 
+impl CacheConfig {
+    pub(crate) fn pin(&self) -> PinBy {
+        self.pin.unwrap_or_default()
+    }
+}
+
 impl Options for CacheConfig {
     const ROWS: &'static [OptionRow<Self>] = &[
-        OptionRow {
-            key: "enabled",
-            takes: "on or off",
-            what: "keep pages of what was read",
-            get: |config| format_switch(config.enabled),
-            set: |config, key, value| assign(&mut config.enabled, parse_switch(key, value)),
-        },
         OptionRow {
             key: "memory_bytes",
             takes: "bytes",
@@ -179,8 +174,8 @@ impl Options for CacheConfig {
             key: "pin",
             takes: "e_tag, version or unpinned",
             what: "how fills are pinned to a version",
-            get: |config| format_pin(config.pin).to_owned(),
-            set: |config, key, value| assign(&mut config.pin, parse_pin(key, value)),
+            get: |config| format_pin(config.pin()).to_owned(),
+            set: |config, key, value| assign(&mut config.pin, parse_pin(key, value).map(Some)),
         },
         OptionRow {
             key: "stall_timeout",
@@ -244,7 +239,6 @@ mod tests {
     fn every_option_reads_back_what_it_shows() {
         let mut config = CacheConfig::default();
         for (key, value) in [
-            ("enabled", "off"),
             ("memory_bytes", "64MiB"),
             ("page_bytes", "1MiB"),
             ("edge_bytes", "2MiB"),

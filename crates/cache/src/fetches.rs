@@ -91,7 +91,7 @@ impl Fetches {
             lookup,
             in_flight: InFlight::new(pages, config.stall_timeout),
             budget: config.budget.clone(),
-            pin: config.pin,
+            pin: config.pin(),
             rules,
             counters,
         }

@@ -38,7 +38,6 @@ const MEMORY_BYTES_PER_OBJECT: usize = 16 << 10;
 
 /// The versions and pages that the cache holds, and the decisions about them.
 pub(crate) struct Lookup {
-    is_enabled: bool,
     freshness: Freshness,
     pages: PageSize,
     table: VersionTable,
@@ -55,7 +54,6 @@ impl Lookup {
     pub(crate) fn new(config: &CacheConfig, pages: PageSize, rules: SafetyRules, counters: Arc<CacheCounters>) -> Self {
         let objects = (config.memory_bytes / MEMORY_BYTES_PER_OBJECT).clamp(64, 1 << 16);
         Self {
-            is_enabled: config.enabled,
             freshness: config.freshness,
             pages,
             table: VersionTable::new(objects, rules),
@@ -81,7 +79,7 @@ impl Lookup {
     /// How a call with these options uses the cache.
     #[inline]
     pub(crate) fn plan(&self, options: &GetOptions) -> CachePlan {
-        CachePlan::new(self.is_enabled, self.freshness, options.extensions.get().copied(), options.head)
+        CachePlan::new(self.freshness, options.extensions.get().copied(), options.head)
     }
 
     /// The known version that a call reads.

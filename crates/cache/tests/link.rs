@@ -27,7 +27,7 @@ fn bucket() -> SimStore {
 
 /// A cache over a `FetchStore` over `sim`. Neither is told the link.
 fn stack(sim: &SimStore) -> CacheStore {
-    let fetch = FetchStore::new(Arc::new(sim.clone()), FetchConfig::default());
+    let fetch = FetchStore::new(Arc::new(sim.clone()), FetchConfig::default()).expect("valid settings");
     CacheStore::new(Arc::new(fetch), CacheConfig::default()).expect("a good config")
 }
 
@@ -71,7 +71,7 @@ async fn answers_from_memory_carry_the_estimate_of_the_layer_below() {
 #[tokio::test(start_paused = true)]
 async fn a_configured_estimate_is_used_and_passed_on_in_place_of_one_from_below() {
     let own = LinkEstimate::new(&BackendProfile::default());
-    let fetch = FetchStore::new(Arc::new(bucket()), FetchConfig::default());
+    let fetch = FetchStore::new(Arc::new(bucket()), FetchConfig::default()).expect("valid settings");
     let config = CacheConfig { link: Some(Arc::clone(&own)), ..CacheConfig::default() };
     let store = CacheStore::new(Arc::new(fetch), config).expect("a good config");
     for _ in 0..2 {

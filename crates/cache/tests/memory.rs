@@ -21,8 +21,8 @@ use tokio::time::Instant;
 /// A cache over a `FetchStore` over `inner`, with one budget.
 fn stack(inner: Arc<dyn ObjectStore>, budget: &Arc<MemoryBudget>, memory_bytes: usize) -> CacheStore {
     let profile = BackendProfile::default();
-    let config = FetchConfig { budget: Some(Arc::clone(budget)), profile, ..FetchConfig::default() };
-    let fetch = FetchStore::new(inner, config);
+    let config = FetchConfig { budget: Some(Arc::clone(budget)), profile: Some(profile), ..FetchConfig::default() };
+    let fetch = FetchStore::new(inner, config).expect("valid settings");
     let config = CacheConfig {
         memory_bytes,
         link: Some(fetch.link()),

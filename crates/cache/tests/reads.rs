@@ -328,17 +328,6 @@ async fn empty_objects_and_the_end_of_others() {
 }
 
 #[tokio::test]
-async fn switched_off_it_is_a_pointer_hop() {
-    let (double, store) = cache_with(CacheConfig { enabled: false, ..CacheConfig::default() });
-    double.write(A, content(1, LEN)).await;
-    for n in 1..3 {
-        store.get_range(&path(), 5..20).await.expect("read");
-        assert_eq!(double.ranges()[n - 1], Some(GetRange::Bounded(5..20)));
-        assert_eq!(double.gets(), n);
-    }
-}
-
-#[tokio::test]
 async fn the_cache_keeps_to_its_memory() {
     let (double, store) = cache_with(CacheConfig { memory_bytes: 1 << 20, ..CacheConfig::default() });
     for name in 0..20 {

@@ -72,9 +72,6 @@ async fn what_cannot_be_warmed_is_told() {
     assert_eq!(store.get_range(&path(), 0..LEN as u64).await.expect("read"), content(2, LEN));
     assert_eq!(double.gets(), 0);
 
-    let (double, store) = cache_with(CacheConfig { enabled: false, ..CacheConfig::default() });
-    double.write(A, content(1, LEN)).await;
-    assert_eq!(store.warm(&path(), &[0..10]).await.expect("off"), 0);
     let (double, store) = cache(Freshness::default());
     double.feel(Mood::NoToken);
     double.write(A, content(1, LEN)).await;

@@ -31,7 +31,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     ));
 
     let profile = BackendProfile { stream_bytes_per_s: 60e6, ..BackendProfile::default() };
-    let store = Arc::new(FetchStore::new(Arc::clone(&far_away), FetchConfig { profile, ..FetchConfig::default() }));
+    let store = Arc::new(
+        FetchStore::new(Arc::clone(&far_away), FetchConfig { profile: Some(profile), ..FetchConfig::default() })
+            .expect("valid settings"),
+    );
     for store in [far_away, Arc::clone(&store) as Arc<dyn ObjectStore>] {
         let start = Instant::now();
         let mut body = store.get(&path).await?.into_stream();

@@ -33,11 +33,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         file.write_all(&[7; 1 << 20])?;
     }
 
-    let local = FetchConfig { profile: BackendProfile::local(), ..FetchConfig::default() };
+    let local = FetchConfig { profile: Some(BackendProfile::local()), ..FetchConfig::default() };
     let stores: [(&str, Arc<dyn ObjectStore>); 3] = [
         ("LocalFileSystem", Arc::clone(&raw)),
-        ("FetchStore, local profile", Arc::new(FetchStore::new(Arc::clone(&raw), local))),
-        ("FetchStore, default profile", Arc::new(FetchStore::new(raw, FetchConfig::default()))),
+        ("FetchStore, local profile", Arc::new(FetchStore::new(Arc::clone(&raw), local).expect("valid settings"))),
+        (
+            "FetchStore, default profile",
+            Arc::new(FetchStore::new(raw, FetchConfig::default()).expect("valid settings")),
+        ),
     ];
     println!("MiB/s, the best of {ROUNDS}; a file of {} MiB in the page cache", size / MIB);
     print!("{:<28}{:>14}{:>14}", "", "get, stream", "get, bytes");

@@ -16,8 +16,6 @@ use crate::policy::profile::BackendProfile;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FetchConfig {
-    /// Whether ranges are split at all. Off, every call is one request. Default: on.
-    pub enabled: bool,
     /// The most GETs in flight through this store; fewer while the store throttles. Default: 32.
     pub concurrency: usize,
     /// How often a failed request is sent again, and how often in a row a broken body is resumed. 0 leaves retries,
@@ -35,7 +33,7 @@ pub struct FetchConfig {
     #[serde(skip)]
     pub jitter_seed: Option<u64>,
     /// What to assume of the store before anything is measured. Default: [`BackendProfile::default`].
-    pub profile: BackendProfile,
+    pub profile: Option<BackendProfile>,
     /// The memory budget for parts in flight. Default: a budget of its own of 512 MiB.
     #[serde(skip)]
     pub budget: Option<Arc<MemoryBudget>>,
@@ -44,14 +42,13 @@ pub struct FetchConfig {
 impl Default for FetchConfig {
     fn default() -> Self {
         Self {
-            enabled: true,
             concurrency: 32,
             retries: 10,
             retry_timeout: Duration::from_secs(180),
             hedge: true,
             immutable: false,
             jitter_seed: None,
-            profile: BackendProfile::default(),
+            profile: None,
             budget: None,
         }
     }
@@ -59,13 +56,6 @@ impl Default for FetchConfig {
 
 impl Options for FetchConfig {
     const ROWS: &'static [OptionRow<Self>] = &[
-        OptionRow {
-            key: "enabled",
-            takes: "on or off",
-            what: "split ranges and fetch the parts in parallel",
-            get: |config| format_switch(config.enabled),
-            set: |config, key, value| assign(&mut config.enabled, parse_switch(key, value)),
-        },
         OptionRow {
             key: "concurrency",
             takes: "1 to 4096",
@@ -110,7 +100,7 @@ impl Options for FetchConfig {
         if self.retries > 100 {
             return Err(ConfigError::bad("retries", self.retries, "expected 0 to 100"));
         }
-        self.profile.check()
+        self.profile.as_ref().map_or(Ok(()), BackendProfile::check)
     }
 }
 
@@ -131,14 +121,9 @@ mod tests {
     #[test]
     fn every_option_reads_back_what_it_was_set_to() {
         let mut config = FetchConfig::default();
-        for (key, value) in [
-            ("enabled", "off"),
-            ("concurrency", "7"),
-            ("retries", "0"),
-            ("retry_timeout", "90s"),
-            ("hedge", "off"),
-            ("immutable", "on"),
-        ] {
+        for (key, value) in
+            [("concurrency", "7"), ("retries", "0"), ("retry_timeout", "90s"), ("hedge", "off"), ("immutable", "on")]
+        {
             assert_ne!(config.value(key).as_deref(), Some(value), "{key}");
             config.set(key, value).expect(key);
             assert_eq!(config.value(key).as_deref(), Some(value), "{key}");
@@ -155,7 +140,7 @@ mod tests {
         ];
         let refused = |key: &str, spoil: &dyn Fn(&mut BackendProfile)| {
             let mut config = FetchConfig::default();
-            spoil(&mut config.profile);
+            spoil(config.profile.get_or_insert_default());
             let error = config.check().expect_err(key).to_string();
             assert!(error.starts_with(&format!("option '{key}' is '")) && error.contains("expected "), "{error}");
         };
@@ -171,6 +156,6 @@ mod tests {
         refused("profile.prices.per_gb", &|profile| profile.prices.per_gb = f64::NAN);
         refused("profile.prices.per_1000_requests", &|profile| profile.prices.per_1000_requests = -1.0);
         let free = BackendProfile { ttfb: Duration::ZERO, ..BackendProfile::local() };
-        FetchConfig { profile: free, ..FetchConfig::default() }.check().expect("memory takes no time");
+        FetchConfig { profile: Some(free), ..FetchConfig::default() }.check().expect("memory takes no time");
     }
 }

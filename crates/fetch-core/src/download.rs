@@ -241,7 +241,7 @@ impl DownloadSource {
 
     async fn ask(&self, mut options: GetOptions, version: Option<&ObjectVersion>) -> Result<GetResult> {
         let Some(version) = version else { return Ok(self.core.read(&self.path, options).await?) };
-        let pinned = version.pin(self.core.config.profile.pin, &mut options);
+        let pinned = version.pin(self.core.profile.pin, &mut options);
         let answer = match self.core.read(&self.path, options.clone()).await {
             Ok(answer) => answer,
             Err(error) => return Err(self.core.explain(error, pinned, &self.path, version, &options).await.into()),

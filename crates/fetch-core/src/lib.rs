@@ -13,7 +13,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> object_store::Result<()> {
 //! let bucket = Arc::new(InMemory::new());
-//! let store = FetchStore::new(bucket, FetchConfig::default());
+//! let store = FetchStore::new(bucket, FetchConfig::default())?;
 //! let path = Path::from("greeting");
 //! store.put(&path, "hello, world".into()).await?;
 //!
@@ -93,6 +93,7 @@
 //! in.
 
 mod config;
+#[cfg(feature = "download")]
 mod download;
 mod error;
 #[doc(hidden)]
@@ -108,6 +109,7 @@ mod store;
 mod trace_events;
 
 pub use config::FetchConfig;
+#[cfg(feature = "download")]
 pub use download::{Download, DownloadError, DownloadProgress, Downloaded};
 pub use error::{FetchError, ObjectChanged, Throttled};
 pub use limits::budget::{MemoryBudget, Reservation};

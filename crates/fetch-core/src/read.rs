@@ -58,12 +58,7 @@ struct ReadCall<'a> {
 impl ReadCall<'_> {
     async fn answer(self, options: GetOptions) -> Result<GetResult> {
         let core = self.core;
-        if !core.config.enabled {
-            let origin = Origin::default();
-            let answer = core.request(None, self.path, options, None, &origin, is_transient, self.activity);
-            return Ok(answer.await?.into_result());
-        }
-        let split = Split::plan(&core.link.link(), &core.config.profile, core.config.concurrency);
+        let split = Split::plan(&core.link.link(), &core.profile, core.config.concurrency);
         let is_asked = options.extensions.get() == Some(&RangeOrigin::Asked);
         let Some(split) = split.filter(|_| !is_asked && core.may_split(&options)) else {
             return self.whole(options).await;

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config::FetchConfig;
+#[cfg(feature = "download")]
 use crate::download::Download;
 use crate::internal::forward_object_store;
 use crate::limits::budget::MemoryBudget;
@@ -39,29 +40,20 @@ pub struct FetchStore {
 }
 
 impl FetchStore {
-    /// Reads from `inner` with settings known to be good.
-    ///
-    /// # Panics
-    /// Where [`FetchStore::try_new`] would return an error; [`FetchConfig::default`] and whatever
-    /// [`Options::set`](crate::Options::set) lets through never do.
-    #[must_use]
-    pub fn new(inner: Arc<dyn ObjectStore>, config: FetchConfig) -> Self {
-        Self::try_new(inner, config).expect("the config makes no sense; `FetchStore::try_new` returns this as an error")
-    }
-
-    /// Reads from `inner`.
+    /// Wraps `inner`.
     ///
     /// # Errors
-    /// [`ConfigError`] where [`Options::check`](crate::Options::check) refuses `config`.
-    pub fn try_new(inner: Arc<dyn ObjectStore>, config: FetchConfig) -> Result<Self, ConfigError> {
+    /// [`ConfigError`] if [`Options::check`](crate::Options::check) refuses `config`.
+    pub fn new(inner: Arc<dyn ObjectStore>, config: FetchConfig) -> Result<Self, ConfigError> {
         config.check()?;
+        let profile = config.profile.clone().unwrap_or_default();
         let concurrency = Concurrency::new(config.concurrency);
         let core = FetchCore {
             inner,
             refusals: Refusals::default(),
             budget: config.budget.clone().unwrap_or_else(|| MemoryBudget::new(OWN_BUDGET_BYTES)),
             permits: Permits::new(concurrency.limit()),
-            link: LinkEstimate::new(&config.profile),
+            link: LinkEstimate::new(&profile),
             counters: FetchCounters::default(),
             hedging: Mutex::default(),
             pauses: Mutex::default(),
@@ -69,6 +61,7 @@ impl FetchStore {
             jitter: Jitter::new(config.jitter_seed),
             started: Instant::now(),
             lacks_validators: AtomicBool::new(false),
+            profile,
             config,
         };
         Ok(Self { core: Arc::new(core) })
@@ -106,6 +99,7 @@ impl FetchStore {
     /// # Cancel safety
     /// Dropping the future keeps what has been written. Writes in flight on blocking threads finish by
     /// themselves; another download to the same file waits for them.
+    #[cfg(feature = "download")]
     pub fn download(&self, path: &Path, file: impl AsRef<std::path::Path>) -> Download {
         Download::new(&self.core, path, file.as_ref().to_owned())
     }
@@ -120,7 +114,7 @@ impl FetchStore {
     #[must_use]
     pub fn stats(&self) -> FetchStats {
         let core = &self.core;
-        let mut stats = core.counters.snapshot(&core.config.profile.prices);
+        let mut stats = core.counters.snapshot(&core.profile.prices);
         stats.in_flight = core.permits.in_flight() as u64;
         stats.peak_in_flight = core.permits.peak() as u64;
         stats.limit_in_flight = core.concurrency.lock().limit() as u64;
@@ -151,9 +145,6 @@ impl ObjectStore for FetchStore {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let asks_for_link = options.extensions.get::<Intent>().is_some();
         let answer = self.core.read(location, options).await?;
-        if !self.core.config.enabled {
-            return Ok(answer);
-        }
         let mut answer = local_file::in_large_steps(answer);
         if asks_for_link {
             answer.extensions.insert(MeasuredLink(self.link()));

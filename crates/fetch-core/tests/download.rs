@@ -309,6 +309,7 @@ fn unreachable(bench: &Bench) -> FetchStore {
     let retries = 0;
     let config = FetchConfig { retries, ..FetchConfig::default() };
     FetchStore::new(Arc::new(Altered::named(bench.sim.to_string(), bench.sim.clone(), refused)), config)
+        .expect("valid settings")
 }
 
 #[tokio::test(start_paused = true)]
@@ -333,7 +334,7 @@ async fn bytes_of_another_store_are_not_resumed() {
     let (bench, place) = (cloud(24 * MIB).build(), Place::new());
     half_complete(&bench, &place).await;
     let elsewhere = Altered::named("Bucket(other)".to_owned(), bench.sim.clone(), Ok);
-    let other = FetchStore::new(Arc::new(elsewhere), FetchConfig::default());
+    let other = FetchStore::new(Arc::new(elsewhere), FetchConfig::default()).expect("valid settings");
     assert_eq!(other.download(&path(), &place.file).await.unwrap().resumed_bytes, 0);
 }
 

@@ -12,8 +12,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Altered, Bench, KEY, KIB, Setup, check_body, path, settle, tiny_parts};
-use futures::{StreamExt, TryStreamExt};
+use common::{Altered, Bench, KIB, Setup, check_body, path, settle, tiny_parts};
+use futures::TryStreamExt;
 use headstart_fetch_core::internal::{Origin, Reserved, ask};
 use headstart_fetch_core::{FetchConfig, FetchError, FetchStore, Intent, MemoryBudget};
 use headstart_sim::{FaultEvent, FaultPlan, ReadAnswer, When};
@@ -234,7 +234,9 @@ async fn origins_are_complete_when_the_body_ends() {
         let bench = Setup::default().build();
         let store: Arc<dyn ObjectStore> = match stacked {
             false => Arc::new(bench.store.clone()),
-            true => Arc::new(FetchStore::new(Arc::new(bench.store.clone()), FetchConfig::default())),
+            true => Arc::new(
+                FetchStore::new(Arc::new(bench.store.clone()), FetchConfig::default()).expect("valid settings"),
+            ),
         };
         for options in reads() {
             let result = store.get_opts(&path(), options).await.unwrap();
@@ -330,11 +332,11 @@ async fn threads_do_not_get_in_each_others_way() {
     let budget = MemoryBudget::new(100 << 10);
     let config = FetchConfig {
         concurrency: 4,
-        profile: tiny_parts(),
+        profile: Some(tiny_parts()),
         budget: Some(Arc::clone(&budget)),
         ..FetchConfig::default()
     };
-    let store = FetchStore::new(Arc::new(ChunkedStore::new(Arc::new(inner), 1000)), config);
+    let store = FetchStore::new(Arc::new(ChunkedStore::new(Arc::new(inner), 1000)), config).expect("valid settings");
     let reads = (0..400).map(|n| {
         let (store, path, bytes) = (store.clone(), path.clone(), bytes.clone());
         tokio::spawn(async move {
@@ -365,19 +367,4 @@ async fn threads_do_not_get_in_each_others_way() {
     .await
     .expect("something stays behind");
     assert!(store.stats().peak_in_flight <= 4);
-}
-
-#[tokio::test(start_paused = true)]
-async fn off_is_one_request_for_each_call() {
-    let bench = Setup::default().build();
-    let store = FetchStore::new(Arc::new(bench.sim.clone()), FetchConfig { enabled: false, ..FetchConfig::default() });
-    let path = object_store::path::Path::from(KEY);
-    assert_eq!(
-        store.get(&path).await.unwrap().into_stream().count().await,
-        bench.sim.get(&path).await.unwrap().into_stream().count().await
-    );
-    store.get_range(&path, 0..bench.size).await.unwrap();
-    store.head(&path).await.unwrap();
-    let stats = store.stats();
-    assert_eq!((stats.gets(), stats.heads, stats.delivered_bytes), (2, 1, 2 * bench.size));
 }

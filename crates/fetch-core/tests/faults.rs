@@ -145,7 +145,7 @@ async fn a_link_that_is_slow_as_a_whole_is_not_hedged() {
     {
         let bench = cloud(link.clone(), FaultPlan::default()).build();
         let slower = Arc::new(ThrottledStore::new(bench.sim.clone(), ThrottleConfig::default()));
-        let store = FetchStore::new(slower.clone(), FetchConfig::default());
+        let store = FetchStore::new(slower.clone(), FetchConfig::default()).expect("valid settings");
         random_reads(&bench, &store, calm_reads, 1).await;
         slower.config_mut(|config| config.wait_get_per_call = 200 * MS);
         let calm = store.stats().hedges;
@@ -315,7 +315,7 @@ async fn a_throttling_store_gets_fewer_requests() {
         _ => Err(Error::Generic { store: "test", source: Throttled { status: 503, retry_after: None }.into() }),
     });
     let config = FetchConfig { jitter_seed: Some(1), ..setup().config() };
-    let store = FetchStore::new(Arc::new(overloaded), config);
+    let store = FetchStore::new(Arc::new(overloaded), config).expect("valid settings");
     let read = store.get_opts(&path(), GetOptions::new()).await.unwrap();
     let start = Instant::now();
     check_body(read).await.unwrap();

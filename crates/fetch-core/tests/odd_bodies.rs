@@ -29,7 +29,7 @@ fn over(behaviour: &str) -> (Arc<HostileServer>, FetchStore) {
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
         .with_http_connector(InMemoryConnector::new(Arc::clone(&server)));
     let config = FetchConfig { jitter_seed: Some(1), ..FetchConfig::default() };
-    let store = FetchStore::new(Arc::new(client.build().unwrap()), config);
+    let store = FetchStore::new(Arc::new(client.build().unwrap()), config).expect("valid settings");
     (server, store)
 }
 
@@ -95,7 +95,7 @@ async fn a_read_in_parts_sends_a_store_that_is_down_one_request_per_part_and_one
             }
         });
         let config = FetchConfig { jitter_seed: Some(1), ..FetchConfig::default() };
-        let store = FetchStore::new(Arc::new(store), config);
+        let store = FetchStore::new(Arc::new(store), config).expect("valid settings");
         let read = async { store.get_range(&key, 0..64 << 20).await };
         match (read.await, down_for) {
             (Ok(bytes), Some(_)) => assert_eq!(bytes.len(), 64 << 20, "a short outage is survived"),

@@ -23,7 +23,7 @@ fn p() -> Path {
 
 fn store(odd: &Arc<Odd>) -> FetchStore {
     let config = FetchConfig { jitter_seed: Some(1), ..FetchConfig::default() };
-    FetchStore::new(odd.clone(), config)
+    FetchStore::new(odd.clone(), config).expect("valid settings")
 }
 
 fn gets(odd: &Odd) -> usize {
@@ -427,7 +427,7 @@ async fn outages_with_few_permits_do_not_get_stuck() {
             budget: Some(MemoryBudget::new(4 << 20)),
             ..FetchConfig::default()
         };
-        let s = Arc::new(FetchStore::new(odd.clone(), config));
+        let s = Arc::new(FetchStore::new(odd.clone(), config).expect("valid settings"));
         let mut tasks = Vec::new();
         for k in 0..4u64 {
             let s = s.clone();

@@ -33,7 +33,7 @@ fn profile() -> BackendProfile {
 
 fn config(concurrency: usize, budget_bytes: usize) -> FetchConfig {
     let budget = Some(MemoryBudget::new(budget_bytes));
-    FetchConfig { concurrency, profile: profile(), budget, ..FetchConfig::default() }
+    FetchConfig { concurrency, profile: Some(profile()), budget, ..FetchConfig::default() }
 }
 
 async fn objects() -> Arc<InMemory> {
@@ -113,7 +113,7 @@ proptest! {
             let config = config(concurrency, budget_bytes);
             let budget = config.budget.clone().unwrap();
             let chunked = ChunkedStore::new(Arc::clone(&inner) as Arc<dyn ObjectStore>, chunk);
-            let store = FetchStore::new(Arc::new(chunked), config);
+            let store = FetchStore::new(Arc::new(chunked), config).expect("valid settings");
             for _ in 0..2 {
                 let expected = seen(&*inner, &path, options.clone()).await;
                 let got = seen(&store, &path, options.clone()).await;
@@ -153,8 +153,8 @@ proptest! {
                 answer
             });
             let profile = if tiny { profile() } else { BackendProfile::default() };
-            let config = FetchConfig { retries: 0, profile, ..FetchConfig::default() };
-            let store = FetchStore::new(Arc::new(altered), config);
+            let config = FetchConfig { retries: 0, profile: Some(profile), ..FetchConfig::default() };
+            let store = FetchStore::new(Arc::new(altered), config).expect("valid settings");
             let mut delivered = 0;
             for (ranges, streams, broken) in calls {
                 as_stream.store(streams, Relaxed);
@@ -191,7 +191,7 @@ proptest! {
             let path = Path::from(object.to_string());
             let ranges: Vec<Range<u64>> = ranges.into_iter().map(|(start, n)| start..start + n).collect();
             let chunked = ChunkedStore::new(Arc::clone(&inner) as Arc<dyn ObjectStore>, chunk);
-            let store = FetchStore::new(Arc::new(chunked), config(concurrency, budget_bytes));
+            let store = FetchStore::new(Arc::new(chunked), config(concurrency, budget_bytes)).expect("valid settings");
             let got = store.get_ranges(&path, &ranges).await;
             match inner.get_ranges(&path, &ranges).await {
                 // Empty ranges are not requested, so nothing is missing.
@@ -216,7 +216,7 @@ fn fetch_error<T>(result: Result<T>) -> FetchError {
 
 #[tokio::test]
 async fn get_ranges_says_what_is_wrong() {
-    let store = FetchStore::new(objects().await, config(4, 1000));
+    let store = FetchStore::new(objects().await, config(4, 1000)).expect("valid settings");
     let read = async |ranges: &[(u64, u64)]| {
         let ranges: Vec<Range<u64>> = ranges.iter().map(|&(start, end)| start..end).collect();
         store.get_ranges(&Path::from("300"), &ranges).await
@@ -235,7 +235,7 @@ async fn one_part_is_the_clients_own_bytes() {
     let inner = objects().await;
     let path = Path::from("300");
     let theirs = inner.get(&path).await.unwrap().bytes().await.unwrap();
-    let store = FetchStore::new(inner, config(4, 1000));
+    let store = FetchStore::new(inner, config(4, 1000)).expect("valid settings");
     assert_eq!(store.get_range(&path, 5..9).await.unwrap().as_ptr(), theirs[5..].as_ptr());
     let ranges = store.get_ranges(&path, &[20..22, 5..9]).await.unwrap();
     assert_eq!((ranges[0].as_ptr(), ranges[1].as_ptr()), (theirs[20..].as_ptr(), theirs[5..].as_ptr()));
@@ -245,7 +245,7 @@ async fn one_part_is_the_clients_own_bytes() {
 fn only_a_read_in_parts_needs_a_runtime() {
     use futures::FutureExt;
     let inner = block_on(objects());
-    let store = FetchStore::new(inner, config(4, 1000));
+    let store = FetchStore::new(inner, config(4, 1000)).expect("valid settings");
     let path = Path::from("300");
     assert_eq!(store.get_range(&path, 0..8).now_or_never().expect("in memory").unwrap().len(), 8);
     assert_eq!(fetch_error(store.get_range(&path, 0..200).now_or_never().expect("in memory")), FetchError::NoRuntime);
@@ -262,7 +262,8 @@ async fn local_files_are_read_in_large_steps() {
     inner.put(&empty, Vec::new().into()).await.unwrap();
     // With a remote profile, which splits, and with the local one.
     for profile in [profile(), BackendProfile::local()] {
-        let store = FetchStore::new(inner.clone(), FetchConfig { profile, ..FetchConfig::default() });
+        let store = FetchStore::new(inner.clone(), FetchConfig { profile: Some(profile), ..FetchConfig::default() })
+            .expect("valid settings");
         for (range, expected, reads) in [
             (None, 0..SIZE, 5),
             (Some(GetRange::Offset(10)), 10..SIZE, 5),
@@ -287,17 +288,13 @@ async fn local_files_are_read_in_large_steps() {
         store.download(&path, &target).await.unwrap();
         assert!(std::fs::read(&target).unwrap() == bytes);
     }
-    let off = FetchStore::new(inner, FetchConfig { enabled: false, ..FetchConfig::default() });
-    let untouched = off.get(&path).await.unwrap();
-    assert!(matches!(untouched.payload, object_store::GetResultPayload::File(..)));
-    assert!(LocalFile::is_source_of(&untouched));
 }
 
 #[tokio::test]
 async fn a_local_file_that_shrinks_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let inner = Arc::new(object_store::local::LocalFileSystem::new_with_prefix(folder.path()).unwrap());
-    let store = FetchStore::new(inner, FetchConfig::default());
+    let store = FetchStore::new(inner, FetchConfig::default()).expect("valid settings");
     let path = Path::from("a");
     store.put(&path, vec![7; 300].into()).await.unwrap();
     let answer = store.get(&path).await.unwrap();
@@ -309,8 +306,11 @@ async fn a_local_file_that_shrinks_is_an_error() {
 #[test]
 fn shows_the_inner_store_and_refuses_an_invalid_config() {
     let inner = Arc::new(InMemory::new());
-    assert_eq!(FetchStore::new(inner.clone(), FetchConfig::default()).to_string(), "FetchStore(InMemory)");
+    assert_eq!(
+        FetchStore::new(inner.clone(), FetchConfig::default()).expect("valid settings").to_string(),
+        "FetchStore(InMemory)"
+    );
     let none = FetchConfig { concurrency: 0, ..FetchConfig::default() };
-    let error = FetchStore::try_new(inner, none).unwrap_err().to_string();
+    let error = FetchStore::new(inner, none).unwrap_err().to_string();
     assert!(error.contains("concurrency"), "{error}");
 }

@@ -141,7 +141,7 @@ async fn ten_reads_beside_a_throttled_prefix() -> Duration {
         Err(Error::Generic { store: "test", source: source.into() })
     });
     let config = FetchConfig { retries: 50, ..Setup { seed: 3, ..Setup::default() }.config() };
-    let store = FetchStore::new(Arc::new(refusing), config);
+    let store = FetchStore::new(Arc::new(refusing), config).expect("valid settings");
     let read = |is_busy: bool| {
         let store = store.clone();
         let mut options = GetOptions::new().with_range(Some(0..4 * KIB));
@@ -227,7 +227,8 @@ fn bodies_left_alone_keep_no_permit_in_a_runtime_without_time() {
     let memory = object_store::memory::InMemory::new();
     runtime.block_on(async {
         memory.put(&path(), vec![7; 300_000].into()).await.unwrap();
-        let store = FetchStore::new(Arc::new(memory), FetchConfig { concurrency: 2, ..FetchConfig::default() });
+        let store = FetchStore::new(Arc::new(memory), FetchConfig { concurrency: 2, ..FetchConfig::default() })
+            .expect("valid settings");
         let mut left_alone = Vec::new();
         for _ in 0..5 {
             let get = tokio::spawn({
@@ -254,8 +255,9 @@ fn a_runtime_without_time_reads() {
         memory.put(&path(), vec![7; 300_000].into()).await.unwrap();
         let store = FetchStore::new(
             Arc::new(memory),
-            FetchConfig { profile: tiny_parts(), concurrency: 2, ..FetchConfig::default() },
-        );
+            FetchConfig { profile: Some(tiny_parts()), concurrency: 2, ..FetchConfig::default() },
+        )
+        .expect("valid settings");
         assert_eq!(store.get_range(&path(), 0..10).await.unwrap(), vec![7; 10]);
         assert_eq!(store.get(&path()).await.unwrap().bytes().await.unwrap().len(), 300_000);
     });
@@ -276,7 +278,7 @@ async fn a_reader_of_ready_bytes_yields() {
             object_store::GetResultPayload::Stream(futures::stream::iter(bytes.into_iter().map(Ok)).boxed());
         answer
     });
-    let store = FetchStore::new(Arc::new(chunks), FetchConfig::default());
+    let store = FetchStore::new(Arc::new(chunks), FetchConfig::default()).expect("valid settings");
     let turns = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&turns);
     let neighbour = tokio::spawn(async move {

@@ -56,6 +56,7 @@ fn over(bench: &common::Bench, tells: Tells, config: FetchConfig) -> FetchStore 
         Arc::new(Altered::new(bench.sim.clone(), unpinned).answers(move |answer| tells.strip(answer))),
         config,
     )
+    .expect("valid settings")
 }
 
 /// Every byte is of the generation that the head of the answer names.
@@ -144,7 +145,8 @@ async fn a_date_that_settles_between_two_answers_proves_nothing_of_the_first() {
             };
             answer
         };
-        let store = FetchStore::new(Arc::new(Altered::new(bench.sim.clone(), unpinned).answers(answers)), config);
+        let store = FetchStore::new(Arc::new(Altered::new(bench.sim.clone(), unpinned).answers(answers)), config)
+            .expect("valid settings");
         if let Err(error) = check(store.get_opts(&path(), reads(bench.size)[1].clone()).await.unwrap()).await {
             assert!(ObjectChanged::find(&error).is_some(), "{error}");
         }
@@ -220,7 +222,8 @@ async fn a_shorter_version_is_a_changed_object_not_a_bad_range() {
             script.extend(cut.map(|cut| (When::Read(cut), FaultEvent::Answer(ReadAnswer::Cut { after: 0.5 }))));
             let faults = FaultPlan { script, ..FaultPlan::default() };
             let bench = Setup { faults, ..Setup::default() }.build();
-            let store = FetchStore::new(Arc::new(Altered::new(bench.sim.clone(), unpinned)), Setup::default().config());
+            let store = FetchStore::new(Arc::new(Altered::new(bench.sim.clone(), unpinned)), Setup::default().config())
+                .expect("valid settings");
             for options in reads(bench.size) {
                 let read = async { check_body(store.get_opts(&path(), options.clone()).await?).await };
                 match read.await {

@@ -65,8 +65,8 @@ async fn read_with(answer: ReadAnswer) -> Error {
     let error = read().await.expect_err("the client does not retry");
     assert_eq!(server.log().counts().gets, 1, "nor resume");
 
-    let config = FetchConfig { profile: backend.profile(), ..FetchConfig::default() };
-    let store = FetchStore::new(backend.store_for_fetch(), config);
+    let config = FetchConfig { profile: Some(backend.profile()), ..FetchConfig::default() };
+    let store = FetchStore::new(backend.store_for_fetch(), config).expect("valid settings");
     let bytes = store.get(backend.path()).await.expect("an answer").bytes().await.expect("a body");
     let number = server.catalog().get("key", None).expect("it is there").number;
     Content::new("key", number).check(0, &bytes).expect("the object's bytes");
@@ -97,7 +97,7 @@ async fn a_cut_body_is_resumed_by_the_fetch_store() {
 async fn a_download_is_checked_against_what_the_store_says() {
     let server = SimServer::start(SimServerConfig::default()).expect("a free port");
     let backend = open(&server, "key", &[]);
-    let store = FetchStore::new(backend.store_for_fetch(), FetchConfig::default());
+    let store = FetchStore::new(backend.store_for_fetch(), FetchConfig::default()).expect("valid settings");
     store.put(backend.path(), vec![7; 3_000_000].into()).await.expect("a write");
     let folder = tempfile::tempdir().expect("a folder");
     let got = store.download(backend.path(), folder.path().join("file")).await.expect("a download");

@@ -88,7 +88,7 @@ impl HeadstartBuilder {
         self
     }
 
-    /// Switches the cache on and sets all its settings.
+    /// Sets all settings of the cache, and switches it on unless an explicit mode or option says otherwise.
     pub fn cache(mut self, config: CacheConfig) -> Self {
         self.cache = Some(config);
         self
@@ -123,9 +123,6 @@ impl HeadstartBuilder {
         settings.read_environment(&environment)?;
         let pairs = precedence::from_text(&settings.sections().0, &self.string)?;
         settings.read(&pairs, Source::Url)?;
-        // Among explicit calls a mode is the most general, then come structs, then single options.
-        let (modes, options): (Vec<_>, Vec<_>) = self.options.into_iter().partition(|(key, _)| key == "mode");
-        settings.read(&modes, Source::Explicit)?;
         if let Some(config) = self.fetch {
             settings.fetch = config;
             settings.given("fetch");
@@ -137,8 +134,10 @@ impl HeadstartBuilder {
         if let Some(config) = self.cache {
             settings.cache = config;
             settings.given("cache");
+            // An explicit mode or the option `cache` may switch it off again.
+            settings.read(&[("cache".to_owned(), "on".to_owned())], Source::Explicit)?;
         }
-        settings.read(&options, Source::Explicit)?;
+        settings.read(&self.options, Source::Explicit)?;
         precedence::check(&settings.sections().0)?;
         let budget_bytes = settings.divide_memory()?;
         let shown = self.url.as_deref().map(schemes::without_secrets);
@@ -162,31 +161,22 @@ fn stack(
 ) -> Result<Headstart, Error> {
     let budget = MemoryBudget::new(budget_bytes);
     let is_given = |key: &str| settings.given.source(key) != Source::Default;
-    let pin_given = is_given("cache.pin");
     let immutable_given = [is_given("fetch.immutable"), is_given("prefetch.immutable")];
+    let is_on = settings.stack.is_on;
     let (fetch, cache, prefetch) = (&mut settings.fetch, &mut settings.cache, &mut settings.prefetch);
-    if fetch.profile == BackendProfile::default() {
-        fetch.profile = backend.profile;
-    }
-    let profile = &fetch.profile;
-    let unsaid = PrefetchConfig::default();
-    if prefetch.pin == unsaid.pin {
-        prefetch.pin = profile.pin;
-    }
-    if (prefetch.min_part_bytes, prefetch.max_part_bytes) == (unsaid.min_part_bytes, unsaid.max_part_bytes) {
-        (prefetch.min_part_bytes, prefetch.max_part_bytes) = (profile.min_part_bytes, profile.max_part_bytes);
-    }
-    if !pin_given {
-        cache.pin = profile.pin;
-    }
+    let profile = fetch.profile.get_or_insert(backend.profile);
+    prefetch.pin.get_or_insert(profile.pin);
+    prefetch.min_part_bytes.get_or_insert(profile.min_part_bytes);
+    prefetch.max_part_bytes.get_or_insert(profile.max_part_bytes);
+    cache.pin.get_or_insert(profile.pin);
     // `cache.freshness=immutable` holds for all layers.
     let never_change = cache.freshness == Freshness::Immutable;
     fetch.immutable |= never_change && !immutable_given[0];
     prefetch.immutable |= never_change && !immutable_given[1];
     // Calls without a handle get bytes no older than the cache allows.
     match cache.freshness {
-        Freshness::Ttl(ttl) if cache.enabled => prefetch.max_age = prefetch.max_age.min(ttl),
-        Freshness::EveryRead if cache.enabled => prefetch.max_age = Duration::ZERO,
+        Freshness::Ttl(ttl) if is_on.cache => prefetch.max_age = prefetch.max_age.min(ttl),
+        Freshness::EveryRead if is_on.cache => prefetch.max_age = Duration::ZERO,
         _ => {}
     }
     for shared in [&mut fetch.budget, &mut cache.budget, &mut prefetch.budget] {
@@ -194,28 +184,30 @@ fn stack(
     }
 
     let mut store = backend.store;
-    let fetching = FetchStore::new(Arc::clone(&store), fetch.clone());
-    if fetch.enabled {
+    let fetching = FetchStore::new(Arc::clone(&store), fetch.clone())?;
+    if is_on.fetch {
         store = Arc::new(fetching.clone());
         cache.link.get_or_insert_with(|| fetching.link());
         prefetch.link.get_or_insert_with(|| fetching.link());
     }
     let mut caching = None;
-    if cache.enabled && !backend.is_local {
+    if is_on.cache && !backend.is_local {
         let layer = Arc::new(CacheStore::new(store, cache.clone())?);
         store = Arc::clone(&layer) as _;
         caching = Some(layer);
     }
-    let prefetching = PrefetchStore::try_new(Arc::clone(&store), prefetch.clone())?;
-    if prefetch.enabled && !backend.is_local {
+    // Readers always go through this store. Without read-ahead they fetch what they are asked for.
+    let max_prefetch_bytes = if is_on.prefetch { prefetch.max_prefetch_bytes } else { 0 };
+    let prefetching =
+        PrefetchStore::new(Arc::clone(&store), PrefetchConfig { max_prefetch_bytes, ..prefetch.clone() })?;
+    if is_on.prefetch && !backend.is_local {
         store = Arc::new(prefetching.clone());
     }
-    let fetch_is_on = fetch.enabled;
     let (sections, given) = settings.sections();
     Ok(Headstart {
         store,
         fetching,
-        fetch_is_on,
+        fetch_is_on: is_on.fetch,
         caching,
         prefetching,
         budget,

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use headstart_cache::CacheConfig;
 use headstart_fetch_core::internal::byte_range;
-use headstart_fetch_core::options::{OptionRow, assign, format_bytes, format_switch, parse_bytes};
+use headstart_fetch_core::options::{OptionRow, assign, format_bytes, format_switch, parse_bytes, parse_switch};
 use headstart_fetch_core::{ConfigError, FetchConfig, OptionSpec, Options};
 #[cfg(feature = "gcp")]
 use headstart_gcs_backend::GcsConfig;
@@ -48,13 +48,12 @@ pub enum Mode {
 impl Mode {
     const ALL: [Self; 4] = [Self::None, Self::Fetch, Self::Adaptive, Self::Cached];
 
-    /// The options that switch the layers, with the values of this mode.
-    fn switches(self) -> [(&'static str, bool); 3] {
-        [
-            ("fetch", self != Self::None),
-            ("prefetch", matches!(self, Self::Adaptive | Self::Cached)),
-            ("cache", self == Self::Cached),
-        ]
+    fn switches(self) -> Switches {
+        Switches {
+            fetch: self != Self::None,
+            prefetch: matches!(self, Self::Adaptive | Self::Cached),
+            cache: self == Self::Cached,
+        }
     }
 }
 
@@ -90,17 +89,26 @@ pub(crate) fn process_environment() -> BTreeMap<String, String> {
     std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?))).collect()
 }
 
+/// Which layers are on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Switches {
+    pub(crate) fetch: bool,
+    pub(crate) prefetch: bool,
+    pub(crate) cache: bool,
+}
+
 /// The options of the stack itself.
 #[derive(Debug, Clone)]
 pub(crate) struct StackConfig {
     mode: Mode,
+    pub(crate) is_on: Switches,
     memory_bytes: u64,
     pub(crate) ca_certificate: Option<PathBuf>,
 }
 
 impl Default for StackConfig {
     fn default() -> Self {
-        Self { mode: Mode::default(), memory_bytes: 512 * MIB, ca_certificate: None }
+        Self { mode: Mode::default(), is_on: Mode::default().switches(), memory_bytes: 512 * MIB, ca_certificate: None }
     }
 }
 
@@ -119,6 +127,27 @@ impl Options for StackConfig {
             what: "the memory of all layers together",
             get: |config| format_bytes(config.memory_bytes),
             set: |config, key, value| assign(&mut config.memory_bytes, parse_memory(key, value)),
+        },
+        OptionRow {
+            key: "fetch",
+            takes: "on or off",
+            what: "fetch: split, parallel, hedged, retried requests",
+            get: |config| format_switch(config.is_on.fetch),
+            set: |config, key, value| assign(&mut config.is_on.fetch, parse_switch(key, value)),
+        },
+        OptionRow {
+            key: "prefetch",
+            takes: "on or off",
+            what: "read-ahead",
+            get: |config| format_switch(config.is_on.prefetch),
+            set: |config, key, value| assign(&mut config.is_on.prefetch, parse_switch(key, value)),
+        },
+        OptionRow {
+            key: "cache",
+            takes: "on or off",
+            what: "the page cache",
+            get: |config| format_switch(config.is_on.cache),
+            set: |config, key, value| assign(&mut config.is_on.cache, parse_switch(key, value)),
         },
         OptionRow {
             key: "ca_certificate",
@@ -169,7 +198,7 @@ impl Default for Settings {
             stack: StackConfig::default(),
             fetch: FetchConfig::default(),
             prefetch: PrefetchConfig::default(),
-            cache: CacheConfig { enabled: false, ..CacheConfig::default() },
+            cache: CacheConfig::default(),
             #[cfg(feature = "gcp")]
             gcs: GcsConfig::default(),
             #[cfg(feature = "aws")]
@@ -200,8 +229,10 @@ impl Settings {
         let mut ordered = Vec::new();
         // An unknown mode is refused below, in the order of the options.
         let modes = pairs.iter().filter(|(key, _)| key == "mode").filter_map(|(_, value)| value.parse::<Mode>().ok());
-        for (key, on) in modes.flat_map(Mode::switches) {
-            ordered.push((key.to_owned(), format_switch(on)));
+        for on in modes.map(Mode::switches) {
+            for (key, on) in [("fetch", on.fetch), ("prefetch", on.prefetch), ("cache", on.cache)] {
+                ordered.push((key.to_owned(), format_switch(on)));
+            }
         }
         ordered.extend_from_slice(pairs);
         let (mut sections, given) = self.sections();
@@ -225,7 +256,7 @@ impl Settings {
     /// default size takes at most half.
     pub(crate) fn divide_memory(&mut self) -> Result<usize, ConfigError> {
         let total = self.stack.memory_bytes;
-        if !self.cache.enabled {
+        if !self.stack.is_on.cache {
             return Ok(byte_range::in_memory(total));
         }
         if self.given.source("cache.memory_bytes") == Source::Default {

@@ -262,7 +262,6 @@ fn find(sections: &Sections<'_>, key: &str) -> Option<(&'static str, OptionSpec)
 fn full_key(name: &str, option: &str) -> String {
     match (name, option) {
         ("", option) => option.to_owned(),
-        (name, "enabled") => name.to_owned(),
         (name, option) => format!("{name}.{option}"),
     }
 }

@@ -123,7 +123,7 @@ fn gcs(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String
     let backend = GcsBackend::open(Some(url), config)?;
     settings.gcs = backend.config().clone();
     note_found(settings, "gcs", backend.config());
-    let store = if settings.fetch.enabled { backend.store_for_fetch() } else { backend.store() };
+    let store = if settings.stack.is_on.fetch { backend.store_for_fetch() } else { backend.store() };
     let opened = Backend::new(store, backend.profile(), backend.path().clone());
     Ok(Backend { generation: backend.generation().map(str::to_owned), ..opened })
 }
@@ -146,7 +146,7 @@ fn s3(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String>
     let backend = S3Backend::open(url, config)?;
     settings.s3 = backend.config().clone();
     note_found(settings, "s3", backend.config());
-    let store = if settings.fetch.enabled { backend.store_for_fetch() } else { backend.store() };
+    let store = if settings.stack.is_on.fetch { backend.store_for_fetch() } else { backend.store() };
     Ok(Backend::new(store, backend.profile(), backend.path().clone()))
 }
 
@@ -164,7 +164,7 @@ fn one_or_two<S: ObjectStore>(
     build: impl Fn(Option<(RetryConfig, ThrottleConnector)>) -> object_store::Result<S>,
 ) -> Result<Arc<dyn ObjectStore>, Error> {
     let others = build(None)?;
-    if !settings.fetch.enabled {
+    if !settings.stack.is_on.fetch {
         return Ok(Arc::new(others));
     }
     let no_retries = RetryConfig { max_retries: 0, ..RetryConfig::default() };

@@ -173,15 +173,17 @@ impl World {
     fn new(stack: Stack, freshness: Freshness, pin: PinBy, memory_bytes: usize) -> Self {
         let double = Double::new();
         let mut store = Arc::clone(&double) as Arc<dyn ObjectStore>;
-        let config = CacheConfig { freshness, pin, memory_bytes, page_bytes: 16 << 10, ..CacheConfig::default() };
+        let config =
+            CacheConfig { freshness, pin: Some(pin), memory_bytes, page_bytes: 16 << 10, ..CacheConfig::default() };
         // As the facade does: bytes read ahead are no older than the cache would allow.
         let max_age = match freshness {
             Freshness::Ttl(ttl) => ttl.min(Duration::from_secs(10)),
             Freshness::EveryRead => Duration::ZERO,
             Freshness::Immutable | Freshness::OnOpen => Duration::from_secs(10),
         };
-        let ahead = PrefetchConfig { max_age, pin, min_part_bytes: 16 << 10, ..PrefetchConfig::default() };
-        let over = |store| PrefetchStore::try_new(store, ahead.clone()).expect("a good config");
+        let ahead =
+            PrefetchConfig { max_age, pin: Some(pin), min_part_bytes: Some(16 << 10), ..PrefetchConfig::default() };
+        let over = |store| PrefetchStore::new(store, ahead.clone()).expect("a good config");
         if stack == Stack::CacheOverPrefetch {
             store = Arc::new(over(store));
         }

@@ -87,10 +87,12 @@ async fn wandering_about_over_a_cache() {
 async fn through_a_cache_above(len: u64, ours: bool, ahead: bool) -> Duration {
     let size = 128 * MIB;
     let sim = cloud(size);
-    let fetch = Arc::new(FetchStore::new(Arc::new(sim.clone()), FetchConfig::default()));
+    let fetch = Arc::new(FetchStore::new(Arc::new(sim.clone()), FetchConfig::default()).expect("valid settings"));
     let link = Some(fetch.link());
     let below: Arc<dyn ObjectStore> = match ahead {
-        true => Arc::new(PrefetchStore::new(fetch, PrefetchConfig { link, ..PrefetchConfig::default() })),
+        true => Arc::new(
+            PrefetchStore::new(fetch, PrefetchConfig { link, ..PrefetchConfig::default() }).expect("valid settings"),
+        ),
         false => fetch,
     };
     let cache = CacheStore::new(Arc::clone(&below), CacheConfig::default()).unwrap();
@@ -137,7 +139,7 @@ fn stack(inner: Arc<dyn ObjectStore>, caches: Caches) -> (Arc<dyn ObjectStore>, 
         Caches::Below | Caches::Both => cache(inner),
         _ => inner,
     };
-    let prefetch = PrefetchStore::new(below, PrefetchConfig::default());
+    let prefetch = PrefetchStore::new(below, PrefetchConfig::default()).expect("valid settings");
     let top: Arc<dyn ObjectStore> = match caches {
         Caches::Above | Caches::Both => cache(Arc::new(prefetch.clone())),
         _ => Arc::new(prefetch.clone()),

@@ -85,23 +85,25 @@ async fn every_mode_reads_and_downloads() {
     }
 }
 
-/// A struct is more specific than a mode, and an option more than both.
+/// An explicit mode or switch decides which layers work. Structs set their settings, which options refine.
 #[tokio::test]
-async fn structs_refine_a_mode_and_options_refine_structs() {
+async fn modes_and_options_go_before_structs() {
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let builder = || Headstart::builder().store(Arc::clone(&store)).environment([]);
     let value = |built: &Headstart, key: &str| {
         built.effective_config().iter().find(|setting| setting.key == key).unwrap().value.clone()
     };
+    let built = builder().cache(CacheConfig::default()).build().await.unwrap();
+    assert_eq!(value(&built, "cache"), "on");
     let built = builder().mode(Mode::None).cache(CacheConfig::default()).build().await.unwrap();
-    assert_eq!((value(&built, "cache"), value(&built, "fetch")), ("on".into(), "off".into()));
+    assert_eq!((value(&built, "cache"), value(&built, "fetch")), ("off".into(), "off".into()));
     let built = builder().cache(CacheConfig::default()).option("cache", "off").build().await.unwrap();
     assert_eq!(value(&built, "cache"), "off");
     let fetch = FetchConfig { concurrency: 7, ..FetchConfig::default() };
     let built = builder().fetch(fetch).option("fetch.concurrency", "8").build().await.unwrap();
     assert_eq!(value(&built, "fetch.concurrency"), "8");
     let built = builder().mode(Mode::Fetch).prefetch(PrefetchConfig::default()).build().await.unwrap();
-    assert_eq!((value(&built, "prefetch"), value(&built, "cache")), ("on".into(), "off".into()));
+    assert_eq!((value(&built, "prefetch"), value(&built, "fetch")), ("off".into(), "on".into()));
 }
 
 #[test]

@@ -238,7 +238,7 @@ async fn no_wrapper_shows_the_debug_of_the_store_below() {
     let folder = tempfile::tempdir().unwrap();
     let inner = store();
     inner.put(&path, vec![7; 100_000].into()).await.unwrap();
-    let fetch = FetchStore::new(Arc::clone(&inner), FetchConfig::default());
+    let fetch = FetchStore::new(Arc::clone(&inner), FetchConfig::default()).expect("valid settings");
     both("FetchStore", &fetch);
     debug("LinkEstimate", &fetch.link());
     debug("Download", &fetch.download(&path, folder.path().join("a")));
@@ -256,7 +256,7 @@ async fn no_wrapper_shows_the_debug_of_the_store_below() {
     debug("an upload through the cache", &cache.put_multipart(&path).await.unwrap());
 
     let config = PrefetchConfig { link: Some(link), budget, ..PrefetchConfig::default() };
-    let prefetch = PrefetchStore::new(Arc::clone(&inner), config);
+    let prefetch = PrefetchStore::new(Arc::clone(&inner), config).expect("valid settings");
     let reader = prefetch.reader(&path).unwrap();
     debug("Reader", &reader);
     for n in 0..5 {

@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let inner = Arc::new(InMemory::new());
     let path = Path::from("data.bin");
     inner.put(&path, vec![42; 64 << 20].into()).await?;
-    let store = PrefetchStore::new(inner as Arc<dyn ObjectStore>, PrefetchConfig::default());
+    let store = PrefetchStore::new(inner as Arc<dyn ObjectStore>, PrefetchConfig::default()).expect("valid settings");
     let reader = store.reader(&path)?;
     // A fixed linear congruential sequence: the same reads in each run.
     let mut state = 1_u64;

@@ -14,7 +14,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = Path::from("data.bin");
     slow.put(&path, vec![42; 8 << 20].into()).await?;
 
-    let store = PrefetchStore::new(slow, PrefetchConfig::default());
+    let store = PrefetchStore::new(slow, PrefetchConfig::default()).expect("valid settings");
     let mut reader = store.reader(&path)?;
     let mut block = vec![0; 64 << 10];
     let mut total = 0;

@@ -17,8 +17,6 @@ const MAX_PART_BYTES: u64 = 1 << 40;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrefetchConfig {
-    /// Whether anything is read ahead. Default: on.
-    pub enabled: bool,
     /// The number of sequential reads before read-ahead starts. Default: 2.
     pub start_after: u64,
     /// The most bytes ahead of the readers of one object, whatever the window. 0 turns read-ahead off. Default: 1 GiB,
@@ -38,11 +36,11 @@ pub struct PrefetchConfig {
     /// version (no entity tag, version or date). Default: off; such an object takes one request per read.
     pub immutable: bool,
     /// How requests after the first answer are pinned to its version. Default: by entity tag.
-    pub pin: PinBy,
+    pub pin: Option<PinBy>,
     /// The smallest request ahead in bytes, once a run is long. Default: 1 MiB.
-    pub min_part_bytes: u64,
+    pub min_part_bytes: Option<u64>,
     /// The largest request ahead in bytes. Default: 16 MiB.
-    pub max_part_bytes: u64,
+    pub max_part_bytes: Option<u64>,
     /// The link estimate. Default: that of the layer below, if it has one; else measured from answers.
     #[serde(skip)]
     pub link: Option<Arc<LinkEstimate>>,
@@ -54,31 +52,30 @@ pub struct PrefetchConfig {
 impl Default for PrefetchConfig {
     fn default() -> Self {
         Self {
-            enabled: true,
             start_after: 2,
             max_prefetch_bytes: 1 << 30,
             concurrency: 32,
             max_bytes_per_s: None,
             max_age: Duration::from_secs(10),
             immutable: false,
-            pin: PinBy::default(),
-            min_part_bytes: 1 << 20,
-            max_part_bytes: 16 << 20,
+            pin: None,
+            min_part_bytes: None,
+            max_part_bytes: None,
             link: None,
             budget: None,
         }
     }
 }
 
+impl PrefetchConfig {
+    /// The smallest and the largest request ahead, in bytes.
+    pub(crate) fn part_bytes(&self) -> (u64, u64) {
+        (self.min_part_bytes.unwrap_or(1 << 20), self.max_part_bytes.unwrap_or(16 << 20))
+    }
+}
+
 impl Options for PrefetchConfig {
     const ROWS: &'static [OptionRow<Self>] = &[
-        OptionRow {
-            key: "enabled",
-            takes: "on or off",
-            what: "read ahead of sequential streams",
-            get: |config| format_switch(config.enabled),
-            set: |config, key, value| assign(&mut config.enabled, parse_switch(key, value)),
-        },
         OptionRow {
             key: "start_after",
             takes: "1 to 1000",
@@ -132,11 +129,12 @@ impl Options for PrefetchConfig {
         if !(1..=4096).contains(&self.concurrency) {
             return Err(ConfigError::bad("concurrency", self.concurrency, "expected 1 to 4096"));
         }
-        if self.min_part_bytes == 0 || self.max_part_bytes < self.min_part_bytes {
-            return Err(ConfigError::bad("min_part_bytes", self.min_part_bytes, "expected 1 to max_part_bytes"));
+        let (min_part_bytes, max_part_bytes) = self.part_bytes();
+        if min_part_bytes == 0 || max_part_bytes < min_part_bytes {
+            return Err(ConfigError::bad("min_part_bytes", min_part_bytes, "expected 1 to max_part_bytes"));
         }
-        if self.max_part_bytes > MAX_PART_BYTES {
-            return Err(ConfigError::bad("max_part_bytes", self.max_part_bytes, "expected at most 1TiB"));
+        if max_part_bytes > MAX_PART_BYTES {
+            return Err(ConfigError::bad("max_part_bytes", max_part_bytes, "expected at most 1TiB"));
         }
         if self.max_bytes_per_s == Some(0) {
             return Err(ConfigError::bad(
@@ -161,7 +159,6 @@ mod tests {
     #[test]
     fn every_option_reads_back_what_it_wrote() {
         for (key, value) in [
-            ("enabled", "off"),
             ("start_after", "5"),
             ("max_prefetch_bytes", "64MiB"),
             ("concurrency", "7"),
@@ -173,7 +170,7 @@ mod tests {
             config.set(key, value).expect(key);
             assert_eq!(config.value(key).as_deref(), Some(value));
         }
-        assert_eq!(PrefetchConfig::ROWS.len(), 7, "an option was added: list it above");
+        assert_eq!(PrefetchConfig::ROWS.len(), 6, "an option was added: list it above");
     }
 
     #[test]
@@ -188,9 +185,9 @@ mod tests {
     fn values_that_nothing_can_follow_from_are_refused_by_the_name_of_the_field() {
         type Spoil = fn(&mut PrefetchConfig);
         let spoils: [(&str, Spoil); 5] = [
-            ("min_part_bytes", |config| config.min_part_bytes = 0),
-            ("min_part_bytes", |config| config.max_part_bytes = 0),
-            ("max_part_bytes", |config| config.max_part_bytes = u64::MAX),
+            ("min_part_bytes", |config| config.min_part_bytes = Some(0)),
+            ("min_part_bytes", |config| config.max_part_bytes = Some(0)),
+            ("max_part_bytes", |config| config.max_part_bytes = Some(u64::MAX)),
             ("max_bytes_per_s", |config| config.max_bytes_per_s = Some(0)),
             ("concurrency", |config| config.concurrency = 0),
         ];

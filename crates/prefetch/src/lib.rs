@@ -13,7 +13,7 @@
 //! let inner = Arc::new(InMemory::new());
 //! inner.put(&Path::from("hello"), "hello, world".into()).await?;
 //!
-//! let store = PrefetchStore::new(inner, PrefetchConfig::default());
+//! let store = PrefetchStore::new(inner, PrefetchConfig::default())?;
 //! let reader = store.reader(&Path::from("hello"))?;
 //! assert_eq!(reader.read_at(7..100).await?, "world");
 //! # Ok(())

@@ -248,7 +248,7 @@ mod tests {
         let bytes: Vec<u8> = (0..4_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
         let inner = Arc::new(InMemory::new());
         inner.put(&Path::from("a"), bytes.clone().into()).await.unwrap();
-        let store = PrefetchStore::new(inner, PrefetchConfig::default());
+        let store = PrefetchStore::new(inner, PrefetchConfig::default()).expect("valid settings");
         let reader = Arc::new(store.reader(&Path::from("a")).unwrap());
         let range = |n: usize| n as u64 * 1000..(n as u64 + 1) * 1000;
         for n in 0..10 {

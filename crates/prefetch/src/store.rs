@@ -53,27 +53,15 @@ pub struct PrefetchStore {
 impl PrefetchStore {
     /// Puts read-ahead in front of `inner`.
     ///
-    /// # Panics
-    /// On a `config` that [`Options::check`] refuses; [`PrefetchStore::try_new`] returns the error.
-    #[must_use]
-    pub fn new(inner: Arc<dyn ObjectStore>, config: PrefetchConfig) -> Self {
-        match Self::try_new(inner, config) {
-            Ok(store) => store,
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    /// Puts read-ahead in front of `inner`.
-    ///
     /// # Errors
     /// On a `config` that [`Options::check`] refuses.
-    pub fn try_new(inner: Arc<dyn ObjectStore>, config: PrefetchConfig) -> Result<Self, ConfigError> {
+    pub fn new(inner: Arc<dyn ObjectStore>, config: PrefetchConfig) -> Result<Self, ConfigError> {
         config.check()?;
         let settings = PlannerSettings {
             start_after: config.start_after,
-            max_prefetch_bytes: if config.enabled { config.max_prefetch_bytes } else { 0 },
+            max_prefetch_bytes: config.max_prefetch_bytes,
             concurrency: config.concurrency,
-            part_bytes: (config.min_part_bytes, config.max_part_bytes),
+            part_bytes: config.part_bytes(),
             serve_once_within: None,
         };
         let shared = Arc::new(StoreShared {
@@ -81,7 +69,7 @@ impl PrefetchStore {
             refusals: Refusals::default(),
             link: LinkSource::new(config.link),
             budget: config.budget.unwrap_or_else(|| MemoryBudget::new(OWN_BUDGET_BYTES)),
-            pin: config.pin,
+            pin: config.pin.unwrap_or_default(),
             max_age: config.max_age,
             immutable: config.immutable,
             counters: PrefetchCounters::default(),
@@ -93,7 +81,7 @@ impl PrefetchStore {
             started: Instant::now(),
             engines: AtomicU64::new(0),
         });
-        let across_calls = config.enabled && !config.max_age.is_zero() && config.max_prefetch_bytes > 0;
+        let across_calls = !config.max_age.is_zero() && config.max_prefetch_bytes > 0;
         let calls =
             across_calls.then(|| Arc::new(GetCalls::new(Arc::clone(&shared), settings.clone(), config.max_age)));
         Ok(Self { shared, settings, calls })

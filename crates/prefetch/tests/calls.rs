@@ -111,7 +111,7 @@ async fn bytes_ahead_are_served_once() {
 /// A versioned bucket still serves the old version to requests that name it.
 #[tokio::test(start_paused = true)]
 async fn a_pin_by_version_does_not_keep_an_old_version_alive() {
-    let bench = Bench::with(64 * MIB, PrefetchConfig { pin: PinBy::Version, ..PrefetchConfig::default() });
+    let bench = Bench::with(64 * MIB, PrefetchConfig { pin: Some(PinBy::Version), ..PrefetchConfig::default() });
     for range in sequential(16 * MIB, MIB) {
         bench.store.get_range(&path(), range).await.unwrap();
     }
@@ -179,9 +179,12 @@ async fn conditions_are_the_raw_stores_to_judge() {
 #[tokio::test(start_paused = true)]
 async fn hints_and_switches_are_obeyed() {
     for (config, hint) in [
-        (PrefetchConfig { enabled: false, ..PrefetchConfig::default() }, AccessHint::Normal),
+        (PrefetchConfig { max_prefetch_bytes: 0, ..PrefetchConfig::default() }, AccessHint::Normal),
         (PrefetchConfig { max_prefetch_bytes: 0, ..PrefetchConfig::default() }, AccessHint::Sequential),
-        (PrefetchConfig { enabled: false, ..PrefetchConfig::default() }, AccessHint::WillNeed(vec![0..64 * MIB])),
+        (
+            PrefetchConfig { max_prefetch_bytes: 0, ..PrefetchConfig::default() },
+            AccessHint::WillNeed(vec![0..64 * MIB]),
+        ),
         (PrefetchConfig::default(), AccessHint::Random),
     ] {
         let bench = Bench::with(64 * MIB, config);

@@ -105,7 +105,7 @@ async fn serves_what_was_deleted(reports: Reports) -> bool {
     sim.catalog().add_synthetic(KEY, 64 * MIB);
     let gate = Arc::new(Semaphore::new(0));
     let double = Deletes { inner: sim.clone(), gate: Arc::clone(&gate), reports };
-    let store = PrefetchStore::new(Arc::new(double), PrefetchConfig::default());
+    let store = PrefetchStore::new(Arc::new(double), PrefetchConfig::default()).expect("valid settings");
     let path = Path::from(KEY);
     // The store has the path but has not deleted the object yet: what is read now is read ahead.
     let mut deleted = store.delete_stream(stream::iter([Ok(path.clone())]).boxed());

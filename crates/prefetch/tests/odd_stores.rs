@@ -24,16 +24,21 @@ fn p(k: &str) -> Path {
     Path::from(k)
 }
 fn store(odd: &Arc<Odd>) -> PrefetchStore {
-    PrefetchStore::new(odd.clone(), PrefetchConfig::default())
+    PrefetchStore::new(odd.clone(), PrefetchConfig::default()).expect("valid settings")
 }
 fn no_ahead(odd: &Arc<Odd>) -> PrefetchStore {
     PrefetchStore::new(odd.clone(), PrefetchConfig { max_prefetch_bytes: 0, ..PrefetchConfig::default() })
+        .expect("valid settings")
 }
 fn over_fetch(odd: &Arc<Odd>) -> PrefetchStore {
     PrefetchStore::new(
-        Arc::new(FetchStore::new(odd.clone(), FetchConfig { jitter_seed: Some(1), ..FetchConfig::default() })),
+        Arc::new(
+            FetchStore::new(odd.clone(), FetchConfig { jitter_seed: Some(1), ..FetchConfig::default() })
+                .expect("valid settings"),
+        ),
         PrefetchConfig::default(),
     )
+    .expect("valid settings")
 }
 fn gets(odd: &Odd) -> usize {
     odd.requests().iter().filter(|(_, o)| !o.head).count()

@@ -27,7 +27,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt};
 async fn in_memory(bytes: &[u8]) -> PrefetchStore {
     let memory = Arc::new(InMemory::new());
     memory.put(&Path::from(KEY), bytes.to_vec().into()).await.unwrap();
-    PrefetchStore::new(memory, PrefetchConfig::default())
+    PrefetchStore::new(memory, PrefetchConfig::default()).expect("valid settings")
 }
 
 fn numbers(n: usize) -> Vec<u8> {
@@ -103,7 +103,8 @@ impl ObjectStore for Panics {
 async fn a_panic_below_reaches_that_read_and_the_next_one_starts_clean() {
     let memory = Arc::new(InMemory::new());
     memory.put(&Path::from(KEY), numbers(1000).into()).await.unwrap();
-    let store = PrefetchStore::new(Arc::new(Panics(AtomicBool::new(false), memory)), PrefetchConfig::default());
+    let store = PrefetchStore::new(Arc::new(Panics(AtomicBool::new(false), memory)), PrefetchConfig::default())
+        .expect("valid settings");
     let reader = store.reader(&Path::from(KEY)).unwrap();
     assert!(reader.read_at(0..10).await.unwrap_err().to_string().contains("panicked"));
     assert_eq!(reader.read_at(0..10).await.unwrap(), numbers(10));
@@ -120,7 +121,7 @@ async fn a_failed_range_can_be_read_again() {
                 FaultPlan { script: vec![(When::Read(failing), FaultEvent::Answer(answer))], ..FaultPlan::default() };
             let sim = SimStore::builder().profile(LinkProfile::gcs()).faults(faults).build();
             sim.catalog().add_synthetic(KEY, SIZE);
-            let store = PrefetchStore::new(Arc::new(sim.clone()), PrefetchConfig::default());
+            let store = PrefetchStore::new(Arc::new(sim.clone()), PrefetchConfig::default()).expect("valid settings");
             let reader = store.reader(&Path::from(KEY)).unwrap();
             let version = sim.catalog().get(KEY, None).unwrap().number;
             for range in sequential(SIZE, MIB) {
@@ -193,7 +194,7 @@ async fn a_stream_is_the_object_from_the_position_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_without_read_ahead_is_the_stores_own() {
-    let bench = Bench::with(64 * MIB, PrefetchConfig { enabled: false, ..PrefetchConfig::default() });
+    let bench = Bench::with(64 * MIB, PrefetchConfig { max_prefetch_bytes: 0, ..PrefetchConfig::default() });
     for (at, expected) in [(0, 0..64 * MIB), (1000, 1000..64 * MIB), (64 * MIB, 0..0), (65 * MIB, 0..0)] {
         let mut reader = bench.reader();
         reader.seek(SeekFrom::Start(at)).await.unwrap();

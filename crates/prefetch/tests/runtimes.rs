@@ -58,7 +58,7 @@ fn two_blocking_readers_of_large_ranges_need_no_third_thread() {
     let reads = runtime.block_on(async {
         let memory = Arc::new(InMemory::new());
         memory.put(&path(), vec![7; 20_000_000].into()).await.unwrap();
-        let store = PrefetchStore::new(memory, PrefetchConfig::default());
+        let store = PrefetchStore::new(memory, PrefetchConfig::default()).expect("valid settings");
         let handle = tokio::runtime::Handle::current();
         let read = |n: u64| {
             let (reader, handle) = (store.reader(&path()).unwrap(), handle.clone());
@@ -82,7 +82,7 @@ fn a_runtime_without_time_reads() {
     runtime.block_on(async {
         let memory = Arc::new(InMemory::new());
         memory.put(&path(), vec![7; 2_000_000].into()).await.unwrap();
-        let store = PrefetchStore::new(memory, PrefetchConfig::default());
+        let store = PrefetchStore::new(memory, PrefetchConfig::default()).expect("valid settings");
         let mut all = Vec::new();
         store.reader(&path()).unwrap().read_to_end(&mut all).await.unwrap();
         assert_eq!(all.len(), 2_000_000);
@@ -137,8 +137,8 @@ async fn a_call_that_waits_for_failing_read_ahead_fails_in_time() {
         }
     });
     let config = || FetchConfig { retries: 100, jitter_seed: Some(1), ..FetchConfig::default() };
-    let fetch = FetchStore::new(Arc::new(refusing), config());
-    let store = PrefetchStore::new(Arc::new(fetch.clone()), PrefetchConfig::default());
+    let fetch = FetchStore::new(Arc::new(refusing), config()).expect("valid settings");
+    let store = PrefetchStore::new(Arc::new(fetch.clone()), PrefetchConfig::default()).expect("valid settings");
     let reader = store.reader(&path()).unwrap();
     let mut ranges = sequential(256 * MIB, MIB);
     for range in ranges.by_ref().take(40) {

@@ -71,11 +71,17 @@ async fn no_read_mixes_versions_of_one_size() {
                 for overwritten_before in 1..12 {
                     let sim = sim();
                     let below: Arc<dyn ObjectStore> = match fetch_below {
-                        true => Arc::new(FetchStore::new(Arc::new(bare(&sim, dated)), FetchConfig::default())),
+                        true => Arc::new(
+                            FetchStore::new(Arc::new(bare(&sim, dated)), FetchConfig::default())
+                                .expect("valid settings"),
+                        ),
                         false => Arc::new(bare(&sim, dated)),
                     };
-                    let config = PrefetchConfig { enabled: reads_ahead, ..PrefetchConfig::default() };
-                    let store = PrefetchStore::new(below, config);
+                    let config = match reads_ahead {
+                        true => PrefetchConfig::default(),
+                        false => PrefetchConfig { max_prefetch_bytes: 0, ..PrefetchConfig::default() },
+                    };
+                    let store = PrefetchStore::new(below, config).expect("valid settings");
                     let reader = store.reader(&path()).unwrap();
                     let step = 256 * KIB;
                     let ranges: Vec<_> = (0..10_u64)
@@ -102,7 +108,7 @@ async fn no_read_mixes_versions_of_one_size() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_read_ahead_or_kept_without_a_validator() {
     let sim = sim();
-    let store = PrefetchStore::new(Arc::new(bare(&sim, false)), PrefetchConfig::default());
+    let store = PrefetchStore::new(Arc::new(bare(&sim, false)), PrefetchConfig::default()).expect("valid settings");
     let mut reader = store.reader(&path()).unwrap();
     reader.advise(AccessHint::Sequential);
     for n in 0..20 {
@@ -129,7 +135,7 @@ async fn a_date_or_a_promise_is_enough_to_read_ahead() {
     for (dated, immutable) in [(true, false), (false, true)] {
         let sim = sim();
         let config = PrefetchConfig { immutable, ..PrefetchConfig::default() };
-        let store = PrefetchStore::new(Arc::new(bare(&sim, dated)), config);
+        let store = PrefetchStore::new(Arc::new(bare(&sim, dated)), config).expect("valid settings");
         let reader = store.reader(&path()).unwrap();
         for n in 0..64 {
             reader.read_at(n * 64 * KIB..(n + 1) * 64 * KIB).await.unwrap();
@@ -152,7 +158,7 @@ async fn a_reader_joins_others_only_while_what_they_read_is_trusted() {
             }
             answer
         });
-        let store = PrefetchStore::new(Arc::new(told), PrefetchConfig::default());
+        let store = PrefetchStore::new(Arc::new(told), PrefetchConfig::default()).expect("valid settings");
         let first = store.reader(&path()).unwrap();
         let before = first.read_at(0..KIB).await.unwrap();
         sim.overwrite(KEY, None).unwrap();

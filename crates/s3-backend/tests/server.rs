@@ -43,8 +43,8 @@ async fn read_with(answer: ReadAnswer) -> Error {
     let error = read().await.expect_err("the client does not retry");
     assert_eq!(server.log().counts().gets, 1, "nor resume");
 
-    let config = FetchConfig { profile: backend.profile(), ..FetchConfig::default() };
-    let store = FetchStore::new(backend.store_for_fetch(), config);
+    let config = FetchConfig { profile: Some(backend.profile()), ..FetchConfig::default() };
+    let store = FetchStore::new(backend.store_for_fetch(), config).expect("valid settings");
     let bytes = store.get(backend.path()).await.expect("an answer").bytes().await.expect("a body");
     let number = server.catalog().get("key", None).expect("it is there").number;
     Content::new("key", number).check(0, &bytes).expect("the object's bytes");

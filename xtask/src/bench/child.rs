@@ -230,7 +230,7 @@ async fn measured(args: ChildArgs) -> Result<ProcessReport> {
         Arc::new(CountingStore::new(Arc::clone(counted)))
     });
     if let Some(tally) = &tally {
-        let fetch = FetchConfig { profile, ..FetchConfig::default() };
+        let fetch = FetchConfig { profile: Some(profile), ..FetchConfig::default() };
         client.facade = Headstart::builder().environment([]).store(Arc::clone(tally) as _).fetch(fetch);
         (client.store, client.for_fetch) = (Arc::clone(tally) as _, Arc::clone(tally) as _);
     }

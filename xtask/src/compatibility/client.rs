@@ -55,7 +55,7 @@ impl ClientKind {
             Mode::None => self.raw(server)?,
             _ => Arc::new(ReadWriteClients::new(self.build(server, true)?, self.raw(server)?)),
         };
-        let fetch = FetchConfig { profile: self.profile(), jitter_seed: Some(1), ..FetchConfig::default() };
+        let fetch = FetchConfig { profile: Some(self.profile()), jitter_seed: Some(1), ..FetchConfig::default() };
         let builder = Headstart::builder().environment([]).store(store).fetch(fetch);
         Ok(builder.option("mode", mode.to_string()).build().await?)
     }

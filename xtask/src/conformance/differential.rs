@@ -53,7 +53,7 @@ pub(super) async fn run(server: &BackendServer, steps: u64, seed: u64) -> Result
     let bucket = server.bucket().await?;
     let cache = CacheConfig {
         freshness: Freshness::EveryRead,
-        pin: bucket.profile.pin,
+        pin: Some(bucket.profile.pin),
         memory_bytes: 8 << 20,
         page_bytes: 16 << 10,
         ..CacheConfig::default()

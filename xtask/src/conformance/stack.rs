@@ -37,8 +37,8 @@ impl StackKind {
         let store = Arc::clone(&bucket.store);
         let pin = bucket.profile.pin;
         let fetch = splitting(bucket, large);
-        let cache = CacheConfig { pin, ..CacheConfig::default() };
-        let prefetch = PrefetchConfig { pin, start_after: 1, ..PrefetchConfig::default() };
+        let cache = CacheConfig { pin: Some(pin), ..CacheConfig::default() };
+        let prefetch = PrefetchConfig { pin: Some(pin), start_after: 1, ..PrefetchConfig::default() };
         Ok(match self {
             Self::Bare => store,
             Self::Fetch => Arc::new(bucket.headstart().option("mode", "fetch").fetch(fetch).build().await?),
@@ -46,14 +46,14 @@ impl StackKind {
             Self::CacheEveryRead => {
                 Arc::new(CacheStore::new(store, CacheConfig { freshness: Freshness::EveryRead, ..cache })?)
             }
-            Self::Prefetch => Arc::new(PrefetchStore::try_new(store, prefetch)?),
+            Self::Prefetch => Arc::new(PrefetchStore::new(store, prefetch)?),
             Self::All => Arc::new(bucket.headstart().fetch(fetch).cache(cache).prefetch(prefetch).build().await?),
             Self::Nothing => {
                 Arc::new(Headstart::builder().environment([]).store(store).option("mode", "none").build().await?)
             }
             Self::Reversed => {
-                let store = Arc::new(PrefetchStore::try_new(store, prefetch)?);
-                Arc::new(FetchStore::new(Arc::new(CacheStore::new(store, cache)?), fetch))
+                let store = Arc::new(PrefetchStore::new(store, prefetch)?);
+                Arc::new(FetchStore::new(Arc::new(CacheStore::new(store, cache)?), fetch)?)
             }
         })
     }
@@ -63,7 +63,7 @@ impl StackKind {
 /// milliseconds a request. Files are not split, as by their adapter.
 pub(super) fn splitting(bucket: &Bucket, large: bool) -> FetchConfig {
     if bucket.profile == BackendProfile::local() {
-        return FetchConfig { profile: bucket.profile.clone(), ..FetchConfig::default() };
+        return FetchConfig { profile: Some(bucket.profile.clone()), ..FetchConfig::default() };
     }
     let part_bytes = match (bucket.is_slow, large) {
         (false, false) => 4,
@@ -80,7 +80,7 @@ pub(super) fn splitting(bucket: &Bucket, large: bool) -> FetchConfig {
         pin: bucket.profile.pin,
         ..BackendProfile::default()
     };
-    FetchConfig { profile, ..FetchConfig::default() }
+    FetchConfig { profile: Some(profile), ..FetchConfig::default() }
 }
 
 display_as_argument!(StackKind);

@@ -36,8 +36,10 @@ impl CaseStack {
             let inner = Arc::clone(&stack.top);
             let link = stack.fetch.as_ref().filter(|_| case.shares_link).map(FetchStore::link);
             stack.top = match layer {
+                // Off, a layer is not in the stack.
+                Layer::Fetch(spec) if !spec.enabled => inner,
                 Layer::Fetch(spec) => {
-                    let store = FetchStore::try_new(inner, stack.fetch_config(case, spec))?;
+                    let store = FetchStore::new(inner, stack.fetch_config(case, spec))?;
                     stack.fetch = Some(store.clone());
                     Arc::new(store)
                 }
@@ -47,7 +49,7 @@ impl CaseStack {
                     Arc::new(store)
                 }
                 Layer::Prefetch(spec) => {
-                    let store = PrefetchStore::try_new(inner, stack.prefetch_config(case, spec, link))?;
+                    let store = PrefetchStore::new(inner, stack.prefetch_config(case, spec, link))?;
                     stack.prefetch = Some(store.clone());
                     Arc::new(store)
                 }
@@ -74,13 +76,12 @@ impl CaseStack {
             ..BackendProfile::default()
         };
         FetchConfig {
-            enabled: spec.enabled,
             concurrency: spec.concurrency,
             retries: spec.retries,
             retry_timeout: Duration::from_secs(spec.retry_timeout_s),
             hedge: spec.hedge,
             jitter_seed: Some(case.seed),
-            profile,
+            profile: Some(profile),
             budget: Some(Arc::clone(&self.budget)),
             ..FetchConfig::default()
         }
@@ -92,7 +93,7 @@ impl CaseStack {
             page_bytes: spec.page_bytes,
             edge_bytes: spec.edge_bytes,
             freshness: spec.freshness,
-            pin: case.pin,
+            pin: Some(case.pin),
             stall_timeout: Duration::from_secs(spec.stall_timeout_s),
             link,
             budget: spec.has_budget.then(|| Arc::clone(&self.budget)),
@@ -103,15 +104,14 @@ impl CaseStack {
     #[allow(clippy::needless_update, reason = "settings are added from time to time")]
     fn prefetch_config(&self, case: &Case, spec: &PrefetchSpec, link: Option<Arc<LinkEstimate>>) -> PrefetchConfig {
         PrefetchConfig {
-            enabled: spec.enabled,
             start_after: spec.start_after,
-            max_prefetch_bytes: spec.max_prefetch_bytes,
+            max_prefetch_bytes: if spec.enabled { spec.max_prefetch_bytes } else { 0 },
             concurrency: spec.concurrency,
             max_bytes_per_s: spec.max_bytes_per_s,
             max_age: Duration::from_millis(spec.max_age_ms),
-            pin: case.pin,
-            min_part_bytes: spec.part_bytes.0,
-            max_part_bytes: spec.part_bytes.1,
+            pin: Some(case.pin),
+            min_part_bytes: Some(spec.part_bytes.0),
+            max_part_bytes: Some(spec.part_bytes.1),
             link,
             budget: Some(Arc::clone(&self.budget)),
             ..PrefetchConfig::default()

@@ -57,7 +57,7 @@ impl World {
     }
 
     fn claim(self: &Arc<Self>, needs: &[PageNeed]) -> Vec<Claim> {
-        let plan = CachePlan::new(true, Freshness::default(), None, false);
+        let plan = CachePlan::new(Freshness::default(), None, false);
         let call = CacheCall::new(&"a".into(), None, plan, Extensions::new());
         let in_memory = |page| self.kept.lock().get(&page).cloned();
         let runs = |missing: &[u64]| missing.iter().map(|page| *page..page + 1).collect();

@@ -34,10 +34,10 @@ pub(crate) struct CachePlan {
 
 impl CachePlan {
     /// The plan for a call with `hint`; `head`: it asks for metadata only.
-    pub(crate) fn new(enabled: bool, freshness: Freshness, hint: Option<CacheHint>, head: bool) -> Self {
+    pub(crate) fn new(freshness: Freshness, hint: Option<CacheHint>, head: bool) -> Self {
         let freshness = if hint == Some(CacheHint::Immutable) { Freshness::Immutable } else { freshness };
         Self {
-            bypass: !enabled || hint == Some(CacheHint::Bypass),
+            bypass: hint == Some(CacheHint::Bypass),
             reads_cache: hint != Some(CacheHint::Refetch),
             admit: hint != Some(CacheHint::NoAdmit),
             freshness,
@@ -128,12 +128,12 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn plan(freshness: Freshness) -> CachePlan {
-        CachePlan::new(true, freshness, None, false)
+        CachePlan::new(freshness, None, false)
     }
 
     #[test]
     fn freshness_is_counted_from_when_the_request_was_sent() {
-        let head = |freshness| CachePlan::new(true, freshness, None, true);
+        let head = |freshness| CachePlan::new(freshness, None, true);
         for (plan, age, fresh) in [
             (plan(Freshness::Immutable), 1000 * SECOND, true),
             (plan(Freshness::Ttl(SECOND)), SECOND / 2, true),
@@ -153,7 +153,7 @@ mod tests {
         let known = KnownVersion { asked_at: SECOND, has_validator: true, gets_validator: false, uncacheable: false };
         let dated = KnownVersion { has_validator: false, gets_validator: true, ..known };
         let ttl = Freshness::Ttl(SECOND);
-        let hinted = |hint| CachePlan::new(true, ttl, Some(hint), false);
+        let hinted = |hint| CachePlan::new(ttl, Some(hint), false);
         for (plan, known, now, step) in [
             (plan(ttl), None, SECOND, FirstStep::Open),
             (plan(ttl), Some(known), SECOND, FirstStep::Serve),
@@ -173,7 +173,6 @@ mod tests {
             (hinted(CacheHint::Refetch), Some(known), SECOND, FirstStep::Open),
             (hinted(CacheHint::NoAdmit), Some(known), SECOND, FirstStep::Serve),
             (hinted(CacheHint::Immutable), Some(known), 9 * SECOND, FirstStep::Serve),
-            (CachePlan::new(false, ttl, None, false), Some(known), SECOND, FirstStep::Bypass),
         ] {
             assert_eq!(first_step(&plan, known, now), step, "{plan:?} {known:?}");
         }

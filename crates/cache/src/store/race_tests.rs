@@ -27,7 +27,13 @@ fn path() -> Path {
 
 fn cache(freshness: Freshness, pin: PinBy, rules: SafetyRules) -> (Arc<Double>, CacheStore) {
     let double = Double::new();
-    let config = CacheConfig { freshness, pin, page_bytes: 16 << 10, memory_bytes: 1 << 20, ..CacheConfig::default() };
+    let config = CacheConfig {
+        freshness,
+        pin: Some(pin),
+        page_bytes: 16 << 10,
+        memory_bytes: 1 << 20,
+        ..CacheConfig::default()
+    };
     let inner = Arc::clone(&double) as Arc<dyn ObjectStore>;
     let store = CacheStore::with_rules(inner, config, rules).expect("a good config");
     (double, store)

@@ -247,7 +247,7 @@ impl SplitRead {
             let permit = core.permits.acquire_for(&self.options.extensions, &activity).await;
             let version = self.state.lock().version.clone();
             let mut options = self.options.clone().with_range(Some(range.clone()));
-            let pinned = version.as_ref().is_some_and(|version| version.pin(core.config.profile.pin, &mut options));
+            let pinned = version.as_ref().is_some_and(|version| version.pin(core.profile.pin, &mut options));
             if version.is_some() {
                 // The first answer has met these conditions.
                 options.if_none_match = None;

@@ -92,10 +92,7 @@ impl FetchCore {
         if ranges.is_empty() {
             return Ok(Vec::new());
         }
-        if !self.config.enabled {
-            return self.inner.get_ranges(path, ranges).await;
-        }
-        if self.config.profile.is_local() {
+        if self.profile.is_local() {
             match self.inner.get_ranges(path, ranges).await {
                 // `LocalFileSystem` refuses a range past the end of the file here, although it cuts
                 // such ranges off elsewhere.
@@ -139,7 +136,7 @@ impl FetchCore {
         delivered: &Arc<AtomicU64>,
     ) -> Result<MergedRun> {
         let mut options = GetOptions::new().with_range(Some(run));
-        let pinned = version.get().is_some_and(|version| version.pin(self.config.profile.pin, &mut options));
+        let pinned = version.get().is_some_and(|version| version.pin(self.profile.pin, &mut options));
         let read = async {
             let mut result = self.read(path, options.clone()).await?;
             self.refusals.check(version.get_or_init(|| ObjectVersion::of(&result.meta)), &result.meta)?;

@@ -89,10 +89,9 @@ impl FetchCore {
     /// Whether a hedge may be sent: the request is demanded or may become so, the store is remote, and there is a
     /// timer.
     fn may_hedge(&self, options: &GetOptions) -> bool {
-        self.config.enabled
-            && self.config.hedge
+        self.config.hedge
             && (Intent::of(&options.extensions) == Intent::Demand || Promotion::of(&options.extensions).is_some())
-            && !self.config.profile.is_local()
+            && !self.profile.is_local()
             && has_timer()
     }
 

@@ -19,6 +19,7 @@ use crate::limits::call_activity::CallActivity;
 use crate::limits::permits::{Permit, Permits};
 use crate::policy::concurrency::Concurrency;
 use crate::policy::hedge::Hedging;
+use crate::policy::profile::BackendProfile;
 use crate::policy::retry::{RetryAttempts, RetryPolicy};
 use crate::policy::stall::BodyPauses;
 use crate::protocol::extensions::CacheHint;
@@ -34,6 +35,7 @@ pub(crate) struct FetchCore {
     pub(crate) inner: Arc<dyn ObjectStore>,
     pub(crate) refusals: Refusals,
     pub(crate) config: FetchConfig,
+    pub(crate) profile: BackendProfile,
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) permits: Arc<Permits>,
     pub(crate) link: Arc<LinkEstimate>,
@@ -63,7 +65,7 @@ impl FetchCore {
     /// timer.
     pub(crate) fn pause_after(&self, attempts: &mut RetryAttempts, path: &Path, error: &Error) -> Option<Duration> {
         // A local disk fails the same way again, and the errors of local stores do not tell which ones may pass.
-        if !has_timer() || self.config.profile.is_local() {
+        if !has_timer() || self.profile.is_local() {
             return None;
         }
         let retry_after = Throttled::find(error).and_then(|throttled| throttled.retry_after);

@@ -46,7 +46,7 @@ impl Resume {
     /// For a body that begins at byte `start` of the object `meta`, requested with `options`.
     pub(crate) fn new(core: &FetchCore, path: &Path, mut options: GetOptions, meta: &ObjectMeta, start: u64) -> Self {
         let version = ObjectVersion::of(meta);
-        version.pin(core.config.profile.pin, &mut options);
+        version.pin(core.profile.pin, &mut options);
         // Also a pin of the caller counts: the body has begun, so a refusal now means that the object changed.
         let pinned = options.if_match.is_some() || options.version.is_some();
         let is_provable = core.is_provable(&version, &options);

@@ -98,7 +98,7 @@ impl Setup {
             retries: self.retries,
             hedge: self.hedge,
             jitter_seed: Some(self.seed),
-            profile: self.profile.clone(),
+            profile: Some(self.profile.clone()),
             ..FetchConfig::default()
         }
     }
@@ -115,7 +115,7 @@ impl Setup {
         sim.catalog().add_synthetic(KEY, self.size);
         let budget = MemoryBudget::new(self.budget_bytes);
         let config = FetchConfig { budget: Some(Arc::clone(&budget)), ..config };
-        let store = FetchStore::new(Arc::new(sim.clone()), config);
+        let store = FetchStore::new(Arc::new(sim.clone()), config).expect("valid settings");
         Bench { sim, store, budget, size: self.size }
     }
 }
@@ -130,8 +130,8 @@ impl Bench {
     /// A store over `inner` with the same budget.
     pub fn store_over(&self, inner: impl ObjectStore) -> FetchStore {
         let budget = Some(Arc::clone(&self.budget));
-        let config = FetchConfig { concurrency: 4, profile: tiny_parts(), budget, ..FetchConfig::default() };
-        FetchStore::new(Arc::new(inner), config)
+        let config = FetchConfig { concurrency: 4, profile: Some(tiny_parts()), budget, ..FetchConfig::default() };
+        FetchStore::new(Arc::new(inner), config).expect("valid settings")
     }
 
     /// Checks that no request, permit or memory is left.

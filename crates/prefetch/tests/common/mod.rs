@@ -48,10 +48,10 @@ impl Bench {
         sim.catalog().add_synthetic(KEY, size);
         let budget = MemoryBudget::new(budget_bytes);
         let fetch_config = FetchConfig { budget: Some(Arc::clone(&budget)), ..FetchConfig::default() };
-        let fetch = FetchStore::new(Arc::new(sim.clone()), fetch_config);
+        let fetch = FetchStore::new(Arc::new(sim.clone()), fetch_config).expect("valid settings");
         let link = gives_link.then(|| fetch.link());
         let config = PrefetchConfig { link, budget: Some(Arc::clone(&budget)), ..config };
-        Self { store: PrefetchStore::new(Arc::new(fetch), config), sim, budget, size }
+        Self { store: PrefetchStore::new(Arc::new(fetch), config).expect("valid settings"), sim, budget, size }
     }
 
     pub(crate) fn reader(&self) -> Reader {
@@ -71,7 +71,7 @@ impl Bench {
 
     /// The store below, without read-ahead, in a bucket like this one.
     pub(crate) fn fetch_alone(&self) -> FetchStore {
-        FetchStore::new(Arc::new(self.sim.clone()), FetchConfig::default())
+        FetchStore::new(Arc::new(self.sim.clone()), FetchConfig::default()).expect("valid settings")
     }
 
     /// Makes `reads` one after the other through `reader`, and returns how long they took in all.
