@@ -3,9 +3,10 @@
 #![cfg(all(feature = "gcp", feature = "aws"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use headstart::Headstart;
@@ -40,31 +41,7 @@ async fn tables() -> BTreeMap<&'static str, String> {
     BTreeMap::from([("options", options), ("variables", variables)])
 }
 
-/// `text` with what stands between the markers of each table replaced by it.
-fn with_tables(text: &str, tables: &BTreeMap<&'static str, String>) -> String {
-    tables.iter().fold(text.to_owned(), |text, (name, table)| {
-        let (begin, end) = (
-            format!("<!-- {name}: made by crates/headstart/tests/configuration.rs -->\n"),
-            format!("<!-- end of {name} -->"),
-        );
-        let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("no {begin}"));
-        let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("no {end}"));
-        format!("{before}{begin}{table}{end}{after}")
-    })
-}
-
 #[tokio::test]
 async fn the_configuration_page_says_what_the_code_does() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
-    let written = std::fs::read_to_string(&page).unwrap();
-    let right = with_tables(&written, &tables().await);
-    if written != right {
-        let new = Path::new(env!("CARGO_TARGET_TMPDIR")).join("configuration.md");
-        std::fs::write(&new, right).unwrap();
-        panic!(
-            "docs/configuration.md is out of date; after a look at the difference: cp {} {}",
-            new.display(),
-            page.display()
-        );
-    }
+    common::check_page("configuration.md", "crates/headstart/tests/configuration.rs", &tables().await);
 }
