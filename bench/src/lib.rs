@@ -21,3 +21,13 @@ pub mod source;
 pub mod system;
 pub mod traces;
 pub mod workload;
+
+#[cfg(doctest)]
+mod documentation {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/guide.md")]
+    struct Guide;
+    #[doc = include_str!("../../docs/configuration.md")]
+    struct Configuration;
+}

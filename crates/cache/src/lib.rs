@@ -120,3 +120,7 @@ pub use config::{CacheConfig, Freshness};
 pub use error::CacheError;
 pub use stats::CacheStats;
 pub use store::CacheStore;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

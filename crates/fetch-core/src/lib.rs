@@ -122,3 +122,7 @@ pub use protocol::version::{ObjectVersion, PinBy};
 pub use request::retryable::ConnectionFault;
 pub use stats::FetchStats;
 pub use store::FetchStore;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -46,3 +46,7 @@ mod profile;
 pub use backend::{GcsBackend, GcsError};
 pub use config::{Credentials, GcsConfig};
 pub use profile::gcs_profile;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

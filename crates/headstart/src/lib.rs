@@ -181,3 +181,7 @@ pub use stack::{BudgetStats, Headstart, Stats};
 pub async fn open(url: &str) -> Result<Reader, Error> {
     Headstart::builder().url(url).build().await?.open().await
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

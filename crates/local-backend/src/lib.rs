@@ -41,3 +41,7 @@ mod backend;
 mod store;
 
 pub use backend::LocalBackend;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -91,3 +91,7 @@ pub use reader::Reader;
 pub use reader::blocking::BlockingReader;
 pub use store::PrefetchStore;
 pub use store::stats::PrefetchStats;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

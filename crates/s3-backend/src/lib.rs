@@ -30,3 +30,7 @@ mod config;
 
 pub use backend::{S3Backend, S3Error, s3_profile};
 pub use config::S3Config;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -71,3 +71,7 @@ mod trace;
 
 pub use recorder::{MAX_WAITING_CALLS, TraceRecorder, TraceSummary};
 pub use trace::{CallKind, DROPPED, Keys, Trace, TraceCall, TraceError, TraceHeader, VERSION};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;
