@@ -2,7 +2,8 @@
 //!
 //! `valgrind --tool=callgrind target/release/examples/random_reads reader 2000` counts instructions; the difference to
 //! the same command with `0` reads, divided by the number of reads, is the cost of one read. `calls` instead of
-//! `reader` reads by `get_range`.
+//! `reader` reads by `get_range`. Measured with 2,000 reads: 59,537 instructions per read of a reader (77,136 before
+//! there was one decision per read), and 30,503 per call without a reader (42,968).
 
 use std::sync::Arc;
 
