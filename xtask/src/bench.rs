@@ -14,8 +14,7 @@ mod summary;
 mod table;
 mod virtual_time;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Result, bail, ensure};
 use headstart_bench::results::{Results, Row};
@@ -29,10 +28,14 @@ pub(crate) use child::{ChildArgs, run as run_one};
 pub(crate) use server::{ServeArgs, serve};
 pub(crate) use virtual_time::gates as count_for_gates;
 
-use self::peers::Peers;
-use self::plan::BenchPlan;
-use self::prepared::PreparedWorkload;
 use crate::compare;
+use child::RunningProcess;
+use counting_store::CountingStore;
+use gates::{Gate, Gates};
+use peers::Peers;
+use plan::{BenchJob, BenchPlan};
+use prepared::PreparedWorkload;
+use server::BenchServer;
 
 /// Runs the bench, prints its table, and writes its results as JSON.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {

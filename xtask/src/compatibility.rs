@@ -11,18 +11,17 @@ mod client;
 mod document;
 mod exceptions;
 
-use std::collections::BTreeMap;
-use std::panic;
-use std::sync::Mutex;
+use std::{collections::BTreeMap, panic, sync::Mutex};
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use headstart_sim::hostile::behaviours::{self, Behaviour, Sizes};
 use tokio::time::Instant;
 
-use access::Access;
+use access::{Access, Pieces};
 use cell::{CellFault, CellRecord, MatrixCell};
 use client::{ClientKind, Mode};
+use exceptions::Exception;
 
 /// Which cells to try.
 #[derive(Debug, Default, Args)]

@@ -28,16 +28,29 @@ mod tasks;
 mod tests;
 mod writing;
 
-use std::collections::BTreeMap;
-use std::sync::mpsc;
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::mpsc, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::Args;
 use tokio::time::Instant;
 
-use context::Tally;
+use answer::OpenBody;
+use body::{BodyEnding, OpenRequest};
+use case::{
+    CacheSpec, Case, CaseTask, CloudSpec, FetchSpec, Layer, PrefetchSpec, RequestFault, Tokens, Turns, WriteFault,
+};
+use cloud::{Cloud, WrittenVersion};
+use context::{CaseContext, HeldBytes, Tally};
+use evidence::Evidence;
+use failure::{ErrorKind, Failure};
+use history::{CaseTime, FaultEffect, History, Version};
+use op::{BodyUse, Cancel, GetCondition, ObjectChange, Op, OpenBy, SeekTo, Span, Step};
+use reading::OpenReader;
+use rules::{CallKind, CallRecord, NamedToken, Rules};
+use runner::TaskRunner;
+use stack::CaseStack;
 use supervise::{WorkerExit, supervise};
+use tasks::TaskGenerator;
 
 /// CI's first seed, and the number of seeds.
 const CI_SEEDS: (u64, u64) = (1, 10_000);

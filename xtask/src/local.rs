@@ -1,10 +1,6 @@
 //! `cargo xtask local`: measures reads of local files by Headstart and by `object_store`'s `LocalFileSystem`.
 
-use std::fmt;
-use std::fs;
-use std::io::Write;
-use std::ops::Range;
-use std::sync::Arc;
+use std::{fmt, fs, io::Write, ops::Range, sync::Arc};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -13,9 +9,7 @@ use comfy_table::{Table, presets};
 use futures::TryStreamExt;
 use headstart::Headstart;
 use headstart_sim::{Content, SeededRng};
-use object_store::local::LocalFileSystem;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path};
 use tokio::time::{Duration, Instant};
 
 use crate::numbers::quantile;

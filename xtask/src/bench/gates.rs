@@ -3,9 +3,8 @@
 //! Virtual time has no noise. A different count is a change of behaviour: a mistake, or a change that `--bless-gates`
 //! records for review.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};

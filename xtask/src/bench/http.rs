@@ -1,8 +1,7 @@
 //! The bench over HTTP: every run in processes of its own, against a server in another process.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::{fs::File, path::PathBuf};
 
 use anyhow::{Context, Result};
 use headstart_bench::meter::Outcome;
@@ -13,12 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tempfile::TempDir;
 use url::Url;
 
-use super::args::BenchArgs;
-use super::child;
-use super::peers::Peers;
-use super::plan::{BenchJob, BenchPlan};
-use super::prepared::PreparedWorkload;
-use super::server::{BUCKET, BenchServer};
+use super::{BenchArgs, BenchJob, BenchPlan, BenchServer, Peers, PreparedWorkload, child, server::BUCKET};
 
 /// Reads the simulated objects, or local files, by every system.
 pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<BenchPlan> {

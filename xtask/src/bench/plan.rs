@@ -1,14 +1,11 @@
 //! The jobs of a bench, their order, and the outcomes of their runs.
 
 use anyhow::Error;
-use headstart_bench::ideal::IdealShape;
-use headstart_bench::meter::Outcome;
 use headstart_bench::results::{Row, WireCounts};
-use headstart_bench::system::System;
+use headstart_bench::{ideal::IdealShape, meter::Outcome, system::System};
 use headstart_fetch_core::Prices;
 
-use super::prepared::PreparedWorkload;
-use super::summary;
+use super::{PreparedWorkload, summary};
 use crate::explain;
 
 /// One system on one workload.

@@ -1,8 +1,6 @@
 //! Summarises runs: one row of medians for each workload and system, and where and when they were measured.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
+use std::{collections::BTreeMap, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use headstart_bench::meter::{Outcome, megabytes};

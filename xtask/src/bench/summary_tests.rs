@@ -1,7 +1,6 @@
 //! Tests of summaries.
 
-use super::super::verdict;
-use super::*;
+use super::{super::verdict, *};
 
 fn run(elapsed_ms: f64, wrong_bytes: u64) -> Outcome {
     Outcome {

@@ -5,11 +5,9 @@ use std::ops::Range;
 use anyhow::Result;
 use bytes::Bytes;
 use clap::ValueEnum;
-use futures::TryStreamExt;
-use futures::stream::BoxStream;
+use futures::{TryStreamExt, stream::BoxStream};
 use headstart::Headstart;
-use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, path::Path};
 use tokio::io::AsyncReadExt;
 
 /// A way to read.

@@ -1,16 +1,14 @@
 //! One cell of the matrix: one server, read in one way through one stack, compared with the bare client.
 
 use std::cell::Cell as Slot;
-use std::fmt;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use headstart_sim::hostile::behaviours::Behaviour;
 use headstart_sim::hostile::{AskedRequest, HostileObject};
 use object_store::path::Path;
 use tokio::time::Instant;
 
-use super::access::{Access, Pieces};
-use super::client::{ClientKind, Mode};
+use super::{Access, ClientKind, Mode, Pieces};
 
 const KEY: &str = "data.bin";
 

@@ -7,9 +7,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 
-use super::backend::Backend;
-use super::stack::StackKind;
-use super::suite::{SUITE, SuiteFailure};
+use super::{Backend, StackKind, SuiteFailure, suite::SUITE};
 
 /// Functions of the suite that the bare client fails, because the server does not behave like the store that it stands
 /// for.

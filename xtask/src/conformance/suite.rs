@@ -1,20 +1,14 @@
 //! All functions of `object_store::integration` that take a `dyn ObjectStore`, and one of ours for read-only stores.
 
-use std::any::Any;
-use std::collections::BTreeMap;
-use std::panic;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::{any::Any, collections::BTreeMap, panic, time::Duration};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use object_store::path::Path;
-use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, integration};
+use futures::{FutureExt, future::BoxFuture};
+use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, integration, path::Path};
 
-use super::backend::{Backend, BackendServer, Store};
-use super::stack::StackKind;
+use super::{Backend, BackendServer, StackKind, Store};
 
 /// A function of the suite: its name, whether its objects are large, and its code.
 type Function = (&'static str, bool, fn(Store, Backend) -> BoxFuture<'static, ()>);

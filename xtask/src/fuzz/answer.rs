@@ -1,19 +1,13 @@
 //! A body that is read, or was left open.
 
-use std::sync::Arc;
-use std::task::Poll;
+use std::{sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use object_store::{GetResult, Result};
 use parking_lot::Mutex;
 
-use super::context::{CaseContext, HeldBytes};
-use super::evidence::Evidence;
-use super::failure::{ErrorKind, Failure};
-use super::history::Version;
-use super::op::{BodyUse, Span};
-use super::rules::CallRecord;
+use super::{BodyUse, CallRecord, CaseContext, ErrorKind, Evidence, Failure, HeldBytes, Span, Version};
 
 /// A body, and what it has shown so far.
 pub(crate) struct OpenBody {

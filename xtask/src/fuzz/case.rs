@@ -5,7 +5,7 @@ use std::ops::Range;
 use headstart_cache::Freshness;
 use headstart_fetch_core::PinBy;
 
-use super::op::{ObjectChange, Op, Step};
+use super::{ObjectChange, Op, Step};
 
 /// The complete input of a run. Printed with [`Case::text`] when the run fails.
 #[derive(Debug, Clone)]

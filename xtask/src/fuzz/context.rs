@@ -1,26 +1,17 @@
 //! The state that all tasks of a case share: the store, the rules, the limits of time and memory, and the first
 //! failure.
 
-use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::Poll;
-use std::time::Duration;
+use std::{collections::BTreeMap, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use headstart_fetch_core::ConfigError;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::case::{Case, RequestFault, Turns};
-use super::cloud::Cloud;
-use super::failure::{ErrorKind, Failure};
-use super::history::CaseTime;
-use super::op::{BodyUse, Cancel, Op, Span};
-use super::rules::Rules;
-use super::stack::CaseStack;
+use super::{
+    BodyUse, Cancel, Case, CaseStack, CaseTime, Cloud, ErrorKind, Failure, Op, RequestFault, Rules, Span, Turns,
+};
 
 /// Time that an operation may take in addition to its transfer and its faults.
 const BASE: Duration = Duration::from_secs(60);

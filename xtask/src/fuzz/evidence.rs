@@ -2,9 +2,7 @@
 
 use headstart_sim::Content;
 
-use super::failure::Failure;
-use super::history::{History, Version};
-use super::op::Span;
+use super::{Failure, History, Span, Version};
 
 /// Bytes compared at a time to tell a torn answer from one with wrong bytes.
 const PIECE_BYTES: usize = 512;

@@ -6,11 +6,10 @@ use headstart_cache::Freshness;
 use headstart_fetch_core::PinBy;
 use headstart_sim::SeededRng;
 
-use super::case::{
-    CacheSpec, Case, CloudSpec, FetchSpec, Layer, PrefetchSpec, RequestFault, Tokens, Turns, WriteFault,
+use super::{
+    CacheSpec, Case, CloudSpec, FetchSpec, Layer, ObjectChange, Op, PrefetchSpec, RequestFault, TaskGenerator, Tokens,
+    Turns, WriteFault,
 };
-use super::op::{ObjectChange, Op};
-use super::tasks::TaskGenerator;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;

@@ -1,7 +1,6 @@
 //! The versions that were stored over time, and the faults that were injected.
 
-use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 /// Time since the case began.
 pub(crate) type CaseTime = Duration;

@@ -1,22 +1,16 @@
 //! Operations of a task's reader.
 
-use std::io::SeekFrom;
-use std::ops::Range;
+use std::{io::SeekFrom, ops::Range};
 
 use futures::StreamExt;
 use headstart_prefetch::Reader;
 use object_store::ObjectMeta;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt};
 
-use super::answer::OpenBody;
-use super::cloud::path;
-use super::context::HeldBytes;
-use super::evidence::Evidence;
-use super::failure::{ErrorKind, Failure};
-use super::history::Version;
-use super::op::{BodyUse, Op, OpenBy, SeekTo, Span};
-use super::rules::{CallKind, CallRecord};
-use super::runner::TaskRunner;
+use super::{
+    BodyUse, CallKind, CallRecord, ErrorKind, Evidence, Failure, HeldBytes, Op, OpenBody, OpenBy, SeekTo, Span,
+    TaskRunner, Version, cloud::path,
+};
 
 /// Length of the reads of a reader's stream. The latest one stays in memory behind the reader.
 const STREAM_STEP_BYTES: u64 = 1 << 20;

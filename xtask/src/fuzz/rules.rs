@@ -1,16 +1,11 @@
 //! Which answers are allowed, given the history of the store.
 
-use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use headstart_cache::Freshness;
 use headstart_fetch_core::CacheHint;
 
-use super::case::{Case, Turns};
-use super::evidence::{Evidence, name};
-use super::failure::{ErrorKind, Failure};
-use super::history::{CaseTime, FaultEffect, History, Version};
-use super::op::Span;
+use super::{Case, CaseTime, ErrorKind, Evidence, Failure, FaultEffect, History, Span, Turns, Version, evidence::name};
 
 /// A little more than the longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(11);

@@ -1,23 +1,15 @@
 //! Runs one task: its operations one after the other. Every answer is checked.
 
-use std::ops::Range;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use headstart_fetch_core::CacheHint;
 use object_store::{GetOptions, ObjectStoreExt};
 
-use super::answer::OpenBody;
-use super::case::Tokens;
-use super::cloud::{get_range, path};
-use super::context::CaseContext;
-use super::evidence::Evidence;
-use super::failure::{ErrorKind, Failure};
-use super::history::Version;
-use super::op::{BodyUse, Cancel, GetCondition, Op, Span, Step};
-use super::reading::OpenReader;
-use super::rules::{CallKind, CallRecord, NamedToken};
+use super::{
+    BodyUse, CallKind, CallRecord, Cancel, CaseContext, ErrorKind, Evidence, Failure, GetCondition, NamedToken, Op,
+    OpenBody, OpenReader, Span, Step, Tokens, Version, cloud::get_range, cloud::path,
+};
 
 /// The state of a running task.
 pub(crate) struct TaskRunner {

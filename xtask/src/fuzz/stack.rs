@@ -1,17 +1,15 @@
 //! Builds the stack of a case, and reads its counters.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use headstart_cache::{CacheConfig, CacheStore};
 use headstart_fetch_core::{BackendProfile, ConfigError, FetchConfig, FetchStore, LinkEstimate, MemoryBudget};
 use headstart_prefetch::{PrefetchConfig, PrefetchStore};
 use object_store::ObjectStore;
 
-use super::case::{CacheSpec, Case, FetchSpec, Layer, PrefetchSpec};
-use super::cloud::Cloud;
 #[cfg(test)]
 use super::mistake::MistakenStore;
+use super::{CacheSpec, Case, Cloud, FetchSpec, Layer, PrefetchSpec};
 
 /// The stack of a case, with access to its layers.
 #[derive(Debug)]

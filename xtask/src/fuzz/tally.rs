@@ -4,8 +4,7 @@ use std::fmt::Write;
 
 use headstart_cache::Freshness;
 
-use super::case::{Case, Layer, RequestFault, Turns};
-use super::context::Tally;
+use super::{Case, Layer, RequestFault, Tally, Turns};
 
 /// Counts the features of `case`.
 pub(crate) fn count_case(tally: &mut Tally, case: &Case) {

@@ -2,14 +2,9 @@
 
 use headstart_fetch_core::internal::mutation::Mutation;
 
-use super::CI_SEEDS;
-use super::case::Case;
-use super::context::Tally;
-use super::drive::{CaseOutcome, run};
-use super::generate::generate;
-use super::mistake::Mistake;
-use super::shrink::shrink;
-use super::tally;
+use super::{
+    CI_SEEDS, Case, Tally, drive::CaseOutcome, drive::run, generate::generate, mistake::Mistake, shrink::shrink, tally,
+};
 
 /// Every bug of [`Mistake`] is found within this many seeds.
 const SEEDS: u64 = 400;

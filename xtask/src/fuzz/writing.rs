@@ -7,12 +7,7 @@ use futures::StreamExt;
 use object_store::{ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, Result};
 use parking_lot::Mutex;
 
-use super::cloud::{WrittenVersion, path};
-use super::evidence;
-use super::failure::{ErrorKind, Failure};
-use super::history::CaseTime;
-use super::op::Op;
-use super::runner::TaskRunner;
+use super::{CaseTime, ErrorKind, Failure, Op, TaskRunner, WrittenVersion, cloud::path, evidence};
 
 impl TaskRunner {
     /// Runs a write.

@@ -1,7 +1,6 @@
 //! Rules on the text of Rust and Markdown files: the length of lines, and words that the project does not use.
 
-use super::Problem;
-use super::source::has_word;
+use super::{Problem, source::has_word};
 
 /// The most columns of a line.
 const MOST_COLUMNS: usize = 120;
