@@ -23,7 +23,7 @@ use backend::{Backend, BackendServer, Bucket, Store};
 use matrix::Matrix;
 use native_write::NativeWriteStore;
 use stack::StackKind;
-use suite::SuiteFailure;
+use suite::{Failures, SuiteFailure};
 
 const STEPS: u64 = 10_000;
 const SEED: u64 = 1;

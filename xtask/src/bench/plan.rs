@@ -8,6 +8,9 @@ use headstart_fetch_core::Prices;
 use super::{PreparedWorkload, summary};
 use crate::explain;
 
+/// The outcome of a run, and its requests.
+pub(crate) type MeasuredRun = (Outcome, WireCounts);
+
 /// One system on one workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BenchJob {
@@ -22,7 +25,7 @@ pub(crate) struct BenchJob {
 pub(crate) struct BenchPlan {
     pub(crate) workloads: Vec<PreparedWorkload>,
     rows: Vec<(usize, System)>,
-    jobs: Vec<(BenchJob, Vec<(Outcome, WireCounts)>)>,
+    jobs: Vec<(BenchJob, Vec<MeasuredRun>)>,
     /// The failures, one line each.
     pub(crate) failures: Vec<String>,
 }
@@ -69,7 +72,7 @@ impl BenchPlan {
     }
 
     /// Records the outcome of a run.
-    pub(crate) fn record(&mut self, job: BenchJob, outcome: Result<(Outcome, WireCounts), Error>) {
+    pub(crate) fn record(&mut self, job: BenchJob, outcome: Result<MeasuredRun, Error>) {
         match outcome {
             Ok(run) => {
                 if let Some((_, runs)) = self.jobs.iter_mut().find(|(known, _)| *known == job) {

@@ -96,6 +96,9 @@ pub(super) struct SuiteFailure {
     pub(super) at: Vec<(String, u32)>,
 }
 
+/// The functions that failed.
+pub(super) type Failures = BTreeMap<&'static str, SuiteFailure>;
+
 /// The places of panics since the last function.
 static PANICS: Mutex<Vec<(String, u32)>> = Mutex::new(Vec::new());
 
@@ -123,7 +126,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs every function on a bucket of its own, and returns the failures. A function that passes also fails if anything
 /// panicked meanwhile.
-pub(super) async fn failures(server: &BackendServer, stack: StackKind) -> Result<BTreeMap<&'static str, SuiteFailure>> {
+pub(super) async fn failures(server: &BackendServer, stack: StackKind) -> Result<Failures> {
     let _quiet = Quiet::new();
     let mut failed = BTreeMap::new();
     for (name, large, function) in SUITE {

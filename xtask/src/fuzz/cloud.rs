@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Case, CaseTime, CloudSpec, FaultEffect, History, ObjectChange, OpenRequest, RequestFault, Tokens, Version,
+    Case, CaseTime, CloudSpec, FaultEffect, History, ObjectChange, OpenRequest, RequestFault, Span, Tokens, Version,
     WriteFault,
 };
 
@@ -240,8 +240,7 @@ impl fmt::Display for Cloud {
 }
 
 /// The `object_store` range of `span`.
-pub(crate) fn get_range(span: &super::op::Span) -> Option<GetRange> {
-    use super::op::Span;
+pub(crate) fn get_range(span: &Span) -> Option<GetRange> {
     match span {
         Span::Whole => None,
         Span::Bounded(range) => Some(GetRange::Bounded(range.clone())),

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Case, CaseContext, Failure, Tally, Turns, runner::run_task};
+use super::{Case, CaseContext, Checked, Failure, Tally, Turns, runner::run_task};
 
 /// The most virtual time of a case. Each operation has a shorter limit of its own.
 const END: Duration = Duration::from_secs(24 * 3600);
@@ -69,7 +69,7 @@ struct CaseRun {
 }
 
 impl CaseRun {
-    fn new(case: &Case) -> Result<Self, Failure> {
+    fn new(case: &Case) -> Checked<Self> {
         let runtimes = [runtime(), runtime()];
         let context = runtimes[0]
             .block_on(async { CaseContext::new(case) })
