@@ -14,8 +14,7 @@ mod summary;
 mod table;
 mod virtual_time;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Result, bail, ensure};
 use headstart_bench::results::{Results, Row};
@@ -29,14 +28,18 @@ pub(crate) use child::{ChildArgs, run as run_one};
 pub(crate) use server::{ServeArgs, serve};
 pub(crate) use virtual_time::gates as count_for_gates;
 
-use self::peers::Peers;
-use self::plan::BenchPlan;
-use self::prepared::PreparedWorkload;
 use crate::compare;
+use child::RunningProcess;
+use counting_store::CountingStore;
+use gates::{Gate, Gates};
+use peers::Peers;
+use plan::{BenchJob, BenchPlan, MeasuredRun};
+use prepared::PreparedWorkload;
+use server::BenchServer;
 
 /// Runs the bench, prints its table, and writes its results as JSON.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let begun = summary::BenchStart::now();
+    let begun = summary::begin(args.virtual_time, args.seed);
     // Checked before the runs, which take minutes.
     let json = args.update.as_ref().unwrap_or(&args.json);
     let folder = json.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -56,18 +59,17 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             (plan, prices_of(&args.profile.name), args.profile.to_string())
         }
     };
-    let about = summary::BenchFacts {
-        begun,
+    let timelines = if args.url.is_none() { virtual_time::timelines(&args.profile, args.seed)? } else { Vec::new() };
+    let results = Results {
         profile,
-        is_virtual: args.virtual_time,
-        seed: args.seed,
         cut_s: (!args.virtual_time).then_some(args.seconds.as_secs_f64()),
         versions,
+        workloads: plan.workloads.iter().map(PreparedWorkload::note).collect(),
+        rows: plan.rows(&prices),
         failures: plan.failures.clone(),
+        timelines,
+        ..begun
     };
-    let timelines = if args.url.is_none() { virtual_time::timelines(&args.profile, args.seed)? } else { Vec::new() };
-    let notes = plan.workloads.iter().map(PreparedWorkload::note).collect();
-    let results = summary::results(about, notes, plan.rows(&prices), timelines);
     print!("{}", table::render(&results));
     match earlier {
         Some(earlier) => summary::write(&summary::update(earlier, results.clone())?, json)?,

@@ -12,10 +12,7 @@ use tokio::time::{Duration, Instant};
 use crate::bench::{self, gates};
 use crate::compatibility::{self, CompatibilityArgs};
 use crate::conformance::{self, ConformanceArgs};
-use crate::explain;
-use crate::fuzz;
-use crate::servers;
-use crate::tidy;
+use crate::{explain, fuzz, servers, tidy};
 
 /// Which steps to run.
 #[derive(Debug, Args)]

@@ -5,24 +5,23 @@
 //! its requests plus one a read, or more than 1.5 times its time plus a second, panic or hang. Time is virtual.
 //! Intended differences are listed in `exceptions.rs`. `docs/compatibility.md` is written from the same tables.
 
-mod access;
+pub(crate) mod access;
 mod cell;
 mod client;
 mod document;
 mod exceptions;
 
-use std::collections::BTreeMap;
-use std::panic;
-use std::sync::Mutex;
+use std::{collections::BTreeMap, panic, sync::Mutex};
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use headstart_sim::hostile::behaviours::{self, Behaviour, Sizes};
 use tokio::time::Instant;
 
-use access::Access;
+use access::{Access, Pieces};
 use cell::{CellFault, CellRecord, MatrixCell};
 use client::{ClientKind, Mode};
+use exceptions::Exception;
 
 /// Which cells to try.
 #[derive(Debug, Default, Args)]
@@ -90,17 +89,13 @@ pub(crate) fn run(args: &CompatibilityArgs) -> Result<()> {
 }
 
 fn jobs(args: &CompatibilityArgs) -> Vec<MatrixJob> {
+    let is_chosen = |name: &str| args.behaviours.is_empty() || args.behaviours.iter().any(|chosen| chosen == name);
     let mut jobs = Vec::new();
-    for behaviour in behaviours::ALL.iter() {
-        if !args.behaviours.is_empty() && !args.behaviours.iter().any(|name| name == behaviour.name) {
-            continue;
-        }
-        for client in chosen(args.client) {
-            jobs.push((behaviour, client, SMALL_BYTES));
-            if behaviour.sizes == Sizes::All {
-                jobs.push((behaviour, client, LARGE_BYTES));
-            }
-        }
+    for behaviour in behaviours::ALL.iter().filter(|behaviour| is_chosen(behaviour.name)) {
+        let sizes = if behaviour.sizes == Sizes::All { &[SMALL_BYTES, LARGE_BYTES][..] } else { &[SMALL_BYTES] };
+        jobs.extend(
+            chosen(args.client).into_iter().flat_map(|client| sizes.iter().map(move |size| (behaviour, client, *size))),
+        );
     }
     jobs.reverse();
     jobs
@@ -119,12 +114,13 @@ struct CellOutcome {
     faults: Vec<CellFault>,
 }
 
-fn run_job((behaviour, client, size): MatrixJob, args: &CompatibilityArgs) -> Vec<CellOutcome> {
+fn run_job(job: MatrixJob, args: &CompatibilityArgs) -> Vec<CellOutcome> {
+    let (behaviour, client, size) = job;
     let mut outcomes = Vec::new();
     for access in chosen(args.access) {
-        let raw = cell::run_cell(behaviour, client, size, access, None);
+        let raw = cell::run_cell(job, access, None);
         for mode in chosen(args.mode) {
-            let ours = cell::run_cell(behaviour, client, size, access, Some(mode));
+            let ours = cell::run_cell(job, access, Some(mode));
             let usual = if size > SMALL_BYTES { usual_requests(client, access, mode) } else { 0 };
             let faults = cell::compare(&raw, &ours, usual);
             let cell = MatrixCell { behaviour: behaviour.name, client, size, access, mode };
@@ -139,7 +135,7 @@ fn usual_requests(client: ClientKind, access: Access, mode: Mode) -> usize {
     static KNOWN: Mutex<BTreeMap<(ClientKind, Access, Mode), usize>> = Mutex::new(BTreeMap::new());
     let known = KNOWN.lock().expect("no thread panics with it").get(&(client, access, mode)).copied();
     known.unwrap_or_else(|| {
-        let requests = cell::run_cell(behaviours::CORRECT, client, LARGE_BYTES, access, Some(mode)).request_count();
+        let requests = cell::run_cell((behaviours::CORRECT, client, LARGE_BYTES), access, Some(mode)).request_count();
         KNOWN.lock().expect("no thread panics with it").insert((client, access, mode), requests);
         requests
     })

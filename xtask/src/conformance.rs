@@ -19,9 +19,11 @@ use clap::{Args, ValueEnum};
 use tokio::time::Instant;
 
 use crate::servers;
-use backend::{Backend, BackendServer};
+use backend::{Backend, BackendServer, Bucket, Store};
 use matrix::Matrix;
+use native_write::NativeWriteStore;
 use stack::StackKind;
+use suite::{Failures, SuiteFailure};
 
 const STEPS: u64 = 10_000;
 const SEED: u64 = 1;

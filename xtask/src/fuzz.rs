@@ -28,16 +28,30 @@ mod tasks;
 mod tests;
 mod writing;
 
-use std::collections::BTreeMap;
-use std::sync::mpsc;
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::mpsc, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::Args;
 use tokio::time::Instant;
 
-use context::Tally;
+use answer::OpenBody;
+use body::{BodyEnding, OpenRequest};
+use case::{
+    CacheSpec, Case, CaseTask, CloudSpec, FetchSpec, Layer, PrefetchSpec, RequestFault, Tokens, Turns, WriteFault,
+};
+use cloud::{Cloud, WrittenVersion};
+use context::{CaseContext, HeldBytes};
+use evidence::Evidence;
+use failure::{Checked, ErrorKind, Failure};
+use history::{CaseTime, FaultEffect, History, Interval, Version};
+use op::{BodyUse, Cancel, GetCondition, ObjectChange, Op, OpenBy, SeekTo, Span, Step};
+use reading::OpenReader;
+use rules::{CallKind, CallRecord, NamedToken, Rules};
+use runner::TaskRunner;
+use stack::CaseStack;
 use supervise::{WorkerExit, supervise};
+use tally::Tally;
+use tasks::TaskGenerator;
 
 /// CI's first seed, and the number of seeds.
 const CI_SEEDS: (u64, u64) = (1, 10_000);
@@ -49,7 +63,7 @@ const REAL_TIME: Duration = Duration::from_secs(60);
 const SHRINK_RUNS: usize = 1500;
 
 /// Which cases to run, and for how long.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Default, Clone, Args)]
 pub(crate) struct FuzzArgs {
     /// Start with this seed
     #[arg(long, default_value_t = CI_SEEDS.0)]
@@ -104,18 +118,9 @@ pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
     }
 }
 
-/// Runs CI's seeds.
 pub(crate) fn run_for_ci() -> Result<()> {
     let (seed, cases) = CI_SEEDS;
-    run(&FuzzArgs {
-        seed,
-        cases: Some(cases),
-        seconds: None,
-        keep_going: true,
-        no_shrink: false,
-        cap_ranges: None,
-        worker: false,
-    })
+    run(&FuzzArgs { seed, cases: Some(cases), keep_going: true, ..FuzzArgs::default() })
 }
 
 /// Runs the cases in this process.

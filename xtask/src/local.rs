@@ -1,24 +1,17 @@
 //! `cargo xtask local`: measures reads of local files by Headstart and by `object_store`'s `LocalFileSystem`.
 
-use std::fmt;
-use std::fs;
-use std::io::Write;
-use std::ops::Range;
-use std::sync::Arc;
+use std::{fmt, fs, io::Write, ops::Range, sync::Arc};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
 use comfy_table::{Table, presets};
-use futures::TryStreamExt;
 use headstart::Headstart;
 use headstart_sim::{Content, SeededRng};
-use object_store::local::LocalFileSystem;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path};
 use tokio::time::{Duration, Instant};
 
-use crate::numbers::quantile;
+use crate::{compatibility::access::collect, numbers::quantile};
 
 const KEY: &str = "file";
 const FILE_BYTES: u64 = 256 << 20;
@@ -191,15 +184,7 @@ async fn batch(
         let started = Instant::now();
         let answers: Vec<(u64, Bytes)> = match (form, ranges.as_slice()) {
             (Form::Whole, _) => vec![(0, store.get(path).await?.bytes().await?)],
-            (Form::Stream, _) => {
-                let chunks: Vec<Bytes> = store.get(path).await?.into_stream().try_collect().await?;
-                let ends = chunks.iter().scan(0, |at, chunk| {
-                    *at += chunk.len() as u64;
-                    Some(*at)
-                });
-                let ends: Vec<u64> = ends.collect();
-                ends.into_iter().zip(chunks).map(|(end, chunk)| (end - chunk.len() as u64, chunk)).collect()
-            }
+            (Form::Stream, _) => collect(0, store.get(path).await?.into_stream()).await?,
             (Form::Ranges(_), ranges) => {
                 let parts = store.get_ranges(path, ranges).await?;
                 ranges.iter().map(|range| range.start).zip(parts).collect()

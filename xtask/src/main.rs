@@ -27,8 +27,7 @@ mod report;
 mod servers;
 mod tidy;
 
-use std::path::Path;
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 

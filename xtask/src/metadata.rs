@@ -1,7 +1,6 @@
 //! The parts of `cargo metadata` that checks of the workspace look at.
 
-use std::path::Path;
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;

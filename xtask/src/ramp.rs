@@ -1,7 +1,6 @@
 //! `cargo xtask ramp`: draws how fast read-ahead reaches the link's rate, in virtual time.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Result;
 use clap::Args;

@@ -1,24 +1,18 @@
 //! `cargo xtask replay`: computes what a recorded trace would cost, in time, GETs, bytes and money, with other systems
 //! and options.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use headstart_bench::meter::{Outcome, megabytes};
-use headstart_bench::results::WireCounts;
-use headstart_bench::simulate::Simulation;
-use headstart_bench::system::System;
-use headstart_bench::traces;
 use headstart_bench::traces::{bytes, on_simulated_objects, recorded_time};
-use headstart_bench::workload::Workload;
+use headstart_bench::{results::WireCounts, simulate::Simulation, system::System, traces, workload::Workload};
 use headstart_sim::LinkProfile;
 use headstart_trace::CallKind;
 
-use crate::bench::prices_of;
-use crate::numbers::number;
+use crate::{bench::prices_of, numbers::number};
 
 /// The systems that can replay every kind of call.
 const SYSTEMS: [System; 4] = [System::Raw, System::Fetch, System::Headstart, System::HeadstartCache];

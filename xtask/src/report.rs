@@ -16,6 +16,10 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use headstart_bench::results::Results;
 
+use comparison::WorkloadRows;
+use panel::Panel;
+use svg::{Anchor, Canvas, Point, Scale};
+
 /// What to read and where to write.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {

@@ -14,6 +14,8 @@ pub(crate) use environment::{PythonEnvironment, install};
 pub(crate) use kind::{HowToRead, ServerKind};
 pub(crate) use process::{LinkShape, RunningServer};
 
+use requests::ServerHttp;
+
 /// The bucket that `cargo xtask servers` creates, and its object.
 const BUCKET: &str = "bucket";
 const OBJECT: &str = "object";

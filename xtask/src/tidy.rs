@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use self::source::SourceFile;
 use crate::metadata;
+use source::SourceFile;
 
 /// The most lines of code that the facade may have: the facade builds the stack and decides nothing.
 const FACADE_LINES: usize = 720;

@@ -1,13 +1,10 @@
 //! The command line of `cargo xtask bench`.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use headstart_bench::results::Group;
-use headstart_bench::system::System;
-use headstart_bench::workload::Workload;
+use headstart_bench::{results::Group, system::System, workload::Workload};
 use headstart_sim::LinkProfile;
 use url::Url;
 

@@ -5,19 +5,13 @@ use std::io::{IsTerminal, Write, stdin, stdout};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::StreamExt;
-use headstart_bench::meter::megabytes;
-use headstart_bench::workload::Object;
-use headstart_fetch_core::Prices;
-use headstart_fetch_core::internal::path_of_url_key;
+use headstart_bench::{meter::megabytes, workload::Object};
+use headstart_fetch_core::{Prices, internal::path_of_url_key};
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
 use tempfile::NamedTempFile;
 use url::{Position, Url};
 
-use super::args::BenchArgs;
-use super::child;
-use super::http::{each_run, write_traces};
-use super::plan::BenchPlan;
-use super::prepared::PreparedWorkload;
+use super::{BenchArgs, BenchPlan, PreparedWorkload, child, http::each_run, http::write_traces};
 
 /// The most bytes that are read of an object.
 const MOST_BYTES: u64 = 1 << 30;

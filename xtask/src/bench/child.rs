@@ -2,24 +2,19 @@
 //! process for our systems.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use headstart::{FetchConfig, Headstart};
-use headstart_bench::child::ChildTask;
-use headstart_bench::meter::Outcome;
 use headstart_bench::ours::{self, StoreClient};
-use headstart_bench::results::WireCounts;
-use headstart_bench::source::HttpOverwriter;
-use headstart_bench::source::Overwriter;
-use headstart_bench::system::System;
-use headstart_bench::{ideal, traces};
+use headstart_bench::{
+    child::ChildTask, ideal, meter::Outcome, results::WireCounts, source::HttpOverwriter, source::Overwriter,
+    system::System, traces,
+};
 use headstart_fetch_core::BackendProfile;
 use headstart_gcs_backend::{GcsBackend, GcsConfig};
 use headstart_local_backend::LocalBackend;
@@ -29,8 +24,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::counting_store::CountingStore;
-use super::prepared::PreparedWorkload;
+use super::{CountingStore, PreparedWorkload};
 
 /// A process that is silent this long after its run's time hangs.
 const PATIENCE: Duration = Duration::from_secs(180);

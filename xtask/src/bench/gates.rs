@@ -3,15 +3,14 @@
 //! Virtual time has no noise. A different count is a change of behaviour: a mistake, or a change that `--bless-gates`
 //! records for review.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 /// The counts of one run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Gate {
     pub(crate) gets: u64,
@@ -107,20 +106,8 @@ mod tests {
     use super::*;
 
     fn gates(rows: &[(&str, u64, f64)]) -> Gates {
-        let gate = |(name, gets, virtual_ms): &(&str, u64, f64)| {
-            (
-                (*name).to_owned(),
-                Gate {
-                    gets: *gets,
-                    heads: 0,
-                    fetched_bytes: 9,
-                    virtual_ms: *virtual_ms,
-                    changes_told: 0,
-                    changes_mixed: 0,
-                },
-            )
-        };
-        rows.iter().map(gate).collect()
+        let gate = |gets, virtual_ms| Gate { gets, fetched_bytes: 9, virtual_ms, ..Gate::default() };
+        rows.iter().map(|(name, gets, virtual_ms)| ((*name).to_owned(), gate(*gets, *virtual_ms))).collect()
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! The bench over HTTP: every run in processes of its own, against a server in another process.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::{fs::File, path::PathBuf};
 
 use anyhow::{Context, Result};
-use headstart_bench::meter::Outcome;
 use headstart_bench::results::{Group, WireCounts};
 use headstart_bench::workload::{Object, Workload};
 use headstart_sim::{Content, FIRST_GENERATION};
@@ -13,12 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tempfile::TempDir;
 use url::Url;
 
-use super::args::BenchArgs;
-use super::child;
-use super::peers::Peers;
-use super::plan::{BenchJob, BenchPlan};
-use super::prepared::PreparedWorkload;
-use super::server::{BUCKET, BenchServer};
+use super::{BenchArgs, BenchJob, BenchPlan, BenchServer, MeasuredRun, Peers, PreparedWorkload, child, server::BUCKET};
 
 /// Reads the simulated objects, or local files, by every system.
 pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<BenchPlan> {
@@ -86,7 +79,7 @@ fn make_files(folder: &TempDir, workload: &Workload, objects: &mut [Object]) -> 
 pub(crate) fn each_run(
     args: &BenchArgs,
     mut plan: BenchPlan,
-    mut make: impl FnMut(&BenchPlan, BenchJob) -> Result<(Outcome, WireCounts)>,
+    mut make: impl FnMut(&BenchPlan, BenchJob) -> Result<MeasuredRun>,
 ) -> Result<BenchPlan> {
     let bar = ProgressBar::new((plan.order(0).len() * args.runs()) as u64)
         .with_style(ProgressStyle::with_template("{elapsed:>4} {wide_bar} {pos}/{len} {msg:32}")?);

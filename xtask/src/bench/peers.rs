@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use headstart_bench::child::ChildTask;
-use headstart_bench::system::System;
+use headstart_bench::{child::ChildTask, system::System};
 use serde::Deserialize;
 
-use super::child::common;
-use super::server::BUCKET;
+use super::{child::common, server::BUCKET};
 use crate::servers::PythonEnvironment;
 
 /// The pinned wheels of peers in Python.

@@ -1,15 +1,15 @@
 //! The jobs of a bench, their order, and the outcomes of their runs.
 
 use anyhow::Error;
-use headstart_bench::ideal::IdealShape;
-use headstart_bench::meter::Outcome;
 use headstart_bench::results::{Row, WireCounts};
-use headstart_bench::system::System;
+use headstart_bench::{ideal::IdealShape, meter::Outcome, system::System};
 use headstart_fetch_core::Prices;
 
-use super::prepared::PreparedWorkload;
-use super::summary;
+use super::{PreparedWorkload, summary};
 use crate::explain;
+
+/// The outcome of a run, and its requests.
+pub(crate) type MeasuredRun = (Outcome, WireCounts);
 
 /// One system on one workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(crate) struct BenchJob {
 pub(crate) struct BenchPlan {
     pub(crate) workloads: Vec<PreparedWorkload>,
     rows: Vec<(usize, System)>,
-    jobs: Vec<(BenchJob, Vec<(Outcome, WireCounts)>)>,
+    jobs: Vec<(BenchJob, Vec<MeasuredRun>)>,
     /// The failures, one line each.
     pub(crate) failures: Vec<String>,
 }
@@ -72,7 +72,7 @@ impl BenchPlan {
     }
 
     /// Records the outcome of a run.
-    pub(crate) fn record(&mut self, job: BenchJob, outcome: Result<(Outcome, WireCounts), Error>) {
+    pub(crate) fn record(&mut self, job: BenchJob, outcome: Result<MeasuredRun, Error>) {
         match outcome {
             Ok(run) => {
                 if let Some((_, runs)) = self.jobs.iter_mut().find(|(known, _)| *known == job) {

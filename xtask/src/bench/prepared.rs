@@ -1,15 +1,12 @@
 //! A workload with its trace, and the systems that can read it.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use headstart_bench::ideal::{self, IdealShape};
-use headstart_bench::limit;
 use headstart_bench::results::{Group, WorkloadNote};
-use headstart_bench::system::System;
 use headstart_bench::workload::{Object, Workload};
+use headstart_bench::{limit, system::System};
 use headstart_sim::LinkProfile;
 use headstart_trace::{CallKind, Trace};
 

@@ -3,18 +3,15 @@
 //! The protocol is one line in, one line out: `counts` is answered with the counts of the request log. The server ends
 //! when its stdin closes, so that it does not outlive the bench.
 
-use std::io::BufRead;
-use std::process::Command;
-use std::time::Duration;
+use std::{io::BufRead, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use headstart_bench::results::WireCounts;
-use headstart_bench::workload::Workload;
+use headstart_bench::{results::WireCounts, workload::Workload};
 use headstart_sim::server::{SimServer, SimServerConfig};
 use headstart_sim::{LinkProfile, RequestCounts};
 
-use super::child::RunningProcess;
+use super::RunningProcess;
 
 /// The bucket that the server has.
 pub(crate) const BUCKET: &str = "bench";

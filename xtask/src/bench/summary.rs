@@ -1,20 +1,19 @@
 //! Summarises runs: one row of medians for each workload and system, and where and when they were measured.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
+use std::{collections::BTreeMap, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use headstart_bench::meter::{Outcome, megabytes};
-use headstart_bench::results::{QUANTILES, Results, Row, SCHEMA, Spread, Timeline, WireCounts, WorkloadNote};
+use headstart_bench::results::{QUANTILES, Results, Row, SCHEMA, Spread, WorkloadNote};
 use headstart_bench::system::System;
 use headstart_fetch_core::Prices;
 
+use super::MeasuredRun;
 use crate::numbers::{median, quantile, to_float};
 
 /// The row of `runs`; `None` if there are none.
-pub(crate) fn row(workload: &str, system: System, runs: &[(Outcome, WireCounts)], prices: &Prices) -> Option<Row> {
-    let mut by_rate: Vec<&(Outcome, WireCounts)> = runs.iter().collect();
+pub(crate) fn row(workload: &str, system: System, runs: &[MeasuredRun], prices: &Prices) -> Option<Row> {
+    let mut by_rate: Vec<&MeasuredRun> = runs.iter().collect();
     by_rate.sort_by(|(a, _), (b, _)| a.mb_per_s().total_cmp(&b.mb_per_s()));
     let (typical, wire) = quantile(&by_rate, 50.0)?;
     let median_of =
@@ -71,36 +70,8 @@ pub(crate) fn compare(rows: &mut [Row], workloads: &[WorkloadNote]) {
     }
 }
 
-/// The conditions of a bench.
-pub(crate) struct BenchFacts {
-    pub(crate) begun: BenchStart,
-    pub(crate) profile: String,
-    pub(crate) is_virtual: bool,
-    pub(crate) seed: u64,
-    pub(crate) cut_s: Option<f64>,
-    pub(crate) versions: BTreeMap<String, String>,
-    pub(crate) failures: Vec<String>,
-}
-
-/// The date and commit at the start of a bench.
-pub(crate) struct BenchStart {
-    date: String,
-    commit: String,
-}
-
-impl BenchStart {
-    pub(crate) fn now() -> Self {
-        Self { date: chrono::Local::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, false), commit: commit() }
-    }
-}
-
-/// The results of a bench.
-pub(crate) fn results(
-    about: BenchFacts,
-    workloads: Vec<WorkloadNote>,
-    rows: Vec<Row>,
-    timelines: Vec<Timeline>,
-) -> Results {
+/// The results of a bench that begins now, without rows.
+pub(crate) fn begin(is_virtual: bool, seed: u64) -> Results {
     // Options that name files are left out of the command.
     let mut words = Vec::new();
     let mut said = std::env::args().skip(1);
@@ -110,22 +81,21 @@ pub(crate) fn results(
             _ => words.push(word),
         }
     }
-    let about_machine = if about.is_virtual { "virtual time: any machine".to_owned() } else { machine() };
     Results {
         schema: SCHEMA,
-        machine: about_machine,
-        date: about.begun.date,
-        commit: about.begun.commit,
+        machine: if is_virtual { "virtual time: any machine".to_owned() } else { machine() },
+        date: chrono::Local::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, false),
+        commit: commit(),
         command: format!("cargo xtask {}", words.join(" ")),
-        profile: about.profile,
-        is_virtual: about.is_virtual,
-        seed: about.seed,
-        cut_s: about.cut_s,
-        versions: about.versions,
-        workloads,
-        rows,
-        failures: about.failures,
-        timelines,
+        profile: String::new(),
+        is_virtual,
+        seed,
+        cut_s: None,
+        versions: BTreeMap::new(),
+        workloads: Vec::new(),
+        rows: Vec::new(),
+        failures: Vec::new(),
+        timelines: Vec::new(),
     }
 }
 

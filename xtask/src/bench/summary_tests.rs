@@ -1,5 +1,7 @@
 //! Tests of summaries.
 
+use headstart_bench::results::WireCounts;
+
 use super::super::verdict;
 use super::*;
 
@@ -20,16 +22,8 @@ fn made(system: System, elapsed_ms: f64) -> Row {
     row("seq-1m", system, &[(run(elapsed_ms, 0), WireCounts::default())], &Prices::default()).expect("there is a run")
 }
 
-fn about() -> BenchFacts {
-    BenchFacts {
-        begun: BenchStart::now(),
-        profile: "gcs".into(),
-        is_virtual: true,
-        seed: 1,
-        cut_s: None,
-        versions: BTreeMap::new(),
-        failures: vec![],
-    }
+fn results(rows: Vec<Row>) -> Results {
+    Results { profile: "gcs".into(), rows, ..begin(true, 1) }
 }
 
 #[test]
@@ -59,7 +53,7 @@ fn rows_are_compared_within_their_workload() {
 
 #[test]
 fn results_read_back() {
-    let results = results(about(), vec![], vec![made(System::HeadstartCache, 100.0)], vec![]);
+    let results = results(vec![made(System::HeadstartCache, 100.0)]);
     let file = tempfile::NamedTempFile::new().unwrap();
     write(&results, file.path()).unwrap();
     assert_eq!(Results::read(file.path()).unwrap(), results);
@@ -70,7 +64,6 @@ fn results_read_back() {
 
 #[test]
 fn updated_rows_replace_older_ones() {
-    let results = |rows| super::results(about(), vec![], rows, vec![]);
     let old = results(vec![made(System::Raw, 1000.0), made(System::Headstart, 100.0)]);
     let all = update(old, results(vec![made(System::Headstart, 50.0)])).unwrap();
     assert_eq!(all.rows.iter().map(|row| row.measured.is_some()).collect::<Vec<_>>(), [false, true]);

@@ -4,18 +4,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
-use headstart_bench::meter::Outcome;
-use headstart_bench::results::{Group, Row, Timeline, WireCounts};
-use headstart_bench::simulate::Simulation;
-use headstart_bench::system::System;
-use headstart_bench::workload::Workload;
+use headstart_bench::results::{Group, Row, Timeline};
+use headstart_bench::{simulate::Simulation, system::System, workload::Workload};
 use headstart_fetch_core::Prices;
 use headstart_sim::LinkProfile;
 use headstart_trace::Trace;
 
-use super::gates::{Gate, Gates};
-use super::plan::{BenchJob, BenchPlan};
-use super::prepared::PreparedWorkload;
+use super::{BenchJob, BenchPlan, Gate, Gates, MeasuredRun, PreparedWorkload};
 
 /// The workloads of timelines, the number of their reads, and captions.
 const TIMELINES: [(&str, usize, &str); 5] = [
@@ -41,7 +36,7 @@ pub(crate) fn plan(
 }
 
 /// Makes one run, on a store and a clock of its own.
-pub(crate) fn run(plan: &BenchPlan, job: BenchJob, profile: &LinkProfile, seed: u64) -> Result<(Outcome, WireCounts)> {
+pub(crate) fn run(plan: &BenchPlan, job: BenchJob, profile: &LinkProfile, seed: u64) -> Result<MeasuredRun> {
     let prepared = plan.workload(job);
     let simulation = Simulation {
         faults: prepared.workload.faults(seed),

@@ -5,11 +5,9 @@ use std::ops::Range;
 use anyhow::Result;
 use bytes::Bytes;
 use clap::ValueEnum;
-use futures::TryStreamExt;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use headstart::Headstart;
-use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, path::Path};
 use tokio::io::AsyncReadExt;
 
 /// A way to read.
@@ -36,7 +34,7 @@ pub(crate) enum Access {
 }
 
 /// The pieces that a read returned, each with its offset.
-pub(super) type Pieces = Vec<(u64, Bytes)>;
+pub(crate) type Pieces = Vec<(u64, Bytes)>;
 
 impl Access {
     /// The ranges that the read is expected to return of an object of `size` bytes.
@@ -59,11 +57,8 @@ impl Access {
     pub(super) async fn raw(self, store: &dyn ObjectStore, path: &Path, size: u64) -> Result<Pieces> {
         match self {
             Self::ReadAt => {
-                let mut pieces = Vec::new();
-                for range in self.expected(size) {
-                    pieces.push((range.start, store.get_range(path, range).await?));
-                }
-                Ok(pieces)
+                let read = |range: Range<u64>| async move { Ok((range.start, store.get_range(path, range).await?)) };
+                stream::iter(self.expected(size)).then(read).try_collect().await
             }
             Self::Stream | Self::ReadToEnd => Self::Get.by_store(store, path, size).await,
             _ => self.by_store(store, path, size).await,
@@ -122,7 +117,7 @@ impl Access {
 }
 
 /// The chunks of a stream that starts at offset `at`.
-async fn collect(mut at: u64, mut chunks: BoxStream<'_, object_store::Result<Bytes>>) -> Result<Pieces> {
+pub(crate) async fn collect(mut at: u64, mut chunks: BoxStream<'_, object_store::Result<Bytes>>) -> Result<Pieces> {
     let mut pieces = Vec::new();
     while let Some(chunk) = chunks.try_next().await? {
         let start = at;

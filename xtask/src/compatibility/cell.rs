@@ -1,16 +1,13 @@
 //! One cell of the matrix: one server, read in one way through one stack, compared with the bare client.
 
 use std::cell::Cell as Slot;
-use std::fmt;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use headstart_sim::hostile::behaviours::Behaviour;
 use headstart_sim::hostile::{AskedRequest, HostileObject};
 use object_store::path::Path;
 use tokio::time::Instant;
 
-use super::access::{Access, Pieces};
-use super::client::{ClientKind, Mode};
+use super::{Access, ClientKind, MatrixJob, Mode, Pieces};
 
 const KEY: &str = "data.bin";
 
@@ -88,13 +85,7 @@ pub(super) fn note_panic() {
 }
 
 /// Reads by the bare client, or in a mode of ours.
-pub(super) fn run_cell(
-    behaviour: &Behaviour,
-    client: ClientKind,
-    size: u64,
-    access: Access,
-    mode: Option<Mode>,
-) -> CellRecord {
+pub(super) fn run_cell((behaviour, client, size): MatrixJob, access: Access, mode: Option<Mode>) -> CellRecord {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime without I/O");
     let server = behaviour.server(HostileObject::new(KEY, size));
@@ -118,7 +109,7 @@ pub(super) fn run_cell(
             let read = std::panic::AssertUnwindSafe(tokio::time::timeout(HANGS_AFTER, read));
             reads.push(match futures::FutureExt::catch_unwind(read).await {
                 Ok(Ok(Ok(pieces))) => judge(&server.object().content(), access.expected(size), &pieces),
-                Ok(Ok(Err(error))) => ReadEnd::Failed(told(&error)),
+                Ok(Ok(Err(error))) => ReadEnd::Failed(crate::explain(&error).chars().take(300).collect()),
                 Ok(Err(_)) => ReadEnd::Hung,
                 Err(_) => ReadEnd::Failed("panic".to_owned()),
             });
@@ -127,19 +118,6 @@ pub(super) fn run_cell(
     });
     drop(runtime);
     CellRecord { reads, requests: server.requests(), took, panicked: PANICKED.get() }
-}
-
-/// The error with its sources, unless they repeat it.
-fn told(error: &anyhow::Error) -> String {
-    let mut told = String::new();
-    for says in error.chain().map(ToString::to_string) {
-        if !told.contains(&says) {
-            told.push_str(if told.is_empty() { "" } else { ": " });
-            told.push_str(&says);
-        }
-    }
-    told.truncate(told.char_indices().nth(300).map_or(told.len(), |(at, _)| at));
-    told
 }
 
 fn judge(content: &headstart_sim::Content, expected: Vec<std::ops::Range<u64>>, pieces: &Pieces) -> ReadEnd {

@@ -1,7 +1,6 @@
 //! The clients of the matrix, bare and below our layers, over a server in memory.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -10,10 +9,11 @@ use headstart_fetch_core::internal::client::{ReadWriteClients, ThrottleConnector
 use headstart_gcs_backend::gcs_profile;
 use headstart_s3_backend::s3_profile;
 use headstart_sim::hostile::{HostileServer, InMemoryConnector};
-use object_store::aws::AmazonS3Builder;
 use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
-use object_store::http::HttpBuilder;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
+use object_store::{
+    BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider, aws::AmazonS3Builder,
+    http::HttpBuilder,
+};
 
 /// The URL of requests. The connector has only one server.
 const URL: &str = "http://server.test";

@@ -1,14 +1,13 @@
 //! Writes `docs/compatibility.md`, what servers need and what happens without it, from the tables of the matrix and the
 //! retry rules.
 
-use std::fmt::Write;
-use std::path::PathBuf;
+use std::{fmt::Write, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use headstart_fetch_core::internal::RETRY_RULES;
 use headstart_sim::hostile::behaviours::{self, Topic};
 
-use super::exceptions::{self, Exception};
+use super::{Exception, exceptions};
 
 const INTRO: &str = "\
 # Servers

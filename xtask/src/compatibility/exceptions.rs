@@ -1,8 +1,6 @@
 //! Intended differences from the bare client, with reasons.
 
-use super::access::Access;
-use super::cell::{CellFault, MatrixCell};
-use super::client::Mode;
+use super::{Access, CellFault, MatrixCell, Mode};
 
 /// Cells that may have a fault, and why.
 #[derive(Debug)]

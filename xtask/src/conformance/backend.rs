@@ -11,12 +11,10 @@ use headstart_gcs_backend::{GcsBackend, GcsConfig};
 use headstart_local_backend::LocalBackend;
 use headstart_s3_backend::{S3Backend, S3Config};
 use headstart_sim::server::{Dialect, SimServer, SimServerConfig, SimServerHandle};
-use object_store::ObjectStore;
-use object_store::memory::InMemory;
-use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, memory::InMemory, prefix::PrefixStore};
 use tempfile::TempDir;
 
-use super::native_write::NativeWriteStore;
+use super::NativeWriteStore;
 use crate::servers::{LinkShape, RunningServer, ServerKind};
 
 pub(super) type Store = Arc<dyn ObjectStore>;

@@ -1,20 +1,17 @@
 //! Random reads, seeks, hints and overwrites through the whole stack. Every byte is right, or the error is
 //! `ObjectChanged`.
 
-use std::io::SeekFrom;
-use std::ops::Range;
+use std::{io::SeekFrom, ops::Range};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use headstart::{AccessHint, CacheConfig, Freshness, Headstart, Reader};
 use headstart_fetch_core::ObjectChanged;
 use headstart_sim::{Content, SeededRng};
-use object_store::path::Path;
-use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, path::Path};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use super::backend::{BackendServer, Bucket};
-use super::stack::splitting;
+use super::{BackendServer, Bucket, stack::splitting};
 
 const KEY: &str = "dir/object";
 

@@ -7,9 +7,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 
-use super::backend::Backend;
-use super::stack::StackKind;
-use super::suite::{SUITE, SuiteFailure};
+use super::{Backend, Failures, StackKind, SuiteFailure, suite::SUITE};
 
 /// Functions of the suite that the bare client fails, because the server does not behave like the store that it stands
 /// for.
@@ -56,12 +54,7 @@ pub(super) struct Matrix {
 
 impl Matrix {
     /// Compares the bare client's failures with the expected ones.
-    pub(super) fn compare_bare(
-        &mut self,
-        backend: Backend,
-        failed: &BTreeMap<&'static str, SuiteFailure>,
-        expected: &BTreeSet<&'static str>,
-    ) {
+    pub(super) fn compare_bare(&mut self, backend: Backend, failed: &Failures, expected: &BTreeSet<&'static str>) {
         for (name, failure) in failed.iter().filter(|(name, _)| !expected.contains(*name)) {
             let SuiteFailure { said, at } = failure;
             self.wrong.push(format!(
@@ -75,13 +68,7 @@ impl Matrix {
 
     /// Records the failures of `stack`. It may fail where the `bare` client fails, at the same place or later, and
     /// nowhere else.
-    pub(super) fn note(
-        &mut self,
-        backend: Backend,
-        stack: StackKind,
-        failed: &BTreeMap<&'static str, SuiteFailure>,
-        bare: &BTreeMap<&'static str, SuiteFailure>,
-    ) {
+    pub(super) fn note(&mut self, backend: Backend, stack: StackKind, failed: &Failures, bare: &Failures) {
         self.passed.entry(backend).or_default().insert(stack, SUITE.len() - failed.len());
         for (name, failure) in failed {
             let SuiteFailure { said, at } = failure;

@@ -8,8 +8,7 @@ use anyhow::{Result, ensure};
 use bytes::Bytes;
 use headstart::Headstart;
 use headstart_sim::{Content, ReadPattern};
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tokio::time::{Duration, Instant};
 
 use crate::numbers::quantile;

@@ -1,7 +1,6 @@
 //! The stacks of the suite.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -10,7 +9,7 @@ use headstart_cache::CacheStore;
 use headstart_fetch_core::FetchStore;
 use headstart_prefetch::PrefetchStore;
 
-use super::backend::{Bucket, Store};
+use super::{Bucket, Store};
 
 /// A way to wrap a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]

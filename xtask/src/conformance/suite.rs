@@ -1,20 +1,14 @@
 //! All functions of `object_store::integration` that take a `dyn ObjectStore`, and one of ours for read-only stores.
 
-use std::any::Any;
-use std::collections::BTreeMap;
-use std::panic;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::{any::Any, collections::BTreeMap, panic, time::Duration};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use object_store::path::Path;
-use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, integration};
+use futures::{FutureExt, future::BoxFuture};
+use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, integration, path::Path};
 
-use super::backend::{Backend, BackendServer, Store};
-use super::stack::StackKind;
+use super::{Backend, BackendServer, StackKind, Store};
 
 /// A function of the suite: its name, whether its objects are large, and its code.
 type Function = (&'static str, bool, fn(Store, Backend) -> BoxFuture<'static, ()>);
@@ -102,6 +96,9 @@ pub(super) struct SuiteFailure {
     pub(super) at: Vec<(String, u32)>,
 }
 
+/// The functions that failed.
+pub(super) type Failures = BTreeMap<&'static str, SuiteFailure>;
+
 /// The places of panics since the last function.
 static PANICS: Mutex<Vec<(String, u32)>> = Mutex::new(Vec::new());
 
@@ -129,7 +126,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs every function on a bucket of its own, and returns the failures. A function that passes also fails if anything
 /// panicked meanwhile.
-pub(super) async fn failures(server: &BackendServer, stack: StackKind) -> Result<BTreeMap<&'static str, SuiteFailure>> {
+pub(super) async fn failures(server: &BackendServer, stack: StackKind) -> Result<Failures> {
     let _quiet = Quiet::new();
     let mut failed = BTreeMap::new();
     for (name, large, function) in SUITE {

@@ -1,19 +1,13 @@
 //! A body that is read, or was left open.
 
-use std::sync::Arc;
-use std::task::Poll;
+use std::{sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use object_store::{GetResult, Result};
 use parking_lot::Mutex;
 
-use super::context::{CaseContext, HeldBytes};
-use super::evidence::Evidence;
-use super::failure::{ErrorKind, Failure};
-use super::history::Version;
-use super::op::{BodyUse, Span};
-use super::rules::CallRecord;
+use super::{BodyUse, CallRecord, CaseContext, Checked, ErrorKind, Evidence, Failure, HeldBytes, Span, Version};
 
 /// A body, and what it has shown so far.
 pub(crate) struct OpenBody {
@@ -37,7 +31,7 @@ impl OpenBody {
         call: CallRecord,
         span: Span,
         answer: GetResult,
-    ) -> Result<Self, Failure> {
+    ) -> Checked<Self> {
         let mut evidence = context.cloud.history(|history| Evidence::new(history, call.key));
         let is = |version: &Version| context.cloud.meta(call.key, version) == answer.meta;
         evidence.narrow(evidence.versions.iter().copied().filter(is).collect());
@@ -75,7 +69,7 @@ impl OpenBody {
     ///
     /// # Errors
     /// The first rule that the body breaks.
-    pub(super) async fn take(&mut self, body: BodyUse) -> Result<bool, Failure> {
+    pub(super) async fn take(&mut self, body: BodyUse) -> Checked<bool> {
         let chunks = match body {
             BodyUse::ToEnd => usize::MAX,
             BodyUse::Drop { chunks } | BodyUse::Keep { chunks } => chunks,
@@ -97,7 +91,7 @@ impl OpenBody {
     }
 
     /// Records the next chunk; returns whether there may be more.
-    fn saw(&mut self, chunk: Option<Result<Bytes>>) -> Result<bool, Failure> {
+    fn saw(&mut self, chunk: Option<Result<Bytes>>) -> Checked<bool> {
         match chunk {
             Some(Ok(chunk)) => {
                 let _held = self.context.holds(chunk.len() as u64);
@@ -117,7 +111,7 @@ impl OpenBody {
         }
     }
 
-    fn judge(&mut self, is_whole: bool) -> Result<(), Failure> {
+    fn judge(&mut self, is_whole: bool) -> Checked {
         // The version was chosen before now; a later change does not make the answer wrong.
         self.call.ended = self.context.now();
         let (rules, call, span, evidence) = (&self.context.rules, &self.call, &self.span, &self.evidence);

@@ -1,9 +1,7 @@
 //! Bodies that the simulated store sends: in chunks at its rate, complete or with a fault.
 
-use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
@@ -11,10 +9,7 @@ use headstart_sim::Content;
 use object_store::Result;
 use tokio::time::{Instant, sleep_until};
 
-use super::case::{CloudSpec, RequestFault};
-use super::cloud::injected;
-use super::evidence;
-use super::history::{FaultEffect, Version};
+use super::{CloudSpec, FaultEffect, RequestFault, Version, cloud::injected, evidence};
 
 /// A fault of a body, if any.
 #[derive(Debug, Clone, Copy)]

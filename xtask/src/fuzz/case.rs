@@ -5,7 +5,7 @@ use std::ops::Range;
 use headstart_cache::Freshness;
 use headstart_fetch_core::PinBy;
 
-use super::op::{ObjectChange, Op, Step};
+use super::{ObjectChange, Op, Step};
 
 /// The complete input of a run. Printed with [`Case::text`] when the run fails.
 #[derive(Debug, Clone)]
@@ -53,16 +53,10 @@ pub(crate) struct CaseTask {
 pub(crate) enum Turns {
     /// Only runtime 0 runs, and tasks of runtime 1 run there too.
     One,
-    /// Runtime 0 runs for a time, then runtime 1 until its tasks have ended, then runtime 0 again.
-    Handover {
-        /// When runtime 0 stops.
-        after_ms: u64,
-    },
-    /// The runtimes alternate.
-    Alternate {
-        /// Length of a turn.
-        turn_ms: u64,
-    },
+    /// Runtime 0 runs for `after_ms`, then runtime 1 until its tasks have ended, then runtime 0 again.
+    Handover { after_ms: u64 },
+    /// The runtimes alternate, in turns of `turn_ms`.
+    Alternate { turn_ms: u64 },
 }
 
 /// The behaviour of the simulated store.

@@ -1,22 +1,19 @@
 //! The simulated store of every case: versions with self-describing bytes, and faults, on tokio's clock.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use headstart_fetch_core::{ConnectionFault, Throttled};
-use object_store::path::Path;
-use object_store::{Error, GetOptions, GetRange, ObjectMeta, Result};
+use object_store::{Error, GetOptions, GetRange, ObjectMeta, Result, path::Path};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::body::OpenRequest;
-use super::case::{Case, CloudSpec, RequestFault, Tokens, WriteFault};
-use super::history::{CaseTime, FaultEffect, History, Version};
-use super::op::ObjectChange;
+use super::{
+    Case, CaseTime, CloudSpec, FaultEffect, History, ObjectChange, OpenRequest, RequestFault, Span, Tokens, Version,
+    WriteFault,
+};
 
 /// The text of injected errors, by which the rules recognise them.
 pub(crate) const INJECTED: &str = "injected";
@@ -243,8 +240,7 @@ impl fmt::Display for Cloud {
 }
 
 /// The `object_store` range of `span`.
-pub(crate) fn get_range(span: &super::op::Span) -> Option<GetRange> {
-    use super::op::Span;
+pub(crate) fn get_range(span: &Span) -> Option<GetRange> {
     match span {
         Span::Whole => None,
         Span::Bounded(range) => Some(GetRange::Bounded(range.clone())),

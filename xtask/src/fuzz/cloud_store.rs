@@ -1,24 +1,20 @@
 //! The simulated store as an `ObjectStore`.
 
-use std::fmt;
-use std::ops::Range;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::{fmt, ops::Range, sync::atomic::Ordering, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
-use object_store::path::Path;
 use object_store::{
     Attributes, CopyOptions, Error, Extensions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
-    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart, path::Path,
 };
 use tokio::time::sleep;
 
-use super::body::{self, BodyEnding};
-use super::case::{RequestFault, WriteFault};
-use super::cloud::{Cloud, WrittenVersion, injected, key, path};
-use super::history::{CaseTime, History};
+use super::{
+    BodyEnding, CaseTime, Cloud, History, RequestFault, WriteFault, WrittenVersion, body, cloud::injected, cloud::key,
+    cloud::path,
+};
 
 impl Cloud {
     /// A write: it arrives, takes effect, and is answered.

@@ -1,26 +1,18 @@
 //! The state that all tasks of a case share: the store, the rules, the limits of time and memory, and the first
 //! failure.
 
-use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::Poll;
-use std::time::Duration;
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use headstart_fetch_core::ConfigError;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::case::{Case, RequestFault, Turns};
-use super::cloud::Cloud;
-use super::failure::{ErrorKind, Failure};
-use super::history::CaseTime;
-use super::op::{BodyUse, Cancel, Op, Span};
-use super::rules::Rules;
-use super::stack::CaseStack;
+use super::{
+    BodyUse, Cancel, Case, CaseStack, CaseTime, Checked, Cloud, ErrorKind, Failure, Op, RequestFault, Rules, Span,
+    Tally, Turns, tally::variant,
+};
 
 /// Time that an operation may take in addition to its transfer and its faults.
 const BASE: Duration = Duration::from_secs(60);
@@ -33,9 +25,6 @@ const OPEN_REQUEST_BYTES: usize = 256 << 10;
 
 /// The least memory that a reader keeps behind its position: 1 MiB for each of four streams.
 const BEHIND_BYTES: usize = 4 << 20;
-
-/// Counts by name.
-pub(crate) type Tally = BTreeMap<String, u64>;
 
 /// The state that all tasks of a case share.
 pub(crate) struct CaseContext {
@@ -89,7 +78,6 @@ impl CaseContext {
         self.failure.lock().get_or_insert(failure);
     }
 
-    /// Whether a failure was recorded.
     pub(crate) fn has_failed(&self) -> bool {
         self.failure.lock().is_some()
     }
@@ -105,7 +93,7 @@ impl CaseContext {
     }
 
     pub(crate) fn count_error(&self, error_kind: &ErrorKind) {
-        self.count(format!("ended: {}", error_kind.name()));
+        self.count(format!("ended: {}", variant(error_kind)));
     }
 
     /// Records that `runtime` was stopped for `time`.
@@ -123,25 +111,12 @@ impl CaseContext {
     /// # Errors
     /// If `future` takes longer than the case explains.
     pub(crate) async fn limited<T>(
-        &self,
+        self: &Arc<Self>,
         runtime: usize,
         cancel: Cancel,
         future: impl Future<Output = T> + Send,
-    ) -> Result<Option<T>, Failure> {
-        self.held_bytes.fetch_add(OPEN_REQUEST_BYTES, Ordering::Relaxed);
-        self.held.fetch_add(1, Ordering::Relaxed);
-        let outcome = self.patiently(runtime, cancel, future).await;
-        self.held_bytes.fetch_sub(OPEN_REQUEST_BYTES, Ordering::Relaxed);
-        self.held.fetch_sub(1, Ordering::Relaxed);
-        outcome
-    }
-
-    async fn patiently<T>(
-        &self,
-        runtime: usize,
-        cancel: Cancel,
-        future: impl Future<Output = T> + Send,
-    ) -> Result<Option<T>, Failure> {
+    ) -> Checked<Option<T>> {
+        let _held = self.holds(OPEN_REQUEST_BYTES as u64);
         let mut future: BoxFuture<'_, T> = future.boxed();
         let mut polls = 0;
         let mut polled = poll_fn(|cx| {

@@ -1,19 +1,15 @@
 //! Runs a case to its end in virtual time, and reports what failed.
 
-use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Once};
-use std::time::Duration;
+use std::{cell::RefCell, time::Duration};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::case::{Case, Turns};
-use super::context::{CaseContext, Tally};
-use super::failure::Failure;
-use super::runner::run_task;
+use super::{Case, CaseContext, Checked, Failure, Tally, Turns, runner::run_task};
 
 /// The most virtual time of a case. Each operation has a shorter limit of its own.
 const END: Duration = Duration::from_secs(24 * 3600);
@@ -73,7 +69,7 @@ struct CaseRun {
 }
 
 impl CaseRun {
-    fn new(case: &Case) -> Result<Self, Failure> {
+    fn new(case: &Case) -> Checked<Self> {
         let runtimes = [runtime(), runtime()];
         let context = runtimes[0]
             .block_on(async { CaseContext::new(case) })

@@ -2,9 +2,7 @@
 
 use headstart_sim::Content;
 
-use super::failure::Failure;
-use super::history::{History, Version};
-use super::op::Span;
+use super::{Checked, Failure, History, Span, Version};
 
 /// Bytes compared at a time to tell a torn answer from one with wrong bytes.
 const PIECE_BYTES: usize = 512;
@@ -43,7 +41,7 @@ impl Evidence {
     }
 
     /// The evidence of a complete answer that starts at byte `start`.
-    pub(crate) fn of(history: &History, key: usize, start: u64, bytes: &[u8]) -> Result<Self, Failure> {
+    pub(crate) fn of(history: &History, key: usize, start: u64, bytes: &[u8]) -> Checked<Self> {
         let mut evidence = Self::new(history, key);
         evidence.start = Some(start);
         evidence.take(history, bytes)?;
@@ -59,7 +57,7 @@ impl Evidence {
     ///
     /// # Errors
     /// If no single version agrees with all bytes.
-    pub(crate) fn take(&mut self, history: &History, chunk: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn take(&mut self, history: &History, chunk: &[u8]) -> Checked {
         if chunk.is_empty() {
             return Ok(());
         }

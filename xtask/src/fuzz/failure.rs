@@ -8,24 +8,27 @@ use object_store::Error;
 
 use super::cloud::INJECTED;
 
+/// What a check returns: a broken rule is an error.
+pub(crate) type Checked<T = ()> = Result<T, Failure>;
+
 /// A broken rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     /// The class of the rule.
     pub(crate) class: &'static str,
     /// The operation during which it broke; empty if none.
-    pub(crate) op: &'static str,
+    pub(crate) op: String,
     pub(crate) what: String,
 }
 
 impl Failure {
     /// A failure outside of operations.
     pub(crate) fn new(class: &'static str, what: impl Into<String>) -> Self {
-        Self { class, op: "", what: what.into() }
+        Self { class, op: String::new(), what: what.into() }
     }
 
     /// The same failure, during `op`.
-    pub(crate) fn during(mut self, op: &'static str) -> Self {
+    pub(crate) fn during(mut self, op: String) -> Self {
         if self.op.is_empty() {
             self.op = op;
         }
@@ -33,8 +36,8 @@ impl Failure {
     }
 
     /// Failures of the same kind are likely to have the same cause.
-    pub(crate) fn kind(&self) -> (&'static str, &'static str) {
-        (self.class, self.op)
+    pub(crate) fn kind(&self) -> (&'static str, String) {
+        (self.class, self.op.clone())
     }
 }
 
@@ -84,19 +87,6 @@ impl ErrorKind {
         match error.get_ref().and_then(|source| source.downcast_ref()) {
             Some(error) => Self::of(error),
             None => Self::Other(format!("{error:?}")),
-        }
-    }
-
-    /// The name under which the kind is counted.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::NotFound => "not found",
-            Self::NotModified => "not modified",
-            Self::Precondition => "precondition",
-            Self::Changed => "object changed",
-            Self::Range => "no such range",
-            Self::Injected(_) => "injected",
-            Self::Other(_) => "other error",
         }
     }
 }

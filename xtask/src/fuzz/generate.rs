@@ -6,30 +6,25 @@ use headstart_cache::Freshness;
 use headstart_fetch_core::PinBy;
 use headstart_sim::SeededRng;
 
-use super::case::{
-    CacheSpec, Case, CloudSpec, FetchSpec, Layer, PrefetchSpec, RequestFault, Tokens, Turns, WriteFault,
+use super::{
+    CacheSpec, Case, CloudSpec, FetchSpec, Layer, ObjectChange, Op, PrefetchSpec, RequestFault, TaskGenerator, Tokens,
+    Turns, WriteFault,
 };
-use super::op::{ObjectChange, Op};
-use super::tasks::TaskGenerator;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
+
+/// Sizes of the memory budget, by weight.
+const BUDGETS: [(u64, u64); 7] = [(1, 0), (1, 1), (2, 64 * KIB), (3, MIB), (3, 4 * MIB), (3, 32 * MIB), (2, 512 * MIB)];
 
 /// The case of `seed`.
 pub(crate) fn generate(seed: u64) -> Case {
     let mut dice = SeededRng::new(seed);
     let dice = &mut dice;
-    let tokens = one_of(
-        dice,
-        &[
-            (8, Tokens::Strong),
-            (5, Tokens::Generation),
-            (2, Tokens::Weak),
-            (2, Tokens::Modified),
-            (1, Tokens::WeakModified),
-            (2, Tokens::Nothing),
-        ],
-    );
+    let tokens = {
+        use Tokens::{Generation, Modified, Nothing, Strong, Weak, WeakModified};
+        one_of(dice, &[(8, Strong), (5, Generation), (2, Weak), (2, Modified), (1, WeakModified), (2, Nothing)])
+    };
     let largest = one_of(dice, &[(3, 200 * KIB), (5, 2 * MIB), (3, 8 * MIB), (1, 24 * MIB)]);
     let keys = 1 + pick(dice, 3);
     let objects: Vec<Option<u64>> = (0..keys).map(|_| (!chance(dice, 5)).then(|| size(dice, largest))).collect();
@@ -44,10 +39,7 @@ pub(crate) fn generate(seed: u64) -> Case {
         cloud: cloud(dice, tokens, largest),
         layers,
         pin,
-        budget_bytes: in_memory(one_of(
-            dice,
-            &[(1, 0), (1, 1), (2, 64 * KIB), (3, MIB), (3, 4 * MIB), (3, 32 * MIB), (2, 512 * MIB)],
-        )),
+        budget_bytes: in_memory(one_of(dice, &BUDGETS)),
         shares_link: chance(dice, 50),
         objects,
         events: Vec::new(),
@@ -158,25 +150,9 @@ fn cloud(dice: &mut SeededRng, tokens: Tokens, largest: u64) -> CloudSpec {
 }
 
 fn layers(dice: &mut SeededRng, largest: u64) -> Vec<Layer> {
-    let order = one_of(
-        dice,
-        &[
-            (10, "FCP"),
-            (3, "F"),
-            (3, "C"),
-            (3, "P"),
-            (4, "FC"),
-            (3, "FP"),
-            (3, "CP"),
-            (1, "PC"),
-            (1, "PF"),
-            (1, "CF"),
-            (1, "PCF"),
-            (1, "CFP"),
-            (1, "FPC"),
-            (1, ""),
-        ],
-    );
+    let usual = [(10, "FCP"), (3, "F"), (3, "C"), (3, "P"), (4, "FC"), (3, "FP"), (3, "CP")];
+    let unusual = ["PC", "PF", "CF", "PCF", "CFP", "FPC", ""].map(|order| (1, order));
+    let order = one_of(dice, &[usual, unusual].concat());
     let of = |initial| match initial {
         'F' => Layer::Fetch(fetch(dice, largest)),
         'C' => Layer::Cache(cache(dice)),
@@ -210,14 +186,12 @@ fn cache(dice: &mut SeededRng) -> CacheSpec {
     let edges = memory_bytes >= 32 * page_bytes && chance(dice, 20);
     let seconds = one_of(dice, &[(1, 0), (1, 1), (2, 10), (3, 60)]);
     let ttl = Freshness::Ttl(std::time::Duration::from_secs(seconds));
+    let freshness = [(5, ttl), (3, Freshness::EveryRead), (1, Freshness::OnOpen), (1, Freshness::Immutable)];
     CacheSpec {
         memory_bytes,
         page_bytes,
         edge_bytes: if edges { 100_000 } else { 0 },
-        freshness: one_of(
-            dice,
-            &[(5, ttl), (3, Freshness::EveryRead), (1, Freshness::OnOpen), (1, Freshness::Immutable)],
-        ),
+        freshness: one_of(dice, &freshness),
         stall_timeout_s: one_of(dice, &[(1, 10), (4, 60)]),
         has_budget: chance(dice, 75),
     }

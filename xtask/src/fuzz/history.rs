@@ -1,10 +1,12 @@
 //! The versions that were stored over time, and the faults that were injected.
 
-use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 /// Time since the case began.
 pub(crate) type CaseTime = Duration;
+
+/// A period, ends included.
+pub(crate) type Interval = RangeInclusive<CaseTime>;
 
 /// One version of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,17 +117,13 @@ impl History {
     }
 
     /// The versions of `key` during `interval`, ends included.
-    pub(crate) fn during(
-        &self,
-        key: usize,
-        interval: RangeInclusive<CaseTime>,
-    ) -> impl Iterator<Item = Option<Version>> {
+    pub(crate) fn during(&self, key: usize, interval: Interval) -> impl Iterator<Item = Option<Version>> {
         let meets = move |presence: &&Presence| presence.from <= *interval.end() && presence.until >= *interval.start();
         self.keys[key].presences.iter().filter(meets).map(|presence| presence.version)
     }
 
     /// The number of changes of `key` in `interval`.
-    pub(crate) fn changes(&self, key: usize, interval: RangeInclusive<CaseTime>) -> usize {
+    pub(crate) fn changes(&self, key: usize, interval: Interval) -> usize {
         self.keys[key].presences.iter().skip(1).filter(|presence| interval.contains(&presence.from)).count()
     }
 

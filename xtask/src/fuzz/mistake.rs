@@ -1,22 +1,19 @@
 //! Bugs that stores may have, each of which the fuzzer must find.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::ops::Range;
-use std::sync::Arc;
+use std::{collections::HashMap, fmt, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{BoxStream, StreamExt};
-use object_store::path::Path;
+use clap::ValueEnum;
+use futures::stream::{self, Stream, StreamExt};
+use headstart_fetch_core::internal::forward_object_store;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    Error, GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore, ObjectStoreExt, Result, path::Path,
 };
 use parking_lot::Mutex;
 
 /// A bug of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Mistake {
     /// Answers a range by two requests, the second without a pin.
     Splices,
@@ -39,18 +36,6 @@ pub(super) enum Mistake {
 }
 
 impl Mistake {
-    pub(super) const ALL: [Self; 9] = [
-        Self::Splices,
-        Self::ServesOld,
-        Self::CutsShort,
-        Self::Hangs,
-        Self::Fails,
-        Self::Denies,
-        Self::Keeps,
-        Self::Leaks,
-        Self::Panics,
-    ];
-
     /// The class of failure that finds the bug.
     pub(super) fn class(self) -> &'static str {
         match self {
@@ -68,13 +53,14 @@ impl Mistake {
 }
 
 /// A store with one bug.
+#[derive(Debug)]
 pub(super) struct MistakenStore {
     inner: Arc<dyn ObjectStore>,
     mistake: Mistake,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     gets: u64,
     answers: HashMap<(Path, Range<u64>), Bytes>,
@@ -84,11 +70,6 @@ struct State {
 impl MistakenStore {
     pub(super) fn new(inner: Arc<dyn ObjectStore>, mistake: Mistake) -> Self {
         Self { inner, mistake, state: Mutex::default() }
-    }
-
-    /// The answer with a different body.
-    fn answer(answer: GetResult, bytes: Bytes) -> GetResult {
-        GetResult { payload: GetResultPayload::Stream(futures::stream::iter([Ok(bytes)]).boxed()), ..answer }
     }
 
     async fn get(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -102,29 +83,21 @@ impl MistakenStore {
         match self.mistake {
             Mistake::Splices if range.end - range.start > 1 => {
                 let middle = range.start.midpoint(range.end);
-                let (meta, attributes, extensions) =
-                    (answer.meta.clone(), answer.attributes.clone(), answer.extensions.clone());
+                let copy = with_body(&answer, stream::empty());
                 let first = answer.bytes().await?.slice(..usize::try_from(middle - range.start).unwrap_or(0));
                 let second = self.inner.get_range(location, middle..range.end).await?;
-                let payload = GetResultPayload::Stream(futures::stream::iter([Ok(first), Ok(second)]).boxed());
-                Ok(GetResult { payload, meta, range, attributes, extensions })
+                Ok(with_body(&copy, stream::iter([Ok(first), Ok(second)])))
             }
             Mistake::ServesOld => {
                 let key = (location.clone(), range);
                 let old = self.state.lock().answers.get(&key).cloned();
                 if let Some(old) = old {
-                    return Ok(Self::answer(answer, old));
+                    return Ok(with_body(&answer, stream::iter([Ok(old)])));
                 }
-                let copy = GetResult {
-                    payload: GetResultPayload::Stream(futures::stream::empty().boxed()),
-                    meta: answer.meta.clone(),
-                    range: answer.range.clone(),
-                    attributes: answer.attributes.clone(),
-                    extensions: answer.extensions.clone(),
-                };
+                let copy = with_body(&answer, stream::empty());
                 let bytes = Bytes::copy_from_slice(&answer.bytes().await?);
                 self.state.lock().answers.insert(key, bytes.clone());
-                Ok(Self::answer(copy, bytes))
+                Ok(with_body(&copy, stream::iter([Ok(bytes)])))
             }
             Mistake::Fails if nth.is_multiple_of(7) => {
                 Err(Error::Generic { store: "MistakenStore", source: "for no reason".into() })
@@ -139,10 +112,8 @@ impl MistakenStore {
             Mistake::Keeps => {
                 let kept = Arc::clone(&self.state.lock().kept);
                 let keep = move |chunk: &Result<Bytes>| kept.lock().extend(chunk.as_ref().ok().cloned());
-                let (meta, attributes, extensions) =
-                    (answer.meta.clone(), answer.attributes.clone(), answer.extensions.clone());
-                let payload = GetResultPayload::Stream(answer.into_stream().inspect(keep).boxed());
-                Ok(GetResult { payload, meta, range, attributes, extensions })
+                let copy = with_body(&answer, stream::empty());
+                Ok(with_body(&copy, answer.into_stream().inspect(keep)))
             }
             Mistake::Panics if nth.is_multiple_of(7) => panic!("for no reason"),
             _ => Ok(answer),
@@ -150,10 +121,11 @@ impl MistakenStore {
     }
 }
 
-impl fmt::Debug for MistakenStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MistakenStore({:?})", self.mistake)
-    }
+/// `answer` with a different body.
+fn with_body(answer: &GetResult, body: impl Stream<Item = Result<Bytes>> + Send + 'static) -> GetResult {
+    let GetResult { meta, range, attributes, extensions, .. } = answer;
+    let (meta, range, attributes, extensions) = (meta.clone(), range.clone(), attributes.clone(), extensions.clone());
+    GetResult { payload: GetResultPayload::Stream(body.boxed()), meta, range, attributes, extensions }
 }
 
 impl fmt::Display for MistakenStore {
@@ -164,17 +136,7 @@ impl fmt::Display for MistakenStore {
 
 #[async_trait]
 impl ObjectStore for MistakenStore {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.inner.put_opts(location, payload, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, options).await
-    }
+    forward_object_store!(self => self.inner; writes, lists);
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         if options.head || !matches!(options.range, Some(GetRange::Bounded(_))) {
@@ -192,21 +154,5 @@ impl ObjectStore for MistakenStore {
             _ => {}
         }
         Ok(answers)
-    }
-
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
     }
 }

@@ -4,105 +4,59 @@ use std::ops::Range;
 
 use headstart_fetch_core::{AccessHint, CacheHint};
 
+use super::tally::variant;
+
 /// One operation. Operations of a reader are skipped if the task has no open reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Op {
     /// `get_opts` and its body.
-    Get {
-        key: usize,
-        span: Span,
-        condition: GetCondition,
-        hint: Option<CacheHint>,
-        body: BodyUse,
-    },
+    Get { key: usize, span: Span, condition: GetCondition, hint: Option<CacheHint>, body: BodyUse },
     /// `get_range`.
-    GetRange {
-        key: usize,
-        range: Range<u64>,
-    },
+    GetRange { key: usize, range: Range<u64> },
     /// `get_ranges`.
-    GetRanges {
-        key: usize,
-        ranges: Vec<Range<u64>>,
-    },
+    GetRanges { key: usize, ranges: Vec<Range<u64>> },
     /// `head`.
-    Head {
-        key: usize,
-    },
+    Head { key: usize },
     /// Opens a reader and closes the task's current one.
-    Open {
-        key: usize,
-        by: OpenBy,
-    },
+    Open { key: usize, by: OpenBy },
     /// `Reader::read_at`.
-    ReadAt {
-        range: Range<u64>,
-    },
+    ReadAt { range: Range<u64> },
     /// `Reader::chunks_at`.
-    ChunksAt {
-        range: Range<u64>,
-    },
+    ChunksAt { range: Range<u64> },
     /// `AsyncSeek`.
-    Seek {
-        to: SeekTo,
-    },
+    Seek { to: SeekTo },
     /// `AsyncRead` of up to `len` bytes.
-    Read {
-        len: u64,
-    },
+    Read { len: u64 },
     /// `AsyncBufRead`; the whole buffer is consumed.
     FillBuf,
     /// `Reader::stream`.
-    Stream {
-        body: BodyUse,
-    },
+    Stream { body: BodyUse },
     /// `Reader::size`.
     Size,
     /// Drops the reader.
     Close,
     /// `PrefetchStore::advise`.
-    Advise {
-        key: usize,
-        hint: AccessHint,
-    },
+    Advise { key: usize, hint: AccessHint },
     /// `Reader::advise`.
-    AdviseReader {
-        hint: AccessHint,
-    },
+    AdviseReader { hint: AccessHint },
     /// `CacheStore::warm`.
-    Warm {
-        key: usize,
-        ranges: Vec<Range<u64>>,
-    },
+    Warm { key: usize, ranges: Vec<Range<u64>> },
     /// `put_opts` through the stack, or a multipart upload.
-    Put {
-        key: usize,
-        size: u64,
-        multipart: bool,
-    },
+    Put { key: usize, size: u64, multipart: bool },
     /// `delete_stream` through the stack.
-    Delete {
-        keys: Vec<usize>,
-    },
+    Delete { keys: Vec<usize> },
     /// `copy_opts` through the stack.
-    Copy {
-        from: usize,
-        to: usize,
-    },
+    Copy { from: usize, to: usize },
     /// `rename_opts` through the stack.
-    Rename {
-        from: usize,
-        to: usize,
-    },
+    Rename { from: usize, to: usize },
     /// A write out of band: the stack does not see it.
     OutOfBand(ObjectChange),
     /// Reads the body that was left open longest to its end.
     Resume,
     /// Drops the bodies that were left open.
     DropKept,
-    Sleep {
-        ms: u64,
-    },
+    /// A pause.
+    Sleep { ms: u64 },
 }
 
 /// An operation, and when its future is dropped.
@@ -261,32 +215,7 @@ impl Op {
     }
 
     /// The name under which the operation is counted.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Get { .. } => "get",
-            Self::GetRange { .. } => "get_range",
-            Self::GetRanges { .. } => "get_ranges",
-            Self::Head { .. } => "head",
-            Self::Open { .. } => "open",
-            Self::ReadAt { .. } => "read_at",
-            Self::ChunksAt { .. } => "chunks_at",
-            Self::Seek { .. } => "seek",
-            Self::Read { .. } => "read",
-            Self::FillBuf => "fill_buf",
-            Self::Stream { .. } => "stream",
-            Self::Size => "size",
-            Self::Close => "close",
-            Self::Advise { .. } => "advise",
-            Self::AdviseReader { .. } => "advise_reader",
-            Self::Warm { .. } => "warm",
-            Self::Put { .. } => "put",
-            Self::Delete { .. } => "delete",
-            Self::Copy { .. } => "copy",
-            Self::Rename { .. } => "rename",
-            Self::OutOfBand(_) => "behind",
-            Self::Resume => "resume",
-            Self::DropKept => "drop_kept",
-            Self::Sleep { .. } => "sleep",
-        }
+    pub(crate) fn name(&self) -> String {
+        variant(self)
     }
 }

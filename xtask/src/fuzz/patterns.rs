@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use headstart_cache::Freshness;
 
-use super::generate::{chance, one_of};
-use super::op::{BodyUse, Cancel, GetCondition, ObjectChange, Op, OpenBy, Span, Step};
-use super::tasks::TaskGenerator;
+use super::{
+    BodyUse, Cancel, GetCondition, ObjectChange, Op, OpenBy, Span, Step, TaskGenerator, generate::chance,
+    generate::one_of,
+};
 
 impl TaskGenerator<'_> {
     /// One of the sequences, if the case allows one.

@@ -1,22 +1,16 @@
 //! Operations of a task's reader.
 
-use std::io::SeekFrom;
-use std::ops::Range;
+use std::{io::SeekFrom, ops::Range};
 
 use futures::StreamExt;
 use headstart_prefetch::Reader;
 use object_store::ObjectMeta;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt};
 
-use super::answer::OpenBody;
-use super::cloud::path;
-use super::context::HeldBytes;
-use super::evidence::Evidence;
-use super::failure::{ErrorKind, Failure};
-use super::history::Version;
-use super::op::{BodyUse, Op, OpenBy, SeekTo, Span};
-use super::rules::{CallKind, CallRecord};
-use super::runner::TaskRunner;
+use super::{
+    BodyUse, CallKind, CallRecord, Checked, ErrorKind, Evidence, Failure, HeldBytes, Op, OpenBody, OpenBy, SeekTo,
+    Span, TaskRunner, Version, cloud::path,
+};
 
 /// Length of the reads of a reader's stream. The latest one stays in memory behind the reader.
 const STREAM_STEP_BYTES: u64 = 1 << 20;
@@ -38,7 +32,7 @@ pub(super) struct OpenReader {
 
 impl TaskRunner {
     /// Runs an operation of the task's reader; does nothing if there is none.
-    pub(super) async fn use_reader(&mut self, op: Op) -> Result<(), Failure> {
+    pub(super) async fn use_reader(&mut self, op: Op) -> Checked {
         if let Op::Open { key, by } = op {
             return self.open(key, by).await;
         }
@@ -50,11 +44,10 @@ impl TaskRunner {
         outcome
     }
 
-    async fn with_reader(&mut self, open: &mut OpenReader, op: &Op) -> Result<(), Failure> {
+    async fn with_reader(&mut self, open: &mut OpenReader, op: &Op) -> Checked {
         match op {
-            Op::ReadAt { range } | Op::ChunksAt { range } => {
-                self.read_at(open, range.clone(), matches!(op, Op::ReadAt { .. })).await
-            }
+            Op::ReadAt { range } => self.read_at(open, range.clone(), true).await,
+            Op::ChunksAt { range } => self.read_at(open, range.clone(), false).await,
             Op::Seek { to } => self.seek(open, *to).await,
             Op::Read { len } => self.read(open, *len).await,
             Op::FillBuf => self.fill_buf(open).await,
@@ -68,21 +61,18 @@ impl TaskRunner {
         }
     }
 
-    async fn open(&mut self, key: usize, by: OpenBy) -> Result<(), Failure> {
+    async fn open(&mut self, key: usize, by: OpenBy) -> Checked {
         // The previous reader stays open until the new one is open, so that both share their engine.
         let Some(store) = self.context.stack.prefetch.clone() else { return Ok(()) };
         let call = CallRecord { is_file: true, ..self.call(key, CallKind::Reader, &[]) };
         let meta = match by {
             OpenBy::Path => None,
-            OpenBy::Head => match self.head(key).await? {
-                Some(meta) => Some(meta),
-                None => return Ok(()),
-            },
-            OpenBy::List => match self.list(key).await? {
-                Some(meta) => Some(meta),
-                None => return Ok(()),
-            },
+            OpenBy::Head => self.head(key).await?,
+            OpenBy::List => self.list(key).await?,
         };
+        if meta.is_none() && by != OpenBy::Path {
+            return Ok(());
+        }
         let versions = meta.as_ref().filter(|_| self.context.rules.tells_versions).map(|meta| {
             let all: Vec<Version> = self.context.cloud.history(|history| history.versions(key).collect());
             all.into_iter().filter(|version| self.context.cloud.meta(key, version) == *meta).collect()
@@ -107,7 +97,7 @@ impl TaskRunner {
         open._behind = self.context.holds_behind(2 * open.behind_bytes);
     }
 
-    async fn list(&self, key: usize) -> Result<Option<ObjectMeta>, Failure> {
+    async fn list(&self, key: usize) -> Checked<Option<ObjectMeta>> {
         let listed = self.context.stack.top.list(None).collect::<Vec<_>>();
         let metas = self.uncancelled(listed).await?.unwrap_or_default();
         Ok(metas.into_iter().flatten().find(|meta| meta.location == path(key)))
@@ -131,7 +121,7 @@ impl TaskRunner {
         start: u64,
         chunks: impl IntoIterator<Item = &'a [u8]>,
         is_whole: bool,
-    ) -> Result<(), Failure> {
+    ) -> Checked {
         let mut evidence = self.evidence(open, start);
         let call = CallRecord { ended: self.context.now(), ..open.call.clone() };
         let versions = self.context.cloud.history(|history| {
@@ -144,12 +134,12 @@ impl TaskRunner {
         Ok(())
     }
 
-    fn check_reader_error(&self, open: &OpenReader, span: Span, error_kind: &ErrorKind) -> Result<(), Failure> {
+    fn check_reader_error(&self, open: &OpenReader, span: Span, error_kind: &ErrorKind) -> Checked {
         let is_pinned = open.versions.is_some();
         self.check_error(&CallRecord { spans: vec![span], is_pinned, ..open.call.clone() }, error_kind)
     }
 
-    async fn read_at(&mut self, open: &mut OpenReader, range: Range<u64>, joined: bool) -> Result<(), Failure> {
+    async fn read_at(&mut self, open: &mut OpenReader, range: Range<u64>, joined: bool) -> Checked {
         let span = Span::Bounded(range.clone());
         let start = range.start;
         let _held = self.context.holds_answer(std::slice::from_ref(&span));
@@ -169,7 +159,7 @@ impl TaskRunner {
         }
     }
 
-    async fn seek(&mut self, open: &mut OpenReader, to: SeekTo) -> Result<(), Failure> {
+    async fn seek(&mut self, open: &mut OpenReader, to: SeekTo) -> Checked {
         self.find_again(open).await?;
         let from = match to {
             SeekTo::Start(start) => SeekFrom::Start(start),
@@ -202,7 +192,7 @@ impl TaskRunner {
     }
 
     /// Sets the position again after a cancelled seek.
-    async fn find_again(&mut self, open: &mut OpenReader) -> Result<(), Failure> {
+    async fn find_again(&mut self, open: &mut OpenReader) -> Checked {
         if std::mem::take(&mut open.is_lost) {
             let position = SeekFrom::Start(open.position);
             // The cancelled seek may report its error first.
@@ -212,7 +202,7 @@ impl TaskRunner {
         Ok(())
     }
 
-    async fn read(&mut self, open: &mut OpenReader, len: u64) -> Result<(), Failure> {
+    async fn read(&mut self, open: &mut OpenReader, len: u64) -> Checked {
         self.find_again(open).await?;
         let span = Span::Bounded(open.position..open.position + len);
         let _held = self.context.holds_answer(std::slice::from_ref(&span));
@@ -230,7 +220,7 @@ impl TaskRunner {
         }
     }
 
-    async fn fill_buf(&mut self, open: &mut OpenReader) -> Result<(), Failure> {
+    async fn fill_buf(&mut self, open: &mut OpenReader) -> Checked {
         self.find_again(open).await?;
         let start = open.position;
         let filled = async { open.reader.fill_buf().await.map(<[u8]>::to_vec) };
@@ -246,7 +236,7 @@ impl TaskRunner {
         }
     }
 
-    async fn stream(&mut self, open: &mut OpenReader, body: BodyUse) -> Result<(), Failure> {
+    async fn stream(&mut self, open: &mut OpenReader, body: BodyUse) -> Checked {
         self.find_again(open).await?;
         let span = Span::Offset(open.position);
         let evidence = self.evidence(open, open.position);
@@ -264,7 +254,7 @@ impl TaskRunner {
         Ok(())
     }
 
-    async fn size(&mut self, open: &mut OpenReader) -> Result<(), Failure> {
+    async fn size(&mut self, open: &mut OpenReader) -> Checked {
         match self.limited(open.reader.size()).await? {
             None => Ok(()),
             Some(Ok(size)) => self.sized(open, size),
@@ -273,7 +263,7 @@ impl TaskRunner {
     }
 
     /// Records the object's size as the reader reported it.
-    fn sized(&self, open: &mut OpenReader, size: u64) -> Result<(), Failure> {
+    fn sized(&self, open: &mut OpenReader, size: u64) -> Checked {
         let call = CallRecord { ended: self.context.now(), ..open.call.clone() };
         let known = open.versions.clone();
         let is = |version: &Version| version.size == size && known.as_ref().is_none_or(|known| known.contains(version));

@@ -1,16 +1,14 @@
 //! Which answers are allowed, given the history of the store.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use headstart_cache::Freshness;
 use headstart_fetch_core::CacheHint;
 
-use super::case::{Case, Turns};
-use super::evidence::{Evidence, name};
-use super::failure::{ErrorKind, Failure};
-use super::history::{CaseTime, FaultEffect, History, Version};
-use super::op::Span;
+use super::{
+    Case, CaseTime, Checked, ErrorKind, Evidence, Failure, FaultEffect, History, Interval, Span, Turns, Version,
+    evidence::name,
+};
 
 /// A little more than the longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(11);
@@ -116,7 +114,7 @@ impl Rules {
     }
 
     /// The interval in which the version of an answer must have been stored.
-    fn interval(&self, history: &History, call: &CallRecord) -> RangeInclusive<CaseTime> {
+    fn interval(&self, history: &History, call: &CallRecord) -> Interval {
         let oldest = call.window.map_or(CaseTime::ZERO, |window| call.began.saturating_sub(window));
         let written = history.last_written(call.key, call.began).unwrap_or_default();
         oldest.max(written).saturating_sub(self.slack)..=call.ended
@@ -144,7 +142,7 @@ impl Rules {
         span: &Span,
         evidence: &Evidence,
         is_whole: bool,
-    ) -> Result<Vec<Version>, Failure> {
+    ) -> Checked<Vec<Version>> {
         if !evidence.proves(span, is_whole) {
             return Ok(evidence.versions.clone());
         }
@@ -158,7 +156,7 @@ impl Rules {
             return Err(self.stale(history, call, &evidence.versions));
         }
         let unnoticed = self.retries(call).is_none()
-            && self.faults(history, call).any(|(_, effect)| effect != FaultEffect::TooLong);
+            && history.faults(call.key, call.ended).any(|(_, effect)| effect != FaultEffect::TooLong);
         let fits = |version: &&Version| {
             let range = match span.of(version.size) {
                 Ok(range) => range,
@@ -204,7 +202,7 @@ impl Rules {
         history: &History,
         call: &CallRecord,
         is: impl Fn(&Version) -> bool,
-    ) -> Result<Vec<Version>, Failure> {
+    ) -> Checked<Vec<Version>> {
         let found: Vec<Version> = history.versions(call.key).filter(|version| is(version)).collect();
         if found.is_empty() {
             return Err(Failure::new("wrong head", format!("k{}: of no version", call.key)));
@@ -218,12 +216,7 @@ impl Rules {
     ///
     /// # Errors
     /// If the bare store would not have returned the error.
-    pub(crate) fn check_error(
-        &self,
-        history: &History,
-        call: &CallRecord,
-        error_kind: &ErrorKind,
-    ) -> Result<(), Failure> {
+    pub(crate) fn check_error(&self, history: &History, call: &CallRecord, error_kind: &ErrorKind) -> Checked {
         let interval = self.interval(history, call);
         let key = call.key;
         let mut present = history.during(key, interval.clone());
@@ -247,7 +240,7 @@ impl Rules {
             return Ok(());
         }
         let was: Vec<String> = history.during(key, interval.clone()).map(name).collect();
-        let faults = self.faults(history, call).count();
+        let faults = history.faults(call.key, call.ended).count();
         let what = format!(
             "k{key} began at {:?}, answered at {:?}: {error_kind:?}; from {:?} on there was {}; {} changes, \
              {faults} faults; {:?}",
@@ -281,14 +274,6 @@ impl Rules {
         call.spans.iter().any(Span::is_empty) || present.any(|version| version.is_some_and(fails))
     }
 
-    fn faults<'a>(
-        &self,
-        history: &'a History,
-        call: &CallRecord,
-    ) -> impl Iterator<Item = (CaseTime, FaultEffect)> + use<'a> {
-        history.faults(call.key, call.ended)
-    }
-
     /// The retries that apply to `call`. Without retries, bodies may end early unnoticed, as with the bare client.
     fn retries(&self, call: &CallRecord) -> Option<(usize, Duration)> {
         self.retries.filter(|_| !self.below.contains(&call.kind))
@@ -296,7 +281,7 @@ impl Rules {
 
     /// Whether injected faults explain an error that retries should have hidden.
     fn excuses(&self, history: &History, call: &CallRecord) -> bool {
-        let faults: Vec<(CaseTime, FaultEffect)> = self.faults(history, call).collect();
+        let faults: Vec<(CaseTime, FaultEffect)> = history.faults(call.key, call.ended).collect();
         let Some((first, _)) = faults.first() else { return false };
         let Some((retries, timeout)) = self.retries(call) else { return true };
         // Without validators, a body that ended early cannot be resumed.

@@ -1,23 +1,15 @@
 //! Runs one task: its operations one after the other. Every answer is checked.
 
-use std::ops::Range;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use headstart_fetch_core::CacheHint;
-use object_store::{GetOptions, ObjectStoreExt};
+use object_store::{GetOptions, ObjectMeta, ObjectStoreExt};
 
-use super::answer::OpenBody;
-use super::case::Tokens;
-use super::cloud::{get_range, path};
-use super::context::CaseContext;
-use super::evidence::Evidence;
-use super::failure::{ErrorKind, Failure};
-use super::history::Version;
-use super::op::{BodyUse, Cancel, GetCondition, Op, Span, Step};
-use super::reading::OpenReader;
-use super::rules::{CallKind, CallRecord, NamedToken};
+use super::{
+    BodyUse, CallKind, CallRecord, Cancel, CaseContext, Checked, ErrorKind, Evidence, Failure, GetCondition,
+    NamedToken, Op, OpenBody, OpenReader, Span, Step, Tokens, Version, cloud::get_range, cloud::path,
+};
 
 /// The state of a running task.
 pub(crate) struct TaskRunner {
@@ -38,8 +30,8 @@ pub(crate) async fn run_task(context: Arc<CaseContext>, runtime: usize, steps: V
         if runner.context.has_failed() {
             return;
         }
-        runner.context.count(format!("op: {}", op.name()));
         let name = op.name();
+        runner.context.count(format!("op: {name}"));
         // Boxed, because the futures of all operations together are large.
         if let Err(failure) = runner.act(op).boxed().await {
             runner.context.fail(failure.during(name));
@@ -48,56 +40,35 @@ pub(crate) async fn run_task(context: Arc<CaseContext>, runtime: usize, steps: V
 }
 
 impl TaskRunner {
-    async fn act(&mut self, op: Op) -> Result<(), Failure> {
+    async fn act(&mut self, op: Op) -> Checked {
         match op {
-            Op::Get { key, span, condition, hint, body } => self.get(key, span, condition, hint, body).await,
-            Op::GetRange { key, range } => self.get_range(key, range).await,
-            Op::GetRanges { key, ranges } => self.get_ranges(key, ranges).await,
-            Op::Head { key } => self.head(key).await.map(drop),
+            Op::Get { key, span, condition, hint, body } => self.get(key, span, condition, hint, body).await?,
+            Op::GetRange { key, range } => self.get_range(key, range).await?,
+            Op::GetRanges { key, ranges } => self.get_ranges(key, ranges).await?,
+            Op::Head { key } => drop(self.head(key).await?),
             Op::Advise { key, hint } => {
-                if let Some(store) = &self.context.stack.prefetch {
-                    store.advise(&path(key), hint);
-                }
-                Ok(())
+                self.context.stack.prefetch.iter().for_each(|store| store.advise(&path(key), hint.clone()));
             }
-            Op::Warm { key, ranges } => self.warm(key, ranges).await,
-            Op::Resume => self.resume().await,
-            Op::DropKept => {
-                self.kept.clear();
-                Ok(())
-            }
-            Op::Sleep { ms } => {
-                tokio::time::sleep(Duration::from_millis(ms)).await;
-                Ok(())
-            }
-            Op::OutOfBand(change) => {
-                self.context.cloud.change(change);
-                Ok(())
-            }
-            op @ (Op::Put { .. } | Op::Delete { .. } | Op::Copy { .. } | Op::Rename { .. }) => self.write(op).await,
-            op => self.use_reader(op).await,
+            Op::Warm { key, ranges } => self.warm(key, ranges).await?,
+            Op::Resume => self.resume().await?,
+            Op::DropKept => self.kept.clear(),
+            Op::Sleep { ms } => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Op::OutOfBand(change) => self.context.cloud.change(change),
+            op @ (Op::Put { .. } | Op::Delete { .. } | Op::Copy { .. } | Op::Rename { .. }) => self.write(op).await?,
+            op => self.use_reader(op).await?,
         }
+        Ok(())
     }
 
     /// A record of a call that begins now.
     pub(super) fn call(&self, key: usize, kind: CallKind, spans: &[Span]) -> CallRecord {
-        let now = self.context.now();
-        let window = self.context.rules.window(kind, None);
-        CallRecord {
-            key,
-            kind,
-            began: now,
-            ended: now,
-            window,
-            spans: spans.to_vec(),
-            named: None,
-            is_file: false,
-            is_pinned: false,
-        }
+        let (began, window) = (self.context.now(), self.context.rules.window(kind, None));
+        let spans = spans.to_vec();
+        CallRecord { key, kind, began, ended: began, window, spans, named: None, is_file: false, is_pinned: false }
     }
 
     /// Drives `future` until it ends or is cancelled, as the current step says.
-    pub(super) async fn limited<T>(&self, future: impl Future<Output = T> + Send) -> Result<Option<T>, Failure> {
+    pub(super) async fn limited<T>(&self, future: impl Future<Output = T> + Send) -> Checked<Option<T>> {
         let outcome = self.context.limited(self.runtime, self.cancel, future).await;
         if matches!(outcome, Ok(None)) {
             self.context.count("ended: cancelled");
@@ -106,12 +77,24 @@ impl TaskRunner {
     }
 
     /// Drives `future` until it ends.
-    pub(super) async fn uncancelled<T>(&self, future: impl Future<Output = T> + Send) -> Result<Option<T>, Failure> {
+    pub(super) async fn uncancelled<T>(&self, future: impl Future<Output = T> + Send) -> Checked<Option<T>> {
         self.context.limited(self.runtime, Cancel::Never, future).await
     }
 
+    /// The answer of `future` to `call`; `None` if it was cancelled, or failed as the rules allow.
+    pub(super) async fn answer<T>(
+        &self,
+        call: &CallRecord,
+        future: impl Future<Output = object_store::Result<T>> + Send,
+    ) -> Checked<Option<T>> {
+        match self.limited(future).await?.transpose() {
+            Ok(answer) => Ok(answer),
+            Err(error) => self.check_error(call, &ErrorKind::of(&error)).map(|()| None),
+        }
+    }
+
     /// Checks an error that answered `call`.
-    pub(super) fn check_error(&self, call: &CallRecord, error_kind: &ErrorKind) -> Result<(), Failure> {
+    pub(super) fn check_error(&self, call: &CallRecord, error_kind: &ErrorKind) -> Checked {
         self.context.count_error(error_kind);
         let call = CallRecord { ended: self.context.now(), ..call.clone() };
         self.context.cloud.history(|history| self.context.rules.check_error(history, &call, error_kind))
@@ -124,7 +107,7 @@ impl TaskRunner {
         span: &Span,
         start: u64,
         bytes: &[u8],
-    ) -> Result<Vec<Version>, Failure> {
+    ) -> Checked<Vec<Version>> {
         let call = CallRecord { ended: self.context.now(), ..call.clone() };
         self.context.cloud.history(|history| {
             let evidence = Evidence::of(history, call.key, start, bytes)?;
@@ -154,7 +137,7 @@ impl TaskRunner {
         condition: GetCondition,
         hint: Option<CacheHint>,
         body: BodyUse,
-    ) -> Result<(), Failure> {
+    ) -> Checked {
         let named = self.named(key, condition);
         let mut options = GetOptions::new().with_range(get_range(&span));
         match named {
@@ -191,71 +174,56 @@ impl TaskRunner {
         }
     }
 
-    async fn get_range(&mut self, key: usize, range: Range<u64>) -> Result<(), Failure> {
+    async fn get_range(&mut self, key: usize, range: Range<u64>) -> Checked {
         let span = Span::Bounded(range.clone());
         let call = self.call(key, CallKind::Bounded, std::slice::from_ref(&span));
         let _held = self.context.holds_answer(&call.spans);
         let start = range.start;
-        let path = path(key);
-        match self.limited(self.context.stack.top.get_range(&path, range)).await? {
+        match self.answer(&call, self.context.stack.top.get_range(&path(key), range)).await? {
+            Some(bytes) => self.check_bytes(&call, &span, start, &bytes).map(drop),
             None => Ok(()),
-            Some(Ok(bytes)) => self.check_bytes(&call, &span, start, &bytes).map(drop),
-            Some(Err(error)) => self.check_error(&call, &ErrorKind::of(&error)),
         }
     }
 
-    async fn get_ranges(&mut self, key: usize, ranges: Vec<Range<u64>>) -> Result<(), Failure> {
+    async fn get_ranges(&mut self, key: usize, ranges: Vec<Range<u64>>) -> Checked {
         let spans: Vec<Span> = ranges.iter().cloned().map(Span::Bounded).collect();
         let call = self.call(key, CallKind::Bounded, &spans);
         // The gaps between ranges may be fetched with them.
         let start = ranges.iter().map(|range| range.start).min().unwrap_or(0);
         let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
         let _held = (self.context.holds_answer(&spans), self.context.holds_answer(&[Span::Bounded(start..end)]));
-        let path = path(key);
-        match self.limited(self.context.stack.top.get_ranges(&path, &ranges)).await? {
-            None => Ok(()),
-            Some(Ok(parts)) if parts.len() != ranges.len() => {
-                Err(Failure::new("wrong length", format!("{} answers to {} ranges", parts.len(), ranges.len())))
-            }
-            Some(Ok(parts)) => parts
-                .iter()
-                .zip(&ranges)
-                .zip(&spans)
-                .try_for_each(|((bytes, range), span)| self.check_bytes(&call, span, range.start, bytes).map(drop)),
-            Some(Err(error)) => self.check_error(&call, &ErrorKind::of(&error)),
+        let answer = self.answer(&call, self.context.stack.top.get_ranges(&path(key), &ranges)).await?;
+        let Some(parts) = answer else { return Ok(()) };
+        if parts.len() != ranges.len() {
+            let what = format!("{} answers to {} ranges", parts.len(), ranges.len());
+            return Err(Failure::new("wrong length", what));
         }
+        let mut answers = parts.iter().zip(ranges.iter().zip(&spans));
+        answers.try_for_each(|(bytes, (range, span))| self.check_bytes(&call, span, range.start, bytes).map(drop))
     }
 
     /// Requests the metadata of `key`; `None` if that failed or was cancelled.
-    pub(super) async fn head(&mut self, key: usize) -> Result<Option<object_store::ObjectMeta>, Failure> {
+    pub(super) async fn head(&mut self, key: usize) -> Checked<Option<ObjectMeta>> {
         let call = self.call(key, CallKind::Other, &[]);
-        let path = path(key);
-        match self.limited(self.context.stack.top.head(&path)).await? {
-            None => Ok(None),
-            Some(Ok(meta)) => {
-                let call = CallRecord { ended: self.context.now(), ..call };
-                let cloud = &self.context.cloud;
-                let is = |version: &Version| cloud.meta(key, version) == meta;
-                cloud.history(|history| self.context.rules.check_head(history, &call, is))?;
-                Ok(Some(meta))
-            }
-            Some(Err(error)) => self.check_error(&call, &ErrorKind::of(&error)).map(|()| None),
+        let answer = self.answer(&call, self.context.stack.top.head(&path(key))).await?;
+        if let Some(meta) = &answer {
+            let call = CallRecord { ended: self.context.now(), ..call };
+            let cloud = &self.context.cloud;
+            let is = |version: &Version| cloud.meta(key, version) == *meta;
+            cloud.history(|history| self.context.rules.check_head(history, &call, is))?;
         }
+        Ok(answer)
     }
 
-    async fn warm(&mut self, key: usize, ranges: Vec<Range<u64>>) -> Result<(), Failure> {
+    async fn warm(&mut self, key: usize, ranges: Vec<Range<u64>>) -> Checked {
         let Some(cache) = self.context.stack.cache.clone() else { return Ok(()) };
         let spans: Vec<Span> = ranges.iter().cloned().map(Span::Bounded).collect();
         let call = self.call(key, CallKind::Warm, &spans);
-        let path = path(key);
-        match self.limited(cache.warm(&path, &ranges)).await? {
-            None | Some(Ok(_)) => Ok(()),
-            Some(Err(error)) => self.check_error(&call, &ErrorKind::of(&error)),
-        }
+        self.answer(&call, cache.warm(&path(key), &ranges)).await.map(drop)
     }
 
     /// Reads the body that was left open longest to its end.
-    async fn resume(&mut self) -> Result<(), Failure> {
+    async fn resume(&mut self) -> Checked {
         if self.kept.is_empty() {
             return Ok(());
         }

@@ -1,8 +1,6 @@
 //! Makes a failing case smaller while it fails in the same way.
 
-use super::case::{Case, CaseTask, Layer, Turns};
-use super::failure::Failure;
-use super::op::{BodyUse, Cancel, GetCondition, Op, Span, Step};
+use super::{BodyUse, Cancel, Case, CaseTask, Failure, GetCondition, Layer, Op, Span, Step, Turns};
 
 /// A budget so large that nothing waits for memory.
 const LARGE_BUDGET_BYTES: usize = 512 << 20;

@@ -1,17 +1,16 @@
 //! Builds the stack of a case, and reads its counters.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use headstart_cache::{CacheConfig, CacheStore};
 use headstart_fetch_core::{BackendProfile, ConfigError, FetchConfig, FetchStore, LinkEstimate, MemoryBudget};
 use headstart_prefetch::{PrefetchConfig, PrefetchStore};
 use object_store::ObjectStore;
+use serde_json::{Value, json};
 
-use super::case::{CacheSpec, Case, FetchSpec, Layer, PrefetchSpec};
-use super::cloud::Cloud;
 #[cfg(test)]
 use super::mistake::MistakenStore;
+use super::{CacheSpec, Case, Cloud, FetchSpec, Layer, PrefetchSpec};
 
 /// The stack of a case, with access to its layers.
 #[derive(Debug)]
@@ -23,6 +22,7 @@ pub(crate) struct CaseStack {
     pub(crate) budget: Arc<MemoryBudget>,
 }
 
+#[allow(clippy::needless_update, reason = "settings are added from time to time")]
 impl CaseStack {
     /// Wraps `cloud` in the layers of `case`.
     ///
@@ -63,7 +63,6 @@ impl CaseStack {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    #[allow(clippy::needless_update, reason = "settings are added from time to time")]
     fn fetch_config(&self, case: &Case, spec: &FetchSpec) -> FetchConfig {
         let stream_bytes_per_s = (spec.stream_bytes_per_ms * 1000) as f64;
         let profile = BackendProfile {
@@ -101,7 +100,6 @@ impl CaseStack {
         }
     }
 
-    #[allow(clippy::needless_update, reason = "settings are added from time to time")]
     fn prefetch_config(&self, case: &Case, spec: &PrefetchSpec, link: Option<Arc<LinkEstimate>>) -> PrefetchConfig {
         PrefetchConfig {
             start_after: spec.start_after,
@@ -120,12 +118,11 @@ impl CaseStack {
 
     /// A counter that has wrapped below zero, with its value.
     pub(crate) fn wrapped_counter(&self) -> Option<String> {
-        let fetch = self.fetch.as_ref().and_then(|store| serde_json::to_value(store.stats()).ok());
-        let cache = self.cache.as_ref().and_then(|store| serde_json::to_value(store.stats()).ok());
-        let prefetch = self.prefetch.as_ref().and_then(|store| serde_json::to_value(store.stats()).ok());
-        let all = [("fetch", fetch), ("cache", cache), ("prefetch", prefetch)];
-        all.into_iter().find_map(|(layer, stats)| {
-            let wrapped = |(_, value): &(&String, &serde_json::Value)| value.as_u64().is_some_and(|n| n >= 1 << 60);
+        let fetch = self.fetch.as_ref().map(|store| json!(store.stats()));
+        let cache = self.cache.as_ref().map(|store| json!(store.stats()));
+        let prefetch = self.prefetch.as_ref().map(|store| json!(store.stats()));
+        [("fetch", fetch), ("cache", cache), ("prefetch", prefetch)].into_iter().find_map(|(layer, stats)| {
+            let wrapped = |(_, value): &(&String, &Value)| value.as_u64().is_some_and(|n| n >= 1 << 60);
             let stats = stats?;
             let (name, value) = stats.as_object()?.iter().find(wrapped)?;
             Some(format!("{layer}: {name} is {value}"))

@@ -1,11 +1,14 @@
 //! Counts what was generated. The counts show when the generator no longer generates something.
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Write};
 
 use headstart_cache::Freshness;
 
-use super::case::{Case, Layer, RequestFault, Turns};
-use super::context::Tally;
+use super::{Case, Layer};
+
+/// Counts by name.
+pub(crate) type Tally = BTreeMap<String, u64>;
 
 /// Counts the features of `case`.
 pub(crate) fn count_case(tally: &mut Tally, case: &Case) {
@@ -15,11 +18,7 @@ pub(crate) fn count_case(tally: &mut Tally, case: &Case) {
     count(format!("tokens: {:?}", case.cloud.tokens));
     count(format!("pin: {:?}{}", case.pin, if case.cloud.honours_pins { "" } else { ", ignored" }));
     count(format!("budget: {}", case.budget_bytes));
-    count(match case.turns {
-        Turns::One => "runtimes: one".into(),
-        Turns::Handover { .. } => "runtimes: one after the other".into(),
-        Turns::Alternate { .. } => "runtimes: by turns".into(),
-    });
+    count(format!("runtimes: {}", variant(&case.turns)));
     for layer in &case.layers {
         if let Layer::Cache(spec) = layer {
             count(match spec.freshness {
@@ -29,25 +28,19 @@ pub(crate) fn count_case(tally: &mut Tally, case: &Case) {
         }
     }
     for (_, fault) in &case.faults {
-        count(match fault {
-            RequestFault::Reset => "fault: reset".into(),
-            RequestFault::Throttled { .. } => "fault: throttled".into(),
-            RequestFault::Late { .. } => "fault: late".into(),
-            RequestFault::Cut { .. } => "fault: cut".into(),
-            RequestFault::Short { .. } => "fault: short".into(),
-            RequestFault::Long => "fault: long".into(),
-            RequestFault::Stall { .. } => "fault: stall".into(),
-        });
+        count(format!("fault: {}", variant(fault)));
     }
-    if !case.outages.is_empty() {
-        count("fault: outage".into());
-    }
-    if !case.write_faults.is_empty() {
-        count("fault: write".into());
-    }
-    if !case.events.is_empty() {
-        count("changes behind".into());
-    }
+    let others = [
+        ("fault: outage", case.outages.is_empty()),
+        ("fault: write", case.write_faults.is_empty()),
+        ("changes behind", case.events.is_empty()),
+    ];
+    others.iter().filter(|(_, has_none)| !has_none).for_each(|(name, _)| count((*name).to_owned()));
+}
+
+/// The name of a value's variant, under which it is counted.
+pub(crate) fn variant(value: &impl Debug) -> String {
+    format!("{value:?}").chars().take_while(|letter| letter.is_alphanumeric()).collect()
 }
 
 /// The counts as text, one line a dimension.

@@ -5,9 +5,10 @@ use std::ops::Range;
 use headstart_fetch_core::{AccessHint, CacheHint};
 use headstart_sim::SeededRng;
 
-use super::case::{Case, CaseTask, Turns};
-use super::generate::{chance, change, new_size, one_of, pick};
-use super::op::{BodyUse, Cancel, GetCondition, Op, OpenBy, SeekTo, Span, Step};
+use super::{
+    BodyUse, Cancel, Case, CaseTask, GetCondition, Op, OpenBy, SeekTo, Span, Step, Turns, generate::chance,
+    generate::change, generate::new_size, generate::one_of, generate::pick,
+};
 
 const KIB: u64 = 1 << 10;
 

@@ -1,15 +1,11 @@
 //! Tests of the fuzzer: the bare client passes, bugs are found, and runs are reproducible.
 
+use clap::ValueEnum;
 use headstart_fetch_core::internal::mutation::Mutation;
 
-use super::CI_SEEDS;
-use super::case::Case;
-use super::context::Tally;
-use super::drive::{CaseOutcome, run};
-use super::generate::generate;
-use super::mistake::Mistake;
-use super::shrink::shrink;
-use super::tally;
+use super::{
+    CI_SEEDS, Case, Tally, drive::CaseOutcome, drive::run, generate::generate, mistake::Mistake, shrink::shrink, tally,
+};
 
 /// Every bug of [`Mistake`] is found within this many seeds.
 const SEEDS: u64 = 400;
@@ -31,7 +27,7 @@ fn the_bare_client_keeps_every_promise() {
 
 #[test]
 fn every_mistake_is_caught_and_shrinks() {
-    for mistake in Mistake::ALL {
+    for mistake in Mistake::value_variants().iter().copied() {
         let caught = (0..SEEDS).find_map(|seed| {
             let case = bare(seed, Some(mistake));
             run(&case).failure.filter(|failure| failure.class == mistake.class()).map(|failure| (seed, case, failure))
@@ -82,13 +78,9 @@ fn runs_of_a_seed_are_reproducible() {
         // The clocks of two runtimes start microseconds apart.
         let mut case = Case { turns: super::case::Turns::One, ..case };
         case.cap_ranges(1 << 26);
-        let (first, second) = (run(&case), run(&case));
-        assert_eq!(
-            first.failure.map(|failure| failure.kind()),
-            second.failure.map(|failure| failure.kind()),
-            "seed {seed}"
-        );
-        assert_eq!(first.tally, second.tally, "seed {seed}");
+        let [first, second] =
+            [run(&case), run(&case)].map(|run| (run.failure.map(|failure| failure.kind()), run.tally));
+        assert_eq!(first, second, "seed {seed}");
     }
 }
 
@@ -102,43 +94,17 @@ fn the_generator_generates_everything() {
         case.ops().for_each(|op| *tally.entry(format!("op: {}", op.name())).or_default() += 1);
     }
     let shown = tally::show(&tally);
-    let orders = ["bare", "F", "C", "P", "FC", "FP", "CP", "FCP", "PC", "PF", "CF", "PCF", "CFP", "FPC"];
-    let stacks = orders.map(|order| format!("stack: {order}"));
-    let tokens = ["Strong", "Generation", "Weak", "Modified", "WeakModified", "Nothing"];
-    let tokens = tokens.map(|tokens| format!("tokens: {tokens}"));
-    let faults = ["reset", "throttled", "late", "cut", "short", "long", "stall", "outage", "write"];
-    let faults = faults.map(|fault| format!("fault: {fault}"));
-    let runtimes = ["one", "one after the other", "by turns"].map(|turns| format!("runtimes: {turns}"));
-    let ops = [
-        "get",
-        "get_range",
-        "get_ranges",
-        "head",
-        "open",
-        "read_at",
-        "chunks_at",
-        "seek",
-        "read",
-        "fill_buf",
-        "stream",
-        "size",
-        "close",
-        "advise",
-        "advise_reader",
-        "warm",
-        "put",
-        "delete",
-        "copy",
-        "rename",
-        "behind",
-        "resume",
-        "drop_kept",
-        "sleep",
-    ];
-    let ops = ops.map(|op| format!("op: {op}"));
-    let names = stacks.iter().chain(&tokens).chain(&faults).chain(&runtimes).chain(&ops);
-    for name in names {
-        let n = tally.get(name).copied().unwrap_or(0);
-        assert!(n >= 20, "{name} came up {n} times: {shown}");
+    for (dimension, values) in [
+        ("stack", "bare F C P FC FP CP FCP PC PF CF PCF CFP FPC"),
+        ("tokens", "Strong Generation Weak Modified WeakModified Nothing"),
+        ("fault", "Reset Throttled Late Cut Short Long Stall outage write"),
+        ("runtimes", "One Handover Alternate"),
+        ("op", "Get GetRange GetRanges Head Open ReadAt ChunksAt Seek Read FillBuf Stream Size Close Advise"),
+        ("op", "AdviseReader Warm Put Delete Copy Rename OutOfBand Resume DropKept Sleep"),
+    ] {
+        for value in values.split(' ') {
+            let n = tally.get(&format!("{dimension}: {value}")).copied().unwrap_or(0);
+            assert!(n >= 20, "{dimension} {value} came up {n} times: {shown}");
+        }
     }
 }

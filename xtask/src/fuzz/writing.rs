@@ -7,16 +7,11 @@ use futures::StreamExt;
 use object_store::{ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, Result};
 use parking_lot::Mutex;
 
-use super::cloud::{WrittenVersion, path};
-use super::evidence;
-use super::failure::{ErrorKind, Failure};
-use super::history::CaseTime;
-use super::op::Op;
-use super::runner::TaskRunner;
+use super::{CaseTime, Checked, ErrorKind, Failure, Op, TaskRunner, WrittenVersion, cloud::path, evidence};
 
 impl TaskRunner {
     /// Runs a write.
-    pub(super) async fn write(&mut self, op: Op) -> Result<(), Failure> {
+    pub(super) async fn write(&mut self, op: Op) -> Checked {
         let began = self.context.now();
         match op {
             Op::Put { key, size, multipart } => {
@@ -57,7 +52,7 @@ impl TaskRunner {
         upload.complete().await.map(drop)
     }
 
-    async fn delete(&self, keys: &[usize]) -> Result<(), Failure> {
+    async fn delete(&self, keys: &[usize]) -> Checked {
         let began = self.context.now();
         let taken = Arc::new(Mutex::new(Vec::new()));
         let taking = Arc::clone(&taken);
@@ -85,8 +80,8 @@ impl TaskRunner {
         keys: &[usize],
         source: Option<usize>,
         began: CaseTime,
-        outcome: Result<Option<Result<()>>, Failure>,
-    ) -> Result<(), Failure> {
+        outcome: Checked<Option<Result<()>>>,
+    ) -> Checked {
         let now = self.context.now();
         let missing = self.context.cloud.history(|history| {
             keys.iter().for_each(|key| history.write_is_over(*key, now));

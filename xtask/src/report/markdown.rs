@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use headstart_bench::meter::megabytes;
-use headstart_bench::results::Results;
+use headstart_bench::{meter::megabytes, results::Results};
 
-use super::columns::fetched_per_delivered;
-use super::comparison::{WorkloadRows, alarms, facts, object_changes, summary, systems, workloads};
+use super::{
+    WorkloadRows, columns::fetched_per_delivered, comparison::alarms, comparison::facts, comparison::object_changes,
+    comparison::summary, comparison::systems, comparison::workloads,
+};
 use crate::numbers::number;
 
 /// Explains the words of the tables, in Markdown and HTML.

@@ -3,10 +3,10 @@
 use headstart_bench::results::{Results, Row};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::columns::columns;
-use super::comparison::{WorkloadRows, alarms, facts, object_changes, summary, workloads};
-use super::markdown::MEANINGS;
-use super::timeline::{caption, timeline};
+use super::{
+    WorkloadRows, columns::columns, comparison::alarms, comparison::facts, comparison::object_changes,
+    comparison::summary, comparison::workloads, markdown::MEANINGS, timeline::caption, timeline::timeline,
+};
 use crate::numbers::number;
 
 const STYLE: &str = "

@@ -2,7 +2,10 @@
 
 use headstart_bench::results::Sample;
 
-use super::svg::{Anchor, BLUE, Canvas, GREEN, GRID, LIGHT_BLUE, MUTED, Point, RED, Scale, TEXT, text_width};
+use super::{
+    Anchor, Canvas, Point, Scale, svg::BLUE, svg::GREEN, svg::GRID, svg::LIGHT_BLUE, svg::MUTED, svg::RED, svg::TEXT,
+    svg::text_width,
+};
 use crate::numbers::{axis_number, mebibytes, to_float};
 
 /// Height of a panel.

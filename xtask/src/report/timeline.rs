@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use headstart_bench::results::{Bar, Timeline};
 
-use super::panel::{HEIGHT, PANELS, Panel, TITLE, frame, time_axis};
-use super::svg::{Anchor, Canvas, LIGHT_BLUE, MUTED, ORANGE, RED, Scale, TEXT, text_width};
+use super::{
+    Anchor, Canvas, Panel, Scale, panel::HEIGHT, panel::PANELS, panel::TITLE, panel::frame, panel::time_axis,
+    svg::LIGHT_BLUE, svg::MUTED, svg::ORANGE, svg::RED, svg::TEXT, svg::text_width,
+};
 use crate::numbers::{axis_number, mebibytes, number, to_float};
 
 const WIDTH: f64 = 860.0;

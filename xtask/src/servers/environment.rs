@@ -1,8 +1,7 @@
 //! Environments in `target/`, created from pinned packages: Python for servers and peers, npm for Azurite.
 
-use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 

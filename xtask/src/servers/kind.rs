@@ -1,15 +1,14 @@
 //! The third-party servers: how each is started and read.
 
-use std::ffi::OsString;
-use std::path::Path;
-use std::process::Command;
+use std::{ffi::OsString, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
-use super::environment::{has_node, has_python, node_program, python_program};
-use super::process::LinkShape;
-use super::requests::azure_variables;
+use super::{
+    LinkShape, environment::has_node, environment::has_python, environment::node_program, environment::python_program,
+    requests::azure_variables,
+};
 
 /// A third-party server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]

@@ -1,22 +1,18 @@
 //! A running third-party server: started, filled, and killed when dropped.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::{net::TcpListener, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use object_store::ObjectStoreExt;
-use object_store::azure::MicrosoftAzure;
+use object_store::{ObjectStoreExt, azure::MicrosoftAzure};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use super::kind::{HowToRead, ServerKind};
-use super::requests::{ServerHttp, azure_client, make_azure_container};
+use super::{HowToRead, ServerHttp, ServerKind, requests::azure_client, requests::make_azure_container};
 
 /// Slow machines take seconds to load Python or Node.js.
 const PATIENCE: Duration = Duration::from_secs(60);

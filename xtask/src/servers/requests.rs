@@ -7,8 +7,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential, MicrosoftAzure, MicrosoftAzureBuilder};
 use object_store::client::{HttpRequest, HttpRequestBody};
-use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, Request};
+use reqwest::{Method, Request, header::CONTENT_TYPE};
 
 /// An HTTP client of one server.
 #[derive(Debug, Clone)]

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Problem;
-use super::source::SourceFile;
+use super::{Problem, SourceFile};
 
 /// A type's name, and where it is defined.
 type Definition<'a> = (&'a str, String);

@@ -1,7 +1,6 @@
 //! The rules on single files, and the size of the facade.
 
-use super::Problem;
-use super::source::{SourceFile, lines_with};
+use super::{Problem, SourceFile, source::lines_with};
 
 /// Folders below which every file is pure: the files decide, and other folders act.
 const PURE_FOLDERS: [&str; 2] = ["policy", "planner"];
