@@ -1,9 +1,7 @@
 //! Local files: read in a few large steps, and marked as local.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::ops::Range;
-use std::path::PathBuf;
+use std::{fs::File, ops::Range, path::PathBuf};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -27,8 +25,7 @@ const STEP_BYTES: u64 = 4 * 1024 * 1024;
 /// doubles.
 const ZEROED_BYTES: usize = 1024 * 1024;
 
-/// Marks an answer that comes from a local file. The kernel caches the file and reads ahead of it as well as we
-/// could.
+/// Marks an answer that comes from a local file. The kernel caches the file and reads ahead of it as well as we could.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LocalFile;

@@ -17,9 +17,6 @@ pub(crate) struct Outage {
     probing: Mutex<()>,
 }
 
-/// Held by the request that probes the store.
-pub(crate) type ProbeTurn<'a> = MutexGuard<'a, ()>;
-
 impl Outage {
     /// A request was answered.
     pub(crate) fn on_answer(&self) {
@@ -27,11 +24,12 @@ impl Outage {
         self.answered.notify_waiters();
     }
 
-    /// A request has failed: waits until it may probe the store, or until another request is answered (`None`).
+    /// A request has failed: waits until it may probe the store (it holds the guard meanwhile), or until another request
+    /// is answered (`None`).
     ///
     /// # Cancel safety
     /// Cancel safe. Dropping the returned guard lets the next request probe.
-    pub(crate) async fn wait_for_probe(&self) -> Option<ProbeTurn<'_>> {
+    pub(crate) async fn wait_for_probe(&self) -> Option<MutexGuard<'_, ()>> {
         let before = self.answers.load(Ordering::Relaxed);
         // Created before the count is read, so that no later answer is missed.
         let answered = self.answered.notified();

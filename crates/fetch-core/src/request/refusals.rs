@@ -16,12 +16,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use object_store::path::Path;
-use object_store::{Error, Extensions, GetOptions, GetResult, ObjectMeta, ObjectStore, Result};
+use object_store::{Error, Extensions, GetOptions, GetResult, ObjectMeta, ObjectStore, Result, path::Path};
 
 use crate::error::{ExplainsError, FetchError, ObjectChanged, is_past_end, sources};
-use crate::protocol::extensions::CacheHint;
-use crate::protocol::version::ObjectVersion;
+use crate::protocol::{extensions::CacheHint, version::ObjectVersion};
 use crate::request::retryable::is_transient;
 use crate::trace_events;
 
@@ -30,8 +28,7 @@ use crate::trace_events;
 #[derive(Debug, Clone)]
 pub(crate) struct Pinned(pub(crate) ObjectVersion);
 
-/// What one store has refused, as seen by one layer. Its atomics are relaxed: slightly outdated values are good
-/// enough.
+/// What one store has refused, as seen by one layer. Its atomics are relaxed: slightly outdated values are good enough.
 #[derive(Debug, Default)]
 pub struct Refusals {
     /// A pin was honoured.
@@ -127,8 +124,7 @@ impl Refusals {
         Ok(answer)
     }
 
-    /// Whether `found` differs from `known` only in its entity tag, and tags of this store are useless: two
-    /// HEADs tell.
+    /// Whether `found` differs from `known` only in its entity tag, and tags of this store are useless: two HEADs tell.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -223,8 +219,7 @@ impl Refusals {
         self.refuses_ranges() || self.ends.is_left_out()
     }
 
-    /// Whether ranges of our choice are refused within objects, too. Then, only ranges of callers may be
-    /// requested.
+    /// Whether ranges of our choice are refused within objects, too. Then, only ranges of callers may be requested.
     pub fn refuses_ranges(&self) -> bool {
         self.ranges.is_left_out()
     }

@@ -4,8 +4,7 @@
 //! `object_store` retry. Those clients report most of them only as text, that of `object_store` 0.14;
 //! `tests/odd_servers.rs` and `tests/tls.rs` of the facade fail if the text changes.
 
-use std::error::Error;
-use std::io::ErrorKind;
+use std::{error::Error, io::ErrorKind};
 
 use crate::error::{FetchError, Throttled, says_invalid_range, sources};
 use crate::options::ConfigError;
@@ -152,8 +151,7 @@ mod tests {
     use super::*;
     use crate::error::share;
     use object_store::Error as E;
-    use std::sync::Arc;
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
     fn generic(source: impl Into<Box<dyn Error + Send + Sync>>) -> E {
         E::Generic { store: "test", source: source.into() }

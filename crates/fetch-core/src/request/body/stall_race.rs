@@ -4,15 +4,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, future::BoxFuture};
 use object_store::{Error, Result};
 use tokio::time::Instant;
 
 use super::ResponseBody;
-use crate::policy::byte_range;
-use crate::policy::stall::stall_timeout;
+use crate::policy::{byte_range, stall::stall_timeout};
 use crate::protocol::extensions::Origin;
 use crate::request::resume::ResumedAnswer;
 use crate::trace_events;
@@ -47,13 +45,11 @@ impl ResponseBody {
     pub(super) fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         if let Poll::Ready(next) = self.stream.poll_next_unpin(cx) {
             self.watch.on_arrival();
-            if matches!(next, Some(Ok(_))) {
-                self.race_error = None;
-                self.silent_since = None;
-            }
-            if let (Some(race), Some(Ok(_))) = (&self.race, &next) {
-                self.core.pauses.lock().on_continued(race.silent_since.elapsed());
-                self.race = None;
+            if let Some(Ok(_)) = next {
+                self.on_silence_ended();
+                if let Some(race) = self.race.take() {
+                    self.core.pauses.lock().on_continued(race.silent_since.elapsed());
+                }
             }
             return Poll::Ready(next);
         }
