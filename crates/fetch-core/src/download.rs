@@ -71,8 +71,8 @@ pub enum DownloadError {
     /// nothing. A download would replace it.
     #[error("cannot download to {}: it is {found}, not a regular file; download to another name", path.display())]
     NotRegular { path: PathBuf, found: &'static str },
-    /// What has the name `path` of the part file or the journal is not a regular file, but what `found` says. A symbolic
-    /// link, for example, could make us overwrite another file.
+    /// The part file or the journal, at `path`, is not a regular file, but what `found` says. A symbolic link, for
+    /// example, could make us overwrite another file.
     #[error(
         "cannot keep an unfinished download in {}: it is {found}, not a regular file; \
          remove it, or download to another name",
@@ -82,12 +82,12 @@ pub enum DownloadError {
     /// Another download to the same file is in progress, in this process or another.
     #[error("another download to {} is under way", path.display())]
     Busy { path: PathBuf },
-    /// The file `path` cannot be written (no space, no permission) or read back. `doing` names the operation that failed,
-    /// `source` is the error of the operating system.
+    /// The file `path` cannot be written (no space, no permission) or read back. `doing` names the operation that
+    /// failed; `source` is the error of the operating system.
     #[error("cannot {doing} {}", path.display())]
     File { doing: &'static str, path: PathBuf, source: std::io::Error },
-    /// The bytes that arrived have the CRC32C `found`; the store or the caller named `expected` for the object at `path`.
-    /// None of the bytes are kept.
+    /// The bytes that arrived have the CRC32C `found`; the store or the caller named `expected` for the object at
+    /// `path`. None of the bytes are kept.
     #[error("the bytes of {path} have the CRC32C {found:08x}, not {expected:08x}")]
     Checksum { path: Path, expected: u32, found: u32 },
 }

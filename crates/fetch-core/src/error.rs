@@ -6,7 +6,7 @@ use object_store::{GetOptions, ObjectStore, path::Path};
 
 use crate::options::ConfigError;
 use crate::protocol::{extensions::CacheHint, version::ObjectVersion};
-use crate::request::refusals::{Pinned, may_be_the_range};
+use crate::request::refusals::{Pinned, may_be_the_range, says_another_version};
 use crate::request::retryable::is_transient;
 
 /// The object was overwritten or deleted while it was read.
@@ -54,10 +54,7 @@ impl ObjectChanged {
         request: GetOptions,
     ) -> object_store::Error {
         let error = if pinned { Self::explain(error, path, expected) } else { error };
-        let says_nothing = match &error {
-            object_store::Error::NotFound { .. } | object_store::Error::Precondition { .. } => true,
-            error => may_be_past_end(error),
-        };
+        let says_nothing = says_another_version(&error) || may_be_past_end(&error);
         if !says_nothing || Self::find(&error).is_some() {
             return error;
         }
@@ -80,14 +77,8 @@ impl ObjectChanged {
     /// Turns the 404 or 412 of a request that we have pinned into `ObjectChanged`. Other errors pass through.
     #[must_use]
     pub fn explain(error: object_store::Error, path: &Path, expected: &ObjectVersion) -> object_store::Error {
-        match error {
-            object_store::Error::NotFound { .. } | object_store::Error::Precondition { .. }
-                if Self::find(&error).is_none() =>
-            {
-                Self::new(path, expected, None).into()
-            }
-            other => other,
-        }
+        let is_unexplained = says_another_version(&error) && Self::find(&error).is_none();
+        if is_unexplained { Self::new(path, expected, None).into() } else { error }
     }
 }
 
@@ -157,10 +148,10 @@ pub fn may_be_past_end(error: &object_store::Error) -> bool {
             "Content-Range header",
             "Requested ",
             "Range request not supported",
+            "Failed to parse value for CONTENT_RANGE",
         ]
         .iter()
         .any(|known| said.starts_with(known))
-            || said.starts_with("Failed to parse value for CONTENT_RANGE")
             || said.ends_with(" Header missing from response")
     };
     is_past_end(error) || !sources(error).any(|cause| is_about_another(&cause.to_string()))
@@ -174,11 +165,13 @@ pub fn is_invalid_range(error: &object_store::Error) -> bool {
     is_ours || sources(error).any(says_invalid_range)
 }
 
+/// How the clients of `object_store` begin an error with an HTTP status, which follows.
+pub(crate) const STATUS_PREFIX: &str = "Server returned non-2xx status code: ";
+
 /// Whether `error` says that the object ends before the range, by status 416 or in the words of the client.
 pub(crate) fn is_past_end(error: &object_store::Error) -> bool {
-    let says_416 =
-        |cause: &(dyn Error + 'static)| cause.to_string().starts_with("Server returned non-2xx status code: 416");
-    is_invalid_range(error) || sources(error).any(says_416)
+    let is_416 = |said: &str| said.strip_prefix(STATUS_PREFIX).is_some_and(|status| status.starts_with("416"));
+    is_invalid_range(error) || sources(error).any(|cause| is_416(&cause.to_string()))
 }
 
 /// The sources of `error`, the nearest first.

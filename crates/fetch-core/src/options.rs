@@ -99,8 +99,8 @@ pub enum ConfigError {
     /// No option is called `key`; `nearest` is the most similar name there is.
     #[error("unknown option '{key}'{}", nearest.as_ref().map(|n| format!("; did you mean '{n}'?")).unwrap_or_default())]
     UnknownKey { key: String, nearest: Option<String> },
-    /// Piece `number` of an option string, counted from 1 without empty ones, sets no option; `what` says why. The text of
-    /// the piece is not repeated: it may be the rest of a secret that has a comma.
+    /// Piece `number` of an option string, counted from 1 without empty ones, sets no option; `what` says why. The text
+    /// of the piece is not repeated: it may be the rest of a secret that has a comma.
     #[error(
         "piece {number} of the option string {what}: expected key=value,key=value; \
          give a value that has a comma with .option(key, value)"

@@ -188,22 +188,7 @@ impl ReadCall<'_> {
         };
         core.refusals.granted_range();
         let whole = wanted.start..wanted.end.min(answer.meta.size);
-        let is_provable = core.note_version(&answer.meta, &options);
-        if answer.range == whole {
-            return Ok(answer.into_result());
-        }
-        if answer.is_file() {
-            return Ok(FetchAnswer { range: whole, ..answer }.into_result());
-        }
-        if !is_provable {
-            drop(answer);
-            return self.whole(options).await;
-        }
-        let parts = Parts::new(core, self.path, options, split, whole.clone(), origin)?;
-        parts.take_head(Some(byte_range::len(&answer.range)));
-        parts.answered(&answer.meta)?;
-        parts.send();
-        Ok(in_parts(parts, answer, whole))
+        self.continued(answer, options, split, whole, origin).await
     }
 
     /// Reads the last bytes of an object. The end is fetched first and tells the size, then the bytes before it.
@@ -216,12 +201,20 @@ impl ReadCall<'_> {
             Err(error) => return Err(error),
         };
         let size = answer.meta.size;
-        let whole = size.saturating_sub(bytes)..size;
+        self.continued(answer, options, split, size.saturating_sub(bytes)..size, origin).await
+    }
+
+    /// Fetches what is missing of the bytes `whole`, of which `answer` has the first or the last ones.
+    async fn continued(
+        self,
+        answer: FetchAnswer,
+        options: GetOptions,
+        split: Split,
+        whole: Range<u64>,
+        origin: Origin,
+    ) -> Result<GetResult> {
         let is_provable = self.core.note_version(&answer.meta, &options);
-        if answer.range == whole {
-            return Ok(answer.into_result());
-        }
-        if answer.is_file() {
+        if answer.range == whole || answer.is_file() {
             return Ok(FetchAnswer { range: whole, ..answer }.into_result());
         }
         if !is_provable {
@@ -229,10 +222,16 @@ impl ReadCall<'_> {
             return self.whole(options).await;
         }
         let parts = Parts::new(self.core, self.path, options, split, whole.clone(), origin)?;
+        let there = answer.range.clone();
+        if there.start == whole.start {
+            parts.take_head(Some(byte_range::len(&there)));
+            parts.answered(&answer.meta)?;
+            parts.send();
+            return Ok(in_parts(parts, answer, whole));
+        }
         parts.answered(&answer.meta)?;
-        let tail = answer.range.clone();
         Ok(answer.deliver(whole, |body| {
-            parts.tail_body(tail, body);
+            parts.tail_body(there, body);
             parts.send();
             (parts.origin().clone(), parts.boxed())
         }))

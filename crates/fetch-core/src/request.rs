@@ -40,9 +40,9 @@ pub(crate) enum AnswerPayload {
 }
 
 impl FetchCore {
-    /// Sends one GET, and sends it again while `retry_if` accepts the error. Its body is resumed if it breaks off. `permit`
-    /// is held until the body ends or is dropped; bytes from the network are counted on `origin`. The requests of one read
-    /// share an `outage`.
+    /// Sends one GET, and sends it again while `retry_if` accepts the error. Its body is resumed if it breaks off.
+    /// `permit` is held until the body ends or is dropped; bytes from the network are counted on `origin`. The requests
+    /// of one read share an `outage`.
     #[expect(clippy::too_many_arguments, reason = "a type for three callers would be longer")]
     pub(crate) async fn request(
         self: &Arc<Self>,
@@ -121,8 +121,8 @@ impl FetchAnswer {
         self.deliver(range, |body| (body.origin().clone(), body.pass_through()))
     }
 
-    /// The answer for the caller of a read of the bytes `whole`: a file as it is, or the stream that `begin` makes of the
-    /// body, with the origin of its bytes.
+    /// The answer for the caller of a read of the bytes `whole`: a file as it is, or the stream that `begin` makes of
+    /// the body, with the origin of its bytes.
     pub(crate) fn deliver(
         self,
         whole: Range<u64>,

@@ -123,8 +123,8 @@ impl PartFile {
             return Ok(None);
         };
         // A torn line, perhaps joined with the next one, is skipped.
-        let claims = lines.filter_map(|line| serde_json::from_slice::<(u64, u64, u32)>(line).ok());
-        let mut pieces: Vec<_> = claims
+        let mut pieces: Vec<_> = lines
+            .filter_map(|line| serde_json::from_slice::<(u64, u64, u32)>(line).ok())
             .filter(|(start, end, _)| start < end && *end <= size)
             .map(|(start, end, crc32c)| WrittenRange { range: start..end, crc32c })
             .collect();

@@ -60,7 +60,10 @@ fn stream(file: File, path: PathBuf, range: Range<u64>) -> BoxStream<'static, Re
         }
         blocking(move || {
             let here = rest.start..rest.end.min(rest.start.saturating_add(step));
-            let bytes = read(&file, here.clone()).map_err(|source| FileReadError { path: path.clone(), source })?;
+            let bytes = read(&file, here.clone()).map_err(|source| {
+                let source = Box::new(FileReadError { path: path.clone(), source });
+                Error::Generic { store: "headstart", source }
+            })?;
             if (bytes.len() as u64) < byte_range::len(&here) {
                 let at = here.start + bytes.len() as u64;
                 return Err(FetchError::ShortBody { start: rest.start, end: rest.end, at }.into());
@@ -102,10 +105,4 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 struct FileReadError {
     path: PathBuf,
     source: std::io::Error,
-}
-
-impl From<FileReadError> for Error {
-    fn from(error: FileReadError) -> Self {
-        Self::Generic { store: "headstart", source: Box::new(error) }
-    }
 }

@@ -24,8 +24,7 @@ impl Outage {
         self.answered.notify_waiters();
     }
 
-    /// A request has failed: waits until it may probe the store (it holds the guard meanwhile), or until another request
-    /// is answered (`None`).
+    /// A request has failed: waits until it may probe the store, or until another request is answered (`None`).
     ///
     /// # Cancel safety
     /// Cancel safe. Dropping the returned guard lets the next request probe.

@@ -6,7 +6,7 @@
 
 use std::{error::Error, io::ErrorKind};
 
-use crate::error::{FetchError, Throttled, says_invalid_range, sources};
+use crate::error::{FetchError, STATUS_PREFIX, Throttled, says_invalid_range, sources};
 use crate::options::ConfigError;
 
 /// One row of the table.
@@ -80,7 +80,7 @@ pub fn is_transient(error: &object_store::Error) -> bool {
             }
             is_about_request = true;
         }
-        if let Some(status) = said.strip_prefix("Server returned non-2xx status code: ") {
+        if let Some(status) = said.strip_prefix(STATUS_PREFIX) {
             return is_transient_status(status.get(..3).unwrap_or_default());
         }
         if let Some(verdict) = is_transient_http_error(cause, &said, is_about_request) {

@@ -97,13 +97,11 @@ impl ResponseBody {
             // The second request has not been silent for as long yet.
             return Ok(());
         }
-        let silent_since = match self.race.take() {
-            Some(race) => {
-                self.core.counters.cancels.add(1);
-                race.silent_since
-            }
-            None => now - waited,
-        };
+        let mut silent_since = now - waited;
+        if let Some(race) = self.race.take() {
+            self.core.counters.cancels.add(1);
+            silent_since = race.silent_since;
+        }
         let silent_since = *self.silent_since.insert(self.silent_since.unwrap_or(silent_since).min(silent_since));
         let silence = now - silent_since;
         let stalled: Error = self.check.stalled(silence).into();
