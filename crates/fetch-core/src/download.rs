@@ -3,15 +3,10 @@
 mod part_file;
 mod writer;
 
-use std::fmt;
-use std::future::IntoFuture;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::{fmt, future::IntoFuture, path::PathBuf, sync::Arc};
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use object_store::path::Path;
-use object_store::{GetOptions, GetResult};
+use futures::{FutureExt, future::BoxFuture};
+use object_store::{GetOptions, GetResult, path::Path};
 use tokio::runtime::Handle;
 
 use crate::download::part_file::{ObjectId, PartFile};
@@ -20,8 +15,7 @@ use crate::error::FetchError;
 #[cfg(doc)]
 use crate::error::ObjectChanged;
 use crate::policy::byte_range;
-use crate::protocol::extensions::Crc32c;
-use crate::protocol::version::ObjectVersion;
+use crate::protocol::{extensions::Crc32c, version::ObjectVersion};
 use crate::request::core::FetchCore;
 
 /// A download, made by [`FetchStore::download`](crate::FetchStore::download). Await it.
@@ -61,6 +55,7 @@ pub struct Downloaded {
 
 /// Why a download failed. If it can be resumed later, what has arrived is kept.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the description of a variant names its fields; `path` is the file downloaded to")]
 #[non_exhaustive]
 pub enum DownloadError {
     /// The object cannot be read: it does not exist, has changed meanwhile ([`ObjectChanged::find`]), …
@@ -68,64 +63,33 @@ pub enum DownloadError {
     Store(#[from] object_store::Error),
     /// The directory of the file does not exist.
     #[error("cannot download to {}: its directory does not exist", path.display())]
-    NoDirectory {
-        /// The file.
-        path: PathBuf,
-    },
+    NoDirectory { path: PathBuf },
     /// The file is a directory.
     #[error("cannot download to {}: it is a directory", path.display())]
-    IsDirectory {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file exists and is not a regular file: a device, a pipe, a socket, a symbolic link to nothing. A
-    /// download would replace it.
+    IsDirectory { path: PathBuf },
+    /// The file exists and is not a regular file, but what `found` says: a device, a pipe, a socket, a symbolic link to
+    /// nothing. A download would replace it.
     #[error("cannot download to {}: it is {found}, not a regular file; download to another name", path.display())]
-    NotRegular {
-        /// The file.
-        path: PathBuf,
-        /// What it is.
-        found: &'static str,
-    },
-    /// Something that is not a regular file has the name of the part file or the journal. A symbolic link, for
+    NotRegular { path: PathBuf, found: &'static str },
+    /// The part file or the journal, at `path`, is not a regular file, but what `found` says. A symbolic link, for
     /// example, could make us overwrite another file.
     #[error(
         "cannot keep an unfinished download in {}: it is {found}, not a regular file; \
          remove it, or download to another name",
         path.display()
     )]
-    Obstructed {
-        /// The obstructing path.
-        path: PathBuf,
-        /// What it is.
-        found: &'static str,
-    },
+    Obstructed { path: PathBuf, found: &'static str },
     /// Another download to the same file is in progress, in this process or another.
     #[error("another download to {} is under way", path.display())]
-    Busy {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file cannot be written (no space, no permission) or read back.
+    Busy { path: PathBuf },
+    /// The file `path` cannot be written (no space, no permission) or read back. `doing` names the operation that
+    /// failed; `source` is the error of the operating system.
     #[error("cannot {doing} {}", path.display())]
-    File {
-        /// The operation that failed.
-        doing: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The error of the operating system.
-        source: std::io::Error,
-    },
-    /// The bytes are not those of the object. None of them are kept.
+    File { doing: &'static str, path: PathBuf, source: std::io::Error },
+    /// The bytes that arrived have the CRC32C `found`; the store or the caller named `expected` for the object at
+    /// `path`. None of the bytes are kept.
     #[error("the bytes of {path} have the CRC32C {found:08x}, not {expected:08x}")]
-    Checksum {
-        /// The object.
-        path: Path,
-        /// The CRC32C of the object, as the store or the caller named it.
-        expected: u32,
-        /// The CRC32C of the bytes that arrived.
-        found: u32,
-    },
+    Checksum { path: Path, expected: u32, found: u32 },
 }
 
 type Result<T, E = DownloadError> = std::result::Result<T, E>;

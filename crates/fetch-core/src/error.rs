@@ -1,17 +1,12 @@
 //! Errors of this crate, and what errors of `object_store` say.
 
-use std::error::Error;
-use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use object_store::path::Path;
-use object_store::{GetOptions, ObjectStore};
+use object_store::{GetOptions, ObjectStore, path::Path};
 
 use crate::options::ConfigError;
-use crate::protocol::extensions::CacheHint;
-use crate::protocol::version::ObjectVersion;
-use crate::request::refusals::{Pinned, may_be_the_range};
+use crate::protocol::{extensions::CacheHint, version::ObjectVersion};
+use crate::request::refusals::{Pinned, may_be_the_range, says_another_version};
 use crate::request::retryable::is_transient;
 
 /// The object was overwritten or deleted while it was read.
@@ -42,8 +37,7 @@ impl ObjectChanged {
         sources(error).find_map(|cause| cause.downcast_ref())
     }
 
-    /// Finds out whether the `error` of a `request` for bytes of the version `expected` means that the object
-    /// changed.
+    /// Finds out whether the `error` of a `request` for bytes of the version `expected` means that the object changed.
     ///
     /// The 404 or 412 of a pinned request does. Other errors may: if the request is not pinned, or the server
     /// ignores the pin, the object may be gone or shorter than the range, and the store does not say so. A HEAD
@@ -60,10 +54,7 @@ impl ObjectChanged {
         request: GetOptions,
     ) -> object_store::Error {
         let error = if pinned { Self::explain(error, path, expected) } else { error };
-        let says_nothing = match &error {
-            object_store::Error::NotFound { .. } | object_store::Error::Precondition { .. } => true,
-            error => may_be_past_end(error),
-        };
+        let says_nothing = says_another_version(&error) || may_be_past_end(&error);
         if !says_nothing || Self::find(&error).is_some() {
             return error;
         }
@@ -86,14 +77,8 @@ impl ObjectChanged {
     /// Turns the 404 or 412 of a request that we have pinned into `ObjectChanged`. Other errors pass through.
     #[must_use]
     pub fn explain(error: object_store::Error, path: &Path, expected: &ObjectVersion) -> object_store::Error {
-        match error {
-            object_store::Error::NotFound { .. } | object_store::Error::Precondition { .. }
-                if Self::find(&error).is_none() =>
-            {
-                Self::new(path, expected, None).into()
-            }
-            other => other,
-        }
+        let is_unexplained = says_another_version(&error) && Self::find(&error).is_none();
+        if is_unexplained { Self::new(path, expected, None).into() } else { error }
     }
 }
 
@@ -163,10 +148,10 @@ pub fn may_be_past_end(error: &object_store::Error) -> bool {
             "Content-Range header",
             "Requested ",
             "Range request not supported",
+            "Failed to parse value for CONTENT_RANGE",
         ]
         .iter()
         .any(|known| said.starts_with(known))
-            || said.starts_with("Failed to parse value for CONTENT_RANGE")
             || said.ends_with(" Header missing from response")
     };
     is_past_end(error) || !sources(error).any(|cause| is_about_another(&cause.to_string()))
@@ -180,11 +165,13 @@ pub fn is_invalid_range(error: &object_store::Error) -> bool {
     is_ours || sources(error).any(says_invalid_range)
 }
 
+/// How the clients of `object_store` begin an error with an HTTP status, which follows.
+pub(crate) const STATUS_PREFIX: &str = "Server returned non-2xx status code: ";
+
 /// Whether `error` says that the object ends before the range, by status 416 or in the words of the client.
 pub(crate) fn is_past_end(error: &object_store::Error) -> bool {
-    let says_416 =
-        |cause: &(dyn Error + 'static)| cause.to_string().starts_with("Server returned non-2xx status code: 416");
-    is_invalid_range(error) || sources(error).any(says_416)
+    let is_416 = |said: &str| said.strip_prefix(STATUS_PREFIX).is_some_and(|status| status.starts_with("416"));
+    is_invalid_range(error) || sources(error).any(|cause| is_416(&cause.to_string()))
 }
 
 /// The sources of `error`, the nearest first.
@@ -193,7 +180,8 @@ pub(crate) fn sources(error: &object_store::Error) -> impl Iterator<Item = &(dyn
 }
 
 /// One error that goes to several waiters: the source of each waiter's copy (see [`share`]).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(transparent)]
 pub struct SharedError(Arc<object_store::Error>);
 
 impl SharedError {
@@ -201,18 +189,6 @@ impl SharedError {
     #[must_use]
     pub fn original(&self) -> &object_store::Error {
         &self.0
-    }
-}
-
-impl fmt::Display for SharedError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Error for SharedError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
     }
 }
 
@@ -238,68 +214,30 @@ pub fn share(error: &Arc<object_store::Error>) -> object_store::Error {
     }
 }
 
-/// What can be wrong with an answer or a call. The source of an [`object_store::Error`].
+/// What can be wrong with an answer or a call. The source of an [`object_store::Error`]. Ranges are of bytes of the
+/// object; `end` is one past the last byte.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the description of a variant names its fields")]
 #[non_exhaustive]
 pub enum FetchError {
-    /// A body ended before its last byte.
+    /// A body that was promised to have the bytes `start..end` ended before the byte `at`.
     #[error("the body of bytes {start}..{end} ended at byte {at}")]
-    ShortBody {
-        /// First byte of the body.
-        start: u64,
-        /// One past the last byte promised.
-        end: u64,
-        /// Where it ended.
-        at: u64,
-    },
-    /// A body stalled for so long that it was given up.
+    ShortBody { start: u64, end: u64, at: u64 },
+    /// The body of the bytes `start..end` was given up: the byte `at` did not come within the time `waited`.
     #[error("the body of bytes {start}..{end} stalled at byte {at} for {waited:?}")]
-    Stalled {
-        /// First byte of the body.
-        start: u64,
-        /// One past the last byte promised.
-        end: u64,
-        /// The byte that did not come.
-        at: u64,
-        /// How long it was waited for.
-        waited: Duration,
-    },
-    /// A body has more bytes than promised.
+    Stalled { start: u64, end: u64, at: u64, waited: Duration },
+    /// A body has more than the bytes `start..end` that were promised.
     #[error("the body of bytes {start}..{end} is longer than promised")]
-    LongBody {
-        /// First byte of the body.
-        start: u64,
-        /// One past the last byte promised.
-        end: u64,
-    },
-    /// An answer covers another range than the requested one.
+    LongBody { start: u64, end: u64 },
+    /// An answer covers `start..end` instead of the requested range `wanted_start..wanted_end`.
     #[error("asked for bytes {wanted_start}..{wanted_end} and was answered {start}..{end}")]
-    WrongRange {
-        /// First byte asked for.
-        wanted_start: u64,
-        /// One past the last byte asked for.
-        wanted_end: u64,
-        /// First byte answered.
-        start: u64,
-        /// One past the last byte answered.
-        end: u64,
-    },
-    /// A range starts at or after the end of the object.
+    WrongRange { wanted_start: u64, wanted_end: u64, start: u64, end: u64 },
+    /// A range starts at the byte `start`, at or after the end of the object, which has `size` bytes.
     #[error("the range starts at byte {start}, but the object is only {size} bytes long")]
-    PastEnd {
-        /// First byte asked for.
-        start: u64,
-        /// Length of the object.
-        size: u64,
-    },
-    /// A range is empty or reversed.
+    PastEnd { start: u64, size: u64 },
+    /// The requested range `start..end` is empty or reversed.
     #[error("the range {start}..{end} is empty; its end must be greater than its start")]
-    EmptyRange {
-        /// First byte asked for.
-        start: u64,
-        /// One past the last byte asked for.
-        end: u64,
-    },
+    EmptyRange { start: u64, end: u64 },
     /// A task that fetched some of the bytes ended without a result.
     #[error("a task that fetched bytes of this read panicked, or its runtime was shut down")]
     TaskLost,

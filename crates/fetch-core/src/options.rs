@@ -93,38 +93,22 @@ pub fn assign<T>(field: &mut T, value: Result<T, ConfigError>) -> Result<(), Con
 
 /// A config value that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the description of a variant names its fields")]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// No option has this name.
+    /// No option is called `key`; `nearest` is the most similar name there is.
     #[error("unknown option '{key}'{}", nearest.as_ref().map(|n| format!("; did you mean '{n}'?")).unwrap_or_default())]
-    UnknownKey {
-        /// The name given.
-        key: String,
-        /// The most similar name there is.
-        nearest: Option<String>,
-    },
-    /// A piece of an option string sets no option. Its text is not repeated: it may be the rest of a secret that has a
-    /// comma.
+    UnknownKey { key: String, nearest: Option<String> },
+    /// Piece `number` of an option string, counted from 1 without empty ones, sets no option; `what` says why. The text
+    /// of the piece is not repeated: it may be the rest of a secret that has a comma.
     #[error(
         "piece {number} of the option string {what}: expected key=value,key=value; \
          give a value that has a comma with .option(key, value)"
     )]
-    UnusablePiece {
-        /// Which piece, from 1; empty ones do not count.
-        number: usize,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// The option does not take this value.
+    UnusablePiece { number: usize, what: &'static str },
+    /// The option `key` does not take `value`; `allowed` says what it takes.
     #[error("option '{key}' is '{value}': {allowed}")]
-    BadValue {
-        /// The option.
-        key: String,
-        /// The value given.
-        value: String,
-        /// What is allowed.
-        allowed: String,
-    },
+    BadValue { key: String, value: String, allowed: String },
 }
 
 impl ConfigError {

@@ -6,28 +6,19 @@ pub(crate) mod positioned;
 pub(crate) mod ranges;
 pub(crate) mod slots;
 
-use std::future::poll_fn;
-use std::ops::Range;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::Poll;
+use std::{future::poll_fn, ops::Range, pin::pin, sync::Arc, task::Poll};
 
 use futures::{FutureExt, StreamExt};
-use object_store::path::Path;
-use object_store::{Error, GetOptions, GetRange, GetResult, GetResultPayload, Result};
+use object_store::{Error, GetOptions, GetRange, GetResult, GetResultPayload, Result, path::Path};
 
 use crate::error::{ObjectChanged, Throttled, is_past_end};
 use crate::internal::mutation::Mutation;
 use crate::limits::call_activity::{CallActivity, TrackedCall};
-use crate::policy::byte_range;
-use crate::policy::split::Split;
+use crate::policy::{byte_range, split::Split};
 use crate::protocol::extensions::{Origin, RangeOrigin};
 use crate::protocol::version::ObjectVersion;
 use crate::read::parts::Parts;
-use crate::request::core::FetchCore;
-use crate::request::refusals::may_be_the_range;
-use crate::request::retryable::is_transient;
-use crate::request::{AnswerPayload, FetchAnswer};
+use crate::request::{FetchAnswer, core::FetchCore, refusals::may_be_the_range, retryable::is_transient};
 use crate::trace_events;
 
 /// How often a read begins anew if the object changes before the first answer is handed on.
@@ -63,8 +54,7 @@ impl ReadCall<'_> {
         let Some(split) = split.filter(|_| !is_asked && core.may_split(&options)) else {
             return self.whole(options).await;
         };
-        // A caller that names a version gets this version or an error. Other callers have not seen a version
-        // yet.
+        // A caller that names a version gets this version or an error. Other callers have not seen a version yet.
         let mut restarts = if options.if_match.is_some() || options.version.is_some() { 0 } else { RESTARTS };
         loop {
             match self.split(options.clone(), split).await {
@@ -85,24 +75,16 @@ impl ReadCall<'_> {
     }
 
     async fn split(self, options: GetOptions, split: Split) -> Result<GetResult> {
-        match &options.range {
+        match options.range.clone() {
             None => self.open_ended(options, split, 0..u64::MAX).await,
-            Some(GetRange::Offset(start)) => {
-                let range = *start..u64::MAX;
+            Some(GetRange::Offset(start)) => self.open_ended(options, split, start..u64::MAX).await,
+            Some(GetRange::Bounded(range)) if byte_range::len(&range) > OPEN_END_BYTES => {
                 self.open_ended(options, split, range).await
             }
-            Some(GetRange::Bounded(range)) if byte_range::len(range) > OPEN_END_BYTES => {
-                let range = range.clone();
-                self.open_ended(options, split, range).await
-            }
-            Some(GetRange::Bounded(range)) if !split.is_one(byte_range::len(range)) => {
-                let range = range.clone();
+            Some(GetRange::Bounded(range)) if !split.is_one(byte_range::len(&range)) => {
                 self.bounded(options, split, range).await
             }
-            Some(GetRange::Suffix(bytes)) if !split.is_one(*bytes) => {
-                let bytes = *bytes;
-                self.suffix(options, split, bytes).await
-            }
+            Some(GetRange::Suffix(bytes)) if !split.is_one(bytes) => self.suffix(options, split, bytes).await,
             // One request. The inner store refuses empty and reversed ranges.
             Some(GetRange::Bounded(_) | GetRange::Suffix(_)) => self.whole(options).await,
         }
@@ -206,26 +188,10 @@ impl ReadCall<'_> {
         };
         core.refusals.granted_range();
         let whole = wanted.start..wanted.end.min(answer.meta.size);
-        let is_provable = core.note_version(&answer.meta, &options);
-        if answer.range == whole {
-            return Ok(answer.into_result());
-        }
-        if matches!(answer.payload, AnswerPayload::File(_)) {
-            return Ok(FetchAnswer { range: whole, ..answer }.into_result());
-        }
-        if !is_provable {
-            drop(answer);
-            return self.whole(options).await;
-        }
-        let parts = Parts::new(core, self.path, options, split, whole.clone(), origin)?;
-        parts.take_head(Some(byte_range::len(&answer.range)));
-        parts.answered(&answer.meta)?;
-        parts.send();
-        Ok(in_parts(parts, answer, whole))
+        self.continued(answer, options, split, whole, origin).await
     }
 
-    /// Reads the last bytes of an object. The end is fetched first and tells the size, then the bytes before
-    /// it.
+    /// Reads the last bytes of an object. The end is fetched first and tells the size, then the bytes before it.
     async fn suffix(self, options: GetOptions, split: Split, bytes: u64) -> Result<GetResult> {
         let origin = Origin::default();
         let last = options.clone().with_range(Some(GetRange::Suffix(split.first_bytes())));
@@ -235,28 +201,40 @@ impl ReadCall<'_> {
             Err(error) => return Err(error),
         };
         let size = answer.meta.size;
-        let whole = size.saturating_sub(bytes)..size;
+        self.continued(answer, options, split, size.saturating_sub(bytes)..size, origin).await
+    }
+
+    /// Fetches what is missing of the bytes `whole`, of which `answer` has the first or the last ones.
+    async fn continued(
+        self,
+        answer: FetchAnswer,
+        options: GetOptions,
+        split: Split,
+        whole: Range<u64>,
+        origin: Origin,
+    ) -> Result<GetResult> {
         let is_provable = self.core.note_version(&answer.meta, &options);
-        if answer.range == whole {
-            return Ok(answer.into_result());
+        if answer.range == whole || answer.is_file() {
+            return Ok(FetchAnswer { range: whole, ..answer }.into_result());
         }
-        let FetchAnswer { meta, range, attributes, mut extensions, payload } = answer;
-        let payload = match payload {
-            AnswerPayload::File(file) => file,
-            AnswerPayload::Body(body) if !is_provable => {
-                drop(body);
-                return self.whole(options).await;
-            }
-            AnswerPayload::Body(body) => {
-                let parts = Parts::new(self.core, self.path, options, split, whole.clone(), origin)?;
-                parts.answered(&meta)?;
-                parts.tail_body(range, body);
-                parts.send();
-                extensions.insert(parts.origin().clone());
-                GetResultPayload::Stream(parts.boxed())
-            }
-        };
-        Ok(GetResult { payload, meta, range: whole, attributes, extensions })
+        if !is_provable {
+            drop(answer);
+            return self.whole(options).await;
+        }
+        let parts = Parts::new(self.core, self.path, options, split, whole.clone(), origin)?;
+        let there = answer.range.clone();
+        if there.start == whole.start {
+            parts.take_head(Some(byte_range::len(&there)));
+            parts.answered(&answer.meta)?;
+            parts.send();
+            return Ok(in_parts(parts, answer, whole));
+        }
+        parts.answered(&answer.meta)?;
+        Ok(answer.deliver(whole, |body| {
+            parts.tail_body(there, body);
+            parts.send();
+            (parts.origin().clone(), parts.boxed())
+        }))
     }
 }
 
@@ -272,15 +250,9 @@ fn may_be_ours(error: &Error) -> bool {
 
 /// The answer to the whole read, from the answer to its first part.
 fn in_parts(parts: Parts, head: FetchAnswer, whole: Range<u64>) -> GetResult {
-    let FetchAnswer { meta, range: _, attributes, mut extensions, payload } = head;
-    let payload = match payload {
-        // The file has all bytes, so the parts are dropped.
-        AnswerPayload::File(file) => file,
-        AnswerPayload::Body(body) => {
-            parts.head_body(body);
-            extensions.insert(parts.origin().clone());
-            GetResultPayload::Stream(parts.boxed())
-        }
-    };
-    GetResult { payload, meta, range: whole, attributes, extensions }
+    // A file has all bytes, so the parts are dropped.
+    head.deliver(whole, |body| {
+        parts.head_body(body);
+        (parts.origin().clone(), parts.boxed())
+    })
 }

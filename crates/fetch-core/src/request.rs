@@ -9,19 +9,17 @@ pub(crate) mod resume;
 pub(crate) mod retryable;
 pub(crate) mod stall_watch;
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use object_store::path::Path;
-use object_store::{Attributes, Error, Extensions, GetOptions, GetResult, GetResultPayload, ObjectMeta, Result};
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use object_store::{
+    Attributes, Error, Extensions, GetOptions, GetResult, GetResultPayload, ObjectMeta, Result, path::Path,
+};
 
-use crate::limits::call_activity::CallActivity;
-use crate::limits::permits::Permit;
+use crate::limits::{call_activity::CallActivity, permits::Permit};
 use crate::protocol::extensions::Origin;
-use crate::request::body::ResponseBody;
-use crate::request::core::FetchCore;
-use crate::request::outage::Outage;
-use crate::request::resume::Resume;
+use crate::request::{body::ResponseBody, core::FetchCore, outage::Outage, resume::Resume};
 
 /// An answer whose body has not been read yet.
 pub(crate) struct FetchAnswer {
@@ -42,9 +40,9 @@ pub(crate) enum AnswerPayload {
 }
 
 impl FetchCore {
-    /// Sends one GET, and sends it again while `retry_if` accepts the error. Its body is resumed if it breaks off. `permit`
-    /// is held until the body ends or is dropped; bytes from the network are counted on `origin`. The requests of one read
-    /// share an `outage`.
+    /// Sends one GET, and sends it again while `retry_if` accepts the error. Its body is resumed if it breaks off.
+    /// `permit` is held until the body ends or is dropped; bytes from the network are counted on `origin`. The requests
+    /// of one read share an `outage`.
     #[expect(clippy::too_many_arguments, reason = "a type for three callers would be longer")]
     pub(crate) async fn request(
         self: &Arc<Self>,
@@ -119,14 +117,30 @@ impl FetchAnswer {
 
     /// The answer for the caller of a read that is one request: its body is passed through.
     pub(crate) fn into_result(self) -> GetResult {
-        let Self { meta, range, attributes, mut extensions, payload } = self;
+        let range = self.range.clone();
+        self.deliver(range, |body| (body.origin().clone(), body.pass_through()))
+    }
+
+    /// The answer for the caller of a read of the bytes `whole`: a file as it is, or the stream that `begin` makes of
+    /// the body, with the origin of its bytes.
+    pub(crate) fn deliver(
+        self,
+        whole: Range<u64>,
+        begin: impl FnOnce(ResponseBody) -> (Origin, BoxStream<'static, Result<Bytes>>),
+    ) -> GetResult {
+        let Self { meta, range: _, attributes, mut extensions, payload } = self;
         let payload = match payload {
             AnswerPayload::File(file) => file,
             AnswerPayload::Body(body) => {
-                extensions.insert(body.origin().clone());
-                GetResultPayload::Stream(body.pass_through())
+                let (origin, stream) = begin(body);
+                extensions.insert(origin);
+                GetResultPayload::Stream(stream)
             }
         };
-        GetResult { payload, meta, range, attributes, extensions }
+        GetResult { payload, meta, range: whole, attributes, extensions }
+    }
+
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self.payload, AnswerPayload::File(_))
     }
 }

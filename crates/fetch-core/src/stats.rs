@@ -24,8 +24,7 @@ pub struct FetchStats {
     pub fetched_bytes: u64,
     /// Bytes handed to callers.
     pub delivered_bytes: u64,
-    /// Bytes that arrived and were discarded: the read was dropped or failed, or they lie between merged
-    /// ranges.
+    /// Bytes that arrived and were discarded: the read was dropped or failed, or they lie between merged ranges.
     pub wasted_bytes: u64,
     /// GETs cancelled before their end.
     pub cancels: u64,
@@ -56,22 +55,37 @@ impl FetchStats {
     }
 }
 
-/// The counters behind [`FetchStats`], under the same names.
-#[derive(Debug, Default)]
-pub(crate) struct FetchCounters {
-    demand_gets: EventCounter,
-    speculative_gets: EventCounter,
-    pub(crate) heads: EventCounter,
-    pub(crate) requested_bytes: EventCounter,
-    pub(crate) fetched_bytes: EventCounter,
-    pub(crate) delivered_bytes: EventCounter,
-    pub(crate) wasted_bytes: EventCounter,
-    pub(crate) cancels: EventCounter,
-    pub(crate) restarts: EventCounter,
-    pub(crate) hedges: EventCounter,
-    pub(crate) hedges_won: EventCounter,
-    pub(crate) retries: EventCounter,
+/// Declares [`FetchCounters`], and copies them to the fields of [`FetchStats`] with the same names.
+macro_rules! fetch_counters {
+    ($($name:ident),+) => {
+        /// The counters behind [`FetchStats`].
+        #[derive(Debug, Default)]
+        pub(crate) struct FetchCounters {
+            $(pub(crate) $name: EventCounter),+
+        }
+
+        impl FetchCounters {
+            fn counted(&self) -> FetchStats {
+                FetchStats { $($name: self.$name.count(),)+ ..FetchStats::default() }
+            }
+        }
+    };
 }
+
+fetch_counters!(
+    demand_gets,
+    speculative_gets,
+    heads,
+    requested_bytes,
+    fetched_bytes,
+    delivered_bytes,
+    wasted_bytes,
+    cancels,
+    restarts,
+    hedges,
+    hedges_won,
+    retries
+);
 
 /// A number that many tasks increase.
 #[derive(Debug, Default)]
@@ -104,21 +118,7 @@ impl FetchCounters {
     }
 
     pub(crate) fn snapshot(&self, prices: &Prices) -> FetchStats {
-        let mut stats = FetchStats {
-            demand_gets: self.demand_gets.count(),
-            speculative_gets: self.speculative_gets.count(),
-            heads: self.heads.count(),
-            requested_bytes: self.requested_bytes.count(),
-            fetched_bytes: self.fetched_bytes.count(),
-            delivered_bytes: self.delivered_bytes.count(),
-            wasted_bytes: self.wasted_bytes.count(),
-            cancels: self.cancels.count(),
-            restarts: self.restarts.count(),
-            hedges: self.hedges.count(),
-            hedges_won: self.hedges_won.count(),
-            retries: self.retries.count(),
-            ..FetchStats::default()
-        };
+        let mut stats = self.counted();
         stats.cost_usd = prices.cost(stats.gets() + stats.heads, stats.fetched_bytes);
         stats
     }

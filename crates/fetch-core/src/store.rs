@@ -1,14 +1,10 @@
 //! `FetchStore`: an `ObjectStore` whose reads are split, retried and hedged. Other calls are forwarded.
 
-use std::fmt;
-use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::{fmt, ops::Range, sync::Arc, sync::atomic::AtomicBool};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use object_store::path::Path;
-use object_store::{GetOptions, GetResult, ObjectStore, Result};
+use object_store::{GetOptions, GetResult, ObjectStore, Result, path::Path};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -16,16 +12,13 @@ use crate::config::FetchConfig;
 #[cfg(feature = "download")]
 use crate::download::Download;
 use crate::internal::forward_object_store;
-use crate::limits::budget::MemoryBudget;
-use crate::limits::permits::Permits;
+use crate::limits::{budget::MemoryBudget, permits::Permits};
 use crate::options::{ConfigError, Options};
 use crate::policy::concurrency::Concurrency;
 use crate::protocol::extensions::Intent;
 use crate::protocol::link_estimate::{LinkEstimate, MeasuredLink};
 use crate::read::local_file;
-use crate::request::core::FetchCore;
-use crate::request::core::Jitter;
-use crate::request::refusals::Refusals;
+use crate::request::{core::FetchCore, core::Jitter, refusals::Refusals};
 use crate::stats::{FetchCounters, FetchStats};
 
 /// The budget for parts in flight if the config does not share one.

@@ -16,11 +16,9 @@
 //!
 //! The macros check the level first: without a subscriber nothing is formatted or allocated.
 
-use std::ops::Range;
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
-use object_store::path::Path;
-use object_store::{Error, GetRange};
+use object_store::{Error, GetRange, path::Path};
 use tokio::time::Instant;
 use tracing::{Span, debug, debug_span};
 

@@ -8,11 +8,10 @@
 //! Neither file is written to through a symbolic link: others who may write to the directory could make us
 //! overwrite any of our files.
 
-use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::{ffi::OsStr, ops::Range};
 
 use bytes::Bytes;
 use object_store::path::Path as ObjectPath;
@@ -46,15 +45,14 @@ pub(crate) struct WrittenRange {
 }
 
 /// The object that a journal is about. Its path alone would not do: two buckets may have it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ObjectId {
     store: String,
     path: String,
 }
 
 impl ObjectId {
-    /// The object at `path` of `store`. The `Display` of the store names the bucket or the server, and no
-    /// secret.
+    /// The object at `path` of `store`. The `Display` of the store names the bucket or the server, and no secret.
     pub(crate) fn new(store: &impl ToString, path: &ObjectPath) -> Self {
         Self { store: store.to_string(), path: path.to_string() }
     }
@@ -65,8 +63,8 @@ impl ObjectId {
 struct JournalHeader {
     /// The format of the journal; see [`FORMAT`].
     headstart: u32,
-    store: String,
-    path: String,
+    #[serde(flatten)]
+    object: ObjectId,
     e_tag: Option<String>,
     version: Option<String>,
     size: u64,
@@ -93,8 +91,7 @@ impl PartFile {
             Err(TryLockError::WouldBlock) => return Ok(None),
             // Another download renamed the file between our two calls, so it is not ours to write to.
             Ok(()) | Err(TryLockError::Error(_)) if !is_still(&data, &part)? => return Ok(None),
-            // The file system has no locks. The caller must then see to it that there is one download at
-            // a time.
+            // The file system has no locks. The caller must then see to it that there is one download at a time.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
         refuse_others(&journal)?;
@@ -120,14 +117,14 @@ impl PartFile {
         let mut text = Vec::new();
         journal.rewind().and_then(|()| journal.read_to_end(&mut text)).map_err(failed("read", &self.journal))?;
         let mut lines = text.split(|byte| *byte == b'\n');
-        let Some(Ok(JournalHeader { headstart: FORMAT, store, path, e_tag, version, size })) =
+        let Some(Ok(JournalHeader { headstart: FORMAT, object, e_tag, version, size })) =
             lines.next().map(serde_json::from_slice)
         else {
             return Ok(None);
         };
         // A torn line, perhaps joined with the next one, is skipped.
-        let claims = lines.filter_map(|line| serde_json::from_slice::<(u64, u64, u32)>(line).ok());
-        let mut pieces: Vec<_> = claims
+        let mut pieces: Vec<_> = lines
+            .filter_map(|line| serde_json::from_slice::<(u64, u64, u32)>(line).ok())
             .filter(|(start, end, _)| start < end && *end <= size)
             .map(|(start, end, crc32c)| WrittenRange { range: start..end, crc32c })
             .collect();
@@ -139,7 +136,7 @@ impl PartFile {
             apart
         });
         let version = ObjectVersion { e_tag, version, last_modified: None, size };
-        Ok(Some((ObjectId { store, path }, version, pieces)))
+        Ok(Some((object, version, pieces)))
     }
 
     /// Whether `piece` is in the file, with its checksum.
@@ -164,8 +161,7 @@ impl PartFile {
         journal.set_len(0).map_err(failed("write", &self.journal))?;
         self.data.set_len(0).map_err(failed("write", &self.part))?;
         let ObjectVersion { e_tag, version, last_modified: _, size } = version.clone();
-        let ObjectId { store, path } = object;
-        self.append(&mut journal, &JournalHeader { headstart: FORMAT, store, path, e_tag, version, size })
+        self.append(&mut journal, &JournalHeader { headstart: FORMAT, object, e_tag, version, size })
     }
 
     /// Writes `chunks` at byte `at` and records them in the journal.

@@ -1,21 +1,17 @@
 //! Writes a download to its part file: batches chunks, and keeps several writes in flight.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::StreamExt;
-use object_store::GetResult;
-use object_store::path::Path;
+use object_store::{GetResult, path::Path};
 use tokio::task::{JoinError, JoinSet};
 
 use super::part_file::{ObjectId, PartFile, WrittenRange};
 use super::{DownloadError, DownloadProgress, Result};
 use crate::error::FetchError;
 use crate::limits::budget::Reservation;
-use crate::policy::body_check::BodyCheck;
-use crate::policy::byte_range;
+use crate::policy::{body_check::BodyCheck, byte_range};
 use crate::protocol::version::ObjectVersion;
 use crate::read::local_file;
 use crate::request::core::FetchCore;
@@ -100,15 +96,10 @@ impl DownloadWriter {
     /// Keeps those of `pieces` that are really in the file.
     pub(super) async fn read_back(&mut self, size: u64, pieces: Vec<WrittenRange>) -> Result<()> {
         for pieces in pieces.chunks(READ_BACK_PIECES) {
-            let mut pieces = pieces.to_vec();
+            let pieces = pieces.to_vec();
             let there = self.blocking(move |file| {
-                let mut there = Vec::new();
-                for piece in pieces.drain(..) {
-                    if file.holds(&piece)? {
-                        there.push(piece);
-                    }
-                }
-                Ok(there)
+                let if_held = |piece| Ok(file.holds(&piece)?.then_some(piece));
+                pieces.into_iter().filter_map(|piece| if_held(piece).transpose()).collect::<Result<Vec<_>>>()
             });
             self.held.extend(there.await?);
         }

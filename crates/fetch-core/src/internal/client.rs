@@ -5,9 +5,7 @@
 //! [`RetryConfig::max_retries`](object_store::RetryConfig::max_retries) 0 and a [`ThrottleConnector`], and one for
 //! everything else, and combines them as [`ReadWriteClients`].
 
-use std::fmt;
-use std::path::Path as FilePath;
-use std::time::Duration;
+use std::{fmt, path::Path as FilePath, time::Duration};
 
 use async_trait::async_trait;
 use chrono::DateTime;

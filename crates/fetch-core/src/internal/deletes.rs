@@ -1,15 +1,11 @@
-//! Observes a stream of deletions for layers that keep something about objects: which paths they must forget, and
-//! when.
+//! Observes a stream of deletions for layers that keep something about objects: which paths they must forget, and when.
 
-use std::collections::BTreeMap;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc};
 
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
-use object_store::path::Path;
-use object_store::{Error, ObjectStore, Result};
+use object_store::{Error, ObjectStore, Result, path::Path};
 use parking_lot::Mutex;
 
 use crate::internal::mutation::Mutation;
@@ -82,8 +78,7 @@ impl<F: Fn(&Path)> ObservedDeletes<F> {
                 None => pending.paths.keys().for_each(&self.forget),
             },
         }
-        // The remaining paths belong to errors that named none of them. They were forgotten when those
-        // errors came.
+        // The remaining paths belong to errors that named none of them. They were forgotten when those errors came.
         if pending.reported >= pending.taken_in {
             pending.paths.clear();
         }
@@ -171,8 +166,7 @@ mod tests {
         })
     }
 
-    /// A stream of deletions of `taken`, all taken at once, that reports `outcomes` and then hangs unless it
-    /// `ends`.
+    /// A stream of deletions of `taken`, all taken at once, that reports `outcomes` and then hangs unless it `ends`.
     struct Case {
         forgotten: Arc<Mutex<Vec<String>>>,
         stream: BoxStream<'static, Result<Path>>,

@@ -13,8 +13,7 @@ pub enum Mutation {
     ConfirmsNow,
     /// A part that the object has lost fails with the range error of the store.
     TellsRangeErrors,
-    /// A read past the end of a known version is refused without a request that asks whether the object has
-    /// grown.
+    /// A read past the end of a known version is refused without a request that asks whether the object has grown.
     TrustsTheEnd,
     /// A failed or dropped deletion keeps what is known about its path.
     ForgetsDeletedOnly,
@@ -78,8 +77,7 @@ mod active {
     thread_local!(pub(super) static PRESENT: Cell<u32> = const { Cell::new(0) });
 
     impl Mutation {
-        /// Switches the mutation on for everything that runs on this thread, until the returned guard is
-        /// dropped.
+        /// Switches the mutation on for everything that runs on this thread, until the returned guard is dropped.
         #[must_use = "dropping it removes the fault"]
         pub fn activate(self) -> ActiveMutation {
             PRESENT.set(PRESENT.get() | 1 << self as u32);

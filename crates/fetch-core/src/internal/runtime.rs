@@ -1,9 +1,7 @@
 //! What the tokio runtime of a call can do, and whether another runtime still runs its tasks.
 
-use std::cell::Cell;
-use std::future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::{cell::Cell, future, time::Duration};
 
 use tokio::runtime::{Handle, Id};
 
@@ -30,9 +28,8 @@ pub fn has_timer() -> bool {
 
 /// The runtime that a task was spawned on, for those who wait for the task on another runtime.
 ///
-/// A single-thread runtime runs its tasks only during `block_on`. After that they make no progress, although
-/// nothing has been dropped. A waiter on another runtime watches this one, and does the work itself if it has
-/// stopped.
+/// A single-thread runtime runs its tasks only during `block_on`. After that they make no progress, although nothing
+/// has been dropped. A waiter on another runtime watches this one, and does the work itself if it has stopped.
 #[derive(Debug, Clone)]
 pub struct TaskRuntime(Handle);
 

@@ -171,8 +171,7 @@ impl Drop for Reservation {
 mod tests {
     use super::*;
     use crate::internal::sync::explore;
-    use futures::FutureExt;
-    use futures::future::BoxFuture;
+    use futures::{FutureExt, future::BoxFuture};
     use proptest::prelude::*;
 
     #[tokio::test]

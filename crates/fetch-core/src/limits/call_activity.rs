@@ -1,10 +1,8 @@
 //! Whether a call is still polled. A future or body that is polled once and then left alone loses its permit.
 
-use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::task::AtomicWaker;
 use tokio::time::Instant;

@@ -7,19 +7,15 @@
 //! ([`CallActivity`]), or the runtime of its task has stopped ([`TaskRuntime`]). An application may therefore open a
 //! hundred objects and read them in any order, or poll a body once and leave it, without blocking itself.
 
-use std::collections::HashMap;
-use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 use futures::future::{Either, select};
 use object_store::Extensions;
 use tokio::time::Instant;
 
-use crate::internal::mutation::Mutation;
 use crate::internal::runtime::{TaskRuntime, has_timer};
-use crate::internal::sync::Mutex;
+use crate::internal::{mutation::Mutation, sync::Mutex};
 use crate::limits::call_activity::CallActivity;
 use crate::limits::wait_queue::{QueuedWaiter, Ticket, WaitQueue};
 use crate::protocol::extensions::{Intent, Promotion};

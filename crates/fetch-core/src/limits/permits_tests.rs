@@ -1,17 +1,22 @@
 //! Tests of [`Permits`]: the order of service, what is reclaimed, and random schedules.
 
-use std::collections::VecDeque;
-use std::sync::atomic::AtomicUsize;
+use std::{collections::VecDeque, sync::atomic::AtomicUsize};
 
 use super::*;
 use crate::internal::sync::explore;
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use proptest::prelude::*;
 
 fn wait(permits: &Arc<Permits>, intent: Intent) -> BoxFuture<'static, Permit> {
     let (permits, activity) = (Arc::clone(permits), permits.activity());
     async move { permits.acquire(intent, &activity).await }.boxed()
+}
+
+/// A waiter that was polled once and has no permit yet.
+fn queued(permits: &Arc<Permits>, intent: Intent) -> BoxFuture<'static, Permit> {
+    let mut waiting = wait(permits, intent);
+    assert!((&mut waiting).now_or_never().is_none());
+    waiting
 }
 
 /// A permit of a call that is not polled from now on, and the activity of that call.
@@ -33,10 +38,8 @@ fn speculate(permits: &Arc<Permits>, promotion: &Promotion) -> BoxFuture<'static
 async fn demand_goes_before_speculation_that_waited_longer() {
     let permits = Permits::new(1);
     let held = wait(&permits, Intent::Demand).await;
-    let mut speculative = wait(&permits, Intent::Speculative);
-    assert!(futures::poll!(&mut speculative).is_pending());
-    let mut demand = wait(&permits, Intent::Demand);
-    assert!(futures::poll!(&mut demand).is_pending());
+    let mut speculative = queued(&permits, Intent::Speculative);
+    let demand = queued(&permits, Intent::Demand);
     drop(held);
     assert!(futures::poll!(&mut speculative).is_pending());
     drop(demand.now_or_never().expect("demand is next"));
@@ -64,8 +67,7 @@ async fn a_call_that_is_polled_keeps_its_permit() {
     let permits = Permits::new(1);
     let (held, activity) = held(&permits).await;
     activity.mark_idle();
-    let mut waiting = wait(&permits, Intent::Demand);
-    assert!(futures::poll!(&mut waiting).is_pending());
+    let mut waiting = queued(&permits, Intent::Demand);
     tokio::time::sleep(IDLE_TIMEOUT / 2).await;
     activity.mark_active();
     for _ in 0..3 {
@@ -81,12 +83,8 @@ async fn a_call_that_is_polled_keeps_its_permit() {
 async fn a_waiter_that_is_not_polled_blocks_no_other() {
     let permits = Permits::new(1);
     let held = wait(&permits, Intent::Demand).await;
-    let mut unpolled: Vec<_> = (0..5).map(|_| wait(&permits, Intent::Demand)).collect();
-    for waiter in &mut unpolled {
-        assert!(futures::poll!(waiter).is_pending());
-    }
-    let mut last = wait(&permits, Intent::Demand);
-    assert!(futures::poll!(&mut last).is_pending());
+    let unpolled: Vec<_> = (0..5).map(|_| queued(&permits, Intent::Demand)).collect();
+    let last = queued(&permits, Intent::Demand);
     drop(held);
     let start = Instant::now();
     drop(last.await);
@@ -128,10 +126,7 @@ fn permits_of_tasks_on_a_runtime_that_has_stopped_are_reclaimed() {
 async fn forty_thousand_waiters_are_served_in_order() {
     let permits = Permits::new(1);
     let held = wait(&permits, Intent::Demand).await;
-    let mut waiting: VecDeque<_> = (0..40_000).map(|_| wait(&permits, Intent::Demand)).collect();
-    for waiter in &mut waiting {
-        assert!(futures::poll!(waiter).is_pending());
-    }
+    let mut waiting: VecDeque<_> = (0..40_000).map(|_| queued(&permits, Intent::Demand)).collect();
     drop(held);
     while let Some(first) = waiting.pop_front() {
         drop(first.now_or_never().expect("it is the first one"));

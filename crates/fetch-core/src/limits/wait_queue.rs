@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
+use tokio::{sync::Notify, sync::futures::Notified};
 
 /// Identifies a waiter within its queue. Tickets are issued in order and never reused.
 pub(crate) type Ticket = u64;

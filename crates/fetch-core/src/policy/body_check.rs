@@ -4,8 +4,7 @@
 //! it, and the end of the stream ([`BodyCheck::on_end`]); both fail with the error that the reader gets.
 //! `internal::exact_body` does this for a body that is only passed on.
 
-use std::ops::Range;
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use crate::error::FetchError;
 

@@ -119,8 +119,7 @@ impl Concurrency {
         }
     }
 
-    /// A round that used the whole limit carried `rate` bytes per second: grows, or undoes a growth without
-    /// effect.
+    /// A round that used the whole limit carried `rate` bytes per second: grows, or undoes a growth without effect.
     fn judge_growth(&mut self, rate: f64) {
         let carries_more = rate > self.justified_bytes_per_s * MIN_GAIN;
         if let (Some(before), false) = (self.grown_from, carries_more) {
@@ -243,8 +242,7 @@ mod tests {
                 concurrency.on_answer(now, AnswerSample { is_throttled: refused, in_flight, all_bytes });
                 prop_assert!((1..=cap).contains(&concurrency.limit()));
                 if in_flight < before {
-                    // A caller that does not use the limit does not raise it. In one round
-                    // others may have.
+                    // A caller that does not use the limit does not raise it. In one round others may have.
                     prop_assert!(concurrency.limit() <= before.max(1) * 5 / 4 + 2);
                 }
             }

@@ -3,11 +3,9 @@
 //! Bandwidths are windowed maxima, as in BBR: an app-limited sample (too few streams, a slow reader) can only raise
 //! them. Times to the first byte are quantiles of the latest answers.
 
-use std::collections::VecDeque;
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
-use crate::policy::byte_range;
-use crate::policy::profile::BackendProfile;
+use crate::policy::{byte_range, profile::BackendProfile};
 
 /// Answers whose time to the first byte is remembered. With 64 lognormal times the 95th percentile would be off by
 /// an eighth.
@@ -42,6 +40,12 @@ pub struct Link {
 }
 
 impl Link {
+    /// A link on which every answer begins after `ttfb`.
+    #[cfg(test)]
+    pub(crate) fn steady(ttfb: Duration, stream_bytes_per_s: f64, aggregate_bytes_per_s: f64) -> Self {
+        Self { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s, aggregate_bytes_per_s }
+    }
+
     /// Bytes that one stream carries during a round trip: a hole of this size costs as much as a new request.
     #[must_use]
     pub fn round_trip_bytes(&self) -> u64 {
@@ -63,7 +67,7 @@ pub struct EndedBody {
 }
 
 /// The estimator behind [`crate::LinkEstimate`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Estimator {
     prior: BackendProfile,
     ttfb: VecDeque<Duration>,
@@ -80,22 +84,10 @@ pub struct Estimator {
 }
 
 impl Estimator {
-    /// Starts from the profile of the kind of store. Impossible values in it are replaced by the nearest
-    /// possible ones.
+    /// Starts from the profile of the kind of store. Impossible values in it are replaced by the nearest possible ones.
     #[must_use]
     pub fn new(prior: BackendProfile) -> Self {
-        Self {
-            prior: prior.usable(),
-            ttfb: VecDeque::new(),
-            ttfb_sorted: Vec::new(),
-            stream: VecDeque::new(),
-            bucket_start: Duration::ZERO,
-            bucket_bytes: 0,
-            bucket_min_streams: 0,
-            streams: 0,
-            all_bytes: 0,
-            buckets: VecDeque::new(),
-        }
+        Self { prior: prior.usable(), ..Self::default() }
     }
 
     /// An answer began `ttfb` after its request.
@@ -137,9 +129,8 @@ impl Estimator {
 
     /// A body has ended.
     ///
-    /// Streams that saturate the link together have only a share of it each. Such a sample can raise the
-    /// estimate of a stream's rate, but not lower it. Otherwise, parts would shrink because there are many of
-    /// them.
+    /// Streams that saturate the link together have only a share of it each. Such a sample can raise the estimate of a
+    /// stream's rate, but not lower it. Otherwise, parts would shrink because there are many of them.
     #[expect(clippy::cast_precision_loss, reason = "rates need no 53 bits")]
     pub fn on_body_end(&mut self, now: Duration, body: EndedBody) {
         self.roll(now);
@@ -167,12 +158,8 @@ impl Estimator {
             (ttfb, ttfb)
         };
         let stream = self.stream();
-        Link {
-            ttfb_p50,
-            ttfb_p95,
-            stream_bytes_per_s: stream,
-            aggregate_bytes_per_s: self.aggregate(stream).max(stream),
-        }
+        let aggregate = self.aggregate(stream).max(stream);
+        Link { ttfb_p50, ttfb_p95, stream_bytes_per_s: stream, aggregate_bytes_per_s: aggregate }
     }
 
     /// The third highest rate: streams that share the link are slower than one alone, and bursts from buffers

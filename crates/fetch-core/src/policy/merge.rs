@@ -44,9 +44,7 @@ mod tests {
 
     /// A link that carries `bytes` per round trip.
     fn link(bytes: u32) -> Link {
-        let ttfb = Duration::from_secs(1);
-        let rate = f64::from(bytes);
-        Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s: rate, aggregate_bytes_per_s: rate }
+        Link::steady(Duration::from_secs(1), bytes.into(), bytes.into())
     }
 
     #[track_caller]

@@ -75,31 +75,24 @@ impl BackendProfile {
     /// # Errors
     /// [`ConfigError`] naming the field.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        if self.ttfb > MAX_TTFB {
-            return Err(ConfigError::bad("profile.ttfb", format!("{:?}", self.ttfb), "expected at most an hour"));
-        }
+        let must = |holds: bool, key, value: &dyn ToString, expected| {
+            if holds { Ok(()) } else { Err(ConfigError::bad(key, value.to_string(), expected)) }
+        };
+        must(self.ttfb <= MAX_TTFB, "profile.ttfb", &format!("{:?}", self.ttfb), "expected at most an hour")?;
         for (key, rate) in [
             ("profile.stream_bytes_per_s", self.stream_bytes_per_s),
             ("profile.aggregate_bytes_per_s", self.aggregate_bytes_per_s),
         ] {
-            if !RATES.contains(&rate) {
-                return Err(ConfigError::bad(key, rate, "expected 1 to 1e15 bytes per second"));
-            }
+            must(RATES.contains(&rate), key, &rate, "expected 1 to 1e15 bytes per second")?;
         }
         let (least, most) = (self.min_part_bytes, self.max_part_bytes);
-        if least == 0 || most < least {
-            return Err(ConfigError::bad("profile.min_part_bytes", least, "expected 1 to profile.max_part_bytes"));
-        }
-        if most > MAX_PART_BYTES {
-            return Err(ConfigError::bad("profile.max_part_bytes", most, "expected at most 1TiB"));
-        }
+        must((1..=most).contains(&least), "profile.min_part_bytes", &least, "expected 1 to profile.max_part_bytes")?;
+        must(most <= MAX_PART_BYTES, "profile.max_part_bytes", &most, "expected at most 1TiB")?;
         for (key, price) in [
             ("profile.prices.per_1000_requests", self.prices.per_1000_requests),
             ("profile.prices.per_gb", self.prices.per_gb),
         ] {
-            if !price.is_finite() || price < 0.0 {
-                return Err(ConfigError::bad(key, price, "expected US dollars, 0 or more"));
-            }
+            must(price.is_finite() && price >= 0.0, key, &price, "expected US dollars, 0 or more")?;
         }
         Ok(())
     }
@@ -117,8 +110,7 @@ impl BackendProfile {
         }
     }
 
-    /// Whether this is a local disk or memory: one stream gets the whole bandwidth, and no second request is
-    /// faster.
+    /// Whether this is a local disk or memory: one stream gets the whole bandwidth, and no second request is faster.
     pub(crate) fn is_local(&self) -> bool {
         self.pin == PinBy::Unpinned && self.stream_bytes_per_s >= self.aggregate_bytes_per_s
     }

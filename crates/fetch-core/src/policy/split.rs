@@ -5,16 +5,14 @@
 //! equal parts: they end together, and nothing comes after them that could wait for a round trip.
 //!
 //! Equal parts of a longer range would form convoys: parts of one size that are sent together share the link, end
-//! together, and leave it idle until the next ones begin. So its parts are of about one unit each, and their sizes
-//! grow over the first ones and vary from then on ([`spread_bytes`]). After the first wave, each part is sent when
-//! another has ended. Near the end, each is an equal share of what has not arrived (guided self-scheduling,
-//! Polychronopoulos and Kuck 1987), so the last ones end together again. Parts of two units would reach one per
-//! cent more bandwidth, but hold twice the memory, and memory that is touched for the first time costs more CPU
-//! time than all of the requests.
+//! together, and leave it idle until the next ones begin. So its parts are of about one unit each, and their sizes grow
+//! over the first ones and vary from then on ([`spread_bytes`]). After the first wave, each part is sent when another
+//! has ended. Near the end, each is an equal share of what has not arrived (guided self-scheduling, Polychronopoulos
+//! and Kuck 1987), so the last ones end together again. Parts of two units would reach one per cent more bandwidth, but
+//! hold twice the memory, and memory that is touched for the first time costs more CPU time than all of the requests.
 
 use crate::policy::byte_range::{self, pow2_floor};
-use crate::policy::link::Link;
-use crate::policy::profile::BackendProfile;
+use crate::policy::{link::Link, profile::BackendProfile};
 
 /// Round trips per unit: a request then transfers bytes for three quarters of its time.
 const ROUND_TRIPS: f64 = 3.0;
@@ -76,8 +74,7 @@ impl Split {
         self.waves(bytes) == 1
     }
 
-    /// The first request if the size is unknown: the largest range that would be one request if the size were
-    /// known.
+    /// The first request if the size is unknown: the largest range that would be one request if the size were known.
     pub(crate) fn first_bytes(&self) -> u64 {
         (self.unit_bytes + self.unit_bytes / 2).min(self.wave_part_bytes())
     }
@@ -143,8 +140,7 @@ impl Split {
 /// The fraction of the golden ratio, in 1,024ths.
 const GOLDEN_1024: u64 = 633;
 
-/// The size of request number `nth` among requests of `mean_bytes` on average: three quarters to five quarters of
-/// it.
+/// The size of request number `nth` among requests of `mean_bytes` on average: three quarters to five quarters of it.
 ///
 /// Varying sizes avoid convoys (see the top of this file). Multiples of the golden ratio, modulo one, are the
 /// sequence of which any few consecutive members are spread most evenly (Knuth, *The Art of Computer Programming*
@@ -163,8 +159,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn link(ttfb_ms: u64, stream: f64, aggregate: f64) -> Link {
-        let ttfb = Duration::from_millis(ttfb_ms);
-        Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s: stream, aggregate_bytes_per_s: aggregate }
+        Link::steady(Duration::from_millis(ttfb_ms), stream, aggregate)
     }
 
     fn gcs(concurrency: usize) -> Split {
@@ -207,7 +202,7 @@ mod tests {
         assert_eq!(Split::plan(&link(30, 60e6, 70e6), &profile, 32), None);
         assert_eq!(Split::plan(&link(30, 60e6, 1e9), &profile, 1), None, "one request at a time");
         assert!(Split::plan(&link(30, 60e6, 80e6), &profile, 32).is_some());
-        assert_eq!(Split::plan(&Link { ..link(0, 2e9, 2e9) }, &BackendProfile::local(), 32), None);
+        assert_eq!(Split::plan(&link(0, 2e9, 2e9), &BackendProfile::local(), 32), None);
     }
 
     #[test]

@@ -63,9 +63,7 @@ mod tests {
 
     #[track_caller]
     fn check(ttfb_ms: u32, stream: f64, aggregate: f64, streams: usize, expected_ms: u128) {
-        let ttfb = ttfb_ms * MS;
-        let link =
-            Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s: stream, aggregate_bytes_per_s: aggregate };
+        let link = Link::steady(ttfb_ms * MS, stream, aggregate);
         assert_eq!(stall_timeout(&link, true, streams).as_millis(), expected_ms);
         assert_eq!(stall_timeout(&link, false, streams), stall_timeout(&link, true, streams) * UNMEASURED_MULTIPLE);
     }

@@ -1,12 +1,10 @@
 //! What layers tell each other: down in `GetOptions::extensions`, up in `GetResult::extensions`.
 
-use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::{ops::Range, sync::Arc};
 
 use object_store::{Extensions, GetOptions};
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::internal::mutation::Mutation;
 

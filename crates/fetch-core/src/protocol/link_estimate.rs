@@ -1,7 +1,6 @@
 //! The link estimate as a shared handle: `FetchStore` writes it, every layer may read it.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;

@@ -162,6 +162,11 @@ mod tests {
         ObjectVersion { e_tag: e_tag.map(Into::into), version: version.map(Into::into), last_modified, size }
     }
 
+    fn meta(last_modified: DateTime<Utc>, e_tag: Option<&str>, version: Option<&str>) -> ObjectMeta {
+        let (e_tag, version) = (e_tag.map(Into::into), version.map(Into::into));
+        ObjectMeta { location: "a".into(), last_modified, size: 9, e_tag, version }
+    }
+
     #[test]
     fn versions_match_unless_something_known_differs_and_are_the_same_only_where_something_proves_it() {
         let one = version(Some("a"), Some("1"), Some(0), 9);
@@ -195,14 +200,7 @@ mod tests {
 
     #[test]
     fn only_a_date_that_is_given_and_a_minute_old_counts() {
-        let meta = |last_modified| ObjectMeta {
-            location: "a".into(),
-            last_modified,
-            size: 1,
-            e_tag: Some("W/\"1\"".into()),
-            version: None,
-        };
-        let counts = |date| ObjectVersion::of(&meta(date)).has_validator();
+        let counts = |date| ObjectVersion::of(&meta(date, Some("W/\"1\""), None)).has_validator();
         assert!(!counts(DateTime::UNIX_EPOCH));
         assert!(!counts(Utc::now()));
         assert!(!counts(Utc::now() - TimeDelta::seconds(50)));
@@ -212,13 +210,7 @@ mod tests {
 
     #[test]
     fn the_version_of_an_object_written_without_versioning_identifies_nothing() {
-        let meta = |e_tag: &str| ObjectMeta {
-            location: "a".into(),
-            last_modified: DateTime::UNIX_EPOCH,
-            size: 9,
-            e_tag: Some(e_tag.into()),
-            version: Some("null".into()),
-        };
+        let meta = |e_tag| meta(DateTime::UNIX_EPOCH, Some(e_tag), Some("null"));
         let one = ObjectVersion::of(&meta("\"a\""));
         assert!(one.check(&meta("\"a\"")).is_ok());
         assert!(one.check(&meta("\"b\"")).is_err());
@@ -230,13 +222,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_proves_nothing_fails_the_check_of_a_version_with_a_validator() {
-        let bare = ObjectMeta {
-            location: "a".into(),
-            last_modified: DateTime::UNIX_EPOCH,
-            size: 9,
-            e_tag: None,
-            version: None,
-        };
+        let bare = meta(DateTime::UNIX_EPOCH, None, None);
         assert!(version(Some("a"), None, None, 9).check(&bare).is_err());
         assert!(version(None, None, None, 9).check(&bare).is_ok());
         assert!(version(None, None, None, 8).check(&bare).is_err());

@@ -1,9 +1,7 @@
 //! Local files: read in a few large steps, and marked as local.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::ops::Range;
-use std::path::PathBuf;
+use std::{fs::File, ops::Range, path::PathBuf};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -27,8 +25,7 @@ const STEP_BYTES: u64 = 4 * 1024 * 1024;
 /// doubles.
 const ZEROED_BYTES: usize = 1024 * 1024;
 
-/// Marks an answer that comes from a local file. The kernel caches the file and reads ahead of it as well as we
-/// could.
+/// Marks an answer that comes from a local file. The kernel caches the file and reads ahead of it as well as we could.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LocalFile;
@@ -63,7 +60,10 @@ fn stream(file: File, path: PathBuf, range: Range<u64>) -> BoxStream<'static, Re
         }
         blocking(move || {
             let here = rest.start..rest.end.min(rest.start.saturating_add(step));
-            let bytes = read(&file, here.clone()).map_err(|source| FileReadError { path: path.clone(), source })?;
+            let bytes = read(&file, here.clone()).map_err(|source| {
+                let source = Box::new(FileReadError { path: path.clone(), source });
+                Error::Generic { store: "headstart", source }
+            })?;
             if (bytes.len() as u64) < byte_range::len(&here) {
                 let at = here.start + bytes.len() as u64;
                 return Err(FetchError::ShortBody { start: rest.start, end: rest.end, at }.into());
@@ -105,10 +105,4 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 struct FileReadError {
     path: PathBuf,
     source: std::io::Error,
-}
-
-impl From<FileReadError> for Error {
-    fn from(error: FileReadError) -> Self {
-        Self::Generic { store: "headstart", source: Box::new(error) }
-    }
 }

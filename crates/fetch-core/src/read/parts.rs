@@ -5,32 +5,22 @@
 //! progress with any budget. Nothing outlives the reader: dropping [`Parts`] drops the slots of all parts, and each
 //! slot owns its task.
 
-use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::ops::Range;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::{future::poll_fn, ops::Range, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use object_store::path::Path;
-use object_store::{Error, GetOptions, ObjectMeta, Result};
+use object_store::{Error, GetOptions, ObjectMeta, Result, path::Path};
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
-use tokio::task::coop;
+use tokio::{runtime::Handle, task::coop};
 
 use crate::error::{FetchError, ObjectChanged};
-use crate::policy::byte_range;
-use crate::policy::split::Split;
+use crate::policy::{byte_range, split::Split};
 use crate::protocol::extensions::{Origin, Reserved};
 use crate::protocol::version::ObjectVersion;
 use crate::read::slots::{PartMemory, PartTask, PutOutcome, Slot, Slots};
-use crate::request::body::ResponseBody;
-use crate::request::core::FetchCore;
-use crate::request::outage::Outage;
-use crate::request::refusals::may_be_the_range;
 use crate::request::retryable::{depends_on_request, is_transient};
+use crate::request::{body::ResponseBody, core::FetchCore, outage::Outage, refusals::may_be_the_range};
 
 /// The reader's end of a split read. Dropping it ends the read.
 pub(crate) struct Parts(Arc<SplitRead>);
@@ -63,17 +53,7 @@ impl Parts {
     ) -> Result<Self> {
         let runtime = Handle::try_current().map_err(|_| FetchError::NoRuntime)?;
         let split = split.for_range(byte_range::len(&range));
-        let state = Slots {
-            line: VecDeque::new(),
-            tail: None,
-            position: range.start,
-            unsent: range,
-            version: None,
-            sent: 0,
-            failure: None,
-            closed: false,
-            reader: None,
-        };
+        let state = Slots { position: range.start, unsent: range, ..Slots::default() };
         Ok(Self(Arc::new(SplitRead {
             core: Arc::clone(core),
             path: path.clone(),
@@ -90,8 +70,7 @@ impl Parts {
         &self.0.origin
     }
 
-    /// Takes the first part, whose request the caller sends. [`Parts::answered`] and [`Parts::head_body`]
-    /// follow.
+    /// Takes the first part, whose request the caller sends. [`Parts::answered`] and [`Parts::head_body`] follow.
     pub(crate) fn take_head(&self, bytes: Option<u64>) -> Range<u64> {
         let mut state = self.0.state.lock();
         let unsent = byte_range::len(&state.unsent);
@@ -222,21 +201,13 @@ impl SplitRead {
     /// Runs `work` for the part `number` until it ends or the part is dropped.
     fn spawn(self: &Arc<Self>, number: u64, work: impl Future<Output = ()> + Send + 'static) {
         let task = self.runtime.spawn(FailIfTaskLost { call: Arc::clone(self), number, armed: true }.watch(work));
-        self.adopt(number, PartTask(task.abort_handle()));
-    }
-
-    /// Stores the task in its slot. Without a slot the read is over, and the task is aborted.
-    fn adopt(&self, number: u64, task: PartTask) {
+        // Without a slot the read is over. The task is then aborted at the end of this function, after the lock is
+        // released, because it was declared first.
+        let task = PartTask(task.abort_handle());
         let mut state = self.state.lock();
-        let refused = match state.slot(number) {
-            Some(slot) => {
-                slot.task = Some(task);
-                None
-            }
-            None => Some(task),
-        };
-        drop(state);
-        drop(refused);
+        if let Some(slot) = state.slot(number) {
+            slot.task = Some(task);
+        }
     }
 
     /// Fetches one part, from its request to its last byte.
@@ -264,9 +235,8 @@ impl SplitRead {
                 }
                 (Err(error), None) if !may_be_past_this_end(&error) => return self.part_failed(number, error),
                 (Err(error), None) => {
-                    // Until the size is known, the part may lie past the end of the object, and
-                    // is not needed then. Otherwise another version than the one being read has
-                    // refused it.
+                    // Until the size is known, the part may lie past the end of the object, and is not needed then.
+                    // Otherwise another version than the one being read has refused it.
                     let version = poll_fn(|cx| self.state.lock().poll_version(number, cx)).await;
                     if !depends_on_request(&error) {
                         let error = core.explain(error, false, &self.path, &version, &options).await;
@@ -310,18 +280,13 @@ impl SplitRead {
             let mut state = self.state.lock();
             if let Some(version) = &state.version {
                 self.core.refusals.check(version, meta)?;
-                if self.core.is_provable(version, &self.options) {
+                let found = ObjectVersion::of(meta);
+                let is_provable = |version| self.core.is_provable(version, &self.options);
+                if is_provable(version) || !is_provable(&found) {
                     return Ok(());
                 }
-                // The date became old enough to count between two answers, so it proves nothing
-                // about the first.
-                let found = ObjectVersion::of(meta);
-                let is_late = self.core.is_provable(&found, &self.options);
-                return if is_late {
-                    Err(ObjectChanged::new(&meta.location, version, Some(&found)).into())
-                } else {
-                    Ok(())
-                };
+                // The date became old enough to count between two answers, so it proves nothing about the first.
+                return Err(ObjectChanged::new(&meta.location, version, Some(&found)).into());
             }
             let version = ObjectVersion::of(meta);
             let beyond = state.cut_off_at(version.size);

@@ -4,14 +4,12 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::path::Path;
-use object_store::{Error, Extensions, GetOptions, GetResult, GetResultPayload, Result};
+use object_store::{Error, Extensions, GetOptions, GetResult, GetResultPayload, Result, path::Path};
 
 use crate::error::{FetchError, ObjectChanged};
-use crate::policy::byte_range;
-use crate::policy::merge::merge_ranges;
+use crate::policy::{byte_range, merge::merge_ranges};
 use crate::protocol::version::ObjectVersion;
 use crate::read::RESTARTS;
 use crate::request::core::FetchCore;
@@ -53,8 +51,7 @@ impl MergedRun {
     /// [`FetchError::PastEnd`] if the object ends before `range` begins.
     ///
     /// # Panics
-    /// If no run begins at or before `range`. `runs` are those of [`merge_ranges`] over ranges that include
-    /// this one.
+    /// If no run begins at or before `range`. `runs` are those of [`merge_ranges`] over ranges that include this one.
     pub fn cut(runs: &[Self], range: &Range<u64>) -> Result<Bytes> {
         let after = runs.partition_point(|run| run.range.start <= range.start);
         let run = after.checked_sub(1).map(|last| &runs[last]).expect("every range is in a run");
@@ -63,23 +60,18 @@ impl MergedRun {
             return Err(FetchError::PastEnd { start: range.start, size: run.size }.into());
         }
         let mut at = run.range.start;
-        let mut pieces =
-            run.chunks.iter().filter_map(|chunk| {
-                let here = at..at + chunk.len() as u64;
-                at = here.end;
-                let piece = byte_range::intersection(&here, &range)?;
-                Some(chunk.slice(
-                    byte_range::in_memory(piece.start - here.start)..byte_range::in_memory(piece.end - here.start),
-                ))
-            });
-        let first = pieces.next().unwrap_or_default();
-        if first.len() as u64 == byte_range::len(&range) {
-            return Ok(first);
+        let pieces = run.chunks.iter().filter_map(|chunk| {
+            let here = at..at + chunk.len() as u64;
+            at = here.end;
+            let piece = byte_range::intersection(&here, &range)?;
+            let index = |at| byte_range::in_memory(at - here.start);
+            Some(chunk.slice(index(piece.start)..index(piece.end)))
+        });
+        let pieces: Vec<Bytes> = pieces.collect();
+        match pieces.as_slice() {
+            [whole] => Ok(whole.clone()),
+            pieces => Ok(pieces.concat().into()),
         }
-        let mut joined = BytesMut::with_capacity(byte_range::in_memory(byte_range::len(&range)));
-        joined.extend_from_slice(&first);
-        pieces.for_each(|piece| joined.extend_from_slice(&piece));
-        Ok(joined.freeze())
     }
 }
 

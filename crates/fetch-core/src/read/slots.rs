@@ -1,8 +1,7 @@
 //! The parts of one read, in the order of their bytes: arrived, in flight, and not sent yet.
 
-use std::collections::VecDeque;
-use std::ops::Range;
 use std::task::{Context, Poll, Waker};
+use std::{collections::VecDeque, ops::Range};
 
 use bytes::Bytes;
 use object_store::{Error, Result};
@@ -16,6 +15,7 @@ use crate::protocol::version::ObjectVersion;
 const UNRESERVED_BYTES: u64 = 256 * 1024;
 
 /// The parts that have been sent and not read, and the bytes that have not been requested.
+#[derive(Default)]
 pub(crate) struct Slots {
     /// Parts sent, in the order of their bytes. The reader reads the first one.
     pub(crate) line: VecDeque<Slot>,
@@ -36,6 +36,7 @@ pub(crate) struct Slots {
 }
 
 /// One part.
+#[derive(Default)]
 pub(crate) struct Slot {
     pub(crate) number: u64,
     pub(crate) range: Range<u64>,
@@ -46,8 +47,7 @@ pub(crate) struct Slot {
     pub(crate) memory: PartMemory,
     /// The task has ended.
     pub(crate) done: bool,
-    /// The waker of a task whose request failed before the size was known: the part may lie past the end of the
-    /// object.
+    /// The waker of a task whose request failed before the size was known: the part may lie past the end of the object.
     pub(crate) failed: Option<Waker>,
     /// The waker of a task that waits until the reader has taken a chunk.
     pub(crate) drainer: Option<Waker>,
@@ -55,12 +55,14 @@ pub(crate) struct Slot {
 }
 
 /// What the bytes of a part are charged to.
+#[derive(Default)]
 pub(crate) enum PartMemory {
     /// A reservation of a layer above.
     Elsewhere,
     /// Our reservation. Each chunk handed on releases its share.
     Reserved(Reservation),
     /// Nothing: at most [`UNRESERVED_BYTES`] are held.
+    #[default]
     Unreserved,
 }
 
@@ -139,8 +141,7 @@ impl Slots {
         }
     }
 
-    /// Waits until the first answer has told the version. Never ready for a part that was dropped: its task is
-    /// aborted.
+    /// Waits until the first answer has told the version. Never ready for a part that was dropped: its task is aborted.
     pub(crate) fn poll_version(&mut self, number: u64, cx: &mut Context<'_>) -> Poll<ObjectVersion> {
         let version = self.version.clone();
         match (version, self.slot(number)) {
@@ -169,15 +170,11 @@ impl Slots {
         if let Some(error) = self.failure.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        let Some(head) = self.line.front_mut() else {
-            if self.unsent.is_empty() {
-                return Poll::Ready(None);
-            }
-            // A task is about to send the next part.
-            self.reader = Some(cx.waker().clone());
-            return Poll::Pending;
-        };
-        let Some(bytes) = head.take() else {
+        if self.line.is_empty() && self.unsent.is_empty() {
+            return Poll::Ready(None);
+        }
+        // Without a first part, a task is about to send it.
+        let Some(bytes) = self.line.front_mut().and_then(Slot::take) else {
             self.reader = Some(cx.waker().clone());
             return Poll::Pending;
         };
@@ -208,20 +205,7 @@ impl Slots {
 
 impl Slot {
     pub(crate) fn new(number: u64, range: Range<u64>, memory: PartMemory) -> Self {
-        let at = range.start;
-        let chunks = VecDeque::new();
-        Self {
-            number,
-            range,
-            at,
-            chunks,
-            unread_bytes: 0,
-            memory,
-            done: false,
-            failed: None,
-            drainer: None,
-            task: None,
-        }
+        Self { number, at: range.start, range, memory, ..Self::default() }
     }
 
     /// Whether the request of the part is in flight or about to be sent.

@@ -1,25 +1,18 @@
 //! One attempt at a GET, and a hedge: a second GET if the answer to the first one is late.
 
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::future::{Either, select};
-use object_store::path::Path;
-use object_store::{Error, GetOptions, GetResult, Result};
+use object_store::{Error, GetOptions, GetResult, Result, path::Path};
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::error::Throttled;
 use crate::internal::runtime::has_timer;
-use crate::limits::call_activity::CallActivity;
-use crate::limits::permits::Permit;
-use crate::policy::body_check::check_range;
-use crate::policy::byte_range;
-use crate::policy::concurrency::AnswerSample;
+use crate::limits::{call_activity::CallActivity, permits::Permit};
+use crate::policy::{body_check::check_range, byte_range, concurrency::AnswerSample};
 use crate::protocol::extensions::{Intent, Promotion};
-use crate::request::core::FetchCore;
-use crate::request::retryable::is_transient;
+use crate::request::{core::FetchCore, retryable::is_transient};
 use crate::trace_events;
 
 /// The shortest hedge delay before the link is measured: a first guess that is wrong would duplicate every request.
@@ -139,7 +132,7 @@ impl FetchCore {
     async fn send(&self, path: &Path, options: &GetOptions, number: usize) -> Result<GetResult> {
         let intent = Intent::of(&options.extensions);
         self.counters.gets(intent).add(1);
-        let cancel = CancelOnDrop(Some(self));
+        let cancel = CancelOnDrop(self);
         let mut request = options.clone();
         if request.extensions.get::<Intent>().is_none() {
             // With an intent, a cache below reports the origin of its answer.
@@ -147,7 +140,7 @@ impl FetchCore {
         }
         let span = trace_events::request_span(path, options.range.as_ref(), intent, number);
         let answered = self.refusals.get_opts(&*self.inner, path, request).instrument(span).await;
-        cancel.disarm();
+        std::mem::forget(cancel);
         if let Some(throttled) = answered.as_ref().err().and_then(Throttled::find) {
             trace_events::throttled(path, &throttled);
         }
@@ -167,18 +160,10 @@ impl FetchCore {
 }
 
 /// Counts a cancelled request, unless it was answered before the drop.
-struct CancelOnDrop<'a>(Option<&'a FetchCore>);
-
-impl CancelOnDrop<'_> {
-    fn disarm(mut self) {
-        self.0 = None;
-    }
-}
+struct CancelOnDrop<'a>(&'a FetchCore);
 
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        if let Some(core) = self.0 {
-            core.counters.cancels.add(1);
-        }
+        self.0.counters.cancels.add(1);
     }
 }

@@ -1,27 +1,21 @@
 //! The body of one GET: counted, measured, resumed if it breaks off, and exactly as long as promised.
 
-use std::ops::Range;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::{ops::Range, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
 use object_store::{Error, Result};
-use tokio::task::coop;
-use tokio::time::Instant;
+use tokio::{task::coop, time::Instant};
 
 use crate::limits::call_activity::{CallActivity, IdleWaker};
 use crate::limits::permits::Permit;
 use crate::policy::body_check::BodyCheck;
 use crate::protocol::extensions::{Intent, Origin};
 use crate::protocol::link_estimate::BodyMeter;
-use crate::request::core::FetchCore;
 use crate::request::resume::{Resume, ResumedAnswer};
-use crate::request::stall_watch::StallWatch;
+use crate::request::{core::FetchCore, stall_watch::StallWatch};
 
 mod stall_race;
 
@@ -117,7 +111,10 @@ impl ResponseBody {
 
     /// The stream for the reader of a read that is one request.
     pub(crate) fn pass_through(self) -> BoxStream<'static, Result<Bytes>> {
-        PassThroughBody::new(self).boxed()
+        let now = Instant::now();
+        self.mark_idle();
+        let waker = IdleWaker::new(&self.activity);
+        PassThroughBody { body: self, waker, started: now, taken_at: Some(now), away: Duration::ZERO }.boxed()
     }
 
     /// The reader has what it asked for. If it does not poll again soon, the permit may be reclaimed.
@@ -227,22 +224,26 @@ impl ResponseBody {
         self.stream = stream::empty().boxed();
     }
 
-    /// What one poll of the stream gives the reader; `None` if there is nothing for it yet.
-    fn on_polled(&mut self, polled: Option<Result<Bytes>>) -> Result<Option<Option<Bytes>>> {
-        match polled {
-            Some(Ok(bytes)) if bytes.is_empty() => Ok(None),
-            Some(Ok(bytes)) => {
-                self.check.on_chunk(bytes.len())?;
-                self.on_chunk(bytes.len() as u64);
-                Ok(Some(Some(bytes)))
+    /// The next chunk, from whichever request brings it; `None` after the last byte.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        loop {
+            ready!(self.poll_resumed(cx))?;
+            if self.resuming.is_some() {
+                continue;
             }
-            // After the last byte, an error does not matter; more bytes do.
-            None | Some(Err(_)) if self.check.is_complete() => Ok(Some(None)),
-            Some(Err(error)) => self.resume_after(error).map(|()| None),
-            None => match self.check.on_end() {
-                Ok(()) => Ok(Some(None)),
-                Err(short) => self.resume_after(short.into()).map(|()| None),
-            },
+            ready!(self.poll_permit(cx));
+            match ready!(self.poll_stream(cx)) {
+                Some(Ok(bytes)) if bytes.is_empty() => {}
+                Some(Ok(bytes)) => {
+                    self.check.on_chunk(bytes.len())?;
+                    self.on_chunk(bytes.len() as u64);
+                    return Poll::Ready(Ok(Some(bytes)));
+                }
+                // After the last byte, an error does not matter; more bytes do.
+                None | Some(Err(_)) if self.check.is_complete() => return Poll::Ready(Ok(None)),
+                Some(Err(error)) => self.resume_after(error)?,
+                None => self.check.on_end().or_else(|short| self.resume_after(short.into()))?,
+            }
         }
     }
 }
@@ -251,33 +252,14 @@ impl Stream for ResponseBody {
     type Item = Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        let this = &mut *self;
-        if this.ended {
+        if self.ended {
             return Poll::Ready(None);
         }
-        loop {
-            let polled = match ready!(this.poll_resumed(cx)) {
-                Err(error) => Err(error),
-                Ok(()) if this.resuming.is_some() => continue,
-                Ok(()) => {
-                    ready!(this.poll_permit(cx));
-                    let polled = ready!(this.poll_stream(cx));
-                    this.on_polled(polled)
-                }
-            };
-            match polled {
-                Ok(None) => {}
-                Ok(Some(Some(bytes))) => return Poll::Ready(Some(Ok(bytes))),
-                Ok(Some(None)) => {
-                    this.end();
-                    return Poll::Ready(None);
-                }
-                Err(error) => {
-                    this.end();
-                    return Poll::Ready(Some(Err(error)));
-                }
-            }
+        let chunk = ready!(self.poll_chunk(cx)).transpose();
+        if !matches!(chunk, Some(Ok(_))) {
+            self.end();
         }
+        Poll::Ready(chunk)
     }
 }
 
@@ -298,15 +280,6 @@ struct PassThroughBody {
     taken_at: Option<Instant>,
     /// How long the reader has been elsewhere in all.
     away: Duration,
-}
-
-impl PassThroughBody {
-    fn new(body: ResponseBody) -> Self {
-        let now = Instant::now();
-        body.mark_idle();
-        let waker = IdleWaker::new(&body.activity);
-        Self { body, waker, started: now, taken_at: Some(now), away: Duration::ZERO }
-    }
 }
 
 impl Stream for PassThroughBody {

@@ -1,30 +1,21 @@
 //! `FetchCore`: what all reads of one store share, and the steps between two attempts at a request.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use object_store::path::Path;
-use object_store::{Error, GetOptions, GetResult, ObjectMeta, ObjectStore, Result};
+use object_store::{Error, GetOptions, GetResult, ObjectMeta, ObjectStore, Result, path::Path};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config::FetchConfig;
 use crate::error::{ExplainsError, ObjectChanged, Throttled};
-use crate::internal::mutation::Mutation;
-use crate::internal::runtime::has_timer;
-use crate::limits::budget::MemoryBudget;
-use crate::limits::call_activity::CallActivity;
+use crate::internal::{mutation::Mutation, runtime::has_timer};
 use crate::limits::permits::{Permit, Permits};
-use crate::policy::concurrency::Concurrency;
-use crate::policy::hedge::Hedging;
-use crate::policy::profile::BackendProfile;
+use crate::limits::{budget::MemoryBudget, call_activity::CallActivity};
 use crate::policy::retry::{RetryAttempts, RetryPolicy};
-use crate::policy::stall::BodyPauses;
-use crate::protocol::extensions::CacheHint;
-use crate::protocol::link_estimate::LinkEstimate;
-use crate::protocol::version::ObjectVersion;
+use crate::policy::{concurrency::Concurrency, hedge::Hedging, profile::BackendProfile, stall::BodyPauses};
+use crate::protocol::{extensions::CacheHint, link_estimate::LinkEstimate, version::ObjectVersion};
 use crate::request::refusals::{Pinned, Refusals};
 use crate::request::retryable::is_transient;
 use crate::stats::FetchCounters;

@@ -17,9 +17,6 @@ pub(crate) struct Outage {
     probing: Mutex<()>,
 }
 
-/// Held by the request that probes the store.
-pub(crate) type ProbeTurn<'a> = MutexGuard<'a, ()>;
-
 impl Outage {
     /// A request was answered.
     pub(crate) fn on_answer(&self) {
@@ -31,7 +28,7 @@ impl Outage {
     ///
     /// # Cancel safety
     /// Cancel safe. Dropping the returned guard lets the next request probe.
-    pub(crate) async fn wait_for_probe(&self) -> Option<ProbeTurn<'_>> {
+    pub(crate) async fn wait_for_probe(&self) -> Option<MutexGuard<'_, ()>> {
         let before = self.answers.load(Ordering::Relaxed);
         // Created before the count is read, so that no later answer is missed.
         let answered = self.answered.notified();

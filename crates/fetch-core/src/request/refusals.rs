@@ -16,12 +16,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use object_store::path::Path;
-use object_store::{Error, Extensions, GetOptions, GetResult, ObjectMeta, ObjectStore, Result};
+use object_store::{Error, Extensions, GetOptions, GetResult, ObjectMeta, ObjectStore, Result, path::Path};
 
-use crate::error::{ExplainsError, FetchError, ObjectChanged, is_past_end, sources};
-use crate::protocol::extensions::CacheHint;
-use crate::protocol::version::ObjectVersion;
+use crate::error::{ExplainsError, FetchError, ObjectChanged, STATUS_PREFIX, is_past_end, sources};
+use crate::protocol::{extensions::CacheHint, version::ObjectVersion};
 use crate::request::retryable::is_transient;
 use crate::trace_events;
 
@@ -30,8 +28,7 @@ use crate::trace_events;
 #[derive(Debug, Clone)]
 pub(crate) struct Pinned(pub(crate) ObjectVersion);
 
-/// What one store has refused, as seen by one layer. Its atomics are relaxed: slightly outdated values are good
-/// enough.
+/// What one store has refused, as seen by one layer. Its atomics are relaxed: slightly outdated values are good enough.
 #[derive(Debug, Default)]
 pub struct Refusals {
     /// A pin was honoured.
@@ -127,8 +124,7 @@ impl Refusals {
         Ok(answer)
     }
 
-    /// Whether `found` differs from `known` only in its entity tag, and tags of this store are useless: two
-    /// HEADs tell.
+    /// Whether `found` differs from `known` only in its entity tag, and tags of this store are useless: two HEADs tell.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -223,8 +219,7 @@ impl Refusals {
         self.refuses_ranges() || self.ends.is_left_out()
     }
 
-    /// Whether ranges of our choice are refused within objects, too. Then, only ranges of callers may be
-    /// requested.
+    /// Whether ranges of our choice are refused within objects, too. Then, only ranges of callers may be requested.
     pub fn refuses_ranges(&self) -> bool {
         self.ranges.is_left_out()
     }
@@ -255,7 +250,8 @@ async fn head(store: &dyn ObjectStore, path: &Path, extensions: &Extensions) -> 
     Ok(ObjectVersion::of(&store.get_opts(path, head).await?.meta))
 }
 
-fn says_another_version(error: &Error) -> bool {
+/// Whether `error` is a 404 or 412: the version that a request names may be gone.
+pub(crate) fn says_another_version(error: &Error) -> bool {
     matches!(error, Error::NotFound { .. } | Error::Precondition { .. })
 }
 
@@ -274,7 +270,7 @@ pub fn may_be_the_range(error: &Error) -> bool {
 }
 
 fn may_be_about_range(said: &str) -> bool {
-    if let Some(status) = said.strip_prefix("Server returned non-2xx status code: ") {
+    if let Some(status) = said.strip_prefix(STATUS_PREFIX) {
         return ["400", "416", "501"].iter().any(|refused| status.starts_with(refused));
     }
     let is_about_another = said.starts_with("HTTP error: ")
@@ -292,13 +288,10 @@ fn may_be_the_pin(error: &Error) -> bool {
         error if says_another_version(error) => ObjectChanged::find(error).is_none(),
         Error::NotSupported { .. } => false,
         _ => {
-            may_be_the_range(error) && !is_past_end(error) && sources(error).any(|cause| is_status(&cause.to_string()))
+            let has_status = |cause: &(dyn std::error::Error + 'static)| cause.to_string().starts_with(STATUS_PREFIX);
+            may_be_the_range(error) && !is_past_end(error) && sources(error).any(has_status)
         }
     }
-}
-
-fn is_status(said: &str) -> bool {
-    said.starts_with("Server returned non-2xx status code: ")
 }
 
 #[cfg(test)]

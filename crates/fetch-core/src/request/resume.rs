@@ -1,20 +1,14 @@
 //! Resumes a body that broke off: requests the missing bytes in the same version.
 
-use std::ops::Range;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{ops::Range, sync::Arc, time::Duration};
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use object_store::path::Path;
-use object_store::{Error, GetOptions, GetRange, GetResult, ObjectMeta, Result};
+use futures::{FutureExt, future::BoxFuture};
+use object_store::{Error, GetOptions, GetRange, GetResult, ObjectMeta, Result, path::Path};
 
-use crate::limits::call_activity::CallActivity;
-use crate::limits::permits::Permit;
+use crate::limits::{call_activity::CallActivity, permits::Permit};
 use crate::policy::retry::RetryAttempts;
 use crate::protocol::version::ObjectVersion;
-use crate::request::core::FetchCore;
-use crate::request::retryable::is_transient;
+use crate::request::{core::FetchCore, retryable::is_transient};
 use crate::trace_events;
 
 /// After this many bytes the attempts of a body are counted anew. A body that breaks off more often is given up.

@@ -4,10 +4,9 @@
 //! `object_store` retry. Those clients report most of them only as text, that of `object_store` 0.14;
 //! `tests/odd_servers.rs` and `tests/tls.rs` of the facade fail if the text changes.
 
-use std::error::Error;
-use std::io::ErrorKind;
+use std::{error::Error, io::ErrorKind};
 
-use crate::error::{FetchError, Throttled, says_invalid_range, sources};
+use crate::error::{FetchError, STATUS_PREFIX, Throttled, says_invalid_range, sources};
 use crate::options::ConfigError;
 
 /// One row of the table.
@@ -81,7 +80,7 @@ pub fn is_transient(error: &object_store::Error) -> bool {
             }
             is_about_request = true;
         }
-        if let Some(status) = said.strip_prefix("Server returned non-2xx status code: ") {
+        if let Some(status) = said.strip_prefix(STATUS_PREFIX) {
             return is_transient_status(status.get(..3).unwrap_or_default());
         }
         if let Some(verdict) = is_transient_http_error(cause, &said, is_about_request) {
@@ -152,8 +151,7 @@ mod tests {
     use super::*;
     use crate::error::share;
     use object_store::Error as E;
-    use std::sync::Arc;
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
     fn generic(source: impl Into<Box<dyn Error + Send + Sync>>) -> E {
         E::Generic { store: "test", source: source.into() }

@@ -1,8 +1,7 @@
 //! Notices that a body has stalled: no byte arrives although somebody waits for one.
 
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use tokio::time::{Instant, Sleep};
 

@@ -1,7 +1,6 @@
 //! A mutex that lets `shuttle` choose the next owner. Unit tests of the other crates include this file by its path.
 
-use std::cell::Cell;
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use parking_lot::MutexGuard;
 

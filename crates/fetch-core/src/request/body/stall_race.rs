@@ -4,15 +4,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, future::BoxFuture};
 use object_store::{Error, Result};
 use tokio::time::Instant;
 
 use super::ResponseBody;
-use crate::policy::byte_range;
-use crate::policy::stall::stall_timeout;
+use crate::policy::{byte_range, stall::stall_timeout};
 use crate::protocol::extensions::Origin;
 use crate::request::resume::ResumedAnswer;
 use crate::trace_events;
@@ -47,13 +45,11 @@ impl ResponseBody {
     pub(super) fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         if let Poll::Ready(next) = self.stream.poll_next_unpin(cx) {
             self.watch.on_arrival();
-            if matches!(next, Some(Ok(_))) {
-                self.race_error = None;
-                self.silent_since = None;
-            }
-            if let (Some(race), Some(Ok(_))) = (&self.race, &next) {
-                self.core.pauses.lock().on_continued(race.silent_since.elapsed());
-                self.race = None;
+            if let Some(Ok(_)) = next {
+                self.on_silence_ended();
+                if let Some(race) = self.race.take() {
+                    self.core.pauses.lock().on_continued(race.silent_since.elapsed());
+                }
             }
             return Poll::Ready(next);
         }
@@ -101,13 +97,11 @@ impl ResponseBody {
             // The second request has not been silent for as long yet.
             return Ok(());
         }
-        let silent_since = match self.race.take() {
-            Some(race) => {
-                self.core.counters.cancels.add(1);
-                race.silent_since
-            }
-            None => now - waited,
-        };
+        let mut silent_since = now - waited;
+        if let Some(race) = self.race.take() {
+            self.core.counters.cancels.add(1);
+            silent_since = race.silent_since;
+        }
         let silent_since = *self.silent_since.insert(self.silent_since.unwrap_or(silent_since).min(silent_since));
         let silence = now - silent_since;
         let stalled: Error = self.check.stalled(silence).into();
