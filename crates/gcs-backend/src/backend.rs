@@ -1,17 +1,14 @@
 //! `GcsBackend`: builds the client for a bucket.
 
-use std::fmt;
-use std::fs::File;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::Arc;
+use std::{fmt, fs::File, sync::Arc};
 
 use async_trait::async_trait;
 use headstart_fetch_core::internal::client::{self, ReadWriteClients, ThrottleConnector};
 use headstart_fetch_core::{BackendProfile, ConfigError, Options};
 use http::{HeaderMap, HeaderValue};
 use object_store::gcp::{GcpCredential, GcpCredentialProvider, GoogleCloudStorage, GoogleCloudStorageBuilder};
-use object_store::path::Path;
-use object_store::{ClientOptions, CredentialProvider, ObjectStore, RetryConfig, StaticCredentialProvider};
+use object_store::{ClientOptions, CredentialProvider, ObjectStore, RetryConfig, StaticCredentialProvider, path::Path};
 use url::Url;
 
 use crate::config::{Credentials, GcsConfig};

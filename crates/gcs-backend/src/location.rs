@@ -1,7 +1,6 @@
 //! Parses `gs://` URLs into bucket, object and generation.
 
-use headstart_fetch_core::ConfigError;
-use headstart_fetch_core::internal::path_of_url_key;
+use headstart_fetch_core::{ConfigError, internal::path_of_url_key};
 use object_store::path::Path;
 use url::{Position, Url};
 

@@ -7,23 +7,18 @@ pub(crate) mod generation;
 pub(crate) mod log;
 mod uploads;
 
-use std::ops::Range;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use self::catalog::{Catalog, CatalogError, Versioning};
 use self::generation::EPOCH;
 use self::log::{RequestEnd, RequestId, RequestLog, RequestRecord};
-use crate::policy::connections::Connections;
 use crate::policy::faults::{FaultPlan, Faults, ReadFault};
 use crate::policy::link::{LinkModel, LinkStreamId, Pull};
-use crate::policy::profile::LinkProfile;
-use crate::policy::rng::SeededRng;
+use crate::policy::{connections::Connections, profile::LinkProfile, rng::SeededRng};
 
 /// A bucket, the link to it, and the client's connections.
 #[derive(Debug)]

@@ -23,16 +23,13 @@
 //! # }
 //! ```
 
-use std::fmt;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{fmt, io, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
-use tokio::task::AbortHandle;
+use tokio::{sync::Semaphore, task::AbortHandle};
 
 use crate::policy::content::Content;
 

@@ -26,14 +26,10 @@ mod request;
 mod tls;
 mod xml;
 
-use std::convert::Infallible;
-use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::{convert::Infallible, io, sync::Arc, thread::JoinHandle};
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
@@ -42,11 +38,8 @@ pub use bucket::Dialect;
 #[cfg(feature = "tls")]
 pub use tls::TlsIdentity;
 
-use crate::cloud::SimCloud;
-use crate::cloud::catalog::Catalog;
-use crate::cloud::log::RequestLog;
-use crate::policy::faults::FaultPlan;
-use crate::policy::profile::LinkProfile;
+use crate::cloud::{SimCloud, catalog::Catalog, log::RequestLog};
+use crate::policy::{faults::FaultPlan, profile::LinkProfile};
 use bucket::ServedBucket;
 use exchange::{ClientConnection, ServerShared};
 

@@ -5,30 +5,23 @@ pub(crate) mod builder;
 pub(crate) mod fault;
 mod upload;
 
-use std::fmt;
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use headstart_fetch_core::Intent;
-use object_store::path::Path;
 use object_store::{
     CopyMode, CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
 };
 
-use self::builder::SimStoreBuilder;
 use self::fault::{SimFault, status_of};
-use self::upload::SimUpload;
-use crate::cloud::SimCloud;
-use crate::cloud::body::SimBody;
+use self::{builder::SimStoreBuilder, upload::SimUpload};
 use crate::cloud::catalog::{Catalog, CatalogError, ListPage, ListQuery, WriteCondition};
-use crate::cloud::generation::Generation;
 use crate::cloud::log::{RequestEnd, RequestKind, RequestLog, RequestRecord};
+use crate::cloud::{SimCloud, body::SimBody, generation::Generation};
 use crate::policy::connections::Connections;
 use crate::policy::faults::{ReadAnswer, ReadFault};
 

@@ -4,21 +4,15 @@ mod call;
 mod order;
 mod writer;
 
-use std::fmt;
-use std::fs::File;
-use std::hash::RandomState;
 use std::io::{self, BufWriter, Write};
-use std::ops::Range;
-use std::path::Path as FilePath;
-use std::sync::Arc;
+use std::{fmt, fs::File, hash::RandomState, ops::Range, path::Path as FilePath, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
-use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, path::Path,
 };
 use tokio::time::Instant;
 

@@ -1,19 +1,14 @@
 //! The body of an answer: its bytes when they are due, and its faults.
 
-use std::ops::Range;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use headstart_fetch_core::ConnectionFault;
 use headstart_fetch_core::internal::byte_range::{self, in_memory};
 
-use crate::cloud::SimRequest;
-use crate::cloud::generation::Generation;
-use crate::cloud::log::RequestEnd;
-use crate::policy::faults::ReadAnswer;
-use crate::store::fault::SimFault;
+use crate::cloud::{SimRequest, generation::Generation, log::RequestEnd};
+use crate::{policy::faults::ReadAnswer, store::fault::SimFault};
 
 /// The largest piece that a body yields. A slow reader gets its backlog in pieces that fit its CPU cache.
 const MAX_CHUNK_BYTES: u64 = 256 * 1024;

@@ -4,8 +4,7 @@
 //! the form `synthetic/<size>/<anything>` exists from the start, with [`FIRST_GENERATION`] and the size in its name
 //! (`4096`, `64KiB`, `1GiB`, `1GB`). It is not listed until it is first written to.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -15,8 +14,7 @@ use parking_lot::Mutex;
 pub use super::condition::{CatalogError, WriteCondition};
 use super::generation::{EPOCH, FIRST_GENERATION, Generation, GenerationBytes};
 use super::uploads::Uploads;
-use crate::policy::content::Content;
-use crate::policy::faults::ExternalChange;
+use crate::policy::{content::Content, faults::ExternalChange};
 
 /// Whether a bucket keeps generations that were overwritten or deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -3,19 +3,13 @@
 //! Under a paused clock all delays and timeouts are exact and take no wall time. Like `object_store`'s default
 //! connector, it reuses connections, follows redirects, and fails a request after 30 s without data.
 
-use std::error::Error;
-use std::fmt;
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::{error::Error, fmt, io, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
-use http::header::LOCATION;
-use http::{Method, StatusCode, Uri};
+use http::{Method, StatusCode, Uri, header::LOCATION};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::rt::ReadBufCursor;
 use hyper_util::client::legacy::connect::{Connected, Connection};

@@ -1,7 +1,6 @@
 //! The answer to a request, and how a script may change it.
 
-use std::ops::Range;
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 

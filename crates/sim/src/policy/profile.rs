@@ -1,8 +1,6 @@
 //! Properties of simulated links, and the named links.
 
-use std::fmt;
-use std::str::FromStr;
-use std::time::Duration;
+use std::{fmt, str::FromStr, time::Duration};
 
 use headstart_fetch_core::BackendProfile;
 

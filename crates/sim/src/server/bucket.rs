@@ -9,10 +9,8 @@ use http::header::{
     CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
 };
 use http::{HeaderName, HeaderValue, StatusCode, Uri};
-use object_store::path::Path;
-use object_store::{Attribute, GetOptions};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use object_store::{Attribute, GetOptions, path::Path};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::json_api::{self, JsonCall};
 use super::reply::{Refusal, ServerPayload, ServerReply};

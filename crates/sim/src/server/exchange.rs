@@ -9,25 +9,20 @@
 //! - `POST /_sim/overwrite?key=…[&size=…]`: writes a new synthetic generation, by default of the same size, and answers
 //!   with its number.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Method, Response, StatusCode, Uri};
+use futures::{StreamExt, stream::BoxStream};
+use http::{HeaderMap, Method, Response, StatusCode, Uri, header::CONTENT_LENGTH};
 use http_body_util::{BodyExt, Collected, Either, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use serde::Serialize;
 
-use super::bucket::ServedBucket;
-use super::json_api;
 use super::reply::{Refusal, ServerPayload, ServerReply};
 use super::request::{Operation, Target};
-use crate::cloud::body::SimBody;
+use super::{bucket::ServedBucket, json_api};
 use crate::cloud::log::{RequestEnd, RequestKind, RequestRecord};
-use crate::cloud::{SimCloud, SimRequest};
+use crate::cloud::{SimCloud, SimRequest, body::SimBody};
 use crate::policy::faults::{ReadAnswer, ReadFault};
 
 /// First segment of the paths of the server's own resources.

@@ -4,8 +4,7 @@ use object_store::Attribute;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
-use super::bucket::ServedBucket;
-use super::xml::time;
+use super::{bucket::ServedBucket, xml::time};
 use crate::cloud::catalog::{ListPage, Versioning};
 use crate::cloud::generation::{EPOCH, Generation};
 

@@ -8,18 +8,14 @@
 //! A HEAD is answered like the GET, without a body. Writes are refused.
 //! As in the real API, entity tags have no quotes and errors are JSON.
 
-use http::header::ETAG;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri, header::ETAG};
 use object_store::GetOptions;
 use serde_json::Value;
 
-use super::bucket::ServedBucket;
-use super::json;
 use super::reply::{Refusal, ServerReply};
 use super::request::{Target, get_options};
-use crate::cloud::catalog::ListQuery;
-use crate::cloud::generation::Generation;
-use crate::cloud::log::RequestKind;
+use super::{bucket::ServedBucket, json};
+use crate::cloud::{catalog::ListQuery, generation::Generation, log::RequestKind};
 
 /// Prefixes of the paths of this API. The bucket follows.
 const PREFIXES: [&str; 3] = [RESOURCES, "/download/storage/v1/b/", "/upload/storage/v1/b/"];

@@ -1,8 +1,6 @@
 //! Answers of the server, errors included.
 
-use std::ops::Range;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER};
@@ -10,8 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
 use super::xml;
-use crate::cloud::catalog::CatalogError;
-use crate::cloud::generation::Generation;
+use crate::cloud::{catalog::CatalogError, generation::Generation};
 
 /// The answer to a request.
 #[derive(Debug)]

@@ -11,9 +11,7 @@ use http::{HeaderMap, HeaderName, Method, Uri};
 use object_store::{Attribute, Attributes, GetOptions, GetRange};
 use percent_encoding::percent_decode_str;
 
-use super::bucket::Dialect;
-use super::json_api::JsonCall;
-use super::reply::Refusal;
+use super::{bucket::Dialect, json_api::JsonCall, reply::Refusal};
 use crate::cloud::catalog::{ListQuery, WriteCondition};
 
 /// The most keys in a page of a listing.

@@ -4,10 +4,9 @@ use std::fmt;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result,
+    PutOptions, PutPayload, PutResult, Result, path::Path,
 };
 
 type AlterRequest = dyn Fn(GetOptions) -> Result<GetOptions> + Send + Sync;

@@ -2,8 +2,7 @@
 
 use super::SimStore;
 use crate::cloud::SimCloud;
-use crate::policy::faults::FaultPlan;
-use crate::policy::profile::LinkProfile;
+use crate::policy::{faults::FaultPlan, profile::LinkProfile};
 
 /// Builds a [`SimStore`].
 #[derive(Debug, Clone)]

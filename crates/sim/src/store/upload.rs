@@ -1,13 +1,11 @@
 //! A multipart upload to a [`SimStore`].
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use object_store::path::Path;
-use object_store::{MultipartUpload, PutPayload, PutResult, Result, UploadPart};
+use object_store::{MultipartUpload, PutPayload, PutResult, Result, UploadPart, path::Path};
 use parking_lot::Mutex;
 
 use super::{SimStore, put_result};

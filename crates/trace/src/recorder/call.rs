@@ -1,21 +1,15 @@
 //! A call in progress, and the record that is written of it.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::ops::Range;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::{ops::Range, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::Stream;
-use futures::stream::BoxStream;
-use object_store::path::Path;
-use object_store::{Error, GetRange};
+use futures::{Stream, stream::BoxStream};
+use object_store::{Error, GetRange, path::Path};
 use tokio::time::Instant;
 
-use super::RecorderShared;
-use super::order::CallStart;
+use super::{RecorderShared, order::CallStart};
 use crate::trace::{CallKind, DROPPED, TraceCall};
 
 /// What the recorder keeps of a call. Small: it becomes a [`TraceCall`] only when it is written.

@@ -1,12 +1,13 @@
 //! Servers that send odd headers, bodies that are cut, slow or silent, or that close connections early.
 
-use std::ops::Range;
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 
-use super::{AskedRequest, Behaviour, BodyStep, FINAL, NOTHING, RETRIED, Reply, ServedConnections};
-use super::{always, is_about_object, is_first, row, whole};
+use super::{
+    AskedRequest, Behaviour, BodyStep, FINAL, NOTHING, RETRIED, Reply, ServedConnections, always, is_about_object,
+    is_first, row, whole,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Longer than any timeout of a client.

@@ -1,7 +1,9 @@
 //! Servers that mishandle `If-Match`, versions in requests, entity tags or dates.
 
-use super::{AskedRequest, Behaviour, FINAL, HostileObject, NOTHING, Reply};
-use super::{always, bare, is_about_object, is_partial, row, without_header, without_versions};
+use super::{
+    AskedRequest, Behaviour, FINAL, HostileObject, NOTHING, Reply, always, bare, is_about_object, is_partial, row,
+    without_header, without_versions,
+};
 
 /// What Headstart does where nothing proves that two answers are of one version.
 const ONE_REQUEST: &str = "each read is one request; nothing is split, resumed, read ahead or cached";

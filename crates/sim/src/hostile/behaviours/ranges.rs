@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
-use super::{AskedRequest, Behaviour, BodyStep, FALLS_BACK, FINAL, HostileObject, Reply};
-use super::{always, is_about_object, is_head, is_partial, row, whole};
+use super::{
+    AskedRequest, Behaviour, BodyStep, FALLS_BACK, FINAL, HostileObject, Reply, always, is_about_object, is_head,
+    is_partial, row, whole,
+};
 
 /// The most that a server with capped ranges sends at once.
 const CAP_BYTES: u64 = 65_536;
