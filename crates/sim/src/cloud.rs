@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use self::catalog::{Catalog, CatalogError, Versioning};
+use self::catalog::{Catalog, CatalogError, CatalogResult, Versioning};
 use self::generation::EPOCH;
 use self::log::{RequestEnd, RequestId, RequestLog, RequestRecord};
 use crate::policy::faults::{FaultPlan, Faults, ReadFault};
@@ -119,7 +119,7 @@ impl SimCloud {
         self: &Arc<Self>,
         record: RequestRecord,
         body_bytes: u64,
-        operation: impl FnOnce(&Catalog, DateTime<Utc>) -> Result<T, CatalogError>,
+        operation: impl FnOnce(&Catalog, DateTime<Utc>) -> CatalogResult<T>,
     ) -> object_store::Result<T> {
         let mut request = self.request(record);
         request.upload(body_bytes).await;

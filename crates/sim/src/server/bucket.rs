@@ -31,44 +31,47 @@ pub enum Dialect {
     S3,
 }
 
+/// Attributes with a standard header, and their fields in the JSON API.
+pub(super) static ATTRIBUTES: [(Attribute, HeaderName, &str); 5] = [
+    (Attribute::CacheControl, CACHE_CONTROL, "cacheControl"),
+    (Attribute::ContentDisposition, CONTENT_DISPOSITION, "contentDisposition"),
+    (Attribute::ContentEncoding, CONTENT_ENCODING, "contentEncoding"),
+    (Attribute::ContentLanguage, CONTENT_LANGUAGE, "contentLanguage"),
+    (Attribute::ContentType, CONTENT_TYPE, "contentType"),
+];
+
 impl Dialect {
-    /// Query parameter that names a version.
-    pub(super) fn version_parameter(self) -> &'static str {
+    /// Query parameter that names a version, and response header with the object's version.
+    pub(super) fn version_names(self) -> (&'static str, HeaderName) {
         match self {
-            Self::Gcs => "generation",
-            Self::S3 => "versionId",
+            Self::Gcs => ("generation", HeaderName::from_static("x-goog-generation")),
+            Self::S3 => ("versionId", HeaderName::from_static("x-amz-version-id")),
         }
     }
 
-    /// Response header with the object's version.
-    pub(super) fn version_header(self) -> HeaderName {
-        HeaderName::from_static(match self {
-            Self::Gcs => "x-goog-generation",
-            Self::S3 => "x-amz-version-id",
-        })
-    }
-
-    /// Request header that turns a PUT into a copy of `/bucket/key`.
-    pub(super) fn copy_source_header(self) -> HeaderName {
-        HeaderName::from_static(match self {
-            Self::Gcs => "x-goog-copy-source",
-            Self::S3 => "x-amz-copy-source",
-        })
-    }
-
-    /// Request and response header of the storage class.
-    pub(super) fn storage_class_header(self) -> HeaderName {
-        HeaderName::from_static(match self {
-            Self::Gcs => "x-goog-storage-class",
-            Self::S3 => "x-amz-storage-class",
-        })
-    }
-
-    /// Prefix of the headers of user metadata.
-    pub(super) fn metadata_prefix(self) -> &'static str {
+    /// Prefix of the provider's own headers.
+    pub(super) fn prefix(self) -> &'static str {
         match self {
-            Self::Gcs => "x-goog-meta-",
-            Self::S3 => "x-amz-meta-",
+            Self::Gcs => "x-goog-",
+            Self::S3 => "x-amz-",
+        }
+    }
+
+    /// The header that carries an attribute.
+    fn header_of(self, attribute: &Attribute) -> Option<HeaderName> {
+        match attribute {
+            Attribute::StorageClass => format!("{}storage-class", self.prefix()).parse().ok(),
+            Attribute::Metadata(key) => format!("{}meta-{key}", self.prefix()).parse().ok(),
+            other => ATTRIBUTES.iter().find(|(known, ..)| known == other).map(|(_, header, _)| header.clone()),
+        }
+    }
+
+    /// The attribute that a header carries.
+    pub(super) fn attribute_of(self, header: &HeaderName) -> Option<Attribute> {
+        match header.as_str().strip_prefix(self.prefix()) {
+            Some("storage-class") => Some(Attribute::StorageClass),
+            Some(own) => own.strip_prefix("meta-").map(|key| Attribute::Metadata(key.to_owned().into())),
+            None => ATTRIBUTES.iter().find(|(_, known, _)| known == header).map(|(attribute, ..)| attribute.clone()),
         }
     }
 }
@@ -212,7 +215,7 @@ impl ServedBucket {
             reply.headers.insert(CONTENT_RANGE, value(&content_range));
         }
         for (attribute, text) in &generation.attributes {
-            if let Some(name) = self.header_of(attribute) {
+            if let Some(name) = self.dialect.header_of(attribute) {
                 reply.headers.insert(name, value(text));
             }
         }
@@ -252,7 +255,7 @@ impl ServedBucket {
         ];
         // S3 sends version ids only for versioned buckets.
         if self.dialect == Dialect::Gcs || self.catalog.versioning() == Versioning::Kept {
-            headers.push((self.dialect.version_header(), generation.number.into()));
+            headers.push((self.dialect.version_names().1, generation.number.into()));
         }
         if self.dialect == Dialect::Gcs
             && let Some(crc32c) = generation.crc32c_base64()
@@ -260,19 +263,6 @@ impl ServedBucket {
             headers.push((HeaderName::from_static("x-goog-hash"), value(&format!("crc32c={crc32c}"))));
         }
         headers
-    }
-
-    fn header_of(&self, attribute: &Attribute) -> Option<HeaderName> {
-        match attribute {
-            Attribute::CacheControl => Some(CACHE_CONTROL),
-            Attribute::ContentDisposition => Some(CONTENT_DISPOSITION),
-            Attribute::ContentEncoding => Some(CONTENT_ENCODING),
-            Attribute::ContentLanguage => Some(CONTENT_LANGUAGE),
-            Attribute::ContentType => Some(CONTENT_TYPE),
-            Attribute::StorageClass => Some(self.dialect.storage_class_header()),
-            Attribute::Metadata(key) => format!("{}{key}", self.dialect.metadata_prefix()).parse().ok(),
-            _ => None,
-        }
     }
 }
 

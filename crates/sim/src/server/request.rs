@@ -3,12 +3,9 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use http::header::{
-    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, IF_MATCH, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE,
-};
-use http::{HeaderMap, HeaderName, Method, Uri};
-use object_store::{Attribute, Attributes, GetOptions, GetRange};
+use http::header::{AsHeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE};
+use http::{HeaderMap, Method, Uri};
+use object_store::{Attributes, GetOptions, GetRange};
 use percent_encoding::percent_decode_str;
 
 use super::{bucket::Dialect, json_api::JsonCall, reply::Refusal};
@@ -17,7 +14,7 @@ use crate::cloud::catalog::{ListQuery, WriteCondition};
 /// The most keys in a page of a listing.
 const MAX_KEYS: usize = 1000;
 
-static GENERATION_MATCH: HeaderName = HeaderName::from_static("x-goog-if-generation-match");
+const GENERATION_MATCH: &str = "x-goog-if-generation-match";
 
 /// A parsed request, except for its body.
 #[derive(Debug)]
@@ -133,9 +130,9 @@ impl Operation {
                 _ => Err(Refusal::not_allowed()),
             };
         };
-        let copy_from = text(headers, &dialect.copy_source_header())?;
+        let copy_from = text(headers, &format!("{}copy-source", dialect.prefix()))?;
         let copy_from = copy_from.map(|source| copy_source(&target.bucket, source)).transpose()?;
-        let version = target.parameter(dialect.version_parameter()).map(str::to_owned);
+        let version = target.parameter(dialect.version_names().0).map(str::to_owned);
         let step = match (method.as_str(), upload, copy_from) {
             ("GET" | "HEAD", _, _) => {
                 let options = get_options(headers, version, *method == Method::HEAD)?;
@@ -184,7 +181,7 @@ fn parse_query(query: &str) -> Result<Vec<(String, String)>, Refusal> {
         .collect()
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
+fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Result<Option<&str>, Refusal> {
     let value = headers.get(name).map(|value| std::str::from_utf8(value.as_bytes()));
     value.transpose().map_err(|_| Refusal::invalid("headers must be UTF-8"))
 }
@@ -202,9 +199,9 @@ fn copy_source(bucket: &str, source: &str) -> Result<String, Refusal> {
 }
 
 pub(super) fn get_options(headers: &HeaderMap, version: Option<String>, head: bool) -> Result<GetOptions, Refusal> {
-    let tag = |name| text(headers, &name).map(|tag| tag.map(str::to_owned));
+    let tag = |name| text(headers, name).map(|tag| tag.map(str::to_owned));
     // RFC 9110: a recipient ignores invalid dates.
-    let date = |name| text(headers, &name).map(|date| date.and_then(http_date));
+    let date = |name| text(headers, name).map(|date| date.and_then(http_date));
     Ok(GetOptions::default()
         .with_version(version)
         .with_head(head)
@@ -212,7 +209,7 @@ pub(super) fn get_options(headers: &HeaderMap, version: Option<String>, head: bo
         .with_if_none_match(tag(IF_NONE_MATCH)?)
         .with_if_unmodified_since(date(IF_UNMODIFIED_SINCE)?)
         .with_if_modified_since(date(IF_MODIFIED_SINCE)?)
-        .with_range(text(headers, &RANGE)?.and_then(parse_range)))
+        .with_range(text(headers, RANGE)?.and_then(parse_range)))
 }
 
 fn http_date(date: &str) -> Option<DateTime<Utc>> {
@@ -234,13 +231,13 @@ fn parse_range(header: &str) -> Option<GetRange> {
 
 fn condition(dialect: Dialect, headers: &HeaderMap) -> Result<WriteCondition, Refusal> {
     match dialect {
-        Dialect::Gcs => match text(headers, &GENERATION_MATCH)?.map(str::parse) {
+        Dialect::Gcs => match text(headers, GENERATION_MATCH)?.map(str::parse) {
             None => Ok(WriteCondition::Always),
             Some(Ok(0)) => Ok(WriteCondition::Absent),
             Some(Ok(generation)) => Ok(WriteCondition::Generation(generation)),
             Some(Err(_)) => Err(Refusal::invalid("a generation must be a number")),
         },
-        Dialect::S3 => match (text(headers, &IF_NONE_MATCH)?, text(headers, &IF_MATCH)?) {
+        Dialect::S3 => match (text(headers, IF_NONE_MATCH)?, text(headers, IF_MATCH)?) {
             (Some("*"), _) => Ok(WriteCondition::Absent),
             (Some(_), _) => Err(Refusal::invalid("If-None-Match of a write must be *")),
             (None, Some(e_tag)) => Ok(WriteCondition::ETag(e_tag.to_owned())),
@@ -250,29 +247,14 @@ fn condition(dialect: Dialect, headers: &HeaderMap) -> Result<WriteCondition, Re
 }
 
 fn attributes(dialect: Dialect, headers: &HeaderMap) -> Result<Attributes, Refusal> {
-    let mut attributes = Attributes::new();
-    for name in headers.keys() {
-        let attribute = match name {
-            &CACHE_CONTROL => Attribute::CacheControl,
-            &CONTENT_DISPOSITION => Attribute::ContentDisposition,
-            &CONTENT_ENCODING => Attribute::ContentEncoding,
-            &CONTENT_LANGUAGE => Attribute::ContentLanguage,
-            &CONTENT_TYPE => Attribute::ContentType,
-            name if *name == dialect.storage_class_header() => Attribute::StorageClass,
-            name => match name.as_str().strip_prefix(dialect.metadata_prefix()) {
-                Some(key) => Attribute::Metadata(key.to_owned().into()),
-                None => continue,
-            },
-        };
-        let value = text(headers, name)?.unwrap_or_default().to_owned();
-        attributes.insert(attribute, value.into());
-    }
-    Ok(attributes)
+    let named = headers.keys().filter_map(|name| Some((name, dialect.attribute_of(name)?)));
+    named.map(|(name, attribute)| Ok((attribute, text(headers, name)?.unwrap_or_default().to_owned()))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderName;
 
     #[test]
     fn a_key_is_all_that_follows_the_bucket() {
