@@ -98,10 +98,7 @@ impl GcsBackend {
     pub fn open(url: Option<&Url>, mut config: GcsConfig) -> Result<Self, GcsError> {
         config.check()?;
         let location = url.map(GcsLocation::of).transpose()?;
-        let (bucket, path, generation) = match location {
-            Some(location) => (location.bucket, location.path, location.generation),
-            None => (None, Path::ROOT, None),
-        };
+        let GcsLocation { bucket, path, generation } = location.unwrap_or_default();
         let bucket = bucket.or_else(|| config.bucket.clone()).ok_or(GcsError::MissingBucket)?;
         let (store, reads) = clients(&bucket, &config)?;
         let for_fetch = Arc::new(ReadWriteClients::new(reads, store.clone()));
@@ -267,10 +264,8 @@ mod tests {
         assert_eq!((backend.path().as_ref(), backend.generation()), ("dir/a#b", Some("17")));
         assert_eq!(backend.to_string(), "GoogleCloudStorage(b)");
         assert!(matches!(open("gs:///key", &[]), Err(GcsError::MissingBucket)));
-        assert_eq!(
-            open("gs:///k", &[("bucket", "b"), ("anonymous", "1")]).unwrap().to_string(),
-            "GoogleCloudStorage(b)"
-        );
+        let named = open("gs:///k", &[("bucket", "b"), ("anonymous", "1")]).unwrap();
+        assert_eq!(named.to_string(), "GoogleCloudStorage(b)");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use object_store::path::Path;
 use url::{Position, Url};
 
 /// The parts of a `gs://` URL.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct GcsLocation {
     pub(crate) bucket: Option<String>,
     pub(crate) path: Path,

@@ -201,11 +201,10 @@ impl SimRequest {
         }
         let now = self.cloud.now();
         self.close_stream(now);
-        if end == RequestEnd::Completed && self.pooled {
-            self.cloud.traffic.lock().connections.give_back();
-        }
         if end != RequestEnd::Completed {
             self.cloud.freed.notify_waiters();
+        } else if self.pooled {
+            self.cloud.traffic.lock().connections.give_back();
         }
         self.cloud.log.end(self.id, now, end, self.sent_bytes);
     }

@@ -25,7 +25,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::{fmt, io, time::Duration};
 
 use parking_lot::Mutex;
@@ -177,10 +177,6 @@ impl HostileServer {
             }
         });
         Ok(Listening { address, _task: task })
-    }
-
-    fn next_connection(&self) -> usize {
-        self.connections.fetch_add(1, Ordering::Relaxed)
     }
 }
 

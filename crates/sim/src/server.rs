@@ -13,8 +13,12 @@
 //!
 //! With the feature `tls` and a `TlsIdentity` in the configuration the server speaks TLS.
 //!
-//! Another process reads the log and changes objects through `/_sim/`: `GET /_sim/log` (counts), `GET /_sim/requests`,
-//! `POST /_sim/reset`, `POST /_sim/overwrite?key=…[&size=…]`.
+//! Another process reads the log and changes objects through `/_sim/`, neither delayed nor logged:
+//!
+//! - `GET /_sim/log`: the `RequestCounts` as JSON. `GET /_sim/requests`: every `RequestRecord` as JSON.
+//! - `POST /_sim/reset`: clears the log.
+//! - `POST /_sim/overwrite?key=…[&size=…]`: writes a new synthetic generation, by default of the same size, and answers
+//!   with its number.
 
 mod bucket;
 mod exchange;

@@ -81,11 +81,9 @@ impl fmt::Display for TraceRecorder {
 /// Shows the inner store by its `Display`, since the `Debug` of some clients prints credentials.
 impl fmt::Debug for TraceRecorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = format_args!("{}", self.inner);
-        f.debug_struct("TraceRecorder")
-            .field("inner", &inner)
-            .field("started", &self.shared.started)
-            .finish_non_exhaustive()
+        let mut shown = f.debug_struct("TraceRecorder");
+        shown.field("inner", &format_args!("{}", self.inner)).field("started", &self.shared.started);
+        shown.finish_non_exhaustive()
     }
 }
 

@@ -242,7 +242,7 @@ impl Catalog {
 }
 
 impl CatalogState {
-    #[expect(clippy::too_many_arguments, reason = "the one function that creates generations")]
+    /// The one function that creates generations.
     fn write(
         &mut self,
         key: &str,

@@ -1,13 +1,4 @@
 //! One request and its answer: the delays, faults and log entries around an operation.
-//!
-//! The server's own resources, by which another process reads the log and changes objects, are neither delayed nor
-//! logged:
-//!
-//! - `GET /_sim/log`: the `RequestCounts` as JSON.
-//! - `GET /_sim/requests`: every `RequestRecord` as JSON.
-//! - `POST /_sim/reset`: clears the log.
-//! - `POST /_sim/overwrite?key=…[&size=…]`: writes a new synthetic generation, by default of the same size, and answers
-//!   with its number.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +16,7 @@ use crate::cloud::log::{RequestEnd, RequestKind, RequestRecord};
 use crate::cloud::{SimCloud, SimRequest, body::SimBody};
 use crate::policy::faults::{ReadAnswer, ReadFault};
 
-/// First segment of the paths of the server's own resources.
+/// First segment of the paths of the server's own resources, which [`super`] lists.
 const CONTROL: &str = "_sim";
 
 /// Delay before a body fails. On an error hyper drops bytes that it has not written yet; the delay lets it write them.

@@ -31,16 +31,16 @@ pub(super) enum JsonCall {
     Bucket,
     /// Asks for a page of objects.
     List(ListQuery),
-    /// Asks for an object's resource.
+    /// Asks for an object.
     Object(WantedObject),
-    /// Asks for an object's bytes; a HEAD for their headers alone.
-    Media(WantedObject),
 }
 
 /// An object and the preconditions of the request.
 #[derive(Debug)]
 pub(super) struct WantedObject {
     key: String,
+    /// Whether the request asks for the object's bytes (a HEAD for their headers alone), not for its resource.
+    is_media: bool,
     options: GetOptions,
     generation_match: Option<u64>,
     generation_not_match: Option<u64>,
@@ -69,10 +69,8 @@ impl JsonCall {
         }
         match (&target.key, inside) {
             (Some(key), _) => {
-                let is_media = target.parameter("alt") == Some("media");
                 let is_head = request.method == Method::HEAD;
-                let wanted = WantedObject::parse(key.clone(), &target, &request.headers, is_head)?;
-                Ok(if is_media { Self::Media(wanted) } else { Self::Object(wanted) })
+                WantedObject::parse(key.clone(), &target, &request.headers, is_head).map(Self::Object)
             }
             (None, None | Some("")) if is_resource => Ok(Self::Bucket),
             (None, Some("o" | "o/")) if is_resource => Ok(Self::List(list_query(&target)?)),
@@ -82,14 +80,14 @@ impl JsonCall {
 
     /// Whether the request reads an object, as a GET or HEAD of the XML API does.
     pub(super) fn is_read(&self) -> bool {
-        matches!(self, Self::Object(_) | Self::Media(_))
+        matches!(self, Self::Object(_))
     }
 
     /// Its kind in the log. A resource counts as a HEAD: both return metadata.
     pub(super) fn kind(&self) -> RequestKind {
         match self {
-            Self::Media(wanted) if !wanted.options.head => RequestKind::Get,
-            Self::Bucket | Self::Object(_) | Self::Media(_) => RequestKind::Head,
+            Self::Object(wanted) if wanted.is_media && !wanted.options.head => RequestKind::Get,
+            Self::Bucket | Self::Object(_) => RequestKind::Head,
             Self::List(_) => RequestKind::List,
         }
     }
@@ -99,7 +97,7 @@ impl JsonCall {
         match self {
             Self::Bucket => "",
             Self::List(query) => &query.prefix,
-            Self::Object(wanted) | Self::Media(wanted) => &wanted.key,
+            Self::Object(wanted) => &wanted.key,
         }
     }
 
@@ -111,14 +109,12 @@ impl JsonCall {
             Self::Object(wanted) => {
                 let generation = bucket.find(&wanted.key, &wanted.options)?;
                 wanted.check(bucket, &generation)?;
+                if wanted.is_media {
+                    return bucket.serve(generation, &wanted.options).map(unquoted);
+                }
                 let mut reply = reply(StatusCode::OK, &json::object(bucket, &wanted.key, &generation));
                 reply.headers.extend(bucket.about(&generation).into_iter().filter(|(name, _)| *name == ETAG));
                 Ok(unquoted(reply))
-            }
-            Self::Media(wanted) => {
-                let generation = bucket.find(&wanted.key, &wanted.options)?;
-                wanted.check(bucket, &generation)?;
-                Ok(unquoted(bucket.serve(generation, &wanted.options)?))
             }
         }
     }
@@ -126,10 +122,9 @@ impl JsonCall {
 
 impl WantedObject {
     fn parse(key: String, target: &Target, headers: &HeaderMap, head: bool) -> Result<Self, Refusal> {
-        for metageneration in ["ifMetagenerationMatch", "ifMetagenerationNotMatch"] {
-            if target.parameter(metageneration).is_some() {
-                return Err(Refusal::unsupported(metageneration));
-            }
+        let metageneration = ["ifMetagenerationMatch", "ifMetagenerationNotMatch"];
+        if let Some(name) = metageneration.into_iter().find(|name| target.parameter(name).is_some()) {
+            return Err(Refusal::unsupported(name));
         }
         let version = target.parameter("generation").map(str::to_owned);
         let mut options = get_options(headers, version, head)?;
@@ -137,6 +132,7 @@ impl WantedObject {
         options.if_none_match = options.if_none_match.map(quoted);
         Ok(Self {
             key,
+            is_media: target.parameter("alt") == Some("media"),
             options,
             generation_match: target.number("ifGenerationMatch")?,
             generation_not_match: target.number("ifGenerationNotMatch")?,
@@ -181,10 +177,9 @@ fn reply(status: StatusCode, value: &Value) -> ServerReply {
 }
 
 fn list_query(target: &Target) -> Result<ListQuery, Refusal> {
-    for other in ["startOffset", "endOffset", "matchGlob"] {
-        if target.given(other).is_some() {
-            return Err(Refusal::unsupported(other));
-        }
+    let others = ["startOffset", "endOffset", "matchGlob"];
+    if let Some(other) = others.into_iter().find(|name| target.given(name).is_some()) {
+        return Err(Refusal::unsupported(other));
     }
     if target.parameter("versions") == Some("true") {
         return Err(Refusal::unsupported("lists of older versions"));

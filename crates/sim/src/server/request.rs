@@ -130,7 +130,7 @@ impl Operation {
                 _ => Err(Refusal::not_allowed()),
             };
         };
-        let copy_from = text(headers, &format!("{}copy-source", dialect.prefix()))?;
+        let copy_from = text(headers, format!("{}copy-source", dialect.prefix()))?;
         let copy_from = copy_from.map(|source| copy_source(&target.bucket, source)).transpose()?;
         let version = target.parameter(dialect.version_names().0).map(str::to_owned);
         let step = match (method.as_str(), upload, copy_from) {

@@ -1,10 +1,7 @@
 //! Servers that mishandle `Range` or HEAD.
 
-use std::ops::Range;
-
 use super::{
-    AskedRequest, Behaviour, BodyStep, FALLS_BACK, FINAL, HostileObject, Reply, always, is_about_object, is_head,
-    is_partial, row, whole,
+    AskedRequest, Behaviour, FALLS_BACK, FINAL, Reply, always, is_about_object, is_head, is_partial, row, whole,
 };
 
 /// The most that a server with capped ranges sends at once.
@@ -33,7 +30,7 @@ pub(super) const RANGES: &[Behaviour] = &[
         |_, reply| reply.status == 206 && reply.range_bytes() > CAP_BYTES,
         |object, _, reply| {
             let start = reply.range().start;
-            partial(object, reply, start..start + CAP_BYTES)
+            reply.with_range(start..start + CAP_BYTES, object)
         },
     ),
     row("ranges-capped-400", "answers 400 to a range of more than 64 KiB", FALLS_BACK).when(
@@ -52,7 +49,7 @@ pub(super) const RANGES: &[Behaviour] = &[
         .when(|asked, _| matches!(asked.range_as_sent(), Some((None, _))), |_, _, _| Reply::text(416, "")),
     row("another-range", "answers with the range one byte further on", FINAL).when(is_partial, |object, _, reply| {
         let range = reply.range();
-        if range.end < object.size { partial(object, reply, range.start + 1..range.end + 1) } else { reply }
+        if range.end < object.size { reply.with_range(range.start + 1..range.end + 1, object) } else { reply }
     }),
     row("content-range-missing", "answers 206 without Content-Range", FALLS_BACK)
         .when(always, |_, _, reply| reply.without("content-range")),
@@ -80,12 +77,4 @@ pub(super) const HEAD: &[Behaviour] = &[
 
 fn has_range(asked: &AskedRequest, _: &Reply) -> bool {
     asked.has_range()
-}
-
-/// The same answer with `range` of the object.
-fn partial(object: &HostileObject, reply: Reply, range: Range<u64>) -> Reply {
-    reply
-        .with("content-length", (range.end - range.start).to_string())
-        .with("content-range", format!("bytes {}-{}/{}", range.start, range.end - 1, object.size))
-        .with_body(vec![BodyStep::Object(range)])
 }
