@@ -129,13 +129,9 @@ impl ObjectStore for SimStore {
         Ok(put_result(&*put.await?))
     }
 
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         let key = location.as_ref();
-        let begin = |catalog: &Catalog, _| Ok(catalog.begin_upload(key, options.attributes));
+        let begin = |catalog: &Catalog, _| Ok(catalog.begin_upload(key, opts.attributes));
         let id = self.call(RequestKind::Multipart, key, 0, begin).await?;
         Ok(Box::new(SimUpload::new(self.clone(), location.clone(), id)))
     }

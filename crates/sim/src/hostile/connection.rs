@@ -106,19 +106,16 @@ async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8], chunked: boo
 }
 
 /// Reads the next request and discards its body; returns `None` once the client has closed the connection.
-async fn next_request(
-    received: &mut BytesMut,
-    stream: &mut (impl AsyncRead + Unpin),
-) -> io::Result<Option<AskedRequest>> {
+async fn next_request(buf: &mut BytesMut, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<AskedRequest>> {
     loop {
-        if let Some((asked, head_bytes)) = parse(received)? {
+        if let Some((asked, head_bytes)) = parse(buf)? {
             let body_bytes = asked.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-            if received.len() - head_bytes >= body_bytes {
-                received.advance(head_bytes + body_bytes);
+            if buf.len() - head_bytes >= body_bytes {
+                buf.advance(head_bytes + body_bytes);
                 return Ok(Some(asked));
             }
         }
-        if stream.read_buf(received).await? == 0 {
+        if stream.read_buf(buf).await? == 0 {
             return Ok(None);
         }
     }

@@ -13,7 +13,7 @@ use object_store::{Attribute, GetOptions, path::Path};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::json_api::{self, JsonCall};
-use super::reply::{Refusal, ServerPayload, ServerReply};
+use super::reply::{Answered, Refusal, ServerPayload, ServerReply};
 use super::request::{Operation, Target, UploadStep};
 use super::xml;
 use crate::cloud::catalog::{Catalog, ListQuery, Versioning};
@@ -93,7 +93,7 @@ impl ServedBucket {
     }
 
     /// Parses a request to this bucket.
-    pub(super) fn parse(&self, request: &http::request::Parts) -> Result<Operation, Refusal> {
+    pub(super) fn parse(&self, request: &http::request::Parts) -> Answered<Operation> {
         if self.speaks_json(&request.uri) {
             return JsonCall::parse(&self.name, request).map(Operation::Json);
         }
@@ -105,12 +105,7 @@ impl ServedBucket {
     }
 
     /// Executes `operation` at the time `now`; `body` is the body of the request.
-    pub(super) fn execute(
-        &self,
-        operation: Operation,
-        body: Bytes,
-        now: DateTime<Utc>,
-    ) -> Result<ServerReply, Refusal> {
+    pub(super) fn execute(&self, operation: Operation, body: Bytes, now: DateTime<Utc>) -> Answered {
         let catalog = &self.catalog;
         match operation {
             Operation::Get { key, options } => {
@@ -147,7 +142,7 @@ impl ServedBucket {
         }
     }
 
-    fn upload(&self, key: String, step: UploadStep, body: Bytes, now: DateTime<Utc>) -> Result<ServerReply, Refusal> {
+    fn upload(&self, key: String, step: UploadStep, body: Bytes, now: DateTime<Utc>) -> Answered {
         let catalog = &self.catalog;
         match step {
             UploadStep::Begin { attributes } => {
@@ -180,14 +175,14 @@ impl ServedBucket {
     }
 
     /// Finds the generation that `options` name.
-    pub(super) fn find(&self, key: &str, options: &GetOptions) -> Result<Arc<Generation>, Refusal> {
+    pub(super) fn find(&self, key: &str, options: &GetOptions) -> Answered<Arc<Generation>> {
         let number = options.version.as_deref().map(str::parse).transpose();
         let number = number.map_err(|_| Refusal::invalid("a version must be a number"))?;
         Ok(self.catalog.get(key, number)?)
     }
 
     /// Checks that the conditions of `options` hold.
-    pub(super) fn check(&self, key: &str, generation: &Generation, options: &GetOptions) -> Result<(), Refusal> {
+    pub(super) fn check(&self, key: &str, generation: &Generation, options: &GetOptions) -> Answered<()> {
         // The path does not matter for preconditions, and some keys are not valid paths.
         options.check_preconditions(&generation.meta(Path::default())).map_err(|error| {
             let refusal = match error {
@@ -199,7 +194,7 @@ impl ServedBucket {
     }
 
     /// Answers with the bytes that `options` ask for; for a HEAD, with the headers alone.
-    pub(super) fn serve(&self, generation: Arc<Generation>, options: &GetOptions) -> Result<ServerReply, Refusal> {
+    pub(super) fn serve(&self, generation: Arc<Generation>, options: &GetOptions) -> Answered {
         let size = generation.size;
         let (status, range) = match &options.range {
             None => (StatusCode::OK, 0..size),
@@ -270,7 +265,7 @@ fn value(text: &str) -> HeaderValue {
     HeaderValue::from_bytes(text.as_bytes()).expect("it came as a header, or is plain text")
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Answered<T> {
     let malformed = |why: String| Refusal::new(StatusCode::BAD_REQUEST, "MalformedXML", why);
     let body = std::str::from_utf8(body).map_err(|error| malformed(error.to_string()))?;
     quick_xml::de::from_str(body).map_err(|error| malformed(error.to_string()))

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Collected, Either, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use serde::Serialize;
 
-use super::reply::{Refusal, ServerPayload, ServerReply};
+use super::reply::{Answered, Refusal, ServerPayload, ServerReply};
 use super::request::{Operation, Target};
 use super::{bucket::ServedBucket, json_api};
 use crate::cloud::log::{RequestEnd, RequestKind, RequestRecord};
@@ -126,7 +126,7 @@ fn is_control(uri: &Uri) -> bool {
     uri.path().strip_prefix('/').and_then(|path| path.split('/').next()) == Some(CONTROL)
 }
 
-fn control(cloud: &SimCloud, method: &Method, uri: &Uri) -> Result<ServerReply, Refusal> {
+fn control(cloud: &SimCloud, method: &Method, uri: &Uri) -> Answered {
     let target = Target::parse(uri)?;
     match (method.as_str(), target.key.as_deref().unwrap_or_default()) {
         ("GET", "log") => Ok(control_json(&cloud.log.counts())),

@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, StatusCode, Uri, header::ETAG};
 use object_store::GetOptions;
 use serde_json::Value;
 
-use super::reply::{Refusal, ServerReply};
+use super::reply::{Answered, Refusal, ServerReply};
 use super::request::{Target, get_options};
 use super::{bucket::ServedBucket, json};
 use crate::cloud::{catalog::ListQuery, generation::Generation, log::RequestKind};
@@ -53,7 +53,7 @@ pub(super) fn is_json_api(uri: &Uri) -> bool {
 
 impl JsonCall {
     /// Parses a request to `bucket`.
-    pub(super) fn parse(bucket: &str, request: &http::request::Parts) -> Result<Self, Refusal> {
+    pub(super) fn parse(bucket: &str, request: &http::request::Parts) -> Answered<Self> {
         let path = request.uri.path();
         let is_resource = path.starts_with(RESOURCES);
         let place = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix)).unwrap_or_default();
@@ -102,7 +102,7 @@ impl JsonCall {
     }
 
     /// Answers the request from `bucket`.
-    pub(super) fn execute(&self, bucket: &ServedBucket) -> Result<ServerReply, Refusal> {
+    pub(super) fn execute(&self, bucket: &ServedBucket) -> Answered {
         match self {
             Self::Bucket => Ok(reply(StatusCode::OK, &json::bucket(bucket))),
             Self::List(query) => Ok(reply(StatusCode::OK, &json::objects(bucket, &bucket.catalog.list(query)))),
@@ -121,7 +121,7 @@ impl JsonCall {
 }
 
 impl WantedObject {
-    fn parse(key: String, target: &Target, headers: &HeaderMap, head: bool) -> Result<Self, Refusal> {
+    fn parse(key: String, target: &Target, headers: &HeaderMap, head: bool) -> Answered<Self> {
         let metageneration = ["ifMetagenerationMatch", "ifMetagenerationNotMatch"];
         if let Some(name) = metageneration.into_iter().find(|name| target.parameter(name).is_some()) {
             return Err(Refusal::unsupported(name));
@@ -139,7 +139,7 @@ impl WantedObject {
         })
     }
 
-    fn check(&self, bucket: &ServedBucket, generation: &Generation) -> Result<(), Refusal> {
+    fn check(&self, bucket: &ServedBucket, generation: &Generation) -> Answered<()> {
         if self.generation_match.is_some_and(|number| number != generation.number) {
             return Err(Refusal::precondition_failed(&self.key));
         }
@@ -176,7 +176,7 @@ fn reply(status: StatusCode, value: &Value) -> ServerReply {
     ServerReply::json(status, "application/json; charset=UTF-8", value)
 }
 
-fn list_query(target: &Target) -> Result<ListQuery, Refusal> {
+fn list_query(target: &Target) -> Answered<ListQuery> {
     let others = ["startOffset", "endOffset", "matchGlob"];
     if let Some(other) = others.into_iter().find(|name| target.given(name).is_some()) {
         return Err(Refusal::unsupported(other));

@@ -63,6 +63,9 @@ impl From<Refusal> for ServerReply {
     }
 }
 
+/// The result of a step of answering, by default the answer itself.
+pub(super) type Answered<T = ServerReply> = Result<T, Refusal>;
+
 /// An error that the server answers with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
