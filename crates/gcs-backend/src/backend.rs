@@ -1,17 +1,14 @@
 //! `GcsBackend`: builds the client for a bucket.
 
-use std::fmt;
-use std::fs::File;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::Arc;
+use std::{fmt, fs::File, sync::Arc};
 
 use async_trait::async_trait;
 use headstart_fetch_core::internal::client::{self, ReadWriteClients, ThrottleConnector};
 use headstart_fetch_core::{BackendProfile, ConfigError, Options};
 use http::{HeaderMap, HeaderValue};
 use object_store::gcp::{GcpCredential, GcpCredentialProvider, GoogleCloudStorage, GoogleCloudStorageBuilder};
-use object_store::path::Path;
-use object_store::{ClientOptions, CredentialProvider, ObjectStore, RetryConfig, StaticCredentialProvider};
+use object_store::{ClientOptions, CredentialProvider, ObjectStore, RetryConfig, StaticCredentialProvider, path::Path};
 use url::Url;
 
 use crate::config::{Credentials, GcsConfig};
@@ -101,10 +98,7 @@ impl GcsBackend {
     pub fn open(url: Option<&Url>, mut config: GcsConfig) -> Result<Self, GcsError> {
         config.check()?;
         let location = url.map(GcsLocation::of).transpose()?;
-        let (bucket, path, generation) = match location {
-            Some(location) => (location.bucket, location.path, location.generation),
-            None => (None, Path::ROOT, None),
-        };
+        let GcsLocation { bucket, path, generation } = location.unwrap_or_default();
         let bucket = bucket.or_else(|| config.bucket.clone()).ok_or(GcsError::MissingBucket)?;
         let (store, reads) = clients(&bucket, &config)?;
         let for_fetch = Arc::new(ReadWriteClients::new(reads, store.clone()));
@@ -270,10 +264,8 @@ mod tests {
         assert_eq!((backend.path().as_ref(), backend.generation()), ("dir/a#b", Some("17")));
         assert_eq!(backend.to_string(), "GoogleCloudStorage(b)");
         assert!(matches!(open("gs:///key", &[]), Err(GcsError::MissingBucket)));
-        assert_eq!(
-            open("gs:///k", &[("bucket", "b"), ("anonymous", "1")]).unwrap().to_string(),
-            "GoogleCloudStorage(b)"
-        );
+        let named = open("gs:///k", &[("bucket", "b"), ("anonymous", "1")]).unwrap();
+        assert_eq!(named.to_string(), "GoogleCloudStorage(b)");
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! Parses `gs://` URLs into bucket, object and generation.
 
-use headstart_fetch_core::ConfigError;
-use headstart_fetch_core::internal::path_of_url_key;
+use headstart_fetch_core::{ConfigError, internal::path_of_url_key};
 use object_store::path::Path;
 use url::{Position, Url};
 
 /// The parts of a `gs://` URL.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct GcsLocation {
     pub(crate) bucket: Option<String>,
     pub(crate) path: Path,

@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use headstart_fetch_core::internal::Crc32c;
-use headstart_fetch_core::{BackendProfile, PinBy, Prices};
-use http::HeaderMap;
-use http::header::CONTENT_ENCODING;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use headstart_fetch_core::{BackendProfile, PinBy, Prices, internal::Crc32c};
+use http::{HeaderMap, header::CONTENT_ENCODING};
 
 /// The profile of a regional bucket, read from a machine in its region.
 ///

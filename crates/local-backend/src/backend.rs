@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
-use headstart_fetch_core::internal::path_of_url_key;
-use headstart_fetch_core::{BackendProfile, ConfigError};
-use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
-use object_store::path::Path;
+use headstart_fetch_core::{BackendProfile, ConfigError, internal::path_of_url_key};
+use object_store::{ObjectStore, local::LocalFileSystem, path::Path};
 use url::{Position, Url};
 
 use crate::store::LocalStore;

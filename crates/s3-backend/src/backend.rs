@@ -1,15 +1,12 @@
 //! `S3Backend`: builds the client for a bucket.
 
-use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use headstart_fetch_core::internal::client::{ReadWriteClients, ThrottleConnector, client_options};
 use headstart_fetch_core::internal::path_of_url_key;
 use headstart_fetch_core::{BackendProfile, ConfigError, PinBy, Prices};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
-use object_store::path::Path;
-use object_store::{ObjectStore, RetryConfig};
+use object_store::{ObjectStore, RetryConfig, path::Path};
 use url::{Position, Url};
 
 use crate::config::S3Config;

@@ -7,23 +7,18 @@ pub(crate) mod generation;
 pub(crate) mod log;
 mod uploads;
 
-use std::ops::Range;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
-use self::catalog::{Catalog, CatalogError, Versioning};
+use self::catalog::{Catalog, CatalogError, CatalogResult, Versioning};
 use self::generation::EPOCH;
 use self::log::{RequestEnd, RequestId, RequestLog, RequestRecord};
-use crate::policy::connections::Connections;
 use crate::policy::faults::{FaultPlan, Faults, ReadFault};
 use crate::policy::link::{LinkModel, LinkStreamId, Pull};
-use crate::policy::profile::LinkProfile;
-use crate::policy::rng::SeededRng;
+use crate::policy::{connections::Connections, profile::LinkProfile, rng::SeededRng};
 
 /// A bucket, the link to it, and the client's connections.
 #[derive(Debug)]
@@ -124,7 +119,7 @@ impl SimCloud {
         self: &Arc<Self>,
         record: RequestRecord,
         body_bytes: u64,
-        operation: impl FnOnce(&Catalog, DateTime<Utc>) -> Result<T, CatalogError>,
+        operation: impl FnOnce(&Catalog, DateTime<Utc>) -> CatalogResult<T>,
     ) -> object_store::Result<T> {
         let mut request = self.request(record);
         request.upload(body_bytes).await;
@@ -206,11 +201,10 @@ impl SimRequest {
         }
         let now = self.cloud.now();
         self.close_stream(now);
-        if end == RequestEnd::Completed && self.pooled {
-            self.cloud.traffic.lock().connections.give_back();
-        }
         if end != RequestEnd::Completed {
             self.cloud.freed.notify_waiters();
+        } else if self.pooled {
+            self.cloud.traffic.lock().connections.give_back();
         }
         self.cloud.log.end(self.id, now, end, self.sent_bytes);
     }

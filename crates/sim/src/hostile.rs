@@ -23,16 +23,13 @@
 //! # }
 //! ```
 
-use std::fmt;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicUsize;
+use std::{fmt, io, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
-use tokio::task::AbortHandle;
+use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::policy::content::Content;
 
@@ -169,20 +166,17 @@ impl HostileServer {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let server = Arc::clone(self);
-        let task = tokio::spawn(async move {
-            // Dropping the set closes the connections.
-            let mut connections = tokio::task::JoinSet::new();
+        // Dropping a set aborts its tasks, which closes their connections.
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
                 let server = Arc::clone(&server);
                 connections.spawn(async move { server.serve(stream).await });
             }
         });
-        Ok(Listening { address, task: task.abort_handle() })
-    }
-
-    fn next_connection(&self) -> usize {
-        self.connections.fetch_add(1, Ordering::Relaxed)
+        Ok(Listening { address, _task: task })
     }
 }
 
@@ -190,7 +184,7 @@ impl HostileServer {
 #[derive(Debug)]
 pub struct Listening {
     address: SocketAddr,
-    task: AbortHandle,
+    _task: JoinSet<()>,
 }
 
 impl Listening {
@@ -198,11 +192,5 @@ impl Listening {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }

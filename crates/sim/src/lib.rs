@@ -52,7 +52,7 @@ mod policy;
 pub mod server;
 mod store;
 
-pub use cloud::catalog::{Catalog, CatalogError, ListPage, ListQuery, Versioning, WriteCondition};
+pub use cloud::catalog::{Catalog, CatalogError, CatalogResult, ListPage, ListQuery, Versioning, WriteCondition};
 pub use cloud::generation::{EPOCH, FIRST_GENERATION, Generation};
 pub use cloud::log::{RequestCounts, RequestEnd, RequestId, RequestKind, RequestLog, RequestRecord};
 pub use policy::connections::Connections;

@@ -13,8 +13,12 @@
 //!
 //! With the feature `tls` and a `TlsIdentity` in the configuration the server speaks TLS.
 //!
-//! Another process reads the log and changes objects through `/_sim/`: `GET /_sim/log` (counts), `GET /_sim/requests`,
-//! `POST /_sim/reset`, `POST /_sim/overwrite?key=…[&size=…]`.
+//! Another process reads the log and changes objects through `/_sim/`, neither delayed nor logged:
+//!
+//! - `GET /_sim/log`: the `RequestCounts` as JSON. `GET /_sim/requests`: every `RequestRecord` as JSON.
+//! - `POST /_sim/reset`: clears the log.
+//! - `POST /_sim/overwrite?key=…[&size=…]`: writes a new synthetic generation, by default of the same size, and answers
+//!   with its number.
 
 mod bucket;
 mod exchange;
@@ -26,14 +30,10 @@ mod request;
 mod tls;
 mod xml;
 
-use std::convert::Infallible;
-use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::{convert::Infallible, io, sync::Arc, thread::JoinHandle};
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
@@ -42,11 +42,8 @@ pub use bucket::Dialect;
 #[cfg(feature = "tls")]
 pub use tls::TlsIdentity;
 
-use crate::cloud::SimCloud;
-use crate::cloud::catalog::Catalog;
-use crate::cloud::log::RequestLog;
-use crate::policy::faults::FaultPlan;
-use crate::policy::profile::LinkProfile;
+use crate::cloud::{SimCloud, catalog::Catalog, log::RequestLog};
+use crate::policy::{faults::FaultPlan, profile::LinkProfile};
 use bucket::ServedBucket;
 use exchange::{ClientConnection, ServerShared};
 

@@ -5,30 +5,23 @@ pub(crate) mod builder;
 pub(crate) mod fault;
 mod upload;
 
-use std::fmt;
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use headstart_fetch_core::Intent;
-use object_store::path::Path;
 use object_store::{
     CopyMode, CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
 };
 
-use self::builder::SimStoreBuilder;
 use self::fault::{SimFault, status_of};
-use self::upload::SimUpload;
-use crate::cloud::SimCloud;
-use crate::cloud::body::SimBody;
-use crate::cloud::catalog::{Catalog, CatalogError, ListPage, ListQuery, WriteCondition};
-use crate::cloud::generation::Generation;
+use self::{builder::SimStoreBuilder, upload::SimUpload};
+use crate::cloud::catalog::{Catalog, CatalogError, CatalogResult, ListPage, ListQuery, WriteCondition};
 use crate::cloud::log::{RequestEnd, RequestKind, RequestLog, RequestRecord};
+use crate::cloud::{SimCloud, body::SimBody, generation::Generation};
 use crate::policy::connections::Connections;
 use crate::policy::faults::{ReadAnswer, ReadFault};
 
@@ -75,7 +68,7 @@ impl SimStore {
     ///
     /// # Errors
     /// [`CatalogError::NotFound`] where the object does not exist and `size` is `None`.
-    pub fn overwrite(&self, key: &str, size: Option<u64>) -> Result<Arc<Generation>, CatalogError> {
+    pub fn overwrite(&self, key: &str, size: Option<u64>) -> CatalogResult {
         self.cloud.catalog.overwrite_synthetic(key, size, self.cloud.date())
     }
 
@@ -89,7 +82,7 @@ impl SimStore {
         kind: RequestKind,
         key: &str,
         body_bytes: u64,
-        operation: impl FnOnce(&Catalog, DateTime<Utc>) -> Result<T, CatalogError>,
+        operation: impl FnOnce(&Catalog, DateTime<Utc>) -> CatalogResult<T>,
     ) -> Result<T> {
         self.cloud.call(self.record(kind, key), body_bytes, operation).await
     }
@@ -136,13 +129,9 @@ impl ObjectStore for SimStore {
         Ok(put_result(&*put.await?))
     }
 
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         let key = location.as_ref();
-        let begin = |catalog: &Catalog, _| Ok(catalog.begin_upload(key, options.attributes));
+        let begin = |catalog: &Catalog, _| Ok(catalog.begin_upload(key, opts.attributes));
         let id = self.call(RequestKind::Multipart, key, 0, begin).await?;
         Ok(Box::new(SimUpload::new(self.clone(), location.clone(), id)))
     }
@@ -209,16 +198,10 @@ impl ObjectStore for SimStore {
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let delimiter = Some("/".to_owned());
         let query = ListQuery { prefix: folder(prefix), delimiter, ..ListQuery::default() };
-        let mut pages = pin!(self.pages(query));
-        let (mut objects, mut common_prefixes) = (Vec::new(), Vec::new());
-        while let Some(page) = pages.try_next().await? {
-            for (key, object) in &page.objects {
-                objects.push(meta(key, object)?);
-            }
-            for prefix in &page.prefixes {
-                common_prefixes.push(Path::parse(prefix)?);
-            }
-        }
+        let pages: Vec<ListPage> = self.pages(query).try_collect().await?;
+        let objects = pages.iter().flat_map(|page| &page.objects).map(|(key, object)| meta(key, object));
+        let prefixes = pages.iter().flat_map(|page| &page.prefixes).map(Path::parse);
+        let (objects, common_prefixes) = (objects.collect::<Result<_>>()?, prefixes.collect::<Result<_, _>>()?);
         Ok(ListResult { objects, common_prefixes, extensions: object_store::Extensions::default() })
     }
 

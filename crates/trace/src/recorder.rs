@@ -4,21 +4,15 @@ mod call;
 mod order;
 mod writer;
 
-use std::fmt;
-use std::fs::File;
-use std::hash::RandomState;
 use std::io::{self, BufWriter, Write};
-use std::ops::Range;
-use std::path::Path as FilePath;
-use std::sync::Arc;
+use std::{fmt, fs::File, hash::RandomState, ops::Range, path::Path as FilePath, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
-use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, path::Path,
 };
 use tokio::time::Instant;
 
@@ -87,11 +81,9 @@ impl fmt::Display for TraceRecorder {
 /// Shows the inner store by its `Display`, since the `Debug` of some clients prints credentials.
 impl fmt::Debug for TraceRecorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = format_args!("{}", self.inner);
-        f.debug_struct("TraceRecorder")
-            .field("inner", &inner)
-            .field("started", &self.shared.started)
-            .finish_non_exhaustive()
+        let mut shown = f.debug_struct("TraceRecorder");
+        shown.field("inner", &format_args!("{}", self.inner)).field("started", &self.shared.started);
+        shown.finish_non_exhaustive()
     }
 }
 
@@ -140,12 +132,8 @@ impl ObjectStore for TraceRecorder {
         self.inner.put_opts(location, payload, options).await
     }
 
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, options).await
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, opts).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {

@@ -47,10 +47,11 @@ pub enum Keys {
 }
 
 /// The kind of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallKind {
     /// `get_opts` with a body, also as `get` and `get_range`.
+    #[default]
     Get,
     /// `get_opts` with `head`.
     Head,
@@ -66,7 +67,7 @@ pub enum CallKind {
 pub const DROPPED: &str = "dropped";
 
 /// One call of an application.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceCall {
     /// Its number, counted from 0 in the order in which calls began.
     pub n: u64,
@@ -131,26 +132,7 @@ impl TraceCall {
     /// A call with default values in all other fields.
     #[must_use]
     pub fn new(n: u64, key: impl Into<String>, kind: CallKind) -> Self {
-        Self {
-            n,
-            key: key.into(),
-            size: None,
-            kind,
-            ranges: Vec::new(),
-            offset: None,
-            suffix: None,
-            is_conditional: false,
-            handle: None,
-            is_last: false,
-            after: None,
-            wait_us: 0,
-            busy_us: 0,
-            bytes: 0,
-            at_us: 0,
-            first_us: 0,
-            took_us: 0,
-            error: None,
-        }
+        Self { n, key: key.into(), kind, ..Self::default() }
     }
 }
 
@@ -255,10 +237,8 @@ pub(crate) fn write_line(mut file: impl Write, line: &impl Serialize) -> io::Res
 
 fn check(calls: &[(usize, TraceCall)]) -> Result<(), TraceError> {
     let wrong = |line, what| Err(TraceError::Contradiction { line, what });
-    for pair in calls.windows(2) {
-        if pair[0].1.n == pair[1].1.n {
-            return wrong(pair[1].0, "two calls have this number");
-        }
+    if let Some(pair) = calls.windows(2).find(|pair| pair[0].1.n == pair[1].1.n) {
+        return wrong(pair[1].0, "two calls have this number");
     }
     for (line, call) in calls {
         if call.after.is_some_and(|after| after >= call.n) {

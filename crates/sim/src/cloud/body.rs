@@ -1,19 +1,14 @@
 //! The body of an answer: its bytes when they are due, and its faults.
 
-use std::ops::Range;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use headstart_fetch_core::ConnectionFault;
 use headstart_fetch_core::internal::byte_range::{self, in_memory};
 
-use crate::cloud::SimRequest;
-use crate::cloud::generation::Generation;
-use crate::cloud::log::RequestEnd;
-use crate::policy::faults::ReadAnswer;
-use crate::store::fault::SimFault;
+use crate::cloud::{SimRequest, generation::Generation, log::RequestEnd};
+use crate::{policy::faults::ReadAnswer, store::fault::SimFault};
 
 /// The largest piece that a body yields. A slow reader gets its backlog in pieces that fit its CPU cache.
 const MAX_CHUNK_BYTES: u64 = 256 * 1024;
@@ -82,42 +77,26 @@ impl SimBody {
 
     /// The body as a stream for `GetResult`.
     pub(crate) fn into_stream(self) -> BoxStream<'static, object_store::Result<Bytes>> {
-        stream::unfold(Some(self), |body| async {
-            let mut body = body?;
-            match body.next().await? {
-                Ok(bytes) => Some((Ok(bytes), Some(body))),
-                Err(error) => Some((Err(error), None)),
-            }
-        })
-        // `object_store` polls an empty body twice.
-        .fuse()
-        .boxed()
+        // Unlike `unfold`, `try_unfold` may be polled again after its end, which `object_store` does for empty bodies.
+        stream::try_unfold(self, |mut body| async { Ok(body.next().await?.map(|bytes| (bytes, body))) }).boxed()
     }
 
-    async fn next(&mut self) -> Option<object_store::Result<Bytes>> {
+    async fn next(&mut self) -> object_store::Result<Option<Bytes>> {
         loop {
             // Ends a piece at the announced end: bytes beyond it are not the object's.
             let to_boundary = self.range.end.checked_sub(self.offset).filter(|n| *n > 0).unwrap_or(MAX_CHUNK_BYTES);
             let bytes = self.request.pull(to_boundary.min(MAX_CHUNK_BYTES)).await;
             if bytes > 0 {
-                return Some(Ok(self.take(bytes)));
+                return Ok(Some(self.take(bytes)));
             }
-            if let Some((at, pause)) = self.pause.take() {
-                self.request.open_stream(self.request.cloud.now() + pause, self.end - at);
-                continue;
-            }
-            match self.ending {
-                BodyEnding::Complete | BodyEnding::WrongLength => return None,
-                BodyEnding::Cut => {
-                    self.request.end(RequestEnd::Failed);
-                    return Some(Err(SimFault::BodyCut {
-                        bytes: self.offset - self.range.start,
-                        fault: ConnectionFault,
-                    }
-                    .into()));
-                }
-            }
+            let Some((at, pause)) = self.pause.take() else { break };
+            self.request.open_stream(self.request.cloud.now() + pause, self.end - at);
         }
+        if self.ending != BodyEnding::Cut {
+            return Ok(None);
+        }
+        self.request.end(RequestEnd::Failed);
+        Err(SimFault::BodyCut { bytes: self.offset - self.range.start, fault: ConnectionFault }.into())
     }
 
     fn take(&mut self, bytes: u64) -> Bytes {
@@ -129,12 +108,10 @@ impl SimBody {
 
     /// Ends the request with its last byte: clients know the length and need not poll for the end.
     fn end_if_complete(&mut self) {
-        if self.offset == self.end && self.ending != BodyEnding::Cut {
-            self.request.end(if self.ending == BodyEnding::Complete {
-                RequestEnd::Completed
-            } else {
-                RequestEnd::Failed
-            });
+        match self.ending {
+            BodyEnding::Complete if self.offset == self.end => self.request.end(RequestEnd::Completed),
+            BodyEnding::WrongLength if self.offset == self.end => self.request.end(RequestEnd::Failed),
+            _ => {}
         }
     }
 }

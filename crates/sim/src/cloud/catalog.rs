@@ -4,19 +4,17 @@
 //! the form `synthetic/<size>/<anything>` exists from the start, with [`FIRST_GENERATION`] and the size in its name
 //! (`4096`, `64KiB`, `1GiB`, `1GB`). It is not listed until it is first written to.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use object_store::Attributes;
 use parking_lot::Mutex;
 
-pub use super::condition::{CatalogError, WriteCondition};
+pub use super::condition::{CatalogError, CatalogResult, WriteCondition};
 use super::generation::{EPOCH, FIRST_GENERATION, Generation, GenerationBytes};
 use super::uploads::Uploads;
-use crate::policy::content::Content;
-use crate::policy::faults::ExternalChange;
+use crate::policy::{content::Content, faults::ExternalChange};
 
 /// Whether a bucket keeps generations that were overwritten or deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,12 +53,12 @@ pub struct ListPage {
 /// A bucket.
 #[derive(Debug)]
 pub struct Catalog {
-    versioning: Versioning,
     state: Mutex<CatalogState>,
 }
 
 #[derive(Debug)]
 struct CatalogState {
+    versioning: Versioning,
     next_generation: u64,
     objects: BTreeMap<String, CatalogObject>,
     uploads: Uploads,
@@ -78,18 +76,14 @@ impl Catalog {
     /// An empty bucket.
     #[must_use]
     pub fn new(versioning: Versioning) -> Self {
-        let state = CatalogState {
-            next_generation: FIRST_GENERATION + 1,
-            objects: BTreeMap::new(),
-            uploads: Uploads::default(),
-        };
-        Self { versioning, state: Mutex::new(state) }
+        let (objects, uploads) = (BTreeMap::new(), Uploads::default());
+        Self { state: Mutex::new(CatalogState { versioning, next_generation: FIRST_GENERATION + 1, objects, uploads }) }
     }
 
     /// Whether the bucket keeps older generations.
     #[must_use]
     pub fn versioning(&self) -> Versioning {
-        self.versioning
+        self.state.lock().versioning
     }
 
     /// Adds a synthetic object of `size` bytes, dated [`EPOCH`].
@@ -101,12 +95,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError::NotFound`] where the object does not exist and `size` is `None`.
-    pub fn overwrite_synthetic(
-        &self,
-        key: &str,
-        size: Option<u64>,
-        now: DateTime<Utc>,
-    ) -> Result<Arc<Generation>, CatalogError> {
+    pub fn overwrite_synthetic(&self, key: &str, size: Option<u64>, now: DateTime<Utc>) -> CatalogResult {
         let size = size.map_or_else(|| self.get(key, None).map(|live| live.size), Ok)?;
         Ok(self.write_synthetic(key, size, now))
     }
@@ -115,7 +104,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError::NotFound`].
-    pub fn get(&self, key: &str, generation: Option<u64>) -> Result<Arc<Generation>, CatalogError> {
+    pub fn get(&self, key: &str, generation: Option<u64>) -> CatalogResult {
         let state = self.state.lock();
         let found = match state.objects.get(key) {
             Some(object) => object.find(generation),
@@ -135,17 +124,9 @@ impl Catalog {
         attributes: Attributes,
         condition: &WriteCondition,
         now: DateTime<Utc>,
-    ) -> Result<Arc<Generation>, CatalogError> {
+    ) -> CatalogResult {
         let size = bytes.len() as u64;
-        self.state.lock().write(
-            self.versioning,
-            key,
-            size,
-            |_| GenerationBytes::Stored(bytes),
-            attributes,
-            condition,
-            now,
-        )
+        self.state.lock().write(key, size, |_| GenerationBytes::Stored(bytes), attributes, condition, now)
     }
 
     /// Copies the live generation of `from`, attributes included, to `to`. The condition is one on `to`.
@@ -154,26 +135,17 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::NotFound`] where `from` does not exist; [`CatalogError::AlreadyExists`] or
     /// [`CatalogError::Precondition`] where `condition` does not hold.
-    pub fn copy(
-        &self,
-        from: &str,
-        to: &str,
-        condition: &WriteCondition,
-        now: DateTime<Utc>,
-    ) -> Result<Arc<Generation>, CatalogError> {
+    pub fn copy(&self, from: &str, to: &str, condition: &WriteCondition, now: DateTime<Utc>) -> CatalogResult {
         let source = self.get(from, None)?;
         let (body, attributes) = (source.body.clone(), source.attributes.clone());
-        self.state.lock().write(self.versioning, to, source.size, |_| body, attributes, condition, now)
+        self.state.lock().write(to, source.size, |_| body, attributes, condition, now)
     }
 
     /// Deletes the live generation of an object; returns whether it existed.
     pub fn delete(&self, key: &str) -> bool {
         let mut state = self.state.lock();
-        let deleted = state.object(key).live.is_some();
-        if deleted {
-            state.object(key).retire(self.versioning);
-        }
-        deleted
+        let versioning = state.versioning;
+        state.object(key).retire(versioning)
     }
 
     /// Makes a change by another client. A change of an object that does not exist has no effect.
@@ -189,6 +161,7 @@ impl Catalog {
     pub fn list(&self, query: &ListQuery) -> ListPage {
         let limit = if query.max_keys == 0 { 1000 } else { query.max_keys };
         let after = query.start_after.as_deref().unwrap_or_default();
+        let delimiter = query.delimiter.as_deref().filter(|text| !text.is_empty());
         let state = self.state.lock();
         let mut page = ListPage::default();
         let mut last = None;
@@ -200,9 +173,7 @@ impl Catalog {
             };
             let rest = &key[query.prefix.len()..];
             let folded =
-                query.delimiter.as_deref().filter(|d| !d.is_empty()).and_then(|delimiter| {
-                    rest.find(delimiter).map(|at| &key[..query.prefix.len() + at + delimiter.len()])
-                });
+                delimiter.and_then(|text| rest.find(text).map(|at| &key[..query.prefix.len() + at + text.len()]));
             let same_as_last = folded.is_some() && folded == page.prefixes.last().map(String::as_str);
             if !same_as_last {
                 if page.objects.len() + page.prefixes.len() == limit {
@@ -229,7 +200,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError::NoSuchUpload`].
-    pub fn put_part(&self, upload: &str, part: usize, bytes: Bytes) -> Result<String, CatalogError> {
+    pub fn put_part(&self, upload: &str, part: usize, bytes: Bytes) -> CatalogResult<String> {
         self.state.lock().uploads.put_part(upload, part, bytes)
     }
 
@@ -244,12 +215,11 @@ impl Catalog {
         parts: &[(usize, String)],
         condition: &WriteCondition,
         now: DateTime<Utc>,
-    ) -> Result<Arc<Generation>, CatalogError> {
+    ) -> CatalogResult {
         let mut state = self.state.lock();
         let (key, attributes, bytes) = state.uploads.assemble(upload, parts)?;
         let size = bytes.len() as u64;
-        let made =
-            state.write(self.versioning, &key, size, |_| GenerationBytes::Stored(bytes), attributes, condition, now)?;
+        let made = state.write(&key, size, |_| GenerationBytes::Stored(bytes), attributes, condition, now)?;
         state.uploads.remove(upload)?;
         Ok(made)
     }
@@ -258,7 +228,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError::NoSuchUpload`].
-    pub fn abort_upload(&self, upload: &str) -> Result<(), CatalogError> {
+    pub fn abort_upload(&self, upload: &str) -> CatalogResult<()> {
         self.state.lock().uploads.remove(upload)
     }
 
@@ -266,24 +236,23 @@ impl Catalog {
         let body = |number| GenerationBytes::Synthetic(Content::new(key, number));
         self.state
             .lock()
-            .write(self.versioning, key, size, body, Attributes::default(), &WriteCondition::Always, now)
+            .write(key, size, body, Attributes::default(), &WriteCondition::Always, now)
             .expect("a write without a condition succeeds")
     }
 }
 
 impl CatalogState {
-    #[expect(clippy::too_many_arguments, reason = "the one function that creates generations")]
+    /// The one function that creates generations.
     fn write(
         &mut self,
-        versioning: Versioning,
         key: &str,
         size: u64,
         body: impl FnOnce(u64) -> GenerationBytes,
         attributes: Attributes,
         condition: &WriteCondition,
         now: DateTime<Utc>,
-    ) -> Result<Arc<Generation>, CatalogError> {
-        let number = self.next_generation;
+    ) -> CatalogResult {
+        let (number, versioning) = (self.next_generation, self.versioning);
         let object = self.object(key);
         condition.check(key, object.live.as_deref())?;
         object.retire(versioning);
@@ -309,11 +278,14 @@ impl CatalogObject {
         }
     }
 
-    fn retire(&mut self, versioning: Versioning) {
+    /// Ends the live generation; returns whether there was one.
+    fn retire(&mut self, versioning: Versioning) -> bool {
         let retired = self.live.take();
+        let existed = retired.is_some();
         if versioning == Versioning::Kept {
             self.older.extend(retired);
         }
+        existed
     }
 }
 

@@ -1,5 +1,7 @@
 //! Conditions of writes, and errors of the catalog.
 
+use std::sync::Arc;
+
 use crate::cloud::generation::Generation;
 
 /// A condition that an object must meet to be written.
@@ -15,6 +17,9 @@ pub enum WriteCondition {
     /// The object has this generation.
     Generation(u64),
 }
+
+/// The result of an operation on the catalog, by default the generation that it made or found.
+pub type CatalogResult<T = Arc<Generation>> = Result<T, CatalogError>;
 
 /// Why the catalog refuses an operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +59,7 @@ impl From<CatalogError> for object_store::Error {
 }
 
 impl WriteCondition {
-    pub(crate) fn check(&self, key: &str, live: Option<&Generation>) -> Result<(), CatalogError> {
+    pub(crate) fn check(&self, key: &str, live: Option<&Generation>) -> CatalogResult<()> {
         let holds = match (self, live) {
             (Self::Always, _) | (Self::Absent, None) => true,
             (Self::Absent, Some(_)) => return Err(CatalogError::AlreadyExists(key.to_owned())),

@@ -1,14 +1,11 @@
 //! One version of an object: its metadata and its bytes.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
-use headstart_fetch_core::internal::byte_range::in_memory;
-use headstart_fetch_core::options::parse_bytes;
+use headstart_fetch_core::{internal::byte_range::in_memory, options::parse_bytes};
 use object_store::{Attributes, ObjectMeta, path};
 
 use crate::policy::content::Content;

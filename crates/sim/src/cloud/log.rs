@@ -1,7 +1,6 @@
 //! The log of requests to a simulated store.
 
-use std::ops::Range;
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use headstart_fetch_core::Intent;
 use parking_lot::Mutex;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::{Bytes, BytesMut};
 use object_store::Attributes;
 
-use crate::cloud::catalog::CatalogError;
+use crate::cloud::catalog::{CatalogError, CatalogResult};
 
 /// The open uploads of a bucket.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl Uploads {
         id
     }
 
-    pub(crate) fn put_part(&mut self, id: &str, part: usize, bytes: Bytes) -> Result<String, CatalogError> {
+    pub(crate) fn put_part(&mut self, id: &str, part: usize, bytes: Bytes) -> CatalogResult<String> {
         let upload = self.open.get_mut(id).ok_or_else(|| CatalogError::NoSuchUpload(id.to_owned()))?;
         upload.uploaded_parts += 1;
         let e_tag = format!("\"{id}-{part}-{}\"", upload.uploaded_parts);
@@ -42,11 +42,7 @@ impl Uploads {
     }
 
     /// Key, attributes and bytes of the object made of `parts`.
-    pub(crate) fn assemble(
-        &self,
-        id: &str,
-        parts: &[(usize, String)],
-    ) -> Result<(String, Attributes, Bytes), CatalogError> {
+    pub(crate) fn assemble(&self, id: &str, parts: &[(usize, String)]) -> CatalogResult<(String, Attributes, Bytes)> {
         let upload = self.open.get(id).ok_or_else(|| CatalogError::NoSuchUpload(id.to_owned()))?;
         let mut whole = BytesMut::new();
         for (number, wanted) in parts {
@@ -58,7 +54,7 @@ impl Uploads {
         Ok((upload.key.clone(), upload.attributes.clone(), whole.freeze()))
     }
 
-    pub(crate) fn remove(&mut self, id: &str) -> Result<(), CatalogError> {
+    pub(crate) fn remove(&mut self, id: &str) -> CatalogResult<()> {
         self.open.remove(id).map(drop).ok_or_else(|| CatalogError::NoSuchUpload(id.to_owned()))
     }
 }

@@ -79,6 +79,11 @@ impl Behaviour {
         })
     }
 
+    /// Alters the answers to which `applies` applies.
+    const fn when(self, applies: Applies, alter: Alter) -> Self {
+        Self { applies, alter, ..self }
+    }
+
     const fn small(self) -> Self {
         Self { sizes: Sizes::Small, ..self }
     }
@@ -88,16 +93,10 @@ impl Behaviour {
     }
 }
 
-/// A row of the table. [`ALL`] sets the topic of each group of rows.
-const fn row(
-    name: &'static str,
-    server: &'static str,
-    ours: &'static str,
-    applies: Applies,
-    alter: Alter,
-) -> Behaviour {
+/// A row of the table, which alters no answer yet. [`ALL`] sets the topic of each group of rows.
+const fn row(name: &'static str, server: &'static str, ours: &'static str) -> Behaviour {
     let (topic, sizes, connections) = (Topic::Preconditions, Sizes::All, ServedConnections::All);
-    Behaviour { name, topic, server, ours, sizes, connections, applies, alter }
+    Behaviour { name, topic, server, ours, sizes, connections, applies: always, alter: |_, _, reply| reply }
 }
 
 /// What Headstart does about an answer that will be the same next time.

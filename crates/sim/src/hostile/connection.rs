@@ -1,7 +1,7 @@
 //! Serves a connection: reads requests and writes the answers of the script.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -22,7 +22,7 @@ impl HostileServer {
             ServedConnections::OneAtATime => self.one_at_a_time.acquire().await.ok(),
             ServedConnections::None => return,
         };
-        let connection = self.next_connection();
+        let connection = self.connections.fetch_add(1, Ordering::Relaxed);
         // The only errors are a client that has disconnected, or one that does not speak HTTP.
         let _ = self.exchange(connection, stream).await;
     }
@@ -56,12 +56,9 @@ impl HostileServer {
         match &reply.garbage {
             Some(garbage) => stream.write_all(garbage).await?,
             None => {
-                let mut head = format!("HTTP/1.1 {} Answer\r\n", reply.status);
-                for (name, value) in &reply.headers {
-                    head.push_str(&format!("{name}: {value}\r\n"));
-                }
-                head.push_str("\r\n");
-                stream.write_all(head.as_bytes()).await?;
+                let headers: String =
+                    reply.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+                stream.write_all(format!("HTTP/1.1 {} Answer\r\n{headers}\r\n", reply.status).as_bytes()).await?;
             }
         }
         stream.flush().await?;
@@ -109,23 +106,16 @@ async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8], chunked: boo
 }
 
 /// Reads the next request and discards its body; returns `None` once the client has closed the connection.
-async fn next_request(
-    received: &mut BytesMut,
-    stream: &mut (impl AsyncRead + Unpin),
-) -> io::Result<Option<AskedRequest>> {
+async fn next_request(buf: &mut BytesMut, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<AskedRequest>> {
     loop {
-        if let Some((asked, head_bytes)) = parse(received)? {
-            received.advance(head_bytes);
+        if let Some((asked, head_bytes)) = parse(buf)? {
             let body_bytes = asked.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-            while received.len() < body_bytes {
-                if stream.read_buf(received).await? == 0 {
-                    return Ok(None);
-                }
+            if buf.len() - head_bytes >= body_bytes {
+                buf.advance(head_bytes + body_bytes);
+                return Ok(Some(asked));
             }
-            received.advance(body_bytes);
-            return Ok(Some(asked));
         }
-        if stream.read_buf(received).await? == 0 {
+        if stream.read_buf(buf).await? == 0 {
             return Ok(None);
         }
     }

@@ -3,21 +3,15 @@
 //! Under a paused clock all delays and timeouts are exact and take no wall time. Like `object_store`'s default
 //! connector, it reuses connections, follows redirects, and fails a request after 30 s without data.
 
-use std::error::Error;
-use std::fmt;
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::{error::Error, fmt, io, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
-use http::header::LOCATION;
-use http::{Method, StatusCode, Uri};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::rt::ReadBufCursor;
+use futures::stream;
+use http::{Method, Uri, header::LOCATION};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::{body::Incoming, rt::ReadBufCursor};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -26,8 +20,7 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody,
     HttpService,
 };
-use tokio::io::DuplexStream;
-use tokio::time::{Instant, Sleep};
+use tokio::{io::DuplexStream, time::timeout};
 
 use super::{HostileServer, ServedConnections};
 
@@ -131,13 +124,12 @@ impl fmt::Debug for InMemoryClient {
 impl HttpService for InMemoryClient {
     async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
         for _ in 0..=MAX_REDIRECTS {
-            let sent = request.clone();
-            let answered = tokio::time::timeout(READ_TIMEOUT, self.0.request(sent)).await;
+            let answered = timeout(READ_TIMEOUT, self.0.request(request.clone())).await;
             let answer =
                 answered.map_err(|late| HttpError::new(HttpErrorKind::Timeout, late))?.map_err(client_error)?;
             match redirected(&request, &answer) {
                 Some(uri) => *request.uri_mut() = uri,
-                None => return Ok(answer.map(|body| HttpResponseBody::new(TimedBody::new(body)))),
+                None => return Ok(answer.map(timed)),
             }
         }
         Err(HttpError::new(HttpErrorKind::Unknown, io::Error::other("too many redirects")))
@@ -146,14 +138,7 @@ impl HttpService for InMemoryClient {
 
 /// The target of a redirect of a read.
 fn redirected(request: &HttpRequest, answer: &http::Response<Incoming>) -> Option<Uri> {
-    let is_redirect = matches!(
-        answer.status(),
-        StatusCode::MOVED_PERMANENTLY
-            | StatusCode::FOUND
-            | StatusCode::SEE_OTHER
-            | StatusCode::TEMPORARY_REDIRECT
-            | StatusCode::PERMANENT_REDIRECT
-    );
+    let is_redirect = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308);
     if !is_redirect || !matches!(*request.method(), Method::GET | Method::HEAD) {
         return None;
     }
@@ -166,44 +151,14 @@ fn redirected(request: &HttpRequest, answer: &http::Response<Incoming>) -> Optio
     location.parse().ok()
 }
 
-/// A body that fails after [`READ_TIMEOUT`] without data.
-struct TimedBody {
-    inner: Incoming,
-    timeout: Pin<Box<Sleep>>,
-}
-
-impl TimedBody {
-    fn new(inner: Incoming) -> Self {
-        Self { inner, timeout: Box::pin(tokio::time::sleep(READ_TIMEOUT)) }
-    }
-}
-
-impl Body for TimedBody {
-    type Data = Bytes;
-    type Error = HttpError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        let this = &mut *self;
-        match Pin::new(&mut this.inner).poll_frame(cx) {
-            Poll::Ready(frame) => {
-                this.timeout.as_mut().reset(Instant::now() + READ_TIMEOUT);
-                Poll::Ready(frame.map(|frame| frame.map_err(http_error)))
-            }
-            Poll::Pending => {
-                ready!(this.timeout.as_mut().poll(cx));
-                let late = io::Error::from(io::ErrorKind::TimedOut);
-                Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::Timeout, late))))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
+/// The body, which fails after [`READ_TIMEOUT`] without data.
+fn timed(body: Incoming) -> HttpResponseBody {
+    let frames = stream::try_unfold(body, |mut body| async {
+        let late = |_| HttpError::new(HttpErrorKind::Timeout, io::Error::from(io::ErrorKind::TimedOut));
+        let frame = timeout(READ_TIMEOUT, body.frame()).await.map_err(late)?;
+        Ok(frame.transpose().map_err(http_error)?.map(|frame| (frame, body)))
+    });
+    HttpResponseBody::new(StreamBody::new(frames))
 }
 
 fn client_error(error: ClientError) -> HttpError {

@@ -1,7 +1,6 @@
 //! The answer to a request, and how a script may change it.
 
-use std::ops::Range;
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 
@@ -80,27 +79,28 @@ impl Reply {
         if asked.header("if-none-match").is_some_and(|tag| tag == "*" || tag == object.e_tag) {
             return Self::empty(304);
         }
-        let whole = 0..object.size;
-        let (status, range) = match asked.range_in(object.size) {
-            Some(range) if range.is_empty() => {
-                return Self::text(416, "no such bytes").with("content-range", format!("bytes */{}", object.size));
-            }
-            Some(range) => (206, range),
-            None => (200, whole),
-        };
-        let mut reply = Self::empty(status)
-            .with("content-length", (range.end - range.start).to_string())
+        let about = Self::empty(200)
             .with("etag", &object.e_tag)
             .with("last-modified", &object.last_modified)
             .with("accept-ranges", "bytes")
             .with("x-goog-generation", &object.version)
             .with("x-amz-version-id", &object.version);
-        if status == 206 {
-            let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, object.size);
-            reply = reply.with("content-range", content_range);
+        match asked.range_in(object.size) {
+            None => {
+                about.with("content-length", object.size.to_string()).with_body(vec![BodyStep::Object(0..object.size)])
+            }
+            Some(range) if range.is_empty() => {
+                Self::text(416, "no such bytes").with("content-range", format!("bytes */{}", object.size))
+            }
+            Some(range) => Self { status: 206, ..about }.with_range(range, object),
         }
-        reply.body = vec![BodyStep::Object(range)];
-        reply
+    }
+
+    /// The same answer with `range` of the object.
+    pub(super) fn with_range(self, range: Range<u64>, object: &HostileObject) -> Self {
+        self.with("content-length", (range.end - range.start).to_string())
+            .with("content-range", format!("bytes {}-{}/{}", range.start, range.end - 1, object.size))
+            .with_body(vec![BodyStep::Object(range)])
     }
 
     /// The same answer with a header, given by its name in lower case.

@@ -6,9 +6,8 @@
 //! a mark known beforehand. So arrivals and ends happen at their exact times, however late the model is asked, and
 //! delays of the caller do not accumulate.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
 use crate::policy::profile::LinkProfile;
 

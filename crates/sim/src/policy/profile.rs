@@ -1,8 +1,6 @@
 //! Properties of simulated links, and the named links.
 
-use std::fmt;
-use std::str::FromStr;
-use std::time::Duration;
+use std::{fmt, str::FromStr, time::Duration};
 
 use headstart_fetch_core::BackendProfile;
 
@@ -75,15 +73,7 @@ impl LinkProfile {
     /// A link without delay or limit.
     #[must_use]
     pub fn loopback() -> Self {
-        Self {
-            name: "loopback".to_owned(),
-            ttfb: Duration::ZERO,
-            spread: TtfbSpread::Constant,
-            setup: Duration::ZERO,
-            stream_bytes_per_s: f64::INFINITY,
-            nic_bytes_per_s: f64::INFINITY,
-            receive_window_bytes: u64::MAX,
-        }
+        Self { receive_window_bytes: u64::MAX, ..Self::shaped("loopback", 0, f64::INFINITY, f64::INFINITY) }
     }
 
     /// The same link with lognormal first-byte times.
@@ -121,14 +111,8 @@ impl FromStr for LinkProfile {
     /// Parses the name of a link, with an optional suffix `-lognormal`.
     fn from_str(name: &str) -> Result<Self, UnknownProfile> {
         let (base, varies) = name.strip_suffix("-lognormal").map_or((name, false), |base| (base, true));
-        let link = match base {
-            "gcs" => Self::gcs(),
-            "s3" => Self::s3(),
-            "near" => Self::near(),
-            "wan" => Self::wan(),
-            "loopback" => Self::loopback(),
-            _ => return Err(UnknownProfile(name.to_owned())),
-        };
+        let mut links = [Self::gcs(), Self::s3(), Self::near(), Self::wan(), Self::loopback()].into_iter();
+        let link = links.find(|link| link.name == base).ok_or_else(|| UnknownProfile(name.to_owned()))?;
         Ok(if varies { link.lognormal() } else { link })
     }
 }

@@ -9,13 +9,11 @@ use http::header::{
     CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
 };
 use http::{HeaderName, HeaderValue, StatusCode, Uri};
-use object_store::path::Path;
-use object_store::{Attribute, GetOptions};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use object_store::{Attribute, GetOptions, path::Path};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::json_api::{self, JsonCall};
-use super::reply::{Refusal, ServerPayload, ServerReply};
+use super::reply::{Answered, Refusal, ServerPayload, ServerReply};
 use super::request::{Operation, Target, UploadStep};
 use super::xml;
 use crate::cloud::catalog::{Catalog, ListQuery, Versioning};
@@ -33,44 +31,47 @@ pub enum Dialect {
     S3,
 }
 
+/// Attributes with a standard header, and their fields in the JSON API.
+pub(super) static ATTRIBUTES: [(Attribute, HeaderName, &str); 5] = [
+    (Attribute::CacheControl, CACHE_CONTROL, "cacheControl"),
+    (Attribute::ContentDisposition, CONTENT_DISPOSITION, "contentDisposition"),
+    (Attribute::ContentEncoding, CONTENT_ENCODING, "contentEncoding"),
+    (Attribute::ContentLanguage, CONTENT_LANGUAGE, "contentLanguage"),
+    (Attribute::ContentType, CONTENT_TYPE, "contentType"),
+];
+
 impl Dialect {
-    /// Query parameter that names a version.
-    pub(super) fn version_parameter(self) -> &'static str {
+    /// Query parameter that names a version, and response header with the object's version.
+    pub(super) fn version_names(self) -> (&'static str, HeaderName) {
         match self {
-            Self::Gcs => "generation",
-            Self::S3 => "versionId",
+            Self::Gcs => ("generation", HeaderName::from_static("x-goog-generation")),
+            Self::S3 => ("versionId", HeaderName::from_static("x-amz-version-id")),
         }
     }
 
-    /// Response header with the object's version.
-    pub(super) fn version_header(self) -> HeaderName {
-        HeaderName::from_static(match self {
-            Self::Gcs => "x-goog-generation",
-            Self::S3 => "x-amz-version-id",
-        })
-    }
-
-    /// Request header that turns a PUT into a copy of `/bucket/key`.
-    pub(super) fn copy_source_header(self) -> HeaderName {
-        HeaderName::from_static(match self {
-            Self::Gcs => "x-goog-copy-source",
-            Self::S3 => "x-amz-copy-source",
-        })
-    }
-
-    /// Request and response header of the storage class.
-    pub(super) fn storage_class_header(self) -> HeaderName {
-        HeaderName::from_static(match self {
-            Self::Gcs => "x-goog-storage-class",
-            Self::S3 => "x-amz-storage-class",
-        })
-    }
-
-    /// Prefix of the headers of user metadata.
-    pub(super) fn metadata_prefix(self) -> &'static str {
+    /// Prefix of the provider's own headers.
+    pub(super) fn prefix(self) -> &'static str {
         match self {
-            Self::Gcs => "x-goog-meta-",
-            Self::S3 => "x-amz-meta-",
+            Self::Gcs => "x-goog-",
+            Self::S3 => "x-amz-",
+        }
+    }
+
+    /// The header that carries an attribute.
+    fn header_of(self, attribute: &Attribute) -> Option<HeaderName> {
+        match attribute {
+            Attribute::StorageClass => format!("{}storage-class", self.prefix()).parse().ok(),
+            Attribute::Metadata(key) => format!("{}meta-{key}", self.prefix()).parse().ok(),
+            other => ATTRIBUTES.iter().find(|(known, ..)| known == other).map(|(_, header, _)| header.clone()),
+        }
+    }
+
+    /// The attribute that a header carries.
+    pub(super) fn attribute_of(self, header: &HeaderName) -> Option<Attribute> {
+        match header.as_str().strip_prefix(self.prefix()) {
+            Some("storage-class") => Some(Attribute::StorageClass),
+            Some(own) => own.strip_prefix("meta-").map(|key| Attribute::Metadata(key.to_owned().into())),
+            None => ATTRIBUTES.iter().find(|(_, known, _)| known == header).map(|(attribute, ..)| attribute.clone()),
         }
     }
 }
@@ -92,7 +93,7 @@ impl ServedBucket {
     }
 
     /// Parses a request to this bucket.
-    pub(super) fn parse(&self, request: &http::request::Parts) -> Result<Operation, Refusal> {
+    pub(super) fn parse(&self, request: &http::request::Parts) -> Answered<Operation> {
         if self.speaks_json(&request.uri) {
             return JsonCall::parse(&self.name, request).map(Operation::Json);
         }
@@ -104,12 +105,7 @@ impl ServedBucket {
     }
 
     /// Executes `operation` at the time `now`; `body` is the body of the request.
-    pub(super) fn execute(
-        &self,
-        operation: Operation,
-        body: Bytes,
-        now: DateTime<Utc>,
-    ) -> Result<ServerReply, Refusal> {
+    pub(super) fn execute(&self, operation: Operation, body: Bytes, now: DateTime<Utc>) -> Answered {
         let catalog = &self.catalog;
         match operation {
             Operation::Get { key, options } => {
@@ -146,7 +142,7 @@ impl ServedBucket {
         }
     }
 
-    fn upload(&self, key: String, step: UploadStep, body: Bytes, now: DateTime<Utc>) -> Result<ServerReply, Refusal> {
+    fn upload(&self, key: String, step: UploadStep, body: Bytes, now: DateTime<Utc>) -> Answered {
         let catalog = &self.catalog;
         match step {
             UploadStep::Begin { attributes } => {
@@ -179,14 +175,14 @@ impl ServedBucket {
     }
 
     /// Finds the generation that `options` name.
-    pub(super) fn find(&self, key: &str, options: &GetOptions) -> Result<Arc<Generation>, Refusal> {
+    pub(super) fn find(&self, key: &str, options: &GetOptions) -> Answered<Arc<Generation>> {
         let number = options.version.as_deref().map(str::parse).transpose();
         let number = number.map_err(|_| Refusal::invalid("a version must be a number"))?;
         Ok(self.catalog.get(key, number)?)
     }
 
     /// Checks that the conditions of `options` hold.
-    pub(super) fn check(&self, key: &str, generation: &Generation, options: &GetOptions) -> Result<(), Refusal> {
+    pub(super) fn check(&self, key: &str, generation: &Generation, options: &GetOptions) -> Answered<()> {
         // The path does not matter for preconditions, and some keys are not valid paths.
         options.check_preconditions(&generation.meta(Path::default())).map_err(|error| {
             let refusal = match error {
@@ -198,7 +194,7 @@ impl ServedBucket {
     }
 
     /// Answers with the bytes that `options` ask for; for a HEAD, with the headers alone.
-    pub(super) fn serve(&self, generation: Arc<Generation>, options: &GetOptions) -> Result<ServerReply, Refusal> {
+    pub(super) fn serve(&self, generation: Arc<Generation>, options: &GetOptions) -> Answered {
         let size = generation.size;
         let (status, range) = match &options.range {
             None => (StatusCode::OK, 0..size),
@@ -214,7 +210,7 @@ impl ServedBucket {
             reply.headers.insert(CONTENT_RANGE, value(&content_range));
         }
         for (attribute, text) in &generation.attributes {
-            if let Some(name) = self.header_of(attribute) {
+            if let Some(name) = self.dialect.header_of(attribute) {
                 reply.headers.insert(name, value(text));
             }
         }
@@ -254,7 +250,7 @@ impl ServedBucket {
         ];
         // S3 sends version ids only for versioned buckets.
         if self.dialect == Dialect::Gcs || self.catalog.versioning() == Versioning::Kept {
-            headers.push((self.dialect.version_header(), generation.number.into()));
+            headers.push((self.dialect.version_names().1, generation.number.into()));
         }
         if self.dialect == Dialect::Gcs
             && let Some(crc32c) = generation.crc32c_base64()
@@ -263,26 +259,13 @@ impl ServedBucket {
         }
         headers
     }
-
-    fn header_of(&self, attribute: &Attribute) -> Option<HeaderName> {
-        match attribute {
-            Attribute::CacheControl => Some(CACHE_CONTROL),
-            Attribute::ContentDisposition => Some(CONTENT_DISPOSITION),
-            Attribute::ContentEncoding => Some(CONTENT_ENCODING),
-            Attribute::ContentLanguage => Some(CONTENT_LANGUAGE),
-            Attribute::ContentType => Some(CONTENT_TYPE),
-            Attribute::StorageClass => Some(self.dialect.storage_class_header()),
-            Attribute::Metadata(key) => format!("{}{key}", self.dialect.metadata_prefix()).parse().ok(),
-            _ => None,
-        }
-    }
 }
 
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_bytes(text.as_bytes()).expect("it came as a header, or is plain text")
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Answered<T> {
     let malformed = |why: String| Refusal::new(StatusCode::BAD_REQUEST, "MalformedXML", why);
     let body = std::str::from_utf8(body).map_err(|error| malformed(error.to_string()))?;
     quick_xml::de::from_str(body).map_err(|error| malformed(error.to_string()))

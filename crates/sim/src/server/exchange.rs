@@ -1,36 +1,22 @@
 //! One request and its answer: the delays, faults and log entries around an operation.
-//!
-//! The server's own resources, by which another process reads the log and changes objects, are neither delayed nor
-//! logged:
-//!
-//! - `GET /_sim/log`: the `RequestCounts` as JSON.
-//! - `GET /_sim/requests`: every `RequestRecord` as JSON.
-//! - `POST /_sim/reset`: clears the log.
-//! - `POST /_sim/overwrite?key=…[&size=…]`: writes a new synthetic generation, by default of the same size, and answers
-//!   with its number.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Method, Response, StatusCode, Uri};
+use futures::{StreamExt, stream::BoxStream};
+use http::{HeaderMap, Method, Response, StatusCode, Uri, header::CONTENT_LENGTH};
 use http_body_util::{BodyExt, Collected, Either, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use serde::Serialize;
 
-use super::bucket::ServedBucket;
-use super::json_api;
-use super::reply::{Refusal, ServerPayload, ServerReply};
+use super::reply::{Answered, Refusal, ServerPayload, ServerReply};
 use super::request::{Operation, Target};
-use crate::cloud::body::SimBody;
+use super::{bucket::ServedBucket, json_api};
 use crate::cloud::log::{RequestEnd, RequestKind, RequestRecord};
-use crate::cloud::{SimCloud, SimRequest};
+use crate::cloud::{SimCloud, SimRequest, body::SimBody};
 use crate::policy::faults::{ReadAnswer, ReadFault};
 
-/// First segment of the paths of the server's own resources.
+/// First segment of the paths of the server's own resources, which [`super`] lists.
 const CONTROL: &str = "_sim";
 
 /// Delay before a body fails. On an error hyper drops bytes that it has not written yet; the delay lets it write them.
@@ -140,7 +126,7 @@ fn is_control(uri: &Uri) -> bool {
     uri.path().strip_prefix('/').and_then(|path| path.split('/').next()) == Some(CONTROL)
 }
 
-fn control(cloud: &SimCloud, method: &Method, uri: &Uri) -> Result<ServerReply, Refusal> {
+fn control(cloud: &SimCloud, method: &Method, uri: &Uri) -> Answered {
     let target = Target::parse(uri)?;
     match (method.as_str(), target.key.as_deref().unwrap_or_default()) {
         ("GET", "log") => Ok(control_json(&cloud.log.counts())),

@@ -4,7 +4,7 @@ use object_store::Attribute;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
-use super::bucket::ServedBucket;
+use super::bucket::{ATTRIBUTES, ServedBucket};
 use super::xml::time;
 use crate::cloud::catalog::{ListPage, Versioning};
 use crate::cloud::generation::{EPOCH, Generation};
@@ -35,20 +35,13 @@ pub(super) fn object(bucket: &ServedBucket, key: &str, generation: &Generation) 
     }
     let mut metadata = Map::new();
     for (attribute, value) in &generation.attributes {
-        let field = match attribute {
-            Attribute::CacheControl => "cacheControl",
-            Attribute::ContentDisposition => "contentDisposition",
-            Attribute::ContentEncoding => "contentEncoding",
-            Attribute::ContentLanguage => "contentLanguage",
-            Attribute::ContentType => "contentType",
-            Attribute::StorageClass => "storageClass",
-            Attribute::Metadata(name) => {
-                metadata.insert(name.to_string(), value.as_ref().into());
-                continue;
-            }
-            _ => continue,
-        };
-        resource[field] = value.as_ref().into();
+        if let Attribute::Metadata(name) = attribute {
+            metadata.insert(name.to_string(), value.as_ref().into());
+        } else if *attribute == Attribute::StorageClass {
+            resource["storageClass"] = value.as_ref().into();
+        } else if let Some((.., field)) = ATTRIBUTES.iter().find(|(known, ..)| known == attribute) {
+            resource[field] = value.as_ref().into();
+        }
     }
     if !metadata.is_empty() {
         resource["metadata"] = metadata.into();

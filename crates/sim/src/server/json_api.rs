@@ -8,18 +8,14 @@
 //! A HEAD is answered like the GET, without a body. Writes are refused.
 //! As in the real API, entity tags have no quotes and errors are JSON.
 
-use http::header::ETAG;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri, header::ETAG};
 use object_store::GetOptions;
 use serde_json::Value;
 
-use super::bucket::ServedBucket;
-use super::json;
-use super::reply::{Refusal, ServerReply};
+use super::reply::{Answered, Refusal, ServerReply};
 use super::request::{Target, get_options};
-use crate::cloud::catalog::ListQuery;
-use crate::cloud::generation::Generation;
-use crate::cloud::log::RequestKind;
+use super::{bucket::ServedBucket, json};
+use crate::cloud::{catalog::ListQuery, generation::Generation, log::RequestKind};
 
 /// Prefixes of the paths of this API. The bucket follows.
 const PREFIXES: [&str; 3] = [RESOURCES, "/download/storage/v1/b/", "/upload/storage/v1/b/"];
@@ -35,16 +31,16 @@ pub(super) enum JsonCall {
     Bucket,
     /// Asks for a page of objects.
     List(ListQuery),
-    /// Asks for an object's resource.
+    /// Asks for an object.
     Object(WantedObject),
-    /// Asks for an object's bytes; a HEAD for their headers alone.
-    Media(WantedObject),
 }
 
 /// An object and the preconditions of the request.
 #[derive(Debug)]
 pub(super) struct WantedObject {
     key: String,
+    /// Whether the request asks for the object's bytes (a HEAD for their headers alone), not for its resource.
+    is_media: bool,
     options: GetOptions,
     generation_match: Option<u64>,
     generation_not_match: Option<u64>,
@@ -57,7 +53,7 @@ pub(super) fn is_json_api(uri: &Uri) -> bool {
 
 impl JsonCall {
     /// Parses a request to `bucket`.
-    pub(super) fn parse(bucket: &str, request: &http::request::Parts) -> Result<Self, Refusal> {
+    pub(super) fn parse(bucket: &str, request: &http::request::Parts) -> Answered<Self> {
         let path = request.uri.path();
         let is_resource = path.starts_with(RESOURCES);
         let place = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix)).unwrap_or_default();
@@ -73,10 +69,8 @@ impl JsonCall {
         }
         match (&target.key, inside) {
             (Some(key), _) => {
-                let is_media = target.parameter("alt") == Some("media");
                 let is_head = request.method == Method::HEAD;
-                let wanted = WantedObject::parse(key.clone(), &target, &request.headers, is_head)?;
-                Ok(if is_media { Self::Media(wanted) } else { Self::Object(wanted) })
+                WantedObject::parse(key.clone(), &target, &request.headers, is_head).map(Self::Object)
             }
             (None, None | Some("")) if is_resource => Ok(Self::Bucket),
             (None, Some("o" | "o/")) if is_resource => Ok(Self::List(list_query(&target)?)),
@@ -86,14 +80,14 @@ impl JsonCall {
 
     /// Whether the request reads an object, as a GET or HEAD of the XML API does.
     pub(super) fn is_read(&self) -> bool {
-        matches!(self, Self::Object(_) | Self::Media(_))
+        matches!(self, Self::Object(_))
     }
 
     /// Its kind in the log. A resource counts as a HEAD: both return metadata.
     pub(super) fn kind(&self) -> RequestKind {
         match self {
-            Self::Media(wanted) if !wanted.options.head => RequestKind::Get,
-            Self::Bucket | Self::Object(_) | Self::Media(_) => RequestKind::Head,
+            Self::Object(wanted) if wanted.is_media && !wanted.options.head => RequestKind::Get,
+            Self::Bucket | Self::Object(_) => RequestKind::Head,
             Self::List(_) => RequestKind::List,
         }
     }
@@ -103,37 +97,34 @@ impl JsonCall {
         match self {
             Self::Bucket => "",
             Self::List(query) => &query.prefix,
-            Self::Object(wanted) | Self::Media(wanted) => &wanted.key,
+            Self::Object(wanted) => &wanted.key,
         }
     }
 
     /// Answers the request from `bucket`.
-    pub(super) fn execute(&self, bucket: &ServedBucket) -> Result<ServerReply, Refusal> {
+    pub(super) fn execute(&self, bucket: &ServedBucket) -> Answered {
         match self {
             Self::Bucket => Ok(reply(StatusCode::OK, &json::bucket(bucket))),
             Self::List(query) => Ok(reply(StatusCode::OK, &json::objects(bucket, &bucket.catalog.list(query)))),
             Self::Object(wanted) => {
                 let generation = bucket.find(&wanted.key, &wanted.options)?;
                 wanted.check(bucket, &generation)?;
+                if wanted.is_media {
+                    return bucket.serve(generation, &wanted.options).map(unquoted);
+                }
                 let mut reply = reply(StatusCode::OK, &json::object(bucket, &wanted.key, &generation));
                 reply.headers.extend(bucket.about(&generation).into_iter().filter(|(name, _)| *name == ETAG));
                 Ok(unquoted(reply))
-            }
-            Self::Media(wanted) => {
-                let generation = bucket.find(&wanted.key, &wanted.options)?;
-                wanted.check(bucket, &generation)?;
-                Ok(unquoted(bucket.serve(generation, &wanted.options)?))
             }
         }
     }
 }
 
 impl WantedObject {
-    fn parse(key: String, target: &Target, headers: &HeaderMap, head: bool) -> Result<Self, Refusal> {
-        for metageneration in ["ifMetagenerationMatch", "ifMetagenerationNotMatch"] {
-            if target.parameter(metageneration).is_some() {
-                return Err(Refusal::unsupported(metageneration));
-            }
+    fn parse(key: String, target: &Target, headers: &HeaderMap, head: bool) -> Answered<Self> {
+        let metageneration = ["ifMetagenerationMatch", "ifMetagenerationNotMatch"];
+        if let Some(name) = metageneration.into_iter().find(|name| target.parameter(name).is_some()) {
+            return Err(Refusal::unsupported(name));
         }
         let version = target.parameter("generation").map(str::to_owned);
         let mut options = get_options(headers, version, head)?;
@@ -141,13 +132,14 @@ impl WantedObject {
         options.if_none_match = options.if_none_match.map(quoted);
         Ok(Self {
             key,
+            is_media: target.parameter("alt") == Some("media"),
             options,
             generation_match: target.number("ifGenerationMatch")?,
             generation_not_match: target.number("ifGenerationNotMatch")?,
         })
     }
 
-    fn check(&self, bucket: &ServedBucket, generation: &Generation) -> Result<(), Refusal> {
+    fn check(&self, bucket: &ServedBucket, generation: &Generation) -> Answered<()> {
         if self.generation_match.is_some_and(|number| number != generation.number) {
             return Err(Refusal::precondition_failed(&self.key));
         }
@@ -184,11 +176,10 @@ fn reply(status: StatusCode, value: &Value) -> ServerReply {
     ServerReply::json(status, "application/json; charset=UTF-8", value)
 }
 
-fn list_query(target: &Target) -> Result<ListQuery, Refusal> {
-    for other in ["startOffset", "endOffset", "matchGlob"] {
-        if target.given(other).is_some() {
-            return Err(Refusal::unsupported(other));
-        }
+fn list_query(target: &Target) -> Answered<ListQuery> {
+    let others = ["startOffset", "endOffset", "matchGlob"];
+    if let Some(other) = others.into_iter().find(|name| target.given(name).is_some()) {
+        return Err(Refusal::unsupported(other));
     }
     if target.parameter("versions") == Some("true") {
         return Err(Refusal::unsupported("lists of older versions"));

@@ -1,8 +1,6 @@
 //! Answers of the server, errors included.
 
-use std::ops::Range;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER};
@@ -10,8 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
 use super::xml;
-use crate::cloud::catalog::CatalogError;
-use crate::cloud::generation::Generation;
+use crate::cloud::{catalog::CatalogError, generation::Generation};
 
 /// The answer to a request.
 #[derive(Debug)]
@@ -65,6 +62,9 @@ impl From<Refusal> for ServerReply {
         Self { status: refusal.status, ..reply }.with(refusal.headers)
     }
 }
+
+/// The result of a step of answering, by default the answer itself.
+pub(super) type Answered<T = ServerReply> = Result<T, Refusal>;
 
 /// An error that the server answers with.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,23 +3,18 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use http::header::{
-    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, IF_MATCH, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE,
-};
-use http::{HeaderMap, HeaderName, Method, Uri};
-use object_store::{Attribute, Attributes, GetOptions, GetRange};
+use http::header::{AsHeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE};
+use http::{HeaderMap, Method, Uri};
+use object_store::{Attributes, GetOptions, GetRange};
 use percent_encoding::percent_decode_str;
 
-use super::bucket::Dialect;
-use super::json_api::JsonCall;
-use super::reply::Refusal;
+use super::{bucket::Dialect, json_api::JsonCall, reply::Answered, reply::Refusal};
 use crate::cloud::catalog::{ListQuery, WriteCondition};
 
 /// The most keys in a page of a listing.
 const MAX_KEYS: usize = 1000;
 
-static GENERATION_MATCH: HeaderName = HeaderName::from_static("x-goog-if-generation-match");
+const GENERATION_MATCH: &str = "x-goog-if-generation-match";
 
 /// A parsed request, except for its body.
 #[derive(Debug)]
@@ -67,14 +62,14 @@ pub(super) struct Target {
 
 impl Target {
     /// Parses `/bucket/key`. The key is everything after the second `/`, further slashes included.
-    pub(super) fn parse(uri: &Uri) -> Result<Self, Refusal> {
+    pub(super) fn parse(uri: &Uri) -> Answered<Self> {
         let path = uri.path().strip_prefix('/').ok_or_else(|| Refusal::invalid("the path must begin with a slash"))?;
         let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
         Self::new(bucket, key, uri.query())
     }
 
     /// Decodes the parts of a URI. An empty key becomes `None`.
-    pub(super) fn new(bucket: &str, key: &str, query: Option<&str>) -> Result<Self, Refusal> {
+    pub(super) fn new(bucket: &str, key: &str, query: Option<&str>) -> Answered<Self> {
         Ok(Self {
             bucket: decode(bucket)?,
             key: Some(decode(key)?).filter(|key| !key.is_empty()),
@@ -93,13 +88,13 @@ impl Target {
     }
 
     /// The value of a numeric parameter.
-    pub(super) fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Refusal> {
+    pub(super) fn number<T: FromStr>(&self, name: &str) -> Answered<Option<T>> {
         let number = self.given(name).map(str::parse).transpose();
         number.map_err(|_| Refusal::invalid(format!("{name} must be a number")))
     }
 
     /// The page of a listing that the parameters ask for. A page token is the last key of the page before.
-    pub(super) fn list_query(&self, max_keys: &str, page_tokens: &[&str]) -> Result<ListQuery, Refusal> {
+    pub(super) fn list_query(&self, max_keys: &str, page_tokens: &[&str]) -> Answered<ListQuery> {
         let text = |name| self.given(name).map(str::to_owned);
         Ok(ListQuery {
             prefix: text("prefix").unwrap_or_default(),
@@ -121,12 +116,7 @@ impl Operation {
     }
 
     /// Parses a request in `dialect`.
-    pub(super) fn parse(
-        dialect: Dialect,
-        method: &Method,
-        target: &Target,
-        headers: &HeaderMap,
-    ) -> Result<Self, Refusal> {
+    pub(super) fn parse(dialect: Dialect, method: &Method, target: &Target, headers: &HeaderMap) -> Answered<Self> {
         let upload = target.parameter("uploadId").map(str::to_owned);
         let Some(key) = target.key.clone() else {
             return match *method {
@@ -135,48 +125,47 @@ impl Operation {
                 _ => Err(Refusal::not_allowed()),
             };
         };
-        let copy_from = text(headers, &dialect.copy_source_header())?;
+        let copy_from = text(headers, format!("{}copy-source", dialect.prefix()))?;
         let copy_from = copy_from.map(|source| copy_source(&target.bucket, source)).transpose()?;
-        let version = target.parameter(dialect.version_parameter()).map(str::to_owned);
-        let step = match (method.as_str(), upload, copy_from) {
+        let version = target.parameter(dialect.version_names().0).map(str::to_owned);
+        Ok(match (method.as_str(), upload, copy_from) {
             ("GET" | "HEAD", _, _) => {
-                let options = get_options(headers, version, *method == Method::HEAD)?;
-                return Ok(Self::Get { key, options });
+                Self::Get { key, options: get_options(headers, version, *method == Method::HEAD)? }
             }
             _ if version.is_some() => return Err(Refusal::unsupported("changing an older version")),
-            ("PUT", None, Some(from)) => {
-                return Ok(Self::Copy { from, to: key, condition: condition(dialect, headers)? });
-            }
+            ("PUT", None, Some(from)) => Self::Copy { from, to: key, condition: condition(dialect, headers)? },
             ("PUT", None, None) => {
                 let (condition, attributes) = (condition(dialect, headers)?, attributes(dialect, headers)?);
-                return Ok(Self::Put { key, condition, attributes });
+                Self::Put { key, condition, attributes }
             }
-            ("DELETE", None, _) => return Ok(Self::Delete { key }),
+            ("DELETE", None, _) => Self::Delete { key },
             ("POST", None, _) if target.parameter("uploads").is_some() => {
-                UploadStep::Begin { attributes: attributes(dialect, headers)? }
+                Self::Upload { key, step: UploadStep::Begin { attributes: attributes(dialect, headers)? } }
             }
             ("PUT", Some(upload), from) => {
                 let number = target.number("partNumber")?.ok_or_else(|| Refusal::invalid("partNumber is missing"))?;
-                match from {
+                let step = match from {
                     Some(from) => UploadStep::Copy { from, upload, number },
                     None => UploadStep::Put { upload, number },
-                }
+                };
+                Self::Upload { key, step }
             }
-            ("POST", Some(upload), _) => UploadStep::Complete { upload, condition: condition(dialect, headers)? },
-            ("DELETE", Some(upload), _) => UploadStep::Abort { upload },
+            ("POST", Some(upload), _) => {
+                Self::Upload { key, step: UploadStep::Complete { upload, condition: condition(dialect, headers)? } }
+            }
+            ("DELETE", Some(upload), _) => Self::Upload { key, step: UploadStep::Abort { upload } },
             _ => return Err(Refusal::not_allowed()),
-        };
-        Ok(Self::Upload { key, step })
+        })
     }
 }
 
-fn decode(encoded: &str) -> Result<String, Refusal> {
+fn decode(encoded: &str) -> Answered<String> {
     let decoded = percent_decode_str(encoded).decode_utf8();
     decoded.map(Into::into).map_err(|_| Refusal::invalid("bucket, key and query must be UTF-8"))
 }
 
 /// Parses form-encoded parameters, in which `+` is a space.
-fn parse_query(query: &str) -> Result<Vec<(String, String)>, Refusal> {
+fn parse_query(query: &str) -> Answered<Vec<(String, String)>> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| {
@@ -186,13 +175,13 @@ fn parse_query(query: &str) -> Result<Vec<(String, String)>, Refusal> {
         .collect()
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
+fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Answered<Option<&str>> {
     let value = headers.get(name).map(|value| std::str::from_utf8(value.as_bytes()));
     value.transpose().map_err(|_| Refusal::invalid("headers must be UTF-8"))
 }
 
 /// The key of the source of a copy, which must be in the same `bucket`.
-fn copy_source(bucket: &str, source: &str) -> Result<String, Refusal> {
+fn copy_source(bucket: &str, source: &str) -> Answered<String> {
     if source.contains('?') {
         return Err(Refusal::unsupported("copying an older version"));
     }
@@ -203,10 +192,10 @@ fn copy_source(bucket: &str, source: &str) -> Result<String, Refusal> {
     }
 }
 
-pub(super) fn get_options(headers: &HeaderMap, version: Option<String>, head: bool) -> Result<GetOptions, Refusal> {
-    let tag = |name| text(headers, &name).map(|tag| tag.map(str::to_owned));
+pub(super) fn get_options(headers: &HeaderMap, version: Option<String>, head: bool) -> Answered<GetOptions> {
+    let tag = |name| text(headers, name).map(|tag| tag.map(str::to_owned));
     // RFC 9110: a recipient ignores invalid dates.
-    let date = |name| text(headers, &name).map(|date| date.and_then(http_date));
+    let date = |name| text(headers, name).map(|date| date.and_then(http_date));
     Ok(GetOptions::default()
         .with_version(version)
         .with_head(head)
@@ -214,7 +203,7 @@ pub(super) fn get_options(headers: &HeaderMap, version: Option<String>, head: bo
         .with_if_none_match(tag(IF_NONE_MATCH)?)
         .with_if_unmodified_since(date(IF_UNMODIFIED_SINCE)?)
         .with_if_modified_since(date(IF_MODIFIED_SINCE)?)
-        .with_range(text(headers, &RANGE)?.and_then(parse_range)))
+        .with_range(text(headers, RANGE)?.and_then(parse_range)))
 }
 
 fn http_date(date: &str) -> Option<DateTime<Utc>> {
@@ -234,15 +223,15 @@ fn parse_range(header: &str) -> Option<GetRange> {
     }
 }
 
-fn condition(dialect: Dialect, headers: &HeaderMap) -> Result<WriteCondition, Refusal> {
+fn condition(dialect: Dialect, headers: &HeaderMap) -> Answered<WriteCondition> {
     match dialect {
-        Dialect::Gcs => match text(headers, &GENERATION_MATCH)?.map(str::parse) {
+        Dialect::Gcs => match text(headers, GENERATION_MATCH)?.map(str::parse) {
             None => Ok(WriteCondition::Always),
             Some(Ok(0)) => Ok(WriteCondition::Absent),
             Some(Ok(generation)) => Ok(WriteCondition::Generation(generation)),
             Some(Err(_)) => Err(Refusal::invalid("a generation must be a number")),
         },
-        Dialect::S3 => match (text(headers, &IF_NONE_MATCH)?, text(headers, &IF_MATCH)?) {
+        Dialect::S3 => match (text(headers, IF_NONE_MATCH)?, text(headers, IF_MATCH)?) {
             (Some("*"), _) => Ok(WriteCondition::Absent),
             (Some(_), _) => Err(Refusal::invalid("If-None-Match of a write must be *")),
             (None, Some(e_tag)) => Ok(WriteCondition::ETag(e_tag.to_owned())),
@@ -251,30 +240,15 @@ fn condition(dialect: Dialect, headers: &HeaderMap) -> Result<WriteCondition, Re
     }
 }
 
-fn attributes(dialect: Dialect, headers: &HeaderMap) -> Result<Attributes, Refusal> {
-    let mut attributes = Attributes::new();
-    for name in headers.keys() {
-        let attribute = match name {
-            &CACHE_CONTROL => Attribute::CacheControl,
-            &CONTENT_DISPOSITION => Attribute::ContentDisposition,
-            &CONTENT_ENCODING => Attribute::ContentEncoding,
-            &CONTENT_LANGUAGE => Attribute::ContentLanguage,
-            &CONTENT_TYPE => Attribute::ContentType,
-            name if *name == dialect.storage_class_header() => Attribute::StorageClass,
-            name => match name.as_str().strip_prefix(dialect.metadata_prefix()) {
-                Some(key) => Attribute::Metadata(key.to_owned().into()),
-                None => continue,
-            },
-        };
-        let value = text(headers, name)?.unwrap_or_default().to_owned();
-        attributes.insert(attribute, value.into());
-    }
-    Ok(attributes)
+fn attributes(dialect: Dialect, headers: &HeaderMap) -> Answered<Attributes> {
+    let named = headers.keys().filter_map(|name| Some((name, dialect.attribute_of(name)?)));
+    named.map(|(name, attribute)| Ok((attribute, text(headers, name)?.unwrap_or_default().to_owned()))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderName;
 
     #[test]
     fn a_key_is_all_that_follows_the_bucket() {

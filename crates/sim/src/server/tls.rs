@@ -1,14 +1,11 @@
 //! `TlsIdentity`: a server certificate and the certificate authority that signed it.
 
-use std::fmt;
-use std::io;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer};
 
 /// A TLS certificate for `127.0.0.1` and `localhost`, signed by a new certificate authority. Clients must trust
 /// [`TlsIdentity::ca_pem`] to read from the server.

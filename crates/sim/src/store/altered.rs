@@ -3,12 +3,8 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
-use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result,
-};
+use headstart_fetch_core::internal::forward_object_store;
+use object_store::{GetOptions, GetResult, ObjectStore, Result, path::Path};
 
 type AlterRequest = dyn Fn(GetOptions) -> Result<GetOptions> + Send + Sync;
 type AlterAnswer = dyn Fn(GetResult) -> GetResult + Send + Sync;
@@ -64,31 +60,5 @@ impl ObjectStore for Altered {
         Ok((self.alter_answer)(self.inner.get_opts(location, (self.alter)(options)?).await?))
     }
 
-    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.inner.put_opts(location, payload, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, options).await
-    }
-
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
+    forward_object_store!(self => self.inner; writes, lists);
 }

@@ -2,8 +2,7 @@
 
 use super::SimStore;
 use crate::cloud::SimCloud;
-use crate::policy::faults::FaultPlan;
-use crate::policy::profile::LinkProfile;
+use crate::policy::{faults::FaultPlan, profile::LinkProfile};
 
 /// Builds a [`SimStore`].
 #[derive(Debug, Clone)]
@@ -18,40 +17,35 @@ pub struct SimStoreBuilder {
 
 impl SimStoreBuilder {
     /// The link. Default: [`LinkProfile::loopback`].
-    pub fn profile(mut self, profile: LinkProfile) -> Self {
-        self.profile = profile;
-        self
+    pub fn profile(self, profile: LinkProfile) -> Self {
+        Self { profile, ..self }
     }
 
     /// The faults. Default: none.
-    pub fn faults(mut self, faults: FaultPlan) -> Self {
-        self.faults = faults;
-        self
+    pub fn faults(self, faults: FaultPlan) -> Self {
+        Self { faults, ..self }
     }
 
     /// Whether older generations can still be read. Default: yes.
-    pub fn versioned(mut self, versioned: bool) -> Self {
-        self.versioned = versioned;
-        self
+    pub fn versioned(self, versioned: bool) -> Self {
+        Self { versioned, ..self }
     }
 
     /// Seed of the variation of first-byte times. The fault plan has its own seed. Default: 0.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
     }
 
     /// Connections that are established from the start. Default: 0.
-    pub fn warm_connections(mut self, connections: usize) -> Self {
-        self.warm_connections = connections;
-        self
+    pub fn warm_connections(self, connections: usize) -> Self {
+        Self { warm_connections: connections, ..self }
     }
 
     /// Builds the store. Its time starts now.
     #[must_use]
     pub fn build(self) -> SimStore {
-        let (profile, faults) = (self.profile, self.faults);
-        SimStore { cloud: SimCloud::new(profile, self.versioned, faults, self.warm_connections, self.seed) }
+        let Self { profile, faults, versioned, seed, warm_connections } = self;
+        SimStore { cloud: SimCloud::new(profile, versioned, faults, warm_connections, seed) }
     }
 }
 

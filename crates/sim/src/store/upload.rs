@@ -1,17 +1,14 @@
 //! A multipart upload to a [`SimStore`].
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
-use object_store::path::Path;
-use object_store::{MultipartUpload, PutPayload, PutResult, Result, UploadPart};
+use object_store::{MultipartUpload, PutPayload, PutResult, Result, UploadPart, path::Path};
 use parking_lot::Mutex;
 
 use super::{SimStore, put_result};
-use crate::cloud::catalog::{Catalog, CatalogError, WriteCondition};
+use crate::cloud::catalog::{Catalog, WriteCondition};
 use crate::cloud::log::RequestKind;
 
 /// A multipart upload.
@@ -28,14 +25,6 @@ pub(crate) struct SimUpload {
 impl SimUpload {
     pub(crate) fn new(store: SimStore, location: Path, id: String) -> Self {
         Self { store, location, id, begun_parts: 0, parts: Arc::default() }
-    }
-
-    /// Performs a request of the upload without a body.
-    async fn call<T>(
-        &self,
-        operation: impl FnOnce(&Catalog, DateTime<Utc>) -> std::result::Result<T, CatalogError>,
-    ) -> Result<T> {
-        self.store.call(RequestKind::Multipart, self.location.as_ref(), 0, operation).await
     }
 }
 
@@ -58,15 +47,15 @@ impl MultipartUpload for SimUpload {
 
     async fn complete(&mut self) -> Result<PutResult> {
         // A missing part gets an empty tag, for which the catalog returns an error.
-        let parts: Vec<_> = {
-            let uploaded = self.parts.lock();
-            (0..self.begun_parts).map(|number| (number, uploaded.get(&number).cloned().unwrap_or_default())).collect()
-        };
+        let uploaded = self.parts.lock().clone();
+        let part = |number| (number, uploaded.get(&number).cloned().unwrap_or_default());
+        let parts: Vec<_> = (0..self.begun_parts).map(part).collect();
         let complete = |catalog: &Catalog, now| catalog.complete_upload(&self.id, &parts, &WriteCondition::Always, now);
-        Ok(put_result(&*self.call(complete).await?))
+        Ok(put_result(&*self.store.call(RequestKind::Multipart, self.location.as_ref(), 0, complete).await?))
     }
 
     async fn abort(&mut self) -> Result<()> {
-        self.call(|catalog, _| catalog.abort_upload(&self.id)).await
+        let abort = |catalog: &Catalog, _| catalog.abort_upload(&self.id);
+        self.store.call(RequestKind::Multipart, self.location.as_ref(), 0, abort).await
     }
 }

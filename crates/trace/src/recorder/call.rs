@@ -1,21 +1,15 @@
 //! A call in progress, and the record that is written of it.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::ops::Range;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::{ops::Range, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::Stream;
-use futures::stream::BoxStream;
-use object_store::path::Path;
-use object_store::{Error, GetRange};
+use futures::{Stream, stream::BoxStream};
+use object_store::{Error, GetRange, path::Path};
 use tokio::time::Instant;
 
-use super::RecorderShared;
-use super::order::CallStart;
+use super::{RecorderShared, order::CallStart};
 use crate::trace::{CallKind, DROPPED, TraceCall};
 
 /// What the recorder keeps of a call. Small: it becomes a [`TraceCall`] only when it is written.
@@ -111,24 +105,24 @@ impl OpenCall {
 
     /// Records that the answer has arrived; `size` is the length of the object.
     pub(super) fn on_answer(&mut self, now: Instant, size: Option<u64>) {
-        if let Some(record) = &mut self.record {
-            record.first = Some(now - self.began);
-            record.size = size;
-        }
+        let first = now - self.began;
+        self.update(|record| (record.first, record.size) = (Some(first), size));
     }
 
     /// Records that the call failed.
     pub(super) fn on_error(&mut self, now: Instant, error: &Error) {
-        if let Some(record) = &mut self.record {
-            record.error = Some(variant_name(error));
-        }
+        self.update(|record| record.error = Some(variant_name(error)));
         self.end(now);
     }
 
     /// Records that the caller took `bytes`.
     pub(super) fn on_bytes(&mut self, bytes: u64) {
+        self.update(|record| record.bytes += bytes);
+    }
+
+    fn update(&mut self, change: impl FnOnce(&mut CallRecord)) {
         if let Some(record) = &mut self.record {
-            record.bytes += bytes;
+            change(record);
         }
     }
 
@@ -176,9 +170,7 @@ impl Stream for RecordedBody {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let polled_at = self.handed_over.take().map(|handed_over| {
             let now = Instant::now();
-            if let Some(record) = &mut self.call.record {
-                record.busy += now - handed_over;
-            }
+            self.call.update(|record| record.busy += now - handed_over);
             now
         });
         let polled = self.inner.as_mut().poll_next(cx);
@@ -187,11 +179,7 @@ impl Stream for RecordedBody {
                 self.call.on_bytes(piece.len() as u64);
                 self.handed_over = Some(Instant::now());
             }
-            Poll::Ready(Some(Err(error))) => {
-                if let Some(record) = &mut self.call.record {
-                    record.error = Some(variant_name(error));
-                }
-            }
+            Poll::Ready(Some(Err(error))) => self.call.update(|record| record.error = Some(variant_name(error))),
             // A body without a wait for its end ended at the time of this poll.
             Poll::Ready(None) => self.call.end(polled_at.unwrap_or_else(Instant::now)),
             Poll::Pending => {}

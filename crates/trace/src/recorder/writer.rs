@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::call::CallRecord;
-use super::order::CallOrder;
+use super::{call::CallRecord, order::CallOrder};
 use crate::trace::{TraceHeader, write_line};
 
 /// Records that are handed to the thread at once.
