@@ -3,15 +3,15 @@
 //! [`Fetches`] finds pages in memory (through [`Lookup`]), in flight, or starts a fill. `reads` decides what to ask
 //! for.
 
-pub(crate) mod arrived_pages;
-pub(crate) mod fetch;
+mod arrived_pages;
+mod fetch;
 mod fill_body;
 mod launch;
 #[cfg(test)]
 mod schedule_tests;
 mod single_flight;
 mod task;
-pub(crate) mod waiter;
+mod waiter;
 
 /// The lock of the state that tasks share. In unit tests, `shuttle` chooses which task gets it next.
 mod sync {
@@ -35,30 +35,28 @@ use headstart_fetch_core::internal::{Refusals, Reserved, byte_range};
 use headstart_fetch_core::{MemoryBudget, PinBy};
 use object_store::{Extensions, ObjectStore};
 
-use self::arrived_pages::{Charge, UNRESERVED_BYTES};
-use self::fetch::WaitError;
-pub(crate) use self::launch::{RemainingBody, current_runtime};
+pub(crate) use self::arrived_pages::{Charge, UNRESERVED_BYTES};
+pub(crate) use self::fetch::WaitError;
+pub(crate) use self::launch::RemainingBody;
+use self::launch::current_runtime;
 pub(crate) use self::single_flight::Sharing;
 use self::single_flight::{Claim, InFlight};
-use self::waiter::{FetchWaiter, Interest};
+pub(crate) use self::waiter::FetchWaiter;
+use self::waiter::Interest;
 use crate::config::CacheConfig;
-use crate::lookup::Lookup;
-use crate::lookup::call::CacheCall;
-use crate::lookup::version_table::ObjectHead;
-use crate::policy::SafetyRules;
-use crate::policy::page::PageNeed;
-use crate::stats::CacheCounters;
+use crate::lookup::{CacheCall, Lookup, ObjectHead};
+use crate::policy::{PageNeed, SafetyRules};
 
 /// The requests of the cache, and the reads that share them.
 pub(crate) struct Fetches {
-    inner: Arc<dyn ObjectStore>,
-    refusals: Refusals,
+    pub(crate) inner: Arc<dyn ObjectStore>,
+    /// What the inner store has refused of what the cache adds to requests.
+    pub(crate) refusals: Refusals,
     lookup: Arc<Lookup>,
     in_flight: Arc<InFlight>,
     budget: Option<Arc<MemoryBudget>>,
     pin: PinBy,
     rules: SafetyRules,
-    counters: Arc<CacheCounters>,
 }
 
 /// The part of a page that a call needs, and where it comes from.
@@ -82,29 +80,10 @@ impl Fetches {
         lookup: Arc<Lookup>,
         config: &CacheConfig,
         rules: SafetyRules,
-        counters: Arc<CacheCounters>,
     ) -> Self {
-        let pages = lookup.page_size();
-        Self {
-            inner,
-            refusals: Refusals::default(),
-            lookup,
-            in_flight: InFlight::new(pages, config.stall_timeout),
-            budget: config.budget.clone(),
-            pin: config.pin,
-            rules,
-            counters,
-        }
-    }
-
-    /// The inner store, for calls that bypass the cache.
-    pub(crate) fn inner(&self) -> &dyn ObjectStore {
-        &*self.inner
-    }
-
-    /// What the inner store has refused of what the cache adds to requests.
-    pub(crate) fn refusals(&self) -> &Refusals {
-        &self.refusals
+        let in_flight = InFlight::new(lookup.pages, config.stall_timeout);
+        let (refusals, budget, pin) = (Refusals::default(), config.budget.clone(), config.pin);
+        Self { inner, refusals, lookup, in_flight, budget, pin, rules }
     }
 
     /// Pages and objects that are being fetched now.
@@ -150,7 +129,7 @@ impl Fetches {
                 &wanted,
                 is_private,
                 |page| self.lookup.whole_page(call, head, page),
-                |missing| self.lookup.page_size().runs(missing, self.lookup.bridge_bytes()),
+                |missing| self.lookup.pages.runs(missing, self.lookup.bridge_bytes()),
             );
             for (run, waiter) in &new_fetches {
                 self.launch_fill(call, &runtime, head, run, waiter);
@@ -165,13 +144,13 @@ impl Fetches {
                 });
             }
         }
-        self.counters.hits.add(hits);
+        self.lookup.counters.hits.add(hits);
         Ok(planned.into_iter().flatten().collect())
     }
 
     /// A page that a fetch in flight brings. Counts a miss where the call began the fetch, else a join.
     pub(crate) fn in_flight_page(&self, need: PageNeed, interest: Interest) -> PlannedPage {
-        if interest.waiter.is_own { &self.counters.misses } else { &self.counters.joins }.add(1);
+        if interest.waiter.is_own { &self.lookup.counters.misses } else { &self.lookup.counters.joins }.add(1);
         PlannedPage { need, source: PageSource::InFlight(interest) }
     }
 
@@ -180,7 +159,7 @@ impl Fetches {
     pub(crate) async fn take(&self, interest: &Interest, need: &PageNeed) -> Result<Bytes, WaitError> {
         let bytes = interest.waiter.take(need).await?;
         if !interest.waiter.is_own {
-            self.counters.joined_bytes.add(bytes.len() as u64);
+            self.lookup.counters.joined_bytes.add(bytes.len() as u64);
         }
         Ok(bytes)
     }
@@ -215,8 +194,8 @@ impl Fetches {
         if self.has_room(call, byte_range::len(&window)) {
             return window;
         }
-        let pages = self.lookup.page_size();
-        let in_memory = |page: u64| call.plan.reads_cache && self.lookup.memory().has(head.locate(page));
+        let pages = self.lookup.pages;
+        let in_memory = |page: u64| call.plan.reads_cache && self.lookup.memory.has(head.locate(page));
         let first = pages.of(window.start);
         let first_in_memory = in_memory(first);
         let max_end = if first_in_memory {

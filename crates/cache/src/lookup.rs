@@ -2,10 +2,10 @@
 //!
 //! [`Lookup`] sends no request and waits for nothing. `fetches` fills it, `reads` asks it first.
 
-pub(crate) mod call;
+mod call;
 mod hits;
-pub(crate) mod memory_tier;
-pub(crate) mod version_table;
+mod memory_tier;
+mod version_table;
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -19,13 +19,12 @@ use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetResult, GetResultPayload, Result};
 use tokio::time::Instant;
 
-use self::call::CacheCall;
+pub(crate) use self::call::{CacheCall, has_preconditions, is_portable, resolve};
 use self::memory_tier::MemoryTier;
-use self::version_table::{ObjectHead, RequestStamp, VersionTable};
+pub(crate) use self::memory_tier::{Arrival, PageKey, PageLocation};
+pub(crate) use self::version_table::{ObjectHead, RequestStamp, VersionTable};
 use crate::config::{CacheConfig, Freshness};
-use crate::policy::SafetyRules;
-use crate::policy::freshness::{self, CachePlan, FirstStep};
-use crate::policy::page::{PageNeed, PageSize};
+use crate::policy::{CachePlan, FirstStep, PageNeed, PageSize, SafetyRules, freshness};
 use crate::stats::{CacheCounters, CacheStats};
 use crate::trace_events;
 
@@ -40,15 +39,15 @@ const MEMORY_BYTES_PER_OBJECT: usize = 16 << 10;
 pub(crate) struct Lookup {
     is_enabled: bool,
     freshness: Freshness,
-    pages: PageSize,
-    table: VersionTable,
-    memory: MemoryTier,
+    pub(crate) pages: PageSize,
+    pub(crate) versions: VersionTable,
+    pub(crate) memory: MemoryTier,
     /// The configured estimate of the link, else the first one that an answer from below carried.
     link: OnceLock<Arc<LinkEstimate>>,
     /// The zero of the cache's clock. It lies before the cache was made, as layers below may have confirmed their
     /// answers earlier.
     start: Instant,
-    counters: Arc<CacheCounters>,
+    pub(crate) counters: Arc<CacheCounters>,
 }
 
 impl Lookup {
@@ -58,24 +57,12 @@ impl Lookup {
             is_enabled: config.enabled,
             freshness: config.freshness,
             pages,
-            table: VersionTable::new(objects, rules),
+            versions: VersionTable::new(objects, rules),
             memory: MemoryTier::new(config, pages, Arc::clone(&counters)),
             link: config.link.clone().map_or_else(OnceLock::new, OnceLock::from),
             start: clock_zero(),
             counters,
         }
-    }
-
-    pub(crate) fn page_size(&self) -> PageSize {
-        self.pages
-    }
-
-    pub(crate) fn versions(&self) -> &VersionTable {
-        &self.table
-    }
-
-    pub(crate) fn memory(&self) -> &MemoryTier {
-        &self.memory
     }
 
     /// How a call with these options uses the cache.
@@ -86,7 +73,7 @@ impl Lookup {
 
     /// The known version that a call reads.
     pub(crate) fn known(&self, call: &CacheCall) -> Option<Arc<ObjectHead>> {
-        self.table.find(&call.path, call.version.as_deref())
+        self.versions.find(&call.path, call.version.as_deref())
     }
 
     /// The known version of the object and whether it may be served without a check; else the step to take instead.
@@ -112,7 +99,7 @@ impl Lookup {
 
     /// The stamp of a request for `path` that is sent now.
     pub(crate) fn stamp(&self, path: &Path) -> RequestStamp {
-        self.table.stamp(path, self.now())
+        self.versions.stamp(path, self.now())
     }
 
     /// Takes in the answer to a request of `call`, and returns the version that it shows. `uncacheable`: the cache
@@ -133,7 +120,7 @@ impl Lookup {
         let confirmed_at = ConfirmedAt::of(&result.extensions, self.start + stamp.at);
         let stamp = RequestStamp { at: confirmed_at.saturating_duration_since(self.start), ..stamp };
         let (meta, attributes) = (result.meta.clone(), result.attributes.clone());
-        self.table.record(&call.path, call.version.as_deref(), stamp, meta, attributes, uncacheable)
+        self.versions.record(&call.path, call.version.as_deref(), stamp, meta, attributes, uncacheable)
     }
 
     /// Whether the store is asked before a `range` beyond the end of `head` is answered.

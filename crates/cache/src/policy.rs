@@ -9,8 +9,12 @@
 //! What is evicted is decided by `quick_cache`, as `lookup/memory_tier.rs` configures it.
 
 pub(crate) mod freshness;
-pub(crate) mod joining;
+mod joining;
 pub(crate) mod page;
+
+pub(crate) use self::freshness::{CachePlan, FirstStep, KnownVersion};
+pub(crate) use self::joining::{OpeningRequest, worth_joining};
+pub(crate) use self::page::{PageNeed, PageSize, WINDOW_BYTES};
 
 /// The rules that keep answers correct. The shipped cache follows [`SafetyRules::ALL`]. Tests build caches that break
 /// one of them, and check that the suite notices.

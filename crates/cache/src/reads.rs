@@ -11,26 +11,12 @@ mod warm;
 
 use std::sync::Arc;
 
-use self::version::VersionFinder;
 use crate::fetches::Fetches;
 use crate::lookup::Lookup;
-use crate::lookup::call::CacheCall;
-use crate::stats::CacheCounters;
 
 /// Answers reads that need more than one page in memory. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct Reads {
-    lookup: Arc<Lookup>,
-    fetches: Arc<Fetches>,
-    counters: Arc<CacheCounters>,
-}
-
-impl Reads {
-    pub(crate) fn new(lookup: Arc<Lookup>, fetches: Arc<Fetches>, counters: Arc<CacheCounters>) -> Self {
-        Self { lookup, fetches, counters }
-    }
-
-    fn finder<'a>(&'a self, call: &'a Arc<CacheCall>) -> VersionFinder<'a> {
-        VersionFinder::new(&self.lookup, &self.fetches, call)
-    }
+    pub(crate) lookup: Arc<Lookup>,
+    pub(crate) fetches: Arc<Fetches>,
 }

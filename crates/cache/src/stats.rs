@@ -44,23 +44,38 @@ pub struct CacheStats {
     pub in_flight: u64,
 }
 
-/// The counters behind [`CacheStats`].
-#[derive(Debug, Default)]
-pub(crate) struct CacheCounters {
-    pub(crate) hits: Counter,
-    pub(crate) misses: Counter,
-    pub(crate) joins: Counter,
-    pub(crate) fills: Counter,
-    pub(crate) validations: Counter,
-    pub(crate) bypasses: Counter,
-    pub(crate) hit_bytes: Counter,
-    pub(crate) joined_bytes: Counter,
-    pub(crate) fetched_bytes: Counter,
-    pub(crate) evictions: Counter,
-    pub(crate) evicted_unread: Counter,
-    /// Bytes of pages in memory, whoever holds them.
-    pub(crate) live_bytes: Counter,
+/// Defines the counters behind [`CacheStats`], one for each of these fields, and reads them all.
+macro_rules! counters {
+    ($($name:ident),+) => {
+        #[derive(Debug, Default)]
+        pub(crate) struct CacheCounters {
+            $(pub(crate) $name: Counter,)+
+            /// Bytes of pages in memory, whoever holds them.
+            pub(crate) live_bytes: Counter,
+        }
+
+        impl CacheCounters {
+            /// The counts as they are now.
+            pub(crate) fn snapshot(&self) -> CacheStats {
+                CacheStats { $($name: self.$name.now(),)+ ..CacheStats::default() }
+            }
+        }
+    };
 }
+
+counters!(
+    hits,
+    misses,
+    joins,
+    fills,
+    validations,
+    bypasses,
+    hit_bytes,
+    joined_bytes,
+    fetched_bytes,
+    evictions,
+    evicted_unread
+);
 
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -76,25 +91,5 @@ impl Counter {
 
     pub(crate) fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl CacheCounters {
-    /// The counts as they are now.
-    pub(crate) fn snapshot(&self) -> CacheStats {
-        CacheStats {
-            hits: self.hits.now(),
-            misses: self.misses.now(),
-            joins: self.joins.now(),
-            fills: self.fills.now(),
-            validations: self.validations.now(),
-            bypasses: self.bypasses.now(),
-            hit_bytes: self.hit_bytes.now(),
-            joined_bytes: self.joined_bytes.now(),
-            fetched_bytes: self.fetched_bytes.now(),
-            evictions: self.evictions.now(),
-            evicted_unread: self.evicted_unread.now(),
-            ..CacheStats::default()
-        }
     }
 }

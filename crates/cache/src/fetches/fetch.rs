@@ -15,10 +15,8 @@ use super::arrived_pages::{ArrivedPages, Charge};
 use super::single_flight::InFlight;
 use super::sync::Mutex;
 use crate::error::CacheError;
-use crate::lookup::call::CacheCall;
-use crate::lookup::memory_tier::{Arrival, PageKey};
-use crate::lookup::version_table::ObjectHead;
-use crate::policy::page::{PageNeed, PageSize};
+use crate::lookup::{Arrival, CacheCall, ObjectHead, PageKey};
+use crate::policy::{PageNeed, PageSize};
 
 /// One request, or one window of a long body.
 pub(crate) struct Fetch {

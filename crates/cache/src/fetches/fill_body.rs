@@ -15,8 +15,8 @@ pub(super) struct FillBody {
     chunk: Bytes,
     start: u64,
     /// The next byte to read.
-    at: u64,
-    end: u64,
+    pub(super) at: u64,
+    pub(super) end: u64,
     /// The origin of these bytes as the layer below tells it, and how many wire bytes of it are counted already.
     below: Option<(Origin, u64)>,
 }
@@ -27,16 +27,6 @@ impl FillBody {
         let range = result.range.clone();
         let stream = result.into_stream();
         Self { stream, chunk: Bytes::new(), start: range.start, at: range.start, end: range.end, below }
-    }
-
-    /// The next byte to read.
-    pub(super) fn at(&self) -> u64 {
-        self.at
-    }
-
-    /// Where the body ends.
-    pub(super) fn end(&self) -> u64 {
-        self.end
     }
 
     /// The next `n` bytes, in memory of their own: a slice of the chunk would keep all of it. The one exception is a

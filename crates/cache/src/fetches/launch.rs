@@ -17,10 +17,8 @@ use super::single_flight::Sharing;
 use super::task::FetchTask;
 use super::waiter::FetchWaiter;
 use super::{Fetches, PageSource, PlannedPage};
-use crate::lookup::call::CacheCall;
-use crate::lookup::version_table::{ObjectHead, RequestStamp};
-use crate::policy::joining::OpeningRequest;
-use crate::policy::page::{PageNeed, WINDOW_BYTES};
+use crate::lookup::{CacheCall, ObjectHead, RequestStamp};
+use crate::policy::{OpeningRequest, PageNeed, WINDOW_BYTES};
 
 /// The part of an open body that no window has claimed yet.
 pub(crate) struct RemainingBody {
@@ -81,7 +79,7 @@ impl Fetches {
         let mut task = self.task(call, waiter, self.lookup.stamp(&call.path));
         task.extensions.insert(RangeOrigin::Chosen);
         let head = Arc::clone(head);
-        let pages = self.lookup.page_size();
+        let pages = self.lookup.pages;
         let bytes = pages.start(run.start)..pages.start(run.end).min(head.meta.size);
         task.charge(waiter, byte_range::len(&bytes));
         self.in_flight.launch(runtime, waiter, |guard| {
@@ -105,7 +103,7 @@ impl Fetches {
     ) -> Result<(Vec<PlannedPage>, RemainingBody)> {
         let runtime = current_runtime()?;
         let head = Arc::clone(head);
-        let whole_pages = self.lookup.page_size().whole_in(&window, head.meta.size);
+        let whole_pages = self.lookup.pages.whole_in(&window, head.meta.size);
         let admit = call.plan.admit && call.plan.may_keep(head.has_validator());
         let waiter = self.in_flight.next_window(call, head.id, whole_pages.clone(), admit);
         let mut task = self.task(call, &waiter, self.lookup.stamp(&call.path));
@@ -123,7 +121,7 @@ impl Fetches {
                     () = read_on(&guard, &remaining.before) => None,
                 };
                 let outcome = match body {
-                    Some(body) if body.at() == window.start => {
+                    Some(body) if body.at == window.start => {
                         guard.answered(&head, window.clone(), whole_pages);
                         task.drain(&guard, &head, body, window.end, hand_on).await.map(|()| FetchOutcome::Finished)
                     }

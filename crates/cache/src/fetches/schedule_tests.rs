@@ -12,15 +12,13 @@ use headstart_fetch_core::MemoryBudget;
 use object_store::{Attributes, Extensions, ObjectMeta};
 
 use crate::config::Freshness;
-use crate::fetches::arrived_pages::Charge;
-use crate::fetches::fetch::{FetchGuard, FetchOutcome, WaitError};
+use crate::fetches::fetch::{FetchGuard, FetchOutcome};
 use crate::fetches::single_flight::{Claim, InFlight};
 use crate::fetches::sync::{Mutex, explore};
-use crate::lookup::call::CacheCall;
-use crate::lookup::version_table::{ObjectHead, VersionTable};
-use crate::policy::SafetyRules;
-use crate::policy::freshness::CachePlan;
-use crate::policy::page::{MIN_PAGE_BYTES, PageNeed, PageSize};
+use crate::fetches::{Charge, WaitError};
+use crate::lookup::{CacheCall, ObjectHead, VersionTable};
+use crate::policy::page::MIN_PAGE_BYTES;
+use crate::policy::{CachePlan, PageNeed, PageSize, SafetyRules};
 
 const PAGES: u32 = 4;
 const PAGE: u64 = MIN_PAGE_BYTES as u64;

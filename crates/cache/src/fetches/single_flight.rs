@@ -19,11 +19,8 @@ use tokio::runtime::Handle;
 use super::fetch::{Fetch, FetchGuard, FetchOutcome};
 use super::sync::Mutex;
 use super::waiter::{FetchWaiter, Interest};
-use crate::lookup::call::CacheCall;
-use crate::lookup::memory_tier::PageKey;
-use crate::lookup::version_table::RequestStamp;
-use crate::policy::joining::{OpeningRequest, worth_joining};
-use crate::policy::page::{PageNeed, PageSize};
+use crate::lookup::{CacheCall, PageKey, RequestStamp};
+use crate::policy::{OpeningRequest, PageNeed, PageSize, worth_joining};
 
 /// All fetches in flight.
 pub(crate) struct InFlight {

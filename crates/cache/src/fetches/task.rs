@@ -4,8 +4,8 @@ use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
-use headstart_fetch_core::internal::{LocalFile, RangeOrigin, Reserved, byte_range};
-use headstart_fetch_core::{FetchError, ObjectChanged, ObjectVersion};
+use headstart_fetch_core::internal::{LocalFile, RangeOrigin, Reserved, byte_range, check_range};
+use headstart_fetch_core::{ObjectChanged, ObjectVersion};
 use object_store::{Error, Extensions, GetOptions, GetResult, Result};
 use tokio::sync::oneshot;
 
@@ -14,9 +14,8 @@ use super::arrived_pages::Charge;
 use super::fetch::{FetchGuard, FetchOutcome};
 use super::fill_body::FillBody;
 use super::waiter::FetchWaiter;
-use crate::lookup::call::CacheCall;
-use crate::lookup::version_table::{ObjectHead, RequestStamp};
-use crate::policy::joining::OpeningRequest;
+use crate::lookup::{CacheCall, ObjectHead, RequestStamp};
+use crate::policy::OpeningRequest;
 use crate::trace_events;
 
 /// The task of one fetch.
@@ -53,17 +52,17 @@ impl FetchTask {
         hand_on: oneshot::Sender<FillBody>,
     ) -> Result<FetchOutcome> {
         let (fetches, lookup) = (&*self.fetches, &*self.fetches.lookup);
-        let pages = lookup.page_size();
+        let pages = lookup.pages;
         options.extensions = self.extensions.clone();
         if *request == OpeningRequest::Head {
-            fetches.counters.validations.add(1);
+            lookup.counters.validations.add(1);
         } else {
-            fetches.counters.fills.add(1);
+            lookup.counters.fills.add(1);
             trace_events::fill_started(&self.call.path, request);
         }
         let result = fetches.inner.get_opts(&self.call.path, options).await.inspect_err(|error| {
             if matches!(error, Error::NotFound { .. }) {
-                lookup.versions().remove(&self.call.path, self.call.version.as_deref());
+                lookup.versions.remove(&self.call.path, self.call.version.as_deref());
             }
         })?;
         // To cache a local file gains nothing. To cache an object of a store that ignores ranges does harm, as the
@@ -85,7 +84,7 @@ impl FetchTask {
             fetches.refusals.granted_range();
         }
         let body = FillBody::new(result);
-        let window = body.at()..body.end().min(pages.window_end(body.at()));
+        let window = body.at..body.end.min(pages.window_end(body.at));
         let whole_pages = if self.keeps(&head) { pages.whole_in(&window, head.meta.size) } else { 0..0 };
         if !self.is_charged {
             // The layer below charges its own read-ahead; this is for the bytes that wait here.
@@ -107,24 +106,16 @@ impl FetchTask {
         trace_events::fill_started(&self.call.path, range);
         let result = self.request(head, range).await.inspect_err(|error| {
             if ObjectChanged::find(error).is_some() {
-                lookup.versions().forget(&self.call.path, self.call.version.as_deref(), head.id);
+                lookup.versions.forget(&self.call.path, self.call.version.as_deref(), head.id);
             }
         })?;
         if LocalFile::is_source_of(&result) {
-            lookup.versions().forget(&self.call.path, self.call.version.as_deref(), head.id);
+            lookup.versions.forget(&self.call.path, self.call.version.as_deref(), head.id);
             return Ok(FetchOutcome::Lost);
         }
-        if result.range != *range {
-            return Err(FetchError::WrongRange {
-                wanted_start: range.start,
-                wanted_end: range.end,
-                start: result.range.start,
-                end: result.range.end,
-            }
-            .into());
-        }
+        check_range(range, &result.range)?;
         self.fetches.refusals.granted_range();
-        let pages = lookup.page_size();
+        let pages = lookup.pages;
         guard.answered(head, range.clone(), pages.whole_in(range, head.meta.size));
         self.cut(guard, head, &mut FillBody::new(result), range.end).await?;
         Ok(FetchOutcome::Finished)
@@ -147,7 +138,7 @@ impl FetchTask {
         }
         let is_pinned = head.version.pin(fetches.pin, &mut options);
         let named = options.version.clone();
-        fetches.counters.fills.add(1);
+        fetches.lookup.counters.fills.add(1);
         let result = match fetches.refusals.get_opts(&*fetches.inner, &self.call.path, options).await {
             Ok(result) => result,
             Err(error) => {
@@ -185,7 +176,7 @@ impl FetchTask {
         hand_on: oneshot::Sender<FillBody>,
     ) -> Result<()> {
         self.cut(guard, head, &mut body, until).await?;
-        if body.at() < body.end() {
+        if body.at < body.end {
             // Where no reader wants the rest, the body is dropped, which aborts the request.
             let _ = hand_on.send(body);
         }
@@ -195,18 +186,18 @@ impl FetchTask {
     /// Cuts `body` into pages up to `until`, stores and hands on each.
     async fn cut(&self, guard: &FetchGuard, head: &Arc<ObjectHead>, body: &mut FillBody, until: u64) -> Result<()> {
         let lookup = &*self.fetches.lookup;
-        let pages = lookup.page_size();
+        let pages = lookup.pages;
         let keep = self.keeps(head);
-        while body.at() < until {
-            let page = pages.of(body.at());
-            let range = body.at()..pages.start(page + 1).min(until);
+        while body.at < until {
+            let page = pages.of(body.at);
+            let range = body.at..pages.start(page + 1).min(until);
             let length = byte_range::in_memory(byte_range::len(&range));
             guard.room(page, length).await;
-            let bytes = body.take(length, &self.fetches.counters, &self.call.origin).await?;
+            let bytes = body.take(length, &self.fetches.lookup.counters, &self.call.origin).await?;
             let is_whole = keep && !pages.whole_in(&range, head.meta.size).is_empty();
-            guard.arrived(page, lookup.memory().counted(bytes), |bytes, arrival| {
+            guard.arrived(page, lookup.memory.counted(bytes), |bytes, arrival| {
                 if is_whole {
-                    lookup.memory().insert(head.locate(page), bytes, arrival);
+                    lookup.memory.insert(head.locate(page), bytes, arrival);
                 }
             });
         }

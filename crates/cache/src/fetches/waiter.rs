@@ -12,8 +12,8 @@ use headstart_fetch_core::internal::{Promotion, depends_on_request, share};
 use super::arrived_pages::ArrivedPages;
 use super::fetch::{Fetch, FetchOutcome, FetchProgress, WaitError};
 use super::single_flight::InFlight;
-use crate::lookup::version_table::ObjectHead;
-use crate::policy::page::PageNeed;
+use crate::lookup::ObjectHead;
+use crate::policy::PageNeed;
 
 /// A reader that waits for a fetch, or may still read from it. When the last waiter is dropped, the fetch is aborted,
 /// unless it has finished.

@@ -8,7 +8,7 @@ use headstart_fetch_core::{FetchError, Intent};
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, Result};
 
-use crate::policy::freshness::CachePlan;
+use crate::policy::CachePlan;
 
 /// A read of one object, by one call of the wrapper.
 pub(crate) struct CacheCall {

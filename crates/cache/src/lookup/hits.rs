@@ -4,17 +4,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use futures::StreamExt;
 use futures::future;
-use futures::stream;
+use futures::stream::{self, StreamExt};
 use headstart_fetch_core::Intent;
 use headstart_fetch_core::internal::{Origin, byte_range};
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, GetResult};
 
-use super::version_table::ObjectHead;
-use super::{Lookup, answer};
-use crate::policy::freshness::{self, CachePlan, FirstStep};
+use super::{Lookup, ObjectHead, answer};
+use crate::policy::{CachePlan, FirstStep, freshness};
 
 /// One page that is in memory, or a part of it.
 pub(crate) struct PageHit {
@@ -105,7 +103,7 @@ impl Lookup {
     /// The known version of `path`, where it may be served without a check.
     #[inline]
     fn trusted(&self, path: &Path, plan: &CachePlan) -> Option<Arc<ObjectHead>> {
-        let head = self.table.get(path)?;
+        let head = self.versions.get(path)?;
         (freshness::first_step(plan, Some(head.summary()), self.now()) == FirstStep::Serve).then_some(head)
     }
 

@@ -10,7 +10,7 @@ use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
 use crate::config::CacheConfig;
-use crate::policy::page::PageSize;
+use crate::policy::PageSize;
 use crate::stats::CacheCounters;
 use crate::trace_events;
 

@@ -13,9 +13,8 @@ use parking_lot::Mutex;
 use quick_cache::DefaultHashBuilder;
 use quick_cache::sync::Cache;
 
-use crate::lookup::memory_tier::{PageKey, PageLocation};
-use crate::policy::SafetyRules;
-use crate::policy::freshness::KnownVersion;
+use crate::lookup::{PageKey, PageLocation};
+use crate::policy::{KnownVersion, SafetyRules};
 use crate::trace_events;
 
 /// Paths share this many epochs, by hash. Where two paths share one, a write to one path can at worst keep an answer

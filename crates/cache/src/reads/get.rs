@@ -14,10 +14,8 @@ use super::Reads;
 use super::page_stream::PageStream;
 use super::version::{AttemptError, FoundVersion, ReadAttempts, VersionFinder};
 use crate::config::Freshness;
-use crate::fetches::fetch::WaitError;
-use crate::fetches::waiter::FetchWaiter;
-use crate::fetches::{PageSource, PlannedPage};
-use crate::lookup::call::{CacheCall, has_preconditions, is_portable, resolve};
+use crate::fetches::{FetchWaiter, PageSource, PlannedPage, WaitError};
+use crate::lookup::{CacheCall, has_preconditions, is_portable, resolve};
 
 impl Reads {
     /// `get_opts`.
@@ -25,7 +23,7 @@ impl Reads {
         let plan = self.lookup.plan(&options);
         let origin = options.extensions.get::<RangeOrigin>().copied();
         if !plan.bypass && is_portable(&options) {
-            let refusals = self.fetches.refusals();
+            let refusals = &self.fetches.refusals;
             let call = CacheCall::new(path, options.version.clone(), plan, options.extensions.clone());
             let is_known = self.lookup.known(&call).is_some();
             let is_as_asked = origin == Some(RangeOrigin::Asked) || refusals.refuses_ours(is_known);
@@ -47,8 +45,8 @@ impl Reads {
                 return Ok(answer);
             }
         }
-        self.counters.bypasses.add(1);
-        self.fetches.inner().get_opts(path, options).await
+        self.lookup.counters.bypasses.add(1);
+        self.fetches.inner.get_opts(path, options).await
     }
 
     /// Sends the caller's own request to the inner store, which has refused the one that the cache sent in its place,
@@ -59,12 +57,12 @@ impl Reads {
         mut options: GetOptions,
         is_head_refused: bool,
     ) -> Result<GetResult> {
-        self.counters.bypasses.add(1);
+        self.lookup.counters.bypasses.add(1);
         let stamp = self.lookup.stamp(&call.path);
         if !is_head_refused {
             options.extensions.insert(RangeOrigin::Asked);
         }
-        let result = self.fetches.inner().get_opts(&call.path, options).await?;
+        let result = self.fetches.inner.get_opts(&call.path, options).await?;
         let uncacheable = LocalFile::is_source_of(&result);
         self.lookup.record(call, stamp, &result, uncacheable);
         Ok(result)
@@ -76,7 +74,7 @@ impl Reads {
         options: &GetOptions,
         found: Option<FoundVersion>,
     ) -> Result<GetResult, AttemptError> {
-        let finder = self.finder(call);
+        let finder = VersionFinder { reads: self, call };
         let found = finder.begin(found, finder.open(options)).await?;
         let head = Arc::clone(&found.head);
         // The store has answered for a named version with an answer that does not name it.
@@ -99,7 +97,7 @@ impl Reads {
                 }
             };
         }
-        let pages = self.lookup.page_size();
+        let pages = self.lookup.pages;
         let window = range.start..range.end.min(pages.window_end(range.start));
         if !call.plan.may_keep(head.has_validator()) && found.remaining.is_none() && window.end < range.end {
             // Another call's fetch brings only this window, and nothing would tell whether the rest is of the same

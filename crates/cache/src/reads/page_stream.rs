@@ -10,13 +10,11 @@ use headstart_fetch_core::internal::byte_range;
 use object_store::{GetResult, Result};
 
 use super::Reads;
-use crate::fetches::arrived_pages::{Charge, UNRESERVED_BYTES};
-use crate::fetches::fetch::WaitError;
-use crate::fetches::waiter::FetchWaiter;
-use crate::fetches::{Fetches, PageSource, PlannedPage, RemainingBody};
-use crate::lookup::call::CacheCall;
-use crate::lookup::version_table::ObjectHead;
-use crate::policy::page::PageNeed;
+use crate::fetches::{
+    Charge, FetchWaiter, Fetches, PageSource, PlannedPage, RemainingBody, UNRESERVED_BYTES, WaitError,
+};
+use crate::lookup::{CacheCall, ObjectHead};
+use crate::policy::PageNeed;
 
 /// How often a page is planned, once bytes are handed out. The last plan is a private fetch, which no other call can
 /// affect.
@@ -163,7 +161,7 @@ impl PageStream {
 
     fn next_range(&self) -> Range<u64> {
         let start = self.unclaimed.start;
-        start..self.unclaimed.end.min(self.reads.lookup.page_size().window_end(start))
+        start..self.unclaimed.end.min(self.reads.lookup.pages.window_end(start))
     }
 
     /// Whether there is memory for the next window while this one is read.
@@ -172,7 +170,7 @@ impl PageStream {
     }
 
     fn claim_next_window(&mut self) -> Result<()> {
-        let (pages, fetches) = (self.reads.lookup.page_size(), &self.reads.fetches);
+        let (pages, fetches) = (self.reads.lookup.pages, &self.reads.fetches);
         let mut range = self.next_range();
         if self.remaining.is_none() {
             range = fetches.affordable(&self.call, &self.head, range);

@@ -12,13 +12,10 @@ use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, Result};
 
 use super::Reads;
-use super::version::{AttemptError, FoundVersion, MAX_REQUESTS_PER_CALL, ReadAttempts};
-use crate::fetches::fetch::WaitError;
-use crate::fetches::waiter::FetchWaiter;
-use crate::fetches::{PageSource, PlannedPage};
-use crate::lookup::call::{CacheCall, resolve};
-use crate::lookup::version_table::ObjectHead;
-use crate::policy::page::PageNeed;
+use super::version::{AttemptError, FoundVersion, MAX_REQUESTS_PER_CALL, ReadAttempts, VersionFinder};
+use crate::fetches::{FetchWaiter, PageSource, PlannedPage, WaitError};
+use crate::lookup::{CacheCall, ObjectHead, resolve};
+use crate::policy::PageNeed;
 
 /// Pages that one request brings, with their indexes in the needs of the call.
 enum PageGroup {
@@ -36,7 +33,7 @@ impl Reads {
         }
         let plan = self.lookup.plan(&GetOptions::new());
         if !plan.bypass && ranges.iter().all(|range| range.start < range.end) {
-            let refusals = self.fetches.refusals();
+            let refusals = &self.fetches.refusals;
             let call = CacheCall::new(path, None, plan, Extensions::new());
             let is_known = self.lookup.known(&call).is_some();
             let mut attempts = ReadAttempts::new(true);
@@ -48,8 +45,8 @@ impl Reads {
                 }
             }
             if attempts.is_range_refused || attempts.is_head_refused {
-                self.counters.bypasses.add(1);
-                let answer = self.fetches.inner().get_ranges(path, ranges).await?;
+                self.lookup.counters.bypasses.add(1);
+                let answer = self.fetches.inner.get_ranges(path, ranges).await?;
                 if attempts.is_range_refused {
                     refusals.refused_ours(is_known, u64::MAX);
                 } else {
@@ -58,8 +55,8 @@ impl Reads {
                 return Ok(answer);
             }
         }
-        self.counters.bypasses.add(1);
-        self.fetches.inner().get_ranges(path, ranges).await
+        self.lookup.counters.bypasses.add(1);
+        self.fetches.inner.get_ranges(path, ranges).await
     }
 
     async fn try_ranges(
@@ -68,7 +65,7 @@ impl Reads {
         ranges: &[Range<u64>],
         found: Option<FoundVersion>,
     ) -> Result<Vec<Bytes>, AttemptError> {
-        let finder = self.finder(call);
+        let finder = VersionFinder { reads: self, call };
         let found = finder.begin(found, finder.open_ranges(ranges)).await?;
         let head = &found.head;
         finder.confirm_end(&found, ranges).await?;
@@ -78,7 +75,7 @@ impl Reads {
             Err(_) if !found.is_valid => return Err(AttemptError::RetryWith(finder.validate().await?)),
             Err(error) => return Err(AttemptError::Fail(error)),
         };
-        let needs = self.lookup.page_size().needs(&resolved);
+        let needs = self.lookup.pages.needs(&resolved);
         if !found.is_valid && !finder.has_any(head, &needs) {
             return Err(AttemptError::RetryWith(finder.open_ranges(ranges).await?));
         }
@@ -119,7 +116,7 @@ impl Reads {
             if let Some((n, interest)) = interest {
                 by_waiter[n].push((at, self.fetches.in_flight_page(need.clone(), interest)));
             } else if let Some(page) = self.lookup.page(call, head, need) {
-                self.counters.hits.add(1);
+                self.lookup.counters.hits.add(1);
                 self.lookup.count_hit(call, &page);
                 pages[at] = page;
             } else {
@@ -130,7 +127,7 @@ impl Reads {
         let mut groups: VecDeque<_> =
             by_waiter.into_iter().filter(|planned| !planned.is_empty()).map(PageGroup::Claimed).collect();
         let missing_pages: Vec<u64> = missing.iter().map(|(_, need)| need.page).collect();
-        for run in self.lookup.page_size().runs(&missing_pages, self.lookup.bridge_bytes()) {
+        for run in self.lookup.pages.runs(&missing_pages, self.lookup.bridge_bytes()) {
             let length = missing.partition_point(|(_, need)| need.page < run.end);
             let group: Vec<_> = missing.drain(..length).collect();
             groups.push_back(if groups.len() < max_requests() {

@@ -9,15 +9,10 @@ use headstart_fetch_core::internal::mutation::Mutation;
 use headstart_fetch_core::internal::{is_invalid_range, is_transient, may_be_the_range};
 use object_store::{GetOptions, GetRange, Result};
 
-use crate::fetches::fetch::WaitError;
-use crate::fetches::waiter::FetchWaiter;
-use crate::fetches::{Fetches, RemainingBody, Sharing};
-use crate::lookup::Lookup;
-use crate::lookup::call::{CacheCall, has_preconditions};
-use crate::lookup::version_table::ObjectHead;
-use crate::policy::freshness::FirstStep;
-use crate::policy::joining::OpeningRequest;
-use crate::policy::page::PageNeed;
+use super::Reads;
+use crate::fetches::{FetchWaiter, RemainingBody, Sharing, WaitError};
+use crate::lookup::{CacheCall, ObjectHead, has_preconditions};
+use crate::policy::{FirstStep, OpeningRequest, PageNeed};
 
 /// How often a read is attempted (the object changed under it, a fetch was lost, or another call's request was answered
 /// first) before it is handed to the inner store.
@@ -123,16 +118,11 @@ impl ReadAttempts {
 
 /// Finds the version that one call reads.
 pub(super) struct VersionFinder<'a> {
-    lookup: &'a Lookup,
-    fetches: &'a Arc<Fetches>,
-    call: &'a Arc<CacheCall>,
+    pub(super) reads: &'a Reads,
+    pub(super) call: &'a Arc<CacheCall>,
 }
 
-impl<'a> VersionFinder<'a> {
-    pub(super) fn new(lookup: &'a Lookup, fetches: &'a Arc<Fetches>, call: &'a Arc<CacheCall>) -> Self {
-        Self { lookup, fetches, call }
-    }
-
+impl VersionFinder<'_> {
     /// How every attempt begins: the version that the attempt before has `found`, else the known one, else that of the
     /// answer which `open` waits for.
     pub(super) async fn begin(
@@ -142,7 +132,7 @@ impl<'a> VersionFinder<'a> {
     ) -> Result<FoundVersion, AttemptError> {
         let found = match found {
             Some(found) => found,
-            None => match self.lookup.first_step(self.call) {
+            None => match self.reads.lookup.first_step(self.call) {
                 Ok((head, is_valid)) => FoundVersion::known(head, is_valid),
                 Err(FirstStep::Open) => open.await?,
                 Err(_) => return Err(AttemptError::Bypass),
@@ -162,7 +152,7 @@ impl<'a> VersionFinder<'a> {
         let request = match &options.range {
             _ if options.head => OpeningRequest::Head,
             None => OpeningRequest::Whole,
-            Some(GetRange::Bounded(range)) => OpeningRequest::Bounded(self.lookup.page_size().align(range)),
+            Some(GetRange::Bounded(range)) => OpeningRequest::Bounded(self.reads.lookup.pages.align(range)),
             Some(GetRange::Offset(start)) => OpeningRequest::From(*start),
             Some(GetRange::Suffix(n)) => OpeningRequest::Last(*n),
         };
@@ -173,7 +163,7 @@ impl<'a> VersionFinder<'a> {
         let sent = GetOptions { range, ..options.clone() };
         let is_checked = has_preconditions(options);
         let sharing = if is_checked { Sharing::None } else { Sharing::Full };
-        let opened = self.fetches.open(self.call, request, sent, sharing)?;
+        let opened = self.reads.fetches.open(self.call, request, sent, sharing)?;
         let (waiter, remaining) = opened.ok_or(AttemptError::Retry)?;
         let head = waiter.answer().await?;
         let is_confirmed = waiter.is_own;
@@ -183,16 +173,16 @@ impl<'a> VersionFinder<'a> {
     /// Requests `ranges` of an object that is not known, all at once, and compares the versions of the answers. Of
     /// each of the first [`MAX_REQUESTS_PER_CALL`] stretches it requests the first window: the object may end there.
     pub(super) async fn open_ranges(&self, ranges: &[Range<u64>]) -> Result<FoundVersion, AttemptError> {
-        let pages = self.lookup.page_size();
+        let pages = self.reads.lookup.pages;
         let all = Mutation::SizesByTheRange.is_active();
-        let windows = pages.stretches(ranges, self.lookup.bridge_bytes()).into_iter().flat_map(|stretch| {
+        let windows = pages.stretches(ranges, self.reads.lookup.bridge_bytes()).into_iter().flat_map(|stretch| {
             let windows = pages.windows(stretch);
             windows.take(if all { usize::MAX } else { 1 })
         });
         let mut waiters = Vec::new();
         for window in windows.take(if all { usize::MAX } else { MAX_REQUESTS_PER_CALL }) {
             let options = GetOptions::new().with_range(Some(window.clone()));
-            match self.fetches.open(self.call, OpeningRequest::Bounded(window), options, Sharing::Full)? {
+            match self.reads.fetches.open(self.call, OpeningRequest::Bounded(window), options, Sharing::Full)? {
                 Some((waiter, _)) => waiters.push(waiter),
                 None if waiters.is_empty() => return Err(AttemptError::Retry),
                 // One of these requests is answered already: the other stretches are fetched as of its version.
@@ -217,7 +207,9 @@ impl<'a> VersionFinder<'a> {
     pub(super) async fn confirm_end(&self, found: &FoundVersion, ranges: &[Range<u64>]) -> Result<(), AttemptError> {
         // A version that is not valid yet is validated anyway, and a named version never grows.
         let is_settled = found.is_confirmed || !found.is_valid || self.call.version.is_some();
-        if is_settled || !ranges.iter().any(|range| self.lookup.may_have_grown(&self.call.plan, &found.head, range)) {
+        if is_settled
+            || !ranges.iter().any(|range| self.reads.lookup.may_have_grown(&self.call.plan, &found.head, range))
+        {
             return Ok(());
         }
         Err(AttemptError::RetryWith(self.validate_by(Sharing::NewRequest).await?))
@@ -225,11 +217,11 @@ impl<'a> VersionFinder<'a> {
 
     async fn validate_by(&self, sharing: Sharing) -> Result<FoundVersion, AttemptError> {
         let opens = self.call.plan.opens;
-        if !opens && self.fetches.refusals().refuses_heads() {
+        if !opens && self.reads.fetches.refusals.refuses_heads() {
             return Err(AttemptError::HeadRefused);
         }
         let options = GetOptions { version: self.call.version.clone(), ..GetOptions::new().with_head(true) };
-        let opened = self.fetches.open(self.call, OpeningRequest::Head, options, sharing)?;
+        let opened = self.reads.fetches.open(self.call, OpeningRequest::Head, options, sharing)?;
         let (waiter, _) = opened.ok_or(AttemptError::Retry)?;
         match waiter.answer().await.map_err(AttemptError::from) {
             Ok(head) => Ok(FoundVersion { is_confirmed: waiter.is_own, ..FoundVersion::known(head, true) }),
@@ -243,7 +235,7 @@ impl<'a> VersionFinder<'a> {
     ///
     /// The answer to a fill of the call's own proves it (`has_own_fill`), else a HEAD does.
     pub(super) async fn prove(&self, head: &Arc<ObjectHead>, has_own_fill: bool) -> Result<(), AttemptError> {
-        if has_own_fill && (self.call.version.is_some() || self.fetches.fill_proves_present(head)) {
+        if has_own_fill && (self.call.version.is_some() || self.reads.fetches.fill_proves_present(head)) {
             // The call waits for each of its own fills, and a fill fails where the version is another.
             return Ok(());
         }
@@ -253,6 +245,6 @@ impl<'a> VersionFinder<'a> {
 
     /// Whether any page of `needs` is in memory.
     pub(super) fn has_any(&self, head: &ObjectHead, needs: &[PageNeed]) -> bool {
-        needs.iter().any(|need| self.lookup.memory().has(head.locate(need.page)))
+        needs.iter().any(|need| self.reads.lookup.memory.has(head.locate(need.page)))
     }
 }

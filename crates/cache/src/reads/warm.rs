@@ -12,10 +12,9 @@ use tokio::sync::Mutex;
 
 use super::Reads;
 use super::version::{AttemptError, FoundVersion, ReadAttempts, VersionFinder};
-use crate::fetches::PlannedPage;
-use crate::fetches::waiter::FetchWaiter;
-use crate::lookup::call::{CacheCall, resolve};
-use crate::policy::freshness::CachePlan;
+use crate::fetches::{FetchWaiter, PlannedPage};
+use crate::lookup::{CacheCall, resolve};
+use crate::policy::CachePlan;
 
 /// Windows in flight at once.
 const MAX_WINDOWS: usize = 8;
@@ -42,7 +41,7 @@ impl Reads {
             // and has these ranges.
             let mut head = GetOptions::new().with_head(true);
             head.extensions.insert(Intent::Demand);
-            let size = self.fetches.inner().get_opts(path, head).await?.meta.size;
+            let size = self.fetches.inner.get_opts(path, head).await?.meta.size;
             clamp(&ranges, size)?;
         }
         Ok(call.origin.wire_bytes())
@@ -54,8 +53,8 @@ impl Reads {
         ranges: &[Range<u64>],
         found: Option<FoundVersion>,
     ) -> Result<(), AttemptError> {
-        let finder = self.finder(call);
-        let pages = self.lookup.page_size();
+        let finder = VersionFinder { reads: self, call };
+        let pages = self.lookup.pages;
         let first = ranges[0].start..ranges[0].end.min(pages.window_end(ranges[0].start));
         let found = finder.begin(found, open_first(&finder, first)).await?;
         if !call.plan.may_keep(found.head.has_validator()) {
@@ -94,11 +93,11 @@ impl Reads {
         // Windows without memory of their own come one after the other.
         let has_room = self.fetches.has_room(&call, byte_range::len(&window));
         let _turn = if has_room { None } else { Some(turn.lock_owned().await) };
-        let mut needs = self.lookup.page_size().needs(&[window]);
+        let mut needs = self.lookup.pages.needs(&[window]);
         // The fetches that opened the object count once: what they have brought is in memory the second time.
         let mut waiters = found.waiters.as_slice();
         loop {
-            needs.retain(|need| !self.lookup.memory().has(found.head.locate(need.page)));
+            needs.retain(|need| !self.lookup.memory.has(found.head.locate(need.page)));
             let waiters = std::mem::take(&mut waiters);
             let planned = self.fetches.claim(&call, &found.head, needs.clone(), waiters, false)?;
             let mut fetching: Vec<Arc<FetchWaiter>> =
