@@ -39,8 +39,8 @@ pub(crate) use self::arrived_pages::{Charge, UNRESERVED_BYTES};
 pub(crate) use self::fetch::WaitError;
 pub(crate) use self::launch::RemainingBody;
 use self::launch::current_runtime;
+use self::single_flight::InFlight;
 pub(crate) use self::single_flight::Sharing;
-use self::single_flight::{Claim, InFlight};
 pub(crate) use self::waiter::FetchWaiter;
 use self::waiter::Interest;
 use crate::config::CacheConfig;
@@ -91,8 +91,30 @@ impl Fetches {
         self.in_flight.len() as u64
     }
 
-    /// Finds each of `needs`: in a fetch of `waiters` (which the call waits for already), in memory, in another
-    /// call's fetch, or in a new one. `is_private`: missing pages come by fetches that no other call shares.
+    /// Finds `needs` in a fetch of `waiters`, which the call waits for already, or in memory. Returns the missing ones
+    /// too.
+    pub(crate) fn find(
+        &self,
+        call: &CacheCall,
+        head: &ObjectHead,
+        needs: Vec<PageNeed>,
+        waiters: &[Arc<FetchWaiter>],
+    ) -> (Vec<PlannedPage>, Vec<PageNeed>) {
+        let (mut found, mut missing) = (Vec::with_capacity(needs.len()), Vec::new());
+        for need in needs {
+            let in_flight = waiters.iter().find_map(|waiter| waiter.interest(&need)).map(PageSource::InFlight);
+            match in_flight.or_else(|| self.lookup.page(call, head, &need).map(PageSource::Held)) {
+                Some(source) => found.push(PlannedPage { need, source }),
+                None => missing.push(need),
+            }
+        }
+        waiters.iter().for_each(|waiter| waiter.decide());
+        self.count(&found);
+        (found, missing)
+    }
+
+    /// Plans each of `needs` (ascending): in a fetch of `waiters` or in memory ([`Fetches::find`]), in another call's
+    /// fetch, or in a new one. `is_private`: missing pages come by fetches that no other call shares.
     pub(crate) fn claim(
         self: &Arc<Self>,
         call: &Arc<CacheCall>,
@@ -101,66 +123,56 @@ impl Fetches {
         waiters: &[Arc<FetchWaiter>],
         is_private: bool,
     ) -> Result<Vec<PlannedPage>, WaitError> {
-        let mut planned = Vec::with_capacity(needs.len());
-        let mut open = Vec::new();
-        let mut hits = 0;
-        for need in needs {
-            if let Some(interest) = waiters.iter().find_map(|waiter| waiter.interest(&need)) {
-                planned.push(Some(self.in_flight_page(need, interest)));
-            } else if let Some(page) = self.lookup.page(call, head, &need) {
-                hits += 1;
-                planned.push(Some(PlannedPage { need, source: PageSource::Held(page) }));
-            } else {
-                open.push((planned.len(), need));
-                planned.push(None);
-            }
+        let (mut planned, missing) = self.find(call, head, needs, waiters);
+        if missing.is_empty() {
+            return Ok(planned);
         }
-        waiters.iter().for_each(|waiter| waiter.decide());
-        if !open.is_empty() {
-            if !call.plan.may_keep(head.has_validator()) {
-                // Nothing would tell whether the answer to another request is of the same version.
-                return Err(WaitError::Lost);
-            }
-            let runtime = current_runtime()?;
-            let wanted: Vec<PageNeed> = open.iter().map(|(_, need)| need.clone()).collect();
-            let (claims, new_fetches) = self.in_flight.claim(
-                call,
-                head.id,
-                &wanted,
-                is_private,
-                |page| self.lookup.whole_page(call, head, page),
-                |missing| self.lookup.pages.runs(missing, self.lookup.bridge_bytes()),
-            );
-            for (run, waiter) in &new_fetches {
-                self.launch_fill(call, &runtime, head, run, waiter);
-            }
-            for ((at, need), claim) in open.into_iter().zip(claims) {
-                planned[at] = Some(match claim {
-                    Claim::InFlight(interest) => self.in_flight_page(need, interest),
-                    Claim::InMemory(page) => {
-                        hits += 1;
-                        PlannedPage { source: PageSource::Held(self.lookup.slice(&page, &need)), need }
-                    }
-                });
-            }
+        if !call.plan.may_keep(head.has_validator()) {
+            // Nothing would tell whether the answer to another request is of the same version.
+            return Err(WaitError::Lost);
         }
-        self.lookup.counters.hits.add(hits);
-        Ok(planned.into_iter().flatten().collect())
+        let runtime = current_runtime()?;
+        let in_memory = |need: &PageNeed| self.lookup.page(call, head, need);
+        let runs = |missing: &[u64]| self.lookup.pages.runs(missing, self.lookup.bridge_bytes());
+        let (claimed, new_fetches) = self.in_flight.claim(call, head.id, missing, is_private, in_memory, runs);
+        for (run, waiter) in &new_fetches {
+            self.launch_fill(call, &runtime, head, run, waiter);
+        }
+        self.count(&claimed);
+        planned.extend(claimed);
+        planned.sort_by_key(|page| page.need.page);
+        Ok(planned)
     }
 
-    /// A page that a fetch in flight brings. Counts a miss where the call began the fetch, else a join.
-    pub(crate) fn in_flight_page(&self, need: PageNeed, interest: Interest) -> PlannedPage {
-        if interest.waiter.is_own { &self.lookup.counters.misses } else { &self.lookup.counters.joins }.add(1);
-        PlannedPage { need, source: PageSource::InFlight(interest) }
+    /// Counts hits, misses (the call began the fetch that brings the page) and joins.
+    fn count(&self, planned: &[PlannedPage]) {
+        let in_flight = planned.iter().filter(|page| page.waiter().is_some()).count();
+        let own = planned.iter().filter(|page| page.is_own()).count();
+        self.lookup.counters.hits.add((planned.len() - in_flight) as u64);
+        self.lookup.counters.misses.add(own as u64);
+        self.lookup.counters.joins.add((in_flight - own) as u64);
     }
 
-    /// Waits for a page of a fetch and takes the needed bytes of it. Counts them where another call began the fetch.
+    /// Waits for a page and takes the needed bytes of it. Counts them where another call began the fetch, or none did.
     /// Cancel safe.
-    pub(crate) async fn take(&self, interest: &Interest, need: &PageNeed) -> Result<Bytes, WaitError> {
-        let bytes = interest.waiter.take(need).await?;
-        if !interest.waiter.is_own {
-            self.lookup.counters.joined_bytes.add(bytes.len() as u64);
-        }
+    pub(crate) async fn take(
+        &self,
+        call: &CacheCall,
+        head: &ObjectHead,
+        page: PlannedPage,
+    ) -> Result<Bytes, WaitError> {
+        let bytes = match page.source {
+            PageSource::Held(bytes) => bytes,
+            PageSource::InMemory => self.lookup.page(call, head, &page.need).ok_or(WaitError::Lost)?,
+            PageSource::InFlight(interest) => {
+                let bytes = interest.waiter.take(&page.need).await?;
+                if !interest.waiter.is_own {
+                    self.lookup.counters.joined_bytes.add(bytes.len() as u64);
+                }
+                return Ok(bytes);
+            }
+        };
+        self.lookup.count_hit(call, &bytes);
         Ok(bytes)
     }
 
@@ -198,11 +210,8 @@ impl Fetches {
         let in_memory = |page: u64| call.plan.reads_cache && self.lookup.memory.has(head.locate(page));
         let first = pages.of(window.start);
         let first_in_memory = in_memory(first);
-        let max_end = if first_in_memory {
-            window.start.saturating_add(UNRESERVED_BYTES as u64).min(window.end)
-        } else {
-            window.end
-        };
+        let most_bytes = if first_in_memory { UNRESERVED_BYTES as u64 } else { u64::MAX };
+        let max_end = window.start.saturating_add(most_bytes).min(window.end);
         let mut page = first + 1;
         while pages.start(page) < max_end && in_memory(page) == first_in_memory {
             page += 1;
@@ -217,16 +226,16 @@ impl Fetches {
 }
 
 impl PlannedPage {
-    /// The waiter of the fetch that brings the page, if one does. Gives up the interest in the page.
-    pub(crate) fn into_waiter(self) -> Option<Arc<FetchWaiter>> {
-        match self.source {
-            PageSource::InFlight(interest) => Some(Arc::clone(&interest.waiter)),
+    /// The waiter of the fetch that brings the page, if one does.
+    pub(crate) fn waiter(&self) -> Option<&Arc<FetchWaiter>> {
+        match &self.source {
+            PageSource::InFlight(interest) => Some(&interest.waiter),
             PageSource::Held(_) | PageSource::InMemory => None,
         }
     }
 
     /// Whether a fetch that its call has begun brings the page.
     pub(crate) fn is_own(&self) -> bool {
-        matches!(&self.source, PageSource::InFlight(interest) if interest.waiter.is_own)
+        self.waiter().is_some_and(|waiter| waiter.is_own)
     }
 }

@@ -131,19 +131,9 @@ impl Lookup {
 
     /// The needed bytes of a page that is in memory.
     pub(crate) fn page(&self, call: &CacheCall, head: &ObjectHead, need: &PageNeed) -> Option<Bytes> {
-        self.whole_page(call, head, need.page).map(|page| self.slice(&page, need))
-    }
-
-    /// A page that is in memory.
-    pub(crate) fn whole_page(&self, call: &CacheCall, head: &ObjectHead, page: u64) -> Option<Bytes> {
-        call.plan.reads_cache.then(|| self.memory.get(head.locate(page))).flatten()
-    }
-
-    /// The needed bytes of `page`.
-    pub(crate) fn slice(&self, page: &Bytes, need: &PageNeed) -> Bytes {
-        let start = self.pages.start(need.page);
-        let at = |offset: u64| byte_range::in_memory(offset - start);
-        page.slice(at(need.bytes.start)..at(need.bytes.end))
+        let page = call.plan.reads_cache.then(|| self.memory.get(head.locate(need.page)))??;
+        let at = |offset: u64| byte_range::in_memory(offset - self.pages.start(need.page));
+        Some(page.slice(at(need.bytes.start)..at(need.bytes.end)))
     }
 
     pub(crate) fn count_hit(&self, call: &CacheCall, bytes: &Bytes) {

@@ -127,6 +127,12 @@ impl Fetch {
         Some(Ok(progress.pages.get(need.page)?.slice(at(need.bytes.start)..at(need.bytes.end))))
     }
 
+    /// Changes the progress and wakes all waiters.
+    pub(super) fn update(&self, change: impl FnOnce(&mut FetchProgress)) {
+        change(&mut self.progress.lock());
+        self.changed.notify_waiters();
+    }
+
     /// A reader waits for it from now on.
     pub(super) fn promote(&self) {
         if let Some(promotion) = &self.promotion {
@@ -171,13 +177,11 @@ impl FetchGuard {
         }
         let (first, bytes) = (self.fetch.pages.of(span.start), byte_range::in_memory(byte_range::len(&span)));
         let _ = self.fetch.span.set(span);
-        {
-            let mut progress = self.fetch.progress.lock();
+        self.fetch.update(|progress| {
             progress.pages.begin(first, bytes);
             progress.answer = Some(Arc::clone(head));
             progress.is_stalled = false;
-        }
-        self.fetch.changed.notify_waiters();
+        });
     }
 
     /// Waits until there is room for `page`, of `bytes`. Cancel safe.
@@ -206,17 +210,10 @@ impl FetchGuard {
         if self.fetch.admit.load(Ordering::Relaxed) {
             keep(bytes.clone(), self.fetch.arrival());
         }
-        {
-            let mut progress = self.fetch.progress.lock();
+        self.fetch.update(|progress| {
             progress.pages.push(page, bytes);
             progress.is_stalled = false;
-        }
-        self.fetch.changed.notify_waiters();
-    }
-
-    /// Bytes that the fetch brings, as far as that is known.
-    pub(crate) fn span_bytes(&self) -> u64 {
-        self.fetch.span.get().map_or(0, byte_range::len)
+        });
     }
 
     /// Ends the fetch.

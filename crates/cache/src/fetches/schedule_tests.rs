@@ -13,9 +13,9 @@ use object_store::{Attributes, Extensions, ObjectMeta};
 
 use crate::config::Freshness;
 use crate::fetches::fetch::{FetchGuard, FetchOutcome};
-use crate::fetches::single_flight::{Claim, InFlight};
+use crate::fetches::single_flight::InFlight;
 use crate::fetches::sync::{Mutex, explore};
-use crate::fetches::{Charge, WaitError};
+use crate::fetches::{Charge, PageSource, PlannedPage, WaitError};
 use crate::lookup::{CacheCall, ObjectHead, VersionTable};
 use crate::policy::page::MIN_PAGE_BYTES;
 use crate::policy::{CachePlan, PageNeed, PageSize, SafetyRules};
@@ -54,12 +54,12 @@ impl World {
         })
     }
 
-    fn claim(self: &Arc<Self>, needs: &[PageNeed]) -> Vec<Claim> {
+    fn claim(self: &Arc<Self>, needs: Vec<PageNeed>) -> Vec<PlannedPage> {
         let plan = CachePlan::new(true, Freshness::default(), None, false);
         let call = CacheCall::new(&"a".into(), None, plan, Extensions::new());
-        let in_memory = |page| self.kept.lock().get(&page).cloned();
+        let in_memory = |need: &PageNeed| self.kept.lock().get(&need.page).map(|page| page.slice(..10));
         let runs = |missing: &[u64]| missing.iter().map(|page| *page..page + 1).collect();
-        let (claims, runs) = self.in_flight.claim(&call, self.head.id, needs, false, in_memory, runs);
+        let (planned, runs) = self.in_flight.claim(&call, self.head.id, needs, false, in_memory, runs);
         for (run, waiter) in runs {
             let guard = FetchGuard { fetch: Arc::clone(&waiter.fetch), in_flight: Arc::clone(&self.in_flight) };
             match self.budget.try_reserve(MIN_PAGE_BYTES) {
@@ -68,7 +68,7 @@ impl World {
             }
             drop(shuttle::future::spawn(run_fetch(Arc::clone(self), guard, run.start)));
         }
-        claims
+        planned
     }
 }
 
@@ -89,13 +89,14 @@ async fn run_fetch(world: Arc<World>, guard: FetchGuard, page: u64) {
 /// Reads pages `first..last`; drops the others after `gives_up_after` of them.
 async fn read(world: Arc<World>, first: u64, last: u64, gives_up_after: usize) {
     let needs: Vec<_> = (first..last).map(|page| PageNeed { page, bytes: page * PAGE..page * PAGE + 10 }).collect();
-    let claims = world.claim(&needs);
-    for (claim, need) in claims.into_iter().zip(needs).take(gives_up_after) {
-        let mut claim = Some(claim);
+    for page in world.claim(needs).into_iter().take(gives_up_after) {
+        let (need, mut planned) = (page.need.clone(), Some(page));
         for _ in 0..4 {
-            let bytes = match claim.take().unwrap_or_else(|| world.claim(std::slice::from_ref(&need)).remove(0)) {
-                Claim::InMemory(page) => Ok(page.slice(..10)),
-                Claim::InFlight(interest) => interest.waiter.take(&need).await,
+            let page = planned.take().unwrap_or_else(|| world.claim(vec![need.clone()]).remove(0));
+            let bytes = match page.source {
+                PageSource::Held(bytes) => Ok(bytes),
+                PageSource::InFlight(interest) => interest.waiter.take(&need).await,
+                PageSource::InMemory => panic!("only a stream looks again"),
             };
             match bytes {
                 Ok(bytes) => {

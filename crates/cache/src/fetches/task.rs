@@ -13,13 +13,13 @@ use super::Fetches;
 use super::arrived_pages::Charge;
 use super::fetch::{FetchGuard, FetchOutcome};
 use super::fill_body::FillBody;
-use super::waiter::FetchWaiter;
 use crate::lookup::{CacheCall, ObjectHead, RequestStamp};
 use crate::policy::OpeningRequest;
 use crate::trace_events;
 
 /// The task of one fetch.
 pub(super) struct FetchTask {
+    pub(super) guard: FetchGuard,
     pub(super) fetches: Arc<Fetches>,
     /// The call that began the fetch.
     pub(super) call: Arc<CacheCall>,
@@ -32,13 +32,13 @@ pub(super) struct FetchTask {
 
 impl FetchTask {
     /// Requests memory for `bytes` from the budget.
-    pub(super) fn charge(&mut self, waiter: &FetchWaiter, bytes: u64) {
+    pub(super) fn charge(&mut self, bytes: u64) {
         let charge = self.fetches.charge(&self.extensions, bytes);
         if matches!(charge, Charge::Reserved(_)) {
             // A byte is charged once: layers below do not reserve again.
             self.extensions.insert(Reserved);
         }
-        waiter.fetch.charge(charge);
+        self.guard.fetch.charge(charge);
         self.is_charged = true;
     }
 
@@ -46,7 +46,6 @@ impl FetchTask {
     /// body beyond the window.
     pub(super) async fn open(
         &self,
-        guard: &FetchGuard,
         request: &OpeningRequest,
         mut options: GetOptions,
         hand_on: oneshot::Sender<FillBody>,
@@ -73,7 +72,7 @@ impl FetchTask {
         if *request == OpeningRequest::Head {
             trace_events::version_validated(&self.call.path, head.meta.size);
             fetches.refusals.granted_head();
-            guard.answered(&head, 0..0, 0..0);
+            self.guard.answered(&head, 0..0, 0..0);
             return Ok(FetchOutcome::Finished);
         }
         if head.uncacheable {
@@ -88,20 +87,14 @@ impl FetchTask {
         let whole_pages = if self.keeps(&head) { pages.whole_in(&window, head.meta.size) } else { 0..0 };
         if !self.is_charged {
             // The layer below charges its own read-ahead; this is for the bytes that wait here.
-            guard.fetch.charge(fetches.charge(&self.extensions, byte_range::len(&window)));
+            self.guard.fetch.charge(fetches.charge(&self.extensions, byte_range::len(&window)));
         }
-        guard.answered(&head, window.clone(), whole_pages);
-        self.drain(guard, &head, body, window.end, hand_on).await?;
-        Ok(FetchOutcome::Finished)
+        self.guard.answered(&head, window.clone(), whole_pages);
+        self.drain(&head, body, window.end, hand_on).await
     }
 
     /// Fetches `range`, whole pages of the version `head`.
-    pub(super) async fn fill(
-        &self,
-        guard: &FetchGuard,
-        head: &Arc<ObjectHead>,
-        range: &Range<u64>,
-    ) -> Result<FetchOutcome> {
+    pub(super) async fn fill(&self, head: &Arc<ObjectHead>, range: &Range<u64>) -> Result<FetchOutcome> {
         let lookup = &*self.fetches.lookup;
         trace_events::fill_started(&self.call.path, range);
         let result = self.request(head, range).await.inspect_err(|error| {
@@ -116,8 +109,8 @@ impl FetchTask {
         check_range(range, &result.range)?;
         self.fetches.refusals.granted_range();
         let pages = lookup.pages;
-        guard.answered(head, range.clone(), pages.whole_in(range, head.meta.size));
-        self.cut(guard, head, &mut FillBody::new(result), range.end).await?;
+        self.guard.answered(head, range.clone(), pages.whole_in(range, head.meta.size));
+        self.cut(head, &mut FillBody::new(result), range.end).await?;
         Ok(FetchOutcome::Finished)
     }
 
@@ -169,22 +162,21 @@ impl FetchTask {
     /// Reads `body` up to `until`, and hands on the rest.
     pub(super) async fn drain(
         &self,
-        guard: &FetchGuard,
         head: &Arc<ObjectHead>,
         mut body: FillBody,
         until: u64,
         hand_on: oneshot::Sender<FillBody>,
-    ) -> Result<()> {
-        self.cut(guard, head, &mut body, until).await?;
+    ) -> Result<FetchOutcome> {
+        self.cut(head, &mut body, until).await?;
         if body.at < body.end {
             // Where no reader wants the rest, the body is dropped, which aborts the request.
             let _ = hand_on.send(body);
         }
-        Ok(())
+        Ok(FetchOutcome::Finished)
     }
 
     /// Cuts `body` into pages up to `until`, stores and hands on each.
-    async fn cut(&self, guard: &FetchGuard, head: &Arc<ObjectHead>, body: &mut FillBody, until: u64) -> Result<()> {
+    async fn cut(&self, head: &Arc<ObjectHead>, body: &mut FillBody, until: u64) -> Result<()> {
         let lookup = &*self.fetches.lookup;
         let pages = lookup.pages;
         let keep = self.keeps(head);
@@ -192,10 +184,10 @@ impl FetchTask {
             let page = pages.of(body.at);
             let range = body.at..pages.start(page + 1).min(until);
             let length = byte_range::in_memory(byte_range::len(&range));
-            guard.room(page, length).await;
+            self.guard.room(page, length).await;
             let bytes = body.take(length, &self.fetches.lookup.counters, &self.call.origin).await?;
             let is_whole = keep && !pages.whole_in(&range, head.meta.size).is_empty();
-            guard.arrived(page, lookup.memory.counted(bytes), |bytes, arrival| {
+            self.guard.arrived(page, lookup.memory.counted(bytes), |bytes, arrival| {
                 if is_whole {
                     lookup.memory.insert(head.locate(page), bytes, arrival);
                 }
@@ -209,11 +201,16 @@ impl FetchTask {
         self.call.plan.may_keep(head.has_validator())
     }
 
-    pub(super) fn trace_outcome(&self, guard: &FetchGuard, range: &impl Debug, outcome: &Result<FetchOutcome>) {
-        match outcome {
-            Ok(FetchOutcome::Finished) => trace_events::fill_finished(&self.call.path, range, guard.span_bytes()),
-            Ok(_) => trace_events::fill_unusable(&self.call.path, range),
-            Err(error) => trace_events::fill_failed(&self.call.path, range, error),
+    /// Ends a fetch that has requested `range`.
+    pub(super) fn finish_fill(self, range: &impl Debug, outcome: Result<FetchOutcome>) {
+        let path = &self.call.path;
+        match &outcome {
+            Ok(FetchOutcome::Finished) => {
+                trace_events::fill_finished(path, range, self.guard.fetch.span.get().map_or(0, byte_range::len));
+            }
+            Ok(_) => trace_events::fill_unusable(path, range),
+            Err(error) => trace_events::fill_failed(path, range, error),
         }
+        self.guard.finish(outcome);
     }
 }

@@ -203,17 +203,16 @@ impl Drop for FetchWaiter {
         let mut unwanted = ArrivedPages::default();
         let is_last = {
             let mut registry = self.in_flight.registry.lock();
-            let waiters = {
-                let mut progress = self.fetch.progress.lock();
-                progress.waiters -= 1;
-                progress.waiters
-            };
-            if waiters == 0 {
-                registry.deregister(&self.fetch);
+            let mut progress = self.fetch.progress.lock();
+            progress.waiters -= 1;
+            let is_last = progress.waiters == 0;
+            if is_last {
                 // The task may be on a runtime that has stopped, and never drop its pages: their memory is freed here.
-                unwanted = std::mem::take(&mut self.fetch.progress.lock().pages);
+                unwanted = std::mem::take(&mut progress.pages);
+                drop(progress);
+                registry.deregister(&self.fetch);
             }
-            waiters == 0
+            is_last
         };
         drop(unwanted);
         // Outside the locks: to abort the task may drop its `FetchGuard` right here, which takes them.

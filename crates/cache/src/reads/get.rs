@@ -14,7 +14,7 @@ use super::Reads;
 use super::page_stream::PageStream;
 use super::version::{AttemptError, FoundVersion, ReadAttempts, VersionFinder};
 use crate::config::Freshness;
-use crate::fetches::{FetchWaiter, PageSource, PlannedPage, WaitError};
+use crate::fetches::{FetchWaiter, PlannedPage, WaitError};
 use crate::lookup::{CacheCall, has_preconditions, is_portable, resolve};
 
 impl Reads {
@@ -126,11 +126,11 @@ impl Reads {
     async fn await_first_pages(&self, planned: &[PlannedPage]) -> Result<(), WaitError> {
         let mut last: Option<&Arc<FetchWaiter>> = None;
         for page in planned {
-            if let PageSource::InFlight(interest) = &page.source
-                && !last.is_some_and(|last| Arc::ptr_eq(last, &interest.waiter))
+            if let Some(waiter) = page.waiter()
+                && !last.is_some_and(|last| Arc::ptr_eq(last, waiter))
             {
-                interest.waiter.take(&page.need).await?;
-                last = Some(&interest.waiter);
+                waiter.take(&page.need).await?;
+                last = Some(waiter);
             }
         }
         Ok(())

@@ -110,21 +110,12 @@ impl PageStream {
             self.advance_window();
         }
         for attempts_left in (0..MAX_ATTEMPTS).rev() {
-            let Some(PlannedPage { need, source }) = self.window.planned.pop_front() else { return Ok(None) };
-            let (held, lost) = match source {
-                PageSource::Held(bytes) => (Some(bytes), None),
-                PageSource::InMemory => (self.reads.lookup.page(&self.call, &self.head, &need), None),
-                PageSource::InFlight(interest) => match self.reads.fetches.take(&interest, &need).await {
-                    Ok(bytes) => return Ok(Some(bytes)),
-                    Err(WaitError::Failed(error)) => return Err(error),
-                    Err(WaitError::Lost) => (None, Some(Arc::clone(&interest.waiter))),
-                },
-            };
-            if let Some(bytes) = held {
-                self.reads.lookup.count_hit(&self.call, &bytes);
-                return Ok(Some(bytes));
+            let Some(page) = self.window.planned.pop_front() else { return Ok(None) };
+            let (need, waiter) = (page.need.clone(), page.waiter().cloned());
+            match self.reads.fetches.take(&self.call, &self.head, page).await {
+                Err(WaitError::Lost) => self.claim_again(need, waiter.as_ref(), attempts_left == 1)?,
+                taken => return Ok(Some(taken?)),
             }
-            self.claim_again(need, lost.as_ref(), attempts_left == 1)?;
         }
         Err(WaitError::Lost.into())
     }

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 use super::Reads;
 use super::version::{AttemptError, FoundVersion, ReadAttempts, VersionFinder};
-use crate::fetches::{FetchWaiter, PlannedPage};
+use crate::fetches::PlannedPage;
 use crate::lookup::{CacheCall, resolve};
 use crate::policy::CachePlan;
 
@@ -100,8 +100,9 @@ impl Reads {
             needs.retain(|need| !self.lookup.memory.has(found.head.locate(need.page)));
             let waiters = std::mem::take(&mut waiters);
             let planned = self.fetches.claim(&call, &found.head, needs.clone(), waiters, false)?;
-            let mut fetching: Vec<Arc<FetchWaiter>> =
-                planned.into_iter().filter_map(PlannedPage::into_waiter).collect();
+            let mut fetching: Vec<_> = planned.iter().filter_map(PlannedPage::waiter).cloned().collect();
+            // Ends the call's interest in the pages: it keeps them, and takes none.
+            drop(planned);
             fetching.dedup_by(|one, other| Arc::ptr_eq(one, other));
             let mut has_joined = false;
             for waiter in fetching {
