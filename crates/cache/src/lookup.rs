@@ -35,6 +35,8 @@ const MAX_BRIDGE_BYTES: u64 = 1 << 20;
 /// One known object for so many bytes of pages: known objects take about 3 % of the memory for pages.
 const MEMORY_BYTES_PER_OBJECT: usize = 16 << 10;
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The versions and pages that the cache holds, and the decisions about them.
 pub(crate) struct Lookup {
     is_enabled: bool,
@@ -44,14 +46,15 @@ pub(crate) struct Lookup {
     pub(crate) memory: MemoryTier,
     /// The configured estimate of the link, else the first one that an answer from below carried.
     link: OnceLock<Arc<LinkEstimate>>,
-    /// The zero of the cache's clock. It lies before the cache was made, as layers below may have confirmed their
-    /// answers earlier.
+    /// The zero of the cache's clock: a day before the cache was made, as layers below may have confirmed their answers
+    /// earlier. None of these answers is trusted for a day.
     start: Instant,
     pub(crate) counters: Arc<CacheCounters>,
 }
 
 impl Lookup {
     pub(crate) fn new(config: &CacheConfig, pages: PageSize, rules: SafetyRules, counters: Arc<CacheCounters>) -> Self {
+        let now = Instant::now();
         let objects = (config.memory_bytes / MEMORY_BYTES_PER_OBJECT).clamp(64, 1 << 16);
         Self {
             is_enabled: config.enabled,
@@ -60,7 +63,7 @@ impl Lookup {
             versions: VersionTable::new(objects, rules),
             memory: MemoryTier::new(config, pages, Arc::clone(&counters)),
             link: config.link.clone().map_or_else(OnceLock::new, OnceLock::from),
-            start: clock_zero(),
+            start: now.checked_sub(DAY).unwrap_or(now),
             counters,
         }
     }
@@ -210,10 +213,4 @@ fn answer(
 ) -> GetResult {
     let payload = GetResultPayload::Stream(stream);
     GetResult { payload, meta: head.meta.clone(), range, attributes: head.attributes.clone(), extensions }
-}
-
-/// A day ago. No answer of a layer below is trusted for as long as that after the cache was made.
-fn clock_zero() -> Instant {
-    let now = Instant::now();
-    now.checked_sub(Duration::from_secs(24 * 60 * 60)).unwrap_or(now)
 }

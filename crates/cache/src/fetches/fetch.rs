@@ -133,11 +133,14 @@ impl Fetch {
         self.changed.notify_waiters();
     }
 
+    /// Aborts its task, if that was launched.
+    pub(super) fn abort(&self) {
+        self.task.get().inspect(|task| task.abort());
+    }
+
     /// A reader waits for it from now on.
     pub(super) fn promote(&self) {
-        if let Some(promotion) = &self.promotion {
-            promotion.promote();
-        }
+        self.promotion.iter().for_each(Promotion::promote);
     }
 
     /// Whether it is speculative: no reader waits for it yet.

@@ -31,6 +31,7 @@ struct World {
     /// Number of fetches of each page that are active now.
     active_fetches: [AtomicUsize; PAGES as usize],
     budget: Arc<MemoryBudget>,
+    tasks: Mutex<Vec<shuttle::future::JoinHandle<()>>>,
 }
 
 impl World {
@@ -51,6 +52,7 @@ impl World {
             kept: Mutex::default(),
             active_fetches: Default::default(),
             budget: MemoryBudget::new(MIN_PAGE_BYTES * 3),
+            tasks: Mutex::default(),
         })
     }
 
@@ -66,7 +68,8 @@ impl World {
                 Some(reservation) => guard.fetch.charge(Charge::Reserved(reservation)),
                 None => guard.fetch.charge(Charge::Lockstep),
             }
-            drop(shuttle::future::spawn(run_fetch(Arc::clone(self), guard, run.start)));
+            let task = shuttle::future::spawn(run_fetch(Arc::clone(self), guard, run.start));
+            self.tasks.lock().push(task);
         }
         planned
     }
@@ -122,13 +125,12 @@ fn no_schedule_loses_a_page_or_fetches_one_twice() {
             for reader in readers {
                 reader.await.expect("no reader panics");
             }
+            // No runtime aborts fetches without waiters here: they run to their end.
+            let tasks = std::mem::take(&mut *world.tasks.lock());
+            for task in tasks {
+                task.await.expect("no fetch panics");
+            }
         });
-        // No runtime aborts fetches without waiters here: they run to their end.
-        while world.in_flight.len() > 0 {
-            shuttle::thread::yield_now();
-        }
-        while world.budget.used_bytes() > 0 {
-            shuttle::thread::yield_now();
-        }
+        assert_eq!((world.in_flight.len(), world.budget.used_bytes()), (0, 0));
     });
 }

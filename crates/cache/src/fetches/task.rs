@@ -135,12 +135,9 @@ impl FetchTask {
         let result = match fetches.refusals.get_opts(&*fetches.inner, &self.call.path, options).await {
             Ok(result) => result,
             Err(error) => {
-                let extensions = self.extensions.clone();
-                let asked = GetOptions { version: named, extensions, ..GetOptions::new() };
-                let (store, version) = (&*fetches.inner, &head.version);
-                return Err(
-                    ObjectChanged::explain_or_ask(error, is_pinned, store, &self.call.path, version, asked).await
-                );
+                let asked = GetOptions { version: named, extensions: self.extensions.clone(), ..GetOptions::new() };
+                let (store, path) = (&*fetches.inner, &self.call.path);
+                return Err(ObjectChanged::explain_or_ask(error, is_pinned, store, path, &head.version, asked).await);
             }
         };
         if !head.has_validator() && self.keeps(head) && result.meta.size == head.meta.size {

@@ -123,15 +123,14 @@ impl FetchWaiter {
                     return Ok(found);
                 }
                 match &progress.outcome {
-                    // The error is about another request's range, precondition or version; the reader's own may
-                    // succeed.
+                    // Where the error is about another request's range, precondition or version, the reader's own
+                    // may succeed.
                     Some(FetchOutcome::Failed(error))
-                        if !self.same_request && depends_on_request(error) && !shares_errors =>
+                        if self.same_request || shares_errors || !depends_on_request(error) =>
                     {
-                        return Err(WaitError::Lost);
+                        return Err(WaitError::Failed(share(error)));
                     }
-                    Some(FetchOutcome::Failed(error)) => return Err(WaitError::Failed(share(error))),
-                    Some(FetchOutcome::Finished | FetchOutcome::Lost) => return Err(WaitError::Lost),
+                    Some(_) => return Err(WaitError::Lost),
                     None if progress.is_stalled && !self.has_no_timeout() => return Err(WaitError::Lost),
                     None => {}
                 }
@@ -154,7 +153,11 @@ impl FetchWaiter {
                         self.fetch.progress.lock().is_stalled = true;
                     }
                 }
-                () = self.stopped() => self.abandon(),
+                () = self.stopped() => {
+                    // The task will not go on: all its waiters retry.
+                    self.in_flight.end(&self.fetch, FetchOutcome::Lost);
+                    self.fetch.abort();
+                }
             }
         }
     }
@@ -187,14 +190,6 @@ impl FetchWaiter {
             _ => future::pending().await,
         }
     }
-
-    /// Ends a fetch whose task will not go on: all its waiters retry.
-    fn abandon(&self) {
-        self.in_flight.end(&self.fetch, FetchOutcome::Lost);
-        if let Some(task) = self.fetch.task.get() {
-            task.abort();
-        }
-    }
 }
 
 impl Drop for FetchWaiter {
@@ -216,8 +211,8 @@ impl Drop for FetchWaiter {
         };
         drop(unwanted);
         // Outside the locks: to abort the task may drop its `FetchGuard` right here, which takes them.
-        if is_last && let Some(task) = self.fetch.task.get() {
-            task.abort();
+        if is_last {
+            self.fetch.abort();
         }
     }
 }

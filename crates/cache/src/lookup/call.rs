@@ -48,16 +48,14 @@ pub(crate) fn has_preconditions(options: &GetOptions) -> bool {
 /// Whether a call with these options means the same on every store. An empty or reversed range does not, nor does a
 /// range of a HEAD.
 pub(crate) fn is_portable(options: &GetOptions) -> bool {
-    if options.version.as_deref().is_some_and(|version| !is_lasting_version(version)) {
-        return false;
-    }
-    match &options.range {
+    let is_portable_range = match &options.range {
         None => true,
         Some(_) if options.head => false,
         Some(GetRange::Bounded(range)) => range.start < range.end,
         Some(GetRange::Suffix(n)) => *n > 0,
         Some(GetRange::Offset(_)) => true,
-    }
+    };
+    is_portable_range && options.version.as_deref().is_none_or(is_lasting_version)
 }
 
 /// The bytes that `range` selects of an object of `size` bytes.

@@ -209,12 +209,21 @@ mod tests {
     use super::*;
     use chrono::Utc;
 
-    fn meta(tag: &str, size: u64) -> ObjectMeta {
-        ObjectMeta { location: "a".into(), last_modified: Utc::now(), size, e_tag: Some(tag.into()), version: None }
+    fn meta(tag: &str) -> ObjectMeta {
+        ObjectMeta { location: "a".into(), last_modified: Utc::now(), size: 1, e_tag: Some(tag.into()), version: None }
     }
 
+    fn stamp(table: &VersionTable, seconds: u64) -> RequestStamp {
+        table.stamp(&"a".into(), Duration::from_secs(seconds))
+    }
+
+    /// Records the answer `tag`; returns the number of its version.
     fn record(table: &VersionTable, stamp: RequestStamp, tag: &str) -> u64 {
-        table.record(&"a".into(), None, stamp, meta(tag, 1), Attributes::new(), false).id
+        table.record(&"a".into(), None, stamp, meta(tag), Attributes::new(), false).id
+    }
+
+    fn record_at(table: &VersionTable, seconds: u64, tag: &str) -> u64 {
+        record(table, stamp(table, seconds), tag)
     }
 
     fn table() -> VersionTable {
@@ -225,28 +234,19 @@ mod tests {
         table.get(&"a".into()).map(|head| head.id)
     }
 
-    fn at(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
     #[test]
     fn the_same_version_keeps_its_number_and_a_new_one_gets_a_new_one() {
         let table = table();
-        let one = record(&table, table.stamp(&"a".into(), at(0)), "1");
-        assert_eq!(record(&table, table.stamp(&"a".into(), at(1)), "1"), one);
-        let two = record(&table, table.stamp(&"a".into(), at(2)), "2");
-        assert_ne!(one, two);
-        assert_ne!(
-            record(&table, table.stamp(&"a".into(), at(3)), "1"),
-            one,
-            "its pages may be evicted: a number is not used twice"
-        );
+        let one = record_at(&table, 0, "1");
+        assert_eq!(record_at(&table, 1, "1"), one);
+        assert_ne!(record_at(&table, 2, "2"), one);
+        assert_ne!(record_at(&table, 3, "1"), one, "its pages may be evicted: a number is not used twice");
     }
 
     #[test]
     fn an_answer_from_before_a_write_is_not_remembered() {
         let table = table();
-        let stamp = table.stamp(&"a".into(), at(0));
+        let stamp = stamp(&table, 0);
         table.invalidate(&"a".into());
         record(&table, stamp, "1");
         assert_eq!(present(&table), None);
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn a_late_answer_does_not_replace_a_later_one() {
         let table = table();
-        let (early, late) = (table.stamp(&"a".into(), at(0)), table.stamp(&"a".into(), at(1)));
+        let (early, late) = (stamp(&table, 0), stamp(&table, 1));
         let two = record(&table, late, "2");
         record(&table, early, "1");
         assert_eq!(present(&table), Some(two));
@@ -264,8 +264,8 @@ mod tests {
     #[test]
     fn only_the_version_meant_is_forgotten() {
         let table = table();
-        let one = record(&table, table.stamp(&"a".into(), at(0)), "1");
-        let two = record(&table, table.stamp(&"a".into(), at(1)), "2");
+        let one = record_at(&table, 0, "1");
+        let two = record_at(&table, 1, "2");
         table.forget(&"a".into(), None, one);
         assert_eq!(present(&table), Some(two));
         table.forget(&"a".into(), None, two);
@@ -276,9 +276,8 @@ mod tests {
     fn a_version_asked_for_by_name_is_an_entry_of_its_own() {
         let (table, path) = (table(), Path::from("a"));
         let record = |named: Option<&str>, version: &str, seconds| {
-            let meta = ObjectMeta { version: Some(version.into()), ..meta(version, 1) };
-            let stamp = table.stamp(&path, at(seconds));
-            table.record(&path, named, stamp, meta, Attributes::new(), false)
+            let meta = ObjectMeta { version: Some(version.into()), ..meta(version) };
+            table.record(&path, named, stamp(&table, seconds), meta, Attributes::new(), false)
         };
         let old = record(Some("1"), "1", 0);
         assert!(table.get(&path).is_none(), "it is not the present one");
@@ -288,7 +287,7 @@ mod tests {
         assert_eq!(table.find(&path, Some("2")).map(|head| head.id), Some(new.id));
         assert!(table.find(&path, Some("3")).is_none());
         assert_eq!(record(Some("2"), "2", 2).id, new.id, "one version, one number");
-        assert_eq!(table.find(&path, Some("2")).map(|head| head.asked_at), Some(at(2)));
+        assert_eq!(table.find(&path, Some("2")).map(|head| head.asked_at), Some(Duration::from_secs(2)));
         assert_eq!(record(None, "1", 3).id, old.id);
         assert!(record(Some("4"), "1", 4).uncacheable, "the store ignores the name");
         table.invalidate(&path);

@@ -84,8 +84,8 @@ impl PageSize {
         let mut needs = Vec::new();
         for range in ranges.iter().filter(|range| range.start < range.end) {
             for page in self.of(range.start)..=self.of(range.end - 1) {
-                let bytes =
-                    range.start.max(self.start(page))..range.end.min(self.start(page).saturating_add(self.bytes()));
+                let start = self.start(page);
+                let bytes = range.start.max(start)..range.end.min(start.saturating_add(self.bytes()));
                 needs.push(PageNeed { page, bytes });
             }
         }

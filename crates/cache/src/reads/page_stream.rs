@@ -1,6 +1,7 @@
 //! The body of an answer: a range page by page, without a copy.
 
 use std::collections::VecDeque;
+use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -104,8 +105,11 @@ impl PageStream {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         tokio::task::consume_budget().await;
         self.advance_window();
-        let is_empty = self.window.planned.is_empty();
-        if self.next_window.planned.is_empty() && !self.unclaimed.is_empty() && (is_empty || self.has_room_for_next()) {
+        let has_room = || self.reads.fetches.has_room(&self.call, byte_range::len(&self.next_range()));
+        if self.next_window.planned.is_empty()
+            && !self.unclaimed.is_empty()
+            && (self.window.planned.is_empty() || has_room())
+        {
             self.claim_next_window()?;
             self.advance_window();
         }
@@ -135,14 +139,8 @@ impl PageStream {
             PageSource::InMemory => true,
             PageSource::InFlight(interest) => lost.is_some_and(|lost| Arc::ptr_eq(&interest.waiter, lost)),
         };
-        let (mut needs, mut planned) = (vec![need], Vec::new());
-        for page in self.window.planned.drain(..) {
-            if is_lost(&page) {
-                needs.push(page.need);
-            } else {
-                planned.push(page);
-            }
-        }
+        let (lost, mut planned): (Vec<_>, Vec<_>) = self.window.planned.drain(..).partition(is_lost);
+        let needs = iter::once(need).chain(lost.into_iter().map(|page| page.need)).collect();
         let fetches = &self.reads.fetches;
         planned.extend(fetches.claim(&self.call, &self.head, needs, &[], is_private)?);
         planned.sort_by_key(|page| page.need.page);
@@ -153,11 +151,6 @@ impl PageStream {
     fn next_range(&self) -> Range<u64> {
         let start = self.unclaimed.start;
         start..self.unclaimed.end.min(self.reads.lookup.pages.window_end(start))
-    }
-
-    /// Whether there is memory for the next window while this one is read.
-    fn has_room_for_next(&self) -> bool {
-        self.reads.fetches.has_room(&self.call, byte_range::len(&self.next_range()))
     }
 
     fn claim_next_window(&mut self) -> Result<()> {

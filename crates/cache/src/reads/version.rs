@@ -156,11 +156,10 @@ impl VersionFinder<'_> {
             Some(GetRange::Offset(start)) => OpeningRequest::From(*start),
             Some(GetRange::Suffix(n)) => OpeningRequest::Last(*n),
         };
-        let range = match &request {
-            OpeningRequest::Bounded(range) => Some(GetRange::Bounded(range.clone())),
-            _ => options.range.clone(),
-        };
-        let sent = GetOptions { range, ..options.clone() };
+        let mut sent = options.clone();
+        if let OpeningRequest::Bounded(range) = &request {
+            sent.range = Some(range.clone().into());
+        }
         let is_checked = has_preconditions(options);
         let sharing = if is_checked { Sharing::None } else { Sharing::Full };
         let opened = self.reads.fetches.open(self.call, request, sent, sharing)?;

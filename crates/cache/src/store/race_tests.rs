@@ -25,8 +25,10 @@ fn path() -> Path {
     Path::from(A)
 }
 
-fn cache(freshness: Freshness, pin: PinBy, rules: SafetyRules) -> (Arc<Double>, CacheStore) {
+/// A cache over a store that has version 1.
+async fn cache(freshness: Freshness, pin: PinBy, rules: SafetyRules) -> (Arc<Double>, CacheStore) {
     let double = Double::new();
+    double.write(A, content(1, 100_000)).await;
     let config = CacheConfig { freshness, pin, page_bytes: 16 << 10, memory_bytes: 1 << 20, ..CacheConfig::default() };
     let inner = Arc::clone(&double) as Arc<dyn ObjectStore>;
     let store = CacheStore::with_rules(inner, config, rules).expect("a good config");
@@ -51,8 +53,7 @@ fn version(start: u64, bytes: &Bytes) -> Option<u8> {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_was_under_way_during_a_write_is_not_remembered() {
-    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, ALL);
-    double.write(A, content(1, 100_000)).await;
+    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, ALL).await;
     double.feel(Mood::Wait);
     let spawn = || {
         let store = store.clone();
@@ -75,8 +76,7 @@ async fn an_answer_that_was_under_way_during_a_write_is_not_remembered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_is_given_up_and_done_nevertheless_is_seen() {
-    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, ALL);
-    put(&store, 1).await;
+    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, ALL).await;
     assert_eq!(first_bytes(&store).await, content(1, 10));
     double.feel(Mood::HangAfterPut);
     tokio::time::timeout(Duration::from_millis(1), put(&store, 2)).await.expect_err("given up, but done");
@@ -85,8 +85,7 @@ async fn a_write_that_is_given_up_and_done_nevertheless_is_seen() {
 
 /// A read during a write sees the old version. Reads after the write do not.
 async fn read_during_a_write(rules: SafetyRules) -> Result<(), String> {
-    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, rules);
-    double.write(A, content(1, 100_000)).await;
+    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, rules).await;
     double.feel(Mood::HoldPut);
     let write = tokio::spawn({
         let store = store.clone();
@@ -101,8 +100,7 @@ async fn read_during_a_write(rules: SafetyRules) -> Result<(), String> {
 
 /// Neither a hit nor a miss waits for a fetch of something else that hangs. `lock`: a mutant, held during every read.
 async fn read_beside_a_hanging_one(lock: Option<Arc<tokio::sync::Mutex<()>>>) -> Result<(), String> {
-    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, ALL);
-    double.write(A, content(1, 100_000)).await;
+    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, ALL).await;
     double.write("b", content(1, 100_000)).await;
     first_bytes(&store).await;
     let read = |path: &str, range: Range<u64>| {
@@ -142,8 +140,7 @@ enum Writes {
 /// dropped. A read that begins after a version was written, longer ago than the freshness window, sees that version
 /// or a later one.
 async fn race(freshness: Freshness, pin: PinBy, writes: Writes, rules: SafetyRules, seed: u64) -> Result<(), String> {
-    let (double, store) = cache(freshness, pin, rules);
-    double.write(A, content(1, 100_000)).await;
+    let (double, store) = cache(freshness, pin, rules).await;
     *double.faults.lock() = (5, 2);
     let window = match freshness {
         Freshness::Ttl(ttl) if matches!(writes, Writes::Behind) => ttl,
