@@ -1,7 +1,6 @@
 //! Fetches in flight: each missing page is requested once, however many reads want it, and stored when it arrives.
 //!
-//! [`Fetches`] finds pages in memory (through [`Lookup`]), in flight, or starts a fill. `reads` decides what to ask
-//! for.
+//! [`Fetches`] finds pages in memory (by [`Lookup`]) or in flight, or starts a fill. `reads` decides what to ask for.
 
 mod arrived_pages;
 mod fetch;
@@ -68,8 +67,7 @@ pub(crate) struct PlannedPage {
 pub(crate) enum PageSource {
     /// The call holds the bytes.
     Held(Bytes),
-    /// The page was in memory when the call looked. It is looked up again when its turn comes: it may be evicted
-    /// until then.
+    /// The page was in memory when the call looked. It is looked up again when its turn comes: it may be evicted.
     InMemory,
     InFlight(Interest),
 }
@@ -91,8 +89,7 @@ impl Fetches {
         self.in_flight.len() as u64
     }
 
-    /// Finds `needs` in a fetch of `waiters`, which the call waits for already, or in memory. Returns the missing ones
-    /// too.
+    /// Finds `needs` in a fetch of `waiters`, which the call waits for already, or in memory. Returns the rest too.
     pub(crate) fn find(
         &self,
         call: &CacheCall,
@@ -153,8 +150,7 @@ impl Fetches {
         self.lookup.counters.joins.add((in_flight - own) as u64);
     }
 
-    /// Waits for a page and takes the needed bytes of it. Counts them where another call began the fetch, or none did.
-    /// Cancel safe.
+    /// Waits for a page and takes its needed bytes. Counts them, unless the call began the fetch. Cancel safe.
     pub(crate) async fn take(
         &self,
         call: &CacheCall,
@@ -199,9 +195,8 @@ impl Fetches {
         }
     }
 
-    /// The part of `window` that a call holds or fetches at once: all of it where memory is free. Else its first
-    /// pages, as long as all of them are in memory (and few), or all are missing, so that one request brings them in
-    /// lockstep.
+    /// The part of `window` that a call holds or fetches at once: all where memory is free. Else its first pages, as
+    /// long as all are in memory (and few), or all are missing, so that one request brings them in lockstep.
     pub(crate) fn affordable(&self, call: &CacheCall, head: &ObjectHead, window: Range<u64>) -> Range<u64> {
         if self.has_room(call, byte_range::len(&window)) {
             return window;

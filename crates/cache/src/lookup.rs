@@ -28,8 +28,7 @@ use crate::policy::{CachePlan, FirstStep, PageNeed, PageSize, SafetyRules, fresh
 use crate::stats::{CacheCounters, CacheStats};
 use crate::trace_events;
 
-/// Holes up to this size are fetched along with their neighbours where a round trip costs more; `object_store`
-/// coalesces ranges up to the same distance.
+/// The largest hole to fetch along where a round trip costs more; `object_store` coalesces up to the same distance.
 const MAX_BRIDGE_BYTES: u64 = 1 << 20;
 
 /// One known object for so many bytes of pages: known objects take about 3 % of the memory for pages.
@@ -105,8 +104,7 @@ impl Lookup {
         self.versions.stamp(path, self.now())
     }
 
-    /// Takes in the answer to a request of `call`, and returns the version that it shows. `uncacheable`: the cache
-    /// cannot use such answers.
+    /// Takes in an answer to `call`, and returns the version that it shows. `uncacheable`: such answers are not cached.
     pub(crate) fn record(
         &self,
         call: &CacheCall,

@@ -16,11 +16,9 @@ pub(crate) use self::freshness::{CachePlan, FirstStep, KnownVersion};
 pub(crate) use self::joining::{OpeningRequest, worth_joining};
 pub(crate) use self::page::{PageNeed, PageSize, WINDOW_BYTES};
 
-/// The rules that keep answers correct. The shipped cache follows [`SafetyRules::ALL`]. Tests build caches that break
-/// one of them, and check that the suite notices.
+/// The rules that keep answers correct: [`SafetyRules::ALL`]. Tests break one each, and check that the suite notices.
 ///
-/// A plain struct of flags: none of them is read on the hit path, so neither generics nor dynamic dispatch would gain
-/// anything.
+/// Plain flags: none is read on the hit path, so generics or dynamic dispatch would gain nothing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SafetyRules {
     /// A fill is pinned to its version, and its answer is compared with that version.

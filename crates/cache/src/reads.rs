@@ -1,7 +1,6 @@
 //! The reads of the cache: which version a call reads, what it takes from memory, and what it has fetched.
 //!
-//! `version.rs` finds the version. `get.rs`, `ranges.rs` and `warm.rs` are the three operations; `page_stream.rs` is
-//! the body of an answer to `get`.
+//! `version.rs` finds the version; `get.rs`, `ranges.rs`, `warm.rs` are operations, `page_stream.rs` a body of `get`.
 
 mod get;
 mod page_stream;

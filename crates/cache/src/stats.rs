@@ -16,8 +16,7 @@ pub struct CacheStats {
     pub joins: u64,
     /// GETs sent.
     pub fills: u64,
-    /// HEADs sent to find or confirm a version, or to see whether an object has grown. HEADs that explain why a fill
-    /// failed are not counted.
+    /// HEADs sent to find or confirm a version or growth; those that explain why a fill failed are not counted.
     pub validations: u64,
     /// Calls that were handed to the inner store.
     pub bypasses: u64,

@@ -63,8 +63,7 @@ impl CacheStore {
         CacheStats { in_flight: self.reads.fetches.len(), ..self.reads.lookup.stats() }
     }
 
-    /// Fetches the missing pages of `ranges` of an object, so that later reads find them in memory. Returns how many
-    /// bytes this took.
+    /// Fetches the missing pages of `ranges`, for later reads to find in memory. Returns how many bytes this took.
     ///
     /// Ranges end where the object ends: `0..u64::MAX` is all of it. The requests are speculative, so reads go before
     /// them; eight of at most 8 MiB are in flight at once. Pages count as read once, and so outlive a scan; ranges of
@@ -99,8 +98,7 @@ impl CacheStore {
     }
 }
 
-/// Drops what is known of a path when a write to it ends, however it ends: after an error or a cancellation, the
-/// store may still have done the write.
+/// Drops what is known of a path when a write to it ends, even by an error or cancellation: it may have been done.
 struct InvalidateOnDrop {
     lookup: Arc<Lookup>,
     path: Path,

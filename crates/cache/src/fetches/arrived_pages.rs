@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use headstart_fetch_core::Reservation;
 
-/// Bytes that a fetch without a reservation may hold before a reader takes them, unless a page is larger. `FetchStore`
-/// allows a part without a reservation the same.
+/// A fetch without a reservation holds at most so many bytes, or one page, ahead of its readers. So does `FetchStore`.
 pub(crate) const UNRESERVED_BYTES: usize = 256 << 10;
 
 /// The memory for the pages of a fetch, until they are taken.

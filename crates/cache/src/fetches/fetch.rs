@@ -157,16 +157,14 @@ impl Fetch {
     }
 }
 
-/// A fetch, as its task sees it. If the guard is dropped without [`FetchGuard::finish`] (panic, abort, shutdown of the
-/// runtime), the fetch is lost.
+/// A fetch, as its task sees it. Dropped without [`FetchGuard::finish`] (panic, abort, shutdown), the fetch is lost.
 pub(crate) struct FetchGuard {
     pub(super) fetch: Arc<Fetch>,
     pub(super) in_flight: Arc<InFlight>,
 }
 
 impl FetchGuard {
-    /// The request is answered: the fetch brings `span`. Other calls can join it for the pages `whole_pages` from now
-    /// on.
+    /// The request is answered: the fetch brings `span`. From now on, other calls can join it for `whole_pages`.
     pub(crate) fn answered(&self, head: &Arc<ObjectHead>, span: Range<u64>, whole_pages: Range<u64>) {
         {
             let mut registry = self.in_flight.registry.lock();

@@ -29,8 +29,7 @@ impl FillBody {
         Self { stream, chunk: Bytes::new(), start: range.start, at: range.start, end: range.end, below }
     }
 
-    /// The next `n` bytes, in memory of their own: a slice of the chunk would keep all of it. The one exception is a
-    /// chunk that is the whole answer.
+    /// The next `n` bytes. They own their memory (a slice would keep its chunk), unless one chunk is the whole answer.
     pub(super) async fn take(&mut self, n: usize, counters: &CacheCounters, origin: &Origin) -> Result<Bytes> {
         let mut taken = Vec::new();
         while taken.len() < n {

@@ -1,5 +1,4 @@
-//! Starts the tasks of fetches: a request that opens an object, a fill of missing pages, the next window of an open
-//! body.
+//! Starts the tasks of fetches: an opening request, a fill of missing pages, the next window of an open body.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -86,8 +85,7 @@ impl Fetches {
         });
     }
 
-    /// Reads on in an open body: the bytes of `window`, of which the caller needs `needs`. Returns the planned pages,
-    /// and the body beyond the window.
+    /// Reads on in an open body: `window`, of which the caller needs `needs`. Returns their plan and the body beyond.
     pub(crate) fn next_window(
         self: &Arc<Self>,
         call: &Arc<CacheCall>,

@@ -67,9 +67,8 @@ impl InFlight {
         registry.pages.len() + registry.openings.values().map(Vec::len).sum::<usize>()
     }
 
-    /// A waiter for a fetch that opens the object of `call`: for one in flight that brings part of `request` and is
-    /// fresh enough, or for a new one, which the caller has to launch. `None` where `is_known` says that no request
-    /// is needed any more.
+    /// A waiter for a fetch that opens the object of `call`: one in flight that brings part of `request` and is fresh
+    /// enough, or a new one, which the caller has to launch. `None` where `is_known` says that no request is needed.
     ///
     /// All under one lock: an answer is recorded before its fetch is deregistered, so of readers that come together
     /// one sends a request, and the others find either its fetch or its answer.
@@ -162,8 +161,7 @@ impl InFlight {
         (planned, new_fetches)
     }
 
-    /// A new fetch of `pages` of the version `id`, also of those that are in flight already: the next window of a
-    /// body that is open anyway.
+    /// A new fetch of `pages`, even if in flight already, of the version `id`: the next window of an open body.
     pub(crate) fn next_window(
         self: &Arc<Self>,
         call: &CacheCall,
@@ -187,8 +185,7 @@ impl InFlight {
         });
     }
 
-    /// A waiter for the fetch of another call. Its pages are kept if either call wants that, and it is demanded if
-    /// either call is.
+    /// A waiter for another call's fetch. Its pages are kept if either call wants that; it is demanded if either is.
     fn join(self: &Arc<Self>, fetch: &Arc<Fetch>, call: &CacheCall, same_request: bool) -> Arc<FetchWaiter> {
         fetch.admit.fetch_or(call.plan.admit, Ordering::Relaxed);
         if !call.is_speculative() {

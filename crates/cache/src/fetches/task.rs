@@ -42,8 +42,7 @@ impl FetchTask {
         self.is_charged = true;
     }
 
-    /// Sends a request for an object whose version is not known, and reads the first window of the answer. Hands on the
-    /// body beyond the window.
+    /// Opens an object whose version is not known: reads the first window of the answer and hands on the rest.
     pub(super) async fn open(
         &self,
         request: &OpeningRequest,
@@ -64,8 +63,7 @@ impl FetchTask {
                 lookup.versions.remove(&self.call.path, self.call.version.as_deref());
             }
         })?;
-        // To cache a local file gains nothing. To cache an object of a store that ignores ranges does harm, as the
-        // cache requests wider ranges than its callers.
+        // To cache local files gains nothing; where ranges are ignored it does harm, as the cache requests wider ones.
         let has_range = *request == OpeningRequest::Head || result.range == request.range_in(result.meta.size);
         let uncacheable = LocalFile::is_source_of(&result) || !has_range;
         let head = lookup.record(&self.call, self.stamp, &result, uncacheable);

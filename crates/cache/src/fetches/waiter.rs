@@ -15,8 +15,7 @@ use super::single_flight::InFlight;
 use crate::lookup::ObjectHead;
 use crate::policy::PageNeed;
 
-/// A reader that waits for a fetch, or may still read from it. When the last waiter is dropped, the fetch is aborted,
-/// unless it has finished.
+/// A reader that waits for a fetch or may still read from it. Without waiters, an unfinished fetch is aborted.
 pub(crate) struct FetchWaiter {
     pub(super) fetch: Arc<Fetch>,
     pub(super) in_flight: Arc<InFlight>,
@@ -106,7 +105,7 @@ impl FetchWaiter {
             .await
     }
 
-    /// Waits until `ready` finds what it looks for; `page` is the page that it waits for, `u64::MAX` all of the fetch.
+    /// Waits until `ready` finds what it looks for; `page` is the awaited page, `u64::MAX` all of the fetch.
     ///
     /// The layer below may be silent for many reasons: an outage, a queue, memory. A reader waits for a fetch of its
     /// own as long as that layer does. It leaves another reader's fetch after `stall_timeout`, to send a request of
@@ -123,8 +122,7 @@ impl FetchWaiter {
                     return Ok(found);
                 }
                 match &progress.outcome {
-                    // Where the error is about another request's range, precondition or version, the reader's own
-                    // may succeed.
+                    // Another request's range, precondition or version may fail where the reader's own succeeds.
                     Some(FetchOutcome::Failed(error))
                         if self.same_request || shares_errors || !depends_on_request(error) =>
                     {
@@ -145,8 +143,7 @@ impl FetchWaiter {
                 () = changed => {}
                 () = self.promoted() => self.fetch.promote(),
                 () = self.stalled() => {
-                    // A speculative request may queue behind demand for as long as there is any, so only an answered
-                    // one stalls.
+                    // Speculative requests may queue as long as there is demand: only answered ones stall.
                     if !self.fetch.is_speculative() || self.fetch.span.get().is_some() {
                         let mut registry = self.in_flight.registry.lock();
                         registry.deregister(&self.fetch);

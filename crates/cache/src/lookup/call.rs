@@ -45,8 +45,7 @@ pub(crate) fn has_preconditions(options: &GetOptions) -> bool {
         || options.if_unmodified_since.is_some()
 }
 
-/// Whether a call with these options means the same on every store. An empty or reversed range does not, nor does a
-/// range of a HEAD.
+/// Whether these options mean the same on every store. Empty or reversed ranges, and ranges of a HEAD, do not.
 pub(crate) fn is_portable(options: &GetOptions) -> bool {
     let is_portable_range = match &options.range {
         None => true,

@@ -48,8 +48,7 @@ impl Lookup {
         Some(PageHit { head, range, bytes })
     }
 
-    /// The result for a `hit`. Extensions are added only to answers to requests with an [`Intent`]: to build them
-    /// takes as long as to find the page.
+    /// The result for a `hit`. Only answers to an [`Intent`] get extensions: these cost as much as finding the page.
     #[inline]
     pub(crate) fn answer_hit(&self, hit: PageHit, options: &GetOptions) -> GetResult {
         let PageHit { head, range, bytes } = hit;
@@ -63,8 +62,7 @@ impl Lookup {
         answer(&head, range, stream::once(future::ready(Ok(bytes))).boxed(), extensions)
     }
 
-    /// The answer to `get_ranges`, where each range lies in one page, all these pages are in memory and the store need
-    /// not be asked.
+    /// The answer to `get_ranges`, where each range lies in a page in memory and the store need not be asked.
     pub(crate) fn hits(&self, path: &Path, ranges: &[Range<u64>]) -> Option<Vec<Bytes>> {
         let plan = self.plan(&GetOptions::new());
         let head = self.trusted(path, &plan)?;

@@ -1,5 +1,4 @@
-//! The known version of each object. The table is bounded, and the answer to a request from before a write never
-//! restores what the write dropped.
+//! The known versions of objects. The table is bounded, and answers from before a write never undo the write.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -17,8 +16,7 @@ use crate::lookup::{PageKey, PageLocation};
 use crate::policy::{KnownVersion, SafetyRules};
 use crate::trace_events;
 
-/// Paths share this many epochs, by hash. Where two paths share one, a write to one path can at worst keep an answer
-/// for the other from being remembered.
+/// Paths share this many epochs, by hash: at worst a write to one path keeps an answer for another from being kept.
 const EPOCHS: usize = 1024;
 
 /// One version of an object, as an answer showed it.
@@ -76,8 +74,7 @@ pub(crate) struct VersionTable {
     heads: Cache<Path, Arc<ObjectHead>>,
     /// Versions that were requested by name. None of them ever becomes the present version.
     named: Cache<(Path, String), NamedHead>,
-    /// One counter for each group of paths, increased by each event that makes older answers worthless. Its lock
-    /// orders all changes to the heads of these paths.
+    /// One counter a group of paths, increased when older answers become worthless. Its lock orders changes of heads.
     epochs: Box<[Mutex<u64>]>,
     hasher: DefaultHashBuilder,
     next_id: AtomicU64,

@@ -104,9 +104,8 @@ pub(crate) fn first_step(plan: &CachePlan, known: Option<KnownVersion>, now: Dur
     }
 }
 
-/// Whether the store is asked before a `range` beyond the known end is answered: an object known to have `size` bytes
-/// since `asked_at` may have grown. A caller that reads beyond the end may know a newer version, from a listing for
-/// example.
+/// Whether the store is asked before a `range` beyond the known end is answered: the object, of `size` bytes at
+/// `asked_at`, may have grown, and the caller may know a newer version, for example from a listing.
 #[inline]
 pub(crate) fn may_have_grown(
     plan: &CachePlan,

@@ -100,9 +100,8 @@ impl PageSize {
         needs
     }
 
-    /// The stretches of whole pages that `ranges` touch, in ascending order. Stretches with a hole of at most
-    /// `bridge_bytes` between them are merged. There are never more stretches than ranges, however long the ranges
-    /// are.
+    /// The stretches of whole pages that `ranges` touch, in ascending order, merged over holes of up to `bridge_bytes`.
+    /// Never more than ranges, however long these are.
     pub(crate) fn stretches(self, ranges: &[Range<u64>], bridge_bytes: u64) -> Vec<Range<u64>> {
         let mut aligned: Vec<_> = ranges.iter().filter(|range| range.start < range.end).cloned().collect();
         aligned.sort_unstable_by_key(|range| range.start);

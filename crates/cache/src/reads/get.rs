@@ -100,8 +100,7 @@ impl Reads {
         let pages = self.lookup.pages;
         let window = range.start..range.end.min(pages.window_end(range.start));
         if !call.plan.may_keep(head.has_validator()) && found.remaining.is_none() && window.end < range.end {
-            // Another call's fetch brings only this window, and nothing would tell whether the rest is of the same
-            // version.
+            // Another call's fetch brings only this window, and the rest might be of another version.
             return Err(AttemptError::Bypass);
         }
         let window = if found.remaining.is_some() { window } else { self.fetches.affordable(call, &head, window) };
@@ -121,8 +120,7 @@ impl Reads {
         Ok(stream.into_result(range))
     }
 
-    /// Waits until every fetch among `planned` has brought its first page. Until then, no bytes are handed out, and the
-    /// read can still be retried.
+    /// Waits for the first page of every fetch in `planned`: until bytes are handed out, the read can be retried.
     async fn await_first_pages(&self, planned: &[PlannedPage]) -> Result<(), WaitError> {
         let mut last: Option<&Arc<FetchWaiter>> = None;
         for page in planned {
@@ -137,8 +135,7 @@ impl Reads {
     }
 }
 
-/// Evaluates the caller's preconditions, where the store has not done so. Only a valid version answers a HEAD or a
-/// precondition.
+/// Evaluates preconditions, unless the store has. Only a valid version answers a HEAD or a precondition.
 async fn check_preconditions(
     finder: &VersionFinder<'_>,
     call: &CacheCall,

@@ -17,8 +17,7 @@ use crate::fetches::{
 use crate::lookup::{CacheCall, ObjectHead};
 use crate::policy::PageNeed;
 
-/// How often a page is planned, once bytes are handed out. The last plan is a private fetch, which no other call can
-/// affect.
+/// How often a page is planned once bytes are handed out. The last plan is a private fetch, beyond others' influence.
 const MAX_ATTEMPTS: usize = 3;
 
 /// Hands out a range window by window. While one window is read, the next one is in flight, and no further one.
@@ -76,8 +75,7 @@ impl PageStream {
         unclaimed: Range<u64>,
         remaining: Option<RemainingBody>,
     ) -> Self {
-        // Where the stream ends with this window, nobody reads the remaining body: to hold it would keep the request
-        // open.
+        // If the stream ends with this window, to hold the unread rest would keep the request open.
         let remaining = remaining.filter(|_| !unclaimed.is_empty());
         Self {
             reads: reads.clone(),

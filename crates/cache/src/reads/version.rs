@@ -14,8 +14,7 @@ use crate::fetches::{FetchWaiter, RemainingBody, Sharing, WaitError};
 use crate::lookup::{CacheCall, ObjectHead, has_preconditions};
 use crate::policy::{FirstStep, OpeningRequest, PageNeed};
 
-/// How often a read is attempted (the object changed under it, a fetch was lost, or another call's request was answered
-/// first) before it is handed to the inner store.
+/// Attempts at a read whose object changed, fetch was lost or request was overtaken, before the inner store gets it.
 const MAX_ATTEMPTS: usize = 4;
 
 /// How many requests of one `get_ranges` are in flight at once: enough to hide the round trips of small ranges on most
@@ -123,8 +122,7 @@ pub(super) struct VersionFinder<'a> {
 }
 
 impl VersionFinder<'_> {
-    /// How every attempt begins: the version that the attempt before has `found`, else the known one, else that of the
-    /// answer which `open` waits for.
+    /// Begins an attempt: the version that the last one has `found`, else the known one, else that of `open`'s answer.
     pub(super) async fn begin(
         &self,
         found: Option<FoundVersion>,
@@ -138,8 +136,7 @@ impl VersionFinder<'_> {
                 Err(_) => return Err(AttemptError::Bypass),
             },
         };
-        // Where no other request can be told to be of the same version, the fetches that the call waits for must
-        // bring all.
+        // Where answers cannot be told to be of one version, the fetches that the call waits for must bring all.
         let keeps = self.call.plan.may_keep(found.head.has_validator());
         if !keeps && (found.waiters.is_empty() || found.waiters.iter().any(|waiter| waiter.may_miss_pages())) {
             return Err(AttemptError::Bypass);

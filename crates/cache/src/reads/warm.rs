@@ -37,8 +37,7 @@ impl Reads {
             }
         }
         if !attempts.is_bypassed {
-            // The object changes all the time, or other calls' requests for it fail. The store says whether it exists
-            // and has these ranges.
+            // The object keeps changing, or others' requests fail. The store says whether it exists and has the ranges.
             let mut head = GetOptions::new().with_head(true);
             head.extensions.insert(Intent::Demand);
             let size = self.fetches.inner.get_opts(path, head).await?.meta.size;
@@ -112,14 +111,12 @@ impl Reads {
             if !has_joined {
                 return Ok(());
             }
-            // The pages that another call's fetch brought before this call joined it may not have been kept: look
-            // again.
+            // Pages that another call's fetch brought before this call joined may not be kept: look again.
         }
     }
 }
 
-/// Opens an object by its `first` window. For the first bytes of an empty object stores have no answer but an error,
-/// so a HEAD has to show its version.
+/// Opens an object by its `first` window, or by a HEAD: stores answer the first bytes of an empty object by an error.
 async fn open_first(finder: &VersionFinder<'_>, first: Range<u64>) -> Result<FoundVersion, AttemptError> {
     let starts_at_0 = first.start == 0;
     match finder.open(&GetOptions::new().with_range(Some(first))).await {
