@@ -124,7 +124,7 @@ impl Fetches {
         if missing.is_empty() {
             return Ok(planned);
         }
-        if !call.plan.may_keep(head.has_validator()) {
+        if !call.may_keep(head) {
             // Nothing would tell whether the answer to another request is of the same version.
             return Err(WaitError::Lost);
         }
@@ -175,24 +175,23 @@ impl Fetches {
     /// Memory for `bytes` that a request with `extensions` brings. A fetch never waits for memory while it holds an
     /// open request: where none is free, it reads on in lockstep with its readers.
     pub(crate) fn charge(&self, extensions: &Extensions, bytes: u64) -> Charge {
-        match &self.budget {
-            Some(budget) if bytes > 0 && extensions.get::<Reserved>().is_none() => {
-                let unreserved =
-                    || if Mutation::IgnoresTheBudget.is_active() { Charge::NotCharged } else { Charge::Lockstep };
-                budget.try_reserve(byte_range::in_memory(bytes)).map_or_else(unreserved, Charge::Reserved)
-            }
-            _ => Charge::NotCharged,
+        let Some(budget) = self.budget_for(extensions).filter(|_| bytes > 0) else { return Charge::NotCharged };
+        match budget.try_reserve(byte_range::in_memory(bytes)) {
+            Some(reservation) => Charge::Reserved(reservation),
+            None if Mutation::IgnoresTheBudget.is_active() => Charge::NotCharged,
+            None => Charge::Lockstep,
         }
     }
 
     /// Whether memory for `bytes` that a request of `call` brings is free.
     pub(crate) fn has_room(&self, call: &CacheCall, bytes: u64) -> bool {
-        match &self.budget {
-            Some(budget) if call.extensions.get::<Reserved>().is_none() => {
-                budget.free_bytes() as u64 >= bytes || Mutation::IgnoresTheBudget.is_active()
-            }
-            _ => true,
-        }
+        let is_free = |budget: &Arc<MemoryBudget>| budget.free_bytes() as u64 >= bytes;
+        Mutation::IgnoresTheBudget.is_active() || self.budget_for(&call.extensions).is_none_or(is_free)
+    }
+
+    /// The budget that is charged for a request with `extensions`, unless a layer above has reserved the memory.
+    fn budget_for(&self, extensions: &Extensions) -> Option<&Arc<MemoryBudget>> {
+        self.budget.as_ref().filter(|_| extensions.get::<Reserved>().is_none())
     }
 
     /// The part of `window` that a call holds or fetches at once: all where memory is free. Else its first pages, as

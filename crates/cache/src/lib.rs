@@ -97,8 +97,7 @@
 //!
 //! # Tracing
 //!
-//! Events with the target `headstart::cache`, at DEBUG: fills (started, finished, failed), versions (stale, validated,
-//! changed); at TRACE: evicted pages.
+//! Events of the target `headstart::cache`: at DEBUG fills and versions (stale, validated, changed), at TRACE evictions.
 
 mod config;
 mod error;

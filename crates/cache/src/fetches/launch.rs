@@ -97,7 +97,7 @@ impl Fetches {
         let runtime = current_runtime()?;
         let head = Arc::clone(head);
         let whole_pages = self.lookup.pages.whole_in(&window, head.meta.size);
-        let admit = call.plan.admit && call.plan.may_keep(head.has_validator());
+        let admit = call.plan.admit && call.may_keep(&head);
         let waiter = self.in_flight.next_window(call, head.id, whole_pages.clone(), admit);
         let mut task = self.task(call, &waiter, self.lookup.stamp(&call.path));
         task.charge(byte_range::len(&window));

@@ -37,13 +37,8 @@ struct World {
 impl World {
     fn new() -> Arc<Self> {
         let table = VersionTable::new(10, SafetyRules::ALL);
-        let meta = ObjectMeta {
-            location: "a".into(),
-            last_modified: Utc::now(),
-            size: u64::from(PAGES) * PAGE,
-            e_tag: Some("1".into()),
-            version: None,
-        };
+        let (size, e_tag) = (u64::from(PAGES) * PAGE, Some("1".into()));
+        let meta = ObjectMeta { location: "a".into(), last_modified: Utc::now(), size, e_tag, version: None };
         let stamp = table.stamp(&"a".into(), Duration::ZERO);
         let pages = PageSize::new(MIN_PAGE_BYTES).expect("it is allowed");
         Arc::new(Self {

@@ -82,7 +82,7 @@ impl FetchTask {
         }
         let body = FillBody::new(result);
         let window = body.at..body.end.min(pages.window_end(body.at));
-        let whole_pages = if self.keeps(&head) { pages.whole_in(&window, head.meta.size) } else { 0..0 };
+        let whole_pages = if self.call.may_keep(&head) { pages.whole_in(&window, head.meta.size) } else { 0..0 };
         if !self.is_charged {
             // The layer below charges its own read-ahead; this is for the bytes that wait here.
             self.guard.fetch.charge(fetches.charge(&self.extensions, byte_range::len(&window)));
@@ -138,7 +138,7 @@ impl FetchTask {
                 return Err(ObjectChanged::explain_or_ask(error, is_pinned, store, path, &head.version, asked).await);
             }
         };
-        if !head.has_validator() && self.keeps(head) && result.meta.size == head.meta.size {
+        if !head.version.has_validator() && self.call.may_keep(head) && result.meta.size == head.meta.size {
             // Without a validator, only objects that never change are fetched in parts.
             return Ok(result);
         }
@@ -174,7 +174,7 @@ impl FetchTask {
     async fn cut(&self, head: &Arc<ObjectHead>, body: &mut FillBody, until: u64) -> Result<()> {
         let lookup = &*self.fetches.lookup;
         let pages = lookup.pages;
-        let keep = self.keeps(head);
+        let keep = self.call.may_keep(head);
         while body.at < until {
             let page = pages.of(body.at);
             let range = body.at..pages.start(page + 1).min(until);
@@ -189,11 +189,6 @@ impl FetchTask {
             });
         }
         Ok(())
-    }
-
-    /// Whether pages of `head` may be kept.
-    fn keeps(&self, head: &ObjectHead) -> bool {
-        self.call.plan.may_keep(head.has_validator())
     }
 
     /// Ends a fetch that has requested `range`.

@@ -8,6 +8,7 @@ use headstart_fetch_core::{FetchError, Intent};
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, Result};
 
+use super::ObjectHead;
 use crate::policy::CachePlan;
 
 /// A read of one object, by one call of the wrapper.
@@ -25,6 +26,11 @@ impl CacheCall {
     /// A call for `path`. However often it is retried, it is one call with one origin.
     pub(crate) fn new(path: &Path, version: Option<String>, plan: CachePlan, extensions: Extensions) -> Arc<Self> {
         Arc::new(Self { path: path.clone(), version, plan, extensions, origin: Origin::default() })
+    }
+
+    /// Whether bytes of the version `head` may be kept.
+    pub(crate) fn may_keep(&self, head: &ObjectHead) -> bool {
+        self.plan.may_keep(head.version.has_validator())
     }
 
     /// Whether the call is speculative: nobody waits for its bytes yet.

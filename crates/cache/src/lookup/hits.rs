@@ -101,7 +101,7 @@ impl Lookup {
     /// The known version of `path`, where it may be served without a check.
     #[inline]
     fn trusted(&self, path: &Path, plan: &CachePlan) -> Option<Arc<ObjectHead>> {
-        let head = self.versions.get(path)?;
+        let head = self.versions.find(path, None)?;
         (freshness::first_step(plan, Some(head.summary()), self.now()) == FirstStep::Serve).then_some(head)
     }
 

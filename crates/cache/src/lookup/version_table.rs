@@ -34,10 +34,6 @@ pub(crate) struct ObjectHead {
 }
 
 impl ObjectHead {
-    pub(crate) fn has_validator(&self) -> bool {
-        self.version.has_validator()
-    }
-
     /// The location of `page` of this version in the memory tier.
     pub(crate) fn locate(&self, page: u64) -> PageLocation {
         PageLocation { key: PageKey { version: self.id, page }, size: self.meta.size }
@@ -45,7 +41,7 @@ impl ObjectHead {
 
     /// What decisions need to know of this version.
     pub(crate) fn summary(&self) -> KnownVersion {
-        let has_validator = self.has_validator();
+        let has_validator = self.version.has_validator();
         // The clients of `object_store` fill in the Unix epoch where an answer has no date.
         let gets_validator = !has_validator && self.meta.last_modified.timestamp() > 0;
         KnownVersion { asked_at: self.asked_at, has_validator, gets_validator, uncacheable: self.uncacheable }
@@ -94,13 +90,8 @@ impl VersionTable {
         }
     }
 
-    /// The present version of `path`.
-    #[inline]
-    pub(crate) fn get(&self, path: &Path) -> Option<Arc<ObjectHead>> {
-        self.heads.get(path)
-    }
-
     /// The present version of `path`, or the one called `version`.
+    #[inline]
     pub(crate) fn find(&self, path: &Path, version: Option<&str>) -> Option<Arc<ObjectHead>> {
         let present = self.heads.get(path);
         let Some(version) = version else { return present };
@@ -228,7 +219,7 @@ mod tests {
     }
 
     fn present(table: &VersionTable) -> Option<u64> {
-        table.get(&"a".into()).map(|head| head.id)
+        table.find(&"a".into(), None).map(|head| head.id)
     }
 
     #[test]
@@ -277,7 +268,7 @@ mod tests {
             table.record(&path, named, stamp(&table, seconds), meta, Attributes::new(), false)
         };
         let old = record(Some("1"), "1", 0);
-        assert!(table.get(&path).is_none(), "it is not the present one");
+        assert!(table.find(&path, None).is_none(), "it is not the present one");
         let new = record(None, "2", 1);
         assert_ne!(old.id, new.id);
         assert_eq!(table.find(&path, Some("1")).map(|head| head.id), Some(old.id));

@@ -150,23 +150,19 @@ mod tests {
     #[test]
     fn first_steps() {
         let known = KnownVersion { asked_at: SECOND, has_validator: true, gets_validator: false, uncacheable: false };
-        let dated = KnownVersion { has_validator: false, gets_validator: true, ..known };
+        let bare = KnownVersion { has_validator: false, ..known };
+        let dated = KnownVersion { gets_validator: true, ..bare };
         let ttl = Freshness::Ttl(SECOND);
         let hinted = |hint| CachePlan::new(true, ttl, Some(hint), false);
         for (plan, known, now, step) in [
             (plan(ttl), None, SECOND, FirstStep::Open),
             (plan(ttl), Some(known), SECOND, FirstStep::Serve),
             (plan(ttl), Some(known), 2 * SECOND, FirstStep::Validate),
-            (plan(ttl), Some(KnownVersion { has_validator: false, ..known }), SECOND, FirstStep::Bypass),
-            (plan(ttl), Some(KnownVersion { has_validator: false, ..known }), 9 * SECOND, FirstStep::Bypass),
+            (plan(ttl), Some(bare), SECOND, FirstStep::Bypass),
+            (plan(ttl), Some(bare), 9 * SECOND, FirstStep::Bypass),
             (plan(ttl), Some(dated), 3 * SECOND, FirstStep::Bypass),
             (plan(ttl), Some(dated), 4 * SECOND, FirstStep::Open),
-            (
-                plan(Freshness::Immutable),
-                Some(KnownVersion { has_validator: false, ..known }),
-                SECOND,
-                FirstStep::Serve,
-            ),
+            (plan(Freshness::Immutable), Some(bare), SECOND, FirstStep::Serve),
             (plan(Freshness::Immutable), Some(KnownVersion { uncacheable: true, ..known }), SECOND, FirstStep::Bypass),
             (hinted(CacheHint::Bypass), Some(known), SECOND, FirstStep::Bypass),
             (hinted(CacheHint::Refetch), Some(known), SECOND, FirstStep::Open),

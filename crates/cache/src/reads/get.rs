@@ -19,7 +19,7 @@ use crate::lookup::{CacheCall, has_preconditions, is_portable, resolve};
 
 impl Reads {
     /// `get_opts`.
-    pub(crate) async fn get(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+    pub(crate) async fn get(&self, path: &Path, mut options: GetOptions) -> Result<GetResult> {
         let plan = self.lookup.plan(&options);
         let origin = options.extensions.get::<RangeOrigin>().copied();
         if !plan.bypass && is_portable(&options) {
@@ -36,7 +36,15 @@ impl Reads {
                 }
             }
             if is_as_asked || attempts.is_range_refused || attempts.is_head_refused {
-                let answer = self.get_as_asked(&call, options, attempts.is_head_refused).await?;
+                // The inner store has refused a HEAD, or the request that the cache sent in place of the caller's. The
+                // answer to the caller's own is recorded, so that the next reads know the present version and its end.
+                self.lookup.counters.bypasses.add(1);
+                let stamp = self.lookup.stamp(path);
+                if !attempts.is_head_refused {
+                    options.extensions.insert(RangeOrigin::Asked);
+                }
+                let answer = self.fetches.inner.get_opts(path, options).await?;
+                self.lookup.record(&call, stamp, &answer, LocalFile::is_source_of(&answer));
                 if attempts.is_head_refused {
                     refusals.refused_head();
                 } else if attempts.is_range_refused {
@@ -47,25 +55,6 @@ impl Reads {
         }
         self.lookup.counters.bypasses.add(1);
         self.fetches.inner.get_opts(path, options).await
-    }
-
-    /// Sends the caller's own request to the inner store, which has refused the one that the cache sent in its place,
-    /// or a HEAD. The answer is recorded, so that the next reads know the present version and its end.
-    async fn get_as_asked(
-        &self,
-        call: &CacheCall,
-        mut options: GetOptions,
-        is_head_refused: bool,
-    ) -> Result<GetResult> {
-        self.lookup.counters.bypasses.add(1);
-        let stamp = self.lookup.stamp(&call.path);
-        if !is_head_refused {
-            options.extensions.insert(RangeOrigin::Asked);
-        }
-        let result = self.fetches.inner.get_opts(&call.path, options).await?;
-        let uncacheable = LocalFile::is_source_of(&result);
-        self.lookup.record(call, stamp, &result, uncacheable);
-        Ok(result)
     }
 
     async fn try_get(
@@ -81,7 +70,7 @@ impl Reads {
         if options.version.is_some() && options.version != head.meta.version {
             return Err(AttemptError::Bypass);
         }
-        check_preconditions(&finder, call, options, &found).await?;
+        check_preconditions(&finder, options, &found).await?;
         if options.head {
             return Ok(self.lookup.answer_call(call, &head, 0..head.meta.size, stream::empty().boxed()));
         }
@@ -99,7 +88,7 @@ impl Reads {
         }
         let pages = self.lookup.pages;
         let window = range.start..range.end.min(pages.window_end(range.start));
-        if !call.plan.may_keep(head.has_validator()) && found.remaining.is_none() && window.end < range.end {
+        if !call.may_keep(&head) && found.remaining.is_none() && window.end < range.end {
             // Another call's fetch brings only this window, and the rest might be of another version.
             return Err(AttemptError::Bypass);
         }
@@ -116,8 +105,8 @@ impl Reads {
         self.await_first_pages(&planned).await?;
         // The same version, perhaps confirmed a moment ago.
         let head = self.lookup.known(call).filter(|known| known.id == head.id).unwrap_or(head);
-        let stream = PageStream::new(self, call, head, planned, window.end..range.end, found.remaining);
-        Ok(stream.into_result(range))
+        let unclaimed = window.end..range.end;
+        Ok(PageStream::answer(self, call, &head, range, planned, unclaimed, found.remaining))
     }
 
     /// Waits for the first page of every fetch in `planned`: until bytes are handed out, the read can be retried.
@@ -138,7 +127,6 @@ impl Reads {
 /// Evaluates preconditions, unless the store has. Only a valid version answers a HEAD or a precondition.
 async fn check_preconditions(
     finder: &VersionFinder<'_>,
-    call: &CacheCall,
     options: &GetOptions,
     found: &FoundVersion,
 ) -> Result<(), AttemptError> {
@@ -150,7 +138,7 @@ async fn check_preconditions(
     }
     let Err(error) = options.check_preconditions(&found.head.meta) else { return Ok(()) };
     let is_unconfirmed =
-        !found.is_confirmed && call.plan.freshness != Freshness::Immutable && options.version.is_none();
+        !found.is_confirmed && finder.call.plan.freshness != Freshness::Immutable && options.version.is_none();
     match error {
         // A caller that asks for another version than the known one may know a newer one.
         Error::Precondition { .. } if is_unconfirmed => Err(AttemptError::RetryWith(finder.open(options).await?)),

@@ -67,33 +67,28 @@ impl StreamWindow {
 }
 
 impl PageStream {
-    pub(super) fn new(
+    /// An answer with a stream of `range` as its body: the pages of `window`, then the bytes `unclaimed`.
+    pub(super) fn answer(
         reads: &Reads,
         call: &Arc<CacheCall>,
-        head: Arc<ObjectHead>,
+        head: &Arc<ObjectHead>,
+        range: Range<u64>,
         window: Vec<PlannedPage>,
         unclaimed: Range<u64>,
         remaining: Option<RemainingBody>,
-    ) -> Self {
-        // If the stream ends with this window, to hold the unread rest would keep the request open.
-        let remaining = remaining.filter(|_| !unclaimed.is_empty());
-        Self {
+    ) -> GetResult {
+        let stream = Self {
             reads: reads.clone(),
             call: Arc::clone(call),
-            head,
+            head: Arc::clone(head),
             window: StreamWindow::new(&reads.fetches, call, window),
             next_window: StreamWindow::default(),
+            // If the stream ends with this window, to hold the unread rest would keep the request open.
+            remaining: remaining.filter(|_| !unclaimed.is_empty()),
             unclaimed,
-            remaining,
-        }
-    }
-
-    /// The answer with this stream as its body.
-    pub(super) fn into_result(self, range: Range<u64>) -> GetResult {
-        let (lookup, call, head) = (Arc::clone(&self.reads.lookup), Arc::clone(&self.call), Arc::clone(&self.head));
-        let pages =
-            stream::try_unfold(self, |mut pages| async move { Ok(pages.next().await?.map(|page| (page, pages))) });
-        lookup.answer_call(&call, &head, range, pages.boxed())
+        };
+        let next = |mut stream: Self| async move { Ok(stream.next().await?.map(|page| (page, stream))) };
+        reads.lookup.answer_call(call, head, range, stream::try_unfold(stream, next).boxed())
     }
 
     /// The next page.

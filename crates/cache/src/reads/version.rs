@@ -71,6 +71,7 @@ impl FoundVersion {
 }
 
 /// The attempts of one call, each with the version that the one before has found.
+#[derive(Default)]
 pub(super) struct ReadAttempts {
     left: usize,
     /// The call is handed to the inner store, and not because all attempts failed.
@@ -86,8 +87,7 @@ pub(super) struct ReadAttempts {
 impl ReadAttempts {
     /// `widens_range`: the requests may have other ranges than the caller's.
     pub(super) fn new(widens_range: bool) -> Self {
-        let (is_bypassed, is_head_refused, is_range_refused) = (false, false, false);
-        Self { left: MAX_ATTEMPTS, is_bypassed, is_head_refused, is_range_refused, widens_range, found: None }
+        Self { left: MAX_ATTEMPTS, widens_range, ..Self::default() }
     }
 
     /// Begins the next attempt, with the version found so far; `None` where the call is handed to the inner store.
@@ -137,7 +137,7 @@ impl VersionFinder<'_> {
             },
         };
         // Where answers cannot be told to be of one version, the fetches that the call waits for must bring all.
-        let keeps = self.call.plan.may_keep(found.head.has_validator());
+        let keeps = self.call.may_keep(&found.head);
         if !keeps && (found.waiters.is_empty() || found.waiters.iter().any(|waiter| waiter.may_miss_pages())) {
             return Err(AttemptError::Bypass);
         }

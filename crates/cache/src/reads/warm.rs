@@ -56,7 +56,7 @@ impl Reads {
         let pages = self.lookup.pages;
         let first = ranges[0].start..ranges[0].end.min(pages.window_end(ranges[0].start));
         let found = finder.begin(found, open_first(&finder, first)).await?;
-        if !call.plan.may_keep(found.head.has_validator()) {
+        if !call.may_keep(&found.head) {
             return Err(AttemptError::Bypass);
         }
         if !found.is_valid {
