@@ -81,15 +81,13 @@ impl Lookup {
     /// The known version of the object and whether it may be served without a check; else the step to take instead.
     pub(crate) fn first_step(&self, call: &CacheCall) -> Result<(Arc<ObjectHead>, bool), FirstStep> {
         let head = self.known(call);
-        match freshness::first_step(&call.plan, head.as_ref().map(|head| head.summary()), self.now()) {
-            step @ (FirstStep::Serve | FirstStep::Validate) => {
-                let head = head.ok_or(FirstStep::Open)?;
-                if step == FirstStep::Validate {
-                    trace_events::version_stale(&call.path, self.now().saturating_sub(head.asked_at));
-                }
-                Ok((head, step == FirstStep::Serve))
+        match (freshness::first_step(&call.plan, head.as_ref().map(|head| head.summary()), self.now()), head) {
+            (FirstStep::Serve, Some(head)) => Ok((head, true)),
+            (FirstStep::Validate, Some(head)) => {
+                trace_events::version_stale(&call.path, self.now().saturating_sub(head.asked_at));
+                Ok((head, false))
             }
-            step => Err(step),
+            (step, _) => Err(step),
         }
     }
 
@@ -127,7 +125,7 @@ impl Lookup {
     /// Whether the store is asked before a `range` beyond the end of `head` is answered.
     #[inline]
     pub(crate) fn may_have_grown(&self, plan: &CachePlan, head: &ObjectHead, range: &Range<u64>) -> bool {
-        range.end > head.meta.size && freshness::may_have_grown(plan, head.meta.size, head.asked_at, range, self.now())
+        range.end > head.meta.size && plan.may_have_grown(head.meta.size, head.asked_at, range, self.now())
     }
 
     /// The needed bytes of a page that is in memory.
@@ -155,18 +153,12 @@ impl Lookup {
         range: Range<u64>,
         stream: BoxStream<'static, Result<Bytes>>,
     ) -> GetResult {
-        let extensions = self.answer_extensions(head, &call.plan, call.origin.clone(), &call.extensions);
+        let extensions = self.extensions(head, &call.plan, call.origin.clone(), &call.extensions);
         answer(head, range, stream, extensions)
     }
 
     /// The extensions of an answer from the version `head` to a request with the extensions `request`.
-    fn answer_extensions(
-        &self,
-        head: &ObjectHead,
-        plan: &CachePlan,
-        origin: Origin,
-        request: &Extensions,
-    ) -> Extensions {
+    fn extensions(&self, head: &ObjectHead, plan: &CachePlan, origin: Origin, request: &Extensions) -> Extensions {
         let mut extensions = Extensions::new();
         extensions.insert(origin);
         if let Some(confirmed_at) = self.start.checked_add(head.asked_at) {

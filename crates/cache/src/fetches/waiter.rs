@@ -101,8 +101,9 @@ impl FetchWaiter {
 
     /// Waits until everything has arrived. Cancel safe.
     pub(crate) async fn finished(&self) -> Result<(), WaitError> {
-        self.until(Some(u64::MAX), |progress| matches!(progress.outcome, Some(FetchOutcome::Finished)).then_some(()))
-            .await
+        let finished =
+            |progress: &FetchProgress| matches!(progress.outcome, Some(FetchOutcome::Finished)).then_some(());
+        self.until(Some(u64::MAX), finished).await
     }
 
     /// Waits until `ready` finds what it looks for; `page` is the awaited page, `u64::MAX` all of the fetch.

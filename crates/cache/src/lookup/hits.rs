@@ -55,7 +55,7 @@ impl Lookup {
         let extensions = if options.extensions.get::<Intent>().is_some() {
             let origin = Origin::default();
             origin.add_hit(bytes.len() as u64);
-            self.answer_extensions(&head, &self.plan(options), origin, &options.extensions)
+            self.extensions(&head, &self.plan(options), origin, &options.extensions)
         } else {
             Extensions::new()
         };

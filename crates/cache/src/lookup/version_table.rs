@@ -161,9 +161,7 @@ impl VersionTable {
     pub(crate) fn remove(&self, path: &Path, named: Option<&str>) {
         match named {
             None => self.invalidate(path),
-            Some(name) => {
-                self.named.remove(&(path.clone(), name.to_owned()));
-            }
+            Some(name) => drop(self.named.remove(&(path.clone(), name.to_owned()))),
         }
     }
 

@@ -60,6 +60,16 @@ impl CachePlan {
     pub(crate) fn may_keep(&self, has_validator: bool) -> bool {
         has_validator || self.freshness == Freshness::Immutable
     }
+
+    /// Whether the store is asked before a `range` beyond the known end is answered: the object, of `size` bytes at
+    /// `asked_at`, may have grown, and the caller may know a newer version, for example from a listing.
+    #[inline]
+    pub(crate) fn may_have_grown(&self, size: u64, asked_at: Duration, range: &Range<u64>, now: Duration) -> bool {
+        range.end > size
+            && self.freshness != Freshness::Immutable
+            && (range.start >= size || now.saturating_sub(asked_at) >= END_SETTLES_FOR)
+            && !Mutation::TrustsTheEnd.is_active()
+    }
 }
 
 /// The known version of an object, as far as decisions need it.
@@ -102,22 +112,6 @@ pub(crate) fn first_step(plan: &CachePlan, known: Option<KnownVersion>, now: Dur
         Some(known) if plan.is_fresh(known.asked_at, now) => FirstStep::Serve,
         Some(_) => FirstStep::Validate,
     }
-}
-
-/// Whether the store is asked before a `range` beyond the known end is answered: the object, of `size` bytes at
-/// `asked_at`, may have grown, and the caller may know a newer version, for example from a listing.
-#[inline]
-pub(crate) fn may_have_grown(
-    plan: &CachePlan,
-    size: u64,
-    asked_at: Duration,
-    range: &Range<u64>,
-    now: Duration,
-) -> bool {
-    range.end > size
-        && plan.freshness != Freshness::Immutable
-        && (range.start >= size || now.saturating_sub(asked_at) >= END_SETTLES_FOR)
-        && !Mutation::TrustsTheEnd.is_active()
 }
 
 #[cfg(test)]
@@ -185,7 +179,7 @@ mod tests {
             (Freshness::OnOpen, 10..11, SECOND / 2, true),
             (Freshness::Immutable, 10..11, 5 * SECOND, false),
         ] {
-            assert_eq!(may_have_grown(&plan(freshness), 10, SECOND, &range, SECOND + age), asks, "{range:?} {age:?}");
+            assert_eq!(plan(freshness).may_have_grown(10, SECOND, &range, SECOND + age), asks, "{range:?} {age:?}");
         }
     }
 }

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future;
 use futures::stream::{self, StreamExt};
 use headstart_fetch_core::internal::{LocalFile, RangeOrigin};
 use object_store::path::Path;
@@ -12,7 +11,7 @@ use object_store::{Error, GetOptions, GetRange, GetResult, Result};
 
 use super::Reads;
 use super::page_stream::PageStream;
-use super::version::{AttemptError, FoundVersion, ReadAttempts, VersionFinder};
+use super::version::{Attempt, AttemptError, FoundVersion, ReadAttempts, VersionFinder};
 use crate::config::Freshness;
 use crate::fetches::{FetchWaiter, PlannedPage, WaitError};
 use crate::lookup::{CacheCall, has_preconditions, is_portable, resolve};
@@ -62,7 +61,7 @@ impl Reads {
         call: &Arc<CacheCall>,
         options: &GetOptions,
         found: Option<FoundVersion>,
-    ) -> Result<GetResult, AttemptError> {
+    ) -> Attempt<GetResult> {
         let finder = VersionFinder { reads: self, call };
         let found = finder.begin(found, finder.open(options)).await?;
         let head = Arc::clone(&found.head);
@@ -80,10 +79,7 @@ impl Reads {
             return match found.remaining {
                 None if options.range.is_some() => Err(AttemptError::Bypass),
                 None if !found.is_valid => Err(AttemptError::RetryWith(finder.validate().await?)),
-                _ => {
-                    let body = stream::once(future::ready(Ok(Bytes::new()))).boxed();
-                    Ok(self.lookup.answer_call(call, &head, range, body))
-                }
+                _ => Ok(self.lookup.answer_call(call, &head, range, stream::iter([Ok(Bytes::new())]).boxed())),
             };
         }
         let pages = self.lookup.pages;
@@ -102,34 +98,30 @@ impl Reads {
         if !found.is_valid {
             finder.prove(&head, planned.iter().any(PlannedPage::is_own)).await?;
         }
-        self.await_first_pages(&planned).await?;
+        await_first_pages(&planned).await?;
         // The same version, perhaps confirmed a moment ago.
         let head = self.lookup.known(call).filter(|known| known.id == head.id).unwrap_or(head);
         let unclaimed = window.end..range.end;
         Ok(PageStream::answer(self, call, &head, range, planned, unclaimed, found.remaining))
     }
+}
 
-    /// Waits for the first page of every fetch in `planned`: until bytes are handed out, the read can be retried.
-    async fn await_first_pages(&self, planned: &[PlannedPage]) -> Result<(), WaitError> {
-        let mut last: Option<&Arc<FetchWaiter>> = None;
-        for page in planned {
-            if let Some(waiter) = page.waiter()
-                && !last.is_some_and(|last| Arc::ptr_eq(last, waiter))
-            {
-                waiter.take(&page.need).await?;
-                last = Some(waiter);
-            }
+/// Waits for the first page of every fetch in `planned`: until bytes are handed out, the read can be retried.
+async fn await_first_pages(planned: &[PlannedPage]) -> Result<(), WaitError> {
+    let mut last: Option<&Arc<FetchWaiter>> = None;
+    for page in planned {
+        if let Some(waiter) = page.waiter()
+            && !last.is_some_and(|last| Arc::ptr_eq(last, waiter))
+        {
+            waiter.take(&page.need).await?;
+            last = Some(waiter);
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Evaluates preconditions, unless the store has. Only a valid version answers a HEAD or a precondition.
-async fn check_preconditions(
-    finder: &VersionFinder<'_>,
-    options: &GetOptions,
-    found: &FoundVersion,
-) -> Result<(), AttemptError> {
+async fn check_preconditions(finder: &VersionFinder<'_>, options: &GetOptions, found: &FoundVersion) -> Attempt<()> {
     if !found.is_valid && (options.head || has_preconditions(options)) {
         return Err(AttemptError::RetryWith(finder.validate().await?));
     }
@@ -147,11 +139,7 @@ async fn check_preconditions(
 }
 
 /// The bytes that the call selects of the found version.
-async fn resolve_range(
-    finder: &VersionFinder<'_>,
-    options: &GetOptions,
-    found: &FoundVersion,
-) -> Result<Range<u64>, AttemptError> {
+async fn resolve_range(finder: &VersionFinder<'_>, options: &GetOptions, found: &FoundVersion) -> Attempt<Range<u64>> {
     let wanted = match &options.range {
         Some(GetRange::Bounded(range)) => range.clone(),
         Some(GetRange::Offset(start)) => *start..start.saturating_add(1),

@@ -12,7 +12,7 @@ use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, Result};
 
 use super::Reads;
-use super::version::{AttemptError, FoundVersion, MAX_REQUESTS_PER_CALL, ReadAttempts, VersionFinder};
+use super::version::{Attempt, AttemptError, FoundVersion, MAX_REQUESTS_PER_CALL, ReadAttempts, VersionFinder};
 use crate::fetches::{FetchWaiter, PlannedPage, WaitError};
 use crate::lookup::{CacheCall, ObjectHead, resolve};
 use crate::policy::PageNeed;
@@ -60,7 +60,7 @@ impl Reads {
         call: &Arc<CacheCall>,
         ranges: &[Range<u64>],
         found: Option<FoundVersion>,
-    ) -> Result<Vec<Bytes>, AttemptError> {
+    ) -> Attempt<Vec<Bytes>> {
         let finder = VersionFinder { reads: self, call };
         let found = finder.begin(found, finder.open_ranges(ranges)).await?;
         let head = &found.head;
@@ -130,7 +130,7 @@ impl Reads {
         call: Arc<CacheCall>,
         head: Arc<ObjectHead>,
         group: PageGroup,
-    ) -> Result<Vec<(PageNeed, Bytes)>, AttemptError> {
+    ) -> Attempt<Vec<(PageNeed, Bytes)>> {
         let planned = match group {
             PageGroup::Claimed(planned) => planned,
             PageGroup::Unclaimed(needs) => self.fetches.claim(&call, &head, needs, &[], false)?,

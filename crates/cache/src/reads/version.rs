@@ -7,7 +7,7 @@ use futures::future;
 use headstart_fetch_core::ObjectChanged;
 use headstart_fetch_core::internal::mutation::Mutation;
 use headstart_fetch_core::internal::{is_invalid_range, is_transient, may_be_the_range};
-use object_store::{GetOptions, GetRange, Result};
+use object_store::{GetOptions, GetRange};
 
 use super::Reads;
 use crate::fetches::{FetchWaiter, RemainingBody, Sharing, WaitError};
@@ -34,6 +34,9 @@ pub(super) struct FoundVersion {
     pub(super) waiters: Vec<Arc<FetchWaiter>>,
     pub(super) remaining: Option<RemainingBody>,
 }
+
+/// What an attempt to read gave.
+pub(super) type Attempt<T> = Result<T, AttemptError>;
 
 /// Why an attempt to read gave no answer.
 pub(super) enum AttemptError {
@@ -97,7 +100,7 @@ impl ReadAttempts {
     }
 
     /// The answer of the call after an attempt with this outcome; `None` where it needs another attempt.
-    pub(super) fn end<T>(&mut self, outcome: Result<T, AttemptError>) -> Option<Result<T>> {
+    pub(super) fn end<T>(&mut self, outcome: Attempt<T>) -> Option<object_store::Result<T>> {
         match outcome {
             Ok(answer) => return Some(Ok(answer)),
             Err(AttemptError::Fail(error))
@@ -126,8 +129,8 @@ impl VersionFinder<'_> {
     pub(super) async fn begin(
         &self,
         found: Option<FoundVersion>,
-        open: impl Future<Output = Result<FoundVersion, AttemptError>>,
-    ) -> Result<FoundVersion, AttemptError> {
+        open: impl Future<Output = Attempt<FoundVersion>>,
+    ) -> Attempt<FoundVersion> {
         let found = match found {
             Some(found) => found,
             None => match self.reads.lookup.first_step(self.call) {
@@ -145,7 +148,7 @@ impl VersionFinder<'_> {
     }
 
     /// Sends the caller's request for an object that is not known. The answer shows its version.
-    pub(super) async fn open(&self, options: &GetOptions) -> Result<FoundVersion, AttemptError> {
+    pub(super) async fn open(&self, options: &GetOptions) -> Attempt<FoundVersion> {
         let request = match &options.range {
             _ if options.head => OpeningRequest::Head,
             None => OpeningRequest::Whole,
@@ -168,7 +171,7 @@ impl VersionFinder<'_> {
 
     /// Requests `ranges` of an object that is not known, all at once, and compares the versions of the answers. Of
     /// each of the first [`MAX_REQUESTS_PER_CALL`] stretches it requests the first window: the object may end there.
-    pub(super) async fn open_ranges(&self, ranges: &[Range<u64>]) -> Result<FoundVersion, AttemptError> {
+    pub(super) async fn open_ranges(&self, ranges: &[Range<u64>]) -> Attempt<FoundVersion> {
         let pages = self.reads.lookup.pages;
         let all = Mutation::SizesByTheRange.is_active();
         let windows = pages.stretches(ranges, self.reads.lookup.bridge_bytes()).into_iter().flat_map(|stretch| {
@@ -195,12 +198,12 @@ impl VersionFinder<'_> {
     }
 
     /// Asks the store for the present version by a HEAD, shared with other calls.
-    pub(super) async fn validate(&self) -> Result<FoundVersion, AttemptError> {
+    pub(super) async fn validate(&self) -> Attempt<FoundVersion> {
         self.validate_by(Sharing::Full).await
     }
 
     /// Asks the store once where one of `ranges` exceeds the known end of an object that may have grown.
-    pub(super) async fn confirm_end(&self, found: &FoundVersion, ranges: &[Range<u64>]) -> Result<(), AttemptError> {
+    pub(super) async fn confirm_end(&self, found: &FoundVersion, ranges: &[Range<u64>]) -> Attempt<()> {
         // A version that is not valid yet is validated anyway, and a named version never grows.
         let is_settled = found.is_confirmed || !found.is_valid || self.call.version.is_some();
         if is_settled
@@ -211,7 +214,7 @@ impl VersionFinder<'_> {
         Err(AttemptError::RetryWith(self.validate_by(Sharing::NewRequest).await?))
     }
 
-    async fn validate_by(&self, sharing: Sharing) -> Result<FoundVersion, AttemptError> {
+    async fn validate_by(&self, sharing: Sharing) -> Attempt<FoundVersion> {
         let opens = self.call.plan.opens;
         if !opens && self.reads.fetches.refusals.refuses_heads() {
             return Err(AttemptError::HeadRefused);
@@ -230,7 +233,7 @@ impl VersionFinder<'_> {
     /// Makes sure that `head` is the present version, before bytes from memory are handed out as its.
     ///
     /// The answer to a fill of the call's own proves it (`has_own_fill`), else a HEAD does.
-    pub(super) async fn prove(&self, head: &Arc<ObjectHead>, has_own_fill: bool) -> Result<(), AttemptError> {
+    pub(super) async fn prove(&self, head: &Arc<ObjectHead>, has_own_fill: bool) -> Attempt<()> {
         if has_own_fill && (self.call.version.is_some() || self.reads.fetches.fill_proves_present(head)) {
             // The call waits for each of its own fills, and a fill fails where the version is another.
             return Ok(());

@@ -11,7 +11,7 @@ use object_store::{Error, Extensions, GetOptions, GetRange, Result};
 use tokio::sync::Mutex;
 
 use super::Reads;
-use super::version::{AttemptError, FoundVersion, ReadAttempts, VersionFinder};
+use super::version::{Attempt, AttemptError, FoundVersion, ReadAttempts, VersionFinder};
 use crate::fetches::PlannedPage;
 use crate::lookup::{CacheCall, resolve};
 use crate::policy::CachePlan;
@@ -46,12 +46,7 @@ impl Reads {
         Ok(call.origin.wire_bytes())
     }
 
-    async fn try_warm(
-        &self,
-        call: &Arc<CacheCall>,
-        ranges: &[Range<u64>],
-        found: Option<FoundVersion>,
-    ) -> Result<(), AttemptError> {
+    async fn try_warm(&self, call: &Arc<CacheCall>, ranges: &[Range<u64>], found: Option<FoundVersion>) -> Attempt<()> {
         let finder = VersionFinder { reads: self, call };
         let pages = self.lookup.pages;
         let first = ranges[0].start..ranges[0].end.min(pages.window_end(ranges[0].start));
@@ -88,7 +83,7 @@ impl Reads {
         found: Arc<FoundVersion>,
         window: Range<u64>,
         turn: Arc<Mutex<()>>,
-    ) -> Result<(), AttemptError> {
+    ) -> Attempt<()> {
         // Windows without memory of their own come one after the other.
         let has_room = self.fetches.has_room(&call, byte_range::len(&window));
         let _turn = if has_room { None } else { Some(turn.lock_owned().await) };
@@ -117,7 +112,7 @@ impl Reads {
 }
 
 /// Opens an object by its `first` window, or by a HEAD: stores answer the first bytes of an empty object by an error.
-async fn open_first(finder: &VersionFinder<'_>, first: Range<u64>) -> Result<FoundVersion, AttemptError> {
+async fn open_first(finder: &VersionFinder<'_>, first: Range<u64>) -> Attempt<FoundVersion> {
     let starts_at_0 = first.start == 0;
     match finder.open(&GetOptions::new().with_range(Some(first))).await {
         Err(AttemptError::Fail(error)) if starts_at_0 && !matches!(error, Error::NotFound { .. }) => {
