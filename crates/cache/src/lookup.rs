@@ -34,8 +34,6 @@ const MAX_BRIDGE_BYTES: u64 = 1 << 20;
 /// One known object for so many bytes of pages: known objects take about 3 % of the memory for pages.
 const MEMORY_BYTES_PER_OBJECT: usize = 16 << 10;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// The versions and pages that the cache holds, and the decisions about them.
 pub(crate) struct Lookup {
     is_enabled: bool,
@@ -62,7 +60,7 @@ impl Lookup {
             versions: VersionTable::new(objects, rules),
             memory: MemoryTier::new(config, pages, Arc::clone(&counters)),
             link: config.link.clone().map_or_else(OnceLock::new, OnceLock::from),
-            start: now.checked_sub(DAY).unwrap_or(now),
+            start: now.checked_sub(Duration::from_secs(24 * 60 * 60)).unwrap_or(now),
             counters,
         }
     }

@@ -35,9 +35,8 @@ pub struct CacheStats {
     pub held_bytes: u64,
     /// Pages held now.
     pub held_pages: u64,
-    /// Bytes of pages that are in memory only because callers or fetches hold them: evicted since, or never kept. A
-    /// fetch holds a page until its readers have taken it; a slice counts as the page that it was cut from. These bytes
-    /// come on top of `memory_bytes`.
+    /// Bytes of pages, on top of `memory_bytes`, that only callers or fetches hold: evicted since, or never kept. A
+    /// fetch holds a page until its readers have taken it; a slice counts as the page that it was cut from.
     pub lent_bytes: u64,
     /// Pages and objects that are being fetched now.
     pub in_flight: u64,

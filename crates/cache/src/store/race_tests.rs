@@ -136,9 +136,8 @@ enum Writes {
     Behind,
 }
 
-/// Twelve readers and a writer: of a hundred requests five fail and two have short bodies, of a hundred reads ten are
-/// dropped. A read that begins after a version was written, longer ago than the freshness window, sees that version
-/// or a later one.
+/// Twelve readers and a writer: of 100 requests 5 fail and 2 have short bodies, of 100 reads 10 are dropped. A read
+/// that begins a freshness window after a version was written sees that version or a later one.
 async fn race(freshness: Freshness, pin: PinBy, writes: Writes, rules: SafetyRules, seed: u64) -> Result<(), String> {
     let (double, store) = cache(freshness, pin, rules).await;
     *double.faults.lock() = (5, 2);
