@@ -25,13 +25,11 @@ mod sync {
 #[path = "../../fetch-core/src/internal/sync/explored.rs"]
 mod explored;
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use headstart_fetch_core::internal::mutation::Mutation;
 use headstart_fetch_core::internal::{Refusals, Reserved, byte_range};
-use headstart_fetch_core::{MemoryBudget, PinBy};
+use headstart_fetch_core::{MemoryBudget, PinBy, internal::mutation::Mutation};
 use object_store::{Extensions, ObjectStore};
 
 pub(crate) use self::arrived_pages::{Charge, UNRESERVED_BYTES};

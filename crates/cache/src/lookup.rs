@@ -7,16 +7,14 @@ mod hits;
 mod memory_tier;
 mod version_table;
 
-use std::ops::Range;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use headstart_fetch_core::internal::{ConfirmedAt, FreshUntil, MeasuredLink, Origin, byte_range};
 use headstart_fetch_core::{Intent, LinkEstimate};
-use object_store::path::Path;
-use object_store::{Extensions, GetOptions, GetResult, GetResultPayload, Result};
+use object_store::{Extensions, GetOptions, GetResult, GetResultPayload, Result, path::Path};
 use tokio::time::Instant;
 
 pub(crate) use self::call::{CacheCall, has_preconditions, is_portable, resolve};

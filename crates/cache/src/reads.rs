@@ -10,8 +10,7 @@ mod warm;
 
 use std::sync::Arc;
 
-use crate::fetches::Fetches;
-use crate::lookup::Lookup;
+use crate::{fetches::Fetches, lookup::Lookup};
 
 /// Answers reads that need more than one page in memory. Clones share everything.
 #[derive(Clone)]

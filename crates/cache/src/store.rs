@@ -3,27 +3,20 @@
 #[cfg(test)]
 mod race_tests;
 
-use std::fmt;
-use std::ops::Range;
-use std::sync::Arc;
+use std::{fmt, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use headstart_fetch_core::internal::{forward_object_store, observe_deletes};
 use headstart_fetch_core::{ConfigError, Options};
-use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, MultipartUpload, ObjectStore, PutMultipartOptions, PutOptions, PutPayload,
-    PutResult, RenameOptions, Result, UploadPart,
+    PutResult, RenameOptions, Result, UploadPart, path::Path,
 };
 
-use crate::config::CacheConfig;
-use crate::fetches::Fetches;
-use crate::lookup::Lookup;
 use crate::policy::{PageSize, SafetyRules};
-use crate::reads::Reads;
-use crate::stats::CacheStats;
+use crate::{config::CacheConfig, fetches::Fetches, lookup::Lookup, reads::Reads, stats::CacheStats};
 
 /// An [`ObjectStore`] that never fetches the same bytes of the same version twice, as long as they fit its memory.
 ///

@@ -8,12 +8,10 @@ use bytes::Bytes;
 use headstart_fetch_core::internal::runtime::TaskRuntime;
 use headstart_fetch_core::internal::{Promotion, byte_range};
 use object_store::path::Path;
-use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+use tokio::{sync::Notify, task::AbortHandle};
 
 use super::arrived_pages::{ArrivedPages, Charge};
-use super::single_flight::InFlight;
-use super::sync::Mutex;
+use super::{single_flight::InFlight, sync::Mutex};
 use crate::error::CacheError;
 use crate::lookup::{Arrival, CacheCall, ObjectHead, PageKey};
 use crate::policy::{PageNeed, PageSize};

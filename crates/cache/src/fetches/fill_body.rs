@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
-use headstart_fetch_core::FetchError;
-use headstart_fetch_core::internal::Origin;
+use headstart_fetch_core::{FetchError, internal::Origin};
 use object_store::{GetResult, Result};
 
 use crate::stats::CacheCounters;

@@ -1,21 +1,17 @@
 //! Starts the tasks of fetches: an opening request, a fill of missing pages, the next window of an open body.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use futures::future;
 use headstart_fetch_core::internal::{RangeOrigin, byte_range};
 use headstart_fetch_core::{FetchError, Intent};
 use object_store::{GetOptions, Result};
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::fetch::{FetchGuard, FetchOutcome};
-use super::fill_body::FillBody;
-use super::single_flight::Sharing;
-use super::task::FetchTask;
-use super::waiter::FetchWaiter;
-use super::{Fetches, PageSource, PlannedPage};
+use super::{
+    Fetches, PageSource, PlannedPage, fill_body::FillBody, single_flight::Sharing, task::FetchTask, waiter::FetchWaiter,
+};
 use crate::lookup::{CacheCall, ObjectHead, RequestStamp};
 use crate::policy::{OpeningRequest, PageNeed, WINDOW_BYTES};
 

@@ -1,24 +1,20 @@
 //! Readers that share fetches, under schedules that `shuttle` chooses: every reader gets its bytes, none waits for
 //! ever, and no page is fetched twice at the same time.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::Utc;
 use headstart_fetch_core::MemoryBudget;
 use object_store::{Attributes, Extensions, ObjectMeta};
 
-use crate::config::Freshness;
 use crate::fetches::fetch::{FetchGuard, FetchOutcome};
-use crate::fetches::single_flight::InFlight;
 use crate::fetches::sync::{Mutex, explore};
 use crate::fetches::{Charge, PageSource, PlannedPage, WaitError};
 use crate::lookup::{CacheCall, ObjectHead, VersionTable};
-use crate::policy::page::MIN_PAGE_BYTES;
 use crate::policy::{CachePlan, PageNeed, PageSize, SafetyRules};
+use crate::{config::Freshness, fetches::single_flight::InFlight, policy::page::MIN_PAGE_BYTES};
 
 const PAGES: u32 = 4;
 const PAGE: u64 = MIN_PAGE_BYTES as u64;

@@ -4,20 +4,15 @@
 //! holds a [`FetchWaiter`] of its fetch. When the last waiter is dropped, the task is aborted, and its GET with it.
 //! One lock guards the registry; it is never held across an await.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::{collections::HashMap, collections::hash_map::Entry, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use object_store::path::Path;
 
 use super::fetch::{Fetch, FetchOutcome};
-use super::sync::Mutex;
 use super::waiter::{FetchWaiter, Interest};
-use super::{PageSource, PlannedPage};
+use super::{PageSource, PlannedPage, sync::Mutex};
 use crate::lookup::{CacheCall, PageKey, RequestStamp};
 use crate::policy::{OpeningRequest, PageNeed, PageSize, worth_joining};
 

@@ -1,21 +1,16 @@
 //! The task of a fetch: sends one request, checks the version of the answer, cuts the body into pages and stores them.
 
-use std::fmt::Debug;
-use std::ops::Range;
-use std::sync::Arc;
+use std::{fmt::Debug, ops::Range, sync::Arc};
 
 use headstart_fetch_core::internal::{LocalFile, RangeOrigin, Reserved, byte_range, check_range};
 use headstart_fetch_core::{ObjectChanged, ObjectVersion};
 use object_store::{Error, Extensions, GetOptions, GetResult, Result};
 use tokio::sync::oneshot;
 
-use super::Fetches;
-use super::arrived_pages::Charge;
 use super::fetch::{FetchGuard, FetchOutcome};
-use super::fill_body::FillBody;
+use super::{Fetches, arrived_pages::Charge, fill_body::FillBody};
 use crate::lookup::{CacheCall, ObjectHead, RequestStamp};
-use crate::policy::OpeningRequest;
-use crate::trace_events;
+use crate::{policy::OpeningRequest, trace_events};
 
 /// The task of one fetch.
 pub(super) struct FetchTask {

@@ -5,15 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::future;
-use headstart_fetch_core::internal::mutation::Mutation;
-use headstart_fetch_core::internal::runtime::has_timer;
 use headstart_fetch_core::internal::{Promotion, depends_on_request, share};
+use headstart_fetch_core::{internal::mutation::Mutation, internal::runtime::has_timer};
 
-use super::arrived_pages::ArrivedPages;
 use super::fetch::{Fetch, FetchOutcome, FetchProgress, WaitError};
-use super::single_flight::InFlight;
-use crate::lookup::ObjectHead;
-use crate::policy::PageNeed;
+use super::{arrived_pages::ArrivedPages, single_flight::InFlight};
+use crate::{lookup::ObjectHead, policy::PageNeed};
 
 /// A reader that waits for a fetch or may still read from it. Without waiters, an unfinished fetch is aborted.
 pub(crate) struct FetchWaiter {

@@ -1,12 +1,10 @@
 //! What one call asks for: an object, perhaps a version of it, a range and preconditions.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use headstart_fetch_core::internal::{Origin, Promotion, is_lasting_version};
 use headstart_fetch_core::{FetchError, Intent};
-use object_store::path::Path;
-use object_store::{Extensions, GetOptions, GetRange, Result};
+use object_store::{Extensions, GetOptions, GetRange, Result, path::Path};
 
 use super::ObjectHead;
 use crate::policy::CachePlan;

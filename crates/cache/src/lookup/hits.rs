@@ -1,15 +1,13 @@
 //! Answers from memory alone: no task, no request, nothing to wait for. This is the hot path.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::{Buf, Bytes};
 use futures::future;
 use futures::stream::{self, StreamExt};
 use headstart_fetch_core::Intent;
 use headstart_fetch_core::internal::{Origin, byte_range};
-use object_store::path::Path;
-use object_store::{Extensions, GetOptions, GetRange, GetResult};
+use object_store::{Extensions, GetOptions, GetRange, GetResult, path::Path};
 
 use super::{Lookup, ObjectHead, answer};
 use crate::policy::{CachePlan, FirstStep, freshness};

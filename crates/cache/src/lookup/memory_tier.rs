@@ -6,13 +6,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use quick_cache::sync::Cache;
-use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
-use crate::config::CacheConfig;
-use crate::policy::PageSize;
-use crate::stats::CacheCounters;
-use crate::trace_events;
+use crate::{config::CacheConfig, policy::PageSize, stats::CacheCounters, trace_events};
 
 /// Memory of a page beyond its bytes: key and value (56), slots and ghost entries of the table (21 each, up to 3
 /// times), the owner that counts it (64) and the headers of the allocator.

@@ -1,16 +1,12 @@
 //! The known versions of objects. The table is bounded, and answers from before a write never undo the write.
 
-use std::hash::BuildHasher;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::{hash::BuildHasher, sync::Arc, time::Duration};
 
 use headstart_fetch_core::ObjectVersion;
-use object_store::path::Path;
-use object_store::{Attributes, ObjectMeta};
+use object_store::{Attributes, ObjectMeta, path::Path};
 use parking_lot::Mutex;
-use quick_cache::DefaultHashBuilder;
-use quick_cache::sync::Cache;
+use quick_cache::{DefaultHashBuilder, sync::Cache};
 
 use crate::lookup::{PageKey, PageLocation};
 use crate::policy::{KnownVersion, SafetyRules};

@@ -1,10 +1,8 @@
 //! How a call uses the cache, and whether a known version may be served, validated or must be passed by.
 
-use std::ops::Range;
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
-use headstart_fetch_core::CacheHint;
-use headstart_fetch_core::internal::mutation::Mutation;
+use headstart_fetch_core::{CacheHint, internal::mutation::Mutation};
 
 use crate::config::Freshness;
 

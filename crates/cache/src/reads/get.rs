@@ -1,17 +1,14 @@
 //! Answers `get_opts`.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use headstart_fetch_core::internal::{LocalFile, RangeOrigin};
-use object_store::path::Path;
-use object_store::{Error, GetOptions, GetRange, GetResult, Result};
+use object_store::{Error, GetOptions, GetRange, GetResult, Result, path::Path};
 
-use super::Reads;
-use super::page_stream::PageStream;
 use super::version::{Attempt, AttemptError, FoundVersion, ReadAttempts, VersionFinder};
+use super::{Reads, page_stream::PageStream};
 use crate::config::Freshness;
 use crate::fetches::{FetchWaiter, PlannedPage, WaitError};
 use crate::lookup::{CacheCall, has_preconditions, is_portable, resolve};

@@ -1,9 +1,6 @@
 //! The body of an answer: a range page by page, without a copy.
 
-use std::collections::VecDeque;
-use std::iter;
-use std::ops::Range;
-use std::sync::Arc;
+use std::{collections::VecDeque, iter, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};

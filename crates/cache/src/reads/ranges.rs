@@ -1,15 +1,11 @@
 //! Answers `get_ranges`: pages in memory at once, the others by a bounded number of requests in flight.
 
-use std::iter;
-use std::ops::Range;
-use std::sync::Arc;
+use std::{iter, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use headstart_fetch_core::internal::byte_range;
-use headstart_fetch_core::internal::mutation::Mutation;
-use object_store::path::Path;
-use object_store::{Extensions, GetOptions, GetRange, Result};
+use headstart_fetch_core::{internal::byte_range, internal::mutation::Mutation};
+use object_store::{Extensions, GetOptions, GetRange, Result, path::Path};
 
 use super::Reads;
 use super::version::{Attempt, AttemptError, FoundVersion, MAX_REQUESTS_PER_CALL, ReadAttempts, VersionFinder};

@@ -1,12 +1,10 @@
 //! Finds the version that a call reads: the known one, whether it still holds, and what has to be requested.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use futures::future;
-use headstart_fetch_core::ObjectChanged;
-use headstart_fetch_core::internal::mutation::Mutation;
 use headstart_fetch_core::internal::{is_invalid_range, is_transient, may_be_the_range};
+use headstart_fetch_core::{ObjectChanged, internal::mutation::Mutation};
 use object_store::{GetOptions, GetRange};
 
 use super::Reads;

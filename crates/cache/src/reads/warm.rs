@@ -1,20 +1,16 @@
 //! Fetches pages before anybody reads them.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use headstart_fetch_core::Intent;
-use headstart_fetch_core::internal::byte_range;
-use object_store::path::Path;
-use object_store::{Error, Extensions, GetOptions, GetRange, Result};
+use headstart_fetch_core::{Intent, internal::byte_range};
+use object_store::{Error, Extensions, GetOptions, GetRange, Result, path::Path};
 use tokio::sync::Mutex;
 
 use super::Reads;
 use super::version::{Attempt, AttemptError, FoundVersion, ReadAttempts, VersionFinder};
-use crate::fetches::PlannedPage;
 use crate::lookup::{CacheCall, resolve};
-use crate::policy::CachePlan;
+use crate::{fetches::PlannedPage, policy::CachePlan};
 
 /// Windows in flight at once.
 const MAX_WINDOWS: usize = 8;

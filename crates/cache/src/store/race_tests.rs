@@ -1,21 +1,17 @@
 //! Readers and writers at the same time: no answer mixes versions, none is older than allowed, and no read is held up
 //! by another. Caches that break a rule on purpose (mutants) are caught by the same tests.
 
-use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use headstart_fetch_core::{FetchError, PinBy};
-use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutPayload, path::Path};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::common::{Double, Mood, content, roll};
-use crate::policy::SafetyRules;
-use crate::{CacheConfig, CacheStore, Freshness};
+use crate::{CacheConfig, CacheStore, Freshness, policy::SafetyRules};
 
 const A: &str = "a";
 const LEN: u64 = 100_000;
