@@ -4,8 +4,7 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheError {
-    /// Several fetches of the same bytes ended without an answer: their tasks panicked, or were shut down with their
-    /// runtime.
+    /// Several fetches of the same bytes ended without an answer: their tasks panicked or their runtime shut down.
     #[error(
         "several fetches of the same bytes ended without an answer; their tasks panicked or their runtime shut down"
     )]

@@ -1,17 +1,16 @@
 //! Fetches in flight: each missing page is requested once, however many reads want it, and stored when it arrives.
 //!
-//! [`Fetches`] finds pages in memory (through [`Lookup`]), in flight, or starts a fill. `reads` decides what to ask
-//! for.
+//! [`Fetches`] finds pages in memory (by [`Lookup`]) or in flight, or starts a fill. `reads` decides what to ask for.
 
-pub(crate) mod arrived_pages;
-pub(crate) mod fetch;
+mod arrived_pages;
+mod fetch;
 mod fill_body;
 mod launch;
 #[cfg(test)]
 mod schedule_tests;
 mod single_flight;
 mod task;
-pub(crate) mod waiter;
+mod waiter;
 
 /// The lock of the state that tasks share. In unit tests, `shuttle` chooses which task gets it next.
 mod sync {
@@ -26,39 +25,35 @@ mod sync {
 #[path = "../../fetch-core/src/internal/sync/explored.rs"]
 mod explored;
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use headstart_fetch_core::internal::mutation::Mutation;
 use headstart_fetch_core::internal::{Refusals, Reserved, byte_range};
-use headstart_fetch_core::{MemoryBudget, PinBy};
+use headstart_fetch_core::{MemoryBudget, PinBy, internal::mutation::Mutation};
 use object_store::{Extensions, ObjectStore};
 
-use self::arrived_pages::{Charge, UNRESERVED_BYTES};
-use self::fetch::WaitError;
-pub(crate) use self::launch::{RemainingBody, current_runtime};
+pub(crate) use self::arrived_pages::{Charge, UNRESERVED_BYTES};
+pub(crate) use self::fetch::WaitError;
+pub(crate) use self::launch::RemainingBody;
+use self::launch::current_runtime;
+use self::single_flight::InFlight;
 pub(crate) use self::single_flight::Sharing;
-use self::single_flight::{Claim, InFlight};
-use self::waiter::{FetchWaiter, Interest};
+pub(crate) use self::waiter::FetchWaiter;
+use self::waiter::Interest;
 use crate::config::CacheConfig;
-use crate::lookup::Lookup;
-use crate::lookup::call::CacheCall;
-use crate::lookup::version_table::ObjectHead;
-use crate::policy::SafetyRules;
-use crate::policy::page::PageNeed;
-use crate::stats::CacheCounters;
+use crate::lookup::{CacheCall, Lookup, ObjectHead};
+use crate::policy::{PageNeed, SafetyRules};
 
 /// The requests of the cache, and the reads that share them.
 pub(crate) struct Fetches {
-    inner: Arc<dyn ObjectStore>,
-    refusals: Refusals,
+    pub(crate) inner: Arc<dyn ObjectStore>,
+    /// What the inner store has refused of what the cache adds to requests.
+    pub(crate) refusals: Refusals,
     lookup: Arc<Lookup>,
     in_flight: Arc<InFlight>,
     budget: Option<Arc<MemoryBudget>>,
     pin: PinBy,
     rules: SafetyRules,
-    counters: Arc<CacheCounters>,
 }
 
 /// The part of a page that a call needs, and where it comes from.
@@ -70,8 +65,7 @@ pub(crate) struct PlannedPage {
 pub(crate) enum PageSource {
     /// The call holds the bytes.
     Held(Bytes),
-    /// The page was in memory when the call looked. It is looked up again when its turn comes: it may be evicted
-    /// until then.
+    /// The page was in memory when the call looked. It is looked up again when its turn comes: it may be evicted.
     InMemory,
     InFlight(Interest),
 }
@@ -82,29 +76,10 @@ impl Fetches {
         lookup: Arc<Lookup>,
         config: &CacheConfig,
         rules: SafetyRules,
-        counters: Arc<CacheCounters>,
     ) -> Self {
-        let pages = lookup.page_size();
-        Self {
-            inner,
-            refusals: Refusals::default(),
-            lookup,
-            in_flight: InFlight::new(pages, config.stall_timeout),
-            budget: config.budget.clone(),
-            pin: config.pin(),
-            rules,
-            counters,
-        }
-    }
-
-    /// The inner store, for calls that bypass the cache.
-    pub(crate) fn inner(&self) -> &dyn ObjectStore {
-        &*self.inner
-    }
-
-    /// What the inner store has refused of what the cache adds to requests.
-    pub(crate) fn refusals(&self) -> &Refusals {
-        &self.refusals
+        let in_flight = InFlight::new(lookup.pages, config.stall_timeout);
+        let (refusals, budget, pin) = (Refusals::default(), config.budget.clone(), config.pin());
+        Self { inner, refusals, lookup, in_flight, budget, pin, rules }
     }
 
     /// Pages and objects that are being fetched now.
@@ -112,8 +87,29 @@ impl Fetches {
         self.in_flight.len() as u64
     }
 
-    /// Finds each of `needs`: in a fetch of `waiters` (which the call waits for already), in memory, in another
-    /// call's fetch, or in a new one. `is_private`: missing pages come by fetches that no other call shares.
+    /// Finds `needs` in a fetch of `waiters`, which the call waits for already, or in memory. Returns the rest too.
+    pub(crate) fn find(
+        &self,
+        call: &CacheCall,
+        head: &ObjectHead,
+        needs: Vec<PageNeed>,
+        waiters: &[Arc<FetchWaiter>],
+    ) -> (Vec<PlannedPage>, Vec<PageNeed>) {
+        let (mut found, mut missing) = (Vec::with_capacity(needs.len()), Vec::new());
+        for need in needs {
+            let in_flight = waiters.iter().find_map(|waiter| waiter.interest(&need)).map(PageSource::InFlight);
+            match in_flight.or_else(|| self.lookup.page(call, head, &need).map(PageSource::Held)) {
+                Some(source) => found.push(PlannedPage { need, source }),
+                None => missing.push(need),
+            }
+        }
+        waiters.iter().for_each(|waiter| waiter.decide());
+        self.count(&found);
+        (found, missing)
+    }
+
+    /// Plans each of `needs` (ascending): in a fetch of `waiters` or in memory ([`Fetches::find`]), in another call's
+    /// fetch, or in a new one. `is_private`: missing pages come by fetches that no other call shares.
     pub(crate) fn claim(
         self: &Arc<Self>,
         call: &Arc<CacheCall>,
@@ -122,108 +118,92 @@ impl Fetches {
         waiters: &[Arc<FetchWaiter>],
         is_private: bool,
     ) -> Result<Vec<PlannedPage>, WaitError> {
-        let mut planned = Vec::with_capacity(needs.len());
-        let mut open = Vec::new();
-        let mut hits = 0;
-        for need in needs {
-            if let Some(interest) = waiters.iter().find_map(|waiter| waiter.interest(&need)) {
-                planned.push(Some(self.in_flight_page(need, interest)));
-            } else if let Some(page) = self.lookup.page(call, head, &need) {
-                hits += 1;
-                planned.push(Some(PlannedPage { need, source: PageSource::Held(page) }));
-            } else {
-                open.push((planned.len(), need));
-                planned.push(None);
-            }
+        let (mut planned, missing) = self.find(call, head, needs, waiters);
+        if missing.is_empty() {
+            return Ok(planned);
         }
-        waiters.iter().for_each(|waiter| waiter.decide());
-        if !open.is_empty() {
-            if !call.plan.may_keep(head.has_validator()) {
-                // Nothing would tell whether the answer to another request is of the same version.
-                return Err(WaitError::Lost);
-            }
-            let runtime = current_runtime()?;
-            let wanted: Vec<PageNeed> = open.iter().map(|(_, need)| need.clone()).collect();
-            let (claims, new_fetches) = self.in_flight.claim(
-                call,
-                head.id,
-                &wanted,
-                is_private,
-                |page| self.lookup.whole_page(call, head, page),
-                |missing| self.lookup.page_size().runs(missing, self.lookup.bridge_bytes()),
-            );
-            for (run, waiter) in &new_fetches {
-                self.launch_fill(call, &runtime, head, run, waiter);
-            }
-            for ((at, need), claim) in open.into_iter().zip(claims) {
-                planned[at] = Some(match claim {
-                    Claim::InFlight(interest) => self.in_flight_page(need, interest),
-                    Claim::InMemory(page) => {
-                        hits += 1;
-                        PlannedPage { source: PageSource::Held(self.lookup.slice(&page, &need)), need }
-                    }
-                });
-            }
+        if !call.may_keep(head) {
+            // Nothing would tell whether the answer to another request is of the same version.
+            return Err(WaitError::Lost);
         }
-        self.counters.hits.add(hits);
-        Ok(planned.into_iter().flatten().collect())
+        let runtime = current_runtime()?;
+        let in_memory = |need: &PageNeed| self.lookup.page(call, head, need);
+        let runs = |missing: &[u64]| self.lookup.pages.runs(missing, self.lookup.bridge_bytes());
+        let (claimed, new_fetches) = self.in_flight.claim(call, head.id, missing, is_private, in_memory, runs);
+        for (run, waiter) in &new_fetches {
+            self.launch_fill(call, &runtime, head, run, waiter);
+        }
+        self.count(&claimed);
+        planned.extend(claimed);
+        planned.sort_by_key(|page| page.need.page);
+        Ok(planned)
     }
 
-    /// A page that a fetch in flight brings. Counts a miss where the call began the fetch, else a join.
-    pub(crate) fn in_flight_page(&self, need: PageNeed, interest: Interest) -> PlannedPage {
-        if interest.waiter.is_own { &self.counters.misses } else { &self.counters.joins }.add(1);
-        PlannedPage { need, source: PageSource::InFlight(interest) }
+    /// Counts hits, misses (the call began the fetch that brings the page) and joins.
+    fn count(&self, planned: &[PlannedPage]) {
+        let in_flight = planned.iter().filter(|page| page.waiter().is_some()).count();
+        let own = planned.iter().filter(|page| page.is_own()).count();
+        self.lookup.counters.hits.add((planned.len() - in_flight) as u64);
+        self.lookup.counters.misses.add(own as u64);
+        self.lookup.counters.joins.add((in_flight - own) as u64);
     }
 
-    /// Waits for a page of a fetch and takes the needed bytes of it. Counts them where another call began the fetch.
-    /// Cancel safe.
-    pub(crate) async fn take(&self, interest: &Interest, need: &PageNeed) -> Result<Bytes, WaitError> {
-        let bytes = interest.waiter.take(need).await?;
-        if !interest.waiter.is_own {
-            self.counters.joined_bytes.add(bytes.len() as u64);
-        }
+    /// Waits for a page and takes its needed bytes. Counts them, unless the call began the fetch. Cancel safe.
+    pub(crate) async fn take(
+        &self,
+        call: &CacheCall,
+        head: &ObjectHead,
+        page: PlannedPage,
+    ) -> Result<Bytes, WaitError> {
+        let bytes = match page.source {
+            PageSource::Held(bytes) => bytes,
+            PageSource::InMemory => self.lookup.page(call, head, &page.need).ok_or(WaitError::Lost)?,
+            PageSource::InFlight(interest) => {
+                let bytes = interest.waiter.take(&page.need).await?;
+                if !interest.waiter.is_own {
+                    self.lookup.counters.joined_bytes.add(bytes.len() as u64);
+                }
+                return Ok(bytes);
+            }
+        };
+        self.lookup.count_hit(call, &bytes);
         Ok(bytes)
     }
 
     /// Memory for `bytes` that a request with `extensions` brings. A fetch never waits for memory while it holds an
     /// open request: where none is free, it reads on in lockstep with its readers.
     pub(crate) fn charge(&self, extensions: &Extensions, bytes: u64) -> Charge {
-        match &self.budget {
-            Some(budget) if bytes > 0 && extensions.get::<Reserved>().is_none() => {
-                let unreserved =
-                    || if Mutation::IgnoresTheBudget.is_active() { Charge::NotCharged } else { Charge::Lockstep };
-                budget.try_reserve(byte_range::in_memory(bytes)).map_or_else(unreserved, Charge::Reserved)
-            }
-            _ => Charge::NotCharged,
+        let Some(budget) = self.budget_for(extensions).filter(|_| bytes > 0) else { return Charge::NotCharged };
+        match budget.try_reserve(byte_range::in_memory(bytes)) {
+            Some(reservation) => Charge::Reserved(reservation),
+            None if Mutation::IgnoresTheBudget.is_active() => Charge::NotCharged,
+            None => Charge::Lockstep,
         }
     }
 
     /// Whether memory for `bytes` that a request of `call` brings is free.
     pub(crate) fn has_room(&self, call: &CacheCall, bytes: u64) -> bool {
-        match &self.budget {
-            Some(budget) if call.extensions.get::<Reserved>().is_none() => {
-                budget.free_bytes() as u64 >= bytes || Mutation::IgnoresTheBudget.is_active()
-            }
-            _ => true,
-        }
+        let is_free = |budget: &Arc<MemoryBudget>| budget.free_bytes() as u64 >= bytes;
+        Mutation::IgnoresTheBudget.is_active() || self.budget_for(&call.extensions).is_none_or(is_free)
     }
 
-    /// The part of `window` that a call holds or fetches at once: all of it where memory is free. Else its first
-    /// pages, as long as all of them are in memory (and few), or all are missing, so that one request brings them in
-    /// lockstep.
+    /// The budget that is charged for a request with `extensions`, unless a layer above has reserved the memory.
+    fn budget_for(&self, extensions: &Extensions) -> Option<&Arc<MemoryBudget>> {
+        self.budget.as_ref().filter(|_| extensions.get::<Reserved>().is_none())
+    }
+
+    /// The part of `window` that a call holds or fetches at once: all where memory is free. Else its first pages, as
+    /// long as all are in memory (and few), or all are missing, so that one request brings them in lockstep.
     pub(crate) fn affordable(&self, call: &CacheCall, head: &ObjectHead, window: Range<u64>) -> Range<u64> {
         if self.has_room(call, byte_range::len(&window)) {
             return window;
         }
-        let pages = self.lookup.page_size();
-        let in_memory = |page: u64| call.plan.reads_cache && self.lookup.memory().has(head.locate(page));
+        let pages = self.lookup.pages;
+        let in_memory = |page: u64| call.plan.reads_cache && self.lookup.memory.has(head.locate(page));
         let first = pages.of(window.start);
         let first_in_memory = in_memory(first);
-        let max_end = if first_in_memory {
-            window.start.saturating_add(UNRESERVED_BYTES as u64).min(window.end)
-        } else {
-            window.end
-        };
+        let most_bytes = if first_in_memory { UNRESERVED_BYTES as u64 } else { u64::MAX };
+        let max_end = window.start.saturating_add(most_bytes).min(window.end);
         let mut page = first + 1;
         while pages.start(page) < max_end && in_memory(page) == first_in_memory {
             page += 1;
@@ -238,16 +218,16 @@ impl Fetches {
 }
 
 impl PlannedPage {
-    /// The waiter of the fetch that brings the page, if one does. Gives up the interest in the page.
-    pub(crate) fn into_waiter(self) -> Option<Arc<FetchWaiter>> {
-        match self.source {
-            PageSource::InFlight(interest) => Some(Arc::clone(&interest.waiter)),
+    /// The waiter of the fetch that brings the page, if one does.
+    pub(crate) fn waiter(&self) -> Option<&Arc<FetchWaiter>> {
+        match &self.source {
+            PageSource::InFlight(interest) => Some(&interest.waiter),
             PageSource::Held(_) | PageSource::InMemory => None,
         }
     }
 
     /// Whether a fetch that its call has begun brings the page.
     pub(crate) fn is_own(&self) -> bool {
-        matches!(&self.source, PageSource::InFlight(interest) if interest.waiter.is_own)
+        self.waiter().is_some_and(|waiter| waiter.is_own)
     }
 }

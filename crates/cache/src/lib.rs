@@ -35,12 +35,12 @@
 //! - **One version in each answer.** Pages belong to a version of an object: its generation, strong entity tag or
 //!   modification date, and its size. Where the object changes during a read, the read is retried, or, once bytes are
 //!   handed out, fails with [`ObjectChanged`](headstart_fetch_core::ObjectChanged).
-//! - **No older than allowed.** [`Freshness`] says how long a version is trusted after others may have overwritten
-//!   the object. Answers to requests with an [`Intent`](headstart_fetch_core::Intent) say when their version was
-//!   confirmed and until when it is trusted ([`ConfirmedAt`](headstart_fetch_core::internal::ConfirmedAt),
-//!   [`FreshUntil`](headstart_fetch_core::internal::FreshUntil)). Caches above and below each other count from there, so that
-//!   their windows do not add up. A read that begins after a write through the cache sees the write, even where the
-//!   write failed or was dropped.
+//! - **No older than allowed.** [`Freshness`] says how long a version is trusted after others may have overwritten the
+//!   object. Answers to requests with an [`Intent`](headstart_fetch_core::Intent) say when their version was confirmed
+//!   and until when it is trusted ([`ConfirmedAt`](headstart_fetch_core::internal::ConfirmedAt),
+//!   [`FreshUntil`](headstart_fetch_core::internal::FreshUntil)). Caches above and below each other count from there,
+//!   so that their windows do not add up. A read that begins after a write through the cache sees the write, even where
+//!   the write failed or was dropped.
 //! - **One fetch.** Readers of the same missing bytes share one request. A cold read is one GET and no HEAD;
 //!   `get_ranges` has at most 32 requests in flight. An error of the object or the store goes to all readers that
 //!   wait, once, and is not kept; an error of a range goes to the readers that asked for that range.
@@ -97,8 +97,7 @@
 //!
 //! # Tracing
 //!
-//! Events with the target `headstart::cache`, at DEBUG: fills (started, finished, failed), versions (stale, validated,
-//! changed); at TRACE: evicted pages.
+//! Events of the target `headstart::cache`, at DEBUG: fills, versions (stale, validated, changed); at TRACE: evictions.
 
 mod config;
 mod error;

@@ -2,35 +2,31 @@
 //!
 //! [`Lookup`] sends no request and waits for nothing. `fetches` fills it, `reads` asks it first.
 
-pub(crate) mod call;
+mod call;
 mod hits;
-pub(crate) mod memory_tier;
-pub(crate) mod version_table;
+mod memory_tier;
+mod version_table;
 
-use std::ops::Range;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use headstart_fetch_core::internal::{ConfirmedAt, FreshUntil, MeasuredLink, Origin, byte_range};
 use headstart_fetch_core::{Intent, LinkEstimate};
-use object_store::path::Path;
-use object_store::{Extensions, GetOptions, GetResult, GetResultPayload, Result};
+use object_store::{Extensions, GetOptions, GetResult, GetResultPayload, Result, path::Path};
 use tokio::time::Instant;
 
-use self::call::CacheCall;
+pub(crate) use self::call::{CacheCall, has_preconditions, is_portable, resolve};
 use self::memory_tier::MemoryTier;
-use self::version_table::{ObjectHead, RequestStamp, VersionTable};
+pub(crate) use self::memory_tier::{Arrival, PageKey, PageLocation};
+pub(crate) use self::version_table::{ObjectHead, RequestStamp, VersionTable};
 use crate::config::{CacheConfig, Freshness};
-use crate::policy::SafetyRules;
-use crate::policy::freshness::{self, CachePlan, FirstStep};
-use crate::policy::page::{PageNeed, PageSize};
+use crate::policy::{CachePlan, FirstStep, PageNeed, PageSize, SafetyRules, freshness};
 use crate::stats::{CacheCounters, CacheStats};
 use crate::trace_events;
 
-/// Holes up to this size are fetched along with their neighbours where a round trip costs more; `object_store`
-/// coalesces ranges up to the same distance.
+/// The largest hole to fetch along where a round trip costs more; `object_store` coalesces up to the same distance.
 const MAX_BRIDGE_BYTES: u64 = 1 << 20;
 
 /// One known object for so many bytes of pages: known objects take about 3 % of the memory for pages.
@@ -39,41 +35,30 @@ const MEMORY_BYTES_PER_OBJECT: usize = 16 << 10;
 /// The versions and pages that the cache holds, and the decisions about them.
 pub(crate) struct Lookup {
     freshness: Freshness,
-    pages: PageSize,
-    table: VersionTable,
-    memory: MemoryTier,
+    pub(crate) pages: PageSize,
+    pub(crate) versions: VersionTable,
+    pub(crate) memory: MemoryTier,
     /// The configured estimate of the link, else the first one that an answer from below carried.
     link: OnceLock<Arc<LinkEstimate>>,
-    /// The zero of the cache's clock. It lies before the cache was made, as layers below may have confirmed their
-    /// answers earlier.
+    /// The zero of the cache's clock: a day before the cache was made, as layers below may have confirmed their answers
+    /// earlier. None of these answers is trusted for a day.
     start: Instant,
-    counters: Arc<CacheCounters>,
+    pub(crate) counters: Arc<CacheCounters>,
 }
 
 impl Lookup {
     pub(crate) fn new(config: &CacheConfig, pages: PageSize, rules: SafetyRules, counters: Arc<CacheCounters>) -> Self {
+        let now = Instant::now();
         let objects = (config.memory_bytes / MEMORY_BYTES_PER_OBJECT).clamp(64, 1 << 16);
         Self {
             freshness: config.freshness,
             pages,
-            table: VersionTable::new(objects, rules),
+            versions: VersionTable::new(objects, rules),
             memory: MemoryTier::new(config, pages, Arc::clone(&counters)),
             link: config.link.clone().map_or_else(OnceLock::new, OnceLock::from),
-            start: clock_zero(),
+            start: now.checked_sub(Duration::from_secs(24 * 60 * 60)).unwrap_or(now),
             counters,
         }
-    }
-
-    pub(crate) fn page_size(&self) -> PageSize {
-        self.pages
-    }
-
-    pub(crate) fn versions(&self) -> &VersionTable {
-        &self.table
-    }
-
-    pub(crate) fn memory(&self) -> &MemoryTier {
-        &self.memory
     }
 
     /// How a call with these options uses the cache.
@@ -84,21 +69,19 @@ impl Lookup {
 
     /// The known version that a call reads.
     pub(crate) fn known(&self, call: &CacheCall) -> Option<Arc<ObjectHead>> {
-        self.table.find(&call.path, call.version.as_deref())
+        self.versions.find(&call.path, call.version.as_deref())
     }
 
     /// The known version of the object and whether it may be served without a check; else the step to take instead.
     pub(crate) fn first_step(&self, call: &CacheCall) -> Result<(Arc<ObjectHead>, bool), FirstStep> {
         let head = self.known(call);
-        match freshness::first_step(&call.plan, head.as_ref().map(|head| head.summary()), self.now()) {
-            step @ (FirstStep::Serve | FirstStep::Validate) => {
-                let head = head.ok_or(FirstStep::Open)?;
-                if step == FirstStep::Validate {
-                    trace_events::version_stale(&call.path, self.now().saturating_sub(head.asked_at));
-                }
-                Ok((head, step == FirstStep::Serve))
+        match (freshness::first_step(&call.plan, head.as_ref().map(|head| head.summary()), self.now()), head) {
+            (FirstStep::Serve, Some(head)) => Ok((head, true)),
+            (FirstStep::Validate, Some(head)) => {
+                trace_events::version_stale(&call.path, self.now().saturating_sub(head.asked_at));
+                Ok((head, false))
             }
-            step => Err(step),
+            (step, _) => Err(step),
         }
     }
 
@@ -110,11 +93,10 @@ impl Lookup {
 
     /// The stamp of a request for `path` that is sent now.
     pub(crate) fn stamp(&self, path: &Path) -> RequestStamp {
-        self.table.stamp(path, self.now())
+        self.versions.stamp(path, self.now())
     }
 
-    /// Takes in the answer to a request of `call`, and returns the version that it shows. `uncacheable`: the cache
-    /// cannot use such answers.
+    /// Takes in an answer to `call`, and returns the version that it shows. `uncacheable`: such answers are not cached.
     pub(crate) fn record(
         &self,
         call: &CacheCall,
@@ -131,30 +113,20 @@ impl Lookup {
         let confirmed_at = ConfirmedAt::of(&result.extensions, self.start + stamp.at);
         let stamp = RequestStamp { at: confirmed_at.saturating_duration_since(self.start), ..stamp };
         let (meta, attributes) = (result.meta.clone(), result.attributes.clone());
-        self.table.record(&call.path, call.version.as_deref(), stamp, meta, attributes, uncacheable)
+        self.versions.record(&call.path, call.version.as_deref(), stamp, meta, attributes, uncacheable)
     }
 
     /// Whether the store is asked before a `range` beyond the end of `head` is answered.
     #[inline]
     pub(crate) fn may_have_grown(&self, plan: &CachePlan, head: &ObjectHead, range: &Range<u64>) -> bool {
-        range.end > head.meta.size && freshness::may_have_grown(plan, head.meta.size, head.asked_at, range, self.now())
+        range.end > head.meta.size && plan.may_have_grown(head.meta.size, head.asked_at, range, self.now())
     }
 
     /// The needed bytes of a page that is in memory.
     pub(crate) fn page(&self, call: &CacheCall, head: &ObjectHead, need: &PageNeed) -> Option<Bytes> {
-        self.whole_page(call, head, need.page).map(|page| self.slice(&page, need))
-    }
-
-    /// A page that is in memory.
-    pub(crate) fn whole_page(&self, call: &CacheCall, head: &ObjectHead, page: u64) -> Option<Bytes> {
-        call.plan.reads_cache.then(|| self.memory.get(head.locate(page))).flatten()
-    }
-
-    /// The needed bytes of `page`.
-    pub(crate) fn slice(&self, page: &Bytes, need: &PageNeed) -> Bytes {
-        let start = self.pages.start(need.page);
-        let at = |offset: u64| byte_range::in_memory(offset - start);
-        page.slice(at(need.bytes.start)..at(need.bytes.end))
+        let page = call.plan.reads_cache.then(|| self.memory.get(head.locate(need.page)))??;
+        let at = |offset: u64| byte_range::in_memory(offset - self.pages.start(need.page));
+        Some(page.slice(at(need.bytes.start)..at(need.bytes.end)))
     }
 
     pub(crate) fn count_hit(&self, call: &CacheCall, bytes: &Bytes) {
@@ -175,18 +147,12 @@ impl Lookup {
         range: Range<u64>,
         stream: BoxStream<'static, Result<Bytes>>,
     ) -> GetResult {
-        let extensions = self.answer_extensions(head, &call.plan, call.origin.clone(), &call.extensions);
+        let extensions = self.extensions(head, &call.plan, call.origin.clone(), &call.extensions);
         answer(head, range, stream, extensions)
     }
 
     /// The extensions of an answer from the version `head` to a request with the extensions `request`.
-    fn answer_extensions(
-        &self,
-        head: &ObjectHead,
-        plan: &CachePlan,
-        origin: Origin,
-        request: &Extensions,
-    ) -> Extensions {
+    fn extensions(&self, head: &ObjectHead, plan: &CachePlan, origin: Origin, request: &Extensions) -> Extensions {
         let mut extensions = Extensions::new();
         extensions.insert(origin);
         if let Some(confirmed_at) = self.start.checked_add(head.asked_at) {
@@ -231,10 +197,4 @@ fn answer(
 ) -> GetResult {
     let payload = GetResultPayload::Stream(stream);
     GetResult { payload, meta: head.meta.clone(), range, attributes: head.attributes.clone(), extensions }
-}
-
-/// A day ago. No answer of a layer below is trusted for as long as that after the cache was made.
-fn clock_zero() -> Instant {
-    let now = Instant::now();
-    now.checked_sub(Duration::from_secs(24 * 60 * 60)).unwrap_or(now)
 }

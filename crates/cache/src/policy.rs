@@ -9,14 +9,16 @@
 //! What is evicted is decided by `quick_cache`, as `lookup/memory_tier.rs` configures it.
 
 pub(crate) mod freshness;
-pub(crate) mod joining;
+mod joining;
 pub(crate) mod page;
 
-/// The rules that keep answers correct. The shipped cache follows [`SafetyRules::ALL`]. Tests build caches that break
-/// one of them, and check that the suite notices.
+pub(crate) use self::freshness::{CachePlan, FirstStep, KnownVersion};
+pub(crate) use self::joining::{OpeningRequest, worth_joining};
+pub(crate) use self::page::{PageNeed, PageSize, WINDOW_BYTES};
+
+/// The rules that keep answers correct: [`SafetyRules::ALL`]. Tests break one each, and check that the suite notices.
 ///
-/// A plain struct of flags: none of them is read on the hit path, so neither generics nor dynamic dispatch would gain
-/// anything.
+/// Plain flags: none is read on the hit path, so generics or dynamic dispatch would gain nothing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SafetyRules {
     /// A fill is pinned to its version, and its answer is compared with that version.

@@ -1,7 +1,6 @@
 //! The reads of the cache: which version a call reads, what it takes from memory, and what it has fetched.
 //!
-//! `version.rs` finds the version. `get.rs`, `ranges.rs` and `warm.rs` are the three operations; `page_stream.rs` is
-//! the body of an answer to `get`.
+//! `version.rs` finds the version; `get.rs`, `ranges.rs`, `warm.rs` are operations, `page_stream.rs` a body of `get`.
 
 mod get;
 mod page_stream;
@@ -11,26 +10,11 @@ mod warm;
 
 use std::sync::Arc;
 
-use self::version::VersionFinder;
-use crate::fetches::Fetches;
-use crate::lookup::Lookup;
-use crate::lookup::call::CacheCall;
-use crate::stats::CacheCounters;
+use crate::{fetches::Fetches, lookup::Lookup};
 
 /// Answers reads that need more than one page in memory. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct Reads {
-    lookup: Arc<Lookup>,
-    fetches: Arc<Fetches>,
-    counters: Arc<CacheCounters>,
-}
-
-impl Reads {
-    pub(crate) fn new(lookup: Arc<Lookup>, fetches: Arc<Fetches>, counters: Arc<CacheCounters>) -> Self {
-        Self { lookup, fetches, counters }
-    }
-
-    fn finder<'a>(&'a self, call: &'a Arc<CacheCall>) -> VersionFinder<'a> {
-        VersionFinder::new(&self.lookup, &self.fetches, call)
-    }
+    pub(crate) lookup: Arc<Lookup>,
+    pub(crate) fetches: Arc<Fetches>,
 }

@@ -16,8 +16,7 @@ pub struct CacheStats {
     pub joins: u64,
     /// GETs sent.
     pub fills: u64,
-    /// HEADs sent to find or confirm a version, or to see whether an object has grown. HEADs that explain why a fill
-    /// failed are not counted.
+    /// HEADs sent to find or confirm a version or growth; those that explain why a fill failed are not counted.
     pub validations: u64,
     /// Calls that were handed to the inner store.
     pub bypasses: u64,
@@ -36,31 +35,45 @@ pub struct CacheStats {
     pub held_bytes: u64,
     /// Pages held now.
     pub held_pages: u64,
-    /// Bytes of pages that are in memory only because callers or fetches hold them: evicted since, or never kept. A
-    /// fetch holds a page until its readers have taken it; a slice counts as the page that it was cut from. These bytes
-    /// come on top of `memory_bytes`.
+    /// Bytes of pages, on top of `memory_bytes`, that only callers or fetches hold: evicted since, or never kept. A
+    /// fetch holds a page until its readers have taken it; a slice counts as the page that it was cut from.
     pub lent_bytes: u64,
     /// Pages and objects that are being fetched now.
     pub in_flight: u64,
 }
 
-/// The counters behind [`CacheStats`].
-#[derive(Debug, Default)]
-pub(crate) struct CacheCounters {
-    pub(crate) hits: Counter,
-    pub(crate) misses: Counter,
-    pub(crate) joins: Counter,
-    pub(crate) fills: Counter,
-    pub(crate) validations: Counter,
-    pub(crate) bypasses: Counter,
-    pub(crate) hit_bytes: Counter,
-    pub(crate) joined_bytes: Counter,
-    pub(crate) fetched_bytes: Counter,
-    pub(crate) evictions: Counter,
-    pub(crate) evicted_unread: Counter,
-    /// Bytes of pages in memory, whoever holds them.
-    pub(crate) live_bytes: Counter,
+/// Defines the counters behind [`CacheStats`], one for each of these fields, and reads them all.
+macro_rules! counters {
+    ($($name:ident),+) => {
+        #[derive(Debug, Default)]
+        pub(crate) struct CacheCounters {
+            $(pub(crate) $name: Counter,)+
+            /// Bytes of pages in memory, whoever holds them.
+            pub(crate) live_bytes: Counter,
+        }
+
+        impl CacheCounters {
+            /// The counts as they are now.
+            pub(crate) fn snapshot(&self) -> CacheStats {
+                CacheStats { $($name: self.$name.now(),)+ ..CacheStats::default() }
+            }
+        }
+    };
 }
+
+counters!(
+    hits,
+    misses,
+    joins,
+    fills,
+    validations,
+    bypasses,
+    hit_bytes,
+    joined_bytes,
+    fetched_bytes,
+    evictions,
+    evicted_unread
+);
 
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -76,25 +89,5 @@ impl Counter {
 
     pub(crate) fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl CacheCounters {
-    /// The counts as they are now.
-    pub(crate) fn snapshot(&self) -> CacheStats {
-        CacheStats {
-            hits: self.hits.now(),
-            misses: self.misses.now(),
-            joins: self.joins.now(),
-            fills: self.fills.now(),
-            validations: self.validations.now(),
-            bypasses: self.bypasses.now(),
-            hit_bytes: self.hit_bytes.now(),
-            joined_bytes: self.joined_bytes.now(),
-            fetched_bytes: self.fetched_bytes.now(),
-            evictions: self.evictions.now(),
-            evicted_unread: self.evicted_unread.now(),
-            ..CacheStats::default()
-        }
     }
 }

@@ -3,28 +3,20 @@
 #[cfg(test)]
 mod race_tests;
 
-use std::fmt;
-use std::ops::Range;
-use std::sync::Arc;
+use std::{fmt, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use headstart_fetch_core::internal::observe_deletes;
+use headstart_fetch_core::internal::{forward_object_store, observe_deletes};
 use headstart_fetch_core::{ConfigError, Options};
-use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+    CopyOptions, GetOptions, GetResult, MultipartUpload, ObjectStore, PutMultipartOptions, PutOptions, PutPayload,
+    PutResult, RenameOptions, Result, UploadPart, path::Path,
 };
 
-use crate::config::CacheConfig;
-use crate::fetches::Fetches;
-use crate::lookup::Lookup;
-use crate::policy::SafetyRules;
-use crate::policy::page::PageSize;
-use crate::reads::Reads;
-use crate::stats::{CacheCounters, CacheStats};
+use crate::policy::{PageSize, SafetyRules};
+use crate::{config::CacheConfig, fetches::Fetches, lookup::Lookup, reads::Reads, stats::CacheStats};
 
 /// An [`ObjectStore`] that never fetches the same bytes of the same version twice, as long as they fit its memory.
 ///
@@ -34,8 +26,6 @@ pub struct CacheStore {
     inner: Arc<dyn ObjectStore>,
     config: Arc<CacheConfig>,
     rules: SafetyRules,
-    lookup: Arc<Lookup>,
-    fetches: Arc<Fetches>,
     reads: Reads,
 }
 
@@ -54,22 +44,19 @@ impl CacheStore {
         let pages = PageSize::new(config.page_bytes).ok_or_else(|| {
             ConfigError::bad("page_bytes", config.page_bytes, "expected a power of two from 16KiB to 4MiB")
         })?;
-        let counters = Arc::new(CacheCounters::default());
-        let lookup = Arc::new(Lookup::new(&config, pages, rules, Arc::clone(&counters)));
-        let fetches =
-            Arc::new(Fetches::new(Arc::clone(&inner), Arc::clone(&lookup), &config, rules, Arc::clone(&counters)));
-        let reads = Reads::new(Arc::clone(&lookup), Arc::clone(&fetches), counters);
-        Ok(Self { inner, config: Arc::new(config), rules, lookup, fetches, reads })
+        let lookup = Arc::new(Lookup::new(&config, pages, rules, Arc::default()));
+        let fetches = Arc::new(Fetches::new(Arc::clone(&inner), Arc::clone(&lookup), &config, rules));
+        let reads = Reads { lookup, fetches };
+        Ok(Self { inner, config: Arc::new(config), rules, reads })
     }
 
     /// What the cache has done so far.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
-        CacheStats { in_flight: self.fetches.len(), ..self.lookup.stats() }
+        CacheStats { in_flight: self.reads.fetches.len(), ..self.reads.lookup.stats() }
     }
 
-    /// Fetches the missing pages of `ranges` of an object, so that later reads find them in memory. Returns how many
-    /// bytes this took.
+    /// Fetches the missing pages of `ranges`, for later reads to find in memory. Returns how many bytes this took.
     ///
     /// Ranges end where the object ends: `0..u64::MAX` is all of it. The requests are speculative, so reads go before
     /// them; eight of at most 8 MiB are in flight at once. Pages count as read once, and so outlive a scan; ranges of
@@ -95,16 +82,16 @@ impl CacheStore {
 
     /// A guard that drops what is known of `path` when a write to it ends.
     fn invalidate_after(&self, path: &Path) -> InvalidateOnDrop {
-        if !self.rules.invalidate_after_write {
-            self.lookup.versions().invalidate(path);
-            return InvalidateOnDrop { lookup: Arc::clone(&self.lookup), path: Path::ROOT };
+        let lookup = Arc::clone(&self.reads.lookup);
+        if self.rules.invalidate_after_write {
+            return InvalidateOnDrop { lookup, path: path.clone() };
         }
-        InvalidateOnDrop { lookup: Arc::clone(&self.lookup), path: path.clone() }
+        lookup.versions.invalidate(path);
+        InvalidateOnDrop { lookup, path: Path::ROOT }
     }
 }
 
-/// Drops what is known of a path when a write to it ends, however it ends: after an error or a cancellation, the
-/// store may still have done the write.
+/// Drops what is known of a path when a write to it ends, even by an error or cancellation: it may have been done.
 struct InvalidateOnDrop {
     lookup: Arc<Lookup>,
     path: Path,
@@ -112,7 +99,7 @@ struct InvalidateOnDrop {
 
 impl Drop for InvalidateOnDrop {
     fn drop(&mut self) {
-        self.lookup.versions().invalidate(&self.path);
+        self.lookup.versions.invalidate(&self.path);
     }
 }
 
@@ -136,6 +123,8 @@ impl fmt::Debug for CacheStore {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl ObjectStore for CacheStore {
+    forward_object_store!(self => self.inner; lists);
+
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         let _after = self.invalidate_after(location);
         self.inner.put_opts(location, payload, opts).await
@@ -148,8 +137,8 @@ impl ObjectStore for CacheStore {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         tokio::task::consume_budget().await;
-        if let Some(hit) = self.lookup.hit(location, &options) {
-            return Ok(self.lookup.answer_hit(hit, &options));
+        if let Some(hit) = self.reads.lookup.hit(location, &options) {
+            return Ok(self.reads.lookup.answer_hit(hit, &options));
         }
         // Boxed, so that hits do not pay for the size of this future.
         Box::pin(self.reads.get(location, options)).await
@@ -157,27 +146,15 @@ impl ObjectStore for CacheStore {
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         tokio::task::consume_budget().await;
-        if let Some(parts) = self.lookup.hits(location, ranges) {
+        if let Some(parts) = self.reads.lookup.hits(location, ranges) {
             return Ok(parts);
         }
         Box::pin(self.reads.get_ranges(location, ranges)).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let lookup = Arc::clone(&self.lookup);
-        observe_deletes(&*self.inner, locations, move |path| lookup.versions().invalidate(path))
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list_with_offset(prefix, offset)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
+        let lookup = Arc::clone(&self.reads.lookup);
+        observe_deletes(&*self.inner, locations, move |path| lookup.versions.invalidate(path))
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {

@@ -22,7 +22,7 @@ use object_store::Error;
 use object_store::path::Path;
 use tracing::{debug, trace};
 
-use crate::lookup::memory_tier::PageKey;
+use crate::lookup::PageKey;
 
 const TARGET: &str = "headstart::cache";
 

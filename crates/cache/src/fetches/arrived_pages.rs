@@ -1,12 +1,11 @@
 //! The pages of a fetch that have arrived and are still wanted, and the memory that is charged for them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use headstart_fetch_core::Reservation;
 
-/// Bytes that a fetch without a reservation may hold before a reader takes them, unless a page is larger. `FetchStore`
-/// allows a part without a reservation the same.
+/// A fetch without a reservation holds at most so many bytes, or one page, ahead of its readers. So does `FetchStore`.
 pub(crate) const UNRESERVED_BYTES: usize = 256 << 10;
 
 /// The memory for the pages of a fetch, until they are taken.
@@ -29,7 +28,7 @@ pub(crate) struct ArrivedPages {
     next: Option<u64>,
     held_bytes: usize,
     /// Number of readers that are interested in each page.
-    interests: HashMap<u64, usize>,
+    interests: BTreeMap<u64, usize>,
     /// Number of readers that do not know yet which pages they want.
     undecided: usize,
     /// Number of readers that wait for each page now; `u64::MAX` stands for all pages.
@@ -71,17 +70,7 @@ impl ArrivedPages {
 
     /// Removes a reader that was interested in `page`.
     pub(crate) fn remove_interest(&mut self, page: u64) {
-        let is_last = match self.interests.get_mut(&page) {
-            Some(readers) if *readers > 1 => {
-                *readers -= 1;
-                false
-            }
-            _ => {
-                self.interests.remove(&page);
-                true
-            }
-        };
-        if is_last && self.undecided == 0 {
+        if remove_one(&mut self.interests, page) && self.undecided == 0 {
             self.remove(page);
         }
     }
@@ -95,8 +84,8 @@ impl ArrivedPages {
     pub(crate) fn remove_undecided(&mut self) {
         self.undecided -= 1;
         if self.undecided == 0 {
-            let unwanted: Vec<u64> =
-                self.arrived.keys().filter(|page| !self.interests.contains_key(page)).copied().collect();
+            let is_unwanted = |page: &u64| !self.interests.contains_key(page);
+            let unwanted: Vec<u64> = self.arrived.keys().copied().filter(is_unwanted).collect();
             unwanted.into_iter().for_each(|page| self.remove(page));
         }
     }
@@ -108,12 +97,7 @@ impl ArrivedPages {
 
     /// Removes a reader that waited for `page`.
     pub(crate) fn remove_wait(&mut self, page: u64) {
-        if let Some(readers) = self.waits.get_mut(&page) {
-            *readers -= 1;
-            if *readers == 0 {
-                self.waits.remove(&page);
-            }
-        }
+        remove_one(&mut self.waits, page);
     }
 
     /// Whether a reader waits for any page.
@@ -178,6 +162,20 @@ impl ArrivedPages {
     fn release(&mut self, bytes: usize) {
         if let Charge::Reserved(reservation) = &mut self.charge {
             reservation.release(bytes);
+        }
+    }
+}
+
+/// Removes one of the readers of `page`; true where none is left.
+fn remove_one(readers: &mut BTreeMap<u64, usize>, page: u64) -> bool {
+    match readers.get_mut(&page) {
+        Some(count) if *count > 1 => {
+            *count -= 1;
+            false
+        }
+        _ => {
+            readers.remove(&page);
+            true
         }
     }
 }

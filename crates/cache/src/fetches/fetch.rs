@@ -8,17 +8,13 @@ use bytes::Bytes;
 use headstart_fetch_core::internal::runtime::TaskRuntime;
 use headstart_fetch_core::internal::{Promotion, byte_range};
 use object_store::path::Path;
-use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+use tokio::{sync::Notify, task::AbortHandle};
 
 use super::arrived_pages::{ArrivedPages, Charge};
-use super::single_flight::InFlight;
-use super::sync::Mutex;
+use super::{single_flight::InFlight, sync::Mutex};
 use crate::error::CacheError;
-use crate::lookup::call::CacheCall;
-use crate::lookup::memory_tier::{Arrival, PageKey};
-use crate::lookup::version_table::ObjectHead;
-use crate::policy::page::{PageNeed, PageSize};
+use crate::lookup::{Arrival, CacheCall, ObjectHead, PageKey};
+use crate::policy::{PageNeed, PageSize};
 
 /// One request, or one window of a long body.
 pub(crate) struct Fetch {
@@ -129,11 +125,20 @@ impl Fetch {
         Some(Ok(progress.pages.get(need.page)?.slice(at(need.bytes.start)..at(need.bytes.end))))
     }
 
+    /// Changes the progress and wakes all waiters.
+    pub(super) fn update(&self, change: impl FnOnce(&mut FetchProgress)) {
+        change(&mut self.progress.lock());
+        self.changed.notify_waiters();
+    }
+
+    /// Aborts its task, if that was launched.
+    pub(super) fn abort(&self) {
+        self.task.get().inspect(|task| task.abort());
+    }
+
     /// A reader waits for it from now on.
     pub(super) fn promote(&self) {
-        if let Some(promotion) = &self.promotion {
-            promotion.promote();
-        }
+        self.promotion.iter().for_each(Promotion::promote);
     }
 
     /// Whether it is speculative: no reader waits for it yet.
@@ -150,16 +155,14 @@ impl Fetch {
     }
 }
 
-/// A fetch, as its task sees it. If the guard is dropped without [`FetchGuard::finish`] (panic, abort, shutdown of the
-/// runtime), the fetch is lost.
+/// A fetch, as its task sees it. Dropped without [`FetchGuard::finish`] (panic, abort, shutdown), the fetch is lost.
 pub(crate) struct FetchGuard {
     pub(super) fetch: Arc<Fetch>,
     pub(super) in_flight: Arc<InFlight>,
 }
 
 impl FetchGuard {
-    /// The request is answered: the fetch brings `span`. Other calls can join it for the pages `whole_pages` from now
-    /// on.
+    /// The request is answered: the fetch brings `span`. From now on, other calls can join it for `whole_pages`.
     pub(crate) fn answered(&self, head: &Arc<ObjectHead>, span: Range<u64>, whole_pages: Range<u64>) {
         {
             let mut registry = self.in_flight.registry.lock();
@@ -173,13 +176,11 @@ impl FetchGuard {
         }
         let (first, bytes) = (self.fetch.pages.of(span.start), byte_range::in_memory(byte_range::len(&span)));
         let _ = self.fetch.span.set(span);
-        {
-            let mut progress = self.fetch.progress.lock();
+        self.fetch.update(|progress| {
             progress.pages.begin(first, bytes);
             progress.answer = Some(Arc::clone(head));
             progress.is_stalled = false;
-        }
-        self.fetch.changed.notify_waiters();
+        });
     }
 
     /// Waits until there is room for `page`, of `bytes`. Cancel safe.
@@ -208,17 +209,10 @@ impl FetchGuard {
         if self.fetch.admit.load(Ordering::Relaxed) {
             keep(bytes.clone(), self.fetch.arrival());
         }
-        {
-            let mut progress = self.fetch.progress.lock();
+        self.fetch.update(|progress| {
             progress.pages.push(page, bytes);
             progress.is_stalled = false;
-        }
-        self.fetch.changed.notify_waiters();
-    }
-
-    /// Bytes that the fetch brings, as far as that is known.
-    pub(crate) fn span_bytes(&self) -> u64 {
-        self.fetch.span.get().map_or(0, byte_range::len)
+        });
     }
 
     /// Ends the fetch.

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
-use headstart_fetch_core::FetchError;
-use headstart_fetch_core::internal::Origin;
+use headstart_fetch_core::{FetchError, internal::Origin};
 use object_store::{GetResult, Result};
 
 use crate::stats::CacheCounters;
@@ -15,8 +14,8 @@ pub(super) struct FillBody {
     chunk: Bytes,
     start: u64,
     /// The next byte to read.
-    at: u64,
-    end: u64,
+    pub(super) at: u64,
+    pub(super) end: u64,
     /// The origin of these bytes as the layer below tells it, and how many wire bytes of it are counted already.
     below: Option<(Origin, u64)>,
 }
@@ -29,18 +28,7 @@ impl FillBody {
         Self { stream, chunk: Bytes::new(), start: range.start, at: range.start, end: range.end, below }
     }
 
-    /// The next byte to read.
-    pub(super) fn at(&self) -> u64 {
-        self.at
-    }
-
-    /// Where the body ends.
-    pub(super) fn end(&self) -> u64 {
-        self.end
-    }
-
-    /// The next `n` bytes, in memory of their own: a slice of the chunk would keep all of it. The one exception is a
-    /// chunk that is the whole answer.
+    /// The next `n` bytes. They own their memory (a slice would keep its chunk), unless one chunk is the whole answer.
     pub(super) async fn take(&mut self, n: usize, counters: &CacheCounters, origin: &Origin) -> Result<Bytes> {
         let mut taken = Vec::new();
         while taken.len() < n {

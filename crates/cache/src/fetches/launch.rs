@@ -1,26 +1,19 @@
-//! Starts the tasks of fetches: a request that opens an object, a fill of missing pages, the next window of an open
-//! body.
+//! Starts the tasks of fetches: an opening request, a fill of missing pages, the next window of an open body.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use futures::future;
 use headstart_fetch_core::internal::{RangeOrigin, byte_range};
 use headstart_fetch_core::{FetchError, Intent};
 use object_store::{GetOptions, Result};
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::fetch::{FetchGuard, FetchOutcome};
-use super::fill_body::FillBody;
-use super::single_flight::Sharing;
-use super::task::FetchTask;
-use super::waiter::FetchWaiter;
-use super::{Fetches, PageSource, PlannedPage};
-use crate::lookup::call::CacheCall;
-use crate::lookup::version_table::{ObjectHead, RequestStamp};
-use crate::policy::joining::OpeningRequest;
-use crate::policy::page::{PageNeed, WINDOW_BYTES};
+use super::{
+    Fetches, PageSource, PlannedPage, fill_body::FillBody, single_flight::Sharing, task::FetchTask, waiter::FetchWaiter,
+};
+use crate::lookup::{CacheCall, ObjectHead, RequestStamp};
+use crate::policy::{OpeningRequest, PageNeed, WINDOW_BYTES};
 
 /// The part of an open body that no window has claimed yet.
 pub(crate) struct RemainingBody {
@@ -53,17 +46,15 @@ impl Fetches {
             task.extensions.insert(RangeOrigin::Chosen);
         }
         if let Some(bytes) = request.max_bytes().filter(|bytes| *bytes <= WINDOW_BYTES) {
-            task.charge(&waiter, bytes);
+            task.charge(bytes);
         }
         let (hand_on, body) = oneshot::channel();
-        self.in_flight.launch(&runtime, &waiter, |guard| {
-            Box::pin(async move {
-                let outcome = task.open(&guard, &request, options, hand_on).await;
-                if request != OpeningRequest::Head {
-                    task.trace_outcome(&guard, &request, &outcome);
-                }
-                guard.finish(outcome);
-            })
+        launch(&runtime, &waiter, async move {
+            let outcome = task.open(&request, options, hand_on).await;
+            match request {
+                OpeningRequest::Head => task.guard.finish(outcome),
+                request => task.finish_fill(&request, outcome),
+            }
         });
         let remaining = RemainingBody { body, before: Arc::clone(&waiter) };
         Ok(Some((waiter, Some(remaining))))
@@ -81,20 +72,16 @@ impl Fetches {
         let mut task = self.task(call, waiter, self.lookup.stamp(&call.path));
         task.extensions.insert(RangeOrigin::Chosen);
         let head = Arc::clone(head);
-        let pages = self.lookup.page_size();
+        let pages = self.lookup.pages;
         let bytes = pages.start(run.start)..pages.start(run.end).min(head.meta.size);
-        task.charge(waiter, byte_range::len(&bytes));
-        self.in_flight.launch(runtime, waiter, |guard| {
-            Box::pin(async move {
-                let outcome = task.fill(&guard, &head, &bytes).await;
-                task.trace_outcome(&guard, &bytes, &outcome);
-                guard.finish(outcome);
-            })
+        task.charge(byte_range::len(&bytes));
+        launch(runtime, waiter, async move {
+            let outcome = task.fill(&head, &bytes).await;
+            task.finish_fill(&bytes, outcome);
         });
     }
 
-    /// Reads on in an open body: the bytes of `window`, of which the caller needs `needs`. Returns the planned pages,
-    /// and the body beyond the window.
+    /// Reads on in an open body: `window`, of which the caller needs `needs`. Returns their plan and the body beyond.
     pub(crate) fn next_window(
         self: &Arc<Self>,
         call: &Arc<CacheCall>,
@@ -105,32 +92,30 @@ impl Fetches {
     ) -> Result<(Vec<PlannedPage>, RemainingBody)> {
         let runtime = current_runtime()?;
         let head = Arc::clone(head);
-        let whole_pages = self.lookup.page_size().whole_in(&window, head.meta.size);
-        let admit = call.plan.admit && call.plan.may_keep(head.has_validator());
+        let whole_pages = self.lookup.pages.whole_in(&window, head.meta.size);
+        let admit = call.plan.admit && call.may_keep(&head);
         let waiter = self.in_flight.next_window(call, head.id, whole_pages.clone(), admit);
         let mut task = self.task(call, &waiter, self.lookup.stamp(&call.path));
-        task.charge(&waiter, byte_range::len(&window));
+        task.charge(byte_range::len(&window));
         let plan = |need: PageNeed| PlannedPage { source: PageSource::InFlight(waiter.interest_in(need.page)), need };
         let planned = needs.into_iter().map(plan).collect();
         let (hand_on, body) = oneshot::channel();
-        self.in_flight.launch(&runtime, &waiter, |guard| {
-            Box::pin(async move {
-                let body = tokio::select! {
-                    biased;
-                    body = remaining.body => body.ok(),
-                    // The task that reads the window before is on a runtime that has stopped.
-                    () = remaining.before.stopped() => None,
-                    () = read_on(&guard, &remaining.before) => None,
-                };
-                let outcome = match body {
-                    Some(body) if body.at() == window.start => {
-                        guard.answered(&head, window.clone(), whole_pages);
-                        task.drain(&guard, &head, body, window.end, hand_on).await.map(|()| FetchOutcome::Finished)
-                    }
-                    _ => Ok(FetchOutcome::Lost),
-                };
-                guard.finish(outcome);
-            })
+        launch(&runtime, &waiter, async move {
+            let body = tokio::select! {
+                biased;
+                body = remaining.body => body.ok(),
+                // The task that reads the window before is on a runtime that has stopped.
+                () = remaining.before.stopped() => None,
+                () = read_on(&task.guard, &remaining.before) => None,
+            };
+            let outcome = match body {
+                Some(body) if body.at == window.start => {
+                    task.guard.answered(&head, window.clone(), whole_pages);
+                    task.drain(&head, body, window.end, hand_on).await
+                }
+                _ => Ok(FetchOutcome::Lost),
+            };
+            task.guard.finish(outcome);
         });
         Ok((planned, RemainingBody { body, before: waiter }))
     }
@@ -146,7 +131,8 @@ impl Fetches {
             extensions.insert(promotion.clone());
         }
         let (fetches, call) = (Arc::clone(self), Arc::clone(call));
-        FetchTask { fetches, call, extensions, stamp, is_charged: false }
+        let guard = FetchGuard { fetch: Arc::clone(&waiter.fetch), in_flight: Arc::clone(&self.in_flight) };
+        FetchTask { guard, fetches, call, extensions, stamp, is_charged: false }
     }
 }
 
@@ -156,6 +142,13 @@ async fn read_on(guard: &FetchGuard, before: &FetchWaiter) {
     guard.awaited().await;
     let _ = before.finished().await;
     future::pending::<()>().await;
+}
+
+/// Runs the task of the fetch of `waiter`. However the task ends, its [`FetchGuard`] informs the waiters.
+fn launch(runtime: &Handle, waiter: &FetchWaiter, task: impl Future<Output = ()> + Send + 'static) {
+    let task = runtime.spawn(task);
+    // `waiter` is alive, so nobody has wanted to abort the task before this line.
+    let _ = waiter.fetch.task.set(task.abort_handle());
 }
 
 /// The runtime that new fetches run on.

@@ -1,26 +1,20 @@
 //! Readers that share fetches, under schedules that `shuttle` chooses: every reader gets its bytes, none waits for
 //! ever, and no page is fetched twice at the same time.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::Utc;
 use headstart_fetch_core::MemoryBudget;
 use object_store::{Attributes, Extensions, ObjectMeta};
 
-use crate::config::Freshness;
-use crate::fetches::arrived_pages::Charge;
-use crate::fetches::fetch::{FetchGuard, FetchOutcome, WaitError};
-use crate::fetches::single_flight::{Claim, InFlight};
+use crate::fetches::fetch::{FetchGuard, FetchOutcome};
 use crate::fetches::sync::{Mutex, explore};
-use crate::lookup::call::CacheCall;
-use crate::lookup::version_table::{ObjectHead, VersionTable};
-use crate::policy::SafetyRules;
-use crate::policy::freshness::CachePlan;
-use crate::policy::page::{MIN_PAGE_BYTES, PageNeed, PageSize};
+use crate::fetches::{Charge, PageSource, PlannedPage, WaitError};
+use crate::lookup::{CacheCall, ObjectHead, VersionTable};
+use crate::policy::{CachePlan, PageNeed, PageSize, SafetyRules};
+use crate::{config::Freshness, fetches::single_flight::InFlight, policy::page::MIN_PAGE_BYTES};
 
 const PAGES: u32 = 4;
 const PAGE: u64 = MIN_PAGE_BYTES as u64;
@@ -33,18 +27,14 @@ struct World {
     /// Number of fetches of each page that are active now.
     active_fetches: [AtomicUsize; PAGES as usize],
     budget: Arc<MemoryBudget>,
+    tasks: Mutex<Vec<shuttle::future::JoinHandle<()>>>,
 }
 
 impl World {
     fn new() -> Arc<Self> {
         let table = VersionTable::new(10, SafetyRules::ALL);
-        let meta = ObjectMeta {
-            location: "a".into(),
-            last_modified: Utc::now(),
-            size: u64::from(PAGES) * PAGE,
-            e_tag: Some("1".into()),
-            version: None,
-        };
+        let (size, e_tag) = (u64::from(PAGES) * PAGE, Some("1".into()));
+        let meta = ObjectMeta { location: "a".into(), last_modified: Utc::now(), size, e_tag, version: None };
         let stamp = table.stamp(&"a".into(), Duration::ZERO);
         let pages = PageSize::new(MIN_PAGE_BYTES).expect("it is allowed");
         Arc::new(Self {
@@ -53,24 +43,26 @@ impl World {
             kept: Mutex::default(),
             active_fetches: Default::default(),
             budget: MemoryBudget::new(MIN_PAGE_BYTES * 3),
+            tasks: Mutex::default(),
         })
     }
 
-    fn claim(self: &Arc<Self>, needs: &[PageNeed]) -> Vec<Claim> {
+    fn claim(self: &Arc<Self>, needs: Vec<PageNeed>) -> Vec<PlannedPage> {
         let plan = CachePlan::new(Freshness::default(), None, false);
         let call = CacheCall::new(&"a".into(), None, plan, Extensions::new());
-        let in_memory = |page| self.kept.lock().get(&page).cloned();
+        let in_memory = |need: &PageNeed| self.kept.lock().get(&need.page).map(|page| page.slice(..10));
         let runs = |missing: &[u64]| missing.iter().map(|page| *page..page + 1).collect();
-        let (claims, runs) = self.in_flight.claim(&call, self.head.id, needs, false, in_memory, runs);
+        let (planned, runs) = self.in_flight.claim(&call, self.head.id, needs, false, in_memory, runs);
         for (run, waiter) in runs {
             let guard = FetchGuard { fetch: Arc::clone(&waiter.fetch), in_flight: Arc::clone(&self.in_flight) };
             match self.budget.try_reserve(MIN_PAGE_BYTES) {
                 Some(reservation) => guard.fetch.charge(Charge::Reserved(reservation)),
                 None => guard.fetch.charge(Charge::Lockstep),
             }
-            drop(shuttle::future::spawn(run_fetch(Arc::clone(self), guard, run.start)));
+            let task = shuttle::future::spawn(run_fetch(Arc::clone(self), guard, run.start));
+            self.tasks.lock().push(task);
         }
-        claims
+        planned
     }
 }
 
@@ -91,13 +83,14 @@ async fn run_fetch(world: Arc<World>, guard: FetchGuard, page: u64) {
 /// Reads pages `first..last`; drops the others after `gives_up_after` of them.
 async fn read(world: Arc<World>, first: u64, last: u64, gives_up_after: usize) {
     let needs: Vec<_> = (first..last).map(|page| PageNeed { page, bytes: page * PAGE..page * PAGE + 10 }).collect();
-    let claims = world.claim(&needs);
-    for (claim, need) in claims.into_iter().zip(needs).take(gives_up_after) {
-        let mut claim = Some(claim);
+    for page in world.claim(needs).into_iter().take(gives_up_after) {
+        let (need, mut planned) = (page.need.clone(), Some(page));
         for _ in 0..4 {
-            let bytes = match claim.take().unwrap_or_else(|| world.claim(std::slice::from_ref(&need)).remove(0)) {
-                Claim::InMemory(page) => Ok(page.slice(..10)),
-                Claim::InFlight(interest) => interest.waiter.take(&need).await,
+            let page = planned.take().unwrap_or_else(|| world.claim(vec![need.clone()]).remove(0));
+            let bytes = match page.source {
+                PageSource::Held(bytes) => Ok(bytes),
+                PageSource::InFlight(interest) => interest.waiter.take(&need).await,
+                PageSource::InMemory => panic!("only a stream looks again"),
             };
             match bytes {
                 Ok(bytes) => {
@@ -123,13 +116,12 @@ fn no_schedule_loses_a_page_or_fetches_one_twice() {
             for reader in readers {
                 reader.await.expect("no reader panics");
             }
+            // No runtime aborts fetches without waiters here: they run to their end.
+            let tasks = std::mem::take(&mut *world.tasks.lock());
+            for task in tasks {
+                task.await.expect("no fetch panics");
+            }
         });
-        // No runtime aborts fetches without waiters here: they run to their end.
-        while world.in_flight.len() > 0 {
-            shuttle::thread::yield_now();
-        }
-        while world.budget.used_bytes() > 0 {
-            shuttle::thread::yield_now();
-        }
+        assert_eq!((world.in_flight.len(), world.budget.used_bytes()), (0, 0));
     });
 }

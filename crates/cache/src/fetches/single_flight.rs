@@ -4,26 +4,17 @@
 //! holds a [`FetchWaiter`] of its fetch. When the last waiter is dropped, the task is aborted, and its GET with it.
 //! One lock guards the registry; it is never held across an await.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::{collections::HashMap, collections::hash_map::Entry, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use object_store::path::Path;
-use tokio::runtime::Handle;
 
-use super::fetch::{Fetch, FetchGuard, FetchOutcome};
-use super::sync::Mutex;
+use super::fetch::{Fetch, FetchOutcome};
 use super::waiter::{FetchWaiter, Interest};
-use crate::lookup::call::CacheCall;
-use crate::lookup::memory_tier::PageKey;
-use crate::lookup::version_table::RequestStamp;
-use crate::policy::joining::{OpeningRequest, worth_joining};
-use crate::policy::page::{PageNeed, PageSize};
+use super::{PageSource, PlannedPage, sync::Mutex};
+use crate::lookup::{CacheCall, PageKey, RequestStamp};
+use crate::policy::{OpeningRequest, PageNeed, PageSize, worth_joining};
 
 /// All fetches in flight.
 pub(crate) struct InFlight {
@@ -57,14 +48,6 @@ pub(crate) enum Sharing {
     None,
 }
 
-/// How a call gets a page that it did not find in memory.
-pub(crate) enum Claim {
-    /// From memory: it has arrived in the meantime.
-    InMemory(Bytes),
-    /// From another call's fetch, or from a new one.
-    InFlight(Interest),
-}
-
 /// A new fetch of a run of pages, and the waiter of the call that has to launch it.
 pub(crate) type NewFetch = (Range<u64>, Arc<FetchWaiter>);
 
@@ -79,9 +62,8 @@ impl InFlight {
         registry.pages.len() + registry.openings.values().map(Vec::len).sum::<usize>()
     }
 
-    /// A waiter for a fetch that opens the object of `call`: for one in flight that brings part of `request` and is
-    /// fresh enough, or for a new one, which the caller has to launch. `None` where `is_known` says that no request
-    /// is needed any more.
+    /// A waiter for a fetch that opens the object of `call`: one in flight that brings part of `request` and is fresh
+    /// enough, or a new one, which the caller has to launch. `None` where `is_known` says that no request is needed.
     ///
     /// All under one lock: an answer is recorded before its fetch is deregistered, so of readers that come together
     /// one sends a request, and the others find either its fetch or its answer.
@@ -125,62 +107,56 @@ impl InFlight {
         self: &Arc<Self>,
         call: &CacheCall,
         id: u64,
-        needs: &[PageNeed],
+        needs: Vec<PageNeed>,
         is_private: bool,
-        in_memory: impl Fn(u64) -> Option<Bytes>,
+        in_memory: impl Fn(&PageNeed) -> Option<Bytes>,
         runs: impl Fn(&[u64]) -> Vec<Range<u64>>,
-    ) -> (Vec<Claim>, Vec<NewFetch>) {
+    ) -> (Vec<PlannedPage>, Vec<NewFetch>) {
         let mut joined: Vec<Arc<FetchWaiter>> = Vec::new();
-        let mut missing = Vec::new();
+        let (mut planned, mut missing) = (Vec::new(), Vec::new());
         let mut registry = self.registry.lock();
-        let claims: Vec<Option<Claim>> = needs
-            .iter()
-            .map(|need| {
-                let key = PageKey { version: id, page: need.page };
-                if call.plan.reads_cache
-                    && !is_private
-                    && let Some(fetch) = registry.pages.get(&key)
-                {
-                    if fetch.progress.lock().pages.add_interest(need.page) {
-                        let known = joined.iter().find(|waiter| Arc::ptr_eq(&waiter.fetch, fetch)).cloned();
-                        let waiter = known.unwrap_or_else(|| {
-                            let waiter = self.join(fetch, call, true);
-                            joined.push(Arc::clone(&waiter));
-                            waiter
-                        });
-                        return Some(Claim::InFlight(Interest { waiter, page: need.page }));
-                    }
-                    // The fetch has brought the page, and dropped it after its readers had taken it.
-                    registry.pages.remove(&key);
+        for need in needs {
+            let key = PageKey { version: id, page: need.page };
+            if call.plan.reads_cache
+                && !is_private
+                && let Some(fetch) = registry.pages.get(&key)
+            {
+                if fetch.progress.lock().pages.add_interest(need.page) {
+                    let known = joined.iter().find(|waiter| Arc::ptr_eq(&waiter.fetch, fetch)).cloned();
+                    let waiter = known.unwrap_or_else(|| {
+                        joined.push(self.join(fetch, call, true));
+                        Arc::clone(&joined[joined.len() - 1])
+                    });
+                    let source = PageSource::InFlight(Interest { waiter, page: need.page });
+                    planned.push(PlannedPage { need, source });
+                    continue;
                 }
-                // A fetch stores a page before it is deregistered, so this order of looking misses none.
-                if let Some(page) = in_memory(need.page) {
-                    return Some(Claim::InMemory(page));
-                }
-                missing.push(need.page);
-                None
-            })
-            .collect();
-        let new_fetches: Vec<NewFetch> = runs(&missing)
-            .into_iter()
-            .map(|run| {
-                let fetch = Fetch::new(call, self.pages, call.plan.admit, is_private);
-                if !is_private {
-                    registry.register(&fetch, id, run.clone());
-                }
-                (run, self.waiter(&fetch, call, true, true))
-            })
-            .collect();
-        let own = |page: u64| {
-            let found = new_fetches.iter().find(|(run, _)| run.contains(&page));
-            Claim::InFlight(found.expect("every missing page is in a run").1.interest_in(page))
-        };
-        let claims = claims.into_iter().zip(needs).map(|(claim, need)| claim.unwrap_or_else(|| own(need.page)));
-        (claims.collect(), new_fetches)
+                // The fetch has brought the page, and dropped it after its readers had taken it.
+                registry.pages.remove(&key);
+            }
+            // A fetch stores a page before it is deregistered, so this order of looking misses none.
+            match in_memory(&need) {
+                Some(page) => planned.push(PlannedPage { need, source: PageSource::Held(page) }),
+                None => missing.push(need),
+            }
+        }
+        let mut new_fetches = Vec::new();
+        for run in runs(&missing.iter().map(|need| need.page).collect::<Vec<_>>()) {
+            let fetch = Fetch::new(call, self.pages, call.plan.admit, is_private);
+            if !is_private {
+                registry.register(&fetch, id, run.clone());
+            }
+            new_fetches.push((run, self.waiter(&fetch, call, true, true)));
+        }
+        for need in missing {
+            let (_, waiter) =
+                new_fetches.iter().find(|(run, _)| run.contains(&need.page)).expect("every missing page is in a run");
+            planned.push(PlannedPage { source: PageSource::InFlight(waiter.interest_in(need.page)), need });
+        }
+        (planned, new_fetches)
     }
 
-    /// A new fetch of `pages` of the version `id`, also of those that are in flight already: the next window of a
-    /// body that is open anyway.
+    /// A new fetch of `pages`, even if in flight already, of the version `id`: the next window of an open body.
     pub(crate) fn next_window(
         self: &Arc<Self>,
         call: &CacheCall,
@@ -194,33 +170,17 @@ impl InFlight {
         self.waiter(&fetch, call, true, true)
     }
 
-    /// Runs the task of a fetch. However the task ends, its [`FetchGuard`] informs the waiters.
-    pub(crate) fn launch(
-        self: &Arc<Self>,
-        runtime: &Handle,
-        waiter: &FetchWaiter,
-        task: impl FnOnce(FetchGuard) -> BoxFuture<'static, ()>,
-    ) {
-        let guard = FetchGuard { fetch: Arc::clone(&waiter.fetch), in_flight: Arc::clone(self) };
-        let task = runtime.spawn(task(guard));
-        // `waiter` is alive, so nobody has wanted to abort the task before this line.
-        let _ = waiter.fetch.task.set(task.abort_handle());
-    }
-
     /// Ends `fetch` and wakes its waiters.
     pub(super) fn end(&self, fetch: &Fetch, outcome: FetchOutcome) {
         // Deregistered first: a waiter that retries must not find this fetch.
         self.registry.lock().deregister(fetch);
-        {
-            let mut progress = fetch.progress.lock();
+        fetch.update(|progress| {
             progress.outcome.get_or_insert(outcome);
             progress.pages.end();
-        }
-        fetch.changed.notify_waiters();
+        });
     }
 
-    /// A waiter for the fetch of another call. Its pages are kept if either call wants that, and it is demanded if
-    /// either call is.
+    /// A waiter for another call's fetch. Its pages are kept if either call wants that; it is demanded if either is.
     fn join(self: &Arc<Self>, fetch: &Arc<Fetch>, call: &CacheCall, same_request: bool) -> Arc<FetchWaiter> {
         fetch.admit.fetch_or(call.plan.admit, Ordering::Relaxed);
         if !call.is_speculative() {
@@ -261,16 +221,14 @@ impl Registry {
     pub(super) fn deregister(&mut self, fetch: &Fetch) {
         let mut progress = fetch.progress.lock();
         for key in progress.keys.drain(..) {
-            if let Entry::Occupied(occupied) = self.pages.entry(key)
-                && std::ptr::eq(&raw const **occupied.get(), fetch)
-            {
-                occupied.remove();
+            if self.pages.get(&key).is_some_and(|other| std::ptr::eq(Arc::as_ptr(other), fetch)) {
+                self.pages.remove(&key);
             }
         }
         if let Some(path) = progress.opens.take()
             && let Entry::Occupied(mut openings) = self.openings.entry(path)
         {
-            openings.get_mut().retain(|opening| !std::ptr::eq(&raw const *opening.fetch, fetch));
+            openings.get_mut().retain(|opening| !std::ptr::eq(Arc::as_ptr(&opening.fetch), fetch));
             if openings.get().is_empty() {
                 openings.remove();
             }

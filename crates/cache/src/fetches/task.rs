@@ -1,26 +1,20 @@
 //! The task of a fetch: sends one request, checks the version of the answer, cuts the body into pages and stores them.
 
-use std::fmt::Debug;
-use std::ops::Range;
-use std::sync::Arc;
+use std::{fmt::Debug, ops::Range, sync::Arc};
 
-use headstart_fetch_core::internal::{LocalFile, RangeOrigin, Reserved, byte_range};
-use headstart_fetch_core::{FetchError, ObjectChanged, ObjectVersion};
+use headstart_fetch_core::internal::{LocalFile, RangeOrigin, Reserved, byte_range, check_range};
+use headstart_fetch_core::{ObjectChanged, ObjectVersion};
 use object_store::{Error, Extensions, GetOptions, GetResult, Result};
 use tokio::sync::oneshot;
 
-use super::Fetches;
-use super::arrived_pages::Charge;
 use super::fetch::{FetchGuard, FetchOutcome};
-use super::fill_body::FillBody;
-use super::waiter::FetchWaiter;
-use crate::lookup::call::CacheCall;
-use crate::lookup::version_table::{ObjectHead, RequestStamp};
-use crate::policy::joining::OpeningRequest;
-use crate::trace_events;
+use super::{Fetches, arrived_pages::Charge, fill_body::FillBody};
+use crate::lookup::{CacheCall, ObjectHead, RequestStamp};
+use crate::{policy::OpeningRequest, trace_events};
 
 /// The task of one fetch.
 pub(super) struct FetchTask {
+    pub(super) guard: FetchGuard,
     pub(super) fetches: Arc<Fetches>,
     /// The call that began the fetch.
     pub(super) call: Arc<CacheCall>,
@@ -33,48 +27,45 @@ pub(super) struct FetchTask {
 
 impl FetchTask {
     /// Requests memory for `bytes` from the budget.
-    pub(super) fn charge(&mut self, waiter: &FetchWaiter, bytes: u64) {
+    pub(super) fn charge(&mut self, bytes: u64) {
         let charge = self.fetches.charge(&self.extensions, bytes);
         if matches!(charge, Charge::Reserved(_)) {
             // A byte is charged once: layers below do not reserve again.
             self.extensions.insert(Reserved);
         }
-        waiter.fetch.charge(charge);
+        self.guard.fetch.charge(charge);
         self.is_charged = true;
     }
 
-    /// Sends a request for an object whose version is not known, and reads the first window of the answer. Hands on the
-    /// body beyond the window.
+    /// Opens an object whose version is not known: reads the first window of the answer and hands on the rest.
     pub(super) async fn open(
         &self,
-        guard: &FetchGuard,
         request: &OpeningRequest,
         mut options: GetOptions,
         hand_on: oneshot::Sender<FillBody>,
     ) -> Result<FetchOutcome> {
         let (fetches, lookup) = (&*self.fetches, &*self.fetches.lookup);
-        let pages = lookup.page_size();
+        let pages = lookup.pages;
         options.extensions = self.extensions.clone();
         if *request == OpeningRequest::Head {
-            fetches.counters.validations.add(1);
+            lookup.counters.validations.add(1);
         } else {
-            fetches.counters.fills.add(1);
+            lookup.counters.fills.add(1);
             trace_events::fill_started(&self.call.path, request);
         }
         let result = fetches.inner.get_opts(&self.call.path, options).await.inspect_err(|error| {
             if matches!(error, Error::NotFound { .. }) {
-                lookup.versions().remove(&self.call.path, self.call.version.as_deref());
+                lookup.versions.remove(&self.call.path, self.call.version.as_deref());
             }
         })?;
-        // To cache a local file gains nothing. To cache an object of a store that ignores ranges does harm, as the
-        // cache requests wider ranges than its callers.
+        // To cache local files gains nothing; where ranges are ignored it does harm, as the cache requests wider ones.
         let has_range = *request == OpeningRequest::Head || result.range == request.range_in(result.meta.size);
         let uncacheable = LocalFile::is_source_of(&result) || !has_range;
         let head = lookup.record(&self.call, self.stamp, &result, uncacheable);
         if *request == OpeningRequest::Head {
             trace_events::version_validated(&self.call.path, head.meta.size);
             fetches.refusals.granted_head();
-            guard.answered(&head, 0..0, 0..0);
+            self.guard.answered(&head, 0..0, 0..0);
             return Ok(FetchOutcome::Finished);
         }
         if head.uncacheable {
@@ -85,48 +76,34 @@ impl FetchTask {
             fetches.refusals.granted_range();
         }
         let body = FillBody::new(result);
-        let window = body.at()..body.end().min(pages.window_end(body.at()));
-        let whole_pages = if self.keeps(&head) { pages.whole_in(&window, head.meta.size) } else { 0..0 };
+        let window = body.at..body.end.min(pages.window_end(body.at));
+        let whole_pages = if self.call.may_keep(&head) { pages.whole_in(&window, head.meta.size) } else { 0..0 };
         if !self.is_charged {
             // The layer below charges its own read-ahead; this is for the bytes that wait here.
-            guard.fetch.charge(fetches.charge(&self.extensions, byte_range::len(&window)));
+            self.guard.fetch.charge(fetches.charge(&self.extensions, byte_range::len(&window)));
         }
-        guard.answered(&head, window.clone(), whole_pages);
-        self.drain(guard, &head, body, window.end, hand_on).await?;
-        Ok(FetchOutcome::Finished)
+        self.guard.answered(&head, window.clone(), whole_pages);
+        self.drain(&head, body, window.end, hand_on).await
     }
 
     /// Fetches `range`, whole pages of the version `head`.
-    pub(super) async fn fill(
-        &self,
-        guard: &FetchGuard,
-        head: &Arc<ObjectHead>,
-        range: &Range<u64>,
-    ) -> Result<FetchOutcome> {
+    pub(super) async fn fill(&self, head: &Arc<ObjectHead>, range: &Range<u64>) -> Result<FetchOutcome> {
         let lookup = &*self.fetches.lookup;
         trace_events::fill_started(&self.call.path, range);
         let result = self.request(head, range).await.inspect_err(|error| {
             if ObjectChanged::find(error).is_some() {
-                lookup.versions().forget(&self.call.path, self.call.version.as_deref(), head.id);
+                lookup.versions.forget(&self.call.path, self.call.version.as_deref(), head.id);
             }
         })?;
         if LocalFile::is_source_of(&result) {
-            lookup.versions().forget(&self.call.path, self.call.version.as_deref(), head.id);
+            lookup.versions.forget(&self.call.path, self.call.version.as_deref(), head.id);
             return Ok(FetchOutcome::Lost);
         }
-        if result.range != *range {
-            return Err(FetchError::WrongRange {
-                wanted_start: range.start,
-                wanted_end: range.end,
-                start: result.range.start,
-                end: result.range.end,
-            }
-            .into());
-        }
+        check_range(range, &result.range)?;
         self.fetches.refusals.granted_range();
-        let pages = lookup.page_size();
-        guard.answered(head, range.clone(), pages.whole_in(range, head.meta.size));
-        self.cut(guard, head, &mut FillBody::new(result), range.end).await?;
+        let pages = lookup.pages;
+        self.guard.answered(head, range.clone(), pages.whole_in(range, head.meta.size));
+        self.cut(head, &mut FillBody::new(result), range.end).await?;
         Ok(FetchOutcome::Finished)
     }
 
@@ -147,19 +124,16 @@ impl FetchTask {
         }
         let is_pinned = head.version.pin(fetches.pin, &mut options);
         let named = options.version.clone();
-        fetches.counters.fills.add(1);
+        fetches.lookup.counters.fills.add(1);
         let result = match fetches.refusals.get_opts(&*fetches.inner, &self.call.path, options).await {
             Ok(result) => result,
             Err(error) => {
-                let extensions = self.extensions.clone();
-                let asked = GetOptions { version: named, extensions, ..GetOptions::new() };
-                let (store, version) = (&*fetches.inner, &head.version);
-                return Err(
-                    ObjectChanged::explain_or_ask(error, is_pinned, store, &self.call.path, version, asked).await
-                );
+                let asked = GetOptions { version: named, extensions: self.extensions.clone(), ..GetOptions::new() };
+                let (store, path) = (&*fetches.inner, &self.call.path);
+                return Err(ObjectChanged::explain_or_ask(error, is_pinned, store, path, &head.version, asked).await);
             }
         };
-        if !head.has_validator() && self.keeps(head) && result.meta.size == head.meta.size {
+        if !head.version.has_validator() && self.call.may_keep(head) && result.meta.size == head.meta.size {
             // Without a validator, only objects that never change are fetched in parts.
             return Ok(result);
         }
@@ -178,51 +152,50 @@ impl FetchTask {
     /// Reads `body` up to `until`, and hands on the rest.
     pub(super) async fn drain(
         &self,
-        guard: &FetchGuard,
         head: &Arc<ObjectHead>,
         mut body: FillBody,
         until: u64,
         hand_on: oneshot::Sender<FillBody>,
-    ) -> Result<()> {
-        self.cut(guard, head, &mut body, until).await?;
-        if body.at() < body.end() {
+    ) -> Result<FetchOutcome> {
+        self.cut(head, &mut body, until).await?;
+        if body.at < body.end {
             // Where no reader wants the rest, the body is dropped, which aborts the request.
             let _ = hand_on.send(body);
         }
-        Ok(())
+        Ok(FetchOutcome::Finished)
     }
 
     /// Cuts `body` into pages up to `until`, stores and hands on each.
-    async fn cut(&self, guard: &FetchGuard, head: &Arc<ObjectHead>, body: &mut FillBody, until: u64) -> Result<()> {
+    async fn cut(&self, head: &Arc<ObjectHead>, body: &mut FillBody, until: u64) -> Result<()> {
         let lookup = &*self.fetches.lookup;
-        let pages = lookup.page_size();
-        let keep = self.keeps(head);
-        while body.at() < until {
-            let page = pages.of(body.at());
-            let range = body.at()..pages.start(page + 1).min(until);
+        let pages = lookup.pages;
+        let keep = self.call.may_keep(head);
+        while body.at < until {
+            let page = pages.of(body.at);
+            let range = body.at..pages.start(page + 1).min(until);
             let length = byte_range::in_memory(byte_range::len(&range));
-            guard.room(page, length).await;
-            let bytes = body.take(length, &self.fetches.counters, &self.call.origin).await?;
+            self.guard.room(page, length).await;
+            let bytes = body.take(length, &self.fetches.lookup.counters, &self.call.origin).await?;
             let is_whole = keep && !pages.whole_in(&range, head.meta.size).is_empty();
-            guard.arrived(page, lookup.memory().counted(bytes), |bytes, arrival| {
+            self.guard.arrived(page, lookup.memory.counted(bytes), |bytes, arrival| {
                 if is_whole {
-                    lookup.memory().insert(head.locate(page), bytes, arrival);
+                    lookup.memory.insert(head.locate(page), bytes, arrival);
                 }
             });
         }
         Ok(())
     }
 
-    /// Whether pages of `head` may be kept.
-    fn keeps(&self, head: &ObjectHead) -> bool {
-        self.call.plan.may_keep(head.has_validator())
-    }
-
-    pub(super) fn trace_outcome(&self, guard: &FetchGuard, range: &impl Debug, outcome: &Result<FetchOutcome>) {
-        match outcome {
-            Ok(FetchOutcome::Finished) => trace_events::fill_finished(&self.call.path, range, guard.span_bytes()),
-            Ok(_) => trace_events::fill_unusable(&self.call.path, range),
-            Err(error) => trace_events::fill_failed(&self.call.path, range, error),
+    /// Ends a fetch that has requested `range`.
+    pub(super) fn finish_fill(self, range: &impl Debug, outcome: Result<FetchOutcome>) {
+        let path = &self.call.path;
+        match &outcome {
+            Ok(FetchOutcome::Finished) => {
+                trace_events::fill_finished(path, range, self.guard.fetch.span.get().map_or(0, byte_range::len));
+            }
+            Ok(_) => trace_events::fill_unusable(path, range),
+            Err(error) => trace_events::fill_failed(path, range, error),
         }
+        self.guard.finish(outcome);
     }
 }

@@ -5,18 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::future;
-use headstart_fetch_core::internal::mutation::Mutation;
-use headstart_fetch_core::internal::runtime::has_timer;
 use headstart_fetch_core::internal::{Promotion, depends_on_request, share};
+use headstart_fetch_core::{internal::mutation::Mutation, internal::runtime::has_timer};
 
-use super::arrived_pages::ArrivedPages;
 use super::fetch::{Fetch, FetchOutcome, FetchProgress, WaitError};
-use super::single_flight::InFlight;
-use crate::lookup::version_table::ObjectHead;
-use crate::policy::page::PageNeed;
+use super::{arrived_pages::ArrivedPages, single_flight::InFlight};
+use crate::{lookup::ObjectHead, policy::PageNeed};
 
-/// A reader that waits for a fetch, or may still read from it. When the last waiter is dropped, the fetch is aborted,
-/// unless it has finished.
+/// A reader that waits for a fetch or may still read from it. Without waiters, an unfinished fetch is aborted.
 pub(crate) struct FetchWaiter {
     pub(super) fetch: Arc<Fetch>,
     pub(super) in_flight: Arc<InFlight>,
@@ -102,11 +98,12 @@ impl FetchWaiter {
 
     /// Waits until everything has arrived. Cancel safe.
     pub(crate) async fn finished(&self) -> Result<(), WaitError> {
-        self.until(Some(u64::MAX), |progress| matches!(progress.outcome, Some(FetchOutcome::Finished)).then_some(()))
-            .await
+        let finished =
+            |progress: &FetchProgress| matches!(progress.outcome, Some(FetchOutcome::Finished)).then_some(());
+        self.until(Some(u64::MAX), finished).await
     }
 
-    /// Waits until `ready` finds what it looks for; `page` is the page that it waits for, `u64::MAX` all of the fetch.
+    /// Waits until `ready` finds what it looks for; `page` is the awaited page, `u64::MAX` all of the fetch.
     ///
     /// The layer below may be silent for many reasons: an outage, a queue, memory. A reader waits for a fetch of its
     /// own as long as that layer does. It leaves another reader's fetch after `stall_timeout`, to send a request of
@@ -123,15 +120,13 @@ impl FetchWaiter {
                     return Ok(found);
                 }
                 match &progress.outcome {
-                    // The error is about another request's range, precondition or version; the reader's own may
-                    // succeed.
+                    // Another request's range, precondition or version may fail where the reader's own succeeds.
                     Some(FetchOutcome::Failed(error))
-                        if !self.same_request && depends_on_request(error) && !shares_errors =>
+                        if self.same_request || shares_errors || !depends_on_request(error) =>
                     {
-                        return Err(WaitError::Lost);
+                        return Err(WaitError::Failed(share(error)));
                     }
-                    Some(FetchOutcome::Failed(error)) => return Err(WaitError::Failed(share(error))),
-                    Some(FetchOutcome::Finished | FetchOutcome::Lost) => return Err(WaitError::Lost),
+                    Some(_) => return Err(WaitError::Lost),
                     None if progress.is_stalled && !self.has_no_timeout() => return Err(WaitError::Lost),
                     None => {}
                 }
@@ -146,15 +141,18 @@ impl FetchWaiter {
                 () = changed => {}
                 () = self.promoted() => self.fetch.promote(),
                 () = self.stalled() => {
-                    // A speculative request may queue behind demand for as long as there is any, so only an answered
-                    // one stalls.
+                    // Speculative requests may queue as long as there is demand: only answered ones stall.
                     if !self.fetch.is_speculative() || self.fetch.span.get().is_some() {
                         let mut registry = self.in_flight.registry.lock();
                         registry.deregister(&self.fetch);
                         self.fetch.progress.lock().is_stalled = true;
                     }
                 }
-                () = self.stopped() => self.abandon(),
+                () = self.stopped() => {
+                    // The task will not go on: all its waiters retry.
+                    self.in_flight.end(&self.fetch, FetchOutcome::Lost);
+                    self.fetch.abort();
+                }
             }
         }
     }
@@ -187,14 +185,6 @@ impl FetchWaiter {
             _ => future::pending().await,
         }
     }
-
-    /// Ends a fetch whose task will not go on: all its waiters retry.
-    fn abandon(&self) {
-        self.in_flight.end(&self.fetch, FetchOutcome::Lost);
-        if let Some(task) = self.fetch.task.get() {
-            task.abort();
-        }
-    }
 }
 
 impl Drop for FetchWaiter {
@@ -203,22 +193,21 @@ impl Drop for FetchWaiter {
         let mut unwanted = ArrivedPages::default();
         let is_last = {
             let mut registry = self.in_flight.registry.lock();
-            let waiters = {
-                let mut progress = self.fetch.progress.lock();
-                progress.waiters -= 1;
-                progress.waiters
-            };
-            if waiters == 0 {
-                registry.deregister(&self.fetch);
+            let mut progress = self.fetch.progress.lock();
+            progress.waiters -= 1;
+            let is_last = progress.waiters == 0;
+            if is_last {
                 // The task may be on a runtime that has stopped, and never drop its pages: their memory is freed here.
-                unwanted = std::mem::take(&mut self.fetch.progress.lock().pages);
+                unwanted = std::mem::take(&mut progress.pages);
+                drop(progress);
+                registry.deregister(&self.fetch);
             }
-            waiters == 0
+            is_last
         };
         drop(unwanted);
         // Outside the locks: to abort the task may drop its `FetchGuard` right here, which takes them.
-        if is_last && let Some(task) = self.fetch.task.get() {
-            task.abort();
+        if is_last {
+            self.fetch.abort();
         }
     }
 }

@@ -1,14 +1,13 @@
 //! What one call asks for: an object, perhaps a version of it, a range and preconditions.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use headstart_fetch_core::internal::{Origin, Promotion, is_lasting_version};
 use headstart_fetch_core::{FetchError, Intent};
-use object_store::path::Path;
-use object_store::{Extensions, GetOptions, GetRange, Result};
+use object_store::{Extensions, GetOptions, GetRange, Result, path::Path};
 
-use crate::policy::freshness::CachePlan;
+use super::ObjectHead;
+use crate::policy::CachePlan;
 
 /// A read of one object, by one call of the wrapper.
 pub(crate) struct CacheCall {
@@ -25,6 +24,11 @@ impl CacheCall {
     /// A call for `path`. However often it is retried, it is one call with one origin.
     pub(crate) fn new(path: &Path, version: Option<String>, plan: CachePlan, extensions: Extensions) -> Arc<Self> {
         Arc::new(Self { path: path.clone(), version, plan, extensions, origin: Origin::default() })
+    }
+
+    /// Whether bytes of the version `head` may be kept.
+    pub(crate) fn may_keep(&self, head: &ObjectHead) -> bool {
+        self.plan.may_keep(head.version.has_validator())
     }
 
     /// Whether the call is speculative: nobody waits for its bytes yet.
@@ -45,19 +49,16 @@ pub(crate) fn has_preconditions(options: &GetOptions) -> bool {
         || options.if_unmodified_since.is_some()
 }
 
-/// Whether a call with these options means the same on every store. An empty or reversed range does not, nor does a
-/// range of a HEAD.
+/// Whether these options mean the same on every store. Empty or reversed ranges, and ranges of a HEAD, do not.
 pub(crate) fn is_portable(options: &GetOptions) -> bool {
-    if options.version.as_deref().is_some_and(|version| !is_lasting_version(version)) {
-        return false;
-    }
-    match &options.range {
+    let is_portable_range = match &options.range {
         None => true,
         Some(_) if options.head => false,
         Some(GetRange::Bounded(range)) => range.start < range.end,
         Some(GetRange::Suffix(n)) => *n > 0,
         Some(GetRange::Offset(_)) => true,
-    }
+    };
+    is_portable_range && options.version.as_deref().is_none_or(is_lasting_version)
 }
 
 /// The bytes that `range` selects of an object of `size` bytes.

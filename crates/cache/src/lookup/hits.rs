@@ -1,20 +1,16 @@
 //! Answers from memory alone: no task, no request, nothing to wait for. This is the hot path.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::{Buf, Bytes};
-use futures::StreamExt;
 use futures::future;
-use futures::stream;
+use futures::stream::{self, StreamExt};
 use headstart_fetch_core::Intent;
 use headstart_fetch_core::internal::{Origin, byte_range};
-use object_store::path::Path;
-use object_store::{Extensions, GetOptions, GetRange, GetResult};
+use object_store::{Extensions, GetOptions, GetRange, GetResult, path::Path};
 
-use super::version_table::ObjectHead;
-use super::{Lookup, answer};
-use crate::policy::freshness::{self, CachePlan, FirstStep};
+use super::{Lookup, ObjectHead, answer};
+use crate::policy::{CachePlan, FirstStep, freshness};
 
 /// One page that is in memory, or a part of it.
 pub(crate) struct PageHit {
@@ -50,23 +46,21 @@ impl Lookup {
         Some(PageHit { head, range, bytes })
     }
 
-    /// The result for a `hit`. Extensions are added only to answers to requests with an [`Intent`]: to build them
-    /// takes as long as to find the page.
+    /// The result for a `hit`. Only answers to an [`Intent`] get extensions: these cost as much as finding the page.
     #[inline]
     pub(crate) fn answer_hit(&self, hit: PageHit, options: &GetOptions) -> GetResult {
         let PageHit { head, range, bytes } = hit;
         let extensions = if options.extensions.get::<Intent>().is_some() {
             let origin = Origin::default();
             origin.add_hit(bytes.len() as u64);
-            self.answer_extensions(&head, &self.plan(options), origin, &options.extensions)
+            self.extensions(&head, &self.plan(options), origin, &options.extensions)
         } else {
             Extensions::new()
         };
         answer(&head, range, stream::once(future::ready(Ok(bytes))).boxed(), extensions)
     }
 
-    /// The answer to `get_ranges`, where each range lies in one page, all these pages are in memory and the store need
-    /// not be asked.
+    /// The answer to `get_ranges`, where each range lies in a page in memory and the store need not be asked.
     pub(crate) fn hits(&self, path: &Path, ranges: &[Range<u64>]) -> Option<Vec<Bytes>> {
         let plan = self.plan(&GetOptions::new());
         let head = self.trusted(path, &plan)?;
@@ -105,7 +99,7 @@ impl Lookup {
     /// The known version of `path`, where it may be served without a check.
     #[inline]
     fn trusted(&self, path: &Path, plan: &CachePlan) -> Option<Arc<ObjectHead>> {
-        let head = self.table.get(path)?;
+        let head = self.versions.find(path, None)?;
         (freshness::first_step(plan, Some(head.summary()), self.now()) == FirstStep::Serve).then_some(head)
     }
 

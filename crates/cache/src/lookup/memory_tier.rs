@@ -6,20 +6,15 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use quick_cache::sync::Cache;
-use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
-use crate::config::CacheConfig;
-use crate::policy::page::PageSize;
-use crate::stats::CacheCounters;
-use crate::trace_events;
+use crate::{config::CacheConfig, policy::PageSize, stats::CacheCounters, trace_events};
 
 /// Memory of a page beyond its bytes: key and value (56), slots and ghost entries of the table (21 each, up to 3
 /// times), the owner that counts it (64) and the headers of the allocator.
 const ENTRY_OVERHEAD_BYTES: u64 = 320;
 
-/// Shards of a table, at most: more than the cores that read at once. A constant, so that evictions are the same on
-/// every machine.
+/// Most shards of a table: more than cores read at once. A constant, so that all machines evict the same.
 const SHARDS: usize = 64;
 
 /// One byte in so many goes to the ends of objects, where these have a table of their own.
@@ -56,8 +51,7 @@ pub(crate) enum Arrival {
 /// Pages held in memory.
 pub(crate) struct MemoryTier {
     pages: PageTable,
-    /// Pages at both ends of objects, where `edge_bytes` is set. They compete only with each other, so that no scan
-    /// evicts a footer.
+    /// Pages at both ends of objects, if `edge_bytes` is set. They compete only with each other: scans evict no footer.
     edges: Option<PageTable>,
     edge_bytes: u64,
     page_size: PageSize,
@@ -76,8 +70,7 @@ impl MemoryTier {
                 .shards(SHARDS)
                 .build()
                 .expect("both capacities are given");
-            // Keys are our own numbers, so nobody can choose colliding ones. A fixed hasher makes evictions
-            // reproducible.
+            // Nobody can choose colliding keys: they are our own. A fixed hasher makes evictions reproducible.
             Cache::with_options(options, WeighPages, FixedState::default(), CountEvictions(Arc::clone(&counters)))
         };
         Self {
@@ -113,8 +106,7 @@ impl MemoryTier {
             if table.contains_key(&location.key) {
                 return;
             }
-            // The table remembers recently evicted pages, and would take the insertion for a second use. No reader has
-            // asked for the page a second time.
+            // The table remembers evicted pages and would count a second use, which no reader has made.
             table.remove(&location.key);
         }
         table.insert(location.key, CachedPage { bytes, unread: AtomicU8::new(unread) });

@@ -1,25 +1,18 @@
-//! The known version of each object. The table is bounded, and the answer to a request from before a write never
-//! restores what the write dropped.
+//! The known versions of objects. The table is bounded, and answers from before a write never undo the write.
 
-use std::hash::BuildHasher;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::{hash::BuildHasher, sync::Arc, time::Duration};
 
 use headstart_fetch_core::ObjectVersion;
-use object_store::path::Path;
-use object_store::{Attributes, ObjectMeta};
+use object_store::{Attributes, ObjectMeta, path::Path};
 use parking_lot::Mutex;
-use quick_cache::DefaultHashBuilder;
-use quick_cache::sync::Cache;
+use quick_cache::{DefaultHashBuilder, sync::Cache};
 
-use crate::lookup::memory_tier::{PageKey, PageLocation};
-use crate::policy::SafetyRules;
-use crate::policy::freshness::KnownVersion;
+use crate::lookup::{PageKey, PageLocation};
+use crate::policy::{KnownVersion, SafetyRules};
 use crate::trace_events;
 
-/// Paths share this many epochs, by hash. Where two paths share one, a write to one path can at worst keep an answer
-/// for the other from being remembered.
+/// Paths share this many epochs, by hash: at worst a write to one path keeps an answer for another from being kept.
 const EPOCHS: usize = 1024;
 
 /// One version of an object, as an answer showed it.
@@ -37,10 +30,6 @@ pub(crate) struct ObjectHead {
 }
 
 impl ObjectHead {
-    pub(crate) fn has_validator(&self) -> bool {
-        self.version.has_validator()
-    }
-
     /// The location of `page` of this version in the memory tier.
     pub(crate) fn locate(&self, page: u64) -> PageLocation {
         PageLocation { key: PageKey { version: self.id, page }, size: self.meta.size }
@@ -48,7 +37,7 @@ impl ObjectHead {
 
     /// What decisions need to know of this version.
     pub(crate) fn summary(&self) -> KnownVersion {
-        let has_validator = self.has_validator();
+        let has_validator = self.version.has_validator();
         // The clients of `object_store` fill in the Unix epoch where an answer has no date.
         let gets_validator = !has_validator && self.meta.last_modified.timestamp() > 0;
         KnownVersion { asked_at: self.asked_at, has_validator, gets_validator, uncacheable: self.uncacheable }
@@ -77,8 +66,7 @@ pub(crate) struct VersionTable {
     heads: Cache<Path, Arc<ObjectHead>>,
     /// Versions that were requested by name. None of them ever becomes the present version.
     named: Cache<(Path, String), NamedHead>,
-    /// One counter for each group of paths, increased by each event that makes older answers worthless. Its lock
-    /// orders all changes to the heads of these paths.
+    /// One counter a group of paths, increased when older answers become worthless. Its lock orders changes of heads.
     epochs: Box<[Mutex<u64>]>,
     hasher: DefaultHashBuilder,
     next_id: AtomicU64,
@@ -98,13 +86,8 @@ impl VersionTable {
         }
     }
 
-    /// The present version of `path`.
-    #[inline]
-    pub(crate) fn get(&self, path: &Path) -> Option<Arc<ObjectHead>> {
-        self.heads.get(path)
-    }
-
     /// The present version of `path`, or the one called `version`.
+    #[inline]
     pub(crate) fn find(&self, path: &Path, version: Option<&str>) -> Option<Arc<ObjectHead>> {
         let present = self.heads.get(path);
         let Some(version) = version else { return present };
@@ -174,9 +157,7 @@ impl VersionTable {
     pub(crate) fn remove(&self, path: &Path, named: Option<&str>) {
         match named {
             None => self.invalidate(path),
-            Some(name) => {
-                self.named.remove(&(path.clone(), name.to_owned()));
-            }
+            Some(name) => drop(self.named.remove(&(path.clone(), name.to_owned()))),
         }
     }
 
@@ -210,12 +191,21 @@ mod tests {
     use super::*;
     use chrono::Utc;
 
-    fn meta(tag: &str, size: u64) -> ObjectMeta {
-        ObjectMeta { location: "a".into(), last_modified: Utc::now(), size, e_tag: Some(tag.into()), version: None }
+    fn meta(tag: &str) -> ObjectMeta {
+        ObjectMeta { location: "a".into(), last_modified: Utc::now(), size: 1, e_tag: Some(tag.into()), version: None }
     }
 
+    fn stamp(table: &VersionTable, seconds: u64) -> RequestStamp {
+        table.stamp(&"a".into(), Duration::from_secs(seconds))
+    }
+
+    /// Records the answer `tag`; returns the number of its version.
     fn record(table: &VersionTable, stamp: RequestStamp, tag: &str) -> u64 {
-        table.record(&"a".into(), None, stamp, meta(tag, 1), Attributes::new(), false).id
+        table.record(&"a".into(), None, stamp, meta(tag), Attributes::new(), false).id
+    }
+
+    fn record_at(table: &VersionTable, seconds: u64, tag: &str) -> u64 {
+        record(table, stamp(table, seconds), tag)
     }
 
     fn table() -> VersionTable {
@@ -223,31 +213,22 @@ mod tests {
     }
 
     fn present(table: &VersionTable) -> Option<u64> {
-        table.get(&"a".into()).map(|head| head.id)
-    }
-
-    fn at(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
+        table.find(&"a".into(), None).map(|head| head.id)
     }
 
     #[test]
     fn the_same_version_keeps_its_number_and_a_new_one_gets_a_new_one() {
         let table = table();
-        let one = record(&table, table.stamp(&"a".into(), at(0)), "1");
-        assert_eq!(record(&table, table.stamp(&"a".into(), at(1)), "1"), one);
-        let two = record(&table, table.stamp(&"a".into(), at(2)), "2");
-        assert_ne!(one, two);
-        assert_ne!(
-            record(&table, table.stamp(&"a".into(), at(3)), "1"),
-            one,
-            "its pages may be evicted: a number is not used twice"
-        );
+        let one = record_at(&table, 0, "1");
+        assert_eq!(record_at(&table, 1, "1"), one);
+        assert_ne!(record_at(&table, 2, "2"), one);
+        assert_ne!(record_at(&table, 3, "1"), one, "its pages may be evicted: a number is not used twice");
     }
 
     #[test]
     fn an_answer_from_before_a_write_is_not_remembered() {
         let table = table();
-        let stamp = table.stamp(&"a".into(), at(0));
+        let stamp = stamp(&table, 0);
         table.invalidate(&"a".into());
         record(&table, stamp, "1");
         assert_eq!(present(&table), None);
@@ -256,7 +237,7 @@ mod tests {
     #[test]
     fn a_late_answer_does_not_replace_a_later_one() {
         let table = table();
-        let (early, late) = (table.stamp(&"a".into(), at(0)), table.stamp(&"a".into(), at(1)));
+        let (early, late) = (stamp(&table, 0), stamp(&table, 1));
         let two = record(&table, late, "2");
         record(&table, early, "1");
         assert_eq!(present(&table), Some(two));
@@ -265,8 +246,8 @@ mod tests {
     #[test]
     fn only_the_version_meant_is_forgotten() {
         let table = table();
-        let one = record(&table, table.stamp(&"a".into(), at(0)), "1");
-        let two = record(&table, table.stamp(&"a".into(), at(1)), "2");
+        let one = record_at(&table, 0, "1");
+        let two = record_at(&table, 1, "2");
         table.forget(&"a".into(), None, one);
         assert_eq!(present(&table), Some(two));
         table.forget(&"a".into(), None, two);
@@ -277,19 +258,18 @@ mod tests {
     fn a_version_asked_for_by_name_is_an_entry_of_its_own() {
         let (table, path) = (table(), Path::from("a"));
         let record = |named: Option<&str>, version: &str, seconds| {
-            let meta = ObjectMeta { version: Some(version.into()), ..meta(version, 1) };
-            let stamp = table.stamp(&path, at(seconds));
-            table.record(&path, named, stamp, meta, Attributes::new(), false)
+            let meta = ObjectMeta { version: Some(version.into()), ..meta(version) };
+            table.record(&path, named, stamp(&table, seconds), meta, Attributes::new(), false)
         };
         let old = record(Some("1"), "1", 0);
-        assert!(table.get(&path).is_none(), "it is not the present one");
+        assert!(table.find(&path, None).is_none(), "it is not the present one");
         let new = record(None, "2", 1);
         assert_ne!(old.id, new.id);
         assert_eq!(table.find(&path, Some("1")).map(|head| head.id), Some(old.id));
         assert_eq!(table.find(&path, Some("2")).map(|head| head.id), Some(new.id));
         assert!(table.find(&path, Some("3")).is_none());
         assert_eq!(record(Some("2"), "2", 2).id, new.id, "one version, one number");
-        assert_eq!(table.find(&path, Some("2")).map(|head| head.asked_at), Some(at(2)));
+        assert_eq!(table.find(&path, Some("2")).map(|head| head.asked_at), Some(Duration::from_secs(2)));
         assert_eq!(record(None, "1", 3).id, old.id);
         assert!(record(Some("4"), "1", 4).uncacheable, "the store ignores the name");
         table.invalidate(&path);

@@ -1,10 +1,8 @@
 //! How a call uses the cache, and whether a known version may be served, validated or must be passed by.
 
-use std::ops::Range;
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
-use headstart_fetch_core::CacheHint;
-use headstart_fetch_core::internal::mutation::Mutation;
+use headstart_fetch_core::{CacheHint, internal::mutation::Mutation};
 
 use crate::config::Freshness;
 
@@ -60,6 +58,16 @@ impl CachePlan {
     pub(crate) fn may_keep(&self, has_validator: bool) -> bool {
         has_validator || self.freshness == Freshness::Immutable
     }
+
+    /// Whether the store is asked before a `range` beyond the known end is answered: the object, of `size` bytes at
+    /// `asked_at`, may have grown, and the caller may know a newer version, for example from a listing.
+    #[inline]
+    pub(crate) fn may_have_grown(&self, size: u64, asked_at: Duration, range: &Range<u64>, now: Duration) -> bool {
+        range.end > size
+            && self.freshness != Freshness::Immutable
+            && (range.start >= size || now.saturating_sub(asked_at) >= END_SETTLES_FOR)
+            && !Mutation::TrustsTheEnd.is_active()
+    }
 }
 
 /// The known version of an object, as far as decisions need it.
@@ -104,23 +112,6 @@ pub(crate) fn first_step(plan: &CachePlan, known: Option<KnownVersion>, now: Dur
     }
 }
 
-/// Whether the store is asked before a `range` beyond the known end is answered: an object known to have `size` bytes
-/// since `asked_at` may have grown. A caller that reads beyond the end may know a newer version, from a listing for
-/// example.
-#[inline]
-pub(crate) fn may_have_grown(
-    plan: &CachePlan,
-    size: u64,
-    asked_at: Duration,
-    range: &Range<u64>,
-    now: Duration,
-) -> bool {
-    range.end > size
-        && plan.freshness != Freshness::Immutable
-        && (range.start >= size || now.saturating_sub(asked_at) >= END_SETTLES_FOR)
-        && !Mutation::TrustsTheEnd.is_active()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,23 +142,19 @@ mod tests {
     #[test]
     fn first_steps() {
         let known = KnownVersion { asked_at: SECOND, has_validator: true, gets_validator: false, uncacheable: false };
-        let dated = KnownVersion { has_validator: false, gets_validator: true, ..known };
+        let bare = KnownVersion { has_validator: false, ..known };
+        let dated = KnownVersion { gets_validator: true, ..bare };
         let ttl = Freshness::Ttl(SECOND);
         let hinted = |hint| CachePlan::new(ttl, Some(hint), false);
         for (plan, known, now, step) in [
             (plan(ttl), None, SECOND, FirstStep::Open),
             (plan(ttl), Some(known), SECOND, FirstStep::Serve),
             (plan(ttl), Some(known), 2 * SECOND, FirstStep::Validate),
-            (plan(ttl), Some(KnownVersion { has_validator: false, ..known }), SECOND, FirstStep::Bypass),
-            (plan(ttl), Some(KnownVersion { has_validator: false, ..known }), 9 * SECOND, FirstStep::Bypass),
+            (plan(ttl), Some(bare), SECOND, FirstStep::Bypass),
+            (plan(ttl), Some(bare), 9 * SECOND, FirstStep::Bypass),
             (plan(ttl), Some(dated), 3 * SECOND, FirstStep::Bypass),
             (plan(ttl), Some(dated), 4 * SECOND, FirstStep::Open),
-            (
-                plan(Freshness::Immutable),
-                Some(KnownVersion { has_validator: false, ..known }),
-                SECOND,
-                FirstStep::Serve,
-            ),
+            (plan(Freshness::Immutable), Some(bare), SECOND, FirstStep::Serve),
             (plan(Freshness::Immutable), Some(KnownVersion { uncacheable: true, ..known }), SECOND, FirstStep::Bypass),
             (hinted(CacheHint::Bypass), Some(known), SECOND, FirstStep::Bypass),
             (hinted(CacheHint::Refetch), Some(known), SECOND, FirstStep::Open),
@@ -189,7 +176,7 @@ mod tests {
             (Freshness::OnOpen, 10..11, SECOND / 2, true),
             (Freshness::Immutable, 10..11, 5 * SECOND, false),
         ] {
-            assert_eq!(may_have_grown(&plan(freshness), 10, SECOND, &range, SECOND + age), asks, "{range:?} {age:?}");
+            assert_eq!(plan(freshness).may_have_grown(10, SECOND, &range, SECOND + age), asks, "{range:?} {age:?}");
         }
     }
 }

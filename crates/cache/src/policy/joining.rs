@@ -44,8 +44,7 @@ impl OpeningRequest {
 
 /// Whether the answer to `running` brings something that `wanted` asks for.
 ///
-/// Where this depends on the unknown size, the answer is no: a second request costs less than waiting for an answer
-/// that turns out to be of no use.
+/// No where this depends on the unknown size: a second request costs less than waiting for a useless answer.
 pub(crate) fn worth_joining(running: &OpeningRequest, wanted: &OpeningRequest) -> bool {
     use OpeningRequest::{Bounded, From, Head, Last, Whole};
     match (running, wanted) {

@@ -1,31 +1,25 @@
 //! Answers `get_opts`.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use futures::future;
 use futures::stream::{self, StreamExt};
 use headstart_fetch_core::internal::{LocalFile, RangeOrigin};
-use object_store::path::Path;
-use object_store::{Error, GetOptions, GetRange, GetResult, Result};
+use object_store::{Error, GetOptions, GetRange, GetResult, Result, path::Path};
 
-use super::Reads;
-use super::page_stream::PageStream;
-use super::version::{AttemptError, FoundVersion, ReadAttempts, VersionFinder};
+use super::version::{Attempt, AttemptError, FoundVersion, ReadAttempts, VersionFinder};
+use super::{Reads, page_stream::PageStream};
 use crate::config::Freshness;
-use crate::fetches::fetch::WaitError;
-use crate::fetches::waiter::FetchWaiter;
-use crate::fetches::{PageSource, PlannedPage};
-use crate::lookup::call::{CacheCall, has_preconditions, is_portable, resolve};
+use crate::fetches::{FetchWaiter, PlannedPage, WaitError};
+use crate::lookup::{CacheCall, has_preconditions, is_portable, resolve};
 
 impl Reads {
     /// `get_opts`.
-    pub(crate) async fn get(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+    pub(crate) async fn get(&self, path: &Path, mut options: GetOptions) -> Result<GetResult> {
         let plan = self.lookup.plan(&options);
         let origin = options.extensions.get::<RangeOrigin>().copied();
         if !plan.bypass && is_portable(&options) {
-            let refusals = self.fetches.refusals();
+            let refusals = &self.fetches.refusals;
             let call = CacheCall::new(path, options.version.clone(), plan, options.extensions.clone());
             let is_known = self.lookup.known(&call).is_some();
             let is_as_asked = origin == Some(RangeOrigin::Asked) || refusals.refuses_ours(is_known);
@@ -38,7 +32,15 @@ impl Reads {
                 }
             }
             if is_as_asked || attempts.is_range_refused || attempts.is_head_refused {
-                let answer = self.get_as_asked(&call, options, attempts.is_head_refused).await?;
+                // The inner store has refused a HEAD, or the request that the cache sent in place of the caller's. The
+                // answer to the caller's own is recorded, so that the next reads know the present version and its end.
+                self.lookup.counters.bypasses.add(1);
+                let stamp = self.lookup.stamp(path);
+                if !attempts.is_head_refused {
+                    options.extensions.insert(RangeOrigin::Asked);
+                }
+                let answer = self.fetches.inner.get_opts(path, options).await?;
+                self.lookup.record(&call, stamp, &answer, LocalFile::is_source_of(&answer));
                 if attempts.is_head_refused {
                     refusals.refused_head();
                 } else if attempts.is_range_refused {
@@ -47,27 +49,8 @@ impl Reads {
                 return Ok(answer);
             }
         }
-        self.counters.bypasses.add(1);
-        self.fetches.inner().get_opts(path, options).await
-    }
-
-    /// Sends the caller's own request to the inner store, which has refused the one that the cache sent in its place,
-    /// or a HEAD. The answer is recorded, so that the next reads know the present version and its end.
-    async fn get_as_asked(
-        &self,
-        call: &CacheCall,
-        mut options: GetOptions,
-        is_head_refused: bool,
-    ) -> Result<GetResult> {
-        self.counters.bypasses.add(1);
-        let stamp = self.lookup.stamp(&call.path);
-        if !is_head_refused {
-            options.extensions.insert(RangeOrigin::Asked);
-        }
-        let result = self.fetches.inner().get_opts(&call.path, options).await?;
-        let uncacheable = LocalFile::is_source_of(&result);
-        self.lookup.record(call, stamp, &result, uncacheable);
-        Ok(result)
+        self.lookup.counters.bypasses.add(1);
+        self.fetches.inner.get_opts(path, options).await
     }
 
     async fn try_get(
@@ -75,15 +58,15 @@ impl Reads {
         call: &Arc<CacheCall>,
         options: &GetOptions,
         found: Option<FoundVersion>,
-    ) -> Result<GetResult, AttemptError> {
-        let finder = self.finder(call);
+    ) -> Attempt<GetResult> {
+        let finder = VersionFinder { reads: self, call };
         let found = finder.begin(found, finder.open(options)).await?;
         let head = Arc::clone(&found.head);
         // The store has answered for a named version with an answer that does not name it.
         if options.version.is_some() && options.version != head.meta.version {
             return Err(AttemptError::Bypass);
         }
-        check_preconditions(&finder, call, options, &found).await?;
+        check_preconditions(&finder, options, &found).await?;
         if options.head {
             return Ok(self.lookup.answer_call(call, &head, 0..head.meta.size, stream::empty().boxed()));
         }
@@ -93,17 +76,13 @@ impl Reads {
             return match found.remaining {
                 None if options.range.is_some() => Err(AttemptError::Bypass),
                 None if !found.is_valid => Err(AttemptError::RetryWith(finder.validate().await?)),
-                _ => {
-                    let body = stream::once(future::ready(Ok(Bytes::new()))).boxed();
-                    Ok(self.lookup.answer_call(call, &head, range, body))
-                }
+                _ => Ok(self.lookup.answer_call(call, &head, range, stream::iter([Ok(Bytes::new())]).boxed())),
             };
         }
-        let pages = self.lookup.page_size();
+        let pages = self.lookup.pages;
         let window = range.start..range.end.min(pages.window_end(range.start));
-        if !call.plan.may_keep(head.has_validator()) && found.remaining.is_none() && window.end < range.end {
-            // Another call's fetch brings only this window, and nothing would tell whether the rest is of the same
-            // version.
+        if !call.may_keep(&head) && found.remaining.is_none() && window.end < range.end {
+            // Another call's fetch brings only this window, and the rest might be of another version.
             return Err(AttemptError::Bypass);
         }
         let window = if found.remaining.is_some() { window } else { self.fetches.affordable(call, &head, window) };
@@ -116,37 +95,30 @@ impl Reads {
         if !found.is_valid {
             finder.prove(&head, planned.iter().any(PlannedPage::is_own)).await?;
         }
-        self.await_first_pages(&planned).await?;
+        await_first_pages(&planned).await?;
         // The same version, perhaps confirmed a moment ago.
         let head = self.lookup.known(call).filter(|known| known.id == head.id).unwrap_or(head);
-        let stream = PageStream::new(self, call, head, planned, window.end..range.end, found.remaining);
-        Ok(stream.into_result(range))
-    }
-
-    /// Waits until every fetch among `planned` has brought its first page. Until then, no bytes are handed out, and the
-    /// read can still be retried.
-    async fn await_first_pages(&self, planned: &[PlannedPage]) -> Result<(), WaitError> {
-        let mut last: Option<&Arc<FetchWaiter>> = None;
-        for page in planned {
-            if let PageSource::InFlight(interest) = &page.source
-                && !last.is_some_and(|last| Arc::ptr_eq(last, &interest.waiter))
-            {
-                interest.waiter.take(&page.need).await?;
-                last = Some(&interest.waiter);
-            }
-        }
-        Ok(())
+        let unclaimed = window.end..range.end;
+        Ok(PageStream::answer(self, call, &head, range, planned, unclaimed, found.remaining))
     }
 }
 
-/// Evaluates the caller's preconditions, where the store has not done so. Only a valid version answers a HEAD or a
-/// precondition.
-async fn check_preconditions(
-    finder: &VersionFinder<'_>,
-    call: &CacheCall,
-    options: &GetOptions,
-    found: &FoundVersion,
-) -> Result<(), AttemptError> {
+/// Waits for the first page of every fetch in `planned`: until bytes are handed out, the read can be retried.
+async fn await_first_pages(planned: &[PlannedPage]) -> Result<(), WaitError> {
+    let mut last: Option<&Arc<FetchWaiter>> = None;
+    for page in planned {
+        if let Some(waiter) = page.waiter()
+            && !last.is_some_and(|last| Arc::ptr_eq(last, waiter))
+        {
+            waiter.take(&page.need).await?;
+            last = Some(waiter);
+        }
+    }
+    Ok(())
+}
+
+/// Evaluates preconditions, unless the store has. Only a valid version answers a HEAD or a precondition.
+async fn check_preconditions(finder: &VersionFinder<'_>, options: &GetOptions, found: &FoundVersion) -> Attempt<()> {
     if !found.is_valid && (options.head || has_preconditions(options)) {
         return Err(AttemptError::RetryWith(finder.validate().await?));
     }
@@ -155,7 +127,7 @@ async fn check_preconditions(
     }
     let Err(error) = options.check_preconditions(&found.head.meta) else { return Ok(()) };
     let is_unconfirmed =
-        !found.is_confirmed && call.plan.freshness != Freshness::Immutable && options.version.is_none();
+        !found.is_confirmed && finder.call.plan.freshness != Freshness::Immutable && options.version.is_none();
     match error {
         // A caller that asks for another version than the known one may know a newer one.
         Error::Precondition { .. } if is_unconfirmed => Err(AttemptError::RetryWith(finder.open(options).await?)),
@@ -164,11 +136,7 @@ async fn check_preconditions(
 }
 
 /// The bytes that the call selects of the found version.
-async fn resolve_range(
-    finder: &VersionFinder<'_>,
-    options: &GetOptions,
-    found: &FoundVersion,
-) -> Result<Range<u64>, AttemptError> {
+async fn resolve_range(finder: &VersionFinder<'_>, options: &GetOptions, found: &FoundVersion) -> Attempt<Range<u64>> {
     let wanted = match &options.range {
         Some(GetRange::Bounded(range)) => range.clone(),
         Some(GetRange::Offset(start)) => *start..start.saturating_add(1),

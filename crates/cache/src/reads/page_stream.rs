@@ -1,8 +1,6 @@
 //! The body of an answer: a range page by page, without a copy.
 
-use std::collections::VecDeque;
-use std::ops::Range;
-use std::sync::Arc;
+use std::{collections::VecDeque, iter, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
@@ -10,16 +8,13 @@ use headstart_fetch_core::internal::byte_range;
 use object_store::{GetResult, Result};
 
 use super::Reads;
-use crate::fetches::arrived_pages::{Charge, UNRESERVED_BYTES};
-use crate::fetches::fetch::WaitError;
-use crate::fetches::waiter::FetchWaiter;
-use crate::fetches::{Fetches, PageSource, PlannedPage, RemainingBody};
-use crate::lookup::call::CacheCall;
-use crate::lookup::version_table::ObjectHead;
-use crate::policy::page::PageNeed;
+use crate::fetches::{
+    Charge, FetchWaiter, Fetches, PageSource, PlannedPage, RemainingBody, UNRESERVED_BYTES, WaitError,
+};
+use crate::lookup::{CacheCall, ObjectHead};
+use crate::policy::PageNeed;
 
-/// How often a page is planned, once bytes are handed out. The last plan is a private fetch, which no other call can
-/// affect.
+/// How often a page is planned once bytes are handed out. The last plan is a private fetch, beyond others' influence.
 const MAX_ATTEMPTS: usize = 3;
 
 /// Hands out a range window by window. While one window is read, the next one is in flight, and no further one.
@@ -69,34 +64,28 @@ impl StreamWindow {
 }
 
 impl PageStream {
-    pub(super) fn new(
+    /// An answer with a stream of `range` as its body: the pages of `window`, then the bytes `unclaimed`.
+    pub(super) fn answer(
         reads: &Reads,
         call: &Arc<CacheCall>,
-        head: Arc<ObjectHead>,
+        head: &Arc<ObjectHead>,
+        range: Range<u64>,
         window: Vec<PlannedPage>,
         unclaimed: Range<u64>,
         remaining: Option<RemainingBody>,
-    ) -> Self {
-        // Where the stream ends with this window, nobody reads the remaining body: to hold it would keep the request
-        // open.
-        let remaining = remaining.filter(|_| !unclaimed.is_empty());
-        Self {
+    ) -> GetResult {
+        let stream = Self {
             reads: reads.clone(),
             call: Arc::clone(call),
-            head,
+            head: Arc::clone(head),
             window: StreamWindow::new(&reads.fetches, call, window),
             next_window: StreamWindow::default(),
+            // If the stream ends with this window, to hold the unread rest would keep the request open.
+            remaining: remaining.filter(|_| !unclaimed.is_empty()),
             unclaimed,
-            remaining,
-        }
-    }
-
-    /// The answer with this stream as its body.
-    pub(super) fn into_result(self, range: Range<u64>) -> GetResult {
-        let (lookup, call, head) = (Arc::clone(&self.reads.lookup), Arc::clone(&self.call), Arc::clone(&self.head));
-        let pages =
-            stream::try_unfold(self, |mut pages| async move { Ok(pages.next().await?.map(|page| (page, pages))) });
-        lookup.answer_call(&call, &head, range, pages.boxed())
+        };
+        let next = |mut stream: Self| async move { Ok(stream.next().await?.map(|page| (page, stream))) };
+        reads.lookup.answer_call(call, head, range, stream::try_unfold(stream, next).boxed())
     }
 
     /// The next page.
@@ -106,27 +95,21 @@ impl PageStream {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         tokio::task::consume_budget().await;
         self.advance_window();
-        let is_empty = self.window.planned.is_empty();
-        if self.next_window.planned.is_empty() && !self.unclaimed.is_empty() && (is_empty || self.has_room_for_next()) {
+        let has_room = || self.reads.fetches.has_room(&self.call, byte_range::len(&self.next_range()));
+        if self.next_window.planned.is_empty()
+            && !self.unclaimed.is_empty()
+            && (self.window.planned.is_empty() || has_room())
+        {
             self.claim_next_window()?;
             self.advance_window();
         }
         for attempts_left in (0..MAX_ATTEMPTS).rev() {
-            let Some(PlannedPage { need, source }) = self.window.planned.pop_front() else { return Ok(None) };
-            let (held, lost) = match source {
-                PageSource::Held(bytes) => (Some(bytes), None),
-                PageSource::InMemory => (self.reads.lookup.page(&self.call, &self.head, &need), None),
-                PageSource::InFlight(interest) => match self.reads.fetches.take(&interest, &need).await {
-                    Ok(bytes) => return Ok(Some(bytes)),
-                    Err(WaitError::Failed(error)) => return Err(error),
-                    Err(WaitError::Lost) => (None, Some(Arc::clone(&interest.waiter))),
-                },
-            };
-            if let Some(bytes) = held {
-                self.reads.lookup.count_hit(&self.call, &bytes);
-                return Ok(Some(bytes));
+            let Some(page) = self.window.planned.pop_front() else { return Ok(None) };
+            let (need, waiter) = (page.need.clone(), page.waiter().cloned());
+            match self.reads.fetches.take(&self.call, &self.head, page).await {
+                Err(WaitError::Lost) => self.claim_again(need, waiter.as_ref(), attempts_left == 1)?,
+                taken => return Ok(Some(taken?)),
             }
-            self.claim_again(need, lost.as_ref(), attempts_left == 1)?;
         }
         Err(WaitError::Lost.into())
     }
@@ -146,14 +129,8 @@ impl PageStream {
             PageSource::InMemory => true,
             PageSource::InFlight(interest) => lost.is_some_and(|lost| Arc::ptr_eq(&interest.waiter, lost)),
         };
-        let (mut needs, mut planned) = (vec![need], Vec::new());
-        for page in self.window.planned.drain(..) {
-            if is_lost(&page) {
-                needs.push(page.need);
-            } else {
-                planned.push(page);
-            }
-        }
+        let (lost, mut planned): (Vec<_>, Vec<_>) = self.window.planned.drain(..).partition(is_lost);
+        let needs = iter::once(need).chain(lost.into_iter().map(|page| page.need)).collect();
         let fetches = &self.reads.fetches;
         planned.extend(fetches.claim(&self.call, &self.head, needs, &[], is_private)?);
         planned.sort_by_key(|page| page.need.page);
@@ -163,16 +140,11 @@ impl PageStream {
 
     fn next_range(&self) -> Range<u64> {
         let start = self.unclaimed.start;
-        start..self.unclaimed.end.min(self.reads.lookup.page_size().window_end(start))
-    }
-
-    /// Whether there is memory for the next window while this one is read.
-    fn has_room_for_next(&self) -> bool {
-        self.reads.fetches.has_room(&self.call, byte_range::len(&self.next_range()))
+        start..self.unclaimed.end.min(self.reads.lookup.pages.window_end(start))
     }
 
     fn claim_next_window(&mut self) -> Result<()> {
-        let (pages, fetches) = (self.reads.lookup.page_size(), &self.reads.fetches);
+        let (pages, fetches) = (self.reads.lookup.pages, &self.reads.fetches);
         let mut range = self.next_range();
         if self.remaining.is_none() {
             range = fetches.affordable(&self.call, &self.head, range);

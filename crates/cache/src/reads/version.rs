@@ -1,26 +1,18 @@
 //! Finds the version that a call reads: the known one, whether it still holds, and what has to be requested.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use futures::future;
-use headstart_fetch_core::ObjectChanged;
-use headstart_fetch_core::internal::mutation::Mutation;
 use headstart_fetch_core::internal::{is_invalid_range, is_transient, may_be_the_range};
-use object_store::{GetOptions, GetRange, Result};
+use headstart_fetch_core::{ObjectChanged, internal::mutation::Mutation};
+use object_store::{GetOptions, GetRange};
 
-use crate::fetches::fetch::WaitError;
-use crate::fetches::waiter::FetchWaiter;
-use crate::fetches::{Fetches, RemainingBody, Sharing};
-use crate::lookup::Lookup;
-use crate::lookup::call::{CacheCall, has_preconditions};
-use crate::lookup::version_table::ObjectHead;
-use crate::policy::freshness::FirstStep;
-use crate::policy::joining::OpeningRequest;
-use crate::policy::page::PageNeed;
+use super::Reads;
+use crate::fetches::{FetchWaiter, RemainingBody, Sharing, WaitError};
+use crate::lookup::{CacheCall, ObjectHead, has_preconditions};
+use crate::policy::{FirstStep, OpeningRequest, PageNeed};
 
-/// How often a read is attempted (the object changed under it, a fetch was lost, or another call's request was answered
-/// first) before it is handed to the inner store.
+/// Attempts at a read whose object changed, fetch was lost or request was overtaken, before the inner store gets it.
 const MAX_ATTEMPTS: usize = 4;
 
 /// How many requests of one `get_ranges` are in flight at once: enough to hide the round trips of small ranges on most
@@ -40,6 +32,9 @@ pub(super) struct FoundVersion {
     pub(super) waiters: Vec<Arc<FetchWaiter>>,
     pub(super) remaining: Option<RemainingBody>,
 }
+
+/// What an attempt to read gave.
+pub(super) type Attempt<T> = Result<T, AttemptError>;
 
 /// Why an attempt to read gave no answer.
 pub(super) enum AttemptError {
@@ -77,6 +72,7 @@ impl FoundVersion {
 }
 
 /// The attempts of one call, each with the version that the one before has found.
+#[derive(Default)]
 pub(super) struct ReadAttempts {
     left: usize,
     /// The call is handed to the inner store, and not because all attempts failed.
@@ -92,8 +88,7 @@ pub(super) struct ReadAttempts {
 impl ReadAttempts {
     /// `widens_range`: the requests may have other ranges than the caller's.
     pub(super) fn new(widens_range: bool) -> Self {
-        let (is_bypassed, is_head_refused, is_range_refused) = (false, false, false);
-        Self { left: MAX_ATTEMPTS, is_bypassed, is_head_refused, is_range_refused, widens_range, found: None }
+        Self { left: MAX_ATTEMPTS, widens_range, ..Self::default() }
     }
 
     /// Begins the next attempt, with the version found so far; `None` where the call is handed to the inner store.
@@ -103,7 +98,7 @@ impl ReadAttempts {
     }
 
     /// The answer of the call after an attempt with this outcome; `None` where it needs another attempt.
-    pub(super) fn end<T>(&mut self, outcome: Result<T, AttemptError>) -> Option<Result<T>> {
+    pub(super) fn end<T>(&mut self, outcome: Attempt<T>) -> Option<object_store::Result<T>> {
         match outcome {
             Ok(answer) => return Some(Ok(answer)),
             Err(AttemptError::Fail(error))
@@ -123,34 +118,27 @@ impl ReadAttempts {
 
 /// Finds the version that one call reads.
 pub(super) struct VersionFinder<'a> {
-    lookup: &'a Lookup,
-    fetches: &'a Arc<Fetches>,
-    call: &'a Arc<CacheCall>,
+    pub(super) reads: &'a Reads,
+    pub(super) call: &'a Arc<CacheCall>,
 }
 
-impl<'a> VersionFinder<'a> {
-    pub(super) fn new(lookup: &'a Lookup, fetches: &'a Arc<Fetches>, call: &'a Arc<CacheCall>) -> Self {
-        Self { lookup, fetches, call }
-    }
-
-    /// How every attempt begins: the version that the attempt before has `found`, else the known one, else that of the
-    /// answer which `open` waits for.
+impl VersionFinder<'_> {
+    /// Begins an attempt: the version that the last one has `found`, else the known one, else that of `open`'s answer.
     pub(super) async fn begin(
         &self,
         found: Option<FoundVersion>,
-        open: impl Future<Output = Result<FoundVersion, AttemptError>>,
-    ) -> Result<FoundVersion, AttemptError> {
+        open: impl Future<Output = Attempt<FoundVersion>>,
+    ) -> Attempt<FoundVersion> {
         let found = match found {
             Some(found) => found,
-            None => match self.lookup.first_step(self.call) {
+            None => match self.reads.lookup.first_step(self.call) {
                 Ok((head, is_valid)) => FoundVersion::known(head, is_valid),
                 Err(FirstStep::Open) => open.await?,
                 Err(_) => return Err(AttemptError::Bypass),
             },
         };
-        // Where no other request can be told to be of the same version, the fetches that the call waits for must
-        // bring all.
-        let keeps = self.call.plan.may_keep(found.head.has_validator());
+        // Where answers cannot be told to be of one version, the fetches that the call waits for must bring all.
+        let keeps = self.call.may_keep(&found.head);
         if !keeps && (found.waiters.is_empty() || found.waiters.iter().any(|waiter| waiter.may_miss_pages())) {
             return Err(AttemptError::Bypass);
         }
@@ -158,22 +146,21 @@ impl<'a> VersionFinder<'a> {
     }
 
     /// Sends the caller's request for an object that is not known. The answer shows its version.
-    pub(super) async fn open(&self, options: &GetOptions) -> Result<FoundVersion, AttemptError> {
+    pub(super) async fn open(&self, options: &GetOptions) -> Attempt<FoundVersion> {
         let request = match &options.range {
             _ if options.head => OpeningRequest::Head,
             None => OpeningRequest::Whole,
-            Some(GetRange::Bounded(range)) => OpeningRequest::Bounded(self.lookup.page_size().align(range)),
+            Some(GetRange::Bounded(range)) => OpeningRequest::Bounded(self.reads.lookup.pages.align(range)),
             Some(GetRange::Offset(start)) => OpeningRequest::From(*start),
             Some(GetRange::Suffix(n)) => OpeningRequest::Last(*n),
         };
-        let range = match &request {
-            OpeningRequest::Bounded(range) => Some(GetRange::Bounded(range.clone())),
-            _ => options.range.clone(),
-        };
-        let sent = GetOptions { range, ..options.clone() };
+        let mut sent = options.clone();
+        if let OpeningRequest::Bounded(range) = &request {
+            sent.range = Some(range.clone().into());
+        }
         let is_checked = has_preconditions(options);
         let sharing = if is_checked { Sharing::None } else { Sharing::Full };
-        let opened = self.fetches.open(self.call, request, sent, sharing)?;
+        let opened = self.reads.fetches.open(self.call, request, sent, sharing)?;
         let (waiter, remaining) = opened.ok_or(AttemptError::Retry)?;
         let head = waiter.answer().await?;
         let is_confirmed = waiter.is_own;
@@ -182,17 +169,17 @@ impl<'a> VersionFinder<'a> {
 
     /// Requests `ranges` of an object that is not known, all at once, and compares the versions of the answers. Of
     /// each of the first [`MAX_REQUESTS_PER_CALL`] stretches it requests the first window: the object may end there.
-    pub(super) async fn open_ranges(&self, ranges: &[Range<u64>]) -> Result<FoundVersion, AttemptError> {
-        let pages = self.lookup.page_size();
+    pub(super) async fn open_ranges(&self, ranges: &[Range<u64>]) -> Attempt<FoundVersion> {
+        let pages = self.reads.lookup.pages;
         let all = Mutation::SizesByTheRange.is_active();
-        let windows = pages.stretches(ranges, self.lookup.bridge_bytes()).into_iter().flat_map(|stretch| {
+        let windows = pages.stretches(ranges, self.reads.lookup.bridge_bytes()).into_iter().flat_map(|stretch| {
             let windows = pages.windows(stretch);
             windows.take(if all { usize::MAX } else { 1 })
         });
         let mut waiters = Vec::new();
         for window in windows.take(if all { usize::MAX } else { MAX_REQUESTS_PER_CALL }) {
             let options = GetOptions::new().with_range(Some(window.clone()));
-            match self.fetches.open(self.call, OpeningRequest::Bounded(window), options, Sharing::Full)? {
+            match self.reads.fetches.open(self.call, OpeningRequest::Bounded(window), options, Sharing::Full)? {
                 Some((waiter, _)) => waiters.push(waiter),
                 None if waiters.is_empty() => return Err(AttemptError::Retry),
                 // One of these requests is answered already: the other stretches are fetched as of its version.
@@ -209,27 +196,29 @@ impl<'a> VersionFinder<'a> {
     }
 
     /// Asks the store for the present version by a HEAD, shared with other calls.
-    pub(super) async fn validate(&self) -> Result<FoundVersion, AttemptError> {
+    pub(super) async fn validate(&self) -> Attempt<FoundVersion> {
         self.validate_by(Sharing::Full).await
     }
 
     /// Asks the store once where one of `ranges` exceeds the known end of an object that may have grown.
-    pub(super) async fn confirm_end(&self, found: &FoundVersion, ranges: &[Range<u64>]) -> Result<(), AttemptError> {
+    pub(super) async fn confirm_end(&self, found: &FoundVersion, ranges: &[Range<u64>]) -> Attempt<()> {
         // A version that is not valid yet is validated anyway, and a named version never grows.
         let is_settled = found.is_confirmed || !found.is_valid || self.call.version.is_some();
-        if is_settled || !ranges.iter().any(|range| self.lookup.may_have_grown(&self.call.plan, &found.head, range)) {
+        if is_settled
+            || !ranges.iter().any(|range| self.reads.lookup.may_have_grown(&self.call.plan, &found.head, range))
+        {
             return Ok(());
         }
         Err(AttemptError::RetryWith(self.validate_by(Sharing::NewRequest).await?))
     }
 
-    async fn validate_by(&self, sharing: Sharing) -> Result<FoundVersion, AttemptError> {
+    async fn validate_by(&self, sharing: Sharing) -> Attempt<FoundVersion> {
         let opens = self.call.plan.opens;
-        if !opens && self.fetches.refusals().refuses_heads() {
+        if !opens && self.reads.fetches.refusals.refuses_heads() {
             return Err(AttemptError::HeadRefused);
         }
         let options = GetOptions { version: self.call.version.clone(), ..GetOptions::new().with_head(true) };
-        let opened = self.fetches.open(self.call, OpeningRequest::Head, options, sharing)?;
+        let opened = self.reads.fetches.open(self.call, OpeningRequest::Head, options, sharing)?;
         let (waiter, _) = opened.ok_or(AttemptError::Retry)?;
         match waiter.answer().await.map_err(AttemptError::from) {
             Ok(head) => Ok(FoundVersion { is_confirmed: waiter.is_own, ..FoundVersion::known(head, true) }),
@@ -242,8 +231,8 @@ impl<'a> VersionFinder<'a> {
     /// Makes sure that `head` is the present version, before bytes from memory are handed out as its.
     ///
     /// The answer to a fill of the call's own proves it (`has_own_fill`), else a HEAD does.
-    pub(super) async fn prove(&self, head: &Arc<ObjectHead>, has_own_fill: bool) -> Result<(), AttemptError> {
-        if has_own_fill && (self.call.version.is_some() || self.fetches.fill_proves_present(head)) {
+    pub(super) async fn prove(&self, head: &Arc<ObjectHead>, has_own_fill: bool) -> Attempt<()> {
+        if has_own_fill && (self.call.version.is_some() || self.reads.fetches.fill_proves_present(head)) {
             // The call waits for each of its own fills, and a fill fails where the version is another.
             return Ok(());
         }
@@ -253,6 +242,6 @@ impl<'a> VersionFinder<'a> {
 
     /// Whether any page of `needs` is in memory.
     pub(super) fn has_any(&self, head: &ObjectHead, needs: &[PageNeed]) -> bool {
-        needs.iter().any(|need| self.lookup.memory().has(head.locate(need.page)))
+        needs.iter().any(|need| self.reads.lookup.memory.has(head.locate(need.page)))
     }
 }

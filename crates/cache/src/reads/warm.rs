@@ -1,21 +1,16 @@
 //! Fetches pages before anybody reads them.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use headstart_fetch_core::Intent;
-use headstart_fetch_core::internal::byte_range;
-use object_store::path::Path;
-use object_store::{Error, Extensions, GetOptions, GetRange, Result};
+use headstart_fetch_core::{Intent, internal::byte_range};
+use object_store::{Error, Extensions, GetOptions, GetRange, Result, path::Path};
 use tokio::sync::Mutex;
 
 use super::Reads;
-use super::version::{AttemptError, FoundVersion, ReadAttempts, VersionFinder};
-use crate::fetches::PlannedPage;
-use crate::fetches::waiter::FetchWaiter;
-use crate::lookup::call::{CacheCall, resolve};
-use crate::policy::freshness::CachePlan;
+use super::version::{Attempt, AttemptError, FoundVersion, ReadAttempts, VersionFinder};
+use crate::lookup::{CacheCall, resolve};
+use crate::{fetches::PlannedPage, policy::CachePlan};
 
 /// Windows in flight at once.
 const MAX_WINDOWS: usize = 8;
@@ -38,27 +33,21 @@ impl Reads {
             }
         }
         if !attempts.is_bypassed {
-            // The object changes all the time, or other calls' requests for it fail. The store says whether it exists
-            // and has these ranges.
+            // The object keeps changing, or others' requests fail. The store says whether it exists and has the ranges.
             let mut head = GetOptions::new().with_head(true);
             head.extensions.insert(Intent::Demand);
-            let size = self.fetches.inner().get_opts(path, head).await?.meta.size;
+            let size = self.fetches.inner.get_opts(path, head).await?.meta.size;
             clamp(&ranges, size)?;
         }
         Ok(call.origin.wire_bytes())
     }
 
-    async fn try_warm(
-        &self,
-        call: &Arc<CacheCall>,
-        ranges: &[Range<u64>],
-        found: Option<FoundVersion>,
-    ) -> Result<(), AttemptError> {
-        let finder = self.finder(call);
-        let pages = self.lookup.page_size();
+    async fn try_warm(&self, call: &Arc<CacheCall>, ranges: &[Range<u64>], found: Option<FoundVersion>) -> Attempt<()> {
+        let finder = VersionFinder { reads: self, call };
+        let pages = self.lookup.pages;
         let first = ranges[0].start..ranges[0].end.min(pages.window_end(ranges[0].start));
         let found = finder.begin(found, open_first(&finder, first)).await?;
-        if !call.plan.may_keep(found.head.has_validator()) {
+        if !call.may_keep(&found.head) {
             return Err(AttemptError::Bypass);
         }
         if !found.is_valid {
@@ -90,19 +79,20 @@ impl Reads {
         found: Arc<FoundVersion>,
         window: Range<u64>,
         turn: Arc<Mutex<()>>,
-    ) -> Result<(), AttemptError> {
+    ) -> Attempt<()> {
         // Windows without memory of their own come one after the other.
         let has_room = self.fetches.has_room(&call, byte_range::len(&window));
         let _turn = if has_room { None } else { Some(turn.lock_owned().await) };
-        let mut needs = self.lookup.page_size().needs(&[window]);
+        let mut needs = self.lookup.pages.needs(&[window]);
         // The fetches that opened the object count once: what they have brought is in memory the second time.
         let mut waiters = found.waiters.as_slice();
         loop {
-            needs.retain(|need| !self.lookup.memory().has(found.head.locate(need.page)));
+            needs.retain(|need| !self.lookup.memory.has(found.head.locate(need.page)));
             let waiters = std::mem::take(&mut waiters);
             let planned = self.fetches.claim(&call, &found.head, needs.clone(), waiters, false)?;
-            let mut fetching: Vec<Arc<FetchWaiter>> =
-                planned.into_iter().filter_map(PlannedPage::into_waiter).collect();
+            let mut fetching: Vec<_> = planned.iter().filter_map(PlannedPage::waiter).cloned().collect();
+            // Ends the call's interest in the pages: it keeps them, and takes none.
+            drop(planned);
             fetching.dedup_by(|one, other| Arc::ptr_eq(one, other));
             let mut has_joined = false;
             for waiter in fetching {
@@ -112,15 +102,13 @@ impl Reads {
             if !has_joined {
                 return Ok(());
             }
-            // The pages that another call's fetch brought before this call joined it may not have been kept: look
-            // again.
+            // Pages that another call's fetch brought before this call joined may not be kept: look again.
         }
     }
 }
 
-/// Opens an object by its `first` window. For the first bytes of an empty object stores have no answer but an error,
-/// so a HEAD has to show its version.
-async fn open_first(finder: &VersionFinder<'_>, first: Range<u64>) -> Result<FoundVersion, AttemptError> {
+/// Opens an object by its `first` window, or by a HEAD: stores answer the first bytes of an empty object by an error.
+async fn open_first(finder: &VersionFinder<'_>, first: Range<u64>) -> Attempt<FoundVersion> {
     let starts_at_0 = first.start == 0;
     match finder.open(&GetOptions::new().with_range(Some(first))).await {
         Err(AttemptError::Fail(error)) if starts_at_0 && !matches!(error, Error::NotFound { .. }) => {

@@ -1,21 +1,17 @@
 //! Readers and writers at the same time: no answer mixes versions, none is older than allowed, and no read is held up
 //! by another. Caches that break a rule on purpose (mutants) are caught by the same tests.
 
-use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use headstart_fetch_core::{FetchError, PinBy};
-use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutPayload, path::Path};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::common::{Double, Mood, content, roll};
-use crate::policy::SafetyRules;
-use crate::{CacheConfig, CacheStore, Freshness};
+use crate::{CacheConfig, CacheStore, Freshness, policy::SafetyRules};
 
 const A: &str = "a";
 const LEN: u64 = 100_000;
@@ -25,8 +21,10 @@ fn path() -> Path {
     Path::from(A)
 }
 
-fn cache(freshness: Freshness, pin: PinBy, rules: SafetyRules) -> (Arc<Double>, CacheStore) {
+/// A cache over a store that has version 1.
+async fn cache(freshness: Freshness, pin: PinBy, rules: SafetyRules) -> (Arc<Double>, CacheStore) {
     let double = Double::new();
+    double.write(A, content(1, 100_000)).await;
     let config = CacheConfig {
         freshness,
         pin: Some(pin),
@@ -57,8 +55,7 @@ fn version(start: u64, bytes: &Bytes) -> Option<u8> {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_was_under_way_during_a_write_is_not_remembered() {
-    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, ALL);
-    double.write(A, content(1, 100_000)).await;
+    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, ALL).await;
     double.feel(Mood::Wait);
     let spawn = || {
         let store = store.clone();
@@ -81,8 +78,7 @@ async fn an_answer_that_was_under_way_during_a_write_is_not_remembered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_is_given_up_and_done_nevertheless_is_seen() {
-    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, ALL);
-    put(&store, 1).await;
+    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, ALL).await;
     assert_eq!(first_bytes(&store).await, content(1, 10));
     double.feel(Mood::HangAfterPut);
     tokio::time::timeout(Duration::from_millis(1), put(&store, 2)).await.expect_err("given up, but done");
@@ -91,8 +87,7 @@ async fn a_write_that_is_given_up_and_done_nevertheless_is_seen() {
 
 /// A read during a write sees the old version. Reads after the write do not.
 async fn read_during_a_write(rules: SafetyRules) -> Result<(), String> {
-    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, rules);
-    double.write(A, content(1, 100_000)).await;
+    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, rules).await;
     double.feel(Mood::HoldPut);
     let write = tokio::spawn({
         let store = store.clone();
@@ -107,8 +102,7 @@ async fn read_during_a_write(rules: SafetyRules) -> Result<(), String> {
 
 /// Neither a hit nor a miss waits for a fetch of something else that hangs. `lock`: a mutant, held during every read.
 async fn read_beside_a_hanging_one(lock: Option<Arc<tokio::sync::Mutex<()>>>) -> Result<(), String> {
-    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, ALL);
-    double.write(A, content(1, 100_000)).await;
+    let (double, store) = cache(Freshness::Immutable, PinBy::ETag, ALL).await;
     double.write("b", content(1, 100_000)).await;
     first_bytes(&store).await;
     let read = |path: &str, range: Range<u64>| {
@@ -144,12 +138,10 @@ enum Writes {
     Behind,
 }
 
-/// Twelve readers and a writer: of a hundred requests five fail and two have short bodies, of a hundred reads ten are
-/// dropped. A read that begins after a version was written, longer ago than the freshness window, sees that version
-/// or a later one.
+/// Twelve readers and a writer: of 100 requests 5 fail and 2 have short bodies, of 100 reads 10 are dropped. A read
+/// that begins a freshness window after a version was written sees that version or a later one.
 async fn race(freshness: Freshness, pin: PinBy, writes: Writes, rules: SafetyRules, seed: u64) -> Result<(), String> {
-    let (double, store) = cache(freshness, pin, rules);
-    double.write(A, content(1, 100_000)).await;
+    let (double, store) = cache(freshness, pin, rules).await;
     *double.faults.lock() = (5, 2);
     let window = match freshness {
         Freshness::Ttl(ttl) if matches!(writes, Writes::Behind) => ttl,
