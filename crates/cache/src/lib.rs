@@ -122,4 +122,4 @@ pub use store::CacheStore;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct ReadmeDoctests;
+mod readme_doctests {}

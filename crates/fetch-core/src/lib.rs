@@ -125,4 +125,4 @@ pub use store::FetchStore;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct ReadmeDoctests;
+mod readme_doctests {}

@@ -49,4 +49,4 @@ pub use profile::gcs_profile;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct ReadmeDoctests;
+mod readme_doctests {}

@@ -184,4 +184,4 @@ pub async fn open(url: &str) -> Result<Reader, Error> {
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct ReadmeDoctests;
+mod readme_doctests {}

@@ -44,4 +44,4 @@ pub use backend::LocalBackend;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct ReadmeDoctests;
+mod readme_doctests {}

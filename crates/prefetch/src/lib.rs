@@ -49,8 +49,8 @@
 //! on, `Random` gets no read-ahead, and `WillNeed` is fetched whatever the pattern.
 //!
 //! Without [`PrefetchConfig::link`], the store uses the link estimate of the layer below, which it finds in the first
-//! answer ([`MeasuredLink`](headstart_fetch_core::internal::MeasuredLink)). Where no layer below has one, it measures the link
-//! itself.
+//! answer ([`MeasuredLink`](headstart_fetch_core::internal::MeasuredLink)). Where no layer below has one, it measures
+//! the link itself.
 //!
 //! # Non-goals
 //!
@@ -94,4 +94,4 @@ pub use store::stats::PrefetchStats;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct ReadmeDoctests;
+mod readme_doctests {}

@@ -33,4 +33,4 @@ pub use config::S3Config;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct ReadmeDoctests;
+mod readme_doctests {}

@@ -74,4 +74,4 @@ pub use trace::{CallKind, DROPPED, Keys, Trace, TraceCall, TraceError, TraceHead
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct ReadmeDoctests;
+mod readme_doctests {}

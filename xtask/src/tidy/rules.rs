@@ -53,9 +53,9 @@ pub(super) fn purity(source: &SourceFile) -> Vec<Problem> {
 /// The least and the most lines of a file in `src/`, tests included.
 const FILE_LINES: (usize, usize) = (60, 400);
 
-/// Files in `src/` are neither too long nor too short. The roots of crates and modules, `error.rs` and `sync.rs` may be
-/// short.
-pub(super) fn file_length(source: &SourceFile) -> Option<Problem> {
+/// Files in `src/` are neither too long nor too short. The roots of crates and of modules with a folder (`has_folder`),
+/// `error.rs`, `sync.rs`, and `explored.rs`, which several crates include, may be short.
+pub(super) fn file_length(source: &SourceFile, has_folder: bool) -> Option<Problem> {
     let path = source.path_in_src()?;
     let lines = source.text.lines().count();
     let (least, most) = FILE_LINES;
@@ -64,19 +64,10 @@ pub(super) fn file_length(source: &SourceFile) -> Option<Problem> {
         return Some(Problem::new(&source.path, what));
     }
     let name = path.rsplit('/').next().unwrap_or(path);
-    let may_be_short = matches!(name, "lib.rs" | "main.rs" | "error.rs" | "sync.rs") || is_module_root(&source.shipped);
+    let may_be_short = has_folder || matches!(name, "lib.rs" | "main.rs" | "error.rs" | "sync.rs" | "explored.rs");
     (lines < least && !may_be_short).then(|| {
         let what = format!("the file has {lines} lines, at least {least} are expected; merge it into its neighbour");
         Problem::new(&source.path, what)
-    })
-}
-
-/// Whether code has nothing but `mod` and `use`.
-fn is_module_root(code: &str) -> bool {
-    let without_attributes =
-        code.lines().filter(|line| !line.trim_start().starts_with('#')).collect::<Vec<_>>().join("\n");
-    without_attributes.split(';').map(str::trim).all(|item| {
-        item.is_empty() || ["mod", "use"].iter().any(|word| item.split_whitespace().take(2).any(|found| found == *word))
     })
 }
 
@@ -173,15 +164,13 @@ mod tests {
             ("xtask/src/a.rs", 5, false),
         ] {
             assert_eq!(
-                file_length(&SourceFile::new(path, text(lines))).is_none(),
+                file_length(&SourceFile::new(path, text(lines)), false).is_none(),
                 is_allowed,
                 "{path} of {lines} lines"
             );
         }
-        let root = "//! A.\n\nmod b;\n#[cfg(test)]\nmod c;\npub(crate) use b::{\n    D,\n    E,\n};\n";
-        assert_eq!(file_length(&SourceFile::new("crates/cache/src/a.rs", root)), None);
-        let code = format!("{root}struct D;\n");
-        assert!(file_length(&SourceFile::new("crates/cache/src/a.rs", code)).is_some());
+        let short = SourceFile::new("crates/cache/src/a.rs", text(5));
+        assert!(file_length(&short, false).is_some() && file_length(&short, true).is_none());
     }
 
     #[test]
