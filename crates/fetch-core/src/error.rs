@@ -136,7 +136,6 @@ pub(crate) fn says_invalid_range(cause: &(dyn Error + 'static)) -> bool {
 pub(crate) struct ExplainsError;
 
 /// Whether `error` may mean that the object does not have the range (any more).
-#[must_use]
 pub fn may_be_past_end(error: &object_store::Error) -> bool {
     if !may_be_the_range(error) {
         return false;
@@ -159,7 +158,6 @@ pub fn may_be_past_end(error: &object_store::Error) -> bool {
 
 /// Whether `error` says that the object, whose size was known, does not have the range. `object_store` and our
 /// layers say so.
-#[must_use]
 pub fn is_invalid_range(error: &object_store::Error) -> bool {
     let is_ours = matches!(FetchError::find(error), Some(FetchError::PastEnd { .. }));
     is_ours || sources(error).any(says_invalid_range)
@@ -186,14 +184,12 @@ pub struct SharedError(Arc<object_store::Error>);
 
 impl SharedError {
     /// The original error.
-    #[must_use]
     pub fn original(&self) -> &object_store::Error {
         &self.0
     }
 }
 
 /// A copy of `error` for one of several waiters: the same variant, with the original as its source.
-#[must_use]
 pub fn share(error: &Arc<object_store::Error>) -> object_store::Error {
     use object_store::Error as E;
     let source = Box::new(SharedError(Arc::clone(error)));

@@ -40,9 +40,7 @@
 //! A read of up to one and a half parts is one GET, and its body is passed through. A longer one is split, unless one
 //! stream gets the whole bandwidth. The size of a part is what one stream carries in about three round trips, within
 //! the bounds of the [`BackendProfile`]. An object of unknown size costs no extra request: the first part tells its
-//! size.
-//!
-//! A local file is read in a few large steps.
+//! size. A local file is read in a few large steps.
 //!
 //! Every answer is compared with the first one, and requests sent after it are pinned to its version, so bytes of two
 //! versions are never mixed. A change is [`ObjectChanged`], or a restart if nothing has been handed on yet.

@@ -113,7 +113,6 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// The option `key` does not take `value`; `allowed` says what it takes.
-    #[expect(clippy::needless_pass_by_value, reason = "callers have a number, which they would have to borrow")]
     pub fn bad(key: &str, value: impl ToString, allowed: impl Into<String>) -> Self {
         Self::BadValue { key: key.into(), value: value.to_string(), allowed: allowed.into() }
     }

@@ -137,8 +137,7 @@ impl ObjectStore for FetchStore {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let asks_for_link = options.extensions.get::<Intent>().is_some();
-        let answer = self.core.read(location, options).await?;
-        let mut answer = local_file::in_large_steps(answer);
+        let mut answer = local_file::in_large_steps(self.core.read(location, options).await?);
         if asks_for_link {
             answer.extensions.insert(MeasuredLink(self.link()));
         }

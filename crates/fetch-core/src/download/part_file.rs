@@ -18,7 +18,7 @@ use object_store::path::Path as ObjectPath;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::download::DownloadError;
+use crate::download::{DownloadError, Result};
 use crate::policy::byte_range;
 use crate::protocol::version::ObjectVersion;
 use crate::read::positioned;
@@ -75,7 +75,7 @@ const FORMAT: u32 = 2;
 
 impl PartFile {
     /// Opens what an earlier download to `target` has left, or creates it. `None` if another download holds it.
-    pub(crate) fn open(target: &Path) -> Result<Option<Self>, DownloadError> {
+    pub(crate) fn open(target: &Path) -> Result<Option<Self>> {
         let target = resolved(target)?;
         let Some(name) = target.file_name() else { return Err(DownloadError::IsDirectory { path: target }) };
         let (part, journal) = (sibling(&target, name, ".headstart-part"), sibling(&target, name, ".headstart-journal"));
@@ -87,12 +87,12 @@ impl PartFile {
             }
             Err(error) => return Err(failed("create", &part)(error)),
         };
-        match data.try_lock() {
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            // Another download renamed the file between our two calls, so it is not ours to write to.
-            Ok(()) | Err(TryLockError::Error(_)) if !is_still(&data, &part)? => return Ok(None),
-            // The file system has no locks. The caller must then see to it that there is one download at a time.
-            Ok(()) | Err(TryLockError::Error(_)) => {}
+        // Any other error: the file system has no locks. The caller must then see to it that there is one download at a
+        // time.
+        let is_locked = matches!(data.try_lock(), Err(TryLockError::WouldBlock));
+        // Another download may have renamed the file between our two calls. It is not ours to write to then.
+        if is_locked || !is_still(&data, &part)? {
+            return Ok(None);
         }
         refuse_others(&journal)?;
         let lines = OpenOptions::new().read(true).append(true).create(true).open(&journal);
@@ -104,15 +104,12 @@ impl PartFile {
     }
 
     /// What the journal lists for `object`: the version, and ranges that do not overlap, in order.
-    pub(crate) fn claims(
-        &self,
-        object: &ObjectId,
-    ) -> Result<Option<(ObjectVersion, Vec<WrittenRange>)>, DownloadError> {
+    pub(crate) fn claims(&self, object: &ObjectId) -> Result<Option<(ObjectVersion, Vec<WrittenRange>)>> {
         Ok(self.journal()?.filter(|(of, ..)| of == object).map(|(_, version, pieces)| (version, pieces)))
     }
 
     /// What the journal lists, for any object.
-    fn journal(&self) -> Result<Option<(ObjectId, ObjectVersion, Vec<WrittenRange>)>, DownloadError> {
+    fn journal(&self) -> Result<Option<(ObjectId, ObjectVersion, Vec<WrittenRange>)>> {
         let mut journal = self.lines.lock();
         let mut text = Vec::new();
         journal.rewind().and_then(|()| journal.read_to_end(&mut text)).map_err(failed("read", &self.journal))?;
@@ -140,7 +137,7 @@ impl PartFile {
     }
 
     /// Whether `piece` is in the file, with its checksum.
-    pub(crate) fn holds(&self, piece: &WrittenRange) -> Result<bool, DownloadError> {
+    pub(crate) fn holds(&self, piece: &WrittenRange) -> Result<bool> {
         let mut buffer = vec![0; byte_range::in_memory(byte_range::len(&piece.range)).min(READ_BACK_BYTES)];
         let (mut at, mut crc32c) = (piece.range.start, 0);
         while at < piece.range.end {
@@ -156,7 +153,7 @@ impl PartFile {
     }
 
     /// Starts anew: nothing of this version of `object` has been written.
-    pub(crate) fn begin(&self, object: ObjectId, version: &ObjectVersion) -> Result<(), DownloadError> {
+    pub(crate) fn begin(&self, object: ObjectId, version: &ObjectVersion) -> Result<()> {
         let mut journal = self.lines.lock();
         journal.set_len(0).map_err(failed("write", &self.journal))?;
         self.data.set_len(0).map_err(failed("write", &self.part))?;
@@ -165,7 +162,7 @@ impl PartFile {
     }
 
     /// Writes `chunks` at byte `at` and records them in the journal.
-    pub(crate) fn write(&self, at: u64, chunks: &[Bytes]) -> Result<WrittenRange, DownloadError> {
+    pub(crate) fn write(&self, at: u64, chunks: &[Bytes]) -> Result<WrittenRange> {
         let mut piece = WrittenRange { range: at..at, crc32c: 0 };
         for chunk in chunks {
             positioned::write_all(&self.data, chunk, piece.range.end).map_err(failed("write", &self.part))?;
@@ -177,7 +174,7 @@ impl PartFile {
     }
 
     /// All `size` bytes are written: syncs the file and gives it its final name.
-    pub(crate) fn finish(&self, size: u64) -> Result<(), DownloadError> {
+    pub(crate) fn finish(&self, size: u64) -> Result<()> {
         self.data.set_len(size).and_then(|()| self.data.sync_all()).map_err(failed("sync", &self.part))?;
         // Checked again: hours may have passed.
         resolved(&self.target)?;
@@ -188,14 +185,14 @@ impl PartFile {
     }
 
     /// Removes both files: what has been written is useless.
-    pub(crate) fn discard(&self) -> Result<(), DownloadError> {
+    pub(crate) fn discard(&self) -> Result<()> {
         fs::remove_file(&self.journal).map_err(failed("remove", &self.journal))?;
         fs::remove_file(&self.part).map_err(failed("remove", &self.part))
     }
 
     /// Removes both files if the journal lists nothing, for any object. Listed ranges are kept after any error:
     /// the next download resumes with them.
-    pub(crate) fn discard_if_empty(&self) -> Result<(), DownloadError> {
+    pub(crate) fn discard_if_empty(&self) -> Result<()> {
         match self.journal()? {
             Some((.., pieces)) if !pieces.is_empty() => Ok(()),
             _ => self.discard(),
@@ -203,7 +200,7 @@ impl PartFile {
     }
 
     /// Writes one line by one call. A line may be torn, but never mixed with another.
-    fn append(&self, journal: &mut File, line: &impl Serialize) -> Result<(), DownloadError> {
+    fn append(&self, journal: &mut File, line: &impl Serialize) -> Result<()> {
         let mut bytes = serde_json::to_vec(line).map_err(io::Error::from).map_err(failed("write", &self.journal))?;
         bytes.push(b'\n');
         journal.write_all(&bytes).map_err(failed("write", &self.journal))
@@ -223,7 +220,7 @@ fn sibling(target: &Path, name: &OsStr, suffix: &str) -> PathBuf {
 }
 
 /// The file that is replaced: `target`, or what it links to.
-fn resolved(target: &Path) -> Result<PathBuf, DownloadError> {
+fn resolved(target: &Path) -> Result<PathBuf> {
     let path = target.to_owned();
     // If nothing is there or it cannot be examined, creating the part file reports a better error.
     let Ok(metadata) = fs::symlink_metadata(target) else { return Ok(path) };
@@ -243,11 +240,9 @@ fn resolved(target: &Path) -> Result<PathBuf, DownloadError> {
 
 /// Refuses `path` if it exists and is not a regular file. Checked before it is opened: opening a pipe or a device
 /// may have effects, and opening a link may create a file elsewhere.
-fn refuse_others(path: &Path) -> Result<(), DownloadError> {
-    match fs::symlink_metadata(path).ok().and_then(|metadata| kind(&metadata)) {
-        None => Ok(()),
-        Some(found) => Err(DownloadError::Obstructed { path: path.to_owned(), found }),
-    }
+fn refuse_others(path: &Path) -> Result<()> {
+    let found = fs::symlink_metadata(path).ok().and_then(|metadata| kind(&metadata));
+    found.map_or(Ok(()), |found| Err(DownloadError::Obstructed { path: path.to_owned(), found }))
 }
 
 /// What the file is, if it is not a regular file.
@@ -273,7 +268,7 @@ fn kind(metadata: &fs::Metadata) -> Option<&'static str> {
 }
 
 /// Whether `file`, opened as `path`, still has this name; a link may have replaced it meanwhile.
-fn is_still(file: &File, path: &Path) -> Result<bool, DownloadError> {
+fn is_still(file: &File, path: &Path) -> Result<bool> {
     refuse_others(path)?;
     #[cfg(unix)]
     {

@@ -150,7 +150,9 @@ impl DownloadWriter {
                 break memory;
             }
             drop(memory);
-            self.wait().await?;
+            if let Some(written) = self.writes.join_next().await {
+                self.written(written)?;
+            }
         };
         let at = self.at;
         self.at += std::mem::take(&mut self.batch_bytes) as u64;
@@ -166,19 +168,11 @@ impl DownloadWriter {
         if !self.batch.is_empty() {
             self.write().await?;
         }
-        while !self.writes.is_empty() {
-            self.wait().await?;
+        while let Some(written) = self.writes.join_next().await {
+            self.written(written)?;
         }
         self.held.sort_unstable_by_key(|piece| piece.range.start);
         Ok(())
-    }
-
-    /// Waits for one of the writes in flight.
-    async fn wait(&mut self) -> Result<()> {
-        match self.writes.join_next().await {
-            Some(written) => self.written(written),
-            None => Ok(()),
-        }
     }
 
     fn written(&mut self, written: Result<Result<WrittenRange>, JoinError>) -> Result<()> {

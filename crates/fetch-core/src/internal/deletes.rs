@@ -166,82 +166,60 @@ mod tests {
         })
     }
 
-    /// A stream of deletions of `taken`, all taken at once, that reports `outcomes` and then hangs unless it `ends`.
-    struct Case {
-        forgotten: Arc<Mutex<Vec<String>>>,
-        stream: BoxStream<'static, Result<Path>>,
-    }
-
-    impl Case {
-        fn new(taken: &[&str], outcomes: Vec<Result<Path>>, ends: bool) -> Self {
-            let forgotten: Arc<Mutex<Vec<String>>> = Arc::default();
-            let paths: Vec<_> = taken.iter().map(|path| Ok(Path::from(*path))).collect();
-            let log = Arc::clone(&forgotten);
-            let delete = |locations: BoxStream<'static, Result<Path>>| {
-                let outcomes = stream::iter(outcomes);
-                let reports = stream::once(locations.count()).flat_map(move |_| stream::empty()).chain(outcomes);
-                if ends { reports.boxed() } else { reports.chain(stream::pending()).boxed() }
-            };
-            let stream =
-                observe(delete, stream::iter(paths).boxed(), move |path| log.lock().push(path.as_ref().to_owned()));
-            Self { forgotten, stream }
+    /// Deletes `taken`, all taken in at once; `outcomes` are reported, then the stream hangs unless it `ends`. Checks
+    /// which paths are forgotten with each outcome, and at last with the drop of the stream.
+    #[track_caller]
+    fn check(taken: &[&str], outcomes: Vec<Result<Path>>, ends: bool, expected: &[&[&str]]) {
+        let paths: Vec<_> = taken.iter().map(|path| Ok(Path::from(*path))).collect();
+        let delete = |locations: BoxStream<'static, Result<Path>>| {
+            let outcomes = stream::iter(outcomes);
+            let reports = stream::once(locations.count()).flat_map(move |_| stream::empty()).chain(outcomes);
+            if ends { reports.boxed() } else { reports.chain(stream::pending()).boxed() }
+        };
+        let forgotten: Arc<Mutex<Vec<String>>> = Arc::default();
+        let log = Arc::clone(&forgotten);
+        let mut stream = observe(delete, stream::iter(paths).boxed(), move |path| log.lock().push(path.to_string()));
+        let (at_drop, reported) = expected.split_last().expect("the paths forgotten with the drop");
+        for (n, expected) in reported.iter().enumerate() {
+            let _ = futures::FutureExt::now_or_never(stream.next());
+            assert_eq!(std::mem::take(&mut *forgotten.lock()), *expected, "outcome {n}");
         }
-
-        /// The paths forgotten while the next outcome is reported.
-        fn next(&mut self) -> Vec<String> {
-            let _ = futures::FutureExt::now_or_never(self.stream.next());
-            std::mem::take(&mut *self.forgotten.lock())
-        }
-
-        fn drop(self) -> Vec<String> {
-            drop(self.stream);
-            std::mem::take(&mut *self.forgotten.lock())
-        }
+        drop(stream);
+        assert_eq!(*forgotten.lock(), *at_drop, "at the drop");
     }
 
     #[test]
     fn each_path_is_forgotten_when_it_is_taken_in_and_when_it_is_reported() {
-        let mut case = Case::new(&["a", "b"], vec![Ok("b".into()), Ok("a".into())], true);
-        assert_eq!(case.next(), ["a", "b", "b"], "both were taken in before the first outcome");
-        assert_eq!(case.next(), ["a"]);
-        assert_eq!(case.next(), [""; 0]);
-        assert_eq!(case.drop(), [""; 0]);
+        let outcomes = vec![Ok("b".into()), Ok("a".into())];
+        // Both were taken in before the first outcome.
+        check(&["a", "b"], outcomes, true, &[&["a", "b", "b"], &["a"], &[], &[]]);
     }
 
     #[test]
     fn an_error_that_names_a_pending_path_is_about_that_one_alone() {
         let outcomes = vec![failed(Some("a")), failed(Some("a")), Ok("b".into())];
-        let mut case = Case::new(&["a", "b", "c"], outcomes, false);
-        assert_eq!(case.next(), ["a", "b", "c", "a"]);
-        assert_eq!(case.next(), ["b", "c"], "a is not pending any more: this may be any of the others");
-        assert_eq!(case.next(), ["b"]);
-        assert_eq!(case.drop(), [""; 0], "three went in and three came out");
+        // After the first error a is not pending any more, so the second one may be about any of the others.
+        let expected: [&[&str]; 4] = [&["a", "b", "c", "a"], &["b", "c"], &["b"], &[]];
+        check(&["a", "b", "c"], outcomes, false, &expected);
     }
 
     #[test]
     fn an_error_that_names_no_pending_path_may_be_about_each() {
         for named in [None, Some("/folder/a")] {
             let outcomes = vec![failed(named), Ok("a".into()), failed(named)];
-            let mut case = Case::new(&["a", "b", "c"], outcomes, false);
-            assert_eq!(case.next(), ["a", "b", "c", "a", "b", "c"]);
-            assert_eq!(case.next(), ["a"]);
-            assert_eq!(case.next(), ["b", "c"]);
-            assert_eq!(case.drop(), [""; 0], "all outcomes are known");
+            // At the drop all outcomes are known.
+            let expected: [&[&str]; 4] = [&["a", "b", "c", "a", "b", "c"], &["a"], &["b", "c"], &[]];
+            check(&["a", "b", "c"], outcomes, false, &expected);
         }
     }
 
     #[test]
     fn what_is_pending_at_the_end_or_at_a_drop_is_forgotten() {
-        let mut ends = Case::new(&["a", "b", "c"], vec![failed(None)], true);
-        assert_eq!(ends.next().len(), 6, "one error for all of a batch");
-        assert_eq!(ends.next(), ["a", "b", "c"]);
-        assert_eq!(ends.drop(), [""; 0]);
-
-        let mut dropped = Case::new(&["a", "b", "a"], vec![Ok("a".into())], false);
-        assert_eq!(dropped.next(), ["a", "b", "a", "a"]);
-        assert_eq!(dropped.drop(), ["a", "b"], "a was taken in twice and reported once");
-
-        let untouched = Case::new(&["a"], Vec::new(), false);
-        assert_eq!(untouched.drop(), [""; 0], "nothing was taken in");
+        // One error for all of a batch, then the end.
+        check(&["a", "b", "c"], vec![failed(None)], true, &[&["a", "b", "c", "a", "b", "c"], &["a", "b", "c"], &[]]);
+        // Here a is taken in twice and reported once.
+        check(&["a", "b", "a"], vec![Ok("a".into())], false, &[&["a", "b", "a", "a"], &["a", "b"]]);
+        // Nothing is taken in from a stream that is not polled.
+        check(&["a"], Vec::new(), false, &[&[]]);
     }
 }

@@ -59,7 +59,6 @@ impl Mutation {
 
     /// Whether a test has switched the mutation on.
     #[inline]
-    #[must_use]
     pub fn is_active(self) -> bool {
         #[cfg(feature = "mutation")]
         return active::PRESENT.get() & (1 << self as u32) != 0;

@@ -12,7 +12,6 @@ const RESPONDS_WITHIN: Duration = Duration::from_millis(100);
 ///
 /// The only way to find out is to create a timer, which panics without a time driver. A runtime without one
 /// therefore prints a panic message when it is first seen on a thread; the panic is caught.
-#[must_use]
 pub fn has_timer() -> bool {
     thread_local!(static LATEST: Cell<Option<(Id, bool)>> = const { Cell::new(None) });
     let Ok(runtime) = Handle::try_current() else { return false };
@@ -35,25 +34,21 @@ pub struct TaskRuntime(Handle);
 
 impl TaskRuntime {
     /// The runtime behind `handle`.
-    #[must_use]
     pub fn of(handle: &Handle) -> Self {
         Self(handle.clone())
     }
 
     /// The caller's runtime, if it has one.
-    #[must_use]
     pub fn current() -> Option<Self> {
         Handle::try_current().ok().map(Self)
     }
 
     /// The id of the runtime.
-    #[must_use]
     pub fn id(&self) -> Id {
         self.0.id()
     }
 
     /// Whether the caller runs on it.
-    #[must_use]
     pub fn is_current(&self) -> bool {
         Handle::try_current().is_ok_and(|current| current.id() == self.id())
     }

@@ -129,11 +129,8 @@ impl Permits {
             Ok(permit) => return permit,
             Err(place) => place,
         };
-        {
-            let granted = pin!(place.granted());
-            if let Either::Left((permit, _)) = select(granted, pin!(promotion.promoted())).await {
-                return permit;
-            }
+        if let Either::Left((permit, _)) = select(pin!(place.granted()), pin!(promotion.promoted())).await {
+            return permit;
         }
         place.promote();
         place.granted().await
@@ -192,8 +189,8 @@ impl Permits {
                 };
                 (now.saturating_sub(since) >= timeout).then_some(since)
             };
-            let unused = state.held.iter().filter_map(|(id, holder)| Some((unused_since(holder)?, *id)));
-            let mut unused: Vec<_> = unused.collect();
+            let mut unused: Vec<_> =
+                state.held.iter().filter_map(|(id, holder)| Some((unused_since(holder)?, *id))).collect();
             unused.sort_unstable();
             let waiters = state.queue.len();
             unused.into_iter().take(waiters).filter(|(_, id)| state.give_back(*id, true)).count()

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::atomic::AtomicUsize};
 
 use super::*;
-use crate::internal::sync::explore;
+use crate::internal::{ask, sync::explore};
 use futures::{FutureExt, future::BoxFuture};
 use proptest::prelude::*;
 
@@ -26,11 +26,9 @@ async fn held(permits: &Arc<Permits>) -> (Permit, Arc<CallActivity>) {
 }
 
 fn speculate(permits: &Arc<Permits>, promotion: &Promotion) -> BoxFuture<'static, Permit> {
-    let (permits, promotion) = (Arc::clone(permits), promotion.clone());
-    let mut extensions = Extensions::new();
-    extensions.insert(Intent::Speculative);
-    extensions.insert(promotion);
-    let activity = permits.activity();
+    let (permits, activity) = (Arc::clone(permits), permits.activity());
+    let mut extensions = ask(0..1, Intent::Speculative).extensions;
+    extensions.insert(promotion.clone());
     async move { permits.acquire_for(&extensions, &activity).await }.boxed()
 }
 

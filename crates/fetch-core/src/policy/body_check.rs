@@ -33,7 +33,6 @@ pub fn check_range(expected: &Range<u64>, answered: &Range<u64>) -> Result<(), F
 
 impl BodyCheck {
     /// A body of the bytes `range`, of which nothing has arrived.
-    #[must_use]
     pub fn new(range: Range<u64>) -> Self {
         Self { at: range.start, range }
     }
@@ -50,25 +49,21 @@ impl BodyCheck {
     }
 
     /// The bytes promised.
-    #[must_use]
     pub fn range(&self) -> Range<u64> {
         self.range.clone()
     }
 
     /// The bytes that have not arrived.
-    #[must_use]
     pub fn missing(&self) -> Range<u64> {
         self.at..self.range.end
     }
 
     /// The next byte to arrive.
-    #[must_use]
     pub fn at(&self) -> u64 {
         self.at
     }
 
     /// Whether all bytes have arrived.
-    #[must_use]
     pub fn is_complete(&self) -> bool {
         self.at >= self.range.end
     }
@@ -98,7 +93,6 @@ impl BodyCheck {
     }
 
     /// The error of a body that has stalled for the time `waited`.
-    #[must_use]
     pub fn stalled(&self, waited: Duration) -> FetchError {
         FetchError::Stalled { start: self.range.start, end: self.range.end, at: self.at, waited }
     }

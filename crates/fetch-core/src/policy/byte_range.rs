@@ -3,20 +3,17 @@
 use std::ops::Range;
 
 /// Length of `range` in bytes; 0 if it is empty or reversed.
-#[must_use]
 pub fn len(range: &Range<u64>) -> u64 {
     range.end.saturating_sub(range.start)
 }
 
 /// The bytes that `a` and `b` have in common, if any.
-#[must_use]
 pub fn intersection(a: &Range<u64>, b: &Range<u64>) -> Option<Range<u64>> {
     let both = a.start.max(b.start)..a.end.min(b.end);
     (both.start < both.end).then_some(both)
 }
 
 /// The parts of `wanted` that `held` does not cover. `held` is sorted by start and may overlap.
-#[must_use]
 pub fn missing(wanted: &Range<u64>, held: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
     let mut holes = Vec::new();
     let mut at = wanted.start;
@@ -39,20 +36,17 @@ pub fn missing(wanted: &Range<u64>, held: impl IntoIterator<Item = Range<u64>>) 
 ///
 /// # Panics
 /// On a target whose address space is smaller than `bytes`: such a buffer cannot exist there.
-#[must_use]
 pub fn in_memory(bytes: u64) -> usize {
     usize::try_from(bytes).expect("a buffer larger than the address space was asked for")
 }
 
 /// A number of bytes from a calculation in `f64`: rounded down, and 0 if it is negative or not a number.
-#[must_use]
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
+#[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
 pub fn from_f64(bytes: f64) -> u64 {
     bytes as u64
 }
 
 /// The largest power of two that is not above `n`; 0 for 0.
-#[must_use]
 pub fn pow2_floor(n: u64) -> u64 {
     n.checked_ilog2().map_or(0, |log| 1 << log)
 }

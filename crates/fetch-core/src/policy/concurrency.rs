@@ -74,7 +74,7 @@ pub(crate) struct AnswerSample {
 impl Concurrency {
     /// A limit of at most `cap`.
     pub(crate) fn new(cap: usize) -> Self {
-        let limit = to_limit(cap.min(START));
+        let limit = cap.min(START) as f64;
         Self {
             cap,
             limit,
@@ -88,7 +88,7 @@ impl Concurrency {
     }
 
     /// GETs that may be in flight now.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and the cap")]
+    #[expect(clippy::cast_possible_truncation, reason = "between 1 and the cap")]
     pub(crate) fn limit(&self) -> usize {
         self.limit as usize
     }
@@ -107,7 +107,6 @@ impl Concurrency {
         }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a rate")]
     fn end_round(&mut self, elapsed: Duration, all_bytes: u64) {
         let Round { bytes_before, answers, throttled, full, .. } = std::mem::take(&mut self.round);
         if throttled * THROTTLED_SHARE >= answers {
@@ -131,23 +130,17 @@ impl Concurrency {
             return;
         }
         self.wait = self.wait.saturating_sub(1);
-        if !carries_more && self.wait > 0 {
-            return;
-        }
         if carries_more {
             self.next_wait = GROWTH_WAIT;
+        } else if self.wait > 0 {
+            return;
         }
         self.justified_bytes_per_s = rate;
-        let grown = (self.justified * GROWTH).min(to_limit(self.cap));
+        let grown = (self.justified * GROWTH).min(self.cap as f64);
         self.grown_from = (grown > self.justified).then_some(self.justified);
         self.justified = grown;
         self.limit = grown;
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "at most a few thousand")]
-fn to_limit(requests: usize) -> f64 {
-    requests as f64
 }
 
 #[cfg(test)]
@@ -165,8 +158,8 @@ mod tests {
         for round in 1..=rounds {
             let now = round * 100 * MS;
             let in_flight = concurrency.limit();
-            let rate = all.min(stream * to_limit(in_flight.min(bearable)));
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a test")]
+            let rate = all.min(stream * in_flight.min(bearable) as f64);
+            #[expect(clippy::cast_possible_truncation, reason = "a test")]
             let carried = (rate / 10.0) as u64;
             bytes += carried;
             for n in 0..in_flight.max(8) {

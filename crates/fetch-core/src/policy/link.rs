@@ -85,7 +85,6 @@ pub struct Estimator {
 
 impl Estimator {
     /// Starts from the profile of the kind of store. Impossible values in it are replaced by the nearest possible ones.
-    #[must_use]
     pub fn new(prior: BackendProfile) -> Self {
         Self { prior: prior.usable(), ..Self::default() }
     }
@@ -102,7 +101,6 @@ impl Estimator {
     }
 
     /// Whether enough answers have been measured to replace the times of the profile.
-    #[must_use]
     pub fn is_measured(&self) -> bool {
         self.ttfb.len() >= TTFB_ENOUGH
     }
@@ -115,7 +113,6 @@ impl Estimator {
     }
 
     /// The bytes that all streams have carried.
-    #[must_use]
     pub fn all_bytes(&self) -> u64 {
         self.all_bytes
     }
@@ -131,7 +128,6 @@ impl Estimator {
     ///
     /// Streams that saturate the link together have only a share of it each. Such a sample can raise the estimate of a
     /// stream's rate, but not lower it. Otherwise, parts would shrink because there are many of them.
-    #[expect(clippy::cast_precision_loss, reason = "rates need no 53 bits")]
     pub fn on_body_end(&mut self, now: Duration, body: EndedBody) {
         self.roll(now);
         self.streams = self.streams.saturating_sub(1);
@@ -146,7 +142,6 @@ impl Estimator {
     }
 
     /// The current estimate.
-    #[must_use]
     pub fn link(&self) -> Link {
         let (ttfb_p50, ttfb_p95) = if self.is_measured() {
             let sorted = &self.ttfb_sorted;
@@ -177,7 +172,6 @@ impl Estimator {
     }
 
     /// Closes the buckets that ended before `now`.
-    #[expect(clippy::cast_precision_loss, reason = "rates need no 53 bits")]
     fn roll(&mut self, now: Duration) {
         let open_for = now.saturating_sub(self.bucket_start);
         if open_for < BUCKET {

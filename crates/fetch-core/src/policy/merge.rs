@@ -14,7 +14,6 @@ const SPARE_REQUESTS: u64 = 4;
 ///
 /// If there are more runs than `concurrency` requests in flight, they queue. One request less then saves a whole
 /// round trip, and a hole may cost as much.
-#[must_use]
 pub fn merge_ranges(ranges: &[Range<u64>], link: &Link, concurrency: usize) -> Vec<Range<u64>> {
     let mut sorted = ranges.to_vec();
     sorted.sort_unstable_by_key(|range| (range.start, range.end));

@@ -50,7 +50,6 @@ pub struct Prices {
 impl Prices {
     /// What `requests` and `bytes` cost, in US dollars.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "money is shown to a few digits")]
     pub fn cost(&self, requests: u64, bytes: u64) -> f64 {
         requests as f64 / 1000.0 * self.per_1000_requests + bytes as f64 / 1e9 * self.per_gb
     }

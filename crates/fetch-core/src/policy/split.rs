@@ -48,7 +48,6 @@ pub(crate) struct Split {
 impl Split {
     /// How to cut on `link` with `concurrency` requests in flight; `None` if one stream gets nearly the whole
     /// bandwidth.
-    #[expect(clippy::cast_precision_loss, reason = "a number of requests")]
     pub(crate) fn plan(link: &Link, profile: &BackendProfile, concurrency: usize) -> Option<Self> {
         let stream = link.stream_bytes_per_s;
         let reachable = link.aggregate_bytes_per_s.min(concurrency as f64 * stream);
@@ -145,7 +144,6 @@ const GOLDEN_1024: u64 = 633;
 /// Varying sizes avoid convoys (see the top of this file). Multiples of the golden ratio, modulo one, are the
 /// sequence of which any few consecutive members are spread most evenly (Knuth, *The Art of Computer Programming*
 /// 3, section 6.4).
-#[must_use]
 pub fn spread_bytes(nth: u64, mean_bytes: u64) -> u64 {
     mean_bytes / 4 * 3 + mean_bytes / 2048 * (nth % 1024 * GOLDEN_1024 % 1024)
 }

@@ -24,7 +24,6 @@ const LONGEST_USUAL_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long a body may be silent on `link` while `streams` bodies are open. A timeout that is too short costs a
 /// request, not an error, and each stall of a body doubles its timeout.
-#[expect(clippy::cast_precision_loss, reason = "a number of streams")]
 pub(crate) fn stall_timeout(link: &Link, is_measured: bool, streams: usize) -> Duration {
     let share = link.stream_bytes_per_s.min(link.aggregate_bytes_per_s / streams.max(1) as f64);
     let burst = Duration::try_from_secs_f64(BURST_BYTES / share).unwrap_or(Duration::MAX);

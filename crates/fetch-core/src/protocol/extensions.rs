@@ -46,7 +46,6 @@ struct PromotionState {
 
 impl Promotion {
     /// The promotion in `extensions`, if any.
-    #[must_use]
     pub fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
     }
@@ -58,7 +57,6 @@ impl Promotion {
     }
 
     /// Whether a reader waits for the bytes.
-    #[must_use]
     pub fn is_promoted(&self) -> bool {
         self.0.promoted.load(Ordering::Acquire)
     }
@@ -137,19 +135,16 @@ struct OriginCounts {
 
 impl Origin {
     /// The origin in `extensions`, if a layer below reports one.
-    #[must_use]
     pub fn of(extensions: &Extensions) -> Option<Self> {
         extensions.get().cloned()
     }
 
     /// Bytes from the network so far.
-    #[must_use]
     pub fn wire_bytes(&self) -> u64 {
         self.0.wire_bytes.load(Ordering::Relaxed)
     }
 
     /// Bytes from a cache so far.
-    #[must_use]
     pub fn hit_bytes(&self) -> u64 {
         self.0.hit_bytes.load(Ordering::Relaxed)
     }
@@ -182,7 +177,6 @@ pub struct ConfirmedAt(pub Instant);
 
 impl ConfirmedAt {
     /// When the answer with `extensions` to a request sent at `asked_at` was confirmed.
-    #[must_use]
     pub fn of(extensions: &Extensions, asked_at: Instant) -> Instant {
         match extensions.get() {
             Some(Self(_)) if Mutation::ConfirmsNow.is_active() => Instant::now(),
@@ -201,7 +195,6 @@ impl ConfirmedAt {
 pub struct Crc32c(pub u32);
 
 /// Options of a request for one range, with `intent`.
-#[must_use]
 pub fn ask(range: Range<u64>, intent: Intent) -> GetOptions {
     let mut options = GetOptions::new().with_range(Some(range));
     options.extensions.insert(intent);

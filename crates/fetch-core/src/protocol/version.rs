@@ -15,7 +15,6 @@ const DATE_SETTLES_AFTER: TimeDelta = TimeDelta::seconds(60);
 
 /// Whether a store's `version` names one version for ever. S3 answers `null` for an object that was written without
 /// versioning, and the next such write reuses that name.
-#[must_use]
 pub fn is_lasting_version(version: &str) -> bool {
     !matches!(version, "" | "null")
 }

@@ -32,7 +32,6 @@ pub struct LocalFile;
 
 impl LocalFile {
     /// Whether `answer` comes from a local file, as a file or as a [`FetchStore`](crate::FetchStore)'s stream.
-    #[must_use]
     pub fn is_source_of(answer: &GetResult) -> bool {
         matches!(answer.payload, GetResultPayload::File(..)) || answer.extensions.get::<Self>().is_some()
     }
@@ -40,16 +39,12 @@ impl LocalFile {
 
 /// Turns a file into a stream of large reads. The stream of the store would hop to a blocking thread for each 8
 /// KiB, and its `bytes` would zero the buffer before filling it.
-pub(crate) fn in_large_steps(answer: GetResult) -> GetResult {
-    let GetResult { payload, meta, range, attributes, mut extensions } = answer;
-    let payload = match payload {
-        GetResultPayload::File(file, path) => {
-            extensions.insert(LocalFile);
-            GetResultPayload::Stream(stream(file, path, range.clone()))
-        }
-        body @ GetResultPayload::Stream(_) => body,
-    };
-    GetResult { payload, meta, range, attributes, extensions }
+pub(crate) fn in_large_steps(mut answer: GetResult) -> GetResult {
+    if let GetResultPayload::File(file, path) = answer.payload {
+        answer.extensions.insert(LocalFile);
+        answer.payload = GetResultPayload::Stream(stream(file, path, answer.range.clone()));
+    }
+    answer
 }
 
 fn stream(file: File, path: PathBuf, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {

@@ -118,13 +118,11 @@ impl Parts {
     /// Ready with the error that has ended the read.
     pub(crate) fn poll_failure(&self, cx: &mut Context<'_>) -> Poll<Error> {
         let mut state = self.0.state.lock();
-        match state.failure.take() {
-            Some(error) => Poll::Ready(error),
-            None => {
-                state.reader = Some(cx.waker().clone());
-                Poll::Pending
-            }
+        if let Some(error) = state.failure.take() {
+            return Poll::Ready(error);
         }
+        state.reader = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 
@@ -179,11 +177,7 @@ impl SplitRead {
 
     /// Cuts `bytes` off the unsent range; `None` if no memory is free and the part can wait.
     fn cut(&self, state: &mut Slots, bytes: u64, is_head: bool) -> Option<(u64, Range<u64>)> {
-        let memory = match self.memory(bytes) {
-            Some(memory) => memory,
-            None if is_head => PartMemory::Unreserved,
-            None => return None,
-        };
+        let memory = self.memory(bytes).or(is_head.then_some(PartMemory::Unreserved))?;
         let range = state.unsent.start..state.unsent.start.saturating_add(bytes).min(state.unsent.end);
         state.unsent.start = range.end;
         let number = state.number();
@@ -322,9 +316,7 @@ impl SplitRead {
         };
         self.core.counters.wasted_bytes.add(slots.iter().chain(&tail).map(|slot| slot.unread_bytes).sum());
         drop((slots, tail));
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        reader.into_iter().for_each(Waker::wake);
     }
 }
 

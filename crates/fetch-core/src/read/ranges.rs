@@ -132,14 +132,11 @@ impl FetchCore {
         let read = async {
             let mut result = self.read(path, options.clone()).await?;
             self.refusals.check(version.get_or_init(|| ObjectVersion::of(&result.meta)), &result.meta)?;
-            result.payload = match result.payload {
-                GetResultPayload::Stream(body) => {
-                    let delivered = Arc::clone(delivered);
-                    let count = move |chunk: &Bytes| _ = delivered.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-                    GetResultPayload::Stream(body.inspect_ok(count).boxed())
-                }
-                file @ GetResultPayload::File(..) => file,
-            };
+            if let GetResultPayload::Stream(body) = result.payload {
+                let delivered = Arc::clone(delivered);
+                let count = move |chunk: &Bytes| _ = delivered.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                result.payload = GetResultPayload::Stream(body.inspect_ok(count).boxed());
+            }
             MergedRun::collect(result).await
         };
         match (read.await, version.get()) {

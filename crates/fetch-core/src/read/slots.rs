@@ -134,35 +134,26 @@ impl Slots {
 
     pub(crate) fn wake_reader_of(&mut self, number: u64) {
         let head = self.line.front().or(self.tail.as_ref());
-        if head.is_some_and(|head| head.number == number)
-            && let Some(reader) = self.reader.take()
-        {
-            reader.wake();
+        if head.is_some_and(|head| head.number == number) {
+            self.reader.take().into_iter().for_each(Waker::wake);
         }
     }
 
     /// Waits until the first answer has told the version. Never ready for a part that was dropped: its task is aborted.
     pub(crate) fn poll_version(&mut self, number: u64, cx: &mut Context<'_>) -> Poll<ObjectVersion> {
-        let version = self.version.clone();
-        match (version, self.slot(number)) {
-            (Some(version), Some(_)) => Poll::Ready(version),
-            (None, Some(slot)) => {
-                slot.failed = Some(cx.waker().clone());
-                Poll::Pending
-            }
-            (_, None) => Poll::Pending,
+        match (self.version.clone(), self.slot(number)) {
+            (Some(version), Some(_)) => return Poll::Ready(version),
+            (None, Some(slot)) => slot.failed = Some(cx.waker().clone()),
+            (_, None) => {}
         }
+        Poll::Pending
     }
 
     /// Waits until the slot has room, or is gone.
     pub(crate) fn poll_room(&mut self, number: u64, cx: &mut Context<'_>) -> Poll<()> {
-        match self.slot(number) {
-            Some(slot) if slot.is_full() => {
-                slot.drainer = Some(cx.waker().clone());
-                Poll::Pending
-            }
-            _ => Poll::Ready(()),
-        }
+        let Some(slot) = self.slot(number).filter(|slot| slot.is_full()) else { return Poll::Ready(()) };
+        slot.drainer = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     /// The next chunk for the reader.
@@ -224,10 +215,8 @@ impl Slot {
         if let PartMemory::Reserved(reservation) = &mut self.memory {
             reservation.release(bytes.len());
         }
-        if !self.is_full()
-            && let Some(drainer) = self.drainer.take()
-        {
-            drainer.wake();
+        if !self.is_full() {
+            self.drainer.take().into_iter().for_each(Waker::wake);
         }
         Some(bytes)
     }

@@ -166,7 +166,6 @@ impl Jitter {
     }
 
     /// The next number in `0.0..1.0`.
-    #[expect(clippy::cast_precision_loss, reason = "32 bits fit")]
     pub(crate) fn next(&self) -> f64 {
         let mut z = self.0.fetch_add(SPLIT_MIX_INCREMENT, Ordering::Relaxed).wrapping_add(SPLIT_MIX_INCREMENT);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -257,7 +257,6 @@ pub(crate) fn says_another_version(error: &Error) -> bool {
 
 /// Whether `error` may be a refusal of the range: another range of the same object may be answered. Excludes errors
 /// in which the client reports another problem.
-#[must_use]
 pub fn may_be_the_range(error: &Error) -> bool {
     match error {
         Error::Generic { .. } => match FetchError::find(error) {

@@ -56,7 +56,6 @@ pub const RETRY_RULES: &[RetryRule] = &[
 pub struct ConnectionFault;
 
 /// Whether `error` may pass, so that the request is retried; see [`RETRY_RULES`].
-#[must_use]
 pub fn is_transient(error: &object_store::Error) -> bool {
     let is_about_certificate = || sources(error).any(|cause| cause.to_string().contains("invalid peer certificate"));
     if !matches!(error, object_store::Error::Generic { .. }) || is_about_certificate() {
@@ -136,7 +135,6 @@ fn is_transient_io_error(error: &std::io::Error) -> bool {
 
 /// Whether `error` is about the request (its range, its preconditions), not about the object or the store. Another
 /// request for the same object may then be answered.
-#[must_use]
 pub fn depends_on_request(error: &object_store::Error) -> bool {
     use object_store::Error::{Generic, NotImplemented, NotModified, NotSupported, Precondition};
     match error {
