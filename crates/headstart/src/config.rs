@@ -179,7 +179,7 @@ fn parse_certificate(key: &str, value: &str) -> Result<PathBuf, ConfigError> {
 }
 
 /// The settings of every layer and backend, and their sources.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) stack: StackConfig,
     pub(crate) fetch: FetchConfig,
@@ -190,22 +190,6 @@ pub(crate) struct Settings {
     #[cfg(feature = "aws")]
     pub(crate) s3: S3Config,
     pub(crate) given: GivenOptions,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            stack: StackConfig::default(),
-            fetch: FetchConfig::default(),
-            prefetch: PrefetchConfig::default(),
-            cache: CacheConfig::default(),
-            #[cfg(feature = "gcp")]
-            gcs: GcsConfig::default(),
-            #[cfg(feature = "aws")]
-            s3: S3Config::default(),
-            given: GivenOptions::default(),
-        }
-    }
 }
 
 impl Settings {

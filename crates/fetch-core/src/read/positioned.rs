@@ -21,6 +21,7 @@ pub(crate) fn read_up_to(file: &File, mut buffer: &mut [u8], mut at: u64) -> Res
 }
 
 /// Writes all of `bytes` at byte `at`.
+#[cfg(any(test, feature = "download"))]
 pub(crate) fn write_all(file: &File, mut bytes: &[u8], mut at: u64) -> Result<()> {
     while !bytes.is_empty() {
         match write_at(file, bytes, at) {
@@ -44,7 +45,7 @@ fn read_at(file: &File, buffer: &mut [u8], at: u64) -> Result<usize> {
     file.read_at(buffer, at)
 }
 
-#[cfg(unix)]
+#[cfg(all(unix, any(test, feature = "download")))]
 fn write_at(file: &File, bytes: &[u8], at: u64) -> Result<usize> {
     file.write_at(bytes, at)
 }
@@ -61,7 +62,7 @@ fn read_at(mut file: &File, buffer: &mut [u8], at: u64) -> Result<usize> {
     file.read(buffer)
 }
 
-#[cfg(not(unix))]
+#[cfg(all(not(unix), any(test, feature = "download")))]
 fn write_at(mut file: &File, bytes: &[u8], at: u64) -> Result<usize> {
     use std::io::{Seek, SeekFrom, Write};
     let _alone = ONE_AT_A_TIME.lock();
