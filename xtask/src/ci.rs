@@ -106,7 +106,6 @@ fn run_step(step: Step) -> Result<()> {
     }
 }
 
-/// Runs cargo on the whole workspace.
 fn cargo(args: &[&str], last: &[&str], env: Option<(&str, &str)>) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(args).envs(env);

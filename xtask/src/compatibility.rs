@@ -160,8 +160,7 @@ fn report(outcomes: &[CellOutcome], args: &CompatibilityArgs, took: f64) -> Resu
             }
         }
     }
-    let everything =
-        args.behaviours.is_empty() && args.mode.is_none() && args.client.is_none() && args.access.is_none();
+    let everything = args.behaviours.is_empty() && (args.mode, args.client, args.access) == (None, None, None);
     let unused: Vec<_> = exceptions::ALL.iter().zip(used).filter(|(_, used)| !used).map(|(one, _)| one).collect();
     println!(
         "compatibility: {} cells of {} behaviours in {took:.1} s: {failed} failed, {explained} as excepted",

@@ -123,7 +123,6 @@ pub(crate) fn run_for_ci() -> Result<()> {
     run(&FuzzArgs { seed, cases: Some(cases), keep_going: true, ..FuzzArgs::default() })
 }
 
-/// Runs the cases in this process.
 fn work(args: &FuzzArgs) -> Result<()> {
     let began = Instant::now();
     let most = args.seconds.map_or(Duration::MAX, Duration::from_secs);

@@ -44,7 +44,6 @@ enum Start {
     Announced,
 }
 
-/// Draws the picture.
 pub(crate) fn run(args: &RampArgs) -> Result<()> {
     let runtime = paused()?;
     let read = |start| runtime.block_on(read_in_order(start));

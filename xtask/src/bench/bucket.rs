@@ -1,5 +1,4 @@
-//! The bench on an object of a real bucket. It only reads: one HEAD, one plain copy to compare with, then the runs. It
-//! announces the cost before.
+//! The bench on an object of a real bucket: one HEAD, one plain copy to compare with, the runs, and no write.
 
 use std::io::{IsTerminal, Write, stdin, stdout};
 

@@ -1,5 +1,4 @@
-//! Runs in processes of their own, which keeps their peak memory and CPU time apart: starts the processes, and is the
-//! process for our systems.
+//! Runs in processes of their own, which keeps peak memory and CPU time apart: the processes and their start.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -127,7 +126,6 @@ impl RunningProcess {
         Ok(Self { child: Arc::new(Mutex::new(child)), lines, errors: Some(errors) })
     }
 
-    /// Writes a line to the process.
     pub(crate) fn send(&mut self, line: &str) -> Result<()> {
         let mut child = self.child.lock();
         let stdin = child.stdin.as_mut().context("the process has no stdin")?;

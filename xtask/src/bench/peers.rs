@@ -76,7 +76,6 @@ impl Peers {
     }
 }
 
-/// Builds a program and returns its path.
 fn build(root: &Path, what: &[&str]) -> Result<PathBuf> {
     #[derive(Deserialize)]
     struct Message {

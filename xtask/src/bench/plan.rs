@@ -60,8 +60,7 @@ impl BenchPlan {
         self.workload(job).shapes(job.system)[job.shape]
     }
 
-    /// The jobs of run number `run`, workload by workload. Each run starts with another system, so that no system
-    /// always follows the same other one.
+    /// The jobs of run number `run`. Each run starts with another system, so that none always follows the same one.
     pub(crate) fn order(&self, run: usize) -> Vec<BenchJob> {
         let jobs: Vec<BenchJob> = self.jobs.iter().map(|(job, _)| *job).collect();
         let rotated = jobs.chunk_by(|a, b| a.workload == b.workload).flat_map(|of_workload| {
@@ -71,7 +70,6 @@ impl BenchPlan {
         rotated.collect()
     }
 
-    /// Records the outcome of a run.
     pub(crate) fn record(&mut self, job: BenchJob, outcome: Result<MeasuredRun, Error>) {
         match outcome {
             Ok(run) => {

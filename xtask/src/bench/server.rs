@@ -31,14 +31,12 @@ pub(crate) struct ServeArgs {
     workload: Option<String>,
 }
 
-/// Serves until stdin closes.
 pub(crate) fn serve(args: ServeArgs) -> Result<()> {
-    let faults =
-        args.workload.map(|name| Ok::<_, anyhow::Error>(Workload::named(&name)?.faults(args.seed))).transpose()?;
+    let workload = args.workload.map(|name| Workload::named(&name)).transpose()?;
     let config = SimServerConfig {
         profile: args.profile,
         seed: args.seed,
-        faults: faults.unwrap_or_default(),
+        faults: workload.map(|workload| workload.faults(args.seed)).unwrap_or_default(),
         bucket: BUCKET.into(),
         ..SimServerConfig::default()
     };
@@ -69,7 +67,6 @@ impl BenchServer {
         Ok(Self { process, url })
     }
 
-    /// The server's address.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }

@@ -99,8 +99,7 @@ pub(crate) fn begin(is_virtual: bool, seed: u64) -> Results {
     }
 }
 
-/// Replaces rows of older results by new ones of the same workload and system. The new rows record when they were
-/// measured.
+/// Replaces rows of older results by new ones, which record when they were measured.
 pub(crate) fn update(old: Results, new: Results) -> Result<Results> {
     ensure!(
         (old.is_virtual, &old.profile, old.seed) == (new.is_virtual, &new.profile, new.seed),
@@ -140,7 +139,6 @@ pub(crate) fn update(old: Results, new: Results) -> Result<Results> {
     Ok(all)
 }
 
-/// Writes results to `file`.
 pub(crate) fn write(results: &Results, file: &Path) -> Result<()> {
     // One row a line, so that a diff of two files shows the rows that differ.
     let text = compact_rows(&serde_json::to_value(results)?)?;

@@ -49,7 +49,6 @@ pub(crate) fn run(plan: &BenchPlan, job: BenchJob, profile: &LinkProfile, seed: 
     Ok((outcome, wire))
 }
 
-/// Records the timelines.
 pub(crate) fn timelines(profile: &LinkProfile, seed: u64) -> Result<Vec<Timeline>> {
     let record = |(name, reads, about): &(&str, usize, &str)| {
         let workload = Workload::named(name)?;

@@ -33,7 +33,6 @@ pub(super) fn run() -> Result<()> {
     Ok(())
 }
 
-/// The files of a crate's package.
 fn files(name: &str) -> Result<Vec<String>> {
     let output = Command::new("cargo")
         .args(["package", "--list", "--offline", "--package", name])

@@ -65,7 +65,6 @@ impl Access {
         }
     }
 
-    /// Reads by our layers.
     pub(super) async fn ours(self, headstart: &Headstart, path: &Path, size: u64) -> Result<Pieces> {
         match self {
             Self::ReadAt => {

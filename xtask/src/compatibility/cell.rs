@@ -79,7 +79,6 @@ impl CellFault {
 
 thread_local!(static PANICKED: Slot<bool> = const { Slot::new(false) });
 
-/// Records a panic of this thread.
 pub(super) fn note_panic() {
     PANICKED.set(true);
 }
@@ -164,7 +163,6 @@ impl CellRecord {
         self.requests.len()
     }
 
-    /// The requests, one a line.
     pub(super) fn requests_told(&self) -> String {
         let line = |asked: &AskedRequest| {
             let header = |name: &str| asked.header(name).map(|value| format!(" {name}: {value}")).unwrap_or_default();

@@ -44,7 +44,6 @@ impl ClientKind {
         }
     }
 
-    /// The bare client.
     pub(super) fn raw(self, server: &Arc<HostileServer>) -> Result<Arc<dyn ObjectStore>> {
         self.build(server, false)
     }

@@ -1,5 +1,4 @@
-//! Writes `docs/compatibility.md`, what servers need and what happens without it, from the tables of the matrix and the
-//! retry rules.
+//! Writes `docs/compatibility.md`, what servers need, from the tables of the matrix and the retry rules.
 
 use std::{fmt::Write, path::PathBuf};
 
@@ -108,7 +107,6 @@ pub(super) fn write() -> Result<()> {
     std::fs::write(path(), text()).context("cannot write docs/compatibility.md")
 }
 
-/// Fails if the document is out of date.
 pub(super) fn check() -> Result<()> {
     if std::fs::read_to_string(path()).is_ok_and(|found| found == text()) {
         return Ok(());

@@ -98,7 +98,6 @@ impl Backend {
 
 display_as_argument!(Backend);
 
-/// A running backend.
 #[derive(Debug)]
 pub(super) struct BackendServer {
     pub(super) backend: Backend,
@@ -120,7 +119,6 @@ pub(super) struct Bucket {
     pub(super) store: Store,
     /// What the facade is built over.
     opens: FacadeInput,
-    /// The store's profile.
     pub(super) profile: BackendProfile,
     /// Whether a request takes milliseconds of CPU time.
     pub(super) is_slow: bool,
@@ -154,7 +152,6 @@ impl BackendServer {
         Ok(Self { backend, runs, buckets: AtomicUsize::new(0) })
     }
 
-    /// A new bucket.
     pub(super) async fn bucket(&self) -> Result<Bucket> {
         let dialect = self.backend.dialect();
         let (name, endpoint, alive) = match &self.runs {

@@ -1,5 +1,4 @@
-//! Random reads, seeks, hints and overwrites through the whole stack. Every byte is right, or the error is
-//! `ObjectChanged`.
+//! Random reads, seeks, hints and overwrites through all layers: every byte is right, or the error `ObjectChanged`.
 
 use std::{io::SeekFrom, ops::Range};
 
@@ -38,8 +37,7 @@ struct RandomRun {
 /// A reader, and the versions that it can be on.
 struct Snapshot {
     reader: Reader,
-    /// The version at its opening and those written since, as far as they agree with the bytes that the reader
-    /// returned.
+    /// The version at its opening and those written since, if they agree with the bytes that the reader returned.
     may_be: Vec<(u64, u64)>,
     /// Whether there was a write since the reader was opened.
     overwritten: bool,
@@ -80,7 +78,6 @@ pub(super) async fn run(server: &BackendServer, steps: u64, seed: u64) -> Result
 }
 
 impl RandomRun {
-    /// A random number below `sides`.
     fn roll(&mut self, sides: u64) -> u64 {
         self.dice.below(sides)
     }

@@ -43,7 +43,6 @@ pub(super) fn deviations(backend: Backend) -> impl Iterator<Item = (&'static str
     DEVIATIONS.iter().filter(move |(of, ..)| *of == backend).map(|(_, function, why)| (*function, *why))
 }
 
-/// The results so far.
 #[derive(Debug, Default)]
 pub(super) struct Matrix {
     passed: BTreeMap<Backend, BTreeMap<StackKind, usize>>,
@@ -66,8 +65,7 @@ impl Matrix {
         }
     }
 
-    /// Records the failures of `stack`. It may fail where the `bare` client fails, at the same place or later, and
-    /// nowhere else.
+    /// Records the failures of `stack`, which may fail only where the `bare` client fails, at the same place or later.
     pub(super) fn note(&mut self, backend: Backend, stack: StackKind, failed: &Failures, bare: &Failures) {
         self.passed.entry(backend).or_default().insert(stack, SUITE.len() - failed.len());
         for (name, failure) in failed {
@@ -83,17 +81,14 @@ impl Matrix {
         }
     }
 
-    /// Records the summary of the random run.
     pub(super) fn tell(&mut self, backend: Backend, told: String) {
         self.told.insert(backend, told);
     }
 
-    /// Records that the random run failed.
     pub(super) fn random_run_failed(&mut self, backend: Backend, why: &anyhow::Error) {
         self.wrong.push(format!("{backend}, the random run: {}", crate::explain(why)));
     }
 
-    /// Fails if a result is not as expected.
     pub(super) fn verdict(&self) -> Result<()> {
         if self.wrong.is_empty() {
             return Ok(());

@@ -90,7 +90,6 @@ async fn reads(store: &dyn ObjectStore, has_suffixes: bool) {
 /// How a function failed.
 #[derive(Debug, Clone)]
 pub(super) struct SuiteFailure {
-    /// The message.
     pub(super) said: String,
     /// The files and lines of its panics.
     pub(super) at: Vec<(String, u32)>,

@@ -55,12 +55,10 @@ impl OpenBody {
         Self { context: Arc::clone(context), call, span, evidence, body: Mutex::new(body), _held }
     }
 
-    /// The versions that the body can belong to.
     pub(super) fn versions(&self) -> &[Version] {
         &self.evidence.versions
     }
 
-    /// Whether the body has shown no bytes yet.
     pub(super) fn is_empty(&self) -> bool {
         self.evidence.seen == 0
     }

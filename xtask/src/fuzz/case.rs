@@ -12,7 +12,6 @@ use super::{ObjectChange, Op, Step};
 pub(crate) struct Case {
     /// Generates the case, and seeds the jitter of retries.
     pub(crate) seed: u64,
-    /// The simulated store.
     pub(crate) cloud: CloudSpec,
     /// The wrappers, the lowest first.
     pub(crate) layers: Vec<Layer>,
@@ -185,17 +184,14 @@ impl Case {
         })
     }
 
-    /// The settings of the cache, if there is one.
     pub(crate) fn cache(&self) -> Option<&CacheSpec> {
         self.layers.iter().find_map(|layer| if let Layer::Cache(spec) = layer { Some(spec) } else { None })
     }
 
-    /// The settings of read-ahead, if there is one.
     pub(crate) fn prefetch(&self) -> Option<&PrefetchSpec> {
         self.layers.iter().find_map(|layer| if let Layer::Prefetch(spec) = layer { Some(spec) } else { None })
     }
 
-    /// All operations of all tasks.
     pub(crate) fn ops(&self) -> impl Iterator<Item = &Op> {
         self.tasks.iter().flat_map(|task| &task.steps).map(|step| &step.op)
     }
@@ -227,7 +223,6 @@ impl Case {
         lines.join("\n")
     }
 
-    /// Caps every range at byte `most`.
     pub(crate) fn cap_ranges(&mut self, most: u64) {
         let steps = self.tasks.iter_mut().flat_map(|task| &mut task.steps);
         steps.flat_map(|step| step.op.ranges_mut()).for_each(|range| range.end = range.end.min(most));

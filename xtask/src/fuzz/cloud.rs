@@ -60,12 +60,10 @@ impl Cloud {
         }))
     }
 
-    /// Time since the case began.
     pub(crate) fn now(&self) -> CaseTime {
         self.0.began.elapsed()
     }
 
-    /// Accesses the history of the store.
     pub(crate) fn history<T>(&self, look: impl FnOnce(&mut History) -> T) -> T {
         look(&mut self.0.history.lock())
     }
@@ -190,7 +188,6 @@ impl Cloud {
     }
 }
 
-/// The path of object number `key`.
 pub(crate) fn path(key: usize) -> Path {
     Path::from(format!("k{key}"))
 }
@@ -239,7 +236,6 @@ impl fmt::Display for Cloud {
     }
 }
 
-/// The `object_store` range of `span`.
 pub(crate) fn get_range(span: &Span) -> Option<GetRange> {
     match span {
         Span::Whole => None,

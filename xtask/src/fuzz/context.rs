@@ -1,5 +1,4 @@
-//! The state that all tasks of a case share: the store, the rules, the limits of time and memory, and the first
-//! failure.
+//! The state that all tasks of a case share: store, rules, limits of time and memory, and the first failure.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
@@ -87,7 +86,6 @@ impl CaseContext {
         (self.failure.lock().clone(), self.tally.lock().clone())
     }
 
-    /// Adds one to the count of `name`.
     pub(crate) fn count(&self, name: impl Into<String>) {
         *self.tally.lock().entry(name.into()).or_default() += 1;
     }
@@ -96,7 +94,6 @@ impl CaseContext {
         self.count(format!("ended: {}", variant(error_kind)));
     }
 
-    /// Records that `runtime` was stopped for `time`.
     pub(crate) fn was_frozen(&self, runtime: usize, time: Duration) {
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.frozen_ms[runtime].fetch_add(ms, Ordering::Relaxed);

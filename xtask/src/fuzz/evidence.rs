@@ -10,7 +10,6 @@ const PIECE_BYTES: usize = 512;
 /// The name from which all contents are derived, together with their number.
 const NAME: &str = "fuzz";
 
-/// The bytes of a version.
 pub(crate) fn content(version: &Version) -> Content {
     Content::new(NAME, version.content)
 }

@@ -69,7 +69,6 @@ pub(crate) enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The kind of an error of `object_store`.
     pub(crate) fn of(error: &Error) -> Self {
         if ObjectChanged::find(error).is_some() {
             return Self::Changed;
@@ -82,7 +81,6 @@ impl ErrorKind {
         }
     }
 
-    /// The kind of an error of `AsyncRead`.
     pub(crate) fn of_io(error: &io::Error) -> Self {
         match error.get_ref().and_then(|source| source.downcast_ref()) {
             Some(error) => Self::of(error),

@@ -36,7 +36,6 @@ pub(super) enum Mistake {
 }
 
 impl Mistake {
-    /// The class of failure that finds the bug.
     pub(super) fn class(self) -> &'static str {
         match self {
             Self::Splices => "torn",

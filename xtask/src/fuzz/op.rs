@@ -194,7 +194,6 @@ impl Op {
         )
     }
 
-    /// The bounded ranges of the operation.
     pub(crate) fn ranges_mut(&mut self) -> &mut [Range<u64>] {
         match self {
             Self::Get { span: Span::Bounded(range), .. }

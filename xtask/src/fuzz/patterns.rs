@@ -1,5 +1,4 @@
-//! Sequences of operations that random choice rarely produces: reads around the end of freshness windows, and writes
-//! during read-ahead.
+//! Sequences that random choice rarely produces: reads around the end of freshness, and writes during read-ahead.
 
 use std::ops::Range;
 

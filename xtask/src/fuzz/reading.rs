@@ -113,7 +113,6 @@ impl TaskRunner {
         evidence
     }
 
-    /// Records an answer.
     fn saw<'a>(
         &self,
         open: &mut OpenReader,

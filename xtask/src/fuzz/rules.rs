@@ -120,7 +120,6 @@ impl Rules {
         oldest.max(written).saturating_sub(self.slack)..=call.ended
     }
 
-    /// Whether `version` may answer `call`.
     fn allows(&self, history: &History, call: &CallRecord, version: Version) -> bool {
         match call.named {
             Some(NamedToken::Version(token)) => version.token == token,
@@ -261,14 +260,12 @@ impl Rules {
             return history.with_token(call.key, token).is_some_and(fails);
         }
         if call.is_file {
-            // A reader requests the object's size if a range lies past the end. That request may fail, or see a later
-            // version.
+            // If a range lies past the end, a reader requests the size. That may fail, or see a later version.
             let changed = !call.is_pinned && history.changes(call.key, self.interval(history, call)) > 0;
             let mut present = history.during(call.key, self.interval(history, call));
             return (changed || self.excuses(history, call)) && present.any(|version| version.is_some_and(fails));
         }
-        // Errors are not cached: the layer that reports a range past the end has asked the store, unless objects are
-        // immutable.
+        // Errors are not cached: a layer asks the store about a range past the end, unless objects are immutable.
         let call = &CallRecord { window: call.window.map(|_| Duration::ZERO), ..call.clone() };
         let mut present = history.during(call.key, self.interval(history, call));
         call.spans.iter().any(Span::is_empty) || present.any(|version| version.is_some_and(fails))

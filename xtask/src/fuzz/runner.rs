@@ -76,7 +76,6 @@ impl TaskRunner {
         outcome
     }
 
-    /// Drives `future` until it ends.
     pub(super) async fn uncancelled<T>(&self, future: impl Future<Output = T> + Send) -> Checked<Option<T>> {
         self.context.limited(self.runtime, Cancel::Never, future).await
     }
@@ -93,7 +92,6 @@ impl TaskRunner {
         }
     }
 
-    /// Checks an error that answered `call`.
     pub(super) fn check_error(&self, call: &CallRecord, error_kind: &ErrorKind) -> Checked {
         self.context.count_error(error_kind);
         let call = CallRecord { ended: self.context.now(), ..call.clone() };

@@ -25,7 +25,6 @@ pub(super) enum WorkerExit {
     },
 }
 
-/// Announces the case of `seed`.
 pub(super) fn announce(seed: u64) {
     println!("{ANNOUNCEMENT}{seed}");
 }

@@ -10,7 +10,6 @@ use super::{Case, Layer};
 /// Counts by name.
 pub(crate) type Tally = BTreeMap<String, u64>;
 
-/// Counts the features of `case`.
 pub(crate) fn count_case(tally: &mut Tally, case: &Case) {
     let mut count = |name: String| *tally.entry(name).or_default() += 1;
     count("cases".into());

@@ -147,7 +147,6 @@ impl TaskGenerator<'_> {
         }
     }
 
-    /// Consecutive ranges, ascending or descending.
     fn ranges_in_a_row(&mut self, size: u64) -> Vec<Range<u64>> {
         let n = 3 + self.dice.below(10);
         let step = one_of(self.dice, &[(2, 4 * KIB), (3, 64 * KIB), (2, size / n + 1)]);

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use super::{CaseTime, Checked, ErrorKind, Failure, Op, TaskRunner, WrittenVersion, cloud::path, evidence};
 
 impl TaskRunner {
-    /// Runs a write.
     pub(super) async fn write(&mut self, op: Op) -> Checked {
         let began = self.context.now();
         match op {

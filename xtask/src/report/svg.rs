@@ -96,7 +96,6 @@ impl Canvas {
         );
     }
 
-    /// A small ×.
     pub(crate) fn cross(&mut self, (x, y): Point, colour: &str) {
         self.line((x - 3.0, y - 3.0), (x + 3.0, y + 3.0), colour, 2);
         self.line((x - 3.0, y + 3.0), (x + 3.0, y - 3.0), colour, 2);
@@ -114,7 +113,6 @@ fn coordinates(points: &[Point]) -> String {
     pixels.join(" ")
 }
 
-/// About how wide `text` is.
 pub(crate) fn text_width(text: &str) -> f64 {
     text.chars().map(|letter| if "il.,:|I ".contains(letter) { 0.3 } else { 0.57 }).sum::<f64>() * TEXT_SIZE
 }

@@ -93,17 +93,14 @@ pub(crate) struct PythonEnvironment {
 }
 
 impl PythonEnvironment {
-    /// The file that records the installed pins.
     fn stamp(&self) -> PathBuf {
         self.folder.join("installed.txt")
     }
 
-    /// Whether the environment has the pinned packages.
     pub(crate) fn is_installed(&self) -> bool {
         fs::read_to_string(self.stamp()).is_ok_and(|installed| installed == self.pins)
     }
 
-    /// The path of a program of the environment.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.folder.join("bin").join(name)
     }

@@ -35,7 +35,6 @@ pub(crate) struct HowToRead {
 }
 
 impl ServerKind {
-    /// Whether the server is installed in its pinned version.
     pub(crate) fn is_installed(self) -> bool {
         match self {
             Self::FakeGcs | Self::Moto | Self::Hadro => has_python(),

@@ -80,17 +80,14 @@ impl RunningServer {
         format!("http://{}", self.address)
     }
 
-    /// The ways to read an object.
     pub(crate) fn how_to_read(&self, bucket: &str, key: &str) -> Vec<HowToRead> {
         self.kind.how_to_read(&self.address, bucket, key)
     }
 
-    /// `object_store`'s client of an Azurite container.
     pub(crate) fn azure_client(&self, container: &str) -> Result<MicrosoftAzure> {
         azure_client(&self.address, container)
     }
 
-    /// Makes an empty bucket.
     pub(crate) async fn make_bucket(&self, bucket: &str) -> Result<()> {
         match self.kind {
             ServerKind::FakeGcs => {

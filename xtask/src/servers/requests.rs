@@ -1,5 +1,4 @@
-//! Requests that clients of object stores do not send: readiness checks, creation of buckets, and writes by a server's
-//! own API.
+//! Requests that clients do not send: readiness checks, creation of buckets, and writes by a server's own API.
 
 use std::time::Duration;
 
@@ -30,7 +29,6 @@ impl ServerHttp {
         answer.is_ok_and(|answer| !answer.status().is_server_error())
     }
 
-    /// Sends `body`; fails unless the answer is a success.
     pub(super) async fn send(
         &self,
         method: Method,

@@ -23,13 +23,8 @@ const UNFINISHED: &[&str] = &["todo!(", "unimplemented!(", "#[ignore"];
 /// The first line says what the file holds.
 pub(super) fn first_line(source: &SourceFile) -> Option<Problem> {
     let first = source.text.lines().next().unwrap_or_default();
-    (!first.starts_with("//!") && !first.starts_with("#![doc")).then(|| {
-        Problem::at(
-            source,
-            1,
-            "the first line is not a `//!` line; start the file with one that says what the file holds",
-        )
-    })
+    let what = "the first line is not a `//!` line; start the file with one that says what the file holds";
+    (!first.starts_with("//!") && !first.starts_with("#![doc")).then(|| Problem::at(source, 1, what))
 }
 
 /// Files below a folder of [`PURE_FOLDERS`] in a crate's `src/` name nothing impure.
@@ -40,21 +35,17 @@ pub(super) fn purity(source: &SourceFile) -> Vec<Problem> {
     if !is_pure || !source.path.starts_with("crates/") || source.is_test_file() {
         return Vec::new();
     }
-    let named =
-        IMPURE.iter().flat_map(|(word, why)| lines_with(&source.shipped, word).map(move |line| (word, why, line)));
-    named
-        .map(|(word, why, line)| {
-            let what = format!("a pure file names `{word}`: {why}; move the file, or pass the value in");
-            Problem::at(source, line, what)
-        })
-        .collect()
+    let named = IMPURE.iter().flat_map(|(word, why)| {
+        let what = format!("a pure file names `{word}`: {why}; move the file, or pass the value in");
+        lines_with(&source.shipped, word).map(move |line| Problem::at(source, line, &*what))
+    });
+    named.collect()
 }
 
 /// The least and the most lines of a file in `src/`, tests included.
 const FILE_LINES: (usize, usize) = (60, 400);
 
-/// Files in `src/` are neither too long nor too short. The roots of crates and modules, `error.rs` and `sync.rs` may be
-/// short.
+/// Files in `src/` are neither too long nor too short. Roots of crates and modules, `error.rs`, `sync.rs` may be short.
 pub(super) fn file_length(source: &SourceFile) -> Option<Problem> {
     let path = source.path_in_src()?;
     let lines = source.text.lines().count();
@@ -73,11 +64,9 @@ pub(super) fn file_length(source: &SourceFile) -> Option<Problem> {
 
 /// Whether code has nothing but `mod` and `use`.
 fn is_module_root(code: &str) -> bool {
-    let without_attributes =
-        code.lines().filter(|line| !line.trim_start().starts_with('#')).collect::<Vec<_>>().join("\n");
-    without_attributes.split(';').map(str::trim).all(|item| {
-        item.is_empty() || ["mod", "use"].iter().any(|word| item.split_whitespace().take(2).any(|found| found == *word))
-    })
+    let lines: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
+    let is_root = |item: &str| item.split_whitespace().take(2).any(|word| matches!(word, "mod" | "use"));
+    lines.join("\n").split(';').all(|item| item.trim().is_empty() || is_root(item))
 }
 
 /// No code is unfinished, and every test runs.
@@ -172,11 +161,8 @@ mod tests {
             ("crates/cache/tests/a.rs", 5, true),
             ("xtask/src/a.rs", 5, false),
         ] {
-            assert_eq!(
-                file_length(&SourceFile::new(path, text(lines))).is_none(),
-                is_allowed,
-                "{path} of {lines} lines"
-            );
+            let problem = file_length(&SourceFile::new(path, text(lines)));
+            assert_eq!(problem.is_none(), is_allowed, "{path} of {lines} lines");
         }
         let root = "//! A.\n\nmod b;\n#[cfg(test)]\nmod c;\npub(crate) use b::{\n    D,\n    E,\n};\n";
         assert_eq!(file_length(&SourceFile::new("crates/cache/src/a.rs", root)), None);
@@ -200,11 +186,9 @@ mod tests {
 
     #[test]
     fn the_facade_is_counted_without_tests_and_comments() {
+        let root = "//! A.\n\nuse a;\nuse b; // why\n#[cfg(test)]\nmod tests {\n}\n";
         let files = [
-            SourceFile::new(
-                "crates/headstart/src/lib.rs",
-                "//! A.\n\nuse a;\nuse b; // why\n#[cfg(test)]\nmod tests {\n}\n",
-            ),
+            SourceFile::new("crates/headstart/src/lib.rs", root),
             SourceFile::new("crates/headstart/src/tests.rs", "use a;\n"),
             SourceFile::new("crates/cache/src/lib.rs", "use a;\n"),
         ];

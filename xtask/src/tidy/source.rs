@@ -21,7 +21,6 @@ impl SourceFile {
         Self { path: path.into(), text, code, shipped }
     }
 
-    /// Whether the whole file is test code.
     pub(super) fn is_test_file(&self) -> bool {
         self.path.contains("/tests/") || self.path.ends_with("tests.rs")
     }
