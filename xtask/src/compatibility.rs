@@ -135,7 +135,7 @@ fn usual_requests(client: ClientKind, access: Access, mode: Mode) -> usize {
     static KNOWN: Mutex<BTreeMap<(ClientKind, Access, Mode), usize>> = Mutex::new(BTreeMap::new());
     let known = KNOWN.lock().expect("no thread panics with it").get(&(client, access, mode)).copied();
     known.unwrap_or_else(|| {
-        let requests = cell::run_cell((behaviours::CORRECT, client, LARGE_BYTES), access, Some(mode)).request_count();
+        let requests = cell::run_cell((behaviours::CORRECT, client, LARGE_BYTES), access, Some(mode)).requests.len();
         KNOWN.lock().expect("no thread panics with it").insert((client, access, mode), requests);
         requests
     })

@@ -15,7 +15,6 @@ mod history;
 #[cfg(test)]
 mod mistake;
 mod op;
-mod patterns;
 mod reading;
 mod rules;
 mod runner;
@@ -26,7 +25,6 @@ mod tally;
 mod tasks;
 #[cfg(test)]
 mod tests;
-mod writing;
 
 use std::{collections::BTreeMap, sync::mpsc, time::Duration};
 

@@ -37,7 +37,6 @@ pub(crate) struct LocalArgs {
     cold: bool,
 }
 
-/// A kind of call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// `get_range` in order

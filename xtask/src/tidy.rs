@@ -17,7 +17,6 @@ use source::SourceFile;
 /// The most lines of code that the facade may have: the facade builds the stack and decides nothing.
 const FACADE_LINES: usize = 720;
 
-/// A broken rule.
 #[derive(Debug, PartialEq, Eq)]
 struct Problem {
     /// The file, with the line where there is one.

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<(BenchPlan, Prices)> {
     let plan = each_run(args, plan, |plan, job| {
         let copy = Some(copy.path().to_owned());
         let tasks = child::tasks(plan.workload(job), job.system, traces[job.workload].clone(), copy, args.seconds);
-        let commands = tasks.iter().map(|task| child::command(task, &root, None, job.system, job.shape));
+        let commands = tasks.iter().map(|task| child::command(task, &root, None, job));
         let (outcome, wire) = child::run_all(commands.collect::<Result<_>>()?, args.seconds)?;
         Ok((outcome, wire.context("the run did not count its requests")?))
     })?;

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{CountingStore, PreparedWorkload};
+use super::{BenchJob, CountingStore, PreparedWorkload};
 
 /// A process that is silent this long after its run's time hangs.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -163,16 +163,10 @@ pub(crate) fn common(command: &mut Command, task: &ChildTask, system: System) {
 }
 
 /// The command of a process for one of our systems.
-pub(crate) fn command(
-    task: &ChildTask,
-    root: &Url,
-    endpoint: Option<&str>,
-    system: System,
-    shape: usize,
-) -> Result<Command> {
+pub(crate) fn command(task: &ChildTask, root: &Url, endpoint: Option<&str>, job: BenchJob) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
-    command.arg("bench-one").args(["--shape", &shape.to_string(), "--root", root.as_str()]);
-    common(&mut command, task, system);
+    command.arg("bench-one").args(["--shape", &job.shape.to_string(), "--root", root.as_str()]);
+    common(&mut command, task, job.system);
     if let Some(endpoint) = endpoint {
         command.args(["--endpoint", endpoint]);
     }

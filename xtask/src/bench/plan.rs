@@ -20,7 +20,6 @@ pub(crate) struct BenchJob {
     pub(crate) shape: usize,
 }
 
-/// All jobs with their outcomes.
 #[derive(Debug)]
 pub(crate) struct BenchPlan {
     pub(crate) workloads: Vec<PreparedWorkload>,

@@ -64,11 +64,8 @@ impl PreparedWorkload {
     }
 
     pub(crate) fn note(&self) -> WorkloadNote {
-        WorkloadNote {
-            name: self.name().to_owned(),
-            about: self.workload.about.clone(),
-            limit_mb_per_s: self.limit_mb_per_s,
-        }
+        let (name, about) = (self.name().to_owned(), self.workload.about.clone());
+        WorkloadNote { name, about, limit_mb_per_s: self.limit_mb_per_s }
     }
 }
 
@@ -94,10 +91,8 @@ mod tests {
     #[test]
     fn a_stream_reads_what_is_read_in_order() {
         let suits = |name| prepared(name).suits(System::Stream);
-        assert_eq!(
-            ["seq-1m", "probe", "mixed", "rand-1m", "interleaved-2"].map(suits),
-            [true, true, true, false, false]
-        );
+        let names = ["seq-1m", "probe", "mixed", "rand-1m", "interleaved-2"];
+        assert_eq!(names.map(suits), [true, true, true, false, false]);
         let local = prepared("local-seq-1m");
         assert!(local.suits(System::Headstart) && !local.suits(System::Foyer));
         assert_eq!(local.note().limit_mb_per_s, None);

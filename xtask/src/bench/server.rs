@@ -13,7 +13,6 @@ use headstart_sim::{LinkProfile, RequestCounts};
 
 use super::RunningProcess;
 
-/// The bucket that the server has.
 pub(crate) const BUCKET: &str = "bench";
 
 /// The time in which the server notices that a request was cancelled.
@@ -54,7 +53,7 @@ pub(crate) fn serve(args: ServeArgs) -> Result<()> {
 /// A server process, killed when this is dropped.
 pub(crate) struct BenchServer {
     process: RunningProcess,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl BenchServer {
@@ -65,10 +64,6 @@ impl BenchServer {
         let mut process = RunningProcess::start(command.args(["--workload", workload]))?;
         let url = process.line()?.trim_end().to_owned();
         Ok(Self { process, url })
-    }
-
-    pub(crate) fn url(&self) -> &str {
-        &self.url
     }
 
     /// The requests that the server has seen, once all of them have ended.

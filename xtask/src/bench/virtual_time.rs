@@ -22,15 +22,10 @@ const TIMELINES: [(&str, usize, &str); 5] = [
 ];
 
 /// The runs of `workloads` in virtual time, each to its end.
-pub(crate) fn plan(
-    workloads: Vec<Workload>,
-    systems: &[System],
-    profile: &LinkProfile,
-    seed: u64,
-) -> Result<BenchPlan> {
+pub(crate) fn plan(workloads: Vec<Workload>, systems: &[System], link: &LinkProfile, seed: u64) -> Result<BenchPlan> {
     let prepared = workloads.into_iter().map(|workload| {
         let objects = workload.objects(seed)?;
-        PreparedWorkload::new(workload, &objects, seed, Some(profile), None)
+        PreparedWorkload::new(workload, &objects, seed, Some(link), None)
     });
     Ok(BenchPlan::new(prepared.collect::<Result<_>>()?, systems))
 }

@@ -20,7 +20,6 @@ const SIZES: [u64; 3] = [700_001, 512 * 1024, 300_000];
 /// One of this many steps writes a new version.
 const STEPS_A_WRITE: u64 = 100;
 
-/// The state of the run.
 struct RandomRun {
     headstart: Headstart,
     bucket: Bucket,

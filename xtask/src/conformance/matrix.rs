@@ -30,12 +30,8 @@ const DEVIATIONS: &[(Backend, &str, &str)] = &[
     (Backend::HadroS3, "get_opts", "it ignores If-Match, If-None-Match, If-Modified-Since and If-Unmodified-Since"),
     (Backend::HadroS3, "put_get_attributes", "it is read-only, and written as files"),
     (Backend::HadroS3, "put_opts", "it is read-only, and written as files"),
-    (
-        Backend::Azurite,
-        "list_with_offset_exclusivity",
-        "it ignores startFrom, by which the client lists from an offset",
-    ),
-    (Backend::Azurite, "put_get_delete_list", "it ignores startFrom, by which the client lists from an offset"),
+    (Backend::Azurite, "list_with_offset_exclusivity", "it ignores startFrom, the client's way to list from an offset"),
+    (Backend::Azurite, "put_get_delete_list", "it ignores startFrom, the client's way to list from an offset"),
 ];
 
 /// The functions that the bare client fails on `backend`, each with the reason.

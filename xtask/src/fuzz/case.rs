@@ -39,7 +39,6 @@ pub(crate) struct Case {
     pub(super) mistake: Option<super::mistake::Mistake>,
 }
 
-/// The operations of one task.
 #[derive(Debug, Clone)]
 pub(crate) struct CaseTask {
     /// The runtime of the task: 0 or 1.
@@ -61,17 +60,14 @@ pub(crate) enum Turns {
 /// The behaviour of the simulated store.
 #[derive(Debug, Clone)]
 pub(crate) struct CloudSpec {
-    /// The validators in answers.
     pub(crate) tokens: Tokens,
     /// Whether the store evaluates `If-Match` and `If-None-Match`.
     pub(crate) honours_pins: bool,
     /// Whether older versions can be read by version.
     pub(crate) keeps_versions: bool,
-    /// Time to the first byte.
     pub(crate) ttfb_ms: u64,
     /// Rate of one stream, in bytes per millisecond.
     pub(crate) bytes_per_ms: u64,
-    /// Length of a body's chunks.
     pub(crate) chunk_bytes: usize,
 }
 
@@ -103,7 +99,6 @@ impl Tokens {
     }
 }
 
-/// A wrapper.
 #[derive(Debug, Clone)]
 pub(crate) enum Layer {
     Fetch(FetchSpec),
@@ -111,7 +106,6 @@ pub(crate) enum Layer {
     Prefetch(PrefetchSpec),
 }
 
-/// Settings of a `FetchStore`.
 #[derive(Debug, Clone)]
 pub(crate) struct FetchSpec {
     pub(crate) enabled: bool,
@@ -124,7 +118,6 @@ pub(crate) struct FetchSpec {
     pub(crate) stream_bytes_per_ms: u64,
 }
 
-/// Settings of a `CacheStore`.
 #[derive(Debug, Clone)]
 pub(crate) struct CacheSpec {
     pub(crate) memory_bytes: usize,
@@ -135,7 +128,6 @@ pub(crate) struct CacheSpec {
     pub(crate) has_budget: bool,
 }
 
-/// Settings of a `PrefetchStore`.
 #[derive(Debug, Clone)]
 pub(crate) struct PrefetchSpec {
     pub(crate) enabled: bool,
@@ -147,7 +139,6 @@ pub(crate) struct PrefetchSpec {
     pub(crate) part_bytes: (u64, u64),
 }
 
-/// A fault of a GET or HEAD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestFault {
     /// The connection is reset before the answer.
@@ -166,7 +157,6 @@ pub(crate) enum RequestFault {
     Stall { percent: u64, ms: u64 },
 }
 
-/// A fault of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriteFault {
     /// The write fails and has no effect.

@@ -23,9 +23,10 @@ pub(crate) const INJECTED: &str = "injected";
 pub(crate) struct WrittenVersion(pub(crate) Version);
 
 /// The store. Clones share their state.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Cloud(pub(super) Arc<Shared>);
 
+#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) spec: CloudSpec,
     began: Instant,
@@ -180,11 +181,8 @@ impl Cloud {
 
     pub(super) fn listed(&self) -> Vec<ObjectMeta> {
         self.history(|history| {
-            (0..history.len()).filter_map(|key| Some((key, history.present(key)?))).collect::<Vec<_>>()
+            (0..history.len()).filter_map(|key| Some(self.meta(key, &history.present(key)?))).collect()
         })
-        .into_iter()
-        .map(|(key, version)| self.meta(key, &version))
-        .collect()
     }
 }
 
@@ -221,12 +219,6 @@ impl fmt::Display for Injected {
 impl std::error::Error for Injected {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.fault)
-    }
-}
-
-impl fmt::Debug for Cloud {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cloud").field("spec", &self.0.spec).finish_non_exhaustive()
     }
 }
 

@@ -25,7 +25,6 @@ const OPEN_REQUEST_BYTES: usize = 256 << 10;
 /// The least memory that a reader keeps behind its position: 1 MiB for each of four streams.
 const BEHIND_BYTES: usize = 4 << 20;
 
-/// The state that all tasks of a case share.
 pub(crate) struct CaseContext {
     pub(crate) case: Case,
     pub(crate) cloud: Cloud,
@@ -62,10 +61,6 @@ impl CaseContext {
             held_bytes: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
         }))
-    }
-
-    pub(crate) fn into_parts(self) -> (Cloud, CaseStack) {
-        (self.cloud, self.stack)
     }
 
     pub(crate) fn now(&self) -> CaseTime {
@@ -188,7 +183,6 @@ impl CaseContext {
     }
 }
 
-/// Memory that a caller holds.
 pub(crate) struct HeldBytes {
     context: Arc<CaseContext>,
     bytes: usize,

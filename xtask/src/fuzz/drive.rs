@@ -1,9 +1,11 @@
 //! Runs a case to its end in virtual time, and reports what failed.
 
 use std::panic::{self, AssertUnwindSafe};
+use std::pin::pin;
 use std::sync::{Arc, Once};
 use std::{cell::RefCell, time::Duration};
 
+use futures::future::select;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -20,7 +22,6 @@ const TURNS_ALIKE: u32 = 100;
 /// The time in which speculation ends after the last operation.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct CaseOutcome {
     pub(crate) failure: Option<Failure>,
@@ -132,14 +133,8 @@ impl CaseRun {
                     }
                 }
             };
-            let _ = timeout(most, async {
-                tokio::select! {
-                    biased;
-                    () = changes => {}
-                    () = all => {}
-                }
-            })
-            .await;
+            // Changes are made before tasks run.
+            let _ = timeout(most, select(pin!(changes), pin!(all))).await;
         });
     }
 
@@ -169,7 +164,7 @@ impl CaseRun {
         let Ok(context) = Arc::try_unwrap(context).map_err(drop) else {
             return (Some(Failure::new("left", "a task outlives its end")), verdict.1);
         };
-        let (cloud, stack) = context.into_parts();
+        let CaseContext { cloud, stack, .. } = context;
         let (fetch, cache) = (stack.fetch.clone(), stack.cache.clone());
         first.block_on(async move { drop(stack) });
         settle();

@@ -11,10 +11,8 @@ use super::cloud::INJECTED;
 /// What a check returns: a broken rule is an error.
 pub(crate) type Checked<T = ()> = Result<T, Failure>;
 
-/// A broken rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// The class of the rule.
     pub(crate) class: &'static str,
     /// The operation during which it broke; empty if none.
     pub(crate) op: String,

@@ -14,7 +14,6 @@ pub(crate) struct Version {
     pub(crate) content: u64,
     /// Identifies the version in validators; unique.
     pub(crate) token: u64,
-    /// Length in bytes.
     pub(crate) size: u64,
 }
 
@@ -26,7 +25,6 @@ struct Presence {
     version: Option<Version>,
 }
 
-/// The effect of an injected fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FaultEffect {
     /// An error that a retry may pass, and the pause that the store asked for.
@@ -37,7 +35,6 @@ pub(crate) enum FaultEffect {
     TooLong,
 }
 
-/// The history of all keys.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     keys: Vec<Key>,

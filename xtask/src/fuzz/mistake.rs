@@ -12,7 +12,6 @@ use object_store::{
 };
 use parking_lot::Mutex;
 
-/// A bug of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Mistake {
     /// Answers a range by two requests, the second without a pin.
@@ -51,7 +50,6 @@ impl Mistake {
     }
 }
 
-/// A store with one bug.
 #[derive(Debug)]
 pub(super) struct MistakenStore {
     inner: Arc<dyn ObjectStore>,

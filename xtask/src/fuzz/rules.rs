@@ -29,7 +29,6 @@ pub(crate) enum CallKind {
     Warm,
 }
 
-/// The rules for one stack.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
     cache: Window,
@@ -145,8 +144,8 @@ impl Rules {
         if !evidence.proves(span, is_whole) {
             return Ok(evidence.versions.clone());
         }
-        let fresh: Vec<Version> =
-            evidence.versions.iter().copied().filter(|version| self.allows(history, call, *version)).collect();
+        let is_fresh = |version: &Version| self.allows(history, call, *version);
+        let fresh: Vec<Version> = evidence.versions.iter().copied().filter(is_fresh).collect();
         if fresh.is_empty() && evidence.versions.is_empty() {
             let what = format!("k{}: {} bytes of an object that never was", call.key, evidence.seen);
             return Err(Failure::new("wrong bytes", what));
@@ -158,9 +157,8 @@ impl Rules {
             && history.faults(call.key, call.ended).any(|(_, effect)| effect != FaultEffect::TooLong);
         let fits = |version: &&Version| {
             let range = match span.of(version.size) {
-                Ok(range) => range,
-                Err(_) if call.is_file => return evidence.seen == 0,
-                Err(_) => return false,
+                Some(range) => range,
+                None => return call.is_file && evidence.seen == 0,
             };
             let start = evidence.start.is_none_or(|start| start == range.start);
             let len = range.end - range.start;
@@ -255,7 +253,7 @@ impl Rules {
 
     /// Whether a range of `call` does not exist.
     fn has_no_such_range(&self, history: &History, call: &CallRecord) -> bool {
-        let fails = |version: Version| call.spans.iter().any(|span| span.of(version.size).is_err());
+        let fails = |version: Version| call.spans.iter().any(|span| span.of(version.size).is_none());
         if let Some(NamedToken::Version(token)) = call.named {
             return history.with_token(call.key, token).is_some_and(fails);
         }

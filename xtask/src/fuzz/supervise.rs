@@ -13,16 +13,13 @@ const MOST_KIB: u64 = 2 << 20;
 /// Starts the line with which the worker announces the next case.
 const ANNOUNCEMENT: &str = "next seed: ";
 
-/// How the worker ended.
 pub(super) enum WorkerExit {
+    /// All cases passed.
     Well,
     /// Cases failed, and the worker has reported them.
     Failed,
     /// The worker died during a case.
-    Died {
-        seed: u64,
-        how: String,
-    },
+    Died { seed: u64, how: String },
 }
 
 pub(super) fn announce(seed: u64) {

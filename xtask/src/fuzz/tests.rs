@@ -91,7 +91,7 @@ fn the_generator_generates_everything() {
     for seed in first..first + n {
         let case = generate(seed);
         tally::count_case(&mut tally, &case);
-        case.ops().for_each(|op| *tally.entry(format!("op: {}", op.name())).or_default() += 1);
+        case.ops().for_each(|op| *tally.entry(format!("op: {}", tally::variant(op))).or_default() += 1);
     }
     let shown = tally::show(&tally);
     for (dimension, values) in [

@@ -18,7 +18,6 @@ const TEXT_SIZE: f64 = 11.0;
 /// A place in pixels from the upper left corner.
 pub(crate) type Point = (f64, f64);
 
-/// Where text lies relative to its point.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Anchor {
     Start,
@@ -26,7 +25,6 @@ pub(crate) enum Anchor {
     End,
 }
 
-/// A picture in the making.
 #[derive(Debug, Default)]
 pub(crate) struct Canvas {
     shapes: String,

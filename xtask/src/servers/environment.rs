@@ -82,7 +82,6 @@ fn ensure_node() -> Result<()> {
     Ok(())
 }
 
-/// A Python environment.
 #[derive(Debug)]
 pub(crate) struct PythonEnvironment {
     pub(crate) folder: PathBuf,

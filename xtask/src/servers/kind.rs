@@ -7,10 +7,9 @@ use clap::ValueEnum;
 
 use super::{
     LinkShape, environment::has_node, environment::has_python, environment::node_program, environment::python_program,
-    requests::azure_variables,
+    process::azure_variables,
 };
 
-/// A third-party server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
 pub(crate) enum ServerKind {
     /// fake-gcs-server: GCS with generations and checksums
@@ -25,7 +24,6 @@ pub(crate) enum ServerKind {
 
 pub(crate) type Pairs = Vec<(&'static str, String)>;
 
-/// How the facade reads an object.
 #[derive(Debug)]
 pub(crate) struct HowToRead {
     pub(crate) url: String,

@@ -6,13 +6,15 @@ use std::{net::TcpListener, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use object_store::{ObjectStoreExt, azure::MicrosoftAzure};
+use object_store::ObjectStoreExt;
+use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential, MicrosoftAzure, MicrosoftAzureBuilder};
+use object_store::client::{HttpRequest, HttpRequestBody};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::Method;
+use reqwest::{Method, Request, header::CONTENT_TYPE};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use super::{HowToRead, ServerHttp, ServerKind, requests::azure_client, requests::make_azure_container};
+use super::{HowToRead, ServerKind};
 
 /// Slow machines take seconds to load Python or Node.js.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -92,9 +94,9 @@ impl RunningServer {
         match self.kind {
             ServerKind::FakeGcs => {
                 let body = format!(r#"{{"name":"{bucket}"}}"#).into();
-                self.http.send(Method::POST, "/storage/v1/b", &[("project", "p")], "application/json", body).await
+                self.http.send(Method::POST, "/storage/v1/b?project=p", "application/json", body).await
             }
-            ServerKind::Moto => self.http.send(Method::PUT, &format!("/{bucket}"), &[], "", Bytes::new()).await,
+            ServerKind::Moto => self.http.send(Method::PUT, &format!("/{bucket}"), "", Bytes::new()).await,
             ServerKind::Hadro => Ok(fs::create_dir(self.objects(bucket))?),
             ServerKind::Azurite => self.http.execute(make_azure_container(&self.address, bucket)?).await,
         }
@@ -102,16 +104,13 @@ impl RunningServer {
 
     /// Writes an object by the server's own API.
     pub(crate) async fn write(&self, bucket: &str, key: &str, bytes: Bytes) -> Result<()> {
+        let (encoded, kind) = (utf8_percent_encode(key, NON_ALPHANUMERIC), "application/octet-stream");
         match self.kind {
             ServerKind::FakeGcs => {
-                let path = format!("/upload/storage/v1/b/{bucket}/o");
-                let query = [("uploadType", "media"), ("name", key)];
-                self.http.send(Method::POST, &path, &query, "application/octet-stream", bytes).await
+                let path = format!("/upload/storage/v1/b/{bucket}/o?uploadType=media&name={encoded}");
+                self.http.send(Method::POST, &path, kind, bytes).await
             }
-            ServerKind::Moto => {
-                let (key, kind) = (utf8_percent_encode(key, NON_ALPHANUMERIC), "application/octet-stream");
-                self.http.send(Method::PUT, &format!("/{bucket}/{key}"), &[], kind, bytes).await
-            }
+            ServerKind::Moto => self.http.send(Method::PUT, &format!("/{bucket}/{encoded}"), kind, bytes).await,
             ServerKind::Hadro => {
                 // The rename makes the object visible completely or not at all.
                 let (file, new) = (self.objects(bucket).join(key), self.folder.path().join("new"));
@@ -133,7 +132,7 @@ impl RunningServer {
             ServerKind::Azurite => Ok(self.azure_client(bucket)?.delete(&key.into()).await?),
             ServerKind::FakeGcs | ServerKind::Moto => {
                 let key = utf8_percent_encode(key, NON_ALPHANUMERIC);
-                self.http.send(Method::DELETE, &format!("/{bucket}/{key}"), &[], "", Bytes::new()).await
+                self.http.send(Method::DELETE, &format!("/{bucket}/{key}"), "", Bytes::new()).await
             }
         }
     }
@@ -149,4 +148,75 @@ impl Drop for RunningServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct ServerHttp {
+    client: reqwest::Client,
+    address: String,
+}
+
+impl ServerHttp {
+    pub(super) fn new(address: &str) -> Result<Self> {
+        // Loopback is never reached through a proxy.
+        let client = reqwest::Client::builder().no_proxy().build().context("cannot make an HTTP client")?;
+        Ok(Self { client, address: address.to_owned() })
+    }
+
+    /// Whether `path` is answered without a server error. Azurite answers unsigned requests with a client error.
+    pub(super) async fn answers(&self, path: &str) -> bool {
+        let request = self.client.get(format!("http://{}{path}", self.address)).timeout(Duration::from_secs(2));
+        let answer = request.send().await;
+        answer.is_ok_and(|answer| !answer.status().is_server_error())
+    }
+
+    pub(super) async fn send(&self, method: Method, path: &str, kind: &str, body: Bytes) -> Result<()> {
+        let url = format!("http://{}{path}", self.address);
+        self.execute(self.client.request(method, url).header(CONTENT_TYPE, kind).body(body).build()?).await
+    }
+
+    /// Sends `request`; fails unless the answer is a success.
+    pub(super) async fn execute(&self, request: Request) -> Result<()> {
+        let asked = format!("{} {}", request.method(), request.url().path());
+        let answer = self.client.execute(request).await.with_context(|| asked.clone())?;
+        let status = answer.status();
+        if !status.is_success() {
+            bail!("{asked} is answered {status}: {}", answer.text().await.unwrap_or_default().trim());
+        }
+        Ok(())
+    }
+}
+
+/// Azurite's default account and key, from its documentation.
+const ACCOUNT: &str = "devstoreaccount1";
+const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// The variables with which `az://` URLs lead to the server at `address`.
+///
+/// `AZURE_STORAGE_USE_EMULATOR` is no alternative: it takes the port from the environment of this process.
+pub(super) fn azure_variables(address: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("AZURE_STORAGE_ENDPOINT", format!("http://{address}/{ACCOUNT}")),
+        ("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT.to_owned()),
+        ("AZURE_STORAGE_ACCOUNT_KEY", KEY.to_owned()),
+    ]
+}
+
+/// `object_store`'s client of a container.
+pub(super) fn azure_client(address: &str, container: &str) -> Result<MicrosoftAzure> {
+    let mut builder = MicrosoftAzureBuilder::new().with_container_name(container).with_allow_http(true);
+    for (name, value) in azure_variables(address) {
+        builder = builder.with_config(name.to_ascii_lowercase().parse()?, value);
+    }
+    Ok(builder.build()?)
+}
+
+/// The signed request that creates a container. The client has no such method.
+pub(super) fn make_azure_container(address: &str, container: &str) -> Result<Request> {
+    let mut request = HttpRequest::new(HttpRequestBody::empty());
+    *request.method_mut() = Method::PUT;
+    *request.uri_mut() = format!("http://{address}/{ACCOUNT}/{container}?restype=container").parse()?;
+    let credential = AzureCredential::AccessKey(AzureAccessKey::try_new(KEY)?);
+    AzureAuthorizer::new(&credential, ACCOUNT).try_authorize(&mut request)?;
+    Ok(request.map(|_| "").try_into()?)
 }

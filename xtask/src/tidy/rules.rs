@@ -17,7 +17,6 @@ const IMPURE: &[(&str, &str)] = &[
     ("rand", "randomness comes in as a value or a seed"),
 ];
 
-/// Code that marks unfinished work.
 const UNFINISHED: &[&str] = &["todo!(", "unimplemented!(", "#[ignore"];
 
 /// The first line says what the file holds.
