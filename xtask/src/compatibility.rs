@@ -13,7 +13,7 @@ mod exceptions;
 
 use std::{collections::BTreeMap, panic, sync::Mutex};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use headstart_sim::hostile::behaviours::{self, Behaviour, Sizes};
 use tokio::time::Instant;
@@ -167,11 +167,7 @@ fn report(outcomes: &[CellOutcome], args: &CompatibilityArgs, took: f64) -> Resu
         outcomes.len(),
         behaviours::ALL.len(),
     );
-    if everything && !unused.is_empty() {
-        bail!("these exceptions except nothing any more, remove them: {unused:#?}");
-    }
-    if failed > 0 {
-        bail!("{failed} cells failed: {unexplained:#?}");
-    }
+    ensure!(!everything || unused.is_empty(), "these exceptions except nothing any more, remove them: {unused:#?}");
+    ensure!(failed == 0, "{failed} cells failed: {unexplained:#?}");
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write, stdin, stdout};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
 use headstart_bench::{meter::megabytes, workload::Object};
 use headstart_fetch_core::{Prices, internal::path_of_url_key};
@@ -81,9 +81,7 @@ fn announce(args: &BenchArgs, plan: &BenchPlan, prices: &Prices, size: u64) -> R
     stdout().flush()?;
     let mut answer = String::new();
     stdin().read_line(&mut answer)?;
-    if !matches!(answer.trim(), "y" | "Y" | "yes") {
-        bail!("nothing was read");
-    }
+    ensure!(matches!(answer.trim(), "y" | "Y" | "yes"), "nothing was read");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use headstart::{FetchConfig, Headstart};
 use headstart_bench::ours::{self, StoreClient};
@@ -88,9 +88,7 @@ pub(crate) fn run_all(processes: Vec<Command>, limit: Duration) -> Result<(Outco
 fn all(running: &mut [RunningProcess]) -> Result<Vec<ProcessReport>> {
     for one in &mut *running {
         let line = one.line()?;
-        if line.trim() != "ready" {
-            bail!("a process printed '{}' instead of 'ready'", line.trim());
-        }
+        ensure!(line.trim() == "ready", "a process printed '{}' instead of 'ready'", line.trim());
     }
     for one in &mut *running {
         one.send("go")?;

@@ -43,9 +43,7 @@ pub(crate) fn check(found: &Gates) -> Result<()> {
         println!("gates: {} counts are as agreed", found.len());
         return Ok(());
     }
-    for difference in &differences {
-        eprintln!("{difference}");
-    }
+    differences.iter().for_each(|difference| eprintln!("{difference}"));
     bail!(
         "{} of {} rows differ from xtask/gates.json; if the change is intended, run `cargo xtask ci --bless-gates` and \
          have the difference reviewed",

@@ -104,16 +104,10 @@ impl BenchPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use headstart_bench::workload::Workload;
-    use headstart_sim::LinkProfile;
+    use crate::bench::prepared::tests::prepared;
 
     fn plan(workloads: &[&str], systems: &[System]) -> BenchPlan {
-        let prepared = workloads.iter().map(|name| {
-            let workload = Workload::named(name).unwrap();
-            let objects = workload.objects(1).unwrap();
-            PreparedWorkload::new(workload, &objects, 1, Some(&LinkProfile::gcs()), None).unwrap()
-        });
-        BenchPlan::new(prepared.collect(), systems)
+        BenchPlan::new(workloads.iter().map(|name| prepared(name)).collect(), systems)
     }
 
     #[test]

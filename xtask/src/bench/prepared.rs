@@ -79,10 +79,10 @@ fn in_order(trace: &Trace) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn prepared(name: &str) -> PreparedWorkload {
+    pub(crate) fn prepared(name: &str) -> PreparedWorkload {
         let workload = Workload::named(name).unwrap();
         let objects = workload.objects(1).unwrap();
         PreparedWorkload::new(workload, &objects, 1, Some(&LinkProfile::gcs()), None).unwrap()

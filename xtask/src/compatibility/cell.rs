@@ -82,8 +82,7 @@ pub(super) fn note_panic() {
 
 /// Reads by the bare client, or in a mode of ours.
 pub(super) fn run_cell((behaviour, client, size): MatrixJob, access: Access, mode: Option<Mode>) -> CellRecord {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime without I/O");
+    let runtime = headstart_bench::simulate::paused().expect("a runtime without I/O");
     let server = behaviour.server(HostileObject::new(KEY, size));
     let path = Path::from(KEY);
     PANICKED.set(false);

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, path::PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use headstart_fetch_core::internal::RETRY_RULES;
 use headstart_sim::hostile::behaviours::{self, Topic};
 
@@ -108,8 +108,7 @@ pub(super) fn write() -> Result<()> {
 }
 
 pub(super) fn check() -> Result<()> {
-    if std::fs::read_to_string(path()).is_ok_and(|found| found == text()) {
-        return Ok(());
-    }
-    bail!("docs/compatibility.md is out of date: run `cargo xtask compatibility --write`")
+    let is_current = std::fs::read_to_string(path()).is_ok_and(|found| found == text());
+    ensure!(is_current, "docs/compatibility.md is out of date: run `cargo xtask compatibility --write`");
+    Ok(())
 }

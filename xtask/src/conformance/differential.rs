@@ -2,7 +2,7 @@
 
 use std::{io::SeekFrom, ops::Range};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use headstart::{AccessHint, CacheConfig, Freshness, Headstart, Reader};
 use headstart_fetch_core::ObjectChanged;
@@ -212,10 +212,8 @@ impl Snapshot {
         }
         let before = self.may_be.clone();
         self.may_be.retain(|version| check(*version, range, chunks).is_ok());
-        match self.may_be.is_empty() {
-            true => bail!("bytes {range:?} are of none of the versions {before:?}"),
-            false => Ok(()),
-        }
+        ensure!(!self.may_be.is_empty(), "bytes {range:?} are of none of the versions {before:?}");
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 
@@ -42,9 +42,10 @@ pub(super) fn deviations(backend: Backend) -> impl Iterator<Item = (&'static str
 #[derive(Debug, Default)]
 pub(super) struct Matrix {
     passed: BTreeMap<Backend, BTreeMap<StackKind, usize>>,
-    told: BTreeMap<Backend, String>,
+    /// Summaries of random runs.
+    pub(super) told: BTreeMap<Backend, String>,
     /// Results that are not as expected.
-    wrong: Vec<String>,
+    pub(super) wrong: Vec<String>,
 }
 
 impl Matrix {
@@ -77,19 +78,10 @@ impl Matrix {
         }
     }
 
-    pub(super) fn tell(&mut self, backend: Backend, told: String) {
-        self.told.insert(backend, told);
-    }
-
-    pub(super) fn random_run_failed(&mut self, backend: Backend, why: &anyhow::Error) {
-        self.wrong.push(format!("{backend}, the random run: {}", crate::explain(why)));
-    }
-
     pub(super) fn verdict(&self) -> Result<()> {
-        if self.wrong.is_empty() {
-            return Ok(());
-        }
-        bail!("{} results are not as expected:\n  {}", self.wrong.len(), self.wrong.join("\n  "))
+        let Self { wrong, .. } = self;
+        ensure!(wrong.is_empty(), "{} results are not as expected:\n  {}", wrong.len(), wrong.join("\n  "));
+        Ok(())
     }
 }
 
@@ -97,10 +89,8 @@ impl fmt::Display for Matrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
         table.load_style(presets::ASCII_MARKDOWN);
-        let header = ["passed of the suite".to_owned()]
-            .into_iter()
-            .chain(StackKind::value_variants().iter().map(ToString::to_string));
-        table.set_header(header);
+        let stacks = StackKind::value_variants().iter().map(ToString::to_string);
+        table.set_header(["passed of the suite".to_owned()].into_iter().chain(stacks));
         for (backend, stacks) in &self.passed {
             let cells = StackKind::value_variants().iter().map(|stack| match stacks.get(stack) {
                 Some(passed) => format!("{passed}/{}", SUITE.len()),

@@ -79,15 +79,6 @@ impl Cloud {
         self.0.live_bytes.load(Ordering::Relaxed)
     }
 
-    /// The entity tag of a version, if the store sends one.
-    pub(crate) fn e_tag(&self, version: &Version) -> Option<String> {
-        match self.0.spec.tokens {
-            Tokens::Strong | Tokens::Generation => Some(format!("\"{}\"", version.token)),
-            Tokens::Weak | Tokens::WeakModified => Some(format!("W/\"{}\"", version.token / 2)),
-            Tokens::Modified | Tokens::Nothing => None,
-        }
-    }
-
     /// The metadata that the store sends with a version.
     pub(crate) fn meta(&self, key: usize, version: &Version) -> ObjectMeta {
         let epoch = DateTime::<Utc>::UNIX_EPOCH;
@@ -98,7 +89,11 @@ impl Cloud {
             location: path(key),
             last_modified: epoch + TimeDelta::seconds(seconds),
             size: version.size,
-            e_tag: self.e_tag(version),
+            e_tag: match self.0.spec.tokens {
+                Tokens::Strong | Tokens::Generation => Some(format!("\"{}\"", version.token)),
+                Tokens::Weak | Tokens::WeakModified => Some(format!("W/\"{}\"", version.token / 2)),
+                Tokens::Modified | Tokens::Nothing => None,
+            },
             version: (self.0.spec.tokens == Tokens::Generation).then(|| version.token.to_string()),
         }
     }

@@ -7,7 +7,8 @@ use std::{cell::RefCell, time::Duration};
 
 use futures::future::select;
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::runtime::{Builder, Runtime};
+use headstart_bench::simulate::paused;
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -71,7 +72,7 @@ struct CaseRun {
 
 impl CaseRun {
     fn new(case: &Case) -> Checked<Self> {
-        let runtimes = [runtime(), runtime()];
+        let runtimes = [paused(), paused()].map(|runtime| runtime.expect("a runtime of one thread"));
         let context = runtimes[0]
             .block_on(async { CaseContext::new(case) })
             .map_err(|error| Failure::new("refused settings", error.to_string()))?;
@@ -188,8 +189,4 @@ impl CaseRun {
         });
         (failure, verdict.1)
     }
-}
-
-fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime of one thread")
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::{
     BodyUse, CallKind, CallRecord, Cancel, CaseContext, CaseTime, Checked, ErrorKind, Evidence, Failure, GetCondition,
     NamedToken, Op, OpenBody, OpenReader, Span, Step, Tokens, Version, WrittenVersion, cloud::get_range, cloud::path,
-    evidence, tally::variant,
+    context::variant, evidence,
 };
 
 pub(crate) struct TaskRunner {
@@ -287,8 +287,7 @@ impl TaskRunner {
         self.wrote(&taken, None, began, outcome)
     }
 
-    /// Records that a write of `keys` ended or was cancelled, and checks its error. The write may fail if `source` was
-    /// missing.
+    /// Records that a write of `keys` ended or was cancelled, and checks its error, which a missing `source` explains.
     fn wrote(
         &self,
         keys: &[usize],

@@ -51,12 +51,7 @@ impl Canvas {
     }
 
     fn write_text(&mut self, (x, y): Point, anchor: Anchor, colour: &str, weight: &str, text: &str) {
-        let anchor = match anchor {
-            Anchor::Start => "start",
-            Anchor::Middle => "middle",
-            Anchor::End => "end",
-        };
-        let text = escape(text);
+        let (anchor, text) = (format!("{anchor:?}").to_lowercase(), escape(text));
         // Writing to a string cannot fail, here and below. A third of the size below its middle is the base line.
         let _ = write!(
             self.shapes,

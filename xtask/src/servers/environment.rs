@@ -14,7 +14,7 @@ const STAMP: &str = "installed.json";
 
 const NOT_INSTALLED: &str = "the server is not installed: run `cargo xtask servers --install`";
 
-fn python() -> PythonEnvironment {
+pub(super) fn python() -> PythonEnvironment {
     PythonEnvironment {
         folder: crate::workspace_root().join("target/servers"),
         pins: include_str!("../../servers.txt"),
@@ -26,11 +26,6 @@ fn node() -> PathBuf {
     python().folder.join("node")
 }
 
-/// Whether the servers in Python are installed as pinned.
-pub(super) fn has_python() -> bool {
-    python().is_installed()
-}
-
 /// Whether the servers in Node.js are installed as pinned.
 pub(super) fn has_node() -> bool {
     fs::read_to_string(node().join(STAMP)).is_ok_and(|installed| installed == LOCK.1)
@@ -38,7 +33,7 @@ pub(super) fn has_node() -> bool {
 
 /// The path of a Python program. The error says how to install it.
 pub(super) fn python_program(name: &str) -> Result<PathBuf> {
-    ensure!(has_python(), NOT_INSTALLED);
+    ensure!(python().is_installed(), NOT_INSTALLED);
     Ok(python().program(name))
 }
 

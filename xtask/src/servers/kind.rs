@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
 use super::{
-    LinkShape, environment::has_node, environment::has_python, environment::node_program, environment::python_program,
+    LinkShape, environment::has_node, environment::node_program, environment::python, environment::python_program,
     process::azure_variables,
 };
 
@@ -35,7 +35,7 @@ pub(crate) struct HowToRead {
 impl ServerKind {
     pub(crate) fn is_installed(self) -> bool {
         match self {
-            Self::FakeGcs | Self::Moto | Self::Hadro => has_python(),
+            Self::FakeGcs | Self::Moto | Self::Hadro => python().is_installed(),
             Self::Azurite => has_node(),
         }
     }

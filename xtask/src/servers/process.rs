@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::process::{Child, Stdio};
 use std::{net::TcpListener, path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential, MicrosoftAzure, MicrosoftAzureBuilder};
@@ -34,7 +34,7 @@ pub(crate) struct RunningServer {
     kind: ServerKind,
     address: String,
     child: Child,
-    http: ServerHttp,
+    client: reqwest::Client,
     /// Holds the server's log, and hadro's objects.
     folder: TempDir,
 }
@@ -52,7 +52,9 @@ impl RunningServer {
         let mut command = kind.command(port, &objects, shape)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {kind}"))?;
-        let mut server = Self { kind, http: ServerHttp::new(&address)?, address, child, folder };
+        // Loopback is never reached through a proxy.
+        let client = reqwest::Client::builder().no_proxy().build().context("cannot make an HTTP client")?;
+        let mut server = Self { kind, client, address, child, folder };
         server.until_ready().await?;
         Ok(server)
     }
@@ -60,16 +62,14 @@ impl RunningServer {
     async fn until_ready(&mut self) -> Result<()> {
         let started = Instant::now();
         loop {
-            let ready = self.http.answers(self.kind.ready_path()).await;
+            let ready = self.answers(self.kind.ready_path()).await;
             if let Some(status) = self.child.try_wait()? {
                 bail!("{} ended with {status}: {}", self.kind, self.log());
             }
             if ready {
                 return Ok(());
             }
-            if started.elapsed() > PATIENCE {
-                bail!("{} does not answer: {}", self.kind, self.log());
-            }
+            ensure!(started.elapsed() <= PATIENCE, "{} does not answer: {}", self.kind, self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -94,11 +94,11 @@ impl RunningServer {
         match self.kind {
             ServerKind::FakeGcs => {
                 let body = format!(r#"{{"name":"{bucket}"}}"#).into();
-                self.http.send(Method::POST, "/storage/v1/b?project=p", "application/json", body).await
+                self.send(Method::POST, "/storage/v1/b?project=p", "application/json", body).await
             }
-            ServerKind::Moto => self.http.send(Method::PUT, &format!("/{bucket}"), "", Bytes::new()).await,
+            ServerKind::Moto => self.send(Method::PUT, &format!("/{bucket}"), "", Bytes::new()).await,
             ServerKind::Hadro => Ok(fs::create_dir(self.objects(bucket))?),
-            ServerKind::Azurite => self.http.execute(make_azure_container(&self.address, bucket)?).await,
+            ServerKind::Azurite => self.execute(make_azure_container(&self.address, bucket)?).await,
         }
     }
 
@@ -108,9 +108,9 @@ impl RunningServer {
         match self.kind {
             ServerKind::FakeGcs => {
                 let path = format!("/upload/storage/v1/b/{bucket}/o?uploadType=media&name={encoded}");
-                self.http.send(Method::POST, &path, kind, bytes).await
+                self.send(Method::POST, &path, kind, bytes).await
             }
-            ServerKind::Moto => self.http.send(Method::PUT, &format!("/{bucket}/{encoded}"), kind, bytes).await,
+            ServerKind::Moto => self.send(Method::PUT, &format!("/{bucket}/{encoded}"), kind, bytes).await,
             ServerKind::Hadro => {
                 // The rename makes the object visible completely or not at all.
                 let (file, new) = (self.objects(bucket).join(key), self.folder.path().join("new"));
@@ -132,9 +132,31 @@ impl RunningServer {
             ServerKind::Azurite => Ok(self.azure_client(bucket)?.delete(&key.into()).await?),
             ServerKind::FakeGcs | ServerKind::Moto => {
                 let key = utf8_percent_encode(key, NON_ALPHANUMERIC);
-                self.http.send(Method::DELETE, &format!("/{bucket}/{key}"), "", Bytes::new()).await
+                self.send(Method::DELETE, &format!("/{bucket}/{key}"), "", Bytes::new()).await
             }
         }
+    }
+
+    /// Whether `path` is answered without a server error. Azurite answers unsigned requests with a client error.
+    async fn answers(&self, path: &str) -> bool {
+        let request = self.client.get(self.url() + path).timeout(Duration::from_secs(2));
+        request.send().await.is_ok_and(|answer| !answer.status().is_server_error())
+    }
+
+    async fn send(&self, method: Method, path: &str, kind: &str, body: Bytes) -> Result<()> {
+        self.execute(self.client.request(method, self.url() + path).header(CONTENT_TYPE, kind).body(body).build()?)
+            .await
+    }
+
+    /// Sends `request`; fails unless the answer is a success.
+    async fn execute(&self, request: Request) -> Result<()> {
+        let asked = format!("{} {}", request.method(), request.url().path());
+        let answer = self.client.execute(request).await.with_context(|| asked.clone())?;
+        let status = answer.status();
+        if !status.is_success() {
+            bail!("{asked} is answered {status}: {}", answer.text().await.unwrap_or_default().trim());
+        }
+        Ok(())
     }
 
     fn objects(&self, bucket: &str) -> PathBuf {
@@ -147,43 +169,6 @@ impl Drop for RunningServer {
         // The server may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct ServerHttp {
-    client: reqwest::Client,
-    address: String,
-}
-
-impl ServerHttp {
-    pub(super) fn new(address: &str) -> Result<Self> {
-        // Loopback is never reached through a proxy.
-        let client = reqwest::Client::builder().no_proxy().build().context("cannot make an HTTP client")?;
-        Ok(Self { client, address: address.to_owned() })
-    }
-
-    /// Whether `path` is answered without a server error. Azurite answers unsigned requests with a client error.
-    pub(super) async fn answers(&self, path: &str) -> bool {
-        let request = self.client.get(format!("http://{}{path}", self.address)).timeout(Duration::from_secs(2));
-        let answer = request.send().await;
-        answer.is_ok_and(|answer| !answer.status().is_server_error())
-    }
-
-    pub(super) async fn send(&self, method: Method, path: &str, kind: &str, body: Bytes) -> Result<()> {
-        let url = format!("http://{}{path}", self.address);
-        self.execute(self.client.request(method, url).header(CONTENT_TYPE, kind).body(body).build()?).await
-    }
-
-    /// Sends `request`; fails unless the answer is a success.
-    pub(super) async fn execute(&self, request: Request) -> Result<()> {
-        let asked = format!("{} {}", request.method(), request.url().path());
-        let answer = self.client.execute(request).await.with_context(|| asked.clone())?;
-        let status = answer.status();
-        if !status.is_success() {
-            bail!("{asked} is answered {status}: {}", answer.text().await.unwrap_or_default().trim());
-        }
-        Ok(())
     }
 }
 
@@ -203,7 +188,7 @@ pub(super) fn azure_variables(address: &str) -> Vec<(&'static str, String)> {
 }
 
 /// `object_store`'s client of a container.
-pub(super) fn azure_client(address: &str, container: &str) -> Result<MicrosoftAzure> {
+fn azure_client(address: &str, container: &str) -> Result<MicrosoftAzure> {
     let mut builder = MicrosoftAzureBuilder::new().with_container_name(container).with_allow_http(true);
     for (name, value) in azure_variables(address) {
         builder = builder.with_config(name.to_ascii_lowercase().parse()?, value);
@@ -212,7 +197,7 @@ pub(super) fn azure_client(address: &str, container: &str) -> Result<MicrosoftAz
 }
 
 /// The signed request that creates a container. The client has no such method.
-pub(super) fn make_azure_container(address: &str, container: &str) -> Result<Request> {
+fn make_azure_container(address: &str, container: &str) -> Result<Request> {
     let mut request = HttpRequest::new(HttpRequestBody::empty());
     *request.method_mut() = Method::PUT;
     *request.uri_mut() = format!("http://{address}/{ACCOUNT}/{container}?restype=container").parse()?;
