@@ -84,9 +84,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             println!("  nothing changed beyond noise");
         }
     }
-    for failure in &plan.failures {
-        eprintln!("FAILED {failure}");
-    }
+    plan.failures.iter().for_each(|failure| eprintln!("FAILED {failure}"));
     verdict(&plan.failures, &results.rows)
 }
 

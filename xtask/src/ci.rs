@@ -1,17 +1,16 @@
 //! `cargo xtask ci`: everything that must hold before a change goes in, step by step.
 
-mod package;
-
 use std::fmt;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, ValueEnum};
 use tokio::time::{Duration, Instant};
 
 use crate::bench::{self, gates};
 use crate::compatibility::{self, CompatibilityArgs};
 use crate::conformance::{self, ConformanceArgs};
+use crate::metadata::{self, Package};
 use crate::{explain, fuzz, servers, tidy};
 
 /// Which steps to run.
@@ -58,6 +57,9 @@ const EVERYTHING: [&str; 2] = ["--workspace", "--all-features"];
 /// The package of peers is linted and not built: its dependencies are heavy, and no test runs it.
 const PEERS: [&str; 2] = ["--exclude", "headstart-peers"];
 
+/// Files that users of a published crate look for.
+const FILES: [&str; 3] = ["README.md", "LICENSE-APACHE", "LICENSE-MIT"];
+
 /// Runs the steps in order and stops at the first that fails.
 pub(crate) fn run(args: &CiArgs) -> Result<()> {
     if args.bless_gates {
@@ -76,9 +78,7 @@ pub(crate) fn run(args: &CiArgs) -> Result<()> {
         times.push((step, step_started.elapsed()));
     }
     println!("\n== all steps passed");
-    for (step, time) in times {
-        println!("{:>8}  {step}", seconds(time));
-    }
+    times.into_iter().for_each(|(step, time)| println!("{:>8}  {step}", seconds(time)));
     println!("{:>8}  total", seconds(started.elapsed()));
     Ok(())
 }
@@ -102,11 +102,10 @@ fn run_step(step: Step) -> Result<()> {
         Step::Compatibility => compatibility::run(&CompatibilityArgs::default()),
         Step::Fuzz => fuzz::run_for_ci(),
         Step::Gates => gates::check(&bench::count_for_gates()?),
-        Step::Package => package::run(),
+        Step::Package => package(),
     }
 }
 
-/// Runs cargo on the whole workspace.
 fn cargo(args: &[&str], last: &[&str], env: Option<(&str, &str)>) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(args).envs(env);
@@ -126,9 +125,7 @@ fn run_cargo(command: &mut Command) -> Result<()> {
     // Incremental data would only serve the next build, and takes two gigabytes on a machine that builds once.
     command.current_dir(crate::workspace_root()).stdin(Stdio::null()).env("CARGO_INCREMENTAL", "0");
     let status = command.status().context("cannot run cargo")?;
-    if !status.success() {
-        bail!("`{line}` ended with {status}");
-    }
+    ensure!(status.success(), "`{line}` ended with {status}");
     Ok(())
 }
 
@@ -140,6 +137,60 @@ fn has_nextest() -> bool {
 
 fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
+}
+
+/// Packages all published crates, and fails if one of them lacks files or fields.
+///
+/// The crates are packaged together, so that they find each other without a registry. Nothing is built: the steps
+/// before this one have built the same code.
+fn package() -> Result<()> {
+    let root = crate::workspace_root();
+    let packages = metadata::read(root)?.packages;
+    let unpublished = packages.iter().filter(|package| !package.is_published());
+    let excluded: Vec<&str> = unpublished.flat_map(|package| ["--exclude", &*package.name]).collect();
+    run_cargo(Command::new("cargo").args(["package", "--workspace", "--no-verify", "--offline"]).args(excluded))?;
+    let mut lacking = 0;
+    for package in packages.iter().filter(|package| package.is_published()) {
+        let lacks = lacks(package, &files(&package.name)?);
+        if !lacks.is_empty() {
+            eprintln!("{} lacks {}", package.name, lacks.join(", "));
+            lacking += 1;
+        }
+    }
+    ensure!(lacking == 0, "{lacking} crates are not ready to be published");
+    Ok(())
+}
+
+fn files(name: &str) -> Result<Vec<String>> {
+    let output = Command::new("cargo")
+        .args(["package", "--list", "--offline", "--package", name])
+        .current_dir(crate::workspace_root())
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run cargo")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "cannot list the package of {name}: {}", said.trim());
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+}
+
+/// What a package with these `files` lacks.
+fn lacks(package: &Package, files: &[String]) -> Vec<String> {
+    let missing = FILES.iter().filter(|name| !files.iter().any(|file| file == *name));
+    let mut lacks: Vec<String> = missing.map(|name| format!("the file {name}")).collect();
+    let fields = [
+        ("description", &package.description),
+        ("license", &package.license),
+        ("repository", &package.repository),
+        ("readme", &package.readme),
+    ];
+    lacks.extend(fields.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| format!("`{name}` in Cargo.toml")));
+    if package.metadata["docs"]["rs"]["all-features"] != true {
+        lacks.push("`all-features = true` in `[package.metadata.docs.rs]`".to_owned());
+    }
+    if !files.iter().any(|file| file.starts_with("examples/")) {
+        lacks.push("an example in examples/".to_owned());
+    }
+    lacks
 }
 
 display_as_argument!(Step);
@@ -160,11 +211,36 @@ impl fmt::Display for CommandLine<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn commands_are_shown_as_typed() {
         let mut command = Command::new("cargo");
         command.args(["doc", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
         assert_eq!(CommandLine(&command).to_string(), "RUSTDOCFLAGS=\"-D warnings\" cargo doc --no-deps");
+    }
+
+    #[test]
+    fn what_a_package_lacks_is_named() {
+        let some = || Some("some".to_owned());
+        let complete = Package {
+            description: some(),
+            license: some(),
+            repository: some(),
+            readme: some(),
+            metadata: json!({ "docs": { "rs": { "all-features": true } } }),
+            ..Package::default()
+        };
+        let files = ["README.md", "LICENSE-APACHE", "LICENSE-MIT", "examples/a.rs"].map(str::to_owned);
+        assert_eq!(lacks(&complete, &files), [""; 0]);
+        assert_eq!(lacks(&complete, &files[1..3]), ["the file README.md", "an example in examples/"]);
+        let bare = Package { license: some(), ..Package::default() };
+        let fields = [
+            "`description` in Cargo.toml",
+            "`repository` in Cargo.toml",
+            "`readme` in Cargo.toml",
+            "`all-features = true` in `[package.metadata.docs.rs]`",
+        ];
+        assert_eq!(lacks(&bare, &files), fields);
     }
 }

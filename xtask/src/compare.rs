@@ -19,19 +19,10 @@ const MEMORY_NOISE: f64 = 0.2;
 /// # Errors
 /// If the benches cannot be compared: other stores or seeds, or measured against virtual time.
 pub(crate) fn changes(old: &Results, new: &Results) -> Result<Vec<String>> {
-    let kind = |results: &Results| if results.is_virtual { "virtual" } else { "measured" };
-    ensure!(
-        old.is_virtual == new.is_virtual,
-        "the old times are {}, the new ones {}: run both benches in the same way",
-        kind(old),
-        kind(new)
-    );
-    ensure!(
-        old.profile == new.profile,
-        "the old bench read from {}, the new one from {}: run both against the same store",
-        old.profile,
-        new.profile
-    );
+    let [before, now] = [old, new].map(|results| if results.is_virtual { "virtual" } else { "measured" });
+    ensure!(before == now, "the old times are {before}, the new ones {now}: run both benches in the same way");
+    let [before, now] = [&old.profile, &new.profile];
+    ensure!(before == now, "the old bench read from {before}, the new one from {now}: run both against the same store");
     ensure!(old.seed == new.seed, "the old seed is {}, the new one {}: run both with one seed", old.seed, new.seed);
     ensure!(
         old.cut_s.is_none() || new.cut_s.is_none() || old.cut_s == new.cut_s,
@@ -100,9 +91,8 @@ fn counted(old: &Row, new: &Row) -> Vec<String> {
     ];
     let mut changes = differences(&counts);
     // Times are equal to the last digit: they are written as decimals and read back exactly.
-    for (what, before, after) in
-        [("elapsed", old.elapsed_ms, new.elapsed_ms), ("stalled", old.stalled_ms, new.stalled_ms)]
-    {
+    let times = [("elapsed", old.elapsed_ms, new.elapsed_ms), ("stalled", old.stalled_ms, new.stalled_ms)];
+    for (what, before, after) in times {
         if before.to_bits() != after.to_bits() {
             changes.push(format!("{what} {before} → {after} ms ({})", relative(before, after)));
         }
@@ -128,7 +118,6 @@ fn differences(counts: &[(&str, u64, u64)]) -> Vec<String> {
     differ.map(|(what, before, after)| format!("{what} {before} → {after}")).collect()
 }
 
-/// Whether the spreads do not overlap.
 fn is_apart(a: &Spread, b: &Spread) -> bool {
     a.max < b.min || b.max < a.min
 }
@@ -141,7 +130,6 @@ fn per_byte(count: u64, row: &Row) -> f64 {
     if row.delivered_bytes == 0 { to_float(count) } else { to_float(count) / to_float(row.delivered_bytes) }
 }
 
-/// The relative change in percent.
 fn relative(before: f64, after: f64) -> String {
     if before == 0.0 { "from nothing".into() } else { format!("{:+.1} %", (after / before - 1.0) * 100.0) }
 }
@@ -182,11 +170,8 @@ mod tests {
         check(false, |row| set_rate(row, 1.5), &["seq headstart: faster, 700 → 1,050 MB/s (+50.0 %)"]);
         check(false, |row| set_rate(row, 0.5), &["seq headstart: SLOWER, 700 → 350 MB/s (-50.0 %)"]);
         check(false, |row| row.gets = 1100, &["seq headstart: GETs 1000 → 1100 (+10.0 % for each byte delivered)"]);
-        check(
-            false,
-            |row| row.peak_memory_bytes = Some(200 << 20),
-            &["seq headstart: peak memory 104857600 → 209715200 bytes (+100.0 %)"],
-        );
+        let memory = "seq headstart: peak memory 104857600 → 209715200 bytes (+100.0 %)";
+        check(false, |row| row.peak_memory_bytes = Some(200 << 20), &[memory]);
         check(false, |row| row.wrong_bytes = 1, &["seq headstart: WRONG BYTES 0 → 1"]);
     }
 
@@ -224,14 +209,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_compared_is_an_error() {
-        for says in ["same store", "one seed", "same way"] {
-            let (old, mut new) = (results(), results());
-            match says {
-                "same store" => new.profile = "s3".into(),
-                "one seed" => new.seed = 2,
-                _ => new.is_virtual = true,
-            }
-            let error = changes(&old, &new).unwrap_err().to_string();
+        for (new, says) in [
+            (Results { profile: "s3".into(), ..results() }, "same store"),
+            (Results { seed: 2, ..results() }, "one seed"),
+            (Results { is_virtual: true, ..results() }, "same way"),
+        ] {
+            let error = changes(&results(), &new).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         }
     }

@@ -1,5 +1,4 @@
-//! `cargo xtask fuzz`: random stacks over a simulated store with faults and overwrites, in virtual time. Every answer
-//! is checked against the history of the store.
+//! `cargo xtask fuzz`: random stacks over a simulated store with faults, in virtual time, checked against its history.
 
 mod answer;
 mod body;
@@ -15,22 +14,20 @@ mod history;
 #[cfg(test)]
 mod mistake;
 mod op;
-mod patterns;
 mod reading;
 mod rules;
 mod runner;
 mod shrink;
 mod stack;
-mod supervise;
-mod tally;
 mod tasks;
 #[cfg(test)]
 mod tests;
-mod writing;
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::{collections::BTreeMap, sync::mpsc, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use tokio::time::Instant;
 
@@ -40,7 +37,7 @@ use case::{
     CacheSpec, Case, CaseTask, CloudSpec, FetchSpec, Layer, PrefetchSpec, RequestFault, Tokens, Turns, WriteFault,
 };
 use cloud::{Cloud, WrittenVersion};
-use context::{CaseContext, HeldBytes};
+use context::{CaseContext, HeldBytes, Tally};
 use evidence::Evidence;
 use failure::{Checked, ErrorKind, Failure};
 use history::{CaseTime, FaultEffect, History, Interval, Version};
@@ -49,8 +46,6 @@ use reading::OpenReader;
 use rules::{CallKind, CallRecord, NamedToken, Rules};
 use runner::TaskRunner;
 use stack::CaseStack;
-use supervise::{WorkerExit, supervise};
-use tally::Tally;
 use tasks::TaskGenerator;
 
 /// CI's first seed, and the number of seeds.
@@ -61,6 +56,12 @@ const REAL_TIME: Duration = Duration::from_secs(60);
 
 /// The most runs spent on shrinking one failure.
 const SHRINK_RUNS: usize = 1500;
+
+/// Limit of the worker's address space in KiB. Unbounded allocation ends the worker, not the machine.
+const MOST_KIB: u64 = 2 << 20;
+
+/// Starts the line with which the worker announces the next case.
+const ANNOUNCEMENT: &str = "next seed: ";
 
 /// Which cases to run, and for how long.
 #[derive(Debug, Default, Clone, Args)]
@@ -123,7 +124,47 @@ pub(crate) fn run_for_ci() -> Result<()> {
     run(&FuzzArgs { seed, cases: Some(cases), keep_going: true, ..FuzzArgs::default() })
 }
 
-/// Runs the cases in this process.
+enum WorkerExit {
+    /// All cases passed.
+    Well,
+    /// Cases failed, and the worker has reported them.
+    Failed,
+    /// The worker died during a case.
+    Died { seed: u64, how: String },
+}
+
+/// Runs the cases of `args` in a worker and forwards its output.
+///
+/// # Errors
+/// If the worker cannot be started.
+fn supervise(args: &FuzzArgs) -> Result<WorkerExit> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("ulimit -v {MOST_KIB}; exec \"$0\" \"$@\"")).arg(program);
+    command.args(["fuzz", "--worker", "--seed", &args.seed.to_string()]);
+    let numbers = [("--cases", args.cases), ("--seconds", args.seconds), ("--cap-ranges", args.cap_ranges)];
+    for (name, value) in numbers {
+        command.args(value.map(|value| format!("{name}={value}")));
+    }
+    command.args(args.keep_going.then_some("--keep-going")).args(args.no_shrink.then_some("--no-shrink"));
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start a worker")?;
+    let said = child.stdout.take().context("the worker says nothing")?;
+    let mut seed = args.seed;
+    for line in BufReader::new(said).lines() {
+        let line = line.context("cannot hear the worker")?;
+        match line.strip_prefix(ANNOUNCEMENT).and_then(|seed| seed.parse().ok()) {
+            Some(next) => seed = next,
+            None => println!("{line}"),
+        }
+    }
+    let status = child.wait().context("cannot wait for the worker")?;
+    Ok(match status.code() {
+        Some(0) => WorkerExit::Well,
+        Some(1) => WorkerExit::Failed,
+        _ => WorkerExit::Died { seed, how: status.to_string() },
+    })
+}
+
 fn work(args: &FuzzArgs) -> Result<()> {
     let began = Instant::now();
     let most = args.seconds.map_or(Duration::MAX, Duration::from_secs);
@@ -134,12 +175,12 @@ fn work(args: &FuzzArgs) -> Result<()> {
         if began.elapsed() > most {
             break;
         }
-        supervise::announce(seed);
+        println!("{ANNOUNCEMENT}{seed}");
         let mut case = generate::generate(seed);
         if let Some(most) = args.cap_ranges {
             case.cap_ranges(most);
         }
-        tally::count_case(&mut counts, &case);
+        context::count_case(&mut counts, &case);
         let outcome = watched(seed, || drive::run(&case));
         outcome.tally.into_iter().for_each(|(name, n)| *counts.entry(name).or_default() += n);
         let Some(failure) = outcome.failure else {
@@ -156,15 +197,13 @@ fn work(args: &FuzzArgs) -> Result<()> {
             break;
         }
     }
-    println!("{}", tally::show(&counts));
+    println!("{}", context::show(&counts));
     for ((class, op), seeds) in kinds {
         println!("{class} ({op}): {} cases, seeds {:?}", seeds.len(), &seeds[..seeds.len().min(12)]);
     }
     let seconds = began.elapsed().as_secs_f64();
     println!("\n{passed} passed, {failed} failed, in {seconds:.1} s");
-    if failed > 0 {
-        bail!("{failed} of {} cases failed", passed + failed);
-    }
+    ensure!(failed == 0, "{failed} of {} cases failed", passed + failed);
     Ok(())
 }
 

@@ -37,7 +37,6 @@ pub(crate) struct LocalArgs {
     cold: bool,
 }
 
-/// A kind of call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// `get_range` in order
@@ -161,12 +160,8 @@ async fn measure(args: &LocalArgs) -> Result<()> {
             missed.push(format!("{form}: {ratio:.3}"));
         }
     }
-    println!("{table}");
-    println!(
-        "\n{} batches of each, page cache {}, every byte checked",
-        args.rounds,
-        if args.cold { "cold" } else { "warm" }
-    );
+    let cache = if args.cold { "cold" } else { "warm" };
+    println!("{table}\n\n{} batches of each, page cache {cache}, every byte checked", args.rounds);
     ensure!(missed.is_empty(), "below what is promised: {}", missed.join("; "));
     Ok(())
 }

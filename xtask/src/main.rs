@@ -1,5 +1,4 @@
-//! The project's commands: `bench`, `ci`, `compatibility`, `conformance`, `fuzz`, `local`, `ramp`, `replay`, `report`,
-//! `servers` and `tidy`.
+//! The project's own commands, `cargo xtask …`. Each is a module.
 
 /// Displays values of command-line enums as they are typed.
 macro_rules! display_as_argument {
@@ -70,13 +69,11 @@ enum Command {
     BenchOne(bench::ChildArgs),
 }
 
-/// The workspace's root folder.
 fn workspace_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace")
 }
 
-/// An error with its causes. A cause whose text is already contained is left out: errors of `object_store` repeat their
-/// sources.
+/// An error with its causes, without those that its text contains: errors of `object_store` repeat their sources.
 fn explain(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |text, cause| match cause.to_string() {
         cause if text.is_empty() => cause,

@@ -20,7 +20,6 @@ const MIB: u64 = 1 << 20;
 const SHOWN_MIB: u64 = 320;
 /// Room for the axis of time.
 const AXIS: f64 = 40.0;
-/// Length of a read.
 const READ: u64 = 64 * 1024;
 /// Sequential runs after which read-ahead expects runs in this store to be long.
 const LESSONS: usize = 4;
@@ -44,7 +43,6 @@ enum Start {
     Announced,
 }
 
-/// Draws the picture.
 pub(crate) fn run(args: &RampArgs) -> Result<()> {
     let runtime = paused()?;
     let read = |start| runtime.block_on(read_in_order(start));

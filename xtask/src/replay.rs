@@ -1,5 +1,4 @@
-//! `cargo xtask replay`: computes what a recorded trace would cost, in time, GETs, bytes and money, with other systems
-//! and options.
+//! `cargo xtask replay`: what a recorded trace would cost in time, GETs and money, with other systems and options.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -45,7 +44,6 @@ fn option(text: &str) -> Result<(String, String), String> {
     Ok((pair.0.to_owned(), pair.1.to_owned()))
 }
 
-/// Replays the trace and prints a table.
 pub(crate) fn run(args: &ReplayArgs) -> Result<()> {
     if let Some(workload) = &args.write {
         write(workload, args)?;

@@ -3,7 +3,6 @@
 mod environment;
 mod kind;
 mod process;
-mod requests;
 
 use std::io::{Write, stdout};
 
@@ -13,8 +12,6 @@ use clap::{Args, ValueEnum};
 pub(crate) use environment::{PythonEnvironment, install};
 pub(crate) use kind::{HowToRead, ServerKind};
 pub(crate) use process::{LinkShape, RunningServer};
-
-use requests::ServerHttp;
 
 /// The bucket that `cargo xtask servers` creates, and its object.
 const BUCKET: &str = "bucket";

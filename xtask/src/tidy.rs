@@ -9,7 +9,7 @@ mod text;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 use crate::metadata;
 use source::SourceFile;
@@ -18,7 +18,6 @@ use source::SourceFile;
 /// are the precedence of options, which moved here from fetch-core.
 const FACADE_LINES: usize = 960;
 
-/// A broken rule.
 #[derive(Debug, PartialEq, Eq)]
 struct Problem {
     /// The file, with the line where there is one.
@@ -68,17 +67,10 @@ pub(crate) fn run() -> Result<()> {
     }
     problems.extend(names::unique_types(&sources));
     problems.extend(rules::facade_size(&sources, FACADE_LINES));
-    for problem in &problems {
-        eprintln!("{problem}");
-    }
-    match problems.len() {
-        0 => {
-            println!("tidy: {all} files, no problem");
-            Ok(())
-        }
-        1 => bail!("1 rule is broken"),
-        n => bail!("{n} rules are broken"),
-    }
+    problems.iter().for_each(|problem| eprintln!("{problem}"));
+    ensure!(problems.is_empty(), "broken rules: {}", problems.len());
+    println!("tidy: {all} files, no problem");
+    Ok(())
 }
 
 /// Every Rust and Markdown file of the workspace, in a fixed order: its path from the root, and its text.

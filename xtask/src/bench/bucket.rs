@@ -1,9 +1,8 @@
-//! The bench on an object of a real bucket. It only reads: one HEAD, one plain copy to compare with, then the runs. It
-//! announces the cost before.
+//! The bench on an object of a real bucket: one HEAD, one plain copy to compare with, the runs, and no write.
 
 use std::io::{IsTerminal, Write, stdin, stdout};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
 use headstart_bench::{meter::megabytes, workload::Object};
 use headstart_fetch_core::{Prices, internal::path_of_url_key};
@@ -53,7 +52,7 @@ pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<(BenchPlan, Prices)> {
     let plan = each_run(args, plan, |plan, job| {
         let copy = Some(copy.path().to_owned());
         let tasks = child::tasks(plan.workload(job), job.system, traces[job.workload].clone(), copy, args.seconds);
-        let commands = tasks.iter().map(|task| child::command(task, &root, None, job.system, job.shape));
+        let commands = tasks.iter().map(|task| child::command(task, &root, None, job));
         let (outcome, wire) = child::run_all(commands.collect::<Result<_>>()?, args.seconds)?;
         Ok((outcome, wire.context("the run did not count its requests")?))
     })?;
@@ -82,9 +81,7 @@ fn announce(args: &BenchArgs, plan: &BenchPlan, prices: &Prices, size: u64) -> R
     stdout().flush()?;
     let mut answer = String::new();
     stdin().read_line(&mut answer)?;
-    if !matches!(answer.trim(), "y" | "Y" | "yes") {
-        bail!("nothing was read");
-    }
+    ensure!(matches!(answer.trim(), "y" | "Y" | "yes"), "nothing was read");
     Ok(())
 }
 

@@ -1,5 +1,4 @@
-//! Runs in processes of their own, which keeps their peak memory and CPU time apart: starts the processes, and is the
-//! process for our systems.
+//! Runs in processes of their own, which keeps peak memory and CPU time apart: the processes and their start.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -7,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use headstart::{FetchConfig, Headstart};
 use headstart_bench::ours::{self, StoreClient};
@@ -24,7 +23,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{CountingStore, PreparedWorkload};
+use super::{BenchJob, CountingStore, PreparedWorkload};
 
 /// A process that is silent this long after its run's time hangs.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -89,9 +88,7 @@ pub(crate) fn run_all(processes: Vec<Command>, limit: Duration) -> Result<(Outco
 fn all(running: &mut [RunningProcess]) -> Result<Vec<ProcessReport>> {
     for one in &mut *running {
         let line = one.line()?;
-        if line.trim() != "ready" {
-            bail!("a process printed '{}' instead of 'ready'", line.trim());
-        }
+        ensure!(line.trim() == "ready", "a process printed '{}' instead of 'ready'", line.trim());
     }
     for one in &mut *running {
         one.send("go")?;
@@ -127,7 +124,6 @@ impl RunningProcess {
         Ok(Self { child: Arc::new(Mutex::new(child)), lines, errors: Some(errors) })
     }
 
-    /// Writes a line to the process.
     pub(crate) fn send(&mut self, line: &str) -> Result<()> {
         let mut child = self.child.lock();
         let stdin = child.stdin.as_mut().context("the process has no stdin")?;
@@ -165,16 +161,10 @@ pub(crate) fn common(command: &mut Command, task: &ChildTask, system: System) {
 }
 
 /// The command of a process for one of our systems.
-pub(crate) fn command(
-    task: &ChildTask,
-    root: &Url,
-    endpoint: Option<&str>,
-    system: System,
-    shape: usize,
-) -> Result<Command> {
+pub(crate) fn command(task: &ChildTask, root: &Url, endpoint: Option<&str>, job: BenchJob) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
-    command.arg("bench-one").args(["--shape", &shape.to_string(), "--root", root.as_str()]);
-    common(&mut command, task, system);
+    command.arg("bench-one").args(["--shape", &job.shape.to_string(), "--root", root.as_str()]);
+    common(&mut command, task, job.system);
     if let Some(endpoint) = endpoint {
         command.args(["--endpoint", endpoint]);
     }

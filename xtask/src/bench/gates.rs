@@ -1,7 +1,6 @@
 //! The gates: exact counts of the virtual-time bench, compared with those in `xtask/gates.json`.
 //!
-//! Virtual time has no noise. A different count is a change of behaviour: a mistake, or a change that `--bless-gates`
-//! records for review.
+//! Virtual time has no noise: a different count is a mistake, or a change that `--bless-gates` records for review.
 
 use std::fmt::Write as _;
 use std::{collections::BTreeMap, path::PathBuf};
@@ -9,7 +8,6 @@ use std::{collections::BTreeMap, path::PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-/// The counts of one run.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Gate {
@@ -20,8 +18,7 @@ pub(crate) struct Gate {
     /// Handles that reported that their object changed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) changes_told: u64,
-    /// Handles that mixed two versions: those of the bare client and of `fetch`, whose calls do not promise one
-    /// version.
+    /// Handles that mixed two versions: of the bare client and of `fetch`, which do not promise one version.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) changes_mixed: u64,
 }
@@ -38,7 +35,6 @@ fn file() -> PathBuf {
     crate::workspace_root().join("xtask/gates.json")
 }
 
-/// Compares `found` with the file.
 pub(crate) fn check(found: &Gates) -> Result<()> {
     let text = std::fs::read_to_string(file()).context("cannot read xtask/gates.json")?;
     let agreed: Gates = serde_json::from_str(&text).context("xtask/gates.json is not as expected")?;
@@ -47,9 +43,7 @@ pub(crate) fn check(found: &Gates) -> Result<()> {
         println!("gates: {} counts are as agreed", found.len());
         return Ok(());
     }
-    for difference in &differences {
-        eprintln!("{difference}");
-    }
+    differences.iter().for_each(|difference| eprintln!("{difference}"));
     bail!(
         "{} of {} rows differ from xtask/gates.json; if the change is intended, run `cargo xtask ci --bless-gates` and \
          have the difference reviewed",
@@ -58,7 +52,6 @@ pub(crate) fn check(found: &Gates) -> Result<()> {
     )
 }
 
-/// Writes `found` to the file.
 pub(crate) fn bless(found: &Gates) -> Result<()> {
     std::fs::write(file(), render(found)?).context("cannot write xtask/gates.json")?;
     println!("wrote {} rows to xtask/gates.json; look at the difference before you commit it", found.len());
@@ -115,15 +108,9 @@ mod tests {
         let agreed = gates(&[("a", 1, 1.5), ("b", 2, 2.0), ("c", 3, 3.0)]);
         assert_eq!(differences(&agreed, &agreed), [""; 0]);
         let found = gates(&[("a", 1, 1.501), ("b", 4, 2.0), ("d", 3, 3.0)]);
-        assert_eq!(
-            differences(&agreed, &found),
-            [
-                "a: 1.501 virtual ms instead of 1.5",
-                "b: 4 GETs instead of 2",
-                "c: has a gate and was not run",
-                "d: has no gate yet"
-            ]
-        );
+        let changed = ["a: 1.501 virtual ms instead of 1.5", "b: 4 GETs instead of 2"];
+        let unpaired = ["c: has a gate and was not run", "d: has no gate yet"];
+        assert_eq!(differences(&agreed, &found), [changed, unpaired].concat());
     }
 
     #[test]

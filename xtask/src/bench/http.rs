@@ -34,15 +34,15 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<BenchPlan> 
         let cut = args.seconds * prepared.workload.longer;
         let tasks = child::tasks(prepared, job.system, traces[job.workload].clone(), None, cut);
         if prepared.workload.local {
-            let own = tasks.iter().map(|task| child::command(task, &files, None, job.system, job.shape));
+            let own = tasks.iter().map(|task| child::command(task, &files, None, job));
             let (outcome, _) = child::run_all(own.collect::<Result<_>>()?, cut)?;
             return Ok((outcome, WireCounts::default()));
         }
         // Every run has a server of its own, so that overwrites of one run do not affect the next.
         let mut server = BenchServer::start(&args.profile, args.seed, prepared.name())?;
         let commands = tasks.iter().map(|task| match job.system.group() {
-            Group::Peer => Ok(peers.context("nobody asked for peers")?.command(task, job.system, server.url())),
-            _ => child::command(task, &bucket, Some(server.url()), job.system, job.shape),
+            Group::Peer => Ok(peers.context("nobody asked for peers")?.command(task, job.system, &server.url)),
+            _ => child::command(task, &bucket, Some(&server.url), job),
         });
         let (outcome, _) = child::run_all(commands.collect::<Result<_>>()?, cut)?;
         Ok((outcome, runtime.block_on(server.counts())?))

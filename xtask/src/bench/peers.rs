@@ -14,14 +14,12 @@ use crate::servers::PythonEnvironment;
 /// The pinned wheels of peers in Python.
 const PINS: &str = include_str!("../../../peers/python/requirements.txt");
 
-/// The programs of the peers.
 #[derive(Debug)]
 pub(crate) struct Peers {
     rust: PathBuf,
     ocra: PathBuf,
     python: PathBuf,
     script: PathBuf,
-    /// The versions of the peers.
     pub(crate) versions: BTreeMap<String, String>,
 }
 
@@ -76,7 +74,6 @@ impl Peers {
     }
 }
 
-/// Builds a program and returns its path.
 fn build(root: &Path, what: &[&str]) -> Result<PathBuf> {
     #[derive(Deserialize)]
     struct Message {

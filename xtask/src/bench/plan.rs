@@ -20,7 +20,6 @@ pub(crate) struct BenchJob {
     pub(crate) shape: usize,
 }
 
-/// All jobs with their outcomes.
 #[derive(Debug)]
 pub(crate) struct BenchPlan {
     pub(crate) workloads: Vec<PreparedWorkload>,
@@ -60,8 +59,7 @@ impl BenchPlan {
         self.workload(job).shapes(job.system)[job.shape]
     }
 
-    /// The jobs of run number `run`, workload by workload. Each run starts with another system, so that no system
-    /// always follows the same other one.
+    /// The jobs of run number `run`. Each run starts with another system, so that none always follows the same one.
     pub(crate) fn order(&self, run: usize) -> Vec<BenchJob> {
         let jobs: Vec<BenchJob> = self.jobs.iter().map(|(job, _)| *job).collect();
         let rotated = jobs.chunk_by(|a, b| a.workload == b.workload).flat_map(|of_workload| {
@@ -71,7 +69,6 @@ impl BenchPlan {
         rotated.collect()
     }
 
-    /// Records the outcome of a run.
     pub(crate) fn record(&mut self, job: BenchJob, outcome: Result<MeasuredRun, Error>) {
         match outcome {
             Ok(run) => {
@@ -107,16 +104,10 @@ impl BenchPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use headstart_bench::workload::Workload;
-    use headstart_sim::LinkProfile;
+    use crate::bench::prepared::tests::prepared;
 
     fn plan(workloads: &[&str], systems: &[System]) -> BenchPlan {
-        let prepared = workloads.iter().map(|name| {
-            let workload = Workload::named(name).unwrap();
-            let objects = workload.objects(1).unwrap();
-            PreparedWorkload::new(workload, &objects, 1, Some(&LinkProfile::gcs()), None).unwrap()
-        });
-        BenchPlan::new(prepared.collect(), systems)
+        BenchPlan::new(workloads.iter().map(|name| prepared(name)).collect(), systems)
     }
 
     #[test]

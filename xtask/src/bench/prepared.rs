@@ -10,7 +10,6 @@ use headstart_bench::{limit, system::System};
 use headstart_sim::LinkProfile;
 use headstart_trace::{CallKind, Trace};
 
-/// A workload and its trace.
 #[derive(Debug, Clone)]
 pub(crate) struct PreparedWorkload {
     pub(crate) workload: Workload,
@@ -54,12 +53,10 @@ impl PreparedWorkload {
         !(jumps || is_elsewhere || (is_opendal && self.workload.idle > 100))
     }
 
-    /// The shapes in which `system` is run.
     pub(crate) fn shapes(&self, system: System) -> &'static [IdealShape] {
         if system == System::Ideal { ideal::shapes(&self.trace) } else { &[IdealShape::Reads(1)] }
     }
 
-    /// Whether both workloads are the same to the ideal.
     pub(crate) fn same_to_ideal(&self, other: &Self) -> bool {
         let parts =
             |one: &Self| ideal::parts(&one.trace).filter(|_| !one.workload.local && one.workload.processes == 1);
@@ -67,11 +64,8 @@ impl PreparedWorkload {
     }
 
     pub(crate) fn note(&self) -> WorkloadNote {
-        WorkloadNote {
-            name: self.name().to_owned(),
-            about: self.workload.about.clone(),
-            limit_mb_per_s: self.limit_mb_per_s,
-        }
+        let (name, about) = (self.name().to_owned(), self.workload.about.clone());
+        WorkloadNote { name, about, limit_mb_per_s: self.limit_mb_per_s }
     }
 }
 
@@ -85,10 +79,10 @@ fn in_order(trace: &Trace) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn prepared(name: &str) -> PreparedWorkload {
+    pub(crate) fn prepared(name: &str) -> PreparedWorkload {
         let workload = Workload::named(name).unwrap();
         let objects = workload.objects(1).unwrap();
         PreparedWorkload::new(workload, &objects, 1, Some(&LinkProfile::gcs()), None).unwrap()
@@ -96,11 +90,9 @@ mod tests {
 
     #[test]
     fn a_stream_reads_what_is_read_in_order() {
-        for (name, suits) in
-            [("seq-1m", true), ("probe", true), ("mixed", true), ("rand-1m", false), ("interleaved-2", false)]
-        {
-            assert_eq!(prepared(name).suits(System::Stream), suits, "{name}");
-        }
+        let suits = |name| prepared(name).suits(System::Stream);
+        let names = ["seq-1m", "probe", "mixed", "rand-1m", "interleaved-2"];
+        assert_eq!(names.map(suits), [true, true, true, false, false]);
         let local = prepared("local-seq-1m");
         assert!(local.suits(System::Headstart) && !local.suits(System::Foyer));
         assert_eq!(local.note().limit_mb_per_s, None);
@@ -110,11 +102,9 @@ mod tests {
     #[test]
     fn complete_reads_of_the_same_objects_are_the_same_to_the_ideal() {
         let sequential = prepared("seq-1m");
-        for (name, same) in
-            [("seq-64k", true), ("interleaved-2", true), ("rand-1m", false), ("slow-200", false), ("strided-1m", false)]
-        {
-            assert_eq!(prepared(name).same_to_ideal(&sequential), same, "{name}");
-        }
+        let same = |name| prepared(name).same_to_ideal(&sequential);
+        let names = ["seq-64k", "interleaved-2", "rand-1m", "slow-200", "strided-1m"];
+        assert_eq!(names.map(same), [true, true, false, false, false]);
         assert_eq!(sequential.shapes(System::Ideal).len(), 2);
         assert_eq!(prepared("home-1m").shapes(System::Ideal), [IdealShape::Reads(16)]);
     }

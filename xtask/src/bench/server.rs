@@ -13,7 +13,6 @@ use headstart_sim::{LinkProfile, RequestCounts};
 
 use super::RunningProcess;
 
-/// The bucket that the server has.
 pub(crate) const BUCKET: &str = "bench";
 
 /// The time in which the server notices that a request was cancelled.
@@ -31,14 +30,12 @@ pub(crate) struct ServeArgs {
     workload: Option<String>,
 }
 
-/// Serves until stdin closes.
 pub(crate) fn serve(args: ServeArgs) -> Result<()> {
-    let faults =
-        args.workload.map(|name| Ok::<_, anyhow::Error>(Workload::named(&name)?.faults(args.seed))).transpose()?;
+    let workload = args.workload.map(|name| Workload::named(&name)).transpose()?;
     let config = SimServerConfig {
         profile: args.profile,
         seed: args.seed,
-        faults: faults.unwrap_or_default(),
+        faults: workload.map(|workload| workload.faults(args.seed)).unwrap_or_default(),
         bucket: BUCKET.into(),
         ..SimServerConfig::default()
     };
@@ -56,7 +53,7 @@ pub(crate) fn serve(args: ServeArgs) -> Result<()> {
 /// A server process, killed when this is dropped.
 pub(crate) struct BenchServer {
     process: RunningProcess,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl BenchServer {
@@ -67,11 +64,6 @@ impl BenchServer {
         let mut process = RunningProcess::start(command.args(["--workload", workload]))?;
         let url = process.line()?.trim_end().to_owned();
         Ok(Self { process, url })
-    }
-
-    /// The server's address.
-    pub(crate) fn url(&self) -> &str {
-        &self.url
     }
 
     /// The requests that the server has seen, once all of them have ended.

@@ -16,6 +16,7 @@ pub(crate) fn row(workload: &str, system: System, runs: &[MeasuredRun], prices: 
     let mut by_rate: Vec<&MeasuredRun> = runs.iter().collect();
     by_rate.sort_by(|(a, _), (b, _)| a.mb_per_s().total_cmp(&b.mb_per_s()));
     let (typical, wire) = quantile(&by_rate, 50.0)?;
+    let ((slowest, _), (fastest, _)) = (by_rate.first()?, by_rate.last()?);
     let median_of =
         |value: fn(&Outcome) -> Option<f64>| median(runs.iter().filter_map(|(run, _)| value(run)).collect());
     let mut latencies: Vec<u64> = runs.iter().flat_map(|(run, _)| run.latencies_us.iter().copied()).collect();
@@ -27,11 +28,7 @@ pub(crate) fn row(workload: &str, system: System, runs: &[MeasuredRun], prices: 
         system: system.to_string(),
         group: system.group(),
         runs: runs.len(),
-        mb_per_s: Spread {
-            median: typical.mb_per_s(),
-            min: by_rate.first()?.0.mb_per_s(),
-            max: by_rate.last()?.0.mb_per_s(),
-        },
+        mb_per_s: Spread { median: typical.mb_per_s(), min: slowest.mb_per_s(), max: fastest.mb_per_s() },
         x_raw: None,
         x_ideal: None,
         x_limit: None,
@@ -99,17 +96,14 @@ pub(crate) fn begin(is_virtual: bool, seed: u64) -> Results {
     }
 }
 
-/// Replaces rows of older results by new ones of the same workload and system. The new rows record when they were
-/// measured.
+/// Replaces rows of older results by new ones, which record when they were measured.
 pub(crate) fn update(old: Results, new: Results) -> Result<Results> {
     ensure!(
         (old.is_virtual, &old.profile, old.seed) == (new.is_virtual, &new.profile, new.seed),
         "what was measured over another store, with another seed or in another time cannot be put among these results"
     );
-    ensure!(
-        old.cut_s.is_none() || old.cut_s == new.cut_s,
-        "the old runs were ended after another time: say --seconds as then"
-    );
+    let is_as_long = old.cut_s.is_none() || old.cut_s == new.cut_s;
+    ensure!(is_as_long, "the old runs were ended after another time: say --seconds as then");
     ensure!(old.machine == new.machine, "the old results are another machine's: {}", old.machine);
     let measured = format!("{} at {}", new.date, new.commit);
     let mut all = old;
@@ -140,7 +134,6 @@ pub(crate) fn update(old: Results, new: Results) -> Result<Results> {
     Ok(all)
 }
 
-/// Writes results to `file`.
 pub(crate) fn write(results: &Results, file: &Path) -> Result<()> {
     // One row a line, so that a diff of two files shows the rows that differ.
     let text = compact_rows(&serde_json::to_value(results)?)?;

@@ -22,15 +22,10 @@ const TIMELINES: [(&str, usize, &str); 5] = [
 ];
 
 /// The runs of `workloads` in virtual time, each to its end.
-pub(crate) fn plan(
-    workloads: Vec<Workload>,
-    systems: &[System],
-    profile: &LinkProfile,
-    seed: u64,
-) -> Result<BenchPlan> {
+pub(crate) fn plan(workloads: Vec<Workload>, systems: &[System], link: &LinkProfile, seed: u64) -> Result<BenchPlan> {
     let prepared = workloads.into_iter().map(|workload| {
         let objects = workload.objects(seed)?;
-        PreparedWorkload::new(workload, &objects, seed, Some(profile), None)
+        PreparedWorkload::new(workload, &objects, seed, Some(link), None)
     });
     Ok(BenchPlan::new(prepared.collect::<Result<_>>()?, systems))
 }
@@ -49,7 +44,6 @@ pub(crate) fn run(plan: &BenchPlan, job: BenchJob, profile: &LinkProfile, seed: 
     Ok((outcome, wire))
 }
 
-/// Records the timelines.
 pub(crate) fn timelines(profile: &LinkProfile, seed: u64) -> Result<Vec<Timeline>> {
     let record = |(name, reads, about): &(&str, usize, &str)| {
         let workload = Workload::named(name)?;

@@ -10,7 +10,6 @@ use headstart::Headstart;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, path::Path};
 use tokio::io::AsyncReadExt;
 
-/// A way to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Access {
     /// `get`
@@ -65,7 +64,6 @@ impl Access {
         }
     }
 
-    /// Reads by our layers.
     pub(super) async fn ours(self, headstart: &Headstart, path: &Path, size: u64) -> Result<Pieces> {
         match self {
             Self::ReadAt => {

@@ -17,7 +17,6 @@ const READS: usize = 2;
 /// A read that takes longer, in virtual time, hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(7200);
 
-/// The coordinates of a cell.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct MatrixCell {
     pub(super) behaviour: &'static str,
@@ -34,7 +33,6 @@ impl fmt::Display for MatrixCell {
     }
 }
 
-/// How one read ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum ReadEnd {
     Right,
@@ -43,11 +41,10 @@ pub(super) enum ReadEnd {
     Hung,
 }
 
-/// The reads of a cell and their requests.
 #[derive(Debug, Clone)]
 pub(super) struct CellRecord {
     reads: Vec<ReadEnd>,
-    requests: Vec<AskedRequest>,
+    pub(super) requests: Vec<AskedRequest>,
     took: Duration,
     panicked: bool,
 }
@@ -79,15 +76,13 @@ impl CellFault {
 
 thread_local!(static PANICKED: Slot<bool> = const { Slot::new(false) });
 
-/// Records a panic of this thread.
 pub(super) fn note_panic() {
     PANICKED.set(true);
 }
 
 /// Reads by the bare client, or in a mode of ours.
 pub(super) fn run_cell((behaviour, client, size): MatrixJob, access: Access, mode: Option<Mode>) -> CellRecord {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime without I/O");
+    let runtime = headstart_bench::simulate::paused().expect("a runtime without I/O");
     let server = behaviour.server(HostileObject::new(KEY, size));
     let path = Path::from(KEY);
     PANICKED.set(false);
@@ -160,11 +155,6 @@ pub(super) fn compare(raw: &CellRecord, ours: &CellRecord, usual: usize) -> Vec<
 }
 
 impl CellRecord {
-    pub(super) fn request_count(&self) -> usize {
-        self.requests.len()
-    }
-
-    /// The requests, one a line.
     pub(super) fn requests_told(&self) -> String {
         let line = |asked: &AskedRequest| {
             let header = |name: &str| asked.header(name).map(|value| format!(" {name}: {value}")).unwrap_or_default();

@@ -18,7 +18,6 @@ use object_store::{
 /// The URL of requests. The connector has only one server.
 const URL: &str = "http://server.test";
 
-/// A client of `object_store`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum ClientKind {
     Http,
@@ -44,7 +43,6 @@ impl ClientKind {
         }
     }
 
-    /// The bare client.
     pub(super) fn raw(self, server: &Arc<HostileServer>) -> Result<Arc<dyn ObjectStore>> {
         self.build(server, false)
     }
@@ -101,10 +99,8 @@ impl ClientKind {
 /// The client's retries, with a constant pause of their average, 0.33 s, instead of jitter. Runs are reproducible.
 fn even_retries() -> RetryConfig {
     let pause = Duration::from_millis(330);
-    RetryConfig {
-        backoff: BackoffConfig { init_backoff: pause, max_backoff: pause, base: 1.001 },
-        ..RetryConfig::default()
-    }
+    let backoff = BackoffConfig { init_backoff: pause, max_backoff: pause, base: 1.001 };
+    RetryConfig { backoff, ..RetryConfig::default() }
 }
 
 display_as_argument!(ClientKind, Mode);

@@ -1,9 +1,8 @@
-//! Writes `docs/compatibility.md`, what servers need and what happens without it, from the tables of the matrix and the
-//! retry rules.
+//! Writes `docs/compatibility.md`, what servers need, from the tables of the matrix and the retry rules.
 
 use std::{fmt::Write, path::PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use headstart_fetch_core::internal::RETRY_RULES;
 use headstart_sim::hostile::behaviours::{self, Topic};
 
@@ -108,10 +107,8 @@ pub(super) fn write() -> Result<()> {
     std::fs::write(path(), text()).context("cannot write docs/compatibility.md")
 }
 
-/// Fails if the document is out of date.
 pub(super) fn check() -> Result<()> {
-    if std::fs::read_to_string(path()).is_ok_and(|found| found == text()) {
-        return Ok(());
-    }
-    bail!("docs/compatibility.md is out of date: run `cargo xtask compatibility --write`")
+    let is_current = std::fs::read_to_string(path()).is_ok_and(|found| found == text());
+    ensure!(is_current, "docs/compatibility.md is out of date: run `cargo xtask compatibility --write`");
+    Ok(())
 }

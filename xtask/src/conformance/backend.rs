@@ -79,26 +79,14 @@ impl Backend {
         !matches!(self.server(), Some(ServerKind::FakeGcs | ServerKind::Hadro))
     }
 
-    /// Whether puts may be conditional on a version. Local files have no such condition.
-    pub(super) fn updates(self) -> bool {
-        self != Self::Local
-    }
-
     /// Whether the client supports suffix ranges. Azure's API has none.
     pub(super) fn has_suffixes(self) -> bool {
-        self != Self::Azurite
-    }
-
-    /// Whether the upload that completes last wins, of two multipart uploads to one path. Azure stores parts by path:
-    /// the upload that completes first removes the other's parts.
-    pub(super) fn last_upload_wins(self) -> bool {
         self != Self::Azurite
     }
 }
 
 display_as_argument!(Backend);
 
-/// A running backend.
 #[derive(Debug)]
 pub(super) struct BackendServer {
     pub(super) backend: Backend,
@@ -113,18 +101,14 @@ enum HostedBy {
     Third(Arc<RunningServer>),
 }
 
-/// An empty bucket.
 #[derive(Debug)]
 pub(super) struct Bucket {
-    /// The bare store.
     pub(super) store: Store,
     /// What the facade is built over.
     opens: FacadeInput,
-    /// The store's profile.
     pub(super) profile: BackendProfile,
     /// Whether a request takes milliseconds of CPU time.
     pub(super) is_slow: bool,
-    /// Keeps the store alive.
     _alive: Alive,
 }
 
@@ -154,7 +138,6 @@ impl BackendServer {
         Ok(Self { backend, runs, buckets: AtomicUsize::new(0) })
     }
 
-    /// A new bucket.
     pub(super) async fn bucket(&self) -> Result<Bucket> {
         let dialect = self.backend.dialect();
         let (name, endpoint, alive) = match &self.runs {

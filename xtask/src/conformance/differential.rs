@@ -1,9 +1,8 @@
-//! Random reads, seeks, hints and overwrites through the whole stack. Every byte is right, or the error is
-//! `ObjectChanged`.
+//! Random reads, seeks, hints and overwrites through all layers: every byte is right, or the error `ObjectChanged`.
 
 use std::{io::SeekFrom, ops::Range};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use headstart::{AccessHint, CacheConfig, Freshness, Headstart, Reader};
 use headstart_fetch_core::ObjectChanged;
@@ -21,7 +20,6 @@ const SIZES: [u64; 3] = [700_001, 512 * 1024, 300_000];
 /// One of this many steps writes a new version.
 const STEPS_A_WRITE: u64 = 100;
 
-/// The state of the run.
 struct RandomRun {
     headstart: Headstart,
     bucket: Bucket,
@@ -38,8 +36,7 @@ struct RandomRun {
 /// A reader, and the versions that it can be on.
 struct Snapshot {
     reader: Reader,
-    /// The version at its opening and those written since, as far as they agree with the bytes that the reader
-    /// returned.
+    /// The version at its opening and those written since, if they agree with the bytes that the reader returned.
     may_be: Vec<(u64, u64)>,
     /// Whether there was a write since the reader was opened.
     overwritten: bool,
@@ -80,7 +77,6 @@ pub(super) async fn run(server: &BackendServer, steps: u64, seed: u64) -> Result
 }
 
 impl RandomRun {
-    /// A random number below `sides`.
     fn roll(&mut self, sides: u64) -> u64 {
         self.dice.below(sides)
     }
@@ -216,10 +212,8 @@ impl Snapshot {
         }
         let before = self.may_be.clone();
         self.may_be.retain(|version| check(*version, range, chunks).is_ok());
-        match self.may_be.is_empty() {
-            true => bail!("bytes {range:?} are of none of the versions {before:?}"),
-            false => Ok(()),
-        }
+        ensure!(!self.may_be.is_empty(), "bytes {range:?} are of none of the versions {before:?}");
+        Ok(())
     }
 }
 

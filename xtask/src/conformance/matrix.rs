@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 
@@ -30,12 +30,8 @@ const DEVIATIONS: &[(Backend, &str, &str)] = &[
     (Backend::HadroS3, "get_opts", "it ignores If-Match, If-None-Match, If-Modified-Since and If-Unmodified-Since"),
     (Backend::HadroS3, "put_get_attributes", "it is read-only, and written as files"),
     (Backend::HadroS3, "put_opts", "it is read-only, and written as files"),
-    (
-        Backend::Azurite,
-        "list_with_offset_exclusivity",
-        "it ignores startFrom, by which the client lists from an offset",
-    ),
-    (Backend::Azurite, "put_get_delete_list", "it ignores startFrom, by which the client lists from an offset"),
+    (Backend::Azurite, "list_with_offset_exclusivity", "it ignores startFrom, the client's way to list from an offset"),
+    (Backend::Azurite, "put_get_delete_list", "it ignores startFrom, the client's way to list from an offset"),
 ];
 
 /// The functions that the bare client fails on `backend`, each with the reason.
@@ -43,13 +39,13 @@ pub(super) fn deviations(backend: Backend) -> impl Iterator<Item = (&'static str
     DEVIATIONS.iter().filter(move |(of, ..)| *of == backend).map(|(_, function, why)| (*function, *why))
 }
 
-/// The results so far.
 #[derive(Debug, Default)]
 pub(super) struct Matrix {
     passed: BTreeMap<Backend, BTreeMap<StackKind, usize>>,
-    told: BTreeMap<Backend, String>,
+    /// Summaries of random runs.
+    pub(super) told: BTreeMap<Backend, String>,
     /// Results that are not as expected.
-    wrong: Vec<String>,
+    pub(super) wrong: Vec<String>,
 }
 
 impl Matrix {
@@ -66,8 +62,7 @@ impl Matrix {
         }
     }
 
-    /// Records the failures of `stack`. It may fail where the `bare` client fails, at the same place or later, and
-    /// nowhere else.
+    /// Records the failures of `stack`, which may fail only where the `bare` client fails, at the same place or later.
     pub(super) fn note(&mut self, backend: Backend, stack: StackKind, failed: &Failures, bare: &Failures) {
         self.passed.entry(backend).or_default().insert(stack, SUITE.len() - failed.len());
         for (name, failure) in failed {
@@ -83,22 +78,10 @@ impl Matrix {
         }
     }
 
-    /// Records the summary of the random run.
-    pub(super) fn tell(&mut self, backend: Backend, told: String) {
-        self.told.insert(backend, told);
-    }
-
-    /// Records that the random run failed.
-    pub(super) fn random_run_failed(&mut self, backend: Backend, why: &anyhow::Error) {
-        self.wrong.push(format!("{backend}, the random run: {}", crate::explain(why)));
-    }
-
-    /// Fails if a result is not as expected.
     pub(super) fn verdict(&self) -> Result<()> {
-        if self.wrong.is_empty() {
-            return Ok(());
-        }
-        bail!("{} results are not as expected:\n  {}", self.wrong.len(), self.wrong.join("\n  "))
+        let Self { wrong, .. } = self;
+        ensure!(wrong.is_empty(), "{} results are not as expected:\n  {}", wrong.len(), wrong.join("\n  "));
+        Ok(())
     }
 }
 
@@ -106,10 +89,8 @@ impl fmt::Display for Matrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
         table.load_style(presets::ASCII_MARKDOWN);
-        let header = ["passed of the suite".to_owned()]
-            .into_iter()
-            .chain(StackKind::value_variants().iter().map(ToString::to_string));
-        table.set_header(header);
+        let stacks = StackKind::value_variants().iter().map(ToString::to_string);
+        table.set_header(["passed of the suite".to_owned()].into_iter().chain(stacks));
         for (backend, stacks) in &self.passed {
             let cells = StackKind::value_variants().iter().map(|stack| match stacks.get(stack) {
                 Some(passed) => format!("{passed}/{}", SUITE.len()),

@@ -14,7 +14,6 @@ use object_store::{
 use super::Store;
 use crate::servers::RunningServer;
 
-/// See the module's documentation.
 #[derive(Debug, Clone)]
 pub(super) struct NativeWriteStore {
     client: Store,

@@ -24,7 +24,6 @@ const RANDOM_AT_MOST: f64 = 1.05;
 
 const ROUNDS: usize = 3;
 
-/// Measures both, and fails if a promise is missed.
 pub(super) async fn run(seed: u64) -> Result<()> {
     let shape = LinkShape { latency_ms: 40, jitter_ms: 20, stream_mb_per_s: Some(20) };
     let server = RunningServer::start(ServerKind::Hadro, shape).await?;
@@ -49,12 +48,9 @@ pub(super) async fn run(seed: u64) -> Result<()> {
                 "seq-1m" => (format!("at least {SEQUENTIAL_AT_LEAST}"), faster >= SEQUENTIAL_AT_LEAST),
                 _ => (format!("at least {:.2}", 1.0 / RANDOM_AT_MOST), faster >= 1.0 / RANDOM_AT_MOST),
             };
-            println!(
-                "{} {workload}: raw {:.0} ms, headstart {:.0} ms: {faster:.2} × (promised {promised})",
-                read.url,
-                raw.as_secs_f64() * 1e3,
-                ours.as_secs_f64() * 1e3
-            );
+            let [raw, ours] = [raw, ours].map(|time| time.as_secs_f64() * 1e3);
+            let rates = format!("raw {raw:.0} ms, headstart {ours:.0} ms: {faster:.2} ×");
+            println!("{} {workload}: {rates} (promised {promised})", read.url);
             kept &= holds;
         }
     }

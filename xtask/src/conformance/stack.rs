@@ -11,7 +11,6 @@ use headstart_prefetch::PrefetchStore;
 
 use super::{Bucket, Store};
 
-/// A way to wrap a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(super) enum StackKind {
     Bare,

@@ -25,7 +25,8 @@ pub(super) const SUITE: &[Function] = functions! {
     put_get_delete_list false |store, backend| integration::put_get_delete_list(store).await;
     put_get_attributes false |store, backend| integration::put_get_attributes(store).await;
     get_opts false |store, backend| integration::get_opts(store).await;
-    put_opts false |store, backend| integration::put_opts(store, backend.updates()).await;
+    // Local files have no condition on a version.
+    put_opts false |store, backend| integration::put_opts(store, backend != Backend::Local).await;
     stream_get true |store, backend| integration::stream_get(store).await;
     list_uses_directories_correctly false |store, backend| integration::list_uses_directories_correctly(store).await;
     list_with_delimiter false |store, backend| integration::list_with_delimiter(store).await;
@@ -37,7 +38,8 @@ pub(super) const SUITE: &[Function] = functions! {
     copy_if_not_exists false |store, backend| integration::copy_if_not_exists(store).await;
     copy_rename_nonexistent_object false |store, backend| integration::copy_rename_nonexistent_object(store).await;
     multipart_race_condition true |store, backend| {
-        integration::multipart_race_condition(store, backend.last_upload_wins()).await;
+        // Azure stores parts by path: the upload that completes first, not last, wins and removes the other's parts.
+        integration::multipart_race_condition(store, backend != Backend::Azurite).await;
     };
     multipart_out_of_order true |store, backend| integration::multipart_out_of_order(store).await;
     list_with_offset_exclusivity false |store, backend| integration::list_with_offset_exclusivity(store).await;
@@ -87,16 +89,13 @@ async fn reads(store: &dyn ObjectStore, has_suffixes: bool) {
     assert!(matches!(missing, Err(Error::NotFound { .. })), "{missing:?}");
 }
 
-/// How a function failed.
 #[derive(Debug, Clone)]
 pub(super) struct SuiteFailure {
-    /// The message.
     pub(super) said: String,
     /// The files and lines of its panics.
     pub(super) at: Vec<(String, u32)>,
 }
 
-/// The functions that failed.
 pub(super) type Failures = BTreeMap<&'static str, SuiteFailure>;
 
 /// The places of panics since the last function.

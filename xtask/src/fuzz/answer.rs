@@ -14,7 +14,7 @@ pub(crate) struct OpenBody {
     context: Arc<CaseContext>,
     call: CallRecord,
     span: Span,
-    evidence: Evidence,
+    pub(super) evidence: Evidence,
     /// The lock is never contended. It makes a task's future `Send` while the future borrows its bodies.
     body: Mutex<BoxStream<'static, Result<Bytes>>>,
     /// Accounts for one chunk at a time.
@@ -26,12 +26,7 @@ impl OpenBody {
     ///
     /// # Errors
     /// If the answer's metadata match no version.
-    pub(super) fn answered(
-        context: &Arc<CaseContext>,
-        call: CallRecord,
-        span: Span,
-        answer: GetResult,
-    ) -> Checked<Self> {
+    pub(super) fn of(context: &Arc<CaseContext>, call: CallRecord, span: Span, answer: GetResult) -> Checked<Self> {
         let mut evidence = context.cloud.history(|history| Evidence::new(history, call.key));
         let is = |version: &Version| context.cloud.meta(call.key, version) == answer.meta;
         evidence.narrow(evidence.versions.iter().copied().filter(is).collect());
@@ -53,16 +48,6 @@ impl OpenBody {
     ) -> Self {
         let _held = context.holds(held_bytes);
         Self { context: Arc::clone(context), call, span, evidence, body: Mutex::new(body), _held }
-    }
-
-    /// The versions that the body can belong to.
-    pub(super) fn versions(&self) -> &[Version] {
-        &self.evidence.versions
-    }
-
-    /// Whether the body has shown no bytes yet.
-    pub(super) fn is_empty(&self) -> bool {
-        self.evidence.seen == 0
     }
 
     /// Continues as `body` says. Returns whether the body is to be left open.

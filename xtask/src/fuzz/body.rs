@@ -103,7 +103,6 @@ struct Sending {
     _counted: OpenRequest,
 }
 
-/// The body of `range` of `version`.
 pub(super) fn stream(
     spec: &CloudSpec,
     version: Version,

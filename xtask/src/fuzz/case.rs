@@ -12,7 +12,6 @@ use super::{ObjectChange, Op, Step};
 pub(crate) struct Case {
     /// Generates the case, and seeds the jitter of retries.
     pub(crate) seed: u64,
-    /// The simulated store.
     pub(crate) cloud: CloudSpec,
     /// The wrappers, the lowest first.
     pub(crate) layers: Vec<Layer>,
@@ -40,7 +39,6 @@ pub(crate) struct Case {
     pub(super) mistake: Option<super::mistake::Mistake>,
 }
 
-/// The operations of one task.
 #[derive(Debug, Clone)]
 pub(crate) struct CaseTask {
     /// The runtime of the task: 0 or 1.
@@ -62,17 +60,14 @@ pub(crate) enum Turns {
 /// The behaviour of the simulated store.
 #[derive(Debug, Clone)]
 pub(crate) struct CloudSpec {
-    /// The validators in answers.
     pub(crate) tokens: Tokens,
     /// Whether the store evaluates `If-Match` and `If-None-Match`.
     pub(crate) honours_pins: bool,
     /// Whether older versions can be read by version.
     pub(crate) keeps_versions: bool,
-    /// Time to the first byte.
     pub(crate) ttfb_ms: u64,
     /// Rate of one stream, in bytes per millisecond.
     pub(crate) bytes_per_ms: u64,
-    /// Length of a body's chunks.
     pub(crate) chunk_bytes: usize,
 }
 
@@ -104,7 +99,6 @@ impl Tokens {
     }
 }
 
-/// A wrapper.
 #[derive(Debug, Clone)]
 pub(crate) enum Layer {
     Fetch(FetchSpec),
@@ -112,7 +106,6 @@ pub(crate) enum Layer {
     Prefetch(PrefetchSpec),
 }
 
-/// Settings of a `FetchStore`.
 #[derive(Debug, Clone)]
 pub(crate) struct FetchSpec {
     pub(crate) enabled: bool,
@@ -125,7 +118,6 @@ pub(crate) struct FetchSpec {
     pub(crate) stream_bytes_per_ms: u64,
 }
 
-/// Settings of a `CacheStore`.
 #[derive(Debug, Clone)]
 pub(crate) struct CacheSpec {
     pub(crate) memory_bytes: usize,
@@ -136,7 +128,6 @@ pub(crate) struct CacheSpec {
     pub(crate) has_budget: bool,
 }
 
-/// Settings of a `PrefetchStore`.
 #[derive(Debug, Clone)]
 pub(crate) struct PrefetchSpec {
     pub(crate) enabled: bool,
@@ -148,7 +139,6 @@ pub(crate) struct PrefetchSpec {
     pub(crate) part_bytes: (u64, u64),
 }
 
-/// A fault of a GET or HEAD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestFault {
     /// The connection is reset before the answer.
@@ -167,7 +157,6 @@ pub(crate) enum RequestFault {
     Stall { percent: u64, ms: u64 },
 }
 
-/// A fault of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriteFault {
     /// The write fails and has no effect.
@@ -185,17 +174,14 @@ impl Case {
         })
     }
 
-    /// The settings of the cache, if there is one.
     pub(crate) fn cache(&self) -> Option<&CacheSpec> {
         self.layers.iter().find_map(|layer| if let Layer::Cache(spec) = layer { Some(spec) } else { None })
     }
 
-    /// The settings of read-ahead, if there is one.
     pub(crate) fn prefetch(&self) -> Option<&PrefetchSpec> {
         self.layers.iter().find_map(|layer| if let Layer::Prefetch(spec) = layer { Some(spec) } else { None })
     }
 
-    /// All operations of all tasks.
     pub(crate) fn ops(&self) -> impl Iterator<Item = &Op> {
         self.tasks.iter().flat_map(|task| &task.steps).map(|step| &step.op)
     }
@@ -227,7 +213,6 @@ impl Case {
         lines.join("\n")
     }
 
-    /// Caps every range at byte `most`.
     pub(crate) fn cap_ranges(&mut self, most: u64) {
         let steps = self.tasks.iter_mut().flat_map(|task| &mut task.steps);
         steps.flat_map(|step| step.op.ranges_mut()).for_each(|range| range.end = range.end.min(most));

@@ -23,9 +23,10 @@ pub(crate) const INJECTED: &str = "injected";
 pub(crate) struct WrittenVersion(pub(crate) Version);
 
 /// The store. Clones share their state.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Cloud(pub(super) Arc<Shared>);
 
+#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) spec: CloudSpec,
     began: Instant,
@@ -60,12 +61,10 @@ impl Cloud {
         }))
     }
 
-    /// Time since the case began.
     pub(crate) fn now(&self) -> CaseTime {
         self.0.began.elapsed()
     }
 
-    /// Accesses the history of the store.
     pub(crate) fn history<T>(&self, look: impl FnOnce(&mut History) -> T) -> T {
         look(&mut self.0.history.lock())
     }
@@ -80,15 +79,6 @@ impl Cloud {
         self.0.live_bytes.load(Ordering::Relaxed)
     }
 
-    /// The entity tag of a version, if the store sends one.
-    pub(crate) fn e_tag(&self, version: &Version) -> Option<String> {
-        match self.0.spec.tokens {
-            Tokens::Strong | Tokens::Generation => Some(format!("\"{}\"", version.token)),
-            Tokens::Weak | Tokens::WeakModified => Some(format!("W/\"{}\"", version.token / 2)),
-            Tokens::Modified | Tokens::Nothing => None,
-        }
-    }
-
     /// The metadata that the store sends with a version.
     pub(crate) fn meta(&self, key: usize, version: &Version) -> ObjectMeta {
         let epoch = DateTime::<Utc>::UNIX_EPOCH;
@@ -99,7 +89,11 @@ impl Cloud {
             location: path(key),
             last_modified: epoch + TimeDelta::seconds(seconds),
             size: version.size,
-            e_tag: self.e_tag(version),
+            e_tag: match self.0.spec.tokens {
+                Tokens::Strong | Tokens::Generation => Some(format!("\"{}\"", version.token)),
+                Tokens::Weak | Tokens::WeakModified => Some(format!("W/\"{}\"", version.token / 2)),
+                Tokens::Modified | Tokens::Nothing => None,
+            },
             version: (self.0.spec.tokens == Tokens::Generation).then(|| version.token.to_string()),
         }
     }
@@ -182,15 +176,11 @@ impl Cloud {
 
     pub(super) fn listed(&self) -> Vec<ObjectMeta> {
         self.history(|history| {
-            (0..history.len()).filter_map(|key| Some((key, history.present(key)?))).collect::<Vec<_>>()
+            (0..history.len()).filter_map(|key| Some(self.meta(key, &history.present(key)?))).collect()
         })
-        .into_iter()
-        .map(|(key, version)| self.meta(key, &version))
-        .collect()
     }
 }
 
-/// The path of object number `key`.
 pub(crate) fn path(key: usize) -> Path {
     Path::from(format!("k{key}"))
 }
@@ -227,19 +217,12 @@ impl std::error::Error for Injected {
     }
 }
 
-impl fmt::Debug for Cloud {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cloud").field("spec", &self.0.spec).finish_non_exhaustive()
-    }
-}
-
 impl fmt::Display for Cloud {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Cloud")
     }
 }
 
-/// The `object_store` range of `span`.
 pub(crate) fn get_range(span: &Span) -> Option<GetRange> {
     match span {
         Span::Whole => None,

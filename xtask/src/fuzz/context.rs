@@ -1,6 +1,7 @@
-//! The state that all tasks of a case share: the store, the rules, the limits of time and memory, and the first
-//! failure.
+//! The state that all tasks of a case share: store, rules, limits of time and memory, and the first failure.
 
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
@@ -10,9 +11,10 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::{
-    BodyUse, Cancel, Case, CaseStack, CaseTime, Checked, Cloud, ErrorKind, Failure, Op, RequestFault, Rules, Span,
-    Tally, Turns, tally::variant,
+    BodyUse, Cancel, Case, CaseStack, CaseTime, Checked, Cloud, ErrorKind, Failure, Layer, Op, RequestFault, Rules,
+    Span, Turns,
 };
+use headstart_cache::Freshness;
 
 /// Time that an operation may take in addition to its transfer and its faults.
 const BASE: Duration = Duration::from_secs(60);
@@ -26,7 +28,6 @@ const OPEN_REQUEST_BYTES: usize = 256 << 10;
 /// The least memory that a reader keeps behind its position: 1 MiB for each of four streams.
 const BEHIND_BYTES: usize = 4 << 20;
 
-/// The state that all tasks of a case share.
 pub(crate) struct CaseContext {
     pub(crate) case: Case,
     pub(crate) cloud: Cloud,
@@ -65,10 +66,6 @@ impl CaseContext {
         }))
     }
 
-    pub(crate) fn into_parts(self) -> (Cloud, CaseStack) {
-        (self.cloud, self.stack)
-    }
-
     pub(crate) fn now(&self) -> CaseTime {
         self.cloud.now()
     }
@@ -87,7 +84,6 @@ impl CaseContext {
         (self.failure.lock().clone(), self.tally.lock().clone())
     }
 
-    /// Adds one to the count of `name`.
     pub(crate) fn count(&self, name: impl Into<String>) {
         *self.tally.lock().entry(name.into()).or_default() += 1;
     }
@@ -96,7 +92,6 @@ impl CaseContext {
         self.count(format!("ended: {}", variant(error_kind)));
     }
 
-    /// Records that `runtime` was stopped for `time`.
     pub(crate) fn was_frozen(&self, runtime: usize, time: Duration) {
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.frozen_ms[runtime].fetch_add(ms, Ordering::Relaxed);
@@ -191,7 +186,6 @@ impl CaseContext {
     }
 }
 
-/// Memory that a caller holds.
 pub(crate) struct HeldBytes {
     context: Arc<CaseContext>,
     bytes: usize,
@@ -253,4 +247,55 @@ fn late_ms(fault: RequestFault) -> u64 {
         RequestFault::Throttled { retry_after_ms } => retry_after_ms.unwrap_or(0),
         RequestFault::Reset | RequestFault::Cut { .. } | RequestFault::Short { .. } | RequestFault::Long => 0,
     }
+}
+
+/// Counts by name.
+pub(crate) type Tally = BTreeMap<String, u64>;
+
+pub(crate) fn count_case(tally: &mut Tally, case: &Case) {
+    let mut count = |name: String| *tally.entry(name).or_default() += 1;
+    count("cases".into());
+    count(format!("stack: {}", case.order()));
+    count(format!("tokens: {:?}", case.cloud.tokens));
+    count(format!("pin: {:?}{}", case.pin, if case.cloud.honours_pins { "" } else { ", ignored" }));
+    count(format!("budget: {}", case.budget_bytes));
+    count(format!("runtimes: {}", variant(&case.turns)));
+    for layer in &case.layers {
+        if let Layer::Cache(spec) = layer {
+            count(match spec.freshness {
+                Freshness::Ttl(ttl) => format!("freshness: {ttl:?}"),
+                other => format!("freshness: {other:?}"),
+            });
+        }
+    }
+    for (_, fault) in &case.faults {
+        count(format!("fault: {}", variant(fault)));
+    }
+    let others = [
+        ("fault: outage", case.outages.is_empty()),
+        ("fault: write", case.write_faults.is_empty()),
+        ("changes behind", case.events.is_empty()),
+    ];
+    others.iter().filter(|(_, has_none)| !has_none).for_each(|(name, _)| count((*name).to_owned()));
+}
+
+/// The name of a value's variant, under which it is counted.
+pub(crate) fn variant(value: &impl Debug) -> String {
+    format!("{value:?}").chars().take_while(|letter| letter.is_alphanumeric()).collect()
+}
+
+/// The counts as text, one line a dimension.
+pub(crate) fn show(tally: &Tally) -> String {
+    let mut lines = String::new();
+    let mut last = "";
+    for (name, n) in tally {
+        let (dimension, value) = name.split_once(": ").unwrap_or(("", name));
+        if dimension == last && !lines.is_empty() {
+            let _ = write!(lines, ", {value} {n}");
+        } else {
+            let _ = write!(lines, "\n{dimension}: {value} {n}");
+        }
+        last = dimension;
+    }
+    lines
 }

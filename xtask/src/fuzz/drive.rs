@@ -1,11 +1,14 @@
 //! Runs a case to its end in virtual time, and reports what failed.
 
 use std::panic::{self, AssertUnwindSafe};
+use std::pin::pin;
 use std::sync::{Arc, Once};
 use std::{cell::RefCell, time::Duration};
 
+use futures::future::select;
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::runtime::{Builder, Runtime};
+use headstart_bench::simulate::paused;
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -20,7 +23,6 @@ const TURNS_ALIKE: u32 = 100;
 /// The time in which speculation ends after the last operation.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct CaseOutcome {
     pub(crate) failure: Option<Failure>,
@@ -70,7 +72,7 @@ struct CaseRun {
 
 impl CaseRun {
     fn new(case: &Case) -> Checked<Self> {
-        let runtimes = [runtime(), runtime()];
+        let runtimes = [paused(), paused()].map(|runtime| runtime.expect("a runtime of one thread"));
         let context = runtimes[0]
             .block_on(async { CaseContext::new(case) })
             .map_err(|error| Failure::new("refused settings", error.to_string()))?;
@@ -132,14 +134,8 @@ impl CaseRun {
                     }
                 }
             };
-            let _ = timeout(most, async {
-                tokio::select! {
-                    biased;
-                    () = changes => {}
-                    () = all => {}
-                }
-            })
-            .await;
+            // Changes are made before tasks run.
+            let _ = timeout(most, select(pin!(changes), pin!(all))).await;
         });
     }
 
@@ -169,7 +165,7 @@ impl CaseRun {
         let Ok(context) = Arc::try_unwrap(context).map_err(drop) else {
             return (Some(Failure::new("left", "a task outlives its end")), verdict.1);
         };
-        let (cloud, stack) = context.into_parts();
+        let CaseContext { cloud, stack, .. } = context;
         let (fetch, cache) = (stack.fetch.clone(), stack.cache.clone());
         first.block_on(async move { drop(stack) });
         settle();
@@ -193,8 +189,4 @@ impl CaseRun {
         });
         (failure, verdict.1)
     }
-}
-
-fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime of one thread")
 }

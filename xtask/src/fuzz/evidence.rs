@@ -10,7 +10,6 @@ const PIECE_BYTES: usize = 512;
 /// The name from which all contents are derived, together with their number.
 const NAME: &str = "fuzz";
 
-/// The bytes of a version.
 pub(crate) fn content(version: &Version) -> Content {
     Content::new(NAME, version.content)
 }
@@ -25,7 +24,6 @@ pub(crate) struct Evidence {
     is_open: bool,
     /// The answer's offset; `None` before it is known.
     pub(crate) start: Option<u64>,
-    /// Bytes seen so far.
     pub(crate) seen: u64,
 }
 
@@ -105,10 +103,8 @@ fn agrees(version: &Version, at: u64, bytes: &[u8]) -> bool {
 
 /// A version as failures show it.
 pub(crate) fn name(version: Option<Version>) -> String {
-    version.map_or_else(
-        || "nothing".into(),
-        |version| format!("v{} (bytes {}, {} long)", version.token, version.content, version.size),
-    )
+    let Some(Version { content, token, size }) = version else { return "nothing".into() };
+    format!("v{token} (bytes {content}, {size} long)")
 }
 
 #[cfg(test)]

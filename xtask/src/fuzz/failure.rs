@@ -11,10 +11,8 @@ use super::cloud::INJECTED;
 /// What a check returns: a broken rule is an error.
 pub(crate) type Checked<T = ()> = Result<T, Failure>;
 
-/// A broken rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// The class of the rule.
     pub(crate) class: &'static str,
     /// The operation during which it broke; empty if none.
     pub(crate) op: String,
@@ -69,7 +67,6 @@ pub(crate) enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The kind of an error of `object_store`.
     pub(crate) fn of(error: &Error) -> Self {
         if ObjectChanged::find(error).is_some() {
             return Self::Changed;
@@ -82,7 +79,6 @@ impl ErrorKind {
         }
     }
 
-    /// The kind of an error of `AsyncRead`.
     pub(crate) fn of_io(error: &io::Error) -> Self {
         match error.get_ref().and_then(|source| source.downcast_ref()) {
             Some(error) => Self::of(error),

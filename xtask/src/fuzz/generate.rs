@@ -17,7 +17,6 @@ const MIB: u64 = 1 << 20;
 /// Sizes of the memory budget, by weight.
 const BUDGETS: [(u64, u64); 7] = [(1, 0), (1, 1), (2, 64 * KIB), (3, MIB), (3, 4 * MIB), (3, 32 * MIB), (2, 512 * MIB)];
 
-/// The case of `seed`.
 pub(crate) fn generate(seed: u64) -> Case {
     let mut dice = SeededRng::new(seed);
     let dice = &mut dice;
@@ -72,7 +71,6 @@ pub(super) fn chance(dice: &mut SeededRng, percent: u64) -> bool {
     dice.below(100) < percent
 }
 
-/// A number below `n`.
 pub(super) fn pick(dice: &mut SeededRng, n: usize) -> usize {
     in_memory(dice.below(n as u64))
 }

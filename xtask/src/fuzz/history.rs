@@ -2,7 +2,6 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-/// Time since the case began.
 pub(crate) type CaseTime = Duration;
 
 /// A period, ends included.
@@ -15,7 +14,6 @@ pub(crate) struct Version {
     pub(crate) content: u64,
     /// Identifies the version in validators; unique.
     pub(crate) token: u64,
-    /// Length in bytes.
     pub(crate) size: u64,
 }
 
@@ -27,7 +25,6 @@ struct Presence {
     version: Option<Version>,
 }
 
-/// The effect of an injected fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FaultEffect {
     /// An error that a retry may pass, and the pause that the store asked for.
@@ -38,7 +35,6 @@ pub(crate) enum FaultEffect {
     TooLong,
 }
 
-/// The history of all keys.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     keys: Vec<Key>,
@@ -65,7 +61,6 @@ impl History {
         history
     }
 
-    /// The number of keys.
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
@@ -82,7 +77,6 @@ impl History {
         Version { token: self.tokens, ..of }
     }
 
-    /// Stores a version, or deletes the object.
     pub(crate) fn store(&mut self, key: usize, now: CaseTime, version: Option<Version>) {
         let presences = &mut self.keys[key].presences;
         if let Some(last) = presences.last_mut() {
@@ -96,12 +90,10 @@ impl History {
         self.keys[key].written.push(now);
     }
 
-    /// Records a fault of a request for `key`.
     pub(crate) fn record_fault(&mut self, key: usize, now: CaseTime, record_fault: FaultEffect) {
         self.keys[key].faults.push((now, record_fault));
     }
 
-    /// The current version.
     pub(crate) fn present(&self, key: usize) -> Option<Version> {
         self.keys[key].presences.last().and_then(|presence| presence.version)
     }
@@ -116,13 +108,11 @@ impl History {
         self.keys[key].presences.iter().filter_map(|presence| presence.version)
     }
 
-    /// The versions of `key` during `interval`, ends included.
     pub(crate) fn during(&self, key: usize, interval: Interval) -> impl Iterator<Item = Option<Version>> {
         let meets = move |presence: &&Presence| presence.from <= *interval.end() && presence.until >= *interval.start();
         self.keys[key].presences.iter().filter(meets).map(|presence| presence.version)
     }
 
-    /// The number of changes of `key` in `interval`.
     pub(crate) fn changes(&self, key: usize, interval: Interval) -> usize {
         self.keys[key].presences.iter().skip(1).filter(|presence| interval.contains(&presence.from)).count()
     }
@@ -133,7 +123,6 @@ impl History {
         self.keys[key].written.iter().copied().filter(|at| *at < now).max()
     }
 
-    /// Faults of requests for `key` up to `until`.
     pub(crate) fn faults(&self, key: usize, until: CaseTime) -> impl Iterator<Item = (CaseTime, FaultEffect)> {
         self.keys[key].faults.iter().copied().filter(move |(at, _)| *at <= until)
     }

@@ -12,7 +12,6 @@ use object_store::{
 };
 use parking_lot::Mutex;
 
-/// A bug of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Mistake {
     /// Answers a range by two requests, the second without a pin.
@@ -36,7 +35,6 @@ pub(super) enum Mistake {
 }
 
 impl Mistake {
-    /// The class of failure that finds the bug.
     pub(super) fn class(self) -> &'static str {
         match self {
             Self::Splices => "torn",
@@ -52,7 +50,6 @@ impl Mistake {
     }
 }
 
-/// A store with one bug.
 #[derive(Debug)]
 pub(super) struct MistakenStore {
     inner: Arc<dyn ObjectStore>,

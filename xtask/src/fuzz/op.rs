@@ -4,8 +4,6 @@ use std::ops::Range;
 
 use headstart_fetch_core::{AccessHint, CacheHint};
 
-use super::tally::variant;
-
 /// One operation. Operations of a reader are skipped if the task has no open reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Op {
@@ -72,7 +70,6 @@ impl From<Op> for Step {
     }
 }
 
-/// The requested part of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Span {
     Whole,
@@ -81,20 +78,16 @@ pub(crate) enum Span {
     Suffix(u64),
 }
 
-/// A span without bytes in the object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NoSuchRange;
-
 impl Span {
-    /// The range of an object of `size` bytes, by the rules of `object_store`.
-    pub(crate) fn of(&self, size: u64) -> Result<Range<u64>, NoSuchRange> {
+    /// The range of an object of `size` bytes, by the rules of `object_store`; `None` if it has no bytes there.
+    pub(crate) fn of(&self, size: u64) -> Option<Range<u64>> {
         match self {
-            Self::Whole => Ok(0..size),
-            Self::Bounded(range) if range.start >= range.end || range.start >= size => Err(NoSuchRange),
-            Self::Bounded(range) => Ok(range.start..range.end.min(size)),
-            Self::Offset(start) if *start >= size => Err(NoSuchRange),
-            Self::Offset(start) => Ok(*start..size),
-            Self::Suffix(n) => Ok(size.saturating_sub(*n)..size),
+            Self::Whole => Some(0..size),
+            Self::Bounded(range) if range.start >= range.end || range.start >= size => None,
+            Self::Bounded(range) => Some(range.start..range.end.min(size)),
+            Self::Offset(start) if *start >= size => None,
+            Self::Offset(start) => Some(*start..size),
+            Self::Suffix(n) => Some(size.saturating_sub(*n)..size),
         }
     }
 
@@ -123,7 +116,6 @@ pub(crate) enum GetCondition {
     Version { back: usize },
 }
 
-/// How a body is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyUse {
     /// Read to its end.
@@ -155,7 +147,6 @@ pub(crate) enum OpenBy {
     List,
 }
 
-/// The target of a seek.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SeekTo {
     Start(u64),
@@ -165,7 +156,6 @@ pub(crate) enum SeekTo {
     On(u64),
 }
 
-/// A change of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ObjectChange {
     Put { key: usize, size: u64 },
@@ -194,7 +184,6 @@ impl Op {
         )
     }
 
-    /// The bounded ranges of the operation.
     pub(crate) fn ranges_mut(&mut self) -> &mut [Range<u64>] {
         match self {
             Self::Get { span: Span::Bounded(range), .. }
@@ -212,10 +201,5 @@ impl Op {
             Self::Get { body, .. } | Self::Stream { body, .. } => Some(body),
             _ => None,
         }
-    }
-
-    /// The name under which the operation is counted.
-    pub(crate) fn name(&self) -> String {
-        variant(self)
     }
 }

@@ -113,7 +113,6 @@ impl TaskRunner {
         evidence
     }
 
-    /// Records an answer.
     fn saw<'a>(
         &self,
         open: &mut OpenReader,
@@ -246,8 +245,8 @@ impl TaskRunner {
         let kept = self.limited(streamed.take(body)).await?;
         if let Some(kept) = kept {
             let kept = kept?;
-            if self.context.rules.tells_versions && !streamed.is_empty() {
-                open.versions = Some(streamed.versions().to_vec());
+            if self.context.rules.tells_versions && streamed.evidence.seen > 0 {
+                open.versions = Some(streamed.evidence.versions.clone());
             }
             self.kept.extend(kept.then_some(streamed));
         }

@@ -29,7 +29,6 @@ pub(crate) enum CallKind {
     Warm,
 }
 
-/// The rules for one stack.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
     cache: Window,
@@ -120,7 +119,6 @@ impl Rules {
         oldest.max(written).saturating_sub(self.slack)..=call.ended
     }
 
-    /// Whether `version` may answer `call`.
     fn allows(&self, history: &History, call: &CallRecord, version: Version) -> bool {
         match call.named {
             Some(NamedToken::Version(token)) => version.token == token,
@@ -146,8 +144,8 @@ impl Rules {
         if !evidence.proves(span, is_whole) {
             return Ok(evidence.versions.clone());
         }
-        let fresh: Vec<Version> =
-            evidence.versions.iter().copied().filter(|version| self.allows(history, call, *version)).collect();
+        let is_fresh = |version: &Version| self.allows(history, call, *version);
+        let fresh: Vec<Version> = evidence.versions.iter().copied().filter(is_fresh).collect();
         if fresh.is_empty() && evidence.versions.is_empty() {
             let what = format!("k{}: {} bytes of an object that never was", call.key, evidence.seen);
             return Err(Failure::new("wrong bytes", what));
@@ -159,9 +157,8 @@ impl Rules {
             && history.faults(call.key, call.ended).any(|(_, effect)| effect != FaultEffect::TooLong);
         let fits = |version: &&Version| {
             let range = match span.of(version.size) {
-                Ok(range) => range,
-                Err(_) if call.is_file => return evidence.seen == 0,
-                Err(_) => return false,
+                Some(range) => range,
+                None => return call.is_file && evidence.seen == 0,
             };
             let start = evidence.start.is_none_or(|start| start == range.start);
             let len = range.end - range.start;
@@ -256,19 +253,17 @@ impl Rules {
 
     /// Whether a range of `call` does not exist.
     fn has_no_such_range(&self, history: &History, call: &CallRecord) -> bool {
-        let fails = |version: Version| call.spans.iter().any(|span| span.of(version.size).is_err());
+        let fails = |version: Version| call.spans.iter().any(|span| span.of(version.size).is_none());
         if let Some(NamedToken::Version(token)) = call.named {
             return history.with_token(call.key, token).is_some_and(fails);
         }
         if call.is_file {
-            // A reader requests the object's size if a range lies past the end. That request may fail, or see a later
-            // version.
+            // If a range lies past the end, a reader requests the size. That may fail, or see a later version.
             let changed = !call.is_pinned && history.changes(call.key, self.interval(history, call)) > 0;
             let mut present = history.during(call.key, self.interval(history, call));
             return (changed || self.excuses(history, call)) && present.any(|version| version.is_some_and(fails));
         }
-        // Errors are not cached: the layer that reports a range past the end has asked the store, unless objects are
-        // immutable.
+        // Errors are not cached: a layer asks the store about a range past the end, unless objects are immutable.
         let call = &CallRecord { window: call.window.map(|_| Duration::ZERO), ..call.clone() };
         let mut present = history.during(call.key, self.interval(history, call));
         call.spans.iter().any(Span::is_empty) || present.any(|version| version.is_some_and(fails))

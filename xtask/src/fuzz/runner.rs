@@ -1,17 +1,19 @@
 //! Runs one task: its operations one after the other. Every answer is checked.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 use headstart_fetch_core::CacheHint;
-use object_store::{GetOptions, ObjectMeta, ObjectStoreExt};
+use object_store::{GetOptions, ObjectMeta, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, Result};
+use parking_lot::Mutex;
 
 use super::{
-    BodyUse, CallKind, CallRecord, Cancel, CaseContext, Checked, ErrorKind, Evidence, Failure, GetCondition,
-    NamedToken, Op, OpenBody, OpenReader, Span, Step, Tokens, Version, cloud::get_range, cloud::path,
+    BodyUse, CallKind, CallRecord, Cancel, CaseContext, CaseTime, Checked, ErrorKind, Evidence, Failure, GetCondition,
+    NamedToken, Op, OpenBody, OpenReader, Span, Step, Tokens, Version, WrittenVersion, cloud::get_range, cloud::path,
+    context::variant, evidence,
 };
 
-/// The state of a running task.
 pub(crate) struct TaskRunner {
     pub(super) context: Arc<CaseContext>,
     pub(super) runtime: usize,
@@ -30,7 +32,7 @@ pub(crate) async fn run_task(context: Arc<CaseContext>, runtime: usize, steps: V
         if runner.context.has_failed() {
             return;
         }
-        let name = op.name();
+        let name = variant(&op);
         runner.context.count(format!("op: {name}"));
         // Boxed, because the futures of all operations together are large.
         if let Err(failure) = runner.act(op).boxed().await {
@@ -76,7 +78,6 @@ impl TaskRunner {
         outcome
     }
 
-    /// Drives `future` until it ends.
     pub(super) async fn uncancelled<T>(&self, future: impl Future<Output = T> + Send) -> Checked<Option<T>> {
         self.context.limited(self.runtime, Cancel::Never, future).await
     }
@@ -85,7 +86,7 @@ impl TaskRunner {
     pub(super) async fn answer<T>(
         &self,
         call: &CallRecord,
-        future: impl Future<Output = object_store::Result<T>> + Send,
+        future: impl Future<Output = Result<T>> + Send,
     ) -> Checked<Option<T>> {
         match self.limited(future).await?.transpose() {
             Ok(answer) => Ok(answer),
@@ -93,7 +94,6 @@ impl TaskRunner {
         }
     }
 
-    /// Checks an error that answered `call`.
     pub(super) fn check_error(&self, call: &CallRecord, error_kind: &ErrorKind) -> Checked {
         self.context.count_error(error_kind);
         let call = CallRecord { ended: self.context.now(), ..call.clone() };
@@ -101,13 +101,7 @@ impl TaskRunner {
     }
 
     /// Checks `bytes` that answered `call` for `span`.
-    pub(super) fn check_bytes(
-        &self,
-        call: &CallRecord,
-        span: &Span,
-        start: u64,
-        bytes: &[u8],
-    ) -> Checked<Vec<Version>> {
+    fn check_bytes(&self, call: &CallRecord, span: &Span, start: u64, bytes: &[u8]) -> Checked<Vec<Version>> {
         let call = CallRecord { ended: self.context.now(), ..call.clone() };
         self.context.cloud.history(|history| {
             let evidence = Evidence::of(history, call.key, start, bytes)?;
@@ -157,7 +151,7 @@ impl TaskRunner {
         let answered = self.limited(async {
             match context.stack.top.get_opts(&path(key), options).await {
                 Ok(result) => {
-                    let mut open = OpenBody::answered(&context, call.clone(), span, result)?;
+                    let mut open = OpenBody::of(&context, call.clone(), span, result)?;
                     Ok(Ok(open.take(body).await?.then_some(open)))
                 }
                 Err(error) => Ok(Err(ErrorKind::of(&error))),
@@ -229,5 +223,91 @@ impl TaskRunner {
         }
         let mut open = self.kept.remove(0);
         self.limited(async { open.take(BodyUse::ToEnd).await.map(drop) }).await?.unwrap_or(Ok(()))
+    }
+
+    async fn write(&mut self, op: Op) -> Checked {
+        let began = self.context.now();
+        match op {
+            Op::Put { key, size, multipart } => {
+                let begun = Arc::new(AtomicBool::new(!multipart));
+                let outcome = self.limited(self.put(key, size, multipart, Arc::clone(&begun))).await;
+                let keys = if begun.load(Ordering::Relaxed) { vec![key] } else { Vec::new() };
+                self.wrote(&keys, None, began, outcome)
+            }
+            Op::Delete { keys } => self.delete(&keys).await,
+            Op::Copy { from, to } => {
+                let (source, target) = (path(from), path(to));
+                let outcome = self.limited(self.context.stack.top.copy(&source, &target)).await;
+                self.wrote(&[to], Some(from), began, outcome)
+            }
+            Op::Rename { from, to } => {
+                let (source, target) = (path(from), path(to));
+                let outcome = self.limited(self.context.stack.top.rename(&source, &target)).await;
+                self.wrote(&[to, from], Some(from), began, outcome)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn put(&self, key: usize, size: u64, multipart: bool, begun: Arc<AtomicBool>) -> Result<()> {
+        let version = self.context.cloud.history(|history| history.written(size));
+        let payload = PutPayload::from_bytes(evidence::content(&version).bytes(0..size));
+        let top = &self.context.stack.top;
+        if !multipart {
+            let mut options = PutOptions::default();
+            options.extensions.insert(WrittenVersion(version));
+            return top.put_opts(&path(key), payload, options).await.map(drop);
+        }
+        let mut options = PutMultipartOptions::default();
+        options.extensions.insert(WrittenVersion(version));
+        let mut upload = top.put_multipart_opts(&path(key), options).await?;
+        upload.put_part(payload).await?;
+        begun.store(true, Ordering::Relaxed);
+        upload.complete().await.map(drop)
+    }
+
+    async fn delete(&self, keys: &[usize]) -> Checked {
+        let began = self.context.now();
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let taking = Arc::clone(&taken);
+        let locations = futures::stream::iter(keys.to_vec()).map(move |key| {
+            taking.lock().push(key);
+            Ok(path(key))
+        });
+        let mut deleted = self.context.stack.top.delete_stream(locations.boxed());
+        let all = async {
+            while let Some(outcome) = deleted.next().await {
+                outcome?;
+            }
+            Ok(())
+        };
+        let outcome = self.limited(all).await;
+        drop(deleted);
+        let taken = taken.lock().clone();
+        self.wrote(&taken, None, began, outcome)
+    }
+
+    /// Records that a write of `keys` ended or was cancelled, and checks its error, which a missing `source` explains.
+    fn wrote(
+        &self,
+        keys: &[usize],
+        source: Option<usize>,
+        began: CaseTime,
+        outcome: Checked<Option<Result<()>>>,
+    ) -> Checked {
+        let now = self.context.now();
+        let missing = self.context.cloud.history(|history| {
+            keys.iter().for_each(|key| history.write_is_over(*key, now));
+            source.is_some_and(|key| history.during(key, began..=now).any(|version| version.is_none()))
+        });
+        let Some(Err(error)) = outcome? else { return Ok(()) };
+        let error_kind = ErrorKind::of(&error);
+        self.context.count_error(&error_kind);
+        let explained = match error_kind {
+            ErrorKind::Injected(_) => !self.context.case.write_faults.is_empty(),
+            ErrorKind::NotFound => missing,
+            _ => false,
+        };
+        if explained { Ok(()) } else { Err(Failure::new("write failed without cause", format!("{error_kind:?}"))) }
     }
 }

@@ -4,7 +4,8 @@ use clap::ValueEnum;
 use headstart_fetch_core::internal::mutation::Mutation;
 
 use super::{
-    CI_SEEDS, Case, Tally, drive::CaseOutcome, drive::run, generate::generate, mistake::Mistake, shrink::shrink, tally,
+    CI_SEEDS, Case, Tally, context, drive::CaseOutcome, drive::run, generate::generate, mistake::Mistake,
+    shrink::shrink,
 };
 
 /// Every bug of [`Mistake`] is found within this many seeds.
@@ -90,10 +91,10 @@ fn the_generator_generates_everything() {
     let (first, n) = CI_SEEDS;
     for seed in first..first + n {
         let case = generate(seed);
-        tally::count_case(&mut tally, &case);
-        case.ops().for_each(|op| *tally.entry(format!("op: {}", op.name())).or_default() += 1);
+        context::count_case(&mut tally, &case);
+        case.ops().for_each(|op| *tally.entry(format!("op: {}", context::variant(op))).or_default() += 1);
     }
-    let shown = tally::show(&tally);
+    let shown = context::show(&tally);
     for (dimension, values) in [
         ("stack", "bare F C P FC FP CP FCP PC PF CF PCF CFP FPC"),
         ("tokens", "Strong Generation Weak Modified WeakModified Nothing"),

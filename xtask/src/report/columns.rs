@@ -5,7 +5,6 @@ use headstart_bench::results::{Row, Spread};
 
 use crate::numbers::{count, number, percent, to_float};
 
-/// A column of numbers.
 pub(crate) struct Column {
     pub(crate) head: &'static str,
     /// Explains the head, where it needs an explanation.

@@ -40,7 +40,6 @@ pub(super) struct WorkloadRows<'a> {
     pub(super) rows: Vec<&'a Row>,
 }
 
-/// All workloads that have rows.
 pub(super) fn workloads(results: &Results) -> Vec<WorkloadRows<'_>> {
     let all = results.workloads.iter().map(|note| WorkloadRows { note, rows: in_order(results.rows_of(&note.name)) });
     all.filter(|workload| !workload.rows.is_empty()).collect()
@@ -215,10 +214,8 @@ mod tests {
         let workloads = workloads(&results);
         let faster: Vec<&str> = workloads[0].faster().iter().map(|row| row.system.as_str()).collect();
         assert_eq!(faster, ["hare"], "701 ± 1 % is no better than 700 ± 1 %");
-        assert_eq!(
-            (workloads[0].why_slower().as_deref(), workloads[1].why_slower()),
-            (Some("seq: headstart 700 MB/s, hare 750 (1.07 ×). Why: not yet explained."), None)
-        );
+        let why = "seq: headstart 700 MB/s, hare 750 (1.07 ×). Why: not yet explained.";
+        assert_eq!((workloads[0].why_slower().as_deref(), workloads[1].why_slower()), (Some(why), None));
     }
 
     #[test]

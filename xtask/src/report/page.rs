@@ -27,7 +27,6 @@ tr.wrong > * { background: #f4b183; font-weight: 700; }
 svg { max-width: 100%; height: auto; }
 ";
 
-/// The whole page.
 pub(super) fn page(results: &Results) -> String {
     let workloads = workloads(results);
     let alarms = alarms(results);

@@ -8,7 +8,6 @@ use super::{
 };
 use crate::numbers::{axis_number, mebibytes, to_float};
 
-/// Height of a panel.
 pub(super) const HEIGHT: f64 = 64.0;
 /// Room above a panel for its title.
 pub(super) const TITLE: f64 = 30.0;

@@ -18,7 +18,6 @@ const TEXT_SIZE: f64 = 11.0;
 /// A place in pixels from the upper left corner.
 pub(crate) type Point = (f64, f64);
 
-/// Where text lies relative to its point.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Anchor {
     Start,
@@ -26,7 +25,6 @@ pub(crate) enum Anchor {
     End,
 }
 
-/// A picture in the making.
 #[derive(Debug, Default)]
 pub(crate) struct Canvas {
     shapes: String,
@@ -53,12 +51,7 @@ impl Canvas {
     }
 
     fn write_text(&mut self, (x, y): Point, anchor: Anchor, colour: &str, weight: &str, text: &str) {
-        let anchor = match anchor {
-            Anchor::Start => "start",
-            Anchor::Middle => "middle",
-            Anchor::End => "end",
-        };
-        let text = escape(text);
+        let (anchor, text) = (format!("{anchor:?}").to_lowercase(), escape(text));
         // Writing to a string cannot fail, here and below. A third of the size below its middle is the base line.
         let _ = write!(
             self.shapes,
@@ -96,7 +89,6 @@ impl Canvas {
         );
     }
 
-    /// A small ×.
     pub(crate) fn cross(&mut self, (x, y): Point, colour: &str) {
         self.line((x - 3.0, y - 3.0), (x + 3.0, y + 3.0), colour, 2);
         self.line((x - 3.0, y + 3.0), (x + 3.0, y - 3.0), colour, 2);
@@ -114,7 +106,6 @@ fn coordinates(points: &[Point]) -> String {
     pixels.join(" ")
 }
 
-/// About how wide `text` is.
 pub(crate) fn text_width(text: &str) -> f64 {
     text.chars().map(|letter| if "il.,:|I ".contains(letter) { 0.3 } else { 0.57 }).sum::<f64>() * TEXT_SIZE
 }

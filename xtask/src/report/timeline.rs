@@ -25,7 +25,6 @@ const LEAST_HEIGHT: f64 = 4.0;
 /// Room for the axis of time.
 const AXIS: f64 = 40.0;
 
-/// Draws `run` as an SVG file.
 pub(super) fn timeline(run: &Timeline) -> String {
     let panels: Vec<&Panel> = PANELS.iter().filter(|panel| panel.greatest(&run.samples) > 0.0).collect();
     let height = OFFSETS_TOP + OFFSETS + to_float(panels.len() as u64) * (HEIGHT + TITLE) + AXIS;
@@ -51,9 +50,8 @@ pub(super) fn timeline(run: &Timeline) -> String {
 fn draw_legend(canvas: &mut Canvas) {
     let y = LEGEND_TOP;
     let mut x = LEFT;
-    for (index, means) in
-        ["GET ahead of the reader", "GET that a reader waits for", "cancelled", "reads"].into_iter().enumerate()
-    {
+    let meanings = ["GET ahead of the reader", "GET that a reader waits for", "cancelled", "reads"];
+    for (index, means) in meanings.into_iter().enumerate() {
         match index {
             0 => canvas.bar((x, y - 4.0), (x + 18.0, y + 4.0), LIGHT_BLUE),
             1 => canvas.bar((x, y - 4.0), (x + 18.0, y + 4.0), ORANGE),
@@ -102,8 +100,7 @@ fn draw_offsets(canvas: &mut Canvas, run: &Timeline, across: &Scale, (top, botto
     }
 }
 
-/// Groups reads that follow each other in place and time, each drawn as one line. Readers, or streams of one reader,
-/// may alternate: a read joins the group that it continues.
+/// Groups reads that follow each other in place and time, each drawn as one line. Readers or streams may alternate.
 fn consecutive_reads(reads: &[Bar]) -> Vec<Vec<&Bar>> {
     let mut groups: Vec<Vec<&Bar>> = Vec::new();
     for read in reads {
@@ -118,7 +115,6 @@ fn consecutive_reads(reads: &[Bar]) -> Vec<Vec<&Bar>> {
     groups
 }
 
-/// Counts of the run, in a sentence.
 pub(super) fn caption(run: &Timeline) -> String {
     let ahead = run.gets.iter().filter(|get| get.is_ahead).count();
     let cancelled = run.gets.iter().filter(|get| get.is_cancelled).count();
@@ -140,14 +136,8 @@ mod tests {
 
     #[test]
     fn consecutive_reads_are_one_line() {
-        let bar = |start_ms: f64, offset| Bar {
-            start_ms,
-            end_ms: start_ms + 1.0,
-            offset,
-            len: 10,
-            is_ahead: false,
-            is_cancelled: false,
-        };
+        let (len, is_ahead, is_cancelled) = (10, false, false);
+        let bar = |start_ms: f64, offset| Bar { start_ms, end_ms: start_ms + 1.0, offset, len, is_ahead, is_cancelled };
         let alternating = [bar(0.0, 0), bar(1.0, 500), bar(2.0, 10), bar(3.0, 510), bar(4.0, 900)];
         let lengths: Vec<usize> = consecutive_reads(&alternating).iter().map(Vec::len).collect();
         assert_eq!(lengths, [2, 2, 1]);
@@ -163,10 +153,8 @@ mod tests {
             assert!(svg.contains(&format!(">{text}</text>")), "{text}");
         }
         assert!(svg.contains("&amp; &lt;learn&gt;") && !svg.contains("dropped unread"), "nothing was wasted");
-        assert_eq!(
-            caption(run),
-            "20 reads in 230 ms, 20 GETs, 17 of them ahead of the reader, 1 cancelled; at most 4 in flight."
-        );
+        let counts = "20 reads in 230 ms, 20 GETs, 17 of them ahead of the reader, 1 cancelled; at most 4 in flight.";
+        assert_eq!(caption(run), counts);
     }
 
     #[test]

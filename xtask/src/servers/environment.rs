@@ -14,7 +14,7 @@ const STAMP: &str = "installed.json";
 
 const NOT_INSTALLED: &str = "the server is not installed: run `cargo xtask servers --install`";
 
-fn python() -> PythonEnvironment {
+pub(super) fn python() -> PythonEnvironment {
     PythonEnvironment {
         folder: crate::workspace_root().join("target/servers"),
         pins: include_str!("../../servers.txt"),
@@ -26,11 +26,6 @@ fn node() -> PathBuf {
     python().folder.join("node")
 }
 
-/// Whether the servers in Python are installed as pinned.
-pub(super) fn has_python() -> bool {
-    python().is_installed()
-}
-
 /// Whether the servers in Node.js are installed as pinned.
 pub(super) fn has_node() -> bool {
     fs::read_to_string(node().join(STAMP)).is_ok_and(|installed| installed == LOCK.1)
@@ -38,7 +33,7 @@ pub(super) fn has_node() -> bool {
 
 /// The path of a Python program. The error says how to install it.
 pub(super) fn python_program(name: &str) -> Result<PathBuf> {
-    ensure!(has_python(), NOT_INSTALLED);
+    ensure!(python().is_installed(), NOT_INSTALLED);
     Ok(python().program(name))
 }
 
@@ -82,7 +77,6 @@ fn ensure_node() -> Result<()> {
     Ok(())
 }
 
-/// A Python environment.
 #[derive(Debug)]
 pub(crate) struct PythonEnvironment {
     pub(crate) folder: PathBuf,
@@ -93,17 +87,14 @@ pub(crate) struct PythonEnvironment {
 }
 
 impl PythonEnvironment {
-    /// The file that records the installed pins.
     fn stamp(&self) -> PathBuf {
         self.folder.join("installed.txt")
     }
 
-    /// Whether the environment has the pinned packages.
     pub(crate) fn is_installed(&self) -> bool {
         fs::read_to_string(self.stamp()).is_ok_and(|installed| installed == self.pins)
     }
 
-    /// The path of a program of the environment.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.folder.join("bin").join(name)
     }

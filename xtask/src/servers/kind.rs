@@ -6,11 +6,10 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
 use super::{
-    LinkShape, environment::has_node, environment::has_python, environment::node_program, environment::python_program,
-    requests::azure_variables,
+    LinkShape, environment::has_node, environment::node_program, environment::python, environment::python_program,
+    process::azure_variables,
 };
 
-/// A third-party server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
 pub(crate) enum ServerKind {
     /// fake-gcs-server: GCS with generations and checksums
@@ -25,7 +24,6 @@ pub(crate) enum ServerKind {
 
 pub(crate) type Pairs = Vec<(&'static str, String)>;
 
-/// How the facade reads an object.
 #[derive(Debug)]
 pub(crate) struct HowToRead {
     pub(crate) url: String,
@@ -35,10 +33,9 @@ pub(crate) struct HowToRead {
 }
 
 impl ServerKind {
-    /// Whether the server is installed in its pinned version.
     pub(crate) fn is_installed(self) -> bool {
         match self {
-            Self::FakeGcs | Self::Moto | Self::Hadro => has_python(),
+            Self::FakeGcs | Self::Moto | Self::Hadro => python().is_installed(),
             Self::Azurite => has_node(),
         }
     }

@@ -74,7 +74,6 @@ mod tests {
     /// A package and its dependencies, each with its kind.
     type Packed<'a> = (&'a str, &'a [(&'a str, Option<&'a str>)]);
 
-    /// The problems of a workspace of these packages.
     fn wrong(packages: &[Packed<'_>]) -> Vec<String> {
         let packages = packages
             .iter()

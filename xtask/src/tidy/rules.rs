@@ -17,19 +17,13 @@ const IMPURE: &[(&str, &str)] = &[
     ("rand", "randomness comes in as a value or a seed"),
 ];
 
-/// Code that marks unfinished work.
 const UNFINISHED: &[&str] = &["todo!(", "unimplemented!(", "#[ignore"];
 
 /// The first line says what the file holds.
 pub(super) fn first_line(source: &SourceFile) -> Option<Problem> {
     let first = source.text.lines().next().unwrap_or_default();
-    (!first.starts_with("//!") && !first.starts_with("#![doc")).then(|| {
-        Problem::at(
-            source,
-            1,
-            "the first line is not a `//!` line; start the file with one that says what the file holds",
-        )
-    })
+    let what = "the first line is not a `//!` line; start the file with one that says what the file holds";
+    (!first.starts_with("//!") && !first.starts_with("#![doc")).then(|| Problem::at(source, 1, what))
 }
 
 /// Files below a folder of [`PURE_FOLDERS`] in a crate's `src/` name nothing impure.
@@ -40,14 +34,11 @@ pub(super) fn purity(source: &SourceFile) -> Vec<Problem> {
     if !is_pure || !source.path.starts_with("crates/") || source.is_test_file() {
         return Vec::new();
     }
-    let named =
-        IMPURE.iter().flat_map(|(word, why)| lines_with(&source.shipped, word).map(move |line| (word, why, line)));
-    named
-        .map(|(word, why, line)| {
-            let what = format!("a pure file names `{word}`: {why}; move the file, or pass the value in");
-            Problem::at(source, line, what)
-        })
-        .collect()
+    let named = IMPURE.iter().flat_map(|(word, why)| {
+        let what = format!("a pure file names `{word}`: {why}; move the file, or pass the value in");
+        lines_with(&source.shipped, word).map(move |line| Problem::at(source, line, &*what))
+    });
+    named.collect()
 }
 
 /// The least and the most lines of a file in `src/`, tests included.
@@ -163,11 +154,8 @@ mod tests {
             ("crates/cache/tests/a.rs", 5, true),
             ("xtask/src/a.rs", 5, false),
         ] {
-            assert_eq!(
-                file_length(&SourceFile::new(path, text(lines)), false).is_none(),
-                is_allowed,
-                "{path} of {lines} lines"
-            );
+            let problem = file_length(&SourceFile::new(path, text(lines)), false);
+            assert_eq!(problem.is_none(), is_allowed, "{path} of {lines} lines");
         }
         let short = SourceFile::new("crates/cache/src/a.rs", text(5));
         assert!(file_length(&short, false).is_some() && file_length(&short, true).is_none());
@@ -189,11 +177,9 @@ mod tests {
 
     #[test]
     fn the_facade_is_counted_without_tests_and_comments() {
+        let root = "//! A.\n\nuse a;\nuse b; // why\n#[cfg(test)]\nmod tests {\n}\n";
         let files = [
-            SourceFile::new(
-                "crates/headstart/src/lib.rs",
-                "//! A.\n\nuse a;\nuse b; // why\n#[cfg(test)]\nmod tests {\n}\n",
-            ),
+            SourceFile::new("crates/headstart/src/lib.rs", root),
             SourceFile::new("crates/headstart/src/tests.rs", "use a;\n"),
             SourceFile::new("crates/cache/src/lib.rs", "use a;\n"),
         ];

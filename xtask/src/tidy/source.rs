@@ -1,11 +1,9 @@
 //! A Rust file as the rules see it: its text, its code without comments and strings, and that without tests.
 
-/// A Rust file.
 #[derive(Debug)]
 pub(super) struct SourceFile {
     /// Path from the workspace's root, with `/`.
     pub(super) path: String,
-    /// The file as it is.
     pub(super) text: String,
     /// The text with comments blanked and the contents of strings replaced by `_`; lines stay where they are.
     pub(super) code: String,
@@ -21,7 +19,6 @@ impl SourceFile {
         Self { path: path.into(), text, code, shipped }
     }
 
-    /// Whether the whole file is test code.
     pub(super) fn is_test_file(&self) -> bool {
         self.path.contains("/tests/") || self.path.ends_with("tests.rs")
     }

@@ -2,7 +2,6 @@
 
 use super::{Problem, source::has_word};
 
-/// The most columns of a line.
 const MOST_COLUMNS: usize = 120;
 
 /// Words replaced by plain ones (STYLE.md, "Plain words"), written with a hyphen so that this file is not refused.

@@ -7,7 +7,7 @@ use std::path::Path;
 ///
 /// # Panics
 /// If the page differs. The right page is written to the target folder, and the message says how to copy it.
-pub fn check_page(page: &str, made: &str, tables: &BTreeMap<&'static str, String>) {
+pub(crate) fn check_page(page: &str, made: &str, tables: &BTreeMap<&'static str, String>) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
     let written = std::fs::read_to_string(&file).expect("the page exists");
     let right = tables.iter().fold(written.clone(), |text, (name, table)| {
