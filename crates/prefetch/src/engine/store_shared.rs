@@ -6,13 +6,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use headstart_fetch_core::internal::{MeasuredLink, Refusals};
-use headstart_fetch_core::{BackendProfile, LinkEstimate, MemoryBudget, ObjectVersion, PinBy};
+use headstart_fetch_core::{BackendProfile, Intent, LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, PinBy};
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, ObjectStore};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use crate::engine::KnownObject;
 use crate::engine::open_objects::OpenObjects;
 use crate::engine::run_history::RunHistory;
 use crate::planner::messages::PlannerInputs;
@@ -100,10 +101,30 @@ impl StoreShared {
     }
 
     /// Asks the store below, without our version pin where the store refuses it.
-    pub(crate) async fn get_below(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+    async fn get_below(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
         let answer = self.refusals.get_opts(&*self.inner, path, options).await?;
         self.link.adopt(&answer);
         Ok(answer)
+    }
+
+    /// The same for bytes of the version `known`, pinned to it by `pin`. Explains an error: the object may have changed.
+    pub(crate) async fn get_known(
+        &self,
+        path: &Path,
+        known: Option<&KnownObject>,
+        pin: PinBy,
+        mut options: GetOptions,
+    ) -> object_store::Result<GetResult> {
+        let Some(known) = known else { return self.get_below(path, options).await };
+        let is_pinned = known.version.pin(pin, &mut options);
+        let mut head = GetOptions { version: options.version.clone(), ..GetOptions::new() };
+        head.extensions.insert(Intent::Demand);
+        match self.get_below(path, options).await {
+            Err(error) => {
+                Err(ObjectChanged::explain_or_ask(error, is_pinned, &*self.inner, path, &known.version, head).await)
+            }
+            answer => answer,
+        }
     }
 
     pub(crate) fn now(&self) -> Duration {

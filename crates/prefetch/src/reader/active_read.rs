@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use headstart_fetch_core::FetchError;
 use tokio::task::coop;
 use tokio::time::Instant;
@@ -137,12 +137,8 @@ impl ActiveRead {
         Ok(None)
     }
 
-    pub(crate) async fn chunks(mut self) -> object_store::Result<Vec<Bytes>> {
-        let mut chunks = Vec::new();
-        while let Some(bytes) = self.next().await? {
-            chunks.push(bytes);
-        }
-        Ok(chunks)
+    pub(crate) async fn chunks(self) -> object_store::Result<Vec<Bytes>> {
+        self.into_stream(None).try_collect().await
     }
 
     /// The bytes as a stream that starts with `first`.
@@ -150,17 +146,8 @@ impl ActiveRead {
         self,
         first: Option<Bytes>,
     ) -> impl Stream<Item = object_store::Result<Bytes>> + Send + 'static {
-        let chunks = futures::stream::unfold((Some(self), first), |(read, first)| async move {
-            let mut read = read?;
-            if let Some(first) = first {
-                return Some((Ok(first), (Some(read), None)));
-            }
-            match read.next().await {
-                Ok(bytes) => bytes.map(|bytes| (Ok(bytes), (Some(read), None))),
-                Err(error) => Some((Err(error), (None, None))),
-            }
-        });
-        chunks.fuse()
+        let rest = stream::try_unfold(self, async |mut read| Ok(read.next().await?.map(|bytes| (bytes, read))));
+        stream::iter(first.map(Ok)).chain(rest)
     }
 
     /// The caller's own request has brought all bytes.

@@ -8,11 +8,10 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::Intent;
-use headstart_fetch_core::internal::{RangeOrigin, ask, is_transient, may_be_past_end, may_be_the_range};
+use headstart_fetch_core::internal::{RangeOrigin, ask, exact_body, is_transient, may_be_past_end, may_be_the_range};
 use object_store::{Error, GetOptions, GetRange, GetResult, Result};
 use tokio::time::Instant;
 
-use crate::engine::part_request::{exact_body, explain};
 use crate::engine::{KnownObject, ObjectEngine};
 use crate::reader::active_read::{OPEN_END_BYTES, is_runtime_stopped};
 use crate::reader::close_signal::{CloseSignal, closed};
@@ -165,26 +164,14 @@ impl ReaderShared {
         if refused || self.refuses_ours() {
             options.extensions.insert(RangeOrigin::Asked);
         }
-        let path = &self.engine.path;
         let read = async {
-            let known = self.engine.known();
-            let pinned = known.as_ref().is_some_and(|known| known.version.pin(self.engine.pin, &mut options));
-            let version = options.version.clone();
-            let asked_at = Instant::now();
-            let answer = match self.engine.shared.get_below(path, options).await {
-                Ok(answer) => answer,
-                Err(error) => {
-                    let shared = &self.engine.shared;
-                    return Err(explain(shared, path, known.as_deref(), (pinned, version), error).await);
-                }
-            };
-            self.engine.learn_version(&answer, asked_at)?;
+            let answer = self.get_known(options).await?;
             if refused {
                 self.engine.shared.refusals.refused_ours(was_known, answer.meta.size);
             }
             exact_body(&range, answer)?.try_collect().await
         };
-        self.signal.run_until_closed(path, read).await
+        self.signal.run_until_closed(&self.engine.path, read).await
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
@@ -200,31 +187,36 @@ impl ReaderShared {
     /// caller did not ask for.
     pub(crate) async fn body_from(&self, at: u64, refused: RangeRefusal) -> Result<BoxStream<'static, Result<Bytes>>> {
         let nothing = || Ok(futures::stream::empty().boxed());
+        self.remember_size();
         if at >= self.size.load(Ordering::Relaxed) {
             return nothing();
         }
-        let shared = &self.engine.shared;
         let mut options = GetOptions::new().with_range((at > 0).then_some(GetRange::Offset(at)));
         options.extensions.insert(Intent::Demand);
         if refused != RangeRefusal::No {
             options.extensions.insert(RangeOrigin::Asked);
         }
-        let asked_at = Instant::now();
-        let known = self.engine.known();
-        let pinned = known.as_ref().is_some_and(|known| known.version.pin(self.engine.pin, &mut options));
-        let version = options.version.clone();
-        match shared.get_below(&self.engine.path, options).await {
+        match self.get_known(options).await {
             Ok(answer) => {
-                self.engine.learn_version(&answer, asked_at)?;
                 self.remember_size();
                 if let RangeRefusal::UpTo(end) = refused {
-                    shared.refusals.refused_range(end, answer.meta.size);
+                    self.engine.shared.refusals.refused_range(end, answer.meta.size);
                 }
                 exact_body(&(at..answer.meta.size), answer)
             }
             Err(error) if self.end_if_refused(&error).await.is_some_and(|end| at >= end) => nothing(),
-            Err(error) => Err(explain(shared, &self.engine.path, known.as_deref(), (pinned, version), error).await),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Asks the store below for bytes of the known version, and learns the version where none is known.
+    async fn get_known(&self, options: GetOptions) -> Result<GetResult> {
+        let ObjectEngine { shared, path, pin, .. } = &*self.engine;
+        let known = self.engine.known();
+        let asked_at = Instant::now();
+        let answer = shared.get_known(path, known.as_deref(), *pin, options).await?;
+        self.engine.learn_version(&answer, asked_at)?;
+        Ok(answer)
     }
 
     /// The end of the object, where `error` may be the refusal of bytes past it, which a file would not report.
