@@ -66,7 +66,7 @@ pub(crate) async fn run(
     let expires_at = fresh_until.map_or(asked + within, |fresh_until| fresh_until.min(asked + within));
     tokio::time::sleep_until(expires_at).await;
     if let Some(engine) = engine.upgrade() {
-        engine.dispatch(|planner, _, actions| planner.on_expired(id, actions));
+        engine.dispatch(|planner| planner.on_expired(id));
     }
 }
 

@@ -143,10 +143,11 @@ impl StoreShared {
 
     /// The present inputs of the planner of `engine`, whose object is under `prefix`.
     pub(crate) fn planner_inputs(&self, engine: u64, prefix: &str) -> PlannerInputs {
-        let budget = &self.budget;
+        let (now, budget) = (self.now(), &self.budget);
         let free_bytes = budget.free_bytes() as u64;
-        let capped = self.rate_cap.as_ref().map(|(rate, cap)| cap.lock().available_bytes(self.now(), *rate));
+        let capped = self.rate_cap.as_ref().map(|(rate, cap)| cap.lock().available_bytes(now, *rate));
         PlannerInputs {
+            now,
             link: self.link.estimate().link(),
             share_bytes: self.shares.lock().level(engine, budget.limit_bytes() as u64 / 4 * SHARED_QUARTERS),
             free_bytes: capped.map_or(free_bytes, |capped| free_bytes.min(capped)),

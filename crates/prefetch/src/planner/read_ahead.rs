@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Planner;
-use crate::planner::messages::{AnnouncedPattern, PlannerEvent, PlannerInputs, ReaderId};
+use crate::planner::messages::{AnnouncedPattern, PlannerInputs, ReaderId};
 use crate::planner::streams::{PartOwner, ReadStream, ReadStreamId, StreamShape};
 use crate::policy::speculation::SpeculationLimits;
 use crate::policy::window::{ReadAheadWindow, ramp_part_bytes, request_bytes, window};
@@ -14,9 +14,9 @@ const LONG_RUN_READS: u64 = 12;
 
 impl Planner {
     /// Computes the window of `stream` and fills it.
-    pub(super) fn read_ahead(&mut self, reader: ReaderId, stream: ReadStreamId, event: &mut PlannerEvent<'_>) {
-        if let Some(limits) = self.update_window(reader, stream, event.inputs) {
-            self.fill_window(reader, stream, limits, event);
+    pub(super) fn read_ahead(&mut self, reader: ReaderId, stream: ReadStreamId, inputs: &PlannerInputs) {
+        if let Some(limits) = self.update_window(reader, stream, inputs) {
+            self.fill_window(reader, stream, limits, inputs);
         }
     }
 
@@ -27,18 +27,18 @@ impl Planner {
         reader: ReaderId,
         stream: ReadStreamId,
         limits: SpeculationLimits,
-        event: &mut PlannerEvent<'_>,
+        inputs: &PlannerInputs,
     ) {
-        if self.size.is_none() || !self.saves_requests(reader, stream, event.inputs) {
+        if self.size.is_none() || !self.saves_requests(reader, stream, inputs) {
             return;
         }
         let mut allowed_bytes = self.remaining_bytes(limits, reader, stream);
         for _ in self.parts.map().index().in_flight_unasked..self.settings.concurrency {
             // A request is sent whole or not at all: small ones would cost a round trip each.
-            let next = self.next_ahead(reader, stream, event.inputs);
+            let next = self.next_ahead(reader, stream, inputs);
             let Some(range) = next.filter(|range| range.end - range.start <= allowed_bytes) else { break };
             allowed_bytes -= range.end - range.start;
-            self.speculate(range, PartOwner::stream(reader, stream), event);
+            self.speculate(range, PartOwner::stream(reader, stream), inputs);
         }
     }
 
@@ -84,16 +84,12 @@ impl Planner {
             stream.ahead_bytes = window.ahead_bytes;
         }
         (self.window, self.window_wanted) = (window, wanted);
-        let counts_unread = !announced;
-        Some(SpeculationLimits { run_bytes, counts_unread, object_bytes, free_bytes: inputs.free_bytes })
+        Some(SpeculationLimits { run_bytes, object_bytes, free_bytes: inputs.free_bytes })
     }
 
     /// Bytes that may still be fetched ahead of `stream`, with what is held and in flight now.
     fn remaining_bytes(&self, limits: SpeculationLimits, reader: ReaderId, id: ReadStreamId) -> u64 {
-        let unread_bytes = match self.stream(reader, id) {
-            Some(stream) if limits.counts_unread => self.unread_ahead_of(reader, stream),
-            _ => 0,
-        };
+        let unread_bytes = self.stream(reader, id).map_or(0, |stream| self.unread_ahead_of(reader, stream));
         let announced_bytes = self.parts.map().index().announced_bytes;
         limits.remaining_bytes(unread_bytes, self.parts.account.outstanding_bytes.saturating_sub(announced_bytes))
     }

@@ -27,7 +27,6 @@ pub(crate) struct ActiveRead {
     buffers: Vec<Arc<PartBuffer>>,
     /// Ends the read with an error when its reader is closed; `None` for calls without a reader.
     signal: Option<Arc<CloseSignal>>,
-    is_passed_through: bool,
     /// The index of the next piece, and the next offset within the object.
     piece: usize,
     at: u64,
@@ -45,19 +44,12 @@ impl ActiveRead {
     ) -> Self {
         let at = plan.pieces.first().map_or(0, |piece| piece.range.start);
         let began = engine.shared.now();
-        Self { engine, plan, buffers, signal, is_passed_through: false, piece: 0, at, began, ended: false }
+        Self { engine, plan, buffers, signal, piece: 0, at, began, ended: false }
     }
 
-    /// A read whose caller sends the request itself. The value only measures how long the caller waits.
-    pub(crate) fn passed_through(engine: Arc<ObjectEngine>, plan: ReadPlan) -> Self {
-        let mut read = Self::new(engine, None, plan, Vec::new());
-        read.is_passed_through = true;
-        read
-    }
-
-    /// Whether the caller has to send the request itself.
+    /// Whether the caller has to send the request itself. The read then only measures how long the caller waits.
     pub(crate) fn is_passed_through(&self) -> bool {
-        self.is_passed_through
+        self.plan.passes_through
     }
 
     /// Whether one request asks for exactly its range: a refusal of the store then concerns the caller's own range.

@@ -149,7 +149,7 @@ impl ReaderShared {
             match read.chunks().await {
                 Ok(chunks) if !self.engine.is_unprovable() => return Ok(chunks),
                 Ok(chunks) => {
-                    self.engine.dispatch(|planner, _, actions| planner.clear(actions));
+                    self.engine.dispatch(|planner| planner.clear());
                     if is_one_request {
                         return Ok(chunks);
                     }

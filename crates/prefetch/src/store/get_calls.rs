@@ -72,7 +72,7 @@ impl GetCalls {
         if read.is_passed_through() {
             let answer = self.get_observed(Some(&engine), path, options).await?;
             if LocalFile::is_source_of(&answer) {
-                engine.dispatch(|planner, _, actions| planner.on_local(actions));
+                engine.dispatch(|planner| planner.on_local());
             }
             return Ok(end_with_body(answer, read));
         }
@@ -113,7 +113,7 @@ impl GetCalls {
         let gone: Vec<_> = self.engines.lock().extract_if(.., |engine| engine.path == *path).collect();
         // Reads in progress go on with their parts.
         for engine in gone {
-            engine.dispatch(|planner, _, actions| planner.clear(actions));
+            engine.dispatch(|planner| planner.clear());
         }
     }
 

@@ -185,7 +185,7 @@ mod tests {
 
     /// Reads `range` as the latest read, with a window of `window_bytes`.
     fn read(ids: &mut StreamIds, state: &mut ReaderState, range: &Range<u64>, window_bytes: u64) {
-        state.latest_stream = Some(state.streams.on_read(ids, Duration::ZERO, range).0.stream);
+        state.latest_stream = Some(state.streams.on_read(ids, Duration::ZERO, range).stream);
         state.window_bytes = window_bytes;
     }
 

@@ -61,6 +61,19 @@ impl ReaderState {
     }
 }
 
+#[cfg(test)]
+impl ReaderState {
+    /// Whether the reader wants parts over `range` that were fetched for its stream `own_id`, if for any.
+    pub(crate) fn wants(&self, own_id: Option<ReadStreamId>, range: &std::ops::Range<u64>, once: bool) -> bool {
+        self.streams.iter().any(|own| {
+            let latest = Some(own.id) == self.latest_stream;
+            Some(own.id) == own_id && own.is_ahead(range, true)
+                || latest && own.is_ahead(range, false)
+                || !once && (latest || own.is_revisited()) && own.just_behind().matches(range)
+        })
+    }
+}
+
 /// Measures think time: the time during which no read of the reader was in progress.
 #[derive(Debug, Default)]
 pub(crate) struct ThinkClock {
