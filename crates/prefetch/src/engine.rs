@@ -89,7 +89,7 @@ impl ObjectEngine {
             published: PublishedFigures::default(),
         };
         let engine = Arc::new(Self {
-            id: shared.new_engine_id(),
+            id: shared.engines.fetch_add(1, Ordering::Relaxed),
             prefix: prefix_of(&path),
             runtime: Handle::try_current().ok().map(|runtime| runtime.id()),
             latest_read_ns: AtomicU64::new(0),

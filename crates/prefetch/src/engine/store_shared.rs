@@ -1,7 +1,7 @@
 //! What all objects of one store share: the store below, the link estimate, memory, learned runs and counters.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -46,6 +46,7 @@ pub(crate) struct StoreShared {
     /// The cap on speculation in bytes per second, and its token bucket.
     pub(crate) rate_cap: Option<(u64, Mutex<RateCap>)>,
     pub(crate) started: Instant,
+    /// Engines made so far; an engine's id is its number.
     pub(crate) engines: AtomicU64,
 }
 
@@ -134,11 +135,6 @@ impl StoreShared {
     /// `instant` as the time since the store was made.
     pub(crate) fn at(&self, instant: Instant) -> Duration {
         instant.saturating_duration_since(self.started)
-    }
-
-    /// Returns an engine id that was not returned before.
-    pub(crate) fn new_engine_id(&self) -> u64 {
-        self.engines.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The present inputs of the planner of `engine`, whose object is under `prefix`.

@@ -1,5 +1,6 @@
 //! Decides how far ahead of a stream to fetch, and which bytes next.
 
+use std::iter::{successors, zip};
 use std::ops::Range;
 
 use super::Planner;
@@ -151,7 +152,7 @@ impl Planner {
 
     /// Whether `stream` is the first of its reader, begins with byte 0, and such streams were long under this prefix.
     fn starts_at_once(&self, reader: ReaderId, stream: &ReadStream, inputs: &PlannerInputs) -> bool {
-        let is_first = self.readers.get(reader).is_some_and(|state| state.is_first(stream.id));
+        let is_first = self.readers.get(reader).is_some_and(|state| state.streams.is_first(stream.id));
         is_first && stream.start == 0 && inputs.runs.starts_at_once()
     }
 
@@ -191,23 +192,16 @@ impl Planner {
             }
             StreamShape::Strided { step } => {
                 let len = stream.last_len();
-                let mut ahead = 0;
-                let mut start = stream.last.start.checked_add_signed(step)?;
+                let next = |start: &u64| start.checked_add_signed(step);
                 // The first read ahead that is not fully covered, among as many as the window holds and as may be in
                 // flight.
-                for _ in 0..=self.settings.concurrency.saturating_mul(2) {
-                    let read = start..start.saturating_add(len).min(size);
-                    ahead += len;
-                    if read.start >= read.end || ahead > ahead_bytes {
-                        return None;
-                    }
-                    let at = parts.covered_until(read.start);
-                    if at < read.end {
-                        return Some(at..self.fit(at, part_bytes.min(read.end - at)));
-                    }
-                    start = start.checked_add_signed(step)?;
-                }
-                None
+                let most = self.settings.concurrency.saturating_mul(2).saturating_add(1);
+                let starts = successors(next(&stream.last.start), next).take(most);
+                let reads = starts.map(|start| start..start.saturating_add(len).min(size));
+                let reads = zip(1.., reads).take_while(|(n, read)| !read.is_empty() && n * len <= ahead_bytes);
+                let mut missing = reads.map(|(_, read)| parts.covered_until(read.start)..read.end);
+                let missing = missing.find(|missing| !missing.is_empty())?;
+                Some(missing.start..self.fit(missing.start, part_bytes.min(missing.end - missing.start)))
             }
         }
     }

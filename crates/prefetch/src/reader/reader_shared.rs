@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -22,13 +21,12 @@ pub(super) const STREAM_STEP: u64 = 1024 * 1024;
 /// object turns out to end before the read.
 const CHUNKS_TRIES: usize = 3;
 /// Stands for an unknown length of the object.
-pub(super) const UNKNOWN: u64 = u64::MAX;
+const UNKNOWN: u64 = u64::MAX;
 
 /// What a reader shares with its streams and futures.
 pub(crate) struct ReaderShared {
     pub(super) engine: Arc<ObjectEngine>,
     pub(super) signal: Arc<CloseSignal>,
-    pub(super) size: AtomicU64,
     pub(super) reads_ahead: bool,
 }
 
@@ -74,8 +72,7 @@ impl ReaderShared {
         if self.refuses_ours() {
             return Ok(FirstChunks::Refused(RangeRefusal::Before));
         }
-        self.remember_size();
-        let range = at..range.end.min(self.size.load(Ordering::Relaxed));
+        let range = at..range.end.min(self.known_size());
         if range.is_empty() {
             return Ok(FirstChunks::Chunks(Vec::new()));
         }
@@ -84,10 +81,7 @@ impl ReaderShared {
             Err(error) if may_be_the_range(&error) && !self.signal.is_closed() => {
                 Ok(FirstChunks::Refused(RangeRefusal::UpTo(range.end)))
             }
-            chunks => {
-                self.remember_size();
-                chunks.map(FirstChunks::Chunks)
-            }
+            chunks => chunks.map(FirstChunks::Chunks),
         }
     }
 
@@ -99,7 +93,7 @@ impl ReaderShared {
 
     /// Whether `chunks`, from byte 0 on, are the whole object.
     pub(crate) fn is_all(&self, chunks: &[Bytes]) -> bool {
-        chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>() >= self.size.load(Ordering::Relaxed)
+        chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>() >= self.known_size()
     }
 
     pub(crate) fn is_unprovable(&self) -> bool {
@@ -107,9 +101,7 @@ impl ReaderShared {
     }
 
     pub(crate) async fn chunks_at(&self, range: Range<u64>) -> Result<Vec<Bytes>> {
-        // Another reader of the object may have learned it.
-        self.remember_size();
-        let mut size = self.size.load(Ordering::Relaxed);
+        let mut size = self.known_size();
         if size == UNKNOWN && range.end.saturating_sub(range.start) > OPEN_END_BYTES {
             size = self.size().await?;
         }
@@ -118,10 +110,7 @@ impl ReaderShared {
         while range.start < range.end {
             tries -= 1;
             match self.chunks_of(range.clone()).await {
-                Ok(chunks) => {
-                    self.remember_size();
-                    return Ok(chunks);
-                }
+                Ok(chunks) => return Ok(chunks),
                 Err(error) if tries == 0 => return Err(error),
                 Err(error) if is_runtime_stopped(&error) => {}
                 // The end was unknown when the read began: the store may have refused bytes beyond it.
@@ -187,8 +176,7 @@ impl ReaderShared {
     /// caller did not ask for.
     pub(crate) async fn body_from(&self, at: u64, refused: RangeRefusal) -> Result<BoxStream<'static, Result<Bytes>>> {
         let nothing = || Ok(futures::stream::empty().boxed());
-        self.remember_size();
-        if at >= self.size.load(Ordering::Relaxed) {
+        if at >= self.known_size() {
             return nothing();
         }
         let mut options = GetOptions::new().with_range((at > 0).then_some(GetRange::Offset(at)));
@@ -198,7 +186,6 @@ impl ReaderShared {
         }
         match self.get_known(options).await {
             Ok(answer) => {
-                self.remember_size();
                 if let RangeRefusal::UpTo(end) = refused {
                     self.engine.shared.refusals.refused_range(end, answer.meta.size);
                 }
@@ -231,7 +218,6 @@ impl ReaderShared {
 
     pub(super) async fn known(&self) -> Result<Arc<KnownObject>> {
         if let Some(known) = self.engine.known() {
-            self.remember_size();
             return Ok(known);
         }
         let mut head = GetOptions::new().with_head(true);
@@ -253,15 +239,11 @@ impl ReaderShared {
 
     fn learnt(&self, answer: &GetResult, asked_at: Instant) -> Result<Arc<KnownObject>> {
         self.engine.learn_version(answer, asked_at)?;
-        self.remember_size();
         Ok(self.engine.known().expect("learnt above"))
     }
 
-    fn remember_size(&self) {
-        if self.size.load(Ordering::Relaxed) == UNKNOWN
-            && let Some(known) = self.engine.known()
-        {
-            self.size.store(known.version.size, Ordering::Relaxed);
-        }
+    /// The length of the object; [`UNKNOWN`] before any answer.
+    fn known_size(&self) -> u64 {
+        self.engine.known().map_or(UNKNOWN, |known| known.version.size)
     }
 }

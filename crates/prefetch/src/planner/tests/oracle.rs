@@ -13,7 +13,7 @@ pub(super) fn check(planner: &mut Planner) {
     // A sweep looks only at candidates that were read or have the given owner. So it misses nothing if all useless
     // parts are candidates.
     let missed = useless(planner).find(|part| !part.is_sweep_candidate);
-    assert!(missed.is_none(), "useless, excluded no mark_sweep_candidates: {missed:?}");
+    assert!(missed.is_none(), "useless, but no sweep candidate: {missed:?}");
 }
 
 /// Checks that the sweep at the end of a read has dropped all useless parts that were read or that have this `owner`.
@@ -21,7 +21,7 @@ pub(super) fn check(planner: &mut Planner) {
 pub(super) fn check_swept(planner: &Planner, owner: Option<PartOwner>) {
     let about = |part: &&PartState| part.unread_bytes() == 0 || Some(part.owner) == owner;
     let left: Vec<_> = useless(planner).filter(about).collect();
-    assert!(left.is_empty(), "useless, excluded kept: {left:?}");
+    assert!(left.is_empty(), "useless, but kept: {left:?}");
 }
 
 fn useless(planner: &Planner) -> impl Iterator<Item = &PartState> {
