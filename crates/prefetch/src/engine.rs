@@ -18,9 +18,7 @@ use crate::engine::actions::HeldPart;
 use crate::engine::run_history::prefix_of;
 use crate::engine::store_shared::StoreShared;
 use crate::planner::Planner;
-use crate::planner::messages::{
-    AnnouncedPattern, Decision, PlannerAction, PlannerInputs, PlannerSettings, ReadPlan, ReaderId,
-};
+use crate::planner::messages::{AnnouncedPattern, PlannerInputs, PlannerSettings, ReadPlan, ReaderId};
 use crate::planner::parts::PartId;
 use crate::reader::active_read::ActiveRead;
 use crate::reader::close_signal::{CloseSignal, closed};
@@ -91,7 +89,7 @@ impl ObjectEngine {
             published: PublishedFigures::default(),
         };
         let engine = Arc::new(Self {
-            id: shared.new_engine_id(),
+            id: shared.engines.fetch_add(1, Ordering::Relaxed),
             prefix: prefix_of(&path),
             runtime: Handle::try_current().ok().map(|runtime| runtime.id()),
             latest_read_ns: AtomicU64::new(0),
@@ -123,50 +121,40 @@ impl ObjectEngine {
         if signal.is_some() && self.shared.current_runtime().is_none() {
             return Err(FetchError::NoRuntime.into());
         }
-        let inputs = self.planner_inputs();
         let now = self.mark_read();
+        let inputs = self.planner_inputs();
         let reader = signal.map_or(0, |signal| signal.reader);
-        let mut actions = Vec::new();
         let mut state = self.state.lock();
         // The planner has forgotten a reader that was closed meanwhile, or is about to.
         if is_closed() {
             return Err(closed(&self.path));
         }
-        let decided =
-            self.catch_planner_panic(&mut state, |planner| planner.on_read(now, reader, range, &inputs, &mut actions));
-        let decision = match decided {
-            Ok(decision) => decision,
+        let planned = self.catch_planner_panic(&mut state, |planner| planner.on_read(reader, range, &inputs));
+        let plan = match planned {
+            Ok(plan) => plan,
             Err(panic) => {
                 drop(state);
                 resume_unwind(panic)
             }
         };
-        let mut is_short = self.perform(&mut state, actions);
-        is_short |= (self.shared.budget.free_bytes() as u64) < state.planner.window_wanted().ahead_bytes;
+        let mut is_short = self.perform(&mut state);
+        is_short |= (self.shared.budget.free_bytes() as u64) < state.planner.window_wanted.ahead_bytes;
         let counters = &self.shared.counters;
         add(&counters.reads, 1);
         add(&counters.demanded_bytes, range.end - range.start);
-        let read = match decision {
-            Decision::PassThrough(plan) => {
-                add(&counters.demand_requests, 1);
-                Ok(ActiveRead::passed_through(Arc::clone(self), plan))
-            }
-            Decision::Serve(plan) => {
-                add(&counters.ahead_bytes, plan.ahead_bytes);
-                let mut buffers = Vec::with_capacity(plan.pieces.len());
-                for held in plan.pieces.iter().filter_map(|piece| state.held.get(&piece.part)) {
-                    held.promotion.promote();
-                    buffers.push(Arc::clone(&held.buffer));
-                }
-                let is_incomplete = buffers.len() < plan.pieces.len();
-                let read = ActiveRead::new(Arc::clone(self), signal.cloned(), plan, buffers);
-                // Not dropped here: the end of a read takes the lock.
-                if is_incomplete { Err((read, FetchError::NoRuntime)) } else { Ok(read) }
-            }
-        };
+        add(&counters.demand_requests, u64::from(plan.passes_through));
+        add(&counters.ahead_bytes, plan.ahead_bytes);
+        let mut buffers = Vec::with_capacity(plan.pieces.len());
+        for held in plan.pieces.iter().filter_map(|piece| state.held.get(&piece.part)) {
+            held.promotion.promote();
+            buffers.push(Arc::clone(&held.buffer));
+        }
+        let is_complete = buffers.len() == plan.pieces.len();
+        let read = ActiveRead::new(Arc::clone(self), signal.cloned(), plan, buffers);
+        // A read must not end while the lock is held: its end takes the lock.
         drop(state);
         self.shared.objects.reclaim(now, is_short);
-        read.map_err(|(_, error)| error.into())
+        if is_complete { Ok(read) } else { Err(FetchError::NoRuntime.into()) }
     }
 
     /// Takes in an access hint of the reader of `signal`, or of a caller without a reader.
@@ -177,46 +165,40 @@ impl ObjectEngine {
         self.mark_read();
         let reader = signal.map_or(0, |signal| signal.reader);
         let inputs = self.planner_inputs();
-        self.dispatch(|planner, now, actions| match hint {
+        self.dispatch(|planner| match hint {
             // A reader that was closed meanwhile must not be entered again.
             _ if signal.is_some_and(CloseSignal::is_closed) => {}
-            AccessHint::Normal => planner.on_announced(reader, AnnouncedPattern::Normal, actions),
-            AccessHint::Sequential => planner.on_announced(reader, AnnouncedPattern::Sequential, actions),
-            AccessHint::Random => planner.on_announced(reader, AnnouncedPattern::Random, actions),
-            AccessHint::WillNeed(ranges) => planner.on_will_need(now, reader, ranges, &inputs, actions),
-            AccessHint::DontNeed(ranges) => planner.on_dont_need(reader, ranges, actions),
+            AccessHint::Normal => planner.on_announced(reader, AnnouncedPattern::Normal),
+            AccessHint::Sequential => planner.on_announced(reader, AnnouncedPattern::Sequential),
+            AccessHint::Random => planner.on_announced(reader, AnnouncedPattern::Random),
+            AccessHint::WillNeed(ranges) => planner.on_will_need(reader, ranges, &inputs),
+            AccessHint::DontNeed(ranges) => planner.on_dont_need(reader, ranges),
             _ => {}
         });
     }
 
     /// Gives the planner one event that is not a read, and performs the resulting actions.
-    pub(crate) fn dispatch(self: &Arc<Self>, event: impl FnOnce(&mut Planner, Duration, &mut Vec<PlannerAction>)) {
+    pub(crate) fn dispatch(self: &Arc<Self>, event: impl FnOnce(&mut Planner)) {
         self.dispatch_locked(&mut self.state.lock(), event);
     }
 
-    fn dispatch_locked(
-        self: &Arc<Self>,
-        state: &mut EngineState,
-        event: impl FnOnce(&mut Planner, Duration, &mut Vec<PlannerAction>),
-    ) {
-        let mut actions = Vec::new();
-        let now = self.shared.now();
-        if self.catch_planner_panic(state, |planner| event(planner, now, &mut actions)).is_err() {
+    fn dispatch_locked(self: &Arc<Self>, state: &mut EngineState, event: impl FnOnce(&mut Planner)) {
+        if self.catch_planner_panic(state, event).is_err() {
             trace_events::planner_panicked(&self.path);
             return;
         }
-        self.perform(state, actions);
+        self.perform(state);
     }
 
     pub(crate) fn on_read_end(self: &Arc<Self>, plan: &ReadPlan, answered: bool) {
-        self.mark_read();
-        self.dispatch(|planner, now, actions| planner.on_read_end(now, plan, answered, actions));
+        let now = self.mark_read();
+        self.dispatch(|planner| planner.on_read_end(now, plan, answered));
     }
 
     /// Closes the reader of `signal`.
     pub(crate) fn close_reader(self: &Arc<Self>, signal: &CloseSignal) {
         if signal.close() {
-            self.dispatch(|planner, _, actions| planner.on_reader_gone(signal.reader, actions));
+            self.dispatch(|planner| planner.on_reader_gone(signal.reader));
         }
     }
 

@@ -1,5 +1,4 @@
-//! Decides what to fetch, keep and drop: events come in with the present time, actions go out; the engine performs
-//! them.
+//! Decides what to fetch, keep and drop: events come in, actions go out; the engine performs them.
 //!
 //! One planner serves one object and all of its readers. It owns their streams, the parts and the accounting. These
 //! invariants hold after every event: parts are disjoint (no byte is fetched twice while held or in flight), a part
@@ -8,9 +7,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::planner::messages::{
-    Decision, PlannerAction, PlannerEvent, PlannerInputs, PlannerSettings, ReadPlan, ReaderId,
-};
+use crate::planner::messages::{PlannerAction, PlannerInputs, PlannerSettings, ReadPlan, ReaderId};
 use crate::planner::parts::{AccountedParts, PartId, PartState, SweepScope};
 use crate::planner::readers::{ReaderState, ReaderStates};
 use crate::planner::streams::{FoundStream, PartOwner, StreamIds, StreamJoin, StreamShape};
@@ -44,9 +41,10 @@ pub(crate) struct Planner {
     requests: u64,
     /// Whether a request has failed and no read was answered since.
     is_failing: bool,
-    window: ReadAheadWindow,
+    /// The window of the latest read of a stream.
+    pub(crate) window: ReadAheadWindow,
     /// The same without the limits of memory and settings.
-    window_wanted: ReadAheadWindow,
+    pub(crate) window_wanted: ReadAheadWindow,
     /// Ends of runs that [`Planner::take_observations`] has not returned yet.
     runs: Vec<RunEvent>,
     /// Shapes of streams that it has not returned yet.
@@ -79,15 +77,6 @@ impl Planner {
         self.parts.account
     }
 
-    pub(crate) fn window(&self) -> ReadAheadWindow {
-        self.window
-    }
-
-    /// The same window without the limits of memory and settings.
-    pub(crate) fn window_wanted(&self) -> ReadAheadWindow {
-        self.window_wanted
-    }
-
     /// Whether bytes are in flight, or held and not read yet.
     pub(crate) fn is_active(&self) -> bool {
         let index = self.parts.map().index();
@@ -105,6 +94,11 @@ impl Planner {
     /// The memory that the windows of all readers together would use, in bytes.
     pub(crate) fn wanted_bytes(&self) -> u64 {
         if self.is_active() { self.window_wanted.ahead_bytes.saturating_mul(self.readers.offsets()) } else { 0 }
+    }
+
+    /// Takes out the actions to perform since the last call, in order.
+    pub(crate) fn take_actions(&mut self) -> Vec<PlannerAction> {
+        std::mem::take(&mut self.parts.actions)
     }
 
     /// Takes out what was observed since the last call: ends of runs, and shapes of streams.
@@ -138,7 +132,7 @@ impl Planner {
     }
 
     /// A reader was closed: drops the parts that only this reader wanted.
-    pub(crate) fn on_reader_gone(&mut self, reader: ReaderId, out: &mut Vec<PlannerAction>) {
+    pub(crate) fn on_reader_gone(&mut self, reader: ReaderId) {
         let Some(state) = self.readers.remove(reader) else { return };
         let size = self.size;
         self.runs.extend(state.streams.iter().filter_map(|stream| state.ended(stream, size)));
@@ -146,8 +140,8 @@ impl Planner {
         let starts: Vec<u64> = self.parts.map().of_reader(reader).map(|part| part.range.start).collect();
         self.parts.mark_sweep_candidates(starts);
         // The limit of the accounting shrinks by this reader's windows, so its last waste is exempt.
-        let (readers, once) = (&self.readers, self.serves_once());
-        self.parts.exempt_waste(|parts| parts.sweep(SweepScope::Everything, readers, once, out));
+        let readers = &self.readers;
+        self.parts.exempt_waste(|parts| parts.sweep(SweepScope::Everything, readers));
     }
 
     /// A reader asks for `range`, which must not be empty nor start past a known end. Every plan must be ended by
@@ -155,25 +149,17 @@ impl Planner {
     ///
     /// Passes the read through only for calls without a reader: where held bytes may not be served, and where the
     /// planner would send just the request of the caller.
-    pub(crate) fn on_read(
-        &mut self,
-        now: Duration,
-        reader: ReaderId,
-        range: &Range<u64>,
-        inputs: &PlannerInputs,
-        out: &mut Vec<PlannerAction>,
-    ) -> Decision {
+    pub(crate) fn on_read(&mut self, reader: ReaderId, range: &Range<u64>, inputs: &PlannerInputs) -> ReadPlan {
         #[cfg(test)]
         assert!(!std::mem::take(&mut self.panics_at_next_read), "this panic is part of a test");
-        let think_time = self.readers.get_or_insert(reader).think_clock.on_read_begin(now);
-        if !self.drop_unservable(now, range, out) {
-            return Decision::PassThrough(ReadPlan { reader, ..ReadPlan::default() });
+        let think_time = self.readers.get_or_insert(reader).think_clock.on_read_begin(inputs.now);
+        if !self.drop_unservable(inputs.now, range) {
+            return ReadPlan { reader, passes_through: true, ..ReadPlan::default() };
         }
         self.parts.account.demanded_bytes += range.end - range.start;
-        let event = &mut PlannerEvent { now, inputs, out };
-        let found = self.find_stream(reader, think_time, range, event.out);
+        let found = self.find_stream(reader, think_time, range);
         if found.join == StreamJoin::New && !self.is_footer(range.start) {
-            self.stop_unwanted(reader, range, event);
+            self.stop_unwanted(reader, range, inputs);
         }
         if let Some(state) = self.readers.get_mut(reader) {
             state.latest_stream = Some(found.stream);
@@ -181,30 +167,28 @@ impl Planner {
         // Before the window is computed: memory is divided by where the readers are.
         self.readers.on_moved(reader);
         let limits = self.update_window(reader, found.stream, inputs);
-        let mut plan = self.plan_read(reader, range, &found, limits, event);
+        let mut plan = self.plan_read(reader, range, &found, limits, inputs);
         for piece in &plan.pieces {
             self.parts.begin_read(piece.part, piece.range.clone());
         }
         if let Some(limits) = limits {
-            self.fill_window(reader, found.stream, limits, event);
+            self.fill_window(reader, found.stream, limits, inputs);
         }
         self.on_wants_changed(reader);
-        if !(self.serves_once() && plan.is_as_asked) {
-            return Decision::Serve(plan);
+        plan.passes_through = self.serves_once() && plan.is_as_asked;
+        if plan.passes_through {
+            plan.pieces.drain(..).for_each(|piece| self.parts.remove(piece.part));
         }
-        for piece in plan.pieces.drain(..) {
-            self.parts.remove(piece.part);
-        }
-        Decision::PassThrough(plan)
+        plan
     }
 
     /// The read of `plan` was answered, failed, or was dropped by its caller.
-    pub(crate) fn on_read_end(&mut self, now: Duration, plan: &ReadPlan, answered: bool, out: &mut Vec<PlannerAction>) {
+    pub(crate) fn on_read_end(&mut self, now: Duration, plan: &ReadPlan, answered: bool) {
         for piece in &plan.pieces {
             // A request without waiters and without bytes fetched ahead is not worth finishing.
             let is_pointless = |part: &PartState| !answered && part.in_flight() && part.unread_bytes() == 0;
             if self.parts.end_read(piece.part, is_pointless) {
-                self.parts.drop_part(piece.part, out);
+                self.parts.drop_part(piece.part);
             }
         }
         if answered {
@@ -217,27 +201,20 @@ impl Planner {
             }
         }
         // Only parts of this read and of its stream can have become useless.
-        let once = self.serves_once();
-        self.parts.sweep(SweepScope::Owner(plan.owner()), &self.readers, once, out);
+        self.parts.sweep(SweepScope::Owner(plan.owner()), &self.readers);
     }
 
     pub(crate) fn on_filled(&mut self, id: PartId, filled_to: u64) {
-        self.parts.fill(id, filled_to);
+        self.parts.change(id, |part| part.filled_to = filled_to.min(part.range.end));
     }
 
     /// All bytes of part `id` have arrived: another request may go out, if the reader still reads this stream.
-    pub(crate) fn on_complete(
-        &mut self,
-        now: Duration,
-        id: PartId,
-        inputs: &PlannerInputs,
-        out: &mut Vec<PlannerAction>,
-    ) {
+    pub(crate) fn on_complete(&mut self, id: PartId, inputs: &PlannerInputs) {
         let Some(PartOwner { reader, stream: Some(stream) }) = self.parts.map().get(id).map(|part| part.owner) else {
             return;
         };
         if self.readers.get(reader).is_some_and(|state| state.latest_stream == Some(stream)) {
-            self.read_ahead(reader, stream, &mut PlannerEvent { now, inputs, out });
+            self.read_ahead(reader, stream, inputs);
             self.on_wants_changed(reader);
         }
     }
@@ -255,25 +232,25 @@ impl Planner {
     }
 
     /// Memory is short and a read waits: drops all parts that no read has asked for.
-    pub(crate) fn on_memory_short(&mut self, out: &mut Vec<PlannerAction>) {
-        self.parts.drop_unread_where(|_| true, out);
+    pub(crate) fn on_memory_short(&mut self) {
+        self.parts.drop_unread_where(|_| true);
     }
 
     /// Drops all parts that are not being read: they may no longer be served, or other objects need the memory.
-    pub(crate) fn clear(&mut self, out: &mut Vec<PlannerAction>) {
-        self.parts.drop_where(|_| true, out);
+    pub(crate) fn clear(&mut self) {
+        self.parts.drop_where(|_| true);
     }
 
     pub(crate) fn on_fresh_until(&mut self, id: PartId, expires_at: Duration) {
-        self.parts.expire_at(id, expires_at);
+        self.parts.change(id, |part| part.expires_at = Some(expires_at));
     }
 
-    pub(crate) fn on_expired(&mut self, id: PartId, out: &mut Vec<PlannerAction>) {
-        self.parts.drop_parts([id], out);
+    pub(crate) fn on_expired(&mut self, id: PartId) {
+        self.parts.drop_parts([id]);
     }
 
     /// The length of the object is known: truncates parts and streams to it, and reads ahead where this was waited for.
-    pub(crate) fn on_size(&mut self, now: Duration, size: u64, inputs: &PlannerInputs, out: &mut Vec<PlannerAction>) {
+    pub(crate) fn on_size(&mut self, size: u64, inputs: &PlannerInputs) {
         if self.size.replace(size) == Some(size) {
             return;
         }
@@ -285,27 +262,27 @@ impl Planner {
         }
         for reader in readers {
             if let Some(stream) = self.readers.get(reader).and_then(|state| state.latest_stream) {
-                self.read_ahead(reader, stream, &mut PlannerEvent { now, inputs, out });
+                self.read_ahead(reader, stream, inputs);
                 self.on_wants_changed(reader);
             }
         }
     }
 
     /// The object is a local file: the kernel reads ahead of it, and its bytes are not worth holding twice.
-    pub(crate) fn on_local(&mut self, out: &mut Vec<PlannerAction>) {
+    pub(crate) fn on_local(&mut self) {
         self.is_local = true;
-        self.on_memory_short(out);
+        self.on_memory_short();
     }
 
     /// Where bytes are served once: drops the parts that were served before or are too old. Returns false where another
     /// read is still using such a part, so that this read cannot be served from here.
-    fn drop_unservable(&mut self, now: Duration, range: &Range<u64>, out: &mut Vec<PlannerAction>) -> bool {
+    fn drop_unservable(&mut self, now: Duration, range: &Range<u64>) -> bool {
         let Some(within) = self.settings.serve_once_within else { return true };
         let is_stale = |part: &PartState| {
             let is_old = now.saturating_sub(part.sent_at) >= within || part.expires_at.is_some_and(|at| at <= now);
             is_old || part.read.overlap(range) > 0
         };
-        self.parts.drop_where(is_stale, out);
+        self.parts.drop_where(is_stale);
         !self.parts.map().overlapping(range).any(is_stale)
     }
 
@@ -314,25 +291,19 @@ impl Planner {
     }
 
     /// Finds the stream that a read of `range` belongs to. Drops the parts of the stream that the table evicts for it.
-    fn find_stream(
-        &mut self,
-        reader: ReaderId,
-        think_time: Duration,
-        range: &Range<u64>,
-        out: &mut Vec<PlannerAction>,
-    ) -> FoundStream {
+    fn find_stream(&mut self, reader: ReaderId, think_time: Duration, range: &Range<u64>) -> FoundStream {
         let size = self.size;
         let state = self.readers.get_or_insert(reader);
-        let (found, evicted) = state.streams.on_read(&mut self.stream_ids, think_time, range);
+        let mut found = state.streams.on_read(&mut self.stream_ids, think_time, range);
         self.runs.extend(state.resumed(found.stream, found.join));
         self.runs.extend(found.merged.iter().filter_map(|merged| state.resumed(*merged, StreamJoin::Continued)));
-        if let Some(evicted) = evicted {
+        if let Some(evicted) = found.evicted.take() {
             self.runs.extend(state.ended(&evicted, size));
             state.forget(evicted.id);
             let parts = self.parts.map().of_owner(PartOwner::stream(reader, evicted.id));
             let unwanted: Vec<PartId> =
                 parts.filter(|part| !self.readers.is_wanted(part, Some(reader))).map(|part| part.id).collect();
-            self.parts.drop_parts(unwanted, out);
+            self.parts.drop_parts(unwanted);
         }
         let owner = |stream| PartOwner::stream(reader, stream);
         for merged in &found.merged {
@@ -343,7 +314,7 @@ impl Planner {
     }
 
     fn serves_once(&self) -> bool {
-        self.settings.serve_once_within.is_some()
+        self.readers.once
     }
 
     /// The position or the window of `reader` changed.

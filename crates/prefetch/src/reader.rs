@@ -9,7 +9,6 @@ pub(crate) mod reader_shared;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
@@ -24,7 +23,7 @@ use crate::engine::store_shared::StoreShared;
 use crate::planner::messages::PlannerSettings;
 use crate::reader::blocking::BlockingReader;
 use crate::reader::cursor::ReadCursor;
-use crate::reader::reader_shared::{FirstChunks, RangeRefusal, ReaderShared, STREAM_STEP, UNKNOWN};
+use crate::reader::reader_shared::{FirstChunks, RangeRefusal, ReaderShared, STREAM_STEP};
 
 /// Copying yields after so many bytes, which takes 0.1 ms at 10 GB/s.
 const COPY_STEP: usize = 1024 * 1024;
@@ -66,10 +65,9 @@ impl Reader {
     ) -> Result<Self> {
         let reads_ahead = settings.max_prefetch_bytes > 0;
         let (engine, signal) = ObjectEngine::open(shared, path, settings, meta.as_ref());
-        let inner = ReaderShared { engine, signal, size: AtomicU64::new(UNKNOWN), reads_ahead };
+        let inner = ReaderShared { engine, signal, reads_ahead };
         if let Some(meta) = meta {
             inner.engine.set_meta(&meta)?;
-            inner.size.store(meta.size, Ordering::Relaxed);
         }
         Ok(Self { inner: Arc::new(inner), cursor: ReadCursor::default() })
     }

@@ -12,12 +12,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use headstart_fetch_core::internal::{MergedRun, Refusals, merge_ranges, observe_deletes};
+use headstart_fetch_core::internal::{
+    ForgetOnDrop, MergedRun, Refusals, forward_object_store, merge_ranges, observe_deletes, observe_upload,
+};
 use headstart_fetch_core::{AccessHint, ConfigError, MemoryBudget, ObjectChanged, ObjectVersion, Options};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Extensions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    CopyOptions, Extensions, GetOptions, GetResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -139,29 +141,12 @@ impl PrefetchStore {
         }
     }
 
-    /// Drops the bytes fetched ahead of `paths` now, and again when the guard is dropped: a write is in progress, and
-    /// it may take effect even if its caller never gets an answer.
-    fn written<'a>(&'a self, paths: &'a [&'a Path]) -> ForgetOnWrite<'a> {
-        let written = ForgetOnWrite { store: self, paths };
-        written.forget();
-        written
-    }
-}
-
-struct ForgetOnWrite<'a> {
-    store: &'a PrefetchStore,
-    paths: &'a [&'a Path],
-}
-
-impl ForgetOnWrite<'_> {
-    fn forget(&self) {
-        self.paths.iter().for_each(|path| self.store.forget(path));
-    }
-}
-
-impl Drop for ForgetOnWrite<'_> {
-    fn drop(&mut self) {
-        self.forget();
+    /// Drops the bytes fetched ahead of `paths` now, and again when the guard is dropped: a write is in progress.
+    fn written<const N: usize>(&self, paths: [&Path; N]) -> impl Send + use<N> {
+        let (store, paths) = (self.clone(), paths.map(Path::clone));
+        let forget = move || paths.iter().for_each(|path| store.forget(path));
+        forget();
+        ForgetOnDrop(forget)
     }
 }
 
@@ -183,9 +168,10 @@ impl fmt::Debug for PrefetchStore {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl ObjectStore for PrefetchStore {
+    forward_object_store!(self => self.shared.inner; lists);
+
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        let paths = [location];
-        let _written = self.written(&paths);
+        let _written = self.written([location]);
         self.shared.inner.put_opts(location, payload, options).await
     }
 
@@ -195,7 +181,8 @@ impl ObjectStore for PrefetchStore {
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         let upload = self.shared.inner.put_multipart_opts(location, options).await?;
-        Ok(Box::new(ForgettingUpload { upload, store: self.clone(), path: location.clone() }))
+        let store = self.clone();
+        Ok(observe_upload(upload, location.clone(), move |path| store.written([path])))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -229,62 +216,13 @@ impl ObjectStore for PrefetchStore {
         observe_deletes(&*self.shared.inner, locations, move |path| store.forget(path))
     }
 
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.shared.inner.list(prefix)
-    }
-
-    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.shared.inner.list_with_offset(prefix, offset)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.shared.inner.list_with_delimiter(prefix).await
-    }
-
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        let paths = [to];
-        let _written = self.written(&paths);
+        let _written = self.written([to]);
         self.shared.inner.copy_opts(from, to, options).await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        let paths = [from, to];
-        let _written = self.written(&paths);
+        let _written = self.written([from, to]);
         self.shared.inner.rename_opts(from, to, options).await
-    }
-}
-
-/// An upload that drops the bytes fetched ahead of its path when it completes.
-struct ForgettingUpload {
-    upload: Box<dyn MultipartUpload>,
-    store: PrefetchStore,
-    path: Path,
-}
-
-/// Omits the client's own upload, whose `Debug` may print credentials.
-impl fmt::Debug for ForgettingUpload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ForgettingUpload")
-            .field("store", &format_args!("{}", self.store))
-            .field("path", &self.path)
-            .finish()
-    }
-}
-
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl MultipartUpload for ForgettingUpload {
-    fn put_part(&mut self, data: PutPayload) -> object_store::UploadPart {
-        self.upload.put_part(data)
-    }
-
-    async fn complete(&mut self) -> Result<PutResult> {
-        let paths = [&self.path];
-        let _written = self.store.written(&paths);
-        self.upload.complete().await
-    }
-
-    async fn abort(&mut self) -> Result<()> {
-        self.upload.abort().await
     }
 }

@@ -44,10 +44,10 @@ impl Drop for HeldPart {
 }
 
 impl ObjectEngine {
-    /// Performs `actions`. Returns whether memory was short.
-    pub(super) fn perform(self: &Arc<Self>, state: &mut EngineState, actions: Vec<PlannerAction>) -> bool {
+    /// Performs the actions of the planner. Returns whether memory was short.
+    pub(super) fn perform(self: &Arc<Self>, state: &mut EngineState) -> bool {
         let mut is_short = false;
-        for action in actions {
+        for action in state.planner.take_actions() {
             match action {
                 PlannerAction::Fetch { id, range, intent, ahead_bytes, as_asked } => {
                     // An earlier request of this batch may have taken its memory.
@@ -90,9 +90,8 @@ impl ObjectEngine {
         let mut charge = self.shared.budget.try_reserve(wanted_bytes);
         let is_short = charge.is_none();
         if is_short && is_demand && wanted_bytes <= self.shared.budget.limit_bytes() {
-            let mut drops = Vec::new();
-            state.planner.on_memory_short(&mut drops);
-            self.perform(state, drops);
+            state.planner.on_memory_short();
+            self.perform(state);
             charge = self.shared.budget.try_reserve(wanted_bytes);
         }
         let runtime: Option<Handle> = self.shared.current_runtime().filter(|_| is_demand || charge.is_some());
@@ -126,8 +125,8 @@ impl ObjectEngine {
         counters.outstanding_bytes.fetch_add(account.outstanding_bytes, Ordering::Relaxed);
         counters.outstanding_bytes.fetch_sub(published.outstanding_bytes, Ordering::Relaxed);
         (published.wasted_bytes, published.outstanding_bytes) = (account.wasted_bytes, account.outstanding_bytes);
-        counters.window_bytes.store(planner.window().ahead_bytes, Ordering::Relaxed);
-        counters.window_wanted_bytes.store(planner.window_wanted().ahead_bytes, Ordering::Relaxed);
+        counters.window_bytes.store(planner.window.ahead_bytes, Ordering::Relaxed);
+        counters.window_wanted_bytes.store(planner.window_wanted.ahead_bytes, Ordering::Relaxed);
         let (runs, shapes) = planner.take_observations();
         self.shared.runs.on_events(&self.prefix, &runs);
         for shape in shapes {

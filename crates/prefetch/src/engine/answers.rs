@@ -81,9 +81,9 @@ impl ObjectEngine {
         let mut state = self.state.lock();
         self.learn_locked(&mut state, answer, asked_at)?;
         if is_local || expires_at.is_some() {
-            self.dispatch_locked(&mut state, |planner, _, actions| {
+            self.dispatch_locked(&mut state, |planner| {
                 if is_local {
-                    planner.on_local(actions);
+                    planner.on_local();
                 }
                 if let Some(expires_at) = expires_at {
                     planner.on_fresh_until(id, expires_at);
@@ -152,13 +152,13 @@ impl ObjectEngine {
         state.known = Some(Arc::new(known));
         if !is_provable {
             // As for a local file, each read sends its own request.
-            self.dispatch_locked(state, |planner, _, actions| {
-                planner.on_local(actions);
-                planner.clear(actions);
+            self.dispatch_locked(state, |planner| {
+                planner.on_local();
+                planner.clear();
             });
         }
         let inputs = self.planner_inputs();
-        self.dispatch_locked(state, |planner, now, actions| planner.on_size(now, meta.size, &inputs, actions));
+        self.dispatch_locked(state, |planner| planner.on_size(meta.size, &inputs));
     }
 
     /// `bytes` more of part `id` have arrived, up to `filled_to`.
@@ -174,6 +174,6 @@ impl ObjectEngine {
             held.shrink_charge(bytes);
         }
         let inputs = self.planner_inputs();
-        self.dispatch_locked(&mut state, |planner, now, actions| planner.on_complete(now, id, &inputs, actions));
+        self.dispatch_locked(&mut state, |planner| planner.on_complete(id, &inputs));
     }
 }

@@ -69,7 +69,7 @@ impl OpenObjects {
         };
         let enough = if short { IDLE } else { LONG_IDLE };
         for (_, engine) in holding.iter().filter(|(since, _)| now.saturating_sub(*since) >= enough) {
-            engine.dispatch(|planner, _, actions| planner.clear(actions));
+            engine.dispatch(|planner| planner.clear());
         }
     }
 }

@@ -1,18 +1,19 @@
 //! What all objects of one store share: the store below, the link estimate, memory, learned runs and counters.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use headstart_fetch_core::internal::{MeasuredLink, Refusals};
-use headstart_fetch_core::{BackendProfile, LinkEstimate, MemoryBudget, ObjectVersion, PinBy};
+use headstart_fetch_core::{BackendProfile, Intent, LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, PinBy};
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, ObjectStore};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use crate::engine::KnownObject;
 use crate::engine::open_objects::OpenObjects;
 use crate::engine::run_history::RunHistory;
 use crate::planner::messages::PlannerInputs;
@@ -45,6 +46,7 @@ pub(crate) struct StoreShared {
     /// The cap on speculation in bytes per second, and its token bucket.
     pub(crate) rate_cap: Option<(u64, Mutex<RateCap>)>,
     pub(crate) started: Instant,
+    /// Engines made so far; an engine's id is its number.
     pub(crate) engines: AtomicU64,
 }
 
@@ -100,10 +102,30 @@ impl StoreShared {
     }
 
     /// Asks the store below, without our version pin where the store refuses it.
-    pub(crate) async fn get_below(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+    async fn get_below(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
         let answer = self.refusals.get_opts(&*self.inner, path, options).await?;
         self.link.adopt(&answer);
         Ok(answer)
+    }
+
+    /// The same for bytes of the version `known`, pinned to it by `pin`. Explains an error: the object may have changed.
+    pub(crate) async fn get_known(
+        &self,
+        path: &Path,
+        known: Option<&KnownObject>,
+        pin: PinBy,
+        mut options: GetOptions,
+    ) -> object_store::Result<GetResult> {
+        let Some(known) = known else { return self.get_below(path, options).await };
+        let is_pinned = known.version.pin(pin, &mut options);
+        let mut head = GetOptions { version: options.version.clone(), ..GetOptions::new() };
+        head.extensions.insert(Intent::Demand);
+        match self.get_below(path, options).await {
+            Err(error) => {
+                Err(ObjectChanged::explain_or_ask(error, is_pinned, &*self.inner, path, &known.version, head).await)
+            }
+            answer => answer,
+        }
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -115,17 +137,13 @@ impl StoreShared {
         instant.saturating_duration_since(self.started)
     }
 
-    /// Returns an engine id that was not returned before.
-    pub(crate) fn new_engine_id(&self) -> u64 {
-        self.engines.fetch_add(1, Ordering::Relaxed)
-    }
-
     /// The present inputs of the planner of `engine`, whose object is under `prefix`.
     pub(crate) fn planner_inputs(&self, engine: u64, prefix: &str) -> PlannerInputs {
-        let budget = &self.budget;
+        let (now, budget) = (self.now(), &self.budget);
         let free_bytes = budget.free_bytes() as u64;
-        let capped = self.rate_cap.as_ref().map(|(rate, cap)| cap.lock().available_bytes(self.now(), *rate));
+        let capped = self.rate_cap.as_ref().map(|(rate, cap)| cap.lock().available_bytes(now, *rate));
         PlannerInputs {
+            now,
             link: self.link.estimate().link(),
             share_bytes: self.shares.lock().level(engine, budget.limit_bytes() as u64 / 4 * SHARED_QUARTERS),
             free_bytes: capped.map_or(free_bytes, |capped| free_bytes.min(capped)),

@@ -2,34 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::Duration;
 
 use super::Planner;
-use crate::planner::messages::{AnnouncedPattern, PlannerAction, PlannerEvent, PlannerInputs, ReaderId};
+use crate::planner::messages::{AnnouncedPattern, PlannerInputs, ReaderId};
 use crate::planner::parts::{PartId, PartState};
 use crate::planner::streams::PartOwner;
 use crate::policy::window::window;
 
 impl Planner {
     /// `reader` announces the pattern of its reads.
-    pub(crate) fn on_announced(&mut self, reader: ReaderId, announced: AnnouncedPattern, out: &mut Vec<PlannerAction>) {
+    pub(crate) fn on_announced(&mut self, reader: ReaderId, announced: AnnouncedPattern) {
         self.readers.get_or_insert(reader).announced = announced;
         if announced == AnnouncedPattern::Random {
             let readers = &self.readers;
             let is_unwanted = |part: &PartState| !part.is_announced() && !readers.is_wanted(part, Some(reader));
-            self.parts.drop_unread_where(is_unwanted, out);
+            self.parts.drop_unread_where(is_unwanted);
         }
     }
 
     /// `reader` will need `ranges` soon: requests them whatever the pattern, as far as there is memory.
-    pub(crate) fn on_will_need(
-        &mut self,
-        now: Duration,
-        reader: ReaderId,
-        ranges: &[Range<u64>],
-        inputs: &PlannerInputs,
-        out: &mut Vec<PlannerAction>,
-    ) {
+    pub(crate) fn on_will_need(&mut self, reader: ReaderId, ranges: &[Range<u64>], inputs: &PlannerInputs) {
         if self.is_local {
             return;
         }
@@ -50,17 +42,17 @@ impl Planner {
                 let part = at..end.min(next).min(at.saturating_add(window.part_bytes.min(left_bytes)));
                 at = part.end;
                 free_bytes -= part.end - part.start;
-                self.speculate(part, PartOwner::hint(reader), &mut PlannerEvent { now, inputs, out });
+                self.speculate(part, PartOwner::hint(reader), inputs);
             }
         }
     }
 
     /// `reader` will not read `ranges` again.
-    pub(crate) fn on_dont_need(&mut self, reader: ReaderId, ranges: &[Range<u64>], out: &mut Vec<PlannerAction>) {
+    pub(crate) fn on_dont_need(&mut self, reader: ReaderId, ranges: &[Range<u64>]) {
         let parts = ranges.iter().flat_map(|range| self.parts.map().within(range));
         let unwanted = parts.filter(|part| !self.readers.is_wanted(part, Some(reader)));
         // In ascending order, each part once, also where ranges overlap.
         let starts: BTreeMap<u64, PartId> = unwanted.map(|part| (part.range.start, part.id)).collect();
-        self.parts.drop_parts(starts.into_values(), out);
+        self.parts.drop_parts(starts.into_values());
     }
 }

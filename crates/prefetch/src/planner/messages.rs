@@ -28,9 +28,10 @@ pub(crate) struct PlannerSettings {
     pub(crate) serve_once_within: Option<Duration>,
 }
 
-/// Measurements and limits that may have changed since the last event.
+/// The present time, measurements and limits, which may have changed since the last event.
 #[derive(Debug, Clone)]
 pub(crate) struct PlannerInputs {
+    pub(crate) now: Duration,
     pub(crate) link: Link,
     /// This object's share of the memory budget, in bytes.
     pub(crate) share_bytes: u64,
@@ -38,14 +39,6 @@ pub(crate) struct PlannerInputs {
     pub(crate) free_bytes: u64,
     /// How long runs of reads last under this object's prefix.
     pub(crate) runs: Arc<RunLengths>,
-}
-
-/// The context of one event inside the planner.
-pub(super) struct PlannerEvent<'a> {
-    pub(super) now: Duration,
-    pub(super) inputs: &'a PlannerInputs,
-    /// Receives the actions.
-    pub(super) out: &'a mut Vec<PlannerAction>,
 }
 
 /// The access pattern that a reader has announced.
@@ -98,6 +91,9 @@ pub(crate) struct ReadPlan {
     pub(crate) ahead_bytes: u64,
     /// Whether one request asks for exactly the range of the read.
     pub(crate) is_as_asked: bool,
+    /// Whether the caller sends its own request. Then there are no pieces; the plan is ended all the same, for the
+    /// think time.
+    pub(crate) passes_through: bool,
 }
 
 impl ReadPlan {
@@ -105,13 +101,4 @@ impl ReadPlan {
     pub(crate) fn owner(&self) -> Option<PartOwner> {
         self.stream.map(|stream| PartOwner::stream(self.reader, stream))
     }
-}
-
-/// The planner's answer to a read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Decision {
-    /// The engine serves the read from the parts of the plan.
-    Serve(ReadPlan),
-    /// The caller sends its own request. The plan has no pieces; it is ended like any other, for the think time.
-    PassThrough(ReadPlan),
 }

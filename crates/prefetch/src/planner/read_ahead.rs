@@ -1,9 +1,10 @@
 //! Decides how far ahead of a stream to fetch, and which bytes next.
 
+use std::iter::{successors, zip};
 use std::ops::Range;
 
 use super::Planner;
-use crate::planner::messages::{AnnouncedPattern, PlannerEvent, PlannerInputs, ReaderId};
+use crate::planner::messages::{AnnouncedPattern, PlannerInputs, ReaderId};
 use crate::planner::streams::{PartOwner, ReadStream, ReadStreamId, StreamShape};
 use crate::policy::speculation::SpeculationLimits;
 use crate::policy::window::{ReadAheadWindow, ramp_part_bytes, request_bytes, window};
@@ -14,9 +15,9 @@ const LONG_RUN_READS: u64 = 12;
 
 impl Planner {
     /// Computes the window of `stream` and fills it.
-    pub(super) fn read_ahead(&mut self, reader: ReaderId, stream: ReadStreamId, event: &mut PlannerEvent<'_>) {
-        if let Some(limits) = self.update_window(reader, stream, event.inputs) {
-            self.fill_window(reader, stream, limits, event);
+    pub(super) fn read_ahead(&mut self, reader: ReaderId, stream: ReadStreamId, inputs: &PlannerInputs) {
+        if let Some(limits) = self.update_window(reader, stream, inputs) {
+            self.fill_window(reader, stream, limits, inputs);
         }
     }
 
@@ -27,18 +28,18 @@ impl Planner {
         reader: ReaderId,
         stream: ReadStreamId,
         limits: SpeculationLimits,
-        event: &mut PlannerEvent<'_>,
+        inputs: &PlannerInputs,
     ) {
-        if self.size.is_none() || !self.saves_requests(reader, stream, event.inputs) {
+        if self.size.is_none() || !self.saves_requests(reader, stream, inputs) {
             return;
         }
         let mut allowed_bytes = self.remaining_bytes(limits, reader, stream);
         for _ in self.parts.map().index().in_flight_unasked..self.settings.concurrency {
             // A request is sent whole or not at all: small ones would cost a round trip each.
-            let next = self.next_ahead(reader, stream, event.inputs);
+            let next = self.next_ahead(reader, stream, inputs);
             let Some(range) = next.filter(|range| range.end - range.start <= allowed_bytes) else { break };
             allowed_bytes -= range.end - range.start;
-            self.speculate(range, PartOwner::stream(reader, stream), event);
+            self.speculate(range, PartOwner::stream(reader, stream), inputs);
         }
     }
 
@@ -84,16 +85,12 @@ impl Planner {
             stream.ahead_bytes = window.ahead_bytes;
         }
         (self.window, self.window_wanted) = (window, wanted);
-        let counts_unread = !announced;
-        Some(SpeculationLimits { run_bytes, counts_unread, object_bytes, free_bytes: inputs.free_bytes })
+        Some(SpeculationLimits { run_bytes, object_bytes, free_bytes: inputs.free_bytes })
     }
 
     /// Bytes that may still be fetched ahead of `stream`, with what is held and in flight now.
     fn remaining_bytes(&self, limits: SpeculationLimits, reader: ReaderId, id: ReadStreamId) -> u64 {
-        let unread_bytes = match self.stream(reader, id) {
-            Some(stream) if limits.counts_unread => self.unread_ahead_of(reader, stream),
-            _ => 0,
-        };
+        let unread_bytes = self.stream(reader, id).map_or(0, |stream| self.unread_ahead_of(reader, stream));
         let announced_bytes = self.parts.map().index().announced_bytes;
         limits.remaining_bytes(unread_bytes, self.parts.account.outstanding_bytes.saturating_sub(announced_bytes))
     }
@@ -155,7 +152,7 @@ impl Planner {
 
     /// Whether `stream` is the first of its reader, begins with byte 0, and such streams were long under this prefix.
     fn starts_at_once(&self, reader: ReaderId, stream: &ReadStream, inputs: &PlannerInputs) -> bool {
-        let is_first = self.readers.get(reader).is_some_and(|state| state.is_first(stream.id));
+        let is_first = self.readers.get(reader).is_some_and(|state| state.streams.is_first(stream.id));
         is_first && stream.start == 0 && inputs.runs.starts_at_once()
     }
 
@@ -195,23 +192,16 @@ impl Planner {
             }
             StreamShape::Strided { step } => {
                 let len = stream.last_len();
-                let mut ahead = 0;
-                let mut start = stream.last.start.checked_add_signed(step)?;
+                let next = |start: &u64| start.checked_add_signed(step);
                 // The first read ahead that is not fully covered, among as many as the window holds and as may be in
                 // flight.
-                for _ in 0..=self.settings.concurrency.saturating_mul(2) {
-                    let read = start..start.saturating_add(len).min(size);
-                    ahead += len;
-                    if read.start >= read.end || ahead > ahead_bytes {
-                        return None;
-                    }
-                    let at = parts.covered_until(read.start);
-                    if at < read.end {
-                        return Some(at..self.fit(at, part_bytes.min(read.end - at)));
-                    }
-                    start = start.checked_add_signed(step)?;
-                }
-                None
+                let most = self.settings.concurrency.saturating_mul(2).saturating_add(1);
+                let starts = successors(next(&stream.last.start), next).take(most);
+                let reads = starts.map(|start| start..start.saturating_add(len).min(size));
+                let reads = zip(1.., reads).take_while(|(n, read)| !read.is_empty() && n * len <= ahead_bytes);
+                let mut missing = reads.map(|(_, read)| parts.covered_until(read.start)..read.end);
+                let missing = missing.find(|missing| !missing.is_empty())?;
+                Some(missing.start..self.fit(missing.start, part_bytes.min(missing.end - missing.start)))
             }
         }
     }

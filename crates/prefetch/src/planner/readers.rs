@@ -22,15 +22,16 @@ use crate::planner::visits;
 
 #[derive(Debug)]
 pub(crate) struct ReaderStates {
+    /// Whether bytes are served once: then none behind a reader are wanted.
+    pub(crate) once: bool,
     by_id: BTreeMap<ReaderId, ReaderState>,
     places: ReadPlaces,
     wanted: WantedSpans,
 }
 
 impl ReaderStates {
-    /// No readers. Where bytes are served `once`, no bytes behind a reader are wanted.
     pub(crate) fn new(once: bool) -> Self {
-        Self { by_id: BTreeMap::new(), places: ReadPlaces::new(), wanted: WantedSpans::new(once) }
+        Self { once, by_id: BTreeMap::new(), places: ReadPlaces::new(), wanted: WantedSpans::new(once) }
     }
 
     pub(crate) fn get(&self, reader: ReaderId) -> Option<&ReaderState> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use headstart_fetch_core::Intent;
 
 use super::Planner;
-use crate::planner::messages::{PlannedPiece, PlannerAction, PlannerEvent, ReadPlan, ReaderId};
+use crate::planner::messages::{PlannedPiece, PlannerAction, PlannerInputs, ReadPlan, ReaderId};
 use crate::planner::parts::PartId;
 use crate::planner::streams::{FoundStream, PartOwner, StreamJoin};
 use crate::policy::speculation::SpeculationLimits;
@@ -14,12 +14,12 @@ use crate::policy::speculation::SpeculationLimits;
 impl Planner {
     /// The reader went elsewhere. Stops requests ahead of its old position, unless finishing is cheaper than a new
     /// request, or the reader has come back from elsewhere before, or another reader wants the bytes.
-    pub(super) fn stop_unwanted(&mut self, reader: ReaderId, range: &Range<u64>, event: &mut PlannerEvent<'_>) {
+    pub(super) fn stop_unwanted(&mut self, reader: ReaderId, range: &Range<u64>, inputs: &PlannerInputs) {
         let size = self.size;
         let Some(state) = self.readers.get_mut(reader) else { return };
         let Some((left, ended)) = state.leave_latest(size) else { return };
         self.runs.extend(ended);
-        let round_trip_bytes = event.inputs.link.round_trip_bytes();
+        let round_trip_bytes = inputs.link.round_trip_bytes();
         let unwanted: Vec<PartId> = self
             .parts
             .map()
@@ -30,7 +30,7 @@ impl Planner {
             .map(|p| p.id)
             .collect();
         for id in unwanted {
-            self.parts.stop_part(id, event.out);
+            self.parts.stop_part(id);
         }
     }
 
@@ -42,7 +42,7 @@ impl Planner {
         range: &Range<u64>,
         found: &FoundStream,
         limits: Option<SpeculationLimits>,
-        event: &mut PlannerEvent<'_>,
+        inputs: &PlannerInputs,
     ) -> ReadPlan {
         let lengthening_bytes = self.lengthening_bytes(limits, reader, found.stream);
         let owner = PartOwner::stream(reader, found.stream);
@@ -56,10 +56,10 @@ impl Planner {
                 // The stream's own reads wait for its requests. A read from elsewhere is faster with its own request
                 // where the bytes it needs come late in a request in flight.
                 if found.join == StreamJoin::New
-                    && self.parts.is_far_off(*part, at, event.inputs.link.round_trip_bytes())
+                    && self.parts.is_far_off(*part, at, inputs.link.round_trip_bytes())
                     && !self.readers.is_wanted(self.parts.part(*part), Some(reader))
                 {
-                    self.parts.stop_part(*part, event.out);
+                    self.parts.stop_part(*part);
                     continue;
                 }
                 let piece = at..held.end.min(range.end);
@@ -71,7 +71,7 @@ impl Planner {
             let hole = at..known.map_or(range.end, |(_, held)| held.start);
             let mut asked = hole.clone();
             if hole.end == range.end && lengthening_bytes > 0 {
-                let wanted_bytes = self.request_bytes(reader, found.stream, hole.start, event.inputs);
+                let wanted_bytes = self.request_bytes(reader, found.stream, hole.start, inputs);
                 if lengthening_bytes >= wanted_bytes && hole.end - hole.start < wanted_bytes {
                     asked.end = self.fit(hole.start, wanted_bytes).max(hole.end);
                 }
@@ -79,10 +79,10 @@ impl Planner {
             let ahead_bytes = asked.end - hole.end;
             let as_asked = asked == *range;
             plan.is_as_asked |= as_asked;
-            let id = self.add_part(event.now, asked.clone(), owner);
+            let id = self.add_part(inputs.now, asked.clone(), owner);
             // The caller of a call without a reader sends a request for exactly its range itself.
             if !(as_asked && self.serves_once()) {
-                event.out.push(PlannerAction::Fetch {
+                self.parts.actions.push(PlannerAction::Fetch {
                     id,
                     range: asked,
                     intent: Intent::Demand,
@@ -103,10 +103,16 @@ impl Planner {
     }
 
     /// Requests `range`, which no read has asked for.
-    pub(super) fn speculate(&mut self, range: Range<u64>, owner: PartOwner, event: &mut PlannerEvent<'_>) {
+    pub(super) fn speculate(&mut self, range: Range<u64>, owner: PartOwner, inputs: &PlannerInputs) {
         let ahead_bytes = range.end - range.start;
-        let id = self.add_part(event.now, range.clone(), owner);
-        event.out.push(PlannerAction::Fetch { id, range, intent: Intent::Speculative, ahead_bytes, as_asked: false });
+        let id = self.add_part(inputs.now, range.clone(), owner);
+        self.parts.actions.push(PlannerAction::Fetch {
+            id,
+            range,
+            intent: Intent::Speculative,
+            ahead_bytes,
+            as_asked: false,
+        });
     }
 
     fn add_part(&mut self, now: Duration, range: Range<u64>, owner: PartOwner) -> PartId {

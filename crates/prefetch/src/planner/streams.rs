@@ -9,7 +9,7 @@ pub(crate) use read_stream::{KEEP_BEHIND_MOST_BYTES, RangeFilter, ReadStream, St
 pub(crate) use stream_table::{FoundStream, StreamJoin, StreamTable};
 
 /// Identifies a stream; never used twice within one object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct ReadStreamId(pub(crate) u64);
 
 /// Hands out stream ids, from 1 on.

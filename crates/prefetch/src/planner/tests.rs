@@ -22,7 +22,7 @@ fn the_second_read_in_a_row_starts_and_a_run_fills_the_window() {
     world.read_all([64 * KIB..128 * KIB]);
     assert!((1..=3 * 128 * KIB).contains(&world.outstanding()), "{}", world.outstanding());
     world.read_all((2..2000).map(|n| n * 64 * KIB..(n + 1) * 64 * KIB));
-    let window = world.planner.window();
+    let window = world.planner.window;
     assert_eq!(window.part_bytes, 4 * MIB);
     let ahead = world.outstanding();
     assert!(ahead <= window.ahead_bytes && ahead + window.part_bytes > window.ahead_bytes, "{ahead} of {window:?}");
@@ -73,7 +73,7 @@ fn a_backward_run_fills_the_window_below_it() {
     world.read_all(backward(400, 398));
     assert_eq!(world.outstanding(), 0, "two may be a run in another order");
     world.read_all(backward(398, 300));
-    let (ahead, window) = (world.outstanding(), world.planner.window());
+    let (ahead, window) = (world.outstanding(), world.planner.window);
     assert!(ahead <= window.ahead_bytes && ahead + 2 * window.part_bytes > window.ahead_bytes, "{ahead} of {window:?}");
     assert!(world.live.values().all(|part| part.start < 310 * MIB), "{:?}", world.live);
 }
@@ -111,13 +111,11 @@ fn readers_share_parts_and_keep_what_others_need() {
     }
     let before = world.live.clone();
     // One reader is closed: its parts stay for the other one.
-    let mut actions = Vec::new();
-    world.planner.on_reader_gone(1, &mut actions);
-    world.perform(actions);
+    world.planner.on_reader_gone(1);
+    world.perform();
     assert_eq!(world.live, before);
-    let mut actions = Vec::new();
-    world.planner.on_reader_gone(2, &mut actions);
-    world.perform(actions);
+    world.planner.on_reader_gone(2);
+    world.perform();
     assert!(world.live.is_empty(), "{:?}", world.live);
     assert!(matches!(world.planner.take_observations().0.as_slice(), [RunEvent::Ended(_), RunEvent::Ended(_)]));
 }
@@ -138,8 +136,7 @@ fn learned_run_lengths_limit_speculation() {
 #[test]
 fn announced_random_is_left_alone() {
     let mut world = World::new(settings());
-    let mut actions = Vec::new();
-    world.planner.on_announced(1, AnnouncedPattern::Random, &mut actions);
+    world.planner.on_announced(1, AnnouncedPattern::Random);
     world.read_all((0..64).map(|n| n * MIB..(n + 1) * MIB));
     assert_eq!(world.outstanding(), 0);
 }
@@ -147,17 +144,15 @@ fn announced_random_is_left_alone() {
 #[test]
 fn announced_ranges_are_fetched_once() {
     let mut world = World::new(settings());
-    let mut actions = Vec::new();
-    world.planner.on_will_need(Duration::ZERO, 1, &[0..10 * MIB, 8 * MIB..20 * MIB], &inputs(), &mut actions);
-    world.perform(actions);
+    world.planner.on_will_need(1, &[0..10 * MIB, 8 * MIB..20 * MIB], &inputs());
+    world.perform();
     assert_eq!(world.live.values().map(|r| r.end - r.start).sum::<u64>(), 20 * MIB);
     let before = world.live.clone();
     world.begin(MIB..3 * MIB);
     assert_eq!(world.live, before, "nothing more is asked for");
-    let mut actions = Vec::new();
     world.end(0, true);
-    world.planner.on_dont_need(1, &[0..SIZE], &mut actions);
-    world.perform(actions);
+    world.planner.on_dont_need(1, &[0..SIZE]);
+    world.perform();
     assert_eq!(world.outstanding(), 0);
 }
 
@@ -170,7 +165,7 @@ fn serving_once_never_serves_twice_nor_late() {
     assert_eq!(world.open[0].1.ahead_bytes, 0, "it was served before");
     world.end(0, true);
     world.read_all((8..12).map(|n| n * MIB..(n + 1) * MIB));
-    world.now += Duration::from_secs(10);
+    world.inputs.now += Duration::from_secs(10);
     world.begin(12 * MIB..13 * MIB);
     assert_eq!(world.open[0].1.ahead_bytes, 0, "it is too old");
 }

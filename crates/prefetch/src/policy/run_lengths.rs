@@ -155,15 +155,12 @@ mod tests {
     #[test]
     fn long_runs_are_unlearnt_as_quickly() {
         let mut lengths = RunLengths::default();
+        let limit = |lengths: &RunLengths| lengths.speculation_limit_bytes(4 * MIB);
         (0..50).for_each(|_| lengths.on_ended(run(u64::MAX)));
         (0..12).for_each(|_| lengths.on_ended(run(4 * MIB)));
-        assert!(
-            lengths.speculation_limit_bytes(4 * MIB) < 16 * 4 * MIB,
-            "{}",
-            lengths.speculation_limit_bytes(4 * MIB)
-        );
+        assert!(limit(&lengths) < 16 * 4 * MIB, "{}", limit(&lengths));
         (0..30).for_each(|_| lengths.on_ended(run(4 * MIB)));
-        assert_eq!(lengths.speculation_limit_bytes(4 * MIB), 0);
+        assert_eq!(limit(&lengths), 0);
     }
 
     #[test]
@@ -175,11 +172,8 @@ mod tests {
             lengths.on_event(RunEvent::Ended(run));
             lengths.on_event(RunEvent::Resumed(run));
             for mib in [1, 2, 16, 64, 128] {
-                assert_eq!(
-                    lengths.speculation_limit_bytes(mib * MIB),
-                    before.speculation_limit_bytes(mib * MIB),
-                    "{mib} MiB"
-                );
+                let limits = [&lengths, &before].map(|lengths| lengths.speculation_limit_bytes(mib * MIB));
+                assert_eq!(limits[0], limits[1], "{mib} MiB");
             }
             assert!(lengths.at_least.is_sorted_by(|a, b| a >= b));
         }

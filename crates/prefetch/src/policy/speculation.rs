@@ -38,10 +38,8 @@ impl SpeculationAccount {
 /// The limits on speculation for one stream during one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SpeculationLimits {
-    /// Unread bytes ahead of this run.
+    /// Unread bytes ahead of this run; `u64::MAX` where the reader announced sequential reads.
     pub(crate) run_bytes: u64,
-    /// Whether bytes ahead of the run count against `run_bytes`; not where the reader announced sequential reads.
-    pub(crate) counts_unread: bool,
     /// Unread bytes ahead of all readers of the object.
     pub(crate) object_bytes: u64,
     /// Bytes that the memory budget and the rate cap allow now.
@@ -91,7 +89,7 @@ mod tests {
     /// The remaining bytes of a run that may have `run_bytes` ahead and has `unread_bytes`.
     fn remaining(account: SpeculationAccount, run_bytes: u64, unread_bytes: u64, windows_bytes: u64) -> u64 {
         let object_bytes = account.outstanding_limit_bytes(windows_bytes);
-        let limits = SpeculationLimits { run_bytes, counts_unread: true, object_bytes, free_bytes: u64::MAX };
+        let limits = SpeculationLimits { run_bytes, object_bytes, free_bytes: u64::MAX };
         limits.remaining_bytes(unread_bytes, account.outstanding_bytes)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use headstart_fetch_core::FetchError;
 use tokio::task::coop;
 use tokio::time::Instant;
@@ -27,7 +27,6 @@ pub(crate) struct ActiveRead {
     buffers: Vec<Arc<PartBuffer>>,
     /// Ends the read with an error when its reader is closed; `None` for calls without a reader.
     signal: Option<Arc<CloseSignal>>,
-    is_passed_through: bool,
     /// The index of the next piece, and the next offset within the object.
     piece: usize,
     at: u64,
@@ -45,19 +44,12 @@ impl ActiveRead {
     ) -> Self {
         let at = plan.pieces.first().map_or(0, |piece| piece.range.start);
         let began = engine.shared.now();
-        Self { engine, plan, buffers, signal, is_passed_through: false, piece: 0, at, began, ended: false }
+        Self { engine, plan, buffers, signal, piece: 0, at, began, ended: false }
     }
 
-    /// A read whose caller sends the request itself. The value only measures how long the caller waits.
-    pub(crate) fn passed_through(engine: Arc<ObjectEngine>, plan: ReadPlan) -> Self {
-        let mut read = Self::new(engine, None, plan, Vec::new());
-        read.is_passed_through = true;
-        read
-    }
-
-    /// Whether the caller has to send the request itself.
+    /// Whether the caller has to send the request itself. The read then only measures how long the caller waits.
     pub(crate) fn is_passed_through(&self) -> bool {
-        self.is_passed_through
+        self.plan.passes_through
     }
 
     /// Whether one request asks for exactly its range: a refusal of the store then concerns the caller's own range.
@@ -137,12 +129,8 @@ impl ActiveRead {
         Ok(None)
     }
 
-    pub(crate) async fn chunks(mut self) -> object_store::Result<Vec<Bytes>> {
-        let mut chunks = Vec::new();
-        while let Some(bytes) = self.next().await? {
-            chunks.push(bytes);
-        }
-        Ok(chunks)
+    pub(crate) async fn chunks(self) -> object_store::Result<Vec<Bytes>> {
+        self.into_stream(None).try_collect().await
     }
 
     /// The bytes as a stream that starts with `first`.
@@ -150,17 +138,8 @@ impl ActiveRead {
         self,
         first: Option<Bytes>,
     ) -> impl Stream<Item = object_store::Result<Bytes>> + Send + 'static {
-        let chunks = futures::stream::unfold((Some(self), first), |(read, first)| async move {
-            let mut read = read?;
-            if let Some(first) = first {
-                return Some((Ok(first), (Some(read), None)));
-            }
-            match read.next().await {
-                Ok(bytes) => bytes.map(|bytes| (Ok(bytes), (Some(read), None))),
-                Err(error) => Some((Err(error), (None, None))),
-            }
-        });
-        chunks.fuse()
+        let rest = stream::try_unfold(self, async |mut read| Ok(read.next().await?.map(|bytes| (bytes, read))));
+        stream::iter(first.map(Ok)).chain(rest)
     }
 
     /// The caller's own request has brought all bytes.

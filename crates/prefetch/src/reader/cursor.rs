@@ -50,9 +50,11 @@ pub(crate) struct ReadCursor {
 
 /// The result of one request.
 enum CursorFill {
-    Chunks(Vec<Bytes>),
-    /// The store has refused to answer with the rest of the object.
-    ChunksAlone(Vec<Bytes>),
+    Chunks {
+        chunks: Vec<Bytes>,
+        /// Whether the store has refused to answer with the rest of the object.
+        alone: bool,
+    },
     Body(BoxStream<'static, Result<Bytes>>),
 }
 
@@ -131,13 +133,11 @@ impl Reader {
             let arrived = ready!(future.poll_unpin(cx));
             *reading = None;
             match arrived.map_err(io::Error::from)? {
-                CursorFill::ChunksAlone(chunks) => {
-                    self.cursor.chunks_alone = true;
-                    self.cursor.ready = chunks.into_iter().filter(|chunk| !chunk.is_empty()).collect();
-                    return Poll::Ready(Ok(()));
-                }
-                CursorFill::Chunks(chunks) => {
-                    self.cursor.least = Some(least.saturating_mul(GROWTH).min(MOST_OF_LEAST));
+                CursorFill::Chunks { chunks, alone } => {
+                    self.cursor.chunks_alone |= alone;
+                    if !alone {
+                        self.cursor.least = Some(least.saturating_mul(GROWTH).min(MOST_OF_LEAST));
+                    }
                     self.cursor.ready = chunks.into_iter().filter(|chunk| !chunk.is_empty()).collect();
                     return Poll::Ready(Ok(()));
                 }
@@ -152,28 +152,29 @@ impl ReaderShared {
     /// The bytes from `at` on: the larger of `wanted` and `least`, or the rest of the object as one answer. `goes_on`
     /// tells whether the previous read ended at `at`.
     async fn arrive(&self, at: u64, wanted: u64, least: u64, goes_on: bool) -> Result<CursorFill> {
+        let chunks = |chunks, alone| CursorFill::Chunks { chunks, alone };
         if goes_on && (self.is_one_answer_better() || self.refuses_ours()) {
             let refused = if self.refuses_ours() { RangeRefusal::Before } else { RangeRefusal::No };
             match self.body_from(at, refused).await {
                 // Some servers do not support ranges without an end.
                 Err(error) if may_be_the_range(&error) && !self.is_unprovable() => {
                     let bytes = if self.refuses_ours() { wanted } else { wanted.max(least) };
-                    return self.chunks_at(at..at.saturating_add(bytes)).await.map(CursorFill::ChunksAlone);
+                    return self.chunks_at(at..at.saturating_add(bytes)).await.map(|got| chunks(got, true));
                 }
                 body => return body.map(CursorFill::Body),
             }
         }
         if self.refuses_ours() && at > 0 {
-            return self.chunks_at(at..at.saturating_add(wanted)).await.map(CursorFill::Chunks);
+            return self.chunks_at(at..at.saturating_add(wanted)).await.map(|got| chunks(got, false));
         }
         match self.first_chunks(at, wanted.max(least)).await? {
             FirstChunks::Refused(refused) => self.body_from(at, refused).await.map(CursorFill::Body),
             // Further answers may be of another version, so one answer must have all bytes.
-            FirstChunks::Chunks(chunks) if at == 0 && self.is_unprovable() && !self.is_all(&chunks) => {
-                drop(chunks);
+            FirstChunks::Chunks(got) if at == 0 && self.is_unprovable() && !self.is_all(&got) => {
+                drop(got);
                 self.body_from(at, RangeRefusal::No).await.map(CursorFill::Body)
             }
-            FirstChunks::Chunks(chunks) => Ok(CursorFill::Chunks(chunks)),
+            FirstChunks::Chunks(got) => Ok(chunks(got, false)),
         }
     }
 }

@@ -2,17 +2,15 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::Intent;
-use headstart_fetch_core::internal::{RangeOrigin, ask, is_transient, may_be_past_end, may_be_the_range};
+use headstart_fetch_core::internal::{RangeOrigin, ask, exact_body, is_transient, may_be_past_end, may_be_the_range};
 use object_store::{Error, GetOptions, GetRange, GetResult, Result};
 use tokio::time::Instant;
 
-use crate::engine::part_request::{exact_body, explain};
 use crate::engine::{KnownObject, ObjectEngine};
 use crate::reader::active_read::{OPEN_END_BYTES, is_runtime_stopped};
 use crate::reader::close_signal::{CloseSignal, closed};
@@ -23,13 +21,12 @@ pub(super) const STREAM_STEP: u64 = 1024 * 1024;
 /// object turns out to end before the read.
 const CHUNKS_TRIES: usize = 3;
 /// Stands for an unknown length of the object.
-pub(super) const UNKNOWN: u64 = u64::MAX;
+const UNKNOWN: u64 = u64::MAX;
 
 /// What a reader shares with its streams and futures.
 pub(crate) struct ReaderShared {
     pub(super) engine: Arc<ObjectEngine>,
     pub(super) signal: Arc<CloseSignal>,
-    pub(super) size: AtomicU64,
     pub(super) reads_ahead: bool,
 }
 
@@ -75,8 +72,7 @@ impl ReaderShared {
         if self.refuses_ours() {
             return Ok(FirstChunks::Refused(RangeRefusal::Before));
         }
-        self.remember_size();
-        let range = at..range.end.min(self.size.load(Ordering::Relaxed));
+        let range = at..range.end.min(self.known_size());
         if range.is_empty() {
             return Ok(FirstChunks::Chunks(Vec::new()));
         }
@@ -85,10 +81,7 @@ impl ReaderShared {
             Err(error) if may_be_the_range(&error) && !self.signal.is_closed() => {
                 Ok(FirstChunks::Refused(RangeRefusal::UpTo(range.end)))
             }
-            chunks => {
-                self.remember_size();
-                chunks.map(FirstChunks::Chunks)
-            }
+            chunks => chunks.map(FirstChunks::Chunks),
         }
     }
 
@@ -100,7 +93,7 @@ impl ReaderShared {
 
     /// Whether `chunks`, from byte 0 on, are the whole object.
     pub(crate) fn is_all(&self, chunks: &[Bytes]) -> bool {
-        chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>() >= self.size.load(Ordering::Relaxed)
+        chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>() >= self.known_size()
     }
 
     pub(crate) fn is_unprovable(&self) -> bool {
@@ -108,9 +101,7 @@ impl ReaderShared {
     }
 
     pub(crate) async fn chunks_at(&self, range: Range<u64>) -> Result<Vec<Bytes>> {
-        // Another reader of the object may have learned it.
-        self.remember_size();
-        let mut size = self.size.load(Ordering::Relaxed);
+        let mut size = self.known_size();
         if size == UNKNOWN && range.end.saturating_sub(range.start) > OPEN_END_BYTES {
             size = self.size().await?;
         }
@@ -119,10 +110,7 @@ impl ReaderShared {
         while range.start < range.end {
             tries -= 1;
             match self.chunks_of(range.clone()).await {
-                Ok(chunks) => {
-                    self.remember_size();
-                    return Ok(chunks);
-                }
+                Ok(chunks) => return Ok(chunks),
                 Err(error) if tries == 0 => return Err(error),
                 Err(error) if is_runtime_stopped(&error) => {}
                 // The end was unknown when the read began: the store may have refused bytes beyond it.
@@ -150,7 +138,7 @@ impl ReaderShared {
             match read.chunks().await {
                 Ok(chunks) if !self.engine.is_unprovable() => return Ok(chunks),
                 Ok(chunks) => {
-                    self.engine.dispatch(|planner, _, actions| planner.clear(actions));
+                    self.engine.dispatch(|planner| planner.clear());
                     if is_one_request {
                         return Ok(chunks);
                     }
@@ -165,26 +153,14 @@ impl ReaderShared {
         if refused || self.refuses_ours() {
             options.extensions.insert(RangeOrigin::Asked);
         }
-        let path = &self.engine.path;
         let read = async {
-            let known = self.engine.known();
-            let pinned = known.as_ref().is_some_and(|known| known.version.pin(self.engine.pin, &mut options));
-            let version = options.version.clone();
-            let asked_at = Instant::now();
-            let answer = match self.engine.shared.get_below(path, options).await {
-                Ok(answer) => answer,
-                Err(error) => {
-                    let shared = &self.engine.shared;
-                    return Err(explain(shared, path, known.as_deref(), (pinned, version), error).await);
-                }
-            };
-            self.engine.learn_version(&answer, asked_at)?;
+            let answer = self.get_known(options).await?;
             if refused {
                 self.engine.shared.refusals.refused_ours(was_known, answer.meta.size);
             }
             exact_body(&range, answer)?.try_collect().await
         };
-        self.signal.run_until_closed(path, read).await
+        self.signal.run_until_closed(&self.engine.path, read).await
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
@@ -200,31 +176,34 @@ impl ReaderShared {
     /// caller did not ask for.
     pub(crate) async fn body_from(&self, at: u64, refused: RangeRefusal) -> Result<BoxStream<'static, Result<Bytes>>> {
         let nothing = || Ok(futures::stream::empty().boxed());
-        if at >= self.size.load(Ordering::Relaxed) {
+        if at >= self.known_size() {
             return nothing();
         }
-        let shared = &self.engine.shared;
         let mut options = GetOptions::new().with_range((at > 0).then_some(GetRange::Offset(at)));
         options.extensions.insert(Intent::Demand);
         if refused != RangeRefusal::No {
             options.extensions.insert(RangeOrigin::Asked);
         }
-        let asked_at = Instant::now();
-        let known = self.engine.known();
-        let pinned = known.as_ref().is_some_and(|known| known.version.pin(self.engine.pin, &mut options));
-        let version = options.version.clone();
-        match shared.get_below(&self.engine.path, options).await {
+        match self.get_known(options).await {
             Ok(answer) => {
-                self.engine.learn_version(&answer, asked_at)?;
-                self.remember_size();
                 if let RangeRefusal::UpTo(end) = refused {
-                    shared.refusals.refused_range(end, answer.meta.size);
+                    self.engine.shared.refusals.refused_range(end, answer.meta.size);
                 }
                 exact_body(&(at..answer.meta.size), answer)
             }
             Err(error) if self.end_if_refused(&error).await.is_some_and(|end| at >= end) => nothing(),
-            Err(error) => Err(explain(shared, &self.engine.path, known.as_deref(), (pinned, version), error).await),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Asks the store below for bytes of the known version, and learns the version where none is known.
+    async fn get_known(&self, options: GetOptions) -> Result<GetResult> {
+        let ObjectEngine { shared, path, pin, .. } = &*self.engine;
+        let known = self.engine.known();
+        let asked_at = Instant::now();
+        let answer = shared.get_known(path, known.as_deref(), *pin, options).await?;
+        self.engine.learn_version(&answer, asked_at)?;
+        Ok(answer)
     }
 
     /// The end of the object, where `error` may be the refusal of bytes past it, which a file would not report.
@@ -239,7 +218,6 @@ impl ReaderShared {
 
     pub(super) async fn known(&self) -> Result<Arc<KnownObject>> {
         if let Some(known) = self.engine.known() {
-            self.remember_size();
             return Ok(known);
         }
         let mut head = GetOptions::new().with_head(true);
@@ -261,15 +239,11 @@ impl ReaderShared {
 
     fn learnt(&self, answer: &GetResult, asked_at: Instant) -> Result<Arc<KnownObject>> {
         self.engine.learn_version(answer, asked_at)?;
-        self.remember_size();
         Ok(self.engine.known().expect("learnt above"))
     }
 
-    fn remember_size(&self) {
-        if self.size.load(Ordering::Relaxed) == UNKNOWN
-            && let Some(known) = self.engine.known()
-        {
-            self.size.store(known.version.size, Ordering::Relaxed);
-        }
+    /// The length of the object; [`UNKNOWN`] before any answer.
+    fn known_size(&self) -> u64 {
+        self.engine.known().map_or(UNKNOWN, |known| known.version.size)
     }
 }

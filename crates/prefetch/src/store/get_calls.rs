@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::internal::{
-    ConfirmedAt, LocalFile, Origin, RangeOrigin, ask, is_transient, may_be_the_range,
+    ConfirmedAt, LocalFile, Origin, RangeOrigin, ask, exact_body, is_transient, may_be_the_range,
 };
 use headstart_fetch_core::{AccessHint, CacheHint, Intent, ObjectVersion, PinBy};
 use object_store::path::Path;
@@ -20,7 +20,6 @@ use object_store::{Extensions, GetOptions, GetRange, GetResult, GetResultPayload
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::engine::part_request::{check_range, explain};
 use crate::engine::store_shared::StoreShared;
 use crate::engine::{KnownObject, ObjectEngine};
 use crate::planner::messages::PlannerSettings;
@@ -51,21 +50,18 @@ impl GetCalls {
     }
 
     /// Answers one call, from bytes fetched ahead where there are any.
-    pub(crate) async fn get(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+    pub(crate) async fn get(&self, path: &Path, mut options: GetOptions) -> Result<GetResult> {
         let Some(range) = plain_range(&options) else {
             // The answer for an older version does not concern the present one.
             let engine = if options.version.is_none() { self.find(path) } else { None };
-            let asked_at = Instant::now();
-            let answer = self.shared.inner.get_opts(path, options).await;
-            return self.observe(engine.as_ref(), answer, asked_at);
+            return self.get_observed(engine.as_ref(), path, options).await;
         };
         let engine = self.engine(path);
         let asked_at = Instant::now();
         let past_end = engine.known().is_some_and(|known| range.end > known.version.size);
         let refuses_ours = self.shared.refusals.refuses_ours(engine.known().is_some());
         if past_end || refuses_ours || engine.is_unprovable() {
-            let answer = self.shared.inner.get_opts(path, options).await;
-            return self.observe(Some(&engine), answer, asked_at);
+            return self.get_observed(Some(&engine), path, options).await;
         }
         if let Some(hint) = options.extensions.get::<AccessHint>() {
             engine.advise(None, hint);
@@ -74,10 +70,9 @@ impl GetCalls {
             return self.shared.inner.get_opts(path, options).await;
         };
         if read.is_passed_through() {
-            let answer = self.shared.inner.get_opts(path, options).await;
-            let answer = self.observe(Some(&engine), answer, asked_at)?;
+            let answer = self.get_observed(Some(&engine), path, options).await?;
             if LocalFile::is_source_of(&answer) {
-                engine.dispatch(|planner, _, actions| planner.on_local(actions));
+                engine.dispatch(|planner| planner.on_local());
             }
             return Ok(end_with_body(answer, read));
         }
@@ -102,7 +97,6 @@ impl GetCalls {
         // A failure of read-ahead is not the caller's: the raw store answers.
         drop(read);
         self.forget(path);
-        let mut options = options;
         if refused {
             options.extensions.insert(RangeOrigin::Asked);
         }
@@ -119,7 +113,7 @@ impl GetCalls {
         let gone: Vec<_> = self.engines.lock().extract_if(.., |engine| engine.path == *path).collect();
         // Reads in progress go on with their parts.
         for engine in gone {
-            engine.dispatch(|planner, _, actions| planner.clear(actions));
+            engine.dispatch(|planner| planner.clear());
         }
     }
 
@@ -141,14 +135,16 @@ impl GetCalls {
         self.engines.lock().iter().rfind(|engine| engine.path == *path).cloned()
     }
 
-    /// Compares an answer of the raw store with the version that `engine` knows. Another version drops all bytes
-    /// fetched ahead. `engine` is that of the beginning of the call.
-    fn observe(
+    /// Asks the raw store, and compares its answer with the version that `engine` knows. Another version drops all
+    /// bytes fetched ahead. `engine` is that of the beginning of the call.
+    async fn get_observed(
         &self,
         engine: Option<&Arc<ObjectEngine>>,
-        answer: Result<GetResult>,
-        asked_at: Instant,
+        path: &Path,
+        options: GetOptions,
     ) -> Result<GetResult> {
+        let asked_at = Instant::now();
+        let answer = self.shared.inner.get_opts(path, options).await;
         if let Some(engine) = engine {
             let same = match &answer {
                 Ok(answer) => {
@@ -208,16 +204,10 @@ async fn rest_of(
     known: &KnownObject,
     rest: Range<u64>,
 ) -> Result<BoxStream<'static, Result<Bytes>>> {
-    let mut options = ask(rest.clone(), Intent::Demand);
-    let pinned = known.version.pin(engine.pin, &mut options);
-    let (shared, path, version) = (&engine.shared, &engine.path, options.version.clone());
-    let answer = match shared.get_below(path, options).await {
-        Ok(answer) => answer,
-        Err(error) => return Err(explain(shared, path, Some(known), (pinned, version), error).await),
-    };
-    shared.refusals.check(&known.version, &answer.meta)?;
-    check_range(&rest, &answer)?;
-    Ok(answer.into_stream())
+    let options = ask(rest.clone(), Intent::Demand);
+    let answer = engine.shared.get_known(&engine.path, Some(known), engine.pin, options).await?;
+    engine.shared.refusals.check(&known.version, &answer.meta)?;
+    exact_body(&rest, answer)
 }
 
 /// The answer to a call, with the bytes of `read`.

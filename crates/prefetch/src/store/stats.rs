@@ -44,25 +44,41 @@ pub struct PrefetchStats {
     pub streams_strided: u64,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct PrefetchCounters {
-    pub(crate) reads: AtomicU64,
-    pub(crate) demanded_bytes: AtomicU64,
-    pub(crate) ahead_bytes: AtomicU64,
-    pub(crate) fetched_bytes: AtomicU64,
-    pub(crate) wasted_bytes: AtomicU64,
-    pub(crate) demand_requests: AtomicU64,
-    pub(crate) speculative_requests: AtomicU64,
-    pub(crate) cancels: AtomicU64,
-    pub(crate) budget_waits: AtomicU64,
-    pub(crate) waited_ns: AtomicU64,
-    pub(crate) outstanding_bytes: AtomicU64,
-    pub(crate) window_bytes: AtomicU64,
-    pub(crate) window_wanted_bytes: AtomicU64,
-    streams_forward: AtomicU64,
-    streams_backward: AtomicU64,
-    streams_strided: AtomicU64,
+/// Declares the counters of all figures that are published as they are.
+macro_rules! counters {
+    ($($figure:ident),+ $(,)?) => {
+        #[derive(Debug, Default)]
+        pub(crate) struct PrefetchCounters {
+            $(pub(crate) $figure: AtomicU64,)+
+            pub(crate) waited_ns: AtomicU64,
+        }
+
+        impl PrefetchCounters {
+            pub(crate) fn snapshot(&self) -> PrefetchStats {
+                let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+                PrefetchStats { $($figure: get(&self.$figure),)+ waited_us: get(&self.waited_ns) / 1000 }
+            }
+        }
+    };
 }
+
+counters!(
+    reads,
+    demanded_bytes,
+    ahead_bytes,
+    fetched_bytes,
+    wasted_bytes,
+    demand_requests,
+    speculative_requests,
+    cancels,
+    budget_waits,
+    outstanding_bytes,
+    window_bytes,
+    window_wanted_bytes,
+    streams_forward,
+    streams_backward,
+    streams_strided,
+);
 
 /// Adds to a counter.
 pub(crate) fn add(counter: &AtomicU64, n: u64) {
@@ -78,27 +94,5 @@ impl PrefetchCounters {
             StreamShape::Strided { .. } => &self.streams_strided,
         };
         add(counter, 1);
-    }
-
-    pub(crate) fn snapshot(&self) -> PrefetchStats {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        PrefetchStats {
-            reads: get(&self.reads),
-            demanded_bytes: get(&self.demanded_bytes),
-            ahead_bytes: get(&self.ahead_bytes),
-            fetched_bytes: get(&self.fetched_bytes),
-            wasted_bytes: get(&self.wasted_bytes),
-            demand_requests: get(&self.demand_requests),
-            speculative_requests: get(&self.speculative_requests),
-            cancels: get(&self.cancels),
-            budget_waits: get(&self.budget_waits),
-            waited_us: get(&self.waited_ns) / 1000,
-            outstanding_bytes: get(&self.outstanding_bytes),
-            window_bytes: get(&self.window_bytes),
-            window_wanted_bytes: get(&self.window_wanted_bytes),
-            streams_forward: get(&self.streams_forward),
-            streams_backward: get(&self.streams_backward),
-            streams_strided: get(&self.streams_strided),
-        }
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct AccountedParts {
     map: PartMap,
     /// The accounting. `outstanding_bytes` is always the sum of the parts' unread bytes.
     pub(crate) account: SpeculationAccount,
+    /// What the engine has to do, in order.
+    pub(crate) actions: Vec<PlannerAction>,
 }
 
 impl AccountedParts {
@@ -60,13 +62,7 @@ impl AccountedParts {
     ///
     /// Every part that can be useless is a candidate: a part becomes one when it is added, read, truncated or given to
     /// another owner, and when a reader moves away from it. So a sweep misses no part although it looks at few.
-    pub(crate) fn sweep(
-        &mut self,
-        scope: SweepScope,
-        readers: &ReaderStates,
-        once: bool,
-        out: &mut Vec<PlannerAction>,
-    ) {
+    pub(crate) fn sweep(&mut self, scope: SweepScope, readers: &ReaderStates) {
         let index = self.map.index();
         let mut starts: Vec<u64> = index.read_candidates().collect();
         match scope {
@@ -78,8 +74,8 @@ impl AccountedParts {
         for start in starts {
             let Some(part) = self.map.at(start) else { continue };
             let id = part.id;
-            if is_useless(part, readers, once, |part| readers.is_wanted(part, None)) {
-                self.drop_part(id, out);
+            if is_useless(part, readers, |part| readers.is_wanted(part, None)) {
+                self.drop_part(id);
             } else {
                 self.change(id, |part| part.is_sweep_candidate = false);
             }
@@ -88,7 +84,7 @@ impl AccountedParts {
 
     /// Uses no part id that `other` has used.
     pub(crate) fn continue_ids_of(&mut self, other: &Self) {
-        self.map.continue_ids_of(&other.map);
+        self.map.next_id = other.map.next_id;
     }
 
     /// Adds a part for a request of `range`. Returns its id.
@@ -96,14 +92,6 @@ impl AccountedParts {
         let id = self.map.add(range, owner, now);
         self.account.outstanding_bytes = self.map.index().unread_bytes;
         id
-    }
-
-    pub(crate) fn fill(&mut self, id: PartId, filled_to: u64) {
-        self.change(id, |part| part.filled_to = filled_to.min(part.range.end));
-    }
-
-    pub(crate) fn expire_at(&mut self, id: PartId, expires_at: Duration) {
-        self.change(id, |part| part.expires_at = Some(expires_at));
     }
 
     pub(crate) fn begin_read(&mut self, id: PartId, range: Range<u64>) {
@@ -135,20 +123,20 @@ impl AccountedParts {
     }
 
     /// Aborts the request of part `id` and keeps the bytes that have arrived.
-    pub(crate) fn stop_part(&mut self, id: PartId, out: &mut Vec<PlannerAction>) {
+    pub(crate) fn stop_part(&mut self, id: PartId) {
         match self.map.get(id).map(|part| (part.range.start, part.filled_to)) {
             Some((start, filled_to)) if filled_to > start => {
                 self.truncate(id, filled_to);
-                out.push(PlannerAction::Stop(id));
+                self.actions.push(PlannerAction::Stop(id));
             }
-            Some(_) => self.drop_part(id, out),
+            Some(_) => self.drop_part(id),
             None => {}
         }
     }
 
-    pub(crate) fn drop_part(&mut self, id: PartId, out: &mut Vec<PlannerAction>) {
+    pub(crate) fn drop_part(&mut self, id: PartId) {
         self.remove(id);
-        out.push(PlannerAction::Drop(id));
+        self.actions.push(PlannerAction::Drop(id));
     }
 
     /// Exempts the waste of `drops` from the limits.
@@ -159,23 +147,23 @@ impl AccountedParts {
     }
 
     /// Drops all `unwanted` parts that are not being read. Visits every part, so it must not run at every read.
-    pub(crate) fn drop_where(&mut self, unwanted: impl Fn(&PartState) -> bool, out: &mut Vec<PlannerAction>) {
+    pub(crate) fn drop_where(&mut self, unwanted: impl Fn(&PartState) -> bool) {
         let ids: Vec<_> = self.map.iter().filter(|p| p.readers == 0 && unwanted(p)).map(|p| p.id).collect();
-        self.drop_parts(ids, out);
+        self.drop_parts(ids);
     }
 
     /// Drops all `unwanted` parts that are not being read and have unread bytes.
-    pub(crate) fn drop_unread_where(&mut self, unwanted: impl Fn(&PartState) -> bool, out: &mut Vec<PlannerAction>) {
+    pub(crate) fn drop_unread_where(&mut self, unwanted: impl Fn(&PartState) -> bool) {
         let idle = self.map.index().idle_unread().filter_map(|start| self.map.at(start));
         let ids: Vec<_> = idle.filter(|part| unwanted(part)).map(|part| part.id).collect();
-        self.drop_parts(ids, out);
+        self.drop_parts(ids);
     }
 
     /// Drops the parts `ids`, except those being read.
-    pub(crate) fn drop_parts(&mut self, ids: impl IntoIterator<Item = PartId>, out: &mut Vec<PlannerAction>) {
+    pub(crate) fn drop_parts(&mut self, ids: impl IntoIterator<Item = PartId>) {
         for id in ids {
             if self.map.get(id).is_some_and(|part| part.readers == 0) {
-                self.drop_part(id, out);
+                self.drop_part(id);
             }
         }
     }
@@ -195,7 +183,8 @@ impl AccountedParts {
         });
     }
 
-    fn change<T>(&mut self, id: PartId, change: impl FnOnce(&mut PartState) -> T) -> Option<T> {
+    /// Changes part `id` as [`PartMap::change`] does.
+    pub(crate) fn change<T>(&mut self, id: PartId, change: impl FnOnce(&mut PartState) -> T) -> Option<T> {
         let answer = self.map.change(id, change);
         self.account.outstanding_bytes = self.map.index().unread_bytes;
         answer
@@ -203,17 +192,12 @@ impl AccountedParts {
 }
 
 /// Whether no read is expected of `part`, which is not being read now.
-pub(crate) fn is_useless(
-    part: &PartState,
-    readers: &ReaderStates,
-    once: bool,
-    is_wanted: impl Fn(&PartState) -> bool,
-) -> bool {
+pub(crate) fn is_useless(part: &PartState, readers: &ReaderStates, is_wanted: impl Fn(&PartState) -> bool) -> bool {
     if part.is_announced() && part.unread_bytes() > 0 {
         // The announced read is still to come, unless its reader is closed.
         return !readers.contains(part.owner.reader);
     }
-    if part.unread_bytes() == 0 && (once || part.range.end - part.range.start > KEEP_BEHIND_MOST_BYTES) {
+    if part.unread_bytes() == 0 && (readers.once || part.range.end - part.range.start > KEEP_BEHIND_MOST_BYTES) {
         return true;
     }
     !is_wanted(part)

@@ -33,7 +33,6 @@ pub(crate) struct IndexedPart {
     owner: PartOwner,
     unread_bytes: u64,
     in_flight: bool,
-    is_announced: bool,
     is_being_read: bool,
     is_sweep_candidate: bool,
 }
@@ -45,7 +44,6 @@ impl IndexedPart {
             owner: part.owner,
             unread_bytes: part.unread_bytes(),
             in_flight: part.in_flight(),
-            is_announced: part.is_announced(),
             is_being_read: part.readers > 0,
             is_sweep_candidate: part.is_sweep_candidate,
         }
@@ -53,6 +51,10 @@ impl IndexedPart {
 
     fn by_owner(self) -> (PartOwner, u64) {
         (self.owner, self.start)
+    }
+
+    fn announced_bytes(self) -> u64 {
+        if self.owner.stream.is_none() { self.unread_bytes } else { 0 }
     }
 
     fn idle_unread(self) -> Option<u64> {
@@ -79,33 +81,23 @@ impl PartIndex {
             self.in_flight_unasked -= usize::from(entry.in_flight && !entry.is_being_read);
             self.being_read -= usize::from(entry.is_being_read);
             self.unread_bytes -= entry.unread_bytes;
-            self.announced_bytes -= if entry.is_announced { entry.unread_bytes } else { 0 };
+            self.announced_bytes -= entry.announced_bytes();
         }
         if let Some(entry) = now {
             self.in_flight += usize::from(entry.in_flight);
             self.in_flight_unasked += usize::from(entry.in_flight && !entry.is_being_read);
             self.being_read += usize::from(entry.is_being_read);
             self.unread_bytes += entry.unread_bytes;
-            self.announced_bytes += if entry.is_announced { entry.unread_bytes } else { 0 };
+            self.announced_bytes += entry.announced_bytes();
         }
         let unread = |entry: IndexedPart| (entry.owner, entry.unread_bytes);
         if before.map(unread) != now.map(unread) {
             self.move_unread(before, now);
         }
-        move_entry(&mut self.by_owner, before.map(IndexedPart::by_owner), now.map(IndexedPart::by_owner));
-        move_entry(
-            &mut self.idle_unread,
-            before.and_then(IndexedPart::idle_unread),
-            now.and_then(IndexedPart::idle_unread),
-        );
-        move_entry(
-            &mut self.read_candidates,
-            before.and_then(IndexedPart::read_candidate),
-            now.and_then(IndexedPart::read_candidate),
-        );
-        let (before, now) =
-            (before.and_then(IndexedPart::unread_candidate), now.and_then(IndexedPart::unread_candidate));
-        move_entry(&mut self.unread_candidates, before, now);
+        move_entry(&mut self.by_owner, before, now, |part| Some(part?.by_owner()));
+        move_entry(&mut self.idle_unread, before, now, |part| part?.idle_unread());
+        move_entry(&mut self.read_candidates, before, now, |part| part?.read_candidate());
+        move_entry(&mut self.unread_candidates, before, now, |part| part?.unread_candidate());
     }
 
     pub(crate) fn unread_of(&self, owner: PartOwner) -> u64 {
@@ -153,13 +145,16 @@ impl PartIndex {
     }
 }
 
-/// Replaces the key `before` in `set` by `now`.
-fn move_entry<K: Ord + Copy>(set: &mut BTreeSet<K>, before: Option<K>, now: Option<K>) {
-    if before == now {
-        return;
+/// Replaces the key of the part `before` in `set` by that of `now`.
+fn move_entry<K: Ord>(
+    set: &mut BTreeSet<K>,
+    before: Option<IndexedPart>,
+    now: Option<IndexedPart>,
+    key: impl Fn(Option<IndexedPart>) -> Option<K>,
+) {
+    let (before, now) = (key(before), key(now));
+    if before != now {
+        before.iter().for_each(|key| drop(set.take(key)));
+        set.extend(now);
     }
-    before.iter().for_each(|key| {
-        set.remove(key);
-    });
-    set.extend(now);
 }

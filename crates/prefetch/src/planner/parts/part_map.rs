@@ -20,7 +20,8 @@ pub(crate) struct PartMap {
     /// The bytes of all parts. Adjacent parts are one range here, so finding the end of a covered stretch takes one
     /// lookup.
     covered: RangeSet,
-    next_id: PartId,
+    /// The latest id handed out.
+    pub(super) next_id: PartId,
 }
 
 impl PartMap {
@@ -38,11 +39,6 @@ impl PartMap {
         self.covered.insert(range.clone());
         self.by_start.insert(range.start, part);
         self.next_id
-    }
-
-    /// Uses no part id that `other` has used.
-    pub(crate) fn continue_ids_of(&mut self, other: &Self) {
-        self.next_id = other.next_id;
     }
 
     pub(crate) fn index(&self) -> &PartIndex {
@@ -142,6 +138,35 @@ impl PartMap {
 }
 
 #[cfg(test)]
+impl PartMap {
+    /// Compares the index and the covered ranges with those computed anew.
+    #[track_caller]
+    pub(crate) fn check(&self) {
+        let (index, mut recount) = (&self.index, PartIndex::default());
+        for part in self.iter() {
+            recount.replace(None, Some(IndexedPart::of(part)));
+            assert_eq!(part.unread_bytes(), part.range.end - part.range.start - part.read.overlap(&part.range));
+            assert_eq!(self.get(part.id).map(|found| &found.range), Some(&part.range));
+        }
+        assert_eq!(*index, recount);
+        let count = |of: fn(&PartState) -> bool| self.iter().filter(|part| of(part)).count();
+        assert_eq!(index.in_flight, count(PartState::in_flight));
+        assert_eq!(index.in_flight_unasked, count(|part| part.in_flight() && part.readers == 0));
+        assert_eq!(index.being_read, count(|part| part.readers > 0));
+        let unread = |of: &dyn Fn(&PartState) -> bool| -> u64 {
+            self.iter().filter(|part| of(part)).map(PartState::unread_bytes).sum()
+        };
+        assert_eq!(index.unread_bytes, unread(&|_| true));
+        assert_eq!(index.announced_bytes, unread(&PartState::is_announced));
+        for owner in self.iter().map(|part| part.owner).collect::<std::collections::BTreeSet<_>>() {
+            assert_eq!(index.unread_of(owner), unread(&|part| part.owner == owner));
+            let own = self.iter().filter(|part| part.owner == owner).map(|part| part.id);
+            assert!(self.of_owner(owner).map(|part| part.id).eq(own));
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -197,20 +222,10 @@ mod tests {
                     (Some(id), 5) => drop(map.change(id, |part| part.readers = part.readers.saturating_sub(1))),
                     (Some(id), _) => drop(map.change(id, |part| part.begin_read(at..part.range.end.min(at + len)))),
                 }
-                let mut index = PartIndex::default();
-                map.iter().for_each(|part| index.replace(None, Some(IndexedPart::of(part))));
-                prop_assert_eq!(map.index(), &index);
-                prop_assert_eq!(map.index().unread_bytes, map.iter().map(PartState::unread_bytes).sum::<u64>());
-                prop_assert_eq!(map.index().in_flight, map.iter().filter(|part| part.in_flight()).count());
+                map.check();
                 let covered: Vec<u64> = map.covered.iter().flatten().collect();
                 let bytes: Vec<u64> = map.iter().flat_map(|part| part.range.clone()).collect();
                 prop_assert_eq!(covered, bytes);
-                prop_assert!(map.iter().all(|part| map.get(part.id).is_some_and(|found| found.range == part.range)));
-                for owner in (0..4).map(PartOwner::hint) {
-                    let own = || map.iter().filter(move |part| part.owner == owner);
-                    prop_assert_eq!(map.index().unread_of(owner), own().map(PartState::unread_bytes).sum::<u64>());
-                    prop_assert!(map.of_owner(owner).map(|part| part.id).eq(own().map(|part| part.id)));
-                }
                 let filter = RangeFilter { min_end: at, start_below: at + len };
                 let matching = map.iter().filter(|part| filter.matches(&part.range));
                 let naive: Vec<PartId> = matching.map(|part| part.id).collect();

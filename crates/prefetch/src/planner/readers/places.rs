@@ -85,7 +85,7 @@ impl ReadPlaces {
 
     /// The windows of all places together; of each place, the largest one.
     pub(crate) fn windows_bytes(&self) -> u64 {
-        self.windows.sum().map_or(0, |windows| windows.all())
+        self.windows.sum().map_or(0, |sum| sum.lowest + sum.between + sum.highest.unwrap_or(0))
     }
 }
 
@@ -128,12 +128,6 @@ struct WindowSummary {
     highest: Option<u64>,
     /// The sum of the largest windows at the places between.
     between: u64,
-}
-
-impl WindowSummary {
-    fn all(&self) -> u64 {
-        self.lowest + self.between + self.highest.unwrap_or(0)
-    }
 }
 
 impl Summary for WindowSummary {
@@ -185,7 +179,7 @@ mod tests {
 
     /// Reads `range` as the latest read, with a window of `window_bytes`.
     fn read(ids: &mut StreamIds, state: &mut ReaderState, range: &Range<u64>, window_bytes: u64) {
-        state.latest_stream = Some(state.streams.on_read(ids, Duration::ZERO, range).0.stream);
+        state.latest_stream = Some(state.streams.on_read(ids, Duration::ZERO, range).stream);
         state.window_bytes = window_bytes;
     }
 

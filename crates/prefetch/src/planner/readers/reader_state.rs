@@ -19,11 +19,6 @@ pub(crate) struct ReaderState {
 }
 
 impl ReaderState {
-    /// Whether `stream` is the first stream of the reader.
-    pub(crate) fn is_first(&self, stream: ReadStreamId) -> bool {
-        self.streams.is_first(stream)
-    }
-
     /// The reader goes elsewhere from its latest stream. Returns this stream and the report of its end, unless the
     /// reader has come back to the stream before.
     pub(crate) fn leave_latest(&mut self, size: Option<u64>) -> Option<(ReadStreamId, Option<RunEvent>)> {
@@ -44,7 +39,7 @@ impl ReaderState {
         let run = ReadRun {
             bytes: if stream.is_at_the_end(size) { u64::MAX } else { stream.run_bytes },
             is_proven: !stream.is_single(),
-            is_first: self.is_first(stream.id) && stream.start == 0,
+            is_first: self.streams.is_first(stream.id) && stream.start == 0,
         };
         (!is_counted).then_some(RunEvent::Ended(run))
     }
@@ -58,6 +53,19 @@ impl ReaderState {
 
     pub(crate) fn forget(&mut self, stream: ReadStreamId) {
         self.counted_ends.retain(|(id, _)| *id != stream);
+    }
+}
+
+#[cfg(test)]
+impl ReaderState {
+    /// Whether the reader wants parts over `range` that were fetched for its stream `own_id`, if for any.
+    pub(crate) fn wants(&self, own_id: Option<ReadStreamId>, range: &std::ops::Range<u64>, once: bool) -> bool {
+        self.streams.iter().any(|own| {
+            let latest = Some(own.id) == self.latest_stream;
+            Some(own.id) == own_id && own.is_ahead(range, true)
+                || latest && own.is_ahead(range, false)
+                || !once && (latest || own.is_revisited()) && own.just_behind().matches(range)
+        })
     }
 }
 

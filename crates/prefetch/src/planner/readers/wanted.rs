@@ -170,16 +170,6 @@ mod tests {
 
     const UNIT: u64 = 256 * 1024;
 
-    /// Whether `state` wants parts over `range` that were fetched for its stream `own_id`, if for any.
-    fn wants(state: &ReaderState, own_id: Option<ReadStreamId>, range: &Range<u64>, once: bool) -> bool {
-        state.streams.iter().any(|own| {
-            let latest = Some(own.id) == state.latest_stream;
-            Some(own.id) == own_id && own.is_ahead(range, true)
-                || latest && own.is_ahead(range, false)
-                || !once && (latest || own.is_revisited()) && own.just_behind().matches(range)
-        })
-    }
-
     proptest! {
         /// Whatever readers do: the wanted spans are those of all readers, and a change misses no part that a reader no
         /// longer wants.
@@ -203,7 +193,7 @@ mod tests {
                 let wanted = |readers: &BTreeMap<ReaderId, ReaderState>| -> BTreeSet<u64> {
                     let Some(state) = readers.get(&reader) else { return BTreeSet::new() };
                     let own_id = |owner: PartOwner| owner.stream.filter(|_| owner.reader == reader);
-                    let wanted = map.iter().filter(|part| wants(state, own_id(part.owner), &part.range, once));
+                    let wanted = map.iter().filter(|part| state.wants(own_id(part.owner), &part.range, once));
                     wanted.map(|part| part.range.start).collect()
                 };
                 let before = wanted(&readers);
@@ -219,7 +209,7 @@ mod tests {
                         Some((start, _)) if what > 3 && start >= len => start - len,
                         _ => at * UNIT,
                     };
-                    let stream = state.streams.on_read(&mut ids, Duration::ZERO, &(start..start + len)).0.stream;
+                    let stream = state.streams.on_read(&mut ids, Duration::ZERO, &(start..start + len)).stream;
                     state.latest_stream = Some(stream);
                     state.streams.get_mut(stream).expect("just read").ahead_bytes = ahead * UNIT;
                 }
@@ -230,7 +220,7 @@ mod tests {
                 for part in map.iter() {
                     for excluded in (1..8).map(Some).chain([None]) {
                         let others = || readers.iter().filter(|(reader, _)| Some(**reader) != excluded);
-                        let any = others().any(|(_, state)| wants(state, None, &part.range, once));
+                        let any = others().any(|(_, state)| state.wants(None, &part.range, once));
                         let kept = kept.contains(&part.range, excluded);
                         prop_assert_eq!(kept, any, "{:?} except {:?}", part.range, excluded);
                     }

@@ -19,9 +19,10 @@ const KEEP_BEHIND_BYTES: u64 = 1024 * 1024;
 pub(crate) const KEEP_BEHIND_MOST_BYTES: u64 = 32 * 1024 * 1024;
 
 /// The direction and distance of a stream's reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum StreamShape {
     /// Each read begins where the last one ended. A single read counts as forward.
+    #[default]
     Forward,
     /// Each read ends where the last one began.
     Backward,
@@ -75,7 +76,7 @@ impl RangeFilter {
 }
 
 /// A run of reads that follow each other.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct ReadStream {
     pub(crate) id: ReadStreamId,
     pub(crate) shape: StreamShape,
@@ -119,25 +120,17 @@ impl ReadStream {
         let bytes = seen.insert(read.clone());
         Self {
             id,
-            shape: StreamShape::Forward,
             start: read.start,
             end: read.end,
             last: read.clone(),
             run_reads: 1,
             run_bytes: bytes,
-            requests: 0,
-            rate: ConsumerRate::default(),
-            ahead_bytes: 0,
             read_number,
             read_before: read_number,
-            left: false,
-            came_back: false,
             think_time_at_answer: think_time,
-            joins: 0,
-            revisited_to: None,
-            reorder_bytes: 0,
             seen,
             seen_from: read.start,
+            ..Self::default()
         }
     }
 

@@ -27,13 +27,15 @@ pub(crate) enum StreamJoin {
     Near,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct FoundStream {
     pub(crate) join: StreamJoin,
     pub(crate) stream: ReadStreamId,
     pub(crate) merged: Vec<ReadStreamId>,
     /// Its shape, where the read made it a stream or changed its shape.
     pub(crate) new_shape: Option<StreamShape>,
+    /// The stream that was evicted for the read.
+    pub(crate) evicted: Option<ReadStream>,
 }
 
 /// The streams of one reader, the latest at the back.
@@ -45,15 +47,8 @@ pub(crate) struct StreamTable {
 }
 
 impl StreamTable {
-    /// Takes in a read; `think_time` is the reader's think time so far.
-    ///
-    /// Returns the stream of the read, and the stream that was evicted for it, if any.
-    pub(crate) fn on_read(
-        &mut self,
-        ids: &mut StreamIds,
-        think_time: Duration,
-        read: &Range<u64>,
-    ) -> (FoundStream, Option<ReadStream>) {
+    /// Takes in a read and returns its stream. `think_time` is the reader's think time so far.
+    pub(crate) fn on_read(&mut self, ids: &mut StreamIds, think_time: Duration, read: &Range<u64>) -> FoundStream {
         self.reads += 1;
         let next = |stream: &ReadStream| stream.match_read(read) == StreamMatch::Next;
         let up = self.table.iter().rposition(|stream| stream.end == read.start && next(stream));
@@ -72,13 +67,13 @@ impl StreamTable {
         let merged = self.merge_into(&mut stream);
         let new_shape = (evidence && (stream.run_reads == 2 || stream.shape != shape)).then_some(stream.shape);
         let join = if evidence { StreamJoin::Continued } else { StreamJoin::Near };
-        let found = FoundStream { join, stream: stream.id, merged, new_shape };
         // Interleaved forward streams, equally far apart, look like a stride: their reads also begin streams of their
         // own.
         let strided = evidence && matches!(stream.shape, StreamShape::Strided { .. });
-        let forgotten = if strided { self.push_single(ids, think_time, read).1 } else { None };
+        let evicted = if strided { self.push_single(ids, think_time, read).1 } else { None };
+        let found = FoundStream { join, stream: stream.id, merged, new_shape, evicted };
         self.table.push(stream);
-        (found, forgotten)
+        found
     }
 
     /// Whether `id` is the first stream of this reader.
@@ -119,14 +114,9 @@ impl StreamTable {
     }
 
     /// Adds a read that continues no stream: the fourth read of a stride, or a single read.
-    fn start_single(
-        &mut self,
-        ids: &mut StreamIds,
-        think_time: Duration,
-        read: &Range<u64>,
-    ) -> (FoundStream, Option<ReadStream>) {
-        let (single, forgotten) = self.push_single(ids, think_time, read);
-        let mut found = FoundStream { join: StreamJoin::New, stream: single, merged: Vec::new(), new_shape: None };
+    fn start_single(&mut self, ids: &mut StreamIds, think_time: Duration, read: &Range<u64>) -> FoundStream {
+        let (stream, evicted) = self.push_single(ids, think_time, read);
+        let mut found = FoundStream { join: StreamJoin::New, stream, merged: Vec::new(), new_shape: None, evicted };
         if let Some(step) = self.stride_to(read) {
             let stream = ReadStream::strided(ids.next_id(), think_time, read, self.reads, step);
             found =
@@ -137,7 +127,7 @@ impl StreamTable {
             }
             self.table.push(stream);
         }
-        (found, forgotten)
+        found
     }
 
     /// Adds a single read; evicts the oldest entry where the table is full.
@@ -202,7 +192,7 @@ mod tests {
     struct Table(StreamTable, StreamIds);
 
     impl Table {
-        fn on_read(&mut self, read: Range<u64>) -> (FoundStream, Option<ReadStream>) {
+        fn on_read(&mut self, read: Range<u64>) -> FoundStream {
             self.0.on_read(&mut self.1, Duration::ZERO, &read)
         }
     }
@@ -215,7 +205,7 @@ mod tests {
         let mut seen: Vec<_> = reads
             .iter()
             .map(|&(offset, len)| {
-                let found = streams.on_read(offset..offset + len).0;
+                let found = streams.on_read(offset..offset + len);
                 match found.join {
                     StreamJoin::New => format!("+{}", found.stream.0),
                     StreamJoin::Continued => format!("={}", found.stream.0),
@@ -300,11 +290,11 @@ mod tests {
         streams.on_read(M..2 * M);
         for n in 0..31 {
             let start = (100 + 20 * n + n * n) * M;
-            let (found, forgotten) = streams.on_read(start..start + M);
-            assert!(found.join == StreamJoin::New && forgotten.is_none());
+            let found = streams.on_read(start..start + M);
+            assert!(found.join == StreamJoin::New && found.evicted.is_none());
         }
-        assert_eq!(streams.on_read(90_000 * M..90_001 * M).1.map(|stream| stream.id.0), Some(1));
-        assert_eq!(streams.on_read(2 * M..3 * M).0.join, StreamJoin::New);
+        assert_eq!(streams.on_read(90_000 * M..90_001 * M).evicted.map(|stream| stream.id.0), Some(1));
+        assert_eq!(streams.on_read(2 * M..3 * M).join, StreamJoin::New);
     }
 
     proptest! {
@@ -314,8 +304,8 @@ mod tests {
             let mut streams = Table::default();
             let mut gone = Vec::new();
             for (at, len) in reads {
-                let (found, forgotten) = streams.on_read(at * M..(at + len) * M);
-                gone.extend(forgotten.map(|stream| stream.id));
+                let found = streams.on_read(at * M..(at + len) * M);
+                gone.extend(found.evicted.map(|stream| stream.id));
                 gone.extend(found.merged);
                 prop_assert!(streams.0.iter().count() <= MOST + 1);
                 let mut ids: Vec<_> = streams.0.iter().map(|stream| stream.id).collect();

@@ -18,23 +18,19 @@ fn visits_per_read(readers: u64, place: Place) -> u64 {
     }
     let round = |n: u64, world: &mut World| {
         for reader in 1..=readers {
-            world.now += Duration::from_micros(100);
-            let mut actions = Vec::new();
+            world.inputs.now += Duration::from_micros(100);
             let range = place(reader - 1, readers, n);
-            let decision = world.planner.on_read(world.now, reader, &range, &world.inputs, &mut actions);
-            let Decision::Serve(plan) = decision else { panic!("{decision:?}") };
-            world.act_quietly(actions);
+            let plan = world.planner.on_read(reader, &range, &world.inputs);
+            world.act_quietly();
             for id in plan.pieces.iter().map(|piece| piece.part) {
                 let range = world.live[&id].clone();
                 world.planner.on_filled(id, range.start + 1);
                 world.planner.on_filled(id, range.end);
-                let mut actions = Vec::new();
-                world.planner.on_complete(world.now, id, &world.inputs, &mut actions);
-                world.act_quietly(actions);
+                world.planner.on_complete(id, &world.inputs);
+                world.act_quietly();
             }
-            let mut actions = Vec::new();
-            world.planner.on_read_end(world.now, &plan, true, &mut actions);
-            world.act_quietly(actions);
+            world.planner.on_read_end(world.inputs.now, &plan, true);
+            world.act_quietly();
         }
     };
     (0..8).for_each(|n| round(n, &mut world));
@@ -46,8 +42,8 @@ fn visits_per_read(readers: u64, place: Place) -> u64 {
 impl World {
     /// Performs actions as [`World::perform`] does, but without checks that visit parts; queries the planner as the
     /// engine does.
-    fn act_quietly(&mut self, actions: Vec<PlannerAction>) {
-        for action in actions {
+    fn act_quietly(&mut self) {
+        for action in self.planner.take_actions() {
             match action {
                 PlannerAction::Fetch { id, range, .. } if self.planner.contains_part(id) => {
                     self.live.insert(id, range);
@@ -115,9 +111,9 @@ proptest! {
         let mut world = World::new(PlannerSettings { serve_once_within, ..settings() });
         let mut at: Vec<u64> = (0..24).map(|n| n % 6 * 3 * MIB).collect();
         for (reader, what, how) in steps {
-            let (mut actions, which, how) = (Vec::new(), usize::from(how), u64::from(how));
+            let (which, how) = (usize::from(how), u64::from(how));
             let (place, reader) = (&mut at[reader], reader as u64);
-            world.now += Duration::from_micros(how);
+            world.inputs.now += Duration::from_micros(how);
             match what {
                 0..45 => {
                     let len = [4 * KIB, 64 * KIB, MIB, 3 * MIB][which % 4];
@@ -139,23 +135,23 @@ proptest! {
                     let (id, range) = world.live.iter().nth(which % world.live.len()).expect("it is there");
                     let (id, end) = (*id, range.end);
                     world.planner.on_filled(id, end);
-                    world.planner.on_complete(world.now, id, &world.inputs, &mut actions);
+                    world.planner.on_complete(id, &world.inputs);
                 }
-                90 => world.planner.on_reader_gone(reader, &mut actions),
-                91 => world.planner.on_memory_short(&mut actions),
+                90 => world.planner.on_reader_gone(reader),
+                91 => world.planner.on_memory_short(),
                 92 => world.inputs.free_bytes = how * 64 * KIB,
                 93 => world.inputs.link.stream_bytes_per_s = [10e6, 60e6, 400e6][which % 3],
                 94 => *place = how * KIB,
-                95 => world.planner.on_announced(reader, AnnouncedPattern::Sequential, &mut actions),
-                96 => world.planner.on_announced(reader, AnnouncedPattern::Random, &mut actions),
+                95 => world.planner.on_announced(reader, AnnouncedPattern::Sequential),
+                96 => world.planner.on_announced(reader, AnnouncedPattern::Random),
                 97 => {
                     let inputs = &world.inputs;
-                    world.planner.on_will_need(world.now, reader, &[how * KIB..how * KIB + MIB], inputs, &mut actions);
+                    world.planner.on_will_need(reader, &[how * KIB..how * KIB + MIB], inputs);
                 }
-                98 => world.planner.on_dont_need(reader, &[how * KIB..how * KIB + 4 * MIB, 0..MIB], &mut actions),
+                98 => world.planner.on_dont_need(reader, &[how * KIB..how * KIB + 4 * MIB, 0..MIB]),
                 _ => {}
             }
-            world.perform(actions);
+            world.perform();
             oracle::check(&mut world.planner);
             let parts: BTreeMap<_, _> = world.planner.parts.map().iter().map(|p| (p.id, p.range.clone())).collect();
             prop_assert_eq!(&parts, &world.live, "what the planner thinks is what is");

@@ -1,19 +1,19 @@
 //! Recomputes from scratch what the planner keeps incrementally, and compares.
 
 use super::*;
-use crate::planner::parts::{IndexedPart, PartIndex, is_useless};
-use crate::planner::streams::ReadStream;
+use crate::planner::parts::is_useless;
+use crate::planner::readers::ReadPlaces;
 
 /// Checks all that `planner` keeps incrementally.
 #[track_caller]
 pub(super) fn check(planner: &mut Planner) {
-    check_parts(planner);
+    planner.parts.map().check();
     check_wanted(planner);
     check_places(planner);
     // A sweep looks only at candidates that were read or have the given owner. So it misses nothing if all useless
     // parts are candidates.
     let missed = useless(planner).find(|part| !part.is_sweep_candidate);
-    assert!(missed.is_none(), "useless, excluded no mark_sweep_candidates: {missed:?}");
+    assert!(missed.is_none(), "useless, but no sweep candidate: {missed:?}");
 }
 
 /// Checks that the sweep at the end of a read has dropped all useless parts that were read or that have this `owner`.
@@ -21,42 +21,15 @@ pub(super) fn check(planner: &mut Planner) {
 pub(super) fn check_swept(planner: &Planner, owner: Option<PartOwner>) {
     let about = |part: &&PartState| part.unread_bytes() == 0 || Some(part.owner) == owner;
     let left: Vec<_> = useless(planner).filter(about).collect();
-    assert!(left.is_empty(), "useless, excluded kept: {left:?}");
+    assert!(left.is_empty(), "useless, but kept: {left:?}");
 }
 
 fn useless(planner: &Planner) -> impl Iterator<Item = &PartState> {
     let is_useless = |part: &&PartState| {
         let is_wanted = |part: &PartState| is_wanted(planner, part, None);
-        is_useless(part, &planner.readers, planner.serves_once(), is_wanted)
+        is_useless(part, &planner.readers, is_wanted)
     };
     planner.parts.map().iter().filter(|part| part.readers == 0).filter(is_useless)
-}
-
-fn check_parts(planner: &Planner) {
-    let parts = planner.parts.map();
-    let (index, mut recount) = (parts.index(), PartIndex::default());
-    let mut owners = std::collections::BTreeSet::new();
-    for part in parts.iter() {
-        recount.replace(None, Some(IndexedPart::of(part)));
-        owners.insert(part.owner);
-        assert_eq!(part.unread_bytes(), part.range.end - part.range.start - part.read.overlap(&part.range));
-        assert_eq!(parts.get(part.id).map(|found| &found.range), Some(&part.range));
-    }
-    assert_eq!(*index, recount);
-    let count = |of: fn(&PartState) -> bool| parts.iter().filter(|part| of(part)).count();
-    assert_eq!(index.in_flight, count(PartState::in_flight));
-    assert_eq!(index.in_flight_unasked, count(|part| part.in_flight() && part.readers == 0));
-    assert_eq!(index.being_read, count(|part| part.readers > 0));
-    assert_eq!(index.unread_bytes, parts.iter().map(PartState::unread_bytes).sum::<u64>());
-    assert_eq!(
-        index.announced_bytes,
-        parts.iter().filter(|part| part.is_announced()).map(PartState::unread_bytes).sum::<u64>()
-    );
-    for owner in owners {
-        let own = || parts.iter().filter(move |part| part.owner == owner);
-        assert_eq!(index.unread_of(owner), own().map(PartState::unread_bytes).sum::<u64>());
-        assert!(parts.of_owner(owner).map(|part| part.id).eq(own().map(|part| part.id)));
-    }
 }
 
 fn check_wanted(planner: &Planner) {
@@ -76,31 +49,16 @@ fn check_wanted(planner: &Planner) {
 /// nothing behind is.
 fn is_wanted(planner: &Planner, part: &PartState, excluded: Option<ReaderId>) -> bool {
     let once = planner.serves_once();
-    let wants = |state: &ReaderState, stream: &ReadStream| {
-        let (own, latest) = (part.owner.stream == Some(stream.id), Some(stream.id) == state.latest_stream);
-        (own || latest) && stream.is_ahead(&part.range, own)
-            || !once && (latest || stream.is_revisited()) && stream.just_behind().matches(&part.range)
-    };
     let others = planner.readers.iter().filter(|(reader, _)| Some(*reader) != excluded);
-    others.into_iter().any(|(_, state)| state.streams.iter().any(|stream| wants(state, stream)))
+    others.into_iter().any(|(_, state)| state.wants(part.owner.stream, &part.range, once))
 }
 
 fn check_places(planner: &mut Planner) {
-    let readers = || planner.readers.iter().map(|(_, state)| state);
-    let mut streams: Vec<u64> = readers().flat_map(|state| state.streams.active()).map(ReadStream::position).collect();
-    streams.sort_unstable();
-    let apart = |near| streams.windows(2).filter(|pair| pair[1] - pair[0] > near).count() as u64 + 1;
-    let place = |state: &ReaderState| Some((state.streams.get(state.latest_stream?)?.position(), state.window_bytes));
-    let mut windows: Vec<(u64, u64)> = readers().filter_map(place).collect();
-    windows.sort_unstable();
-    let windows_bytes = |near| {
-        let together = windows.chunk_by(|a, b| b.0 - a.0 <= near);
-        together.map(|near| near.iter().map(|(_, window)| *window).max().unwrap_or(0)).sum::<u64>()
-    };
-    let expected = [MIB, 4 * MIB, 64 * MIB].map(|near| (near, apart(near), windows_bytes(near)));
-    assert_eq!(planner.readers.offsets(), apart(0));
-    for (near, apart, windows_bytes) in expected {
-        let places = planner.readers.places_apart(near);
-        assert_eq!((places.count(), places.windows_bytes()), (apart, windows_bytes), "{near} bytes apart");
+    let mut anew = ReadPlaces::new();
+    planner.readers.iter().for_each(|(reader, state)| anew.update(reader, Some(state)));
+    let figures = |places: &ReadPlaces| (places.count(), places.offsets(), places.windows_bytes());
+    for near in [MIB, 4 * MIB, 64 * MIB] {
+        anew.set_near(near);
+        assert_eq!(figures(planner.readers.places_apart(near)), figures(&anew), "{near} bytes apart");
     }
 }

@@ -51,7 +51,6 @@ proptest! {
         let mut at = [0, 100 * MIB, 300 * MIB, 250 * MIB, 0, SIZE - 8 * MIB];
         let mut announced = 0;
         for event in events {
-            let mut actions = Vec::new();
             match event {
                 Event::Begin(reader, at, len) => world.begin_by(reader, at..at + len),
                 Event::Continue(which @ 0..3, len) if at[which] + len <= SIZE => {
@@ -73,10 +72,10 @@ proptest! {
                 Event::Complete(which) => {
                     if let Some((id, range)) = world.live.iter().nth(which).map(|(id, range)| (*id, range.clone())) {
                         world.planner.on_filled(id, range.end);
-                        world.planner.on_complete(world.now, id, &world.inputs, &mut actions);
+                        world.planner.on_complete(id, &world.inputs);
                     }
                 }
-                Event::Gone(reader) => world.planner.on_reader_gone(reader, &mut actions),
+                Event::Gone(reader) => world.planner.on_reader_gone(reader),
                 Event::Memory(bytes) => world.inputs.free_bytes = bytes,
                 Event::End(which, answered) if which < world.open.len() => world.end(which, answered),
                 Event::Fill(which) => {
@@ -91,18 +90,19 @@ proptest! {
                         world.live.remove(&id);
                     }
                 }
-                Event::Wait(ms) => world.now += Duration::from_millis(ms),
-                Event::Announce(0) => world.planner.on_announced(1, AnnouncedPattern::Random, &mut actions),
-                Event::Announce(1) => world.planner.on_announced(1, AnnouncedPattern::Sequential, &mut actions),
-                Event::Announce(_) => world.planner.on_announced(1, AnnouncedPattern::Normal, &mut actions),
+                Event::Wait(ms) => world.inputs.now += Duration::from_millis(ms),
+                Event::Announce(0) => world.planner.on_announced(1, AnnouncedPattern::Random),
+                Event::Announce(1) => world.planner.on_announced(1, AnnouncedPattern::Sequential),
+                Event::Announce(_) => world.planner.on_announced(1, AnnouncedPattern::Normal),
                 Event::WillNeed(at, len) => {
                     announced += len;
-                    world.planner.on_will_need(world.now, 1, &[at..at + len], &inputs(), &mut actions);
+                    let inputs = PlannerInputs { now: world.inputs.now, ..inputs() };
+                    world.planner.on_will_need(1, &[at..at + len], &inputs);
                 }
-                Event::DontNeed(at, len) => world.planner.on_dont_need(1, &[at..at + len], &mut actions),
+                Event::DontNeed(at, len) => world.planner.on_dont_need(1, &[at..at + len]),
                 _ => {}
             }
-            world.perform(actions);
+            world.perform();
             oracle::check(&mut world.planner);
             let parts: BTreeMap<_, _> = world.planner.parts.map().iter().map(|p| (p.id, p.range.clone())).collect();
             prop_assert_eq!(&parts, &world.live, "what the planner thinks is what is");

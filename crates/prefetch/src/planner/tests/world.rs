@@ -25,13 +25,18 @@ pub(super) fn settings() -> PlannerSettings {
 pub(super) fn inputs() -> PlannerInputs {
     let ttfb = Duration::from_millis(30);
     let link = Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s: 60e6, aggregate_bytes_per_s: 1e9 };
-    PlannerInputs { link, share_bytes: 512 * MIB, free_bytes: 512 * MIB, runs: Arc::new(RunLengths::default()) }
+    PlannerInputs {
+        now: Duration::ZERO,
+        link,
+        share_bytes: 512 * MIB,
+        free_bytes: 512 * MIB,
+        runs: Arc::new(RunLengths::default()),
+    }
 }
 
 /// A planner and what an engine would hold that performs all of its actions.
 pub(super) struct World {
     pub(super) planner: Planner,
-    pub(super) now: Duration,
     /// The range of each live part.
     pub(super) live: BTreeMap<PartId, Range<u64>>,
     pub(super) open: Vec<(Range<u64>, ReadPlan)>,
@@ -41,12 +46,12 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(settings: PlannerSettings) -> Self {
         let mut planner = Planner::new(settings);
-        planner.on_size(Duration::ZERO, SIZE, &inputs(), &mut Vec::new());
-        Self { planner, now: Duration::ZERO, live: BTreeMap::new(), open: Vec::new(), inputs: inputs() }
+        planner.on_size(SIZE, &inputs());
+        Self { planner, live: BTreeMap::new(), open: Vec::new(), inputs: inputs() }
     }
 
-    pub(super) fn perform(&mut self, actions: Vec<PlannerAction>) {
-        for action in actions {
+    pub(super) fn perform(&mut self) {
+        for action in self.planner.take_actions() {
             match action {
                 PlannerAction::Fetch { id, range, .. } => {
                     let clash = self.live.values().find(|held| held.start < range.end && range.start < held.end);
@@ -74,24 +79,18 @@ impl World {
     }
 
     pub(super) fn begin_by(&mut self, reader: ReaderId, range: Range<u64>) {
-        let mut actions = Vec::new();
-        let plan = match self.planner.on_read(self.now, reader, &range, &self.inputs, &mut actions) {
-            Decision::Serve(plan) => plan,
-            Decision::PassThrough(plan) => {
-                assert!(
-                    self.planner.settings.serve_once_within.is_some(),
-                    "reads of a reader are never passed through"
-                );
-                self.open.push((range, plan));
-                return self.perform(actions);
-            }
-        };
+        let plan = self.planner.on_read(reader, &range, &self.inputs);
+        if plan.passes_through {
+            assert!(self.planner.serves_once(), "reads of a reader are never passed through");
+            self.open.push((range, plan));
+            return self.perform();
+        }
         let covered: Vec<_> = plan.pieces.iter().map(|piece| piece.range.clone()).collect();
         assert_eq!(covered.first().map(|r| r.start), Some(range.start));
         assert!(covered.windows(2).all(|w| w[0].end == w[1].start), "no holes: {covered:?}");
         assert_eq!(covered.last().map(|r| r.end), Some(range.end));
         self.open.push((range, plan));
-        self.perform(actions);
+        self.perform();
         for piece in &self.open.last().expect("just pushed").1.pieces {
             let part = &self.live[&piece.part];
             assert!(
@@ -103,9 +102,8 @@ impl World {
 
     pub(super) fn end(&mut self, which: usize, answered: bool) {
         let (_, plan) = self.open.remove(which);
-        let mut actions = Vec::new();
-        self.planner.on_read_end(self.now, &plan, answered, &mut actions);
-        self.perform(actions);
+        self.planner.on_read_end(self.inputs.now, &plan, answered);
+        self.perform();
         oracle::check_swept(&self.planner, plan.owner());
     }
 

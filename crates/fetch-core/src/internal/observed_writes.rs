@@ -1,0 +1,58 @@
+//! Observes writes for layers that keep something about objects: which paths they must forget, and when.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use object_store::path::Path;
+use object_store::{MultipartUpload, PutPayload, PutResult, Result, UploadPart};
+
+/// Calls a function when it is dropped: at the end of a write, however the write ends. After an error or a
+/// cancellation, the store may still have done the write.
+#[derive(Debug)]
+pub struct ForgetOnDrop<F: Fn()>(pub F);
+
+impl<F: Fn()> Drop for ForgetOnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// An upload to `path` that calls `begin` when it begins to complete, and drops the returned guard when that ends.
+#[doc(hidden)]
+pub fn observe_upload<G: Send + 'static>(
+    upload: Box<dyn MultipartUpload>,
+    path: Path,
+    begin: impl Fn(&Path) -> G + Send + Sync + 'static,
+) -> Box<dyn MultipartUpload> {
+    Box::new(ObservedUpload { upload, path, begin })
+}
+
+struct ObservedUpload<F> {
+    upload: Box<dyn MultipartUpload>,
+    path: Path,
+    begin: F,
+}
+
+/// Omits the client's own upload, whose `Debug` may print credentials.
+impl<F> fmt::Debug for ObservedUpload<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObservedUpload").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<G: Send, F: Fn(&Path) -> G + Send + Sync> MultipartUpload for ObservedUpload<F> {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.upload.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let _guard = (self.begin)(&self.path);
+        self.upload.complete().await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.upload.abort().await
+    }
+}
