@@ -10,7 +10,7 @@ use std::time::Duration;
 use headstart_fetch_core::internal::runtime::TaskRuntime;
 use headstart_fetch_core::{AccessHint, FetchError, ObjectVersion, PinBy, Reservation};
 use object_store::path::Path;
-use object_store::{Attributes, ObjectMeta};
+use object_store::{Attributes, ObjectMeta, Result};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::{Handle, Id};
 
@@ -109,11 +109,7 @@ impl ObjectEngine {
     ///
     /// # Errors
     /// [`FetchError::NoRuntime`] outside a runtime; [`object_store::Error::Generic`] once the reader is closed.
-    pub(crate) fn begin(
-        self: &Arc<Self>,
-        signal: Option<&Arc<CloseSignal>>,
-        range: &Range<u64>,
-    ) -> object_store::Result<ActiveRead> {
+    pub(crate) fn begin(self: &Arc<Self>, signal: Option<&Arc<CloseSignal>>, range: &Range<u64>) -> Result<ActiveRead> {
         let is_closed = || signal.is_some_and(|signal| signal.is_closed());
         if is_closed() {
             return Err(closed(&self.path));

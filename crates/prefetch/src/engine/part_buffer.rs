@@ -11,6 +11,7 @@ use headstart_fetch_core::internal::byte_range::in_memory;
 use headstart_fetch_core::internal::mutation::Mutation;
 use headstart_fetch_core::internal::runtime::TaskRuntime;
 use headstart_fetch_core::internal::share;
+use object_store::Result;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -123,7 +124,7 @@ impl PartBuffer {
     ///
     /// # Cancel safety
     /// Cancel safe: nothing is taken out.
-    pub(crate) async fn at(&self, range: &Range<u64>) -> object_store::Result<BufferedBytes> {
+    pub(crate) async fn at(&self, range: &Range<u64>) -> Result<BufferedBytes> {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -140,7 +141,7 @@ impl PartBuffer {
     }
 
     /// What there is at `range.start`, if this is known already.
-    pub(crate) fn poll_at(&self, range: &Range<u64>) -> Option<object_store::Result<BufferedBytes>> {
+    pub(crate) fn poll_at(&self, range: &Range<u64>) -> Option<Result<BufferedBytes>> {
         let state = self.state.lock();
         if range.start < state.filled_to {
             let index = state.chunks.partition_point(|(offset, _)| *offset <= range.start) - 1;

@@ -10,7 +10,7 @@ use headstart_fetch_core::internal::{
 };
 use headstart_fetch_core::{FetchError, Intent, ObjectChanged, PinBy};
 use object_store::path::Path;
-use object_store::{GetResult, GetResultPayload};
+use object_store::{GetResult, GetResultPayload, Result};
 use tokio::time::Instant;
 
 use crate::engine::part_buffer::PartBuffer;
@@ -87,7 +87,7 @@ async fn fill(
     path: &Path,
     buffer: &PartBuffer,
     request: PartRequest,
-) -> object_store::Result<Option<Instant>> {
+) -> Result<Option<Instant>> {
     let pin = engine.upgrade().map_or(PinBy::Unpinned, |engine| engine.pin);
     let mut known = request.known.clone();
     let (asked, answer) = loop {
