@@ -198,11 +198,6 @@ impl ObjectEngine {
         }
     }
 
-    /// How long after its request a part may be served, where bytes are served once.
-    pub(crate) fn serve_once_within(&self) -> Option<Duration> {
-        self.settings.serve_once_within
-    }
-
     /// The version and metadata of the object, once an answer had them.
     pub(crate) fn known(&self) -> Option<Arc<KnownObject>> {
         self.state.lock().known.clone()
@@ -228,7 +223,7 @@ impl ObjectEngine {
             return;
         }
         let mut state = self.state.lock();
-        let is_lost = |held: &HeldPart| held.buffer.is_open() && held.buffer.home().id() == home.id();
+        let is_lost = |held: &HeldPart| held.buffer.is_open() && held.buffer.home.id() == home.id();
         let lost: Vec<PartId> = state.held.iter().filter(|(_, held)| is_lost(held)).map(|(id, _)| *id).collect();
         for id in lost {
             state.planner.on_not_sent(id);

@@ -28,7 +28,8 @@ mod explored;
 /// The bytes of one part as they arrive. Bytes handed out stay valid after the buffer is dropped.
 #[derive(Debug)]
 pub(crate) struct PartBuffer {
-    home: TaskRuntime,
+    /// The runtime of the task that fills it.
+    pub(crate) home: TaskRuntime,
     state: Mutex<BufferState>,
     changed: Notify,
 }
@@ -64,10 +65,6 @@ impl PartBuffer {
     pub(crate) fn new(start: u64, home: TaskRuntime) -> Arc<Self> {
         let state = BufferState { chunks: Vec::new(), filled_to: start, end: BufferEnd::Open, confirmed_at: None };
         Arc::new(Self { home, state: Mutex::new(state), changed: Notify::new() })
-    }
-
-    pub(crate) fn home(&self) -> &TaskRuntime {
-        &self.home
     }
 
     /// The request was answered, and the version was confirmed to be the present one at `confirmed_at`.

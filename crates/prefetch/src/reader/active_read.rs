@@ -118,7 +118,7 @@ impl ActiveRead {
                     if self.signal.as_ref().is_none_or(|signal| !signal.is_closed()) {
                         self.engine.on_failed(piece.part);
                         if is_runtime_stopped(&error) {
-                            self.engine.on_runtime_stopped(buffer.home());
+                            self.engine.on_runtime_stopped(&buffer.home);
                         }
                     }
                     self.end(false);
