@@ -49,8 +49,8 @@
 //! on, `Random` gets no read-ahead, and `WillNeed` is fetched whatever the pattern.
 //!
 //! Without [`PrefetchConfig::link`], the store uses the link estimate of the layer below, which it finds in the first
-//! answer ([`MeasuredLink`](headstart_fetch_core::internal::MeasuredLink)). Where no layer below has one, it measures the link
-//! itself.
+//! answer ([`MeasuredLink`](headstart_fetch_core::internal::MeasuredLink)). Where no layer below has one, it measures
+//! the link itself.
 //!
 //! # Non-goals
 //!

@@ -75,7 +75,8 @@ impl PartRequest {
             if !self.fetch.as_asked {
                 options.extensions.insert(RangeOrigin::Chosen);
             }
-            // The engine has reserved the memory of this part already, or a read waits for it, which needs no reservation.
+            // The engine has reserved the memory of this part already, or a read waits for it, which needs no
+            // reservation.
             options.extensions.insert(Reserved);
             options.extensions.insert(self.promotion.clone());
             let error = match self.shared.get_known(&self.path, known.as_deref(), pin, options).await {

@@ -108,7 +108,8 @@ impl StoreShared {
         Ok(answer)
     }
 
-    /// The same for bytes of the version `known`, pinned to it by `pin`. Explains an error: the object may have changed.
+    /// The same for bytes of the version `known`, pinned to it by `pin`. Explains an error: the object may have
+    /// changed.
     pub(crate) async fn get_known(
         &self,
         path: &Path,

@@ -41,17 +41,6 @@ pub(crate) struct PlannerInputs {
     pub(crate) runs: Arc<RunLengths>,
 }
 
-/// The access pattern that a reader has announced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum AnnouncedPattern {
-    #[default]
-    Normal,
-    /// Reads in order.
-    Sequential,
-    /// Reads in no order.
-    Random,
-}
-
 /// A request for `range`, whose answer fills part `id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PartFetch {
