@@ -10,7 +10,7 @@ use std::time::Duration;
 use headstart_fetch_core::internal::runtime::TaskRuntime;
 use headstart_fetch_core::{AccessHint, FetchError, ObjectVersion, PinBy, Reservation};
 use object_store::path::Path;
-use object_store::{Attributes, ObjectMeta};
+use object_store::{Attributes, ObjectMeta, Result};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::{Handle, Id};
 
@@ -18,7 +18,8 @@ use crate::engine::actions::HeldPart;
 use crate::engine::run_history::prefix_of;
 use crate::engine::store_shared::StoreShared;
 use crate::planner::Planner;
-use crate::planner::messages::{AnnouncedPattern, PlannerInputs, PlannerSettings, ReadPlan, ReaderId};
+use crate::planner::hints::AnnouncedPattern;
+use crate::planner::messages::{PlannerInputs, PlannerSettings, ReadPlan, ReaderId};
 use crate::planner::parts::PartId;
 use crate::reader::active_read::ActiveRead;
 use crate::reader::close_signal::{CloseSignal, closed};
@@ -109,11 +110,7 @@ impl ObjectEngine {
     ///
     /// # Errors
     /// [`FetchError::NoRuntime`] outside a runtime; [`object_store::Error::Generic`] once the reader is closed.
-    pub(crate) fn begin(
-        self: &Arc<Self>,
-        signal: Option<&Arc<CloseSignal>>,
-        range: &Range<u64>,
-    ) -> object_store::Result<ActiveRead> {
+    pub(crate) fn begin(self: &Arc<Self>, signal: Option<&Arc<CloseSignal>>, range: &Range<u64>) -> Result<ActiveRead> {
         let is_closed = || signal.is_some_and(|signal| signal.is_closed());
         if is_closed() {
             return Err(closed(&self.path));
@@ -202,11 +199,6 @@ impl ObjectEngine {
         }
     }
 
-    /// How long after its request a part may be served, where bytes are served once.
-    pub(crate) fn serve_once_within(&self) -> Option<Duration> {
-        self.settings.serve_once_within
-    }
-
     /// The version and metadata of the object, once an answer had them.
     pub(crate) fn known(&self) -> Option<Arc<KnownObject>> {
         self.state.lock().known.clone()
@@ -232,7 +224,7 @@ impl ObjectEngine {
             return;
         }
         let mut state = self.state.lock();
-        let is_lost = |held: &HeldPart| held.buffer.is_open() && held.buffer.home().id() == home.id();
+        let is_lost = |held: &HeldPart| held.buffer.is_open() && held.buffer.home.id() == home.id();
         let lost: Vec<PartId> = state.held.iter().filter(|(_, held)| is_lost(held)).map(|(id, _)| *id).collect();
         for id in lost {
             state.planner.on_not_sent(id);

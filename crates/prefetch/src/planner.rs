@@ -15,7 +15,7 @@ use crate::policy::run_lengths::RunEvent;
 use crate::policy::speculation::SpeculationAccount;
 use crate::policy::window::ReadAheadWindow;
 
-mod hints;
+pub(crate) mod hints;
 pub(crate) mod messages;
 pub(crate) mod parts;
 mod read_ahead;

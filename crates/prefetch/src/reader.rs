@@ -40,7 +40,7 @@ const COPY_STEP: usize = 1024 * 1024;
 /// an answer within [`PrefetchConfig::max_age`](crate::PrefetchConfig::max_age) and their runtime is the same.
 /// Otherwise it has its own version.
 pub struct Reader {
-    inner: Arc<ReaderShared>,
+    pub(crate) inner: Arc<ReaderShared>,
     pub(crate) cursor: ReadCursor,
 }
 
@@ -115,13 +115,13 @@ impl Reader {
             self.read_in_steps()
         } else {
             // Without read-ahead, one request for the rest is the fastest.
-            let (inner, at) = (Arc::clone(&self.inner), self.cursor.position());
+            let (inner, at) = (Arc::clone(&self.inner), self.cursor.position);
             futures::stream::once(async move { inner.body_from(at, RangeRefusal::No).await }).try_flatten().boxed()
         }
     }
 
     fn read_in_steps(&self) -> BoxStream<'static, Result<Bytes>> {
-        let (inner, start) = (Arc::clone(&self.inner), self.cursor.position());
+        let (inner, start) = (Arc::clone(&self.inner), self.cursor.position);
         let first = async move {
             let chunks = match inner.first_chunks(start, STREAM_STEP).await? {
                 FirstChunks::Chunks(chunks) => chunks,
@@ -211,11 +211,7 @@ impl Reader {
     /// This reader for a thread that may block, driven by `runtime`.
     #[must_use]
     pub fn blocking_on(self, runtime: Handle) -> BlockingReader {
-        BlockingReader::new(self, runtime)
-    }
-
-    pub(crate) fn inner(&self) -> &Arc<ReaderShared> {
-        &self.inner
+        BlockingReader { reader: self, runtime }
     }
 }
 

@@ -56,3 +56,27 @@ impl<G: Send, F: Fn(&Path) -> G + Send + Sync> MultipartUpload for ObservedUploa
         self.upload.abort().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_store::ObjectStoreExt;
+    use object_store::memory::InMemory;
+    use std::sync::{Arc, atomic::AtomicU32, atomic::Ordering::SeqCst};
+
+    #[tokio::test]
+    async fn a_path_is_forgotten_when_its_upload_begins_and_ends_to_complete() {
+        let (store, path, forgotten) = (InMemory::new(), Path::from("a"), Arc::new(AtomicU32::new(0)));
+        let counter = Arc::clone(&forgotten);
+        let upload = store.put_multipart(&path).await.expect("begins");
+        let mut upload = observe_upload(upload, path.clone(), move |_| {
+            counter.fetch_add(1, SeqCst);
+            let counter = Arc::clone(&counter);
+            ForgetOnDrop(move || _ = counter.fetch_add(1, SeqCst))
+        });
+        upload.put_part("b".into()).await.expect("in memory");
+        assert_eq!(forgotten.load(SeqCst), 0, "nothing has changed yet");
+        upload.complete().await.expect("in memory");
+        assert_eq!(forgotten.load(SeqCst), 2);
+    }
+}

@@ -1,6 +1,5 @@
 //! Performs the actions of the planner: sends requests, stops and drops parts, and publishes the resulting figures.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,9 +12,8 @@ use tokio::task::AbortHandle;
 
 use super::{EngineState, ObjectEngine};
 use crate::engine::part_buffer::PartBuffer;
-use crate::engine::part_request::{self, FailOnDrop, PartRequest};
-use crate::planner::messages::PlannerAction;
-use crate::planner::parts::PartId;
+use crate::engine::part_request::{FailOnDrop, PartRequest};
+use crate::planner::messages::{PartFetch, PlannerAction};
 use crate::store::stats::add;
 use crate::trace_events;
 
@@ -49,11 +47,11 @@ impl ObjectEngine {
         let mut is_short = false;
         for action in state.planner.take_actions() {
             match action {
-                PlannerAction::Fetch { id, range, intent, ahead_bytes, as_asked } => {
+                PlannerAction::Fetch(fetch) => {
                     // An earlier request of this batch may have taken its memory.
-                    if state.planner.contains_part(id) {
-                        self.shared.spend_rate(ahead_bytes);
-                        is_short |= !self.send(state, id, range, intent, as_asked);
+                    if state.planner.contains_part(fetch.id) {
+                        self.shared.spend_rate(fetch.ahead_bytes);
+                        is_short |= !self.send(state, fetch);
                     }
                 }
                 PlannerAction::Stop(id) => {
@@ -76,17 +74,10 @@ impl ObjectEngine {
     }
 
     /// Sends the request of part `id`, if there is memory for it or a read waits. Returns false where memory was short.
-    fn send(
-        self: &Arc<Self>,
-        state: &mut EngineState,
-        id: PartId,
-        range: Range<u64>,
-        intent: Intent,
-        as_asked: bool,
-    ) -> bool {
+    fn send(self: &Arc<Self>, state: &mut EngineState, fetch: PartFetch) -> bool {
         let counters = &self.shared.counters;
-        let is_demand = intent == Intent::Demand;
-        let wanted_bytes = in_memory(range.end - range.start);
+        let (id, is_demand) = (fetch.id, fetch.intent == Intent::Demand);
+        let wanted_bytes = in_memory(fetch.range.end - fetch.range.start);
         let mut charge = self.shared.budget.try_reserve(wanted_bytes);
         let is_short = charge.is_none();
         if is_short && is_demand && wanted_bytes <= self.shared.budget.limit_bytes() {
@@ -101,13 +92,18 @@ impl ObjectEngine {
             return !is_short;
         };
         add(if is_demand { &counters.demand_requests } else { &counters.speculative_requests }, 1);
-        let buffer = PartBuffer::new(range.start, TaskRuntime::of(&runtime));
+        let buffer = PartBuffer::new(fetch.range.start, TaskRuntime::of(&runtime));
         let promotion = Promotion::default();
-        let request =
-            PartRequest { id, range, intent, as_asked, known: state.known.clone(), promotion: promotion.clone() };
-        let (engine, shared, path) = (Arc::downgrade(self), Arc::clone(&self.shared), self.path.clone());
-        let fail_on_drop = FailOnDrop(Arc::clone(&buffer));
-        let task = runtime.spawn(part_request::run(engine, shared, path, fail_on_drop, request));
+        let request = PartRequest {
+            engine: Arc::downgrade(self),
+            shared: Arc::clone(&self.shared),
+            path: self.path.clone(),
+            buffer: FailOnDrop(Arc::clone(&buffer)),
+            fetch,
+            known: state.known.clone(),
+            promotion: promotion.clone(),
+        };
+        let task = runtime.spawn(request.run());
         state.held.insert(id, HeldPart { buffer, charge, promotion, task: task.abort_handle() });
         !is_short
     }

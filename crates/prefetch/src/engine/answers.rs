@@ -8,7 +8,7 @@ use headstart_fetch_core::internal::mutation::Mutation;
 use headstart_fetch_core::internal::{ConfirmedAt, FreshUntil, LocalFile};
 use headstart_fetch_core::{ObjectVersion, PinBy};
 use object_store::path::Path;
-use object_store::{Attributes, GetResult, ObjectMeta};
+use object_store::{Attributes, GetResult, ObjectMeta, Result};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -70,12 +70,7 @@ impl ObjectEngine {
     ///
     /// # Errors
     /// `Precondition` with [`ObjectChanged`](headstart_fetch_core::ObjectChanged) where another version is known.
-    pub(crate) fn on_answered(
-        self: &Arc<Self>,
-        id: PartId,
-        answer: &GetResult,
-        asked_at: Instant,
-    ) -> object_store::Result<()> {
+    pub(crate) fn on_answered(self: &Arc<Self>, id: PartId, answer: &GetResult, asked_at: Instant) -> Result<()> {
         let is_local = LocalFile::is_source_of(answer);
         let expires_at = answer.extensions.get().map(|FreshUntil(until)| self.shared.at(*until));
         let mut state = self.state.lock();
@@ -97,16 +92,11 @@ impl ObjectEngine {
     ///
     /// # Errors
     /// As [`ObjectEngine::on_answered`].
-    pub(crate) fn learn_version(self: &Arc<Self>, answer: &GetResult, asked_at: Instant) -> object_store::Result<()> {
+    pub(crate) fn learn_version(self: &Arc<Self>, answer: &GetResult, asked_at: Instant) -> Result<()> {
         self.learn_locked(&mut self.state.lock(), answer, asked_at)
     }
 
-    fn learn_locked(
-        self: &Arc<Self>,
-        state: &mut EngineState,
-        answer: &GetResult,
-        asked_at: Instant,
-    ) -> object_store::Result<()> {
+    fn learn_locked(self: &Arc<Self>, state: &mut EngineState, answer: &GetResult, asked_at: Instant) -> Result<()> {
         let trusted_until = self.trusted_until(answer, asked_at);
         if let Some(known) = &state.known {
             self.shared.refusals.check(&known.version, &answer.meta)?;
@@ -134,15 +124,13 @@ impl ObjectEngine {
     ///
     /// # Errors
     /// As [`ObjectEngine::on_answered`].
-    pub(crate) fn set_meta(self: &Arc<Self>, meta: &ObjectMeta) -> object_store::Result<()> {
+    pub(crate) fn set_meta(self: &Arc<Self>, meta: &ObjectMeta) -> Result<()> {
         let mut state = self.state.lock();
-        match &state.known {
-            Some(known) => known.version.check(meta),
-            None => {
-                self.set_known(&mut state, meta, &Attributes::new());
-                Ok(())
-            }
+        if let Some(known) = &state.known {
+            return known.version.check(meta);
         }
+        self.set_known(&mut state, meta, &Attributes::new());
+        Ok(())
     }
 
     fn set_known(self: &Arc<Self>, state: &mut EngineState, meta: &ObjectMeta, attributes: &Attributes) {

@@ -11,6 +11,7 @@ use headstart_fetch_core::internal::byte_range::in_memory;
 use headstart_fetch_core::internal::mutation::Mutation;
 use headstart_fetch_core::internal::runtime::TaskRuntime;
 use headstart_fetch_core::internal::share;
+use object_store::Result;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -27,7 +28,8 @@ mod explored;
 /// The bytes of one part as they arrive. Bytes handed out stay valid after the buffer is dropped.
 #[derive(Debug)]
 pub(crate) struct PartBuffer {
-    home: TaskRuntime,
+    /// The runtime of the task that fills it.
+    pub(crate) home: TaskRuntime,
     state: Mutex<BufferState>,
     changed: Notify,
 }
@@ -63,10 +65,6 @@ impl PartBuffer {
     pub(crate) fn new(start: u64, home: TaskRuntime) -> Arc<Self> {
         let state = BufferState { chunks: Vec::new(), filled_to: start, end: BufferEnd::Open, confirmed_at: None };
         Arc::new(Self { home, state: Mutex::new(state), changed: Notify::new() })
-    }
-
-    pub(crate) fn home(&self) -> &TaskRuntime {
-        &self.home
     }
 
     /// The request was answered, and the version was confirmed to be the present one at `confirmed_at`.
@@ -123,7 +121,7 @@ impl PartBuffer {
     ///
     /// # Cancel safety
     /// Cancel safe: nothing is taken out.
-    pub(crate) async fn at(&self, range: &Range<u64>) -> object_store::Result<BufferedBytes> {
+    pub(crate) async fn at(&self, range: &Range<u64>) -> Result<BufferedBytes> {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -140,7 +138,7 @@ impl PartBuffer {
     }
 
     /// What there is at `range.start`, if this is known already.
-    pub(crate) fn poll_at(&self, range: &Range<u64>) -> Option<object_store::Result<BufferedBytes>> {
+    pub(crate) fn poll_at(&self, range: &Range<u64>) -> Option<Result<BufferedBytes>> {
         let state = self.state.lock();
         if range.start < state.filled_to {
             let index = state.chunks.partition_point(|(offset, _)| *offset <= range.start) - 1;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use headstart_fetch_core::internal::{MeasuredLink, Refusals};
 use headstart_fetch_core::{BackendProfile, Intent, LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, PinBy};
 use object_store::path::Path;
-use object_store::{GetOptions, GetResult, ObjectStore};
+use object_store::{GetOptions, GetResult, ObjectStore, Result};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -102,20 +102,21 @@ impl StoreShared {
     }
 
     /// Asks the store below, without our version pin where the store refuses it.
-    async fn get_below(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+    async fn get_below(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         let answer = self.refusals.get_opts(&*self.inner, path, options).await?;
         self.link.adopt(&answer);
         Ok(answer)
     }
 
-    /// The same for bytes of the version `known`, pinned to it by `pin`. Explains an error: the object may have changed.
+    /// The same for bytes of the version `known`, pinned to it by `pin`. Explains an error: the object may have
+    /// changed.
     pub(crate) async fn get_known(
         &self,
         path: &Path,
         known: Option<&KnownObject>,
         pin: PinBy,
         mut options: GetOptions,
-    ) -> object_store::Result<GetResult> {
+    ) -> Result<GetResult> {
         let Some(known) = known else { return self.get_below(path, options).await };
         let is_pinned = known.version.pin(pin, &mut options);
         let mut head = GetOptions { version: options.version.clone(), ..GetOptions::new() };

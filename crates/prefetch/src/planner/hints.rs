@@ -4,10 +4,21 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::Planner;
-use crate::planner::messages::{AnnouncedPattern, PlannerInputs, ReaderId};
+use crate::planner::messages::{PlannerInputs, ReaderId};
 use crate::planner::parts::{PartId, PartState};
 use crate::planner::streams::PartOwner;
 use crate::policy::window::window;
+
+/// The access pattern that a reader has announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum AnnouncedPattern {
+    #[default]
+    Normal,
+    /// Reads in order.
+    Sequential,
+    /// Reads in no order.
+    Random,
+}
 
 impl Planner {
     /// `reader` announces the pattern of its reads.

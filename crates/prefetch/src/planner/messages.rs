@@ -41,31 +41,24 @@ pub(crate) struct PlannerInputs {
     pub(crate) runs: Arc<RunLengths>,
 }
 
-/// The access pattern that a reader has announced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum AnnouncedPattern {
-    #[default]
-    Normal,
-    /// Reads in order.
-    Sequential,
-    /// Reads in no order.
-    Random,
+/// A request for `range`, whose answer fills part `id`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PartFetch {
+    pub(crate) id: PartId,
+    pub(crate) range: Range<u64>,
+    /// `Demand` where a read waits for any of the bytes.
+    pub(crate) intent: Intent,
+    /// Bytes of `range` that no read has asked for.
+    pub(crate) ahead_bytes: u64,
+    /// Whether `range` is exactly the range of a read.
+    pub(crate) as_asked: bool,
 }
 
 /// An order to the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PlannerAction {
-    /// Request `range` and fill part `id` with the answer.
-    Fetch {
-        id: PartId,
-        range: Range<u64>,
-        /// `Demand` where a read waits for any of the bytes.
-        intent: Intent,
-        /// Bytes of `range` that no read has asked for.
-        ahead_bytes: u64,
-        /// Whether `range` is exactly the range of a read.
-        as_asked: bool,
-    },
+    /// Send a request.
+    Fetch(PartFetch),
     /// Abort the request of this part, and keep the bytes that have arrived.
     Stop(PartId),
     /// Abort the request of this part if it is in flight, and free its bytes.

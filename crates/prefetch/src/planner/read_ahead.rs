@@ -4,7 +4,8 @@ use std::iter::{successors, zip};
 use std::ops::Range;
 
 use super::Planner;
-use crate::planner::messages::{AnnouncedPattern, PlannerInputs, ReaderId};
+use crate::planner::hints::AnnouncedPattern;
+use crate::planner::messages::{PlannerInputs, ReaderId};
 use crate::planner::streams::{PartOwner, ReadStream, ReadStreamId, StreamShape};
 use crate::policy::speculation::SpeculationLimits;
 use crate::policy::window::{ReadAheadWindow, ramp_part_bytes, request_bytes, window};

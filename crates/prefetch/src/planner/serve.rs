@@ -6,7 +6,7 @@ use std::time::Duration;
 use headstart_fetch_core::Intent;
 
 use super::Planner;
-use crate::planner::messages::{PlannedPiece, PlannerAction, PlannerInputs, ReadPlan, ReaderId};
+use crate::planner::messages::{PartFetch, PlannedPiece, PlannerAction, PlannerInputs, ReadPlan, ReaderId};
 use crate::planner::parts::PartId;
 use crate::planner::streams::{FoundStream, PartOwner, StreamJoin};
 use crate::policy::speculation::SpeculationLimits;
@@ -82,13 +82,8 @@ impl Planner {
             let id = self.add_part(inputs.now, asked.clone(), owner);
             // The caller of a call without a reader sends a request for exactly its range itself.
             if !(as_asked && self.serves_once()) {
-                self.parts.actions.push(PlannerAction::Fetch {
-                    id,
-                    range: asked,
-                    intent: Intent::Demand,
-                    ahead_bytes,
-                    as_asked,
-                });
+                let fetch = PartFetch { id, range: asked, intent: Intent::Demand, ahead_bytes, as_asked };
+                self.parts.actions.push(PlannerAction::Fetch(fetch));
             }
             at = hole.end;
             plan.pieces.push(PlannedPiece { part: id, range: hole });
@@ -106,13 +101,8 @@ impl Planner {
     pub(super) fn speculate(&mut self, range: Range<u64>, owner: PartOwner, inputs: &PlannerInputs) {
         let ahead_bytes = range.end - range.start;
         let id = self.add_part(inputs.now, range.clone(), owner);
-        self.parts.actions.push(PlannerAction::Fetch {
-            id,
-            range,
-            intent: Intent::Speculative,
-            ahead_bytes,
-            as_asked: false,
-        });
+        let fetch = PartFetch { id, range, intent: Intent::Speculative, ahead_bytes, as_asked: false };
+        self.parts.actions.push(PlannerAction::Fetch(fetch));
     }
 
     fn add_part(&mut self, now: Duration, range: Range<u64>, owner: PartOwner) -> PartId {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::planner::messages::AnnouncedPattern;
+use crate::planner::hints::AnnouncedPattern;
+use crate::planner::messages::PartFetch;
 use crate::policy::run_lengths::{ReadRun, RunLengths};
 use world::{KIB, MIB, SIZE, World, inputs, settings};
 

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::policy::window::to_bytes;
+use crate::policy::window::{to_bytes, to_f64};
 
 /// One demanded byte in this many may be wasted in the long run.
 const WASTE_DIVISOR: u64 = 10;
@@ -65,9 +65,8 @@ pub(crate) struct RateCap {
 
 impl RateCap {
     /// How many bytes may be requested `now` at `bytes_per_s`.
-    #[expect(clippy::cast_precision_loss, reason = "a rate")]
     pub(crate) fn available_bytes(&mut self, now: Duration, bytes_per_s: u64) -> u64 {
-        let rate = bytes_per_s as f64;
+        let rate = to_f64(bytes_per_s);
         let elapsed = now.saturating_sub(self.at).as_secs_f64();
         self.at = self.at.max(now);
         self.debt_bytes = (self.debt_bytes - elapsed * rate).max(0.0);
@@ -76,9 +75,8 @@ impl RateCap {
         bytes_per_s.saturating_sub(to_bytes(self.debt_bytes)).max(least_bytes)
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a sum")]
     pub(crate) fn spend(&mut self, bytes: u64) {
-        self.debt_bytes += bytes as f64;
+        self.debt_bytes += to_f64(bytes);
     }
 }
 

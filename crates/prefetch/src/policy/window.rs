@@ -111,8 +111,8 @@ fn pow2_floor(n: u64) -> u64 {
     n.checked_ilog2().map_or(0, |log| 1 << log)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "sizes of windows need no 53 bits")]
-fn to_f64(bytes: u64) -> f64 {
+#[expect(clippy::cast_precision_loss, reason = "sizes and rates need no 53 bits")]
+pub(crate) fn to_f64(bytes: u64) -> f64 {
     bytes as f64
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use headstart_fetch_core::FetchError;
+use object_store::Result;
 use tokio::task::coop;
 use tokio::time::Instant;
 
@@ -79,7 +80,7 @@ impl ActiveRead {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(crate) async fn answered(&self) -> object_store::Result<()> {
+    pub(crate) async fn answered(&self) -> Result<()> {
         for (buffer, piece) in self.buffers.iter().zip(&self.plan.pieces) {
             buffer.at(&piece.range).await?;
         }
@@ -90,7 +91,7 @@ impl ActiveRead {
     ///
     /// # Cancel safety
     /// Cancel safe: bytes not returned are returned by the next call.
-    pub(crate) async fn next(&mut self) -> object_store::Result<Option<Bytes>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
         // Yields now and then, also where all bytes are there already.
         coop::consume_budget().await;
         while let Some(piece) = self.plan.pieces.get(self.piece) {
@@ -117,7 +118,7 @@ impl ActiveRead {
                     if self.signal.as_ref().is_none_or(|signal| !signal.is_closed()) {
                         self.engine.on_failed(piece.part);
                         if is_runtime_stopped(&error) {
-                            self.engine.on_runtime_stopped(buffer.home());
+                            self.engine.on_runtime_stopped(&buffer.home);
                         }
                     }
                     self.end(false);
@@ -129,15 +130,12 @@ impl ActiveRead {
         Ok(None)
     }
 
-    pub(crate) async fn chunks(self) -> object_store::Result<Vec<Bytes>> {
+    pub(crate) async fn chunks(self) -> Result<Vec<Bytes>> {
         self.into_stream(None).try_collect().await
     }
 
     /// The bytes as a stream that starts with `first`.
-    pub(crate) fn into_stream(
-        self,
-        first: Option<Bytes>,
-    ) -> impl Stream<Item = object_store::Result<Bytes>> + Send + 'static {
+    pub(crate) fn into_stream(self, first: Option<Bytes>) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
         let rest = stream::try_unfold(self, async |mut read| Ok(read.next().await?.map(|bytes| (bytes, read))));
         stream::iter(first.map(Ok)).chain(rest)
     }

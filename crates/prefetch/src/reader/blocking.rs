@@ -15,15 +15,11 @@ use crate::reader::cursor::offset_from;
 /// Its calls panic on a thread that drives a runtime's tasks; [`Reader::blocking`] refuses those.
 #[derive(Debug)]
 pub struct BlockingReader {
-    reader: Reader,
-    runtime: Handle,
+    pub(super) reader: Reader,
+    pub(super) runtime: Handle,
 }
 
 impl BlockingReader {
-    pub(crate) fn new(reader: Reader, runtime: Handle) -> Self {
-        Self { reader, runtime }
-    }
-
     /// [`Reader::read_at`], blocking.
     ///
     /// # Errors
@@ -67,7 +63,7 @@ impl Seek for BlockingReader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = match to {
             SeekFrom::Start(position) => position,
-            SeekFrom::Current(offset) => offset_from(self.reader.cursor.position(), offset)?,
+            SeekFrom::Current(offset) => offset_from(self.reader.cursor.position, offset)?,
             SeekFrom::End(offset) => offset_from(self.size().map_err(io::Error::from)?, offset)?,
         };
         self.reader.cursor.seek(position);

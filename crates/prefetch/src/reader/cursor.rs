@@ -36,7 +36,7 @@ const MOST_OF_LEAST: u64 = 2 * 1024 * 1024;
 /// are never contended, because the futures are polled through `&mut`.
 #[derive(Default)]
 pub(crate) struct ReadCursor {
-    position: u64,
+    pub(crate) position: u64,
     ready: VecDeque<Bytes>,
     /// Bytes to request at least next, where reads are in order.
     least: Option<u64>,
@@ -65,10 +65,6 @@ impl std::fmt::Debug for ReadCursor {
 }
 
 impl ReadCursor {
-    pub(crate) fn position(&self) -> u64 {
-        self.position
-    }
-
     /// Moves to `position`; keeps the available bytes from there on.
     pub(crate) fn seek(&mut self, position: u64) {
         let mut skip = position.checked_sub(self.position);
@@ -110,7 +106,7 @@ impl Reader {
     fn poll_ready(&mut self, cx: &mut Context<'_>, wanted: u64) -> Poll<io::Result<()>> {
         while self.cursor.ready.is_empty() && wanted > 0 {
             let at = self.cursor.position;
-            self.inner().check_open().map_err(io::Error::from)?;
+            self.inner.check_open().map_err(io::Error::from)?;
             if let Some(body) = self.cursor.body.get_mut() {
                 match ready!(body.poll_next_unpin(cx)) {
                     Some(Ok(chunk)) if chunk.is_empty() => {}
@@ -126,7 +122,7 @@ impl Reader {
             }
             let goes_on = self.cursor.least.is_some() && !self.cursor.chunks_alone;
             let least = self.cursor.least.unwrap_or(if at == 0 { LEAST_AT_START } else { BUFFER_BYTES });
-            let inner = Arc::clone(self.inner());
+            let inner = Arc::clone(&self.inner);
             let reading = self.cursor.reading.get_mut();
             let future =
                 reading.get_or_insert_with(|| async move { inner.arrive(at, wanted, least, goes_on).await }.boxed());
@@ -222,7 +218,7 @@ impl AsyncSeek for Reader {
                 this.cursor.seek(position);
             }
             SeekFrom::End(offset) => {
-                let inner = Arc::clone(this.inner());
+                let inner = Arc::clone(&this.inner);
                 *this.cursor.seeking.get_mut() = Some((offset, async move { inner.size().await }.boxed()));
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::planner::messages::AnnouncedPattern;
+use crate::planner::hints::AnnouncedPattern;
 use crate::planner::streams::{ReadStream, ReadStreamId, StreamJoin, StreamTable};
 use crate::policy::run_lengths::{ReadRun, RunEvent};
 

@@ -134,23 +134,16 @@ impl ReadStream {
         }
     }
 
-    /// A stream of four reads that are `step` apart; `read` is the last. With small holes between the reads it is a
-    /// forward stream.
-    pub(crate) fn strided(
-        id: ReadStreamId,
-        think_time: Duration,
-        read: &Range<u64>,
-        read_number: u64,
-        step: i64,
-    ) -> Self {
-        let len = read.end - read.start;
+    /// The stream of four reads that are `step` apart, of which this single read is the last. With small holes between
+    /// the reads it is a forward stream.
+    pub(crate) fn strided(self, step: i64) -> Self {
+        let (read, len) = (self.last.clone(), self.last_len());
         let first = read.start.saturating_add_signed(step.saturating_mul(-3));
         let bridged = step > 0 && step.unsigned_abs() <= len + len / HOLE_SHARE;
         let shape = if bridged { StreamShape::Forward } else { StreamShape::Strided { step } };
         let all = first.min(read.start)..read.end.max(first.saturating_add(len));
-        let single = Self::single(id, think_time, read, read_number);
         let seen_from = if bridged { read.end } else { all.start };
-        Self { shape, start: all.start, end: all.end, run_reads: 4, run_bytes: 4 * len, joins: 3, seen_from, ..single }
+        Self { shape, start: all.start, end: all.end, run_reads: 4, run_bytes: 4 * len, joins: 3, seen_from, ..self }
     }
 
     pub(crate) fn is_single(&self) -> bool {
@@ -216,15 +209,9 @@ impl ReadStream {
     }
 
     /// Takes in a read that belongs to the stream, `expected` or near. Returns whether the read continues the stream.
-    pub(crate) fn record_read(
-        &mut self,
-        think_time: Duration,
-        read: &Range<u64>,
-        read_number: u64,
-        expected: bool,
-    ) -> bool {
+    pub(crate) fn record_read(&mut self, think_time: Duration, read: &Range<u64>, number: u64, expected: bool) -> bool {
         self.joins += 1;
-        self.read_before = std::mem::replace(&mut self.read_number, read_number);
+        self.read_before = std::mem::replace(&mut self.read_number, number);
         let fresh = self.fresh_bytes(read);
         let evidence = expected || (fresh > 0 && self.joins > 2);
         if evidence {

@@ -118,7 +118,7 @@ impl StreamTable {
         let (stream, evicted) = self.push_single(ids, think_time, read);
         let mut found = FoundStream { join: StreamJoin::New, stream, merged: Vec::new(), new_shape: None, evicted };
         if let Some(step) = self.stride_to(read) {
-            let stream = ReadStream::strided(ids.next_id(), think_time, read, self.reads, step);
+            let stream = ReadStream::single(ids.next_id(), think_time, read, self.reads).strided(step);
             found =
                 FoundStream { join: StreamJoin::Continued, stream: stream.id, new_shape: Some(stream.shape), ..found };
             if stream.shape == StreamShape::Forward {

@@ -45,10 +45,10 @@ impl World {
     fn act_quietly(&mut self) {
         for action in self.planner.take_actions() {
             match action {
-                PlannerAction::Fetch { id, range, .. } if self.planner.contains_part(id) => {
+                PlannerAction::Fetch(PartFetch { id, range, .. }) if self.planner.contains_part(id) => {
                     self.live.insert(id, range);
                 }
-                PlannerAction::Fetch { .. } | PlannerAction::Stop(_) => {}
+                PlannerAction::Fetch(_) | PlannerAction::Stop(_) => {}
                 PlannerAction::Drop(id) => drop(self.live.remove(&id)),
             }
         }
@@ -61,11 +61,9 @@ impl World {
 #[track_caller]
 fn check_work(name: &str, place: Place) {
     let [few, some, many] = [10, 100, 1_000].map(|readers| visits_per_read(readers, place));
-    println!("{name}: {few} visits a read with 10 readers, {some} with 100, {many} with 1,000");
-    assert!(
-        some <= 2 * few && many <= 2 * few,
-        "{name}: {few} visits with 10 readers, {some} with 100, {many} with 1,000"
-    );
+    let visits = format!("{name}: {few} visits a read with 10 readers, {some} with 100, {many} with 1,000");
+    println!("{visits}");
+    assert!(some <= 2 * few && many <= 2 * few, "{visits}");
 }
 
 #[test]

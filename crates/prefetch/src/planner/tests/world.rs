@@ -53,7 +53,7 @@ impl World {
     pub(super) fn perform(&mut self) {
         for action in self.planner.take_actions() {
             match action {
-                PlannerAction::Fetch { id, range, .. } => {
+                PlannerAction::Fetch(PartFetch { id, range, .. }) => {
                     let clash = self.live.values().find(|held| held.start < range.end && range.start < held.end);
                     assert_eq!(clash, None, "{range:?} is asked for while held or in flight");
                     assert!(range.start < range.end && range.end <= SIZE, "{range:?}");
