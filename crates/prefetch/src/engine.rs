@@ -19,7 +19,7 @@ use crate::engine::run_history::prefix_of;
 use crate::engine::store_shared::StoreShared;
 use crate::planner::Planner;
 use crate::planner::hints::AnnouncedPattern;
-use crate::planner::messages::{PlannerInputs, PlannerSettings, ReadPlan, ReaderId};
+use crate::planner::messages::{Decision, PlannerInputs, PlannerSettings, ReadPlan, ReaderId};
 use crate::planner::parts::PartId;
 use crate::reader::active_read::ActiveRead;
 use crate::reader::close_signal::{CloseSignal, closed};
@@ -127,8 +127,8 @@ impl ObjectEngine {
             return Err(closed(&self.path));
         }
         let planned = self.catch_planner_panic(&mut state, |planner| planner.on_read(reader, range, &inputs));
-        let plan = match planned {
-            Ok(plan) => plan,
+        let decision = match planned {
+            Ok(decision) => decision,
             Err(panic) => {
                 drop(state);
                 resume_unwind(panic)
@@ -139,7 +139,8 @@ impl ObjectEngine {
         let counters = &self.shared.counters;
         add(&counters.reads, 1);
         add(&counters.demanded_bytes, range.end - range.start);
-        add(&counters.demand_requests, u64::from(plan.passes_through));
+        add(&counters.demand_requests, u64::from(matches!(decision, Decision::PassThrough(_))));
+        let plan = decision.plan();
         add(&counters.ahead_bytes, plan.ahead_bytes);
         let mut buffers = Vec::with_capacity(plan.pieces.len());
         for held in plan.pieces.iter().filter_map(|piece| state.held.get(&piece.part)) {
@@ -147,7 +148,7 @@ impl ObjectEngine {
             buffers.push(Arc::clone(&held.buffer));
         }
         let is_complete = buffers.len() == plan.pieces.len();
-        let read = ActiveRead::new(Arc::clone(self), signal.cloned(), plan, buffers);
+        let read = ActiveRead::new(Arc::clone(self), signal.cloned(), decision, buffers);
         // A read must not end while the lock is held: its end takes the lock.
         drop(state);
         self.shared.objects.reclaim(now, is_short);

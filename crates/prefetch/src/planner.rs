@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::planner::messages::{PlannerAction, PlannerInputs, PlannerSettings, ReadPlan, ReaderId};
+use crate::planner::messages::{Decision, PlannerAction, PlannerInputs, PlannerSettings, ReadPlan, ReaderId};
 use crate::planner::parts::{AccountedParts, PartId, PartState, SweepScope};
 use crate::planner::readers::{ReaderState, ReaderStates};
 use crate::planner::streams::{FoundStream, PartOwner, StreamIds, StreamJoin, StreamShape};
@@ -149,12 +149,12 @@ impl Planner {
     ///
     /// Passes the read through only for calls without a reader: where held bytes may not be served, and where the
     /// planner would send just the request of the caller.
-    pub(crate) fn on_read(&mut self, reader: ReaderId, range: &Range<u64>, inputs: &PlannerInputs) -> ReadPlan {
+    pub(crate) fn on_read(&mut self, reader: ReaderId, range: &Range<u64>, inputs: &PlannerInputs) -> Decision {
         #[cfg(test)]
         assert!(!std::mem::take(&mut self.panics_at_next_read), "this panic is part of a test");
         let think_time = self.readers.get_or_insert(reader).think_clock.on_read_begin(inputs.now);
         if !self.drop_unservable(inputs.now, range) {
-            return ReadPlan { reader, passes_through: true, ..ReadPlan::default() };
+            return Decision::PassThrough(ReadPlan { reader, ..ReadPlan::default() });
         }
         self.parts.account.demanded_bytes += range.end - range.start;
         let found = self.find_stream(reader, think_time, range);
@@ -175,11 +175,11 @@ impl Planner {
             self.fill_window(reader, found.stream, limits, inputs);
         }
         self.on_wants_changed(reader);
-        plan.passes_through = self.serves_once() && plan.is_as_asked;
-        if plan.passes_through {
-            plan.pieces.drain(..).for_each(|piece| self.parts.remove(piece.part));
+        if !(self.serves_once() && plan.is_as_asked) {
+            return Decision::Serve(plan);
         }
-        plan
+        plan.pieces.drain(..).for_each(|piece| self.parts.remove(piece.part));
+        Decision::PassThrough(plan)
     }
 
     /// The read of `plan` was answered, failed, or was dropped by its caller.

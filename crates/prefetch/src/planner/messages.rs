@@ -84,9 +84,23 @@ pub(crate) struct ReadPlan {
     pub(crate) ahead_bytes: u64,
     /// Whether one request asks for exactly the range of the read.
     pub(crate) is_as_asked: bool,
-    /// Whether the caller sends its own request. Then there are no pieces; the plan is ended all the same, for the
-    /// think time.
-    pub(crate) passes_through: bool,
+}
+
+/// The planner's answer to a read. A plan is ended in both cases, for the think time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// The engine serves the read from the parts of the plan.
+    Serve(ReadPlan),
+    /// The caller sends its own request. The plan has no pieces.
+    PassThrough(ReadPlan),
+}
+
+impl Decision {
+    pub(crate) fn plan(&self) -> &ReadPlan {
+        match self {
+            Self::Serve(plan) | Self::PassThrough(plan) => plan,
+        }
+    }
 }
 
 impl ReadPlan {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::engine::ObjectEngine;
 use crate::engine::part_buffer::{BufferedBytes, PartBuffer};
-use crate::planner::messages::ReadPlan;
+use crate::planner::messages::Decision;
 use crate::reader::close_signal::{CloseSignal, closed};
 use crate::store::stats::add;
 
@@ -24,7 +24,7 @@ pub(crate) const OPEN_END_BYTES: u64 = 1 << 40;
 #[derive(Debug)]
 pub(crate) struct ActiveRead {
     engine: Arc<ObjectEngine>,
-    plan: ReadPlan,
+    decision: Decision,
     buffers: Vec<Arc<PartBuffer>>,
     /// Ends the read with an error when its reader is closed; `None` for calls without a reader.
     signal: Option<Arc<CloseSignal>>,
@@ -36,30 +36,30 @@ pub(crate) struct ActiveRead {
 }
 
 impl ActiveRead {
-    /// A read that is served from `buffers`, one for each piece of `plan`.
+    /// A read that is served from `buffers`, one for each piece of the plan.
     pub(crate) fn new(
         engine: Arc<ObjectEngine>,
         signal: Option<Arc<CloseSignal>>,
-        plan: ReadPlan,
+        decision: Decision,
         buffers: Vec<Arc<PartBuffer>>,
     ) -> Self {
-        let at = plan.pieces.first().map_or(0, |piece| piece.range.start);
+        let at = decision.plan().pieces.first().map_or(0, |piece| piece.range.start);
         let began = engine.shared.now();
-        Self { engine, plan, buffers, signal, piece: 0, at, began, ended: false }
+        Self { engine, decision, buffers, signal, piece: 0, at, began, ended: false }
     }
 
     /// Whether the caller has to send the request itself. The read then only measures how long the caller waits.
     pub(crate) fn is_passed_through(&self) -> bool {
-        self.plan.passes_through
+        matches!(self.decision, Decision::PassThrough(_))
     }
 
     /// Whether one request asks for exactly its range: a refusal of the store then concerns the caller's own range.
     pub(crate) fn is_as_asked(&self) -> bool {
-        self.plan.is_as_asked
+        self.decision.plan().is_as_asked
     }
 
     pub(crate) fn range(&self) -> Range<u64> {
-        let pieces = &self.plan.pieces;
+        let pieces = &self.decision.plan().pieces;
         match (pieces.first(), pieces.last()) {
             (Some(first), Some(last)) => first.range.start..last.range.end,
             _ => 0..0,
@@ -68,7 +68,7 @@ impl ActiveRead {
 
     /// Whether all bytes come from one answer of the store.
     pub(crate) fn is_one_request(&self) -> bool {
-        self.plan.pieces.len() <= 1
+        self.decision.plan().pieces.len() <= 1
     }
 
     /// When the version of the bytes was confirmed to be the present one, after [`ActiveRead::answered`].
@@ -81,7 +81,7 @@ impl ActiveRead {
     /// # Cancel safety
     /// Cancel safe.
     pub(crate) async fn answered(&self) -> Result<()> {
-        for (buffer, piece) in self.buffers.iter().zip(&self.plan.pieces) {
+        for (buffer, piece) in self.buffers.iter().zip(&self.decision.plan().pieces) {
             buffer.at(&piece.range).await?;
         }
         Ok(())
@@ -94,7 +94,7 @@ impl ActiveRead {
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
         // Yields now and then, also where all bytes are there already.
         coop::consume_budget().await;
-        while let Some(piece) = self.plan.pieces.get(self.piece) {
+        while let Some(piece) = self.decision.plan().pieces.get(self.piece) {
             let wanted: Range<u64> = self.at.max(piece.range.start)..piece.range.end;
             if wanted.is_empty() {
                 self.piece += 1;
@@ -151,7 +151,7 @@ impl ActiveRead {
         }
         let waited = self.engine.shared.now().saturating_sub(self.began);
         add(&self.engine.shared.counters.waited_ns, u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX));
-        self.engine.on_read_end(&self.plan, answered);
+        self.engine.on_read_end(self.decision.plan(), answered);
     }
 }
 

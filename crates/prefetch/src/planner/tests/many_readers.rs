@@ -20,7 +20,8 @@ fn visits_per_read(readers: u64, place: Place) -> u64 {
         for reader in 1..=readers {
             world.inputs.now += Duration::from_micros(100);
             let range = place(reader - 1, readers, n);
-            let plan = world.planner.on_read(reader, &range, &world.inputs);
+            let decision = world.planner.on_read(reader, &range, &world.inputs);
+            let plan = decision.plan();
             world.act_quietly();
             for id in plan.pieces.iter().map(|piece| piece.part) {
                 let range = world.live[&id].clone();
@@ -29,7 +30,7 @@ fn visits_per_read(readers: u64, place: Place) -> u64 {
                 world.planner.on_complete(id, &world.inputs);
                 world.act_quietly();
             }
-            world.planner.on_read_end(world.inputs.now, &plan, true);
+            world.planner.on_read_end(world.inputs.now, plan, true);
             world.act_quietly();
         }
     };

@@ -79,12 +79,14 @@ impl World {
     }
 
     pub(super) fn begin_by(&mut self, reader: ReaderId, range: Range<u64>) {
-        let plan = self.planner.on_read(reader, &range, &self.inputs);
-        if plan.passes_through {
-            assert!(self.planner.serves_once(), "reads of a reader are never passed through");
-            self.open.push((range, plan));
-            return self.perform();
-        }
+        let plan = match self.planner.on_read(reader, &range, &self.inputs) {
+            Decision::Serve(plan) => plan,
+            Decision::PassThrough(plan) => {
+                assert!(self.planner.serves_once(), "reads of a reader are never passed through");
+                self.open.push((range, plan));
+                return self.perform();
+            }
+        };
         let covered: Vec<_> = plan.pieces.iter().map(|piece| piece.range.clone()).collect();
         assert_eq!(covered.first().map(|r| r.start), Some(range.start));
         assert!(covered.windows(2).all(|w| w[0].end == w[1].start), "no holes: {covered:?}");
