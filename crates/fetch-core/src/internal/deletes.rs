@@ -61,7 +61,7 @@ impl<F: Fn(&Path)> ObservedDeletes<F> {
         }
     }
 
-    fn reported(&self, outcome: &Result<Path>) {
+    fn on_deleted(&self, outcome: &Result<Path>) {
         let mut pending = self.pending.lock();
         pending.reported += 1;
         match outcome {
@@ -134,7 +134,7 @@ impl<F: Fn(&Path)> Stream for DeleteOutcomes<F> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let outcome = ready!(self.deleted.poll_next_unpin(cx));
         match &outcome {
-            Some(outcome) => self.deletions.reported(outcome),
+            Some(outcome) => self.deletions.on_deleted(outcome),
             None => self.deletions.over(),
         }
         Poll::Ready(outcome)
