@@ -41,11 +41,9 @@
 mod backend;
 mod config;
 mod location;
-mod profile;
 
-pub use backend::{GcsBackend, GcsError};
+pub use backend::{GcsBackend, GcsError, gcs_profile};
 pub use config::{Credentials, GcsConfig};
-pub use profile::gcs_profile;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
