@@ -2,5 +2,6 @@
 
 pub(crate) mod budget;
 pub(crate) mod call_activity;
+pub(crate) mod permit_state;
 pub(crate) mod permits;
 pub(crate) mod wait_queue;

@@ -14,6 +14,7 @@ use object_store::{Error, GetOptions, GetRange, GetResult, GetResultPayload, Res
 use crate::error::{ObjectChanged, Throttled, is_past_end};
 use crate::internal::mutation::Mutation;
 use crate::limits::call_activity::{CallActivity, TrackedCall};
+use crate::limits::permit_state::PermitKind;
 use crate::policy::{byte_range, split::Split};
 use crate::protocol::extensions::{Origin, RangeOrigin};
 use crate::protocol::version::ObjectVersion;
@@ -49,7 +50,7 @@ struct ReadCall<'a> {
 impl ReadCall<'_> {
     async fn answer(self, options: GetOptions) -> Result<GetResult> {
         let core = self.core;
-        let split = Split::plan(&core.link.link(), &core.profile, core.config.concurrency);
+        let split = Split::plan(&core.link.link(), &core.profile, core.permits.fill_limit().0);
         let is_asked = options.extensions.get() == Some(&RangeOrigin::Asked);
         let Some(split) = split.filter(|_| !is_asked && core.may_split(&options)) else {
             return self.whole(options).await;
@@ -128,8 +129,19 @@ impl ReadCall<'_> {
 
     /// Acquires a permit and sends one request.
     async fn ask(self, options: GetOptions, origin: &Origin, retry_if: impl Fn(&Error) -> bool) -> Result<FetchAnswer> {
-        let permit = self.core.permits.acquire_for(&options.extensions, self.activity).await;
+        let kind = self.kind_of(&options);
+        let permit = self.core.permits.acquire_for(&options.extensions, kind, self.activity).await;
         self.core.request(None, self.path, options, Some(permit), origin, retry_if, self.activity).await
+    }
+
+    /// The kind of a demanded request: whether its bytes take longer than the wait for the first one.
+    fn kind_of(self, options: &GetOptions) -> PermitKind {
+        let is_small = |bytes| bytes < self.core.link.link().round_trip_bytes();
+        match &options.range {
+            Some(GetRange::Bounded(range)) if is_small(byte_range::len(range)) => PermitKind::Demand,
+            Some(GetRange::Suffix(bytes)) if is_small(*bytes) => PermitKind::Demand,
+            _ => PermitKind::LargeDemand,
+        }
     }
 
     /// Reads a range of known length, which may reach past the end of the object. All parts are sent at once.
@@ -137,7 +149,7 @@ impl ReadCall<'_> {
         let core = self.core;
         let parts = Parts::new(core, self.path, options.clone(), split, range.clone(), Origin::default())?;
         // The first part acquires its permit before the others join the queue.
-        let permit = core.permits.acquire_for(&options.extensions, self.activity).await;
+        let permit = core.permits.acquire_for(&options.extensions, PermitKind::LargeDemand, self.activity).await;
         let head_range = parts.take_head(None);
         let head = options.clone().with_range(Some(head_range.clone()));
         parts.send();

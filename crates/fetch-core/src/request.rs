@@ -17,6 +17,7 @@ use object_store::{
     Attributes, Error, Extensions, GetOptions, GetResult, GetResultPayload, ObjectMeta, Result, path::Path,
 };
 
+use crate::limits::permit_state::PermitKind;
 use crate::limits::{call_activity::CallActivity, permits::Permit};
 use crate::protocol::extensions::Origin;
 use crate::request::{body::ResponseBody, core::FetchCore, outage::Outage, resume::Resume};
@@ -68,7 +69,8 @@ impl FetchCore {
                         let had_permit = permit.take().is_some();
                         probe = outage.wait_for_probe().await;
                         if had_permit {
-                            permit = Some(self.permits.acquire_for(&options.extensions, activity).await);
+                            permit =
+                                Some(self.permits.acquire_for(&options.extensions, PermitKind::Demand, activity).await);
                         }
                         attempts.exclude_queueing(self.now().saturating_sub(waiting_since));
                     }

@@ -40,8 +40,7 @@ pub struct FetchStats {
     pub in_flight: u64,
     /// The most GETs in flight at once; never more than `concurrency`.
     pub peak_in_flight: u64,
-    /// The current limit on GETs in flight: `concurrency`, or fewer while the store throttles or more GETs
-    /// bring no more bandwidth.
+    /// The current limit on GETs in flight: `concurrency`, or fewer while the store throttles.
     pub limit_in_flight: u64,
     /// What the requests and bytes cost at the profile's prices, in US dollars.
     pub cost_usd: f64,

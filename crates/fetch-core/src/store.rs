@@ -41,12 +41,13 @@ impl FetchStore {
         config.check()?;
         let profile = config.profile.clone().unwrap_or_default();
         let concurrency = Concurrency::new(config.concurrency);
+        let link = LinkEstimate::new(&profile);
         let core = FetchCore {
             inner,
             refusals: Refusals::default(),
             budget: config.budget.clone().unwrap_or_else(|| MemoryBudget::new(OWN_BUDGET_BYTES)),
-            permits: Permits::new(concurrency.limit()),
-            link: LinkEstimate::new(&profile),
+            permits: Permits::new(concurrency.limit(), link.fill(&profile, concurrency.limit())),
+            link,
             counters: FetchCounters::default(),
             hedging: Mutex::default(),
             pauses: Mutex::default(),

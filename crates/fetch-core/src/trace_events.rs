@@ -10,6 +10,7 @@
 //! | `stalled` | no byte of a body has arrived for a time | `path`, `at_byte`, `silent_ms` |
 //! | `resume` | the missing bytes of a body are requested again | `path`, `from_byte`, `to_byte`, `error` |
 //! | `concurrency limit` | the limit on GETs in flight has changed | `limit_before`, `limit` |
+//! | `fill limit` | another number of requests is expected to fill the link | `limit_before`, `limit` |
 //! | `version changed` | the object has changed during a read, which begins anew | `path`, `error` |
 //! | `pins refused` | the store refuses pins: answers are compared instead | `path`, `error` |
 //! | `entity tags ignored` | tags differ between replicas: dates are compared instead | `path` |
@@ -59,6 +60,10 @@ pub(crate) fn concurrency_limit(limit_before: usize, limit: usize) {
     debug!(target: TARGET, limit_before, limit, "concurrency limit");
 }
 
+pub(crate) fn fill_limit(limit_before: usize, limit: usize) {
+    debug!(target: TARGET, limit_before, limit, "fill limit");
+}
+
 pub(crate) fn version_changed(path: &Path, error: &Error) {
     debug!(target: TARGET, %path, %error, "version changed");
 }
@@ -83,7 +88,7 @@ mod tests {
         let source = include_str!("trace_events.rs");
         let (table, code) = source.split_once("\nuse ").expect("the table precedes the code");
         let events: Vec<_> = code.lines().filter_map(|line| line.trim().strip_prefix("debug!(")).collect();
-        assert_eq!(events.len(), 10);
+        assert_eq!(events.len(), 11);
         for event in events {
             let name = event.rsplit('"').nth(1).expect("the last argument is the name");
             assert!(table.contains(&format!("| `{name}` | ")), "{name}");

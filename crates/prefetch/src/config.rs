@@ -22,7 +22,7 @@ pub struct PrefetchConfig {
     /// The most bytes ahead of the readers of one object, whatever the window. 0 turns read-ahead off. Default: 1 GiB,
     /// so that the memory budget decides.
     pub max_prefetch_bytes: u64,
-    /// The most requests in flight ahead of the readers of one object. Default: 32.
+    /// The most requests in flight ahead of the readers of one object; fewer where fewer fill the link. Default: 1,024.
     pub concurrency: usize,
     /// The most bytes per second requested ahead by all readers together. Default: no limit.
     pub max_bytes_per_s: Option<u64>,
@@ -54,7 +54,7 @@ impl Default for PrefetchConfig {
         Self {
             start_after: 2,
             max_prefetch_bytes: 1 << 30,
-            concurrency: 32,
+            concurrency: 1024,
             max_bytes_per_s: None,
             max_age: Duration::from_secs(10),
             immutable: false,

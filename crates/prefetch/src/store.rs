@@ -13,7 +13,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::internal::{
-    ForgetOnDrop, MergedRun, Refusals, forward_object_store, merge_ranges, observe_deletes, observe_upload,
+    ForgetOnDrop, MergedRun, RANGES_AT_ONCE, Refusals, forward_object_store, merge_ranges, observe_deletes,
+    observe_upload,
 };
 use headstart_fetch_core::{AccessHint, ConfigError, MemoryBudget, ObjectChanged, ObjectVersion, Options};
 use object_store::path::Path;
@@ -121,16 +122,15 @@ impl PrefetchStore {
 
     /// Reads `ranges` of one version of the object, in the given order.
     async fn merged_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let concurrency = self.settings.concurrency;
+        let at_once = RANGES_AT_ONCE.min(self.settings.concurrency);
         let version = OnceLock::new();
-        let reads =
-            merge_ranges(ranges, &self.shared.link.estimate().link(), concurrency).into_iter().map(|run| async {
-                let answer = self.get_opts(path, GetOptions::new().with_range(Some(run))).await?;
-                let version = version.get_or_init(|| ObjectVersion::of(&answer.meta));
-                self.shared.refusals.check(version, &answer.meta)?;
-                MergedRun::collect(answer).await
-            });
-        let runs: Vec<MergedRun> = futures::stream::iter(reads).buffered(concurrency).try_collect().await?;
+        let reads = merge_ranges(ranges, &self.shared.link.estimate().link(), at_once).into_iter().map(|run| async {
+            let answer = self.get_opts(path, GetOptions::new().with_range(Some(run))).await?;
+            let version = version.get_or_init(|| ObjectVersion::of(&answer.meta));
+            self.shared.refusals.check(version, &answer.meta)?;
+            MergedRun::collect(answer).await
+        });
+        let runs: Vec<MergedRun> = futures::stream::iter(reads).buffered(at_once).try_collect().await?;
         ranges.iter().map(|range| MergedRun::cut(&runs, range)).collect()
     }
 

@@ -1,14 +1,20 @@
-//! Permits: one hard limit on the GETs in flight. Demand is served before speculation, each in FIFO order.
+//! Permits: the limits on the GETs in flight. Demand is served before speculation, each in FIFO order.
 //!
-//! If there are two permits or more, speculation never holds all of them, so a demand rarely waits for a speculative
-//! body to end. A speculative waiter whose [`Promotion`] is used moves to the end of the demand queue.
+//! Two limits hold. The *hard limit* applies to all GETs; only the settings and a store that throttles lower it. The
+//! *fill limit* is the number of requests that fill the link. It applies to requests that exist to fill it: the further
+//! parts of a split read, and speculation. A request that its caller waits for is never delayed by the fill limit:
+//! many small reads at once wait for latency, not for the link, and each read has at least one request in flight, as
+//! it would have through the bare client.
+//!
+//! Speculation never holds the whole of either limit if that is two or more, so a demand rarely waits for a speculative
+//! body to end. A waiter whose [`Promotion`] is used moves to the end of the demand queue.
 //!
 //! A permit that its holder does not use is reclaimed for the waiters: nobody polls the call it belongs to
 //! ([`CallActivity`]), or the runtime of its task has stopped ([`TaskRuntime`]). An application may therefore open a
 //! hundred objects and read them in any order, or poll a body once and leave it, without blocking itself.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::future::{Either, select};
 use object_store::Extensions;
@@ -17,7 +23,8 @@ use tokio::time::Instant;
 use crate::internal::runtime::{TaskRuntime, has_timer};
 use crate::internal::{mutation::Mutation, sync::Mutex};
 use crate::limits::call_activity::CallActivity;
-use crate::limits::wait_queue::{QueuedWaiter, Ticket, WaitQueue};
+use crate::limits::permit_state::{PermitHolder, PermitId, PermitKind, PermitRequest, PermitState};
+use crate::limits::wait_queue::{QueuedWaiter, Ticket};
 use crate::protocol::extensions::{Intent, Promotion};
 
 /// How long a call may be idle before its permit is reclaimed: long enough for a reader that processes what it got, and
@@ -30,11 +37,6 @@ const LATER_WAITERS_SCAN_EVERY: Duration = Duration::from_secs(1);
 /// The shortest time between two scans for idle permits, however many calls wait.
 const BETWEEN_SCANS: Duration = Duration::from_millis(10);
 
-/// One permit in this many is reserved for demand: one of 32, which a single demand finds free. With four of 32, the
-/// first 256 MiB of an announced sequential read took 5 % longer, and many demands at once gained nothing, since demand
-/// is served first in any case.
-const RESERVED_FOR_DEMAND: usize = 32;
-
 /// Limits the number of GETs in flight.
 #[derive(Debug)]
 pub(crate) struct Permits {
@@ -42,43 +44,9 @@ pub(crate) struct Permits {
     state: Mutex<PermitState>,
 }
 
-/// Identifies a granted permit; never reused.
-type PermitId = u64;
-
-#[derive(Debug, Default)]
-struct PermitState {
-    limit: usize,
-    in_flight: usize,
-    /// How many of the permits in flight were granted to speculation.
-    speculative: usize,
-    peak: usize,
-    latest_id: PermitId,
-    queue: WaitQueue<PermitRequest, PermitId>,
-    held: HashMap<PermitId, PermitHolder>,
-    next_scan: Duration,
-}
-
-/// Who asks for a permit.
-#[derive(Debug, Clone)]
-struct PermitRequest {
-    activity: Arc<CallActivity>,
-    runtime: Option<TaskRuntime>,
-}
-
-/// Who holds a permit.
-#[derive(Debug)]
-struct PermitHolder {
-    intent: Intent,
-    reclaimed: Arc<AtomicBool>,
-    of: PermitRequest,
-    /// When the permit was granted to a waiter that has not been polled since.
-    unclaimed_since: Option<Duration>,
-}
-
 impl Permits {
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
-        let state = PermitState { limit, ..PermitState::default() };
-        Arc::new(Self { started: Instant::now(), state: Mutex::new(state) })
+    pub(crate) fn new(limit: usize, fill_limit: usize) -> Arc<Self> {
+        Arc::new(Self { started: Instant::now(), state: Mutex::new(PermitState::new(limit, fill_limit)) })
     }
 
     /// The activity of a new call, on the clock of these permits.
@@ -86,9 +54,24 @@ impl Permits {
         CallActivity::new(self.started)
     }
 
-    /// Sets the limit; the caller calls [`Permits::serve`] next. If more GETs are in flight, they end by themselves.
+    /// Sets the hard limit; the caller calls [`Permits::serve`] next. If more GETs are in flight, they end by
+    /// themselves.
     pub(crate) fn set_limit(&self, limit: usize) {
         self.state.lock().limit = limit;
+    }
+
+    /// Sets the fill limit.
+    pub(crate) fn set_fill_limit(&self, fill_limit: usize) {
+        let before = std::mem::replace(&mut self.state.lock().fill_limit, fill_limit);
+        if before < fill_limit {
+            self.serve();
+        }
+    }
+
+    /// The fill limit, and whether as many requests are in flight.
+    pub(crate) fn fill_limit(&self) -> (usize, bool) {
+        let state = self.state.lock();
+        (state.fill_limit, state.filling >= state.fill_limit)
     }
 
     /// GETs in flight now.
@@ -101,14 +84,23 @@ impl Permits {
         self.state.lock().peak
     }
 
-    /// Waits for a permit for a request with `extensions`, sent for the call with this `activity`.
+    /// Waits for a permit for a request with `extensions`, sent for the call with this `activity`: speculation if they
+    /// say so, else of the given `kind`.
     ///
     /// # Cancel safety
     /// As for [`Permits::acquire`].
-    pub(crate) async fn acquire_for(self: &Arc<Self>, extensions: &Extensions, activity: &Arc<CallActivity>) -> Permit {
+    pub(crate) async fn acquire_for(
+        self: &Arc<Self>,
+        extensions: &Extensions,
+        kind: PermitKind,
+        activity: &Arc<CallActivity>,
+    ) -> Permit {
         match (Intent::of(extensions), Promotion::of(extensions)) {
-            (Intent::Speculative, Some(promotion)) => self.acquire_promotable(promotion, activity).await,
-            (intent, _) => self.acquire(intent, activity).await,
+            (Intent::Speculative, Some(promotion)) => {
+                self.acquire_promotable(PermitKind::Speculation, promotion, activity).await
+            }
+            (Intent::Speculative, None) => self.acquire(PermitKind::Speculation, activity).await,
+            (Intent::Demand, _) => self.acquire(kind, activity).await,
         }
     }
 
@@ -116,16 +108,24 @@ impl Permits {
     ///
     /// # Cancel safety
     /// Dropping the future gives up the place in the queue. A permit granted at that moment goes to the next waiter.
-    pub(crate) async fn acquire(self: &Arc<Self>, intent: Intent, activity: &Arc<CallActivity>) -> Permit {
-        match self.take_or_queue(intent, activity) {
+    pub(crate) async fn acquire(self: &Arc<Self>, kind: PermitKind, activity: &Arc<CallActivity>) -> Permit {
+        match self.take_or_queue(kind, activity) {
             Ok(permit) => permit,
             Err(mut place) => place.granted().await,
         }
     }
 
-    /// Waits for a permit as speculation, and as demand once `promotion` is used.
-    async fn acquire_promotable(self: &Arc<Self>, promotion: &Promotion, activity: &Arc<CallActivity>) -> Permit {
-        let mut place = match self.take_or_queue(Intent::Speculative, activity) {
+    /// Waits for a permit of this `kind`, and as demand once `promotion` is used.
+    ///
+    /// # Cancel safety
+    /// As for [`Permits::acquire`].
+    pub(crate) async fn acquire_promotable(
+        self: &Arc<Self>,
+        kind: PermitKind,
+        promotion: &Promotion,
+        activity: &Arc<CallActivity>,
+    ) -> Permit {
+        let mut place = match self.take_or_queue(kind, activity) {
             Ok(permit) => return permit,
             Err(place) => place,
         };
@@ -137,16 +137,16 @@ impl Permits {
     }
 
     /// Takes a free permit, or joins the queue.
-    fn take_or_queue(self: &Arc<Self>, intent: Intent, activity: &Arc<CallActivity>) -> Result<Permit, PermitPlace> {
-        let request = PermitRequest { activity: Arc::clone(activity), runtime: TaskRuntime::current() };
+    fn take_or_queue(self: &Arc<Self>, kind: PermitKind, activity: &Arc<CallActivity>) -> Result<Permit, PermitPlace> {
+        let request = PermitRequest { kind, activity: Arc::clone(activity), runtime: TaskRuntime::current() };
         let mut state = self.state.lock();
-        if state.is_free(intent) {
-            let (id, reclaimed) = state.grant(intent, request, None);
+        if state.is_free(kind) {
+            let (id, reclaimed) = state.grant(request, None);
             return Ok(Permit { permits: Arc::clone(self), id, reclaimed });
         }
         let waiter = QueuedWaiter::new(request);
-        let ticket = state.queue.join(priority(intent), &waiter);
-        Err(PermitPlace { permits: Arc::clone(self), waiter, ticket, intent })
+        let ticket = state.queue.join(kind.priority(), &waiter);
+        Err(PermitPlace { permits: Arc::clone(self), waiter, ticket, priority: kind.priority() })
     }
 
     /// Grants free permits to waiters.
@@ -155,12 +155,13 @@ impl Permits {
         let mut to_wake = Vec::new();
         {
             let mut state = self.state.lock();
-            while let Some((intent, request)) = state.next() {
-                let (id, _) = state.grant(intent, request, Some(now));
+            while let Some(request) = state.next() {
+                let (id, _) = state.grant(request, Some(now));
                 to_wake.extend(state.queue.grant_first(id));
             }
             if !to_wake.is_empty() {
-                let first = [Intent::Demand, Intent::Speculative].map(|intent| state.queue.first_of(priority(intent)));
+                let kinds = [PermitKind::Demand, PermitKind::Part, PermitKind::Speculation];
+                let first = kinds.map(|kind| state.queue.first_of(kind.priority()));
                 to_wake.extend(first.into_iter().flatten().map(|(_, waiter)| Arc::clone(waiter)));
             }
         }
@@ -189,8 +190,10 @@ impl Permits {
                 };
                 (now.saturating_sub(since) >= timeout).then_some(since)
             };
-            let mut unused: Vec<_> =
-                state.held.iter().filter_map(|(id, holder)| Some((unused_since(holder)?, *id))).collect();
+            // If only the fill limit is reached, other permits would not help.
+            let any_helps = state.in_flight >= state.limit;
+            let helping = state.held.iter().filter(|(_, holder)| any_helps || holder.of.kind.fills());
+            let mut unused: Vec<_> = helping.filter_map(|(id, holder)| Some((unused_since(holder)?, *id))).collect();
             unused.sort_unstable();
             let waiters = state.queue.len();
             unused.into_iter().take(waiters).filter(|(_, id)| state.give_back(*id, true)).count()
@@ -211,20 +214,12 @@ impl Permits {
     }
 }
 
-/// The priority of `intent` in the wait queue.
-fn priority(intent: Intent) -> u8 {
-    match intent {
-        Intent::Demand => 0,
-        Intent::Speculative => 1,
-    }
-}
-
 /// A place in the wait queue; dropping it gives it up.
 struct PermitPlace {
     permits: Arc<Permits>,
     waiter: Arc<QueuedWaiter<PermitRequest>>,
     ticket: Ticket,
-    intent: Intent,
+    priority: u8,
 }
 
 impl PermitPlace {
@@ -271,7 +266,7 @@ impl PermitPlace {
                     let reclaimed = Arc::clone(&holder.reclaimed);
                     return Some(Permit { permits: Arc::clone(&self.permits), id, reclaimed });
                 }
-                state.queue.rejoin(priority(self.intent), self.ticket, &self.waiter);
+                state.queue.rejoin(self.priority, self.ticket, &self.waiter);
             }
             self.permits.serve();
         }
@@ -279,15 +274,15 @@ impl PermitPlace {
 
     fn is_first(&self) -> bool {
         let state = self.permits.state.lock();
-        state.queue.first_of(priority(self.intent)).is_some_and(|(ticket, _)| ticket == self.ticket)
+        state.queue.first_of(self.priority).is_some_and(|(ticket, _)| ticket == self.ticket)
     }
 
     /// Moves the waiter to the end of the demand queue.
     fn promote(&mut self) {
         {
             let mut state = self.permits.state.lock();
-            let before = std::mem::replace(&mut self.intent, Intent::Demand);
-            let ticket = state.queue.change_priority(priority(before), self.ticket, priority(Intent::Demand));
+            let before = std::mem::replace(&mut self.priority, PermitKind::LargeDemand.priority());
+            let ticket = state.queue.change_priority(before, self.ticket, self.priority);
             let Some(ticket) = ticket else { return };
             self.ticket = ticket;
         }
@@ -299,51 +294,12 @@ impl Drop for PermitPlace {
     fn drop(&mut self) {
         let was_granted = {
             let mut state = self.permits.state.lock();
-            let granted = state.queue.leave(priority(self.intent), self.ticket);
+            let granted = state.queue.leave(self.priority, self.ticket);
             granted.is_some_and(|id| state.give_back(id, false))
         };
         if was_granted {
             self.permits.serve();
         }
-    }
-}
-
-impl PermitState {
-    fn is_free(&self, intent: Intent) -> bool {
-        let speculative_limit = (self.limit - self.limit.div_ceil(RESERVED_FOR_DEMAND)).max(1);
-        self.in_flight < self.limit && (intent == Intent::Demand || self.speculative < speculative_limit)
-    }
-
-    /// The waiter to be served next, if a permit is free for it.
-    fn next(&self) -> Option<(Intent, PermitRequest)> {
-        let (first, waiter) = self.queue.first()?;
-        let intent = if first == priority(Intent::Demand) { Intent::Demand } else { Intent::Speculative };
-        self.is_free(intent).then(|| (intent, waiter.wants.clone()))
-    }
-
-    fn grant(
-        &mut self,
-        intent: Intent,
-        of: PermitRequest,
-        unclaimed_since: Option<Duration>,
-    ) -> (PermitId, Arc<AtomicBool>) {
-        self.in_flight += 1;
-        self.speculative += usize::from(intent == Intent::Speculative);
-        self.peak = self.peak.max(self.in_flight);
-        self.latest_id += 1;
-        let reclaimed = Arc::new(AtomicBool::new(false));
-        let holder = PermitHolder { intent, reclaimed: Arc::clone(&reclaimed), of, unclaimed_since };
-        self.held.insert(self.latest_id, holder);
-        (self.latest_id, reclaimed)
-    }
-
-    /// Takes a permit back, unless it was reclaimed before. Returns whether it was still held.
-    fn give_back(&mut self, id: PermitId, reclaim: bool) -> bool {
-        let Some(holder) = self.held.remove(&id) else { return false };
-        holder.reclaimed.store(reclaim, Ordering::Release);
-        self.in_flight -= 1;
-        self.speculative -= usize::from(holder.intent == Intent::Speculative);
-        true
     }
 }
 

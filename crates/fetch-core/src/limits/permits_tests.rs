@@ -7,14 +7,14 @@ use crate::internal::{ask, sync::explore};
 use futures::{FutureExt, future::BoxFuture};
 use proptest::prelude::*;
 
-fn wait(permits: &Arc<Permits>, intent: Intent) -> BoxFuture<'static, Permit> {
+fn wait(permits: &Arc<Permits>, kind: PermitKind) -> BoxFuture<'static, Permit> {
     let (permits, activity) = (Arc::clone(permits), permits.activity());
-    async move { permits.acquire(intent, &activity).await }.boxed()
+    async move { permits.acquire(kind, &activity).await }.boxed()
 }
 
 /// A waiter that was polled once and has no permit yet.
-fn queued(permits: &Arc<Permits>, intent: Intent) -> BoxFuture<'static, Permit> {
-    let mut waiting = wait(permits, intent);
+fn queued(permits: &Arc<Permits>, kind: PermitKind) -> BoxFuture<'static, Permit> {
+    let mut waiting = wait(permits, kind);
     assert!((&mut waiting).now_or_never().is_none());
     waiting
 }
@@ -22,22 +22,27 @@ fn queued(permits: &Arc<Permits>, intent: Intent) -> BoxFuture<'static, Permit> 
 /// A permit of a call that is not polled from now on, and the activity of that call.
 async fn held(permits: &Arc<Permits>) -> (Permit, Arc<CallActivity>) {
     let activity = permits.activity();
-    (permits.acquire(Intent::Demand, &activity).await, activity)
+    (permits.acquire(PermitKind::Demand, &activity).await, activity)
 }
 
 fn speculate(permits: &Arc<Permits>, promotion: &Promotion) -> BoxFuture<'static, Permit> {
     let (permits, activity) = (Arc::clone(permits), permits.activity());
     let mut extensions = ask(0..1, Intent::Speculative).extensions;
     extensions.insert(promotion.clone());
-    async move { permits.acquire_for(&extensions, &activity).await }.boxed()
+    async move { permits.acquire_for(&extensions, PermitKind::Demand, &activity).await }.boxed()
+}
+
+fn wait_as_part(permits: &Arc<Permits>, promotion: &Promotion) -> BoxFuture<'static, Permit> {
+    let (permits, activity, promotion) = (Arc::clone(permits), permits.activity(), promotion.clone());
+    async move { permits.acquire_promotable(PermitKind::Part, &promotion, &activity).await }.boxed()
 }
 
 #[tokio::test(start_paused = true)]
 async fn demand_goes_before_speculation_that_waited_longer() {
-    let permits = Permits::new(1);
-    let held = wait(&permits, Intent::Demand).await;
-    let mut speculative = queued(&permits, Intent::Speculative);
-    let demand = queued(&permits, Intent::Demand);
+    let permits = Permits::new(1, 1);
+    let held = wait(&permits, PermitKind::Demand).await;
+    let mut speculative = queued(&permits, PermitKind::Speculation);
+    let demand = queued(&permits, PermitKind::Demand);
     drop(held);
     assert!(futures::poll!(&mut speculative).is_pending());
     drop(demand.now_or_never().expect("demand is next"));
@@ -47,11 +52,11 @@ async fn demand_goes_before_speculation_that_waited_longer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_nobody_polls_loses_its_permit_to_a_waiter() {
-    let permits = Permits::new(1);
+    let permits = Permits::new(1, 1);
     let (unread, activity) = held(&permits).await;
     activity.mark_idle();
     let start = Instant::now();
-    let next = wait(&permits, Intent::Demand).await;
+    let next = wait(&permits, PermitKind::Demand).await;
     assert!(start.elapsed() >= IDLE_TIMEOUT, "not before its reader had time to poll");
     assert!(unread.is_reclaimed());
     drop(unread);
@@ -62,10 +67,10 @@ async fn a_call_that_nobody_polls_loses_its_permit_to_a_waiter() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_polled_keeps_its_permit() {
-    let permits = Permits::new(1);
+    let permits = Permits::new(1, 1);
     let (held, activity) = held(&permits).await;
     activity.mark_idle();
-    let mut waiting = queued(&permits, Intent::Demand);
+    let mut waiting = queued(&permits, PermitKind::Demand);
     tokio::time::sleep(IDLE_TIMEOUT / 2).await;
     activity.mark_active();
     for _ in 0..3 {
@@ -79,10 +84,10 @@ async fn a_call_that_is_polled_keeps_its_permit() {
 
 #[tokio::test(start_paused = true)]
 async fn a_waiter_that_is_not_polled_blocks_no_other() {
-    let permits = Permits::new(1);
-    let held = wait(&permits, Intent::Demand).await;
-    let unpolled: Vec<_> = (0..5).map(|_| queued(&permits, Intent::Demand)).collect();
-    let last = queued(&permits, Intent::Demand);
+    let permits = Permits::new(1, 1);
+    let held = wait(&permits, PermitKind::Demand).await;
+    let unpolled: Vec<_> = (0..5).map(|_| queued(&permits, PermitKind::Demand)).collect();
+    let last = queued(&permits, PermitKind::Demand);
     drop(held);
     let start = Instant::now();
     drop(last.await);
@@ -98,10 +103,10 @@ async fn a_waiter_that_is_not_polled_blocks_no_other() {
 fn permits_of_tasks_on_a_runtime_that_has_stopped_are_reclaimed() {
     let new = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let (stopped, here) = (new().expect("a runtime"), new().expect("a runtime"));
-    let permits = Permits::new(2);
+    let permits = Permits::new(2, 2);
     let tasks = stopped.block_on(async {
         let hold = |permits: Arc<Permits>| async move {
-            let _held = wait(&permits, Intent::Demand).await;
+            let _held = wait(&permits, PermitKind::Demand).await;
             std::future::pending::<()>().await;
         };
         let tasks = [0, 1].map(|_| tokio::spawn(hold(Arc::clone(&permits))));
@@ -111,7 +116,7 @@ fn permits_of_tasks_on_a_runtime_that_has_stopped_are_reclaimed() {
     });
     here.block_on(async {
         let start = Instant::now();
-        let pair = [wait(&permits, Intent::Demand).await, wait(&permits, Intent::Demand).await];
+        let pair = [wait(&permits, PermitKind::Demand).await, wait(&permits, PermitKind::Demand).await];
         assert!(start.elapsed() < LATER_WAITERS_SCAN_EVERY, "{:?}", start.elapsed());
         drop(pair);
     });
@@ -122,9 +127,9 @@ fn permits_of_tasks_on_a_runtime_that_has_stopped_are_reclaimed() {
 /// Guards against a queue that is searched for each waiter: with one, this took 4.1 s.
 #[tokio::test(start_paused = true)]
 async fn forty_thousand_waiters_are_served_in_order() {
-    let permits = Permits::new(1);
-    let held = wait(&permits, Intent::Demand).await;
-    let mut waiting: VecDeque<_> = (0..40_000).map(|_| queued(&permits, Intent::Demand)).collect();
+    let permits = Permits::new(1, 1);
+    let held = wait(&permits, PermitKind::Demand).await;
+    let mut waiting: VecDeque<_> = (0..40_000).map(|_| queued(&permits, PermitKind::Demand)).collect();
     drop(held);
     while let Some(first) = waiting.pop_front() {
         drop(first.now_or_never().expect("it is the first one"));
@@ -138,7 +143,7 @@ async fn forty_thousand_waiters_are_served_in_order() {
 #[test]
 fn no_schedule_loses_a_permit_or_a_waiter() {
     explore(3000, || {
-        let permits = Permits::new(2);
+        let permits = Permits::new(2, 2);
         let (using, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let task = |n: usize| {
             let (permits, using, most) = (Arc::clone(&permits), Arc::clone(&using), Arc::clone(&most));
@@ -146,9 +151,9 @@ fn no_schedule_loses_a_permit_or_a_waiter() {
             let promote = promotion.clone();
             shuttle::future::spawn(async move {
                 let mut waiting = match n % 3 {
-                    0 => wait(&permits, Intent::Speculative),
+                    0 => wait(&permits, PermitKind::Speculation),
                     1 => speculate(&permits, &promotion),
-                    _ => wait(&permits, Intent::Demand),
+                    _ => wait(&permits, PermitKind::Demand),
                 };
                 if n == 4 {
                     // Gives up, perhaps at the moment it is served.
@@ -192,11 +197,11 @@ fn no_schedule_loses_a_permit_or_a_waiter() {
 
 #[tokio::test(start_paused = true)]
 async fn a_promoted_waiter_goes_before_speculation_and_after_demand() {
-    let permits = Permits::new(1);
-    let held = wait(&permits, Intent::Demand).await;
+    let permits = Permits::new(1, 1);
+    let held = wait(&permits, PermitKind::Demand).await;
     let promotion = Promotion::default();
     let mut waiting =
-        [wait(&permits, Intent::Speculative), speculate(&permits, &promotion), wait(&permits, Intent::Demand)];
+        [wait(&permits, PermitKind::Speculation), speculate(&permits, &promotion), wait(&permits, PermitKind::Demand)];
     for waiting in &mut waiting {
         assert!(futures::poll!(waiting).is_pending());
     }
@@ -213,13 +218,14 @@ async fn a_promoted_waiter_goes_before_speculation_and_after_demand() {
 
 #[tokio::test(start_paused = true)]
 async fn speculation_leaves_permits_to_demand_and_to_what_is_promoted() {
-    let permits = Permits::new(64);
+    let permits = Permits::new(64, 64);
     let promotion = Promotion::default();
-    let speculation: Vec<Permit> = (0..62).filter_map(|_| wait(&permits, Intent::Speculative).now_or_never()).collect();
+    let speculation: Vec<Permit> =
+        (0..62).filter_map(|_| wait(&permits, PermitKind::Speculation).now_or_never()).collect();
     assert_eq!(speculation.len(), 62);
     let mut next = speculate(&permits, &promotion);
     assert!(futures::poll!(&mut next).is_pending(), "the last two are reserved for demand");
-    let demand = wait(&permits, Intent::Demand).now_or_never().expect("demand may use the rest");
+    let demand = wait(&permits, PermitKind::Demand).now_or_never().expect("demand may use the rest");
     promotion.promote();
     assert!(next.now_or_never().is_some(), "it is demand now");
     drop((speculation, demand));
@@ -229,12 +235,12 @@ async fn speculation_leaves_permits_to_demand_and_to_what_is_promoted() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_is_raised_serves_at_once() {
-    let permits = Permits::new(2);
-    let held = [wait(&permits, Intent::Demand).await, wait(&permits, Intent::Demand).await];
+    let permits = Permits::new(2, 2);
+    let held = [wait(&permits, PermitKind::Demand).await, wait(&permits, PermitKind::Demand).await];
     permits.set_limit(1);
     permits.serve();
     let [first, second] = held;
-    let mut next = wait(&permits, Intent::Demand);
+    let mut next = wait(&permits, PermitKind::Demand);
     drop(first);
     assert!(futures::poll!(&mut next).is_pending(), "one is in flight, and no more may be");
     permits.set_limit(2);
@@ -247,56 +253,70 @@ async fn a_limit_that_is_raised_serves_at_once() {
 proptest! {
     /// Acquire, release, promote and give up in any order, compared with two plain queues: the same waiters are served.
     #[test]
-    fn serves_like_two_queues(
+    fn serves_like_three_queues(
         limit in 1_usize..9,
-        ops in prop::collection::vec((0_u8..7, 0_usize..8), 1..100),
+        fill_limit in 1_usize..9,
+        ops in prop::collection::vec((0_u8..9, 0_usize..8), 1..100),
     ) {
-        let permits = Permits::new(limit);
-        let most_speculative = (limit - limit.div_ceil(8)).max(1);
-        let mut held: Vec<(Intent, Permit)> = Vec::new();
+        use PermitKind::{Demand, LargeDemand, Part, Speculation};
+        let permits = Permits::new(limit, fill_limit);
+        let fill_limit = fill_limit.min(limit);
+        let most_speculative = (fill_limit - 1).max(1);
+        // What the limits allow beside the permits that are held.
+        let is_free = |held: &[(PermitKind, Permit)], kind| {
+            let filling = held.iter().filter(|(kind, _)| *kind != Demand).count();
+            let speculative = held.iter().filter(|(kind, _)| *kind == Speculation).count();
+            held.len() < limit && match kind {
+                Demand | LargeDemand => true,
+                Part => filling < fill_limit,
+                Speculation => filling < fill_limit && speculative < most_speculative,
+            }
+        };
+        let mut held: Vec<(PermitKind, Permit)> = Vec::new();
         // In the order in which each joined its queue.
-        let mut waiting: Vec<(Intent, Promotion, BoxFuture<'static, Permit>)> = Vec::new();
+        let mut waiting: Vec<(PermitKind, Promotion, BoxFuture<'static, Permit>)> = Vec::new();
         for (op, n) in ops {
-            let speculative = held.iter().filter(|(intent, _)| *intent == Intent::Speculative).count();
             match op {
-                0 | 1 => {
-                    let intent = if op == 0 { Intent::Demand } else { Intent::Speculative };
-                    let free = held.len() < limit && (op == 0 || speculative < most_speculative);
+                0..=3 => {
+                    let kind = [Demand, LargeDemand, Part, Speculation][usize::from(op)];
                     let promotion = Promotion::default();
-                    let mut future = match intent {
-                        Intent::Demand => wait(&permits, intent),
-                        Intent::Speculative => speculate(&permits, &promotion),
+                    let mut future = match kind {
+                        Demand | LargeDemand => wait(&permits, kind),
+                        Part => wait_as_part(&permits, &promotion),
+                        Speculation => speculate(&permits, &promotion),
                     };
+                    let free = is_free(&held, kind);
                     match (&mut future).now_or_never() {
-                        Some(permit) => { prop_assert!(free); held.push((intent, permit)); }
-                        None => { prop_assert!(!free); waiting.push((intent, promotion, future)); }
+                        Some(permit) => { prop_assert!(free); held.push((kind, permit)); }
+                        None => { prop_assert!(!free); waiting.push((kind, promotion, future)); }
                     }
                 }
-                2 if !held.is_empty() => drop(held.remove(n % held.len())),
-                3 if !waiting.is_empty() => drop(waiting.remove(n % waiting.len())),
-                4 if !held.is_empty() => prop_assert!(!held[n % held.len()].1.is_reclaimed()),
-                5 | 6 if !waiting.is_empty() => {
+                4 if !held.is_empty() => drop(held.remove(n % held.len())),
+                5 if !waiting.is_empty() => drop(waiting.remove(n % waiting.len())),
+                6 if !held.is_empty() => prop_assert!(!held[n % held.len()].1.is_reclaimed()),
+                7 | 8 if !waiting.is_empty() => {
                     let n = n % waiting.len();
-                    if waiting[n].0 == Intent::Speculative {
+                    if matches!(waiting[n].0, Part | Speculation) {
                         let (_, promotion, mut future) = waiting.remove(n);
                         promotion.promote();
                         match (&mut future).now_or_never() {
-                            Some(permit) => { prop_assert!(held.len() < limit); held.push((Intent::Demand, permit)); }
-                            None => waiting.push((Intent::Demand, promotion, future)),
+                            Some(permit) => {
+                                prop_assert!(is_free(&held, LargeDemand));
+                                held.push((LargeDemand, permit));
+                            }
+                            None => waiting.push((LargeDemand, promotion, future)),
                         }
                     }
                 }
                 _ => {}
             }
-            // The model: while a permit is free, the oldest demand is served, then the oldest speculation.
-            while held.len() < limit {
-                let speculative = held.iter().filter(|(intent, _)| *intent == Intent::Speculative).count();
-                let first = |wanted| waiting.iter().position(|(intent, ..)| *intent == wanted);
-                let next = first(Intent::Demand)
-                    .or_else(|| first(Intent::Speculative).filter(|_| speculative < most_speculative));
-                let Some(next) = next else { break };
-                let (intent, _, future) = waiting.remove(next);
-                held.push((intent, future.now_or_never().expect("the model serves it, so must we")));
+            // The model: the oldest demand is served, then the oldest part, then the oldest speculation.
+            loop {
+                let first = |wanted: &[PermitKind]| waiting.iter().position(|(kind, ..)| wanted.contains(kind));
+                let next = first(&[Demand, LargeDemand]).or_else(|| first(&[Part])).or_else(|| first(&[Speculation]));
+                let Some(next) = next.filter(|next| is_free(&held, waiting[*next].0)) else { break };
+                let (kind, _, future) = waiting.remove(next);
+                held.push((kind, future.now_or_never().expect("the model serves it, so must we")));
             }
             for (.., future) in &mut waiting {
                 prop_assert!(future.now_or_never().is_none(), "served out of turn");
@@ -307,6 +327,7 @@ proptest! {
         drop(waiting);
         held.clear();
         prop_assert_eq!(permits.in_flight(), 0);
-        prop_assert_eq!(permits.state.lock().speculative, 0);
+        let state = permits.state.lock();
+        prop_assert_eq!((state.speculative, state.filling), (0, 0));
     }
 }

@@ -23,6 +23,11 @@ const STREAM_MIN_BYTES: u64 = 256 * 1024;
 const BUCKET: Duration = Duration::from_millis(100);
 /// Streams that carry this share of the estimated bandwidth have saturated the link.
 const FULL: f64 = 0.8;
+/// Streams that together carry this much more than the profile assumes show that the link is wider.
+const EXCEEDED: f64 = 1.1;
+/// A link that has carried more than the profile assumes, and has not shown its limit, is expected to carry this many
+/// times what it has carried: reads look for its limit, as TCP does in slow start (RFC 5681, section 3.1).
+const SEARCH: f64 = 1.5;
 /// Buckets remembered.
 const BUCKETS: usize = 20;
 
@@ -167,8 +172,14 @@ impl Estimator {
         let prior = self.prior.aggregate_bytes_per_s.max(stream);
         let best =
             |link_limited: bool| self.buckets.iter().filter(|b| !link_limited || b.1).map(|b| b.0).fold(0.0, f64::max);
-        let limited = best(true);
-        if limited > 0.0 { limited } else { prior.max(best(false)) }
+        let (limited, highest) = (best(true), best(false));
+        if limited > 0.0 {
+            limited
+        } else if highest > prior * EXCEEDED {
+            highest * SEARCH
+        } else {
+            prior.max(highest)
+        }
     }
 
     /// Closes the buckets that ended before `now`.

@@ -10,16 +10,19 @@ use crate::policy::link::Link;
 /// trip is the most that one request less is worth.
 const SPARE_REQUESTS: u64 = 4;
 
+/// The most requests in flight at once for the ranges of one call.
+pub const RANGES_AT_ONCE: usize = 32;
+
 /// Merges `ranges` (none empty, in any order) into runs, sorted and disjoint, that cover them all.
 ///
-/// If there are more runs than `concurrency` requests in flight, they queue. One request less then saves a whole
+/// If there are more runs than `at_once` requests in flight, they queue. One request less then saves a whole
 /// round trip, and a hole may cost as much.
-pub fn merge_ranges(ranges: &[Range<u64>], link: &Link, concurrency: usize) -> Vec<Range<u64>> {
+pub fn merge_ranges(ranges: &[Range<u64>], link: &Link, at_once: usize) -> Vec<Range<u64>> {
     let mut sorted = ranges.to_vec();
     sorted.sort_unstable_by_key(|range| (range.start, range.end));
     let round_trip = link.round_trip_bytes();
     let runs = bridge(&sorted, round_trip / SPARE_REQUESTS);
-    if runs.len() > concurrency { bridge(&runs, round_trip) } else { runs }
+    if runs.len() > at_once { bridge(&runs, round_trip) } else { runs }
 }
 
 /// Joins neighbours with at most `hole` bytes between them.

@@ -11,11 +11,8 @@
 //! and Kuck 1987), so the last ones end together again. Parts of two units would reach one per cent more bandwidth, but
 //! hold twice the memory, and memory that is touched for the first time costs more CPU time than all of the requests.
 
-use crate::policy::byte_range::{self, pow2_floor};
-use crate::policy::{link::Link, profile::BackendProfile};
-
-/// Round trips per unit: a request then transfers bytes for three quarters of its time.
-const ROUND_TRIPS: f64 = 3.0;
+use crate::policy::byte_range::pow2_floor;
+use crate::policy::{fill, link::Link, profile::BackendProfile};
 
 /// If one stream gets this share of the bandwidth, more streams only cost requests.
 const ONE_STREAM_IS_ENOUGH: f64 = 0.8;
@@ -46,18 +43,16 @@ pub(crate) struct Split {
 }
 
 impl Split {
-    /// How to cut on `link` with `concurrency` requests in flight; `None` if one stream gets nearly the whole
-    /// bandwidth.
-    pub(crate) fn plan(link: &Link, profile: &BackendProfile, concurrency: usize) -> Option<Self> {
+    /// How to cut on `link` with `slots` requests in flight; `None` if one stream gets nearly the whole bandwidth.
+    pub(crate) fn plan(link: &Link, profile: &BackendProfile, slots: usize) -> Option<Self> {
         let stream = link.stream_bytes_per_s;
-        let reachable = link.aggregate_bytes_per_s.min(concurrency as f64 * stream);
+        let reachable = link.aggregate_bytes_per_s.min(slots as f64 * stream);
         if stream >= ONE_STREAM_IS_ENOUGH * reachable {
             return None;
         }
         let (min_bytes, max_bytes) = (profile.min_part_bytes, profile.max_part_bytes);
-        let wanted = byte_range::from_f64(ROUND_TRIPS * link.ttfb_p50.as_secs_f64() * stream);
-        let unit_bytes = pow2_floor(wanted).clamp(min_bytes, max_bytes);
-        Some(Self { unit_bytes, min_bytes, max_bytes, slots: concurrency as u64, one_wave: false })
+        let unit_bytes = fill::unit_bytes(link, (min_bytes, max_bytes));
+        Some(Self { unit_bytes, min_bytes, max_bytes, slots: slots as u64, one_wave: false })
     }
 
     /// The same for a range of `bytes`. A long range is cut into larger parts.
@@ -65,6 +60,11 @@ impl Split {
         let stretched = pow2_floor(bytes / (WAVES * self.slots)).min(STRETCHED_BYTES).min(self.max_bytes);
         let stretched = Self { unit_bytes: self.unit_bytes.max(stretched), ..self };
         Self { one_wave: bytes <= stretched.wave_part_bytes().saturating_mul(self.slots), ..stretched }
+    }
+
+    /// The same with `slots` requests in flight: the link was found to carry more, or less.
+    pub(crate) fn with_slots(self, slots: usize) -> Self {
+        Self { slots: slots.max(1) as u64, ..self }
     }
 
     /// Whether a range of `bytes` is one request. A range is one request up to one and a half units: its halves

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::policy::fill;
 use crate::policy::link::{EndedBody, Estimator, Link};
 use crate::policy::profile::BackendProfile;
 
@@ -40,9 +41,9 @@ impl LinkEstimate {
         self.estimator.lock().is_measured()
     }
 
-    /// Bytes that all bodies have carried.
-    pub(crate) fn all_bytes(&self) -> u64 {
-        self.estimator.lock().all_bytes()
+    /// How many requests fill the link, at most `limit`.
+    pub(crate) fn fill(&self, profile: &BackendProfile, limit: usize) -> usize {
+        fill::requests(&self.link(), (profile.min_part_bytes, profile.max_part_bytes)).min(limit)
     }
 
     /// An answer began `ttfb` after its request: one more stream is open.

@@ -15,8 +15,9 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, task::coop};
 
 use crate::error::{FetchError, ObjectChanged};
+use crate::limits::permit_state::PermitKind;
 use crate::policy::{byte_range, split::Split};
-use crate::protocol::extensions::{Origin, Reserved};
+use crate::protocol::extensions::{Intent, Origin, Reserved};
 use crate::protocol::version::ObjectVersion;
 use crate::read::slots::{PartMemory, PartTask, PutOutcome, Slot, Slots};
 use crate::request::retryable::{depends_on_request, is_transient};
@@ -158,14 +159,15 @@ impl SplitRead {
                 let mut state = self.state.lock();
                 let unsent = byte_range::len(&state.unsent);
                 let running = state.all().filter(|slot| slot.is_running()).count();
-                if unsent == 0 || running >= self.split.slots() {
+                let split = self.split.with_slots(self.core.permits.fill_limit().0);
+                if unsent == 0 || running >= split.slots() {
                     return;
                 }
                 let outstanding = state.all().map(|slot| slot.range.end - slot.at).sum();
-                let bytes = self.split.next_bytes(state.sent, outstanding, unsent);
+                let bytes = split.next_bytes(state.sent, outstanding, unsent);
                 let is_head = state.line.is_empty();
                 let ahead_bytes = state.unsent.start - state.position;
-                if !is_head && ahead_bytes.saturating_add(bytes) > self.split.window_bytes() {
+                if !is_head && ahead_bytes.saturating_add(bytes) > split.window_bytes() {
                     return;
                 }
                 let Some(part) = self.cut(&mut state, bytes, is_head) else { return };
@@ -181,7 +183,11 @@ impl SplitRead {
         let range = state.unsent.start..state.unsent.start.saturating_add(bytes).min(state.unsent.end);
         state.unsent.start = range.end;
         let number = state.number();
-        state.line.push_back(Slot::new(number, range.clone(), memory));
+        let slot = Slot::new(number, range.clone(), memory);
+        if is_head {
+            slot.promotion.promote();
+        }
+        state.line.push_back(slot);
         Some((number, range))
     }
 
@@ -208,8 +214,14 @@ impl SplitRead {
     async fn fetch(self: Arc<Self>, number: u64, range: Range<u64>) {
         let core = &self.core;
         let activity = core.permits.activity();
+        let Some(promotion) = self.state.lock().slot(number).map(|slot| slot.promotion.clone()) else { return };
         let answer = loop {
-            let permit = core.permits.acquire_for(&self.options.extensions, &activity).await;
+            let permit = match Intent::of(&self.options.extensions) {
+                Intent::Demand => core.permits.acquire_promotable(PermitKind::Part, &promotion, &activity).await,
+                Intent::Speculative => {
+                    core.permits.acquire_for(&self.options.extensions, PermitKind::Part, &activity).await
+                }
+            };
             let version = self.state.lock().version.clone();
             let mut options = self.options.clone().with_range(Some(range.clone()));
             let pinned = version.as_ref().is_some_and(|version| version.pin(core.profile.pin, &mut options));

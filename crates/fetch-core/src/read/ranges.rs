@@ -9,7 +9,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{Error, Extensions, GetOptions, GetResult, GetResultPayload, Result, path::Path};
 
 use crate::error::{FetchError, ObjectChanged};
-use crate::policy::{byte_range, merge::merge_ranges};
+use crate::policy::{
+    byte_range,
+    merge::{RANGES_AT_ONCE, merge_ranges},
+};
 use crate::protocol::version::ObjectVersion;
 use crate::read::RESTARTS;
 use crate::request::core::FetchCore;
@@ -107,12 +110,13 @@ impl FetchCore {
     }
 
     async fn read_merged(self: &Arc<Self>, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let runs = merge_ranges(ranges, &self.link.link(), self.config.concurrency);
+        let at_once = RANGES_AT_ONCE.min(self.config.concurrency);
+        let runs = merge_ranges(ranges, &self.link.link(), at_once);
         let version = OnceLock::new();
         let mut tally = DeliveryTally { counters: &self.counters, delivered: Arc::default(), returned: 0 };
         let runs: Vec<MergedRun> = stream::iter(runs)
             .map(|run| self.read_run(path, run, &version, &tally.delivered))
-            .buffered(self.config.concurrency)
+            .buffered(at_once)
             .try_collect()
             .await?;
         let answer: Vec<Bytes> = ranges.iter().map(|range| MergedRun::cut(&runs, range)).collect::<Result<_>>()?;

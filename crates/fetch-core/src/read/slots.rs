@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 
 use crate::limits::budget::Reservation;
 use crate::policy::byte_range;
+use crate::protocol::extensions::Promotion;
 use crate::protocol::version::ObjectVersion;
 
 /// What the first part may hold without a reservation: a few chunks, so that reading and receiving overlap.
@@ -52,6 +53,8 @@ pub(crate) struct Slot {
     /// The waker of a task that waits until the reader has taken a chunk.
     pub(crate) drainer: Option<Waker>,
     pub(crate) task: Option<PartTask>,
+    /// Used when the reader waits for this part: its request then waits for a permit as demand.
+    pub(crate) promotion: Promotion,
 }
 
 /// What the bytes of a part are charged to.
@@ -124,8 +127,8 @@ impl Slots {
 
     /// Drops parts that have been read to their end, so that the next one becomes the first.
     pub(crate) fn forget_read(&mut self) {
-        while self.line.front().is_some_and(|head| head.done && head.chunks.is_empty()) {
-            self.line.pop_front();
+        while self.line.pop_front_if(|head| head.done && head.chunks.is_empty()).is_some() {
+            self.line.iter().take(1).for_each(|next| next.promotion.promote());
         }
         if self.line.is_empty() && self.unsent.is_empty() {
             self.line.extend(self.tail.take());

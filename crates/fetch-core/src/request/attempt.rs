@@ -9,6 +9,7 @@ use tracing::Instrument;
 
 use crate::error::Throttled;
 use crate::internal::runtime::has_timer;
+use crate::limits::permit_state::PermitKind;
 use crate::limits::{call_activity::CallActivity, permits::Permit};
 use crate::policy::{body_check::check_range, byte_range, concurrency::AnswerSample};
 use crate::protocol::extensions::{Intent, Promotion};
@@ -100,7 +101,7 @@ impl FetchCore {
             }
             let taken = self.hedging.lock().take();
             if taken {
-                return self.permits.acquire(Intent::Demand, activity).await;
+                return self.permits.acquire(PermitKind::Demand, activity).await;
             }
             tokio::time::sleep(delay).await;
         }
@@ -109,15 +110,20 @@ impl FetchCore {
     /// Adapts the limit on GETs in flight to the answer to one of them.
     fn adapt_concurrency(&self, error: Option<&Error>) {
         let throttled = error.and_then(Throttled::find);
-        let sample = AnswerSample {
-            is_throttled: throttled.is_some(),
-            in_flight: self.permits.in_flight(),
-            all_bytes: self.link.all_bytes(),
-        };
+        let sample = AnswerSample { is_throttled: throttled.is_some(), in_flight: self.permits.in_flight() };
         let mut concurrency = self.concurrency.lock();
         let before = concurrency.limit();
         concurrency.on_answer(self.now(), sample);
         let limit = concurrency.limit();
+        let (fill_before, is_filled) = self.permits.fill_limit();
+        if is_filled {
+            // Nothing else waits for the estimate, and a request less than fills the link would say nothing new.
+            let fill = self.link.fill(&self.profile, limit);
+            if fill != fill_before {
+                self.permits.set_fill_limit(fill);
+                trace_events::fill_limit(fill_before, fill);
+            }
+        }
         if limit == before {
             return;
         }

@@ -10,9 +10,10 @@ use object_store::{Error, Result};
 use tokio::{task::coop, time::Instant};
 
 use crate::limits::call_activity::{CallActivity, IdleWaker};
+use crate::limits::permit_state::PermitKind;
 use crate::limits::permits::Permit;
 use crate::policy::body_check::BodyCheck;
-use crate::protocol::extensions::{Intent, Origin};
+use crate::protocol::extensions::Origin;
 use crate::protocol::link_estimate::BodyMeter;
 use crate::request::resume::{Resume, ResumedAnswer};
 use crate::request::{core::FetchCore, stall_watch::StallWatch};
@@ -143,7 +144,7 @@ impl ResponseBody {
         if self.permit.as_ref().is_some_and(Permit::is_reclaimed) {
             self.permit = None;
             let (permits, activity) = (Arc::clone(&self.core.permits), Arc::clone(&self.activity));
-            self.reacquiring = Some(async move { permits.acquire(Intent::Demand, &activity).await }.boxed());
+            self.reacquiring = Some(async move { permits.acquire(PermitKind::LargeDemand, &activity).await }.boxed());
         }
         if let Some(acquiring) = &mut self.reacquiring {
             self.permit = Some(ready!(acquiring.poll_unpin(cx)));

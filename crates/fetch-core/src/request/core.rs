@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::config::FetchConfig;
 use crate::error::{ExplainsError, ObjectChanged, Throttled};
 use crate::internal::{mutation::Mutation, runtime::has_timer};
+use crate::limits::permit_state::PermitKind;
 use crate::limits::permits::{Permit, Permits};
 use crate::limits::{budget::MemoryBudget, call_activity::CallActivity};
 use crate::policy::retry::{RetryAttempts, RetryPolicy};
@@ -87,7 +88,7 @@ impl FetchCore {
         tokio::time::sleep(held).await;
         drop(permit);
         tokio::time::sleep(pause - held).await;
-        Some(self.permits.acquire_for(&options.extensions, activity).await)
+        Some(self.permits.acquire_for(&options.extensions, PermitKind::Demand, activity).await)
     }
 
     /// Whether answers of `version` to several requests may be combined: the version has a validator, or the caller has

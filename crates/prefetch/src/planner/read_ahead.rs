@@ -3,6 +3,8 @@
 use std::iter::{successors, zip};
 use std::ops::Range;
 
+use headstart_fetch_core::internal::fill_requests;
+
 use super::Planner;
 use crate::planner::hints::AnnouncedPattern;
 use crate::planner::messages::{PlannerInputs, ReaderId};
@@ -35,7 +37,8 @@ impl Planner {
             return;
         }
         let mut allowed_bytes = self.remaining_bytes(limits, reader, stream);
-        for _ in self.parts.map().index().in_flight_unasked..self.settings.concurrency {
+        let most = self.settings.concurrency.min(fill_requests(&inputs.link, self.settings.part_bytes));
+        for _ in self.parts.map().index().in_flight_unasked..most {
             // A request is sent whole or not at all: small ones would cost a round trip each.
             let next = self.next_ahead(reader, stream, inputs);
             let Some(range) = next.filter(|range| range.end - range.start <= allowed_bytes) else { break };

@@ -1,0 +1,132 @@
+//! Who holds and who waits for permits: the decisions of [`super::permits`], without clock and tasks.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use crate::internal::runtime::TaskRuntime;
+use crate::limits::call_activity::CallActivity;
+use crate::limits::wait_queue::WaitQueue;
+
+/// One permit in this many is reserved for demand: one of 32, which a single demand finds free. With four of 32, the
+/// first 256 MiB of an announced sequential read took 5 % longer, and many demands at once gained nothing, since demand
+/// is served first in any case.
+const RESERVED_FOR_DEMAND: usize = 32;
+
+/// What a permit is for. Waiters are served in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PermitKind {
+    /// A request that its caller waits for, and that is too small to fill the link.
+    Demand,
+    /// A larger request that its caller waits for, or the first part of a split read. It counts towards the fill limit,
+    /// but does not wait for it.
+    LargeDemand,
+    /// A further part of a split read.
+    Part,
+    /// A request that no reader waits for.
+    Speculation,
+}
+
+impl PermitKind {
+    /// The priority in the wait queue.
+    pub(super) fn priority(self) -> u8 {
+        match self {
+            Self::Demand | Self::LargeDemand => 0,
+            Self::Part => 1,
+            Self::Speculation => 2,
+        }
+    }
+
+    /// Whether the request counts towards the fill limit.
+    pub(super) fn fills(self) -> bool {
+        self != Self::Demand
+    }
+
+    /// Whether the request waits for the fill limit.
+    fn waits_for_fill(self) -> bool {
+        matches!(self, Self::Part | Self::Speculation)
+    }
+}
+
+/// Identifies a granted permit; never reused.
+pub(super) type PermitId = u64;
+
+#[derive(Debug, Default)]
+pub(super) struct PermitState {
+    /// The hard limit.
+    pub(super) limit: usize,
+    pub(super) fill_limit: usize,
+    pub(super) in_flight: usize,
+    /// How many of the permits in flight count towards the fill limit.
+    pub(super) filling: usize,
+    /// How many of the permits in flight were granted to speculation.
+    pub(super) speculative: usize,
+    pub(super) peak: usize,
+    latest_id: PermitId,
+    pub(super) queue: WaitQueue<PermitRequest, PermitId>,
+    pub(super) held: HashMap<PermitId, PermitHolder>,
+    pub(super) next_scan: Duration,
+}
+
+/// Who asks for a permit.
+#[derive(Debug, Clone)]
+pub(super) struct PermitRequest {
+    pub(super) kind: PermitKind,
+    pub(super) activity: Arc<CallActivity>,
+    pub(super) runtime: Option<TaskRuntime>,
+}
+
+/// Who holds a permit.
+#[derive(Debug)]
+pub(super) struct PermitHolder {
+    pub(super) reclaimed: Arc<AtomicBool>,
+    pub(super) of: PermitRequest,
+    /// When the permit was granted to a waiter that has not been polled since.
+    pub(super) unclaimed_since: Option<Duration>,
+}
+
+impl PermitState {
+    pub(super) fn new(limit: usize, fill_limit: usize) -> Self {
+        Self { limit, fill_limit, ..Self::default() }
+    }
+
+    pub(super) fn is_free(&self, kind: PermitKind) -> bool {
+        let fill_limit = self.fill_limit.min(self.limit);
+        let speculative_limit = (fill_limit - fill_limit.div_ceil(RESERVED_FOR_DEMAND)).max(1);
+        let filled =
+            self.filling >= fill_limit || kind == PermitKind::Speculation && self.speculative >= speculative_limit;
+        self.in_flight < self.limit && !(kind.waits_for_fill() && filled)
+    }
+
+    /// The waiter to be served next, if a permit is free for it.
+    pub(super) fn next(&self) -> Option<PermitRequest> {
+        let (priority, waiter) = self.queue.first()?;
+        let promoted = priority < waiter.wants.kind.priority();
+        let kind = if promoted { PermitKind::LargeDemand } else { waiter.wants.kind };
+        self.is_free(kind).then(|| PermitRequest { kind, ..waiter.wants.clone() })
+    }
+
+    pub(super) fn grant(
+        &mut self,
+        of: PermitRequest,
+        unclaimed_since: Option<Duration>,
+    ) -> (PermitId, Arc<AtomicBool>) {
+        self.in_flight += 1;
+        self.filling += usize::from(of.kind.fills());
+        self.speculative += usize::from(of.kind == PermitKind::Speculation);
+        self.peak = self.peak.max(self.in_flight);
+        self.latest_id += 1;
+        let reclaimed = Arc::new(AtomicBool::new(false));
+        self.held.insert(self.latest_id, PermitHolder { reclaimed: Arc::clone(&reclaimed), of, unclaimed_since });
+        (self.latest_id, reclaimed)
+    }
+
+    /// Takes a permit back, unless it was reclaimed before. Returns whether it was still held.
+    pub(super) fn give_back(&mut self, id: PermitId, reclaim: bool) -> bool {
+        let Some(holder) = self.held.remove(&id) else { return false };
+        holder.reclaimed.store(reclaim, Ordering::Release);
+        self.in_flight -= 1;
+        self.filling -= usize::from(holder.of.kind.fills());
+        self.speculative -= usize::from(holder.of.kind == PermitKind::Speculation);
+        true
+    }
+}

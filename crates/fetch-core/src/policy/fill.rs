@@ -1,0 +1,51 @@
+//! How many requests fill the link.
+//!
+//! The bandwidth × delay product, in requests: as many as carry the whole bandwidth while each spends its first round
+//! trip waiting.
+
+use crate::policy::byte_range::{self, pow2_floor};
+use crate::policy::link::Link;
+
+/// Factor on the bandwidth × delay product: requests end at different times, and bytes are handed on in order. 32
+/// requests of 4 MiB fill a link of 30 ms, 60 MB/s a stream and 1,000 MB/s.
+const HEADROOM: f64 = 1.33;
+
+/// The fewest: an estimate that is too low for a moment must not slow down the requests that correct it.
+const LEAST: usize = 32;
+
+/// Round trips per request of a split range: such a request transfers bytes for three quarters of its time.
+const ROUND_TRIPS: f64 = 3.0;
+
+/// The size of one request of a split range on this link, a power of two between the bounds `parts`.
+pub(crate) fn unit_bytes(link: &Link, parts: (u64, u64)) -> u64 {
+    let wanted = byte_range::from_f64(ROUND_TRIPS * link.ttfb_p50.as_secs_f64() * link.stream_bytes_per_s);
+    pow2_floor(wanted).clamp(parts.0, parts.1)
+}
+
+/// The number of requests of [`unit_bytes`] that fill the link.
+pub fn requests(link: &Link, parts: (u64, u64)) -> usize {
+    let unit = unit_bytes(link, parts) as f64;
+    let seconds = link.ttfb_p50.as_secs_f64() + unit / link.stream_bytes_per_s;
+    let wanted = byte_range::from_f64((HEADROOM * link.aggregate_bytes_per_s * seconds / unit).ceil());
+    usize::try_from(wanted).unwrap_or(usize::MAX).max(LEAST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[track_caller]
+    fn check(ttfb_ms: u64, stream: f64, aggregate: f64, expected: usize) {
+        let link = Link::steady(Duration::from_millis(ttfb_ms), stream, aggregate);
+        assert_eq!(requests(&link, (1 << 20, 16 << 20)), expected);
+    }
+
+    #[test]
+    fn as_many_as_fill_the_link_and_32_at_least() {
+        check(30, 60e6, 1e9, 32);
+        check(25, 90e6, 1e9, 32);
+        check(30, 60e6, 12.5e9, 396);
+        check(2, 400e6, 12.5e9, 58);
+    }
+}
