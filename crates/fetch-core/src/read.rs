@@ -82,13 +82,19 @@ impl ReadCall<'_> {
             Some(GetRange::Bounded(range)) if byte_range::len(&range) > OPEN_END_BYTES => {
                 self.open_ended(options, split, range).await
             }
-            Some(GetRange::Bounded(range)) if !split.is_one(byte_range::len(&range)) => {
+            Some(GetRange::Bounded(range)) if !self.is_one(split, byte_range::len(&range)) => {
                 self.bounded(options, split, range).await
             }
             Some(GetRange::Suffix(bytes)) if !split.is_one(bytes) => self.suffix(options, split, bytes).await,
             // One request. The inner store refuses empty and reversed ranges.
             Some(GetRange::Bounded(_) | GetRange::Suffix(_)) => self.whole(options).await,
         }
+    }
+
+    /// Whether a range of `bytes` is one request: it is short, or other reads fill the link anyway. Parts would then
+    /// only add round trips.
+    fn is_one(self, split: Split, bytes: u64) -> bool {
+        split.is_one(bytes) || bytes <= self.core.profile.max_part_bytes && self.core.permits.is_filled_by_demand()
     }
 
     /// Sends one request, as the caller wrote it.

@@ -19,7 +19,7 @@ const MAX_PART_BYTES: u64 = 1 << 40;
 pub struct PrefetchConfig {
     /// The number of sequential reads before read-ahead starts. Default: 2.
     pub start_after: u64,
-    /// The most bytes ahead of the readers of one object, whatever the window. 0 turns read-ahead off. Default: 1 GiB,
+    /// The most bytes ahead of the readers of one object, whatever the window. 0 turns read-ahead off. Default: 1 TiB,
     /// so that the memory budget decides.
     pub max_prefetch_bytes: u64,
     /// The most requests in flight ahead of the readers of one object; fewer where fewer fill the link. Default: 1,024.
@@ -53,7 +53,7 @@ impl Default for PrefetchConfig {
     fn default() -> Self {
         Self {
             start_after: 2,
-            max_prefetch_bytes: 1 << 30,
+            max_prefetch_bytes: 1 << 40,
             concurrency: 1024,
             max_bytes_per_s: None,
             max_age: Duration::from_secs(10),

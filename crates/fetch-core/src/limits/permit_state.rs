@@ -58,6 +58,8 @@ pub(super) struct PermitState {
     pub(super) in_flight: usize,
     /// How many of the permits in flight count towards the fill limit.
     pub(super) filling: usize,
+    /// How many of the permits in flight are of the kind [`PermitKind::LargeDemand`].
+    pub(super) large: usize,
     /// How many of the permits in flight were granted to speculation.
     pub(super) speculative: usize,
     pub(super) peak: usize,
@@ -90,11 +92,19 @@ impl PermitState {
     }
 
     pub(super) fn is_free(&self, kind: PermitKind) -> bool {
-        let fill_limit = self.fill_limit.min(self.limit);
-        let speculative_limit = (fill_limit - fill_limit.div_ceil(RESERVED_FOR_DEMAND)).max(1);
-        let filled =
-            self.filling >= fill_limit || kind == PermitKind::Speculation && self.speculative >= speculative_limit;
+        let filled = self.filling >= self.fill_limit.min(self.limit)
+            || kind == PermitKind::Speculation && self.speculative >= self.speculative_limit();
         self.in_flight < self.limit && !(kind.waits_for_fill() && filled)
+    }
+
+    /// Whether speculation alone would wait for the fill limit.
+    pub(super) fn is_filled(&self) -> bool {
+        self.filling >= self.speculative_limit()
+    }
+
+    fn speculative_limit(&self) -> usize {
+        let fill_limit = self.fill_limit.min(self.limit);
+        (fill_limit - fill_limit.div_ceil(RESERVED_FOR_DEMAND)).max(1)
     }
 
     /// The waiter to be served next, if a permit is free for it.
@@ -112,6 +122,7 @@ impl PermitState {
     ) -> (PermitId, Arc<AtomicBool>) {
         self.in_flight += 1;
         self.filling += usize::from(of.kind.fills());
+        self.large += usize::from(of.kind == PermitKind::LargeDemand);
         self.speculative += usize::from(of.kind == PermitKind::Speculation);
         self.peak = self.peak.max(self.in_flight);
         self.latest_id += 1;
@@ -126,6 +137,7 @@ impl PermitState {
         holder.reclaimed.store(reclaim, Ordering::Release);
         self.in_flight -= 1;
         self.filling -= usize::from(holder.of.kind.fills());
+        self.large -= usize::from(holder.of.kind == PermitKind::LargeDemand);
         self.speculative -= usize::from(holder.of.kind == PermitKind::Speculation);
         true
     }

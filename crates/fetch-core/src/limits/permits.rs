@@ -68,10 +68,16 @@ impl Permits {
         }
     }
 
-    /// The fill limit, and whether as many requests are in flight.
+    /// The fill limit, and whether it is reached.
     pub(crate) fn fill_limit(&self) -> (usize, bool) {
         let state = self.state.lock();
-        (state.fill_limit, state.filling >= state.fill_limit)
+        (state.fill_limit, state.is_filled())
+    }
+
+    /// Whether demand alone fills the link: as many large reads are in flight, each with at least one request.
+    pub(crate) fn is_filled_by_demand(&self) -> bool {
+        let state = self.state.lock();
+        state.large >= state.fill_limit
     }
 
     /// GETs in flight now.

@@ -328,6 +328,6 @@ proptest! {
         held.clear();
         prop_assert_eq!(permits.in_flight(), 0);
         let state = permits.state.lock();
-        prop_assert_eq!((state.speculative, state.filling), (0, 0));
+        prop_assert_eq!((state.speculative, state.filling, state.large), (0, 0, 0));
     }
 }

@@ -27,7 +27,7 @@ const FULL: f64 = 0.8;
 const EXCEEDED: f64 = 1.1;
 /// A link that has carried more than the profile assumes, and has not shown its limit, is expected to carry this many
 /// times what it has carried: reads look for its limit, as TCP does in slow start (RFC 5681, section 3.1).
-const SEARCH: f64 = 1.5;
+const SEARCH: f64 = 2.0;
 /// Buckets remembered.
 const BUCKETS: usize = 20;
 
@@ -158,7 +158,9 @@ impl Estimator {
             (ttfb, ttfb)
         };
         let stream = self.stream();
-        let aggregate = self.aggregate(stream).max(stream);
+        let carried = self.aggregate(stream).max(stream);
+        let searching = carried > self.prior.aggregate_bytes_per_s * EXCEEDED && self.buckets.iter().all(|b| !b.1);
+        let aggregate = if searching { carried * SEARCH } else { carried };
         Link { ttfb_p50, ttfb_p95, stream_bytes_per_s: stream, aggregate_bytes_per_s: aggregate }
     }
 
@@ -172,14 +174,8 @@ impl Estimator {
         let prior = self.prior.aggregate_bytes_per_s.max(stream);
         let best =
             |link_limited: bool| self.buckets.iter().filter(|b| !link_limited || b.1).map(|b| b.0).fold(0.0, f64::max);
-        let (limited, highest) = (best(true), best(false));
-        if limited > 0.0 {
-            limited
-        } else if highest > prior * EXCEEDED {
-            highest * SEARCH
-        } else {
-            prior.max(highest)
-        }
+        let limited = best(true);
+        if limited > 0.0 { limited } else { prior.max(best(false)) }
     }
 
     /// Closes the buckets that ended before `now`.
