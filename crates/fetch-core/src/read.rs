@@ -50,7 +50,7 @@ struct ReadCall<'a> {
 impl ReadCall<'_> {
     async fn answer(self, options: GetOptions) -> Result<GetResult> {
         let core = self.core;
-        let split = Split::plan(&core.link.link(), &core.profile, core.permits.fill_limit().0);
+        let split = Split::plan(&core.link.link(), &core.profile, core.permits.fill_limit());
         let is_asked = options.extensions.get() == Some(&RangeOrigin::Asked);
         let Some(split) = split.filter(|_| !is_asked && core.may_split(&options)) else {
             return self.whole(options).await;

@@ -1,6 +1,11 @@
 //! `FetchStore`: an `ObjectStore` whose reads are split, retried and hedged. Other calls are forwarded.
 
-use std::{fmt, ops::Range, sync::Arc, sync::atomic::AtomicBool};
+use std::{
+    fmt,
+    ops::Range,
+    sync::Arc,
+    sync::atomic::{AtomicBool, AtomicU64},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -46,12 +51,13 @@ impl FetchStore {
             inner,
             refusals: Refusals::default(),
             budget: config.budget.clone().unwrap_or_else(|| MemoryBudget::new(OWN_BUDGET_BYTES)),
-            permits: Permits::new(concurrency.limit(), link.fill(&profile, concurrency.limit())),
+            permits: Permits::new(concurrency.limit(), link.fill(&profile)),
             link,
             counters: FetchCounters::default(),
             hedging: Mutex::default(),
             pauses: Mutex::default(),
             concurrency: Mutex::new(concurrency),
+            split_reads: AtomicU64::new(0),
             jitter: Jitter::new(config.jitter_seed),
             started: Instant::now(),
             lacks_validators: AtomicBool::new(false),

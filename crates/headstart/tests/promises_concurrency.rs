@@ -170,3 +170,40 @@ async fn one_reader_fills_a_wide_link() {
     println!("4 GiB by one get: {rate:.0} MB/s of 12500 (promised 4000), {} GETs", sim.log().counts().gets);
     assert!(rate >= 4000.0);
 }
+
+/// What `streams` whole objects took that were read at once.
+async fn streams(bare: bool, streams: u64, bytes: u64) -> Duration {
+    let sim = cloud(LinkProfile::gcs(), bytes);
+    let store: Arc<dyn ObjectStore> = match bare {
+        true => Arc::new(sim.clone()),
+        false => Arc::new(facade(&sim, &[]).await),
+    };
+    let began = sim.elapsed();
+    let task = |n: u64| {
+        let (sim, store) = (sim.clone(), Arc::clone(&store));
+        let path = Path::from(format!("object-{n}"));
+        sim.catalog().add_synthetic(path.as_ref(), bytes);
+        async move {
+            let mut body = store.get(&path).await?.into_stream();
+            let mut at = 0;
+            while let Some(chunk) = body.next().await {
+                at += chunk?.len() as u64;
+            }
+            assert_eq!(at, bytes);
+            Ok::<_, object_store::Error>(())
+        }
+    };
+    try_join_all((0..streams).map(task)).await.unwrap();
+    sim.elapsed() - began
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_at_once_fill_the_link() {
+    for (count, promised) in [(1, 15.0), (4, 3.7), (16, 0.95), (48, 0.93)] {
+        let bytes = 1024 * MIB / count;
+        let (bare, ours) = (streams(true, count, bytes).await, streams(false, count, bytes).await);
+        let faster = bare.as_secs_f64() / ours.as_secs_f64();
+        println!("{count} streams at once: {faster:.2} × bare (promised {promised}), {ours:?}");
+        assert!(faster >= promised);
+    }
+}

@@ -54,7 +54,8 @@ pub(super) type PermitId = u64;
 pub(super) struct PermitState {
     /// The hard limit.
     pub(super) limit: usize,
-    pub(super) fill_limit: usize,
+    /// How many requests fill the link.
+    pub(super) fill: usize,
     pub(super) in_flight: usize,
     /// How many of the permits in flight count towards the fill limit.
     pub(super) filling: usize,
@@ -87,12 +88,12 @@ pub(super) struct PermitHolder {
 }
 
 impl PermitState {
-    pub(super) fn new(limit: usize, fill_limit: usize) -> Self {
-        Self { limit, fill_limit, ..Self::default() }
+    pub(super) fn new(limit: usize, fill: usize) -> Self {
+        Self { limit, fill, ..Self::default() }
     }
 
     pub(super) fn is_free(&self, kind: PermitKind) -> bool {
-        let filled = self.filling >= self.fill_limit.min(self.limit)
+        let filled = self.filling >= self.fill_limit()
             || kind == PermitKind::Speculation && self.speculative >= self.speculative_limit();
         self.in_flight < self.limit && !(kind.waits_for_fill() && filled)
     }
@@ -102,8 +103,12 @@ impl PermitState {
         self.filling >= self.speculative_limit()
     }
 
+    pub(super) fn fill_limit(&self) -> usize {
+        self.fill.min(self.limit)
+    }
+
     fn speculative_limit(&self) -> usize {
-        let fill_limit = self.fill_limit.min(self.limit);
+        let fill_limit = self.fill_limit();
         (fill_limit - fill_limit.div_ceil(RESERVED_FOR_DEMAND)).max(1)
     }
 

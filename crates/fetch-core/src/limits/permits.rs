@@ -45,8 +45,8 @@ pub(crate) struct Permits {
 }
 
 impl Permits {
-    pub(crate) fn new(limit: usize, fill_limit: usize) -> Arc<Self> {
-        Arc::new(Self { started: Instant::now(), state: Mutex::new(PermitState::new(limit, fill_limit)) })
+    pub(crate) fn new(limit: usize, fill: usize) -> Arc<Self> {
+        Arc::new(Self { started: Instant::now(), state: Mutex::new(PermitState::new(limit, fill)) })
     }
 
     /// The activity of a new call, on the clock of these permits.
@@ -60,24 +60,34 @@ impl Permits {
         self.state.lock().limit = limit;
     }
 
-    /// Sets the fill limit.
-    pub(crate) fn set_fill_limit(&self, fill_limit: usize) {
-        let before = std::mem::replace(&mut self.state.lock().fill_limit, fill_limit);
-        if before < fill_limit {
+    /// Sets the number of requests that fill the link. Returns the one before.
+    pub(crate) fn set_fill(&self, fill: usize) -> usize {
+        let before = std::mem::replace(&mut self.state.lock().fill, fill);
+        if before < fill {
             self.serve();
         }
+        before
     }
 
-    /// The fill limit, and whether it is reached.
-    pub(crate) fn fill_limit(&self) -> (usize, bool) {
-        let state = self.state.lock();
-        (state.fill_limit, state.is_filled())
+    /// The most requests in flight that exist to fill the link.
+    pub(crate) fn fill_limit(&self) -> usize {
+        self.state.lock().fill_limit()
     }
 
-    /// Whether demand alone fills the link: as many large reads are in flight, each with at least one request.
+    /// Whether the fill limit is reached.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.state.lock().is_filled()
+    }
+
+    /// Large demanded requests in flight. Each read in parts has at least one.
+    pub(crate) fn large_in_flight(&self) -> usize {
+        self.state.lock().large
+    }
+
+    /// Whether large demand fills the link, also without one request of the caller.
     pub(crate) fn is_filled_by_demand(&self) -> bool {
         let state = self.state.lock();
-        state.large >= state.fill_limit
+        state.large > state.fill_limit()
     }
 
     /// GETs in flight now.

@@ -40,6 +40,8 @@ pub(crate) struct Split {
     slots: u64,
     /// All parts of the range are sent at once.
     one_wave: bool,
+    /// Where the sequence of part sizes begins: reads at the same time have different ones.
+    phase: u64,
 }
 
 impl Split {
@@ -52,19 +54,27 @@ impl Split {
         }
         let (min_bytes, max_bytes) = (profile.min_part_bytes, profile.max_part_bytes);
         let unit_bytes = fill::unit_bytes(link, (min_bytes, max_bytes));
-        Some(Self { unit_bytes, min_bytes, max_bytes, slots: slots as u64, one_wave: false })
+        Some(Self { unit_bytes, min_bytes, max_bytes, slots: slots as u64, one_wave: false, phase: 0 })
     }
 
-    /// The same for a range of `bytes`. A long range is cut into larger parts.
-    pub(crate) fn for_range(self, bytes: u64) -> Self {
+    /// The same for a range of `bytes`, the `nth` read of its store and one of `reads` that share the link now. A long
+    /// range is cut into larger parts.
+    pub(crate) fn for_range(self, bytes: u64, nth: u64, reads: usize) -> Self {
         let stretched = pow2_floor(bytes / (WAVES * self.slots)).min(STRETCHED_BYTES).min(self.max_bytes);
         let stretched = Self { unit_bytes: self.unit_bytes.max(stretched), ..self };
-        Self { one_wave: bytes <= stretched.wave_part_bytes().saturating_mul(self.slots), ..stretched }
+        let share = (self.slots / reads.max(1) as u64).max(1);
+        let one_wave = bytes <= stretched.wave_part_bytes().saturating_mul(share);
+        Self { one_wave, phase: nth, ..stretched }
     }
 
     /// The same with `slots` requests in flight: the link was found to carry more, or less.
     pub(crate) fn with_slots(self, slots: usize) -> Self {
         Self { slots: slots.max(1) as u64, ..self }
+    }
+
+    /// The same while other reads fill the link: one large part after the other, since more would only share the link.
+    pub(crate) fn one_at_a_time(self) -> Self {
+        Self { unit_bytes: self.max_bytes, slots: 1, one_wave: true, ..self }
     }
 
     /// Whether a range of `bytes` is one request. A range is one request up to one and a half units: its halves
@@ -111,7 +121,8 @@ impl Split {
         } else {
             // The sizes of the first parts grow.
             let grown = sent.saturating_add(self.slots / FIRST_SHARE).min(self.slots);
-            let spread = u128::from(spread_bytes(sent, self.unit_bytes)) * u128::from(grown) / u128::from(self.slots);
+            let spread = u128::from(spread_bytes(sent.wrapping_add(self.phase), self.unit_bytes)) * u128::from(grown)
+                / u128::from(self.slots);
             share.min(u64::try_from(spread).unwrap_or(largest)).clamp(self.min_bytes, largest)
         };
         self.without_scrap(size, unsent)
@@ -210,14 +221,14 @@ mod tests {
         assert!(split.is_one(6 * MIB - 1));
         assert!(!split.is_one(6 * MIB));
         assert_eq!(split.first_bytes(), 6 * MIB);
-        assert_eq!(cut(&split.for_range(6 * MIB), 6 * MIB), [3 * MIB, 3 * MIB]);
+        assert_eq!(cut(&split.for_range(6 * MIB, 0, 1), 6 * MIB), [3 * MIB, 3 * MIB]);
     }
 
     #[test]
     fn one_wave_is_cut_evenly_and_a_longer_range_is_not() {
-        assert_eq!(cut(&gcs(32).for_range(64 * MIB), 64 * MIB), [4 * MIB; 16]);
-        assert_eq!(cut(&gcs(32).for_range(256 * MIB), 256 * MIB), [8 * MIB; 32]);
-        let long = cut(&gcs(32).for_range(1024 * MIB), 1024 * MIB);
+        assert_eq!(cut(&gcs(32).for_range(64 * MIB, 0, 1), 64 * MIB), [4 * MIB; 16]);
+        assert_eq!(cut(&gcs(32).for_range(256 * MIB, 0, 1), 256 * MIB), [8 * MIB; 32]);
+        let long = cut(&gcs(32).for_range(1024 * MIB, 0, 1), 1024 * MIB);
         assert!(
             long[..4].iter().sum::<u64>() < 8 * MIB && long[28..32].iter().sum::<u64>() > 14 * MIB,
             "the first wave grows"
@@ -230,17 +241,17 @@ mod tests {
     fn a_short_round_trip_makes_no_thousand_requests() {
         let near = Split::plan(&link(5, 60e6, 1e9), &BackendProfile::default(), 32).expect("splitting pays");
         assert_eq!(near.unit_bytes, MIB);
-        assert_eq!(near.for_range(64 * MIB), Split { one_wave: true, ..near }, "parts of two units");
+        assert_eq!(near.for_range(64 * MIB, 0, 1), Split { one_wave: true, ..near }, "parts of two units");
         for mib in [256, 512, 1024, 4096] {
-            let sizes = cut(&near.for_range(mib * MIB), mib * MIB);
+            let sizes = cut(&near.for_range(mib * MIB, 0, 1), mib * MIB);
             assert!(sizes.len() as u64 * 1024 / mib <= 360, "{} parts of {mib} MiB", sizes.len());
         }
     }
 
     #[test]
     fn high_concurrency_makes_no_small_parts() {
-        assert_eq!(cut(&gcs(1000).for_range(64 * MIB), 64 * MIB), [4 * MIB; 16]);
-        assert!(cut(&gcs(1000).for_range(16 << 30), 16 << 30).iter().all(|&size| size >= MIB));
+        assert_eq!(cut(&gcs(1000).for_range(64 * MIB, 0, 1), 64 * MIB), [4 * MIB; 16]);
+        assert!(cut(&gcs(1000).for_range(16 << 30, 0, 1), 16 << 30).iter().all(|&size| size >= MIB));
     }
 
     #[test]
@@ -267,7 +278,7 @@ mod tests {
             let (min_part_bytes, max_part_bytes) = (min, min + more);
             let profile = BackendProfile { min_part_bytes, max_part_bytes, ..BackendProfile::default() };
             let split = Split::plan(&link(30, stream, 1e9), &profile, concurrency).expect("splitting pays");
-            let split = split.for_range(bytes);
+            let split = split.for_range(bytes, 0, 1);
             let (mut unsent, mut outstanding, mut sizes) = (bytes, 0_u64, Vec::new());
             while unsent > 0 {
                 let size = split.next_bytes(sizes.len() as u64, outstanding, unsent);

@@ -41,9 +41,9 @@ impl LinkEstimate {
         self.estimator.lock().is_measured()
     }
 
-    /// How many requests fill the link, at most `limit`.
-    pub(crate) fn fill(&self, profile: &BackendProfile, limit: usize) -> usize {
-        fill::requests(&self.link(), (profile.min_part_bytes, profile.max_part_bytes)).min(limit)
+    /// How many requests fill the link.
+    pub(crate) fn fill(&self, profile: &BackendProfile) -> usize {
+        fill::requests(&self.link(), (profile.min_part_bytes, profile.max_part_bytes))
     }
 
     /// An answer began `ttfb` after its request: one more stream is open.

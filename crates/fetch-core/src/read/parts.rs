@@ -5,6 +5,7 @@
 //! progress with any budget. Nothing outlives the reader: dropping [`Parts`] drops the slots of all parts, and each
 //! slot owns its task.
 
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 use std::{future::poll_fn, ops::Range, pin::Pin, sync::Arc};
 
@@ -53,7 +54,8 @@ impl Parts {
         origin: Origin,
     ) -> Result<Self> {
         let runtime = Handle::try_current().map_err(|_| FetchError::NoRuntime)?;
-        let split = split.for_range(byte_range::len(&range));
+        let nth = core.split_reads.fetch_add(1, Ordering::Relaxed);
+        let split = split.for_range(byte_range::len(&range), nth, core.permits.large_in_flight());
         let state = Slots { position: range.start, unsent: range, ..Slots::default() };
         Ok(Self(Arc::new(SplitRead {
             core: Arc::clone(core),
@@ -159,7 +161,10 @@ impl SplitRead {
                 let mut state = self.state.lock();
                 let unsent = byte_range::len(&state.unsent);
                 let running = state.all().filter(|slot| slot.is_running()).count();
-                let split = self.split.with_slots(self.core.permits.fill_limit().0);
+                let split = match self.core.permits.is_filled_by_demand() {
+                    true => self.split.one_at_a_time(),
+                    false => self.split.with_slots(self.core.permits.fill_limit()),
+                };
                 if unsent == 0 || running >= split.slots() {
                     return;
                 }

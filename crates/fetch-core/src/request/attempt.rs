@@ -115,12 +115,11 @@ impl FetchCore {
         let before = concurrency.limit();
         concurrency.on_answer(self.now(), sample);
         let limit = concurrency.limit();
-        let (fill_before, is_filled) = self.permits.fill_limit();
-        if is_filled {
-            // Nothing else waits for the estimate, and a request less than fills the link would say nothing new.
-            let fill = self.link.fill(&self.profile, limit);
+        if self.permits.is_filled() {
+            // Before that nobody waits for the fill limit.
+            let fill = self.link.fill(&self.profile);
+            let fill_before = self.permits.set_fill(fill);
             if fill != fill_before {
-                self.permits.set_fill_limit(fill);
                 trace_events::fill_limit(fill_before, fill);
             }
         }

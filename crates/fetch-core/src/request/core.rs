@@ -36,6 +36,8 @@ pub(crate) struct FetchCore {
     pub(crate) pauses: Mutex<BodyPauses>,
     pub(crate) concurrency: Mutex<Concurrency>,
     pub(crate) jitter: Jitter,
+    /// Reads in parts so far.
+    pub(crate) split_reads: AtomicU64,
     pub(crate) started: Instant,
     /// The latest answer had no validator: reads are not split until an answer has one.
     pub(crate) lacks_validators: AtomicBool,
