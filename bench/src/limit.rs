@@ -53,7 +53,7 @@ fn len(range: &Range<u64>) -> u64 {
 }
 
 fn asked(trace: &Trace) -> u64 {
-    trace.calls.iter().filter(|call| call.kind == CallKind::Read).map(|call| call.bytes).sum()
+    trace.calls.iter().filter(|call| call.kind != CallKind::Overwrite).map(|call| call.bytes).sum()
 }
 
 /// The longest think time of any reader.

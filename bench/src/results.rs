@@ -58,6 +58,9 @@ pub struct WorkloadNote {
     pub name: String,
     /// What is read, in a sentence.
     pub about: String,
+    /// The simulated link; unknown for files and real stores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
     /// The highest possible rate in 10⁶ bytes per second, by [`crate::limit`]; unknown for a real store.
     pub limit_mb_per_s: Option<f64>,
 }
@@ -238,6 +241,12 @@ impl Results {
             schema.map_or("none".into(), |schema| schema.to_string()),
         );
         serde_json::from_value(found).with_context(|| format!("{} is not a bench's", file.display()))
+    }
+
+    /// The link of `workload`, if it is not the one of the other workloads.
+    #[must_use]
+    pub fn own_link<'a>(&self, workload: &'a WorkloadNote) -> Option<&'a str> {
+        workload.link.as_deref().filter(|link| *link != self.profile)
     }
 
     /// The rows of one workload.

@@ -23,7 +23,8 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<BenchPlan> 
             make_files(&folder, &workload, &mut objects)?;
         }
         let cut = args.seconds * workload.longer;
-        prepared.push(PreparedWorkload::new(workload, &objects, args.seed, Some(&args.profile), Some(cut))?);
+        let link = workload.link_or(args.profile.as_ref());
+        prepared.push(PreparedWorkload::new(workload, &objects, args.seed, Some(&link), Some(cut))?);
     }
     let traces = write_traces(&folder, &prepared)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
@@ -39,7 +40,8 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<BenchPlan> 
             return Ok((outcome, WireCounts::default()));
         }
         // Every run has a server of its own, so that overwrites of one run do not affect the next.
-        let mut server = BenchServer::start(&args.profile, args.seed, prepared.name())?;
+        let mut server =
+            BenchServer::start(&prepared.workload.link_or(args.profile.as_ref()), args.seed, prepared.name())?;
         let commands = tasks.iter().map(|task| match job.system.group() {
             Group::Peer => Ok(peers.context("nobody asked for peers")?.command(task, job.system, &server.url)),
             _ => child::command(task, &bucket, Some(&server.url), job),

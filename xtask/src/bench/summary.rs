@@ -110,7 +110,8 @@ pub(crate) fn update(old: Results, new: Results) -> Result<Results> {
     for note in new.workloads {
         match all.workloads.iter_mut().find(|known| known.name == note.name) {
             Some(known) => {
-                if known.about != note.about {
+                let has_other_link = known.link.as_ref().is_some_and(|link| Some(link) != note.link.as_ref());
+                if has_other_link || known.about != note.about {
                     // The workload has changed; rows of other systems no longer belong to it.
                     all.rows.retain(|row| row.workload != note.name);
                 }

@@ -40,6 +40,7 @@ pub(crate) fn results() -> Results {
     let note = |name: &str, limit| WorkloadNote {
         name: name.into(),
         about: format!("{name}: <one> reader | & another"),
+        link: Some(if name == "rand" { "fast" } else { "gcs" }.into()),
         limit_mb_per_s: limit,
     };
     let rows = vec![
