@@ -32,6 +32,9 @@ pub struct Results {
     pub profile: String,
     /// Whether time was virtual. Then every run is the same.
     pub is_virtual: bool,
+    /// Whether the simulated server spoke TLS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_tls: bool,
     /// Seed of everything random.
     pub seed: u64,
     /// Seconds after which runs were cut off.
@@ -241,6 +244,12 @@ impl Results {
             schema.map_or("none".into(), |schema| schema.to_string()),
         );
         serde_json::from_value(found).with_context(|| format!("{} is not a bench's", file.display()))
+    }
+
+    /// The store that was read, as reports name it.
+    #[must_use]
+    pub fn store(&self) -> String {
+        if self.is_tls { format!("{} over TLS", self.profile) } else { self.profile.clone() }
     }
 
     /// The link of `workload`, if it is not the one of the other workloads.

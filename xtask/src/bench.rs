@@ -67,6 +67,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let timelines = if args.url.is_none() { virtual_time::timelines(&args.link(), args.seed)? } else { Vec::new() };
     let results = Results {
         profile,
+        is_tls: args.tls,
         cut_s: (!args.virtual_time).then_some(args.seconds.as_secs_f64()),
         versions,
         workloads: plan.workloads.iter().map(PreparedWorkload::note).collect(),

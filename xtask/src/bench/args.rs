@@ -18,6 +18,9 @@ pub(crate) struct BenchArgs {
     /// vary [default: the workload's own, or gcs]
     #[arg(long)]
     pub(crate) profile: Option<LinkProfile>,
+    /// The simulated server speaks TLS: what encryption costs the client
+    #[arg(long, conflicts_with_all = ["virtual_time", "url", "peers"])]
+    pub(crate) tls: bool,
     /// All workloads of bench/workloads; over HTTP or from a bucket, those without a link of their own
     #[arg(long, conflicts_with = "workloads")]
     all: bool,
@@ -66,6 +69,7 @@ impl BenchArgs {
             let workload = Workload::named(name)?;
             ensure!(!(self.virtual_time && workload.local), "there are no files in virtual time: {name} needs some");
             ensure!(self.url.is_none() || workload.suits_any_object(), "{name} needs objects of its own");
+            ensure!(!(self.tls && workload.overwrite_after.is_some()), "objects are overwritten over plain HTTP only");
         }
         let wanted = |workload: &Workload| {
             self.workloads.contains(&workload.name) || (self.reads(workload) && !self.is_left_out(workload))
@@ -85,7 +89,9 @@ impl BenchArgs {
 
     /// Whether `workload` can be read here and is among those that are read without being named.
     fn reads(&self, workload: &Workload) -> bool {
-        let possible = !(self.virtual_time && workload.local) && (self.url.is_none() || workload.suits_any_object());
+        let possible = !(self.virtual_time && workload.local)
+            && !(self.tls && (workload.local || workload.overwrite_after.is_some()))
+            && (self.url.is_none() || workload.suits_any_object());
         let everything = self.all || self.peers || self.virtual_time;
         self.workloads.is_empty() && possible && (everything || workload.core)
     }
@@ -178,6 +184,7 @@ mod tests {
         assert_eq!(parse(&["--all"]).unwrap().left_out().unwrap(), linked);
         assert_eq!(workloads(&["--workload", "rand-64k-x1000"]), ["rand-64k-x1000"]);
         assert_eq!(workloads(&["--peers"]), all);
+        assert_eq!(only_in(&all, &workloads(&["--all", "--tls"])).len(), 4, "files, and an overwrite");
         for words in [&[][..], &["--virtual"], &["--workload", "seq-1m"]] {
             assert_eq!(parse(words).unwrap().left_out().unwrap(), [""; 0], "{words:?}");
         }
@@ -200,6 +207,7 @@ mod tests {
             (&["--yes"], "--url"),
             (&["--workload", "seq"], "seq-64k"),
             (&["--workload", "local-seq-1m", "--virtual"], "no files"),
+            (&["--workload", "overwrite", "--tls"], "plain HTTP"),
             (&["--workload", "overwrite", "--url", "gs://bucket/key"], "objects of its own"),
         ] {
             let read = parse(words).and_then(|args| args.workloads().map_err(|error| error.to_string()));

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<(BenchPlan, Prices)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let root: Url = url[..Position::BeforePath].parse()?;
     let path = path_of_url_key(url[Position::BeforePath..].trim_start_matches('/'))?;
-    let (client, profile) = child::client(&root, None)?;
+    let (client, profile) = child::client(&root, None, None)?;
     let store = client.store;
     let meta = runtime.block_on(store.head(&path)).with_context(|| format!("cannot read {url}"))?;
     let size = meta.size.min(MOST_BYTES);

@@ -86,6 +86,7 @@ pub(crate) fn begin(is_virtual: bool, seed: u64) -> Results {
         command: format!("cargo xtask {}", words.join(" ")),
         profile: String::new(),
         is_virtual,
+        is_tls: false,
         seed,
         cut_s: None,
         versions: BTreeMap::new(),
@@ -99,7 +100,7 @@ pub(crate) fn begin(is_virtual: bool, seed: u64) -> Results {
 /// Replaces rows of older results by new ones, which record when they were measured.
 pub(crate) fn update(old: Results, new: Results) -> Result<Results> {
     ensure!(
-        (old.is_virtual, &old.profile, old.seed) == (new.is_virtual, &new.profile, new.seed),
+        (old.is_virtual, old.store(), old.seed) == (new.is_virtual, new.store(), new.seed),
         "what was measured over another store, with another seed or in another time cannot be put among these results"
     );
     let is_as_long = old.cut_s.is_none() || old.cut_s == new.cut_s;

@@ -68,6 +68,7 @@ fn updated_rows_replace_older_ones() {
     let all = update(old, results(vec![made(System::Headstart, 50.0)])).unwrap();
     assert_eq!(all.rows.iter().map(|row| row.measured.is_some()).collect::<Vec<_>>(), [false, true]);
     assert_eq!(all.rows[1].x_raw, Some(20.0));
-    let other = Results { seed: 2, ..results(vec![]) };
-    assert!(update(all, other).is_err());
+    for other in [Results { seed: 2, ..results(vec![]) }, Results { is_tls: true, ..results(vec![]) }] {
+        assert!(update(all.clone(), other).is_err());
+    }
 }

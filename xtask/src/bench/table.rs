@@ -19,9 +19,10 @@ const REMARKS: [(System, &str); 4] = [
 
 /// Where and how the bench ran, the table, and remarks.
 pub(crate) fn render(results: &Results) -> String {
-    let Results { machine, profile, commit, date, command, .. } = results;
+    let Results { machine, commit, date, command, .. } = results;
+    let store = results.store();
     let table = table(&results.rows);
-    let mut text = format!("{machine} · profile {profile} · {commit} · {date}\n`{command}`\n\n{table}\n\n");
+    let mut text = format!("{machine} · {store} · {commit} · {date}\n`{command}`\n\n{table}\n\n");
     for note in &results.workloads {
         if let Some(link) = results.own_link(note) {
             text += &format!("{}: over {link}.\n", note.name);

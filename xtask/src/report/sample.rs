@@ -62,6 +62,7 @@ pub(crate) fn results() -> Results {
         command: "cargo xtask bench".into(),
         profile: "gcs".into(),
         is_virtual: false,
+        is_tls: false,
         seed: 1,
         cut_s: None,
         failures: Vec::new(),
