@@ -37,7 +37,7 @@ pub struct Results {
     pub is_tls: bool,
     /// Seed of everything random.
     pub seed: u64,
-    /// Seconds after which runs were cut off.
+    /// Seconds after which runs were cut off, unless they had read [`crate::meter::START_BYTES`] by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_s: Option<f64>,
     /// The systems and their versions.
@@ -106,6 +106,9 @@ pub struct Row {
     pub runs: usize,
     /// Bytes delivered per time, in 10⁶ bytes per second.
     pub mb_per_s: Spread,
+    /// The rate of the first [`crate::meter::START_BYTES`] alone, which shows a cold start: the median.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_mb_per_s: Option<f64>,
     /// The rate as a multiple of `raw`'s.
     pub x_raw: Option<f64>,
     /// The rate as a multiple of `ideal`'s.

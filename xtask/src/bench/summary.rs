@@ -29,6 +29,7 @@ pub(crate) fn row(workload: &str, system: System, runs: &[MeasuredRun], prices: 
         group: system.group(),
         runs: runs.len(),
         mb_per_s: Spread { median: typical.mb_per_s(), min: slowest.mb_per_s(), max: fastest.mb_per_s() },
+        start_mb_per_s: median_of(Outcome::start_mb_per_s),
         x_raw: None,
         x_ideal: None,
         x_limit: None,
