@@ -37,7 +37,7 @@ pub struct Results {
     pub is_tls: bool,
     /// Seed of everything random.
     pub seed: u64,
-    /// Seconds after which runs were cut off, unless they had read [`crate::meter::START_BYTES`] by then.
+    /// Seconds after which runs were cut off, unless they had read [`crate::meter::FAST_BYTES`] by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_s: Option<f64>,
     /// The systems and their versions.

@@ -36,7 +36,7 @@ pub(crate) struct BenchArgs {
     /// Runs, of which the median counts [default: 3; 1 in virtual time, where all runs are the same]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: Option<u32>,
-    /// End a run after this time, unless it has read 256 MiB by then: such a run reads to the end of its workload
+    /// End a run after this time, unless it has read 128 MiB by then: such a run reads to the end of its workload
     #[arg(long, default_value = "1.5", value_parser = seconds)]
     pub(crate) seconds: Duration,
     /// Seed of everything random

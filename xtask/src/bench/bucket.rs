@@ -64,8 +64,8 @@ fn announce(args: &BenchArgs, plan: &BenchPlan, prices: &Prices, size: u64) -> R
     let (requests, bytes) = at_most(args, plan, size);
     println!(
         "This reads {:.0} MB by {} systems, {} times each: at most about {requests} GETs (${:.4}) and {:.1} GB, \
-         usually much less, since a run that has not read 256 MiB after {:?} is cut off. Bytes are free within the bucket's region; elsewhere \
-         you pay for egress.",
+         usually much less, since a run that has not read 128 MiB after {:?} is cut off. Bytes are free within the \
+         bucket's region; elsewhere you pay for egress.",
         megabytes(size),
         plan.order(0).len(),
         args.runs(),

@@ -239,8 +239,8 @@ async fn measured(args: ChildArgs) -> Result<ProcessReport> {
     Ok(ProcessReport { outcome, wire: tally.map(|tally| tally.wire()) })
 }
 
-/// The client of the store at `root`, and the store's profile. For a simulated store the environment is ignored, and the
-/// authority in the file `ca_certificate` is trusted.
+/// The client of the store at `root`, and the store's profile. For a simulated store the environment is ignored, and
+/// the authority in the file `ca_certificate` is trusted.
 pub(crate) fn client(
     root: &Url,
     endpoint: Option<&str>,

@@ -21,7 +21,7 @@ const TIMELINES: [(&str, usize, &str); 5] = [
     ("rand-1m", 24, "Anywhere: nothing is fetched that nobody asked for."),
 ];
 
-/// The runs of `workloads` in virtual time, each to its end. `chosen` is the link of all workloads, instead of their own.
+/// The runs of `workloads` in virtual time, each to its end. A link that is `chosen` replaces those of the workloads.
 pub(crate) fn plan(
     workloads: Vec<Workload>,
     systems: &[System],
