@@ -28,7 +28,7 @@ pub struct ChildTask {
     /// The trace
     #[arg(long)]
     pub trace: PathBuf,
-    /// Time after which the run is cut off
+    /// Time after which the run is cut off, unless it has read 128 MiB by then
     #[arg(long)]
     pub limit_ms: u64,
     /// Processes that share the trace

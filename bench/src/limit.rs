@@ -7,10 +7,10 @@ use std::time::Duration;
 use headstart_sim::LinkProfile;
 use headstart_trace::{CallKind, Trace};
 
-use crate::meter::megabytes;
+use crate::meter::{FAST_BYTES, megabytes};
 
 /// The highest possible rate of `trace` over `link` in 10⁶ bytes per second, if the run is cut off after `cut`; `None`
-/// for a link without a limit.
+/// for a link without a limit. A run that reads [`FAST_BYTES`] before the cut is not cut off.
 ///
 /// The limit is one first byte, then every requested byte once at the link's full rate. No reader is faster than its
 /// think time allows.
@@ -20,7 +20,8 @@ pub fn mb_per_s(trace: &Trace, link: &LinkProfile, cut: Option<Duration>) -> Opt
     let (asked, once) = (megabytes(asked(trace)), megabytes(extents(trace).values().flatten().map(len).sum()));
     let first_s = link.ttfb.as_secs_f64();
     let (link_s, thinking_s) = (first_s + once / rate, thinking(trace).as_secs_f64());
-    match cut.map(|cut| cut.as_secs_f64()).filter(|cut_s| *cut_s < link_s.max(thinking_s)) {
+    let fast_s = first_s + megabytes(FAST_BYTES) / rate;
+    match cut.map(|cut| cut.as_secs_f64()).filter(|cut_s| *cut_s < fast_s.min(link_s.max(thinking_s))) {
         Some(cut_s) if thinking_s < link_s => Some(rate * asked / once * ((cut_s - first_s) / cut_s).max(0.0)),
         _ => Some(asked / link_s.max(thinking_s)),
     }
@@ -53,7 +54,7 @@ fn len(range: &Range<u64>) -> u64 {
 }
 
 fn asked(trace: &Trace) -> u64 {
-    trace.calls.iter().filter(|call| call.kind == CallKind::Read).map(|call| call.bytes).sum()
+    trace.calls.iter().filter(|call| call.kind != CallKind::Overwrite).map(|call| call.bytes).sum()
 }
 
 /// The longest think time of any reader.
@@ -82,7 +83,8 @@ mod tests {
     #[test]
     fn the_limit_is_one_first_byte_and_then_the_link() {
         check("seq-1m", None, 1073.7 / (0.03 + 1.0737));
-        check("seq-1m", Some(0.5), 1000.0 * 0.47 / 0.5);
+        check("seq-1m", Some(0.1), 1000.0 * 0.07 / 0.1);
+        check("seq-1m", Some(0.5), 1073.7 / (0.03 + 1.0737));
         check("slow-20", None, 20.0);
         check("epochs-2", None, 2.0 * 268.4 / (0.03 + 0.2684));
         check("home-1m", None, 534.8 / (0.03 + 0.2684));

@@ -32,9 +32,12 @@ pub struct Results {
     pub profile: String,
     /// Whether time was virtual. Then every run is the same.
     pub is_virtual: bool,
+    /// Whether the simulated server spoke TLS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_tls: bool,
     /// Seed of everything random.
     pub seed: u64,
-    /// Seconds after which runs were cut off.
+    /// Seconds after which runs were cut off, unless they had read [`crate::meter::FAST_BYTES`] by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_s: Option<f64>,
     /// The systems and their versions.
@@ -58,6 +61,9 @@ pub struct WorkloadNote {
     pub name: String,
     /// What is read, in a sentence.
     pub about: String,
+    /// The simulated link; unknown for files and real stores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
     /// The highest possible rate in 10⁶ bytes per second, by [`crate::limit`]; unknown for a real store.
     pub limit_mb_per_s: Option<f64>,
 }
@@ -100,6 +106,9 @@ pub struct Row {
     pub runs: usize,
     /// Bytes delivered per time, in 10⁶ bytes per second.
     pub mb_per_s: Spread,
+    /// The rate of the first [`crate::meter::START_BYTES`] alone, which shows a cold start: the median.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_mb_per_s: Option<f64>,
     /// The rate as a multiple of `raw`'s.
     pub x_raw: Option<f64>,
     /// The rate as a multiple of `ideal`'s.
@@ -238,6 +247,18 @@ impl Results {
             schema.map_or("none".into(), |schema| schema.to_string()),
         );
         serde_json::from_value(found).with_context(|| format!("{} is not a bench's", file.display()))
+    }
+
+    /// The store that was read, as reports name it.
+    #[must_use]
+    pub fn store(&self) -> String {
+        if self.is_tls { format!("{} over TLS", self.profile) } else { self.profile.clone() }
+    }
+
+    /// The link of `workload`, if it is not the one of the other workloads.
+    #[must_use]
+    pub fn own_link<'a>(&self, workload: &'a WorkloadNote) -> Option<&'a str> {
+        workload.link.as_deref().filter(|link| *link != self.profile)
     }
 
     /// The rows of one workload.

@@ -24,8 +24,8 @@ use crate::source::LocalOverwriter;
 use crate::source::ReadSource;
 use crate::system::System;
 
-/// More than any system has in flight, so that no run pays for new connections.
-pub const WARM_CONNECTIONS: usize = 1024;
+/// More than any system has in flight, so that no run pays for new connections: requests of 1,000 readers, each hedged.
+pub const WARM_CONNECTIONS: usize = 4096;
 
 /// The most samples of a timeline.
 const SAMPLES: u32 = 400;

@@ -69,6 +69,12 @@ impl System {
         matches!(self, Self::Stream | Self::FetchStream)
     }
 
+    /// Whether the system is a store, so that it can make every kind of call, and not only read open objects.
+    #[must_use]
+    pub fn is_store(self) -> bool {
+        matches!(self, Self::Raw | Self::Fetch | Self::Headstart | Self::HeadstartCache)
+    }
+
     /// Whether the system is a program in Python.
     #[must_use]
     pub fn is_python(self) -> bool {

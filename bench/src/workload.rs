@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use headstart_fetch_core::options::parse_bytes;
-use headstart_sim::{FaultPlan, ReadPattern, SeededRng};
+use headstart_sim::{FaultPlan, LinkProfile, PatternRead, ReadPattern, SeededRng};
 use headstart_trace::{CallKind, Keys, Trace, TraceCall, TraceHeader};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use crate::system::System;
 
 /// The files, in the order of the tables.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("sequential.toml", include_str!("../workloads/sequential.toml")),
     ("random.toml", include_str!("../workloads/random.toml")),
     ("patterns.toml", include_str!("../workloads/patterns.toml")),
     ("many.toml", include_str!("../workloads/many.toml")),
+    ("concurrent.toml", include_str!("../workloads/concurrent.toml")),
     ("trouble.toml", include_str!("../workloads/trouble.toml")),
     ("again.toml", include_str!("../workloads/again.toml")),
     ("local.toml", include_str!("../workloads/local.toml")),
@@ -50,6 +53,13 @@ pub struct Workload {
     pub readers: u64,
     /// The reads of a session: a pattern of `headstart_sim::ReadPattern::named`.
     reads: String,
+    /// Whether each reader reads a share of the one object: the first reader its first bytes, the next the next ones.
+    #[serde(default)]
+    shares: bool,
+    /// The number of reads that are the ranges of one call of `get_ranges`. By default every read is a call of its own,
+    /// through an open object.
+    #[serde(default)]
+    pub ranges_a_call: Option<usize>,
     /// The most reads of a session.
     #[serde(default)]
     most_reads: Option<usize>,
@@ -77,6 +87,13 @@ pub struct Workload {
     /// The factor by which a run may take longer than others before it is cut off: for workloads of many processes.
     #[serde(default = "one_u32")]
     pub longer: u32,
+    /// The link on which it is read, unless another one is chosen. A workload with a link of its own is read by default
+    /// in virtual time only.
+    #[serde(default, deserialize_with = "link_of_name")]
+    pub link: Option<LinkProfile>,
+    /// The systems that read it; if empty, all that can.
+    #[serde(default)]
+    pub systems: Vec<System>,
     /// Whether the objects are files of this machine.
     #[serde(default)]
     pub local: bool,
@@ -90,6 +107,10 @@ pub struct Workload {
 struct Late {
     share: f64,
     by_ms: u64,
+}
+
+fn link_of_name<'de, D: Deserializer<'de>>(name: D) -> Result<Option<LinkProfile>, D::Error> {
+    String::deserialize(name)?.parse().map(Some).map_err(D::Error::custom)
 }
 
 fn one() -> u64 {
@@ -163,6 +184,12 @@ impl Workload {
         Ok((0..self.objects).zip(sizes.iter().cycle()).map(object).collect())
     }
 
+    /// The link to simulate: `chosen`, or else the workload's own, or else `gcs`.
+    #[must_use]
+    pub fn link_or(&self, chosen: Option<&LinkProfile>) -> LinkProfile {
+        chosen.or(self.link.as_ref()).cloned().unwrap_or_else(LinkProfile::gcs)
+    }
+
     /// The faults of the store.
     #[must_use]
     pub fn faults(&self, seed: u64) -> FaultPlan {
@@ -183,7 +210,7 @@ impl Workload {
         for idle in 0..self.idle {
             let object = &objects[pick(idle, objects.len())];
             let handle = maker.handle();
-            maker.read(None, handle, object, 0, IDLE_BYTES.min(object.size), 0);
+            maker.read(None, Some(handle), object, &[PatternRead { offset: 0, len: IDLE_BYTES.min(object.size) }], 0);
         }
         let sessions = self.objects.max(self.readers);
         let mut dice = SeededRng::new(seed);
@@ -201,22 +228,34 @@ impl Workload {
             let own = turns.iter().enumerate().filter(|(turn, _)| *turn as u64 % self.readers == reader);
             for (_, session) in own {
                 let object = &objects[pick(*session, objects.len())];
-                let pattern = ReadPattern::named(&self.reads, object.size, seed ^ (session << 8))?;
-                let reads = pattern.reads.iter().take(self.most_reads.unwrap_or(usize::MAX));
-                let handle = maker.handle();
-                for (read, number) in reads.zip(1..) {
-                    last = Some(maker.read(last, handle, object, read.offset, read.len, think_us));
+                let reads = self.reads_of(*session, object, seed)?;
+                let handle = self.ranges_a_call.is_none().then(|| maker.handle());
+                for (ranges, number) in reads.chunks(self.ranges_a_call.unwrap_or(1)).zip(1..) {
+                    last = Some(maker.read(last, handle, object, ranges, think_us));
+                    let bytes: u64 = ranges.iter().map(|range| range.len).sum();
                     // Bytes divided by 10⁶ bytes per second are microseconds.
-                    think_us = self.most_mb_per_s.map_or(0, |rate| read.len / u64::from(rate));
+                    think_us = self.most_mb_per_s.map_or(0, |rate| bytes / u64::from(rate));
                     if self.overwrite_after == Some(number) {
                         last = Some(maker.overwrite(last, object));
                     }
                 }
-                maker.close();
+                if handle.is_some() {
+                    maker.close();
+                }
             }
         }
         let header = TraceHeader::new(Keys::Plain, format!("{}: {} (seed {seed})", self.name, self.about));
         Ok(Trace { header, calls: maker.calls })
+    }
+
+    /// The reads of a session.
+    fn reads_of(&self, session: u64, object: &Object, seed: u64) -> Result<Vec<PatternRead>> {
+        let border = |reader: u64| reader * object.size / self.readers;
+        let part = if self.shares { border(session)..border(session + 1) } else { 0..object.size };
+        let mut reads = ReadPattern::named(&self.reads, part.end - part.start, seed ^ (session << 8))?.reads;
+        reads.truncate(self.most_reads.unwrap_or(usize::MAX));
+        reads.iter_mut().for_each(|read| read.offset += part.start);
+        Ok(reads)
     }
 }
 
@@ -237,10 +276,19 @@ impl TraceMaker {
         (self.calls.last_mut().expect("it was just added"), n)
     }
 
-    fn read(&mut self, after: Option<u64>, handle: u32, object: &Object, offset: u64, len: u64, wait_us: u64) -> u64 {
-        let (call, n) = self.add(object, CallKind::Read, after);
-        call.ranges = vec![[offset, offset + len]];
-        (call.handle, call.wait_us, call.bytes) = (Some(handle), wait_us, len);
+    /// A read through `handle`, or without one a call of `get_ranges`.
+    fn read(
+        &mut self,
+        after: Option<u64>,
+        handle: Option<u32>,
+        object: &Object,
+        ranges: &[PatternRead],
+        wait_us: u64,
+    ) -> u64 {
+        let kind = if handle.is_some() { CallKind::Read } else { CallKind::GetRanges };
+        let (call, n) = self.add(object, kind, after);
+        call.ranges = ranges.iter().map(|range| [range.offset, range.offset + range.len]).collect();
+        (call.handle, call.wait_us, call.bytes) = (handle, wait_us, ranges.iter().map(|range| range.len).sum());
         n
     }
 
@@ -286,6 +334,8 @@ fn parse(text: &str) -> Result<Vec<Workload>> {
         );
         ensure!(workload.most_mb_per_s != Some(0), "{name}: most_mb_per_s is at least 1");
         ensure!(workload.most_reads != Some(0), "{name}: most_reads is at least 1");
+        ensure!(workload.ranges_a_call != Some(0), "{name}: ranges_a_call is at least 1");
+        ensure!(!workload.shares || workload.objects == 1, "{name}: readers share one object");
         ensure!(workload.processes <= workload.readers, "{name}: a process needs a reader");
         ensure!(
             workload.overwrite_after.is_none() || (workload.objects, workload.readers) == (1, 1),

@@ -60,6 +60,32 @@ fn slow_readers_think_and_overwrites_come_between() {
 }
 
 #[test]
+fn readers_of_shares_read_all_bytes_once() {
+    let trace = made("size = '5k'\nreaders = 2\nshares = true\nreads = 'seq-2k'");
+    assert_eq!(shown(&trace), ["0:0", "0:2048*", "1:2560", "1:4608*"]);
+    assert_eq!(trace.calls.iter().map(|call| call.bytes).sum::<u64>(), 5 * 1024);
+}
+
+#[test]
+fn ranges_of_a_call_have_no_handle() {
+    let trace = made("size = '9k'\nreads = 'seq-1k'\nranges_a_call = 4\nmost_reads = 6\nmost_mb_per_s = 1");
+    let calls: Vec<_> = trace.calls.iter().map(|call| (call.kind, call.ranges.len(), call.handle)).collect();
+    assert_eq!(calls, [(CallKind::GetRanges, 4, None), (CallKind::GetRanges, 2, None)]);
+    assert_eq!((trace.calls[0].bytes, trace.calls[1].wait_us, trace.calls[1].after), (4096, 4096, Some(0)));
+}
+
+#[test]
+fn a_chosen_link_comes_before_the_workloads_own() {
+    let link = |text: &str, chosen: Option<&LinkProfile>| {
+        let workload = parse(&format!("\n[w]\nabout = ''\nsize = '1k'\nreads = 'whole'\n{text}")).unwrap().remove(0);
+        workload.link_or(chosen).to_string()
+    };
+    let own = "link = 'gcs-100g-lognormal'";
+    assert_eq!([link("", None), link(own, None)], ["gcs", "gcs-100g-lognormal"]);
+    assert_eq!([link("", Some(&LinkProfile::wan())), link(own, Some(&LinkProfile::wan()))], ["wan", "wan"]);
+}
+
+#[test]
 fn passes_go_through_all_objects_in_another_order() {
     let trace = made("size = '1k'\nobjects = 9\nreads = 'whole'\npasses = 2\nshuffled = true");
     let keys: Vec<&str> = trace.calls.iter().map(|call| call.key.as_str()).collect();
@@ -78,6 +104,10 @@ fn nonsense_is_refused() {
         ("size = '1k'\nreads = 'seq-1k'\nprocesses = 2", "needs a reader"),
         ("size = '1k'\nreads = 'seq-1k'\nreaders = 2\noverwrite_after = 1", "one reader"),
         ("size = '1k'\nreads = 'seq-1k'\ncolour = 'red'", "colour"),
+        ("size = '1k'\nreads = 'seq-1k'\nlink = 'moon'", "unknown link profile 'moon'"),
+        ("size = '1k'\nreads = 'seq-1k'\nsystems = ['warp']", "headstart+cache"),
+        ("size = '1k'\nreads = 'seq-1k'\nobjects = 2\nshares = true", "share one object"),
+        ("size = '1k'\nreads = 'seq-1k'\nranges_a_call = 0", "at least 1"),
     ] {
         let error = format!("{:#}", parse(&format!("\n[w]\nabout = ''\n{text}")).unwrap_err());
         assert!(error.contains(says), "{text}: {error}");

@@ -46,6 +46,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     ensure!(folder.is_dir() && !json.is_dir(), "cannot write {}: no such folder", json.display());
     let earlier = args.update.as_deref().map(Results::read).transpose()?;
     let old = args.compare.as_deref().map(Results::read).transpose()?;
+    let left_out = args.left_out()?;
+    if !left_out.is_empty() {
+        let names = left_out.join(", ");
+        println!("left out, because they name a link of their own (use --virtual, or --workload NAME): {names}");
+    }
     let mut versions = BTreeMap::from([("headstart".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
     let (plan, prices, profile) = match &args.url {
         Some(url) => {
@@ -56,12 +61,13 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             let peers = if args.peers { Some(Peers::ready(&args.systems()?)?) } else { None };
             versions.extend(peers.iter().flat_map(|peers| peers.versions.clone()));
             let plan = if args.virtual_time { in_virtual_time(args)? } else { http::run(args, peers.as_ref())? };
-            (plan, prices_of(&args.profile.name), args.profile.to_string())
+            (plan, prices_of(&args.link().name), args.link().to_string())
         }
     };
-    let timelines = if args.url.is_none() { virtual_time::timelines(&args.profile, args.seed)? } else { Vec::new() };
+    let timelines = if args.url.is_none() { virtual_time::timelines(&args.link(), args.seed)? } else { Vec::new() };
     let results = Results {
         profile,
+        is_tls: args.tls,
         cut_s: (!args.virtual_time).then_some(args.seconds.as_secs_f64()),
         versions,
         workloads: plan.workloads.iter().map(PreparedWorkload::note).collect(),
@@ -89,8 +95,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
 }
 
 fn in_virtual_time(args: &BenchArgs) -> Result<BenchPlan> {
-    let plan = virtual_time::plan(args.workloads()?, &args.systems()?, &args.profile, args.seed)?;
-    http::each_run(args, plan, |plan, job| virtual_time::run(plan, job, &args.profile, args.seed))
+    let plan = virtual_time::plan(args.workloads()?, &args.systems()?, args.profile.as_ref(), args.seed)?;
+    http::each_run(args, plan, |plan, job| virtual_time::run(plan, job, args.profile.as_ref(), args.seed))
 }
 
 /// The prices of the store whose link is simulated.

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
 use headstart_bench::meter::{Outcome, megabytes};
 use headstart_bench::traces::{bytes, on_simulated_objects, recorded_time};
@@ -13,16 +13,14 @@ use headstart_trace::CallKind;
 
 use crate::{bench::prices_of, numbers::number};
 
-/// The systems that can replay every kind of call.
-const SYSTEMS: [System; 4] = [System::Raw, System::Fetch, System::Headstart, System::HeadstartCache];
-
 /// What to replay, and how.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
     /// A file written by `headstart_trace::TraceRecorder`, or by `--write`
     #[arg(value_name = "TRACE.JSONL")]
     trace: PathBuf,
-    /// Link to the simulated store: gcs, s3, near, wan, loopback; with `-lognormal` its first bytes vary
+    /// Link to the simulated store: gcs, gcs-100g, s3, near, fast, wan, loopback; with `-lognormal` its first bytes
+    /// vary
     #[arg(long, default_value = "gcs")]
     profile: LinkProfile,
     /// Only this system; may be given several times [default: raw, fetch, headstart, headstart+cache]
@@ -51,11 +49,13 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<()> {
     let recorded = traces::load(&args.trace)?;
     ensure!(!recorded.calls.is_empty(), "{} has no calls", args.trace.display());
     let trace = Arc::new(on_simulated_objects(&recorded));
-    let systems = if args.systems.is_empty() { &SYSTEMS[..] } else { &args.systems };
+    // Only stores can make every kind of call.
+    let stores: Vec<System> = System::value_variants().iter().copied().filter(|system| system.is_store()).collect();
+    let systems = if args.systems.is_empty() { &stores } else { &args.systems };
     let mut rows = Vec::new();
     for system in systems {
-        let can = SYSTEMS.map(|one| one.to_string()).join(", ");
-        ensure!(SYSTEMS.contains(system), "{system} cannot replay a trace, but {can}");
+        let can = stores.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        ensure!(stores.contains(system), "{system} cannot replay a trace, but {can}");
         let simulation =
             Simulation { options: args.options.clone(), ..Simulation::new(args.profile.clone(), args.seed) };
         let (outcome, wire) = simulation.run(&trace, *system).with_context(|| format!("{system}"))?;

@@ -19,11 +19,6 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const KEY: &str = "object";
 
-/// 30 ms to the first byte, 60 MB/s a stream, 100 Gbit/s in all.
-fn wide() -> LinkProfile {
-    LinkProfile { nic_bytes_per_s: 12.5e9, ..LinkProfile::gcs() }
-}
-
 fn cloud(link: LinkProfile, size: u64) -> SimStore {
     let sim = SimStore::builder().profile(link).warm_connections(4096).build();
     sim.catalog().add_synthetic(KEY, size);
@@ -112,9 +107,9 @@ const WAYS: [&str; 6] = ["bare", "fetch", "facade by call", "facade by reader", 
 async fn many_small_reads_at_once_wait_for_nothing_but_the_store() {
     let mut slower = false;
     for (tasks, reads) in [(1, 20), (64, 20), (256, 20), (1000, 5)] {
-        let (bare, bare_gets) = random_reads(wide(), 0, tasks, reads, 64 * KIB).await;
+        let (bare, bare_gets) = random_reads(LinkProfile::gcs_100g(), 0, tasks, reads, 64 * KIB).await;
         for (n, way) in WAYS.iter().enumerate().skip(1) {
-            let (took, gets) = random_reads(wide(), n, tasks, reads, 64 * KIB).await;
+            let (took, gets) = random_reads(LinkProfile::gcs_100g(), n, tasks, reads, 64 * KIB).await;
             println!("{tasks} tasks, {way}: {took:?} (bare {bare:?}), {gets} GETs (bare {bare_gets})");
             // A cache fetches whole pages: here twice the bytes, which takes a millisecond longer, and fills the link.
             let limit = if way.starts_with("cached") { if tasks < 1000 { 1.04 } else { 1.15 } } else { 1.02 };
@@ -127,7 +122,7 @@ async fn many_small_reads_at_once_wait_for_nothing_but_the_store() {
 #[tokio::test(start_paused = true)]
 async fn many_large_reads_at_once_are_never_slower_than_bare() {
     let mut slower = false;
-    for (link, name) in [(LinkProfile::gcs(), "gcs"), (wide(), "gcs at 100 Gbit/s")] {
+    for (link, name) in [(LinkProfile::gcs(), "gcs"), (LinkProfile::gcs_100g(), "gcs at 100 Gbit/s")] {
         let (bare, _) = random_reads(link.clone(), 0, 64, 4, 16 * MIB).await;
         for (n, way) in WAYS.iter().enumerate().take(4).skip(1) {
             let (took, gets) = random_reads(link.clone(), n, 64, 4, 16 * MIB).await;
@@ -144,7 +139,7 @@ async fn one_reader_fills_a_wide_link() {
     const SIZE: u64 = 4 * GIB;
     let rate = |took: Duration| SIZE as f64 / took.as_secs_f64() / 1e6;
     for (len, promised) in [(MIB, 4000.0), (16 * MIB, 4000.0)] {
-        let sim = cloud(wide(), SIZE);
+        let sim = cloud(LinkProfile::gcs_100g(), SIZE);
         let stack = facade(&sim, &[("memory_bytes", "4GiB")]).await;
         let began = sim.elapsed();
         let reader = stack.reader(&Path::from(KEY)).unwrap();
@@ -157,7 +152,7 @@ async fn one_reader_fills_a_wide_link() {
         println!("4 GiB by {} MiB: {rate:.0} MB/s of 12500 (promised {promised}), {gets} GETs", len / MIB);
         assert!(rate >= promised);
     }
-    let sim = cloud(wide(), SIZE);
+    let sim = cloud(LinkProfile::gcs_100g(), SIZE);
     let stack = facade(&sim, &[("memory_bytes", "4GiB")]).await;
     let began = sim.elapsed();
     let mut body = stack.get(&Path::from(KEY)).await.unwrap().into_stream();

@@ -14,10 +14,14 @@ pub(crate) struct BenchArgs {
     /// Read the simulated store in virtual time: exact and reproducible counts
     #[arg(long = "virtual", conflicts_with_all = ["url", "seconds"])]
     pub(crate) virtual_time: bool,
-    /// Link to the simulated store: gcs, s3, near, wan, loopback; with `-lognormal` its first bytes vary
-    #[arg(long, default_value = "gcs")]
-    pub(crate) profile: LinkProfile,
-    /// All workloads of bench/workloads
+    /// Link to the simulated store: gcs, gcs-100g, s3, near, fast, wan, loopback; with `-lognormal` its first bytes
+    /// vary [default: the workload's own, or gcs]
+    #[arg(long)]
+    pub(crate) profile: Option<LinkProfile>,
+    /// The simulated server speaks TLS: what encryption costs the client
+    #[arg(long, conflicts_with_all = ["virtual_time", "url", "peers"])]
+    pub(crate) tls: bool,
+    /// All workloads of bench/workloads; over HTTP or from a bucket, those without a link of their own
     #[arg(long, conflicts_with = "workloads")]
     all: bool,
     /// Only this workload; may be given several times
@@ -32,7 +36,7 @@ pub(crate) struct BenchArgs {
     /// Runs, of which the median counts [default: 3; 1 in virtual time, where all runs are the same]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: Option<u32>,
-    /// End a run after this time, if the workload has not ended before
+    /// End a run after this time, unless it has read 128 MiB by then: such a run reads to the end of its workload
     #[arg(long, default_value = "1.5", value_parser = seconds)]
     pub(crate) seconds: Duration,
     /// Seed of everything random
@@ -65,15 +69,40 @@ impl BenchArgs {
             let workload = Workload::named(name)?;
             ensure!(!(self.virtual_time && workload.local), "there are no files in virtual time: {name} needs some");
             ensure!(self.url.is_none() || workload.suits_any_object(), "{name} needs objects of its own");
+            ensure!(!(self.tls && workload.overwrite_after.is_some()), "objects are overwritten over plain HTTP only");
         }
-        let everything = self.all || self.peers || self.virtual_time;
         let wanted = |workload: &Workload| {
-            let possible =
-                !(self.virtual_time && workload.local) && (self.url.is_none() || workload.suits_any_object());
-            let named = self.workloads.contains(&workload.name);
-            named || (self.workloads.is_empty() && possible && (everything || workload.core))
+            self.workloads.contains(&workload.name) || (self.reads(workload) && !self.is_left_out(workload))
         };
         Ok(Workload::all()?.into_iter().filter(wanted).collect())
+    }
+
+    /// The names of workloads that are left out because they have a link of their own, which only virtual time
+    /// simulates exactly.
+    ///
+    /// # Errors
+    /// If a file of workloads is invalid.
+    pub(crate) fn left_out(&self) -> Result<Vec<String>> {
+        let left_out = |workload: &Workload| self.reads(workload) && self.is_left_out(workload);
+        Ok(Workload::all()?.into_iter().filter(left_out).map(|workload| workload.name).collect())
+    }
+
+    /// Whether `workload` can be read here and is among those that are read without being named.
+    fn reads(&self, workload: &Workload) -> bool {
+        let possible = !(self.virtual_time && workload.local)
+            && !(self.tls && (workload.local || workload.overwrite_after.is_some()))
+            && (self.url.is_none() || workload.suits_any_object());
+        let everything = self.all || self.peers || self.virtual_time;
+        self.workloads.is_empty() && possible && (everything || workload.core)
+    }
+
+    fn is_left_out(&self, workload: &Workload) -> bool {
+        !self.virtual_time && workload.link.is_some()
+    }
+
+    /// The link of workloads that have none of their own.
+    pub(crate) fn link(&self) -> LinkProfile {
+        self.profile.clone().unwrap_or_else(LinkProfile::gcs)
     }
 
     /// The systems to compare.
@@ -146,7 +175,19 @@ mod tests {
         let core = workloads(&[]);
         assert_eq!(core, ["seq-64k", "seq-1m", "seq-16m", "rand-64k", "rand-1m", "interleaved-2"]);
         let (all, virtual_time) = (workloads(&["--all"]), workloads(&["--virtual"]));
-        assert_eq!((all.len() - virtual_time.len(), &workloads(&["--peers"])), (3, &all));
+        let only_in = |these: &[String], those: &[String]| -> Vec<String> {
+            these.iter().filter(|name| !those.contains(name)).cloned().collect()
+        };
+        assert_eq!(only_in(&all, &virtual_time), ["local-seq-64k", "local-seq-1m", "local-rand-64k"]);
+        let linked = only_in(&virtual_time, &all);
+        assert!(linked.contains(&"rand-64k-x1000".into()) && !linked.contains(&"shares-1m-x16".into()), "{linked:?}");
+        assert_eq!(parse(&["--all"]).unwrap().left_out().unwrap(), linked);
+        assert_eq!(workloads(&["--workload", "rand-64k-x1000"]), ["rand-64k-x1000"]);
+        assert_eq!(workloads(&["--peers"]), all);
+        assert_eq!(only_in(&all, &workloads(&["--all", "--tls"])).len(), 4, "files, and an overwrite");
+        for words in [&[][..], &["--virtual"], &["--workload", "seq-1m"]] {
+            assert_eq!(parse(words).unwrap().left_out().unwrap(), [""; 0], "{words:?}");
+        }
         assert_eq!(workloads(&["--url", "s3://bucket/key"]), core);
         assert!(!workloads(&["--url", "s3://bucket/key", "--all"]).contains(&"overwrite".into()));
         assert!(parse(&["--peers"]).unwrap().systems().unwrap().contains(&System::Ocra));
@@ -166,6 +207,7 @@ mod tests {
             (&["--yes"], "--url"),
             (&["--workload", "seq"], "seq-64k"),
             (&["--workload", "local-seq-1m", "--virtual"], "no files"),
+            (&["--workload", "overwrite", "--tls"], "plain HTTP"),
             (&["--workload", "overwrite", "--url", "gs://bucket/key"], "objects of its own"),
         ] {
             let read = parse(words).and_then(|args| args.workloads().map_err(|error| error.to_string()));

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &BenchArgs, url: &Url) -> Result<(BenchPlan, Prices)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let root: Url = url[..Position::BeforePath].parse()?;
     let path = path_of_url_key(url[Position::BeforePath..].trim_start_matches('/'))?;
-    let (client, profile) = child::client(&root, None)?;
+    let (client, profile) = child::client(&root, None, None)?;
     let store = client.store;
     let meta = runtime.block_on(store.head(&path)).with_context(|| format!("cannot read {url}"))?;
     let size = meta.size.min(MOST_BYTES);
@@ -64,8 +64,8 @@ fn announce(args: &BenchArgs, plan: &BenchPlan, prices: &Prices, size: u64) -> R
     let (requests, bytes) = at_most(args, plan, size);
     println!(
         "This reads {:.0} MB by {} systems, {} times each: at most about {requests} GETs (${:.4}) and {:.1} GB, \
-         usually much less, since a run is cut off after {:?}. Bytes are free within the bucket's region; elsewhere \
-         you pay for egress.",
+         usually much less, since a run that has not read 128 MiB after {:?} is cut off. Bytes are free within the \
+         bucket's region; elsewhere you pay for egress.",
         megabytes(size),
         plan.order(0).len(),
         args.runs(),

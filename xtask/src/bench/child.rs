@@ -1,10 +1,11 @@
 //! Runs in processes of their own, which keeps peak memory and CPU time apart: the processes and their start.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -23,7 +24,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{BenchJob, CountingStore, PreparedWorkload};
+use super::{BenchJob, BenchServer, CountingStore, PreparedWorkload};
 
 /// A process that is silent this long after its run's time hangs.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -39,6 +40,9 @@ pub(crate) struct ChildArgs {
     /// The address of a simulated store
     #[arg(long)]
     endpoint: Option<String>,
+    /// A file of the authority that has signed the certificate of the simulated store
+    #[arg(long)]
+    ca_certificate: Option<PathBuf>,
     #[arg(long)]
     system: System,
     /// Index of the system's shape
@@ -160,13 +164,16 @@ pub(crate) fn common(command: &mut Command, task: &ChildTask, system: System) {
     command.args(["--processes", &task.processes.to_string(), "--process", &task.process.to_string()]);
 }
 
-/// The command of a process for one of our systems.
-pub(crate) fn command(task: &ChildTask, root: &Url, endpoint: Option<&str>, job: BenchJob) -> Result<Command> {
+/// The command of a process for one of our systems, which reads from `server` if the store is simulated.
+pub(crate) fn command(task: &ChildTask, root: &Url, server: Option<&BenchServer>, job: BenchJob) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
     command.arg("bench-one").args(["--shape", &job.shape.to_string(), "--root", root.as_str()]);
     common(&mut command, task, job.system);
-    if let Some(endpoint) = endpoint {
-        command.args(["--endpoint", endpoint]);
+    if let Some(server) = server {
+        command.args(["--endpoint", &server.url]);
+        if let Some(file) = &server.ca_certificate {
+            command.arg("--ca-certificate").arg(file);
+        }
     }
     if let Some(copy) = &task.copy {
         command.arg("--copy").arg(copy);
@@ -203,7 +210,7 @@ pub(crate) fn run(args: ChildArgs) -> Result<()> {
 }
 
 async fn measured(args: ChildArgs) -> Result<ProcessReport> {
-    let (mut client, profile) = client(&args.root, args.endpoint.as_deref())?;
+    let (mut client, profile) = client(&args.root, args.endpoint.as_deref(), args.ca_certificate.as_deref())?;
     // A real store has no log, so the client counts its requests.
     let tally = args.task.copy.is_some().then(|| {
         let counted = if matches!(args.system, System::Raw | System::Stream | System::BufReader | System::Ideal) {
@@ -232,16 +239,22 @@ async fn measured(args: ChildArgs) -> Result<ProcessReport> {
     Ok(ProcessReport { outcome, wire: tally.map(|tally| tally.wire()) })
 }
 
-/// The client of the store at `root`, and the store's profile. For a simulated store the environment is ignored.
-pub(crate) fn client(root: &Url, endpoint: Option<&str>) -> Result<(StoreClient, BackendProfile)> {
+/// The client of the store at `root`, and the store's profile. For a simulated store the environment is ignored, and
+/// the authority in the file `ca_certificate` is trusted.
+pub(crate) fn client(
+    root: &Url,
+    endpoint: Option<&str>,
+    ca_certificate: Option<&Path>,
+) -> Result<(StoreClient, BackendProfile)> {
     let facade = Headstart::builder().environment([]).url(root.as_str());
     let no_options: [(&str, &str); 0] = [];
     let (store, for_fetch, profile): (Arc<dyn ObjectStore>, Arc<dyn ObjectStore>, _) = match (root.scheme(), endpoint) {
         ("gs", endpoint) => {
-            let config = match endpoint {
-                Some(endpoint) => GcsConfig::resolve([("endpoint", endpoint)], |_| None)?,
+            let mut config = match endpoint {
+                Some(endpoint) => GcsConfig::resolve([("endpoint", endpoint), ("anonymous", "true")], |_| None)?,
                 None => GcsConfig::resolve(no_options, GcsConfig::process_environment)?,
             };
+            config.ca_certificate = ca_certificate.map(Path::to_owned);
             let backend = GcsBackend::open(Some(root), config)?;
             (backend.store(), backend.store_for_fetch(), backend.profile())
         }
@@ -257,7 +270,12 @@ pub(crate) fn client(root: &Url, endpoint: Option<&str>) -> Result<(StoreClient,
         (scheme, _) => bail!("the bench does not know how to read '{scheme}:'"),
     };
     let facade = match endpoint {
-        Some(endpoint) => facade.option("gcs.endpoint", endpoint),
+        Some(endpoint) => {
+            let facade = facade.option("gcs.endpoint", endpoint).option("gcs.anonymous", "true");
+            ca_certificate
+                .into_iter()
+                .fold(facade, |facade, file| facade.option("ca_certificate", file.to_string_lossy()))
+        }
         // The client of a real store takes its credentials from the environment.
         None if root.scheme() != "file" => Headstart::builder().url(root.as_str()),
         None => facade,

@@ -23,12 +23,14 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<BenchPlan> 
             make_files(&folder, &workload, &mut objects)?;
         }
         let cut = args.seconds * workload.longer;
-        prepared.push(PreparedWorkload::new(workload, &objects, args.seed, Some(&args.profile), Some(cut))?);
+        let link = workload.link_or(args.profile.as_ref());
+        prepared.push(PreparedWorkload::new(workload, &objects, args.seed, Some(&link), Some(cut))?);
     }
     let traces = write_traces(&folder, &prepared)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let bucket: Url = format!("gs://{BUCKET}").parse()?;
     let files: Url = "file:///".parse()?;
+    let ca_certificate = args.tls.then(|| folder.path().join("authority.pem"));
     each_run(args, BenchPlan::new(prepared, &args.systems()?), |plan, job| {
         let prepared = plan.workload(job);
         let cut = args.seconds * prepared.workload.longer;
@@ -38,11 +40,12 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<BenchPlan> 
             let (outcome, _) = child::run_all(own.collect::<Result<_>>()?, cut)?;
             return Ok((outcome, WireCounts::default()));
         }
+        let link = prepared.workload.link_or(args.profile.as_ref());
         // Every run has a server of its own, so that overwrites of one run do not affect the next.
-        let mut server = BenchServer::start(&args.profile, args.seed, prepared.name())?;
+        let mut server = BenchServer::start(&link, args.seed, prepared.name(), ca_certificate.as_deref())?;
         let commands = tasks.iter().map(|task| match job.system.group() {
             Group::Peer => Ok(peers.context("nobody asked for peers")?.command(task, job.system, &server.url)),
-            _ => child::command(task, &bucket, Some(&server.url), job),
+            _ => child::command(task, &bucket, Some(&server), job),
         });
         let (outcome, _) = child::run_all(commands.collect::<Result<_>>()?, cut)?;
         Ok((outcome, runtime.block_on(server.counts())?))

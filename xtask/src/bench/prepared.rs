@@ -14,6 +14,7 @@ use headstart_trace::{CallKind, Trace};
 pub(crate) struct PreparedWorkload {
     pub(crate) workload: Workload,
     pub(crate) trace: Arc<Trace>,
+    link: Option<LinkProfile>,
     limit_mb_per_s: Option<f64>,
     in_order: bool,
 }
@@ -31,6 +32,7 @@ impl PreparedWorkload {
         let link = link.filter(|_| !workload.local);
         Ok(Self {
             limit_mb_per_s: link.and_then(|link| limit::mb_per_s(&trace, link, cut)),
+            link: link.cloned(),
             in_order: in_order(&trace),
             trace: Arc::new(trace),
             workload,
@@ -41,7 +43,7 @@ impl PreparedWorkload {
         &self.workload.name
     }
 
-    /// Whether `system` can read the workload.
+    /// Whether `system` can read the workload, and is among those that the workload is for.
     ///
     /// One stream cannot jump. Peers are measured over the network only. OpenDAL's readers keep 32 or 64 MiB ahead even
     /// while idle, so that a thousand of them run out of memory.
@@ -49,8 +51,11 @@ impl PreparedWorkload {
         let is_opendal = matches!(system, System::Opendal4 | System::Opendal8);
         // A stream cannot be resumed after a change of its object.
         let jumps = system.only_in_order() && (!self.in_order || self.workload.overwrite_after.is_some());
+        let is_for_others = !self.workload.systems.is_empty() && !self.workload.systems.contains(&system);
+        // Only a store has `get_ranges`.
+        let lacks_call = self.workload.ranges_a_call.is_some() && !system.is_store();
         let is_elsewhere = self.workload.local && system.group() == Group::Peer;
-        !(jumps || is_elsewhere || (is_opendal && self.workload.idle > 100))
+        !(is_for_others || lacks_call || jumps || is_elsewhere || (is_opendal && self.workload.idle > 100))
     }
 
     pub(crate) fn shapes(&self, system: System) -> &'static [IdealShape] {
@@ -64,8 +69,12 @@ impl PreparedWorkload {
     }
 
     pub(crate) fn note(&self) -> WorkloadNote {
-        let (name, about) = (self.name().to_owned(), self.workload.about.clone());
-        WorkloadNote { name, about, limit_mb_per_s: self.limit_mb_per_s }
+        WorkloadNote {
+            name: self.name().to_owned(),
+            about: self.workload.about.clone(),
+            link: self.link.as_ref().map(ToString::to_string),
+            limit_mb_per_s: self.limit_mb_per_s,
+        }
     }
 }
 
@@ -97,6 +106,8 @@ pub(super) mod tests {
         assert!(local.suits(System::Headstart) && !local.suits(System::Foyer));
         assert_eq!(local.note().limit_mb_per_s, None);
         assert!(!prepared("idle-1000").suits(System::Opendal4));
+        let suits = |system| ["rand-64k-x64", "ranges-64k-x64"].map(|name| prepared(name).suits(system));
+        assert_eq!([System::HeadstartCache, System::Ideal].map(suits), [[true; 2], [false; 2]]);
     }
 
     #[test]

@@ -3,12 +3,13 @@
 //! The protocol is one line in, one line out: `counts` is answered with the counts of the request log. The server ends
 //! when its stdin closes, so that it does not outlive the bench.
 
+use std::path::{Path, PathBuf};
 use std::{io::BufRead, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use headstart_bench::{results::WireCounts, workload::Workload};
-use headstart_sim::server::{SimServer, SimServerConfig};
+use headstart_sim::server::{SimServer, SimServerConfig, TlsIdentity};
 use headstart_sim::{LinkProfile, RequestCounts};
 
 use super::RunningProcess;
@@ -28,15 +29,23 @@ pub(crate) struct ServeArgs {
     /// The workload whose faults the store has
     #[arg(long)]
     workload: Option<String>,
+    /// Speak TLS, and write the authority that the client must trust to this file
+    #[arg(long)]
+    tls: Option<PathBuf>,
 }
 
 pub(crate) fn serve(args: ServeArgs) -> Result<()> {
     let workload = args.workload.map(|name| Workload::named(&name)).transpose()?;
+    let identity = args.tls.is_some().then(TlsIdentity::new).transpose().context("cannot generate a certificate")?;
+    if let (Some(identity), Some(file)) = (&identity, &args.tls) {
+        std::fs::write(file, identity.ca_pem()).with_context(|| format!("cannot write {}", file.display()))?;
+    }
     let config = SimServerConfig {
         profile: args.profile,
         seed: args.seed,
         faults: workload.map(|workload| workload.faults(args.seed)).unwrap_or_default(),
         bucket: BUCKET.into(),
+        tls: identity,
         ..SimServerConfig::default()
     };
     let server = SimServer::start(config).context("cannot start the server")?;
@@ -54,16 +63,22 @@ pub(crate) fn serve(args: ServeArgs) -> Result<()> {
 pub(crate) struct BenchServer {
     process: RunningProcess,
     pub(crate) url: String,
+    /// The file of the authority that has signed the server's certificate, if the server speaks TLS.
+    pub(crate) ca_certificate: Option<PathBuf>,
 }
 
 impl BenchServer {
-    /// Starts this program again, as a server for `workload`.
-    pub(crate) fn start(profile: &LinkProfile, seed: u64, workload: &str) -> Result<Self> {
+    /// Starts this program again, as a server for `workload`. It speaks TLS if there is a file for its authority.
+    pub(crate) fn start(profile: &LinkProfile, seed: u64, workload: &str, tls: Option<&Path>) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
         command.args(["serve", "--profile", &profile.to_string(), "--seed", &seed.to_string()]);
-        let mut process = RunningProcess::start(command.args(["--workload", workload]))?;
+        command.args(["--workload", workload]);
+        if let Some(file) = tls {
+            command.arg("--tls").arg(file);
+        }
+        let mut process = RunningProcess::start(&mut command)?;
         let url = process.line()?.trim_end().to_owned();
-        Ok(Self { process, url })
+        Ok(Self { process, url, ca_certificate: tls.map(Path::to_owned) })
     }
 
     /// The requests that the server has seen, once all of them have ended.

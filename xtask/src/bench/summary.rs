@@ -29,6 +29,7 @@ pub(crate) fn row(workload: &str, system: System, runs: &[MeasuredRun], prices: 
         group: system.group(),
         runs: runs.len(),
         mb_per_s: Spread { median: typical.mb_per_s(), min: slowest.mb_per_s(), max: fastest.mb_per_s() },
+        start_mb_per_s: median_of(Outcome::start_mb_per_s),
         x_raw: None,
         x_ideal: None,
         x_limit: None,
@@ -86,6 +87,7 @@ pub(crate) fn begin(is_virtual: bool, seed: u64) -> Results {
         command: format!("cargo xtask {}", words.join(" ")),
         profile: String::new(),
         is_virtual,
+        is_tls: false,
         seed,
         cut_s: None,
         versions: BTreeMap::new(),
@@ -99,7 +101,7 @@ pub(crate) fn begin(is_virtual: bool, seed: u64) -> Results {
 /// Replaces rows of older results by new ones, which record when they were measured.
 pub(crate) fn update(old: Results, new: Results) -> Result<Results> {
     ensure!(
-        (old.is_virtual, &old.profile, old.seed) == (new.is_virtual, &new.profile, new.seed),
+        (old.is_virtual, old.store(), old.seed) == (new.is_virtual, new.store(), new.seed),
         "what was measured over another store, with another seed or in another time cannot be put among these results"
     );
     let is_as_long = old.cut_s.is_none() || old.cut_s == new.cut_s;
@@ -110,7 +112,8 @@ pub(crate) fn update(old: Results, new: Results) -> Result<Results> {
     for note in new.workloads {
         match all.workloads.iter_mut().find(|known| known.name == note.name) {
             Some(known) => {
-                if known.about != note.about {
+                let has_other_link = known.link.as_ref().is_some_and(|link| Some(link) != note.link.as_ref());
+                if has_other_link || known.about != note.about {
                     // The workload has changed; rows of other systems no longer belong to it.
                     all.rows.retain(|row| row.workload != note.name);
                 }

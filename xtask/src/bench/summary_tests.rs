@@ -42,7 +42,7 @@ fn a_row_is_the_median_and_hides_no_wrong_byte() {
 #[test]
 fn rows_are_compared_within_their_workload() {
     let mut rows = [made(System::Raw, 1000.0), made(System::Headstart, 100.0), made(System::Ideal, 50.0)];
-    let note = WorkloadNote { name: "seq-1m".into(), about: String::new(), limit_mb_per_s: Some(40.0) };
+    let note = WorkloadNote { name: "seq-1m".into(), about: String::new(), link: None, limit_mb_per_s: Some(40.0) };
     compare(&mut rows, &[note]);
     assert!(verdict(&[], &rows).is_ok() && verdict(&["no route".into()], &rows).is_err());
     assert_eq!((rows[1].x_raw, rows[1].x_ideal, rows[1].x_limit), (Some(10.0), Some(0.5), Some(0.25)));
@@ -68,6 +68,7 @@ fn updated_rows_replace_older_ones() {
     let all = update(old, results(vec![made(System::Headstart, 50.0)])).unwrap();
     assert_eq!(all.rows.iter().map(|row| row.measured.is_some()).collect::<Vec<_>>(), [false, true]);
     assert_eq!(all.rows[1].x_raw, Some(20.0));
-    let other = Results { seed: 2, ..results(vec![]) };
-    assert!(update(all, other).is_err());
+    for other in [Results { seed: 2, ..results(vec![]) }, Results { is_tls: true, ..results(vec![]) }] {
+        assert!(update(all.clone(), other).is_err());
+    }
 }

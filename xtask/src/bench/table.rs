@@ -19,9 +19,15 @@ const REMARKS: [(System, &str); 4] = [
 
 /// Where and how the bench ran, the table, and remarks.
 pub(crate) fn render(results: &Results) -> String {
-    let Results { machine, profile, commit, date, command, .. } = results;
+    let Results { machine, commit, date, command, .. } = results;
+    let store = results.store();
     let table = table(&results.rows);
-    let mut text = format!("{machine} · profile {profile} · {commit} · {date}\n`{command}`\n\n{table}\n\n");
+    let mut text = format!("{machine} · {store} · {commit} · {date}\n`{command}`\n\n{table}\n\n");
+    for note in &results.workloads {
+        if let Some(link) = results.own_link(note) {
+            text += &format!("{}: over {link}.\n", note.name);
+        }
+    }
     for (system, remark) in REMARKS {
         if results.rows.iter().any(|row| row.system == system.to_string()) {
             text += &format!("{system}: {remark}.\n");
@@ -55,6 +61,7 @@ mod tests {
     fn the_table_has_remarks_on_the_systems_that_took_part() {
         let text = render(&results());
         assert!(text.contains("| workload | system ") && text.contains(" 700 |") && !text.contains("WRONG"), "{text}");
+        assert!(text.contains("\nrand: over fast.\n") && !text.contains("seq: over"), "{text}");
         assert!(text.contains("ideal: ranges in flight") && !text.contains("stream: one GET"), "{text}");
     }
 }

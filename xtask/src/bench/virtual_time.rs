@@ -21,26 +21,33 @@ const TIMELINES: [(&str, usize, &str); 5] = [
     ("rand-1m", 24, "Anywhere: nothing is fetched that nobody asked for."),
 ];
 
-/// The runs of `workloads` in virtual time, each to its end.
-pub(crate) fn plan(workloads: Vec<Workload>, systems: &[System], link: &LinkProfile, seed: u64) -> Result<BenchPlan> {
+/// The runs of `workloads` in virtual time, each to its end. A link that is `chosen` replaces those of the workloads.
+pub(crate) fn plan(
+    workloads: Vec<Workload>,
+    systems: &[System],
+    chosen: Option<&LinkProfile>,
+    seed: u64,
+) -> Result<BenchPlan> {
     let prepared = workloads.into_iter().map(|workload| {
         let objects = workload.objects(seed)?;
-        PreparedWorkload::new(workload, &objects, seed, Some(link), None)
+        let link = workload.link_or(chosen);
+        PreparedWorkload::new(workload, &objects, seed, Some(&link), None)
     });
     Ok(BenchPlan::new(prepared.collect::<Result<_>>()?, systems))
 }
 
 /// Makes one run, on a store and a clock of its own.
-pub(crate) fn run(plan: &BenchPlan, job: BenchJob, profile: &LinkProfile, seed: u64) -> Result<MeasuredRun> {
+pub(crate) fn run(plan: &BenchPlan, job: BenchJob, chosen: Option<&LinkProfile>, seed: u64) -> Result<MeasuredRun> {
     let prepared = plan.workload(job);
+    let link = prepared.workload.link_or(chosen);
     let simulation = Simulation {
         faults: prepared.workload.faults(seed),
         processes: usize::try_from(prepared.workload.processes)?,
         shape: plan.shape(job),
-        ..Simulation::new(profile.clone(), seed)
+        ..Simulation::new(link, seed)
     };
     let (outcome, wire) = simulation.run(&prepared.trace, job.system)?;
-    ensure!(outcome.elapsed_ms > 0.0, "over {profile} it takes no time at all, and has no rate");
+    ensure!(outcome.elapsed_ms > 0.0, "over {} it takes no time at all, and has no rate", simulation.profile);
     Ok((outcome, wire))
 }
 
@@ -68,13 +75,12 @@ pub(crate) fn timelines(profile: &LinkProfile, seed: u64) -> Result<Vec<Timeline
 /// The counts that the gates compare: all systems but peers, on all workloads but local ones.
 pub(crate) fn gates() -> Result<Gates> {
     const SEED: u64 = 1;
-    let profile = LinkProfile::gcs();
     let workloads = Workload::all()?.into_iter().filter(|workload| !workload.local).collect();
     let systems: Vec<System> =
         System::value_variants().iter().copied().filter(|system| system.group() != Group::Peer).collect();
-    let mut plan = plan(workloads, &systems, &profile, SEED)?;
+    let mut plan = plan(workloads, &systems, None, SEED)?;
     for job in plan.order(0) {
-        let outcome = run(&plan, job, &profile, SEED);
+        let outcome = run(&plan, job, None, SEED);
         plan.record(job, outcome);
     }
     let rows = plan.rows(&Prices::default());

@@ -24,10 +24,13 @@ const fn full(head: &'static str, about: &'static str, cell: fn(&Row) -> Option<
 }
 
 /// All columns but the names of workload and system.
-const COLUMNS: [Column; 24] = [
+const COLUMNS: [Column; 25] = [
     brief("WRONG BYTES", "bytes that were not the object's, in all runs", |row| above_zero(row.wrong_bytes)),
     brief("MB/s", "median of the runs", |row| some(row.mb_per_s.median)),
     brief("min–max", "of the runs", min_max),
+    brief("first 256 MiB", "MB/s of the first 256 MiB alone, which shows a cold start", |row| {
+        row.start_mb_per_s.and_then(some)
+    }),
     full("runs", "", |row| Some(row.runs.to_string())),
     brief("× raw", "rate as a multiple of raw's", |row| row.x_raw.and_then(some)),
     brief("× ideal", "rate as a multiple of ideal's", |row| row.x_ideal.and_then(some)),

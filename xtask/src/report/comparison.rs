@@ -117,7 +117,7 @@ pub(super) fn facts(results: &Results) -> [(&'static str, String); 6] {
         ("Machine", results.machine.clone()),
         ("Date", results.date.clone()),
         ("Commit", results.commit.clone()),
-        ("Store", results.profile.clone()),
+        ("Store", results.store()),
         ("Time", time.into()),
         ("Seed", results.seed.to_string()),
     ]

@@ -61,6 +61,7 @@ pub(super) fn page(results: &Results) -> String {
                         }
                         p {
                             (workload.note.about)
+                            @if let Some(link) = results.own_link(workload.note) { ", over " (link) }
                             "; limit " (number(workload.note.limit_mb_per_s)) " MB/s"
                         }
                         (table(workload))

@@ -14,6 +14,7 @@ pub(crate) fn row(workload: &str, system: &str, group: Group, mb_per_s: f64) -> 
         group,
         runs: 3,
         mb_per_s: Spread { median: mb_per_s, min: mb_per_s * 0.99, max: mb_per_s * 1.01 },
+        start_mb_per_s: None,
         x_raw: Some(mb_per_s / 20.0),
         x_ideal: None,
         x_limit: None,
@@ -40,6 +41,7 @@ pub(crate) fn results() -> Results {
     let note = |name: &str, limit| WorkloadNote {
         name: name.into(),
         about: format!("{name}: <one> reader | & another"),
+        link: Some(if name == "rand" { "fast" } else { "gcs" }.into()),
         limit_mb_per_s: limit,
     };
     let rows = vec![
@@ -61,6 +63,7 @@ pub(crate) fn results() -> Results {
         command: "cargo xtask bench".into(),
         profile: "gcs".into(),
         is_virtual: false,
+        is_tls: false,
         seed: 1,
         cut_s: None,
         failures: Vec::new(),

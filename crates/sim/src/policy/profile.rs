@@ -44,12 +44,19 @@ pub enum TtfbSpread {
 
 impl LinkProfile {
     /// The names of all named links.
-    pub const NAMES: [&'static str; 5] = ["gcs", "s3", "near", "wan", "loopback"];
+    pub const NAMES: [&'static str; 7] = ["gcs", "gcs-100g", "s3", "near", "fast", "wan", "loopback"];
 
     /// A bucket of Google Cloud Storage in the same region: 30 ms, 60 MB/s a stream, 1,000 MB/s in all.
     #[must_use]
     pub fn gcs() -> Self {
         Self::shaped("gcs", 30, 60.0, 1000.0)
+    }
+
+    /// The bucket of [`LinkProfile::gcs`], read by a machine with 100 Gbit/s: 30 ms, 60 MB/s a stream, 12,500 MB/s in
+    /// all.
+    #[must_use]
+    pub fn gcs_100g() -> Self {
+        Self::shaped("gcs-100g", 30, 60.0, 12_500.0)
     }
 
     /// A bucket of Amazon S3 in the same region: 25 ms, 90 MB/s a stream, 1,000 MB/s in all.
@@ -62,6 +69,13 @@ impl LinkProfile {
     #[must_use]
     pub fn near() -> Self {
         Self::shaped("near", 5, 200.0, 1000.0)
+    }
+
+    /// A store on solid-state disks in the same data centre, read by a machine with 100 Gbit/s: 2 ms, 400 MB/s a
+    /// stream, 12,500 MB/s in all.
+    #[must_use]
+    pub fn fast() -> Self {
+        Self::shaped("fast", 2, 400.0, 12_500.0)
     }
 
     /// A store on another continent: 100 ms, 20 MB/s a stream, 200 MB/s in all.
@@ -111,8 +125,9 @@ impl FromStr for LinkProfile {
     /// Parses the name of a link, with an optional suffix `-lognormal`.
     fn from_str(name: &str) -> Result<Self, UnknownProfile> {
         let (base, varies) = name.strip_suffix("-lognormal").map_or((name, false), |base| (base, true));
-        let mut links = [Self::gcs(), Self::s3(), Self::near(), Self::wan(), Self::loopback()].into_iter();
-        let link = links.find(|link| link.name == base).ok_or_else(|| UnknownProfile(name.to_owned()))?;
+        let links =
+            [Self::gcs(), Self::gcs_100g(), Self::s3(), Self::near(), Self::fast(), Self::wan(), Self::loopback()];
+        let link = links.into_iter().find(|link| link.name == base).ok_or_else(|| UnknownProfile(name.to_owned()))?;
         Ok(if varies { link.lognormal() } else { link })
     }
 }
@@ -161,7 +176,8 @@ mod tests {
         }
         assert_eq!(
             "lan".parse::<LinkProfile>().unwrap_err().to_string(),
-            "unknown link profile 'lan': expected one of gcs, s3, near, wan, loopback, with or without '-lognormal'"
+            "unknown link profile 'lan': expected one of gcs, gcs-100g, s3, near, fast, wan, loopback, with or without \
+             '-lognormal'"
         );
     }
 
