@@ -73,11 +73,13 @@ impl Reads {
         let range = resolve_range(&finder, options, &found).await?;
         if range.is_empty() {
             // Stores differ in how they answer for the empty part of an object, so the store itself has to answer.
-            return match found.is_own() {
-                false if options.range.is_some() => Err(AttemptError::Bypass),
-                false if !found.is_valid => Err(AttemptError::RetryWith(finder.validate().await?)),
-                _ => Ok(self.lookup.answer_call(call, &head, range, stream::iter([Ok(Bytes::new())]).boxed())),
-            };
+            if !found.is_own() && options.range.is_some() {
+                return Err(AttemptError::Bypass);
+            }
+            if !found.is_own() && !found.is_valid {
+                return Err(AttemptError::RetryWith(finder.validate().await?));
+            }
+            return Ok(self.lookup.answer_call(call, &head, range, stream::iter([Ok(Bytes::new())]).boxed()));
         }
         let pages = self.lookup.pages;
         let window = range.start..range.end.min(pages.window_end(range.start));
