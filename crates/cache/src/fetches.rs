@@ -129,10 +129,11 @@ impl Fetches {
         let in_memory = |need: &PageNeed| self.lookup.page(call, head, need);
         let ahead = if missing.is_private { 0..0 } else { missing.ahead.clone() };
         let runs = |pages: &[u64], is_in_flight: &dyn Fn(u64) -> bool| {
-            let mut runs = self.lookup.pages.runs(pages, self.lookup.bridge_bytes());
+            let bridge_bytes = self.lookup.bridge_bytes();
+            let mut runs = self.lookup.pages.runs(pages, bridge_bytes);
             if let Some(last) = runs.last_mut() {
                 let is_missing = |page| !is_in_flight(page) && !self.is_in_memory(call, head, page);
-                last.end = self.lookup.pages.run_end(last, &ahead, is_missing);
+                last.end = self.lookup.pages.run_end(last, &ahead, bridge_bytes, is_missing);
             }
             runs
         };

@@ -14,6 +14,8 @@ use object_store::path::Path;
 
 const MIB: u64 = 1 << 20;
 const KEY: &str = "object";
+/// The seed of the gates. Random reads of 100 MiB overlap, so that the cache has fragments of what the later ones read.
+const SEED: u64 = 1;
 
 /// How a trace is read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,7 +37,7 @@ fn check(sim: &SimStore, range: &Range<u64>, chunks: &[Bytes]) {
 
 /// How long the first `reads` of a trace take in `mode`, on an object that was never read before, and how many GETs.
 async fn cold(mode: &str, trace: &str, reads: usize, through: Through) -> (Duration, u64) {
-    let trace = ReadPattern::named(trace, 1024 * MIB, 3).unwrap();
+    let trace = ReadPattern::named(trace, 1024 * MIB, SEED).unwrap();
     let sim = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(256).build();
     sim.catalog().add_synthetic(KEY, trace.object_bytes);
     let stack = Headstart::builder().environment([]).store(Arc::new(sim.clone())).option("mode", mode);

@@ -14,8 +14,8 @@ const JOINABLE_BYTES: u64 = 2 * WINDOW_BYTES + MAX_PAGE_BYTES as u64;
 /// The registration of a fetch advances after so many bytes, or one page.
 const REGISTERED_STEP_BYTES: u64 = 1 << 20;
 
-/// The longest request for the rest of a stream. To look for the first page that is not missing takes half a
-/// millisecond of it (30 ns a page), and at 1 GB/s the next request begins after a second.
+/// The longest request for the rest of a stream. To look up its pages takes half a millisecond (30 ns each), and at
+/// 1 GB/s the next request begins after a second.
 const LONGEST_RUN_BYTES: u64 = 1 << 30;
 
 /// The smallest page.
@@ -129,15 +129,28 @@ impl PageSize {
         stretches
     }
 
-    /// The end of the last of `runs`, where a stream of the bytes `ahead` follows it: one request brings all missing
-    /// pages up to the first one that need not be fetched.
-    pub(crate) fn run_end(self, last: &Range<u64>, ahead: &Range<u64>, is_missing: impl Fn(u64) -> bool) -> u64 {
+    /// The end of the `last` run of missing pages, where a stream of the bytes `ahead` follows it: one request brings
+    /// all missing pages up to the first hole of more than `bridge_bytes`.
+    pub(crate) fn run_end(
+        self,
+        last: &Range<u64>,
+        ahead: &Range<u64>,
+        bridge_bytes: u64,
+        is_missing: impl Fn(u64) -> bool,
+    ) -> u64 {
         if ahead.is_empty() || self.start(last.end) < ahead.start {
             return last.end;
         }
         let max_end = last.start + (LONGEST_RUN_BYTES >> self.shift);
-        let end = (self.of(ahead.end - 1) + 1).min(max_end);
-        (last.end..end).find(|page| !is_missing(*page)).unwrap_or(end.max(last.end))
+        let mut run_end = last.end;
+        for page in last.end..(self.of(ahead.end - 1) + 1).min(max_end) {
+            if is_missing(page) {
+                run_end = page + 1;
+            } else if page - run_end >= bridge_bytes >> self.shift {
+                break;
+            }
+        }
+        run_end
     }
 
     /// The first of the `pages` that a fetch brings next: those for which other calls join it.
@@ -223,14 +236,18 @@ mod tests {
     }
 
     #[test]
-    fn one_request_brings_a_stream_up_to_the_first_page_that_is_not_missing() {
-        let until = |ahead: Range<u64>, present: u64| pages().run_end(&(2..4), &ahead, |page| page != present);
+    fn one_request_brings_a_stream_up_to_the_first_large_hole() {
+        let until = |ahead: Range<u64>, present: u64| pages().run_end(&(2..4), &ahead, 0, |page| page != present);
         assert_eq!(until(64 * KIB..400 * KIB, 100), 25);
         assert_eq!(until(64 * KIB..400 * KIB, 10), 10);
         assert_eq!(until(64 * KIB..400 * KIB, 4), 4);
         assert_eq!(until(0..0, 10), 4, "nothing follows");
         assert_eq!(until(80 * KIB..400 * KIB, 10), 4, "what follows is not adjacent");
         assert_eq!(until(64 * KIB..u64::MAX, 1 << 40), 2 + (LONGEST_RUN_BYTES / (16 * KIB)));
+        let bridged = |present: Range<u64>| {
+            pages().run_end(&(2..4), &(64 * KIB..400 * KIB), 32 * KIB, |page| !present.contains(&page))
+        };
+        assert_eq!((bridged(10..12), bridged(10..13), bridged(23..25)), (25, 10, 23));
     }
 
     #[test]
