@@ -63,8 +63,8 @@ async fn cold_large_reads_are_as_fast_with_the_cache() {
             let (with, gets) = cold("cached", trace, reads, through).await;
             let rate = without.as_secs_f64() / with.as_secs_f64();
             println!(
-                "{trace} by {through:?}: {rate:.2} × the rate without a cache (promised 0.95), {with:?} and {without:?}, \
-                 {gets} GETs and {gets_without}"
+                "{trace} by {through:?}: {rate:.2} × the rate without a cache (promised 0.95), {with:?} and \
+                 {without:?}, {gets} GETs and {gets_without}"
             );
             assert!(rate >= 0.95, "{trace} by {through:?}");
         }
