@@ -34,10 +34,9 @@ use object_store::{Extensions, ObjectStore};
 
 pub(crate) use self::arrived_pages::{Charge, UNRESERVED_BYTES};
 pub(crate) use self::fetch::WaitError;
-pub(crate) use self::launch::RemainingBody;
 use self::launch::current_runtime;
 use self::single_flight::InFlight;
-pub(crate) use self::single_flight::Sharing;
+pub(crate) use self::single_flight::{Claim, Sharing};
 pub(crate) use self::waiter::FetchWaiter;
 use self::waiter::Interest;
 use crate::config::CacheConfig;
@@ -87,39 +86,39 @@ impl Fetches {
         self.in_flight.len() as u64
     }
 
-    /// Finds `needs` in a fetch of `waiters`, which the call waits for already, or in memory. Returns the rest too.
-    pub(crate) fn find(
+    /// Finds the pages of `claim` in a fetch that the call waits for already, or in memory. Returns the rest of the
+    /// claim too.
+    pub(crate) fn find<'a>(
         &self,
         call: &CacheCall,
         head: &ObjectHead,
-        needs: Vec<PageNeed>,
-        waiters: &[Arc<FetchWaiter>],
-    ) -> (Vec<PlannedPage>, Vec<PageNeed>) {
-        let (mut found, mut missing) = (Vec::with_capacity(needs.len()), Vec::new());
-        for need in needs {
-            let in_flight = waiters.iter().find_map(|waiter| waiter.interest(&need)).map(PageSource::InFlight);
+        mut claim: Claim<'a>,
+    ) -> (Vec<PlannedPage>, Claim<'a>) {
+        let (mut found, mut missing) = (Vec::with_capacity(claim.needs.len()), Vec::new());
+        for need in claim.needs {
+            let in_flight = claim.waiters.iter().find_map(|waiter| waiter.interest(&need)).map(PageSource::InFlight);
             match in_flight.or_else(|| self.lookup.page(call, head, &need).map(PageSource::Held)) {
                 Some(source) => found.push(PlannedPage { need, source }),
                 None => missing.push(need),
             }
         }
-        waiters.iter().for_each(|waiter| waiter.decide());
+        let ahead = (!claim.ahead.is_empty()).then(|| self.lookup.pages.of(claim.ahead.start));
+        claim.waiters.iter().for_each(|waiter| waiter.decide(ahead));
         self.count(&found);
-        (found, missing)
+        claim.needs = missing;
+        (found, claim)
     }
 
-    /// Plans each of `needs` (ascending): in a fetch of `waiters` or in memory ([`Fetches::find`]), in another call's
-    /// fetch, or in a new one. `is_private`: missing pages come by fetches that no other call shares.
+    /// Plans each page of `claim`: in a fetch of the call or in memory ([`Fetches::find`]), in another call's fetch, or
+    /// in a new one.
     pub(crate) fn claim(
         self: &Arc<Self>,
         call: &Arc<CacheCall>,
         head: &Arc<ObjectHead>,
-        needs: Vec<PageNeed>,
-        waiters: &[Arc<FetchWaiter>],
-        is_private: bool,
+        claim: Claim<'_>,
     ) -> Result<Vec<PlannedPage>, WaitError> {
-        let (mut planned, missing) = self.find(call, head, needs, waiters);
-        if missing.is_empty() {
+        let (mut planned, missing) = self.find(call, head, claim);
+        if missing.needs.is_empty() {
             return Ok(planned);
         }
         if !call.may_keep(head) {
@@ -128,8 +127,17 @@ impl Fetches {
         }
         let runtime = current_runtime()?;
         let in_memory = |need: &PageNeed| self.lookup.page(call, head, need);
-        let runs = |missing: &[u64]| self.lookup.pages.runs(missing, self.lookup.bridge_bytes());
-        let (claimed, new_fetches) = self.in_flight.claim(call, head.id, missing, is_private, in_memory, runs);
+        let ahead = if missing.is_private { 0..0 } else { missing.ahead.clone() };
+        let runs = |pages: &[u64], is_in_flight: &dyn Fn(u64) -> bool| {
+            let bridge_bytes = self.lookup.bridge_bytes();
+            let mut runs = self.lookup.pages.runs(pages, bridge_bytes);
+            if let Some(last) = runs.last_mut() {
+                let is_missing = |page| !is_in_flight(page) && !self.is_in_memory(call, head, page);
+                last.end = self.lookup.pages.run_end(last, &ahead, bridge_bytes, is_missing);
+            }
+            runs
+        };
+        let (claimed, new_fetches) = self.in_flight.claim(call, head.id, missing, in_memory, runs);
         for (run, waiter) in &new_fetches {
             self.launch_fill(call, &runtime, head, run, waiter);
         }
@@ -199,7 +207,7 @@ impl Fetches {
             return window;
         }
         let pages = self.lookup.pages;
-        let in_memory = |page: u64| call.plan.reads_cache && self.lookup.memory.has(head.locate(page));
+        let in_memory = |page: u64| self.is_in_memory(call, head, page);
         let first = pages.of(window.start);
         let first_in_memory = in_memory(first);
         let most_bytes = if first_in_memory { UNRESERVED_BYTES as u64 } else { u64::MAX };
@@ -209,6 +217,10 @@ impl Fetches {
             page += 1;
         }
         window.start..pages.start(page).min(window.end)
+    }
+
+    fn is_in_memory(&self, call: &CacheCall, head: &ObjectHead, page: u64) -> bool {
+        call.plan.reads_cache && self.lookup.memory.has(head.locate(page))
     }
 
     /// Whether the answer to a pinned fill proves that `head` is the present version.
@@ -228,6 +240,11 @@ impl PlannedPage {
 
     /// Whether a fetch that its call has begun brings the page.
     pub(crate) fn is_own(&self) -> bool {
-        self.waiter().is_some_and(|waiter| waiter.is_own)
+        self.own_waiter().is_some()
+    }
+
+    /// The waiter of the fetch that brings the page, if its call has begun it.
+    pub(crate) fn own_waiter(&self) -> Option<&Arc<FetchWaiter>> {
+        self.waiter().filter(|waiter| waiter.is_own)
     }
 }

@@ -6,7 +6,7 @@
 //!        │
 //!    lookup         path → version: is it known, and still trusted?  (version, page) → bytes: is it in memory?
 //!        │
-//!    fetches        one task for each run of missing pages; reads of the same pages share it
+//!    fetches        one task for each run of missing pages, however long; reads of the same pages share it
 //!        │
 //!   inner store     one GET for each run, pinned to the version
 //! ```
@@ -41,7 +41,9 @@
 //!   [`FreshUntil`](headstart_fetch_core::internal::FreshUntil)). Caches above and below each other count from there,
 //!   so that their windows do not add up. A read that begins after a write through the cache sees the write, even where
 //!   the write failed or was dropped.
-//! - **One fetch.** Readers of the same missing bytes share one request. A cold read is one GET and no HEAD;
+//! - **One fetch.** Readers of the same missing bytes share one request. A cold read is one GET and no HEAD, however
+//!   long it is: the layer below streams it, and splits it if that pays. A read of a page that a long fetch brings only
+//!   after the next 20 MiB sends its own request.
 //!   `get_ranges` has at most 32 requests in flight. An error of the object or the store goes to all readers that
 //!   wait, once, and is not kept; an error of a range goes to the readers that asked for that range.
 //! - **The behaviour of the inner store.** Errors and preconditions are those of the inner store. Objects without any
@@ -70,10 +72,13 @@
 //! ```text
 //! memory_bytes                     pages, each counted with 320 bytes of overhead
 //! + 512 bytes × known objects      at most memory_bytes / 16 KiB objects: about 3 %; as many named versions
-//! + 16 MiB × bodies being read     two windows each; large bodies only
-//! + 8 MiB × other fetches in flight
+//! + 16 MiB × bodies being read     two windows of cached pages each; large bodies only
+//! + 8 MiB × fetches in flight
 //! + pages that callers hold        CacheStats::lent_bytes
 //! ```
+//!
+//! A longer fetch pauses while it holds 8 MiB that its reader has not taken. It reads on for another reader that waits
+//! for a later page; the slow reader then finds its pages in memory, or they are fetched again.
 //!
 //! With a [`CacheConfig::budget`], bodies and fetches are charged to it until the reader takes the bytes. Where
 //! nothing is free, a fetch reads on in lockstep with its readers: it holds at most 256 KiB, or one page, that no

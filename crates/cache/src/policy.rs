@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `freshness.rs` | whether a known version may be served, has to be validated, or is passed by |
 //! | `joining.rs` | whether a read waits for a request in flight or sends its own |
-//! | `page.rs` | which pages a range needs, and which missing pages share a request |
+//! | `page.rs` | which pages a range needs, which missing pages share a request, how far ahead it is joined |
 //!
 //! What is evicted is decided by `quick_cache`, as `lookup/memory_tier.rs` configures it.
 

@@ -3,7 +3,7 @@
 //! | event | level | fields | when |
 //! |---|---|---|---|
 //! | `fill started` | DEBUG | `path`, `range` | a GET is sent |
-//! | `fill finished` | DEBUG | `path`, `range`, `bytes` | all of its body, or the first window, has arrived |
+//! | `fill finished` | DEBUG | `path`, `range`, `bytes` | all of its body has arrived |
 //! | `fill unusable` | DEBUG | `path`, `range` | its answer cannot be cached: a local file, or an ignored range |
 //! | `fill failed` | DEBUG | `path`, `range`, `error` | it failed, and all waiters get the error |
 //! | `version stale` | DEBUG | `path`, `age_ms` | a read finds a known version that is too old to be served unchecked |

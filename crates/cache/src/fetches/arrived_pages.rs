@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use headstart_fetch_core::Reservation;
+use headstart_fetch_core::{Reservation, internal::byte_range};
+
+use crate::policy::WINDOW_BYTES;
 
 /// A fetch without a reservation holds at most so many bytes, or one page, ahead of its readers. So does `FetchStore`.
 pub(crate) const UNRESERVED_BYTES: usize = 256 << 10;
@@ -14,7 +16,7 @@ pub(crate) enum Charge {
     /// There is no budget, or a layer above has reserved the bytes.
     #[default]
     NotCharged,
-    /// Reserved: all bytes that are still to arrive or to be taken.
+    /// Reserved: the bytes that are held, and those that are still to arrive, up to a window.
     Reserved(Reservation),
     /// Nothing is reserved. The fetch reads on only as its readers take what has arrived.
     Lockstep,
@@ -26,33 +28,61 @@ pub(crate) struct ArrivedPages {
     arrived: BTreeMap<u64, Bytes>,
     /// The page that arrives next.
     next: Option<u64>,
+    /// Bytes that are still to arrive.
+    missing_bytes: usize,
     held_bytes: usize,
+    /// Bytes that have arrived since the last page that a reader wanted.
+    unwanted_bytes: usize,
     /// Number of readers that are interested in each page.
     interests: BTreeMap<u64, usize>,
     /// Number of readers that do not know yet which pages they want.
     undecided: usize,
-    /// Number of readers that wait for each page now; `u64::MAX` stands for all pages.
+    /// The reader that began the fetch wants all pages from this one on.
+    followed_from: Option<u64>,
+    /// Number of readers that wait for each page now.
     waits: BTreeMap<u64, usize>,
     charge: Charge,
-    /// The most that a fetch in lockstep holds.
-    unreserved_bytes: usize,
+    /// The most bytes that the fetch holds, unless a reader waits for a later page.
+    max_held_bytes: usize,
 }
 
 impl ArrivedPages {
     /// Sets the memory for a fetch of pages of `page_bytes`.
     pub(crate) fn charge(&mut self, charge: Charge, page_bytes: usize) {
+        let max_held_bytes =
+            if matches!(charge, Charge::Lockstep) { UNRESERVED_BYTES } else { byte_range::in_memory(WINDOW_BYTES) };
         self.charge = charge;
-        self.unreserved_bytes = UNRESERVED_BYTES.max(page_bytes);
+        self.max_held_bytes = max_held_bytes.max(page_bytes);
     }
 
-    /// Whether the fetch has no memory of its own, so that it may drop a page before an interested reader has taken it.
+    /// Whether the fetch has no memory of its own.
     pub(crate) fn is_lockstep(&self) -> bool {
         matches!(self.charge, Charge::Lockstep)
     }
 
+    /// Whether the fetch may drop a page of its `bytes` before an interested reader has taken it.
+    pub(crate) fn may_drop_some_of(&self, bytes: u64) -> bool {
+        self.is_lockstep() || bytes > self.max_held_bytes as u64
+    }
+
+    /// Whether `page` has arrived.
+    pub(crate) fn has_arrived(&self, page: u64) -> bool {
+        self.next.is_some_and(|next| page < next)
+    }
+
     /// Whether `page` has arrived and was dropped.
     pub(crate) fn is_dropped(&self, page: u64) -> bool {
-        self.next.is_some_and(|next| page < next) && !self.arrived.contains_key(&page)
+        self.has_arrived(page) && !self.arrived.contains_key(&page)
+    }
+
+    /// Whether everything has arrived.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.next.is_some() && self.missing_bytes == 0
+    }
+
+    /// The page that arrives next.
+    pub(crate) fn next(&self) -> Option<u64> {
+        self.next
     }
 
     pub(crate) fn get(&self, page: u64) -> Option<&Bytes> {
@@ -70,7 +100,8 @@ impl ArrivedPages {
 
     /// Removes a reader that was interested in `page`.
     pub(crate) fn remove_interest(&mut self, page: u64) {
-        if remove_one(&mut self.interests, page) && self.undecided == 0 {
+        remove_one(&mut self.interests, page);
+        if !self.is_wanted(page) {
             self.remove(page);
         }
     }
@@ -83,10 +114,14 @@ impl ArrivedPages {
     /// Removes a reader that did not know which pages it wants.
     pub(crate) fn remove_undecided(&mut self) {
         self.undecided -= 1;
-        if self.undecided == 0 {
-            let is_unwanted = |page: &u64| !self.interests.contains_key(page);
-            let unwanted: Vec<u64> = self.arrived.keys().copied().filter(is_unwanted).collect();
-            unwanted.into_iter().for_each(|page| self.remove(page));
+        self.remove_unwanted();
+    }
+
+    /// The reader that began the fetch wants all pages from this one on, or none beside those it is interested in.
+    pub(crate) fn follow(&mut self, from: Option<u64>) {
+        if self.followed_from != from {
+            self.followed_from = from;
+            self.remove_unwanted();
         }
     }
 
@@ -100,34 +135,36 @@ impl ArrivedPages {
         remove_one(&mut self.waits, page);
     }
 
-    /// Whether a reader waits for any page.
-    pub(crate) fn is_awaited(&self) -> bool {
-        !self.waits.is_empty()
-    }
-
     /// Whether the fetch may read `page`, of `bytes`, now.
+    ///
+    /// Pages that nobody wants are kept for later readers, up to a window. Beyond, the fetch waits for a reader that
+    /// wants one of the next pages, or for its end.
     pub(crate) fn may_read(&self, page: u64, bytes: usize) -> bool {
-        !self.is_lockstep()
-            || self.held_bytes == 0
-            || self.held_bytes + bytes <= self.unreserved_bytes
-            || self.waits.last_key_value().is_some_and(|(awaited, _)| *awaited >= page)
+        let is_last = |pages: &BTreeMap<u64, usize>| pages.last_key_value().is_some_and(|(last, _)| *last >= page);
+        let has_room = self.held_bytes == 0 || self.held_bytes + bytes <= self.max_held_bytes;
+        let has_reader = self.undecided > 0 || self.followed_from.is_some() || is_last(&self.interests);
+        is_last(&self.waits)
+            || has_room && (has_reader || self.unwanted_bytes + bytes <= byte_range::in_memory(WINDOW_BYTES))
     }
 
     /// Whether pages have to be dropped before `bytes` are taken in.
     pub(crate) fn makes_room_for(&self, bytes: usize) -> bool {
-        self.is_lockstep() && self.held_bytes > 0 && self.held_bytes + bytes > self.unreserved_bytes
+        self.held_bytes > 0 && self.held_bytes + bytes > self.max_held_bytes
     }
 
-    /// Takes in `page`. In lockstep the oldest pages are dropped for it, even those that readers are interested in:
-    /// these readers find them in the memory tier, or fetch them again.
+    /// Takes in `page`. Where too much is held, the oldest pages are dropped for it, even those that readers are
+    /// interested in: these readers find them in the memory tier, or fetch them again.
     pub(crate) fn push(&mut self, page: u64, bytes: Bytes) {
         self.next = Some(page + 1);
-        if self.undecided == 0 && !self.interests.contains_key(&page) {
-            return self.release(bytes.len());
+        self.missing_bytes = self.missing_bytes.saturating_sub(bytes.len());
+        if !self.is_wanted(page) {
+            self.unwanted_bytes += bytes.len();
+            return self.release();
         }
+        self.unwanted_bytes = 0;
         self.held_bytes += bytes.len();
         self.arrived.insert(page, bytes);
-        while self.is_lockstep() && self.held_bytes > self.unreserved_bytes {
+        while self.held_bytes > self.max_held_bytes {
             match self.arrived.first_key_value() {
                 Some((oldest, _)) if *oldest != page => self.remove(*oldest),
                 _ => return,
@@ -138,45 +175,46 @@ impl ArrivedPages {
     /// The request is answered: the fetch brings `bytes`, beginning in page `first`.
     pub(crate) fn begin(&mut self, first: u64, bytes: usize) {
         self.next = Some(first);
-        self.keep_reserved(bytes);
+        self.missing_bytes = bytes;
+        self.release();
     }
 
     /// The fetch has ended: releases what is reserved beyond the held pages.
     pub(crate) fn end(&mut self) {
-        self.keep_reserved(self.held_bytes);
+        self.missing_bytes = 0;
+        self.release();
     }
 
-    fn keep_reserved(&mut self, bytes: usize) {
-        if let Charge::Reserved(reservation) = &mut self.charge {
-            reservation.release(reservation.bytes().saturating_sub(bytes));
-        }
+    fn is_wanted(&self, page: u64) -> bool {
+        self.undecided > 0 || self.followed_from.is_some_and(|from| page >= from) || self.interests.contains_key(&page)
+    }
+
+    fn remove_unwanted(&mut self) {
+        let unwanted: Vec<u64> = self.arrived.keys().copied().filter(|page| !self.is_wanted(*page)).collect();
+        unwanted.into_iter().for_each(|page| self.remove(page));
     }
 
     fn remove(&mut self, page: u64) {
         if let Some(bytes) = self.arrived.remove(&page) {
             self.held_bytes -= bytes.len();
-            self.release(bytes.len());
+            self.release();
         }
     }
 
-    fn release(&mut self, bytes: usize) {
+    /// Releases what is reserved for neither held nor missing bytes.
+    fn release(&mut self) {
+        let needed = self.held_bytes.saturating_add(self.missing_bytes);
         if let Charge::Reserved(reservation) = &mut self.charge {
-            reservation.release(bytes);
+            reservation.release(reservation.bytes().saturating_sub(needed));
         }
     }
 }
 
-/// Removes one of the readers of `page`; true where none is left.
-fn remove_one(readers: &mut BTreeMap<u64, usize>, page: u64) -> bool {
+/// Removes one of the readers of `page`.
+fn remove_one(readers: &mut BTreeMap<u64, usize>, page: u64) {
     match readers.get_mut(&page) {
-        Some(count) if *count > 1 => {
-            *count -= 1;
-            false
-        }
-        _ => {
-            readers.remove(&page);
-            true
-        }
+        Some(count) if *count > 1 => *count -= 1,
+        _ => drop(readers.remove(&page)),
     }
 }
 
@@ -215,12 +253,63 @@ mod tests {
     #[test]
     fn undecided_readers_keep_all_pages() {
         let mut pages = ArrivedPages::default();
+        pages.charge(Charge::NotCharged, PAGE);
         pages.add_undecided();
         pages.begin(0, 3 * PAGE);
         (0..3).for_each(|at| pages.push(at, page()));
         assert!(pages.add_interest(1));
         pages.remove_undecided();
         assert!(pages.is_dropped(0) && pages.get(1).is_some() && pages.is_dropped(2));
+    }
+
+    #[test]
+    fn a_long_body_is_read_one_window_ahead_of_its_reader_and_beyond_it_only_for_a_reader_that_waits() {
+        const WINDOW: u64 = WINDOW_BYTES / PAGE as u64;
+        let budget = MemoryBudget::new(16 << 20);
+        let mut pages = ArrivedPages::default();
+        pages.charge(Charge::Reserved(budget.try_reserve(8 << 20).expect("free")), PAGE);
+        pages.begin(0, 200 * PAGE);
+        pages.follow(Some(0));
+        (0..WINDOW).for_each(|at| {
+            assert!(pages.may_read(at, PAGE));
+            pages.push(at, page());
+        });
+        assert!(!pages.may_read(WINDOW, PAGE), "a window is held");
+        assert!(pages.add_interest(0));
+        pages.follow(Some(1));
+        pages.remove_interest(0);
+        assert!(pages.is_dropped(0) && pages.get(1).is_some() && pages.may_read(WINDOW, PAGE));
+        assert_eq!(budget.used_bytes(), 8 << 20, "its place is for a page to come");
+        pages.add_wait(WINDOW + 1);
+        (WINDOW..WINDOW + 2).for_each(|at| {
+            assert!(pages.may_read(at, PAGE));
+            pages.push(at, page());
+        });
+        assert!(pages.is_dropped(1) && pages.get(2).is_some(), "the oldest page made room");
+        pages.remove_wait(WINDOW + 1);
+        // The reader leaves; another one wants one page.
+        assert!(pages.add_interest(WINDOW + 1));
+        pages.follow(None);
+        assert!(pages.is_dropped(2) && pages.get(WINDOW + 1).is_some());
+        assert_eq!(budget.used_bytes(), 71 * PAGE, "the held page, and 70 to come");
+        pages.end();
+        pages.remove_interest(WINDOW + 1);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn pages_that_nobody_wants_are_read_for_a_window() {
+        let mut pages = ArrivedPages::default();
+        pages.charge(Charge::NotCharged, PAGE);
+        pages.begin(0, 1000 * PAGE);
+        let mut next = 0;
+        while pages.may_read(next, PAGE) {
+            pages.push(next, page());
+            next += 1;
+        }
+        assert_eq!(next, WINDOW_BYTES / PAGE as u64);
+        assert!(pages.add_interest(next + 5));
+        assert!(pages.may_read(next + 5, PAGE) && !pages.may_read(next + 6, PAGE));
     }
 
     #[test]

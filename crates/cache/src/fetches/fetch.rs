@@ -16,7 +16,7 @@ use crate::error::CacheError;
 use crate::lookup::{Arrival, CacheCall, ObjectHead, PageKey};
 use crate::policy::{PageNeed, PageSize};
 
-/// One request, or one window of a long body.
+/// One request and its body.
 pub(crate) struct Fetch {
     /// The bytes that it brings; set when the request is answered.
     pub(super) span: OnceLock<Range<u64>>,
@@ -30,7 +30,7 @@ pub(crate) struct Fetch {
     pub(super) version: Option<String>,
     /// No other call joins it.
     pub(super) is_private: bool,
-    pages: PageSize,
+    pub(super) pages: PageSize,
     pub(super) progress: Mutex<FetchProgress>,
     /// Notified whenever `progress` changes. Wakes waiters in FIFO order, which makes virtual-time runs reproducible.
     pub(super) changed: Notify,
@@ -88,6 +88,13 @@ impl From<WaitError> for object_store::Error {
             WaitError::Failed(error) => error,
             WaitError::Lost => CacheError::Lost.into(),
         }
+    }
+}
+
+impl FetchProgress {
+    /// Whether the fetch is under way, or has brought `page` and still holds it.
+    pub(super) fn brings(&self, page: u64) -> bool {
+        self.outcome.is_none() || self.pages.get(page).is_some()
     }
 }
 
@@ -162,16 +169,15 @@ pub(crate) struct FetchGuard {
 }
 
 impl FetchGuard {
-    /// The request is answered: the fetch brings `span`. From now on, other calls can join it for `whole_pages`.
+    /// The request is answered: the fetch brings `span`. From now on, other calls can join it for the first of
+    /// `whole_pages`.
     pub(crate) fn answered(&self, head: &Arc<ObjectHead>, span: Range<u64>, whole_pages: Range<u64>) {
         {
             let mut registry = self.in_flight.registry.lock();
             if self.fetch.progress.lock().waiters > 0 {
                 // From an opening fetch to registered pages in one step: a reader finds one or the other.
                 registry.deregister(&self.fetch);
-                if !self.fetch.is_private {
-                    registry.register(&self.fetch, head.id, whole_pages);
-                }
+                registry.register(&self.fetch, head.id, whole_pages);
             }
         }
         let (first, bytes) = (self.fetch.pages.of(span.start), byte_range::in_memory(byte_range::len(&span)));
@@ -183,24 +189,29 @@ impl FetchGuard {
         });
     }
 
-    /// Waits until there is room for `page`, of `bytes`. Cancel safe.
-    pub(crate) async fn room(&self, page: u64, bytes: usize) {
-        self.until(|progress| progress.pages.may_read(page, bytes)).await;
-        if self.fetch.progress.lock().pages.makes_room_for(bytes) {
-            // The pages that have to go have woken their readers when they arrived; now these can take them.
-            tokio::task::yield_now().await;
+    /// From now on, other calls can join the fetch for the first of `whole_pages`, of the version `id`.
+    pub(crate) fn register_next(&self, id: u64, whole_pages: Range<u64>) {
+        let mut registry = self.in_flight.registry.lock();
+        if self.fetch.progress.lock().waiters > 0 {
+            registry.register(&self.fetch, id, whole_pages);
+            registry.deregister_dropped(&self.fetch);
         }
     }
 
-    /// Resolves when a reader waits for a page of the fetch. Cancel safe.
-    pub(crate) async fn awaited(&self) {
-        self.until(|progress| progress.pages.is_awaited()).await;
+    /// Whether no memory was free for the fetch.
+    pub(crate) fn is_lockstep(&self) -> bool {
+        self.fetch.progress.lock().pages.is_lockstep()
     }
 
-    async fn until(&self, ready: impl Fn(&FetchProgress) -> bool) {
+    /// Waits until there is room for `page`, of `bytes`. Cancel safe.
+    pub(crate) async fn room(&self, page: u64, bytes: usize) {
         // Only the task waits for `room`, so a notification sent before it waits is kept for it.
-        while !ready(&self.fetch.progress.lock()) {
+        while !self.fetch.progress.lock().pages.may_read(page, bytes) {
             self.fetch.room.notified().await;
+        }
+        if self.fetch.progress.lock().pages.makes_room_for(bytes) {
+            // The pages that have to go have woken their readers when they arrived; now these can take them.
+            tokio::task::yield_now().await;
         }
     }
 

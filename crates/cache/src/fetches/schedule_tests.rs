@@ -11,7 +11,7 @@ use object_store::{Attributes, Extensions, ObjectMeta};
 
 use crate::fetches::fetch::{FetchGuard, FetchOutcome};
 use crate::fetches::sync::{Mutex, explore};
-use crate::fetches::{Charge, PageSource, PlannedPage, WaitError};
+use crate::fetches::{Charge, Claim, PageSource, PlannedPage, WaitError};
 use crate::lookup::{CacheCall, ObjectHead, VersionTable};
 use crate::policy::{CachePlan, PageNeed, PageSize, SafetyRules};
 use crate::{config::Freshness, fetches::single_flight::InFlight, policy::page::MIN_PAGE_BYTES};
@@ -51,8 +51,9 @@ impl World {
         let plan = CachePlan::new(Freshness::default(), None, false);
         let call = CacheCall::new(&"a".into(), None, plan, Extensions::new());
         let in_memory = |need: &PageNeed| self.kept.lock().get(&need.page).map(|page| page.slice(..10));
-        let runs = |missing: &[u64]| missing.iter().map(|page| *page..page + 1).collect();
-        let (planned, runs) = self.in_flight.claim(&call, self.head.id, needs, false, in_memory, runs);
+        let runs = |missing: &[u64], _: &dyn Fn(u64) -> bool| missing.iter().map(|page| *page..page + 1).collect();
+        let claim = Claim { needs, ..Claim::default() };
+        let (planned, runs) = self.in_flight.claim(&call, self.head.id, claim, in_memory, runs);
         for (run, waiter) in runs {
             let guard = FetchGuard { fetch: Arc::clone(&waiter.fetch), in_flight: Arc::clone(&self.in_flight) };
             match self.budget.try_reserve(MIN_PAGE_BYTES) {

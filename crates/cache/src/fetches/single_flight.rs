@@ -10,7 +10,7 @@ use std::{collections::HashMap, collections::hash_map::Entry, ops::Range, sync::
 use bytes::Bytes;
 use object_store::path::Path;
 
-use super::fetch::{Fetch, FetchOutcome};
+use super::fetch::{Fetch, FetchOutcome, FetchProgress};
 use super::waiter::{FetchWaiter, Interest};
 use super::{PageSource, PlannedPage, sync::Mutex};
 use crate::lookup::{CacheCall, PageKey, RequestStamp};
@@ -46,6 +46,19 @@ pub(crate) enum Sharing {
     NewRequest,
     /// No other call: the request has preconditions of its own.
     None,
+}
+
+/// What a call reads of a version that is known.
+#[derive(Default)]
+pub(crate) struct Claim<'a> {
+    /// The needed pages, ascending.
+    pub(crate) needs: Vec<PageNeed>,
+    /// The bytes behind them that the call reads next. One request brings both.
+    pub(crate) ahead: Range<u64>,
+    /// The fetches that the call waits for already.
+    pub(crate) waiters: &'a [Arc<FetchWaiter>],
+    /// No fetch of others is joined, and no other call joins the new ones.
+    pub(crate) is_private: bool,
 }
 
 /// A new fetch of a run of pages, and the waiter of the call that has to launch it.
@@ -100,25 +113,24 @@ impl InFlight {
         Some(self.waiter(&fetch, call, true, true).undecided())
     }
 
-    /// Finds each of `needs` of the version `id`, all under one lock: in flight, `in_memory` by now, or missing. The
-    /// missing ones are grouped by `runs` into new fetches, which the caller has to launch. `is_private`: no fetch of
-    /// others is joined, and no other call joins the new ones.
+    /// Finds each page that `claim` needs of the version `id`, all under one lock: in flight, `in_memory` by now, or
+    /// missing. The missing ones are grouped by `runs` into new fetches, which the caller has to launch. `runs` is told
+    /// which pages are in flight.
     pub(crate) fn claim(
         self: &Arc<Self>,
         call: &CacheCall,
         id: u64,
-        needs: Vec<PageNeed>,
-        is_private: bool,
+        claim: Claim<'_>,
         in_memory: impl Fn(&PageNeed) -> Option<Bytes>,
-        runs: impl Fn(&[u64]) -> Vec<Range<u64>>,
+        runs: impl Fn(&[u64], &dyn Fn(u64) -> bool) -> Vec<Range<u64>>,
     ) -> (Vec<PlannedPage>, Vec<NewFetch>) {
-        let mut joined: Vec<Arc<FetchWaiter>> = Vec::new();
+        let mut joined = claim.waiters.to_vec();
         let (mut planned, mut missing) = (Vec::new(), Vec::new());
         let mut registry = self.registry.lock();
-        for need in needs {
+        for need in claim.needs {
             let key = PageKey { version: id, page: need.page };
             if call.plan.reads_cache
-                && !is_private
+                && !claim.is_private
                 && let Some(fetch) = registry.pages.get(&key)
             {
                 if fetch.progress.lock().pages.add_interest(need.page) {
@@ -141,10 +153,12 @@ impl InFlight {
             }
         }
         let mut new_fetches = Vec::new();
-        for run in runs(&missing.iter().map(|need| need.page).collect::<Vec<_>>()) {
-            let fetch = Fetch::new(call, self.pages, call.plan.admit, is_private);
-            if !is_private {
-                registry.register(&fetch, id, run.clone());
+        let is_in_flight = |page| registry.pages.contains_key(&PageKey { version: id, page });
+        for run in runs(&missing.iter().map(|need| need.page).collect::<Vec<_>>(), &is_in_flight) {
+            let fetch = Fetch::new(call, self.pages, call.plan.admit, claim.is_private);
+            registry.register(&fetch, id, run.clone());
+            if !claim.ahead.is_empty() {
+                fetch.progress.lock().pages.follow(Some(self.pages.of(claim.ahead.start)));
             }
             new_fetches.push((run, self.waiter(&fetch, call, true, true)));
         }
@@ -154,20 +168,6 @@ impl InFlight {
             planned.push(PlannedPage { source: PageSource::InFlight(waiter.interest_in(need.page)), need });
         }
         (planned, new_fetches)
-    }
-
-    /// A new fetch of `pages`, even if in flight already, of the version `id`: the next window of an open body.
-    pub(crate) fn next_window(
-        self: &Arc<Self>,
-        call: &CacheCall,
-        id: u64,
-        pages: Range<u64>,
-        admit: bool,
-    ) -> Arc<FetchWaiter> {
-        let fetch = Fetch::new(call, self.pages, admit, false);
-        let mut registry = self.registry.lock();
-        registry.register(&fetch, id, pages);
-        self.waiter(&fetch, call, true, true)
     }
 
     /// Ends `fetch` and wakes its waiters.
@@ -205,10 +205,13 @@ impl InFlight {
 }
 
 impl Registry {
-    /// Registers `pages` for `fetch`, except those that another fetch brings already.
+    /// Registers the first of `pages` for `fetch`, except those that another fetch brings already.
     pub(super) fn register(&mut self, fetch: &Arc<Fetch>, version: u64, pages: Range<u64>) {
+        if fetch.is_private {
+            return;
+        }
         let mut progress = fetch.progress.lock();
-        for page in pages {
+        for page in fetch.pages.joinable(&pages) {
             let key = PageKey { version, page };
             if let Entry::Vacant(vacant) = self.pages.entry(key) {
                 vacant.insert(Arc::clone(fetch));
@@ -217,13 +220,19 @@ impl Registry {
         }
     }
 
+    /// Removes the registrations of the pages that `fetch` has brought and dropped.
+    pub(super) fn deregister_dropped(&mut self, fetch: &Fetch) {
+        let FetchProgress { keys, pages, .. } = &mut *fetch.progress.lock();
+        for key in keys.extract_if(.., |key| pages.is_dropped(key.page)) {
+            self.remove(key, fetch);
+        }
+    }
+
     /// Removes all registrations of `fetch`: no further call joins it.
     pub(super) fn deregister(&mut self, fetch: &Fetch) {
         let mut progress = fetch.progress.lock();
         for key in progress.keys.drain(..) {
-            if self.pages.get(&key).is_some_and(|other| std::ptr::eq(Arc::as_ptr(other), fetch)) {
-                self.pages.remove(&key);
-            }
+            self.remove(key, fetch);
         }
         if let Some(path) = progress.opens.take()
             && let Entry::Occupied(mut openings) = self.openings.entry(path)
@@ -232,6 +241,13 @@ impl Registry {
             if openings.get().is_empty() {
                 openings.remove();
             }
+        }
+    }
+
+    /// Removes the registration of a page for `fetch`, unless another fetch brings the page by now.
+    fn remove(&mut self, key: PageKey, fetch: &Fetch) {
+        if self.pages.get(&key).is_some_and(|other| std::ptr::eq(Arc::as_ptr(other), fetch)) {
+            self.pages.remove(&key);
         }
     }
 }

@@ -5,12 +5,12 @@ use std::{fmt::Debug, ops::Range, sync::Arc};
 use headstart_fetch_core::internal::{LocalFile, RangeOrigin, Reserved, byte_range, check_range};
 use headstart_fetch_core::{ObjectChanged, ObjectVersion};
 use object_store::{Error, Extensions, GetOptions, GetResult, Result};
-use tokio::sync::oneshot;
 
 use super::fetch::{FetchGuard, FetchOutcome};
 use super::{Fetches, arrived_pages::Charge, fill_body::FillBody};
 use crate::lookup::{CacheCall, ObjectHead, RequestStamp};
-use crate::{policy::OpeningRequest, trace_events};
+use crate::policy::{OpeningRequest, WINDOW_BYTES};
+use crate::trace_events;
 
 /// The task of one fetch.
 pub(super) struct FetchTask {
@@ -26,8 +26,9 @@ pub(super) struct FetchTask {
 }
 
 impl FetchTask {
-    /// Requests memory for `bytes` from the budget.
-    pub(super) fn charge(&mut self, bytes: u64) {
+    /// Requests memory for a request of at most `max_bytes` from the budget, if the fetch may hold them all.
+    pub(super) fn charge_request(&mut self, max_bytes: Option<u64>) {
+        let Some(bytes) = max_bytes.filter(|bytes| *bytes <= WINDOW_BYTES) else { return };
         let charge = self.fetches.charge(&self.extensions, bytes);
         if matches!(charge, Charge::Reserved(_)) {
             // A byte is charged once: layers below do not reserve again.
@@ -37,15 +38,14 @@ impl FetchTask {
         self.is_charged = true;
     }
 
-    /// Opens an object whose version is not known: reads the first window of the answer and hands on the rest.
-    pub(super) async fn open(
-        &self,
-        request: &OpeningRequest,
-        mut options: GetOptions,
-        hand_on: oneshot::Sender<FillBody>,
-    ) -> Result<FetchOutcome> {
+    /// Requests memory for the part of a body of `bytes` that waits here. The layer below charges its own read-ahead.
+    fn charge_body(&self, bytes: u64) {
+        self.guard.fetch.charge(self.fetches.charge(&self.extensions, bytes.min(WINDOW_BYTES)));
+    }
+
+    /// Opens an object whose version is not known.
+    pub(super) async fn open(&self, request: &OpeningRequest, mut options: GetOptions) -> Result<FetchOutcome> {
         let (fetches, lookup) = (&*self.fetches, &*self.fetches.lookup);
-        let pages = lookup.pages;
         options.extensions = self.extensions.clone();
         if *request == OpeningRequest::Head {
             lookup.counters.validations.add(1);
@@ -75,15 +75,7 @@ impl FetchTask {
         if matches!(request, OpeningRequest::Bounded(_)) {
             fetches.refusals.granted_range();
         }
-        let body = FillBody::new(result);
-        let window = body.at..body.end.min(pages.window_end(body.at));
-        let whole_pages = if self.call.may_keep(&head) { pages.whole_in(&window, head.meta.size) } else { 0..0 };
-        if !self.is_charged {
-            // The layer below charges its own read-ahead; this is for the bytes that wait here.
-            self.guard.fetch.charge(fetches.charge(&self.extensions, byte_range::len(&window)));
-        }
-        self.guard.answered(&head, window.clone(), whole_pages);
-        self.drain(&head, body, window.end, hand_on).await
+        self.read(&head, result).await
     }
 
     /// Fetches `range`, whole pages of the version `head`.
@@ -101,10 +93,7 @@ impl FetchTask {
         }
         check_range(range, &result.range)?;
         self.fetches.refusals.granted_range();
-        let pages = lookup.pages;
-        self.guard.answered(head, range.clone(), pages.whole_in(range, head.meta.size));
-        self.cut(head, &mut FillBody::new(result), range.end).await?;
-        Ok(FetchOutcome::Finished)
+        self.read(head, result).await
     }
 
     /// Requests `range` of the version `head`, and checks that the answer is of that version.
@@ -149,33 +138,30 @@ impl FetchTask {
         Err(ObjectChanged::new(&self.call.path, &head.version, Some(&found)).into())
     }
 
-    /// Reads `body` up to `until`, and hands on the rest.
-    pub(super) async fn drain(
-        &self,
-        head: &Arc<ObjectHead>,
-        mut body: FillBody,
-        until: u64,
-        hand_on: oneshot::Sender<FillBody>,
-    ) -> Result<FetchOutcome> {
-        self.cut(head, &mut body, until).await?;
-        if body.at < body.end {
-            // Where no reader wants the rest, the body is dropped, which aborts the request.
-            let _ = hand_on.send(body);
-        }
-        Ok(FetchOutcome::Finished)
-    }
-
-    /// Cuts `body` into pages up to `until`, stores and hands on each.
-    async fn cut(&self, head: &Arc<ObjectHead>, body: &mut FillBody, until: u64) -> Result<()> {
+    /// Reads the body of an answer: cuts it into pages, stores and hands on each.
+    async fn read(&self, head: &Arc<ObjectHead>, result: GetResult) -> Result<FetchOutcome> {
         let lookup = &*self.fetches.lookup;
         let pages = lookup.pages;
         let keep = self.call.may_keep(head);
-        while body.at < until {
+        let mut body = FillBody::new(result);
+        let (first, end) = (pages.of(body.at), body.end);
+        let joinable_from = |at: u64| if keep { pages.whole_in(&(at..end), head.meta.size) } else { 0..0 };
+        if !self.is_charged {
+            self.charge_body(end - body.at);
+        }
+        self.guard.answered(head, body.at..end, joinable_from(body.at));
+        while body.at < end {
             let page = pages.of(body.at);
-            let range = body.at..pages.start(page + 1).min(until);
+            if pages.is_registered_anew(page - first) {
+                self.guard.register_next(head.id, joinable_from(body.at));
+                if self.guard.is_lockstep() {
+                    self.charge_body(end - body.at);
+                }
+            }
+            let range = body.at..pages.start(page + 1).min(end);
             let length = byte_range::in_memory(byte_range::len(&range));
             self.guard.room(page, length).await;
-            let bytes = body.take(length, &self.fetches.lookup.counters, &self.call.origin).await?;
+            let bytes = body.take(length, &lookup.counters, &self.call.origin).await?;
             let is_whole = keep && !pages.whole_in(&range, head.meta.size).is_empty();
             self.guard.arrived(page, lookup.memory.counted(bytes), |bytes, arrival| {
                 if is_whole {
@@ -183,7 +169,7 @@ impl FetchTask {
                 }
             });
         }
-        Ok(())
+        Ok(FetchOutcome::Finished)
     }
 
     /// Ends a fetch that has requested `range`.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::future;
-use headstart_fetch_core::internal::{Promotion, depends_on_request, share};
+use headstart_fetch_core::internal::{Promotion, byte_range, depends_on_request, share};
 use headstart_fetch_core::{internal::mutation::Mutation, internal::runtime::has_timer};
 
 use super::fetch::{Fetch, FetchOutcome, FetchProgress, WaitError};
@@ -39,7 +39,7 @@ impl Drop for Interest {
     }
 }
 
-/// Counts a reader that waits for a page of a fetch, or for all of it, until it is dropped.
+/// Counts a reader that waits for a page of a fetch, until it is dropped.
 struct ActiveWait<'a> {
     fetch: &'a Fetch,
     page: u64,
@@ -59,17 +59,30 @@ impl FetchWaiter {
         self
     }
 
-    /// The reader wants only the pages that it has an [`Interest`] in.
-    pub(crate) fn decide(&self) {
-        if self.is_undecided.swap(false, Ordering::Relaxed) {
-            self.fetch.progress.lock().pages.remove_undecided();
-            self.fetch.room.notify_one();
+    /// The reader wants only the pages that it has an [`Interest`] in; and all from `ahead` on, if it has begun the
+    /// fetch.
+    pub(crate) fn decide(&self, ahead: Option<u64>) {
+        let was_undecided = self.is_undecided.swap(false, Ordering::Relaxed);
+        if !was_undecided && !self.is_own {
+            return;
         }
+        {
+            let mut progress = self.fetch.progress.lock();
+            if self.is_own {
+                progress.pages.follow(ahead);
+            }
+            if was_undecided {
+                progress.pages.remove_undecided();
+            }
+        }
+        self.fetch.room.notify_one();
     }
 
-    /// Whether the fetch may drop pages before this reader has taken them: it is another reader's, and in lockstep.
+    /// Whether the fetch may drop pages before this reader has taken them: it is another reader's, and holds less than
+    /// it brings.
     pub(crate) fn may_miss_pages(&self) -> bool {
-        !self.is_own && self.fetch.progress.lock().pages.is_lockstep()
+        let bytes = self.fetch.span.get().map_or(0, byte_range::len);
+        !self.is_own && self.fetch.progress.lock().pages.may_drop_some_of(bytes)
     }
 
     /// The reader's interest in `page` of a fetch that has not been launched yet.
@@ -78,11 +91,15 @@ impl FetchWaiter {
         Interest { waiter: Arc::clone(self), page }
     }
 
-    /// The reader's interest in `need`, where the fetch is answered, and brings the page or still has it.
+    /// The reader's interest in `need`, where the fetch is answered, and brings the page soon or still has it.
     pub(crate) fn interest(self: &Arc<Self>, need: &PageNeed) -> Option<Interest> {
         let span = self.fetch.span.get()?;
+        let mut progress = self.fetch.progress.lock();
+        let next = progress.pages.next()?;
         let is_in_span = span.start <= need.bytes.start && need.bytes.end <= span.end;
-        let is_available = is_in_span && self.fetch.progress.lock().pages.add_interest(need.page);
+        let is_soon = self.is_own || need.page < self.fetch.pages.joinable(&(next..u64::MAX)).end;
+        let is_available =
+            is_in_span && is_soon && progress.brings(need.page) && progress.pages.add_interest(need.page);
         is_available.then(|| Interest { waiter: Arc::clone(self), page: need.page })
     }
 
@@ -96,14 +113,17 @@ impl FetchWaiter {
         self.until(Some(need.page), |progress| self.fetch.arrived(progress, need)).await?
     }
 
-    /// Waits until everything has arrived. Cancel safe.
-    pub(crate) async fn finished(&self) -> Result<(), WaitError> {
-        let finished =
-            |progress: &FetchProgress| matches!(progress.outcome, Some(FetchOutcome::Finished)).then_some(());
-        self.until(Some(u64::MAX), finished).await
+    /// Waits until `page` has arrived, whether it is held or dropped; if it is the last one, for the end of the fetch.
+    /// Cancel safe.
+    pub(crate) async fn passed(&self, page: u64) -> Result<(), WaitError> {
+        let passed = |progress: &FetchProgress| match &progress.outcome {
+            None => progress.pages.has_arrived(page) && !progress.pages.is_complete(),
+            Some(outcome) => matches!(outcome, FetchOutcome::Finished),
+        };
+        self.until(Some(page), |progress| passed(progress).then_some(())).await
     }
 
-    /// Waits until `ready` finds what it looks for; `page` is the awaited page, `u64::MAX` all of the fetch.
+    /// Waits until `ready` finds what it looks for; `page` is the awaited page.
     ///
     /// The layer below may be silent for many reasons: an outage, a queue, memory. A reader waits for a fetch of its
     /// own as long as that layer does. It leaves another reader's fetch after `stall_timeout`, to send a request of
@@ -189,7 +209,7 @@ impl FetchWaiter {
 
 impl Drop for FetchWaiter {
     fn drop(&mut self) {
-        self.decide();
+        self.decide(None);
         let mut unwanted = ArrivedPages::default();
         let is_last = {
             let mut registry = self.in_flight.registry.lock();

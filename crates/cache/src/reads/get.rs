@@ -10,7 +10,7 @@ use object_store::{Error, GetOptions, GetRange, GetResult, Result, path::Path};
 use super::version::{Attempt, AttemptError, FoundVersion, ReadAttempts, VersionFinder};
 use super::{Reads, page_stream::PageStream};
 use crate::config::Freshness;
-use crate::fetches::{FetchWaiter, PlannedPage, WaitError};
+use crate::fetches::{Claim, FetchWaiter, PlannedPage, WaitError};
 use crate::lookup::{CacheCall, has_preconditions, is_portable, resolve};
 
 impl Reads {
@@ -73,33 +73,36 @@ impl Reads {
         let range = resolve_range(&finder, options, &found).await?;
         if range.is_empty() {
             // Stores differ in how they answer for the empty part of an object, so the store itself has to answer.
-            return match found.remaining {
-                None if options.range.is_some() => Err(AttemptError::Bypass),
-                None if !found.is_valid => Err(AttemptError::RetryWith(finder.validate().await?)),
-                _ => Ok(self.lookup.answer_call(call, &head, range, stream::iter([Ok(Bytes::new())]).boxed())),
-            };
+            if !found.is_own() && options.range.is_some() {
+                return Err(AttemptError::Bypass);
+            }
+            if !found.is_own() && !found.is_valid {
+                return Err(AttemptError::RetryWith(finder.validate().await?));
+            }
+            return Ok(self.lookup.answer_call(call, &head, range, stream::iter([Ok(Bytes::new())]).boxed()));
         }
         let pages = self.lookup.pages;
         let window = range.start..range.end.min(pages.window_end(range.start));
-        if !call.may_keep(&head) && found.remaining.is_none() && window.end < range.end {
-            // Another call's fetch brings only this window, and the rest might be of another version.
+        if !call.may_keep(&head) && !found.is_own() && window.end < range.end {
+            // Another call's fetch may end before the rest of the range, and the rest might be of another version.
             return Err(AttemptError::Bypass);
         }
-        let window = if found.remaining.is_some() { window } else { self.fetches.affordable(call, &head, window) };
+        let window = self.fetches.affordable(call, &head, window);
         let needs = pages.needs(std::slice::from_ref(&window));
         if !found.is_valid && !finder.has_any(&head, &needs) {
             // A GET is needed anyway, and its answer shows the version: no HEAD.
             return Err(AttemptError::RetryWith(finder.open(options).await?));
         }
-        let planned = self.fetches.claim(call, &head, needs, &found.waiters, false)?;
+        let ahead = window.end..range.end;
+        let claim = Claim { needs, ahead: ahead.clone(), waiters: &found.waiters, ..Claim::default() };
+        let planned = self.fetches.claim(call, &head, claim)?;
         if !found.is_valid {
             finder.prove(&head, planned.iter().any(PlannedPage::is_own)).await?;
         }
         await_first_pages(&planned).await?;
         // The same version, perhaps confirmed a moment ago.
         let head = self.lookup.known(call).filter(|known| known.id == head.id).unwrap_or(head);
-        let unclaimed = window.end..range.end;
-        Ok(PageStream::answer(self, call, &head, range, planned, unclaimed, found.remaining))
+        Ok(PageStream::answer(self, call, &head, range, planned, ahead))
     }
 }
 

@@ -8,16 +8,14 @@ use headstart_fetch_core::internal::byte_range;
 use object_store::{GetResult, Result};
 
 use super::Reads;
-use crate::fetches::{
-    Charge, FetchWaiter, Fetches, PageSource, PlannedPage, RemainingBody, UNRESERVED_BYTES, WaitError,
-};
+use crate::fetches::{Charge, Claim, FetchWaiter, Fetches, PageSource, PlannedPage, UNRESERVED_BYTES, WaitError};
 use crate::lookup::{CacheCall, ObjectHead};
 use crate::policy::PageNeed;
 
 /// How often a page is planned once bytes are handed out. The last plan is a private fetch, beyond others' influence.
 const MAX_ATTEMPTS: usize = 3;
 
-/// Hands out a range window by window. While one window is read, the next one is in flight, and no further one.
+/// Hands out a range, which it plans window by window. While one window is read, the next one is in flight.
 pub(super) struct PageStream {
     reads: Reads,
     call: Arc<CacheCall>,
@@ -26,8 +24,8 @@ pub(super) struct PageStream {
     next_window: StreamWindow,
     /// The bytes that no window covers yet.
     unclaimed: Range<u64>,
-    /// The open body that brings them, if there is one.
-    remaining: Option<RemainingBody>,
+    /// The fetch of this stream that brings the last planned pages, and the next ones as far as they were missing.
+    reading: Option<Arc<FetchWaiter>>,
 }
 
 /// The next pages of a stream, in order.
@@ -72,16 +70,14 @@ impl PageStream {
         range: Range<u64>,
         window: Vec<PlannedPage>,
         unclaimed: Range<u64>,
-        remaining: Option<RemainingBody>,
     ) -> GetResult {
         let stream = Self {
             reads: reads.clone(),
             call: Arc::clone(call),
             head: Arc::clone(head),
+            reading: last_own_waiter(&window),
             window: StreamWindow::new(&reads.fetches, call, window),
             next_window: StreamWindow::default(),
-            // If the stream ends with this window, to hold the unread rest would keep the request open.
-            remaining: remaining.filter(|_| !unclaimed.is_empty()),
             unclaimed,
         };
         let next = |mut stream: Self| async move { Ok(stream.next().await?.map(|page| (page, stream))) };
@@ -131,10 +127,9 @@ impl PageStream {
         };
         let (lost, mut planned): (Vec<_>, Vec<_>) = self.window.planned.drain(..).partition(is_lost);
         let needs = iter::once(need).chain(lost.into_iter().map(|page| page.need)).collect();
-        let fetches = &self.reads.fetches;
-        planned.extend(fetches.claim(&self.call, &self.head, needs, &[], is_private)?);
+        planned.extend(self.claim(needs, self.unclaimed.clone(), is_private)?);
         planned.sort_by_key(|page| page.need.page);
-        self.window = StreamWindow::new(fetches, &self.call, planned);
+        self.window = StreamWindow::new(&self.reads.fetches, &self.call, planned);
         Ok(())
     }
 
@@ -144,23 +139,25 @@ impl PageStream {
     }
 
     fn claim_next_window(&mut self) -> Result<()> {
-        let (pages, fetches) = (self.reads.lookup.pages, &self.reads.fetches);
-        let mut range = self.next_range();
-        if self.remaining.is_none() {
-            range = fetches.affordable(&self.call, &self.head, range);
-        }
-        let needs = pages.needs(std::slice::from_ref(&range));
-        let planned = match self.remaining.take() {
-            None => fetches.claim(&self.call, &self.head, needs, &[], false)?,
-            Some(remaining) => {
-                let aligned = range.start..pages.align(&range).end.min(self.head.meta.size);
-                let (planned, remaining) = fetches.next_window(&self.call, &self.head, aligned, needs, remaining)?;
-                self.remaining = Some(remaining).filter(|_| range.end < self.unclaimed.end);
-                planned
-            }
-        };
-        self.next_window = StreamWindow::new(fetches, &self.call, planned);
+        let range = self.reads.fetches.affordable(&self.call, &self.head, self.next_range());
+        let needs = self.reads.lookup.pages.needs(std::slice::from_ref(&range));
+        let planned = self.claim(needs, range.end..self.unclaimed.end, false)?;
+        self.next_window = StreamWindow::new(&self.reads.fetches, &self.call, planned);
         self.unclaimed.start = range.end;
         Ok(())
     }
+
+    /// Plans `needs`, and lets the fetch that brings the last of them read on `ahead`.
+    fn claim(&mut self, needs: Vec<PageNeed>, ahead: Range<u64>, is_private: bool) -> Result<Vec<PlannedPage>> {
+        let claim = Claim { needs, ahead, waiters: self.reading.as_slice(), is_private };
+        let planned = self.reads.fetches.claim(&self.call, &self.head, claim)?;
+        if self.next_window.planned.is_empty() {
+            self.reading = last_own_waiter(&planned).or(self.reading.take());
+        }
+        Ok(planned)
+    }
+}
+
+fn last_own_waiter(planned: &[PlannedPage]) -> Option<Arc<FetchWaiter>> {
+    planned.last()?.own_waiter().cloned()
 }

@@ -9,7 +9,7 @@ use object_store::{Extensions, GetOptions, GetRange, Result, path::Path};
 
 use super::Reads;
 use super::version::{Attempt, AttemptError, FoundVersion, MAX_REQUESTS_PER_CALL, ReadAttempts, VersionFinder};
-use crate::fetches::{FetchWaiter, PlannedPage, WaitError};
+use crate::fetches::{Claim, FetchWaiter, PlannedPage, WaitError};
 use crate::lookup::{CacheCall, ObjectHead, resolve};
 use crate::policy::PageNeed;
 
@@ -99,7 +99,8 @@ impl Reads {
         needs: Vec<PageNeed>,
         waiters: &[Arc<FetchWaiter>],
     ) -> Result<(PageGroup, Vec<PageGroup>), WaitError> {
-        let (mut found, missing) = self.fetches.find(call, head, needs, waiters);
+        let claim = Claim { needs, waiters, ..Claim::default() };
+        let (mut found, Claim { needs: missing, .. }) = self.fetches.find(call, head, claim);
         let mut groups = Vec::new();
         for waiter in waiters {
             let is_from = |page: &mut PlannedPage| page.waiter().is_some_and(|other| Arc::ptr_eq(other, waiter));
@@ -113,7 +114,7 @@ impl Reads {
         for run in self.lookup.pages.runs(&missing_pages, self.lookup.bridge_bytes()) {
             let group: Vec<_> = iter::from_fn(|| missing.next_if(|need| need.page < run.end)).collect();
             groups.push(if groups.len() < max_requests() {
-                PageGroup::Claimed(self.fetches.claim(call, head, group, &[], false)?)
+                PageGroup::Claimed(self.fetches.claim(call, head, Claim { needs: group, ..Claim::default() })?)
             } else {
                 PageGroup::Unclaimed(group)
             });
@@ -129,7 +130,7 @@ impl Reads {
     ) -> Attempt<Vec<(PageNeed, Bytes)>> {
         let planned = match group {
             PageGroup::Claimed(planned) => planned,
-            PageGroup::Unclaimed(needs) => self.fetches.claim(&call, &head, needs, &[], false)?,
+            PageGroup::Unclaimed(needs) => self.fetches.claim(&call, &head, Claim { needs, ..Claim::default() })?,
         };
         let mut pages = Vec::with_capacity(planned.len());
         for page in planned {

@@ -8,7 +8,7 @@ use headstart_fetch_core::{ObjectChanged, internal::mutation::Mutation};
 use object_store::{GetOptions, GetRange};
 
 use super::Reads;
-use crate::fetches::{FetchWaiter, RemainingBody, Sharing, WaitError};
+use crate::fetches::{FetchWaiter, Sharing, WaitError};
 use crate::lookup::{CacheCall, ObjectHead, has_preconditions};
 use crate::policy::{FirstStep, OpeningRequest, PageNeed};
 
@@ -30,7 +30,6 @@ pub(super) struct FoundVersion {
     pub(super) is_checked: bool,
     /// The fetches that the call waits for already.
     pub(super) waiters: Vec<Arc<FetchWaiter>>,
-    pub(super) remaining: Option<RemainingBody>,
 }
 
 /// What an attempt to read gave.
@@ -66,8 +65,13 @@ impl From<WaitError> for AttemptError {
 }
 
 impl FoundVersion {
+    /// Whether a request of the call itself brings the bytes that it asks for.
+    pub(super) fn is_own(&self) -> bool {
+        self.waiters.iter().any(|waiter| waiter.is_own)
+    }
+
     fn known(head: Arc<ObjectHead>, is_valid: bool) -> Self {
-        Self { head, is_valid, is_confirmed: false, is_checked: false, waiters: Vec::new(), remaining: None }
+        Self { head, is_valid, is_confirmed: false, is_checked: false, waiters: Vec::new() }
     }
 }
 
@@ -161,10 +165,10 @@ impl VersionFinder<'_> {
         let is_checked = has_preconditions(options);
         let sharing = if is_checked { Sharing::None } else { Sharing::Full };
         let opened = self.reads.fetches.open(self.call, request, sent, sharing)?;
-        let (waiter, remaining) = opened.ok_or(AttemptError::Retry)?;
+        let waiter = opened.ok_or(AttemptError::Retry)?;
         let head = waiter.answer().await?;
         let is_confirmed = waiter.is_own;
-        Ok(FoundVersion { head, is_valid: true, is_confirmed, is_checked, waiters: vec![waiter], remaining })
+        Ok(FoundVersion { head, is_valid: true, is_confirmed, is_checked, waiters: vec![waiter] })
     }
 
     /// Requests `ranges` of an object that is not known, all at once, and compares the versions of the answers. Of
@@ -180,7 +184,7 @@ impl VersionFinder<'_> {
         for window in windows.take(if all { usize::MAX } else { MAX_REQUESTS_PER_CALL }) {
             let options = GetOptions::new().with_range(Some(window.clone()));
             match self.reads.fetches.open(self.call, OpeningRequest::Bounded(window), options, Sharing::Full)? {
-                Some((waiter, _)) => waiters.push(waiter),
+                Some(waiter) => waiters.push(waiter),
                 None if waiters.is_empty() => return Err(AttemptError::Retry),
                 // One of these requests is answered already: the other stretches are fetched as of its version.
                 None => break,
@@ -219,7 +223,7 @@ impl VersionFinder<'_> {
         }
         let options = GetOptions { version: self.call.version.clone(), ..GetOptions::new().with_head(true) };
         let opened = self.reads.fetches.open(self.call, OpeningRequest::Head, options, sharing)?;
-        let (waiter, _) = opened.ok_or(AttemptError::Retry)?;
+        let waiter = opened.ok_or(AttemptError::Retry)?;
         match waiter.answer().await.map_err(AttemptError::from) {
             Ok(head) => Ok(FoundVersion { is_confirmed: waiter.is_own, ..FoundVersion::known(head, true) }),
             // Some servers refuse HEAD requests, with 403, 404 or 405.

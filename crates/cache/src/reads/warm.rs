@@ -9,8 +9,9 @@ use tokio::sync::Mutex;
 
 use super::Reads;
 use super::version::{Attempt, AttemptError, FoundVersion, ReadAttempts, VersionFinder};
+use crate::fetches::{Claim, PlannedPage};
 use crate::lookup::{CacheCall, resolve};
-use crate::{fetches::PlannedPage, policy::CachePlan};
+use crate::policy::CachePlan;
 
 /// Windows in flight at once.
 const MAX_WINDOWS: usize = 8;
@@ -60,7 +61,7 @@ impl Reads {
         let windows: Vec<_> =
             stretches.into_iter().flat_map(|stretch| pages.windows(stretch.start..stretch.end.min(size))).collect();
         // The call keeps pages, and takes none of them.
-        found.waiters.iter().for_each(|waiter| waiter.decide());
+        found.waiters.iter().for_each(|waiter| waiter.decide(None));
         let (found, turn) = (Arc::new(found), Arc::default());
         // The closure owns all that it captures: with borrows, the future would not be `Send` for all lifetimes.
         stream::iter(windows)
@@ -86,24 +87,28 @@ impl Reads {
         let mut needs = self.lookup.pages.needs(&[window]);
         // The fetches that opened the object count once: what they have brought is in memory the second time.
         let mut waiters = found.waiters.as_slice();
-        loop {
+        for is_private in [false, true] {
             needs.retain(|need| !self.lookup.memory.has(found.head.locate(need.page)));
-            let waiters = std::mem::take(&mut waiters);
-            let planned = self.fetches.claim(&call, &found.head, needs.clone(), waiters, false)?;
-            let mut fetching: Vec<_> = planned.iter().filter_map(PlannedPage::waiter).cloned().collect();
+            let claim = Claim { needs: needs.clone(), waiters, is_private, ..Claim::default() };
+            let planned = self.fetches.claim(&call, &found.head, claim)?;
+            let fetch_of = |page: &PlannedPage| Some((Arc::clone(page.waiter()?), page.need.page));
+            let mut fetching: Vec<_> = planned.iter().rev().filter_map(fetch_of).collect();
             // Ends the call's interest in the pages: it keeps them, and takes none.
             drop(planned);
-            fetching.dedup_by(|one, other| Arc::ptr_eq(one, other));
+            // The last page of each fetch is left.
+            fetching.dedup_by(|(one, _), (other, _)| Arc::ptr_eq(one, other));
             let mut has_joined = false;
-            for waiter in fetching {
+            for (waiter, last_page) in fetching {
                 has_joined |= !waiter.is_own;
-                waiter.finished().await?;
+                waiter.passed(last_page).await?;
             }
             if !has_joined {
-                return Ok(());
+                break;
             }
-            // Pages that another call's fetch brought before this call joined may not be kept: look again.
+            // Pages that another call's fetch brought before this call joined may not be kept: look again, once.
+            waiters = &[];
         }
+        Ok(())
     }
 }
 
