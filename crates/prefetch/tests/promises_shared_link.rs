@@ -1,0 +1,103 @@
+//! Promises for streams that share a link, in virtual time: prints exact figures.
+
+#![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "tests")]
+
+mod common;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Bench, KIB, MIB, sequential, settle, workload};
+use futures::future::join_all;
+use headstart_fetch_core::{FetchConfig, FetchStore, MemoryBudget};
+use headstart_prefetch::{PrefetchConfig, PrefetchStore};
+use headstart_sim::{LinkProfile, SimStore};
+use object_store::path::Path;
+
+const SIZE: u64 = 1024 * MIB;
+
+/// The rate in MB/s, and the bytes sent, of `readers` that read `SIZE` bytes in all: each a range of one object, or each
+/// an object of its own.
+async fn read_apart(readers: u64, len: u64, one_object: bool) -> (f64, u64) {
+    let sim = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(2048).build();
+    let range_of = |n: u64| n * SIZE / readers..(n + 1) * SIZE / readers;
+    let key = |n: u64| if one_object { "object".to_owned() } else { format!("object-{n}") };
+    for n in 0..readers {
+        let Range { start, end } = range_of(n);
+        sim.catalog().add_synthetic(&key(n), if one_object { SIZE } else { end - start });
+    }
+    let budget = MemoryBudget::new(512 << 20);
+    let fetch = FetchConfig { budget: Some(Arc::clone(&budget)), ..FetchConfig::default() };
+    let fetch = FetchStore::new(Arc::new(sim.clone()), fetch).expect("valid settings");
+    let link = Some(fetch.link());
+    let config = PrefetchConfig { link, budget: Some(Arc::clone(&budget)), ..PrefetchConfig::default() };
+    let store = PrefetchStore::new(Arc::new(fetch), config).expect("valid settings");
+    join_all((0..readers).map(async |n| {
+        let reader = store.reader(&Path::from(key(n))).unwrap();
+        let Range { start, end } = range_of(n);
+        let first = if one_object { start } else { 0 };
+        for range in sequential(end - start, len) {
+            reader.chunks_at(first + range.start..first + range.end).await.unwrap();
+        }
+    }))
+    .await;
+    (SIZE as f64 / 1e6 / sim.elapsed().as_secs_f64(), sim.log().counts().bytes_sent)
+}
+
+/// As query engines split a large file. A reader that ends with its range does not slow down the others.
+#[tokio::test(start_paused = true)]
+async fn readers_of_ranges_of_one_object_are_as_fast_as_readers_of_one_object_each() {
+    for readers in [4, 12, 16, 64] {
+        for len in [64 * KIB, MIB] {
+            let (one, sent) = read_apart(readers, len, true).await;
+            let (each, _) = read_apart(readers, len, false).await;
+            let (share, fetched) = (one / each, sent as f64 / SIZE as f64);
+            println!(
+                "{readers} readers by {} KiB: {one:.0} MB/s of one object, {each:.0} MB/s of one each: {share:.3} \
+                 (promised 0.97), fetched {fetched:.3} × delivered (1.03)",
+                len / KIB
+            );
+            assert!(share >= 0.97 && fetched <= 1.03, "{readers} readers by {len}");
+        }
+    }
+}
+
+/// Reads `reads` until `bytes` are read or `until` has passed, closes the reader.
+async fn closed_after(what: &str, reads: impl IntoIterator<Item = Range<u64>>, bytes: u64, until: Duration) {
+    let bench = Bench::new(SIZE);
+    let reader = bench.reader();
+    let (mut delivered, mut took) = (0, Duration::ZERO);
+    for range in reads {
+        if delivered >= bytes || took >= until {
+            break;
+        }
+        delivered += range.end - range.start;
+        took += bench.read(&reader, range).await;
+    }
+    drop(reader);
+    settle().await;
+    let counts = bench.counts();
+    println!(
+        "{what}: {:.0} MB/s, fetched {:.3} x, {} GETs, peak {} MiB, delivered {} MiB in {took:?}",
+        delivered as f64 / 1e6 / took.as_secs_f64(),
+        counts.bytes_sent as f64 / delivered as f64,
+        counts.gets,
+        bench.budget.peak_bytes() >> 20,
+        delivered / MIB
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_of_one_reader() {
+    let long = Duration::from_secs(1000);
+    for n in [2, 4, 8] {
+        closed_after(&format!("interleaved-{n}"), workload(&format!("interleaved-{n}"), SIZE, 1), 192 * MIB, long)
+            .await;
+    }
+    closed_after("interleaved-16", workload("interleaved-16", SIZE, 1), SIZE, Duration::from_millis(800)).await;
+    closed_after("interleaved-16 192", workload("interleaved-16", SIZE, 1), 192 * MIB, long).await;
+    closed_after("backward", workload("backward-1m", SIZE, 1), 128 * MIB, long).await;
+    closed_after("64 KiB", sequential(SIZE, 64 * KIB), 256 * MIB, long).await;
+    closed_after("1 MiB", sequential(SIZE, MIB), 512 * MIB, long).await;
+}
