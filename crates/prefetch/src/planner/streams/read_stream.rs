@@ -98,6 +98,8 @@ pub(crate) struct ReadStream {
     pub(crate) read_number: u64,
     /// The number of the read before.
     pub(crate) read_before: u64,
+    /// Whether this single read is expected to be continued, because the reader continues its reads by turns.
+    pub(crate) is_in_turn: bool,
     /// Whether the reader went elsewhere, and whether it ever came back after that.
     pub(crate) left: bool,
     pub(crate) came_back: bool,
