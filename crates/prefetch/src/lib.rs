@@ -39,8 +39,8 @@
 //!                     memory, link   earlier run lengths
 //! ```
 //!
-//! Read-ahead starts at the second read in a row ([`PrefetchConfig::start_after`]), of backward reads at the third, and
-//! of strided reads at the fourth. From then on, the unread bytes ahead are at most three times what the run has read.
+//! Read-ahead starts at the second read in a row ([`PrefetchConfig::start_after`]), of strided reads at the fourth, and
+//! of streams that are read by turns before their second read. From then on, the unread bytes ahead are at most three times what the run has read.
 //! This factor is learned per prefix from the lengths of earlier runs: as much may be fetched ahead as three in four of
 //! them went on for, and at least a sixteenth of the run. So runs of sixteen reads are read ahead to the sixteenth read;
 //! where readers read whole objects, their first read starts read-ahead. Over the lives of an object's readers, wasted

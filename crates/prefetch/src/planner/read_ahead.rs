@@ -57,8 +57,8 @@ impl Planner {
         let announced = state.announced == AnnouncedPattern::Sequential && stream.shape == StreamShape::Forward;
         let proven = match stream.shape {
             StreamShape::Forward => stream.run_reads + u64::from(stream.is_in_turn) >= self.settings.start_after,
-            // Two backward reads may be two reads of a forward stream in another order.
-            StreamShape::Backward => stream.run_reads > self.settings.start_after,
+            // Two backward reads of different lengths may be the end of a footer, and then the footer.
+            StreamShape::Backward => stream.run_reads - u64::from(!stream.is_even()) >= self.settings.start_after,
             StreamShape::Strided { .. } => true,
         };
         let is_stream = proven || self.starts_at_once(reader, stream, inputs);

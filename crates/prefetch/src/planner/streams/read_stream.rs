@@ -152,6 +152,11 @@ impl ReadStream {
         self.run_reads == 1
     }
 
+    /// Whether its reads are on average as long as the last one.
+    pub(crate) fn is_even(&self) -> bool {
+        self.run_bytes == self.run_reads * self.last_len()
+    }
+
     pub(crate) fn last_len(&self) -> u64 {
         self.last.end - self.last.start
     }
@@ -219,6 +224,7 @@ impl ReadStream {
         if evidence {
             self.update_shape(read);
             self.rate.on_read(think_time.saturating_sub(self.think_time_at_answer), read.end - read.start);
+            self.is_in_turn = false;
             self.run_reads += 1;
             self.run_bytes += read.end - read.start;
             self.came_back |= self.left;
