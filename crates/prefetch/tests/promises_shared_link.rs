@@ -17,8 +17,8 @@ use object_store::path::Path;
 
 const SIZE: u64 = 1024 * MIB;
 
-/// The rate in MB/s, and the bytes sent, of `readers` that read `SIZE` bytes in all: each a range of one object, or each
-/// an object of its own.
+/// The rate in MB/s, and the bytes sent, of `readers` that read `SIZE` bytes in all: each a range of one object, or
+/// each an object of its own.
 async fn read_apart(readers: u64, len: u64, one_object: bool) -> (f64, u64) {
     let sim = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(2048).build();
     let range_of = |n: u64| n * SIZE / readers..(n + 1) * SIZE / readers;

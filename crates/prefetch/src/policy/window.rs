@@ -37,8 +37,8 @@ pub(crate) struct ReadAheadWindow {
 }
 
 impl ReadAheadWindow {
-    /// This window with at most `most_bytes` ahead, where `streams` streams read at once. Its requests shrink with it, so
-    /// that several fit: four, and two where the requests of eight streams fill the link.
+    /// This window with at most `most_bytes` ahead, where `streams` streams read at once. Its requests shrink with it,
+    /// so that several fit: four, and two where the requests of eight streams fill the link.
     pub(crate) fn within(self, most_bytes: u64, streams: u64) -> Self {
         let ahead_bytes = self.ahead_bytes.min(most_bytes);
         let requests = (FULL_LINK_REQUESTS / streams.max(1)).clamp(2, 4);
