@@ -39,12 +39,13 @@
 //!                     memory, link   earlier run lengths
 //! ```
 //!
-//! Read-ahead starts at the second read in a row ([`PrefetchConfig::start_after`]), of backward reads at the third, and
-//! of strided reads at the fourth. From then on, the unread bytes ahead are at most three times what the run has read.
-//! This factor is learned per prefix from the lengths of earlier runs: as much may be fetched ahead as three in four of
-//! them went on for. So runs of sixteen reads are read ahead to the sixteenth read; where readers read whole objects,
-//! their first read starts read-ahead. Over the lives of an object's readers, wasted bytes and bytes ahead are at most
-//! a tenth of the bytes read, plus two windows.
+//! Read-ahead starts at the second read in a row ([`PrefetchConfig::start_after`]), of strided reads at the fourth, and
+//! of streams that are read by turns before their second read. From then on, the unread bytes ahead are at most three
+//! times what the run has read. This factor is learned per prefix from the lengths of earlier runs: as much may be
+//! fetched ahead as three in four of them went on for, and at least a sixteenth of the run. So runs of sixteen reads
+//! are read ahead to the sixteenth read; where readers read whole objects, their first read starts read-ahead. The
+//! streams of one reader share one window. Over the lives of an object's readers, wasted bytes and bytes ahead are at
+//! most a tenth of the bytes read, plus two windows.
 //! [`AccessHint::Sequential`](headstart_fetch_core::AccessHint::Sequential) gets a whole window from the first answer
 //! on, `Random` gets no read-ahead, and `WillNeed` is fetched whatever the pattern.
 //!

@@ -174,6 +174,9 @@ impl Planner {
         if let Some(limits) = limits {
             self.fill_window(reader, found.stream, limits, inputs);
         }
+        for stream in found.in_turn {
+            self.read_ahead(reader, stream, inputs);
+        }
         self.on_wants_changed(reader);
         if !(self.serves_once() && plan.is_as_asked) {
             return Decision::Serve(plan);

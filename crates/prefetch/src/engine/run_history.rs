@@ -66,7 +66,7 @@ mod tests {
         runs.on_events("short", &[run(1000); 10]);
         assert_eq!(
             (runs.of("short").speculation_limit_bytes(1000), runs.of("long").speculation_limit_bytes(1000)),
-            (0, 16_000)
+            (1000 / 16, 16_000)
         );
         for n in 0..1000 {
             runs.on_events(&n.to_string(), &[run(1)]);

@@ -59,9 +59,9 @@ impl Planner {
         let stream = state.streams.get(id)?;
         let announced = state.announced == AnnouncedPattern::Sequential && stream.shape == StreamShape::Forward;
         let proven = match stream.shape {
-            StreamShape::Forward => stream.run_reads >= self.settings.start_after,
-            // Two backward reads may be two reads of a forward stream in another order.
-            StreamShape::Backward => stream.run_reads > self.settings.start_after,
+            StreamShape::Forward => stream.run_reads + u64::from(stream.is_in_turn) >= self.settings.start_after,
+            // Two backward reads of different lengths may be the end of a footer, and then the footer.
+            StreamShape::Backward => stream.run_reads - u64::from(!stream.is_even()) >= self.settings.start_after,
             StreamShape::Strided { .. } => true,
         };
         let is_stream = proven || self.starts_at_once(reader, stream, inputs);
@@ -84,7 +84,10 @@ impl Planner {
         let (places, windows_bytes) = (places.count(), places.windows_bytes());
         let object_bytes = self.parts.account.outstanding_limit_bytes(windows_bytes);
         let most_bytes = self.settings.max_prefetch_bytes.min(inputs.share_bytes).min(object_bytes);
-        let window = wanted.within(most_bytes / places);
+        // The reads of one reader follow each other, so its streams share one window of the link.
+        let streams = self.readers.get(reader).map_or(1, |state| state.streams.active().count().max(1) as u64);
+        let link_bytes = window(&inputs.link, f64::INFINITY, self.settings.part_bytes).ahead_bytes;
+        let window = wanted.within((most_bytes / places).min(link_bytes / streams), places);
         if let Some(stream) = self.readers.get_mut(reader).and_then(|state| state.streams.get_mut(id)) {
             stream.ahead_bytes = window.ahead_bytes;
         }

@@ -3,12 +3,15 @@
 //! Of the earlier runs that came as far as the present one, some went on to twice its length, four times, or more.
 //! Bytes may be fetched ahead up to the length that three in four of them reached. (Survival analysis as in Kaplan and
 //! Meier 1958, without censoring: a run that ends with its object counts as endless.) So runs of sixteen reads are read
-//! ahead to the sixteenth read and no further.
+//! ahead to the sixteenth read and hardly further.
 
 /// The highest speculation limit, in lengths of the run so far.
 const MOST: u64 = 16;
 /// The limit without any knowledge, in the same unit.
 const UNKNOWN: u64 = 3;
+/// A run is read ahead by this fraction of itself at least. Otherwise a run that goes on, of a length at which others
+/// ended, would take a round trip for each read.
+const LEAST_DIVISOR: u64 = 16;
 /// The share of earlier runs that must have reached a length.
 const SAFE: f32 = 0.75;
 /// Weight of the prior: runs that reach four times their length, and half of them more.
@@ -90,12 +93,17 @@ impl RunLengths {
 
     /// How many bytes may be unread ahead of a run that has read `run_bytes`.
     pub(crate) fn speculation_limit_bytes(&self, run_bytes: u64) -> u64 {
+        let most = run_bytes.saturating_mul(1 + MOST);
+        let unknown = run_bytes.saturating_mul(1 + UNKNOWN);
         let reached = self.at_least[class(run_bytes)] + PRIOR_RUNS;
-        let is_safe = |times: u64| {
-            let prior = if times <= UNKNOWN { PRIOR_RUNS } else { PRIOR_RUNS / 2.0 };
-            self.at_least[class_above(run_bytes.saturating_mul(1 + times))] + prior >= SAFE * reached
+        let is_safe = |length: u64| {
+            let prior = if length <= unknown { PRIOR_RUNS } else { PRIOR_RUNS / 2.0 };
+            self.at_least[class_above(length)] + prior >= SAFE * reached
         };
-        run_bytes.saturating_mul((1..=MOST).rev().find(|times| is_safe(*times)).unwrap_or(0))
+        let classes = (class(run_bytes) + 1..=class(most)).rev().map(shortest);
+        let lengths = [most].into_iter().chain(classes).chain([unknown]);
+        let safe_bytes = lengths.filter(|length| is_safe(*length)).max().unwrap_or(0);
+        safe_bytes.saturating_sub(run_bytes).max(run_bytes / LEAST_DIVISOR)
     }
 
     /// Whether a run that has read `run_bytes` goes on for longer than the prior assumes.
@@ -107,6 +115,12 @@ impl RunLengths {
     pub(crate) fn starts_at_once(&self) -> bool {
         self.first_all >= FIRST_READS * MEMORY.powi(4) && self.first_long >= SAFE * self.first_all
     }
+}
+
+/// The shortest length of a class.
+fn shortest(class: usize) -> u64 {
+    let (octave, quarter) = (class / 4, (class % 4) as u64);
+    if octave >= 2 { (4 + quarter) << (octave - 2) } else { 1 << octave }
 }
 
 /// The class of a length: the greatest whose lower bound is at most `bytes`.
@@ -125,6 +139,7 @@ fn class_above(bytes: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::window::{to_bytes, to_f64};
     use proptest::prelude::*;
 
     const MIB: u64 = 1 << 20;
@@ -147,9 +162,11 @@ mod tests {
     fn begins_with_three_and_is_taught() {
         check(&[], &[(1, 3), (2, 6), (100, 300)]);
         check(&[u64::MAX; 8], &[(1, 16), (2, 32), (100, 1600)]);
-        // Up to the sixteenth and no further. Beyond the longest run the prior decides.
-        check(&[16; 8], &[(2, 14), (3, 12), (4, 12), (5, 10), (8, 8), (9, 0), (16, 0), (20, 60)]);
+        // Up to the sixteenth, and a sixteenth of the run further. Beyond the longest run the prior decides.
+        check(&[16; 8], &[(2, 14), (3, 13), (4, 12), (5, 11), (8, 8), (9, 7), (16, 1), (20, 60)]);
         check(&[1; 8], &[(1, 0), (2, 6)]);
+        // Within the class of the longest run, from 56 to 64.
+        check(&[60; 8], &[(40, 16), (55, 3), (57, 3), (63, 3)]);
     }
 
     #[test]
@@ -160,7 +177,7 @@ mod tests {
         (0..12).for_each(|_| lengths.on_ended(run(4 * MIB)));
         assert!(limit(&lengths) < 16 * 4 * MIB, "{}", limit(&lengths));
         (0..30).for_each(|_| lengths.on_ended(run(4 * MIB)));
-        assert_eq!(limit(&lengths), 0);
+        assert_eq!(limit(&lengths), 4 * MIB / LEAST_DIVISOR);
     }
 
     #[test]
@@ -193,21 +210,27 @@ mod tests {
     proptest! {
         /// Compares with a list of all runs, each weighted by its age.
         #[test]
-        fn as_a_list_of_runs_would_say(runs in prop::collection::vec(1_u64..1 << 40, 0..60), at in 1_u64..1 << 40) {
+        fn as_a_list_of_runs_would_say(
+            runs in prop::collection::vec(1_u64..1 << 40, 0..60),
+            at in 1_u64..1 << 40,
+            more in 0.0_f64..16.0,
+        ) {
             let mut lengths = RunLengths::default();
             runs.iter().for_each(|bytes| lengths.on_ended(run(*bytes)));
             let weight = |least: usize| -> f32 {
                 let ages = runs.iter().rev().zip(0..);
                 ages.filter(|(bytes, _)| class(**bytes) >= least).map(|(_, age)| 0.97_f32.powi(age)).sum()
             };
-            let times = lengths.speculation_limit_bytes(at) / at;
-            prop_assert!(times <= 16);
-            let share = |times: u64| {
-                let prior = if times <= 3 { PRIOR_RUNS } else { PRIOR_RUNS / 2.0 };
-                (weight(class_above(at * (1 + times))) + prior) / (weight(class(at)) + PRIOR_RUNS)
+            let limit_bytes = lengths.speculation_limit_bytes(at);
+            let share = |length: u64| {
+                let prior = if length <= 4 * at { PRIOR_RUNS } else { PRIOR_RUNS / 2.0 };
+                (weight(class_above(length)) + prior) / (weight(class(at)) + PRIOR_RUNS)
             };
-            prop_assert!(times == 0 || share(times) > 0.749);
-            prop_assert!((times + 1..=16).all(|more| share(more) < 0.751));
+            prop_assert!((at / LEAST_DIVISOR..=MOST * at).contains(&limit_bytes));
+            prop_assert!(limit_bytes == at / LEAST_DIVISOR || share(at + limit_bytes) > 0.749);
+            let more = to_bytes(to_f64(at) * more);
+            prop_assert!(more <= limit_bytes || share(at + more) < 0.751);
+            prop_assert!((0..CLASSES - 1).all(|n| class(shortest(n)) <= n && class_above(shortest(n + 1)) <= n + 1));
         }
     }
 }

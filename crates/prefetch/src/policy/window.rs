@@ -22,8 +22,8 @@ const GROWTH_REQUESTS: u64 = 28;
 /// announced pattern over the simulated GCS link reached 0.86 of the limit over the first 256 MiB and 0.94 over all;
 /// with full size from the start 0.77 and 0.95.
 const BURST_REQUESTS: u64 = 120;
-/// Requests that divide the end of an object: about as many streams as fill a link.
-const TAIL_REQUESTS: u64 = 16;
+/// About as many requests as fill a link. The end of an object is divided into so many.
+const FULL_LINK_REQUESTS: u64 = 16;
 /// Weight of earlier reads in the measured rate of a reader.
 const RATE_MEMORY: f64 = 0.75;
 
@@ -37,11 +37,13 @@ pub(crate) struct ReadAheadWindow {
 }
 
 impl ReadAheadWindow {
-    /// This window with at most `most_bytes` ahead. Its requests shrink with it, so that several fit.
-    pub(crate) fn within(self, most_bytes: u64) -> Self {
+    /// This window with at most `most_bytes` ahead, where `streams` streams read at once. Its requests shrink with it,
+    /// so that several fit: four, and two where the requests of eight streams fill the link.
+    pub(crate) fn within(self, most_bytes: u64, streams: u64) -> Self {
         let ahead_bytes = self.ahead_bytes.min(most_bytes);
-        let part_bytes = self.part_bytes.min(pow2_floor(ahead_bytes / 4).max(GRAIN));
-        Self { ahead_bytes, part_bytes }
+        let requests = (FULL_LINK_REQUESTS / streams.max(1)).clamp(2, 4);
+        let part_bytes = pow2_floor(self.ahead_bytes / 4).min(pow2_floor(ahead_bytes / requests)).max(GRAIN);
+        Self { ahead_bytes, part_bytes: self.part_bytes.min(part_bytes) }
     }
 }
 
@@ -83,7 +85,7 @@ pub(crate) fn request_bytes(nth: u64, bursts: bool, part_bytes: u64, left_bytes:
     } else {
         spread_bytes(nth, part_bytes)
     };
-    let tail = (left_bytes / TAIL_REQUESTS).max(smallest);
+    let tail = (left_bytes / FULL_LINK_REQUESTS).max(smallest);
     (wanted.min(tail).max(smallest.min(part_bytes)) / GRAIN).max(1) * GRAIN
 }
 
@@ -145,6 +147,14 @@ mod tests {
     #[test]
     fn a_slow_reader_needs_little() {
         assert!(window(&gcs(), 20e6, PARTS).ahead_bytes < 8 * MIB);
+    }
+
+    #[test]
+    fn several_requests_fit_into_a_share() {
+        let wanted = window(&gcs(), f64::INFINITY, PARTS);
+        let parts = |mib: u64, streams| wanted.within(mib * MIB, streams).part_bytes / MIB;
+        assert_eq!([parts(200, 1), parts(12, 1), parts(12, 5), parts(12, 8), parts(12, 16)], [4, 2, 4, 4, 4]);
+        assert_eq!([parts(4, 1), parts(4, 8), parts(0, 1)], [1, 2, 0]);
     }
 
     #[test]

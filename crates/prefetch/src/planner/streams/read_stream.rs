@@ -98,6 +98,8 @@ pub(crate) struct ReadStream {
     pub(crate) read_number: u64,
     /// The number of the read before.
     pub(crate) read_before: u64,
+    /// Whether this single read is expected to be continued, because the reader continues its reads by turns.
+    pub(crate) is_in_turn: bool,
     /// Whether the reader went elsewhere, and whether it ever came back after that.
     pub(crate) left: bool,
     pub(crate) came_back: bool,
@@ -148,6 +150,11 @@ impl ReadStream {
 
     pub(crate) fn is_single(&self) -> bool {
         self.run_reads == 1
+    }
+
+    /// Whether its reads are on average as long as the last one.
+    pub(crate) fn is_even(&self) -> bool {
+        self.run_bytes == self.run_reads * self.last_len()
     }
 
     pub(crate) fn last_len(&self) -> u64 {
@@ -217,6 +224,7 @@ impl ReadStream {
         if evidence {
             self.update_shape(read);
             self.rate.on_read(think_time.saturating_sub(self.think_time_at_answer), read.end - read.start);
+            self.is_in_turn = false;
             self.run_reads += 1;
             self.run_bytes += read.end - read.start;
             self.came_back |= self.left;

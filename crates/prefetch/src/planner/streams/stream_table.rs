@@ -9,7 +9,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::planner::streams::{ReadStream, ReadStreamId, StreamIds, StreamMatch, StreamShape};
+use crate::planner::streams::{ReadStream, ReadStreamId, ReadTurns, StreamIds, StreamMatch, StreamShape};
 
 /// Streams and single reads remembered at once.
 const MOST: usize = 32;
@@ -36,6 +36,8 @@ pub(crate) struct FoundStream {
     pub(crate) new_shape: Option<StreamShape>,
     /// The stream that was evicted for the read.
     pub(crate) evicted: Option<ReadStream>,
+    /// Single reads that later reads are expected to continue, in this order: [`ReadTurns`].
+    pub(crate) in_turn: Vec<ReadStreamId>,
 }
 
 /// The streams of one reader, the latest at the back.
@@ -44,12 +46,20 @@ pub(crate) struct StreamTable {
     table: Vec<ReadStream>,
     first: Option<ReadStreamId>,
     reads: u64,
+    turns: ReadTurns,
 }
 
 impl StreamTable {
     /// Takes in a read and returns its stream. `think_time` is the reader's think time so far.
     pub(crate) fn on_read(&mut self, ids: &mut StreamIds, think_time: Duration, read: &Range<u64>) -> FoundStream {
         self.reads += 1;
+        let mut found = self.find(ids, think_time, read);
+        found.in_turn = self.turns.on_read(&mut self.table, self.reads, &found);
+        found
+    }
+
+    /// Finds the stream of a read, and adds the read to it.
+    fn find(&mut self, ids: &mut StreamIds, think_time: Duration, read: &Range<u64>) -> FoundStream {
         let next = |stream: &ReadStream| stream.match_read(read) == StreamMatch::Next;
         let up = self.table.iter().rposition(|stream| stream.end == read.start && next(stream));
         let exact = up.or_else(|| self.table.iter().rposition(next));
@@ -71,7 +81,7 @@ impl StreamTable {
         // own.
         let strided = evidence && matches!(stream.shape, StreamShape::Strided { .. });
         let evicted = if strided { self.push_single(ids, think_time, read).1 } else { None };
-        let found = FoundStream { join, stream: stream.id, merged, new_shape, evicted };
+        let found = FoundStream { join, stream: stream.id, merged, new_shape, evicted, in_turn: Vec::new() };
         self.table.push(stream);
         found
     }
@@ -96,7 +106,8 @@ impl StreamTable {
     }
 
     pub(crate) fn active(&self) -> impl Iterator<Item = &ReadStream> {
-        self.table.iter().filter(|stream| stream.run_reads > 1 && self.reads - stream.read_number < ACTIVE_READS)
+        let is_stream = |stream: &ReadStream| stream.run_reads > 1 || stream.is_in_turn;
+        self.table.iter().filter(move |stream| is_stream(stream) && self.reads - stream.read_number < ACTIVE_READS)
     }
 
     /// The lowest start, at or above the end of `stream`, of a forward stream that is interleaved with it: the bytes
@@ -116,7 +127,14 @@ impl StreamTable {
     /// Adds a read that continues no stream: the fourth read of a stride, or a single read.
     fn start_single(&mut self, ids: &mut StreamIds, think_time: Duration, read: &Range<u64>) -> FoundStream {
         let (stream, evicted) = self.push_single(ids, think_time, read);
-        let mut found = FoundStream { join: StreamJoin::New, stream, merged: Vec::new(), new_shape: None, evicted };
+        let mut found = FoundStream {
+            join: StreamJoin::New,
+            stream,
+            merged: Vec::new(),
+            new_shape: None,
+            evicted,
+            in_turn: Vec::new(),
+        };
         if let Some(step) = self.stride_to(read) {
             let stream = ReadStream::single(ids.next_id(), think_time, read, self.reads).strided(step);
             found =
@@ -308,6 +326,8 @@ mod tests {
                 gone.extend(found.evicted.map(|stream| stream.id));
                 gone.extend(found.merged);
                 prop_assert!(streams.0.iter().count() <= MOST + 1);
+                let is_single = |id: &ReadStreamId| streams.0.get(*id).is_some_and(ReadStream::is_single);
+                prop_assert!(found.in_turn.iter().all(is_single));
                 let mut ids: Vec<_> = streams.0.iter().map(|stream| stream.id).collect();
                 ids.sort_unstable();
                 prop_assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
