@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::Stream;
 use headstart_cache::{CacheStats, CacheStore};
 use headstart_fetch_core::internal::forward_object_store;
-use headstart_fetch_core::{FetchStats, FetchStore, MemoryBudget};
+use headstart_fetch_core::{AccessHint, FetchStats, FetchStore, MemoryBudget};
 use headstart_prefetch::{Objects, PrefetchStats, PrefetchStore, Reader};
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore};
@@ -155,6 +155,14 @@ impl Headstart {
     /// Sends no request until it is polled. Dropping the stream aborts its requests.
     pub fn objects(&self, paths: impl Stream<Item = Path> + Send + 'static) -> Objects {
         self.prefetching.objects(paths)
+    }
+
+    /// Announces how `path` will be read by calls on this store: [`PrefetchStore::advise`]. Never waits.
+    ///
+    /// `AccessHint::WillNeed(vec![0..u64::MAX])` fetches all of the object ahead, as far as there is memory, for the next
+    /// `get_range`s. A mode without read-ahead ignores it. A [`Reader`] has an `advise` of its own.
+    pub fn advise(&self, path: &Path, hint: AccessHint) {
+        self.prefetching.advise(path, hint);
     }
 
     /// Downloads the object at `path` to `file`, resumable and checked: see [`FetchStore::download`]. Bytes come from

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::FusedStream;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
-use headstart::{FetchError, Headstart, HeadstartBuilder, ObjectError};
+use headstart::{AccessHint, FetchError, Headstart, HeadstartBuilder, ObjectError};
 use headstart_sim::{Altered, Content, FaultPlan, LinkProfile, SimStore};
 use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt};
@@ -355,6 +355,28 @@ async fn an_overwritten_object_is_of_one_version() {
         if bytes.len() != 40_000_000 || before.check(0, &bytes).is_err() {
             check(&sim, &path, &bytes);
         }
+    }
+}
+
+/// Whole objects can be announced: they are fetched once, nothing is requested past their ends, and the calls that
+/// follow find them in memory.
+#[tokio::test(start_paused = true)]
+async fn whole_objects_can_be_announced() {
+    for size in [100_000, 30_000_000] {
+        let sim = bucket(LinkProfile::gcs(), &[size; 10]);
+        let store = builder(&sim).build().await.unwrap();
+        paths(10).iter().for_each(|path| store.advise(path, AccessHint::WillNeed(vec![0..u64::MAX])));
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let gets = sim.log().counts().gets;
+        let most = size.div_ceil(4 << 20) * 10;
+        println!("10 announced objects of {size} bytes: {gets} GETs (at most {most})");
+        assert!((10..=most).contains(&gets), "{gets}");
+        let began = Instant::now();
+        for path in paths(10) {
+            check(&sim, &path, &store.get_range(&path, 0..size).await.unwrap());
+        }
+        assert_eq!((began.elapsed(), sim.log().counts().gets), (Duration::ZERO, gets), "all from memory");
+        check_idle(&sim, &store).await;
     }
 }
 
