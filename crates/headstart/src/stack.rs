@@ -159,8 +159,8 @@ impl Headstart {
 
     /// Announces how `path` will be read by calls on this store: [`PrefetchStore::advise`]. Never waits.
     ///
-    /// `AccessHint::WillNeed(vec![0..u64::MAX])` fetches all of the object ahead, as far as there is memory, for the next
-    /// `get_range`s. A mode without read-ahead ignores it. A [`Reader`] has an `advise` of its own.
+    /// `AccessHint::WillNeed(vec![0..u64::MAX])` fetches all of the object ahead, as far as there is memory, for the
+    /// next `get_range`s. A mode without read-ahead ignores it. A [`Reader`] has an `advise` of its own.
     pub fn advise(&self, path: &Path, hint: AccessHint) {
         self.prefetching.advise(path, hint);
     }

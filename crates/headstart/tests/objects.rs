@@ -152,8 +152,8 @@ async fn every_size_in_every_mode() {
     }
 }
 
-/// Objects of 100 MB, by their bodies, at least nearly as fast as one after the other through the same stack, and within
-/// the memory, however little there is.
+/// Objects of 100 MB, by their bodies: nearly as fast as one after the other through the same stack with little memory,
+/// faster with enough, and never beyond it.
 #[tokio::test(start_paused = true)]
 async fn large_objects_by_their_bodies() {
     for (memory, least) in [(32 * MIB, 0.8), (512 * MIB, 1.1)] {

@@ -110,8 +110,8 @@ impl PrefetchStore {
     /// Announces what calls without a reader will read of `path`. Never waits.
     ///
     /// `AccessHint::WillNeed(vec![0..u64::MAX])` announces all of the object. Its bytes are fetched as far as there is
-    /// memory, and serve the next `get_range`s within [`PrefetchConfig::max_age`]. For many objects that are read whole,
-    /// use [`PrefetchStore::objects`].
+    /// memory, and serve the next `get_range`s within [`PrefetchConfig::max_age`]. For many objects that are read
+    /// whole, use [`PrefetchStore::objects`].
     pub fn advise(&self, path: &Path, hint: AccessHint) {
         if let Some(calls) = &self.calls {
             calls.engine(path).advise(None, &hint);

@@ -238,8 +238,7 @@ mod tests {
         assert!(!limits.admits(ObjectLoad { in_flight: 0, waiting_bytes: 120_000_000 }));
     }
 
-    /// Objects of `bytes` over `link` for two seconds, in steps of a millisecond, with at most `requests` in flight: the
-    /// share of the bandwidth in use.
+    /// Objects of `bytes` over `link` for two seconds, in steps of a millisecond: the share of the bandwidth in use.
     fn utilisation(link: &Link, bytes: u64, limits: &ObjectLimits) -> f64 {
         let (mut pacer, mut next_at) = (RequestPacer::default(), Duration::ZERO);
         let mut in_flight: Vec<(Duration, f64)> = Vec::new();
@@ -290,7 +289,11 @@ mod tests {
 
         /// Larger objects never need more requests, and a faster link never fewer.
         #[test]
-        fn requests_follow_sizes_and_the_link(bytes in 1_u64..1 << 30, more in 1_u64..1 << 30, faster in 1.0_f64..10.0) {
+        fn requests_follow_sizes_and_the_link(
+            bytes in 1_u64..1 << 30,
+            more in 1_u64..1 << 30,
+            faster in 1.0_f64..10.0,
+        ) {
             let requests = |bytes, link: &Link| after([bytes]).limits(link, 384 * MIB, usize::MAX).requests;
             prop_assert!(requests(bytes, &gcs()) >= requests(bytes + more, &gcs()));
             prop_assert!(requests(bytes, &gcs()) <= requests(bytes, &link(30, 60e6, faster * 1e9)));
