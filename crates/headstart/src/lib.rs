@@ -162,7 +162,10 @@ pub use headstart_fetch_core::{
 pub use headstart_fetch_core::{Download, DownloadError, DownloadProgress, Downloaded};
 #[cfg(feature = "gcp")]
 pub use headstart_gcs_backend::GcsError;
-pub use headstart_prefetch::{BlockingReader, PrefetchConfig, PrefetchStats, PrefetchStore, Reader};
+pub use headstart_prefetch::{
+    BlockingReader, ObjectBodies, ObjectBody, ObjectError, Objects, PrefetchConfig, PrefetchStats, PrefetchStore,
+    Reader,
+};
 #[cfg(feature = "aws")]
 pub use headstart_s3_backend::S3Error;
 pub use object_store;

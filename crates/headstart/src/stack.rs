@@ -4,10 +4,11 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use futures::Stream;
 use headstart_cache::{CacheStats, CacheStore};
 use headstart_fetch_core::internal::forward_object_store;
-use headstart_fetch_core::{FetchStats, FetchStore, MemoryBudget};
-use headstart_prefetch::{PrefetchStats, PrefetchStore, Reader};
+use headstart_fetch_core::{AccessHint, FetchStats, FetchStore, MemoryBudget};
+use headstart_prefetch::{Objects, PrefetchStats, PrefetchStore, Reader};
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore};
 use serde::Serialize;
@@ -112,6 +113,56 @@ impl Headstart {
             Some(cache) => Ok(cache.warm(path, ranges).await?),
             None => Ok(0),
         }
+    }
+
+    /// Fetches whole objects ahead of the consumer: a stream of `(Path, Bytes)` in the order of `paths`. See
+    /// [`PrefetchStore::objects`]. For an iterator of paths use `futures::stream::iter`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use futures::{StreamExt, TryStreamExt, stream};
+    /// # use headstart::object_store::{ObjectStore, ObjectStoreExt};
+    /// # let store = headstart::Headstart::builder().url("memory:///").build().await?;
+    /// # store.put(&"samples/1".into(), "one".into()).await?;
+    /// # store.put(&"samples/2".into(), "two".into()).await?;
+    ///
+    /// let paths = vec!["samples/1".into(), "samples/2".into()];
+    /// let mut objects = store.objects(stream::iter(paths));
+    /// while let Some((path, bytes)) = objects.try_next().await? {
+    ///     println!("{path}: {} bytes", bytes.len());
+    /// }
+    ///
+    /// // Every object below a prefix, as they come; those that fail are reported, and the others go on.
+    /// let listed = store.list(Some(&"samples".into())).try_collect::<Vec<_>>().await?;
+    /// let paths = listed.into_iter().map(|meta| meta.location);
+    /// let mut objects = store.objects(stream::iter(paths)).unordered().continue_after_errors();
+    /// while let Some(object) = objects.next().await {
+    ///     match object {
+    ///         Ok((path, bytes)) => println!("{path}: {} bytes", bytes.len()),
+    ///         Err(error) => eprintln!("{}: {}", error.path, error.source),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Each item is an object or its [`ObjectError`](crate::ObjectError). By default the stream ends after the first
+    /// error.
+    ///
+    /// # Cancel safety
+    /// Sends no request until it is polled. Dropping the stream aborts its requests.
+    pub fn objects(&self, paths: impl Stream<Item = Path> + Send + 'static) -> Objects {
+        self.prefetching.objects(paths)
+    }
+
+    /// Announces how `path` will be read by calls on this store: [`PrefetchStore::advise`]. Never waits.
+    ///
+    /// `AccessHint::WillNeed(vec![0..u64::MAX])` fetches all of the object ahead, as far as there is memory, for the
+    /// next `get_range`s. A mode without read-ahead ignores it. A [`Reader`] has an `advise` of its own.
+    pub fn advise(&self, path: &Path, hint: AccessHint) {
+        self.prefetching.advise(path, hint);
     }
 
     /// Downloads the object at `path` to `file`, resumable and checked: see [`FetchStore::download`]. Bytes come from

@@ -20,7 +20,7 @@
 //! # }
 //! ```
 //!
-//! # Two interfaces
+//! # Three interfaces
 //!
 //! * [`PrefetchStore::reader`] opens one object. A [`Reader`] is a snapshot of one version with the interfaces of
 //!   a file: `AsyncRead + AsyncSeek + AsyncBufRead`, a stream, reads at any position, and [`Reader::blocking`] for
@@ -28,6 +28,8 @@
 //!   much as one.
 //! * As an `ObjectStore` it serves applications that only call `get_range(s)`. Such a call is as fresh as one of the
 //!   inner store, except for bytes fetched ahead. These are served once, and only within [`PrefetchConfig::max_age`].
+//! * [`PrefetchStore::objects`] fetches a list of whole objects ahead of the consumer, in the order of the list, with
+//!   as many requests in flight as fill the link.
 //!
 //! # How it works
 //!
@@ -69,6 +71,9 @@
 //! gives its bytes back when others need memory, and after ten seconds as soon as another object is read. An idle store
 //! holds some hundred bytes for each of the latest 256 paths, and a kibibyte for each of 256 prefixes.
 //!
+//! A list of objects takes part in the same shares. It holds the requests that fill the link, and at most
+//! `bandwidth × 4 × ttfb_p95` bytes of complete objects that wait for the consumer.
+//!
 //! # Observability
 //!
 //! [`PrefetchStore::stats`] is a snapshot of what read-ahead has done and has cost. `tracing` events have the target
@@ -81,6 +86,7 @@
 
 mod config;
 mod engine;
+mod objects;
 mod planner;
 mod policy;
 mod reader;
@@ -88,6 +94,7 @@ mod store;
 mod trace_events;
 
 pub use config::PrefetchConfig;
+pub use objects::{ObjectBodies, ObjectBody, ObjectError, Objects};
 pub use reader::Reader;
 pub use reader::blocking::BlockingReader;
 pub use store::PrefetchStore;

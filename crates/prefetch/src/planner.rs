@@ -35,6 +35,8 @@ pub(crate) struct Planner {
     parts: AccountedParts,
     /// The length of the object, once it is known.
     size: Option<u64>,
+    /// Readers that announced all bytes from an offset on while the length was not known.
+    announced_to_end: Vec<(ReaderId, u64)>,
     /// Whether nothing is to be fetched ahead: the object is a local file, or nothing identifies its version.
     is_local: bool,
     /// Requests sent so far.
@@ -61,6 +63,7 @@ impl Planner {
             settings,
             parts: AccountedParts::default(),
             size: None,
+            announced_to_end: Vec::new(),
             is_local: false,
             requests: 0,
             is_failing: false,
@@ -269,6 +272,7 @@ impl Planner {
                 self.on_wants_changed(reader);
             }
         }
+        self.on_announced_end(size, inputs);
     }
 
     /// The object is a local file: the kernel reads ahead of it, and its bytes are not worth holding twice.

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use headstart_fetch_core::internal::{
     ForgetOnDrop, MergedRun, RANGES_AT_ONCE, Refusals, forward_object_store, merge_ranges, observe_deletes,
     observe_upload,
@@ -30,6 +30,7 @@ use crate::config::PrefetchConfig;
 use crate::engine::open_objects::OpenObjects;
 use crate::engine::run_history::RunHistory;
 use crate::engine::store_shared::{LinkSource, StoreShared};
+use crate::objects::Objects;
 use crate::planner::messages::PlannerSettings;
 use crate::reader::Reader;
 use crate::store::get_calls::GetCalls;
@@ -108,10 +109,56 @@ impl PrefetchStore {
     }
 
     /// Announces what calls without a reader will read of `path`. Never waits.
+    ///
+    /// `AccessHint::WillNeed(vec![0..u64::MAX])` announces all of the object. Its bytes are fetched as far as there is
+    /// memory, and serve the next `get_range`s within [`PrefetchConfig::max_age`]. For many objects that are read
+    /// whole, use [`PrefetchStore::objects`].
     pub fn advise(&self, path: &Path, hint: AccessHint) {
         if let Some(calls) = &self.calls {
             calls.engine(path).advise(None, &hint);
         }
+    }
+
+    /// Fetches whole objects, each by its path, ahead of the consumer: a stream of `(Path, Bytes)` in the order of
+    /// `paths`. For an iterator of paths use [`futures::stream::iter`].
+    ///
+    /// As many requests are in flight as fill the link: hundreds for small objects, few for large ones. Bytes that the
+    /// consumer has not taken are charged to [`PrefetchConfig::budget`]. An object for which there is no memory is
+    /// fetched when the consumer waits for it. Requests go to the store below with
+    /// [`Intent::Demand`](headstart_fetch_core::Intent::Demand), past the bytes that calls have had fetched ahead.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use futures::{StreamExt, TryStreamExt, stream};
+    /// # use headstart_prefetch::{PrefetchConfig, PrefetchStore};
+    /// # use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let inner = Arc::new(InMemory::new());
+    /// # inner.put(&"a".into(), "1".into()).await?;
+    /// # inner.put(&"b".into(), "2".into()).await?;
+    /// # let store = PrefetchStore::new(inner, PrefetchConfig::default())?;
+    /// let mut objects = store.objects(stream::iter([Path::from("a"), Path::from("b")]));
+    /// while let Some((path, bytes)) = objects.try_next().await? {
+    ///     println!("{path}: {} bytes", bytes.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Each item is an object or its [`ObjectError`](crate::ObjectError); see [`Objects`].
+    ///
+    /// # Memory
+    /// At most three quarters of the budget, shared with readers. A consumer that is slower than the link has up to
+    /// `bandwidth × 4 × the 95th percentile of the time to the first byte` waiting for it: 120 MB on a link of 1,000
+    /// MB/s and 30 ms. The object that the consumer waits for is not charged beyond its first bytes, since all of it is
+    /// the consumer's: use [`Objects::bodies`] for objects that are larger than the memory.
+    ///
+    /// # Cancel safety
+    /// Sends no request until it is polled. Dropping the stream aborts its requests.
+    pub fn objects(&self, paths: impl Stream<Item = Path> + Send + 'static) -> Objects {
+        Objects::new(&self.shared, paths.boxed())
     }
 
     /// What read-ahead has done so far.

@@ -146,10 +146,15 @@ impl StoreShared {
         PlannerInputs {
             now,
             link: self.link.estimate().link(),
-            share_bytes: self.shares.lock().level(engine, budget.limit_bytes() as u64 / 4 * SHARED_QUARTERS),
+            share_bytes: self.share_bytes(engine),
             free_bytes: capped.map_or(free_bytes, |capped| free_bytes.min(capped)),
             runs: self.runs.of(prefix),
         }
+    }
+
+    /// The share of `engine` in the memory, in bytes.
+    pub(crate) fn share_bytes(&self, engine: u64) -> u64 {
+        self.shares.lock().level(engine, self.budget.limit_bytes() as u64 / 4 * SHARED_QUARTERS)
     }
 
     /// Whether several answers with `version` can be proven to be of one version.

@@ -9,6 +9,9 @@ use crate::planner::parts::{PartId, PartState};
 use crate::planner::streams::PartOwner;
 use crate::policy::window::window;
 
+/// A longer range (1 TiB) means "to the end". It is read and announced only after the length of the object is known.
+pub(crate) const OPEN_END_BYTES: u64 = 1 << 40;
+
 /// The access pattern that a reader has announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum AnnouncedPattern {
@@ -42,7 +45,12 @@ impl Planner {
         let most_bytes = inputs.share_bytes.min(self.settings.max_prefetch_bytes);
         for range in ranges {
             let mut at = range.start;
-            let end = self.size.map_or(range.end, |size| range.end.min(size));
+            let mut end = self.size.map_or(range.end, |size| range.end.min(size));
+            if self.size.is_none() && range.end.saturating_sub(range.start) > OPEN_END_BYTES {
+                // The answer to the first part tells the size. `on_size` then requests the rest.
+                self.announced_to_end.push((reader, range.start));
+                end = at.saturating_add(window.part_bytes);
+            }
             loop {
                 at = self.parts.map().covered_until(at);
                 let left_bytes = most_bytes.saturating_sub(self.parts.account.outstanding_bytes).min(free_bytes);
@@ -54,6 +62,15 @@ impl Planner {
                 at = part.end;
                 free_bytes -= part.end - part.start;
                 self.speculate(part, PartOwner::hint(reader), inputs);
+            }
+        }
+    }
+
+    /// The length of the object is known: requests the rest of what was announced to its end.
+    pub(super) fn on_announced_end(&mut self, size: u64, inputs: &PlannerInputs) {
+        for (reader, start) in std::mem::take(&mut self.announced_to_end) {
+            if start < size && self.readers.get(reader).is_some() {
+                self.on_will_need(reader, &[start..size], inputs);
             }
         }
     }

@@ -17,9 +17,6 @@ use crate::planner::messages::Decision;
 use crate::reader::close_signal::{CloseSignal, closed};
 use crate::store::stats::add;
 
-/// A longer range (1 TiB) means "to the end". It is read only after the length of the object is known.
-pub(crate) const OPEN_END_BYTES: u64 = 1 << 40;
-
 /// A read in progress. Dropping it aborts the requests that no other read needs.
 #[derive(Debug)]
 pub(crate) struct ActiveRead {

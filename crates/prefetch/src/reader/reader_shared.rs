@@ -12,7 +12,8 @@ use object_store::{Error, GetOptions, GetRange, GetResult, Result};
 use tokio::time::Instant;
 
 use crate::engine::{KnownObject, ObjectEngine};
-use crate::reader::active_read::{OPEN_END_BYTES, is_runtime_stopped};
+use crate::planner::hints::OPEN_END_BYTES;
+use crate::reader::active_read::is_runtime_stopped;
 use crate::reader::close_signal::{CloseSignal, closed};
 
 /// Bytes that [`Reader::stream`](crate::Reader::stream) reads at a time.

@@ -22,8 +22,9 @@ use tokio::time::Instant;
 
 use crate::engine::store_shared::StoreShared;
 use crate::engine::{KnownObject, ObjectEngine};
+use crate::planner::hints::OPEN_END_BYTES;
 use crate::planner::messages::PlannerSettings;
-use crate::reader::active_read::{ActiveRead, OPEN_END_BYTES, is_runtime_stopped};
+use crate::reader::active_read::{ActiveRead, is_runtime_stopped};
 
 /// Paths remembered at once. Each takes some hundred bytes while nothing is fetched ahead.
 const MOST_PATHS: usize = 256;
