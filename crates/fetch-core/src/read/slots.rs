@@ -127,7 +127,8 @@ impl Slots {
 
     /// Drops parts that have been read to their end, so that the next one becomes the first.
     pub(crate) fn forget_read(&mut self) {
-        while self.line.pop_front_if(|head| head.done && head.chunks.is_empty()).is_some() {
+        while self.line.front().is_some_and(|head| head.done && head.chunks.is_empty()) {
+            self.line.pop_front();
             self.line.iter().take(1).for_each(|next| next.promotion.promote());
         }
         if self.line.is_empty() && self.unsent.is_empty() {
