@@ -67,15 +67,15 @@
 //! # Priority
 //!
 //! At most `concurrency` GETs are in flight; fewer while the store throttles. Every read has at least one request in
-//! flight, as through the bare client. Further parts and speculation ([`Intent`]) are only sent while fewer requests are
-//! in flight than fill the link, which is measured. Demand is served first, and speculation leaves one in 32 of these
-//! requests free.
+//! flight, as through the bare client. Further parts and speculation ([`Intent`]) are only sent while fewer requests
+//! are in flight than fill the link, which is measured. Demand is served first, and speculation leaves one in 32 of
+//! these requests free.
 //!
 //! # Memory
 //!
 //! A read in parts reserves the memory of each part in the [`MemoryBudget`] before it sends the request. On a link of
-//! 30 ms and 1,000 MB/s, where 32 parts of 4 MiB fill the link, that is at most 200 MiB ahead of its reader, and 256 MiB
-//! for a range of up to 256 MiB, whose parts are all sent at once. The budget is 512 MiB by default. A read that gets no
+//! 30 ms and 1,000 MB/s, where 32 parts of 4 MiB fill the link, that is at most 200 MiB ahead of its reader, and at
+//! most 256 MiB for a range whose parts are all sent at once. The budget is 512 MiB by default. A read that gets no
 //! memory continues with one request at a time and holds 256 KiB. Bytes handed to the caller, and reads that are one
 //! request, are not charged.
 //!

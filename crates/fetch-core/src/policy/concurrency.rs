@@ -19,8 +19,8 @@ const THROTTLED_SHARE: u32 = 4;
 /// The factor of the decrease.
 const DECREASE: f64 = 0.7;
 
-/// With fewer in flight, one round says too little: two refusals among eight answers are often chance, and a limit of one
-/// would keep the hedge of a single read waiting. Such rounds decrease the limit step by step.
+/// With fewer in flight, one round says too little: two refusals among eight answers are often chance, and a limit of
+/// one would keep the hedge of a single read waiting. Such rounds decrease the limit step by step.
 const FEW: usize = 32;
 
 /// A round gives back one in this many of the limit, or one if that is more. A limit that one bad minute has taken from

@@ -33,6 +33,7 @@ pub fn requests(link: &Link, parts: (u64, u64)) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::time::Duration;
 
     #[track_caller]
@@ -47,5 +48,18 @@ mod tests {
         check(25, 90e6, 1e9, 32);
         check(30, 60e6, 12.5e9, 396);
         check(2, 400e6, 12.5e9, 58);
+    }
+
+    proptest! {
+        /// Enough that all of them together carry the bandwidth, each at the rate of a stream after its first byte.
+        #[test]
+        fn they_carry_the_bandwidth(ttfb_ms in 0_u64..2_000, stream in 1e3_f64..1e10, more in 1.0_f64..1e4) {
+            let link = Link::steady(Duration::from_millis(ttfb_ms), stream, stream * more);
+            let parts = (1 << 20, 16 << 20);
+            let unit = unit_bytes(&link, parts) as f64;
+            let rate_of_one = unit / (link.ttfb_p50.as_secs_f64() + unit / stream);
+            prop_assert!(requests(&link, parts) as f64 * rate_of_one >= link.aggregate_bytes_per_s);
+            prop_assert!(requests(&link, parts) >= LEAST);
+        }
     }
 }
