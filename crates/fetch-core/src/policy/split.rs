@@ -63,8 +63,12 @@ impl Split {
         let stretched = pow2_floor(bytes / (WAVES * self.slots)).min(STRETCHED_BYTES).min(self.max_bytes);
         let stretched = Self { unit_bytes: self.unit_bytes.max(stretched), ..self };
         let share = (self.slots / reads.max(1) as u64).max(1);
-        let one_wave = bytes <= stretched.wave_part_bytes().saturating_mul(share);
-        Self { one_wave, phase: nth, ..stretched }
+        let largest = stretched.wave_part_bytes();
+        let one_wave = bytes <= largest.saturating_mul(share);
+        // A range that would be one wave alone has parts as large as it would have then.
+        let shared = !one_wave && bytes <= largest.saturating_mul(self.slots);
+        let unit_bytes = if shared { largest / 5 * 4 } else { stretched.unit_bytes };
+        Self { unit_bytes, one_wave, phase: nth, ..stretched }
     }
 
     /// The same with `slots` requests in flight: the link was found to carry more, or less.
