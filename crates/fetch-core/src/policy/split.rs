@@ -38,8 +38,8 @@ pub(crate) struct Split {
     max_bytes: u64,
     /// Requests of one read in flight at once.
     slots: u64,
-    /// All parts of the range are sent at once.
-    one_wave: bool,
+    /// All parts of the range are sent at once, at most this many.
+    one_wave: Option<u64>,
     /// Where the sequence of part sizes begins: reads at the same time have different ones.
     phase: u64,
 }
@@ -54,7 +54,7 @@ impl Split {
         }
         let (min_bytes, max_bytes) = (profile.min_part_bytes, profile.max_part_bytes);
         let unit_bytes = fill::unit_bytes(link, (min_bytes, max_bytes));
-        Some(Self { unit_bytes, min_bytes, max_bytes, slots: slots as u64, one_wave: false, phase: 0 })
+        Some(Self { unit_bytes, min_bytes, max_bytes, slots: slots as u64, one_wave: None, phase: 0 })
     }
 
     /// The same for a range of `bytes`, the `nth` read of its store and one of `reads` that share the link now. A long
@@ -64,10 +64,10 @@ impl Split {
         let stretched = Self { unit_bytes: self.unit_bytes.max(stretched), ..self };
         let share = (self.slots / reads.max(1) as u64).max(1);
         let largest = stretched.wave_part_bytes();
-        let one_wave = bytes <= largest.saturating_mul(share);
+        let one_wave = (bytes <= largest.saturating_mul(share)).then_some(share);
         // A range that would be one wave alone has parts as large as it would have then.
-        let shared = !one_wave && bytes <= largest.saturating_mul(self.slots);
-        let unit_bytes = if shared { largest / 5 * 4 } else { stretched.unit_bytes };
+        let shared = one_wave.is_none() && bytes <= largest.saturating_mul(self.slots);
+        let unit_bytes = if shared { (largest / 5 * 4).max(self.min_bytes) } else { stretched.unit_bytes };
         Self { unit_bytes, one_wave, phase: nth, ..stretched }
     }
 
@@ -78,7 +78,7 @@ impl Split {
 
     /// The same while other reads fill the link: one large part after the other, since more would only share the link.
     pub(crate) fn one_at_a_time(self) -> Self {
-        Self { unit_bytes: self.max_bytes, slots: 1, one_wave: true, ..self }
+        Self { unit_bytes: self.max_bytes, slots: 1, one_wave: Some(1), ..self }
     }
 
     /// Whether a range of `bytes` is one request. A range is one request up to one and a half units: its halves
@@ -105,7 +105,7 @@ impl Split {
     /// The largest part of the range.
     fn largest_bytes(&self) -> u64 {
         let spread = self.unit_bytes.saturating_add(self.unit_bytes / 4);
-        if self.one_wave { self.wave_part_bytes() } else { spread.min(self.max_bytes) }
+        if self.one_wave.is_some() { self.wave_part_bytes() } else { spread.min(self.max_bytes) }
     }
 
     /// How far ahead of its reader a read fetches, in bytes: one wave, and a quarter more for parts that
@@ -120,7 +120,7 @@ impl Split {
         let left = outstanding.saturating_add(unsent);
         let share = left.div_ceil(self.waves(left));
         let largest = self.largest_bytes();
-        let size = if self.one_wave && share <= largest {
+        let size = if self.one_wave.is_some() && share <= largest {
             share
         } else {
             // The sizes of the first parts grow.
@@ -135,7 +135,7 @@ impl Split {
     /// The number of parts of a range of `bytes` that is sent at once.
     fn waves(&self, bytes: u64) -> u64 {
         let rounded = bytes.saturating_add(self.unit_bytes / 2) / self.unit_bytes;
-        rounded.min(bytes / self.min_bytes).clamp(1, self.slots)
+        rounded.min(bytes / self.min_bytes).clamp(1, self.one_wave.unwrap_or(self.slots).min(self.slots))
     }
 
     /// Avoids a remainder below the minimum: takes it too, or leaves half of the bytes.
@@ -245,7 +245,7 @@ mod tests {
     fn a_short_round_trip_makes_no_thousand_requests() {
         let near = Split::plan(&link(5, 60e6, 1e9), &BackendProfile::default(), 32).expect("splitting pays");
         assert_eq!(near.unit_bytes, MIB);
-        assert_eq!(near.for_range(64 * MIB, 0, 1), Split { one_wave: true, ..near }, "parts of two units");
+        assert_eq!(near.for_range(64 * MIB, 0, 1), Split { one_wave: Some(32), ..near }, "parts of two units");
         for mib in [256, 512, 1024, 4096] {
             let sizes = cut(&near.for_range(mib * MIB, 0, 1), mib * MIB);
             assert!(sizes.len() as u64 * 1024 / mib <= 360, "{} parts of {mib} MiB", sizes.len());
@@ -278,11 +278,13 @@ mod tests {
             concurrency in 2_usize..40,
             stream in 1.0_f64..2_000.0,
             arrived in prop::collection::vec(0_u64..50, 0..20),
+            nth in any::<u64>(),
+            reads in 0_usize..80,
         ) {
             let (min_part_bytes, max_part_bytes) = (min, min + more);
             let profile = BackendProfile { min_part_bytes, max_part_bytes, ..BackendProfile::default() };
             let split = Split::plan(&link(30, stream, 1e9), &profile, concurrency).expect("splitting pays");
-            let split = split.for_range(bytes, 0, 1);
+            let split = split.for_range(bytes, nth, reads);
             let (mut unsent, mut outstanding, mut sizes) = (bytes, 0_u64, Vec::new());
             while unsent > 0 {
                 let size = split.next_bytes(sizes.len() as u64, outstanding, unsent);
