@@ -56,13 +56,8 @@ pub(super) struct PermitState {
     pub(super) limit: usize,
     /// How many requests fill the link.
     pub(super) fill: usize,
-    pub(super) in_flight: usize,
-    /// How many of the permits in flight count towards the fill limit.
-    pub(super) filling: usize,
-    /// How many of the permits in flight are of the kind [`PermitKind::LargeDemand`].
-    pub(super) large: usize,
-    /// How many of the permits in flight were granted to speculation.
-    pub(super) speculative: usize,
+    /// How many permits of each kind are held.
+    in_flight: [usize; 4],
     pub(super) peak: usize,
     latest_id: PermitId,
     pub(super) queue: WaitQueue<PermitRequest, PermitId>,
@@ -92,15 +87,30 @@ impl PermitState {
         Self { limit, fill, ..Self::default() }
     }
 
+    /// Permits held now.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.iter().sum()
+    }
+
+    /// Permits of this kind that are held now.
+    pub(super) fn in_flight_of(&self, kind: PermitKind) -> usize {
+        self.in_flight[kind as usize]
+    }
+
+    /// Permits held now that count towards the fill limit.
+    fn filling(&self) -> usize {
+        self.in_flight() - self.in_flight_of(PermitKind::Demand)
+    }
+
     pub(super) fn is_free(&self, kind: PermitKind) -> bool {
-        let filled = self.filling >= self.fill_limit()
-            || kind == PermitKind::Speculation && self.speculative >= self.speculative_limit();
-        self.in_flight < self.limit && !(kind.waits_for_fill() && filled)
+        let filled = self.filling() >= self.fill_limit()
+            || kind == PermitKind::Speculation && self.in_flight_of(kind) >= self.speculative_limit();
+        self.in_flight() < self.limit && !(kind.waits_for_fill() && filled)
     }
 
     /// Whether speculation alone would wait for the fill limit.
     pub(super) fn is_filled(&self) -> bool {
-        self.filling >= self.speculative_limit()
+        self.filling() >= self.speculative_limit()
     }
 
     pub(super) fn fill_limit(&self) -> usize {
@@ -125,11 +135,8 @@ impl PermitState {
         of: PermitRequest,
         unclaimed_since: Option<Duration>,
     ) -> (PermitId, Arc<AtomicBool>) {
-        self.in_flight += 1;
-        self.filling += usize::from(of.kind.fills());
-        self.large += usize::from(of.kind == PermitKind::LargeDemand);
-        self.speculative += usize::from(of.kind == PermitKind::Speculation);
-        self.peak = self.peak.max(self.in_flight);
+        self.in_flight[of.kind as usize] += 1;
+        self.peak = self.peak.max(self.in_flight());
         self.latest_id += 1;
         let reclaimed = Arc::new(AtomicBool::new(false));
         self.held.insert(self.latest_id, PermitHolder { reclaimed: Arc::clone(&reclaimed), of, unclaimed_since });
@@ -140,10 +147,7 @@ impl PermitState {
     pub(super) fn give_back(&mut self, id: PermitId, reclaim: bool) -> bool {
         let Some(holder) = self.held.remove(&id) else { return false };
         holder.reclaimed.store(reclaim, Ordering::Release);
-        self.in_flight -= 1;
-        self.filling -= usize::from(holder.of.kind.fills());
-        self.large -= usize::from(holder.of.kind == PermitKind::LargeDemand);
-        self.speculative -= usize::from(holder.of.kind == PermitKind::Speculation);
+        self.in_flight[holder.of.kind as usize] -= 1;
         true
     }
 }

@@ -81,18 +81,18 @@ impl Permits {
 
     /// Large demanded requests in flight. Each read in parts has at least one.
     pub(crate) fn large_in_flight(&self) -> usize {
-        self.state.lock().large
+        self.state.lock().in_flight_of(PermitKind::LargeDemand)
     }
 
     /// Whether large demand fills the link, also without one request of the caller.
     pub(crate) fn is_filled_by_demand(&self) -> bool {
         let state = self.state.lock();
-        state.large > state.fill_limit()
+        state.in_flight_of(PermitKind::LargeDemand) > state.fill_limit()
     }
 
     /// GETs in flight now.
     pub(crate) fn in_flight(&self) -> usize {
-        self.state.lock().in_flight
+        self.state.lock().in_flight()
     }
 
     /// The most GETs that were ever in flight at once.
@@ -207,7 +207,7 @@ impl Permits {
                 (now.saturating_sub(since) >= timeout).then_some(since)
             };
             // If only the fill limit is reached, other permits would not help.
-            let any_helps = state.in_flight >= state.limit;
+            let any_helps = state.in_flight() >= state.limit;
             let helping = state.held.iter().filter(|(_, holder)| any_helps || holder.of.kind.fills());
             let mut unused: Vec<_> = helping.filter_map(|(id, holder)| Some((unused_since(holder)?, *id))).collect();
             unused.sort_unstable();

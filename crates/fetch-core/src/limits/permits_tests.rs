@@ -190,7 +190,7 @@ fn no_schedule_loses_a_permit_or_a_waiter() {
         });
         assert!(most.load(Ordering::SeqCst) <= 3);
         let state = permits.state.lock();
-        assert_eq!((state.in_flight, state.speculative), (0, 0));
+        assert_eq!((state.in_flight(), state.in_flight_of(PermitKind::Speculation)), (0, 0));
         assert!(state.held.is_empty() && !state.queue.has_unclaimed());
     });
 }
@@ -230,7 +230,7 @@ async fn speculation_leaves_permits_to_demand_and_to_what_is_promoted() {
     assert!(next.now_or_never().is_some(), "it is demand now");
     drop((speculation, demand));
     assert_eq!(permits.in_flight(), 0);
-    assert_eq!(permits.state.lock().speculative, 0);
+    assert_eq!(permits.state.lock().in_flight_of(PermitKind::Speculation), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -328,6 +328,6 @@ proptest! {
         held.clear();
         prop_assert_eq!(permits.in_flight(), 0);
         let state = permits.state.lock();
-        prop_assert_eq!((state.speculative, state.filling, state.large), (0, 0, 0));
+        prop_assert!([Demand, LargeDemand, Part, Speculation].iter().all(|kind| state.in_flight_of(*kind) == 0));
     }
 }
