@@ -129,7 +129,9 @@ impl Slots {
     pub(crate) fn forget_read(&mut self) {
         while self.line.front().is_some_and(|head| head.done && head.chunks.is_empty()) {
             self.line.pop_front();
-            self.line.iter().take(1).for_each(|next| next.promotion.promote());
+            if let Some(next) = self.line.front() {
+                next.promotion.promote();
+            }
         }
         if self.line.is_empty() && self.unsent.is_empty() {
             self.line.extend(self.tail.take());
