@@ -40,7 +40,7 @@ fn bucket(link: LinkProfile, sizes: &[u64]) -> SimStore {
 
 fn builder(sim: &SimStore) -> HeadstartBuilder {
     let store = Arc::new(sim.clone());
-    Headstart::builder().store(store).environment([]).option("fetch.concurrency", "1024")
+    Headstart::builder().store(store).environment([])
 }
 
 /// Fails unless `bytes` are the whole live version of the object at `path`.

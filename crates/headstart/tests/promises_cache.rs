@@ -2,16 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
 
+#[path = "common/content.rs"]
+mod content;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use content::check_chunks;
 use headstart::Headstart;
 use headstart_cache::{CacheConfig, CacheStore};
 use headstart_fetch_core::{FetchConfig, FetchStore};
 use headstart_prefetch::{PrefetchConfig, PrefetchStore};
-use headstart_sim::{Content, LinkProfile, RequestEnd, RequestRecord, SeededRng, SimStore};
+use headstart_sim::{LinkProfile, RequestEnd, RequestRecord, SeededRng, SimStore};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -29,13 +33,7 @@ fn cloud(size: u64) -> SimStore {
 
 #[track_caller]
 fn check(sim: &SimStore, range: &Range<u64>, chunks: &[Bytes]) {
-    let content = Content::new(KEY, sim.catalog().get(KEY, None).unwrap().number);
-    let mut at = range.start;
-    for chunk in chunks {
-        content.check(at, chunk).unwrap();
-        at += chunk.len() as u64;
-    }
-    assert_eq!(at, range.end);
+    assert_eq!(check_chunks(sim, KEY, range.start, chunks), range.end);
 }
 
 /// What a plain `get_range` of 1 MiB takes, to the millisecond of the timer.

@@ -2,15 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "common/content.rs"]
+mod content;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use content::check_chunks;
 use futures::future::{BoxFuture, try_join_all};
 use futures::{FutureExt, StreamExt};
 use headstart::{Headstart, Reader};
 use headstart_fetch_core::{FetchConfig, FetchStore};
-use headstart_sim::{Content, LinkProfile, SeededRng, SimStore};
+use headstart_sim::{LinkProfile, SeededRng, SimStore};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, Result};
 
@@ -23,10 +27,6 @@ fn cloud(link: LinkProfile, size: u64) -> SimStore {
     let sim = SimStore::builder().profile(link).warm_connections(4096).build();
     sim.catalog().add_synthetic(KEY, size);
     sim
-}
-
-fn check(sim: &SimStore, start: u64, bytes: &[u8]) {
-    Content::new(KEY, sim.catalog().get(KEY, None).unwrap().number).check(start, bytes).unwrap();
 }
 
 async fn facade(sim: &SimStore, options: &[(&str, &str)]) -> Headstart {
@@ -89,8 +89,7 @@ async fn random_reads(link: LinkProfile, way: usize, tasks: u64, reads: u64, len
             for _ in 0..reads {
                 let start = dice.below(64 * GIB - len);
                 let bytes = task.read(start..start + len).await?;
-                assert_eq!(bytes.len() as u64, len);
-                check(&sim, start, &bytes);
+                assert_eq!(check_chunks(&sim, KEY, start, &[bytes]), start + len);
             }
             Ok::<_, object_store::Error>(())
         })

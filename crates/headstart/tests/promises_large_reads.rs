@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "common/content.rs"]
+mod content;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use content::check_chunks;
 use headstart::Headstart;
-use headstart_sim::{Content, LinkProfile, ReadPattern, SimStore};
+use headstart_sim::{LinkProfile, ReadPattern, SimStore};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
@@ -26,13 +30,7 @@ enum Through {
 
 #[track_caller]
 fn check(sim: &SimStore, range: &Range<u64>, chunks: &[Bytes]) {
-    let content = Content::new(KEY, sim.catalog().get(KEY, None).unwrap().number);
-    let mut at = range.start;
-    for chunk in chunks {
-        content.check(at, chunk).unwrap();
-        at += chunk.len() as u64;
-    }
-    assert_eq!(at, range.end);
+    assert_eq!(check_chunks(sim, KEY, range.start, chunks), range.end);
 }
 
 /// How long the first `reads` of a trace take in `mode`, on an object that was never read before, and how many GETs.

@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "common/content.rs"]
+mod content;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use content::check_chunks;
 use headstart::Headstart;
-use headstart_sim::{Content, LinkProfile, SeededRng, SimStore};
+use headstart_sim::{LinkProfile, SeededRng, SimStore};
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -25,12 +29,7 @@ async fn stack(size: u64, options: &str) -> (SimStore, Headstart) {
 
 #[track_caller]
 fn check(sim: &SimStore, start: u64, chunks: &[Bytes]) {
-    let content = Content::new(KEY, sim.catalog().get(KEY, None).unwrap().number);
-    let mut at = start;
-    for chunk in chunks {
-        content.check(at, chunk).unwrap();
-        at += chunk.len() as u64;
-    }
+    check_chunks(sim, KEY, start, chunks);
 }
 
 /// A reader slower than the link fills all the memory there is with what is ahead of it, and then reads elsewhere.
