@@ -15,7 +15,7 @@ pub use crate::error::{SharedError, is_invalid_range, may_be_past_end, share};
 pub use crate::forward_object_store;
 pub use crate::policy::body_check::{BodyCheck, check_range};
 pub use crate::policy::byte_range;
-pub use crate::policy::fill::requests as fill_requests;
+pub use crate::policy::fill;
 pub use crate::policy::link::{EndedBody, Estimator};
 pub use crate::policy::merge::{RANGES_AT_ONCE, merge_ranges};
 pub use crate::policy::split::spread_bytes;

@@ -4,7 +4,7 @@
 pub(crate) mod body_check;
 pub mod byte_range;
 pub(crate) mod concurrency;
-pub(crate) mod fill;
+pub mod fill;
 pub(crate) mod hedge;
 pub(crate) mod link;
 pub(crate) mod merge;

@@ -15,7 +15,7 @@ use crate::error::{ObjectChanged, Throttled, is_past_end};
 use crate::internal::mutation::Mutation;
 use crate::limits::call_activity::{CallActivity, TrackedCall};
 use crate::limits::permit_state::PermitKind;
-use crate::policy::{byte_range, split::Split};
+use crate::policy::{byte_range, link::Link, split::Split};
 use crate::protocol::extensions::{Origin, RangeOrigin};
 use crate::protocol::version::ObjectVersion;
 use crate::read::parts::Parts;
@@ -25,9 +25,6 @@ use crate::trace_events;
 /// How often a read begins anew if the object changes before the first answer is handed on.
 pub(crate) const RESTARTS: usize = 2;
 
-/// A longer range (1 TiB) means "to the end": none of its parts is sent before the size is known.
-const OPEN_END_BYTES: u64 = 1 << 40;
-
 impl FetchCore {
     /// Answers one read.
     pub(crate) async fn read(self: &Arc<Self>, path: &Path, options: GetOptions) -> Result<GetResult> {
@@ -35,7 +32,9 @@ impl FetchCore {
             return self.head(path, options).await;
         }
         let activity = self.permits.activity();
-        TrackedCall::new(&activity, ReadCall { core: self, path, activity: &activity }.answer(options)).await
+        let link = self.link.link();
+        let call = ReadCall { core: self, path, activity: &activity, link };
+        TrackedCall::new(&activity, call.answer(options)).await
     }
 }
 
@@ -45,12 +44,14 @@ struct ReadCall<'a> {
     core: &'a Arc<FetchCore>,
     path: &'a Path,
     activity: &'a Arc<CallActivity>,
+    /// The link when the read began.
+    link: Link,
 }
 
 impl ReadCall<'_> {
     async fn answer(self, options: GetOptions) -> Result<GetResult> {
         let core = self.core;
-        let split = Split::plan(&core.link.link(), &core.profile, core.permits.fill_limit());
+        let split = Split::plan(&self.link, &core.profile, core.permits.fill_limit());
         let is_asked = options.extensions.get() == Some(&RangeOrigin::Asked);
         let Some(split) = split.filter(|_| !is_asked && core.may_split(&options)) else {
             return self.whole(options).await;
@@ -79,7 +80,7 @@ impl ReadCall<'_> {
         match options.range.clone() {
             None => self.open_ended(options, split, 0..u64::MAX).await,
             Some(GetRange::Offset(start)) => self.open_ended(options, split, start..u64::MAX).await,
-            Some(GetRange::Bounded(range)) if byte_range::len(&range) > OPEN_END_BYTES => {
+            Some(GetRange::Bounded(range)) if byte_range::is_open_ended(&range) => {
                 self.open_ended(options, split, range).await
             }
             Some(GetRange::Bounded(range)) if !self.is_one(split, byte_range::len(&range)) => {
@@ -142,7 +143,7 @@ impl ReadCall<'_> {
 
     /// The kind of a demanded request: whether its bytes take longer than the wait for the first one.
     fn kind_of(self, options: &GetOptions) -> PermitKind {
-        let is_small = |bytes| bytes < self.core.link.link().round_trip_bytes();
+        let is_small = |bytes| bytes < self.link.round_trip_bytes();
         match &options.range {
             Some(GetRange::Bounded(range)) if is_small(byte_range::len(range)) => PermitKind::Demand,
             Some(GetRange::Suffix(bytes)) if is_small(*bytes) => PermitKind::Demand,

@@ -7,6 +7,12 @@ pub fn len(range: &Range<u64>) -> u64 {
     range.end.saturating_sub(range.start)
 }
 
+/// Whether `range` is so long (more than 1 TiB) that it means "to the end": nothing beyond the first request is sent
+/// before the length of the object is known.
+pub fn is_open_ended(range: &Range<u64>) -> bool {
+    len(range) > 1 << 40
+}
+
 /// The bytes that `a` and `b` have in common, if any.
 pub fn intersection(a: &Range<u64>, b: &Range<u64>) -> Option<Range<u64>> {
     let both = a.start.max(b.start)..a.end.min(b.end);

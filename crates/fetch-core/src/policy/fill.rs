@@ -17,17 +17,22 @@ const LEAST: usize = 32;
 const ROUND_TRIPS: f64 = 3.0;
 
 /// The size of one request of a split range on this link, a power of two between the bounds `parts`.
-pub(crate) fn unit_bytes(link: &Link, parts: (u64, u64)) -> u64 {
+pub fn unit_bytes(link: &Link, parts: (u64, u64)) -> u64 {
     let wanted = byte_range::from_f64(ROUND_TRIPS * link.ttfb_p50.as_secs_f64() * link.stream_bytes_per_s);
     pow2_floor(wanted).clamp(parts.0, parts.1)
 }
 
 /// The number of requests of [`unit_bytes`] that fill the link.
 pub fn requests(link: &Link, parts: (u64, u64)) -> usize {
-    let unit = unit_bytes(link, parts) as f64;
-    let seconds = link.ttfb_p50.as_secs_f64() + unit / link.stream_bytes_per_s;
-    let wanted = byte_range::from_f64((HEADROOM * link.aggregate_bytes_per_s * seconds / unit).ceil());
-    usize::try_from(wanted).unwrap_or(usize::MAX).max(LEAST)
+    requests_of(link, unit_bytes(link, parts), HEADROOM).max(LEAST)
+}
+
+/// The number of requests of `bytes` that carry `headroom` times the bandwidth of the link, by Little's law.
+pub fn requests_of(link: &Link, bytes: u64, headroom: f64) -> usize {
+    let bytes = bytes as f64;
+    let seconds = link.ttfb_p50.as_secs_f64() + bytes / link.stream_bytes_per_s;
+    let wanted = byte_range::from_f64((headroom * link.aggregate_bytes_per_s * seconds / bytes).ceil());
+    usize::try_from(wanted).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -8,9 +8,7 @@ use crate::planner::messages::{PlannerInputs, ReaderId};
 use crate::planner::parts::{PartId, PartState};
 use crate::planner::streams::PartOwner;
 use crate::policy::window::window;
-
-/// A longer range (1 TiB) means "to the end". It is read and announced only after the length of the object is known.
-pub(crate) const OPEN_END_BYTES: u64 = 1 << 40;
+use headstart_fetch_core::internal::byte_range::is_open_ended;
 
 /// The access pattern that a reader has announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,7 +44,7 @@ impl Planner {
         for range in ranges {
             let mut at = range.start;
             let mut end = self.size.map_or(range.end, |size| range.end.min(size));
-            if self.size.is_none() && range.end.saturating_sub(range.start) > OPEN_END_BYTES {
+            if self.size.is_none() && is_open_ended(range) {
                 // The answer to the first part tells the size. `on_size` then requests the rest.
                 self.announced_to_end.push((reader, range.start));
                 end = at.saturating_add(window.part_bytes);

@@ -3,7 +3,7 @@
 use std::iter::{successors, zip};
 use std::ops::Range;
 
-use headstart_fetch_core::internal::fill_requests;
+use headstart_fetch_core::internal::fill;
 
 use super::Planner;
 use crate::planner::hints::AnnouncedPattern;
@@ -37,14 +37,18 @@ impl Planner {
             return;
         }
         let mut allowed_bytes = self.remaining_bytes(limits, reader, stream);
-        let most = self.settings.concurrency.min(fill_requests(&inputs.link, self.settings.part_bytes));
-        for _ in self.parts.map().index().in_flight_unasked..most {
+        for _ in self.parts.map().index().in_flight_unasked..self.most_in_flight(inputs) {
             // A request is sent whole or not at all: small ones would cost a round trip each.
             let next = self.next_ahead(reader, stream, inputs);
             let Some(range) = next.filter(|range| range.end - range.start <= allowed_bytes) else { break };
             allowed_bytes -= range.end - range.start;
             self.speculate(range, PartOwner::stream(reader, stream), inputs);
         }
+    }
+
+    /// The most requests in flight ahead of the readers: no more than fill the link.
+    fn most_in_flight(&self, inputs: &PlannerInputs) -> usize {
+        self.settings.concurrency.min(fill::requests(&inputs.link, self.settings.part_bytes))
     }
 
     /// Computes the window of `stream` and the limits on speculation during this event. `None` where nothing may be
@@ -202,7 +206,7 @@ impl Planner {
                 let next = |start: &u64| start.checked_add_signed(step);
                 // The first read ahead that is not fully covered, among as many as the window holds and as may be in
                 // flight.
-                let most = self.settings.concurrency.saturating_mul(2).saturating_add(1);
+                let most = self.most_in_flight(inputs).saturating_mul(2).saturating_add(1);
                 let starts = successors(next(&stream.last.start), next).take(most);
                 let reads = starts.map(|start| start..start.saturating_add(len).min(size));
                 let reads = zip(1.., reads).take_while(|(n, read)| !read.is_empty() && n * len <= ahead_bytes);

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use headstart_fetch_core::Link;
-use headstart_fetch_core::internal::byte_range::from_f64;
+use headstart_fetch_core::internal::{byte_range::from_f64, fill};
 
 /// The default limit on requests in flight: more would only queue for the permits of a `FetchStore`, in front of other
 /// reads.
@@ -124,10 +124,7 @@ impl ObjectWindow {
         let piece_bytes = round_trip_bytes.saturating_mul(PIECE_ROUND_TRIPS).clamp(least, largest);
         // A large object has one request of at most a piece in flight at a time.
         let usual_bytes = self.mean_bytes().min(piece_bytes).max(1);
-        let (per_request, bytes_per_s) = (usual_bytes as f64, HEADROOM * link.aggregate_bytes_per_s);
-        let seconds = link.ttfb_p50.as_secs_f64() + per_request / link.stream_bytes_per_s;
-        let filling = from_f64((bytes_per_s * seconds / per_request).ceil());
-        let requests = usize::try_from(filling).unwrap_or(usize::MAX).max(LEAST_REQUESTS).min(most.max(1));
+        let requests = fill::requests_of(link, usual_bytes, HEADROOM).max(LEAST_REQUESTS).min(most.max(1));
         let late_seconds = LATE_ANSWERS * link.ttfb_p95.as_secs_f64();
         ObjectLimits {
             requests,
@@ -135,7 +132,7 @@ impl ObjectWindow {
             piece_bytes,
             lead_bytes: from_f64(LEAD_ROUND_TRIPS * link.aggregate_bytes_per_s * link.ttfb_p50.as_secs_f64()),
             usual_bytes,
-            bytes_per_s,
+            bytes_per_s: HEADROOM * link.aggregate_bytes_per_s,
             memory_bytes: share_bytes,
             waiting_bytes: from_f64(link.aggregate_bytes_per_s * late_seconds).max(piece_bytes),
         }

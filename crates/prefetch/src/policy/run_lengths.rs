@@ -139,7 +139,8 @@ fn class_above(bytes: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::window::{to_bytes, to_f64};
+    use crate::policy::window::to_f64;
+    use headstart_fetch_core::internal::byte_range::from_f64;
     use proptest::prelude::*;
 
     const MIB: u64 = 1 << 20;
@@ -228,7 +229,7 @@ mod tests {
             };
             prop_assert!((at / LEAST_DIVISOR..=MOST * at).contains(&limit_bytes));
             prop_assert!(limit_bytes == at / LEAST_DIVISOR || share(at + limit_bytes) > 0.749);
-            let more = to_bytes(to_f64(at) * more);
+            let more = from_f64(to_f64(at) * more);
             prop_assert!(more <= limit_bytes || share(at + more) < 0.751);
             prop_assert!((0..CLASSES - 1).all(|n| class(shortest(n)) <= n && class_above(shortest(n + 1)) <= n + 1));
         }

@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use crate::policy::window::{to_bytes, to_f64};
+use crate::policy::window::to_f64;
+use headstart_fetch_core::internal::byte_range::from_f64;
 
 /// One demanded byte in this many may be wasted in the long run.
 const WASTE_DIVISOR: u64 = 10;
@@ -72,7 +73,7 @@ impl RateCap {
         self.debt_bytes = (self.debt_bytes - elapsed * rate).max(0.0);
         // Without debt one request may go out, however low the rate.
         let least_bytes = if self.debt_bytes > 0.0 { 0 } else { ONE_REQUEST_BYTES };
-        bytes_per_s.saturating_sub(to_bytes(self.debt_bytes)).max(least_bytes)
+        bytes_per_s.saturating_sub(from_f64(self.debt_bytes)).max(least_bytes)
     }
 
     pub(crate) fn spend(&mut self, bytes: u64) {

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use headstart_fetch_core::Link;
-use headstart_fetch_core::internal::spread_bytes;
+use headstart_fetch_core::internal::byte_range::{from_f64, pow2_floor};
+use headstart_fetch_core::internal::{fill, spread_bytes};
 
 /// The smallest request of a young run, in bytes, so that its ramp takes tens of requests, not thousands.
 const MIN_RAMP_PART: u64 = 256 * 1024;
@@ -47,20 +48,12 @@ impl ReadAheadWindow {
     }
 }
 
-/// The size of one request on this link, a power of two between the bounds `parts`.
-///
-/// It takes as long as three round trips: one round trip then is a quarter of a request's time, and other requests hide
-/// it.
-pub(crate) fn part_bytes(link: &Link, parts: (u64, u64)) -> u64 {
-    pow2_floor(3 * link.round_trip_bytes()).clamp(parts.0, parts.1)
-}
-
 /// The window for a reader that takes `consumer_bytes_per_s`.
 pub(crate) fn window(link: &Link, consumer_bytes_per_s: f64, parts: (u64, u64)) -> ReadAheadWindow {
-    let part = part_bytes(link, parts);
+    let part = fill::unit_bytes(link, parts);
     let rate = consumer_bytes_per_s.min(link.aggregate_bytes_per_s);
     let delay = link.ttfb_p95.as_secs_f64() + to_f64(part) / link.stream_bytes_per_s;
-    ReadAheadWindow { ahead_bytes: part + to_bytes(HEADROOM * rate * delay), part_bytes: part }
+    ReadAheadWindow { ahead_bytes: part + from_f64(HEADROOM * rate * delay), part_bytes: part }
 }
 
 /// The size of one request of a run that may be `allowed_bytes` ahead. A quarter of that, so that a young run has
@@ -109,18 +102,9 @@ impl ConsumerRate {
     }
 }
 
-fn pow2_floor(n: u64) -> u64 {
-    n.checked_ilog2().map_or(0, |log| 1 << log)
-}
-
 #[expect(clippy::cast_precision_loss, reason = "sizes and rates need no 53 bits")]
 pub(crate) fn to_f64(bytes: u64) -> f64 {
     bytes as f64
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rates are positive; the cast saturates")]
-pub(crate) fn to_bytes(bytes: f64) -> u64 {
-    bytes as u64
 }
 
 #[cfg(test)]

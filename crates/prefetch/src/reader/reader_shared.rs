@@ -7,12 +7,12 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::Intent;
+use headstart_fetch_core::internal::byte_range::is_open_ended;
 use headstart_fetch_core::internal::{RangeOrigin, ask, exact_body, is_transient, may_be_past_end, may_be_the_range};
 use object_store::{Error, GetOptions, GetRange, GetResult, Result};
 use tokio::time::Instant;
 
 use crate::engine::{KnownObject, ObjectEngine};
-use crate::planner::hints::OPEN_END_BYTES;
 use crate::reader::active_read::is_runtime_stopped;
 use crate::reader::close_signal::{CloseSignal, closed};
 
@@ -103,7 +103,7 @@ impl ReaderShared {
 
     pub(crate) async fn chunks_at(&self, range: Range<u64>) -> Result<Vec<Bytes>> {
         let mut size = self.known_size();
-        if size == UNKNOWN && range.end.saturating_sub(range.start) > OPEN_END_BYTES {
+        if size == UNKNOWN && is_open_ended(&range) {
             size = self.size().await?;
         }
         let mut range = range.start..range.end.min(size);

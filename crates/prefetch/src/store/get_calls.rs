@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
+use headstart_fetch_core::internal::byte_range::is_open_ended;
 use headstart_fetch_core::internal::{
     ConfirmedAt, LocalFile, Origin, RangeOrigin, ask, exact_body, is_transient, may_be_the_range,
 };
@@ -22,7 +23,6 @@ use tokio::time::Instant;
 
 use crate::engine::store_shared::StoreShared;
 use crate::engine::{KnownObject, ObjectEngine};
-use crate::planner::hints::OPEN_END_BYTES;
 use crate::planner::messages::PlannerSettings;
 use crate::reader::active_read::{ActiveRead, is_runtime_stopped};
 
@@ -176,9 +176,7 @@ fn plain_range(options: &GetOptions) -> Option<Range<u64>> {
         && options.extensions.get::<CacheHint>().is_none()
         && Intent::of(&options.extensions) == Intent::Demand;
     match &options.range {
-        Some(GetRange::Bounded(range))
-            if plain && range.start < range.end && range.end - range.start <= OPEN_END_BYTES =>
-        {
+        Some(GetRange::Bounded(range)) if plain && range.start < range.end && !is_open_ended(range) => {
             Some(range.clone())
         }
         _ => None,
