@@ -21,8 +21,15 @@ const MEMORY_NOISE: f64 = 0.2;
 pub(crate) fn changes(old: &Results, new: &Results) -> Result<Vec<String>> {
     let [before, now] = [old, new].map(|results| if results.is_virtual { "virtual" } else { "measured" });
     ensure!(before == now, "the old times are {before}, the new ones {now}: run both benches in the same way");
-    let [before, now] = [&old.profile, &new.profile];
+    let [before, now] = [old.store(), new.store()];
     ensure!(before == now, "the old bench read from {before}, the new one from {now}: run both against the same store");
+    for note in &new.workloads {
+        let earlier = old.workloads.iter().find(|known| known.name == note.name);
+        if let Some((before, now)) = earlier.and_then(|known| known.link.as_ref().zip(note.link.as_ref())) {
+            let name = &note.name;
+            ensure!(before == now, "{name} was read over the link {before}, and now over {now}: name the same link");
+        }
+    }
     ensure!(old.seed == new.seed, "the old seed is {}, the new one {}: run both with one seed", old.seed, new.seed);
     ensure!(
         old.cut_s.is_none() || new.cut_s.is_none() || old.cut_s == new.cut_s,
@@ -136,6 +143,8 @@ fn relative(before: f64, after: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use headstart_bench::results::WorkloadNote;
+
     use super::*;
     use crate::report::sample::results;
 
@@ -209,8 +218,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_compared_is_an_error() {
+        let seq = results().workloads.remove(0);
         for (new, says) in [
             (Results { profile: "s3".into(), ..results() }, "same store"),
+            (Results { is_tls: true, ..results() }, "over TLS"),
+            (Results { workloads: vec![WorkloadNote { link: Some("wan".into()), ..seq }], ..results() }, "same link"),
             (Results { seed: 2, ..results() }, "one seed"),
             (Results { is_virtual: true, ..results() }, "same way"),
         ] {
