@@ -11,6 +11,7 @@ mod evidence;
 mod failure;
 mod generate;
 mod history;
+mod listing;
 #[cfg(test)]
 mod mistake;
 mod op;
@@ -41,7 +42,7 @@ use context::{CaseContext, HeldBytes, Tally};
 use evidence::Evidence;
 use failure::{Checked, ErrorKind, Failure};
 use history::{CaseTime, FaultEffect, History, Interval, Version};
-use op::{BodyUse, Cancel, GetCondition, ObjectChange, Op, OpenBy, SeekTo, Span, Step};
+use op::{BodyUse, Cancel, GetCondition, ListUse, ObjectChange, Op, OpenBy, SeekTo, Span, Step};
 use reading::OpenReader;
 use rules::{CallKind, CallRecord, NamedToken, Rules};
 use runner::TaskRunner;

@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::FusedStream;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
-use headstart::{AccessHint, FetchError, Headstart, HeadstartBuilder, ObjectError};
+use headstart::{
+    AccessHint, FetchError, Headstart, HeadstartBuilder, MemoryBudget, ObjectError, PrefetchConfig, PrefetchStore,
+};
 use headstart_sim::{Altered, Content, FaultPlan, LinkProfile, SimStore};
 use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt};
@@ -190,6 +192,19 @@ async fn large_objects_by_their_bodies() {
         assert_eq!(found, paths(2));
         check_idle(&sim, &store).await;
     }
+}
+
+/// Without any memory a list goes on, one object at a time, whether the consumer waits before a request is sent or after.
+#[tokio::test(start_paused = true)]
+async fn lists_without_memory_go_on() {
+    let sim = bucket(LinkProfile::gcs(), &[65_536; 4]);
+    let budget = Some(MemoryBudget::new(1));
+    let config = PrefetchConfig { budget, ..PrefetchConfig::default() };
+    let store = PrefetchStore::new(Arc::new(sim.clone()), config).unwrap();
+    let (found, _) = read_all(&sim, store.objects(stream::iter(paths(4)))).await;
+    assert_eq!(found, paths(4));
+    let (found, _) = read_all(&sim, store.objects(stream::iter(paths(4))).unordered()).await;
+    assert_eq!(found.len(), 4);
 }
 
 /// Of a consumer that takes an object every 10 ms, no more waits than covers four late answers.

@@ -33,6 +33,8 @@ pub(crate) enum Op {
     Size,
     /// Drops the reader.
     Close,
+    /// `PrefetchStore::objects`, read to its end.
+    Objects { keys: Vec<usize>, list_use: ListUse },
     /// `PrefetchStore::advise`.
     Advise { key: usize, hint: AccessHint },
     /// `Reader::advise`.
@@ -126,6 +128,16 @@ pub(crate) enum BodyUse {
     Keep { chunks: usize },
     /// Polled once and left open.
     KeepPolled,
+}
+
+/// How a list of objects is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ListUse {
+    pub(crate) unordered: bool,
+    /// After an error, too.
+    pub(crate) continues: bool,
+    /// By their bodies.
+    pub(crate) bodies: bool,
 }
 
 /// When a future is dropped before its end.

@@ -27,6 +27,8 @@ pub(crate) enum CallKind {
     Reader,
     /// `CacheStore::warm`.
     Warm,
+    /// `PrefetchStore::objects`, which passes by the bytes that were fetched ahead for calls.
+    List,
 }
 
 #[derive(Debug, Clone)]
@@ -82,7 +84,7 @@ impl Rules {
         let place = |initial| case.order().find(initial);
         let is_below = |initial| place(initial) < place('F');
         Self {
-            below: [(CallKind::Reader, 'P'), (CallKind::Warm, 'C')]
+            below: [(CallKind::Reader, 'P'), (CallKind::List, 'P'), (CallKind::Warm, 'C')]
                 .into_iter()
                 .filter_map(|(kind, initial)| is_below(initial).then_some(kind))
                 .collect(),
@@ -99,7 +101,7 @@ impl Rules {
 
     /// The greatest age of the answer to a call. Windows of several layers do not add up.
     pub(crate) fn window(&self, kind: CallKind, hint: Option<CacheHint>) -> Window {
-        let ahead = if matches!(kind, CallKind::Other | CallKind::Warm) || hint.is_some() {
+        let ahead = if matches!(kind, CallKind::Other | CallKind::Warm | CallKind::List) || hint.is_some() {
             Duration::ZERO
         } else {
             self.max_age
@@ -116,7 +118,7 @@ impl Rules {
     fn interval(&self, history: &History, call: &CallRecord) -> Interval {
         let oldest = call.window.map_or(CaseTime::ZERO, |window| call.began.saturating_sub(window));
         let written = history.last_written(call.key, call.began).unwrap_or_default();
-        oldest.max(written).saturating_sub(self.slack)..=call.ended
+        oldest.max(written).saturating_sub(self.slack)..=call.ended + self.slack
     }
 
     fn allows(&self, history: &History, call: &CallRecord, version: Version) -> bool {

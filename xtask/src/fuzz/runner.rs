@@ -51,6 +51,7 @@ impl TaskRunner {
             Op::Advise { key, hint } => {
                 self.context.stack.prefetch.iter().for_each(|store| store.advise(&path(key), hint.clone()));
             }
+            Op::Objects { keys, list_use } => self.objects(&keys, list_use).await?,
             Op::Warm { key, ranges } => self.warm(key, ranges).await?,
             Op::Resume => self.resume().await?,
             Op::DropKept => self.kept.clear(),
@@ -101,7 +102,13 @@ impl TaskRunner {
     }
 
     /// Checks `bytes` that answered `call` for `span`.
-    fn check_bytes(&self, call: &CallRecord, span: &Span, start: u64, bytes: &[u8]) -> Checked<Vec<Version>> {
+    pub(super) fn check_bytes(
+        &self,
+        call: &CallRecord,
+        span: &Span,
+        start: u64,
+        bytes: &[u8],
+    ) -> Checked<Vec<Version>> {
         let call = CallRecord { ended: self.context.now(), ..call.clone() };
         self.context.cloud.history(|history| {
             let evidence = Evidence::of(history, call.key, start, bytes)?;

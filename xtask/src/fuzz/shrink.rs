@@ -174,6 +174,13 @@ fn simpler_steps(step: &Step) -> Vec<Step> {
                 ops.push(Op::GetRanges { key: *key, ranges });
             }
         }
+        Op::Objects { keys, list_use } => {
+            for at in 0..keys.len() {
+                let mut keys = keys.clone();
+                keys.remove(at);
+                ops.push(Op::Objects { keys, list_use: *list_use });
+            }
+        }
         Op::Sleep { ms } if *ms > 1 => ops.push(Op::Sleep { ms: ms / 2 }),
         _ => {}
     }

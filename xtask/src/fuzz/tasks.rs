@@ -7,7 +7,7 @@ use headstart_fetch_core::{AccessHint, CacheHint};
 use headstart_sim::SeededRng;
 
 use super::{
-    BodyUse, Cancel, Case, CaseTask, GetCondition, ObjectChange, Op, OpenBy, SeekTo, Span, Step, Turns,
+    BodyUse, Cancel, Case, CaseTask, GetCondition, ListUse, ObjectChange, Op, OpenBy, SeekTo, Span, Step, Turns,
     generate::chance, generate::change, generate::new_size, generate::one_of, generate::pick,
 };
 
@@ -78,7 +78,7 @@ impl TaskGenerator<'_> {
                 3..8 if reads => ops.push(self.reader_op()),
                 3..11 => ops.push(self.get()),
                 11 => ops.push(Op::Head { key: self.key() }),
-                12 => ops.push(self.warm_or_advise()),
+                12 => ops.push(self.list_warm_or_advise()),
                 13 | 14 if self.may_change => ops.push(self.write()),
                 15 | 16 if self.changes => ops.push(Op::OutOfBand(change(self.dice, &self.case.objects, self.largest))),
                 17 => ops.push(Op::Sleep {
@@ -222,7 +222,12 @@ impl TaskGenerator<'_> {
         }
     }
 
-    fn warm_or_advise(&mut self) -> Op {
+    fn list_warm_or_advise(&mut self) -> Op {
+        if self.case.prefetch().is_some() && chance(self.dice, 40) {
+            let keys = (0..1 + pick(self.dice, 6)).map(|_| self.key()).collect();
+            let [unordered, continues, bodies] = [40, 70, 40].map(|percent| chance(self.dice, percent));
+            return Op::Objects { keys, list_use: ListUse { unordered, continues, bodies } };
+        }
         let key = self.key();
         if self.case.cache().is_some() && chance(self.dice, 70) {
             let whole = chance(self.dice, 50);

@@ -142,6 +142,10 @@ impl ObjectQueue {
             let number = state.requested;
             state.requested += 1;
             state.load.in_flight += 1;
+            if state.line.is_empty() && state.consumer.is_some() {
+                // The consumer found no object to wait for, and is not woken before this one is complete.
+                slot.on_awaited();
+            }
             let owned = OwnedSlot(Arc::clone(&slot));
             state.line.insert(number, QueuedObject { owned, is_ready: false, ended_bytes: None });
             number
