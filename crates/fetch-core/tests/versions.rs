@@ -171,6 +171,19 @@ async fn ranges_of_one_call_are_of_one_version() {
     }
 }
 
+/// A versioned bucket still has the version that the first range was of, and this version does not have the second one.
+#[tokio::test(start_paused = true)]
+async fn a_range_that_only_the_new_version_has_is_read_in_the_new_version() {
+    for pin in ALL_PINS {
+        let change = ExternalChange::Overwrite { key: KEY.to_owned(), size: Some(600 * KIB) };
+        let bench = Setup { concurrency: 1, ..setup(pin, true, change_before(1, change)) }.build();
+        let ranges = [0..100, 400 * KIB..400 * KIB + 100];
+        let got = bench.store.get_ranges(&path(), &ranges).await.unwrap();
+        let new = bench.sim.catalog().get(KEY, None).unwrap();
+        assert!(ranges.iter().zip(&got).all(|(range, bytes)| new.bytes(range.clone()) == *bytes), "{pin:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_request_carries_the_callers_intent() {
     let bench = Setup::default().build();
