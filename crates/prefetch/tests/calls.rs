@@ -256,3 +256,18 @@ async fn what_a_call_has_read_is_freed_when_the_call_ends() {
     let (live_bytes, used_bytes) = (live_bytes.load(Ordering::Relaxed), budget.used_bytes());
     assert!(live_bytes <= used_bytes, "{live_bytes} bytes are held, {used_bytes} are reserved");
 }
+
+/// Parts that nobody reads expire after `max_age`, and make room in the window for other ones.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_fetched_ahead_for_calls_that_ended_max_age_ago() {
+    let link = LinkProfile { stream_bytes_per_s: 2e6, nic_bytes_per_s: 2e6, ..LinkProfile::gcs() };
+    let config = PrefetchConfig { max_age: Duration::from_secs(1), ..PrefetchConfig::default() };
+    let bench = Bench::on(link, 256 * MIB, 512 << 20, config);
+    for range in sequential(4 * MIB, 64 * KIB) {
+        bench.store.get_range(&path(), range).await.unwrap();
+    }
+    let ended_at = bench.sim.elapsed();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let latest = bench.sim.log().snapshot().iter().map(|request| request.at).max().unwrap();
+    assert!(latest <= ended_at + Duration::from_secs(1), "sent {:?} after the last call", latest - ended_at);
+}
