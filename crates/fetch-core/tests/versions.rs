@@ -5,7 +5,7 @@
 mod common;
 
 use common::{ALL_PINS, Altered, KEY, KIB, Setup, check_body, is_object_changed, path, settle, slow_link, tiny_parts};
-use headstart_fetch_core::{BackendProfile, Intent, ObjectChanged, PinBy};
+use headstart_fetch_core::{BackendProfile, Intent, ObjectChanged, ObjectVersion, PinBy};
 use headstart_sim::{ExternalChange, FaultEvent, FaultPlan, RequestKind, When};
 use object_store::{Error, GetOptions, GetRange, GetResult, ObjectStore};
 
@@ -119,6 +119,27 @@ async fn later_parts_carry_the_pin() {
     }
 }
 
+/// A layer above has pinned the read to the version it knows. Parts that were sent before the first answer carry this
+/// pin, and are answered by 404 once the version is gone.
+#[tokio::test(start_paused = true)]
+async fn a_body_whose_pinned_version_is_gone_says_that_the_object_changed() {
+    let mut seen = 0;
+    for (boundary, seed) in (1..8).flat_map(|boundary| (0..5).map(move |seed| (boundary, seed))) {
+        let change = ExternalChange::Overwrite { key: KEY.to_owned(), size: None };
+        let bench = Setup { seed, ..setup(PinBy::Version, false, change_before(boundary, change)) }.build();
+        let known = ObjectVersion::of(&bench.sim.catalog().get(KEY, None).unwrap().meta(path()));
+        let mut options = GetOptions::new().with_range(Some(0..64 * KIB));
+        assert!(known.pin(PinBy::Version, &mut options));
+        // Whoever has pinned the request explains the error of an answer, but not that of a body.
+        let Ok(answer) = bench.store.get_opts(&path(), options).await else { continue };
+        if let Err(error) = check_body(answer).await {
+            assert!(ObjectChanged::find(&error).is_some(), "boundary {boundary}, seed {seed}: {error}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 5, "{seen} bodies saw the change");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_callers_version_is_never_replaced() {
     let bench = setup(PinBy::ETag, true, FaultPlan::default()).build();
@@ -147,6 +168,19 @@ async fn ranges_of_one_call_are_of_one_version() {
         let new = bench.sim.catalog().get(KEY, None).unwrap();
         let all_of = |of: &headstart_sim::Generation| ranges.iter().zip(&got).all(|(r, b)| of.bytes(r.clone()) == *b);
         assert!(all_of(&old) || all_of(&new), "boundary {boundary}: bytes of both versions");
+    }
+}
+
+/// A versioned bucket still has the version that the first range was of, and this version does not have the second one.
+#[tokio::test(start_paused = true)]
+async fn a_range_that_only_the_new_version_has_is_read_in_the_new_version() {
+    for pin in ALL_PINS {
+        let change = ExternalChange::Overwrite { key: KEY.to_owned(), size: Some(600 * KIB) };
+        let bench = Setup { concurrency: 1, ..setup(pin, true, change_before(1, change)) }.build();
+        let ranges = [0..100, 400 * KIB..400 * KIB + 100];
+        let got = bench.store.get_ranges(&path(), &ranges).await.unwrap();
+        let new = bench.sim.catalog().get(KEY, None).unwrap();
+        assert!(ranges.iter().zip(&got).all(|(range, bytes)| new.bytes(range.clone()) == *bytes), "{pin:?}");
     }
 }
 

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use content::check_chunks;
-use headstart::Headstart;
+use headstart::{CacheConfig, CacheStore, FetchConfig, FetchError, FetchStore, Headstart};
 use headstart_sim::{LinkProfile, SeededRng, SimStore};
-use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 
 const MIB: u64 = 1 << 20;
 const KEY: &str = "object";
@@ -114,4 +114,30 @@ async fn files_are_fetched_and_left_alone_by_all_else() {
     assert!(store.stats().cache.is_none());
     let read = store.open().await.unwrap().read_at(1 << 20..2 << 20).await.unwrap();
     assert!(read.len() == 1 << 20 && read.iter().all(|byte| *byte == 7));
+}
+
+/// The cache trusts the end that it knows for a second, but asks the store about a range behind it. The layers above
+/// merge such a range with its neighbours.
+#[tokio::test(start_paused = true)]
+async fn a_range_behind_the_known_end_is_asked_for_although_it_was_merged() {
+    for facade in [true, false] {
+        let (sim, headstart) = stack(772, "mode=cached").await;
+        let store: Arc<dyn ObjectStore> = if facade {
+            Arc::new(headstart)
+        } else {
+            let cache = CacheStore::new(Arc::new(sim.clone()), CacheConfig::default()).unwrap();
+            Arc::new(FetchStore::new(Arc::new(cache), FetchConfig::default()).unwrap())
+        };
+        let path = Path::from(KEY);
+        check(&sim, 700, &[store.get_range(&path, 700..772).await.unwrap()]);
+        sim.overwrite(KEY, Some(1000)).unwrap();
+        let ranges = [776..792, 148..527];
+        let found = store.get_ranges(&path, &ranges).await.unwrap();
+        for (range, bytes) in ranges.iter().zip(found) {
+            assert_eq!(bytes.len() as u64, range.end - range.start);
+            check(&sim, range.start, &[bytes]);
+        }
+        let error = store.get_ranges(&path, &[1000..1001, 148..527]).await.unwrap_err();
+        assert_eq!(FetchError::find(&error), Some(&FetchError::PastEnd { start: 1000, size: 1000 }));
+    }
 }

@@ -297,6 +297,7 @@ impl Drop for ObjectEngine {
         trace_events::object_closed(&self.path, &state.planner, counters);
         for (_, held) in state.held.drain() {
             held.buffer.fail(Arc::new(closed(&self.path)));
+            held.buffer.discard();
         }
     }
 }

@@ -215,11 +215,18 @@ impl Planner {
     }
 
     /// All bytes of part `id` have arrived: another request may go out, if the reader still reads this stream.
+    ///
+    /// Not where bytes expire, after the reader has been away for as long: its parts expire one after the other, and
+    /// their bytes would be requested again and again, up to the limit on waste.
     pub(crate) fn on_complete(&mut self, id: PartId, inputs: &PlannerInputs) {
         let Some(PartOwner { reader, stream: Some(stream) }) = self.parts.map().get(id).map(|part| part.owner) else {
             return;
         };
-        if self.readers.get(reader).is_some_and(|state| state.latest_stream == Some(stream)) {
+        let within = self.settings.serve_once_within.unwrap_or(Duration::MAX);
+        let reads = |state: &ReaderState| {
+            state.latest_stream == Some(stream) && state.think_clock.idle_for(inputs.now) < within
+        };
+        if self.readers.get(reader).is_some_and(reads) {
             self.read_ahead(reader, stream, inputs);
             self.on_wants_changed(reader);
         }

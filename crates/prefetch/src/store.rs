@@ -171,14 +171,16 @@ impl PrefetchStore {
     async fn merged_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let at_once = RANGES_AT_ONCE.min(self.settings.concurrency);
         let version = OnceLock::new();
-        let reads = merge_ranges(ranges, &self.shared.link.estimate().link(), at_once).into_iter().map(|run| async {
+        let read = |run: Range<u64>| async {
             let answer = self.get_opts(path, GetOptions::new().with_range(Some(run))).await?;
             let version = version.get_or_init(|| ObjectVersion::of(&answer.meta));
             self.shared.refusals.check(version, &answer.meta)?;
             MergedRun::collect(answer).await
-        });
+        };
+        let runs = merge_ranges(ranges, &self.shared.link.estimate().link(), at_once);
+        let reads = runs.into_iter().map(read);
         let runs: Vec<MergedRun> = futures::stream::iter(reads).buffered(at_once).try_collect().await?;
-        ranges.iter().map(|range| MergedRun::cut(&runs, range)).collect()
+        MergedRun::cut_all(&runs, ranges, read).await
     }
 
     fn forget(&self, path: &Path) {

@@ -4,13 +4,18 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::{Bench, KEY, KIB, MIB, check, sequential};
-use headstart_fetch_core::{AccessHint, PinBy};
-use headstart_prefetch::PrefetchConfig;
+use futures::{StreamExt, TryStreamExt};
+use headstart_fetch_core::{AccessHint, MemoryBudget, PinBy};
+use headstart_prefetch::{PrefetchConfig, PrefetchStore};
+use headstart_sim::{Altered, LinkProfile, SimStore};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore, ObjectStoreExt};
 
 fn path() -> Path {
     Path::from(KEY)
@@ -197,4 +202,72 @@ async fn hints_and_switches_are_obeyed() {
         }
         assert_eq!(bench.counts().gets, 16, "{hint:?}");
     }
+}
+
+/// A chunk that counts as live until its last slice is dropped.
+struct LiveChunk {
+    bytes: Bytes,
+    live_bytes: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for LiveChunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for LiveChunk {
+    fn drop(&mut self) {
+        self.live_bytes.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+/// The read is longer than the memory, so its part is not charged. The task that has filled it still exists when the
+/// read ends.
+#[tokio::test(start_paused = true)]
+async fn what_a_call_has_read_is_freed_when_the_call_ends() {
+    let sim = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(256).build();
+    sim.catalog().add_synthetic(KEY, 6 * MIB);
+    let live_bytes = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&live_bytes);
+    let counting = Altered::new(sim.clone(), Ok).answers(move |answer| {
+        let live_bytes = Arc::clone(&counted);
+        let GetResultPayload::Stream(body) = answer.payload else { panic!("a stream") };
+        let body = body.map_ok(move |bytes| {
+            live_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+            Bytes::from_owner(LiveChunk { bytes, live_bytes: Arc::clone(&live_bytes) })
+        });
+        GetResult { payload: GetResultPayload::Stream(body.boxed()), ..answer }
+    });
+    let budget = MemoryBudget::new(1 << 20);
+    let config = PrefetchConfig {
+        budget: Some(Arc::clone(&budget)),
+        min_part_bytes: Some(64 * KIB),
+        max_part_bytes: Some(64 * KIB),
+        ..PrefetchConfig::default()
+    };
+    let store = PrefetchStore::new(Arc::new(counting), config).expect("valid settings");
+    store.get_range(&path(), 0..100).await.unwrap();
+    store.advise(&path(), AccessHint::Sequential);
+    store.get_range(&path(), 2 * MIB..2 * MIB + 100).await.unwrap();
+    // Some of this is there already, the rest is one request.
+    drop(store.get_range(&path(), 2 * MIB + 100..5 * MIB).await.unwrap());
+    assert!(sim.log().snapshot().iter().any(|request| request.bytes_sent > 2 * MIB), "{:?}", sim.log().snapshot());
+    let (live_bytes, used_bytes) = (live_bytes.load(Ordering::Relaxed), budget.used_bytes());
+    assert!(live_bytes <= used_bytes, "{live_bytes} bytes are held, {used_bytes} are reserved");
+}
+
+/// Parts that nobody reads expire after `max_age`, and make room in the window for other ones.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_fetched_ahead_for_calls_that_ended_max_age_ago() {
+    let link = LinkProfile { stream_bytes_per_s: 2e6, nic_bytes_per_s: 2e6, ..LinkProfile::gcs() };
+    let config = PrefetchConfig { max_age: Duration::from_secs(1), ..PrefetchConfig::default() };
+    let bench = Bench::on(link, 256 * MIB, 512 << 20, config);
+    for range in sequential(4 * MIB, 64 * KIB) {
+        bench.store.get_range(&path(), range).await.unwrap();
+    }
+    let ended_at = bench.sim.elapsed();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let latest = bench.sim.log().snapshot().iter().map(|request| request.at).max().unwrap();
+    assert!(latest <= ended_at + Duration::from_secs(1), "sent {:?} after the last call", latest - ended_at);
 }

@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{KEY, KIB, MIB};
-use futures::TryStreamExt;
+use futures::{TryStreamExt, stream};
 use headstart_fetch_core::internal::{ConfirmedAt, FreshUntil};
 use headstart_fetch_core::{AccessHint, FetchConfig, FetchStore, ObjectChanged};
 use headstart_prefetch::{PrefetchConfig, PrefetchStore};
-use headstart_sim::{Altered, Content, FIRST_GENERATION, LinkProfile, SimStore};
+use headstart_sim::{
+    Altered, Content, ExternalChange, FIRST_GENERATION, FaultEvent, FaultPlan, LinkProfile, SimStore, When,
+};
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, ObjectStore, ObjectStoreExt};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -167,5 +169,41 @@ async fn a_reader_joins_others_only_while_what_they_read_is_trusted() {
         assert_eq!(first.read_at(0..KIB).await.unwrap(), before);
         let second = store.reader(&path()).unwrap().read_at(0..KIB).await.unwrap();
         assert_eq!(second == before, joins, "says until: {says_until}, at {at} s");
+    }
+}
+
+/// The object is overwritten between the request for its first bytes and the one for all of it, and again afterwards.
+#[tokio::test(start_paused = true)]
+async fn an_object_of_a_list_is_of_one_version_however_its_size_changes() {
+    let overwrite = |size| FaultEvent::Change(ExternalChange::Overwrite { key: KEY.to_owned(), size: Some(size) });
+    for size in [SIZE / 2, SIZE * 2] {
+        let script = vec![(When::Read(1), overwrite(size)), (When::Read(2), overwrite(SIZE))];
+        let faults = FaultPlan { script, ..FaultPlan::default() };
+        let sim = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(256).faults(faults).build();
+        sim.catalog().add_synthetic(KEY, SIZE);
+        let before = sim.catalog().get(KEY, None).unwrap().number;
+        let store = PrefetchStore::new(Arc::new(bare(&sim, false)), PrefetchConfig::default()).expect("valid settings");
+        let mut objects = store.objects(stream::iter([path()]));
+        let (_, bytes) = objects.try_next().await.unwrap().unwrap();
+        assert_eq!(bytes.len() as u64, size);
+        assert_eq!(generation(&sim, &(0..size), &[bytes]), before + 1);
+        assert_eq!(sim.log().counts().gets, 2);
+    }
+}
+
+/// The metadata of a body come from the first answer, so a body of another size is an error.
+#[tokio::test(start_paused = true)]
+async fn a_body_of_a_list_has_the_size_of_its_metadata() {
+    for size in [SIZE / 2, SIZE * 2] {
+        let overwrite = FaultEvent::Change(ExternalChange::Overwrite { key: KEY.to_owned(), size: Some(size) });
+        let faults = FaultPlan { script: vec![(When::Read(1), overwrite)], ..FaultPlan::default() };
+        let sim = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(256).faults(faults).build();
+        sim.catalog().add_synthetic(KEY, SIZE);
+        let store = PrefetchStore::new(Arc::new(bare(&sim, false)), PrefetchConfig::default()).expect("valid settings");
+        let mut bodies = store.objects(stream::iter([path()])).bodies();
+        let body = bodies.try_next().await.unwrap().unwrap();
+        assert_eq!(body.meta().size, SIZE);
+        let error = body.bytes().await.unwrap_err();
+        assert!(ObjectChanged::find(&error).is_some(), "{error}");
     }
 }

@@ -159,6 +159,17 @@ impl CaseContext {
         self.holds(last_read.max(BEHIND_BYTES as u64))
     }
 
+    /// The most parts that a `FetchStore` above the cache has charged. The cache promises that a slice keeps its page, and
+    /// nothing about how many pages its callers keep: each part may be a slice of a page that is no longer in memory.
+    fn parts_above_cache(&self) -> usize {
+        let order = self.case.order();
+        let Some(spec) = self.case.fetch().filter(|_| order.find('C').is_some() && order.find('C') < order.find('F'))
+        else {
+            return 0;
+        };
+        self.case.budget_bytes / usize::try_from(spec.part_bytes.0).unwrap_or(usize::MAX).max(1)
+    }
+
     fn watch_memory(&self) {
         let (chunk_live_bytes, lent_bytes) = (self.cloud.live_bytes(), self.stack.lent_bytes());
         let live_bytes = chunk_live_bytes + lent_bytes;
@@ -175,6 +186,7 @@ impl CaseContext {
         // While a chunk is copied into pages, chunk and pages are both in memory.
         let copied = if self.case.cache().is_some() { self.case.budget_bytes / 4 } else { 0 };
         let allowed = copied + self.case.budget_bytes + self.stack.kept_bytes() + called + open + unbudgeted;
+        let allowed = allowed + self.parts_above_cache() * page_bytes;
         if live_bytes > allowed {
             let budget = self.case.budget_bytes;
             let what = format!(

@@ -12,7 +12,10 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Case, CaseContext, Checked, Failure, Tally, Turns, runner::run_task};
+use super::{Case, CaseContext, CaseStack, Checked, Failure, Layer, Tally, Turns, runner::run_task};
+
+/// Counts what a layer has in flight, and keeps the layer.
+type InFlightCounter = Box<dyn Fn() -> u64>;
 
 /// The most virtual time of a case. Each operation has a shorter limit of its own.
 const END: Duration = Duration::from_secs(24 * 3600);
@@ -165,15 +168,15 @@ impl CaseRun {
         let Ok(context) = Arc::try_unwrap(context).map_err(drop) else {
             return (Some(Failure::new("left", "a task outlives its end")), verdict.1);
         };
-        let CaseContext { cloud, stack, .. } = context;
-        let (fetch, cache) = (stack.fetch.clone(), stack.cache.clone());
+        let CaseContext { case, cloud, stack, .. } = context;
+        let counters = in_flight_counters(&case, &stack);
         first.block_on(async move { drop(stack) });
-        settle();
-        let left = [
-            ("requests in flight, says the fetch layer", fetch.as_ref().map_or(0, |store| store.stats().in_flight)),
-            ("fetches in flight, says the cache", cache.as_ref().map_or(0, |store| store.stats().in_flight)),
-        ];
-        drop((fetch, cache));
+        let mut left = Vec::new();
+        for (what, in_flight) in counters {
+            settle();
+            left.push((what, in_flight()));
+            first.block_on(async move { drop(in_flight) });
+        }
         settle();
         // The upper layers own the lower ones, their speculation and their memory.
         let live = [
@@ -189,4 +192,23 @@ impl CaseRun {
         });
         (failure, verdict.1)
     }
+}
+
+/// The counters of what is in flight, of the top layer first: a layer owns those below it, and their speculation. It
+/// has to be dropped before they have nothing in flight.
+fn in_flight_counters(case: &Case, stack: &CaseStack) -> Vec<(&'static str, InFlightCounter)> {
+    let counter = |layer: &Layer| -> Option<(&'static str, InFlightCounter)> {
+        match layer {
+            Layer::Fetch(_) => {
+                let store = stack.fetch.clone()?;
+                Some(("requests in flight, says the fetch layer", Box::new(move || store.stats().in_flight)))
+            }
+            Layer::Cache(_) => {
+                let store = stack.cache.clone()?;
+                Some(("fetches in flight, says the cache", Box::new(move || store.stats().in_flight)))
+            }
+            Layer::Prefetch(_) => None,
+        }
+    };
+    case.layers.iter().rev().filter_map(counter).collect()
 }

@@ -38,6 +38,13 @@ impl Evidence {
         (self.versions, self.is_open) = (versions, false);
     }
 
+    /// The answer has ended. Without a byte that narrowed them, all versions so far count.
+    pub(crate) fn end(&mut self, history: &History) {
+        if self.is_open {
+            self.versions = history.versions(self.key).collect();
+        }
+    }
+
     /// The evidence of a complete answer that starts at byte `start`.
     pub(crate) fn of(history: &History, key: usize, start: u64, bytes: &[u8]) -> Checked<Self> {
         let mut evidence = Self::new(history, key);

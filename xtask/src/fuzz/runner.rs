@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 
 use super::{
     BodyUse, CallKind, CallRecord, Cancel, CaseContext, CaseTime, Checked, ErrorKind, Evidence, Failure, GetCondition,
-    NamedToken, Op, OpenBody, OpenReader, Span, Step, Tokens, Version, WrittenVersion, cloud::get_range, cloud::path,
-    context::variant, evidence,
+    NamedToken, Op, OpenBody, OpenReader, Span, Step, Tokens, Version, WrittenVersion, cloud::get_range,
+    cloud::key as cloud_key, cloud::path, context::variant, evidence,
 };
 
 pub(crate) struct TaskRunner {
@@ -284,7 +284,13 @@ impl TaskRunner {
         let mut deleted = self.context.stack.top.delete_stream(locations.boxed());
         let all = async {
             while let Some(outcome) = deleted.next().await {
-                outcome?;
+                let (key, now) = (cloud_key(&outcome?), self.context.now());
+                // This deletion is over, though not yet the others of the stream.
+                let mut taken = taken.lock();
+                if let Some(at) = taken.iter().position(|taken| *taken == key) {
+                    taken.remove(at);
+                }
+                self.context.cloud.history(|history| history.write_is_over(key, now));
             }
             Ok(())
         };

@@ -21,8 +21,9 @@ use crate::policy::{byte_range, split::Split};
 use crate::protocol::extensions::{Intent, Origin, Reserved};
 use crate::protocol::version::ObjectVersion;
 use crate::read::slots::{PartMemory, PartTask, PutOutcome, Slot, Slots};
+use crate::request::refusals::{Pinned, may_be_the_range};
 use crate::request::retryable::{depends_on_request, is_transient};
-use crate::request::{body::ResponseBody, core::FetchCore, outage::Outage, refusals::may_be_the_range};
+use crate::request::{body::ResponseBody, core::FetchCore, outage::Outage};
 
 /// The reader's end of a split read. Dropping it ends the read.
 pub(crate) struct Parts(Arc<SplitRead>);
@@ -244,7 +245,14 @@ impl SplitRead {
                     let error = core.explain(error, pinned, &self.path, version, &options).await;
                     return self.part_failed(number, error);
                 }
-                (Err(error), None) if !may_be_past_this_end(&error) => return self.part_failed(number, error),
+                (Err(error), None) if !may_be_past_this_end(&error) => {
+                    // A layer above may have pinned the read to a version that is gone by now.
+                    let error = match options.extensions.get() {
+                        Some(Pinned(version)) => ObjectChanged::explain(error, &self.path, version),
+                        None => error,
+                    };
+                    return self.part_failed(number, error);
+                }
                 (Err(error), None) => {
                     // Until the size is known, the part may lie past the end of the object, and is not needed then.
                     // Otherwise another version than the one being read has refused it.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{Error, Extensions, GetOptions, GetResult, GetResultPayload, Result, path::Path};
 
-use crate::error::{FetchError, ObjectChanged};
+use crate::error::{FetchError, ObjectChanged, is_past_end};
 use crate::policy::{
     byte_range,
     merge::{RANGES_AT_ONCE, merge_ranges},
@@ -48,22 +48,42 @@ impl MergedRun {
         Ok(Self { range, size, chunks, is_file })
     }
 
-    /// Cuts `range` out of the one of `runs` that contains it. Copies only if the range crosses chunks.
+    /// The bytes of `ranges`, cut out of the `runs` that contain them.
+    ///
+    /// If the object ended before a range begins when its run was answered, `read` requests this range alone. The layer
+    /// below may have known an earlier end: it trusts this end for the beginning of a run, but asks the store about a
+    /// range behind it.
     ///
     /// # Errors
-    /// [`FetchError::PastEnd`] if the object ends before `range` begins.
+    /// [`FetchError::PastEnd`] if the object ends before a range begins; other errors of `read`.
     ///
     /// # Panics
-    /// If no run begins at or before `range`. `runs` are those of [`merge_ranges`] over ranges that include this one.
-    pub fn cut(runs: &[Self], range: &Range<u64>) -> Result<Bytes> {
-        let after = runs.partition_point(|run| run.range.start <= range.start);
-        let run = after.checked_sub(1).map(|last| &runs[last]).expect("every range is in a run");
-        let range = range.start..range.end.min(run.range.end);
-        if range.is_empty() {
-            return Err(FetchError::PastEnd { start: range.start, size: run.size }.into());
+    /// If no run begins at or before a range. `runs` are those of [`merge_ranges`] over `ranges`.
+    pub async fn cut_all<F>(runs: &[Self], ranges: &[Range<u64>], read: impl Fn(Range<u64>) -> F) -> Result<Vec<Bytes>>
+    where
+        F: Future<Output = Result<Self>>,
+    {
+        let mut all = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let after = runs.partition_point(|run| run.range.start <= range.start);
+            let run = after.checked_sub(1).map(|last| &runs[last]).expect("every range is in a run");
+            let bytes = match run.cut(range) {
+                Some(bytes) => Some(bytes),
+                None => match read(range.clone()).await {
+                    Err(error) if !is_past_end(&error) => return Err(error),
+                    alone => alone.ok().and_then(|run| run.cut(range)),
+                },
+            };
+            all.push(bytes.ok_or(FetchError::PastEnd { start: range.start, size: run.size })?);
         }
-        let mut at = run.range.start;
-        let pieces = run.chunks.iter().filter_map(|chunk| {
+        Ok(all)
+    }
+
+    /// The bytes of `range` that the run has; `None` if it has none. Copies only if the range crosses chunks.
+    fn cut(&self, range: &Range<u64>) -> Option<Bytes> {
+        let range = byte_range::intersection(range, &self.range)?;
+        let mut at = self.range.start;
+        let pieces = self.chunks.iter().filter_map(|chunk| {
             let here = at..at + chunk.len() as u64;
             at = here.end;
             let piece = byte_range::intersection(&here, &range)?;
@@ -71,10 +91,10 @@ impl MergedRun {
             Some(chunk.slice(index(piece.start)..index(piece.end)))
         });
         let pieces: Vec<Bytes> = pieces.collect();
-        match pieces.as_slice() {
-            [whole] => Ok(whole.clone()),
-            pieces => Ok(pieces.concat().into()),
-        }
+        Some(match pieces.as_slice() {
+            [whole] => whole.clone(),
+            pieces => pieces.concat().into(),
+        })
     }
 }
 
@@ -114,12 +134,9 @@ impl FetchCore {
         let runs = merge_ranges(ranges, &self.link.link(), at_once);
         let version = OnceLock::new();
         let mut tally = DeliveryTally { counters: &self.counters, delivered: Arc::default(), returned: 0 };
-        let runs: Vec<MergedRun> = stream::iter(runs)
-            .map(|run| self.read_run(path, run, &version, &tally.delivered))
-            .buffered(at_once)
-            .try_collect()
-            .await?;
-        let answer: Vec<Bytes> = ranges.iter().map(|range| MergedRun::cut(&runs, range)).collect::<Result<_>>()?;
+        let read = |run| self.read_run(path, run, &version, &tally.delivered);
+        let runs: Vec<MergedRun> = stream::iter(runs).map(read).buffered(at_once).try_collect().await?;
+        let answer = MergedRun::cut_all(&runs, ranges, read).await?;
         tally.returned = asked_for(ranges, &runs);
         Ok(answer)
     }
@@ -131,7 +148,8 @@ impl FetchCore {
         version: &OnceLock<ObjectVersion>,
         delivered: &Arc<AtomicU64>,
     ) -> Result<MergedRun> {
-        let mut options = GetOptions::new().with_range(Some(run));
+        let asked = GetOptions::new().with_range(Some(run));
+        let mut options = asked.clone();
         let pinned = version.get().is_some_and(|version| version.pin(self.profile.pin, &mut options));
         let read = async {
             let mut result = self.read(path, options.clone()).await?;
@@ -144,7 +162,8 @@ impl FetchCore {
             MergedRun::collect(result).await
         };
         match (read.await, version.get()) {
-            (Err(error), Some(version)) => Err(self.explain(error, pinned, path, version, &options).await),
+            // Not of the pinned version, which may still exist without having the range: a newer one may have it.
+            (Err(error), Some(version)) => Err(self.explain(error, pinned, path, version, &asked).await),
             (read, _) => read,
         }
     }

@@ -65,6 +65,7 @@ impl ObjectEngine {
                 PlannerAction::Drop(id) => {
                     if let Some(held) = state.held.remove(&id) {
                         add(&self.shared.counters.cancels, u64::from(held.buffer.is_open()));
+                        held.buffer.discard();
                     }
                 }
             }

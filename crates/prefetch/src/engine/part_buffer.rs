@@ -38,6 +38,8 @@ pub(crate) struct PartBuffer {
 struct BufferState {
     /// Each chunk with the offset in the object of its first byte; without holes.
     chunks: Vec<(u64, Bytes)>,
+    /// No more chunks are kept.
+    is_discarded: bool,
     filled_to: u64,
     end: BufferEnd,
     /// When the version of the bytes was confirmed to be the present one.
@@ -63,7 +65,13 @@ pub(crate) enum BufferedBytes {
 impl PartBuffer {
     /// An empty buffer for the bytes from `start` on, filled by a task on the runtime `home`.
     pub(crate) fn new(start: u64, home: TaskRuntime) -> Arc<Self> {
-        let state = BufferState { chunks: Vec::new(), filled_to: start, end: BufferEnd::Open, confirmed_at: None };
+        let state = BufferState {
+            chunks: Vec::new(),
+            is_discarded: false,
+            filled_to: start,
+            end: BufferEnd::Open,
+            confirmed_at: None,
+        };
         Arc::new(Self { home, state: Mutex::new(state), changed: Notify::new() })
     }
 
@@ -81,7 +89,7 @@ impl PartBuffer {
     pub(crate) fn push(&self, bytes: Bytes) -> u64 {
         let mut state = self.state.lock();
         let at = state.filled_to;
-        if !bytes.is_empty() {
+        if !bytes.is_empty() && !state.is_discarded {
             state.filled_to += bytes.len() as u64;
             state.chunks.push((at, bytes));
         }
@@ -95,6 +103,17 @@ impl PartBuffer {
     pub(crate) fn complete(&self) -> usize {
         self.finish(BufferEnd::Complete);
         self.state.lock().chunks.iter().map(|(_, chunk)| chunk.len()).sum()
+    }
+
+    /// Frees the bytes, which nobody reads any more. The task of the request may keep the buffer until its runtime drops
+    /// the task, which never happens on a runtime that has stopped.
+    pub(crate) fn discard(&self) {
+        self.finish(BufferEnd::Complete);
+        let _chunks = {
+            let mut state = self.state.lock();
+            (state.is_discarded, state.filled_to) = (true, 0);
+            std::mem::take(&mut state.chunks)
+        };
     }
 
     pub(crate) fn is_open(&self) -> bool {

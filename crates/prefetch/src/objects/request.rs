@@ -41,6 +41,14 @@ struct Answer {
     result: GetResult,
 }
 
+impl Answer {
+    /// The object that the answer shows.
+    fn object(&self) -> KnownObject {
+        let GetResult { meta, attributes, .. } = &self.result;
+        KnownObject { version: ObjectVersion::of(meta), meta: meta.clone(), attributes: attributes.clone() }
+    }
+}
+
 /// Where the bytes of the object go.
 enum Sink {
     /// Into one buffer, which is handed out when it is complete.
@@ -85,14 +93,19 @@ impl ObjectRequest {
 
     async fn fill(&self) -> Result<()> {
         let mut answer = self.first_answer().await?;
-        let (meta, attributes) = (answer.result.meta.clone(), answer.result.attributes.clone());
-        let known = KnownObject { version: ObjectVersion::of(&meta), meta, attributes };
+        let mut known = answer.object();
         self.queue.on_answer(self.number, &self.slot, &known.meta);
         if answer.result.range.end < known.meta.size && !self.shared().is_provable(&known.version) {
             // Nothing proves that the answers to two requests are of one version.
             drop(answer);
             self.slot.is_next.promoted().await;
             answer = self.whole(None).await?;
+            if !self.queue.config.collects {
+                // The consumer may have the metadata already.
+                self.shared().refusals.check(&known.version, &answer.result.meta)?;
+            }
+            known = answer.object();
+            self.slot.on_answer(&known.meta);
         }
         let sink = if self.queue.config.collects { Sink::Collect(BytesMut::new()) } else { Sink::PassOn };
         let mut arrived = Arrived { at: 0, sink };

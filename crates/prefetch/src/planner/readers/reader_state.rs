@@ -75,6 +75,7 @@ pub(crate) struct ThinkClock {
     reads: u32,
     busy_since: Duration,
     busy_total: Duration,
+    ended_at: Duration,
 }
 
 impl ThinkClock {
@@ -90,11 +91,17 @@ impl ThinkClock {
     /// A read ends. Returns the think time so far.
     pub(crate) fn on_read_end(&mut self, now: Duration) -> Duration {
         self.reads = self.reads.saturating_sub(1);
+        self.ended_at = now;
         if self.reads > 0 {
             return self.busy_since.saturating_sub(self.busy_total);
         }
         self.busy_total += now.saturating_sub(self.busy_since);
         now.saturating_sub(self.busy_total)
+    }
+
+    /// For how long no read has been in progress.
+    pub(crate) fn idle_for(&self, now: Duration) -> Duration {
+        if self.reads > 0 { Duration::ZERO } else { now.saturating_sub(self.ended_at) }
     }
 }
 
@@ -110,6 +117,8 @@ mod tests {
         assert_eq!(waiting.on_read_begin(ms(20)), ms(10));
         assert_eq!(waiting.on_read_end(ms(30)), ms(10));
         assert_eq!(waiting.on_read_end(ms(40)), ms(10));
+        assert_eq!(waiting.idle_for(ms(43)), ms(3));
         assert_eq!(waiting.on_read_begin(ms(45)), ms(15));
+        assert_eq!(waiting.idle_for(ms(48)), ms(0));
     }
 }
