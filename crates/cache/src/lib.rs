@@ -105,6 +105,7 @@
 //! Events of the target `headstart::cache`, at DEBUG: fills, versions (stale, validated, changed); at TRACE: evictions.
 
 mod config;
+mod disk;
 mod error;
 mod fetches;
 mod lookup;
@@ -121,9 +122,16 @@ extern crate self as headstart_cache;
 mod common;
 
 pub use config::{CacheConfig, Freshness};
+pub use disk::{DiskConfig, DiskState, DiskStats};
 pub use error::CacheError;
 pub use stats::CacheStats;
 pub use store::CacheStore;
+
+/// For the tests of this workspace: the system calls of the disk tier, to be replaced.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::disk::{DiskIo, SystemIo};
+}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

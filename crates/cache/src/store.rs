@@ -15,6 +15,8 @@ use object_store::{
     PutResult, RenameOptions, Result, UploadPart, path::Path,
 };
 
+use crate::disk::{DiskNames, SegmentTier};
+use crate::lookup::DiskBelow;
 use crate::policy::{PageSize, SafetyRules};
 use crate::{config::CacheConfig, fetches::Fetches, lookup::Lookup, reads::Reads, stats::CacheStats};
 
@@ -44,7 +46,8 @@ impl CacheStore {
         let pages = PageSize::new(config.page_bytes).ok_or_else(|| {
             ConfigError::bad("page_bytes", config.page_bytes, "expected a power of two from 16KiB to 4MiB")
         })?;
-        let lookup = Arc::new(Lookup::new(&config, pages, rules, Arc::default()));
+        let disk = open_disk(&config)?;
+        let lookup = Arc::new(Lookup::new(&config, pages, rules, Arc::default(), disk));
         let fetches = Arc::new(Fetches::new(Arc::clone(&inner), Arc::clone(&lookup), &config, rules));
         let reads = Reads { lookup, fetches };
         Ok(Self { inner, config: Arc::new(config), rules, reads })
@@ -74,6 +77,20 @@ impl CacheStore {
         self.reads.warm(location, ranges).await
     }
 
+    /// Writes the pages that wait for the disk, and ends as a writer of its directory: a cache that is opened there later
+    /// finds all that fit. Reads go on as before. Without a disk tier, this does nothing.
+    ///
+    /// A cache that is dropped instead does the same in a thread of its own, which a process that exits does not wait
+    /// for.
+    ///
+    /// # Cancel safety
+    /// Once it is polled, dropping the future ends only the wait.
+    pub async fn close(&self) {
+        if let Some(disk) = &self.reads.lookup.disk {
+            disk.tier.close().await;
+        }
+    }
+
     /// The settings in force.
     #[must_use]
     pub fn config(&self) -> &CacheConfig {
@@ -89,6 +106,13 @@ impl CacheStore {
         lookup.versions.invalidate(path);
         InvalidateOnDrop { lookup, path: Path::ROOT }
     }
+}
+
+/// Opens the disk tier, if there is to be one.
+fn open_disk(config: &CacheConfig) -> Result<Option<DiskBelow>, ConfigError> {
+    let Some(tier) = SegmentTier::open(&config.disk, config.page_bytes)? else { return Ok(None) };
+    let names = DiskNames::new(&config.disk.name, config.page_bytes as u64);
+    Ok(Some(DiskBelow { tier: Arc::new(tier), names }))
 }
 
 /// Drops what is known of a path when a write to it ends, even by an error or cancellation: it may have been done.

@@ -137,7 +137,10 @@ impl VersionFinder<'_> {
             Some(found) => found,
             None => match self.reads.lookup.first_step(self.call) {
                 Ok((head, is_valid)) => FoundVersion::known(head, is_valid),
-                Err(FirstStep::Open) => open.await?,
+                Err(FirstStep::Open) => match self.ask_for_disk().await? {
+                    Some(found) => found,
+                    None => open.await?,
+                },
                 Err(_) => return Err(AttemptError::Bypass),
             },
         };
@@ -147,6 +150,22 @@ impl VersionFinder<'_> {
             return Err(AttemptError::Bypass);
         }
         Ok(found)
+    }
+
+    /// The present version of an object that is not known while pages of it may be on disk: a HEAD tells whether they
+    /// are of this version, and nothing is fetched that is there. `None` where the caller's request is sent instead.
+    async fn ask_for_disk(&self) -> Attempt<Option<FoundVersion>> {
+        let lookup = &self.reads.lookup;
+        let plan = &self.call.plan;
+        if plan.opens || !plan.reads_cache || !lookup.may_be_on_disk(&self.call.path) {
+            return Ok(None);
+        }
+        match self.validate().await {
+            Ok(found) => Ok(Some(found)),
+            // The caller's own request gets the store's own answer.
+            Err(AttemptError::HeadRefused | AttemptError::Fail(_)) => Ok(None),
+            Err(other) => Err(other),
+        }
     }
 
     /// Sends the caller's request for an object that is not known. The answer shows its version.
@@ -244,8 +263,10 @@ impl VersionFinder<'_> {
         if found.head.id == head.id { Ok(()) } else { Err(AttemptError::RetryWith(found)) }
     }
 
-    /// Whether any page of `needs` is in memory.
+    /// Whether any page of `needs` is in memory or on disk.
     pub(super) fn has_any(&self, head: &ObjectHead, needs: &[PageNeed]) -> bool {
-        needs.iter().any(|need| self.reads.lookup.memory.has(head.locate(need.page)))
+        let lookup = &self.reads.lookup;
+        let is_here = |page| lookup.memory.has(head.locate(page)) || lookup.is_on_disk(self.call, head, page);
+        needs.iter().any(|need| is_here(need.page))
     }
 }

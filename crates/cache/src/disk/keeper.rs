@@ -1,0 +1,155 @@
+//! Keeps a directory within its size: deletes segments, and takes over what dead writers have left.
+//!
+//! Whoever needs room does this, under a lock. Nobody waits for the lock: while another process has it, room is made.
+
+use std::collections::HashMap;
+use std::io;
+
+use super::directory::{DiskDirectory, ListedFile};
+use super::policy::keep::{SegmentToKeep, victims};
+use super::policy::layout::{DiskFile, ENTRY_BYTES, SegmentId, SegmentState};
+use super::segments::SegmentSet;
+use super::uses::SegmentUses;
+use crate::trace_events;
+
+/// The size of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DiskUsage {
+    /// Bytes of all files in the directory.
+    pub(crate) used_bytes: u64,
+    /// The most bytes that may be there before a segment is begun.
+    pub(crate) limit_bytes: u64,
+}
+
+/// Keeps the size of a directory.
+#[derive(Debug, Clone)]
+pub(crate) struct DiskKeeper {
+    pub(crate) directory: DiskDirectory,
+    pub(crate) bytes: u64,
+    pub(crate) floor_bytes: u64,
+    /// Bytes of the segment that is begun next.
+    pub(crate) segment_bytes: u64,
+    /// The writer of this process: what it uses is known without its file.
+    pub(crate) own: Option<u64>,
+}
+
+impl DiskUsage {
+    pub(crate) fn excess(&self) -> u64 {
+        self.used_bytes.saturating_sub(self.limit_bytes)
+    }
+}
+
+impl DiskKeeper {
+    /// The present size and limit: `bytes`, or less where the file system has too little free space.
+    fn usage(&self, files: &[ListedFile]) -> io::Result<DiskUsage> {
+        let used_bytes = files.iter().map(|file| file.bytes).sum();
+        let free = self.directory.io.free_bytes(&self.directory.path)?;
+        let limit = free.saturating_add(used_bytes).saturating_sub(self.floor_bytes + self.segment_bytes);
+        Ok(DiskUsage { used_bytes, limit_bytes: self.bytes.min(limit) })
+    }
+
+    /// The present size and limit.
+    pub(crate) fn usage_now(&self) -> io::Result<DiskUsage> {
+        self.usage(&self.directory.list()?)
+    }
+
+    /// Makes room for a segment: deletes the least used ones until the directory is within its limit. Returns its size
+    /// then; more than the limit if another process is at it, or nothing more can be deleted.
+    ///
+    /// Every cache begins a segment only when it has seen the directory within the limit, and has one open at most. So
+    /// the directory exceeds the limit by at most one segment a cache, however many begin at once.
+    pub(crate) fn make_room(&self, set: &SegmentSet, uses: &SegmentUses) -> io::Result<DiskUsage> {
+        let usage = self.usage(&self.directory.list()?)?;
+        if usage.excess() == 0 {
+            return Ok(usage);
+        }
+        let Some(_lock) = self.directory.lock_keeper()? else { return Ok(usage) };
+        self.take_over_dead()?;
+        let files = self.directory.list()?;
+        let usage = self.usage(&files)?;
+        for victim in victims(self.deletable(&files, set, uses), usage.excess()) {
+            let state = if victim.is_set_aside { SegmentState::SetAside } else { SegmentState::Sealed };
+            self.directory.io.remove(&self.directory.segment(victim.id, state))?;
+            if let Some(segment) = set.get(victim.id) {
+                set.forget(&segment);
+            }
+            trace_events::segment_deleted(victim.id.writer, victim.id.number, victim.bytes, victim.uses.hits);
+        }
+        self.usage(&self.directory.list()?)
+    }
+
+    /// The segment that would be deleted next.
+    pub(crate) fn next_victim(&self, set: &SegmentSet, uses: &SegmentUses) -> io::Result<Option<SegmentId>> {
+        let deletable = self.deletable(&self.directory.list()?, set, uses);
+        Ok(victims(deletable, 1).into_iter().find(|victim| !victim.is_set_aside).map(|victim| victim.id))
+    }
+
+    fn deletable(&self, files: &[ListedFile], set: &SegmentSet, uses: &SegmentUses) -> Vec<SegmentToKeep> {
+        let mut others = SegmentUses::default();
+        for file in files {
+            if let DiskFile::Uses(writer) = file.file
+                && Some(writer) != self.own
+            {
+                others.add(&SegmentUses::load(&self.directory, writer));
+            }
+        }
+        let pages: HashMap<_, _> =
+            set.all().iter().map(|one| (one.id, one.pages.load(std::sync::atomic::Ordering::Relaxed))).collect();
+        let deletable = files.iter().filter_map(|file| match file.file {
+            DiskFile::Segment(_, SegmentState::Open) => None,
+            DiskFile::Segment(id, state) => {
+                let mut sum = uses.of(id);
+                sum.add(others.of(id));
+                let guess = u32::try_from(file.bytes / (64 << 10)).unwrap_or(u32::MAX);
+                Some(SegmentToKeep {
+                    id,
+                    bytes: file.bytes.max(ENTRY_BYTES),
+                    pages: pages.get(&id).copied().unwrap_or(guess),
+                    is_set_aside: state == SegmentState::SetAside,
+                    uses: sum,
+                })
+            }
+            _ => None,
+        });
+        deletable.collect()
+    }
+
+    /// Takes over what dead writers have left: their last segments are sealed as they are, their locks go. Returns how
+    /// much they had used the segments. Called under the keeper's lock.
+    pub(crate) fn take_over_dead(&self) -> io::Result<SegmentUses> {
+        let mut left = SegmentUses::default();
+        let files = self.directory.list()?;
+        for file in &files {
+            let writer = match file.file {
+                DiskFile::Segment(id, SegmentState::Open) => id.writer,
+                DiskFile::WriterLock(writer) | DiskFile::Uses(writer) => writer,
+                _ => continue,
+            };
+            let _lock = self.directory.lock_of_dead(writer);
+            if _lock.is_none() && self.directory.file(DiskFile::WriterLock(writer)).exists() {
+                continue;
+            }
+            match file.file {
+                DiskFile::Segment(id, state) => {
+                    let sealed = self.directory.segment(id, SegmentState::Sealed);
+                    // It may have been sealed or set aside since the directory was listed.
+                    let _ = self.directory.io.rename(&self.directory.segment(id, state), &sealed);
+                }
+                DiskFile::Uses(writer) => {
+                    left.add(&SegmentUses::load(&self.directory, writer));
+                    let _ = self.directory.io.remove(&self.directory.file(file.file));
+                }
+                _ => {}
+            }
+        }
+        // The locks last: as long as they are there, another process may find the rest.
+        for file in &files {
+            if let DiskFile::WriterLock(writer) = file.file
+                && self.directory.lock_of_dead(writer).is_some()
+            {
+                let _ = self.directory.io.remove(&self.directory.file(file.file));
+            }
+        }
+        Ok(left)
+    }
+}
