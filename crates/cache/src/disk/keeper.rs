@@ -145,7 +145,7 @@ impl DiskKeeper {
         // The locks last: as long as they are there, another process may find the rest.
         for file in &files {
             if let DiskFile::WriterLock(writer) = file.file
-                && self.directory.lock_of_dead(writer).is_some()
+                && let Some(_lock) = self.directory.lock_of_dead(writer)
             {
                 let _ = self.directory.io.remove(&self.directory.file(file.file));
             }

@@ -73,7 +73,7 @@ impl SegmentScan {
             }
         }
         for segment in set.all() {
-            if !listed.contains(&segment.id) && Some(segment.id.writer) != own {
+            if !listed.contains(&segment.id) && (segment.is_sealed() || Some(segment.id.writer) != own) {
                 set.forget(&segment);
             }
         }

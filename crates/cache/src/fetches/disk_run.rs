@@ -39,46 +39,50 @@ impl Fetches {
         task.guard.answered(head, bytes.clone(), run.clone());
         let most = (INLINE_BYTES / pages.bytes()).max(1);
         let mut next = run.start;
-        while next < run.end.min(run.start + most) && task.take_from_page_cache(head, next) {
-            next += 1;
+        let mut looked_at = None;
+        while next < run.end.min(run.start + most) && looked_at.is_none() {
+            match task.read_now(head, next) {
+                None => break,
+                Some(DiskRead::Page(bytes)) => {
+                    task.came_from_disk(head, next, bytes);
+                    next += 1;
+                }
+                other => looked_at = other,
+            }
         }
         if next == run.end {
             return task.guard.finish(Ok(FetchOutcome::Finished));
         }
         let (head, rest) = (Arc::clone(head), next..run.end);
         launch(runtime, waiter, async move {
-            let outcome = task.read_from_disk(&head, rest).await;
+            let outcome = task.read_from_disk(&head, rest, looked_at).await;
             task.guard.finish(outcome);
         });
     }
 }
 
 impl FetchTask {
-    /// Reads `page` if this needs no wait, neither for the disk nor for memory. Returns false where it was not read.
-    fn take_from_page_cache(&self, head: &Arc<ObjectHead>, page: u64) -> bool {
-        let Some((tier, on_disk)) = self.fetches.lookup.disk_page(&self.call.path, head, page) else { return false };
-        // Where the task has to look again, it counts a miss again, so only a page that needs no wait is looked for.
-        if !self.guard.has_room(page, on_disk.bytes as usize) {
-            return false;
-        }
-        match tier.read_now(&on_disk) {
-            DiskRead::Page(bytes) => {
-                self.came_from_disk(head, page, bytes);
-                true
-            }
-            DiskRead::Missing | DiskRead::Late | DiskRead::WouldWait => false,
-        }
+    /// Reads `page` without a wait for the disk; `None` where there is no room for it.
+    fn read_now(&self, head: &Arc<ObjectHead>, page: u64) -> Option<DiskRead> {
+        let (tier, on_disk) = self.fetches.lookup.disk_page(&self.call.path, head, page)?;
+        self.guard.has_room(page, on_disk.bytes as usize).then(|| tier.read_now(&on_disk))
     }
 
-    /// Reads `run` from disk, or from the store where the disk has it not, or later than the store.
-    async fn read_from_disk(&self, head: &Arc<ObjectHead>, run: Range<u64>) -> Result<FetchOutcome> {
+    /// Reads `run` from disk, or from the store where the disk has it not, or later than the store. `first`: what a look
+    /// at the first page has given; each look counts.
+    async fn read_from_disk(
+        &self,
+        head: &Arc<ObjectHead>,
+        run: Range<u64>,
+        mut first: Option<DiskRead>,
+    ) -> Result<FetchOutcome> {
         let lookup = &*self.fetches.lookup;
         let mut page = run.start;
         while page < run.end {
             tokio::task::consume_budget().await;
             let Some((tier, on_disk)) = lookup.disk_page(&self.call.path, head, page) else { return Ok(FetchOutcome::Lost) };
             self.guard.room(page, on_disk.bytes as usize).await;
-            let read = match tier.read_now(&on_disk) {
+            let read = match first.take().unwrap_or_else(|| tier.read_now(&on_disk)) {
                 DiskRead::WouldWait => tier.read(on_disk).await,
                 read => read,
             };
