@@ -77,8 +77,8 @@ impl CacheStore {
         self.reads.warm(location, ranges).await
     }
 
-    /// Writes the pages that wait for the disk, and ends as a writer of its directory: a cache that is opened there later
-    /// finds all that fit. Reads go on as before. Without a disk tier, this does nothing.
+    /// Writes the pages that wait for the disk, and those in memory that it has not taken, because too many waited. Then
+    /// ends as a writer of its directory: a cache that is opened there later finds all that fit. Reads go on as before. Without a disk tier, this does nothing.
     ///
     /// A cache that is dropped instead does the same in a thread of its own, which a process that exits does not wait
     /// for.
@@ -87,6 +87,7 @@ impl CacheStore {
     /// Once it is polled, dropping the future ends only the wait.
     pub async fn close(&self) {
         if let Some(disk) = &self.reads.lookup.disk {
+            self.reads.lookup.memory.offer_last();
             disk.tier.close().await;
         }
     }

@@ -54,11 +54,20 @@ impl WriteQueue {
 
     /// Adds a page.
     pub(crate) fn push(&self, page: DiskPage, bytes: Bytes) -> Result<(), Refused> {
+        self.push_within(self.max_bytes, page, bytes)
+    }
+
+    /// Adds a page that takes no memory of its own, however many wait.
+    pub(crate) fn push_held(&self, page: DiskPage, bytes: Bytes) -> Result<(), Refused> {
+        self.push_within(usize::MAX, page, bytes)
+    }
+
+    fn push_within(&self, max_bytes: usize, page: DiskPage, bytes: Bytes) -> Result<(), Refused> {
         let mut state = self.state.lock();
         if state.is_closed {
             return Err(Refused::Closed);
         }
-        if state.bytes + bytes.len() > self.max_bytes {
+        if state.bytes + bytes.len() > max_bytes {
             return Err(Refused::Full);
         }
         if !state.waiting.insert(page.key.fingerprint()) {

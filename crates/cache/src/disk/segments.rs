@@ -30,6 +30,8 @@ pub(crate) struct Segment {
     /// A reader that has the file open reads on when it is deleted.
     file: RwLock<Option<Arc<File>>>,
     is_sealed: AtomicBool,
+    /// It was dropped: its number may be another segment's by now.
+    is_gone: AtomicBool,
     /// The next entry of the table to take in.
     pub(crate) next_slot: AtomicU32,
     /// Its pages in the index.
@@ -72,6 +74,11 @@ pub(crate) struct SegmentSet {
 impl Segment {
     pub(crate) fn is_sealed(&self) -> bool {
         self.is_sealed.load(Relaxed)
+    }
+
+    /// Whether the segment was dropped: it takes no more pages.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_gone.load(Relaxed)
     }
 
     pub(crate) fn sealed(&self) {
@@ -225,6 +232,7 @@ impl SegmentSet {
             number: u32::try_from(number).ok()?,
             file: RwLock::default(),
             is_sealed: AtomicBool::new(state == SegmentState::Sealed),
+            is_gone: AtomicBool::new(false),
             next_slot: AtomicU32::new(0),
             pages: AtomicU32::new(0),
             hits: AtomicU32::new(0),
@@ -261,6 +269,8 @@ impl SegmentSet {
             is_first
         };
         if is_first {
+            // Before the number is given away.
+            segment.is_gone.store(true, Relaxed);
             self.known.lock().remove(&segment.id);
             self.gone.lock().push(segment.number);
             if segment.file.write().take().is_some() {

@@ -247,6 +247,15 @@ impl DiskTier for SegmentTier {
         }
     }
 
+    fn offer_last(&self, page: &DiskPage, bytes: &Bytes) {
+        let shared = &self.shared;
+        let is_admitted = !shared.is_full.load(Relaxed) || shared.counts.admits(shared.counts.of(page.key.fingerprint()));
+        if is_admitted && !shared.set.has(page) {
+            // A closed queue has taken all before.
+            let _ = shared.queue.push_held(*page, bytes.clone());
+        }
+    }
+
     fn link_took(&self, time: Duration) {
         self.shared.pace.lock().link_took(time);
     }

@@ -46,7 +46,8 @@ impl SegmentWriter {
     /// Whether the open segment has room for a page of `bytes`.
     pub(crate) fn has_room(&self, bytes: u32) -> bool {
         self.current.as_ref().is_some_and(|current| {
-            current.slot < self.layout.slots && current.at + record_bytes(u64::from(bytes)) <= self.layout.bytes
+            let has_slot = current.slot < self.layout.slots && !current.segment.is_gone();
+            has_slot && current.at + record_bytes(u64::from(bytes)) <= self.layout.bytes
         })
     }
 
@@ -90,9 +91,13 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Seals the open segment, if there is one: it never changes from now on. An empty one is removed.
+    /// Seals the open segment, if there is one: it never changes from now on. An empty one is removed, and one that was
+    /// found to be damaged, or is deleted, is left to itself.
     pub(crate) fn seal(&mut self, set: &SegmentSet) -> io::Result<()> {
         let Some(current) = self.current.take() else { return Ok(()) };
+        if current.segment.is_gone() {
+            return Ok(());
+        }
         let id = current.segment.id;
         let open = self.directory.segment(id, SegmentState::Open);
         if current.slot == 0 {

@@ -25,6 +25,10 @@ impl OfferUsed {
     pub(crate) fn offer(&self, bytes: &Bytes) {
         self.tier.offer_used(&self.page, bytes);
     }
+
+    pub(crate) fn offer_last(&self, bytes: &Bytes) {
+        self.tier.offer_last(&self.page, bytes);
+    }
 }
 
 impl Lookup {

@@ -138,6 +138,19 @@ impl MemoryTier {
         Bytes::from_owner(CountedPage { bytes, counters })
     }
 
+    /// Offers the disk tier, for the last time, the pages that it has not taken.
+    pub(crate) fn offer_last(&self) {
+        for table in self.tables() {
+            // All pages stay. Of the table's ways to visit them, this is the one that does not count as a read.
+            table.retain(|_, page| {
+                if let Some(offer) = &page.offer {
+                    offer.offer_last(&page.bytes);
+                }
+                true
+            });
+        }
+    }
+
     /// Bytes held, overhead included.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.tables().map(PageTable::weight).sum()

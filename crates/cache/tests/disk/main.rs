@@ -6,7 +6,9 @@
 mod damage;
 mod faults;
 mod home;
-mod killed;
+mod kills;
+mod opening;
 mod restarts;
 mod scans;
 mod shared;
+mod tables;
