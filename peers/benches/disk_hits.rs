@@ -1,10 +1,13 @@
 //! A hit on disk, of a page of 64 KiB that lies in the page cache of the system: ours through `dyn ObjectStore`, foyer's
-//! hybrid cache through its own interface, and bare reads with a checksum. All in one run, one after the other.
+//! hybrid cache through its own interface, and bare reads with a checksum. All in one run, one after the other. Then what
+//! a read pays for the tier that finds nothing there, beside the same cache without a tier.
 //!
 //! `cargo bench -p headstart-peers --bench disk_hits` prints the table; every byte read has a known value.
 
-use std::io::IoSliceMut;
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,14 +36,28 @@ fn page(n: u64) -> Vec<u8> {
     vec![u8::try_from(n % 251).expect("a byte"); usize::try_from(PAGE).expect("small")]
 }
 
+/// The system's calls, and how many bytes they have written to files of all kinds.
+#[derive(Debug, Default)]
+struct CountingIo {
+    written_bytes: AtomicU64,
+}
+
+impl DiskIo for CountingIo {
+    fn write(&self, file: &File, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        self.written_bytes.fetch_add(bytes as u64, Relaxed);
+        SystemIo.write(file, parts, offset)
+    }
+}
+
 /// Our cache with an object on disk.
-async fn ours(directory: &std::path::Path) -> (Read, Arc<CacheStore>) {
+async fn ours(directory: &std::path::Path, counting: &Arc<CountingIo>) -> (Read, Arc<CacheStore>) {
     let (inner, path) = (Arc::new(InMemory::new()), Path::from("data"));
     let all: Vec<u8> = (0..PAGES).flat_map(page).collect();
     inner.put(&path, PutPayload::from(all)).await.expect("memory");
-    let disk = DiskConfig { bytes: 1 << 30, floor_bytes: 0, ..DiskConfig::new(directory, "bench") };
-    let config = CacheConfig { memory_bytes: MEMORY, freshness: Freshness::Immutable, disk, ..CacheConfig::default() };
-    let store = Arc::new(CacheStore::new(inner as _, config).expect("a good config"));
+    let io = Some(Arc::clone(counting) as _);
+    let disk = DiskConfig { bytes: 1 << 30, floor_bytes: 0, io, ..DiskConfig::new(directory, "bench") };
+    let store = Arc::new(CacheStore::new(inner as _, config(disk)).expect("a good config"));
     for n in 0..PAGES {
         store.get_range(&path, n * PAGE..(n + 1) * PAGE).await.expect("there");
         if n % 64 == 0 {
@@ -60,6 +77,10 @@ async fn ours(directory: &std::path::Path) -> (Read, Arc<CacheStore>) {
         })
     });
     (read, store)
+}
+
+fn config(disk: DiskConfig) -> CacheConfig {
+    CacheConfig { memory_bytes: MEMORY, freshness: Freshness::Immutable, disk, ..CacheConfig::default() }
 }
 
 async fn foyers(directory: &std::path::Path) -> Read {
@@ -137,10 +158,44 @@ async fn measure(read: &Read, tasks: u64) -> (f64, f64) {
     (rate, times[times.len() / 2].as_secs_f64() * 1e6)
 }
 
+/// Pages of the object of the misses, and how many are read by turns with and without the tier.
+const MISSES: u64 = 4096;
+const TURN: u64 = 64;
+
+/// What a read of a page that is nowhere takes, in microseconds: without the tier, and with one of `disk_bytes`. The
+/// median over the turns of their means. Writes go on beside the reads, but the next turn waits for them.
+async fn misses(directory: &std::path::Path, disk_bytes: u64) -> (f64, f64, u64) {
+    let (inner, path) = (Arc::new(InMemory::new()), Path::from("data"));
+    inner.put(&path, PutPayload::from(vec![7; usize::try_from(MISSES * PAGE).expect("fits")])).await.expect("memory");
+    let disk = DiskConfig { bytes: disk_bytes, floor_bytes: 0, ..DiskConfig::new(directory, "bench") };
+    let caches = [DiskConfig::default(), disk]
+        .map(|disk| CacheStore::new(Arc::clone(&inner) as _, config(disk)).expect("a good config"));
+    let mut times = [Vec::new(), Vec::new()];
+    for first in (0..MISSES).step_by(usize::try_from(TURN).expect("small")) {
+        for (cache, times) in caches.iter().zip(&mut times) {
+            let begun = Instant::now();
+            for n in first..first + TURN {
+                let bytes = cache.get_range(&path, n * PAGE..(n + 1) * PAGE).await.expect("there");
+                assert_eq!(bytes[bytes.len() - 1], 7);
+            }
+            times.push(begun.elapsed());
+            while cache.stats().disk.is_some_and(|disk| disk.queued_bytes > 0) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+    let [without, with] = times.map(|mut times| {
+        times.sort_unstable();
+        times[times.len() / 2].as_secs_f64() * 1e6 / TURN as f64
+    });
+    (without, with, caches[1].stats().disk.expect("it has one").writes)
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
-    let directories = [0, 1, 2].map(|_| tempfile::tempdir().expect("a directory"));
-    let (headstart, store) = ours(directories[0].path()).await;
+    let directories = [0, 1, 2, 3, 4].map(|_| tempfile::tempdir().expect("a directory"));
+    let counting = Arc::new(CountingIo::default());
+    let (headstart, store) = ours(directories[0].path(), &counting).await;
     let systems = [
         ("headstart", headstart),
         ("foyer", foyers(directories[1].path()).await),
@@ -158,8 +213,15 @@ async fn main() {
             println!("| {name} | {tasks} | {rate:.0} | {p50:.1} |");
         }
     }
+    store.close().await;
     let stats = store.stats();
     let disk = stats.disk.expect("it has one");
-    let amplification = disk.written_bytes as f64 / (disk.writes * PAGE) as f64;
+    let amplification = counting.written_bytes.load(Relaxed) as f64 / (disk.writes * PAGE) as f64;
     println!("ours: {} hits in memory, {} on disk; written {amplification:.4} x the pages", stats.hits, disk.hits);
+    drop((systems, store));
+    for (name, directory, bytes) in [("takes all", &directories[3], 1 << 30), ("is full", &directories[4], 16 << 20)] {
+        let (without, with, writes) = misses(directory.path(), bytes).await;
+        let more = with - without;
+        println!("a miss, and the disk {name} ({writes} of {MISSES} written): {without:.1} us without, {more:+.1} with it");
+    }
 }

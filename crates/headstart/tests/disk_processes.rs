@@ -1,4 +1,5 @@
-//! Eight processes on one directory, that read one data set of a server over HTTP, each in an order of its own.
+//! Eight processes on one directory, that read one data set of a server over HTTP, each in an order of its own. Some are
+//! killed.
 //!
 //! `HEADSTART_DISK_TESTS=full` reads 1 GiB, the promised size, in place of a part of it.
 
@@ -6,10 +7,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use headstart::Headstart;
@@ -23,11 +24,11 @@ const PAGE: u64 = 64 << 10;
 const PROCESSES: u64 = 8;
 const CHILD: &str = "HEADSTART_DISK_PROCESS";
 
-/// Bytes of the data set, and of the directory.
+/// Bytes of the data set.
 #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not of the library")]
-fn sizes() -> (u64, u64) {
+fn set_bytes() -> u64 {
     let is_full = std::env::var("HEADSTART_DISK_TESTS").is_ok_and(|value| value == "full");
-    if is_full { (1024 * MIB, 2048 * MIB) } else { (96 * MIB, 192 * MIB) }
+    if is_full { 1024 * MIB } else { 96 * MIB }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the processes are real")]
@@ -40,8 +41,8 @@ fn sleep(time: Duration) {
 async fn a_process_of_the_eight() {
     #[expect(clippy::disallowed_methods, reason = "how the other test tells its children")]
     let Ok(told) = std::env::var(CHILD) else { return };
-    let [endpoint, directory, seed] = told.split('|').collect::<Vec<_>>().try_into().unwrap();
-    let (set, disk) = sizes();
+    let [endpoint, directory, disk, seed] = told.split('|').collect::<Vec<_>>().try_into().unwrap();
+    let set = set_bytes();
     let store = Headstart::builder()
         .url("gs://bucket")
         .environment([])
@@ -49,7 +50,7 @@ async fn a_process_of_the_eight() {
         .option("gcs.endpoint", endpoint)
         .option("gcs.anonymous", "on")
         .option("cache.disk_directory", directory)
-        .option("cache.disk_bytes", disk.to_string())
+        .option("cache.disk_bytes", disk)
         .option("cache.disk_floor_bytes", "0")
         .build()
         .await
@@ -68,7 +69,10 @@ async fn a_process_of_the_eight() {
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             order.swap(at, usize::try_from((dice >> 33) % (at as u64 + 1)).unwrap());
         }
-        for page in order {
+        for (n, page) in order.into_iter().enumerate() {
+            if n as u64 == set / PAGE / 2 {
+                println!("\nhalf");
+            }
             let range = page * PAGE..(page + 1) * PAGE;
             let bytes = store.get_range(&path, range.clone()).await.unwrap();
             content.check(range.start, &bytes).unwrap();
@@ -84,29 +88,99 @@ struct Process {
     output: BufReader<ChildStdout>,
 }
 
-impl Process {
-    fn start(endpoint: &str, directory: &FilePath, seed: u64) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_process_of_the_eight", "--nocapture"])
-            .env(CHILD, format!("{endpoint}|{}|{seed}", directory.display()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let mut process = Self { child, input, output };
-        process.hear("ready");
-        process
-    }
+/// Eight processes, and what they have in common.
+struct Host {
+    server: SimServer,
+    directory: PathBuf,
+    disk: u64,
+    processes: Vec<Process>,
+    /// Processes begun, also those that were killed.
+    begun: u64,
+}
 
+impl Process {
     fn tell(&mut self, what: &str) {
         writeln!(self.input, "{what}").unwrap();
     }
 
     fn hear(&mut self, what: &str) -> String {
         let lines = self.output.by_ref().lines().map_while(Result::ok);
-        lines.into_iter().find(|line| line.starts_with(what)).unwrap_or_else(|| panic!("the process ends before {what}"))
+        lines.into_iter().find(|line| line.starts_with(what)).unwrap_or_else(|| panic!("a process ends before {what}"))
     }
+}
+
+impl Host {
+    fn new(directory: PathBuf, disk: u64) -> Self {
+        let server = SimServer::start(SimServerConfig::default()).unwrap();
+        let mut host = Self { server, directory, disk, processes: Vec::new(), begun: 0 };
+        host.processes = (0..PROCESSES).map(|_| host.start()).collect();
+        host
+    }
+
+    fn start(&mut self) -> Process {
+        self.begun += 1;
+        let (url, directory) = (self.server.url(), self.directory.display());
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_process_of_the_eight", "--nocapture"])
+            .env(CHILD, format!("{url}|{directory}|{}|{}", self.disk, self.begun))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let mut process = Process { child, input, output };
+        process.hear("ready");
+        process
+    }
+
+    /// All read the data set once; one may be killed half way, and begin again. Returns how much of the set the store has
+    /// sent, and what the last process has counted.
+    fn epoch(&mut self, kills_one: bool) -> (f64, String) {
+        self.server.log().clear();
+        self.processes.iter_mut().for_each(|process| process.tell("epoch"));
+        if kills_one {
+            let mut victim = self.processes.remove(3);
+            victim.hear("half");
+            victim.child.kill().unwrap();
+            victim.child.wait().unwrap();
+            let mut next = self.start();
+            next.tell("epoch");
+            self.processes.push(next);
+        }
+        let last = self.processes.iter_mut().map(|process| process.hear("done")).last().unwrap();
+        // What waits is written, and found by the others.
+        sleep(Duration::from_millis(500));
+        (self.server.log().counts().bytes_sent as f64 / set_bytes() as f64, last)
+    }
+
+    fn close(mut self) {
+        for process in &mut self.processes {
+            process.tell("close");
+            process.hear("closed");
+            assert!(process.child.wait().unwrap().success());
+        }
+    }
+}
+
+/// The most bytes that a directory has at any moment of `work`.
+fn most_bytes_in(directory: &FilePath, work: impl FnOnce()) -> u64 {
+    let is_done = Arc::new(AtomicBool::new(false));
+    let watch = {
+        let (directory, is_done) = (directory.to_owned(), Arc::clone(&is_done));
+        std::thread::spawn(move || {
+            let (mut most, mut samples) = (0, 0);
+            while !is_done.load(Ordering::Relaxed) {
+                most = most.max(bytes_in(&directory));
+                samples += 1;
+                sleep(Duration::from_millis(1));
+            }
+            println!("{samples} samples");
+            most
+        })
+    };
+    work();
+    is_done.store(true, Ordering::Relaxed);
+    watch.join().unwrap()
 }
 
 fn bytes_in(directory: &FilePath) -> u64 {
@@ -114,51 +188,57 @@ fn bytes_in(directory: &FilePath) -> u64 {
     files.filter_map(|file| Some(file.ok()?.metadata().ok()?.len())).sum()
 }
 
+fn check_size(most: u64, disk: u64) {
+    let segment = (disk / 16).min(64 * MIB);
+    println!("at most {} MiB on disk of {} and a segment of {} each", most / MIB, disk / MIB, segment / MIB);
+    assert!(most <= disk + PROCESSES * segment, "{most}");
+}
+
 #[test]
 fn eight_processes_fetch_a_data_set_once() {
-    let (set, disk) = sizes();
-    let server = SimServer::start(SimServerConfig::default()).unwrap();
     let parent = tempfile::tempdir().unwrap();
-    let directory = parent.path().join("cache");
-    let (is_done, most) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let watch = {
-        let (directory, is_done, most) = (directory.clone(), Arc::clone(&is_done), Arc::clone(&most));
-        std::thread::spawn(move || {
-            while !is_done.load(Ordering::Relaxed) {
-                most.fetch_max(bytes_in(&directory), Ordering::Relaxed);
-                sleep(Duration::from_millis(1));
-            }
-        })
-    };
-    let mut processes: Vec<_> = (0..PROCESSES).map(|n| Process::start(server.url(), &directory, n + 1)).collect();
-    let mut epoch = |processes: &mut Vec<Process>| {
-        server.log().clear();
-        processes.iter_mut().for_each(|process| process.tell("epoch"));
-        let last = processes.iter_mut().map(|process| process.hear("done")).last().unwrap();
-        // What waits is written, and found by the others.
-        sleep(Duration::from_millis(500));
-        (server.log().counts().bytes_sent as f64 / set as f64, last)
-    };
-    let (first, stats) = epoch(&mut processes);
-    println!("first epoch: {first:.3} x the set from the store; {stats}");
-    let (second, stats) = epoch(&mut processes);
-    println!("second epoch: {second:.3} x; {stats}");
-    // One is killed, and starts again.
-    processes[3].child.kill().unwrap();
-    processes[3].child.wait().unwrap();
-    processes[3] = Process::start(server.url(), &directory, 99);
-    let (third, _) = epoch(&mut processes);
-    println!("after a kill and a restart: {third:.3} x");
-    for process in &mut processes {
-        process.tell("close");
-        process.hear("closed");
-        process.child.wait().unwrap();
-    }
-    is_done.store(true, Ordering::Relaxed);
-    watch.join().unwrap();
-    let (most, segment) = (most.load(Ordering::Relaxed), (disk / 16).min(64 * MIB));
-    println!("at most {} MiB on disk of {} and a segment of {} each", most / MIB, disk / MIB, segment / MIB);
-    assert!(first <= 1.5, "{first}");
-    assert!(second == 0.0 && third == 0.0, "{second} {third}");
-    assert!(most <= disk + PROCESSES * segment, "{most}");
+    let (directory, disk) = (parent.path().join("cache"), 2 * set_bytes());
+    let most = most_bytes_in(&directory, || {
+        let mut host = Host::new(directory.clone(), disk);
+        let (first, stats) = host.epoch(false);
+        println!("first epoch: {first:.3} x the set from the store; {stats}");
+        let (second, stats) = host.epoch(false);
+        println!("second epoch: {second:.3} x; {stats}");
+        let (third, _) = host.epoch(true);
+        println!("third epoch, one is killed half way and begins again: {third:.3} x");
+        host.close();
+        assert!(first <= 1.5, "{first}");
+        assert!(second == 0.0 && third == 0.0, "{second} {third}");
+    });
+    check_size(most, disk);
+}
+
+#[test]
+fn a_process_killed_in_the_first_epoch_costs_nothing() {
+    let parent = tempfile::tempdir().unwrap();
+    let (directory, disk) = (parent.path().join("cache"), 2 * set_bytes());
+    let most = most_bytes_in(&directory, || {
+        let mut host = Host::new(directory.clone(), disk);
+        let (first, _) = host.epoch(true);
+        let (second, stats) = host.epoch(false);
+        println!("killed half way: {first:.3} x the set from the store, then {second:.3} x; {stats}");
+        host.close();
+        assert!(first <= 1.5 && second == 0.0, "{first} {second}");
+    });
+    check_size(most, disk);
+}
+
+#[test]
+fn a_directory_of_half_the_data_set_keeps_to_its_size() {
+    let parent = tempfile::tempdir().unwrap();
+    let (directory, disk) = (parent.path().join("cache"), set_bytes() / 2);
+    let most = most_bytes_in(&directory, || {
+        let mut host = Host::new(directory.clone(), disk);
+        let epochs: Vec<_> = [false, true, false].into_iter().map(|kills_one| host.epoch(kills_one).0).collect();
+        println!("half of the set fits: {epochs:.3?} x the set from the store");
+        host.close();
+        // Eight processes that find nothing on disk fetch eight sets.
+        assert!(epochs.iter().all(|fetched| *fetched < 7.0), "{epochs:?}");
+    });
+    check_size(most, disk);
 }

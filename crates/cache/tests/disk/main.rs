@@ -7,6 +7,7 @@ mod damage;
 mod faults;
 mod home;
 mod kills;
+mod limits;
 mod opening;
 mod restarts;
 mod scans;
