@@ -1,5 +1,5 @@
-//! A hit on disk, of a page of 64 KiB that lies in the page cache of the system: ours through `dyn ObjectStore`, foyer's
-//! hybrid cache through its own interface, and bare reads with a checksum. All in one run, one after the other.
+//! A hit on disk, of a page of 64 KiB that lies in the page cache of the system: ours through `dyn ObjectStore`,
+//! foyer's hybrid cache through its own interface, and bare reads with a checksum. All in one run, one after the other.
 //!
 //! `cargo bench -p headstart-peers --bench disk_hits` prints the table; every byte read has a known value.
 
@@ -89,7 +89,11 @@ async fn foyers(directory: &std::path::Path) -> Read {
     Arc::new(move |n| {
         let cache = cache.clone();
         Box::pin(async move {
-            cache.get(&n).await.expect("no error").map_or_else(|| page(n)[0], |entry| entry.value()[entry.value().len() - 1])
+            cache
+                .get(&n)
+                .await
+                .expect("no error")
+                .map_or_else(|| page(n)[0], |entry| entry.value()[entry.value().len() - 1])
         })
     })
 }

@@ -105,7 +105,10 @@ impl Process {
 
     fn hear(&mut self, what: &str) -> String {
         let lines = self.output.by_ref().lines().map_while(Result::ok);
-        lines.into_iter().find(|line| line.starts_with(what)).unwrap_or_else(|| panic!("the process ends before {what}"))
+        lines
+            .into_iter()
+            .find(|line| line.starts_with(what))
+            .unwrap_or_else(|| panic!("the process ends before {what}"))
     }
 }
 

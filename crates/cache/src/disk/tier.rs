@@ -148,8 +148,8 @@ impl DiskShared {
                 DiskRead::Late
             }
             PageRead::WouldWait => {
-                let may_wait = !self.has_faults.load(Relaxed)
-                    || self.update_health(|health, now| health.waits.may_try(now));
+                let may_wait =
+                    !self.has_faults.load(Relaxed) || self.update_health(|health, now| health.waits.may_try(now));
                 if may_wait { DiskRead::WouldWait } else { self.late() }
             }
         }

@@ -1,7 +1,7 @@
 //! Writers that are killed at any moment of a storm of writes: every sealed segment is there, and no byte is wrong.
 
-use std::process::{Child, Command, Stdio};
 use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use headstart_sim::{LinkProfile, SimStore};
