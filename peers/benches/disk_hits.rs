@@ -110,7 +110,11 @@ async fn foyers(directory: &std::path::Path) -> Read {
     Arc::new(move |n| {
         let cache = cache.clone();
         Box::pin(async move {
-            cache.get(&n).await.expect("no error").map_or_else(|| page(n)[0], |entry| entry.value()[entry.value().len() - 1])
+            cache
+                .get(&n)
+                .await
+                .expect("no error")
+                .map_or_else(|| page(n)[0], |entry| entry.value()[entry.value().len() - 1])
         })
     })
 }
@@ -222,6 +226,8 @@ async fn main() {
     for (name, directory, bytes) in [("takes all", &directories[3], 1 << 30), ("is full", &directories[4], 16 << 20)] {
         let (without, with, writes) = misses(directory.path(), bytes).await;
         let more = with - without;
-        println!("a miss, and the disk {name} ({writes} of {MISSES} written): {without:.1} us without, {more:+.1} with it");
+        println!(
+            "a miss, and the disk {name} ({writes} of {MISSES} written): {without:.1} us without, {more:+.1} with it"
+        );
     }
 }

@@ -63,9 +63,9 @@ impl CacheStore {
     ///
     /// Ranges end where the object ends: `0..u64::MAX` is all of it. The requests are speculative, so reads go before
     /// them; eight of at most 8 MiB are in flight at once. Pages count as read once, and so outlive a scan; ranges of
-    /// more than [`CacheConfig::memory_bytes`] evict the pages that came first. Local files and objects without a
-    /// validator (a version, a strong entity tag or a modification date) cannot be kept: of these, nothing is fetched
-    /// beyond the answer that shows it. A cache that is off sends no request.
+    /// more than [`CacheConfig::memory_bytes`] evict the pages that came first. Pages on disk are left there. Local
+    /// files and objects without a validator (a version, a strong entity tag or a modification date) cannot be kept: of
+    /// these, nothing is fetched beyond the answer that shows it. A cache that is off sends no request.
     ///
     /// # Errors
     /// Those of the inner store; [`FetchError::PastEnd`](headstart_fetch_core::FetchError::PastEnd) where a range
@@ -77,8 +77,9 @@ impl CacheStore {
         self.reads.warm(location, ranges).await
     }
 
-    /// Writes the pages that wait for the disk, and those in memory that it has not taken, because too many waited. Then
-    /// ends as a writer of its directory: a cache that is opened there later finds all that fit. Reads go on as before. Without a disk tier, this does nothing.
+    /// Writes the pages that wait for the disk, and those in memory that it has not taken because too many waited. Then
+    /// ends as a writer of its directory: a cache that is opened there later finds all that fit. Reads go on as before.
+    /// Without a disk tier, this does nothing.
     ///
     /// A cache that is dropped instead does the same in a thread of its own, which a process that exits does not wait
     /// for.

@@ -13,7 +13,7 @@
 //! | `disk opened` | DEBUG | `directory`, `segments`, `pages` | the disk tier has found what is in its directory |
 //! | `disk state` | DEBUG | `directory`, `state` | reads or writes begin to fail, or work again |
 //! | `disk failed` | DEBUG | `directory`, `what`, `error` | a system call of the disk tier failed |
-//! | `segment deleted` | DEBUG | `writer`, `number`, `bytes`, `hits` | a segment makes room for others |
+//! | `segment deleted` | DEBUG | `writer`, `number`, `bytes`, `uses` | a segment makes room for others |
 //! | `segment set aside` | DEBUG | `file` | a page of it was damaged |
 //!
 //! Without a subscriber each event costs one relaxed load and a comparison. `range` is a range of bytes, or what a
@@ -77,8 +77,8 @@ pub(crate) fn disk_failed(directory: &std::path::Path, what: &str, error: &std::
     debug!(target: TARGET, directory = %directory.display(), what, %error, "disk failed");
 }
 
-pub(crate) fn segment_deleted(writer: u64, number: u32, bytes: u64, hits: f32) {
-    debug!(target: TARGET, writer, number, bytes, hits, "segment deleted");
+pub(crate) fn segment_deleted(writer: u64, number: u32, bytes: u64, uses: f32) {
+    debug!(target: TARGET, writer, number, bytes, uses, "segment deleted");
 }
 
 pub(crate) fn segment_set_aside(file: &std::path::Path) {

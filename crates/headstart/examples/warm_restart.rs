@@ -1,7 +1,7 @@
 //! A cache that outlives the process: `cargo run -p headstart --example warm_restart`.
 //!
-//! The second run of a program finds what the first one has read. Here, two stacks one after the other stand for the two
-//! runs, and a store in memory stands for the bucket.
+//! The second run of a program finds what the first one has read. Here, two stacks one after the other stand for the
+//! two runs, and a store in memory stands for the bucket.
 
 use std::error::Error;
 use std::sync::Arc;

@@ -22,13 +22,14 @@ const MAX_DISK_BYTES: u64 = 32 << 40;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiskConfig {
-    /// The directory; it is made if it is missing. It must belong to this user, and nobody else may write to it. Several
-    /// processes may share it. Default: none, no disk tier.
+    /// The directory; it is made if it is missing. It must belong to this user, and nobody else may write to it.
+    /// Several processes may share it. Default: none, no disk tier.
     pub directory: Option<PathBuf>,
-    /// The most bytes in the directory, beside one segment (a sixteenth of `bytes`, at most 64 MiB) for each open cache.
-    /// Default: 10 GiB.
+    /// The most bytes in the directory, beside one segment (a sixteenth of `bytes`, at most 64 MiB) for each open
+    /// cache. Default: 10 GiB.
     pub bytes: u64,
-    /// The free space of the file system that the tier leaves to others: below it, segments are deleted. Default: 1 GiB.
+    /// The free space of the file system that the tier leaves to others: below it, segments are deleted. Default:
+    /// 1 GiB.
     pub floor_bytes: u64,
     /// Name of the store: tells its objects from those of other stores in the same directory. Two stores that share a
     /// name must have the same bytes wherever path, version and size are equal. Caches with a directory need one; the

@@ -106,7 +106,9 @@ impl DiskDirectory {
             let entry = entry?;
             let Some(file) = entry.file_name().to_str().and_then(DiskFile::parse) else { continue };
             match entry.metadata() {
-                Ok(found) => files.push(ListedFile { file, bytes: found.len() }),
+                // A directory or pipe of such a name is not ours.
+                Ok(found) if found.is_file() => files.push(ListedFile { file, bytes: found.len() }),
+                Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }

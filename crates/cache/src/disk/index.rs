@@ -1,6 +1,6 @@
 //! The index: which pages are on disk, and where. In memory, 15 to 23 bytes a page.
 //!
-//! An entry takes 12 bytes: 56 bits of the page's fingerprint and 40 bits of its location. Tables are open-addressed and
+//! An entry takes 12 bytes: 56 bits of fingerprint and 40 bits of location. Tables are open-addressed and
 //! grow by half when they are filled to four fifths, so at least 53 % of a table is used. `HashMap` doubles, and takes
 //! 15 to 30 bytes. Two pages with one fingerprint are both kept: the record on disk has the whole key.
 

@@ -169,6 +169,12 @@ pub(super) mod unix {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    /// How many files the process may have open, where there is a limit.
+    pub(crate) fn file_limit() -> Option<usize> {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
+        usize::try_from(limit).ok()
+    }
+
     /// Why somebody else may change what is in the directory, and what to do about it.
     pub(crate) fn exposure(directory: &Metadata) -> Option<&'static str> {
         let owner = directory.uid();
@@ -208,6 +214,10 @@ pub(super) mod windows {
     /// Not known: the floor does not count on this system.
     pub(crate) fn free_bytes(_: &Path) -> io::Result<u64> {
         Ok(u64::MAX)
+    }
+
+    pub(crate) fn file_limit() -> Option<usize> {
+        None
     }
 
     pub(crate) fn exposure(_: &Metadata) -> Option<&'static str> {

@@ -2,12 +2,11 @@
 //!
 //! Whoever needs room does this, under a lock. Nobody waits for the lock: while another process has it, room is made.
 
-use std::collections::HashMap;
 use std::io;
 
 use super::directory::{DiskDirectory, ListedFile};
-use super::policy::keep::{SegmentToKeep, victims};
-use super::policy::layout::{DiskFile, ENTRY_BYTES, SegmentId, SegmentState};
+use super::policy::keep::{SegmentToKeep, in_order_of_deletion};
+use super::policy::layout::{DiskFile, ENTRY_BYTES, HEADER_BYTES, SegmentId, SegmentState};
 use super::segments::SegmentSet;
 use super::uses::SegmentUses;
 use crate::trace_events;
@@ -19,6 +18,8 @@ pub(crate) struct DiskUsage {
     pub(crate) used_bytes: u64,
     /// The most bytes that may be there before a segment is begun.
     pub(crate) limit_bytes: u64,
+    /// Bytes of the segments that were set aside: nothing is lost with them.
+    pub(crate) set_aside_bytes: u64,
 }
 
 /// Keeps the size of a directory.
@@ -45,7 +46,9 @@ impl DiskKeeper {
         let used_bytes = files.iter().map(|file| file.bytes).sum();
         let free = self.directory.io.free_bytes(&self.directory.path)?;
         let limit = free.saturating_add(used_bytes).saturating_sub(self.floor_bytes + self.segment_bytes);
-        Ok(DiskUsage { used_bytes, limit_bytes: self.bytes.min(limit) })
+        let is_set_aside = |file: &&ListedFile| matches!(file.file, DiskFile::Segment(_, SegmentState::SetAside));
+        let set_aside_bytes = files.iter().filter(is_set_aside).map(|file| file.bytes).sum();
+        Ok(DiskUsage { used_bytes, limit_bytes: self.bytes.min(limit), set_aside_bytes })
     }
 
     /// The present size and limit.
@@ -58,7 +61,7 @@ impl DiskKeeper {
     ///
     /// Every cache begins a segment only when it has seen the directory within the limit, and has one open at most. So
     /// the directory exceeds the limit by at most one segment a cache, however many begin at once.
-    pub(crate) fn make_room(&self, set: &SegmentSet, uses: &SegmentUses) -> io::Result<DiskUsage> {
+    pub(crate) fn make_room(&self, set: &SegmentSet, uses: impl FnOnce() -> SegmentUses) -> io::Result<DiskUsage> {
         let usage = self.usage(&self.directory.list()?)?;
         if usage.excess() == 0 {
             return Ok(usage);
@@ -67,24 +70,33 @@ impl DiskKeeper {
         self.take_over_dead()?;
         let files = self.directory.list()?;
         let usage = self.usage(&files)?;
-        for victim in victims(self.deletable(&files, set, uses), usage.excess()) {
+        let mut left_bytes = usage.excess();
+        for victim in in_order_of_deletion(self.deletable(&files, &uses())) {
+            if left_bytes == 0 {
+                break;
+            }
             let state = if victim.is_set_aside { SegmentState::SetAside } else { SegmentState::Sealed };
-            self.directory.io.remove(&self.directory.segment(victim.id, state))?;
+            if let Err(error) = self.directory.io.remove(&self.directory.segment(victim.id, state)) {
+                trace_events::disk_failed(&self.directory.path, "remove", &error);
+                continue;
+            }
             if let Some(segment) = set.get(victim.id) {
                 set.forget(&segment);
             }
-            trace_events::segment_deleted(victim.id.writer, victim.id.number, victim.bytes, victim.uses.hits);
+            left_bytes = left_bytes.saturating_sub(victim.bytes);
+            trace_events::segment_deleted(victim.id.writer, victim.id.number, victim.bytes, victim.uses);
         }
         self.usage(&self.directory.list()?)
     }
 
     /// The segment that would be deleted next.
-    pub(crate) fn next_victim(&self, set: &SegmentSet, uses: &SegmentUses) -> io::Result<Option<SegmentId>> {
-        let deletable = self.deletable(&self.directory.list()?, set, uses);
-        Ok(victims(deletable, 1).into_iter().find(|victim| !victim.is_set_aside).map(|victim| victim.id))
+    pub(crate) fn next_victim(&self, uses: &SegmentUses) -> io::Result<Option<SegmentId>> {
+        let deletable = self.deletable(&self.directory.list()?, uses);
+        let sound = in_order_of_deletion(deletable).into_iter().find(|victim| !victim.is_set_aside);
+        Ok(sound.map(|victim| victim.id))
     }
 
-    fn deletable(&self, files: &[ListedFile], set: &SegmentSet, uses: &SegmentUses) -> Vec<SegmentToKeep> {
+    fn deletable(&self, files: &[ListedFile], uses: &SegmentUses) -> Vec<SegmentToKeep> {
         let mut others = SegmentUses::default();
         for file in files {
             if let DiskFile::Uses(writer) = file.file
@@ -93,21 +105,12 @@ impl DiskKeeper {
                 others.add(&SegmentUses::load(&self.directory, writer));
             }
         }
-        let pages: HashMap<_, _> =
-            set.all().iter().map(|one| (one.id, one.pages.load(std::sync::atomic::Ordering::Relaxed))).collect();
         let deletable = files.iter().filter_map(|file| match file.file {
             DiskFile::Segment(_, SegmentState::Open) => None,
             DiskFile::Segment(id, state) => {
-                let mut sum = uses.of(id);
-                sum.add(others.of(id));
-                let guess = u32::try_from(file.bytes / (64 << 10)).unwrap_or(u32::MAX);
-                Some(SegmentToKeep {
-                    id,
-                    bytes: file.bytes.max(ENTRY_BYTES),
-                    pages: pages.get(&id).copied().unwrap_or(guess),
-                    is_set_aside: state == SegmentState::SetAside,
-                    uses: sum,
-                })
+                let is_set_aside = state == SegmentState::SetAside;
+                let uses = uses.of(id) + others.of(id);
+                Some(SegmentToKeep { id, bytes: file.bytes.max(ENTRY_BYTES), is_set_aside, uses })
             }
             _ => None,
         });
@@ -131,9 +134,14 @@ impl DiskKeeper {
             }
             match file.file {
                 DiskFile::Segment(id, state) => {
-                    let sealed = self.directory.segment(id, SegmentState::Sealed);
+                    let open = self.directory.segment(id, state);
                     // It may have been sealed or set aside since the directory was listed.
-                    let _ = self.directory.io.rename(&self.directory.segment(id, state), &sealed);
+                    let _ = if file.bytes <= HEADER_BYTES {
+                        // Killed before the first page: perhaps even before the header was written.
+                        self.directory.io.remove(&open)
+                    } else {
+                        self.directory.io.rename(&open, &self.directory.segment(id, SegmentState::Sealed))
+                    };
                 }
                 DiskFile::Uses(writer) => {
                     left.add(&SegmentUses::load(&self.directory, writer));

@@ -171,3 +171,15 @@ pub(crate) fn table(set: &SegmentSet, segment: &Segment, from: u32, all: bool) -
         wanted = left;
     }
 }
+
+/// At most `count` pages of a segment, from entry number `from` on.
+pub(crate) fn some_entries(set: &SegmentSet, segment: &Segment, from: u32, count: u32) -> Vec<PageEntry> {
+    let count = count.min(segment.layout.slots.saturating_sub(from));
+    let mut bytes = vec![0; count as usize * ENTRY_BYTES as usize];
+    let Ok(Some(file)) = set.file(segment) else { return Vec::new() };
+    let at = segment.layout.entry_at(from);
+    let Ok(read) = set.directory.io.read(&file, &mut [IoSliceMut::new(&mut bytes)], at, true) else {
+        return Vec::new();
+    };
+    bytes[..read].as_chunks::<{ ENTRY_BYTES as usize }>().0.iter().filter_map(PageEntry::decode).collect()
+}

@@ -10,12 +10,13 @@ use parking_lot::{Mutex, RwLock};
 
 use super::directory::DiskDirectory;
 use super::index::{MAX_SEGMENTS, PageIndex, PagePlace};
+use super::io::system;
 use super::object::DiskPage;
 use super::policy::entry::{EntryBytes, PageEntry, SegmentHeader};
 use super::policy::layout::{ENTRY_BYTES, SegmentId, SegmentLayout, SegmentState};
 use super::policy::path_filter::PathFilter;
 
-/// Files of segments that stay open: fewer than the usual limit of 1,024 for a process.
+/// Files of segments that stay open, at most: a reader of others opens the file anew.
 const MAX_OPEN_FILES: usize = 384;
 
 /// A part of the deleted segments may stay in the index, so that it is not searched for every one.
@@ -65,6 +66,8 @@ pub(crate) struct SegmentSet {
     /// Segments with a damaged page: the disk thread sets them aside.
     damaged: Mutex<Vec<SegmentId>>,
     open_files: AtomicUsize,
+    /// [`MAX_OPEN_FILES`], or a quarter of what the process may open.
+    max_open_files: usize,
     /// Damaged pages found.
     pub(crate) damages: AtomicU64,
     /// Pages that the filter of paths is made for.
@@ -99,6 +102,7 @@ impl SegmentSet {
             free: Mutex::default(),
             damaged: Mutex::default(),
             open_files: AtomicUsize::new(0),
+            max_open_files: system::file_limit().map_or(MAX_OPEN_FILES, |limit| MAX_OPEN_FILES.min(limit / 4)),
             damages: AtomicU64::new(0),
             pages_of_filter: pages,
         }
@@ -183,12 +187,13 @@ impl SegmentSet {
         if let Some(file) = &*segment.file.read() {
             return Ok(Some(Arc::clone(file)));
         }
-        let states = if segment.is_sealed() { &[SegmentState::Sealed][..] } else { &[SegmentState::Open, SegmentState::Sealed] };
+        let states =
+            if segment.is_sealed() { &[SegmentState::Sealed][..] } else { &[SegmentState::Open, SegmentState::Sealed] };
         for state in states {
             match self.directory.io.open(&self.directory.segment(segment.id, *state)) {
                 Ok(file) => {
                     let file = Arc::new(file);
-                    if self.open_files.load(Relaxed) < MAX_OPEN_FILES {
+                    if self.open_files.load(Relaxed) < self.max_open_files {
                         self.keep_open(segment, &file);
                     }
                     return Ok(Some(file));
@@ -208,10 +213,11 @@ impl SegmentSet {
 
     /// Closes the files of segments that `is_idle` names, where many files are open.
     pub(crate) fn close_idle(&self, is_idle: impl Fn(&Segment) -> bool) {
-        if self.open_files.load(Relaxed) < MAX_OPEN_FILES {
+        if self.open_files.load(Relaxed) < self.max_open_files {
             return;
         }
         for segment in self.all() {
+            // Asked of every segment: the question begins the next time of idleness.
             if is_idle(&segment) && segment.file.write().take().is_some() {
                 self.open_files.fetch_sub(1, Relaxed);
             }
@@ -219,7 +225,12 @@ impl SegmentSet {
     }
 
     /// Adds a segment without its pages; `None` where the index cannot tell more segments apart.
-    pub(crate) fn add(&self, header: &SegmentHeader, file: Option<&Arc<File>>, state: SegmentState) -> Option<Arc<Segment>> {
+    pub(crate) fn add(
+        &self,
+        header: &SegmentHeader,
+        file: Option<&Arc<File>>,
+        state: SegmentState,
+    ) -> Option<Arc<Segment>> {
         let mut list = self.list.write();
         let reused = self.free.lock().pop();
         let number = reused.map_or(list.len(), |number| number as usize);

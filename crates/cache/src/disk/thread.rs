@@ -37,11 +37,26 @@ pub(super) struct DiskThread {
     /// None while the directory cannot be written, and when the tier is closed.
     writer: Option<SegmentWriter>,
     scan: SegmentScan,
-    uses: SegmentUses,
     next_tick: Instant,
     next_save: Instant,
-    /// Pages that were in the index when the filter of paths was made.
+    /// Reads and writes until the uses of segments were written last.
+    saved_at: u64,
+    /// Pages that were written when the filter of paths was made.
     filter_writes: u64,
+}
+
+/// However the thread ends: nobody waits for it any more.
+impl Drop for DiskThread {
+    fn drop(&mut self) {
+        self.shared.queue.stop();
+        loop {
+            match self.shared.queue.next(Duration::ZERO) {
+                DiskWork::Write(page, _) => self.shared.queue.done(&page),
+                DiskWork::Close(callers) => drop(callers),
+                DiskWork::Idle | DiskWork::Stop => break,
+            }
+        }
+    }
 }
 
 impl DiskThread {
@@ -51,15 +66,23 @@ impl DiskThread {
     /// Those of the system: the directory cannot be read, or no thread can be started.
     pub(super) fn start(shared: Arc<DiskShared>, keeper: DiskKeeper, layout: SegmentLayout) -> io::Result<()> {
         let now = now();
-        let (scan, uses) = (SegmentScan::default(), SegmentUses::default());
-        let mut thread =
-            Self { shared, keeper, layout, writer: None, scan, uses, next_tick: now, next_save: now, filter_writes: 0 };
-        if let Ok(Some(_lock)) = thread.keeper.directory.lock_keeper()
-            && let Ok(left) = thread.keeper.take_over_dead()
-        {
-            thread.uses.add(&left);
+        let mut thread = Self {
+            shared,
+            keeper,
+            layout,
+            writer: None,
+            scan: SegmentScan::default(),
+            next_tick: now,
+            next_save: now,
+            saved_at: 0,
+            filter_writes: 0,
+        };
+        let mut left = SegmentUses::default();
+        if let Ok(Some(_lock)) = thread.keeper.directory.lock_keeper() {
+            left = thread.keeper.take_over_dead().unwrap_or_default();
         }
         thread.scan.update(&thread.shared.set, None)?;
+        left.recall(&thread.shared.set, &thread.shared.counts);
         if let Err(error) = thread.make_writer() {
             thread.write_failed(&error);
         }
@@ -98,8 +121,8 @@ impl DiskThread {
     /// Seals the segment, and ends as a writer.
     fn close(&mut self) {
         let Some(mut writer) = self.writer.take() else { return };
-        self.uses.collect(&self.shared.set.all());
-        let closed = writer.seal(&self.shared.set).and_then(|()| self.uses.save(&self.keeper.directory, writer.id));
+        let sealed = writer.seal(&self.shared.set);
+        let closed = sealed.and_then(|()| self.uses().save(&self.keeper.directory, writer.id));
         if let Err(error) = closed {
             self.write_failed(&error);
         }
@@ -112,14 +135,14 @@ impl DiskThread {
         if let Err(error) = self.scan.update(set, own) {
             trace_events::disk_failed(&set.directory.path, "list", &error);
         }
-        let segments = set.all();
-        set.close_idle(|segment| segment.hits.load(Relaxed) == 0);
-        self.uses.collect(&segments);
+        set.close_idle(|segment| segment.hits.swap(0, Relaxed) == 0);
         if now >= self.next_save {
             self.next_save = now + SAVE_EVERY;
-            self.uses.retain(|id| set.get(id).is_some());
-            if let (Some(own), true) = (own, self.scan.has_others)
-                && let Err(error) = self.uses.save(&self.keeper.directory, own)
+            let counters = &self.shared.counters;
+            let done = counters.hits.now() + counters.writes.now();
+            if let Some(own) = own
+                && std::mem::replace(&mut self.saved_at, done) != done
+                && let Err(error) = self.uses().save(&self.keeper.directory, own)
             {
                 trace_events::disk_failed(&set.directory.path, "write", &error);
             }
@@ -141,7 +164,8 @@ impl DiskThread {
         if shared.set.has(page) {
             return;
         }
-        let may_try = !shared.has_faults.load(Relaxed) || shared.update_health(|health, now| health.writes.may_try(now));
+        let may_try =
+            !shared.has_faults.load(Relaxed) || shared.update_health(|health, now| health.writes.may_try(now));
         if !may_try {
             return shared.counters.dropped.add(1);
         }
@@ -177,8 +201,7 @@ impl DiskThread {
             if let Some(writer) = &mut self.writer {
                 writer.seal(&shared.set)?;
             }
-            self.uses.collect(&shared.set.all());
-            let usage = self.keeper.make_room(&shared.set, &self.uses)?;
+            let usage = self.keeper.make_room(&shared.set, || self.uses())?;
             shared.set.clean_index();
             self.look_at_usage();
             if usage.excess() > 0 {
@@ -209,15 +232,19 @@ impl DiskThread {
         let (shared, keeper) = (&self.shared, &self.keeper);
         let Ok(usage) = keeper.usage_now() else { return };
         shared.used_bytes.store(usage.used_bytes, Relaxed);
-        let is_full = usage.used_bytes + keeper.segment_bytes > usage.limit_bytes;
+        let is_full = usage.used_bytes - usage.set_aside_bytes + keeper.segment_bytes > usage.limit_bytes;
         shared.is_full.store(is_full, Relaxed);
         if is_full
-            && let Ok(Some(victim)) = keeper.next_victim(&shared.set, &self.uses)
+            && let Ok(Some(victim)) = keeper.next_victim(&self.uses())
             && let Some(segment) = shared.set.get(victim)
             && let Ok(entries) = table(&shared.set, &segment, 0, true)
         {
             shared.counts.compare_with(entries.iter().flatten().map(|entry| entry.key.fingerprint()));
         }
+    }
+
+    fn uses(&self) -> SegmentUses {
+        SegmentUses::measure(&self.shared.set, &self.shared.counts)
     }
 
     /// Makes the filter of paths anew when as much has been written as it is made for: it still has the paths of what

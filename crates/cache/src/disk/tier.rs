@@ -148,8 +148,8 @@ impl DiskShared {
                 DiskRead::Late
             }
             PageRead::WouldWait => {
-                let may_wait = !self.has_faults.load(Relaxed)
-                    || self.update_health(|health, now| health.waits.may_try(now));
+                let may_wait =
+                    !self.has_faults.load(Relaxed) || self.update_health(|health, now| health.waits.may_try(now));
                 if may_wait { DiskRead::WouldWait } else { self.late() }
             }
         }
@@ -249,7 +249,8 @@ impl DiskTier for SegmentTier {
 
     fn offer_last(&self, page: &DiskPage, bytes: &Bytes) {
         let shared = &self.shared;
-        let is_admitted = !shared.is_full.load(Relaxed) || shared.counts.admits(shared.counts.of(page.key.fingerprint()));
+        let is_admitted =
+            !shared.is_full.load(Relaxed) || shared.counts.admits(shared.counts.of(page.key.fingerprint()));
         if is_admitted && !shared.set.has(page) {
             // A closed queue has taken all before.
             let _ = shared.queue.push_held(*page, bytes.clone());

@@ -1,85 +1,74 @@
 //! How much each segment is used, by this process and by others.
 //!
-//! Every process counts its own reads, and writes them to a small file of its own every few seconds; the one that makes
-//! room adds up the files. A shared mapping would be exact at once, but needs `unsafe`. The modification time of a
+//! Every process counts its own uses of pages ([`UseCounts`]), and writes what this means for each segment to a small
+//! file of its own every few seconds. The one that makes room adds up the files, and a process that starts recalls what
+//! those before it have found. A shared mapping would be exact at once, but needs `unsafe`. The modification time of a
 //! segment would tell when it was read last, but not how often, so a scan would look like use.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, IoSlice};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::directory::DiskDirectory;
-use super::policy::keep::SegmentUse;
+use super::policy::admission::UseCounts;
 use super::policy::layout::{DiskFile, SegmentId};
-use super::segments::Segment;
+use super::scan::some_entries;
+use super::segments::SegmentSet;
 
-/// Bytes of a record: a segment and its use.
-const RECORD_BYTES: usize = 20;
+/// Bytes of a record: a segment and its uses.
+const RECORD_BYTES: usize = 16;
 
-/// Uses count half as much after so many rounds (see [`SegmentUse::rounds`]).
-const ROUNDS_TO_FADE: f32 = 4.0;
+/// Pages of a segment that are looked at: one block of its table.
+const SAMPLE: u32 = 128;
 
-/// How much this process uses each segment.
+/// How often the pages of each segment are used, on average.
 #[derive(Debug, Default)]
 pub(crate) struct SegmentUses {
-    uses: HashMap<SegmentId, SegmentUse>,
-    rounds: f32,
-    is_changed: bool,
+    uses: HashMap<SegmentId, f32>,
 }
 
 impl SegmentUses {
-    /// Takes in the reads since the last call.
-    pub(crate) fn collect(&mut self, segments: &[Arc<Segment>]) {
-        let hits: Vec<_> = segments.iter().map(|segment| segment.hits.swap(0, Relaxed)).collect();
-        let total: u64 = hits.iter().map(|hits| u64::from(*hits)).sum();
-        if total == 0 {
-            return;
-        }
-        let pages: u64 = segments.iter().map(|segment| u64::from(segment.pages.load(Relaxed))).sum();
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let (rounds, hits) = (
-            total as f32 / pages.max(1) as f32,
-            hits.into_iter().map(|hits| hits as f32).collect::<Vec<_>>(),
-        );
-        for (segment, hits) in segments.iter().zip(hits) {
-            self.uses.entry(segment.id).or_default().add(SegmentUse { hits, rounds });
-        }
-        self.rounds += rounds;
-        if self.rounds >= ROUNDS_TO_FADE {
-            self.rounds = 0.0;
-            self.uses.values_mut().for_each(SegmentUse::fade);
-        }
-        self.is_changed = true;
+    /// The uses of all segments, as this process has counted them.
+    pub(crate) fn measure(set: &SegmentSet, counts: &UseCounts) -> Self {
+        let uses = set.all().into_iter().map(|segment| {
+            let from = segment.pages.load(Relaxed).saturating_sub(SAMPLE) / 2;
+            let sample = some_entries(set, &segment, from, SAMPLE);
+            let fingerprints: Vec<u64> = sample.iter().map(|entry| entry.key.fingerprint()).collect();
+            (segment.id, counts.mean(&fingerprints))
+        });
+        Self { uses: uses.collect() }
     }
 
-    /// The use of a segment by this process.
-    pub(crate) fn of(&self, id: SegmentId) -> SegmentUse {
+    /// Counts what earlier processes have found, so that it is not lost with them.
+    pub(crate) fn recall(&self, set: &SegmentSet, counts: &UseCounts) {
+        for (id, uses) in &self.uses {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+            let uses = uses.round().clamp(0.0, 255.0) as u8;
+            if let (Some(segment), 1..) = (set.get(*id), uses) {
+                for entry in some_entries(set, &segment, 0, segment.layout.slots) {
+                    counts.recall(entry.key.fingerprint(), uses);
+                }
+            }
+        }
+    }
+
+    /// The uses of a segment.
+    pub(crate) fn of(&self, id: SegmentId) -> f32 {
         self.uses.get(&id).copied().unwrap_or_default()
     }
 
-    /// Adds what another process has seen.
+    /// Adds what another process has found.
     pub(crate) fn add(&mut self, other: &Self) {
-        other.uses.iter().for_each(|(id, uses)| self.uses.entry(*id).or_default().add(*uses));
-        self.is_changed |= !other.uses.is_empty();
+        other.uses.iter().for_each(|(id, uses)| *self.uses.entry(*id).or_default() += uses);
     }
 
-    /// Forgets segments that are gone.
-    pub(crate) fn retain(&mut self, is_there: impl Fn(SegmentId) -> bool) {
-        self.uses.retain(|id, _| is_there(*id));
-    }
-
-    /// Writes the file of `writer`, if something has changed.
-    pub(crate) fn save(&mut self, directory: &DiskDirectory, writer: u64) -> io::Result<()> {
-        if !std::mem::take(&mut self.is_changed) {
-            return Ok(());
-        }
+    /// Writes the file of `writer`.
+    pub(crate) fn save(&self, directory: &DiskDirectory, writer: u64) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(self.uses.len() * RECORD_BYTES + 4);
         for (id, uses) in &self.uses {
             bytes.extend_from_slice(&id.writer.to_le_bytes());
             bytes.extend_from_slice(&id.number.to_le_bytes());
-            bytes.extend_from_slice(&uses.hits.to_le_bytes());
-            bytes.extend_from_slice(&uses.rounds.to_le_bytes());
+            bytes.extend_from_slice(&uses.to_le_bytes());
         }
         let crc = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
@@ -104,16 +93,17 @@ impl SegmentUses {
             let mut writer = [0; 8];
             writer.copy_from_slice(&record[..8]);
             let id = SegmentId { writer: u64::from_le_bytes(writer), number: u32::from_le_bytes(word(8)) };
-            (id, SegmentUse { hits: f32::from_le_bytes(word(12)), rounds: f32::from_le_bytes(word(16)) })
+            (id, f32::from_le_bytes(word(12)))
         });
         // A damaged number that the checksum has missed must not make a segment immortal.
-        let is_sound = |uses: &SegmentUse| uses.hits.is_finite() && uses.rounds.is_finite();
-        Self { uses: uses.filter(|(_, uses)| is_sound(uses)).collect(), ..Self::default() }
+        Self { uses: uses.filter(|(_, uses)| uses.is_finite()).collect() }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::io::SystemIo;
     use super::*;
 
@@ -122,16 +112,12 @@ mod tests {
         let path = tempfile::tempdir().expect("a directory");
         let directory = DiskDirectory::open(path.path(), Arc::new(SystemIo)).expect("made");
         let id = |number| SegmentId { writer: 3, number };
-        let mut uses = SegmentUses { is_changed: true, ..SegmentUses::default() };
-        uses.uses.insert(id(1), SegmentUse { hits: 5.0, rounds: 2.0 });
-        uses.uses.insert(id(2), SegmentUse { hits: 0.5, rounds: 1.0 });
-        uses.save(&directory, 9).expect("saved");
-        uses.save(&directory, 9).expect("nothing to save");
+        let uses = SegmentUses { uses: HashMap::from([(id(1), 5.0), (id(2), 0.5)]) };
+        (0..2).for_each(|_| uses.save(&directory, 9).expect("saved"));
         let loaded = SegmentUses::load(&directory, 9);
-        assert_eq!(loaded.of(id(1)), SegmentUse { hits: 5.0, rounds: 2.0 });
         let mut sum = SegmentUses::default();
         (0..2).for_each(|_| sum.add(&loaded));
-        assert_eq!(sum.of(id(2)).hits, 1.0);
+        assert_eq!([1, 2, 3].map(|number| sum.of(id(number))), [10.0, 1.0, 0.0]);
         assert_eq!(SegmentUses::load(&directory, 8).uses.len(), 0, "missing");
         let file = directory.file(DiskFile::Uses(9));
         let mut bytes = std::fs::read(&file).expect("there");

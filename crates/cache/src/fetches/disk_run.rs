@@ -20,8 +20,8 @@ use crate::lookup::{CacheCall, ObjectHead};
 const INLINE_BYTES: u64 = 256 << 10;
 
 impl Fetches {
-    /// Reads `run`, pages of the version `head`, from disk: the first ones at once where they need no wait for the disk,
-    /// the others in a task.
+    /// Reads `run`, pages of the version `head`, from disk: the first ones at once where they need no wait for the
+    /// disk, the others in a task.
     pub(super) fn launch_disk_run(
         self: &Arc<Self>,
         call: &Arc<CacheCall>,
@@ -68,8 +68,8 @@ impl FetchTask {
         self.guard.has_room(page, on_disk.bytes as usize).then(|| tier.read_now(&on_disk))
     }
 
-    /// Reads `run` from disk, or from the store where the disk has it not, or later than the store. `first`: what a look
-    /// at the first page has given; each look counts.
+    /// Reads `run` from disk, or from the store where the disk has it not, or later than the store. `first`: what a
+    /// look at the first page has given; each look counts.
     async fn read_from_disk(
         &self,
         head: &Arc<ObjectHead>,
@@ -80,7 +80,9 @@ impl FetchTask {
         let mut page = run.start;
         while page < run.end {
             tokio::task::consume_budget().await;
-            let Some((tier, on_disk)) = lookup.disk_page(&self.call.path, head, page) else { return Ok(FetchOutcome::Lost) };
+            let Some((tier, on_disk)) = lookup.disk_page(&self.call.path, head, page) else {
+                return Ok(FetchOutcome::Lost);
+            };
             self.guard.room(page, on_disk.bytes as usize).await;
             let read = match first.take().unwrap_or_else(|| tier.read_now(&on_disk)) {
                 DiskRead::WouldWait => tier.read(on_disk).await,
@@ -95,7 +97,9 @@ impl FetchTask {
                 // One request brings this page and the next ones that the disk does not have either.
                 DiskRead::Missing => {
                     let is_gone = |next: &u64| *next < run.end && !lookup.is_on_disk(&self.call, head, *next);
-                    iter::successors(Some(page + 1), |next| Some(next + 1)).find(|next| !is_gone(next)).unwrap_or(run.end)
+                    iter::successors(Some(page + 1), |next| Some(next + 1))
+                        .find(|next| !is_gone(next))
+                        .unwrap_or(run.end)
                 }
                 DiskRead::Late | DiskRead::WouldWait => run.end,
             };

@@ -68,7 +68,12 @@ impl Fetches {
     }
 
     /// The task of the fetch of `waiter`.
-    pub(super) fn task(self: &Arc<Self>, call: &Arc<CacheCall>, waiter: &FetchWaiter, stamp: RequestStamp) -> FetchTask {
+    pub(super) fn task(
+        self: &Arc<Self>,
+        call: &Arc<CacheCall>,
+        waiter: &FetchWaiter,
+        stamp: RequestStamp,
+    ) -> FetchTask {
         let mut extensions = call.extensions.clone();
         if extensions.get::<Intent>().is_none() {
             // To requests with an intent, layers below say where their answers come from and when they were confirmed.

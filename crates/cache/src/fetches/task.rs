@@ -54,11 +54,13 @@ impl FetchTask {
             lookup.counters.fills.add(1);
             trace_events::fill_started(&self.call.path, request);
         }
+        let begun = Instant::now();
         let result = fetches.inner.get_opts(&self.call.path, options).await.inspect_err(|error| {
             if matches!(error, Error::NotFound { .. }) {
                 lookup.versions.remove(&self.call.path, self.call.version.as_deref());
             }
         })?;
+        lookup.link_took(begun);
         // To cache local files gains nothing; where ranges are ignored it does harm, as the cache requests wider ones.
         let has_range = *request == OpeningRequest::Head || result.range == request.range_in(result.meta.size);
         let uncacheable = LocalFile::is_source_of(&result) || !has_range;
@@ -102,9 +104,7 @@ impl FetchTask {
             return Ok(None);
         }
         check_range(range, &result.range)?;
-        if let Some(disk) = &lookup.disk {
-            disk.tier.link_took(begun.elapsed());
-        }
+        lookup.link_took(begun);
         self.fetches.refusals.granted_range();
         Ok(Some(result))
     }

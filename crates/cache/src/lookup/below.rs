@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::path::Path;
+use tokio::time::Instant;
 
 use super::{Arrival, CacheCall, Lookup, ObjectHead};
 use crate::disk::{DiskNames, DiskPage, DiskTier};
@@ -32,8 +33,14 @@ impl OfferUsed {
 }
 
 impl Lookup {
-    /// The disk tier, and what a page of the version `head` of `path` is called there; `None` where it is not kept on disk.
-    pub(crate) fn disk_page(&self, path: &Path, head: &ObjectHead, page: u64) -> Option<(&Arc<dyn DiskTier>, DiskPage)> {
+    /// The disk tier, and what a page of the version `head` of `path` is called there; `None` where it is not kept on
+    /// disk.
+    pub(crate) fn disk_page(
+        &self,
+        path: &Path,
+        head: &ObjectHead,
+        page: u64,
+    ) -> Option<(&Arc<dyn DiskTier>, DiskPage)> {
         let disk = self.disk.as_ref()?;
         let name = || disk.names.object(path, &head.version);
         let object = head.on_disk.get_or_init(name).as_ref()?;
@@ -49,6 +56,13 @@ impl Lookup {
     /// Whether pages of some version of `path` may be on disk.
     pub(crate) fn may_be_on_disk(&self, path: &Path) -> bool {
         self.disk.as_ref().is_some_and(|disk| disk.tier.may_have(disk.names.path_tag(path)))
+    }
+
+    /// A request that was sent at `begun` was answered: the disk is waited for as long as it is sooner.
+    pub(crate) fn link_took(&self, begun: Instant) {
+        if let Some(disk) = &self.disk {
+            disk.tier.link_took(begun.elapsed());
+        }
     }
 
     /// Keeps a page that was fetched: in memory, and on disk where that takes it.

@@ -76,7 +76,9 @@ fn damage(home: &Home, dice: &mut Dice) -> io::Result<(String, u64)> {
         }
         7 => {
             // Both are whole, and stand where the other should.
-            let Some(table) = tables::read(&path).filter(|table| table.entries.len() > 1) else { return Ok(("no table".into(), 0)) };
+            let Some(table) = tables::read(&path).filter(|table| table.entries.len() > 1) else {
+                return Ok(("no table".into(), 0));
+            };
             let mut place = || table.entries[usize::try_from(dice.roll(table.entries.len() as u64)).unwrap()].1;
             let (one, two, file) = (place(), place(), open()?);
             let (mut first, mut second) = (vec![0; ENTRY + PAGE as usize], vec![0; ENTRY + PAGE as usize]);
@@ -86,7 +88,9 @@ fn damage(home: &Home, dice: &mut Dice) -> io::Result<(String, u64)> {
             (format!("swapped the records at {one} and {two} of {shown}"), 1)
         }
         8 => {
-            let Some(table) = tables::read(&path).filter(|table| table.entries.len() > 1) else { return Ok(("no table".into(), 0)) };
+            let Some(table) = tables::read(&path).filter(|table| table.entries.len() > 1) else {
+                return Ok(("no table".into(), 0));
+            };
             let (from, to) = (dice.roll(u64::from(table.slots)), dice.roll(u64::from(table.slots)));
             let mut entry = [0; ENTRY];
             let file = open()?;
@@ -96,8 +100,12 @@ fn damage(home: &Home, dice: &mut Dice) -> io::Result<(String, u64)> {
         }
         9 => {
             // A page of the other segment, where this one has a page of its own.
-            let (Some(here), Some(there)) = (tables::read(&path), tables::read(&other)) else { return Ok(("no table".into(), 0)) };
-            let (Some(to), Some(from)) = (here.entries.last(), there.entries.first()) else { return Ok(("no page".into(), 0)) };
+            let (Some(here), Some(there)) = (tables::read(&path), tables::read(&other)) else {
+                return Ok(("no table".into(), 0));
+            };
+            let (Some(to), Some(from)) = (here.entries.last(), there.entries.first()) else {
+                return Ok(("no page".into(), 0));
+            };
             let mut record = vec![0; ENTRY + PAGE as usize];
             let read = File::open(&other)?.read_at(&mut record, from.1)?;
             open()?.write_all_at(&record[..read], to.1)?;
@@ -150,7 +158,9 @@ fn damage(home: &Home, dice: &mut Dice) -> io::Result<(String, u64)> {
             let mut others = home.segments("lock");
             others.extend(home.segments("uses"));
             others.retain(|file| !file.ends_with("keeper.lock") || dice.roll(2) == 0);
-            let Some(file) = others.get(usize::try_from(dice.roll(others.len().max(1) as u64)).unwrap()) else { return Ok(("nothing".into(), 0)) };
+            let Some(file) = others.get(usize::try_from(dice.roll(others.len().max(1) as u64)).unwrap()) else {
+                return Ok(("nothing".into(), 0));
+            };
             fs::remove_file(file)?;
             (format!("deleted {}", name(file)), 0)
         }

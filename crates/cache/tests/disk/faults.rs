@@ -137,11 +137,11 @@ async fn a_disk_whose_writes_fail_costs_nothing() {
         assert_eq!(stats.state, DiskState::Unstable, "{stats:?}");
         assert!(stats.failures >= 3 && stats.dropped > 100, "{stats:?}");
         assert_eq!(stats.writes > 0, is_full, "what fits is written");
-        // What was written is read.
-        io.is_small.store(false, Ordering::Relaxed);
-        io.writes_fail.store(false, Ordering::Relaxed);
-        time(&opened, &path, &pages).await;
-        assert_eq!(opened.disk().hits >= stats.writes.min(40), is_full || opened.disk().hits == 0);
+        if is_full {
+            // What was written is read.
+            time(&opened, &path, &pages).await;
+            assert!(opened.disk().hits > stats.hits, "{stats:?} {:?}", opened.disk());
+        }
     }
 }
 

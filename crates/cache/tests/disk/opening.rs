@@ -50,14 +50,19 @@ async fn opening_reads_the_tables_and_no_page() {
         let segments = u32::try_from(bytes / (64 * MIB)).unwrap();
         let pages: u64 = (0..segments).map(|number| write_hollow(home.path(), number, 64 * MIB, 64 * KIB)).sum();
         let io = Arc::new(CountingIo::default());
-        let disk =
-            DiskConfig { bytes: bytes * 2, floor_bytes: 0, io: Some(Arc::clone(&io) as _), ..DiskConfig::new(home.path(), "test") };
+        let disk = DiskConfig {
+            bytes: bytes * 2,
+            floor_bytes: 0,
+            io: Some(Arc::clone(&io) as _),
+            ..DiskConfig::new(home.path(), "test")
+        };
         let begun = Instant::now();
         let cache = Cached::new(&store(), CacheConfig { disk, ..CacheConfig::default() });
         let opened_in = begun.elapsed();
         let stats = cache.disk();
         let index_bytes = stats.index_bytes as f64 / stats.held_pages as f64;
-        let (opened, reads, read_bytes) = (io.opened.load(Relaxed), io.reads.load(Relaxed), io.read_bytes.load(Relaxed));
+        let (opened, reads, read_bytes) =
+            (io.opened.load(Relaxed), io.reads.load(Relaxed), io.read_bytes.load(Relaxed));
         println!(
             "| {} GB | {pages} | {:.0} ms | {reads} | {} MiB | {index_bytes:.1} |",
             bytes / GB,

