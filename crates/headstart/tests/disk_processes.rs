@@ -134,7 +134,7 @@ fn eight_processes_fetch_a_data_set_once() {
         })
     };
     let mut processes: Vec<_> = (0..PROCESSES).map(|n| Process::start(server.url(), &directory, n + 1)).collect();
-    let mut epoch = |processes: &mut Vec<Process>| {
+    let epoch = |processes: &mut Vec<Process>| {
         server.log().clear();
         processes.iter_mut().for_each(|process| process.tell("epoch"));
         let last = processes.iter_mut().map(|process| process.hear("done")).last().unwrap();
