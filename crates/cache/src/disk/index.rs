@@ -28,20 +28,20 @@ pub(crate) struct PagePlace {
 
 /// All pages on disk that this process knows of.
 pub(crate) struct PageIndex {
-    shards: Box<[RwLock<Shard>]>,
+    shards: Box<[RwLock<IndexShard>]>,
 }
 
 #[derive(Default)]
-struct Shard {
-    slots: Vec<Slot>,
+struct IndexShard {
+    slots: Vec<IndexSlot>,
     used: usize,
 }
 
 /// 56 bits of fingerprint and 40 bits of location, as three words so that it takes 12 bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Slot([u32; 3]);
+struct IndexSlot([u32; 3]);
 
-impl Slot {
+impl IndexSlot {
     const EMPTY: Self = Self([u32::MAX; 3]);
 
     #[expect(clippy::cast_possible_truncation, reason = "words of a packed value")]
@@ -79,17 +79,21 @@ impl PageIndex {
 
     /// Adds a page.
     pub(crate) fn insert(&self, fingerprint: u64, place: PagePlace) {
-        self.shard(fingerprint).write().insert(Slot::new(fingerprint, place));
+        self.shard(fingerprint).write().insert(IndexSlot::new(fingerprint, place));
     }
 
     /// Keeps the pages in the segments that `keep` names.
     pub(crate) fn retain(&self, keep: impl Fn(u32) -> bool) {
         for shard in &self.shards {
             let mut shard = shard.write();
-            let kept: Vec<Slot> =
-                shard.slots.iter().copied().filter(|slot| *slot != Slot::EMPTY && keep(slot.place().segment)).collect();
+            let kept: Vec<IndexSlot> = shard
+                .slots
+                .iter()
+                .copied()
+                .filter(|slot| *slot != IndexSlot::EMPTY && keep(slot.place().segment))
+                .collect();
             if kept.len() < shard.used {
-                *shard = Shard { slots: vec![Slot::EMPTY; kept.len() * 3 / 2 + 8], used: 0 };
+                *shard = IndexShard { slots: vec![IndexSlot::EMPTY; kept.len() * 3 / 2 + 8], used: 0 };
                 kept.into_iter().for_each(|slot| shard.insert(slot));
             }
         }
@@ -102,15 +106,15 @@ impl PageIndex {
 
     /// Bytes of memory that the index takes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().slots.capacity() * size_of::<Slot>()).sum()
+        self.shards.iter().map(|shard| shard.read().slots.capacity() * size_of::<IndexSlot>()).sum()
     }
 
-    fn shard(&self, fingerprint: u64) -> &RwLock<Shard> {
+    fn shard(&self, fingerprint: u64) -> &RwLock<IndexShard> {
         &self.shards[usize::try_from(fingerprint >> 52).expect("four bits") % SHARDS]
     }
 }
 
-impl Shard {
+impl IndexShard {
     /// The first slot to look at: the fingerprint's middle bits, scaled to the table.
     fn home(&self, fingerprint: u64) -> usize {
         let middle = (fingerprint >> 20) & u64::from(u32::MAX);
@@ -123,7 +127,7 @@ impl Shard {
             return;
         }
         let mut at = self.home(fingerprint);
-        while self.slots[at] != Slot::EMPTY {
+        while self.slots[at] != IndexSlot::EMPTY {
             let slot = self.slots[at];
             if slot.fingerprint() == fingerprint && !visit(slot.place()) {
                 return;
@@ -132,19 +136,19 @@ impl Shard {
         }
     }
 
-    fn insert(&mut self, slot: Slot) {
+    fn insert(&mut self, slot: IndexSlot) {
         if (self.used + 1) * 5 > self.slots.len() * 4 {
-            let more = vec![Slot::EMPTY; self.slots.len() * 3 / 2 + 8];
+            let more = vec![IndexSlot::EMPTY; self.slots.len() * 3 / 2 + 8];
             let old = std::mem::replace(&mut self.slots, more);
-            old.into_iter().filter(|slot| *slot != Slot::EMPTY).for_each(|slot| self.put(slot));
+            old.into_iter().filter(|slot| *slot != IndexSlot::EMPTY).for_each(|slot| self.put(slot));
         }
         self.put(slot);
         self.used += 1;
     }
 
-    fn put(&mut self, slot: Slot) {
+    fn put(&mut self, slot: IndexSlot) {
         let mut at = self.home(slot.fingerprint());
-        while self.slots[at] != Slot::EMPTY {
+        while self.slots[at] != IndexSlot::EMPTY {
             at = if at + 1 == self.slots.len() { 0 } else { at + 1 };
         }
         self.slots[at] = slot;

@@ -5,22 +5,11 @@
 use std::io;
 
 use super::directory::{DiskDirectory, ListedFile};
-use super::policy::keep::{SegmentToKeep, in_order_of_deletion};
+use super::policy::keep::{DiskUsage, SegmentToKeep, in_order_of_deletion};
 use super::policy::layout::{DiskFile, ENTRY_BYTES, HEADER_BYTES, SegmentId, SegmentState};
 use super::segments::SegmentSet;
 use super::uses::SegmentUses;
 use crate::trace_events;
-
-/// The size of a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct DiskUsage {
-    /// Bytes of all files in the directory.
-    pub(crate) used_bytes: u64,
-    /// The most bytes that may be there before a segment is begun.
-    pub(crate) limit_bytes: u64,
-    /// Bytes of the segments that were set aside: nothing is lost with them.
-    pub(crate) set_aside_bytes: u64,
-}
 
 /// Keeps the size of a directory.
 #[derive(Debug, Clone)]
@@ -34,21 +23,18 @@ pub(crate) struct DiskKeeper {
     pub(crate) own: Option<u64>,
 }
 
-impl DiskUsage {
-    pub(crate) fn excess(&self) -> u64 {
-        self.used_bytes.saturating_sub(self.limit_bytes)
-    }
-}
-
 impl DiskKeeper {
     /// The present size and limit: `bytes`, or less where the file system has too little free space.
     fn usage(&self, files: &[ListedFile]) -> io::Result<DiskUsage> {
-        let used_bytes = files.iter().map(|file| file.bytes).sum();
-        let free = self.directory.io.free_bytes(&self.directory.path)?;
-        let limit = free.saturating_add(used_bytes).saturating_sub(self.floor_bytes + self.segment_bytes);
         let is_set_aside = |file: &&ListedFile| matches!(file.file, DiskFile::Segment(_, SegmentState::SetAside));
-        let set_aside_bytes = files.iter().filter(is_set_aside).map(|file| file.bytes).sum();
-        Ok(DiskUsage { used_bytes, limit_bytes: self.bytes.min(limit), set_aside_bytes })
+        Ok(DiskUsage {
+            used_bytes: files.iter().map(|file| file.bytes).sum(),
+            set_aside_bytes: files.iter().filter(is_set_aside).map(|file| file.bytes).sum(),
+            free_bytes: self.directory.io.free_bytes(&self.directory.path)?,
+            max_bytes: self.bytes,
+            floor_bytes: self.floor_bytes,
+            segment_bytes: self.segment_bytes,
+        })
     }
 
     /// The present size and limit.

@@ -31,13 +31,13 @@ pub(crate) enum Refused {
 
 /// Pages that wait to be written.
 pub(crate) struct WriteQueue {
-    state: Mutex<QueueState>,
+    state: Mutex<WriteQueueState>,
     changed: Condvar,
     max_bytes: usize,
 }
 
 #[derive(Default)]
-struct QueueState {
+struct WriteQueueState {
     pages: VecDeque<(DiskPage, Bytes)>,
     bytes: usize,
     /// The fingerprints of `pages`, and of the page that is being written.

@@ -232,9 +232,8 @@ impl DiskThread {
         let (shared, keeper) = (&self.shared, &self.keeper);
         let Ok(usage) = keeper.usage_now() else { return };
         shared.used_bytes.store(usage.used_bytes, Relaxed);
-        let is_full = usage.used_bytes - usage.set_aside_bytes + keeper.segment_bytes > usage.limit_bytes;
-        shared.is_full.store(is_full, Relaxed);
-        if is_full
+        shared.is_full.store(usage.is_full(), Relaxed);
+        if usage.is_full()
             && let Ok(Some(victim)) = keeper.next_victim(&self.uses())
             && let Some(segment) = shared.set.get(victim)
             && let Ok(entries) = table(&shared.set, &segment, 0, true)

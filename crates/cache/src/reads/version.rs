@@ -32,6 +32,14 @@ pub(super) struct FoundVersion {
     pub(super) waiters: Vec<Arc<FetchWaiter>>,
 }
 
+/// What the store said of an object that may be on disk. Where it has not answered, the caller's own request is sent.
+enum DiskQuestion {
+    Answered(FoundVersion),
+    NotAsked,
+    /// The store refuses HEAD requests.
+    Refused,
+}
+
 /// What an attempt to read gave.
 pub(super) type Attempt<T> = Result<T, AttemptError>;
 
@@ -138,8 +146,13 @@ impl VersionFinder<'_> {
             None => match self.reads.lookup.first_step(self.call) {
                 Ok((head, is_valid)) => FoundVersion::known(head, is_valid),
                 Err(FirstStep::Open) => match self.ask_for_disk().await? {
-                    Some(found) => found,
-                    None => open.await?,
+                    DiskQuestion::Answered(found) => found,
+                    DiskQuestion::NotAsked => open.await?,
+                    DiskQuestion::Refused => {
+                        let found = open.await?;
+                        self.reads.fetches.refusals.refused_head();
+                        found
+                    }
                 },
                 Err(_) => return Err(AttemptError::Bypass),
             },
@@ -153,17 +166,18 @@ impl VersionFinder<'_> {
     }
 
     /// The present version of an object that is not known while pages of it may be on disk: a HEAD tells whether they
-    /// are of this version, and nothing is fetched that is there. `None` where the caller's request is sent instead.
-    async fn ask_for_disk(&self) -> Attempt<Option<FoundVersion>> {
-        let lookup = &self.reads.lookup;
-        let plan = &self.call.plan;
-        if plan.opens || !plan.reads_cache || !lookup.may_be_on_disk(&self.call.path) {
-            return Ok(None);
+    /// are of this version, and nothing is fetched that is there.
+    async fn ask_for_disk(&self) -> Attempt<DiskQuestion> {
+        let (lookup, plan) = (&self.reads.lookup, &self.call.plan);
+        let is_useful = !plan.opens && plan.reads_cache && lookup.may_be_on_disk(&self.call.path);
+        if !is_useful || self.reads.fetches.refusals.refuses_heads() {
+            return Ok(DiskQuestion::NotAsked);
         }
         match self.validate().await {
-            Ok(found) => Ok(Some(found)),
+            Ok(found) => Ok(DiskQuestion::Answered(found)),
+            Err(AttemptError::HeadRefused) => Ok(DiskQuestion::Refused),
             // The caller's own request gets the store's own answer.
-            Err(AttemptError::HeadRefused | AttemptError::Fail(_)) => Ok(None),
+            Err(AttemptError::Fail(_)) => Ok(DiskQuestion::NotAsked),
             Err(other) => Err(other),
         }
     }

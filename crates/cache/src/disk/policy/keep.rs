@@ -1,6 +1,39 @@
-//! Which segments are deleted to make room: damaged ones, then those whose pages are used least.
+//! How much a directory may hold, and which segments are deleted to make room: damaged ones, then those whose pages are
+//! used least.
 
 use super::layout::SegmentId;
+
+/// What is in a directory, and what may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DiskUsage {
+    /// Bytes of all files in the directory.
+    pub(crate) used_bytes: u64,
+    /// Bytes of the segments that were set aside: nothing is lost with them.
+    pub(crate) set_aside_bytes: u64,
+    /// Bytes that the file system has left.
+    pub(crate) free_bytes: u64,
+    /// The most bytes of the directory.
+    pub(crate) max_bytes: u64,
+    /// The free bytes that are left to others.
+    pub(crate) floor_bytes: u64,
+    /// Bytes of the segment that is begun next.
+    pub(crate) segment_bytes: u64,
+}
+
+impl DiskUsage {
+    /// Bytes that have to go before a segment is begun. May be more than there are.
+    pub(crate) fn excess(&self) -> u64 {
+        let of_floor = self.floor_bytes.saturating_add(self.segment_bytes).saturating_sub(self.free_bytes);
+        self.used_bytes.saturating_sub(self.max_bytes).max(of_floor)
+    }
+
+    /// Whether something of use has to go before the segment after the next one is begun.
+    pub(crate) fn is_full(&self) -> bool {
+        let used_bytes = self.used_bytes - self.set_aside_bytes + self.segment_bytes;
+        let free_bytes = (self.free_bytes.saturating_add(self.set_aside_bytes)).saturating_sub(self.segment_bytes);
+        Self { used_bytes, free_bytes, ..*self }.excess() > 0
+    }
+}
 
 /// A segment that may be deleted.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +58,30 @@ pub(crate) fn in_order_of_deletion(mut segments: Vec<SegmentToKeep>) -> Vec<Segm
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_limit_is_the_directorys_own_or_what_the_file_system_has_left() {
+        for (used, set_aside, free, excess, is_full) in [
+            (50, 0, 1000, 0, false),
+            (95, 0, 1000, 0, true),
+            (95, 30, 1000, 0, false),
+            (130, 0, 1000, 30, true),
+            (50, 0, 40, 0, false),
+            (50, 0, 35, 0, true),
+            (50, 0, 20, 10, true),
+            (0, 0, 5, 25, true),
+        ] {
+            let usage = DiskUsage {
+                used_bytes: used,
+                set_aside_bytes: set_aside,
+                free_bytes: free,
+                max_bytes: 100,
+                floor_bytes: 20,
+                segment_bytes: 10,
+            };
+            assert_eq!((usage.excess(), usage.is_full()), (excess, is_full), "{used} {set_aside} {free}");
+        }
+    }
 
     /// The order of segments that are `(uses, is_set_aside)`.
     fn order(segments: &[(f32, bool)]) -> Vec<u32> {
