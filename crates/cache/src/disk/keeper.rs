@@ -26,10 +26,14 @@ pub(crate) struct DiskKeeper {
 impl DiskKeeper {
     /// The present size and limit: `bytes`, or less where the file system has too little free space.
     fn usage(&self, files: &[ListedFile]) -> io::Result<DiskUsage> {
-        let is_set_aside = |file: &&ListedFile| matches!(file.file, DiskFile::Segment(_, SegmentState::SetAside));
+        let in_state = |state| {
+            let is_in_state = |file: &&ListedFile| matches!(file.file, DiskFile::Segment(_, found) if found == state);
+            files.iter().filter(is_in_state).map(|file| file.bytes).sum()
+        };
         Ok(DiskUsage {
             used_bytes: files.iter().map(|file| file.bytes).sum(),
-            set_aside_bytes: files.iter().filter(is_set_aside).map(|file| file.bytes).sum(),
+            set_aside_bytes: in_state(SegmentState::SetAside),
+            open_bytes: in_state(SegmentState::Open),
             free_bytes: self.directory.io.free_bytes(&self.directory.path)?,
             max_bytes: self.bytes,
             floor_bytes: self.floor_bytes,

@@ -70,8 +70,8 @@ pub(crate) struct SegmentSet {
     max_open_files: usize,
     /// Damaged pages found.
     pub(crate) damages: AtomicU64,
-    /// Pages that the filter of paths is made for.
-    pub(crate) pages_of_filter: u64,
+    /// Pages that the filter of paths is made for at least.
+    pages_of_filter: u64,
 }
 
 impl Segment {
@@ -304,9 +304,14 @@ impl SegmentSet {
         self.free.lock().extend(gone);
     }
 
+    /// Pages that the filter of paths is made for.
+    pub(crate) fn filter_capacity(&self) -> u64 {
+        self.paths.read().capacity()
+    }
+
     /// Replaces the filter of paths by one with these tags.
     pub(crate) fn replace_paths(&self, tags: impl IntoIterator<Item = u32>) {
-        let mut filter = PathFilter::new(self.pages_of_filter);
+        let mut filter = PathFilter::new(self.pages_of_filter.max(2 * self.index.len() as u64));
         tags.into_iter().for_each(|tag| filter.insert(tag));
         *self.paths.write() = filter;
     }

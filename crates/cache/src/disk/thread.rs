@@ -82,6 +82,7 @@ impl DiskThread {
             left = thread.keeper.take_over_dead().unwrap_or_default();
         }
         thread.scan.update(&thread.shared.set, None)?;
+        thread.renew_filter();
         left.recall(&thread.shared.set, &thread.shared.counts);
         if let Err(error) = thread.make_writer() {
             thread.write_failed(&error);
@@ -146,8 +147,21 @@ impl DiskThread {
             {
                 trace_events::disk_failed(&set.directory.path, "write", &error);
             }
+            self.shrink();
             self.look_at_usage();
-            self.renew_filter();
+        }
+        self.renew_filter();
+    }
+
+    /// Deletes what is too much, where nothing is written that would do so.
+    fn shrink(&self) {
+        let set = &self.shared.set;
+        let shrunk = match self.keeper.usage_now() {
+            Ok(usage) if usage.must_shrink() => self.keeper.make_room(set, || self.uses()).map(|_| set.clean_index()),
+            usage => usage.map(|_| ()),
+        };
+        if let Err(error) = shrunk {
+            trace_events::disk_failed(&set.directory.path, "shrink", &error);
         }
     }
 
@@ -246,11 +260,12 @@ impl DiskThread {
         SegmentUses::measure(&self.shared.set, &self.shared.counts)
     }
 
-    /// Makes the filter of paths anew when as much has been written as it is made for: it still has the paths of what
-    /// was deleted.
+    /// Makes the filter of paths anew when as much has been written as it is made for, as it still has the paths of what
+    /// was deleted; and larger where there are more pages than it is made for, as small objects have short ones.
     fn renew_filter(&mut self) {
         let (set, writes) = (&self.shared.set, self.shared.counters.writes.now());
-        if writes - self.filter_writes < set.pages_of_filter {
+        let capacity = set.filter_capacity();
+        if writes - self.filter_writes < capacity && set.index.len() as u64 <= capacity {
             return;
         }
         self.filter_writes = writes;

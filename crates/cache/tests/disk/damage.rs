@@ -2,7 +2,7 @@
 //! directory: misses, never wrong bytes, errors, panics or hangs. Segments that nobody has touched stay in use, and once
 //! the damage ends everything is kept again.
 //!
-//! `HEADSTART_DISK_TESTS=full` does ten times as much.
+//! `HEADSTART_DISK_TESTS=full` does four times as much.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -229,7 +229,7 @@ fn remove_strange(home: &Home) {
 
 #[tokio::test(start_paused = true)]
 async fn damaged_files_are_misses_and_the_rest_stays_in_use() {
-    let lives = if is_full() { 700 } else { 70 };
+    let lives = if is_full() { 140 } else { 35 };
     let done = Arc::new(AtomicU64::new(0));
     watch(&done);
     let (mut found, mut hits) = (0, 0);

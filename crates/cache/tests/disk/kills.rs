@@ -76,7 +76,7 @@ fn kill(mut child: Child) {
 fn wait(home: &Home, dice: &mut Dice) {
     if dice.roll(4) > 0 {
         // A process has begun to write.
-        for _ in 0..2000 {
+        for _ in 0..100 {
             if !home.segments("open").is_empty() {
                 break;
             }
@@ -102,7 +102,7 @@ async fn storm(writers: usize, kills: u64) -> Found {
     let mut home = Home::new();
     let started = |home: &Home| (0..writers).map(|_| start(home)).collect::<Vec<_>>();
     while found.killed < kills {
-        if found.rounds.is_multiple_of(8) {
+        if found.rounds.is_multiple_of(4) {
             home = Home::new();
         }
         found.rounds += 1;

@@ -89,6 +89,8 @@ async fn objects_that_are_not_on_disk_cost_no_request_more_however_small_the_oth
         }
     }
     cache.settle();
+    // The filter is renewed when the disk thread looks around.
+    sleep(Duration::from_millis(400));
     let unknown = |store: SimStore, cache: Cached, name: &'static str| async move {
         store.log().clear();
         for n in 0..1000 {

@@ -10,6 +10,8 @@ pub(crate) struct DiskUsage {
     pub(crate) used_bytes: u64,
     /// Bytes of the segments that were set aside: nothing is lost with them.
     pub(crate) set_aside_bytes: u64,
+    /// Bytes of the segments that are being written.
+    pub(crate) open_bytes: u64,
     /// Bytes that the file system has left.
     pub(crate) free_bytes: u64,
     /// The most bytes of the directory.
@@ -25,6 +27,12 @@ impl DiskUsage {
     pub(crate) fn excess(&self) -> u64 {
         let of_floor = self.floor_bytes.saturating_add(self.segment_bytes).saturating_sub(self.free_bytes);
         self.used_bytes.saturating_sub(self.max_bytes).max(of_floor)
+    }
+
+    /// Whether something has to go although no segment is begun: the directory may have less than before, or others fill
+    /// the file system. Open segments are what a directory may have beyond its limit.
+    pub(crate) fn must_shrink(&self) -> bool {
+        self.used_bytes - self.open_bytes > self.max_bytes || self.free_bytes < self.floor_bytes
     }
 
     /// Whether something of use has to go before the segment after the next one is begun.
@@ -59,6 +67,12 @@ pub(crate) fn in_order_of_deletion(mut segments: Vec<SegmentToKeep>) -> Vec<Segm
 mod tests {
     use super::*;
 
+    /// A directory of at most 100 bytes, on a file system of which 20 are left to others; segments of 10.
+    fn usage(used_bytes: u64, set_aside_bytes: u64, open_bytes: u64, free_bytes: u64) -> DiskUsage {
+        let (max_bytes, floor_bytes, segment_bytes) = (100, 20, 10);
+        DiskUsage { used_bytes, set_aside_bytes, open_bytes, free_bytes, max_bytes, floor_bytes, segment_bytes }
+    }
+
     #[test]
     fn the_limit_is_the_directorys_own_or_what_the_file_system_has_left() {
         for (used, set_aside, free, excess, is_full) in [
@@ -71,15 +85,17 @@ mod tests {
             (50, 0, 20, 10, true),
             (0, 0, 5, 25, true),
         ] {
-            let usage = DiskUsage {
-                used_bytes: used,
-                set_aside_bytes: set_aside,
-                free_bytes: free,
-                max_bytes: 100,
-                floor_bytes: 20,
-                segment_bytes: 10,
-            };
+            let usage = usage(used, set_aside, 0, free);
             assert_eq!((usage.excess(), usage.is_full()), (excess, is_full), "{used} {set_aside} {free}");
+        }
+    }
+
+    #[test]
+    fn open_segments_may_exceed_the_limit() {
+        for (used, open, free, must_shrink) in
+            [(100, 0, 1000, false), (101, 0, 1000, true), (120, 20, 1000, false), (50, 0, 20, false), (50, 0, 19, true)]
+        {
+            assert_eq!(usage(used, 0, open, free).must_shrink(), must_shrink, "{used} {open} {free}");
         }
     }
 

@@ -19,6 +19,11 @@ impl PathFilter {
         Self { words: vec![0; words] }
     }
 
+    /// Pages that the filter is made for.
+    pub(crate) fn capacity(&self) -> u64 {
+        8 * self.words.len() as u64
+    }
+
     pub(crate) fn insert(&mut self, path_tag: u32) {
         for bit in self.bits(path_tag) {
             self.words[bit / 64] |= 1 << (bit % 64);
