@@ -161,3 +161,53 @@ async fn a_disk_of_200_ms_a_read_is_not_waited_for() {
     assert!(cache.disk().late > 50, "{:?}", cache.disk());
     assert_eq!(sent(&second).0, 60 * PAGE);
 }
+
+/// A small file system, where the user may mount one.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new(bytes: u64) -> Option<Self> {
+        let disk = Self(tempfile::tempdir().unwrap());
+        let options = format!("size={bytes},mode=0700");
+        let mut mount = std::process::Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(disk.0.path()).output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(disk)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(self.0.path()).output();
+    }
+}
+
+/// Writes files until the file system is full but for so many bytes.
+fn fill(disk: &Path, left: u64) {
+    let free = SystemIo.free_bytes(disk).unwrap();
+    std::fs::write(disk.join("ballast"), vec![1; usize::try_from(free - left).unwrap()]).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_system_that_is_full_costs_nothing() {
+    let Some(small) = SmallDisk::new(24 * MIB) else { return println!("this user may not mount a file system") };
+    let path = object("tmpfs", 24 * MIB);
+    let pages = Dice(3).shuffled(24 * MIB / PAGE);
+    let home = Home::new();
+    let without = time_without(&home, &path, &pages).await;
+    let config = home.config();
+    let disk = DiskConfig { directory: Some(small.0.path().join("cache")), ..config.disk };
+    let cache = Cached::new(&store(), CacheConfig { disk, ..config });
+    // The tier may have more than the file system has: it keeps a segment of free space.
+    let with = time(&cache, &path, &pages).await;
+    cache.settle();
+    compare("a file system smaller than the tier", with, without);
+    let stats = cache.disk();
+    assert!(stats.failures == 0 && stats.held_bytes > 16 * MIB, "{stats:?}");
+    // Others take the rest of it.
+    fill(small.0.path(), 100_000);
+    let more = object("more", 24 * MIB);
+    let without = time_without(&home, &more, &pages).await;
+    let with = time(&cache, &more, &pages).await;
+    cache.settle();
+    compare("a file system that others have filled", with, without);
+}
