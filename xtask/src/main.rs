@@ -16,6 +16,7 @@ mod ci;
 mod compare;
 mod compatibility;
 mod conformance;
+mod epochs;
 mod fuzz;
 mod local;
 mod metadata;
@@ -53,6 +54,8 @@ enum Command {
     Local(local::LocalArgs),
     /// Compute the cost of a recorded trace for other systems and options
     Replay(replay::ReplayArgs),
+    /// Draw what is fetched by a program that reads its data again and is restarted
+    Epochs(epochs::EpochsArgs),
     /// Draw how fast read-ahead reaches the link's rate
     Ramp(ramp::RampArgs),
     /// Write the results of a bench as a document, an HTML page and pictures
@@ -113,6 +116,7 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Servers(args) => servers::run(&args),
         Command::Local(args) => local::run(&args),
+        Command::Epochs(args) => epochs::run(&args),
         Command::Ramp(args) => ramp::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Report(args) => report::run(&args),

@@ -12,6 +12,7 @@ use headstart_fetch_core::options::{
 use headstart_fetch_core::{ConfigError, LinkEstimate, MemoryBudget, Options, PinBy};
 use serde::{Deserialize, Serialize};
 
+use crate::disk::DiskConfig;
 use crate::policy::page::PageSize;
 
 /// More memory than any machine has. A larger value is a typing error.
@@ -110,6 +111,8 @@ pub struct CacheConfig {
     /// fetch may take as long as the layer below allows. Default: 60 s.
     #[serde(with = "duration_text")]
     pub stall_timeout: Duration,
+    /// The disk tier. Default: none.
+    pub disk: DiskConfig,
     /// The link estimate: a hole that costs less than a round trip is fetched together with its neighbours. Default:
     /// the estimate of the layer below, if it has one; else only adjacent pages share a request.
     #[serde(skip)]
@@ -128,6 +131,7 @@ impl Default for CacheConfig {
             freshness: Freshness::default(),
             pin: None,
             stall_timeout: Duration::from_secs(60),
+            disk: DiskConfig::default(),
             link: None,
             budget: None,
         }
@@ -184,6 +188,40 @@ impl Options for CacheConfig {
             get: |config| format_duration(config.stall_timeout),
             set: |config, key, value| assign(&mut config.stall_timeout, parse_duration(key, value)),
         },
+        OptionRow {
+            key: "disk_directory",
+            takes: "a path",
+            what: "where pages outlive the process, unencrypted; several processes may share it",
+            get: |config| config.disk.directory.iter().map(|path| path.display().to_string()).collect(),
+            set: |config, _, value| {
+                config.disk.directory = (!value.is_empty()).then(|| value.into());
+                Ok(())
+            },
+        },
+        OptionRow {
+            key: "disk_bytes",
+            takes: "bytes, at least 16MiB",
+            what: "the most bytes in that directory, beside a segment for each process",
+            get: |config| format_bytes(config.disk.bytes),
+            set: |config, key, value| assign(&mut config.disk.bytes, parse_bytes(key, value)),
+        },
+        OptionRow {
+            key: "disk_floor_bytes",
+            takes: "bytes",
+            what: "the free space that is left to others: below it, pages are deleted",
+            get: |config| format_bytes(config.disk.floor_bytes),
+            set: |config, key, value| assign(&mut config.disk.floor_bytes, parse_bytes(key, value)),
+        },
+        OptionRow {
+            key: "disk_name",
+            takes: "a name",
+            what: "tells the objects of this store from those of others in that directory; not set: the URL",
+            get: |config| config.disk.name.clone(),
+            set: |config, _, value| {
+                value.clone_into(&mut config.disk.name);
+                Ok(())
+            },
+        },
     ];
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -204,7 +242,7 @@ impl Options for CacheConfig {
         if self.stall_timeout.is_zero() {
             return Err(ConfigError::bad("stall_timeout", "0s", "expected more than zero"));
         }
-        Ok(())
+        self.disk.check(self.page_bytes)
     }
 }
 
@@ -245,6 +283,10 @@ mod tests {
             ("freshness", "every-read"),
             ("pin", "version"),
             ("stall_timeout", "5s"),
+            ("disk_directory", "/var/cache/headstart"),
+            ("disk_bytes", "64GiB"),
+            ("disk_floor_bytes", "2GiB"),
+            ("disk_name", "gs://bucket"),
         ] {
             config.set(key, value).expect(key);
             assert_eq!(config.value(key).as_deref(), Some(value));
@@ -269,6 +311,8 @@ mod tests {
             ("freshness", "sometimes"),
             ("pin", "hope"),
             ("stall_timeout", "0"),
+            ("disk_bytes", "1MiB"),
+            ("disk_floor_bytes", "much"),
             ("page_byte", "64KiB"),
         ] {
             let error = config.set(key, value).expect_err(key).to_string();

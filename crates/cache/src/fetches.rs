@@ -3,6 +3,7 @@
 //! [`Fetches`] finds pages in memory (by [`Lookup`]) or in flight, or starts a fill. `reads` decides what to ask for.
 
 mod arrived_pages;
+mod disk_run;
 mod fetch;
 mod fill_body;
 mod launch;
@@ -128,18 +129,31 @@ impl Fetches {
         let runtime = current_runtime()?;
         let in_memory = |need: &PageNeed| self.lookup.page(call, head, need);
         let ahead = if missing.is_private { 0..0 } else { missing.ahead.clone() };
+        let on_disk = self.on_disk(call, head, &missing);
         let runs = |pages: &[u64], is_in_flight: &dyn Fn(u64) -> bool| {
             let bridge_bytes = self.lookup.bridge_bytes();
-            let mut runs = self.lookup.pages.runs(pages, bridge_bytes);
+            let (mut from_disk, fetched): (Vec<_>, Vec<_>) =
+                pages.iter().partition(|page| on_disk.binary_search(page).is_ok());
+            let mut runs = self.lookup.pages.runs(&fetched, bridge_bytes);
             if let Some(last) = runs.last_mut() {
-                let is_missing = |page| !is_in_flight(page) && !self.is_in_memory(call, head, page);
+                let is_missing = |page| {
+                    !is_in_flight(page)
+                        && !self.is_in_memory(call, head, page)
+                        && !self.lookup.is_on_disk(call, head, page)
+                };
                 last.end = self.lookup.pages.run_end(last, &ahead, bridge_bytes, is_missing);
             }
+            from_disk.retain(|page| !runs.iter().any(|run| run.contains(page)));
+            runs.extend(self.lookup.pages.runs(&from_disk, 0));
             runs
         };
         let (claimed, new_fetches) = self.in_flight.claim(call, head.id, missing, in_memory, runs);
         for (run, waiter) in &new_fetches {
-            self.launch_fill(call, &runtime, head, run, waiter);
+            if on_disk.binary_search(&run.start).is_ok() {
+                self.launch_disk_run(call, &runtime, head, run, waiter);
+            } else {
+                self.launch_fill(call, &runtime, head, run, waiter);
+            }
         }
         self.count(&claimed);
         planned.extend(claimed);
@@ -147,12 +161,24 @@ impl Fetches {
         Ok(planned)
     }
 
-    /// Counts hits, misses (the call began the fetch that brings the page) and joins.
+    /// The pages of `claim` that are on disk, in ascending order. A private claim reads none: an attempt before it has
+    /// failed.
+    fn on_disk(&self, call: &CacheCall, head: &ObjectHead, claim: &Claim<'_>) -> Vec<u64> {
+        if self.lookup.disk.is_none() || claim.is_private {
+            return Vec::new();
+        }
+        let pages = claim.needs.iter().map(|need| need.page);
+        pages.filter(|page| self.lookup.is_on_disk(call, head, *page)).collect()
+    }
+
+    /// Counts hits, misses (the call sent the request that brings the page) and joins. Pages from disk are counted when
+    /// they are read.
     fn count(&self, planned: &[PlannedPage]) {
         let in_flight = planned.iter().filter(|page| page.waiter().is_some()).count();
-        let own = planned.iter().filter(|page| page.is_own()).count();
+        let own = planned.iter().filter(|page| page.own_waiter().is_some()).count();
+        let requested = planned.iter().filter(|page| page.is_own()).count();
         self.lookup.counters.hits.add((planned.len() - in_flight) as u64);
-        self.lookup.counters.misses.add(own as u64);
+        self.lookup.counters.misses.add(requested as u64);
         self.lookup.counters.joins.add((in_flight - own) as u64);
     }
 
@@ -238,9 +264,9 @@ impl PlannedPage {
         }
     }
 
-    /// Whether a fetch that its call has begun brings the page.
+    /// Whether a request to the store that its call has sent brings the page.
     pub(crate) fn is_own(&self) -> bool {
-        self.own_waiter().is_some()
+        self.own_waiter().is_some_and(|waiter| !waiter.is_from_disk())
     }
 
     /// The waiter of the fetch that brings the page, if its call has begun it.

@@ -1,5 +1,5 @@
 //! A page cache for any [`ObjectStore`](object_store::ObjectStore): the same bytes of the same version of an object are
-//! never fetched twice, as long as they fit in memory.
+//! never fetched twice, as long as they fit in memory, or on disk where there is a [`DiskConfig`].
 //!
 //! ```text
 //!  get_opts · get_ranges · head
@@ -77,6 +77,9 @@
 //! + pages that callers hold        CacheStats::lent_bytes
 //! ```
 //!
+//! A disk tier adds 16 MiB of pages that wait to be written, and 32 to 40 bytes for each page on disk: 15 to 23 for the
+//! index, one for the filter of paths, 16 for the counts of uses.
+//!
 //! A longer fetch pauses while it holds 8 MiB that its reader has not taken. It reads on for another reader that waits
 //! for a later page; the slow reader then finds its pages in memory, or they are fetched again.
 //!
@@ -92,6 +95,15 @@
 //! Pages are copied out of the answers that brought them, so an evicted page frees its memory, and a page keeps no
 //! other memory alive. Answers share memory with the pages: a caller that holds a slice holds its page.
 //!
+//! # The disk tier
+//!
+//! With [`CacheConfig::disk`], fetched pages of objects with a version or a strong entity tag are also written to a
+//! directory, which outlives the process and which several processes may share. A page that is not in memory is read
+//! from there: on the caller's thread if it lies in the page cache of the system, else on a blocking thread, for as long
+//! as that is sooner than fetching. An object that is opened for the first time by this process, and that may be on
+//! disk, costs one HEAD: pages are used for the version that the store names. [`CacheStore::close`] writes what waits.
+//! Object bytes lie in the directory unencrypted.
+//!
 //! # Cancel safety
 //!
 //! Every fetch is a task of its own. Dropping a read takes nothing from other readers of the same bytes. When no
@@ -102,9 +114,11 @@
 //!
 //! # Tracing
 //!
-//! Events of the target `headstart::cache`, at DEBUG: fills, versions (stale, validated, changed); at TRACE: evictions.
+//! Events of the target `headstart::cache`, at DEBUG: fills, versions (stale, validated, changed), what becomes of the
+//! disk tier and its segments; at TRACE: evictions.
 
 mod config;
+mod disk;
 mod error;
 mod fetches;
 mod lookup;
@@ -121,9 +135,16 @@ extern crate self as headstart_cache;
 mod common;
 
 pub use config::{CacheConfig, Freshness};
+pub use disk::{DiskConfig, DiskState, DiskStats};
 pub use error::CacheError;
 pub use stats::CacheStats;
 pub use store::CacheStore;
+
+/// For the tests of this workspace: the system calls of the disk tier, to be replaced.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::disk::{DiskIo, SystemIo};
+}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -2,6 +2,7 @@
 //!
 //! [`Lookup`] sends no request and waits for nothing. `fetches` fills it, `reads` asks it first.
 
+mod below;
 mod call;
 mod hits;
 mod memory_tier;
@@ -17,6 +18,7 @@ use headstart_fetch_core::{Intent, LinkEstimate};
 use object_store::{Extensions, GetOptions, GetResult, GetResultPayload, Result, path::Path};
 use tokio::time::Instant;
 
+pub(crate) use self::below::DiskBelow;
 pub(crate) use self::call::{CacheCall, has_preconditions, is_portable, resolve};
 use self::memory_tier::MemoryTier;
 pub(crate) use self::memory_tier::{Arrival, PageKey, PageLocation};
@@ -38,6 +40,8 @@ pub(crate) struct Lookup {
     pub(crate) pages: PageSize,
     pub(crate) versions: VersionTable,
     pub(crate) memory: MemoryTier,
+    /// The disk tier below the memory, if there is one.
+    pub(crate) disk: Option<DiskBelow>,
     /// The configured estimate of the link, else the first one that an answer from below carried.
     link: OnceLock<Arc<LinkEstimate>>,
     /// The zero of the cache's clock: a day before the cache was made, as layers below may have confirmed their answers
@@ -47,7 +51,13 @@ pub(crate) struct Lookup {
 }
 
 impl Lookup {
-    pub(crate) fn new(config: &CacheConfig, pages: PageSize, rules: SafetyRules, counters: Arc<CacheCounters>) -> Self {
+    pub(crate) fn new(
+        config: &CacheConfig,
+        pages: PageSize,
+        rules: SafetyRules,
+        counters: Arc<CacheCounters>,
+        disk: Option<DiskBelow>,
+    ) -> Self {
         let now = Instant::now();
         let objects = (config.memory_bytes / MEMORY_BYTES_PER_OBJECT).clamp(64, 1 << 16);
         Self {
@@ -55,6 +65,7 @@ impl Lookup {
             pages,
             versions: VersionTable::new(objects, rules),
             memory: MemoryTier::new(config, pages, Arc::clone(&counters)),
+            disk,
             link: config.link.clone().map_or_else(OnceLock::new, OnceLock::from),
             start: now.checked_sub(Duration::from_secs(24 * 60 * 60)).unwrap_or(now),
             counters,
@@ -177,6 +188,7 @@ impl Lookup {
             held_bytes: self.memory.held_bytes(),
             held_pages: self.memory.held_pages(),
             lent_bytes: self.memory.lent_bytes(),
+            disk: self.disk.as_ref().map(|disk| disk.tier.stats()),
             ..self.counters.snapshot()
         }
     }

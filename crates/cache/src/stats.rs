@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use crate::disk::DiskStats;
+
 /// What a cache has done so far. Counts only grow; the fields from `held_bytes` on describe the present moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
@@ -40,6 +42,8 @@ pub struct CacheStats {
     pub lent_bytes: u64,
     /// Pages and objects that are being fetched now.
     pub in_flight: u64,
+    /// The disk tier; `None` without one.
+    pub disk: Option<DiskStats>,
 }
 
 /// Defines the counters behind [`CacheStats`], one for each of these fields, and reads them all.

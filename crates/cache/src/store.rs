@@ -15,6 +15,8 @@ use object_store::{
     PutResult, RenameOptions, Result, UploadPart, path::Path,
 };
 
+use crate::disk::{DiskNames, SegmentTier};
+use crate::lookup::DiskBelow;
 use crate::policy::{PageSize, SafetyRules};
 use crate::{config::CacheConfig, fetches::Fetches, lookup::Lookup, reads::Reads, stats::CacheStats};
 
@@ -44,7 +46,8 @@ impl CacheStore {
         let pages = PageSize::new(config.page_bytes).ok_or_else(|| {
             ConfigError::bad("page_bytes", config.page_bytes, "expected a power of two from 16KiB to 4MiB")
         })?;
-        let lookup = Arc::new(Lookup::new(&config, pages, rules, Arc::default()));
+        let disk = open_disk(&config)?;
+        let lookup = Arc::new(Lookup::new(&config, pages, rules, Arc::default(), disk));
         let fetches = Arc::new(Fetches::new(Arc::clone(&inner), Arc::clone(&lookup), &config, rules));
         let reads = Reads { lookup, fetches };
         Ok(Self { inner, config: Arc::new(config), rules, reads })
@@ -60,9 +63,9 @@ impl CacheStore {
     ///
     /// Ranges end where the object ends: `0..u64::MAX` is all of it. The requests are speculative, so reads go before
     /// them; eight of at most 8 MiB are in flight at once. Pages count as read once, and so outlive a scan; ranges of
-    /// more than [`CacheConfig::memory_bytes`] evict the pages that came first. Local files and objects without a
-    /// validator (a version, a strong entity tag or a modification date) cannot be kept: of these, nothing is fetched
-    /// beyond the answer that shows it. A cache that is off sends no request.
+    /// more than [`CacheConfig::memory_bytes`] evict the pages that came first. Pages on disk are left there. Local
+    /// files and objects without a validator (a version, a strong entity tag or a modification date) cannot be kept: of
+    /// these, nothing is fetched beyond the answer that shows it. A cache that is off sends no request.
     ///
     /// # Errors
     /// Those of the inner store; [`FetchError::PastEnd`](headstart_fetch_core::FetchError::PastEnd) where a range
@@ -72,6 +75,22 @@ impl CacheStore {
     /// Dropping the future aborts its fetches, except those that other reads wait for. Pages that have arrived stay.
     pub async fn warm(&self, location: &Path, ranges: &[Range<u64>]) -> Result<u64> {
         self.reads.warm(location, ranges).await
+    }
+
+    /// Writes the pages that wait for the disk, and those in memory that it has not taken because too many waited. Then
+    /// ends as a writer of its directory: a cache that is opened there later finds all that fit. Reads go on as before.
+    /// Without a disk tier, this does nothing.
+    ///
+    /// A cache that is dropped instead does the same in a thread of its own, which a process that exits does not wait
+    /// for.
+    ///
+    /// # Cancel safety
+    /// Once it is polled, dropping the future ends only the wait.
+    pub async fn close(&self) {
+        if let Some(disk) = &self.reads.lookup.disk {
+            self.reads.lookup.memory.offer_last();
+            disk.tier.close().await;
+        }
     }
 
     /// The settings in force.
@@ -89,6 +108,13 @@ impl CacheStore {
         lookup.versions.invalidate(path);
         InvalidateOnDrop { lookup, path: Path::ROOT }
     }
+}
+
+/// Opens the disk tier, if there is to be one.
+fn open_disk(config: &CacheConfig) -> Result<Option<DiskBelow>, ConfigError> {
+    let Some(tier) = SegmentTier::open(&config.disk, config.page_bytes)? else { return Ok(None) };
+    let names = DiskNames::new(&config.disk.name, config.page_bytes as u64);
+    Ok(Some(DiskBelow { tier: Arc::new(tier), names }))
 }
 
 /// Drops what is known of a path when a write to it ends, even by an error or cancellation: it may have been done.

@@ -10,6 +10,11 @@
 //! | `version validated` | DEBUG | `path`, `size` | a HEAD was answered with the present version |
 //! | `version changed` | DEBUG | `path`, `old`, `new` | an answer shows another version than the known one |
 //! | `page evicted` | TRACE | `version_id`, `page`, `bytes`, `unread` | a page makes room for others |
+//! | `disk opened` | DEBUG | `directory`, `segments`, `pages` | the disk tier has found what is in its directory |
+//! | `disk state` | DEBUG | `directory`, `state` | reads or writes begin to fail, or work again |
+//! | `disk failed` | DEBUG | `directory`, `what`, `error` | a system call of the disk tier failed |
+//! | `segment deleted` | DEBUG | `writer`, `number`, `bytes`, `uses` | a segment makes room for others |
+//! | `segment set aside` | DEBUG | `file` | a page of it was damaged |
 //!
 //! Without a subscriber each event costs one relaxed load and a comparison. `range` is a range of bytes, or what a
 //! request for an object of unknown size asks for.
@@ -22,6 +27,7 @@ use object_store::Error;
 use object_store::path::Path;
 use tracing::{debug, trace};
 
+use crate::disk::DiskState;
 use crate::lookup::PageKey;
 
 const TARGET: &str = "headstart::cache";
@@ -57,4 +63,24 @@ pub(crate) fn version_changed(path: &Path, old: &ObjectVersion, new: &ObjectVers
 /// Called under the lock of a shard of the memory tier.
 pub(crate) fn page_evicted(key: PageKey, bytes: usize, unread: bool) {
     trace!(target: TARGET, version_id = key.version, page = key.page, bytes, unread, "page evicted");
+}
+
+pub(crate) fn disk_opened(directory: &std::path::Path, segments: usize, pages: usize) {
+    debug!(target: TARGET, directory = %directory.display(), segments, pages, "disk opened");
+}
+
+pub(crate) fn disk_state(directory: &std::path::Path, state: DiskState) {
+    debug!(target: TARGET, directory = %directory.display(), ?state, "disk state");
+}
+
+pub(crate) fn disk_failed(directory: &std::path::Path, what: &str, error: &std::io::Error) {
+    debug!(target: TARGET, directory = %directory.display(), what, %error, "disk failed");
+}
+
+pub(crate) fn segment_deleted(writer: u64, number: u32, bytes: u64, uses: f32) {
+    debug!(target: TARGET, writer, number, bytes, uses, "segment deleted");
+}
+
+pub(crate) fn segment_set_aside(file: &std::path::Path) {
+    debug!(target: TARGET, file = %file.display(), "segment set aside");
 }

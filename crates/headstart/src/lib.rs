@@ -153,7 +153,9 @@ mod stack;
 pub use builder::HeadstartBuilder;
 pub use config::{Mode, options};
 pub use error::Error;
-pub use headstart_cache::{CacheConfig, CacheError, CacheStats, CacheStore, Freshness};
+pub use headstart_cache::{
+    CacheConfig, CacheError, CacheStats, CacheStore, DiskConfig, DiskState, DiskStats, Freshness,
+};
 pub use headstart_fetch_core::{
     AccessHint, BackendProfile, CacheHint, ConfigError, FetchConfig, FetchError, FetchStats, FetchStore, Intent, Link,
     LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, OptionSpec, PinBy, Prices,

@@ -178,6 +178,17 @@ impl Headstart {
         self.fetching.download(path, file)
     }
 
+    /// Writes what waits for the disk tier of the cache, for the next process that opens its directory: see
+    /// [`CacheStore::close`]. Without a disk tier, this does nothing. Reads go on as before.
+    ///
+    /// # Cancel safety
+    /// Once it is polled, dropping the future ends only the wait.
+    pub async fn close(&self) {
+        if let Some(cache) = &self.caching {
+            cache.close().await;
+        }
+    }
+
     /// Counts of all layers since the stack was built.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::{Double, content};
 use futures::StreamExt;
-use headstart_cache::{CacheConfig, CacheStore, Freshness};
+use headstart_cache::{CacheConfig, CacheStore, DiskConfig, Freshness};
 use headstart_fetch_core::PinBy;
 use headstart_prefetch::{PrefetchConfig, PrefetchStore};
 use object_store::path::Path;
@@ -77,6 +77,10 @@ enum Op {
     Sleep {
         ms: u64,
     },
+    /// The cache is opened anew, on what the one before has left on disk, if there is a disk tier.
+    Restart {
+        closed: bool,
+    },
 }
 
 fn range() -> impl Strategy<Value = Range<u64>> {
@@ -106,6 +110,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(name, step, backward, pause_ms)| Op::Walk { name, step, backward, pause_ms }),
         2 => (name, 0_usize..12).prop_map(|(name, polls)| Op::GiveUp { name, polls }),
         1 => (0_u64..2_000).prop_map(|ms| Op::Sleep { ms }),
+        1 => any::<bool>().prop_map(|closed| Op::Restart { closed }),
     ]
 }
 
@@ -129,6 +134,11 @@ struct World {
     double: Arc<Double>,
     store: Arc<dyn ObjectStore>,
     cache: CacheStore,
+    stack: Stack,
+    config: CacheConfig,
+    ahead: PrefetchConfig,
+    /// Where the disk tier is, if there is one.
+    _directory: Option<tempfile::TempDir>,
     /// How long read-ahead serves what it has to calls without a handle.
     max_age: Duration,
     freshness: Freshness,
@@ -170,11 +180,18 @@ async fn ask(store: &dyn ObjectStore, path: &Path, options: GetOptions) -> Said 
 }
 
 impl World {
-    fn new(stack: Stack, freshness: Freshness, pin: PinBy, memory_bytes: usize) -> Self {
+    fn new(stack: Stack, has_disk: bool, freshness: Freshness, pin: PinBy, memory_bytes: usize) -> Self {
         let double = Double::new();
-        let mut store = Arc::clone(&double) as Arc<dyn ObjectStore>;
+        let directory = has_disk.then(|| tempfile::tempdir().expect("a directory"));
+        let disk = match &directory {
+            Some(directory) => {
+                DiskConfig { bytes: 16 << 20, floor_bytes: 0, ..DiskConfig::new(directory.path(), "double") }
+            }
+            None => DiskConfig::default(),
+        };
+        let page_bytes = 16 << 10;
         let config =
-            CacheConfig { freshness, pin: Some(pin), memory_bytes, page_bytes: 16 << 10, ..CacheConfig::default() };
+            CacheConfig { freshness, pin: Some(pin), memory_bytes, page_bytes, disk, ..CacheConfig::default() };
         // As the facade does: bytes read ahead are no older than the cache would allow.
         let max_age = match freshness {
             Freshness::Ttl(ttl) => ttl.min(Duration::from_secs(10)),
@@ -183,19 +200,33 @@ impl World {
         };
         let ahead =
             PrefetchConfig { max_age, pin: Some(pin), min_part_bytes: Some(16 << 10), ..PrefetchConfig::default() };
+        let (store, cache) = Self::open(&double, stack, &config, &ahead);
+        let absent = || vec![Moment { since: Duration::ZERO, bytes: None, e_tag: None }];
+        let history = NAMES.into_iter().map(|name| (name, absent())).collect();
+        let max_age = if stack == Stack::CacheOverPrefetch { max_age } else { Duration::ZERO };
+        let start = tokio::time::Instant::now();
+        let (version, _directory) = (0, directory);
+        Self { double, store, cache, stack, config, ahead, _directory, max_age, freshness, start, version, history }
+    }
+
+    /// The stack over `double`, and its cache.
+    fn open(
+        double: &Arc<Double>,
+        stack: Stack,
+        config: &CacheConfig,
+        ahead: &PrefetchConfig,
+    ) -> (Arc<dyn ObjectStore>, CacheStore) {
+        let mut store = Arc::clone(double) as Arc<dyn ObjectStore>;
         let over = |store| PrefetchStore::new(store, ahead.clone()).expect("a good config");
         if stack == Stack::CacheOverPrefetch {
             store = Arc::new(over(store));
         }
-        let cache = CacheStore::new(store, config).expect("a good config");
+        let cache = CacheStore::new(store, config.clone()).expect("a good config");
         store = Arc::new(cache.clone());
         if stack == Stack::PrefetchOverCache {
             store = Arc::new(over(store));
         }
-        let absent = || vec![Moment { since: Duration::ZERO, bytes: None, e_tag: None }];
-        let history = NAMES.into_iter().map(|name| (name, absent())).collect();
-        let max_age = if stack == Stack::CacheOverPrefetch { max_age } else { Duration::ZERO };
-        Self { double, store, cache, max_age, freshness, start: tokio::time::Instant::now(), version: 0, history }
+        (store, cache)
     }
 
     fn writer(&self, behind: bool) -> &dyn ObjectStore {
@@ -375,6 +406,12 @@ impl World {
                 }
             }
             Op::Sleep { ms } => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Op::Restart { closed } => {
+                if closed {
+                    self.cache.close().await;
+                }
+                (self.store, self.cache) = Self::open(&self.double, self.stack, &self.config, &self.ahead);
+            }
         }
     }
 }
@@ -386,11 +423,11 @@ fn brief(said: &Said) -> String {
     }
 }
 
-fn run(stack: Stack, freshness: Freshness, pin: PinBy, memory_bytes: usize, ops: Vec<Op>) {
+fn run(stack: Stack, has_disk: bool, (freshness, pin, memory_bytes, ops): Case) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     runtime.block_on(async {
-        let mut world = World::new(stack, freshness, pin, memory_bytes);
+        let mut world = World::new(stack, has_disk, freshness, pin, memory_bytes);
         for op in ops {
             world.run(op).await;
         }
@@ -401,8 +438,10 @@ fn run(stack: Stack, freshness: Freshness, pin: PinBy, memory_bytes: usize, ops:
     });
 }
 
-/// A case: freshness, pinned or not, so much memory that it fits or not, and what happens.
-fn case() -> impl Strategy<Value = (Freshness, PinBy, usize, Vec<Op>)> {
+/// Freshness, pinned or not, so much memory that it fits or not, and what happens.
+type Case = (Freshness, PinBy, usize, Vec<Op>);
+
+fn case() -> impl Strategy<Value = Case> {
     let pin = prop_oneof![Just(PinBy::ETag), Just(PinBy::Unpinned)];
     (freshness(), pin, prop_oneof![Just(64 << 10), Just(4 << 20)], prop::collection::vec(op(), 1..60))
 }
@@ -422,17 +461,27 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn every_answer_is_one_version_and_not_older_than_promised((freshness, pin, memory, ops) in case()) {
-        run(Stack::Cache, freshness, pin, memory, ops);
+    fn every_answer_is_one_version_and_not_older_than_promised(case in case()) {
+        run(Stack::Cache, false, case);
     }
 
     #[test]
-    fn so_it_is_above_read_ahead((freshness, pin, memory, ops) in case()) {
-        run(Stack::CacheOverPrefetch, freshness, pin, memory, ops);
+    fn so_it_is_above_read_ahead(case in case()) {
+        run(Stack::CacheOverPrefetch, false, case);
     }
 
     #[test]
-    fn so_it_is_below_read_ahead((freshness, pin, memory, ops) in case()) {
-        run(Stack::PrefetchOverCache, freshness, pin, memory, ops);
+    fn so_it_is_below_read_ahead(case in case()) {
+        run(Stack::PrefetchOverCache, false, case);
+    }
+
+    #[test]
+    fn so_it_is_with_a_disk_tier_across_restarts(case in case()) {
+        run(Stack::Cache, true, case);
+    }
+
+    #[test]
+    fn so_it_is_with_a_disk_tier_below_read_ahead(case in case()) {
+        run(Stack::PrefetchOverCache, true, case);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use headstart_cache::{CacheConfig, CacheStore};
+use headstart_cache::{CacheConfig, CacheStore, DiskConfig};
 use headstart_fetch_core::{BackendProfile, ConfigError, FetchConfig, FetchStore, LinkEstimate, MemoryBudget};
 use headstart_prefetch::{PrefetchConfig, PrefetchStore};
 use object_store::ObjectStore;
@@ -20,7 +20,12 @@ pub(crate) struct CaseStack {
     pub(crate) cache: Option<CacheStore>,
     pub(crate) prefetch: Option<PrefetchStore>,
     pub(crate) budget: Arc<MemoryBudget>,
+    /// The directories of disk tiers, which go when the case ends.
+    directories: Vec<tempfile::TempDir>,
 }
+
+/// One seed in so many has a disk tier below each cache. Chosen by the seed, so that the other cases stay as they were.
+const SEEDS_WITH_DISK: u64 = 16;
 
 #[allow(clippy::needless_update, reason = "settings are added from time to time")]
 impl CaseStack {
@@ -31,7 +36,7 @@ impl CaseStack {
     pub(crate) fn build(case: &Case, cloud: &Cloud) -> Result<Self, ConfigError> {
         let budget = MemoryBudget::new(case.budget_bytes);
         let top: Arc<dyn ObjectStore> = Arc::new(cloud.clone());
-        let mut stack = Self { top, fetch: None, cache: None, prefetch: None, budget };
+        let mut stack = Self { top, fetch: None, cache: None, prefetch: None, budget, directories: Vec::new() };
         for layer in &case.layers {
             let inner = Arc::clone(&stack.top);
             let link = stack.fetch.as_ref().filter(|_| case.shares_link).map(FetchStore::link);
@@ -44,7 +49,15 @@ impl CaseStack {
                     Arc::new(store)
                 }
                 Layer::Cache(spec) => {
-                    let store = CacheStore::new(inner, stack.cache_config(case, spec, link))?;
+                    let mut config = stack.cache_config(case, spec, link);
+                    if case.seed % SEEDS_WITH_DISK == 5
+                        && let Ok(directory) = tempfile::tempdir()
+                    {
+                        let disk = DiskConfig::new(directory.path(), "cloud");
+                        config.disk = DiskConfig { bytes: 64 << 20, floor_bytes: 0, ..disk };
+                        stack.directories.push(directory);
+                    }
+                    let store = CacheStore::new(inner, config)?;
                     stack.cache = Some(store.clone());
                     Arc::new(store)
                 }

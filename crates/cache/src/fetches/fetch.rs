@@ -28,6 +28,8 @@ pub(crate) struct Fetch {
     pub(super) announced: bool,
     /// The version that its request names, if any.
     pub(super) version: Option<String>,
+    /// It reads pages from disk. What it brings does not prove that its version is the present one.
+    pub(super) is_from_disk: AtomicBool,
     /// No other call joins it.
     pub(super) is_private: bool,
     pub(super) pages: PageSize,
@@ -106,6 +108,7 @@ impl Fetch {
             promotion: call.is_speculative().then(Promotion::default),
             announced: call.plan.announced,
             version: call.version.clone(),
+            is_from_disk: AtomicBool::new(false),
             is_private,
             pages,
             progress: Mutex::default(),
@@ -201,6 +204,12 @@ impl FetchGuard {
     /// Whether no memory was free for the fetch.
     pub(crate) fn is_lockstep(&self) -> bool {
         self.fetch.progress.lock().pages.is_lockstep()
+    }
+
+    /// Whether there is room for `page`, of `bytes`, without dropping others.
+    pub(crate) fn has_room(&self, page: u64, bytes: usize) -> bool {
+        let progress = self.fetch.progress.lock();
+        progress.pages.may_read(page, bytes) && !progress.pages.makes_room_for(bytes)
     }
 
     /// Waits until there is room for `page`, of `bytes`. Cancel safe.

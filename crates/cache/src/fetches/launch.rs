@@ -68,7 +68,12 @@ impl Fetches {
     }
 
     /// The task of the fetch of `waiter`.
-    fn task(self: &Arc<Self>, call: &Arc<CacheCall>, waiter: &FetchWaiter, stamp: RequestStamp) -> FetchTask {
+    pub(super) fn task(
+        self: &Arc<Self>,
+        call: &Arc<CacheCall>,
+        waiter: &FetchWaiter,
+        stamp: RequestStamp,
+    ) -> FetchTask {
         let mut extensions = call.extensions.clone();
         if extensions.get::<Intent>().is_none() {
             // To requests with an intent, layers below say where their answers come from and when they were confirmed.
@@ -84,7 +89,7 @@ impl Fetches {
 }
 
 /// Runs the task of the fetch of `waiter`. However the task ends, its [`FetchGuard`] informs the waiters.
-fn launch(runtime: &Handle, waiter: &FetchWaiter, task: impl Future<Output = ()> + Send + 'static) {
+pub(super) fn launch(runtime: &Handle, waiter: &FetchWaiter, task: impl Future<Output = ()> + Send + 'static) {
     let task = runtime.spawn(task);
     // `waiter` is alive, so nobody has wanted to abort the task before this line.
     let _ = waiter.fetch.task.set(task.abort_handle());

@@ -5,6 +5,7 @@ use std::{fmt::Debug, ops::Range, sync::Arc};
 use headstart_fetch_core::internal::{LocalFile, RangeOrigin, Reserved, byte_range, check_range};
 use headstart_fetch_core::{ObjectChanged, ObjectVersion};
 use object_store::{Error, Extensions, GetOptions, GetResult, Result};
+use tokio::time::Instant;
 
 use super::fetch::{FetchGuard, FetchOutcome};
 use super::{Fetches, arrived_pages::Charge, fill_body::FillBody};
@@ -53,11 +54,13 @@ impl FetchTask {
             lookup.counters.fills.add(1);
             trace_events::fill_started(&self.call.path, request);
         }
+        let begun = Instant::now();
         let result = fetches.inner.get_opts(&self.call.path, options).await.inspect_err(|error| {
             if matches!(error, Error::NotFound { .. }) {
                 lookup.versions.remove(&self.call.path, self.call.version.as_deref());
             }
         })?;
+        lookup.link_took(begun);
         // To cache local files gains nothing; where ranges are ignored it does harm, as the cache requests wider ones.
         let has_range = *request == OpeningRequest::Head || result.range == request.range_in(result.meta.size);
         let uncacheable = LocalFile::is_source_of(&result) || !has_range;
@@ -80,8 +83,17 @@ impl FetchTask {
 
     /// Fetches `range`, whole pages of the version `head`.
     pub(super) async fn fill(&self, head: &Arc<ObjectHead>, range: &Range<u64>) -> Result<FetchOutcome> {
-        let lookup = &*self.fetches.lookup;
         trace_events::fill_started(&self.call.path, range);
+        match self.answer(head, range).await? {
+            Some(result) => self.read(head, result).await,
+            None => Ok(FetchOutcome::Lost),
+        }
+    }
+
+    /// The answer to a request for `range` of the version `head`; `None` where it cannot be used.
+    pub(super) async fn answer(&self, head: &Arc<ObjectHead>, range: &Range<u64>) -> Result<Option<GetResult>> {
+        let lookup = &*self.fetches.lookup;
+        let begun = Instant::now();
         let result = self.request(head, range).await.inspect_err(|error| {
             if ObjectChanged::find(error).is_some() {
                 lookup.versions.forget(&self.call.path, self.call.version.as_deref(), head.id);
@@ -89,11 +101,12 @@ impl FetchTask {
         })?;
         if LocalFile::is_source_of(&result) {
             lookup.versions.forget(&self.call.path, self.call.version.as_deref(), head.id);
-            return Ok(FetchOutcome::Lost);
+            return Ok(None);
         }
         check_range(range, &result.range)?;
+        lookup.link_took(begun);
         self.fetches.refusals.granted_range();
-        self.read(head, result).await
+        Ok(Some(result))
     }
 
     /// Requests `range` of the version `head`, and checks that the answer is of that version.
@@ -140,16 +153,26 @@ impl FetchTask {
 
     /// Reads the body of an answer: cuts it into pages, stores and hands on each.
     async fn read(&self, head: &Arc<ObjectHead>, result: GetResult) -> Result<FetchOutcome> {
+        let pages = self.fetches.lookup.pages;
+        let body = FillBody::new(result);
+        if !self.is_charged {
+            self.charge_body(body.end - body.at);
+        }
+        let joinable = match self.call.may_keep(head) {
+            true => pages.whole_in(&(body.at..body.end), head.meta.size),
+            false => 0..0,
+        };
+        self.guard.answered(head, body.at..body.end, joinable);
+        self.read_body(head, body).await
+    }
+
+    /// Reads a body, all of the fetch or a part of it.
+    pub(super) async fn read_body(&self, head: &Arc<ObjectHead>, mut body: FillBody) -> Result<FetchOutcome> {
         let lookup = &*self.fetches.lookup;
         let pages = lookup.pages;
         let keep = self.call.may_keep(head);
-        let mut body = FillBody::new(result);
         let (first, end) = (pages.of(body.at), body.end);
         let joinable_from = |at: u64| if keep { pages.whole_in(&(at..end), head.meta.size) } else { 0..0 };
-        if !self.is_charged {
-            self.charge_body(end - body.at);
-        }
-        self.guard.answered(head, body.at..end, joinable_from(body.at));
         while body.at < end {
             let page = pages.of(body.at);
             if pages.is_registered_anew(page - first) {
@@ -165,7 +188,7 @@ impl FetchTask {
             let is_whole = keep && !pages.whole_in(&range, head.meta.size).is_empty();
             self.guard.arrived(page, lookup.memory.counted(bytes), |bytes, arrival| {
                 if is_whole {
-                    lookup.memory.insert(head.locate(page), bytes, arrival);
+                    lookup.keep_fetched(&self.call.path, head, page, bytes, arrival);
                 }
             });
         }

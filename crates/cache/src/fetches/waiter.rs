@@ -103,6 +103,11 @@ impl FetchWaiter {
         is_available.then(|| Interest { waiter: Arc::clone(self), page: need.page })
     }
 
+    /// Whether the fetch reads from disk.
+    pub(crate) fn is_from_disk(&self) -> bool {
+        self.fetch.is_from_disk.load(Ordering::Relaxed)
+    }
+
     /// Waits for the answer: the version that the fetch brings. Cancel safe.
     pub(crate) async fn answer(&self) -> Result<Arc<ObjectHead>, WaitError> {
         self.until(None, |progress| progress.answer.clone()).await

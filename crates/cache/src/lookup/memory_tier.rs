@@ -8,6 +8,7 @@ use bytes::Bytes;
 use foldhash::fast::FixedState;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
+use super::below::OfferUsed;
 use crate::{config::CacheConfig, policy::PageSize, stats::CacheCounters, trace_events};
 
 /// Memory of a page beyond its bytes: key and value (56), slots and ghost entries of the table (21 each, up to 3
@@ -19,6 +20,9 @@ const SHARDS: usize = 64;
 
 /// One byte in so many goes to the ends of objects, where these have a table of their own.
 const EDGE_SHARE: usize = 8;
+
+/// The read of a page that makes the offer to the disk tier.
+const SECOND: u8 = 2;
 
 /// A page of a version of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,6 +99,17 @@ impl MemoryTier {
 
     /// Keeps a page. `bytes` must own its memory alone: a slice would keep all that it was cut from.
     pub(crate) fn insert(&self, location: PageLocation, bytes: Bytes, arrival: Arrival) {
+        self.insert_offering(location, bytes, arrival, None);
+    }
+
+    /// Keeps a page, and makes an `offer` when it is read for the second time.
+    pub(crate) fn insert_offering(
+        &self,
+        location: PageLocation,
+        bytes: Bytes,
+        arrival: Arrival,
+        offer: Option<OfferUsed>,
+    ) {
         let table = self.table(location);
         let unread = match arrival {
             Arrival::Demanded => 0,
@@ -109,7 +124,8 @@ impl MemoryTier {
             // The table remembers evicted pages and would count a second use, which no reader has made.
             table.remove(&location.key);
         }
-        table.insert(location.key, CachedPage { bytes, unread: AtomicU8::new(unread) });
+        let reads = AtomicU8::new(0);
+        table.insert(location.key, CachedPage { bytes, unread: AtomicU8::new(unread), reads, offer });
         if arrival == Arrival::Announced {
             table.get(&location.key);
         }
@@ -120,6 +136,19 @@ impl MemoryTier {
         let counters = Arc::clone(&self.counters);
         counters.live_bytes.add(bytes.len() as u64);
         Bytes::from_owner(CountedPage { bytes, counters })
+    }
+
+    /// Offers the disk tier, for the last time, the pages that it has not taken.
+    pub(crate) fn offer_last(&self) {
+        for table in self.tables() {
+            // All pages stay. Of the table's ways to visit them, this is the one that does not count as a read.
+            table.retain(|_, page| {
+                if let Some(offer) = &page.offer {
+                    offer.offer_last(&page.bytes);
+                }
+                true
+            });
+        }
     }
 
     /// Bytes held, overhead included.
@@ -154,6 +183,10 @@ struct CachedPage {
     bytes: Bytes,
     /// More than zero for a page that was fetched ahead and not read since.
     unread: AtomicU8,
+    /// Reads, as long as there is an offer to make.
+    reads: AtomicU8,
+    /// The offer to the disk tier that the second read makes.
+    offer: Option<OfferUsed>,
 }
 
 /// The table hands out pages by cloning them, so a clone counts as a read of the page that is kept.
@@ -163,7 +196,13 @@ impl Clone for CachedPage {
         if unread > 0 {
             self.unread.store(unread - 1, Ordering::Relaxed);
         }
-        Self { bytes: self.bytes.clone(), unread: AtomicU8::new(0) }
+        if let Some(offer) = &self.offer
+            && self.reads.load(Ordering::Relaxed) < SECOND
+            && self.reads.fetch_add(1, Ordering::Relaxed) + 1 == SECOND
+        {
+            offer.offer(&self.bytes);
+        }
+        Self { bytes: self.bytes.clone(), unread: AtomicU8::new(0), reads: AtomicU8::new(SECOND), offer: None }
     }
 }
 

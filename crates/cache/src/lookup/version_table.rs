@@ -1,13 +1,14 @@
 //! The known versions of objects. The table is bounded, and answers from before a write never undo the write.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::{hash::BuildHasher, sync::Arc, time::Duration};
+use std::{hash::BuildHasher, sync::Arc, sync::OnceLock, time::Duration};
 
 use headstart_fetch_core::ObjectVersion;
 use object_store::{Attributes, ObjectMeta, path::Path};
 use parking_lot::Mutex;
 use quick_cache::{DefaultHashBuilder, sync::Cache};
 
+use crate::disk::DiskObject;
 use crate::lookup::{PageKey, PageLocation};
 use crate::policy::{KnownVersion, SafetyRules};
 use crate::trace_events;
@@ -27,6 +28,8 @@ pub(crate) struct ObjectHead {
     /// The object cannot be cached (see [`KnownVersion`]).
     pub(crate) uncacheable: bool,
     pub(crate) version: ObjectVersion,
+    /// What it is called on disk, once that is needed; `None` if it is not kept there.
+    pub(crate) on_disk: OnceLock<Option<DiskObject>>,
 }
 
 impl ObjectHead {
@@ -134,7 +137,8 @@ impl VersionTable {
             Some(head) => head.id,
             None => self.next_id.fetch_add(1, Ordering::Relaxed),
         };
-        let head = Arc::new(ObjectHead { id, meta, attributes, asked_at: stamp.at, uncacheable, version });
+        let (asked_at, on_disk) = (stamp.at, OnceLock::new());
+        let head = Arc::new(ObjectHead { id, meta, attributes, asked_at, uncacheable, version, on_disk });
         let before = if named.is_some() { by_name } else { present };
         if *epoch != stamp.epoch || before.as_ref().is_some_and(|before| before.asked_at > stamp.at) {
             return head;

@@ -32,6 +32,14 @@ pub(super) struct FoundVersion {
     pub(super) waiters: Vec<Arc<FetchWaiter>>,
 }
 
+/// What the store said of an object that may be on disk. Where it has not answered, the caller's own request is sent.
+enum DiskQuestion {
+    Answered(FoundVersion),
+    NotAsked,
+    /// The store refuses HEAD requests.
+    Refused,
+}
+
 /// What an attempt to read gave.
 pub(super) type Attempt<T> = Result<T, AttemptError>;
 
@@ -137,7 +145,15 @@ impl VersionFinder<'_> {
             Some(found) => found,
             None => match self.reads.lookup.first_step(self.call) {
                 Ok((head, is_valid)) => FoundVersion::known(head, is_valid),
-                Err(FirstStep::Open) => open.await?,
+                Err(FirstStep::Open) => match self.ask_for_disk().await? {
+                    DiskQuestion::Answered(found) => found,
+                    DiskQuestion::NotAsked => open.await?,
+                    DiskQuestion::Refused => {
+                        let found = open.await?;
+                        self.reads.fetches.refusals.refused_head();
+                        found
+                    }
+                },
                 Err(_) => return Err(AttemptError::Bypass),
             },
         };
@@ -147,6 +163,23 @@ impl VersionFinder<'_> {
             return Err(AttemptError::Bypass);
         }
         Ok(found)
+    }
+
+    /// The present version of an object that is not known while pages of it may be on disk: a HEAD tells whether they
+    /// are of this version, and nothing is fetched that is there.
+    async fn ask_for_disk(&self) -> Attempt<DiskQuestion> {
+        let (lookup, plan) = (&self.reads.lookup, &self.call.plan);
+        let is_useful = !plan.opens && plan.reads_cache && lookup.may_be_on_disk(&self.call.path);
+        if !is_useful || self.reads.fetches.refusals.refuses_heads() {
+            return Ok(DiskQuestion::NotAsked);
+        }
+        match self.validate().await {
+            Ok(found) => Ok(DiskQuestion::Answered(found)),
+            Err(AttemptError::HeadRefused) => Ok(DiskQuestion::Refused),
+            // The caller's own request gets the store's own answer.
+            Err(AttemptError::Fail(_)) => Ok(DiskQuestion::NotAsked),
+            Err(other) => Err(other),
+        }
     }
 
     /// Sends the caller's request for an object that is not known. The answer shows its version.
@@ -244,8 +277,10 @@ impl VersionFinder<'_> {
         if found.head.id == head.id { Ok(()) } else { Err(AttemptError::RetryWith(found)) }
     }
 
-    /// Whether any page of `needs` is in memory.
+    /// Whether any page of `needs` is in memory or on disk.
     pub(super) fn has_any(&self, head: &ObjectHead, needs: &[PageNeed]) -> bool {
-        needs.iter().any(|need| self.reads.lookup.memory.has(head.locate(need.page)))
+        let lookup = &self.reads.lookup;
+        let is_here = |page| lookup.memory.has(head.locate(page)) || lookup.is_on_disk(self.call, head, page);
+        needs.iter().any(|need| is_here(need.page))
     }
 }

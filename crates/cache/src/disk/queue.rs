@@ -1,0 +1,172 @@
+//! The pages that wait to be written: a bounded queue between the readers and the disk thread.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::object::DiskPage;
+
+/// What the disk thread does next.
+pub(crate) enum DiskWork {
+    Write(DiskPage, Bytes),
+    /// Nothing has come for a while.
+    Idle,
+    /// Everything is written. Seal the segment; tell these callers.
+    Close(Vec<oneshot::Sender<()>>),
+    /// The cache is gone.
+    Stop,
+}
+
+/// Why a page was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It waits already.
+    Queued,
+    Full,
+    Closed,
+}
+
+/// Pages that wait to be written.
+pub(crate) struct WriteQueue {
+    state: Mutex<WriteQueueState>,
+    changed: Condvar,
+    max_bytes: usize,
+}
+
+#[derive(Default)]
+struct WriteQueueState {
+    pages: VecDeque<(DiskPage, Bytes)>,
+    bytes: usize,
+    /// The fingerprints of `pages`, and of the page that is being written.
+    waiting: HashSet<u64>,
+    closing: Vec<oneshot::Sender<()>>,
+    is_closed: bool,
+    is_stopped: bool,
+}
+
+impl WriteQueue {
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), max_bytes }
+    }
+
+    /// Adds a page.
+    pub(crate) fn push(&self, page: DiskPage, bytes: Bytes) -> Result<(), Refused> {
+        self.push_within(self.max_bytes, page, bytes)
+    }
+
+    /// Adds a page that takes no memory of its own, however many wait.
+    pub(crate) fn push_held(&self, page: DiskPage, bytes: Bytes) -> Result<(), Refused> {
+        self.push_within(usize::MAX, page, bytes)
+    }
+
+    fn push_within(&self, max_bytes: usize, page: DiskPage, bytes: Bytes) -> Result<(), Refused> {
+        let mut state = self.state.lock();
+        if state.is_closed {
+            return Err(Refused::Closed);
+        }
+        if state.bytes + bytes.len() > max_bytes {
+            return Err(Refused::Full);
+        }
+        if !state.waiting.insert(page.key.fingerprint()) {
+            return Err(Refused::Queued);
+        }
+        state.bytes += bytes.len();
+        state.pages.push_back((page, bytes));
+        let was_empty = state.pages.len() == 1;
+        drop(state);
+        if was_empty {
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.state.lock().bytes
+    }
+
+    /// Waits for work, at most `patience`.
+    pub(crate) fn next(&self, patience: Duration) -> DiskWork {
+        let mut state = self.state.lock();
+        if state.pages.is_empty() && state.closing.is_empty() && !state.is_stopped {
+            self.changed.wait_for(&mut state, patience);
+        }
+        if let Some((page, bytes)) = state.pages.pop_front() {
+            return DiskWork::Write(page, bytes);
+        }
+        if !state.closing.is_empty() {
+            return DiskWork::Close(std::mem::take(&mut state.closing));
+        }
+        if state.is_stopped { DiskWork::Stop } else { DiskWork::Idle }
+    }
+
+    /// A page is written, or was dropped.
+    pub(crate) fn done(&self, page: &DiskPage) {
+        let mut state = self.state.lock();
+        state.waiting.remove(&page.key.fingerprint());
+        state.bytes -= page.bytes as usize;
+    }
+
+    /// Takes no more pages. The receiver hears when those that wait are written.
+    pub(crate) fn close(&self) -> oneshot::Receiver<()> {
+        let (done, closed) = oneshot::channel();
+        let mut state = self.state.lock();
+        state.is_closed = true;
+        if !state.is_stopped {
+            state.closing.push(done);
+        }
+        drop(state);
+        self.changed.notify_one();
+        closed
+    }
+
+    /// Takes no more pages, and ends the disk thread when those that wait are written.
+    pub(crate) fn stop(&self) {
+        let mut state = self.state.lock();
+        (state.is_closed, state.is_stopped) = (true, true);
+        drop(state);
+        self.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::policy::entry::DiskKey;
+    use super::*;
+
+    fn page(n: u32) -> DiskPage {
+        DiskPage { key: DiskKey { digest: [1; 32], page: n }, path_tag: 0, bytes: 10 }
+    }
+
+    fn push(queue: &WriteQueue, n: u32) -> Result<(), Refused> {
+        queue.push(page(n), Bytes::from(vec![0; 10]))
+    }
+
+    #[test]
+    fn a_full_queue_refuses_and_each_page_waits_once() {
+        let queue = WriteQueue::new(25);
+        assert_eq!([push(&queue, 1), push(&queue, 1), push(&queue, 2)], [Ok(()), Err(Refused::Queued), Ok(())]);
+        assert_eq!(push(&queue, 3), Err(Refused::Full));
+        let DiskWork::Write(first, _) = queue.next(Duration::ZERO) else { panic!("a page waits") };
+        assert_eq!(first, page(1));
+        assert_eq!(queue.bytes(), 20, "it is being written");
+        queue.done(&first);
+        assert_eq!(push(&queue, 3), Ok(()));
+    }
+
+    #[test]
+    fn a_closed_queue_is_drained_before_the_caller_hears() {
+        let queue = WriteQueue::new(100);
+        push(&queue, 1).expect("room");
+        let _closed = queue.close();
+        assert_eq!(push(&queue, 2), Err(Refused::Closed));
+        assert!(matches!(queue.next(Duration::ZERO), DiskWork::Write(..)));
+        assert!(matches!(queue.next(Duration::ZERO), DiskWork::Close(callers) if callers.len() == 1));
+        assert!(matches!(queue.next(Duration::ZERO), DiskWork::Idle));
+        queue.stop();
+        assert!(matches!(queue.next(Duration::ZERO), DiskWork::Stop));
+    }
+}
