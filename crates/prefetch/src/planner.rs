@@ -234,9 +234,8 @@ impl Planner {
         let Some(PartOwner { reader, stream: Some(stream) }) = self.parts.map().get(id).map(|part| part.owner) else {
             return;
         };
-let within = self.settings.serve_once_within.unwrap_or(Duration::MAX);
-        let reads =
-            |state: &ReaderState| state.is_reading(stream) && state.think_clock.idle_for(inputs.now) < within;
+        let within = self.settings.serve_once_within.unwrap_or(Duration::MAX);
+        let reads = |state: &ReaderState| state.is_reading(stream) && state.think_clock.idle_for(inputs.now) < within;
         if self.readers.get(reader).is_some_and(reads) {
             self.read_ahead(reader, stream, inputs);
             self.on_wants_changed(reader);
