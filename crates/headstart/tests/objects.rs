@@ -194,7 +194,8 @@ async fn large_objects_by_their_bodies() {
     }
 }
 
-/// Without any memory a list goes on, one object at a time, whether the consumer waits before a request is sent or after.
+/// Without any memory a list goes on, one object at a time, whether the consumer waits before a request is sent or
+/// after.
 #[tokio::test(start_paused = true)]
 async fn lists_without_memory_go_on() {
     let sim = bucket(LinkProfile::gcs(), &[65_536; 4]);

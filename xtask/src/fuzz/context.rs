@@ -159,8 +159,8 @@ impl CaseContext {
         self.holds(last_read.max(BEHIND_BYTES as u64))
     }
 
-    /// The most parts that a `FetchStore` above the cache has charged. The cache promises that a slice keeps its page, and
-    /// nothing about how many pages its callers keep: each part may be a slice of a page that is no longer in memory.
+    /// The most parts that a `FetchStore` above the cache has charged. The cache promises that a slice keeps its page,
+    /// and nothing about how many pages its callers keep: each part may be a slice of a page that was evicted.
     fn parts_above_cache(&self) -> usize {
         let order = self.case.order();
         let Some(spec) = self.case.fetch().filter(|_| order.find('C').is_some() && order.find('C') < order.find('F'))

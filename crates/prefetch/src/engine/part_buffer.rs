@@ -105,8 +105,8 @@ impl PartBuffer {
         self.state.lock().chunks.iter().map(|(_, chunk)| chunk.len()).sum()
     }
 
-    /// Frees the bytes, which nobody reads any more. The task of the request may keep the buffer until its runtime drops
-    /// the task, which never happens on a runtime that has stopped.
+    /// Frees the bytes, which nobody reads any more. The task of the request may keep the buffer until its runtime
+    /// drops the task, which never happens on a runtime that has stopped.
     pub(crate) fn discard(&self) {
         self.finish(BufferEnd::Complete);
         let _chunks = {
