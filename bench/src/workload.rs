@@ -60,6 +60,9 @@ pub struct Workload {
     /// through an open object.
     #[serde(default)]
     pub ranges_a_call: Option<usize>,
+    /// Whether each read is a call of `get_range` of the store, without an open object.
+    #[serde(default)]
+    pub by_call: bool,
     /// The most reads of a session.
     #[serde(default)]
     most_reads: Option<usize>,
@@ -155,6 +158,12 @@ impl Workload {
             .with_context(|| format!("there is no workload '{name}', but {}", names.join(", ")))
     }
 
+    /// Whether the reads go through open objects, and are not calls of a store.
+    #[must_use]
+    pub fn reads_open_objects(&self) -> bool {
+        self.ranges_a_call.is_none() && !self.by_call
+    }
+
     /// Whether any object will do: the workload reads one object, once, and needs nothing but reads.
     #[must_use]
     pub fn suits_any_object(&self) -> bool {
@@ -229,7 +238,7 @@ impl Workload {
             for (_, session) in own {
                 let object = &objects[pick(*session, objects.len())];
                 let reads = self.reads_of(*session, object, seed)?;
-                let handle = self.ranges_a_call.is_none().then(|| maker.handle());
+                let handle = self.reads_open_objects().then(|| maker.handle());
                 for (ranges, number) in reads.chunks(self.ranges_a_call.unwrap_or(1)).zip(1..) {
                     last = Some(maker.read(last, handle, object, ranges, think_us));
                     let bytes: u64 = ranges.iter().map(|range| range.len).sum();
@@ -276,7 +285,7 @@ impl TraceMaker {
         (self.calls.last_mut().expect("it was just added"), n)
     }
 
-    /// A read through `handle`, or without one a call of `get_ranges`.
+    /// A read through `handle`, or without one a call of the store: `get_range`, and `get_ranges` for several ranges.
     fn read(
         &mut self,
         after: Option<u64>,
@@ -285,7 +294,11 @@ impl TraceMaker {
         ranges: &[PatternRead],
         wait_us: u64,
     ) -> u64 {
-        let kind = if handle.is_some() { CallKind::Read } else { CallKind::GetRanges };
+        let kind = match (handle, ranges) {
+            (Some(_), _) => CallKind::Read,
+            (None, [_]) => CallKind::Get,
+            (None, _) => CallKind::GetRanges,
+        };
         let (call, n) = self.add(object, kind, after);
         call.ranges = ranges.iter().map(|range| [range.offset, range.offset + range.len]).collect();
         (call.handle, call.wait_us, call.bytes) = (handle, wait_us, ranges.iter().map(|range| range.len).sum());
@@ -335,6 +348,7 @@ fn parse(text: &str) -> Result<Vec<Workload>> {
         ensure!(workload.most_mb_per_s != Some(0), "{name}: most_mb_per_s is at least 1");
         ensure!(workload.most_reads != Some(0), "{name}: most_reads is at least 1");
         ensure!(workload.ranges_a_call != Some(0), "{name}: ranges_a_call is at least 1");
+        ensure!(!workload.by_call || workload.ranges_a_call.is_none(), "{name}: a call of get_range has one range");
         ensure!(!workload.shares || workload.objects == 1, "{name}: readers share one object");
         ensure!(workload.processes <= workload.readers, "{name}: a process needs a reader");
         ensure!(

@@ -75,6 +75,13 @@ fn ranges_of_a_call_have_no_handle() {
 }
 
 #[test]
+fn reads_by_call_have_no_handle() {
+    let trace = made("size = '2k'\nreads = 'seq-1k'\nby_call = true");
+    let calls: Vec<_> = trace.calls.iter().map(|call| (call.kind, call.ranges.clone(), call.handle)).collect();
+    assert_eq!(calls, [(CallKind::Get, vec![[0, 1024]], None), (CallKind::Get, vec![[1024, 2048]], None)]);
+}
+
+#[test]
 fn a_chosen_link_comes_before_the_workloads_own() {
     let link = |text: &str, chosen: Option<&LinkProfile>| {
         let workload = parse(&format!("\n[w]\nabout = ''\nsize = '1k'\nreads = 'whole'\n{text}")).unwrap().remove(0);
@@ -108,6 +115,7 @@ fn nonsense_is_refused() {
         ("size = '1k'\nreads = 'seq-1k'\nsystems = ['warp']", "headstart+cache"),
         ("size = '1k'\nreads = 'seq-1k'\nobjects = 2\nshares = true", "share one object"),
         ("size = '1k'\nreads = 'seq-1k'\nranges_a_call = 0", "at least 1"),
+        ("size = '1k'\nreads = 'seq-1k'\nranges_a_call = 2\nby_call = true", "one range"),
     ] {
         let error = format!("{:#}", parse(&format!("\n[w]\nabout = ''\n{text}")).unwrap_err());
         assert!(error.contains(says), "{text}: {error}");

@@ -53,7 +53,7 @@ impl PreparedWorkload {
         let jumps = system.only_in_order() && (!self.in_order || self.workload.overwrite_after.is_some());
         let is_for_others = !self.workload.systems.is_empty() && !self.workload.systems.contains(&system);
         // Only a store has `get_ranges`.
-        let lacks_call = self.workload.ranges_a_call.is_some() && !system.is_store();
+        let lacks_call = !self.workload.reads_open_objects() && !system.is_store();
         let is_elsewhere = self.workload.local && system.group() == Group::Peer;
         !(is_for_others || lacks_call || jumps || is_elsewhere || (is_opendal && self.workload.idle > 100))
     }
