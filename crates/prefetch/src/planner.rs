@@ -26,6 +26,11 @@ pub(crate) mod streams;
 /// A read this close to the end of the object is a footer read: it neither ends a stream nor starts one.
 const FOOTER_BYTES: u64 = 1024 * 1024;
 
+/// Bytes of a range to which calls keep returning are served again this long after their request was sent, or for
+/// `max_age` if that is shorter. Calls in quick succession return within it; a caller that looks for a new version
+/// every few seconds gets new bytes each time.
+const VISITED_WITHIN: Duration = Duration::from_secs(1);
+
 /// The planner of one object.
 #[derive(Debug)]
 pub(crate) struct Planner {
@@ -156,9 +161,8 @@ impl Planner {
         #[cfg(test)]
         assert!(!std::mem::take(&mut self.panics_at_next_read), "this panic is part of a test");
         let think_time = self.readers.get_or_insert(reader).think_clock.on_read_begin(inputs.now);
-        if !self.drop_unservable(inputs.now, range) {
-            return Decision::PassThrough(ReadPlan { reader, ..ReadPlan::default() });
-        }
+        let is_visit = self.serves_once() && self.readers.get_or_insert(reader).revisits.on_read(range);
+        let is_servable = self.drop_unservable(inputs.now, range);
         self.parts.account.demanded_bytes += range.end - range.start;
         let found = self.find_stream(reader, think_time, range);
         if found.join == StreamJoin::New && !self.is_footer(range.start) {
@@ -170,18 +174,26 @@ impl Planner {
         // Before the window is computed: memory is divided by where the readers are.
         self.readers.on_moved(reader);
         let limits = self.update_window(reader, found.stream, inputs);
-        let mut plan = self.plan_read(reader, range, &found, limits, inputs);
+        let mut plan = if is_servable {
+            self.plan_read(reader, range, &found, limits, inputs)
+        } else {
+            ReadPlan { reader, stream: Some(found.stream), ..ReadPlan::default() }
+        };
         for piece in &plan.pieces {
             self.parts.begin_read(piece.part, piece.range.clone());
         }
-        if let Some(limits) = limits {
-            self.fill_window(reader, found.stream, limits, inputs);
+        if limits.is_some() {
+            self.read_ahead(reader, found.stream, inputs);
         }
         for stream in found.in_turn {
             self.read_ahead(reader, stream, inputs);
         }
         self.on_wants_changed(reader);
-        if !(self.serves_once() && plan.is_as_asked) {
+        if is_servable && is_visit {
+            self.keep_for_visits(&plan);
+        }
+        let is_kept = plan.pieces.iter().any(|piece| self.parts.part(piece.part).is_revisited);
+        if is_servable && (is_kept || !(self.serves_once() && plan.is_as_asked)) {
             return Decision::Serve(plan);
         }
         plan.pieces.drain(..).for_each(|piece| self.parts.remove(piece.part));
@@ -219,7 +231,7 @@ impl Planner {
         let Some(PartOwner { reader, stream: Some(stream) }) = self.parts.map().get(id).map(|part| part.owner) else {
             return;
         };
-        if self.readers.get(reader).is_some_and(|state| state.latest_stream == Some(stream)) {
+        if self.readers.get(reader).is_some_and(|state| state.is_reading(stream)) {
             self.read_ahead(reader, stream, inputs);
             self.on_wants_changed(reader);
         }
@@ -240,6 +252,9 @@ impl Planner {
     /// Memory is short and a read waits: drops all parts that no read has asked for.
     pub(crate) fn on_memory_short(&mut self) {
         self.parts.drop_unread_where(|_| true);
+        if self.serves_once() {
+            self.drop_visited();
+        }
     }
 
     /// Drops all parts that are not being read: they may no longer be served, or other objects need the memory.
@@ -281,16 +296,18 @@ impl Planner {
         self.on_memory_short();
     }
 
-    /// Where bytes are served once: drops the parts that were served before or are too old. Returns false where another
-    /// read is still using such a part, so that this read cannot be served from here.
+    /// Where bytes are served once: drops the parts that are too old, or of which `range` was served before. Returns
+    /// false where such a part remains, because another read is using it or it has unread bytes, so that this read
+    /// cannot be served from here.
     fn drop_unservable(&mut self, now: Duration, range: &Range<u64>) -> bool {
         let Some(within) = self.settings.serve_once_within else { return true };
-        let is_stale = |part: &PartState| {
-            let is_old = now.saturating_sub(part.sent_at) >= within || part.expires_at.is_some_and(|at| at <= now);
-            is_old || part.read.overlap(range) > 0
+        let is_old = |part: &PartState| {
+            let within = if part.is_revisited { within.min(VISITED_WITHIN) } else { within };
+            now.saturating_sub(part.sent_at) >= within || part.expires_at.is_some_and(|at| at <= now)
         };
-        self.parts.drop_where(is_stale);
-        !self.parts.map().overlapping(range).any(is_stale)
+        let was_served = |part: &PartState| !part.is_revisited && part.read.overlap(range) > 0;
+        self.parts.drop_where(|part| is_old(part) || part.unread_bytes() == 0 && was_served(part));
+        !self.parts.map().overlapping(range).any(|part| is_old(part) || was_served(part))
     }
 
     fn is_footer(&self, offset: u64) -> bool {

@@ -16,39 +16,66 @@ use crate::policy::window::{ReadAheadWindow, ramp_part_bytes, request_bytes, win
 /// in three, as column chunks of a Parquet file do, one in a hundred gets so far.
 const LONG_RUN_READS: u64 = 12;
 
+/// The share of the requests that fill the link that may be in flight ahead of readers that have announced nothing.
+/// With all of them, bytes far ahead take bandwidth from those that the reader waits for (docs/decisions.md).
+const AHEAD_SHARE: (usize, usize) = (5, 6);
+
 impl Planner {
-    /// Computes the window of `stream` and fills it.
+    /// Requests bytes ahead of `stream`, until its window is full or a limit is reached. Runs at every read and every
+    /// answer, so that the next request goes out before the window is empty.
+    ///
+    /// Where the reader reads several streams by turns, the stream with the fewest bytes ahead comes first, because the
+    /// reader waits for this one first.
     pub(super) fn read_ahead(&mut self, reader: ReaderId, stream: ReadStreamId, inputs: &PlannerInputs) {
-        if let Some(limits) = self.update_window(reader, stream, inputs) {
-            self.fill_window(reader, stream, limits, inputs);
+        let mut sent_bytes = 0;
+        loop {
+            let first = self.shortest_ahead(reader).filter(|first| *first != stream);
+            let mut next = |stream| self.request_next(reader, stream, sent_bytes, inputs);
+            let bytes = first.and_then(&mut next).or_else(|| next(stream));
+            let Some(bytes) = bytes else { break };
+            sent_bytes += bytes;
         }
     }
 
-    /// Requests bytes ahead of `stream` until the window is full or a limit is reached. Runs at every read, so that the
-    /// next request goes out before the window is empty.
-    pub(super) fn fill_window(
+    /// The stream with the fewest bytes ahead, of those that `reader` reads by turns.
+    fn shortest_ahead(&self, reader: ReaderId) -> Option<ReadStreamId> {
+        let streams = &self.readers.get(reader)?.streams;
+        streams.by_turns().min_by_key(|stream| self.unread_ahead_of(reader, stream)).map(|stream| stream.id)
+    }
+
+    /// Sends the next request ahead of `stream`, if its window and the limits allow one, where `sent_bytes` were
+    /// requested during this event. Returns its length. A request is sent whole or not at all: small ones would cost a
+    /// round trip each.
+    fn request_next(
         &mut self,
         reader: ReaderId,
         stream: ReadStreamId,
-        limits: SpeculationLimits,
+        sent_bytes: u64,
         inputs: &PlannerInputs,
-    ) {
-        if self.size.is_none() || !self.saves_requests(reader, stream, inputs) {
-            return;
+    ) -> Option<u64> {
+        if self.size.is_none() || self.parts.map().index().in_flight_unasked >= self.most_in_flight(reader, inputs) {
+            return None;
         }
-        let mut allowed_bytes = self.remaining_bytes(limits, reader, stream);
-        for _ in self.parts.map().index().in_flight_unasked..self.most_in_flight(inputs) {
-            // A request is sent whole or not at all: small ones would cost a round trip each.
-            let next = self.next_ahead(reader, stream, inputs);
-            let Some(range) = next.filter(|range| range.end - range.start <= allowed_bytes) else { break };
-            allowed_bytes -= range.end - range.start;
-            self.speculate(range, PartOwner::stream(reader, stream), inputs);
+        let mut limits = self.update_window(reader, stream, inputs)?;
+        limits.free_bytes = limits.free_bytes.saturating_sub(sent_bytes);
+        if !self.saves_requests(reader, stream, inputs) {
+            return None;
         }
+        let range = self.next_ahead(reader, stream, inputs)?;
+        let bytes = range.end - range.start;
+        if bytes > self.remaining_bytes(limits, reader, stream) {
+            return None;
+        }
+        self.speculate(range, PartOwner::stream(reader, stream), inputs);
+        Some(bytes)
     }
 
-    /// The most requests in flight ahead of the readers: no more than fill the link.
-    fn most_in_flight(&self, inputs: &PlannerInputs) -> usize {
-        self.settings.concurrency.min(fill::requests(&inputs.link, self.settings.part_bytes))
+    /// The most requests in flight ahead of the readers: as many as fill the link where the reader has announced that
+    /// it will need the bytes, else a little fewer.
+    fn most_in_flight(&self, reader: ReaderId, inputs: &PlannerInputs) -> usize {
+        let filling = fill::requests(&inputs.link, self.settings.part_bytes);
+        let (share, of) = if self.is_announced_sequential(reader) { (1, 1) } else { AHEAD_SHARE };
+        self.settings.concurrency.min((filling * share).div_ceil(of))
     }
 
     /// Computes the window of `stream` and the limits on speculation during this event. `None` where nothing may be
@@ -63,7 +90,7 @@ impl Planner {
         let stream = state.streams.get(id)?;
         let announced = state.announced == AnnouncedPattern::Sequential && stream.shape == StreamShape::Forward;
         let proven = match stream.shape {
-            StreamShape::Forward => stream.run_reads + u64::from(stream.is_in_turn) >= self.settings.start_after,
+            StreamShape::Forward => stream.run_reads + u64::from(stream.is_expected) >= self.settings.start_after,
             // Two backward reads of different lengths may be the end of a footer, and then the footer.
             StreamShape::Backward => stream.run_reads - u64::from(!stream.is_even()) >= self.settings.start_after,
             StreamShape::Strided { .. } => true,
@@ -149,12 +176,21 @@ impl Planner {
             limit_bytes if self.starts_at_once(reader, stream, inputs) => limit_bytes / 2,
             limit_bytes => limit_bytes,
         };
-        let part_bytes = ramp_part_bytes(limit_bytes, stream.last_len(), self.window.part_bytes);
+        let requests = self.share_of_requests(reader, inputs);
+        let round_trip_bytes = inputs.link.round_trip_bytes();
+        let part_bytes =
+            ramp_part_bytes(limit_bytes, stream.last_len(), self.window.part_bytes, requests, round_trip_bytes);
         let size = self.size.unwrap_or(u64::MAX);
         let left_bytes = if stream.shape == StreamShape::Backward { at } else { size.saturating_sub(at) };
         let left_bytes = if announced || stream.run_bytes >= self.window.ahead_bytes { left_bytes } else { u64::MAX };
         let nth = if announced { stream.requests } else { self.requests };
         request_bytes(nth, announced, part_bytes, left_bytes, self.settings.part_bytes.0)
+    }
+
+    /// Of the requests that fill the link, the share of the latest window: all, unless memory or the link is shared.
+    fn share_of_requests(&self, reader: ReaderId, inputs: &PlannerInputs) -> u64 {
+        let most = self.most_in_flight(reader, inputs) as u64;
+        self.window.ahead_bytes.saturating_mul(most) / self.window_wanted.ahead_bytes.max(1)
     }
 
     fn stream(&self, reader: ReaderId, stream: ReadStreamId) -> Option<&ReadStream> {
@@ -206,7 +242,7 @@ impl Planner {
                 let next = |start: &u64| start.checked_add_signed(step);
                 // The first read ahead that is not fully covered, among as many as the window holds and as may be in
                 // flight.
-                let most = self.most_in_flight(inputs).saturating_mul(2).saturating_add(1);
+                let most = self.most_in_flight(reader, inputs).saturating_mul(2).saturating_add(1);
                 let starts = successors(next(&stream.last.start), next).take(most);
                 let reads = starts.map(|start| start..start.saturating_add(len).min(size));
                 let reads = zip(1.., reads).take_while(|(n, read)| !read.is_empty() && n * len <= ahead_bytes);

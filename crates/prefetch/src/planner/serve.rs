@@ -11,6 +11,9 @@ use crate::planner::parts::PartId;
 use crate::planner::streams::{FoundStream, PartOwner, StreamJoin};
 use crate::policy::speculation::SpeculationLimits;
 
+/// A range that is kept for visits has at most so many bytes.
+const MOST_VISITED_BYTES: u64 = 8 * 1024 * 1024;
+
 impl Planner {
     /// The reader went elsewhere. Stops requests ahead of its old position, unless finishing is cheaper than a new
     /// request, or the reader has come back from elsewhere before, or another reader wants the bytes.
@@ -89,6 +92,28 @@ impl Planner {
             plan.pieces.push(PlannedPiece { part: id, range: hole });
         }
         plan
+    }
+
+    /// `plan` is for a range that is expected to be read again: its part is requested here, also where the caller would
+    /// send the same request, and is kept. One such part is kept at a time.
+    pub(super) fn keep_for_visits(&mut self, plan: &ReadPlan) {
+        let [PlannedPiece { part: id, range }] = plan.pieces.as_slice() else { return };
+        let (id, range) = (*id, range.clone());
+        let is_kept = self.parts.part(id).is_revisited;
+        if is_kept || self.parts.part(id).range != range || range.end - range.start > MOST_VISITED_BYTES {
+            return;
+        }
+        self.drop_visited();
+        self.parts.change(id, |part| part.is_revisited = true);
+        if plan.is_as_asked {
+            let fetch = PartFetch { id, range, intent: Intent::Demand, ahead_bytes: 0, as_asked: true };
+            self.parts.actions.push(PlannerAction::Fetch(fetch));
+        }
+    }
+
+    /// Drops the part that is kept for visits, unless it is being read.
+    pub(super) fn drop_visited(&mut self) {
+        self.parts.drop_where(|part| part.is_revisited);
     }
 
     /// Where a request of `wanted_bytes` from `start` ends: at the object's end or the next part at the latest.

@@ -4,10 +4,12 @@ use crate::planner::messages::ReaderId;
 
 mod read_stream;
 mod read_turns;
+mod revisits;
 mod stream_table;
 
 pub(crate) use read_stream::{KEEP_BEHIND_MOST_BYTES, RangeFilter, ReadStream, StreamMatch, StreamShape};
 pub(crate) use read_turns::ReadTurns;
+pub(crate) use revisits::Revisits;
 pub(crate) use stream_table::{FoundStream, StreamJoin, StreamTable};
 
 /// Identifies a stream; never used twice within one object.

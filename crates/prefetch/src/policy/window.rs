@@ -10,7 +10,9 @@ use headstart_fetch_core::internal::byte_range::{from_f64, pow2_floor};
 use headstart_fetch_core::internal::{fill, spread_bytes};
 
 /// The smallest request of a young run, in bytes, so that its ramp takes tens of requests, not thousands.
-const MIN_RAMP_PART: u64 = 256 * 1024;
+const MIN_RAMP_PART: u64 = 192 * 1024;
+/// The fewest and the most requests into which a young run divides what it may have ahead.
+const RAMP_REQUESTS: (u64, u64) = (4, 12);
 /// Factor on the bandwidth × delay product. BBR and AnyBlob use 1.25. Our bytes are handed on in order, so arrived
 /// bytes wait for those before them. Reading 1 GiB over the simulated GCS link, 1.25 reached 0.78–0.90 of the limit,
 /// 1.75 reaches 0.81–0.89, and 2.0 no more.
@@ -56,11 +58,23 @@ pub(crate) fn window(link: &Link, consumer_bytes_per_s: f64, parts: (u64, u64)) 
     ReadAheadWindow { ahead_bytes: part + from_f64(HEADROOM * rate * delay), part_bytes: part }
 }
 
-/// The size of one request of a run that may be `allowed_bytes` ahead. A quarter of that, so that a young run has
-/// parallel requests; but at least two reads, so that there are fewer requests than reads.
-pub(crate) fn ramp_part_bytes(allowed_bytes: u64, read_bytes: u64, part_bytes: u64) -> u64 {
-    let wanted = pow2_floor(allowed_bytes / 4).max(read_bytes.saturating_mul(2));
-    pow2_floor(wanted).clamp(MIN_RAMP_PART.min(part_bytes), part_bytes)
+/// The size of one request of a run that may be `allowed_bytes` ahead and whose share of the requests that fill the
+/// link is `requests`. One stream carries `round_trip_bytes` in a round trip.
+///
+/// The run divides what it may have ahead by its share: many small requests bring the next bytes sooner. Where many
+/// runs share the link, or the transfer takes less than half a round trip, small requests only cost more, and four do. One
+/// request is half as long again as a read, so that there are fewer requests than reads.
+pub(crate) fn ramp_part_bytes(
+    allowed_bytes: u64,
+    read_bytes: u64,
+    part_bytes: u64,
+    requests: u64,
+    round_trip_bytes: u64,
+) -> u64 {
+    let (least, most) = RAMP_REQUESTS;
+    let share_bytes = (allowed_bytes / requests.clamp(least, most)).max(round_trip_bytes / 2);
+    let wanted = share_bytes.min(allowed_bytes / least).max(read_bytes.saturating_add(read_bytes / 2));
+    wanted.clamp(MIN_RAMP_PART.min(part_bytes), part_bytes)
 }
 
 /// The size of request number `nth` of a stream, near `part_bytes`, where `left_bytes` of the object are not requested
@@ -143,10 +157,12 @@ mod tests {
 
     #[test]
     fn a_young_run_asks_for_small_parts() {
-        assert_eq!(ramp_part_bytes(384 * 1024, 1024, 4 * MIB), 256 * 1024);
-        assert_eq!(ramp_part_bytes(6 * MIB, 1024, 4 * MIB), MIB);
-        assert_eq!(ramp_part_bytes(6 * MIB, MIB, 4 * MIB), 2 * MIB);
-        assert_eq!(ramp_part_bytes(1 << 40, 1024, 4 * MIB), 4 * MIB);
+        let size = |allowed, read, requests| ramp_part_bytes(allowed, read, 4 * MIB, requests, 2 * MIB);
+        assert_eq!(size(384 * 1024, 1024, 27), 192 * 1024);
+        assert_eq!([6, 12, 24, 36].map(|mib| size(mib * MIB, 1024, 27)), [MIB, MIB, 2 * MIB, 3 * MIB]);
+        assert_eq!([27, 8, 1].map(|requests| size(12 * MIB, 1024, requests)), [MIB, 3 * MIB / 2, 3 * MIB]);
+        assert_eq!(size(3 * MIB, MIB, 27), 3 * MIB / 2);
+        assert_eq!(size(1 << 40, 1024, 27), 4 * MIB);
     }
 
     #[test]

@@ -197,6 +197,9 @@ pub(crate) fn is_useless(part: &PartState, readers: &ReaderStates, is_wanted: im
         // The announced read is still to come, unless its reader is closed.
         return !readers.contains(part.owner.reader);
     }
+    if part.is_revisited {
+        return false;
+    }
     if part.unread_bytes() == 0 && (readers.once || part.range.end - part.range.start > KEEP_BEHIND_MOST_BYTES) {
         return true;
     }

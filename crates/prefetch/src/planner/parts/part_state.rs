@@ -20,6 +20,8 @@ pub(crate) struct PartState {
     /// When it is too old to be served as the present version, where a cache below has stated that.
     pub(crate) expires_at: Option<Duration>,
     pub(crate) owner: PartOwner,
+    /// Whether bytes that were read may be read again, where bytes are served once.
+    pub(crate) is_revisited: bool,
     /// The bytes that reads have asked for.
     pub(crate) read: RangeSet,
     /// Reads that wait for it or copy from it now.
@@ -41,6 +43,7 @@ impl PartState {
             sent_at: now,
             expires_at: None,
             owner,
+            is_revisited: false,
             read: RangeSet::default(),
             readers: 0,
             is_sweep_candidate: true,

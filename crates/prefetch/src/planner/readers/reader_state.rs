@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::planner::hints::AnnouncedPattern;
-use crate::planner::streams::{ReadStream, ReadStreamId, StreamJoin, StreamTable};
+use crate::planner::streams::{ReadStream, ReadStreamId, Revisits, StreamJoin, StreamTable};
 use crate::policy::run_lengths::{ReadRun, RunEvent};
 
 #[derive(Debug, Default)]
@@ -14,11 +14,18 @@ pub(crate) struct ReaderState {
     /// The size of its latest window, without the limits of memory and settings.
     pub(crate) window_bytes: u64,
     pub(crate) latest_stream: Option<ReadStreamId>,
+    /// The ranges to which calls without a reader return.
+    pub(crate) revisits: Revisits,
     /// Streams that were reported as ended, with the runs reported for them.
     counted_ends: Vec<(ReadStreamId, ReadRun)>,
 }
 
 impl ReaderState {
+    /// Whether `stream` was read last, or is read by turns with the stream that was.
+    pub(crate) fn is_reading(&self, stream: ReadStreamId) -> bool {
+        self.latest_stream == Some(stream) || self.streams.by_turns().any(|other| other.id == stream)
+    }
+
     /// The reader goes elsewhere from its latest stream. Returns this stream and the report of its end, unless the
     /// reader has come back to the stream before.
     pub(crate) fn leave_latest(&mut self, size: Option<u64>) -> Option<(ReadStreamId, Option<RunEvent>)> {

@@ -99,7 +99,7 @@ pub(crate) struct ReadStream {
     /// The number of the read before.
     pub(crate) read_before: u64,
     /// Whether this single read is expected to be continued, because the reader continues its reads by turns.
-    pub(crate) is_in_turn: bool,
+    pub(crate) is_expected: bool,
     /// Whether the reader went elsewhere, and whether it ever came back after that.
     pub(crate) left: bool,
     pub(crate) came_back: bool,
@@ -109,6 +109,8 @@ pub(crate) struct ReadStream {
     joins: u64,
     /// Where the latest read within already read bytes ended.
     revisited_to: Option<u64>,
+    /// How far back the reader went to bytes that it had read, as far as they may be kept.
+    revisit_bytes: u64,
     /// How far behind `end` bytes were read for the first time.
     reorder_bytes: u64,
     /// Bytes read above `seen_from`; all bytes below count as read.
@@ -224,7 +226,7 @@ impl ReadStream {
         if evidence {
             self.update_shape(read);
             self.rate.on_read(think_time.saturating_sub(self.think_time_at_answer), read.end - read.start);
-            self.is_in_turn = false;
+            self.is_expected = false;
             self.run_reads += 1;
             self.run_bytes += read.end - read.start;
             self.came_back |= self.left;
@@ -233,6 +235,10 @@ impl ReadStream {
         }
         if fresh == 0 {
             self.revisited_to = Some(read.end);
+            let back = if self.shape == StreamShape::Backward { read.end - self.start } else { self.end - read.start };
+            if back <= KEEP_BEHIND_MOST_BYTES {
+                self.revisit_bytes = self.revisit_bytes.max(back);
+            }
         } else if self.shape == StreamShape::Forward && read.start < self.end {
             self.reorder_bytes = self.reorder_bytes.max(self.end - read.start);
         }
@@ -305,9 +311,10 @@ impl ReadStream {
         }
     }
 
-    /// The ranges kept behind the reader: the last read, at least 1 MiB, and twice the disorder seen.
+    /// The ranges kept behind the reader: the last read, at least 1 MiB, twice the disorder seen,
+    /// and as far as the reader went back before.
     pub(crate) fn just_behind(&self) -> RangeFilter {
-        let wanted = self.last_len().max(2 * self.reorder_bytes);
+        let wanted = self.last_len().max(2 * self.reorder_bytes).max(self.revisit_bytes);
         let keep = wanted.clamp(KEEP_BEHIND_BYTES, KEEP_BEHIND_MOST_BYTES);
         match self.shape {
             StreamShape::Forward => RangeFilter::after(self.end.saturating_sub(keep), self.end),

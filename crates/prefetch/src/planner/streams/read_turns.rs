@@ -35,7 +35,7 @@ impl ReadTurns {
         let mut next = Vec::new();
         for single in table.iter_mut().filter(is_next).take(if in_order { usize::MAX } else { 1 }) {
             self.expected.get_or_insert(single.id);
-            if !std::mem::replace(&mut single.is_in_turn, true) {
+            if !std::mem::replace(&mut single.is_expected, true) {
                 next.push(single.id);
             }
         }

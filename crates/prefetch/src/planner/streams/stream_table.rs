@@ -16,6 +16,11 @@ const MOST: usize = 32;
 /// A stream is active while one of the latest 32 reads belonged to it. Only active streams share the memory.
 const ACTIVE_READS: u64 = 32;
 
+/// Reads of a run after which a jump counts as the start of a long run.
+const LONG_RUN_READS: u64 = 4;
+/// Long runs in a row after which the reader is expected to make one more.
+const LONG_RUNS: u32 = 2;
+
 /// The relation of a read to the streams of its reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamJoin {
@@ -47,6 +52,8 @@ pub(crate) struct StreamTable {
     first: Option<ReadStreamId>,
     reads: u64,
     turns: ReadTurns,
+    /// Jumps in a row after which the reader made a run of [`LONG_RUN_READS`] reads or more.
+    long_runs: u32,
 }
 
 impl StreamTable {
@@ -106,8 +113,14 @@ impl StreamTable {
     }
 
     pub(crate) fn active(&self) -> impl Iterator<Item = &ReadStream> {
-        let is_stream = |stream: &ReadStream| stream.run_reads > 1 || stream.is_in_turn;
+        let is_stream = |stream: &ReadStream| stream.run_reads > 1 || stream.is_expected;
         self.table.iter().filter(move |stream| is_stream(stream) && self.reads - stream.read_number < ACTIVE_READS)
+    }
+
+    /// The streams that are read by turns with the latest one, and this one itself.
+    pub(crate) fn by_turns(&self) -> impl Iterator<Item = &ReadStream> {
+        let since = self.table.last().map_or(0, |latest| latest.read_before);
+        self.active().filter(move |stream| stream.read_number > since)
     }
 
     /// The lowest start, at or above the end of `stream`, of a forward stream that is interleaved with it: the bytes
@@ -126,7 +139,11 @@ impl StreamTable {
 
     /// Adds a read that continues no stream: the fourth read of a stride, or a single read.
     fn start_single(&mut self, ids: &mut StreamIds, think_time: Duration, read: &Range<u64>) -> FoundStream {
+        let is_expected = self.expects_run();
         let (stream, evicted) = self.push_single(ids, think_time, read);
+        if let Some(single) = self.table.last_mut() {
+            single.is_expected = is_expected;
+        }
         let mut found = FoundStream {
             join: StreamJoin::New,
             stream,
@@ -146,6 +163,14 @@ impl StreamTable {
             self.table.push(stream);
         }
         found
+    }
+
+    /// The reader jumps: whether it is expected to make a run there, because it did so after the jumps before.
+    fn expects_run(&mut self) -> bool {
+        let is_run = |latest: &ReadStream| latest.shape == StreamShape::Forward && latest.run_reads >= LONG_RUN_READS;
+        let is_long = self.table.last().is_some_and(is_run);
+        self.long_runs = if is_long { self.long_runs.saturating_add(1) } else { 0 };
+        self.long_runs >= LONG_RUNS
     }
 
     /// Adds a single read; evicts the oldest entry where the table is full.
