@@ -27,8 +27,8 @@ pub(crate) mod streams;
 const FOOTER_BYTES: u64 = 1024 * 1024;
 
 /// Bytes of a range to which calls keep returning are served again this long after their request was sent, or for
-/// `max_age` if that is shorter. Calls in quick succession return within it; a caller that looks for a new version every
-/// few seconds gets new bytes each time.
+/// `max_age` if that is shorter. Calls in quick succession return within it; a caller that looks for a new version
+/// every few seconds gets new bytes each time.
 const VISITED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The planner of one object.

@@ -113,6 +113,31 @@ async fn bytes_ahead_are_served_once() {
     }
 }
 
+/// Calls that keep returning to one range are served its bytes again, for a second. Then an overwrite is seen, and no
+/// older bytes after it.
+#[tokio::test(start_paused = true)]
+async fn returns_to_a_range_are_served_again_for_a_second() {
+    let bench = Bench::new(64 * MIB);
+    let visit = async || bench.store.get_range(&path(), 0..MIB).await.unwrap();
+    for n in 1..16 {
+        visit().await;
+        bench.store.get_range(&path(), n * MIB..(n + 1) * MIB).await.unwrap();
+    }
+    let before = bench.counts().gets;
+    bench.check(&(0..MIB), &[visit().await]);
+    assert_eq!(bench.counts().gets, before, "served again");
+    bench.sim.overwrite(KEY, None).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.check(&(0..MIB), &[visit().await]);
+    // A caller that polls one range gets the present bytes each time.
+    for _ in 0..8 {
+        bench.sim.overwrite(KEY, None).unwrap();
+        bench.check(&(0..MIB), &[visit().await]);
+    }
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!((bench.budget.used_bytes(), bench.counts().live), (0, 0), "nothing is kept");
+}
+
 /// A versioned bucket still serves the old version to requests that name it.
 #[tokio::test(start_paused = true)]
 async fn a_pin_by_version_does_not_keep_an_old_version_alive() {

@@ -16,9 +16,8 @@ use crate::policy::window::{ReadAheadWindow, ramp_part_bytes, request_bytes, win
 /// in three, as column chunks of a Parquet file do, one in a hundred gets so far.
 const LONG_RUN_READS: u64 = 12;
 
-/// The share of the requests that fill the link that may be in flight ahead of readers. With all of them (32 on the
-/// simulated GCS link), bytes far ahead take bandwidth from those that the reader waits for: the first 256 MiB by 64 KiB
-/// took 8 ms longer and fetched 1.20 times the bytes in place of 1.16. Over a whole GiB both take the same time.
+/// The share of the requests that fill the link that may be in flight ahead of readers that have announced nothing.
+/// With all of them, bytes far ahead take bandwidth from those that the reader waits for (docs/decisions.md).
 const AHEAD_SHARE: (usize, usize) = (5, 6);
 
 impl Planner {
@@ -71,8 +70,8 @@ impl Planner {
         Some(bytes)
     }
 
-    /// The most requests in flight ahead of the readers: as many as fill the link where the reader has announced that it
-    /// will need the bytes, else a little fewer.
+    /// The most requests in flight ahead of the readers: as many as fill the link where the reader has announced that
+    /// it will need the bytes, else a little fewer.
     fn most_in_flight(&self, reader: ReaderId, inputs: &PlannerInputs) -> usize {
         let filling = fill::requests(&inputs.link, self.settings.part_bytes);
         let (share, of) = if self.is_announced_sequential(reader) { (1, 1) } else { AHEAD_SHARE };
@@ -188,10 +187,10 @@ impl Planner {
         request_bytes(nth, announced, part_bytes, left_bytes, self.settings.part_bytes.0)
     }
 
-    /// The requests that the latest window may have in flight, of those that fill the link.
+    /// Of the requests that fill the link, the share of the latest window: all, unless memory or the link is shared.
     fn share_of_requests(&self, reader: ReaderId, inputs: &PlannerInputs) -> u64 {
-        let link_bytes = window(&inputs.link, f64::INFINITY, self.settings.part_bytes).ahead_bytes;
-        self.window.ahead_bytes.saturating_mul(self.most_in_flight(reader, inputs) as u64) / link_bytes.max(1)
+        let most = self.most_in_flight(reader, inputs) as u64;
+        self.window.ahead_bytes.saturating_mul(most) / self.window_wanted.ahead_bytes.max(1)
     }
 
     fn stream(&self, reader: ReaderId, stream: ReadStreamId) -> Option<&ReadStream> {

@@ -49,10 +49,12 @@ mod tests {
         check(&[1, 2, 3, 1, 2, 3, 1, 2, 3], &[1, 2, 3]);
     }
 
+    /// A caller may read a range again by chance, and looks for a new version by reading nothing else.
     #[test]
     fn going_back_once_polling_and_reading_on_are_no_visits() {
         check(&[1, 2, 3, 4, 2, 5, 6, 7, 5, 8, 9, 10, 8], &[]);
         check(&[1, 1, 1, 1, 1, 1], &[]);
+        // Visits count only while the range is among the latest.
         check(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 10, 11, 12, 13, 14, 15, 16, 17, 1], &[]);
     }
 }
