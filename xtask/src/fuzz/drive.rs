@@ -170,7 +170,10 @@ impl CaseRun {
         };
         let CaseContext { case, cloud, stack, .. } = context;
         let counters = in_flight_counters(&case, &stack);
-        first.block_on(async move { drop(stack) });
+        first.block_on(async move {
+            stack.close().await;
+            drop(stack);
+        });
         let mut left = Vec::new();
         for (what, in_flight) in counters {
             settle();
