@@ -99,8 +99,8 @@
 //!
 //! With [`CacheConfig::disk`], fetched pages of objects with a version or a strong entity tag are also written to a
 //! directory, which outlives the process and which several processes may share. A page that is not in memory is read
-//! from there: on the caller's thread if it lies in the page cache of the system, else on a blocking thread, for as long
-//! as that is sooner than fetching. An object that is opened for the first time by this process, and that may be on
+//! from there: on the caller's thread if it lies in the page cache of the system, else on a blocking thread, for as
+//! long as that is sooner than fetching. An object that is opened for the first time by this process and may be on
 //! disk, costs one HEAD: pages are used for the version that the store names. [`CacheStore::close`] writes what waits.
 //! Object bytes lie in the directory unencrypted.
 //!

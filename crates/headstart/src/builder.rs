@@ -192,11 +192,8 @@ fn stack(
     }
     let mut caching = None;
     if is_on.cache && !backend.is_local {
-        if cache.disk.name.is_empty() {
-            cache.disk.name = backend.name.unwrap_or_default();
-        }
-        let in_section = |error| precedence::renamed(error, |key| format!("cache.{key}"));
-        let layer = Arc::new(CacheStore::new(store, cache.clone()).map_err(in_section)?);
+        let layer = CacheStore::new(store, cache.clone());
+        let layer = Arc::new(layer.map_err(|error| precedence::renamed(error, |key| format!("cache.{key}")))?);
         store = Arc::clone(&layer) as _;
         caching = Some(layer);
     }

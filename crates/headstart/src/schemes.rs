@@ -28,14 +28,12 @@ pub(crate) struct Backend {
     pub(crate) generation: Option<String>,
     /// Local files, which the kernel caches and reads ahead.
     pub(crate) is_local: bool,
-    /// Tells the store from all others, in every process; `None` where nothing does.
-    pub(crate) name: Option<String>,
 }
 
 impl Backend {
     /// A store that is not local, without a generation.
     pub(crate) fn new(store: Arc<dyn ObjectStore>, profile: BackendProfile, path: Path) -> Self {
-        Self { store, profile, path, generation: None, is_local: false, name: None }
+        Self { store, profile, path, generation: None, is_local: false }
     }
 }
 
@@ -72,24 +70,13 @@ pub(crate) fn open(
         "http" | "https" => http(&url, settings),
         scheme => Err(Error::UnknownScheme { scheme: scheme.to_owned() }),
     }?;
-    let name = store_name(&url, settings, &opened);
-    Ok(Backend { name, ..opened })
-}
-
-/// The URL of a bucket or server, and its endpoint where that is another one than the provider's.
-fn store_name(url: &Url, settings: &mut Settings, opened: &Backend) -> Option<String> {
-    let endpoint_of = match url.scheme() {
-        "memory" | "file" => return None,
-        "gs" => "gcs",
-        "s3" | "s3a" => "s3",
-        "http" | "https" => return Some(url[..Position::BeforePath].to_owned()),
-        // The account is in the variables of the provider; the client shows it.
-        _ => return Some(format!("{} {}", &url[..Position::BeforePath], opened.store)),
-    };
-    let (sections, _) = settings.sections();
-    let section = sections.into_iter().find(|(name, _)| *name == endpoint_of);
-    let endpoint = section.and_then(|(_, section)| section.value("endpoint")).unwrap_or_default();
-    Some(format!("{endpoint_of}://{} {endpoint}", url.host_str()?))
+    // Tells the store from all others, in every process; nothing does so for one in memory.
+    if !matches!(url.scheme(), "memory" | "file") {
+        let endpoints: String = settings.sections().0.iter().filter_map(|(_, all)| all.value("endpoint")).collect();
+        let disk = &mut settings.cache.disk;
+        disk.name_unless_given(|| format!("{} {} {endpoints}", &url[..Position::BeforePath], opened.store));
+    }
+    Ok(opened)
 }
 
 /// Whether a parameter of this name signs a request. A pasted signed URL is never meant as a key.

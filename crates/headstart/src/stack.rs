@@ -184,9 +184,7 @@ impl Headstart {
     /// # Cancel safety
     /// Once it is polled, dropping the future ends only the wait.
     pub async fn close(&self) {
-        if let Some(cache) = &self.caching {
-            cache.close().await;
-        }
+        futures::future::OptionFuture::from(self.caching.as_ref().map(|cache| cache.close())).await;
     }
 
     /// Counts of all layers since the stack was built.

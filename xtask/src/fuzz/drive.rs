@@ -167,7 +167,10 @@ impl CaseRun {
         };
         let CaseContext { cloud, stack, .. } = context;
         let (fetch, cache) = (stack.fetch.clone(), stack.cache.clone());
-        first.block_on(async move { drop(stack) });
+        first.block_on(async move {
+            stack.close().await;
+            drop(stack);
+        });
         settle();
         let left = [
             ("requests in flight, says the fetch layer", fetch.as_ref().map_or(0, |store| store.stats().in_flight)),

@@ -20,8 +20,8 @@ pub(crate) struct CaseStack {
     pub(crate) cache: Option<CacheStore>,
     pub(crate) prefetch: Option<PrefetchStore>,
     pub(crate) budget: Arc<MemoryBudget>,
-    /// The directories of disk tiers, which go when the case ends.
-    directories: Vec<tempfile::TempDir>,
+    /// The caches with a disk tier, and its directories, which go when the case ends.
+    on_disk: Vec<(CacheStore, tempfile::TempDir)>,
 }
 
 /// One seed in so many has a disk tier below each cache. Chosen by the seed, so that the other cases stay as they were.
@@ -36,7 +36,7 @@ impl CaseStack {
     pub(crate) fn build(case: &Case, cloud: &Cloud) -> Result<Self, ConfigError> {
         let budget = MemoryBudget::new(case.budget_bytes);
         let top: Arc<dyn ObjectStore> = Arc::new(cloud.clone());
-        let mut stack = Self { top, fetch: None, cache: None, prefetch: None, budget, directories: Vec::new() };
+        let mut stack = Self { top, fetch: None, cache: None, prefetch: None, budget, on_disk: Vec::new() };
         for layer in &case.layers {
             let inner = Arc::clone(&stack.top);
             let link = stack.fetch.as_ref().filter(|_| case.shares_link).map(FetchStore::link);
@@ -50,14 +50,14 @@ impl CaseStack {
                 }
                 Layer::Cache(spec) => {
                     let mut config = stack.cache_config(case, spec, link);
-                    if case.seed % SEEDS_WITH_DISK == 5
-                        && let Ok(directory) = tempfile::tempdir()
-                    {
+                    let has_disk = case.seed % SEEDS_WITH_DISK == 5;
+                    let directory = has_disk.then(tempfile::tempdir).and_then(Result::ok);
+                    if let Some(directory) = &directory {
                         let disk = DiskConfig::new(directory.path(), "cloud");
                         config.disk = DiskConfig { bytes: 64 << 20, floor_bytes: 0, ..disk };
-                        stack.directories.push(directory);
                     }
                     let store = CacheStore::new(inner, config)?;
+                    stack.on_disk.extend(directory.map(|directory| (store.clone(), directory)));
                     stack.cache = Some(store.clone());
                     Arc::new(store)
                 }
@@ -126,6 +126,13 @@ impl CaseStack {
             link,
             budget: Some(Arc::clone(&self.budget)),
             ..PrefetchConfig::default()
+        }
+    }
+
+    /// Ends the disk tiers: what waits to be written is held until then.
+    pub(crate) async fn close(&self) {
+        for (cache, _) in &self.on_disk {
+            cache.close().await;
         }
     }
 

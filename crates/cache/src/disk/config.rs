@@ -54,6 +54,13 @@ impl DiskConfig {
         Self { directory: Some(directory.into()), name: name.into(), ..Self::default() }
     }
 
+    /// Gives the store a name, where there is a directory and no name yet.
+    pub fn name_unless_given(&mut self, name: impl FnOnce() -> String) {
+        if self.directory.is_some() && self.name.is_empty() {
+            self.name = name();
+        }
+    }
+
     /// Checks the values, for pages of `page_bytes`.
     pub(crate) fn check(&self, page_bytes: usize) -> Result<(), ConfigError> {
         let least = MIN_DISK_BYTES.max(16 * page_bytes as u64);

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use super::directory::ListedFile;
 use super::policy::entry::{EntryBytes, PageEntry, SegmentHeader};
-use super::policy::layout::{DiskFile, ENTRY_BYTES, SegmentId, SegmentState, record_bytes};
+use super::policy::layout::{DiskFile, ENTRY_BYTES, ENTRY_LEN, SegmentId, SegmentState, record_bytes};
 use super::segments::{Segment, SegmentSet};
 
 /// A directory that changed less than this before it was listed is listed again: its modification time may not tell
@@ -83,7 +83,7 @@ impl SegmentScan {
     fn add(&mut self, set: &SegmentSet, id: SegmentId, state: SegmentState) {
         let Ok(file) = set.directory.io.open(&set.directory.segment(id, state)) else { return };
         let file = Arc::new(file);
-        let mut bytes: EntryBytes = [0; ENTRY_BYTES as usize];
+        let mut bytes: EntryBytes = [0; ENTRY_LEN];
         let read = set.directory.io.read(&file, &mut [IoSliceMut::new(&mut bytes)], 0, true);
         match SegmentHeader::decode(&bytes) {
             Some(header) if read.is_ok() && header.id == id => {
@@ -147,11 +147,11 @@ pub(crate) fn table(set: &SegmentSet, segment: &Segment, from: u32, all: bool) -
     let mut wanted = if all || from == 0 { slots } else { slots.min(1) };
     let mut found = Vec::new();
     loop {
-        let mut bytes = vec![0; wanted as usize * ENTRY_BYTES as usize];
+        let mut bytes = vec![0; wanted as usize * ENTRY_LEN];
         let at = segment.layout.entry_at(from + u32::try_from(found.len()).unwrap_or(u32::MAX));
         let read = set.directory.io.read(&file, &mut [IoSliceMut::new(&mut bytes)], at, true)?;
         let before = found.len();
-        for entry in bytes[..read].as_chunks::<{ ENTRY_BYTES as usize }>().0 {
+        for entry in bytes[..read].as_chunks::<ENTRY_LEN>().0 {
             let end = |entry: &PageEntry| entry.at().saturating_add(record_bytes(u64::from(entry.bytes)));
             let is_whole = |entry: &PageEntry| {
                 entry.at() >= segment.layout.records_start()
@@ -175,11 +175,11 @@ pub(crate) fn table(set: &SegmentSet, segment: &Segment, from: u32, all: bool) -
 /// At most `count` pages of a segment, from entry number `from` on.
 pub(crate) fn some_entries(set: &SegmentSet, segment: &Segment, from: u32, count: u32) -> Vec<PageEntry> {
     let count = count.min(segment.layout.slots.saturating_sub(from));
-    let mut bytes = vec![0; count as usize * ENTRY_BYTES as usize];
+    let mut bytes = vec![0; count as usize * ENTRY_LEN];
     let Ok(Some(file)) = set.file(segment) else { return Vec::new() };
     let at = segment.layout.entry_at(from);
     let Ok(read) = set.directory.io.read(&file, &mut [IoSliceMut::new(&mut bytes)], at, true) else {
         return Vec::new();
     };
-    bytes[..read].as_chunks::<{ ENTRY_BYTES as usize }>().0.iter().filter_map(PageEntry::decode).collect()
+    bytes[..read].as_chunks::<ENTRY_LEN>().0.iter().filter_map(PageEntry::decode).collect()
 }

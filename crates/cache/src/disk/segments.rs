@@ -15,7 +15,7 @@ use super::index::{MAX_SEGMENTS, PageIndex, PagePlace};
 use super::io::system;
 use super::object::DiskPage;
 use super::policy::entry::{EntryBytes, PageEntry, SegmentHeader};
-use super::policy::layout::{ENTRY_BYTES, SegmentId, SegmentLayout, SegmentState};
+use super::policy::layout::{ENTRY_BYTES, ENTRY_LEN, SegmentId, SegmentLayout, SegmentState};
 use super::policy::path_filter::PathFilter;
 
 /// Files of segments that stay open, at most: a reader of others opens the file anew.
@@ -147,7 +147,7 @@ impl SegmentSet {
             }
             Err(error) => return PageRead::Failed(error),
         };
-        let mut entry: EntryBytes = [0; ENTRY_BYTES as usize];
+        let mut entry: EntryBytes = [0; ENTRY_LEN];
         let mut bytes = self.buffers.take(page.bytes as usize);
         let mut parts = [IoSliceMut::new(&mut entry), IoSliceMut::new(bytes.as_mut_slice())];
         let read = self.directory.io.read(&file, &mut parts, u64::from(place.unit) * ENTRY_BYTES, wait);

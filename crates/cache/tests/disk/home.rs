@@ -70,7 +70,7 @@ impl Home {
     /// The settings of a cache on this directory, with little memory.
     pub(crate) fn config(&self) -> CacheConfig {
         let disk = DiskConfig { bytes: DISK, floor_bytes: 0, ..DiskConfig::new(self.path(), "test") };
-        let (page_bytes, memory_bytes) = (16 << 10, 64 * 17 << 10);
+        let (page_bytes, memory_bytes) = (16 << 10, (64 * 17) << 10);
         CacheConfig { memory_bytes, page_bytes, freshness: Freshness::Immutable, disk, ..CacheConfig::default() }
     }
 

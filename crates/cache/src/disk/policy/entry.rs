@@ -1,11 +1,11 @@
 //! Entries: what the header of a segment, its table and its records say, as bytes.
 
-use super::layout::{ENTRY_BYTES, FORMAT, SegmentId, SegmentLayout};
+use super::layout::{ENTRY_BYTES, ENTRY_LEN, FORMAT, SegmentId, SegmentLayout};
 
 const MAGIC: [u8; 8] = *b"HEADSTRT";
 
 /// An encoded entry or header.
-pub(crate) type EntryBytes = [u8; ENTRY_BYTES as usize];
+pub(crate) type EntryBytes = [u8; ENTRY_LEN];
 
 /// The header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) struct PageEntry {
 
 impl SegmentHeader {
     pub(crate) fn encode(&self) -> EntryBytes {
-        let mut bytes = [0; ENTRY_BYTES as usize];
+        let mut bytes = [0; ENTRY_LEN];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
         bytes[12..20].copy_from_slice(&self.id.writer.to_le_bytes());
@@ -60,7 +60,7 @@ impl SegmentHeader {
 
 impl PageEntry {
     pub(crate) fn encode(&self) -> EntryBytes {
-        let mut bytes = [0; ENTRY_BYTES as usize];
+        let mut bytes = [0; ENTRY_LEN];
         bytes[..32].copy_from_slice(&self.key.digest);
         bytes[32..36].copy_from_slice(&self.key.page.to_le_bytes());
         bytes[36..40].copy_from_slice(&self.path_tag.to_le_bytes());

@@ -12,7 +12,10 @@
 pub(crate) const FORMAT: u32 = 1;
 
 /// Bytes of an entry; records begin at multiples of it.
-pub(crate) const ENTRY_BYTES: u64 = 64;
+pub(crate) const ENTRY_BYTES: u64 = ENTRY_LEN as u64;
+
+/// The same, of an entry in memory.
+pub(crate) const ENTRY_LEN: usize = 64;
 
 /// Bytes of the header.
 pub(crate) const HEADER_BYTES: u64 = 4096;
