@@ -1,6 +1,6 @@
-//! A hit on disk, of a page of 64 KiB that lies in the page cache of the system: ours through `dyn ObjectStore`, foyer's
-//! hybrid cache through its own interface, and bare reads with a checksum. All in one run, one after the other. Then what
-//! a read pays for the tier that finds nothing there, beside the same cache without a tier.
+//! A hit on disk, of a page of 64 KiB that lies in the page cache of the system: ours through `dyn ObjectStore`,
+//! foyer's hybrid cache through its own interface, and bare reads with a checksum. All in one run, by turns. Then what a
+//! read pays for the tier that finds nothing there, beside the same cache without a tier.
 //!
 //! `cargo bench -p headstart-peers --bench disk_hits` prints the table; every byte read has a known value.
 
@@ -145,8 +145,8 @@ fn cpu_s() -> f64 {
     ns.sum::<u64>() as f64 / 1e9
 }
 
-/// Rate of `tasks` tasks, the median and the 99th percentile of the times of single reads, and the CPU time of a read, in
-/// microseconds. On a machine that does other things, the CPU time says what the rate would be.
+/// Rate of `tasks` tasks, the median and the 99th percentile of the times of single reads, and the CPU time of a read,
+/// in microseconds. On a machine that does other things, the CPU time says what the rate would be.
 async fn measure(read: &Read, tasks: u64) -> (f64, f64, f64, f64) {
     let (begun, cpu_before) = (Instant::now(), cpu_s());
     let running: Vec<_> = (0..tasks)
@@ -178,8 +178,8 @@ async fn measure(read: &Read, tasks: u64) -> (f64, f64, f64, f64) {
 /// Pages of the object of the misses.
 const MISSES: u64 = 4096;
 
-/// What a read of a page that is nowhere takes, in microseconds: without the tier, and with one of `disk_bytes`. Medians
-/// over the second half of the pages. The next read waits until the disk thread has written.
+/// What a read of a page that is nowhere takes, in microseconds: without the tier, and with one of `disk_bytes`.
+/// Medians over the second half of the pages. The next read waits until the disk thread has written.
 async fn misses(directory: std::path::PathBuf, disk_bytes: u64) -> (f64, f64, u64) {
     let (inner, path) = (Arc::new(InMemory::new()), Path::from("data"));
     inner.put(&path, PutPayload::from(vec![7; usize::try_from(MISSES * PAGE).expect("fits")])).await.expect("memory");

@@ -1,5 +1,5 @@
-//! Eight processes on one directory, that read one data set of a server over HTTP, each in an order of its own. Some are
-//! killed.
+//! Eight processes on one directory, that read one data set of a server over HTTP, each in an order of its own. Some
+//! are killed.
 //!
 //! `HEADSTART_DISK_TESTS=full` reads 1 GiB, the promised size, in place of a part of it.
 
@@ -135,8 +135,8 @@ impl Host {
         process
     }
 
-    /// All read the data set once; one may be killed half way, and begin again. Returns how much of the set the store has
-    /// sent, and what the last process has counted.
+    /// All read the data set once; one may be killed half way, and begin again. Returns how much of the set the store
+    /// has sent, and what the last process has counted.
     fn epoch(&mut self, kills_one: bool) -> (f64, String) {
         self.server.log().clear();
         self.processes.iter_mut().for_each(|process| process.tell("epoch"));

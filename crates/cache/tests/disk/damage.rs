@@ -1,6 +1,6 @@
-//! Flipped bits, cut, moved, swapped, doubled, replaced and deleted files, before and during use, with two caches on the
-//! directory: misses, never wrong bytes, errors, panics or hangs. Segments that nobody has touched stay in use, and once
-//! the damage ends everything is kept again.
+//! Flipped bits, cut, moved, swapped, doubled, replaced and deleted files, before and during use, with two caches on
+//! the directory: misses, never wrong bytes, errors, panics or hangs. Segments that nobody has touched stay in use, and
+//! once the damage ends everything is kept again.
 //!
 //! `HEADSTART_DISK_TESTS=full` does four times as much.
 
