@@ -137,7 +137,7 @@ async fn check_directory(home: &Home, found: &mut Found) {
     let config = home.config();
     let disk = DiskConfig { bytes: 64 * STORM_DISK, ..config.disk };
     let store = store();
-    let cache = Cached::new(&store, CacheConfig { disk, memory_bytes: 4 * 17 << 10, ..config });
+    let cache = Cached::new(&store, CacheConfig { disk, memory_bytes: (4 * 17) << 10, ..config });
     assert!(before.iter().all(|file| file.exists()), "a sealed segment is gone");
     let stats = cache.disk();
     assert_eq!(stats.held_pages, (of_sealed + of_open) as u64, "{stats:?}");
