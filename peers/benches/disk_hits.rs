@@ -1,6 +1,6 @@
-//! A hit on disk, of a page of 64 KiB that lies in the page cache of the system: ours through `dyn ObjectStore`, foyer's
-//! hybrid cache through its own interface, and bare reads with a checksum. All in one run, one after the other. Then what
-//! a read pays for the tier that finds nothing there, beside the same cache without a tier.
+//! A hit on disk, of a page of 64 KiB that lies in the page cache of the system: ours through `dyn ObjectStore`,
+//! foyer's hybrid cache through its own interface, and bare reads with a checksum. All in one run, by turns. Then what a
+//! read pays for the tier that finds nothing there, beside the same cache without a tier.
 //!
 //! `cargo bench -p headstart-peers --bench disk_hits` prints the table; every byte read has a known value.
 
@@ -20,15 +20,15 @@ use headstart_cache::internal::{DiskIo, SystemIo};
 use headstart_cache::{CacheConfig, CacheStore, DiskConfig, Freshness};
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStoreExt, PutPayload};
 use tokio::time::Instant;
 
 const PAGE: u64 = 64 << 10;
 const PAGES: u64 = 2048;
 /// What stays in memory: a thirty-second part.
 const MEMORY: usize = 4 << 20;
-const SECONDS: f64 = 1.0;
-const ROUNDS: usize = 3;
+const SECONDS: f64 = 0.5;
+const ROUNDS: usize = 5;
 
 type Read = Arc<dyn Fn(u64) -> BoxFuture<'static, u8> + Send + Sync>;
 
@@ -135,9 +135,20 @@ fn bare(directory: &std::path::Path) -> Read {
     })
 }
 
-/// Rate of `tasks` tasks, and the median of the times that single reads take, in microseconds.
-async fn measure(read: &Read, tasks: u64) -> (f64, f64) {
-    let begun = Instant::now();
+/// CPU time of all threads of this process, in seconds. Nothing where the system does not tell.
+fn cpu_s() -> f64 {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let ns = threads.filter_map(|thread| {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    ns.sum::<u64>() as f64 / 1e9
+}
+
+/// Rate of `tasks` tasks, the median and the 99th percentile of the times of single reads, and the CPU time of a read,
+/// in microseconds. On a machine that does other things, the CPU time says what the rate would be.
+async fn measure(read: &Read, tasks: u64) -> (f64, f64, f64, f64) {
+    let (begun, cpu_before) = (Instant::now(), cpu_s());
     let running: Vec<_> = (0..tasks)
         .map(|task| {
             let read = Arc::clone(read);
@@ -157,40 +168,42 @@ async fn measure(read: &Read, tasks: u64) -> (f64, f64) {
     for task in running {
         times.extend(task.await.expect("no panic"));
     }
+    let cpu_us = (cpu_s() - cpu_before) * 1e6 / times.len() as f64;
     let rate = times.len() as f64 / begun.elapsed().as_secs_f64();
     times.sort_unstable();
-    (rate, times[times.len() / 2].as_secs_f64() * 1e6)
+    let percentile = |n: usize| times[times.len() * n / 100].as_secs_f64() * 1e6;
+    (rate, percentile(50), percentile(99), cpu_us)
 }
 
-/// Pages of the object of the misses, and how many are read by turns with and without the tier.
+/// Pages of the object of the misses.
 const MISSES: u64 = 4096;
-const TURN: u64 = 64;
 
-/// What a read of a page that is nowhere takes, in microseconds: without the tier, and with one of `disk_bytes`. The
-/// median over the turns of their means. Writes go on beside the reads, but the next turn waits for them.
-async fn misses(directory: &std::path::Path, disk_bytes: u64) -> (f64, f64, u64) {
+/// What a read of a page that is nowhere takes, in microseconds: without the tier, and with one of `disk_bytes`.
+/// Medians over the second half of the pages. The next read waits until the disk thread has written.
+async fn misses(directory: std::path::PathBuf, disk_bytes: u64) -> (f64, f64, u64) {
     let (inner, path) = (Arc::new(InMemory::new()), Path::from("data"));
     inner.put(&path, PutPayload::from(vec![7; usize::try_from(MISSES * PAGE).expect("fits")])).await.expect("memory");
     let disk = DiskConfig { bytes: disk_bytes, floor_bytes: 0, ..DiskConfig::new(directory, "bench") };
     let caches = [DiskConfig::default(), disk]
         .map(|disk| CacheStore::new(Arc::clone(&inner) as _, config(disk)).expect("a good config"));
     let mut times = [Vec::new(), Vec::new()];
-    for first in (0..MISSES).step_by(usize::try_from(TURN).expect("small")) {
+    for n in 0..MISSES {
         for (cache, times) in caches.iter().zip(&mut times) {
             let begun = Instant::now();
-            for n in first..first + TURN {
-                let bytes = cache.get_range(&path, n * PAGE..(n + 1) * PAGE).await.expect("there");
-                assert_eq!(bytes[bytes.len() - 1], 7);
+            let bytes = cache.get_range(&path, n * PAGE..(n + 1) * PAGE).await.expect("there");
+            let took = begun.elapsed();
+            assert_eq!(bytes[bytes.len() - 1], 7);
+            if n >= MISSES / 2 {
+                times.push(took);
             }
-            times.push(begun.elapsed());
             while cache.stats().disk.is_some_and(|disk| disk.queued_bytes > 0) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                std::thread::yield_now();
             }
         }
     }
     let [without, with] = times.map(|mut times| {
         times.sort_unstable();
-        times[times.len() / 2].as_secs_f64() * 1e6 / TURN as f64
+        times[times.len() / 2].as_secs_f64() * 1e6
     });
     (without, with, caches[1].stats().disk.expect("it has one").writes)
 }
@@ -205,26 +218,39 @@ async fn main() {
         ("foyer", foyers(directories[1].path()).await),
         ("bare read and CRC32C", bare(directories[2].path())),
     ];
-    println!("| | tasks | hits/s | p50 us |\n|---|---|---|---|");
+    println!("| | tasks | hits/s | p50 us | p99 us | CPU us |\n|---|---|---|---|---|---|");
     for tasks in [1, 8, 32] {
-        for (name, read) in &systems {
-            let mut rounds = Vec::new();
-            for _ in 0..ROUNDS {
+        // By turns, so that what else the machine does disturbs all alike.
+        let mut rounds = systems.each_ref().map(|_| Vec::new());
+        for _ in 0..ROUNDS {
+            for ((_, read), rounds) in systems.iter().zip(&mut rounds) {
                 rounds.push(measure(read, tasks).await);
             }
+        }
+        for ((name, _), mut rounds) in systems.iter().zip(rounds) {
             rounds.sort_by(|one, other| one.0.total_cmp(&other.0));
-            let (rate, p50) = rounds[ROUNDS / 2];
-            println!("| {name} | {tasks} | {rate:.0} | {p50:.1} |");
+            let (rate, p50, p99, cpu) = rounds[ROUNDS / 2];
+            println!("| {name} | {tasks} | {rate:.0} | {p50:.1} | {p99:.1} | {cpu:.1} |");
         }
     }
     store.close().await;
     let stats = store.stats();
     let disk = stats.disk.expect("it has one");
     let amplification = counting.written_bytes.load(Relaxed) as f64 / (disk.writes * PAGE) as f64;
-    println!("ours: {} hits in memory, {} on disk; written {amplification:.4} x the pages", stats.hits, disk.hits);
+    let waited = disk.waited;
+    println!(
+        "ours: {} hits in memory, {} on disk, {waited} of them waited; written {amplification:.4} x the pages",
+        stats.hits, disk.hits
+    );
     drop((systems, store));
-    for (name, directory, bytes) in [("takes all", &directories[3], 1 << 30), ("is full", &directories[4], 16 << 20)] {
-        let (without, with, writes) = misses(directory.path(), bytes).await;
+    for (name, directory, bytes) in [("takes all", &directories[3], 1 << 30), ("is full", &directories[4], 64 << 20)] {
+        let path = directory.path().to_owned();
+        // One thread reads, and the disk thread has the other core.
+        let measured = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(misses(path, bytes))
+        });
+        let (without, with, writes) = measured.join().expect("no panic");
         let more = with - without;
         println!(
             "a miss, and the disk {name} ({writes} of {MISSES} written): {without:.1} us without, {more:+.1} with it"

@@ -12,6 +12,7 @@
 //!   thread; the rest on a thread of tokio's blocking pool, with a bounded wait: then it is fetched.
 //! - One thread a cache writes, finds the segments of other processes, and deletes segments where room is needed.
 
+mod buffers;
 mod config;
 mod directory;
 mod index;

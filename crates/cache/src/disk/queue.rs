@@ -9,6 +9,10 @@ use tokio::sync::oneshot;
 
 use super::object::DiskPage;
 
+/// How long the disk thread lets pages gather after its last write, before it waits to be woken. A reader that wakes it
+/// for every page pays for each a system call and a switch of threads.
+const GATHER: Duration = Duration::from_millis(2);
+
 /// What the disk thread does next.
 pub(crate) enum DiskWork {
     Write(DiskPage, Bytes),
@@ -43,8 +47,18 @@ struct WriteQueueState {
     /// The fingerprints of `pages`, and of the page that is being written.
     waiting: HashSet<u64>,
     closing: Vec<oneshot::Sender<()>>,
+    /// The disk thread waits to be woken.
+    is_idle: bool,
+    /// The disk thread has taken a page since it waited last.
+    has_written: bool,
     is_closed: bool,
     is_stopped: bool,
+}
+
+impl WriteQueueState {
+    fn has_no_work(&self) -> bool {
+        self.pages.is_empty() && self.closing.is_empty() && !self.is_stopped
+    }
 }
 
 impl WriteQueue {
@@ -73,11 +87,13 @@ impl WriteQueue {
         if !state.waiting.insert(page.key.fingerprint()) {
             return Err(Refused::Queued);
         }
+        let half = self.max_bytes / 2;
+        let is_half_full = state.bytes < half && state.bytes + bytes.len() >= half;
         state.bytes += bytes.len();
         state.pages.push_back((page, bytes));
-        let was_empty = state.pages.len() == 1;
+        let wakes = std::mem::take(&mut state.is_idle) || is_half_full;
         drop(state);
-        if was_empty {
+        if wakes {
             self.changed.notify_one();
         }
         Ok(())
@@ -91,10 +107,16 @@ impl WriteQueue {
     /// Waits for work, at most `patience`.
     pub(crate) fn next(&self, patience: Duration) -> DiskWork {
         let mut state = self.state.lock();
-        if state.pages.is_empty() && state.closing.is_empty() && !state.is_stopped {
+        if std::mem::take(&mut state.has_written) && state.has_no_work() {
+            self.changed.wait_for(&mut state, GATHER.min(patience));
+        }
+        if state.has_no_work() {
+            state.is_idle = true;
             self.changed.wait_for(&mut state, patience);
+            state.is_idle = false;
         }
         if let Some((page, bytes)) = state.pages.pop_front() {
+            state.has_written = true;
             return DiskWork::Write(page, bytes);
         }
         if !state.closing.is_empty() {

@@ -6,8 +6,10 @@ use std::io::{self, ErrorKind, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+use super::buffers::PageBuffers;
 use super::directory::DiskDirectory;
 use super::index::{MAX_SEGMENTS, PageIndex, PagePlace};
 use super::io::system;
@@ -44,7 +46,7 @@ pub(crate) struct Segment {
 /// What reading a page gave.
 #[derive(Debug)]
 pub(crate) enum PageRead {
-    Page(Vec<u8>),
+    Page(Bytes),
     /// The page is not on disk, or not any more.
     Missing,
     /// It is not in the page cache, and the read may not wait.
@@ -57,6 +59,7 @@ pub(crate) enum PageRead {
 pub(crate) struct SegmentSet {
     pub(crate) directory: DiskDirectory,
     pub(crate) index: PageIndex,
+    buffers: Arc<PageBuffers>,
     paths: RwLock<PathFilter>,
     list: RwLock<Vec<Option<Arc<Segment>>>>,
     known: Mutex<HashMap<SegmentId, Arc<Segment>>>,
@@ -91,10 +94,11 @@ impl Segment {
 
 impl SegmentSet {
     /// No segments yet, of a directory for about `pages` pages.
-    pub(crate) fn new(directory: DiskDirectory, pages: u64) -> Self {
+    pub(crate) fn new(directory: DiskDirectory, pages: u64, page_bytes: usize) -> Self {
         Self {
             directory,
             index: PageIndex::new(),
+            buffers: PageBuffers::new(page_bytes),
             paths: RwLock::new(PathFilter::new(pages)),
             list: RwLock::default(),
             known: Mutex::default(),
@@ -144,11 +148,11 @@ impl SegmentSet {
             Err(error) => return PageRead::Failed(error),
         };
         let mut entry: EntryBytes = [0; ENTRY_LEN];
-        let mut bytes = vec![0; page.bytes as usize];
-        let mut parts = [IoSliceMut::new(&mut entry), IoSliceMut::new(&mut bytes)];
+        let mut bytes = self.buffers.take(page.bytes as usize);
+        let mut parts = [IoSliceMut::new(&mut entry), IoSliceMut::new(bytes.as_mut_slice())];
         let read = self.directory.io.read(&file, &mut parts, u64::from(place.unit) * ENTRY_BYTES, wait);
         match read {
-            Ok(read) if read == entry.len() + bytes.len() => {}
+            Ok(read) if read == entry.len() + page.bytes as usize => {}
             Ok(_) => return self.damaged(segment),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return PageRead::WouldWait,
             Err(error) => return PageRead::Failed(error),
@@ -159,10 +163,12 @@ impl SegmentSet {
                 PageRead::Missing
             }
             Some(found)
-                if found.key == page.key && found.bytes == page.bytes && found.crc == crc32c::crc32c(&bytes) =>
+                if found.key == page.key
+                    && found.bytes == page.bytes
+                    && found.crc == crc32c::crc32c(bytes.as_ref()) =>
             {
                 segment.hits.fetch_add(1, Relaxed);
-                PageRead::Page(bytes)
+                PageRead::Page(bytes.freeze())
             }
             _ => self.damaged(segment),
         }

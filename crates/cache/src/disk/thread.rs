@@ -260,8 +260,8 @@ impl DiskThread {
         SegmentUses::measure(&self.shared.set, &self.shared.counts)
     }
 
-    /// Makes the filter of paths anew when as much has been written as it is made for, as it still has the paths of what
-    /// was deleted; and larger where there are more pages than it is made for, as small objects have short ones.
+    /// Makes the filter of paths anew when as much has been written as it is made for, as it still has the paths of
+    /// what was deleted; and larger where there are more pages than it is made for, as small objects have short ones.
     fn renew_filter(&mut self) {
         let (set, writes) = (&self.shared.set, self.shared.counters.writes.now());
         let capacity = set.filter_capacity();

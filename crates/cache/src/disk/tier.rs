@@ -75,7 +75,7 @@ impl SegmentTier {
         };
         let pages = config.bytes / page_bytes as u64;
         let shared = Arc::new(DiskShared {
-            set: SegmentSet::new(directory, pages),
+            set: SegmentSet::new(directory, pages, page_bytes),
             queue: WriteQueue::new(QUEUE_BYTES.max(4 * page_bytes)),
             counts: UseCounts::new(pages),
             counters: DiskCounters::default(),
@@ -134,7 +134,7 @@ impl DiskShared {
                 self.counters.hits.add(1);
                 self.counters.waited.add(u64::from(waited));
                 self.counters.hit_bytes.add(bytes.len() as u64);
-                DiskRead::Page(bytes.into())
+                DiskRead::Page(bytes)
             }
             PageRead::Missing => {
                 self.counters.misses.add(1);

@@ -1,6 +1,6 @@
-//! Flipped bits, cut, moved, swapped, doubled, replaced and deleted files, before and during use, with two caches on the
-//! directory: misses, never wrong bytes, errors, panics or hangs. Segments that nobody has touched stay in use, and once
-//! the damage ends everything is kept again.
+//! Flipped bits, cut, moved, swapped, doubled, replaced and deleted files, before and during use, with two caches on
+//! the directory: misses, never wrong bytes, errors, panics or hangs. Segments that nobody has touched stay in use, and
+//! once the damage ends everything is kept again.
 //!
 //! `HEADSTART_DISK_TESTS=full` does four times as much.
 
@@ -25,6 +25,9 @@ const STEPS: u64 = 30;
 
 /// A real time that no step takes.
 const HANGS: Duration = Duration::from_secs(40);
+
+/// Bytes of a record.
+const RECORD: usize = ENTRY + (16 << 10);
 
 /// Ways to damage a directory.
 const WAYS: u64 = 18;
@@ -81,7 +84,7 @@ fn damage(home: &Home, dice: &mut Dice) -> io::Result<(String, u64)> {
             };
             let mut place = || table.entries[usize::try_from(dice.roll(table.entries.len() as u64)).unwrap()].1;
             let (one, two, file) = (place(), place(), open()?);
-            let (mut first, mut second) = (vec![0; ENTRY + PAGE as usize], vec![0; ENTRY + PAGE as usize]);
+            let (mut first, mut second) = (vec![0; RECORD], vec![0; RECORD]);
             let _ = (file.read_at(&mut first, one)?, file.read_at(&mut second, two)?);
             file.write_all_at(&first, two)?;
             file.write_all_at(&second, one)?;
@@ -106,7 +109,7 @@ fn damage(home: &Home, dice: &mut Dice) -> io::Result<(String, u64)> {
             let (Some(to), Some(from)) = (here.entries.last(), there.entries.first()) else {
                 return Ok(("no page".into(), 0));
             };
-            let mut record = vec![0; ENTRY + PAGE as usize];
+            let mut record = vec![0; RECORD];
             let read = File::open(&other)?.read_at(&mut record, from.1)?;
             open()?.write_all_at(&record[..read], to.1)?;
             (format!("copied a record of {} over one of {shown}", name(&other)), 1)
@@ -313,7 +316,7 @@ async fn a_writer_whose_own_segment_is_damaged_begins_another_and_leaves_those_o
     let home = Home::new();
     let mut config = home.config();
     // Nearly everything that is read again is read from disk.
-    config.memory_bytes = 5 * 17 << 10;
+    config.memory_bytes = (5 * 17) << 10;
     let stores = [fast(), fast()];
     let cache = Cached::new(&stores[0], config.clone());
     let (path, theirs) = (object("mine", MIB), object("theirs", MIB));

@@ -137,7 +137,7 @@ async fn check_directory(home: &Home, found: &mut Found) {
     let config = home.config();
     let disk = DiskConfig { bytes: 64 * STORM_DISK, ..config.disk };
     let store = store();
-    let cache = Cached::new(&store, CacheConfig { disk, memory_bytes: 4 * 17 << 10, ..config });
+    let cache = Cached::new(&store, CacheConfig { disk, memory_bytes: (4 * 17) << 10, ..config });
     assert!(before.iter().all(|file| file.exists()), "a sealed segment is gone");
     let stats = cache.disk();
     assert_eq!(stats.held_pages, (of_sealed + of_open) as u64, "{stats:?}");
@@ -161,14 +161,14 @@ async fn check_directory(home: &Home, found: &mut Found) {
 
 #[tokio::test(start_paused = true)]
 async fn a_killed_writer_leaves_every_page_and_no_wrong_byte() {
-    let found = storm(1, if is_full() { 330 } else { 60 }).await;
+    let found = storm(1, if is_full() { 330 } else { 40 }).await;
     println!("{found:?}");
     assert!(found.sealed > 0 && found.open > 0 && found.sealed_pages > 1000, "{found:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn three_writers_killed_one_after_the_other_leave_every_page_and_no_wrong_byte() {
-    let found = storm(3, if is_full() { 330 } else { 60 }).await;
+    let found = storm(3, if is_full() { 330 } else { 40 }).await;
     println!("{found:?}");
     assert!(found.sealed > 0 && found.open > 0 && found.sealed_pages > 1000, "{found:?}");
 }

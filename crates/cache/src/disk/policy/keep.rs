@@ -29,8 +29,8 @@ impl DiskUsage {
         self.used_bytes.saturating_sub(self.max_bytes).max(of_floor)
     }
 
-    /// Whether something has to go although no segment is begun: the directory may have less than before, or others fill
-    /// the file system. Open segments are what a directory may have beyond its limit.
+    /// Whether something has to go although no segment is begun: the directory may have less than before, or others
+    /// fill the file system. Open segments are what a directory may have beyond its limit.
     pub(crate) fn must_shrink(&self) -> bool {
         self.used_bytes - self.open_bytes > self.max_bytes || self.free_bytes < self.floor_bytes
     }
