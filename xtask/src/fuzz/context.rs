@@ -171,6 +171,8 @@ impl CaseContext {
     }
 
     fn watch_memory(&self) {
+        // Looked at first: the disk's thread writes meanwhile.
+        let queued_bytes = self.stack.queued_bytes();
         let (chunk_live_bytes, lent_bytes) = (self.cloud.live_bytes(), self.stack.lent_bytes());
         let live_bytes = chunk_live_bytes + lent_bytes;
         let held = self.held.load(Ordering::Relaxed);
@@ -185,7 +187,8 @@ impl CaseContext {
         };
         // While a chunk is copied into pages, chunk and pages are both in memory.
         let copied = if self.case.cache().is_some() { self.case.budget_bytes / 4 } else { 0 };
-        let allowed = copied + self.case.budget_bytes + self.stack.kept_bytes() + called + open + unbudgeted;
+        let kept = self.stack.kept_bytes() + queued_bytes;
+        let allowed = copied + self.case.budget_bytes + kept + called + open + unbudgeted;
         let allowed = allowed + self.parts_above_cache() * page_bytes;
         if live_bytes > allowed {
             let budget = self.case.budget_bytes;

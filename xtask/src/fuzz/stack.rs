@@ -157,6 +157,12 @@ impl CaseStack {
         })
     }
 
+    /// Bytes of pages that wait to be written to disk.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        let queued = |(cache, _): &(CacheStore, _)| cache.stats().disk.map_or(0, |disk| disk.queued_bytes);
+        usize::try_from(self.on_disk.iter().map(queued).sum::<u64>()).unwrap_or(usize::MAX)
+    }
+
     /// Bytes of evicted pages that callers or fetches in flight still reference.
     pub(crate) fn lent_bytes(&self) -> usize {
         let lent = self.cache.as_ref().map_or(0, |cache| cache.stats().lent_bytes);
