@@ -1,6 +1,6 @@
 //! A hit on disk, of a page of 64 KiB that lies in the page cache of the system: ours through `dyn ObjectStore`,
-//! foyer's hybrid cache through its own interface, and bare reads with a checksum. All in one run, by turns. Then what a
-//! read pays for the tier that finds nothing there, beside the same cache without a tier.
+//! foyer's hybrid cache through its own interface, and bare reads with a checksum. All in one run, by turns. Then what
+//! a read pays for the tier that finds nothing there, beside the same cache without a tier.
 //!
 //! `cargo bench -p headstart-peers --bench disk_hits` prints the table; every byte read has a known value.
 

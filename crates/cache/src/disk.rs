@@ -63,8 +63,8 @@ pub(crate) trait DiskTier: fmt::Debug + Send + Sync {
     /// A page was read from memory for the second time: it is written unless it is here.
     fn offer_used(&self, page: &DiskPage, bytes: &Bytes);
 
-    /// The cache is closing, and the memory has a page that was not taken when it was offered: it is written if there is
-    /// room for it, or it is used often.
+    /// The cache is closing, and the memory has a page that was not taken when it was offered: it is written if there
+    /// is room for it, or it is used often.
     fn offer_last(&self, page: &DiskPage, bytes: &Bytes);
 
     /// The first byte of a fetch has taken so long.

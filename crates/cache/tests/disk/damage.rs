@@ -308,7 +308,7 @@ fn until(is_so: impl Fn() -> bool) {
         }
         sleep(Duration::from_millis(5));
     }
-    panic!("waited in vain");
+    panic!("waited for too long");
 }
 
 #[tokio::test(start_paused = true)]

@@ -62,8 +62,8 @@ pub(crate) fn window(link: &Link, consumer_bytes_per_s: f64, parts: (u64, u64)) 
 /// link is `requests`. One stream carries `round_trip_bytes` in a round trip.
 ///
 /// The run divides what it may have ahead by its share: many small requests bring the next bytes sooner. Where many
-/// runs share the link, or the transfer takes less than half a round trip, small requests only cost more, and four do. One
-/// request is half as long again as a read, so that there are fewer requests than reads.
+/// runs share the link, or the transfer takes less than half a round trip, small requests only cost more, and four do.
+/// One request is half as long again as a read, so that there are fewer requests than reads.
 pub(crate) fn ramp_part_bytes(
     allowed_bytes: u64,
     read_bytes: u64,
