@@ -60,7 +60,7 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("cache.stall_timeout", "5s", "6s", "0s"),
     // Not opened, because the mode has no cache.
     ("cache.disk_directory", "one", "two", TAKES_ALL),
-    ("cache.disk_bytes", "1GiB", "2GiB", "1MiB"),
+    ("cache.disk_bytes", "1GiB", "2GiB", "1000"),
     ("cache.disk_floor_bytes", "7GiB", "8GiB", "much"),
     ("cache.disk_name", "one", "two", TAKES_ALL),
 ];
