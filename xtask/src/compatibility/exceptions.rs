@@ -65,7 +65,7 @@ pub(super) const ALL: &[Exception] = &[
         accesses: &[Access::Get, Access::GetRanges, Access::ReadToEnd, Access::Stream],
         modes: &[Mode::Fetch, Mode::Adaptive, Mode::Cached],
         size: LARGE,
-        why: "requests in flight together detect the change together, each by two HEADs; later ones know of it",
+        why: "requests in flight together detect the change together, each by a few HEADs; later ones know of it",
     },
     Exception {
         behaviours: &["ranges-416", "ranges-501"],
