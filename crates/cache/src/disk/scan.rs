@@ -1,6 +1,7 @@
 //! Finds the segments of a directory and the pages in them: all when it is opened, and then what other processes add.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -147,18 +148,16 @@ pub(crate) fn table(set: &SegmentSet, segment: &Segment, from: u32, all: bool) -
     let mut wanted = if all || from == 0 { slots } else { slots.min(1) };
     let mut found = Vec::new();
     loop {
-        let mut bytes = vec![0; wanted as usize * ENTRY_LEN];
-        let at = segment.layout.entry_at(from + u32::try_from(found.len()).unwrap_or(u32::MAX));
-        let read = set.directory.io.read(&file, &mut [IoSliceMut::new(&mut bytes)], at, true)?;
         let before = found.len();
-        for entry in bytes[..read].as_chunks::<ENTRY_LEN>().0 {
+        let next = from + u32::try_from(before).unwrap_or(u32::MAX);
+        for entry in entries(set, segment, &file, next, wanted)? {
             let end = |entry: &PageEntry| entry.at().saturating_add(record_bytes(u64::from(entry.bytes)));
             let is_whole = |entry: &PageEntry| {
                 entry.at() >= segment.layout.records_start()
                     && entry.at() + ENTRY_BYTES + u64::from(entry.bytes) <= length
                     && end(entry) <= segment.layout.bytes
             };
-            let entry = PageEntry::decode(entry).filter(is_whole);
+            let entry = entry.filter(is_whole);
             if entry.is_none() && !all {
                 return Ok(found);
             }
@@ -175,11 +174,21 @@ pub(crate) fn table(set: &SegmentSet, segment: &Segment, from: u32, all: bool) -
 /// At most `count` pages of a segment, from entry number `from` on.
 pub(crate) fn some_entries(set: &SegmentSet, segment: &Segment, from: u32, count: u32) -> Vec<PageEntry> {
     let count = count.min(segment.layout.slots.saturating_sub(from));
-    let mut bytes = vec![0; count as usize * ENTRY_LEN];
     let Ok(Some(file)) = set.file(segment) else { return Vec::new() };
+    entries(set, segment, &file, from, count).into_iter().flatten().flatten().collect()
+}
+
+/// `count` entries of a table from number `from` on, or as many as the file has; `None` for one that was not written or
+/// is damaged.
+fn entries(
+    set: &SegmentSet,
+    segment: &Segment,
+    file: &File,
+    from: u32,
+    count: u32,
+) -> io::Result<Vec<Option<PageEntry>>> {
+    let mut bytes = vec![0; count as usize * ENTRY_LEN];
     let at = segment.layout.entry_at(from);
-    let Ok(read) = set.directory.io.read(&file, &mut [IoSliceMut::new(&mut bytes)], at, true) else {
-        return Vec::new();
-    };
-    bytes[..read].as_chunks::<ENTRY_LEN>().0.iter().filter_map(PageEntry::decode).collect()
+    let read = set.directory.io.read(file, &mut [IoSliceMut::new(&mut bytes)], at, true)?;
+    Ok(bytes[..read].as_chunks::<ENTRY_LEN>().0.iter().map(PageEntry::decode).collect())
 }

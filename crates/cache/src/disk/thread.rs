@@ -178,18 +178,14 @@ impl DiskThread {
         if shared.set.has(page) {
             return;
         }
-        let may_try =
-            !shared.has_faults.load(Relaxed) || shared.update_health(|health, now| health.writes.may_try(now));
-        if !may_try {
+        if !shared.may_try(|health| &mut health.writes) {
             return shared.counters.dropped.add(1);
         }
         match self.try_write(page, bytes) {
             Ok(true) => {
                 shared.counters.writes.add(1);
                 shared.counters.written_bytes.add(bytes.len() as u64 + RECORD_OVERHEAD);
-                if shared.has_faults.load(Relaxed) {
-                    shared.update_health(|health, _| health.writes.worked());
-                }
+                shared.worked(|health| &mut health.writes);
             }
             Ok(false) => shared.counters.dropped.add(1),
             Err(error) => {

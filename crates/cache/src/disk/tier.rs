@@ -16,7 +16,7 @@ use super::directory::DiskDirectory;
 use super::io::SystemIo;
 use super::keeper::DiskKeeper;
 use super::object::DiskPage;
-use super::policy::{admission::UseCounts, health::DiskHealth, pace::DiskPace};
+use super::policy::{admission::UseCounts, health::DiskHealth, health::FaultGate, pace::DiskPace};
 use super::queue::{Refused, WriteQueue};
 use super::segments::{PageRead, SegmentSet};
 use super::stats::{DiskCounters, DiskStats};
@@ -123,13 +123,28 @@ impl DiskShared {
         changed
     }
 
+    /// Whether to try now, as the gate says that `pick` names. Open where nothing has failed.
+    pub(crate) fn may_try(&self, pick: impl FnOnce(&mut DiskHealth) -> &mut FaultGate) -> bool {
+        !self.has_faults.load(Relaxed) || self.update_health(|health, now| pick(health).may_try(now))
+    }
+
+    /// A try has succeeded at the gate that `pick` names.
+    pub(crate) fn worked(&self, pick: impl FnOnce(&mut DiskHealth) -> &mut FaultGate) {
+        if self.has_faults.load(Relaxed) {
+            self.update_health(|health, _| pick(health).worked());
+        }
+    }
+
+    /// Whether a page with so many uses is written: to a full disk, not every page is.
+    fn admits(&self, uses: u8) -> bool {
+        !self.is_full.load(Relaxed) || self.counts.admits(uses)
+    }
+
     /// Takes in how a read went; `waited` is how long it took, where it had to wait.
     fn finish(&self, page: &DiskPage, read: PageRead, waited: bool) -> DiskRead {
         match read {
             PageRead::Page(bytes) => {
-                if self.has_faults.load(Relaxed) {
-                    self.update_health(|health, _| health.reads.worked());
-                }
+                self.worked(|health| &mut health.reads);
                 self.counts.add(page.key.fingerprint());
                 self.counters.hits.add(1);
                 self.counters.waited.add(u64::from(waited));
@@ -148,9 +163,11 @@ impl DiskShared {
                 DiskRead::Late
             }
             PageRead::WouldWait => {
-                let may_wait =
-                    !self.has_faults.load(Relaxed) || self.update_health(|health, now| health.waits.may_try(now));
-                if may_wait { DiskRead::WouldWait } else { self.late() }
+                if self.may_try(|health| &mut health.waits) {
+                    DiskRead::WouldWait
+                } else {
+                    self.late()
+                }
             }
         }
     }
@@ -181,9 +198,7 @@ impl DiskShared {
         let read = if has_timer() { tokio::time::timeout(patience, reading).await } else { Ok(reading.await) };
         match read {
             Ok(Ok(read)) => {
-                if self.has_faults.load(Relaxed) {
-                    self.update_health(|health, _| health.waits.worked());
-                }
+                self.worked(|health| &mut health.waits);
                 self.finish(&page, read, true)
             }
             // The runtime is shutting down.
@@ -210,9 +225,7 @@ impl DiskShared {
 
 impl DiskTier for SegmentTier {
     fn has(&self, page: &DiskPage) -> bool {
-        self.shared.set.has(page)
-            && (!self.shared.has_faults.load(Relaxed)
-                || self.shared.update_health(|health, now| health.reads.may_try(now)))
+        self.shared.set.has(page) && self.shared.may_try(|health| &mut health.reads)
     }
 
     fn may_have(&self, path_tag: u32) -> bool {
@@ -234,7 +247,7 @@ impl DiskTier for SegmentTier {
         if shared.set.has(page) {
             return true;
         }
-        if shared.is_full.load(Relaxed) && !shared.counts.admits(uses) {
+        if !shared.admits(uses) {
             shared.counters.not_admitted.add(1);
             return false;
         }
@@ -249,9 +262,7 @@ impl DiskTier for SegmentTier {
 
     fn offer_last(&self, page: &DiskPage, bytes: &Bytes) {
         let shared = &self.shared;
-        let is_admitted =
-            !shared.is_full.load(Relaxed) || shared.counts.admits(shared.counts.of(page.key.fingerprint()));
-        if is_admitted && !shared.set.has(page) {
+        if shared.admits(shared.counts.of(page.key.fingerprint())) && !shared.set.has(page) {
             // A closed queue has taken all before.
             let _ = shared.queue.push_held(*page, bytes.clone());
         }

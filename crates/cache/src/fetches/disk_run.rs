@@ -5,7 +5,6 @@ use std::sync::{Arc, atomic::Ordering};
 use std::{iter, ops::Range};
 
 use bytes::Bytes;
-use headstart_fetch_core::internal::{RangeOrigin, byte_range};
 use object_store::Result;
 use tokio::runtime::Handle;
 
@@ -31,13 +30,9 @@ impl Fetches {
         waiter: &FetchWaiter,
     ) {
         waiter.fetch.is_from_disk.store(true, Ordering::Relaxed);
-        let mut task = self.task(call, waiter, self.lookup.stamp(&call.path));
-        task.extensions.insert(RangeOrigin::Chosen);
-        let pages = self.lookup.pages;
-        let bytes = pages.start(run.start)..pages.start(run.end).min(head.meta.size);
-        task.charge_request(Some(byte_range::len(&bytes)));
-        task.guard.answered(head, bytes.clone(), run.clone());
-        let most = (INLINE_BYTES / pages.bytes()).max(1);
+        let (task, bytes) = self.task_of_run(call, head, run, waiter);
+        task.guard.answered(head, bytes, run.clone());
+        let most = (INLINE_BYTES / self.lookup.pages.bytes()).max(1);
         let mut next = run.start;
         let mut looked_at = None;
         while next < run.end.min(run.start + most) && looked_at.is_none() {

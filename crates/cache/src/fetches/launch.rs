@@ -55,25 +55,32 @@ impl Fetches {
         run: &Range<u64>,
         waiter: &FetchWaiter,
     ) {
-        let mut task = self.task(call, waiter, self.lookup.stamp(&call.path));
-        task.extensions.insert(RangeOrigin::Chosen);
+        let (task, bytes) = self.task_of_run(call, head, run, waiter);
         let head = Arc::clone(head);
-        let pages = self.lookup.pages;
-        let bytes = pages.start(run.start)..pages.start(run.end).min(head.meta.size);
-        task.charge_request(Some(byte_range::len(&bytes)));
         launch(runtime, waiter, async move {
             let outcome = task.fill(&head, &bytes).await;
             task.finish_fill(&bytes, outcome);
         });
     }
 
-    /// The task of the fetch of `waiter`.
-    pub(super) fn task(
+    /// The task of the fetch of `waiter`, which brings `run`, pages of the version `head`; and the bytes of the run.
+    pub(super) fn task_of_run(
         self: &Arc<Self>,
         call: &Arc<CacheCall>,
+        head: &ObjectHead,
+        run: &Range<u64>,
         waiter: &FetchWaiter,
-        stamp: RequestStamp,
-    ) -> FetchTask {
+    ) -> (FetchTask, Range<u64>) {
+        let mut task = self.task(call, waiter, self.lookup.stamp(&call.path));
+        task.extensions.insert(RangeOrigin::Chosen);
+        let pages = self.lookup.pages;
+        let bytes = pages.start(run.start)..pages.start(run.end).min(head.meta.size);
+        task.charge_request(Some(byte_range::len(&bytes)));
+        (task, bytes)
+    }
+
+    /// The task of the fetch of `waiter`.
+    fn task(self: &Arc<Self>, call: &Arc<CacheCall>, waiter: &FetchWaiter, stamp: RequestStamp) -> FetchTask {
         let mut extensions = call.extensions.clone();
         if extensions.get::<Intent>().is_none() {
             // To requests with an intent, layers below say where their answers come from and when they were confirmed.

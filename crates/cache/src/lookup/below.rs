@@ -53,6 +53,11 @@ impl Lookup {
         call.plan.reads_cache && self.disk_page(&call.path, head, page).is_some_and(|(tier, page)| tier.has(&page))
     }
 
+    /// Whether `page` is in memory or on disk.
+    pub(crate) fn has_page(&self, call: &CacheCall, head: &ObjectHead, page: u64) -> bool {
+        self.memory.has(head.locate(page)) || self.is_on_disk(call, head, page)
+    }
+
     /// Whether pages of some version of `path` may be on disk.
     pub(crate) fn may_be_on_disk(&self, path: &Path) -> bool {
         self.disk.as_ref().is_some_and(|disk| disk.tier.may_have(disk.names.path_tag(path)))

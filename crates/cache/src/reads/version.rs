@@ -279,8 +279,6 @@ impl VersionFinder<'_> {
 
     /// Whether any page of `needs` is in memory or on disk.
     pub(super) fn has_any(&self, head: &ObjectHead, needs: &[PageNeed]) -> bool {
-        let lookup = &self.reads.lookup;
-        let is_here = |page| lookup.memory.has(head.locate(page)) || lookup.is_on_disk(self.call, head, page);
-        needs.iter().any(|need| is_here(need.page))
+        needs.iter().any(|need| self.reads.lookup.has_page(self.call, head, need.page))
     }
 }

@@ -88,10 +88,7 @@ impl Reads {
         // The fetches that opened the object count once: what they have brought is in memory the second time.
         let mut waiters = found.waiters.as_slice();
         for is_private in [false, true] {
-            let is_kept = |page| {
-                self.lookup.memory.has(found.head.locate(page)) || self.lookup.is_on_disk(&call, &found.head, page)
-            };
-            needs.retain(|need| !is_kept(need.page));
+            needs.retain(|need| !self.lookup.has_page(&call, &found.head, need.page));
             let claim = Claim { needs: needs.clone(), waiters, is_private, ..Claim::default() };
             let planned = self.fetches.claim(&call, &found.head, claim)?;
             let fetch_of = |page: &PlannedPage| Some((Arc::clone(page.waiter()?), page.need.page));
