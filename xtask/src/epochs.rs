@@ -10,8 +10,8 @@ use headstart_sim::{LinkProfile, SimStore};
 use object_store::{ObjectStoreExt, path::Path};
 
 use crate::numbers::{mebibytes, to_float};
-use crate::report::panel::frame;
-use crate::report::svg::{Anchor, BLUE, Canvas, GREEN, MUTED, ORANGE, Scale, TEXT};
+use crate::report::panel::{frame, labelled_curves};
+use crate::report::svg::{Anchor, BLUE, Canvas, GREEN, MUTED, ORANGE, Scale};
 use crate::report::write;
 
 const OBJECT: &str = "synthetic/128MiB/epochs";
@@ -108,13 +108,6 @@ fn draw(curves: [(&str, Fetched); 3]) -> String {
     let restart = across.at(mebibytes(RESTART * READ));
     canvas.line((restart, 46.0), (restart, SIZE.1 - AXIS), MUTED, 1);
     canvas.text((restart + 6.0, SIZE.1 - AXIS - 10.0), Anchor::Start, MUTED, "restart");
-    for (((name, curve), colour), y) in
-        curves.into_iter().zip([ORANGE, BLUE, GREEN]).zip((0..3).map(|n| 62.0 + 17.0 * f64::from(n)))
-    {
-        let points: Vec<_> = curve.iter().map(|(read, fetched)| (across.at(*read), up.at(*fetched))).collect();
-        canvas.path(&points, colour, 2);
-        canvas.line((66.0, y), (84.0, y), colour, 2);
-        canvas.text((90.0, y), Anchor::Start, TEXT, name);
-    }
+    labelled_curves(&mut canvas, &across, &up, curves.into_iter().zip([ORANGE, BLUE, GREEN]));
     canvas.finish(SIZE, "MiB fetched over MiB read: without a cache, with memory, with memory and disk")
 }

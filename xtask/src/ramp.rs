@@ -10,8 +10,8 @@ use headstart_sim::{LinkProfile, SimStore};
 use object_store::path::Path;
 
 use crate::numbers::{mebibytes, to_float};
-use crate::report::panel::{frame, time_axis};
-use crate::report::svg::{Anchor, BLUE, Canvas, GREEN, MUTED, ORANGE, RED, Scale, TEXT};
+use crate::report::panel::{frame, labelled_curves, time_axis};
+use crate::report::svg::{Anchor, BLUE, Canvas, GREEN, MUTED, ORANGE, RED, Scale};
 use crate::report::write;
 
 const OBJECT: &str = "synthetic/1GiB/ramp";
@@ -98,13 +98,6 @@ fn draw(curves: [(&str, Curve); 3]) -> String {
     let stream = vec![(30.0, 0.0), (most_ms, (most_ms - 30.0) * 60e3 / to_float(MIB))];
     let references = [("the link's limit", limit), ("one plain GET, streamed", stream)];
     let colours = [MUTED, ORANGE, BLUE, GREEN, RED];
-    for (((name, curve), colour), y) in
-        references.into_iter().chain(curves).zip(colours).zip((0..5).map(|n| 62.0 + 17.0 * f64::from(n)))
-    {
-        let points: Vec<_> = curve.iter().map(|(ms, mib)| (across.at(*ms), up.at(*mib))).collect();
-        canvas.path(&points, colour, 2);
-        canvas.line((66.0, y), (84.0, y), colour, 2);
-        canvas.text((90.0, y), Anchor::Start, TEXT, name);
-    }
+    labelled_curves(&mut canvas, &across, &up, references.into_iter().chain(curves).zip(colours));
     canvas.finish(SIZE, label)
 }

@@ -1,7 +1,7 @@
 //! Lists of whole objects, and their bodies.
 
 use futures::{StreamExt, stream};
-use headstart_prefetch::{ObjectBodies, Objects};
+use headstart_prefetch::{ObjectBodies, ObjectError, Objects};
 
 use super::{
     BodyUse, CallKind, CallRecord, Checked, ErrorKind, Evidence, Failure, ListUse, OpenBody, Span, TaskRunner,
@@ -39,11 +39,7 @@ impl TaskRunner {
                     let call = CallRecord { key: take_key(left, path.as_ref(), list_use)?, ..call.clone() };
                     self.check_bytes(&call, &Span::Whole, 0, &bytes)?;
                 }
-                Some(Err(error)) => {
-                    let call = CallRecord { key: take_key(left, error.path.as_ref(), list_use)?, ..call.clone() };
-                    self.check_error(&call, &ErrorKind::of(&error.source))?;
-                    left.truncate(if list_use.continues { left.len() } else { 0 });
-                }
+                Some(Err(error)) => self.object_failed(&call, &error, left, list_use)?,
             }
         }
         Ok(())
@@ -61,14 +57,25 @@ impl TaskRunner {
                     let mut open = OpenBody::new(&self.context, call, Span::Whole, evidence, body.boxed(), 0);
                     self.limited(async { open.take(BodyUse::ToEnd).await.map(drop) }).await?.unwrap_or(Ok(()))?;
                 }
-                Some(Err(error)) => {
-                    let call = CallRecord { key: take_key(left, error.path.as_ref(), list_use)?, ..call.clone() };
-                    self.check_error(&call, &ErrorKind::of(&error.source))?;
-                    left.truncate(if list_use.continues { left.len() } else { 0 });
-                }
+                Some(Err(error)) => self.object_failed(&call, &error, left, list_use)?,
             }
         }
         Ok(())
+    }
+
+    /// Checks the error of an object, after which a list ends unless it `continues`.
+    fn object_failed(
+        &self,
+        call: &CallRecord,
+        error: &ObjectError,
+        left: &mut Vec<usize>,
+        list_use: ListUse,
+    ) -> Checked {
+        let call = CallRecord { key: take_key(left, error.path.as_ref(), list_use)?, ..call.clone() };
+        if !list_use.continues {
+            left.clear();
+        }
+        self.check_error(&call, &ErrorKind::of(&error.source))
     }
 }
 

@@ -104,6 +104,23 @@ pub(crate) fn frame(
     }
 }
 
+/// Draws curves, and a legend with their names at the top left.
+pub(crate) fn labelled_curves<'a>(
+    canvas: &mut Canvas,
+    across: &Scale,
+    up: &Scale,
+    curves: impl Iterator<Item = ((&'a str, Vec<Point>), &'static str)>,
+) {
+    let mut y = 62.0;
+    for ((name, curve), colour) in curves {
+        let points: Vec<_> = curve.iter().map(|(x, height)| (across.at(*x), up.at(*height))).collect();
+        canvas.path(&points, colour, 2);
+        canvas.line((66.0, y), (84.0, y), colour, 2);
+        canvas.text((90.0, y), Anchor::Start, TEXT, name);
+        y += 17.0;
+    }
+}
+
 /// Numbers of the time axis, and what they are.
 pub(crate) fn time_axis(canvas: &mut Canvas, across: &Scale, bottom: f64) {
     for tick in across.ticks(10) {
