@@ -37,7 +37,9 @@ impl Planner {
             return;
         }
         let mut allowed_bytes = self.remaining_bytes(limits, reader, stream);
-        for _ in self.parts.map().index().in_flight_unasked..self.most_in_flight(inputs) {
+        let position = self.stream(reader, stream).map_or(0, ReadStream::position);
+        let request_bytes = self.request_bytes(reader, stream, position, inputs);
+        for _ in self.parts.map().index().in_flight_unasked..self.most_in_flight(request_bytes, inputs) {
             // A request is sent whole or not at all: small ones would cost a round trip each.
             let next = self.next_ahead(reader, stream, inputs);
             let Some(range) = next.filter(|range| range.end - range.start <= allowed_bytes) else { break };
@@ -46,9 +48,13 @@ impl Planner {
         }
     }
 
-    /// The most requests in flight ahead of the readers: no more than fill the link.
-    fn most_in_flight(&self, inputs: &PlannerInputs) -> usize {
-        self.settings.concurrency.min(fill::requests(&inputs.link, self.settings.part_bytes))
+    /// The most requests in flight ahead of the readers: no more than fill the link. Small ones fill less of it, so
+    /// several readers that begin at once may have more of them.
+    fn most_in_flight(&self, request_bytes: u64, inputs: &PlannerInputs) -> usize {
+        let (link, parts) = (&inputs.link, self.settings.part_bytes);
+        let small = (fill::FULL_WEIGHT / fill::weight(link, parts, request_bytes)).min(self.readers.active());
+        let most = fill::requests(link, parts).saturating_mul(usize::try_from(small).unwrap_or(1).max(1));
+        self.settings.concurrency.min(most)
     }
 
     /// Computes the window of `stream` and the limits on speculation during this event. `None` where nothing may be
@@ -90,8 +96,9 @@ impl Planner {
         let most_bytes = self.settings.max_prefetch_bytes.min(inputs.share_bytes).min(object_bytes);
         // The reads of one reader follow each other, so its streams share one window of the link.
         let streams = self.readers.get(reader).map_or(1, |state| state.streams.active().count().max(1) as u64);
-        let link_bytes = window(&inputs.link, f64::INFINITY, self.settings.part_bytes).ahead_bytes;
-        let window = wanted.within((most_bytes / places).min(link_bytes / streams), places);
+        let share = inputs.window_share;
+        let link_bytes = share.most_bytes.max(wanted.part_bytes) / streams;
+        let window = wanted.within((most_bytes / places).min(link_bytes), places.max(share.streams));
         if let Some(stream) = self.readers.get_mut(reader).and_then(|state| state.streams.get_mut(id)) {
             stream.ahead_bytes = window.ahead_bytes;
         }
@@ -153,7 +160,9 @@ impl Planner {
         let size = self.size.unwrap_or(u64::MAX);
         let left_bytes = if stream.shape == StreamShape::Backward { at } else { size.saturating_sub(at) };
         let left_bytes = if announced || stream.run_bytes >= self.window.ahead_bytes { left_bytes } else { u64::MAX };
-        let nth = if announced { stream.requests } else { self.requests };
+        // Streams that share the link fill it together, so each of them needs fewer requests at its end.
+        let left_bytes = left_bytes.saturating_mul(inputs.window_share.streams);
+        let nth = if announced { stream.requests } else { self.settings.phase.wrapping_add(self.requests) };
         request_bytes(nth, announced, part_bytes, left_bytes, self.settings.part_bytes.0)
     }
 
@@ -191,7 +200,9 @@ impl Planner {
         match stream.shape {
             StreamShape::Forward => {
                 let at = parts.covered_until(stream.end);
-                let bound = self.readers.get(reader)?.streams.next_start(stream).unwrap_or(u64::MAX);
+                // Readers that divide an object read up to where another one began.
+                let others = self.readers.activity.next_start(reader, stream.end).unwrap_or(u64::MAX);
+                let bound = self.readers.get(reader)?.streams.next_start(stream).unwrap_or(u64::MAX).min(others);
                 let end = self.fit(at, self.request_bytes(reader, id, at, inputs)).min(bound);
                 (at < end && end <= stream.end.saturating_add(ahead_bytes)).then_some(at..end)
             }
@@ -206,7 +217,7 @@ impl Planner {
                 let next = |start: &u64| start.checked_add_signed(step);
                 // The first read ahead that is not fully covered, among as many as the window holds and as may be in
                 // flight.
-                let most = self.most_in_flight(inputs).saturating_mul(2).saturating_add(1);
+                let most = self.most_in_flight(part_bytes, inputs).saturating_mul(2).saturating_add(1);
                 let starts = successors(next(&stream.last.start), next).take(most);
                 let reads = starts.map(|start| start..start.saturating_add(len).min(size));
                 let reads = zip(1.., reads).take_while(|(n, read)| !read.is_empty() && n * len <= ahead_bytes);

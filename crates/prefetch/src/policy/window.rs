@@ -56,6 +56,12 @@ pub(crate) fn window(link: &Link, consumer_bytes_per_s: f64, parts: (u64, u64)) 
     ReadAheadWindow { ahead_bytes: part + from_f64(HEADROOM * rate * delay), part_bytes: part }
 }
 
+/// How long after its latest read a stream is idle: two delays, in which a reader that still reads would have read on.
+pub(crate) fn idle_after(link: &Link, parts: (u64, u64)) -> Duration {
+    let transfer = to_f64(fill::unit_bytes(link, parts)) / link.stream_bytes_per_s;
+    link.ttfb_p95.saturating_add(Duration::try_from_secs_f64(transfer).unwrap_or(Duration::MAX)).saturating_mul(2)
+}
+
 /// The size of one request of a run that may be `allowed_bytes` ahead. A quarter of that, so that a young run has
 /// parallel requests; but at least two reads, so that there are fewer requests than reads.
 pub(crate) fn ramp_part_bytes(allowed_bytes: u64, read_bytes: u64, part_bytes: u64) -> u64 {
