@@ -25,6 +25,8 @@ pub(crate) struct Backend {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) profile: BackendProfile,
     pub(crate) path: Path,
+    /// The host that it reads from; `None` for local stores, and for stores that the caller has made.
+    pub(crate) host: Option<String>,
     pub(crate) generation: Option<String>,
     /// Local files, which the kernel caches and reads ahead.
     pub(crate) is_local: bool,
@@ -33,7 +35,7 @@ pub(crate) struct Backend {
 impl Backend {
     /// A store that is not local, without a generation.
     pub(crate) fn new(store: Arc<dyn ObjectStore>, profile: BackendProfile, path: Path) -> Self {
-        Self { store, profile, path, generation: None, is_local: false }
+        Self { store, profile, path, host: None, generation: None, is_local: false }
     }
 }
 
@@ -110,6 +112,13 @@ fn note_found<T: headstart_fetch_core::Options>(settings: &mut Settings, name: &
     }
 }
 
+/// The host of a provider's store, as its options name it.
+#[cfg(any(feature = "gcp", feature = "aws"))]
+fn host_of<T: headstart_fetch_core::Options>(scheme: &str, config: &T, keys: &[&str]) -> String {
+    let named = T::ROWS.iter().filter(|row| keys.contains(&row.key)).map(|row| (row.get)(config));
+    std::iter::once(scheme.to_owned()).chain(named).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(feature = "gcp")]
 fn gcs(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String>) -> Result<Backend, Error> {
     use headstart_gcs_backend::{GcsBackend, GcsConfig};
@@ -125,7 +134,8 @@ fn gcs(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String
     note_found(settings, "gcs", backend.config());
     let store = if settings.stack.is_on.fetch { backend.store_for_fetch() } else { backend.store() };
     let opened = Backend::new(store, backend.profile(), backend.path().clone());
-    Ok(Backend { generation: backend.generation().map(str::to_owned), ..opened })
+    let host = Some(host_of("gs", backend.config(), &["endpoint"]));
+    Ok(Backend { generation: backend.generation().map(str::to_owned), host, ..opened })
 }
 
 #[cfg(not(feature = "gcp"))]
@@ -147,7 +157,8 @@ fn s3(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String>
     settings.s3 = backend.config().clone();
     note_found(settings, "s3", backend.config());
     let store = if settings.stack.is_on.fetch { backend.store_for_fetch() } else { backend.store() };
-    Ok(Backend::new(store, backend.profile(), backend.path().clone()))
+    let opened = Backend::new(store, backend.profile(), backend.path().clone());
+    Ok(Backend { host: Some(host_of("s3", backend.config(), &["endpoint", "region"])), ..opened })
 }
 
 #[cfg(not(feature = "aws"))]
@@ -196,6 +207,8 @@ fn azure(url: &Url, settings: &Settings, environment: &BTreeMap<String, String>)
         }
     }
     let emulator = builder.get_config_value(&AzureConfigKey::UseEmulator).is_some_and(|on| on == "true");
+    let host = endpoint.clone().or_else(|| builder.get_config_value(&AzureConfigKey::AccountName));
+    let host = host.map(|host| format!("az {host}"));
     let plain = emulator || endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
     let key = &url[Position::BeforePath..];
     let path = path_of_url_key(key.strip_prefix('/').unwrap_or(key))?;
@@ -206,7 +219,7 @@ fn azure(url: &Url, settings: &Settings, environment: &BTreeMap<String, String>)
         Some((retry, connector)) => builder.clone().with_retry(retry).with_http_connector(connector).build(),
         None => builder.clone().build(),
     })?;
-    Ok(Backend::new(store, BackendProfile::default(), path))
+    Ok(Backend { host, ..Backend::new(store, BackendProfile::default(), path) })
 }
 
 #[cfg(not(feature = "azure"))]
@@ -233,7 +246,8 @@ fn http(url: &Url, settings: &Settings) -> Result<Backend, Error> {
         Some((retry, connector)) => builder.clone().with_retry(retry).with_http_connector(connector).build(),
         None => builder.clone().build(),
     })?;
-    Ok(Backend::new(store, BackendProfile::default(), path))
+    let host = Some(url[..Position::BeforePath].to_owned());
+    Ok(Backend { host, ..Backend::new(store, BackendProfile::default(), path) })
 }
 
 #[cfg(not(feature = "http"))]

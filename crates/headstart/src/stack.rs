@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::Stream;
 use headstart_cache::{CacheStats, CacheStore};
 use headstart_fetch_core::internal::forward_object_store;
-use headstart_fetch_core::{AccessHint, FetchStats, FetchStore, MemoryBudget};
+use headstart_fetch_core::{AccessHint, FetchStats, FetchStore, LinkEstimate, MemoryBudget};
 use headstart_prefetch::{Objects, PrefetchStats, PrefetchStore, Reader};
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore};
@@ -176,6 +176,14 @@ impl Headstart {
     #[cfg(feature = "download")]
     pub fn download(&self, path: &Path, file: impl AsRef<std::path::Path>) -> crate::Download {
         self.fetching.download(path, file)
+    }
+
+    /// The estimate of the link. Stacks of one process that open URLs of the same host share it, and divide one
+    /// bandwidth × delay product among their readers. To share it with a stack over a store of your own, give it to
+    /// [`FetchConfig::link`](crate::FetchConfig::link).
+    #[must_use]
+    pub fn link(&self) -> Arc<LinkEstimate> {
+        self.fetching.link()
     }
 
     /// Counts of all layers since the stack was built.
