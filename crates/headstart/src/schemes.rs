@@ -19,6 +19,8 @@ use crate::Error;
 use crate::config::Settings;
 #[cfg(any(feature = "gcp", feature = "aws"))]
 use crate::precedence::Source;
+#[cfg(any(feature = "gcp", feature = "aws"))]
+use crate::shared_links::host_of;
 
 /// A store and what its URL names.
 pub(crate) struct Backend {
@@ -110,13 +112,6 @@ fn note_found<T: headstart_fetch_core::Options>(settings: &mut Settings, name: &
         let source = if row.key == "bucket" { Source::Url } else { Source::Environment };
         settings.given.found(format!("{name}.{}", row.key), source);
     }
-}
-
-/// The host of a provider's store, as its options name it.
-#[cfg(any(feature = "gcp", feature = "aws"))]
-fn host_of<T: headstart_fetch_core::Options>(scheme: &str, config: &T, keys: &[&str]) -> String {
-    let named = T::ROWS.iter().filter(|row| keys.contains(&row.key)).map(|row| (row.get)(config));
-    std::iter::once(scheme.to_owned()).chain(named).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(feature = "gcp")]

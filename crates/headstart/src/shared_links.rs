@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
+#[cfg(any(feature = "gcp", feature = "aws"))]
+use headstart_fetch_core::Options;
 use headstart_fetch_core::{BackendProfile, LinkEstimate};
 use parking_lot::Mutex;
 
@@ -24,6 +26,15 @@ pub(crate) fn link_to(host: &str, profile: &BackendProfile) -> Arc<LinkEstimate>
     link
 }
 
+/// The host of a provider's store, as the options `keys` name it, such as the endpoint.
+///
+/// An option that is not set chooses the provider's usual host, which the scheme stands for.
+#[cfg(any(feature = "gcp", feature = "aws"))]
+pub(crate) fn host_of<T: Options>(scheme: &str, config: &T, keys: &[&str]) -> String {
+    let named = T::ROWS.iter().filter(|row| keys.contains(&row.key)).map(|row| (row.get)(config));
+    std::iter::once(scheme.to_owned()).chain(named).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +48,13 @@ mod tests {
         drop(first);
         link_to("third.example", &profile);
         assert!(!LINKS.lock().contains_key("one.example"));
+    }
+
+    #[cfg(any(feature = "gcp", feature = "aws"))]
+    #[test]
+    fn a_host_is_named_by_the_options_that_choose_it() {
+        let config = |retries| headstart_fetch_core::FetchConfig { retries, ..Default::default() };
+        let host = |scheme: &str, retries| host_of(scheme, &config(retries), &["retries", "hedge"]);
+        assert_eq!([host("gs", 1), host("gs", 2), host("s3", 1)], ["gs 1 on", "gs 2 on", "s3 1 on"]);
     }
 }
