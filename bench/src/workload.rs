@@ -87,9 +87,10 @@ pub struct Workload {
     /// The object is overwritten after this many reads.
     #[serde(default)]
     pub overwrite_after: Option<u64>,
-    /// The factor by which a run may take longer than others before it is cut off: for workloads of many processes.
-    #[serde(default = "one_u32")]
-    pub longer: u32,
+    /// Runs are not cut off before so many seconds: the start of many processes, which takes a second, then weighs as
+    /// little as for a user.
+    #[serde(default)]
+    least_seconds: u32,
     /// The link on which it is read, unless another one is chosen. A workload with a link of its own is read by default
     /// in virtual time only.
     #[serde(default, deserialize_with = "link_of_name")]
@@ -117,10 +118,6 @@ fn link_of_name<'de, D: Deserializer<'de>>(name: D) -> Result<Option<LinkProfile
 }
 
 fn one() -> u64 {
-    1
-}
-
-fn one_u32() -> u32 {
     1
 }
 
@@ -191,6 +188,12 @@ impl Workload {
         let object =
             |(n, size): (u64, &u64)| Object { key: format!("synthetic/{size}/{}-{n}", self.name), size: *size };
         Ok((0..self.objects).zip(sizes.iter().cycle()).map(object).collect())
+    }
+
+    /// When a run is cut off, if others are cut off after `usual`.
+    #[must_use]
+    pub fn cut_after(&self, usual: Duration) -> Duration {
+        usual.max(Duration::from_secs(self.least_seconds.into()))
     }
 
     /// The link to simulate: `chosen`, or else the workload's own, or else `gcs`.
@@ -338,12 +341,8 @@ fn parse(text: &str) -> Result<Vec<Workload>> {
     for (name, workload) in &mut tables {
         workload.name.clone_from(name);
         ensure!(
-            workload.objects > 0
-                && workload.readers > 0
-                && workload.passes > 0
-                && workload.processes > 0
-                && workload.longer > 0,
-            "{name}: objects, readers, passes, processes and longer are at least 1"
+            workload.objects > 0 && workload.readers > 0 && workload.passes > 0 && workload.processes > 0,
+            "{name}: objects, readers, passes and processes are at least 1"
         );
         ensure!(workload.most_mb_per_s != Some(0), "{name}: most_mb_per_s is at least 1");
         ensure!(workload.most_reads != Some(0), "{name}: most_reads is at least 1");

@@ -93,6 +93,21 @@ fn a_chosen_link_comes_before_the_workloads_own() {
 }
 
 #[test]
+fn many_processes_are_not_cut_off_before_five_seconds() {
+    let seconds = Duration::from_secs;
+    let cut = |name: &str, usual| Workload::named(name).unwrap().cut_after(seconds(usual));
+    assert_eq!(
+        [cut("processes-48", 1), cut("processes-48", 9), cut("seq-1m", 1)],
+        [seconds(5), seconds(9), seconds(1)]
+    );
+    for name in ["processes-1", "processes-16", "processes-48"] {
+        let workload = Workload::named(name).unwrap();
+        let bytes: u64 = workload.objects(1).unwrap().iter().map(|object| object.size).sum();
+        assert!(bytes >= 5_000_000_000, "{name} ends with its objects before five seconds at 1,000 MB/s");
+    }
+}
+
+#[test]
 fn passes_go_through_all_objects_in_another_order() {
     let trace = made("size = '1k'\nobjects = 9\nreads = 'whole'\npasses = 2\nshuffled = true");
     let keys: Vec<&str> = trace.calls.iter().map(|call| call.key.as_str()).collect();

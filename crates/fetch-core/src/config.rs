@@ -11,6 +11,7 @@ use crate::options::{
     parse_duration, parse_switch,
 };
 use crate::policy::profile::BackendProfile;
+use crate::protocol::link_estimate::LinkEstimate;
 
 /// The default of [`FetchConfig::concurrency`].
 const DEFAULT_CONCURRENCY: usize = 1024;
@@ -39,6 +40,10 @@ pub struct FetchConfig {
     pub jitter_seed: Option<u64>,
     /// What to assume of the store before anything is measured. Default: [`BackendProfile::default`].
     pub profile: Option<BackendProfile>,
+    /// The estimate of the link, shared with other stores of the same host: they divide one bandwidth × delay product.
+    /// Default: an estimate of its own, which starts from `profile`.
+    #[serde(skip)]
+    pub link: Option<Arc<LinkEstimate>>,
     /// The memory budget for parts in flight. Default: a budget of its own of 512 MiB.
     #[serde(skip)]
     pub budget: Option<Arc<MemoryBudget>>,
@@ -54,6 +59,7 @@ impl Default for FetchConfig {
             immutable: false,
             jitter_seed: None,
             profile: None,
+            link: None,
             budget: None,
         }
     }

@@ -12,3 +12,4 @@ pub(crate) mod profile;
 pub(crate) mod retry;
 pub(crate) mod split;
 pub(crate) mod stall;
+pub(crate) mod window_shares;

@@ -15,6 +15,7 @@ use crate::error::{ObjectChanged, Throttled, is_past_end};
 use crate::internal::mutation::Mutation;
 use crate::limits::call_activity::{CallActivity, TrackedCall};
 use crate::limits::permit_state::PermitKind;
+use crate::policy::fill::FULL_WEIGHT;
 use crate::policy::{byte_range, link::Link, split::Split};
 use crate::protocol::extensions::{Origin, RangeOrigin};
 use crate::protocol::version::ObjectVersion;
@@ -137,7 +138,8 @@ impl ReadCall<'_> {
     /// Acquires a permit and sends one request.
     async fn ask(self, options: GetOptions, origin: &Origin, retry_if: impl Fn(&Error) -> bool) -> Result<FetchAnswer> {
         let kind = self.kind_of(&options);
-        let permit = self.core.permits.acquire_for(&options.extensions, kind, self.activity).await;
+        let permit =
+            self.core.permits.acquire_for(&options.extensions, kind, self.weight_of(&options), self.activity).await;
         self.core.request(None, self.path, options, Some(permit), origin, retry_if, self.activity).await
     }
 
@@ -151,12 +153,23 @@ impl ReadCall<'_> {
         }
     }
 
+    /// How much of the link the request fills.
+    fn weight_of(self, options: &GetOptions) -> u64 {
+        let bytes = match &options.range {
+            Some(GetRange::Bounded(range)) => byte_range::len(range),
+            Some(GetRange::Suffix(bytes)) => *bytes,
+            _ => return FULL_WEIGHT,
+        };
+        self.core.link.weight(&self.core.profile, bytes)
+    }
+
     /// Reads a range of known length, which may reach past the end of the object. All parts are sent at once.
     async fn bounded(self, options: GetOptions, split: Split, range: Range<u64>) -> Result<GetResult> {
         let core = self.core;
         let parts = Parts::new(core, self.path, options.clone(), split, range.clone(), Origin::default())?;
         // The first part acquires its permit before the others join the queue.
-        let permit = core.permits.acquire_for(&options.extensions, PermitKind::LargeDemand, self.activity).await;
+        let permit =
+            core.permits.acquire_for(&options.extensions, PermitKind::LargeDemand, FULL_WEIGHT, self.activity).await;
         let head_range = parts.take_head(None);
         let head = options.clone().with_range(Some(head_range.clone()));
         parts.send();

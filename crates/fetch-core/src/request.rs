@@ -19,6 +19,7 @@ use object_store::{
 
 use crate::limits::permit_state::PermitKind;
 use crate::limits::{call_activity::CallActivity, permits::Permit};
+use crate::policy::fill;
 use crate::protocol::extensions::Origin;
 use crate::request::{body::ResponseBody, core::FetchCore, outage::Outage, resume::Resume};
 
@@ -69,8 +70,11 @@ impl FetchCore {
                         let had_permit = permit.take().is_some();
                         probe = outage.wait_for_probe().await;
                         if had_permit {
-                            permit =
-                                Some(self.permits.acquire_for(&options.extensions, PermitKind::Demand, activity).await);
+                            permit = Some(
+                                self.permits
+                                    .acquire_for(&options.extensions, PermitKind::Demand, fill::FULL_WEIGHT, activity)
+                                    .await,
+                            );
                         }
                         attempts.exclude_queueing(self.now().saturating_sub(waiting_since));
                     }

@@ -46,7 +46,7 @@ impl FetchStore {
         config.check()?;
         let profile = config.profile.clone().unwrap_or_default();
         let concurrency = Concurrency::new(config.concurrency);
-        let link = LinkEstimate::new(&profile);
+        let link = config.link.clone().unwrap_or_else(|| LinkEstimate::new(&profile));
         let core = FetchCore {
             inner,
             refusals: Refusals::default(),

@@ -14,6 +14,7 @@ use object_store::path::Path;
 use crate::config::{Mode, Settings, options, process_environment};
 use crate::precedence::{self, Source};
 use crate::schemes::{self, Backend};
+use crate::shared_links;
 use crate::{Error, Headstart};
 
 /// Builds a [`Headstart`]; see [`Headstart::builder`].
@@ -164,7 +165,12 @@ fn stack(
     let immutable_given = [is_given("fetch.immutable"), is_given("prefetch.immutable")];
     let is_on = settings.stack.is_on;
     let (fetch, cache, prefetch) = (&mut settings.fetch, &mut settings.cache, &mut settings.prefetch);
+    // A stack with a profile of its own measures for itself.
+    let host = backend.host.filter(|_| fetch.profile.is_none());
     let profile = fetch.profile.get_or_insert(backend.profile);
+    if let Some(host) = host {
+        fetch.link.get_or_insert_with(|| shared_links::link_to(&host, profile));
+    }
     prefetch.pin.get_or_insert(profile.pin);
     prefetch.min_part_bytes.get_or_insert(profile.min_part_bytes);
     prefetch.max_part_bytes.get_or_insert(profile.max_part_bytes);

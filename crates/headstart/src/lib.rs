@@ -148,6 +148,7 @@ mod config;
 mod error;
 mod precedence;
 mod schemes;
+mod shared_links;
 mod stack;
 
 pub use builder::HeadstartBuilder;

@@ -19,12 +19,16 @@ use crate::Error;
 use crate::config::Settings;
 #[cfg(any(feature = "gcp", feature = "aws"))]
 use crate::precedence::Source;
+#[cfg(any(feature = "gcp", feature = "aws"))]
+use crate::shared_links::host_of;
 
 /// A store and what its URL names.
 pub(crate) struct Backend {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) profile: BackendProfile,
     pub(crate) path: Path,
+    /// The host that it reads from; `None` for local stores, and for stores that the caller has made.
+    pub(crate) host: Option<String>,
     pub(crate) generation: Option<String>,
     /// Local files, which the kernel caches and reads ahead.
     pub(crate) is_local: bool,
@@ -33,7 +37,7 @@ pub(crate) struct Backend {
 impl Backend {
     /// A store that is not local, without a generation.
     pub(crate) fn new(store: Arc<dyn ObjectStore>, profile: BackendProfile, path: Path) -> Self {
-        Self { store, profile, path, generation: None, is_local: false }
+        Self { store, profile, path, host: None, generation: None, is_local: false }
     }
 }
 
@@ -132,7 +136,8 @@ fn gcs(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String
     note_found(settings, "gcs", backend.config());
     let store = if settings.stack.is_on.fetch { backend.store_for_fetch() } else { backend.store() };
     let opened = Backend::new(store, backend.profile(), backend.path().clone());
-    Ok(Backend { generation: backend.generation().map(str::to_owned), ..opened })
+    let host = Some(host_of("gs", backend.config(), &["endpoint"]));
+    Ok(Backend { generation: backend.generation().map(str::to_owned), host, ..opened })
 }
 
 #[cfg(not(feature = "gcp"))]
@@ -154,7 +159,8 @@ fn s3(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String>
     settings.s3 = backend.config().clone();
     note_found(settings, "s3", backend.config());
     let store = if settings.stack.is_on.fetch { backend.store_for_fetch() } else { backend.store() };
-    Ok(Backend::new(store, backend.profile(), backend.path().clone()))
+    let opened = Backend::new(store, backend.profile(), backend.path().clone());
+    Ok(Backend { host: Some(host_of("s3", backend.config(), &["endpoint", "region"])), ..opened })
 }
 
 #[cfg(not(feature = "aws"))]
@@ -203,6 +209,8 @@ fn azure(url: &Url, settings: &Settings, environment: &BTreeMap<String, String>)
         }
     }
     let emulator = builder.get_config_value(&AzureConfigKey::UseEmulator).is_some_and(|on| on == "true");
+    let host = endpoint.clone().or_else(|| builder.get_config_value(&AzureConfigKey::AccountName));
+    let host = host.map(|host| format!("az {host}"));
     let plain = emulator || endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
     let key = &url[Position::BeforePath..];
     let path = path_of_url_key(key.strip_prefix('/').unwrap_or(key))?;
@@ -213,7 +221,7 @@ fn azure(url: &Url, settings: &Settings, environment: &BTreeMap<String, String>)
         Some((retry, connector)) => builder.clone().with_retry(retry).with_http_connector(connector).build(),
         None => builder.clone().build(),
     })?;
-    Ok(Backend::new(store, BackendProfile::default(), path))
+    Ok(Backend { host, ..Backend::new(store, BackendProfile::default(), path) })
 }
 
 #[cfg(not(feature = "azure"))]
@@ -240,7 +248,8 @@ fn http(url: &Url, settings: &Settings) -> Result<Backend, Error> {
         Some((retry, connector)) => builder.clone().with_retry(retry).with_http_connector(connector).build(),
         None => builder.clone().build(),
     })?;
-    Ok(Backend::new(store, BackendProfile::default(), path))
+    let host = Some(url[..Position::BeforePath].to_owned());
+    Ok(Backend { host, ..Backend::new(store, BackendProfile::default(), path) })
 }
 
 #[cfg(not(feature = "http"))]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::Stream;
 use headstart_cache::{CacheStats, CacheStore};
 use headstart_fetch_core::internal::forward_object_store;
-use headstart_fetch_core::{AccessHint, FetchStats, FetchStore, MemoryBudget};
+use headstart_fetch_core::{AccessHint, FetchStats, FetchStore, LinkEstimate, MemoryBudget};
 use headstart_prefetch::{Objects, PrefetchStats, PrefetchStore, Reader};
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore};
@@ -185,6 +185,14 @@ impl Headstart {
     /// Once it is polled, dropping the future ends only the wait.
     pub async fn close(&self) {
         futures::future::OptionFuture::from(self.caching.as_ref().map(|cache| cache.close())).await;
+    }
+
+    /// The estimate of the link. Stacks of one process that open URLs of the same host share it, and divide one
+    /// bandwidth × delay product among their readers. To share it with a stack over a store of your own, give it to
+    /// [`FetchConfig::link`](crate::FetchConfig::link).
+    #[must_use]
+    pub fn link(&self) -> Arc<LinkEstimate> {
+        self.fetching.link()
     }
 
     /// Counts of all layers since the stack was built.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use headstart_fetch_core::internal::WindowMember;
 use headstart_fetch_core::internal::runtime::TaskRuntime;
 use headstart_fetch_core::{AccessHint, FetchError, ObjectVersion, PinBy, Reservation};
 use object_store::path::Path;
@@ -61,6 +62,8 @@ struct EngineState {
     readers: ReaderId,
     /// Figures of the planner that the store's counters already contain.
     published: PublishedFigures,
+    /// The demand of the streams among all streams of the link.
+    window_member: Option<WindowMember>,
 }
 
 /// Figures of one planner as they were published last.
@@ -81,6 +84,8 @@ pub(crate) struct KnownObject {
 
 impl ObjectEngine {
     pub(crate) fn new(shared: Arc<StoreShared>, path: Path, pin: PinBy, settings: PlannerSettings) -> Arc<Self> {
+        let id = shared.engines.fetch_add(1, Ordering::Relaxed);
+        let settings = PlannerSettings { phase: id, ..settings };
         let state = EngineState {
             planner: Planner::new(settings.clone()),
             held: HashMap::new(),
@@ -88,9 +93,10 @@ impl ObjectEngine {
             trusted_until: None,
             readers: 0,
             published: PublishedFigures::default(),
+            window_member: None,
         };
         let engine = Arc::new(Self {
-            id: shared.engines.fetch_add(1, Ordering::Relaxed),
+            id,
             prefix: prefix_of(&path),
             runtime: Handle::try_current().ok().map(|runtime| runtime.id()),
             latest_read_ns: AtomicU64::new(0),
@@ -262,7 +268,7 @@ impl ObjectEngine {
     }
 
     fn planner_inputs(&self) -> PlannerInputs {
-        self.shared.planner_inputs(self.id, &self.prefix)
+        self.shared.planner_inputs(self.id, &self.prefix, self.settings.part_bytes)
     }
 
     /// Calls the planner. A planner that panicked is replaced by a new one: waiters get an error, and the next read

@@ -7,6 +7,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use headstart_fetch_core::internal::WindowDemand;
+
 use crate::planner::messages::{Decision, PlannerAction, PlannerInputs, PlannerSettings, ReadPlan, ReaderId};
 use crate::planner::parts::{AccountedParts, PartId, PartState, SweepScope};
 use crate::planner::readers::{ReaderState, ReaderStates};
@@ -104,6 +106,14 @@ impl Planner {
         if self.is_active() { self.window_wanted.ahead_bytes.saturating_mul(self.readers.offsets()) } else { 0 }
     }
 
+    /// What the streams that are being read want ahead of them. Readers that have not read for `idle_after` want
+    /// nothing.
+    pub(crate) fn window_demand(&mut self, now: Duration, idle_after: Duration) -> WindowDemand {
+        self.readers.activity.forget_idle(now, idle_after);
+        let streams = self.readers.active();
+        WindowDemand { streams, bytes_each: self.window_wanted.ahead_bytes, is_reading: self.is_being_read() }
+    }
+
     /// Takes out the actions to perform since the last call, in order.
     pub(crate) fn take_actions(&mut self) -> Vec<PlannerAction> {
         std::mem::take(&mut self.parts.actions)
@@ -174,6 +184,10 @@ impl Planner {
         // Before the window is computed: memory is divided by where the readers are.
         self.readers.on_moved(reader);
         let limits = self.update_window(reader, found.stream, inputs);
+        let stream = self.readers.get(reader).and_then(|state| state.streams.get(found.stream));
+        if let Some(start) = stream.filter(|_| limits.is_some()).map(|stream| stream.start) {
+            self.readers.activity.on_read(reader, start);
+        }
         let mut plan = if is_servable {
             self.plan_read(reader, range, &found, limits, inputs)
         } else {
@@ -218,6 +232,7 @@ impl Planner {
                 stream.on_answered(think_time);
             }
         }
+        self.readers.activity.on_read_end(plan.reader, now);
         // Only parts of this read and of its stream can have become useless.
         self.parts.sweep(SweepScope::Owner(plan.owner()), &self.readers);
     }

@@ -65,6 +65,7 @@ impl PrefetchStore {
             start_after: config.start_after,
             max_prefetch_bytes: config.max_prefetch_bytes,
             concurrency: config.concurrency,
+            phase: 0,
             part_bytes: config.part_bytes(),
             serve_once_within: None,
         };

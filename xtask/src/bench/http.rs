@@ -22,7 +22,7 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<BenchPlan> 
         if workload.local {
             make_files(&folder, &workload, &mut objects)?;
         }
-        let cut = args.seconds * workload.longer;
+        let cut = workload.cut_after(args.seconds);
         let link = workload.link_or(args.profile.as_ref());
         prepared.push(PreparedWorkload::new(workload, &objects, args.seed, Some(&link), Some(cut))?);
     }
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &BenchArgs, peers: Option<&Peers>) -> Result<BenchPlan> 
     let ca_certificate = args.tls.then(|| folder.path().join("authority.pem"));
     each_run(args, BenchPlan::new(prepared, &args.systems()?), |plan, job| {
         let prepared = plan.workload(job);
-        let cut = args.seconds * prepared.workload.longer;
+        let cut = prepared.workload.cut_after(args.seconds);
         let tasks = child::tasks(prepared, job.system, traces[job.workload].clone(), None, cut);
         if prepared.workload.local {
             let own = tasks.iter().map(|task| child::command(task, &files, None, job));

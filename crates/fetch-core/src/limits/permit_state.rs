@@ -6,6 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use crate::internal::runtime::TaskRuntime;
 use crate::limits::call_activity::CallActivity;
 use crate::limits::wait_queue::WaitQueue;
+use crate::policy::fill::FULL_WEIGHT;
 
 /// One permit in this many is reserved for demand: one of 32, which a single demand finds free. With four of 32, the
 /// first 256 MiB of an announced sequential read took 5 % longer, and many demands at once gained nothing, since demand
@@ -58,6 +59,8 @@ pub(super) struct PermitState {
     pub(super) fill: usize,
     /// How many permits of each kind are held.
     in_flight: [usize; 4],
+    /// The weights of these permits, by kind.
+    weights: [u64; 4],
     pub(super) peak: usize,
     latest_id: PermitId,
     pub(super) queue: WaitQueue<PermitRequest, PermitId>,
@@ -69,6 +72,8 @@ pub(super) struct PermitState {
 #[derive(Debug, Clone)]
 pub(super) struct PermitRequest {
     pub(super) kind: PermitKind,
+    /// How much of the link the request fills: [`fill::weight`](crate::policy::fill::weight).
+    pub(super) weight: u64,
     pub(super) activity: Arc<CallActivity>,
     pub(super) runtime: Option<TaskRuntime>,
 }
@@ -97,20 +102,20 @@ impl PermitState {
         self.in_flight[kind as usize]
     }
 
-    /// Permits held now that count towards the fill limit.
-    fn filling(&self) -> usize {
-        self.in_flight() - self.in_flight_of(PermitKind::Demand)
+    /// The weight of the permits held now that count towards the fill limit.
+    fn filling(&self) -> u64 {
+        self.weights.iter().sum::<u64>() - self.weights[PermitKind::Demand as usize]
     }
 
     pub(super) fn is_free(&self, kind: PermitKind) -> bool {
-        let filled = self.filling() >= self.fill_limit()
-            || kind == PermitKind::Speculation && self.in_flight_of(kind) >= self.speculative_limit();
+        let filled = self.filling() >= weight_of(self.fill_limit())
+            || kind == PermitKind::Speculation && self.weights[kind as usize] >= weight_of(self.speculative_limit());
         self.in_flight() < self.limit && !(kind.waits_for_fill() && filled)
     }
 
     /// Whether speculation alone would wait for the fill limit.
     pub(super) fn is_filled(&self) -> bool {
-        self.filling() >= self.speculative_limit()
+        self.filling() >= weight_of(self.speculative_limit())
     }
 
     pub(super) fn fill_limit(&self) -> usize {
@@ -136,6 +141,7 @@ impl PermitState {
         unclaimed_since: Option<Duration>,
     ) -> (PermitId, Arc<AtomicBool>) {
         self.in_flight[of.kind as usize] += 1;
+        self.weights[of.kind as usize] += of.weight;
         self.peak = self.peak.max(self.in_flight());
         self.latest_id += 1;
         let reclaimed = Arc::new(AtomicBool::new(false));
@@ -148,6 +154,12 @@ impl PermitState {
         let Some(holder) = self.held.remove(&id) else { return false };
         holder.reclaimed.store(reclaim, Ordering::Release);
         self.in_flight[holder.of.kind as usize] -= 1;
+        self.weights[holder.of.kind as usize] -= holder.of.weight;
         true
     }
+}
+
+/// The weight of so many requests that each fill as much of the link as the largest ones.
+fn weight_of(requests: usize) -> u64 {
+    (requests as u64).saturating_mul(FULL_WEIGHT)
 }

@@ -109,14 +109,15 @@ impl Permits {
         self: &Arc<Self>,
         extensions: &Extensions,
         kind: PermitKind,
+        weight: u64,
         activity: &Arc<CallActivity>,
     ) -> Permit {
         match (Intent::of(extensions), Promotion::of(extensions)) {
             (Intent::Speculative, Some(promotion)) => {
-                self.acquire_promotable(PermitKind::Speculation, promotion, activity).await
+                self.acquire_promotable(PermitKind::Speculation, weight, promotion, activity).await
             }
-            (Intent::Speculative, None) => self.acquire(PermitKind::Speculation, activity).await,
-            (Intent::Demand, _) => self.acquire(kind, activity).await,
+            (Intent::Speculative, None) => self.acquire(PermitKind::Speculation, weight, activity).await,
+            (Intent::Demand, _) => self.acquire(kind, weight, activity).await,
         }
     }
 
@@ -124,8 +125,13 @@ impl Permits {
     ///
     /// # Cancel safety
     /// Dropping the future gives up the place in the queue. A permit granted at that moment goes to the next waiter.
-    pub(crate) async fn acquire(self: &Arc<Self>, kind: PermitKind, activity: &Arc<CallActivity>) -> Permit {
-        match self.take_or_queue(kind, activity) {
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        kind: PermitKind,
+        weight: u64,
+        activity: &Arc<CallActivity>,
+    ) -> Permit {
+        match self.take_or_queue(kind, weight, activity) {
             Ok(permit) => permit,
             Err(mut place) => place.granted().await,
         }
@@ -138,10 +144,11 @@ impl Permits {
     pub(crate) async fn acquire_promotable(
         self: &Arc<Self>,
         kind: PermitKind,
+        weight: u64,
         promotion: &Promotion,
         activity: &Arc<CallActivity>,
     ) -> Permit {
-        let mut place = match self.take_or_queue(kind, activity) {
+        let mut place = match self.take_or_queue(kind, weight, activity) {
             Ok(permit) => return permit,
             Err(place) => place,
         };
@@ -153,8 +160,13 @@ impl Permits {
     }
 
     /// Takes a free permit, or joins the queue.
-    fn take_or_queue(self: &Arc<Self>, kind: PermitKind, activity: &Arc<CallActivity>) -> Result<Permit, PermitPlace> {
-        let request = PermitRequest { kind, activity: Arc::clone(activity), runtime: TaskRuntime::current() };
+    fn take_or_queue(
+        self: &Arc<Self>,
+        kind: PermitKind,
+        weight: u64,
+        activity: &Arc<CallActivity>,
+    ) -> Result<Permit, PermitPlace> {
+        let request = PermitRequest { kind, weight, activity: Arc::clone(activity), runtime: TaskRuntime::current() };
         let mut state = self.state.lock();
         if state.is_free(kind) {
             let (id, reclaimed) = state.grant(request, None);

@@ -4,12 +4,13 @@ use std::{collections::VecDeque, sync::atomic::AtomicUsize};
 
 use super::*;
 use crate::internal::{ask, sync::explore};
+use crate::policy::fill::FULL_WEIGHT;
 use futures::{FutureExt, future::BoxFuture};
 use proptest::prelude::*;
 
 fn wait(permits: &Arc<Permits>, kind: PermitKind) -> BoxFuture<'static, Permit> {
     let (permits, activity) = (Arc::clone(permits), permits.activity());
-    async move { permits.acquire(kind, &activity).await }.boxed()
+    async move { permits.acquire(kind, FULL_WEIGHT, &activity).await }.boxed()
 }
 
 /// A waiter that was polled once and has no permit yet.
@@ -22,19 +23,19 @@ fn queued(permits: &Arc<Permits>, kind: PermitKind) -> BoxFuture<'static, Permit
 /// A permit of a call that is not polled from now on, and the activity of that call.
 async fn held(permits: &Arc<Permits>) -> (Permit, Arc<CallActivity>) {
     let activity = permits.activity();
-    (permits.acquire(PermitKind::Demand, &activity).await, activity)
+    (permits.acquire(PermitKind::Demand, FULL_WEIGHT, &activity).await, activity)
 }
 
 fn speculate(permits: &Arc<Permits>, promotion: &Promotion) -> BoxFuture<'static, Permit> {
     let (permits, activity) = (Arc::clone(permits), permits.activity());
     let mut extensions = ask(0..1, Intent::Speculative).extensions;
     extensions.insert(promotion.clone());
-    async move { permits.acquire_for(&extensions, PermitKind::Demand, &activity).await }.boxed()
+    async move { permits.acquire_for(&extensions, PermitKind::Demand, FULL_WEIGHT, &activity).await }.boxed()
 }
 
 fn wait_as_part(permits: &Arc<Permits>, promotion: &Promotion) -> BoxFuture<'static, Permit> {
     let (permits, activity, promotion) = (Arc::clone(permits), permits.activity(), promotion.clone());
-    async move { permits.acquire_promotable(PermitKind::Part, &promotion, &activity).await }.boxed()
+    async move { permits.acquire_promotable(PermitKind::Part, FULL_WEIGHT, &promotion, &activity).await }.boxed()
 }
 
 #[tokio::test(start_paused = true)]
@@ -247,6 +248,23 @@ async fn a_limit_that_is_raised_serves_at_once() {
     permits.serve();
     let next = next.now_or_never().expect("two may be in flight again");
     drop((second, next));
+    assert_eq!(permits.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn small_requests_fill_less_of_the_link() {
+    let permits = Permits::new(32, 2);
+    let activity = permits.activity();
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(permits.acquire(PermitKind::Part, FULL_WEIGHT / 4, &activity).await);
+    }
+    let next = queued(&permits, PermitKind::Part);
+    drop(held.pop());
+    drop(next.now_or_never().expect("there is room again"));
+    drop(held);
+    let full = [wait(&permits, PermitKind::Part).await, wait(&permits, PermitKind::Part).await];
+    drop((queued(&permits, PermitKind::Part), full));
     assert_eq!(permits.in_flight(), 0);
 }
 

@@ -13,6 +13,9 @@ const HEADROOM: f64 = 1.33;
 /// The fewest: an estimate that is too low for a moment must not slow down the requests that correct it.
 const LEAST: usize = 32;
 
+/// The weight of a request of full size, or larger.
+pub const FULL_WEIGHT: u64 = 64;
+
 /// Round trips per request of a split range: such a request transfers bytes for three quarters of its time.
 const ROUND_TRIPS: f64 = 3.0;
 
@@ -25,6 +28,14 @@ pub fn unit_bytes(link: &Link, parts: (u64, u64)) -> u64 {
 /// The number of requests of [`unit_bytes`] that fill the link.
 pub fn requests(link: &Link, parts: (u64, u64)) -> usize {
     requests_of(link, unit_bytes(link, parts), HEADROOM).max(LEAST)
+}
+
+/// How much of the link a request of `bytes` fills, where one of [`unit_bytes`] fills [`FULL_WEIGHT`]. A smaller request
+/// waits for its first byte during more of its time, and carries less in the rest.
+pub fn weight(link: &Link, parts: (u64, u64), bytes: u64) -> u64 {
+    let rate = |bytes: f64| bytes / (link.ttfb_p50.as_secs_f64() + bytes / link.stream_bytes_per_s);
+    let share = rate(bytes as f64) / rate(unit_bytes(link, parts) as f64);
+    byte_range::from_f64((share * FULL_WEIGHT as f64).ceil()).clamp(1, FULL_WEIGHT)
 }
 
 /// The number of requests of `bytes` that carry `headroom` times the bandwidth of the link, by Little's law.
@@ -53,6 +64,13 @@ mod tests {
         check(25, 90e6, 1e9, 32);
         check(30, 60e6, 12.5e9, 396);
         check(2, 400e6, 12.5e9, 58);
+    }
+
+    #[test]
+    fn small_requests_fill_less() {
+        let link = Link::steady(Duration::from_millis(30), 60e6, 1e9);
+        let weights = [64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20].map(|n| weight(&link, (1 << 20, 16 << 20), n));
+        assert_eq!(weights, [4, 12, 34, 64, 64]);
     }
 
     proptest! {

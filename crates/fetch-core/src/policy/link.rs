@@ -17,6 +17,8 @@ const TTFB_ENOUGH: usize = 8;
 const FAR_SLOWER: u32 = 8;
 /// Bodies whose rate is remembered.
 const STREAM_SAMPLES: usize = 64;
+/// Bodies before the measured rate says something about the store.
+const STREAM_ENOUGH: usize = 3;
 /// The rate of a shorter body says nothing: it arrives from socket buffers at once.
 const STREAM_MIN_BYTES: u64 = 256 * 1024;
 /// The time over which arrivals of all streams are summed.
@@ -29,6 +31,12 @@ const EXCEEDED: f64 = 1.25;
 /// A link that has carried more than the profile assumes, and has not shown its limit, is expected to carry this many
 /// times what it has carried: reads look for its limit, as TCP does in slow start (RFC 5681, section 3.1).
 const SEARCH: f64 = 2.0;
+/// Streams at less than this share of the rate in the profile are slow: the store is another one than assumed, or other
+/// processes use the link too. Then the profile's bandwidth says nothing, and the link is searched from what it has
+/// carried.
+const SLOW: f64 = 0.5;
+/// A body that brought at most this share of the bytes that arrived meanwhile had company.
+const COMPANY: f64 = 0.75;
 /// Buckets remembered.
 const BUCKETS: usize = 20;
 
@@ -143,7 +151,8 @@ impl Estimator {
         }
         let seconds = body.elapsed.as_secs_f64();
         let (rate, believed) = (body.bytes as f64 / seconds, self.stream());
-        let filled = body.all_bytes as f64 / seconds >= FULL * self.aggregate(believed);
+        let has_company = body.bytes as f64 <= COMPANY * body.all_bytes as f64;
+        let filled = has_company && body.all_bytes as f64 / seconds >= FULL * self.aggregate(believed);
         push(&mut self.stream, if filled { rate.max(believed) } else { rate }, STREAM_SAMPLES);
     }
 
@@ -160,8 +169,16 @@ impl Estimator {
         };
         let stream = self.stream();
         let carried = self.aggregate(stream).max(stream);
-        let searching = carried > self.prior.aggregate_bytes_per_s * EXCEEDED && self.buckets.iter().all(|b| !b.1);
-        let aggregate = if searching { carried * SEARCH } else { carried };
+        let prior = self.prior.aggregate_bytes_per_s.max(stream);
+        let aggregate = if self.buckets.iter().any(|b| b.1) {
+            carried
+        } else if carried > prior * EXCEEDED {
+            carried * SEARCH
+        } else if self.is_slow(stream) {
+            (carried * SEARCH).min(prior.max(carried))
+        } else {
+            carried
+        };
         Link { ttfb_p50, ttfb_p95, stream_bytes_per_s: stream, aggregate_bytes_per_s: aggregate }
     }
 
@@ -171,8 +188,13 @@ impl Estimator {
         third_highest(&self.stream).unwrap_or(self.prior.stream_bytes_per_s)
     }
 
+    /// Whether streams are slower than those that the profile assumes.
+    fn is_slow(&self, stream: f64) -> bool {
+        self.stream.len() >= STREAM_ENOUGH && stream < SLOW * self.prior.stream_bytes_per_s
+    }
+
     fn aggregate(&self, stream: f64) -> f64 {
-        let prior = self.prior.aggregate_bytes_per_s.max(stream);
+        let prior = if self.is_slow(stream) { stream } else { self.prior.aggregate_bytes_per_s.max(stream) };
         let best =
             |link_limited: bool| self.buckets.iter().filter(|b| !link_limited || b.1).map(|b| b.0).fold(0.0, f64::max);
         let limited = best(true);
@@ -283,6 +305,36 @@ mod tests {
             estimator.on_body_end(500 * MS, body);
         }
         assert!((estimator.link().stream_bytes_per_s - 32e6).abs() < 1.0, "32 MB/s alone is the stream");
+    }
+
+    /// `streams` bodies at once, over a link that brings 20 MB/s in all, of 2 MB each.
+    fn share_20_mb_per_s(estimator: &mut Estimator, at: &mut Duration, streams: u64) {
+        let before = (0..streams).map(|_| estimator.on_body_start(*at)).max().unwrap_or(0);
+        let began = *at;
+        for _ in 0..100 * streams {
+            *at += MS;
+            estimator.on_bytes(*at, 20_000);
+        }
+        let all_bytes = estimator.all_bytes() - before;
+        for _ in 0..streams {
+            let elapsed = *at - began;
+            estimator.on_body_end(*at, EndedBody { bytes: 2_000_000, elapsed, all_bytes, app_limited: false });
+        }
+    }
+
+    #[test]
+    fn slow_streams_make_the_link_unknown_until_more_of_them_bring_no_more() {
+        let (mut estimator, mut at) = (Estimator::new(BackendProfile::default()), Duration::ZERO);
+        share_20_mb_per_s(&mut estimator, &mut at, 1);
+        assert!(estimator.link().aggregate_bytes_per_s >= 1e9, "one slow body says nothing");
+        (0..5).for_each(|_| share_20_mb_per_s(&mut estimator, &mut at, 1));
+        let link = estimator.link();
+        assert!((link.stream_bytes_per_s - 20e6).abs() < 1e6, "{link:?}");
+        assert!((link.aggregate_bytes_per_s - 40e6).abs() < 2e6, "twice what it has carried: {link:?}");
+        (0..40).for_each(|_| share_20_mb_per_s(&mut estimator, &mut at, 4));
+        let link = estimator.link();
+        assert!((link.stream_bytes_per_s - 20e6).abs() < 1e6, "5 MB/s are a share: {link:?}");
+        assert!((link.aggregate_bytes_per_s - 20e6).abs() < 1e6, "more streams brought no more: {link:?}");
     }
 
     /// Any profile: `LinkEstimate::new` accepts one without a check.

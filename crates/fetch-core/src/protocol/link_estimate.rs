@@ -8,12 +8,14 @@ use tokio::time::Instant;
 use crate::policy::fill;
 use crate::policy::link::{EndedBody, Estimator, Link};
 use crate::policy::profile::BackendProfile;
+use crate::policy::window_shares::{WindowDemand, WindowShare, WindowShares};
 
 /// What the link to a store can carry, measured while it is used.
 #[derive(Debug)]
 pub struct LinkEstimate {
     start: Instant,
     estimator: Mutex<Estimator>,
+    shares: Mutex<WindowShares>,
 }
 
 /// The estimate that [`crate::FetchStore`] keeps of its link, in answers to requests with an
@@ -26,7 +28,8 @@ impl LinkEstimate {
     /// Starts from `profile`. Impossible rates in it are replaced by the nearest possible ones.
     #[must_use]
     pub fn new(profile: &BackendProfile) -> Arc<Self> {
-        Arc::new(Self { start: Instant::now(), estimator: Mutex::new(Estimator::new(profile.clone())) })
+        let estimator = Mutex::new(Estimator::new(profile.clone()));
+        Arc::new(Self { start: Instant::now(), estimator, shares: Mutex::default() })
     }
 
     /// The current estimate.
@@ -46,6 +49,22 @@ impl LinkEstimate {
         fill::requests(&self.link(), (profile.min_part_bytes, profile.max_part_bytes))
     }
 
+    /// How much of the link a request of `bytes` fills. Requests of a single stream count in full: they are needed in
+    /// order, and more of them at once would delay the first ones.
+    pub(crate) fn weight(&self, profile: &BackendProfile, bytes: u64) -> u64 {
+        if self.shares.lock().streams() == 1 {
+            return fill::FULL_WEIGHT;
+        }
+        fill::weight(&self.link(), (profile.min_part_bytes, profile.max_part_bytes), bytes)
+    }
+
+    /// What one stream of the link may have ahead of its reader, of `total_bytes` for all streams. Objects that were not
+    /// read for `idle_after` do not count.
+    #[doc(hidden)]
+    pub fn window_share(&self, total_bytes: u64, idle_after: Duration) -> WindowShare {
+        self.shares.lock().share(self.start.elapsed(), total_bytes, idle_after)
+    }
+
     /// An answer began `ttfb` after its request: one more stream is open.
     #[doc(hidden)]
     pub fn body_started(self: &Arc<Self>, ttfb: Duration) -> BodyMeter {
@@ -54,6 +73,36 @@ impl LinkEstimate {
         estimator.on_first_byte(ttfb);
         let all_bytes_before = estimator.on_body_start(now);
         BodyMeter { estimate: Arc::clone(self), started: now, bytes: 0, all_bytes_before, app_limited: false }
+    }
+}
+
+/// One object among those that are read over a link. Dropping it ends its demand.
+#[derive(Debug)]
+pub struct WindowMember {
+    link: Arc<LinkEstimate>,
+    id: u64,
+}
+
+impl WindowMember {
+    /// An object without demand.
+    pub fn new(link: &Arc<LinkEstimate>) -> Self {
+        Self { link: Arc::clone(link), id: link.shares.lock().next_id() }
+    }
+
+    /// Whether the object is read over `link`.
+    pub fn is_of(&self, link: &Arc<LinkEstimate>) -> bool {
+        Arc::ptr_eq(&self.link, link)
+    }
+
+    /// Its streams want this from now on.
+    pub fn set(&self, demand: WindowDemand) {
+        self.link.shares.lock().set(self.id, demand, self.link.start.elapsed());
+    }
+}
+
+impl Drop for WindowMember {
+    fn drop(&mut self) {
+        self.set(WindowDemand::default());
     }
 }
 

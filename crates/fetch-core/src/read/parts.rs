@@ -221,11 +221,14 @@ impl SplitRead {
         let core = &self.core;
         let activity = core.permits.activity();
         let Some(promotion) = self.state.lock().slot(number).map(|slot| slot.promotion.clone()) else { return };
+        let weight = core.link.weight(&core.profile, byte_range::len(&range));
         let answer = loop {
             let permit = match Intent::of(&self.options.extensions) {
-                Intent::Demand => core.permits.acquire_promotable(PermitKind::Part, &promotion, &activity).await,
+                Intent::Demand => {
+                    core.permits.acquire_promotable(PermitKind::Part, weight, &promotion, &activity).await
+                }
                 Intent::Speculative => {
-                    core.permits.acquire_for(&self.options.extensions, PermitKind::Part, &activity).await
+                    core.permits.acquire_for(&self.options.extensions, PermitKind::Part, weight, &activity).await
                 }
             };
             let version = self.state.lock().version.clone();

@@ -11,6 +11,7 @@ use crate::error::Throttled;
 use crate::internal::runtime::has_timer;
 use crate::limits::permit_state::PermitKind;
 use crate::limits::{call_activity::CallActivity, permits::Permit};
+use crate::policy::fill::FULL_WEIGHT;
 use crate::policy::{body_check::check_range, byte_range, concurrency::AnswerSample};
 use crate::protocol::extensions::{Intent, Promotion};
 use crate::request::{core::FetchCore, retryable::is_transient};
@@ -101,7 +102,7 @@ impl FetchCore {
             }
             let taken = self.hedging.lock().take();
             if taken {
-                return self.permits.acquire(PermitKind::Demand, activity).await;
+                return self.permits.acquire(PermitKind::Demand, FULL_WEIGHT, activity).await;
             }
             tokio::time::sleep(delay).await;
         }

@@ -13,6 +13,7 @@ use crate::limits::call_activity::{CallActivity, IdleWaker};
 use crate::limits::permit_state::PermitKind;
 use crate::limits::permits::Permit;
 use crate::policy::body_check::BodyCheck;
+use crate::policy::fill::FULL_WEIGHT;
 use crate::protocol::extensions::Origin;
 use crate::protocol::link_estimate::BodyMeter;
 use crate::request::resume::{Resume, ResumedAnswer};
@@ -144,7 +145,8 @@ impl ResponseBody {
         if self.permit.as_ref().is_some_and(Permit::is_reclaimed) {
             self.permit = None;
             let (permits, activity) = (Arc::clone(&self.core.permits), Arc::clone(&self.activity));
-            self.reacquiring = Some(async move { permits.acquire(PermitKind::LargeDemand, &activity).await }.boxed());
+            self.reacquiring =
+                Some(async move { permits.acquire(PermitKind::LargeDemand, FULL_WEIGHT, &activity).await }.boxed());
         }
         if let Some(acquiring) = &mut self.reacquiring {
             self.permit = Some(ready!(acquiring.poll_unpin(cx)));

@@ -14,6 +14,7 @@ use crate::internal::{mutation::Mutation, runtime::has_timer};
 use crate::limits::permit_state::PermitKind;
 use crate::limits::permits::{Permit, Permits};
 use crate::limits::{budget::MemoryBudget, call_activity::CallActivity};
+use crate::policy::fill::FULL_WEIGHT;
 use crate::policy::retry::{RetryAttempts, RetryPolicy};
 use crate::policy::{concurrency::Concurrency, hedge::Hedging, profile::BackendProfile, stall::BodyPauses};
 use crate::protocol::{extensions::CacheHint, link_estimate::LinkEstimate, version::ObjectVersion};
@@ -90,7 +91,7 @@ impl FetchCore {
         tokio::time::sleep(held).await;
         drop(permit);
         tokio::time::sleep(pause - held).await;
-        Some(self.permits.acquire_for(&options.extensions, PermitKind::Demand, activity).await)
+        Some(self.permits.acquire_for(&options.extensions, PermitKind::Demand, FULL_WEIGHT, activity).await)
     }
 
     /// Whether answers of `version` to several requests may be combined: the version has a validator, or the caller has

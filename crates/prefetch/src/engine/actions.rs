@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use headstart_fetch_core::internal::Promotion;
 use headstart_fetch_core::internal::byte_range::in_memory;
 use headstart_fetch_core::internal::runtime::TaskRuntime;
+use headstart_fetch_core::internal::{Promotion, WindowMember};
 use headstart_fetch_core::{Intent, Reservation};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -14,6 +14,7 @@ use super::{EngineState, ObjectEngine};
 use crate::engine::part_buffer::PartBuffer;
 use crate::engine::part_request::{FailOnDrop, PartRequest};
 use crate::planner::messages::{PartFetch, PlannerAction};
+use crate::policy::window::idle_after;
 use crate::store::stats::add;
 use crate::trace_events;
 
@@ -116,6 +117,14 @@ impl ObjectEngine {
         let wanted_bytes = planner.wanted_bytes();
         if wanted_bytes != std::mem::replace(&mut published.wanted_bytes, wanted_bytes) {
             self.shared.shares.lock().set_want(self.id, wanted_bytes);
+        }
+        let link = self.shared.link.estimate();
+        let demand = planner.window_demand(self.shared.now(), idle_after(&link.link(), self.settings.part_bytes));
+        if demand.streams > 0 || state.window_member.is_some() {
+            let member = state.window_member.take().filter(|member| member.is_of(link));
+            let member = member.unwrap_or_else(|| WindowMember::new(link));
+            member.set(demand);
+            state.window_member = Some(member);
         }
         let account = planner.account();
         add(&counters.wasted_bytes, account.wasted_bytes - published.wasted_bytes);

@@ -19,6 +19,7 @@ use crate::engine::run_history::RunHistory;
 use crate::planner::messages::PlannerInputs;
 use crate::policy::memory_shares::MemoryShares;
 use crate::policy::speculation::RateCap;
+use crate::policy::window::{idle_after, window};
 use crate::store::stats::PrefetchCounters;
 use crate::trace_events;
 
@@ -65,7 +66,7 @@ impl LinkSource {
         Self { below, own: LinkEstimate::new(&BackendProfile::default()) }
     }
 
-    pub(crate) fn estimate(&self) -> &LinkEstimate {
+    pub(crate) fn estimate(&self) -> &Arc<LinkEstimate> {
         self.below.get().unwrap_or(&self.own)
     }
 
@@ -139,13 +140,17 @@ impl StoreShared {
     }
 
     /// The present inputs of the planner of `engine`, whose object is under `prefix`.
-    pub(crate) fn planner_inputs(&self, engine: u64, prefix: &str) -> PlannerInputs {
+    pub(crate) fn planner_inputs(&self, engine: u64, prefix: &str, part_bytes: (u64, u64)) -> PlannerInputs {
         let (now, budget) = (self.now(), &self.budget);
         let free_bytes = budget.free_bytes() as u64;
         let capped = self.rate_cap.as_ref().map(|(rate, cap)| cap.lock().available_bytes(now, *rate));
+        let estimate = self.link.estimate();
+        let link = estimate.link();
+        let total_bytes = window(&link, f64::INFINITY, part_bytes).ahead_bytes;
         PlannerInputs {
             now,
-            link: self.link.estimate().link(),
+            window_share: estimate.window_share(total_bytes, idle_after(&link, part_bytes)),
+            link,
             share_bytes: self.share_bytes(engine),
             free_bytes: capped.map_or(free_bytes, |capped| free_bytes.min(capped)),
             runs: self.runs.of(prefix),

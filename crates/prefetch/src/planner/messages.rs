@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use headstart_fetch_core::internal::WindowShare;
 use headstart_fetch_core::{Intent, Link};
 
 use crate::planner::parts::PartId;
@@ -21,6 +22,9 @@ pub(crate) struct PlannerSettings {
     /// Bytes that may be fetched ahead of one object, whatever the window.
     pub(crate) max_prefetch_bytes: u64,
     pub(crate) concurrency: usize,
+    /// Where the sequence of request sizes begins. Objects that are read at the same time have different ones, so that
+    /// their requests do not end together.
+    pub(crate) phase: u64,
     /// The smallest and largest request, in bytes.
     pub(crate) part_bytes: (u64, u64),
     /// Bytes are served at most once, and only this long after their request was sent. `None` for a reader: a snapshot
@@ -33,6 +37,8 @@ pub(crate) struct PlannerSettings {
 pub(crate) struct PlannerInputs {
     pub(crate) now: Duration,
     pub(crate) link: Link,
+    /// What one stream may have ahead among all streams of the link.
+    pub(crate) window_share: WindowShare,
     /// This object's share of the memory budget, in bytes.
     pub(crate) share_bytes: u64,
     /// Bytes that may be fetched ahead now: the free memory of the budget, or less where the rate is capped.

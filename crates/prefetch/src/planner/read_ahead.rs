@@ -16,8 +16,8 @@ use crate::policy::window::{ReadAheadWindow, ramp_part_bytes, request_bytes, win
 /// in three, as column chunks of a Parquet file do, one in a hundred gets so far.
 const LONG_RUN_READS: u64 = 12;
 
-/// The share of the requests that fill the link that may be in flight ahead of readers that have announced nothing.
-/// With all of them, bytes far ahead take bandwidth from those that the reader waits for (docs/decisions.md).
+/// The share of the requests that fill the link that may be in flight ahead of a single reader that has announced
+/// nothing. With all of them, bytes far ahead take bandwidth from those that the reader waits for (docs/decisions.md).
 const AHEAD_SHARE: (usize, usize) = (5, 6);
 
 impl Planner {
@@ -53,12 +53,14 @@ impl Planner {
         sent_bytes: u64,
         inputs: &PlannerInputs,
     ) -> Option<u64> {
-        if self.size.is_none() || self.parts.map().index().in_flight_unasked >= self.most_in_flight(reader, inputs) {
-            return None;
-        }
+        self.size?;
         let mut limits = self.update_window(reader, stream, inputs)?;
         limits.free_bytes = limits.free_bytes.saturating_sub(sent_bytes);
-        if !self.saves_requests(reader, stream, inputs) {
+        let position = self.stream(reader, stream).map_or(0, ReadStream::position);
+        let request_bytes = self.request_bytes(reader, stream, position, inputs);
+        let most_in_flight = self.most_in_flight(reader, request_bytes, inputs);
+        if self.parts.map().index().in_flight_unasked >= most_in_flight || !self.saves_requests(reader, stream, inputs)
+        {
             return None;
         }
         let range = self.next_ahead(reader, stream, inputs)?;
@@ -70,11 +72,21 @@ impl Planner {
         Some(bytes)
     }
 
-    /// The most requests in flight ahead of the readers: as many as fill the link where the reader has announced that
-    /// it will need the bytes, else a little fewer.
-    fn most_in_flight(&self, reader: ReaderId, inputs: &PlannerInputs) -> usize {
+    /// The most requests of `request_bytes` in flight ahead of the readers. Small ones fill less of the link, so several
+    /// readers that begin at once may have more of them.
+    fn most_in_flight(&self, reader: ReaderId, request_bytes: u64, inputs: &PlannerInputs) -> usize {
+        let weight = fill::weight(&inputs.link, self.settings.part_bytes, request_bytes);
+        let small = (fill::FULL_WEIGHT / weight).min(self.readers.active());
+        let most = self.filling_requests(reader, inputs).saturating_mul(usize::try_from(small).unwrap_or(1).max(1));
+        self.settings.concurrency.min(most)
+    }
+
+    /// The requests of full size that may be in flight ahead of the readers: as many as fill the link where the reader
+    /// has announced that it will need the bytes, or where several read. A little fewer for a single one.
+    fn filling_requests(&self, reader: ReaderId, inputs: &PlannerInputs) -> usize {
         let filling = fill::requests(&inputs.link, self.settings.part_bytes);
-        let (share, of) = if self.is_announced_sequential(reader) { (1, 1) } else { AHEAD_SHARE };
+        let (share, of) =
+            if self.is_announced_sequential(reader) || self.readers.active() > 1 { (1, 1) } else { AHEAD_SHARE };
         self.settings.concurrency.min((filling * share).div_ceil(of))
     }
 
@@ -117,8 +129,9 @@ impl Planner {
         let most_bytes = self.settings.max_prefetch_bytes.min(inputs.share_bytes).min(object_bytes);
         // The reads of one reader follow each other, so its streams share one window of the link.
         let streams = self.readers.get(reader).map_or(1, |state| state.streams.active().count().max(1) as u64);
-        let link_bytes = window(&inputs.link, f64::INFINITY, self.settings.part_bytes).ahead_bytes;
-        let window = wanted.within((most_bytes / places).min(link_bytes / streams), places);
+        let share = inputs.window_share;
+        let link_bytes = share.most_bytes.max(wanted.part_bytes) / streams;
+        let window = wanted.within((most_bytes / places).min(link_bytes), places.max(share.streams));
         if let Some(stream) = self.readers.get_mut(reader).and_then(|state| state.streams.get_mut(id)) {
             stream.ahead_bytes = window.ahead_bytes;
         }
@@ -180,17 +193,29 @@ impl Planner {
         let round_trip_bytes = inputs.link.round_trip_bytes();
         let part_bytes =
             ramp_part_bytes(limit_bytes, stream.last_len(), self.window.part_bytes, requests, round_trip_bytes);
-        let size = self.size.unwrap_or(u64::MAX);
-        let left_bytes = if stream.shape == StreamShape::Backward { at } else { size.saturating_sub(at) };
+        let left_bytes = match stream.shape {
+            StreamShape::Backward => at,
+            _ => self.end_for(reader, stream).saturating_sub(at),
+        };
         let left_bytes = if announced || stream.run_bytes >= self.window.ahead_bytes { left_bytes } else { u64::MAX };
-        let nth = if announced { stream.requests } else { self.requests };
+        // Streams that share the link fill it together, so each of them needs fewer requests at its end.
+        let left_bytes = left_bytes.saturating_mul(inputs.window_share.streams);
+        let phase = if inputs.window_share.streams > 1 { self.settings.phase } else { 0 };
+        let nth = if announced { stream.requests } else { phase.wrapping_add(self.requests) };
         request_bytes(nth, announced, part_bytes, left_bytes, self.settings.part_bytes.0)
     }
 
     /// Of the requests that fill the link, the share of the latest window: all, unless memory or the link is shared.
     fn share_of_requests(&self, reader: ReaderId, inputs: &PlannerInputs) -> u64 {
-        let most = self.most_in_flight(reader, inputs) as u64;
+        let most = self.filling_requests(reader, inputs) as u64;
         self.window.ahead_bytes.saturating_mul(most) / self.window_wanted.ahead_bytes.max(1)
+    }
+
+    /// Where a forward stream of `reader` ends: where another reader began, because readers that divide an object read
+    /// up to there, or with the object.
+    fn end_for(&self, reader: ReaderId, stream: &ReadStream) -> u64 {
+        let others = self.readers.activity.next_start(reader, stream.end).unwrap_or(u64::MAX);
+        self.size.unwrap_or(u64::MAX).min(others)
     }
 
     fn stream(&self, reader: ReaderId, stream: ReadStreamId) -> Option<&ReadStream> {
@@ -227,7 +252,8 @@ impl Planner {
         match stream.shape {
             StreamShape::Forward => {
                 let at = parts.covered_until(stream.end);
-                let bound = self.readers.get(reader)?.streams.next_start(stream).unwrap_or(u64::MAX);
+                let next_stream = self.readers.get(reader)?.streams.next_start(stream).unwrap_or(u64::MAX);
+                let bound = next_stream.min(self.end_for(reader, stream));
                 let end = self.fit(at, self.request_bytes(reader, id, at, inputs)).min(bound);
                 (at < end && end <= stream.end.saturating_add(ahead_bytes)).then_some(at..end)
             }
@@ -242,7 +268,7 @@ impl Planner {
                 let next = |start: &u64| start.checked_add_signed(step);
                 // The first read ahead that is not fully covered, among as many as the window holds and as may be in
                 // flight.
-                let most = self.most_in_flight(reader, inputs).saturating_mul(2).saturating_add(1);
+                let most = self.most_in_flight(reader, part_bytes, inputs).saturating_mul(2).saturating_add(1);
                 let starts = successors(next(&stream.last.start), next).take(most);
                 let reads = starts.map(|start| start..start.saturating_add(len).min(size));
                 let reads = zip(1.., reads).take_while(|(n, read)| !read.is_empty() && n * len <= ahead_bytes);

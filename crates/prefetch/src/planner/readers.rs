@@ -3,11 +3,13 @@
 //! No event of a read visits all readers, because a read would cost more with each reader. Instead [`WantedSpans`]
 //! (which parts any reader wants) and [`ReadPlaces`] (at how many places they read) are updated when a reader moves.
 
+mod activity;
 mod places;
 mod reader_state;
 mod sum_tree;
 mod wanted;
 
+pub(crate) use activity::ReaderActivity;
 pub(crate) use places::ReadPlaces;
 pub(crate) use reader_state::ReaderState;
 pub(crate) use sum_tree::{SumTree, Summary, TreeKey};
@@ -27,11 +29,18 @@ pub(crate) struct ReaderStates {
     by_id: BTreeMap<ReaderId, ReaderState>,
     places: ReadPlaces,
     wanted: WantedSpans,
+    pub(crate) activity: ReaderActivity,
 }
 
 impl ReaderStates {
     pub(crate) fn new(once: bool) -> Self {
-        Self { once, by_id: BTreeMap::new(), places: ReadPlaces::new(), wanted: WantedSpans::new(once) }
+        Self {
+            once,
+            by_id: BTreeMap::new(),
+            places: ReadPlaces::new(),
+            wanted: WantedSpans::new(once),
+            activity: ReaderActivity::default(),
+        }
     }
 
     pub(crate) fn get(&self, reader: ReaderId) -> Option<&ReaderState> {
@@ -64,6 +73,7 @@ impl ReaderStates {
     pub(crate) fn remove(&mut self, reader: ReaderId) -> Option<ReaderState> {
         let gone = self.by_id.remove(&reader)?;
         self.places.update(reader, None);
+        self.activity.remove(reader);
         Some(gone)
     }
 
@@ -86,6 +96,11 @@ impl ReaderStates {
     /// The number of different positions of active streams; at least one.
     pub(crate) fn offsets(&self) -> u64 {
         self.places.offsets()
+    }
+
+    /// The readers with a window that are reading, at different places.
+    pub(crate) fn active(&self) -> u64 {
+        self.activity.count().min(self.places.count())
     }
 
     /// Whether any reader except `excluded` wants `part`: it is ahead of, or just behind, one of the reader's streams.

@@ -58,6 +58,12 @@ pub(crate) fn window(link: &Link, consumer_bytes_per_s: f64, parts: (u64, u64)) 
     ReadAheadWindow { ahead_bytes: part + from_f64(HEADROOM * rate * delay), part_bytes: part }
 }
 
+/// How long after its latest read a stream is idle: two delays, in which a reader that still reads would have read on.
+pub(crate) fn idle_after(link: &Link, parts: (u64, u64)) -> Duration {
+    let transfer = to_f64(fill::unit_bytes(link, parts)) / link.stream_bytes_per_s;
+    link.ttfb_p95.saturating_add(Duration::try_from_secs_f64(transfer).unwrap_or(Duration::MAX)).saturating_mul(2)
+}
+
 /// The size of one request of a run that may be `allowed_bytes` ahead and whose share of the requests that fill the
 /// link is `requests`. One stream carries `round_trip_bytes` in a round trip.
 ///

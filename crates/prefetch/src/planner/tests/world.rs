@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headstart_fetch_core::Link;
+use headstart_fetch_core::internal::WindowShare;
 
 use super::*;
 use crate::policy::run_lengths::RunLengths;
@@ -17,6 +18,7 @@ pub(super) fn settings() -> PlannerSettings {
         start_after: 2,
         max_prefetch_bytes: u64::MAX / 4,
         concurrency: 32,
+        phase: 0,
         part_bytes: (MIB, 16 * MIB),
         serve_once_within: None,
     }
@@ -28,6 +30,7 @@ pub(super) fn inputs() -> PlannerInputs {
     PlannerInputs {
         now: Duration::ZERO,
         link,
+        window_share: WindowShare { most_bytes: u64::MAX, streams: 1 },
         share_bytes: 512 * MIB,
         free_bytes: 512 * MIB,
         runs: Arc::new(RunLengths::default()),
