@@ -5,6 +5,7 @@ pub(crate) mod body_check;
 pub mod byte_range;
 pub(crate) mod concurrency;
 pub mod fill;
+mod first_bytes;
 pub(crate) mod hedge;
 pub(crate) mod link;
 pub(crate) mod merge;

@@ -58,7 +58,7 @@ impl FetchCore {
     ) -> Result<FetchAnswer> {
         let mut attempts = self.attempts();
         let mut probe = None;
-        let (result, ttfb) = loop {
+        let (result, first_byte) = loop {
             match self.attempt(path, &options, attempts.number(), &mut permit, activity).await {
                 Ok(answered) => break answered,
                 Err(error) => {
@@ -95,7 +95,7 @@ impl FetchCore {
                 if self.config.retries > 0 {
                     body = body.resumable(Resume::new(self, path, options, &meta, range.start));
                 }
-                AnswerPayload::Body(body.answered(ttfb, permit, Origin::of(&extensions)))
+                AnswerPayload::Body(body.answered(first_byte, permit, Origin::of(&extensions)))
             }
             file @ GetResultPayload::File(..) => AnswerPayload::File(file),
         };

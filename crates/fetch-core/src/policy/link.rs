@@ -5,13 +5,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::policy::{byte_range, profile::BackendProfile};
+use crate::policy::{byte_range, first_bytes::FirstByteTimes, profile::BackendProfile};
 
-/// Answers whose time to the first byte is remembered. With 64 lognormal times the 95th percentile would be off by
-/// an eighth.
-const TTFB_SAMPLES: usize = 256;
-/// Answers before the measured times replace those of the profile. One outlier must not decide.
-const TTFB_ENOUGH: usize = 8;
 /// Two answers suffice if even the faster one took this many times as long as the profile says: the store is of
 /// another kind.
 const FAR_SLOWER: u32 = 8;
@@ -84,9 +79,11 @@ pub struct EndedBody {
 #[derive(Debug, Clone, Default)]
 pub struct Estimator {
     prior: BackendProfile,
-    ttfb: VecDeque<Duration>,
-    /// The same times, in ascending order.
-    ttfb_sorted: Vec<Duration>,
+    ttfb: FirstByteTimes,
+    /// Those of requests that opened no connection.
+    ttfb_connected: FirstByteTimes,
+    /// Connections that are probably open.
+    connections: usize,
     stream: VecDeque<f64>,
     bucket_start: Duration,
     bucket_bytes: u64,
@@ -103,20 +100,30 @@ impl Estimator {
         Self { prior: prior.usable(), ..Self::default() }
     }
 
-    /// An answer began `ttfb` after its request.
-    pub fn on_first_byte(&mut self, ttfb: Duration) {
-        if self.ttfb.len() == TTFB_SAMPLES
-            && let Some(oldest) = self.ttfb.pop_front()
-        {
-            self.ttfb_sorted.remove(self.ttfb_sorted.partition_point(|sample| *sample < oldest));
+    /// A request is sent, and `in_flight` requests are in flight then. Returns whether it probably opens a connection:
+    /// no idle one can be left where more requests are in flight than ever before.
+    pub fn on_request(&mut self, in_flight: usize) -> bool {
+        let connects = in_flight > self.connections;
+        self.connections = self.connections.max(in_flight);
+        connects
+    }
+
+    /// A request was given up before its answer had ended. HTTP/1.1 clients close its connection.
+    pub fn on_cancel(&mut self) {
+        self.connections = self.connections.saturating_sub(1);
+    }
+
+    /// An answer began `ttfb` after its request, which perhaps opened a connection before it was sent (`connects`).
+    pub fn on_first_byte(&mut self, ttfb: Duration, connects: bool) {
+        self.ttfb.push(ttfb);
+        if !connects {
+            self.ttfb_connected.push(ttfb);
         }
-        self.ttfb.push_back(ttfb);
-        self.ttfb_sorted.insert(self.ttfb_sorted.partition_point(|sample| *sample < ttfb), ttfb);
     }
 
     /// Whether enough answers have been measured to replace the times of the profile.
     pub fn is_measured(&self) -> bool {
-        self.ttfb.len() >= TTFB_ENOUGH
+        self.ttfb.are_enough()
     }
 
     /// A body was opened. Returns the bytes that all streams have carried before.
@@ -156,17 +163,29 @@ impl Estimator {
         push(&mut self.stream, if filled { rate.max(believed) } else { rate }, STREAM_SAMPLES);
     }
 
-    /// The current estimate.
+    /// The current estimate, for requests over connections that are open: they fill the link most of the time.
     pub fn link(&self) -> Link {
-        let (ttfb_p50, ttfb_p95) = if self.is_measured() {
-            let sorted = &self.ttfb_sorted;
-            (sorted[sorted.len() / 2], sorted[sorted.len() * 95 / 100])
-        } else {
-            let fastest = self.ttfb_sorted.first().filter(|_| self.ttfb_sorted.len() >= 2);
-            let usual = fastest.copied().filter(|fastest| *fastest > self.prior.ttfb.saturating_mul(FAR_SLOWER));
-            let ttfb = usual.unwrap_or(self.prior.ttfb);
+        let rest = |(p50, p95)| (self.after_connecting(p50), self.after_connecting(p95));
+        self.link_of(self.ttfb_connected.quantiles().or_else(|| self.ttfb.quantiles().map(rest)))
+    }
+
+    /// The current estimate, for requests of which some open a connection.
+    pub fn link_with_connecting(&self) -> Link {
+        self.link_of(self.ttfb.quantiles())
+    }
+
+    /// The part of `ttfb` that passed after a connection was open. A handshake takes a round trip, and an answer one at
+    /// least. A time that the profile explains is taken as it is.
+    fn after_connecting(&self, ttfb: Duration) -> Duration {
+        ttfb.min(self.prior.ttfb.max(ttfb / 2))
+    }
+
+    fn link_of(&self, ttfb: Option<(Duration, Duration)>) -> Link {
+        let (ttfb_p50, ttfb_p95) = ttfb.unwrap_or_else(|| {
+            let is_far = |fastest: &Duration| *fastest > self.prior.ttfb.saturating_mul(FAR_SLOWER);
+            let ttfb = self.ttfb.fastest_of_several().filter(is_far).unwrap_or(self.prior.ttfb);
             (ttfb, ttfb)
-        };
+        });
         let stream = self.stream();
         let carried = self.aggregate(stream).max(stream);
         let prior = self.prior.aggregate_bytes_per_s.max(stream);
@@ -246,30 +265,22 @@ mod tests {
     }
 
     #[test]
-    fn one_late_answer_does_not_steer() {
+    fn requests_that_open_connections_tell_nothing_about_others() {
         let mut estimator = Estimator::new(BackendProfile::default());
-        for ms in [10, 10, 10, 10, 500, 10, 10, 10, 10, 10] {
-            estimator.on_first_byte(ms * MS);
-        }
-        assert_eq!(estimator.link().ttfb_p50, 10 * MS);
-    }
-
-    proptest! {
-        /// The quantiles equal those of the latest answers, sorted anew each time.
-        #[test]
-        fn quantiles_are_of_the_latest_answers(samples in prop::collection::vec(0_u32..500, 8..700)) {
-            let mut estimator = Estimator::new(BackendProfile::default());
-            for (n, ms) in samples.iter().enumerate() {
-                estimator.on_first_byte(*ms * MS);
-                let mut latest = samples[(n + 1).saturating_sub(TTFB_SAMPLES)..=n].to_vec();
-                latest.sort_unstable();
-                let link = estimator.link();
-                if latest.len() >= TTFB_ENOUGH {
-                    prop_assert_eq!(link.ttfb_p50, latest[latest.len() / 2] * MS);
-                    prop_assert_eq!(link.ttfb_p95, latest[latest.len() * 95 / 100] * MS);
-                }
+        // Sixteen requests at once, then as many over the connections that the first ones opened.
+        for (ttfb_ms, expected_ms) in [(80, 40), (35, 35)] {
+            for in_flight in 1..=16 {
+                let connects = estimator.on_request(in_flight);
+                assert_eq!(connects, ttfb_ms == 80, "{in_flight}");
+                estimator.on_first_byte(ttfb_ms * MS, connects);
             }
+            let (link, with) = (estimator.link(), estimator.link_with_connecting());
+            assert_eq!([link.ttfb_p50, link.ttfb_p95], [expected_ms * MS; 2]);
+            assert_eq!(with.ttfb_p95, 80 * MS);
         }
+        estimator.on_cancel();
+        assert!(!estimator.on_request(15));
+        assert!(estimator.on_request(16), "one connection was closed");
     }
 
     /// `streams` bodies share a link. A slow link lowers the aggregate estimate, an idle one does not.
@@ -362,7 +373,7 @@ mod tests {
             for (kind, ms, bytes) in events {
                 now += ms * MS;
                 match kind {
-                    0 => estimator.on_first_byte(ms * MS),
+                    0 => estimator.on_first_byte(ms * MS, false),
                     1 => { estimator.on_body_start(now); }
                     2 => estimator.on_bytes(now, bytes),
                     _ => {

@@ -38,6 +38,21 @@ impl LinkEstimate {
         self.estimator.lock().link()
     }
 
+    /// The current estimate, for requests of which some open a connection first.
+    pub(crate) fn link_with_connecting(&self) -> Link {
+        self.estimator.lock().link_with_connecting()
+    }
+
+    /// A request is sent, and `in_flight` requests are in flight then. Returns whether it probably opens a connection.
+    pub(crate) fn request_sent(&self, in_flight: usize) -> bool {
+        self.estimator.lock().on_request(in_flight)
+    }
+
+    /// A request was given up before its answer had ended.
+    pub(crate) fn request_cancelled(&self) {
+        self.estimator.lock().on_cancel();
+    }
+
     /// Whether enough answers have been measured to replace the times of the profile.
     #[must_use]
     pub fn is_measured(&self) -> bool {
@@ -68,9 +83,14 @@ impl LinkEstimate {
     /// An answer began `ttfb` after its request: one more stream is open.
     #[doc(hidden)]
     pub fn body_started(self: &Arc<Self>, ttfb: Duration) -> BodyMeter {
+        self.body_started_after(FirstByte { ttfb, connects: false })
+    }
+
+    /// As [`LinkEstimate::body_started`], where it is known whether the request opened a connection.
+    pub(crate) fn body_started_after(self: &Arc<Self>, first_byte: FirstByte) -> BodyMeter {
         let now = self.start.elapsed();
         let mut estimator = self.estimator.lock();
-        estimator.on_first_byte(ttfb);
+        estimator.on_first_byte(first_byte.ttfb, first_byte.connects);
         let all_bytes_before = estimator.on_body_start(now);
         BodyMeter { estimate: Arc::clone(self), started: now, bytes: 0, all_bytes_before, app_limited: false }
     }
@@ -104,6 +124,14 @@ impl Drop for WindowMember {
     fn drop(&mut self) {
         self.set(WindowDemand::default());
     }
+}
+
+/// How long a request waited for the first byte of its answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FirstByte {
+    pub(crate) ttfb: Duration,
+    /// Whether the request probably opened a connection in this time.
+    pub(crate) connects: bool,
 }
 
 /// Measures one body. Dropping it ends the measurement.

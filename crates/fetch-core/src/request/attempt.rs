@@ -14,6 +14,7 @@ use crate::limits::{call_activity::CallActivity, permits::Permit};
 use crate::policy::fill::FULL_WEIGHT;
 use crate::policy::{body_check::check_range, byte_range, concurrency::AnswerSample};
 use crate::protocol::extensions::{Intent, Promotion};
+use crate::protocol::link_estimate::FirstByte;
 use crate::request::{core::FetchCore, retryable::is_transient};
 use crate::trace_events;
 
@@ -35,18 +36,19 @@ impl FetchCore {
         number: usize,
         permit: &mut Option<Permit>,
         activity: &Arc<CallActivity>,
-    ) -> Result<(GetResult, Duration)> {
+    ) -> Result<(GetResult, FirstByte)> {
         let sent_at = Instant::now();
+        let timed = |(result, connects)| (result, FirstByte { ttfb: sent_at.elapsed(), connects });
         let mut first = pin!(self.send(path, options, number));
         if !self.may_hedge(options) {
-            return first.await.map(|result| (result, sent_at.elapsed()));
+            return first.await.map(timed);
         }
         // Speculation is hedged only from its promotion on: before, no reader waits for the answer.
         if let (Intent::Speculative, Some(promotion)) =
             (Intent::of(&options.extensions), Promotion::of(&options.extensions))
             && let Either::Left((answered, _)) = select(first.as_mut(), pin!(promotion.promoted())).await
         {
-            return answered.map(|result| (result, sent_at.elapsed()));
+            return answered.map(timed);
         }
         self.hedging.lock().on_request();
         let mut late_since = sent_at;
@@ -78,7 +80,7 @@ impl FetchCore {
             trace_events::hedge_won(path, sent_at);
             *permit = hedge_permit;
         }
-        answered.map(|result| (result, sent_at.elapsed()))
+        answered.map(timed)
     }
 
     /// Whether a hedge may be sent: the request is demanded or may become so, the store is remote, and there is a
@@ -93,7 +95,7 @@ impl FetchCore {
     /// Waits until the answer to a request sent at `since` is late enough for a hedge, and for a permit for the hedge.
     async fn hedge_permit(self: &Arc<Self>, since: Instant, activity: &Arc<CallActivity>) -> Permit {
         loop {
-            let usual = self.hedging.lock().delay(&self.link.link());
+            let usual = self.hedging.lock().delay(&self.link.link_with_connecting());
             let delay = if self.link.is_measured() { usual } else { usual.max(UNMEASURED_DELAY) };
             let late_for = since.elapsed();
             if late_for < delay {
@@ -134,10 +136,12 @@ impl FetchCore {
         trace_events::concurrency_limit(before, limit);
     }
 
-    /// Sends a GET and checks that its answer is about the range that was requested.
-    async fn send(&self, path: &Path, options: &GetOptions, number: usize) -> Result<GetResult> {
+    /// Sends a GET and checks that its answer is about the range that was requested. Also returns whether it probably
+    /// opened a connection.
+    async fn send(&self, path: &Path, options: &GetOptions, number: usize) -> Result<(GetResult, bool)> {
         let intent = Intent::of(&options.extensions);
         self.counters.gets(intent).add(1);
+        let connects = self.link.request_sent(self.permits.in_flight());
         let cancel = CancelOnDrop(self);
         let mut request = options.clone();
         if request.extensions.get::<Intent>().is_none() {
@@ -161,7 +165,7 @@ impl FetchCore {
             check_range(&expected, &result.range)?;
         }
         self.counters.requested_bytes.add(byte_range::len(&result.range));
-        Ok(result)
+        Ok((result, connects))
     }
 }
 
@@ -170,6 +174,6 @@ struct CancelOnDrop<'a>(&'a FetchCore);
 
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.counters.cancels.add(1);
+        self.0.on_cancel();
     }
 }

@@ -15,7 +15,7 @@ use crate::limits::permits::Permit;
 use crate::policy::body_check::BodyCheck;
 use crate::policy::fill::FULL_WEIGHT;
 use crate::protocol::extensions::Origin;
-use crate::protocol::link_estimate::BodyMeter;
+use crate::protocol::link_estimate::{BodyMeter, FirstByte};
 use crate::request::resume::{Resume, ResumedAnswer};
 use crate::request::{core::FetchCore, stall_watch::StallWatch};
 
@@ -88,16 +88,16 @@ impl ResponseBody {
         }
     }
 
-    /// The answer began `ttfb` after its request and holds `permit`. `lower` is the origin that a layer below reports.
-    pub(crate) fn answered(mut self, ttfb: Duration, permit: Option<Permit>, lower: Option<Origin>) -> Self {
+    /// The answer began with `first_byte` and holds `permit`. `lower` is the origin that a layer below reports.
+    pub(crate) fn answered(mut self, first_byte: FirstByte, permit: Option<Permit>, lower: Option<Origin>) -> Self {
         self.permit = permit;
-        self.measure(ttfb, lower);
+        self.measure(first_byte, lower);
         self
     }
 
-    fn measure(&mut self, ttfb: Duration, lower: Option<Origin>) {
+    fn measure(&mut self, first_byte: FirstByte, lower: Option<Origin>) {
         // An answer of a cache below says nothing about the link.
-        self.meter = lower.is_none().then(|| self.core.link.body_started(ttfb));
+        self.meter = lower.is_none().then(|| self.core.link.body_started_after(first_byte));
         self.lower = lower.map(|origin| LowerOrigin { origin, wire_bytes: 0, hit_bytes: 0 });
     }
 
@@ -205,10 +205,10 @@ impl ResponseBody {
         self.resuming = None;
         self.permit = permit.or_else(|| self.permit.take());
         Poll::Ready(match answered {
-            Ok((result, ttfb)) => {
+            Ok((result, first_byte)) => {
                 let lower = Origin::of(&result.extensions);
                 self.stream = result.into_stream();
-                self.measure(ttfb, lower);
+                self.measure(first_byte, lower);
                 Ok(())
             }
             Err(error) => self.resume_after(error),
@@ -222,7 +222,7 @@ impl ResponseBody {
         self.meter = None;
         self.race = None;
         if self.stalled.take().is_some() {
-            self.core.counters.cancels.add(1);
+            self.core.on_cancel();
         }
         self.stream = stream::empty().boxed();
     }
@@ -269,7 +269,7 @@ impl Stream for ResponseBody {
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         if !self.ended && self.resuming.is_none() && !self.check.is_complete() {
-            self.core.counters.cancels.add(1);
+            self.core.on_cancel();
         }
     }
 }

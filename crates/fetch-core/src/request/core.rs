@@ -70,6 +70,12 @@ impl FetchCore {
         Some(pause)
     }
 
+    /// A request is given up before its answer has ended.
+    pub(crate) fn on_cancel(&self) {
+        self.counters.cancels.add(1);
+        self.link.request_cancelled();
+    }
+
     /// Waits for the `pause` before the next attempt after `error`. The permit is released meanwhile and acquired
     /// again, so that requests to parts of the store that do answer proceed.
     pub(crate) async fn pause(

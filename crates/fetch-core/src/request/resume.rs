@@ -7,6 +7,7 @@ use object_store::{Error, GetOptions, GetRange, GetResult, ObjectMeta, Result, p
 
 use crate::limits::{call_activity::CallActivity, permits::Permit};
 use crate::policy::retry::RetryAttempts;
+use crate::protocol::link_estimate::FirstByte;
 use crate::protocol::version::ObjectVersion;
 use crate::request::{core::FetchCore, retryable::is_transient};
 use crate::trace_events;
@@ -32,7 +33,7 @@ pub(crate) struct Resume {
 
 /// The answer to the request for the missing bytes. The permit is returned in any case.
 pub(crate) struct ResumedAnswer {
-    pub(crate) answered: Result<(GetResult, Duration)>,
+    pub(crate) answered: Result<(GetResult, FirstByte)>,
     pub(crate) permit: Option<Permit>,
 }
 
@@ -88,7 +89,7 @@ impl Resume {
         let sent = async move {
             let mut permit = core.pause(pause, &error, permit, &options, &activity).await;
             let answered = match core.attempt(&path, &options, number, &mut permit, &activity).await {
-                Ok((result, ttfb)) => core.refusals.check(&version, &result.meta).map(|()| (result, ttfb)),
+                Ok((result, first_byte)) => core.refusals.check(&version, &result.meta).map(|()| (result, first_byte)),
                 Err(error) => Err(core.explain(error, pinned, &path, &version, &options).await),
             };
             ResumedAnswer { answered, permit }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::ResponseBody;
 use crate::policy::{byte_range, stall::stall_timeout};
 use crate::protocol::extensions::Origin;
+use crate::protocol::link_estimate::FirstByte;
 use crate::request::resume::ResumedAnswer;
 use crate::trace_events;
 
@@ -37,7 +38,7 @@ pub(super) struct StalledStream {
 
 enum SecondRequest {
     Sent(BoxFuture<'static, ResumedAnswer>),
-    Answered { stream: BoxStream<'static, Result<Bytes>>, ttfb: Duration, lower: Option<Origin> },
+    Answered { stream: BoxStream<'static, Result<Bytes>>, first_byte: FirstByte, lower: Option<Origin> },
 }
 
 impl ResponseBody {
@@ -99,7 +100,7 @@ impl ResponseBody {
         }
         let mut silent_since = now - waited;
         if let Some(race) = self.race.take() {
-            self.core.counters.cancels.add(1);
+            self.core.on_cancel();
             silent_since = race.silent_since;
         }
         let silent_since = *self.silent_since.insert(self.silent_since.unwrap_or(silent_since).min(silent_since));
@@ -134,7 +135,7 @@ impl ResponseBody {
                 // The present stream is not silent. To read both would take bandwidth from it.
                 self.core.counters.fetched_bytes.add(len);
                 self.core.counters.wasted_bytes.add(len);
-                self.core.counters.cancels.add(1);
+                self.core.on_cancel();
                 break;
             }
             let known = (at - stalled.at).min(len);
@@ -163,9 +164,9 @@ impl ResponseBody {
         loop {
             match &mut race.second {
                 SecondRequest::Sent(sent) => match ready!(sent.poll_unpin(cx)).answered {
-                    Ok((result, ttfb)) => {
+                    Ok((result, first_byte)) => {
                         let lower = Origin::of(&result.extensions);
-                        race.second = SecondRequest::Answered { stream: result.into_stream(), ttfb, lower };
+                        race.second = SecondRequest::Answered { stream: result.into_stream(), first_byte, lower };
                     }
                     Err(error) => {
                         self.race_error = Some(error);
@@ -203,9 +204,9 @@ impl ResponseBody {
         self.add_lower_origin();
         match race.second {
             SecondRequest::Sent(sent) => self.resuming = Some(sent),
-            SecondRequest::Answered { stream, ttfb, lower } => {
+            SecondRequest::Answered { stream, first_byte, lower } => {
                 self.stream = stream;
-                self.measure(ttfb, lower);
+                self.measure(first_byte, lower);
             }
         }
         true
