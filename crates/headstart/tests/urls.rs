@@ -220,7 +220,7 @@ async fn https() {
 #[tokio::test]
 async fn stacks_of_one_host_share_the_estimate_of_its_link() {
     let link = async |text: &str| url(text).build().await.unwrap().link();
-    let shares = |one, other| std::sync::Arc::ptr_eq(one, other);
+    let shares = |one: &_, other: &_| std::sync::Arc::ptr_eq(one, other);
     let first = link("https://host-1.example/a").await;
     assert!(shares(&first, &link("https://host-1.example/b/c").await));
     assert!(!shares(&first, &link("https://host-2.example/a").await));
