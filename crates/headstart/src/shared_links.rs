@@ -16,17 +16,17 @@ use once_cell::race::OnceBox;
 use parking_lot::Mutex;
 
 /// The registry of the first process. Those of its forked children follow.
-static FIRST: OnceBox<Registry> = OnceBox::new();
+static FIRST: OnceBox<LinkRegistry> = OnceBox::new();
 
 /// The estimates in use in one process.
-struct Registry {
+struct LinkRegistry {
     process: u32,
     /// By host.
     links: Mutex<BTreeMap<String, Weak<LinkEstimate>>>,
-    next: OnceBox<Registry>,
+    next: OnceBox<LinkRegistry>,
 }
 
-impl Registry {
+impl LinkRegistry {
     /// The registry of `process`.
     fn of(process: u32) -> &'static Self {
         let new = || Box::new(Self { process, links: Mutex::default(), next: OnceBox::new() });
@@ -51,7 +51,7 @@ impl Registry {
 
 /// The estimate of the link to `host`: that of an open stack, or a new one that starts from `profile`.
 pub(crate) fn link_to(host: &str, profile: &BackendProfile) -> Arc<LinkEstimate> {
-    Registry::of(std::process::id()).link_to(host, profile)
+    LinkRegistry::of(std::process::id()).link_to(host, profile)
 }
 
 /// The host of a provider's store, as the options `keys` name it, such as the endpoint.
@@ -75,18 +75,18 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &link_to("other.example", &profile)));
         drop(first);
         link_to("third.example", &profile);
-        assert!(!Registry::of(std::process::id()).links.lock().contains_key("one.example"));
+        assert!(!LinkRegistry::of(std::process::id()).links.lock().contains_key("one.example"));
     }
 
     #[test]
     fn a_forked_child_takes_no_lock_of_its_parent() {
         let (parent, profile) = (std::process::id(), BackendProfile::default());
         let link = link_to("forked.example", &profile);
-        let _held = Registry::of(parent).links.lock();
-        let child = Registry::of(parent + 1);
+        let _held = LinkRegistry::of(parent).links.lock();
+        let child = LinkRegistry::of(parent + 1);
         let in_child = child.link_to("forked.example", &profile);
         assert!(!Arc::ptr_eq(&link, &in_child));
-        assert!(Arc::ptr_eq(&in_child, &Registry::of(parent + 1).link_to("forked.example", &profile)));
+        assert!(Arc::ptr_eq(&in_child, &LinkRegistry::of(parent + 1).link_to("forked.example", &profile)));
     }
 
     #[cfg(any(feature = "gcp", feature = "aws"))]

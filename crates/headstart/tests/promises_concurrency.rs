@@ -37,7 +37,7 @@ async fn facade(sim: &SimStore, options: &[(&str, &str)]) -> Headstart {
 /// One way of reading: by calls of a store, or by a reader for each task.
 enum Way {
     Calls(Arc<dyn ObjectStore>),
-    Readers(Headstart),
+    Readers(Box<Headstart>),
 }
 
 impl Way {
@@ -71,9 +71,9 @@ async fn ways(sim: &SimStore) -> [(&'static str, Way); 6] {
         ("bare", Way::Calls(store)),
         ("fetch", Way::Calls(Arc::new(fetch))),
         ("facade by call", Way::Calls(Arc::new(default.clone()))),
-        ("facade by reader", Way::Readers(default)),
+        ("facade by reader", Way::Readers(Box::new(default))),
         ("cached by call", Way::Calls(Arc::new(cached.clone()))),
-        ("cached by reader", Way::Readers(cached)),
+        ("cached by reader", Way::Readers(Box::new(cached))),
     ]
 }
 

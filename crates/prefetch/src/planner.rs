@@ -7,8 +7,6 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use headstart_fetch_core::internal::WindowDemand;
-
 use crate::planner::messages::{Decision, PlannerAction, PlannerInputs, PlannerSettings, ReadPlan, ReaderId};
 use crate::planner::parts::{AccountedParts, PartId, PartState, SweepScope};
 use crate::planner::readers::{ReaderState, ReaderStates};
@@ -104,14 +102,6 @@ impl Planner {
     /// The memory that the windows of all readers together would use, in bytes.
     pub(crate) fn wanted_bytes(&self) -> u64 {
         if self.is_active() { self.window_wanted.ahead_bytes.saturating_mul(self.readers.offsets()) } else { 0 }
-    }
-
-    /// What the streams that are being read want ahead of them. Readers that have not read for `idle_after` want
-    /// nothing.
-    pub(crate) fn window_demand(&mut self, now: Duration, idle_after: Duration) -> WindowDemand {
-        self.readers.activity.forget_idle(now, idle_after);
-        let streams = self.readers.active();
-        WindowDemand { streams, bytes_each: self.window_wanted.ahead_bytes, is_reading: self.is_being_read() }
     }
 
     /// Takes out the actions to perform since the last call, in order.

@@ -30,8 +30,8 @@ pub fn requests(link: &Link, parts: (u64, u64)) -> usize {
     requests_of(link, unit_bytes(link, parts), HEADROOM).max(LEAST)
 }
 
-/// How much of the link a request of `bytes` fills, where one of [`unit_bytes`] fills [`FULL_WEIGHT`]. A smaller request
-/// waits for its first byte during more of its time, and carries less in the rest.
+/// How much of the link a request of `bytes` fills, where one of [`unit_bytes`] fills [`FULL_WEIGHT`]. A smaller
+/// request waits for its first byte during more of its time, and carries less in the rest.
 pub fn weight(link: &Link, parts: (u64, u64), bytes: u64) -> u64 {
     let rate = |bytes: f64| bytes / (link.ttfb_p50.as_secs_f64() + bytes / link.stream_bytes_per_s);
     let share = rate(bytes as f64) / rate(unit_bytes(link, parts) as f64);

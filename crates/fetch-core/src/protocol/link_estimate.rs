@@ -73,8 +73,8 @@ impl LinkEstimate {
         fill::weight(&self.link(), (profile.min_part_bytes, profile.max_part_bytes), bytes)
     }
 
-    /// What one stream of the link may have ahead of its reader, of `total_bytes` for all streams. Objects that were not
-    /// read for `idle_after` do not count.
+    /// What one stream of the link may have ahead of its reader, of `total_bytes` for all streams. Objects that were
+    /// not read for `idle_after` do not count.
     #[doc(hidden)]
     pub fn window_share(&self, total_bytes: u64, idle_after: Duration) -> WindowShare {
         self.shares.lock().share(self.start.elapsed(), total_bytes, idle_after)

@@ -2,8 +2,9 @@
 
 use std::iter::{successors, zip};
 use std::ops::Range;
+use std::time::Duration;
 
-use headstart_fetch_core::internal::fill;
+use headstart_fetch_core::internal::{WindowDemand, fill};
 
 use super::Planner;
 use crate::planner::hints::AnnouncedPattern;
@@ -72,8 +73,8 @@ impl Planner {
         Some(bytes)
     }
 
-    /// The most requests of `request_bytes` in flight ahead of the readers. Small ones fill less of the link, so several
-    /// readers that begin at once may have more of them.
+    /// The most requests of `request_bytes` in flight ahead of the readers. Small ones fill less of the link, so
+    /// several readers that begin at once may have more of them.
     fn most_in_flight(&self, reader: ReaderId, request_bytes: u64, inputs: &PlannerInputs) -> usize {
         let weight = fill::weight(&inputs.link, self.settings.part_bytes, request_bytes);
         let small = (fill::FULL_WEIGHT / weight).min(self.readers.active());
@@ -137,6 +138,14 @@ impl Planner {
         }
         (self.window, self.window_wanted) = (window, wanted);
         Some(SpeculationLimits { run_bytes, object_bytes, free_bytes: inputs.free_bytes })
+    }
+
+    /// What the streams that are being read want ahead of them. Readers that have not read for `idle_after` want
+    /// nothing.
+    pub(crate) fn window_demand(&mut self, now: Duration, idle_after: Duration) -> WindowDemand {
+        self.readers.activity.forget_idle(now, idle_after);
+        let streams = self.readers.active();
+        WindowDemand { streams, bytes_each: self.window_wanted.ahead_bytes, is_reading: self.is_being_read() }
     }
 
     /// Bytes that may still be fetched ahead of `stream`, with what is held and in flight now.
