@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::internal::sync::Mutex;
 use crate::policy::fill;
 use crate::policy::link::{EndedBody, Estimator, Link};
 use crate::policy::profile::BackendProfile;
@@ -39,6 +39,12 @@ impl LinkEstimate {
     #[must_use]
     pub fn is_measured(&self) -> bool {
         self.estimator.lock().is_measured()
+    }
+
+    /// The current estimate, and whether enough answers have been measured to replace the times of the profile.
+    pub(crate) fn measured(&self) -> (Link, bool) {
+        let estimator = self.estimator.lock();
+        (estimator.link(), estimator.is_measured())
     }
 
     /// How many requests fill the link.

@@ -16,6 +16,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use futures::FutureExt;
 use object_store::{Error, Extensions, GetOptions, GetResult, ObjectMeta, ObjectStore, Result, path::Path};
 
 use crate::error::{ExplainsError, FetchError, ObjectChanged, STATUS_PREFIX, is_past_end, sources};
@@ -86,9 +87,22 @@ impl Refusals {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn get_opts(&self, store: &dyn ObjectStore, path: &Path, options: GetOptions) -> Result<GetResult> {
-        let Some(Pinned(version)) = options.extensions.get().cloned() else {
+        let Some(Pinned(version)) = options.extensions.get() else {
             return store.get_opts(path, options).await.map(|answer| self.without_tag(answer));
         };
+        let version = version.clone();
+        // Boxed, because its refusals are rare and large.
+        self.get_pinned(store, path, options, version).boxed().await
+    }
+
+    /// The same for a request that was pinned to `version`.
+    async fn get_pinned(
+        &self,
+        store: &dyn ObjectStore,
+        path: &Path,
+        options: GetOptions,
+        version: ObjectVersion,
+    ) -> Result<GetResult> {
         let extensions = options.extensions.clone();
         let by_useless_tag = options.version.is_none() && self.tags.load(Ordering::Relaxed);
         if !by_useless_tag && !self.pins.is_left_out() {

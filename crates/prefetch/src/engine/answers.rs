@@ -49,7 +49,7 @@ impl ObjectEngine {
         }
         let state = self.state.lock();
         let is_fresh = state.trusted_until.is_some_and(|until| self.shared.now() < until);
-        let fits = match (&state.known, meta) {
+        let fits = match (self.known(), meta) {
             (Some(known), Some(meta)) => known.version.check(meta).is_ok() && (is_fresh || known.version.is_exact()),
             (Some(_), None) => is_fresh,
             (None, meta) => meta.is_none(),
@@ -98,7 +98,7 @@ impl ObjectEngine {
 
     fn learn_locked(self: &Arc<Self>, state: &mut EngineState, answer: &GetResult, asked_at: Instant) -> Result<()> {
         let trusted_until = self.trusted_until(answer, asked_at);
-        if let Some(known) = &state.known {
+        if let Some(known) = self.known() {
             self.shared.refusals.check(&known.version, &answer.meta)?;
             // A request pinned by version is answered even after the object was overwritten, so it confirms nothing.
             if self.pin != PinBy::Version {
@@ -126,7 +126,7 @@ impl ObjectEngine {
     /// As [`ObjectEngine::on_answered`].
     pub(crate) fn set_meta(self: &Arc<Self>, meta: &ObjectMeta) -> Result<()> {
         let mut state = self.state.lock();
-        if let Some(known) = &state.known {
+        if let Some(known) = self.known() {
             return known.version.check(meta);
         }
         self.set_known(&mut state, meta, &Attributes::new());
@@ -137,7 +137,9 @@ impl ObjectEngine {
         let known =
             KnownObject { version: ObjectVersion::of(meta), meta: meta.clone(), attributes: attributes.clone() };
         let is_provable = self.shared.is_provable(&known.version);
-        state.known = Some(Arc::new(known));
+        if self.known.set(Arc::new(known)).is_err() {
+            return;
+        }
         if !is_provable {
             // As for a local file, each read sends its own request.
             self.dispatch_locked(state, |planner| {
@@ -161,7 +163,6 @@ impl ObjectEngine {
         if let Some(held) = state.held.get_mut(&id) {
             held.shrink_charge(bytes);
         }
-        let inputs = self.planner_inputs();
-        self.dispatch_locked(&mut state, |planner| planner.on_complete(id, &inputs));
+        self.dispatch_locked(&mut state, |planner| planner.on_complete(id, || self.planner_inputs()));
     }
 }

@@ -83,7 +83,7 @@ impl PartRequest {
                 Ok(answer) => break (asked, answer),
                 Err(error) => error,
             };
-            let learnt = self.engine.upgrade().and_then(|engine| engine.known()).filter(|_| known.is_none());
+            let learnt = self.engine.upgrade().and_then(|engine| engine.known().cloned()).filter(|_| known.is_none());
             match learnt.filter(|learnt| self.fetch.range.start < learnt.version.size && depends_on_request(&error)) {
                 // Other answers have shown another version meanwhile: ask again, pinned to that version.
                 Some(learnt) => known = Some(learnt),

@@ -33,7 +33,8 @@ impl RunHistory {
     }
 
     pub(crate) fn on_events(&self, prefix: &str, events: &[RunEvent]) {
-        if events.is_empty() {
+        // A random read ends a run of one read, from which nothing is learned.
+        if !events.iter().any(|event| event.teaches()) {
             return;
         }
         let lengths = &mut *self.0.lock();

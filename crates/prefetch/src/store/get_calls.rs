@@ -86,7 +86,7 @@ impl GetCalls {
                     && (read.is_one_request() || self.shared.is_provable(&known.version))
                     && let Ok(first) = read.next().await
                 {
-                    return Ok(answer(&engine, &known, read, first));
+                    return Ok(answer(&engine, known, read, first));
                 }
             }
             // The request was retried for as long as this call waited. Starting again would take twice as long as the

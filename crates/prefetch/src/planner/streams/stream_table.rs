@@ -199,10 +199,17 @@ impl StreamTable {
     fn stride_to(&self, read: &Range<u64>) -> Option<i64> {
         let len = read.end - read.start;
         // Compares the start first: this runs over pairs of entries at every random read.
+        // The filter says of most starts that no entry has them.
+        let filter = self.table.iter().fold([0_u64; 4], |mut filter, stream| {
+            let (word, bit) = filter_bit(stream.start);
+            filter[word] |= bit;
+            filter
+        });
         let single_at = |start: u64, below: usize| {
+            let (word, bit) = filter_bit(start);
             let is_alike =
                 |single: &ReadStream| single.start == start && single.is_single() && single.last_len() == len;
-            self.table[..below].iter().rposition(is_alike)
+            (filter[word] & bit != 0).then(|| self.table[..below].iter().rposition(is_alike)).flatten()
         };
         let singles = self.table.iter().enumerate().filter(|(_, s)| s.is_single() && s.last_len() == len);
         singles.rev().skip(1).find_map(|(last, stream)| {
@@ -223,6 +230,13 @@ impl StreamTable {
         }
         merged
     }
+}
+
+/// The bit of `start` in a Bloom filter of 256 bits: its word and its mask.
+fn filter_bit(start: u64) -> (usize, u64) {
+    // Fibonacci hashing (Knuth): multiples of a power of two are spread, too.
+    let hash = start.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+    (usize::try_from(hash >> 6).unwrap_or(0), 1 << (hash & 63))
 }
 
 #[cfg(test)]
