@@ -8,7 +8,7 @@ mod forward;
 pub mod mutation;
 pub(crate) mod observed_writes;
 pub mod runtime;
-pub(crate) mod sync;
+pub mod sync;
 pub(crate) mod url_key;
 pub mod work;
 

@@ -8,10 +8,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use headstart_fetch_core::internal::runtime::TaskRuntime;
+use headstart_fetch_core::internal::sync::Mutex;
 use headstart_fetch_core::{AccessHint, FetchError, ObjectVersion, PinBy, Reservation};
 use object_store::path::Path;
 use object_store::{Attributes, ObjectMeta, Result};
-use parking_lot::Mutex;
 use parking_lot::MutexGuard;
 use tokio::runtime::{Handle, Id};
 
@@ -146,14 +146,18 @@ impl ObjectEngine {
         add(&counters.ahead_bytes, plan.ahead_bytes);
         let mut buffers = Vec::with_capacity(plan.pieces.len());
         let (mut own_work, mut to_hand_over) = (None, Vec::new());
+        let EngineState { planner, held, .. } = &mut *state;
         for piece in &plan.pieces {
-            let Some(held) = state.held.get_mut(&piece.part) else { continue };
+            let Some(held) = held.get_mut(&piece.part) else { continue };
             held.promotion.promote();
             buffers.push(Arc::clone(&held.buffer));
             if std::mem::take(&mut held.is_left_to_read) {
                 held.run_by = Some(reader);
                 own_work = Some(Arc::clone(&held.work));
-            } else if held.buffer.is_open() {
+            } else if held.run_by.take().is_some() {
+                // The read that runs it may be left unpolled, while this one waits for it. From now on, closing the
+                // reader of that read does not abort it.
+                planner.on_filled(piece.part, held.buffer.report_chunks());
                 to_hand_over.push(Arc::clone(&held.work));
             }
         }
@@ -161,7 +165,6 @@ impl ObjectEngine {
         let read = ActiveRead::new(Arc::clone(self), signal.cloned(), decision, buffers, own_work);
         // A read must not end while the lock is held: its end takes the lock.
         drop(state);
-        // The read that runs such a request may be left unpolled, while this one waits for it.
         to_hand_over.iter().for_each(|work| work.hand_over());
         self.shared.objects.reclaim(now, is_short);
         if is_complete { Ok(read) } else { Err(FetchError::NoRuntime.into()) }

@@ -231,6 +231,9 @@ impl Planner {
             return;
         };
         let Some(state) = self.readers.get(reader).filter(|state| state.is_reading(stream)) else { return };
+        if self.settings.start_after > 1 && state.is_at_random(stream) {
+            return;
+        }
         let within = self.settings.serve_once_within.unwrap_or(Duration::MAX);
         let inputs = inputs();
         if state.think_clock.idle_for(inputs.now) < within {

@@ -209,9 +209,9 @@ mod tests {
                 let _end = end;
                 let work = own.lock().clone().expect("it was set");
                 if aborts {
-                    work.abort()
+                    work.abort();
                 } else {
-                    work.hand_over()
+                    work.hand_over();
                 }
                 std::future::pending::<()>().await;
             };

@@ -352,7 +352,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let helps_waiters = {
             let mut state = self.permits.state.lock();
-            state.give_back(self.id, false) && state.queue.len() > 0
+            state.give_back(self.id, false) && !state.queue.is_empty()
         };
         if helps_waiters {
             self.permits.serve();

@@ -112,7 +112,7 @@ impl FetchCore {
 
     /// Remembers whether answers of this store have validators. Returns whether this one may be combined with others.
     pub(crate) fn note_version(&self, meta: &ObjectMeta, is_immutable: bool) -> bool {
-        let lacks_validators = !ObjectVersion::of(meta).has_validator();
+        let lacks_validators = !ObjectVersion::has_validator_in(meta);
         if self.lacks_validators.load(Ordering::Relaxed) != lacks_validators {
             self.lacks_validators.store(lacks_validators, Ordering::Relaxed);
         }

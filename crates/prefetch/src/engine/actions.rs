@@ -98,13 +98,14 @@ impl ObjectEngine {
             return !is_short;
         };
         add(if is_demand { &counters.demand_requests } else { &counters.speculative_requests }, 1);
-        let buffer = PartBuffer::new(fetch.range.start, TaskRuntime::of(&runtime));
+        let home = TaskRuntime::of(&runtime);
         // The read polls its request in its own runtime. A part that is served once lives longer than its read.
         let is_left_to_read = is_demand
             && fetch.as_asked
             && fetch.ahead_bytes == 0
             && self.settings.serve_once_within.is_none()
-            && buffer.home.is_current();
+            && home.is_current();
+        let buffer = PartBuffer::new(fetch.range.start, home, is_left_to_read);
         let promotion = Promotion::default();
         let request = PartRequest {
             engine: Arc::downgrade(self),

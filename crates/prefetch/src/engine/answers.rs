@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::{EngineState, KnownObject, ObjectEngine};
+use crate::engine::part_buffer::PartBuffer;
 use crate::engine::store_shared::StoreShared;
 use crate::planner::messages::{PlannerSettings, ReaderId};
 use crate::planner::parts::PartId;
@@ -73,6 +74,14 @@ impl ObjectEngine {
     pub(crate) fn on_answered(self: &Arc<Self>, id: PartId, answer: &GetResult, asked_at: Instant) -> Result<()> {
         let is_local = LocalFile::is_source_of(answer);
         let expires_at = answer.extensions.get().map(|FreshUntil(until)| self.shared.at(*until));
+        if self.pin == PinBy::Version
+            && !is_local
+            && expires_at.is_none()
+            && let Some(known) = self.known()
+        {
+            // Nothing is learned from it, so the lock is not needed.
+            return self.shared.refusals.check(&known.version, &answer.meta);
+        }
         let mut state = self.state.lock();
         self.learn_locked(&mut state, answer, asked_at)?;
         if is_local || expires_at.is_some() {
@@ -151,15 +160,22 @@ impl ObjectEngine {
         self.dispatch_locked(state, |planner| planner.on_size(meta.size, &inputs));
     }
 
-    /// `bytes` more of part `id` have arrived, up to `filled_to`.
-    pub(crate) fn on_filled(&self, id: PartId, filled_to: u64, bytes: u64) {
+    /// `bytes` more of part `id` have arrived. The planner learns up to where, unless the request is run by the read
+    /// that waits for all of it.
+    pub(crate) fn on_filled(&self, id: PartId, filled_to: Option<u64>, bytes: u64) {
         add(&self.shared.counters.fetched_bytes, bytes);
-        self.state.lock().planner.on_filled(id, filled_to);
+        if let Some(filled_to) = filled_to {
+            self.state.lock().planner.on_filled(id, filled_to);
+        }
     }
 
-    /// The request of part `id` has ended after `bytes`: fewer than requested where the object ended before.
-    pub(crate) fn on_complete(self: &Arc<Self>, id: PartId, bytes: usize) {
+    /// The request of part `id` has filled `buffer`: with fewer bytes than requested where the object ended before.
+    pub(crate) fn on_complete(self: &Arc<Self>, id: PartId, buffer: &PartBuffer) {
+        let bytes = buffer.complete();
         let mut state = self.state.lock();
+        if let Some(filled_to) = buffer.unreported() {
+            state.planner.on_filled(id, filled_to);
+        }
         if let Some(held) = state.held.get_mut(&id) {
             held.shrink_charge(bytes);
         }

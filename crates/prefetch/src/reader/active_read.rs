@@ -84,6 +84,7 @@ impl ActiveRead {
     /// # Cancel safety
     /// Cancel safe.
     pub(crate) async fn answered(&self) -> Result<()> {
+        debug_assert!(self.own_work.is_none(), "only calls without a reader wait for answers");
         for (buffer, piece) in self.buffers.iter().zip(&self.decision.plan().pieces) {
             buffer.at(&piece.range).await?;
         }
@@ -142,8 +143,17 @@ impl ActiveRead {
 
     /// Goes on with the request that the read runs itself, until it brings what `found` finds. `None` where there is no
     /// such request any more: it has ended, its part was dropped, or a task has taken it over.
+    ///
+    /// A read that has moved to another runtime leaves its request to a task of the first one, to whose timers and
+    /// connections the request is bound. If that runtime has stopped, the read then notices.
     fn poll_own_work<T>(&self, cx: &mut Context<'_>, found: impl Fn() -> Option<T>) -> Poll<Option<T>> {
-        let is_gone = self.own_work.as_ref().is_none_or(|work| work.poll(cx).is_ready());
+        let is_gone = self.own_work.as_ref().is_none_or(|work| {
+            let is_here = self.buffers.first().is_some_and(|buffer| buffer.home.is_current());
+            if !is_here {
+                work.hand_over();
+            }
+            !is_here || work.poll(cx).is_ready()
+        });
         match found() {
             None if !is_gone => Poll::Pending,
             found => Poll::Ready(found),
@@ -171,9 +181,16 @@ impl ActiveRead {
         }
         let waited = self.engine.shared.now().saturating_sub(self.began);
         add(&self.engine.shared.counters.waited_ns, u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX));
-        self.engine.on_read_end(self.decision.plan(), answered);
+        let plan = self.decision.plan();
+        let own_work = self.own_work.take();
+        if let (Some(_), [piece], [buffer]) = (&own_work, &*plan.pieces, &*self.buffers)
+            && buffer.is_open()
+        {
+            self.engine.on_filled(piece.part, Some(buffer.report_chunks()), 0);
+        }
+        self.engine.on_read_end(plan, answered);
         // Where the part is kept, a task brings what is missing of it.
-        if let Some(work) = self.own_work.take() {
+        if let Some(work) = own_work {
             work.hand_over();
         }
     }

@@ -67,11 +67,8 @@ impl StreamTable {
 
     /// Finds the stream of a read, and adds the read to it.
     fn find(&mut self, ids: &mut StreamIds, think_time: Duration, read: &Range<u64>) -> FoundStream {
-        let next = |stream: &ReadStream| stream.match_read(read) == StreamMatch::Next;
-        let up = self.table.iter().rposition(|stream| stream.end == read.start && next(stream));
-        let exact = up.or_else(|| self.table.iter().rposition(next));
-        let near = || self.table.iter().rposition(|stream| stream.match_read(read) == StreamMatch::Near);
-        let Some(at) = exact.or_else(near) else {
+        let (exact, near) = self.latest_matches(read);
+        let Some(at) = exact.or(near) else {
             return self.start_single(ids, think_time, read);
         };
         // Two reads in a row within already read bytes are a stream of their own.
@@ -91,6 +88,20 @@ impl StreamTable {
         let found = FoundStream { join, stream: stream.id, merged, new_shape, evicted, in_turn: Vec::new() };
         self.table.push(stream);
         found
+    }
+
+    /// The latest stream that `read` continues, preferably upwards, and the latest that it is near.
+    fn latest_matches(&self, read: &Range<u64>) -> (Option<usize>, Option<usize>) {
+        let (mut exact, mut near) = (None, None);
+        for (at, stream) in self.table.iter().enumerate().rev() {
+            match stream.match_read(read) {
+                StreamMatch::Next if stream.end == read.start => return (Some(at), near),
+                StreamMatch::Next => exact = exact.or(Some(at)),
+                StreamMatch::Near => near = near.or(Some(at)),
+                StreamMatch::No => {}
+            }
+        }
+        (exact, near)
     }
 
     /// Whether `id` is the first stream of this reader.

@@ -1,9 +1,9 @@
 //! What a read costs where there is no delay to hide: beside the bare client over HTTP, and by the number of workers
 //! over memory.
 //!
-//! `cargo bench -p headstart-bench --bench cost_per_read -- loopback` reads at random from a simulated bucket without
-//! delay, which another process serves on this machine. It prints the rate of each way to read, and its CPU time, as
-//! multiples of those of the bare client. The ways take turns, and the median of all turns counts.
+//! `cargo bench -p headstart --features gcp --bench cost_per_read -- loopback` reads at random from a simulated bucket
+//! without delay, which another process serves on this machine. It prints the rate of each way to read, and its CPU
+//! time, as multiples of those of the bare client. The ways take turns, and the median of all turns counts.
 //!
 //! `… -- workers` reads objects in memory through all layers, by as many tasks as there are worker threads.
 
