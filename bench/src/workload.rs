@@ -12,9 +12,10 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use crate::system::System;
 
 /// The files, in the order of the tables.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     ("sequential.toml", include_str!("../workloads/sequential.toml")),
     ("random.toml", include_str!("../workloads/random.toml")),
+    ("loopback.toml", include_str!("../workloads/loopback.toml")),
     ("patterns.toml", include_str!("../workloads/patterns.toml")),
     ("many.toml", include_str!("../workloads/many.toml")),
     ("concurrent.toml", include_str!("../workloads/concurrent.toml")),
@@ -165,6 +166,13 @@ impl Workload {
     #[must_use]
     pub fn suits_any_object(&self) -> bool {
         self.objects == 1 && self.late.is_none() && self.overwrite_after.is_none() && self.idle == 0 && !self.local
+    }
+
+    /// Whether its link has no delay and no limit. Then it takes no time in virtual time, and HTTP on this machine
+    /// simulates it exactly.
+    #[must_use]
+    pub fn has_no_delay(&self) -> bool {
+        self.link.as_ref() == Some(&LinkProfile::loopback())
     }
 
     /// The simulated objects.

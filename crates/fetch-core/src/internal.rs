@@ -8,8 +8,9 @@ mod forward;
 pub mod mutation;
 pub(crate) mod observed_writes;
 pub mod runtime;
-pub(crate) mod sync;
+pub mod sync;
 pub(crate) mod url_key;
+pub mod work;
 
 pub use crate::error::{SharedError, is_invalid_range, may_be_past_end, share};
 pub use crate::forward_object_store;

@@ -50,6 +50,8 @@ struct ReadCall<'a> {
 }
 
 impl ReadCall<'_> {
+    /// Rare ways are boxed: the future of every read would otherwise be as large as all ways together. It was 20 KB,
+    /// which were allocated and copied for each read.
     async fn answer(self, options: GetOptions) -> Result<GetResult> {
         let core = self.core;
         let split = Split::plan(&self.link, &core.profile, core.permits.fill_limit());
@@ -57,6 +59,18 @@ impl ReadCall<'_> {
         let Some(split) = split.filter(|_| !is_asked && core.may_split(&options)) else {
             return self.whole(options).await;
         };
+        if let Some(GetRange::Bounded(range)) = &options.range
+            && !byte_range::is_open_ended(range)
+            && self.is_one(split, byte_range::len(range))
+        {
+            // One request. The inner store refuses empty and reversed ranges. No version was seen that could change.
+            return self.whole(options).await;
+        }
+        self.answer_in_parts(options, split).boxed().await
+    }
+
+    async fn answer_in_parts(self, options: GetOptions, split: Split) -> Result<GetResult> {
+        let core = self.core;
         // A caller that names a version gets this version or an error. Other callers have not seen a version yet.
         let mut restarts = if options.if_match.is_some() || options.version.is_some() { 0 } else { RESTARTS };
         loop {
@@ -101,8 +115,9 @@ impl ReadCall<'_> {
 
     /// Sends one request, as the caller wrote it.
     async fn whole(self, options: GetOptions) -> Result<GetResult> {
-        let answer = self.ask(options.clone(), &Origin::default(), is_transient).await?;
-        self.core.note_version(&answer.meta, &options);
+        let is_immutable = self.core.is_immutable(&options);
+        let answer = self.ask(options, &Origin::default(), is_transient).await?;
+        self.core.note_version(&answer.meta, is_immutable);
         Ok(answer.into_result())
     }
 
@@ -192,7 +207,7 @@ impl ReadCall<'_> {
             Err(error) => return Err(error),
         };
         core.refusals.granted_range();
-        if !core.note_version(&answer.meta, &options) {
+        if !core.note_version(&answer.meta, core.is_immutable(&options)) {
             // Nothing proves that the parts are of one version.
             drop((parts, answer));
             return self.whole(options).await;
@@ -245,7 +260,7 @@ impl ReadCall<'_> {
         whole: Range<u64>,
         origin: Origin,
     ) -> Result<GetResult> {
-        let is_provable = self.core.note_version(&answer.meta, &options);
+        let is_provable = self.core.note_version(&answer.meta, self.core.is_immutable(&options));
         if answer.range == whole || answer.is_file() {
             return Ok(FetchAnswer { range: whole, ..answer }.into_result());
         }

@@ -12,6 +12,7 @@ pub(crate) mod stall_watch;
 use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::stream::BoxStream;
 use object_store::{
     Attributes, Error, Extensions, GetOptions, GetResult, GetResultPayload, ObjectMeta, Result, path::Path,
@@ -65,22 +66,27 @@ impl FetchCore {
                     let retry = retry_if(&error);
                     let pause = if retry { self.pause_after(&mut attempts, path, &error) } else { None };
                     let Some(pause) = pause else { return Err(error) };
-                    if let (Some(outage), None) = (outage, &probe) {
-                        let waiting_since = self.now();
-                        let had_permit = permit.take().is_some();
-                        probe = outage.wait_for_probe().await;
-                        if had_permit {
-                            permit = Some(
-                                self.permits
-                                    .acquire_for(&options.extensions, PermitKind::Demand, fill::FULL_WEIGHT, activity)
-                                    .await,
-                            );
+                    // Boxed, because it is rare and large.
+                    let waits = async {
+                        if let (Some(outage), None) = (outage, &probe) {
+                            let waiting_since = self.now();
+                            let had_permit = permit.take().is_some();
+                            probe = outage.wait_for_probe().await;
+                            if had_permit {
+                                let extensions = &options.extensions;
+                                let again = self
+                                    .permits
+                                    .acquire_for(extensions, PermitKind::Demand, fill::FULL_WEIGHT, activity)
+                                    .await;
+                                permit = Some(again);
+                            }
+                            attempts.exclude_queueing(self.now().saturating_sub(waiting_since));
                         }
-                        attempts.exclude_queueing(self.now().saturating_sub(waiting_since));
-                    }
-                    let paused_at = self.now();
-                    permit = self.pause(pause, &error, permit, &options, activity).await;
-                    attempts.exclude_queueing(self.now().saturating_sub(paused_at + pause));
+                        let paused_at = self.now();
+                        permit = self.pause(pause, &error, permit.take(), &options, activity).await;
+                        attempts.exclude_queueing(self.now().saturating_sub(paused_at + pause));
+                    };
+                    waits.boxed().await;
                 }
             }
         };

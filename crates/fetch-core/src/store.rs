@@ -10,13 +10,13 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use object_store::{GetOptions, GetResult, ObjectStore, Result, path::Path};
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config::FetchConfig;
 #[cfg(feature = "download")]
 use crate::download::Download;
 use crate::internal::forward_object_store;
+use crate::internal::sync::Mutex;
 use crate::limits::{budget::MemoryBudget, permits::Permits};
 use crate::options::{ConfigError, Options};
 use crate::policy::concurrency::Concurrency;

@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use headstart_fetch_core::internal::WindowMember;
 use headstart_fetch_core::internal::runtime::TaskRuntime;
+use headstart_fetch_core::internal::sync::Mutex;
 use headstart_fetch_core::{AccessHint, FetchError, ObjectVersion, PinBy, Reservation};
 use object_store::path::Path;
 use object_store::{Attributes, ObjectMeta, Result};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::MutexGuard;
 use tokio::runtime::{Handle, Id};
 
 use crate::engine::actions::HeldPart;
@@ -49,6 +50,8 @@ pub(crate) struct ObjectEngine {
     runtime: Option<Id>,
     /// The time of the latest read or hint, in nanoseconds since the store was made.
     latest_read_ns: AtomicU64,
+    /// Set while the state is locked.
+    known: OnceLock<Arc<KnownObject>>,
     state: Mutex<EngineState>,
 }
 
@@ -56,7 +59,6 @@ pub(crate) struct ObjectEngine {
 struct EngineState {
     planner: Planner,
     held: HashMap<PartId, HeldPart>,
-    known: Option<Arc<KnownObject>>,
     /// Until when new readers may take the known version for the present one.
     trusted_until: Option<Duration>,
     readers: ReaderId,
@@ -89,7 +91,6 @@ impl ObjectEngine {
         let state = EngineState {
             planner: Planner::new(settings.clone()),
             held: HashMap::new(),
-            known: None,
             trusted_until: None,
             readers: 0,
             published: PublishedFigures::default(),
@@ -100,6 +101,7 @@ impl ObjectEngine {
             prefix: prefix_of(&path),
             runtime: Handle::try_current().ok().map(|runtime| runtime.id()),
             latest_read_ns: AtomicU64::new(0),
+            known: OnceLock::new(),
             state: Mutex::new(state),
             shared,
             path,
@@ -149,14 +151,27 @@ impl ObjectEngine {
         let plan = decision.plan();
         add(&counters.ahead_bytes, plan.ahead_bytes);
         let mut buffers = Vec::with_capacity(plan.pieces.len());
-        for held in plan.pieces.iter().filter_map(|piece| state.held.get(&piece.part)) {
+        let (mut own_work, mut to_hand_over) = (None, Vec::new());
+        let EngineState { planner, held, .. } = &mut *state;
+        for piece in &plan.pieces {
+            let Some(held) = held.get_mut(&piece.part) else { continue };
             held.promotion.promote();
             buffers.push(Arc::clone(&held.buffer));
+            if std::mem::take(&mut held.is_left_to_read) {
+                held.run_by = Some(reader);
+                own_work = Some(Arc::clone(&held.work));
+            } else if held.run_by.take().is_some() {
+                // The read that runs it may be left unpolled, while this one waits for it. From now on, closing the
+                // reader of that read does not abort it.
+                planner.on_filled(piece.part, held.buffer.report_chunks());
+                to_hand_over.push(Arc::clone(&held.work));
+            }
         }
         let is_complete = buffers.len() == plan.pieces.len();
-        let read = ActiveRead::new(Arc::clone(self), signal.cloned(), decision, buffers);
+        let read = ActiveRead::new(Arc::clone(self), signal.cloned(), decision, buffers, own_work);
         // A read must not end while the lock is held: its end takes the lock.
         drop(state);
+        to_hand_over.iter().for_each(|work| work.hand_over());
         self.shared.objects.reclaim(now, is_short);
         if is_complete { Ok(read) } else { Err(FetchError::NoRuntime.into()) }
     }
@@ -202,19 +217,23 @@ impl ObjectEngine {
     /// Closes the reader of `signal`.
     pub(crate) fn close_reader(self: &Arc<Self>, signal: &CloseSignal) {
         if signal.close() {
-            self.dispatch(|planner| planner.on_reader_gone(signal.reader));
+            let mut state = self.state.lock();
+            self.dispatch_locked(&mut state, |planner| planner.on_reader_gone(signal.reader));
+            // Wakes the reads that run a request themselves, so that they fail.
+            let own = state.held.values().filter(|held| held.run_by == Some(signal.reader));
+            own.for_each(|held| held.work.abort_if_run_by_waiter());
         }
     }
 
     /// The version and metadata of the object, once an answer had them.
-    pub(crate) fn known(&self) -> Option<Arc<KnownObject>> {
-        self.state.lock().known.clone()
+    pub(crate) fn known(&self) -> Option<&Arc<KnownObject>> {
+        self.known.get()
     }
 
     /// Whether nothing identifies the version of the object. Then no two answers can be combined, and nothing is read
     /// ahead or kept.
     pub(crate) fn is_unprovable(&self) -> bool {
-        self.state.lock().known.as_ref().is_some_and(|known| !self.shared.is_provable(&known.version))
+        self.known().is_some_and(|known| !self.shared.is_provable(&known.version))
     }
 
     pub(crate) fn on_failed(&self, id: PartId) {

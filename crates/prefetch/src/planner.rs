@@ -161,7 +161,7 @@ impl Planner {
         #[cfg(test)]
         assert!(!std::mem::take(&mut self.panics_at_next_read), "this panic is part of a test");
         let think_time = self.readers.get_or_insert(reader).think_clock.on_read_begin(inputs.now);
-        let is_visit = self.serves_once() && self.readers.get_or_insert(reader).revisits.on_read(range);
+        let is_visit = self.is_visit(reader, range);
         let is_servable = self.drop_unservable(inputs.now, range);
         self.parts.account.demanded_bytes += range.end - range.start;
         let found = self.find_stream(reader, think_time, range);
@@ -178,8 +178,8 @@ impl Planner {
         if let Some(start) = stream.filter(|_| limits.is_some()).map(|stream| stream.start) {
             self.readers.activity.on_read(reader, start);
         }
-        let mut plan = if is_servable {
-            self.plan_read(reader, range, &found, limits, inputs)
+        let plan = if is_servable {
+            self.plan_read(reader, range, &found, limits, inputs, is_visit)
         } else {
             ReadPlan { reader, stream: Some(found.stream), ..ReadPlan::default() }
         };
@@ -194,14 +194,9 @@ impl Planner {
         }
         self.on_wants_changed(reader);
         if is_servable && is_visit {
-            self.keep_for_visits(&plan);
+            self.keep_for_visits(range, &plan);
         }
-        let is_kept = plan.pieces.iter().any(|piece| self.parts.part(piece.part).is_revisited);
-        if is_servable && (is_kept || !(self.serves_once() && plan.is_as_asked)) {
-            return Decision::Serve(plan);
-        }
-        plan.pieces.drain(..).for_each(|piece| self.parts.remove(piece.part));
-        Decision::PassThrough(plan)
+        if plan.pieces.is_empty() { Decision::PassThrough(plan) } else { Decision::Serve(plan) }
     }
 
     /// The read of `plan` was answered, failed, or was dropped by its caller.
@@ -231,18 +226,23 @@ impl Planner {
         self.parts.change(id, |part| part.filled_to = filled_to.min(part.range.end));
     }
 
-    /// All bytes of part `id` have arrived: another request may go out, if the reader still reads this stream.
+    /// All bytes of part `id` have arrived: another request may go out, if the reader still reads this stream. Calls
+    /// `inputs` only where this is possible.
     ///
     /// Not where bytes expire, after the reader has been away for as long: its parts expire one after the other, and
     /// their bytes would be requested again and again, up to the limit on waste.
-    pub(crate) fn on_complete(&mut self, id: PartId, inputs: &PlannerInputs) {
+    pub(crate) fn on_complete(&mut self, id: PartId, inputs: impl FnOnce() -> PlannerInputs) {
         let Some(PartOwner { reader, stream: Some(stream) }) = self.parts.map().get(id).map(|part| part.owner) else {
             return;
         };
+        let Some(state) = self.readers.get(reader).filter(|state| state.is_reading(stream)) else { return };
+        if self.settings.start_after > 1 && state.is_at_random(stream) {
+            return;
+        }
         let within = self.settings.serve_once_within.unwrap_or(Duration::MAX);
-        let reads = |state: &ReaderState| state.is_reading(stream) && state.think_clock.idle_for(inputs.now) < within;
-        if self.readers.get(reader).is_some_and(reads) {
-            self.read_ahead(reader, stream, inputs);
+        let inputs = inputs();
+        if state.think_clock.idle_for(inputs.now) < within {
+            self.read_ahead(reader, stream, &inputs);
             self.on_wants_changed(reader);
         }
     }

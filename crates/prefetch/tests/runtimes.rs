@@ -161,3 +161,65 @@ async fn a_call_that_waits_for_failing_read_ahead_fails_in_time() {
     is_down.store(false, Ordering::SeqCst);
     assert_eq!(store.get_range(&path(), 200 * MIB..201 * MIB).await.unwrap().len() as u64, MIB);
 }
+
+/// A read runs its own request. If it moves to another runtime, the request stays with the first one, which may have
+/// stopped: then the read sends another one.
+#[test]
+fn a_read_that_moves_from_a_stopped_runtime_is_answered() {
+    let new = || Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let (first, second) = (new(), new());
+    let (bench, mut read, range) = first.block_on(async {
+        let bench = Bench::new(64 * MIB);
+        let reader = bench.reader();
+        bench.read(&reader, 40 * MIB..40 * MIB + 64 * KIB).await;
+        let range = 20 * MIB..20 * MIB + 64 * KIB;
+        let asked = range.clone();
+        let mut read = Box::pin(async move { reader.read_at(asked).await });
+        assert!(futures::poll!(&mut read).is_pending(), "it waits for its answer");
+        (bench, read, range)
+    });
+    second.block_on(async {
+        let bytes = tokio::time::timeout(Duration::from_secs(20), &mut read).await.expect("no hang").unwrap();
+        bench.check(&range, &[bytes]);
+    });
+}
+
+/// A read that is left unpolled runs no request. Another one that waits for the same bytes gets them nevertheless, by
+/// the same request, also if the reader of the first one is closed.
+#[tokio::test(start_paused = true)]
+async fn a_read_left_unpolled_keeps_no_other_one_waiting() {
+    for closes in [false, true] {
+        let bench = Bench::new(64 * MIB);
+        let (left, other) = (bench.reader(), bench.reader());
+        bench.read(&left, 40 * MIB..40 * MIB + 64 * KIB).await;
+        bench.read(&other, 50 * MIB..50 * MIB + 64 * KIB).await;
+        let before = bench.counts().gets;
+        let range = 20 * MIB..20 * MIB + 64 * KIB;
+        let mut unpolled = Box::pin(left.read_at(range.clone()));
+        assert!(futures::poll!(&mut unpolled).is_pending());
+        let mut waiting = Box::pin(other.read_at(range.clone()));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        if closes {
+            left.close();
+        }
+        let bytes = tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("no hang").unwrap();
+        bench.check(&range, &[bytes]);
+        assert_eq!(bench.counts().gets - before, 1);
+        assert_eq!(unpolled.await.is_err(), closes);
+    }
+}
+
+/// Dropping a read that runs its own request drops the request, and its memory is free.
+#[tokio::test(start_paused = true)]
+async fn a_dropped_read_leaves_nothing_in_flight() {
+    let bench = Bench::new(64 * MIB);
+    let reader = bench.reader();
+    bench.read(&reader, 40 * MIB..40 * MIB + 64 * KIB).await;
+    for after in [1, 31, 100] {
+        let read = reader.read_at(20 * MIB..28 * MIB);
+        let _ = tokio::time::timeout(Duration::from_millis(after), read).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(bench.counts().live, 0, "after {after} ms");
+        assert!(bench.budget.used_bytes() as u64 <= 64 * KIB, "{} bytes", bench.budget.used_bytes());
+    }
+}

@@ -68,6 +68,7 @@ impl BenchArgs {
         for name in &self.workloads {
             let workload = Workload::named(name)?;
             ensure!(!(self.virtual_time && workload.local), "there are no files in virtual time: {name} needs some");
+            ensure!(!(self.virtual_time && workload.has_no_delay()), "{name} takes no time at all in virtual time");
             ensure!(self.url.is_none() || workload.suits_any_object(), "{name} needs objects of its own");
             ensure!(!(self.tls && workload.overwrite_after.is_some()), "objects are overwritten over plain HTTP only");
         }
@@ -89,7 +90,7 @@ impl BenchArgs {
 
     /// Whether `workload` can be read here and is among those that are read without being named.
     fn reads(&self, workload: &Workload) -> bool {
-        let possible = !(self.virtual_time && workload.local)
+        let possible = !(self.virtual_time && (workload.local || workload.has_no_delay()))
             && !(self.tls && (workload.local || workload.overwrite_after.is_some()))
             && (self.url.is_none() || workload.suits_any_object());
         let everything = self.all || self.peers || self.virtual_time;
@@ -97,7 +98,7 @@ impl BenchArgs {
     }
 
     fn is_left_out(&self, workload: &Workload) -> bool {
-        !self.virtual_time && workload.link.is_some()
+        !self.virtual_time && workload.link.is_some() && !workload.has_no_delay()
     }
 
     /// The link of workloads that have none of their own.
@@ -178,7 +179,9 @@ mod tests {
         let only_in = |these: &[String], those: &[String]| -> Vec<String> {
             these.iter().filter(|name| !those.contains(name)).cloned().collect()
         };
-        assert_eq!(only_in(&all, &virtual_time), ["local-seq-64k", "local-seq-1m", "local-rand-64k"]);
+        let real = only_in(&all, &virtual_time);
+        assert!(real.iter().all(|name| name.starts_with("local-") || name.ends_with("-loopback")), "{real:?}");
+        assert_eq!(real.len(), 7);
         let linked = only_in(&virtual_time, &all);
         assert!(linked.contains(&"rand-64k-x1000".into()) && !linked.contains(&"shares-1m-x16".into()), "{linked:?}");
         assert_eq!(parse(&["--all"]).unwrap().left_out().unwrap(), linked);
@@ -207,6 +210,7 @@ mod tests {
             (&["--yes"], "--url"),
             (&["--workload", "seq"], "seq-64k"),
             (&["--workload", "local-seq-1m", "--virtual"], "no files"),
+            (&["--workload", "rand-4k-loopback", "--virtual"], "no time"),
             (&["--workload", "overwrite", "--tls"], "plain HTTP"),
             (&["--workload", "overwrite", "--url", "gs://bucket/key"], "objects of its own"),
         ] {

@@ -72,10 +72,11 @@ pub(crate) fn timelines(profile: &LinkProfile, seed: u64) -> Result<Vec<Timeline
     TIMELINES.iter().map(record).collect()
 }
 
-/// The counts that the gates compare: all systems but peers, on all workloads but local ones.
+/// The counts that the gates compare: all systems but peers, on all workloads that take virtual time.
 pub(crate) fn gates() -> Result<Gates> {
     const SEED: u64 = 1;
-    let workloads = Workload::all()?.into_iter().filter(|workload| !workload.local).collect();
+    let workloads = Workload::all()?.into_iter().filter(|workload| !(workload.local || workload.has_no_delay()));
+    let workloads = workloads.collect();
     let systems: Vec<System> =
         System::value_variants().iter().copied().filter(|system| system.group() != Group::Peer).collect();
     let mut plan = plan(workloads, &systems, None, SEED)?;

@@ -2,6 +2,7 @@
 //! they are handed to the caller.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::internal::sync::Mutex;
 use crate::limits::wait_queue::{QueuedWaiter, Ticket, WaitQueue};
@@ -12,12 +13,13 @@ use crate::limits::wait_queue::{QueuedWaiter, Ticket, WaitQueue};
 #[derive(Debug)]
 pub struct MemoryBudget {
     limit_bytes: usize,
+    /// Changes under the lock. Every read looks at it, and needs no lock to do so.
+    used_bytes: AtomicUsize,
     state: Mutex<BudgetState>,
 }
 
 #[derive(Debug, Default)]
 struct BudgetState {
-    used_bytes: usize,
     peak_bytes: usize,
     /// What each waiter wants and what it was granted, in bytes.
     queue: WaitQueue<usize, usize>,
@@ -30,7 +32,7 @@ impl MemoryBudget {
     /// A budget of `bytes`.
     #[must_use]
     pub fn new(bytes: usize) -> Arc<Self> {
-        Arc::new(Self { limit_bytes: bytes, state: Mutex::default() })
+        Arc::new(Self { limit_bytes: bytes, used_bytes: AtomicUsize::new(0), state: Mutex::default() })
     }
 
     /// The budget in bytes.
@@ -42,7 +44,7 @@ impl MemoryBudget {
     /// Bytes reserved now.
     #[must_use]
     pub fn used_bytes(&self) -> usize {
-        self.state.lock().used_bytes
+        self.used_bytes.load(Ordering::Relaxed)
     }
 
     /// The most bytes that were ever reserved at once.
@@ -61,7 +63,7 @@ impl MemoryBudget {
     #[must_use]
     pub fn try_reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
         let mut state = self.state.lock();
-        (state.queue.is_empty() && state.take(bytes, self.limit_bytes)).then(|| self.reservation(bytes))
+        (state.queue.is_empty() && self.take(&mut state, bytes)).then(|| self.reservation(bytes))
     }
 
     /// Reserves `bytes` as soon as they are free. A reservation of more than the whole budget gets the whole budget.
@@ -72,7 +74,7 @@ impl MemoryBudget {
         let bytes = bytes.min(self.limit_bytes);
         let place = {
             let mut state = self.state.lock();
-            if state.queue.is_empty() && state.take(bytes, self.limit_bytes) {
+            if state.queue.is_empty() && self.take(&mut state, bytes) {
                 return self.reservation(bytes);
             }
             let waiter = QueuedWaiter::new(bytes);
@@ -93,8 +95,23 @@ impl MemoryBudget {
     }
 
     fn release(&self, bytes: usize) {
-        self.state.lock().used_bytes -= bytes;
-        self.serve();
+        let has_waiters = {
+            let state = self.state.lock();
+            self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            !state.queue.is_empty()
+        };
+        if has_waiters {
+            self.serve();
+        }
+    }
+
+    /// Takes `bytes` if they are free. `state` is locked.
+    fn take(&self, state: &mut BudgetState, bytes: usize) -> bool {
+        let used = self.used_bytes().checked_add(bytes).filter(|used| *used <= self.limit_bytes);
+        let Some(used) = used else { return false };
+        self.used_bytes.store(used, Ordering::Relaxed);
+        state.peak_bytes = state.peak_bytes.max(used);
+        true
     }
 
     /// Grants free bytes to waiters, in FIFO order, until the first one does not fit.
@@ -103,7 +120,7 @@ impl MemoryBudget {
         {
             let mut state = self.state.lock();
             while let Some(wanted) = state.queue.first().map(|(_, waiter)| waiter.wants)
-                && state.take(wanted, self.limit_bytes)
+                && self.take(&mut state, wanted)
             {
                 to_wake.extend(state.queue.grant_first(wanted));
             }
@@ -124,16 +141,6 @@ impl Drop for ReservationPlace<'_> {
         let unclaimed = self.budget.state.lock().queue.leave(PRIORITY, self.ticket);
         // Also without a grant: the waiters behind a large reservation may fit.
         self.budget.release(unclaimed.unwrap_or_default());
-    }
-}
-
-impl BudgetState {
-    /// Takes `bytes` if they are free.
-    fn take(&mut self, bytes: usize, limit_bytes: usize) -> bool {
-        let Some(used) = self.used_bytes.checked_add(bytes).filter(|used| *used <= limit_bytes) else { return false };
-        self.used_bytes = used;
-        self.peak_bytes = self.peak_bytes.max(used);
-        true
     }
 }
 

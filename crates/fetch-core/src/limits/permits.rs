@@ -16,6 +16,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{pin::pin, sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use futures::future::{Either, select};
 use object_store::Extensions;
 use tokio::time::Instant;
@@ -74,9 +75,10 @@ impl Permits {
         self.state.lock().fill_limit()
     }
 
-    /// Whether the fill limit is reached.
-    pub(crate) fn is_filled(&self) -> bool {
-        self.state.lock().is_filled()
+    /// GETs in flight now, and whether the fill limit is reached.
+    pub(crate) fn load(&self) -> (usize, bool) {
+        let state = self.state.lock();
+        (state.in_flight(), state.is_filled())
     }
 
     /// Large demanded requests in flight. Each read in parts has at least one.
@@ -133,7 +135,8 @@ impl Permits {
     ) -> Permit {
         match self.take_or_queue(kind, weight, activity) {
             Ok(permit) => permit,
-            Err(mut place) => place.granted().await,
+            // Boxed, because most requests find a permit free.
+            Err(mut place) => place.granted().boxed().await,
         }
     }
 
@@ -152,11 +155,14 @@ impl Permits {
             Ok(permit) => return permit,
             Err(place) => place,
         };
-        if let Either::Left((permit, _)) = select(pin!(place.granted()), pin!(promotion.promoted())).await {
-            return permit;
-        }
-        place.promote();
-        place.granted().await
+        let granted = async {
+            if let Either::Left((permit, _)) = select(pin!(place.granted()), pin!(promotion.promoted())).await {
+                return permit;
+            }
+            place.promote();
+            place.granted().await
+        };
+        granted.boxed().await
     }
 
     /// Takes a free permit, or joins the queue.
@@ -356,8 +362,11 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let was_held = self.permits.state.lock().give_back(self.id, false);
-        if was_held {
+        let helps_waiters = {
+            let mut state = self.permits.state.lock();
+            state.give_back(self.id, false) && !state.queue.is_empty()
+        };
+        if helps_waiters {
             self.permits.serve();
         }
     }

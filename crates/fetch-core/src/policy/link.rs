@@ -3,6 +3,7 @@
 //! Bandwidths are windowed maxima, as in BBR: an app-limited sample (too few streams, a slow reader) can only raise
 //! them. Times to the first byte are quantiles of the latest answers.
 
+use std::cell::Cell;
 use std::{collections::VecDeque, time::Duration};
 
 use crate::policy::{byte_range, first_bytes::FirstByteTimes, profile::BackendProfile};
@@ -92,6 +93,9 @@ pub struct Estimator {
     all_bytes: u64,
     /// The rate of each past bucket, and whether the link limited it.
     buckets: VecDeque<(f64, bool)>,
+    /// The rates of one stream and of all, as computed from `stream` and `buckets`. Every request asks for them several
+    /// times, and they change ten times a second at most, or with a body of some length.
+    rates: Cell<Option<(f64, f64)>>,
 }
 
 impl Estimator {
@@ -161,6 +165,7 @@ impl Estimator {
         let has_company = body.bytes as f64 <= COMPANY * body.all_bytes as f64;
         let filled = has_company && body.all_bytes as f64 / seconds >= FULL * self.aggregate(believed);
         push(&mut self.stream, if filled { rate.max(believed) } else { rate }, STREAM_SAMPLES);
+        self.rates.take();
     }
 
     /// The current estimate, for requests over connections that are open: they fill the link most of the time.
@@ -186,6 +191,12 @@ impl Estimator {
             let ttfb = self.ttfb.fastest_of_several().filter(is_far).unwrap_or(self.prior.ttfb);
             (ttfb, ttfb)
         });
+        let (stream, aggregate) = self.rates.get().unwrap_or_else(|| self.computed_rates());
+        self.rates.set(Some((stream, aggregate)));
+        Link { ttfb_p50, ttfb_p95, stream_bytes_per_s: stream, aggregate_bytes_per_s: aggregate }
+    }
+
+    fn computed_rates(&self) -> (f64, f64) {
         let stream = self.stream();
         let carried = self.aggregate(stream).max(stream);
         let prior = self.prior.aggregate_bytes_per_s.max(stream);
@@ -198,7 +209,7 @@ impl Estimator {
         } else {
             carried
         };
-        Link { ttfb_p50, ttfb_p95, stream_bytes_per_s: stream, aggregate_bytes_per_s: aggregate }
+        (stream, aggregate)
     }
 
     /// The third highest rate: streams that share the link are slower than one alone, and bursts from buffers
@@ -230,6 +241,7 @@ impl Estimator {
             let rate = self.bucket_bytes as f64 / open_for.as_secs_f64();
             let could_carry = self.bucket_min_streams as f64 * self.stream();
             push(&mut self.buckets, (rate, could_carry > 1.25 * rate), BUCKETS);
+            self.rates.take();
         }
         self.bucket_start = now;
         self.bucket_bytes = 0;

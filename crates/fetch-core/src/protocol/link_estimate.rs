@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::internal::sync::Mutex;
 use crate::policy::fill;
 use crate::policy::link::{EndedBody, Estimator, Link};
 use crate::policy::profile::BackendProfile;
@@ -38,11 +38,6 @@ impl LinkEstimate {
         self.estimator.lock().link()
     }
 
-    /// The current estimate, for requests of which some open a connection first.
-    pub(crate) fn link_with_connecting(&self) -> Link {
-        self.estimator.lock().link_with_connecting()
-    }
-
     /// A request is sent, and `in_flight` requests are in flight then. Returns whether it probably opens a connection.
     pub(crate) fn request_sent(&self, in_flight: usize) -> bool {
         self.estimator.lock().on_request(in_flight)
@@ -57,6 +52,13 @@ impl LinkEstimate {
     #[must_use]
     pub fn is_measured(&self) -> bool {
         self.estimator.lock().is_measured()
+    }
+
+    /// The current estimate, for requests of which some open a connection first, and whether enough answers have been
+    /// measured to replace the times of the profile.
+    pub(crate) fn measured_with_connecting(&self) -> (Link, bool) {
+        let estimator = self.estimator.lock();
+        (estimator.link_with_connecting(), estimator.is_measured())
     }
 
     /// How many requests fill the link.

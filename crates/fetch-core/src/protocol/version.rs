@@ -55,14 +55,18 @@ impl ObjectVersion {
     /// The version of an answer.
     #[must_use]
     pub fn of(meta: &ObjectMeta) -> Self {
-        let date = meta.last_modified;
-        // The clients of `object_store` fill in the Unix epoch if an answer has no date.
-        let is_given = date != DateTime::UNIX_EPOCH;
-        let last_modified = (is_given && Utc::now() - date >= DATE_SETTLES_AFTER).then_some(date);
         // An empty tag identifies nothing.
         let e_tag = meta.e_tag.clone().filter(|e_tag| !e_tag.is_empty());
         let version = meta.version.clone().filter(|version| is_lasting_version(version));
-        Self { e_tag, version, last_modified, size: meta.size }
+        Self { e_tag, version, last_modified: settled_date(meta), size: meta.size }
+    }
+
+    /// Whether the version of an answer has a validator: as [`ObjectVersion::has_validator`] of it, which costs more.
+    pub(crate) fn has_validator_in(meta: &ObjectMeta) -> bool {
+        meta.version.as_ref().is_some_and(|version| is_lasting_version(version))
+            || meta.e_tag.as_ref().is_some_and(|tag| !tag.is_empty() && !is_weak(tag))
+            || settled_date(meta).is_some()
+            || Mutation::ComparesSizeAlone.is_active()
     }
 
     /// Whether `self` and `other` may be the same version: no validator that both have differs.
@@ -144,6 +148,14 @@ impl ObjectVersion {
         options.extensions.insert(Pinned(self.clone()));
         true
     }
+}
+
+/// The date of an answer, if it is old enough to tell versions apart.
+fn settled_date(meta: &ObjectMeta) -> Option<DateTime<Utc>> {
+    let date = meta.last_modified;
+    // The clients of `object_store` fill in the Unix epoch if an answer has no date.
+    let is_given = date != DateTime::UNIX_EPOCH;
+    (is_given && Utc::now() - date >= DATE_SETTLES_AFTER).then_some(date)
 }
 
 /// Whether an entity tag is weak: objects with it are equivalent, but not necessarily equal.

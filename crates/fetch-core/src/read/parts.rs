@@ -12,10 +12,10 @@ use std::{future::poll_fn, ops::Range, pin::Pin, sync::Arc};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use object_store::{Error, GetOptions, ObjectMeta, Result, path::Path};
-use parking_lot::Mutex;
 use tokio::{runtime::Handle, task::coop};
 
 use crate::error::{FetchError, ObjectChanged};
+use crate::internal::sync::Mutex;
 use crate::limits::permit_state::PermitKind;
 use crate::policy::{byte_range, split::Split};
 use crate::protocol::extensions::{Intent, Origin, Reserved};

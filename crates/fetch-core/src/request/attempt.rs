@@ -2,6 +2,7 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use futures::future::{Either, select};
 use object_store::{Error, GetOptions, GetResult, Result, path::Path};
 use tokio::time::Instant;
@@ -59,7 +60,7 @@ impl FetchCore {
             };
             self.counters.hedges.add(1);
             trace_events::hedge_sent(path, sent_at);
-            let answered = match select(first.as_mut(), pin!(self.send(path, options, number))).await {
+            let answered = match select(first.as_mut(), self.send(path, options, number).boxed()).await {
                 Either::Left((Err(error), hedge)) if is_transient(&error) => match hedge.await {
                     Ok(result) => (Ok(result), Some(hedge_permit)),
                     Err(_) => (Err(error), None),
@@ -95,8 +96,9 @@ impl FetchCore {
     /// Waits until the answer to a request sent at `since` is late enough for a hedge, and for a permit for the hedge.
     async fn hedge_permit(self: &Arc<Self>, since: Instant, activity: &Arc<CallActivity>) -> Permit {
         loop {
-            let usual = self.hedging.lock().delay(&self.link.link_with_connecting());
-            let delay = if self.link.is_measured() { usual } else { usual.max(UNMEASURED_DELAY) };
+            let (link, is_measured) = self.link.measured_with_connecting();
+            let usual = self.hedging.lock().delay(&link);
+            let delay = if is_measured { usual } else { usual.max(UNMEASURED_DELAY) };
             let late_for = since.elapsed();
             if late_for < delay {
                 tokio::time::sleep(delay - late_for).await;
@@ -104,7 +106,7 @@ impl FetchCore {
             }
             let taken = self.hedging.lock().take();
             if taken {
-                return self.permits.acquire(PermitKind::Demand, FULL_WEIGHT, activity).await;
+                return self.permits.acquire(PermitKind::Demand, FULL_WEIGHT, activity).boxed().await;
             }
             tokio::time::sleep(delay).await;
         }
@@ -113,12 +115,13 @@ impl FetchCore {
     /// Adapts the limit on GETs in flight to the answer to one of them.
     fn adapt_concurrency(&self, error: Option<&Error>) {
         let throttled = error.and_then(Throttled::find);
-        let sample = AnswerSample { is_throttled: throttled.is_some(), in_flight: self.permits.in_flight() };
+        let (in_flight, is_filled) = self.permits.load();
+        let sample = AnswerSample { is_throttled: throttled.is_some(), in_flight };
         let mut concurrency = self.concurrency.lock();
         let before = concurrency.limit();
         concurrency.on_answer(self.now(), sample);
         let limit = concurrency.limit();
-        if self.permits.is_filled() {
+        if is_filled {
             // Before that nobody waits for the fill limit.
             let fill = self.link.fill(&self.profile);
             let fill_before = self.permits.set_fill(fill);

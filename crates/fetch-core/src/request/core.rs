@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::{sync::Arc, time::Duration};
 
 use object_store::{Error, GetOptions, GetResult, ObjectMeta, ObjectStore, Result, path::Path};
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config::FetchConfig;
 use crate::error::{ExplainsError, ObjectChanged, Throttled};
+use crate::internal::sync::Mutex;
 use crate::internal::{mutation::Mutation, runtime::has_timer};
 use crate::limits::permit_state::PermitKind;
 use crate::limits::permits::{Permit, Permits};
@@ -107,7 +107,7 @@ impl FetchCore {
     }
 
     /// Whether the caller has declared the object immutable.
-    fn is_immutable(&self, options: &GetOptions) -> bool {
+    pub(crate) fn is_immutable(&self, options: &GetOptions) -> bool {
         self.config.immutable || options.extensions.get() == Some(&CacheHint::Immutable)
     }
 
@@ -118,12 +118,12 @@ impl FetchCore {
     }
 
     /// Remembers whether answers of this store have validators. Returns whether this one may be combined with others.
-    pub(crate) fn note_version(&self, meta: &ObjectMeta, options: &GetOptions) -> bool {
-        let lacks_validators = !ObjectVersion::of(meta).has_validator();
+    pub(crate) fn note_version(&self, meta: &ObjectMeta, is_immutable: bool) -> bool {
+        let lacks_validators = !ObjectVersion::has_validator_in(meta);
         if self.lacks_validators.load(Ordering::Relaxed) != lacks_validators {
             self.lacks_validators.store(lacks_validators, Ordering::Relaxed);
         }
-        !lacks_validators || self.is_immutable(options)
+        !lacks_validators || is_immutable
     }
 
     /// Finds out whether the `error` of a request for bytes of `version` has come about because the object changed; see

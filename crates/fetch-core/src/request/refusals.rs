@@ -16,6 +16,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use futures::FutureExt;
 use object_store::{Error, Extensions, GetOptions, GetResult, ObjectMeta, ObjectStore, Result, path::Path};
 
 use crate::error::{ExplainsError, FetchError, ObjectChanged, STATUS_PREFIX, is_past_end, sources};
@@ -70,6 +71,11 @@ impl Omission {
         }
     }
 
+    /// Whether it is left out of requests now.
+    fn is_being_left_out(&self) -> bool {
+        self.times.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether to leave it out of this request, too.
     fn is_left_out(&self) -> bool {
         self.times.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |times| times.checked_sub(1)).is_ok()
@@ -86,10 +92,29 @@ impl Refusals {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn get_opts(&self, store: &dyn ObjectStore, path: &Path, options: GetOptions) -> Result<GetResult> {
-        let Some(Pinned(version)) = options.extensions.get().cloned() else {
+        let Some(Pinned(version)) = options.extensions.get() else {
             return store.get_opts(path, options).await.map(|answer| self.without_tag(answer));
         };
-        let extensions = options.extensions.clone();
+        // The store honours pins and names versions: the present pin is not refused, so no other request follows.
+        let is_safe = version.version.is_some() && self.pinned.load(Ordering::Relaxed);
+        if is_safe && options.version.is_some() && !self.pins.is_being_left_out() {
+            let answer = store.get_opts(path, options).await?;
+            self.pins.granted();
+            return Ok(self.without_tag(answer));
+        }
+        let version = version.clone();
+        // Boxed, because its refusals are rare and large.
+        self.get_pinned(store, path, options, version).boxed().await
+    }
+
+    /// The same for a request that was pinned to `version`.
+    async fn get_pinned(
+        &self,
+        store: &dyn ObjectStore,
+        path: &Path,
+        options: GetOptions,
+        version: ObjectVersion,
+    ) -> Result<GetResult> {
         let by_useless_tag = options.version.is_none() && self.tags.load(Ordering::Relaxed);
         if !by_useless_tag && !self.pins.is_left_out() {
             let error = match store.get_opts(path, options.clone()).await {
@@ -107,16 +132,18 @@ impl Refusals {
             if !may_be_the_pin(&error) || is_honoured && !may_be_replica {
                 return Err(error);
             }
-            match head(store, path, &extensions).await {
+            let extensions = &options.extensions;
+            match head(store, path, extensions).await {
                 Ok(found) if version.is_same(&found) => {
                     trace_events::pins_refused(path, &error);
                     self.pins.refused();
                 }
-                Ok(found) if self.tags_tell_nothing(store, path, &version, &found, &extensions).await => {}
+                Ok(found) if self.tags_tell_nothing(store, path, &version, &found, extensions).await => {}
                 Ok(found) => return Err(ObjectChanged::new(path, &version, Some(&found)).into()),
                 Err(_) => return Err(error),
             }
         }
+        let extensions = options.extensions.clone();
         let mut unpinned = GetOptions { if_match: None, version: None, ..options };
         unpinned.extensions.remove::<Pinned>();
         let answer = self.without_tag(store.get_opts(path, unpinned).await?);

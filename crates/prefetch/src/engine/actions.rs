@@ -5,26 +5,31 @@ use std::sync::atomic::Ordering;
 
 use headstart_fetch_core::internal::byte_range::in_memory;
 use headstart_fetch_core::internal::runtime::TaskRuntime;
+use headstart_fetch_core::internal::work::Work;
 use headstart_fetch_core::internal::{Promotion, WindowMember};
 use headstart_fetch_core::{Intent, Reservation};
 use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
 
 use super::{EngineState, ObjectEngine};
 use crate::engine::part_buffer::PartBuffer;
 use crate::engine::part_request::{FailOnDrop, PartRequest};
-use crate::planner::messages::{PartFetch, PlannerAction};
+use crate::planner::messages::{PartFetch, PlannerAction, ReaderId};
 use crate::policy::window::idle_after;
 use crate::store::stats::add;
 use crate::trace_events;
 
-/// The bytes of one part, the task that fetches them, and the memory they are charged to. Dropping it aborts the task.
+/// The bytes of one part, the request that fetches them, and the memory they are charged to. Dropping it aborts the
+/// request.
 #[derive(Debug)]
 pub(super) struct HeldPart {
     pub(super) buffer: Arc<PartBuffer>,
     pub(super) charge: Option<Reservation>,
     pub(super) promotion: Promotion,
-    task: AbortHandle,
+    pub(super) work: Arc<Work>,
+    /// Whether the read that is about to begin runs the request.
+    pub(super) is_left_to_read: bool,
+    /// The reader whose read has begun to run the request.
+    pub(super) run_by: Option<ReaderId>,
 }
 
 impl HeldPart {
@@ -38,7 +43,7 @@ impl HeldPart {
 
 impl Drop for HeldPart {
     fn drop(&mut self) {
-        self.task.abort();
+        self.work.abort();
     }
 }
 
@@ -59,7 +64,7 @@ impl ObjectEngine {
                     if let Some(held) = state.held.get_mut(&id) {
                         add(&self.shared.counters.cancels, 1);
                         let kept_bytes = held.buffer.complete();
-                        held.task.abort();
+                        held.work.abort();
                         held.shrink_charge(kept_bytes);
                     }
                 }
@@ -94,7 +99,14 @@ impl ObjectEngine {
             return !is_short;
         };
         add(if is_demand { &counters.demand_requests } else { &counters.speculative_requests }, 1);
-        let buffer = PartBuffer::new(fetch.range.start, TaskRuntime::of(&runtime));
+        let home = TaskRuntime::of(&runtime);
+        // The read polls its request in its own runtime. A part that is served once lives longer than its read.
+        let is_left_to_read = is_demand
+            && fetch.as_asked
+            && fetch.ahead_bytes == 0
+            && self.settings.serve_once_within.is_none()
+            && home.is_current();
+        let buffer = PartBuffer::new(fetch.range.start, home, is_left_to_read);
         let promotion = Promotion::default();
         let request = PartRequest {
             engine: Arc::downgrade(self),
@@ -102,11 +114,16 @@ impl ObjectEngine {
             path: self.path.clone(),
             buffer: FailOnDrop(Arc::clone(&buffer)),
             fetch,
-            known: state.known.clone(),
+            known: self.known().cloned(),
             promotion: promotion.clone(),
         };
-        let task = runtime.spawn(request.run());
-        state.held.insert(id, HeldPart { buffer, charge, promotion, task: task.abort_handle() });
+        let work = if is_left_to_read {
+            Work::of_waiter(runtime, request.run())
+        } else {
+            Work::of_task(runtime, request.run())
+        };
+        let held = HeldPart { buffer, charge, promotion, work: Arc::new(work), is_left_to_read, run_by: None };
+        state.held.insert(id, held);
         !is_short
     }
 

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::{EngineState, KnownObject, ObjectEngine};
+use crate::engine::part_buffer::PartBuffer;
 use crate::engine::store_shared::StoreShared;
 use crate::planner::messages::{PlannerSettings, ReaderId};
 use crate::planner::parts::PartId;
@@ -49,7 +50,7 @@ impl ObjectEngine {
         }
         let state = self.state.lock();
         let is_fresh = state.trusted_until.is_some_and(|until| self.shared.now() < until);
-        let fits = match (&state.known, meta) {
+        let fits = match (self.known(), meta) {
             (Some(known), Some(meta)) => known.version.check(meta).is_ok() && (is_fresh || known.version.is_exact()),
             (Some(_), None) => is_fresh,
             (None, meta) => meta.is_none(),
@@ -73,6 +74,14 @@ impl ObjectEngine {
     pub(crate) fn on_answered(self: &Arc<Self>, id: PartId, answer: &GetResult, asked_at: Instant) -> Result<()> {
         let is_local = LocalFile::is_source_of(answer);
         let expires_at = answer.extensions.get().map(|FreshUntil(until)| self.shared.at(*until));
+        if self.pin == PinBy::Version
+            && !is_local
+            && expires_at.is_none()
+            && let Some(known) = self.known()
+        {
+            // Nothing is learned from it, so the lock is not needed.
+            return self.shared.refusals.check(&known.version, &answer.meta);
+        }
         let mut state = self.state.lock();
         self.learn_locked(&mut state, answer, asked_at)?;
         if is_local || expires_at.is_some() {
@@ -98,7 +107,7 @@ impl ObjectEngine {
 
     fn learn_locked(self: &Arc<Self>, state: &mut EngineState, answer: &GetResult, asked_at: Instant) -> Result<()> {
         let trusted_until = self.trusted_until(answer, asked_at);
-        if let Some(known) = &state.known {
+        if let Some(known) = self.known() {
             self.shared.refusals.check(&known.version, &answer.meta)?;
             // A request pinned by version is answered even after the object was overwritten, so it confirms nothing.
             if self.pin != PinBy::Version {
@@ -126,7 +135,7 @@ impl ObjectEngine {
     /// As [`ObjectEngine::on_answered`].
     pub(crate) fn set_meta(self: &Arc<Self>, meta: &ObjectMeta) -> Result<()> {
         let mut state = self.state.lock();
-        if let Some(known) = &state.known {
+        if let Some(known) = self.known() {
             return known.version.check(meta);
         }
         self.set_known(&mut state, meta, &Attributes::new());
@@ -137,7 +146,9 @@ impl ObjectEngine {
         let known =
             KnownObject { version: ObjectVersion::of(meta), meta: meta.clone(), attributes: attributes.clone() };
         let is_provable = self.shared.is_provable(&known.version);
-        state.known = Some(Arc::new(known));
+        if self.known.set(Arc::new(known)).is_err() {
+            return;
+        }
         if !is_provable {
             // As for a local file, each read sends its own request.
             self.dispatch_locked(state, |planner| {
@@ -149,19 +160,25 @@ impl ObjectEngine {
         self.dispatch_locked(state, |planner| planner.on_size(meta.size, &inputs));
     }
 
-    /// `bytes` more of part `id` have arrived, up to `filled_to`.
-    pub(crate) fn on_filled(&self, id: PartId, filled_to: u64, bytes: u64) {
+    /// `bytes` more of part `id` have arrived. The planner learns up to where, unless the request is run by the read
+    /// that waits for all of it.
+    pub(crate) fn on_filled(&self, id: PartId, filled_to: Option<u64>, bytes: u64) {
         add(&self.shared.counters.fetched_bytes, bytes);
-        self.state.lock().planner.on_filled(id, filled_to);
+        if let Some(filled_to) = filled_to {
+            self.state.lock().planner.on_filled(id, filled_to);
+        }
     }
 
-    /// The request of part `id` has ended after `bytes`: fewer than requested where the object ended before.
-    pub(crate) fn on_complete(self: &Arc<Self>, id: PartId, bytes: usize) {
+    /// The request of part `id` has filled `buffer`: with fewer bytes than requested where the object ended before.
+    pub(crate) fn on_complete(self: &Arc<Self>, id: PartId, buffer: &PartBuffer) {
+        let bytes = buffer.complete();
         let mut state = self.state.lock();
+        if let Some(filled_to) = buffer.unreported() {
+            state.planner.on_filled(id, filled_to);
+        }
         if let Some(held) = state.held.get_mut(&id) {
             held.shrink_charge(bytes);
         }
-        let inputs = self.planner_inputs();
-        self.dispatch_locked(&mut state, |planner| planner.on_complete(id, &inputs));
+        self.dispatch_locked(&mut state, |planner| planner.on_complete(id, || self.planner_inputs()));
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 #[cfg(not(test))]
-use parking_lot::Mutex;
+use headstart_fetch_core::internal::sync::Mutex;
 
 #[cfg(test)]
 use explored::Mutex;
@@ -38,6 +38,8 @@ pub(crate) struct PartBuffer {
 struct BufferState {
     /// Each chunk with the offset in the object of its first byte; without holes.
     chunks: Vec<(u64, Bytes)>,
+    /// Whether its chunks are reported to the planner as they arrive, or when the request ends.
+    reports_chunks: bool,
     /// No more chunks are kept.
     is_discarded: bool,
     filled_to: u64,
@@ -54,6 +56,15 @@ enum BufferEnd {
     Failed(Arc<object_store::Error>),
 }
 
+impl BufferState {
+    /// Ends it, unless it has ended.
+    fn end_by(&mut self, end: BufferEnd) {
+        if matches!(self.end, BufferEnd::Open) {
+            self.end = end;
+        }
+    }
+}
+
 /// What a buffer has at an offset.
 pub(crate) enum BufferedBytes {
     /// At least one byte from the offset on.
@@ -63,10 +74,12 @@ pub(crate) enum BufferedBytes {
 }
 
 impl PartBuffer {
-    /// An empty buffer for the bytes from `start` on, filled by a task on the runtime `home`.
-    pub(crate) fn new(start: u64, home: TaskRuntime) -> Arc<Self> {
+    /// An empty buffer for the bytes from `start` on, filled by a task on the runtime `home`, or by the read that waits
+    /// for all of it (`is_left_to_read`).
+    pub(crate) fn new(start: u64, home: TaskRuntime, is_left_to_read: bool) -> Arc<Self> {
         let state = BufferState {
             chunks: Vec::new(),
+            reports_chunks: !is_left_to_read,
             is_discarded: false,
             filled_to: start,
             end: BufferEnd::Open,
@@ -85,24 +98,41 @@ impl PartBuffer {
         self.state.lock().confirmed_at
     }
 
-    /// Appends bytes. Returns the offset up to which the buffer is filled.
-    pub(crate) fn push(&self, bytes: Bytes) -> u64 {
+    /// Reports chunks as they arrive from now on. Returns the offset up to which the buffer is filled.
+    pub(crate) fn report_chunks(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.reports_chunks = true;
+        state.filled_to
+    }
+
+    /// Appends bytes. Returns the offset up to which the buffer is filled, if this is to be reported.
+    pub(crate) fn push(&self, bytes: Bytes) -> Option<u64> {
         let mut state = self.state.lock();
         let at = state.filled_to;
         if !bytes.is_empty() && !state.is_discarded {
             state.filled_to += bytes.len() as u64;
             state.chunks.push((at, bytes));
         }
-        let filled_to = state.filled_to;
+        let reported = state.reports_chunks.then_some(state.filled_to);
         drop(state);
         self.changed.notify_waiters();
-        filled_to
+        reported
     }
 
     /// Ends the buffer. Returns how many bytes arrived.
     pub(crate) fn complete(&self) -> usize {
-        self.finish(BufferEnd::Complete);
-        self.state.lock().chunks.iter().map(|(_, chunk)| chunk.len()).sum()
+        let mut state = self.state.lock();
+        state.end_by(BufferEnd::Complete);
+        let bytes = state.chunks.iter().map(|(_, chunk)| chunk.len()).sum();
+        drop(state);
+        self.changed.notify_waiters();
+        bytes
+    }
+
+    /// The offset up to which it is filled, if this was not reported.
+    pub(crate) fn unreported(&self) -> Option<u64> {
+        let state = self.state.lock();
+        (!state.reports_chunks).then_some(state.filled_to)
     }
 
     /// Frees the bytes, which nobody reads any more. The task of the request may keep the buffer until its runtime
@@ -125,11 +155,7 @@ impl PartBuffer {
     }
 
     fn finish(&self, end: BufferEnd) {
-        let mut state = self.state.lock();
-        if matches!(state.end, BufferEnd::Open) {
-            state.end = end;
-        }
-        drop(state);
+        self.state.lock().end_by(end);
         self.changed.notify_waiters();
     }
 
@@ -182,7 +208,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_are_readable_as_they_arrive() {
-        let buffer = PartBuffer::new(100, TaskRuntime::current().unwrap());
+        let buffer = PartBuffer::new(100, TaskRuntime::current().unwrap(), false);
         let wanted = 102..110;
         let mut waiting = buffer.at(&wanted).boxed();
         assert!((&mut waiting).now_or_never().is_none());
@@ -196,7 +222,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_reaches_those_who_need_what_is_missing_only() {
-        let buffer = PartBuffer::new(0, TaskRuntime::current().unwrap());
+        let buffer = PartBuffer::new(0, TaskRuntime::current().unwrap(), false);
         buffer.push(Bytes::from_static(b"ab"));
         buffer.fail(Arc::new(object_store::Error::NotFound { path: "x".into(), source: "gone".into() }));
         assert!(matches!(buffer.at(&(0..4)).await, Ok(BufferedBytes::Bytes(b)) if b == "ab"));
@@ -209,7 +235,7 @@ mod tests {
         explore(3000, || {
             // The constructor needs a runtime, which is never used: there is no timer in this test.
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let buffer = PartBuffer::new(0, TaskRuntime::of(runtime.handle()));
+            let buffer = PartBuffer::new(0, TaskRuntime::of(runtime.handle()), false);
             let readers: Vec<_> = [0..2, 3..4, 4..9, 9..12]
                 .into_iter()
                 .map(|range: Range<u64>| {

@@ -37,9 +37,10 @@ impl PartRequest {
         let asked = Instant::now();
         let fresh_until = match self.fill().await {
             Ok(fresh_until) => {
-                let bytes = self.buffer.0.complete();
                 if let Some(engine) = self.engine.upgrade() {
-                    engine.on_complete(id, bytes);
+                    engine.on_complete(id, &self.buffer.0);
+                } else {
+                    self.buffer.0.complete();
                 }
                 fresh_until
             }
@@ -83,7 +84,7 @@ impl PartRequest {
                 Ok(answer) => break (asked, answer),
                 Err(error) => error,
             };
-            let learnt = self.engine.upgrade().and_then(|engine| engine.known()).filter(|_| known.is_none());
+            let learnt = self.engine.upgrade().and_then(|engine| engine.known().cloned()).filter(|_| known.is_none());
             match learnt.filter(|learnt| self.fetch.range.start < learnt.version.size && depends_on_request(&error)) {
                 // Other answers have shown another version meanwhile: ask again, pinned to that version.
                 Some(learnt) => known = Some(learnt),
@@ -111,12 +112,12 @@ impl PartRequest {
         while let Some(chunk) = body.try_next().await? {
             check.on_chunk(chunk.len())?;
             let len = chunk.len() as u64;
-            let at = self.buffer.0.push(chunk);
+            let filled_to = self.buffer.0.push(chunk);
             if let Some(meter) = &mut meter {
                 meter.arrived(len);
             }
             let Some(engine) = self.engine.upgrade() else { return Ok(None) };
-            engine.on_filled(self.fetch.id, at, len);
+            engine.on_filled(self.fetch.id, filled_to, len);
         }
         check.on_end()?;
         Ok(fresh_until)

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use headstart_fetch_core::internal::sync::Mutex;
 use object_store::path::Path;
-use parking_lot::Mutex;
 
 use crate::policy::run_lengths::{RunEvent, RunLengths};
 
@@ -33,7 +33,8 @@ impl RunHistory {
     }
 
     pub(crate) fn on_events(&self, prefix: &str, events: &[RunEvent]) {
-        if events.is_empty() {
+        // A random read ends a run of one read, from which nothing is learned.
+        if !events.iter().any(|event| event.teaches()) {
             return;
         }
         let lengths = &mut *self.0.lock();

@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures::FutureExt;
+use headstart_fetch_core::internal::sync::Mutex;
 use headstart_fetch_core::internal::{MeasuredLink, Refusals};
 use headstart_fetch_core::{BackendProfile, Intent, LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, PinBy};
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, ObjectStore, Result};
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -120,11 +121,15 @@ impl StoreShared {
     ) -> Result<GetResult> {
         let Some(known) = known else { return self.get_below(path, options).await };
         let is_pinned = known.version.pin(pin, &mut options);
-        let mut head = GetOptions { version: options.version.clone(), ..GetOptions::new() };
-        head.extensions.insert(Intent::Demand);
+        let version = options.version.clone();
         match self.get_below(path, options).await {
             Err(error) => {
-                Err(ObjectChanged::explain_or_ask(error, is_pinned, &*self.inner, path, &known.version, head).await)
+                let mut head = GetOptions { version, ..GetOptions::new() };
+                head.extensions.insert(Intent::Demand);
+                let explained =
+                    ObjectChanged::explain_or_ask(error, is_pinned, &*self.inner, path, &known.version, head);
+                // Boxed, because it is rare and large.
+                Err(explained.boxed().await)
             }
             answer => answer,
         }

@@ -51,13 +51,17 @@ impl ReaderStates {
     /// The same, mutable. Call [`ReaderStates::on_moved`] and [`ReaderStates::on_wants_changed`] after changes.
     pub(crate) fn get_mut(&mut self, reader: ReaderId) -> Option<&mut ReaderState> {
         visits::count();
-        self.by_id.get_mut(&reader)
+        let state = self.by_id.get_mut(&reader)?;
+        state.may_want_others = true;
+        Some(state)
     }
 
     /// The state of `reader`, new where there is none. Mutable as [`ReaderStates::get_mut`] is.
     pub(crate) fn get_or_insert(&mut self, reader: ReaderId) -> &mut ReaderState {
         visits::count();
-        self.by_id.entry(reader).or_default()
+        let state = self.by_id.entry(reader).or_default();
+        state.may_want_others = true;
+        state
     }
 
     /// All readers, ascending. Must not run at every read.
@@ -84,7 +88,11 @@ impl ReaderStates {
 
     /// `reader` may want other bytes than before. Returns what changed.
     pub(crate) fn on_wants_changed(&mut self, reader: ReaderId) -> Vec<SpansChange> {
-        self.wanted.update(reader, self.by_id.get(&reader))
+        let mut state = self.by_id.get_mut(&reader);
+        if state.as_mut().is_some_and(|state| !std::mem::take(&mut state.may_want_others)) {
+            return Vec::new();
+        }
+        self.wanted.update(reader, state.as_deref())
     }
 
     /// The places of the readers, where those within `near_bytes` of each other share one.

@@ -39,6 +39,9 @@ impl Planner {
 
     /// Finds or requests every byte of `range`. Lengthens the request for its last bytes by what `limits` allow, as the
     /// kernel's read-ahead does: one request serves the read and its successors.
+    ///
+    /// The plan has no piece where the caller has to send the request. The bytes of a visit are kept, so their request
+    /// is sent here.
     pub(super) fn plan_read(
         &mut self,
         reader: ReaderId,
@@ -46,6 +49,7 @@ impl Planner {
         found: &FoundStream,
         limits: Option<SpeculationLimits>,
         inputs: &PlannerInputs,
+        is_visit: bool,
     ) -> ReadPlan {
         let lengthening_bytes = self.lengthening_bytes(limits, reader, found.stream);
         let owner = PartOwner::stream(reader, found.stream);
@@ -82,33 +86,37 @@ impl Planner {
             let ahead_bytes = asked.end - hole.end;
             let as_asked = asked == *range;
             plan.is_as_asked |= as_asked;
-            let id = self.add_part(inputs.now, asked.clone(), owner);
-            // The caller of a call without a reader sends a request for exactly its range itself.
-            if !(as_asked && self.serves_once()) {
-                let fetch = PartFetch { id, range: asked, intent: Intent::Demand, ahead_bytes, as_asked };
-                self.parts.actions.push(PlannerAction::Fetch(fetch));
-            }
             at = hole.end;
+            if as_asked && self.serves_once() && !is_visit {
+                // The caller of a call without a reader sends a request for exactly its range itself.
+                self.count_request(owner);
+                continue;
+            }
+            let id = self.add_part(inputs.now, asked.clone(), owner);
+            let fetch = PartFetch { id, range: asked, intent: Intent::Demand, ahead_bytes, as_asked };
+            self.parts.actions.push(PlannerAction::Fetch(fetch));
             plan.pieces.push(PlannedPiece { part: id, range: hole });
         }
         plan
     }
 
-    /// `plan` is for a range that is expected to be read again: its part is requested here, also where the caller would
-    /// send the same request, and is kept. One such part is kept at a time.
-    pub(super) fn keep_for_visits(&mut self, plan: &ReadPlan) {
-        let [PlannedPiece { part: id, range }] = plan.pieces.as_slice() else { return };
-        let (id, range) = (*id, range.clone());
-        let is_kept = self.parts.part(id).is_revisited;
-        if is_kept || self.parts.part(id).range != range || range.end - range.start > MOST_VISITED_BYTES {
+    /// Whether a read of `range` by a call without a reader is one of several visits of this range, whose bytes are
+    /// kept.
+    pub(super) fn is_visit(&mut self, reader: ReaderId, range: &Range<u64>) -> bool {
+        self.serves_once()
+            && self.readers.get_or_insert(reader).revisits.on_read(range)
+            && range.end - range.start <= MOST_VISITED_BYTES
+    }
+
+    /// `plan` is for a range that is expected to be read again: its part is kept. One such part is kept at a time.
+    pub(super) fn keep_for_visits(&mut self, range: &Range<u64>, plan: &ReadPlan) {
+        let [PlannedPiece { part: id, .. }] = *plan.pieces.as_slice() else { return };
+        let part = self.parts.part(id);
+        if part.is_revisited || part.range != *range {
             return;
         }
         self.drop_visited();
         self.parts.change(id, |part| part.is_revisited = true);
-        if plan.is_as_asked {
-            let fetch = PartFetch { id, range, intent: Intent::Demand, ahead_bytes: 0, as_asked: true };
-            self.parts.actions.push(PlannerAction::Fetch(fetch));
-        }
     }
 
     /// Drops the part that is kept for visits, unless it is being read.
@@ -131,11 +139,15 @@ impl Planner {
     }
 
     fn add_part(&mut self, now: Duration, range: Range<u64>, owner: PartOwner) -> PartId {
+        self.count_request(owner);
+        self.parts.add(range, owner, now)
+    }
+
+    fn count_request(&mut self, owner: PartOwner) {
         let state = self.readers.get_mut(owner.reader);
         if let Some(stream) = state.zip(owner.stream).and_then(|(state, stream)| state.streams.get_mut(stream)) {
             stream.requests += 1;
         }
         self.requests += 1;
-        self.parts.add(range, owner, now)
     }
 }

@@ -53,6 +53,14 @@ pub(crate) enum RunEvent {
     Resumed(ReadRun),
 }
 
+impl RunEvent {
+    /// Whether [`RunLengths::on_event`] changes anything.
+    pub(crate) fn teaches(self) -> bool {
+        let (Self::Ended(run) | Self::Resumed(run)) = self;
+        run.is_first || run.is_proven
+    }
+}
+
 impl Default for RunLengths {
     fn default() -> Self {
         Self { at_least: Box::new([0.0; CLASSES]), first_long: 0.0, first_all: 0.0 }

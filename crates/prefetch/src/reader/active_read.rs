@@ -1,12 +1,15 @@
 //! One read in progress: hands on the bytes of its pieces in order, as they arrive.
 
+use std::future::poll_fn;
 use std::ops::Range;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use headstart_fetch_core::FetchError;
+use headstart_fetch_core::internal::work::Work;
 use object_store::Result;
 use tokio::task::coop;
 use tokio::time::Instant;
@@ -23,6 +26,8 @@ pub(crate) struct ActiveRead {
     engine: Arc<ObjectEngine>,
     decision: Decision,
     buffers: Vec<Arc<PartBuffer>>,
+    /// The request of the read's one piece, while the read itself runs it.
+    own_work: Option<Arc<Work>>,
     /// Ends the read with an error when its reader is closed; `None` for calls without a reader.
     signal: Option<Arc<CloseSignal>>,
     /// The index of the next piece, and the next offset within the object.
@@ -39,10 +44,11 @@ impl ActiveRead {
         signal: Option<Arc<CloseSignal>>,
         decision: Decision,
         buffers: Vec<Arc<PartBuffer>>,
+        own_work: Option<Arc<Work>>,
     ) -> Self {
         let at = decision.plan().pieces.first().map_or(0, |piece| piece.range.start);
         let began = engine.shared.now();
-        Self { engine, decision, buffers, signal, piece: 0, at, began, ended: false }
+        Self { engine, decision, buffers, own_work, signal, piece: 0, at, began, ended: false }
     }
 
     /// Whether the caller has to send the request itself. The read then only measures how long the caller waits.
@@ -78,6 +84,7 @@ impl ActiveRead {
     /// # Cancel safety
     /// Cancel safe.
     pub(crate) async fn answered(&self) -> Result<()> {
+        debug_assert!(self.own_work.is_none(), "only calls without a reader wait for answers");
         for (buffer, piece) in self.buffers.iter().zip(&self.decision.plan().pieces) {
             buffer.at(&piece.range).await?;
         }
@@ -98,7 +105,12 @@ impl ActiveRead {
                 continue;
             }
             let buffer = &self.buffers[self.piece];
-            let found = match (&self.signal, buffer.poll_at(&wanted)) {
+            let mut found = buffer.poll_at(&wanted);
+            if found.is_none() && self.own_work.is_some() {
+                found = poll_fn(|cx| self.poll_own_work(cx, || buffer.poll_at(&wanted))).await;
+            }
+            let buffer = &self.buffers[self.piece];
+            let found = match (&self.signal, found) {
                 (Some(signal), Some(_)) if signal.is_closed() => Err(closed(&self.engine.path)),
                 (_, Some(found)) => found,
                 (Some(signal), None) => signal.run_until_closed(&self.engine.path, buffer.at(&wanted)).await,
@@ -123,8 +135,29 @@ impl ActiveRead {
                 }
             }
         }
+        // The body has ended, or ends now.
+        poll_fn(|cx| self.poll_own_work(cx, || None::<()>)).await;
         self.end(true);
         Ok(None)
+    }
+
+    /// Goes on with the request that the read runs itself, until it brings what `found` finds. `None` where there is no
+    /// such request any more: it has ended, its part was dropped, or a task has taken it over.
+    ///
+    /// A read that has moved to another runtime leaves its request to a task of the first one, to whose timers and
+    /// connections the request is bound. If that runtime has stopped, the read then notices.
+    fn poll_own_work<T>(&self, cx: &mut Context<'_>, found: impl Fn() -> Option<T>) -> Poll<Option<T>> {
+        let is_gone = self.own_work.as_ref().is_none_or(|work| {
+            let is_here = self.buffers.first().is_some_and(|buffer| buffer.home.is_current());
+            if !is_here {
+                work.hand_over();
+            }
+            !is_here || work.poll(cx).is_ready()
+        });
+        match found() {
+            None if !is_gone => Poll::Pending,
+            found => Poll::Ready(found),
+        }
     }
 
     pub(crate) async fn chunks(self) -> Result<Vec<Bytes>> {
@@ -148,7 +181,18 @@ impl ActiveRead {
         }
         let waited = self.engine.shared.now().saturating_sub(self.began);
         add(&self.engine.shared.counters.waited_ns, u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX));
-        self.engine.on_read_end(self.decision.plan(), answered);
+        let plan = self.decision.plan();
+        let own_work = self.own_work.take();
+        if let (Some(_), [piece], [buffer]) = (&own_work, &*plan.pieces, &*self.buffers)
+            && buffer.is_open()
+        {
+            self.engine.on_filled(piece.part, Some(buffer.report_chunks()), 0);
+        }
+        self.engine.on_read_end(plan, answered);
+        // Where the part is kept, a task brings what is missing of it.
+        if let Some(work) = own_work {
+            work.hand_over();
+        }
     }
 }
 

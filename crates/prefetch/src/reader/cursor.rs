@@ -11,8 +11,8 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use headstart_fetch_core::internal::may_be_the_range;
+use headstart_fetch_core::internal::sync::Mutex;
 use object_store::Result;
-use parking_lot::Mutex;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 use tokio::task::coop;
 

@@ -202,7 +202,7 @@ impl ReaderShared {
         let ObjectEngine { shared, path, pin, .. } = &*self.engine;
         let known = self.engine.known();
         let asked_at = Instant::now();
-        let answer = shared.get_known(path, known.as_deref(), *pin, options).await?;
+        let answer = shared.get_known(path, known.map(|known| &**known), *pin, options).await?;
         self.engine.learn_version(&answer, asked_at)?;
         Ok(answer)
     }
@@ -219,7 +219,7 @@ impl ReaderShared {
 
     pub(super) async fn known(&self) -> Result<Arc<KnownObject>> {
         if let Some(known) = self.engine.known() {
-            return Ok(known);
+            return Ok(Arc::clone(known));
         }
         let mut head = GetOptions::new().with_head(true);
         head.extensions.insert(Intent::Demand);
@@ -240,7 +240,7 @@ impl ReaderShared {
 
     fn learnt(&self, answer: &GetResult, asked_at: Instant) -> Result<Arc<KnownObject>> {
         self.engine.learn_version(answer, asked_at)?;
-        Ok(self.engine.known().expect("learnt above"))
+        Ok(Arc::clone(self.engine.known().expect("learnt above")))
     }
 
     /// The length of the object; [`UNKNOWN`] before any answer.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::planner::hints::AnnouncedPattern;
-use crate::planner::streams::{ReadStream, ReadStreamId, Revisits, StreamJoin, StreamTable};
+use crate::planner::streams::{ReadStream, ReadStreamId, Revisits, StreamJoin, StreamShape, StreamTable};
 use crate::policy::run_lengths::{ReadRun, RunEvent};
 
 #[derive(Debug, Default)]
@@ -14,6 +14,8 @@ pub(crate) struct ReaderState {
     /// The size of its latest window, without the limits of memory and settings.
     pub(crate) window_bytes: u64,
     pub(crate) latest_stream: Option<ReadStreamId>,
+    /// Whether it may want other bytes than when its wants were looked at last.
+    pub(crate) may_want_others: bool,
     /// The ranges to which calls without a reader return.
     pub(crate) revisits: Revisits,
     /// Streams that were reported as ended, with the runs reported for them.
@@ -24,6 +26,16 @@ impl ReaderState {
     /// Whether `stream` was read last, or is read by turns with the stream that was.
     pub(crate) fn is_reading(&self, stream: ReadStreamId) -> bool {
         self.latest_stream == Some(stream) || self.streams.by_turns().any(|other| other.id == stream)
+    }
+
+    /// Whether `stream` is a single read that was made last, and nothing announces more: then it has no window, and no
+    /// other stream is read by turns with it.
+    pub(crate) fn is_at_random(&self, stream: ReadStreamId) -> bool {
+        let is_alone = |latest: &ReadStream| {
+            let is_single = latest.is_single() && !latest.is_expected && latest.shape == StreamShape::Forward;
+            latest.id == stream && is_single && latest.start > 0
+        };
+        self.announced != AnnouncedPattern::Sequential && self.streams.iter().next_back().is_some_and(is_alone)
     }
 
     /// The reader goes elsewhere from its latest stream. Returns this stream and the report of its end, unless the

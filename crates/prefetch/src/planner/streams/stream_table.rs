@@ -67,11 +67,8 @@ impl StreamTable {
 
     /// Finds the stream of a read, and adds the read to it.
     fn find(&mut self, ids: &mut StreamIds, think_time: Duration, read: &Range<u64>) -> FoundStream {
-        let next = |stream: &ReadStream| stream.match_read(read) == StreamMatch::Next;
-        let up = self.table.iter().rposition(|stream| stream.end == read.start && next(stream));
-        let exact = up.or_else(|| self.table.iter().rposition(next));
-        let near = || self.table.iter().rposition(|stream| stream.match_read(read) == StreamMatch::Near);
-        let Some(at) = exact.or_else(near) else {
+        let (exact, near) = self.latest_matches(read);
+        let Some(at) = exact.or(near) else {
             return self.start_single(ids, think_time, read);
         };
         // Two reads in a row within already read bytes are a stream of their own.
@@ -91,6 +88,20 @@ impl StreamTable {
         let found = FoundStream { join, stream: stream.id, merged, new_shape, evicted, in_turn: Vec::new() };
         self.table.push(stream);
         found
+    }
+
+    /// The latest stream that `read` continues, preferably upwards, and the latest that it is near.
+    fn latest_matches(&self, read: &Range<u64>) -> (Option<usize>, Option<usize>) {
+        let (mut exact, mut near) = (None, None);
+        for (at, stream) in self.table.iter().enumerate().rev() {
+            match stream.match_read(read) {
+                StreamMatch::Next if stream.end == read.start => return (Some(at), near),
+                StreamMatch::Next => exact = exact.or(Some(at)),
+                StreamMatch::Near => near = near.or(Some(at)),
+                StreamMatch::No => {}
+            }
+        }
+        (exact, near)
     }
 
     /// Whether `id` is the first stream of this reader.
@@ -199,10 +210,17 @@ impl StreamTable {
     fn stride_to(&self, read: &Range<u64>) -> Option<i64> {
         let len = read.end - read.start;
         // Compares the start first: this runs over pairs of entries at every random read.
+        // The filter says of most starts that no entry has them.
+        let filter = self.table.iter().fold([0_u64; 4], |mut filter, stream| {
+            let (word, bit) = filter_bit(stream.start);
+            filter[word] |= bit;
+            filter
+        });
         let single_at = |start: u64, below: usize| {
+            let (word, bit) = filter_bit(start);
             let is_alike =
                 |single: &ReadStream| single.start == start && single.is_single() && single.last_len() == len;
-            self.table[..below].iter().rposition(is_alike)
+            (filter[word] & bit != 0).then(|| self.table[..below].iter().rposition(is_alike)).flatten()
         };
         let singles = self.table.iter().enumerate().filter(|(_, s)| s.is_single() && s.last_len() == len);
         singles.rev().skip(1).find_map(|(last, stream)| {
@@ -223,6 +241,13 @@ impl StreamTable {
         }
         merged
     }
+}
+
+/// The bit of `start` in a Bloom filter of 256 bits: its word and its mask.
+fn filter_bit(start: u64) -> (usize, u64) {
+    // Fibonacci hashing (Knuth): multiples of a power of two are spread, too.
+    let hash = start.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+    (usize::try_from(hash >> 6).unwrap_or(0), 1 << (hash & 63))
 }
 
 #[cfg(test)]

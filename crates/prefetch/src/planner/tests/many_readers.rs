@@ -27,7 +27,7 @@ fn visits_per_read(readers: u64, place: Place) -> u64 {
                 let range = world.live[&id].clone();
                 world.planner.on_filled(id, range.start + 1);
                 world.planner.on_filled(id, range.end);
-                world.planner.on_complete(id, &world.inputs);
+                world.planner.on_complete(id, || world.inputs.clone());
                 world.act_quietly();
             }
             world.planner.on_read_end(world.inputs.now, plan, true);
@@ -134,7 +134,7 @@ proptest! {
                     let (id, range) = world.live.iter().nth(which % world.live.len()).expect("it is there");
                     let (id, end) = (*id, range.end);
                     world.planner.on_filled(id, end);
-                    world.planner.on_complete(id, &world.inputs);
+                    world.planner.on_complete(id, || world.inputs.clone());
                 }
                 90 => world.planner.on_reader_gone(reader),
                 91 => world.planner.on_memory_short(),

@@ -72,7 +72,7 @@ proptest! {
                 Event::Complete(which) => {
                     if let Some((id, range)) = world.live.iter().nth(which).map(|(id, range)| (*id, range.clone())) {
                         world.planner.on_filled(id, range.end);
-                        world.planner.on_complete(id, &world.inputs);
+                        world.planner.on_complete(id, || world.inputs.clone());
                     }
                 }
                 Event::Gone(reader) => world.planner.on_reader_gone(reader),
