@@ -68,7 +68,7 @@ async fn locks_of_a_read(store: &Headstart, reader: Option<&Reader>, bytes: u64)
 async fn random_reads_start_no_task_and_take_few_locks() {
     for bytes in [4 * KIB, 64 * KIB] {
         let (store, reader, tasks) = stack(false).await;
-        for (way, by, most) in [("read_at", Some(&reader), 35.0), ("get_range", None, 17.0)] {
+        for (way, by, most) in [("read_at", Some(&reader), 36.0), ("get_range", None, 18.0)] {
             let locks = locks_of_a_read(&store, by, bytes).await;
             println!("{} KiB by {way}: {locks} locks (promised {most})", bytes / KIB);
             assert!(locks <= most, "{way}");

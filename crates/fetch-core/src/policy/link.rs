@@ -83,8 +83,6 @@ pub struct Estimator {
     ttfb: FirstByteTimes,
     /// Those of requests that opened no connection.
     ttfb_connected: FirstByteTimes,
-    /// Connections that are probably open.
-    connections: usize,
     stream: VecDeque<f64>,
     bucket_start: Duration,
     bucket_bytes: u64,
@@ -102,19 +100,6 @@ impl Estimator {
     /// Starts from the profile of the kind of store. Impossible values in it are replaced by the nearest possible ones.
     pub fn new(prior: BackendProfile) -> Self {
         Self { prior: prior.usable(), ..Self::default() }
-    }
-
-    /// A request is sent, and `in_flight` requests are in flight then. Returns whether it probably opens a connection:
-    /// no idle one can be left where more requests are in flight than ever before.
-    pub fn on_request(&mut self, in_flight: usize) -> bool {
-        let connects = in_flight > self.connections;
-        self.connections = self.connections.max(in_flight);
-        connects
-    }
-
-    /// A request was given up before its answer had ended. HTTP/1.1 clients close its connection.
-    pub fn on_cancel(&mut self) {
-        self.connections = self.connections.saturating_sub(1);
     }
 
     /// An answer began `ttfb` after its request, which perhaps opened a connection before it was sent (`connects`).
@@ -279,20 +264,14 @@ mod tests {
     #[test]
     fn requests_that_open_connections_tell_nothing_about_others() {
         let mut estimator = Estimator::new(BackendProfile::default());
-        // Sixteen requests at once, then as many over the connections that the first ones opened.
-        for (ttfb_ms, expected_ms) in [(80, 40), (35, 35)] {
-            for in_flight in 1..=16 {
-                let connects = estimator.on_request(in_flight);
-                assert_eq!(connects, ttfb_ms == 80, "{in_flight}");
+        for (ttfb_ms, connects, expected_ms) in [(80, true, 40), (35, false, 35)] {
+            for _ in 0..16 {
                 estimator.on_first_byte(ttfb_ms * MS, connects);
             }
             let (link, with) = (estimator.link(), estimator.link_with_connecting());
             assert_eq!([link.ttfb_p50, link.ttfb_p95], [expected_ms * MS; 2]);
             assert_eq!(with.ttfb_p95, 80 * MS);
         }
-        estimator.on_cancel();
-        assert!(!estimator.on_request(15));
-        assert!(estimator.on_request(16), "one connection was closed");
     }
 
     /// `streams` bodies share a link. A slow link lowers the aggregate estimate, an idle one does not.

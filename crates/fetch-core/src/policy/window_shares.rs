@@ -60,9 +60,10 @@ impl WindowShares {
         }
     }
 
-    /// The streams that shared the link when this was computed last; at least one.
+    /// The streams that shared the link when this was computed last: at least one, and none while nothing has a
+    /// window.
     pub(crate) fn streams(&self) -> u64 {
-        self.streams.max(1)
+        if self.demands.is_empty() { 0 } else { self.streams.max(1) }
     }
 
     /// The share of one stream in `total_bytes`. Objects that were not read for `idle_after` do not count.

@@ -1,6 +1,8 @@
 //! The link estimate as a shared handle: `FetchStore` writes it, every layer may read it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -15,7 +17,11 @@ use crate::policy::window_shares::{WindowDemand, WindowShare, WindowShares};
 pub struct LinkEstimate {
     start: Instant,
     estimator: Mutex<Estimator>,
+    /// Connections that are probably open.
+    connections: AtomicUsize,
     shares: Mutex<WindowShares>,
+    /// The streams of `shares`, as the share was computed last. Zero while nothing has a window: then no lock is taken.
+    sharing: AtomicU64,
 }
 
 /// The estimate that [`crate::FetchStore`] keeps of its link, in answers to requests with an
@@ -29,7 +35,13 @@ impl LinkEstimate {
     #[must_use]
     pub fn new(profile: &BackendProfile) -> Arc<Self> {
         let estimator = Mutex::new(Estimator::new(profile.clone()));
-        Arc::new(Self { start: Instant::now(), estimator, shares: Mutex::default() })
+        Arc::new(Self {
+            start: Instant::now(),
+            estimator,
+            connections: AtomicUsize::new(0),
+            shares: Mutex::default(),
+            sharing: AtomicU64::new(0),
+        })
     }
 
     /// The current estimate.
@@ -38,14 +50,17 @@ impl LinkEstimate {
         self.estimator.lock().link()
     }
 
-    /// A request is sent, and `in_flight` requests are in flight then. Returns whether it probably opens a connection.
+    /// A request is sent, and `in_flight` requests are in flight then. Returns whether it probably opens a connection:
+    /// no idle one can be left where more requests are in flight than ever before.
     pub(crate) fn request_sent(&self, in_flight: usize) -> bool {
-        self.estimator.lock().on_request(in_flight)
+        in_flight > self.connections.fetch_max(in_flight, Ordering::Relaxed)
     }
 
-    /// A request was given up before its answer had ended.
+    /// A request was given up before its answer had ended. HTTP/1.1 clients close its connection.
     pub(crate) fn request_cancelled(&self) {
-        self.estimator.lock().on_cancel();
+        let one_less = |open: usize| open.checked_sub(1);
+        // Fails where none is open.
+        drop(self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less));
     }
 
     /// Whether enough answers have been measured to replace the times of the profile.
@@ -69,7 +84,7 @@ impl LinkEstimate {
     /// How much of the link a request of `bytes` fills. Requests of a single stream count in full: they are needed in
     /// order, and more of them at once would delay the first ones.
     pub(crate) fn weight(&self, profile: &BackendProfile, bytes: u64) -> u64 {
-        if self.shares.lock().streams() == 1 {
+        if self.sharing.load(Ordering::Relaxed) <= 1 {
             return fill::FULL_WEIGHT;
         }
         fill::weight(&self.link(), (profile.min_part_bytes, profile.max_part_bytes), bytes)
@@ -79,7 +94,17 @@ impl LinkEstimate {
     /// not read for `idle_after` do not count.
     #[doc(hidden)]
     pub fn window_share(&self, total_bytes: u64, idle_after: Duration) -> WindowShare {
-        self.shares.lock().share(self.start.elapsed(), total_bytes, idle_after)
+        if self.sharing.load(Ordering::Relaxed) == 0 {
+            return WindowShare { most_bytes: total_bytes, streams: 1 };
+        }
+        let mut shares = self.shares.lock();
+        let share = shares.share(self.start.elapsed(), total_bytes, idle_after);
+        self.note_sharing(&shares);
+        share
+    }
+
+    fn note_sharing(&self, shares: &WindowShares) {
+        self.sharing.store(shares.streams(), Ordering::Relaxed);
     }
 
     /// An answer began `ttfb` after its request: one more stream is open.
@@ -118,7 +143,9 @@ impl WindowMember {
 
     /// Its streams want this from now on.
     pub fn set(&self, demand: WindowDemand) {
-        self.link.shares.lock().set(self.id, demand, self.link.start.elapsed());
+        let mut shares = self.link.shares.lock();
+        shares.set(self.id, demand, self.link.start.elapsed());
+        self.link.note_sharing(&shares);
     }
 }
 
@@ -170,5 +197,22 @@ impl Drop for BodyMeter {
             app_limited: self.app_limited,
         };
         estimator.on_body_end(now, body);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_opens_a_connection_where_none_is_idle() {
+        let link = LinkEstimate::new(&BackendProfile::default());
+        assert!((1..=16).all(|in_flight| link.request_sent(in_flight)));
+        assert!((1..=16).all(|in_flight| !link.request_sent(in_flight)));
+        link.request_cancelled();
+        assert!(!link.request_sent(15));
+        assert!(link.request_sent(16), "one connection was closed");
+        (0..20).for_each(|_| link.request_cancelled());
+        assert!(link.request_sent(1));
     }
 }

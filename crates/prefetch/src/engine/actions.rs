@@ -135,9 +135,9 @@ impl ObjectEngine {
         if wanted_bytes != std::mem::replace(&mut published.wanted_bytes, wanted_bytes) {
             self.shared.shares.lock().set_want(self.id, wanted_bytes);
         }
-        let link = self.shared.link.estimate();
-        let demand = planner.window_demand(self.shared.now(), idle_after(&link.link(), self.settings.part_bytes));
-        if demand.streams > 0 || state.window_member.is_some() {
+        if planner.has_windows() || state.window_member.is_some() {
+            let link = self.shared.link.estimate();
+            let demand = planner.window_demand(self.shared.now(), idle_after(&link.link(), self.settings.part_bytes));
             let member = state.window_member.take().filter(|member| member.is_of(link));
             let member = member.unwrap_or_else(|| WindowMember::new(link));
             member.set(demand);

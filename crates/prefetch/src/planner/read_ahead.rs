@@ -140,6 +140,11 @@ impl Planner {
         Some(SpeculationLimits { run_bytes, object_bytes, free_bytes: inputs.free_bytes })
     }
 
+    /// Whether any stream that is being read has a window.
+    pub(crate) fn has_windows(&self) -> bool {
+        self.readers.active() > 0
+    }
+
     /// What the streams that are being read want ahead of them. Readers that have not read for `idle_after` want
     /// nothing.
     pub(crate) fn window_demand(&mut self, now: Duration, idle_after: Duration) -> WindowDemand {
