@@ -1,0 +1,60 @@
+"""Headstart for fsspec: file systems, and a cache for the files of other file systems.
+
+    import headstart.fsspec
+
+    headstart.fsspec.register("gs", "s3")              # fsspec.open("gs://…") is read by Headstart from now on
+    fsspec.open("headstart::gs://bucket/key")          # without registering
+    gcsfs_file_system.open(path, cache_type="headstart")   # a file of another file system
+
+Importing this module makes `cache_type="headstart"` known.
+"""
+
+from __future__ import annotations
+
+import fsspec
+
+from .cache import HeadstartCache
+from .file import HeadstartFile
+from .filesystem import (
+    AzureFileSystem,
+    ChainedHeadstartFileSystem,
+    GoogleFileSystem,
+    HeadstartFileSystem,
+    HttpFileSystem,
+    LocalFileSystem,
+    S3FileSystem,
+)
+from .options import SCHEMES, CannotCarry
+
+__all__ = [
+    "AzureFileSystem",
+    "CannotCarry",
+    "ChainedHeadstartFileSystem",
+    "GoogleFileSystem",
+    "HeadstartCache",
+    "HeadstartFile",
+    "HeadstartFileSystem",
+    "HttpFileSystem",
+    "LocalFileSystem",
+    "S3FileSystem",
+    "register",
+]
+
+CLASSES: dict[str, type[HeadstartFileSystem]] = {
+    "gs": GoogleFileSystem,
+    "s3": S3FileSystem,
+    "az": AzureFileSystem,
+    "http": HttpFileSystem,
+    "file": LocalFileSystem,
+}
+
+
+def register(*protocols: str) -> None:
+    """Makes Headstart the file system of `protocols` in this process: of gs, s3, az, http, https, file and synonyms.
+
+    File systems that exist already are not changed. Processes that are spawned, and not forked, register again.
+    """
+    for protocol in protocols:
+        if protocol not in SCHEMES:
+            raise ValueError(f"headstart reads {', '.join(SCHEMES)}; not {protocol!r}")
+        fsspec.register_implementation(protocol, CLASSES[SCHEMES[protocol]], clobber=True)
