@@ -54,7 +54,7 @@ class HeadstartCache(BaseCache):
         self.miss_count += 1
         self.total_requested_bytes += stop - start
         try:
-            data = self._reading().read_at(start, stop)
+            data = self._reading().read_bytes_at(start, stop)
         except PermissionError as error:
             if self._confirmed or isinstance(self._reader, FetcherReader):
                 raise
@@ -62,7 +62,7 @@ class HeadstartCache(BaseCache):
             warnings.warn(f"headstart reads through the file's own fetcher: {error}", RuntimeWarning, stacklevel=2)
             self._reader.close()
             self._reader = self._through_fetcher()
-            data = self._reader.read_at(start, stop)
+            data = self._reader.read_bytes_at(start, stop)
         if not self._confirmed:
             self._confirm()
         if len(data) != stop - start:

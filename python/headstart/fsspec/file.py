@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 from fsspec.asyn import AbstractAsyncStreamedFile
@@ -15,9 +14,6 @@ if TYPE_CHECKING:
 
 LINE_BLOCK_BYTES = 256 << 10
 """Bytes that `readline` looks through at once."""
-
-SPOOL_BYTES = 64 << 20
-"""Bytes that a file opened for writing keeps in memory; what exceeds them waits in a temporary file."""
 
 NATIVE_CACHES = {None, "headstart", "readahead", "adaptive", "bytes", "background"}
 """Cache types of fsspec that ask for read-ahead. Headstart's own takes their place."""
@@ -73,7 +69,7 @@ class HeadstartFile(AbstractBufferedFile):
         self._native.seek(offset)
 
     @property
-    def version(self) -> str | None:
+    def version(self) -> Any:
         """The version of the object that this file reads."""
         return self._native.version
 
@@ -108,7 +104,7 @@ class HeadstartFile(AbstractBufferedFile):
     def read_at(self, start: int, end: int) -> bytes:
         """The bytes of a range. Does not move the position; may be called by many threads at once."""
         self._check_open()
-        return self._native.read_at(start, end)
+        return self._native.read_bytes_at(start, end)
 
     def readuntil(self, char: bytes = b"\n", blocks: int | None = None) -> bytes:
         self._check_open()
@@ -154,11 +150,11 @@ class HeadstartFile(AbstractBufferedFile):
     def _block_at(self, offset: int, block_bytes: int) -> tuple[bytes, int]:
         """A block that holds `offset`, and where in it `offset` lies."""
         if not self._block_start <= offset < self._block_start + len(self._block):
-            self._block, self._block_start = self._native.read_at(offset, offset + block_bytes), offset
+            self._block, self._block_start = self._native.read_bytes_at(offset, offset + block_bytes), offset
         return self._block, offset - self._block_start
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        return self._native.read_at(start, end)
+        return self._native.read_bytes_at(start, end)
 
     def _check_open(self) -> None:
         if self.closed:
@@ -190,71 +186,99 @@ def _reopen(
 class HeadstartBufferedFile(AbstractBufferedFile):
     """A file opened for writing, or for reading through one of fsspec's own caches.
 
-    What is written is collected, and becomes the object when the file is closed, completely or not at all.
+    What is written is uploaded in parts, and becomes the object when the file is closed: completely or not at all.
     """
 
     def __init__(self, fs: HeadstartFileSystem, path: str, mode: str = "rb", **kwargs: Any) -> None:
         super().__init__(fs, path, mode, **kwargs)
-        if mode == "rb":
-            return
-        # The parent would send a part at each `blocksize`; the store wants the whole at once.
-        self.blocksize = float("inf")
-        self.buffer = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115
-        if mode == "ab":
+        self._upload: Any = None
+        self._rest = b""
+        if mode == "xb":
+            self.blocksize = float("inf")  # only a whole object can be written on condition
+        elif mode == "ab":
             try:
                 self.loc = self.buffer.write(fs.cat_file(path))
             except FileNotFoundError:
                 pass
 
-    def flush(self, force: bool = False) -> None:
-        if self.closed:
-            raise ValueError("Flush on closed file")
-        if force and self.mode != "rb":
-            if self.forced:
-                raise ValueError("Force flush cannot be called more than once")
-            self.forced = True
-            if self.autocommit:
-                self.commit()
+    def _upload_chunk(self, final: bool = False) -> bool:
+        store, key = self.fs._at(self.path)
+        data = self.buffer.getvalue()
+        if self._upload is None and not final:
+            self._upload = store.upload(key)
+        if self._upload is None:
+            self._rest = data  # small enough for one request
+        elif data:
+            self._upload.write(data)
+        if final and self.autocommit:
+            self.commit()
+        return True
+
+    def commit(self) -> None:
+        """Make what was written the object."""
+        store, key = self.fs._at(self.path)
+        if self._upload is not None:
+            self._upload.finish()
+        else:
+            store.put(key, self._rest, mode="create" if self.mode == "xb" else "overwrite")
+        self._upload, self._rest = None, b""
+        self.fs.invalidate_cache(self.path)
+
+    def discard(self) -> None:
+        """Forget what was written."""
+        upload, self._upload, self._rest, self.forced = self._upload, None, b"", True
+        if upload is not None:
+            upload.abort()
 
     def __exit__(self, kind: Any, *rest: Any) -> None:
-        # What an exception cut short is not an object.
+        # What an exception cut short does not become an object.
         if kind is not None and self.mode != "rb" and not self.closed:
             self.discard()
             self.closed = True
         self.close()
-
-    def commit(self) -> None:
-        """Makes what was written the object."""
-        self.buffer.seek(0)
-        try:
-            self.fs._put_spooled(self.path, self.buffer, "create" if self.mode == "xb" else "overwrite")
-        finally:
-            self.buffer.close()
-
-    def discard(self) -> None:
-        """Forgets what was written."""
-        self.buffer.close()
-        self.forced = True
 
     def _fetch_range(self, start: int, end: int) -> bytes:
         return self.fs.cat_file(self.path, start=start, end=end)
 
 
 class HeadstartStreamedFile(AbstractAsyncStreamedFile):
-    """A file for `asyncio`: its `read`, `write` and `close` are coroutines."""
+    """A file for asyncio: its ``read``, ``write`` and ``close`` are coroutines."""
 
-    def __init__(self, fs: HeadstartFileSystem, path: str, mode: str, size: int | None = None) -> None:
+    def __init__(self, fs: HeadstartFileSystem, path: str, mode: str, native: Any = None, size: int = 0) -> None:
         if mode not in ("rb", "wb"):
             raise NotImplementedError(f"mode {mode!r}: open_async knows 'rb' and 'wb'")
         self.fs, self.path, self.mode, self.size = fs, path, mode, size
         self.loc, self.offset, self.forced, self.buffer = 0, None, False, io.BytesIO()
-        self.blocksize: float = self.DEFAULT_BLOCK_SIZE if mode == "rb" else float("inf")
-        self.cache = None
-        self.closed = False
+        self.blocksize, self.cache, self.closed = self.DEFAULT_BLOCK_SIZE, None, False
+        self._native, self._upload = native, None
 
     async def _fetch_range(self, start: int, end: int) -> bytes:
-        return await self.fs._cat_file(self.path, start=start, end=end)
+        return bytes(await self._native.read_at(start, min(end, self.size)))
 
     async def _upload_chunk(self, final: bool = False) -> bool:
-        await self.fs._pipe_file(self.path, self.buffer.getvalue())
+        store, key = self.fs._at(self.path)
+        data = self.buffer.getvalue()
+        if self._upload is None and final:
+            await store.put_async(key, data)
+            return True
+        if self._upload is None:
+            self._upload = store.upload(key)
+        if data:
+            await self._upload.write_async(data)
+        if final:
+            await self._upload.finish_async()
         return True
+
+    async def close(self) -> None:
+        """Write what is left, or end the reading."""
+        await super().close()
+        if self._native is not None:
+            await self._native.close()
+
+    async def __aexit__(self, kind: Any, *rest: Any) -> None:
+        # What an exception cut short does not become an object.
+        if kind is not None and self.mode == "wb" and not self.closed:
+            self.closed = True
+            if self._upload is not None:
+                await self._upload.abort_async()
+        await self.close()

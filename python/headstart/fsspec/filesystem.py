@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import IO, Any
 
 import fsspec.asyn
@@ -23,6 +22,8 @@ from .options import SCHEMES, listing_options, translate
 if hasattr(os, "register_at_fork"):
     # The parent's loop does not run in a forked child, and its lock may be held by a thread that is not there.
     os.register_at_fork(after_in_child=fsspec.asyn.reset_lock)
+
+UPLOAD_CHUNK_BYTES = 5 << 20
 
 PREFIXES = tuple(f"{scheme}://" for scheme in SCHEMES if scheme not in ("http", "https"))
 
@@ -357,8 +358,11 @@ class HeadstartFileSystem(AsyncFileSystem):
 
     async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> HeadstartStreamedFile:
         path = self._strip_protocol(path)
-        size = (await self._object_info(path))["size"] if mode == "rb" else None
-        return HeadstartStreamedFile(self, path, mode, size)
+        store, key = self._at(path)
+        if mode != "rb":
+            return HeadstartStreamedFile(self, path, mode)
+        native = headstart.AsyncFile(store.reader(key))
+        return HeadstartStreamedFile(self, path, mode, native, await native.size())
 
     # Writes: they pass through
 
@@ -367,20 +371,14 @@ class HeadstartFileSystem(AsyncFileSystem):
         await store.put_async(key, value, mode=mode)
         self.invalidate_cache(path)
 
-    def _put_spooled(self, path: str, file: IO[bytes], mode: str) -> None:
-        store, key = self._at(path)
-        store.put(key, file, mode=mode)
-
     async def _put_file(
         self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any
     ) -> None:
         if os.path.isdir(lpath):
             return
         store, key = self._at(rpath)
-        size = os.path.getsize(lpath)
-        callback.set_size(size)
-        await asyncio.to_thread(store.put, key, Path(lpath), mode=mode)
-        callback.absolute_update(size)
+        callback.set_size(os.path.getsize(lpath))
+        await asyncio.to_thread(store.put, key, _chunks(lpath, callback), mode=mode)
         self.invalidate_cache(rpath)
 
     async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
@@ -390,7 +388,7 @@ class HeadstartFileSystem(AsyncFileSystem):
         if store1 is store2:
             await store1.copy_async(key1, key2)
         else:
-            await store2.put_async(key2, await store1.cat_async(key1))
+            await store2.put_async(key2, await store1.get_async(key1))
         self.invalidate_cache(path2)
 
     async def _rm_file(self, path: str, **kwargs: Any) -> None:
@@ -427,6 +425,14 @@ class HeadstartFileSystem(AsyncFileSystem):
     async def _rmdir(self, path: str) -> None:
         if not self._split(path)[1]:
             raise NotImplementedError("Headstart does not delete buckets; use the provider's tools")
+
+
+def _chunks(path: Any, callback: Any) -> Iterator[bytes]:
+    """The parts of a local file. Tells the callback of each when the next one is asked for."""
+    with open(path, "rb") as file:
+        while chunk := file.read(UPLOAD_CHUNK_BYTES):
+            yield chunk
+            callback.relative_update(len(chunk))
 
 
 def _raise_first(results: list[Any], on_error: str) -> list[Any]:

@@ -94,7 +94,7 @@ class FetcherReader:
         # Kept apart from the pool, since several readers of one pool do not exclude each other.
         self._alone = threading.Lock()
 
-    def read_at(self, start: int, end: int) -> bytes:
+    def read_bytes_at(self, start: int, end: int) -> bytes:
         """The bytes of a range, cut at the end of the file."""
         start, end = max(0, start), min(end, self.size)
         if self.closed:
