@@ -6,7 +6,7 @@
 >>> store = headstart.Store("s3://bucket/prefix", mode="cached")  # obspec's protocols  # doctest: +SKIP
 """
 
-from ._file import AsyncFile, File, open, open_async  # noqa: A004
+from ._file import AsyncFile, File, open, open_async
 from ._headstart import (
     AlreadyExistsError,
     Buffer,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Hint = Literal["normal", "sequential", "random", "will_need", "dont_need"]
 
 
-def open(url: str, **options: Any) -> File:  # noqa: A001
+def open(url: str, **options: Any) -> File:
     """Open the object that ``url`` names for reading.
 
     Sends no request, unless the URL names a generation: a missing object is an error of the first read. ``options`` are
@@ -80,6 +80,10 @@ class File(io.RawIOBase):
     def read_at(self, start: int, end: int | None = None) -> Buffer:
         """Read the bytes from ``start`` to ``end``, or to the end of the object. The position stays."""
         return self._reader.read_at(start, end)
+
+    def read_bytes_at(self, start: int, end: int | None = None) -> bytes:
+        """As ``read_at``, as ``bytes``."""
+        return self._reader.read_bytes_at(start, end)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         """Move the position, and return it."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
@@ -11,13 +12,14 @@ from . import _headstart
 from ._file import File
 
 if TYPE_CHECKING:
-    from ._headstart import Attributes, PutMode, PutResult, ReadableBuffer
+    from ._headstart import Attributes, Downloaded, PutMode, PutResult, ReadableBuffer
 
     Source: TypeAlias = IO[bytes] | Path | ReadableBuffer | Iterator[ReadableBuffer] | Iterable[ReadableBuffer]
     AsyncSource: TypeAlias = Source | AsyncIterator[ReadableBuffer] | AsyncIterable[ReadableBuffer]
 
 _CHUNK_SIZE = 5 * 1024 * 1024
 _MAX_CONCURRENCY = 12
+_COPY_SIZE = 4 * 1024 * 1024
 
 
 class Store(_headstart.Store):
@@ -27,11 +29,35 @@ class Store(_headstart.Store):
     process share connections and cached pages.
     """
 
-    def open(self, path: str) -> File:
-        """Open the object at ``path`` for reading."""
-        return File(self.reader(path))
+    def open(self, path: str, *, size: int | None = None, e_tag: str | None = None, version: str | None = None) -> File:
+        """Open the object at ``path`` for reading.
 
-    def put(  # noqa: D417
+        Where its ``size`` and its ``e_tag`` or ``version`` are given, as a listing has them, only that version is read,
+        and no request asks for the size.
+        """
+        return File(self.reader(path, size=size, e_tag=e_tag, version=version))
+
+    def download(
+        self,
+        path: str,
+        file: str | os.PathLike[str] | IO[bytes],
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Downloaded | None:
+        """Download an object to the file of that name, resumable and checked, or into an open file.
+
+        ``progress`` is called with the bytes written and the length, by the thread that waits.
+        """
+        if isinstance(file, str | os.PathLike):
+            return super().download(path, file, progress)
+        with self.open(path) as source:
+            source.advise("sequential")
+            while chunk := source.read_buffer(_COPY_SIZE):
+                file.write(chunk)
+                if progress is not None:
+                    progress(source.tell(), source.size)
+        return None
+
+    def put(
         self,
         path: str,
         file: Source,
@@ -61,7 +87,7 @@ class Store(_headstart.Store):
             upload.abort()
             raise
 
-    async def put_async(  # noqa: D417
+    async def put_async(
         self,
         path: str,
         file: AsyncSource,

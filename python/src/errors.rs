@@ -22,7 +22,7 @@ create_exception!(
 );
 create_exception!(headstart, NotModifiedError, PyOSError, "The object has not changed since the given date or ETag.");
 create_exception!(headstart, AlreadyExistsError, PyFileExistsError, "An object exists at the destination.");
-create_exception!(headstart, NotSupportedError, PyOSError, "The store does not support this.");
+create_exception!(headstart, NotSupportedError, PyNotImplementedError, "The store does not support this.");
 create_exception!(headstart, InvalidPathError, PyValueError, "A key that cannot be used.");
 create_exception!(headstart, PermissionDeniedError, PyPermissionError, "The credentials do not permit this.");
 create_exception!(headstart, UnauthenticatedError, PyPermissionError, "The credentials are missing or invalid.");
@@ -33,6 +33,8 @@ pub(crate) enum Failure {
     Store(object_store::Error),
     Open(headstart::Error),
     Download(DownloadError),
+    /// The file was closed while it was read.
+    Closed,
     /// A task panicked, or was aborted while somebody waited for it.
     Lost(String),
     /// A value of the parent process, which a forked child cannot use.
@@ -71,6 +73,7 @@ impl From<Failure> for PyErr {
             Failure::Open(error) => PyValueError::new_err(chain(&error)),
             Failure::Download(DownloadError::Store(error)) => of_store(&error),
             Failure::Download(error) => of_download(&error),
+            Failure::Closed => PyValueError::new_err("I/O operation on closed file"),
             Failure::Lost(why) => PyRuntimeError::new_err(why),
             Failure::OtherProcess(what) => {
                 PyRuntimeError::new_err(format!("{what} was begun before the fork: begin it again in this process"))

@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 mod answers;
 mod asyncio;
 mod buffer;
+mod cat;
 mod download;
 mod errors;
 mod get;

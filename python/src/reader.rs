@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use headstart::object_store::ObjectMeta;
 use headstart::object_store::path::Path;
 use headstart::{AccessHint, ObjectChanged, ObjectVersion};
 use pyo3::exceptions::PyValueError;
@@ -79,6 +80,13 @@ fn length(chunks: &[Bytes]) -> u64 {
     chunks.iter().map(|chunk| chunk.len() as u64).sum()
 }
 
+/// The metadata of an object of this version, to open it without a request.
+fn meta_of(location: Path, version: ObjectVersion) -> ObjectMeta {
+    let ObjectVersion { e_tag, version, last_modified, size } = version;
+    // The Unix epoch stands for an unknown date.
+    ObjectMeta { location, last_modified: last_modified.unwrap_or_default(), size, e_tag, version }
+}
+
 /// One buffer of all chunks; without a copy where there is one.
 async fn joined(mut chunks: Vec<Bytes>) -> Bytes {
     match chunks.len() {
@@ -99,6 +107,11 @@ impl Reader {
         }
     }
 
+    /// The same object, of this version only.
+    pub(crate) fn of_version(self, version: Option<ObjectVersion>) -> Self {
+        Self { version: AttachedMutex::new(version), ..self }
+    }
+
     /// Opens it in this process, so that mistakes in the URL and the options are found now.
     pub(crate) fn opened_here(self, py: Python<'_>) -> PyResult<Self> {
         self.opened(py)?;
@@ -108,7 +121,7 @@ impl Reader {
     /// The reader of this process.
     fn opened(&self, py: Python<'_>) -> PyResult<(&'static Process, Arc<Opened>)> {
         if self.is_closed.load(Ordering::Relaxed) {
-            return Err(PyValueError::new_err("I/O operation on closed file"));
+            return Err(Failure::Closed.into());
         }
         let process = process::current(py)?;
         if let Some(opened) = self.opened.get(py) {
@@ -116,14 +129,17 @@ impl Reader {
             return Ok((process, opened));
         }
         let store = self.recipe.open(py)?;
-        let headstart = store.headstart.clone();
-        let path = self.path.clone();
+        let expected = self.version.lock(py).clone();
+        let (headstart, path, pinned) = (store.headstart.clone(), self.path.clone(), expected.clone());
         let open = async move {
-            // The URL of the recipe names the object where it names a generation.
-            if headstart.path() == &path { headstart.open().await } else { headstart.reader(&path) }
+            match pinned.filter(ObjectVersion::has_validator) {
+                Some(version) => headstart.reader_with(meta_of(path, version)),
+                // The URL of the recipe names the object where it names a generation.
+                None if headstart.path() == &path => headstart.open().await,
+                None => headstart.reader(&path),
+            }
         };
         let reader = wait(py, process, open)?.map_err(Failure::from)?;
-        let expected = self.version.lock(py).clone();
         let opened = Arc::new(Opened { reader, store, expected, seen: OnceLock::new(), turn: Mutex::new(()) });
         Ok((process, self.opened.keep(py, process, opened)))
     }
@@ -135,9 +151,12 @@ impl Reader {
         call: impl FnOnce(Arc<Opened>) -> F,
     ) -> PyResult<T> {
         let (process, opened) = self.opened(py)?;
-        let done = wait(py, process, call(Arc::clone(&opened)))??;
+        let done = wait(py, process, call(Arc::clone(&opened)))?;
         self.remember_version(py, &opened);
-        Ok(done)
+        match done {
+            Err(_) if self.closed() => Err(Failure::Closed.into()),
+            done => Ok(done?),
+        }
     }
 
     /// Remembers the version of the first answer, for forked children and copies.
@@ -171,7 +190,7 @@ impl Reader {
         let reader = Self::at(Recipe { url, options, workers }, path);
         reader.position.store(position, Ordering::Relaxed);
         let version = version.map(|(e_tag, version, size)| ObjectVersion { e_tag, version, last_modified: None, size });
-        Ok(Self { version: AttachedMutex::new(version), ..reader })
+        Ok(reader.of_version(version))
     }
 
     /// Opens the object that `url` names. Sends no request, unless the URL names a generation.

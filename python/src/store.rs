@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use headstart::ObjectVersion;
 use headstart::object_store::path::Path;
 use headstart::object_store::{
     CopyMode, CopyOptions, ObjectStore, ObjectStoreExt, PutOptions, PutPayload, RenameOptions, RenameTargetMode, TagSet,
@@ -17,6 +18,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use crate::answers::{Answer, Level, Meta, Outcome, full_path, read_attributes, structure};
 use crate::asyncio;
 use crate::buffer::copy_in;
+use crate::cat::{Chunks, ManyChunks, Slice, cat, cat_many};
 use crate::download::{self, Downloading};
 use crate::get::{Got, read_get_options};
 use crate::list::ListStream;
@@ -105,6 +107,35 @@ impl Store {
         }
         let ranges: Vec<_> = starts.into_iter().zip(ends).map(|(start, end)| start..end).collect();
         Ok(async move { Ok(store.headstart.get_ranges(&path, &ranges).await?) })
+    }
+
+    fn slice(&self, path: &str, start: Option<i64>, end: Option<i64>) -> PyResult<Slice> {
+        Ok(Slice { path: self.path(path)?, start, end })
+    }
+
+    fn cat_call(
+        &self,
+        py: Python<'_>,
+        path: &str,
+        start: Option<i64>,
+        end: Option<i64>,
+    ) -> PyResult<impl Future<Output = Outcome<Chunks>> + use<>> {
+        Ok(cat(self.opened(py)?, self.slice(path, start, end)?))
+    }
+
+    fn cat_ranges_call(
+        &self,
+        py: Python<'_>,
+        paths: &[String],
+        starts: &[Option<i64>],
+        ends: &[Option<i64>],
+    ) -> PyResult<impl Future<Output = Outcome<ManyChunks>> + use<>> {
+        if starts.len() != paths.len() || ends.len() != paths.len() {
+            return Err(PyValueError::new_err("expected as many starts and ends as paths"));
+        }
+        let slices = paths.iter().zip(starts.iter().zip(ends));
+        let slices = slices.map(|(path, (start, end))| self.slice(path, *start, *end)).collect::<PyResult<_>>()?;
+        Ok(cat_many(self.opened(py)?, slices))
     }
 
     fn level_call(
@@ -239,12 +270,7 @@ impl Store {
     }
 
     fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
-        let options = PyDict::new(py);
-        for (key, value) in &self.recipe.options {
-            options.set_item(key, value)?;
-        }
-        options.set_item("workers", self.recipe.workers)?;
-        Ok((PyTuple::new(py, [self.url()])?, options))
+        Ok((PyTuple::new(py, [self.url()])?, self.options(py)?))
     }
 
     /// The URL, with the prefix of the paths.
@@ -275,9 +301,33 @@ impl Store {
         hasher.finish()
     }
 
-    /// The object at `path`, for `headstart.File`.
-    fn reader(&self, py: Python<'_>, path: &str) -> PyResult<Reader> {
-        Reader::at(self.recipe.clone(), self.path(path)?).opened_here(py)
+    /// The object at `path`, for `headstart.File`. Of the version that is given by its size and a validator, if any.
+    #[pyo3(signature = (path, *, size = None, e_tag = None, version = None))]
+    fn reader(
+        &self,
+        py: Python<'_>,
+        path: &str,
+        size: Option<u64>,
+        e_tag: Option<String>,
+        version: Option<String>,
+    ) -> PyResult<Reader> {
+        let reader = Reader::at(self.recipe.clone(), self.path(path)?);
+        let known = size.filter(|_| e_tag.is_some() || version.is_some());
+        let known = known.map(|size| ObjectVersion { e_tag, version, last_modified: None, size });
+        reader.of_version(known).opened_here(py)
+    }
+
+    /// The options as they were given, as strings, secrets included.
+    #[getter]
+    fn options<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let options = PyDict::new(py);
+        for (key, value) in &self.recipe.options {
+            options.set_item(key, value)?;
+        }
+        if self.recipe.workers > 1 {
+            options.set_item("workers", self.recipe.workers)?;
+        }
+        Ok(options)
     }
 
     fn head(&self, py: Python<'_>, path: &str) -> PyResult<Py<PyAny>> {
@@ -349,6 +399,48 @@ impl Store {
         lengths: Option<Vec<u64>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         asyncio::start(py, self.get_ranges_call(py, path, starts, ends, lengths)?)
+    }
+
+    /// A range with the meaning of a Python slice, as `bytes`: negative from the end, clamped, empty past the end.
+    #[pyo3(signature = (path, start = None, end = None))]
+    fn cat(&self, py: Python<'_>, path: &str, start: Option<i64>, end: Option<i64>) -> PyResult<Py<PyAny>> {
+        finish(py, self.cat_call(py, path, start, end)?)
+    }
+
+    /// As `cat`, awaited.
+    #[pyo3(signature = (path, start = None, end = None))]
+    fn cat_async<'py>(
+        &self,
+        py: Python<'py>,
+        path: &str,
+        start: Option<i64>,
+        end: Option<i64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        asyncio::start(py, self.cat_call(py, path, start, end)?)
+    }
+
+    /// As `cat` for many ranges, all in flight together. An error is returned in its place.
+    #[expect(clippy::needless_pass_by_value, reason = "arguments of Python are extracted")]
+    fn cat_ranges(
+        &self,
+        py: Python<'_>,
+        paths: Vec<String>,
+        starts: Vec<Option<i64>>,
+        ends: Vec<Option<i64>>,
+    ) -> PyResult<Py<PyAny>> {
+        finish(py, self.cat_ranges_call(py, &paths, &starts, &ends)?)
+    }
+
+    /// As `cat_ranges`, awaited.
+    #[expect(clippy::needless_pass_by_value, reason = "arguments of Python are extracted")]
+    fn cat_ranges_async<'py>(
+        &self,
+        py: Python<'py>,
+        paths: Vec<String>,
+        starts: Vec<Option<i64>>,
+        ends: Vec<Option<i64>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        asyncio::start(py, self.cat_ranges_call(py, &paths, &starts, &ends)?)
     }
 
     /// All objects below `prefix`, in lists of up to 1,000.
