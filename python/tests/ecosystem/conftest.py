@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +11,12 @@ from typing import Any
 import pytest
 
 from . import servers as server
+
+# Processes that are spawned import the tests by the same names.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# gcsfs would ask Google which kind of bucket each is, for minutes.
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 
 
 class Servers(dict[str, server.Server]):

@@ -46,21 +46,18 @@ class OurStoreTests(StoreTests[HeadstartStore, cpu.Buffer]):
         assert store.supports_listing
 
 
-@pytest.mark.asyncio
 class TestLocal(OurStoreTests):
     @pytest.fixture
     def store_kwargs(self, tmp_path):
         return {"url": f"file://{tmp_path}"}
 
 
-@pytest.mark.asyncio
 class TestS3(OurStoreTests):
     @pytest.fixture
     def store_kwargs(self, servers):
         return {"url": f"s3://{BUCKET}/zarr-{uuid.uuid4()}", **servers["s3"].options}
 
 
-@pytest.mark.asyncio
 class TestGoogle(OurStoreTests):
     @pytest.fixture
     def store_kwargs(self, servers):
