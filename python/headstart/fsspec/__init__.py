@@ -49,6 +49,13 @@ CLASSES: dict[str, type[HeadstartFileSystem]] = {
 }
 
 
+for _cls in (ChainedHeadstartFileSystem, *CLASSES.values()):
+    # The package's entry points say the same to programs that do not import this module.
+    for _name in [_cls.protocol] if isinstance(_cls.protocol, str) else _cls.protocol:
+        if _name.startswith("headstart"):
+            fsspec.register_implementation(_name, _cls, clobber=True)
+
+
 def register(*protocols: str) -> None:
     """Makes Headstart the file system of `protocols` in this process: of gs, s3, az, http, https, file and synonyms.
 

@@ -422,7 +422,8 @@ class HeadstartFileSystem(AsyncFileSystem):
     async def _makedirs(self, path: str, exist_ok: bool = False) -> None:
         """Does nothing: directories are parts of the names of objects."""
 
-    async def _rmdir(self, path: str) -> None:
+    def rmdir(self, path: str) -> None:
+        """Do nothing: a directory is gone with its last object."""
         if not self._split(path)[1]:
             raise NotImplementedError("Headstart does not delete buckets; use the provider's tools")
 

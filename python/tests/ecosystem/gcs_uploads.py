@@ -40,6 +40,9 @@ class Proxy(BaseHTTPRequestHandler):
         elif xml and self.command == "POST" and "uploadId" in query:
             parts = self.parts.pop(query["uploadId"][0])
             self.upload(bucket, key, b"".join(parts[n] for n in sorted(parts)), complete=True)
+        elif xml and self.command == "DELETE" and "uploadId" in query:
+            self.parts.pop(query["uploadId"][0], None)
+            self.answer(204, b"", {})
         else:
             self.relay(*self.ask(self.command, self.path, body, dict(self.headers)))
 
