@@ -108,11 +108,8 @@ class FetcherReader:
             self._read_ahead(state, end)
         try:
             found = [
-                piece if isinstance(piece, bytes) else self._piece(piece, start, end)
-                for piece in (self._demand(piece) if isinstance(piece, tuple) else piece for piece in pieces)
+                self._fetch(*piece) if isinstance(piece, tuple) else self._take(piece, start, end) for piece in pieces
             ]
-        except CancelledError:
-            raise ValueError("I/O operation on closed file.") from None
         except BaseException:
             with state.lock:
                 self._forget(state, state.parts[:])
@@ -180,18 +177,18 @@ class FetcherReader:
             state.parts.append(Part(ahead, stop, future))
             ahead = stop
 
-    def _demand(self, gap: tuple[int, int]) -> bytes:
-        return self._fetch(*gap)
-
-    def _piece(self, part: Part, start: int, end: int) -> bytes:
-        data = part.future.result()
-        if part.start >= start and part.end <= end:
-            return data
-        return data[max(0, start - part.start) : end - part.start]
+    def _take(self, part: Part, start: int, end: int) -> bytes:
+        """What a read needs of a part."""
+        low, high = max(start, part.start), min(end, part.end)
+        try:
+            data = part.future.result()
+        except CancelledError:
+            return self._fetch(low, high)  # another reader jumped away from it
+        return data if (low, high) == (part.start, part.end) else data[low - part.start : high - part.start]
 
     def _fetch(self, start: int, end: int) -> bytes:
         if self.closed:
-            raise CancelledError
+            raise ValueError("I/O operation on closed file.")
         if self.concurrency == 1:
             with self._alone:
                 data = self.fetcher(start, end)
