@@ -101,7 +101,7 @@ class IterableObjectDataset(_IterableDataset):
         """Return the paths of one worker, in the order of this epoch."""
         order = list(range(len(self.paths)))
         if self.seed is not None:
-            random.Random(f"{self.seed}-{self.epoch}").shuffle(order)  # noqa: S311
+            random.Random(f"{self.seed}-{self.epoch}").shuffle(order)
         return [self.paths[place] for place in order[self.rank + self.world_size * worker :: self.world_size * workers]]
 
 
@@ -127,7 +127,9 @@ def load_checkpoint(url: str, *, map_location: Any = None, weights_only: bool = 
         return torch.load(file, map_location=map_location, weights_only=weights_only)
 
 
-def read_safetensors(file: Any, make: Callable[[str, Sequence[int], int, Callable[[Any], None]], Any]) -> dict[str, Any]:
+def read_safetensors(
+    file: Any, make: Callable[[str, Sequence[int], int, Callable[[Any], None]], Any]
+) -> dict[str, Any]:
     """Read the tensors of a file in the order of their bytes.
 
     ``make(dtype, shape, size, fill)`` allocates a tensor of ``size`` bytes and has ``fill(buffer)`` read them into it.

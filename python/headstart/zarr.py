@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Self
 
@@ -72,9 +73,7 @@ class HeadstartStore(Store):
 
     # Reads
 
-    async def get(
-        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         start, end = _slice(byte_range)
         try:
             return prototype.buffer.from_bytes(await self._store.cat_async(self._path(key), start, end))
@@ -160,25 +159,19 @@ class HeadstartStore(Store):
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         self._check_writable()
-        try:
+        with contextlib.suppress(FileExistsError):
             await self._store.put_async(self._path(key), _as_bytes(value), mode="create")
-        except FileExistsError:
-            pass
 
     async def delete(self, key: str) -> None:
         self._check_writable()
-        try:
+        with contextlib.suppress(*MISSING):
             await self._store.delete_async(self._path(key))
-        except MISSING:
-            pass
 
     def delete_sync(self, key: str) -> None:
         """`delete` for synchronous callers."""
         self._check_writable()
-        try:
+        with contextlib.suppress(*MISSING):
             self._store.delete(self._path(key))
-        except MISSING:
-            pass
 
     async def delete_dir(self, prefix: str) -> None:
         self._check_writable()
@@ -190,7 +183,7 @@ class HeadstartStore(Store):
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """The URL of the store, which is the bucket, and the path below it."""
+    """Return the URL of the store, which is the bucket, and the path below it."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         raise ValueError(f"{url!r} is no URL; a folder is file:///…")

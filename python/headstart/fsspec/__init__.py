@@ -24,11 +24,11 @@ from .filesystem import (
     LocalFileSystem,
     S3FileSystem,
 )
-from .options import SCHEMES, CannotCarry
+from .options import SCHEMES, CarryError
 
 __all__ = [
     "AzureFileSystem",
-    "CannotCarry",
+    "CarryError",
     "ChainedHeadstartFileSystem",
     "GoogleFileSystem",
     "HeadstartCache",
@@ -49,7 +49,8 @@ CLASSES: dict[str, type[HeadstartFileSystem]] = {
 }
 
 
-for _cls in (ChainedHeadstartFileSystem, *CLASSES.values()):
+_ALL: list[type[HeadstartFileSystem]] = [ChainedHeadstartFileSystem, *CLASSES.values()]
+for _cls in _ALL:
     # The package's entry points say the same to programs that do not import this module.
     for _name in [_cls.protocol] if isinstance(_cls.protocol, str) else _cls.protocol:
         if _name.startswith("headstart"):
@@ -57,7 +58,7 @@ for _cls in (ChainedHeadstartFileSystem, *CLASSES.values()):
 
 
 def register(*protocols: str) -> None:
-    """Makes Headstart the file system of `protocols` in this process: of gs, s3, az, http, https, file and synonyms.
+    """Make Headstart the file system of `protocols` in this process: gs, s3, az, http, https, file and synonyms.
 
     File systems that exist already are not changed. Processes that are spawned, and not forked, register again.
     """

@@ -12,7 +12,7 @@ from fsspec.caching import BaseCache, caches, register_cache
 import headstart
 
 from .carry import open_native
-from .options import CannotCarry
+from .options import CarryError
 from .readahead import FetcherReader
 
 
@@ -81,7 +81,7 @@ class HeadstartCache(BaseCache):
             known = ("native", "max_bytes", "concurrency")
             try:
                 return open_native(file, {key: value for key, value in self.options.items() if key not in known})
-            except CannotCarry:
+            except CarryError:
                 pass
         return self._through_fetcher()
 
@@ -97,7 +97,7 @@ class HeadstartCache(BaseCache):
         )
 
     def _confirm(self) -> None:
-        """Checks, once the first answer is here, that the object has the size that the file system told."""
+        """Check, once the first answer is here, that the object has the size that the file system told."""
         size = self._reader.size
         if size != self.size:
             raise headstart.ObjectChanged(
@@ -107,7 +107,7 @@ class HeadstartCache(BaseCache):
         self._confirmed = True
 
     def close(self) -> None:
-        """Ends what is read ahead. Readers of this moment get an error."""
+        """End what is read ahead. Readers of this moment get an error."""
         self.closed = True
         if self._reader is not None:
             self._reader.close()
@@ -153,4 +153,3 @@ def _name(options: dict[str, Any]) -> _Name:
 
 
 register_cache(HeadstartCache, clobber=True)
-

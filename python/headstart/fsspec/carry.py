@@ -16,14 +16,14 @@ from fsspec.asyn import sync
 
 import headstart
 
-from .options import AZURE_VARIABLES, CannotCarry, boto_keys, google_token, translate
+from .options import AZURE_VARIABLES, CarryError, boto_keys, google_token, translate
 
 
 def native_url(file: Any, options: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
-    """The URL, and the options, with which Headstart reads the object of an fsspec file by itself.
+    """Return the URL, and the options, with which Headstart reads the object of an fsspec file by itself.
 
     # Errors
-    `CannotCarry`: the file has to be read through its own fetcher; the message says why.
+    `CarryError`: the file has to be read through its own fetcher; the message says why.
     """
     fs = getattr(file, "fs", None)
     for module, name, carry in _CARRIERS:
@@ -31,7 +31,7 @@ def native_url(file: Any, options: Mapping[str, Any]) -> tuple[str, dict[str, st
             if cls.__name__ == name and cls.__module__.split(".")[0] == module.split(".")[0]:
                 url, carried = carry(file, fs)
                 return url, {**carried, **{key: str(value) for key, value in options.items()}}
-    raise CannotCarry(f"{type(fs).__name__} has no native reader")
+    raise CarryError(f"{type(fs).__name__} has no native reader")
 
 
 def _ours(file: Any, fs: Any) -> tuple[str, dict[str, str]]:
@@ -41,7 +41,7 @@ def _ours(file: Any, fs: Any) -> tuple[str, dict[str, str]]:
 
 def _gcsfs(file: Any, fs: Any) -> tuple[str, dict[str, str]]:
     if type(file).__name__ != "GCSFile":
-        raise CannotCarry(f"{type(file).__name__} is not read over HTTP")
+        raise CarryError(f"{type(file).__name__} is not read over HTTP")
     options: dict[str, str] = {}
     credentials = fs.credentials
     token = credentials.token
@@ -54,7 +54,7 @@ def _gcsfs(file: Any, fs: Any) -> tuple[str, dict[str, str]]:
     if fs.requester_pays:
         options["gcs.user_project"] = fs.project if fs.requester_pays is True else fs.requester_pays
     if fs.session_kwargs:
-        raise CannotCarry("session_kwargs of gcsfs are its own")
+        raise CarryError("session_kwargs of gcsfs are its own")
     bucket, key, generation = fs.split_path(file.path)
     generation = getattr(file, "generation", None) or generation
     return f"gs://{bucket}/{key}" + (f"#{generation}" if generation else ""), options
@@ -63,7 +63,7 @@ def _gcsfs(file: Any, fs: Any) -> tuple[str, dict[str, str]]:
 def _s3fs(file: Any, fs: Any) -> tuple[str, dict[str, str]]:
     bucket, key, version = fs.split_path(file.path)
     if version or getattr(file, "version_id", None):
-        raise CannotCarry("a version ID of S3 cannot be read natively")
+        raise CarryError("a version ID of S3 cannot be read natively")
     given = {
         "anon": fs.anon,
         "key": fs.key,
@@ -88,7 +88,7 @@ def _s3fs(file: Any, fs: Any) -> tuple[str, dict[str, str]]:
 def _adlfs(file: Any, fs: Any) -> tuple[str, dict[str, str]]:
     container, key, version = fs.split_path(file.path)
     if version:
-        raise CannotCarry("a version ID of Azure cannot be read natively")
+        raise CarryError("a version ID of Azure cannot be read natively")
     given = {name: getattr(fs, name, None) for name in (*AZURE_VARIABLES, "connection_string", "anon")}
     # adlfs makes a credential of its own out of the other values; only one that was given cannot be carried over.
     given.update({name: fs.storage_options.get(name) for name in ("credential", "account_host")})
@@ -97,9 +97,9 @@ def _adlfs(file: Any, fs: Any) -> tuple[str, dict[str, str]]:
 
 def _http(file: Any, fs: Any) -> tuple[str, dict[str, str]]:
     if fs.client_kwargs or fs.kwargs or "get_client" in fs.storage_options or file.kwargs:
-        raise CannotCarry("options of aiohttp's client cannot be carried over")
+        raise CarryError("options of aiohttp's client cannot be carried over")
     if "?" in file.path or "#" in file.path:
-        raise CannotCarry("a URL with a query is read by the library that knows what it means")
+        raise CarryError("a URL with a query is read by the library that knows what it means")
     return file.path, {}
 
 
@@ -118,6 +118,6 @@ _CARRIERS = (
 
 
 def open_native(file: Any, options: Mapping[str, Any]) -> headstart.File:
-    """Opens the object of an fsspec file natively; see `native_url`."""
+    """Open the object of an fsspec file natively; see `native_url`."""
     url, carried = native_url(file, options)
     return headstart.open(url, **carried)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ class HeadstartFile(AbstractBufferedFile):
         return self._native.version
 
     def stats(self) -> Any:
-        """Counts of this file's reads and requests."""
+        """Return the counts of this file's reads and requests."""
         return self._native.stats()
 
     def advise(self, *args: Any) -> None:
@@ -82,17 +83,21 @@ class HeadstartFile(AbstractBufferedFile):
         self._native.advise(*args)
 
     def tell(self) -> int:
+        """Return the position of the next read."""
         return self._native.tell()
 
     def seek(self, loc: int, whence: int = 0) -> int:
+        """Move the position, and return it."""
         self._check_open()
         return self._native.seek(int(loc), whence)
 
     def read(self, length: int | None = -1) -> bytes:
+        """Read `length` bytes, or to the end."""
         self._check_open()
         return self._native.read(-1 if length is None else int(length))
 
     def readinto(self, b: Any) -> int:
+        """Fill a buffer, and return the number of bytes read."""
         self._check_open()
         return self._native.readinto(b)
 
@@ -102,11 +107,12 @@ class HeadstartFile(AbstractBufferedFile):
         return self._native.read_buffer(-1 if length is None else int(length))
 
     def read_at(self, start: int, end: int) -> bytes:
-        """The bytes of a range. Does not move the position; may be called by many threads at once."""
+        """Read the bytes of a range. Does not move the position; may be called by many threads at once."""
         self._check_open()
         return self._native.read_bytes_at(start, end)
 
     def readuntil(self, char: bytes = b"\n", blocks: int | None = None) -> bytes:
+        """Read up to and with `char`, or to the end. Looks through `blocks` bytes at once."""
         self._check_open()
         found: list[bytes] = []
         start = offset = self._native.tell()
@@ -131,6 +137,7 @@ class HeadstartFile(AbstractBufferedFile):
         return line
 
     def readline(self, size: int | None = -1) -> bytes:
+        """Read a line, or `size` bytes of it."""
         line = self.readuntil(b"\n")
         if size is not None and 0 <= size < len(line):
             self._native.seek(self._native.tell() - (len(line) - size))
@@ -138,6 +145,7 @@ class HeadstartFile(AbstractBufferedFile):
         return line
 
     def close(self) -> None:
+        """Abort what is in flight and free the memory. Never waits."""
         if self.closed:
             return
         self.closed = True
@@ -148,7 +156,7 @@ class HeadstartFile(AbstractBufferedFile):
             native.close()
 
     def _block_at(self, offset: int, block_bytes: int) -> tuple[bytes, int]:
-        """A block that holds `offset`, and where in it `offset` lies."""
+        """Return a block that holds `offset`, and where in it `offset` lies."""
         if not self._block_start <= offset < self._block_start + len(self._block):
             self._block, self._block_start = self._native.read_bytes_at(offset, offset + block_bytes), offset
         return self._block, offset - self._block_start
@@ -189,6 +197,8 @@ class HeadstartBufferedFile(AbstractBufferedFile):
     What is written is uploaded in parts, and becomes the object when the file is closed: completely or not at all.
     """
 
+    closed: bool
+
     def __init__(self, fs: HeadstartFileSystem, path: str, mode: str = "rb", **kwargs: Any) -> None:
         super().__init__(fs, path, mode, **kwargs)
         self._upload: Any = None
@@ -196,10 +206,8 @@ class HeadstartBufferedFile(AbstractBufferedFile):
         if mode == "xb":
             self.blocksize = float("inf")  # only a whole object can be written on condition
         elif mode == "ab":
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 self.loc = self.buffer.write(fs.cat_file(path))
-            except FileNotFoundError:
-                pass
 
     def _upload_chunk(self, final: bool = False) -> bool:
         store, key = self.fs._at(self.path)
@@ -230,7 +238,7 @@ class HeadstartBufferedFile(AbstractBufferedFile):
         if upload is not None:
             upload.abort()
 
-    def __exit__(self, kind: Any, *rest: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         # What an exception cut short does not become an object.
         if kind is not None and self.mode != "rb" and not self.closed:
             self.discard()
@@ -244,13 +252,16 @@ class HeadstartBufferedFile(AbstractBufferedFile):
 class HeadstartStreamedFile(AbstractAsyncStreamedFile):
     """A file for asyncio: its ``read``, ``write`` and ``close`` are coroutines."""
 
+    closed: bool
+
     def __init__(self, fs: HeadstartFileSystem, path: str, mode: str, native: Any = None, size: int = 0) -> None:
         if mode not in ("rb", "wb"):
             raise NotImplementedError(f"mode {mode!r}: open_async knows 'rb' and 'wb'")
         self.fs, self.path, self.mode, self.size = fs, path, mode, size
         self.loc, self.offset, self.forced, self.buffer = 0, None, False, io.BytesIO()
         self.blocksize, self.cache, self.closed = self.DEFAULT_BLOCK_SIZE, None, False
-        self._native, self._upload = native, None
+        self._native = native
+        self._upload: Any = None
 
     async def _fetch_range(self, start: int, end: int) -> bytes:
         return bytes(await self._native.read_at(start, min(end, self.size)))
@@ -275,7 +286,7 @@ class HeadstartStreamedFile(AbstractAsyncStreamedFile):
         if self._native is not None:
             await self._native.close()
 
-    async def __aexit__(self, kind: Any, *rest: Any) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         # What an exception cut short does not become an object.
         if kind is not None and self.mode == "wb" and not self.closed:
             self.closed = True

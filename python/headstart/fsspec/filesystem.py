@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -37,6 +38,8 @@ class HeadstartFileSystem(AsyncFileSystem):
     Works in forked children and is pickled with its options.
     """
 
+    _pid: int
+
     scheme = "gs"
     """The kind of URL that paths are of: gs, s3, az, http or file."""
 
@@ -56,7 +59,7 @@ class HeadstartFileSystem(AsyncFileSystem):
 
     @property
     def loop(self) -> Any:
-        """fsspec's loop of this process, which is not the parent's after a fork."""
+        """The loop of fsspec in this process, which is not the parent's after a fork."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
             if not self.asynchronous:
@@ -65,6 +68,7 @@ class HeadstartFileSystem(AsyncFileSystem):
 
     @property
     def fsid(self) -> str:
+        """What tells this file system from others."""
         return f"{self.scheme}_{tokenize(self._options)}"
 
     # Paths and stores
@@ -82,7 +86,7 @@ class HeadstartFileSystem(AsyncFileSystem):
         return path.rstrip("/")
 
     def _split(self, path: str) -> tuple[str, str]:
-        """The bucket's part of a path, and the object's key."""
+        """Return the bucket's part of a path, and the object's key."""
         path = self._strip_protocol(path)
         if self.scheme == "file":
             return "/", path.lstrip("/")
@@ -102,7 +106,7 @@ class HeadstartFileSystem(AsyncFileSystem):
         return "file:///" if self.scheme == "file" else f"{self.scheme}://{bucket}"
 
     def store(self, path: str) -> headstart.Store:
-        """The store of the bucket of `path`."""
+        """Return the store of the bucket of `path`."""
         bucket, _ = self._split(path)
         if not bucket:
             raise ValueError("the path names no bucket")
@@ -128,6 +132,7 @@ class HeadstartFileSystem(AsyncFileSystem):
         return {"name": name, "size": 0, "type": "directory"}
 
     def invalidate_cache(self, path: str | None = None) -> None:
+        """Forget the listings of `path` and of the directories above it, or all."""
         super().invalidate_cache(path)
         if path is None:
             self.dircache.clear()
@@ -220,26 +225,26 @@ class HeadstartFileSystem(AsyncFileSystem):
         if withdirs and path and (found or await self._isdir(path)):
             found.setdefault(path, self._directory(path))
         if not found and not prefix:
-            try:
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
                 found[path] = await self._object_info(path)
-            except (FileNotFoundError, IsADirectoryError):
-                pass
         names = sorted(found)
         return {name: found[name] for name in names} if detail else names
 
     def created(self, path: str) -> datetime:
+        """Return when the object was written."""
         return self.info(path)["mtime"]
 
     modified = created
 
     def ukey(self, path: str) -> str:
+        """Return what changes when the object changes."""
         info = self.info(path)
         return tokenize([info.get(name) for name in ("name", "size", "ETag", "version", "mtime")])
 
     # Reads
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
-        # Overridden for synchronous callers: it saves the way through the loop's thread.
+        """Read a range, given as a slice. Does not go through the loop's thread."""
         store, key = self._at(path)
         return store.cat(key, start, end)
 
@@ -256,6 +261,7 @@ class HeadstartFileSystem(AsyncFileSystem):
         on_error: str = "return",
         **kwargs: Any,
     ) -> list[Any]:
+        """Read many ranges at once. Does not go through the loop's thread."""
         results: list[Any] = [None] * len(paths)
         for store, places, arguments in self._by_store(paths, starts, ends, results):
             for place, result in zip(places, store.cat_ranges(*arguments), strict=True):
@@ -282,7 +288,7 @@ class HeadstartFileSystem(AsyncFileSystem):
         return _raise_first(results, on_error)
 
     def _by_store(self, paths: list[str], starts: Any, ends: Any, results: list[Any]) -> list[Any]:
-        """The ranges of each store, with their places in the list. Paths that are none are noted in `results`."""
+        """Return the ranges of each store, with their places. Paths that name no object are noted in `results`."""
         if not isinstance(paths, list):
             raise TypeError("paths must be a list")
         starts = list(starts) if isinstance(starts, Iterable) else [starts] * len(paths)
@@ -310,7 +316,7 @@ class HeadstartFileSystem(AsyncFileSystem):
             if await self._isdir_cheaply(rpath):
                 os.makedirs(lpath, exist_ok=True)
                 return
-            os.makedirs(os.path.dirname(os.path.abspath(lpath)), exist_ok=True)
+            os.makedirs(os.path.dirname(lpath) or ".", exist_ok=True)
         store, key = self._at(rpath)
         if callback is DEFAULT_CALLBACK:
             await asyncio.to_thread(store.download, key, target or lpath)
@@ -357,6 +363,7 @@ class HeadstartFileSystem(AsyncFileSystem):
         return store.open(key, **options)
 
     async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> HeadstartStreamedFile:
+        """Open a file whose methods are coroutines, for reading or writing."""
         path = self._strip_protocol(path)
         store, key = self._at(path)
         if mode != "rb":
@@ -366,18 +373,18 @@ class HeadstartFileSystem(AsyncFileSystem):
 
     # Writes: they pass through
 
-    async def _pipe_file(self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any) -> None:
+    async def _pipe_file(self, path: str, value: Any, mode: Any = "overwrite", **kwargs: Any) -> None:
         store, key = self._at(path)
         await store.put_async(key, value, mode=mode)
         self.invalidate_cache(path)
 
     async def _put_file(
-        self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any
+        self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: Any = "overwrite", **kwargs: Any
     ) -> None:
-        if os.path.isdir(lpath):
+        if os.path.isdir(lpath):  # noqa: ASYNC240 - as cheap as a look at memory
             return
         store, key = self._at(rpath)
-        callback.set_size(os.path.getsize(lpath))
+        callback.set_size(os.path.getsize(lpath))  # noqa: ASYNC240
         await asyncio.to_thread(store.put, key, _chunks(lpath, callback), mode=mode)
         self.invalidate_cache(rpath)
 
@@ -420,7 +427,7 @@ class HeadstartFileSystem(AsyncFileSystem):
             raise NotImplementedError("Headstart does not create buckets; use the provider's tools")
 
     async def _makedirs(self, path: str, exist_ok: bool = False) -> None:
-        """Does nothing: directories are parts of the names of objects."""
+        """Do nothing: directories are parts of the names of objects."""
 
     def rmdir(self, path: str) -> None:
         """Do nothing: a directory is gone with its last object."""
@@ -429,7 +436,7 @@ class HeadstartFileSystem(AsyncFileSystem):
 
 
 def _chunks(path: Any, callback: Any) -> Iterator[bytes]:
-    """The parts of a local file. Tells the callback of each when the next one is asked for."""
+    """Yield the parts of a local file. Tells the callback of each when the next one is asked for."""
     with open(path, "rb") as file:
         while chunk := file.read(UPLOAD_CHUNK_BYTES):
             yield chunk
@@ -498,5 +505,6 @@ class ChainedHeadstartFileSystem(HeadstartFileSystem, ChainedFileSystem):
         super().__init__(**{**(target_options or {}), **options})
 
     def unstrip_protocol(self, name: str) -> str:
+        """Return the URL of a path."""
         name = self._strip_protocol(name)
         return f"headstart::{name}" if "://" in name else f"headstart::{self.scheme}://{name}"

@@ -27,15 +27,15 @@ SCHEMES = {
 """The protocols of fsspec that are read natively, and the name of their translation."""
 
 
-class CannotCarry(ValueError):
+class CarryError(ValueError):
     """An option or a kind of credentials of another library that Headstart's client does not have."""
 
 
 def translate(scheme: str, options: Mapping[str, Any], *, look_up: bool = True) -> dict[str, str]:
-    """Returns Headstart's options for `options`, which may be in the words of the usual library of `scheme`.
+    """Return Headstart's options for `options`, which may be in the words of the usual library of `scheme`.
 
     Names with a dot, and names that no other library uses, are Headstart's own and pass through. An option that would
-    change what is read or by whom, and cannot be translated, is a `CannotCarry`; tuning of the other library is
+    change what is read or by whom, and cannot be translated, is a `CarryError`; tuning of the other library is
     dropped. `look_up` asks boto for the keys of S3 where none are given.
     """
     left = {name: value for name, value in options.items() if value is not None}
@@ -48,15 +48,15 @@ def translate(scheme: str, options: Mapping[str, Any], *, look_up: bool = True) 
 
 
 def as_text(value: Any) -> str:
-    """An option's value as the text that Headstart parses."""
+    """Return an option's value as the text that Headstart parses."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
 
 
 def listing_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Takes the options of the listings cache out of `options`."""
-    result = {
+    """Take the options of the listings cache out of `options`."""
+    result: dict[str, Any] = {
         name: options.pop(name)
         for name in ("use_listings_cache", "listings_expiry_time", "max_paths")
         if name in options
@@ -78,7 +78,7 @@ def _gcs(left: dict[str, Any]) -> dict[str, str]:
     if payer := left.pop("requester_pays", False):
         payer = project if payer is True else payer
         if not payer:
-            raise CannotCarry("requester_pays=True needs the project that pays: project=... or requester_pays='NAME'")
+            raise CarryError("requester_pays=True needs the project that pays: project=... or requester_pays='NAME'")
         result["gcs.user_project"] = str(payer)
     if endpoint := left.pop("endpoint_url", None):
         result["gcs.endpoint"] = str(endpoint)
@@ -95,7 +95,7 @@ def google_token(token: Any) -> dict[str, str]:
     if isinstance(token, Mapping):
         if token.get("type") == "service_account":
             return {"gcs.service_account_key": json.dumps(dict(token))}
-        raise CannotCarry("a token as a dict is read only where it is a service account's key; name the file instead")
+        raise CarryError("a token as a dict is read only where it is a service account's key; name the file instead")
     if isinstance(token, (str, os.PathLike)) and token not in ("cache", "browser", "token"):
         if not os.path.exists(token):
             return {"gcs.token": str(token)}
@@ -103,7 +103,7 @@ def google_token(token: Any) -> dict[str, str]:
         name = "gcs.service_account" if kind == "service_account" else "gcs.application_credentials"
         return {name: os.fspath(token)}
     kind = repr(token) if isinstance(token, str) else f"of type {type(token).__name__}"
-    raise CannotCarry(f"the token {kind} cannot be used by Headstart; name a key file, 'anon', or a bearer token")
+    raise CarryError(f"the token {kind} cannot be used by Headstart; name a key file, 'anon', or a bearer token")
 
 
 def _s3(left: dict[str, Any]) -> dict[str, str]:
@@ -126,7 +126,7 @@ def _s3(left: dict[str, Any]) -> dict[str, str]:
                 result.setdefault(ours, str(value))
     client.pop("use_ssl", None)
     if client:
-        raise CannotCarry(f"client_kwargs has {sorted(client)}, which Headstart does not have for s3://")
+        raise CarryError(f"client_kwargs has {sorted(client)}, which Headstart does not have for s3://")
     if left.pop("anon", False):
         result["s3.anonymous"] = "on"
     if left.pop("requester_pays", False):
@@ -151,7 +151,7 @@ def boto_options(profile: str | None) -> dict[str, str]:
         from botocore.session import Session
     except ImportError:
         if named:
-            raise CannotCarry(f"the profile {named!r} is read by botocore, which is not installed") from None
+            raise CarryError(f"the profile {named!r} is read by botocore, which is not installed") from None
         return {}
     session = Session(profile=named)
     found = session.get_credentials()
@@ -172,7 +172,7 @@ def boto_keys(method: str | None, frozen: Callable[[], Any], region: str | None)
     if method is None or method in OWN_METHODS:
         return result
     if method not in STATIC_METHODS:
-        raise CannotCarry(f"credentials found by {method!r} expire and are refreshed only by boto")
+        raise CarryError(f"credentials found by {method!r} expire and are refreshed only by boto")
     keys = frozen()
     result.update({"s3.access_key_id": keys.access_key, "s3.secret_access_key": keys.secret_key})
     if keys.token:
@@ -192,12 +192,14 @@ AZURE_VARIABLES = {
 
 
 def _azure(left: dict[str, Any]) -> dict[str, str]:
-    _drop(left, "blocksize default_fill_cache default_cache_type max_concurrency assume_container_exists socket_timeout")
+    _drop(
+        left, "blocksize default_fill_cache default_cache_type max_concurrency assume_container_exists socket_timeout"
+    )
     _drop(left, "timeout connection_timeout read_timeout location_mode")
     _refuse(left, "anon connection_string credential account_host request_session version_aware", "az://")
     for name, variable in AZURE_VARIABLES.items():
         if name in left and str(left.pop(name)) != os.environ.get(variable):
-            raise CannotCarry(f"{name} of az:// is read from the environment only: set {variable}")
+            raise CarryError(f"{name} of az:// is read from the environment only: set {variable}")
     return {}
 
 
@@ -229,4 +231,4 @@ def _drop(left: dict[str, Any], names: str) -> None:
 def _refuse(left: dict[str, Any], names: str, scheme: str) -> None:
     for name in names.split():
         if left.pop(name, None):
-            raise CannotCarry(f"Headstart has no {name!r} for {scheme}")
+            raise CarryError(f"Headstart has no {name!r} for {scheme}")

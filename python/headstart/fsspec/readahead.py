@@ -95,7 +95,7 @@ class FetcherReader:
         self._alone = threading.Lock()
 
     def read_bytes_at(self, start: int, end: int) -> bytes:
-        """The bytes of a range, cut at the end of the file."""
+        """Return the bytes of a range, cut at the end of the file."""
         start, end = max(0, start), min(end, self.size)
         if self.closed:
             raise ValueError("I/O operation on closed file.")
@@ -120,7 +120,7 @@ class FetcherReader:
         return found[0] if len(found) == 1 else b"".join(found)
 
     def close(self) -> None:
-        """Ends what is fetched ahead. Does not wait."""
+        """End what is fetched ahead. Does not wait."""
         self.closed = True
         state = self._state
         if state.pid == os.getpid():
@@ -133,7 +133,7 @@ class FetcherReader:
         return self._state
 
     def _note(self, state: State, start: int, end: int) -> None:
-        """Takes in a read: whether it goes on where the last one ended, or within what is fetched ahead."""
+        """Take in a read: whether it goes on where the last one ended, or within what is fetched ahead."""
         ahead = max((part.end for part in state.parts), default=0)
         if start == state.position or state.position < start < ahead:
             state.streak += 1
@@ -145,7 +145,7 @@ class FetcherReader:
         state.position = end
 
     def _plan(self, state: State, start: int, end: int) -> list[Part | tuple[int, int]]:
-        """The parts that the range needs, and the gaps between them, in order."""
+        """Return the parts that the range needs, and the gaps between them, in order."""
         pieces: list[Part | tuple[int, int]] = []
         for part in state.parts:
             if part.end <= start or part.start >= end:
@@ -178,7 +178,7 @@ class FetcherReader:
             ahead = stop
 
     def _take(self, part: Part, start: int, end: int) -> bytes:
-        """What a read needs of a part."""
+        """Return what a read needs of a part."""
         low, high = max(start, part.start), min(end, part.end)
         try:
             data = part.future.result()

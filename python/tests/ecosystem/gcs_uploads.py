@@ -10,6 +10,7 @@ import http.client
 import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 
@@ -17,7 +18,7 @@ class Proxy(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server_port: int
-    parts: dict[str, dict[int, bytes]] = {}
+    parts: ClassVar[dict[str, dict[int, bytes]]] = {}
 
     def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -46,7 +47,7 @@ class Proxy(BaseHTTPRequestHandler):
         else:
             self.relay(*self.ask(self.command, self.path, body, dict(self.headers)))
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = handle_any
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = handle_any  # noqa: N815
 
     def upload(self, bucket: str, key: str, body: bytes, complete: bool = False) -> None:
         path = f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quote(unquote(key), safe='')}"

@@ -250,8 +250,8 @@ def test_dask_gets_files_stores_and_file_systems(cloud, parquet, fs, cluster):
 
 def test_dask_arrays_of_zarr(cloud, folder, cluster):
     import dask.array
-
     import zarr
+
     from headstart.zarr import HeadstartStore
 
     store = HeadstartStore(url_of(cloud, f"{folder}/array.zarr"), **cloud.options)

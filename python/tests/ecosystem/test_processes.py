@@ -14,7 +14,6 @@ import fsspec
 import pytest
 
 import headstart.fsspec
-
 import headstart.torch
 from headstart.fsspec import HeadstartFile
 
@@ -227,7 +226,7 @@ def test_many_loaders_with_forked_workers(cloud):
     dataset = headstart.torch.ObjectDataset(
         f"{cloud.kind}://{BUCKET}", [f"{folder}/{n}" for n in range(16)], **cloud.options
     )
-    runs = int(os.environ.get("HEADSTART_LOADER_RUNS", "20"))
+    runs = int(os.environ.get("TEST_LOADER_RUNS", "20"))
     for _ in range(runs):
         assert len(dataset[3]) == 1003
         found = run_loader(dataset, 4)

@@ -89,7 +89,7 @@ def test_workers(objects, method):
     children = [context.Process(target=read_share, args=(results, dataset, worker, 4)) for worker in range(4)]
     for child in children:
         child.start()
-    found = sum((results.get(timeout=60) for _ in children), [])
+    found = [item for _ in children for item in results.get(timeout=60)]
     for child in children:
         child.join(60)
         assert child.exitcode == 0
@@ -163,7 +163,10 @@ def test_loaders_of_torch(objects, method, workers):
     context = method if workers else None
     expected = sorted((path, content(path, 1000 + n)) for n, path in enumerate(paths))
     loader = data.DataLoader(
-        IterableObjectDataset(url, paths, **options), batch_size=None, num_workers=workers, multiprocessing_context=context
+        IterableObjectDataset(url, paths, **options),
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context=context,
     )
     for _ in range(2):
         assert sorted(tuple(item) for item in loader) == expected
@@ -174,4 +177,4 @@ def test_loaders_of_torch(objects, method, workers):
         multiprocessing_context=context,
         collate_fn=list,
     )
-    assert sum(loader, []) == [content(path, 1000 + n) for n, path in enumerate(paths)]
+    assert [item for batch in loader for item in batch] == [content(path, 1000 + n) for n, path in enumerate(paths)]
