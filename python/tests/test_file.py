@@ -28,7 +28,7 @@ def test_is_a_raw_file(local: Path) -> None:
         assert file.size == SIZE
         assert file.version["size"] == SIZE
         assert file.name.endswith("data")
-        with pytest.raises(OSError, match="not supported|fileno"):
+        with pytest.raises(OSError, match=r"not supported|fileno"):
             file.fileno()
     assert file.closed
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 from cloud import KIB, MIB, Sim, content, synthetic
+from loader import Loader, worker
 
 import headstart
 
-RUNS = int(os.environ.get("HEADSTART_TEST_LOADER_RUNS", "200"))
+RUNS = int(os.environ.get("TEST_LOADER_RUNS", "200"))
 
 
 def in_children(count: int, work: Callable[[int], None], timeout: float = 60) -> None:
@@ -169,29 +170,10 @@ def test_asyncio_in_a_child(sim: Sim) -> None:
     in_children(4, work)
 
 
-class Loader:
-    """A map-style data set and its workers, as torch's ``DataLoader`` starts them: forked, with queues."""
-
-    def __init__(self, store: headstart.Store, file: headstart.File, keys: list[str]) -> None:
-        self.store, self.file, self.keys = store, file, keys
-
-    def __getitem__(self, index: int) -> tuple[int, bytes, bytes]:
-        whole = bytes(self.store.get(self.keys[index]).buffer())
-        return index, whole, self.file.read_bytes_at(index * KIB, (index + 1) * KIB)
-
-
-def _worker(loader: Loader, indices: multiprocessing.Queue, results: multiprocessing.Queue) -> None:
-    while (index := indices.get()) is not None:
-        try:
-            results.put(loader[index])
-        except BaseException:
-            results.put(traceback.format_exc())
-
-
 def _load(method: str, loader: Loader, count: int, workers: int = 4) -> None:
     context = multiprocessing.get_context(method)
     indices, results = context.Queue(), context.Queue()
-    processes = [context.Process(target=_worker, args=(loader, indices, results)) for _ in range(workers)]
+    processes = [context.Process(target=worker, args=(loader, indices, results)) for _ in range(workers)]
     for process in processes:
         process.start()
     for index in range(count):
