@@ -121,7 +121,8 @@ def test_over_the_simulated_cloud(sim: Sim) -> None:
 def test_one_get_for_one_read(sim: Sim) -> None:
     sim.reset()
     key = synthetic(1 * MIB, "one")
-    with headstart.open(f"{sim.url}/{key}", **sim.options) as file:
+    # A busy machine answers late, and late requests are hedged.
+    with headstart.open(f"{sim.url}/{key}", fetch_hedge=False, **sim.options) as file:
         assert file.read() == content(key, 0, 1 * MIB)
     counts = sim.wait_idle()
     assert (counts["gets"], counts["heads"]) == (1, 0)
