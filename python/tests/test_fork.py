@@ -116,6 +116,28 @@ def test_grandchildren_and_garbage(sim: Sim) -> None:
     in_children(4, work)
 
 
+def test_a_disk_tier_is_shared_with_children(sim: Sim, tmp_path: Path) -> None:
+    """Its thread waits for work at every fork."""
+    store = headstart.Store(sim.url, mode="cached", cache_disk_directory=tmp_path, **sim.options)
+    key = synthetic(2 * MIB, "disk")
+    assert store.cat(key) == content(key, 0, 2 * MIB)
+    store.close()
+
+    def work(number: int) -> None:
+        other = synthetic(100_000, f"disk{number}")
+        for _ in range(3):
+            assert store.cat(key, number, MIB) == content(key, number, MIB)
+            assert store.cat(other) == content(other, 0, 100_000)
+        store.close()
+
+    sim.reset()
+    for _ in range(5):
+        in_children(8, work)
+    assert store.cat(key) == content(key, 0, 2 * MIB)
+    # The children read the pages of the parent's directory.
+    assert sim.counts()["bytes_sent"] < 40 * 2 * MIB / 2
+
+
 def test_values_of_the_parent_say_so(sim: Sim) -> None:
     store = headstart.Store(sim.url, **sim.options)
     key = synthetic(1000, "values")
