@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 from ._headstart import Buffer, Reader
 
@@ -19,8 +19,8 @@ def open(url: str, **options: Any) -> File:
     """Open the object that ``url`` names for reading.
 
     Sends no request, unless the URL names a generation: a missing object is an error of the first read. ``options`` are
-    those of ``headstart.options()``, with ``.`` or ``_`` between words (``cache_memory_bytes="64MiB"``), and ``workers``,
-    by which the memory of this process is divided.
+    those of ``headstart.options()``, with ``.`` or ``_`` between words (``cache_memory_bytes="64MiB"``), and
+    ``workers``, by which the memory of this process is divided.
     """
     return File(Reader.open(url, **options))
 
@@ -128,6 +128,14 @@ class File(io.RawIOBase):
         """Counts of the store in this process, and the bytes that are held for readers of this object."""
         return self._reader.stats()
 
+    def write(self, _: object, /) -> NoReturn:
+        """Raise: the file is open for reading."""
+        raise io.UnsupportedOperation("the file is open for reading: write with headstart.Store.put")
+
+    def truncate(self, _: int | None = None, /) -> NoReturn:
+        """Raise: the file is open for reading."""
+        raise io.UnsupportedOperation("the file is open for reading")
+
     def close(self) -> None:
         """Abort what is in flight and free the memory. Never waits."""
         if not self.closed:
@@ -138,12 +146,18 @@ class File(io.RawIOBase):
         if self.closed:
             raise ValueError("I/O operation on closed file")
 
-    def __reduce__(self) -> tuple[type[File], tuple[Reader]]:
+    def __reduce__(self) -> tuple[Callable[..., File], tuple[type[File], tuple[Any, ...]]]:
         self._check_open()
-        return type(self), (self._reader,)
+        # The state, and not the reader: a shallow copy must not share the position.
+        return _reopen, (type(self), self._reader.state())
 
     def __repr__(self) -> str:
         return f"<headstart.File {self.name!r}{' (closed)' if self.closed else ''}>"
+
+
+def _reopen(kind: type[File], state: tuple[Any, ...]) -> File:
+    """Open a copy of a file, from its pickled state."""
+    return kind(Reader(*state))
 
 
 class AsyncFile:

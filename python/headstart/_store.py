@@ -37,7 +37,7 @@ class Store(_headstart.Store):
         """
         return File(self.reader(path, size=size, e_tag=e_tag, version=version))
 
-    def download(
+    def download(  # type: ignore[override]
         self,
         path: str,
         file: str | os.PathLike[str] | IO[bytes],

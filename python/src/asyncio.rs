@@ -140,7 +140,7 @@ pub(crate) fn start_with<T: Send + 'static>(
         let outcome = outcome.unwrap_or_else(|_| Err(Failure::Lost("a task panicked; see stderr".to_owned())));
         completions.push(number, Box::new(move |py| convert(py, outcome)));
     });
-    let task = process.own(task.abort_handle());
+    let task = process.own_light(task.abort_handle());
     let on_done = Bound::new(py, AbortOnCancel { task, number, bridge: bridge.unbind() })?;
     waiting.call_method1(intern!(py, "add_done_callback"), (on_done,))?;
     Ok(waiting)
@@ -159,15 +159,30 @@ fn bridge_of<'py>(py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResult<B
     {
         return Ok(bridge);
     }
+    forget_closed_loops(py, bridges)?;
     let (wake, socket) = UnixStream::pair()?;
     wake.set_nonblocking(true)?;
     socket.set_nonblocking(true)?;
     let number = socket.as_raw_fd();
     let completions = Arc::new(Completions { queue: Mutex::default(), wake });
-    let ends = process::current(py)?.own((completions, socket));
+    let ends = process::current(py)?.own_light((completions, socket));
     let bridge =
         Bound::new(py, LoopBridge { ends, pending: AttachedMutex::default(), next_number: AtomicU64::new(0) })?;
     event_loop.call_method1(intern!(py, "add_reader"), (number, &bridge))?;
     bridges.set_item(event_loop, &bridge)?;
     Ok(bridge)
+}
+
+/// Drops the bridges of closed loops. Futures that will never be resolved would keep them.
+fn forget_closed_loops<'py>(py: Python<'py>, bridges: &Bound<'py, PyAny>) -> PyResult<()> {
+    for event_loop in bridges.call_method0("keys")?.try_iter()?.collect::<PyResult<Vec<_>>>()? {
+        if event_loop.call_method0("is_closed")?.is_truthy()? {
+            let bridge = bridges.call_method1("pop", (event_loop, py.None()))?;
+            if let Ok(bridge) = bridge.cast_into::<LoopBridge>() {
+                let pending = std::mem::take(&mut *bridge.get().pending.lock(py));
+                drop(pending);
+            }
+        }
+    }
+    Ok(())
 }

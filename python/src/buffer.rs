@@ -13,6 +13,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PySlice, PyType};
 
+use crate::exit;
 use crate::process::{self, Owned};
 
 /// Copies of more bytes than this release the GIL.
@@ -48,7 +49,7 @@ unsafe impl Sync for SharedPointer {}
 impl Buffer {
     pub(crate) fn new(py: Python<'_>, bytes: Bytes) -> PyResult<Self> {
         let (start, len) = (SharedPointer(bytes.as_ptr()), bytes.len());
-        Ok(Self { bytes: process::current(py)?.own(bytes), start, len })
+        Ok(Self { bytes: process::current(py)?.own_light(bytes), start, len })
     }
 
     fn as_slice(&self) -> &[u8] {
@@ -181,6 +182,15 @@ pub(crate) fn concat(chunks: &[Bytes]) -> Bytes {
     Bytes::from(all)
 }
 
+/// Copies without the GIL.
+fn detached<T: Send>(py: Python<'_>, copy: impl FnOnce() -> T + Send) -> T {
+    py.detach(|| {
+        let copied = copy();
+        exit::stay_out();
+        copied
+    })
+}
+
 /// A pointer that goes with a copy to where the GIL is released, on the same thread.
 struct Pointer(NonNull<u8>);
 // SAFETY: `detach` calls its closure on this thread, before it returns.
@@ -203,7 +213,7 @@ fn fill(py: Python<'_>, target: NonNull<u8>, chunks: &[impl AsRef<[u8]> + Sync])
             }
         }
     };
-    if len > COPY_WITH_GIL { py.detach(copy) } else { copy() }
+    if len > COPY_WITH_GIL { detached(py, copy) } else { copy() }
 }
 
 /// A copy of the bytes of an object that has a buffer; without a copy where the object is a [`Buffer`].
@@ -231,7 +241,7 @@ pub(crate) fn copy_in(source: &Bound<'_, PyAny>) -> PyResult<Bytes> {
         }
         Bytes::from(copied)
     };
-    Ok(if len > COPY_WITH_GIL { py.detach(copy) } else { copy() })
+    Ok(if len > COPY_WITH_GIL { detached(py, copy) } else { copy() })
 }
 
 fn check_contiguous(buffer: &PyBuffer<u8>) -> PyResult<()> {

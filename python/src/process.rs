@@ -69,9 +69,14 @@ impl Process {
         self.id == std::process::id()
     }
 
-    /// A value of this process.
+    /// A value of this process, which an I/O thread drops.
     pub(crate) fn own<T: Send + 'static>(&self, value: T) -> Owned<T> {
         Owned { process_id: self.id, runtime: Some(self.runtime.handle().clone()), value: Some(value) }
+    }
+
+    /// A value of this process that never waits when it is dropped, so that any thread may drop it.
+    pub(crate) fn own_light<T: Send + 'static>(&self, value: T) -> Owned<T> {
+        Owned { process_id: self.id, runtime: None, value: Some(value) }
     }
 }
 
@@ -98,8 +103,9 @@ impl<T> AttachedMutex<T> {
 /// in a forked child it is leaked.
 pub(crate) struct Owned<T: Send + 'static> {
     process_id: u32,
-    /// `None` only while it is dropped, as is the value.
+    /// Where it is dropped; `None`: wherever Python drops it.
     runtime: Option<Handle>,
+    /// `None` only while it is dropped.
     value: Option<T>,
 }
 
@@ -112,11 +118,11 @@ impl<T: Send + 'static> Owned<T> {
 
 impl<T: Send + 'static> Drop for Owned<T> {
     fn drop(&mut self) {
-        let Some((value, runtime)) = self.value.take().zip(self.runtime.take()) else { return };
-        if self.process_id == std::process::id() {
-            runtime.spawn(async move { drop(value) });
-        } else {
+        let (value, runtime) = (self.value.take(), self.runtime.take());
+        if self.process_id != std::process::id() {
             std::mem::forget((value, runtime));
+        } else if let Some(runtime) = runtime {
+            runtime.spawn(async move { drop(value) });
         }
     }
 }

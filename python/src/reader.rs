@@ -1,24 +1,25 @@
 //! The open object behind `headstart.File`: reads at any position, and the position of the file.
 
+mod opened;
+
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use headstart::object_store::ObjectMeta;
 use headstart::object_store::path::Path;
-use headstart::{AccessHint, ObjectChanged, ObjectVersion};
+use headstart::{AccessHint, ObjectVersion};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyType};
-use tokio::sync::Mutex;
 
 use crate::answers::{Answer, Outcome, structure};
 use crate::asyncio;
 use crate::buffer::{self, Buffer};
 use crate::errors::Failure;
 use crate::process::{self, AttachedMutex, PerProcess, Process};
-use crate::recipe::{OpenStore, Recipe};
+use crate::reader::opened::{Opened, joined, meta_of};
+use crate::recipe::Recipe;
 use crate::wait::wait;
 
 /// An open object. Every process that uses it opens it for itself, from the recipe.
@@ -33,67 +34,11 @@ pub(crate) struct Reader {
     version: AttachedMutex<Option<ObjectVersion>>,
 }
 
-/// The reader of one process.
-struct Opened {
-    reader: headstart::Reader,
-    store: Arc<OpenStore>,
-    /// The version that must be read.
-    expected: Option<ObjectVersion>,
-    /// The version of the first answer.
-    seen: OnceLock<ObjectVersion>,
-    /// Held by a read that moves the position, so that concurrent reads get different bytes.
-    turn: Mutex<()>,
-}
+/// The state of a pickled reader; see [`Reader::from_state`].
+type State = (String, Vec<(String, String)>, u32, String, u64, Option<VersionState>);
 
-impl Opened {
-    async fn read_at(&self, start: u64, end: u64) -> Outcome<Vec<Bytes>> {
-        let chunks = self.reader.chunks_at(start..end.max(start)).await?;
-        if !chunks.is_empty() && self.seen.get().is_none() {
-            // Needs no request after an answer.
-            self.version().await?;
-        }
-        Ok(chunks)
-    }
-
-    /// Reads up to `most` bytes from the position on, and moves it.
-    async fn read_on(&self, position: &AtomicU64, most: u64) -> Outcome<Vec<Bytes>> {
-        let _turn = self.turn.lock().await;
-        let at = position.load(Ordering::Relaxed);
-        let chunks = self.read_at(at, at.saturating_add(most)).await?;
-        position.store(at.saturating_add(length(&chunks)), Ordering::Relaxed);
-        Ok(chunks)
-    }
-
-    /// The version that is read. Checks that it is the one that the parent has read.
-    async fn version(&self) -> Outcome<ObjectVersion> {
-        let found = self.reader.version().await?;
-        if let Some(expected) = &self.expected
-            && !(expected.matches(&found) && expected.size == found.size)
-        {
-            return Err(Failure::Store(ObjectChanged::new(self.reader.path(), expected, Some(&found)).into()));
-        }
-        Ok(self.seen.get_or_init(|| found).clone())
-    }
-}
-
-fn length(chunks: &[Bytes]) -> u64 {
-    chunks.iter().map(|chunk| chunk.len() as u64).sum()
-}
-
-/// The metadata of an object of this version, to open it without a request.
-fn meta_of(location: Path, version: ObjectVersion) -> ObjectMeta {
-    let ObjectVersion { e_tag, version, last_modified, size } = version;
-    // The Unix epoch stands for an unknown date.
-    ObjectMeta { location, last_modified: last_modified.unwrap_or_default(), size, e_tag, version }
-}
-
-/// One buffer of all chunks; without a copy where there is one.
-async fn joined(mut chunks: Vec<Bytes>) -> Bytes {
-    match chunks.len() {
-        0 | 1 => chunks.pop().unwrap_or_default(),
-        _ => buffer::concat(&chunks),
-    }
-}
+/// A version as it is pickled: entity tag, version of the store, and size.
+type VersionState = (Option<String>, Option<String>, u64);
 
 impl Reader {
     pub(crate) fn at(recipe: Recipe, path: Path) -> Self {
@@ -140,7 +85,7 @@ impl Reader {
             }
         };
         let reader = wait(py, process, open)?.map_err(Failure::from)?;
-        let opened = Arc::new(Opened { reader, store, expected, seen: OnceLock::new(), turn: Mutex::new(()) });
+        let opened = Arc::new(Opened::new(reader, store, expected));
         Ok((process, self.opened.keep(py, process, opened)))
     }
 
@@ -151,7 +96,8 @@ impl Reader {
         call: impl FnOnce(Arc<Opened>) -> F,
     ) -> PyResult<T> {
         let (process, opened) = self.opened(py)?;
-        let done = wait(py, process, call(Arc::clone(&opened)))?;
+        let call = call(Arc::clone(&opened));
+        let done = wait(py, process, opened.until_closed(call))?;
         self.remember_version(py, &opened);
         match done {
             Err(_) if self.closed() => Err(Failure::Closed.into()),
@@ -184,7 +130,7 @@ impl Reader {
         workers: u32,
         path: &str,
         position: u64,
-        version: Option<(Option<String>, Option<String>, u64)>,
+        version: Option<VersionState>,
     ) -> PyResult<Self> {
         let path = Path::parse(path).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let reader = Self::at(Recipe { url, options, workers }, path);
@@ -201,24 +147,21 @@ impl Reader {
         Self::at(recipe, path).opened_here(py)
     }
 
-    #[expect(clippy::type_complexity, reason = "the arguments of `from_state`")]
-    fn __reduce__<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(
-        Bound<'py, PyType>,
-        (String, Vec<(String, String)>, u32, String, u64, Option<(Option<String>, Option<String>, u64)>),
-    )> {
+    /// The arguments that make a copy, with the position and the version that was read.
+    fn state(&self, py: Python<'_>) -> PyResult<State> {
         if self.is_closed.load(Ordering::Relaxed) {
-            return Err(PyValueError::new_err("a closed file cannot be pickled"));
+            return Err(Failure::Closed.into());
         }
         if let Some(opened) = self.opened.get(py) {
             self.remember_version(py, &opened);
         }
         let Recipe { url, options, workers } = self.recipe.clone();
         let version = self.version.lock(py).clone().map(|known| (known.e_tag, known.version, known.size));
-        let state = (url, options, workers, self.path.to_string(), self.position.load(Ordering::Relaxed), version);
-        Ok((py.get_type::<Self>(), state))
+        Ok((url, options, workers, self.path.to_string(), self.position.load(Ordering::Relaxed), version))
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyType>, State)> {
+        Ok((py.get_type::<Self>(), self.state(py)?))
     }
 
     /// The path of the object within its store.
@@ -257,7 +200,7 @@ impl Reader {
     #[pyo3(signature = (size = -1, /))]
     fn read_buffer(&self, py: Python<'_>, size: i64) -> PyResult<Buffer> {
         let (most, position) = (u64::try_from(size).unwrap_or(u64::MAX), Arc::clone(&self.position));
-        let read = |opened: Arc<Opened>| async move { Ok(joined(opened.read_on(&position, most).await?).await) };
+        let read = |opened: Arc<Opened>| async move { Ok(joined(opened.read_on(&position, most).await?)) };
         Buffer::new(py, self.run(py, read)?)
     }
 
@@ -265,7 +208,7 @@ impl Reader {
     #[pyo3(signature = (start, end = None))]
     fn read_at(&self, py: Python<'_>, start: u64, end: Option<u64>) -> PyResult<Buffer> {
         let end = end.unwrap_or(u64::MAX);
-        let read = |opened: Arc<Opened>| async move { Ok(joined(opened.read_at(start, end).await?).await) };
+        let read = |opened: Arc<Opened>| async move { Ok(joined(opened.read_at(start, end).await?)) };
         Buffer::new(py, self.run(py, read)?)
     }
 
@@ -309,7 +252,10 @@ impl Reader {
     fn read_async<'py>(&self, py: Python<'py>, size: i64) -> PyResult<Bound<'py, PyAny>> {
         let (most, position) = (u64::try_from(size).unwrap_or(u64::MAX), Arc::clone(&self.position));
         let (_, opened) = self.opened(py)?;
-        asyncio::start(py, async move { Ok(joined(opened.read_on(&position, most).await?).await) })
+        asyncio::start(py, async move {
+            let read = async { Ok(joined(opened.read_on(&position, most).await?)) };
+            opened.until_closed(read).await
+        })
     }
 
     /// As `read_at`, awaited.
@@ -317,13 +263,19 @@ impl Reader {
     fn read_at_async<'py>(&self, py: Python<'py>, start: u64, end: Option<u64>) -> PyResult<Bound<'py, PyAny>> {
         let (_, opened) = self.opened(py)?;
         let end = end.unwrap_or(u64::MAX);
-        asyncio::start(py, async move { Ok(joined(opened.read_at(start, end).await?).await) })
+        asyncio::start(py, async move {
+            let read = async { Ok(joined(opened.read_at(start, end).await?)) };
+            opened.until_closed(read).await
+        })
     }
 
     /// As `size`, awaited.
     fn size_async<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let (_, opened) = self.opened(py)?;
-        asyncio::start(py, async move { Ok(opened.version().await?.size) })
+        asyncio::start(py, async move {
+            let ask = async { Ok(opened.version().await?.size) };
+            opened.until_closed(ask).await
+        })
     }
 
     /// Aborts what is in flight, frees the memory, and never waits. Reads in progress fail.
@@ -333,7 +285,7 @@ impl Reader {
         }
         let taken = self.opened.take(py);
         if let Some(opened) = taken.as_ref().and_then(|taken| taken.get()).cloned() {
-            process::current(py)?.runtime.spawn(async move { opened.reader.close() });
+            process::current(py)?.runtime.spawn(async move { opened.close() });
         }
         drop(taken);
         Ok(())

@@ -197,6 +197,9 @@ fn environment_hash() -> u64 {
 /// `None` leaves an option at its default.
 pub(crate) fn read_options(given: Option<&Bound<'_, PyDict>>) -> PyResult<(Vec<(String, String)>, u32)> {
     let (mut options, mut workers) = (Vec::new(), 1);
+    if given.is_none() {
+        return Ok((options, workers));
+    }
     let known = headstart::options();
     for (key, value) in given.into_iter().flatten() {
         let key: String = key.extract()?;

@@ -1,4 +1,7 @@
 //! Waits for a future on the calling thread, without the GIL, until it is done or a signal handler raises.
+//!
+//! Python's handlers run on the main thread, and only when it executes Python code or asks for it
+//! (`PyErr_CheckSignals`). A thread that waits in Rust does neither, so it wakes now and then to ask.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,6 +10,7 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use tokio::time::timeout;
 
+use crate::exit;
 use crate::process::Process;
 
 /// How often a waiting thread looks for signals. Ctrl-C ends a read within two of these.
@@ -24,7 +28,10 @@ pub(crate) fn wait<T: Send>(
     wait_and(py, process, future, || Ok(()))
 }
 
-/// As [`wait`], and calls `report` now and then, attached to the interpreter. An error of it ends the wait too.
+/// As [`wait`], and calls `report` now and then, attached to the interpreter.
+///
+/// # Errors
+/// Those of `report` too.
 pub(crate) fn wait_and<T: Send>(
     py: Python<'_>,
     process: &'static Process,
@@ -33,7 +40,11 @@ pub(crate) fn wait_and<T: Send>(
 ) -> PyResult<T> {
     let mut future = Box::pin(future);
     loop {
-        let slice = || process.runtime.block_on(async { timeout(SIGNAL_CHECK, future.as_mut()).await });
+        let slice = || {
+            let done = process.runtime.block_on(async { timeout(SIGNAL_CHECK, future.as_mut()).await });
+            exit::stay_out();
+            done
+        };
         if let Ok(done) = py.detach(slice) {
             return Ok(done);
         }

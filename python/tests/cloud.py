@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-XTASK = os.environ.get("HEADSTART_TEST_XTASK", "")
+XTASK = os.environ.get("TEST_XTASK", "")
 BUCKET = "bench"
 FIRST_GENERATION = 1_700_000_000_000_000
 GOLDEN = 0x9E37_79B9_7F4A_7C15

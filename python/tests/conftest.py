@@ -21,7 +21,7 @@ TESTS = Path(__file__).parent
 def sim(request: pytest.FixtureRequest) -> Iterator[Sim]:
     """The simulated cloud without delays, in both dialects."""
     if not XTASK:
-        pytest.skip("HEADSTART_TEST_XTASK is not set: run cargo xtask python")
+        pytest.skip("TEST_XTASK is not set: run cargo xtask python")
     server = Sim(request.param)
     yield server
     server.close()
@@ -31,7 +31,7 @@ def sim(request: pytest.FixtureRequest) -> Iterator[Sim]:
 def slow_sim() -> Iterator[Sim]:
     """The simulated cloud with the delays of Google Cloud Storage."""
     if not XTASK:
-        pytest.skip("HEADSTART_TEST_XTASK is not set: run cargo xtask python")
+        pytest.skip("TEST_XTASK is not set: run cargo xtask python")
     server = Sim("gcs", "gcs")
     yield server
     server.close()
@@ -83,7 +83,11 @@ def run_script() -> Run:
     def run(script: str, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         source = f"import sys; sys.path.insert(0, {str(TESTS)!r})\n" + textwrap.dedent(script)
         done = subprocess.run(
-            [sys.executable, "-c", source, *arguments], capture_output=True, text=True, timeout=timeout, check=False
+            [sys.executable, "-P", "-c", source, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done

@@ -1,7 +1,7 @@
 """A web server whose answers are odd: silent, slow or refusing. Run as a program: prints its URL, and serves.
 
-``/hang/…`` is never answered; ``/slow/SECONDS/SIZE`` after that time; ``/status/CODE`` with that status; ``/stall/SIZE``
-begins and sends no more. ``/open`` answers with the number of requests in progress.
+``/hang/…`` is never answered; ``/slow/SECONDS/SIZE`` after that time; ``/status/CODE`` with that status;
+``/stall/SIZE`` begins and sends no more. ``/open`` answers with the number of requests in progress.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def test_statuses(odd: OddServer, status: int, error: type[OSError]) -> None:
 
 
 def test_refused_connections_and_timeouts(odd: OddServer) -> None:
-    with pytest.raises(OSError, match="127.0.0.1:9") as caught:
+    with pytest.raises(OSError, match=r"127\.0\.0\.1:9") as caught:
         headstart.open("http://127.0.0.1:9/nobody", fetch_retries=0).read()
     assert isinstance(caught.value, ConnectionError)
 
@@ -111,7 +111,9 @@ def test_every_option_can_be_a_keyword() -> None:
     names = [key.replace(".", "_") for key, _, _ in headstart.options()]
     assert len(names) == len(set(names))
     assert "workers" not in names
-    store = headstart.Store("memory:///", mode="cached", cache_page_bytes="128KiB", fetch_hedge=False, prefetch_max_age=5)
+    store = headstart.Store(
+        "memory:///", mode="cached", cache_page_bytes="128KiB", fetch_hedge=False, prefetch_max_age=5
+    )
     shown = {setting["key"]: setting["value"] for setting in store.effective_config()}
     assert shown["cache.page_bytes"] == "128KiB"
     assert shown["fetch.hedge"] == "off"
@@ -132,7 +134,7 @@ def test_secrets_are_never_shown(odd: OddServer) -> None:
         with pytest.raises(ValueError, match="url") as caught:
             headstart.Store(bad)
         shown.append(str(caught.value))
-    with pytest.raises(ValueError, match="gcs") as caught:
+    with pytest.raises(ValueError, match="service_account_key") as caught:
         headstart.open("gs://bucket/key", gcs_service_account_key=f'{{"private_key": "{secret}"')
     shown.append(str(caught.value))
     assert secret not in "".join(shown)
@@ -178,15 +180,11 @@ def test_unsupported(store: headstart.Store) -> None:
         store.get_range("data", start=0)
 
 
-def test_faults_are_retried() -> None:
-    server = Sim("gcs", "loopback", "faults") if _has_workload("faults") else Sim("gcs")
+def test_late_answers_are_only_late() -> None:
+    """Answers that come seconds late are hedged: every byte is right."""
+    server = Sim("gcs", "loopback", "stalls")
     try:
-        key = synthetic(8 * MIB, "faults")
+        key = synthetic(8 * MIB, "late")
         assert headstart.open(f"{server.url}/{key}", **server.options).read() == content(key, 0, 8 * MIB)
     finally:
         server.close()
-
-
-def _has_workload(name: str) -> bool:
-    folder = Path(__file__).parents[2] / "bench" / "workloads"
-    return any(f'name = "{name}"' in file.read_text() for file in folder.glob("*.toml"))

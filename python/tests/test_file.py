@@ -28,7 +28,7 @@ def test_is_a_raw_file(local: Path) -> None:
         assert file.size == SIZE
         assert file.version["size"] == SIZE
         assert file.name.endswith("data")
-        with pytest.raises(OSError, match="not supported|fileno"):
+        with pytest.raises(OSError, match=r"not supported|fileno"):
             file.fileno()
     assert file.closed
 
@@ -121,7 +121,8 @@ def test_over_the_simulated_cloud(sim: Sim) -> None:
 def test_one_get_for_one_read(sim: Sim) -> None:
     sim.reset()
     key = synthetic(1 * MIB, "one")
-    with headstart.open(f"{sim.url}/{key}", **sim.options) as file:
+    # A busy machine answers late, and late requests are hedged.
+    with headstart.open(f"{sim.url}/{key}", fetch_hedge=False, **sim.options) as file:
         assert file.read() == content(key, 0, 1 * MIB)
     counts = sim.wait_idle()
     assert (counts["gets"], counts["heads"]) == (1, 0)

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 from cloud import KIB, MIB, Sim, content, synthetic
+from loader import Loader, worker
 
 import headstart
 
-RUNS = int(os.environ.get("HEADSTART_TEST_LOADER_RUNS", "200"))
+RUNS = int(os.environ.get("TEST_LOADER_RUNS", "200"))
 
 
 def in_children(count: int, work: Callable[[int], None], timeout: float = 60) -> None:
@@ -115,6 +116,28 @@ def test_grandchildren_and_garbage(sim: Sim) -> None:
     in_children(4, work)
 
 
+def test_a_disk_tier_is_shared_with_children(sim: Sim, tmp_path: Path) -> None:
+    """Its thread waits for work at every fork."""
+    store = headstart.Store(sim.url, mode="cached", cache_disk_directory=tmp_path, **sim.options)
+    key = synthetic(2 * MIB, "disk")
+    assert store.cat(key) == content(key, 0, 2 * MIB)
+    store.close()
+
+    def work(number: int) -> None:
+        other = synthetic(100_000, f"disk{number}")
+        for _ in range(3):
+            assert store.cat(key, number, MIB) == content(key, number, MIB)
+            assert store.cat(other) == content(other, 0, 100_000)
+        store.close()
+
+    sim.reset()
+    for _ in range(5):
+        in_children(8, work)
+    assert store.cat(key) == content(key, 0, 2 * MIB)
+    # The children read the pages of the parent's directory.
+    assert sim.counts()["bytes_sent"] < 40 * 2 * MIB / 2
+
+
 def test_values_of_the_parent_say_so(sim: Sim) -> None:
     store = headstart.Store(sim.url, **sim.options)
     key = synthetic(1000, "values")
@@ -169,29 +192,10 @@ def test_asyncio_in_a_child(sim: Sim) -> None:
     in_children(4, work)
 
 
-class Loader:
-    """A map-style data set and its workers, as torch's ``DataLoader`` starts them: forked, with queues."""
-
-    def __init__(self, store: headstart.Store, file: headstart.File, keys: list[str]) -> None:
-        self.store, self.file, self.keys = store, file, keys
-
-    def __getitem__(self, index: int) -> tuple[int, bytes, bytes]:
-        whole = bytes(self.store.get(self.keys[index]).buffer())
-        return index, whole, self.file.read_bytes_at(index * KIB, (index + 1) * KIB)
-
-
-def _worker(loader: Loader, indices: multiprocessing.Queue, results: multiprocessing.Queue) -> None:
-    while (index := indices.get()) is not None:
-        try:
-            results.put(loader[index])
-        except BaseException:
-            results.put(traceback.format_exc())
-
-
 def _load(method: str, loader: Loader, count: int, workers: int = 4) -> None:
     context = multiprocessing.get_context(method)
     indices, results = context.Queue(), context.Queue()
-    processes = [context.Process(target=_worker, args=(loader, indices, results)) for _ in range(workers)]
+    processes = [context.Process(target=worker, args=(loader, indices, results)) for _ in range(workers)]
     for process in processes:
         process.start()
     for index in range(count):

@@ -42,15 +42,13 @@ INTERRUPT = """
 """
 
 
-@pytest.mark.parametrize(
-    "call", ["read", "readinto", "size", "get", "head", "objects", "cat_ranges", "download"]
-)
+@pytest.mark.parametrize("call", ["read", "readinto", "size", "get", "head", "objects", "cat_ranges", "download"])
 def test_ctrl_c_ends_a_blocked_call_and_leaves_nothing_running(odd: OddServer, call: str) -> None:
     import textwrap
 
     assert odd.in_progress() == 0
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(INTERRUPT), f"{odd.url}/hang/{call}", call, "{}"],
+        [sys.executable, "-P", "-c", textwrap.dedent(INTERRUPT), f"{odd.url}/hang/{call}", call, "{}"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -112,6 +110,23 @@ def test_interpreter_exit_while_reading(run_script: Run, odd: OddServer) -> None
     assert run_script(script, timeout=10).stdout.strip() == "ended"
 
 
+def test_daemon_threads_that_wait_while_the_interpreter_exits(run_script: Run, odd: OddServer) -> None:
+    """Their reads end in the middle of the exit, and they must not come back then."""
+    script = f"""
+        import atexit, time
+        atexit.register(time.sleep, 0.6)
+        import headstart, threading
+        files = [headstart.open("{odd.url}/slow/0.3/1000000") for _ in range(8)]
+        for file in files:
+            threading.Thread(target=file.read, daemon=True).start()
+        threading.Thread(target=headstart.open("{odd.url}/hang/exit").read, daemon=True).start()
+        time.sleep(0.1)
+        late = headstart.open("{odd.url}/slow/0/10")
+        atexit.register(lambda: print("read at exit:", len(late.read())))
+    """
+    assert run_script(script, timeout=20).stdout.strip() == "read at exit: 10"
+
+
 def test_garbage_collection_during_reads_from_many_threads(sim: Sim) -> None:
     """Files in reference cycles are closed by whatever thread collects them, in the middle of others' reads."""
     key = synthetic(8 * MIB, "garbage")
@@ -154,7 +169,15 @@ def test_garbage_collection_during_reads_from_many_threads(sim: Sim) -> None:
 
 def test_dropping_a_file_in_flight_does_not_wait(odd: OddServer) -> None:
     file = headstart.open(f"{odd.url}/hang/drop")
-    thread = threading.Thread(target=lambda: pytest.raises(ValueError, file.read))
+    failures: list[ValueError] = []
+
+    def read() -> None:
+        try:
+            file.read()
+        except ValueError as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=read)
     thread.start()
     time.sleep(0.2)
     began = time.monotonic()
@@ -162,6 +185,7 @@ def test_dropping_a_file_in_flight_does_not_wait(odd: OddServer) -> None:
     assert time.monotonic() - began < 0.05
     thread.join(timeout=5)
     assert not thread.is_alive(), "close does not end a read of another thread"
+    assert len(failures) == 1
 
 
 def test_the_gil_is_free_while_a_read_waits(odd: OddServer) -> None:

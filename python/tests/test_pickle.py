@@ -54,13 +54,13 @@ def test_a_store_keeps_its_options(sim: Sim) -> None:
 
 def test_keys_with_odd_characters(tmp_path: Path) -> None:
     store = headstart.Store(f"file://{tmp_path}")
-    for key in ["a b", "50%", "what?", "a#1", "ü", "x/100%25"]:
+    for key in ["a b", "50%", "what?", "a#b", "ü", "x/100%25"]:
         store.put(key, key.encode())
         below = headstart.Store(store.url + "/x") if key.startswith("x/") else store
         assert pickle.loads(pickle.dumps(store.open(key))).read() == key.encode()
         assert pickle.loads(pickle.dumps(below)).url == below.url
     assert sorted(meta["path"] for metas in store.list() for meta in metas) == sorted(
-        ["a b", "50%", "what?", "a#1", "ü", "x/100%25"]
+        ["a b", "50%", "what?", "a#b", "ü", "x/100%25"]
     )
     odd = headstart.Store(f"file://{tmp_path}/50%25")
     assert odd.url.endswith("50%25")

@@ -66,9 +66,9 @@ pub(crate) fn run(args: &PythonArgs) -> Result<()> {
     let mut pytest = tool(&env, "pytest");
     // Without the source tree in the path: the installed package is tested.
     pytest.current_dir(package()).args(["-q", "--import-mode=importlib"]).args(&args.pytest);
-    // Programs that the tests start as servers.
+    // Programs that the tests start as servers. Other variables that begin with HEADSTART_ are errors.
     let servers = crate::workspace_root().join("target/servers/bin");
-    pytest.env("HEADSTART_TEST_XTASK", this).env("HEADSTART_TEST_SERVERS", servers);
+    pytest.env("TEST_XTASK", this).env("TEST_SERVERS", servers);
     show(&mut pytest)
 }
 

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use headstart_fetch_core::internal::locks::{Mutex, MutexGuard};
 use headstart_fetch_core::internal::runtime::TaskRuntime;
 use headstart_fetch_core::{AccessHint, FetchError, ObjectVersion, PinBy, Reservation};
 use object_store::path::Path;
 use object_store::{Attributes, ObjectMeta, Result};
-use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::{Handle, Id};
 
 use crate::engine::actions::HeldPart;

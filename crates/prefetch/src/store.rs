@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
+use headstart_fetch_core::internal::locks::Mutex;
 use headstart_fetch_core::internal::{
     ForgetOnDrop, MergedRun, RANGES_AT_ONCE, Refusals, forward_object_store, merge_ranges, observe_deletes,
     observe_upload,
@@ -22,7 +23,6 @@ use object_store::{
     CopyOptions, Extensions, GetOptions, GetResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 

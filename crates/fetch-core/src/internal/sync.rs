@@ -1,7 +1,7 @@
 //! The mutex of state that several tasks share. In unit tests `shuttle` decides which task gets the lock next.
 
 #[cfg(not(test))]
-pub(crate) use parking_lot::Mutex;
+pub(crate) use crate::internal::locks::Mutex;
 
 #[cfg(test)]
 pub(crate) use explored::{Mutex, explore};

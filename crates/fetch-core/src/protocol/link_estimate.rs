@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
+use crate::internal::locks::Mutex;
 use tokio::time::Instant;
 
 use crate::policy::fill;

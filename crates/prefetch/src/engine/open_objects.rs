@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use headstart_fetch_core::internal::locks::Mutex;
 use object_store::path::Path;
-use parking_lot::Mutex;
 
 use crate::engine::ObjectEngine;
 

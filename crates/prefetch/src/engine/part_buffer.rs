@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 #[cfg(not(test))]
-use parking_lot::Mutex;
+use headstart_fetch_core::internal::locks::Mutex;
 
 #[cfg(test)]
 use explored::Mutex;

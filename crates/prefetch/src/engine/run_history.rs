@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use headstart_fetch_core::internal::locks::Mutex;
 use object_store::path::Path;
-use parking_lot::Mutex;
 
 use crate::policy::run_lengths::{RunEvent, RunLengths};
 

@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use headstart_fetch_core::internal::locks::Mutex;
 use headstart_fetch_core::internal::{MeasuredLink, Refusals};
 use headstart_fetch_core::{BackendProfile, Intent, LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, PinBy};
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, ObjectStore, Result};
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 

@@ -10,9 +10,9 @@ use bytes::{Buf, Bytes};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
+use headstart_fetch_core::internal::locks::Mutex;
 use headstart_fetch_core::internal::may_be_the_range;
 use object_store::Result;
-use parking_lot::Mutex;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 use tokio::task::coop;
 

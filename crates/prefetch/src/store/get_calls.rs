@@ -12,13 +12,13 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::internal::byte_range::is_open_ended;
+use headstart_fetch_core::internal::locks::Mutex;
 use headstart_fetch_core::internal::{
     ConfirmedAt, LocalFile, Origin, RangeOrigin, ask, exact_body, is_transient, may_be_the_range,
 };
 use headstart_fetch_core::{AccessHint, CacheHint, Intent, ObjectVersion, PinBy};
 use object_store::path::Path;
 use object_store::{Extensions, GetOptions, GetRange, GetResult, GetResultPayload, Result};
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::engine::store_shared::StoreShared;
