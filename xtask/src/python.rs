@@ -72,6 +72,15 @@ pub(crate) fn run(args: &PythonArgs) -> Result<()> {
     show(&mut pytest)
 }
 
+/// Builds the wheel, and installs it into another environment.
+pub(crate) fn install_into(other: &PythonEnvironment) -> Result<()> {
+    run(&PythonArgs { build: true, ..PythonArgs::default() })?;
+    let wheels = crate::workspace_root().join("target/python/wheels");
+    let wheel = fs::read_dir(&wheels)?.next().context("no wheel was built")??.path();
+    let pip = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-index", "--force-reinstall"];
+    show(tool(other, "pip").args(pip).arg(&wheel))
+}
+
 fn package() -> PathBuf {
     crate::workspace_root().join("python")
 }
