@@ -138,10 +138,11 @@ class HeadstartFileSystem(AsyncFileSystem):
             self.dircache.clear()
             return
         path = self._strip_protocol(path)
-        while path:
+        while path.strip("/"):
             self.dircache.pop(path, None)
             path = self._parent(path)
-        self.dircache.pop("", None)
+        for root in ("", "/"):
+            self.dircache.pop(root, None)
 
     async def _ls(self, path: str, detail: bool = True, refresh: bool = False, **kwargs: Any) -> list[Any]:
         path = self._strip_protocol(path)
@@ -313,32 +314,22 @@ class HeadstartFileSystem(AsyncFileSystem):
     ) -> None:
         target = outfile or (lpath if hasattr(lpath, "write") else None)
         if target is None:
-            if await self._isdir_cheaply(rpath):
-                os.makedirs(lpath, exist_ok=True)
-                return
             os.makedirs(os.path.dirname(lpath) or ".", exist_ok=True)
-        store, key = self._at(rpath)
-        if callback is DEFAULT_CALLBACK:
-            await asyncio.to_thread(store.download, key, target or lpath)
-            return
 
         def progress(done: int, total: int) -> None:
             if callback.size != total:
                 callback.set_size(total)
             callback.absolute_update(done)
 
-        await asyncio.to_thread(store.download, key, target or lpath, progress=progress)
-
-    async def _isdir_cheaply(self, path: str) -> bool:
-        """Whether `path` is a directory, with no request where a listing tells."""
-        path = self._strip_protocol(path)
-        if not self._split(path)[1] or path in self.dircache:
-            return True
-        known = self._known_listing(self._parent(path))
-        for entry in known or ():
-            if entry["name"] == path:
-                return entry["type"] == "directory"
-        return await self._isdir(path)
+        told = {} if callback is DEFAULT_CALLBACK else {"progress": progress}
+        try:
+            store, key = self._at(rpath)
+            await asyncio.to_thread(store.download, key, target or lpath, **told)
+        except (FileNotFoundError, IsADirectoryError):
+            # Looking first would cost a request for each object.
+            if target is not None or not await self._isdir(rpath):
+                raise
+            os.makedirs(lpath, exist_ok=True)
 
     def _open(
         self,
@@ -390,12 +381,14 @@ class HeadstartFileSystem(AsyncFileSystem):
 
     async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         (store1, key1), (store2, key2) = self._at(path1), self._at(path2)
-        if await self._isdir_cheaply(path1):
-            return
-        if store1 is store2:
-            await store1.copy_async(key1, key2)
-        else:
-            await store2.put_async(key2, await store1.get_async(key1))
+        try:
+            if store1 is store2:
+                await store1.copy_async(key1, key2)
+            else:
+                await store2.put_async(key2, await store1.get_async(key1))
+        except FileNotFoundError:
+            if not await self._isdir(path1):
+                raise  # directories exist with their objects
         self.invalidate_cache(path2)
 
     async def _rm_file(self, path: str, **kwargs: Any) -> None:
@@ -411,12 +404,17 @@ class HeadstartFileSystem(AsyncFileSystem):
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> None:
-        paths = await self._expand_path(path, recursive=recursive, maxdepth=maxdepth)
+        names = await self._expand_path(path)
+        if recursive:
+            # Directories are gone with their last object.
+            names = [name for root in names for name in await self._find(root, maxdepth=maxdepth)]
+            if not names:
+                raise FileNotFoundError(path)
         by_bucket: dict[str, list[str]] = {}
-        for name in paths:
+        for name in dict.fromkeys(names):
             bucket, key = self._split(name)
-            if not key or (recursive and await self._isdir_cheaply(name)):
-                continue  # directories are gone with their last object
+            if not key:
+                raise IsADirectoryError(f"{name!r} is a bucket")
             by_bucket.setdefault(bucket, []).append(key)
             self.invalidate_cache(name)
         for bucket, keys in by_bucket.items():

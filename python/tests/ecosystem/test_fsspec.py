@@ -371,6 +371,12 @@ def test_local_files(tmp_path):
             assert file.read() == DATA
     fs = headstart.fsspec.LocalFileSystem()
     assert fs.ls(str(tmp_path), detail=False) == [f"{tmp_path}/file"]
+    fs.pipe_file(f"{tmp_path}/sub/new", b"new")
+    with fs.open(f"{tmp_path}/sub/newer", "wb") as file:
+        file.write(b"newer")
+    assert fs.cat(f"{tmp_path}/sub/*") == {f"{tmp_path}/sub/new": b"new", f"{tmp_path}/sub/newer": b"newer"}
+    fs.rm(f"{tmp_path}/sub", recursive=True)
+    assert fs.find(str(tmp_path)) == [f"{tmp_path}/file"]
 
 
 @pytest.fixture
