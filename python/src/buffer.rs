@@ -13,8 +13,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PySlice, PyType};
 
-use crate::exit;
 use crate::process::{self, Owned};
+use crate::wait::stay_out;
 
 /// Copies of more bytes than this release the GIL.
 const COPY_WITH_GIL: usize = 64 * 1024;
@@ -53,8 +53,8 @@ impl Buffer {
     }
 
     fn as_slice(&self) -> &[u8] {
-        // SAFETY: `self.bytes` keeps these bytes allocated as long as `self` lives, in a forked child too, whose copy of
-        // the memory nobody frees. They never change.
+        // SAFETY: `self.bytes` keeps these bytes allocated as long as `self` lives, in a forked child too, whose copy
+        // of the memory nobody frees. They never change.
         unsafe { std::slice::from_raw_parts(self.start.0, self.len) }
     }
 }
@@ -186,7 +186,7 @@ pub(crate) fn concat(chunks: &[Bytes]) -> Bytes {
 fn detached<T: Send>(py: Python<'_>, copy: impl FnOnce() -> T + Send) -> T {
     py.detach(|| {
         let copied = copy();
-        exit::stay_out();
+        stay_out();
         copied
     })
 }
@@ -205,8 +205,8 @@ fn fill(py: Python<'_>, target: NonNull<u8>, chunks: &[impl AsRef<[u8]> + Sync])
         let Pointer(mut at) = { target };
         for chunk in chunks.iter().map(AsRef::as_ref) {
             // SAFETY: the callers vouch for room for all chunks. No chunk overlaps it: chunks never change, so nobody
-            // may have exported them for writing. As with a read of the operating system into the caller's buffer, other
-            // threads that use the buffer meanwhile see any mixture of old and new bytes.
+            // may have exported them for writing. As with a read of the operating system into the caller's buffer,
+            // other threads that use the buffer meanwhile see any mixture of old and new bytes.
             unsafe {
                 ptr::copy_nonoverlapping(chunk.as_ptr(), at.as_ptr(), chunk.len());
                 at = at.add(chunk.len());
@@ -233,8 +233,8 @@ pub(crate) fn copy_in(source: &Bound<'_, PyAny>) -> PyResult<Bytes> {
         let Pointer(start) = { source_bytes };
         let mut copied = Vec::<u8>::with_capacity(len);
         // SAFETY: the buffer is exported to us until `buffer` is dropped, after this: it is neither freed nor moved.
-        // `copied` has room for `len` bytes and is initialised by the copy. As with a write of the operating system from
-        // the caller's buffer, what other threads write meanwhile is copied or not.
+        // `copied` has room for `len` bytes and is initialised by the copy. As with a write of the operating system
+        // from the caller's buffer, what other threads write meanwhile is copied or not.
         unsafe {
             ptr::copy_nonoverlapping(start.as_ptr(), copied.as_mut_ptr(), len);
             copied.set_len(len);
@@ -254,7 +254,7 @@ fn check_contiguous(buffer: &PyBuffer<u8>) -> PyResult<()> {
 /// Whether `buffer` has these bytes.
 fn has_bytes(buffer: &PyBuffer<u8>, bytes: &[u8]) -> bool {
     let Some(start) = NonNull::new(buffer.buf_ptr().cast::<u8>()) else { return bytes.is_empty() };
-    // SAFETY: the buffer is exported to us as long as it is borrowed: it is neither freed nor moved. The GIL is held, so
-    // no Python code writes to it meanwhile.
+    // SAFETY: the buffer is exported to us as long as it is borrowed: it is neither freed nor moved. The GIL is held,
+    // so no Python code writes to it meanwhile.
     buffer.is_c_contiguous() && bytes == unsafe { std::slice::from_raw_parts(start.as_ptr(), buffer.len_bytes()) }
 }

@@ -20,7 +20,6 @@ mod buffer;
 mod cat;
 mod download;
 mod errors;
-mod exit;
 mod get;
 mod list;
 mod objects;
@@ -55,6 +54,6 @@ fn _headstart(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(options, module)?)?;
     module.add_function(wrap_pyfunction!(copied_bytes, module)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    exit::register(module)?;
+    wait::register(module)?;
     errors::register(module)
 }

@@ -100,7 +100,9 @@ impl ObjectIterator {
             Ok(bytes) => Py::new(py, Buffer::new(py, bytes)?)?.into_any(),
             Err(failure) if self.returns_errors => PyErr::from(failure).into_value(py).into_any(),
             Err(failure) => {
-                self.paths.lock(py).take();
+                // Dropped when it is unlocked: the iterator is Python code.
+                let ended = self.paths.lock(py).take();
+                drop(ended);
                 return Err(failure.into());
             }
         };

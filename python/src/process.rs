@@ -114,6 +114,11 @@ impl<T: Send + 'static> Owned<T> {
     pub(crate) fn get(&self) -> Option<&T> {
         self.value.as_ref().filter(|_| self.process_id == std::process::id())
     }
+
+    /// The value, in the process that it belongs to, to be dropped by the caller.
+    pub(crate) fn into_inner(mut self) -> Option<T> {
+        if self.process_id == std::process::id() { self.value.take() } else { None }
+    }
 }
 
 impl<T: Send + 'static> Drop for Owned<T> {
@@ -121,7 +126,7 @@ impl<T: Send + 'static> Drop for Owned<T> {
         let (value, runtime) = (self.value.take(), self.runtime.take());
         if self.process_id != std::process::id() {
             std::mem::forget((value, runtime));
-        } else if let Some(runtime) = runtime {
+        } else if let Some((value, runtime)) = value.zip(runtime) {
             runtime.spawn(async move { drop(value) });
         }
     }

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 
 use crate::errors::Failure;
-use crate::process::{self, Process};
+use crate::process::{self, Owned, Process};
 use crate::wait::wait;
 
 /// So many stores stay open while nobody uses them: files opened one after the other share connections, what was learnt
@@ -79,8 +79,9 @@ impl Recipe {
         }
         let mut stores = process.stores.lock(py);
         stores.push((key, process.own(Arc::clone(&opened))));
-        if stores.len() > IDLE_STORES {
-            stores.remove(0);
+        while stores.iter().filter(|(_, store)| is_idle(store)).count() > IDLE_STORES {
+            let oldest = stores.iter().position(|(_, store)| is_idle(store)).unwrap_or_default();
+            stores.remove(oldest);
         }
         Ok(opened)
     }
@@ -132,7 +133,13 @@ impl Recipe {
         };
         let mut cache_memory = None;
         if cache_bytes > 0 {
-            let (bytes, reserved) = self.reserve_cache(&budget, cache_bytes)?;
+            let (bytes, reserved) = match self.reserve_cache(&budget, cache_bytes) {
+                Ok(reserved) => reserved,
+                Err(_) => {
+                    drop_idle(py, process)?;
+                    self.reserve_cache(&budget, cache_bytes)?
+                }
+            };
             if bytes < cache_bytes {
                 memory.push(("cache.memory_bytes".to_owned(), bytes.to_string()));
             }
@@ -170,6 +177,19 @@ impl Recipe {
         })?;
         Ok((bytes, Box::new(reserved)))
     }
+}
+
+/// Whether only the list of stores has it.
+fn is_idle(store: &Owned<Arc<OpenStore>>) -> bool {
+    store.get().is_none_or(|store| Arc::strong_count(store) == 1)
+}
+
+/// Drops the stores that nobody uses, for the memory of their caches.
+fn drop_idle(py: Python<'_>, process: &'static Process) -> PyResult<()> {
+    let (idle, used) = std::mem::take(&mut *process.stores.lock(py)).into_iter().partition(|(_, store)| is_idle(store));
+    *process.stores.lock(py) = used;
+    let idle: Vec<_> = Vec::into_iter(idle).filter_map(|(_, store)| store.into_inner()).collect();
+    wait(py, process, async move { drop(idle) })
 }
 
 fn find(py: Python<'_>, process: &Process, key: &StoreKey) -> Option<Arc<OpenStore>> {

@@ -153,7 +153,8 @@ impl Store {
         Ok(options)
     }
 
-    /// Downloads an object to a file, resumable and checked. `progress` is called with the bytes written and the length.
+    /// Downloads an object to a file, resumable and checked. `progress` is called with the bytes written and the
+    /// length.
     #[pyo3(signature = (path, file, progress = None))]
     fn download(
         &self,

@@ -276,6 +276,23 @@ def test_the_environment_has_options(sim: Sim, monkeypatch: pytest.MonkeyPatch) 
         headstart.Store(sim.url, **sim.options)
 
 
+def test_many_stores_with_caches_share_the_memory(sim: Sim) -> None:
+    """Stores that are used divide the memory; the caches of those that nobody uses make room."""
+    key = synthetic(100 * KIB, "caches")
+    for n in range(30):
+        store = headstart.Store(sim.url, mode="cached", memory_bytes="128MiB", prefetch_max_age=n, **sim.options)
+        assert store.cat(key) == content(key, 0, 100 * KIB)
+        budget = store.stats()["budget"]
+        assert budget["limit_bytes"] == 128 * MIB
+        assert budget["used_bytes"] <= 128 * MIB
+    options = {"mode": "cached", "memory_bytes": "128MiB", **sim.options}
+    used = [headstart.Store(sim.url, prefetch_max_age=100, **options)]
+    with pytest.raises(ValueError, match="no memory for a cache"):
+        while True:
+            used.append(headstart.Store(sim.url, prefetch_max_age=100 + len(used), **options))
+    assert len(used) >= 2
+
+
 def test_asyncio(sim: Sim, tmp_path: Path) -> None:
     store, key = of(sim, "async"), synthetic(3 * MIB, "async")
     root = of(sim)

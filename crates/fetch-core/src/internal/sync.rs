@@ -4,7 +4,7 @@
 pub(crate) use crate::internal::locks::Mutex;
 
 #[cfg(test)]
-pub(crate) use explored::{Mutex, explore};
+pub(crate) use explored::{ExploredMutex as Mutex, explore};
 
 #[cfg(test)]
 mod explored;
