@@ -15,16 +15,16 @@ import fsspec
 
 from .cache import HeadstartCache
 from .file import HeadstartFile
-from .filesystem import (
+from .filesystem import HeadstartFileSystem
+from .options import SCHEMES, CarryError
+from .protocols import (
     AzureFileSystem,
     ChainedHeadstartFileSystem,
     GoogleFileSystem,
-    HeadstartFileSystem,
     HttpFileSystem,
     LocalFileSystem,
     S3FileSystem,
 )
-from .options import SCHEMES, CarryError
 
 __all__ = [
     "AzureFileSystem",
