@@ -65,6 +65,17 @@ def test_ranges_are_those_of_slices(fs, path, start, end):
     assert result == DATA[start:end]
 
 
+@pytest.mark.parametrize(("start", "end"), [(5, 10), (None, None), (-5, None), (499_990, None), (None, 100)])
+def test_a_range_is_one_get(fs, folder, cloud, start, end):
+    cloud.write(folder.partition("/")[2] + "/small", DATA[:500_000])
+    before = fs.store(folder).stats()["fetch"]
+    assert fs.cat_file(f"{folder}/small", start, end) == DATA[:500_000][start:end]
+    after = fs.store(folder).stats()["fetch"]
+    hedges = after["hedges"] - before["hedges"]
+    assert after["demand_gets"] - before["demand_gets"] - hedges == 1
+    assert after["heads"] == before["heads"]
+
+
 def test_many_ranges_in_one_call(fs, path):
     starts, ends = ([pair[place] for pair in RANGES] for place in (0, 1))
     expected = [DATA[start:end] for start, end in RANGES]
