@@ -102,8 +102,8 @@ fn build(env: &PythonEnvironment, folder: &Path) -> Result<PathBuf> {
 
 /// Installs the wheel into an environment that has nothing else, and uses it there.
 fn alone(folder: &Path, wheel: &Path) -> Result<()> {
-    let clean = PythonEnvironment { folder: folder.join("alone"), pins: "", file: "/dev/null" };
-    clean.install()?;
+    let clean = PythonEnvironment { folder: folder.join("alone"), pins: "", file: "no packages" };
+    show(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&clean.folder))?;
     show(tool(&clean, "pip").args(["install", "--quiet", "--disable-pip-version-check", "--no-index"]).arg(wheel))?;
     show(tool(&clean, "python").args(["-c", ALONE]))
 }
