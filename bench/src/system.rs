@@ -47,6 +47,14 @@ pub enum System {
     GcsfsReadahead,
     /// gcsfs with `cache_type="none"`
     GcsfsNone,
+    /// `headstart.open` of the Python package
+    HeadstartPy,
+    /// `headstart.fsspec`'s file system
+    HeadstartPyFsspec,
+    /// A file of gcsfs with `cache_type="headstart"`
+    HeadstartPyCache,
+    /// obstore: `open_reader`, and `get_range` for calls without a handle
+    Obstore,
     /// Ranges in flight without any logic, with all reads known
     Ideal,
 }
@@ -78,7 +86,14 @@ impl System {
     /// Whether the system is a program in Python.
     #[must_use]
     pub fn is_python(self) -> bool {
-        matches!(self, Self::GcsfsAdaptive | Self::GcsfsReadahead | Self::GcsfsNone)
+        matches!(self, Self::GcsfsAdaptive | Self::GcsfsReadahead | Self::GcsfsNone | Self::Obstore)
+            || self.is_python_package()
+    }
+
+    /// Whether the system is the Python package of this workspace.
+    #[must_use]
+    pub fn is_python_package(self) -> bool {
+        matches!(self, Self::HeadstartPy | Self::HeadstartPyFsspec | Self::HeadstartPyCache)
     }
 }
 

@@ -1,4 +1,4 @@
-"""One run of the bench with gcsfs: replays a trace in this process, checks every byte, prints one line of JSON.
+"""One run of the bench with a reader for Python: replays a trace in this process, checks every byte, prints one line of JSON.
 
     python read.py --trace FILE --endpoint http://127.0.0.1:PORT --bucket BUCKET --system gcsfs-adaptive [--limit-ms N]
     python read.py --versions
@@ -14,6 +14,11 @@ The systems, as of gcsfs 2026.10.1:
 - `gcsfs-none`: `cache_type="none"`: each read fetches what was asked for.
 
 In all of them a fetch of 10 MiB or more is split into up to 4 requests, none below 5 MiB.
+
+- `obstore`: `open_reader`, which buffers 1 MiB, and `get_range` for calls without a handle.
+- `headstart-py`: `headstart.open`, and `Store.cat` for calls without a handle.
+- `headstart-py-fsspec`: the same by `headstart.fsspec`.
+- `headstart-py-cache`: files of gcsfs with `cache_type="headstart"`.
 """
 
 import argparse
@@ -38,15 +43,83 @@ import gcsfs
 import calls
 from objects import Objects
 
-SYSTEMS = {
+# The options with which gcsfs opens a file.
+GCSFS = {
     "gcsfs-adaptive": {},
     "gcsfs-readahead": {"cache_type": "readahead"},
     "gcsfs-none": {"cache_type": "none"},
+    "headstart-py-cache": {"cache_type": "headstart"},
 }
+
+SYSTEMS = [*GCSFS, "headstart-py", "headstart-py-fsspec", "obstore"]
 
 
 def versions():
-    return {**{name: metadata.version(name) for name in ("gcsfs", "fsspec")}, "python": sys.version.split()[0]}
+    names = ("gcsfs", "fsspec", "obstore")
+    return {**{name: metadata.version(name) for name in names}, "python": sys.version.split()[0]}
+
+
+class FsspecReader:
+    """Opens files, and reads ranges of objects, by a file system of fsspec."""
+
+    def __init__(self, fs, bucket, options):
+        self._fs, self._bucket, self._options = fs, bucket, options
+
+    def open(self, key):
+        return self._fs.open(f"{self._bucket}/{key}", "rb", **self._options)
+
+    def cat(self, key, start, end):
+        return self._fs.cat_file(f"{self._bucket}/{key}", start=start, end=end)
+
+
+class HeadstartReader:
+    """The same by `headstart.Store`."""
+
+    def __init__(self, endpoint, bucket):
+        import headstart
+
+        self._store = headstart.Store(f"gs://{bucket}", **{"gcs.endpoint": endpoint, "gcs.anonymous": "on"})
+
+    def open(self, key):
+        return self._store.open(key)
+
+    def cat(self, key, start, end):
+        return self._store.cat(key, start, end)
+
+
+class ObstoreReader:
+    """The same by obstore."""
+
+    def __init__(self, endpoint, bucket):
+        import obstore
+        from obstore.store import GCSStore
+
+        # Its client takes the endpoint of an emulator from a key only.
+        key = {"gcs_base_url": endpoint, "disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
+        self._obstore = obstore
+        self._store = GCSStore(bucket, service_account_key=json.dumps(key), client_options={"allow_http": True})
+
+    def open(self, key):
+        return self._obstore.open_reader(self._store, key)
+
+    def cat(self, key, start, end):
+        return self._obstore.get_range(self._store, key, start=start, end=end)
+
+
+def reader_of(system, endpoint, bucket):
+    """How `system` reads."""
+    if system == "headstart-py":
+        return HeadstartReader(endpoint, bucket)
+    if system == "obstore":
+        return ObstoreReader(endpoint, bucket)
+    if system == "headstart-py-fsspec":
+        from headstart.fsspec import GoogleFileSystem
+
+        return FsspecReader(GoogleFileSystem(token="anon", endpoint_url=endpoint), bucket, {})
+    if system == "headstart-py-cache":
+        import headstart.fsspec  # makes the cache known
+    # gcsfs sends with aiohttp, which uses no proxy by default.
+    return FsspecReader(gcsfs.GCSFileSystem(token="anon", endpoint_url=endpoint), bucket, GCSFS[system])
 
 
 class Handle:
@@ -91,8 +164,8 @@ class Handle:
 class Run:
     """The threads of a run, one a chain, and what they measure."""
 
-    def __init__(self, chains, fs, bucket, options, endpoint, limit_s):
-        self._fs, self._bucket, self._options, self._limit_s = fs, bucket, options, limit_s
+    def __init__(self, chains, reader, endpoint, limit_s):
+        self._reader, self._limit_s = reader, limit_s
         self._objects = Objects(endpoint)
         self._handles = {}
         for call in (call for chain in chains for call in chain.calls):
@@ -137,11 +210,12 @@ class Run:
 
     def _handle(self, key):
         def open_file():
-            return self._fs.open(f"{self._bucket}/{key}", "rb", **self._options)
+            return self._reader.open(key)
 
         def changed(error):
             # A failed precondition or a missing generation. Other errors do not report a change.
             tells = isinstance(error, (FileExistsError, FileNotFoundError)) or getattr(error, "code", None) in (404, 412)
+            tells = tells or type(error).__name__ == "ObjectChanged"
             return tells and self._objects.was_overwritten(key)
 
         return Handle(open_file, changed)
@@ -186,8 +260,7 @@ class Run:
         began = time.perf_counter()
         if handle is None:
             # A call without a handle is one call of the file system, which keeps no open file.
-            path = f"{self._bucket}/{call.key}"
-            pieces = [self._fs.cat_file(path, start=start, end=end) for start, end in call.ranges]
+            pieces = [self._reader.cat(call.key, start, end) for start, end in call.ranges]
         else:
             pieces = handle.read(call.ranges)
         ended = time.perf_counter()
@@ -229,7 +302,7 @@ def forget_peak():
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description="One run of the bench with gcsfs.")
+    parser = argparse.ArgumentParser(description="One run of the bench with a reader for Python.")
     parser.add_argument("--versions", action="store_true", help="print the versions of what is measured, and end")
     parser.add_argument("--trace", help="the trace to replay")
     parser.add_argument("--endpoint", help="where the server listens, without a slash at the end")
@@ -253,10 +326,9 @@ def main():
     fsspec.config.conf.clear()
     try:
         chains = calls.share(calls.chains(calls.read(given.trace)), given.processes, given.process)
-        # gcsfs sends with aiohttp, which uses no proxy by default.
-        fs = gcsfs.GCSFileSystem(token="anon", endpoint_url=given.endpoint)
+        reader = reader_of(given.system, given.endpoint, given.bucket)
         limit_s = None if given.limit_ms is None else given.limit_ms / 1e3
-        run = Run(chains, fs, given.bucket, SYSTEMS[given.system], given.endpoint, limit_s)
+        run = Run(chains, reader, given.endpoint, limit_s)
         print("ready", flush=True)
         if not sys.stdin.readline():
             return 0

@@ -11,6 +11,7 @@ use crate::bench::{self, gates};
 use crate::compatibility::{self, CompatibilityArgs};
 use crate::conformance::{self, ConformanceArgs};
 use crate::metadata::{self, Package};
+use crate::python::{self, PythonArgs};
 use crate::{explain, fuzz, servers, tidy};
 
 /// Which steps to run.
@@ -47,6 +48,8 @@ enum Step {
     Fuzz,
     /// Exact counts of the virtual-time bench
     Gates,
+    /// The Python package: its wheel, checks and tests; installs missing packages
+    Python,
     /// Packages of all published crates, complete and without uncommitted changes
     Package,
 }
@@ -102,6 +105,7 @@ fn run_step(step: Step) -> Result<()> {
         Step::Compatibility => compatibility::run(&CompatibilityArgs::default()),
         Step::Fuzz => fuzz::run_for_ci(),
         Step::Gates => gates::check(&bench::count_for_gates()?),
+        Step::Python => python::run(&PythonArgs::default()),
         Step::Package => package(),
     }
 }

@@ -21,6 +21,7 @@ mod fuzz;
 mod local;
 mod metadata;
 mod numbers;
+mod python;
 mod ramp;
 mod replay;
 mod report;
@@ -60,6 +61,8 @@ enum Command {
     Ramp(ramp::RampArgs),
     /// Write the results of a bench as a document, an HTML page and pictures
     Report(report::ReportArgs),
+    /// Build the Python package, install it and run its tests
+    Python(python::PythonArgs),
     /// Start third-party object stores on loopback; Ctrl-C stops them
     Servers(servers::ServersArgs),
     /// Check the rules that no compiler checks
@@ -114,6 +117,7 @@ fn main() -> ExitCode {
         Command::Conformance(args) => conformance::run(&args),
         Command::Compatibility(args) => compatibility::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Python(args) => python::run(&args),
         Command::Servers(args) => servers::run(&args),
         Command::Local(args) => local::run(&args),
         Command::Epochs(args) => epochs::run(&args),

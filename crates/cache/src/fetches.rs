@@ -19,7 +19,7 @@ mod sync {
     pub(crate) use headstart_fetch_core::internal::sync::Mutex;
 
     #[cfg(test)]
-    pub(crate) use super::explored::{Mutex, explore};
+    pub(crate) use super::explored::{ExploredMutex as Mutex, explore};
 }
 
 #[cfg(test)]

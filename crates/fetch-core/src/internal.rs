@@ -5,6 +5,7 @@ pub mod client;
 pub(crate) mod deletes;
 pub(crate) mod exact_body;
 mod forward;
+pub mod locks;
 pub mod mutation;
 pub(crate) mod observed_writes;
 pub mod runtime;

@@ -31,6 +31,7 @@ pub struct HeadstartBuilder {
     fetch: Option<FetchConfig>,
     cache: Option<CacheConfig>,
     prefetch: Option<PrefetchConfig>,
+    budget: Option<Arc<MemoryBudget>>,
 }
 
 /// Shows keys without values, because some values are secrets, and nothing of the environment.
@@ -101,6 +102,13 @@ impl HeadstartBuilder {
         self
     }
 
+    /// Shares this budget with other stacks: bytes in flight and ahead of readers are reserved there, instead of within
+    /// `memory_bytes`. Default: a budget of its own.
+    pub fn budget(mut self, budget: Arc<MemoryBudget>) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
     /// Which layers work. Default: [`Mode::Adaptive`].
     pub fn mode(self, mode: Mode) -> Self {
         self.option("mode", mode.to_string())
@@ -148,7 +156,8 @@ impl HeadstartBuilder {
             (Some(_), Some(_)) => return Err(Error::UrlAndStore),
             (None, None) => return Err(Error::NoSource),
         };
-        stack(backend, shown, settings, budget_bytes)
+        let budget = self.budget.unwrap_or_else(|| MemoryBudget::new(budget_bytes));
+        stack(backend, shown, settings, budget)
     }
 }
 
@@ -158,9 +167,8 @@ fn stack(
     backend: Backend,
     url: Option<String>,
     mut settings: Settings,
-    budget_bytes: usize,
+    budget: Arc<MemoryBudget>,
 ) -> Result<Headstart, Error> {
-    let budget = MemoryBudget::new(budget_bytes);
     let is_given = |key: &str| settings.given.source(key) != Source::Default;
     let immutable_given = [is_given("fetch.immutable"), is_given("prefetch.immutable")];
     let is_on = settings.stack.is_on;

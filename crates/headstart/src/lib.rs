@@ -172,6 +172,7 @@ pub use headstart_prefetch::{
 pub use headstart_s3_backend::S3Error;
 pub use object_store;
 pub use precedence::{Setting, Source};
+pub use schemes::split_url;
 pub use stack::{BudgetStats, Headstart, Stats};
 
 /// Opens the object that `url` names, with options from the environment and defaults.

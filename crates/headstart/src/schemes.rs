@@ -54,20 +54,10 @@ pub(crate) fn open(
     settings: &mut Settings,
     environment: &BTreeMap<String, String>,
 ) -> Result<Backend, Error> {
-    let bad = |allowed: &str| Error::from(ConfigError::bad("url", without_secrets(text), allowed));
-    let url = Url::parse(text).map_err(|_| bad("expected a URL, such as gs://bucket/key or file:///path"))?;
-    let in_bucket = matches!(url.scheme(), "gs" | "s3" | "s3a" | "az" | "azure" | "abfs" | "abfss");
+    let url = parse(text)?;
     let opened = match url.scheme() {
-        "file" | "memory" if url.host_str().is_some_and(|host| !host.is_empty()) => {
-            Err(bad("expected three slashes and a path: there is no host"))
-        }
         "file" => local(&url),
         "memory" => memory(&url),
-        // The URL parser resolves such segments, and another object would be read.
-        _ if in_bucket && text.split(['/', '?', '#']).any(|segment| segment == "." || segment == "..") => {
-            Err(bad("a key with a segment '.' or '..' cannot be read"))
-        }
-        _ if in_bucket && url.query_pairs().any(|(name, _)| is_signature(&name)) => Err(bad(SIGNATURE)),
         "gs" => gcs(&url, settings, environment),
         "s3" | "s3a" => s3(&url, settings, environment),
         "az" | "azure" | "abfs" | "abfss" => azure(&url, settings, environment),
@@ -81,6 +71,45 @@ pub(crate) fn open(
         disk.name_unless_given(|| format!("{} {} {endpoints}", &url[..Position::BeforePath], opened.store));
     }
     Ok(opened)
+}
+
+/// Splits the URL of an object into the URL of its store and the object's path. Opens nothing.
+///
+/// A program that opens many objects of a store builds one [`Headstart`](crate::Headstart) and a reader for each path.
+/// A generation (`gs://bucket/key#17`) counts as a part of the key here.
+///
+/// # Errors
+/// [`Error`]: the URL cannot be opened, or its scheme is not supported.
+pub fn split_url(url: &str) -> Result<(String, Path), Error> {
+    let parsed = parse(url)?;
+    let key = match parsed.scheme() {
+        "http" | "https" => http_key(&parsed)?,
+        "file" | "memory" => parsed[Position::BeforePath..].trim_start_matches('/'),
+        "gs" | "s3" | "s3a" | "az" | "azure" | "abfs" | "abfss" => {
+            let key = &parsed[Position::BeforePath..];
+            key.strip_prefix('/').unwrap_or(key)
+        }
+        scheme => return Err(Error::UnknownScheme { scheme: scheme.to_owned() }),
+    };
+    Ok((format!("{}/", &parsed[..Position::BeforePath]), path_of_url_key(key)?))
+}
+
+/// Parses a URL and refuses what no store may be asked for.
+fn parse(text: &str) -> Result<Url, Error> {
+    let bad = |allowed: &str| Error::from(ConfigError::bad("url", without_secrets(text), allowed));
+    let url = Url::parse(text).map_err(|_| bad("expected a URL, such as gs://bucket/key or file:///path"))?;
+    let in_bucket = matches!(url.scheme(), "gs" | "s3" | "s3a" | "az" | "azure" | "abfs" | "abfss");
+    if matches!(url.scheme(), "file" | "memory") && url.host_str().is_some_and(|host| !host.is_empty()) {
+        return Err(bad("expected three slashes and a path: there is no host"));
+    }
+    // The URL parser resolves such segments, and another object would be read.
+    if in_bucket && text.split(['/', '?', '#']).any(|segment| segment == "." || segment == "..") {
+        return Err(bad("a key with a segment '.' or '..' cannot be read"));
+    }
+    if in_bucket && url.query_pairs().any(|(name, _)| is_signature(&name)) {
+        return Err(bad(SIGNATURE));
+    }
+    Ok(url)
 }
 
 /// Whether a parameter of this name signs a request. A pasted signed URL is never meant as a key.
@@ -229,8 +258,8 @@ fn azure(_: &Url, _: &Settings, _: &BTreeMap<String, String>) -> Result<Backend,
     Err(Error::MissingFeature { scheme: "az", feature: "azure" })
 }
 
-#[cfg(feature = "http")]
-fn http(url: &Url, settings: &Settings) -> Result<Backend, Error> {
+/// The key of a web server's URL. A query, fragment, user or password is refused: it cannot be sent.
+fn http_key(url: &Url) -> Result<&str, Error> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(ConfigError::bad("url", format!("{}:…", url.scheme()), "a query or fragment cannot be sent").into());
     }
@@ -238,10 +267,16 @@ fn http(url: &Url, settings: &Settings) -> Result<Backend, Error> {
         let allowed = "a user and a password cannot be sent";
         return Err(ConfigError::bad("url", format!("{}:…", url.scheme()), allowed).into());
     }
+    Ok(url.path().trim_start_matches('/'))
+}
+
+#[cfg(feature = "http")]
+fn http(url: &Url, settings: &Settings) -> Result<Backend, Error> {
+    let key = http_key(url)?;
     let builder = object_store::http::HttpBuilder::new().with_url(&url[..Position::BeforePath]);
     let builder =
         builder.with_client_options(client_options(url.scheme() == "http", settings.stack.ca_certificate.as_deref())?);
-    let path = path_of_url_key(url.path().trim_start_matches('/'))?;
+    let path = path_of_url_key(key)?;
     // Safe to show: a user, password or query is an error above.
     let name = format!("HttpStore({})", &url[..Position::BeforePath]);
     let store = one_or_two(settings, Some(name), |reads| match reads {

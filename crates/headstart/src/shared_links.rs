@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 use headstart_fetch_core::Options;
 use headstart_fetch_core::{BackendProfile, LinkEstimate};
 use once_cell::race::OnceBox;
-use parking_lot::Mutex;
+use headstart_fetch_core::internal::locks::Mutex;
 
 /// The registry of the first process. Those of its forked children follow.
 static FIRST: OnceBox<LinkRegistry> = OnceBox::new();

@@ -10,7 +10,7 @@ use headstart_fetch_core::internal::forward_object_store;
 use headstart_fetch_core::{AccessHint, FetchStats, FetchStore, LinkEstimate, MemoryBudget};
 use headstart_prefetch::{Objects, PrefetchStats, PrefetchStore, Reader};
 use object_store::path::Path;
-use object_store::{GetOptions, ObjectStore};
+use object_store::{GetOptions, ObjectMeta, ObjectStore};
 use serde::Serialize;
 
 use crate::precedence::Setting;
@@ -72,6 +72,14 @@ impl Headstart {
     /// [`Error::Store`].
     pub fn reader(&self, path: &Path) -> Result<Reader, Error> {
         Ok(self.prefetching.reader(path)?)
+    }
+
+    /// Opens the object of `meta`, in its version and with its length. Sends no request.
+    ///
+    /// # Errors
+    /// As [`Headstart::reader`].
+    pub fn reader_with(&self, meta: ObjectMeta) -> Result<Reader, Error> {
+        Ok(self.prefetching.reader_with(meta)?)
     }
 
     /// Opens the object that the URL names. Sends no request, except one HEAD if the URL names a generation.

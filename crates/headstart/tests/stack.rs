@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use content::check_chunks;
-use headstart::{CacheConfig, CacheStore, FetchConfig, FetchError, FetchStore, Headstart};
+use headstart::{CacheConfig, CacheStore, FetchConfig, FetchError, FetchStore, Headstart, MemoryBudget};
 use headstart_sim::{LinkProfile, SeededRng, SimStore};
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -140,4 +140,38 @@ async fn a_range_behind_the_known_end_is_asked_for_although_it_was_merged() {
         let error = store.get_ranges(&path, &[1000..1001, 148..527]).await.unwrap_err();
         assert_eq!(FetchError::find(&error), Some(&FetchError::PastEnd { start: 1000, size: 1000 }));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stacks_share_a_budget_that_they_are_given() {
+    let budget = MemoryBudget::new(32 << 20);
+    let stack = |sim: &SimStore| {
+        Headstart::builder().store(Arc::new(sim.clone())).environment([]).budget(Arc::clone(&budget)).build()
+    };
+    let sim = SimStore::builder().profile(LinkProfile::gcs()).build();
+    let stacks = [stack(&sim).await.unwrap(), stack(&sim).await.unwrap()];
+    let readers = ["synthetic/64MiB/a", "synthetic/64MiB/b"].map(Path::from);
+    let readers = [stacks[0].reader(&readers[0]).unwrap(), stacks[1].reader(&readers[1]).unwrap()];
+    for n in 0..32 {
+        for reader in &readers {
+            assert_eq!(reader.read_at(n << 20..(n + 1) << 20).await.unwrap().len(), 1 << 20);
+        }
+    }
+    for stack in &stacks {
+        let stats = stack.stats().budget;
+        assert_eq!(stats.limit_bytes, 32 << 20);
+        assert!((1..=32 << 20).contains(&stats.peak_bytes), "{stats:?}");
+    }
+    assert!(budget.peak_bytes() > 2 << 20, "both have read ahead");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_a_known_version_asks_for_no_metadata() {
+    let (sim, store) = stack(MIB, "").await;
+    let meta = store.head(&Path::from(KEY)).await.unwrap();
+    let before = sim.log().counts();
+    let reader = store.reader_with(meta).unwrap();
+    assert_eq!(reader.size().await.unwrap(), MIB);
+    assert_eq!(sim.log().counts(), before);
+    check(&sim, 5, &[reader.read_at(5..100).await.unwrap()]);
 }

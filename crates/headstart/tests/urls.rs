@@ -227,3 +227,23 @@ async fn stacks_of_one_host_share_the_estimate_of_its_link() {
     assert!(!shares(&first, &link("https://host-1.example:8443/a").await));
     assert!(!shares(&link("memory:///").await, &link("memory:///").await));
 }
+
+#[tokio::test]
+async fn a_url_is_split_into_its_store_and_its_object() {
+    let split = |text: &str| headstart::split_url(text).map(|(store, path)| (store, path.to_string()));
+    for (text, store, path) in [
+        ("gs://bucket/a/b%20c", "gs://bucket/", "a/b c"),
+        ("s3://bucket/what?#1", "s3://bucket/", "what?#1"),
+        ("s3://bucket", "s3://bucket/", ""),
+        ("az://container/dir/", "az://container/", "dir"),
+        ("https://host:81/a/b", "https://host:81/", "a/b"),
+        ("file:///tmp/a%25b", "file:///", "tmp/a%b"),
+        ("memory:///key", "memory:///", "key"),
+    ] {
+        assert_eq!(split(text).unwrap(), (store.to_owned(), path.to_owned()), "{text}");
+    }
+    for text in ["no url", "ftp://host/a", "gs://b/../a", "s3://b/k?X-Amz-Signature=1", "https://h/k?q", "file://h/k"] {
+        let said = split(text).unwrap_err().to_string();
+        assert!(said.contains("url") || said.contains("URL"), "{text}: {said}");
+    }
+}

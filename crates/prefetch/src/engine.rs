@@ -8,12 +8,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use headstart_fetch_core::internal::WindowMember;
+use headstart_fetch_core::internal::locks::MutexGuard;
 use headstart_fetch_core::internal::runtime::TaskRuntime;
 use headstart_fetch_core::internal::sync::Mutex;
 use headstart_fetch_core::{AccessHint, FetchError, ObjectVersion, PinBy, Reservation};
 use object_store::path::Path;
 use object_store::{Attributes, ObjectMeta, Result};
-use parking_lot::MutexGuard;
 use tokio::runtime::{Handle, Id};
 
 use crate::engine::actions::HeldPart;

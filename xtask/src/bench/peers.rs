@@ -54,6 +54,10 @@ impl Peers {
                 println!("installing the wheels of {} …", environment.file);
                 environment.install()?;
             }
+            if systems.iter().any(|system| system.is_python_package()) {
+                println!("building the Python package …");
+                crate::python::install_into(&environment)?;
+            }
             peers.versions.extend(versions_of(Command::new(&peers.python).arg(&peers.script).arg("--versions"))?);
         }
         Ok(peers)

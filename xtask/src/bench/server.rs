@@ -9,7 +9,7 @@ use std::{io::BufRead, process::Command, time::Duration};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use headstart_bench::{results::WireCounts, workload::Workload};
-use headstart_sim::server::{SimServer, SimServerConfig, TlsIdentity};
+use headstart_sim::server::{Dialect, SimServer, SimServerConfig, TlsIdentity};
 use headstart_sim::{LinkProfile, RequestCounts};
 
 use super::RunningProcess;
@@ -29,9 +29,20 @@ pub(crate) struct ServeArgs {
     /// The workload whose faults the store has
     #[arg(long)]
     workload: Option<String>,
+    /// The protocol, gcs or s3
+    #[arg(long, default_value = "gcs", value_parser = dialect)]
+    dialect: Dialect,
     /// Speak TLS, and write the authority that the client must trust to this file
     #[arg(long)]
     tls: Option<PathBuf>,
+}
+
+fn dialect(name: &str) -> Result<Dialect, String> {
+    match name {
+        "gcs" => Ok(Dialect::Gcs),
+        "s3" => Ok(Dialect::S3),
+        _ => Err("expected gcs or s3".to_owned()),
+    }
 }
 
 pub(crate) fn serve(args: ServeArgs) -> Result<()> {
@@ -44,6 +55,7 @@ pub(crate) fn serve(args: ServeArgs) -> Result<()> {
         profile: args.profile,
         seed: args.seed,
         faults: workload.map(|workload| workload.faults(args.seed)).unwrap_or_default(),
+        dialect: args.dialect,
         bucket: BUCKET.into(),
         tls: identity,
         ..SimServerConfig::default()

@@ -30,6 +30,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("headstart-s3-backend", &[CORE], &[SIM]),
     ("headstart-local-backend", &[CORE], &[]),
     ("headstart", LAYERS, &[SIM]),
+    ("headstart-python", &["headstart"], &[]),
     ("headstart-trace", &[], &[SIM]),
     ("headstart-bench", &["headstart", CORE, SIM, "headstart-trace"], &[]),
     ("headstart-peers", &["headstart-bench", "headstart-gcs-backend"], &["headstart-cache"]),

@@ -10,6 +10,7 @@ const IMPURE: &[(&str, &str)] = &[
     ("tokio", "the runtime is the engine's"),
     ("object_store", "I/O is the engine's"),
     ("parking_lot", "a lock belongs to whoever shares the value"),
+    ("internal::locks", "a lock belongs to whoever shares the value"),
     ("Mutex", "a lock belongs to whoever shares the value"),
     ("RwLock", "a lock belongs to whoever shares the value"),
     ("Instant::now", "time comes in as `now`"),

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use headstart_fetch_core::internal::locks::Mutex;
 
 /// Bytes of buffers that are kept for the next reads, at least one buffer.
 const KEPT_BYTES: usize = 2 << 20;

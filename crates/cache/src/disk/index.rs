@@ -4,7 +4,7 @@
 //! grow by half when they are filled to four fifths, so at least 53 % of a table is used. `HashMap` doubles, and takes
 //! 15 to 30 bytes. Two pages with one fingerprint are both kept: the record on disk has the whole key.
 
-use parking_lot::RwLock;
+use headstart_fetch_core::internal::locks::RwLock;
 
 /// Bits of a location that name the place within the segment.
 const UNIT_BITS: u32 = 20;

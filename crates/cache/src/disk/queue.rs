@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
+use headstart_fetch_core::internal::locks::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::object::DiskPage;
@@ -108,11 +108,11 @@ impl WriteQueue {
     pub(crate) fn next(&self, patience: Duration) -> DiskWork {
         let mut state = self.state.lock();
         if std::mem::take(&mut state.has_written) && state.has_no_work() {
-            self.changed.wait_for(&mut state, GATHER.min(patience));
+            state = self.changed.wait_for(state, GATHER.min(patience));
         }
         if state.has_no_work() {
             state.is_idle = true;
-            self.changed.wait_for(&mut state, patience);
+            state = self.changed.wait_for(state, patience);
             state.is_idle = false;
         }
         if let Some((page, bytes)) = state.pages.pop_front() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use headstart_fetch_core::internal::locks::{Mutex, RwLock};
 
 use super::buffers::PageBuffers;
 use super::directory::DiskDirectory;

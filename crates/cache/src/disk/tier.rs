@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
+use headstart_fetch_core::internal::locks::Mutex;
 use headstart_fetch_core::{ConfigError, internal::runtime::has_timer};
-use parking_lot::Mutex;
 
 use super::config::DiskConfig;
 use super::directory::DiskDirectory;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use headstart_fetch_core::internal::locks::Mutex;
 use headstart_fetch_core::{FetchError, PinBy};
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutPayload, path::Path};
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::common::{Double, Mood, content, roll};

@@ -13,9 +13,9 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::{ffi::OsStr, ops::Range};
 
+use crate::internal::locks::Mutex;
 use bytes::Bytes;
 use object_store::path::Path as ObjectPath;
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::download::{DownloadError, Result};

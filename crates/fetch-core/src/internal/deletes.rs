@@ -3,10 +3,10 @@
 use std::task::{Context, Poll, ready};
 use std::{collections::BTreeMap, pin::Pin, sync::Arc};
 
+use crate::internal::locks::Mutex;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use object_store::{Error, ObjectStore, Result, path::Path};
-use parking_lot::Mutex;
 
 use crate::internal::mutation::Mutation;
 

@@ -2,13 +2,13 @@
 //! tests, which have the feature `mutation`, locks are counted, so that a test can say how many a read takes.
 
 #[cfg(not(any(test, feature = "mutation")))]
-pub use parking_lot::Mutex;
+pub use crate::internal::locks::Mutex;
 
 #[cfg(all(not(test), feature = "mutation"))]
 pub use counted::{CountedMutex as Mutex, locks};
 
 #[cfg(test)]
-pub(crate) use explored::{Mutex, explore};
+pub(crate) use explored::{ExploredMutex as Mutex, explore};
 
 #[cfg(test)]
 mod explored;
@@ -17,7 +17,7 @@ mod explored;
 mod counted {
     use std::{cell::Cell, fmt};
 
-    use parking_lot::MutexGuard;
+    use crate::internal::locks::{self, MutexGuard};
 
     thread_local!(static LOCKS: Cell<u64> = const { Cell::new(0) });
 
@@ -26,14 +26,14 @@ mod counted {
         LOCKS.get()
     }
 
-    /// A `parking_lot` mutex.
+    /// A mutex that counts.
     #[derive(Default)]
-    pub struct CountedMutex<T: ?Sized>(parking_lot::Mutex<T>);
+    pub struct CountedMutex<T: ?Sized>(locks::Mutex<T>);
 
     impl<T> CountedMutex<T> {
         /// A mutex around `value`.
         pub const fn new(value: T) -> Self {
-            Self(parking_lot::Mutex::new(value))
+            Self(locks::Mutex::new(value))
         }
     }
 

@@ -52,7 +52,7 @@ fn write_at(file: &File, bytes: &[u8], at: u64) -> Result<usize> {
 
 /// Other systems have one position per file, not per call. This lock serialises the calls on all files.
 #[cfg(not(unix))]
-static ONE_AT_A_TIME: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+static ONE_AT_A_TIME: crate::internal::locks::Mutex<()> = crate::internal::locks::Mutex::new(());
 
 #[cfg(not(unix))]
 fn read_at(mut file: &File, buffer: &mut [u8], at: u64) -> Result<usize> {

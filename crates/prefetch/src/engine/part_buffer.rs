@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use headstart_fetch_core::internal::sync::Mutex;
 
 #[cfg(test)]
-use explored::Mutex;
+use explored::ExploredMutex as Mutex;
 
 #[cfg(test)]
 #[path = "../../../fetch-core/src/internal/sync/explored.rs"]

@@ -6,10 +6,10 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use headstart_fetch_core::internal::Promotion;
+use headstart_fetch_core::internal::locks::Mutex;
 use headstart_fetch_core::internal::runtime::TaskRuntime;
 use object_store::path::Path;
 use object_store::{Error, ObjectMeta, Result};
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 

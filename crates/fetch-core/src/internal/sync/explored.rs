@@ -7,9 +7,9 @@ use parking_lot::MutexGuard;
 thread_local!(static EXPLORING: Cell<bool> = const { Cell::new(false) });
 
 /// A `parking_lot` mutex. While schedules are explored, every attempt to lock it lets other tasks run first.
-pub(crate) struct Mutex<T: ?Sized>(parking_lot::Mutex<T>);
+pub(crate) struct ExploredMutex<T: ?Sized>(parking_lot::Mutex<T>);
 
-impl<T> Mutex<T> {
+impl<T> ExploredMutex<T> {
     pub(crate) const fn new(value: T) -> Self {
         Self(parking_lot::Mutex::new(value))
     }
@@ -27,13 +27,13 @@ impl<T> Mutex<T> {
     }
 }
 
-impl<T: Default> Default for Mutex<T> {
+impl<T: Default> Default for ExploredMutex<T> {
     fn default() -> Self {
         Self::new(T::default())
     }
 }
 
-impl<T> fmt::Debug for Mutex<T> {
+impl<T> fmt::Debug for ExploredMutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mutex").finish_non_exhaustive()
     }
