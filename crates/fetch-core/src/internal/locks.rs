@@ -57,7 +57,6 @@ impl Condvar {
     }
 
     /// Unlocks, waits to be notified or for this time at most, and locks again.
-    #[must_use]
     pub fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, most: Duration) -> MutexGuard<'a, T> {
         self.0.wait_timeout(guard, most).unwrap_or_else(PoisonError::into_inner).0
     }
