@@ -7,7 +7,6 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU64},
 };
 
-use crate::internal::locks::Mutex;
 use async_trait::async_trait;
 use bytes::Bytes;
 use object_store::{GetOptions, GetResult, ObjectStore, Result, path::Path};

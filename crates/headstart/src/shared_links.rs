@@ -11,9 +11,9 @@ use std::sync::{Arc, Weak};
 
 #[cfg(any(feature = "gcp", feature = "aws"))]
 use headstart_fetch_core::Options;
+use headstart_fetch_core::internal::locks::Mutex;
 use headstart_fetch_core::{BackendProfile, LinkEstimate};
 use once_cell::race::OnceBox;
-use headstart_fetch_core::internal::locks::Mutex;
 
 /// The registry of the first process. Those of its forked children follow.
 static FIRST: OnceBox<LinkRegistry> = OnceBox::new();

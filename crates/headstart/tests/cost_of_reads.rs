@@ -25,7 +25,7 @@ fn path() -> Path {
 /// The whole stack over memory, and the most tasks that were there when a request arrived.
 async fn stack(caches: bool) -> (Headstart, Reader, Arc<AtomicUsize>) {
     let memory = InMemory::new();
-    memory.put(&path(), vec![7; OBJECT_BYTES as usize].into()).await.unwrap();
+    memory.put(&path(), vec![7; usize::try_from(OBJECT_BYTES).unwrap()].into()).await.unwrap();
     let tasks = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&tasks);
     let below = Altered::new(memory, move |options| {

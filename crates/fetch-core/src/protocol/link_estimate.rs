@@ -58,9 +58,8 @@ impl LinkEstimate {
 
     /// A request was given up before its answer had ended. HTTP/1.1 clients close its connection.
     pub(crate) fn request_cancelled(&self) {
-        let one_less = |open: usize| open.checked_sub(1);
-        // Fails where none is open.
-        drop(self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less));
+        let one_less = |open: usize| Some(open.saturating_sub(1));
+        self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).ok();
     }
 
     /// Whether enough answers have been measured to replace the times of the profile.

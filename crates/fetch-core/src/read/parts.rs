@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 use std::{future::poll_fn, ops::Range, pin::Pin, sync::Arc};
 
-use crate::internal::locks::Mutex;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use object_store::{Error, GetOptions, ObjectMeta, Result, path::Path};

@@ -4,7 +4,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::{sync::Arc, time::Duration};
 
-use crate::internal::locks::Mutex;
 use object_store::{Error, GetOptions, GetResult, ObjectMeta, ObjectStore, Result, path::Path};
 use tokio::time::Instant;
 

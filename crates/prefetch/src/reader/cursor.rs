@@ -10,7 +10,6 @@ use bytes::{Buf, Bytes};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
-use headstart_fetch_core::internal::locks::Mutex;
 use headstart_fetch_core::internal::may_be_the_range;
 use headstart_fetch_core::internal::sync::Mutex;
 use object_store::Result;
