@@ -20,7 +20,8 @@ const ALONE: &str = "import headstart; store = headstart.Store('memory:///'); st
 /// What to test.
 #[derive(Debug, Default, Args)]
 pub(crate) struct PythonArgs {
-    /// Also install torch, and test with its data loader
+    /// Also install torch, and test with its data loader. With PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+    /// pip takes the wheels without CUDA, which are smaller
     #[arg(long)]
     torch: bool,
     /// Only build the wheel and install it into target/python/env
@@ -44,10 +45,8 @@ pub(crate) fn run(args: &PythonArgs) -> Result<()> {
         env.install()?;
     }
     if args.torch {
-        // The index of PyTorch has wheels without CUDA.
-        let index = ["--extra-index-url", "https://download.pytorch.org/whl/cpu"];
         let pip = ["install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"];
-        show(tool(&env, "pip").args(pip).args(index).args(["-r", TORCH]))?;
+        show(tool(&env, "pip").args(pip).args(["-r", TORCH]))?;
     }
     let wheel = build(&env, &folder)?;
     let pip = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-index", "--force-reinstall"];

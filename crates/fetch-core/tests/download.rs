@@ -124,7 +124,9 @@ async fn killed_at_random_points_and_resumed_a_hundred_times() {
     let (bench, place) = (cloud(24 * MIB + 7).build(), Place::new());
     let (mut kills, mut through) = (0, 0);
     while kills < 100 {
-        if download_for(&bench.store, &place.file, Duration::from_micros(up_to(200_000))).await {
+        let is_through = download_for(&bench.store, &place.file, Duration::from_micros(up_to(200_000))).await;
+        // A download that is killed after its last step has put the whole file in place.
+        if is_through || place.file.exists() {
             through += 1;
             assert_eq!(place.names(), ["file"], "seed {seed}");
             let meta = bench.store.head(&path()).await.unwrap();
@@ -133,7 +135,6 @@ async fn killed_at_random_points_and_resumed_a_hundred_times() {
             bench.sim.overwrite(KEY, None).unwrap();
         } else {
             kills += 1;
-            assert!(!place.file.exists(), "seed {seed}");
             // Sometimes the object changes between two downloads.
             if up_to(20) == 0 {
                 bench.sim.overwrite(KEY, Some(20 * MIB + up_to(8 * MIB))).unwrap();

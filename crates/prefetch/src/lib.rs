@@ -68,11 +68,12 @@
 //!
 //! Ahead of one reader there are at most `part + 1.75 · min(reader's rate, link's rate) · (time to first byte + part /
 //! stream's rate)` bytes: about 170 MiB for a reader that keeps up with 1 GB/s at 30 ms, and 8 MiB for one of 20 MB/s.
-//! Readers that share a link divide this window, also those of several objects; each has one request of full size at
-//! least. All open objects share three quarters of [`PrefetchConfig::budget`], max-min fairly; a read itself never waits
-//! for memory. Behind a reader its last read is kept (at least 1 MiB, at most 32 MiB). An object without reads for a second
-//! gives its bytes back when others need memory, and after ten seconds as soon as another object is read. An idle store
-//! holds some hundred bytes for each of the latest 256 paths, and a kibibyte for each of 256 prefixes.
+//! Readers that share a link divide this window, also those of several objects; each has one request of full size
+//! at least. All open objects share three quarters of [`PrefetchConfig::budget`], max-min fairly; a read itself
+//! never waits for memory. Behind a reader its last read is kept (at least 1 MiB, at most 32 MiB). An object
+//! without reads for a second gives its bytes back when others need memory, and after ten seconds as soon as
+//! another object is read. An idle store holds some hundred bytes for each of the latest 256 paths, and a kibibyte
+//! for each of 256 prefixes.
 //!
 //! A list of objects takes part in the same shares. It holds the requests that fill the link, and at most
 //! `bandwidth × 4 × ttfb_p95` bytes of complete objects that wait for the consumer.
