@@ -20,8 +20,7 @@ const ALONE: &str = "import headstart; store = headstart.Store('memory:///'); st
 /// What to test.
 #[derive(Debug, Default, Args)]
 pub(crate) struct PythonArgs {
-    /// Also install torch, and test with its data loader. With PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
-    /// pip takes the wheels without CUDA, which are smaller
+    /// Also install torch, which weighs gigabytes, and test with its data loader
     #[arg(long)]
     torch: bool,
     /// Only build the wheel and install it into target/python/env
