@@ -6,6 +6,7 @@ import gc
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 
@@ -17,6 +18,8 @@ import headstart
 
 INTERRUPT = """
     import headstart, os, signal, sys, threading, time
+    # The background jobs of a shell ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     url, call, options = sys.argv[1], sys.argv[2], eval(sys.argv[3])
     base, _, key = url.rpartition("/")
     store = headstart.Store(base, **options)
@@ -44,8 +47,6 @@ INTERRUPT = """
 
 @pytest.mark.parametrize("call", ["read", "readinto", "size", "get", "head", "objects", "cat_ranges", "download"])
 def test_ctrl_c_ends_a_blocked_call_and_leaves_nothing_running(odd: OddServer, call: str) -> None:
-    import textwrap
-
     assert odd.in_progress() == 0
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", textwrap.dedent(INTERRUPT), f"{odd.url}/hang/{call}", call, "{}"],
@@ -70,6 +71,7 @@ def test_ctrl_c_ends_a_blocked_call_and_leaves_nothing_running(odd: OddServer, c
 def test_a_file_can_be_read_after_ctrl_c(run_script: Run, odd: OddServer) -> None:
     script = f"""
         import headstart, os, signal, threading
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         file = headstart.open("{odd.url}/slow/0.6/100000")
         threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         try:
