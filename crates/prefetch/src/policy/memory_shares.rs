@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use headstart_fetch_core::internal::water_level;
+
 /// The bytes that each object wants, by engine id.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryShares {
@@ -31,7 +33,8 @@ impl MemoryShares {
             return level;
         }
         let is_new = !self.wants.contains_key(&who);
-        let mut wants: Vec<u64> = self.wants.values().copied().chain(is_new.then_some(u64::MAX)).collect();
+        let wants = self.wants.values().copied().chain(is_new.then_some(u64::MAX));
+        let mut wants: Vec<(u64, u64)> = wants.map(|bytes| (bytes, 1)).collect();
         wants.sort_unstable();
         let level = water_level(&wants, total_bytes);
         if !is_new {
@@ -39,20 +42,6 @@ impl MemoryShares {
         }
         level
     }
-}
-
-/// The level up to which `total` fills the `wants` (ascending). Where more is there than is wanted, the last one gets
-/// the rest.
-fn water_level(wants: &[u64], total: u64) -> u64 {
-    let mut left = total;
-    for (n, want) in wants.iter().enumerate() {
-        let even = left / (wants.len() - n) as u64;
-        if *want > even {
-            return even;
-        }
-        left -= want;
-    }
-    left + wants.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -76,9 +65,10 @@ mod tests {
     proptest! {
         /// Nothing is left while an object wants more, and no object has more than another that wants more.
         #[test]
-        fn is_max_min_fair(mut wants in prop::collection::vec(1_u64..1000, 1..20), total in 0_u64..5000) {
-            wants.sort_unstable();
-            let level = water_level(&wants, total);
+        fn is_max_min_fair(wants in prop::collection::vec(1_u64..1000, 1..20), total in 0_u64..5000) {
+            let mut shares = MemoryShares::default();
+            (0..).zip(&wants).for_each(|(who, want)| shares.set_want(who, *want));
+            let level = shares.level(0, total);
             let given: u64 = wants.iter().map(|want| (*want).min(level)).sum();
             prop_assert!(given <= total);
             let wanted: u64 = wants.iter().sum();
