@@ -71,14 +71,17 @@ class Store(_headstart.Store):
     ) -> PutResult:
         """Write ``file`` as the object at ``path``: obspec's ``Put``. More than ``chunk_size`` is written in parts."""
         chunks = _chunks_of(file, chunk_size)
-        first, is_all = _first_chunks(chunks, chunk_size, use_multipart, mode)
-        if is_all:
-            return self.put_chunks(path, first, attributes=attributes, tags=tags, mode=mode)
+        first = _FirstChunks(chunk_size, use_multipart, mode)
+        for chunk in chunks:
+            if first.add(chunk):
+                break
+        if not first.need_parts:
+            return self.put_chunks(path, first.chunks, attributes=attributes, tags=tags, mode=mode)
         upload = self.upload(
             path, attributes=attributes, tags=tags, chunk_size=chunk_size, max_concurrency=max_concurrency
         )
         try:
-            for chunk in first:
+            for chunk in first.chunks:
                 upload.write(chunk)
             for chunk in chunks:
                 upload.write(chunk)
@@ -101,22 +104,17 @@ class Store(_headstart.Store):
     ) -> PutResult:
         """As ``put``, awaited; ``file`` may also be an asynchronous iterable. A file is read by another thread."""
         chunks = aiter(file) if isinstance(file, AsyncIterable) else _in_thread(_chunks_of(file, chunk_size))
-        first: list[ReadableBuffer] = []
-        is_all = True
-        size = 0
+        first = _FirstChunks(chunk_size, use_multipart, mode)
         async for chunk in chunks:
-            first.append(chunk)
-            size += memoryview(chunk).nbytes
-            if size > chunk_size and _may_be_parts(use_multipart, mode):
-                is_all = False
+            if first.add(chunk):
                 break
-        if is_all and (use_multipart is not True or not _may_be_parts(use_multipart, mode)):
-            return await self.put_chunks_async(path, first, attributes=attributes, tags=tags, mode=mode)
+        if not first.need_parts:
+            return await self.put_chunks_async(path, first.chunks, attributes=attributes, tags=tags, mode=mode)
         upload = self.upload(
             path, attributes=attributes, tags=tags, chunk_size=chunk_size, max_concurrency=max_concurrency
         )
         try:
-            for chunk in first:
+            for chunk in first.chunks:
                 await upload.write_async(chunk)
             async for chunk in chunks:
                 await upload.write_async(chunk)
@@ -126,23 +124,23 @@ class Store(_headstart.Store):
             raise
 
 
-def _may_be_parts(use_multipart: bool | None, mode: PutMode | None) -> bool:
-    return use_multipart is not False and mode in (None, "overwrite")
+class _FirstChunks:
+    """The chunks of an object until it is known whether they are written in parts or in one request."""
 
+    def __init__(self, chunk_size: int, use_multipart: bool | None, mode: PutMode | None) -> None:
+        self.chunks: list[ReadableBuffer] = []
+        self._size = 0
+        self._chunk_size = chunk_size
+        self._may_be_parts = use_multipart is not False and mode in (None, "overwrite")
+        self.need_parts = self._may_be_parts and use_multipart is True
 
-def _first_chunks(
-    chunks: Iterator[ReadableBuffer], chunk_size: int, use_multipart: bool | None, mode: PutMode | None
-) -> tuple[list[ReadableBuffer], bool]:
-    """Take chunks until they need parts; return them, and whether they are all and go out in one request."""
-    may_be_parts = _may_be_parts(use_multipart, mode)
-    first: list[ReadableBuffer] = []
-    size = 0
-    for chunk in chunks:
-        first.append(chunk)
-        size += memoryview(chunk).nbytes
-        if size > chunk_size and may_be_parts:
-            return first, False
-    return first, not (use_multipart is True and may_be_parts)
+    def add(self, chunk: ReadableBuffer) -> bool:
+        """Add the next chunk, and return whether there are enough for parts."""
+        self.chunks.append(chunk)
+        self._size += memoryview(chunk).nbytes
+        is_enough = self._may_be_parts and self._size > self._chunk_size
+        self.need_parts = self.need_parts or is_enough
+        return is_enough
 
 
 def _chunks_of(file: Any, chunk_size: int) -> Iterator[ReadableBuffer]:

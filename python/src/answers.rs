@@ -126,17 +126,22 @@ pub(crate) fn structure<'py>(py: Python<'py>, value: &impl serde::Serialize) -> 
     py.import("json")?.call_method1("loads", (text,))
 }
 
+/// The attributes that have names of their own; all others are metadata of the user.
+const NAMED_ATTRIBUTES: [(Attribute, &str); 5] = [
+    (Attribute::ContentDisposition, "Content-Disposition"),
+    (Attribute::ContentEncoding, "Content-Encoding"),
+    (Attribute::ContentLanguage, "Content-Language"),
+    (Attribute::ContentType, "Content-Type"),
+    (Attribute::CacheControl, "Cache-Control"),
+];
+
 /// Attributes of an object as obspec's dictionary.
 pub(crate) fn attributes<'py>(py: Python<'py>, attributes: &Attributes) -> PyResult<Bound<'py, PyDict>> {
     let shown = PyDict::new(py);
     for (name, value) in attributes {
-        let name = match name {
-            Attribute::ContentDisposition => "Content-Disposition",
-            Attribute::ContentEncoding => "Content-Encoding",
-            Attribute::ContentLanguage => "Content-Language",
-            Attribute::ContentType => "Content-Type",
-            Attribute::CacheControl => "Cache-Control",
-            Attribute::Metadata(name) => name,
+        let name = match (name, NAMED_ATTRIBUTES.iter().find(|(attribute, _)| attribute == name)) {
+            (_, Some((_, name))) => name,
+            (Attribute::Metadata(name), None) => &**name,
             _ => continue,
         };
         shown.set_item(name, value.as_ref())?;
@@ -149,14 +154,8 @@ pub(crate) fn read_attributes(given: Option<&Bound<'_, PyDict>>) -> PyResult<Att
     let mut attributes = Attributes::new();
     for (name, value) in given.into_iter().flatten() {
         let name: String = name.extract()?;
-        let attribute = match &*name.to_ascii_lowercase() {
-            "content-disposition" => Attribute::ContentDisposition,
-            "content-encoding" => Attribute::ContentEncoding,
-            "content-language" => Attribute::ContentLanguage,
-            "content-type" => Attribute::ContentType,
-            "cache-control" => Attribute::CacheControl,
-            _ => Attribute::Metadata(name.into()),
-        };
+        let named = NAMED_ATTRIBUTES.iter().find(|(_, known)| known.eq_ignore_ascii_case(&name));
+        let attribute = named.map_or_else(|| Attribute::Metadata(name.into()), |(attribute, _)| attribute.clone());
         attributes.insert(attribute, value.extract::<String>()?.into());
     }
     Ok(attributes)
