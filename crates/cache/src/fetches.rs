@@ -16,7 +16,7 @@ mod waiter;
 /// The lock of the state that tasks share. In unit tests, `shuttle` chooses which task gets it next.
 mod sync {
     #[cfg(not(test))]
-    pub(crate) use headstart_fetch_core::internal::sync::Mutex;
+    pub(crate) use headstart_fetch_core::internal::locks::Mutex;
 
     #[cfg(test)]
     pub(crate) use super::explored::{ExploredMutex as Mutex, explore};

@@ -9,9 +9,8 @@ pub mod locks;
 pub mod mutation;
 pub(crate) mod observed_writes;
 pub mod runtime;
-pub mod sync;
+pub(crate) mod sync;
 pub(crate) mod url_key;
-pub mod work;
 
 pub use crate::error::{SharedError, is_invalid_range, may_be_past_end, share};
 pub use crate::forward_object_store;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use headstart::{CacheConfig, Headstart, Reader};
-use headstart_fetch_core::internal::sync::locks;
+use headstart_fetch_core::internal::locks::locks_taken;
 use headstart_sim::Altered;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -52,7 +52,7 @@ async fn locks_of_a_read(store: &Headstart, reader: Option<&Reader>, bytes: u64)
     // The first reads open the object and learn its version.
     for (n, start) in (0..READS + 10).zip(starts(bytes)) {
         if n == 10 {
-            before = locks();
+            before = locks_taken();
         }
         let range = start..start + bytes;
         let read = match reader {
@@ -61,7 +61,7 @@ async fn locks_of_a_read(store: &Headstart, reader: Option<&Reader>, bytes: u64)
         };
         assert_eq!(read.unwrap().len() as u64, bytes);
     }
-    (locks() - before) as f64 / READS as f64
+    (locks_taken() - before) as f64 / READS as f64
 }
 
 #[tokio::test]

@@ -8,9 +8,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use headstart_fetch_core::internal::WindowMember;
-use headstart_fetch_core::internal::locks::MutexGuard;
+use headstart_fetch_core::internal::locks::{Mutex, MutexGuard};
 use headstart_fetch_core::internal::runtime::TaskRuntime;
-use headstart_fetch_core::internal::sync::Mutex;
 use headstart_fetch_core::{AccessHint, FetchError, ObjectVersion, PinBy, Reservation};
 use object_store::path::Path;
 use object_store::{Attributes, ObjectMeta, Result};
@@ -35,6 +34,7 @@ pub(crate) mod part_buffer;
 pub(crate) mod part_request;
 pub(crate) mod run_history;
 pub(crate) mod store_shared;
+pub(crate) mod work;
 
 /// One object with its planner and the bytes held for its readers. Dropping it aborts its requests.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
-use headstart_fetch_core::internal::sync::Mutex;
+use headstart_fetch_core::internal::locks::Mutex;
 use headstart_fetch_core::internal::{
     ForgetOnDrop, MergedRun, RANGES_AT_ONCE, Refusals, forward_object_store, merge_ranges, observe_deletes,
     observe_upload,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::{hash::BuildHasher, sync::Arc, sync::OnceLock, time::Duration};
 
 use headstart_fetch_core::ObjectVersion;
-use headstart_fetch_core::internal::sync::Mutex;
+use headstart_fetch_core::internal::locks::Mutex;
 use object_store::{Attributes, ObjectMeta, path::Path};
 use quick_cache::{DefaultHashBuilder, sync::Cache};
 

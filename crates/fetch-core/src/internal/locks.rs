@@ -4,9 +4,25 @@
 //! child inherits this table with waiters that do not exist there, in memory that is used again, and perhaps locked
 //! for ever; the Python package must work in forked children.
 
+#[cfg(feature = "mutation")]
+use std::cell::Cell;
 pub use std::sync::MutexGuard;
 use std::sync::{self, PoisonError, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 use std::time::Duration;
+
+#[cfg(feature = "mutation")]
+thread_local!(static TAKEN: Cell<u64> = const { Cell::new(0) });
+
+/// How often this thread has taken, or tried to take, any [`Mutex`]: tests promise how many a read takes.
+#[cfg(feature = "mutation")]
+pub fn locks_taken() -> u64 {
+    TAKEN.get()
+}
+
+fn count() {
+    #[cfg(feature = "mutation")]
+    TAKEN.set(TAKEN.get() + 1);
+}
 
 /// Mutual exclusion.
 #[derive(Debug, Default)]
@@ -32,11 +48,13 @@ impl<T: ?Sized> Mutex<T> {
 
     /// Waits until nobody else has the lock.
     pub fn lock(&self) -> MutexGuard<'_, T> {
+        count();
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lock, if nobody has it.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        count();
         match self.0.try_lock() {
             Ok(guard) => Some(guard),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),

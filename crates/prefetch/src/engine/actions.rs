@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use headstart_fetch_core::internal::byte_range::in_memory;
 use headstart_fetch_core::internal::runtime::TaskRuntime;
-use headstart_fetch_core::internal::work::Work;
 use headstart_fetch_core::internal::{Promotion, WindowMember};
 use headstart_fetch_core::{Intent, Reservation};
 use tokio::runtime::Handle;
@@ -13,6 +12,7 @@ use tokio::runtime::Handle;
 use super::{EngineState, ObjectEngine};
 use crate::engine::part_buffer::PartBuffer;
 use crate::engine::part_request::{FailOnDrop, PartRequest};
+use crate::engine::work::Work;
 use crate::planner::messages::{PartFetch, PlannerAction, ReaderId};
 use crate::policy::window::idle_after;
 use crate::store::stats::add;

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 #[cfg(not(test))]
-use headstart_fetch_core::internal::sync::Mutex;
+use headstart_fetch_core::internal::locks::Mutex;
 
 #[cfg(test)]
 use explored::ExploredMutex as Mutex;

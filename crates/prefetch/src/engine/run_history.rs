@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use headstart_fetch_core::internal::sync::Mutex;
+use headstart_fetch_core::internal::locks::Mutex;
 use object_store::path::Path;
 
 use crate::policy::run_lengths::{RunEvent, RunLengths};

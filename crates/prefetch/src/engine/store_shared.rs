@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt;
-use headstart_fetch_core::internal::sync::Mutex;
+use headstart_fetch_core::internal::locks::Mutex;
 use headstart_fetch_core::internal::{MeasuredLink, Refusals};
 use headstart_fetch_core::{BackendProfile, Intent, LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, PinBy};
 use object_store::path::Path;

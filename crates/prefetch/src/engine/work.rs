@@ -8,14 +8,14 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Waker};
 
-use crate::internal::sync::Mutex;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use headstart_fetch_core::internal::locks::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 /// A request that runs. Aborting it drops the request.
-pub struct Work {
+pub(crate) struct Work {
     runtime: Handle,
     state: Mutex<WorkState>,
 }
@@ -45,18 +45,18 @@ impl fmt::Debug for Work {
 
 impl Work {
     /// Runs `request` in a task.
-    pub fn of_task(runtime: Handle, request: impl Future<Output = ()> + Send + 'static) -> Self {
+    pub(crate) fn of_task(runtime: Handle, request: impl Future<Output = ()> + Send + 'static) -> Self {
         let task = runtime.spawn(request).abort_handle();
         Self { runtime, state: Mutex::new(WorkState::Task(task)) }
     }
 
     /// Leaves it to the read that sends `request` to run it, by [`Work::poll`].
-    pub fn of_waiter(runtime: Handle, request: impl Future<Output = ()> + Send + 'static) -> Self {
+    pub(crate) fn of_waiter(runtime: Handle, request: impl Future<Output = ()> + Send + 'static) -> Self {
         Self { runtime, state: Mutex::new(WorkState::Waiting(request.boxed(), None)) }
     }
 
     /// Goes on with the request. Ready where it has ended, or where a task runs it.
-    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         let (mut request, waker) = {
             let mut state = self.state.lock();
             match std::mem::replace(&mut *state, WorkState::Polled(AfterPoll::Wait)) {
@@ -94,7 +94,7 @@ impl Work {
     }
 
     /// Lets a task run the request from now on, if the read still does.
-    pub fn hand_over(&self) {
+    pub(crate) fn hand_over(&self) {
         let mut state = self.state.lock();
         match std::mem::replace(&mut *state, WorkState::Ended) {
             WorkState::Waiting(request, waker) => {
@@ -109,12 +109,12 @@ impl Work {
     }
 
     /// Drops the request, unless it has ended.
-    pub fn abort(&self) {
+    pub(crate) fn abort(&self) {
         self.abort_where(|_| true);
     }
 
     /// Drops the request where a read runs it for itself alone. Wakes this read.
-    pub fn abort_if_run_by_waiter(&self) {
+    pub(crate) fn abort_if_run_by_waiter(&self) {
         self.abort_where(|state| matches!(state, WorkState::Waiting(..) | WorkState::Polled(AfterPoll::Wait)));
     }
 

@@ -9,13 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use headstart_fetch_core::FetchError;
-use headstart_fetch_core::internal::work::Work;
 use object_store::Result;
 use tokio::task::coop;
 use tokio::time::Instant;
 
 use crate::engine::ObjectEngine;
 use crate::engine::part_buffer::{BufferedBytes, PartBuffer};
+use crate::engine::work::Work;
 use crate::planner::messages::Decision;
 use crate::reader::close_signal::{CloseSignal, closed};
 use crate::store::stats::add;

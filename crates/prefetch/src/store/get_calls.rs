@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::internal::byte_range::is_open_ended;
-use headstart_fetch_core::internal::sync::Mutex;
+use headstart_fetch_core::internal::locks::Mutex;
 use headstart_fetch_core::internal::{
     ConfirmedAt, LocalFile, Origin, RangeOrigin, ask, exact_body, is_transient, may_be_the_range,
 };
