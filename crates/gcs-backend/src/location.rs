@@ -1,6 +1,6 @@
 //! Parses `gs://` URLs into bucket, object and generation.
 
-use headstart_fetch_core::{ConfigError, internal::path_of_url_key};
+use headstart_fetch_core::{ConfigError, internal::path_in_bucket};
 use object_store::path::Path;
 use url::{Position, Url};
 
@@ -31,7 +31,7 @@ impl GcsLocation {
         };
         Ok(Self {
             bucket: url.host_str().filter(|host| !host.is_empty()).map(str::to_owned),
-            path: path_of_url_key(key.strip_prefix('/').unwrap_or(key))?,
+            path: path_in_bucket(key)?,
             generation,
         })
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 #[cfg(any(feature = "azure", feature = "http"))]
 use headstart_fetch_core::internal::client::{ReadWriteClients, ThrottleConnector, client_options};
-use headstart_fetch_core::internal::path_of_url_key;
+use headstart_fetch_core::internal::{path_in_bucket, path_of_url_key};
 use headstart_fetch_core::{BackendProfile, ConfigError};
 use headstart_local_backend::LocalBackend;
 use object_store::ObjectStore;
@@ -82,16 +82,13 @@ pub(crate) fn open(
 /// [`Error`]: the URL cannot be opened, or its scheme is not supported.
 pub fn split_url(url: &str) -> Result<(String, Path), Error> {
     let parsed = parse(url)?;
-    let key = match parsed.scheme() {
-        "http" | "https" => http_key(&parsed)?,
-        "file" | "memory" => parsed[Position::BeforePath..].trim_start_matches('/'),
-        "gs" | "s3" | "s3a" | "az" | "azure" | "abfs" | "abfss" => {
-            let key = &parsed[Position::BeforePath..];
-            key.strip_prefix('/').unwrap_or(key)
-        }
+    let path = match parsed.scheme() {
+        "http" | "https" => path_of_url_key(http_key(&parsed)?)?,
+        "file" | "memory" => path_of_url_key(parsed[Position::BeforePath..].trim_start_matches('/'))?,
+        "gs" | "s3" | "s3a" | "az" | "azure" | "abfs" | "abfss" => path_in_bucket(&parsed[Position::BeforePath..])?,
         scheme => return Err(Error::UnknownScheme { scheme: scheme.to_owned() }),
     };
-    Ok((format!("{}/", &parsed[..Position::BeforePath]), path_of_url_key(key)?))
+    Ok((format!("{}/", &parsed[..Position::BeforePath]), path))
 }
 
 /// Parses a URL and refuses what no store may be asked for.
@@ -241,8 +238,7 @@ fn azure(url: &Url, settings: &Settings, environment: &BTreeMap<String, String>)
     let host = endpoint.clone().or_else(|| builder.get_config_value(&AzureConfigKey::AccountName));
     let host = host.map(|host| format!("az {host}"));
     let plain = emulator || endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
-    let key = &url[Position::BeforePath..];
-    let path = path_of_url_key(key.strip_prefix('/').unwrap_or(key))?;
+    let path = path_in_bucket(&url[Position::BeforePath..])?;
     let builder = builder
         .with_url(&url[..Position::BeforePath])
         .with_client_options(client_options(plain, settings.stack.ca_certificate.as_deref())?);

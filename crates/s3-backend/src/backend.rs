@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use headstart_fetch_core::internal::client::{ReadWriteClients, ThrottleConnector, client_options};
-use headstart_fetch_core::internal::path_of_url_key;
+use headstart_fetch_core::internal::path_in_bucket;
 use headstart_fetch_core::{BackendProfile, ConfigError, PinBy, Prices};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{ObjectStore, RetryConfig, path::Path};
@@ -68,8 +68,7 @@ impl S3Backend {
             return Err(ConfigError::bad("url", "s3://…", "a bucket has no user, password or port").into());
         }
         let bucket = url.host_str().filter(|host| !host.is_empty()).ok_or(S3Error::MissingBucket)?;
-        let key = &url[Position::BeforePath..];
-        let path = path_of_url_key(key.strip_prefix('/').unwrap_or(key))?;
+        let path = path_in_bucket(&url[Position::BeforePath..])?;
         let builder = config.apply(AmazonS3Builder::new()).with_bucket_name(bucket);
         let builder =
             builder.with_client_options(client_options(config.is_emulator(), config.ca_certificate.as_deref())?);

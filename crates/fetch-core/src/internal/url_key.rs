@@ -5,6 +5,14 @@ use percent_encoding::percent_decode_str;
 
 use crate::options::ConfigError;
 
+/// The path of the object whose URL continues with `text` after `scheme://bucket`: the key after a slash, or nothing.
+///
+/// # Errors
+/// As [`path_of_url_key`].
+pub fn path_in_bucket(text: &str) -> Result<Path, ConfigError> {
+    path_of_url_key(text.strip_prefix('/').unwrap_or(text))
+}
+
 /// The path of the object whose URL continues with `text` after `scheme://bucket/`. Percent escapes are decoded;
 /// `?` and `#` are part of the key.
 ///
