@@ -13,8 +13,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PySlice, PyType};
 
+use crate::exit::{Counted, stay_out};
 use crate::process::{self, Owned};
-use crate::wait::stay_out;
 
 /// Copies of more bytes than this release the GIL.
 const COPY_WITH_GIL: usize = 64 * 1024;
@@ -35,6 +35,7 @@ pub(crate) struct Buffer {
     /// The address of the bytes, which a forked child may read.
     start: SharedPointer,
     len: usize,
+    _counted: Counted,
 }
 
 /// The address of bytes that never change.
@@ -49,7 +50,7 @@ unsafe impl Sync for SharedPointer {}
 impl Buffer {
     pub(crate) fn new(py: Python<'_>, bytes: Bytes) -> PyResult<Self> {
         let (start, len) = (SharedPointer(bytes.as_ptr()), bytes.len());
-        Ok(Self { bytes: process::current(py)?.own_light(bytes), start, len })
+        Ok(Self { bytes: process::current(py)?.own_light(bytes), start, len, _counted: Counted::new() })
     }
 
     fn as_slice(&self) -> &[u8] {

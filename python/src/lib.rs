@@ -20,6 +20,7 @@ mod buffer;
 mod cat;
 mod download;
 mod errors;
+mod exit;
 mod get;
 mod list;
 mod objects;
@@ -54,6 +55,6 @@ fn _headstart(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(options, module)?)?;
     module.add_function(wrap_pyfunction!(copied_bytes, module)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    wait::register(module)?;
+    exit::register(module)?;
     errors::register(module)
 }

@@ -17,6 +17,7 @@ use crate::answers::{Answer, Outcome, structure};
 use crate::asyncio;
 use crate::buffer::{self, Buffer};
 use crate::errors::Failure;
+use crate::exit::Counted;
 use crate::process::{self, AttachedMutex, PerProcess, Process};
 use crate::reader::opened::{Opened, joined, meta_of};
 use crate::recipe::Recipe;
@@ -32,6 +33,7 @@ pub(crate) struct Reader {
     is_closed: AtomicBool,
     /// The version that was read here, in the parent or before it was pickled. Reads of another one are an error.
     version: AttachedMutex<Option<ObjectVersion>>,
+    _counted: Counted,
 }
 
 /// The state of a pickled reader; see [`Reader::from_state`].
@@ -49,6 +51,7 @@ impl Reader {
             position: Arc::default(),
             is_closed: AtomicBool::new(false),
             version: AttachedMutex::new(None),
+            _counted: Counted::new(),
         }
     }
 

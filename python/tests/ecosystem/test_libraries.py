@@ -157,6 +157,16 @@ def test_arrows_own_handler_and_its_urls(cloud, fs, parquet, folder, registered)
         headstart.arrow.filesystem("/folder")
 
 
+def test_processes_exit_after_a_read_by_arrow(tmp_path, run_script):
+    """Arrow's threads let go of files and buffers after the read has returned, while the interpreter is finalised."""
+    pyarrow.parquet.write_table(TABLE, tmp_path / "table.parquet", row_group_size=5_000)
+    for _ in range(12):
+        run_script(f"""
+            import pyarrow.parquet, headstart
+            assert len(pyarrow.parquet.read_table(headstart.open("file://{tmp_path}/table.parquet"))) == 50_000
+        """)
+
+
 def test_arrow_takes_buffers_without_a_copy(cloud, parquet):
     with headstart.open(url_of(cloud, parquet), **cloud.options) as file:
         assert pyarrow.parquet.read_table(pyarrow.PythonFile(file, mode="r")).equals(TABLE)
