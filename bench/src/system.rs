@@ -47,14 +47,22 @@ pub enum System {
     GcsfsReadahead,
     /// gcsfs with `cache_type="none"`
     GcsfsNone,
+    /// gcsfs with `cache_type="blockcache"`
+    GcsfsBlockcache,
+    /// s3fs with its defaults
+    S3fs,
     /// `headstart.open` of the Python package
     HeadstartPy,
     /// `headstart.fsspec`'s file system
     HeadstartPyFsspec,
     /// A file of gcsfs with `cache_type="headstart"`
     HeadstartPyCache,
+    /// `Store.objects` of the Python package (where whole objects are read in order)
+    HeadstartPyObjects,
     /// obstore: `open_reader`, and `get_range` for calls without a handle
     Obstore,
+    /// 16 threads that get objects by obstore (where whole objects are read in order)
+    ObstorePool,
     /// Ranges in flight without any logic, with all reads known
     Ideal,
 }
@@ -77,6 +85,12 @@ impl System {
         matches!(self, Self::Stream | Self::FetchStream)
     }
 
+    /// Whether the system can only read whole objects, one after the other.
+    #[must_use]
+    pub fn only_whole_objects(self) -> bool {
+        matches!(self, Self::HeadstartPyObjects | Self::ObstorePool)
+    }
+
     /// Whether the system is a store, so that it can make every kind of call, and not only read open objects.
     #[must_use]
     pub fn is_store(self) -> bool {
@@ -86,14 +100,15 @@ impl System {
     /// Whether the system is a program in Python.
     #[must_use]
     pub fn is_python(self) -> bool {
-        matches!(self, Self::GcsfsAdaptive | Self::GcsfsReadahead | Self::GcsfsNone | Self::Obstore)
-            || self.is_python_package()
+        let is_gcsfs =
+            matches!(self, Self::GcsfsAdaptive | Self::GcsfsReadahead | Self::GcsfsNone | Self::GcsfsBlockcache);
+        is_gcsfs || matches!(self, Self::S3fs | Self::Obstore | Self::ObstorePool) || self.is_python_package()
     }
 
     /// Whether the system is the Python package of this workspace.
     #[must_use]
     pub fn is_python_package(self) -> bool {
-        matches!(self, Self::HeadstartPy | Self::HeadstartPyFsspec | Self::HeadstartPyCache)
+        matches!(self, Self::HeadstartPy | Self::HeadstartPyFsspec | Self::HeadstartPyCache | Self::HeadstartPyObjects)
     }
 }
 

@@ -8,7 +8,7 @@ use headstart_bench::results::{Group, WorkloadNote};
 use headstart_bench::workload::{Object, Workload};
 use headstart_bench::{limit, system::System};
 use headstart_sim::LinkProfile;
-use headstart_trace::{CallKind, Trace};
+use headstart_trace::{CallKind, Trace, TraceCall};
 
 #[derive(Debug, Clone)]
 pub(crate) struct PreparedWorkload {
@@ -17,6 +17,7 @@ pub(crate) struct PreparedWorkload {
     link: Option<LinkProfile>,
     limit_mb_per_s: Option<f64>,
     in_order: bool,
+    whole_objects: bool,
 }
 
 impl PreparedWorkload {
@@ -34,6 +35,7 @@ impl PreparedWorkload {
             limit_mb_per_s: link.and_then(|link| limit::mb_per_s(&trace, link, cut)),
             link: link.cloned(),
             in_order: in_order(&trace),
+            whole_objects: whole_objects(&trace),
             trace: Arc::new(trace),
             workload,
         })
@@ -51,11 +53,12 @@ impl PreparedWorkload {
         let is_opendal = matches!(system, System::Opendal4 | System::Opendal8);
         // A stream cannot be resumed after a change of its object.
         let jumps = system.only_in_order() && (!self.in_order || self.workload.overwrite_after.is_some());
+        let parts = system.only_whole_objects() && !self.whole_objects;
         let is_for_others = !self.workload.systems.is_empty() && !self.workload.systems.contains(&system);
         // Only a store has `get_ranges`.
         let lacks_call = !self.workload.reads_open_objects() && !system.is_store();
         let is_elsewhere = self.workload.local && system.group() == Group::Peer;
-        !(is_for_others || lacks_call || jumps || is_elsewhere || (is_opendal && self.workload.idle > 100))
+        !(is_for_others || lacks_call || jumps || parts || is_elsewhere || (is_opendal && self.workload.idle > 100))
     }
 
     pub(crate) fn shapes(&self, system: System) -> &'static [IdealShape] {
@@ -87,6 +90,13 @@ fn in_order(trace: &Trace) -> bool {
     })
 }
 
+/// Whether one reader reads whole objects, each once.
+fn whole_objects(trace: &Trace) -> bool {
+    let whole = |call: &TraceCall| call.ranges.first().copied() == call.size.map(|size| [0, size]);
+    let starts = trace.calls.iter().filter(|call| call.after.is_none()).count();
+    starts == 1 && trace.calls.iter().all(|call| call.kind == CallKind::Read && call.is_last && whole(call))
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -108,6 +118,14 @@ pub(super) mod tests {
         assert!(!prepared("idle-1000").suits(System::Opendal4));
         let suits = |system| ["rand-64k-x64", "ranges-64k-x64"].map(|name| prepared(name).suits(system));
         assert_eq!([System::HeadstartCache, System::Ideal].map(suits), [[true; 2], [false; 2]]);
+    }
+
+    #[test]
+    fn calls_for_whole_objects_read_nothing_else() {
+        let suits = |name| prepared(name).suits(System::ObstorePool);
+        let names = ["objects-100kb", "small", "seq-1m", "probe", "mixed", "rand-64k-x64", "overwrite"];
+        assert_eq!(names.map(suits), [true, true, false, false, false, false, false]);
+        assert!(!prepared("objects-100kb").suits(System::GcsfsNone), "it says who reads it");
     }
 
     #[test]

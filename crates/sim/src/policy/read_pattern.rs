@@ -39,7 +39,7 @@ pub enum PatternError {
     /// No pattern has this name.
     #[error(
         "unknown workload '{0}': expected seq-SIZE, rand-SIZE, runs-SIZE, interleaved-STREAMS[-SIZE], reordered-SIZE, \
-         strided-SIZE, backward-SIZE, backtrack-SIZE, home-SIZE, footer-SIZE, parquet or whole, with a SIZE such as \
+         strided-SIZE, backward-SIZE, backtrack-SIZE, home-SIZE, footer-SIZE, parquet, hdf5 or whole, with a SIZE such as \
          64k or 1m"
     )]
     UnknownName(String),
@@ -70,6 +70,7 @@ impl ReadPattern {
     /// | `backtrack-64k` | blocks 1 2 3 4 2 5 6 7 5, then the same on the next seven |
     /// | `home-64k` | blocks 1 2 1 3 1 4 1 … |
     /// | `parquet` | a footer of 64 KiB, then row groups of 20 column chunks of 1 to 4 MiB, ascending, with gaps |
+    /// | `hdf5` | headers, then chunks of 256 KiB in order, with an index of 3 KiB before every 57 of them |
     /// | `footer-64k` | the last 8 bytes, the 256 KiB before them, then the object, 64 KiB at a time |
     /// | `whole` | the whole object at once |
     ///
@@ -85,6 +86,7 @@ impl ReadPattern {
         let (needed_bytes, reads) = match pattern {
             "whole" if argument.is_empty() => (1, at_blocks(object_bytes, object_bytes.max(1), 0..object_bytes.min(1))),
             "parquet" if argument.is_empty() => (FOOTER_BYTES, parquet(object_bytes, &mut rng)),
+            "hdf5" if argument.is_empty() => (HDF5_DATA + HDF5_INDEX_BYTES + HDF5_CHUNK_BYTES, hdf5(object_bytes)),
             "interleaved" => {
                 let (streams, len) = argument.split_once('-').unwrap_or((argument, "1m"));
                 let streams = streams.parse().ok().filter(|n| (1..=10_000).contains(n)).ok_or_else(unknown)?;
@@ -199,6 +201,33 @@ fn parquet(object_bytes: u64, rng: &mut SeededRng) -> Vec<PatternRead> {
     }
 }
 
+/// Where the first index of chunks is.
+const HDF5_DATA: u64 = 1400;
+const HDF5_INDEX_BYTES: u64 = 3136;
+const HDF5_CHUNK_BYTES: u64 = 256 * 1024;
+const HDF5_CHUNKS_OF_INDEX: u64 = 57;
+
+/// The reads of h5py 3.16 (HDF5 2.0), recorded while it read a data set of 1,024 chunks in the order in which they were
+/// written.
+fn hdf5(object_bytes: u64) -> Vec<PatternRead> {
+    let headers = [(0, 8), (0, 48), (48, 48), (96, 512), (680, 512), (136, 544), (1072, 328), (800, 512)];
+    let mut reads: Vec<_> = headers.into_iter().map(|(offset, len)| PatternRead { offset, len }).collect();
+    let mut offset = HDF5_DATA;
+    for chunk in 0.. {
+        if chunk % HDF5_CHUNKS_OF_INDEX == 0 {
+            reads.push(PatternRead { offset, len: HDF5_INDEX_BYTES });
+            offset += HDF5_INDEX_BYTES;
+        }
+        if offset + HDF5_CHUNK_BYTES > object_bytes {
+            break;
+        }
+        reads.push(PatternRead { offset, len: HDF5_CHUNK_BYTES });
+        offset += HDF5_CHUNK_BYTES;
+    }
+    reads.retain(|read| read.offset + read.len <= object_bytes);
+    reads
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,8 +283,17 @@ mod tests {
     }
 
     #[test]
+    fn hdf5_reads_an_index_before_its_chunks() {
+        let reads = ReadPattern::named("hdf5", 256 << 20, 1).unwrap().reads;
+        let indexes: Vec<u64> = reads.iter().filter(|read| read.len == 3136).map(|read| read.offset).collect();
+        assert_eq!((indexes.len(), &indexes[..2]), (18, &[1400, 14_946_744][..]));
+        assert_eq!(reads.iter().filter(|read| read.len == 256 << 10).count(), 1023);
+        assert!(reads[9..].windows(2).all(|pair| pair[0].offset + pair[0].len == pair[1].offset));
+    }
+
+    #[test]
     fn unknown_names_are_refused() {
-        let names = " seq seq- seq-0 seq-lots rand interleaved interleaved-0 parquet-1m whole-1k zigzag-1k";
+        let names = " seq seq- seq-0 seq-lots rand interleaved interleaved-0 parquet-1m whole-1k hdf5-1k zigzag-1k";
         for name in names.split(' ') {
             assert_eq!(ReadPattern::named(name, 1 << 30, 1), Err(PatternError::UnknownName(name.into())), "{name}");
         }
@@ -276,7 +314,7 @@ mod tests {
         ) {
             let len = len.max(object_bytes / 1000);
             let sized = ["seq", "rand", "runs", "reordered", "strided", "backward", "backtrack", "home", "footer"];
-            let others = ["parquet".to_owned(), "whole".to_owned(), format!("interleaved-{streams}-{len}")];
+            let others = ["parquet".to_owned(), "hdf5".to_owned(), "whole".to_owned(), format!("interleaved-{streams}-{len}")];
             for name in sized.map(|name| format!("{name}-{len}")).into_iter().chain(others) {
                 let Ok(pattern) = ReadPattern::named(&name, object_bytes, seed) else { continue };
                 for read in &pattern.reads {
