@@ -1,0 +1,42 @@
+//! Values of `object_store` 0.13 as those of 0.14: paths, metadata, options, answers and errors.
+
+use object_store as to;
+use object_store_013 as from;
+
+#[expect(clippy::duplicate_mod, reason = "the versions have the same types; the file has one direction of both")]
+#[path = "convert.rs"]
+mod convert;
+
+pub use convert::*;
+
+/// The answer to a write. Its extensions are empty.
+#[must_use]
+pub fn put_result(result: from::PutResult) -> to::PutResult {
+    let from::PutResult { e_tag, version } = result;
+    to::PutResult { e_tag, version, extensions: to::Extensions::new() }
+}
+
+/// The answer to a read of the object at `location`. Its extensions are empty.
+pub(crate) fn get_result(location: to::path::Path, result: from::GetResult) -> to::GetResult {
+    let from::GetResult { payload, meta, range, attributes: named } = result;
+    to::GetResult {
+        payload: body(payload),
+        meta: meta_at(location, meta),
+        range,
+        attributes: attributes(&named),
+        extensions: to::Extensions::new(),
+    }
+}
+
+/// The answer to a list. Its extensions are empty.
+///
+/// # Errors
+/// As [`path()`].
+pub fn list_result(result: from::ListResult) -> to::Result<to::ListResult> {
+    let from::ListResult { common_prefixes, objects } = result;
+    Ok(to::ListResult {
+        common_prefixes: common_prefixes.iter().map(path).collect::<to::Result<_>>()?,
+        objects: objects.into_iter().map(object_meta).collect::<to::Result<_>>()?,
+        extensions: to::Extensions::new(),
+    })
+}
