@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 
-use super::{NAME, answer, inner, outer, request};
+use super::{NAME, answer, from as inner, request, to as outer};
 
 use outer::path::Path;
 use outer::{

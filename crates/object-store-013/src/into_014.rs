@@ -7,7 +7,18 @@ use object_store_013 as from;
 #[path = "convert.rs"]
 mod convert;
 
+#[expect(clippy::duplicate_mod, reason = "the traits of both versions are equal")]
+#[path = "adapter.rs"]
+mod adapter;
+
+pub use adapter::Adapter;
 pub use convert::*;
+
+use crate::into_013 as request;
+use crate::into_014 as answer;
+
+/// The name of the adapter in messages.
+const NAME: &str = "Store014";
 
 /// The answer to a write. Its extensions are empty.
 #[must_use]
@@ -39,4 +50,25 @@ pub fn list_result(result: from::ListResult) -> to::Result<to::ListResult> {
         objects: objects.into_iter().map(object_meta).collect::<to::Result<_>>()?,
         extensions: to::Extensions::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_keep_all_but_extensions() {
+        let e_tag = Some("\"1\"".to_owned());
+        let meta = from::ObjectMeta {
+            location: "a/b".into(),
+            last_modified: std::time::SystemTime::UNIX_EPOCH.into(),
+            size: 7,
+            e_tag: e_tag.clone(),
+            version: Some("3".into()),
+        };
+        let converted = object_meta(meta.clone()).expect("a valid path");
+        assert_eq!(format!("{converted:?}"), format!("{meta:?}"));
+        assert_eq!(converted.e_tag, e_tag);
+        assert_eq!(path(&meta.location).expect("a valid path"), converted.location);
+    }
 }

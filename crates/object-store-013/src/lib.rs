@@ -42,17 +42,15 @@
 //! # Cancel safety
 //! That of the wrapped store: an adapter has no state and no task.
 
-mod adapter_013;
-mod adapter_014;
 pub mod into_013;
 pub mod into_014;
 
 #[doc(inline)]
 /// A store of `object_store` 0.14 as one of 0.13.
-pub use adapter_013::Adapter as Store013;
+pub use into_013::Adapter as Store013;
 #[doc(inline)]
 /// A store of `object_store` 0.13 as one of 0.14.
-pub use adapter_014::Adapter as Store014;
+pub use into_014::Adapter as Store014;
 pub use object_store;
 pub use object_store_013;
 

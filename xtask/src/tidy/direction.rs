@@ -32,6 +32,9 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("headstart", LAYERS, &[SIM]),
     ("headstart-python", &["headstart"], &[]),
     ("headstart-trace", &[], &[SIM]),
+    ("headstart-affinity", &[], &[]),
+    ("headstart-object-store-013", &[], &["headstart", SIM]),
+    ("headstart-parquet", &["headstart"], &["headstart-object-store-013", SIM]),
     ("headstart-bench", &["headstart", CORE, SIM, "headstart-trace"], &[]),
     ("headstart-peers", &["headstart-bench", "headstart-gcs-backend"], &["headstart-cache"]),
 ];
