@@ -25,6 +25,7 @@ pub fn object_meta(meta: from::ObjectMeta) -> to::Result<to::ObjectMeta> {
 }
 
 /// `meta` of the object at `location`.
+#[inline]
 pub(crate) fn meta_at(location: to::path::Path, meta: from::ObjectMeta) -> to::ObjectMeta {
     let from::ObjectMeta { location: _, last_modified, size, e_tag, version } = meta;
     to::ObjectMeta { location, last_modified, size, e_tag, version }
@@ -32,6 +33,7 @@ pub(crate) fn meta_at(location: to::path::Path, meta: from::ObjectMeta) -> to::O
 
 /// Options of a read.
 #[must_use]
+#[inline]
 pub fn get_options(options: from::GetOptions) -> to::GetOptions {
     let from::GetOptions {
         if_match,
@@ -61,6 +63,7 @@ pub fn get_options(options: from::GetOptions) -> to::GetOptions {
 
 /// The body of an answer: a file stays a file, chunks pass as they arrive.
 #[must_use]
+#[inline]
 pub fn body(body: from::GetResultPayload) -> to::GetResultPayload {
     match body {
         from::GetResultPayload::File(file, path) => to::GetResultPayload::File(file, path),
@@ -72,6 +75,7 @@ pub fn body(body: from::GetResultPayload) -> to::GetResultPayload {
 
 /// Content type, user metadata and the like.
 #[must_use]
+#[inline]
 pub fn attributes(attributes: &from::Attributes) -> to::Attributes {
     if attributes.is_empty() {
         return to::Attributes::new();

@@ -28,6 +28,7 @@ pub fn put_result(result: from::PutResult) -> to::PutResult {
 }
 
 /// The answer to a read of the object at `location`. Its extensions are lost.
+#[inline]
 pub(crate) fn get_result(location: to::path::Path, result: from::GetResult) -> to::GetResult {
     let from::GetResult { payload, meta, range, attributes: named, extensions: _ } = result;
     to::GetResult { payload: body(payload), meta: meta_at(location, meta), range, attributes: attributes(&named) }

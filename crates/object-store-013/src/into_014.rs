@@ -28,6 +28,7 @@ pub fn put_result(result: from::PutResult) -> to::PutResult {
 }
 
 /// The answer to a read of the object at `location`. Its extensions are empty.
+#[inline]
 pub(crate) fn get_result(location: to::path::Path, result: from::GetResult) -> to::GetResult {
     let from::GetResult { payload, meta, range, attributes: named } = result;
     to::GetResult {

@@ -20,7 +20,7 @@ fn allocations(call: impl Fn()) -> u64 {
 macro_rules! counts {
     ($version:ident, $store:expr) => {{
         use $version::{ObjectStore, ObjectStoreExt};
-        let (store, path) = ($store, $version::path::Path::from("tables/events/part-00017.parquet"));
+        let (store, path): (&dyn $version::ObjectStore, _) = ($store, $version::path::Path::from("tables/events/part-00017.parquet"));
         [
             allocations(|| drop(store.get_range(&path, 2..5).now_or_never().expect("memory never waits").unwrap())),
             allocations(|| drop(store.head(&path).now_or_never().expect("memory never waits").unwrap())),
@@ -45,8 +45,8 @@ fn a_call_takes_few_allocations() {
         old.put(&path, "0123456789".into()).now_or_never().unwrap().unwrap();
     }
     let ways = [
-        ("0.14 as 0.13", counts!(object_store, &new), counts!(object_store_013, Store013::new(new.clone()))),
-        ("0.13 as 0.14", counts!(object_store_013, &old), counts!(object_store, Store014::new(old.clone()))),
+        ("0.14 as 0.13", counts!(object_store, &*new), counts!(object_store_013, &Store013::new(new.clone()))),
+        ("0.13 as 0.14", counts!(object_store_013, &*old), counts!(object_store, &Store014::new(old.clone()))),
     ];
     for (way, bare, adapted) in ways {
         for (n, call) in ["get_range", "head", "get_ranges"].into_iter().enumerate() {
