@@ -30,7 +30,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("headstart-s3-backend", &[CORE], &[SIM]),
     ("headstart-local-backend", &[CORE], &[]),
     ("headstart", LAYERS, &[SIM]),
-    ("headstart-python", &["headstart"], &[]),
+    ("headstart-python", &["headstart", "headstart-affinity"], &[]),
     ("headstart-trace", &[], &[SIM]),
     ("headstart-affinity", &[], &[]),
     ("headstart-object-store-013", &[], &["headstart", SIM]),
