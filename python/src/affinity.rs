@@ -26,6 +26,9 @@ fn affinity_ranking(workers: Vec<String>, key: u64) -> Vec<String> {
 }
 
 /// The worker of each task of `(key, bytes)`. Other threads run meanwhile.
+///
+/// # Errors
+/// `ValueError` without workers, and for a balance below 1.
 #[pyfunction]
 fn affinity_assign(
     py: Python<'_>,

@@ -15,8 +15,8 @@ pub struct KeyMove {
     pub to: Option<String>,
 }
 
-/// Which worker holds which key. Unlike [`Workers::assign`], it remembers: a change of the workers moves as little as it
-/// can.
+/// Which worker holds which key. Unlike [`Workers::assign`], it remembers, so that a change of the workers moves few
+/// keys.
 ///
 /// The same calls in the same order lead to the same placement in every process.
 #[derive(Debug, Clone)]

@@ -103,8 +103,8 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever happens: loads are those of the keys, moves are the differences, and a worker that leaves moves only its
-    /// own keys.
+    /// Whatever happens: loads are those of the keys, moves are the differences, and a worker that leaves moves only
+    /// its own keys.
     #[test]
     fn placements_are_consistent(steps in prop::collection::vec(step(), 1..400)) {
         let mut placement = Placement::new(["w0", "w1"]);

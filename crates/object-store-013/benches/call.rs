@@ -1,7 +1,7 @@
 //! What an adapter adds to a call of a store in memory. Promise: at most 150 ns.
 //!
-//! Batches of bare and of adapted calls take turns, and the difference of the fastest of both is reported: whatever else
-//! the machine does can only make a batch slower.
+//! Batches of bare and of adapted calls take turns, and the difference of the fastest of both is reported: other work
+//! of the machine can only make a batch slower.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -36,9 +36,10 @@
 //! The traits `MultipartStore`, `PaginatedListStore` and `Signer`, which only clients implement.
 //!
 //! # Cost
-//! A `get_ranges` takes 50 ns more and a `get_range` 140 (`cargo bench -p headstart-object-store-013`). A read takes three allocations more:
-//! its future, the path of its answer, and the stream of its body. Attributes take two more each. A call on another path
-//! than the one before it, on its thread, takes 250 ns more, because the path is checked again.
+//! A `get_ranges` takes 50 ns more and a `get_range` 140 (`cargo bench -p headstart-object-store-013`). A read takes
+//! three allocations more: its future, the path of its answer, and the stream of its body. Attributes take two more
+//! each. A call on another path than the one before it, on its thread, takes 250 ns more, because the path is checked
+//! again.
 //!
 //! # Memory
 //! The latest path of each thread.

@@ -20,7 +20,8 @@ fn allocations(call: impl Fn()) -> u64 {
 macro_rules! counts {
     ($version:ident, $store:expr) => {{
         use $version::{ObjectStore, ObjectStoreExt};
-        let (store, path): (&dyn $version::ObjectStore, _) = ($store, $version::path::Path::from("tables/events/part-00017.parquet"));
+        let store: &dyn $version::ObjectStore = $store;
+        let path = $version::path::Path::from("tables/events/part-00017.parquet");
         [
             allocations(|| drop(store.get_range(&path, 2..5).now_or_never().expect("memory never waits").unwrap())),
             allocations(|| drop(store.head(&path).now_or_never().expect("memory never waits").unwrap())),

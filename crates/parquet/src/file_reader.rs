@@ -130,6 +130,11 @@ impl FileReader {
         let mut fetched = None;
         if self.meta.is_none() {
             let (meta, tail) = fetch_suffix(&self.shared.store, &self.path, guess).await?;
+            if let Some(reader) = self.reader.take() {
+                // Bytes were read before the metadata, and both must be of one version.
+                let version = reader.version().await.map_err(external)?;
+                version.check(&meta).map_err(external)?;
+            }
             self.meta = Some(meta);
             fetched = tail;
             if let Some(known) = self.kept(key.as_deref()) {

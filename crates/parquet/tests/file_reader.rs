@@ -217,6 +217,14 @@ async fn an_overwritten_file_is_an_error_and_its_metadata_is_fetched_again() {
     let source = source.downcast_ref::<headstart::object_store::Error>().expect("the store's error");
     assert!(ObjectChanged::find(source).is_some(), "{source:?}");
     assert!(error.source().is_some() && error.to_string().contains(FILE), "{error}");
+    // Also where bytes were read first.
+    let mut early = files.reader("table/1.parquet".into());
+    for rows in [100, 101] {
+        bucket.put("table/1.parquet", Table { rows, ..TABLE }.write()).await;
+        early.get_bytes(4..100).await.ok();
+    }
+    let ParquetError::External(source) = early.get_metadata(None).await.unwrap_err() else { panic!("not the store's") };
+    assert!(ObjectChanged::find(source.downcast_ref().expect("the store's error")).is_some(), "{source:?}");
     // A clone is of the same version, a new reader is not.
     reader.clone().get_bytes(100..200).await.unwrap_err();
     assert_eq!(files.reader(FILE.into()).get_metadata(None).await.unwrap().num_row_groups(), 3);

@@ -1,7 +1,7 @@
 //! Promises for scans of Parquet files, in virtual time beside the reader of the `parquet` crate: prints exact figures.
 //!
-//! The file has 1 GiB in 64 row groups of 20 columns of 0.84 MB each, and lies behind the link `gcs`: 30 ms to the first
-//! byte, 60 MB/s a stream, 1,000 MB/s in all. Decoding takes no time, unless a rate is given.
+//! The file has 1 GiB in 64 row groups of 20 columns of 0.84 MB each, and lies behind the link `gcs`: 30 ms to the
+//! first byte, 60 MB/s a stream, 1,000 MB/s in all. Decoding takes no time, unless a rate is given.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -15,7 +15,9 @@ proptest! {
 
     /// Paths are not encoded again, whatever characters they were made of.
     #[test]
-    fn paths_pass_unchanged(segments in prop::collection::vec("\\PC{0,12}|[\\x00-\\x7f]{0,8}|\\.{1,3}|%[0-9A-F]{2}", 0..5)) {
+    fn paths_pass_unchanged(
+        segments in prop::collection::vec("\\PC{0,12}|[\\x00-\\x7f]{0,8}|\\.{1,3}|%[0-9A-F]{2}", 0..5),
+    ) {
         use headstart_object_store_013::{into_013, into_014};
         let new: object_store::path::Path = segments.iter().map(String::as_str).collect();
         let old = into_013::path(&new).unwrap();

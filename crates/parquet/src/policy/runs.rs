@@ -10,8 +10,8 @@ pub(crate) const MOST_HOLE_BYTES: u64 = 1024 * 1024;
 /// Factor on the bandwidth × delay product, as in headstart's read-ahead: requests end at different times.
 const HEADROOM: f64 = 1.75;
 
-/// The ranges to request for `ranges`, in the order of the file. A hole of at most `hole_bytes` is bridged where both of
-/// its neighbours have yet to be fetched: `is_held` tells which ranges were requested before. Overlapping ranges are
+/// The ranges to request for `ranges`, in the order of the file. A hole of at most `hole_bytes` is bridged where both
+/// of its neighbours have yet to be fetched: `is_held` tells which ranges were requested before. Overlapping ranges are
 /// joined always. Empty ranges need no request.
 pub(crate) fn runs(ranges: &[Range<u64>], hole_bytes: u64, is_held: impl Fn(&Range<u64>) -> bool) -> Vec<Range<u64>> {
     let mut sorted: Vec<(&Range<u64>, bool)> =
