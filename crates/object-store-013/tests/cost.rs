@@ -19,7 +19,7 @@ fn allocations(call: impl Fn()) -> u64 {
 /// The allocations of the calls of a store of one version: `get_range`, `head` and `get_ranges`.
 macro_rules! counts {
     ($version:ident, $store:expr) => {{
-        use $version::{ObjectStore, ObjectStoreExt};
+        use $version::ObjectStoreExt;
         let store: &dyn $version::ObjectStore = $store;
         let path = $version::path::Path::from("tables/events/part-00017.parquet");
         [
