@@ -14,6 +14,11 @@ Attributes: TypeAlias = dict[str, str]
 Hint: TypeAlias = Literal["normal", "sequential", "random", "will_need", "dont_need"]
 
 __version__: str
+AFFINITY_BALANCE: float
+
+def affinity_key(store: str, path: str, version: str, start: int) -> int: ...
+def affinity_ranking(workers: list[str], key: int) -> list[str]: ...
+def affinity_assign(workers: list[str], tasks: list[tuple[int, int]], balance: float) -> list[str]: ...
 
 class ObjectMeta(TypedDict):
     path: str

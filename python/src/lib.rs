@@ -14,6 +14,7 @@
 
 use pyo3::prelude::*;
 
+mod affinity;
 mod answers;
 mod asyncio;
 mod buffer;
@@ -56,5 +57,7 @@ fn _headstart(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(copied_bytes, module)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     exit::register(module)?;
+    affinity::register(module)?;
+    wait::register(module)?;
     errors::register(module)
 }

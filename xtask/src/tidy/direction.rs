@@ -30,8 +30,11 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("headstart-s3-backend", &[CORE], &[SIM]),
     ("headstart-local-backend", &[CORE], &[]),
     ("headstart", LAYERS, &[SIM]),
-    ("headstart-python", &["headstart"], &[]),
+    ("headstart-python", &["headstart", "headstart-affinity"], &[]),
     ("headstart-trace", &[], &[SIM]),
+    ("headstart-affinity", &[], &[]),
+    ("headstart-object-store-013", &[], &["headstart", SIM]),
+    ("headstart-parquet", &["headstart"], &["headstart-object-store-013", SIM]),
     ("headstart-bench", &["headstart", CORE, SIM, "headstart-trace"], &[]),
     ("headstart-peers", &["headstart-bench", "headstart-gcs-backend"], &["headstart-cache"]),
 ];
