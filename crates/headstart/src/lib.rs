@@ -155,6 +155,7 @@ pub use builder::HeadstartBuilder;
 pub use config::{Mode, options};
 pub use error::Error;
 pub use headstart_cache::{CacheConfig, CacheError, CacheStats, CacheStore, Freshness};
+pub use headstart_cache::{CacheDirectory, DiskCheck, DiskCleared, DiskContents};
 pub use headstart_cache::{DiskConfig, DiskState, DiskStats};
 pub use headstart_fetch_core::{
     AccessHint, BackendProfile, CacheHint, ConfigError, FetchConfig, FetchError, FetchStats, FetchStore, Intent, Link,
