@@ -57,7 +57,8 @@
 //! ```
 //! [`options`] lists all options. A builder call overrides the option string ([`HeadstartBuilder::options_str`]), which
 //! overrides the environment (`HEADSTART_` and the key in capitals, `.` as `_`: `HEADSTART_FETCH_CONCURRENCY`), which
-//! overrides the default. [`Headstart::effective_config`] shows the value and source of each option.
+//! overrides a configuration file ([`HeadstartBuilder::file_options`]), which overrides the default.
+//! [`Headstart::effective_config`] shows the value and source of each option.
 //!
 //! [`Mode`] switches the layers:
 //!

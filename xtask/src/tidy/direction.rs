@@ -30,6 +30,11 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("headstart-s3-backend", &[CORE], &[SIM]),
     ("headstart-local-backend", &[CORE], &[]),
     ("headstart", LAYERS, &[SIM]),
+    (
+        "headstart-cli",
+        &["headstart", "headstart-bench", CORE, "headstart-gcs-backend", "headstart-s3-backend", "headstart-trace"],
+        &[SIM],
+    ),
     ("headstart-python", &["headstart"], &[]),
     ("headstart-trace", &[], &[SIM]),
     ("headstart-bench", &["headstart", CORE, SIM, "headstart-trace"], &[]),
