@@ -49,6 +49,7 @@ async fn the_configuration_page_says_what_the_code_does() {
 /// A file is weaker than the provider's own variables. Of credentials, all come from one level.
 #[tokio::test]
 async fn the_providers_variables_override_a_file() {
+    const KEYS: &[(&str, &str)] = &[("AWS_ACCESS_KEY_ID", "me"), ("AWS_SECRET_ACCESS_KEY", "other")];
     for (url, file, variables, key, expected) in [
         ("s3://b/k", &[("s3.region", "file-1")][..], &[][..], "s3.region", ("file-1", Source::File)),
         (
@@ -65,14 +66,8 @@ async fn the_providers_variables_override_a_file() {
             "s3.region",
             ("env-2", Source::Environment),
         ),
-        ("s3://b/k", &[("s3.region", "file-1")], &[("AWS_ACCESS_KEY_ID", "me")], "s3.region", ("file-1", Source::File)),
-        (
-            "s3://b/k",
-            &[("s3.session_token", "old")],
-            &[("AWS_ACCESS_KEY_ID", "me")],
-            "s3.session_token",
-            ("", Source::Default),
-        ),
+        ("s3://b/k", &[("s3.region", "file-1")], KEYS, "s3.region", ("file-1", Source::File)),
+        ("s3://b/k", &[("s3.session_token", "old")], KEYS, "s3.session_token", ("", Source::Default)),
         ("s3://b/k", &[("s3.session_token", "old")], &[], "s3.session_token", ("***", Source::File)),
         (
             "gs://b/k",
