@@ -151,6 +151,7 @@ fn what_no_copy_should_do_is_refused_before_anything_is_written() {
         (&["cp", "gs://bucket/none*", "x"], 2, "matches nothing"),
         (&["cp", "none", "gs://bucket/x"], 3, "none: no such file"),
         (&["cp", "gs://bucket/one", "gs://bucket/one"], 2, "is the source and the target"),
+        (&["cp", "-r", "gs://bucket/d", "gs://bucket/d"], 2, "gs://bucket/d/a is the source and the target"),
         (&["cp", "gs://bucket/one", "gs://bucket/*"], 2, "and no target"),
         (&["cp", "-r", "gs://bucket/", "-"], 2, "headstart cat"),
         (&["cp", "-", "x"], 2, "Standard input can only"),

@@ -37,9 +37,12 @@ begins again. To pass over what is there already, add --skip-same.
 
 Symbolic links to files are followed, those to directories are not.")]
 pub(crate) struct CpArgs {
-    /// Sources and then the target: URLs, patterns or paths; - is standard input or output
-    #[arg(required = true, num_args = 2.., value_names = ["SRC", "DST"])]
-    places: Vec<String>,
+    /// URLs, patterns or paths to copy; - is standard input
+    #[arg(required = true, value_name = "SRC")]
+    sources: Vec<String>,
+    /// URL or path to copy to; - is standard output
+    #[arg(value_name = "DST")]
+    target: String,
     /// Copy everything below the sources, which are directories or prefixes
     #[arg(short, long)]
     recursive: bool,
@@ -117,9 +120,9 @@ struct CopySummary {
 
 /// Copies objects.
 pub(crate) async fn run(session: &Session, args: &CpArgs) -> Result<(), Failure> {
-    let Some((target, places)) = args.places.split_last() else { return Ok(()) };
+    let target = args.target.as_str();
     let to = open_target(session, target).await?;
-    let sources = find_sources(session, places, args.recursive).await?;
+    let sources = find_sources(session, &args.sources, args.recursive).await?;
     let found: usize = sources.iter().map(|source| source.items.len()).sum();
     if matches!(to, CopyTo::Stdout) && found > 1 {
         return Err(Failure::usage("Several objects cannot be copied to standard output. Use headstart cat."));
@@ -175,11 +178,10 @@ fn check_plan(sources: &[CopyInput], plan: &[PlannedCopy], to: &CopyTo, target: 
                 copy_plan::check_file_name(&copy.to).map_err(Failure::usage)?;
             }
             (CopyTo::Remote(site), CopyFrom::Remote(from)) => {
-                let is_same = from.store_url == site.store_url
-                    && site.path.to_string() == source.items[copy.item].path.to_string()
-                    && copy.to.is_empty();
-                if is_same {
-                    return Err(Failure::usage(format!("{target} is the source and the target.")));
+                let path = upload::key(site, &copy.to);
+                if from.store_url == site.store_url && path == source.items[copy.item].path {
+                    let what = "is the source and the target";
+                    return Err(Failure::usage(format!("{} {what}.", site.url_of(&path))));
                 }
             }
             _ => {}

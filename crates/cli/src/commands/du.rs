@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::listing::{FoundItem, find_below, find_one, not_found};
-use crate::policy::text;
+use crate::policy::{place, text};
 use crate::session::Session;
 
 #[derive(Debug, Clone, Args)]
@@ -56,7 +56,9 @@ pub(crate) async fn run(session: &Session, args: &DuArgs) -> Result<(), Failure>
         }
         let base = site.url_of(&site.path);
         let base = if base.ends_with('/') { base } else { format!("{base}/") };
-        let usages = sum(&found, &base, url, args.summarize);
+        let is_local = site.local.is_some();
+        let url_below = |name: &str| if is_local { format!("{base}{name}/") } else { place::url_of(&base, name) + "/" };
+        let usages = sum(&found, url_below, url, args.summarize);
         let rows: Vec<_> = usages.iter().map(DirectoryUsage::cells).collect();
         for (line, usage) in text::table(&rows, &[true, true, false]).lines().zip(&usages) {
             session.output.line(|| line.to_owned(), usage)?;
@@ -65,8 +67,8 @@ pub(crate) async fn run(session: &Session, args: &DuArgs) -> Result<(), Failure>
     Ok(())
 }
 
-/// The sum of each directory directly below `base`, and then that of everything, which is `shown`.
-fn sum(found: &[FoundItem], base: &str, shown: &str, summarize: bool) -> Vec<DirectoryUsage> {
+/// The sum of each directory directly below, whose URL follows from its name, and then of everything, which is `shown`.
+fn sum(found: &[FoundItem], url_below: impl Fn(&str) -> String, shown: &str, summarize: bool) -> Vec<DirectoryUsage> {
     let mut directories: BTreeMap<&str, DirectoryUsage> = BTreeMap::new();
     let mut all = DirectoryUsage { url: shown.to_owned(), ..DirectoryUsage::default() };
     for item in found {
@@ -75,7 +77,7 @@ fn sum(found: &[FoundItem], base: &str, shown: &str, summarize: bool) -> Vec<Dir
             && !summarize
         {
             let usage = directories.entry(directory).or_default();
-            usage.url = format!("{base}{directory}/");
+            usage.url = url_below(directory);
             usage.add(item.meta.size);
         }
     }
@@ -101,7 +103,7 @@ mod tests {
         };
         let found = [item("a/x", 1), item("a/y/z", 2), item("b/x", 4), item("c", 8)];
         let sums = |summarize| -> Vec<_> {
-            let usages = sum(&found, "gs://b/", "gs://b", summarize);
+            let usages = sum(&found, |name| format!("gs://b/{name}/"), "gs://b", summarize);
             usages.into_iter().map(|usage| (usage.url, usage.objects, usage.bytes)).collect()
         };
         let all = ("gs://b".to_owned(), 4, 15);
