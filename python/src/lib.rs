@@ -58,6 +58,5 @@ fn _headstart(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     exit::register(module)?;
     affinity::register(module)?;
-    wait::register(module)?;
     errors::register(module)
 }

@@ -13,6 +13,7 @@
 //! - One thread a cache writes, finds the segments of other processes, and deletes segments where room is needed.
 
 mod buffers;
+mod cache_directory;
 mod config;
 mod directory;
 mod index;
@@ -35,6 +36,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
+pub use self::cache_directory::{CacheDirectory, DiskCheck, DiskCleared, DiskContents};
 pub use self::config::DiskConfig;
 pub use self::io::{DiskIo, SystemIo};
 pub(crate) use self::object::{DiskNames, DiskObject, DiskPage};

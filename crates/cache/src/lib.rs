@@ -135,6 +135,7 @@ extern crate self as headstart_cache;
 mod common;
 
 pub use config::{CacheConfig, Freshness};
+pub use disk::{CacheDirectory, DiskCheck, DiskCleared, DiskContents};
 pub use disk::{DiskConfig, DiskState, DiskStats};
 pub use error::CacheError;
 pub use stats::CacheStats;

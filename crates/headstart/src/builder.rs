@@ -19,7 +19,8 @@ use crate::{Error, Headstart};
 
 /// Builds a [`Headstart`]; see [`Headstart::builder`].
 ///
-/// An explicit call overrides the option string, which overrides the environment, which overrides the default.
+/// An explicit call overrides the option string, which overrides the environment, which overrides a configuration
+/// file, which overrides the default.
 #[derive(Default)]
 #[must_use]
 pub struct HeadstartBuilder {
@@ -27,6 +28,7 @@ pub struct HeadstartBuilder {
     store: Option<Arc<dyn ObjectStore>>,
     string: String,
     options: Vec<(String, String)>,
+    file: Option<(String, Vec<(String, String)>)>,
     environment: Option<BTreeMap<String, String>>,
     fetch: Option<FetchConfig>,
     cache: Option<CacheConfig>,
@@ -75,6 +77,13 @@ impl HeadstartBuilder {
     /// environment. A value that contains a comma needs [`HeadstartBuilder::option`].
     pub fn options_str(mut self, options: impl Into<String>) -> Self {
         self.string = options.into();
+        self
+    }
+
+    /// Sets options that were read from the configuration file called `file`, which errors name. Everything else
+    /// overrides them, except the defaults. This crate itself reads no file.
+    pub fn file_options(mut self, file: impl Into<String>, options: Vec<(String, String)>) -> Self {
+        self.file = Some((file.into(), options));
         self
     }
 
@@ -129,6 +138,9 @@ impl HeadstartBuilder {
     pub async fn build(self) -> Result<Headstart, Error> {
         let environment = self.environment.unwrap_or_else(process_environment);
         let mut settings = Settings::default();
+        if let Some((file, pairs)) = self.file {
+            settings.read(&pairs, Source::File).map_err(|source| Error::File { file, source })?;
+        }
         settings.read_environment(&environment)?;
         let pairs = precedence::from_text(&settings.sections().0, &self.string)?;
         settings.read(&pairs, Source::Url)?;

@@ -9,6 +9,14 @@ pub enum Error {
     /// An option, variable or URL is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// An option of a configuration file is invalid.
+    #[error("{file}: {source}")]
+    File {
+        /// The file.
+        file: String,
+        /// The option, and what it takes.
+        source: ConfigError,
+    },
     /// The URL scheme is not supported.
     #[error("unsupported URL scheme '{scheme}:' (supported: gs, s3, az, https, file and memory)")]
     UnknownScheme {

@@ -57,7 +57,8 @@
 //! ```
 //! [`options`] lists all options. A builder call overrides the option string ([`HeadstartBuilder::options_str`]), which
 //! overrides the environment (`HEADSTART_` and the key in capitals, `.` as `_`: `HEADSTART_FETCH_CONCURRENCY`), which
-//! overrides the default. [`Headstart::effective_config`] shows the value and source of each option.
+//! overrides a configuration file ([`HeadstartBuilder::file_options`]), which overrides the default.
+//! [`Headstart::effective_config`] shows the value and source of each option.
 //!
 //! [`Mode`] switches the layers:
 //!
@@ -155,6 +156,7 @@ pub use builder::HeadstartBuilder;
 pub use config::{Mode, options};
 pub use error::Error;
 pub use headstart_cache::{CacheConfig, CacheError, CacheStats, CacheStore, Freshness};
+pub use headstart_cache::{CacheDirectory, DiskCheck, DiskCleared, DiskContents};
 pub use headstart_cache::{DiskConfig, DiskState, DiskStats};
 pub use headstart_fetch_core::{
     AccessHint, BackendProfile, CacheHint, ConfigError, FetchConfig, FetchError, FetchStats, FetchStore, Intent, Link,

@@ -12,6 +12,8 @@ use serde::Serialize;
 pub enum Source {
     /// The default.
     Default,
+    /// A configuration file.
+    File,
     /// An environment variable.
     Environment,
     /// The URL or the option string.
@@ -121,6 +123,12 @@ impl GivenOptions {
     #[cfg(any(feature = "gcp", feature = "aws"))]
     pub(crate) fn found(&mut self, key: String, source: Source) {
         self.by_key.entry(key).or_insert((None, source));
+    }
+
+    /// Forgets what a file says about the options that `is_overridden` names.
+    #[cfg(any(feature = "gcp", feature = "aws"))]
+    pub(crate) fn forget_file(&mut self, is_overridden: impl Fn(&str) -> bool) {
+        self.by_key.retain(|key, (_, source)| *source != Source::File || !is_overridden(key));
     }
 
     /// The texts given for the section `name`, by keys without that name.

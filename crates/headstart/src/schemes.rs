@@ -147,9 +147,28 @@ fn note_found<T: headstart_fetch_core::Options>(settings: &mut Settings, name: &
     }
 }
 
+/// Forgets what a file says about options that the provider's own variables set too, by `variables`: these override
+/// it. Credentials are overridden together.
+#[cfg(any(feature = "gcp", feature = "aws"))]
+fn variables_override_file<T: headstart_fetch_core::Options>(
+    settings: &mut Settings,
+    name: &str,
+    variables: &T,
+    is_credential: fn(&str) -> bool,
+) {
+    let default = T::default();
+    let is_set = |key: &str| variables.value(key) != default.value(key);
+    let has_credentials = T::ROWS.iter().any(|row| is_credential(row.key) && is_set(row.key));
+    let is_overridden = |key: &str| is_set(key) || has_credentials && is_credential(key);
+    let key = |full: &str| Some(full.strip_prefix(name)?.strip_prefix('.')?.to_owned());
+    settings.given.forget_file(|full| key(full).is_some_and(|key| is_overridden(&key)));
+}
+
 #[cfg(feature = "gcp")]
 fn gcs(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String>) -> Result<Backend, Error> {
     use headstart_gcs_backend::{GcsBackend, GcsConfig};
+    let variables = GcsConfig::resolve([] as [(&str, &str); 0], |name| environment.get(name).cloned())?;
+    variables_override_file(settings, "gcs", &variables, GcsConfig::is_credential_key);
     // Of the options that give credentials, only those of the overriding source count.
     let source = |key: &str| settings.given.source(&format!("gcs.{key}"));
     let given = || settings.given.given_for("gcs");
@@ -174,9 +193,17 @@ fn gcs(_: &Url, _: &mut Settings, _: &BTreeMap<String, String>) -> Result<Backen
 #[cfg(feature = "aws")]
 fn s3(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String>) -> Result<Backend, Error> {
     use headstart_s3_backend::{S3Backend, S3Config};
+    let variables = S3Config::resolve([] as [(&str, &str); 0], environment.clone())?;
+    let is_credential =
+        |key: &str| matches!(key, "anonymous" | "access_key_id" | "secret_access_key" | "session_token");
+    variables_override_file(settings, "s3", &variables, is_credential);
     let mut config = S3Config::resolve(settings.given.given_for("s3"), environment.clone())?;
-    // `AWS_CA_BUNDLE` sets the option unless another source has.
+    // `AWS_CA_BUNDLE` sets the option unless another source but a file has.
     if let Some(path) = config.ca_certificate.take() {
+        if settings.given.source("ca_certificate") == Source::File {
+            settings.stack.ca_certificate = None;
+            settings.given.forget_file(|key| key == "ca_certificate");
+        }
         settings.given.found("ca_certificate".to_owned(), Source::Environment);
         settings.stack.ca_certificate.get_or_insert(path);
     }

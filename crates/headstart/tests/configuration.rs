@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use headstart::Headstart;
+use headstart::{Headstart, Source};
 use headstart_gcs_backend::GcsConfig;
 use headstart_s3_backend::S3Config;
 use object_store::memory::InMemory;
@@ -44,4 +44,60 @@ async fn tables() -> BTreeMap<&'static str, String> {
 #[tokio::test]
 async fn the_configuration_page_says_what_the_code_does() {
     common::check_page("configuration.md", "crates/headstart/tests/configuration.rs", &tables().await);
+}
+
+/// A file is weaker than the provider's own variables. Of credentials, all come from one level.
+#[tokio::test]
+async fn the_providers_variables_override_a_file() {
+    const KEYS: &[(&str, &str)] = &[("AWS_ACCESS_KEY_ID", "me"), ("AWS_SECRET_ACCESS_KEY", "other")];
+    for (url, file, variables, key, expected) in [
+        ("s3://b/k", &[("s3.region", "file-1")][..], &[][..], "s3.region", ("file-1", Source::File)),
+        (
+            "s3://b/k",
+            &[("s3.region", "file-1")],
+            &[("AWS_REGION", "env-1")],
+            "s3.region",
+            ("env-1", Source::Environment),
+        ),
+        (
+            "s3://b/k",
+            &[("s3.region", "file-1")],
+            &[("HEADSTART_S3_REGION", "env-2")],
+            "s3.region",
+            ("env-2", Source::Environment),
+        ),
+        ("s3://b/k", &[("s3.region", "file-1")], KEYS, "s3.region", ("file-1", Source::File)),
+        ("s3://b/k", &[("s3.session_token", "old")], KEYS, "s3.session_token", ("", Source::Default)),
+        ("s3://b/k", &[("s3.session_token", "old")], &[], "s3.session_token", ("***", Source::File)),
+        (
+            "gs://b/k",
+            &[("gcs.token", "old")],
+            &[("GOOGLE_SKIP_SIGNATURE", "1")],
+            "gcs.anonymous",
+            ("on", Source::Environment),
+        ),
+        ("gs://b/k", &[("gcs.token", "old")], &[("GOOGLE_SKIP_SIGNATURE", "1")], "gcs.token", ("", Source::Default)),
+        (
+            "gs://b/k",
+            &[("gcs.token", "old")],
+            &[("GOOGLE_CLOUD_QUOTA_PROJECT", "p")],
+            "gcs.token",
+            ("***", Source::File),
+        ),
+        (
+            "gs://b/k",
+            &[("gcs.anonymous", "on")],
+            &[("STORAGE_EMULATOR_HOST", "h:1")],
+            "gcs.endpoint",
+            ("http://h:1", Source::Environment),
+        ),
+    ] {
+        let owned = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let builder = Headstart::builder().url(url).file_options("config.toml", owned(file));
+        let headstart = builder.environment(owned(variables)).build().await.unwrap();
+        let setting = headstart.effective_config().iter().find(|setting| setting.key == key).unwrap();
+        assert_eq!((setting.value.as_str(), setting.source), expected, "{url} {file:?} {variables:?}");
+    }
 }

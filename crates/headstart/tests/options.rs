@@ -1,4 +1,4 @@
-//! Whose word counts: explicit call, option string, environment, default; and what bad input is told.
+//! Whose word counts: explicit call, option string, environment, file, default; and what bad input is told.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -84,6 +84,11 @@ async fn every_option_at_every_level() {
         let from_environment = builder(&environment).build().await.unwrap();
         assert_eq!(effective(&from_environment, key), ((*one).to_owned(), Source::Environment));
 
+        let file = || builder(&[]).file_options("config.toml", owned(&[(key, two)]));
+        assert_eq!(effective(&file().build().await.unwrap(), key), ((*two).to_owned(), Source::File));
+        let overridden = file().environment(owned(&environment)).build().await.unwrap();
+        assert_eq!(effective(&overridden, key), ((*one).to_owned(), Source::Environment));
+
         let from_string = builder(&environment).options_str(format!("{key}={two}")).build().await.unwrap();
         assert_eq!(effective(&from_string, key), ((*two).to_owned(), Source::Url));
 
@@ -103,6 +108,8 @@ async fn every_option_refuses_nonsense_by_its_name() {
         let variable = variable(key);
         let environment = error(builder(&[(&variable, bad)])).await;
         assert!(environment.starts_with(&format!("option '{variable}' is '{shown}': ")), "{environment}");
+        let file = error(builder(&[]).file_options("a/config.toml", owned(&[(key, bad)]))).await;
+        assert!(file.starts_with(&format!("a/config.toml: option '{key}' is '{shown}': ")), "{file}");
     }
 }
 

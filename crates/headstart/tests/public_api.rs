@@ -18,6 +18,7 @@ struct Nameable {
     blocking_reader: headstart::BlockingReader,
     budget_stats: headstart::BudgetStats,
     cache_config: headstart::CacheConfig,
+    cache_directory: headstart::CacheDirectory,
     cache_error: headstart::CacheError,
     cache_hint: headstart::CacheHint,
     cache_stats: headstart::CacheStats,

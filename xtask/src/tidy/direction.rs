@@ -31,6 +31,11 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("headstart-local-backend", &[CORE], &[]),
     ("headstart", LAYERS, &[SIM]),
     ("headstart-python", &["headstart", "headstart-affinity"], &[]),
+    (
+        "headstart-cli",
+        &["headstart", "headstart-bench", CORE, "headstart-gcs-backend", "headstart-s3-backend", "headstart-trace"],
+        &[SIM],
+    ),
     ("headstart-trace", &[], &[SIM]),
     ("headstart-affinity", &[], &[]),
     ("headstart-object-store-013", &[], &["headstart", SIM]),

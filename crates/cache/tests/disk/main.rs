@@ -6,6 +6,7 @@
 mod damage;
 mod faults;
 mod home;
+mod inspection;
 mod kills;
 mod limits;
 mod opening;

@@ -1,0 +1,86 @@
+//! `completions`, `man` and `reference`: documents that are made from the arguments' definitions.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+use clap_markdown::MarkdownOptions;
+
+use crate::args::Cli;
+use crate::failure::{EXIT_CODES, Failure, FailureKind};
+use crate::output;
+use crate::session::Session;
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    shell: Shell,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ManArgs {
+    /// The directory, such as ~/.local/share/man/man1
+    directory: PathBuf,
+}
+
+/// Prints completions.
+pub(crate) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "headstart", &mut text);
+    print(&text)
+}
+
+/// Writes one page for each command.
+pub(crate) fn man(session: &Session, args: &ManArgs) -> Result<(), Failure> {
+    let directory = &args.directory;
+    std::fs::create_dir_all(directory).map_err(|error| Failure::file("make", directory, &error))?;
+    clap_mangen::generate_to(Cli::command(), directory)
+        .map_err(|error| Failure::file("write to", directory, &error))?;
+    let note = format!("The manual pages are in {}; the first is headstart.1.", directory.display());
+    session.output.note(&note);
+    Ok(())
+}
+
+/// Prints docs/cli.md.
+pub(crate) fn markdown() -> Result<(), Failure> {
+    print(page().as_bytes())
+}
+
+/// The text of docs/cli.md.
+fn page() -> String {
+    let options = MarkdownOptions::new().title("The command headstart".to_owned()).show_footer(false);
+    let page = clap_markdown::help_markdown_command_custom(&Cli::command(), &options);
+    let title = page.find('\n').map_or(page.len(), |end| end + 1);
+    let (title, rest) = page.split_at(title);
+    let note = "\n<!-- Made by `headstart reference`; do not edit. -->\n";
+    let rest = rest.replace(EXIT_CODES, &format!("```text\n{EXIT_CODES}\n```"));
+    format!("{title}{note}{}\n", rest.trim_end())
+}
+
+fn print(text: &[u8]) -> Result<(), Failure> {
+    use std::io::Write;
+    match std::io::stdout().lock().write_all(text) {
+        Ok(()) => output::flush_stdout(),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(FailureKind::ClosedPipe, String::new()))
+        }
+        Err(error) => Err(Failure::new(FailureKind::File, format!("Standard output cannot be written: {error}."))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_of_arguments_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_page_of_the_commands_says_what_they_take() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md");
+        let written = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(written == page(), "docs/cli.md is out of date: cargo run -p headstart-cli -- reference > docs/cli.md");
+    }
+}

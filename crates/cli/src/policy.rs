@@ -1,0 +1,8 @@
+//! Decisions of the commands. Pure: no I/O, no clock, no runtime.
+
+pub(crate) mod bench_summary;
+pub(crate) mod byte_span;
+pub(crate) mod copy_plan;
+pub(crate) mod diagnosis;
+pub(crate) mod place;
+pub(crate) mod text;
