@@ -1,4 +1,6 @@
 //! Which worker of a cluster reads which file: the crate `headstart-affinity`, for `headstart.affinity`.
+//!
+//! Keys are hashed here, so that Python and Rust agree on them.
 
 use headstart_affinity::{FileKey, FileTask, Workers};
 use pyo3::exceptions::PyValueError;
@@ -19,7 +21,6 @@ fn affinity_key(store: &str, path: &str, version: &str, start: u64) -> u64 {
 
 /// The workers, from the owner of a key to the last that would take it.
 #[pyfunction]
-#[expect(clippy::needless_pass_by_value, reason = "arguments of Python functions are converted")]
 fn affinity_ranking(workers: Vec<String>, key: u64) -> Vec<String> {
     let workers = Workers::new(workers);
     workers.ranking(key).into_iter().map(|worker| workers.ids()[worker].clone()).collect()

@@ -1,8 +1,8 @@
 //! What happens when the interpreter exits.
 //!
 //! Threads that are not Python's go on while the interpreter is finalised. One that asks for the GIL then is ended by
-//! `pthread_exit` (until Python 3.14), which unwinds its stack. Frames of Rust do not permit that, nor do destructors of
-//! C++: the process would abort. So a thread of ours stays where it is, without the GIL, until the process ends
+//! `pthread_exit` (until Python 3.14), which unwinds its stack. Neither frames of Rust nor destructors of C++ permit
+//! that: the process would abort. So a thread of ours stays where it is, without the GIL, until the process ends
 //! ([`stay_out`]). And while threads of pyarrow are letting go of files and buffers, the exit waits for them
 //! ([`wait_for_arrow`]).
 
@@ -60,7 +60,7 @@ fn note_exit(py: Python<'_>) -> PyResult<()> {
 fn wait_for_arrow() {
     let (mut left, mut idle) = (LIVE.load(Ordering::Relaxed), 0);
     while left > 0 && idle < MOST_IDLE_LOOKS {
-        thread::sleep(LOOK);
+        thread::park_timeout(LOOK);
         let now = LIVE.load(Ordering::Relaxed);
         idle = if now == left { idle + 1 } else { 0 };
         left = now;

@@ -139,23 +139,31 @@ mod tests {
     const MIB: u64 = 1024 * 1024;
     const PARTS: (u64, u64) = (MIB, 16 * MIB);
 
+    fn link_of(ttfb: [Duration; 3], stream_bytes_per_s: f64, aggregate_bytes_per_s: f64) -> Link {
+        let [ttfb_unqueued, ttfb_p50, ttfb_p95] = ttfb;
+        Link { ttfb_unqueued, ttfb_p50, ttfb_p95, stream_bytes_per_s, aggregate_bytes_per_s }
+    }
+
     fn gcs() -> Link {
-        let ttfb = Duration::from_millis(30);
-        Link {
-            ttfb_unqueued: ttfb,
-            ttfb_p50: ttfb,
-            ttfb_p95: ttfb,
-            stream_bytes_per_s: 60e6,
-            aggregate_bytes_per_s: 1e9,
-        }
+        link_of([Duration::from_millis(30); 3], 60e6, 1e9)
     }
 
     #[test]
     fn covers_bandwidth_times_delay() {
         let window = window(&gcs(), f64::INFINITY, PARTS);
-        assert_eq!(window.part_bytes, 4 * MIB);
-        // 1 GB/s × (30 ms + 70 ms of a part) × 1.75, and one part.
-        assert_eq!(window.ahead_bytes / MIB, 4 + 166);
+        assert_eq!(window.part_bytes, 2 * MIB);
+        // 1 GB/s × (30 ms + 35 ms of a part) × 1.75, and one part.
+        assert_eq!(window.ahead_bytes / MIB, 2 + 108);
+    }
+
+    #[test]
+    fn queues_count_no_more_than_late_answers() {
+        let ahead_bytes = |p95_ms: u64| {
+            let times = [30, 30, p95_ms].map(Duration::from_millis);
+            window(&link_of(times, 60e6, 1e9), f64::INFINITY, PARTS).ahead_bytes
+        };
+        assert!(ahead_bytes(30) < ahead_bytes(60) && ahead_bytes(60) < ahead_bytes(90));
+        assert_eq!(ahead_bytes(90), ahead_bytes(900));
     }
 
     #[test]
@@ -165,7 +173,7 @@ mod tests {
 
     #[test]
     fn several_requests_fit_into_a_share() {
-        let wanted = window(&gcs(), f64::INFINITY, PARTS);
+        let wanted = ReadAheadWindow { ahead_bytes: 170 * MIB, part_bytes: 4 * MIB };
         let parts = |mib: u64, streams| wanted.within(mib * MIB, streams).part_bytes / MIB;
         assert_eq!([parts(200, 1), parts(12, 1), parts(12, 5), parts(12, 8), parts(12, 16)], [4, 2, 4, 4, 4]);
         assert_eq!([parts(4, 1), parts(4, 8), parts(0, 1)], [1, 2, 0]);
@@ -216,8 +224,8 @@ mod tests {
             slow in 0.0_f64..1e9,
             more in 1.0_f64..100.0,
         ) {
-            let ttfb = Duration::from_millis(ttfb_ms);
-            let link = Link { ttfb_unqueued: ttfb, ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s, aggregate_bytes_per_s };
+            let times = [Duration::from_millis(ttfb_ms); 3];
+            let link = link_of(times, stream_bytes_per_s, aggregate_bytes_per_s);
             let (a, b) = (window(&link, slow, PARTS), window(&link, slow * more, PARTS));
             prop_assert!(a.ahead_bytes <= b.ahead_bytes);
             prop_assert!(a.part_bytes.is_power_of_two() && a.ahead_bytes >= a.part_bytes);

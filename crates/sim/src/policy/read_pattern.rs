@@ -39,8 +39,8 @@ pub enum PatternError {
     /// No pattern has this name.
     #[error(
         "unknown workload '{0}': expected seq-SIZE, rand-SIZE, runs-SIZE, interleaved-STREAMS[-SIZE], reordered-SIZE, \
-         strided-SIZE, backward-SIZE, backtrack-SIZE, home-SIZE, footer-SIZE, parquet, hdf5 or whole, with a SIZE such as \
-         64k or 1m"
+         strided-SIZE, backward-SIZE, backtrack-SIZE, home-SIZE, footer-SIZE, parquet, hdf5 or whole, with a SIZE such \
+         as 64k or 1m"
     )]
     UnknownName(String),
     /// The object is too small for a single read.
@@ -314,8 +314,9 @@ mod tests {
         ) {
             let len = len.max(object_bytes / 1000);
             let sized = ["seq", "rand", "runs", "reordered", "strided", "backward", "backtrack", "home", "footer"];
-            let others = ["parquet".to_owned(), "hdf5".to_owned(), "whole".to_owned(), format!("interleaved-{streams}-{len}")];
-            for name in sized.map(|name| format!("{name}-{len}")).into_iter().chain(others) {
+            let others = ["parquet", "hdf5", "whole"].map(str::to_owned);
+            let interleaved = format!("interleaved-{streams}-{len}");
+            for name in sized.map(|name| format!("{name}-{len}")).into_iter().chain(others).chain([interleaved]) {
                 let Ok(pattern) = ReadPattern::named(&name, object_bytes, seed) else { continue };
                 for read in &pattern.reads {
                     prop_assert!(read.len > 0 && read.offset + read.len <= object_bytes, "{}: {:?}", name, read);
