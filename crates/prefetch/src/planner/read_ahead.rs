@@ -165,13 +165,13 @@ impl Planner {
     }
 
     /// Whether requests ahead of `stream` replace at least as many reads as they cost requests. This is true of small
-    /// reads, and large ones are split below anyway. But where a read is about as long as a request, one request beyond
+    /// reads, and large ones are split below anyway. But where a read is as long as one to three requests, one beyond
     /// the end of a run is one too many.
     fn saves_requests(&self, reader: ReaderId, stream: ReadStreamId, inputs: &PlannerInputs) -> bool {
         let Some(stream) = self.stream(reader, stream) else { return false };
         let mean_bytes = stream.run_bytes / stream.run_reads;
         let part_bytes = self.window_wanted.part_bytes;
-        let alike = part_bytes / 4 * 3..part_bytes / 2 * 3;
+        let alike = part_bytes / 4 * 3..part_bytes * 3;
         let known = self.is_announced_sequential(reader) || inputs.runs.is_long(stream.run_bytes);
         known
             || stream.run_reads >= LONG_RUN_READS
