@@ -19,47 +19,29 @@ pub const FULL_WEIGHT: u64 = 64;
 /// Round trips per request of a split range: such a request transfers bytes for three quarters of its time.
 const ROUND_TRIPS: f64 = 3.0;
 
-/// Round trips per request of read-ahead: two thirds of its time. The window must cover the time of one request, so it
-/// takes a third less memory than with three.
-const ROUND_TRIPS_AHEAD: f64 = 2.0;
-
-/// Requests of read-ahead a second that fill the link. Where first bytes come at once, requests are longer than they
-/// need to be, so that their own cost, some 50 µs of CPU time each, stays low.
-const MOST_REQUESTS_A_SECOND: f64 = 4_000.0;
-
 /// The size of one request of a split range on this link, a power of two between the bounds `parts`.
 pub fn unit_bytes(link: &Link, parts: (u64, u64)) -> u64 {
-    pow2_floor(byte_range::from_f64(carried_bytes(link, ROUND_TRIPS))).clamp(parts.0, parts.1)
+    let wanted = byte_range::from_f64(ROUND_TRIPS * link.ttfb_p50.as_secs_f64() * link.stream_bytes_per_s);
+    pow2_floor(wanted).clamp(parts.0, parts.1)
 }
 
-/// The size of one request of read-ahead on this link, a power of two between the bounds `parts`.
-pub fn ahead_bytes(link: &Link, parts: (u64, u64)) -> u64 {
-    let least = link.aggregate_bytes_per_s / MOST_REQUESTS_A_SECOND;
-    pow2_floor(byte_range::from_f64(carried_bytes(link, ROUND_TRIPS_AHEAD).max(least))).clamp(parts.0, parts.1)
+/// The number of requests of [`unit_bytes`] that fill the link.
+pub fn requests(link: &Link, parts: (u64, u64)) -> usize {
+    requests_of(link, unit_bytes(link, parts), HEADROOM).max(LEAST)
 }
 
-/// The bytes that one stream carries in so many round trips.
-fn carried_bytes(link: &Link, round_trips: f64) -> f64 {
-    round_trips * link.ttfb_unqueued.as_secs_f64() * link.stream_bytes_per_s
-}
-
-/// The number of requests of `bytes` that fill the link.
-pub fn requests(link: &Link, bytes: u64) -> usize {
-    requests_of(link, bytes, HEADROOM).max(LEAST)
-}
-
-/// How much of the link a request of `bytes` fills, where one of `full_bytes` fills [`FULL_WEIGHT`]. A smaller request
-/// waits for its first byte during more of its time, and carries less in the rest.
-pub fn weight(link: &Link, full_bytes: u64, bytes: u64) -> u64 {
-    let rate = |bytes: f64| bytes / (link.ttfb_unqueued.as_secs_f64() + bytes / link.stream_bytes_per_s);
-    let share = rate(bytes as f64) / rate(full_bytes as f64);
+/// How much of the link a request of `bytes` fills, where one of [`unit_bytes`] fills [`FULL_WEIGHT`]. A smaller
+/// request waits for its first byte during more of its time, and carries less in the rest.
+pub fn weight(link: &Link, parts: (u64, u64), bytes: u64) -> u64 {
+    let rate = |bytes: f64| bytes / (link.ttfb_p50.as_secs_f64() + bytes / link.stream_bytes_per_s);
+    let share = rate(bytes as f64) / rate(unit_bytes(link, parts) as f64);
     byte_range::from_f64((share * FULL_WEIGHT as f64).ceil()).clamp(1, FULL_WEIGHT)
 }
 
 /// The number of requests of `bytes` that carry `headroom` times the bandwidth of the link, by Little's law.
 pub fn requests_of(link: &Link, bytes: u64, headroom: f64) -> usize {
     let bytes = bytes as f64;
-    let seconds = link.ttfb_unqueued.as_secs_f64() + bytes / link.stream_bytes_per_s;
+    let seconds = link.ttfb_p50.as_secs_f64() + bytes / link.stream_bytes_per_s;
     let wanted = byte_range::from_f64((headroom * link.aggregate_bytes_per_s * seconds / bytes).ceil());
     usize::try_from(wanted).unwrap_or(usize::MAX)
 }
@@ -73,7 +55,7 @@ mod tests {
     #[track_caller]
     fn check(ttfb_ms: u64, stream: f64, aggregate: f64, expected: usize) {
         let link = Link::steady(Duration::from_millis(ttfb_ms), stream, aggregate);
-        assert_eq!(requests(&link, unit_bytes(&link, (1 << 20, 16 << 20))), expected);
+        assert_eq!(requests(&link, (1 << 20, 16 << 20)), expected);
     }
 
     #[test]
@@ -87,7 +69,7 @@ mod tests {
     #[test]
     fn small_requests_fill_less() {
         let link = Link::steady(Duration::from_millis(30), 60e6, 1e9);
-        let weights = [64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20].map(|n| weight(&link, 4 << 20, n));
+        let weights = [64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20].map(|n| weight(&link, (1 << 20, 16 << 20), n));
         assert_eq!(weights, [4, 12, 34, 64, 64]);
     }
 
@@ -97,11 +79,10 @@ mod tests {
         fn they_carry_the_bandwidth(ttfb_ms in 0_u64..2_000, stream in 1e3_f64..1e10, more in 1.0_f64..1e4) {
             let link = Link::steady(Duration::from_millis(ttfb_ms), stream, stream * more);
             let parts = (1 << 20, 16 << 20);
-            for bytes in [unit_bytes(&link, parts), ahead_bytes(&link, parts)] {
-                let rate_of_one = bytes as f64 / (link.ttfb_p50.as_secs_f64() + bytes as f64 / stream);
-                prop_assert!(requests(&link, bytes) as f64 * rate_of_one >= link.aggregate_bytes_per_s);
-                prop_assert!(requests(&link, bytes) >= LEAST);
-            }
+            let unit = unit_bytes(&link, parts) as f64;
+            let rate_of_one = unit / (link.ttfb_p50.as_secs_f64() + unit / stream);
+            prop_assert!(requests(&link, parts) as f64 * rate_of_one >= link.aggregate_bytes_per_s);
+            prop_assert!(requests(&link, parts) >= LEAST);
         }
     }
 }

@@ -77,20 +77,16 @@ impl LinkEstimate {
 
     /// How many requests fill the link.
     pub(crate) fn fill(&self, profile: &BackendProfile) -> usize {
-        let link = self.link();
-        fill::requests(&link, fill::unit_bytes(&link, (profile.min_part_bytes, profile.max_part_bytes)))
+        fill::requests(&self.link(), (profile.min_part_bytes, profile.max_part_bytes))
     }
 
-    /// How much of the link a request of `bytes` fills. Small requests of a single stream count like those of its
-    /// read-ahead at full size: they are needed in order, and more of them at once would delay the first ones.
+    /// How much of the link a request of `bytes` fills. Requests of a single stream count in full: they are needed in
+    /// order, and more of them at once would delay the first ones.
     pub(crate) fn weight(&self, profile: &BackendProfile, bytes: u64) -> u64 {
-        let streams = self.sharing.load(Ordering::Relaxed);
-        if streams == 0 {
+        if self.sharing.load(Ordering::Relaxed) <= 1 {
             return fill::FULL_WEIGHT;
         }
-        let (link, parts) = (self.link(), (profile.min_part_bytes, profile.max_part_bytes));
-        let counted = if streams == 1 { bytes.max(fill::ahead_bytes(&link, parts)) } else { bytes };
-        fill::weight(&link, fill::unit_bytes(&link, parts), counted)
+        fill::weight(&self.link(), (profile.min_part_bytes, profile.max_part_bytes), bytes)
     }
 
     /// What one stream of the link may have ahead of its reader, of `total_bytes` for all streams. Objects that were

@@ -76,7 +76,7 @@ impl Planner {
     /// The most requests of `request_bytes` in flight ahead of the readers. Small ones fill less of the link, so
     /// several readers that begin at once may have more of them.
     fn most_in_flight(&self, reader: ReaderId, request_bytes: u64, inputs: &PlannerInputs) -> usize {
-        let weight = fill::weight(&inputs.link, self.full_request_bytes(inputs), request_bytes);
+        let weight = fill::weight(&inputs.link, self.settings.part_bytes, request_bytes);
         let small = (fill::FULL_WEIGHT / weight).min(self.readers.active());
         let most = self.filling_requests(reader, inputs).saturating_mul(usize::try_from(small).unwrap_or(1).max(1));
         self.settings.concurrency.min(most)
@@ -85,14 +85,10 @@ impl Planner {
     /// The requests of full size that may be in flight ahead of the readers: as many as fill the link where the reader
     /// has announced that it will need the bytes, or where several read. A little fewer for a single one.
     fn filling_requests(&self, reader: ReaderId, inputs: &PlannerInputs) -> usize {
-        let filling = fill::requests(&inputs.link, self.full_request_bytes(inputs));
+        let filling = fill::requests(&inputs.link, self.settings.part_bytes);
         let (share, of) =
             if self.is_announced_sequential(reader) || self.readers.active() > 1 { (1, 1) } else { AHEAD_SHARE };
         self.settings.concurrency.min((filling * share).div_ceil(of))
-    }
-
-    fn full_request_bytes(&self, inputs: &PlannerInputs) -> u64 {
-        fill::ahead_bytes(&inputs.link, self.settings.part_bytes)
     }
 
     /// Computes the window of `stream` and the limits on speculation during this event. `None` where nothing may be
@@ -165,13 +161,13 @@ impl Planner {
     }
 
     /// Whether requests ahead of `stream` replace at least as many reads as they cost requests. This is true of small
-    /// reads, and large ones are split below anyway. But where a read is as long as one to three requests, one beyond
+    /// reads, and large ones are split below anyway. But where a read is about as long as a request, one request beyond
     /// the end of a run is one too many.
     fn saves_requests(&self, reader: ReaderId, stream: ReadStreamId, inputs: &PlannerInputs) -> bool {
         let Some(stream) = self.stream(reader, stream) else { return false };
         let mean_bytes = stream.run_bytes / stream.run_reads;
         let part_bytes = self.window_wanted.part_bytes;
-        let alike = part_bytes / 4 * 3..part_bytes * 3;
+        let alike = part_bytes / 8 * 3..part_bytes / 2 * 3;
         let known = self.is_announced_sequential(reader) || inputs.runs.is_long(stream.run_bytes);
         known
             || stream.run_reads >= LONG_RUN_READS

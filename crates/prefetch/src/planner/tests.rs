@@ -24,7 +24,7 @@ fn the_second_read_in_a_row_starts_and_a_run_fills_the_window() {
     assert!((1..=3 * 128 * KIB).contains(&world.outstanding()), "{}", world.outstanding());
     world.read_all((2..2000).map(|n| n * 64 * KIB..(n + 1) * 64 * KIB));
     let window = world.planner.window;
-    assert_eq!(window.part_bytes, 2 * MIB);
+    assert_eq!(window.part_bytes, 4 * MIB);
     let ahead = world.outstanding();
     assert!(ahead <= window.ahead_bytes && ahead + window.part_bytes > window.ahead_bytes, "{ahead} of {window:?}");
 }

@@ -17,9 +17,6 @@ const RAMP_REQUESTS: (u64, u64) = (4, 12);
 /// bytes wait for those before them. Reading 1 GiB over the simulated GCS link, 1.25 reached 0.78–0.90 of the limit,
 /// 1.75 reaches 0.81–0.89, and 2.0 no more.
 const HEADROOM: f64 = 1.75;
-/// The most that a first byte is expected to take, in times of one that waits for no other. The rest of the 95th
-/// percentile is the wait in queues, which a larger window only lengthens.
-const LATE_FIRST_BYTES: u32 = 3;
 /// Request sizes are multiples of this many bytes.
 const GRAIN: u64 = 64 * 1024;
 /// Requests of a burst over which their size grows: as many as may be in flight, minus those reserved for demand.
@@ -55,16 +52,15 @@ impl ReadAheadWindow {
 
 /// The window for a reader that takes `consumer_bytes_per_s`.
 pub(crate) fn window(link: &Link, consumer_bytes_per_s: f64, parts: (u64, u64)) -> ReadAheadWindow {
-    let part = fill::ahead_bytes(link, parts);
+    let part = fill::unit_bytes(link, parts);
     let rate = consumer_bytes_per_s.min(link.aggregate_bytes_per_s);
-    let ttfb = link.ttfb_p95.min(link.ttfb_unqueued.saturating_mul(LATE_FIRST_BYTES));
-    let delay = ttfb.as_secs_f64() + to_f64(part) / link.stream_bytes_per_s;
+    let delay = link.ttfb_p95.as_secs_f64() + to_f64(part) / link.stream_bytes_per_s;
     ReadAheadWindow { ahead_bytes: part + from_f64(HEADROOM * rate * delay), part_bytes: part }
 }
 
 /// How long after its latest read a stream is idle: two delays, in which a reader that still reads would have read on.
 pub(crate) fn idle_after(link: &Link, parts: (u64, u64)) -> Duration {
-    let transfer = to_f64(fill::ahead_bytes(link, parts)) / link.stream_bytes_per_s;
+    let transfer = to_f64(fill::unit_bytes(link, parts)) / link.stream_bytes_per_s;
     link.ttfb_p95.saturating_add(Duration::try_from_secs_f64(transfer).unwrap_or(Duration::MAX)).saturating_mul(2)
 }
 
@@ -139,31 +135,17 @@ mod tests {
     const MIB: u64 = 1024 * 1024;
     const PARTS: (u64, u64) = (MIB, 16 * MIB);
 
-    fn link_of(ttfb: [Duration; 3], stream_bytes_per_s: f64, aggregate_bytes_per_s: f64) -> Link {
-        let [ttfb_unqueued, ttfb_p50, ttfb_p95] = ttfb;
-        Link { ttfb_unqueued, ttfb_p50, ttfb_p95, stream_bytes_per_s, aggregate_bytes_per_s }
-    }
-
     fn gcs() -> Link {
-        link_of([Duration::from_millis(30); 3], 60e6, 1e9)
+        let ttfb = Duration::from_millis(30);
+        Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s: 60e6, aggregate_bytes_per_s: 1e9 }
     }
 
     #[test]
     fn covers_bandwidth_times_delay() {
         let window = window(&gcs(), f64::INFINITY, PARTS);
-        assert_eq!(window.part_bytes, 2 * MIB);
-        // 1 GB/s × (30 ms + 35 ms of a part) × 1.75, and one part.
-        assert_eq!(window.ahead_bytes / MIB, 2 + 108);
-    }
-
-    #[test]
-    fn queues_count_no_more_than_late_answers() {
-        let ahead_bytes = |p95_ms: u64| {
-            let times = [30, 30, p95_ms].map(Duration::from_millis);
-            window(&link_of(times, 60e6, 1e9), f64::INFINITY, PARTS).ahead_bytes
-        };
-        assert!(ahead_bytes(30) < ahead_bytes(60) && ahead_bytes(60) < ahead_bytes(90));
-        assert_eq!(ahead_bytes(90), ahead_bytes(900));
+        assert_eq!(window.part_bytes, 4 * MIB);
+        // 1 GB/s × (30 ms + 70 ms of a part) × 1.75, and one part.
+        assert_eq!(window.ahead_bytes / MIB, 4 + 166);
     }
 
     #[test]
@@ -173,7 +155,7 @@ mod tests {
 
     #[test]
     fn several_requests_fit_into_a_share() {
-        let wanted = ReadAheadWindow { ahead_bytes: 170 * MIB, part_bytes: 4 * MIB };
+        let wanted = window(&gcs(), f64::INFINITY, PARTS);
         let parts = |mib: u64, streams| wanted.within(mib * MIB, streams).part_bytes / MIB;
         assert_eq!([parts(200, 1), parts(12, 1), parts(12, 5), parts(12, 8), parts(12, 16)], [4, 2, 4, 4, 4]);
         assert_eq!([parts(4, 1), parts(4, 8), parts(0, 1)], [1, 2, 0]);
@@ -224,8 +206,8 @@ mod tests {
             slow in 0.0_f64..1e9,
             more in 1.0_f64..100.0,
         ) {
-            let times = [Duration::from_millis(ttfb_ms); 3];
-            let link = link_of(times, stream_bytes_per_s, aggregate_bytes_per_s);
+            let ttfb = Duration::from_millis(ttfb_ms);
+            let link = Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s, aggregate_bytes_per_s };
             let (a, b) = (window(&link, slow, PARTS), window(&link, slow * more, PARTS));
             prop_assert!(a.ahead_bytes <= b.ahead_bytes);
             prop_assert!(a.part_bytes.is_power_of_two() && a.ahead_bytes >= a.part_bytes);
