@@ -63,10 +63,7 @@ impl Placement {
         }
         if !self.keys.contains_key(&key) {
             self.total_bytes += u128::from(bytes);
-            let most_bytes = self.most_bytes();
-            let worker = self.workers.with_room(key, bytes, &self.loads, most_bytes);
-            self.keys.insert(key, (bytes, worker));
-            self.loads[worker] += u128::from(bytes);
+            self.put(key, bytes, self.most_bytes());
         }
         self.worker(key)
     }
@@ -115,26 +112,28 @@ impl Placement {
             }
             stays
         });
-        self.loads[left] = 0;
-        self.total_bytes -= orphans.iter().map(|(_, bytes)| u128::from(*bytes)).sum::<u128>();
         self.change_workers(self.workers.ids().iter().filter(|other| *other != id).cloned().collect());
         // The share is that of all keys, not of those placed again so far.
-        self.total_bytes += orphans.iter().map(|(_, bytes)| u128::from(*bytes)).sum::<u128>();
         let most_bytes = self.most_bytes();
         let has_workers = !self.workers.ids().is_empty();
         orphans.sort_unstable_by_key(|(key, bytes)| (std::cmp::Reverse(*bytes), *key));
         let mut moves = Vec::new();
         for (key, bytes) in orphans {
             if has_workers {
-                let worker = self.workers.with_room(key, bytes, &self.loads, most_bytes);
-                self.keys.insert(key, (bytes, worker));
-                self.loads[worker] += u128::from(bytes);
+                self.put(key, bytes, most_bytes);
             } else {
                 self.total_bytes -= u128::from(bytes);
             }
             moves.push(KeyMove { key, from: id.to_owned(), to: self.worker(key).map(str::to_owned) });
         }
         moves
+    }
+
+    /// Gives a key that nobody has to a worker with room.
+    fn put(&mut self, key: u64, bytes: u64, most_bytes: u128) {
+        let worker = self.workers.with_room(key, bytes, &self.loads, most_bytes);
+        self.keys.insert(key, (bytes, worker));
+        self.loads[worker] += u128::from(bytes);
     }
 
     fn most_bytes(&self) -> u128 {
