@@ -12,7 +12,8 @@ use super::directory::{DiskDirectory, ListedFile};
 use super::io::SystemIo;
 use super::keeper::DiskKeeper;
 use super::policy::entry::{EntryBytes, PageEntry, SegmentHeader};
-use super::policy::layout::{DiskFile, ENTRY_BYTES, ENTRY_LEN, SegmentId, SegmentState};
+use super::policy::layout::{DiskFile, ENTRY_LEN, SegmentId, SegmentState};
+use super::scan;
 
 /// A directory of the disk tier, to look at, to check and to clear. Caches may have it open meanwhile. All calls block.
 #[derive(Debug)]
@@ -176,21 +177,13 @@ impl CacheDirectory {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let (length, is_open) = (file.metadata()?.len(), state == SegmentState::Open);
-        let mut bytes: EntryBytes = [0; ENTRY_LEN];
-        self.directory.io.read(&file, &mut [IoSliceMut::new(&mut bytes)], 0, true)?;
-        let Some(header) = SegmentHeader::decode(&bytes).filter(|header| header.id == id) else {
+        let (io, length) = (&*self.directory.io, file.metadata()?.len());
+        let Some(SegmentHeader { layout, .. }) = scan::header(io, &file, id)? else {
             // Perhaps its writer has not written the header yet.
-            return Ok(Some(ReadSegment { file, entries: Vec::new(), is_damaged: !is_open }));
+            return Ok(Some(ReadSegment { file, entries: Vec::new(), is_damaged: state != SegmentState::Open }));
         };
-        let mut table = vec![0; header.layout.slots as usize * ENTRY_LEN];
-        let read =
-            self.directory.io.read(&file, &mut [IoSliceMut::new(&mut table)], header.layout.entry_at(0), true)?;
-        let is_whole = |entry: &PageEntry| {
-            entry.at() >= header.layout.records_start() && entry.at() + ENTRY_BYTES + u64::from(entry.bytes) <= length
-        };
-        let entries = table[..read].as_chunks::<ENTRY_LEN>().0.iter();
-        let entries = entries.filter_map(|entry| PageEntry::decode(entry).filter(is_whole)).collect();
+        let entries = scan::entries(io, layout, &file, 0, layout.slots)?.into_iter().flatten();
+        let entries = entries.filter(|entry| entry.is_within(layout, length)).collect();
         Ok(Some(ReadSegment { file, entries, is_damaged: false }))
     }
 

@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 use super::directory::ListedFile;
+use super::io::DiskIo;
 use super::policy::entry::{EntryBytes, PageEntry, SegmentHeader};
-use super::policy::layout::{DiskFile, ENTRY_BYTES, ENTRY_LEN, SegmentId, SegmentState, record_bytes};
+use super::policy::layout::{DiskFile, ENTRY_LEN, SegmentId, SegmentLayout, SegmentState};
 use super::segments::{Segment, SegmentSet};
 
 /// A directory that changed less than this before it was listed is listed again: its modification time may not tell
@@ -84,17 +85,16 @@ impl SegmentScan {
     fn add(&mut self, set: &SegmentSet, id: SegmentId, state: SegmentState) {
         let Ok(file) = set.directory.io.open(&set.directory.segment(id, state)) else { return };
         let file = Arc::new(file);
-        let mut bytes: EntryBytes = [0; ENTRY_LEN];
-        let read = set.directory.io.read(&file, &mut [IoSliceMut::new(&mut bytes)], 0, true);
-        match SegmentHeader::decode(&bytes) {
-            Some(header) if read.is_ok() && header.id == id => {
+        match header(&*set.directory.io, &file, id) {
+            Ok(Some(header)) => {
                 if let Some(segment) = set.add(&header, Some(&file), state) {
                     read_table(set, &segment);
                 }
             }
             // Its writer has not written the header yet.
-            _ if state == SegmentState::Open || read.is_err() => {}
-            _ => self.set_aside(set, id),
+            Ok(None) if state == SegmentState::Open => {}
+            Ok(None) => self.set_aside(set, id),
+            Err(_) => {}
         }
     }
 
@@ -150,14 +150,8 @@ pub(crate) fn table(set: &SegmentSet, segment: &Segment, from: u32, all: bool) -
     loop {
         let before = found.len();
         let next = from + u32::try_from(before).unwrap_or(u32::MAX);
-        for entry in entries(set, segment, &file, next, wanted)? {
-            let end = |entry: &PageEntry| entry.at().saturating_add(record_bytes(u64::from(entry.bytes)));
-            let is_whole = |entry: &PageEntry| {
-                entry.at() >= segment.layout.records_start()
-                    && entry.at() + ENTRY_BYTES + u64::from(entry.bytes) <= length
-                    && end(entry) <= segment.layout.bytes
-            };
-            let entry = entry.filter(is_whole);
+        for entry in entries(&*set.directory.io, segment.layout, &file, next, wanted)? {
+            let entry = entry.filter(|entry| entry.is_within(segment.layout, length));
             if entry.is_none() && !all {
                 return Ok(found);
             }
@@ -175,20 +169,27 @@ pub(crate) fn table(set: &SegmentSet, segment: &Segment, from: u32, all: bool) -
 pub(crate) fn some_entries(set: &SegmentSet, segment: &Segment, from: u32, count: u32) -> Vec<PageEntry> {
     let count = count.min(segment.layout.slots.saturating_sub(from));
     let Ok(Some(file)) = set.file(segment) else { return Vec::new() };
-    entries(set, segment, &file, from, count).into_iter().flatten().flatten().collect()
+    let found = entries(&*set.directory.io, segment.layout, &file, from, count);
+    found.into_iter().flatten().flatten().collect()
+}
+
+/// The header of the segment `id` in its file; `None` where it is damaged, of another segment, or not written yet.
+pub(crate) fn header(io: &dyn DiskIo, file: &File, id: SegmentId) -> io::Result<Option<SegmentHeader>> {
+    let mut bytes: EntryBytes = [0; ENTRY_LEN];
+    io.read(file, &mut [IoSliceMut::new(&mut bytes)], 0, true)?;
+    Ok(SegmentHeader::decode(&bytes).filter(|header| header.id == id))
 }
 
 /// `count` entries of a table from number `from` on, or as many as the file has; `None` for one that was not written or
 /// is damaged.
-fn entries(
-    set: &SegmentSet,
-    segment: &Segment,
+pub(crate) fn entries(
+    io: &dyn DiskIo,
+    layout: SegmentLayout,
     file: &File,
     from: u32,
     count: u32,
 ) -> io::Result<Vec<Option<PageEntry>>> {
     let mut bytes = vec![0; count as usize * ENTRY_LEN];
-    let at = segment.layout.entry_at(from);
-    let read = set.directory.io.read(file, &mut [IoSliceMut::new(&mut bytes)], at, true)?;
+    let read = io.read(file, &mut [IoSliceMut::new(&mut bytes)], layout.entry_at(from), true)?;
     Ok(bytes[..read].as_chunks::<ENTRY_LEN>().0.iter().map(PageEntry::decode).collect())
 }

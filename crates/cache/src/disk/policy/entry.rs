@@ -1,6 +1,6 @@
 //! Entries: what the header of a segment, its table and its records say, as bytes.
 
-use super::layout::{ENTRY_BYTES, ENTRY_LEN, FORMAT, SegmentId, SegmentLayout};
+use super::layout::{ENTRY_BYTES, ENTRY_LEN, FORMAT, SegmentId, SegmentLayout, record_bytes};
 
 const MAGIC: [u8; 8] = *b"HEADSTRT";
 
@@ -89,6 +89,14 @@ impl PageEntry {
     /// Where the record begins.
     pub(crate) fn at(&self) -> u64 {
         u64::from(self.unit) * ENTRY_BYTES
+    }
+
+    /// Whether the record lies among those of a segment of this layout, and the whole page within a file of
+    /// `file_bytes`.
+    pub(crate) fn is_within(&self, layout: SegmentLayout, file_bytes: u64) -> bool {
+        self.at() >= layout.records_start()
+            && self.at() + ENTRY_BYTES + u64::from(self.bytes) <= file_bytes
+            && self.at().saturating_add(record_bytes(u64::from(self.bytes))) <= layout.bytes
     }
 }
 
