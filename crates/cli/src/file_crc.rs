@@ -1,15 +1,22 @@
-//! The checksum of a file of this machine, and its bytes beside those of an object.
+//! Checksums of objects and of files of this machine, and the bytes of a file beside those of an object.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use bytes::Bytes;
+use headstart::object_store::GetResult;
+use headstart_fetch_core::internal::Crc32c;
 
 use crate::failure::{Failure, FailureKind};
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 1 << 20;
+
+/// The CRC32C of an object that its store reports.
+pub(crate) fn reported_crc32c(answer: &GetResult) -> Option<u32> {
+    answer.extensions.get::<Crc32c>().map(|Crc32c(crc32c)| *crc32c)
+}
 
 /// The CRC32C of a file.
 ///

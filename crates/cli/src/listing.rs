@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use globset::{GlobBuilder, GlobMatcher};
 use headstart::object_store::path::Path;
-use headstart::object_store::{Error as StoreError, GetOptions, ObjectMeta, ObjectStore};
+use headstart::object_store::{Error as StoreError, ObjectMeta, ObjectStore};
 
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -39,16 +39,15 @@ pub(crate) async fn find_below(session: &Session, site: &Site) -> Result<Vec<Fou
     Ok(found)
 }
 
-/// The one object that `site` names; `None` where there is none.
+/// The one object that `site` names; `None` where there is none, or `site` is a pattern.
 ///
 /// # Errors
 /// Those of the store.
 pub(crate) async fn find_one(site: &Site) -> Result<Option<FoundItem>, Failure> {
-    if site.path.is_root() {
+    if site.path.is_root() || site.pattern.is_some() {
         return Ok(None);
     }
-    let head = GetOptions { head: true, ..site.get_options() };
-    match site.stack.get_opts(&site.path, head).await {
+    match site.stack.get_opts(&site.path, site.head_options()).await {
         Ok(answer) => {
             let relative = site.path.filename().unwrap_or_default().to_owned();
             Ok(Some(FoundItem { meta: answer.meta, relative }))

@@ -94,10 +94,18 @@ impl Output {
 }
 
 fn write(waiting: &mut Vec<u8>) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(waiting).and_then(|()| stdout.flush());
+    let written = print(waiting);
     waiting.clear();
-    written.map_err(|error| failed(&error))
+    written
+}
+
+/// Writes a whole text.
+///
+/// # Errors
+/// As [`Output::line`].
+pub(crate) fn print(text: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text).and_then(|()| stdout.flush()).map_err(|error| failed(&error))
 }
 
 fn failed(error: &io::Error) -> Failure {

@@ -201,6 +201,24 @@ impl Site {
         GetOptions::new().with_version(self.generation.clone())
     }
 
+    /// The same for a HEAD.
+    pub(crate) fn head_options(&self) -> GetOptions {
+        self.get_options().with_head(true)
+    }
+
+    /// # Errors
+    /// The argument does not name one object of a bucket.
+    pub(crate) fn check_one_of_bucket(&self) -> Result<(), Failure> {
+        self.check_one()?;
+        match self.local {
+            Some(_) => {
+                let what = "is a file of this machine. Name an object of a bucket.";
+                Err(Failure::usage(format!("{} {what}", self.shown)))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// # Errors
     /// The argument names a bucket or a pattern, and not one object.
     pub(crate) fn check_one(&self) -> Result<(), Failure> {

@@ -140,8 +140,7 @@ impl PendingUploads {
                     charged = memory().await;
                     parts.next(part_bytes).await
                 };
-                (part, is_last) =
-                    with_parts(&mut in_flight, next).await.map_err(|error| error.unwrap_or_else(failed))?;
+                (part, is_last) = with_parts(&mut in_flight, next, failed).await?;
             }
             while in_flight.try_next().await.map_err(failed)?.is_some() {}
             upload.lock().await.complete().await.map_err(failed)
@@ -164,31 +163,17 @@ impl PendingUploads {
     }
 }
 
-/// The error of a part in flight, or of reading the next part.
-enum PartFailure {
-    Store(headstart::object_store::Error),
-    Other(Failure),
-}
-
-impl PartFailure {
-    fn unwrap_or_else(self, failed: impl FnOnce(headstart::object_store::Error) -> Failure) -> Failure {
-        match self {
-            Self::Store(error) => failed(error),
-            Self::Other(failure) => failure,
-        }
-    }
-}
-
-/// Waits for `next`, and meanwhile runs the parts in flight.
+/// Waits for `next`, and meanwhile runs the parts in flight, whose errors become failures by `failed`.
 async fn with_parts<T>(
     in_flight: &mut FuturesUnordered<impl Future<Output = headstart::object_store::Result<()>>>,
     next: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, PartFailure> {
+    failed: impl Fn(headstart::object_store::Error) -> Failure,
+) -> Result<T, Failure> {
     let mut next = std::pin::pin!(next);
     loop {
         tokio::select! {
-            read = &mut next => return read.map_err(PartFailure::Other),
-            Some(sent) = in_flight.next() => sent.map_err(PartFailure::Store)?,
+            read = &mut next => return read,
+            Some(sent) = in_flight.next() => sent.map_err(&failed)?,
         }
     }
 }

@@ -5,7 +5,7 @@ mod run;
 use std::time::Duration;
 
 use clap::Args;
-use headstart::object_store::{GetOptions, ObjectStore};
+use headstart::object_store::ObjectStore;
 
 use self::run::{BenchRuns, block_sums};
 use super::consent::{self, MeasurementLimits};
@@ -44,12 +44,8 @@ pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
 /// Measures reads of one object.
 pub(crate) async fn run(session: &Session, args: &BenchArgs) -> Result<(), Failure> {
     let site = session.site(&args.url).await?;
-    site.check_one()?;
-    if site.local.is_some() {
-        return Err(Failure::usage(format!("{} is a file of this machine. Name an object of a bucket.", site.shown)));
-    }
-    let head = GetOptions { head: true, ..site.get_options() };
-    let meta = site.stack.get_opts(&site.path, head).await.map_err(|error| site.failure(&error))?.meta;
+    site.check_one_of_bucket()?;
+    let meta = site.stack.get_opts(&site.path, site.head_options()).await.map_err(|error| site.failure(&error))?.meta;
     let size = meta.size.min(MOST_BYTES);
     if size < run::READ_BYTES {
         let what =

@@ -97,15 +97,13 @@ async fn verify(session: &Session, path: &FilePath) -> Result<(), Failure> {
 }
 
 fn describe(contents: &DiskContents) -> String {
-    let rows = [
-        ("Pages:", format!("{} of {}", text::count(contents.pages), text::size(contents.page_bytes))),
-        ("Files:", text::size(contents.file_bytes)),
-        ("Segments:", segments(contents)),
-        ("In use by:", text::counted(contents.open_caches, "cache", "caches")),
-        ("Free space:", text::size(contents.free_bytes)),
-    ];
-    let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    text::table(&rows, &[]).trim_end().to_owned()
+    text::fields([
+        ("Pages", format!("{} of {}", text::count(contents.pages), text::size(contents.page_bytes))),
+        ("Files", text::size(contents.file_bytes)),
+        ("Segments", segments(contents)),
+        ("In use by", text::counted(contents.open_caches, "cache", "caches")),
+        ("Free space", text::size(contents.free_bytes)),
+    ])
 }
 
 fn segments(contents: &DiskContents) -> String {

@@ -90,8 +90,7 @@ pub(crate) async fn head(session: &Session, args: &HeadArgs) -> Result<(), Failu
 }
 
 async fn is_empty(site: &Site) -> bool {
-    let head = GetOptions { head: true, ..site.get_options() };
-    site.store.get_opts(&site.path, head).await.is_ok_and(|answer| answer.meta.size == 0)
+    site.store.get_opts(&site.path, site.head_options()).await.is_ok_and(|answer| answer.meta.size == 0)
 }
 
 /// Where the lines end that are wanted; counts those that `bytes` ends.
@@ -118,8 +117,7 @@ async fn copy(
     let answer = match site.store.get_opts(path, options).await {
         // Azure has no requests for the end of an object.
         Err(StoreError::NotSupported { .. }) if matches!(span, Some(ByteSpan::Last(_))) => {
-            let head = GetOptions { head: true, ..site.get_options() };
-            let meta = site.store.get_opts(path, head).await.map_err(|error| failed(&error))?.meta;
+            let meta = site.store.get_opts(path, site.head_options()).await.map_err(|error| failed(&error))?.meta;
             let range = span.and_then(|span| span.within(meta.size)).map(GetRange::Bounded);
             let options = GetOptions { range, if_match: meta.e_tag, ..site.get_options() };
             site.store.get_opts(path, options).await

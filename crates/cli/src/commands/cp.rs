@@ -104,6 +104,21 @@ struct CopiedObject {
     skipped: bool,
 }
 
+impl CopiedObject {
+    /// A copy, apart from how it went.
+    fn new(source: &CopyInput, item: usize, to: &CopyTo, below: &str, bytes: u64) -> Self {
+        Self {
+            from: source.shown_item(item),
+            to: shown_target(to, below),
+            bytes,
+            resumed_bytes: 0,
+            checked: None,
+            crc32c: None,
+            skipped: false,
+        }
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(n: &u64) -> bool {
     *n == 0
@@ -193,15 +208,8 @@ fn check_plan(sources: &[CopyInput], plan: &[PlannedCopy], to: &CopyTo, target: 
 fn show_plan(session: &Session, sources: &[CopyInput], plan: &[PlannedCopy], to: &CopyTo) -> Result<(), Failure> {
     for copy in plan {
         let source = &sources[copy.source];
-        let copied = CopiedObject {
-            from: source.shown_item(copy.item),
-            to: shown_target(to, &copy.to),
-            bytes: source.items[copy.item].size.unwrap_or(0),
-            resumed_bytes: 0,
-            checked: None,
-            crc32c: None,
-            skipped: false,
-        };
+        let bytes = source.items[copy.item].size.unwrap_or(0);
+        let copied = CopiedObject::new(source, copy.item, to, &copy.to, bytes);
         session.output.line(|| text::name(&format!("{} -> {}", copied.from, copied.to)), &copied)?;
     }
     Ok(())
@@ -326,15 +334,7 @@ impl Copying<'_> {
 
     /// The result, apart from how it went.
     fn copied(&self, bytes: u64) -> CopiedObject {
-        CopiedObject {
-            from: self.source.shown_item(self.item),
-            to: shown_target(self.to, self.below),
-            bytes,
-            resumed_bytes: 0,
-            checked: None,
-            crc32c: None,
-            skipped: false,
-        }
+        CopiedObject::new(self.source, self.item, self.to, self.below, bytes)
     }
 
     fn skipped(&self, bytes: u64, progress: &Progress) -> CopiedObject {

@@ -6,7 +6,6 @@ mod probes;
 use std::time::Duration;
 
 use clap::Args;
-use headstart::object_store::GetOptions;
 use headstart::{Headstart, Mode, ObjectVersion, Source};
 
 use self::endpoint::examine_endpoint;
@@ -37,10 +36,7 @@ pub(crate) struct DoctorArgs {
 /// Examines the way to a bucket.
 pub(crate) async fn run(session: &Session, args: &DoctorArgs) -> Result<(), Failure> {
     let site = session.site(&args.url).await?;
-    site.check_one()?;
-    if site.local.is_some() {
-        return Err(Failure::usage(format!("{} is a file of this machine. Name an object of a bucket.", site.shown)));
-    }
+    site.check_one_of_bucket()?;
     let progress = Progress::of_items(&session.output, "probes");
     let mut findings = LinkFindings {
         credentials: credentials(&site.stack, &site.store_url),
@@ -62,7 +58,7 @@ pub(crate) async fn run(session: &Session, args: &DoctorArgs) -> Result<(), Fail
     examine(&probes, &mut findings, &Progress::of_items(&session.output, "probes")).await?;
     let advice = findings.advice();
     let data = serde_json::json!({ "url": args.url, "findings": findings, "advice": advice });
-    session.output.line(|| format!("{}\n\n{}", lines(&findings), advice.join("\n")), &data)
+    session.output.line(|| format!("{}\n\n{}", text::fields(findings.lines()), advice.join("\n")), &data)
 }
 
 /// Refuses a server that accepts no connection: the client would try for minutes.
@@ -83,16 +79,10 @@ fn explained(session: &Session, findings: &LinkFindings, failure: Failure) -> Fa
     if session.output.is_json() {
         return failure;
     }
-    let known: Vec<_> = findings.lines().into_iter().take_while(|(name, _)| *name != "Object").collect();
-    let known: Vec<_> = known.into_iter().map(|(name, value)| vec![format!("{name}:"), text::name(&value)]).collect();
-    session.output.note(text::table(&known, &[]).trim_end());
+    let known = findings.lines().into_iter().take_while(|(name, _)| *name != "Object");
+    session.output.note(&text::fields(known));
     let advice = findings.advice_before_reads().join(" ");
     Failure { message: format!("{} {advice}", failure.message).trim_end().to_owned(), ..failure }
-}
-
-fn lines(findings: &LinkFindings) -> String {
-    let rows = findings.lines().into_iter().map(|(name, value)| vec![format!("{name}:"), text::name(&value)]);
-    text::table(&rows.collect::<Vec<_>>(), &[]).trim_end().to_owned()
 }
 
 /// How requests are authorised, and what says so.
@@ -163,9 +153,4 @@ async fn examine(probes: &Probes<'_>, findings: &mut LinkFindings, progress: &Pr
     }
     progress.end();
     Ok(())
-}
-
-/// Options of a HEAD.
-fn head(site: &Site) -> GetOptions {
-    GetOptions { head: true, ..site.get_options() }
 }

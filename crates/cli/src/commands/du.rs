@@ -45,11 +45,7 @@ pub(crate) async fn run(session: &Session, args: &DuArgs) -> Result<(), Failure>
         let site = session.site(url).await?;
         let mut found = find_below(session, &site).await?;
         if found.is_empty() && !site.path.is_root() {
-            let one = match site.pattern {
-                None => find_one(&site).await?,
-                Some(_) => None,
-            };
-            found.extend(one);
+            found.extend(find_one(&site).await?);
             if found.is_empty() {
                 return Err(not_found(&site));
             }

@@ -101,11 +101,7 @@ async fn list(session: &Session, site: &Site, recursive: bool) -> Result<Vec<Lis
         return Ok(listed);
     }
     // No prefix: perhaps an object.
-    let one = match site.pattern {
-        None => find_one(site).await?,
-        Some(_) => None,
-    };
-    match one {
+    match find_one(site).await? {
         Some(item) => Ok(vec![ListedObject::object(site, item.meta)]),
         None if site.local.as_ref().is_some_and(|path| path.is_dir()) => Ok(listed),
         None => Err(not_found(site)),

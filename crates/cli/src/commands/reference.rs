@@ -7,7 +7,7 @@ use clap_complete::Shell;
 use clap_markdown::MarkdownOptions;
 
 use crate::args::Cli;
-use crate::failure::{EXIT_CODES, Failure, FailureKind};
+use crate::failure::{EXIT_CODES, Failure};
 use crate::output;
 use crate::session::Session;
 
@@ -27,7 +27,7 @@ pub(crate) struct ManArgs {
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "headstart", &mut text);
-    print(&text)
+    output::print(&text)
 }
 
 /// Writes one page for each command.
@@ -43,7 +43,7 @@ pub(crate) fn man(session: &Session, args: &ManArgs) -> Result<(), Failure> {
 
 /// Prints docs/cli.md.
 pub(crate) fn markdown() -> Result<(), Failure> {
-    print(page().as_bytes())
+    output::print(page().as_bytes())
 }
 
 /// The text of docs/cli.md.
@@ -55,17 +55,6 @@ fn page() -> String {
     let note = "\n<!-- Made by `headstart reference`; do not edit. -->\n";
     let rest = rest.replace(EXIT_CODES, &format!("```text\n{EXIT_CODES}\n```"));
     format!("{title}{note}{}\n", rest.trim_end())
-}
-
-fn print(text: &[u8]) -> Result<(), Failure> {
-    use std::io::Write;
-    match std::io::stdout().lock().write_all(text) {
-        Ok(()) => output::flush_stdout(),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(FailureKind::ClosedPipe, String::new()))
-        }
-        Err(error) => Err(Failure::new(FailureKind::File, format!("Standard output cannot be written: {error}."))),
-    }
 }
 
 #[cfg(test)]

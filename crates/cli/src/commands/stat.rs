@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use headstart::ObjectVersion;
-use headstart::object_store::{Attribute, GetOptions, GetResult, ObjectStore};
-use headstart_fetch_core::internal::Crc32c;
+use headstart::object_store::{Attribute, GetResult, ObjectStore};
 use serde::Serialize;
 
 use super::ls::seconds;
 use crate::failure::Failure;
+use crate::file_crc::reported_crc32c;
 use crate::listing::find_objects;
 use crate::policy::text;
 use crate::session::{Session, Site};
@@ -49,8 +49,11 @@ pub(crate) async fn run(session: &Session, args: &StatArgs) -> Result<(), Failur
         };
         for path in paths {
             let shown = site.url_of(&path);
-            let head = GetOptions { head: true, ..site.get_options() };
-            let answer = site.store.get_opts(&path, head).await.map_err(|error| Failure::store(&shown, &error))?;
+            let answer = site
+                .store
+                .get_opts(&path, site.head_options())
+                .await
+                .map_err(|error| Failure::store(&shown, &error))?;
             let object = describe(&site, shown, &answer);
             let gap = if is_first { "" } else { "\n" };
             is_first = false;
@@ -69,7 +72,7 @@ fn describe(site: &Site, url: String, answer: &GetResult) -> DescribedObject {
         last_modified: seconds(meta),
         e_tag: meta.e_tag.clone(),
         version: meta.version.clone(),
-        crc32c: answer.extensions.get::<Crc32c>().map(|Crc32c(crc32c)| format!("{crc32c:08x}")),
+        crc32c: reported_crc32c(answer).map(|crc32c| format!("{crc32c:08x}")),
         attributes: attributes.collect(),
         pinned_by: pinned_by(&ObjectVersion::of(meta), site.store_url.starts_with("gs:")),
     }
@@ -115,8 +118,7 @@ fn lines(object: &DescribedObject) -> String {
         pin => pin,
     };
     rows.push(("Pinned by", reads.to_owned()));
-    let rows: Vec<_> = rows.iter().map(|(name, value)| vec![format!("{name}:"), text::name(value)]).collect();
-    text::table(&rows, &[]).trim_end().to_owned()
+    text::fields(rows)
 }
 
 #[cfg(test)]

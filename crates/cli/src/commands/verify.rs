@@ -5,11 +5,10 @@ use std::path::{Path as FilePath, PathBuf};
 use clap::Args;
 use futures::StreamExt;
 use headstart::object_store::{GetOptions, ObjectStore};
-use headstart_fetch_core::internal::Crc32c;
 use serde::Serialize;
 
 use crate::failure::{Failure, FailureKind};
-use crate::file_crc::{ComparedFile, crc32c_of_file};
+use crate::file_crc::{ComparedFile, crc32c_of_file, reported_crc32c};
 use crate::policy::text;
 use crate::progress::Progress;
 use crate::session::{Session, Site};
@@ -50,13 +49,12 @@ pub(crate) async fn run(session: &Session, args: &VerifyArgs) -> Result<(), Fail
         compared,
         first_difference,
     };
-    let head = GetOptions { head: true, ..site.get_options() };
-    let answer = site.stack.get_opts(&site.path, head).await.map_err(|error| site.failure(&error))?;
+    let answer = site.stack.get_opts(&site.path, site.head_options()).await.map_err(|error| site.failure(&error))?;
     if answer.meta.size != length {
         let what = format!("{} and {} bytes long", text::count(answer.meta.size), text::count(length));
         return finish(session, comparison(false, "length", None), &what);
     }
-    if let Some(Crc32c(expected)) = answer.extensions.get::<Crc32c>().copied().filter(|_| !args.read) {
+    if let Some(expected) = reported_crc32c(&answer).filter(|_| !args.read) {
         let found = crc32c_of_file(&args.file).await?;
         let what = format!("their CRC32C is {expected:08x} and {found:08x}");
         return finish(session, comparison(found == expected, "crc32c", None), &what);

@@ -1,5 +1,6 @@
 //! How sizes, rates, times and names are shown.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -47,15 +48,7 @@ pub(crate) fn digits(value: f64) -> String {
 
 /// A count with a comma between thousands.
 pub(crate) fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    indicatif::HumanCount(value).to_string()
 }
 
 /// A count and its noun.
@@ -91,6 +84,12 @@ pub(crate) fn table(rows: &[Vec<String>], is_number: &[bool]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Names and values, one a line. Control characters of values are escaped.
+pub(crate) fn fields<N: Display>(rows: impl IntoIterator<Item = (N, String)>) -> String {
+    let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![format!("{name}:"), self::name(&value)]).collect();
+    table(&rows, &[]).trim_end().to_owned()
 }
 
 #[cfg(test)]

@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use headstart::ObjectVersion;
+use headstart::object_store::ObjectStore;
 use headstart::object_store::path::Path;
-use headstart::object_store::{GetOptions, ObjectStore};
-use headstart_fetch_core::internal::Crc32c;
 
 use super::{CopiedObject, CopyCheck, Copying};
 use crate::failure::{Failure, FailureKind};
-use crate::file_crc::crc32c_of_file;
+use crate::file_crc::{crc32c_of_file, reported_crc32c};
 use crate::progress::Progress;
 use crate::session::Site;
 
@@ -71,7 +70,7 @@ pub(super) async fn to_stdout(
     let shown = copying.source.shown_item(copying.item);
     let failed = |error| Failure::store(&shown, &error);
     let answer = site.store.get_opts(&item.path, site.get_options()).await.map_err(failed)?;
-    let named = answer.extensions.get::<Crc32c>().copied();
+    let named = reported_crc32c(&answer);
     let (mut bytes, mut crc32c) = (0, 0);
     let mut body = answer.into_stream();
     while let Some(piece) = body.next().await {
@@ -81,7 +80,7 @@ pub(super) async fn to_stdout(
         crc32c = crc32c::crc32c_append(crc32c, &piece);
         progress.add(piece.len() as u64);
     }
-    if let Some(Crc32c(expected)) = named
+    if let Some(expected) = named
         && expected != crc32c
     {
         return Err(Failure::new(
@@ -94,8 +93,7 @@ pub(super) async fn to_stdout(
 }
 
 async fn version_of(site: &Site, path: &Path, shown: &str) -> Result<ObjectVersion, Failure> {
-    let head = GetOptions { head: true, ..site.get_options() };
-    let answer = site.stack.get_opts(path, head).await.map_err(|error| Failure::store(shown, &error))?;
+    let answer = site.stack.get_opts(path, site.head_options()).await.map_err(|error| Failure::store(shown, &error))?;
     Ok(ObjectVersion::of(&answer.meta))
 }
 
@@ -132,13 +130,12 @@ pub(super) async fn is_same(
     if !found.is_file() || Some(found.len()) != size {
         return Ok(None);
     }
-    let head = GetOptions { head: true, ..site.get_options() };
-    let named = match site.stack.get_opts(path, head).await {
-        Ok(answer) => answer.extensions.get::<Crc32c>().copied(),
+    let named = match site.stack.get_opts(path, site.head_options()).await {
+        Ok(answer) => reported_crc32c(&answer),
         Err(error) => return Err(Failure::store(&site.url_of(path), &error)),
     };
     let is_same = match named {
-        Some(Crc32c(expected)) => crc32c_of_file(file).await? == expected,
+        Some(expected) => crc32c_of_file(file).await? == expected,
         None => match (found.modified().map(DateTime::<Utc>::from), changed) {
             (Ok(written), Some(changed)) => written >= changed,
             _ => false,

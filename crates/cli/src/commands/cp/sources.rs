@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use headstart::object_store::path::Path;
 
 use crate::failure::Failure;
+use crate::file_crc::blocking;
 use crate::listing::{FoundItem, find_below, find_one, not_found};
 use crate::policy::copy_plan::CopySource;
 use crate::policy::place::{self, Place};
@@ -97,7 +98,7 @@ async fn remote(session: &Session, shown: &str, recursive: bool) -> Result<CopyI
     if recursive || site.pattern.is_some() {
         let mut found = find_below(session, &site).await?;
         // A prefix that is the key of an object is an object.
-        let one = if found.is_empty() && site.pattern.is_none() { find_one(&site).await? } else { None };
+        let one = if found.is_empty() { find_one(&site).await? } else { None };
         let is_one = one.is_some();
         found.extend(one);
         let items = found.into_iter().map(item).collect();
@@ -131,10 +132,7 @@ async fn local(shown: &str, path: PathBuf, recursive: bool) -> Result<CopyInput,
         false if !recursive => {
             return Err(Failure::usage(format!("{shown} is a directory. Add -r to copy everything below it.")));
         }
-        false => {
-            let walk = tokio::task::spawn_blocking(move || walk(&path));
-            walk.await.map_err(|error| Failure::usage(format!("{shown} cannot be listed: {error}.")))??
-        }
+        false => blocking(move || walk(&path)).await?,
     };
     Ok(CopyInput { from: CopyFrom::Local, shown: shown.to_owned(), items, name, is_one })
 }

@@ -8,13 +8,12 @@ use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use headstart::ObjectVersion;
 use headstart::object_store::path::Path;
 use headstart::object_store::{Error as StoreError, GetOptions, GetResult, ObjectStore};
-use headstart_fetch_core::internal::Crc32c;
 
 use super::download::crc32c_of_object;
 use super::sources::{CopyFrom, CopyItem};
 use super::{CopiedObject, CopyCheck, Copying};
 use crate::failure::{Failure, FailureKind};
-use crate::file_crc::crc32c_of_file;
+use crate::file_crc::{crc32c_of_file, reported_crc32c};
 use crate::progress::Progress;
 use crate::session::Site;
 use crate::upload::{Uploaded, read_all};
@@ -78,10 +77,6 @@ async fn send_file(
     let failed = |error| Failure::file("read", &item.file, &error);
     let file = tokio::fs::File::open(&item.file).await.map_err(failed)?;
     let before = file.metadata().await.map_err(failed)?;
-    let changed = {
-        let name = item.file.clone();
-        move || changed(&name)
-    };
     // The check is part of the body, so that a file that has changed becomes no object.
     let (name, length) = (item.file.clone(), before.len());
     let is_file = before.is_file();
@@ -89,14 +84,14 @@ async fn send_file(
         let after = tokio::fs::metadata(&name).await.map_err(|error| Failure::file("read", &name, &error))?;
         match after.len() == length && after.modified().ok() == before.modified().ok() || !is_file {
             true => Ok(Bytes::new()),
-            false => Err(changed()),
+            false => Err(changed(&name)),
         }
     });
     let body = read_all(&item.file, file).chain(end).boxed();
     let uploaded = send(copying, site, path, body, progress).await?;
     match uploaded.bytes == length || !is_file {
         true => Ok(uploaded),
-        false => Err(self::changed(&item.file)),
+        false => Err(changed(&item.file)),
     }
 }
 
@@ -117,7 +112,7 @@ async fn send_object(
     let shown = copying.source.shown_item(copying.item);
     let answer = from.store.get_opts(&item.path, from.get_options()).await;
     let answer = answer.map_err(|error| Failure::store(&shown, &error))?;
-    let named = crc32c_of(&answer);
+    let named = reported_crc32c(&answer);
     let body = answer.into_stream().map_err(move |error| Failure::store(&shown, &error)).boxed();
     Ok((send(copying, site, path, body, progress).await?, named))
 }
@@ -138,7 +133,7 @@ async fn check(
             format!("{shown} is not what was uploaded: {what}. Somebody else may have written it. Copy it again."),
         ));
     }
-    if let Some(found) = crc32c_of(&answer) {
+    if let Some(found) = reported_crc32c(&answer) {
         return match found == uploaded.crc32c {
             true => Ok(CopyCheck::Crc32c),
             false => Err(damaged(shown, &format!("the store reports the CRC32C {found:08x}"), uploaded.crc32c)),
@@ -163,10 +158,6 @@ async fn head(site: &Site, path: &Path) -> Result<GetResult, StoreError> {
     site.stack.get_opts(path, GetOptions::new().with_head(true)).await
 }
 
-fn crc32c_of(answer: &GetResult) -> Option<u32> {
-    answer.extensions.get::<Crc32c>().map(|Crc32c(crc32c)| *crc32c)
-}
-
 /// The length of the object at `path`, if it is the source already: of the same length, and with the same CRC32C or,
 /// where the stores report none, not older.
 async fn is_same(copying: &Copying<'_>, item: &CopyItem, site: &Site, path: &Path) -> Result<Option<u64>, Failure> {
@@ -178,12 +169,12 @@ async fn is_same(copying: &Copying<'_>, item: &CopyItem, site: &Site, path: &Pat
     if Some(found.meta.size) != item.size {
         return Ok(None);
     }
-    let source = match (&copying.source.from, crc32c_of(&found)) {
+    let source = match (&copying.source.from, reported_crc32c(&found)) {
         (CopyFrom::Local, Some(_)) => Some(crc32c_of_file(&item.file).await?),
-        (CopyFrom::Remote(from), Some(_)) => head(from, &item.path).await.ok().as_ref().and_then(crc32c_of),
+        (CopyFrom::Remote(from), Some(_)) => head(from, &item.path).await.ok().as_ref().and_then(reported_crc32c),
         _ => None,
     };
-    let is_same = match (source, crc32c_of(&found)) {
+    let is_same = match (source, reported_crc32c(&found)) {
         (Some(source), Some(target)) => source == target,
         _ => is_not_older(found.meta.last_modified, item.changed),
     };

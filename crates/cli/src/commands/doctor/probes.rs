@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures::StreamExt;
 use headstart::Headstart;
 use headstart::object_store::{Error as StoreError, GetOptions, GetRange, ObjectMeta, ObjectStore};
-use headstart_fetch_core::internal::Crc32c;
 use tokio::time::Instant;
 
 use crate::failure::Failure;
+use crate::file_crc::reported_crc32c;
 use crate::policy::bench_summary::offsets;
 use crate::session::Site;
 
@@ -55,8 +55,8 @@ pub(super) struct Probes<'a> {
 impl<'a> Probes<'a> {
     /// Sends the first request, a HEAD.
     pub(super) async fn begin(bare: &'a Headstart, site: &'a Site, round_time: Duration) -> Result<Self, Failure> {
-        let answer = bare.get_opts(&site.path, super::head(site)).await.map_err(|error| site.failure(&error))?;
-        let has_checksum = answer.extensions.get::<Crc32c>().is_some();
+        let answer = bare.get_opts(&site.path, site.head_options()).await.map_err(|error| site.failure(&error))?;
+        let has_checksum = reported_crc32c(&answer).is_some();
         let size = answer.meta.size.min(MOST_BYTES);
         if size < SMALL_BYTES {
             return Err(Failure::usage(format!(

@@ -103,23 +103,22 @@ fn lines(overview: &TraceOverview) -> String {
     let kinds = |counts: &mut dyn Iterator<Item = (String, u64)>| {
         counts.map(|(name, count)| format!("{} {name}", text::count(count))).collect::<Vec<_>>().join(", ")
     };
-    let named = |name: &str, value: String| vec![format!("{name}:"), text::name(&value)];
     let mut rows = vec![
-        named("Calls", kinds(&mut overview.calls.iter().map(|(name, count)| ((*name).to_owned(), *count)))),
-        named("Objects", text::count(overview.objects)),
-        named("Read", text::size(overview.bytes)),
-        named("Time", text::time(Duration::from_secs_f64(overview.seconds))),
+        ("Calls", kinds(&mut overview.calls.iter().map(|(name, count)| ((*name).to_owned(), *count)))),
+        ("Objects", text::count(overview.objects)),
+        ("Read", text::size(overview.bytes)),
+        ("Time", text::time(Duration::from_secs_f64(overview.seconds))),
     ];
     if let Some([least, median, most]) = overview.range_bytes.map(|sizes| sizes.map(text::size)) {
-        rows.push(named("Ranges", format!("{least} to {most}, median {median}")));
-        rows.push(named("Sequential", text::counted(overview.sequential, "range", "ranges")));
+        rows.push(("Ranges", format!("{least} to {most}, median {median}")));
+        rows.push(("Sequential", text::counted(overview.sequential, "range", "ranges")));
     }
     let [median, slow] = overview.first_us.map(|us| text::time(Duration::from_micros(us)));
-    rows.push(named("Time to the answer", format!("median {median}, 95th percentile {slow}")));
+    rows.push(("Time to the answer", format!("median {median}, 95th percentile {slow}")));
     if !overview.errors.is_empty() {
-        rows.push(named("Errors", kinds(&mut overview.errors.iter().map(|(name, count)| (name.clone(), *count)))));
+        rows.push(("Errors", kinds(&mut overview.errors.iter().map(|(name, count)| (name.clone(), *count)))));
     }
-    text::table(&rows, &[]).trim_end().to_owned()
+    text::fields(rows)
 }
 
 fn line(call: &TraceCall) -> String {
