@@ -197,24 +197,3 @@ fn path_error(error: from::path::Error) -> to::Error {
     };
     to::Error::InvalidPath { source }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn metadata_is_kept() {
-        let e_tag = Some("\"1\"".to_owned());
-        let meta = from::ObjectMeta {
-            location: "a/b".into(),
-            last_modified: std::time::SystemTime::UNIX_EPOCH.into(),
-            size: 7,
-            e_tag: e_tag.clone(),
-            version: Some("3".into()),
-        };
-        let converted = object_meta(meta.clone()).expect("a valid path");
-        assert_eq!(format!("{converted:?}"), format!("{meta:?}"));
-        assert_eq!(converted.e_tag, e_tag);
-        assert_eq!(path(&meta.location).expect("a valid path"), converted.location);
-    }
-}

@@ -45,3 +45,24 @@ pub fn list_result(result: from::ListResult) -> to::Result<to::ListResult> {
         objects: objects.into_iter().map(object_meta).collect::<to::Result<_>>()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_keep_all_but_extensions() {
+        let e_tag = Some("\"1\"".to_owned());
+        let meta = from::ObjectMeta {
+            location: "a/b".into(),
+            last_modified: std::time::SystemTime::UNIX_EPOCH.into(),
+            size: 7,
+            e_tag: e_tag.clone(),
+            version: Some("3".into()),
+        };
+        let converted = object_meta(meta.clone()).expect("a valid path");
+        assert_eq!(format!("{converted:?}"), format!("{meta:?}"));
+        assert_eq!(converted.e_tag, e_tag);
+        assert_eq!(path(&meta.location).expect("a valid path"), converted.location);
+    }
+}
