@@ -47,8 +47,7 @@ pub struct Outcome {
     pub base_memory_bytes: Option<u64>,
     /// The greatest memory.
     pub peak_memory_bytes: Option<u64>,
-    /// CPU time of the run, including the check of every byte. Readers in Python leave the check out, which costs more
-    /// there than some of them.
+    /// CPU time of the run, including the check of every byte; of Python, without it: it costs more than some readers.
     pub cpu_s: Option<f64>,
     /// Handles that reported that the object changed.
     pub changes_told: u64,
