@@ -21,7 +21,7 @@ const ROUND_TRIPS: f64 = 3.0;
 
 /// The size of one request of a split range on this link, a power of two between the bounds `parts`.
 pub fn unit_bytes(link: &Link, parts: (u64, u64)) -> u64 {
-    let wanted = byte_range::from_f64(ROUND_TRIPS * link.ttfb_p50.as_secs_f64() * link.stream_bytes_per_s);
+    let wanted = byte_range::from_f64(ROUND_TRIPS * link.ttfb_unqueued.as_secs_f64() * link.stream_bytes_per_s);
     pow2_floor(wanted).clamp(parts.0, parts.1)
 }
 
@@ -33,7 +33,7 @@ pub fn requests(link: &Link, parts: (u64, u64)) -> usize {
 /// How much of the link a request of `bytes` fills, where one of [`unit_bytes`] fills [`FULL_WEIGHT`]. A smaller
 /// request waits for its first byte during more of its time, and carries less in the rest.
 pub fn weight(link: &Link, parts: (u64, u64), bytes: u64) -> u64 {
-    let rate = |bytes: f64| bytes / (link.ttfb_p50.as_secs_f64() + bytes / link.stream_bytes_per_s);
+    let rate = |bytes: f64| bytes / (link.ttfb_unqueued.as_secs_f64() + bytes / link.stream_bytes_per_s);
     let share = rate(bytes as f64) / rate(unit_bytes(link, parts) as f64);
     byte_range::from_f64((share * FULL_WEIGHT as f64).ceil()).clamp(1, FULL_WEIGHT)
 }
@@ -41,7 +41,7 @@ pub fn weight(link: &Link, parts: (u64, u64), bytes: u64) -> u64 {
 /// The number of requests of `bytes` that carry `headroom` times the bandwidth of the link, by Little's law.
 pub fn requests_of(link: &Link, bytes: u64, headroom: f64) -> usize {
     let bytes = bytes as f64;
-    let seconds = link.ttfb_p50.as_secs_f64() + bytes / link.stream_bytes_per_s;
+    let seconds = link.ttfb_unqueued.as_secs_f64() + bytes / link.stream_bytes_per_s;
     let wanted = byte_range::from_f64((headroom * link.aggregate_bytes_per_s * seconds / bytes).ceil());
     usize::try_from(wanted).unwrap_or(usize::MAX)
 }
@@ -80,7 +80,7 @@ mod tests {
             let link = Link::steady(Duration::from_millis(ttfb_ms), stream, stream * more);
             let parts = (1 << 20, 16 << 20);
             let unit = unit_bytes(&link, parts) as f64;
-            let rate_of_one = unit / (link.ttfb_p50.as_secs_f64() + unit / stream);
+            let rate_of_one = unit / (link.ttfb_unqueued.as_secs_f64() + unit / stream);
             prop_assert!(requests(&link, parts) as f64 * rate_of_one >= link.aggregate_bytes_per_s);
             prop_assert!(requests(&link, parts) >= LEAST);
         }

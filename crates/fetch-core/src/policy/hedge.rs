@@ -91,7 +91,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn link(p50_ms: u32, p95_ms: u32) -> Link {
-        Link { ttfb_p50: p50_ms * MS, ttfb_p95: p95_ms * MS, stream_bytes_per_s: 60e6, aggregate_bytes_per_s: 1e9 }
+        Link { ttfb_p95: p95_ms * MS, ..Link::steady(p50_ms * MS, 60e6, 1e9) }
     }
 
     #[test]

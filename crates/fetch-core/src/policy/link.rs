@@ -39,6 +39,10 @@ const BUCKETS: usize = 20;
 /// What the link is estimated to carry now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Link {
+    /// What an answer takes that does not wait for others: a tenth of all answers begin within this time, unless the
+    /// fastest ones show that most wait. Sizes follow from it, as BBR's window follows from the least round trip. From
+    /// a quantile they would follow the queues that they make: a longer queue, larger requests, a longer queue.
+    pub ttfb_unqueued: Duration,
     /// Half of all answers begin within this time.
     pub ttfb_p50: Duration,
     /// 95 % of all answers begin within this time.
@@ -51,9 +55,8 @@ pub struct Link {
 
 impl Link {
     /// A link on which every answer begins after `ttfb`.
-    #[cfg(test)]
-    pub(crate) fn steady(ttfb: Duration, stream_bytes_per_s: f64, aggregate_bytes_per_s: f64) -> Self {
-        Self { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s, aggregate_bytes_per_s }
+    pub fn steady(ttfb: Duration, stream_bytes_per_s: f64, aggregate_bytes_per_s: f64) -> Self {
+        Self { ttfb_unqueued: ttfb, ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s, aggregate_bytes_per_s }
     }
 
     /// Bytes that one stream carries during a round trip: a hole of this size costs as much as a new request.
@@ -155,13 +158,21 @@ impl Estimator {
 
     /// The current estimate, for requests over connections that are open: they fill the link most of the time.
     pub fn link(&self) -> Link {
-        let rest = |(p50, p95)| (self.after_connecting(p50), self.after_connecting(p95));
-        self.link_of(self.ttfb_connected.quantiles().or_else(|| self.ttfb.quantiles().map(rest)))
+        if self.ttfb_connected.are_enough() {
+            return self.link_of(&self.ttfb_connected);
+        }
+        let link = self.link_of(&self.ttfb);
+        if !self.ttfb.are_enough() {
+            return link;
+        }
+        let [ttfb_unqueued, ttfb_p50, ttfb_p95] =
+            [link.ttfb_unqueued, link.ttfb_p50, link.ttfb_p95].map(|ttfb| self.after_connecting(ttfb));
+        Link { ttfb_unqueued, ttfb_p50, ttfb_p95, ..link }
     }
 
     /// The current estimate, for requests of which some open a connection.
     pub fn link_with_connecting(&self) -> Link {
-        self.link_of(self.ttfb.quantiles())
+        self.link_of(&self.ttfb)
     }
 
     /// The part of `ttfb` that passed after a connection was open. A handshake takes a round trip, and an answer one at
@@ -170,15 +181,17 @@ impl Estimator {
         ttfb.min(self.prior.ttfb.max(ttfb / 2))
     }
 
-    fn link_of(&self, ttfb: Option<(Duration, Duration)>) -> Link {
-        let (ttfb_p50, ttfb_p95) = ttfb.unwrap_or_else(|| {
-            let is_far = |fastest: &Duration| *fastest > self.prior.ttfb.saturating_mul(FAR_SLOWER);
-            let ttfb = self.ttfb.fastest_of_several().filter(is_far).unwrap_or(self.prior.ttfb);
-            (ttfb, ttfb)
-        });
+    fn link_of(&self, times: &FirstByteTimes) -> Link {
+        let [ttfb_unqueued, ttfb_p50, ttfb_p95] = match times.quantiles() {
+            Some([p10, p50, p95]) => [p10.min(times.fastest().max(self.prior.ttfb)), p50, p95],
+            None => {
+                let is_far = |fastest: &Duration| *fastest > self.prior.ttfb.saturating_mul(FAR_SLOWER);
+                [self.ttfb.fastest_of_several().filter(is_far).unwrap_or(self.prior.ttfb); 3]
+            }
+        };
         let (stream, aggregate) = self.rates.get().unwrap_or_else(|| self.computed_rates());
         self.rates.set(Some((stream, aggregate)));
-        Link { ttfb_p50, ttfb_p95, stream_bytes_per_s: stream, aggregate_bytes_per_s: aggregate }
+        Link { ttfb_unqueued, ttfb_p50, ttfb_p95, stream_bytes_per_s: stream, aggregate_bytes_per_s: aggregate }
     }
 
     fn computed_rates(&self) -> (f64, f64) {

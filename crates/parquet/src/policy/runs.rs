@@ -65,8 +65,7 @@ mod tests {
 
     #[test]
     fn the_window_covers_bandwidth_times_delay() {
-        let ttfb = Duration::from_millis(30);
-        let link = Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s: 60e6, aggregate_bytes_per_s: 1e9 };
+        let link = Link::steady(Duration::from_millis(30), 60e6, 1e9);
         assert_eq!(window_bytes(&link, 600_000), 600_000 + 70_000_000);
     }
 

@@ -168,8 +168,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn link(ttfb_ms: u64, stream_bytes_per_s: f64, aggregate_bytes_per_s: f64) -> Link {
-        let ttfb = Duration::from_millis(ttfb_ms);
-        Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s, aggregate_bytes_per_s }
+        Link::steady(Duration::from_millis(ttfb_ms), stream_bytes_per_s, aggregate_bytes_per_s)
     }
 
     fn gcs() -> Link {

@@ -25,8 +25,7 @@ pub(super) fn settings() -> PlannerSettings {
 }
 
 pub(super) fn inputs() -> PlannerInputs {
-    let ttfb = Duration::from_millis(30);
-    let link = Link { ttfb_p50: ttfb, ttfb_p95: ttfb, stream_bytes_per_s: 60e6, aggregate_bytes_per_s: 1e9 };
+    let link = Link::steady(Duration::from_millis(30), 60e6, 1e9);
     PlannerInputs {
         now: Duration::ZERO,
         link,
