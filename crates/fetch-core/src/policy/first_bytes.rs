@@ -9,6 +9,10 @@ const SAMPLES: usize = 256;
 /// Answers before the measured times replace those of the profile. One outlier must not decide.
 const ENOUGH: usize = 8;
 
+/// First bytes vary by themselves: on clouds the median is up to twice the 10th percentile. Beyond this factor, answers
+/// wait for each other.
+const QUEUED_SLOWER: u32 = 2;
+
 /// The times to the first byte of the latest answers.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FirstByteTimes {
@@ -34,14 +38,22 @@ impl FirstByteTimes {
         self.latest.len() >= ENOUGH
     }
 
-    /// The 10th percentile, the median and the 95th percentile, once there are enough answers.
-    pub(super) fn quantiles(&self) -> Option<[Duration; 3]> {
-        self.are_enough().then(|| [10, 50, 95].map(|percent| self.sorted[self.sorted.len() * percent / 100]))
+    /// The median and the 95th percentile, once there are enough answers.
+    pub(super) fn quantiles(&self) -> Option<[Duration; 2]> {
+        self.are_enough().then(|| [50, 95].map(|percent| self.at(percent)))
     }
 
-    /// The shortest time of all; zero before the first answer.
-    pub(super) fn fastest(&self) -> Duration {
-        self.sorted.first().copied().unwrap_or_default()
+    /// The time of answers that do not wait for others, of all whose median is `p50`, on a link where such answers are
+    /// expected to take `expected`.
+    pub(super) fn unqueued(&self, p50: Duration, expected: Duration) -> Duration {
+        // Where even the 10th percentile waits, the shortest time shows it, unless that is as short as expected.
+        let fast = self.at(10).min(self.at(0).max(expected));
+        if p50 > fast.saturating_mul(QUEUED_SLOWER) { fast } else { p50 }
+    }
+
+    /// A percentile of the latest answers, of which there is at least one.
+    fn at(&self, percent: usize) -> Duration {
+        self.sorted[self.sorted.len() * percent / 100]
     }
 
     /// The shortest time of several answers.
@@ -63,8 +75,20 @@ mod tests {
         for ms in [10, 10, 10, 10, 500, 10, 10, 10, 10, 10] {
             times.push(ms * MS);
         }
-        assert_eq!(times.quantiles(), Some([10 * MS, 10 * MS, 500 * MS]));
+        assert_eq!(times.quantiles(), Some([10 * MS, 500 * MS]));
         assert_eq!(times.fastest_of_several(), Some(10 * MS));
+    }
+
+    #[test]
+    fn a_median_far_above_the_fastest_answers_is_a_queue() {
+        for (fast, slow, expected, unqueued) in
+            [(30, 55, 30, 55), (30, 90, 30, 30), (90, 200, 30, 90), (25, 90, 30, 25)]
+        {
+            let mut times = FirstByteTimes::default();
+            (0..100).for_each(|n| times.push(if n % 5 == 0 { fast * MS } else { slow * MS }));
+            let [p50, _] = times.quantiles().expect("enough");
+            assert_eq!((p50, times.unqueued(p50, expected * MS)), (slow * MS, unqueued * MS));
+        }
     }
 
     proptest! {
@@ -76,7 +100,7 @@ mod tests {
                 times.push(*ms * MS);
                 let mut latest = samples[(n + 1).saturating_sub(SAMPLES)..=n].to_vec();
                 latest.sort_unstable();
-                let expected = [10, 50, 95].map(|percent| latest[latest.len() * percent / 100] * MS);
+                let expected = [50, 95].map(|percent| latest[latest.len() * percent / 100] * MS);
                 prop_assert_eq!(times.quantiles(), (latest.len() >= ENOUGH).then_some(expected));
             }
         }

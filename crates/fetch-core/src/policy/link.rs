@@ -39,9 +39,10 @@ const BUCKETS: usize = 20;
 /// What the link is estimated to carry now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Link {
-    /// What an answer takes that does not wait for others: a tenth of all answers begin within this time, unless the
-    /// fastest ones show that most wait. Sizes follow from it, as BBR's window follows from the least round trip. From
-    /// a quantile they would follow the queues that they make: a longer queue, larger requests, a longer queue.
+    /// What an answer takes that does not wait for others: the median, or the 10th percentile where the median is more
+    /// than twice as long, because most answers wait. Sizes follow from it, as BBR's window follows from the least
+    /// round trip. From the median they would follow the queues that they make: a longer queue, larger requests, a
+    /// longer queue.
     pub ttfb_unqueued: Duration,
     /// Half of all answers begin within this time.
     pub ttfb_p50: Duration,
@@ -183,7 +184,7 @@ impl Estimator {
 
     fn link_of(&self, times: &FirstByteTimes) -> Link {
         let [ttfb_unqueued, ttfb_p50, ttfb_p95] = match times.quantiles() {
-            Some([p10, p50, p95]) => [p10.min(times.fastest().max(self.prior.ttfb)), p50, p95],
+            Some([p50, p95]) => [times.unqueued(p50, self.prior.ttfb), p50, p95],
             None => {
                 let is_far = |fastest: &Duration| *fastest > self.prior.ttfb.saturating_mul(FAR_SLOWER);
                 [self.ttfb.fastest_of_several().filter(is_far).unwrap_or(self.prior.ttfb); 3]
