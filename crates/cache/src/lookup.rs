@@ -13,7 +13,7 @@ use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use headstart_fetch_core::internal::{ConfirmedAt, FreshUntil, MeasuredLink, Origin, byte_range};
+use headstart_fetch_core::internal::{CachedPages, ConfirmedAt, FreshUntil, MeasuredLink, Origin, byte_range};
 use headstart_fetch_core::{Intent, LinkEstimate};
 use object_store::{Extensions, GetOptions, GetResult, GetResultPayload, Result, path::Path};
 use tokio::time::Instant;
@@ -166,6 +166,7 @@ impl Lookup {
     fn extensions(&self, head: &ObjectHead, plan: &CachePlan, origin: Origin, request: &Extensions) -> Extensions {
         let mut extensions = Extensions::new();
         extensions.insert(origin);
+        extensions.insert(CachedPages);
         if let Some(confirmed_at) = self.start.checked_add(head.asked_at) {
             extensions.insert(ConfirmedAt(confirmed_at));
         }

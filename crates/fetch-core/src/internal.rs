@@ -21,7 +21,9 @@ pub use crate::policy::link::{EndedBody, Estimator};
 pub use crate::policy::merge::{RANGES_AT_ONCE, merge_ranges};
 pub use crate::policy::split::spread_bytes;
 pub use crate::policy::window_shares::{WindowDemand, WindowShare, water_level};
-pub use crate::protocol::extensions::{ConfirmedAt, Crc32c, FreshUntil, Origin, Promotion, RangeOrigin, Reserved, ask};
+pub use crate::protocol::extensions::{
+    CachedPages, ConfirmedAt, Crc32c, FreshUntil, Origin, Promotion, RangeOrigin, Reserved, ask,
+};
 pub use crate::protocol::link_estimate::{BodyMeter, MeasuredLink, WindowMember};
 pub use crate::protocol::version::is_lasting_version;
 pub use crate::read::local_file::LocalFile;

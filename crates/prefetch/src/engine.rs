@@ -29,6 +29,7 @@ use crate::trace_events;
 
 mod actions;
 mod answers;
+pub(crate) mod blocks;
 pub(crate) mod open_objects;
 pub(crate) mod part_buffer;
 pub(crate) mod part_request;

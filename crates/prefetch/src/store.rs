@@ -73,6 +73,7 @@ impl PrefetchStore {
             inner,
             refusals: Refusals::default(),
             link: LinkSource::new(config.link),
+            blocks: Arc::default(),
             budget: config.budget.unwrap_or_else(|| MemoryBudget::new(OWN_BUDGET_BYTES)),
             pin: config.pin.unwrap_or_default(),
             max_age: config.max_age,

@@ -186,6 +186,10 @@ impl ConfirmedAt {
     }
 }
 
+/// The bytes of an answer are slices of pages that a cache keeps. Layers above hand them on and do not copy them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CachedPages;
+
 /// The CRC32C (Castagnoli) of a whole object, as the store reports it.
 ///
 /// It travels up in `GetResult::extensions`. `object_store` has no attribute for it, but passes on the extensions

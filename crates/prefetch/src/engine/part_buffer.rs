@@ -1,4 +1,4 @@
-//! The bytes of one part: filled by its request and read by any waiter, without a copy.
+//! The bytes of one part: filled by its request and read by any waiter.
 
 use std::ops::Range;
 use std::pin::pin;
@@ -14,6 +14,8 @@ use headstart_fetch_core::internal::share;
 use object_store::Result;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::engine::blocks::BlockWriter;
 
 #[cfg(not(test))]
 use headstart_fetch_core::internal::locks::Mutex;
@@ -38,6 +40,8 @@ pub(crate) struct PartBuffer {
 struct BufferState {
     /// Each chunk with the offset in the object of its first byte; without holes.
     chunks: Vec<(u64, Bytes)>,
+    /// Gathers the chunks that arrive, if they are to be kept in memory of our own. Follows `chunks` without a hole.
+    blocks: Option<BlockWriter>,
     /// Whether its chunks are reported to the planner as they arrive, or when the request ends.
     reports_chunks: bool,
     /// No more chunks are kept.
@@ -57,6 +61,12 @@ enum BufferEnd {
 }
 
 impl BufferState {
+    /// Moves what is gathered to `chunks`, where it can be read.
+    fn end_block(&mut self) {
+        let block = self.blocks.as_mut().and_then(BlockWriter::end_block);
+        self.chunks.extend(block);
+    }
+
     /// Ends it, unless it has ended.
     fn end_by(&mut self, end: BufferEnd) {
         if matches!(self.end, BufferEnd::Open) {
@@ -75,10 +85,11 @@ pub(crate) enum BufferedBytes {
 
 impl PartBuffer {
     /// An empty buffer for the bytes from `start` on, filled by a task on the runtime `home`, or by the read that waits
-    /// for all of it (`is_left_to_read`).
-    pub(crate) fn new(start: u64, home: TaskRuntime, is_left_to_read: bool) -> Arc<Self> {
+    /// for all of it (`is_left_to_read`). `blocks` gathers what arrives.
+    pub(crate) fn new(start: u64, home: TaskRuntime, is_left_to_read: bool, blocks: Option<BlockWriter>) -> Arc<Self> {
         let state = BufferState {
             chunks: Vec::new(),
+            blocks,
             reports_chunks: !is_left_to_read,
             is_discarded: false,
             filled_to: start,
@@ -111,7 +122,11 @@ impl PartBuffer {
         let at = state.filled_to;
         if !bytes.is_empty() && !state.is_discarded {
             state.filled_to += bytes.len() as u64;
-            state.chunks.push((at, bytes));
+            let state = &mut *state;
+            match &mut state.blocks {
+                Some(blocks) => blocks.write(at, bytes, &mut state.chunks),
+                None => state.chunks.push((at, bytes)),
+            }
         }
         let reported = state.reports_chunks.then_some(state.filled_to);
         drop(state);
@@ -119,10 +134,18 @@ impl PartBuffer {
         reported
     }
 
+    /// Keeps the chunks that arrive from now on as they are.
+    pub(crate) fn stop_gathering(&self) {
+        let mut state = self.state.lock();
+        state.end_block();
+        state.blocks = None;
+    }
+
     /// Ends the buffer. Returns how many bytes arrived.
     pub(crate) fn complete(&self) -> usize {
         let mut state = self.state.lock();
         state.end_by(BufferEnd::Complete);
+        state.end_block();
         let bytes = state.chunks.iter().map(|(_, chunk)| chunk.len()).sum();
         drop(state);
         self.changed.notify_waiters();
@@ -142,7 +165,7 @@ impl PartBuffer {
         let _chunks = {
             let mut state = self.state.lock();
             (state.is_discarded, state.filled_to) = (true, 0);
-            std::mem::take(&mut state.chunks)
+            (std::mem::take(&mut state.chunks), state.blocks.take())
         };
     }
 
@@ -184,8 +207,11 @@ impl PartBuffer {
 
     /// What there is at `range.start`, if this is known already.
     pub(crate) fn poll_at(&self, range: &Range<u64>) -> Option<Result<BufferedBytes>> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         if range.start < state.filled_to {
+            if state.chunks.last().is_none_or(|(at, chunk)| range.start >= at + chunk.len() as u64) {
+                state.end_block();
+            }
             let index = state.chunks.partition_point(|(offset, _)| *offset <= range.start) - 1;
             let (offset, chunk) = &state.chunks[index];
             let from = in_memory(range.start - offset);
@@ -208,7 +234,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_are_readable_as_they_arrive() {
-        let buffer = PartBuffer::new(100, TaskRuntime::current().unwrap(), false);
+        let buffer = PartBuffer::new(100, TaskRuntime::current().unwrap(), false, None);
         let wanted = 102..110;
         let mut waiting = buffer.at(&wanted).boxed();
         assert!((&mut waiting).now_or_never().is_none());
@@ -222,7 +248,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_reaches_those_who_need_what_is_missing_only() {
-        let buffer = PartBuffer::new(0, TaskRuntime::current().unwrap(), false);
+        let buffer = PartBuffer::new(0, TaskRuntime::current().unwrap(), false, None);
         buffer.push(Bytes::from_static(b"ab"));
         buffer.fail(Arc::new(object_store::Error::NotFound { path: "x".into(), source: "gone".into() }));
         assert!(matches!(buffer.at(&(0..4)).await, Ok(BufferedBytes::Bytes(b)) if b == "ab"));
@@ -235,7 +261,7 @@ mod tests {
         explore(3000, || {
             // The constructor needs a runtime, which is never used: there is no timer in this test.
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let buffer = PartBuffer::new(0, TaskRuntime::of(runtime.handle()), false);
+            let buffer = PartBuffer::new(0, TaskRuntime::of(runtime.handle()), false, None);
             let readers: Vec<_> = [0..2, 3..4, 4..9, 9..12]
                 .into_iter()
                 .map(|range: Range<u64>| {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use futures::{StreamExt, TryStreamExt};
 use headstart_fetch_core::internal::runtime::has_timer;
 use headstart_fetch_core::internal::{
-    BodyCheck, ConfirmedAt, FreshUntil, Promotion, RangeOrigin, Reserved, ask, depends_on_request,
+    BodyCheck, CachedPages, ConfirmedAt, FreshUntil, Promotion, RangeOrigin, Reserved, ask, depends_on_request,
 };
 use headstart_fetch_core::{FetchError, ObjectChanged, PinBy};
 use object_store::path::Path;
@@ -99,6 +99,10 @@ impl PartRequest {
         self.buffer.0.confirm(ConfirmedAt::of(&answer.extensions, asked));
         drop(alive);
         let fresh_until = answer.extensions.get().map(|FreshUntil(until)| *until);
+        if answer.extensions.get::<CachedPages>().is_some() {
+            // A copy would take as much memory once more.
+            self.buffer.0.stop_gathering();
+        }
         let mut check = BodyCheck::of_answer(&self.fetch.range, &answer.range, answer.meta.size)?;
         let mut meter = self.shared.link.to_measure().map(|estimate| estimate.body_started(asked.elapsed()));
         let mut body = match answer.payload {

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::engine::KnownObject;
+use crate::engine::blocks::BlockPool;
 use crate::engine::open_objects::OpenObjects;
 use crate::engine::run_history::RunHistory;
 use crate::planner::messages::PlannerInputs;
@@ -34,6 +35,8 @@ pub(crate) struct StoreShared {
     pub(crate) refusals: Refusals,
     pub(crate) link: LinkSource,
     pub(crate) budget: Arc<MemoryBudget>,
+    /// Memory for what is read ahead.
+    pub(crate) blocks: Arc<BlockPool>,
     pub(crate) pin: PinBy,
     /// The greatest age of bytes that a reader may take over from another reader.
     pub(crate) max_age: Duration,
