@@ -21,8 +21,8 @@ use crate::policy::runs::{MOST_HOLE_BYTES, runs, window_bytes};
 
 /// A Parquet file of one version, as the `parquet` crate and DataFusion read it.
 ///
-/// All readers of one file share its bytes in flight and ahead. A clone reads the same version, with its own place in
-/// the file: give each stream of a file a clone.
+/// All readers of one file share its bytes in flight and ahead. A clone reads the same part of the same version, with
+/// its own place in the file: give each stream of a file a clone.
 ///
 /// # Errors
 /// Errors of the store are the source of a [`ParquetError::External`]. After an overwrite it is a `Precondition` with
@@ -33,13 +33,23 @@ pub struct FileReader {
     /// What is known of the file, once an answer has told.
     meta: Option<ObjectMeta>,
     reader: Option<Reader>,
+    /// The part of the file that this reader reads, if not all of it.
+    part: Option<Range<u64>>,
     /// Once the metadata is known.
     ahead: Option<RowGroupsAhead>,
 }
 
 impl FileReader {
     pub(crate) fn new(shared: Arc<ParquetShared>, path: Path, meta: Option<ObjectMeta>) -> Self {
-        Self { shared, path, meta, reader: None, ahead: None }
+        Self { shared, path, meta, reader: None, part: None, ahead: None }
+    }
+
+    /// This reader for a part of the file: row groups that begin outside of `part`, in bytes, are read by others, and
+    /// are not fetched ahead. Call this before the metadata is known. Default: the whole file.
+    #[must_use]
+    pub fn within(mut self, part: Range<u64>) -> Self {
+        self.part = Some(part);
+        self
     }
 
     /// This reader with metadata of the file that the caller has. A decoder that is given the same metadata does not
@@ -67,6 +77,13 @@ impl FileReader {
         self.shared.counters.on_ahead(before, ahead.counts());
         act(self.open()?, plan);
         Ok(())
+    }
+
+    /// The columns that were asked for, once the last row group was and all before it were: a hint for what will be
+    /// read of a file that is read next.
+    #[must_use]
+    pub fn columns_at_end(&self) -> Option<Vec<usize>> {
+        self.ahead.as_ref()?.columns_at_end()
     }
 
     /// The file's path.
@@ -171,7 +188,8 @@ impl FileReader {
     fn set_layout(&mut self, metadata: &ParquetMetaData) {
         if self.ahead.is_none() {
             let starts_at_once = self.shared.history().is_scanned(directory(&self.path));
-            self.ahead = Some(RowGroupsAhead::new(layout(metadata), starts_at_once));
+            let ahead = RowGroupsAhead::new(layout(metadata), starts_at_once);
+            self.ahead = Some(ahead.within(self.part.clone()));
         }
     }
 }
@@ -212,7 +230,9 @@ impl AsyncFileReader for FileReader {
 
 impl Clone for FileReader {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.shared), self.path.clone(), self.meta.clone())
+        let mut clone = Self::new(Arc::clone(&self.shared), self.path.clone(), self.meta.clone());
+        clone.part.clone_from(&self.part);
+        clone
     }
 }
 

@@ -73,6 +73,8 @@ pub(crate) struct RowGroupsAhead {
     layout: RowGroupLayout,
     /// Whether the first row group already tells that others follow.
     starts_at_once: bool,
+    /// Row groups that begin elsewhere in the file belong to other readers.
+    part: Option<Range<u64>>,
     reading: Option<RowGroupInProgress>,
     /// Row groups that were read, the present one included.
     visited: u64,
@@ -94,6 +96,7 @@ impl RowGroupsAhead {
         Self {
             layout,
             starts_at_once,
+            part: None,
             reading: None,
             visited: 0,
             columns: BTreeSet::new(),
@@ -105,6 +108,12 @@ impl RowGroupsAhead {
         }
     }
 
+    /// Predicts no row group that begins outside of `part`, in bytes of the file.
+    pub(crate) fn within(mut self, part: Option<Range<u64>>) -> Self {
+        self.part = part;
+        self
+    }
+
     /// What has become of the bytes so far.
     pub(crate) fn counts(&self) -> AheadCounts {
         self.counts
@@ -114,6 +123,15 @@ impl RowGroupsAhead {
     pub(crate) fn is_scan(&self) -> Option<bool> {
         let AheadCounts { demanded_bytes, wasted_bytes, .. } = self.counts;
         (self.visited > 0).then_some(self.visited > 1 && wasted_bytes <= demanded_bytes / WASTE_SHARE)
+    }
+
+    /// The columns that were read of every row group of the part, once its last one is being read.
+    pub(crate) fn columns_at_end(&self) -> Option<Vec<usize>> {
+        let reading = self.reading.as_ref()?;
+        let mine = (0..self.layout.row_groups()).filter(|at| self.is_mine(*at)).count() as u64;
+        let is_whole = self.visited == mine && !self.is_mine(reading.row_group + 1);
+        let columns = self.wanted_columns();
+        (is_whole && !columns.is_empty()).then_some(columns)
     }
 
     /// Whether bytes of `range` were requested ahead.
@@ -246,8 +264,13 @@ impl RowGroupsAhead {
             return row_groups.iter().copied().collect();
         }
         let (Some(reading), Some(stride)) = (&self.reading, self.stride()) else { return Vec::new() };
-        let next = |at: &usize| at.checked_add_signed(stride).filter(|at| *at < self.layout.row_groups());
+        let next = |at: &usize| at.checked_add_signed(stride).filter(|at| self.is_mine(*at));
         std::iter::successors(next(&reading.row_group), next).collect()
+    }
+
+    fn is_mine(&self, row_group: usize) -> bool {
+        let start = self.layout.range(ColumnChunkId { row_group, column: 0 }).start;
+        row_group < self.layout.row_groups() && self.part.as_ref().is_none_or(|part| part.contains(&start))
     }
 
     /// The columns that are expected in the next row groups.

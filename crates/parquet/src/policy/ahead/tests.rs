@@ -74,6 +74,28 @@ fn nothing_is_requested_beyond_the_last_row_group() {
 }
 
 #[test]
+fn nothing_is_requested_beyond_the_part_of_the_reader() {
+    // Row groups 2 to 5: the last one begins within the part, and ends beyond it.
+    let part = chunk(2, 0).start..chunk(5, 1).end;
+    let reads: &[(u64, &[u64], &[u64])] = &[(2, &[], &[]), (3, &[4, 5], &[]), (4, &[], &[]), (5, &[], &[])];
+    check(RowGroupsAhead::new(layout(100), false).within(Some(part)), reads);
+}
+
+#[test]
+fn the_end_of_a_scan_tells_its_columns() {
+    let mut ahead = RowGroupsAhead::new(layout(3), false);
+    for (row_group, at_end) in [(0, None), (1, None), (2, Some(vec![0, 2]))] {
+        ahead.on_ranges(&columns(row_group, &[0, 2]), WINDOW);
+        assert_eq!(ahead.columns_at_end(), at_end, "row group {row_group}");
+    }
+    let mut pruned = RowGroupsAhead::new(layout(3), false);
+    for row_group in [0, 2] {
+        pruned.on_ranges(&columns(row_group, &[0, 2]), WINDOW);
+        assert_eq!(pruned.columns_at_end(), None, "row group {row_group}");
+    }
+}
+
+#[test]
 fn a_column_that_a_filter_lets_wait_is_requested_with_the_filter() {
     let mut ahead = RowGroupsAhead::new(layout(100), false);
     for column in [0, 3] {
