@@ -123,7 +123,7 @@ fn cargo(args: &[&str], last: &[&str], env: Option<(&str, &str)>) -> Result<()> 
 }
 
 /// Runs a command of cargo in the workspace's root, showing its output as it comes.
-fn run_cargo(command: &mut Command) -> Result<()> {
+pub(crate) fn run_cargo(command: &mut Command) -> Result<()> {
     let line = CommandLine(command).to_string();
     println!("$ {line}");
     // Incremental data would only serve the next build, and takes two gigabytes on a machine that builds once.

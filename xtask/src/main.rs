@@ -16,6 +16,7 @@ mod ci;
 mod compare;
 mod compatibility;
 mod conformance;
+mod engines;
 mod epochs;
 mod fuzz;
 mod local;
@@ -61,6 +62,8 @@ enum Command {
     Ramp(ramp::RampArgs),
     /// Write the results of a bench as a document, an HTML page and pictures
     Report(report::ReportArgs),
+    /// Build, lint and test the wrappers of query engines, or measure their queries
+    Engines(engines::EnginesArgs),
     /// Build the Python package, install it and run its tests
     Python(python::PythonArgs),
     /// Start third-party object stores on loopback; Ctrl-C stops them
@@ -117,6 +120,7 @@ fn main() -> ExitCode {
         Command::Conformance(args) => conformance::run(&args),
         Command::Compatibility(args) => compatibility::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Engines(args) => engines::run(&args),
         Command::Python(args) => python::run(&args),
         Command::Servers(args) => servers::run(&args),
         Command::Local(args) => local::run(&args),

@@ -9,13 +9,12 @@ type Definition<'a> = (&'a str, String);
 
 /// No two structs, enums or traits of the libraries share a name; of xtask and bench, no two that other files can name.
 pub(super) fn unique_types(sources: &[SourceFile]) -> Vec<Problem> {
-    let in_src = |package: fn(&str) -> bool| {
-        sources
-            .iter()
-            .filter(move |source| package(source.package()) && source.path_in_src().is_some() && !source.is_test_file())
+    let in_src = |which: fn(&SourceFile) -> bool| {
+        sources.iter().filter(move |source| which(source) && source.path_in_src().is_some() && !source.is_test_file())
     };
-    let libraries = in_src(|package| package.starts_with("crates/")).flat_map(|source| definitions(source, false));
-    let tools = in_src(|package| matches!(package, "bench" | "xtask")).flat_map(|source| definitions(source, true));
+    let libraries = in_src(SourceFile::is_library).flat_map(|source| definitions(source, false));
+    let is_tool = |source: &SourceFile| matches!(source.package(), "bench" | "xtask");
+    let tools = in_src(is_tool).flat_map(|source| definitions(source, true));
     let mut problems = repeated(libraries);
     problems.extend(repeated(tools));
     problems

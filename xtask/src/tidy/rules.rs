@@ -77,7 +77,7 @@ pub(super) fn unfinished(source: &SourceFile) -> Vec<Problem> {
 /// A library's `src/` never uses the simulation: in a unit test the crate exists twice, and extensions are lost between
 /// the two copies.
 pub(super) fn simulation_in_src(source: &SourceFile) -> Vec<Problem> {
-    let library = source.package().starts_with("crates/") && source.package() != "crates/sim";
+    let library = source.is_library() && source.package() != "crates/sim";
     if !library || !source.path.starts_with(&format!("{}/src/", source.package())) {
         return Vec::new();
     }

@@ -28,12 +28,16 @@ impl SourceFile {
         self.path.strip_prefix(self.package())?.strip_prefix("/src/")
     }
 
-    /// The crate's folder: `crates/cache`, `xtask`.
+    /// The crate's folder: `crates/cache`, `engines/datafusion`, `xtask`.
     pub(super) fn package(&self) -> &str {
-        match self.path.strip_prefix("crates/").and_then(|rest| rest.find('/')) {
-            Some(end) => &self.path[.."crates/".len() + end],
-            None => self.path.split('/').next().unwrap_or_default(),
-        }
+        let folder = ["crates/", "engines/"].into_iter().find(|folder| self.path.starts_with(folder)).unwrap_or("");
+        let end = self.path[folder.len()..].find('/').unwrap_or(self.path.len() - folder.len());
+        &self.path[..folder.len() + end]
+    }
+
+    /// Whether it belongs to a library, and not to the project's own tools.
+    pub(super) fn is_library(&self) -> bool {
+        ["crates/", "engines/"].iter().any(|folder| self.path.starts_with(folder))
     }
 }
 
@@ -202,6 +206,8 @@ mod tests {
     #[test]
     fn packages_are_folders() {
         assert_eq!(SourceFile::new("crates/cache/src/lib.rs", "").package(), "crates/cache");
+        assert_eq!(SourceFile::new("engines/datafusion/src/lib.rs", "").package(), "engines/datafusion");
+        assert_eq!(SourceFile::new("engines/datafusion/src/lib.rs", "").path_in_src(), Some("lib.rs"));
         assert_eq!(SourceFile::new("xtask/src/main.rs", "").package(), "xtask");
     }
 }
