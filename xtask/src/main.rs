@@ -25,6 +25,7 @@ mod python;
 mod ramp;
 mod replay;
 mod report;
+mod serve_clients;
 mod servers;
 mod tidy;
 
@@ -63,6 +64,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Build the Python package, install it and run its tests
     Python(python::PythonArgs),
+    /// Let clients of S3, Google Cloud Storage and HTTP that were not written here read through `headstart serve`
+    ServeClients(serve_clients::ServeClientsArgs),
     /// Start third-party object stores on loopback; Ctrl-C stops them
     Servers(servers::ServersArgs),
     /// Check the rules that no compiler checks
@@ -118,6 +121,7 @@ fn main() -> ExitCode {
         Command::Compatibility(args) => compatibility::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Python(args) => python::run(&args),
+        Command::ServeClients(args) => serve_clients::run(&args),
         Command::Servers(args) => servers::run(&args),
         Command::Local(args) => local::run(&args),
         Command::Epochs(args) => epochs::run(&args),
