@@ -1,14 +1,17 @@
 //! The reading half of Google Cloud Storage's JSON API: buckets, pages of objects, objects and their bytes.
 
+use std::borrow::Cow;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use chrono::SecondsFormat;
+use headstart::object_store::path::Path;
 use headstart::object_store::{Attribute, GetOptions, GetResult, ObjectMeta};
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, IF_MATCH};
 use hyper::{Response, StatusCode};
 use s3s::Body;
 use serde_json::{Map, Value, json};
 
-use super::object::{ServedRead, get, quoted};
+use super::object::{ServedRead, get, query_parameter, quoted};
 use super::refusal::{RefusedRequest, response};
 use super::served::Served;
 use crate::file_crc::reported_crc32c;
@@ -29,10 +32,7 @@ pub(super) async fn answer(
     headers: &HeaderMap,
     query: &[(String, String)],
 ) -> Result<Response<Body>, RefusedRequest> {
-    let parameter = |name: &str| {
-        let found = query.iter().find(|(key, value)| key == name && !value.is_empty());
-        found.map(|(_, value)| value.as_str())
-    };
+    let parameter = |name: &str| query_parameter(query, name);
     let shown = match name {
         JsonName::Buckets => json!({ "kind": "storage#buckets", "items": [bucket(served)] }),
         JsonName::Bucket(name) => {
@@ -45,33 +45,39 @@ pub(super) async fn answer(
         }
         JsonName::Object { bucket, key, is_media } => {
             let path = served.path(bucket, key)?;
-            let version = parameter("generation").map(str::to_owned);
-            let options = GetOptions { version, head: true, ..GetOptions::default() };
-            let is_media = *is_media || parameter("alt") == Some("media");
-            let has_conditions = ["ifGenerationMatch", "ifGenerationNotMatch"].iter().any(|it| parameter(it).is_some());
-            if is_media && !has_conditions {
-                let wanted = ServedRead { key, path, is_head, headers, query, version_parameter: "generation" };
-                return wanted.answer(served).await;
-            }
-            let answer = get(served, &path, options).await;
-            let answer = answer.map_err(|error| RefusedRequest::store(&served.url_of(key), key, &error))?;
-            check_generation(&answer.meta, parameter)?;
-            if is_media {
-                // Another generation that appears meanwhile is noticed by its entity tag.
-                let mut headers = headers.clone();
-                if let Some(Ok(tag)) = answer.meta.e_tag.as_deref().map(|tag| quoted(tag).parse()) {
-                    headers.insert(hyper::header::IF_MATCH, tag);
+            if *is_media || parameter("alt") == Some("media") {
+                let mut headers = Cow::Borrowed(headers);
+                if ["ifGenerationMatch", "ifGenerationNotMatch"].iter().any(|it| parameter(it).is_some()) {
+                    // Another generation that appears meanwhile is noticed by its entity tag.
+                    let answer = head(served, &path, key, parameter).await?;
+                    if let Some(Ok(tag)) = answer.meta.e_tag.as_deref().map(|tag| quoted(tag).parse()) {
+                        headers.to_mut().insert(IF_MATCH, tag);
+                    }
                 }
                 let headers = &headers;
                 let wanted = ServedRead { key, path, is_head, headers, query, version_parameter: "generation" };
                 return wanted.answer(served).await;
             }
-            described(served, &answer)
+            described(served, &head(served, &path, key, parameter).await?)
         }
         JsonName::Other => return Err(RefusedRequest::unsupported("this resource of the JSON API")),
     };
     let text = shown.to_string().into_bytes();
     Ok(response(StatusCode::OK, HeaderMap::new(), "application/json; charset=UTF-8", text))
+}
+
+/// The headers of the generation that is asked for, if it is one that the conditions name.
+async fn head<'a>(
+    served: &Served,
+    path: &Path,
+    key: &str,
+    parameter: impl Fn(&str) -> Option<&'a str>,
+) -> Result<GetResult, RefusedRequest> {
+    let version = parameter("generation").map(str::to_owned);
+    let options = GetOptions { version, head: true, ..GetOptions::default() };
+    let answer = get(served, path, options).await.map_err(|error| served.refusal(key, &error))?;
+    check_generation(&answer.meta, parameter)?;
+    Ok(answer)
 }
 
 fn list_query<'a>(parameter: impl Fn(&str) -> Option<&'a str>) -> Result<PageQuery, RefusedRequest> {
@@ -98,7 +104,7 @@ fn list_query<'a>(parameter: impl Fn(&str) -> Option<&'a str>) -> Result<PageQue
 
 async fn objects(served: &Served, query: &PageQuery) -> Result<Value, RefusedRequest> {
     let page = served.list(query).await;
-    let page = page.map_err(|error| RefusedRequest::store(&served.url_of(&query.prefix), &query.prefix, &error))?;
+    let page = page.map_err(|error| served.refusal(&query.prefix, &error))?;
     let mut list = json!({ "kind": "storage#objects" });
     if !page.objects.is_empty() {
         list["items"] = page.objects.iter().map(|(_, meta)| object(served, meta)).collect();

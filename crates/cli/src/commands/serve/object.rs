@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::policy::byte_span::ByteSpan;
 
 /// The headers of the attributes of an object, and the parameters of S3 that replace them in an answer.
-static ATTRIBUTES: [(Attribute, HeaderName, &str); 5] = [
+pub(super) static ATTRIBUTES: [(Attribute, HeaderName, &str); 5] = [
     (Attribute::ContentType, header::CONTENT_TYPE, "response-content-type"),
     (Attribute::ContentEncoding, header::CONTENT_ENCODING, "response-content-encoding"),
     (Attribute::ContentLanguage, header::CONTENT_LANGUAGE, "response-content-language"),
@@ -88,11 +88,11 @@ impl ServedRead<'_> {
     }
 
     fn header(&self, name: HeaderName) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+        header_text(self.headers, name)
     }
 
     fn parameter(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
+        query_parameter(self.query, name)
     }
 
     /// The conditions of the request, and the version that it names.
@@ -140,7 +140,7 @@ impl ServedRead<'_> {
     ) -> Result<Response<Body>, RefusedRequest> {
         let options = GetOptions { head: self.is_head, ..conditions };
         let answer = get(served, &self.path, options).await;
-        let answer = answer.map_err(|error| RefusedRequest::store(&served.url_of(self.key), self.key, &error))?;
+        let answer = answer.map_err(|error| served.refusal(self.key, &error))?;
         let tag = answer.meta.e_tag.as_deref().unwrap_or_default().trim_matches('"');
         let has_parts = tag.rsplit_once('-').is_some_and(|(_, count)| count.parse::<u32>().is_ok());
         match number.parse::<u32>() {
@@ -162,12 +162,11 @@ impl ServedRead<'_> {
         conditions: GetOptions,
         error: Option<StoreError>,
     ) -> Result<Response<Body>, RefusedRequest> {
-        let url = served.url_of(self.key);
         let refuse = |error: &StoreError| match (error, &conditions.if_none_match) {
             (StoreError::NotModified { .. }, Some(tag)) if !tag.contains([',', '*']) => {
                 RefusedRequest::not_modified(Some(tag))
             }
-            _ => RefusedRequest::store(&url, self.key, error),
+            _ => served.refusal(self.key, error),
         };
         let is_final = |error: &StoreError| {
             use StoreError as E;
@@ -302,7 +301,7 @@ fn body(served: &Served, key: &str, answer: GetResult) -> Body {
 
 /// The range that a `Range` header asks for. One of another unit, with several ranges or with an error is ignored.
 fn wanted_range(headers: &HeaderMap) -> WantedRange {
-    let text = headers.get(header::RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default().trim();
+    let text = header_text(headers, header::RANGE).unwrap_or_default().trim();
     let Some((unit, text)) = text.split_once('=') else { return WantedRange::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
         return WantedRange::Whole;
@@ -323,6 +322,16 @@ fn get_range(range: WantedRange) -> Option<GetRange> {
         WantedRange::Part(ByteSpan::Closed { first, .. } | ByteSpan::From(first)) => Some(GetRange::Offset(first)),
         WantedRange::Part(ByteSpan::Last(count)) => Some(GetRange::Suffix(count)),
     }
+}
+
+/// The value of a header; `None` where it is no text.
+pub(super) fn header_text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// A parameter of a query. One without a value counts as missing.
+pub(super) fn query_parameter<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    query.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
 }
 
 /// An entity tag as HTTP writes it. The JSON API and some clients leave the quotes out.

@@ -44,7 +44,7 @@ impl S3Bucket {
     async fn list(&self, query: &PageQuery) -> S3Result<ServedPage<ObjectMeta>> {
         let page = self.served.list(query).await;
         page.map_err(|error| {
-            let refusal = RefusedRequest::store(&self.served.url_of(&query.prefix), &query.prefix, &error);
+            let refusal = self.served.refusal(&query.prefix, &error);
             self.served.note(&refusal);
             refusal.into_s3()
         })
@@ -113,31 +113,24 @@ impl S3 for S3Bucket {
         }))
     }
 
+    // The first version of a listing calls the places where pages begin by other names.
     async fn list_objects(&self, request: S3Request<ListObjectsInput>) -> S3Result<S3Response<ListObjectsOutput>> {
-        let input = request.input;
-        self.check(&input.bucket)?;
-        let max_keys = max_keys(input.max_keys)?;
-        let query = PageQuery {
-            prefix: input.prefix.clone().unwrap_or_default(),
-            delimiter: given(&input.delimiter),
-            after: given(&input.marker),
-            limit: usize::try_from(max_keys).unwrap_or_default(),
-            ..PageQuery::default()
-        };
-        let page = self.list(&query).await?;
-        let shown = Shown::new(input.encoding_type.as_ref());
-        Ok(S3Response::new(ListObjectsOutput {
-            is_truncated: Some(page.next.is_some()),
-            next_marker: page.next.as_deref().map(|next| shown.text(next)),
-            contents: Some(page.objects.iter().map(|(key, meta)| shown.object(key, meta)).collect()),
-            common_prefixes: Some(page.prefixes.iter().map(|prefix| shown.prefix(prefix)).collect()),
-            max_keys: Some(max_keys),
-            name: Some(self.served.bucket.clone()),
-            prefix: Some(shown.text(&query.prefix)),
-            delimiter: query.delimiter.as_deref().map(|delimiter| shown.text(delimiter)),
-            marker: Some(shown.text(input.marker.as_deref().unwrap_or_default())),
-            encoding_type: input.encoding_type,
-            ..ListObjectsOutput::default()
+        let listed = self.list_objects_v2(request.map_input(Into::into)).await?;
+        Ok(listed.map_output(|page| {
+            let shown = Shown::new(page.encoding_type.as_ref());
+            ListObjectsOutput {
+                is_truncated: page.is_truncated,
+                next_marker: page.next_continuation_token.as_deref().map(|next| shown.text(next)),
+                contents: page.contents,
+                common_prefixes: page.common_prefixes,
+                max_keys: page.max_keys,
+                name: page.name,
+                prefix: page.prefix,
+                delimiter: page.delimiter,
+                marker: Some(page.start_after.unwrap_or_default()),
+                encoding_type: page.encoding_type,
+                ..ListObjectsOutput::default()
+            }
         }))
     }
 

@@ -59,6 +59,11 @@ impl Served {
         self.store_url.starts_with("gs:")
     }
 
+    /// The answer to a failure of the store at `key`.
+    pub(super) fn refusal(&self, key: &str, error: &StoreError) -> RefusedRequest {
+        RefusedRequest::store(&self.url_of(key), key, error)
+    }
+
     /// Tells the user of a request that fails, where the failure is the store's.
     pub(super) fn note(&self, refusal: &RefusedRequest) {
         if refusal.is_failure() {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap};
 use hyper::http::Extensions;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use s3s::auth::SimpleAuth;
@@ -13,7 +13,7 @@ use s3s::route::S3Route;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3Request, S3Response, S3Result};
 
-use super::object::ServedRead;
+use super::object::{ServedRead, header_text};
 use super::refusal::{RefusedRequest, response};
 use super::s3::S3Bucket;
 use super::served::Served;
@@ -72,7 +72,7 @@ impl Service {
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let is_json = is_json(request.uri());
         let is_write = !matches!(*request.method(), Method::GET | Method::HEAD);
-        let host = header(request.headers(), HOST);
+        let host = header_text(request.headers(), HOST);
         let refusal = if self.checks_host && host.is_some_and(|host| !is_local_host(host)) {
             Some(RefusedRequest::forbidden(
                 "The Host header names no address of this machine: ask for 127.0.0.1 or localhost",
@@ -129,7 +129,7 @@ impl Service {
 
 impl Requests {
     fn name(&self, uri: &Uri, headers: &HeaderMap) -> Option<ServedName> {
-        ServedName::parse(uri.path(), header(headers, HOST), &self.served.bucket)
+        ServedName::parse(uri.path(), header_text(headers, HOST), &self.served.bucket)
     }
 
     /// What a request names, where it is answered here.
@@ -214,10 +214,6 @@ impl S3Host for LoopbackHost {
 
 fn parameters(uri: &Uri) -> Vec<(String, String)> {
     url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect()
-}
-
-fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok())
 }
 
 fn is_json(uri: &Uri) -> bool {

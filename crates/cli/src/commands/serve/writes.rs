@@ -7,11 +7,11 @@ use headstart::object_store::{
     WriteMultipart,
 };
 use headstart::object_store::{Error as StoreError, ObjectStore};
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 use s3s::Body;
 
-use super::object::quoted;
+use super::object::{ATTRIBUTES, header_text, quoted};
 use super::refusal::{RefusedRequest, response};
 use super::served::Served;
 
@@ -20,15 +20,6 @@ const ONE_REQUEST: usize = 8 << 20;
 
 /// Parts that are uploaded at once.
 const PARTS: usize = 4;
-
-/// Headers that are kept with an object.
-static KEPT: [(HeaderName, Attribute); 5] = [
-    (header::CONTENT_TYPE, Attribute::ContentType),
-    (header::CONTENT_ENCODING, Attribute::ContentEncoding),
-    (header::CONTENT_LANGUAGE, Attribute::ContentLanguage),
-    (header::CONTENT_DISPOSITION, Attribute::ContentDisposition),
-    (header::CACHE_CONTROL, Attribute::CacheControl),
-];
 
 /// Writes an object.
 ///
@@ -51,7 +42,7 @@ pub(super) async fn put(
         // Only `s3s` decodes such bodies, and only where it checks their signatures.
         return Err(RefusedRequest::unsupported("bodies in signed chunks without --auth"));
     }
-    let failed = |error: &StoreError| RefusedRequest::store(&served.url_of(path.as_ref()), path.as_ref(), error);
+    let failed = |error: &StoreError| served.refusal(path.as_ref(), error);
     let broken = |error: s3s::StdError| RefusedRequest::invalid(format!("The body ends early: {error}"));
     let (mode, attributes) = (mode(headers)?, attributes(headers));
     let mut first = Vec::new();
@@ -98,14 +89,13 @@ pub(super) async fn delete(served: &Served, bucket: &str, key: &str) -> Result<(
     let path = served.path(bucket, key)?;
     match served.stack.delete(&path).await {
         Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
-        Err(error) => Err(RefusedRequest::store(&served.url_of(key), key, &error)),
+        Err(error) => Err(served.refusal(key, &error)),
     }
 }
 
 /// The condition of a write.
 fn mode(headers: &HeaderMap) -> Result<PutMode, RefusedRequest> {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
+    match (header_text(headers, header::IF_MATCH), header_text(headers, header::IF_NONE_MATCH)) {
         (None, None) => Ok(PutMode::Overwrite),
         (None, Some("*")) => Ok(PutMode::Create),
         (Some(tag), None) => Ok(PutMode::Update(UpdateVersion { e_tag: Some(quoted(tag)), version: None })),
@@ -117,7 +107,7 @@ fn attributes(headers: &HeaderMap) -> Attributes {
     let mut attributes = Attributes::new();
     for (name, value) in headers {
         let Ok(value) = value.to_str() else { continue };
-        let known = KEPT.iter().find(|(known, _)| known == name).map(|(_, attribute)| attribute.clone());
+        let known = ATTRIBUTES.iter().find(|(_, known, _)| known == name).map(|(attribute, ..)| attribute.clone());
         let metadata = ["x-amz-meta-", "x-goog-meta-"].iter().find_map(|prefix| name.as_str().strip_prefix(prefix));
         let metadata = metadata.map(|name| Attribute::Metadata(name.to_owned().into()));
         if let Some(attribute) = known.or(metadata) {
