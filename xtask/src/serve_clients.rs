@@ -3,10 +3,11 @@
 //! The store is the simulated cloud, in both dialects. The clients read all of a bucket and check every byte
 //! (`xtask/serve_clients/clients.py`). When they read it again, the store must not be asked for a byte.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
 use clap::Args;
 use headstart_sim::server::{Dialect, SimServer, SimServerConfig, SimServerHandle};
 use headstart_sim::{Content, LinkProfile, WriteCondition};
@@ -14,13 +15,14 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::bench::RunningProcess;
+use crate::metadata::build_program;
 use crate::python;
 use crate::servers::PythonEnvironment;
 
-const MIB: usize = 1 << 20;
+const MIB: u64 = 1 << 20;
 
 /// The objects of the bucket and their sizes. `clients.py` knows the first.
-const OBJECTS: [(&str, usize); 6] = [
+const OBJECTS: [(&str, u64); 6] = [
     ("data/large", 24 * MIB + 7),
     ("data/sub dir/a b#+%", 100_000),
     ("data/sub dir/ü", 1),
@@ -30,8 +32,14 @@ const OBJECTS: [(&str, usize); 6] = [
 ];
 
 /// The object of `--measure`, and the seconds of each run.
-const MEASURED: (&str, usize) = ("large", 256 * MIB);
+const MEASURED: (&str, u64) = ("large", 256 * MIB);
 const SECONDS: &str = "6";
+
+/// The command, built with the packages and features of the other steps of CI, so that no dependency is built twice.
+const OF_CI: [&str; 6] = ["--workspace", "--exclude", "headstart-peers", "--all-features", "--bin", "headstart"];
+
+/// The command as users have it.
+const OF_USERS: [&str; 3] = ["--release", "--package", "headstart-cli"];
 
 /// What to run.
 #[derive(Debug, Default, Args)]
@@ -50,32 +58,16 @@ pub(crate) fn run(args: &ServeClientsArgs) -> Result<()> {
     if !env.is_installed() {
         env.install()?;
     }
-    let program = build(args.measure)?;
     if args.measure {
-        return measure(&env, &program);
+        return measure(&env, &build_program(&OF_USERS)?);
     }
+    let program = build_program(&OF_CI)?;
     let started = Instant::now();
     for dialect in [Dialect::Gcs, Dialect::S3] {
         over(dialect, &env, &program, &args.clients)?;
     }
     println!("all clients passed in {:.1} s", started.elapsed().as_secs_f64());
     Ok(())
-}
-
-/// Builds the command with the packages and features of the other steps of CI, so that no dependency is built twice.
-fn build(is_release: bool) -> Result<PathBuf> {
-    let mut cargo = Command::new("cargo");
-    if is_release {
-        cargo.args(["build", "--release", "--package", "headstart-cli"]);
-    } else {
-        cargo.args(["build", "--workspace", "--exclude", "headstart-peers", "--all-features", "--bin", "headstart"]);
-    }
-    cargo.args(["--message-format", "json-render-diagnostics"]).env("CARGO_INCREMENTAL", "0");
-    let output = cargo.current_dir(crate::workspace_root()).stderr(Stdio::inherit()).output()?;
-    ensure!(output.status.success(), "cargo build ended with {}", output.status);
-    let executable =
-        |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["executable"].as_str().map(PathBuf::from);
-    String::from_utf8(output.stdout)?.lines().filter_map(executable).next_back().context("cargo built no program")
 }
 
 /// Lets the clients read a bucket twice, through one endpoint.
@@ -134,15 +126,12 @@ fn measure(env: &PythonEnvironment, program: &Path) -> Result<()> {
 }
 
 /// Bytes that say where they are.
-fn content(seed: u64, size: usize) -> Vec<u8> {
-    let mut bytes = vec![0; size];
-    Content::new("serve", seed).fill(0, &mut bytes);
-    bytes
+fn content(seed: u64, size: u64) -> Bytes {
+    Content::new("serve", seed).bytes(0..size)
 }
 
-fn put(upstream: &SimServerHandle, key: &str, bytes: Vec<u8>) -> Result<()> {
-    let written =
-        upstream.catalog().put(key, bytes.into(), Default::default(), &WriteCondition::Always, chrono::Utc::now());
+fn put(upstream: &SimServerHandle, key: &str, bytes: Bytes) -> Result<()> {
+    let written = upstream.catalog().put(key, bytes, Default::default(), &WriteCondition::Always, chrono::Utc::now());
     written.map(|_| ()).map_err(|error| anyhow::anyhow!("cannot write {key}: {error:?}"))
 }
 
