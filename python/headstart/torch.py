@@ -10,7 +10,7 @@ import random
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import headstart
 
@@ -124,7 +124,7 @@ def load_checkpoint(url: str, *, map_location: Any = None, weights_only: bool = 
         file.advise("sequential")
         if url.endswith(".safetensors"):
             return read_safetensors(file, lambda *tensor: _tensor(torch, map_location, *tensor))
-        return torch.load(file, map_location=map_location, weights_only=weights_only)
+        return torch.load(cast(IO[bytes], file), map_location=map_location, weights_only=weights_only)
 
 
 def read_safetensors(

@@ -24,12 +24,11 @@ use headstart_gcs_backend::gcs_profile;
 use headstart_s3_backend::s3_profile;
 
 pub(crate) use args::BenchArgs;
-pub(crate) use child::{ChildArgs, run as run_one};
+pub(crate) use child::{ChildArgs, RunningProcess, run as run_one};
 pub(crate) use server::{ServeArgs, serve};
 pub(crate) use virtual_time::gates as count_for_gates;
 
 use crate::compare;
-use child::RunningProcess;
 use counting_store::CountingStore;
 use gates::{Gate, Gates};
 use peers::Peers;

@@ -12,6 +12,7 @@ use crate::compatibility::{self, CompatibilityArgs};
 use crate::conformance::{self, ConformanceArgs};
 use crate::metadata::{self, Package};
 use crate::python::{self, PythonArgs};
+use crate::serve_clients::{self, ServeClientsArgs};
 use crate::{explain, fuzz, servers, tidy};
 
 /// Which steps to run.
@@ -50,6 +51,8 @@ enum Step {
     Gates,
     /// The Python package: its wheel, checks and tests; installs missing packages
     Python,
+    /// Clients of S3, Google Cloud Storage and HTTP over `headstart serve`; installs missing packages
+    ServeClients,
     /// Packages of all published crates, complete and without uncommitted changes
     Package,
 }
@@ -106,6 +109,7 @@ fn run_step(step: Step) -> Result<()> {
         Step::Fuzz => fuzz::run_for_ci(),
         Step::Gates => gates::check(&bench::count_for_gates()?),
         Step::Python => python::run(&PythonArgs::default()),
+        Step::ServeClients => serve_clients::run(&ServeClientsArgs::default()),
         Step::Package => package(),
     }
 }

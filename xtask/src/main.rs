@@ -26,6 +26,7 @@ mod python;
 mod ramp;
 mod replay;
 mod report;
+mod serve_clients;
 mod servers;
 mod tidy;
 
@@ -66,6 +67,8 @@ enum Command {
     Engines(engines::EnginesArgs),
     /// Build the Python package, install it and run its tests
     Python(python::PythonArgs),
+    /// Let clients of S3, Google Cloud Storage and HTTP that were not written here read through `headstart serve`
+    ServeClients(serve_clients::ServeClientsArgs),
     /// Start third-party object stores on loopback; Ctrl-C stops them
     Servers(servers::ServersArgs),
     /// Check the rules that no compiler checks
@@ -122,6 +125,7 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Engines(args) => engines::run(&args),
         Command::Python(args) => python::run(&args),
+        Command::ServeClients(args) => serve_clients::run(&args),
         Command::Servers(args) => servers::run(&args),
         Command::Local(args) => local::run(&args),
         Command::Epochs(args) => epochs::run(&args),

@@ -1,6 +1,7 @@
-//! The parts of `cargo metadata` that checks of the workspace look at.
+//! What cargo tells: the parts of `cargo metadata` that checks of the workspace look at, and where it built a program.
 
-use std::{path::Path, process::Command};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -57,4 +58,26 @@ pub(crate) fn read(root: &Path) -> Result<Workspace> {
         package.manifest_path = package.manifest_path.trim_start_matches(&prefix).to_owned();
     }
     Ok(workspace)
+}
+
+/// Builds a program by `cargo build` with `args` in the workspace's root, and returns its path.
+pub(crate) fn build_program(args: &[&str]) -> Result<PathBuf> {
+    #[derive(Deserialize)]
+    struct Message {
+        executable: Option<PathBuf>,
+    }
+    println!("building: cargo build {}", args.join(" "));
+    let output = Command::new("cargo")
+        .args(["build", "--message-format", "json-render-diagnostics"])
+        .args(args)
+        .current_dir(crate::workspace_root())
+        .env("CARGO_INCREMENTAL", "0")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(output.status.success(), "`cargo build {}` ended with {}", args.join(" "), output.status);
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let mut executables = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable);
+    executables.next_back().context("cargo has built no program")
 }

@@ -31,14 +31,19 @@ pub(crate) struct PythonArgs {
     pytest: Vec<String>,
 }
 
+/// The environment with the tools and libraries of the tests.
+pub(crate) fn environment() -> PythonEnvironment {
+    PythonEnvironment {
+        folder: crate::workspace_root().join("target/python/env"),
+        pins: include_str!("../../python/requirements.txt"),
+        file: "python/requirements.txt",
+    }
+}
+
 /// Builds the wheel, installs it, and runs the checks and tests.
 pub(crate) fn run(args: &PythonArgs) -> Result<()> {
     let folder = crate::workspace_root().join("target/python");
-    let env = PythonEnvironment {
-        folder: folder.join("env"),
-        pins: include_str!("../../python/requirements.txt"),
-        file: "python/requirements.txt",
-    };
+    let env = environment();
     if !env.is_installed() {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         env.install()?;

@@ -111,6 +111,13 @@ pub(crate) enum Command {
     Doctor(commands::doctor::DoctorArgs),
     /// Fetch objects into the cache on disk
     Warm(commands::warm::WarmArgs),
+    /// Let other programs read a bucket through Headstart, at an endpoint on this machine
+    ///
+    /// Clients of S3, of Google Cloud Storage and of plain HTTP get parallel fetching, read-ahead and one cache, by
+    /// setting their endpoint. Options are those of the library, and the cache is on (-o mode=adaptive turns it off):
+    /// what was read is trusted for cache.freshness, a minute by default. The credentials are those of this command;
+    /// whoever can connect can read. It ends without an error when it is told to stop (Ctrl-C, SIGTERM).
+    Serve(commands::serve::ServeArgs),
     /// Look at the directory of a cache, check it, or empty it
     Cache(commands::cache::CacheArgs),
     /// Record what a command reads, show a recording, or replay it in virtual time

@@ -10,6 +10,7 @@ pub(crate) mod doctor;
 pub(crate) mod du;
 pub(crate) mod ls;
 pub(crate) mod reference;
+pub(crate) mod serve;
 pub(crate) mod stat;
 pub(crate) mod trace;
 pub(crate) mod verify;
@@ -28,7 +29,8 @@ use crate::session::Session;
 /// Runs a command, and writes all of its output. Boxed: `trace record` runs another command.
 pub(crate) fn run(command: Command, session: Arc<Session>) -> BoxFuture<'static, Result<(), Failure>> {
     async move {
-        let session = &*session;
+        let shared = session;
+        let session = &*shared;
         let done = match command {
             Command::Cat(args) => cat::cat(session, &args).boxed().await,
             Command::Head(args) => cat::head(session, &args).boxed().await,
@@ -40,6 +42,7 @@ pub(crate) fn run(command: Command, session: Arc<Session>) -> BoxFuture<'static,
             Command::Bench(args) => bench::run(session, &args).boxed().await,
             Command::Doctor(args) => doctor::run(session, &args).boxed().await,
             Command::Warm(args) => warm::run(session, &args).boxed().await,
+            Command::Serve(args) => serve::run(Arc::clone(&shared), &args).boxed().await,
             Command::Cache(args) => cache::run(session, &args).boxed().await,
             Command::Trace(args) => trace::run(session, args).boxed().await,
             Command::Config(args) => config::run(session, &args).boxed().await,

@@ -5,4 +5,6 @@ pub(crate) mod byte_span;
 pub(crate) mod copy_plan;
 pub(crate) mod diagnosis;
 pub(crate) mod place;
+pub(crate) mod served_name;
+pub(crate) mod served_page;
 pub(crate) mod text;

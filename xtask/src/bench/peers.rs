@@ -1,14 +1,14 @@
 //! Other libraries: built or installed if missing, and run as processes.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use headstart_bench::{child::ChildTask, system::System};
-use serde::Deserialize;
 
 use super::{child::common, server::BUCKET};
+use crate::metadata::build_program;
 use crate::servers::PythonEnvironment;
 
 /// The pinned wheels of peers in Python.
@@ -40,13 +40,14 @@ impl Peers {
             versions: BTreeMap::new(),
         };
         if systems.iter().any(|system| matches!(system, System::Opendal4 | System::Opendal8 | System::Foyer)) {
-            peers.rust = build(root, &["--package", "headstart-peers", "--bins"])?;
+            peers.rust = build_program(&["--release", "--package", "headstart-peers", "--bins"])?;
             peers.versions.extend(versions_of(Command::new(&peers.rust).arg("--versions"))?);
         }
         if systems.contains(&System::Ocra) {
             let (manifest, target) = (root.join("peers/ocra/Cargo.toml"), root.join("target/peers-ocra"));
             let (manifest, target) = (manifest.to_string_lossy(), target.to_string_lossy());
-            peers.ocra = build(root, &["--locked", "--manifest-path", &manifest, "--target-dir", &target])?;
+            peers.ocra =
+                build_program(&["--release", "--locked", "--manifest-path", &manifest, "--target-dir", &target])?;
             peers.versions.extend(versions_of(Command::new(&peers.ocra).arg("--versions"))?);
         }
         if systems.iter().any(|system| system.is_python()) {
@@ -76,26 +77,6 @@ impl Peers {
         command.args(["--endpoint", endpoint, "--bucket", BUCKET]);
         command
     }
-}
-
-fn build(root: &Path, what: &[&str]) -> Result<PathBuf> {
-    #[derive(Deserialize)]
-    struct Message {
-        executable: Option<PathBuf>,
-    }
-    println!("building: cargo build --release {}", what.join(" "));
-    let output = Command::new("cargo")
-        .args(["build", "--release", "--message-format", "json-render-diagnostics"])
-        .args(what)
-        .current_dir(root)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot run cargo")?;
-    ensure!(output.status.success(), "a peer cannot be built: {}", output.status);
-    let messages = String::from_utf8_lossy(&output.stdout);
-    let mut executables = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable);
-    executables.next_back().context("cargo has built no program")
 }
 
 fn versions_of(command: &mut Command) -> Result<BTreeMap<String, String>> {

@@ -1,6 +1,9 @@
 //! The bench in virtual time, and the counts that the gates compare.
 
-use std::sync::Arc;
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
@@ -51,6 +54,20 @@ pub(crate) fn run(plan: &BenchPlan, job: BenchJob, chosen: Option<&LinkProfile>,
     Ok((outcome, wire))
 }
 
+/// Makes all runs, on as many threads as there are cores: no run sees another.
+fn run_all(plan: &BenchPlan, seed: u64) -> Vec<(BenchJob, Result<MeasuredRun>)> {
+    let jobs = Mutex::new(plan.order(0).into_iter());
+    let next = || jobs.lock().ok()?.next();
+    let worker = || std::iter::from_fn(next).map(|job| (job, run(plan, job, None, seed))).collect::<Vec<_>>();
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        let ended =
+            |worker: thread::ScopedJoinHandle<'_, _>| worker.join().unwrap_or_else(|panic| resume_unwind(panic));
+        workers.into_iter().flat_map(ended).collect()
+    })
+}
+
 pub(crate) fn timelines(profile: &LinkProfile, seed: u64) -> Result<Vec<Timeline>> {
     let record = |(name, reads, about): &(&str, usize, &str)| {
         let workload = Workload::named(name)?;
@@ -80,8 +97,7 @@ pub(crate) fn gates() -> Result<Gates> {
     let systems: Vec<System> =
         System::value_variants().iter().copied().filter(|system| system.group() != Group::Peer).collect();
     let mut plan = plan(workloads, &systems, None, SEED)?;
-    for job in plan.order(0) {
-        let outcome = run(&plan, job, None, SEED);
+    for (job, outcome) in run_all(&plan, SEED) {
         plan.record(job, outcome);
     }
     let rows = plan.rows(&Prices::default());

@@ -257,3 +257,51 @@ pub(crate) fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     found.sort();
     found
 }
+
+/// `headstart serve` as a process; ended when it is dropped.
+#[cfg(unix)]
+pub(crate) struct Endpoint {
+    child: Option<Child>,
+    pub(crate) url: String,
+}
+
+#[cfg(unix)]
+impl Endpoint {
+    /// Serves `url` of a bucket at a free port, with more arguments.
+    #[track_caller]
+    pub(crate) fn start(place: &Place, bucket: &Bucket, url: &str, args: &[&str]) -> Self {
+        Self::of(bucket.command(place, &[&["serve", "--listen", "127.0.0.1:0", url], args].concat()))
+    }
+
+    #[track_caller]
+    pub(crate) fn of(mut command: Command) -> Self {
+        use std::io::{BufRead, BufReader};
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        if url.is_empty() {
+            panic!("no address: {}", Ran::from(child.wait_with_output().unwrap()).stderr);
+        }
+        Self { child: Some(child), url: url.trim_end().to_owned() }
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        self::signal(self.child.as_ref().unwrap(), signal);
+    }
+
+    /// The end of the process, which was told to stop.
+    #[track_caller]
+    pub(crate) fn end(mut self) -> Ran {
+        wait(self.child.take().unwrap())
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

@@ -39,13 +39,18 @@ impl FirstByteTimes {
     }
 
     /// The median and the 95th percentile, once there are enough answers.
-    pub(super) fn quantiles(&self) -> Option<[Duration; 2]> {
+    fn quantiles(&self) -> Option<[Duration; 2]> {
         self.are_enough().then(|| [50, 95].map(|percent| self.at(percent)))
+    }
+
+    /// The time of answers that do not wait for others, which are expected to take `expected`, and the quantiles.
+    pub(super) fn times(&self, expected: Duration) -> Option<[Duration; 3]> {
+        self.quantiles().map(|[p50, p95]| [self.unqueued(p50, expected), p50, p95])
     }
 
     /// The time of answers that do not wait for others, of all whose median is `p50`, on a link where such answers are
     /// expected to take `expected`.
-    pub(super) fn unqueued(&self, p50: Duration, expected: Duration) -> Duration {
+    fn unqueued(&self, p50: Duration, expected: Duration) -> Duration {
         // Where even the 10th percentile waits, the shortest time shows it, unless that is as short as expected.
         let fast = self.at(10).min(self.at(0).max(expected));
         if p50 > fast.saturating_mul(QUEUED_SLOWER) { fast } else { p50 }

@@ -159,21 +159,14 @@ impl Estimator {
 
     /// The current estimate, for requests over connections that are open: they fill the link most of the time.
     pub fn link(&self) -> Link {
-        if self.ttfb_connected.are_enough() {
-            return self.link_of(&self.ttfb_connected);
-        }
-        let link = self.link_of(&self.ttfb);
-        if !self.ttfb.are_enough() {
-            return link;
-        }
-        let [ttfb_unqueued, ttfb_p50, ttfb_p95] =
-            [link.ttfb_unqueued, link.ttfb_p50, link.ttfb_p95].map(|ttfb| self.after_connecting(ttfb));
-        Link { ttfb_unqueued, ttfb_p50, ttfb_p95, ..link }
+        let connected = self.ttfb_connected.times(self.prior.ttfb);
+        let rest = |times: [Duration; 3]| times.map(|ttfb| self.after_connecting(ttfb));
+        self.link_of(connected.or_else(|| self.ttfb.times(self.prior.ttfb).map(rest)))
     }
 
     /// The current estimate, for requests of which some open a connection.
     pub fn link_with_connecting(&self) -> Link {
-        self.link_of(&self.ttfb)
+        self.link_of(self.ttfb.times(self.prior.ttfb))
     }
 
     /// The part of `ttfb` that passed after a connection was open. A handshake takes a round trip, and an answer one at
@@ -182,14 +175,11 @@ impl Estimator {
         ttfb.min(self.prior.ttfb.max(ttfb / 2))
     }
 
-    fn link_of(&self, times: &FirstByteTimes) -> Link {
-        let [ttfb_unqueued, ttfb_p50, ttfb_p95] = match times.quantiles() {
-            Some([p50, p95]) => [times.unqueued(p50, self.prior.ttfb), p50, p95],
-            None => {
-                let is_far = |fastest: &Duration| *fastest > self.prior.ttfb.saturating_mul(FAR_SLOWER);
-                [self.ttfb.fastest_of_several().filter(is_far).unwrap_or(self.prior.ttfb); 3]
-            }
-        };
+    fn link_of(&self, times: Option<[Duration; 3]>) -> Link {
+        let [ttfb_unqueued, ttfb_p50, ttfb_p95] = times.unwrap_or_else(|| {
+            let is_far = |fastest: &Duration| *fastest > self.prior.ttfb.saturating_mul(FAR_SLOWER);
+            [self.ttfb.fastest_of_several().filter(is_far).unwrap_or(self.prior.ttfb); 3]
+        });
         let (stream, aggregate) = self.rates.get().unwrap_or_else(|| self.computed_rates());
         self.rates.set(Some((stream, aggregate)));
         Link { ttfb_unqueued, ttfb_p50, ttfb_p95, stream_bytes_per_s: stream, aggregate_bytes_per_s: aggregate }

@@ -10,7 +10,6 @@ use headstart_fetch_core::{Intent, Reservation};
 use tokio::runtime::Handle;
 
 use super::{EngineState, ObjectEngine};
-use crate::engine::blocks::{BLOCK_BYTES, BlockWriter};
 use crate::engine::part_buffer::PartBuffer;
 use crate::engine::part_request::{FailOnDrop, PartRequest};
 use crate::engine::work::Work;
@@ -107,10 +106,7 @@ impl ObjectEngine {
             && fetch.ahead_bytes == 0
             && self.settings.serve_once_within.is_none()
             && home.is_current();
-        // What a read waits for is handed on at once.
-        let gathers = fetch.ahead_bytes >= BLOCK_BYTES / 2;
-        let blocks = gathers.then(|| BlockWriter::new(Arc::clone(&self.shared.blocks), fetch.range.end));
-        let buffer = PartBuffer::new(fetch.range.start, home, is_left_to_read, blocks);
+        let buffer = PartBuffer::new(fetch.range.start, home, is_left_to_read);
         let promotion = Promotion::default();
         let request = PartRequest {
             engine: Arc::downgrade(self),

@@ -85,11 +85,11 @@ pub(crate) enum BufferedBytes {
 
 impl PartBuffer {
     /// An empty buffer for the bytes from `start` on, filled by a task on the runtime `home`, or by the read that waits
-    /// for all of it (`is_left_to_read`). `blocks` gathers what arrives.
-    pub(crate) fn new(start: u64, home: TaskRuntime, is_left_to_read: bool, blocks: Option<BlockWriter>) -> Arc<Self> {
+    /// for all of it (`is_left_to_read`).
+    pub(crate) fn new(start: u64, home: TaskRuntime, is_left_to_read: bool) -> Arc<Self> {
         let state = BufferState {
             chunks: Vec::new(),
-            blocks,
+            blocks: None,
             reports_chunks: !is_left_to_read,
             is_discarded: false,
             filled_to: start,
@@ -134,11 +134,9 @@ impl PartBuffer {
         reported
     }
 
-    /// Keeps the chunks that arrive from now on as they are.
-    pub(crate) fn stop_gathering(&self) {
-        let mut state = self.state.lock();
-        state.end_block();
-        state.blocks = None;
+    /// Copies what arrives from now on with `blocks`.
+    pub(crate) fn gather(&self, blocks: BlockWriter) {
+        self.state.lock().blocks = Some(blocks);
     }
 
     /// Ends the buffer. Returns how many bytes arrived.
@@ -234,7 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_are_readable_as_they_arrive() {
-        let buffer = PartBuffer::new(100, TaskRuntime::current().unwrap(), false, None);
+        let buffer = PartBuffer::new(100, TaskRuntime::current().unwrap(), false);
         let wanted = 102..110;
         let mut waiting = buffer.at(&wanted).boxed();
         assert!((&mut waiting).now_or_never().is_none());
@@ -248,7 +246,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_reaches_those_who_need_what_is_missing_only() {
-        let buffer = PartBuffer::new(0, TaskRuntime::current().unwrap(), false, None);
+        let buffer = PartBuffer::new(0, TaskRuntime::current().unwrap(), false);
         buffer.push(Bytes::from_static(b"ab"));
         buffer.fail(Arc::new(object_store::Error::NotFound { path: "x".into(), source: "gone".into() }));
         assert!(matches!(buffer.at(&(0..4)).await, Ok(BufferedBytes::Bytes(b)) if b == "ab"));
@@ -261,7 +259,7 @@ mod tests {
         explore(3000, || {
             // The constructor needs a runtime, which is never used: there is no timer in this test.
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let buffer = PartBuffer::new(0, TaskRuntime::of(runtime.handle()), false, None);
+            let buffer = PartBuffer::new(0, TaskRuntime::of(runtime.handle()), false);
             let readers: Vec<_> = [0..2, 3..4, 4..9, 9..12]
                 .into_iter()
                 .map(|range: Range<u64>| {

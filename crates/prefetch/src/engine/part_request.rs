@@ -12,6 +12,7 @@ use object_store::path::Path;
 use object_store::{GetResult, GetResultPayload, Result};
 use tokio::time::Instant;
 
+use crate::engine::blocks::{BLOCK_BYTES, BlockWriter};
 use crate::engine::part_buffer::PartBuffer;
 use crate::engine::store_shared::StoreShared;
 use crate::engine::{KnownObject, ObjectEngine};
@@ -99,9 +100,9 @@ impl PartRequest {
         self.buffer.0.confirm(ConfirmedAt::of(&answer.extensions, asked));
         drop(alive);
         let fresh_until = answer.extensions.get().map(|FreshUntil(until)| *until);
-        if answer.extensions.get::<CachedPages>().is_some() {
-            // A copy would take as much memory once more.
-            self.buffer.0.stop_gathering();
+        // What a read waits for is handed on at once, and a copy of a cache's pages would take their memory once more.
+        if self.fetch.ahead_bytes >= BLOCK_BYTES / 2 && answer.extensions.get::<CachedPages>().is_none() {
+            self.buffer.0.gather(BlockWriter::new(Arc::clone(&self.shared.blocks), self.fetch.range.end));
         }
         let mut check = BodyCheck::of_answer(&self.fetch.range, &answer.range, answer.meta.size)?;
         let mut meter = self.shared.link.to_measure().map(|estimate| estimate.body_started(asked.elapsed()));

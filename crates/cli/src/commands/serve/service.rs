@@ -1,0 +1,229 @@
+//! Answers requests: checks who asks and what for, and passes them to the part that knows their kind.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap};
+use hyper::http::Extensions;
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use s3s::auth::SimpleAuth;
+use s3s::host::{S3Host, VirtualHost};
+use s3s::route::S3Route;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{Body, S3Request, S3Response, S3Result};
+
+use super::object::{ServedRead, header_text};
+use super::refusal::{RefusedRequest, response};
+use super::s3::S3Bucket;
+use super::served::Served;
+use super::{json, writes};
+use crate::policy::served_name::{ServedName, bucket_of_host, is_local_host};
+
+/// The name of the bucket for `s3s` where it refuses the own one, as it does with underscores.
+const ALIAS: &str = "headstart-served-bucket";
+
+/// Parameters of a query that name something of an object other than its bytes.
+const OF_OBJECT: [&str; 10] =
+    ["acl", "attributes", "legal-hold", "restore", "retention", "select", "tagging", "torrent", "uploadId", "uploads"];
+
+/// The service that all connections share.
+pub(super) struct Service {
+    requests: Arc<Requests>,
+    s3: S3Service,
+    /// The name of the bucket for `s3`.
+    alias: String,
+    is_signed: bool,
+    /// Whether a `Host` header must name this machine: a Unix socket is reached by no web page.
+    checks_host: bool,
+}
+
+/// What is answered here, and not by `s3s`: requests for objects and to the JSON API.
+struct Requests {
+    served: Arc<Served>,
+    allows_writes: bool,
+}
+
+/// What a request names, and the parameters of its query.
+type Named = (ServedName, Vec<(String, String)>);
+
+impl Service {
+    /// With `keys`, only requests that are signed with one of them are answered.
+    pub(super) fn new(served: Arc<Served>, keys: Option<SimpleAuth>, allows_writes: bool, checks_host: bool) -> Self {
+        let requests = Arc::new(Requests { served: Arc::clone(&served), allows_writes });
+        let alias = match s3s::path::check_bucket_name(&served.bucket) {
+            true => served.bucket.clone(),
+            false => ALIAS.to_owned(),
+        };
+        let mut s3 = S3ServiceBuilder::new(S3Bucket { served, alias: alias.clone(), allows_writes });
+        s3.set_host(LoopbackHost);
+        let is_signed = keys.is_some();
+        if let Some(keys) = keys {
+            s3.set_auth(keys);
+            s3.set_route(Route(Arc::clone(&requests)));
+        }
+        Self { requests, s3: s3.build(), alias, is_signed, checks_host }
+    }
+
+    /// Answers a request. A request that cannot be answered has an answer that says so.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what is read for the request ends with it.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let is_json = is_json(request.uri());
+        let is_write = !matches!(*request.method(), Method::GET | Method::HEAD);
+        let host = header_text(request.headers(), HOST);
+        let refusal = if self.checks_host && host.is_some_and(|host| !is_local_host(host)) {
+            Some(RefusedRequest::forbidden(
+                "The Host header names no address of this machine: ask for 127.0.0.1 or localhost",
+            ))
+        } else if is_write && !self.requests.allows_writes {
+            Some(RefusedRequest::read_only())
+        } else {
+            None
+        };
+        Ok(match refusal {
+            Some(refusal) => refused(refusal, is_json),
+            None => self.dispatch(request.map(Body::from)).await,
+        })
+    }
+
+    async fn dispatch(&self, mut request: Request<Body>) -> Response<Body> {
+        if !self.is_signed {
+            match self.requests.own(request.method(), request.uri(), request.headers()) {
+                Ok(Some(named)) => {
+                    let (head, body) = request.into_parts();
+                    return self.requests.answer(named, &head.method, &head.headers, body).await;
+                }
+                Ok(None) => {}
+                Err(refusal) => return refused(refusal, false),
+            }
+            self.make_anonymous(&mut request);
+        }
+        match self.s3.call(request).await {
+            Ok(response) => response,
+            Err(error) => RefusedRequest::invalid(error.message().unwrap_or_default().to_owned()).into_xml(),
+        }
+    }
+
+    /// Takes signatures out of a request: without keys nobody can check them, and `s3s` would refuse it. The bucket
+    /// gets a name that `s3s` takes.
+    fn make_anonymous(&self, request: &mut Request<Body>) {
+        request.headers_mut().remove(AUTHORIZATION);
+        let path = match self.requests.name(request.uri(), request.headers()) {
+            Some(ServedName::Bucket(bucket)) if bucket == self.requests.served.bucket => {
+                // The host may have named the bucket, and the path now does.
+                request.headers_mut().remove(HOST);
+                format!("/{}", self.alias)
+            }
+            _ => request.uri().path().to_owned(),
+        };
+        let signs = |name: &str| name.starts_with("X-Amz-") || matches!(name, "Signature" | "AWSAccessKeyId");
+        let query = parameters(request.uri()).into_iter().filter(|(name, _)| !signs(name));
+        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+        if let Ok(uri) = format!("{path}?{query}").parse() {
+            *request.uri_mut() = uri;
+        }
+    }
+}
+
+impl Requests {
+    fn name(&self, uri: &Uri, headers: &HeaderMap) -> Option<ServedName> {
+        ServedName::parse(uri.path(), header_text(headers, HOST), &self.served.bucket)
+    }
+
+    /// What a request names, where it is answered here.
+    ///
+    /// # Errors
+    /// Its path is no text.
+    fn own(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Option<Named>, RefusedRequest> {
+        let name = self.name(uri, headers).ok_or_else(|| RefusedRequest::invalid("The path is not valid UTF-8"))?;
+        let query = parameters(uri);
+        let is_own = match name {
+            ServedName::Object { .. } => {
+                matches!(*method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE)
+                    && !query.iter().any(|(name, _)| OF_OBJECT.contains(&name.as_str()))
+            }
+            ServedName::Json(_) => true,
+            ServedName::Buckets | ServedName::Bucket(_) => false,
+        };
+        Ok(is_own.then_some((name, query)))
+    }
+
+    async fn answer(&self, named: Named, method: &Method, headers: &HeaderMap, body: Body) -> Response<Body> {
+        let is_head = *method == Method::HEAD;
+        let is_read = is_head || *method == Method::GET;
+        let (name, query) = named;
+        let is_json = matches!(name, ServedName::Json(_));
+        let served = &*self.served;
+        let answered = match &name {
+            ServedName::Json(_) if !is_read => Err(RefusedRequest::unsupported("writes by the JSON API")),
+            ServedName::Json(name) => json::answer(served, name, is_head, headers, &query).await,
+            ServedName::Object { bucket, key } => match served.path(bucket, key) {
+                Err(refusal) => Err(refusal),
+                Ok(path) if is_read => {
+                    let version_parameter = if served.has_generations() { "generation" } else { "versionId" };
+                    let query = &query;
+                    ServedRead { key, path, is_head, headers, query, version_parameter }.answer(served).await
+                }
+                Ok(path) if *method == Method::PUT => writes::put(served, &path, headers, body).await,
+                Ok(_) => writes::delete(served, bucket, key).await.map(|()| empty(StatusCode::NO_CONTENT)),
+            },
+            ServedName::Buckets | ServedName::Bucket(_) => Err(RefusedRequest::unsupported("this request")),
+        };
+        answered.unwrap_or_else(|refusal| {
+            served.note(&refusal);
+            refused(refusal, is_json)
+        })
+    }
+}
+
+/// Requests for objects, once `s3s` has checked their signatures.
+struct Route(Arc<Requests>);
+
+#[async_trait::async_trait]
+impl S3Route for Route {
+    fn is_match(&self, method: &Method, uri: &Uri, headers: &HeaderMap, extensions: &mut Extensions) -> bool {
+        let Ok(Some(named)) = self.0.own(method, uri, headers) else { return false };
+        extensions.insert(named);
+        true
+    }
+
+    // `check_access` of the trait refuses requests without a signature.
+
+    async fn call(&self, mut request: S3Request<Body>) -> S3Result<S3Response<(StatusCode, Body)>> {
+        let Some(named) = request.extensions.remove::<Named>() else {
+            return Err(RefusedRequest::unsupported("this request").into_s3());
+        };
+        let (head, body) = self.0.answer(named, &request.method, &request.headers, request.input).await.into_parts();
+        Ok(S3Response::with_headers((head.status, body), head.headers))
+    }
+}
+
+/// The hosts that may have a bucket in their names.
+struct LoopbackHost;
+
+impl S3Host for LoopbackHost {
+    fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
+        Ok(match bucket_of_host(host) {
+            Some(bucket) => VirtualHost::with_bucket(host, bucket),
+            None => VirtualHost::new(host),
+        })
+    }
+}
+
+fn parameters(uri: &Uri) -> Vec<(String, String)> {
+    url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect()
+}
+
+fn is_json(uri: &Uri) -> bool {
+    ["/storage/v1/", "/download/storage/v1/", "/upload/storage/v1/"].iter().any(|it| uri.path().starts_with(it))
+}
+
+fn refused(refusal: RefusedRequest, is_json: bool) -> Response<Body> {
+    if is_json { refusal.into_json() } else { refusal.into_xml() }
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    response(status, HeaderMap::new(), "text/plain", Vec::new())
+}

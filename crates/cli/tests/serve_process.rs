@@ -1,0 +1,234 @@
+//! `serve` as a process: addresses, keys, writes, limits, and how it stops.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![cfg(unix)]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use common::{Bucket, Endpoint, MIB, Place, now, wait_until};
+use headstart_sim::server::Dialect;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::path::Path;
+use object_store::{ClientOptions, Error, ObjectStoreExt, PutPayload};
+use reqwest::Client;
+use rustix::process::Signal;
+
+fn s3(url: &str, secret: &str) -> AmazonS3 {
+    AmazonS3Builder::new()
+        .with_endpoint(url)
+        .with_bucket_name("bucket")
+        .with_region("eu-west-1")
+        .with_access_key_id("me")
+        .with_secret_access_key(secret)
+        .with_client_options(ClientOptions::new().with_allow_http(true))
+        .build()
+        .unwrap()
+}
+
+fn http() -> Client {
+    Client::builder().no_proxy().build().unwrap()
+}
+
+#[tokio::test]
+async fn a_signal_lets_requests_in_progress_end() {
+    for (kill, bytes_per_s) in [(Signal::TERM, 20e6), (Signal::INT, 20e6)] {
+        let (place, bucket) = (Place::new(), Bucket::slow(Dialect::Gcs, bytes_per_s));
+        let large = bucket.put_large("large", 16 * MIB);
+        let endpoint = Endpoint::start(&place, &bucket, &bucket.url(""), &["--grace", "30"]);
+        let url = format!("{}/bucket/large", endpoint.url);
+        let mut answer = http().get(&url).send().await.unwrap();
+        let mut bytes = answer.chunk().await.unwrap().unwrap().to_vec();
+        endpoint.signal(kill);
+        wait_until("the end of listening", || std::net::TcpStream::connect(&endpoint.url[7..]).is_err());
+        while let Some(chunk) = answer.chunk().await.unwrap() {
+            bytes.extend_from_slice(&chunk);
+        }
+        assert!(bytes == large);
+        let ran = endpoint.end();
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_or_the_end_of_the_grace_cuts_requests_off() {
+    for (grace, signals, code) in [("600", 2, 143), ("1", 1, 0)] {
+        let (place, bucket) = (Place::new(), Bucket::slow(Dialect::Gcs, 2e5));
+        bucket.put_large("large", 64 * MIB);
+        let endpoint = Endpoint::start(&place, &bucket, &bucket.url(""), &["--grace", grace]);
+        let mut answer = http().get(format!("{}/bucket/large", endpoint.url)).send().await.unwrap();
+        answer.chunk().await.unwrap().unwrap();
+        for _ in 0..signals {
+            endpoint.signal(Signal::TERM);
+            wait_until("the end of listening", || std::net::TcpStream::connect(&endpoint.url[7..]).is_err());
+        }
+        let began = now();
+        let ran = endpoint.end();
+        assert_eq!(ran.code, code, "{}", ran.stderr);
+        assert!(began.elapsed().as_secs() < 20, "it waited for the request");
+        assert_eq!(ran.stderr.contains("1 connection was cut off"), code == 0, "{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_hold_up_the_end() {
+    let (place, bucket) = (Place::new(), Bucket::new(Dialect::Gcs));
+    bucket.put("k", "v");
+    let endpoint = Endpoint::start(&place, &bucket, &bucket.url(""), &["--grace", "600"]);
+    let client = http();
+    let answer = client.get(format!("{}/bucket/k", endpoint.url)).send().await.unwrap();
+    assert_eq!(answer.text().await.unwrap(), "v");
+    endpoint.signal(Signal::TERM);
+    assert_eq!(endpoint.end().code, 0);
+    drop(client);
+}
+
+#[test]
+fn addresses_that_others_reach_and_urls_without_a_bucket_are_refused() {
+    let (place, bucket) = (Place::new(), Bucket::new(Dialect::Gcs));
+    for (args, says) in [
+        (&["--listen", "0.0.0.0:0", "gs://bucket"][..], "other machines can reach"),
+        (&["--listen", "[::]:0", "gs://bucket"], "no TLS"),
+        (&["--listen", "nonsense", "gs://bucket"], "expected 127.0.0.1:PORT"),
+        (&["gs://bucket/*.gz"], "without a pattern"),
+        (&["gs://bucket/k#17"], "without a pattern or a generation"),
+        (&["/tmp"], "name a bucket"),
+        (&["--auth", "keys", "gs://a_bucket"], "cannot sign requests"),
+        (&["--auth", "bad", "gs://bucket"], "has no keys"),
+        (&["--max-connections", "0", "gs://bucket"], "0"),
+    ] {
+        place.write("keys", "me = 'hunter2'");
+        place.write("bad", "hunter2");
+        let ran = bucket.run(&place, &[&["serve"], args].concat());
+        assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
+        ran.fails(2, &[says]);
+    }
+    let endpoint = Endpoint::start(&place, &bucket, &bucket.url(""), &[]);
+    let taken = bucket.run(&place, &["serve", "--listen", &endpoint.url[7..], "gs://bucket"]);
+    taken.fails(1, &["Cannot listen at", "choose another address"]);
+}
+
+#[test]
+fn a_unix_socket_is_served_and_removed() {
+    let (place, bucket) = (Place::new(), Bucket::new(Dialect::Gcs));
+    bucket.put("k", "value");
+    let socket = place.text("socket");
+    let listen = format!("unix:{socket}");
+    // A socket that a killed process has left behind is replaced.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let endpoint = Endpoint::of(bucket.command(&place, &["serve", "--listen", &listen, "gs://bucket"]));
+    assert_eq!(endpoint.url, listen);
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    stream.write_all(b"GET /bucket/k HTTP/1.1\r\nHost: any\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nvalue"), "{answer}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&socket).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let taken = bucket.run(&place, &["serve", "--listen", &listen, "gs://bucket"]);
+    taken.fails(1, &["Cannot listen at", "Another program"]);
+    endpoint.signal(Signal::TERM);
+    assert_eq!(endpoint.end().code, 0);
+    assert!(!place.path("socket").exists());
+}
+
+#[tokio::test]
+async fn with_keys_only_signed_requests_are_answered() {
+    let (place, bucket) = (Place::new(), Bucket::new(Dialect::Gcs));
+    let large = bucket.put_large("dir/a b", 2 * MIB);
+    let file = place.write("keys.toml", "me = 'hunter2'\nyou = 'other'\n");
+    let endpoint = Endpoint::start(&place, &bucket, &bucket.url(""), &["--auth", &file, "--allow-writes"]);
+    let path = Path::parse("dir/a b").unwrap();
+    let mine = s3(&endpoint.url, "hunter2");
+    assert!(mine.get(&path).await.unwrap().bytes().await.unwrap() == large);
+    assert_eq!(mine.get_range(&path, 5..9).await.unwrap(), large[5..9]);
+    assert_eq!(mine.list_with_delimiter_keys().await, ["dir/a b"]);
+    mine.put(&"new".into(), PutPayload::from_static(b"new")).await.unwrap();
+    assert_eq!(bucket.get(&place, "new"), b"new");
+    let signed = object_store::signer::Signer::signed_url(
+        &mine,
+        reqwest::Method::GET,
+        &path,
+        std::time::Duration::from_secs(60),
+    );
+    let signed = signed.await.unwrap();
+    assert!(http().get(signed).send().await.unwrap().bytes().await.unwrap() == large);
+    let wrong = s3(&endpoint.url, "hunter3").get(&path).await;
+    assert!(matches!(wrong, Err(Error::PermissionDenied { .. })), "{wrong:?}");
+    for path in ["/", "/bucket/dir/a%20b", "/bucket?list-type=2", "/storage/v1/b/bucket/o", "/bucket/none"] {
+        assert_eq!(http().get(format!("{}{path}", endpoint.url)).send().await.unwrap().status(), 403, "{path}");
+    }
+}
+
+/// The keys of a bucket.
+trait Keys {
+    async fn list_with_delimiter_keys(&self) -> Vec<String>;
+}
+
+impl Keys for AmazonS3 {
+    async fn list_with_delimiter_keys(&self) -> Vec<String> {
+        let found = object_store::ObjectStore::list_with_delimiter(self, Some(&"dir".into())).await.unwrap();
+        found.objects.iter().map(|meta| meta.location.to_string()).collect()
+    }
+}
+
+#[tokio::test]
+async fn writes_are_refused_or_passed_on() {
+    let (place, bucket) = (Place::new(), Bucket::new(Dialect::S3));
+    bucket.put("k", "old");
+    let read_only = Endpoint::start(&place, &bucket, &bucket.url(""), &[]);
+    let url = format!("{}/bucket/k", read_only.url);
+    for method in ["PUT", "POST", "DELETE", "OPTIONS", "PATCH"] {
+        let answer = http().request(method.parse().unwrap(), &url).body("new").send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), &answer.headers()["allow"]), (405, &"GET, HEAD".parse().unwrap()));
+        assert!(answer.text().await.unwrap().contains("--allow-writes"), "{method}");
+    }
+    let upload = format!("{}/upload/storage/v1/b/bucket/o?name=k", read_only.url);
+    assert_eq!(http().post(upload).body("new").send().await.unwrap().status(), 405);
+    assert_eq!(bucket.get(&place, "k"), b"old");
+
+    let endpoint = Endpoint::start(&place, &bucket, &bucket.url(""), &["--allow-writes"]);
+    let url = format!("{}/bucket", endpoint.url);
+    assert_eq!(http().get(format!("{url}/k")).send().await.unwrap().text().await.unwrap(), "old");
+    let large = common::bytes(7, 20 * MIB);
+    let put = http().put(format!("{url}/k")).header("content-type", "text/x").body(large.clone());
+    assert_eq!(put.send().await.unwrap().status(), 200);
+    // What was cached before is not served again.
+    let read = http().get(format!("{url}/k")).send().await.unwrap();
+    assert_eq!(read.headers()["content-type"], "text/x");
+    assert!(read.bytes().await.unwrap() == large);
+    let create = http().put(format!("{url}/k")).header("if-none-match", "*").body("x");
+    assert_eq!(create.send().await.unwrap().status(), 412);
+    let client = s3(&endpoint.url, "any");
+    client.put(&"dir/small".into(), PutPayload::from_static(b"small")).await.unwrap();
+    assert_eq!(bucket.get(&place, "dir/small"), b"small");
+    client.delete(&"dir/small".into()).await.unwrap();
+    assert!(!bucket.has("dir/small"));
+    assert_eq!(http().delete(format!("{url}/k")).send().await.unwrap().status(), 204);
+    assert!(!bucket.has("k"));
+    let multipart = http().post(format!("{url}/k?uploads")).send().await.unwrap();
+    assert_eq!(multipart.status(), 501);
+}
+
+#[test]
+fn a_request_with_too_many_headers_is_refused() {
+    let (place, bucket) = (Place::new(), Bucket::new(Dialect::Gcs));
+    bucket.put("k", "value");
+    let endpoint = Endpoint::start(&place, &bucket, &bucket.url(""), &["--max-connections", "1"]);
+    for header in ["X: y\r\n".repeat(200), format!("X: {}\r\n", "y".repeat(100_000))] {
+        let mut stream = std::net::TcpStream::connect(&endpoint.url[7..]).unwrap();
+        // The server may close before it has read all.
+        let _ = stream.write_all(format!("GET /bucket/k HTTP/1.1\r\nHost: localhost\r\n{header}\r\n").as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
+    }
+    // The one connection is free again.
+    let mut stream = std::net::TcpStream::connect(&endpoint.url[7..]).unwrap();
+    stream.write_all(b"GET /bucket/k HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("value"), "{answer}");
+}
