@@ -17,6 +17,7 @@ from loader import Loader, worker
 
 import headstart
 
+# Over both servers.
 RUNS = int(os.environ.get("TEST_LOADER_RUNS", "200"))
 
 

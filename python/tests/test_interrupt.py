@@ -16,6 +16,8 @@ from conftest import OddServer, Run
 
 import headstart
 
+pytestmark = pytest.mark.alone
+
 INTERRUPT = """
     import headstart, os, signal, sys, threading, time
     # The background jobs of a shell ignore it.

@@ -26,7 +26,7 @@ pub(crate) struct PythonArgs {
     /// Only build the wheel and install it into target/python/env
     #[arg(long)]
     build: bool,
-    /// Arguments for pytest; all tests by default
+    /// Arguments for pytest; all tests by default, in several processes
     #[arg(last = true)]
     pytest: Vec<String>,
 }
@@ -65,14 +65,22 @@ pub(crate) fn run(args: &PythonArgs) -> Result<()> {
     if !servers::is_installed() {
         servers::install()?;
     }
-    let this = env::current_exe().context("cannot find this program")?;
-    let mut pytest = tool(&env, "pytest");
+    if !args.pytest.is_empty() {
+        return show(pytest(&env)?.args(&args.pytest));
+    }
+    show(pytest(&env)?.args(["-m", "not alone", "--numprocesses", "auto", "--maxprocesses", "4"]))?;
+    show(pytest(&env)?.args(["-m", "alone"]))
+}
+
+/// Pytest for the installed package, with the programs that the tests start as servers.
+fn pytest(env: &PythonEnvironment) -> Result<Command> {
+    let mut pytest = tool(env, "pytest");
     // Without the source tree in the path: the installed package is tested.
-    pytest.current_dir(package()).args(["-q", "--import-mode=importlib"]).args(&args.pytest);
-    // Programs that the tests start as servers. Other variables that begin with HEADSTART_ are errors.
+    pytest.current_dir(package()).args(["-q", "--import-mode=importlib"]);
+    // Other variables that begin with HEADSTART_ are errors.
     let servers = crate::workspace_root().join("target/servers/bin");
-    pytest.env("TEST_XTASK", this).env("TEST_SERVERS", servers);
-    show(&mut pytest)
+    pytest.env("TEST_XTASK", env::current_exe().context("cannot find this program")?).env("TEST_SERVERS", servers);
+    Ok(pytest)
 }
 
 /// Builds the wheel, and installs it into another environment.
