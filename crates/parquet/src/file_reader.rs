@@ -17,7 +17,7 @@ use parquet::file::metadata::ParquetMetaData;
 use crate::files::{ParquetShared, directory};
 use crate::metadata::{FileTail, external, fetch_suffix, headstart_error, layout, options_key};
 use crate::policy::ahead::{AheadPlan, RowGroupsAhead};
-use crate::policy::runs::{MOST_HOLE_BYTES, runs, window_bytes};
+use crate::policy::runs::{runs, window_bytes};
 
 /// A Parquet file of one version, as the `parquet` crate and DataFusion read it.
 ///
@@ -118,7 +118,7 @@ impl FileReader {
 
     async fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let window = self.window_bytes();
-        let hole_bytes = self.shared.store.link().link().round_trip_bytes().min(MOST_HOLE_BYTES);
+        let hole_bytes = self.shared.hole_bytes();
         let (plan, runs) = match &mut self.ahead {
             Some(ahead) => {
                 // Before the plan: chunks that are read leave the record of those that were requested ahead.

@@ -1,6 +1,7 @@
 //! What the readers of a store's Parquet files share: the store, metadata, and what earlier files have taught.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use headstart::object_store::{ObjectMeta, path::Path};
@@ -11,6 +12,7 @@ use quick_cache::sync::Cache;
 
 use crate::file_reader::FileReader;
 use crate::policy::prefix_history::PrefixHistory;
+use crate::policy::runs::{MOST_HOLE_BYTES, runs};
 use crate::stats::{ParquetCounters, ParquetStats};
 
 /// The memory for parsed metadata.
@@ -76,6 +78,13 @@ impl ParquetFiles {
         FileReader::new(Arc::clone(&self.shared), meta.location.clone(), Some(meta))
     }
 
+    /// The ranges that a reader requests for `ranges` of a file: joined where they adjoin or overlap, and where reading
+    /// the hole between them costs less than another request. In the order of the file.
+    #[must_use]
+    pub fn requests_for(&self, ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+        runs(ranges, self.shared.hole_bytes(), |_| false)
+    }
+
     /// The store.
     #[must_use]
     pub fn store(&self) -> &Headstart {
@@ -97,6 +106,11 @@ impl fmt::Debug for ParquetFiles {
 }
 
 impl ParquetShared {
+    /// The largest hole between two ranges that one request bridges.
+    pub(crate) fn hole_bytes(&self) -> u64 {
+        self.store.link().link().round_trip_bytes().min(MOST_HOLE_BYTES)
+    }
+
     /// What earlier files have taught. A panic of another reader does not matter: each record is complete.
     pub(crate) fn history(&self) -> MutexGuard<'_, PrefixHistory> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)

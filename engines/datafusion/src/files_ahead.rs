@@ -98,7 +98,7 @@ impl FilesAhead {
         let meta = into_014::object_meta(file.object_meta.clone()).ok()?;
         let reader = store.files.store().reader_with(meta).ok()?;
         reader.advise(AccessHint::Random);
-        reader.advise(AccessHint::WillNeed(first_row_group(&metadata, columns)));
+        reader.advise(AccessHint::WillNeed(store.files.requests_for(&first_row_group(&metadata, columns))));
         Some(reader)
     }
 
@@ -112,7 +112,7 @@ impl FilesAhead {
     }
 }
 
-/// The bytes of `columns` of the first row group; neighbours as one range.
+/// The bytes of each of `columns` in the first row group.
 fn first_row_group(metadata: &ParquetMetaData, columns: &[usize]) -> Vec<Range<u64>> {
     let chunks = metadata.row_groups().first().map_or(&[][..], |row_group| row_group.columns());
     let chunks = columns.iter().filter_map(|column| chunks.get(*column)).filter_map(|chunk| {
@@ -120,12 +120,5 @@ fn first_row_group(metadata: &ParquetMetaData, columns: &[usize]) -> Vec<Range<u
         let (start, bytes) = (u64::try_from(start).ok()?, u64::try_from(chunk.compressed_size()).ok()?);
         Some(start..start.checked_add(bytes)?)
     });
-    let mut ranges: Vec<Range<u64>> = Vec::new();
-    for chunk in chunks {
-        match ranges.last_mut().filter(|last| last.end == chunk.start) {
-            Some(last) => last.end = chunk.end,
-            None => ranges.push(chunk),
-        }
-    }
-    ranges
+    chunks.collect()
 }

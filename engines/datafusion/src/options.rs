@@ -67,7 +67,7 @@ fn check(option: &str) -> Result<()> {
 
 /// The prefix as [`StoreOptions::of`] looks it up.
 fn checked_prefix(prefix: &str) -> Result<String> {
-    let store = prefix.strip_suffix('/').filter(|store| !store.ends_with(['/', ':'])).unwrap_or(prefix);
+    let store = prefix.strip_suffix('/').filter(|store| !store.ends_with(":/")).unwrap_or(prefix);
     match store.split_once("://") {
         Some((scheme, rest)) if !scheme.is_empty() && !rest.contains('/') => Ok(store.to_owned()),
         _ => {
@@ -154,7 +154,7 @@ mod tests {
             ("s3://bucket", Some("s3://bucket")),
             ("s3://bucket/", Some("s3://bucket")),
             ("https://host:8080", Some("https://host:8080")),
-            ("file:///", Some("file:///")),
+            ("file:///", Some("file://")),
             ("s3://bucket/folder", None),
             ("bucket", None),
             ("://bucket", None),
