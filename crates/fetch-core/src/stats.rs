@@ -43,8 +43,8 @@ pub struct FetchStats {
     pub hedges_won: u64,
     /// Requests sent again after a failure, and bodies resumed.
     pub retries: u64,
-    /// Reads that ended with [`crate::ObjectChanged`]; those that began anew count as `restarts`. Each request of a call
-    /// for several ranges is a read.
+    /// Reads that ended with [`crate::ObjectChanged`]; those that began anew count as `restarts`. Each request of a
+    /// call for several ranges is a read.
     pub object_changes: u64,
     /// GETs that found no permit free and waited for one.
     pub permit_waits: u64,
