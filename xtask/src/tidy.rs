@@ -17,8 +17,9 @@ use source::SourceFile;
 /// The most lines of code that the facade may have: the facade builds the stack and decides nothing. About 250 of them
 /// are the precedence of options, which moved here from fetch-core, and 50 the registry of links. 45 are what the
 /// Python package needs: URLs taken apart without opening them, a shared budget, and readers of known metadata. 25 are
-/// the options of a configuration file, which give way to the providers' own variables.
-const FACADE_LINES: usize = 1095;
+/// the options of a configuration file, which give way to the providers' own variables. 20 hand the layers to an
+/// exporter of metrics.
+const FACADE_LINES: usize = 1115;
 
 #[derive(Debug, PartialEq, Eq)]
 struct Problem {

@@ -28,6 +28,8 @@ pub struct CacheStats {
     pub joined_bytes: u64,
     /// Bytes of the inner store's answers; those of bypassed calls are not counted.
     pub fetched_bytes: u64,
+    /// Fetches that failed because the object had changed. The calls that waited for them looked anew.
+    pub object_changes: u64,
     /// Pages evicted to make room, or replaced by the same page fetched again.
     pub evictions: u64,
     /// The evicted pages that were fetched ahead, or by [`crate::CacheStore::warm`], and never read from here. Where
@@ -75,6 +77,7 @@ counters!(
     hit_bytes,
     joined_bytes,
     fetched_bytes,
+    object_changes,
     evictions,
     evicted_unread
 );

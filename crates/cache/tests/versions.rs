@@ -207,6 +207,20 @@ async fn read(store: &CacheStore, version: Option<&str>, range: Range<u64>, expe
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_fetch_that_finds_another_version_is_counted() {
+    let sim = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(64).build();
+    let old = sim.catalog().add_synthetic(A, 300_000).number;
+    let store = CacheStore::new(Arc::new(sim.clone()), CacheConfig::default()).expect("a good config");
+    read(&store, None, 0..1000, &old.to_string()).await;
+    let new = sim.overwrite(A, None).expect("there").number;
+    // The old version is trusted still; the store refuses another page of it.
+    read(&store, None, 200_000..201_000, &new.to_string()).await;
+    assert_eq!(store.stats().object_changes, 1);
+    read(&store, None, 0..1000, &new.to_string()).await;
+    assert_eq!(store.stats().object_changes, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn versions_asked_for_by_name_are_cached_and_never_mixed_with_the_present_one() {
     for freshness in [Freshness::default(), Freshness::OnOpen, Freshness::Immutable] {
         let (sim, store, [old, new]) = versioned(freshness);

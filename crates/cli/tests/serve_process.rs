@@ -92,6 +92,7 @@ fn addresses_that_others_reach_and_urls_without_a_bucket_are_refused() {
         (&["--listen", "0.0.0.0:0", "gs://bucket"][..], "other machines can reach"),
         (&["--listen", "[::]:0", "gs://bucket"], "no TLS"),
         (&["--listen", "nonsense", "gs://bucket"], "expected 127.0.0.1:PORT"),
+        (&["--metrics", "0.0.0.0:0", "gs://bucket"], "other machines can reach"),
         (&["gs://bucket/*.gz"], "without a pattern"),
         (&["gs://bucket/k#17"], "without a pattern or a generation"),
         (&["/tmp"], "name a bucket"),
@@ -160,6 +161,79 @@ async fn with_keys_only_signed_requests_are_answered() {
     for path in ["/", "/bucket/dir/a%20b", "/bucket?list-type=2", "/storage/v1/b/bucket/o", "/bucket/none"] {
         assert_eq!(http().get(format!("{}{path}", endpoint.url)).send().await.unwrap().status(), 403, "{path}");
     }
+}
+
+/// The value of a line of Prometheus' text.
+#[track_caller]
+fn value(text: &str, series: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {series} in:\n{text}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn metrics_are_those_of_the_reads_through_it() {
+    let (place, bucket) = (Place::new(), Bucket::new(Dialect::Gcs));
+    let bytes = common::bytes(5, 200_000);
+    bucket.put("k", bytes.clone());
+    let started = Endpoint::start(&place, &bucket, &bucket.url(""), &["--metrics", "127.0.0.1:0", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&started.url).unwrap();
+    let [url, metrics] = ["url", "metrics"].map(|key| said[key].as_str().unwrap());
+    let scrape = async || {
+        let answer = http().get(metrics).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+        answer.text().await.unwrap()
+    };
+    // The requests that the metrics tell of, by how they ended.
+    let requests = |text: &str, kind: &str, outcome: &str| -> f64 {
+        let own =
+            |line: &&str| line.contains(&format!("kind=\"{kind}\"")) && line.contains(&format!("=\"{outcome}\"}}"));
+        let lines = text.lines().filter(|line| line.starts_with("headstart_requests_total{")).filter(own);
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    };
+    let before = scrape().await;
+    assert_eq!(requests(&before, "get", "answered") + requests(&before, "head", "answered"), 0.0);
+    assert_eq!(value(&before, "headstart_demanded_bytes_total"), 0.0);
+
+    let read = async || http().get(format!("{url}/bucket/k")).send().await.unwrap().bytes().await.unwrap();
+    assert!(read().await == bytes);
+    let (first, counts) = (scrape().await, bucket.server.log().counts());
+    assert!(counts.gets > 0);
+    assert_eq!(requests(&first, "get", "answered"), counts.gets as f64, "{first}");
+    assert_eq!(requests(&first, "head", "answered"), counts.heads as f64, "{first}");
+    assert_eq!(value(&first, "headstart_fetched_bytes_total{layer=\"fetch\"}"), 200_000.0);
+    assert_eq!(value(&first, "headstart_first_byte_seconds_count"), counts.gets as f64);
+    assert_eq!(value(&first, "headstart_body_seconds_count"), counts.gets as f64);
+    assert_eq!(value(&first, "headstart_requests_in_flight"), 0.0);
+    // Four pages of 64 KiB.
+    assert_eq!(value(&first, "headstart_cache_held_pages{tier=\"memory\"}"), 4.0);
+
+    // A second read comes from the cache.
+    assert!(read().await == bytes);
+    let second = scrape().await;
+    assert_eq!(requests(&second, "get", "answered"), counts.gets as f64);
+    assert_eq!(value(&second, "headstart_fetched_bytes_total{layer=\"fetch\"}"), 200_000.0);
+    let hits = |text| value(text, "headstart_cache_hit_bytes_total{source=\"memory\"}");
+    assert_eq!(hits(&second) - hits(&first), 200_000.0);
+    // Read-ahead counts the reads of ranges; those of whole objects pass it.
+    assert_eq!(value(&second, "headstart_demanded_bytes_total"), 0.0);
+    let range = http().get(format!("{url}/bucket/k")).header("range", "bytes=1000-1999").send().await.unwrap();
+    assert_eq!(range.bytes().await.unwrap(), bytes[1000..2000]);
+    assert_eq!(value(&scrape().await, "headstart_demanded_bytes_total"), 1000.0);
+
+    // An object that is not there, asked for at the store.
+    assert_eq!(http().get(format!("{url}/bucket/none")).send().await.unwrap().status(), 404);
+    let third = scrape().await;
+    assert!(requests(&third, "get", "refused") + requests(&third, "head", "refused") > 0.0, "{third}");
+
+    // The endpoint of metrics serves nothing else, and no web page.
+    let other = metrics.replace("/metrics", "/bucket/k");
+    assert_eq!(http().get(other).send().await.unwrap().status(), 404);
+    assert_eq!(http().post(metrics).send().await.unwrap().status(), 405);
+    assert_eq!(http().get(metrics).header("host", "evil.example").send().await.unwrap().status(), 403);
+    assert_eq!(http().get(format!("{url}/metrics")).send().await.unwrap().status(), 404);
+    started.signal(Signal::TERM);
+    assert_eq!(started.end().code, 0);
 }
 
 /// The keys of a bucket.

@@ -122,6 +122,8 @@ pub use protocol::link_estimate::LinkEstimate;
 pub use protocol::version::{ObjectVersion, PinBy};
 pub use request::retryable::ConnectionFault;
 pub use stats::FetchStats;
+pub use stats::outcomes::{OutcomeCounts, RequestOutcomes};
+pub use stats::time_histogram::{TIME_BOUNDS_US, TimeBucket, TimeHistogram};
 pub use store::FetchStore;
 
 #[cfg(doctest)]

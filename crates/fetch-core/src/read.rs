@@ -35,7 +35,9 @@ impl FetchCore {
         let activity = self.permits.activity();
         let link = self.link.link();
         let call = ReadCall { core: self, path, activity: &activity, link };
-        TrackedCall::new(&activity, call.answer(options)).await
+        let answered = TrackedCall::new(&activity, call.answer(options)).await;
+        self.counters.on_read_end(&answered);
+        answered
     }
 }
 

@@ -1,11 +1,18 @@
 //! The statistics of a `FetchStore`.
 
+pub(crate) mod outcomes;
+pub(crate) mod time_histogram;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use object_store::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::error::ObjectChanged;
 use crate::policy::profile::Prices;
 use crate::protocol::extensions::Intent;
+use outcomes::{OutcomeCounters, RequestOutcomes};
+use time_histogram::{TimeHistogram, TimeRecorder};
 
 /// What a [`crate::FetchStore`] has done so far. Writes and lists are forwarded uncounted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -36,6 +43,15 @@ pub struct FetchStats {
     pub hedges_won: u64,
     /// Requests sent again after a failure, and bodies resumed.
     pub retries: u64,
+    /// Reads that ended with [`crate::ObjectChanged`]; those that began anew count as `restarts`. Each request of a
+    /// call for several ranges is a read.
+    pub object_changes: u64,
+    /// GETs that found no permit free and waited for one.
+    pub permit_waits: u64,
+    /// Microseconds that GETs waited for a permit until they got it, summed over GETs.
+    pub permit_waited_us: u64,
+    /// GETs that wait for a permit now.
+    pub waiting: u64,
     /// GETs in flight now.
     pub in_flight: u64,
     /// The most GETs in flight at once; never more than `concurrency`.
@@ -44,6 +60,14 @@ pub struct FetchStats {
     pub limit_in_flight: u64,
     /// What the requests and bytes cost at the profile's prices, in US dollars.
     pub cost_usd: f64,
+    /// How requests ended.
+    pub outcomes: RequestOutcomes,
+    /// Times from a GET to the first byte of its answer; for a hedged one, from the first GET. Answers of a cache below
+    /// are not measured.
+    pub first_byte: TimeHistogram,
+    /// Times from the first byte of a body to its last, those included in which its reader was elsewhere. Bodies that
+    /// were dropped or failed are not counted.
+    pub body: TimeHistogram,
 }
 
 impl FetchStats {
@@ -60,7 +84,10 @@ macro_rules! fetch_counters {
         /// The counters behind [`FetchStats`].
         #[derive(Debug, Default)]
         pub(crate) struct FetchCounters {
-            $(pub(crate) $name: EventCounter),+
+            $(pub(crate) $name: EventCounter,)+
+            pub(crate) outcomes: OutcomeCounters,
+            pub(crate) first_byte: TimeRecorder,
+            pub(crate) body: TimeRecorder,
         }
 
         impl FetchCounters {
@@ -83,7 +110,8 @@ fetch_counters!(
     restarts,
     hedges,
     hedges_won,
-    retries
+    retries,
+    object_changes
 );
 
 /// A number that many tasks increase.
@@ -109,6 +137,13 @@ impl FetchCounters {
         }
     }
 
+    /// A read ends with this result.
+    pub(crate) fn on_read_end<T>(&self, result: &Result<T>) {
+        if result.as_ref().is_err_and(|error| ObjectChanged::find(error).is_some()) {
+            self.object_changes.add(1);
+        }
+    }
+
     /// Moves `bytes` from delivered to wasted. They must have been counted as delivered before: the counter must not go
     /// below zero.
     pub(crate) fn reclassify_as_wasted(&self, bytes: u64) {
@@ -119,6 +154,8 @@ impl FetchCounters {
     pub(crate) fn snapshot(&self, prices: &Prices) -> FetchStats {
         let mut stats = self.counted();
         stats.cost_usd = prices.cost(stats.gets() + stats.heads, stats.fetched_bytes);
+        stats.outcomes = self.outcomes.snapshot();
+        (stats.first_byte, stats.body) = (self.first_byte.snapshot(), self.body.snapshot());
         stats
     }
 }

@@ -117,6 +117,10 @@ impl FetchStore {
         let mut stats = core.counters.snapshot(&core.profile.prices);
         stats.in_flight = core.permits.in_flight() as u64;
         stats.peak_in_flight = core.permits.peak() as u64;
+        let (waits, waited, waiting) = core.permits.waits();
+        stats.permit_waits = waits;
+        stats.permit_waited_us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        stats.waiting = waiting as u64;
         stats.limit_in_flight = core.concurrency.lock().limit() as u64;
         stats
     }

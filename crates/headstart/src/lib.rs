@@ -138,6 +138,10 @@
 //! `memory_bytes` (512 MiB) limits the memory of all layers: `cache.memory_bytes` for the cache, the rest for bytes in
 //! flight and ahead of the reader. Bytes returned to the caller are not counted.
 //!
+//! # Metrics
+//! With the feature `metrics`, [`Headstart::stats`] goes to Prometheus, OpenTelemetry and others through the recorder
+//! of the `metrics` crate: `tokio::spawn(store.metrics_exporter([("store", "training")]).run(Duration::from_secs(5)))`.
+//!
 //! # Cancel safety
 //! Dropping any future aborts the requests that no one else waits for.
 //!
@@ -160,12 +164,15 @@ pub use headstart_cache::{CacheDirectory, DiskCheck, DiskCleared, DiskContents};
 pub use headstart_cache::{DiskConfig, DiskState, DiskStats};
 pub use headstart_fetch_core::{
     AccessHint, BackendProfile, CacheHint, ConfigError, FetchConfig, FetchError, FetchStats, FetchStore, Intent, Link,
-    LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, OptionSpec, PinBy, Prices,
+    LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, OptionSpec, OutcomeCounts, PinBy, Prices,
+    RequestOutcomes, TimeBucket, TimeHistogram,
 };
 #[cfg(feature = "download")]
 pub use headstart_fetch_core::{Download, DownloadError, DownloadProgress, Downloaded};
 #[cfg(feature = "gcp")]
 pub use headstart_gcs_backend::GcsError;
+#[cfg(feature = "metrics")]
+pub use headstart_metrics as metrics;
 pub use headstart_prefetch::{
     BlockingReader, ObjectBodies, ObjectBody, ObjectError, Objects, PrefetchConfig, PrefetchStats, PrefetchStore,
     Reader,

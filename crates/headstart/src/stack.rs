@@ -219,6 +219,24 @@ impl Headstart {
         }
     }
 
+    /// An exporter of [`Headstart::stats`] and the estimate of the link to the `metrics` crate's current recorder; see
+    /// [`metrics`](crate::metrics). All metrics get the `labels`, by which several stacks are told apart.
+    ///
+    /// The exporter keeps the stack in memory as a clone does.
+    #[cfg(feature = "metrics")]
+    pub fn metrics_exporter<K: Into<String>, V: Into<String>>(
+        &self,
+        labels: impl IntoIterator<Item = (K, V)>,
+    ) -> crate::metrics::MetricsExporter {
+        let layers = crate::metrics::ExportedLayers {
+            fetch: self.fetch_is_on.then(|| self.fetching.clone()),
+            cache: self.caching.as_deref().cloned(),
+            prefetch: Some(self.prefetching.clone()),
+            budget: Some(Arc::clone(&self.budget)),
+        };
+        crate::metrics::MetricsExporter::new(layers, labels)
+    }
+
     /// Every option, its value and its source. Secrets are shown as `***`.
     #[must_use]
     pub fn effective_config(&self) -> &[Setting] {

@@ -208,6 +208,18 @@ async fn a_stream_without_read_ahead_is_the_stores_own() {
     assert!(ObjectChanged::find(&error).is_some(), "{error}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_that_finds_another_version_is_counted() {
+    let bench = Bench::with(64 * MIB, PrefetchConfig::default());
+    let reader = bench.reader();
+    bench.read(&reader, 0..10).await;
+    assert_eq!(bench.store.stats().object_changes, 0);
+    bench.sim.overwrite(KEY, None).unwrap();
+    let error = reader.read_at(32 * MIB..32 * MIB + 10).await.unwrap_err();
+    assert!(ObjectChanged::find(&error).is_some(), "{error}");
+    assert_eq!(bench.store.stats().object_changes, 1);
+}
+
 #[test]
 fn plain_threads_read_and_runtime_threads_are_refused() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();

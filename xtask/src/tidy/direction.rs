@@ -14,12 +14,13 @@ const LAYERS: &[&str] = &[
     "headstart-gcs-backend",
     "headstart-s3-backend",
     "headstart-local-backend",
+    "headstart-metrics",
 ];
 
 /// What each package may depend on: `(package, in its code, also in its tests)`.
 ///
-/// `fetch-core ← {prefetch, cache, *-backend} ← headstart ← xtask`; siblings do not depend on each other. xtask, the
-/// last in this order, may depend on every package but peers.
+/// `fetch-core ← {prefetch, cache ← metrics, *-backend} ← headstart ← xtask`; siblings do not depend on each other.
+/// xtask, the last in this order, may depend on every package but peers.
 const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     // The tests of a package may name the package itself, to switch on features.
     (CORE, &[], &[CORE, SIM]),
@@ -29,6 +30,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("headstart-gcs-backend", &[CORE], &[SIM]),
     ("headstart-s3-backend", &[CORE], &[SIM]),
     ("headstart-local-backend", &[CORE], &[]),
+    ("headstart-metrics", &[CORE, "headstart-cache", "headstart-prefetch"], &[SIM]),
     ("headstart", LAYERS, &[SIM]),
     ("headstart-python", &["headstart", "headstart-affinity"], &[]),
     (

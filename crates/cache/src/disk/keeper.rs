@@ -3,6 +3,7 @@
 //! Whoever needs room does this, under a lock. Nobody waits for the lock: while another process has it, room is made.
 
 use std::io;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::directory::{DiskDirectory, ListedFile};
 use super::policy::keep::{DiskUsage, SegmentToKeep, in_order_of_deletion};
@@ -70,7 +71,9 @@ impl DiskKeeper {
                 trace_events::disk_failed(&self.directory.path, "remove", &error);
                 continue;
             }
+            set.deleted.fetch_add(1, Relaxed);
             if let Some(segment) = set.get(victim.id) {
+                set.evicted_pages.fetch_add(segment.pages.load(Relaxed).into(), Relaxed);
                 set.forget(&segment);
             }
             left_bytes = left_bytes.saturating_sub(victim.bytes);

@@ -73,6 +73,9 @@ pub(crate) struct SegmentSet {
     max_open_files: usize,
     /// Damaged pages found.
     pub(crate) damages: AtomicU64,
+    /// Segments deleted to make room, and their pages.
+    pub(crate) deleted: AtomicU64,
+    pub(crate) evicted_pages: AtomicU64,
     /// Pages that the filter of paths is made for at least.
     pages_of_filter: u64,
 }
@@ -108,6 +111,8 @@ impl SegmentSet {
             open_files: AtomicUsize::new(0),
             max_open_files: system::file_limit().map_or(MAX_OPEN_FILES, |limit| MAX_OPEN_FILES.min(limit / 4)),
             damages: AtomicU64::new(0),
+            deleted: AtomicU64::new(0),
+            evicted_pages: AtomicU64::new(0),
             pages_of_filter: pages,
         }
     }

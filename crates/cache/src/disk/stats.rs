@@ -27,6 +27,10 @@ pub struct DiskStats {
     pub dropped: u64,
     /// Pages that were not written to a full disk because they were not used often enough.
     pub not_admitted: u64,
+    /// Segments that this process deleted to make room.
+    pub deleted_segments: u64,
+    /// Pages of these segments, as far as this process knew them.
+    pub evictions: u64,
     /// Damaged segments found, and set aside.
     pub damaged: u64,
     /// Reads and writes that failed.

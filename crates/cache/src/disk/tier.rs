@@ -276,6 +276,8 @@ impl DiskTier for SegmentTier {
         let shared = &self.shared;
         DiskStats {
             damaged: shared.set.damages.load(Relaxed),
+            deleted_segments: shared.set.deleted.load(Relaxed),
+            evictions: shared.set.evicted_pages.load(Relaxed),
             held_bytes: shared.used_bytes.load(Relaxed),
             held_pages: shared.set.index.len() as u64,
             segments: shared.set.len() as u64,

@@ -96,6 +96,7 @@ impl FetchTask {
         let begun = Instant::now();
         let result = self.request(head, range).await.inspect_err(|error| {
             if ObjectChanged::find(error).is_some() {
+                lookup.counters.object_changes.add(1);
                 lookup.versions.forget(&self.call.path, self.call.version.as_deref(), head.id);
             }
         })?;

@@ -53,7 +53,10 @@ async fn a_directory_that_may_have_less_than_before_shrinks_without_a_write() {
     let disk = DiskConfig { bytes: 16 * MIB, ..config.disk };
     let store = store();
     let cache = Cached::new(&store, CacheConfig { disk, ..config });
+    let before = home.segments("segment").len() as u64;
     shrinks_to(&home, 16 * MIB);
+    let (left, disk) = (home.segments("segment").len() as u64, cache.disk());
+    assert_eq!((disk.deleted_segments, disk.evictions > 0), (before - left, true), "{disk:?}");
     cache.read(&object("filled", FILLED), 0..FILLED).await;
     assert!(cache.disk().hits > 0, "no more goes than has to");
 }

@@ -2,6 +2,7 @@
 
 mod json;
 mod listener;
+mod metrics;
 mod object;
 mod refusal;
 mod s3;
@@ -26,6 +27,7 @@ use tokio::task::JoinSet;
 use url::Url;
 
 use self::listener::Listener;
+use self::metrics::MetricsEndpoint;
 use self::served::Served;
 use self::service::Service;
 use crate::failure::{Failure, FailureKind};
@@ -48,6 +50,9 @@ pub(crate) struct ServeArgs {
     /// Where to listen: 127.0.0.1:PORT, localhost:PORT or unix:PATH; port 0 picks a free port, which is printed
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
     listen: ListenAddress,
+    /// Answer Prometheus at this address: 127.0.0.1:PORT, localhost:PORT or unix:PATH; the path is /metrics
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<ListenAddress>,
     /// Answer only requests that are signed (AWS Signature Version 4) with a key of this file
     ///
     /// The file is TOML: a line `ACCESS_KEY_ID = "SECRET_ACCESS_KEY"` for each key.
@@ -76,8 +81,17 @@ pub(crate) async fn run(session: Arc<Session>, args: &ServeArgs) -> Result<(), F
         return Err(Failure::usage(format!("Clients of S3 cannot sign requests for a bucket called '{bucket}'.")));
     }
     let listener = Listener::bind(&args.listen).await?;
+    let metrics = match &args.metrics {
+        Some(address) => Some(MetricsEndpoint::bind(address, &site.stack).await?),
+        None => None,
+    };
     let signals = Signals::listen();
-    announce(&session, &site, &listener, &bucket)?;
+    announce(&session, &site, &listener, metrics.as_ref(), &bucket)?;
+    // Aborted when it is dropped, after the last request has ended.
+    let mut measuring = JoinSet::new();
+    if let Some(metrics) = metrics {
+        measuring.spawn(metrics.serve());
+    }
     let served = Served::new(Arc::clone(&session), site.stack, bucket, site.path, site.store_url);
     let service = Service::new(Arc::new(served), keys, args.allow_writes, listener.is_loopback());
     serve(&session, listener, Arc::new(service), args, signals).await
@@ -94,9 +108,7 @@ async fn serve(
     let places = Arc::new(Semaphore::new(usize::try_from(args.max_connections).unwrap_or(Semaphore::MAX_PERMITS)));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    http.max_headers(MOST_HEADERS).max_header_size(MOST_HEADER_BYTES);
+    let http = http();
     loop {
         let next = async {
             // The semaphore is never closed.
@@ -135,6 +147,14 @@ async fn serve(
         }
         number = signals.next() => Err(Failure::new(FailureKind::Signal(number), "")),
     }
+}
+
+/// How connections are served.
+fn http() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    http.max_headers(MOST_HEADERS).max_header_size(MOST_HEADER_BYTES);
+    http
 }
 
 /// The cache is on, unless the user says otherwise anywhere.
@@ -185,9 +205,18 @@ fn read_keys(file: &FilePath) -> Result<SimpleAuth, Failure> {
 }
 
 /// Prints the URL, and says how programs are led to it.
-fn announce(session: &Session, site: &Site, listener: &Listener, bucket: &str) -> Result<(), Failure> {
+fn announce(
+    session: &Session,
+    site: &Site,
+    listener: &Listener,
+    metrics: Option<&MetricsEndpoint>,
+    bucket: &str,
+) -> Result<(), Failure> {
     let url = listener.url();
-    let data = serde_json::json!({ "url": url, "bucket": bucket, "prefix": site.path.as_ref() });
+    let mut data = serde_json::json!({ "url": url, "bucket": bucket, "prefix": site.path.as_ref() });
+    if let Some(metrics) = metrics {
+        data["metrics"] = metrics.url().into();
+    }
     session.output.line(|| url.clone(), &data)?;
     session.output.flush()?;
     if listener.is_loopback() {
@@ -196,6 +225,9 @@ fn announce(session: &Session, site: &Site, listener: &Listener, bucket: &str) -
              {url}/{bucket}/KEY. Ctrl-C stops.",
             site.shown
         ));
+    }
+    if let Some(metrics) = metrics {
+        session.output.note(&format!("Prometheus finds metrics at {}.", metrics.url()));
     }
     Ok(())
 }

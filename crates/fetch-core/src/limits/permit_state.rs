@@ -62,6 +62,10 @@ pub(super) struct PermitState {
     /// The weights of these permits, by kind.
     weights: [u64; 4],
     pub(super) peak: usize,
+    /// Requests that have found no permit free.
+    pub(super) waits: u64,
+    /// How long waiters have waited until they took their permits, summed.
+    pub(super) waited: Duration,
     latest_id: PermitId,
     pub(super) queue: WaitQueue<PermitRequest, PermitId>,
     pub(super) held: HashMap<PermitId, PermitHolder>,

@@ -102,6 +102,12 @@ impl Permits {
         self.state.lock().peak
     }
 
+    /// How many waits for a permit there were, how long those took that have ended with one, and how many wait now.
+    pub(crate) fn waits(&self) -> (u64, Duration, usize) {
+        let state = self.state.lock();
+        (state.waits, state.waited, state.queue.len())
+    }
+
     /// Waits for a permit for a request with `extensions`, sent for the call with this `activity`: speculation if they
     /// say so, else of the given `kind`.
     ///
@@ -180,7 +186,9 @@ impl Permits {
         }
         let waiter = QueuedWaiter::new(request);
         let ticket = state.queue.join(kind.priority(), &waiter);
-        Err(PermitPlace { permits: Arc::clone(self), waiter, ticket, priority: kind.priority() })
+        state.waits += 1;
+        let since = self.started.elapsed();
+        Err(PermitPlace { permits: Arc::clone(self), waiter, ticket, priority: kind.priority(), since })
     }
 
     /// Grants free permits to waiters.
@@ -254,6 +262,8 @@ struct PermitPlace {
     waiter: Arc<QueuedWaiter<PermitRequest>>,
     ticket: Ticket,
     priority: u8,
+    /// When the wait began.
+    since: Duration,
 }
 
 impl PermitPlace {
@@ -298,6 +308,7 @@ impl PermitPlace {
                 if let Some(holder) = state.held.get_mut(&id) {
                     holder.unclaimed_since = None;
                     let reclaimed = Arc::clone(&holder.reclaimed);
+                    state.waited += self.permits.started.elapsed().saturating_sub(self.since);
                     return Some(Permit { permits: Arc::clone(&self.permits), id, reclaimed });
                 }
                 state.queue.rejoin(self.priority, self.ticket, &self.waiter);

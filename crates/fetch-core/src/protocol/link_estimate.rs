@@ -179,6 +179,11 @@ impl BodyMeter {
         self.estimate.estimator.lock().on_bytes(self.estimate.start.elapsed(), bytes);
     }
 
+    /// The time since the first byte.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.estimate.start.elapsed().saturating_sub(self.started)
+    }
+
     /// The reader limits the rate of the body from now on, so the rate says nothing about the link.
     pub fn mark_app_limited(&mut self) {
         self.app_limited = true;

@@ -138,6 +138,9 @@ impl Stream for Parts {
         let turn = ready!(coop::poll_proceed(cx));
         let taken = ready!(self.0.state.lock().take(cx));
         turn.made_progress();
+        if let Some(taken) = &taken {
+            self.0.core.counters.on_read_end(taken);
+        }
         if let Some(Ok(bytes)) = &taken {
             self.0.core.counters.delivered_bytes.add(bytes.len() as u64);
             self.0.refill();

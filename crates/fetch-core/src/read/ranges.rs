@@ -153,7 +153,9 @@ impl FetchCore {
         let pinned = version.get().is_some_and(|version| version.pin(self.profile.pin, &mut options));
         let read = async {
             let mut result = self.read(path, options.clone()).await?;
-            self.refusals.check(version.get_or_init(|| ObjectVersion::of(&result.meta)), &result.meta)?;
+            let checked = self.refusals.check(version.get_or_init(|| ObjectVersion::of(&result.meta)), &result.meta);
+            self.counters.on_read_end(&checked);
+            checked?;
             if let GetResultPayload::Stream(body) = result.payload {
                 let delivered = Arc::clone(delivered);
                 let count = move |chunk: &Bytes| _ = delivered.fetch_add(chunk.len() as u64, Ordering::Relaxed);
@@ -163,7 +165,14 @@ impl FetchCore {
         };
         match (read.await, version.get()) {
             // Not of the pinned version, which may still exist without having the range: a newer one may have it.
-            (Err(error), Some(version)) => Err(self.explain(error, pinned, path, version, &asked).await),
+            (Err(error), Some(version)) => {
+                let is_counted = ObjectChanged::find(&error).is_some();
+                let explained = Err(self.explain(error, pinned, path, version, &asked).await);
+                if !is_counted {
+                    self.counters.on_read_end(&explained);
+                }
+                explained
+            }
             (read, _) => read,
         }
     }

@@ -17,6 +17,7 @@ use crate::policy::{body_check::check_range, byte_range, concurrency::AnswerSamp
 use crate::protocol::extensions::{Intent, Promotion};
 use crate::protocol::link_estimate::FirstByte;
 use crate::request::{core::FetchCore, retryable::is_transient};
+use crate::stats::outcomes::RequestPurpose;
 use crate::trace_events;
 
 /// The shortest hedge delay before the link is measured: a first guess that is wrong would duplicate every request.
@@ -40,7 +41,7 @@ impl FetchCore {
     ) -> Result<(GetResult, FirstByte)> {
         let sent_at = Instant::now();
         let timed = |(result, connects)| (result, FirstByte { ttfb: sent_at.elapsed(), connects });
-        let mut first = pin!(self.send(path, options, number));
+        let mut first = pin!(self.send(path, options, number, None));
         if !self.may_hedge(options) {
             return first.await.map(timed);
         }
@@ -60,19 +61,22 @@ impl FetchCore {
             };
             self.counters.hedges.add(1);
             trace_events::hedge_sent(path, sent_at);
-            let answered = match select(first.as_mut(), self.send(path, options, number).boxed()).await {
-                Either::Left((Err(error), hedge)) if is_transient(&error) => match hedge.await {
-                    Ok(result) => (Ok(result), Some(hedge_permit)),
-                    Err(_) => (Err(error), None),
-                },
-                Either::Left((answered, _)) => (answered, None),
-                Either::Right((Ok(result), _)) => (Ok(result), Some(hedge_permit)),
-                Either::Right((Err(_), _)) => {
-                    self.hedging.lock().on_outcome(false);
-                    late_since = Instant::now();
-                    continue;
-                }
-            };
+            let answered =
+                match select(first.as_mut(), self.send(path, options, number, Some(RequestPurpose::Hedge)).boxed())
+                    .await
+                {
+                    Either::Left((Err(error), hedge)) if is_transient(&error) => match hedge.await {
+                        Ok(result) => (Ok(result), Some(hedge_permit)),
+                        Err(_) => (Err(error), None),
+                    },
+                    Either::Left((answered, _)) => (answered, None),
+                    Either::Right((Ok(result), _)) => (Ok(result), Some(hedge_permit)),
+                    Either::Right((Err(_), _)) => {
+                        self.hedging.lock().on_outcome(false);
+                        late_since = Instant::now();
+                        continue;
+                    }
+                };
             self.hedging.lock().on_outcome(answered.1.is_some());
             break answered;
         };
@@ -140,10 +144,17 @@ impl FetchCore {
     }
 
     /// Sends a GET and checks that its answer is about the range that was requested. Also returns whether it probably
-    /// opened a connection.
-    async fn send(&self, path: &Path, options: &GetOptions, number: usize) -> Result<(GetResult, bool)> {
+    /// opened a connection. The request is sent for its intent, if for no other `purpose`.
+    async fn send(
+        &self,
+        path: &Path,
+        options: &GetOptions,
+        number: usize,
+        purpose: Option<RequestPurpose>,
+    ) -> Result<(GetResult, bool)> {
         let intent = Intent::of(&options.extensions);
         self.counters.gets(intent).add(1);
+        let sent = self.counters.outcomes.sent(purpose.unwrap_or_else(|| intent.into()));
         let connects = self.link.request_sent(self.permits.in_flight());
         let cancel = CancelOnDrop(self);
         let mut request = options.clone();
@@ -154,6 +165,7 @@ impl FetchCore {
         let span = trace_events::request_span(path, options.range.as_ref(), intent, number);
         let answered = self.refusals.get_opts(&*self.inner, path, request).instrument(span).await;
         std::mem::forget(cancel);
+        sent.ended(answered.as_ref().err());
         if let Some(throttled) = answered.as_ref().err().and_then(Throttled::find) {
             trace_events::throttled(path, &throttled);
         }

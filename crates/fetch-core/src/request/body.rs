@@ -97,6 +97,9 @@ impl ResponseBody {
 
     fn measure(&mut self, first_byte: FirstByte, lower: Option<Origin>) {
         // An answer of a cache below says nothing about the link.
+        if lower.is_none() {
+            self.core.counters.first_byte.record(first_byte.ttfb);
+        }
         self.meter = lower.is_none().then(|| self.core.link.body_started_after(first_byte));
         self.lower = lower.map(|origin| LowerOrigin { origin, wire_bytes: 0, hit_bytes: 0 });
     }
@@ -166,7 +169,9 @@ impl ResponseBody {
         self.add_lower_origin();
         if self.check.is_complete() {
             self.permit = None;
-            self.meter = None;
+            if let Some(meter) = self.meter.take() {
+                self.core.counters.body.record(meter.elapsed());
+            }
         }
     }
 
@@ -301,6 +306,9 @@ impl Stream for PassThroughBody {
         let waker = self.waker.begin_poll(cx);
         let item = ready!(self.body.poll_next_unpin(&mut Context::from_waker(&waker)));
         coop.made_progress();
+        if let Some(item) = &item {
+            self.body.core.counters.on_read_end(item);
+        }
         if let Some(Ok(bytes)) = &item {
             self.body.core.counters.delivered_bytes.add(bytes.len() as u64);
             self.body.mark_idle();

@@ -20,7 +20,7 @@ use crate::policy::{concurrency::Concurrency, hedge::Hedging, profile::BackendPr
 use crate::protocol::{extensions::CacheHint, link_estimate::LinkEstimate, version::ObjectVersion};
 use crate::request::refusals::{Pinned, Refusals};
 use crate::request::retryable::is_transient;
-use crate::stats::FetchCounters;
+use crate::stats::{FetchCounters, outcomes::RequestPurpose};
 use crate::trace_events;
 
 /// What all reads of one store share.
@@ -150,7 +150,10 @@ impl FetchCore {
         let mut attempts = self.attempts();
         loop {
             self.counters.heads.add(1);
-            match self.inner.get_opts(path, options.clone()).await {
+            let sent = self.counters.outcomes.sent(RequestPurpose::Head);
+            let answered = self.inner.get_opts(path, options.clone()).await;
+            sent.ended(answered.as_ref().err());
+            match answered {
                 Ok(result) => return Ok(result),
                 Err(error) => {
                     let retry = is_transient(&error) && options.extensions.get::<ExplainsError>().is_none();

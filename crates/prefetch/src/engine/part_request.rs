@@ -17,6 +17,7 @@ use crate::engine::part_buffer::PartBuffer;
 use crate::engine::store_shared::StoreShared;
 use crate::engine::{KnownObject, ObjectEngine};
 use crate::planner::messages::PartFetch;
+use crate::store::stats::add;
 
 /// The request of one part, with what the task needs that runs it.
 pub(crate) struct PartRequest {
@@ -46,8 +47,12 @@ impl PartRequest {
                 fresh_until
             }
             Err(error) => {
+                let is_changed = ObjectChanged::find(&error).is_some();
+                if is_changed {
+                    add(&self.shared.counters.object_changes, 1);
+                }
                 if let Some(engine) = self.engine.upgrade() {
-                    if ObjectChanged::find(&error).is_some() {
+                    if is_changed {
                         self.shared.objects.forget(&self.path);
                     }
                     engine.on_failed(id);

@@ -26,6 +26,8 @@ pub struct PrefetchStats {
     pub speculative_requests: u64,
     /// Requests aborted before their last byte.
     pub cancels: u64,
+    /// Requests that failed because the object had changed.
+    pub object_changes: u64,
     /// Requests ahead that were not sent because memory was short.
     pub budget_waits: u64,
     /// Microseconds that reads waited for bytes, summed over reads.
@@ -71,6 +73,7 @@ counters!(
     demand_requests,
     speculative_requests,
     cancels,
+    object_changes,
     budget_waits,
     outstanding_bytes,
     window_bytes,

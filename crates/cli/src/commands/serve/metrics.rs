@@ -1,0 +1,116 @@
+//! The endpoint of `--metrics`: what the layers count, as text for Prometheus.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use headstart::Headstart;
+use headstart::metrics::{METRICS, MetricKind, MetricsExporter, time_bounds};
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, HOST, HeaderMap, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
+use s3s::Body;
+use tokio::task::JoinSet;
+
+use super::listener::Listener;
+use super::object::header_text;
+use super::refusal::response;
+use crate::failure::{Failure, FailureKind};
+use crate::policy::served_name::{ListenAddress, is_local_host};
+
+/// Scrapes at once; more wait.
+const MOST_CONNECTIONS: usize = 16;
+
+/// Prometheus' text format.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Where Prometheus asks for metrics.
+pub(super) struct MetricsEndpoint {
+    listener: Listener,
+    page: MetricsPage,
+}
+
+/// The metrics of a stack, exported anew for every request.
+struct MetricsPage {
+    exporter: Mutex<MetricsExporter>,
+    handle: PrometheusHandle,
+    /// Whether a `Host` header must name this machine.
+    checks_host: bool,
+}
+
+impl MetricsEndpoint {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// The address is in use.
+    pub(super) async fn bind(address: &ListenAddress, stack: &Headstart) -> Result<Self, Failure> {
+        let listener = Listener::bind(address).await?;
+        let checks_host = listener.is_loopback();
+        Ok(Self { listener, page: MetricsPage::new(stack, checks_host)? })
+    }
+
+    /// The URL of the metrics, or `unix:PATH`.
+    pub(super) fn url(&self) -> String {
+        match self.listener.is_loopback() {
+            true => format!("{}/metrics", self.listener.url()),
+            false => self.listener.url(),
+        }
+    }
+
+    /// Answers until it is dropped.
+    pub(super) async fn serve(self) -> Infallible {
+        let (page, http) = (Arc::new(self.page), super::http());
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                stream = self.listener.accept(), if connections.len() < MOST_CONNECTIONS => {
+                    let page = Arc::clone(&page);
+                    let answer = service_fn(move |request| {
+                        let page = Arc::clone(&page);
+                        async move { Ok::<_, Infallible>(page.answer(&request)) }
+                    });
+                    connections.spawn(http.serve_connection(TokioIo::new(stream), answer));
+                }
+                Some(_) = connections.join_next() => {}
+            }
+        }
+    }
+}
+
+impl MetricsPage {
+    fn new(stack: &Headstart, checks_host: bool) -> Result<Self, Failure> {
+        let mut builder = PrometheusBuilder::new();
+        for family in METRICS.iter().filter(|family| family.kind() == MetricKind::Histogram) {
+            let name = Matcher::Full(family.name.to_owned());
+            let failed = |error| Failure::new(FailureKind::Other, format!("Cannot make buckets of times: {error}"));
+            builder = builder.set_buckets_for_metric(name, &time_bounds()).map_err(failed)?;
+        }
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        // The recorder is this endpoint's own: the command is no place for one of the whole process.
+        let exporter = ::metrics::with_local_recorder(&recorder, || stack.metrics_exporter([] as [(&str, &str); 0]));
+        Ok(Self { exporter: Mutex::new(exporter), handle, checks_host })
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+        let host = header_text(request.headers(), HOST);
+        let say = |status, headers, text: &str| response(status, headers, TEXT, text.as_bytes().to_vec());
+        if self.checks_host && host.is_some_and(|host| !is_local_host(host)) {
+            let what = "The Host header names no address of this machine: ask for 127.0.0.1 or localhost\n";
+            return say(StatusCode::FORBIDDEN, HeaderMap::new(), what);
+        }
+        if request.uri().path() != "/metrics" {
+            return say(StatusCode::NOT_FOUND, HeaderMap::new(), "The metrics are at /metrics\n");
+        }
+        if *request.method() != Method::GET {
+            let allowed = HeaderMap::from_iter([(ALLOW, HeaderValue::from_static("GET"))]);
+            return say(StatusCode::METHOD_NOT_ALLOWED, allowed, "Only GET is answered\n");
+        }
+        let mut exporter = self.exporter.lock();
+        exporter.export();
+        say(StatusCode::OK, HeaderMap::new(), &self.handle.render())
+    }
+}
