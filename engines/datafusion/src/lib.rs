@@ -54,8 +54,8 @@
 //!
 //! # Files ahead
 //! DataFusion opens the files of a scan one after the other in each partition. While the last row group of a file is
-//! decoded, the first one of the next file is requested: the same columns, if nothing was pruned in the file before, and
-//! if the session's cache has the metadata.
+//! decoded, the first one of the next file is requested: the same columns, if nothing was pruned in the file before,
+//! and if the session's cache has the metadata.
 //!
 //! # What it does not do
 //! Files of other formats are read through the store, as calls without a reader: Headstart splits and caches what these

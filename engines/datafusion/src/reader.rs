@@ -165,7 +165,7 @@ impl AsyncFileReader for ScanReader {
 
 impl Drop for ScanReader {
     fn drop(&mut self) {
-        // Dropping the reader counts what it requested ahead in vain.
+        // Dropping the reader counts what it requested ahead and nobody read.
         let idle = self.reader.clone();
         drop(std::mem::replace(&mut self.reader, idle));
         self.layers.end(&self.store.metrics, &self.store.files);
