@@ -41,7 +41,8 @@ impl FetchCore {
     ) -> Result<(GetResult, FirstByte)> {
         let sent_at = Instant::now();
         let timed = |(result, connects)| (result, FirstByte { ttfb: sent_at.elapsed(), connects });
-        let mut first = pin!(self.send(path, options, number, None));
+        let purpose = Intent::of(&options.extensions).into();
+        let mut first = pin!(self.send(path, options, number, purpose));
         if !self.may_hedge(options) {
             return first.await.map(timed);
         }
@@ -61,22 +62,20 @@ impl FetchCore {
             };
             self.counters.hedges.add(1);
             trace_events::hedge_sent(path, sent_at);
-            let answered =
-                match select(first.as_mut(), self.send(path, options, number, Some(RequestPurpose::Hedge)).boxed())
-                    .await
-                {
-                    Either::Left((Err(error), hedge)) if is_transient(&error) => match hedge.await {
-                        Ok(result) => (Ok(result), Some(hedge_permit)),
-                        Err(_) => (Err(error), None),
-                    },
-                    Either::Left((answered, _)) => (answered, None),
-                    Either::Right((Ok(result), _)) => (Ok(result), Some(hedge_permit)),
-                    Either::Right((Err(_), _)) => {
-                        self.hedging.lock().on_outcome(false);
-                        late_since = Instant::now();
-                        continue;
-                    }
-                };
+            let hedge = self.send(path, options, number, RequestPurpose::Hedge).boxed();
+            let answered = match select(first.as_mut(), hedge).await {
+                Either::Left((Err(error), hedge)) if is_transient(&error) => match hedge.await {
+                    Ok(result) => (Ok(result), Some(hedge_permit)),
+                    Err(_) => (Err(error), None),
+                },
+                Either::Left((answered, _)) => (answered, None),
+                Either::Right((Ok(result), _)) => (Ok(result), Some(hedge_permit)),
+                Either::Right((Err(_), _)) => {
+                    self.hedging.lock().on_outcome(false);
+                    late_since = Instant::now();
+                    continue;
+                }
+            };
             self.hedging.lock().on_outcome(answered.1.is_some());
             break answered;
         };
@@ -144,17 +143,17 @@ impl FetchCore {
     }
 
     /// Sends a GET and checks that its answer is about the range that was requested. Also returns whether it probably
-    /// opened a connection. The request is sent for its intent, if for no other `purpose`.
+    /// opened a connection. It is counted by its `purpose`.
     async fn send(
         &self,
         path: &Path,
         options: &GetOptions,
         number: usize,
-        purpose: Option<RequestPurpose>,
+        purpose: RequestPurpose,
     ) -> Result<(GetResult, bool)> {
         let intent = Intent::of(&options.extensions);
         self.counters.gets(intent).add(1);
-        let sent = self.counters.outcomes.sent(purpose.unwrap_or_else(|| intent.into()));
+        let sent = self.counters.outcomes.sent(purpose);
         let connects = self.link.request_sent(self.permits.in_flight());
         let cancel = CancelOnDrop(self);
         let mut request = options.clone();
