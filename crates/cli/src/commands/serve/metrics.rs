@@ -4,13 +4,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use headstart::Headstart;
-use headstart::metrics::{METRICS, MetricKind, MetricsExporter, time_bounds};
+use headstart::metrics::{MetricsExporter, time_bounds};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HOST, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 use s3s::Body;
 use tokio::task::JoinSet;
@@ -82,13 +82,9 @@ impl MetricsEndpoint {
 
 impl MetricsPage {
     fn new(stack: &Headstart, checks_host: bool) -> Result<Self, Failure> {
-        let mut builder = PrometheusBuilder::new();
-        for family in METRICS.iter().filter(|family| family.kind() == MetricKind::Histogram) {
-            let name = Matcher::Full(family.name.to_owned());
-            let failed = |error| Failure::new(FailureKind::Other, format!("Cannot make buckets of times: {error}"));
-            builder = builder.set_buckets_for_metric(name, &time_bounds()).map_err(failed)?;
-        }
-        let recorder = builder.build_recorder();
+        let failed = |error| Failure::new(FailureKind::Other, format!("Cannot make buckets of times: {error}"));
+        // All histograms are of times.
+        let recorder = PrometheusBuilder::new().set_buckets(&time_bounds()).map_err(failed)?.build_recorder();
         let handle = recorder.handle();
         // The recorder is this endpoint's own: the command is no place for one of the whole process.
         let exporter = ::metrics::with_local_recorder(&recorder, || stack.metrics_exporter([] as [(&str, &str); 0]));
