@@ -11,6 +11,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::file_reader::FileReader;
+use crate::metadata::chunk_range;
 use crate::policy::prefix_history::PrefixHistory;
 use crate::policy::runs::{MOST_HOLE_BYTES, runs};
 use crate::stats::{ParquetCounters, ParquetStats};
@@ -78,11 +79,14 @@ impl ParquetFiles {
         FileReader::new(Arc::clone(&self.shared), meta.location.clone(), Some(meta))
     }
 
-    /// The ranges that a reader requests for `ranges` of a file: joined where they adjoin or overlap, and where reading
-    /// the hole between them costs less than another request. In the order of the file.
+    /// The ranges that a reader requests for `columns` (leaf columns) of a row group of a file with this `metadata`:
+    /// joined where they adjoin, and where reading the hole between them costs less than another request. In the order
+    /// of the file. Empty for a row group that does not exist; columns that do not exist have no bytes.
     #[must_use]
-    pub fn requests_for(&self, ranges: &[Range<u64>]) -> Vec<Range<u64>> {
-        runs(ranges, self.shared.hole_bytes(), |_| false)
+    pub fn requests_for(&self, metadata: &ParquetMetaData, row_group: usize, columns: &[usize]) -> Vec<Range<u64>> {
+        let chunks = metadata.row_groups().get(row_group).map_or(&[][..], |row_group| row_group.columns());
+        let ranges: Vec<_> = columns.iter().filter_map(|column| chunks.get(*column)).map(chunk_range).collect();
+        runs(&ranges, self.shared.hole_bytes(), |_| false)
     }
 
     /// The store.

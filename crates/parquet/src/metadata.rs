@@ -10,7 +10,7 @@ use headstart::{Headstart, Reader};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::MetadataFetch;
 use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader};
 
 use crate::policy::layout::RowGroupLayout;
 
@@ -124,18 +124,17 @@ pub(crate) async fn read(reader: &Reader, range: Range<u64>) -> Result<Bytes> {
     }
 }
 
-/// Where the column chunks lie. A chunk that claims to have a negative length has none here.
+/// Where the column chunks lie.
 pub(crate) fn layout(metadata: &ParquetMetaData) -> RowGroupLayout {
-    let row_groups = metadata.row_groups().iter().map(|row_group| {
-        let columns = row_group.columns().iter().map(|column| {
-            let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
-            let (start, len) =
-                (u64::try_from(start).unwrap_or(0), u64::try_from(column.compressed_size()).unwrap_or(0));
-            start..start.saturating_add(len)
-        });
-        columns.collect()
-    });
-    RowGroupLayout::new(row_groups.collect())
+    let row_groups = metadata.row_groups().iter();
+    RowGroupLayout::new(row_groups.map(|row_group| row_group.columns().iter().map(chunk_range).collect()).collect())
+}
+
+/// The bytes of a column chunk. One that claims to have a negative length has none here.
+pub(crate) fn chunk_range(column: &ColumnChunkMetaData) -> Range<u64> {
+    let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+    let (start, len) = (u64::try_from(start).unwrap_or(0), u64::try_from(column.compressed_size()).unwrap_or(0));
+    start..start.saturating_add(len)
 }
 
 /// The options on which parsed metadata depends; `None` for metadata that is decrypted, which is not kept.

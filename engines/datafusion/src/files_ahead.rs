@@ -2,7 +2,6 @@
 //! while the last one of the file before is decoded.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use datafusion::datasource::listing::PartitionedFile;
@@ -98,7 +97,7 @@ impl FilesAhead {
         let meta = into_014::object_meta(file.object_meta.clone()).ok()?;
         let reader = store.files.store().reader_with(meta).ok()?;
         reader.advise(AccessHint::Random);
-        reader.advise(AccessHint::WillNeed(store.files.requests_for(&first_row_group(&metadata, columns))));
+        reader.advise(AccessHint::WillNeed(store.files.requests_for(&metadata, 0, columns)));
         Some(reader)
     }
 
@@ -110,15 +109,4 @@ impl FilesAhead {
     fn lock(&self) -> MutexGuard<'_, ScanProgress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The bytes of each of `columns` in the first row group.
-fn first_row_group(metadata: &ParquetMetaData, columns: &[usize]) -> Vec<Range<u64>> {
-    let chunks = metadata.row_groups().first().map_or(&[][..], |row_group| row_group.columns());
-    let chunks = columns.iter().filter_map(|column| chunks.get(*column)).filter_map(|chunk| {
-        let start = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
-        let (start, bytes) = (u64::try_from(start).ok()?, u64::try_from(chunk.compressed_size()).ok()?);
-        Some(start..start.checked_add(bytes)?)
-    });
-    chunks.collect()
 }
