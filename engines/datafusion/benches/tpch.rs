@@ -5,13 +5,11 @@
 
 #![allow(clippy::unwrap_used, reason = "the first error ends the measurement")]
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::error::Result;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::SessionContext;
-use headstart_datafusion::with_headstart;
+use headstart_datafusion::HeadstartRegistry;
 use headstart_sim::LinkProfile;
 
 #[path = "../tests/engine/common.rs"]
@@ -36,16 +34,12 @@ fn argument(name: &str) -> Option<String> {
     std::env::args().skip_while(|argument| *argument != format!("--{name}")).nth(1)
 }
 
-async fn session(bucket: &Bucket, mode: &str) -> Result<SessionContext> {
-    let mut registry = bucket.registry(mode);
-    if mode == "cached" {
-        registry =
-            registry.with_option("memory_bytes", MEMORY_BYTES)?.with_option("cache.memory_bytes", CACHE_BYTES)?;
+fn registry(bucket: &Bucket, mode: &str) -> Result<HeadstartRegistry> {
+    let registry = bucket.registry(mode);
+    match mode {
+        "cached" => registry.with_option("memory_bytes", MEMORY_BYTES)?.with_option("cache.memory_bytes", CACHE_BYTES),
+        _ => Ok(registry),
     }
-    let builder = SessionStateBuilder::new().with_default_features().with_config(runs::session_config());
-    let context = SessionContext::new_with_state(with_headstart(builder, &Arc::new(registry))?.build());
-    runs::create_tables(&context, "s3://bucket/tpch").await?;
-    Ok(context)
 }
 
 /// What the passes are called.
@@ -80,7 +74,8 @@ async fn main() -> Result<()> {
     let plain = SessionContext::new_with_config(runs::session_config());
     bucket.register_client(&plain);
     runs::create_tables(&plain, "s3://bucket/tpch").await?;
-    let [adaptive, cached] = [session(&bucket, "adaptive").await?, session(&bucket, "cached").await?];
+    let [adaptive, cached] =
+        [runs::session(registry(&bucket, "adaptive")?).await?, runs::session(registry(&bucket, "cached")?).await?];
 
     println!("\nTPC-H at scale {scale} over '{link}': milliseconds (the least of {repeats}) and GETs\n");
     println!("| query | {} | times | GETs: {} |", PASSES.join(" | "), PASSES[1..].join(", "));

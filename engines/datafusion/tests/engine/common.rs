@@ -6,18 +6,25 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::error::Result;
+use datafusion::execution::SessionStateBuilder;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::file::properties::WriterProperties;
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use headstart::object_store::ClientOptions;
 use headstart::object_store::aws::{AmazonS3, AmazonS3Builder};
-use headstart_datafusion::HeadstartRegistry;
+use headstart_datafusion::{HeadstartRegistry, with_headstart};
 use headstart_object_store_013::Store013;
 use headstart_sim::server::{Dialect, SimServer, SimServerConfig, SimServerHandle};
 use headstart_sim::{EPOCH, LinkProfile, WriteCondition};
 
 /// The bucket's URL.
 pub(crate) const BUCKET: &str = "s3://bucket";
+
+/// A session with these settings that opens stores by `registry`.
+pub(crate) fn session(registry: &Arc<HeadstartRegistry>, config: SessionConfig) -> Result<SessionContext> {
+    let builder = SessionStateBuilder::new().with_default_features().with_config(config);
+    Ok(SessionContext::new_with_state(with_headstart(builder, registry)?.build()))
+}
 
 /// A simulated bucket.
 pub(crate) struct Bucket {

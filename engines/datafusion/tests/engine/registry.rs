@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use datafusion::error::Result;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::object_store::{ObjectStore, memory::InMemory};
-use datafusion::prelude::{SessionConfig, SessionContext};
-use headstart_datafusion::{HeadstartRegistry, with_headstart};
+use datafusion::prelude::SessionConfig;
+use headstart_datafusion::HeadstartRegistry;
 
-use super::common::rows;
+use super::common::{rows, session};
 
 fn registry() -> HeadstartRegistry {
     let azure = [("AZURE_STORAGE_ACCOUNT_NAME", "account"), ("AZURE_SKIP_SIGNATURE", "true")];
@@ -54,8 +53,7 @@ async fn options_of_a_store_override_those_of_all() -> Result<()> {
 async fn the_namespace_of_a_session_sets_options() -> Result<()> {
     let registry = Arc::new(registry());
     let config = SessionConfig::new().with_information_schema(true);
-    let builder = SessionStateBuilder::new().with_default_features().with_config(config);
-    let context = SessionContext::new_with_state(with_headstart(builder, &registry)?.build());
+    let context = session(&registry, config)?;
     assert_eq!(setting(&registry, "s3://before/a", "cache"), "off");
     rows(&context, "SET headstart.mode = 'cached'").await?;
     let shown = rows(&context, "SHOW headstart.mode").await?;

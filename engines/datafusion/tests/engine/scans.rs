@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use datafusion::error::Result;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use headstart::{Headstart, Mode, ObjectChanged};
-use headstart_datafusion::{HeadstartRegistry, register, session_context, with_headstart};
+use headstart_datafusion::{HeadstartRegistry, register, session_context};
 use headstart_sim::LinkProfile;
 
 use super::common::{
-    BUCKET, Bucket, FILE_ROWS, GROUP_ROWS, bucket_with_table, check_table, create_table, parquet, rows, table, values,
+    BUCKET, Bucket, FILE_ROWS, GROUP_ROWS, bucket_with_table, check_table, create_table, parquet, rows, session, table,
+    values,
 };
 
 #[path = "../../examples/sql.rs"]
@@ -74,8 +74,7 @@ async fn the_next_file_is_requested_at_the_end_of_the_one_before() -> Result<()>
     }
     let registry = Arc::new(bucket.registry("adaptive"));
     let config = SessionConfig::new().with_target_partitions(1);
-    let builder = SessionStateBuilder::new().with_default_features().with_config(config);
-    let context = SessionContext::new_with_state(with_headstart(builder, &registry)?.build());
+    let context = session(&registry, config)?;
     create_table(&context, LOCATION).await?;
     let store = registry.headstart(&BUCKET.parse().unwrap())?;
     for filter in ["", "WHERE n >= 0"] {

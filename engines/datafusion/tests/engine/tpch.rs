@@ -5,26 +5,15 @@ mod data;
 mod queries;
 mod runs;
 
-use std::sync::Arc;
-
 use datafusion::error::Result;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::SessionContext;
-use headstart_datafusion::with_headstart;
 use headstart_sim::LinkProfile;
 
-use super::common::Bucket;
+use super::common::{self, Bucket};
 use queries::QUERIES;
 
 /// The code that reads is not optimised in tests.
 const SCALE: f64 = 0.01;
-
-async fn session(bucket: &Bucket, mode: &str) -> Result<SessionContext> {
-    let builder = SessionStateBuilder::new().with_default_features().with_config(runs::session_config());
-    let context = SessionContext::new_with_state(with_headstart(builder, &Arc::new(bucket.registry(mode)))?.build());
-    runs::create_tables(&context, "s3://bucket/tpch").await?;
-    Ok(context)
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn results_are_those_of_the_client() -> Result<()> {
@@ -35,7 +24,8 @@ async fn results_are_those_of_the_client() -> Result<()> {
     let plain = SessionContext::new_with_config(runs::session_config());
     bucket.register_client(&plain);
     runs::create_tables(&plain, "s3://bucket/tpch").await?;
-    let [adaptive, cached] = [session(&bucket, "adaptive").await?, session(&bucket, "cached").await?];
+    let [adaptive, cached] =
+        [runs::session(bucket.registry("adaptive")).await?, runs::session(bucket.registry("cached")).await?];
 
     let mut gets = [0; 4];
     for number in 1..=QUERIES {

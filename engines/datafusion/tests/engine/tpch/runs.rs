@@ -1,14 +1,17 @@
 //! Runs of TPC-H's queries in one session: their tables, results and times.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::error::Result;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use headstart_datafusion::HeadstartRegistry;
 use tokio::time::Instant;
 
+use super::common;
 use super::data::TABLES;
 use super::queries::statements;
 
@@ -16,6 +19,13 @@ use super::queries::statements;
 pub(crate) fn session_config() -> SessionConfig {
     // Fractions are exact then, as the results of TPC-H are.
     SessionConfig::new().set_bool("datafusion.sql_parser.parse_float_as_decimal", true)
+}
+
+/// A session that opens the bucket by `registry`, with its tables.
+pub(crate) async fn session(registry: HeadstartRegistry) -> Result<SessionContext> {
+    let context = common::session(&Arc::new(registry), session_config())?;
+    create_tables(&context, "s3://bucket/tpch").await?;
+    Ok(context)
 }
 
 /// Makes the tables of the files below `location`.
