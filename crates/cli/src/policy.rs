@@ -2,6 +2,7 @@
 
 pub(crate) mod bench_summary;
 pub(crate) mod byte_span;
+pub(crate) mod chunked_body;
 pub(crate) mod copy_plan;
 pub(crate) mod diagnosis;
 pub(crate) mod place;

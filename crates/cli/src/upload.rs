@@ -13,7 +13,7 @@ use headstart::object_store::path::Path;
 use headstart::object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutPayload};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::failure::{Failure, FailureKind};
 use crate::session::Site;
@@ -40,7 +40,7 @@ const READ_BYTES: usize = 1 << 20;
 const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An upload in parts. Its lock is held while a part is begun.
-type SharedUpload = Arc<tokio::sync::Mutex<Box<dyn MultipartUpload>>>;
+pub(crate) type SharedUpload = Arc<tokio::sync::Mutex<Box<dyn MultipartUpload>>>;
 
 /// Uploads that are neither complete nor aborted, and the memory that all uploads share.
 #[derive(Debug)]
@@ -49,6 +49,9 @@ pub(crate) struct PendingUploads {
     next: AtomicU64,
     memory: Arc<Semaphore>,
 }
+
+/// The most bytes of a part that [`PendingUploads::memory`] has room for.
+pub(crate) const MOST_PART_BYTES: u64 = PART_BYTES * MEMORY_PARTS as u64;
 
 impl Default for PendingUploads {
     fn default() -> Self {
@@ -94,10 +97,7 @@ impl PendingUploads {
         let part_bytes = part_bytes(size);
         let failed = |error| Failure::store(&site.url_of(path), &error);
         let mut parts = PartReader { body, left: Bytes::new(), crc32c: 0, bytes: 0 };
-        // Larger parts take more of the memory.
-        let units = u32::try_from(part_bytes.div_ceil(PART_BYTES)).unwrap_or(MEMORY_PARTS).min(MEMORY_PARTS);
-        let memory = || async { self.memory.acquire_many(units).await.ok() };
-        let mut charged = memory().await;
+        let mut charged = self.memory(part_bytes).await;
         let (mut part, mut is_last) = parts.next(part_bytes).await?;
         if is_last {
             site.stack.put(path, part.into_iter().collect::<PutPayload>()).await.map_err(failed)?;
@@ -137,7 +137,7 @@ impl PendingUploads {
                     in_flight.try_next().await.map_err(failed)?;
                 }
                 let next = async {
-                    charged = memory().await;
+                    charged = self.memory(part_bytes).await;
                     parts.next(part_bytes).await
                 };
                 (part, is_last) = with_parts(&mut in_flight, next, failed).await?;
@@ -146,7 +146,7 @@ impl PendingUploads {
             upload.lock().await.complete().await.map_err(failed)
         };
         let sent = sent.await;
-        self.open.lock().remove(&number);
+        self.remove(number);
         if let Err(failure) = sent {
             let abort = async { upload.lock().await.abort().await };
             let _ = tokio::time::timeout(ABORT_TIMEOUT, abort).await;
@@ -155,11 +155,27 @@ impl PendingUploads {
         Ok(parts.done())
     }
 
-    fn add(&self, upload: Box<dyn MultipartUpload>) -> (u64, SharedUpload) {
+    /// Remembers an upload until it is removed by its number.
+    pub(crate) fn add(&self, upload: Box<dyn MultipartUpload>) -> (u64, SharedUpload) {
         let number = self.next.fetch_add(1, Relaxed);
         let upload = Arc::new(tokio::sync::Mutex::new(upload));
         self.open.lock().insert(number, Arc::clone(&upload));
         (number, upload)
+    }
+
+    /// Forgets an upload, which was completed or aborted.
+    pub(crate) fn remove(&self, number: u64) {
+        self.open.lock().remove(&number);
+    }
+
+    /// Waits for memory for a part, and takes it until the permit is dropped. Larger parts take more of it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn memory(&self, part_bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(part_bytes.div_ceil(PART_BYTES)).unwrap_or(MEMORY_PARTS).clamp(1, MEMORY_PARTS);
+        // The semaphore is never closed.
+        Arc::clone(&self.memory).acquire_many_owned(units).await.ok()
     }
 }
 

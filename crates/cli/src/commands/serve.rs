@@ -1,17 +1,18 @@
 //! `serve`: an endpoint on this machine through which other programs read a bucket.
 
+mod access;
 mod json;
 mod listener;
 mod metrics;
 mod object;
+mod received;
 mod refusal;
 mod s3;
 mod served;
 mod service;
+mod uploads;
 mod writes;
 
-use std::collections::BTreeMap;
-use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +22,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use s3s::auth::{SecretKey, SimpleAuth};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use url::Url;
 
+use self::access::{Access, AccessArgs};
 use self::listener::Listener;
 use self::metrics::MetricsEndpoint;
 use self::served::Served;
@@ -48,17 +50,16 @@ pub(crate) struct ServeArgs {
     /// URL of a bucket, or of a prefix of one: gs://, s3:// or az://; only this is served
     url: String,
     /// Where to listen: 127.0.0.1:PORT, localhost:PORT or unix:PATH; port 0 picks a free port, which is printed
+    ///
+    /// At an address that other machines reach only with --auth, --tls-cert and --tls-key.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
     listen: ListenAddress,
     /// Answer Prometheus at this address: 127.0.0.1:PORT, localhost:PORT or unix:PATH; the path is /metrics
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<ListenAddress>,
-    /// Answer only requests that are signed (AWS Signature Version 4) with a key of this file
-    ///
-    /// The file is TOML: a line `ACCESS_KEY_ID = "SECRET_ACCESS_KEY"` for each key.
-    #[arg(long, value_name = "FILE")]
-    auth: Option<PathBuf>,
-    /// Pass writes to the store: whole objects by PUT, and deletions; no multipart uploads
+    #[command(flatten)]
+    access: AccessArgs,
+    /// Pass writes to the store: objects by PUT and by S3's multipart uploads, and deletions
     #[arg(long)]
     allow_writes: bool,
     /// Connections at once; more wait
@@ -76,13 +77,13 @@ pub(crate) struct ServeArgs {
 pub(crate) async fn run(session: Arc<Session>, args: &ServeArgs) -> Result<(), Failure> {
     let site = session.site_of(&args.url, |builder| cached_by_default(&session, builder)).await?;
     let bucket = bucket(&site)?;
-    let keys = args.auth.as_deref().map(read_keys).transpose()?;
-    if keys.is_some() && !s3s::path::check_bucket_name(&bucket) {
-        return Err(Failure::usage(format!("Clients of S3 cannot sign requests for a bucket called '{bucket}'.")));
-    }
-    let listener = Listener::bind(&args.listen).await?;
+    let Access { keys, tls } = Access::new(&args.access, &args.listen, &bucket)?;
+    let listener = Listener::bind(&args.listen, tls.is_some()).await?;
     let metrics = match &args.metrics {
-        Some(address) => Some(MetricsEndpoint::bind(address, &site.stack).await?),
+        Some(address) => {
+            address.check_local("metrics are for this machine").map_err(Failure::usage)?;
+            Some(MetricsEndpoint::bind(address, &site.stack).await?)
+        }
         None => None,
     };
     let signals = Signals::listen();
@@ -94,13 +95,16 @@ pub(crate) async fn run(session: Arc<Session>, args: &ServeArgs) -> Result<(), F
     }
     let served = Served::new(Arc::clone(&session), site.stack, bucket, site.path, site.store_url);
     let service = Service::new(Arc::new(served), keys, args.allow_writes, listener.is_loopback());
-    serve(&session, listener, Arc::new(service), args, signals).await
+    let ended = serve(&session, listener, tls, Arc::new(service), args, signals).await;
+    session.uploads.abort_all().await;
+    ended
 }
 
 /// Accepts connections until a signal comes, and then waits for the requests in progress.
 async fn serve(
     session: &Session,
     listener: Listener,
+    tls: Option<TlsAcceptor>,
     service: Arc<Service>,
     args: &ServeArgs,
     mut signals: Signals,
@@ -125,10 +129,12 @@ async fn serve(
             let service = Arc::clone(&service);
             async move { service.answer(request).await }
         });
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), answer));
+        let (tls, watcher, http) = (tls.clone(), graceful.watcher(), http.clone());
         connections.spawn(async move {
             // A client that has gone is no failure.
-            let _ = connection.await;
+            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, access::secure(tls, stream)).await {
+                let _ = watcher.watch(http.serve_connection(TokioIo::new(stream), answer)).await;
+            }
             drop(place);
         });
     }
@@ -187,23 +193,6 @@ fn bucket(site: &Site) -> Result<String, Failure> {
     }
 }
 
-/// Reads the keys of `--auth`.
-fn read_keys(file: &FilePath) -> Result<SimpleAuth, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|error| Failure::file("read the keys in", file, &error))?;
-    // The text of the parser's error may show a key.
-    let keys: Option<BTreeMap<String, String>> = toml::from_str(&text).ok();
-    let keys = keys.filter(|keys| !keys.is_empty() && keys.values().all(|secret| !secret.is_empty()));
-    let Some(keys) = keys else {
-        let what = "has no keys: write a line ACCESS_KEY_ID = \"SECRET_ACCESS_KEY\" for each";
-        return Err(Failure::usage(format!("{} {what}.", file.display())));
-    };
-    let mut auth = SimpleAuth::new();
-    for (id, secret) in keys {
-        auth.register(id, SecretKey::from(secret));
-    }
-    Ok(auth)
-}
-
 /// Prints the URL, and says how programs are led to it.
 fn announce(
     session: &Session,
@@ -219,7 +208,7 @@ fn announce(
     }
     session.output.line(|| url.clone(), &data)?;
     session.output.flush()?;
-    if listener.is_loopback() {
+    if listener.is_tcp() {
         session.output.note(&format!(
             "Serving {}. Set AWS_ENDPOINT_URL={url} (any keys, any region) or STORAGE_EMULATOR_HOST={url}, or read \
              {url}/{bucket}/KEY. Ctrl-C stops.",

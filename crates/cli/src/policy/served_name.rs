@@ -7,8 +7,8 @@ use std::str::FromStr;
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ListenAddress {
-    /// An address of this machine that other machines cannot reach.
-    Loopback(SocketAddr),
+    /// An address of this machine.
+    Tcp(SocketAddr),
     /// The path of a Unix socket.
     Unix(PathBuf),
 }
@@ -30,13 +30,22 @@ impl FromStr for ListenAddress {
             Some(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             None => text.parse().map_err(|_| format!("'{text}' is no address: {EXPECTED}"))?,
         };
-        match address.ip().is_loopback() {
-            true => Ok(Self::Loopback(address)),
-            false => Err(format!(
-                "other machines can reach {address}, and serve has no TLS; listen at 127.0.0.1:{} or unix:PATH, and \
-                 let a proxy that has TLS forward to it",
+        Ok(Self::Tcp(address))
+    }
+}
+
+impl ListenAddress {
+    /// Checks that only this machine reaches the address.
+    ///
+    /// # Errors
+    /// Others do. The text says so, and `advice`.
+    pub(crate) fn check_local(&self, advice: &str) -> Result<(), String> {
+        match self {
+            Self::Tcp(address) if !address.ip().is_loopback() => Err(format!(
+                "Other machines can reach {address}: {advice}, or listen at 127.0.0.1:{} or unix:PATH.",
                 address.port()
             )),
+            Self::Tcp(_) | Self::Unix(_) => Ok(()),
         }
     }
 }
@@ -149,24 +158,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_addresses_of_this_machine_are_listened_at() {
+    fn addresses_are_local_or_are_said_not_to_be() {
         for (text, says) in [
             ("127.0.0.1:9000", None),
             ("127.1.2.3:0", None),
             ("[::1]:9000", None),
             ("localhost:9000", None),
             ("unix:/run/x.sock", None),
-            ("0.0.0.0:9000", Some("other machines")),
+            ("0.0.0.0:9000", Some("Other machines")),
             ("10.0.0.1:80", Some("127.0.0.1:80")),
-            ("[::]:9000", Some("no TLS")),
+            ("[::]:9000", Some("use keys, or listen")),
             ("9000", Some("expected 127.0.0.1:PORT")),
             ("example.com:80", Some("no address")),
             ("unix:", Some("missing")),
         ] {
-            match (text.parse::<ListenAddress>(), says) {
-                (Ok(_), None) => {}
+            let checked = text.parse().and_then(|address: ListenAddress| address.check_local("use keys"));
+            match (checked, says) {
+                (Ok(()), None) => {}
                 (Err(error), Some(says)) => assert!(error.contains(says), "{text}: {error}"),
-                (parsed, _) => panic!("{text}: {parsed:?}"),
+                (checked, _) => panic!("{text}: {checked:?}"),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Accepts connections at a loopback address or a Unix socket.
+//! Accepts connections at an address or a Unix socket.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,7 +21,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Where connections come in.
 pub(super) enum Listener {
-    Loopback(TcpListener, SocketAddr),
+    Tcp {
+        listener: TcpListener,
+        address: SocketAddr,
+        /// Whether its clients speak TLS.
+        has_tls: bool,
+    },
     #[cfg(unix)]
     Unix(tokio::net::UnixListener, SocketFile),
 }
@@ -39,17 +44,17 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    /// Begins to listen.
+    /// Begins to listen. Whether its clients speak TLS matters for the URL alone.
     ///
     /// # Errors
     /// The address is in use, or this system has no Unix sockets.
-    pub(super) async fn bind(address: &ListenAddress) -> Result<Self, Failure> {
+    pub(super) async fn bind(address: &ListenAddress, has_tls: bool) -> Result<Self, Failure> {
         match address {
-            ListenAddress::Loopback(address) => {
+            ListenAddress::Tcp(address) => {
                 let failed = |error| cannot_listen(&address.to_string(), &error);
                 let listener = TcpListener::bind(address).await.map_err(failed)?;
                 let address = listener.local_addr().map_err(failed)?;
-                Ok(Self::Loopback(listener, address))
+                Ok(Self::Tcp { listener, address, has_tls })
             }
             ListenAddress::Unix(path) => Self::bind_unix(path.clone()),
         }
@@ -79,15 +84,21 @@ impl Listener {
     /// The URL of the address, or `unix:PATH`.
     pub(super) fn url(&self) -> String {
         match self {
-            Self::Loopback(_, address) => format!("http://{address}"),
+            Self::Tcp { address, has_tls: false, .. } => format!("http://{address}"),
+            Self::Tcp { address, has_tls: true, .. } => format!("https://{address}"),
             #[cfg(unix)]
             Self::Unix(_, SocketFile(path)) => format!("unix:{}", path.display()),
         }
     }
 
-    /// Whether web pages of this machine can reach it.
+    /// Whether it is an address, and not a file.
+    pub(super) fn is_tcp(&self) -> bool {
+        matches!(self, Self::Tcp { .. })
+    }
+
+    /// Whether only programs and web pages of this machine reach it.
     pub(super) fn is_loopback(&self) -> bool {
-        matches!(self, Self::Loopback(..))
+        matches!(self, Self::Tcp { address, .. } if address.ip().is_loopback())
     }
 
     /// The next connection. Goes on where one fails.
@@ -97,7 +108,7 @@ impl Listener {
     pub(super) async fn accept(&self) -> Box<dyn ByteStream> {
         loop {
             let accepted: io::Result<Box<dyn ByteStream>> = match self {
-                Self::Loopback(listener, _) => listener.accept().await.map(|(stream, _)| {
+                Self::Tcp { listener, .. } => listener.accept().await.map(|(stream, _)| {
                     // The answers of small reads wait for nothing.
                     let _ = stream.set_nodelay(true);
                     Box::new(stream) as Box<dyn ByteStream>

@@ -47,7 +47,7 @@ impl MetricsEndpoint {
     /// # Errors
     /// The address is in use.
     pub(super) async fn bind(address: &ListenAddress, stack: &Headstart) -> Result<Self, Failure> {
-        let listener = Listener::bind(address).await?;
+        let listener = Listener::bind(address, false).await?;
         let checks_host = listener.is_loopback();
         Ok(Self { listener, page: MetricsPage::new(stack, checks_host)? })
     }

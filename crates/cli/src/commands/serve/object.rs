@@ -325,7 +325,7 @@ fn get_range(range: WantedRange) -> Option<GetRange> {
 }
 
 /// The value of a header; `None` where it is no text.
-pub(super) fn header_text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+pub(super) fn header_text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 

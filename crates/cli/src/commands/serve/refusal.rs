@@ -56,8 +56,33 @@ impl RefusedRequest {
         Self::new(StatusCode::NOT_IMPLEMENTED, S3ErrorCode::NotImplemented, "notImplemented", message)
     }
 
+    /// The body differs from the checksum of this header.
+    pub(super) fn bad_digest(header: &str) -> Self {
+        let message = format!("The body that has arrived differs from {header}");
+        Self::new(StatusCode::BAD_REQUEST, S3ErrorCode::BadDigest, "invalid", message)
+    }
+
+    pub(super) fn no_such_upload(id: &str) -> Self {
+        let message = format!("There is no upload '{id}': it was completed or aborted, or headstart serve began anew");
+        Self::new(StatusCode::NOT_FOUND, S3ErrorCode::NoSuchUpload, "notFound", message)
+    }
+
+    /// A part of an upload that cannot be used as asked.
+    pub(super) fn part(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, S3ErrorCode::InvalidPart, "invalid", message)
+    }
+
+    /// What can be done later.
+    pub(super) fn busy(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, S3ErrorCode::ServiceUnavailable, "backendError", message)
+    }
+
     pub(super) fn too_large(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, S3ErrorCode::EntityTooLarge, "uploadTooLarge", message)
+    }
+
+    pub(super) fn part_too_large(most_bytes: u64) -> Self {
+        Self::too_large(format!("A part has {} MiB at most", most_bytes >> 20))
     }
 
     /// A method that changes something.
@@ -105,10 +130,7 @@ impl RefusedRequest {
             FailureKind::Changed if headstart::ObjectChanged::find(error).is_none() => Self::precondition(),
             FailureKind::Usage => Self::invalid(failure.message),
             // Clients try again.
-            _ => {
-                let (status, code) = (StatusCode::SERVICE_UNAVAILABLE, S3ErrorCode::ServiceUnavailable);
-                Self::new(status, code, "backendError", failure.message)
-            }
+            _ => Self::busy(failure.message),
         }
     }
 

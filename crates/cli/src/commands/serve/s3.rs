@@ -1,21 +1,26 @@
-//! S3's operations on buckets, for `s3s`. Objects are read in `object.rs`, as by all other clients.
+//! S3's operations on buckets and uploads in parts, for `s3s`. Objects are read in `object.rs`, as by all other clients.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use headstart::object_store::ObjectMeta;
+use headstart::object_store::path::Path;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::dto::{
-    Bucket, CommonPrefix, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, EncodingType, Error as DeleteError,
-    GetBucketLocationInput, GetBucketLocationOutput, GetBucketVersioningInput, GetBucketVersioningOutput,
-    HeadBucketInput, HeadBucketOutput, ListBucketsInput, ListBucketsOutput, ListObjectsInput, ListObjectsOutput,
-    ListObjectsV2Input, ListObjectsV2Output, Object, ObjectStorageClass, Timestamp,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, Bucket, CommonPrefix, CompleteMultipartUploadInput,
+    CompleteMultipartUploadOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectsInput,
+    DeleteObjectsOutput, DeletedObject, ETag, EncodingType, Error as DeleteError, GetBucketLocationInput,
+    GetBucketLocationOutput, GetBucketVersioningInput, GetBucketVersioningOutput, HeadBucketInput, HeadBucketOutput,
+    ListBucketsInput, ListBucketsOutput, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output,
+    Object, ObjectStorageClass, StreamingBlob, Timestamp, UploadPartInput, UploadPartOutput,
 };
-use s3s::{S3, S3Request, S3Response, S3Result};
+use s3s::{Body, S3, S3Error, S3Request, S3Response, S3Result};
 
 use super::object::quoted;
+use super::received::ReceivedBody;
 use super::refusal::RefusedRequest;
 use super::served::Served;
+use super::uploads::{NamedPart, Uploads};
 use super::writes;
 use crate::policy::served_page::{PageQuery, ServedPage};
 
@@ -23,17 +28,37 @@ use crate::policy::served_page::{PageQuery, ServedPage};
 const MOST: i32 = 1000;
 
 /// What a name keeps with `encoding-type=url`.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+pub(super) const ENCODED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The bucket, as `s3s` asks for it.
 pub(super) struct S3Bucket {
-    pub(super) served: Arc<Served>,
+    served: Arc<Served>,
     /// The name that stands for the bucket in requests, where `s3s` refuses its own name.
-    pub(super) alias: String,
-    pub(super) allows_writes: bool,
+    alias: String,
+    /// Uploads in parts, where writes are allowed.
+    uploads: Option<Uploads>,
 }
 
 impl S3Bucket {
+    pub(super) fn new(served: Arc<Served>, alias: String, allows_writes: bool) -> Self {
+        Self { served, alias, uploads: allows_writes.then(Uploads::new) }
+    }
+
+    /// The uploads in parts, and the path of a key.
+    fn upload(&self, bucket: &str, key: &str) -> S3Result<(&Uploads, Path)> {
+        let uploads = self.uploads.as_ref().ok_or_else(|| RefusedRequest::read_only().into_s3())?;
+        self.check(bucket)?;
+        let path = self.served.path(&self.served.bucket, key).map_err(RefusedRequest::into_s3)?;
+        Ok((uploads, path))
+    }
+
+    /// A refusal for `s3s`; the user is told of a failure of the store.
+    fn refuse(&self, refusal: RefusedRequest) -> S3Error {
+        self.served.note(&refusal);
+        refusal.into_s3()
+    }
+
     fn check(&self, bucket: &str) -> S3Result<()> {
         match bucket == self.alias {
             true => Ok(()),
@@ -43,11 +68,7 @@ impl S3Bucket {
 
     async fn list(&self, query: &PageQuery) -> S3Result<ServedPage<ObjectMeta>> {
         let page = self.served.list(query).await;
-        page.map_err(|error| {
-            let refusal = self.served.refusal(&query.prefix, &error);
-            self.served.note(&refusal);
-            refusal.into_s3()
-        })
+        page.map_err(|error| self.refuse(self.served.refusal(&query.prefix, &error)))
     }
 }
 
@@ -138,7 +159,7 @@ impl S3 for S3Bucket {
         &self,
         request: S3Request<DeleteObjectsInput>,
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {
-        if !self.allows_writes {
+        if self.uploads.is_none() {
             return Err(RefusedRequest::read_only().into_s3());
         }
         self.check(&request.input.bucket)?;
@@ -157,6 +178,75 @@ impl S3 for S3Bucket {
         let (deleted, errors) = (Some(deleted), Some(errors));
         Ok(S3Response::new(DeleteObjectsOutput { deleted, errors, ..DeleteObjectsOutput::default() }))
     }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let CreateMultipartUploadInput { bucket, key, .. } = request.input;
+        let (uploads, path) = self.upload(&bucket, &key)?;
+        let id = uploads.create(&self.served, &path, &request.headers).await.map_err(|refusal| self.refuse(refusal))?;
+        Ok(S3Response::new(CreateMultipartUploadOutput {
+            bucket: Some(self.served.bucket.clone()),
+            key: Some(key),
+            upload_id: Some(id),
+            ..CreateMultipartUploadOutput::default()
+        }))
+    }
+
+    async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+        let UploadPartInput { bucket, key, part_number, upload_id, content_length, body, .. } = request.input;
+        let (uploads, path) = self.upload(&bucket, &key)?;
+        let number = usize::try_from(part_number).unwrap_or_default();
+        let size = content_length.and_then(|len| u64::try_from(len).ok()).unwrap_or_default();
+        let body = body.unwrap_or_else(|| StreamingBlob::from(Body::empty()));
+        let is_signed = request.credentials.is_some();
+        let body = ReceivedBody::new(&request.headers, body, is_signed, request.trailing_headers);
+        let sent = uploads.put_part(&self.served, (&path, &upload_id), number, size, body).await;
+        let e_tag = sent.map_err(|refusal| self.refuse(refusal))?;
+        Ok(S3Response::new(UploadPartOutput { e_tag: Some(ETag::Strong(e_tag)), ..UploadPartOutput::default() }))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let CompleteMultipartUploadInput { bucket, key, upload_id, multipart_upload, if_match, if_none_match, .. } =
+            request.input;
+        let (uploads, path) = self.upload(&bucket, &key)?;
+        if if_match.is_some() || if_none_match.is_some() {
+            return Err(RefusedRequest::unsupported("conditions of an upload in parts").into_s3());
+        }
+        let named =
+            multipart_upload.and_then(|upload| upload.parts).unwrap_or_default().into_iter().map(|part| NamedPart {
+                number: part.part_number.and_then(|number| usize::try_from(number).ok()).unwrap_or_default(),
+                e_tag: part.e_tag.map(ETag::into_value).unwrap_or_default(),
+            });
+        let named: Vec<_> = named.collect();
+        let result = uploads.complete(&self.served, &path, &upload_id, &named).await;
+        let result = result.map_err(|refusal| self.refuse(refusal))?;
+        Ok(S3Response::new(CompleteMultipartUploadOutput {
+            bucket: Some(self.served.bucket.clone()),
+            key: Some(key),
+            e_tag: result.e_tag.as_deref().and_then(e_tag),
+            ..CompleteMultipartUploadOutput::default()
+        }))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        let AbortMultipartUploadInput { bucket, key, upload_id, .. } = request.input;
+        let (uploads, path) = self.upload(&bucket, &key)?;
+        let aborted = uploads.abort(&self.served, &path, &upload_id).await;
+        aborted.map_err(|refusal| self.refuse(refusal))?;
+        Ok(S3Response::new(AbortMultipartUploadOutput::default()))
+    }
+}
+
+fn e_tag(tag: &str) -> Option<ETag> {
+    quoted(tag).parse().ok()
 }
 
 fn given(text: &Option<String>) -> Option<String> {
@@ -193,7 +283,7 @@ impl Shown {
             key: Some(self.text(key)),
             size: i64::try_from(meta.size).ok(),
             last_modified: Some(Timestamp::from(SystemTime::from(meta.last_modified))),
-            e_tag: meta.e_tag.as_deref().map(quoted),
+            e_tag: meta.e_tag.as_deref().and_then(e_tag),
             storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
             ..Object::default()
         }

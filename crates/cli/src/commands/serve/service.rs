@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap};
 use hyper::http::Extensions;
 use hyper::{Method, Request, Response, StatusCode, Uri};
+use percent_encoding::utf8_percent_encode;
 use s3s::auth::SimpleAuth;
 use s3s::host::{S3Host, VirtualHost};
 use s3s::route::S3Route;
@@ -14,8 +15,9 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3Request, S3Response, S3Result};
 
 use super::object::{ServedRead, header_text};
+use super::received::ReceivedBody;
 use super::refusal::{RefusedRequest, response};
-use super::s3::S3Bucket;
+use super::s3::{ENCODED, S3Bucket};
 use super::served::Served;
 use super::{json, writes};
 use crate::policy::served_name::{ServedName, bucket_of_host, is_local_host};
@@ -55,7 +57,7 @@ impl Service {
             true => served.bucket.clone(),
             false => ALIAS.to_owned(),
         };
-        let mut s3 = S3ServiceBuilder::new(S3Bucket { served, alias: alias.clone(), allows_writes });
+        let mut s3 = S3ServiceBuilder::new(S3Bucket::new(served, alias.clone(), allows_writes));
         s3.set_host(LoopbackHost);
         let is_signed = keys.is_some();
         if let Some(keys) = keys {
@@ -93,6 +95,7 @@ impl Service {
             match self.requests.own(request.method(), request.uri(), request.headers()) {
                 Ok(Some(named)) => {
                     let (head, body) = request.into_parts();
+                    let body = ReceivedBody::new(&head.headers, body, false, None);
                     return self.requests.answer(named, &head.method, &head.headers, body).await;
                 }
                 Ok(None) => {}
@@ -102,7 +105,7 @@ impl Service {
         }
         match self.s3.call(request).await {
             Ok(response) => response,
-            Err(error) => RefusedRequest::invalid(error.message().unwrap_or_default().to_owned()).into_xml(),
+            Err(error) => RefusedRequest::invalid(s3s::StdError::from(error).to_string()).into_xml(),
         }
     }
 
@@ -111,10 +114,14 @@ impl Service {
     fn make_anonymous(&self, request: &mut Request<Body>) {
         request.headers_mut().remove(AUTHORIZATION);
         let path = match self.requests.name(request.uri(), request.headers()) {
+            // The host may have named the bucket, and the path now does.
             Some(ServedName::Bucket(bucket)) if bucket == self.requests.served.bucket => {
-                // The host may have named the bucket, and the path now does.
                 request.headers_mut().remove(HOST);
                 format!("/{}", self.alias)
+            }
+            Some(ServedName::Object { bucket, key }) if bucket == self.requests.served.bucket => {
+                request.headers_mut().remove(HOST);
+                format!("/{}/{}", self.alias, utf8_percent_encode(&key, ENCODED))
             }
             _ => request.uri().path().to_owned(),
         };
@@ -150,7 +157,13 @@ impl Requests {
         Ok(is_own.then_some((name, query)))
     }
 
-    async fn answer(&self, named: Named, method: &Method, headers: &HeaderMap, body: Body) -> Response<Body> {
+    async fn answer(
+        &self,
+        named: Named,
+        method: &Method,
+        headers: &HeaderMap,
+        body: ReceivedBody<Body>,
+    ) -> Response<Body> {
         let is_head = *method == Method::HEAD;
         let is_read = is_head || *method == Method::GET;
         let (name, query) = named;
@@ -191,12 +204,13 @@ impl S3Route for Route {
 
     // `check_access` of the trait refuses requests without a signature.
 
-    async fn call(&self, mut request: S3Request<Body>) -> S3Result<S3Response<(StatusCode, Body)>> {
+    async fn call(&self, mut request: S3Request<Body>) -> S3Result<S3Response<Body>> {
         let Some(named) = request.extensions.remove::<Named>() else {
             return Err(RefusedRequest::unsupported("this request").into_s3());
         };
-        let (head, body) = self.0.answer(named, &request.method, &request.headers, request.input).await.into_parts();
-        Ok(S3Response::with_headers((head.status, body), head.headers))
+        let body = ReceivedBody::new(&request.headers, request.input, true, request.trailing_headers);
+        let (head, body) = self.0.answer(named, &request.method, &request.headers, body).await.into_parts();
+        Ok(S3Response { status: Some(head.status), ..S3Response::with_headers(body, head.headers) })
     }
 }
 
@@ -206,7 +220,7 @@ struct LoopbackHost;
 impl S3Host for LoopbackHost {
     fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
         Ok(match bucket_of_host(host) {
-            Some(bucket) => VirtualHost::with_bucket(host, bucket),
+            Some(bucket) => VirtualHost::new(host).with_bucket(bucket),
             None => VirtualHost::new(host),
         })
     }

@@ -1,6 +1,7 @@
-//! Writes, which `--allow-writes` passes to the store: an object as a whole, and deletions.
+//! Writes, which `--allow-writes` passes to the store: an object by one request, and deletions.
 
-use futures::StreamExt;
+use bytes::Bytes;
+use futures::Stream;
 use headstart::object_store::path::Path;
 use headstart::object_store::{
     Attribute, Attributes, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, UpdateVersion,
@@ -12,6 +13,7 @@ use hyper::{Response, StatusCode};
 use s3s::Body;
 
 use super::object::{ATTRIBUTES, header_text, quoted};
+use super::received::ReceivedBody;
 use super::refusal::{RefusedRequest, response};
 use super::served::Served;
 
@@ -24,32 +26,30 @@ const PARTS: usize = 4;
 /// Writes an object.
 ///
 /// # Errors
-/// The key is not served, the body ends early, or the store refuses it.
+/// The key is not served, the body cannot be used, or the store refuses it.
 ///
 /// # Cancel safety
 /// The object is written as a whole or not at all. Parts that were uploaded may be left behind in the store.
-pub(super) async fn put(
+pub(super) async fn put<S, E>(
     served: &Served,
     path: &Path,
     headers: &HeaderMap,
-    mut body: Body,
-) -> Result<Response<Body>, RefusedRequest> {
+    mut body: ReceivedBody<S>,
+) -> Result<Response<Body>, RefusedRequest>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin + Send,
+    E: std::fmt::Display + Send,
+{
     if headers.contains_key("x-amz-copy-source") {
         return Err(RefusedRequest::unsupported("copies"));
     }
-    let is_chunked = |name| headers.get(name).is_some_and(|value| value.as_bytes().starts_with(b"STREAMING-"));
-    if is_chunked("x-amz-content-sha256") {
-        // Only `s3s` decodes such bodies, and only where it checks their signatures.
-        return Err(RefusedRequest::unsupported("bodies in signed chunks without --auth"));
-    }
     let failed = |error: &StoreError| served.refusal(path.as_ref(), error);
-    let broken = |error: s3s::StdError| RefusedRequest::invalid(format!("The body ends early: {error}"));
     let (mode, attributes) = (mode(headers)?, attributes(headers));
     let mut first = Vec::new();
     while first.len() <= ONE_REQUEST
-        && let Some(chunk) = body.next().await
+        && let Some(piece) = body.next().await?
     {
-        first.extend_from_slice(&chunk.map_err(broken)?);
+        first.extend_from_slice(&piece);
     }
     let result = if first.len() <= ONE_REQUEST {
         let options = PutOptions { mode, attributes, ..PutOptions::default() };
@@ -61,10 +61,10 @@ pub(super) async fn put(
         let upload = served.stack.put_multipart_opts(path, options).await.map_err(|error| failed(&error))?;
         let mut upload = WriteMultipart::new_with_chunk_size(upload, ONE_REQUEST);
         upload.put(first.into());
-        while let Some(chunk) = body.next().await {
-            let written = match chunk {
-                Ok(chunk) => upload.wait_for_capacity(PARTS).await.map(|()| upload.put(chunk)).map_err(|e| failed(&e)),
-                Err(error) => Err(broken(error)),
+        while let Some(piece) = body.next().await.transpose() {
+            let written = match piece {
+                Ok(piece) => upload.wait_for_capacity(PARTS).await.map(|()| upload.put(piece)).map_err(|e| failed(&e)),
+                Err(refusal) => Err(refusal),
             };
             if let Err(refusal) = written {
                 // The failure that is told is the first.
@@ -103,7 +103,8 @@ fn mode(headers: &HeaderMap) -> Result<PutMode, RefusedRequest> {
     }
 }
 
-fn attributes(headers: &HeaderMap) -> Attributes {
+/// The attributes that the headers of a write give.
+pub(super) fn attributes(headers: &HeaderMap) -> Attributes {
     let mut attributes = Attributes::new();
     for (name, value) in headers {
         let Ok(value) = value.to_str() else { continue };

@@ -1,36 +1,13 @@
-//! `serve` as a process: addresses, keys, writes, limits, and how it stops.
-
-#![allow(clippy::unwrap_used, reason = "tests")]
-#![cfg(unix)]
-
-mod common;
+//! Addresses, metrics, limits, and how it stops.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use common::{Bucket, Endpoint, MIB, Place, now, wait_until};
+use super::common::{self, Bucket, Endpoint, MIB, Place, now, wait_until};
 use headstart_sim::server::Dialect;
-use object_store::aws::{AmazonS3, AmazonS3Builder};
-use object_store::path::Path;
-use object_store::{ClientOptions, Error, ObjectStoreExt, PutPayload};
-use reqwest::Client;
 use rustix::process::Signal;
 
-fn s3(url: &str, secret: &str) -> AmazonS3 {
-    AmazonS3Builder::new()
-        .with_endpoint(url)
-        .with_bucket_name("bucket")
-        .with_region("eu-west-1")
-        .with_access_key_id("me")
-        .with_secret_access_key(secret)
-        .with_client_options(ClientOptions::new().with_allow_http(true))
-        .build()
-        .unwrap()
-}
-
-fn http() -> Client {
-    Client::builder().no_proxy().build().unwrap()
-}
+use super::http;
 
 #[tokio::test]
 async fn a_signal_lets_requests_in_progress_end() {
@@ -86,25 +63,16 @@ async fn idle_connections_do_not_hold_up_the_end() {
 }
 
 #[test]
-fn addresses_that_others_reach_and_urls_without_a_bucket_are_refused() {
+fn addresses_and_urls_that_cannot_be_served_are_refused() {
     let (place, bucket) = (Place::new(), Bucket::new(Dialect::Gcs));
     for (args, says) in [
-        (&["--listen", "0.0.0.0:0", "gs://bucket"][..], "other machines can reach"),
-        (&["--listen", "[::]:0", "gs://bucket"], "no TLS"),
-        (&["--listen", "nonsense", "gs://bucket"], "expected 127.0.0.1:PORT"),
-        (&["--metrics", "0.0.0.0:0", "gs://bucket"], "other machines can reach"),
+        (&["--listen", "nonsense", "gs://bucket"][..], "expected 127.0.0.1:PORT"),
         (&["gs://bucket/*.gz"], "without a pattern"),
         (&["gs://bucket/k#17"], "without a pattern or a generation"),
         (&["/tmp"], "name a bucket"),
-        (&["--auth", "keys", "gs://a_bucket"], "cannot sign requests"),
-        (&["--auth", "bad", "gs://bucket"], "has no keys"),
         (&["--max-connections", "0", "gs://bucket"], "0"),
     ] {
-        place.write("keys", "me = 'hunter2'");
-        place.write("bad", "hunter2");
-        let ran = bucket.run(&place, &[&["serve"], args].concat());
-        assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
-        ran.fails(2, &[says]);
+        bucket.run(&place, &[&["serve"], args].concat()).fails(2, &[says]);
     }
     let endpoint = Endpoint::start(&place, &bucket, &bucket.url(""), &[]);
     let taken = bucket.run(&place, &["serve", "--listen", &endpoint.url[7..], "gs://bucket"]);
@@ -133,34 +101,6 @@ fn a_unix_socket_is_served_and_removed() {
     endpoint.signal(Signal::TERM);
     assert_eq!(endpoint.end().code, 0);
     assert!(!place.path("socket").exists());
-}
-
-#[tokio::test]
-async fn with_keys_only_signed_requests_are_answered() {
-    let (place, bucket) = (Place::new(), Bucket::new(Dialect::Gcs));
-    let large = bucket.put_large("dir/a b", 2 * MIB);
-    let file = place.write("keys.toml", "me = 'hunter2'\nyou = 'other'\n");
-    let endpoint = Endpoint::start(&place, &bucket, &bucket.url(""), &["--auth", &file, "--allow-writes"]);
-    let path = Path::parse("dir/a b").unwrap();
-    let mine = s3(&endpoint.url, "hunter2");
-    assert!(mine.get(&path).await.unwrap().bytes().await.unwrap() == large);
-    assert_eq!(mine.get_range(&path, 5..9).await.unwrap(), large[5..9]);
-    assert_eq!(mine.list_with_delimiter_keys().await, ["dir/a b"]);
-    mine.put(&"new".into(), PutPayload::from_static(b"new")).await.unwrap();
-    assert_eq!(bucket.get(&place, "new"), b"new");
-    let signed = object_store::signer::Signer::signed_url(
-        &mine,
-        reqwest::Method::GET,
-        &path,
-        std::time::Duration::from_secs(60),
-    );
-    let signed = signed.await.unwrap();
-    assert!(http().get(signed).send().await.unwrap().bytes().await.unwrap() == large);
-    let wrong = s3(&endpoint.url, "hunter3").get(&path).await;
-    assert!(matches!(wrong, Err(Error::PermissionDenied { .. })), "{wrong:?}");
-    for path in ["/", "/bucket/dir/a%20b", "/bucket?list-type=2", "/storage/v1/b/bucket/o", "/bucket/none"] {
-        assert_eq!(http().get(format!("{}{path}", endpoint.url)).send().await.unwrap().status(), 403, "{path}");
-    }
 }
 
 /// The value of a line of Prometheus' text.
@@ -234,56 +174,6 @@ async fn metrics_are_those_of_the_reads_through_it() {
     assert_eq!(http().get(format!("{url}/metrics")).send().await.unwrap().status(), 404);
     started.signal(Signal::TERM);
     assert_eq!(started.end().code, 0);
-}
-
-/// The keys of a bucket.
-trait Keys {
-    async fn list_with_delimiter_keys(&self) -> Vec<String>;
-}
-
-impl Keys for AmazonS3 {
-    async fn list_with_delimiter_keys(&self) -> Vec<String> {
-        let found = object_store::ObjectStore::list_with_delimiter(self, Some(&"dir".into())).await.unwrap();
-        found.objects.iter().map(|meta| meta.location.to_string()).collect()
-    }
-}
-
-#[tokio::test]
-async fn writes_are_refused_or_passed_on() {
-    let (place, bucket) = (Place::new(), Bucket::new(Dialect::S3));
-    bucket.put("k", "old");
-    let read_only = Endpoint::start(&place, &bucket, &bucket.url(""), &[]);
-    let url = format!("{}/bucket/k", read_only.url);
-    for method in ["PUT", "POST", "DELETE", "OPTIONS", "PATCH"] {
-        let answer = http().request(method.parse().unwrap(), &url).body("new").send().await.unwrap();
-        assert_eq!((answer.status().as_u16(), &answer.headers()["allow"]), (405, &"GET, HEAD".parse().unwrap()));
-        assert!(answer.text().await.unwrap().contains("--allow-writes"), "{method}");
-    }
-    let upload = format!("{}/upload/storage/v1/b/bucket/o?name=k", read_only.url);
-    assert_eq!(http().post(upload).body("new").send().await.unwrap().status(), 405);
-    assert_eq!(bucket.get(&place, "k"), b"old");
-
-    let endpoint = Endpoint::start(&place, &bucket, &bucket.url(""), &["--allow-writes"]);
-    let url = format!("{}/bucket", endpoint.url);
-    assert_eq!(http().get(format!("{url}/k")).send().await.unwrap().text().await.unwrap(), "old");
-    let large = common::bytes(7, 20 * MIB);
-    let put = http().put(format!("{url}/k")).header("content-type", "text/x").body(large.clone());
-    assert_eq!(put.send().await.unwrap().status(), 200);
-    // What was cached before is not served again.
-    let read = http().get(format!("{url}/k")).send().await.unwrap();
-    assert_eq!(read.headers()["content-type"], "text/x");
-    assert!(read.bytes().await.unwrap() == large);
-    let create = http().put(format!("{url}/k")).header("if-none-match", "*").body("x");
-    assert_eq!(create.send().await.unwrap().status(), 412);
-    let client = s3(&endpoint.url, "any");
-    client.put(&"dir/small".into(), PutPayload::from_static(b"small")).await.unwrap();
-    assert_eq!(bucket.get(&place, "dir/small"), b"small");
-    client.delete(&"dir/small".into()).await.unwrap();
-    assert!(!bucket.has("dir/small"));
-    assert_eq!(http().delete(format!("{url}/k")).send().await.unwrap().status(), 204);
-    assert!(!bucket.has("k"));
-    let multipart = http().post(format!("{url}/k?uploads")).send().await.unwrap();
-    assert_eq!(multipart.status(), 501);
 }
 
 #[test]

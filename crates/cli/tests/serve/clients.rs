@@ -1,15 +1,10 @@
-//! `serve` as a process: what clients of S3, of Google Cloud Storage and of plain HTTP read through it.
-
-#![allow(clippy::unwrap_used, reason = "tests")]
-#![cfg(unix)]
-
-mod common;
+//! What clients of S3, of Google Cloud Storage and of plain HTTP read through it.
 
 use std::sync::Arc;
 
+use super::common::{Bucket, Endpoint, MIB, Place};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use common::{Bucket, Endpoint, MIB, Place};
 use futures::{StreamExt, TryStreamExt};
 use headstart_sim::FaultPlan;
 use headstart_sim::server::{Dialect, SimServerConfig};
