@@ -142,7 +142,8 @@ pub static METRICS: &[MetricFamily] = &[
         name: "headstart_demanded_bytes_total",
         unit: Unit::Bytes,
         labels: &[],
-        help: "Bytes that the application's reads asked for.",
+        help: "Bytes that the application's reads asked for. Without read-ahead (modes `none` and `fetch`), those of \
+               readers only.",
         series: counters!([] => |f| Some(f.prefetch.as_ref()?.demanded_bytes)),
     },
     MetricFamily {
@@ -162,6 +163,13 @@ pub static METRICS: &[MetricFamily] = &[
             ["cache"] => |f| Some(f.cache.as_ref()?.fetched_bytes),
             ["prefetch"] => |f| Some(f.prefetch.as_ref()?.fetched_bytes),
         ),
+    },
+    MetricFamily {
+        name: "headstart_delivered_bytes_total",
+        unit: Unit::Bytes,
+        labels: &[],
+        help: "Bytes that the layer `fetch` handed on: to the application, or to the layer above.",
+        series: counters!([] => |f| Some(f.fetch.as_ref()?.delivered_bytes)),
     },
     MetricFamily {
         name: "headstart_wasted_bytes_total",

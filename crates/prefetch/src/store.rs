@@ -239,7 +239,14 @@ impl ObjectStore for PrefetchStore {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         match &self.calls {
             Some(calls) => calls.get(location, options).await,
-            None => self.shared.inner.get_opts(location, options).await,
+            None => {
+                let is_head = options.head;
+                let answer = self.shared.inner.get_opts(location, options).await?;
+                if !is_head {
+                    self.shared.counters.passed(&answer.range);
+                }
+                Ok(answer)
+            }
         }
     }
 

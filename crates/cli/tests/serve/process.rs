@@ -155,11 +155,11 @@ async fn metrics_are_those_of_the_reads_through_it() {
     assert_eq!(value(&second, "headstart_fetched_bytes_total{layer=\"fetch\"}"), 200_000.0);
     let hits = |text| value(text, "headstart_cache_hit_bytes_total{source=\"memory\"}");
     assert_eq!(hits(&second) - hits(&first), 200_000.0);
-    // Read-ahead counts the reads of ranges; those of whole objects pass it.
-    assert_eq!(value(&second, "headstart_demanded_bytes_total"), 0.0);
+    assert_eq!(value(&second, "headstart_delivered_bytes_total"), 200_000.0);
+    assert_eq!(value(&second, "headstart_demanded_bytes_total"), 400_000.0);
     let range = http().get(format!("{url}/bucket/k")).header("range", "bytes=1000-1999").send().await.unwrap();
     assert_eq!(range.bytes().await.unwrap(), bytes[1000..2000]);
-    assert_eq!(value(&scrape().await, "headstart_demanded_bytes_total"), 1000.0);
+    assert_eq!(value(&scrape().await, "headstart_demanded_bytes_total"), 401_000.0);
 
     // An object that is not there, asked for at the store.
     assert_eq!(http().get(format!("{url}/bucket/none")).send().await.unwrap().status(), 404);

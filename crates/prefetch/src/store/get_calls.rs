@@ -55,20 +55,20 @@ impl GetCalls {
         let Some(range) = plain_range(&options) else {
             // The answer for an older version does not concern the present one.
             let engine = if options.version.is_none() { self.find(path) } else { None };
-            return self.get_observed(engine.as_ref(), path, options).await;
+            return self.pass(engine.as_ref(), path, options).await;
         };
         let engine = self.engine(path);
         let asked_at = Instant::now();
         let past_end = engine.known().is_some_and(|known| range.end > known.version.size);
         let refuses_ours = self.shared.refusals.refuses_ours(engine.known().is_some());
         if past_end || refuses_ours || engine.is_unprovable() {
-            return self.get_observed(Some(&engine), path, options).await;
+            return self.pass(Some(&engine), path, options).await;
         }
         if let Some(hint) = options.extensions.get::<AccessHint>() {
             engine.advise(None, hint);
         }
         let Ok(mut read) = engine.begin(None, &range) else {
-            return self.shared.inner.get_opts(path, options).await;
+            return self.pass(None, path, options).await;
         };
         if read.is_passed_through() {
             let answer = self.get_observed(Some(&engine), path, options).await?;
@@ -134,6 +134,16 @@ impl GetCalls {
 
     fn find(&self, path: &Path) -> Option<Arc<ObjectEngine>> {
         self.engines.lock().iter().rfind(|engine| engine.path == *path).cloned()
+    }
+
+    /// As [`GetCalls::get_observed`], for a read that no engine counts.
+    async fn pass(&self, engine: Option<&Arc<ObjectEngine>>, path: &Path, options: GetOptions) -> Result<GetResult> {
+        let is_head = options.head;
+        let answer = self.get_observed(engine, path, options).await?;
+        if !is_head {
+            self.shared.counters.passed(&answer.range);
+        }
+        Ok(answer)
     }
 
     /// Asks the raw store, and compares its answer with the version that `engine` knows. Another version drops all

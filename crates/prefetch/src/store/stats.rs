@@ -1,5 +1,6 @@
 //! What read-ahead has done and what it has cost, counted over all objects of a store.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use crate::planner::streams::StreamShape;
 pub struct PrefetchStats {
     /// Reads answered, or passed through.
     pub reads: u64,
-    /// Bytes those reads asked for.
+    /// Bytes those reads asked for; of a whole object, its size.
     pub demanded_bytes: u64,
     /// Of these, bytes that were held or in flight before they were asked for.
     pub ahead_bytes: u64,
@@ -89,6 +90,12 @@ pub(crate) fn add(counter: &AtomicU64, n: u64) {
 }
 
 impl PrefetchCounters {
+    /// A read was passed through, and is answered with this range.
+    pub(crate) fn passed(&self, range: &Range<u64>) {
+        add(&self.reads, 1);
+        add(&self.demanded_bytes, range.end - range.start);
+    }
+
     /// A stream was found, or changed its shape.
     pub(crate) fn found(&self, shape: StreamShape) {
         let counter = match shape {
