@@ -169,9 +169,12 @@ impl fmt::Display for Failure {
 
 fn no_such(url: &str, said: &str) -> String {
     let is_bucket = said.contains("NoSuchBucket") || said.contains("bucket does not exist");
-    match is_bucket {
-        true => format!("The bucket of {url} does not exist. Check its name, and the endpoint if there is one."),
-        false => format!("{url} does not exist. To see what does, list the directory above it: headstart ls"),
+    if is_bucket {
+        return format!("The bucket of {url} does not exist. Check its name, and the endpoint if there is one.");
+    }
+    match url.contains("://") {
+        true => format!("{url} does not exist. To see what does, list the directory above it: headstart ls"),
+        false => format!("The file {url} does not exist. An object is named by a URL, such as gs://bucket/key"),
     }
 }
 

@@ -70,6 +70,8 @@ fn reads_are_recorded_shown_and_replayed() {
     let replay = place.run(&["trace", "replay", "--json", "t.jsonl"]).json();
     let raw = replay.iter().find(|system| system["system"] == "raw").unwrap();
     assert_eq!((&raw["gets"], &raw["read_bytes"], replay.len()), (&1.into(), &MIB.into(), 4));
+    let requests = (raw["gets"].as_f64().unwrap() + raw["heads"].as_f64().unwrap()) / 1000.0;
+    assert!((raw["usd"].as_f64().unwrap() - requests * 0.0004).abs() < 1e-12, "{raw}");
     let table = place.run(&["trace", "replay", "--profile", "wan", "-o", "memory_bytes=1GiB", "t.jsonl"]).ok();
     assert!(table.contains("headstart+cache") && table.contains("'wan'"), "{table}");
 

@@ -25,7 +25,9 @@ use crate::session::{Session, Site};
 const JOBS: usize = 16;
 
 #[derive(Debug, Clone, Args)]
-#[command(after_long_help = "\
+#[command(
+    override_usage = "headstart cp [OPTIONS] <SRC>... <DST>",
+    after_long_help = "\
 One object is copied to the target itself, or into it where it is a directory, a bucket, or ends with a slash. With \
 -r, a pattern or several sources, the target is a directory or prefix, and is made where it is missing: what lies \
 below a source goes below the target under the same relative path (of several sources with -r, each below its own \
@@ -35,14 +37,13 @@ An interrupted download goes on where it stopped when the command is given again
 NAME.headstart-part beside the target until it is complete. An upload appears with its last byte or not at all, and \
 begins again. To pass over what is there already, add --skip-same.
 
-Symbolic links to files are followed, those to directories are not.")]
+Symbolic links to files are followed, those to directories are not."
+)]
 pub(crate) struct CpArgs {
-    /// URLs, patterns or paths to copy; - is standard input
-    #[arg(required = true, value_name = "SRC")]
-    sources: Vec<String>,
-    /// URL or path to copy to; - is standard output
-    #[arg(value_name = "DST")]
-    target: String,
+    /// URLs, patterns or paths to copy, and at the end where to copy them; - is standard input or output
+    // One argument, so that options may stand between sources and target.
+    #[arg(required = true, value_names = ["SRC", "DST"], num_args = 1..)]
+    places: Vec<String>,
     /// Copy everything below the sources, which are directories or prefixes
     #[arg(short, long)]
     recursive: bool,
@@ -135,9 +136,11 @@ struct CopySummary {
 
 /// Copies objects.
 pub(crate) async fn run(session: &Session, args: &CpArgs) -> Result<(), Failure> {
-    let target = args.target.as_str();
+    let Some((target, sources)) = args.places.split_last().filter(|(_, sources)| !sources.is_empty()) else {
+        return Err(Failure::usage("Name what to copy, and then where to: headstart cp SRC... DST"));
+    };
     let to = open_target(session, target).await?;
-    let sources = find_sources(session, &args.sources, args.recursive).await?;
+    let sources = find_sources(session, sources, args.recursive).await?;
     let found: usize = sources.iter().map(|source| source.items.len()).sum();
     if matches!(to, CopyTo::Stdout) && found > 1 {
         return Err(Failure::usage("Several objects cannot be copied to standard output. Use headstart cat."));

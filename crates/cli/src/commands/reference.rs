@@ -53,6 +53,8 @@ fn page() -> String {
     let title = page.find('\n').map_or(page.len(), |end| end + 1);
     let (title, rest) = page.split_at(title);
     let note = "\n<!-- Made by `headstart reference`; do not edit. -->\n";
+    // A usage that is written out has the name already.
+    let rest = rest.replace("`headstart headstart ", "`headstart ");
     let rest = rest.replace(EXIT_CODES, &format!("```text\n{EXIT_CODES}\n```"));
     format!("{title}{note}{}\n", rest.trim_end())
 }

@@ -118,5 +118,5 @@ fn not_written(stack: &Headstart) -> u64 {
 fn line(warmed: &WarmedObjects) -> String {
     let objects = text::counted(warmed.objects, "object", "objects");
     let (all, fetched) = (text::size(warmed.bytes), text::size(warmed.fetched_bytes));
-    text::name(&format!("{}: {objects} of {all} are in the cache, {fetched} of it new", warmed.url))
+    text::name(&format!("{}: {objects} of {all} in the cache, {fetched} of it new", warmed.url))
 }

@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use super::text;
 
+/// The fewest bytes of a run that others are compared with.
+const LEAST_COMPARED: u64 = 64 << 10;
+
 /// The layers that a run reads through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -108,7 +111,8 @@ pub(crate) fn table(runs: &[BenchFigures]) -> String {
 pub(crate) fn sentences(runs: &[BenchFigures]) -> Vec<String> {
     let gain = |pattern, mode| {
         let (with, without) = (find(runs, mode, pattern)?, find(runs, BenchMode::Raw, pattern)?);
-        Some(with.bytes_per_s() / without.bytes_per_s().max(1.0))
+        // A store that is too slow to be measured gives no figure to compare with.
+        (without.read_bytes >= LEAST_COMPARED).then(|| with.bytes_per_s() / without.bytes_per_s())
     };
     let times = |gain: f64| format!("{} times as fast as", text::digits(gain));
     let mut said = Vec::new();
@@ -178,6 +182,8 @@ mod tests {
         let slow =
             [run(BenchMode::Raw, BenchPattern::Sequential, 20), run(BenchMode::Adaptive, BenchPattern::Sequential, 21)];
         assert!(sentences(&slow)[0].contains("one stream fills this link"));
+        let nothing = [run(BenchMode::Raw, BenchPattern::Stream, 0), run(BenchMode::Fetch, BenchPattern::Stream, 50)];
+        assert_eq!(sentences(&nothing), [""; 0]);
         assert!(table(&runs).lines().nth(3).is_some_and(|row| row.starts_with("adaptive") && row.contains("640")));
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
+use headstart::Prices;
 use headstart_bench::meter::{Outcome, megabytes};
 use headstart_bench::results::WireCounts;
 use headstart_bench::simulate::Simulation;
@@ -12,6 +13,7 @@ use headstart_trace::Trace;
 use serde::Serialize;
 
 use super::{TraceFile, load};
+use crate::commands::consent::prices;
 use crate::failure::{Failure, FailureKind};
 use crate::file_crc::blocking;
 use crate::policy::text;
@@ -43,11 +45,14 @@ struct ReplayedSystem {
     heads: u64,
     fetched_bytes: u64,
     read_bytes: u64,
+    /// List prices of requests and bytes within the bucket's region, of S3 for its link and else of Google Cloud Storage.
+    usd: f64,
 }
 
 impl ReplayedSystem {
-    fn new(system: System, outcome: &Outcome, wire: &WireCounts) -> Self {
+    fn new(system: System, outcome: &Outcome, wire: &WireCounts, prices: &Prices) -> Self {
         Self {
+            usd: prices.cost(wire.gets + wire.heads, wire.fetched_bytes),
             system: system.to_string(),
             seconds: outcome.elapsed_ms / 1000.0,
             waited_seconds: outcome.stalled_ms / 1000.0,
@@ -68,11 +73,12 @@ impl ReplayedSystem {
             text::count(self.gets),
             text::count(self.heads),
             text::digits(megabytes(self.fetched_bytes)),
+            format!("{:.6}", self.usd),
         ]
     }
 }
 
-const HEADER: [&str; 7] = ["system", "s", "waited s", "MB/s", "GETs", "HEADs", "MB fetched"];
+const HEADER: [&str; 8] = ["system", "s", "waited s", "MB/s", "GETs", "HEADs", "MB fetched", "USD"];
 
 /// Replays a recording by each system.
 pub(super) async fn run(session: &Session, args: &ReplayTraceArgs) -> Result<(), Failure> {
@@ -90,7 +96,7 @@ pub(super) async fn run(session: &Session, args: &ReplayTraceArgs) -> Result<(),
     }
     let header = HEADER.map(str::to_owned).to_vec();
     let rows: Vec<_> = std::iter::once(header).chain(systems.iter().map(ReplayedSystem::cells)).collect();
-    let table = text::table(&rows, &[false, true, true, true, true, true, true]);
+    let table = text::table(&rows, &[false, true, true, true, true, true, true, true]);
     let conditional = recorded.calls.iter().filter(|call| call.is_conditional).count() as u64;
     let note = match conditional {
         0 => String::new(),
@@ -113,8 +119,9 @@ fn replay(simulation: &Simulation, trace: &Arc<Trace>, system: System) -> Result
         Some(error) => Failure::open("the simulated store", error),
         None => Failure::new(FailureKind::Other, format!("{system} could not replay the reads: {error:#}.")),
     })?;
+    let store_url = if simulation.profile.name == "s3" { "s3://" } else { "gs://" };
     match outcome.wrong_bytes {
-        0 => Ok(ReplayedSystem::new(system, &outcome, &wire)),
+        0 => Ok(ReplayedSystem::new(system, &outcome, &wire, &prices(store_url))),
         wrong => Err(Failure::new(FailureKind::Different, format!("{system} read {wrong} wrong bytes; report this."))),
     }
 }
