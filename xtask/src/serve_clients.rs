@@ -3,14 +3,20 @@
 //! The store is the simulated cloud, in both dialects. The clients read all of a bucket and check every byte
 //! (`xtask/serve_clients/clients.py`). When they read it again, the store must not be asked for a byte.
 
+mod measure;
+mod soak;
+
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use clap::Args;
 use headstart_sim::server::{Dialect, SimServer, SimServerConfig, SimServerHandle};
-use headstart_sim::{Content, LinkProfile, WriteCondition};
+use headstart_sim::{Content, WriteCondition};
+use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -31,10 +37,6 @@ const OBJECTS: [(&str, u64); 6] = [
     ("more/2", MIB),
 ];
 
-/// The object of `--measure`, and the seconds of each run.
-const MEASURED: (&str, u64) = ("large", 256 * MIB);
-const SECONDS: &str = "6";
-
 /// The command, built with the packages and features of the other steps of CI, so that no dependency is built twice.
 const OF_CI: [&str; 6] = ["--workspace", "--exclude", "headstart-peers", "--all-features", "--bin", "headstart"];
 
@@ -50,16 +52,22 @@ pub(crate) struct ServeClientsArgs {
     /// Measure boto3 on the link `gcs`, through the endpoint and without it, in place of the tests
     #[arg(long)]
     measure: bool,
+    /// Let a hundred clients read for so long through an endpoint whose store has faults, in place of the tests
+    #[arg(long, value_name = "SECONDS")]
+    soak: Option<u64>,
 }
 
 /// Runs the clients over both dialects, or measures one.
 pub(crate) fn run(args: &ServeClientsArgs) -> Result<()> {
+    if let Some(seconds) = args.soak {
+        return soak::run(&build_program(&OF_USERS)?, Duration::from_secs(seconds));
+    }
     let env = python::environment();
     if !env.is_installed() {
         env.install()?;
     }
     if args.measure {
-        return measure(&env, &build_program(&OF_USERS)?);
+        return measure::run(&env, &build_program(&OF_USERS)?);
     }
     let program = build_program(&OF_CI)?;
     let started = Instant::now();
@@ -81,7 +89,7 @@ fn over(dialect: Dialect, env: &PythonEnvironment, program: &Path, clients: &[St
         std::fs::write(&path, &bytes)?;
         put(&upstream, key, bytes)?;
     }
-    let endpoint = Endpoint::start(program, dialect, &upstream)?;
+    let endpoint = Endpoint::start(program, dialect, &upstream, &[])?;
     for pass in ["first", "second"] {
         println!("{dialect:?}, {pass} pass:");
         upstream.log().clear();
@@ -96,31 +104,31 @@ fn over(dialect: Dialect, env: &PythonEnvironment, program: &Path, clients: &[St
     Ok(())
 }
 
-/// Compares boto3 with and without the endpoint, on the simulated link `gcs`.
-fn measure(env: &PythonEnvironment, program: &Path) -> Result<()> {
-    let profile = LinkProfile::gcs();
-    let upstream = SimServer::start(SimServerConfig { dialect: Dialect::S3, profile, ..SimServerConfig::default() })?;
-    let (key, size) = MEASURED;
-    put(&upstream, key, content(1, size))?;
-    let read = |url: &str, passes: &str| -> Result<Vec<(String, f64)>> {
+/// Lets the clients write through an endpoint, as anybody, and with keys and TLS.
+fn writes(dialect: Dialect, [env, programs]: &[&PythonEnvironment; 2], program: &Path) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let [keys, certificate, key] = ["keys.toml", "certificate.pem", "key.pem"].map(|name| folder.path().join(name));
+    std::fs::write(&keys, "me = 'hunter2'")?;
+    let pair = KeyPair::generate()?;
+    let own = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?.self_signed(&pair)?;
+    std::fs::write(&certificate, own.pem())?;
+    std::fs::write(&key, pair.serialize_pem())?;
+    for is_secure in [false, true] {
+        let upstream = SimServer::start(SimServerConfig { dialect, ..SimServerConfig::default() })?;
+        let mut args = vec![OsStr::new("--allow-writes")];
+        if is_secure {
+            let files = [("--auth", &keys), ("--tls-cert", &certificate), ("--tls-key", &key)];
+            args.extend(files.into_iter().flat_map(|(name, file)| [OsStr::new(name), file.as_os_str()]));
+        }
+        let endpoint = Endpoint::start(program, dialect, &upstream, &args)?;
+        println!("{dialect:?}, writes at {}:", endpoint.url);
         let mut python = Command::new(env.program("python"));
-        python.arg(crate::workspace_root().join("xtask/serve_clients/measure.py"));
-        let output = python.args([url, &size.to_string(), SECONDS, passes]).stderr(Stdio::inherit()).output()?;
-        ensure!(output.status.success(), "measure.py failed");
-        let text = String::from_utf8(output.stdout)?;
-        let measured = |line: &str| {
-            let line: serde_json::Value = serde_json::from_str(line)?;
-            Ok((line["what"].as_str().context("no name")?.to_owned(), line["mb_per_s"].as_f64().context("no rate")?))
-        };
-        text.lines().map(measured).collect()
-    };
-    let bare = read(upstream.url(), "1")?;
-    let [(_, bare_sequential), (_, bare_random)] = bare[..] else { bail!("expected two rates") };
-    println!("the store itself: sequential 1 MiB {bare_sequential:.1} MB/s, random 64 KiB {bare_random:.2} MB/s");
-    let endpoint = Endpoint::start(program, Dialect::S3, &upstream)?;
-    for (what, rate) in read(&endpoint.url, "2")? {
-        let bare = if what.starts_with("random") { bare_random } else { bare_sequential };
-        println!("through the endpoint: {what} {rate:.2} MB/s, {:.2} times the store itself", rate / bare);
+        python.arg(crate::workspace_root().join("xtask/serve_clients/writes.py"));
+        python.arg(&endpoint.url).arg(programs.folder.join("bin"));
+        if is_secure {
+            python.arg(&certificate);
+        }
+        ensure!(python.stdin(Stdio::null()).status().context("cannot run python")?.success(), "clients failed");
     }
     Ok(())
 }
@@ -138,15 +146,16 @@ fn put(upstream: &SimServerHandle, key: &str, bytes: Bytes) -> Result<()> {
 /// `headstart serve` as a process, with a home of its own.
 struct Endpoint {
     url: String,
-    _process: RunningProcess,
+    process: RunningProcess,
     _home: TempDir,
 }
 
 impl Endpoint {
-    fn start(program: &Path, dialect: Dialect, upstream: &SimServerHandle) -> Result<Self> {
+    /// Starts it with more arguments.
+    fn start(program: &Path, dialect: Dialect, upstream: &SimServerHandle, args: &[&OsStr]) -> Result<Self> {
         let home = tempfile::tempdir()?;
         let mut command = Command::new(program);
-        command.env_clear().env("HOME", home.path()).args(["serve", "--listen", "127.0.0.1:0"]);
+        command.env_clear().env("HOME", home.path()).args(["serve", "--listen", "127.0.0.1:0"]).args(args);
         let upstream = upstream.url();
         let (url, options) = match dialect {
             Dialect::Gcs => ("gs://bucket", vec![format!("gcs.endpoint={upstream}")]),
@@ -161,6 +170,10 @@ impl Endpoint {
         }
         let mut process = RunningProcess::start(command.arg(url))?;
         let url = process.line()?.trim_end().to_owned();
-        Ok(Self { url, _process: process, _home: home })
+        Ok(Self { url, process, _home: home })
+    }
+
+    fn process_id(&self) -> u32 {
+        self.process.id()
     }
 }

@@ -128,6 +128,11 @@ impl RunningProcess {
         Ok(Self { child: Arc::new(Mutex::new(child)), lines, errors: Some(errors) })
     }
 
+    /// The number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.lock().id()
+    }
+
     pub(crate) fn send(&mut self, line: &str) -> Result<()> {
         let mut child = self.child.lock();
         let stdin = child.stdin.as_mut().context("the process has no stdin")?;

@@ -87,7 +87,7 @@ pub(crate) async fn run(session: Arc<Session>, args: &ServeArgs) -> Result<(), F
         None => None,
     };
     let signals = Signals::listen();
-    announce(&session, &site, &listener, metrics.as_ref(), &bucket)?;
+    announce(&session, &site, &listener, metrics.as_ref(), (&bucket, keys.is_some()))?;
     // Aborted when it is dropped, after the last request has ended.
     let mut measuring = JoinSet::new();
     if let Some(metrics) = metrics {
@@ -199,7 +199,7 @@ fn announce(
     site: &Site,
     listener: &Listener,
     metrics: Option<&MetricsEndpoint>,
-    bucket: &str,
+    (bucket, has_keys): (&str, bool),
 ) -> Result<(), Failure> {
     let url = listener.url();
     let mut data = serde_json::json!({ "url": url, "bucket": bucket, "prefix": site.path.as_ref() });
@@ -209,11 +209,14 @@ fn announce(
     session.output.line(|| url.clone(), &data)?;
     session.output.flush()?;
     if listener.is_tcp() {
-        session.output.note(&format!(
-            "Serving {}. Set AWS_ENDPOINT_URL={url} (any keys, any region) or STORAGE_EMULATOR_HOST={url}, or read \
-             {url}/{bucket}/KEY. Ctrl-C stops.",
-            site.shown
-        ));
+        let how = match has_keys {
+            true => format!("Set AWS_ENDPOINT_URL={url}, any region, and a key of --auth"),
+            false => format!(
+                "Set AWS_ENDPOINT_URL={url} (any keys, any region) or STORAGE_EMULATOR_HOST={url}, or read \
+                 {url}/{bucket}/KEY"
+            ),
+        };
+        session.output.note(&format!("Serving {}. {how}. Ctrl-C stops.", site.shown));
     }
     if let Some(metrics) = metrics {
         session.output.note(&format!("Prometheus finds metrics at {}.", metrics.url()));

@@ -352,3 +352,24 @@ async fn only_the_bucket_and_the_prefix_are_served() {
     let answer = ask(&format!("{}/data/a", endpoint.url), &[("host", "bucket.localhost")]).await;
     assert_eq!(answer.text().await.unwrap(), "data/a");
 }
+
+#[test]
+fn processes_that_read_one_data_set_fetch_it_once() {
+    let place = Place::new();
+    for bucket in Bucket::both() {
+        let objects =
+            [("a", 5 * MIB + 7), ("b/c", 3 * MIB), ("b/d", 100)].map(|(key, size)| (key, bucket.put_large(key, size)));
+        let endpoint = Endpoint::start(&place, &bucket, &bucket.url(""), &[]);
+        let urls = objects.each_ref().map(|(key, _)| format!("{}/bucket/{key}", endpoint.url));
+        let all = objects.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect::<Vec<_>>();
+        bucket.server.log().clear();
+        std::thread::scope(|scope| {
+            let read = || place.run(&["cat", &urls[0], &urls[1], &urls[2]]).bytes();
+            let processes: Vec<_> = (0..8).map(|_| scope.spawn(read)).collect();
+            for process in processes {
+                assert!(process.join().unwrap() == all, "{}", bucket.url(""));
+            }
+        });
+        assert_eq!(bucket.server.log().counts().bytes_sent, all.len() as u64, "{}", bucket.url(""));
+    }
+}

@@ -1,0 +1,101 @@
+//! `cargo xtask serve-clients --measure`: boto3 through an endpoint and without it, on the simulated link `gcs`.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use headstart_sim::LinkProfile;
+use headstart_sim::server::{Dialect, SimServer, SimServerConfig, SimServerHandle};
+
+use super::{Endpoint, MIB, content, put};
+use crate::servers::PythonEnvironment;
+
+/// The objects that are read in order and at random, and their size.
+const OBJECTS: [&str; 3] = ["sequential", "random", "processes"];
+const BYTES: u64 = 192 * MIB;
+
+/// The seconds of each pass.
+const SECONDS: &str = "6";
+
+/// How many processes read one object at once.
+const PROCESSES: usize = 8;
+
+/// Compares boto3 with and without the endpoint, three times; the medians count.
+pub(super) fn run(env: &PythonEnvironment, program: &Path) -> Result<()> {
+    let profile = LinkProfile::gcs();
+    let upstream = SimServer::start(SimServerConfig { dialect: Dialect::S3, profile, ..SimServerConfig::default() })?;
+    for (seed, key) in (1..).zip(OBJECTS) {
+        put(&upstream, key, content(seed, BYTES))?;
+    }
+    let client = Boto3 { env };
+    for pattern in ["sequential", "random"] {
+        let mut rates = Vec::new();
+        for _ in 0..3 {
+            let bare = client.rates(upstream.url(), pattern, "1")?;
+            // Each endpoint begins with an empty cache.
+            let endpoint = Endpoint::start(program, Dialect::S3, &upstream, &[])?;
+            let through = client.rates(&endpoint.url, pattern, "2")?;
+            let ([bare], [cold, again]) = (&bare[..], &through[..]) else { bail!("expected one rate, and two") };
+            println!("{pattern}: the store {bare:.2} MB/s; through the endpoint {cold:.2}, again {again:.2}");
+            rates.push([*bare, *cold, *again]);
+        }
+        let [bare, cold, again] = [0, 1, 2].map(|which| median(rates.iter().map(|rates| rates[which]).collect()));
+        println!(
+            "{pattern}, medians: the store {bare:.2} MB/s; through the endpoint {cold:.2} ({:.2} times), again {again:.2} \
+             ({:.1} times)",
+            cold / bare,
+            again / bare
+        );
+    }
+    processes(&client, &upstream, program)
+}
+
+/// Several processes read one object through one endpoint.
+fn processes(client: &Boto3, upstream: &SimServerHandle, program: &Path) -> Result<()> {
+    let endpoint = Endpoint::start(program, Dialect::S3, upstream, &[])?;
+    upstream.log().clear();
+    let commands = (0..PROCESSES).map(|_| client.command(&endpoint.url, "processes", "1").spawn());
+    let children = commands.collect::<std::io::Result<Vec<_>>>()?;
+    let mut read = 0;
+    for child in children {
+        let output = child.wait_with_output()?;
+        ensure!(output.status.success(), "measure.py failed");
+        let line: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        read += line["reads"].as_u64().context("no count")? * MIB;
+    }
+    let fetched = upstream.log().counts().bytes_sent;
+    println!("{PROCESSES} processes have read {} MiB, and the store has sent {} MiB", read / MIB, fetched / MIB);
+    Ok(())
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+/// `measure.py`.
+struct Boto3<'a> {
+    env: &'a PythonEnvironment,
+}
+
+impl Boto3<'_> {
+    fn command(&self, url: &str, key: &str, passes: &str) -> Command {
+        let mut python = Command::new(self.env.program("python"));
+        python.arg(crate::workspace_root().join("xtask/serve_clients/measure.py"));
+        let pattern = if key == "random" { "random" } else { "sequential" };
+        python.args([url, pattern, key, &BYTES.to_string(), SECONDS, passes]);
+        python.stdin(Stdio::null()).stdout(Stdio::piped());
+        python
+    }
+
+    /// The MB/s of each pass.
+    fn rates(&self, url: &str, key: &str, passes: &str) -> Result<Vec<f64>> {
+        let output = self.command(url, key, passes).output()?;
+        ensure!(output.status.success(), "measure.py failed");
+        let rate = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line)?;
+            line["mb_per_s"].as_f64().context("no rate")
+        };
+        String::from_utf8(output.stdout)?.lines().map(rate).collect()
+    }
+}
