@@ -36,7 +36,8 @@ const MEASURED: (&str, u64) = ("large", 256 * MIB);
 const SECONDS: &str = "6";
 
 /// The command, built with the packages and features of the other steps of CI, so that no dependency is built twice.
-const OF_CI: [&str; 6] = ["--workspace", "--exclude", "headstart-peers", "--all-features", "--bin", "headstart"];
+pub(crate) const OF_CI: [&str; 6] =
+    ["--workspace", "--exclude", "headstart-peers", "--all-features", "--bin", "headstart"];
 
 /// The command as users have it.
 const OF_USERS: [&str; 3] = ["--release", "--package", "headstart-cli"];
