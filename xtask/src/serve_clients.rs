@@ -62,17 +62,30 @@ pub(crate) fn run(args: &ServeClientsArgs) -> Result<()> {
     if args.measure {
         return measure(&env, &build_program(&OF_USERS)?);
     }
+    let programs = programs();
+    if !programs.is_installed() {
+        programs.install()?;
+    }
     let program = build_program(&OF_CI)?;
     let started = Instant::now();
     for dialect in [Dialect::Gcs, Dialect::S3] {
-        over(dialect, &env, &program, &args.clients)?;
+        over(dialect, &[&env, &programs], &program, &args.clients)?;
     }
     println!("all clients passed in {:.1} s", started.elapsed().as_secs_f64());
     Ok(())
 }
 
+/// The environment with `rclone` and `aws`: their needs are not those of the packages.
+fn programs() -> PythonEnvironment {
+    PythonEnvironment {
+        folder: crate::workspace_root().join("target/serve-clients"),
+        pins: include_str!("../serve_clients/programs.txt"),
+        file: "xtask/serve_clients/programs.txt",
+    }
+}
+
 /// Lets the clients read a bucket twice, through one endpoint.
-fn over(dialect: Dialect, env: &PythonEnvironment, program: &Path, clients: &[String]) -> Result<()> {
+fn over(dialect: Dialect, [env, programs]: &[&PythonEnvironment; 2], program: &Path, clients: &[String]) -> Result<()> {
     let upstream = SimServer::start(SimServerConfig { dialect, ..SimServerConfig::default() })?;
     let folder = tempfile::tempdir()?;
     for (seed, (key, size)) in (1..).zip(OBJECTS) {
@@ -88,7 +101,8 @@ fn over(dialect: Dialect, env: &PythonEnvironment, program: &Path, clients: &[St
         upstream.log().clear();
         let mut python = Command::new(env.program("python"));
         python.arg(crate::workspace_root().join("xtask/serve_clients/clients.py"));
-        let status = python.arg(&endpoint.url).arg(folder.path()).args(clients).stdin(Stdio::null()).status();
+        python.arg(&endpoint.url).arg(folder.path()).arg(programs.folder.join("bin")).args(clients);
+        let status = python.stdin(Stdio::null()).status();
         ensure!(status.context("cannot run python")?.success(), "clients failed");
     }
     let counts = upstream.log().counts();
