@@ -1,11 +1,15 @@
 """Reads a bucket through `headstart serve` by clients that were not written here, and checks every byte.
 
-Arguments: the endpoint, a folder with the bucket's objects as files, and optionally the names of clients.
+Arguments: the endpoint, a folder with the bucket's objects as files, the folder of the programs `rclone` and `aws`, and
+optionally the names of clients.
 """
 
 from __future__ import annotations
 
+import datetime
+import email.utils
 import io
+import json
 import os
 import subprocess
 import sys
@@ -23,6 +27,8 @@ REGION = "us-east-1"
 # gcsfs would ask Google which kind of bucket it is, for minutes.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 os.environ.update(AWS_ACCESS_KEY_ID="anybody", AWS_SECRET_ACCESS_KEY="anything", AWS_DEFAULT_REGION=REGION)
+# What the user of this machine has set for these programs does not count.
+os.environ.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
 for variable in ("http_proxy", "https_proxy", "all_proxy"):
     os.environ.pop(variable, None)
     os.environ.pop(variable.upper(), None)
@@ -31,8 +37,9 @@ for variable in ("http_proxy", "https_proxy", "all_proxy"):
 class Bucket:
     """What the bucket has, and where it is served."""
 
-    def __init__(self, endpoint: str, folder: Path) -> None:
+    def __init__(self, endpoint: str, folder: Path, programs: Path) -> None:
         self.endpoint = endpoint
+        self.programs = programs
         files = [path for path in folder.rglob("*") if path.is_file()]
         self.objects = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
         self.keys = sorted(self.objects)
@@ -79,7 +86,16 @@ def curl(bucket: Bucket) -> None:
         tags = Path(folder) / "tags"
         same("first", status("--etag-save", str(tags), large), "200")
         same("same", status("--etag-compare", str(tags), large), "304")
+        etag = tags.read_text().strip()
+        same("304 of HEAD", status("-I", "-H", f"If-None-Match: {etag}", large), "304")
+        same("304 before 416", status("-H", f"If-None-Match: {etag}", "-r", f"{len(bucket.large)}-", large), "304")
+        same("a range of it", run("-r", "5-9", "-H", f"If-Range: {etag}", large), bucket.large[5:10])
+        same("a range of another", run("-r", "5-9", "-H", 'If-Range: "other"', large), bucket.large)
     same("412", status("-H", 'If-Match: "other"', large), "412")
+    same("412 of HEAD", status("-I", "-H", 'If-Match: "other"', large), "412")
+    tomorrow = email.utils.formatdate(time.time() + 86400, usegmt=True)
+    same("304 by date", status("-H", f"If-Modified-Since: {tomorrow}", large), "304")
+    same("412 by date", status("-H", f"If-Unmodified-Since: {email.utils.formatdate(0, usegmt=True)}", large), "412")
     same("416", status("-r", f"{len(bucket.large)}-", large), "416")
     same("404", status(bucket.url("none")), "404")
     same("another bucket", status(f"{bucket.endpoint}/other/{LARGE}"), "404")
@@ -129,6 +145,11 @@ def boto3(bucket: Bucket) -> None:
     same("404", status(s3.get_object, Bucket=BUCKET, Key="none"), 404)
     same("405", status(s3.put_object, **place, Body=b"new"), 405)
     same("405", status(s3.delete_object, **place), 405)
+    last = s3.head_object(**place)["LastModified"]
+    same("304 by date", status(s3.get_object, **place, IfModifiedSince=last), 304)
+    earlier = last - datetime.timedelta(days=1)
+    same("412 by date", status(s3.get_object, **place, IfUnmodifiedSince=earlier), 412)
+    same("412 of HEAD", status(s3.head_object, **place, IfMatch='"other"'), 412)
     signed = s3.generate_presigned_url("get_object", Params={**place, "Range": "bytes=0-9"})
     same("signed", subprocess.check_output(["curl", "-sS", "-r", "0-9", signed]), bucket.large[:10])
 
@@ -193,7 +214,7 @@ def pyarrow(bucket: Bucket) -> None:
 
 
 def google_cloud_storage(bucket: Bucket) -> None:
-    from google.api_core.exceptions import NotFound, PreconditionFailed
+    from google.api_core.exceptions import NotFound, NotModified, PreconditionFailed, RequestRangeNotSatisfiable
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import storage
 
@@ -209,7 +230,10 @@ def google_cloud_storage(bucket: Bucket) -> None:
         same("range", blob.download_as_bytes(start=start, end=end - 1), bucket.large[start:end])
     same("missing", place.get_blob("none"), None)
     fails("missing", NotFound, lambda: place.blob("none").download_as_bytes())
-    fails("generation", (PreconditionFailed, NotFound), lambda: blob.download_as_bytes(if_generation_match=1))
+    fails("412", (PreconditionFailed, NotFound), lambda: blob.download_as_bytes(if_generation_match=1))
+    end = len(bucket.large)
+    fails("416", RequestRangeNotSatisfiable, lambda: blob.download_as_bytes(start=end, end=end + 9))
+    fails("304", NotModified, lambda: blob.download_as_bytes(if_etag_not_match=blob.etag))
 
 
 def obstore(bucket: Bucket) -> None:
@@ -243,11 +267,91 @@ def obstore_reads(bucket: Bucket, store: Any) -> None:
     fails("404", FileNotFoundError, lambda: obstore.get(store, "none"))
 
 
-CLIENTS = (curl, boto3, s3fs, gcsfs, pyarrow, google_cloud_storage, obstore)
+def program(*args: str | Path, code: int = 0) -> bytes:
+    """The output of a success, or what is said on an error; the program must end with this code."""
+    ended = subprocess.run(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if ended.returncode != code:
+        raise AssertionError(f"{args} ended with {ended.returncode}: {ended.stderr.decode()[-500:]}")
+    return ended.stdout if code == 0 else ended.stderr
 
 
-def main(endpoint: str, folder: str, *names: str) -> None:
-    bucket = Bucket(endpoint, Path(folder))
+def same_files(bucket: Bucket, folder: Path) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    same("files", sorted(path.relative_to(folder).as_posix() for path in files), bucket.keys)
+    for key in bucket.keys:
+        same(key, (folder / key).read_bytes(), bucket.objects[key])
+
+
+def rclone(bucket: Bucket) -> None:
+    keys = f"access_key_id=any,secret_access_key=any,region={REGION}"
+    rclone_reads(bucket, f":s3,provider=Other,endpoint='{bucket.endpoint}',{keys}:{BUCKET}")
+
+
+def rclone_reads(bucket: Bucket, remote: str) -> None:
+    def run(*args: str, code: int = 0) -> bytes:
+        return program(bucket.programs / "rclone", "--config", os.devnull, "--retries", "1", *args, code=code)
+
+    def listed(*args: str) -> dict[str, int]:
+        return {it["Path"]: it["Size"] for it in json.loads(run("lsjson", *args, remote))}
+
+    sizes = {key: len(value) for key, value in bucket.objects.items()}
+    same("objects", listed("-R", "--files-only"), sizes)
+    same("directories", set(listed("-R", "--dirs-only")), {"data", "data/sub dir", "more"})
+    large = f"{remote}/{LARGE}"
+    same("size", json.loads(run("lsjson", "--stat", large))["Size"], len(bucket.large))
+    for key in bucket.keys:
+        same(key, run("cat", f"{remote}/{key}"), bucket.objects[key])
+    for start, end in bucket.ranges:
+        part = run("cat", "--offset", f"{start}", "--count", f"{end - start}", large)
+        same(f"range {start}-{end}", part, bucket.large[start:end])
+    same("the end", run("cat", "--tail", "1000", large), bucket.large[-1000:])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "all"
+        # In parts by several connections, as rclone reads objects of 256 MiB and more.
+        parts = ("--multi-thread-cutoff", "1M", "--multi-thread-chunk-size", "4M", "--multi-thread-streams", "4")
+        run("copy", *parts, remote, str(folder))
+        same_files(bucket, folder)
+        run("check", "--download", remote, str(folder))
+        new = Path(name) / "new"
+        new.write_bytes(b"new")
+        said = run("--low-level-retries", "1", "copyto", str(new), f"{remote}/new", code=1)
+        same("405", b"405" in said, True)
+
+
+def aws(bucket: Bucket) -> None:
+    def run(*args: str, code: int = 0) -> bytes:
+        return program(bucket.programs / "aws", "--endpoint-url", bucket.endpoint, *args, code=code)
+
+    place = ("--bucket", BUCKET, "--key", LARGE)
+    listed = run("s3", "ls", "--recursive", f"s3://{BUCKET}").decode().splitlines()
+    found = {line[3]: int(line[2]) for line in (line.split(maxsplit=3) for line in listed)}
+    same("objects", found, {key: len(value) for key, value in bucket.objects.items()})
+    head = json.loads(run("s3api", "head-object", *place))
+    same("size", head["ContentLength"], len(bucket.large))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run("s3", "sync", f"s3://{BUCKET}", str(folder / "all"))
+        same_files(bucket, folder / "all")
+        part = folder / "part"
+        start, end = bucket.ranges[1]
+        run("s3api", "get-object", *place, "--range", f"bytes={start}-{end - 1}", str(part))
+        same(f"range {start}-{end}", part.read_bytes(), bucket.large[start:end])
+        for condition, expected in (
+            (("--if-none-match", head["ETag"]), b"(304)"),
+            (("--if-match", '"other"'), b"(PreconditionFailed)"),
+            (("--range", "bytes=999999999-"), b"(InvalidRange)"),
+        ):
+            said = run("s3api", "get-object", *place, *condition, str(part), code=255)
+            same(f"{expected}", expected in said, True)
+    same("404", b"404" in run("s3", "cp", f"s3://{BUCKET}/none", "-", code=1), True)
+    same("405", b"MethodNotAllowed" in run("s3", "cp", __file__, f"s3://{BUCKET}/new", code=1), True)
+
+
+CLIENTS = (curl, boto3, s3fs, gcsfs, pyarrow, google_cloud_storage, obstore, rclone, aws)
+
+
+def main(endpoint: str, folder: str, programs: str, *names: str) -> None:
+    bucket = Bucket(endpoint, Path(folder), Path(programs))
     failed = []
     for client in CLIENTS:
         if names and client.__name__ not in names:

@@ -13,7 +13,7 @@ use crate::conformance::{self, ConformanceArgs};
 use crate::metadata::{self, Package};
 use crate::python::{self, PythonArgs};
 use crate::serve_clients::{self, ServeClientsArgs};
-use crate::{explain, fuzz, servers, tidy};
+use crate::{cli, explain, fuzz, servers, tidy};
 
 /// Which steps to run.
 #[derive(Debug, Args)]
@@ -43,6 +43,8 @@ enum Step {
     Doc,
     /// object_store's own suite over every backend and stack, and random reads; installs missing servers
     Conformance,
+    /// The command `headstart` over third-party servers; installs missing servers
+    Cli,
     /// Servers that break rules, beside the bare client, in virtual time
     Compatibility,
     /// Random stacks over a simulated store with faults and overwrites, in virtual time: CI's seeds
@@ -104,6 +106,12 @@ fn run_step(step: Step) -> Result<()> {
                 servers::install()?;
             }
             conformance::run(&ConformanceArgs::default())
+        }
+        Step::Cli => {
+            if !servers::is_installed() {
+                servers::install()?;
+            }
+            cli::run()
         }
         Step::Compatibility => compatibility::run(&CompatibilityArgs::default()),
         Step::Fuzz => fuzz::run_for_ci(),

@@ -13,6 +13,7 @@ macro_rules! display_as_argument {
 
 mod bench;
 mod ci;
+mod cli;
 mod compare;
 mod compatibility;
 mod conformance;
@@ -55,6 +56,8 @@ enum Command {
     Fuzz(fuzz::FuzzArgs),
     /// Measure reads of local files, and compare with object_store's LocalFileSystem
     Local(local::LocalArgs),
+    /// Run the command `headstart` as a process over third-party servers
+    Cli,
     /// Compute the cost of a recorded trace for other systems and options
     Replay(replay::ReplayArgs),
     /// Draw what is fetched by a program that reads its data again and is restarted
@@ -120,6 +123,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
         Command::Ci(args) => ci::run(&args),
+        Command::Cli => cli::run(),
         Command::Conformance(args) => conformance::run(&args),
         Command::Compatibility(args) => compatibility::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),

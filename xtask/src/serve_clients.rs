@@ -1,7 +1,8 @@
 //! `cargo xtask serve-clients`: clients that were not written here read through `headstart serve`.
 //!
 //! The store is the simulated cloud, in both dialects. The clients read all of a bucket and check every byte
-//! (`xtask/serve_clients/clients.py`). When they read it again, the store must not be asked for a byte.
+//! (`xtask/serve_clients/clients.py`). When they read it again, the store must not be asked for a byte. Then they write
+//! (`writes.py`), and a hundred clients read while the store has faults.
 
 mod measure;
 mod soak;
@@ -38,10 +39,14 @@ const OBJECTS: [(&str, u64); 6] = [
 ];
 
 /// The command, built with the packages and features of the other steps of CI, so that no dependency is built twice.
-const OF_CI: [&str; 6] = ["--workspace", "--exclude", "headstart-peers", "--all-features", "--bin", "headstart"];
+pub(crate) const OF_CI: [&str; 6] =
+    ["--workspace", "--exclude", "headstart-peers", "--all-features", "--bin", "headstart"];
 
 /// The command as users have it.
 const OF_USERS: [&str; 3] = ["--release", "--package", "headstart-cli"];
+
+/// How long the hundred clients read in CI.
+const SHORT_SOAK: Duration = Duration::from_secs(10);
 
 /// What to run.
 #[derive(Debug, Default, Args)]
@@ -69,17 +74,36 @@ pub(crate) fn run(args: &ServeClientsArgs) -> Result<()> {
     if args.measure {
         return measure::run(&env, &build_program(&OF_USERS)?);
     }
+    let programs = programs();
+    if !programs.is_installed() {
+        programs.install()?;
+    }
     let program = build_program(&OF_CI)?;
     let started = Instant::now();
     for dialect in [Dialect::Gcs, Dialect::S3] {
-        over(dialect, &env, &program, &args.clients)?;
+        over(dialect, &[&env, &programs], &program, &args.clients)?;
+        if args.clients.is_empty() {
+            writes(dialect, &[&env, &programs], &program)?;
+        }
+    }
+    if args.clients.is_empty() {
+        soak::run(&program, SHORT_SOAK)?;
     }
     println!("all clients passed in {:.1} s", started.elapsed().as_secs_f64());
     Ok(())
 }
 
+/// The environment with `rclone` and `aws`: their needs are not those of the packages.
+fn programs() -> PythonEnvironment {
+    PythonEnvironment {
+        folder: crate::workspace_root().join("target/serve-clients"),
+        pins: include_str!("../serve_clients/programs.txt"),
+        file: "xtask/serve_clients/programs.txt",
+    }
+}
+
 /// Lets the clients read a bucket twice, through one endpoint.
-fn over(dialect: Dialect, env: &PythonEnvironment, program: &Path, clients: &[String]) -> Result<()> {
+fn over(dialect: Dialect, [env, programs]: &[&PythonEnvironment; 2], program: &Path, clients: &[String]) -> Result<()> {
     let upstream = SimServer::start(SimServerConfig { dialect, ..SimServerConfig::default() })?;
     let folder = tempfile::tempdir()?;
     for (seed, (key, size)) in (1..).zip(OBJECTS) {
@@ -95,7 +119,8 @@ fn over(dialect: Dialect, env: &PythonEnvironment, program: &Path, clients: &[St
         upstream.log().clear();
         let mut python = Command::new(env.program("python"));
         python.arg(crate::workspace_root().join("xtask/serve_clients/clients.py"));
-        let status = python.arg(&endpoint.url).arg(folder.path()).args(clients).stdin(Stdio::null()).status();
+        python.arg(&endpoint.url).arg(folder.path()).arg(programs.folder.join("bin")).args(clients);
+        let status = python.stdin(Stdio::null()).status();
         ensure!(status.context("cannot run python")?.success(), "clients failed");
     }
     let counts = upstream.log().counts();
