@@ -1,7 +1,7 @@
-"""Measures boto3 at an endpoint: `sequential` reads of 1 MiB, or `random` ones of 64 KiB. Prints MB/s as JSON.
+"""Measures a client at an endpoint: `sequential` reads of 1 MiB, or `random` ones of 64 KiB. Prints MB/s as JSON.
 
-Arguments: the endpoint, which of the two, the key and size of the object, the seconds of a pass, and how many passes
-over what the first one has read.
+Arguments: the endpoint, `boto3` or `pyarrow`, which reads, the key and size of the object, the seconds of a pass, and
+how many passes over what the first one has read.
 """
 
 from __future__ import annotations
@@ -10,38 +10,58 @@ import json
 import random
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
 
-import boto3
-import botocore.config
-
-KEYS = {"aws_access_key_id": "any", "aws_secret_access_key": "any", "region_name": "us-east-1"}
+Read = Callable[[int, int], bytes]
 
 
-def read(s3: Any, key: str, size: int, step: int, starts: list[int], seconds: float) -> tuple[float, int]:
+def boto3(endpoint: str, key: str) -> Read:
+    """One client; every read is a GET."""
+    import boto3 as package
+    import botocore.config
+
+    keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any", "region_name": "us-east-1"}
+    config = botocore.config.Config(s3={"addressing_style": "path"})
+    s3 = package.client("s3", endpoint_url=endpoint, config=config, **keys)
+    s3.head_object(Bucket="bucket", Key=key)
+
+    def read(start: int, end: int) -> bytes:
+        return s3.get_object(Bucket="bucket", Key=key, Range=f"bytes={start}-{end - 1}")["Body"].read()
+
+    return read
+
+
+def pyarrow(endpoint: str, key: str) -> Read:
+    """One file of Arrow's own S3 client."""
+    from pyarrow import fs as package
+
+    keys = {"access_key": "any", "secret_key": "any", "region": "us-east-1"}
+    fs = package.S3FileSystem(endpoint_override=endpoint.removeprefix("http://"), scheme="http", **keys)
+    file = fs.open_input_file(f"bucket/{key}")
+    return lambda start, end: file.read_at(end - start, start)
+
+
+def measure(read: Read, size: int, step: int, starts: list[int], seconds: float) -> tuple[float, int]:
     """Reads until the time is over; returns MB/s and the number of reads."""
     began = time.monotonic()
-    done = 0
-    for number, start in enumerate(starts):
-        end = min(start + step, size)
-        answer = s3.get_object(Bucket="bucket", Key=key, Range=f"bytes={start}-{end - 1}")
-        done += len(answer["Body"].read())
+    done = reads = 0
+    for start in starts:
+        done += len(read(start, min(start + step, size)))
+        reads += 1
         if time.monotonic() - began > seconds:
-            return done / 1e6 / (time.monotonic() - began), number + 1
-    return done / 1e6 / (time.monotonic() - began), len(starts)
+            break
+    return done / 1e6 / (time.monotonic() - began), reads
 
 
-def main(endpoint: str, pattern: str, key: str, size_text: str, seconds_text: str, passes_text: str) -> None:
-    size, seconds = int(size_text), float(seconds_text)
-    config = botocore.config.Config(s3={"addressing_style": "path"})
-    s3 = boto3.client("s3", endpoint_url=endpoint, config=config, **KEYS)
-    s3.head_object(Bucket="bucket", Key=key)
+def main(endpoint: str, client: str, pattern: str, key: str, size_text: str, seconds: str, passes: str) -> None:
+    size = int(size_text)
+    read = {"boto3": boto3, "pyarrow": pyarrow}[client](endpoint, key)
     step = 1 << 20 if pattern == "sequential" else 1 << 16
     starts = list(range(0, size, step))
     if pattern == "random":
         random.Random(20).shuffle(starts)
-    for _ in range(int(passes_text)):
-        rate, reads = read(s3, key, size, step, starts, seconds)
+    for _ in range(int(passes)):
+        rate, reads = measure(read, size, step, starts, float(seconds))
         starts = starts[:reads]
         print(json.dumps({"mb_per_s": rate, "reads": reads}))
 

@@ -1,4 +1,4 @@
-//! `cargo xtask serve-clients --measure`: boto3 through an endpoint and without it, on the simulated link `gcs`.
+//! `cargo xtask serve-clients --measure`: boto3 and pyarrow through an endpoint and without it, on the link `gcs`.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,41 +17,45 @@ const BYTES: u64 = 192 * MIB;
 /// The seconds of each pass.
 const SECONDS: &str = "6";
 
+/// Runs of each; the median counts.
+const REPEATS: usize = 3;
+
 /// How many processes read one object at once.
 const PROCESSES: usize = 8;
 
-/// Compares boto3 with and without the endpoint, three times; the medians count.
+/// Compares both clients with and without the endpoint, three times; the medians count.
 pub(super) fn run(env: &PythonEnvironment, program: &Path) -> Result<()> {
     let profile = LinkProfile::gcs();
     let upstream = SimServer::start(SimServerConfig { dialect: Dialect::S3, profile, ..SimServerConfig::default() })?;
     for (seed, key) in (1..).zip(OBJECTS) {
         put(&upstream, key, content(seed, BYTES))?;
     }
-    let client = Boto3 { env };
-    for pattern in ["sequential", "random"] {
-        let mut rates = Vec::new();
-        for _ in 0..3 {
-            let bare = client.rates(upstream.url(), pattern, "1")?;
-            // Each endpoint begins with an empty cache.
-            let endpoint = Endpoint::start(program, Dialect::S3, &upstream, &[])?;
-            let through = client.rates(&endpoint.url, pattern, "2")?;
-            let ([bare], [cold, again]) = (&bare[..], &through[..]) else { bail!("expected one rate, and two") };
-            println!("{pattern}: the store {bare:.2} MB/s; through the endpoint {cold:.2}, again {again:.2}");
-            rates.push([*bare, *cold, *again]);
+    for client in ["boto3", "pyarrow"].map(|name| MeasuredClient { env, name }) {
+        for pattern in ["sequential", "random"] {
+            let mut rates = Vec::new();
+            for _ in 0..REPEATS {
+                let bare = client.rates(upstream.url(), pattern, "1")?;
+                // Each endpoint begins with an empty cache.
+                let endpoint = Endpoint::start(program, Dialect::S3, &upstream, &[])?;
+                let through = client.rates(&endpoint.url, pattern, "2")?;
+                let ([bare], [cold, again]) = (&bare[..], &through[..]) else { bail!("expected one rate, and two") };
+                rates.push([*bare, *cold, *again]);
+            }
+            let [bare, cold, again] = [0, 1, 2].map(|which| median(rates.iter().map(|rates| rates[which]).collect()));
+            println!(
+                "{}, {pattern}: {bare:.2} MB/s at the store; through the endpoint {cold:.2} ({:.2} times), again {again:.2} \
+                 ({:.1} times)",
+                client.name,
+                cold / bare,
+                again / bare
+            );
         }
-        let [bare, cold, again] = [0, 1, 2].map(|which| median(rates.iter().map(|rates| rates[which]).collect()));
-        println!(
-            "{pattern}, medians: the store {bare:.2} MB/s; through the endpoint {cold:.2} ({:.2} times), again {again:.2} \
-             ({:.1} times)",
-            cold / bare,
-            again / bare
-        );
     }
-    processes(&client, &upstream, program)
+    processes(&MeasuredClient { env, name: "boto3" }, &upstream, program)
 }
 
 /// Several processes read one object through one endpoint.
-fn processes(client: &Boto3, upstream: &SimServerHandle, program: &Path) -> Result<()> {
+fn processes(client: &MeasuredClient, upstream: &SimServerHandle, program: &Path) -> Result<()> {
     let endpoint = Endpoint::start(program, Dialect::S3, upstream, &[])?;
     upstream.log().clear();
     let commands = (0..PROCESSES).map(|_| client.command(&endpoint.url, "processes", "1").spawn());
@@ -73,17 +77,18 @@ fn median(mut rates: Vec<f64>) -> f64 {
     rates[rates.len() / 2]
 }
 
-/// `measure.py`.
-struct Boto3<'a> {
+/// A client of `measure.py`.
+struct MeasuredClient<'a> {
     env: &'a PythonEnvironment,
+    name: &'static str,
 }
 
-impl Boto3<'_> {
+impl MeasuredClient<'_> {
     fn command(&self, url: &str, key: &str, passes: &str) -> Command {
         let mut python = Command::new(self.env.program("python"));
         python.arg(crate::workspace_root().join("xtask/serve_clients/measure.py"));
         let pattern = if key == "random" { "random" } else { "sequential" };
-        python.args([url, pattern, key, &BYTES.to_string(), SECONDS, passes]);
+        python.args([url, self.name, pattern, key, &BYTES.to_string(), SECONDS, passes]);
         python.stdin(Stdio::null()).stdout(Stdio::piped());
         python
     }
