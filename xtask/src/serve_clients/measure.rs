@@ -43,8 +43,8 @@ pub(super) fn run(env: &PythonEnvironment, program: &Path) -> Result<()> {
             }
             let [bare, cold, again] = [0, 1, 2].map(|which| median(rates.iter().map(|rates| rates[which]).collect()));
             println!(
-                "{}, {pattern}: {bare:.2} MB/s at the store; through the endpoint {cold:.2} ({:.2} times), again {again:.2} \
-                 ({:.1} times)",
+                "{}, {pattern}: {bare:.2} MB/s at the store; through the endpoint {cold:.2} ({:.2} times), again \
+                 {again:.2} ({:.1} times)",
                 client.name,
                 cold / bare,
                 again / bare

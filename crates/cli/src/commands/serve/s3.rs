@@ -1,4 +1,4 @@
-//! S3's operations on buckets and uploads in parts, for `s3s`. Objects are read in `object.rs`, as by all other clients.
+//! S3's operations on buckets and uploads in parts, for `s3s`. Objects are read in `object.rs`, as by other clients.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -20,7 +20,7 @@ use super::object::quoted;
 use super::received::ReceivedBody;
 use super::refusal::RefusedRequest;
 use super::served::Served;
-use super::uploads::{NamedPart, Uploads};
+use super::uploads::{NamedPart, ServedUploads};
 use super::writes;
 use crate::policy::served_page::{PageQuery, ServedPage};
 
@@ -37,16 +37,16 @@ pub(super) struct S3Bucket {
     /// The name that stands for the bucket in requests, where `s3s` refuses its own name.
     alias: String,
     /// Uploads in parts, where writes are allowed.
-    uploads: Option<Uploads>,
+    uploads: Option<ServedUploads>,
 }
 
 impl S3Bucket {
     pub(super) fn new(served: Arc<Served>, alias: String, allows_writes: bool) -> Self {
-        Self { served, alias, uploads: allows_writes.then(Uploads::new) }
+        Self { served, alias, uploads: allows_writes.then(ServedUploads::new) }
     }
 
     /// The uploads in parts, and the path of a key.
-    fn upload(&self, bucket: &str, key: &str) -> S3Result<(&Uploads, Path)> {
+    fn upload(&self, bucket: &str, key: &str) -> S3Result<(&ServedUploads, Path)> {
         let uploads = self.uploads.as_ref().ok_or_else(|| RefusedRequest::read_only().into_s3())?;
         self.check(bucket)?;
         let path = self.served.path(&self.served.bucket, key).map_err(RefusedRequest::into_s3)?;

@@ -38,7 +38,7 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(60);
 const MOST_PARTS: usize = 10_000;
 
 /// Uploads that are neither complete nor aborted.
-pub(super) struct Uploads {
+pub(super) struct ServedUploads {
     open: Mutex<BTreeMap<String, Arc<ServedUpload>>>,
     /// Begins all names of uploads: those of another process differ.
     tag: u64,
@@ -73,7 +73,7 @@ pub(super) struct NamedPart {
     pub(super) e_tag: String,
 }
 
-impl Uploads {
+impl ServedUploads {
     pub(super) fn new() -> Self {
         Self { open: Mutex::default(), tag: RandomState::new().hash_one(std::process::id()), next: AtomicU64::new(0) }
     }

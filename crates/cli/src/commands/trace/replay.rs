@@ -45,7 +45,7 @@ struct ReplayedSystem {
     heads: u64,
     fetched_bytes: u64,
     read_bytes: u64,
-    /// List prices of requests and bytes within the bucket's region, of S3 for its link and else of Google Cloud Storage.
+    /// List prices of requests and bytes within the bucket's region: of S3 for its link, else of GCS.
     usd: f64,
 }
 
