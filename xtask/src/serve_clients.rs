@@ -198,6 +198,11 @@ impl Endpoint {
         Ok(Self { url, process, _home: home })
     }
 
+    /// Ends it, and returns what it has said on stderr.
+    fn stop(self) -> String {
+        self.process.stop()
+    }
+
     fn process_id(&self) -> u32 {
         self.process.id()
     }

@@ -133,6 +133,13 @@ impl RunningProcess {
         self.child.lock().id()
     }
 
+    /// Ends the process, and returns what it has said on stderr.
+    pub(crate) fn stop(mut self) -> String {
+        // It may have ended by itself.
+        let _ = self.child.lock().kill();
+        self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default()
+    }
+
     pub(crate) fn send(&mut self, line: &str) -> Result<()> {
         let mut child = self.child.lock();
         let stdin = child.stdin.as_mut().context("the process has no stdin")?;

@@ -57,7 +57,6 @@ pub(super) fn run(program: &Path, time: Duration) -> Result<()> {
         cut: 0.02,
         stalled: 0.01,
         stall: Duration::from_secs(3),
-        wrong_length: 0.01,
         late: 0.02,
         late_by: Duration::from_secs(1),
         ..FaultPlan::default()
@@ -102,11 +101,13 @@ pub(super) fn run(program: &Path, time: Duration) -> Result<()> {
         bytes / 1_000_000,
     );
     ensure!(reads > CLIENTS, "the clients read nothing");
-    ensure!((refused + cut) * READS_PER_FAILURE <= reads, "too many reads failed");
-    ensure!(last <= second * GROWTH, "memory grows");
     // Connections to the store stay open for the next requests, but not those of the clients.
     let left = open_files(process)?.saturating_sub(idle_files);
     println!("{left} files are open that were not before");
+    let said = endpoint.stop();
+    let too_many = "too many reads failed. The endpoint has said";
+    ensure!((refused + cut) * READS_PER_FAILURE <= reads, "{too_many}:\n{}", last_lines(&said, 20));
+    ensure!(last <= second * GROWTH, "memory grows");
     ensure!(left < CLIENTS as usize, "connections of clients are left open");
     Ok(())
 }
@@ -177,6 +178,11 @@ async fn read_range(http: &Client, url: &str, range: Range<u64>, content: &Conte
             return Ok(ReadEnd::GivenUp);
         }
     }
+}
+
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 /// The resident memory of a process.
