@@ -80,7 +80,7 @@ fn wrong_arguments(user: &CommandUser) -> Result<()> {
         (&["ls", &format!("{large}?X-Amz-Signature=secret")], "is not used"),
         (&["cat", "-o", "moed=fetch", &large], "did you mean 'mode'?"),
         (&["cp", &bucket, "x"], "Add -r"),
-        (&["cp", &large], "required"),
+        (&["cp", &large], "then where to"),
         (&["serve", &format!("{large}*")], "pattern"),
         (&["serve", "--listen", "0.0.0.0:0", &bucket], "0.0.0.0"),
         (&["fly"], "unrecognized subcommand"),
