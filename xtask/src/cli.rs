@@ -107,7 +107,7 @@ fn objects() -> [StoredObject; 5] {
 
 /// Bytes that differ with the seed and the place.
 fn content(seed: u64, size: usize) -> Vec<u8> {
-    let word = |n: u64| (n ^ seed << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
+    let word = |n: u64| (n ^ (seed << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
     (0..).flat_map(word).take(size).collect()
 }
 
