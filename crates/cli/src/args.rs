@@ -118,6 +118,12 @@ pub(crate) enum Command {
     /// what was read is trusted for cache.freshness, a minute by default. The credentials are those of this command;
     /// whoever can connect can read. It ends without an error when it is told to stop (Ctrl-C, SIGTERM).
     Serve(commands::serve::ServeArgs),
+    /// Watch a process live: throughput, requests, hit ratio, read-ahead and waste, from the metrics that it exports
+    ///
+    /// The process is `headstart serve --metrics`, or a program that exports Headstart's metrics to Prometheus. Keys: q,
+    /// Esc or Ctrl-C ends. --json prints one line an interval until it is interrupted, --once and --count print text
+    /// (with --json, lines) for so many intervals. Where a process has several stacks, the panels show their sum.
+    Top(commands::top::TopArgs),
     /// Look at the directory of a cache, check it, or empty it
     Cache(commands::cache::CacheArgs),
     /// Record what a command reads, show a recording, or replay it in virtual time

@@ -12,6 +12,7 @@ pub(crate) mod ls;
 pub(crate) mod reference;
 pub(crate) mod serve;
 pub(crate) mod stat;
+pub(crate) mod top;
 pub(crate) mod trace;
 pub(crate) mod verify;
 pub(crate) mod warm;
@@ -43,6 +44,7 @@ pub(crate) fn run(command: Command, session: Arc<Session>) -> BoxFuture<'static,
             Command::Doctor(args) => doctor::run(session, &args).boxed().await,
             Command::Warm(args) => warm::run(session, &args).boxed().await,
             Command::Serve(args) => serve::run(Arc::clone(&shared), &args).boxed().await,
+            Command::Top(args) => top::run(session, &args).boxed().await,
             Command::Cache(args) => cache::run(session, &args).boxed().await,
             Command::Trace(args) => trace::run(session, args).boxed().await,
             Command::Config(args) => config::run(session, &args).boxed().await,

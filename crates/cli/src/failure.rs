@@ -19,7 +19,7 @@ Exit codes:
   5    bytes differ: a checksum or a comparison fails
   6    a file or standard output cannot be written, or a file cannot be read
   7    the object changed while it was read
-  8    the store cannot be reached, or fails after all retries
+  8    the store, or what `top` watches, cannot be reached, or fails after all retries
   129, 130, 143  stopped by a signal: 128 and its number (130: Ctrl-C)
   141  whoever read standard output closed it (the number of a broken pipe)
 Where several objects fail, the code is that of the first.";

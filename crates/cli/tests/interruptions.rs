@@ -5,12 +5,11 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use common::{Bucket, MIB, Place, bytes, files, signal, wait, wait_until};
+use common::{Bucket, MIB, Place, answering, bytes, files, signal, wait, wait_until};
 use headstart_sim::RequestKind;
 use headstart_sim::server::Dialect;
 use rustix::process::Signal;
@@ -143,23 +142,6 @@ fn a_full_disk_is_told_and_the_download_goes_on_where_there_is_room() {
     let json = bucket.run(&place, &["cp", "--json", &bucket.url("k"), "small/"]).json();
     assert!(json[0]["resumed_bytes"].as_u64().unwrap() > 0, "{}", json[0]);
     assert!(std::fs::read(path.join("k")).unwrap() == content);
-}
-
-/// A server that answers every request in the same way.
-fn answering(status: &'static str, body: &'static str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut request = [0; 8192];
-            let _ = stream.read(&mut request);
-            let length = body.len();
-            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
-        }
-    });
-    url
 }
 
 #[test]
