@@ -82,11 +82,10 @@ pub(crate) fn run(args: &ServeClientsArgs) -> Result<()> {
     let started = Instant::now();
     for dialect in [Dialect::Gcs, Dialect::S3] {
         over(dialect, &[&env, &programs], &program, &args.clients)?;
-        if args.clients.is_empty() {
-            writes(dialect, &[&env, &programs], &program)?;
-        }
     }
     if args.clients.is_empty() {
+        writes(Dialect::Gcs, false, &[&env, &programs], &program)?;
+        writes(Dialect::S3, true, &[&env, &programs], &program)?;
         soak::run(&program, SHORT_SOAK)?;
     }
     println!("all clients passed in {:.1} s", started.elapsed().as_secs_f64());
@@ -129,32 +128,30 @@ fn over(dialect: Dialect, [env, programs]: &[&PythonEnvironment; 2], program: &P
     Ok(())
 }
 
-/// Lets the clients write through an endpoint, as anybody, and with keys and TLS.
-fn writes(dialect: Dialect, [env, programs]: &[&PythonEnvironment; 2], program: &Path) -> Result<()> {
+/// Lets the clients write through an endpoint: as anybody, or with keys and TLS.
+fn writes(dialect: Dialect, is_secure: bool, [env, programs]: &[&PythonEnvironment; 2], program: &Path) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let [keys, certificate, key] = ["keys.toml", "certificate.pem", "key.pem"].map(|name| folder.path().join(name));
-    std::fs::write(&keys, "me = 'hunter2'")?;
-    let pair = KeyPair::generate()?;
-    let own = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?.self_signed(&pair)?;
-    std::fs::write(&certificate, own.pem())?;
-    std::fs::write(&key, pair.serialize_pem())?;
-    for is_secure in [false, true] {
-        let upstream = SimServer::start(SimServerConfig { dialect, ..SimServerConfig::default() })?;
-        let mut args = vec![OsStr::new("--allow-writes")];
-        if is_secure {
-            let files = [("--auth", &keys), ("--tls-cert", &certificate), ("--tls-key", &key)];
-            args.extend(files.into_iter().flat_map(|(name, file)| [OsStr::new(name), file.as_os_str()]));
-        }
-        let endpoint = Endpoint::start(program, dialect, &upstream, &args)?;
-        println!("{dialect:?}, writes at {}:", endpoint.url);
-        let mut python = Command::new(env.program("python"));
-        python.arg(crate::workspace_root().join("xtask/serve_clients/writes.py"));
-        python.arg(&endpoint.url).arg(programs.folder.join("bin"));
-        if is_secure {
-            python.arg(&certificate);
-        }
-        ensure!(python.stdin(Stdio::null()).status().context("cannot run python")?.success(), "clients failed");
+    let mut args = vec![OsStr::new("--allow-writes")];
+    if is_secure {
+        std::fs::write(&keys, "me = 'hunter2'")?;
+        let pair = KeyPair::generate()?;
+        let own = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?.self_signed(&pair)?;
+        std::fs::write(&certificate, own.pem())?;
+        std::fs::write(&key, pair.serialize_pem())?;
+        let files = [("--auth", &keys), ("--tls-cert", &certificate), ("--tls-key", &key)];
+        args.extend(files.into_iter().flat_map(|(name, file)| [OsStr::new(name), file.as_os_str()]));
     }
+    let upstream = SimServer::start(SimServerConfig { dialect, ..SimServerConfig::default() })?;
+    let endpoint = Endpoint::start(program, dialect, &upstream, &args)?;
+    println!("{dialect:?}, writes at {}:", endpoint.url);
+    let mut python = Command::new(env.program("python"));
+    python.arg(crate::workspace_root().join("xtask/serve_clients/writes.py"));
+    python.arg(&endpoint.url).arg(programs.folder.join("bin"));
+    if is_secure {
+        python.arg(&certificate);
+    }
+    ensure!(python.stdin(Stdio::null()).status().context("cannot run python")?.success(), "clients failed");
     Ok(())
 }
 

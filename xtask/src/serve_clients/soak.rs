@@ -108,7 +108,7 @@ pub(super) fn run(program: &Path, time: Duration) -> Result<()> {
     let too_many = "too many reads failed. The endpoint has said";
     ensure!((refused + cut) * READS_PER_FAILURE <= reads, "{too_many}:\n{}", last_lines(&said, 20));
     ensure!(last <= second * GROWTH, "memory grows");
-    ensure!(left < CLIENTS as usize, "connections of clients are left open");
+    ensure!((left as u64) < CLIENTS, "connections of clients are left open");
     Ok(())
 }
 

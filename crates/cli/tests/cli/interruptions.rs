@@ -1,15 +1,10 @@
 //! Interrupted copies, closed pipes, full disks, refused and missing credentials.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-#![cfg(unix)]
-
-mod common;
-
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use common::{Bucket, MIB, Place, answering, bytes, files, signal, wait, wait_until};
+use super::common::{self, Bucket, MIB, Place, answering, bytes, files, signal, wait, wait_until};
 use headstart_sim::RequestKind;
 use headstart_sim::server::Dialect;
 use rustix::process::Signal;

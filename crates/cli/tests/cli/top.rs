@@ -1,17 +1,12 @@
 //! `top` as a process: over `serve --metrics`, over servers that are something else, and in a terminal.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-#![cfg(unix)]
-
-mod common;
-
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use common::{Bucket, Endpoint, Place, answering, signal, wait, wait_until};
+use super::common::{self, Bucket, Endpoint, Place, answering, signal, wait, wait_until};
 use headstart_sim::server::Dialect;
 use rustix::fs::OFlags;
 use rustix::process::Signal;

@@ -1,10 +1,6 @@
 //! `cp` as a process: down, up, across, trees, patterns, and what is refused.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod common;
-
-use common::{Bucket, MIB, Place, Ran, bytes, files};
+use super::common::{Bucket, MIB, Place, Ran, bytes, files};
 use headstart_sim::server::{Dialect, SimServerConfig};
 use headstart_sim::{FaultEvent, FaultPlan, ReadAnswer, RequestKind, When};
 

@@ -1,12 +1,8 @@
 //! `warm`, `cache` and `trace` as processes.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod common;
-
 use std::os::unix::fs::FileExt;
 
-use common::{Bucket, MIB, Place, files};
+use super::common::{Bucket, MIB, Place, files};
 use headstart_sim::server::Dialect;
 
 #[test]

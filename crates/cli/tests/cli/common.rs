@@ -1,7 +1,5 @@
 //! The program as a process, with an environment of its own, and stores for it.
 
-#![allow(dead_code, reason = "each test program uses a part")]
-
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

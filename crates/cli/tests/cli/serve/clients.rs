@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::common::{Bucket, Endpoint, MIB, Place};
+use crate::common::{Bucket, Endpoint, MIB, Place};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};

@@ -1,10 +1,6 @@
 //! `bench` and `doctor` as processes, over a simulated link.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod common;
-
-use common::{Bucket, MIB, Place};
+use super::common::{Bucket, MIB, Place};
 use headstart_sim::server::{Dialect, SimServerConfig};
 use headstart_sim::{LinkProfile, RequestKind};
 

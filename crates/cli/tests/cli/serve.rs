@@ -1,11 +1,5 @@
 //! `serve` as a process.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-#![cfg(unix)]
-
-#[path = "../common/mod.rs"]
-mod common;
-
 mod access;
 mod clients;
 mod process;

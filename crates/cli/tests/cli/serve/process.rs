@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use super::common::{self, Bucket, Endpoint, MIB, Place, now, wait_until};
+use crate::common::{self, Bucket, Endpoint, MIB, Place, now, wait_until};
 use headstart_sim::server::Dialect;
 use rustix::process::Signal;
 

@@ -1,10 +1,6 @@
 //! `cat`, `head`, `ls`, `stat`, `du`, `verify` and `config` as processes: over both dialects and over local files.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod common;
-
-use common::{Bucket, MIB, Place, bytes};
+use super::common::{self, Bucket, MIB, Place, bytes};
 use headstart_sim::server::Dialect;
 
 #[test]
