@@ -110,7 +110,7 @@ fn panels(model: &TopModel, area: Rect, buffer: &mut Buffer) {
 
 fn panel(title: String) -> Block<'static> {
     let block = Block::bordered().border_type(BorderType::Rounded).border_style(Style::new().dim());
-    block.title(Line::from(format!(" {title} ")).bold()).padding(Padding::left(1))
+    block.title(Line::from(format!(" {title} ")).bold().not_dim()).padding(Padding::left(1))
 }
 
 /// A name, its rate and the rates of the latest polls, the newest at the right.

@@ -24,7 +24,7 @@ pub(crate) struct RatedShare {
 
 /// Within which time half of the answers began, and 95 of 100.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(crate) struct FirstByteTimes {
+pub(crate) struct FirstByteQuantiles {
     pub(crate) p50_s: f64,
     pub(crate) p95_s: f64,
 }
@@ -54,7 +54,7 @@ pub(crate) struct TopFigures {
     pub(crate) in_flight_limit: Option<f64>,
     pub(crate) waiting: Option<f64>,
     /// Between the last two polls.
-    pub(crate) first_byte: Option<FirstByteTimes>,
+    pub(crate) first_byte: Option<FirstByteQuantiles>,
     /// Of the pages that the cache was asked for, those that it had or that were in flight.
     pub(crate) hits: Option<RatedShare>,
     /// By place: `memory`, `disk`, `joined`, `store`.
@@ -181,9 +181,9 @@ fn share(part: Option<RatedCount>, whole: Option<RatedCount>) -> Option<RatedSha
     Some(RatedShare { now, total: of(part.total, whole.total) })
 }
 
-fn first_byte(gained: &SeriesValues) -> Option<FirstByteTimes> {
+fn first_byte(gained: &SeriesValues) -> Option<FirstByteQuantiles> {
     let buckets = gained.buckets("headstart_first_byte_seconds");
-    Some(FirstByteTimes { p50_s: quantile(&buckets, 0.5)?, p95_s: quantile(&buckets, 0.95)? })
+    Some(FirstByteQuantiles { p50_s: quantile(&buckets, 0.5)?, p95_s: quantile(&buckets, 0.95)? })
 }
 
 /// A quantile of a histogram, as `histogram_quantile` of Prometheus estimates it: values are spread evenly in a bucket.
