@@ -120,9 +120,9 @@ pub(crate) enum Command {
     Serve(commands::serve::ServeArgs),
     /// Watch a process live: throughput, requests, hit ratio, read-ahead and waste, from the metrics that it exports
     ///
-    /// The process is `headstart serve --metrics`, or a program that exports Headstart's metrics to Prometheus. Keys:
-    /// q, Esc or Ctrl-C ends. --json prints one line an interval until it is interrupted, --once and --count print text
-    /// (with --json, lines) for so many intervals. Where a process has several stacks, the panels show their sum.
+    /// The process is `headstart serve --metrics`, or a program that exports Headstart's metrics to Prometheus. q, Esc
+    /// or Ctrl-C ends. --json prints one line an interval until it is interrupted, --once and --count print text (with
+    /// --json, lines) for so many intervals. Where a process has several stacks, the panels show their sum.
     Top(commands::top::TopArgs),
     /// Look at the directory of a cache, check it, or empty it
     Cache(commands::cache::CacheArgs),

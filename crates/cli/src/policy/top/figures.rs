@@ -43,7 +43,7 @@ pub(crate) struct FoundPages {
 /// What `top` shows of a stack. What a layer counts is missing where the layer is off.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct TopFigures {
-    /// Bytes of ranges that the application asked for. Reads of whole objects are not counted.
+    /// Bytes that the application asked for.
     pub(crate) delivered_bytes: Option<RatedCount>,
     /// Bytes that came from the store.
     pub(crate) fetched_bytes: Option<RatedCount>,
@@ -145,13 +145,6 @@ impl TopFigures {
             disk_failures: count("headstart_cache_disk_failures_total", &[]),
             cost_dollars: level("headstart_cost_dollars", &[]),
         }
-    }
-
-    /// Whether bytes come in that no read of a range asked for: reads of whole objects.
-    pub(crate) fn has_uncounted_reads(&self) -> bool {
-        let rate = |count: Option<RatedCount>| count.and_then(|count| count.per_s).unwrap_or(0.0);
-        let served: f64 = rate(self.fetched_bytes) + self.pages.values().map(|pages| rate(pages.bytes)).sum::<f64>();
-        served > 0.0 && rate(self.delivered_bytes) == 0.0
     }
 }
 

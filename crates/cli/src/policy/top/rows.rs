@@ -61,8 +61,7 @@ fn push(rows: &mut Vec<TopRow>, section: TopSection, name: &'static str, value: 
 
 fn throughput(figures: &TopFigures, rows: &mut Vec<TopRow>) {
     let mut row = |name, value| push(rows, TopSection::Throughput, name, value);
-    let uncounted = if figures.has_uncounted_reads() { " (whole objects are not counted)" } else { "" };
-    row("delivered", figures.delivered_bytes.map(|count| bytes(count) + uncounted));
+    row("delivered", figures.delivered_bytes.map(bytes));
     row("from store", figures.fetched_bytes.map(bytes));
 }
 

@@ -71,7 +71,6 @@ fn rates_and_shares_are_those_between_the_scrapes() {
     assert_eq!(figures.pages["disk"].share, RatedShare { now: Some(0.2), total: Some(10.0 / 150.0) });
     assert!(!figures.pages.contains_key("joined"));
     assert_eq!(figures.waste["fetch"], RatedShare { now: Some(0.1), total: Some(700.0 / 3000.0) });
-    assert!(figures.has_uncounted_reads());
     assert_eq!(figures.first_byte, None);
 }
 
@@ -81,7 +80,6 @@ fn nothing_that_happened_is_no_share() {
         |bytes| format!("headstart_cache_pages_total{{source=\"store\"}} {bytes}\nheadstart_demanded_bytes_total 0\n");
     let idle = figures(&scrape(7), &scrape(7), 1);
     assert_eq!(idle.hits, Some(RatedShare { now: None, total: Some(0.0) }));
-    assert!(!idle.has_uncounted_reads());
     assert_eq!(figures(&scrape(0), &scrape(0), 1).hits, Some(RatedShare { now: None, total: None }));
 }
 

@@ -93,19 +93,6 @@ fn unknown_figures_are_dashes_and_missing_layers_no_rows() {
 }
 
 #[test]
-fn reads_of_whole_objects_are_said_not_to_be_counted() {
-    let mut model = TopModel::default();
-    for seconds in [1, 2] {
-        let text = format!(
-            "headstart_demanded_bytes_total 5\nheadstart_fetched_bytes_total{{layer=\"fetch\"}} {}\n",
-            seconds * 1_000_000
-        );
-        model.on_answer(Duration::from_secs(seconds), &text).unwrap();
-    }
-    assert_eq!(rows(model.all())[0].value, "0 MB/s, 5 B in all (whole objects are not counted)");
-}
-
-#[test]
 fn stacks_are_named_by_their_labels() {
     let labels = |pairs: &[(&str, &str)]| -> StackLabels {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
