@@ -2,7 +2,7 @@
 //!
 //! Errors that are not known to pass go to the caller at once. The table covers the faults that the clients of
 //! `object_store` retry. Those clients report most of them only as text, that of `object_store` 0.14;
-//! `tests/odd_servers.rs` and `tests/tls.rs` of the facade fail if the text changes.
+//! `odd_servers` and `tls` of the facade's tests fail if the text changes.
 
 use std::{error::Error, io::ErrorKind};
 

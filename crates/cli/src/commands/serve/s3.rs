@@ -23,6 +23,7 @@ use super::served::Served;
 use super::uploads::{NamedPart, ServedUploads};
 use super::writes;
 use crate::policy::served_page::{PageQuery, ServedPage};
+use crate::upload::MOST_PART_BYTES;
 
 /// The most keys on a page, as with the provider.
 const MOST: i32 = 1000;
@@ -198,7 +199,8 @@ impl S3 for S3Bucket {
         let UploadPartInput { bucket, key, part_number, upload_id, content_length, body, .. } = request.input;
         let (uploads, path) = self.upload(&bucket, &key)?;
         let number = usize::try_from(part_number).unwrap_or_default();
-        let size = content_length.and_then(|len| u64::try_from(len).ok()).unwrap_or_default();
+        // A part of unknown size is charged as the largest.
+        let size = content_length.and_then(|len| u64::try_from(len).ok()).unwrap_or(MOST_PART_BYTES);
         let body = body.unwrap_or_else(|| StreamingBlob::from(Body::empty()));
         let is_signed = request.credentials.is_some();
         let body = ReceivedBody::new(&request.headers, body, is_signed, request.trailing_headers);
