@@ -1,5 +1,11 @@
 //! A store in memory that follows a script where one is set.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "each test file uses its part of this"
+)]
 
 use std::fmt;
 use std::sync::Arc;
