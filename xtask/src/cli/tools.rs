@@ -7,6 +7,9 @@ use anyhow::{Context, Result, ensure};
 use super::user::{self, CommandUser};
 use super::{BUCKET, LARGE, LINES, MIB, NONE, StoredObject, bytes_of};
 
+/// Where `serve` exports metrics.
+const METRICS: &str = "unix:metrics.sock";
+
 /// More than the heads of some answers, and less than a page.
 const HEADS_BYTES: u64 = 16 << 10;
 
@@ -92,9 +95,10 @@ fn measurements(user: &CommandUser) -> Result<()> {
     Ok(())
 }
 
-/// `serve` answers plain HTTP, and ends when it is told to.
+/// `serve` answers plain HTTP, `top` shows what was read, and both end.
 fn endpoint(user: &CommandUser, objects: &[StoredObject]) -> Result<()> {
-    let mut child = user::start(&mut user.command(&["serve", "--listen", "127.0.0.1:0", &user.url("")]))?;
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--metrics", METRICS, &user.url("")];
+    let mut child = user::start(&mut user.command(&serve))?;
     let mut address = String::new();
     BufReader::new(child.stdout.take().context("no output")?).read_line(&mut address)?;
     let served = || -> Result<()> {
@@ -113,6 +117,10 @@ fn endpoint(user: &CommandUser, objects: &[StoredObject]) -> Result<()> {
         }
         let (status, _) = user.http("GET", &url(LARGE), Some("bytes=99999999-"))?;
         ensure!(status == 416, "serve answered {status} to a range past the end");
+        let figures = user.run_bare(&["top", "--json", "--once", "--interval", "0.2", METRICS])?.json()?;
+        let read = objects.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() + expected.len();
+        let delivered = figures["delivered_bytes"]["total"].as_f64();
+        ensure!(delivered == Some(read as f64), "{read} bytes were read, and top shows {figures}");
         Ok(())
     };
     let served = served();
