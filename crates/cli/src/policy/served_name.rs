@@ -19,11 +19,8 @@ impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return match path.is_empty() {
-                true => Err(format!("the path of the socket is missing: {EXPECTED}")),
-                false => Ok(Self::Unix(path.into())),
-            };
+        if let Some(path) = socket_path(text, EXPECTED)? {
+            return Ok(Self::Unix(path));
         }
         let port_of_localhost = text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
         let address = match port_of_localhost {
@@ -47,6 +44,17 @@ impl ListenAddress {
             )),
             Self::Tcp(_) | Self::Unix(_) => Ok(()),
         }
+    }
+}
+
+/// The path of `unix:PATH`; `None` for addresses of other kinds.
+///
+/// # Errors
+/// The path is missing. The text says so, and what was `expected`.
+pub(crate) fn socket_path(text: &str, expected: &str) -> Result<Option<PathBuf>, String> {
+    match text.strip_prefix("unix:") {
+        Some("") => Err(format!("the path of the socket is missing: {expected}")),
+        path => Ok(path.map(PathBuf::from)),
     }
 }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use url::Url;
 
+use crate::policy::served_name::socket_path;
 use crate::policy::text;
 
 /// Where `headstart serve --metrics` is told to listen by its documentation.
@@ -35,11 +36,8 @@ impl FromStr for TopAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return match path.is_empty() {
-                true => Err(format!("the path of the socket is missing: {EXPECTED}")),
-                false => Ok(Self::Unix(path.into())),
-            };
+        if let Some(path) = socket_path(text, EXPECTED)? {
+            return Ok(Self::Unix(path));
         }
         let has_scheme = text.contains("://");
         let url = if has_scheme { Url::parse(text) } else { Url::parse(&format!("http://{text}")) };
