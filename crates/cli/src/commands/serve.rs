@@ -38,7 +38,7 @@ use crate::policy::text;
 use crate::session::{Session, Site};
 use crate::signals::Signals;
 
-/// How long a client may take to send the head of a request, or to send another request.
+/// How long a client may take to agree on TLS, to send the head of a request, or to send another request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The most headers of a request, and their size in bytes.
@@ -95,9 +95,10 @@ pub(crate) async fn run(session: Arc<Session>, args: &ServeArgs) -> Result<(), F
     }
     let served = Served::new(Arc::clone(&session), site.stack, bucket, site.path, site.store_url);
     let service = Service::new(Arc::new(served), keys, args.allow_writes, listener.is_loopback());
-    let ended = serve(&session, listener, tls, Arc::new(service), args, signals).await;
+    serve(&session, listener, tls, Arc::new(service), args, signals).await?;
+    // A second signal waits for no store.
     session.uploads.abort_all().await;
-    ended
+    Ok(())
 }
 
 /// Accepts connections until a signal comes, and then waits for the requests in progress.
