@@ -321,3 +321,8 @@ impl Drop for Endpoint {
         }
     }
 }
+
+/// A client of HTTP that no proxy serves.
+pub(crate) fn http() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}

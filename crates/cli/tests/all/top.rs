@@ -34,7 +34,7 @@ impl Served {
 
     /// Reads the whole object, and then this range of it.
     async fn read(&self, bytes: &[u8], range: std::ops::RangeInclusive<usize>) {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = common::http();
         let url = format!("{}/bucket/k", self.url);
         assert!(client.get(&url).send().await.unwrap().bytes().await.unwrap() == bytes);
         let header = format!("bytes={}-{}", range.start(), range.end());

@@ -11,8 +11,7 @@ use object_store::signer::Signer;
 use object_store::{Certificate, ClientOptions, Error, ObjectStore, ObjectStoreExt, PutPayload};
 use rcgen::{CertificateParams, KeyPair};
 
-use super::http;
-use crate::common::{Bucket, Endpoint, MIB, Place};
+use crate::common::{Bucket, Endpoint, MIB, Place, http};
 
 /// A client of S3 with a key called `me`, which trusts a certificate beside those of the system.
 fn s3(url: &str, secret: &str, trusted: Option<&str>) -> AmazonS3 {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::common::{Bucket, Endpoint, MIB, Place};
+use crate::common::{Bucket, Endpoint, MIB, Place, http};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -13,7 +13,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
 use object_store::{ClientOptions, Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use reqwest::header::{self, HeaderMap};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Response, StatusCode};
 
 /// Clients that were not written here, one of each protocol.
 fn clients(url: &str) -> [(&'static str, Arc<dyn ObjectStore>); 2] {
@@ -34,7 +34,7 @@ fn clients(url: &str) -> [(&'static str, Arc<dyn ObjectStore>); 2] {
 }
 
 async fn ask(url: &str, headers: &[(&str, &str)]) -> Response {
-    let client = Client::builder().no_proxy().build().unwrap();
+    let client = http();
     headers.iter().fold(client.get(url), |request, (name, value)| request.header(*name, *value)).send().await.unwrap()
 }
 
@@ -172,7 +172,7 @@ async fn plain_http_gets_ranges_and_conditions() {
     let part = ask(&format!("{url}?partNumber=1&response-content-type=text/plain"), &[]).await;
     assert_eq!((part.status().as_u16(), text(part.headers(), "content-type")), (206, "text/plain"));
     assert!(part.bytes().await.unwrap() == large);
-    let client = Client::builder().no_proxy().build().unwrap();
+    let client = http();
     let head = client.head(&url).header("range", "bytes=0-9").send().await.unwrap();
     assert_eq!((head.status().as_u16(), text(head.headers(), "content-length")), (200, "3145728"));
     assert_eq!(client.head(format!("{url}x")).send().await.unwrap().status(), 404);
@@ -269,7 +269,7 @@ async fn successive_ranged_gets_are_read_ahead() {
         let url = format!("{}/bucket/large", endpoint.url);
         let tag = text(ask(&url, &[("range", "bytes=0-0")]).await.headers(), "etag").to_owned();
         bucket.server.log().clear();
-        let client = Client::builder().no_proxy().build().unwrap();
+        let client = http();
         for at in (0..large.len()).step_by(MIB / 4) {
             let mut request = client.get(&url).header("range", format!("bytes={at}-{}", at + MIB / 4 - 1));
             if is_pinned {

@@ -3,11 +3,9 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use crate::common::{self, Bucket, Endpoint, MIB, Place, now, wait_until};
+use crate::common::{self, Bucket, Endpoint, MIB, Place, http, now, wait_until};
 use headstart_sim::server::Dialect;
 use rustix::process::Signal;
-
-use super::http;
 
 #[tokio::test]
 async fn a_signal_lets_requests_in_progress_end() {

@@ -7,8 +7,7 @@ use object_store::{ClientOptions, ObjectStoreExt, PutPayload, WriteMultipart};
 use reqwest::{Method, Response};
 use rustix::process::Signal;
 
-use super::http;
-use crate::common::{self, Bucket, Endpoint, MIB, Place, wait_until};
+use crate::common::{self, Bucket, Endpoint, MIB, Place, http, wait_until};
 
 fn s3(url: &str) -> AmazonS3 {
     AmazonS3Builder::new()
