@@ -1,12 +1,6 @@
 //! Shared by the integration tests.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "each test file uses its part of this"
-)]
+#![allow(unreachable_pub, clippy::unwrap_used, reason = "a module of tests")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,4 @@
 //! A simulated GCS bucket, a reader of it, and reads with a check of every byte.
-#![allow(dead_code, reason = "no test file uses all of this")]
 
 use std::ops::Range;
 use std::sync::Arc;

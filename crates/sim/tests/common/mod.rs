@@ -1,6 +1,6 @@
 //! Real clients for a `SimServer`.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of this module")]
+#![allow(unreachable_pub, reason = "a module of tests")]
 #![expect(clippy::unwrap_used, reason = "a failure here fails the test")]
 
 use std::sync::Arc;
