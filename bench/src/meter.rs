@@ -1,5 +1,6 @@
 //! Measures one run: checks every byte, and times every read.
 
+use std::fmt;
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -300,7 +301,13 @@ pub fn ms(time: Duration) -> f64 {
 
 /// Memory of this process in bytes. Known on Linux only, as are peak memory and CPU time.
 fn memory_bytes() -> Option<u64> {
-    of_status("VmRSS:", &std::fs::read_to_string("/proc/self/status").ok()?)
+    memory_bytes_of("self")
+}
+
+/// Resident memory of a process in bytes, by its number or `self`. Known on Linux only.
+#[must_use]
+pub fn memory_bytes_of(process: impl fmt::Display) -> Option<u64> {
+    of_status("VmRSS:", &std::fs::read_to_string(format!("/proc/{process}/status")).ok()?)
 }
 
 /// The greatest memory of this process in bytes.

@@ -21,18 +21,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-BUCKET = "bucket"
+from common import BUCKET, REGION, same, use_keys
+
 LARGE = "data/large"
-REGION = "us-east-1"
 
 # gcsfs would ask Google which kind of bucket it is, for minutes.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
-os.environ.update(AWS_ACCESS_KEY_ID="anybody", AWS_SECRET_ACCESS_KEY="anything", AWS_DEFAULT_REGION=REGION)
-# What the user of this machine has set for these programs does not count.
-os.environ.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
-for variable in ("http_proxy", "https_proxy", "all_proxy"):
-    os.environ.pop(variable, None)
-    os.environ.pop(variable.upper(), None)
+use_keys("anybody", "anything")
 
 
 class Bucket:
@@ -50,12 +45,6 @@ class Bucket:
 
     def url(self, key: str) -> str:
         return f"{self.endpoint}/{BUCKET}/{urllib.parse.quote(key)}"
-
-
-def same(what: str, got: object, expected: object) -> None:
-    if got != expected:
-        shown = f"{len(got)} bytes" if isinstance(got, bytes) else repr(got)[:300]
-        raise AssertionError(f"{what}: got {shown}")
 
 
 def fails(what: str, kinds: type[Exception] | tuple[type[Exception], ...], call: Callable[[], object]) -> Exception:

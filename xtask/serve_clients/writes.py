@@ -6,36 +6,25 @@ Arguments: the endpoint, the folder of the program `aws`, and the certificate to
 from __future__ import annotations
 
 import io
-import os
 import random
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-BUCKET = "bucket"
-ID, SECRET, REGION = "me", "hunter2", "us-east-1"
+from common import BUCKET, REGION, same, use_keys
+
+ID, SECRET = "me", "hunter2"
 MIB = 1 << 20
 
 # Sizes in one request and in parts; the last part is short.
 SIZES = {"empty": 0, "small": 1000, "one request": 7 * MIB, "in parts": 29 * MIB + 5}
 
-os.environ.update(AWS_ACCESS_KEY_ID=ID, AWS_SECRET_ACCESS_KEY=SECRET, AWS_DEFAULT_REGION=REGION)
-os.environ.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
-for variable in ("http_proxy", "https_proxy", "all_proxy"):
-    os.environ.pop(variable, None)
-    os.environ.pop(variable.upper(), None)
+use_keys(ID, SECRET)
 
 
 def content(name: str) -> bytes:
     return random.Random(name).randbytes(SIZES[name])
-
-
-def same(what: str, found: Any, expected: Any) -> None:
-    if found != expected:
-        shown = [value if len(repr(value)) < 200 else f"{len(value)} bytes" for value in (found, expected)]
-        raise AssertionError(f"{what}: {shown[0]}, expected {shown[1]}")
 
 
 class Endpoint:
@@ -117,7 +106,16 @@ def aws(endpoint: Endpoint, programs: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in SIZES:
             (Path(folder) / name).write_bytes(content(name))
-        command = [programs / "aws", "--endpoint-url", endpoint.url, *trusted, "s3", "sync", folder, f"s3://{BUCKET}/aws"]
+        command = [
+            programs / "aws",
+            "--endpoint-url",
+            endpoint.url,
+            *trusted,
+            "s3",
+            "sync",
+            folder,
+            f"s3://{BUCKET}/aws",
+        ]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     for name in SIZES:
         endpoint.check(f"aws/{name}", content(name))

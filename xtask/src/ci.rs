@@ -102,15 +102,11 @@ fn run_step(step: Step) -> Result<()> {
         Step::Doctest => cargo(&["test", "--doc"], &[], None),
         Step::Doc => cargo(&["doc", "--no-deps"], &[], Some(("RUSTDOCFLAGS", "-D warnings"))),
         Step::Conformance => {
-            if !servers::is_installed() {
-                servers::install()?;
-            }
+            servers::install_missing()?;
             conformance::run(&ConformanceArgs::default())
         }
         Step::Cli => {
-            if !servers::is_installed() {
-                servers::install()?;
-            }
+            servers::install_missing()?;
             cli::run()
         }
         Step::Compatibility => compatibility::run(&CompatibilityArgs::default()),

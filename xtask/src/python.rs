@@ -62,9 +62,7 @@ pub(crate) fn run(args: &PythonArgs) -> Result<()> {
     show(tool(&env, "ruff").args(["format", "--check", "python"]))?;
     show(tool(&env, "ruff").args(["check", "python"]))?;
     show(tool(&env, "mypy").current_dir(package()).arg("headstart"))?;
-    if !servers::is_installed() {
-        servers::install()?;
-    }
+    servers::install_missing()?;
     if !args.pytest.is_empty() {
         return show(pytest(&env)?.args(&args.pytest));
     }

@@ -35,9 +35,12 @@ pub(crate) struct ServersArgs {
     stream_mb_per_s: Option<u32>,
 }
 
-/// Whether all servers are installed in their pinned versions.
-pub(crate) fn is_installed() -> bool {
-    ServerKind::value_variants().iter().all(|kind| kind.is_installed())
+/// Installs the servers, where one is missing in its pinned version.
+pub(crate) fn install_missing() -> Result<()> {
+    match ServerKind::value_variants().iter().all(|kind| kind.is_installed()) {
+        true => Ok(()),
+        false => install(),
+    }
 }
 
 /// Installs the servers, or starts them, prints how to read from each, and stops them at an interrupt.

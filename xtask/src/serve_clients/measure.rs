@@ -8,6 +8,7 @@ use headstart_sim::LinkProfile;
 use headstart_sim::server::{Dialect, SimServer, SimServerConfig, SimServerHandle};
 
 use super::{Endpoint, MIB, content, put};
+use crate::numbers::median;
 use crate::servers::PythonEnvironment;
 
 /// The objects that are read in order and at random, and their size.
@@ -41,7 +42,8 @@ pub(super) fn run(env: &PythonEnvironment, program: &Path) -> Result<()> {
                 let ([bare], [cold, again]) = (&bare[..], &through[..]) else { bail!("expected one rate, and two") };
                 rates.push([*bare, *cold, *again]);
             }
-            let [bare, cold, again] = [0, 1, 2].map(|which| median(rates.iter().map(|rates| rates[which]).collect()));
+            let of_runs = |which: usize| median(rates.iter().map(|rates| rates[which]).collect()).unwrap_or_default();
+            let [bare, cold, again] = [0, 1, 2].map(of_runs);
             println!(
                 "{}, {pattern}: {bare:.2} MB/s at the store; through the endpoint {cold:.2} ({:.2} times), again \
                  {again:.2} ({:.1} times)",
@@ -70,11 +72,6 @@ fn processes(client: &MeasuredClient, upstream: &SimServerHandle, program: &Path
     let fetched = upstream.log().counts().bytes_sent;
     println!("{PROCESSES} processes have read {} MiB, and the store has sent {} MiB", read / MIB, fetched / MIB);
     Ok(())
-}
-
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
 }
 
 /// A client of `measure.py`.

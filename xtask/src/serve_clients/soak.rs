@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use headstart_bench::meter::memory_bytes_of;
 use headstart_sim::server::{Dialect, SimServer, SimServerConfig};
 use headstart_sim::{Content, FaultPlan, LinkProfile, SeededRng};
 use reqwest::{Client, StatusCode};
@@ -80,7 +81,7 @@ pub(super) fn run(program: &Path, time: Duration) -> Result<()> {
         }
         let mut samples = Vec::new();
         while Instant::now() < end {
-            samples.push(resident_bytes(process)?);
+            samples.push(memory_bytes_of(process).context("the endpoint has ended, or this is not Linux")?);
             tokio::time::sleep(SAMPLE).await;
         }
         while let Some(done) = clients.join_next().await {
@@ -183,14 +184,6 @@ async fn read_range(http: &Client, url: &str, range: Range<u64>, content: &Conte
 fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
-}
-
-/// The resident memory of a process.
-fn resident_bytes(process: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).context("the endpoint has ended")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no resident memory is shown")?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kib << 10)
 }
 
 fn open_files(process: u32) -> Result<usize> {
