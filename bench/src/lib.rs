@@ -15,6 +15,7 @@ pub mod ideal;
 pub mod limit;
 pub mod meter;
 pub mod ours;
+pub mod process;
 pub mod results;
 pub mod simulate;
 pub mod source;

@@ -1,8 +1,7 @@
 //! Measures one run: checks every byte, and times every read.
 
-use std::fmt;
 use std::ops::Range;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::check::{Checker, Verdict};
+use crate::process;
 use crate::results::Bar;
 
 /// The first bytes of a run, whose rate shows a cold start.
@@ -134,14 +134,14 @@ impl Meter {
     /// Starts the clock. The run ends after `limit`, if there is one, unless [`FAST_BYTES`] were delivered before.
     #[must_use]
     pub fn start(checker: Checker, limit: Option<Duration>) -> Self {
-        forget_peak_memory();
-        let outcome = Outcome { base_memory_bytes: memory_bytes(), ..Outcome::default() };
+        process::forget_peak_memory();
+        let outcome = Outcome { base_memory_bytes: process::memory_bytes("self"), ..Outcome::default() };
         Self {
             checker,
             limit,
             started: Instant::now(),
-            started_us: unix_us(),
-            cpu_before: cpu_time(),
+            started_us: process::unix_us(),
+            cpu_before: process::cpu_time(),
             sums: Mutex::new(Sums { outcome, newest: FIRST_GENERATION, is_fast: false, reads: None }),
         }
     }
@@ -267,19 +267,13 @@ impl Meter {
         let elapsed = self.started.elapsed();
         Outcome {
             started_us: self.started_us,
-            ended_us: unix_us(),
+            ended_us: process::unix_us(),
             elapsed_ms: ms(elapsed),
-            peak_memory_bytes: peak_memory_bytes(),
-            cpu_s: cpu_time().zip(self.cpu_before).map(|(now, before)| (now - before).as_secs_f64()),
+            peak_memory_bytes: process::peak_memory_bytes(),
+            cpu_s: process::cpu_time().zip(self.cpu_before).map(|(now, before)| (now - before).as_secs_f64()),
             ..self.sums.into_inner().outcome
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "processes have no other clock in common")]
-fn unix_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn us_time(us: u64) -> Duration {
@@ -297,45 +291,6 @@ pub fn megabytes(bytes: u64) -> f64 {
 #[must_use]
 pub fn ms(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// Memory of this process in bytes. Known on Linux only, as are peak memory and CPU time.
-fn memory_bytes() -> Option<u64> {
-    memory_bytes_of("self")
-}
-
-/// Resident memory of a process in bytes, by its number or `self`. Known on Linux only.
-#[must_use]
-pub fn memory_bytes_of(process: impl fmt::Display) -> Option<u64> {
-    of_status("VmRSS:", &std::fs::read_to_string(format!("/proc/{process}/status")).ok()?)
-}
-
-/// The greatest memory of this process in bytes.
-fn peak_memory_bytes() -> Option<u64> {
-    of_status("VmHWM:", &std::fs::read_to_string("/proc/self/status").ok()?)
-}
-
-/// Resets the peak, if the kernel allows it. Otherwise the peak is that of the whole process.
-fn forget_peak_memory() {
-    // Without the reset, the peak is less exact.
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
-}
-
-/// CPU time of this process, user and kernel.
-fn cpu_time() -> Option<Duration> {
-    #[cfg(unix)]
-    {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        Some(Duration::new(time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?))
-    }
-    #[cfg(not(unix))]
-    None
-}
-
-fn of_status(field: &str, status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }
 
 #[cfg(test)]
@@ -396,12 +351,5 @@ mod tests {
         assert_eq!((all.delivered_bytes, all.wrong_bytes, all.cpu_s), (2_000_000, 2, Some(1.0)));
         assert!((all.mb_per_s() - 250.0).abs() < 1e-9);
         assert_eq!(Outcome::of_all(vec![]), None);
-    }
-
-    #[test]
-    fn the_kernels_files_are_read() {
-        let status = "Name:\tx\nVmPeak:\t  90 kB\nVmHWM:\t   12 kB\nVmRSS:\t 7 kB\n";
-        assert_eq!((of_status("VmHWM:", status), of_status("VmRSS:", status)), (Some(12 * 1024), Some(7 * 1024)));
-        assert_eq!(of_status("VmHWM:", "Name:\tx\n"), None);
     }
 }

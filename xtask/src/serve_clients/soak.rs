@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use headstart_bench::meter::memory_bytes_of;
+use headstart_bench::process::memory_bytes;
 use headstart_sim::server::{Dialect, SimServer, SimServerConfig};
 use headstart_sim::{Content, FaultPlan, LinkProfile, SeededRng};
 use reqwest::{Client, StatusCode};
@@ -81,7 +81,7 @@ pub(super) fn run(program: &Path, time: Duration) -> Result<()> {
         }
         let mut samples = Vec::new();
         while Instant::now() < end {
-            samples.push(memory_bytes_of(process).context("the endpoint has ended, or this is not Linux")?);
+            samples.push(memory_bytes(process).context("the endpoint has ended, or this is not Linux")?);
             tokio::time::sleep(SAMPLE).await;
         }
         while let Some(done) = clients.join_next().await {
