@@ -189,7 +189,7 @@ impl FileReader {
         if self.ahead.is_none() {
             let starts_at_once = self.shared.history().is_scanned(directory(&self.path));
             let ahead = RowGroupsAhead::new(layout(metadata), starts_at_once);
-            self.ahead = Some(ahead.within(self.part.clone()));
+            self.ahead = Some(ahead.within(self.part.clone()).bridging(self.shared.hole_bytes()));
         }
     }
 }

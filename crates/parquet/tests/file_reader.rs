@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow_array::{RecordBatch, cast::AsArray};
 use bytes::Bytes;
-use common::{Bucket, Table, scan};
+use common::{Bucket, Table, scan, theirs};
 use futures::{FutureExt, TryStreamExt};
 use headstart::object_store::{GetRange, ObjectStore, ObjectStoreExt, path::Path};
 use headstart::{Headstart, Mode, ObjectChanged};
@@ -165,6 +165,22 @@ async fn local_files_are_read() {
     let files = ParquetFiles::new(store);
     let selection = Selection { row_groups: (0..12).collect(), columns: vec![0, 5], rows: Vec::new() };
     assert!(read(files.reader(path), &selection).await == expected(&file, &selection));
+}
+
+/// Columns of 50 KB with holes between them, which the readers of both crates bridge.
+#[tokio::test(start_paused = true)]
+async fn small_holes_take_no_more_requests_than_those_of_the_parquet_crate() {
+    let (bucket, _) = bucket().await;
+    let row_groups: Vec<usize> = (0..TABLE.row_groups).collect();
+    let theirs = scan(&bucket, theirs(&bucket, FILE), TABLE, &row_groups, &[0, 2, 5], None).await;
+    let files = ParquetFiles::new(bucket.headstart().await);
+    for _ in 0..2 {
+        let ours = scan(&bucket, files.reader(FILE.into()), TABLE, &row_groups, &[0, 2, 5], None).await;
+        assert!(ours.gets <= theirs.gets && ours.took < theirs.took, "{ours:?}, theirs {theirs:?}");
+        assert!(ours.sent_bytes <= theirs.sent_bytes + (64 << 10), "{ours:?}, theirs {theirs:?}");
+    }
+    let stats = files.store().stats();
+    assert_eq!((files.stats().mispredicted_bytes, stats.budget.used_bytes), (0, 0), "holes are given up");
 }
 
 /// The requests for the metadata of `path`.

@@ -7,17 +7,16 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Bucket, Scan, Table, scan};
+use common::{Bucket, Scan, Table, scan, theirs};
 use headstart::object_store::ObjectStoreExt;
-use headstart_object_store_013::Store013;
 use headstart_parquet::{FileReader, ParquetFiles};
 use headstart_sim::LinkProfile;
 use parquet::arrow::async_reader::AsyncFileReader;
 
 const TABLE: Table = Table { row_groups: 64, columns: 20, rows: 102, value_bytes: 8220, page_rows: None };
+const FILE: &str = "table/0.parquet";
 /// Five columns that lie side by side, and five with three others between them.
 const ADJACENT: [usize; 5] = [0, 1, 2, 3, 4];
 const SPREAD: [usize; 5] = [0, 4, 8, 12, 16];
@@ -29,19 +28,12 @@ fn all() -> Vec<usize> {
     (0..TABLE.row_groups).collect()
 }
 
-/// The reader of the `parquet` crate over the bare store.
-#[expect(deprecated, reason = "it is what engines use")]
-fn theirs(bucket: &Bucket) -> parquet::arrow::async_reader::ParquetObjectReader {
-    let store = Arc::new(Store013::new(bucket.store()));
-    parquet::arrow::async_reader::ParquetObjectReader::new(store, "table/0.parquet".into())
-}
-
 async fn files(bucket: &Bucket) -> ParquetFiles {
     ParquetFiles::new(bucket.headstart().await)
 }
 
 fn ours(files: &ParquetFiles) -> FileReader {
-    files.reader("table/0.parquet".into())
+    files.reader(FILE.into())
 }
 
 fn times(theirs: &Scan, ours: &Scan) -> f64 {
@@ -65,7 +57,7 @@ fn print(what: &str, theirs: &Scan, ours: &Scan) {
 #[tokio::test(start_paused = true)]
 async fn scans_are_faster_and_cost_no_more() {
     let bucket = Bucket::new(LinkProfile::gcs());
-    bucket.put("table/0.parquet", TABLE.write()).await;
+    bucket.put(FILE, TABLE.write()).await;
     full_scans(&bucket).await;
     with_decode_time(&bucket).await;
     pruned(&bucket).await;
@@ -76,7 +68,7 @@ async fn full_scans(bucket: &Bucket) {
     for (name, columns, cold, again) in
         [("5 adjacent columns", ADJACENT, 8.0, 8.0), ("5 columns apart", SPREAD, 4.0, 4.0)]
     {
-        let theirs = scan(bucket, theirs(bucket), TABLE, &all(), &columns, None).await;
+        let theirs = scan(bucket, theirs(bucket, FILE), TABLE, &all(), &columns, None).await;
         let files = files(bucket).await;
         let first = scan(bucket, ours(&files), TABLE, &all(), &columns, None).await;
         print(&format!("{name} of all row groups"), &theirs, &first);
@@ -100,7 +92,7 @@ async fn full_scans(bucket: &Bucket) {
 
 async fn with_decode_time(bucket: &Bucket) {
     for (name, columns) in [("5 adjacent columns", ADJACENT), ("5 columns apart", SPREAD)] {
-        let theirs = scan(bucket, theirs(bucket), TABLE, &all(), &columns, Some(DECODE_BYTES_PER_S)).await;
+        let theirs = scan(bucket, theirs(bucket, FILE), TABLE, &all(), &columns, Some(DECODE_BYTES_PER_S)).await;
         let ours = scan(bucket, ours(&files(bucket).await), TABLE, &all(), &columns, Some(DECODE_BYTES_PER_S)).await;
         print(&format!("{name}, decoded at 200 MB/s"), &theirs, &ours);
         println!("  waited {:?} for the first five row groups", &ours.waits[..5]);
@@ -119,7 +111,7 @@ async fn pruned(bucket: &Bucket) {
     let irregular: Vec<usize> = all().into_iter().filter(|n| (n * 0x9e37 + 0x79b9) % 97 % 3 == 0).collect();
     for (name, row_groups) in [("every second row group", every_second), ("a third of the row groups", irregular)] {
         for columns in [ADJACENT, SPREAD] {
-            let theirs = scan(bucket, theirs(bucket), TABLE, &row_groups, &columns, None).await;
+            let theirs = scan(bucket, theirs(bucket, FILE), TABLE, &row_groups, &columns, None).await;
             let files = files(bucket).await;
             let ours = scan(bucket, ours(&files), TABLE, &row_groups, &columns, None).await;
             print(name, &theirs, &ours);
@@ -138,13 +130,13 @@ async fn small_reads(bucket: &Bucket) {
         ("one column", all(), &[7]),
         ("one column of one row group", vec![63], &[19]),
     ] {
-        let theirs = scan(bucket, theirs(bucket), TABLE, &row_groups, columns, None).await;
+        let theirs = scan(bucket, theirs(bucket, FILE), TABLE, &row_groups, columns, None).await;
         let files = files(bucket).await;
         let first = scan(bucket, ours(&files), TABLE, &row_groups, columns, None).await;
         print(&format!("{name}, the first file of a directory"), &theirs, &first);
         assert!(first.gets <= theirs.gets && first.sent_bytes <= theirs.sent_bytes + TAIL_BYTES, "{first:?}");
         // A list of the directory tells the version, for which the metadata is known.
-        let meta = bucket.sim.head(&"table/0.parquet".into()).await.unwrap();
+        let meta = bucket.sim.head(&FILE.into()).await.unwrap();
         let known = scan(bucket, files.reader_with(meta), TABLE, &row_groups, columns, None).await;
         print(&format!("{name}, known metadata"), &theirs, &known);
         assert!(known.gets < theirs.gets && known.sent_bytes < theirs.sent_bytes, "{known:?}");

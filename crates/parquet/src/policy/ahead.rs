@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use super::layout::{ColumnChunkId, RowGroupLayout};
+pub(crate) use plan::AheadPlan;
 
+mod plan;
 #[cfg(test)]
 mod tests;
 
@@ -33,15 +35,6 @@ pub(crate) struct AheadCounts {
     pub(crate) used_bytes: u64,
     /// Of those, not asked for before the reader went on.
     pub(crate) wasted_bytes: u64,
-}
-
-/// What to do for a call.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct AheadPlan {
-    /// Ranges to request, most urgent first.
-    pub(crate) advise: Vec<Range<u64>>,
-    /// Ranges that were requested and will not be read.
-    pub(crate) forget: Vec<Range<u64>>,
 }
 
 /// A chunk that was requested ahead, at least its first bytes.
@@ -75,6 +68,8 @@ pub(crate) struct RowGroupsAhead {
     starts_at_once: bool,
     /// Row groups that begin elsewhere in the file belong to other readers.
     part: Option<Range<u64>>,
+    /// The largest hole between two columns of a row group that one request bridges.
+    hole_bytes: u64,
     reading: Option<RowGroupInProgress>,
     /// Row groups that were read, the present one included.
     visited: u64,
@@ -87,6 +82,8 @@ pub(crate) struct RowGroupsAhead {
     /// Row groups and columns that the caller has announced and that were not reached yet.
     announced: Option<(VecDeque<usize>, Vec<usize>)>,
     advised: BTreeMap<ColumnChunkId, AdvisedChunk>,
+    /// By row group: the holes that were requested with the columns beside them.
+    holes: BTreeMap<usize, Vec<Range<u64>>>,
     counts: AheadCounts,
 }
 
@@ -97,6 +94,7 @@ impl RowGroupsAhead {
             layout,
             starts_at_once,
             part: None,
+            hole_bytes: 0,
             reading: None,
             visited: 0,
             columns: BTreeSet::new(),
@@ -104,6 +102,7 @@ impl RowGroupsAhead {
             run_bytes: 0,
             announced: None,
             advised: BTreeMap::new(),
+            holes: BTreeMap::new(),
             counts: AheadCounts::default(),
         }
     }
@@ -111,6 +110,13 @@ impl RowGroupsAhead {
     /// Predicts no row group that begins outside of `part`, in bytes of the file.
     pub(crate) fn within(mut self, part: Option<Range<u64>>) -> Self {
         self.part = part;
+        self
+    }
+
+    /// Requests neighbouring columns of a row group at once where the hole between them has at most `hole_bytes`, as is
+    /// done for the columns of one call. Holes count towards the window, and are given up with their row group.
+    pub(crate) fn bridging(mut self, hole_bytes: u64) -> Self {
+        self.hole_bytes = hole_bytes;
         self
     }
 
@@ -173,6 +179,7 @@ impl RowGroupsAhead {
         let unread: u64 = self.advised.values().map(AdvisedChunk::unread_bytes).sum();
         self.counts.wasted_bytes += unread;
         self.advised.clear();
+        self.holes.clear();
     }
 
     fn on_chunk(&mut self, id: ColumnChunkId, range: &Range<u64>, plan: &mut AheadPlan) {
@@ -224,7 +231,7 @@ impl RowGroupsAhead {
         }
     }
 
-    /// Gives up the chunks that the reader has passed, or that its stride leaves out.
+    /// Gives up the chunks and holes that the reader has passed, or that its stride leaves out.
     fn forget_off_path(&mut self, plan: &mut AheadPlan) {
         let advised = std::mem::take(&mut self.advised);
         for (id, chunk) in advised {
@@ -235,15 +242,28 @@ impl RowGroupsAhead {
                 plan.forget.push(chunk.range);
             }
         }
+        let holes = std::mem::take(&mut self.holes);
+        for (row_group, ranges) in holes {
+            if self.is_row_group_on_path(row_group) {
+                self.holes.insert(row_group, ranges);
+            } else {
+                plan.forget.extend(ranges);
+            }
+        }
     }
 
     fn is_on_path(&self, id: ColumnChunkId) -> bool {
-        if let Some((row_groups, columns)) = &self.announced {
-            let is_present = self.reading.as_ref().is_some_and(|reading| reading.row_group == id.row_group);
-            return (is_present || row_groups.contains(&id.row_group)) && columns.contains(&id.column);
+        let is_announced = |(_, columns): &(_, Vec<usize>)| columns.contains(&id.column);
+        self.is_row_group_on_path(id.row_group) && self.announced.as_ref().is_none_or(is_announced)
+    }
+
+    fn is_row_group_on_path(&self, row_group: usize) -> bool {
+        if let Some((row_groups, _)) = &self.announced {
+            let is_present = self.reading.as_ref().is_some_and(|reading| reading.row_group == row_group);
+            return is_present || row_groups.contains(&row_group);
         }
         let (Some(reading), Some(stride)) = (&self.reading, self.stride()) else { return true };
-        let distance = id.row_group.cast_signed() - reading.row_group.cast_signed();
+        let distance = row_group.cast_signed() - reading.row_group.cast_signed();
         distance == 0 || distance.signum() == stride.signum() && distance % stride == 0
     }
 
@@ -286,6 +306,20 @@ impl RowGroupsAhead {
         self.advised.values().map(AdvisedChunk::unread_bytes).sum()
     }
 
+    /// Whether `hole` may be requested with the columns beside it. Nothing of it was asked for or requested before.
+    fn may_bridge(&self, hole: &Range<u64>) -> bool {
+        let was_asked = |id: &ColumnChunkId| {
+            let mut reading = self.reading.iter().filter(|reading| reading.row_group == id.row_group);
+            reading.any(|reading| reading.asked.contains(&id.column))
+        };
+        let is_new = |id: ColumnChunkId| !self.advised.contains_key(&id) && !was_asked(&id);
+        len(hole) <= self.hole_bytes && self.layout.overlapping(hole).all(is_new)
+    }
+
+    fn hole_bytes_held(&self) -> u64 {
+        self.holes.values().flatten().map(len).sum()
+    }
+
     /// The most unread bytes ahead, where the next row group has `next_bytes` of the wanted columns.
     fn limit_bytes(&self, window_bytes: u64, next_bytes: u64) -> u64 {
         // While a large row group is decoded, all of the next one can arrive.
@@ -311,12 +345,16 @@ impl RowGroupsAhead {
             columns.iter().map(|&column| len(&self.layout.range(ColumnChunkId { row_group, column }))).sum()
         };
         let next_bytes = expected.first().map_or(0, |next| bytes_of(*next));
-        let limit_bytes = self.limit_bytes(window_bytes, next_bytes);
-        let mut room_bytes = limit_bytes.saturating_sub(self.unread_bytes());
+        let unread_bytes = self.unread_bytes();
+        let mut room_bytes = self.limit_bytes(window_bytes, next_bytes).saturating_sub(unread_bytes);
+        // The room for holes too.
+        let mut window_room = window_bytes.max(next_bytes).saturating_sub(unread_bytes + self.hole_bytes_held());
         // Columns of the present row group that a filter lets wait come first.
         let present = self.reading.as_ref().map(|reading| (reading.row_group, reading.asked.clone()));
         let (present, asked) = present.map_or((None, BTreeSet::new()), |(at, asked)| (Some(at), asked));
         for row_group in present.into_iter().chain(expected) {
+            // Where the last piece of this row group ends.
+            let mut end_before = None;
             for &column in &columns {
                 if Some(row_group) == present && asked.contains(&column) {
                     continue;
@@ -324,7 +362,7 @@ impl RowGroupsAhead {
                 let id = ColumnChunkId { row_group, column };
                 let chunk = self.layout.range(id);
                 let start = self.advised.get(&id).map_or(chunk.start, |advised| advised.range.end);
-                let piece = start..chunk.end.min(start.saturating_add(room_bytes));
+                let piece = start..chunk.end.min(start.saturating_add(room_bytes.min(window_room)));
                 if piece.is_empty() {
                     continue;
                 }
@@ -332,20 +370,20 @@ impl RowGroupsAhead {
                     return;
                 }
                 room_bytes -= len(&piece);
+                window_room -= len(&piece);
+                let hole = end_before.filter(|end| *end < start).map(|end| end..start);
+                if let Some(hole) = hole.filter(|hole| len(hole) <= window_room && self.may_bridge(hole)) {
+                    window_room -= len(&hole);
+                    self.holes.entry(row_group).or_default().push(hole.clone());
+                    plan.request(hole);
+                }
                 self.counts.advised_bytes += len(&piece);
                 let advised = AdvisedChunk { range: chunk.start..chunk.start, used_bytes: 0 };
                 self.advised.entry(id).or_insert(advised).range.end = piece.end;
-                push(&mut plan.advise, piece);
+                end_before = Some(piece.end);
+                plan.request(piece);
             }
         }
-    }
-}
-
-/// Adds `piece`, joined to the last one where they adjoin: one request for neighbouring columns.
-fn push(ranges: &mut Vec<Range<u64>>, piece: Range<u64>) {
-    match ranges.last_mut().filter(|last| last.end == piece.start) {
-        Some(last) => last.end = piece.end,
-        None => ranges.push(piece),
     }
 }
 

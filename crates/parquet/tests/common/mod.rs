@@ -9,6 +9,7 @@ use arrow_array::{ArrayRef, BinaryArray, RecordBatch, cast::AsArray};
 use bytes::Bytes;
 use headstart::Headstart;
 use headstart::object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use headstart_object_store_013::Store013;
 use headstart_sim::{LinkProfile, SimStore};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
@@ -112,6 +113,12 @@ impl Bucket {
     pub(crate) async fn headstart(&self) -> Headstart {
         Headstart::builder().environment([]).store(self.store()).build().await.unwrap()
     }
+}
+
+/// The reader of the `parquet` crate over the bare store.
+#[expect(deprecated, reason = "it is what engines use")]
+pub(crate) fn theirs(bucket: &Bucket, path: &str) -> parquet::arrow::async_reader::ParquetObjectReader {
+    parquet::arrow::async_reader::ParquetObjectReader::new(Arc::new(Store013::new(bucket.store())), path.into())
 }
 
 /// What a scan took.

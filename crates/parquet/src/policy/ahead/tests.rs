@@ -111,6 +111,35 @@ fn a_column_that_a_filter_lets_wait_is_requested_with_the_filter() {
 }
 
 #[test]
+fn small_holes_are_bridged_and_given_up_with_their_row_group() {
+    let read = |ahead: &mut RowGroupsAhead, row_group| ahead.on_ranges(&columns(row_group, &[0, 2]), WINDOW);
+    let both = |row_group: u64| chunk(row_group, 0).start..chunk(row_group, 2).end;
+    let mut ahead = RowGroupsAhead::new(layout(100), false).bridging(CHUNK);
+    read(&mut ahead, 0);
+    assert_eq!(read(&mut ahead, 1).advise, [both(2), both(3), both(4), both(5)], "three chunks each, the window");
+    let third = read(&mut ahead, 2);
+    assert_eq!(
+        (third.advise.as_slice(), third.forget.len()),
+        (&[chunk(6, 0), chunk(6, 2)][..], 0),
+        "no room for a hole"
+    );
+    assert_eq!(read(&mut ahead, 3).forget, [chunk(2, 1)]);
+    // Row group 4 is skipped.
+    assert_eq!(read(&mut ahead, 5).forget, [chunk(4, 0), chunk(4, 2), chunk(3, 1), chunk(4, 1)]);
+    let mut apart = RowGroupsAhead::new(layout(100), true).bridging(CHUNK - 1);
+    assert_eq!(read(&mut apart, 0).advise.len(), 6, "the holes are too large");
+}
+
+#[test]
+fn a_hole_with_bytes_that_were_requested_or_asked_for_is_not_bridged() {
+    let mut ahead = RowGroupsAhead::new(layout(100), false).bridging(4 * CHUNK);
+    ahead.on_ranges(&columns(0, &[0, 1, 2]), WINDOW);
+    // Column 1 of row group 1 was asked for: columns 0 and 2, which wait for it, are two requests.
+    let plan = ahead.on_ranges(&columns(1, &[1]), 2 * CHUNK);
+    assert_eq!(plan.advise, [chunk(1, 0), chunk(1, 2), chunk(2, 0)]);
+}
+
+#[test]
 fn pages_of_a_column_say_nothing_about_the_next_row_group() {
     let mut ahead = RowGroupsAhead::new(layout(100), false);
     for row_group in 0..5 {
@@ -157,8 +186,9 @@ proptest! {
         reads in prop::collection::vec((0_u64..40, prop::collection::btree_set(0_u64..4, 1..4), 0_u64..4), 1..60),
         window in 0..20 * CHUNK,
         at_once: bool,
+        hole in 0..3 * CHUNK,
     ) {
-        let mut ahead = RowGroupsAhead::new(layout(40), at_once);
+        let mut ahead = RowGroupsAhead::new(layout(40), at_once).bridging(hole);
         let mut held: Vec<Range<u64>> = Vec::new();
         for (row_group, wanted, pages) in &reads {
             let mut ranges: Vec<_> = wanted.iter().map(|column| chunk(*row_group, *column)).collect();
@@ -179,6 +209,7 @@ proptest! {
             }
             held.extend(plan.advise.iter().cloned());
             let counts = ahead.counts();
+            prop_assert!(ahead.holes.values().flatten().all(|hole| len(hole) <= ahead.hole_bytes));
             prop_assert!(ahead.unread_bytes() <= window.max(4 * CHUNK).max(ahead.run_bytes * RUN_FACTOR));
             prop_assert_eq!(counts.advised_bytes, counts.used_bytes + counts.wasted_bytes + ahead.unread_bytes());
             prop_assert!(counts.wasted_bytes >= before.wasted_bytes && counts.used_bytes <= counts.demanded_bytes);
@@ -207,11 +238,12 @@ proptest! {
     fn a_scan_never_waits(
         sizes in prop::collection::vec(1_u64..3_000_000, 3..50),
         wanted in prop::collection::btree_set(0_usize..4, 1..4),
+        hole in 0_u64..6_000_000,
     ) {
         let mut at = 4;
         let mut next = |len: u64| { at += len; at - len..at };
         let layout: Vec<Vec<_>> = sizes.iter().map(|size| (0..4).map(|_| next(*size)).collect()).collect();
-        let mut ahead = RowGroupsAhead::new(RowGroupLayout::new(layout.clone()), false);
+        let mut ahead = RowGroupsAhead::new(RowGroupLayout::new(layout.clone()), false).bridging(hole);
         let mut advised: Vec<Range<u64>> = Vec::new();
         for (n, columns) in layout.iter().enumerate() {
             let ranges: Vec<_> = wanted.iter().map(|column| columns[*column].clone()).collect();
