@@ -11,12 +11,14 @@ mod stack;
 mod suite;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use std::{io, thread};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use tokio::time::Instant;
 
-use crate::servers;
+use crate::servers::{self, ServerKind};
 use backend::{Backend, BackendServer, Bucket, Store};
 use matrix::Matrix;
 use native_write::NativeWriteStore;
@@ -51,21 +53,48 @@ impl Default for ConformanceArgs {
 
 /// Runs the suite over `args.backends` and prints the matrix. Fails if a stack fails what the bare client passes.
 pub(crate) fn run(args: &ConformanceArgs) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     if args.shaped {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         return runtime.block_on(servers::until_interrupted(shaped::run(args.seed)))?;
     }
     let backends = if args.backends.is_empty() { Backend::value_variants().to_vec() } else { args.backends.clone() };
     if backends.iter().filter_map(|backend| backend.server()).any(|server| !server.is_installed()) {
         bail!("the servers are not installed: run `cargo xtask servers --install`");
     }
-    let mut matrix = Matrix::default();
-    for backend in &backends {
-        // The backend's server ends with this future.
-        runtime.block_on(servers::until_interrupted(over(*backend, args, &mut matrix)))??;
-    }
+    let matrix = side_by_side(backends, args)?;
     print!("{matrix}");
     matrix.verdict()
+}
+
+/// Runs two backends at a time, because most servers keep one core busy. The slowest ones come first.
+fn side_by_side(mut backends: Vec<Backend>, args: &ConformanceArgs) -> Result<Matrix> {
+    backends.sort_by_key(|backend| backend.server() != Some(ServerKind::Moto));
+    let queue = Mutex::new(backends.into_iter());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = |name: String| -> Result<Matrix> {
+        let mut matrix = Matrix::default();
+        while let Some(backend) = next() {
+            // All of its threads have the name of this thread, which is how panics are told apart.
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            let runtime = runtime.worker_threads(2).thread_name(&name).enable_all().build()?;
+            // The backend's server ends with this future.
+            runtime.block_on(servers::until_interrupted(over(backend, args, &mut matrix)))??;
+        }
+        Ok(matrix)
+    };
+    let _quiet = suite::Quiet::new();
+    thread::scope(|scope| {
+        let start = |n: usize| {
+            let name = format!("conformance-{n}");
+            thread::Builder::new().name(name.clone()).spawn_scoped(scope, || work(name))
+        };
+        let started = (0..2).map(start).collect::<io::Result<Vec<_>>>()?;
+        let mut all = Matrix::default();
+        for thread in started {
+            all.add(thread.join().map_err(|_| anyhow!("a thread of the suite panicked"))??);
+        }
+        Ok(all)
+    })
 }
 
 async fn over(backend: Backend, args: &ConformanceArgs, matrix: &mut Matrix) -> Result<()> {

@@ -26,9 +26,9 @@ mod tests;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::{collections::BTreeMap, sync::mpsc, time::Duration};
+use std::{collections::BTreeMap, sync::mpsc, thread, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use tokio::time::Instant;
 
@@ -120,9 +120,18 @@ pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
     }
 }
 
+/// Runs CI's seeds, half of them at a time in each of two workers.
 pub(crate) fn run_for_ci() -> Result<()> {
-    let (seed, cases) = CI_SEEDS;
-    run(&FuzzArgs { seed, cases: Some(cases), keep_going: true, ..FuzzArgs::default() })
+    let (first, cases) = CI_SEEDS;
+    let half = cases / 2;
+    let part = move |seed: u64, cases: u64| {
+        run(&FuzzArgs { seed, cases: Some(cases), keep_going: true, ..FuzzArgs::default() })
+    };
+    thread::scope(|scope| {
+        let other = scope.spawn(move || part(first + half, cases - half));
+        part(first, half)?;
+        other.join().map_err(|_| anyhow!("the thread of a worker panicked"))?
+    })
 }
 
 enum WorkerExit {
@@ -223,7 +232,7 @@ fn show(seed: u64, case: case::Case, failure: failure::Failure, args: &FuzzArgs)
 /// Runs `work` and aborts the process if `work` takes longer than [`REAL_TIME`].
 fn watched<T>(seed: u64, work: impl FnOnce() -> T) -> T {
     let (over, watch) = mpsc::channel::<()>();
-    let watcher = std::thread::spawn(move || {
+    let watcher = thread::spawn(move || {
         if watch.recv_timeout(REAL_TIME) == Err(mpsc::RecvTimeoutError::Timeout) {
             eprintln!("hang: seed {seed} is not over after {REAL_TIME:?} of real time");
             std::process::abort();

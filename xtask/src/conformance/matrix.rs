@@ -78,6 +78,14 @@ impl Matrix {
         }
     }
 
+    /// Adds the results of other backends.
+    pub(super) fn add(&mut self, others: Self) {
+        let Self { passed, told, wrong } = others;
+        self.passed.extend(passed);
+        self.told.extend(told);
+        self.wrong.extend(wrong);
+    }
+
     pub(super) fn verdict(&self) -> Result<()> {
         let Self { wrong, .. } = self;
         ensure!(wrong.is_empty(), "{} results are not as expected:\n  {}", wrong.len(), wrong.join("\n  "));

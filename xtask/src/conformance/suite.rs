@@ -1,7 +1,7 @@
 //! All functions of `object_store::integration` that take a `dyn ObjectStore`, and one of ours for read-only stores.
 
 use std::sync::{Mutex, PoisonError};
-use std::{any::Any, collections::BTreeMap, panic, time::Duration};
+use std::{any::Any, collections::BTreeMap, panic, thread, time::Duration};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -98,17 +98,17 @@ pub(super) struct SuiteFailure {
 
 pub(super) type Failures = BTreeMap<&'static str, SuiteFailure>;
 
-/// The places of panics since the last function.
-static PANICS: Mutex<Vec<(String, u32)>> = Mutex::new(Vec::new());
+/// The places of panics since the last function, by the name of the thread.
+static PANICS: Mutex<BTreeMap<String, Vec<(String, u32)>>> = Mutex::new(BTreeMap::new());
 
 /// Records panics instead of printing them, until it is dropped. Functions of the suite fail by panicking.
-struct Quiet;
+pub(super) struct Quiet;
 
 impl Quiet {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         panic::set_hook(Box::new(|panic| {
             let at = panic.location().map_or(("nowhere".into(), 0), |at| (at.file().to_owned(), at.line()));
-            PANICS.lock().unwrap_or_else(PoisonError::into_inner).push(at);
+            PANICS.lock().unwrap_or_else(PoisonError::into_inner).entry(thread_name()).or_default().push(at);
         }));
         Self
     }
@@ -120,17 +120,21 @@ impl Drop for Quiet {
     }
 }
 
+/// The name that all threads of one backend have, those of its runtime included.
+fn thread_name() -> String {
+    thread::current().name().unwrap_or_default().to_owned()
+}
+
 /// A function that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs every function on a bucket of its own, and returns the failures. A function that passes also fails if anything
 /// panicked meanwhile.
 pub(super) async fn failures(server: &BackendServer, stack: StackKind) -> Result<Failures> {
-    let _quiet = Quiet::new();
     let mut failed = BTreeMap::new();
     for (name, large, function) in SUITE {
         let outcome = one(server, stack, *large, *function).await;
-        let at = std::mem::take(&mut *PANICS.lock().unwrap_or_else(PoisonError::into_inner));
+        let at = PANICS.lock().unwrap_or_else(PoisonError::into_inner).remove(&thread_name()).unwrap_or_default();
         let outcome = outcome.with_context(|| format!("{} {stack} {name}", server.backend))?;
         let said = match outcome {
             Ok(()) if at.is_empty() => continue,

@@ -32,6 +32,10 @@ pub(crate) struct HowToRead {
     pub(crate) variables: Pairs,
 }
 
+/// Starts moto. It checks the condition of a write, and then writes: its threads may take turns only where they wait, or
+/// another write could come between the two.
+const MOTO: &str = "import sys; sys.setswitchinterval(5); from moto.server import main; main()";
+
 impl ServerKind {
     pub(crate) fn is_installed(self) -> bool {
         match self {
@@ -52,8 +56,8 @@ impl ServerKind {
                 command
             }
             Self::Moto => {
-                let mut command = Command::new(python_program("moto_server")?);
-                command.args(["-H", "127.0.0.1", "-p", &port]);
+                let mut command = Command::new(python_program("python")?);
+                command.args(["-c", MOTO, "-H", "127.0.0.1", "-p", &port]);
                 command
             }
             Self::Hadro => {
