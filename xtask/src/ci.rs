@@ -107,13 +107,13 @@ fn run_step(step: Step) -> Result<()> {
         }
         Step::Cli => {
             servers::install_missing()?;
-            cli::run()
+            cli::run(metadata::tested_command_line)
         }
         Step::Compatibility => compatibility::run(&CompatibilityArgs::default()),
         Step::Fuzz => fuzz::run_for_ci(),
         Step::Gates => gates::check(&bench::count_for_gates()?),
         Step::Python => python::run(&PythonArgs::default()),
-        Step::ServeClients => serve_clients::run(&ServeClientsArgs::default()),
+        Step::ServeClients => serve_clients::run(&ServeClientsArgs::default(), metadata::tested_command_line),
         Step::Package => package(),
     }
 }

@@ -12,7 +12,7 @@ mod tools;
 mod user;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -21,8 +21,6 @@ use tokio::time::Instant;
 
 use self::link::CountedLink;
 use self::user::CommandUser;
-use crate::metadata::build_program;
-use crate::serve_clients::OF_CI;
 use crate::servers::{self, LinkShape, RunningServer, ServerKind};
 
 /// Servers that were not written here, and the schemes by which they are read.
@@ -46,13 +44,13 @@ const NONE: &str = "none";
 /// An object: its key and bytes.
 type StoredObject = (&'static str, Vec<u8>);
 
-/// Builds the command, and runs it over every server.
-pub(crate) fn run() -> Result<()> {
+/// Builds the command by `command_line`, and runs it over every server.
+pub(crate) fn run(command_line: fn() -> Result<PathBuf>) -> Result<()> {
     ensure!(
         WAYS.iter().all(|(kind, _)| kind.is_installed()),
         "the servers are not installed: run `cargo xtask servers --install`"
     );
-    let program = build_program(&OF_CI)?;
+    let program = command_line()?;
     let started = Instant::now();
     let ran = Mutex::default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -8,7 +8,7 @@ mod measure;
 mod soak;
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::bench::RunningProcess;
-use crate::metadata::build_program;
+use crate::metadata::users_command_line;
 use crate::python;
 use crate::servers::PythonEnvironment;
 
@@ -37,13 +37,6 @@ const OBJECTS: [(&str, u64); 6] = [
     ("more/1", 3 * MIB),
     ("more/2", MIB),
 ];
-
-/// The command, built with the packages and features of the other steps of CI, so that no dependency is built twice.
-pub(crate) const OF_CI: [&str; 6] =
-    ["--workspace", "--exclude", "headstart-peers", "--all-features", "--bin", "headstart"];
-
-/// The command as users have it.
-const OF_USERS: [&str; 3] = ["--release", "--package", "headstart-cli"];
 
 /// How long the hundred clients read in CI.
 const SHORT_SOAK: Duration = Duration::from_secs(10);
@@ -62,23 +55,23 @@ pub(crate) struct ServeClientsArgs {
     soak: Option<u64>,
 }
 
-/// Runs the clients over both dialects, or measures one.
-pub(crate) fn run(args: &ServeClientsArgs) -> Result<()> {
+/// Runs the clients over both dialects, or measures one. `command_line` builds the command for the tests.
+pub(crate) fn run(args: &ServeClientsArgs, command_line: fn() -> Result<PathBuf>) -> Result<()> {
     if let Some(seconds) = args.soak {
-        return soak::run(&build_program(&OF_USERS)?, Duration::from_secs(seconds));
+        return soak::run(&users_command_line()?, Duration::from_secs(seconds));
     }
     let env = python::environment();
     if !env.is_installed() {
         env.install()?;
     }
     if args.measure {
-        return measure::run(&env, &build_program(&OF_USERS)?);
+        return measure::run(&env, &users_command_line()?);
     }
     let programs = programs();
     if !programs.is_installed() {
         programs.install()?;
     }
-    let program = build_program(&OF_CI)?;
+    let program = command_line()?;
     let started = Instant::now();
     for dialect in [Dialect::Gcs, Dialect::S3] {
         over(dialect, &[&env, &programs], &program, &args.clients)?;
