@@ -41,7 +41,7 @@ impl Workers {
     /// The owner of `key`, whatever the load; `None` without workers.
     #[must_use]
     pub fn owner(&self, key: u64) -> Option<usize> {
-        (0..self.ids.len()).min_by_key(|&worker| self.rank(worker, key))
+        self.first(key, |_| true)
     }
 
     /// All workers, from the owner of `key` to the last that would take it.
@@ -93,12 +93,22 @@ impl Workers {
 
     /// The first worker of the ranking of `key` that has room for `bytes`, or the one with the least load.
     pub(crate) fn with_room(&self, key: u64, bytes: u64, loads: &[u128], most_bytes: u128) -> usize {
-        let has_room = |worker: &usize| loads[*worker] + u128::from(bytes) <= most_bytes;
-        // Nearly always the owner has room.
-        let owner = self.owner(key).filter(has_room);
-        let next = || (0..self.ids.len()).filter(has_room).min_by_key(|&worker| self.rank(worker, key));
+        let has_room = |worker: usize| loads[worker] + u128::from(bytes) <= most_bytes;
         let least = || (0..self.ids.len()).min_by_key(|&worker| (loads[worker], self.rank(worker, key)));
-        owner.or_else(next).or_else(least).unwrap_or_default()
+        self.first(key, has_room).or_else(least).unwrap_or_default()
+    }
+
+    /// The first worker of the ranking of `key` that is `suitable`.
+    fn first(&self, key: u64, suitable: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut first: Option<(u64, usize)> = None;
+        for (worker, mixed) in self.mixed.iter().enumerate() {
+            let score = mixed_score(*mixed, key);
+            // Of equal scores the first id, as in `rank`. Few workers are asked whether they are suitable.
+            if first.is_none_or(|(highest, _)| score > highest) && suitable(worker) {
+                first = Some((score, worker));
+            }
+        }
+        first.map(|(_, worker)| worker)
     }
 
     /// A number that is smaller the earlier `worker` stands in the ranking of `key`. Equal scores are told apart by id.
