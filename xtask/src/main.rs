@@ -14,6 +14,7 @@ macro_rules! display_as_argument {
 mod bench;
 mod ci;
 mod cli;
+mod cluster;
 mod compare;
 mod compatibility;
 mod conformance;
@@ -66,6 +67,8 @@ enum Command {
     Ramp(ramp::RampArgs),
     /// Write the results of a bench as a document, an HTML page and pictures
     Report(report::ReportArgs),
+    /// Simulate a large cluster whose workers read what they have in their caches
+    Cluster(cluster::ClusterArgs),
     /// Build, lint and test the wrappers of query engines, or measure their queries
     Engines(engines::EnginesArgs),
     /// Build the Python package, install it and run its tests
@@ -124,6 +127,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::Cli => cli::run(metadata::users_command_line),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Conformance(args) => conformance::run(&args),
         Command::Compatibility(args) => compatibility::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),

@@ -43,7 +43,12 @@ pub fn worker_hash(id: &str) -> u64 {
 /// Both hashes are mixed: FNV-1a leaves similar texts with similar hashes.
 #[must_use]
 pub fn score(worker: u64, key: u64) -> u64 {
-    mix(mix(worker) ^ key)
+    mixed_score(mix(worker), key)
+}
+
+/// The [`score`] of a worker whose hash was mixed before.
+pub(crate) fn mixed_score(mixed_worker: u64, key: u64) -> u64 {
+    mix(mixed_worker ^ key)
 }
 
 fn fnv1a(state: u64, bytes: &[u8]) -> u64 {
@@ -51,7 +56,7 @@ fn fnv1a(state: u64, bytes: &[u8]) -> u64 {
 }
 
 /// The output function of SplitMix64 (Steele, Lea, Flood 2014), after its first addition.
-fn mix(value: u64) -> u64 {
+pub(crate) fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

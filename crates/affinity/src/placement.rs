@@ -84,8 +84,9 @@ impl Placement {
         }
         self.change_workers(self.workers.ids().iter().map(String::as_str).chain([id]).map(str::to_owned).collect());
         let Some(joined) = self.index(id) else { return Vec::new() };
-        let mut won: Vec<u64> = self.keys.keys().copied().collect();
-        won.retain(|key| self.workers.rank(joined, *key) < self.workers.rank(self.keys[key].1, *key));
+        let wins = |key: u64, from: usize| self.workers.rank(joined, key) < self.workers.rank(from, key);
+        let won = self.keys.iter().filter(|(key, (_, from))| wins(**key, *from));
+        let mut won: Vec<u64> = won.map(|(key, _)| *key).collect();
         // Those that rank it highest first, up to its share.
         won.sort_unstable_by_key(|key| self.workers.rank(joined, *key));
         let most_bytes = self.most_bytes();

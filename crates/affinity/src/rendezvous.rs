@@ -1,6 +1,6 @@
 //! Rankings of workers for keys, and the assignment of many keys at once.
 
-use crate::hash::{score, worker_hash};
+use crate::hash::{mix, mixed_score, worker_hash};
 
 /// How much more than the mean a worker may have.
 pub const BALANCE: f64 = 1.15;
@@ -18,7 +18,8 @@ pub struct FileTask {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Workers {
     ids: Vec<String>,
-    hashes: Vec<u64>,
+    /// The mixed hash of each id, so that a score costs one mix instead of two.
+    mixed: Vec<u64>,
 }
 
 impl Workers {
@@ -27,8 +28,8 @@ impl Workers {
         let mut ids: Vec<String> = ids.into_iter().map(Into::into).collect();
         ids.sort_unstable();
         ids.dedup();
-        let hashes = ids.iter().map(|id| worker_hash(id)).collect();
-        Self { ids, hashes }
+        let mixed = ids.iter().map(|id| mix(worker_hash(id))).collect();
+        Self { ids, mixed }
     }
 
     /// The ids, sorted. Results are indexes into this.
@@ -40,7 +41,7 @@ impl Workers {
     /// The owner of `key`, whatever the load; `None` without workers.
     #[must_use]
     pub fn owner(&self, key: u64) -> Option<usize> {
-        (0..self.ids.len()).min_by_key(|&worker| self.rank(worker, key))
+        self.first(key, |_| true)
     }
 
     /// All workers, from the owner of `key` to the last that would take it.
@@ -58,6 +59,10 @@ impl Workers {
     /// anywhere. A task that fits nowhere goes to the worker with the least load. Use [`BALANCE`] unless the tasks are
     /// few and equal shares matter more than caches.
     ///
+    /// A file may be in `tasks` several times. Where its owner has no room for all of its tasks, the rest go to the next
+    /// workers of the ranking, the same ones in every call with the same loads: a file that is read much is cached by
+    /// several workers. An infinite `balance` keeps every task with the owner of its key.
+    ///
     /// # Panics
     /// If `balance` is less than 1: then not all tasks fit.
     #[must_use]
@@ -71,28 +76,44 @@ impl Workers {
         order.sort_unstable_by_key(|&n| (std::cmp::Reverse(tasks[n].bytes), tasks[n].key));
         let mut loads = vec![0; self.ids.len()];
         let mut assigned = vec![0; tasks.len()];
-        for n in order {
-            let FileTask { key, bytes } = tasks[n];
-            let worker = self.with_room(key, bytes, &loads, most_bytes);
-            loads[worker] += u128::from(bytes);
-            assigned[n] = worker;
+        for same in order.chunk_by(|one, other| tasks[*one] == tasks[*other]) {
+            let FileTask { key, bytes } = tasks[same[0]];
+            let mut worker = self.with_room(key, bytes, &loads, most_bytes);
+            for &n in same {
+                // Loads only grow, so the first worker with room stays the first until it is full.
+                if loads[worker] + u128::from(bytes) > most_bytes {
+                    worker = self.with_room(key, bytes, &loads, most_bytes);
+                }
+                loads[worker] += u128::from(bytes);
+                assigned[n] = worker;
+            }
         }
         assigned
     }
 
     /// The first worker of the ranking of `key` that has room for `bytes`, or the one with the least load.
     pub(crate) fn with_room(&self, key: u64, bytes: u64, loads: &[u128], most_bytes: u128) -> usize {
-        let has_room = |worker: &usize| loads[*worker] + u128::from(bytes) <= most_bytes;
-        // Nearly always the owner has room, which takes no sorting.
-        let owner = self.owner(key).filter(has_room);
-        let next = || self.ranking(key).into_iter().find(has_room);
+        let has_room = |worker: usize| loads[worker] + u128::from(bytes) <= most_bytes;
         let least = || (0..self.ids.len()).min_by_key(|&worker| (loads[worker], self.rank(worker, key)));
-        owner.or_else(next).or_else(least).unwrap_or_default()
+        self.first(key, has_room).or_else(least).unwrap_or_default()
+    }
+
+    /// The first worker of the ranking of `key` that is `suitable`.
+    fn first(&self, key: u64, suitable: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut first: Option<(u64, usize)> = None;
+        for (worker, mixed) in self.mixed.iter().enumerate() {
+            let score = mixed_score(*mixed, key);
+            // Of equal scores the first id, as in `rank`. Few workers are asked whether they are suitable.
+            if first.is_none_or(|(highest, _)| score > highest) && suitable(worker) {
+                first = Some((score, worker));
+            }
+        }
+        first.map(|(_, worker)| worker)
     }
 
     /// A number that is smaller the earlier `worker` stands in the ranking of `key`. Equal scores are told apart by id.
     pub(crate) fn rank(&self, worker: usize, key: u64) -> (u64, usize) {
-        (!score(self.hashes[worker], key), worker)
+        (!mixed_score(self.mixed[worker], key), worker)
     }
 }
 
@@ -158,6 +179,36 @@ mod tests {
             let mean = tasks.iter().map(|task| task.bytes).sum::<u64>() as f64 / count as f64;
             let largest = tasks.iter().map(|task| task.bytes).max().unwrap_or(0) as f64;
             prop_assert!(loads.iter().all(|load| *load as f64 <= mean * BALANCE + largest + 1.0), "{loads:?}");
+        }
+
+        /// Each task goes to the first worker of its ranking that has room, also where files are read several times.
+        #[test]
+        fn tasks_are_assigned_along_the_ranking(
+            count in 1_usize..20,
+            tasks in prop::collection::vec((0_u64..20, 0_u64..4), 1..200),
+            balance in prop_oneof![1.0..2.0, Just(f64::INFINITY)],
+        ) {
+            let tasks: Vec<_> = tasks.into_iter().map(|(key, bytes)| FileTask { key, bytes }).collect();
+            let workers = workers(count);
+            let most_bytes = share_bytes(tasks.iter().map(|task| u128::from(task.bytes)).sum(), count, balance);
+            let mut order: Vec<usize> = (0..tasks.len()).collect();
+            order.sort_by_key(|&n| (std::cmp::Reverse(tasks[n].bytes), tasks[n].key));
+            let (mut loads, mut expected) = (vec![0; count], vec![0; tasks.len()]);
+            for n in order {
+                let (ranking, bytes) = (workers.ranking(tasks[n].key), u128::from(tasks[n].bytes));
+                let first = ranking.iter().find(|worker| loads[**worker] + bytes <= most_bytes);
+                let to = *first.or(ranking.iter().min_by_key(|worker| loads[**worker])).expect("there are workers");
+                loads[to] += bytes;
+                expected[n] = to;
+            }
+            let assigned = workers.assign(&tasks, balance);
+            // Equal tasks may change places.
+            let sorted = |assigned: Vec<usize>| {
+                let mut pairs: Vec<_> = tasks.iter().map(|task| (task.key, task.bytes)).zip(assigned).collect();
+                pairs.sort_unstable();
+                pairs
+            };
+            prop_assert_eq!(sorted(assigned), sorted(expected));
         }
 
         /// The ranking of the workers that stay does not change where one leaves.
