@@ -277,6 +277,10 @@ def rclone(bucket: Bucket) -> None:
     rclone_reads(bucket, f":s3,provider=Other,endpoint='{bucket.endpoint}',{keys}:{BUCKET}")
 
 
+def rclone_gcs(bucket: Bucket) -> None:
+    rclone_reads(bucket, f":gcs,anonymous=true,endpoint='{bucket.endpoint}/storage/v1/':{BUCKET}")
+
+
 def rclone_reads(bucket: Bucket, remote: str) -> None:
     def run(*args: str, code: int = 0) -> bytes:
         return program(bucket.programs / "rclone", "--config", os.devnull, "--retries", "1", *args, code=code)
@@ -340,7 +344,7 @@ def aws(bucket: Bucket) -> None:
                 same(f"{expected} in {text} of {args}", expected in text, True)
 
 
-CLIENTS = (curl, boto3, s3fs, gcsfs, pyarrow, google_cloud_storage, obstore, rclone, aws)
+CLIENTS = (curl, boto3, s3fs, gcsfs, pyarrow, google_cloud_storage, obstore, rclone, rclone_gcs, aws)
 
 
 def main(endpoint: str, folder: str, programs: str, *names: str) -> None:

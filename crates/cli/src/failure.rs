@@ -110,7 +110,8 @@ impl Failure {
                 (FailureKind::Usage, format!("{url} cannot be used: {said}."))
             }
             _ if is_range_error(&said) => {
-                (FailureKind::Usage, format!("{url} does not have these bytes: {said}. See its size: headstart stat"))
+                // What the store says is a page of XML, and no size.
+                (FailureKind::Usage, format!("{url} does not have these bytes. See its size: headstart stat {url}"))
             }
             _ => (FailureKind::Unreachable, format!("{url} cannot be read or written: {said}.")),
         };

@@ -93,7 +93,8 @@ pub(crate) async fn run(session: Arc<Session>, args: &ServeArgs) -> Result<(), F
     if let Some(metrics) = metrics {
         measuring.spawn(metrics.serve());
     }
-    let served = Served::new(Arc::clone(&session), site.stack, bucket, site.path, site.store_url);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let served = Served::new(Arc::clone(&session), site.stack, bucket, site.path, site.store_url, scheme);
     let service = Service::new(Arc::new(served), keys, args.allow_writes, listener.is_loopback());
     serve(&session, listener, tls, Arc::new(service), args, signals).await?;
     // A second signal waits for no store.

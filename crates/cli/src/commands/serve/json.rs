@@ -6,8 +6,9 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use chrono::SecondsFormat;
 use headstart::object_store::path::Path;
 use headstart::object_store::{Attribute, GetOptions, GetResult, ObjectMeta};
-use hyper::header::{HeaderMap, IF_MATCH};
+use hyper::header::{HOST, HeaderMap, IF_MATCH};
 use hyper::{Response, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::Body;
 use serde_json::{Map, Value, json};
 
@@ -41,7 +42,7 @@ pub(super) async fn answer(
         }
         JsonName::Objects(name) => {
             served.check_bucket(name)?;
-            objects(served, &list_query(parameter)?).await?
+            objects(served, endpoint(served, headers).as_deref(), &list_query(parameter)?).await?
         }
         JsonName::Object { bucket, key, is_media } => {
             let path = served.path(bucket, key)?;
@@ -58,12 +59,19 @@ pub(super) async fn answer(
                 let wanted = ServedRead { key, path, is_head, headers, query, version_parameter: "generation" };
                 return wanted.answer(served).await;
             }
-            described(served, &head(served, &path, key, parameter).await?)
+            let answer = head(served, &path, key, parameter).await?;
+            described(served, endpoint(served, headers).as_deref(), &answer)
         }
         JsonName::Other => return Err(RefusedRequest::unsupported("this resource of the JSON API")),
     };
     let text = shown.to_string().into_bytes();
     Ok(response(StatusCode::OK, HeaderMap::new(), "application/json; charset=UTF-8", text))
+}
+
+/// The URL by which the client reaches this endpoint, if it has told.
+fn endpoint(served: &Served, headers: &HeaderMap) -> Option<String> {
+    let host = headers.get(HOST)?.to_str().ok()?;
+    Some(format!("{}://{host}", served.scheme))
 }
 
 /// The headers of the generation that is asked for, if it is one that the conditions name.
@@ -102,12 +110,12 @@ fn list_query<'a>(parameter: impl Fn(&str) -> Option<&'a str>) -> Result<PageQue
     })
 }
 
-async fn objects(served: &Served, query: &PageQuery) -> Result<Value, RefusedRequest> {
+async fn objects(served: &Served, endpoint: Option<&str>, query: &PageQuery) -> Result<Value, RefusedRequest> {
     let page = served.list(query).await;
     let page = page.map_err(|error| served.refusal(&query.prefix, &error))?;
     let mut list = json!({ "kind": "storage#objects" });
     if !page.objects.is_empty() {
-        list["items"] = page.objects.iter().map(|(_, meta)| object(served, meta)).collect();
+        list["items"] = page.objects.iter().map(|(_, meta)| object(served, endpoint, meta)).collect();
     }
     if !page.prefixes.is_empty() {
         list["prefixes"] = page.prefixes.into();
@@ -122,8 +130,8 @@ fn bucket(served: &Served) -> Value {
     json!({ "kind": "storage#bucket", "id": served.bucket, "name": served.bucket, "storageClass": "STANDARD" })
 }
 
-/// What a listing tells about an object.
-fn object(served: &Served, meta: &ObjectMeta) -> Value {
+/// What a listing tells about an object. Some clients read only by its links, which need an `endpoint`.
+fn object(served: &Served, endpoint: Option<&str>, meta: &ObjectMeta) -> Value {
     let (key, changed) = (meta.location.as_ref(), meta.last_modified.to_rfc3339_opts(SecondsFormat::Millis, true));
     let mut object = json!({
         "kind": "storage#object",
@@ -137,6 +145,11 @@ fn object(served: &Served, meta: &ObjectMeta) -> Value {
         "timeCreated": changed,
         "updated": changed,
     });
+    if let Some(endpoint) = endpoint {
+        let path = format!("storage/v1/b/{}/o/{}", served.bucket, utf8_percent_encode(key, NON_ALPHANUMERIC));
+        object["selfLink"] = format!("{endpoint}/{path}").into();
+        object["mediaLink"] = format!("{endpoint}/download/{path}?alt=media").into();
+    }
     if let Some(e_tag) = &meta.e_tag {
         object["etag"] = e_tag.trim_matches('"').into();
     }
@@ -147,8 +160,8 @@ fn object(served: &Served, meta: &ObjectMeta) -> Value {
 }
 
 /// All that is known about an object.
-fn described(served: &Served, answer: &GetResult) -> Value {
-    let mut object = object(served, &answer.meta);
+fn described(served: &Served, endpoint: Option<&str>, answer: &GetResult) -> Value {
+    let mut object = object(served, endpoint, &answer.meta);
     let mut metadata = Map::new();
     for (attribute, value) in &answer.attributes {
         let field = match attribute {

@@ -34,6 +34,8 @@ pub(super) struct Served {
     /// Only what lies below is served; the root is all of the bucket.
     pub(super) prefix: Path,
     store_url: String,
+    /// By which clients reach the endpoint: `http` or `https`.
+    pub(super) scheme: &'static str,
     /// Directories that were listed for a page, the latest at the back.
     listed: Mutex<VecDeque<(String, Instant, Names)>>,
 }
@@ -45,8 +47,9 @@ impl Served {
         bucket: String,
         prefix: Path,
         store_url: String,
+        scheme: &'static str,
     ) -> Self {
-        Self { session, stack, bucket, prefix, store_url, listed: Mutex::default() }
+        Self { session, stack, bucket, prefix, store_url, scheme, listed: Mutex::default() }
     }
 
     /// The URL of a key, for messages.

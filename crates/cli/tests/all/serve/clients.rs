@@ -215,6 +215,9 @@ async fn the_json_api_lists_describes_and_sends() {
     }
     let (_, object) = get("/storage/v1/b/bucket/o/c%20d%2F%C3%BC").await;
     assert_eq!((&object["name"], &object["size"]), (&"c d/ü".into(), &"6".into()));
+    let link = object["mediaLink"].as_str().unwrap();
+    assert!(link.starts_with(&endpoint.url) && object["selfLink"].as_str().unwrap().starts_with(&endpoint.url));
+    assert_eq!(ask(link, &[]).await.text().await.unwrap(), "c d/ü");
     // Answers of the cache carry no checksum.
     let uncached = Endpoint::start(&place, &bucket, &bucket.url(""), &["-o", "mode=fetch"]);
     let answer = ask(&format!("{}/storage/v1/b/bucket/o/b", uncached.url), &[]).await;
