@@ -1,0 +1,5 @@
+//! Databases of SlateDB that are read by Headstart: the simulated cloud in virtual time.
+#![allow(clippy::unwrap_used, reason = "the first error ends a test")]
+
+mod common;
+mod reads;
