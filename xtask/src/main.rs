@@ -14,6 +14,7 @@ macro_rules! display_as_argument {
 mod bench;
 mod ci;
 mod cli;
+mod cluster;
 mod compare;
 mod compatibility;
 mod conformance;
@@ -68,6 +69,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Build, lint and test the wrappers of query engines, or measure their queries
     Engines(engines::EnginesArgs),
+    /// Run an engine over several processes, each with its own cache, and check what they fetch
+    Cluster(cluster::ClusterArgs),
     /// Build the Python package, install it and run its tests
     Python(python::PythonArgs),
     /// Let clients of S3, Google Cloud Storage and HTTP that were not written here read through `headstart serve`
@@ -128,6 +131,7 @@ fn main() -> ExitCode {
         Command::Compatibility(args) => compatibility::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Engines(args) => engines::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Python(args) => python::run(&args),
         Command::ServeClients(args) => serve_clients::run(&args),
         Command::Servers(args) => servers::run(&args),

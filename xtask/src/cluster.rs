@@ -1,0 +1,35 @@
+//! `cargo xtask cluster`: engines over several processes, each with its own cache, over one simulated bucket.
+//!
+//! The program is an example in the workspace of the engines (`engines/distributed/examples/cluster`), which starts its
+//! workers itself.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::ci::run_cargo;
+use crate::engines;
+
+/// What to start.
+#[derive(Debug, Args)]
+pub(crate) struct ClusterArgs {
+    /// Worker processes; one more joins
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    workers: usize,
+    /// Parquet files of the large table
+    #[arg(long, value_name = "N", default_value_t = 120)]
+    files: usize,
+    /// Let workers cache on disk, too
+    #[arg(long)]
+    disk: bool,
+}
+
+/// Builds and runs the cluster, and checks its promises.
+pub(crate) fn run(args: &ClusterArgs) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut cluster = engines::cargo("run", &["--package", "headstart-distributed", "--example", "cluster", "--"]);
+    cluster.args(["--workers", &args.workers.to_string(), "--files", &args.files.to_string()]);
+    if args.disk {
+        cluster.arg("--disk").arg(folder.path());
+    }
+    run_cargo(&mut cluster)
+}
