@@ -143,3 +143,44 @@ impl PhysicalExtensionCodec for VersionCodec {
 fn config_of(scan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
     scan.downcast_ref::<DataSourceExec>()?.data_source().downcast_ref::<FileScanConfig>()
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::datasource::listing::PartitionedFile;
+    use datafusion::datasource::physical_plan::{FileScanConfigBuilder, ParquetSource};
+    use datafusion::execution::object_store::ObjectStoreUrl;
+    use datafusion_proto::bytes::{
+        physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
+    };
+
+    use super::*;
+
+    #[test]
+    fn versions_arrive_with_the_plan() {
+        let file = |path: &str, e_tag: Option<&str>, version: Option<&str>| {
+            let mut file = PartitionedFile::new(path, 9);
+            file.object_meta.e_tag = e_tag.map(Into::into);
+            file.object_meta.version = version.map(Into::into);
+            file
+        };
+        let groups = vec![
+            FileGroup::new(vec![file("a", Some("\"1\""), None), file("b", None, None)]),
+            FileGroup::new(Vec::new()),
+            FileGroup::new(vec![file("c", Some("\"2\""), Some("v3"))]),
+        ];
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        let source = Arc::new(ParquetSource::new(schema));
+        let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source).with_file_groups(groups);
+        let sent = VersionedScan::over(DataSourceExec::from_data_source(config.build()));
+        let bytes = physical_plan_to_bytes_with_extension_codec(Arc::clone(&sent), &VersionCodec).unwrap();
+        let found =
+            physical_plan_from_bytes_with_extension_codec(&bytes, &TaskContext::default(), &VersionCodec).unwrap();
+        let metas = |plan: &Arc<dyn ExecutionPlan>| -> Vec<Vec<_>> {
+            let groups = config_of(plan).unwrap().file_groups.iter();
+            groups.map(|group| group.iter().map(|file| file.object_meta.clone()).collect()).collect()
+        };
+        assert_eq!(metas(&found), metas(unversioned(&sent)));
+        assert!(found.is::<DataSourceExec>(), "on a worker there is only the scan");
+    }
+}
