@@ -1,54 +1,66 @@
-"""Workers of Dask read the files that ``headstart.affinity`` gives them, and the same ones again."""
+"""The recipe for Dask in docs/engines.md: tasks go to the workers that have the files in their caches."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterable, Iterator
 
-import headstart
+import distributed
+import pytest
+from cloud import MIB, Sim, content, synthetic
+from dask_tasks import read
+
 from headstart import affinity
 
-distributed = pytest.importorskip("distributed")
-
-WORKERS = 4
-FILES = 40
-SIZE = 100_000
+FILES = [synthetic(MIB // 4 + n, f"part-{n}") for n in range(40)]
 
 
-def content(n: int) -> bytes:
-    period = bytes((n + at) % 251 for at in range(251))
-    return (period * (SIZE // len(period) + 1))[:SIZE]
+def workers_of(client: distributed.Client) -> dict[str, str]:
+    """The addresses of the workers by name: a worker keeps its name when it is started again."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return {str(worker["name"]): address for address, worker in workers.items()}
 
 
-def read(url: str, path: str) -> tuple[str, bytes]:
-    """Runs in a worker process: its name, and the file."""
-    name = str(distributed.get_worker().name)
-    return name, headstart.open(f"{url}/{path}").read()
+def placed(names: Iterable[str], sim: Sim) -> dict[str, str]:
+    """The worker of each file."""
+    tasks = [(affinity.key(path, store=sim.url), int(path.split("/")[1])) for path in FILES]
+    return dict(zip(FILES, affinity.assign(names, tasks), strict=True))
 
 
-def test_every_worker_gets_its_own_files_again(tmp_path) -> None:
-    paths = [f"part-{n:02}" for n in range(FILES)]
-    for n, path in enumerate(paths):
-        (tmp_path / path).write_bytes(content(n))
-    tasks = [(affinity.key(path, store="file://"), SIZE) for path in paths]
-    with (
-        distributed.LocalCluster(
-            n_workers=WORKERS, threads_per_worker=1, processes=True, dashboard_address=":0"
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        client.wait_for_workers(WORKERS)
-        for _ in range(2):
-            # As docs/cluster.md has it: the names are hashed, the addresses differ from start to start.
-            workers = {str(info["id"]): address for address, info in client.scheduler_info()["workers"].items()}
-            assert sorted(workers) == [str(n) for n in range(WORKERS)]
-            assigned = affinity.assign(workers, tasks)
-            reads = [
-                client.submit(read, tmp_path.as_uri(), path, workers=[workers[name]], pure=False)
-                for path, name in zip(paths, assigned, strict=True)
-            ]
-            readers, bodies = zip(*client.gather(reads), strict=True)
-            # The names do not change, so the expected workers are known without a cluster, in both rounds.
-            assert list(readers) == affinity.assign([str(n) for n in range(WORKERS)], tasks)
-            assert list(bodies) == [content(n) for n in range(FILES)]
-            assert set(readers) == set(workers)
-            assert max(readers.count(name) for name in workers) <= -(-FILES * 115 // (100 * WORKERS))
+def read_all(client: distributed.Client, sim: Sim) -> int:
+    """Reads all files where they belong, checks every byte, and returns how many bytes the store has sent."""
+    workers = workers_of(client)
+    owners = placed(workers, sim)
+    options = tuple(sim.options.items())
+    sent = sim.wait_idle()["bytes_sent"]
+    futures = {
+        path: client.submit(read, sim.url, options, path, workers=[workers[owners[path]]], pure=False) for path in FILES
+    }
+    for path, future in futures.items():
+        data, name = future.result(timeout=60)
+        assert data == content(path, 0, int(path.split("/")[1]))
+        assert name == owners[path]
+    return sim.wait_idle()["bytes_sent"] - sent
+
+
+@pytest.fixture
+def cluster() -> Iterator[distributed.LocalCluster]:
+    with distributed.LocalCluster(n_workers=4, threads_per_worker=2, processes=True, dashboard_address=None) as found:
+        yield found
+
+
+def test_files_are_read_where_they_are_cached(sim: Sim, cluster: distributed.LocalCluster) -> None:
+    total = sum(int(path.split("/")[1]) for path in FILES)
+    with distributed.Client(cluster) as client:
+        before = placed(workers_of(client), sim)
+        assert read_all(client, sim) == total
+        assert read_all(client, sim) == 0
+
+        gone = min(before.values())
+        client.retire_workers([workers_of(client)[gone]])
+        left = [name for name in workers_of(client) if name != gone]
+        after = placed(left, sim)
+        moved = [path for path in FILES if before[path] != after[path]]
+        assert {path for path in FILES if before[path] == gone} <= set(moved)
+        assert len(moved) <= len(FILES) // 4 + 5
+        assert read_all(client, sim) == sum(int(path.split("/")[1]) for path in moved)
+        assert read_all(client, sim) == 0

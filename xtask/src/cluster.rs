@@ -1,21 +1,46 @@
-//! `cargo xtask cluster`: whether workers of a cluster read the files that they have in their caches.
+//! `cargo xtask cluster`: engines over several processes, each with its own cache, over one simulated bucket; and a large
+//! cluster in a simulation.
+//!
+//! The program is an example in the workspace of the engines (`engines/distributed/examples/cluster`), which starts its
+//! workers itself.
 
 mod simulation;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Args;
 
-/// What to run.
+use crate::ci::run_cargo;
+use crate::engines;
+
+/// What to start.
 #[derive(Debug, Args)]
 pub(crate) struct ClusterArgs {
-    /// Simulate a large cluster, print its hit ratios and draw them
+    /// Worker processes; one more joins
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    workers: usize,
+    /// Parquet files of the large table
+    #[arg(long, value_name = "N", default_value_t = 120)]
+    files: usize,
+    /// Let workers cache on disk, too
+    #[arg(long)]
+    disk: bool,
+    /// Simulate a large cluster instead, print its hit ratios and draw them
     #[arg(long)]
     simulate: bool,
     #[command(flatten)]
     simulation: simulation::SimulationArgs,
 }
 
+/// Builds and runs the cluster and checks its promises, or simulates a large one.
 pub(crate) fn run(args: &ClusterArgs) -> Result<()> {
-    ensure!(args.simulate, "say `--simulate`");
-    simulation::run(&args.simulation)
+    if args.simulate {
+        return simulation::run(&args.simulation);
+    }
+    let folder = tempfile::tempdir()?;
+    let mut cluster = engines::cargo("run", &["--package", "headstart-distributed", "--example", "cluster", "--"]);
+    cluster.args(["--workers", &args.workers.to_string(), "--files", &args.files.to_string()]);
+    if args.disk {
+        cluster.arg("--disk").arg(folder.path());
+    }
+    run_cargo(&mut cluster)
 }

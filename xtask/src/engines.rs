@@ -53,7 +53,7 @@ pub(crate) fn run(args: &EnginesArgs) -> Result<()> {
 }
 
 /// `cargo NAME` in the workspace of the engines.
-fn cargo(name: &str, args: &[&str]) -> Command {
+pub(crate) fn cargo(name: &str, args: &[&str]) -> Command {
     let mut command = Command::new("cargo");
     command.arg(name).args(PLACE).args(args);
     command

@@ -67,10 +67,10 @@ enum Command {
     Ramp(ramp::RampArgs),
     /// Write the results of a bench as a document, an HTML page and pictures
     Report(report::ReportArgs),
-    /// Simulate a large cluster whose workers read what they have in their caches
-    Cluster(cluster::ClusterArgs),
     /// Build, lint and test the wrappers of query engines, or measure their queries
     Engines(engines::EnginesArgs),
+    /// Run an engine over several processes, each with its own cache, and check what they fetch
+    Cluster(cluster::ClusterArgs),
     /// Build the Python package, install it and run its tests
     Python(python::PythonArgs),
     /// Let clients of S3, Google Cloud Storage and HTTP that were not written here read through `headstart serve`
@@ -127,11 +127,11 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::Cli => cli::run(metadata::users_command_line),
-        Command::Cluster(args) => cluster::run(&args),
         Command::Conformance(args) => conformance::run(&args),
         Command::Compatibility(args) => compatibility::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Engines(args) => engines::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Python(args) => python::run(&args),
         Command::ServeClients(args) => serve_clients::run(&args, metadata::users_command_line),
         Command::Servers(args) => servers::run(&args),

@@ -12,6 +12,7 @@ use headstart::Headstart;
 use url::Url;
 
 use crate::options::HeadstartOptions;
+use crate::scans::HeadstartScans;
 use crate::stores::{OpenStore, OpenStores, key};
 
 /// Opens the stores of URLs by Headstart, each on its first use: `gs://`, `s3://`, `az://`, `abfss://`, `https://`,
@@ -73,6 +74,13 @@ impl HeadstartRegistry {
     /// [`DataFusionError::External`] with a [`headstart::Error`]: the URL, an option or a variable cannot be used.
     pub fn headstart(&self, url: &Url) -> Result<Headstart> {
         Ok(self.open(url)?.files.store().clone())
+    }
+
+    /// The rule that makes scans read by the stores that this registry has opened, for plans that did not pass the
+    /// optimizer of a session with it: those that arrive on a worker of a distributed engine.
+    #[must_use]
+    pub fn scans(&self) -> HeadstartScans {
+        HeadstartScans::new(self.opened())
     }
 
     /// Reads `url` from `store`, instead of what is or would be opened for it.

@@ -1,0 +1,29 @@
+//! Promises of a cluster of processes, each with its own cache, over one simulated bucket: what is read again, after a
+//! worker has joined, and after one was killed in the middle of a query.
+//!
+//! `cargo xtask cluster --workers 4`, or `cargo run -p headstart-distributed --example cluster -- --workers 4`
+
+#![allow(clippy::unwrap_used, reason = "the first error ends the program")]
+
+mod coordinator;
+mod data;
+mod phases;
+mod process;
+mod worker;
+
+use std::error::Error;
+
+/// The value after `--name`.
+fn argument(name: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| *argument != format!("--{name}")).nth(1)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    if let Some(endpoint) = argument("worker-of") {
+        return worker::run(&endpoint, argument("disk").as_deref()).await;
+    }
+    let workers: usize = argument("workers").map_or(Ok(4), |workers| workers.parse())?;
+    let files: usize = argument("files").map_or(Ok(120), |files| files.parse())?;
+    phases::run(workers.max(2), files, argument("disk").as_deref()).await
+}
