@@ -72,7 +72,7 @@ pub fn divide(config: &FileScanConfig, block_bytes: u64, tasks: usize, holdings:
     }
     let scan = |parts: Vec<ScanPart>| {
         let partitions = config.file_groups.len().max(1);
-        let chosen = if keeps_order(config) {
+        let chosen: Vec<usize> = if keeps_order(config) {
             parts.iter().map(|part| part.group).collect()
         } else {
             balance(&parts.iter().map(|part| part.bytes).collect::<Vec<_>>(), partitions)
