@@ -1,5 +1,5 @@
-//! `cargo xtask cluster`: engines over several processes, each with its own cache, over one simulated bucket; and a large
-//! cluster in a simulation.
+//! `cargo xtask cluster`: engines over several processes, each with its own cache, over one simulated bucket; and a
+//! large cluster in a simulation.
 //!
 //! The program is an example in the workspace of the engines (`engines/distributed/examples/cluster`), which starts its
 //! workers itself.
