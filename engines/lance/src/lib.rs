@@ -55,7 +55,7 @@ impl HeadstartWrapper {
     /// a store itself.
     ///
     /// ```
-    /// use headstart_lance::{HeadstartWrapper, headstart::{Headstart, Mode}};
+    /// use headstart_lance::{HeadstartWrapper, headstart::Headstart, headstart::Mode};
     ///
     /// # fn main() -> Result<(), headstart_lance::headstart::Error> {
     /// let wrapper = HeadstartWrapper::new(|| Headstart::builder().mode(Mode::Cached).memory_bytes(4 << 30))?;
@@ -77,10 +77,10 @@ impl HeadstartWrapper {
     }
 }
 
-/// The mode that docs/engines.md recommends, and the defaults of all other options.
+/// `mode=cached`, which never sent more requests than Lance alone, and the defaults of all other options.
 impl Default for HeadstartWrapper {
     fn default() -> Self {
-        Self { builder: Arc::new(|| Headstart::builder().mode(Mode::Fetch)) }
+        Self { builder: Arc::new(|| Headstart::builder().mode(Mode::Cached)) }
     }
 }
 
