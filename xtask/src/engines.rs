@@ -52,8 +52,8 @@ pub(crate) fn run(args: &EnginesArgs) -> Result<()> {
     let is_chosen = |name: &str| args.packages.is_empty() || args.packages.iter().any(|package| package == name);
     ensure!(
         !is_chosen("headstart-lance") || has_protoc(),
-        "Lance's build needs `protoc` and its well-known types: `apt-get install protobuf-compiler libprotobuf-dev`, or \
-         set PROTOC; or name other packages, such as headstart-datafusion"
+        "Lance's build needs `protoc` and its well-known types: `apt-get install protobuf-compiler libprotobuf-dev`, \
+         or set PROTOC; or name other packages, such as headstart-datafusion"
     );
     let mut chosen = vec!["--all-features"];
     if args.packages.is_empty() {

@@ -3,7 +3,7 @@
 //! ```text
 //!  Dataset      scan · take · indexes
 //!      │ get_opts of ranges that Lance's scheduler has merged
-//!  HeadstartWrapper → headstart        parallel ranges · resumed and hedged requests · if asked, read-ahead and a cache
+//!  HeadstartWrapper → headstart        a cache · parallel ranges · resumed and hedged requests
 //!      │
 //!  the store that Lance has opened for the URL
 //! ```
