@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use headstart_sim::{LinkProfile, RequestCounts, SimStore};
+use headstart_sim::{LinkProfile, SimStore};
 use lance::dataset::{Dataset, WriteParams, builder::DatasetBuilder};
 use lance::deps::arrow_array::cast::AsArray;
 use lance::deps::arrow_array::types::{Float32Type, Int64Type};
@@ -56,25 +55,6 @@ impl Bucket {
         let registry = ObjectStoreRegistry::default();
         registry.insert("gs", Arc::new(Provider(self.store.clone())));
         Arc::new(Session::new(64 << 20, 64 << 20, Arc::new(registry)))
-    }
-
-    /// Forgets the requests so far, and the time.
-    pub(crate) fn phase(&self) -> Phase<'_> {
-        self.store.log().clear();
-        Phase { bucket: self, since: self.store.elapsed() }
-    }
-}
-
-/// What happens from now on.
-pub(crate) struct Phase<'a> {
-    bucket: &'a Bucket,
-    since: Duration,
-}
-
-impl Phase<'_> {
-    /// Requests and virtual time since the phase began.
-    pub(crate) fn end(self) -> (RequestCounts, Duration) {
-        (self.bucket.store.log().counts(), self.bucket.store.elapsed() - self.since)
     }
 }
 

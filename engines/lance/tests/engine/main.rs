@@ -3,3 +3,5 @@
 
 mod common;
 mod reads;
+#[path = "../../../slatedb/tests/engine/steps.rs"]
+mod steps;

@@ -1,42 +1,22 @@
 //! The same rows in every mode, and how many requests and how much time they take.
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::TryStreamExt;
 use headstart::{Headstart, Mode};
 use headstart_lance::HeadstartWrapper;
-use headstart_sim::{RequestCounts, SeededRng};
+use headstart_sim::SeededRng;
 use lance::io::WrappingObjectStore;
 use lance::{Dataset, Result};
 
 use super::common::{Bucket, ROWS, TABLE, check, open};
+use super::steps::Steps;
 
 #[path = "../../examples/take.rs"]
 #[expect(dead_code, reason = "its `main` is for the command line")]
 mod example;
 
 const SEED: u64 = 14;
-
-/// What a step needs.
-struct Step {
-    name: &'static str,
-    counts: RequestCounts,
-    elapsed: Duration,
-}
-
-/// What one mode needs, step by step.
-struct Steps(Vec<Step>);
-
-impl fmt::Display for Steps {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|Step { name, counts, elapsed }| {
-            let (gets, mb, ms) = (counts.gets, counts.bytes_sent as f64 / 1e6, elapsed.as_millis());
-            write!(f, "| {name}: {gets} GETs, {mb:.1} MB, {ms} ms ")
-        })
-    }
-}
 
 /// Reads all rows in order.
 async fn scan(table: &Dataset) -> Result<()> {
@@ -65,28 +45,15 @@ async fn take(table: &Dataset, seed: u64, count: usize, times: usize) -> Result<
 /// Opens the table, reads it and takes rows, by a session of its own.
 async fn read(bucket: &Bucket, wrapper: Option<Arc<dyn WrappingObjectStore>>) -> Result<Steps> {
     let session = bucket.session();
-    let mut steps = Vec::new();
-    let mut step = |name, (counts, elapsed)| steps.push(Step { name, counts, elapsed });
+    let mut steps = Steps::of(&bucket.store);
 
-    let phase = bucket.phase();
-    let table = open(&session, wrapper).await?;
-    step("open", phase.end());
-    let phase = bucket.phase();
-    take(&table, SEED, 1, 50).await?;
-    step("take 1 row, 50 times", phase.end());
-    let phase = bucket.phase();
-    take(&table, SEED + 1, 100, 5).await?;
-    step("take 100 rows, 5 times", phase.end());
-    let phase = bucket.phase();
-    scan(&table).await?;
-    step("scan", phase.end());
-    let phase = bucket.phase();
-    scan(&table).await?;
-    step("scan again", phase.end());
-    let phase = bucket.phase();
-    take(&table, SEED + 2, 100, 5).await?;
-    step("take 100 other rows, 5 times", phase.end());
-    Ok(Steps(steps))
+    let table = steps.step("open", open(&session, wrapper)).await?;
+    steps.step("take 1 row, 50 times", take(&table, SEED, 1, 50)).await?;
+    steps.step("take 100 rows, 5 times", take(&table, SEED + 1, 100, 5)).await?;
+    steps.step("scan", scan(&table)).await?;
+    steps.step("scan again", scan(&table)).await?;
+    steps.step("take 100 other rows, 5 times", take(&table, SEED + 2, 100, 5)).await?;
+    Ok(steps)
 }
 
 fn wrapper(mode: Mode) -> Arc<dyn WrappingObjectStore> {
@@ -103,7 +70,7 @@ async fn rows_are_the_same_in_every_mode() -> Result<()> {
     for mode in [Mode::Fetch, Mode::Adaptive, Mode::Cached] {
         let steps = read(&bucket, Some(wrapper(mode))).await?;
         println!("{:<9} {steps}", mode.to_string());
-        for (theirs, ours) in plain.0.iter().zip(&steps.0) {
+        for (theirs, ours) in plain.all.iter().zip(&steps.all) {
             let (name, theirs_bytes, ours_bytes) = (ours.name, theirs.counts.bytes_sent, ours.counts.bytes_sent);
             // Large pages are read in parts, by several requests, unless the cache fetches them.
             if mode == Mode::Cached || !name.starts_with("scan") {
@@ -112,7 +79,7 @@ async fn rows_are_the_same_in_every_mode() -> Result<()> {
             assert!(mode == Mode::Cached || ours_bytes <= theirs_bytes, "{mode}, {name}: {ours_bytes} bytes");
         }
         if mode == Mode::Cached {
-            let again = steps.0.iter().skip_while(|step| step.name != "scan again");
+            let again = steps.all.iter().skip_while(|step| step.name != "scan again");
             assert_eq!(again.map(|step| step.counts.gets).sum::<u64>(), 0, "all of the table is in the cache");
         }
     }
