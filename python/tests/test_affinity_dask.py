@@ -51,6 +51,7 @@ def cluster() -> Iterator[distributed.LocalCluster]:
 def test_files_are_read_where_they_are_cached(sim: Sim, cluster: distributed.LocalCluster) -> None:
     total = sum(int(path.split("/")[1]) for path in FILES)
     with distributed.Client(cluster) as client:
+        client.wait_for_workers(4)
         before = placed(workers_of(client), sim)
         assert read_all(client, sim) == total
         assert read_all(client, sim) == 0

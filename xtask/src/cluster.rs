@@ -1,5 +1,5 @@
-//! `cargo xtask cluster`: engines over several processes, each with its own cache, over one simulated bucket; and a large
-//! cluster in a simulation.
+//! `cargo xtask cluster`: engines over several processes, each with its own cache, over one simulated bucket; and a
+//! large cluster in a simulation.
 //!
 //! The programs are examples in the workspace of the engines (`engines/distributed/examples/cluster`, and the same in
 //! `engines/ballista`), which start their workers themselves.
@@ -24,7 +24,7 @@ pub(crate) struct ClusterArgs {
     /// Let workers cache on disk, too
     #[arg(long)]
     disk: bool,
-    /// Run Ballista instead of datafusion-distributed, after its adapter's lints and tests
+    /// Run Ballista instead of datafusion-distributed
     #[arg(long, conflicts_with = "simulate")]
     ballista: bool,
     /// Simulate a large cluster instead, print its hit ratios and draw them
@@ -40,9 +40,6 @@ pub(crate) fn run(args: &ClusterArgs) -> Result<()> {
         return simulation::run(&args.simulation);
     }
     let package = if args.ballista { engines::BALLISTA } else { "headstart-distributed" };
-    if args.ballista {
-        engines::check(&["--package", package])?;
-    }
     let folder = tempfile::tempdir()?;
     let mut cluster = engines::cargo("run", &["--package", package, "--example", "cluster", "--"]);
     cluster.args(["--workers", &args.workers.to_string(), "--files", &args.files.to_string()]);

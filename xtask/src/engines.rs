@@ -3,9 +3,10 @@
 //! The folder `engines` is a workspace of its own, because an engine has some 250 dependencies: no other command builds
 //! them. Its build lies in `target/engines`.
 
-use std::process::Command;
+use std::env;
+use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::ci::run_cargo;
@@ -13,6 +14,9 @@ use crate::ci::run_cargo;
 /// What to do.
 #[derive(Debug, Default, Args)]
 pub(crate) struct EnginesArgs {
+    /// Only these packages, such as headstart-datafusion; default: all but headstart-ballista
+    #[arg(value_name = "PACKAGE", conflicts_with = "measure")]
+    packages: Vec<String>,
     /// Measure TPC-H's queries over a simulated bucket, by an optimised build, instead of testing
     #[arg(long)]
     measure: bool,
@@ -30,7 +34,7 @@ pub(crate) struct EnginesArgs {
 /// Where the workspace is, and where its build goes. The lock file is part of what is tested.
 const PLACE: [&str; 5] = ["--locked", "--manifest-path", "engines/Cargo.toml", "--target-dir", "target/engines"];
 
-/// The adapter for Ballista, which only `cluster --ballista` builds and checks: Ballista has many dependencies of its own.
+/// The adapter for Ballista, which is built where it is named: Ballista has many dependencies of its own.
 pub(crate) const BALLISTA: &str = "headstart-ballista";
 
 /// Runs the checks and tests, or the measurement.
@@ -48,21 +52,31 @@ pub(crate) fn run(args: &EnginesArgs) -> Result<()> {
         }
         return run_cargo(&mut bench);
     }
+    let is_chosen = |name: &str| args.packages.is_empty() || args.packages.iter().any(|package| package == name);
+    ensure!(
+        !is_chosen("headstart-lance") || has_protoc(),
+        "Lance's build needs `protoc` and its well-known types: `apt-get install protobuf-compiler libprotobuf-dev`, \
+         or set PROTOC; or name other packages, such as headstart-datafusion"
+    );
+    let mut chosen = vec!["--all-features"];
+    if args.packages.is_empty() {
+        chosen.extend(["--workspace", "--exclude", BALLISTA]);
+    }
+    args.packages.iter().for_each(|package| chosen.extend(["--package", package]));
+    let in_all = |name: &str| cargo(name, &chosen);
     run_cargo(Command::new("cargo").args(["fmt", "--manifest-path", "engines/Cargo.toml", "--all", "--check"]))?;
-    check(&["--workspace", "--exclude", BALLISTA])
+    run_cargo(in_all("clippy").args(["--all-targets", "--", "-D", "warnings"]))?;
+    run_cargo(in_all("doc").arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
+    // `--show-output` prints the figures of promises that hold.
+    run_cargo(in_all("test").args(["--", "--show-output"]))
 }
 
-/// Lints, documents and tests these packages.
-pub(crate) fn check(packages: &[&str]) -> Result<()> {
-    let of_packages = |name| {
-        let mut command = cargo(name, packages);
-        command.arg("--all-features");
-        command
-    };
-    run_cargo(of_packages("clippy").args(["--all-targets", "--", "-D", "warnings"]))?;
-    run_cargo(of_packages("doc").arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
-    // `--show-output` prints the figures of promises that hold.
-    run_cargo(of_packages("test").args(["--", "--show-output"]))
+/// Whether there is a compiler of Protocol Buffers, where the build of Lance looks for it.
+#[expect(clippy::disallowed_methods, reason = "the environment of the build")]
+fn has_protoc() -> bool {
+    let program = env::var_os("PROTOC").unwrap_or_else(|| "protoc".into());
+    let version = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    version.is_ok_and(|status| status.success())
 }
 
 /// `cargo NAME` in the workspace of the engines.

@@ -59,9 +59,9 @@ impl Workers {
     /// anywhere. A task that fits nowhere goes to the worker with the least load. Use [`BALANCE`] unless the tasks are
     /// few and equal shares matter more than caches.
     ///
-    /// A file may be in `tasks` several times. Where its owner has no room for all of its tasks, the rest go to the next
-    /// workers of the ranking, the same ones in every call with the same loads: a file that is read much is cached by
-    /// several workers. An infinite `balance` keeps every task with the owner of its key.
+    /// A file may be in `tasks` several times. Where its owner has no room for all of its tasks, the rest go to the
+    /// next workers of the ranking, the same ones in every call with the same loads: a file that is read much is cached
+    /// by several workers. An infinite `balance` keeps every task with the owner of its key.
     ///
     /// # Panics
     /// If `balance` is less than 1: then not all tasks fit.

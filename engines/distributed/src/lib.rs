@@ -23,7 +23,8 @@
 //! let builder = with_headstart(SessionStateBuilder::new().with_default_features(), &registry)?
 //!     .with_distributed_worker_resolver(resolver)
 //!     .with_distributed_planner();
-//! let context = SessionContext::new_with_state(with_cache_affinity(builder, &Arc::new(CacheAffinity::new()))?.build());
+//! let affinity = Arc::new(CacheAffinity::new());
+//! let context = SessionContext::new_with_state(with_cache_affinity(builder, &affinity)?.build());
 //! # Ok(context)
 //! # }
 //! # fn on_each_worker() -> datafusion::error::Result<Worker> {

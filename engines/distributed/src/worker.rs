@@ -17,6 +17,9 @@ use headstart_scan_affinity::VersionCodec;
 ///
 /// All queries share the registry's stores, and so their caches (`mode=cached`).
 ///
+/// All workers of a session with [`with_cache_affinity`](crate::with_cache_affinity) are made so: a plain
+/// `Worker::default()` cannot decode the versions of files that its plans carry, and fails its tasks.
+///
 /// # Errors
 /// Those of [`RuntimeEnvBuilder::build`].
 pub fn worker(registry: &Arc<HeadstartRegistry>) -> Result<Worker> {

@@ -32,8 +32,8 @@ pub(crate) struct HowToRead {
     pub(crate) variables: Pairs,
 }
 
-/// Starts moto. It checks the condition of a write, and then writes: its threads may take turns only where they wait, or
-/// another write could come between the two.
+/// Starts moto. It checks the condition of a write, and then writes: its threads may take turns only where they wait,
+/// or another write could come between the two.
 const MOTO: &str = "import sys; sys.setswitchinterval(5); from moto.server import main; main()";
 
 impl ServerKind {

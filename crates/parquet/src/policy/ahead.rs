@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use super::layout::{ColumnChunkId, RowGroupLayout};
-pub(crate) use plan::AheadPlan;
+use records::{AdvisedChunk, RowGroupInProgress, len};
+pub(crate) use records::{AheadCounts, AheadPlan};
 
-mod plan;
+mod records;
 #[cfg(test)]
 mod tests;
 
@@ -23,42 +24,6 @@ const WASTE_SHARE: u64 = 5;
 const NEGLIGIBLE_SHARE: u64 = 20;
 /// A smaller piece of a chunk is not requested on its own: it costs a round trip as a large one does.
 const LEAST_PIECE_BYTES: u64 = 256 * 1024;
-
-/// Bytes of one reader, by their fate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct AheadCounts {
-    /// Asked for, of column chunks.
-    pub(crate) demanded_bytes: u64,
-    /// Requested ahead.
-    pub(crate) advised_bytes: u64,
-    /// Of those, asked for later.
-    pub(crate) used_bytes: u64,
-    /// Of those, not asked for before the reader went on.
-    pub(crate) wasted_bytes: u64,
-}
-
-/// A chunk that was requested ahead, at least its first bytes.
-#[derive(Debug, Clone)]
-struct AdvisedChunk {
-    range: Range<u64>,
-    used_bytes: u64,
-}
-
-impl AdvisedChunk {
-    fn unread_bytes(&self) -> u64 {
-        (self.range.end - self.range.start).saturating_sub(self.used_bytes)
-    }
-}
-
-/// The row group that is being read.
-#[derive(Debug, Default)]
-struct RowGroupInProgress {
-    row_group: usize,
-    /// Columns of which bytes were asked for.
-    asked: BTreeSet<usize>,
-    /// Columns that were asked for as a whole. Where only pages were, the next row group needs others.
-    whole: BTreeSet<usize>,
-}
 
 /// The row groups that one reader reads, and those ahead of it.
 #[derive(Debug)]
@@ -385,8 +350,4 @@ impl RowGroupsAhead {
             }
         }
     }
-}
-
-fn len(range: &Range<u64>) -> u64 {
-    range.end.saturating_sub(range.start)
 }

@@ -141,7 +141,9 @@ mod tests {
     proptest! {
         /// A key keeps its worker unless that leaves, or a worker joins; and every key has a living worker.
         #[test]
-        fn keys_stay_while_no_worker_joins(alive in prop::collection::vec(prop::collection::btree_set(0_usize..8, 0..8), 1..8)) {
+        fn keys_stay_while_no_worker_joins(
+            alive in prop::collection::vec(prop::collection::btree_set(0_usize..8, 0..8), 1..8),
+        ) {
             let mut holdings = Holdings::new(1000);
             holdings.set_workers(&ids([8]));
             let mut before = holders(&mut holdings, 64);

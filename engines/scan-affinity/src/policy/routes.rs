@@ -74,7 +74,11 @@ mod tests {
     proptest! {
         /// Every task has a living worker; with a task a worker, each goes to the worker whose number it has.
         #[test]
-        fn each_worker_gets_its_task(parts in prop::collection::vec((0_usize..9, 0_u64..9), 0..40), workers in 1_usize..9, tasks in 1_usize..12) {
+        fn each_worker_gets_its_task(
+            parts in prop::collection::vec((0_usize..9, 0_u64..9), 0..40),
+            workers in 1_usize..9,
+            tasks in 1_usize..12,
+        ) {
             let mut held = vec![BTreeMap::new(); tasks];
             for (worker, bytes) in parts {
                 let worker = worker % workers;
@@ -93,7 +97,9 @@ mod tests {
         #[test]
         fn partitions_are_balanced(parts in prop::collection::vec(1_u64..1000, 1..60), partitions in 1_usize..9) {
             let mut loads = vec![0; partitions];
-            balance(&parts, partitions).into_iter().zip(&parts).for_each(|(partition, bytes)| loads[partition] += bytes);
+            for (partition, bytes) in balance(&parts, partitions).into_iter().zip(&parts) {
+                loads[partition] += bytes;
+            }
             let mean = parts.iter().sum::<u64>() / partitions as u64;
             prop_assert!(loads.iter().max() <= parts.iter().max().map(|largest| mean + 1 + largest).as_ref());
         }

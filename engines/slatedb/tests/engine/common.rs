@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
-use headstart_sim::{Content, LinkProfile, RequestCounts, SimStore};
+use headstart_sim::{Content, LinkProfile, SimStore};
 use slatedb::bytes::Bytes;
 use slatedb::config::{FlushOptions, FlushType, Settings};
 use slatedb::{Db, Error, KeyValue, WriteBatch};
@@ -37,25 +36,6 @@ impl Bucket {
         }
         db.close().await?;
         Ok(Self { store })
-    }
-
-    /// Forgets the requests so far, and the time.
-    pub(crate) fn phase(&self) -> Phase<'_> {
-        self.store.log().clear();
-        Phase { bucket: self, since: self.store.elapsed() }
-    }
-}
-
-/// What happens from now on.
-pub(crate) struct Phase<'a> {
-    bucket: &'a Bucket,
-    since: Duration,
-}
-
-impl Phase<'_> {
-    /// Requests and virtual time since the phase began.
-    pub(crate) fn end(self) -> (RequestCounts, Duration) {
-        (self.bucket.store.log().counts(), self.bucket.store.elapsed() - self.since)
     }
 }
 

@@ -1,16 +1,16 @@
 //! The same values in every mode, and how many requests and how much time they take.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use headstart::{Headstart, Mode};
-use headstart_sim::{RequestCounts, SeededRng};
+use headstart_sim::SeededRng;
 use slatedb::config::{DbReaderOptions, ScanOptions};
 use slatedb::object_store::ObjectStore;
 use slatedb::{Db, DbReader, DbReaderMode, Error};
 
 use super::common::{Bucket, PATH, ROWS, check, key, value};
+use super::steps::Steps;
 
 #[expect(dead_code, reason = "a test does not run its `main`")]
 #[path = "../../examples/get.rs"]
@@ -20,25 +20,6 @@ const SEED: u64 = 18;
 
 /// Which step scans, one block a request.
 const SCAN: usize = 2;
-
-/// What a step needs.
-struct Step {
-    name: &'static str,
-    counts: RequestCounts,
-    elapsed: Duration,
-}
-
-/// What one mode needs, step by step.
-struct Steps(Vec<Step>);
-
-impl fmt::Display for Steps {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|Step { name, counts, elapsed }| {
-            let (gets, mb, ms) = (counts.gets, counts.bytes_sent as f64 / 1e6, elapsed.as_millis());
-            write!(f, "| {name}: {gets} GETs, {mb:.1} MB, {ms} ms ")
-        })
-    }
-}
 
 async fn open(store: Arc<dyn ObjectStore>) -> Result<DbReader, Error> {
     // Nothing is polled while it is measured.
@@ -71,28 +52,17 @@ async fn scan(db: &DbReader, options: &ScanOptions) -> Result<(), Error> {
 
 /// Opens the database, gets values and reads it all.
 async fn read(bucket: &Bucket, store: Arc<dyn ObjectStore>) -> Result<Steps, Error> {
-    let mut steps = Vec::new();
-    let mut step = |name, (counts, elapsed)| steps.push(Step { name, counts, elapsed });
+    let mut steps = Steps::of(&bucket.store);
     let block_by_block = ScanOptions::default();
     let ahead = ScanOptions { read_ahead_bytes: 1 << 20, max_fetch_tasks: 4, ..ScanOptions::default() };
 
-    let phase = bucket.phase();
-    let db = open(store).await?;
-    step("open", phase.end());
-    let phase = bucket.phase();
-    get(&db, SEED, 100).await?;
-    step("get 100 rows", phase.end());
-    let phase = bucket.phase();
-    scan(&db, &block_by_block).await?;
-    step("scan", phase.end());
-    let phase = bucket.phase();
-    scan(&db, &ahead).await?;
-    step("scan, 4 × 1 MiB ahead", phase.end());
-    let phase = bucket.phase();
-    get(&db, SEED + 1, 100).await?;
-    step("get 100 other rows", phase.end());
+    let db = steps.step("open", open(store)).await?;
+    steps.step("get 100 rows", get(&db, SEED, 100)).await?;
+    steps.step("scan", scan(&db, &block_by_block)).await?;
+    steps.step("scan, 4 × 1 MiB ahead", scan(&db, &ahead)).await?;
+    steps.step("get 100 other rows", get(&db, SEED + 1, 100)).await?;
     db.close().await?;
-    Ok(Steps(steps))
+    Ok(steps)
 }
 
 /// A stack over the bucket, without the variables of the process.
@@ -110,18 +80,18 @@ async fn gets_are_no_more_than_those_of_slatedb_alone() -> Result<(), Error> {
     for mode in [Mode::Fetch, Mode::Adaptive, Mode::Cached] {
         let steps = read(&bucket, over(&bucket, mode).await).await?;
         println!("{:<9} {steps}", mode.to_string());
-        let gets = |steps: &Steps| steps.0.iter().map(|step| step.counts.gets).sum::<u64>();
+        let gets = |steps: &Steps| steps.all.iter().map(|step| step.counts.gets).sum::<u64>();
         assert!(gets(&steps) <= gets(&plain), "{mode}: all steps together");
-        let elapsed = |steps: &Steps| steps.0[SCAN].elapsed;
+        let elapsed = |steps: &Steps| steps.all[SCAN].elapsed;
         if mode != Mode::Fetch {
             assert!(elapsed(&steps) * 20 <= elapsed(&plain), "a scan of single blocks is read ahead");
         }
         if mode == Mode::Cached {
-            for (step, alone) in steps.0.iter().zip(&plain.0) {
+            for (step, alone) in steps.all.iter().zip(&plain.all) {
                 let (name, gets, most) = (step.name, step.counts.gets, alone.counts.gets);
                 assert!(gets <= most, "{name}: {gets} GETs, {most} without Headstart");
             }
-            let again = steps.0[SCAN + 1..].iter().map(|step| step.counts.gets);
+            let again = steps.all[SCAN + 1..].iter().map(|step| step.counts.gets);
             assert_eq!(again.sum::<u64>(), 0, "what was scanned is in the cache");
         }
     }
