@@ -1,8 +1,8 @@
 //! `cargo xtask cluster`: engines over several processes, each with its own cache, over one simulated bucket; and a
 //! large cluster in a simulation.
 //!
-//! The programs are examples in the workspace of the engines (`engines/distributed/examples/cluster`, and the same in
-//! `engines/ballista`), which start their workers themselves.
+//! The programs are examples in the workspace of the engines (`engines/distributed/examples/cluster`,
+//! `engines/ballista/examples/ballista-cluster`), which start their workers themselves.
 
 mod simulation;
 
@@ -39,9 +39,10 @@ pub(crate) fn run(args: &ClusterArgs) -> Result<()> {
     if args.simulate {
         return simulation::run(&args.simulation);
     }
-    let package = if args.ballista { engines::BALLISTA } else { "headstart-distributed" };
+    let (package, example) =
+        if args.ballista { (engines::BALLISTA, "ballista-cluster") } else { ("headstart-distributed", "cluster") };
     let folder = tempfile::tempdir()?;
-    let mut cluster = engines::cargo("run", &["--package", package, "--example", "cluster", "--"]);
+    let mut cluster = engines::cargo("run", &["--package", package, "--example", example, "--"]);
     cluster.args(["--workers", &args.workers.to_string(), "--files", &args.files.to_string()]);
     if args.disk {
         cluster.arg("--disk").arg(folder.path());

@@ -193,7 +193,7 @@ mod tests {
     use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
     use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
     use datafusion::prelude::SessionConfig;
-    use headstart_scan_affinity::{scan_of, unversioned};
+    use headstart_scan_affinity::{VersionedScan, scan_of, unversioned};
 
     use super::*;
     use crate::stage::tests::{FILES, PARTITIONS, path_of, scan};
@@ -223,8 +223,8 @@ mod tests {
             assert_eq!(task.key.task_id + 1, stage.task_infos.len());
             let mut files = Vec::new();
             let visit = |node: &Arc<dyn ExecutionPlan>| {
-                for config in scan_of(unversioned(node)).filter(|_| node.is::<headstart_scan_affinity::VersionedScan>())
-                {
+                let versioned = node.is::<VersionedScan>();
+                if let Some(config) = scan_of(unversioned(node)).filter(|_| versioned) {
                     let groups =
                         task.global_input_partition_ids.iter().map(|partition| &config.file_groups[*partition]);
                     files.extend(groups.flat_map(|group| group.iter()).map(|file| file.path().to_string()));

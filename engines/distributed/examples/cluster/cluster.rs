@@ -143,8 +143,8 @@ impl Cluster {
                 counts.fetched_bytes, counts.gets, counts.read_bytes
             );
         }
-        let counted = workers.iter().map(|(_, counts)| counts.fetched_bytes).sum::<u64>() + own.fetched_bytes;
-        assert_eq!(counted, store_bytes, "what processes and the store count is the same");
+        let counted = workers.iter().map(|(_, counts)| counts.gets).sum::<u64>() + own.gets;
+        assert_eq!(counted, gets, "processes and the store count the same requests");
         Ok(Phase { workers, fetched, gets, store_bytes })
     }
 

@@ -49,8 +49,8 @@ async fn answer(registry: &HeadstartRegistry) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Ballista takes no listeners, and does not say which port it got. Nobody else takes ports of this machine's loopback
-/// interface in turn.
+/// Ports that were free just now. Ballista takes numbers, not listeners, and does not say which port it got for 0. If
+/// another program takes one of them first, the executor ends with an error.
 fn free_ports() -> std::io::Result<[u16; 2]> {
     let listeners = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
     Ok([listeners[0].local_addr()?.port(), listeners[1].local_addr()?.port()])

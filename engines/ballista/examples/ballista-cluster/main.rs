@@ -1,7 +1,7 @@
 //! Promises of a Ballista cluster of processes, each executor with its own cache, over one simulated bucket: what is
 //! read again, after an executor has joined, and after one was killed in the middle of a query.
 //!
-//! `cargo xtask cluster --ballista`, or `cargo run -p headstart-ballista --example cluster -- --workers 4`
+//! `cargo xtask cluster --ballista`, or `cargo run -p headstart-ballista --example ballista-cluster -- --workers 4`
 
 #![allow(clippy::unwrap_used, reason = "the first error ends the program")]
 
