@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: everything that must hold before a change goes in, step by step.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -11,6 +12,7 @@ use crate::bench::{self, gates};
 use crate::compatibility::{self, CompatibilityArgs};
 use crate::conformance::{self, ConformanceArgs};
 use crate::metadata::{self, Package};
+use crate::programs::{built_programs, is_installed};
 use crate::python::{self, PythonArgs};
 use crate::serve_clients::{self, ServeClientsArgs};
 use crate::{cli, explain, fuzz, servers, tidy};
@@ -96,7 +98,7 @@ fn run_step(step: Step) -> Result<()> {
         Step::Fmt => cargo(&["fmt", "--all", "--check"], &[], None),
         Step::Clippy => cargo(&["clippy", "--all-targets"], &["--", "-D", "warnings"], None),
         Step::Tidy => tidy::run(),
-        Step::Test if has_nextest() => cargo(&["nextest", "run"], &[], None),
+        Step::Test if is_installed("cargo", &["nextest"]) => cargo(&["nextest", "run"], &[], None),
         // `--show-output` prints the figures of promises that hold. With nextest, `.config/nextest.toml` does so.
         Step::Test => cargo(&["test", "--all-targets"], &["--", "--show-output"], None),
         Step::Doctest => cargo(&["test", "--doc"], &[], None),
@@ -107,13 +109,13 @@ fn run_step(step: Step) -> Result<()> {
         }
         Step::Cli => {
             servers::install_missing()?;
-            cli::run(metadata::tested_command_line)
+            cli::run(tested_command_line)
         }
         Step::Compatibility => compatibility::run(&CompatibilityArgs::default()),
         Step::Fuzz => fuzz::run_for_ci(),
         Step::Gates => gates::check(&bench::count_for_gates()?),
         Step::Python => python::run(&PythonArgs::default()),
-        Step::ServeClients => serve_clients::run(&ServeClientsArgs::default(), metadata::tested_command_line),
+        Step::ServeClients => serve_clients::run(&ServeClientsArgs::default(), tested_command_line),
         Step::Package => package(),
     }
 }
@@ -141,10 +143,11 @@ pub(crate) fn run_cargo(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn has_nextest() -> bool {
-    let version =
-        Command::new("cargo").args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    version.is_ok_and(|status| status.success())
+/// The command line that the tests use: after them nothing is left to build.
+fn tested_command_line() -> Result<PathBuf> {
+    let programs = built_programs("test", &[&["--no-run"], &EVERYTHING[..], &PEERS[..]].concat())?;
+    let mut programs = programs.into_iter().filter(|(name, _)| name == "headstart");
+    programs.next_back().map(|(_, path)| path).context("cargo has built no program `headstart`")
 }
 
 fn seconds(time: Duration) -> String {

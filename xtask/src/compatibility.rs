@@ -23,6 +23,8 @@ use cell::{CellFault, CellRecord, MatrixCell};
 use client::{ClientKind, Mode};
 use exceptions::Exception;
 
+use crate::threads::{cores, on_threads};
+
 /// Which cells to try.
 #[derive(Debug, Default, Args)]
 pub(crate) struct CompatibilityArgs {
@@ -66,24 +68,11 @@ pub(crate) fn run(args: &CompatibilityArgs) -> Result<()> {
             bail!("there is no behaviour '{name}'; there are {}", names.join(", "));
         }
     }
-    let jobs = Mutex::new(jobs(args));
-    let outcomes = Mutex::new(Vec::new());
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| cell::note_panic()));
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(|| {
-                loop {
-                    let job = jobs.lock().expect("no thread panics with it").pop();
-                    let Some(job) = job else { return };
-                    let done = run_job(job, args);
-                    outcomes.lock().expect("no thread panics with it").extend(done);
-                }
-            });
-        }
-    });
+    let outcomes = on_threads(cores(), jobs(args), |job| Ok(run_job(job, args)));
     panic::set_hook(hook);
-    let outcomes = outcomes.into_inner().expect("all threads have ended");
+    let outcomes: Vec<_> = outcomes?.into_iter().flatten().collect();
     let took = started.elapsed().as_secs_f64();
     report(&outcomes, args, took)
 }
@@ -97,7 +86,6 @@ fn jobs(args: &CompatibilityArgs) -> Vec<MatrixJob> {
             chosen(args.client).into_iter().flat_map(|client| sizes.iter().map(move |size| (behaviour, client, *size))),
         );
     }
-    jobs.reverse();
     jobs
 }
 

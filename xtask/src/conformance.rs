@@ -11,14 +11,13 @@ mod stack;
 mod suite;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
-use std::{io, thread};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use tokio::time::Instant;
 
 use crate::servers::{self, ServerKind};
+use crate::threads::on_threads;
 use backend::{Backend, BackendServer, Bucket, Store};
 use matrix::Matrix;
 use native_write::NativeWriteStore;
@@ -69,32 +68,19 @@ pub(crate) fn run(args: &ConformanceArgs) -> Result<()> {
 /// Runs two backends at a time, because most servers keep one core busy. The slowest ones come first.
 fn side_by_side(mut backends: Vec<Backend>, args: &ConformanceArgs) -> Result<Matrix> {
     backends.sort_by_key(|backend| backend.server() != Some(ServerKind::Moto));
-    let queue = Mutex::new(backends.into_iter());
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let work = |name: String| -> Result<Matrix> {
-        let mut matrix = Matrix::default();
-        while let Some(backend) = next() {
-            // All of its threads have the name of this thread, which is how panics are told apart.
-            let mut runtime = tokio::runtime::Builder::new_multi_thread();
-            let runtime = runtime.worker_threads(2).thread_name(&name).enable_all().build()?;
-            // The backend's server ends with this future.
-            runtime.block_on(servers::until_interrupted(over(backend, args, &mut matrix)))??;
-        }
-        Ok(matrix)
-    };
     let _quiet = suite::Quiet::new();
-    thread::scope(|scope| {
-        let start = |n: usize| {
-            let name = format!("conformance-{n}");
-            thread::Builder::new().name(name.clone()).spawn_scoped(scope, || work(name))
-        };
-        let started = (0..2).map(start).collect::<io::Result<Vec<_>>>()?;
-        let mut all = Matrix::default();
-        for thread in started {
-            all.add(thread.join().map_err(|_| anyhow!("a thread of the suite panicked"))??);
-        }
-        Ok(all)
-    })
+    let results = on_threads(2, backends, |backend| {
+        let mut matrix = Matrix::default();
+        // All of its threads have the name of this one, which is how panics are told apart.
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).thread_name(suite::thread_name()).enable_all().build()?;
+        // The backend's server ends with this future.
+        runtime.block_on(servers::until_interrupted(over(backend, args, &mut matrix)))??;
+        Ok(matrix)
+    })?;
+    let mut all = Matrix::default();
+    results.into_iter().for_each(|matrix| all.add(matrix));
+    Ok(all)
 }
 
 async fn over(backend: Backend, args: &ConformanceArgs, matrix: &mut Matrix) -> Result<()> {

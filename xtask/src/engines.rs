@@ -4,12 +4,13 @@
 //! them. Its build lies in `target/engines`.
 
 use std::env;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::ci::run_cargo;
+use crate::programs::is_installed;
 
 /// What to do.
 #[derive(Debug, Default, Args)]
@@ -74,9 +75,7 @@ pub(crate) fn run(args: &EnginesArgs) -> Result<()> {
 /// Whether there is a compiler of Protocol Buffers, where the build of Lance looks for it.
 #[expect(clippy::disallowed_methods, reason = "the environment of the build")]
 fn has_protoc() -> bool {
-    let program = env::var_os("PROTOC").unwrap_or_else(|| "protoc".into());
-    let version = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    version.is_ok_and(|status| status.success())
+    is_installed(env::var_os("PROTOC").unwrap_or_else(|| "protoc".into()), &[])
 }
 
 /// `cargo NAME` in the workspace of the engines.

@@ -28,7 +28,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::{collections::BTreeMap, sync::mpsc, thread, time::Duration};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use tokio::time::Instant;
 
@@ -48,6 +48,8 @@ use rules::{CallKind, CallRecord, NamedToken, Rules};
 use runner::TaskRunner;
 use stack::CaseStack;
 use tasks::TaskGenerator;
+
+use crate::threads::on_threads;
 
 /// CI's first seed, and the number of seeds.
 const CI_SEEDS: (u64, u64) = (1, 10_000);
@@ -124,14 +126,11 @@ pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
 pub(crate) fn run_for_ci() -> Result<()> {
     let (first, cases) = CI_SEEDS;
     let half = cases / 2;
-    let part = move |seed: u64, cases: u64| {
+    let halves = vec![(first, half), (first + half, cases - half)];
+    on_threads(2, halves, |(seed, cases)| {
         run(&FuzzArgs { seed, cases: Some(cases), keep_going: true, ..FuzzArgs::default() })
-    };
-    thread::scope(|scope| {
-        let other = scope.spawn(move || part(first + half, cases - half));
-        part(first, half)?;
-        other.join().map_err(|_| anyhow!("the thread of a worker panicked"))?
-    })
+    })?;
+    Ok(())
 }
 
 enum WorkerExit {

@@ -24,12 +24,14 @@ mod fuzz;
 mod local;
 mod metadata;
 mod numbers;
+mod programs;
 mod python;
 mod ramp;
 mod replay;
 mod report;
 mod serve_clients;
 mod servers;
+mod threads;
 mod tidy;
 
 use std::{path::Path, process::ExitCode};
@@ -126,14 +128,14 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
         Command::Ci(args) => ci::run(&args),
-        Command::Cli => cli::run(metadata::users_command_line),
+        Command::Cli => cli::run(programs::users_command_line),
         Command::Conformance(args) => conformance::run(&args),
         Command::Compatibility(args) => compatibility::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Engines(args) => engines::run(&args),
         Command::Cluster(args) => cluster::run(&args),
         Command::Python(args) => python::run(&args),
-        Command::ServeClients(args) => serve_clients::run(&args, metadata::users_command_line),
+        Command::ServeClients(args) => serve_clients::run(&args, programs::users_command_line),
         Command::Servers(args) => servers::run(&args),
         Command::Local(args) => local::run(&args),
         Command::Epochs(args) => epochs::run(&args),

@@ -1,7 +1,7 @@
-//! What cargo tells: the parts of `cargo metadata` that checks of the workspace look at, and where it built programs.
+//! The parts of `cargo metadata` that checks of the workspace look at.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -58,60 +58,4 @@ pub(crate) fn read(root: &Path) -> Result<Workspace> {
         package.manifest_path = package.manifest_path.trim_start_matches(&prefix).to_owned();
     }
     Ok(workspace)
-}
-
-/// The command line as users build it.
-pub(crate) fn users_command_line() -> Result<PathBuf> {
-    build_program(&["--release", "--package", "headstart-cli"])
-}
-
-/// The command line as the tests of the workspace use it: after them nothing is left to build.
-pub(crate) fn tested_command_line() -> Result<PathBuf> {
-    let args = ["--no-run", "--workspace", "--exclude", "headstart-peers", "--all-features"];
-    let programs = built_programs("test", &args)?;
-    let mut programs = programs.into_iter().filter(|(name, _)| name == "headstart");
-    programs.next_back().map(|(_, path)| path).context("cargo has built no program `headstart`")
-}
-
-/// Builds a program by `cargo build` with `args` in the workspace's root, and returns its path.
-pub(crate) fn build_program(args: &[&str]) -> Result<PathBuf> {
-    built_programs("build", args)?.pop().map(|(_, path)| path).context("cargo has built no program")
-}
-
-/// The names and paths of the programs that are built by `cargo COMMAND ARGS` in the workspace's root, without those
-/// that are tests.
-fn built_programs(command: &str, args: &[&str]) -> Result<Vec<(String, PathBuf)>> {
-    #[derive(Deserialize)]
-    struct Message {
-        executable: Option<PathBuf>,
-        target: Option<Target>,
-        profile: Option<Profile>,
-    }
-    #[derive(Deserialize)]
-    struct Target {
-        name: String,
-    }
-    #[derive(Deserialize)]
-    struct Profile {
-        test: bool,
-    }
-    let line = format!("cargo {command} {}", args.join(" "));
-    println!("building: {line}");
-    let output = Command::new("cargo")
-        .args([command, "--message-format", "json-render-diagnostics"])
-        .args(args)
-        .current_dir(crate::workspace_root())
-        .env("CARGO_INCREMENTAL", "0")
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot run cargo")?;
-    ensure!(output.status.success(), "`{line}` ended with {}", output.status);
-    let messages = String::from_utf8_lossy(&output.stdout);
-    let programs = messages.lines().filter_map(|line| {
-        let message = serde_json::from_str::<Message>(line).ok()?;
-        let program = message.profile.is_some_and(|profile| !profile.test);
-        program.then_some((message.target?.name, message.executable?))
-    });
-    Ok(programs.collect())
 }

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::bench::RunningProcess;
-use crate::metadata::users_command_line;
+use crate::programs::users_command_line;
 use crate::python;
 use crate::servers::PythonEnvironment;
 

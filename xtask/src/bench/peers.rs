@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use headstart_bench::{child::ChildTask, system::System};
 
 use super::{child::common, server::BUCKET};
-use crate::metadata::build_program;
+use crate::programs::build_program;
 use crate::servers::PythonEnvironment;
 
 /// The pinned wheels of peers in Python.

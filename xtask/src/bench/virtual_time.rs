@@ -1,9 +1,6 @@
 //! The bench in virtual time, and the counts that the gates compare.
 
-use std::num::NonZero;
-use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
@@ -14,6 +11,7 @@ use headstart_sim::LinkProfile;
 use headstart_trace::Trace;
 
 use super::{BenchJob, BenchPlan, Gate, Gates, MeasuredRun, PreparedWorkload};
+use crate::threads::{cores, on_threads};
 
 /// The workloads of timelines, the number of their reads, and captions.
 const TIMELINES: [(&str, usize, &str); 5] = [
@@ -55,17 +53,8 @@ pub(crate) fn run(plan: &BenchPlan, job: BenchJob, chosen: Option<&LinkProfile>,
 }
 
 /// Makes all runs, on as many threads as there are cores: no run sees another.
-fn run_all(plan: &BenchPlan, seed: u64) -> Vec<(BenchJob, Result<MeasuredRun>)> {
-    let jobs = Mutex::new(plan.order(0).into_iter());
-    let next = || jobs.lock().ok()?.next();
-    let worker = || std::iter::from_fn(next).map(|job| (job, run(plan, job, None, seed))).collect::<Vec<_>>();
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        let ended =
-            |worker: thread::ScopedJoinHandle<'_, _>| worker.join().unwrap_or_else(|panic| resume_unwind(panic));
-        workers.into_iter().flat_map(ended).collect()
-    })
+fn run_all(plan: &BenchPlan, seed: u64) -> Result<Vec<(BenchJob, Result<MeasuredRun>)>> {
+    on_threads(cores(), plan.order(0), |job| Ok((job, run(plan, job, None, seed))))
 }
 
 pub(crate) fn timelines(profile: &LinkProfile, seed: u64) -> Result<Vec<Timeline>> {
@@ -97,7 +86,7 @@ pub(crate) fn gates() -> Result<Gates> {
     let systems: Vec<System> =
         System::value_variants().iter().copied().filter(|system| system.group() != Group::Peer).collect();
     let mut plan = plan(workloads, &systems, None, SEED)?;
-    for (job, outcome) in run_all(&plan, SEED) {
+    for (job, outcome) in run_all(&plan, SEED)? {
         plan.record(job, outcome);
     }
     let rows = plan.rows(&Prices::default());

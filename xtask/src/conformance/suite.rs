@@ -121,7 +121,7 @@ impl Drop for Quiet {
 }
 
 /// The name that all threads of one backend have, those of its runtime included.
-fn thread_name() -> String {
+pub(super) fn thread_name() -> String {
     thread::current().name().unwrap_or_default().to_owned()
 }
 

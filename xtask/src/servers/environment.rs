@@ -5,6 +5,8 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::programs::is_installed;
+
 /// The npm packages. The lock file has a checksum of every package, and names no registry.
 const PACKAGE: (&str, &str) = ("package.json", include_str!("../../servers/package.json"));
 const LOCK: (&str, &str) = ("package-lock.json", include_str!("../../servers/package-lock.json"));
@@ -66,12 +68,8 @@ pub(crate) fn install() -> Result<()> {
 }
 
 fn ensure_node() -> Result<()> {
-    let runs = |program: &str| {
-        let status = Command::new(program).arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
-    };
     ensure!(
-        runs("node") && runs("npm"),
+        is_installed("node", &[]) && is_installed("npm", &[]),
         "cannot install Azurite: Node.js (20 or later) with npm is needed; on Debian: apt-get install -y nodejs npm"
     );
     Ok(())

@@ -274,6 +274,32 @@ async fn a_version_asked_for_by_name_does_not_fail_with_a_fetch_of_the_present_o
     assert_eq!(bytes.len() as u64, SIZE);
 }
 
+/// A read of the present version joins the fetch of a read of a named one, which an overwrite removes. Only the latter
+/// fails.
+#[tokio::test(start_paused = true)]
+async fn the_present_version_does_not_fail_with_a_fetch_of_one_asked_for_by_name() {
+    let sim = SimStore::builder().profile(LinkProfile::gcs()).warm_connections(64).versioned(false).build();
+    let old = sim.catalog().add_synthetic(A, 300_000).number.to_string();
+    let store = CacheStore::new(Arc::new(sim.clone()), CacheConfig::default()).expect("a good config");
+    for name in [None, Some(&*old)] {
+        read(&store, name, 0..10, &old).await;
+    }
+    let range = 200_000..200_010;
+    let options = GetOptions { version: Some(old), ..GetOptions::new().with_range(Some(range.clone())) };
+    let new = sim.overwrite(A, Some(300_000)).expect("there").number;
+    let key = path();
+    let mut named = std::pin::pin!(store.get_opts(&key, options));
+    assert!(futures::poll!(&mut named).is_pending());
+    let mut present = std::pin::pin!(store.get_range(&key, range));
+    assert!(futures::poll!(&mut present).is_pending());
+    let (named, present) = futures::join!(named, present);
+    let error = named.expect_err("the bucket keeps no versions");
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
+    Content::new(A, new).check(200_000, &present.expect("there")).expect("the new bytes");
+    // A 404 to a request by name says it. To ask by a HEAD, which may fail, is not needed.
+    assert_eq!(sim.log().counts().heads, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_version_asked_for_by_name_is_validated_by_name() {
     let (sim, store, [old, new]) = versioned(Freshness::Ttl(Duration::from_secs(10)));

@@ -131,15 +131,19 @@ impl ObjectVersion {
         if fits { Ok(()) } else { Err(ObjectChanged::new(&meta.location, self, Some(&found)).into()) }
     }
 
-    /// Pins `options` to this version, unless the caller has pinned them. Returns whether a pin was added: a
-    /// 404 or 412 may then mean that the object changed (see [`ObjectChanged::explain`]).
+    /// Pins `options` to this version, unless the caller has pinned them. Returns whether they are pinned to this
+    /// version now, by us or by the caller: a 404 or 412 then means that the object changed (see
+    /// [`ObjectChanged::explain`]).
     ///
     /// A weak entity tag (`W/…`) never satisfies `If-Match`, so it is not used.
     pub fn pin(&self, by: PinBy, options: &mut GetOptions) -> bool {
-        if options.version.is_some() || options.if_match.is_some() {
-            return false;
-        }
         let e_tag = self.e_tag.as_ref().filter(|tag| !is_weak(tag));
+        if options.version.is_some() {
+            return options.version == self.version;
+        }
+        if options.if_match.is_some() {
+            return options.if_match.as_ref() == e_tag;
+        }
         match (by, &self.version, e_tag) {
             (PinBy::Version, Some(version), _) => options.version = Some(version.clone()),
             (PinBy::ETag | PinBy::Version, _, Some(e_tag)) => options.if_match = Some(e_tag.clone()),
@@ -249,9 +253,16 @@ mod tests {
             assert_eq!(known.pin(by, &mut options), by != PinBy::Unpinned);
             assert_eq!((options.if_match.as_deref(), options.version.as_deref()), (e_tag, generation));
         }
-        let mut mine = GetOptions::default().with_if_match(Some("\"mine\""));
-        assert!(!known.pin(PinBy::ETag, &mut mine));
-        assert_eq!(mine.if_match.as_deref(), Some("\"mine\""));
+        for (e_tag, generation, is_of_known) in [
+            (Some("\"mine\""), None, false),
+            (Some("\"a\""), None, true),
+            (None, Some("8"), false),
+            (None, Some("7"), true),
+        ] {
+            let mut mine = GetOptions::default().with_if_match(e_tag).with_version(generation);
+            assert_eq!(known.pin(PinBy::ETag, &mut mine), is_of_known);
+            assert_eq!((mine.if_match.as_deref(), mine.version.as_deref()), (e_tag, generation));
+        }
     }
 
     #[test]

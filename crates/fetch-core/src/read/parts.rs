@@ -19,9 +19,9 @@ use crate::internal::sync::Mutex;
 use crate::limits::permit_state::PermitKind;
 use crate::policy::{byte_range, split::Split};
 use crate::protocol::extensions::{Intent, Origin, Reserved};
-use crate::protocol::version::ObjectVersion;
+use crate::protocol::version::{ObjectVersion, PinBy};
 use crate::read::slots::{PartMemory, PartTask, PutOutcome, Slot, Slots};
-use crate::request::refusals::{Pinned, may_be_the_range};
+use crate::request::refusals::{may_be_the_range, says_another_version};
 use crate::request::retryable::{depends_on_request, is_transient};
 use crate::request::{body::ResponseBody, core::FetchCore, outage::Outage};
 
@@ -251,20 +251,15 @@ impl SplitRead {
                     let error = core.explain(error, pinned, &self.path, version, &options).await;
                     return self.part_failed(number, error);
                 }
-                (Err(error), None) if !may_be_past_this_end(&error) => {
-                    // A layer above may have pinned the read to a version that is gone by now.
-                    let error = match options.extensions.get() {
-                        Some(Pinned(version)) => ObjectChanged::explain(error, &self.path, version),
-                        None => error,
-                    };
-                    return self.part_failed(number, error);
-                }
+                (Err(error), None) if !depends_on_first_answer(&error) => return self.part_failed(number, error),
                 (Err(error), None) => {
                     // Until the size is known, the part may lie past the end of the object, and is not needed then.
-                    // Otherwise another version than the one being read has refused it.
+                    // Otherwise another version than the one being read has refused it, or that one is gone.
                     let version = poll_fn(|cx| self.state.lock().poll_version(number, cx)).await;
                     if !depends_on_request(&error) {
-                        let error = core.explain(error, false, &self.path, &version, &options).await;
+                        // By the caller, if anyone.
+                        let pinned = version.pin(PinBy::Unpinned, &mut options);
+                        let error = core.explain(error, pinned, &self.path, &version, &options).await;
                         return self.part_failed(number, error);
                     }
                 }
@@ -351,10 +346,11 @@ impl SplitRead {
     }
 }
 
-/// Whether `error`, before the size is known, may mean that the part lies past the end or that another version
-/// refused it.
-fn may_be_past_this_end(error: &Error) -> bool {
-    depends_on_request(error) && (!matches!(error, Error::Generic { .. }) || may_be_the_range(error))
+/// Whether only the first answer, with version and size, tells what `error` means: the part lies past the end, another
+/// version has refused it, or the version is gone.
+fn depends_on_first_answer(error: &Error) -> bool {
+    says_another_version(error)
+        || depends_on_request(error) && (!matches!(error, Error::Generic { .. }) || may_be_the_range(error))
 }
 
 /// Fails the read if the task of a part ends without a result: it panicked, or its runtime was shut down.

@@ -5,7 +5,7 @@ use crate::common::{
 };
 use headstart_fetch_core::{BackendProfile, Intent, ObjectChanged, ObjectVersion, PinBy};
 use headstart_sim::{ExternalChange, FaultEvent, FaultPlan, RequestKind, When};
-use object_store::{Error, GetOptions, GetRange, GetResult, ObjectStore};
+use object_store::{Error, Extensions, GetOptions, GetRange, GetResult, ObjectStore};
 
 fn change_before(read: u64, change: ExternalChange) -> FaultPlan {
     FaultPlan { script: vec![(When::Read(read), FaultEvent::Change(change))], ..FaultPlan::default() }
@@ -117,25 +117,30 @@ async fn later_parts_carry_the_pin() {
     }
 }
 
-/// A layer above has pinned the read to the version it knows. Parts that were sent before the first answer carry this
-/// pin, and are answered by 404 once the version is gone.
+/// A caller, or a layer above, has pinned the read to the version it knows. Parts that were sent before the first answer
+/// carry this pin, too, and are answered by 404 or 412 once the version is gone.
 #[tokio::test(start_paused = true)]
 async fn a_body_whose_pinned_version_is_gone_says_that_the_object_changed() {
-    let mut seen = 0;
-    for (boundary, seed) in (1..8).flat_map(|boundary| (0..5).map(move |seed| (boundary, seed))) {
-        let change = ExternalChange::Overwrite { key: KEY.to_owned(), size: None };
-        let bench = Setup { seed, ..setup(PinBy::Version, false, change_before(boundary, change)) }.build();
-        let known = ObjectVersion::of(&bench.sim.catalog().get(KEY, None).unwrap().meta(path()));
-        let mut options = GetOptions::new().with_range(Some(0..64 * KIB));
-        assert!(known.pin(PinBy::Version, &mut options));
-        // Whoever has pinned the request explains the error of an answer, but not that of a body.
-        let Ok(answer) = bench.store.get_opts(&path(), options).await else { continue };
-        if let Err(error) = check_body(answer).await {
-            assert!(ObjectChanged::find(&error).is_some(), "boundary {boundary}, seed {seed}: {error}");
-            seen += 1;
+    for (by_caller, pin) in [(false, PinBy::Version), (true, PinBy::Version), (true, PinBy::ETag)] {
+        let mut seen = 0;
+        for (boundary, seed) in (1..8).flat_map(|boundary| (0..5).map(move |seed| (boundary, seed))) {
+            let change = ExternalChange::Overwrite { key: KEY.to_owned(), size: None };
+            let bench = Setup { seed, ..setup(pin, false, change_before(boundary, change)) }.build();
+            let known = ObjectVersion::of(&bench.sim.catalog().get(KEY, None).unwrap().meta(path()));
+            let mut options = GetOptions::new().with_range(Some(0..64 * KIB));
+            assert!(known.pin(pin, &mut options));
+            if by_caller {
+                options.extensions = Extensions::new();
+            }
+            // Whoever has pinned the request explains the error of an answer, but not that of a body.
+            let Ok(answer) = bench.store.get_opts(&path(), options).await else { continue };
+            if let Err(error) = check_body(answer).await {
+                assert!(ObjectChanged::find(&error).is_some(), "boundary {boundary}, seed {seed}: {error}");
+                seen += 1;
+            }
         }
+        assert!(seen > 5, "{seen} bodies saw the change");
     }
-    assert!(seen > 5, "{seen} bodies saw the change");
 }
 
 #[tokio::test(start_paused = true)]
