@@ -1,8 +1,8 @@
 //! `cargo xtask cluster`: engines over several processes, each with its own cache, over one simulated bucket; and a
 //! large cluster in a simulation.
 //!
-//! The program is an example in the workspace of the engines (`engines/distributed/examples/cluster`), which starts its
-//! workers itself.
+//! The programs are examples in the workspace of the engines (`engines/distributed/examples/cluster`,
+//! `engines/ballista/examples/ballista-cluster`), which start their workers themselves.
 
 mod simulation;
 
@@ -24,6 +24,9 @@ pub(crate) struct ClusterArgs {
     /// Let workers cache on disk, too
     #[arg(long)]
     disk: bool,
+    /// Run Ballista instead of datafusion-distributed
+    #[arg(long, conflicts_with = "simulate")]
+    ballista: bool,
     /// Simulate a large cluster instead, print its hit ratios and draw them
     #[arg(long)]
     simulate: bool,
@@ -36,8 +39,10 @@ pub(crate) fn run(args: &ClusterArgs) -> Result<()> {
     if args.simulate {
         return simulation::run(&args.simulation);
     }
+    let (package, example) =
+        if args.ballista { (engines::BALLISTA, "ballista-cluster") } else { ("headstart-distributed", "cluster") };
     let folder = tempfile::tempdir()?;
-    let mut cluster = engines::cargo("run", &["--package", "headstart-distributed", "--example", "cluster", "--"]);
+    let mut cluster = engines::cargo("run", &["--package", package, "--example", example, "--"]);
     cluster.args(["--workers", &args.workers.to_string(), "--files", &args.files.to_string()]);
     if args.disk {
         cluster.arg("--disk").arg(folder.path());

@@ -1,32 +1,23 @@
 //! `CacheAffinity`: what the sessions of a coordinator know together.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
-use headstart_affinity::FileKey;
+use headstart_scan_affinity::headstart_affinity::FileKey;
+use headstart_scan_affinity::{Holdings, ScanAffinity};
 use url::Url;
-
-use crate::policy::holdings::Holdings;
-
-/// About a row group of files with large ones: `parquet.block.size` of Spark and Hadoop is 128 MiB.
-const BLOCK_BYTES: u64 = 128 << 20;
-
-/// More than the files of most clusters; a bound where versions of files come and go for months.
-const MOST_KEYS: usize = 1_000_000;
 
 /// Which worker holds which file. All sessions of a coordinator share one.
 pub struct CacheAffinity {
     id_of: Box<dyn Fn(&Url) -> String + Send + Sync>,
-    block_bytes: u64,
-    holdings: Mutex<Holdings>,
+    scans: ScanAffinity,
 }
 
 impl CacheAffinity {
     /// Nobody holds anything yet.
     #[must_use]
     pub fn new() -> Self {
-        let holdings = Mutex::new(Holdings::new(MOST_KEYS));
-        Self { id_of: Box::new(Url::to_string), block_bytes: BLOCK_BYTES, holdings }
+        Self { id_of: Box::new(Url::to_string), scans: ScanAffinity::new() }
     }
 
     /// How the worker of a URL is called. Which files a worker gets follows from its id, so the id should last longer
@@ -42,26 +33,26 @@ impl CacheAffinity {
     /// beginning of no row group is not read. 0: no file is divided. Default: 128 MiB.
     #[must_use]
     pub fn with_block_bytes(mut self, block_bytes: u64) -> Self {
-        self.block_bytes = block_bytes;
+        self.scans = self.scans.with_block_bytes(block_bytes);
         self
     }
 
     /// How many keys are remembered at most; at least half of it. A key that is used again after it was forgotten goes
     /// to the same worker, unless workers have joined or left. Default: 1,000,000.
     #[must_use]
-    pub fn with_most_keys(self, most_keys: usize) -> Self {
-        self.lock().set_most_keys(most_keys);
+    pub fn with_most_keys(mut self, most_keys: usize) -> Self {
+        self.scans = self.scans.with_most_keys(most_keys);
         self
     }
 
     /// The id of the worker that holds a file, or a block of it; `None` if no query has read it lately.
     #[must_use]
     pub fn worker(&self, key: FileKey<'_>) -> Option<String> {
-        self.lock().worker(key.hash()).map(str::to_owned)
+        self.scans.worker(key)
     }
 
     pub(crate) fn block_bytes(&self) -> u64 {
-        self.block_bytes
+        self.scans.block_bytes()
     }
 
     /// The workers of these URLs live: their URLs in the order of [`Holdings::workers`]. Of two URLs with one id, the
@@ -71,17 +62,7 @@ impl CacheAffinity {
         workers.sort_by(|one, other| one.0.cmp(&other.0));
         workers.dedup_by(|one, other| one.0 == other.0);
         let (ids, urls): (Vec<_>, Vec<_>) = workers.into_iter().unzip();
-        let mut holdings = self.lock();
-        let moved = holdings.set_workers(&ids);
-        if moved > 0 {
-            tracing::debug!(target: "headstart::distributed", workers = ids.len(), moved, "keys have other workers");
-        }
-        (urls, holdings)
-    }
-
-    // A panic leaves keys without a worker at worst, which are placed again when they are used.
-    fn lock(&self) -> MutexGuard<'_, Holdings> {
-        self.holdings.lock().unwrap_or_else(PoisonError::into_inner)
+        (urls, self.scans.set_workers(&ids))
     }
 }
 
@@ -93,10 +74,6 @@ impl Default for CacheAffinity {
 
 impl fmt::Debug for CacheAffinity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let workers = self.lock().workers().to_vec();
-        f.debug_struct("CacheAffinity")
-            .field("workers", &workers)
-            .field("block_bytes", &self.block_bytes)
-            .finish_non_exhaustive()
+        f.debug_struct("CacheAffinity").field("scans", &self.scans).finish_non_exhaustive()
     }
 }

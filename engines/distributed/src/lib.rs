@@ -62,17 +62,14 @@
 //! An entry in three tables for each key that was used lately ([`CacheAffinity::with_most_keys`]).
 
 mod affinity;
-mod policy;
-mod scan;
 mod session;
-mod versions;
 mod worker;
 
 pub use affinity::CacheAffinity;
 pub use session::with_cache_affinity;
 pub use worker::{worker, worker_with};
 
-pub use headstart_affinity;
+pub use headstart_scan_affinity::headstart_affinity;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -14,12 +14,10 @@ use datafusion_distributed::{
     RouteTasksEventResponse, ScaleUpLeafNodeEvent, ScaleUpLeafNodeEventResponse, WorkerResolver,
     get_distributed_worker_resolver,
 };
+use headstart_scan_affinity::{VersionCodec, VersionedScan, divide, parts, route, scan_of, unversioned};
 use url::Url;
 
 use crate::affinity::CacheAffinity;
-use crate::policy::routes::route;
-use crate::scan::{divide, parts, scan_of};
-use crate::versions::{VersionCodec, VersionedScan, unversioned};
 
 /// Makes a session send each scan's files to the workers that hold them.
 ///

@@ -11,8 +11,7 @@ use datafusion_distributed::{
     WorkerPlanRewriteEventResponse, WorkerSessionBuilder,
 };
 use headstart_datafusion::{HeadstartRegistry, HeadstartScans};
-
-use crate::versions::VersionCodec;
+use headstart_scan_affinity::VersionCodec;
 
 /// A worker that opens stores by `registry`, with its options, and reads Parquet files by Headstart.
 ///

@@ -4,22 +4,15 @@ use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::error::Result;
 use datafusion::execution::SessionStateBuilder;
-use datafusion::object_store::memory::InMemory;
-use datafusion::object_store::{ObjectStoreExt, path::Path};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_distributed::{DistributedExt, SessionStateBuilderExt, WorkerResolver};
 use headstart_datafusion::{HeadstartRegistry, with_headstart};
 use headstart_distributed::{CacheAffinity, with_cache_affinity};
 use url::Url;
 
-use crate::data::TABLES;
-
-/// The bucket's URL.
-pub(crate) const BUCKET: &str = "s3://bucket";
+use crate::bucket::create_tables;
 
 /// The workers that live: URLs by id.
 #[derive(Clone, Default)]
@@ -54,10 +47,6 @@ impl WorkerResolver for Members {
     }
 }
 
-fn config() -> SessionConfig {
-    SessionConfig::new().with_target_partitions(2)
-}
-
 /// A session that runs its queries on the members.
 pub(crate) async fn session(
     registry: &Arc<HeadstartRegistry>,
@@ -65,7 +54,8 @@ pub(crate) async fn session(
 ) -> Result<(SessionContext, Arc<CacheAffinity>)> {
     let names = members.clone();
     let affinity = Arc::new(CacheAffinity::new().with_worker_ids(move |url| names.id_of(url)));
-    let builder = SessionStateBuilder::new().with_default_features().with_config(config());
+    let builder =
+        SessionStateBuilder::new().with_default_features().with_config(SessionConfig::new().with_target_partitions(2));
     let builder = with_headstart(builder, registry)?
         .with_distributed_worker_resolver(members.clone())
         .with_distributed_planner()
@@ -74,37 +64,4 @@ pub(crate) async fn session(
     let context = SessionContext::new_with_state(with_cache_affinity(builder, &affinity)?.build());
     create_tables(&context).await?;
     Ok((context, affinity))
-}
-
-/// A session without Headstart, workers or a network, over the same files.
-pub(crate) async fn plain(objects: &[(String, Vec<u8>)]) -> Result<SessionContext> {
-    let store = InMemory::new();
-    for (key, bytes) in objects {
-        store.put(&Path::from(key.as_str()), bytes.clone().into()).await?;
-    }
-    let context = SessionContext::new_with_config(config());
-    context.register_object_store(&BUCKET.parse().unwrap(), Arc::new(store));
-    create_tables(&context).await?;
-    Ok(context)
-}
-
-async fn create_tables(context: &SessionContext) -> Result<()> {
-    for table in TABLES {
-        let sql = format!("CREATE EXTERNAL TABLE {table} STORED AS PARQUET LOCATION '{BUCKET}/{table}/'");
-        context.sql(&sql).await?.collect().await?;
-    }
-    Ok(())
-}
-
-/// The rows that `sql` selects, as text.
-pub(crate) async fn rows(context: &SessionContext, sql: &str) -> Result<String> {
-    Ok(pretty_format_batches(&context.sql(sql).await?.collect().await?)?.to_string())
-}
-
-/// Rows in the order of their text.
-pub(crate) fn sorted(batches: &[RecordBatch]) -> Result<Vec<String>> {
-    let text = pretty_format_batches(batches)?.to_string();
-    let mut rows: Vec<_> = text.lines().map(str::to_owned).collect();
-    rows.sort_unstable();
-    Ok(rows)
 }

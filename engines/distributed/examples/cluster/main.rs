@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "the first error ends the program")]
 
+mod bucket;
+mod cluster;
 mod coordinator;
 mod data;
 mod phases;

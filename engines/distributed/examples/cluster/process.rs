@@ -61,10 +61,18 @@ pub(crate) struct WorkerProcess {
 }
 
 impl WorkerProcess {
-    /// Starts this program as a worker that reads the bucket at `endpoint`.
-    pub(crate) fn start(id: &str, endpoint: &str, disk: Option<&str>) -> Result<Self, Box<dyn Error>> {
+    /// Starts this program as a worker that reads the bucket at `endpoint`, with `more` arguments.
+    pub(crate) fn start(
+        id: &str,
+        endpoint: &str,
+        disk: Option<&str>,
+        more: &[(&str, String)],
+    ) -> Result<Self, Box<dyn Error>> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["--worker-of", endpoint]);
+        for (name, value) in more {
+            command.arg(format!("--{name}")).arg(value);
+        }
         if let Some(directory) = disk {
             command.args(["--disk", &format!("{directory}/{id}")]);
         }

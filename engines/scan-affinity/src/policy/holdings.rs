@@ -6,7 +6,7 @@ use headstart_affinity::Placement;
 
 /// The placement of the keys that were used lately.
 #[derive(Debug)]
-pub(crate) struct Holdings {
+pub struct Holdings {
     placement: Placement,
     /// Keys used since the generation began, and those of the generation before it.
     recent: HashSet<u64>,
@@ -16,6 +16,8 @@ pub(crate) struct Holdings {
 }
 
 impl Holdings {
+    /// No workers, and no keys.
+    #[must_use]
     pub(crate) fn new(most_keys: usize) -> Self {
         let placement = Placement::new(Vec::<String>::new());
         Self { placement, recent: HashSet::new(), older: HashSet::new(), most_keys }
@@ -44,19 +46,21 @@ impl Holdings {
     }
 
     /// The workers, sorted.
-    pub(crate) fn workers(&self) -> &[String] {
+    #[must_use]
+    pub fn workers(&self) -> &[String] {
         self.placement.workers().ids()
     }
 
     /// The number of the worker that holds a key of `bytes` bytes, from now on if nobody did; `None` without workers.
-    pub(crate) fn use_key(&mut self, key: u64, bytes: u64) -> Option<usize> {
+    pub fn use_key(&mut self, key: u64, bytes: u64) -> Option<usize> {
         self.remember(key);
         let id = self.placement.place(key, bytes)?.to_owned();
         self.workers().binary_search(&id).ok()
     }
 
     /// The worker that holds a key, if it was used lately.
-    pub(crate) fn worker(&self, key: u64) -> Option<&str> {
+    #[must_use]
+    pub fn worker(&self, key: u64) -> Option<&str> {
         self.placement.worker(key)
     }
 

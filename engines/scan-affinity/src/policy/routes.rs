@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 /// The task of the parts that a worker holds. With fewer tasks than workers, a task has the parts of several.
-pub(crate) fn task_of(worker: usize, tasks: usize) -> usize {
+#[must_use]
+pub fn task_of(worker: usize, tasks: usize) -> usize {
     worker % tasks.max(1)
 }
 
@@ -12,20 +13,24 @@ pub(crate) fn task_of(worker: usize, tasks: usize) -> usize {
 ///
 /// A task goes to the worker that holds most of it. A task that reads nothing goes to a worker without a task, as long
 /// as there is one.
-pub(crate) fn route(held: &[BTreeMap<usize, u64>], workers: usize) -> Vec<usize> {
-    // Of equal ones the first, so that all coordinators choose the same.
-    let most = |held: &BTreeMap<usize, u64>| {
-        let most = held.iter().max_by_key(|(worker, bytes)| (**bytes, std::cmp::Reverse(**worker)));
-        most.map(|(worker, _)| *worker)
-    };
-    let chosen: Vec<Option<usize>> = held.iter().map(most).collect();
+#[must_use]
+pub fn route(held: &[BTreeMap<usize, u64>], workers: usize) -> Vec<usize> {
+    let chosen: Vec<Option<usize>> = held.iter().map(most_held).collect();
     let mut idle = (0..workers).filter(|worker| !chosen.contains(&Some(*worker)));
     let other = |task: usize| task % workers.max(1);
     (0..).zip(&chosen).map(|(task, worker)| worker.or_else(|| idle.next()).unwrap_or_else(|| other(task))).collect()
 }
 
+/// The worker that holds most bytes, of equal ones the first, so that all coordinators choose the same.
+#[must_use]
+pub fn most_held(held: &BTreeMap<usize, u64>) -> Option<usize> {
+    let most = held.iter().max_by_key(|(worker, bytes)| (**bytes, std::cmp::Reverse(**worker)));
+    most.map(|(worker, _)| *worker)
+}
+
 /// The partition of each part of a task: the one with the fewest bytes so far, of `partitions` (at least one).
-pub(crate) fn balance(parts: &[u64], partitions: usize) -> Vec<usize> {
+#[must_use]
+pub fn balance(parts: &[u64], partitions: usize) -> Vec<usize> {
     let mut loads = vec![0_u64; partitions.max(1)];
     let mut lightest = |bytes: u64| {
         let partition = (0..loads.len()).min_by_key(|partition| loads[*partition]).unwrap_or(0);

@@ -13,27 +13,30 @@ use crate::policy::holdings::Holdings;
 use crate::policy::routes::{balance, task_of};
 
 /// The scan of files that `plan` is, if the affinity decides about it.
-pub(crate) fn scan_of(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
+#[must_use]
+pub fn scan_of(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
     let config = plan.downcast_ref::<DataSourceExec>()?.data_source().downcast_ref::<FileScanConfig>()?;
     // Of partitions that are divided by value, the engine knows what may be moved.
     config.output_partitioning.is_none().then_some(config)
 }
 
 /// What one worker reads of a file.
-pub(crate) struct ScanPart {
+#[derive(Debug)]
+pub struct ScanPart {
     /// The hash of its [`FileKey`].
-    pub(crate) key: u64,
+    pub key: u64,
     /// The size of what the key names, in bytes.
-    pub(crate) key_bytes: u64,
+    pub key_bytes: u64,
     /// What is read, in bytes.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// The partition that it was planned for.
-    group: usize,
+    pub group: usize,
     file: PartitionedFile,
 }
 
 /// What a scan reads, in the order of its partitions.
-pub(crate) fn parts(config: &FileScanConfig, block_bytes: u64) -> Vec<ScanPart> {
+#[must_use]
+pub fn parts(config: &FileScanConfig, block_bytes: u64) -> Vec<ScanPart> {
     let store = config.object_store_url.as_str().trim_end_matches('/');
     // Only row groups belong to the range in which they begin.
     let block_bytes = if config.file_source.is::<ParquetSource>() { block_bytes } else { 0 };
@@ -61,32 +64,35 @@ fn part_of(file: &PartitionedFile, block: &FileBlock) -> PartitionedFile {
 }
 
 /// The scan of each task: the parts that its workers hold.
-pub(crate) fn divide(
-    config: &FileScanConfig,
-    block_bytes: u64,
-    tasks: usize,
-    holdings: &mut Holdings,
-) -> Vec<FileScanConfig> {
+pub fn divide(config: &FileScanConfig, block_bytes: u64, tasks: usize, holdings: &mut Holdings) -> Vec<FileScanConfig> {
     let mut of_task: Vec<Vec<ScanPart>> = (0..tasks).map(|_| Vec::new()).collect();
     for part in parts(config, block_bytes) {
         let worker = holdings.use_key(part.key, part.key_bytes).unwrap_or_default();
         of_task[task_of(worker, tasks)].push(part);
     }
-    let keeps_order = config.preserve_order || !config.output_ordering.is_empty();
-    of_task.into_iter().map(|parts| scan_with(config, parts, keeps_order)).collect()
+    let scan = |parts: Vec<ScanPart>| {
+        let partitions = config.file_groups.len().max(1);
+        let chosen: Vec<usize> = if keeps_order(config) {
+            parts.iter().map(|part| part.group).collect()
+        } else {
+            balance(&parts.iter().map(|part| part.bytes).collect::<Vec<_>>(), partitions)
+        };
+        with_parts(config, parts, &chosen)
+    };
+    of_task.into_iter().map(scan).collect()
 }
 
-/// `config` with these parts. All scans have the same number of partitions. Where the order of rows matters, each
-/// partition keeps its own files in their order.
-fn scan_with(config: &FileScanConfig, parts: Vec<ScanPart>, keeps_order: bool) -> FileScanConfig {
-    let partitions = config.file_groups.len().max(1);
-    let chosen: Vec<usize> = if keeps_order {
-        parts.iter().map(|part| part.group).collect()
-    } else {
-        balance(&parts.iter().map(|part| part.bytes).collect::<Vec<_>>(), partitions)
-    };
-    let mut groups: Vec<Vec<PartitionedFile>> = vec![Vec::new(); partitions];
-    parts.into_iter().zip(chosen).for_each(|(part, partition)| groups[partition].push(part.file));
+/// Whether the order of rows matters. Each partition then keeps its own files in their order.
+#[must_use]
+pub fn keeps_order(config: &FileScanConfig) -> bool {
+    config.preserve_order || !config.output_ordering.is_empty()
+}
+
+/// `config` with these parts, each in the partition that is `chosen` for it, and with as many partitions as before.
+#[must_use]
+pub fn with_parts(config: &FileScanConfig, parts: Vec<ScanPart>, chosen: &[usize]) -> FileScanConfig {
+    let mut groups: Vec<Vec<PartitionedFile>> = vec![Vec::new(); config.file_groups.len().max(1)];
+    parts.into_iter().zip(chosen).for_each(|(part, partition)| groups[*partition].push(part.file));
     let mut config = config.clone();
     config.file_groups = groups.into_iter().map(FileGroup::new).collect();
     config

@@ -20,18 +20,21 @@ use prost::Message;
 
 /// A scan whose versions travel with it. On a worker there is only the scan.
 #[derive(Debug)]
-pub(crate) struct VersionedScan {
+pub struct VersionedScan {
     scan: Arc<dyn ExecutionPlan>,
 }
 
 impl VersionedScan {
-    pub(crate) fn over(scan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    /// A node over `scan`, a scan of files.
+    #[must_use]
+    pub fn over(scan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
         Arc::new(Self { scan })
     }
 }
 
 /// The scan without the node that carries its versions.
-pub(crate) fn unversioned(plan: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPlan> {
+#[must_use]
+pub fn unversioned(plan: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPlan> {
     plan.downcast_ref::<VersionedScan>().map_or(plan, |versioned| &versioned.scan)
 }
 
@@ -88,7 +91,7 @@ struct FileVersions {
 
 /// Encodes the node as the versions of its files; the scan is its input.
 #[derive(Debug)]
-pub(crate) struct VersionCodec;
+pub struct VersionCodec;
 
 impl PhysicalExtensionCodec for VersionCodec {
     fn try_encode(
