@@ -28,6 +28,8 @@ pub fn worker(registry: &Arc<HeadstartRegistry>) -> Result<Worker> {
 
 /// As [`worker`], with sessions that `sessions` builds: functions, codecs and rules of your own.
 ///
+/// Functions that the coordinator has registered are registered here, too, because plans only name them.
+///
 /// A runtime that is set afterwards ([`Worker::with_runtime_env`]) must have the same registry.
 ///
 /// # Errors

@@ -117,8 +117,8 @@ async fn later_parts_carry_the_pin() {
     }
 }
 
-/// A caller, or a layer above, has pinned the read to the version it knows. Parts that were sent before the first answer
-/// carry this pin, too, and are answered by 404 or 412 once the version is gone.
+/// A caller, or a layer above, has pinned the read to the version it knows. Parts that were sent before the first
+/// answer carry this pin, too, and are answered by 404 or 412 once the version is gone.
 #[tokio::test(start_paused = true)]
 async fn a_body_whose_pinned_version_is_gone_says_that_the_object_changed() {
     for (by_caller, pin) in [(false, PinBy::Version), (true, PinBy::Version), (true, PinBy::ETag)] {
