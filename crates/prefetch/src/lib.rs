@@ -60,8 +60,8 @@
 //! # Non-goals
 //!
 //! * It does not split one large read; `headstart-fetch-core`'s `FetchStore` below does.
-//! * It is not a cache: bytes behind a reader are dropped, except for the last read and 1 MiB. Put a `CacheStore`
-//!   below.
+//! * It is not a cache: bytes behind a reader are dropped, except for 1 MiB, the last read of a run of at most three
+//!   reads, and as much as the reader went back before. Put a `CacheStore` below.
 //! * Local files ([`object_store::GetResultPayload::File`]) are left to the kernel's read-ahead.
 //!
 //! # Memory

@@ -43,6 +43,22 @@ fn a_random_read_is_fetched_exactly() {
     assert_eq!(world.live.len(), 1, "only the last read is kept");
 }
 
+/// Large reads in order are given up once they have been read, unless the reader has read one again.
+#[test]
+fn a_long_run_of_large_reads_is_kept_as_far_back_as_it_went_before() {
+    let behind = |again: bool| {
+        let mut world = World::new(settings());
+        let large = |n: u64| n * 16 * MIB..(n + 1) * 16 * MIB;
+        world.read_all((0..4).map(large));
+        world.read_all(again.then(|| large(3)));
+        world.read_all((4..8).map(large));
+        let end = large(7).end;
+        world.live.values().map(|part| part.end.min(end).saturating_sub(part.start)).sum::<u64>()
+    };
+    assert!(behind(false) < 5 * MIB, "1 MiB, and the rest of its part: {}", behind(false));
+    assert!(behind(true) >= 16 * MIB, "{}", behind(true));
+}
+
 #[test]
 fn a_jump_stops_what_is_in_flight_and_keeps_what_arrived() {
     let mut world = World::new(settings());
