@@ -1,10 +1,9 @@
 //! Independent jobs on several threads.
 
-use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
 use std::{num::NonZero, thread};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 /// The cores of this machine, at least one.
 pub(crate) fn cores() -> usize {
@@ -16,10 +15,7 @@ pub(crate) fn cores() -> usize {
 /// Each thread has a name of its own. After an error no further job is begun.
 ///
 /// # Errors
-/// That of a job.
-///
-/// # Panics
-/// As a job does, once the other threads have ended.
+/// That of a job; or that a job has panicked, once the other threads have ended.
 pub(crate) fn on_threads<J: Send, R: Send>(
     threads: usize,
     jobs: Vec<J>,
@@ -44,7 +40,7 @@ pub(crate) fn on_threads<J: Send, R: Send>(
     let mut results = thread::scope(|scope| -> Result<Vec<(usize, R)>> {
         let start = |n| thread::Builder::new().name(format!("job-{n}")).spawn_scoped(scope, worker);
         let started = (0..threads).map(start).collect::<std::io::Result<Vec<_>>>()?;
-        let ended = started.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        let ended = started.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("a job panicked"))));
         Ok(ended.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     })?;
     results.sort_by_key(|(nth, _)| *nth);

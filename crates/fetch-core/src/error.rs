@@ -74,7 +74,7 @@ impl ObjectChanged {
         }
     }
 
-    /// Turns the 404 or 412 of a request that we have pinned into `ObjectChanged`. Other errors pass through.
+    /// Turns the 404 or 412 of a request that was pinned to `expected` into `ObjectChanged`. Other errors pass through.
     #[must_use]
     pub fn explain(error: object_store::Error, path: &Path, expected: &ObjectVersion) -> object_store::Error {
         let is_unexplained = says_another_version(&error) && Self::find(&error).is_none();

@@ -70,8 +70,9 @@
 //! stream's rate)` bytes: about 170 MiB for a reader that keeps up with 1 GB/s at 30 ms, and 8 MiB for one of 20 MB/s.
 //! Readers that share a link divide this window, also those of several objects; each has one request of full size
 //! at least. All open objects share three quarters of [`PrefetchConfig::budget`], max-min fairly; a read itself
-//! never waits for memory. Behind a reader its last read is kept (at least 1 MiB, at most 32 MiB). An object
-//! without reads for a second gives its bytes back when others need memory, and after ten seconds as soon as
+//! never waits for memory. Behind a reader at least 1 MiB is kept, and more, at most 32 MiB, where reads overlap or
+//! the reader has gone back, or it has read at most three times in a row (its last read). An object without reads
+//! for a second gives its bytes back when others need memory, and after ten seconds as soon as
 //! another object is read. An idle store holds some hundred bytes for each of the latest 256 paths, and a kibibyte
 //! for each of 256 prefixes.
 //!

@@ -73,6 +73,9 @@ impl DistributionPolicy for AffinityPolicy {
         let of_executor = |id: &String| budgets.iter().find(|budget| budget.executor_id == *id);
         let mut free: Vec<u32> = ids.iter().map(|id| of_executor(id).map_or(0, |budget| budget.vcores)).collect();
         let mut bound = Vec::new();
+        if free.iter().all(|cores| *cores == 0) {
+            return Ok(bound);
+        }
         for (job_id, job) in running_jobs.iter() {
             if !matches!(job.status, Some(job_status::Status::Running(_))) {
                 continue;

@@ -38,7 +38,7 @@
 //! Executors are told apart by `executor_id`. Ballista makes a new one at each start; set one that outlives the
 //! process, so that an executor with a cache on disk gets its files again.
 //!
-//! Ballista binds tasks to partitions, and its adaptive planner ignores rules of the session's optimizer. So the files
+//! Ballista gives partitions to executors, and its adaptive planner ignores rules of the session's optimizer. So the files
 //! of a scan are divided anew among its partitions when the first task of its stage is bound: each partition has the
 //! files of one executor. The number of partitions does not change, because later stages count on it.
 //!

@@ -251,7 +251,9 @@ impl SplitRead {
                     let error = core.explain(error, pinned, &self.path, version, &options).await;
                     return self.part_failed(number, error);
                 }
-                (Err(error), None) if !depends_on_first_answer(&error) => return self.part_failed(number, error),
+                (Err(error), None) if !depends_on_first_answer(&error, &options) => {
+                    return self.part_failed(number, error);
+                }
                 (Err(error), None) => {
                     // Until the size is known, the part may lie past the end of the object, and is not needed then.
                     // Otherwise another version than the one being read has refused it, or that one is gone.
@@ -346,10 +348,11 @@ impl SplitRead {
     }
 }
 
-/// Whether only the first answer, with version and size, tells what `error` means: the part lies past the end, another
-/// version has refused it, or the version is gone.
-fn depends_on_first_answer(error: &Error) -> bool {
-    says_another_version(error)
+/// Whether only the first answer, with version and size, tells what the `error` of a request with `options` means: the
+/// part lies past the end, another version has refused it, or the version that it names is gone.
+fn depends_on_first_answer(error: &Error, options: &GetOptions) -> bool {
+    let names_version = options.version.is_some() || options.if_match.is_some();
+    names_version && says_another_version(error)
         || depends_on_request(error) && (!matches!(error, Error::Generic { .. }) || may_be_the_range(error))
 }
 

@@ -127,7 +127,7 @@ impl FetchCore {
     }
 
     /// Finds out whether the `error` of a request for bytes of `version` has come about because the object changed; see
-    /// [`ObjectChanged::explain_or_ask`]. `pinned`: we have pinned the request with `options`.
+    /// [`ObjectChanged::explain_or_ask`]. `pinned`: the request with `options` was pinned to `version`.
     pub(crate) async fn explain(
         &self,
         error: Error,

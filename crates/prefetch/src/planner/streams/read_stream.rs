@@ -15,7 +15,8 @@ const REORDER_READS: u64 = 8;
 const HOLE_SHARE: u64 = 10;
 /// Bytes kept behind a reader at least, for short seeks back.
 const KEEP_BEHIND_BYTES: u64 = 1024 * 1024;
-/// A reader that has read on so often does not return to its last read, unless it did before.
+/// Until a run has so many reads, its last read is kept: whether the reader repeats its reads is not known yet. Larger
+/// reads than 1 MiB, each kept until the next, were a tenth of the memory of a run (docs/decisions.md).
 const YOUNG_RUN_READS: u64 = 3;
 /// Bytes kept behind a reader at most, however large its reads are.
 pub(crate) const KEEP_BEHIND_MOST_BYTES: u64 = 32 * 1024 * 1024;
@@ -313,10 +314,11 @@ impl ReadStream {
         }
     }
 
-    /// The ranges kept behind the reader: at least 1 MiB, the last read of a young run, twice the disorder seen, and
-    /// as far as the reader went back before.
+    /// The ranges kept behind the reader: at least 1 MiB, the last read where the run is young or its reads overlap,
+    /// twice the disorder seen, and as far as the reader went back before.
     pub(crate) fn just_behind(&self) -> RangeFilter {
-        let last_bytes = if self.run_reads <= YOUNG_RUN_READS { self.last_len() } else { 0 };
+        let overlaps = self.run_bytes > self.end - self.start;
+        let last_bytes = if overlaps || self.run_reads <= YOUNG_RUN_READS { self.last_len() } else { 0 };
         let wanted = last_bytes.max(2 * self.reorder_bytes).max(self.revisit_bytes);
         let keep = wanted.clamp(KEEP_BEHIND_BYTES, KEEP_BEHIND_MOST_BYTES);
         match self.shape {
