@@ -38,9 +38,9 @@
 //! Executors are told apart by `executor_id`. Ballista makes a new one at each start; set one that outlives the
 //! process, so that an executor with a cache on disk gets its files again.
 //!
-//! Ballista gives partitions to executors, and its adaptive planner ignores rules of the session's optimizer. So the files
-//! of a scan are divided anew among its partitions when the first task of its stage is bound: each partition has the
-//! files of one executor. The number of partitions does not change, because later stages count on it.
+//! Ballista gives partitions to executors, and its adaptive planner ignores rules of the session's optimizer. So the
+//! files of a scan are divided anew among its partitions when the first task of its stage is bound: each partition has
+//! the files of one executor. The number of partitions does not change, because later stages count on it.
 //!
 //! A partition waits for the executor that holds its files while that one is busy, and goes elsewhere when the
 //! scheduler no longer knows it. Ballista then runs the lost tasks again, and the query succeeds.
