@@ -317,7 +317,7 @@ impl ReadStream {
     /// The ranges kept behind the reader: at least 1 MiB, the last read where the run is young or its reads overlap,
     /// twice the disorder seen, and as far as the reader went back before.
     pub(crate) fn just_behind(&self) -> RangeFilter {
-        let overlaps = self.run_bytes > self.end - self.start;
+        let overlaps = self.run_bytes > self.end.saturating_sub(self.start);
         let last_bytes = if overlaps || self.run_reads <= YOUNG_RUN_READS { self.last_len() } else { 0 };
         let wanted = last_bytes.max(2 * self.reorder_bytes).max(self.revisit_bytes);
         let keep = wanted.clamp(KEEP_BEHIND_BYTES, KEEP_BEHIND_MOST_BYTES);
