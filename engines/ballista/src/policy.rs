@@ -1,25 +1,6 @@
-//! Decisions without plans and I/O: which partition reads what, and which executor runs which partition.
+//! Decisions without plans and I/O: which executor runs which partition.
 
 use std::collections::BTreeMap;
-
-/// The partition of each part of a scan, of `partitions` (at least one). `parts` says which of `workers` workers holds
-/// a part, and its size in bytes.
-///
-/// The partitions are dealt out to the workers in turn, and a worker's parts are balanced among its own partitions.
-/// With fewer partitions than workers, workers share partitions.
-pub(crate) fn spread(parts: &[(usize, u64)], workers: usize, partitions: usize) -> Vec<usize> {
-    let (workers, partitions) = (workers.max(1), partitions.max(1));
-    let mut loads = vec![0_u64; partitions];
-    let mut lightest = |worker: usize, bytes: u64| {
-        let first = worker % workers % partitions;
-        let lightest = (first..partitions).step_by(workers).min_by_key(|partition| loads[*partition]);
-        let partition = lightest.unwrap_or(first);
-        // A part of no bytes is work, too.
-        loads[partition] += bytes.max(1);
-        partition
-    };
-    parts.iter().map(|(worker, bytes)| lightest(*worker, *bytes)).collect()
-}
 
 /// Partitions that one task runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,16 +63,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn workers_have_partitions_of_their_own() {
-        // Partitions 0, 2 and 4 are those of worker 0.
-        assert_eq!(spread(&[(0, 9), (1, 9), (0, 9), (0, 9), (0, 1)], 2, 5), [0, 1, 2, 4, 0]);
-        assert_eq!(spread(&[(0, 9), (1, 9), (2, 9)], 3, 3), [0, 1, 2]);
-        // Fewer partitions than workers.
-        assert_eq!(spread(&[(0, 9), (1, 9), (2, 9)], 3, 2), [0, 1, 0]);
-        assert_eq!(spread(&[], 3, 2), Vec::<usize>::new());
-    }
 
     #[track_caller]
     fn check(holders: &[Option<usize>], free: &[u32], most: usize, slices: &[(usize, &[usize])], left: &[usize]) {

@@ -9,9 +9,7 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
-use headstart_scan_affinity::{Holdings, VersionedScan, keeps_order, most_held, parts, scan_of, with_parts};
-
-use crate::policy::spread;
+use headstart_scan_affinity::{Holdings, VersionedScan, keeps_order, most_held, parts, scan_of, spread, with_parts};
 
 /// The plan with scans whose partitions each contain the files of one worker, as far as there are enough partitions.
 ///
@@ -25,9 +23,8 @@ pub(crate) fn divided(
         if keeps_order(config) {
             return None;
         }
-        let parts = parts(config, block_bytes);
-        let mut holder = |key, bytes| holdings.use_key(key, bytes).unwrap_or_default();
-        let held: Vec<_> = parts.iter().map(|part| (holder(part.key, part.key_bytes), part.bytes)).collect();
+        let parts = parts(config, block_bytes, holdings);
+        let held: Vec<_> = parts.iter().map(|part| (part.worker.unwrap_or_default(), part.bytes)).collect();
         let chosen = spread(&held, holdings.workers().len(), config.file_groups.len());
         Some(DataSourceExec::from_data_source(with_parts(config, parts, &chosen)))
     })
@@ -60,9 +57,8 @@ pub(crate) fn holders(
     // The node that writes the stage's output; its own partitions are those of the output.
     for input in stage.children() {
         visit_scans(input, 0, &mut |first, config| {
-            for part in parts(config, block_bytes) {
-                let worker = holdings.use_key(part.key, part.key_bytes);
-                if let (Some(held), Some(worker)) = (held.get_mut(first + part.group), worker) {
+            for part in parts(config, block_bytes, holdings) {
+                if let (Some(held), Some(worker)) = (held.get_mut(first + part.group), part.worker) {
                     *held.entry(worker).or_insert(0) += part.bytes;
                 }
             }
@@ -79,8 +75,8 @@ pub(crate) fn holder(
 ) -> Result<Option<usize>> {
     let mut held = BTreeMap::new();
     stage.apply(|node| {
-        for part in scan_of(node).into_iter().flat_map(|config| parts(config, block_bytes)) {
-            if let Some(worker) = holdings.use_key(part.key, part.key_bytes) {
+        for part in scan_of(node).into_iter().flat_map(|config| parts(config, block_bytes, holdings)) {
+            if let Some(worker) = part.worker {
                 *held.entry(worker).or_insert(0) += part.bytes;
             }
         }

@@ -87,8 +87,8 @@ fn route_tasks(affinity: &CacheAffinity, event: &RouteTasksEvent<'_>) -> Result<
         for (task, variant) in leaf.iter().flat_map(|leaf| leaf.variants().iter().enumerate()) {
             let Some(scan) = scan_of(unversioned(variant)) else { continue };
             has_scans = true;
-            for part in parts(scan, affinity.block_bytes()) {
-                if let Some(worker) = holdings.use_key(part.key, part.key_bytes) {
+            for part in parts(scan, affinity.block_bytes(), &mut holdings) {
+                if let Some(worker) = part.worker {
                     *held[task].entry(worker).or_insert(0) += part.bytes;
                 }
             }

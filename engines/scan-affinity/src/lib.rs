@@ -22,7 +22,7 @@ mod versions;
 
 pub use affinity::ScanAffinity;
 pub use policy::holdings::Holdings;
-pub use policy::routes::{balance, most_held, route, task_of};
+pub use policy::routes::{most_held, route, spread};
 pub use scan::{ScanPart, divide, keeps_order, parts, scan_of, with_parts};
 pub use versions::{VersionCodec, VersionedScan, unversioned};
 

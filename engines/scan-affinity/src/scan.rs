@@ -23,10 +23,8 @@ pub fn scan_of(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
 /// What one worker reads of a file.
 #[derive(Debug)]
 pub struct ScanPart {
-    /// The hash of its [`FileKey`].
-    pub key: u64,
-    /// The size of what the key names, in bytes.
-    pub key_bytes: u64,
+    /// The number of the worker that holds it; `None` without workers.
+    pub worker: Option<usize>,
     /// What is read, in bytes.
     pub bytes: u64,
     /// The partition that it was planned for.
@@ -34,9 +32,9 @@ pub struct ScanPart {
     file: PartitionedFile,
 }
 
-/// What a scan reads, in the order of its partitions.
+/// What a scan reads, in the order of its partitions. Counts as a use of the files: those that nobody holds are placed.
 #[must_use]
-pub fn parts(config: &FileScanConfig, block_bytes: u64) -> Vec<ScanPart> {
+pub fn parts(config: &FileScanConfig, block_bytes: u64, holdings: &mut Holdings) -> Vec<ScanPart> {
     let store = config.object_store_url.as_str().trim_end_matches('/');
     // Only row groups belong to the range in which they begin.
     let block_bytes = if config.file_source.is::<ParquetSource>() { block_bytes } else { 0 };
@@ -49,9 +47,10 @@ pub fn parts(config: &FileScanConfig, block_bytes: u64) -> Vec<ScanPart> {
             let version = meta.version.as_deref().or(meta.e_tag.as_deref()).unwrap_or_default();
             for block in cut(meta.size, range.clone(), block_bytes) {
                 let key = FileKey { store, path: meta.location.as_ref(), version, start: block.start }.hash();
-                let (key_bytes, bytes) = (block.bytes, block.range.end.saturating_sub(block.range.start));
+                let worker = holdings.use_key(key, block.bytes);
+                let bytes = block.range.end.saturating_sub(block.range.start);
                 let file = if block.range == range { file.clone() } else { part_of(file, &block) };
-                parts.push(ScanPart { key, key_bytes, bytes, group, file });
+                parts.push(ScanPart { worker, bytes, group, file });
             }
         }
     }
@@ -66,16 +65,15 @@ fn part_of(file: &PartitionedFile, block: &FileBlock) -> PartitionedFile {
 /// The scan of each task: the parts that its workers hold.
 pub fn divide(config: &FileScanConfig, block_bytes: u64, tasks: usize, holdings: &mut Holdings) -> Vec<FileScanConfig> {
     let mut of_task: Vec<Vec<ScanPart>> = (0..tasks).map(|_| Vec::new()).collect();
-    for part in parts(config, block_bytes) {
-        let worker = holdings.use_key(part.key, part.key_bytes).unwrap_or_default();
-        of_task[task_of(worker, tasks)].push(part);
+    for part in parts(config, block_bytes, holdings) {
+        of_task[task_of(part.worker.unwrap_or_default(), tasks)].push(part);
     }
     let scan = |parts: Vec<ScanPart>| {
         let partitions = config.file_groups.len().max(1);
         let chosen: Vec<usize> = if keeps_order(config) {
             parts.iter().map(|part| part.group).collect()
         } else {
-            balance(&parts.iter().map(|part| part.bytes).collect::<Vec<_>>(), partitions)
+            balance(parts.iter().map(|part| part.bytes), partitions)
         };
         with_parts(config, parts, &chosen)
     };

@@ -1,5 +1,4 @@
-//! An executor as a process: prints its URL, and its counts for each line that it reads. Ends with its stdin, so that
-//! it does not outlive the scheduler.
+//! An executor as a process: prints its URL, and then answers for its counts.
 
 use std::error::Error;
 use std::net::TcpListener;
@@ -7,12 +6,9 @@ use std::sync::Arc;
 
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
 use headstart_ballista::executor;
-use headstart_datafusion::HeadstartRegistry;
-use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 
-use crate::argument;
-use crate::bucket::{BUCKET, registry};
-use crate::process::Counts;
+use crate::bucket::registry;
+use crate::process::{answer, argument};
 use crate::scheduler::HEARTBEAT_SECONDS;
 
 /// Virtual cores of an executor: as many partitions run at once.
@@ -39,14 +35,6 @@ pub(crate) async fn run(endpoint: &str, disk: Option<&str>) -> Result<(), Box<dy
         ended = start_executor_process(Arc::new(executor(config, &registry)?)) => Ok(ended?),
         ended = answer(&registry) => ended,
     }
-}
-
-async fn answer(registry: &HeadstartRegistry) -> Result<(), Box<dyn Error>> {
-    let mut lines = BufReader::new(stdin()).lines();
-    while lines.next_line().await?.is_some() {
-        println!("{}", Counts::of(&registry.headstart(&BUCKET.parse()?)?));
-    }
-    Ok(())
 }
 
 /// Ports that were free just now. Ballista takes numbers, not listeners, and does not say which port it got for 0. If

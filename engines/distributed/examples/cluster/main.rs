@@ -15,10 +15,7 @@ mod worker;
 
 use std::error::Error;
 
-/// The value after `--name`.
-fn argument(name: &str) -> Option<String> {
-    std::env::args().skip_while(|argument| *argument != format!("--{name}")).nth(1)
-}
+use process::argument;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

@@ -5,8 +5,17 @@ use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use headstart_datafusion::HeadstartRegistry;
 use headstart_datafusion::headstart::Headstart;
+use tokio::io::{AsyncBufReadExt, stdin};
 use url::Url;
+
+use crate::bucket::BUCKET;
+
+/// The value after `--name`.
+pub(crate) fn argument(name: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| *argument != format!("--{name}")).nth(1)
+}
 
 /// What the Headstart of a process did since it began.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,6 +49,16 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.gets, self.fetched_bytes, self.read_bytes)
     }
+}
+
+/// In a worker: prints its counts for each line of stdin. Returns when stdin ends, so that a worker does not outlive
+/// the program that has started it.
+pub(crate) async fn answer(registry: &HeadstartRegistry) -> Result<(), Box<dyn Error>> {
+    let mut lines = tokio::io::BufReader::new(stdin()).lines();
+    while lines.next_line().await?.is_some() {
+        println!("{}", Counts::of(&registry.headstart(&BUCKET.parse()?)?));
+    }
+    Ok(())
 }
 
 impl Counts {

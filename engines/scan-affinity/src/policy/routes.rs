@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 /// The task of the parts that a worker holds. With fewer tasks than workers, a task has the parts of several.
-#[must_use]
-pub fn task_of(worker: usize, tasks: usize) -> usize {
+pub(crate) fn task_of(worker: usize, tasks: usize) -> usize {
     worker % tasks.max(1)
 }
 
@@ -28,17 +27,30 @@ pub fn most_held(held: &BTreeMap<usize, u64>) -> Option<usize> {
     most.map(|(worker, _)| *worker)
 }
 
-/// The partition of each part of a task: the one with the fewest bytes so far, of `partitions` (at least one).
+/// The partition of each part of a scan, of `partitions` (at least one). `parts` says which of `workers` workers holds
+/// a part, and its size in bytes.
+///
+/// The partitions are dealt out to the workers in turn. Of a worker's own partitions, a part goes to the one with the
+/// fewest bytes so far. With fewer partitions than workers, workers share partitions.
 #[must_use]
-pub fn balance(parts: &[u64], partitions: usize) -> Vec<usize> {
-    let mut loads = vec![0_u64; partitions.max(1)];
-    let mut lightest = |bytes: u64| {
-        let partition = (0..loads.len()).min_by_key(|partition| loads[*partition]).unwrap_or(0);
+pub fn spread(parts: &[(usize, u64)], workers: usize, partitions: usize) -> Vec<usize> {
+    let (workers, partitions) = (workers.max(1), partitions.max(1));
+    let mut loads = vec![0_u64; partitions];
+    let mut lightest = |worker: usize, bytes: u64| {
+        let first = worker % workers % partitions;
+        let lightest = (first..partitions).step_by(workers).min_by_key(|partition| loads[*partition]);
+        let partition = lightest.unwrap_or(first);
         // A part of no bytes is work, too.
         loads[partition] += bytes.max(1);
         partition
     };
-    parts.iter().map(|bytes| lightest(*bytes)).collect()
+    parts.iter().map(|(worker, bytes)| lightest(*worker, *bytes)).collect()
+}
+
+/// The partition of each part of a task: the one with the fewest bytes so far, of `partitions` (at least one).
+pub(crate) fn balance(parts: impl Iterator<Item = u64>, partitions: usize) -> Vec<usize> {
+    // All of them are those of one worker.
+    spread(&parts.map(|bytes| (0, bytes)).collect::<Vec<_>>(), 1, partitions)
 }
 
 #[cfg(test)]
@@ -66,9 +78,19 @@ mod tests {
 
     #[test]
     fn parts_of_a_task_are_balanced() {
-        assert_eq!(balance(&[9, 1, 1, 1, 8], 2), [0, 1, 1, 1, 1]);
-        assert_eq!(balance(&[0, 0, 0], 2), [0, 1, 0]);
-        assert_eq!(balance(&[], 4), Vec::<usize>::new());
+        assert_eq!(balance([9, 1, 1, 1, 8].into_iter(), 2), [0, 1, 1, 1, 1]);
+        assert_eq!(balance([0, 0, 0].into_iter(), 2), [0, 1, 0]);
+        assert_eq!(balance([].into_iter(), 4), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn workers_have_partitions_of_their_own() {
+        // Partitions 0, 2 and 4 are those of worker 0.
+        assert_eq!(spread(&[(0, 9), (1, 9), (0, 9), (0, 9), (0, 1)], 2, 5), [0, 1, 2, 4, 0]);
+        assert_eq!(spread(&[(0, 9), (1, 9), (2, 9)], 3, 3), [0, 1, 2]);
+        // Fewer partitions than workers.
+        assert_eq!(spread(&[(0, 9), (1, 9), (2, 9)], 3, 2), [0, 1, 0]);
+        assert_eq!(spread(&[], 3, 2), Vec::<usize>::new());
     }
 
     proptest! {
@@ -97,7 +119,7 @@ mod tests {
         #[test]
         fn partitions_are_balanced(parts in prop::collection::vec(1_u64..1000, 1..60), partitions in 1_usize..9) {
             let mut loads = vec![0; partitions];
-            for (partition, bytes) in balance(&parts, partitions).into_iter().zip(&parts) {
+            for (partition, bytes) in balance(parts.iter().copied(), partitions).into_iter().zip(&parts) {
                 loads[partition] += bytes;
             }
             let mean = parts.iter().sum::<u64>() / partitions as u64;
