@@ -62,10 +62,10 @@ impl CacheStore {
     /// Fetches the missing pages of `ranges`, for later reads to find in memory. Returns how many bytes this took.
     ///
     /// Ranges end where the object ends: `0..u64::MAX` is all of it. The requests are speculative, so reads go before
-    /// them; eight of at most 8 MiB are in flight at once. Pages count as read once, and so outlive a scan; ranges of
+    /// them; eight of at most 8 MiB are in flight at once. Pages count as used twice, and so outlive a scan; ranges of
     /// more than [`CacheConfig::memory_bytes`] evict the pages that came first. Pages on disk are left there. Local
     /// files and objects without a validator (a version, a strong entity tag or a modification date) cannot be kept: of
-    /// these, nothing is fetched beyond the answer that shows it. A cache that is off sends no request.
+    /// these, nothing is fetched beyond the answer that shows it.
     ///
     /// # Errors
     /// Those of the inner store; [`FetchError::PastEnd`](headstart_fetch_core::FetchError::PastEnd) where a range

@@ -60,9 +60,10 @@
 //! the store reports it as [`Throttled`]. A body that breaks off or stalls is resumed at the missing byte, in the same
 //! version. Final answers (not found, not allowed, no such range) are not retried.
 //!
-//! A demanded GET whose first byte is later than `max(p95, 2·p50)` of the latest ones is hedged: it is sent once more,
-//! and the slower answer is dropped. Hedges are at most 5 % of the requests. None are sent while they do not help:
-//! after 32 in a row that were not faster.
+//! A demanded GET whose first byte is later than `max(p95, 2·p50, 5 ms)` of the latest ones is hedged: it is sent once
+//! more, and the slower answer is dropped. Hedges are at most 5 % of the requests, and ten more in a burst; the delay
+//! doubles as these are spent. After 32 in a row that were not faster, one request in 100 at most is hedged, at four
+//! times the delay.
 //!
 //! # Priority
 //!

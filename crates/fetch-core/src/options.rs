@@ -172,7 +172,7 @@ pub fn parse_duration(key: &str, value: &str) -> Result<Duration, ConfigError> {
     Duration::try_from_secs_f64(number * unit).map_err(|_| bad())
 }
 
-/// Reads a switch: `on`, `true`, `1`, `yes` or `off`, `false`, `0`, `no`.
+/// Reads a switch: `on`, `true`, `1`, `yes` or `off`, `false`, `0`, `no`, `none`.
 ///
 /// # Errors
 /// [`ConfigError::BadValue`] naming `key`.

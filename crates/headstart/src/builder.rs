@@ -54,8 +54,8 @@ impl fmt::Debug for HeadstartBuilder {
 }
 
 impl HeadstartBuilder {
-    /// The store to read from, and the object in it: `gs://bucket/key`, `s3://…`, `https://…`, `file:///…`,
-    /// `memory:///…`.
+    /// The store to read from, and the object in it: `gs://bucket/key`, `s3://…`, `az://…`, `https://…`,
+    /// `file:///…`, `memory:///…`.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into());
         self

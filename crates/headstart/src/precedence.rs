@@ -16,7 +16,8 @@ pub enum Source {
     File,
     /// An environment variable.
     Environment,
-    /// The URL or the option string.
+    /// The option string ([`HeadstartBuilder::options_str`](crate::HeadstartBuilder::options_str)), or the URL where it
+    /// names the bucket.
     Url,
     /// A call of the builder.
     Explicit,

@@ -6,6 +6,8 @@ use std::sync::{Arc, LazyLock};
 #[cfg(any(feature = "azure", feature = "http"))]
 use headstart_fetch_core::internal::client::{ReadWriteClients, ThrottleConnector, client_options};
 use headstart_fetch_core::internal::{path_in_bucket, path_of_url_key};
+#[cfg(any(feature = "gcp", feature = "aws"))]
+use headstart_fetch_core::options::parse_switch;
 use headstart_fetch_core::{BackendProfile, ConfigError};
 use headstart_local_backend::LocalBackend;
 use object_store::ObjectStore;
@@ -164,16 +166,29 @@ fn variables_override_file<T: headstart_fetch_core::Options>(
     settings.given.forget_file(|full| key(full).is_some_and(|key| is_overridden(&key)));
 }
 
+/// What was given for the section `name`. Of the options that give credentials only those of the overriding source
+/// count: keys of two sources do not belong together. `anonymous = off` gives none.
+#[cfg(any(feature = "gcp", feature = "aws"))]
+fn with_strongest_credentials<'a>(
+    settings: &'a Settings,
+    name: &'a str,
+    is_credential: fn(&str) -> bool,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let source = move |key: &str| settings.given.source(&format!("{name}.{key}"));
+    let gives = move |key: &str, value: &str| {
+        is_credential(key) && !(key == "anonymous" && parse_switch(key, value).is_ok_and(|is_on| !is_on))
+    };
+    let given = || settings.given.given_for(name);
+    let strongest = given().filter(|(key, value)| gives(key, value)).map(|(key, _)| source(key)).max();
+    given().filter(move |(key, value)| !gives(key, value) || Some(source(key)) == strongest)
+}
+
 #[cfg(feature = "gcp")]
 fn gcs(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String>) -> Result<Backend, Error> {
     use headstart_gcs_backend::{GcsBackend, GcsConfig};
     let variables = GcsConfig::resolve([] as [(&str, &str); 0], |name| environment.get(name).cloned())?;
     variables_override_file(settings, "gcs", &variables, GcsConfig::is_credential_key);
-    // Of the options that give credentials, only those of the overriding source count.
-    let source = |key: &str| settings.given.source(&format!("gcs.{key}"));
-    let given = || settings.given.given_for("gcs");
-    let strongest = given().filter(|(key, _)| GcsConfig::is_credential_key(key)).map(|(key, _)| source(key)).max();
-    let options = given().filter(|(key, _)| !GcsConfig::is_credential_key(key) || Some(source(key)) == strongest);
+    let options = with_strongest_credentials(settings, "gcs", GcsConfig::is_credential_key);
     let mut config = GcsConfig::resolve(options, |name| environment.get(name).cloned())?;
     config.ca_certificate.clone_from(&settings.stack.ca_certificate);
     let backend = GcsBackend::open(Some(url), config)?;
@@ -194,10 +209,9 @@ fn gcs(_: &Url, _: &mut Settings, _: &BTreeMap<String, String>) -> Result<Backen
 fn s3(url: &Url, settings: &mut Settings, environment: &BTreeMap<String, String>) -> Result<Backend, Error> {
     use headstart_s3_backend::{S3Backend, S3Config};
     let variables = S3Config::resolve([] as [(&str, &str); 0], environment.clone())?;
-    let is_credential =
-        |key: &str| matches!(key, "anonymous" | "access_key_id" | "secret_access_key" | "session_token");
-    variables_override_file(settings, "s3", &variables, is_credential);
-    let mut config = S3Config::resolve(settings.given.given_for("s3"), environment.clone())?;
+    variables_override_file(settings, "s3", &variables, S3Config::is_credential_key);
+    let options = with_strongest_credentials(settings, "s3", S3Config::is_credential_key);
+    let mut config = S3Config::resolve(options, environment.clone())?;
     // `AWS_CA_BUNDLE` sets the option unless another source but a file has.
     if let Some(path) = config.ca_certificate.take() {
         if settings.given.source("ca_certificate") == Source::File {

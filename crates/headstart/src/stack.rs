@@ -69,7 +69,7 @@ impl Headstart {
     /// Opens the object at `path`. Sends no request: the first answer pins the version.
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// None at present.
     pub fn reader(&self, path: &Path) -> Result<Reader, Error> {
         Ok(self.prefetching.reader(path)?)
     }
@@ -77,7 +77,8 @@ impl Headstart {
     /// Opens the object of `meta`, in its version and with its length. Sends no request.
     ///
     /// # Errors
-    /// As [`Headstart::reader`].
+    /// [`Error::Store`] with `Precondition` and [`ObjectChanged`](headstart_fetch_core::ObjectChanged), if other readers
+    /// of the object read another version.
     pub fn reader_with(&self, meta: ObjectMeta) -> Result<Reader, Error> {
         Ok(self.prefetching.reader_with(meta)?)
     }

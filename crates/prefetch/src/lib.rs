@@ -45,8 +45,9 @@
 //!
 //! Read-ahead starts at the second read in a row ([`PrefetchConfig::start_after`]), of strided reads at the fourth, and
 //! of streams that are read by turns before their second read. From then on, the unread bytes ahead are at most three
-//! times what the run has read. This factor is learned per prefix from the lengths of earlier runs: as much may be
-//! fetched ahead as three in four of them went on for, and at least a sixteenth of the run. So runs of sixteen reads
+//! times what the run has read. This factor is learned per prefix from the lengths of earlier runs: read-ahead goes to
+//! the length that three quarters of the earlier runs of at least this length reached, and at least a sixteenth of the
+//! run ahead. So runs of sixteen reads
 //! are read ahead to the sixteenth read; where readers read whole objects, their first read starts read-ahead. The
 //! streams of one reader share one window. Over the lives of an object's readers, wasted bytes and bytes ahead are at
 //! most a tenth of the bytes read, plus two windows.

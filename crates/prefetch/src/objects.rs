@@ -33,7 +33,7 @@ pub use crate::objects::body::ObjectBody;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ObjectError {
-    /// The object. The root, if the runtime was shut down before the next path was known.
+    /// The object. The root, if there is no runtime, or it was shut down before the next path was known.
     pub path: Path,
     /// The error of the store, unchanged; or a [`FetchError`], as [`object_store::Error::Generic`].
     pub source: object_store::Error,
@@ -139,8 +139,9 @@ impl FusedStream for Objects {
 
 /// The objects of a list, each as a stream of its bytes: see [`Objects::bodies`].
 ///
-/// An object of at most a few hundred KiB is returned when it is complete, a larger one when it begins. An error in the
-/// middle of a large object is an item of its [`ObjectBody`].
+/// An object that fits into its first request (16 KiB to 1 MiB, or what one stream carries in a round trip) is returned
+/// when it is complete, a larger one when it begins. An error in the middle of a large object is an item of its
+/// [`ObjectBody`].
 ///
 /// # Errors
 /// As [`Objects`].

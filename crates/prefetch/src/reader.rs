@@ -83,7 +83,8 @@ impl Reader {
     ///
     /// # Errors
     /// The store's own, in their variant; `Precondition` with [`headstart_fetch_core::ObjectChanged`] after an
-    /// overwrite.
+    /// overwrite; `Generic` once the reader is closed, and with [`headstart_fetch_core::FetchError::NoRuntime`] outside
+    /// of a runtime of tokio.
     ///
     /// # Cancel safety
     /// Cancel safe: requests that only this call waits for are aborted.
@@ -179,7 +180,8 @@ impl Reader {
         self.inner.engine.held_bytes()
     }
 
-    /// Aborts the requests of this reader and frees its bytes. Reads in progress fail; they never return fewer bytes.
+    /// Aborts the requests of this reader and frees its bytes. Reads in progress and later ones fail (`Generic`); they
+    /// never return fewer bytes.
     /// Closing twice and dropping instead are both fine.
     pub fn close(&self) {
         self.inner.close();

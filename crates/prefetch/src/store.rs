@@ -96,7 +96,7 @@ impl PrefetchStore {
     /// Opens `path` without a request: the first answer pins the version.
     ///
     /// # Errors
-    /// None today; later versions may check more.
+    /// None at present.
     pub fn reader(&self, path: &Path) -> Result<Reader> {
         Reader::new(&self.shared, path.clone(), self.settings.clone(), None)
     }
@@ -104,7 +104,7 @@ impl PrefetchStore {
     /// Opens the object of `meta` without a request, pinned to its version and with its length.
     ///
     /// # Errors
-    /// As [`PrefetchStore::reader`].
+    /// `Precondition` with [`headstart_fetch_core::ObjectChanged`], if other readers of the object read another version.
     pub fn reader_with(&self, meta: ObjectMeta) -> Result<Reader> {
         let path = meta.location.clone();
         Reader::new(&self.shared, path, self.settings.clone(), Some(meta))

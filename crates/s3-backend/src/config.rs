@@ -28,11 +28,15 @@ impl fmt::Debug for S3Config {
 /// The text shown in place of a secret.
 const REDACTED: &str = "***";
 
+/// Options that give credentials.
+const CREDENTIALS: &[&str] = &["anonymous", "access_key_id", "secret_access_key", "session_token"];
+
 const SWITCH: &str = "on or off";
 const SECRET: &str = "a secret";
 
 impl S3Config {
-    /// Settings from `options`, then the `AWS_*` variables among `environment`, then the client's defaults.
+    /// Settings from `options`, then the `AWS_*` variables among `environment`, then the client's defaults. Options
+    /// that give credentials override all credentials of the variables: those of two sources do not belong together.
     ///
     /// # Errors
     /// [`ConfigError`] naming the option.
@@ -57,10 +61,25 @@ impl S3Config {
                 config.settings.insert(key.as_ref().to_owned(), value);
             }
         }
+        let options: Vec<_> = options.into_iter().collect();
+        let gives_credentials = |(key, value): &(K, V)| match key.as_ref() {
+            "anonymous" => parse_switch("anonymous", value.as_ref()).is_ok_and(|is_on| is_on),
+            key => Self::is_credential_key(key),
+        };
+        if options.iter().any(gives_credentials) {
+            let keys = CREDENTIALS.iter().filter_map(|key| client_key(key));
+            keys.for_each(|key| drop(config.settings.remove(key.as_ref())));
+        }
         for (key, value) in options {
             config.set(key.as_ref(), value.as_ref())?;
         }
         Ok(config)
+    }
+
+    /// Whether the option `key` gives credentials, or says that there are none.
+    #[must_use]
+    pub fn is_credential_key(key: &str) -> bool {
+        CREDENTIALS.contains(&key)
     }
 
     /// The client's variables that have an option here. The client's other variables are read too.

@@ -1,12 +1,12 @@
 //! Sends the scans of Ballista 55 to the executors that have the files in Headstart's caches.
 //!
 //! ```text
-//!  scheduler   scheduler(config)      ScanAffinity: which executor holds which file (headstart-affinity)
-//!      │                               first task of a stage: its files are divided among its partitions
-//!      │                               each task: bound to the executor that holds most of its partitions
+//!  scheduler   scheduler(…)    ScanAffinity: which executor holds which file (headstart-affinity)
+//!      │                       first task of a stage: its files are divided among its partitions
+//!      │                       each partition: bound to the executor that holds most of its bytes
 //!      ▼ plans (gRPC)
-//!  executors   executor(config)       HeadstartRegistry: opens stores on first use, with a cache for all queries
-//!                                      scans of Parquet files: row groups ahead, of the version that was planned
+//!  executors   executor(…)     HeadstartRegistry: opens stores on first use, with a cache for all queries
+//!                              scans of Parquet files: row groups ahead, of the version that was planned
 //! ```
 //!
 //! ```no_run

@@ -58,7 +58,7 @@ pub(crate) fn holders(
     for input in stage.children() {
         visit_scans(input, 0, &mut |first, config| {
             for part in parts(config, block_bytes, holdings) {
-                if let (Some(held), Some(worker)) = (held.get_mut(first + part.group), part.worker) {
+                if let (Some(held), Some(worker)) = (held.get_mut(first + part.partition), part.worker) {
                     *held.entry(worker).or_insert(0) += part.bytes;
                 }
             }

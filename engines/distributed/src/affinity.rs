@@ -37,8 +37,8 @@ impl CacheAffinity {
         self
     }
 
-    /// How many keys are remembered at most; at least half of it. A key that is used again after it was forgotten goes
-    /// to the same worker, unless workers have joined or left. Default: 1,000,000.
+    /// Remembers at most this many keys, and always the half of it that was used last. A key that is used again after
+    /// it was forgotten goes to the same worker, unless workers have joined or left. Default: 1,000,000.
     #[must_use]
     pub fn with_most_keys(mut self, most_keys: usize) -> Self {
         self.scans = self.scans.with_most_keys(most_keys);

@@ -28,7 +28,7 @@ pub struct ScanPart {
     /// What is read, in bytes.
     pub bytes: u64,
     /// The partition that it was planned for.
-    pub group: usize,
+    pub partition: usize,
     file: PartitionedFile,
 }
 
@@ -39,7 +39,7 @@ pub fn parts(config: &FileScanConfig, block_bytes: u64, holdings: &mut Holdings)
     // Only row groups belong to the range in which they begin.
     let block_bytes = if config.file_source.is::<ParquetSource>() { block_bytes } else { 0 };
     let mut parts = Vec::new();
-    for (group, files) in config.file_groups.iter().enumerate() {
+    for (partition, files) in config.file_groups.iter().enumerate() {
         for file in files.files() {
             let meta = &file.object_meta;
             let range = file.range.as_ref().map(|range| range.start.cast_unsigned()..range.end.cast_unsigned());
@@ -50,7 +50,7 @@ pub fn parts(config: &FileScanConfig, block_bytes: u64, holdings: &mut Holdings)
                 let worker = holdings.use_key(key, block.bytes);
                 let bytes = block.range.end.saturating_sub(block.range.start);
                 let file = if block.range == range { file.clone() } else { part_of(file, &block) };
-                parts.push(ScanPart { worker, bytes, group, file });
+                parts.push(ScanPart { worker, bytes, partition, file });
             }
         }
     }
@@ -71,7 +71,7 @@ pub fn divide(config: &FileScanConfig, block_bytes: u64, tasks: usize, holdings:
     let scan = |parts: Vec<ScanPart>| {
         let partitions = config.file_groups.len().max(1);
         let chosen: Vec<usize> = if keeps_order(config) {
-            parts.iter().map(|part| part.group).collect()
+            parts.iter().map(|part| part.partition).collect()
         } else {
             balance(parts.iter().map(|part| part.bytes), partitions)
         };

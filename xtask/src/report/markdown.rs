@@ -47,10 +47,10 @@ pub(super) fn document(results: &Results) -> String {
         text += "## Objects that changed while they were read\n\n";
         list(&mut text, changes);
     }
-    text += "## How to repeat it\n\n```sh\n# All systems and workloads: forty minutes on a quiet machine.\n";
+    text += "## How to repeat it\n\n```sh\n# All systems and workloads, on a quiet machine.\n";
     text += &results.command;
     text += " --json docs/benchmarks.json\n# Some rows again.\n";
-    text += "cargo xtask bench --update docs/benchmarks.json --workload W --system S\n";
+    text += "cargo xtask bench --peers --seconds 0.8 --update docs/benchmarks.json --workload W --system S\n";
     text +=
         "# Writes this page, docs/pictures, and target/benchmarks.html with every number.\ncargo xtask report\n```\n\n";
     list(&mut text, facts(results).map(|(name, fact)| format!("{name}: {}", escape(&fact))));

@@ -6,8 +6,9 @@ use headstart_fetch_core::{CacheHint, internal::mutation::Mutation};
 
 use crate::config::Freshness;
 
-/// A modification date younger than this is not a validator yet (see [`headstart_fetch_core::ObjectVersion`]).
-const DATE_SETTLES_AFTER: Duration = Duration::from_secs(2);
+/// How long an answer without a validator is believed where the object gets one with age: its modification date becomes
+/// one when it is a minute old (see [`headstart_fetch_core::ObjectVersion`]). Then the store is asked again.
+const BELIEVED_WITHOUT_VALIDATOR: Duration = Duration::from_secs(2);
 
 /// For this long after a version was confirmed, its known end is trusted. Readers of small files repeatedly ask for
 /// more bytes than exist: they cost at most one HEAD a second, and growth is noticed at most a second late.
@@ -103,7 +104,7 @@ pub(crate) fn first_step(plan: &CachePlan, known: Option<KnownVersion>, now: Dur
         None => FirstStep::Open,
         Some(known) if known.uncacheable => FirstStep::Bypass,
         Some(known) if !plan.may_keep(known.has_validator) => {
-            let is_settled = known.gets_validator && now.saturating_sub(known.asked_at) > DATE_SETTLES_AFTER;
+            let is_settled = known.gets_validator && now.saturating_sub(known.asked_at) > BELIEVED_WITHOUT_VALIDATOR;
             if is_settled { FirstStep::Open } else { FirstStep::Bypass }
         }
         Some(_) if !plan.reads_cache => FirstStep::Open,

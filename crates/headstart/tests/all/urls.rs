@@ -173,6 +173,27 @@ async fn s3() {
     assert_eq!(headstart.path().as_ref(), "a#17");
     let shown: Vec<_> = headstart.effective_config().iter().filter(|setting| setting.key.starts_with("s3.")).collect();
     assert_eq!(shown[1].to_string(), "s3.region = eu-west-1 (Environment)");
+    // Credentials of two levels do not belong together.
+    let weaker = [
+        ("HEADSTART_S3_ANONYMOUS", "on"),
+        ("AWS_ACCESS_KEY_ID", "other"),
+        ("AWS_SECRET_ACCESS_KEY", "other"),
+        ("AWS_SESSION_TOKEN", "old"),
+    ];
+    for (options, expected) in [
+        (&[("s3.access_key_id", "me"), ("s3.secret_access_key", "hunter2")][..], ["off", "me", ""]),
+        (&[("s3.anonymous", "on")], ["on", "", ""]),
+        (&[("s3.anonymous", "off")], ["off", "other", "***"]),
+        (&[], ["on", "", ""]),
+    ] {
+        let environment = weaker.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let builder = Headstart::builder().url("s3://bucket/a").environment(environment);
+        let builder = options.iter().fold(builder, |builder, (key, value)| builder.option(*key, *value));
+        let headstart = builder.build().await.unwrap();
+        let value = |key| &headstart.effective_config().iter().find(|setting| setting.key == key).unwrap().value;
+        let shown = ["s3.anonymous", "s3.access_key_id", "s3.session_token"].map(value);
+        assert_eq!(shown, expected, "{options:?}");
+    }
     assert_eq!(shown[4].to_string(), "s3.secret_access_key = *** (Explicit)");
     assert!(!format!("{headstart:?} {shown:?}").contains("hunter2"));
     assert_eq!(refused("s3:///key").await, "no bucket: expected s3://bucket/key");
