@@ -211,9 +211,17 @@ impl Terminal {
         String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
     }
 
+    /// Waits until `what` was written, and forgets all before its end.
     #[track_caller]
     fn wait_for(&self, what: &str) {
-        wait_until(what, || self.shown().contains(what));
+        wait_until(what, || {
+            let mut shown = self.shown.lock().unwrap();
+            let found = shown.windows(what.len()).position(|written| written == what.as_bytes());
+            found.is_some_and(|place| shown.drain(..place + what.len()).len() > 0)
+        });
+    }
+
+    fn forget(&self) {
         self.shown.lock().unwrap().clear();
     }
 
@@ -239,6 +247,7 @@ fn a_terminal_shows_it_and_is_restored() {
         terminal.wait_for("\u{1b}[?1049h");
         terminal.wait_for("Read-ahead");
         assert!(terminal.modes().0);
+        terminal.forget();
         terminal.resize(40, 10);
         signal(&child, Signal::WINCH);
         terminal.wait_for("hit ratio");
@@ -252,7 +261,7 @@ fn a_terminal_shows_it_and_is_restored() {
         // The cursor is seen again, and the screen is as it was.
         wait_until("the old screen", || terminal.shown().contains("\u{1b}[?1049l"));
         assert!(terminal.shown().contains("\u{1b}[?25h"), "{:?}", terminal.shown());
-        terminal.shown.lock().unwrap().clear();
+        terminal.forget();
         terminal.resize(100, 30);
     }
 }
