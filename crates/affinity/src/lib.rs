@@ -24,8 +24,8 @@
 //! * **Balance.** No worker has more than 1.15 times the mean ([`BALANCE`]), rounded up to a whole key. With keys of
 //!   different sizes, the largest key is added to this.
 //! * **Few moves.** Where a worker leaves, [`Placement`] moves its keys and no others. A worker that joins as the n-th
-//!   takes 1/n of the keys, within a tenth where each worker has thousands. Other keys move only if a worker exceeds its
-//!   limit.
+//!   takes 1/n of the keys, within a tenth where each worker has thousands. Other keys move only if a worker exceeds
+//!   its limit.
 //! * **Determinism.** Results depend on the ids and keys only: not on their order, the process, the machine or the
 //!   language. `vectors.tsv` has examples.
 //!

@@ -18,10 +18,7 @@ pub enum Error {
         source: ConfigError,
     },
     /// The URL scheme is not supported.
-    #[error(
-        "unsupported URL scheme '{scheme}:' \
-         (supported: gs, s3, s3a, az, azure, abfs, abfss, http, https, file and memory)"
-    )]
+    #[error("unsupported URL scheme '{scheme}:' (supported: gs, s3, az, abfs, abfss, http, https, file, memory)")]
     UnknownScheme {
         /// The scheme.
         scheme: String,

@@ -6,8 +6,6 @@ use std::sync::{Arc, LazyLock};
 #[cfg(any(feature = "azure", feature = "http"))]
 use headstart_fetch_core::internal::client::{ReadWriteClients, ThrottleConnector, client_options};
 use headstart_fetch_core::internal::{path_in_bucket, path_of_url_key};
-#[cfg(any(feature = "gcp", feature = "aws"))]
-use headstart_fetch_core::options::parse_switch;
 use headstart_fetch_core::{BackendProfile, ConfigError};
 use headstart_local_backend::LocalBackend;
 use object_store::ObjectStore;
@@ -174,13 +172,14 @@ fn with_strongest_credentials<'a>(
     name: &'a str,
     is_credential: fn(&str) -> bool,
 ) -> impl Iterator<Item = (&'a str, &'a str)> {
-    let source = move |key: &str| settings.given.source(&format!("{name}.{key}"));
-    let gives = move |key: &str, value: &str| {
-        is_credential(key) && !(key == "anonymous" && parse_switch(key, value).is_ok_and(|is_on| !is_on))
+    use headstart_fetch_core::options::parse_switch;
+    // What a credential came from; `None` for other options.
+    let source = move |(key, value): (&str, &str)| {
+        let is_off = key == "anonymous" && parse_switch(key, value).is_ok_and(|is_on| !is_on);
+        (is_credential(key) && !is_off).then(|| settings.given.source(&format!("{name}.{key}")))
     };
-    let given = || settings.given.given_for(name);
-    let strongest = given().filter(|(key, value)| gives(key, value)).map(|(key, _)| source(key)).max();
-    given().filter(move |(key, value)| !gives(key, value) || Some(source(key)) == strongest)
+    let strongest = settings.given.given_for(name).filter_map(source).max();
+    settings.given.given_for(name).filter(move |option| source(*option).is_none_or(|source| Some(source) == strongest))
 }
 
 #[cfg(feature = "gcp")]

@@ -77,8 +77,8 @@ impl Headstart {
     /// Opens the object of `meta`, in its version and with its length. Sends no request.
     ///
     /// # Errors
-    /// [`Error::Store`] with `Precondition` and [`ObjectChanged`](headstart_fetch_core::ObjectChanged), if other readers
-    /// of the object read another version.
+    /// [`Error::Store`] with `Precondition` and [`ObjectChanged`](headstart_fetch_core::ObjectChanged), if other
+    /// readers of the object read another version.
     pub fn reader_with(&self, meta: ObjectMeta) -> Result<Reader, Error> {
         Ok(self.prefetching.reader_with(meta)?)
     }

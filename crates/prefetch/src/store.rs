@@ -104,7 +104,8 @@ impl PrefetchStore {
     /// Opens the object of `meta` without a request, pinned to its version and with its length.
     ///
     /// # Errors
-    /// `Precondition` with [`headstart_fetch_core::ObjectChanged`], if other readers of the object read another version.
+    /// `Precondition` with [`headstart_fetch_core::ObjectChanged`], if other readers of the object read another
+    /// version.
     pub fn reader_with(&self, meta: ObjectMeta) -> Result<Reader> {
         let path = meta.location.clone();
         Reader::new(&self.shared, path, self.settings.clone(), Some(meta))
