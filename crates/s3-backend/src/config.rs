@@ -254,6 +254,21 @@ mod tests {
     }
 
     #[test]
+    fn credentials_of_options_replace_those_of_variables() {
+        let environment = [("AWS_ACCESS_KEY_ID", "me"), ("AWS_SESSION_TOKEN", "old"), ("AWS_SKIP_SIGNATURE", "true")];
+        for (option, value, shown) in [
+            ("access_key_id", "you", ["you", "", "off"]),
+            ("anonymous", "on", ["", "", "on"]),
+            ("anonymous", "off", ["me", "***", "off"]),
+            ("region", "eu-west-1", ["me", "***", "on"]),
+        ] {
+            let config = resolve(&[(option, value)], &environment).unwrap();
+            let values = ["access_key_id", "session_token", "anonymous"].map(|key| config.value(key).unwrap());
+            assert_eq!(values, shown, "{option} = {value}");
+        }
+    }
+
+    #[test]
     fn who_pays_is_a_switch_or_the_word_of_the_header() {
         for (value, shown) in [("on", "on"), ("requester", "on"), ("Requester", "on"), ("off", "off")] {
             for config in [resolve(&[("request_payer", value)], &[]), resolve(&[], &[("AWS_REQUEST_PAYER", value)])] {
@@ -280,7 +295,7 @@ mod tests {
                 assert!(!error.contains("hunter2") && error.contains("expected https://host[:port]"), "{error}");
             }
         }
-        let config = resolve(&[("session_token", "hunter2")], &[("AWS_SECRET_ACCESS_KEY", "hunter2")]).unwrap();
+        let config = resolve(&[("session_token", "hunter2"), ("secret_access_key", "hunter2")], &[]).unwrap();
         let values: Vec<_> = S3Config::ROWS.iter().map(|row| config.value(row.key)).collect();
         assert!(!format!("{config:?} {values:?}").contains("hunter2"));
         assert_eq!(config.value("secret_access_key").as_deref(), Some("***"));

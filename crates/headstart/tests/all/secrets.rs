@@ -529,13 +529,14 @@ fn backends_and_their_settings_show_no_secret() {
         error("GcsConfig", &GcsBackend::open(Some(&"gs://b/k".parse().unwrap()), config).unwrap_err());
     }
     let variables = owned(&[
+        ("AWS_ACCESS_KEY_ID", "me"),
         ("AWS_SECRET_ACCESS_KEY", SECRET),
         ("AWS_SESSION_TOKEN", SECRET),
         ("AWS_PROXY_URL", &format!("http://me:{SECRET}@h")),
         ("AWS_SERVER_SIDE_ENCRYPTION", "sse-c"),
         ("AWS_SSE_CUSTOMER_KEY_BASE64", SECRET_BASE64),
     ]);
-    let config = S3Config::resolve([("access_key_id", "me")], variables).unwrap();
+    let config = S3Config::resolve([("region", "eu-west-1")], variables).unwrap();
     debug("S3Config", &config);
     let backend = S3Backend::open(&"s3://b/k".parse().unwrap(), config).unwrap();
     debug("S3Backend", &backend);
