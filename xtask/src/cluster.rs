@@ -6,6 +6,8 @@
 
 mod simulation;
 
+use std::process::Command;
+
 use anyhow::Result;
 use clap::Args;
 
@@ -34,16 +36,30 @@ pub(crate) struct ClusterArgs {
     simulation: simulation::SimulationArgs,
 }
 
+/// The program of datafusion-distributed. Its defaults are those of [`ClusterArgs`].
+const DISTRIBUTED: [&str; 4] = ["--package", "headstart-distributed", "--example", "cluster"];
+
+/// The program of Ballista.
+const BALLISTA: [&str; 4] = ["--package", engines::BALLISTA, "--example", "ballista-cluster"];
+
+/// The command that builds what [`run_for_ci`] runs.
+pub(crate) fn build_for_ci() -> Command {
+    engines::cargo("build", &DISTRIBUTED)
+}
+
+/// Builds and runs the cluster as CI does.
+pub(crate) fn run_for_ci() -> Result<()> {
+    run_cargo(&mut engines::cargo("run", &DISTRIBUTED))
+}
+
 /// Builds and runs the cluster and checks its promises, or simulates a large one.
 pub(crate) fn run(args: &ClusterArgs) -> Result<()> {
     if args.simulate {
         return simulation::run(&args.simulation);
     }
-    let (package, example) =
-        if args.ballista { (engines::BALLISTA, "ballista-cluster") } else { ("headstart-distributed", "cluster") };
     let folder = tempfile::tempdir()?;
-    let mut cluster = engines::cargo("run", &["--package", package, "--example", example, "--"]);
-    cluster.args(["--workers", &args.workers.to_string(), "--files", &args.files.to_string()]);
+    let mut cluster = engines::cargo("run", if args.ballista { &BALLISTA } else { &DISTRIBUTED });
+    cluster.args(["--", "--workers", &args.workers.to_string(), "--files", &args.files.to_string()]);
     if args.disk {
         cluster.arg("--disk").arg(folder.path());
     }

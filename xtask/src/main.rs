@@ -11,6 +11,7 @@ macro_rules! display_as_argument {
     )*};
 }
 
+mod background;
 mod bench;
 mod ci;
 mod cli;
