@@ -70,6 +70,9 @@ const EVERYTHING: [&str; 2] = ["--workspace", "--all-features"];
 /// The package of peers is linted and not built: its dependencies are heavy, and no test runs it.
 const PEERS: [&str; 2] = ["--exclude", "headstart-peers"];
 
+/// What is built for tests. Examples and benchmarks are checked by Clippy, and not linked: no test runs them.
+const TESTED: [&str; 3] = ["--lib", "--bins", "--tests"];
+
 /// Files that users of a published crate look for.
 const FILES: [&str; 3] = ["README.md", "LICENSE-APACHE", "LICENSE-MIT"];
 
@@ -104,9 +107,11 @@ fn run_step(step: Step) -> Result<()> {
         Step::Fmt => cargo(&["fmt", "--all", "--check"], &[], None),
         Step::Clippy => cargo(&["clippy", "--all-targets"], &["--", "-D", "warnings"], None),
         Step::Tidy => tidy::run(),
-        Step::Test if is_installed("cargo", &["nextest"]) => cargo(&["nextest", "run"], &[], None),
+        Step::Test if is_installed("cargo", &["nextest"]) => {
+            cargo(&[&["nextest", "run"], &TESTED[..]].concat(), &[], None)
+        }
         // `--show-output` prints the figures of promises that hold. With nextest, `.config/nextest.toml` does so.
-        Step::Test => cargo(&["test", "--all-targets"], &["--", "--show-output"], None),
+        Step::Test => cargo(&[&["test"], &TESTED[..]].concat(), &["--", "--show-output"], None),
         Step::Doctest => cargo(&["test", "--doc"], &[], None),
         Step::Doc => cargo(&["doc", "--no-deps"], &[], Some(("RUSTDOCFLAGS", "-D warnings"))),
         Step::Conformance => {
@@ -159,7 +164,7 @@ pub(crate) fn run_cargo(command: &mut Command) -> Result<()> {
 
 /// The command line that the tests use: after them nothing is left to build.
 fn tested_command_line() -> Result<PathBuf> {
-    let programs = built_programs("test", &[&["--no-run"], &EVERYTHING[..], &PEERS[..]].concat())?;
+    let programs = built_programs("test", &[&["--no-run"], &TESTED[..], &EVERYTHING[..], &PEERS[..]].concat())?;
     let mut programs = programs.into_iter().filter(|(name, _)| name == "headstart");
     programs.next_back().map(|(_, path)| path).context("cargo has built no program `headstart`")
 }
