@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HOST, HeaderMap};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{AUTHORIZATION, CONNECTION, EXPECT, HOST, HeaderMap, HeaderValue};
 use hyper::http::Extensions;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use percent_encoding::utf8_percent_encode;
@@ -74,6 +74,9 @@ impl Service {
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let is_json = is_json(request.uri());
         let is_write = !matches!(*request.method(), Method::GET | Method::HEAD);
+        // Before an empty body hyper sends no `100 Continue`. The AWS command line 1 then takes the status line of the
+        // next answer on this connection for a header, and waits for a minute.
+        let ends_connection = request.headers().contains_key(EXPECT) && request.body().is_end_stream();
         let host = header_text(request.headers(), HOST);
         let refusal = if self.checks_host && host.is_some_and(|host| !is_local_host(host)) {
             Some(RefusedRequest::forbidden(
@@ -84,10 +87,14 @@ impl Service {
         } else {
             None
         };
-        Ok(match refusal {
+        let mut answer = match refusal {
             Some(refusal) => refused(refusal, is_json),
             None => self.dispatch(request.map(Body::from)).await,
-        })
+        };
+        if ends_connection {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(answer)
     }
 
     async fn dispatch(&self, mut request: Request<Body>) -> Response<Body> {

@@ -1,5 +1,8 @@
 //! Writes: by one request, in parts, and in chunks.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use headstart_sim::RequestKind;
 use headstart_sim::server::Dialect;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
@@ -210,5 +213,27 @@ async fn bodies_in_chunks_are_decoded_and_compared() {
         assert_eq!(refused.status(), 400, "{len}");
         assert!(refused.text().await.unwrap().contains("BadDigest"));
         assert!(!bucket.has("wrong"), "{len}");
+    }
+}
+
+/// The AWS command line 1 asks for `100 Continue` before an empty object, too. Where another answer comes, it does not
+/// understand the next one on the connection.
+#[test]
+fn an_empty_object_announced_by_expect_ends_its_connection() {
+    let (place, bucket) = (Place::new(), Bucket::new(Dialect::S3));
+    let endpoint = Endpoint::start(&place, &bucket, &bucket.url(""), &["--allow-writes"]);
+    for (size, body, continues) in [(0, "", false), (1, "x", true)] {
+        let mut stream = TcpStream::connect(&endpoint.url[7..]).unwrap();
+        let put = format!("PUT /bucket/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n");
+        stream.write_all(format!("{put}Expect: 100-continue\r\n\r\n{body}").as_bytes()).unwrap();
+        if continues {
+            stream.write_all(b"GET /bucket/k HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        }
+        // Ends with the connection.
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("HTTP/1.1 200 OK") && answer.contains("connection: close"), "{answer}");
+        assert_eq!((answer.contains("100 Continue"), answer.ends_with('x')), (continues, continues), "{answer}");
+        assert_eq!(bucket.get(&place, "k"), body.as_bytes());
     }
 }
