@@ -46,6 +46,7 @@ impl Background {
             .stderr(file)
             .spawn()
             .with_context(|| format!("cannot run `{line}`"))?;
+        println!("beside the steps: {line} (output: {})", output.display());
         Ok(Self { child, line, output })
     }
 
@@ -54,7 +55,7 @@ impl Background {
     /// # Errors
     /// It has failed.
     pub(crate) fn wait(mut self) -> Result<()> {
-        println!("$ {} # begun before", self.line);
+        println!("waiting for: {}", self.line);
         let status = self.child.wait().with_context(|| format!("cannot wait for `{}`", self.line))?;
         print!("{}", String::from_utf8_lossy(&fs::read(&self.output).unwrap_or_default()));
         ensure!(status.success(), "`{}` ended with {status}", self.line);

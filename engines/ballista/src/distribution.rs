@@ -76,6 +76,8 @@ impl DistributionPolicy for AffinityPolicy {
         if free.iter().all(|cores| *cores == 0) {
             return Ok(bound);
         }
+        // A stage that cannot be bound must not take what others were given: they count as running.
+        let mut failure = None;
         for (job_id, job) in running_jobs.iter() {
             if !matches!(job.status, Some(job_status::Status::Running(_))) {
                 continue;
@@ -85,8 +87,11 @@ impl DistributionPolicy for AffinityPolicy {
             let mut seen = Vec::new();
             while let Some(stage) = graph.fetch_running_stage(&seen) {
                 seen.push(stage.stage_id);
-                for (executor, task) in bind_stage(&self.affinity, stage, &ids, &mut free)? {
-                    bound.push((ids[executor].clone(), describe(stage, &ids[executor], task, job_id, &session_id)));
+                match bind_stage(&self.affinity, stage, &ids, &mut free) {
+                    Ok(tasks) => bound.extend(tasks.into_iter().map(|(executor, task)| {
+                        (ids[executor].clone(), describe(stage, &ids[executor], task, job_id, &session_id))
+                    })),
+                    Err(error) => failure = failure.or(Some(error)),
                 }
             }
         }
@@ -94,7 +99,10 @@ impl DistributionPolicy for AffinityPolicy {
             let executor = ids.iter().position(|id| *id == budget.executor_id);
             budget.vcores = executor.map_or(budget.vcores, |executor| free[executor]);
         }
-        Ok(bound)
+        match failure {
+            Some(error) if bound.is_empty() => Err(error),
+            _ => Ok(bound),
+        }
     }
 
     fn name(&self) -> &'static str {
@@ -110,6 +118,9 @@ struct Task {
 }
 
 /// Takes what can run now from the partitions of a stage that wait.
+///
+/// # Errors
+/// The stage's plan cannot be changed. Nothing was taken then.
 fn bind_stage(
     affinity: &ScanAffinity,
     stage: &mut RunningStage,
