@@ -21,7 +21,7 @@ pub(crate) struct ClusterArgs {
     #[arg(long, value_name = "N", default_value_t = 4)]
     workers: usize,
     /// Parquet files of the large table
-    #[arg(long, value_name = "N", default_value_t = 120)]
+    #[arg(long, value_name = "N", default_value_t = 480)]
     files: usize,
     /// Let workers cache on disk, too
     #[arg(long)]

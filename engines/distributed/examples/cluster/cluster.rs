@@ -20,9 +20,12 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// No worker reads more than this times the mean.
 const STRAGGLER: f64 = 1.5;
 
-/// A worker that joins causes at most its share of the bytes of the cold run, and this part of them. Of a hundred
-/// files, the files that rank a worker first are its share with a standard deviation of 4 % of all.
+/// A worker that joins causes at most its share of the bytes of the cold run, and a tenth of the share more…
 const MORE_THAN_SHARE: f64 = 0.1;
+
+/// …where there are so many files. Of a hundred, the files that rank a worker first are its share with a standard
+/// deviation of 4 % of all: a tenth of all more is allowed.
+const MANY_FILES: usize = 400;
 
 /// A bucket, and the processes that read it.
 pub(crate) struct Cluster {
@@ -96,8 +99,9 @@ impl Cluster {
         let joined = self.phase(context, "a worker more").await?;
         let share = joined.store_bytes as f64 / cold_bytes as f64;
         let fair = 1.0 / self.workers.len() as f64;
-        println!("    fetched {share:.3} of the bytes of the cold run; a share is {fair:.3}");
-        assert!(share <= fair + MORE_THAN_SHARE, "{share:.3} of the bytes were fetched again");
+        let more = MORE_THAN_SHARE * if self.keys.len() < MANY_FILES { 1.0 } else { fair };
+        println!("    fetched {share:.3} of the bytes of the cold run; allowed are {:.3}", fair + more);
+        assert!(share <= fair + more, "{share:.3} of the bytes were fetched again");
         check_stragglers(&joined);
         Ok(())
     }

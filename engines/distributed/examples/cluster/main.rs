@@ -23,6 +23,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return worker::run(&endpoint, argument("disk").as_deref()).await;
     }
     let workers: usize = argument("workers").map_or(Ok(4), |workers| workers.parse())?;
-    let files: usize = argument("files").map_or(Ok(120), |files| files.parse())?;
+    let files: usize = argument("files").map_or(Ok(480), |files| files.parse())?;
     phases::run(workers.max(2), files, argument("disk").as_deref()).await
 }
