@@ -1,6 +1,5 @@
 //! `cargo xtask ci`: everything that must hold before a change goes in, step by step.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -13,7 +12,7 @@ use crate::bench::{self, gates};
 use crate::compatibility::{self, CompatibilityArgs};
 use crate::conformance::{self, ConformanceArgs};
 use crate::metadata::{self, Package};
-use crate::programs::{built_programs, is_installed};
+use crate::programs::{CommandLine, built_programs, is_installed};
 use crate::python::{self, PythonArgs};
 use crate::serve_clients::{self, ServeClientsArgs};
 use crate::{cli, cluster, explain, fuzz, servers, tidy};
@@ -83,17 +82,14 @@ pub(crate) fn run(args: &CiArgs) -> Result<()> {
     }
     let started = Instant::now();
     let is_chosen = |step: &Step| args.steps.is_empty() || args.steps.contains(step);
-    // Takes 25 minutes of CPU time: what the other steps leave of the cores is enough for half of it.
+    // Takes 400 s of CPU time, which the other steps leave of two cores.
     let mut cluster_build = is_chosen(&Step::Cluster).then(build_cluster).transpose()?;
     let mut times = Vec::new();
     for step in Step::value_variants().iter().filter(|step| is_chosen(step)) {
         println!("\n== {step}");
         let step_started = Instant::now();
-        let result = match cluster_build.take_if(|_| *step == Step::Cluster) {
-            Some(build) => build.wait().and_then(|()| cluster::run_for_ci()),
-            None => run_step(*step),
-        };
-        result.map_err(|error| anyhow!("{}\nto run only this step: cargo xtask ci --step {step}", explain(&error)))?;
+        run_step(*step, &mut cluster_build)
+            .map_err(|error| anyhow!("{}\nto run only this step: cargo xtask ci --step {step}", explain(&error)))?;
         times.push((step, step_started.elapsed()));
     }
     println!("\n== all steps passed");
@@ -102,7 +98,7 @@ pub(crate) fn run(args: &CiArgs) -> Result<()> {
     Ok(())
 }
 
-fn run_step(step: Step) -> Result<()> {
+fn run_step(step: Step, cluster_build: &mut Option<Background>) -> Result<()> {
     match step {
         Step::Fmt => cargo(&["fmt", "--all", "--check"], &[], None),
         Step::Clippy => cargo(&["clippy", "--all-targets"], &["--", "-D", "warnings"], None),
@@ -127,16 +123,18 @@ fn run_step(step: Step) -> Result<()> {
         Step::Gates => gates::check(&bench::count_for_gates()?),
         Step::Python => python::run(&PythonArgs::default()),
         Step::ServeClients => serve_clients::run(&ServeClientsArgs::default(), tested_command_line),
-        Step::Cluster => cluster::run_for_ci(),
+        Step::Cluster => {
+            cluster_build.take().map_or(Ok(()), Background::wait)?;
+            cluster::run_for_ci()
+        }
         Step::Package => package(),
     }
 }
 
 /// Starts the build of the cluster's programs.
 fn build_cluster() -> Result<Background> {
-    let mut build = cluster::build_for_ci();
-    build.env("CARGO_INCREMENTAL", "0");
-    Background::start(&build, crate::workspace_root(), crate::workspace_root().join("target/engines/build.log"))
+    let output = crate::workspace_root().join("target/engines/build.log");
+    Background::start(in_root(&mut cluster::build_for_ci()), output)
 }
 
 fn cargo(args: &[&str], last: &[&str], env: Option<(&str, &str)>) -> Result<()> {
@@ -155,11 +153,15 @@ fn cargo(args: &[&str], last: &[&str], env: Option<(&str, &str)>) -> Result<()> 
 pub(crate) fn run_cargo(command: &mut Command) -> Result<()> {
     let line = CommandLine(command).to_string();
     println!("$ {line}");
-    // Incremental data would only serve the next build, and takes two gigabytes on a machine that builds once.
-    command.current_dir(crate::workspace_root()).stdin(Stdio::null()).env("CARGO_INCREMENTAL", "0");
-    let status = command.status().context("cannot run cargo")?;
+    let status = in_root(command).status().context("cannot run cargo")?;
     ensure!(status.success(), "`{line}` ended with {status}");
     Ok(())
+}
+
+/// Lets a command of cargo run in the workspace's root, without incremental data: they would only serve the next build,
+/// and take two gigabytes on a machine that builds once.
+fn in_root(command: &mut Command) -> &mut Command {
+    command.current_dir(crate::workspace_root()).stdin(Stdio::null()).env("CARGO_INCREMENTAL", "0")
 }
 
 /// The command line that the tests use: after them nothing is left to build.
@@ -229,30 +231,10 @@ fn lacks(package: &Package, files: &[String]) -> Vec<String> {
 
 display_as_argument!(Step);
 
-/// Displays a command as it would be typed in a shell.
-struct CommandLine<'a>(&'a Command);
-
-impl fmt::Display for CommandLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (key, value) in self.0.get_envs() {
-            write!(f, "{}=\"{}\" ", key.display(), value.unwrap_or_default().display())?;
-        }
-        write!(f, "{}", self.0.get_program().display())?;
-        self.0.get_args().try_for_each(|arg| write!(f, " {}", arg.display()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn commands_are_shown_as_typed() {
-        let mut command = Command::new("cargo");
-        command.args(["doc", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
-        assert_eq!(CommandLine(&command).to_string(), "RUSTDOCFLAGS=\"-D warnings\" cargo doc --no-deps");
-    }
 
     #[test]
     fn what_a_package_lacks_is_named() {

@@ -1,11 +1,37 @@
 //! Programs that are run as processes: whether they are installed, and where cargo built them.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
+
+/// Displays a command as it would be typed in a shell.
+pub(crate) struct CommandLine<'a>(pub(crate) &'a Command);
+
+impl fmt::Display for CommandLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (key, value) in self.0.get_envs() {
+            write!(f, "{}=\"{}\" ", key.display(), value.unwrap_or_default().display())?;
+        }
+        write!(f, "{}", self.0.get_program().display())?;
+        self.0.get_args().try_for_each(|arg| write!(f, " {}", arg.display()))
+    }
+}
+
+/// A process that is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct KilledOnDrop(pub(crate) Child);
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 /// Whether `program` is installed: it tells its version when it is run with `arguments` and `--version`.
 pub(crate) fn is_installed(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
@@ -60,4 +86,23 @@ pub(crate) fn built_programs(command: &str, args: &[&str]) -> Result<Vec<(String
         program.then_some((message.target?.name, message.executable?))
     });
     Ok(programs.collect())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A command that runs `script`.
+    pub(crate) fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn commands_are_shown_as_typed() {
+        let mut command = Command::new("cargo");
+        command.args(["doc", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+        assert_eq!(CommandLine(&command).to_string(), "RUSTDOCFLAGS=\"-D warnings\" cargo doc --no-deps");
+    }
 }

@@ -298,12 +298,7 @@ pub(crate) fn client(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shell(script: &str) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        command
-    }
+    use crate::programs::tests::shell;
 
     fn run(scripts: &[&str]) -> Result<(Outcome, Option<WireCounts>), String> {
         let processes = scripts.iter().map(|script| shell(script)).collect();

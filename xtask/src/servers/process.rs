@@ -1,7 +1,7 @@
 //! A running third-party server: started, filled, and killed when dropped.
 
 use std::fs::{self, File};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::{net::TcpListener, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::{HowToRead, ServerKind};
+use crate::programs::KilledOnDrop;
 
 /// Slow machines take seconds to load Python or Node.js.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,7 +34,7 @@ pub(crate) struct LinkShape {
 pub(crate) struct RunningServer {
     kind: ServerKind,
     address: String,
-    child: Child,
+    child: KilledOnDrop,
     client: reqwest::Client,
     /// Holds the server's log, and hadro's objects.
     folder: TempDir,
@@ -51,7 +52,7 @@ impl RunningServer {
         let address = format!("127.0.0.1:{port}");
         let mut command = kind.command(port, &objects, shape)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let child = command.spawn().with_context(|| format!("cannot start {kind}"))?;
+        let child = KilledOnDrop(command.spawn().with_context(|| format!("cannot start {kind}"))?);
         // Loopback is never reached through a proxy.
         let client = reqwest::Client::builder().no_proxy().build().context("cannot make an HTTP client")?;
         let mut server = Self { kind, client, address, child, folder };
@@ -63,7 +64,7 @@ impl RunningServer {
         let started = Instant::now();
         loop {
             let ready = self.answers(self.kind.ready_path()).await;
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.child.0.try_wait()? {
                 bail!("{} ended with {status}: {}", self.kind, self.log());
             }
             if ready {
@@ -161,14 +162,6 @@ impl RunningServer {
 
     fn objects(&self, bucket: &str) -> PathBuf {
         self.folder.path().join("objects").join(bucket)
-    }
-}
-
-impl Drop for RunningServer {
-    fn drop(&mut self) {
-        // The server may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

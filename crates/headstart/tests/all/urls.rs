@@ -141,7 +141,7 @@ async fn gs() {
         assert!(error.to_string().contains(expected), "{text}: {error}");
     }
     // Of who asks, the strongest level counts alone.
-    for (weak, strong, shown) in [("on", "", "***"), ("", "on", "")] {
+    for (weak, strong, shown) in [("on", "", "***"), ("", "on", ""), ("", "off", "***")] {
         let weak = if weak.is_empty() { ("HEADSTART_GCS_TOKEN", "t") } else { ("HEADSTART_GCS_ANONYMOUS", weak) };
         let environment = [(weak.0.to_owned(), weak.1.to_owned())];
         let builder = Headstart::builder().url("gs://b/k").environment(environment);
