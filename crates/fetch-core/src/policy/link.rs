@@ -33,6 +33,8 @@ const SEARCH: f64 = 2.0;
 const SLOW: f64 = 0.5;
 /// A body that brought at most this share of the bytes that arrived meanwhile had company.
 const COMPANY: f64 = 0.75;
+/// A reader that is elsewhere for more than one part in this many of the time limits the body: the link does not.
+const APP_LIMITED_SHARE: u32 = 10;
 /// Buckets remembered.
 const BUCKETS: usize = 20;
 
@@ -76,8 +78,16 @@ pub struct EndedBody {
     pub elapsed: Duration,
     /// Bytes that all streams carried in that time, including this one.
     pub all_bytes: u64,
-    /// The application read more slowly than bytes arrived, so the rate says nothing about the link (as in BBR).
-    pub app_limited: bool,
+    /// Time in which the reader had its latest bytes and did not ask for more.
+    pub away: Duration,
+}
+
+impl EndedBody {
+    /// Whether the application read more slowly than bytes arrived, so that the rate says nothing about the link (as in
+    /// BBR).
+    fn is_app_limited(&self) -> bool {
+        self.away.saturating_mul(APP_LIMITED_SHARE) > self.elapsed
+    }
 }
 
 /// The estimator behind [`crate::LinkEstimate`].
@@ -141,19 +151,21 @@ impl Estimator {
     /// A body has ended.
     ///
     /// Streams that saturate the link together have only a share of it each. Such a sample can raise the estimate of a
-    /// stream's rate, but not lower it. Otherwise, parts would shrink because there are many of them.
+    /// stream's rate, and lower it to the rate of the whole link at most. Otherwise, parts would shrink because there are
+    /// many of them.
     pub fn on_body_end(&mut self, now: Duration, body: EndedBody) {
         self.roll(now);
         self.streams = self.streams.saturating_sub(1);
         self.bucket_min_streams = self.bucket_min_streams.min(self.streams);
-        if body.app_limited || body.bytes < STREAM_MIN_BYTES || body.elapsed.is_zero() {
+        if body.is_app_limited() || body.bytes < STREAM_MIN_BYTES || body.elapsed.is_zero() {
             return;
         }
         let seconds = body.elapsed.as_secs_f64();
         let (rate, believed) = (body.bytes as f64 / seconds, self.stream());
         let has_company = body.bytes as f64 <= COMPANY * body.all_bytes as f64;
-        let filled = has_company && body.all_bytes as f64 / seconds >= FULL * self.aggregate(believed);
-        push(&mut self.stream, if filled { rate.max(believed) } else { rate }, STREAM_SAMPLES);
+        let aggregate = self.aggregate(believed);
+        let filled = has_company && body.all_bytes as f64 / seconds >= FULL * aggregate;
+        push(&mut self.stream, if filled { rate.max(believed.min(aggregate)) } else { rate }, STREAM_SAMPLES);
         self.rates.take();
     }
 
@@ -301,7 +313,7 @@ mod tests {
     #[test]
     fn a_share_of_a_full_link_does_not_lower_the_stream() {
         let mut estimator = Estimator::new(BackendProfile::default());
-        let mut body = EndedBody { bytes: 8_000_000, elapsed: 250 * MS, all_bytes: 250_000_000, app_limited: false };
+        let mut body = EndedBody { bytes: 8_000_000, elapsed: 250 * MS, all_bytes: 250_000_000, away: Duration::ZERO };
         for _ in 0..64 {
             estimator.on_body_end(250 * MS, body);
         }
@@ -324,7 +336,7 @@ mod tests {
         let all_bytes = estimator.all_bytes() - before;
         for _ in 0..streams {
             let elapsed = *at - began;
-            estimator.on_body_end(*at, EndedBody { bytes: 2_000_000, elapsed, all_bytes, app_limited: false });
+            estimator.on_body_end(*at, EndedBody { bytes: 2_000_000, elapsed, all_bytes, away: Duration::ZERO });
         }
     }
 
@@ -341,6 +353,15 @@ mod tests {
         let link = estimator.link();
         assert!((link.stream_bytes_per_s - 20e6).abs() < 1e6, "5 MB/s are a share: {link:?}");
         assert!((link.aggregate_bytes_per_s - 20e6).abs() < 1e6, "more streams brought no more: {link:?}");
+    }
+
+    #[test]
+    fn a_stream_is_not_faster_than_the_link() {
+        let (mut estimator, mut at) = (Estimator::new(BackendProfile::default()), Duration::ZERO);
+        (0..40).for_each(|_| share_20_mb_per_s(&mut estimator, &mut at, 4));
+        let link = estimator.link();
+        assert!((link.stream_bytes_per_s - 20e6).abs() < 1e6, "60 MB/s as the profile says are not possible: {link:?}");
+        assert!((link.aggregate_bytes_per_s - 20e6).abs() < 1e6, "{link:?}");
     }
 
     /// Any profile: `LinkEstimate::new` accepts one without a check.
@@ -373,8 +394,8 @@ mod tests {
                     2 => estimator.on_bytes(now, bytes),
                     _ => {
                         let (elapsed, all_bytes) = (ms * MS, bytes * u64::from(ms % 40));
-                        let app_limited = bytes % 2 == 1;
-                        estimator.on_body_end(now, EndedBody { bytes, elapsed, all_bytes, app_limited });
+                        let away = if bytes % 2 == 1 { Duration::MAX } else { Duration::ZERO };
+                        estimator.on_body_end(now, EndedBody { bytes, elapsed, all_bytes, away });
                     }
                 }
                 let link = estimator.link();

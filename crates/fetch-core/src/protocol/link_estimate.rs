@@ -118,7 +118,7 @@ impl LinkEstimate {
         let mut estimator = self.estimator.lock();
         estimator.on_first_byte(first_byte.ttfb, first_byte.connects);
         let all_bytes_before = estimator.on_body_start(now);
-        BodyMeter { estimate: Arc::clone(self), started: now, bytes: 0, all_bytes_before, app_limited: false }
+        BodyMeter { estimate: Arc::clone(self), started: now, bytes: 0, all_bytes_before, away: Duration::ZERO }
     }
 }
 
@@ -169,7 +169,7 @@ pub struct BodyMeter {
     started: Duration,
     bytes: u64,
     all_bytes_before: u64,
-    app_limited: bool,
+    away: Duration,
 }
 
 impl BodyMeter {
@@ -184,9 +184,10 @@ impl BodyMeter {
         self.estimate.start.elapsed().saturating_sub(self.started)
     }
 
-    /// The reader limits the rate of the body from now on, so the rate says nothing about the link.
-    pub fn mark_app_limited(&mut self) {
-        self.app_limited = true;
+    /// The reader has not asked for bytes for the time `away`. If that is much of the body's time, its rate says nothing
+    /// about the link; with [`Duration::MAX`] it never does.
+    pub fn reader_was_away(&mut self, away: Duration) {
+        self.away = self.away.saturating_add(away);
     }
 }
 
@@ -198,7 +199,7 @@ impl Drop for BodyMeter {
             bytes: self.bytes,
             elapsed: now.saturating_sub(self.started),
             all_bytes: estimator.all_bytes() - self.all_bytes_before,
-            app_limited: self.app_limited,
+            away: self.away,
         };
         estimator.on_body_end(now, body);
     }

@@ -7,7 +7,7 @@
 
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
-use std::{future::poll_fn, ops::Range, pin::Pin, sync::Arc};
+use std::{future::poll_fn, ops::Range, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -287,7 +287,7 @@ impl SplitRead {
                 PutOutcome::Full => {}
                 PutOutcome::Unwanted(bytes) => return self.core.counters.wasted_bytes.add(bytes),
             }
-            body.mark_app_limited();
+            body.reader_was_away(Duration::MAX);
             body.mark_idle();
             poll_fn(|cx| self.state.lock().poll_room(number, cx)).await;
         }

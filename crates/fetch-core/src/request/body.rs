@@ -23,10 +23,6 @@ mod stall_race;
 
 use stall_race::{StallRace, StalledStream};
 
-/// A reader that is elsewhere for more than one part in this many of its time is app-limited: it sets the rate of the
-/// body, the link does not.
-const APP_LIMITED_SHARE: u32 = 10;
-
 /// The body of one GET. It ends after exactly the promised bytes, or with an error.
 pub(crate) struct ResponseBody {
     core: Arc<FetchCore>,
@@ -116,10 +112,9 @@ impl ResponseBody {
 
     /// The stream for the reader of a read that is one request.
     pub(crate) fn pass_through(self) -> BoxStream<'static, Result<Bytes>> {
-        let now = Instant::now();
         self.mark_idle();
         let waker = IdleWaker::new(&self.activity);
-        PassThroughBody { body: self, waker, started: now, taken_at: Some(now), away: Duration::ZERO }.boxed()
+        PassThroughBody { body: self, waker, taken_at: Some(Instant::now()) }.boxed()
     }
 
     /// The reader has what it asked for. If it does not poll again soon, the permit may be reclaimed.
@@ -136,10 +131,11 @@ impl ResponseBody {
         self
     }
 
-    /// Excludes the rate of this body from the estimate of the link: its reader limits it.
-    pub(crate) fn mark_app_limited(&mut self) {
+    /// The reader has not asked for bytes for the time `away`; [`Duration::MAX`] excludes the rate of this body from the
+    /// estimate of the link.
+    pub(crate) fn reader_was_away(&mut self, away: Duration) {
         if let Some(meter) = &mut self.meter {
-            meter.mark_app_limited();
+            meter.reader_was_away(away);
         }
     }
 
@@ -283,24 +279,30 @@ impl Drop for ResponseBody {
 struct PassThroughBody {
     body: ResponseBody,
     waker: Arc<IdleWaker>,
-    started: Instant,
     /// When the reader took the latest chunk.
     taken_at: Option<Instant>,
-    /// How long the reader has been elsewhere in all.
-    away: Duration,
+}
+
+impl PassThroughBody {
+    /// The reader asks for bytes, or for no more.
+    fn reader_is_back(&mut self) {
+        if let Some(taken_at) = self.taken_at.take() {
+            self.body.reader_was_away(taken_at.elapsed());
+        }
+    }
+}
+
+impl Drop for PassThroughBody {
+    fn drop(&mut self) {
+        self.reader_is_back();
+    }
 }
 
 impl Stream for PassThroughBody {
     type Item = Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        if let Some(taken_at) = self.taken_at.take() {
-            let now = Instant::now();
-            self.away += now.duration_since(taken_at);
-            if self.away * APP_LIMITED_SHARE > now.duration_since(self.started) {
-                self.body.mark_app_limited();
-            }
-        }
+        self.reader_is_back();
         // A reader of chunks that are always ready yields to other tasks from time to time.
         let coop = ready!(coop::poll_proceed(cx));
         let waker = self.waker.begin_poll(cx);

@@ -158,3 +158,42 @@ async fn bytes_are_handed_on_as_they_arrive() {
     let due = Duration::from_millis(30) + Duration::from_secs_f64(32.0 * 65_536.0 / 1e9);
     assert!(start.elapsed() <= due + Duration::from_millis(2), "{:?}", start.elapsed());
 }
+
+/// The rate that is estimated for a stream after eight bodies of 1 MiB over streams at half of the expected rate, whose
+/// reader takes `pause` before it asks for bytes, and is away again for `away` after the first half of a body.
+async fn estimated_stream(pause: Duration, away: Duration, drops_the_rest: bool) -> f64 {
+    use futures::StreamExt;
+    let bench = bench(LinkProfile { stream_bytes_per_s: 30e6, ..LinkProfile::gcs() }, 64 * MIB, 0);
+    for n in 0..8 {
+        let range = n * MIB..(n + 1) * MIB;
+        let result = bench.store.get_opts(&path(), GetOptions::new().with_range(Some(range))).await.unwrap();
+        tokio::time::sleep(pause).await;
+        let (mut body, mut bytes) = (result.into_stream(), 0);
+        while let Some(chunk) = body.next().await {
+            let is_half = bytes < MIB / 2;
+            bytes += chunk.unwrap().len() as u64;
+            if is_half && bytes >= MIB / 2 {
+                tokio::time::sleep(away).await;
+                if drops_the_rest {
+                    break;
+                }
+            }
+        }
+    }
+    bench.store.link().link().stream_bytes_per_s
+}
+
+/// A reader never asks for bytes at the very moment when the answer is there. Only one that is away for long says
+/// nothing about the link.
+#[tokio::test(start_paused = true)]
+async fn bodies_are_measured_unless_their_reader_is_away_for_long() {
+    let (short, long) = (Duration::from_millis(1), Duration::from_millis(30));
+    for (pause, away, drops_the_rest) in [(short, short, false), (Duration::ZERO, short, true)] {
+        let stream = estimated_stream(pause, away, drops_the_rest).await;
+        assert!((stream - 30e6).abs() < 3e6, "{pause:?} {away:?} {drops_the_rest}: {stream}");
+    }
+    for (pause, away, drops_the_rest) in [(short, long, false), (long, short, false), (short, long, true)] {
+        let stream = estimated_stream(pause, away, drops_the_rest).await;
+        assert!((stream - 60e6).abs() < 1.0, "{pause:?} {away:?} {drops_the_rest}: {stream}");
+    }
+}

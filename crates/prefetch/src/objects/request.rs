@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::{Either, select};
@@ -230,7 +231,7 @@ impl ObjectRequest {
             payload => GetResult { payload, ..result }.into_stream(),
         };
         if let (Some(meter), false) = (&mut meter, is_charged) {
-            meter.mark_app_limited();
+            meter.reader_was_away(Duration::MAX);
         }
         // From this byte on, the next object is requested beside this one: its first byte is a round trip away.
         let mut soon_at = if is_charged { u64::MAX } else { range.end.saturating_sub(self.queue.limits().lead_bytes) };
