@@ -70,10 +70,12 @@ impl Link {
 }
 
 /// A body that has ended or was dropped.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EndedBody {
     /// Bytes that arrived.
     pub bytes: u64,
+    /// Time from the request to the first byte.
+    pub ttfb: Duration,
     /// Time since the first byte.
     pub elapsed: Duration,
     /// Bytes that all streams carried in that time, including this one.
@@ -153,6 +155,10 @@ impl Estimator {
     /// Streams that saturate the link together have only a share of it each. Such a sample can raise the estimate of a
     /// stream's rate, and lower it to the rate of the whole link at most. Otherwise, parts would shrink because there are
     /// many of them.
+    ///
+    /// Where the program computed while the answer came, the answer looks late, and its bytes arrive at once from socket
+    /// buffers. So a sample raises the estimate only as far as it would if its answer had begun as early as the fastest
+    /// one, as BBR takes the longer of the times of sending and of arriving.
     pub fn on_body_end(&mut self, now: Duration, body: EndedBody) {
         self.roll(now);
         self.streams = self.streams.saturating_sub(1);
@@ -161,7 +167,9 @@ impl Estimator {
             return;
         }
         let seconds = body.elapsed.as_secs_f64();
-        let (rate, believed) = (body.bytes as f64 / seconds, self.stream());
+        let believed = self.stream();
+        let without_burst = body.bytes as f64 / (body.elapsed + self.lateness(body.ttfb)).as_secs_f64();
+        let rate = (body.bytes as f64 / seconds).min(without_burst.max(believed));
         let has_company = body.bytes as f64 <= COMPANY * body.all_bytes as f64;
         let aggregate = self.aggregate(believed);
         let filled = has_company && body.all_bytes as f64 / seconds >= FULL * aggregate;
@@ -185,6 +193,12 @@ impl Estimator {
     /// least. A time that the profile explains is taken as it is.
     fn after_connecting(&self, ttfb: Duration) -> Duration {
         ttfb.min(self.prior.ttfb.max(ttfb / 2))
+    }
+
+    /// How much later than the fastest answer one began after `ttfb`.
+    fn lateness(&self, ttfb: Duration) -> Duration {
+        let fastest = self.ttfb_connected.fastest().or_else(|| self.ttfb.fastest());
+        ttfb.saturating_sub(fastest.unwrap_or(ttfb))
     }
 
     fn link_of(&self, times: Option<[Duration; 3]>) -> Link {
@@ -313,7 +327,7 @@ mod tests {
     #[test]
     fn a_share_of_a_full_link_does_not_lower_the_stream() {
         let mut estimator = Estimator::new(BackendProfile::default());
-        let mut body = EndedBody { bytes: 8_000_000, elapsed: 250 * MS, all_bytes: 250_000_000, away: Duration::ZERO };
+        let mut body = EndedBody { bytes: 8_000_000, elapsed: 250 * MS, all_bytes: 250_000_000, ..EndedBody::default() };
         for _ in 0..64 {
             estimator.on_body_end(250 * MS, body);
         }
@@ -336,7 +350,7 @@ mod tests {
         let all_bytes = estimator.all_bytes() - before;
         for _ in 0..streams {
             let elapsed = *at - began;
-            estimator.on_body_end(*at, EndedBody { bytes: 2_000_000, elapsed, all_bytes, away: Duration::ZERO });
+            estimator.on_body_end(*at, EndedBody { bytes: 2_000_000, elapsed, all_bytes, ..EndedBody::default() });
         }
     }
 
@@ -362,6 +376,23 @@ mod tests {
         let link = estimator.link();
         assert!((link.stream_bytes_per_s - 20e6).abs() < 1e6, "60 MB/s as the profile says are not possible: {link:?}");
         assert!((link.aggregate_bytes_per_s - 20e6).abs() < 1e6, "{link:?}");
+    }
+
+    #[test]
+    fn bytes_that_arrive_at_once_after_a_late_answer_show_no_faster_stream() {
+        let mut estimator = Estimator::new(BackendProfile::default());
+        let body = |bytes, ttfb_ms, elapsed_ms| EndedBody {
+            bytes,
+            ttfb: ttfb_ms * MS,
+            elapsed: elapsed_ms * MS,
+            all_bytes: bytes,
+            ..EndedBody::default()
+        };
+        estimator.on_first_byte(30 * MS, false);
+        (0..10).for_each(|_| estimator.on_body_end(Duration::ZERO, body(4_000_000, 96, 4)));
+        assert!((estimator.link().stream_bytes_per_s - 60e6).abs() < 1.0, "1,000 MB/s is a burst");
+        (0..10).for_each(|_| estimator.on_body_end(Duration::ZERO, body(4_000_000, 32, 38)));
+        assert!((estimator.link().stream_bytes_per_s - 100e6).abs() < 1e6, "100 MB/s after 30 ms are possible");
     }
 
     /// Any profile: `LinkEstimate::new` accepts one without a check.
@@ -395,7 +426,7 @@ mod tests {
                     _ => {
                         let (elapsed, all_bytes) = (ms * MS, bytes * u64::from(ms % 40));
                         let away = if bytes % 2 == 1 { Duration::MAX } else { Duration::ZERO };
-                        estimator.on_body_end(now, EndedBody { bytes, elapsed, all_bytes, away });
+                        estimator.on_body_end(now, EndedBody { bytes, ttfb: elapsed, elapsed, all_bytes, away });
                     }
                 }
                 let link = estimator.link();

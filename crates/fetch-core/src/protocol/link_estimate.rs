@@ -118,7 +118,8 @@ impl LinkEstimate {
         let mut estimator = self.estimator.lock();
         estimator.on_first_byte(first_byte.ttfb, first_byte.connects);
         let all_bytes_before = estimator.on_body_start(now);
-        BodyMeter { estimate: Arc::clone(self), started: now, bytes: 0, all_bytes_before, away: Duration::ZERO }
+        let (estimate, ttfb) = (Arc::clone(self), first_byte.ttfb);
+        BodyMeter { estimate, ttfb, started: now, bytes: 0, all_bytes_before, away: Duration::ZERO }
     }
 }
 
@@ -166,6 +167,7 @@ pub(crate) struct FirstByte {
 #[derive(Debug)]
 pub struct BodyMeter {
     estimate: Arc<LinkEstimate>,
+    ttfb: Duration,
     started: Duration,
     bytes: u64,
     all_bytes_before: u64,
@@ -197,6 +199,7 @@ impl Drop for BodyMeter {
         let mut estimator = self.estimate.estimator.lock();
         let body = EndedBody {
             bytes: self.bytes,
+            ttfb: self.ttfb,
             elapsed: now.saturating_sub(self.started),
             all_bytes: estimator.all_bytes() - self.all_bytes_before,
             away: self.away,
