@@ -6,7 +6,7 @@ mod child;
 mod counting_store;
 pub(crate) mod gates;
 mod http;
-mod peers;
+pub(crate) mod peers;
 mod plan;
 mod prepared;
 mod server;

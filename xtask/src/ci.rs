@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use tokio::time::{Duration, Instant};
 
 use crate::background::Background;
-use crate::bench::{self, gates};
+use crate::bench::{self, gates, peers};
 use crate::compatibility::{self, CompatibilityArgs};
 use crate::conformance::{self, ConformanceArgs};
 use crate::metadata::{self, Package};
@@ -194,7 +194,8 @@ fn package() -> Result<()> {
         }
     }
     ensure!(lacking == 0, "{lacking} crates are not ready to be published");
-    Ok(())
+    // No other step builds this workspace, whose lock file depends on this one.
+    run_cargo(Command::new("cargo").args(["update", "--workspace", "--locked", "--manifest-path", peers::OCRA]))
 }
 
 fn files(name: &str) -> Result<Vec<String>> {

@@ -23,6 +23,9 @@ pub(crate) struct Peers {
     pub(crate) versions: BTreeMap<String, String>,
 }
 
+/// The manifest of the workspace for ocra.
+pub(crate) const OCRA: &str = "peers/ocra/Cargo.toml";
+
 impl Peers {
     /// Builds and installs missing peers. The first time takes some minutes.
     pub(crate) fn ready(systems: &[System]) -> Result<Self> {
@@ -44,7 +47,7 @@ impl Peers {
             peers.versions.extend(versions_of(Command::new(&peers.rust).arg("--versions"))?);
         }
         if systems.contains(&System::Ocra) {
-            let (manifest, target) = (root.join("peers/ocra/Cargo.toml"), root.join("target/peers-ocra"));
+            let (manifest, target) = (root.join(OCRA), root.join("target/peers-ocra"));
             let (manifest, target) = (manifest.to_string_lossy(), target.to_string_lossy());
             peers.ocra =
                 build_program(&["--release", "--locked", "--manifest-path", &manifest, "--target-dir", &target])?;

@@ -327,7 +327,8 @@ mod tests {
     #[test]
     fn a_share_of_a_full_link_does_not_lower_the_stream() {
         let mut estimator = Estimator::new(BackendProfile::default());
-        let mut body = EndedBody { bytes: 8_000_000, elapsed: 250 * MS, all_bytes: 250_000_000, ..EndedBody::default() };
+        let mut body =
+            EndedBody { bytes: 8_000_000, elapsed: 250 * MS, all_bytes: 250_000_000, ..EndedBody::default() };
         for _ in 0..64 {
             estimator.on_body_end(250 * MS, body);
         }
