@@ -14,6 +14,9 @@ use crate::servers::PythonEnvironment;
 /// The pinned wheels of peers in Python.
 const PINS: &str = include_str!("../../../peers/python/requirements.txt");
 
+/// The manifest of the workspace for ocra.
+pub(crate) const OCRA: &str = "peers/ocra/Cargo.toml";
+
 #[derive(Debug)]
 pub(crate) struct Peers {
     rust: PathBuf,
@@ -22,9 +25,6 @@ pub(crate) struct Peers {
     script: PathBuf,
     pub(crate) versions: BTreeMap<String, String>,
 }
-
-/// The manifest of the workspace for ocra.
-pub(crate) const OCRA: &str = "peers/ocra/Cargo.toml";
 
 impl Peers {
     /// Builds and installs missing peers. The first time takes some minutes.

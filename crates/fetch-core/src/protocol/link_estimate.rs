@@ -186,8 +186,8 @@ impl BodyMeter {
         self.estimate.start.elapsed().saturating_sub(self.started)
     }
 
-    /// The reader has not asked for bytes for the time `away`. If that is much of the body's time, its rate says nothing
-    /// about the link; with [`Duration::MAX`] it never does.
+    /// The reader has not asked for bytes for the time `away`. If that is much of the body's time, its rate says
+    /// nothing about the link; with [`Duration::MAX`] it never does.
     pub fn reader_was_away(&mut self, away: Duration) {
         self.away = self.away.saturating_add(away);
     }

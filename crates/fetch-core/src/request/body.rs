@@ -131,8 +131,8 @@ impl ResponseBody {
         self
     }
 
-    /// The reader has not asked for bytes for the time `away`; [`Duration::MAX`] excludes the rate of this body from the
-    /// estimate of the link.
+    /// The reader has not asked for bytes for the time `away`; [`Duration::MAX`] excludes the rate of this body from
+    /// the estimate of the link.
     pub(crate) fn reader_was_away(&mut self, away: Duration) {
         if let Some(meter) = &mut self.meter {
             meter.reader_was_away(away);
