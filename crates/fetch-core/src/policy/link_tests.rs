@@ -1,5 +1,6 @@
 //! Tests of [`Estimator`]: rates of streams and of the link, what says nothing about them, and random events.
 
+use super::*;
 use proptest::prelude::*;
 
 const MS: Duration = Duration::from_millis(1);
