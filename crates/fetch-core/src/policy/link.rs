@@ -1,7 +1,7 @@
 //! Estimates time to first byte and bandwidth from measurements. [`crate::LinkEstimate`] shares the estimate.
 //!
-//! Bandwidths are windowed maxima, as in BBR: an app-limited sample (too few streams, a slow reader) can only raise
-//! them. Times to the first byte are quantiles of the latest answers.
+//! Bandwidths are windowed maxima, as in BBR: where too few streams are open, a sample can only raise them. Bodies
+//! whose reader is slow do not count. Times to the first byte are quantiles of the latest answers.
 
 use std::cell::Cell;
 use std::{collections::VecDeque, time::Duration};
@@ -168,7 +168,7 @@ impl Estimator {
         }
         let seconds = body.elapsed.as_secs_f64();
         let believed = self.stream();
-        let without_burst = body.bytes as f64 / (body.elapsed + self.lateness(body.ttfb)).as_secs_f64();
+        let without_burst = body.bytes as f64 / body.elapsed.saturating_add(self.lateness(body.ttfb)).as_secs_f64();
         let rate = (body.bytes as f64 / seconds).min(without_burst.max(believed));
         let has_company = body.bytes as f64 <= COMPANY * body.all_bytes as f64;
         let aggregate = self.aggregate(believed);
