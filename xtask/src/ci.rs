@@ -82,7 +82,7 @@ pub(crate) fn run(args: &CiArgs) -> Result<()> {
     }
     let started = Instant::now();
     let is_chosen = |step: &Step| args.steps.is_empty() || args.steps.contains(step);
-    // Takes 400 s of CPU time, which the other steps leave of two cores.
+    // Takes 400 s of CPU time. The other steps leave two cores idle for longer than that.
     let mut cluster_build = is_chosen(&Step::Cluster).then(build_cluster).transpose()?;
     let mut times = Vec::new();
     for step in Step::value_variants().iter().filter(|step| is_chosen(step)) {
@@ -194,7 +194,7 @@ fn package() -> Result<()> {
         }
     }
     ensure!(lacking == 0, "{lacking} crates are not ready to be published");
-    // No other step builds this workspace, whose lock file depends on this one.
+    // No other step builds this workspace. Its lock file lists what our crates depend on.
     run_cargo(Command::new("cargo").args(["update", "--workspace", "--locked", "--manifest-path", peers::OCRA]))
 }
 

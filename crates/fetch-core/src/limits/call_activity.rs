@@ -45,6 +45,11 @@ impl CallActivity {
         let since = self.idle_since_ns.load(Ordering::Acquire);
         (since != ACTIVE).then(|| Duration::from_nanos(since))
     }
+
+    /// For how long the call has been idle; zero if it is active.
+    pub(crate) fn idle_for(&self) -> Duration {
+        self.idle_since().map_or(Duration::ZERO, |since| self.started.elapsed().saturating_sub(since))
+    }
 }
 
 /// A waker that marks its call idle and wakes the caller.

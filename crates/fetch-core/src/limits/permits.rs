@@ -30,7 +30,7 @@ use crate::protocol::extensions::{Intent, Promotion};
 
 /// How long a call may be idle before its permit is reclaimed: long enough for a reader that processes what it got, and
 /// short compared with any timeout.
-const IDLE_TIMEOUT: Duration = Duration::from_millis(100);
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How often a waiter that is not first in its queue looks for idle permits. The first one may not be polled itself.
 const LATER_WAITERS_SCAN_EVERY: Duration = Duration::from_secs(1);

@@ -61,14 +61,9 @@ impl FirstByteTimes {
         self.sorted[self.sorted.len() * percent / 100]
     }
 
-    /// The shortest time.
-    pub(super) fn fastest(&self) -> Option<Duration> {
-        self.sorted.first().copied()
-    }
-
     /// The shortest time of several answers.
     pub(super) fn fastest_of_several(&self) -> Option<Duration> {
-        self.fastest().filter(|_| self.sorted.len() >= 2)
+        self.sorted.first().copied().filter(|_| self.sorted.len() >= 2)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Estimates time to first byte and bandwidth from measurements. [`crate::LinkEstimate`] shares the estimate.
 //!
-//! Bandwidths are windowed maxima, as in BBR: where too few streams are open, a sample can only raise them. Bodies
-//! whose reader is slow do not count. Times to the first byte are quantiles of the latest answers.
+//! Bandwidths are windowed maxima, as in BBR. Where too few streams are open to fill the link, what they carry can only
+//! raise the estimate of its bandwidth. App-limited bodies do not count. Times to the first byte are quantiles of the
+//! latest answers.
 
 use std::cell::Cell;
 use std::{collections::VecDeque, time::Duration};
@@ -13,8 +14,9 @@ use crate::policy::{byte_range, first_bytes::FirstByteTimes, profile::BackendPro
 const FAR_SLOWER: u32 = 8;
 /// Bodies whose rate is remembered.
 const STREAM_SAMPLES: usize = 64;
-/// Bodies before the measured rate says something about the store.
-const STREAM_ENOUGH: usize = 3;
+/// The estimate is the highest rate but so many: streams that share the link are slower than one alone, and bursts from
+/// buffers are faster. With fewer bodies, the profile's rate holds.
+const OUTLIERS: usize = 2;
 /// The rate of a shorter body says nothing: it arrives from socket buffers at once.
 const STREAM_MIN_BYTES: u64 = 256 * 1024;
 /// The time over which arrivals of all streams are summed.
@@ -33,7 +35,7 @@ const SEARCH: f64 = 2.0;
 const SLOW: f64 = 0.5;
 /// A body that brought at most this share of the bytes that arrived meanwhile had company.
 const COMPANY: f64 = 0.75;
-/// A reader that is elsewhere for more than one part in this many of the time limits the body: the link does not.
+/// A body is app-limited if its reader asked for no bytes during more than one part in this many of its time.
 const APP_LIMITED_SHARE: u32 = 10;
 /// Buckets remembered.
 const BUCKETS: usize = 20;
@@ -80,15 +82,16 @@ pub struct EndedBody {
     pub elapsed: Duration,
     /// Bytes that all streams carried in that time, including this one.
     pub all_bytes: u64,
-    /// Time in which the reader had its latest bytes and did not ask for more.
-    pub away: Duration,
+    /// Time in which the reader could have taken bytes and did not ask for them. [`Duration::MAX`] where the rate says
+    /// nothing for another reason.
+    pub unread: Duration,
 }
 
 impl EndedBody {
     /// Whether the application read more slowly than bytes arrived, so that the rate says nothing about the link (as in
     /// BBR).
     fn is_app_limited(&self) -> bool {
-        self.away.saturating_mul(APP_LIMITED_SHARE) > self.elapsed
+        self.unread.saturating_mul(APP_LIMITED_SHARE) > self.elapsed
     }
 }
 
@@ -99,6 +102,8 @@ pub struct Estimator {
     ttfb: FirstByteTimes,
     /// Those of requests that opened no connection.
     ttfb_connected: FirstByteTimes,
+    /// The shortest time to a first byte of all answers.
+    fastest: Option<Duration>,
     stream: VecDeque<f64>,
     bucket_start: Duration,
     bucket_bytes: u64,
@@ -121,6 +126,7 @@ impl Estimator {
     /// An answer began `ttfb` after its request, which perhaps opened a connection before it was sent (`connects`).
     pub fn on_first_byte(&mut self, ttfb: Duration, connects: bool) {
         self.ttfb.push(ttfb);
+        self.fastest = Some(self.fastest.map_or(ttfb, |fastest| fastest.min(ttfb)));
         if !connects {
             self.ttfb_connected.push(ttfb);
         }
@@ -153,12 +159,8 @@ impl Estimator {
     /// A body has ended.
     ///
     /// Streams that saturate the link together have only a share of it each. Such a sample can raise the estimate of a
-    /// stream's rate, and lower it to the rate of the whole link at most. Otherwise, parts would shrink because there
+    /// stream's rate, and never lowers it below the rate of the whole link. Otherwise, parts would shrink because there
     /// are many of them.
-    ///
-    /// Where the program computed while the answer came, the answer looks late, and its bytes arrive at once from
-    /// socket buffers. So a sample raises the estimate only as far as it would if its answer had begun as early as the
-    /// fastest one, as BBR takes the longer of the times of sending and of arriving.
     pub fn on_body_end(&mut self, now: Duration, body: EndedBody) {
         self.roll(now);
         self.streams = self.streams.saturating_sub(1);
@@ -168,13 +170,25 @@ impl Estimator {
         }
         let seconds = body.elapsed.as_secs_f64();
         let believed = self.stream();
-        let without_burst = body.bytes as f64 / body.elapsed.saturating_add(self.lateness(body.ttfb)).as_secs_f64();
-        let rate = (body.bytes as f64 / seconds).min(without_burst.max(believed));
+        let rate = (body.bytes as f64 / seconds).min(self.rate_without_burst(&body).max(believed));
         let has_company = body.bytes as f64 <= COMPANY * body.all_bytes as f64;
         let aggregate = self.aggregate(believed);
         let filled = has_company && body.all_bytes as f64 / seconds >= FULL * aggregate;
         push(&mut self.stream, if filled { rate.max(believed.min(aggregate)) } else { rate }, STREAM_SAMPLES);
         self.rates.take();
+    }
+
+    /// The rate of `body`, had its answer begun as early as the fastest one, and had it taken as long at least as a
+    /// first byte does.
+    ///
+    /// Where the program computed while the answer came, the answer looks late, and its bytes arrive at once from
+    /// socket buffers. A body that is shorter than the sender's window arrives at once, too. BBR also takes the longer
+    /// of two times, of sending and of arriving.
+    fn rate_without_burst(&self, body: &EndedBody) -> f64 {
+        let known = if self.ttfb.are_enough() { Duration::MAX } else { self.prior.ttfb };
+        let fastest = self.fastest.unwrap_or(Duration::MAX).min(known);
+        let seconds = body.elapsed.saturating_add(body.ttfb.saturating_sub(fastest)).max(fastest).as_secs_f64();
+        body.bytes as f64 / seconds
     }
 
     /// The current estimate, for requests over connections that are open: they fill the link most of the time.
@@ -193,12 +207,6 @@ impl Estimator {
     /// least. A time that the profile explains is taken as it is.
     fn after_connecting(&self, ttfb: Duration) -> Duration {
         ttfb.min(self.prior.ttfb.max(ttfb / 2))
-    }
-
-    /// How much later than the fastest answer one began after `ttfb`.
-    fn lateness(&self, ttfb: Duration) -> Duration {
-        let fastest = self.ttfb_connected.fastest().or_else(|| self.ttfb.fastest());
-        ttfb.saturating_sub(fastest.unwrap_or(ttfb))
     }
 
     fn link_of(&self, times: Option<[Duration; 3]>) -> Link {
@@ -227,15 +235,21 @@ impl Estimator {
         (stream, aggregate)
     }
 
-    /// The third highest rate: streams that share the link are slower than one alone, and bursts from buffers
-    /// are faster.
     fn stream(&self) -> f64 {
-        third_highest(&self.stream).unwrap_or(self.prior.stream_bytes_per_s)
+        self.stream_with_faster(OUTLIERS)
+    }
+
+    /// The rate of a stream of which so many are faster; of the profile where fewer bodies have ended.
+    fn stream_with_faster(&self, faster: usize) -> f64 {
+        let mut sorted: Vec<_> = self.stream.iter().copied().collect();
+        sorted.sort_unstable_by(|a, b| b.total_cmp(a));
+        let enough = sorted.len() > OUTLIERS;
+        sorted.get(faster).copied().filter(|_| enough).unwrap_or(self.prior.stream_bytes_per_s)
     }
 
     /// Whether streams are slower than those that the profile assumes.
     fn is_slow(&self, stream: f64) -> bool {
-        self.stream.len() >= STREAM_ENOUGH && stream < SLOW * self.prior.stream_bytes_per_s
+        stream < SLOW * self.prior.stream_bytes_per_s
     }
 
     fn aggregate(&self, stream: f64) -> f64 {
@@ -254,7 +268,8 @@ impl Estimator {
         }
         if self.bucket_bytes > 0 && open_for < 2 * BUCKET {
             let rate = self.bucket_bytes as f64 / open_for.as_secs_f64();
-            let could_carry = self.bucket_min_streams as f64 * self.stream();
+            // Streams differ: many of them carry many times what the average one does, and not the fastest.
+            let could_carry = self.bucket_min_streams as f64 * self.stream_with_faster(self.stream.len() / 2);
             push(&mut self.buckets, (rate, could_carry > 1.25 * rate), BUCKETS);
             self.rates.take();
         }
@@ -269,12 +284,6 @@ fn push<T>(samples: &mut VecDeque<T>, sample: T, most: usize) {
         samples.pop_front();
     }
     samples.push_back(sample);
-}
-
-fn third_highest(samples: &VecDeque<f64>) -> Option<f64> {
-    let mut sorted: Vec<_> = samples.iter().copied().collect();
-    sorted.sort_unstable_by(|a, b| b.total_cmp(a));
-    sorted.get(2).or(sorted.last()).copied()
 }
 
 #[cfg(test)]

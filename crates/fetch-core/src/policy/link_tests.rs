@@ -79,7 +79,7 @@ fn share_20_mb_per_s(estimator: &mut Estimator, at: &mut Duration, streams: u64)
 fn slow_streams_make_the_link_unknown_until_more_of_them_bring_no_more() {
     let (mut estimator, mut at) = (Estimator::new(BackendProfile::default()), Duration::ZERO);
     share_20_mb_per_s(&mut estimator, &mut at, 1);
-    assert!(estimator.link().aggregate_bytes_per_s >= 1e9, "one slow body says nothing");
+    assert_eq!(estimator.link(), Estimator::new(BackendProfile::default()).link(), "one slow body says nothing");
     (0..5).for_each(|_| share_20_mb_per_s(&mut estimator, &mut at, 1));
     let link = estimator.link();
     assert!((link.stream_bytes_per_s - 20e6).abs() < 1e6, "{link:?}");
@@ -102,18 +102,37 @@ fn a_stream_is_not_faster_than_the_link() {
 #[test]
 fn bytes_that_arrive_at_once_after_a_late_answer_show_no_faster_stream() {
     let mut estimator = Estimator::new(BackendProfile::default());
-    let body = |bytes, ttfb_ms, elapsed_ms| EndedBody {
-        bytes,
-        ttfb: ttfb_ms * MS,
-        elapsed: elapsed_ms * MS,
-        all_bytes: bytes,
-        ..EndedBody::default()
+    let mut bodies = |number, bytes, ttfb_ms, elapsed_ms| {
+        for _ in 0..number {
+            estimator.on_first_byte(ttfb_ms * MS, false);
+            let (ttfb, elapsed) = (ttfb_ms * MS, elapsed_ms * MS);
+            let body = EndedBody { bytes, ttfb, elapsed, all_bytes: bytes, ..EndedBody::default() };
+            estimator.on_body_end(Duration::ZERO, body);
+        }
+        (estimator.link().stream_bytes_per_s / 1e6).round()
     };
-    estimator.on_first_byte(30 * MS, false);
-    (0..10).for_each(|_| estimator.on_body_end(Duration::ZERO, body(4_000_000, 96, 4)));
-    assert!((estimator.link().stream_bytes_per_s - 60e6).abs() < 1.0, "1,000 MB/s is a burst");
-    (0..10).for_each(|_| estimator.on_body_end(Duration::ZERO, body(4_000_000, 32, 38)));
-    assert!((estimator.link().stream_bytes_per_s - 100e6).abs() < 1e6, "100 MB/s after 30 ms are possible");
+    assert_eq!(bodies(7, 4_000_000, 96, 4), 60.0, "1,000 MB/s is a burst, also at the start");
+    assert_eq!(bodies(10, 4_000_000, 30, 4), 133.0, "no more than in the time to a first byte");
+    assert_eq!(bodies(64, 4_000_000, 30, 67), 60.0);
+    assert_eq!(bodies(10, 4_000_000, 32, 38), 100.0, "100 MB/s after 30 ms are possible");
+    assert_eq!(bodies(64, 4_000_000, 30, 67), 60.0);
+    assert_eq!(bodies(600, 4_000_000, 100, 4), 60.0, "late answers alone are late, too");
+}
+
+#[test]
+fn streams_of_different_rates_do_not_make_a_link_look_full() {
+    let mut estimator = Estimator::new(BackendProfile::default());
+    for n in 0..64 {
+        let bytes = 3_000_000 * (n % 3 + 1);
+        let body = EndedBody { bytes, elapsed: 100 * MS, all_bytes: bytes, ..EndedBody::default() };
+        estimator.on_body_end(Duration::ZERO, body);
+    }
+    assert!((estimator.link().stream_bytes_per_s - 90e6).abs() < 1.0);
+    (0..8).for_each(|_| {
+        estimator.on_body_start(Duration::ZERO);
+    });
+    (1..1_000).for_each(|ms| estimator.on_bytes(ms * MS, 8 * 60_000));
+    assert!(estimator.link().aggregate_bytes_per_s >= 1e9, "8 streams of 30, 60 and 90 MB/s carry 480");
 }
 
 /// Any profile: `LinkEstimate::new` accepts one without a check.
@@ -132,22 +151,22 @@ proptest! {
     #[test]
     fn always_a_usable_link(
         profile in profile(),
-        events in prop::collection::vec((0_u8..4, 0_u32..5_000, 0_u64..50_000_000), 0..200),
+        events in prop::collection::vec((0_u8..4, 0_u32..5_000, 0_u64..50_000_000, 0_u32..500), 0..200),
     ) {
         let mut estimator = Estimator::new(profile);
         let unmeasured = estimator.link();
         prop_assert!(unmeasured.stream_bytes_per_s >= 1.0 && unmeasured.aggregate_bytes_per_s.is_finite());
         let mut now = Duration::ZERO;
-        for (kind, ms, bytes) in events {
+        for (kind, ms, bytes, other_ms) in events {
             now += ms * MS;
             match kind {
                 0 => estimator.on_first_byte(ms * MS, false),
                 1 => { estimator.on_body_start(now); }
                 2 => estimator.on_bytes(now, bytes),
                 _ => {
-                    let (elapsed, all_bytes) = (ms * MS, bytes * u64::from(ms % 40));
-                    let away = if bytes % 2 == 1 { Duration::MAX } else { Duration::ZERO };
-                    estimator.on_body_end(now, EndedBody { bytes, ttfb: elapsed, elapsed, all_bytes, away });
+                    let (elapsed, ttfb, unread) = (ms * MS, other_ms * MS, (other_ms % 100) * MS);
+                    let all_bytes = bytes * u64::from(ms % 40);
+                    estimator.on_body_end(now, EndedBody { bytes, ttfb, elapsed, all_bytes, unread });
                 }
             }
             let link = estimator.link();

@@ -10,6 +10,10 @@ use crate::policy::link::Link;
 /// trip is the most that one request less is worth.
 const SPARE_REQUESTS: u64 = 4;
 
+/// The largest hole that is fetched along: an estimate of the link that is too high for a moment must not make a call
+/// fetch many times what it asks for.
+const MOST_HOLE_BYTES: u64 = 2 << 20;
+
 /// The most requests in flight at once for the ranges of one call.
 pub const RANGES_AT_ONCE: usize = 32;
 
@@ -20,7 +24,7 @@ pub const RANGES_AT_ONCE: usize = 32;
 pub fn merge_ranges(ranges: &[Range<u64>], link: &Link, at_once: usize) -> Vec<Range<u64>> {
     let mut sorted = ranges.to_vec();
     sorted.sort_unstable_by_key(|range| (range.start, range.end));
-    let round_trip = link.round_trip_bytes();
+    let round_trip = link.round_trip_bytes().min(MOST_HOLE_BYTES);
     let runs = bridge(&sorted, round_trip / SPARE_REQUESTS);
     if runs.len() > at_once { bridge(&runs, round_trip) } else { runs }
 }
@@ -61,6 +65,12 @@ mod tests {
         check(&[0..10, 110..120, 300..310], 8, &[(0, 120), (300, 310)]);
         check(&[0..10, 110..120, 300..310], 1, &[(0, 310)]);
         check(&[0..10, 111..120], 8, &[(0, 10), (111, 120)]);
+    }
+
+    #[test]
+    fn no_estimate_makes_a_hole_cheap() {
+        let ranges: Vec<_> = (0..100).map(|n| n * (5 << 20)..n * (5 << 20) + 65_536).collect();
+        assert_eq!(merge_ranges(&ranges, &link(u32::MAX), 32), ranges);
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl LinkEstimate {
         estimator.on_first_byte(first_byte.ttfb, first_byte.connects);
         let all_bytes_before = estimator.on_body_start(now);
         let (estimate, ttfb) = (Arc::clone(self), first_byte.ttfb);
-        BodyMeter { estimate, ttfb, started: now, bytes: 0, all_bytes_before, away: Duration::ZERO }
+        BodyMeter { estimate, ttfb, started: now, bytes: 0, all_bytes_before, unread: Duration::ZERO }
     }
 }
 
@@ -171,7 +171,7 @@ pub struct BodyMeter {
     started: Duration,
     bytes: u64,
     all_bytes_before: u64,
-    away: Duration,
+    unread: Duration,
 }
 
 impl BodyMeter {
@@ -186,10 +186,15 @@ impl BodyMeter {
         self.estimate.start.elapsed().saturating_sub(self.started)
     }
 
-    /// The reader has not asked for bytes for the time `away`. If that is much of the body's time, its rate says
-    /// nothing about the link; with [`Duration::MAX`] it never does.
-    pub fn reader_was_away(&mut self, away: Duration) {
-        self.away = self.away.saturating_add(away);
+    /// The reader could have taken bytes for this time, and did not ask for them. If it is much of the body's time, the
+    /// rate says nothing about the link.
+    pub fn add_unread(&mut self, time: Duration) {
+        self.unread = self.unread.saturating_add(time);
+    }
+
+    /// Excludes the rate of the body from the estimate.
+    pub fn exclude(&mut self) {
+        self.unread = Duration::MAX;
     }
 }
 
@@ -202,7 +207,7 @@ impl Drop for BodyMeter {
             ttfb: self.ttfb,
             elapsed: now.saturating_sub(self.started),
             all_bytes: estimator.all_bytes() - self.all_bytes_before,
-            away: self.away,
+            unread: self.unread,
         };
         estimator.on_body_end(now, body);
     }

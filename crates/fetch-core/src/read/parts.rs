@@ -7,7 +7,7 @@
 
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
-use std::{future::poll_fn, ops::Range, pin::Pin, sync::Arc, time::Duration};
+use std::{future::poll_fn, ops::Range, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -287,7 +287,7 @@ impl SplitRead {
                 PutOutcome::Full => {}
                 PutOutcome::Unwanted(bytes) => return self.core.counters.wasted_bytes.add(bytes),
             }
-            body.reader_was_away(Duration::MAX);
+            body.exclude_rate();
             body.mark_idle();
             poll_fn(|cx| self.state.lock().poll_room(number, cx)).await;
         }

@@ -1,7 +1,7 @@
 //! The body of one GET: counted, measured, resumed if it breaks off, and exactly as long as promised.
 
 use std::task::{Context, Poll, ready};
-use std::{ops::Range, pin::Pin, sync::Arc, time::Duration};
+use std::{ops::Range, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
@@ -11,7 +11,7 @@ use tokio::{task::coop, time::Instant};
 
 use crate::limits::call_activity::{CallActivity, IdleWaker};
 use crate::limits::permit_state::PermitKind;
-use crate::limits::permits::Permit;
+use crate::limits::permits::{IDLE_TIMEOUT, Permit};
 use crate::policy::body_check::BodyCheck;
 use crate::policy::fill::FULL_WEIGHT;
 use crate::protocol::extensions::Origin;
@@ -114,7 +114,7 @@ impl ResponseBody {
     pub(crate) fn pass_through(self) -> BoxStream<'static, Result<Bytes>> {
         self.mark_idle();
         let waker = IdleWaker::new(&self.activity);
-        PassThroughBody { body: self, waker, taken_at: Some(Instant::now()) }.boxed()
+        PassThroughBody { body: self, waker, has_taken: true }.boxed()
     }
 
     /// The reader has what it asked for. If it does not poll again soon, the permit may be reclaimed.
@@ -131,11 +131,10 @@ impl ResponseBody {
         self
     }
 
-    /// The reader has not asked for bytes for the time `away`; [`Duration::MAX`] excludes the rate of this body from
-    /// the estimate of the link.
-    pub(crate) fn reader_was_away(&mut self, away: Duration) {
+    /// Excludes the rate of this body from the estimate of the link.
+    pub(crate) fn exclude_rate(&mut self) {
         if let Some(meter) = &mut self.meter {
-            meter.reader_was_away(away);
+            meter.exclude();
         }
     }
 
@@ -143,6 +142,7 @@ impl ResponseBody {
         self.activity.mark_active();
         if self.permit.as_ref().is_some_and(Permit::is_reclaimed) {
             self.permit = None;
+            self.exclude_rate();
             let (permits, activity) = (Arc::clone(&self.core.permits), Arc::clone(&self.activity));
             self.reacquiring =
                 Some(async move { permits.acquire(PermitKind::LargeDemand, FULL_WEIGHT, &activity).await }.boxed());
@@ -279,22 +279,27 @@ impl Drop for ResponseBody {
 struct PassThroughBody {
     body: ResponseBody,
     waker: Arc<IdleWaker>,
-    /// When the reader took the latest chunk.
-    taken_at: Option<Instant>,
+    /// The reader has taken the answer or a chunk, and has not asked for more since.
+    has_taken: bool,
 }
 
 impl PassThroughBody {
-    /// The reader asks for bytes, or for no more.
-    fn reader_is_back(&mut self) {
-        if let Some(taken_at) = self.taken_at.take() {
-            self.body.reader_was_away(taken_at.elapsed());
+    /// The reader polls or drops the body.
+    fn count_unread(&mut self) {
+        let idle = self.body.activity.idle_for();
+        // A reader that is woken is polled a little later, because others are polled before.
+        if (self.has_taken || idle >= IDLE_TIMEOUT)
+            && let Some(meter) = &mut self.body.meter
+        {
+            meter.add_unread(idle);
         }
+        self.has_taken = false;
     }
 }
 
 impl Drop for PassThroughBody {
     fn drop(&mut self) {
-        self.reader_is_back();
+        self.count_unread();
     }
 }
 
@@ -302,9 +307,9 @@ impl Stream for PassThroughBody {
     type Item = Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        self.reader_is_back();
         // A reader of chunks that are always ready yields to other tasks from time to time.
         let coop = ready!(coop::poll_proceed(cx));
+        self.count_unread();
         let waker = self.waker.begin_poll(cx);
         let item = ready!(self.body.poll_next_unpin(&mut Context::from_waker(&waker)));
         coop.made_progress();
@@ -314,7 +319,7 @@ impl Stream for PassThroughBody {
         if let Some(Ok(bytes)) = &item {
             self.body.core.counters.delivered_bytes.add(bytes.len() as u64);
             self.body.mark_idle();
-            self.taken_at = Some(Instant::now());
+            self.has_taken = true;
         }
         Poll::Ready(item)
     }

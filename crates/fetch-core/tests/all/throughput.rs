@@ -197,3 +197,22 @@ async fn bodies_are_measured_unless_their_reader_is_away_for_long() {
         assert!((stream - 60e6).abs() < 1.0, "{pause:?} {away:?} {drops_the_rest}: {stream}");
     }
 }
+
+/// So does one that was woken, and is not polled for longer than a busy runtime takes.
+#[tokio::test(start_paused = true)]
+async fn bodies_that_are_left_alone_do_not_count() {
+    use futures::{StreamExt, poll};
+    for (pause, expected) in [(Duration::from_millis(20), 30e6), (Duration::from_millis(200), 60e6)] {
+        let bench = bench(LinkProfile { stream_bytes_per_s: 30e6, ..LinkProfile::gcs() }, 64 * MIB, 0);
+        for n in 0..8 {
+            let range = n * MIB..(n + 1) * MIB;
+            let result = bench.store.get_opts(&path(), GetOptions::new().with_range(Some(range))).await.unwrap();
+            let mut body = result.into_stream();
+            while poll!(body.next()).is_ready() {}
+            tokio::time::sleep(pause).await;
+            while body.next().await.is_some() {}
+        }
+        let stream = bench.store.link().link().stream_bytes_per_s;
+        assert!((stream - expected).abs() < 0.1 * expected, "{pause:?}: {stream}");
+    }
+}

@@ -110,7 +110,7 @@ impl PartRequest {
             self.buffer.0.gather(BlockWriter::new(Arc::clone(&self.shared.blocks), self.fetch.range.end));
         }
         let mut check = BodyCheck::of_answer(&self.fetch.range, &answer.range, answer.meta.size)?;
-        let mut meter = self.shared.link.to_measure().map(|estimate| estimate.body_started(asked.elapsed()));
+        let mut meter = self.shared.link.to_measure(&answer).map(|estimate| estimate.body_started(asked.elapsed()));
         let mut body = match answer.payload {
             GetResultPayload::Stream(body) => body,
             // The store's stream of a file reads 8 KiB at a time; one large read is faster.

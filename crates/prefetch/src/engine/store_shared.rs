@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use headstart_fetch_core::internal::locks::Mutex;
-use headstart_fetch_core::internal::{MeasuredLink, Refusals};
+use headstart_fetch_core::internal::{MeasuredLink, Origin, Refusals};
 use headstart_fetch_core::{BackendProfile, Intent, LinkEstimate, MemoryBudget, ObjectChanged, ObjectVersion, PinBy};
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, ObjectStore, Result};
@@ -74,9 +74,9 @@ impl LinkSource {
         self.below.get().unwrap_or(&self.own)
     }
 
-    /// Our own estimate, if no layer below measures the link.
-    pub(crate) fn to_measure(&self) -> Option<&Arc<LinkEstimate>> {
-        self.below.get().is_none().then_some(&self.own)
+    /// Our own estimate, if the body of `answer` counts for it: no layer below measures the link, and none is a cache.
+    pub(crate) fn to_measure(&self, answer: &GetResult) -> Option<&Arc<LinkEstimate>> {
+        (self.below.get().is_none() && Origin::of(&answer.extensions).is_none()).then_some(&self.own)
     }
 
     /// Uses the estimate in `answer` from now on, if it is the first one.

@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::{Either, select};
@@ -221,7 +220,7 @@ impl ObjectRequest {
         let Answer { requested, asked, result } = answer;
         let range = result.range.clone();
         let mut check = BodyCheck::of_answer(&requested, &range, result.meta.size)?;
-        let mut meter = self.shared().link.to_measure().map(|estimate| estimate.body_started(asked.elapsed()));
+        let mut meter = self.shared().link.to_measure(&result).map(|estimate| estimate.body_started(asked.elapsed()));
         let is_charged = self.slot.charged_bytes() >= arrived.held_bytes() + len(&range);
         let mut body = match result.payload {
             payload @ GetResultPayload::File(..) if len(&range) <= FILE_AT_ONCE_BYTES => {
@@ -231,7 +230,7 @@ impl ObjectRequest {
             payload => GetResult { payload, ..result }.into_stream(),
         };
         if let (Some(meter), false) = (&mut meter, is_charged) {
-            meter.reader_was_away(Duration::MAX);
+            meter.exclude();
         }
         // From this byte on, the next object is requested beside this one: its first byte is a round trip away.
         let mut soon_at = if is_charged { u64::MAX } else { range.end.saturating_sub(self.queue.limits().lead_bytes) };

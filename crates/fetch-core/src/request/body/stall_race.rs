@@ -92,7 +92,7 @@ impl ResponseBody {
     /// # Errors
     /// The error that the reader gets after the retry timeout.
     fn begin_race(&mut self, waited: Duration) -> Result<()> {
-        self.reader_was_away(Duration::MAX);
+        self.exclude_rate();
         let now = Instant::now();
         if self.race.as_ref().is_some_and(|race| now.saturating_duration_since(race.sent_at) < waited) {
             // The second request has not been silent for as long yet.
@@ -207,6 +207,8 @@ impl ResponseBody {
             SecondRequest::Answered { stream, first_byte, lower } => {
                 self.stream = stream;
                 self.measure(first_byte, lower);
+                // Its bytes may have waited since its answer.
+                self.exclude_rate();
             }
         }
         true
