@@ -2,7 +2,9 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
+use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{AUTHORIZATION, CONNECTION, EXPECT, HOST, HeaderMap, HeaderValue};
 use hyper::http::Extensions;
@@ -24,6 +26,12 @@ use crate::policy::served_name::{ServedName, bucket_of_host, is_local_host};
 
 /// The name of the bucket for `s3s` where it refuses the own one, as it does with underscores.
 const ALIAS: &str = "headstart-served-bucket";
+
+/// The most of a refused request's body that is read.
+const SKIPPED_BYTES: usize = 1 << 20;
+
+/// How long a refused request's body is waited for.
+const SKIPPED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Parameters of a query that name something of an object other than its bytes.
 const OF_OBJECT: [&str; 10] =
@@ -88,7 +96,13 @@ impl Service {
             None
         };
         let mut answer = match refusal {
-            Some(refusal) => refused(refusal, is_json),
+            Some(refusal) => {
+                // Who asks for `100 Continue` sends no body that is refused.
+                if !request.headers().contains_key(EXPECT) {
+                    skip(request.into_body()).await;
+                }
+                refused(refusal, is_json)
+            }
             None => self.dispatch(request.map(Body::from)).await,
         };
         if ends_connection {
@@ -239,6 +253,15 @@ fn parameters(uri: &Uri) -> Vec<(String, String)> {
 
 fn is_json(uri: &Uri) -> bool {
     ["/storage/v1/", "/download/storage/v1/", "/upload/storage/v1/"].iter().any(|it| uri.path().starts_with(it))
+}
+
+/// Reads a body that nobody wants, if it is short. An answer before its end would end the connection, and a client that
+/// still writes may see only that.
+async fn skip(body: Incoming) {
+    let mut body = Limited::new(body, SKIPPED_BYTES);
+    let whole = async { while let Some(Ok(_)) = body.frame().await {} };
+    // What is longer or comes later ends the connection.
+    let _ = tokio::time::timeout(SKIPPED_WITHIN, whole).await;
 }
 
 fn refused(refusal: RefusedRequest, is_json: bool) -> Response<Body> {
