@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use headstart_sim::RequestKind;
 use headstart_sim::server::Dialect;
@@ -239,15 +240,15 @@ fn an_empty_object_announced_by_expect_ends_its_connection() {
 }
 
 /// A client that still writes its body when the refusal comes would see only the end of the connection.
-#[test]
-fn the_body_of_a_refused_write_is_read_before_the_answer() {
+#[tokio::test]
+async fn the_body_of_a_refused_write_is_read_before_the_answer() {
     let (place, bucket) = (Place::new(), Bucket::new(Dialect::S3));
     bucket.put("k", b"bytes");
     let endpoint = Endpoint::start(&place, &bucket, &bucket.url(""), &[]);
     let mut stream = TcpStream::connect(&endpoint.url[7..]).unwrap();
     stream.write_all(b"PUT /bucket/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n").unwrap();
     for _ in 0..10 {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        tokio::time::sleep(Duration::from_millis(20)).await;
         stream.write_all(&[b'x'; 10_000]).unwrap();
     }
     stream.write_all(b"GET /bucket/k HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
