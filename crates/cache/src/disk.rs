@@ -46,8 +46,11 @@ pub(crate) use self::tier::SegmentTier;
 
 /// A second tier of pages, below the memory. All methods but `read` and `close` return at once.
 pub(crate) trait DiskTier: fmt::Debug + Send + Sync {
-    /// Whether the page is here, as far as is known without asking the disk, and may be read now.
+    /// Whether the page is here, as far as is known without asking the disk, and reads may be tried now.
     fn has(&self, page: &DiskPage) -> bool;
+
+    /// Whether to read now, asked just before it. While reads fail, one in a while is let through.
+    fn may_read(&self) -> bool;
 
     /// Whether pages of any version of a path may be here, and may be read now.
     fn may_have(&self, path_tag: u32) -> bool;

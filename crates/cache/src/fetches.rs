@@ -164,11 +164,10 @@ impl Fetches {
     /// The pages of `claim` that are on disk, in ascending order. A private claim reads none: an attempt before it has
     /// failed.
     fn on_disk(&self, call: &CacheCall, head: &ObjectHead, claim: &Claim<'_>) -> Vec<u64> {
-        if self.lookup.disk.is_none() || claim.is_private {
-            return Vec::new();
-        }
+        let Some(disk) = self.lookup.disk.as_ref().filter(|_| !claim.is_private) else { return Vec::new() };
         let pages = claim.needs.iter().map(|need| need.page);
-        pages.filter(|page| self.lookup.is_on_disk(call, head, *page)).collect()
+        let on_disk: Vec<u64> = pages.filter(|page| self.lookup.is_on_disk(call, head, *page)).collect();
+        if on_disk.is_empty() || disk.tier.may_read() { on_disk } else { Vec::new() }
     }
 
     /// Counts hits, misses (the call sent the request that brings the page) and joins. Pages from disk are counted when

@@ -50,6 +50,14 @@ pub(crate) struct Lookup {
     pub(crate) counters: Arc<CacheCounters>,
 }
 
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        if self.disk.is_some() {
+            self.memory.offer_last();
+        }
+    }
+}
+
 impl Lookup {
     pub(crate) fn new(
         config: &CacheConfig,

@@ -64,7 +64,10 @@ impl DiskDirectory {
         let has_segments = names.iter().any(|name| matches!(DiskFile::parse(name), Some(DiskFile::Segment(..))));
         if !is_made && has_segments && !marker.exists() {
             return Err(bad("it has segments, but no file headstart-cache; use an empty directory".to_owned()));
-        } else if !is_made {
+        }
+        // After a power failure the file may be there without its text.
+        let is_empty = fs::metadata(&marker).is_ok_and(|found| found.len() == 0);
+        if !is_made || is_empty {
             directory.write_marker().map_err(|error| failed("write to it", error))?;
         }
         let mut text = String::new();
@@ -80,8 +83,9 @@ impl DiskDirectory {
     /// Writes the file that says what the directory is. Several processes may do so at once.
     fn write_marker(&self) -> io::Result<()> {
         // A lock is nobody's to remove. Renamed, the file is complete from the first moment that others see it.
-        let (writer, mut file) = self.new_writer()?;
-        file.write_all(marker_text().as_bytes())?;
+        let (writer, lock) = self.new_writer()?;
+        (&lock.0).write_all(marker_text().as_bytes())?;
+        lock.0.sync_all()?;
         self.io.rename(&self.file(DiskFile::WriterLock(writer)), &self.file(DiskFile::Marker))
     }
 
@@ -117,7 +121,7 @@ impl DiskDirectory {
     }
 
     /// Takes the lock of the process that makes room; `None` while another process has it.
-    pub(crate) fn lock_keeper(&self) -> io::Result<Option<File>> {
+    pub(crate) fn lock_keeper(&self) -> io::Result<Option<HeldLock>> {
         let path = self.file(DiskFile::KeeperLock);
         let file = match open_lock(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => match self.io.create(&path) {
@@ -126,11 +130,11 @@ impl DiskDirectory {
             },
             opened => opened?,
         };
-        Ok(file.try_lock().is_ok().then_some(file))
+        Ok(HeldLock::take(file))
     }
 
-    /// Makes a new writer: its number, and its lock, which is held until the file is closed.
-    pub(crate) fn new_writer(&self) -> io::Result<(u64, File)> {
+    /// Makes a new writer: its number, and its lock.
+    pub(crate) fn new_writer(&self) -> io::Result<(u64, HeldLock)> {
         loop {
             let writer = random();
             let path = self.file(DiskFile::WriterLock(writer));
@@ -139,16 +143,35 @@ impl DiskDirectory {
                 created => created?,
             };
             // A keeper may have found the file before it was locked, and taken its writer for dead.
-            if file.try_lock().is_ok() && path.exists() {
-                return Ok((writer, file));
+            if let Some(lock) = HeldLock::take(file)
+                && path.exists()
+            {
+                return Ok((writer, lock));
             }
         }
     }
 
     /// The lock of a writer that is dead; `None` while it lives.
-    pub(crate) fn lock_of_dead(&self, writer: u64) -> Option<File> {
-        let file = open_lock(&self.file(DiskFile::WriterLock(writer))).ok()?;
-        file.try_lock().is_ok().then_some(file)
+    pub(crate) fn lock_of_dead(&self, writer: u64) -> Option<HeldLock> {
+        HeldLock::take(open_lock(&self.file(DiskFile::WriterLock(writer))).ok()?)
+    }
+}
+
+/// A locked file. Dropping it unlocks the file: to close it would not do where a forked child has it open too.
+#[derive(Debug)]
+pub(crate) struct HeldLock(File);
+
+impl HeldLock {
+    /// Locks `file`; `None` where it is locked already.
+    fn take(file: File) -> Option<Self> {
+        file.try_lock().is_ok().then_some(Self(file))
+    }
+}
+
+impl Drop for HeldLock {
+    fn drop(&mut self) {
+        // Where this fails, closing the file unlocks it.
+        let _ = self.0.unlock();
     }
 }
 
@@ -224,7 +247,21 @@ mod tests {
         assert!(directory.lock_of_dead(writer).is_none());
         drop(lock);
         assert!(directory.lock_of_dead(writer).is_some());
-        let keeper = directory.lock_keeper().expect("no error");
-        assert!(keeper.is_some() && directory.lock_keeper().expect("no error").is_none());
+        let keeper = directory.lock_keeper().expect("no error").expect("nobody has it");
+        assert!(directory.lock_keeper().expect("no error").is_none());
+        // As a child has it that was forked meanwhile.
+        let inherited = keeper.0.try_clone().expect("a descriptor");
+        drop(keeper);
+        assert!(directory.lock_keeper().expect("no error").is_some());
+        drop(inherited);
+    }
+
+    #[test]
+    fn a_marker_without_text_is_written_anew() {
+        let path = tempfile::tempdir().expect("a directory");
+        let marker = open(path.path()).expect("made").file(DiskFile::Marker);
+        fs::write(&marker, "").expect("truncated");
+        open(path.path()).expect("as after a power failure");
+        assert_eq!(fs::read_to_string(&marker).expect("there"), marker_text());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, IoSliceMut};
+use std::io::{self, ErrorKind, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
@@ -83,12 +83,21 @@ impl SegmentScan {
     }
 
     fn add(&mut self, set: &SegmentSet, id: SegmentId, state: SegmentState) {
-        let Ok(file) = set.directory.io.open(&set.directory.segment(id, state)) else { return };
-        let file = Arc::new(file);
+        let file = match set.directory.io.open(&set.directory.segment(id, state)) {
+            Ok(file) => Arc::new(file),
+            Err(error) => {
+                if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) {
+                    // Such as too many open files: the directory is listed again, and the segment is tried again.
+                    self.changed = None;
+                }
+                return;
+            }
+        };
         match header(&*set.directory.io, &file, id) {
             Ok(Some(header)) => {
                 if let Some(segment) = set.add(&header, Some(&file), state) {
                     read_table(set, &segment);
+                    set.close_surplus(&segment);
                 }
             }
             // Its writer has not written the header yet.

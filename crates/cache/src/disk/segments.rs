@@ -222,6 +222,13 @@ impl SegmentSet {
         }
     }
 
+    /// Closes the file of `segment` again where more are open than are kept open.
+    pub(crate) fn close_surplus(&self, segment: &Segment) {
+        if self.open_files.load(Relaxed) > self.max_open_files && segment.file.write().take().is_some() {
+            self.open_files.fetch_sub(1, Relaxed);
+        }
+    }
+
     /// Closes the files of segments that `is_idle` names, where many files are open.
     pub(crate) fn close_idle(&self, is_idle: impl Fn(&Segment) -> bool) {
         if self.open_files.load(Relaxed) < self.max_open_files {

@@ -123,6 +123,11 @@ impl DiskShared {
         changed
     }
 
+    /// Whether a read may be tried now, for a caller that does not make it.
+    fn could_read(&self) -> bool {
+        !self.has_faults.load(Relaxed) || self.health.lock().reads.could_try(self.now())
+    }
+
     /// Whether to try now, as the gate says that `pick` names. Open where nothing has failed.
     pub(crate) fn may_try(&self, pick: impl FnOnce(&mut DiskHealth) -> &mut FaultGate) -> bool {
         !self.has_faults.load(Relaxed) || self.update_health(|health, now| pick(health).may_try(now))
@@ -225,7 +230,11 @@ impl DiskShared {
 
 impl DiskTier for SegmentTier {
     fn has(&self, page: &DiskPage) -> bool {
-        self.shared.set.has(page) && self.shared.may_try(|health| &mut health.reads)
+        self.shared.set.has(page) && self.shared.could_read()
+    }
+
+    fn may_read(&self) -> bool {
+        self.shared.may_try(|health| &mut health.reads)
     }
 
     fn may_have(&self, path_tag: u32) -> bool {

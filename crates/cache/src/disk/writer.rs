@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 
-use super::directory::DiskDirectory;
+use super::directory::{DiskDirectory, HeldLock};
 use super::object::DiskPage;
 use super::policy::entry::{PageEntry, SegmentHeader};
 use super::policy::layout::{ENTRY_BYTES, SegmentId, SegmentLayout, SegmentState, record_bytes};
@@ -21,7 +21,7 @@ pub(crate) struct SegmentWriter {
     next_number: u32,
     current: Option<OpenSegment>,
     /// Held as long as this writer lives.
-    _lock: File,
+    _lock: HeldLock,
 }
 
 /// The segment that is being written.

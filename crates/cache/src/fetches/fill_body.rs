@@ -28,7 +28,8 @@ impl FillBody {
         Self { stream, chunk: Bytes::new(), start: range.start, at: range.start, end: range.end, below }
     }
 
-    /// The next `n` bytes. They own their memory (a slice would keep its chunk), unless one chunk is the whole answer.
+    /// The next `n` bytes, copied: a chunk may be a slice of a client's buffer, which is many times as long, and would
+    /// be kept by it.
     pub(super) async fn take(&mut self, n: usize, counters: &CacheCounters, origin: &Origin) -> Result<Bytes> {
         let mut taken = Vec::new();
         while taken.len() < n {
@@ -40,15 +41,11 @@ impl FillBody {
                 })?;
                 continue;
             }
-            if self.chunk.len() == n && self.end - self.start == n as u64 {
-                break;
-            }
             taken.reserve_exact(n - taken.len());
             let part = self.chunk.len().min(n - taken.len());
             taken.extend_from_slice(&self.chunk.split_to(part));
         }
         self.at += n as u64;
-        let taken = if taken.is_empty() { std::mem::take(&mut self.chunk) } else { taken.into() };
         if self.at == self.end {
             // The last piece is handed out only after the end of the body was seen: a longer body is an error.
             let mut has_more = !self.chunk.is_empty();
@@ -59,7 +56,7 @@ impl FillBody {
                 return Err(FetchError::LongBody { start: self.start, end: self.end }.into());
             }
         }
-        Ok(taken)
+        Ok(taken.into())
     }
 
     async fn next_chunk(&mut self, counters: &CacheCounters, origin: &Origin) -> Result<Option<Bytes>> {
@@ -75,5 +72,35 @@ impl FillBody {
             }
         }
         Ok(chunk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_store::{GetResultPayload, ObjectMeta, path::Path};
+
+    /// Hyper hands on slices of its buffer, of 8 KiB at least: small objects would hold many times their size.
+    #[tokio::test]
+    async fn a_piece_does_not_keep_its_chunk() {
+        let buffer = Bytes::from(vec![7; 8192]);
+        let answer = GetResult {
+            payload: GetResultPayload::Stream(futures::stream::iter([Ok(buffer.slice(..100))]).boxed()),
+            meta: ObjectMeta {
+                location: Path::from("small"),
+                last_modified: std::time::SystemTime::UNIX_EPOCH.into(),
+                size: 100,
+                e_tag: None,
+                version: None,
+            },
+            range: 0..100,
+            attributes: object_store::Attributes::new(),
+            extensions: object_store::Extensions::new(),
+        };
+        let mut body = FillBody::new(answer);
+        let piece = body.take(100, &CacheCounters::default(), &Origin::default()).await.expect("100 bytes");
+        drop(body);
+        assert_eq!(piece, [7; 100][..]);
+        assert!(buffer.try_into_mut().is_ok(), "the piece keeps the buffer");
     }
 }

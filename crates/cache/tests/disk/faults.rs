@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use headstart_cache::internal::{DiskIo, SystemIo};
-use headstart_cache::{CacheConfig, DiskConfig, DiskState};
+use headstart_cache::{CacheConfig, DiskConfig, DiskState, Freshness};
 use tokio::time::Instant;
 
 use crate::home::{Cached, Dice, Home, MIB, PAGE, object, sent, sleep, store};
@@ -114,6 +114,24 @@ async fn a_disk_whose_reads_fail_costs_nothing_and_works_again_when_they_do() {
     time(&cache, &path, &pages).await;
     assert_eq!(cache.disk().state, DiskState::Normal);
     assert!(cache.disk().hits > 100, "{:?}", cache.disk());
+}
+
+/// Each read asks the store first whether the version is the present one: this is no try of the disk.
+#[tokio::test(start_paused = true)]
+async fn a_disk_works_again_where_every_read_is_validated() {
+    let path = object("eio", 4 * MIB);
+    let (home, pages) = filled(&path, 4 * MIB).await;
+    let io = Arc::new(Faulty::default());
+    let disk = DiskConfig { io: Some(Arc::clone(&io) as _), ..home.config().disk };
+    let config = CacheConfig { disk, freshness: Freshness::EveryRead, ..home.config() };
+    let cache = Cached::new(&store(), config);
+    io.reads_fail.store(true, Ordering::Relaxed);
+    time(&cache, &path, &pages).await;
+    assert_eq!(cache.disk().state, DiskState::Down);
+    io.reads_fail.store(false, Ordering::Relaxed);
+    sleep(Duration::from_millis(1100));
+    time(&cache, &path, &pages).await;
+    assert_eq!(cache.disk().state, DiskState::Normal, "{:?}", cache.disk());
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,12 +7,13 @@ use std::io::{self, IoSliceMut};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use headstart_cache::internal::DiskIo;
 use headstart_cache::{CacheConfig, DiskConfig, Freshness};
 use tokio::time::Instant;
 
-use crate::home::{Cached, Home, KIB, MIB, is_full, object, sent, store};
+use crate::home::{Cached, Home, KIB, MIB, is_full, object, sent, sleep, store};
 use crate::tables::write_hollow;
 
 const GB: u64 = 1_000_000_000;
@@ -80,14 +81,37 @@ async fn opening_reads_the_tables_and_no_page() {
     }
 }
 
+/// A large directory does not take the descriptors that the program needs for other files and connections.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn few_segments_are_kept_open() {
+    let home = Home::new();
+    drop(home.open(&store()));
+    for number in 0..500 {
+        write_hollow(home.path(), number, MIB, 64 * KIB);
+    }
+    let disk = DiskConfig { bytes: GB, floor_bytes: 0, ..DiskConfig::new(home.path(), "test") };
+    let cache = Cached::new(&store(), CacheConfig { disk, ..CacheConfig::default() });
+    assert_eq!(cache.disk().segments, 500);
+    let open =
+        std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let kept =
+        open.filter(|file| file.starts_with(home.path()) && file.extension() == Some("segment".as_ref())).count();
+    assert!(kept <= 384, "{kept} of 500 segments are open");
+}
+
 /// Pages of 64 KiB, of which foyer 0.22 kept 247.
 const BURST: u64 = 1493 * 64 * KIB;
+
+fn for_burst(home: &Home) -> CacheConfig {
+    let disk = DiskConfig { bytes: 256 * MIB, floor_bytes: 0, ..DiskConfig::new(home.path(), "test") };
+    CacheConfig { disk, freshness: Freshness::Immutable, ..CacheConfig::default() }
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_close_keeps_a_burst_that_is_faster_than_the_disk() {
     let home = Home::new();
-    let disk = DiskConfig { bytes: 256 * MIB, floor_bytes: 0, ..DiskConfig::new(home.path(), "test") };
-    let config = CacheConfig { disk, freshness: Freshness::Immutable, ..CacheConfig::default() };
+    let config = for_burst(&home);
     let (first, second, path) = (store(), store(), object("burst", BURST));
     let cache = Cached::new(&first, config.clone());
     cache.read(&path, 0..BURST).await;
@@ -99,4 +123,22 @@ async fn a_close_keeps_a_burst_that_is_faster_than_the_disk() {
     let cache = Cached::new(&second, config);
     cache.read(&path, 0..BURST).await;
     assert_eq!(sent(&second).0, 0);
+}
+
+/// The thread of the dropped cache writes on: a cache that is opened later finds the pages as they are written.
+#[tokio::test(start_paused = true)]
+async fn a_dropped_cache_keeps_a_burst_too() {
+    let home = Home::new();
+    let (first, path) = (store(), object("burst", BURST));
+    let cache = Cached::new(&first, for_burst(&home));
+    cache.read(&path, 0..BURST).await;
+    drop(cache);
+    let cache = Cached::new(&store(), for_burst(&home));
+    for _ in 0..1000 {
+        if cache.disk().held_pages == 1493 {
+            return;
+        }
+        sleep(Duration::from_millis(50));
+    }
+    panic!("{:?}", cache.disk());
 }

@@ -42,6 +42,11 @@ struct ClosedGate {
 }
 
 impl FaultGate {
+    /// Whether a try may be made now, for a caller that does not make it.
+    pub(crate) fn could_try(&self, now: Duration) -> bool {
+        self.closed.is_none_or(|closed| now >= closed.next_try)
+    }
+
     /// Whether to try now. A closed gate lets one through when its pause is over, and then pauses again.
     pub(crate) fn may_try(&mut self, now: Duration) -> bool {
         match &mut self.closed {
@@ -132,7 +137,8 @@ mod tests {
         gate.worked();
         assert!(!gate.failed(at(0.0)) && !gate.failed(at(0.0)) && gate.failed(at(0.0)));
         assert!(!gate.may_try(at(0.9)));
-        assert!(gate.may_try(at(1.0)) && !gate.may_try(at(1.1)), "one at a time");
+        assert!(!gate.could_try(at(0.9)) && gate.could_try(at(1.0)) && gate.could_try(at(1.0)), "a question is no try");
+        assert!(gate.may_try(at(1.0)) && !gate.may_try(at(1.1)) && !gate.could_try(at(1.1)), "one at a time");
         assert!(gate.worked() && gate.may_try(at(1.2)) && !gate.is_closed());
     }
 
