@@ -33,4 +33,4 @@ pub use crate::request::retryable::{RETRY_RULES, RetryRule, depends_on_request, 
 pub use deletes::observe_deletes;
 pub use exact_body::exact_body;
 pub use observed_writes::{ForgetOnDrop, observe_upload};
-pub use url_key::{path_in_bucket, path_of_url_key};
+pub use url_key::{changed_by_url_parser, path_in_bucket, path_of_url_key};

@@ -115,9 +115,14 @@ impl GcsConfig {
         options: impl IntoIterator<Item = (K, V)>,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
+        let options: Vec<(K, V)> = options.into_iter().collect();
+        // `anonymous=off` uncovers the environment's other credentials.
+        let is_signed = options.iter().any(|(key, value)| {
+            key.as_ref() == "anonymous" && parse_switch("anonymous", value.as_ref()).is_ok_and(|is_on| !is_on)
+        });
         let mut config = Self::default();
         // In reverse order of precedence: the last one set wins.
-        for (variable, key) in ENVIRONMENT.iter().rev() {
+        for (variable, key) in ENVIRONMENT.iter().rev().filter(|(_, key)| !is_signed || *key != "anonymous") {
             if let Some(value) = environment(variable).filter(|value| !value.is_empty()) {
                 config.set(key, &value).map_err(|error| naming(variable, error))?;
             }

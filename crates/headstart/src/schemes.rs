@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 #[cfg(any(feature = "azure", feature = "http"))]
 use headstart_fetch_core::internal::client::{ReadWriteClients, ThrottleConnector, client_options};
-use headstart_fetch_core::internal::{path_in_bucket, path_of_url_key};
+use headstart_fetch_core::internal::{changed_by_url_parser, path_in_bucket, path_of_url_key};
 use headstart_fetch_core::{BackendProfile, ConfigError};
 use headstart_local_backend::LocalBackend;
 use object_store::ObjectStore;
@@ -99,9 +99,8 @@ fn parse(text: &str) -> Result<Url, Error> {
     if matches!(url.scheme(), "file" | "memory") && url.host_str().is_some_and(|host| !host.is_empty()) {
         return Err(bad("expected three slashes and a path: there is no host"));
     }
-    // The URL parser resolves such segments, and another object would be read.
-    if in_bucket && text.split(['/', '?', '#']).any(|segment| segment == "." || segment == "..") {
-        return Err(bad("a key with a segment '.' or '..' cannot be read"));
+    if let Some(why) = changed_by_url_parser(text, in_bucket) {
+        return Err(bad(why));
     }
     if in_bucket && url.query_pairs().any(|(name, _)| is_signature(&name)) {
         return Err(bad(SIGNATURE));

@@ -45,7 +45,8 @@ impl S3Config {
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let mut config = Self::default();
-        for (variable, value) in environment {
+        // By name, whatever the order of the environment: `AWS_ENDPOINT_URL` overrides `AWS_ENDPOINT`.
+        for (variable, value) in environment.into_iter().collect::<BTreeMap<_, _>>() {
             if variable == "AWS_CA_BUNDLE" && !value.is_empty() {
                 config.ca_certificate = Some(value.into());
             } else if variable.starts_with("AWS_") && !value.is_empty()
@@ -86,7 +87,9 @@ impl S3Config {
     pub fn variables() -> impl Iterator<Item = (String, &'static str)> {
         let variable = |key: &'static str| Some((client_key(key)?.as_ref().to_ascii_uppercase(), key));
         let service = (AmazonS3ConfigKey::S3Endpoint.as_ref().to_ascii_uppercase(), "endpoint");
-        std::iter::once(service).chain(Self::ROWS.iter().filter_map(move |row| variable(row.key)))
+        // A second name of the client's `AWS_ENDPOINT`, and the one that AWS's own libraries know.
+        let url = ("AWS_ENDPOINT_URL".to_owned(), "endpoint");
+        [service, url].into_iter().chain(Self::ROWS.iter().filter_map(move |row| variable(row.key)))
     }
 
     /// The process's environment, for [`S3Config::resolve`].
@@ -251,6 +254,21 @@ mod tests {
         assert_eq!(config.value("endpoint").as_deref(), Some("https://s3.example"));
         assert_eq!(config.value("anonymous").as_deref(), Some("on"));
         assert_eq!(resolve(&[], &[]).unwrap(), S3Config::default());
+    }
+
+    #[test]
+    fn of_several_variables_the_first_of_the_list_counts() {
+        let endpoints = S3Config::variables().filter(|(_, key)| *key == "endpoint");
+        let names: Vec<String> = endpoints.map(|(name, _)| name).collect();
+        assert_eq!(names, ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]);
+        let urls = ["http://localhost:1", "http://localhost:2", "http://localhost:3"];
+        let mut given: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(urls).collect();
+        while let Some((_, first)) = given.first() {
+            for order in [given.clone(), given.iter().rev().copied().collect()] {
+                assert_eq!(resolve(&[], &order).unwrap().value("endpoint").as_deref(), Some(*first), "{order:?}");
+            }
+            given.remove(0);
+        }
     }
 
     #[test]

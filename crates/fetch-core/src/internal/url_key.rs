@@ -5,6 +5,18 @@ use percent_encoding::percent_decode_str;
 
 use crate::options::ConfigError;
 
+/// Why the parser of URLs would read another key than `text` says; `None` where it reads that key. It resolves segments
+/// `.` and `..`, also encoded ones, which only keys of a bucket may contain, and drops tabs, line breaks and what is
+/// blank at the end.
+pub fn changed_by_url_parser(text: &str, in_bucket: bool) -> Option<&'static str> {
+    let is_dots = |segment: &str| matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | "..");
+    if in_bucket && text.split(['/', '?', '#']).any(is_dots) {
+        return Some("a key with a segment '.' or '..' cannot be read");
+    }
+    (text.contains(['\t', '\n', '\r']) || text.ends_with(|last| last <= ' '))
+        .then_some("in a key, write a tab as %09, a line break as %0A or %0D, and a space at the end as %20")
+}
+
 /// The path of the object whose URL continues with `text` after `scheme://bucket`: the key after a slash, or nothing.
 ///
 /// # Errors

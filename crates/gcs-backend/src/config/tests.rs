@@ -30,6 +30,13 @@ fn the_strongest_credential_wins_and_an_option_hides_them_all() {
     assert_eq!(of(&[("token", "t")]), Credentials::Token("t".into()));
     assert_eq!(of(&[("anonymous", "on")]), Credentials::Anonymous);
     assert_eq!(of(&[("anonymous", "off"), ("token", "t")]), Credentials::Token("t".into()));
+    let public = [environment[0], ("GOOGLE_SKIP_SIGNATURE", "true")];
+    for (options, credentials) in [
+        (&[][..], Credentials::Anonymous),
+        (&[("anonymous", "off")], Credentials::ApplicationDefault(Some("/adc.json".into()))),
+    ] {
+        assert_eq!(resolve(options, &public).unwrap().credentials, credentials, "{options:?}");
+    }
 }
 
 #[test]

@@ -129,6 +129,11 @@ async fn gs() {
     for (text, expected) in [
         ("gs:///key", "no bucket"),
         ("gs://bucket/a/../b", "a segment '.' or '..'"),
+        ("gs://bucket/a/%2e%2E/b", "a segment '.' or '..'"),
+        ("gs://bucket/a/.%2e", "a segment '.' or '..'"),
+        ("gs://bucket/a/%2e/b", "a segment '.' or '..'"),
+        ("gs://bucket/a\nb", "a line break as %0A"),
+        ("gs://bucket/a ", "a space at the end as %20"),
         ("gs://bucket//a", "begins with '/'"),
         ("gs://me@bucket/a", "no user, password or port"),
         ("gs://bucket", "'gs://bucket' names no object: expected a URL with a key"),
