@@ -78,24 +78,31 @@ fn make_files(folder: &TempDir, workload: &Workload, objects: &mut [Object]) -> 
     Ok(())
 }
 
-/// Runs all jobs of `plan` with `make`, and shows a progress bar.
+/// Runs all jobs of `plan` with `make`, and shows a progress bar; without a terminal, a line for each workload.
 pub(crate) fn each_run(
     args: &BenchArgs,
     mut plan: BenchPlan,
     mut make: impl FnMut(&BenchPlan, BenchJob) -> Result<MeasuredRun>,
 ) -> Result<BenchPlan> {
-    let bar = ProgressBar::new((plan.order(0).len() * args.runs()) as u64)
+    let jobs = plan.order(0).len();
+    let bar = ProgressBar::new((jobs * args.runs()) as u64)
         .with_style(ProgressStyle::with_template("{elapsed:>4} {wide_bar} {pos}/{len} {msg:32}")?);
     for run in 0..args.runs() {
-        for job in plan.order(run) {
-            bar.set_message(format!("{} {}", plan.workload(job).name(), job.system));
-            let outcome = make(&plan, job);
-            if let Err(error) = &outcome {
-                let line = format!("{} {}: {}", plan.workload(job).name(), job.system, crate::explain(error));
-                bar.suspend(|| eprintln!("FAILED {line}"));
+        for of_workload in plan.order(run).chunk_by(|a, b| a.workload == b.workload) {
+            let name = plan.workload(of_workload[0]).name().to_owned();
+            if bar.is_hidden() {
+                let (done, of, seconds) = (bar.position(), jobs * args.runs(), bar.elapsed().as_secs());
+                eprintln!("{name}, run {} of {} ({done} of {of} done in {seconds} s)", run + 1, args.runs());
             }
-            plan.record(job, outcome);
-            bar.inc(1);
+            for job in of_workload {
+                bar.set_message(format!("{name} {}", job.system));
+                let outcome = make(&plan, *job);
+                if let Err(error) = &outcome {
+                    bar.suspend(|| eprintln!("FAILED {name} {}: {}", job.system, crate::explain(error)));
+                }
+                plan.record(*job, outcome);
+                bar.inc(1);
+            }
         }
     }
     bar.finish_and_clear();

@@ -48,9 +48,9 @@ impl PreparedWorkload {
     /// Whether `system` can read the workload, and is among those that the workload is for.
     ///
     /// One stream cannot jump. Peers are measured over the network only. OpenDAL's readers keep 32 or 64 MiB ahead even
-    /// while idle, so that a thousand of them run out of memory.
+    /// while idle, and s3fs reads 50 MiB for the first byte, so that a thousand of them run out of memory.
     pub(crate) fn suits(&self, system: System) -> bool {
-        let is_opendal = matches!(system, System::Opendal4 | System::Opendal8);
+        let is_large = matches!(system, System::Opendal4 | System::Opendal8 | System::S3fs);
         // A stream cannot be resumed after a change of its object.
         let jumps = system.only_in_order() && (!self.in_order || self.workload.overwrite_after.is_some());
         let parts = system.only_whole_objects() && !self.whole_objects;
@@ -58,7 +58,7 @@ impl PreparedWorkload {
         // Only a store has `get_ranges`.
         let lacks_call = !self.workload.reads_open_objects() && !system.is_store();
         let is_elsewhere = self.workload.local && system.group() == Group::Peer;
-        !(is_for_others || lacks_call || jumps || parts || is_elsewhere || (is_opendal && self.workload.idle > 100))
+        !(is_for_others || lacks_call || jumps || parts || is_elsewhere || (is_large && self.workload.idle > 100))
     }
 
     pub(crate) fn shapes(&self, system: System) -> &'static [IdealShape] {
@@ -115,7 +115,7 @@ pub(super) mod tests {
         let local = prepared("local-seq-1m");
         assert!(local.suits(System::Headstart) && !local.suits(System::Foyer));
         assert_eq!(local.note().limit_mb_per_s, None);
-        assert!(!prepared("idle-1000").suits(System::Opendal4));
+        assert!(!prepared("idle-1000").suits(System::Opendal4) && !prepared("idle-1000").suits(System::S3fs));
         let suits = |system| ["rand-64k-x64", "ranges-64k-x64"].map(|name| prepared(name).suits(system));
         assert_eq!([System::HeadstartCache, System::Ideal].map(suits), [[true; 2], [false; 2]]);
     }

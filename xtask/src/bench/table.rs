@@ -6,10 +6,13 @@ use headstart_bench::system::System;
 
 use crate::report::columns::columns;
 
+const MANY_READERS: &str = "no row for idle-1000: a thousand of its readers need more memory than the machine has";
+
 /// Remarks on systems, shown where a system takes part.
-const REMARKS: [(System, &str); 4] = [
+const REMARKS: [(System, &str); 5] = [
     (System::Stream, "one GET cannot jump, so there is no row where reads do"),
-    (System::Opendal4, "no row for idle-1000: a thousand of its readers need more memory than the machine has"),
+    (System::Opendal4, MANY_READERS),
+    (System::S3fs, MANY_READERS),
     (System::GcsfsAdaptive, "its request for the kind of bucket, which needs gRPC, is switched off"),
     (
         System::Ideal,
