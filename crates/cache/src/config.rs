@@ -170,28 +170,28 @@ impl Options for CacheConfig {
         OptionRow {
             key: "freshness",
             takes: "immutable, every-read, on-open or a time",
-            what: "how long a version is taken for the present one",
+            what: "how long a version is trusted before the store is asked again",
             get: |config| config.freshness.to_string(),
             set: |config, _, value| assign(&mut config.freshness, value.parse()),
         },
         OptionRow {
             key: "pin",
             takes: "e_tag, version or unpinned",
-            what: "how fills are pinned to a version",
+            what: "which version the requests of the cache name: by ETag, by version, or none",
             get: |config| format_pin(config.pin()).to_owned(),
             set: |config, key, value| assign(&mut config.pin, parse_pin(key, value).map(Some)),
         },
         OptionRow {
             key: "stall_timeout",
             takes: "a time",
-            what: "how long to wait for another caller's fetch that brings nothing",
+            what: "how long to wait for another caller's fetch from which no bytes arrive",
             get: |config| format_duration(config.stall_timeout),
             set: |config, key, value| assign(&mut config.stall_timeout, parse_duration(key, value)),
         },
         OptionRow {
             key: "disk_directory",
             takes: "a path",
-            what: "where pages outlive the process, unencrypted; several processes may share it",
+            what: "where pages outlive the process, unencrypted; processes may share it; needs cache=on",
             get: |config| config.disk.directory.iter().map(|path| path.display().to_string()).collect(),
             set: |config, _, value| {
                 config.disk.directory = (!value.is_empty()).then(|| value.into());
@@ -201,21 +201,21 @@ impl Options for CacheConfig {
         OptionRow {
             key: "disk_bytes",
             takes: "bytes, at least 16MiB",
-            what: "the most bytes in that directory, beside a segment for each process",
+            what: "the most bytes in that directory, plus one segment for each process",
             get: |config| format_bytes(config.disk.bytes),
             set: |config, key, value| assign(&mut config.disk.bytes, parse_bytes(key, value)),
         },
         OptionRow {
             key: "disk_floor_bytes",
             takes: "bytes",
-            what: "the free space that is left to others: below it, pages are deleted",
+            what: "the least free space of that file system: with less, pages are deleted",
             get: |config| format_bytes(config.disk.floor_bytes),
             set: |config, key, value| assign(&mut config.disk.floor_bytes, parse_bytes(key, value)),
         },
         OptionRow {
             key: "disk_name",
             takes: "a name",
-            what: "tells the objects of this store from those of others in that directory; not set: the URL",
+            what: "tells this store's objects from others in that directory; by default the URL, required without one",
             get: |config| config.disk.name.clone(),
             set: |config, _, value| {
                 value.clone_into(&mut config.disk.name);

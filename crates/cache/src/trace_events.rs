@@ -1,20 +1,20 @@
 //! All `tracing` events of the cache, with the target `headstart::cache`.
 //!
-//! | event | level | fields | when |
+//! | event | level | when | fields |
 //! |---|---|---|---|
-//! | `fill started` | DEBUG | `path`, `range` | a GET is sent |
-//! | `fill finished` | DEBUG | `path`, `range`, `bytes` | all of its body has arrived |
-//! | `fill unusable` | DEBUG | `path`, `range` | its answer cannot be cached: a local file, or an ignored range |
-//! | `fill failed` | DEBUG | `path`, `range`, `error` | it failed, and all waiters get the error |
-//! | `version stale` | DEBUG | `path`, `age_ms` | a read finds a known version that is too old to be served unchecked |
-//! | `version validated` | DEBUG | `path`, `size` | a HEAD was answered with the present version |
-//! | `version changed` | DEBUG | `path`, `old`, `new` | an answer shows another version than the known one |
-//! | `page evicted` | TRACE | `version_id`, `page`, `bytes`, `unread` | a page makes room for others |
-//! | `disk opened` | DEBUG | `directory`, `segments`, `pages` | the disk tier has found what is in its directory |
-//! | `disk state` | DEBUG | `directory`, `state` | reads or writes begin to fail, or work again |
-//! | `disk failed` | DEBUG | `directory`, `what`, `error` | a system call of the disk tier failed |
-//! | `segment deleted` | DEBUG | `writer`, `number`, `bytes`, `uses` | a segment makes room for others |
-//! | `segment set aside` | DEBUG | `file` | a page of it was damaged |
+//! | `fill started` | debug | a GET is sent | `path`, `range` |
+//! | `fill finished` | debug | all of a body has arrived | `path`, `range`, `bytes` |
+//! | `fill unusable` | debug | an answer cannot be cached: a local file, or an ignored range | `path`, `range` |
+//! | `fill failed` | debug | a GET failed, and all waiters get the error | `path`, `range`, `error` |
+//! | `version stale` | debug | a read finds a known version that is too old to be served unchecked | `path`, `age_ms` |
+//! | `version validated` | debug | a HEAD was answered with the present version | `path`, `size` |
+//! | `version changed` | debug | an answer shows another version than the known one | `path`, `old`, `new` |
+//! | `page evicted` | trace | a page makes room for others | `version_id`, `page`, `bytes`, `unread` |
+//! | `disk opened` | debug | the disk tier has found what is in its directory | `directory`, `segments`, `pages` |
+//! | `disk state` | debug | reads or writes begin to fail, or work again | `directory`, `state` |
+//! | `disk failed` | debug | a system call of the disk tier failed | `directory`, `what`, `error` |
+//! | `segment deleted` | debug | a segment makes room for others | `writer`, `number`, `bytes`, `uses` |
+//! | `segment set aside` | debug | a page of a segment was damaged | `file` |
 //!
 //! Without a subscriber each event costs one relaxed load and a comparison. `range` is a range of bytes, or what a
 //! request for an object of unknown size asks for.

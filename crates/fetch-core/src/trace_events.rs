@@ -1,19 +1,19 @@
-//! All spans and events of this crate. Their target is `headstart::fetch`, their level is debug.
+//! All spans and events of this crate. Their target is `headstart::fetch`.
 //!
-//! | name | when | fields |
-//! |---|---|---|
-//! | `get` | span of one request, until its answer; `attempt` counts from 1 | `path`, `range`, `intent`, `attempt` |
-//! | `retry` | a request or body is tried again after a pause | `path`, `attempt`, `pause_ms`, `error` |
-//! | `throttled` | the store has throttled a request | `path`, `status`, `retry_after_ms` |
-//! | `hedge sent` | an answer is late: a hedge is sent | `path`, `late_ms` |
-//! | `hedge won` | a hedge was answered first | `path`, `late_ms` |
-//! | `stalled` | no byte of a body has arrived for a time | `path`, `at_byte`, `silent_ms` |
-//! | `resume` | the missing bytes of a body are requested again | `path`, `from_byte`, `to_byte`, `error` |
-//! | `concurrency limit` | the limit on GETs in flight has changed | `limit_before`, `limit` |
-//! | `fill limit` | another number of requests is expected to fill the link | `limit_before`, `limit` |
-//! | `version changed` | the object has changed during a read, which begins anew | `path`, `error` |
-//! | `pins refused` | the store refuses pins: answers are compared instead | `path`, `error` |
-//! | `entity tags ignored` | tags differ between replicas: dates are compared instead | `path` |
+//! | event | level | when | fields |
+//! |---|---|---|---|
+//! | `get` | debug | span of a request until its answer; `attempt` begins at 1 | `path`, `range`, `intent`, `attempt` |
+//! | `retry` | debug | a request or body is tried again after a pause | `path`, `attempt`, `pause_ms`, `error` |
+//! | `throttled` | debug | the store has throttled a request | `path`, `status`, `retry_after_ms` |
+//! | `hedge sent` | debug | an answer is late: a hedge is sent | `path`, `late_ms` |
+//! | `hedge won` | debug | a hedge was answered first | `path`, `late_ms` |
+//! | `stalled` | debug | no byte of a body has arrived for a time | `path`, `at_byte`, `silent_ms` |
+//! | `resume` | debug | the missing bytes of a body are requested again | `path`, `from_byte`, `to_byte`, `error` |
+//! | `concurrency limit` | debug | the limit on GETs in flight has changed | `limit_before`, `limit` |
+//! | `fill limit` | debug | another number of requests is expected to fill the link | `limit_before`, `limit` |
+//! | `version changed` | debug | the object has changed during a read, which begins anew | `path`, `error` |
+//! | `pins refused` | debug | the store refuses pins: answers are compared instead | `path`, `error` |
+//! | `entity tags ignored` | debug | tags differ between replicas: dates are compared instead | `path` |
 //!
 //! The macros check the level first: without a subscriber nothing is formatted or allocated.
 

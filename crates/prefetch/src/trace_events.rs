@@ -1,14 +1,15 @@
 //! The `tracing` events of read-ahead, all with the target `headstart::prefetch`.
 //!
-//! | event | level | fields |
-//! |---|---|---|
-//! | `planner panicked` | error | `path` |
-//! |`object closed`|debug|`path`, `demanded_bytes`, `wasted_bytes`, `window_bytes`, `window_wanted_bytes`, `store.*`|
-//! | `link estimate found` | debug | none |
-//! | `stream found` | trace | `path`, `shape` |
+//! | event | level | when | fields |
+//! |---|---|---|---|
+//! | `planner panicked` | error | a defect of the planner; a new one takes its place | `path` |
+//! | `object closed` | debug | the last reader of an object was closed | `path`, `object.*`, `store.*` |
+//! | `link estimate found` | debug | an answer of the store below had the estimate of its link | none |
+//! | `stream found` | trace | reads follow a pattern, or another one than before | `path`, `shape` |
 //!
-//! `store.*` are figures of the whole store: `fetched_bytes`, `wasted_bytes`, `waited_us`, `cancels`, `budget_waits`,
-//! `streams_forward`, `streams_backward` and `streams_strided`.
+//! `object.*` are figures of the object: `demanded_bytes`, `wasted_bytes`, `window_bytes`, and `window_wanted_bytes`,
+//! the window without limits. `store.*` are sums of the whole store: `fetched_bytes`, `wasted_bytes`, `waited_us`,
+//! `cancels`, `budget_waits`, `streams_forward`, `streams_backward` and `streams_strided`.
 //!
 //! An event without a subscriber costs one load of a static.
 
@@ -45,10 +46,10 @@ pub(crate) fn object_closed(path: &Path, planner: &Planner, counters: &PrefetchC
     tracing::debug!(
         target: TARGET,
         %path,
-        demanded_bytes = account.demanded_bytes,
-        wasted_bytes = account.wasted_bytes,
-        window_bytes = planner.window.ahead_bytes,
-        window_wanted_bytes = planner.window_wanted.ahead_bytes,
+        object.demanded_bytes = account.demanded_bytes,
+        object.wasted_bytes = account.wasted_bytes,
+        object.window_bytes = planner.window.ahead_bytes,
+        object.window_wanted_bytes = planner.window_wanted.ahead_bytes,
         store.fetched_bytes = all.fetched_bytes,
         store.wasted_bytes = all.wasted_bytes,
         store.waited_us = all.waited_us,

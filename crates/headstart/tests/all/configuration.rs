@@ -18,9 +18,7 @@ async fn tables() -> BTreeMap<&'static str, String> {
     let headstart = Headstart::builder().store(Arc::new(InMemory::new())).environment([]).build().await.unwrap();
     let defaults: BTreeMap<_, _> =
         headstart.effective_config().iter().map(|setting| (setting.key.clone(), setting.value.clone())).collect();
-    let mut options = String::from(
-        "| option, and in an option string | variable | default | takes | what it does |\n|---|---|---|---|---|\n",
-    );
+    let mut options = String::from("| option | variable | default | takes | what it does |\n|---|---|---|---|---|\n");
     for (key, spec) in headstart::options() {
         let variable = format!("HEADSTART_{}", key.replace('.', "_").to_ascii_uppercase());
         let default = match defaults[&key].as_str() {
