@@ -26,10 +26,10 @@ pub(crate) mod streams;
 /// A read this close to the end of the object is a footer read: it neither ends a stream nor starts one.
 const FOOTER_BYTES: u64 = 1024 * 1024;
 
-/// Bytes of a range to which calls keep returning are served again this long after their request was sent, or for
-/// `max_age` if that is shorter. Calls in quick succession return within it; a caller that looks for a new version
-/// every few seconds gets new bytes each time.
-const VISITED_WITHIN: Duration = Duration::from_secs(1);
+/// Where bytes are served once, those to which calls keep returning are served again this long after their request was
+/// sent, or for `max_age` if that is shorter. Calls in quick succession return within it; a caller that looks for a new
+/// version every few seconds gets new bytes each time.
+const AGAIN_WITHIN: Duration = Duration::from_secs(1);
 
 /// The planner of one object.
 #[derive(Debug)]
@@ -263,7 +263,7 @@ impl Planner {
     pub(crate) fn on_memory_short(&mut self) {
         self.parts.drop_unread_where(|_| true);
         if self.serves_once() {
-            self.drop_visited();
+            self.parts.drop_where(|part| part.is_revisited || part.unread_bytes() == 0);
         }
     }
 
@@ -306,17 +306,18 @@ impl Planner {
         self.on_memory_short();
     }
 
-    /// Where bytes are served once: drops the parts that are too old, or of which `range` was served before. Returns
-    /// false where such a part remains, because another read is using it or it has unread bytes, so that this read
-    /// cannot be served from here.
+    /// Where bytes are served once: drops the parts that are too old, and those that were served and will not be again.
+    /// Returns false where such a part of `range` remains, because another read is using it or it has unread bytes, so
+    /// that this read cannot be served from here.
     fn drop_unservable(&mut self, now: Duration, range: &Range<u64>) -> bool {
         let Some(within) = self.settings.serve_once_within else { return true };
-        let is_old = |part: &PartState| {
-            let within = if part.is_revisited { within.min(VISITED_WITHIN) } else { within };
-            now.saturating_sub(part.sent_at) >= within || part.expires_at.is_some_and(|at| at <= now)
-        };
-        let was_served = |part: &PartState| !part.is_revisited && part.read.overlap(range) > 0;
-        self.parts.drop_where(|part| is_old(part) || part.unread_bytes() == 0 && was_served(part));
+        let age = |part: &PartState| now.saturating_sub(part.sent_at);
+        let is_old = |part: &PartState| age(part) >= within || part.expires_at.is_some_and(|at| at <= now);
+        let readers = &self.readers;
+        let is_served_again =
+            |part: &PartState| age(part) < AGAIN_WITHIN && (part.is_revisited || readers.is_kept_behind(part));
+        self.parts.drop_where(|part| is_old(part) || part.unread_bytes() == 0 && !is_served_again(part));
+        let was_served = |part: &PartState| part.read.overlap(range) > 0 && !is_served_again(part);
         !self.parts.map().overlapping(range).any(|part| is_old(part) || was_served(part))
     }
 

@@ -27,8 +27,8 @@ pub(crate) struct PlannerSettings {
     pub(crate) phase: u64,
     /// The smallest and largest request, in bytes.
     pub(crate) part_bytes: (u64, u64),
-    /// Bytes are served at most once, and only this long after their request was sent. `None` for a reader: a snapshot
-    /// of one version has no such limit.
+    /// Bytes are served only this long after their request was sent, and at most once, unless the caller keeps going
+    /// back. `None` for a reader: a snapshot of one version has no such limit.
     pub(crate) serve_once_within: Option<Duration>,
 }
 

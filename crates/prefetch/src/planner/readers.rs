@@ -24,7 +24,7 @@ use crate::planner::visits;
 
 #[derive(Debug)]
 pub(crate) struct ReaderStates {
-    /// Whether bytes are served once: then none behind a reader are wanted.
+    /// Whether bytes are served once, except to a reader that goes back.
     pub(crate) once: bool,
     by_id: BTreeMap<ReaderId, ReaderState>,
     places: ReadPlaces,
@@ -109,6 +109,11 @@ impl ReaderStates {
     /// The readers with a window that are reading, at different places.
     pub(crate) fn active(&self) -> u64 {
         self.activity.count().min(self.places.count())
+    }
+
+    /// Whether any reader wants `part` kept behind it.
+    pub(crate) fn is_kept_behind(&self, part: &PartState) -> bool {
+        self.wanted.contains_behind(&part.range)
     }
 
     /// Whether any reader except `excluded` wants `part`: it is ahead of, or just behind, one of the reader's streams.

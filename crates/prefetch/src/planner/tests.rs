@@ -190,8 +190,31 @@ fn serving_once_never_serves_twice_nor_late() {
     world.begin(7 * MIB..8 * MIB);
     assert_eq!(world.open[0].1.ahead_bytes, 0, "it was served before");
     world.end(0, true);
+    for _ in 0..4 {
+        world.begin(7 * MIB..8 * MIB);
+        assert_eq!(world.open[0].1.ahead_bytes, 0, "asking for the latest range again is polling");
+        world.end(0, true);
+    }
     world.read_all((8..12).map(|n| n * MIB..(n + 1) * MIB));
     world.inputs.now += Duration::from_secs(10);
     world.begin(12 * MIB..13 * MIB);
     assert_eq!(world.open[0].1.ahead_bytes, 0, "it is too old");
+}
+
+#[test]
+fn who_goes_back_again_and_again_is_served_again_for_a_second() {
+    let block = |n: u64| n * MIB..(n + 1) * MIB;
+    let mut world = World::new(PlannerSettings { serve_once_within: Some(Duration::from_secs(10)), ..settings() });
+    let mut requested = Vec::new();
+    for n in (0..30).flat_map(|n| [3 * n, 3 * n + 1, 3 * n + 2, 3 * n]) {
+        world.begin(block(n));
+        world.fill_everything();
+        requested.extend(world.open[0].1.pieces.is_empty().then_some(n));
+        world.end(0, true);
+    }
+    assert_eq!(requested, [0, 0, 3], "the first read, and going back twice");
+    assert!(world.planner.parts.map().iter().all(|part| part.range.end > 80 * MIB), "little is kept behind");
+    world.inputs.now += Duration::from_secs(1);
+    world.begin(block(89));
+    assert_eq!(world.open[0].1.ahead_bytes, 0, "it may have changed");
 }

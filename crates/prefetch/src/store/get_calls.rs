@@ -2,7 +2,8 @@
 //!
 //! Such a call keeps the promises of the raw store: one version per call, fresh as of the call except for bytes fetched
 //! ahead within `max_age`. So bytes are served once, and an answer of another version drops all, as a write through the
-//! wrapper does. A range to which calls keep returning is served again for a second, within `max_age`.
+//! wrapper does. A range to which calls keep returning, and what was read just before by calls that keep going back, is
+//! served again for a second, within `max_age`.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -134,6 +134,36 @@ async fn returns_to_a_range_are_served_again_for_a_second() {
     assert_eq!((bench.budget.used_bytes(), bench.counts().live), (0, 0), "nothing is kept");
 }
 
+/// 1, 2, 3, 4, 2, 5, 6, 7, 5: calls that went back twice are served what they read again, for a second. Then an
+/// overwrite is seen, and no older bytes after it.
+#[tokio::test(start_paused = true)]
+async fn calls_that_go_back_are_served_again_for_a_second() {
+    let bench = Bench::new(64 * MIB);
+    let call = async |block: u64| {
+        let range = block * MIB..(block + 1) * MIB;
+        (range.clone(), [bench.store.get_range(&path(), range).await.unwrap()])
+    };
+    for block in (0..16).flat_map(|n| [3 * n, 3 * n + 1, 3 * n + 2]) {
+        let (range, bytes) = call(block).await;
+        bench.check(&range, &bytes);
+        if block % 3 == 2 {
+            let began = bench.sim.elapsed();
+            let (range, bytes) = call(block - 2).await;
+            bench.check(&range, &bytes);
+            let waited = bench.sim.elapsed() > began;
+            assert_eq!(waited, block < 6, "going back from block {block}");
+        }
+    }
+    bench.sim.overwrite(KEY, None).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for block in [46, 48, 49, 50, 48, 51] {
+        let (range, bytes) = call(block).await;
+        bench.check(&range, &bytes);
+    }
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!((bench.budget.used_bytes(), bench.counts().live), (0, 0), "nothing is kept");
+}
+
 /// A versioned bucket still serves the old version to requests that name it.
 #[tokio::test(start_paused = true)]
 async fn a_pin_by_version_does_not_keep_an_old_version_alive() {

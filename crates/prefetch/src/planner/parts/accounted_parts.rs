@@ -200,7 +200,10 @@ pub(crate) fn is_useless(part: &PartState, readers: &ReaderStates, is_wanted: im
     if part.is_revisited {
         return false;
     }
-    if part.unread_bytes() == 0 && (readers.once || part.range.end - part.range.start > KEEP_BEHIND_MOST_BYTES) {
+    let is_kept = || {
+        part.range.end - part.range.start <= KEEP_BEHIND_MOST_BYTES && (!readers.once || readers.is_kept_behind(part))
+    };
+    if part.unread_bytes() == 0 && !is_kept() {
         return true;
     }
     !is_wanted(part)

@@ -83,8 +83,14 @@ impl ReaderState {
             let latest = Some(own.id) == self.latest_stream;
             Some(own.id) == own_id && own.is_ahead(range, true)
                 || latest && own.is_ahead(range, false)
-                || !once && (latest || own.is_revisited()) && own.just_behind().matches(range)
+                || own.is_kept_behind(latest, once) && own.just_behind().matches(range)
         })
+    }
+
+    /// Whether the reader wants parts over `range` kept behind it.
+    pub(crate) fn wants_behind(&self, range: &std::ops::Range<u64>, once: bool) -> bool {
+        let is_kept = |own: &&ReadStream| own.is_kept_behind(Some(own.id) == self.latest_stream, once);
+        self.streams.iter().filter(is_kept).any(|own| own.just_behind().matches(range))
     }
 }
 

@@ -15,11 +15,12 @@ use crate::planner::streams::{PartOwner, RangeFilter, ReadStream, ReadStreamId};
 /// The spans that the readers of one object want.
 #[derive(Debug)]
 pub(crate) struct WantedSpans {
-    /// Whether bytes are served once: then nothing behind a reader is kept.
+    /// Whether bytes are served once: then nothing is kept behind a stream whose reader does not go back.
     once: bool,
     /// The spans ahead of each reader's latest stream.
     ahead: SumTree<FurthestEnds>,
-    /// The spans behind each reader's latest stream, and behind streams that it came back to.
+    /// The spans behind each reader's latest stream, and behind streams that it came back to; where bytes are served
+    /// once, behind streams in which it goes back.
     behind: SumTree<FurthestEnds>,
     /// The spans of each reader, by stream id.
     streams: BTreeMap<ReaderId, Vec<StreamSpans>>,
@@ -45,7 +46,7 @@ pub(crate) struct SpansChange {
 }
 
 impl WantedSpans {
-    /// No readers. Where bytes are served `once`, nothing behind a reader is wanted.
+    /// No readers. Where bytes are served `once`, they are wanted behind streams in which a reader goes back.
     pub(crate) fn new(once: bool) -> Self {
         Self { once, ahead: SumTree::new(()), behind: SumTree::new(()), streams: BTreeMap::new() }
     }
@@ -58,7 +59,7 @@ impl WantedSpans {
                 stream: stream.id,
                 own: stream.ahead(true),
                 ahead: stream.ahead(false).filter(|_| latest(stream)),
-                behind: (!self.once && (latest(stream) || stream.is_revisited())).then(|| stream.just_behind()),
+                behind: stream.is_kept_behind(latest(stream), self.once).then(|| stream.just_behind()),
             };
             state.streams.iter().map(spans).collect()
         });
@@ -87,11 +88,12 @@ impl WantedSpans {
 
     /// Whether any reader except `excluded` wants parts over `range`, whoever owns them.
     pub(crate) fn contains(&self, range: &Range<u64>, excluded: Option<ReaderId>) -> bool {
-        // Of the spans that begin low enough, the one with the highest end decides.
-        [&self.ahead, &self.behind]
-            .into_iter()
-            .filter_map(|tree| tree.sum_up_to(range.end))
-            .any(|furthest| furthest.excluded(excluded) > range.start)
+        [&self.ahead, &self.behind].into_iter().any(|spans| contains(spans, range, excluded))
+    }
+
+    /// Whether any reader wants parts over `range` kept behind it.
+    pub(crate) fn contains_behind(&self, range: &Range<u64>) -> bool {
+        contains(&self.behind, range, None)
     }
 
     /// Replaces the spans of one stream of `reader`; `None` stands for a stream that does not exist.
@@ -111,6 +113,12 @@ impl WantedSpans {
     }
 }
 
+/// Whether `range` is in the spans of any reader except `excluded`.
+fn contains(spans: &SumTree<FurthestEnds>, range: &Range<u64>, excluded: Option<ReaderId>) -> bool {
+    // Of the spans that begin low enough, the one with the highest end decides.
+    spans.sum_up_to(range.end).is_some_and(|furthest| furthest.excluded(excluded) > range.start)
+}
+
 impl SpansChange {
     /// The starts of those of `parts` that the stream wanted and no longer wants.
     pub(crate) fn starts_of_lost(&self, parts: &PartMap) -> Vec<u64> {
@@ -120,12 +128,15 @@ impl SpansChange {
         let of_own = RangeFilter::difference(before.own, own)
             .flat_map(|lost| parts.matching_of(owner, lost))
             .filter(|part| own.is_none_or(|own| !own.matches(&part.range)));
-        let of_all = RangeFilter::difference(before.ahead, ahead)
-            .chain(RangeFilter::difference(before.behind, behind))
+        // Most parts that are no longer ahead are behind now.
+        let of_ahead = RangeFilter::difference(before.ahead, ahead)
             .flat_map(|lost| parts.matching(lost))
-            // Most parts that are no longer ahead are behind now.
             .filter(|part| ![ahead, behind].iter().flatten().any(|now| now.matches(&part.range)));
-        of_own.chain(of_all).map(|part| part.range.start).collect()
+        // Where bytes are served once, a part that was read is useless ahead.
+        let of_behind = RangeFilter::difference(before.behind, behind)
+            .flat_map(|lost| parts.matching(lost))
+            .filter(|part| behind.is_none_or(|behind| !behind.matches(&part.range)));
+        of_own.chain(of_ahead).chain(of_behind).map(|part| part.range.start).collect()
     }
 }
 

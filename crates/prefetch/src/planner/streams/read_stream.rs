@@ -18,6 +18,8 @@ const KEEP_BEHIND_BYTES: u64 = 1024 * 1024;
 /// Until a run has so many reads, its last read is kept: whether the reader repeats its reads is not known yet. Larger
 /// reads than 1 MiB, each kept until the next, were a tenth of the memory of a run (docs/decisions.md).
 const YOUNG_RUN_READS: u64 = 3;
+/// Where bytes are served once, a caller that has gone back so often gets what it has just read again.
+const TIMES_BACK: u32 = 2;
 /// Bytes kept behind a reader at most, however large its reads are.
 pub(crate) const KEEP_BEHIND_MOST_BYTES: u64 = 32 * 1024 * 1024;
 
@@ -114,6 +116,8 @@ pub(crate) struct ReadStream {
     revisited_to: Option<u64>,
     /// How far back the reader went to bytes that it had read, as far as they may be kept.
     revisit_bytes: u64,
+    /// How often it went back. Reading the latest range again is not going back: such a caller polls.
+    times_back: u32,
     /// How far behind `end` bytes were read for the first time.
     reorder_bytes: u64,
     /// Bytes read above `seen_from`; all bytes below count as read.
@@ -166,9 +170,10 @@ impl ReadStream {
         self.last.end - self.last.start
     }
 
-    /// Whether a later read came back to it: then bytes behind it are worth keeping.
-    pub(crate) fn is_revisited(&self) -> bool {
-        self.joins > 0
+    /// Whether bytes behind it are kept: where it is the reader's `latest`, or a later read came back to it. Where
+    /// bytes are served `once`, only if the reader went back several times.
+    pub(crate) fn is_kept_behind(&self, latest: bool, once: bool) -> bool {
+        if once { self.times_back >= TIMES_BACK } else { latest || self.joins > 0 }
     }
 
     /// The position of the reader: the next read begins here, or ends here in a backward stream.
@@ -237,6 +242,8 @@ impl ReadStream {
             self.last = read.clone();
         }
         if fresh == 0 {
+            let polls = self.revisited_to == Some(read.end) || self.last == *read;
+            self.times_back += u32::from(!polls);
             self.revisited_to = Some(read.end);
             let back = if self.shape == StreamShape::Backward { read.end - self.start } else { self.end - read.start };
             if back <= KEEP_BEHIND_MOST_BYTES {

@@ -39,11 +39,12 @@ fn check_wanted(planner: &Planner) {
             let is_kept = planner.readers.is_wanted(part, excluded);
             assert_eq!(is_kept, is_wanted(planner, part, excluded), "{part:?} except {excluded:?}");
         }
+        let is_behind = planner.readers.iter().any(|(_, state)| state.wants_behind(&part.range, planner.serves_once()));
+        assert_eq!(planner.readers.is_kept_behind(part), is_behind, "{part:?}");
     }
 }
 
-/// Whether `part` is ahead of, or just behind, a stream of any reader except `excluded`. Where bytes are served once,
-/// nothing behind is.
+/// Whether `part` is ahead of, or just behind, a stream of any reader except `excluded`.
 fn is_wanted(planner: &Planner, part: &PartState, excluded: Option<ReaderId>) -> bool {
     let once = planner.serves_once();
     let others = planner.readers.iter().filter(|(reader, _)| Some(*reader) != excluded);

@@ -81,6 +81,8 @@ impl World {
     }
 
     pub(super) fn begin_by(&mut self, reader: ReaderId, range: Range<u64>) {
+        let read_before: BTreeMap<PartId, PartState> =
+            self.planner.parts.map().overlapping(&range).map(|part| (part.id, part.clone())).collect();
         let plan = match self.planner.on_read(reader, &range, &self.inputs) {
             Decision::Serve(plan) => plan,
             Decision::PassThrough(plan) => {
@@ -93,6 +95,12 @@ impl World {
         assert_eq!(covered.first().map(|r| r.start), Some(range.start));
         assert!(covered.windows(2).all(|w| w[0].end == w[1].start), "no holes: {covered:?}");
         assert_eq!(covered.last().map(|r| r.end), Some(range.end));
+        for piece in plan.pieces.iter().filter(|_| self.planner.serves_once()) {
+            let Some(part) = read_before.get(&piece.part).filter(|part| part.read.overlap(&piece.range) > 0) else {
+                continue;
+            };
+            assert!(self.inputs.now - part.sent_at < AGAIN_WITHIN, "{piece:?} was served before");
+        }
         self.open.push((range, plan));
         self.perform();
         for piece in &self.open.last().expect("just pushed").1.pieces {
