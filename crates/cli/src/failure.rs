@@ -5,6 +5,7 @@ use std::path::Path;
 
 use headstart::object_store::Error as StoreError;
 use headstart::{ConfigError, DownloadError, ObjectChanged};
+use headstart_fetch_core::internal::http_status;
 
 use crate::policy::text;
 
@@ -98,8 +99,8 @@ impl Failure {
                 (FailureKind::Denied, refused(url, &said))
             }
             // Listings have errors without a kind.
-            _ if has_status(&said, &["401", "403"]) => (FailureKind::Denied, refused(url, &said)),
-            _ if has_status(&said, &["404"]) => (FailureKind::NotFound, no_such(url, &said)),
+            _ if matches!(http_status(error), Some(401 | 403)) => (FailureKind::Denied, refused(url, &said)),
+            _ if http_status(error) == Some(404) => (FailureKind::NotFound, no_such(url, &said)),
             StoreError::Precondition { .. } | StoreError::AlreadyExists { .. } => {
                 (FailureKind::Changed, format!("{url} is not in the expected version: {said}."))
             }
@@ -210,12 +211,7 @@ fn lacks_credentials(said: &str) -> bool {
         .any(|service| said.contains(service))
 }
 
-/// Whether an error of a client names one of these HTTP statuses.
-fn has_status(said: &str, statuses: &[&str]) -> bool {
-    let found = said.split_once("status code: ").map(|(_, status)| status);
-    found.is_some_and(|found| statuses.iter().any(|status| found.starts_with(status)))
-}
-
+/// Whether the object ends before the range.
 fn is_range_error(said: &str) -> bool {
     said.contains("416") && said.contains("Range") || said.contains("the range starts at byte")
 }

@@ -1,13 +1,16 @@
 //! Finds the objects that an argument names: one, all below a prefix, or those that match a pattern.
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use globset::{GlobBuilder, GlobMatcher};
 use headstart::object_store::path::Path;
-use headstart::object_store::{Error as StoreError, ObjectMeta, ObjectStore};
+use headstart::object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::session::{Session, Site};
+
+/// Empty objects that are looked at together.
+pub(crate) const HEADS_AT_ONCE: usize = 32;
 
 /// An object that was found.
 #[derive(Debug, Clone)]
@@ -39,6 +42,22 @@ pub(crate) async fn find_below(session: &Session, site: &Site) -> Result<Vec<Fou
     Ok(found)
 }
 
+/// `found` without the markers of directories: empty objects whose key ends with a slash, which the consoles of clouds
+/// and Hadoop write. Paths have no such slash, so no request reads them.
+pub(crate) async fn without_markers(site: &Site, found: Vec<FoundItem>) -> Vec<FoundItem> {
+    let kept = futures::stream::iter(found).map(async |item| {
+        let is_marker = item.meta.size == 0 && is_marker(&site.stack, &item.meta.location).await;
+        (!is_marker).then_some(item)
+    });
+    kept.buffered(HEADS_AT_ONCE).filter_map(std::future::ready).collect().await
+}
+
+/// Whether an empty object that was listed as `path` is the marker of a directory: its key has a slash more. An object
+/// that was deleted meanwhile counts as one.
+pub(crate) async fn is_marker(store: &dyn ObjectStore, path: &Path) -> bool {
+    matches!(store.head(path).await, Err(StoreError::NotFound { .. }))
+}
+
 /// The one object that `site` names; `None` where there is none, or `site` is a pattern.
 ///
 /// # Errors
@@ -63,7 +82,7 @@ pub(crate) async fn find_one(site: &Site) -> Result<Option<FoundItem>, Failure> 
 /// There are none.
 pub(crate) async fn find_objects(session: &Session, site: &Site) -> Result<Vec<FoundItem>, Failure> {
     let found = match site.pattern {
-        Some(_) => find_below(session, site).await?,
+        Some(_) => without_markers(site, find_below(session, site).await?).await,
         None => {
             site.check_one()?;
             find_one(site).await?.into_iter().collect()

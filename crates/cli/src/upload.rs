@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use headstart::object_store::path::Path;
-use headstart::object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutPayload};
+use headstart::object_store::{Attributes, MultipartUpload, ObjectStore, PutMultipartOptions, PutOptions};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -79,7 +79,8 @@ impl PendingUploads {
     }
 
     /// Writes `body` to the object at `path`. The object appears with its last byte, or not at all. `size` is its
-    /// length, where that is known. Calls `progress` with the bytes that were sent.
+    /// length, where that is known, `attributes` are its content type and so on. Calls `progress` with the bytes that
+    /// were sent.
     ///
     /// # Errors
     /// The first error of `body` or of the store. The parts that were sent are deleted.
@@ -92,6 +93,7 @@ impl PendingUploads {
         path: &Path,
         body: BoxStream<'static, Result<Bytes, Failure>>,
         size: Option<u64>,
+        attributes: Attributes,
         progress: impl Fn(u64) + Send + Sync,
     ) -> Result<Uploaded, Failure> {
         let part_bytes = part_bytes(size);
@@ -100,11 +102,13 @@ impl PendingUploads {
         let mut charged = self.memory(part_bytes).await;
         let (mut part, mut is_last) = parts.next(part_bytes).await?;
         if is_last {
-            site.stack.put(path, part.into_iter().collect::<PutPayload>()).await.map_err(failed)?;
+            let options = PutOptions { attributes, ..PutOptions::default() };
+            site.stack.put_opts(path, part.into_iter().collect(), options).await.map_err(failed)?;
             progress(parts.bytes);
             return Ok(parts.done());
         }
-        let upload = site.stack.put_multipart_opts(path, PutMultipartOptions::default()).await.map_err(failed)?;
+        let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
+        let upload = site.stack.put_multipart_opts(path, options).await.map_err(failed)?;
         let (number, upload) = self.add(upload);
         let sent = async {
             let mut in_flight = FuturesUnordered::new();

@@ -166,6 +166,12 @@ pub fn is_invalid_range(error: &object_store::Error) -> bool {
 /// How the clients of `object_store` begin an error with an HTTP status, which follows.
 pub(crate) const STATUS_PREFIX: &str = "Server returned non-2xx status code: ";
 
+/// The HTTP status in an error of the clients of `object_store`; those of listings have no variant that tells it.
+pub fn http_status(error: &object_store::Error) -> Option<u16> {
+    let status = |cause: &(dyn Error + 'static)| cause.to_string().strip_prefix(STATUS_PREFIX)?.get(..3)?.parse().ok();
+    sources(error).find_map(status)
+}
+
 /// Whether `error` says that the object ends before the range, by status 416 or in the words of the client.
 pub(crate) fn is_past_end(error: &object_store::Error) -> bool {
     let is_416 = |said: &str| said.strip_prefix(STATUS_PREFIX).is_some_and(|status| status.starts_with("416"));

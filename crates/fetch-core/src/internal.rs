@@ -12,7 +12,7 @@ pub mod runtime;
 pub(crate) mod sync;
 pub(crate) mod url_key;
 
-pub use crate::error::{SharedError, is_invalid_range, may_be_past_end, share};
+pub use crate::error::{SharedError, http_status, is_invalid_range, may_be_past_end, share};
 pub use crate::forward_object_store;
 pub use crate::policy::body_check::{BodyCheck, check_range};
 pub use crate::policy::byte_range;

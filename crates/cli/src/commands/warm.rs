@@ -6,7 +6,7 @@ use headstart::{Headstart, Mode, Source};
 use serde::Serialize;
 
 use crate::failure::{Failure, FailureKind};
-use crate::listing::{FoundItem, find_below, find_objects};
+use crate::listing::{FoundItem, find_below, find_objects, without_markers};
 use crate::policy::text;
 use crate::progress::Progress;
 use crate::session::{Session, Site};
@@ -42,7 +42,7 @@ pub(crate) async fn run(session: &Session, args: &WarmArgs) -> Result<(), Failur
         let site = session.site_of(url, |builder| builder.mode(Mode::Cached)).await?;
         check_directory(&site)?;
         let found = match args.recursive {
-            true => find_below(session, &site).await?,
+            true => without_markers(&site, find_below(session, &site).await?).await,
             false => find_objects(session, &site).await?,
         };
         let warmed = warm(session, &site, url, &found).await?;

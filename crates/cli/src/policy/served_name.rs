@@ -58,10 +58,34 @@ pub(crate) fn socket_path(text: &str, expected: &str) -> Result<Option<PathBuf>,
     }
 }
 
+/// The headers of a request by which a browser says for whom it asks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct AskedFor<'a> {
+    pub(crate) host: Option<&'a str>,
+    pub(crate) origin: Option<&'a str>,
+    /// `Sec-Fetch-Site`, of the Fetch Metadata specification.
+    pub(crate) fetch_site: Option<&'a str>,
+}
+
+impl AskedFor<'_> {
+    /// Why a request to this machine's loopback is refused; `None` where no web page has sent it.
+    ///
+    /// A web page may let its own name lead to 127.0.0.1 (DNS rebinding), and its script would then read what is
+    /// served. And any page may send a `POST` or load a script from here, without reading the answer.
+    pub(crate) fn refusal(self) -> Option<&'static str> {
+        let host = self.host.unwrap_or_default();
+        if self.host.is_some() && !is_local_host(host) {
+            return Some("The Host header names no address of this machine: ask for 127.0.0.1 or localhost");
+        }
+        let is_own = |origin: &str| origin.split_once("://").is_some_and(|(_, authority)| authority == host);
+        let is_foreign = self.fetch_site.is_some_and(|site| !matches!(site, "same-origin" | "none"));
+        (is_foreign || self.origin.is_some_and(|origin| !is_own(origin)))
+            .then_some("The request comes from a web page of another origin, and is refused")
+    }
+}
+
 /// Whether a `Host` header names this machine's loopback.
-///
-/// A web page may let its own name lead to 127.0.0.1 (DNS rebinding), and its script would then read what is served.
-pub(crate) fn is_local_host(host: &str) -> bool {
+fn is_local_host(host: &str) -> bool {
     let name = without_port(host);
     let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     address.map_or_else(|_| name == "localhost" || bucket_of_host(host).is_some(), |address| address.is_loopback())
@@ -196,6 +220,22 @@ mod tests {
         }
         for host in ["evil.example:9000", "10.0.0.1", "localhost.evil.example", "evillocalhost", ".localhost", ""] {
             assert!(!is_local_host(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn requests_of_web_pages_are_refused() {
+        for (origin, fetch_site, is_refused) in [
+            (None, None, false),
+            (None, Some("none"), false),
+            (Some("http://127.0.0.1:9090"), Some("same-origin"), false),
+            (Some("https://evil.example"), None, true),
+            (Some("http://127.0.0.1:8888"), Some("same-site"), true),
+            (Some("null"), None, true),
+            (None, Some("cross-site"), true),
+        ] {
+            let asked = AskedFor { host: Some("127.0.0.1:9090"), origin, fetch_site };
+            assert_eq!(asked.refusal().is_some(), is_refused, "{asked:?}");
         }
     }
 

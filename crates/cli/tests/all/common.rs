@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use headstart_sim::server::{Dialect, SimServer, SimServerConfig, SimServerHandle};
 use headstart_sim::{Content, LinkProfile, WriteCondition};
+use object_store::Attributes;
 use tempfile::TempDir;
 
 pub(crate) const MIB: usize = 1 << 20;
@@ -175,8 +176,12 @@ impl Bucket {
     }
 
     pub(crate) fn put(&self, key: &str, bytes: impl Into<Vec<u8>>) {
-        let (bytes, always) = (bytes.into().into(), WriteCondition::Always);
-        self.server.catalog().put(key, bytes, Default::default(), &always, chrono::Utc::now()).unwrap();
+        self.put_with(key, bytes.into(), Attributes::new());
+    }
+
+    pub(crate) fn put_with(&self, key: &str, bytes: Vec<u8>, attributes: Attributes) {
+        let always = WriteCondition::Always;
+        self.server.catalog().put(key, bytes.into(), attributes, &always, chrono::Utc::now()).unwrap();
     }
 
     /// Adds a large object, and returns its bytes.

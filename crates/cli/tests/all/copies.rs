@@ -3,6 +3,7 @@
 use super::common::{Bucket, MIB, Place, Ran, bytes, files};
 use headstart_sim::server::{Dialect, SimServerConfig};
 use headstart_sim::{FaultEvent, FaultPlan, ReadAnswer, RequestKind, When};
+use object_store::{Attribute, Attributes};
 
 #[test]
 fn one_object_goes_down_and_up() {
@@ -201,4 +202,48 @@ fn a_damaged_body_is_never_a_file() {
     let ran = bucket.run(&place, &["cp", "-o", "fetch.retries=2", &bucket.url("k"), "k"]);
     ran.fails(8, &["gs://bucket/k cannot be read"]);
     assert!(!place.path("k").exists());
+}
+
+/// Consoles of clouds, and Hadoop, mark directories by empty objects whose keys end with a slash.
+#[test]
+fn markers_of_directories_are_no_files() {
+    let place = Place::new();
+    for bucket in Bucket::both() {
+        for (key, text) in [("t/a/", ""), ("t/a/x", "1"), ("t/e/", ""), ("t/empty", "")] {
+            bucket.put(key, text);
+        }
+        bucket.run(&place, &["cp", "-r", &bucket.url("t"), "down"]).ok();
+        assert_eq!(files(&place.path("down")), [("a/x".into(), b"1".to_vec()), ("empty".into(), Vec::new())]);
+        bucket.run(&place, &["cp", "-r", &bucket.url("t"), &bucket.url("u/")]).ok();
+        assert!(bucket.has("u/a/x") && bucket.has("u/empty") && !bucket.has("u/a") && !bucket.has("u/e"));
+        assert_eq!(bucket.run(&place, &["cat", &bucket.url("t/**")]).bytes(), b"1");
+        std::fs::remove_dir_all(place.path("down")).unwrap();
+    }
+}
+
+#[test]
+fn copies_between_stores_keep_what_describes_the_object() {
+    let place = Place::new();
+    let attributes = [
+        (Attribute::ContentType, "text/plain"),
+        (Attribute::ContentEncoding, "identity"),
+        (Attribute::Metadata("origin".into()), "probe 7"),
+    ];
+    for bucket in Bucket::both() {
+        for (key, size) in [("small", 10), ("large", 20 * MIB)] {
+            let given = Attributes::from_iter(attributes.clone());
+            bucket.put_with(key, bytes(7, size), given.clone());
+            bucket.run(&place, &["cp", &bucket.url(key), &bucket.url("copy")]).ok();
+            let copy = bucket.server.catalog().get("copy", None).unwrap();
+            assert_eq!((copy.size, &copy.attributes), (size as u64, &given), "{key}");
+        }
+    }
+}
+
+#[test]
+fn what_a_key_cannot_have_is_encoded_in_its_segment() {
+    let (place, bucket) = (Place::new(), Bucket::new(Dialect::Gcs));
+    place.write("tree/d/a\u{1}b", "1");
+    bucket.run(&place, &["cp", "-r", "tree", &bucket.url("up")]).ok();
+    assert!(bucket.has("up/d/a%01b"));
 }

@@ -7,7 +7,7 @@ use headstart::object_store::path::Path;
 
 use crate::failure::Failure;
 use crate::file_crc::blocking;
-use crate::listing::{FoundItem, find_below, find_one, not_found};
+use crate::listing::{FoundItem, find_below, find_one, not_found, without_markers};
 use crate::policy::copy_plan::CopySource;
 use crate::policy::place::{self, Place};
 use crate::session::{Session, Site};
@@ -96,7 +96,7 @@ async fn remote(session: &Session, shown: &str, recursive: bool) -> Result<CopyI
     let site = session.site(shown).await?;
     let (shown, name) = (shown.to_owned(), site.path.filename().unwrap_or_default().to_owned());
     if recursive || site.pattern.is_some() {
-        let mut found = find_below(session, &site).await?;
+        let mut found = without_markers(&site, find_below(session, &site).await?).await;
         // A prefix that is the key of an object is an object.
         let one = if found.is_empty() { find_one(&site).await? } else { None };
         let is_one = one.is_some();

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use headstart::ObjectVersion;
 use headstart::object_store::path::Path;
-use headstart::object_store::{Error as StoreError, GetOptions, GetResult, ObjectStore};
+use headstart::object_store::{Attribute, Attributes, Error as StoreError, GetOptions, GetResult, ObjectStore};
 
 use super::download::crc32c_of_object;
 use super::sources::{CopyFrom, CopyItem};
@@ -22,7 +22,9 @@ use crate::upload::{Uploaded, read_all};
 pub(super) fn key(site: &Site, below: &str) -> Path {
     match below {
         "" => site.path.clone(),
-        below => Path::parse(format!("{}/{below}", site.path)).unwrap_or_else(|_| site.path.clone().join(below)),
+        // What a key cannot have is encoded.
+        below => Path::parse(format!("{}/{below}", site.path))
+            .unwrap_or_else(|_| below.split('/').fold(site.path.clone(), |path, segment| path.join(segment))),
     }
 }
 
@@ -37,7 +39,8 @@ pub(super) async fn to_store(copying: &Copying<'_>, site: &Site, progress: &Prog
     }
     let (uploaded, expected) = match &copying.source.from {
         CopyFrom::Stdin => {
-            (send(copying, site, &path, read_all(&item.file, tokio::io::stdin()), progress).await?, None)
+            let body = read_all(&item.file, tokio::io::stdin());
+            (send(copying, site, &path, body, Attributes::new(), progress).await?, None)
         }
         CopyFrom::Local => (send_file(copying, site, &path, item, progress).await?, None),
         CopyFrom::Remote(from) => send_object(copying, from, item, site, &path, progress).await?,
@@ -60,10 +63,11 @@ async fn send(
     site: &Site,
     path: &Path,
     body: BoxStream<'static, Result<Bytes, Failure>>,
+    attributes: Attributes,
     progress: &Progress,
 ) -> Result<Uploaded, Failure> {
     let size = copying.source.items[copying.item].size;
-    copying.session.uploads.upload(site, path, body, size, |bytes| progress.add(bytes)).await
+    copying.session.uploads.upload(site, path, body, size, attributes, |bytes| progress.add(bytes)).await
 }
 
 /// Uploads a file that does not change meanwhile.
@@ -88,7 +92,7 @@ async fn send_file(
         }
     });
     let body = read_all(&item.file, file).chain(end).boxed();
-    let uploaded = send(copying, site, path, body, progress).await?;
+    let uploaded = send(copying, site, path, body, Attributes::new(), progress).await?;
     match uploaded.bytes == length || !is_file {
         true => Ok(uploaded),
         false => Err(changed(&item.file)),
@@ -113,8 +117,12 @@ async fn send_object(
     let answer = from.store.get_opts(&item.path, from.get_options()).await;
     let answer = answer.map_err(|error| Failure::store(&shown, &error))?;
     let named = reported_crc32c(&answer);
+    // Each provider has storage classes of its own.
+    let is_of_object = |(name, _): &(&Attribute, _)| **name != Attribute::StorageClass;
+    let attributes = answer.attributes.iter().filter(is_of_object).map(|(name, value)| (name.clone(), value.clone()));
+    let attributes: Attributes = attributes.collect();
     let body = answer.into_stream().map_err(move |error| Failure::store(&shown, &error)).boxed();
-    Ok((send(copying, site, path, body, progress).await?, named))
+    Ok((send(copying, site, path, body, attributes, progress).await?, named))
 }
 
 /// Checks what the store has now.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use headstart::Headstart;
 use headstart::metrics::{MetricsExporter, time_bounds};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, HOST, HeaderMap, HeaderValue};
+use hyper::header::{ALLOW, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -16,10 +16,9 @@ use s3s::Body;
 use tokio::task::JoinSet;
 
 use super::listener::Listener;
-use super::object::header_text;
-use super::refusal::response;
+use super::refusal::{of_web_page, response};
 use crate::failure::{Failure, FailureKind};
-use crate::policy::served_name::{ListenAddress, is_local_host};
+use crate::policy::served_name::ListenAddress;
 
 /// Scrapes at once; more wait.
 const MOST_CONNECTIONS: usize = 16;
@@ -38,7 +37,7 @@ struct MetricsPage {
     exporter: Mutex<MetricsExporter>,
     handle: PrometheusHandle,
     /// Whether a `Host` header must name this machine.
-    checks_host: bool,
+    is_loopback: bool,
 }
 
 impl MetricsEndpoint {
@@ -48,8 +47,8 @@ impl MetricsEndpoint {
     /// The address is in use.
     pub(super) async fn bind(address: &ListenAddress, stack: &Headstart) -> Result<Self, Failure> {
         let listener = Listener::bind(address, false).await?;
-        let checks_host = listener.is_loopback();
-        Ok(Self { listener, page: MetricsPage::new(stack, checks_host)? })
+        let is_loopback = listener.is_loopback();
+        Ok(Self { listener, page: MetricsPage::new(stack, is_loopback)? })
     }
 
     /// The URL of the metrics, or `unix:PATH`.
@@ -81,22 +80,21 @@ impl MetricsEndpoint {
 }
 
 impl MetricsPage {
-    fn new(stack: &Headstart, checks_host: bool) -> Result<Self, Failure> {
+    fn new(stack: &Headstart, is_loopback: bool) -> Result<Self, Failure> {
         let failed = |error| Failure::new(FailureKind::Other, format!("Cannot make buckets of times: {error}"));
         // All histograms are of times.
         let recorder = PrometheusBuilder::new().set_buckets(&time_bounds()).map_err(failed)?.build_recorder();
         let handle = recorder.handle();
         // The recorder is this endpoint's own: the command is no place for one of the whole process.
         let exporter = ::metrics::with_local_recorder(&recorder, || stack.metrics_exporter([] as [(&str, &str); 0]));
-        Ok(Self { exporter: Mutex::new(exporter), handle, checks_host })
+        Ok(Self { exporter: Mutex::new(exporter), handle, is_loopback })
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
-        let host = header_text(request.headers(), HOST);
         let say = |status, headers, text: &str| response(status, headers, TEXT, text.as_bytes().to_vec());
-        if self.checks_host && host.is_some_and(|host| !is_local_host(host)) {
-            let what = "The Host header names no address of this machine: ask for 127.0.0.1 or localhost\n";
-            return say(StatusCode::FORBIDDEN, HeaderMap::new(), what);
+        let refusal = if self.is_loopback { of_web_page(request.headers()) } else { None };
+        if let Some(why) = refusal {
+            return say(StatusCode::FORBIDDEN, HeaderMap::new(), &format!("{why}\n"));
         }
         if request.uri().path() != "/metrics" {
             return say(StatusCode::NOT_FOUND, HeaderMap::new(), "The metrics are at /metrics\n");

@@ -1,12 +1,14 @@
 //! Answers other than a success, in the form of S3 and in that of Google Cloud Storage's JSON API.
 
 use headstart::object_store::Error as StoreError;
-use hyper::header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, ETAG, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use hyper::{Response, StatusCode};
 use s3s::xml::{Serialize, Serializer};
 use s3s::{Body, S3Error, S3ErrorCode};
 
+use super::object::header_text;
 use crate::failure::{Failure, FailureKind};
+use crate::policy::served_name::AskedFor;
 
 /// Why a request is not answered as asked.
 #[derive(Debug)]
@@ -178,6 +180,12 @@ impl RefusedRequest {
         let text = serde_json::json!({ "error": { "code": code, "message": message, "errors": errors } });
         response(self.status, self.headers(), "application/json; charset=UTF-8", text.to_string().into_bytes())
     }
+}
+
+/// Why a request with these headers is refused at a loopback address: a web page has sent it.
+pub(super) fn of_web_page(headers: &HeaderMap) -> Option<&'static str> {
+    let (host, origin) = (header_text(headers, HOST), header_text(headers, ORIGIN));
+    AskedFor { host, origin, fetch_site: header_text(headers, "sec-fetch-site") }.refusal()
 }
 
 /// A response with a text as its body.

@@ -170,7 +170,7 @@ impl S3 for S3Bucket {
             match writes::delete(&self.served, &self.served.bucket, &object.key).await {
                 Ok(()) => deleted.push(DeletedObject { key, ..DeletedObject::default() }),
                 Err(refusal) => {
-                    let error = refusal.into_s3();
+                    let error = self.refuse(refusal);
                     let (code, message) = (Some(error.code().as_str().to_owned()), error.message().map(str::to_owned));
                     errors.push(DeleteError { code, key, message, ..DeleteError::default() });
                 }

@@ -1,11 +1,11 @@
 //! What is served: a bucket, or a prefix of it, and pages of its listing.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use headstart::Headstart;
 use headstart::object_store::path::Path;
 use headstart::object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, Result};
@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::refusal::RefusedRequest;
+use crate::listing::{HEADS_AT_ONCE, is_marker};
 use crate::policy::served_page::{PageQuery, ServedPage};
 use crate::policy::{place, text};
 use crate::session::Session;
@@ -101,11 +102,26 @@ impl Served {
         served.is_empty() || key.strip_prefix(served).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// A page of the listing.
+    /// A page of the listing, without the markers of directories, which nobody could read.
     ///
     /// # Errors
     /// Those of the store.
     pub(super) async fn list(&self, query: &PageQuery) -> Result<ServedPage<ObjectMeta>> {
+        let mut page = self.list_all(query).await?;
+        let empty = page.objects.iter().filter(|(_, meta)| meta.size == 0).map(|(_, meta)| meta.location.clone());
+        let looks: Vec<_> = empty.map(|path| self.marker(path)).collect();
+        let markers: BTreeSet<Path> =
+            futures::stream::iter(looks).buffer_unordered(HEADS_AT_ONCE).filter_map(std::future::ready).collect().await;
+        page.objects.retain(|(_, meta)| !markers.contains(&meta.location));
+        Ok(page)
+    }
+
+    /// `path`, where it was listed as an empty object and is the marker of a directory.
+    async fn marker(&self, path: Path) -> Option<Path> {
+        is_marker(&self.stack, &path).await.then_some(path)
+    }
+
+    async fn list_all(&self, query: &PageQuery) -> Result<ServedPage<ObjectMeta>> {
         let served = self.prefix.as_ref();
         let is_above = !self.has(query.directory()) && served.starts_with(&query.prefix);
         match query.delimiter.as_deref() {

@@ -18,11 +18,11 @@ use s3s::{Body, S3Request, S3Response, S3Result};
 
 use super::object::{ServedRead, header_text};
 use super::received::ReceivedBody;
-use super::refusal::{RefusedRequest, response};
+use super::refusal::{RefusedRequest, of_web_page, response};
 use super::s3::{ENCODED, S3Bucket};
 use super::served::Served;
 use super::{json, writes};
-use crate::policy::served_name::{ServedName, bucket_of_host, is_local_host};
+use crate::policy::served_name::{ServedName, bucket_of_host};
 
 /// The name of the bucket for `s3s` where it refuses the own one, as it does with underscores.
 const ALIAS: &str = "headstart-served-bucket";
@@ -44,8 +44,8 @@ pub(super) struct Service {
     /// The name of the bucket for `s3`.
     alias: String,
     is_signed: bool,
-    /// Whether a `Host` header must name this machine: a Unix socket is reached by no web page.
-    checks_host: bool,
+    /// Whether it listens at a loopback address, which a web page in this machine's browser reaches.
+    is_loopback: bool,
 }
 
 /// What is answered here, and not by `s3s`: requests for objects and to the JSON API.
@@ -59,7 +59,7 @@ type Named = (ServedName, Vec<(String, String)>);
 
 impl Service {
     /// With `keys`, only requests that are signed with one of them are answered.
-    pub(super) fn new(served: Arc<Served>, keys: Option<SimpleAuth>, allows_writes: bool, checks_host: bool) -> Self {
+    pub(super) fn new(served: Arc<Served>, keys: Option<SimpleAuth>, allows_writes: bool, is_loopback: bool) -> Self {
         let requests = Arc::new(Requests { served: Arc::clone(&served), allows_writes });
         let alias = match s3s::path::check_bucket_name(&served.bucket) {
             true => served.bucket.clone(),
@@ -72,7 +72,7 @@ impl Service {
             s3.set_auth(keys);
             s3.set_route(Route(Arc::clone(&requests)));
         }
-        Self { requests, s3: s3.build(), alias, is_signed, checks_host }
+        Self { requests, s3: s3.build(), alias, is_signed, is_loopback }
     }
 
     /// Answers a request. A request that cannot be answered has an answer that says so.
@@ -85,11 +85,9 @@ impl Service {
         // Before an empty body hyper sends no `100 Continue`. The AWS command line 1 then takes the status line of the
         // next answer on this connection for a header, and waits for a minute.
         let ends_connection = request.headers().contains_key(EXPECT) && request.body().is_end_stream();
-        let host = header_text(request.headers(), HOST);
-        let refusal = if self.checks_host && host.is_some_and(|host| !is_local_host(host)) {
-            Some(RefusedRequest::forbidden(
-                "The Host header names no address of this machine: ask for 127.0.0.1 or localhost",
-            ))
+        let web_page = if self.is_loopback { of_web_page(request.headers()) } else { None };
+        let refusal = if let Some(why) = web_page {
+            Some(RefusedRequest::forbidden(why))
         } else if is_write && !self.requests.allows_writes {
             Some(RefusedRequest::read_only())
         } else {

@@ -376,3 +376,15 @@ fn processes_that_read_one_data_set_fetch_it_once() {
         assert_eq!(bucket.server.log().counts().bytes_sent, all.len() as u64, "{}", bucket.url(""));
     }
 }
+
+/// The path of a listed key has no slash at its end, so nobody could read what is listed.
+#[tokio::test]
+async fn markers_of_directories_are_not_listed() {
+    let (place, bucket) = (Place::new(), Bucket::new(Dialect::S3));
+    [("t/a/", ""), ("t/a/x", "1"), ("t/e/", ""), ("t/empty", "")].map(|(key, text)| bucket.put(key, text));
+    let endpoint = Endpoint::start(&place, &bucket, &bucket.url(""), &[]);
+    for (_, client) in clients(&endpoint.url) {
+        let all: Vec<_> = client.list(None).map_ok(|meta| meta.location).try_collect().await.unwrap();
+        assert_eq!(keys(&all), ["t/a/x", "t/empty"]);
+    }
+}

@@ -257,3 +257,23 @@ async fn the_body_of_a_refused_write_is_read_before_the_answer() {
     assert!(answers.starts_with("HTTP/1.1 405 ") && answers.contains("HTTP/1.1 200 OK"), "{answers}");
     assert!(answers.ends_with("bytes"), "{answers}");
 }
+
+/// A page in the user's browser may send such a request without asking, and the names of buckets can be guessed.
+#[tokio::test]
+async fn web_pages_cannot_delete() {
+    let (place, bucket) = (Place::new(), Bucket::new(Dialect::S3));
+    bucket.put("k", "kept");
+    let endpoint = Endpoint::start(&place, &bucket, &bucket.url(""), &["--allow-writes"]);
+    let delete = async |headers: &[(&str, &str)]| {
+        let mut request = http().post(format!("{}/bucket?delete", endpoint.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body("<Delete><Object><Key>k</Key></Object></Delete>").send().await.unwrap().status()
+    };
+    for headers in [[("origin", "https://evil.example")], [("sec-fetch-site", "cross-site")]] {
+        assert_eq!(delete(&headers).await, 403);
+        assert_eq!(bucket.get(&place, "k"), b"kept");
+    }
+    assert_eq!(delete(&[]).await, 200);
+}
