@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::buffer::Buffer;
-use crate::errors::{Failure, InvalidPathError};
+use crate::errors::Failure;
 
 /// A value that becomes a Python object on a thread that is attached to the interpreter.
 pub(crate) trait Answer: Send + 'static {
@@ -50,14 +50,14 @@ pub(crate) fn shown_path(path: &Path, prefix: &Path) -> String {
 }
 
 /// The path that a user of a store with `prefix` names.
-pub(crate) fn full_path(prefix: &Path, path: &str) -> PyResult<Path> {
-    let path = Path::parse(path).map_err(|error| InvalidPathError::new_err(error.to_string()))?;
+pub(crate) fn full_path(prefix: &Path, path: &str) -> Outcome<Path> {
+    let path = Path::parse(path).map_err(Failure::Path)?;
     Ok(match (prefix.is_root(), path.is_root()) {
         (true, _) => path,
         (false, true) => prefix.clone(),
         (false, false) => {
             let joined = format!("{prefix}/{path}");
-            Path::parse(joined).map_err(|error| InvalidPathError::new_err(error.to_string()))?
+            Path::parse(joined).map_err(Failure::Path)?
         }
     })
 }

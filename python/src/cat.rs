@@ -103,8 +103,19 @@ async fn by_length(store: &OpenStore, slice: &Slice) -> Outcome<Chunks> {
     Ok(Chunks(vec![store.headstart.get_range(&slice.path, range).await?]))
 }
 
-/// Many slices, all in flight together. Ranges of one object are merged where that saves requests.
-pub(crate) async fn cat_many(store: Arc<OpenStore>, slices: Vec<Slice>) -> Outcome<ManyChunks> {
+/// Many slices, all in flight together. Ranges of one object are merged where that saves requests. What is no slice is
+/// answered with its error.
+pub(crate) async fn cat_many(store: Arc<OpenStore>, asked: Vec<Outcome<Slice>>) -> Outcome<ManyChunks> {
+    let (mut places, mut slices, mut all) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, slice) in asked.into_iter().enumerate() {
+        match slice {
+            Ok(slice) => {
+                places.push(place);
+                slices.push(slice);
+            }
+            Err(failure) => all.push((place, Err(failure))),
+        }
+    }
     let mut by_path = BTreeMap::<_, Vec<usize>>::new();
     for (at, slice) in slices.iter().enumerate() {
         let is_plain = slice.bounded().is_some_and(|range| !range.is_empty());
@@ -120,8 +131,9 @@ pub(crate) async fn cat_many(store: Arc<OpenStore>, slices: Vec<Slice>) -> Outco
         };
         group.into_iter().zip(chunks).collect::<Vec<_>>()
     });
-    let mut all: Vec<_> = join_all(groups).await.into_iter().flatten().collect();
-    all.sort_unstable_by_key(|(at, _)| *at);
+    let read = join_all(groups).await.into_iter().flatten();
+    all.extend(read.map(|(at, chunks)| (places[at], chunks)));
+    all.sort_unstable_by_key(|(place, _)| *place);
     Ok(ManyChunks(all.into_iter().map(|(_, chunks)| chunks).collect()))
 }
 

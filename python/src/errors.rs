@@ -6,6 +6,7 @@ use std::io;
 use headstart::object_store;
 use headstart::object_store::client::{HttpError, HttpErrorKind};
 use headstart::{DownloadError, FetchError, ObjectChanged as Changed, ObjectError};
+use headstart_fetch_core::internal::http_status;
 use pyo3::create_exception;
 use pyo3::exceptions::{
     PyConnectionError, PyFileExistsError, PyFileNotFoundError, PyIsADirectoryError, PyNotImplementedError, PyOSError,
@@ -31,6 +32,7 @@ create_exception!(headstart, UnauthenticatedError, PyPermissionError, "The crede
 #[derive(Debug)]
 pub(crate) enum Failure {
     Store(object_store::Error),
+    Path(object_store::path::Error),
     Open(headstart::Error),
     Download(DownloadError),
     /// The file was closed while it was read.
@@ -69,6 +71,7 @@ impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Store(error) => of_store(&error),
+            Failure::Path(error) => InvalidPathError::new_err(error.to_string()),
             Failure::Open(headstart::Error::Store(error)) => of_store(&error),
             Failure::Open(error) => PyValueError::new_err(chain(&error)),
             Failure::Download(DownloadError::Store(error)) => of_store(&error),
@@ -109,6 +112,12 @@ fn of_sources(error: &object_store::Error, message: String) -> PyErr {
     }
     if let Some(FetchError::Stalled { .. }) = FetchError::find(error) {
         return PyTimeoutError::new_err(message);
+    }
+    match http_status(error) {
+        Some(404) => return PyFileNotFoundError::new_err(message),
+        Some(401) => return UnauthenticatedError::new_err(message),
+        Some(403) => return PermissionDeniedError::new_err(message),
+        _ => {}
     }
     for cause in sources(error) {
         match cause.downcast_ref::<HttpError>().map(HttpError::kind) {

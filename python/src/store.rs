@@ -41,7 +41,7 @@ impl Store {
     }
 
     fn path(&self, path: &str) -> PyResult<Path> {
-        full_path(&self.prefix, path)
+        Ok(full_path(&self.prefix, path)?)
     }
 
     fn prefix_of(&self, prefix: Option<&str>) -> PyResult<Option<Path>> {

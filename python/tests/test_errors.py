@@ -53,6 +53,17 @@ def test_statuses(odd: OddServer, status: int, error: type[OSError]) -> None:
     assert isinstance(caught.value, OSError)
 
 
+@pytest.mark.parametrize(
+    ("status", "error"), [(401, PermissionError), (403, PermissionError), (404, FileNotFoundError), (400, OSError)]
+)
+def test_statuses_of_listings(odd: OddServer, status: int, error: type[OSError]) -> None:
+    options = {"s3_endpoint": f"{odd.url}/status/{status}", "s3_anonymous": True, "s3_region": "us-east-1"}
+    store = headstart.Store("s3://bucket", **options)
+    for call in (lambda: list(store.list()), store.list_with_delimiter):
+        with pytest.raises(error):
+            call()
+
+
 def test_refused_connections_and_timeouts(odd: OddServer) -> None:
     with pytest.raises(OSError, match=r"127\.0\.0\.1:9") as caught:
         headstart.open("http://127.0.0.1:9/nobody", fetch_retries=0).read()

@@ -200,6 +200,7 @@ class HeadstartBufferedFile(AbstractBufferedFile):
     closed: bool
 
     def __init__(self, fs: HeadstartFileSystem, path: str, mode: str = "rb", **kwargs: Any) -> None:
+        self._native: Any = None
         super().__init__(fs, path, mode, **kwargs)
         self._upload: Any = None
         self._rest = b""
@@ -246,7 +247,16 @@ class HeadstartBufferedFile(AbstractBufferedFile):
         self.close()
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        return self.fs.cat_file(self.path, start=start, end=end)
+        # One reader for all blocks: they are of one version.
+        if self._native is None:
+            self._native = self.fs._open_native(self.path, {})
+        return self._native.read_bytes_at(start, min(end, self.size))
+
+    def close(self) -> None:
+        """Write what is left, or end the reading."""
+        super().close()
+        if self._native is not None:
+            self._native.close()
 
 
 class HeadstartStreamedFile(AbstractAsyncStreamedFile):

@@ -117,6 +117,8 @@ class HeadstartFileSystem(AsyncFileSystem):
         _, key = self._split(path)
         if not key:
             raise IsADirectoryError(f"{path!r} is a bucket")
+        if key.startswith("/"):
+            raise headstart.InvalidPathError(f"{path!r}: a key that begins with a slash cannot be used")
         return self.store(path), key
 
     # Listings
@@ -147,8 +149,8 @@ class HeadstartFileSystem(AsyncFileSystem):
         path = self._strip_protocol(path)
         entries = None if refresh else self._known_listing(path)
         if entries is None:
-            entries = await self._list_directory(path)
-            if entries or not self._split(path)[1]:
+            entries, exists = await self._list_directory(path)
+            if exists:
                 self.dircache[path] = entries
             else:
                 entries = [await self._object_info(path)]
@@ -161,15 +163,16 @@ class HeadstartFileSystem(AsyncFileSystem):
             return None
         return list(entries)
 
-    async def _list_directory(self, path: str) -> list[dict[str, Any]]:
+    async def _list_directory(self, path: str) -> tuple[list[dict[str, Any]], bool]:
+        """Return what is in a directory, and whether it exists: it has objects or a marker, or is a bucket."""
         bucket, key = self._split(path)
         if not bucket:
             raise NotImplementedError("Headstart does not list buckets; name one")
         found = await self.store(path).list_with_delimiter_async(key or None)
         directories = [self._directory(self._join(bucket, name.rstrip("/"))) for name in found["common_prefixes"]]
-        # The object with the directory's own name marks an empty directory.
+        # The object with the directory's own name marks an empty directory: its key ends with a slash, its path not.
         files = [self._entry(bucket, meta) for meta in found["objects"] if meta["path"].rstrip("/") != key]
-        return directories + files
+        return directories + files, bool(directories or found["objects"] or not key)
 
     async def _info(self, path: str, refresh: bool = False, **kwargs: Any) -> dict[str, Any]:
         path = self._strip_protocol(path)
@@ -186,11 +189,14 @@ class HeadstartFileSystem(AsyncFileSystem):
         if key:
             try:
                 return await self._object_info(path)
+            except headstart.InvalidPathError as error:
+                raise FileNotFoundError(path) from error
             except FileNotFoundError:
                 pass
         if path in self.dircache and not refresh:
             return self._directory(path)
-        if await self._list_directory(path) or not key:
+        _, exists = await self._list_directory(path)
+        if exists:
             return self._directory(path)
         raise FileNotFoundError(path)
 
@@ -213,6 +219,7 @@ class HeadstartFileSystem(AsyncFileSystem):
             return await super()._find(path, maxdepth=maxdepth, withdirs=withdirs, detail=detail, **kwargs)
         # One recursive listing in place of one for each directory.
         found: dict[str, dict[str, Any]] = {}
+        empty: list[str] = []
         async for batch in self.store(path).list_async(key or None):
             for meta in batch:
                 entry = self._entry(bucket, meta)
@@ -220,8 +227,14 @@ class HeadstartFileSystem(AsyncFileSystem):
                 if meta["path"] == key or not name.startswith(f"{path}/{prefix}"):
                     continue
                 found[name] = entry
+                if not meta["size"]:
+                    empty.append(name)
                 while withdirs and (name := self._parent(name)) not in found and len(name) >= len(path):
                     found[name] = self._directory(name)
+        for name in await self._markers(empty):
+            found[name] = self._directory(name)
+            if not withdirs:
+                del found[name]
         if withdirs and path and (found or await self._isdir(path)):
             found.setdefault(path, self._directory(path))
         if not found and not prefix:
@@ -229,6 +242,12 @@ class HeadstartFileSystem(AsyncFileSystem):
                 found[path] = await self._object_info(path)
         names = sorted(found)
         return {name: found[name] for name in names} if detail else names
+
+    async def _markers(self, empty: list[str]) -> list[str]:
+        """Return those of some empty objects that mark directories: a slash ends their keys, but not their paths."""
+        looks = [self._object_info(name) for name in empty]
+        seen = await fsspec.asyn._run_coros_in_chunks(looks, self.batch_size, return_exceptions=True, nofiles=True)
+        return [name for name, entry in zip(empty, seen, strict=True) if isinstance(entry, FileNotFoundError)]
 
     def created(self, path: str) -> datetime:
         """Return when the object was written."""
@@ -384,7 +403,8 @@ class HeadstartFileSystem(AsyncFileSystem):
             if store1 is store2:
                 await store1.copy_async(key1, key2)
             else:
-                await store2.put_async(key2, await store1.get_async(key1))
+                answer = await store1.get_async(key1)
+                await store2.put_async(key2, answer, attributes=answer.attributes)
         except FileNotFoundError:
             if not await self._isdir(path1):
                 raise  # directories exist with their objects

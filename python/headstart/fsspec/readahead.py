@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ class _Process:
         self.pid = os.getpid()
         self.lock = threading.Lock()
         self.held_bytes = 0
+        self.left_bytes: deque[int] = deque()
+        """Bytes that readers held when they were collected. Giving them back at once would need the lock."""
         self.pools: dict[int, ThreadPoolExecutor] = {}
 
     def pool(self, threads: int) -> ThreadPoolExecutor:
@@ -55,6 +58,8 @@ class _Process:
 
     def take(self, size: int) -> bool:
         with self.lock:
+            while self.left_bytes:
+                self.held_bytes -= self.left_bytes.popleft()
             if self.held_bytes + size > PROCESS_BYTES:
                 return False
             self.held_bytes += size
@@ -126,6 +131,16 @@ class FetcherReader:
         if state.pid == os.getpid():
             with state.lock:
                 self._forget(state, state.parts[:])
+
+    def __del__(self) -> None:
+        """End what is fetched ahead, where nobody has closed the reader."""
+        # This may run within any call, so it takes no lock.
+        state = getattr(self, "_state", None)
+        if state is None or not state.pid == _process.pid == os.getpid():
+            return
+        for part in state.parts:
+            part.future.cancel()
+            _process.left_bytes.append(part.end - part.start)
 
     def _own_state(self) -> State:
         if self._state.pid != os.getpid():

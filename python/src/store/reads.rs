@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::{Store, finish};
-use crate::answers::{Level, Meta, Outcome};
+use crate::answers::{Level, Meta, Outcome, full_path};
 use crate::asyncio;
 use crate::cat::{Chunks, ManyChunks, Slice, cat, cat_many};
 use crate::get::{Got, read_get_options};
@@ -68,8 +68,8 @@ impl Store {
         Ok(async move { Ok(store.headstart.get_ranges(&path, &ranges).await?) })
     }
 
-    fn slice(&self, path: &str, start: Option<i64>, end: Option<i64>) -> PyResult<Slice> {
-        Ok(Slice { path: self.path(path)?, start, end })
+    fn slice(&self, path: &str, start: Option<i64>, end: Option<i64>) -> Outcome<Slice> {
+        Ok(Slice { path: full_path(&self.prefix, path)?, start, end })
     }
 
     fn cat_call(
@@ -93,7 +93,7 @@ impl Store {
             return Err(PyValueError::new_err("expected as many starts and ends as paths"));
         }
         let slices = paths.iter().zip(starts.iter().zip(ends));
-        let slices = slices.map(|(path, (start, end))| self.slice(path, *start, *end)).collect::<PyResult<_>>()?;
+        let slices = slices.map(|(path, (start, end))| self.slice(path, *start, *end)).collect();
         Ok(cat_many(self.opened(py)?, slices))
     }
 

@@ -32,7 +32,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("headstart-local-backend", &[CORE], &[]),
     ("headstart-metrics", &[CORE, "headstart-cache", "headstart-prefetch"], &[SIM]),
     ("headstart", LAYERS, &[SIM]),
-    ("headstart-python", &["headstart", "headstart-affinity"], &[]),
+    ("headstart-python", &["headstart", CORE, "headstart-affinity"], &[]),
     (
         "headstart-cli",
         &["headstart", "headstart-bench", CORE, "headstart-gcs-backend", "headstart-s3-backend", "headstart-trace"],
