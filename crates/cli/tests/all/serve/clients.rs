@@ -381,7 +381,9 @@ fn processes_that_read_one_data_set_fetch_it_once() {
 #[tokio::test]
 async fn markers_of_directories_are_not_listed() {
     let (place, bucket) = (Place::new(), Bucket::new(Dialect::S3));
-    [("t/a/", ""), ("t/a/x", "1"), ("t/e/", ""), ("t/empty", "")].map(|(key, text)| bucket.put(key, text));
+    for (key, text) in [("t/a/", ""), ("t/a/x", "1"), ("t/e/", ""), ("t/empty", "")] {
+        bucket.put(key, text);
+    }
     let endpoint = Endpoint::start(&place, &bucket, &bucket.url(""), &[]);
     for (_, client) in clients(&endpoint.url) {
         let all: Vec<_> = client.list(None).map_ok(|meta| meta.location).try_collect().await.unwrap();
