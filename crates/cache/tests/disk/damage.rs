@@ -224,8 +224,12 @@ async fn read_some(cache: &Cached, dice: &mut Dice) {
 
 fn remove_strange(home: &Home) {
     for path in home.segments("segment").into_iter().chain(home.segments("bad")) {
-        if path.is_dir() {
+        // A cache that was dropped may still delete files.
+        let Ok(found) = fs::symlink_metadata(&path) else { continue };
+        if found.is_dir() {
             fs::remove_dir(path).unwrap();
+        } else if found.is_symlink() {
+            fs::remove_file(path).unwrap();
         }
     }
 }
@@ -279,17 +283,22 @@ async fn damaged_files_are_misses_and_the_rest_stays_in_use() {
     }
     println!("{} damages, {found} found while reading; {hits} hits", done.load(Relaxed));
     assert!(found > lives && hits > lives * 500, "{found} {hits}");
-    // Nothing is damaged any more: soon everything comes from disk.
+    // Nothing is damaged any more. A damaged copy of a page is found when it is read, and other copies are read first;
+    // so this takes several rounds.
     remove_strange(&home);
-    for _ in 0..3 {
-        let cache = home.open(&fast());
+    let mut rounds = 0;
+    loop {
+        let store = fast();
+        let cache = home.open(&store);
         read_all(&cache).await;
         cache.cache.close().await;
+        if sent(&store).0 == 0 {
+            break;
+        }
+        rounds += 1;
+        assert!(rounds < 12, "{:?}", cache.disk());
     }
-    let last = fast();
-    let cache = home.open(&last);
-    read_all(&cache).await;
-    assert_eq!(sent(&last).0, 0, "{:?}", cache.disk());
+    println!("{rounds} rounds until everything came from disk");
 }
 
 /// The file of the open segment, and the place of its page number `page`'s record.
