@@ -29,7 +29,7 @@
 //! * As an `ObjectStore` it serves applications that only call `get_range(s)`. Such a call is as fresh as one of the
 //!   inner store, except for bytes fetched ahead. These are served once, and only within [`PrefetchConfig::max_age`].
 //!   What calls keep returning to between other reads is served again for a second, or for `max_age` if that is
-//!   shorter: one range, or what they read just before.
+//!   shorter: a few ranges, or what they read just before.
 //! * [`PrefetchStore::objects`] fetches a list of whole objects ahead of the consumer, in the order of the list, with
 //!   as many requests in flight as fill the link.
 //!

@@ -144,6 +144,7 @@ impl Planner {
         let Some(state) = self.readers.remove(reader) else { return };
         let size = self.size;
         self.runs.extend(state.streams.iter().filter_map(|stream| state.ended(stream, size)));
+        self.keep_no_longer(state.revisits.into_kept());
         self.on_wants_changed(reader);
         let starts: Vec<u64> = self.parts.map().of_reader(reader).map(|part| part.range.start).collect();
         self.parts.mark_sweep_candidates(starts);
@@ -161,7 +162,7 @@ impl Planner {
         #[cfg(test)]
         assert!(!std::mem::take(&mut self.panics_at_next_read), "this panic is part of a test");
         let think_time = self.readers.get_or_insert(reader).think_clock.on_read_begin(inputs.now);
-        let is_visit = self.is_visit(reader, range);
+        let is_revisited = self.readers.get_or_insert(reader).revisits.on_read(range);
         let is_servable = self.drop_unservable(inputs.now, range);
         self.parts.account.demanded_bytes += range.end - range.start;
         let found = self.find_stream(reader, think_time, range);
@@ -179,7 +180,7 @@ impl Planner {
             self.readers.activity.on_read(reader, start);
         }
         let plan = if is_servable {
-            self.plan_read(reader, range, &found, limits, inputs, is_visit)
+            self.plan_read(reader, range, &found, limits, inputs, is_revisited)
         } else {
             ReadPlan { reader, stream: Some(found.stream), ..ReadPlan::default() }
         };
@@ -193,8 +194,8 @@ impl Planner {
             self.read_ahead(reader, stream, inputs);
         }
         self.on_wants_changed(reader);
-        if is_servable && is_visit {
-            self.keep_for_visits(range, &plan);
+        if is_servable && is_revisited {
+            self.keep_for_return(reader, range, &plan);
         }
         if plan.pieces.is_empty() { Decision::PassThrough(plan) } else { Decision::Serve(plan) }
     }
@@ -261,10 +262,9 @@ impl Planner {
 
     /// Memory is short and a read waits: drops all parts that no read has asked for.
     pub(crate) fn on_memory_short(&mut self) {
+        let once = self.serves_once();
         self.parts.drop_unread_where(|_| true);
-        if self.serves_once() {
-            self.parts.drop_where(|part| part.is_revisited || part.unread_bytes() == 0);
-        }
+        self.parts.drop_where(|part| part.is_revisited || once && part.unread_bytes() == 0);
     }
 
     /// Drops all parts that are not being read: they may no longer be served, or other objects need the memory.

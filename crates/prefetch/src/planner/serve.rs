@@ -11,9 +11,6 @@ use crate::planner::parts::PartId;
 use crate::planner::streams::{FoundStream, PartOwner, StreamJoin};
 use crate::policy::speculation::SpeculationLimits;
 
-/// A range that is kept for visits has at most so many bytes.
-const MOST_VISITED_BYTES: u64 = 8 * 1024 * 1024;
-
 impl Planner {
     /// The reader went elsewhere. Stops requests ahead of its old position, unless finishing is cheaper than a new
     /// request, or the reader has come back from elsewhere before, or another reader wants the bytes.
@@ -40,8 +37,8 @@ impl Planner {
     /// Finds or requests every byte of `range`. Lengthens the request for its last bytes by what `limits` allow, as the
     /// kernel's read-ahead does: one request serves the read and its successors.
     ///
-    /// The plan has no piece where the caller has to send the request. The bytes of a visit are kept, so their request
-    /// is sent here.
+    /// The plan has no piece where the caller has to send the request. Where the reader is expected to return to
+    /// `range`, its bytes are kept, so their request is sent here.
     pub(super) fn plan_read(
         &mut self,
         reader: ReaderId,
@@ -49,7 +46,7 @@ impl Planner {
         found: &FoundStream,
         limits: Option<SpeculationLimits>,
         inputs: &PlannerInputs,
-        is_visit: bool,
+        is_revisited: bool,
     ) -> ReadPlan {
         let lengthening_bytes = self.lengthening_bytes(limits, reader, found.stream);
         let owner = PartOwner::stream(reader, found.stream);
@@ -87,7 +84,7 @@ impl Planner {
             let as_asked = asked == *range;
             plan.is_as_asked |= as_asked;
             at = hole.end;
-            if as_asked && self.serves_once() && !is_visit {
+            if as_asked && self.serves_once() && !is_revisited {
                 // The caller of a call without a reader sends a request for exactly its range itself.
                 self.count_request(owner);
                 continue;
@@ -100,28 +97,23 @@ impl Planner {
         plan
     }
 
-    /// Whether a read of `range` by a call without a reader is one of several visits of this range, whose bytes are
-    /// kept.
-    pub(super) fn is_visit(&mut self, reader: ReaderId, range: &Range<u64>) -> bool {
-        self.serves_once()
-            && self.readers.get_or_insert(reader).revisits.on_read(range)
-            && range.end - range.start <= MOST_VISITED_BYTES
-    }
-
-    /// `plan` is for a range that is expected to be read again: its part is kept. One such part is kept at a time.
-    pub(super) fn keep_for_visits(&mut self, range: &Range<u64>, plan: &ReadPlan) {
+    /// `plan` is for a range to which `reader` is expected to return: its part is kept.
+    pub(super) fn keep_for_return(&mut self, reader: ReaderId, range: &Range<u64>, plan: &ReadPlan) {
         let [PlannedPiece { part: id, .. }] = *plan.pieces.as_slice() else { return };
         let part = self.parts.part(id);
         if part.is_revisited || part.range != *range {
             return;
         }
-        self.drop_visited();
         self.parts.change(id, |part| part.is_revisited = true);
+        let given_up = self.readers.get_or_insert(reader).revisits.keep(id, range.end - range.start);
+        self.keep_no_longer(given_up);
     }
 
-    /// Drops the part that is kept for visits, unless it is being read.
-    pub(super) fn drop_visited(&mut self) {
-        self.parts.drop_where(|part| part.is_revisited);
+    /// The parts `ids` are not kept for a return any more.
+    pub(super) fn keep_no_longer(&mut self, ids: impl IntoIterator<Item = PartId>) {
+        for id in ids {
+            self.parts.change(id, |part| (part.is_revisited, part.is_sweep_candidate) = (false, true));
+        }
     }
 
     /// Where a request of `wanted_bytes` from `start` ends: at the object's end or the next part at the latest.

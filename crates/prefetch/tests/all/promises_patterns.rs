@@ -257,6 +257,35 @@ async fn wandering_about_by_calls_pays_too() {
     }
 }
 
+/// A program may read an index and a dictionary by turns with its data, with and without a handle.
+#[tokio::test(start_paused = true)]
+async fn returns_to_two_ranges_pay_too() {
+    let data = |n: u64| (16 + n) * MIB..(17 + n) * MIB;
+    let reads: Vec<_> = (0..200).flat_map(|n| [0..MIB, data(2 * n), 8 * MIB..9 * MIB, data(2 * n + 1)]).collect();
+    let without = raw(&reads);
+    for by_calls in [false, true] {
+        let bench = Bench::new(SIZE);
+        let reader = bench.reader();
+        let began = bench.sim.elapsed();
+        for range in reads.clone() {
+            let bytes = if by_calls {
+                bench.store.get_range(&common::KEY.into(), range.clone()).await.unwrap()
+            } else {
+                reader.read_at(range.clone()).await.unwrap()
+            };
+            bench.check(&range, &[bytes]);
+        }
+        let (faster, counts) = (times(without, bench.sim.elapsed() - began), bench.counts());
+        let fetched = ratio(counts.bytes_sent, 402 * MIB);
+        println!(
+            "two homes, by calls: {by_calls}: {faster:.1} × raw (promised 20), {} GETs (160), {fetched:.3} × the bytes \
+             (1.1)",
+            counts.gets
+        );
+        assert!(faster >= 20.0 && counts.gets <= 160 && fetched <= 1.1);
+    }
+}
+
 /// Once a reader has made two long runs, the first read after a jump already starts read-ahead.
 #[tokio::test(start_paused = true)]
 async fn runs_and_jumps() {

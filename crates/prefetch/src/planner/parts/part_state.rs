@@ -20,7 +20,8 @@ pub(crate) struct PartState {
     /// When it is too old to be served as the present version, where a cache below has stated that.
     pub(crate) expires_at: Option<Duration>,
     pub(crate) owner: PartOwner,
-    /// Whether it is a range to which calls keep returning: it is kept and served again, where others are served once.
+    /// Whether it is a range to which a reader keeps returning: it is kept, and served again where others are served
+    /// once.
     pub(crate) is_revisited: bool,
     /// The bytes that reads have asked for.
     pub(crate) read: RangeSet,

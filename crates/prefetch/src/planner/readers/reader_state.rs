@@ -16,7 +16,7 @@ pub(crate) struct ReaderState {
     pub(crate) latest_stream: Option<ReadStreamId>,
     /// Whether it may want other bytes than when its wants were looked at last.
     pub(crate) may_want_others: bool,
-    /// The ranges to which calls without a reader return.
+    /// The ranges to which it returns.
     pub(crate) revisits: Revisits,
     /// Streams that were reported as ended, with the runs reported for them.
     counted_ends: Vec<(ReadStreamId, ReadRun)>,
