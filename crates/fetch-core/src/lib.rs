@@ -69,8 +69,8 @@
 //!
 //! At most `concurrency` GETs are in flight; fewer while the store throttles. Every read has at least one request in
 //! flight, as through the bare client. Further parts and speculation ([`Intent`]) are only sent while fewer requests
-//! are in flight than fill the link, which is measured. Demand is served first, and speculation leaves one in 32 of
-//! these requests free.
+//! are in flight than fill the link, which is measured. Demand is served first, and speculation leaves one in 32 free,
+//! of these requests and of `concurrency`.
 //!
 //! # Memory
 //!

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -51,6 +51,7 @@ pub(crate) struct ObjectEngine {
     runtime: Option<Id>,
     /// The time of the latest read or hint, in nanoseconds since the store was made.
     latest_read_ns: AtomicU64,
+    is_outdated: AtomicBool,
     /// Set while the state is locked.
     known: OnceLock<Arc<KnownObject>>,
     state: Mutex<EngineState>,
@@ -102,6 +103,7 @@ impl ObjectEngine {
             prefix: prefix_of(&path),
             runtime: Handle::try_current().ok().map(|runtime| runtime.id()),
             latest_read_ns: AtomicU64::new(0),
+            is_outdated: AtomicBool::new(false),
             known: OnceLock::new(),
             state: Mutex::new(state),
             shared,
@@ -212,7 +214,9 @@ impl ObjectEngine {
 
     pub(crate) fn on_read_end(self: &Arc<Self>, plan: &ReadPlan, answered: bool) {
         let now = self.mark_read();
-        self.dispatch(|planner| planner.on_read_end(now, plan, answered));
+        let mut state = self.state.lock();
+        self.dispatch_locked(&mut state, |planner| planner.on_read_end(now, plan, answered));
+        self.charge_kept(&mut state, plan);
     }
 
     /// Closes the reader of `signal`.
@@ -235,6 +239,21 @@ impl ObjectEngine {
     /// ahead or kept.
     pub(crate) fn is_unprovable(&self) -> bool {
         self.known().is_some_and(|known| !self.shared.is_provable(&known.version))
+    }
+
+    /// An answer has shown that the object has another version now. A reader keeps its version, but new readers and
+    /// calls begin with another engine.
+    pub(crate) fn on_outdated(self: &Arc<Self>) {
+        self.is_outdated.store(true, Ordering::Relaxed);
+        self.shared.objects.forget(&self.path);
+        if self.settings.serve_once_within.is_some() {
+            self.dispatch(Planner::clear);
+        }
+    }
+
+    /// Whether calls without a reader may not use it any more.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.is_outdated.load(Ordering::Relaxed)
     }
 
     pub(crate) fn on_failed(&self, id: PartId) {

@@ -62,7 +62,8 @@
 //!
 //! * It does not split one large read; `headstart-fetch-core`'s `FetchStore` below does.
 //! * It is not a cache: bytes behind a reader are dropped, except for 1 MiB, the last read of a run of at most three
-//!   reads, and as much as the reader went back before. Put a `CacheStore` below.
+//!   reads, as much as the reader went back before, and up to eight ranges to which it keeps returning. Put a
+//!   `CacheStore` below.
 //! * Local files ([`object_store::GetResultPayload::File`]) are left to the kernel's read-ahead.
 //!
 //! # Memory
@@ -72,7 +73,8 @@
 //! Readers that share a link divide this window, also those of several objects; each has one request of full size
 //! at least. All open objects share three quarters of [`PrefetchConfig::budget`], max-min fairly; a read itself
 //! never waits for memory. Behind a reader at least 1 MiB is kept, and more, at most 32 MiB, where reads overlap or
-//! the reader has gone back, or it has read at most three times in a row (its last read). An object without reads
+//! the reader has gone back, or it has read at most three times in a row (its last read); and up to 8 MiB of ranges to
+//! which it keeps returning. What there is no memory for is dropped when its read ends. An object without reads
 //! for a second gives its bytes back when others need memory, and after ten seconds as soon as
 //! another object is read. An idle store holds some hundred bytes for each of the latest 256 paths, and a kibibyte
 //! for each of 256 prefixes.

@@ -4,6 +4,7 @@
 //! invariants hold after every event: parts are disjoint (no byte is fetched twice while held or in flight), a part
 //! that is being read is never dropped, and nothing is fetched ahead beyond the limits of the accounting.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -26,11 +27,6 @@ pub(crate) mod streams;
 /// A read this close to the end of the object is a footer read: it neither ends a stream nor starts one.
 const FOOTER_BYTES: u64 = 1024 * 1024;
 
-/// Where bytes are served once, those to which calls keep returning are served again this long after their request was
-/// sent, or for `max_age` if that is shorter. Calls in quick succession return within it; a caller that looks for a new
-/// version every few seconds gets new bytes each time.
-const AGAIN_WITHIN: Duration = Duration::from_secs(1);
-
 /// The planner of one object.
 #[derive(Debug)]
 pub(crate) struct Planner {
@@ -41,7 +37,7 @@ pub(crate) struct Planner {
     /// The length of the object, once it is known.
     size: Option<u64>,
     /// Readers that announced all bytes from an offset on while the length was not known.
-    announced_to_end: Vec<(ReaderId, u64)>,
+    announced_to_end: BTreeMap<ReaderId, u64>,
     /// Whether nothing is to be fetched ahead: the object is a local file, or nothing identifies its version.
     is_local: bool,
     /// Requests sent so far.
@@ -68,7 +64,7 @@ impl Planner {
             settings,
             parts: AccountedParts::default(),
             size: None,
-            announced_to_end: Vec::new(),
+            announced_to_end: BTreeMap::new(),
             is_local: false,
             requests: 0,
             is_failing: false,
@@ -97,6 +93,11 @@ impl Planner {
 
     pub(crate) fn contains_part(&self, id: PartId) -> bool {
         self.parts.map().get(id).is_some()
+    }
+
+    /// The bytes of part `id`, if it is held or in flight.
+    pub(crate) fn part_bytes(&self, id: PartId) -> Option<u64> {
+        self.parts.map().get(id).map(|part| part.range.end - part.range.start)
     }
 
     /// The memory that the windows of all readers together would use, in bytes.
@@ -145,6 +146,7 @@ impl Planner {
         let size = self.size;
         self.runs.extend(state.streams.iter().filter_map(|stream| state.ended(stream, size)));
         self.keep_no_longer(state.revisits.into_kept());
+        self.announced_to_end.remove(&reader);
         self.on_wants_changed(reader);
         let starts: Vec<u64> = self.parts.map().of_reader(reader).map(|part| part.range.start).collect();
         self.parts.mark_sweep_candidates(starts);
@@ -162,8 +164,10 @@ impl Planner {
         #[cfg(test)]
         assert!(!std::mem::take(&mut self.panics_at_next_read), "this panic is part of a test");
         let think_time = self.readers.get_or_insert(reader).think_clock.on_read_begin(inputs.now);
-        let is_revisited = self.readers.get_or_insert(reader).revisits.on_read(range);
-        let is_servable = self.drop_unservable(inputs.now, range);
+        let revisits = &mut self.readers.get_or_insert(reader).revisits;
+        let polls = revisits.is_latest(range);
+        let is_revisited = revisits.on_read(range);
+        let is_servable = self.drop_unservable(inputs.now, range, polls);
         self.parts.account.demanded_bytes += range.end - range.start;
         let found = self.find_stream(reader, think_time, range);
         if found.join == StreamJoin::New && !self.is_footer(range.start) {
@@ -260,7 +264,8 @@ impl Planner {
         self.parts.remove(id);
     }
 
-    /// Memory is short and a read waits: drops all parts that no read has asked for.
+    /// Memory is short and a read waits: drops all parts that no read has asked for, and those that are only kept for
+    /// returns or, where bytes are served once, behind a caller.
     pub(crate) fn on_memory_short(&mut self) {
         let once = self.serves_once();
         self.parts.drop_unread_where(|_| true);
@@ -276,7 +281,10 @@ impl Planner {
         self.parts.change(id, |part| part.expires_at = Some(expires_at));
     }
 
-    pub(crate) fn on_expired(&mut self, id: PartId) {
+    /// Part `id` may not be kept, because it is too old or there is no memory for it. It is dropped as soon as no read
+    /// uses it.
+    pub(crate) fn on_given_up(&mut self, id: PartId) {
+        self.parts.change(id, |part| part.is_given_up = true);
         self.parts.drop_parts([id]);
     }
 
@@ -304,21 +312,6 @@ impl Planner {
     pub(crate) fn on_local(&mut self) {
         self.is_local = true;
         self.on_memory_short();
-    }
-
-    /// Where bytes are served once: drops the parts that are too old, and those that were served and will not be again.
-    /// Returns false where such a part of `range` remains, because another read is using it or it has unread bytes, so
-    /// that this read cannot be served from here.
-    fn drop_unservable(&mut self, now: Duration, range: &Range<u64>) -> bool {
-        let Some(within) = self.settings.serve_once_within else { return true };
-        let age = |part: &PartState| now.saturating_sub(part.sent_at);
-        let is_old = |part: &PartState| age(part) >= within || part.expires_at.is_some_and(|at| at <= now);
-        let readers = &self.readers;
-        let is_served_again =
-            |part: &PartState| age(part) < AGAIN_WITHIN && (part.is_revisited || readers.is_kept_behind(part));
-        self.parts.drop_where(|part| is_old(part) || part.unread_bytes() == 0 && !is_served_again(part));
-        let was_served = |part: &PartState| part.read.overlap(range) > 0 && !is_served_again(part);
-        !self.parts.map().overlapping(range).any(|part| is_old(part) || was_served(part))
     }
 
     fn is_footer(&self, offset: u64) -> bool {

@@ -112,9 +112,14 @@ impl PermitState {
     }
 
     pub(super) fn is_free(&self, kind: PermitKind) -> bool {
-        let filled = self.filling() >= weight_of(self.fill_limit())
-            || kind == PermitKind::Speculation && self.weights[kind as usize] >= weight_of(self.speculative_limit());
-        self.in_flight() < self.limit && !(kind.waits_for_fill() && filled)
+        let filled = self.filling() >= weight_of(self.fill_limit());
+        let is_full = || {
+            self.weights[kind as usize] >= weight_of(self.speculative_limit())
+                || self.in_flight_of(kind) >= without_reserve(self.limit)
+        };
+        self.in_flight() < self.limit
+            && !(kind.waits_for_fill() && filled)
+            && !(kind == PermitKind::Speculation && is_full())
     }
 
     /// Whether speculation alone would wait for the fill limit.
@@ -127,8 +132,7 @@ impl PermitState {
     }
 
     fn speculative_limit(&self) -> usize {
-        let fill_limit = self.fill_limit();
-        (fill_limit - fill_limit.div_ceil(RESERVED_FOR_DEMAND)).max(1)
+        without_reserve(self.fill_limit())
     }
 
     /// The waiter to be served next, if a permit is free for it.
@@ -161,6 +165,11 @@ impl PermitState {
         self.weights[holder.of.kind as usize] -= holder.of.weight;
         true
     }
+}
+
+/// What speculation may take of a limit: all but the permits that are reserved for demand, and one at least.
+fn without_reserve(limit: usize) -> usize {
+    (limit - limit.div_ceil(RESERVED_FOR_DEMAND)).max(1)
 }
 
 /// The weight of so many requests that each fill as much of the link as the largest ones.

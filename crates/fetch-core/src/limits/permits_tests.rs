@@ -51,6 +51,18 @@ async fn demand_goes_before_speculation_that_waited_longer() {
     assert_eq!((permits.in_flight(), permits.peak()), (0, 1));
 }
 
+/// Small requests hardly fill the link, but they take permits.
+#[tokio::test(start_paused = true)]
+async fn speculation_of_little_weight_leaves_a_permit_to_demand() {
+    let permits = Permits::new(32, 32);
+    let activity = permits.activity();
+    let light = || permits.acquire(PermitKind::Speculation, 1, &activity).boxed().now_or_never();
+    let held: Vec<_> = (0..31).map(|_| light().expect("it is free")).collect();
+    assert!(light().is_none());
+    drop(wait(&permits, PermitKind::Demand).now_or_never().expect("one is left"));
+    drop(held);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_call_that_nobody_polls_loses_its_permit_to_a_waiter() {
     let permits = Permits::new(1, 1);

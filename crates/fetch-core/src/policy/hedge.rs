@@ -63,9 +63,14 @@ impl Hedging {
         base.saturating_add(base.mul_f64((1.0 - self.tokens / BURST).powi(2)))
     }
 
-    /// Takes a token for a hedge. Returns false if none is left, or hedging is off and no probe is due.
+    /// Whether there is a token for a hedge: one is left, and hedging is on or a probe is due.
+    pub(crate) fn has_token(&self) -> bool {
+        self.tokens >= 1.0 && (!self.is_off() || self.requests >= PROBE_EVERY)
+    }
+
+    /// Takes a token for a hedge that is sent now. Returns false if there is none.
     pub(crate) fn take(&mut self) -> bool {
-        if self.tokens < 1.0 || (self.is_off() && self.requests < PROBE_EVERY) {
+        if !self.has_token() {
             return false;
         }
         self.tokens -= 1.0;

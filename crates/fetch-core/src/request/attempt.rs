@@ -107,9 +107,13 @@ impl FetchCore {
                 tokio::time::sleep(delay - late_for).await;
                 continue;
             }
-            let taken = self.hedging.lock().take();
-            if taken {
-                return self.permits.acquire(PermitKind::Demand, FULL_WEIGHT, activity).boxed().await;
+            let has_token = self.hedging.lock().has_token();
+            if has_token {
+                let permit = self.permits.acquire(PermitKind::Demand, FULL_WEIGHT, activity).boxed().await;
+                // Now, because the request may be answered while the hedge waits for its permit.
+                if self.hedging.lock().take() {
+                    return permit;
+                }
             }
             tokio::time::sleep(delay).await;
         }

@@ -13,7 +13,7 @@ use super::{EngineState, ObjectEngine};
 use crate::engine::part_buffer::PartBuffer;
 use crate::engine::part_request::{FailOnDrop, PartRequest};
 use crate::engine::work::Work;
-use crate::planner::messages::{PartFetch, PlannerAction, ReaderId};
+use crate::planner::messages::{PartFetch, PlannerAction, ReadPlan, ReaderId};
 use crate::policy::window::idle_after;
 use crate::store::stats::add;
 use crate::trace_events;
@@ -125,6 +125,19 @@ impl ObjectEngine {
         let held = HeldPart { buffer, charge, promotion, work: Arc::new(work), is_left_to_read, run_by: None };
         state.held.insert(id, held);
         !is_short
+    }
+
+    /// Charges the parts of `plan` that were requested without memory, because a read waited, and that are kept. Where
+    /// there still is no memory, they are dropped as soon as no read uses them.
+    pub(super) fn charge_kept(self: &Arc<Self>, state: &mut EngineState, plan: &ReadPlan) {
+        for piece in &plan.pieces {
+            let Some(bytes) = state.planner.part_bytes(piece.part) else { continue };
+            let Some(held) = state.held.get_mut(&piece.part).filter(|held| held.charge.is_none()) else { continue };
+            held.charge = self.shared.budget.try_reserve(in_memory(bytes));
+            if held.charge.is_none() {
+                self.dispatch_locked(state, |planner| planner.on_given_up(piece.part));
+            }
+        }
     }
 
     /// Publishes the figures of the planner: the memory it wants, its waste and outstanding bytes, and its

@@ -52,10 +52,10 @@ impl PartRequest {
                     add(&self.shared.counters.object_changes, 1);
                 }
                 if let Some(engine) = self.engine.upgrade() {
-                    if is_changed {
-                        self.shared.objects.forget(&self.path);
-                    }
                     engine.on_failed(id);
+                    if is_changed {
+                        engine.on_outdated();
+                    }
                 }
                 self.buffer.0.fail(Arc::new(error));
                 return;
@@ -66,10 +66,10 @@ impl PartRequest {
         }
         // A part that is served once expires, whether there still are readers or not.
         let Some(within) = self.engine.upgrade().and_then(|engine| engine.settings.serve_once_within) else { return };
-        let expires_at = fresh_until.map_or(asked + within, |fresh_until| fresh_until.min(asked + within));
+        let Some(expires_at) = fresh_until.into_iter().chain(asked.checked_add(within)).min() else { return };
         tokio::time::sleep_until(expires_at).await;
         if let Some(engine) = self.engine.upgrade() {
-            engine.dispatch(|planner| planner.on_expired(id));
+            engine.dispatch(|planner| planner.on_given_up(id));
         }
     }
 

@@ -46,7 +46,8 @@ impl Planner {
             let mut end = self.size.map_or(range.end, |size| range.end.min(size));
             if self.size.is_none() && is_open_ended(range) {
                 // The answer to the first part tells the size. `on_size` then requests the rest.
-                self.announced_to_end.push((reader, range.start));
+                let start = self.announced_to_end.entry(reader).or_insert(range.start);
+                *start = range.start.min(*start);
                 end = at.saturating_add(window.part_bytes);
             }
             loop {
@@ -67,7 +68,7 @@ impl Planner {
     /// The length of the object is known: requests the rest of what was announced to its end.
     pub(super) fn on_announced_end(&mut self, size: u64, inputs: &PlannerInputs) {
         for (reader, start) in std::mem::take(&mut self.announced_to_end) {
-            if start < size && self.readers.get(reader).is_some() {
+            if start < size {
                 self.on_will_need(reader, &[start..size], inputs);
             }
         }

@@ -7,9 +7,14 @@ use headstart_fetch_core::Intent;
 
 use super::Planner;
 use crate::planner::messages::{PartFetch, PlannedPiece, PlannerAction, PlannerInputs, ReadPlan, ReaderId};
-use crate::planner::parts::PartId;
+use crate::planner::parts::{PartId, PartState};
 use crate::planner::streams::{FoundStream, PartOwner, StreamJoin};
 use crate::policy::speculation::SpeculationLimits;
+
+/// Where bytes are served once, those to which calls keep returning are served again this long after their request was
+/// sent, or for `max_age` if that is shorter. Calls in quick succession return within it; a caller that looks for a new
+/// version every few seconds gets new bytes each time.
+pub(super) const AGAIN_WITHIN: Duration = Duration::from_secs(1);
 
 impl Planner {
     /// The reader went elsewhere. Stops requests ahead of its old position, unless finishing is cheaper than a new
@@ -32,6 +37,21 @@ impl Planner {
         for id in unwanted {
             self.parts.stop_part(id);
         }
+    }
+
+    /// Where bytes are served once: drops the parts that are too old, and those that were served and will not be again.
+    /// Returns false where such a part of `range` remains, because another read is using it or it has unread bytes, so
+    /// that this read cannot be served from here. A read that `polls` is served none of the bytes that were served.
+    pub(super) fn drop_unservable(&mut self, now: Duration, range: &Range<u64>, polls: bool) -> bool {
+        let Some(within) = self.settings.serve_once_within else { return true };
+        let age = |part: &PartState| now.saturating_sub(part.sent_at);
+        let is_old = |part: &PartState| age(part) >= within || part.expires_at.is_some_and(|at| at <= now);
+        let readers = &self.readers;
+        let is_served_again =
+            |part: &PartState| age(part) < AGAIN_WITHIN && (part.is_revisited || readers.is_kept_behind(part));
+        self.parts.drop_where(|part| is_old(part) || part.unread_bytes() == 0 && !is_served_again(part));
+        let was_served = |part: &PartState| part.read.overlap(range) > 0 && (polls || !is_served_again(part));
+        !self.parts.map().overlapping(range).any(|part| is_old(part) || was_served(part))
     }
 
     /// Finds or requests every byte of `range`. Lengthens the request for its last bytes by what `limits` allow, as the

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::planner::hints::AnnouncedPattern;
-use crate::planner::messages::PartFetch;
+use crate::planner::messages::{PartFetch, PlannedPiece};
 use crate::policy::run_lengths::{ReadRun, RunLengths};
 use world::{KIB, MIB, SIZE, World, inputs, settings};
 
@@ -217,4 +217,29 @@ fn who_goes_back_again_and_again_is_served_again_for_a_second() {
     world.inputs.now += Duration::from_secs(1);
     world.begin(block(89));
     assert_eq!(world.open[0].1.ahead_bytes, 0, "it may have changed");
+}
+
+#[test]
+fn a_part_that_expires_while_it_is_read_is_dropped_when_the_read_ends() {
+    let mut world = World::new(PlannerSettings { serve_once_within: Some(Duration::from_secs(10)), ..settings() });
+    world.read_all((0..8).flat_map(|n| [0..MIB, (n + 8) * MIB..(n + 9) * MIB]));
+    world.begin(0..MIB);
+    let [PlannedPiece { part, .. }] = *world.open[0].1.pieces.as_slice() else { panic!("it is kept for visits") };
+    world.planner.on_given_up(part);
+    world.perform();
+    assert!(world.planner.contains_part(part), "it is being read");
+    world.end(0, true);
+    assert!(!world.planner.contains_part(part));
+}
+
+/// A caller may ask for an object that does not exist yet again and again.
+#[test]
+fn announcements_to_the_end_do_not_pile_up() {
+    let mut planner = Planner::new(settings());
+    for start in [5, 3, 4] {
+        planner.on_will_need(1, &[start * MIB..u64::MAX], &inputs());
+    }
+    assert_eq!(planner.announced_to_end, [(1, 3 * MIB)].into());
+    planner.on_reader_gone(1);
+    assert!(planner.announced_to_end.is_empty());
 }

@@ -104,9 +104,13 @@ pub(crate) fn offset_from(base: u64, offset: i64) -> io::Result<u64> {
 impl Reader {
     /// Waits until bytes are available at the position or the end is known. Requests `wanted` bytes if none are.
     fn poll_ready(&mut self, cx: &mut Context<'_>, wanted: u64) -> Poll<io::Result<()>> {
+        if let Err(error) = self.inner.check_open() {
+            self.cursor.ready.clear();
+            *self.cursor.body.get_mut() = None;
+            return Poll::Ready(Err(error.into()));
+        }
         while self.cursor.ready.is_empty() && wanted > 0 {
             let at = self.cursor.position;
-            self.inner.check_open().map_err(io::Error::from)?;
             if let Some(body) = self.cursor.body.get_mut() {
                 match ready!(body.poll_next_unpin(cx)) {
                     Some(Ok(chunk)) if chunk.is_empty() => {}

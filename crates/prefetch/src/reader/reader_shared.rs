@@ -185,12 +185,18 @@ impl ReaderShared {
         if refused != RangeRefusal::No {
             options.extensions.insert(RangeOrigin::Asked);
         }
-        match self.get_known(options).await {
+        match self.signal.run_until_closed(&self.engine.path, self.get_known(options)).await {
             Ok(answer) => {
                 if let RangeRefusal::UpTo(end) = refused {
                     self.engine.shared.refusals.refused_range(end, answer.meta.size);
                 }
-                exact_body(&(at..answer.meta.size), answer)
+                let body = exact_body(&(at..answer.meta.size), answer)?;
+                let state = (body, Arc::clone(&self.engine), Arc::clone(&self.signal));
+                let until_closed = futures::stream::try_unfold(state, |(mut body, engine, signal)| async move {
+                    let chunk = signal.run_until_closed(&engine.path, body.try_next()).await?;
+                    Ok(chunk.map(|chunk| (chunk, (body, engine, signal))))
+                });
+                Ok(until_closed.boxed())
             }
             Err(error) if self.end_if_refused(&error).await.is_some_and(|end| at >= end) => nothing(),
             Err(error) => Err(error),

@@ -123,18 +123,19 @@ impl GetCalls {
     pub(crate) fn engine(&self, path: &Path) -> Arc<ObjectEngine> {
         let mut engines = self.engines.lock();
         let found = engines.iter().rposition(|engine| engine.path == *path).map(|at| engines.remove(at));
-        let engine = found.unwrap_or_else(|| {
+        let (outdated, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|engine| engine.is_outdated());
+        let engine = found.into_iter().next().unwrap_or_else(|| {
             ObjectEngine::new(Arc::clone(&self.shared), path.clone(), self.pin, self.settings.clone())
         });
         engines.push(Arc::clone(&engine));
         let oldest = (engines.len() > MOST_PATHS).then(|| engines.remove(0));
         drop(engines);
-        drop(oldest);
+        drop((outdated, oldest));
         engine
     }
 
     fn find(&self, path: &Path) -> Option<Arc<ObjectEngine>> {
-        self.engines.lock().iter().rfind(|engine| engine.path == *path).cloned()
+        self.engines.lock().iter().rfind(|engine| engine.path == *path && !engine.is_outdated()).cloned()
     }
 
     /// As [`GetCalls::get_observed`], for a read that no engine counts.

@@ -125,7 +125,12 @@ async fn returns_to_a_range_are_served_again_for_a_second() {
     bench.sim.overwrite(KEY, None).unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     bench.check(&(0..MIB), &[visit().await]);
-    // A caller that polls one range gets the present bytes each time.
+    // A caller that polls one range gets the present bytes each time, also just after it has visited the range.
+    for n in 20..24 {
+        visit().await;
+        bench.store.get_range(&path(), n * MIB..(n + 1) * MIB).await.unwrap();
+    }
+    visit().await;
     for _ in 0..8 {
         bench.sim.overwrite(KEY, None).unwrap();
         bench.check(&(0..MIB), &[visit().await]);
@@ -162,6 +167,28 @@ async fn calls_that_go_back_are_served_again_for_a_second() {
     }
     tokio::time::sleep(Duration::from_secs(11)).await;
     assert_eq!((bench.budget.used_bytes(), bench.counts().live), (0, 0), "nothing is kept");
+}
+
+/// A request ahead learns of an overwrite before any call does: from then on no call gets older bytes.
+#[tokio::test(start_paused = true)]
+async fn what_a_request_ahead_has_learnt_holds_for_calls() {
+    let bench = Bench::new(512 * MIB);
+    let mut ranges = sequential(512 * MIB, MIB);
+    for range in ranges.by_ref().take(64) {
+        bench.store.get_range(&path(), range).await.unwrap();
+    }
+    bench.sim.overwrite(KEY, None).unwrap();
+    let generation = bench.sim.catalog().get(KEY, None).unwrap().number;
+    let mut served_before = 0;
+    while bench.store.stats().object_changes == 0 {
+        bench.store.get_range(&path(), ranges.next().unwrap()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        served_before += 1;
+    }
+    assert!(served_before < 20, "a request ahead is sent soon");
+    for range in ranges.take(8) {
+        check(generation, &range, &[bench.store.get_range(&path(), range.clone()).await.unwrap()]);
+    }
 }
 
 /// A versioned bucket still serves the old version to requests that name it.

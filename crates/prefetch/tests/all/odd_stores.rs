@@ -357,6 +357,17 @@ async fn closing_ends_a_body() {
     r.close();
     let mut got = Vec::new();
     assert!(r.read_to_end(&mut got).await.is_err(), "{} bytes after close", got.len());
+    assert!(r.read(&mut [0; 10]).await.is_err(), "nor what had arrived");
+    // Streams end, too, and there are no new ones.
+    let r = s.reader(&p("a")).unwrap();
+    let mut stream = r.stream();
+    stream.next().await.unwrap().unwrap();
+    r.close();
+    assert!(stream.next().await.unwrap().is_err());
+    assert!(stream.next().await.is_none());
+    let requests = odd.requests().len();
+    assert!(r.stream().next().await.unwrap().is_err());
+    assert_eq!(odd.requests().len(), requests);
 }
 
 /// A server that rejects ranges without an end is not asked for one again and again.

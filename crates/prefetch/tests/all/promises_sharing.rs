@@ -149,6 +149,20 @@ async fn announced_ranges_belong_to_their_reader() {
 }
 
 /// Reads larger than the whole budget leave no memory reserved.
+/// A read does not wait for memory, but only what there is memory for is kept when it ends.
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_after_a_read_is_charged() {
+    for (budget_bytes, gets_again) in [(8 << 20, true), (64 << 20, false)] {
+        let bench = Bench::on(LinkProfile::gcs(), 256 * MIB, budget_bytes, PrefetchConfig::default());
+        let reader = bench.reader();
+        bench.read(&reader, 0..16 * MIB).await;
+        let (held_bytes, gets) = (reader.held_bytes() as u64, bench.counts().gets);
+        bench.read(&reader, 0..16 * MIB).await;
+        assert_eq!(bench.counts().gets > gets, gets_again, "with {budget_bytes} bytes");
+        assert!(gets_again || held_bytes >= 16 * MIB, "{held_bytes}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn reads_larger_than_the_budget_pin_nothing() {
     let (sim, store, budget) = bucket(1, 1024 * MIB, 8 << 20);

@@ -193,6 +193,9 @@ impl AccountedParts {
 
 /// Whether no read is expected of `part`, which is not being read now.
 pub(crate) fn is_useless(part: &PartState, readers: &ReaderStates, is_wanted: impl Fn(&PartState) -> bool) -> bool {
+    if part.is_given_up {
+        return true;
+    }
     if part.is_announced() && part.unread_bytes() > 0 {
         // The announced read is still to come, unless its reader is closed.
         return !readers.contains(part.owner.reader);

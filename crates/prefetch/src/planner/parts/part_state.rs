@@ -19,6 +19,8 @@ pub(crate) struct PartState {
     pub(crate) sent_at: Duration,
     /// When it is too old to be served as the present version, where a cache below has stated that.
     pub(crate) expires_at: Option<Duration>,
+    /// Whether it is dropped as soon as no read uses it.
+    pub(crate) is_given_up: bool,
     pub(crate) owner: PartOwner,
     /// Whether it is a range to which a reader keeps returning: it is kept, and served again where others are served
     /// once.
@@ -43,6 +45,7 @@ impl PartState {
             range,
             sent_at: now,
             expires_at: None,
+            is_given_up: false,
             owner,
             is_revisited: false,
             read: RangeSet::default(),

@@ -24,12 +24,19 @@ pub(crate) struct Revisits {
 }
 
 impl Revisits {
+    /// Whether `read` is the latest range once more: its reader looks for changes.
+    pub(crate) fn is_latest(&self, read: &Range<u64>) -> bool {
+        self.latest.last().is_some_and(|(range, _)| range == read)
+    }
+
     /// Takes in a read, and returns whether the same range is expected to be read again and worth keeping.
     pub(crate) fn on_read(&mut self, read: &Range<u64>) -> bool {
+        if self.is_latest(read) {
+            return false;
+        }
         let known = self.latest.iter().position(|(range, _)| range == read);
-        let (range, mut returns) = known.map_or_else(|| (read.clone(), 0), |at| self.latest.remove(at));
-        // Where it was the latest, it was removed from the back.
-        returns += u32::from(known.is_some_and(|at| at < self.latest.len()));
+        let (range, returns) = known.map_or_else(|| (read.clone(), 0), |at| self.latest.remove(at));
+        let returns = returns + u32::from(known.is_some());
         if self.latest.len() == MOST_RANGES {
             self.latest.remove(0);
         }
@@ -76,6 +83,7 @@ mod tests {
     fn going_back_once_polling_and_reading_on_are_no_visits() {
         check(&[1, 2, 3, 4, 2, 5, 6, 7, 5, 8, 9, 10, 8], &[]);
         check(&[1, 1, 1, 1, 1, 1], &[]);
+        check(&[1, 2, 1, 2, 1, 1, 1], &[1]);
         // Visits count only while the range is among the latest.
         check(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 10, 11, 12, 13, 14, 15, 16, 17, 1], &[]);
     }

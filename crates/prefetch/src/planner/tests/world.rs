@@ -99,7 +99,7 @@ impl World {
             let Some(part) = read_before.get(&piece.part).filter(|part| part.read.overlap(&piece.range) > 0) else {
                 continue;
             };
-            assert!(self.inputs.now - part.sent_at < AGAIN_WITHIN, "{piece:?} was served before");
+            assert!(self.inputs.now - part.sent_at < serve::AGAIN_WITHIN, "{piece:?} was served before");
         }
         self.open.push((range, plan));
         self.perform();
