@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use object_store::{GetOptions, ObjectStore, path::Path};
+use object_store::{GetOptions, GetRange, ObjectStore, path::Path};
 
 use crate::options::ConfigError;
 use crate::protocol::{extensions::CacheHint, version::ObjectVersion};
@@ -41,7 +41,8 @@ impl ObjectChanged {
     ///
     /// The 404 or 412 of a pinned request does. Other errors may: if the request is not pinned, or the server
     /// ignores the pin, the object may be gone or shorter than the range, and the store does not say so. A HEAD
-    /// that bypasses all caches tells. It names the `version` that the request named.
+    /// that bypasses all caches tells. It names the `version` that the request named. Without an answer to it, bytes
+    /// that `expected` has cannot lie past its end; those of a `range` beyond can.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -58,6 +59,11 @@ impl ObjectChanged {
         if !says_nothing || Self::find(&error).is_some() {
             return error;
         }
+        let expects_bytes = match &request.range {
+            Some(GetRange::Bounded(range)) => range.start < expected.size,
+            Some(GetRange::Offset(start)) => *start < expected.size,
+            _ => true,
+        };
         let mut options = GetOptions { version: request.version, ..GetOptions::new().with_head(true) };
         options.extensions = request.extensions;
         options.extensions.insert(CacheHint::Refetch);
@@ -66,8 +72,7 @@ impl ObjectChanged {
         match store.get_opts(path, options).await {
             Ok(answer) => expected.check(&answer.meta).err().unwrap_or(error),
             Err(object_store::Error::NotFound { .. }) => Self::new(path, expected, None).into(),
-            // There is no answer now, but bytes that the version has cannot lie past its end.
-            Err(unanswered) if is_transient(&unanswered) && is_past_end(&error) => {
+            Err(unanswered) if is_transient(&unanswered) && is_past_end(&error) && expects_bytes => {
                 Self::new(path, expected, None).into()
             }
             Err(_) => error,

@@ -131,7 +131,9 @@ impl FetchTask {
         let result = match fetches.refusals.get_opts(&*fetches.inner, &self.call.path, options).await {
             Ok(result) => result,
             Err(error) => {
-                let asked = GetOptions { version: named, extensions: self.extensions.clone(), ..GetOptions::new() };
+                let range = Some(range.clone().into());
+                let asked =
+                    GetOptions { range, version: named, extensions: self.extensions.clone(), ..GetOptions::new() };
                 let (store, path) = (&*fetches.inner, &self.call.path);
                 return Err(ObjectChanged::explain_or_ask(error, is_pinned, store, path, &head.version, asked).await);
             }

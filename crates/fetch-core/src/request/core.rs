@@ -141,8 +141,7 @@ impl FetchCore {
         }
         // A layer above may have pinned it, too.
         let pinned = pinned || options.extensions.get::<Pinned>().is_some();
-        let request = GetOptions { range: None, ..options.clone() };
-        ObjectChanged::explain_or_ask(error, pinned, &*self.inner, path, version, request).await
+        ObjectChanged::explain_or_ask(error, pinned, &*self.inner, path, version, options.clone()).await
     }
 
     /// Sends a HEAD, with retries.

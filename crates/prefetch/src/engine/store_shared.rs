@@ -124,13 +124,13 @@ impl StoreShared {
     ) -> Result<GetResult> {
         let Some(known) = known else { return self.get_below(path, options).await };
         let is_pinned = known.version.pin(pin, &mut options);
-        let version = options.version.clone();
+        let (version, range) = (options.version.clone(), options.range.clone());
         match self.get_below(path, options).await {
             Err(error) => {
-                let mut head = GetOptions { version, ..GetOptions::new() };
-                head.extensions.insert(Intent::Demand);
+                let mut asked = GetOptions { version, range, ..GetOptions::new() };
+                asked.extensions.insert(Intent::Demand);
                 let explained =
-                    ObjectChanged::explain_or_ask(error, is_pinned, &*self.inner, path, &known.version, head);
+                    ObjectChanged::explain_or_ask(error, is_pinned, &*self.inner, path, &known.version, asked);
                 // Boxed, because it is rare and large.
                 Err(explained.boxed().await)
             }
