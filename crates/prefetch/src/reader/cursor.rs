@@ -151,7 +151,7 @@ impl Reader {
 impl ReaderShared {
     /// The bytes from `at` on: the larger of `wanted` and `least`, or the rest of the object as one answer. `goes_on`
     /// tells whether the previous read ended at `at`.
-    async fn arrive(&self, at: u64, wanted: u64, least: u64, goes_on: bool) -> Result<CursorFill> {
+    async fn arrive(self: &Arc<Self>, at: u64, wanted: u64, least: u64, goes_on: bool) -> Result<CursorFill> {
         let chunks = |chunks, alone| CursorFill::Chunks { chunks, alone };
         if goes_on && (self.is_one_answer_better() || self.refuses_ours()) {
             let refused = if self.refuses_ours() { RangeRefusal::Before } else { RangeRefusal::No };

@@ -175,7 +175,11 @@ impl ReaderShared {
 
     /// The body from `at` to the end, of the pinned version. `refused` tells whether the store refuses ranges that the
     /// caller did not ask for.
-    pub(crate) async fn body_from(&self, at: u64, refused: RangeRefusal) -> Result<BoxStream<'static, Result<Bytes>>> {
+    pub(crate) async fn body_from(
+        self: &Arc<Self>,
+        at: u64,
+        refused: RangeRefusal,
+    ) -> Result<BoxStream<'static, Result<Bytes>>> {
         let nothing = || Ok(futures::stream::empty().boxed());
         if at >= self.known_size() {
             return nothing();
@@ -191,10 +195,11 @@ impl ReaderShared {
                     self.engine.shared.refusals.refused_range(end, answer.meta.size);
                 }
                 let body = exact_body(&(at..answer.meta.size), answer)?;
-                let state = (body, Arc::clone(&self.engine), Arc::clone(&self.signal));
-                let until_closed = futures::stream::try_unfold(state, |(mut body, engine, signal)| async move {
-                    let chunk = signal.run_until_closed(&engine.path, body.try_next()).await?;
-                    Ok(chunk.map(|chunk| (chunk, (body, engine, signal))))
+                // The body keeps the reader open that it is read by.
+                let state = (body, Arc::clone(self));
+                let until_closed = futures::stream::try_unfold(state, |(mut body, inner)| async move {
+                    let chunk = inner.signal.run_until_closed(&inner.engine.path, body.try_next()).await?;
+                    Ok(chunk.map(|chunk| (chunk, (body, inner))))
                 });
                 Ok(until_closed.boxed())
             }

@@ -365,6 +365,11 @@ async fn closing_ends_a_body() {
     r.close();
     assert!(stream.next().await.unwrap().is_err());
     assert!(stream.next().await.is_none());
+    // But a stream outlives its reader.
+    let other = s.reader(&p("a")).unwrap();
+    let rest = other.stream();
+    drop(other);
+    assert_eq!(rest.map_ok(|chunk| chunk.len()).try_fold(0, async |all, len| Ok(all + len)).await.unwrap(), BIG);
     let requests = odd.requests().len();
     assert!(r.stream().next().await.unwrap().is_err());
     assert_eq!(odd.requests().len(), requests);
